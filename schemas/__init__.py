@@ -1,0 +1,1 @@
+"""The contracts: vocabulary, records, the packed-sequence format, dataset card, fingerprints, errors."""

@@ -1,0 +1,103 @@
+"""The one exception tree.
+
+    LongreelError
+    ├── ConfigError           an option that cannot be right (also a ValueError)
+    ├── ManifestError         a manifest row, column or file that is wrong
+    ├── InputError            one input is unusable; it has a `reason` and becomes a quarantine row
+    ├── DatasetError          a token store or packed dataset is unfinished, cut short or altered
+    ├── VocabularyMismatch    two sides were made with different tokenizers
+    ├── StorageError          the disk is full or cannot be written
+    ├── JobError              a job ended without doing its work (a worker died, counts do not balance)
+    └── Interrupted           the user asked to stop; what was made is kept
+
+A message says what was wrong, what was received, and what to do. `InputError` never leaves the record it
+belongs to; all the others end the command, which prints the message without a traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+
+
+class LongreelError(Exception):
+    """Base of every error that Longreel raises on purpose."""
+
+
+class ConfigError(LongreelError, ValueError):
+    """An option that cannot be right; the message names the field and the value."""
+
+
+class ManifestError(LongreelError):
+    """A manifest that cannot be read; the message names file, row, column, value and what was expected."""
+
+
+class Reason(StrEnum):
+    """Why an input was set aside. The value is what stands in the quarantine table."""
+
+    MISSING = "missing"  # no file at this address
+    EMPTY = "empty"  # zero bytes, or no token came out of it
+    UNREADABLE = "unreadable"  # no decoder makes sense of it
+    NO_VIDEO = "no_video"  # a readable container without a picture stream
+    TIMEOUT = "timeout"  # decoding went past its time limit
+    MEMORY = "memory"  # decoding went past its memory limit
+    CRASHED = "crashed"  # the decoder process died
+    TOO_SHORT = "too_short"
+    TOO_LONG = "too_long"
+    TOO_SMALL = "too_small"  # fewer pixels than asked for
+    TOO_LARGE = "too_large"  # more bytes or pixels than the limit
+    BLACK = "black"  # nothing to see in any frame looked at
+    DUPLICATE = "duplicate"  # same bytes as another item
+    NEAR_DUPLICATE = "near_duplicate"  # same pictures as another item, encoded otherwise
+    NOT_TEXT = "not_text"  # not UTF-8
+    BAD_TRANSCRIPT = "bad_transcript"  # the sidecar that belongs to it cannot be read
+    CHANGED = "changed"  # not the bytes that the survey saw
+
+
+class InputError(LongreelError):
+    """One input cannot be used. Caught at the record's boundary and written as a quarantine row."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class DatasetError(LongreelError):
+    """A token store or a packed dataset is unfinished, cut short or altered."""
+
+
+class VocabularyMismatch(LongreelError):
+    """Two sides were made with different tokenizers; the message says which parts differ."""
+
+
+class StorageError(LongreelError):
+    """A file could not be written: no space, no permission, a read-only place."""
+
+
+class JobError(LongreelError):
+    """A job ended without doing its work."""
+
+
+class Interrupted(LongreelError):
+    """The user asked to stop. What was made is kept; the same command goes on from there."""
+
+
+_STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn 'no space left' and its kin, raised while `path` is written, into a StorageError that says so."""
+    try:
+        yield
+    except OSError as e:
+        # Arrow wraps errno in its message only, not in the attribute.
+        if e.errno in _STORAGE_ERRNOS or "No space left" in str(e):
+            raise StorageError(
+                f"cannot write {path}: {e.strerror or e}. What was made before is kept: "
+                "free some space (or choose another --out) and run the same command again."
+            ) from e
+        raise

@@ -1,0 +1,44 @@
+"""Writing files so that a reader meets the whole of one or none of it."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from schemas.errors import DatasetError, storage_errors
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder; on success it is synced to disk and renamed to `path`.
+
+    On any error the temporary file is removed and `path` is left as it was. Raises StorageError when the
+    disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb") as f:
+                os.fsync(f.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Join a name that came from data; raises DatasetError where it would leave `folder`."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise DatasetError(f"{folder}: the file name {name!r} points outside the folder")
+    return folder / name

@@ -1,0 +1,116 @@
+"""The vocabulary: one id space for text and vision.
+
+    0 … T-1            text ids, as the SentencePiece model numbers them
+    T … T+C-1          the C codes of the VQGAN's codebook
+    T+C                <eof>, after every frame but the last
+    T+C+1              <eov>, after the last frame
+
+A video is `<vision> frame <eof> frame <eof> … frame <eov> </vision>`, an image a video of one frame. `<vision>`
+and `</vision>` are text: one id each where the text model has them as symbols, else the ids it spells them with.
+
+LWM's released models number vision in a table of their own (codes 0-8191, <eof> 8192, <eov> 8193);
+`to_lwm` and `from_lwm` convert.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import ConfigError, VocabularyMismatch
+
+TEXT, VISION = 0, 1  # modalities, as stored in spans
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """The sizes and identities of both tokenizers, and where their ids lie in the one id space."""
+
+    text_size: int
+    codebook_size: int
+    bos_id: int
+    eos_id: int
+    begin_vision: tuple[int, ...]
+    end_vision: tuple[int, ...]
+    text_sha256: str
+    vision_sha256: str
+
+    def __post_init__(self) -> None:
+        for name in ("text_size", "codebook_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for i in (self.bos_id, self.eos_id, *self.begin_vision, *self.end_vision):
+            if not 0 <= i < self.text_size:
+                raise ConfigError(f"special id {i} is outside the text ids 0..{self.text_size - 1}")
+        if not self.begin_vision or not self.end_vision:
+            raise ConfigError("begin_vision and end_vision must hold at least one id each")
+
+    @property
+    def eof(self) -> int:
+        """Id of <eof>, which stands after every frame but the last."""
+        return self.text_size + self.codebook_size
+
+    @property
+    def eov(self) -> int:
+        """Id of <eov>, which stands after the last frame."""
+        return self.eof + 1
+
+    @property
+    def size(self) -> int:
+        """Number of ids in the space."""
+        return self.eov + 1
+
+    @property
+    def vision_size(self) -> int:
+        """Number of vision ids: the codes, <eof> and <eov>."""
+        return self.codebook_size + 2
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type tokens are stored in: uint16 where the ids fit, else uint32."""
+        return np.dtype(np.uint16 if self.size <= 1 << 16 else np.uint32)
+
+    def is_vision(self, tokens: NDArray[Any]) -> NDArray[np.bool_]:
+        """Tell codes, <eof> and <eov> from text ids."""
+        return tokens >= self.text_size
+
+    def to_lwm(self, tokens: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Return LWM's ids and its vision mask for `tokens` of any shape."""
+        vision = self.is_vision(tokens)
+        ids = np.asarray(tokens, np.int32) - np.where(vision, self.text_size, 0).astype(np.int32)
+        return ids, vision
+
+    def from_lwm(self, ids: NDArray[Any], vision: NDArray[np.bool_]) -> NDArray[Any]:
+        """Return the tokens for LWM's ids and vision mask; the inverse of `to_lwm`."""
+        limit = np.where(vision, self.vision_size, self.text_size)
+        if np.any((ids < 0) | (ids >= limit)):
+            raise ConfigError("an LWM id lies outside its table")
+        return (np.asarray(ids, np.int64) + np.where(vision, self.text_size, 0)).astype(self.dtype)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready mapping; `from_dict` is its inverse."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Vocabulary:
+        """Read what `to_dict` wrote; raises ConfigError that names missing or unknown fields."""
+        names = {f.name for f in dataclasses.fields(cls)}
+        if set(values) != names:
+            raise ConfigError(f"a vocabulary has the fields {sorted(names)}, got {sorted(values)}")
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**plain)
+
+    def require_same(self, other: Vocabulary, *, ours: str, theirs: str) -> None:
+        """Raise VocabularyMismatch that names every differing field, unless both are the same."""
+        a, b = self.to_dict(), other.to_dict()
+        differing = [f"  {k}: {ours} has {a[k]}, {theirs} has {b[k]}" for k in a if a[k] != b[k]]
+        if differing:
+            raise VocabularyMismatch(
+                f"{ours} and {theirs} were made with different tokenizers:\n" + "\n".join(differing) + "\n"
+                "Tokenize and pack with the tokenizers the other side used, or start a new model."
+            )
