@@ -51,7 +51,6 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"  # more bytes or pixels than the limit
     BLACK = "black"  # nothing to see in any frame looked at
     DUPLICATE = "duplicate"  # same bytes as another item
-    NEAR_DUPLICATE = "near_duplicate"  # same pictures as another item, encoded otherwise
     NOT_TEXT = "not_text"  # not UTF-8
     BAD_TRANSCRIPT = "bad_transcript"  # the sidecar that belongs to it cannot be read
     CHANGED = "changed"  # not the bytes that the survey saw

@@ -46,8 +46,8 @@ SURVEY = pa.schema(
         pa.field("frame_rate", pa.float64()),
         pa.field("bit_depth", pa.int32()),
         pa.field("interlaced", pa.bool_()),
-        pa.field("brightness", pa.float32()),  # of the brightest thumbnail, 0-255
-        pa.field("hashes", pa.list_(pa.uint64())),  # one difference hash a thumbnail
+        pa.field("brightness", pa.float32()),  # mean of the brightest frame looked at, 0-255
+        pa.field("transcript_sha256", pa.string()),  # of the sidecar's bytes; null where there is none
         pa.field("reason", pa.string()),  # null: usable
         pa.field("detail", pa.string()),
     ]
@@ -92,6 +92,8 @@ TOKENS = pa.schema(
         pa.field("frames", pa.int64(), nullable=False),
         pa.field("frames_promised", pa.int64(), nullable=False),  # by the container; more than `frames`: a loss
         pa.field("spans", pa.list_(SPAN), nullable=False),
+        pa.field("reason", pa.string()),  # null: tokens are there; else none are, and length is 0
+        pa.field("detail", pa.string()),
     ]
 )
 

@@ -1,0 +1,18 @@
+# The Beam worker image for Flink, Spark and Dataflow: Beam's boot binary from its SDK image, our packages, no root.
+#   docker build --tag longreel-worker .
+#   longreel run … -- --runner=FlinkRunner --environment_type=DOCKER --environment_config=longreel-worker
+FROM apache/beam_python3.11_sdk:2.77.0 AS beam
+
+FROM python:3.11.14-slim-bookworm
+WORKDIR /opt/longreel
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1 JAX_PLATFORMS=cpu
+COPY constraints.txt pyproject.toml README.md LICENSE longreel.py ./
+COPY schemas schemas
+COPY tokenizer tokenizer
+COPY pipeline pipeline
+COPY trainer trainer
+RUN pip install --constraint constraints.txt '.[pipeline]' && useradd --create-home --uid 10001 longreel
+COPY --from=beam /opt/apache/beam /opt/apache/beam
+USER longreel
+WORKDIR /home/longreel
+ENTRYPOINT ["/opt/apache/beam/boot"]

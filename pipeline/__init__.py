@@ -1,0 +1,1 @@
+"""The pipeline: manifest, survey, select, tokenize, pack, verify; Beam jobs over pure functions."""

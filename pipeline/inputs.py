@@ -1,0 +1,70 @@
+"""Inputs by address: a local path as it is, anything else (s3://, gs://, https://) through fsspec as a local copy.
+
+Decoders need a seekable file, so a remote input is copied to a temporary file first, within a size limit.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import fsspec
+
+from schemas.errors import InputError, Reason
+
+_BLOCK_BYTES = 8 << 20
+
+
+class Stat(NamedTuple):
+    """What tells, without reading it, whether an input is still the same."""
+
+    size_bytes: int
+    version: str  # modification time, or the remote store's own tag
+
+
+def stat(uri: str) -> Stat:
+    """Return size and version; raises InputError(MISSING) where nothing readable is at `uri`."""
+    try:
+        if "://" not in uri:
+            status = Path(uri).stat()
+            if not Path(uri).is_file():
+                raise InputError(Reason.MISSING, f"{uri} is not a file")
+            return Stat(status.st_size, str(status.st_mtime_ns))
+        filesystem, path = fsspec.core.url_to_fs(uri)
+        info = filesystem.info(path)
+        tag = next((str(info[k]) for k in ("ETag", "etag", "md5Hash", "mtime", "LastModified") if info.get(k)), "")
+        return Stat(int(info["size"] or 0), tag)
+    except (OSError, ValueError, ImportError, KeyError) as e:
+        raise InputError(Reason.MISSING, f"{uri} cannot be found: {e}") from e
+
+
+@contextmanager
+def local_file(uri: str, *, max_bytes: int) -> Iterator[Path]:
+    """Give a local path with the content of `uri`; a remote one is copied and removed afterwards.
+
+    Raises InputError: MISSING where it cannot be read, TOO_LARGE past `max_bytes`.
+    """
+    size = stat(uri).size_bytes
+    if size > max_bytes:
+        raise InputError(Reason.TOO_LARGE, f"{uri} has {size} bytes; the limit is {max_bytes} (--max-bytes)")
+    if "://" not in uri:
+        yield Path(uri)
+        return
+    with tempfile.TemporaryDirectory(prefix="longreel-") as folder:
+        copy = Path(folder, "input" + Path(uri).suffix)
+        _copy(uri, copy, max_bytes)
+        yield copy
+
+
+def _copy(uri: str, copy: Path, max_bytes: int) -> None:
+    try:
+        with fsspec.open(uri, "rb") as source, copy.open("wb") as target:
+            while block := source.read(_BLOCK_BYTES):
+                target.write(block)
+                if target.tell() > max_bytes:
+                    raise InputError(Reason.TOO_LARGE, f"{uri} goes on past {max_bytes} bytes (--max-bytes)")
+    except (OSError, ValueError, ImportError) as e:
+        raise InputError(Reason.MISSING, f"{uri} cannot be read: {e}") from e

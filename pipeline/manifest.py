@@ -1,0 +1,229 @@
+"""The manifest: what there is to work on, one row an item.
+
+Read from Parquet, JSONL or CSV files, or made from folders: there the kind comes from the file's ending, a text
+`NAME.txt` beside a video or image `NAME.*` is its caption, and `NAME.srt` or `NAME.vtt` its transcript.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.errors import ManifestError
+from schemas.records import KINDS, MANIFEST, SPLITS
+
+ENDINGS = {
+    "video": [
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".m2ts",
+        ".mts",
+        ".flv",
+        ".wmv",
+        ".ogv",
+        ".3gp",
+        ".gif",
+    ],
+    "image": [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"],
+    "book": [".txt", ".text", ".md"],
+}
+TRANSCRIPTS = (".srt", ".vtt")
+TABLES = (".parquet", ".jsonl", ".csv")
+_KIND_OF = {ending: kind for kind, endings in ENDINGS.items() for ending in endings}
+_COLUMNS = tuple(MANIFEST.names)
+_MAX_CAPTION_BYTES = 1 << 20
+
+
+class Manifest(NamedTuple):
+    """The items, sorted by address, and how many files of which ending in the folders were left alone."""
+
+    items: pa.Table
+    ignored: Mapping[str, int]
+
+
+def read_manifest(inputs: Iterable[str]) -> Manifest:
+    """Read folders, single media files and manifest tables into one manifest.
+
+    Raises ManifestError that names file, row, column, value and what was expected. That a listed file is
+    missing is no error here: the survey sets it aside with a reason.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    origin: dict[str, str] = {}
+    ignored: Counter[str] = Counter()
+    for given in inputs:
+        for where, row in _rows_of(given, ignored):
+            known = rows.setdefault(row["uri"], row)
+            if known != row:
+                raise ManifestError(
+                    f"{where}: {row['uri']!r} is already listed by {origin[row['uri']]} with other values; "
+                    "list every file once"
+                )
+            origin.setdefault(row["uri"], where)
+    if not rows:
+        raise ManifestError(
+            f"nothing to do: {', '.join(inputs) or 'no input'} holds no video ({' '.join(ENDINGS['video'])}), "
+            f"image ({' '.join(ENDINGS['image'])}) or book ({' '.join(ENDINGS['book'])})"
+        )
+    items = pa.Table.from_pylist([rows[uri] for uri in sorted(rows)], MANIFEST)
+    return Manifest(items, dict(sorted(ignored.items())))
+
+
+def _rows_of(given: str, ignored: Counter[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    path = Path(given)
+    if path.is_dir():
+        yield from ((f"folder {given}", row) for row in _walk(path, ignored))
+    elif path.suffix.lower() in TABLES:
+        if not path.is_file():
+            raise ManifestError(f"{given}: no such manifest")
+        yield from _read_table(path)
+    elif "://" in given or path.suffix.lower() in _KIND_OF:
+        yield given, _check({"uri": given}, given, Path.cwd())
+    else:
+        raise ManifestError(
+            f"{given}: expected a folder, a media file, or a manifest ({', '.join(TABLES)}); "
+            + ("this file's ending is unknown" if path.exists() else "nothing is there")
+        )
+
+
+def _walk(folder: Path, ignored: Counter[str]) -> Iterator[dict[str, Any]]:
+    for directory, subfolders, names in os.walk(folder):
+        subfolders[:] = sorted(d for d in subfolders if not d.startswith("."))
+        files = {n: Path(directory, n) for n in sorted(names) if not n.startswith(".")}
+        pictured = {p.stem for p in files.values() if _KIND_OF.get(p.suffix.lower()) in ("video", "image")}
+        for path in files.values():
+            ending, kind = path.suffix.lower(), _KIND_OF.get(path.suffix.lower())
+            sidecar = path.stem in pictured and (ending in TRANSCRIPTS or ending == ".txt")
+            if kind is None and not sidecar:
+                ignored[ending or path.name] += 1
+            elif not sidecar:
+                yield _check(_with_sidecars(path), str(path), Path.cwd())
+
+
+def _with_sidecars(path: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {"uri": str(path)}
+    if _KIND_OF[path.suffix.lower()] == "book":
+        return row
+    caption = path.with_suffix(".txt")
+    if caption.is_file():
+        row["captions"] = [_read_caption(caption)]
+    found = [path.with_suffix(s) for s in TRANSCRIPTS if path.with_suffix(s).is_file()]
+    if found:
+        row["transcript"] = str(found[0])
+    return row
+
+
+def _read_caption(path: Path) -> str:
+    try:
+        if path.stat().st_size > _MAX_CAPTION_BYTES:
+            raise ManifestError(f"{path}: a caption of {path.stat().st_size} bytes; at most {_MAX_CAPTION_BYTES}")
+        return path.read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError as e:
+        raise ManifestError(f"{path}: the caption is not UTF-8 (byte {e.start})") from e
+
+
+def _read_table(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    readers = {".parquet": _parquet_rows, ".jsonl": _jsonl_rows, ".csv": _csv_rows}
+    for number, values in enumerate(readers[path.suffix.lower()](path), start=1):
+        where = f"{path}, row {number}"
+        yield where, _check(values, where, path.parent)
+
+
+def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                yield from batch.to_pylist()
+    except pa.ArrowException as e:
+        raise ManifestError(f"{path} is not a readable Parquet file: {e}") from e
+
+
+def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                values = json.loads(line)
+            except ValueError as e:
+                raise ManifestError(f"{path}, line {number}: not JSON ({e}); got {line[:80]!r}") from e
+            if not isinstance(values, dict):
+                raise ManifestError(f"{path}, line {number}: expected a JSON object, got {line[:80]!r}")
+            yield values
+
+
+def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for row in csv.DictReader(file, strict=True):
+                if None in row:
+                    raise ManifestError(f"{path}: a row has more fields than the header: {row[None]!r}")
+                values: dict[str, Any] = {k: v or None for k, v in row.items()}
+                if (values.get("captions") or "").startswith("["):
+                    values["captions"] = json.loads(values["captions"])
+                yield values
+    except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as e:
+        raise ManifestError(f"{path} is not a readable CSV file: {e}") from e
+
+
+def _check(values: Mapping[str, Any], where: str, base: Path) -> dict[str, Any]:
+    """Return a complete row with absolute addresses, or raise ManifestError."""
+
+    def bad(column: str, expected: str) -> ManifestError:
+        return ManifestError(f"{where}, column {column!r}: got {values.get(column)!r}, expected {expected}")
+
+    for name in values:
+        if name not in _COLUMNS:
+            near = difflib.get_close_matches(str(name), _COLUMNS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_COLUMNS)}."
+            raise ManifestError(f"{where}: unknown column {name!r}; {hint} Fields of your own go in 'metadata'.")
+    uri = values.get("uri")
+    if not isinstance(uri, str) or not uri:
+        raise bad("uri", "a path or an address")
+    kind = values.get("kind") or _KIND_OF.get(Path(uri).suffix.lower())
+    if kind not in KINDS:
+        raise bad("kind", f"one of {', '.join(KINDS)}")
+    captions = values.get("captions")
+    if isinstance(captions, str):
+        captions = [captions]
+    if captions is not None and not (isinstance(captions, list) and all(isinstance(c, str) for c in captions)):
+        raise bad("captions", "a string or a list of strings")
+    for name in ("transcript", "title", "source", "licence"):
+        if not isinstance(values.get(name), str | None):
+            raise bad(name, "a string")
+    if values.get("split") not in (None, *SPLITS):
+        raise bad("split", f"one of {', '.join(SPLITS)}, or nothing")
+    transcript = values.get("transcript")
+    if transcript and transcript != "embedded":
+        if Path(transcript).suffix.lower() not in TRANSCRIPTS:
+            raise bad("transcript", f"'embedded' or a file that ends in {' or '.join(TRANSCRIPTS)}")
+        transcript = _absolute(transcript, base)
+    metadata = values.get("metadata")
+    if metadata is not None and not isinstance(metadata, str):
+        metadata = json.dumps(metadata, sort_keys=True)
+    plain = {name: values.get(name) for name in ("title", "source", "licence", "split")}
+    return {
+        "uri": _absolute(uri, base),
+        "kind": kind,
+        "captions": [c for c in captions or [] if c.strip()] or None,
+        "transcript": transcript or None,
+        "metadata": metadata,
+        **plain,
+    }
+
+
+def _absolute(address: str, base: Path) -> str:
+    return address if "://" in address else os.path.abspath(base / address)  # noqa: PTH100 - keeps symlinks

@@ -1,0 +1,110 @@
+"""What a job is doing: a journal that workers append to, and a display that follows it.
+
+A worker writes one short JSON line a record, with one `write` to a file opened for appending, so lines of
+several processes do not mix. The display counts the lines: a bar on a terminal, a plain line every ten seconds
+elsewhere. The journal informs people; nothing is computed from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+MADE, KEPT, REJECTED = "made", "kept", "rejected"
+_TERMINAL_S, _PLAIN_S = 0.2, 10.0
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def note(journal: Path, outcome: str, **facts: Any) -> None:
+    """Append one record's outcome (MADE, KEPT or REJECTED) and facts about it to the journal."""
+    line = json.dumps({"time": round(time.time(), 3), "outcome": outcome, **facts}) + "\n"
+    # A journal that cannot be written (a full disk) must not hide the error that matters: the payload's own.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+
+class _Follower:
+    """Counts the outcomes that were appended to a journal since it was opened."""
+
+    def __init__(self, journal: Path) -> None:
+        self.counts: Counter[str] = Counter()
+        self._path = journal
+        self._at = journal.stat().st_size if journal.exists() else 0
+        self._rest = b""
+
+    def read(self) -> None:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            block = file.read()
+        self._at += len(block)
+        *lines, self._rest = (self._rest + block).split(b"\n")
+        for line in lines:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                self.counts[json.loads(line)["outcome"]] += 1
+
+
+@contextmanager
+def following(job: str, journal: Path, total: int) -> Iterator[None]:
+    """Show how far `job` has come with its `total` records while the body runs."""
+    with contextlib.suppress(OSError):
+        journal.parent.mkdir(parents=True, exist_ok=True)
+    follower, done = _Follower(journal), threading.Event()
+    show = _bar if console.is_terminal else _lines
+    thread = threading.Thread(target=show, args=(job, follower, total, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _bar(job: str, follower: _Follower, total: int, done: threading.Event) -> None:
+    columns = (
+        TextColumn("{task.description:<9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}, rejected {task.fields[rejected]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    started = time.monotonic()
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(job, total=total, rate="", rejected=0)
+        while True:
+            last = done.wait(_TERMINAL_S)
+            follower.read()
+            n = follower.counts.total()
+            rate = f"{n / max(time.monotonic() - started, 1e-3):.1f}/s"
+            progress.update(task, completed=n, rate=rate, rejected=follower.counts[REJECTED])
+            if last:
+                return
+
+
+def _lines(job: str, follower: _Follower, total: int, done: threading.Event) -> None:
+    started = time.monotonic()
+    while not done.wait(_PLAIN_S):
+        follower.read()
+        n, passed = follower.counts.total(), time.monotonic() - started
+        left = f"{(total - n) * passed / n:.0f} s" if n else "unknown"
+        console.print(
+            f"{job}: {n} of {total}, {n / passed:.1f}/s, rejected {follower.counts[REJECTED]}, time left {left}"
+        )

@@ -1,0 +1,164 @@
+"""The token store: every document's tokens, written once, read by slices.
+
+    unit-00000-5f2a9c01.arrow   Arrow IPC file, one column `tokens`: large_list<uint16 | uint32>, a few MB a batch
+    unit-00000.parquet          one row a document (schemas.records.TOKENS), without payload; the commit
+
+The Arrow file is named after its content and the index names it, so replacing a unit is one rename: a crash at
+any point leaves either the old unit or the new one, whole. Reading maps the file into memory and copies nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from schemas.errors import DatasetError
+from schemas.files import atomic, inside
+from schemas.fingerprint import sha256_file
+from schemas.records import TOKENS
+
+BATCH_BYTES = 4 << 20
+_OPEN_FILES = 64  # Arrow files kept mapped at a time
+_NAME, _SIZE, _DTYPE = b"arrow", b"arrow_bytes", b"arrow_dtype"
+
+
+def unit_name(unit: int) -> str:
+    """Return the stem of a unit's files."""
+    return f"unit-{unit:05d}"
+
+
+def unit_files(directory: Path) -> list[Path]:
+    """Return the committed index files of a directory of units, in order."""
+    return sorted(directory.glob("unit-?????.parquet"))
+
+
+class TokenWriter:
+    """Appends documents to one Arrow file: `append` says in which batch and row a document will be."""
+
+    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._schema = pa.schema([pa.field("tokens", pa.large_list(pa.from_numpy_dtype(dtype)), nullable=False)])
+        self._file = pa.ipc.new_file(str(path), self._schema)
+        self._pending: list[NDArray[Any]] = []
+        self._pending_bytes = 0
+        self._batch = 0
+
+    def append(self, tokens: NDArray[Any]) -> tuple[int, int]:
+        """Add one document's tokens [length] and return its (batch, row)."""
+        place = self._batch, len(self._pending)
+        self._pending.append(np.ascontiguousarray(tokens, self._dtype))
+        self._pending_bytes += self._pending[-1].nbytes
+        if self._pending_bytes >= BATCH_BYTES:
+            self._flush()
+        return place
+
+    def close(self) -> None:
+        """Write what is pending and the file's footer."""
+        self._flush()
+        self._file.close()
+
+    def _flush(self) -> None:
+        if self._pending:
+            offsets = np.cumsum([0, *map(len, self._pending)], dtype=np.int64)
+            column = pa.LargeListArray.from_arrays(offsets, pa.array(np.concatenate(self._pending)))
+            self._file.write_batch(pa.record_batch([column], schema=self._schema))
+            self._pending, self._pending_bytes = [], 0
+            self._batch += 1
+
+
+def write_unit(
+    directory: Path,
+    unit: int,
+    documents: Iterable[tuple[Mapping[str, Any], NDArray[Any]]],
+    dtype: np.dtype[Any],
+) -> pa.Table:
+    """Replace a unit by the documents given as (row, tokens), in their order; return its index.
+
+    `unit`, `batch`, `row` and `length` of a row are filled in here. A row with a `reason` stores no tokens.
+    Where `documents` raises, the unit on disk stays as it was.
+    """
+    rows: list[dict[str, Any]] = []
+    scratch = directory / f"{unit_name(unit)}.arrow"
+    with atomic(scratch) as temporary:
+        writer = TokenWriter(temporary, dtype)
+        for row, tokens in documents:
+            batch, place = (-1, -1) if row["reason"] else writer.append(tokens)
+            rows.append({**row, "unit": unit, "batch": batch, "row": place, "length": len(tokens)})
+        writer.close()
+    arrow = scratch.with_name(f"{unit_name(unit)}-{sha256_file(scratch)[:8]}.arrow")
+    scratch.replace(arrow)
+    metadata = {_NAME: arrow.name, _SIZE: str(arrow.stat().st_size), _DTYPE: dtype.name}
+    table = pa.Table.from_pylist(rows, TOKENS.with_metadata(metadata))
+    with atomic(directory / f"{unit_name(unit)}.parquet") as index:
+        pq.write_table(table, index)
+    for stale in directory.glob(f"{unit_name(unit)}-*.arrow"):
+        if stale != arrow:
+            stale.unlink(missing_ok=True)
+    return table
+
+
+def remove_unit(directory: Path, unit: int) -> None:
+    """Delete a unit that no document belongs to any more."""
+    (directory / f"{unit_name(unit)}.parquet").unlink(missing_ok=True)
+    for arrow in directory.glob(f"{unit_name(unit)}-*.arrow"):
+        arrow.unlink(missing_ok=True)
+
+
+class TokenStore:
+    """A directory of units, open for reading. Safe to use from several threads; not pickled."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._open = functools.lru_cache(maxsize=_OPEN_FILES)(self._open_unit)
+
+    def rows(self) -> pa.Table:
+        """Return the index rows of all units, also of documents that were set aside."""
+        tables = [pq.read_table(path) for path in unit_files(self._directory)]
+        return pa.concat_tables([TOKENS.empty_table(), *(t.replace_schema_metadata(None) for t in tables)])
+
+    def table(self) -> pa.Table:
+        """Return the index rows of the documents that have tokens, sorted by split, kind and document."""
+        rows = self.rows()
+        order = [("split", "ascending"), ("kind", "ascending"), ("document_id", "ascending")]
+        return rows.filter(pc.is_null(rows["reason"])).sort_by(order)
+
+    def read(self, unit: int, batch: int, row: int, start: int = 0, length: int | None = None) -> NDArray[Any]:
+        """Return tokens [start, start + length) of a document: a view of the mapped file, not a copy.
+
+        Raises DatasetError where the unit, the row or the range is not there.
+        """
+        where = self._directory / unit_name(unit)
+        try:
+            column = self._open(unit).get_batch(batch).column(0)
+            if not 0 <= row < len(column):
+                raise IndexError(f"row {row} of {len(column)}")
+            offsets = column.offsets.to_numpy()
+            first, end = int(offsets[row]), int(offsets[row + 1])
+        except (OSError, pa.ArrowException, IndexError, KeyError, ValueError) as e:
+            raise DatasetError(f"{where}: batch {batch}, row {row} cannot be read ({e}); tokenize again") from e
+        length = end - first - start if length is None else length
+        if start < 0 or length < 0 or first + start + length > end:
+            raise DatasetError(f"{where}: tokens {start}..{start + length} of a document of {end - first}")
+        values: NDArray[Any] = column.values.to_numpy(zero_copy_only=True)
+        return values[first + start : first + start + length]
+
+    def _open_unit(self, unit: int) -> Any:
+        metadata = pq.read_schema(self._directory / f"{unit_name(unit)}.parquet").metadata
+        path = inside(self._directory, metadata[_NAME].decode())
+        found, expected = path.stat().st_size, int(metadata[_SIZE])
+        if found != expected:
+            raise DatasetError(f"{path} has {found} bytes, its index says {expected}; tokenize again")
+        return pa.ipc.open_file(pa.memory_map(str(path)))
+
+
+def dtype_of_unit(directory: Path, unit: int) -> np.dtype[Any]:
+    """Return the type in which a unit's tokens are stored."""
+    return np.dtype(pq.read_schema(directory / f"{unit_name(unit)}.parquet").metadata[_DTYPE].decode())

@@ -1,0 +1,140 @@
+"""Survey: a cheap look at every item, before anything is decoded in full.
+
+The content's SHA-256 (one read of the file; it becomes the document's identity), what the container says, and
+the brightness of a few frames found by seeking. What cannot be read is set aside here, with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.books import BookConfig, read_book
+from pipeline.decode import DecodeConfig, Decoder
+from pipeline.inputs import local_file, stat
+from pipeline.interrupt import is_stopping, raise_if_stopping
+from pipeline.progress import KEPT, MADE, REJECTED, note
+from pipeline.workspace import Workspace, read_manifest_unit, read_table_unit, write_table_unit
+from schemas.errors import ConfigError, InputError, Reason
+from schemas.fingerprint import fingerprint, sha256_file
+from schemas.records import SURVEY
+
+_VERSION = 1  # counts up when the same input would give another row
+_EMPTY = dict.fromkeys(SURVEY.names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurveyConfig:
+    """How closely to look."""
+
+    thumbnails: int = 5
+    """Frames looked at in a video, spread over its length."""
+    max_bytes: int = 64 << 30
+    """Files larger than this are set aside."""
+    retry: bool = False
+    """Look again at items that an earlier run set aside."""
+
+    def __post_init__(self) -> None:
+        if self.thumbnails < 1:
+            raise ConfigError(f"thumbnails must be at least 1, got {self.thumbnails}")
+        if self.max_bytes < 1:
+            raise ConfigError(f"max_bytes must be at least 1, got {self.max_bytes}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurveyWorker:
+    """Surveys units of the manifest, with one decoder for all of them."""
+
+    workspace: Workspace
+    config: SurveyConfig
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    books: BookConfig = field(default_factory=BookConfig)
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[int], None]]:
+        """Start the decoder; see pipeline.beam.Worker."""
+        with Decoder(self.decode) as decoder:
+            yield lambda unit: self._survey_unit(unit, decoder)
+
+    def _survey_unit(self, unit: int, decoder: Decoder) -> None:
+        known = {row["uri"]: row for row in read_table_unit(self.workspace.survey, unit, SURVEY).to_pylist()}
+        rows = []
+        for item in read_manifest_unit(self.workspace, unit).to_pylist():
+            previous = known.get(item["uri"])
+            key = item_fingerprint(item, self.config)
+            keep = previous and previous["fingerprint"] == key and not (self.config.retry and previous["reason"])
+            if keep:
+                rows.append(previous)
+            elif not is_stopping():
+                rows.append({**self._survey_item(item, decoder), "fingerprint": key})
+            else:
+                continue
+            outcome = REJECTED if rows[-1]["reason"] else KEPT if keep else MADE
+            note(self.workspace.log("survey"), outcome, uri=item["uri"], reason=rows[-1]["reason"])
+        write_table_unit(self.workspace.survey, unit, pa.Table.from_pylist(rows, SURVEY))
+        raise_if_stopping()
+
+    def _survey_item(self, item: Mapping[str, Any], decoder: Decoder) -> dict[str, Any]:
+        row = {**_EMPTY, **item}
+        try:
+            with local_file(item["uri"], max_bytes=self.config.max_bytes) as path:
+                row["size_bytes"] = path.stat().st_size
+                if row["size_bytes"] == 0:
+                    raise InputError(Reason.EMPTY, "the file has no bytes")
+                row["document_id"] = sha256_file(path)
+                if item["kind"] == "book":
+                    next(iter(read_book(path, self.books)))
+                else:
+                    row |= look(path, decoder, thumbnails=self.config.thumbnails)
+            if item["transcript"] and item["transcript"] != "embedded":
+                row["transcript_sha256"] = _hash_transcript(item["transcript"])
+        except InputError as e:
+            row |= {"reason": e.reason.value, "detail": str(e)}
+        except OSError as e:
+            row |= {"reason": Reason.UNREADABLE.value, "detail": f"{item['uri']}: {e}"}
+        return row
+
+
+def look(path: Path, decoder: Decoder, *, thumbnails: int) -> dict[str, Any]:
+    """Return the survey's columns for one video or image; raises InputError where it cannot be decoded."""
+    info = decoder.probe(path)
+    frames = decoder.thumbnails(path, count=1 if info.is_picture else thumbnails, size=64)
+    return {
+        "codec": info.codec,
+        "width": info.width,
+        "height": info.height,
+        "duration_s": info.duration_s,
+        "frame_rate": info.frame_rate,
+        "bit_depth": info.bit_depth,
+        "interlaced": info.interlaced,
+        "brightness": float(np.max(np.mean(frames, axis=(1, 2, 3)))),
+    }
+
+
+def item_fingerprint(item: Mapping[str, Any], config: SurveyConfig) -> str:
+    """Return what a survey row depends on, without reading the item: its manifest row, size and version."""
+    versions = [_version(item["uri"])]
+    if item["transcript"] and item["transcript"] != "embedded":
+        versions.append(_version(item["transcript"]))
+    return fingerprint(_VERSION, dict(item), versions, config.thumbnails, config.max_bytes)
+
+
+def _version(uri: str) -> tuple[int, str]:
+    try:
+        return stat(uri)
+    except InputError:
+        return -1, "missing"
+
+
+def _hash_transcript(uri: str) -> str:
+    try:
+        with local_file(uri, max_bytes=1 << 30) as path:
+            return sha256_file(path)
+    except InputError as e:
+        raise InputError(Reason.BAD_TRANSCRIPT, f"transcript {e}") from e

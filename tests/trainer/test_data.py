@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from numpy.typing import NDArray
+
+import trainer.source
+from schemas.errors import ConfigError, DatasetError, VocabularyMismatch
+from schemas.packed import expand
+from tests.trainer.dataset import VOCABULARY, with_other_tokenizer, write_dataset
+from trainer.data import Batch, Loader, Window, held_out_batches, to_devices, training_batches
+from trainer.layout import inverse, permutation
+from trainer.source import PackedSplit
+
+S = 128
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("packed") / "set", context=S, train=8, val=3)
+
+
+@pytest.fixture(scope="module")
+def split(directory: Path) -> PackedSplit:
+    return PackedSplit([directory], "train")
+
+
+def _whole(rows: int) -> Window:
+    return Window(rows=np.arange(rows), columns=np.arange(S))
+
+
+def _loader(split: PackedSplit, *, rows: int = 2) -> Loader:
+    return Loader(split, order=np.arange(S), window=_whole(rows))
+
+
+def _from_tar(directory: Path, split: str) -> list[tuple[NDArray[np.uint16], NDArray[np.void]]]:
+    """The sequences as the tars have them, read in order without the index."""
+    found = []
+    for path in sorted(directory.glob(f"{split}-*.tar")):
+        with tarfile.open(path) as tar:
+            data = {m.name: tar.extractfile(m).read() for m in tar}  # type: ignore[union-attr]
+        for key in sorted({name.split(".")[0] for name in data}):
+            arrays = (np.load(io.BytesIO(data[f"{key}.{part}.npy"])) for part in ("tokens", "spans"))
+            found.append(tuple(arrays))
+    return found
+
+
+def test_random_access_returns_what_stands_in_the_tars(directory: Path, split: PackedSplit) -> None:
+    expected = _from_tar(directory, "train")
+    assert len(split) == len(expected) == 8
+    for index in (7, 0, 3, 2, 5):
+        tokens, spans = split.read(index)
+        assert np.array_equal(tokens, expected[index][0])
+        assert np.array_equal(spans, expected[index][1])
+
+
+def test_a_target_is_the_next_token_of_the_same_document_and_carries_its_weight(split: PackedSplit) -> None:
+    batch = _loader(split, rows=1)(np.array([4]))
+    tokens, spans = split.read(4)
+    inputs = expand(spans, S)
+    for i in range(S - 1):
+        assert batch["targets"][0, i] == tokens[i + 1]
+        assert batch["weights"][0, i] == inputs.weights[i + 1]
+        assert batch["vision"][0, i] == inputs.vision[i + 1]
+        if inputs.segment_ids[i] != inputs.segment_ids[i + 1] or inputs.segment_ids[i] == 0:
+            assert batch["weights"][0, i] == 0
+    assert batch["weights"][0, -1] == 0
+    assert np.count_nonzero(batch["weights"]) > S // 2
+
+
+def test_vision_marks_the_targets_that_are_vision_ids(split: PackedSplit) -> None:
+    batch = _loader(split)(np.array([0, 1]))
+    counted = batch["weights"] > 0
+    assert np.array_equal(batch["vision"][counted], VOCABULARY.is_vision(batch["targets"])[counted])
+
+
+def test_arrays_have_the_documented_types(split: PackedSplit) -> None:
+    batch = _loader(split)(np.array([0, -1]))
+    types = {name: (array.dtype.name, array.shape) for name, array in batch.items()}
+    assert types == {
+        name: (kind, (2, S))
+        for name, kind in {
+            "tokens": "int32",
+            "targets": "int32",
+            "weights": "float32",
+            "vision": "bool",
+            "segment_ids": "int32",
+            "positions": "int32",
+        }.items()
+    }
+
+
+@given(st.sets(st.integers(0, 7), min_size=1), st.sampled_from([8, 16]), st.integers(0, 7))
+@settings(deadline=None, max_examples=25)
+def test_a_host_that_holds_some_devices_gets_their_slice_of_the_whole(
+    split: PackedSplit, devices: set[int], stripe: int, index: int
+) -> None:
+    order = permutation("block_cyclic", length=S, devices=8, stripe=stripe)
+    whole = Loader(split, order=order, window=_whole(1))(np.array([index]))
+    columns = np.flatnonzero(np.isin(np.arange(S) // (S // 8), list(devices)))
+    part = Loader(split, order=order, window=Window(rows=np.array([0]), columns=columns))(np.array([index]))
+    for name, array in part.items():
+        assert np.array_equal(array, whole[name][:, columns]), name
+
+
+def test_a_host_reads_only_the_bytes_of_its_slice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    length = 65536
+    long = PackedSplit([write_dataset(tmp_path / "long", context=length, train=1, val=0)], "train")
+    read: list[int] = []
+    pread = os.pread
+
+    def counted(fd: int, size: int, offset: int) -> bytes:
+        read.append(size)
+        return pread(fd, size, offset)
+
+    monkeypatch.setattr(trainer.source.os, "pread", counted)
+    order = permutation("block_cyclic", length=length, devices=8, stripe=512)
+    spans_bytes = long.read(0)[1].nbytes
+    payload_bytes = length * VOCABULARY.dtype.itemsize
+    read.clear()
+    Loader(long, order=order, window=Window(rows=np.array([0]), columns=np.arange(length // 8)))(np.array([0]))
+    headers_bytes = 8192
+    assert sum(read) < payload_bytes / 8 + spans_bytes + headers_bytes
+    read.clear()
+    Loader(long, order=order, window=Window(rows=np.array([0]), columns=np.arange(length)))(np.array([0]))
+    assert len(read) == 1
+
+
+def test_a_layout_permutes_every_array_alike(split: PackedSplit) -> None:
+    plain = _loader(split)(np.array([1, 2]))
+    order = permutation("block_cyclic", length=S, devices=4, stripe=8)
+    laid_out = Loader(split, order=order, window=_whole(2))(np.array([1, 2]))
+    for name in plain:
+        assert np.array_equal(laid_out[name][:, inverse(order)], plain[name]), name
+
+
+@pytest.mark.parametrize("spec", [PartitionSpec(("data", "fsdp"), "sequence"), PartitionSpec(None, "sequence")])
+def test_global_arrays_lie_on_the_devices_of_the_mesh(split: PackedSplit, spec: PartitionSpec) -> None:
+    mesh = jax.make_mesh((2, 1, 4), ("data", "fsdp", "sequence"), axis_types=(AxisType.Auto,) * 3)
+    sharding = NamedSharding(mesh, spec)
+    window = Window.of(sharding, (2, S))
+    assert len(window.rows) == 2
+    assert len(window.columns) == S
+    batch = Loader(split, order=np.arange(S), window=window)(np.array([3, 6]))
+    placed = to_devices(batch, sharding=sharding, shape=(2, S), window=window)
+    for name, array in placed.items():
+        assert array.sharding == sharding
+        assert np.array_equal(np.asarray(array), batch[name])
+        for shard in array.addressable_shards:
+            assert np.array_equal(np.asarray(shard.data), batch[name][shard.index])
+
+
+def _take(split: PackedSplit, *, seed: int, batches: int, batch_size: int = 2) -> list[Batch]:
+    iterator = training_batches(_loader(split, rows=batch_size), sequences=len(split), batch_size=batch_size, seed=seed)
+    taken = [next(iterator) for _ in range(batches)]
+    iterator.close()
+    return taken
+
+
+def _identify(split: PackedSplit, batches: list[Batch]) -> list[int]:
+    known = {split.read(i)[0].astype(np.int32).tobytes(): i for i in range(len(split))}
+    return [known[row.tobytes()] for batch in batches for row in batch["tokens"]]
+
+
+def test_every_epoch_visits_every_sequence_once_in_an_order_of_its_own(split: PackedSplit) -> None:
+    seen = _identify(split, _take(split, seed=5, batches=12))
+    epochs = [seen[0:8], seen[8:16], seen[16:24]]
+    assert all(sorted(epoch) == list(range(8)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_the_seed_decides_the_order(split: PackedSplit) -> None:
+    first, again, other = (_identify(split, _take(split, seed=seed, batches=4)) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_a_restored_iterator_goes_on_where_the_saved_one_stood(split: PackedSplit) -> None:
+    expected = _identify(split, _take(split, seed=3, batches=9))
+    iterator = training_batches(_loader(split), sequences=len(split), batch_size=2, seed=3)
+    for _ in range(5):
+        next(iterator)
+    state = iterator.get_state()
+    iterator.close()
+    restored = training_batches(_loader(split), sequences=len(split), batch_size=2, seed=3)
+    restored.set_state(state)
+    rest = [next(restored) for _ in range(4)]
+    restored.close()
+    assert _identify(split, rest) == expected[10:]
+
+
+def test_seeking_far_ahead_reads_nothing_in_between(split: PackedSplit, monkeypatch: pytest.MonkeyPatch) -> None:
+    iterator = training_batches(_loader(split), sequences=len(split), batch_size=2, seed=3)
+    state = iterator.get_state()
+    state["next_index"] = 10_000_000
+    reads: list[int] = []
+    read = PackedSplit.read
+
+    def counted(self: PackedSplit, index: int, *, needed: NDArray[np.bool_] | None = None) -> object:
+        reads.append(index)
+        return read(self, index, needed=needed)
+
+    monkeypatch.setattr(PackedSplit, "read", counted)
+    iterator.set_state(state)
+    next(iterator)
+    iterator.close()
+    assert len(reads) < 16
+
+
+def test_held_out_data_is_read_once_and_the_last_batch_is_filled_with_padding(directory: Path) -> None:
+    val = PackedSplit([directory], "val")
+    batches = list(held_out_batches(_loader(val), indices=np.arange(len(val)), batch_size=2))
+    assert _identify(val, [batches[0]]) == [0, 1]
+    assert np.array_equal(batches[1]["tokens"][0], val.read(2)[0])
+    assert not any(batches[1][name][1].any() for name in batches[1])
+    assert len(batches) == 2
+
+
+def test_several_datasets_are_read_one_after_the_other(directory: Path, tmp_path: Path) -> None:
+    second = write_dataset(tmp_path / "second", context=S, train=4, val=1, seed=9)
+    both = PackedSplit([directory, second], "train")
+    assert len(both) == 12
+    assert np.array_equal(both.read(9)[0], PackedSplit([second], "train").read(1)[0])
+    assert both.fingerprint not in (
+        PackedSplit([directory], "train").fingerprint,
+        PackedSplit([second], "val").fingerprint,
+    )
+
+
+def test_datasets_of_other_contexts_or_tokenizers_do_not_mix(directory: Path, tmp_path: Path) -> None:
+    longer = write_dataset(tmp_path / "longer", context=2 * S, train=1)
+    other = write_dataset(tmp_path / "other", context=S, train=1, vocabulary=with_other_tokenizer())
+    with pytest.raises(ConfigError, match=r"128 tokens .* 256"):
+        PackedSplit([directory, longer], "train")
+    with pytest.raises(VocabularyMismatch, match="text_sha256"):
+        PackedSplit([directory, other], "train")
+
+
+def test_a_cut_shard_is_named_with_its_expected_and_actual_size(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S)
+    shard = sorted(directory.glob("train-*.tar"))[1]
+    size = shard.stat().st_size
+    os.truncate(shard, size - 4096)
+    with pytest.raises(
+        DatasetError, match=rf"{shard.name} has {size - 4096} bytes, the index says {size}.*longreel pack"
+    ):
+        PackedSplit([directory], "train")
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S)
+    shard = sorted(directory.glob("train-*.tar"))[1]
+    shard.unlink()
+    with pytest.raises(DatasetError, match=rf"{shard.name} cannot be read: No such file"):
+        PackedSplit([directory], "train")
+
+
+def test_a_shard_that_is_cut_while_it_is_read_is_named_through_the_iterator(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S)
+    split = PackedSplit([directory], "train")
+    for shard in directory.glob("train-*.tar"):
+        os.truncate(shard, 700)
+    iterator = training_batches(_loader(split), sequences=len(split), batch_size=2, seed=0)
+    with pytest.raises(DatasetError, match=r"train-00000.*cut short"):
+        next(iterator)
+    iterator.close()
+
+
+def _overwrite(path: Path, old: bytes, new: bytes) -> None:
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+
+
+def test_a_pickle_in_place_of_an_array_is_not_loaded(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
+    split = PackedSplit([directory], "train")
+    stream = io.BytesIO()
+    np.save(stream, np.array([{"x": 1}], object), allow_pickle=True)
+    evil = stream.getvalue()
+    shard = next(directory.glob("train-*.tar"))
+    data = bytearray(shard.read_bytes())
+    spans_at = data.index(b"\x93NUMPY", data.index(b"spans.npy"))
+    data[spans_at : spans_at + len(evil)] = evil
+    shard.write_bytes(bytes(data))
+    with pytest.raises(DatasetError, match=r"spans.npy cannot be read"):
+        split.read(0)
+
+
+def test_an_offset_that_does_not_point_at_a_sample_is_an_error(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=2, val=0)
+    index = directory / "index.json"
+    _overwrite(index, b'"offsets":[0,', b'"offsets":[7,')
+    with pytest.raises(DatasetError, match=r"no tar header|was expected"):
+        PackedSplit([directory], "train").read(0)
+
+
+def test_tokens_of_another_type_than_the_card_says_are_an_error(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
+    _overwrite(next(directory.glob("*.tar")), b"'descr': '<u2'", b"'descr': '<i2'")
+    with pytest.raises(DatasetError, match=r"tokens are int16 \(128,\), the card says uint16"):
+        PackedSplit([directory], "train").read(0)
+
+
+def test_a_token_outside_the_vocabulary_is_an_error(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
+    _overwrite(directory / "dataset.json", b'"codebook_size": 32', b'"codebook_size": 8')
+    with pytest.raises(DatasetError, match=r"outside the vocabulary of 74"):
+        PackedSplit([directory], "train").read(0)
+
+
+def test_an_unfinished_directory_is_called_unfinished(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S)
+    (directory / "dataset.json").unlink()
+    with pytest.raises(DatasetError, match="unfinished"):
+        PackedSplit([directory], "train")
+
+
+def test_a_split_without_sequences_is_an_error_that_lists_the_splits(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, val=0)
+    with pytest.raises(DatasetError, match=r"no sequences in the split 'val' \(it has: train\)"):
+        PackedSplit([directory], "val")

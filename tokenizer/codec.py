@@ -1,0 +1,121 @@
+"""Frames to codes and back with a loaded tokenizer.
+
+Frames go through one compiled function in batches of a fixed size, the last one padded: a batch's shape decides
+the order of sums inside a convolution, so with free batches a frame at a decision boundary would get another
+code from run to run. Cost with `small-128` on two CPU cores: see `tokenizer/weights/small-128.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+from numpy.typing import NDArray
+
+from schemas.errors import ConfigError, InputError, Reason, VocabularyMismatch
+from schemas.fingerprint import sha256_file
+from tokenizer import checkpoint
+from tokenizer.checkpoint import Weights
+from tokenizer.quantize import nearest
+from tokenizer.vqgan import abstract, to_bytes, to_unit
+
+BATCH = 16
+_SHIPPED = Path(__file__).parent / "weights"
+
+
+class FrameCodec:
+    """A tokenizer for frames. The codes of a frame depend on nothing but its pixels, the weights and `dtype`."""
+
+    def __init__(self, weights: Weights, *, sha256: str = "", dtype: DTypeLike = jnp.float32) -> None:
+        self.config = weights.config
+        self.sha256 = sha256  # of the file that the weights came from
+        self.codebook_size = weights.config.codebook_size
+        self.frame_size = weights.config.frame_size
+        self.grid = weights.config.grid(self.frame_size, self.frame_size)
+        self._params, self._codebook = weights.params, weights.codebook
+        graphdef, _ = abstract(weights.config, dtype)
+        self._encode = jax.jit(partial(_encode, graphdef))
+        self._decode = jax.jit(partial(_decode, graphdef), static_argnames="grid")
+
+    @classmethod
+    def load(cls, name_or_path: str, *, dtype: DTypeLike = jnp.float32) -> FrameCodec:
+        """Load the shipped checkpoint of that name (`small-128`), or the safetensors file at that path.
+
+        `dtype` is what convolutions compute in (float32 or bfloat16); the code search is float32 in any case.
+        Raises ConfigError when there is no such file or it does not fit.
+        """
+        shipped = _SHIPPED / f"{name_or_path}.safetensors"
+        path = shipped if shipped.is_file() else Path(name_or_path)
+        weights = checkpoint.load(path)
+        return cls(weights, sha256=sha256_file(path), dtype=dtype)
+
+    @property
+    def code_dtype(self) -> type[np.uint16] | type[np.uint32]:
+        """The integer type of the codes."""
+        return np.uint16 if self.codebook_size <= 1 << 16 else np.uint32
+
+    def encode(self, frames: NDArray[np.uint8]) -> NDArray[np.uint16] | NDArray[np.uint32]:
+        """Map uint8 frames `[n, H, W, 3]` to codes `[n, rows * cols]`, row by row.
+
+        H and W are any multiples of the factor. Raises InputError for n = 0, ConfigError for another dtype or
+        shape, before any work.
+        """
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
+            raise ConfigError(f"frames must be uint8 [n, H, W, 3], got {frames.dtype} {list(frames.shape)}")
+        if not len(frames):
+            raise InputError(Reason.EMPTY, "a clip without frames cannot be encoded")
+        self.config.grid(*frames.shape[1:3])
+        run = partial(self._encode, self._params, self._codebook)
+        codes: NDArray[np.uint16] | NDArray[np.uint32] = _batched(run, frames).astype(self.code_dtype)
+        return codes
+
+    def decode(
+        self, codes: NDArray[np.uint16] | NDArray[np.uint32], *, grid: tuple[int, int] | None = None
+    ) -> NDArray[np.uint8]:
+        """Map codes `[n, rows * cols]` to uint8 frames `[n, H, W, 3]`; `grid` defaults to the tokenizer's own.
+
+        Raises InputError for n = 0, ConfigError for another shape, VocabularyMismatch for a code that the codebook
+        does not have.
+        """
+        grid = grid or self.grid
+        if codes.ndim != 2 or codes.shape[1] != grid[0] * grid[1] or not np.issubdtype(codes.dtype, np.integer):
+            raise ConfigError(f"codes must be integers [n, {grid[0] * grid[1]}], got {codes.dtype} {list(codes.shape)}")
+        if not len(codes):
+            raise InputError(Reason.EMPTY, "no codes to decode")
+        if codes.min() < 0 or codes.max() >= self.codebook_size:
+            raise VocabularyMismatch(
+                f"codes run from {codes.min()} to {codes.max()}, but the codebook of {self.config.name!r} has "
+                f"{self.codebook_size}: were they made with another tokenizer?"
+            )
+        return _batched(partial(self._decode, self._params, self._codebook, grid=grid), codes.astype(np.int32))
+
+
+def _encode(graphdef: nnx.GraphDef, params: nnx.State, codebook: jax.Array, frames: jax.Array) -> jax.Array:
+    """Map uint8 `[B, H, W, 3]` to int32 codes `[B, h * w]`."""
+    latents = nnx.merge(graphdef, params).latents(to_unit(frames))
+    return nearest(latents.reshape(-1, latents.shape[-1]), codebook).reshape(frames.shape[0], -1)
+
+
+def _decode(
+    graphdef: nnx.GraphDef, params: nnx.State, codebook: jax.Array, codes: jax.Array, *, grid: tuple[int, int]
+) -> jax.Array:
+    """Map int32 codes `[B, h * w]` to uint8 `[B, H, W, 3]`."""
+    latents = codebook[codes].reshape(codes.shape[0], *grid, -1)
+    return to_bytes(nnx.merge(graphdef, params).pixels(latents))
+
+
+def _batched(run: Callable[[jax.Array], jax.Array], rows: NDArray[Any]) -> NDArray[Any]:
+    """Run `rows` through in batches of `BATCH`, the last one padded with zeros, and drop the padding."""
+    done = []
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        padding = np.zeros((BATCH - len(batch), *rows.shape[1:]), rows.dtype)
+        done.append(np.asarray(run(jnp.asarray(np.concatenate([batch, padding]))))[: len(batch)])
+    return np.concatenate(done)

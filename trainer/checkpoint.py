@@ -1,0 +1,221 @@
+"""Checkpoints: parameters, optimiser, step and data position together, committed at once by Orbax.
+
+    checkpoints/120/params        arrays by name, such as `layers/attention/query`
+    checkpoints/120/optimiser     arrays by name
+    checkpoints/120/position      JSON: step, and the state of the data iterator
+    checkpoints/120/description   JSON: model configuration, vocabulary, dataset, and what fixes its order
+
+A checkpoint is written under a temporary name and renamed, so one that can be listed is whole. Arrays are stored whole
+and restored to whatever mesh asks for them. Saving copies to the host and returns; the writing goes on beside training
+and is waited for before the next save. Nothing in it is executable: arrays and JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from schemas.errors import ConfigError, DatasetError, StorageError, storage_errors
+from schemas.vocab import Vocabulary
+from trainer.config import ModelConfig
+
+CHECKPOINTS = "checkpoints"
+# What decides the shapes of the parameters. The rest of ModelConfig may differ where only parameters are taken over.
+SHAPE_FIELDS = ("dim", "layers", "heads", "kv_heads", "head_dim", "ff_dim")
+
+_PARAMS, _OPTIMISER, _POSITION, _DESCRIPTION = "params", "optimiser", "position", "description"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a checkpoint belongs to. A run may only go on with the same; see `require_same`."""
+
+    model: ModelConfig
+    vocabulary: Vocabulary
+    context_length: int
+    dataset_fingerprint: str
+    batch_size: int
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready mapping; `from_dict` is its inverse."""
+        return dataclasses.asdict(self) | {"vocabulary": self.vocabulary.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, where: Path) -> Description:
+        """Read what `to_dict` wrote; raises ConfigError where it is another version's."""
+        try:
+            plain = dict(values)
+            model, vocabulary = ModelConfig(**plain.pop("model")), Vocabulary.from_dict(plain.pop("vocabulary"))
+            return cls(model=model, vocabulary=vocabulary, **plain)
+        except (TypeError, KeyError) as e:
+            raise ConfigError(f"{where} was made by another version of Longreel and cannot be read: {e}") from e
+
+    def require_same(self, ours: Description, *, where: Path) -> None:
+        """Raise VocabularyMismatch or ConfigError unless a run with `ours` may go on from this checkpoint."""
+        self.require_vocabulary(ours.vocabulary, where=where)
+        fields = [f.name for f in dataclasses.fields(ModelConfig)]
+        _require_fields(self.model, ours.model, fields, where=where, what="another model")
+        order = ["context_length", "dataset_fingerprint", "batch_size", "seed"]
+        _require_fields(self, ours, order, where=where, what="other data, or another order of it")
+
+    def require_shapes(self, ours: Description, *, where: Path) -> None:
+        """Raise VocabularyMismatch or ConfigError unless `ours` may begin with this checkpoint's parameters."""
+        self.require_vocabulary(ours.vocabulary, where=where)
+        _require_fields(self.model, ours.model, SHAPE_FIELDS, where=where, what="a model of another shape")
+
+    def require_vocabulary(self, ours: Vocabulary, *, where: Path) -> None:
+        """Raise VocabularyMismatch that names every difference, unless `ours` is the checkpoint's."""
+        self.vocabulary.require_same(ours, ours=f"the checkpoint {where}", theirs="the dataset")
+
+
+def _require_fields(a: Any, b: Any, names: Sequence[str], *, where: Path, what: str) -> None:
+    differing = [
+        f"  {name}: the checkpoint has {getattr(a, name)}, this run {getattr(b, name)}"
+        for name in names
+        if getattr(a, name) != getattr(b, name)
+    ]
+    if differing:
+        raise ConfigError(
+            f"{where} is a checkpoint of {what}:\n" + "\n".join(differing) + "\n"
+            "Give the values it was made with; or another --out, with --init-from to begin with its parameters."
+        )
+
+
+class Checkpoints:
+    """The checkpoints of a run; a context manager that waits for what is being written.
+
+    With `keep`, the run's owner: what a killed process left half-written is removed, and each save leaves the newest
+    `keep`. Without, a reader, which leaves everything as it is.
+    """
+
+    def __init__(self, run: Path, *, keep: int | None = None) -> None:
+        self.path = run.absolute() / CHECKPOINTS
+        preserved = preservation_policy.LatestN(keep) if keep else preservation_policy.PreserveAll()
+        with _orbax_errors(self.path):
+            self._manager = ocp.CheckpointManager(
+                self.path,
+                item_names=(_PARAMS, _OPTIMISER, _POSITION, _DESCRIPTION),
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=preservation_policy.LatestN(keep)
+                    if keep
+                    else preservation_policy.PreserveAll(),
+                    cleanup_tmp_directories=keep is not None,
+                    create=keep is not None,
+                ),
+            )
+
+    def latest(self) -> int | None:
+        """Return the step of the newest checkpoint, or None where there is none."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, *, params: Any, optimiser: Any, position: Any, description: Description) -> None:
+        """Begin to write a checkpoint; does nothing where the newest is of this step.
+
+        `params` and `optimiser` are trees of arrays, `position` is JSON-ready. Raises StorageError where the disk is
+        full, which may be reported by the next call, or by `wait`.
+        """
+        if self.latest() == step:
+            return
+        with _orbax_errors(self.path):
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    params=ocp.args.PyTreeSave(named(params)),
+                    optimiser=ocp.args.PyTreeSave(named(optimiser)),
+                    position=ocp.args.JsonSave({"step": step, "data": position}),
+                    description=ocp.args.JsonSave(description.to_dict()),
+                ),
+            )
+
+    def wait(self) -> None:
+        """Wait until what was saved is on disk."""
+        with _orbax_errors(self.path):
+            self._manager.wait_until_finished()
+
+    def describe(self, step: int) -> Description:
+        """Return what the checkpoint of `step` belongs to."""
+        restored = self._restore(step, {_DESCRIPTION: ocp.args.JsonRestore()})
+        return Description.from_dict(restored[_DESCRIPTION], where=self.path / str(step))
+
+    def restore_params(self, step: int, like: Any) -> Any:
+        """Return the parameters; `like` is a tree of jax.ShapeDtypeStruct that carry shardings."""
+        return self._arrays(step, _PARAMS, like)
+
+    def restore_optimiser(self, step: int, like: Any) -> Any:
+        """Return the optimiser's state; `like` as in `restore_params`."""
+        return self._arrays(step, _OPTIMISER, like)
+
+    def restore_position(self, step: int) -> Any:
+        """Return the state of the data iterator, as it was given to `save`."""
+        return self._restore(step, {_POSITION: ocp.args.JsonRestore()})[_POSITION]["data"]
+
+    def _arrays(self, step: int, item: str, like: Any) -> Any:
+        target = named(like)
+        arguments = ocp.args.PyTreeRestore(target, restore_args=ocp.checkpoint_utils.construct_restore_args(target))
+        restored = self._restore(step, {item: arguments})[item]
+        return jax.tree.unflatten(jax.tree.structure(like), [restored[name] for name in target])
+
+    def _restore(self, step: int, items: Mapping[str, Any]) -> Any:
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except (OSError, ValueError, KeyError) as e:
+            raise DatasetError(
+                f"the checkpoint {self.path / str(step)} cannot be read ({e}). Remove that folder to go on from the "
+                "checkpoint before it."
+            ) from e
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
+        # Another error is on its way out: closing must not hide it.
+        if e is None:
+            self.wait()
+        self._manager.close()
+
+
+def open_run(run: Path) -> Checkpoints:
+    """Open the checkpoints of a run to read them; raises ConfigError where there are none."""
+    if not (run / CHECKPOINTS).is_dir():
+        raise ConfigError(f"{run} is not the output of `longreel train`: it has no folder {CHECKPOINTS}/")
+    checkpoints = Checkpoints(run)
+    if checkpoints.latest() is None:
+        raise ConfigError(f"{run} has no finished checkpoint yet")
+    return checkpoints
+
+
+def named(tree: Any) -> dict[str, Any]:
+    """Return the leaves of a tree by name, in the tree's order; names do not depend on the classes of its nodes."""
+    return {"/".join(_names(path)): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+def _names(path: tuple[Any, ...]) -> Iterator[str]:
+    for key in path:
+        name = getattr(key, "name", getattr(key, "key", getattr(key, "idx", None)))
+        if name != "value":  # of an nnx.Variable
+            yield str(name)
+
+
+@contextmanager
+def _orbax_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk into a StorageError: TensorStore reports it as a ValueError with errno's words."""
+    try:
+        with storage_errors(path):
+            yield
+    except ValueError as e:
+        if any(words in str(e) for words in ("No space left", "File too large", "Disk quota", "RESOURCE_EXHAUSTED")):
+            raise StorageError(
+                f"cannot write a checkpoint to {path}: {e}. Earlier checkpoints are kept: free some space and run "
+                "the same command again."
+            ) from e
+        raise
