@@ -13,6 +13,6 @@ COPY pipeline pipeline
 COPY trainer trainer
 RUN pip install --constraint constraints.txt '.[pipeline]' && useradd --create-home --uid 10001 longreel
 COPY --from=beam /opt/apache/beam /opt/apache/beam
-USER longreel
+USER 10001
 WORKDIR /home/longreel
 ENTRYPOINT ["/opt/apache/beam/boot"]

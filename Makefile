@@ -22,7 +22,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	! command -v hadolint || hadolint Dockerfile
+	! test -x $(BIN)/hadolint || $(BIN)/hadolint Dockerfile
 
 demo: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh

@@ -7,6 +7,7 @@ takes it. Only the chosen subcommand's package is imported. Options for Beam com
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in SUBCOMMANDS:
         errors.print(f"longreel: no subcommand {name!r}; known are {', '.join(SUBCOMMANDS)}", markup=False)
         return 2
+    logging.getLogger().setLevel(logging.ERROR)  # Beam and TensorBoard warn of what nobody asked for at import
     options: tuple[str, ...] = ()
     if "--" in rest:
         at = rest.index("--")

@@ -11,7 +11,9 @@ workers must see the workspace's folder.
 
 from __future__ import annotations
 
+import logging
 import re
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -19,11 +21,11 @@ from typing import Any, Protocol
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 import schemas.errors
 from pipeline.interrupt import raise_if_stopping, stop_on_signals
-from schemas.errors import ConfigError, JobError, LongreelError
+from schemas.errors import ConfigError, InputError, JobError, LongreelError
 
 Row = dict[str, Any]
 
@@ -113,17 +115,17 @@ def run_selection(
 
 def _run(build: Callable[[beam.Pipeline], Any], runner: Runner) -> None:
     options, local = _options(runner)
+    if local:  # it logs a failing element's traceback, which we tell ourselves, and advice about DirectRunner
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     with stop_on_signals():
         try:
             pipeline = beam.Pipeline(runner=FnApiRunner() if local else None, options=options)
             build(pipeline)
             result = pipeline.run()
             state = result.wait_until_finish()
-        except LongreelError:
-            raise
-        except Exception as e:
+        except Exception as e:  # Beam raises whatever the runner does; the cause is kept
             raise_if_stopping()
-            raise _own_error(str(e)) from e
+            raise _own_error(e) from e
         if not local and state not in (None, "DONE"):
             raise JobError(f"the Beam job ended as {state}; see the runner's log. Finished units are kept.")
 
@@ -140,12 +142,11 @@ def _options(runner: Runner) -> tuple[PipelineOptions, bool]:
 _OWN_ERROR = re.compile(r"schemas\.errors\.(\w+): (.*?)(?= \[while running|\n\n|\Z)", re.DOTALL)
 
 
-def _own_error(text: str) -> LongreelError:
-    """Find our own error again: a runner hands on the worker's traceback as text only."""
-    found = _OWN_ERROR.findall(text)
-    if found:
-        name, message = found[-1]
+def _own_error(error: Exception) -> LongreelError:
+    """Find our own error again: Beam adds to its text, or hands on the worker's traceback as text only."""
+    text = "".join(traceback.format_exception(error))
+    for name, message in reversed(_OWN_ERROR.findall(text)):
         kind = getattr(schemas.errors, name, None)
-        if isinstance(kind, type) and issubclass(kind, LongreelError) and kind is not schemas.errors.InputError:
+        if isinstance(kind, type) and issubclass(kind, LongreelError) and not issubclass(kind, InputError):
             return kind(message.strip())
-    return JobError(f"a worker failed: {text.strip().splitlines()[-1] if text.strip() else 'no message'}")
+    return JobError(f"a worker failed, and should not have; please report this:\n{text}")

@@ -1,34 +1,32 @@
 """Best-fit-decreasing bin packing on a histogram of lengths, and how few bins any packing could need.
 
-Documents of one length are interchangeable, so is every bin with the same room left: lengths are taken from long to
-short, and a whole run of equal bins is filled at once with `room // length` items each, which is exactly what placing
-the items one by one in the fullest bin that takes them does. The cost follows the number of distinct lengths and of
-distinct rooms, not the number of documents: 10^9 clips of 100 lengths take milliseconds. Rooms are found in a bitmap
-of two levels, so one look costs a few operations on machine integers whatever the capacity.
+Documents of one length are interchangeable, and so are bins with the same room left: lengths are taken from long to
+short, and a whole run of equal bins is filled at once with `room // length` items each, which is what placing the
+items one by one in the fullest bin that takes them comes to. The cost follows the number of distinct lengths and
+rooms, not the number of documents: 10^9 clips of 100 lengths take milliseconds. Rooms are found in a bitmap of two
+levels, a few operations on integers whatever the capacity.
 
 Best-fit-decreasing: Johnson, Demers, Ullman, Garey and Graham, SIAM J. Comput. 3 (1974). Lower bounds: L2 of Martello
 and Toth, Discrete Appl. Math. 28 (1990); the dual feasible functions u(k) of Fekete and Schepers, Math. Program. 91
-(2001), which see that 257-token frames fill at most 15/16 of 4,096; and the largest sum of lengths that is reachable.
+(2001), which see that frames of 257 tokens fill at most 15 places of 4,096; and the largest reachable sum of lengths.
 """
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict, deque
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Lengths = NDArray[np.int64]
+Integers = NDArray[np.int64]
 _WORD = 1024  # rooms in one word of the bitmap
+_MOST_K = 4096  # u(k) differs from x by less than 1/k: larger k no longer matter
 _BOUND_WORK = 20_000_000  # evaluations of u(k) that a bound may cost: about a second
 
 
 class Placement(NamedTuple):
-    """Items of one length, `each` of them in every bin of a run of `bins` bins from `first` (the last run of a length
-    may hold fewer in its only bin).
-    """
+    """`each` items of one length in every one of `bins` bins, numbered from `first`."""
 
     first: int
     bins: int
@@ -42,8 +40,8 @@ class Bins:
         self.capacity = capacity
         self.count = 0
         self._runs: defaultdict[int, deque[tuple[int, int]]] = defaultdict(deque)  # room -> runs (first, bins)
-        self._words: defaultdict[int, int] = defaultdict(int)
-        self._summary = 0
+        self._words: defaultdict[int, int] = defaultdict(int)  # bit `room % _WORD` of word `room // _WORD`
+        self._summary = 0  # bit w: word w is not 0
 
     def place(self, length: int, items: int) -> list[Placement]:
         """Put `items` items of `length` where best fit puts them one by one, opening bins as needed."""
@@ -51,9 +49,8 @@ class Bins:
         while items:
             room = self.snuggest(length)
             if room is None:
-                each = self.capacity // length
-                first, bins = self._open(max(1, items // each))
                 room = self.capacity
+                first, bins = self._open(max(1, items // (room // length)))
             else:
                 first, bins = self._take(room)
             each = min(room // length, items)
@@ -69,10 +66,9 @@ class Bins:
         high, low = divmod(length, _WORD)
         if word := self._words[high] >> low:
             return length + _lowest(word)
-        summary = self._summary >> (high + 1)
-        if not summary:
+        if not (words := self._summary >> (high + 1)):
             return None
-        high += 1 + _lowest(summary)
+        high += 1 + _lowest(words)
         return high * _WORD + _lowest(self._words[high])
 
     def roomiest(self) -> int:
@@ -80,14 +76,14 @@ class Bins:
         high = self._summary.bit_length() - 1
         return high * _WORD + self._words[high].bit_length() - 1 if high >= 0 else 0
 
-    def fill(self, room: int, length: int) -> int:
-        """Put one item of `length` in a bin with `room`, and return the bin."""
+    def put_one(self, room: int, length: int) -> int:
+        """Put one item of `length` in a bin with just `room` left, and return the bin."""
         first, bins = self._take(room)
         self._put(room, first + 1, bins - 1)
         self._put(room - length, first, 1)
         return first
 
-    def rooms(self) -> Lengths:
+    def rooms(self) -> Integers:
         """Return the room left in every bin [count]."""
         rooms = np.zeros(self.count, np.int64)
         for room, runs in self._runs.items():
@@ -103,25 +99,24 @@ class Bins:
         runs = self._runs[room]
         run = runs.popleft()
         if not runs:
-            self._mark(room, present=False)
+            high, low = divmod(room, _WORD)
+            self._words[high] &= ~(1 << low)
+            if not self._words[high]:
+                self._summary &= ~(1 << high)
         return run
 
     def _put(self, room: int, first: int, bins: int) -> None:
         if room and bins:
             self._runs[room].append((first, bins))
-            self._mark(room, present=True)
-
-    def _mark(self, room: int, *, present: bool) -> None:
-        high, low = divmod(room, _WORD)
-        word = self._words[high] | 1 << low if present else self._words[high] & ~(1 << low)
-        self._words[high] = word
-        self._summary = self._summary | 1 << high if word else self._summary & ~(1 << high)
+            high, low = divmod(room, _WORD)
+            self._words[high] |= 1 << low
+            self._summary |= 1 << high
 
 
-def best_fit_decreasing(lengths: Lengths, capacity: int) -> tuple[NDArray[np.int64], Bins]:
-    """Pack items of `lengths` [N] (each in 1..capacity), given from long to short.
+def best_fit_decreasing(lengths: Integers, capacity: int) -> tuple[Integers, Bins]:
+    """Pack items of `lengths` [N], each in 1..capacity and given from long to short.
 
-    Returns the bin of every item [N] and the bins. Items of equal length are placed in the order they are given in.
+    Returns the bin of every item [N], and the bins. Items of equal length fill bins in the order they are given in.
     """
     bins = Bins(capacity)
     placed: list[Placement] = []
@@ -131,7 +126,7 @@ def best_fit_decreasing(lengths: Lengths, capacity: int) -> tuple[NDArray[np.int
     return _expand(placed), bins
 
 
-def _expand(placed: list[Placement]) -> NDArray[np.int64]:
+def _expand(placed: list[Placement]) -> Integers:
     first, bins, each = np.array(placed, np.int64).reshape(-1, 3).T
     items = bins * each
     within = np.arange(items.sum()) - np.repeat(np.cumsum(items) - items, items)
@@ -142,22 +137,20 @@ def _lowest(bits: int) -> int:
     return (bits & -bits).bit_length() - 1
 
 
-def fewest_bins(lengths: Lengths, counts: Lengths, capacity: int) -> int:
-    """Return a number of bins that no packing of `counts` items of `lengths` [D] can go below; exact arithmetic."""
-    if not counts.sum():
+def fewest_bins(lengths: Integers, capacity: int) -> int:
+    """Return a number of bins that no packing of items of `lengths` [N] can go below; exact arithmetic."""
+    if not len(lengths):
         return 0
-    order = np.argsort(lengths)
-    lengths, counts = lengths[order], counts[order]
-    total = int(lengths @ counts)
+    values, counts = np.unique(lengths, return_counts=True)
     return max(
-        -(-total // _largest_sum(lengths, capacity)),
-        _martello_toth(lengths, counts, capacity),
-        _fekete_schepers(lengths, counts, capacity),
+        -(-int(values @ counts) // _largest_sum(values, capacity)),
+        _martello_toth(values, counts, capacity),
+        _fekete_schepers(values, counts, capacity),
     )
 
 
-def _largest_sum(lengths: Lengths, capacity: int) -> int:
-    """Return the largest sum of any number of the lengths that is not above the capacity."""
+def _largest_sum(lengths: Integers, capacity: int) -> int:
+    """Return the largest sum, up to the capacity, of any numbers of the lengths. Bit i of `sums`: i is reachable."""
     mask, sums = (1 << capacity + 1) - 1, 1
     for length in lengths.tolist():
         step = length
@@ -169,27 +162,29 @@ def _largest_sum(lengths: Lengths, capacity: int) -> int:
     return sums.bit_length() - 1
 
 
-def _martello_toth(lengths: Lengths, counts: Lengths, capacity: int) -> int:
-    """Return the largest L(a): items above capacity - a fill a bin alone, those above half need one each."""
+def _martello_toth(lengths: Integers, counts: Integers, capacity: int) -> int:
+    """Return the largest L(a) over lengths a up to half a bin.
+
+    Items above half a bin need one each; those of a..half that do not fit beside them need more; and beside an item
+    above capacity - a none of these fits.
+    """
     items = np.concatenate([[0], np.cumsum(counts)])
     tokens = np.concatenate([[0], np.cumsum(counts * lengths)])
-    half = np.searchsorted(lengths, capacity // 2, side="right")
-    small = np.arange(half + 1)  # where lengths of at least a begin
-    a = np.append(lengths[:half], capacity // 2 + 1)[small]
-    alone = np.searchsorted(lengths, capacity - a, side="right")
-    alone = np.maximum(alone, half)
-    spare = (items[alone] - items[half]) * capacity - (tokens[alone] - tokens[half])
-    rest = np.maximum(tokens[half] - tokens[small] - spare, 0)
+    half = int(np.searchsorted(lengths, capacity // 2, side="right"))
+    a = np.append(lengths[:half], capacity // 2 + 1)
+    alone = np.maximum(np.searchsorted(lengths, capacity - a, side="right"), half)
+    beside = (items[alone] - items[half]) * capacity - (tokens[alone] - tokens[half])
+    rest = np.maximum(tokens[half] - tokens[: half + 1] - beside, 0)
     return int(np.max(items[-1] - items[half] + -(-rest // capacity)))
 
 
-def _fekete_schepers(lengths: Lengths, counts: Lengths, capacity: int) -> int:
+def _fekete_schepers(lengths: Integers, counts: Integers, capacity: int) -> int:
     """Return the largest bound of u(k): x = length/capacity counts floor((k+1)x)/k, or x where (k+1)x is whole."""
-    most = min(capacity // int(lengths[0]) + 1, max(1, _BOUND_WORK // len(lengths)))
+    most = min(capacity // int(lengths[0]) + 1, _BOUND_WORK // len(lengths) + 1, _MOST_K)
     best = 0
     for k in range(1, most + 1):
-        parts, rest = np.divmod((k + 1) * lengths, capacity)
-        whole = rest == 0
-        steps, exact = int(parts[~whole] @ counts[~whole]), int(lengths[whole] @ counts[whole])
-        best = max(best, math.ceil((steps * capacity + exact * k) / (k * capacity)) if False else -(-(steps * capacity + exact * k) // (k * capacity)))
+        steps, left = np.divmod((k + 1) * lengths, capacity)
+        whole = left == 0
+        stepped, exact = int(steps[~whole] @ counts[~whole]), int(lengths[whole] @ counts[whole])
+        best = max(best, -(-(stepped * capacity + exact * k) // (k * capacity)))
     return best

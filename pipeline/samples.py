@@ -214,8 +214,8 @@ def synthesize(out: Path, *, videos: int = 8, frames: int = 96) -> Path:
     names = sorted(topics)
     for number in range(8):
         text = "\n\n".join(topics[name] for name in names[number::8])
-        path = _save(out / "books" / f"reference-{number}.txt", text.encode())
-        rows.append({"uri": path, "kind": "book", "split": "val" if number == 0 else "train"})
+        uri = _save(out / "books" / f"reference-{number}.txt", text.encode())
+        rows.append({"uri": uri, "kind": "book", "split": "val" if number == 0 else "train"})
     facts = {"source": "made by longreel samples", "licence": "CC0-1.0; books: PSF-2.0"}
     return _write_manifest(out / "manifest.jsonl", [row | facts for row in rows])
 

@@ -16,13 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.typing import DTypeLike
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError, InputError, Reason, VocabularyMismatch
 from schemas.fingerprint import sha256_file
 from tokenizer import checkpoint
 from tokenizer.checkpoint import Weights
+from tokenizer.config import Compute
 from tokenizer.quantize import nearest
 from tokenizer.vqgan import abstract, to_bytes, to_unit
 
@@ -31,30 +31,30 @@ _SHIPPED = Path(__file__).parent / "weights"
 
 
 class FrameCodec:
-    """A tokenizer for frames. The codes of a frame depend on nothing but its pixels, the weights and `dtype`."""
+    """A tokenizer for frames. The codes of a frame depend on nothing but its pixels, the weights and `compute`."""
 
-    def __init__(self, weights: Weights, *, sha256: str = "", dtype: DTypeLike = jnp.float32) -> None:
+    def __init__(self, weights: Weights, *, sha256: str = "", compute: Compute = "float32") -> None:
         self.config = weights.config
         self.sha256 = sha256  # of the file that the weights came from
         self.codebook_size = weights.config.codebook_size
         self.frame_size = weights.config.frame_size
         self.grid = weights.config.grid(self.frame_size, self.frame_size)
         self._params, self._codebook = weights.params, weights.codebook
-        graphdef, _ = abstract(weights.config, dtype)
+        graphdef, _ = abstract(weights.config, compute)
         self._encode = jax.jit(partial(_encode, graphdef))
         self._decode = jax.jit(partial(_decode, graphdef), static_argnames="grid")
 
     @classmethod
-    def load(cls, name_or_path: str, *, dtype: DTypeLike = jnp.float32) -> FrameCodec:
+    def load(cls, name_or_path: str, *, compute: Compute = "float32") -> FrameCodec:
         """Load the shipped checkpoint of that name (`small-128`), or the safetensors file at that path.
 
-        `dtype` is what convolutions compute in (float32 or bfloat16); the code search is float32 in any case.
+        `compute` is the type of the convolutions; the code search is float32 in any case.
         Raises ConfigError when there is no such file or it does not fit.
         """
         shipped = _SHIPPED / f"{name_or_path}.safetensors"
         path = shipped if shipped.is_file() else Path(name_or_path)
         weights = checkpoint.load(path)
-        return cls(weights, sha256=sha256_file(path), dtype=dtype)
+        return cls(weights, sha256=sha256_file(path), compute=compute)
 
     @property
     def code_dtype(self) -> type[np.uint16] | type[np.uint32]:
@@ -73,8 +73,8 @@ class FrameCodec:
             raise InputError(Reason.EMPTY, "a clip without frames cannot be encoded")
         self.config.grid(*frames.shape[1:3])
         run = partial(self._encode, self._params, self._codebook)
-        codes: NDArray[np.uint16] | NDArray[np.uint32] = _batched(run, frames).astype(self.code_dtype)
-        return codes
+        codes = _batched(run, frames)
+        return codes.astype(np.uint16) if self.code_dtype is np.uint16 else codes.astype(np.uint32)
 
     def decode(
         self, codes: NDArray[np.uint16] | NDArray[np.uint32], *, grid: tuple[int, int] | None = None

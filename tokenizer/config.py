@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from schemas.errors import ConfigError
+
+Compute = Literal["float32", "bfloat16"]  # what convolutions compute in; parameters and code search are float32
 
 
 @dataclass(frozen=True, kw_only=True)

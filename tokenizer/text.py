@@ -160,9 +160,9 @@ class TextTokenizer:
             chunks = map(self._normalizer.Normalize, blocks(chunks))
         waiting = blocks(chunks)
         while batch := list(islice(waiting, _BATCH_BLOCKS)):
-            yield self._encodeblocks(batch)
+            yield self._encode_batch(batch)
 
-    def _encodeblocks(self, blocks: list[str]) -> NDArray[np.uint32]:
+    def _encode_batch(self, batch: list[str]) -> NDArray[np.uint32]:
         parts = [part for block in batch for part in self._escaped.split(block) if part]
         plain = [_utf8(part) for part in parts if part not in self._escapes]
         encoded = iter(self._processor.encode(plain, return_type="numpy", num_threads=1))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from schemas.errors import ConfigError, storage_errors
 from tokenizer import checkpoint, losses, quantize
 from tokenizer.checkpoint import Weights
-from tokenizer.config import VqganConfig, named
+from tokenizer.config import Compute, VqganConfig, named
 from tokenizer.crops import crops
 from tokenizer.quantize import EmaConfig, EmaState
 from tokenizer.vqgan import Vqgan, abstract, to_unit
@@ -38,7 +38,7 @@ class LossConfig:
     """Weights of the terms of the loss."""
 
     l1: float = 1.0
-    edges: float = 0.5
+    edges: float = 0.25
     commitment: float = 0.25
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ class TokenizerTrainConfig:
     averaging: float = 0.998  # decay of the weights' moving average
     buffer_frames: int = 2000
     save_every: int = 250  # steps; metrics ten times as often
-    compute: Literal["float32", "bfloat16"] = "float32"
+    compute: Compute = "float32"
     loss: LossConfig = field(default_factory=LossConfig)
     quantizer: EmaConfig = field(default_factory=EmaConfig)
     seed: int = 0
@@ -137,7 +137,7 @@ def make_train_step(
     config: TokenizerTrainConfig,
 ) -> Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]:
     """Return the pure step for a configuration: (state, uint8 `[B, H, W, 3]`) to (state, metrics); jit it."""
-    graphdef, _ = abstract(named(config.model), jnp.dtype(config.compute))
+    graphdef, _ = abstract(named(config.model), config.compute)
     optimizer = make_optimizer(config)
 
     def loss_of(params: nnx.State, codebook: jax.Array, pixels: jax.Array) -> tuple[jax.Array, Any]:

@@ -12,20 +12,19 @@ Cost: 213 GFLOP to encode a frame with `lwm-256`, 0.6 with `small-128`.
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from tokenizer.config import VqganConfig
+from tokenizer.config import Compute, VqganConfig
 
 _EPSILON = 1e-6
 
 
-def _conv(
-    inputs: int, outputs: int, *, size: int = 3, stride: int = 1, dtype: DTypeLike, rngs: nnx.Rngs
-) -> nnx.Conv:
+def _conv(inputs: int, outputs: int, *, size: int = 3, stride: int = 1, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Conv:
     """Make a convolution that keeps the size, or a strided one without padding of its own."""
     padding = "SAME" if stride == 1 else "VALID"
     return nnx.Conv(inputs, outputs, (size, size), strides=stride, padding=padding, dtype=dtype, rngs=rngs)
@@ -45,7 +44,7 @@ class GroupNorm(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `[B, H, W, C]` to the same shape and dtype."""
-        b, h, w, c = x.shape
+        _, h, w, _ = x.shape
         x32 = x.astype(jnp.float32)
         mean = self._over_group(x32.sum((1, 2)), h * w)
         variance = self._over_group(jnp.square(x32 - mean[:, None, None]).sum((1, 2)), h * w)
@@ -103,8 +102,8 @@ class Upsample(nnx.Module):
         return self.conv(x.reshape(b, 2 * h, 2 * w, c))
 
 
-class Level(nnx.Module):
-    """One resolution: residual blocks, then (except at the end of the chain) a change of size."""
+class Blocks(nnx.Module):
+    """Residual blocks at one resolution; the first one changes the channels."""
 
     def __init__(
         self, inputs: int, outputs: int, *, blocks: int, groups: int, dtype: DTypeLike, rngs: nnx.Rngs
@@ -115,27 +114,48 @@ class Level(nnx.Module):
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Run the blocks, then the resampler if there is one."""
+        """Map `[B, H, W, inputs]` to `[B, H, W, outputs]`."""
         for block in self.resnets:
             x = block(x)
-        for name in ("downsamplers", "upsamplers"):
-            for resample in getattr(self, name, ()):
-                x = resample(x)
         return x
 
 
-class MidBlock(nnx.Module):
-    """Two residual blocks at the lowest resolution (published models put attention between; these have none)."""
+def _mid_block(channels: int, *, groups: int, dtype: DTypeLike, rngs: nnx.Rngs) -> Blocks:
+    """Make the two blocks of the lowest resolution (other VQGANs put attention between; these have none)."""
+    return Blocks(channels, channels, blocks=2, groups=groups, dtype=dtype, rngs=rngs)
 
-    def __init__(self, channels: int, *, groups: int, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
-        self.resnets = nnx.List(
-            ResnetBlock(channels, channels, groups=groups, dtype=dtype, rngs=rngs) for _ in range(2)
-        )
+
+class DownLevel(Blocks):
+    """One resolution of the encoder: residual blocks, then half the size (not after the last level)."""
+
+    def __init__(
+        self, inputs: int, outputs: int, *, config: VqganConfig, last: bool, dtype: DTypeLike, rngs: nnx.Rngs
+    ) -> None:
+        super().__init__(inputs, outputs, blocks=config.blocks, groups=config.groups, dtype=dtype, rngs=rngs)
+        self.downsamplers = nnx.List([] if last else [Downsample(outputs, dtype=dtype, rngs=rngs)])
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Map `[B, h, w, C]` to the same shape."""
-        for block in self.resnets:
-            x = block(x)
+        """Map `[B, H, W, inputs]` to `[B, H/2, W/2, outputs]`, the last level to `[B, H, W, outputs]`."""
+        x = super().__call__(x)
+        for downsample in self.downsamplers:
+            x = downsample(x)
+        return x
+
+
+class UpLevel(Blocks):
+    """One resolution of the decoder: a residual block more than the encoder has, then twice the size."""
+
+    def __init__(
+        self, inputs: int, outputs: int, *, config: VqganConfig, last: bool, dtype: DTypeLike, rngs: nnx.Rngs
+    ) -> None:
+        super().__init__(inputs, outputs, blocks=config.blocks + 1, groups=config.groups, dtype=dtype, rngs=rngs)
+        self.upsamplers = nnx.List([] if last else [Upsample(outputs, dtype=dtype, rngs=rngs)])
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map `[B, H, W, inputs]` to `[B, 2H, 2W, outputs]`, the last level to `[B, H, W, outputs]`."""
+        x = super().__call__(x)
+        for upsample in self.upsamplers:
+            x = upsample(x)
         return x
 
 
@@ -145,14 +165,11 @@ class Encoder(nnx.Module):
     def __init__(self, config: VqganConfig, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         channels, groups = config.channels, config.groups
         self.conv_in = _conv(3, channels[0], dtype=dtype, rngs=rngs)
-        self.down_blocks = nnx.List()
-        for i, outputs in enumerate(channels):
-            inputs = channels[max(i - 1, 0)]
-            level = Level(inputs, outputs, blocks=config.blocks, groups=groups, dtype=dtype, rngs=rngs)
-            if i < len(channels) - 1:
-                level.downsamplers = nnx.List([Downsample(outputs, dtype=dtype, rngs=rngs)])
-            self.down_blocks.append(level)
-        self.mid_block = MidBlock(channels[-1], groups=groups, dtype=dtype, rngs=rngs)
+        self.down_blocks = nnx.List(
+            DownLevel(inputs, outputs, config=config, last=i == len(channels) - 1, dtype=dtype, rngs=rngs)
+            for i, (inputs, outputs) in enumerate(pairwise((channels[0], *channels)))
+        )
+        self.mid_block = _mid_block(channels[-1], groups=groups, dtype=dtype, rngs=rngs)
         self.conv_norm_out = GroupNorm(channels[-1], groups=groups)
         self.conv_out = _conv(channels[-1], config.latent_dim, dtype=dtype, rngs=rngs)
 
@@ -170,14 +187,11 @@ class Decoder(nnx.Module):
     def __init__(self, config: VqganConfig, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         channels, groups = config.channels[::-1], config.groups
         self.conv_in = _conv(config.latent_dim, channels[0], dtype=dtype, rngs=rngs)
-        self.mid_block = MidBlock(channels[0], groups=groups, dtype=dtype, rngs=rngs)
-        self.up_blocks = nnx.List()
-        for i, outputs in enumerate(channels):
-            inputs = channels[max(i - 1, 0)]
-            level = Level(inputs, outputs, blocks=config.blocks + 1, groups=groups, dtype=dtype, rngs=rngs)
-            if i < len(channels) - 1:
-                level.upsamplers = nnx.List([Upsample(outputs, dtype=dtype, rngs=rngs)])
-            self.up_blocks.append(level)
+        self.mid_block = _mid_block(channels[0], groups=groups, dtype=dtype, rngs=rngs)
+        self.up_blocks = nnx.List(
+            UpLevel(inputs, outputs, config=config, last=i == len(channels) - 1, dtype=dtype, rngs=rngs)
+            for i, (inputs, outputs) in enumerate(pairwise((channels[0], *channels)))
+        )
         self.conv_norm_out = GroupNorm(channels[-1], groups=groups)
         self.conv_out = _conv(channels[-1], 3, dtype=dtype, rngs=rngs)
 
@@ -192,10 +206,11 @@ class Decoder(nnx.Module):
 class Vqgan(nnx.Module):
     """Encoder and decoder around a quantiser, whose codebook lives apart (`tokenizer/quantize.py`).
 
-    `dtype` is what convolutions compute in; parameters are float32.
+    `compute` is what convolutions compute in; parameters are float32.
     """
 
-    def __init__(self, config: VqganConfig, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32) -> None:
+    def __init__(self, config: VqganConfig, *, rngs: nnx.Rngs, compute: Compute = "float32") -> None:
+        dtype = jnp.dtype(compute)
         self.encoder = Encoder(config, dtype=dtype, rngs=rngs)
         self.quant_conv = _conv(config.latent_dim, config.latent_dim, size=1, dtype=dtype, rngs=rngs)
         self.post_quant_conv = _conv(config.latent_dim, config.latent_dim, size=1, dtype=dtype, rngs=rngs)
@@ -221,9 +236,9 @@ def to_bytes(pixels: jax.Array) -> jax.Array:
 
 
 @lru_cache(maxsize=8)
-def abstract(config: VqganConfig, dtype: DTypeLike = jnp.float32) -> tuple[nnx.GraphDef, nnx.State]:
+def abstract(config: VqganConfig, compute: Compute = "float32") -> tuple[nnx.GraphDef, nnx.State]:
     """Return the model's structure and its parameters' shapes, without allocating any."""
-    return nnx.split(nnx.eval_shape(lambda: Vqgan(config, rngs=nnx.Rngs(0), dtype=dtype)))
+    return nnx.split(nnx.eval_shape(lambda: Vqgan(config, rngs=nnx.Rngs(0), compute=compute)))
 
 
 def parameter_count(config: VqganConfig) -> tuple[int, int]:

@@ -106,9 +106,7 @@ class Checkpoints:
                 self.path,
                 item_names=(_PARAMS, _OPTIMISER, _POSITION, _DESCRIPTION),
                 options=ocp.CheckpointManagerOptions(
-                    preservation_policy=preservation_policy.LatestN(keep)
-                    if keep
-                    else preservation_policy.PreserveAll(),
+                    preservation_policy=preserved,
                     cleanup_tmp_directories=keep is not None,
                     create=keep is not None,
                 ),

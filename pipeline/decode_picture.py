@@ -1,0 +1,176 @@
+"""Pictures through Pillow: PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF. Known by their first bytes, not by their names.
+
+A still picture is a video of one frame at time 0, turned as its EXIF tag says. An animated GIF, WebP, PNG or AVIF is
+a video; a frame that asks to be shown for 10 ms or less is shown for 100 ms, as browsers do. Transparent pixels show
+white behind them. Colour profiles are not applied. HEIC is refused: FFmpeg would give one tile of the picture for
+the whole.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.decode_info import VideoInfo
+from pipeline.decode_scale import Scaler, over_white
+from pipeline.sampling import EXIF_ORIENTATIONS, Orientation, Timed, geometry, shown_size
+from schemas.errors import InputError, Reason
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+_ANIMATED = {"GIF", "WEBP", "PNG", "AVIF"}
+_EXIF_ORIENTATION = 274
+_SHORTEST_S, _DEFAULT_S = 0.011, 0.1
+_WIDE_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
+# What Pillow raises on a damaged file, beside OSError.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+
+
+class PictureSource:
+    """One open picture, a context manager. Use one of `timed_frames` and `thumbnails`, once."""
+
+    tick_s = 0.001
+    typical_s = _DEFAULT_S
+    clock_may_jump = False
+    interlaced = False
+    corrupt_frames = 0
+
+    def __init__(self, path: Path, *, size: int, max_pixels: int) -> None:
+        self.path, self.size = path, size
+        self.decode_errors = 0
+        self.detail = ""
+        self._scaler = Scaler()
+        Image.MAX_IMAGE_PIXELS = None  # our own limit stands below, before any pixel is unpacked
+        try:
+            self._image = Image.open(path, formats=_FORMATS)
+        except (UnidentifiedImageError, *_DAMAGE) as e:
+            raise InputError(Reason.UNREADABLE, f"{path}: looks like a picture but cannot be read ({e})") from e
+        width, height = self._image.size
+        if width * height > max_pixels:
+            self._image.close()
+            pixels = f"{width}x{height} pixels; the limit is {max_pixels} in all (max_pixels)"
+            raise InputError(Reason.TOO_LARGE, f"{path}: {pixels}")
+        self._frames = 1
+        try:
+            if self._image.format in _ANIMATED:
+                self._frames = getattr(self._image, "n_frames", 1)
+            self.info = self._describe()
+        except _DAMAGE as e:
+            self._image.close()
+            raise InputError(Reason.UNREADABLE, f"{path}: a damaged picture ({e})") from e
+
+    def __enter__(self) -> PictureSource:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._image.close()
+
+    def timed_frames(self) -> Iterator[Timed[NDArray[np.uint8]]]:
+        """Decode all frames, in order: uint8 RGB [height, width, 3] each, not yet turned."""
+        time_s = 0.0
+        for number in range(self._frames):
+            try:
+                self._image.seek(number)
+                pixels = _rgb(self._image)
+            except _DAMAGE as e:
+                self.decode_errors += 1
+                self.detail = f"picture {number + 1} of {self._frames}: {e}"
+                if number == 0:
+                    raise InputError(Reason.UNREADABLE, f"{self.path}: a damaged picture ({e})") from e
+                return
+            duration_s = self._duration_s()
+            yield Timed(time_s, duration_s, pixels)
+            time_s += duration_s
+
+    def render(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Make a frame of this picture the square that is wanted: uint8 [size, size, 3]."""
+        height, width = pixels.shape[:2]
+        if not 1 / 100 <= width / height <= 100:
+            raise InputError(Reason.UNREADABLE, f"{self.path}: a picture of {width}x{height} has no middle square")
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        placed = geometry(width, height, Fraction(1), self.size)
+        return self._scaler.square(frame, placed, self._orientation(), self.size)
+
+    def thumbnails(self, count: int) -> Iterator[NDArray[np.uint8]]:
+        """Yield `count` frames spread over the animation, each once; of a still picture the only one."""
+        wanted = {int((part + 0.5) * self._frames / count) for part in range(count)}
+        for number, frame in enumerate(self.timed_frames()):
+            if number in wanted:
+                yield self.render(frame.content)
+
+    def _duration_s(self) -> float:
+        if self._frames == 1:
+            return 0.0
+        duration_s = float(self._image.info.get("duration") or 0) / 1000
+        return duration_s if duration_s >= _SHORTEST_S else _DEFAULT_S
+
+    def _total_s(self) -> float:
+        if self._frames == 1:
+            return 0.0
+        total = 0.0
+        for number in range(self._frames):
+            self._image.seek(number)
+            total += self._duration_s()
+        self._image.seek(0)
+        return total
+
+    def _orientation(self) -> Orientation:
+        tag = self._image.getexif().get(_EXIF_ORIENTATION)
+        return EXIF_ORIENTATIONS.get(tag if isinstance(tag, int) else 1, Orientation())
+
+    def _describe(self) -> VideoInfo:
+        turned = self._orientation()
+        coded_width, coded_height = self._image.size
+        width, height = shown_size(coded_width, coded_height, Fraction(1), turned)
+        duration_s = self._total_s()
+        return VideoInfo(
+            container=str(self._image.format).lower(),
+            codec=str(self._image.format).lower(),
+            pix_fmt=self._image.mode,
+            width=width,
+            height=height,
+            coded_width=coded_width,
+            coded_height=coded_height,
+            rotation=-90 * turned.turns % 360,
+            flipped=turned.flip,
+            sar=1.0,
+            frame_rate=self._frames / duration_s if duration_s else 0.0,
+            duration_s=duration_s,
+            start_s=0.0,
+            bit_depth=16 if self._image.mode in _WIDE_MODES else 8,
+            full_range=True,
+            hdr=False,
+            interlaced=False,
+            has_audio=False,
+            subtitle_streams=0,
+            is_picture=self._frames == 1,
+        )
+
+
+def is_picture(path: Path, head: bytes) -> bool:
+    """Whether a file that begins with `head` (32 bytes) is a picture. Raises InputError for HEIC."""
+    if head[:3] == b"\xff\xd8\xff":
+        return path.suffix.lower() not in {".mjpg", ".mjpeg"}  # JPEGs one after another are a video
+    if head[4:8] == b"ftyp":
+        brand = head[8:12]
+        if brand in {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}:
+            raise InputError(Reason.UNREADABLE, f"{path}: HEIC pictures are not read; make it a JPEG or PNG first")
+        return brand in {b"avif", b"avis"}
+    if head[:4] == b"RIFF":
+        return head[8:12] == b"WEBP"
+    return head.startswith((b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*"))
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode in _WIDE_MODES:  # 16-bit grey; Pillow would cut values off at 255
+        grey = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
+        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        return over_white(np.asarray(image.convert("RGBA")))
+    return np.ascontiguousarray(np.asarray(image.convert("RGB")))

@@ -1,0 +1,106 @@
+"""From a decoded frame of any kind to the square RGB picture that is wanted: colours, scaling, crop, turning.
+
+Colours follow the frame's own tags through libswscale: matrix (BT.601, BT.709, BT.2020), limited or full range, any
+bit depth. Where a frame names no matrix, BT.709 is taken for HD and BT.601 below, as players do. Transparent pixels
+show white behind them. PQ and HLG (HDR) are converted as if they were ordinary: no tone mapping.
+
+Scaling is bicubic, with the filter widened when it shrinks (so it does not alias), in libswscale's bit-exact mode,
+so that processors with other vector units give the same bytes. Cost: 1-4 ms for a frame of 1080p on one core.
+"""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from pipeline.sampling import Geometry, Orientation
+
+_FILTER = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+_BT709, _UNTAGGED, _BT601 = 1, 2, 6  # ISO/IEC 23091-2 matrix coefficients
+_LIMITED, _FULL = 1, 2  # AVColorRange
+_HD_WIDTH, _SD_HEIGHT = 1280, 576
+
+
+class Scaler:
+    """Makes squares of `size` pixels; keeps libswscale's tables between frames of the same kind."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def square(
+        self, frame: av.VideoFrame, geometry: Geometry, orientation: Orientation, size: int
+    ) -> NDArray[np.uint8]:
+        """Scale, crop and turn one frame: uint8 RGB [size, size, 3]."""
+        frame = _over_white(_with_matrix(_progressive(frame)))
+        scaled = self._reformatter.reformat(
+            frame, geometry.width, geometry.height, "rgb24", interpolation=_FILTER, threads=1
+        )
+        rgb = _pixels(scaled)[geometry.top : geometry.top + size, geometry.left : geometry.left + size]
+        if len(frame.format.components) == 1 and frame.color_range == _LIMITED:
+            rgb = _grey_to_full_range(rgb)
+        if orientation.flip:
+            rgb = rgb[:, ::-1]
+        return np.ascontiguousarray(np.rot90(rgb, orientation.turns))
+
+
+def is_full_range(frame: av.VideoFrame) -> bool:
+    """Whether black is 0 and white the largest value; untagged YUV counts as limited."""
+    return frame.color_range == _FULL or frame.format.is_rgb or frame.format.name.startswith("yuvj")
+
+
+def assumes_bt709(width: int, height: int) -> bool:
+    """The matrix taken for YUV frames that name none: BT.709 for HD, else BT.601."""
+    return width >= _HD_WIDTH or height > _SD_HEIGHT
+
+
+def _pixels(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    return frame.to_ndarray().astype(np.uint8, copy=False)
+
+
+def _with_matrix(frame: av.VideoFrame) -> av.VideoFrame:
+    if frame.colorspace == _UNTAGGED and not frame.format.is_rgb:
+        frame.colorspace = _BT709 if assumes_bt709(frame.width, frame.height) else _BT601
+    return frame
+
+
+def _over_white(frame: av.VideoFrame) -> av.VideoFrame:
+    if not any(component.is_alpha for component in frame.format.components):
+        return frame
+    rgba = frame.reformat(format="rgba", interpolation=_FILTER, threads=1)
+    return av.VideoFrame.from_ndarray(over_white(_pixels(rgba)), format="rgb24")
+
+
+def over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay a picture uint8 [H, W, 4] over white: uint8 [H, W, 3]."""
+    alpha = rgba[..., 3:].astype(np.uint16)
+    blended = rgba[..., :3] * alpha + 255 * (255 - alpha)
+    return ((blended + 127) // 255).astype(np.uint8)
+
+
+def _progressive(frame: av.VideoFrame) -> av.VideoFrame:
+    # libswscale scales the two fields of an interlaced frame apart, which keeps the comb and makes it coarser.
+    # Declared progressive, the frame is scaled as a whole and the fields blend.
+    if not frame.interlaced_frame:
+        return frame
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+    )
+    declare, sink = graph.add("setfield", "mode=prog"), graph.add("buffersink")
+    source.link_to(declare)
+    declare.link_to(sink)
+    graph.configure()
+    graph.push(frame)
+    declared = graph.pull()
+    if not isinstance(declared, av.VideoFrame):
+        raise TypeError(f"setfield gave {type(declared).__name__}")
+    declared.colorspace, declared.color_range = frame.colorspace, frame.color_range
+    return declared
+
+
+def _grey_to_full_range(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    # libswscale takes every grey frame for full range.
+    stretched = (rgb.astype(np.float32) - 16) * (255 / 219)
+    return np.clip(stretched.round(), 0, 255).astype(np.uint8)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import apache_beam as beam
+import pytest
+from apache_beam.runners.portability.fn_api_runner import translations
+
+from pipeline.beam import Runner, each, run_each
+from schemas.errors import ConfigError, Interrupted, JobError, StorageError
+
+
+@dataclass(frozen=True)
+class Touch:
+    """Writes one file an element, counts its own openings, and fails where it is told to."""
+
+    folder: Path
+    fail: str = ""
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[int], None]]:
+        marker = self.folder / f"open-{threading.get_ident()}"
+        marker.touch()
+        yield self.write
+        marker.rename(marker.with_name(marker.name + "-closed"))
+
+    def write(self, element: int) -> None:
+        if self.fail == "storage":
+            raise StorageError("cannot write x: No space left on device.\nFree some space.")
+        if self.fail == "bug":
+            raise ZeroDivisionError("a defect")
+        if self.fail == "stop" and element == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        with (self.folder / f"element-{element}").open("x") as f:
+            f.write(str(element))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_each_element_is_worked_on_once_whatever_the_number_of_workers(tmp_path: Path, workers: int) -> None:
+    run_each(list(range(20)), Touch(tmp_path), Runner(workers))
+    assert {p.name for p in tmp_path.glob("element-*")} == {f"element-{i}" for i in range(20)}
+
+
+def test_the_worker_is_closed_at_the_end(tmp_path: Path) -> None:
+    run_each([1, 2], Touch(tmp_path), Runner())
+    assert [p.name.endswith("-closed") for p in tmp_path.glob("open-*")] == [True]
+
+
+def test_our_own_error_comes_back_as_itself(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"No space left on device.\nFree some space.$"):
+        run_each([1], Touch(tmp_path, "storage"), Runner())
+
+
+def test_a_defect_in_a_worker_is_a_job_error_that_quotes_it(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="a defect"):
+        run_each([1], Touch(tmp_path, "bug"), Runner())
+
+
+def test_ctrl_c_ends_the_job_between_elements(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted, match="Run the same command"):
+        run_each(list(range(50)), Touch(tmp_path, "stop"), Runner())
+    assert len(list(tmp_path.glob("element-*"))) < 50
+
+
+def test_a_worker_is_one_fused_stage_after_the_elements_are_spread(tmp_path: Path) -> None:
+    pipeline = beam.Pipeline(runner=beam.runners.portability.fn_api_runner.FnApiRunner())
+    _ = pipeline | "Each" >> each([1, 2], Touch(tmp_path))
+    proto = pipeline.to_runner_api()
+    _, stages = translations.create_and_optimize_stages(
+        proto, translations.standard_optimize_phases(), translations.KNOWN_COMPOSITES
+    )
+    working = [stage for stage in stages if "Work" in stage.name]
+    assert len(working) == 1
+    # Behind the work nothing is shuffled: what it makes it has written itself.
+    names = [t.unique_name for t in working[0].transforms]
+    assert not any("GroupByKey" in name for name in names[next(i for i, n in enumerate(names) if "Work" in n) :])
+
+
+def test_no_worker_at_all_is_refused() -> None:
+    with pytest.raises(ConfigError, match="workers must be at least 1, got 0"):
+        Runner(0)

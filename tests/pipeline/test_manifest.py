@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.manifest import read_manifest
+from schemas.errors import ManifestError
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("content of " + name)
+
+
+def rows(*inputs: Path) -> list[dict[str, object]]:
+    return read_manifest([str(i) for i in inputs]).items.to_pylist()
+
+
+def test_a_folder_gives_kinds_by_ending_and_counts_what_it_leaves_alone(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "sub/b.PNG", "c.txt", "notes.docx", "Thumbs.db", ".hidden.mp4")
+    manifest = read_manifest([str(tmp_path)])
+    assert [(Path(r["uri"]).name, r["kind"]) for r in manifest.items.to_pylist()] == [
+        ("a.mp4", "video"),
+        ("c.txt", "book"),
+        ("b.PNG", "image"),
+    ]
+    assert manifest.ignored == {".db": 1, ".docx": 1}
+
+
+def test_files_beside_a_video_are_its_caption_and_transcript(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "a.txt", "a.srt", "b.txt")
+    video, book = rows(tmp_path)
+    assert video["captions"] == ["content of a.txt"]
+    assert video["transcript"] == str(tmp_path / "a.srt")
+    assert Path(str(book["uri"])).name == "b.txt"
+
+
+def test_the_three_table_formats_say_the_same(tmp_path: Path) -> None:
+    items = [
+        {"uri": "v/a.mp4", "kind": "video", "captions": ["one", "two"], "licence": "CC0", "metadata": {"k": [1]}},
+        {"uri": "s3://bucket/b.mkv", "split": "val", "transcript": "embedded"},
+    ]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, items)))
+    pq.write_table(
+        pa.table({
+            "uri": [i["uri"] for i in items],
+            "kind": ["video", None],
+            "captions": [["one", "two"], None],
+            "licence": ["CC0", None],
+            "metadata": ['{"k": [1]}', None],
+            "split": [None, "val"],
+            "transcript": [None, "embedded"],
+        }),
+        tmp_path / "m.parquet",
+    )  # fmt: skip
+    (tmp_path / "m.csv").write_text(
+        "uri,kind,captions,licence,metadata,split,transcript\n"
+        'v/a.mp4,video,"[""one"", ""two""]",CC0,"{""k"": [1]}",,\n'
+        "s3://bucket/b.mkv,,,,,val,embedded\n"
+    )
+    first = rows(tmp_path / "m.jsonl")
+    assert first == rows(tmp_path / "m.parquet") == rows(tmp_path / "m.csv")
+    assert first[0]["uri"] == str(tmp_path / "v/a.mp4")
+    assert first[1]["uri"] == "s3://bucket/b.mkv"
+    assert first[1]["kind"] == "video"
+
+
+def test_order_does_not_matter(tmp_path: Path) -> None:
+    lines = [json.dumps({"uri": f"{i}.mp4"}) for i in range(5)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    (tmp_path / "b.jsonl").write_text("\n".join(reversed(lines)))
+    assert rows(tmp_path / "a.jsonl") == rows(tmp_path / "b.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"uri": "a.mp4", "license": "MIT"}, r"row 2: unknown column 'license'; did you mean 'licence'\?"),
+        ({"kind": "video"}, "row 2, column 'uri': got None, expected a path"),
+        ({"uri": "a.xyz"}, "row 2, column 'kind': got None, expected one of video, image, book"),
+        ({"uri": "a.mp4", "kind": "film"}, "column 'kind': got 'film'"),
+        ({"uri": "a.mp4", "split": "test"}, "column 'split': got 'test', expected one of train, val"),
+        ({"uri": "a.mp4", "captions": [1]}, r"column 'captions': got \[1\], expected a string or a list"),
+        ({"uri": "a.mp4", "transcript": "a.doc"}, "column 'transcript': got 'a.doc'"),
+        ({"uri": "ok.mp4", "title": "another"}, "already listed by .*row 1 with other values"),
+    ],
+)
+def test_a_bad_row_names_file_row_column_and_value(tmp_path: Path, row: dict[str, object], message: str) -> None:
+    (tmp_path / "m.jsonl").write_text(json.dumps({"uri": "ok.mp4"}) + "\n" + json.dumps(row))
+    with pytest.raises(ManifestError, match=message):
+        rows(tmp_path / "m.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("m.jsonl", b'{"uri": "a.mp4"}\n{oops', "line 2: not JSON"),
+        ("m.jsonl", b"[1]", "expected a JSON object"),
+        ("m.csv", b"uri,kind\n\xff\xfe,video\n", "not a readable CSV"),
+        ("m.csv", b"uri\na.mp4,video\n", "more fields than the header"),
+        ("m.parquet", b"PAR1 is not enough", "not a readable Parquet"),
+    ],
+)
+def test_a_broken_table_is_one_clear_error(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ManifestError, match=message):
+        rows(tmp_path / name)
+
+
+def test_missing_and_empty_inputs_say_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="nothing is there"):
+        rows(tmp_path / "absent")
+    with pytest.raises(ManifestError, match="no such manifest"):
+        rows(tmp_path / "absent.csv")
+    with pytest.raises(ManifestError, match="holds no video"):
+        rows(tmp_path)

@@ -1,0 +1,225 @@
+"""Cross-entropy over a vocabulary, without the matrix of logits.
+
+The loss of a batch is the sum of w·ce over all its tokens divided by the sum of w: over the *global* batch, never a mean
+of the means of rows or devices. Logits exist for one chunk of tokens at a time. Where a gradient is wanted it is made in
+the same pass, since up to one factor it is known then: (softmax - onehot)·w. That takes three products with the head in
+place of the four that rematerialisation takes (after Liger Kernel, arXiv 2410.10989).
+
+Every device goes through its own tokens, and devices of the `tensor` axis share the tokens of a row as those of
+`sequence` do, each with the whole head.
+
+Axes: see `trainer/__init__.py`; T tokens of a device, C tokens of a chunk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from schemas.errors import ConfigError
+from trainer.mesh import AXES, RULES
+from trainer.model import Transformer
+
+_SPLIT = (*RULES["sequence"], "tensor")
+
+
+class LossSums(NamedTuple):
+    """Sums over the targets of a global batch, float32. Sums of several batches may be added up."""
+
+    ce: jax.Array  # of w·ce, in nats; the only one that has a gradient
+    weight: jax.Array  # of w
+    ce_by_modality: jax.Array  # the same two, [2] by schemas.vocab.TEXT and VISION
+    weight_by_modality: jax.Array
+
+    @property
+    def mean(self) -> jax.Array:
+        """The loss; 0 where no target has a weight."""
+        return self.ce / jnp.where(self.weight > 0, self.weight, 1.0)
+
+
+def batch_loss(model: Transformer, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, LossSums]:
+    """Return the loss of a batch and the sums it is made of; for `nnx.value_and_grad(has_aux=True)`.
+
+    `batch` has `tokens`, `targets`, `segment_ids`, `positions` int32 and `weights` float32, all [B,S] in any one order
+    of the sequence. `weights` are those of the targets.
+    """
+    hidden = model(batch["tokens"], batch["segment_ids"], batch["positions"])
+    sums = loss_sums(
+        hidden,
+        model.head(),
+        batch["targets"],
+        batch["weights"],
+        text_size=model.text_size,
+        chunk=model.config.chunk,
+        mesh=model.mesh,
+    )
+    return sums.mean, sums
+
+
+def loss_sums(
+    hidden: jax.Array,
+    head: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array,
+    *,
+    text_size: int,
+    chunk: int,
+    mesh: Mesh | None,
+) -> LossSums:
+    """Sum the weighted cross-entropy of `targets` [B,S] int32, given `hidden` [B,S,D] and `head` [V,D].
+
+    `weights` [B,S] is float32; targets from `text_size` on count as vision. Raises ConfigError where the mesh does not
+    divide the sequence.
+    """
+    if mesh is not None and hidden.shape[1] % (parts := math.prod(mesh.shape[axis] for axis in _SPLIT)):
+        raise ConfigError(f"{hidden.shape[1]} tokens cannot be split over {' x '.join(_SPLIT)} = {parts} devices")
+    modality = (targets >= text_size).astype(jnp.int32)
+    weight_by_modality = _by_modality(weights, modality)
+    ce, ce_by_modality = _weighted_ce(hidden, head, targets, weights, modality, chunk, mesh)
+    return LossSums(ce, weight_by_modality.sum(), lax.stop_gradient(ce_by_modality), weight_by_modality)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def _weighted_ce(
+    hidden: jax.Array,
+    head: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array,
+    modality: jax.Array,
+    chunk: int,
+    mesh: Mesh | None,
+) -> tuple[jax.Array, jax.Array]:
+    ce = _over(mesh, partial(_local_ce, chunk=chunk), "hwttt", "s")(hidden, head, targets, weights, modality)[0]
+    return ce.sum(), ce
+
+
+def _weighted_ce_forward(
+    hidden: jax.Array,
+    head: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array,
+    modality: jax.Array,
+    chunk: int,
+    mesh: Mesh | None,
+) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+    both = _over(mesh, partial(_local_ce_and_gradients, chunk=chunk), "hwttt", "shw")
+    ce, d_hidden, d_head = both(hidden, head, targets, weights, modality)
+    return (ce.sum(), ce), (d_hidden, d_head)
+
+
+def _weighted_ce_backward(
+    chunk: int, mesh: Mesh | None, gradients: tuple[jax.Array, jax.Array], upstream: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array | None, ...]:
+    del chunk, mesh
+    d_hidden, d_head = ((g.astype(jnp.float32) * upstream[0]).astype(g.dtype) for g in gradients)
+    return d_hidden, d_head, None, None, None
+
+
+_weighted_ce.defvjp(_weighted_ce_forward, _weighted_ce_backward)
+
+
+def _over(mesh: Mesh | None, local: Callable[..., Any], inputs: str, outputs: str) -> Callable[..., Any]:
+    """Run `local` on every device's tokens; a letter an array: h hidden, t per token, w head, s sums."""
+    if mesh is None:
+        return partial(local, axes=())
+    tokens = PartitionSpec(RULES["batch"], _SPLIT)
+    specs = {"h": PartitionSpec(*tokens, None), "t": tokens, "w": PartitionSpec(), "s": PartitionSpec()}
+    return jax.shard_map(
+        partial(local, axes=AXES),
+        mesh=mesh,
+        in_specs=tuple(specs[x] for x in inputs),
+        out_specs=tuple(specs[x] for x in outputs),
+        check_vma=False,  # nothing is differentiated through it
+    )
+
+
+class _Chunk(NamedTuple):
+    """Tokens, a chunk at a time: hidden [n,C,D], the others [n,C]."""
+
+    hidden: jax.Array
+    targets: jax.Array
+    weights: jax.Array
+    modality: jax.Array
+
+
+def _local_ce(
+    hidden: jax.Array,
+    head: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array,
+    modality: jax.Array,
+    *,
+    chunk: int,
+    axes: tuple[str, ...],
+) -> tuple[jax.Array]:
+    def step(ce: jax.Array, part: _Chunk) -> tuple[jax.Array, None]:
+        logits = _logits(part.hidden, head)
+        return ce + _chunk_ce(logits, jax.nn.logsumexp(logits, axis=-1), part), None
+
+    ce, _ = lax.scan(step, jnp.zeros(2), _chunks(hidden, targets, weights, modality, chunk))
+    return (lax.psum(ce, axes),)
+
+
+def _local_ce_and_gradients(
+    hidden: jax.Array,
+    head: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array,
+    modality: jax.Array,
+    *,
+    chunk: int,
+    axes: tuple[str, ...],
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return sums of w·ce [2], their gradient by hidden, as this device holds it, and by head, as all do."""
+
+    def step(carry: tuple[jax.Array, jax.Array], part: _Chunk) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        ce, d_head = carry
+        logits = _logits(part.hidden, head)
+        lse = jax.nn.logsumexp(logits, axis=-1)
+        ce = ce + _chunk_ce(logits, lse, part)
+        chosen = lax.broadcasted_iota(jnp.int32, logits.shape, 1) == part.targets[:, None]
+        softmax = jnp.exp(logits - lse[:, None])
+        d_logits = ((softmax - chosen.astype(jnp.float32)) * part.weights[:, None]).astype(head.dtype)
+        d_head = d_head + jnp.einsum("cv,cd->vd", d_logits, part.hidden, preferred_element_type=jnp.float32)
+        return (ce, d_head), d_logits @ head
+
+    start = jnp.zeros(2), jnp.zeros(head.shape, jnp.float32)
+    (ce, d_head), d_hidden = lax.scan(step, start, _chunks(hidden, targets, weights, modality, chunk))
+    d_hidden = d_hidden.reshape(-1, hidden.shape[-1])[: math.prod(hidden.shape[:2])].reshape(hidden.shape)
+    return lax.psum(ce, axes), d_hidden, lax.psum(d_head, axes).astype(head.dtype)
+
+
+def _chunks(
+    hidden: jax.Array, targets: jax.Array, weights: jax.Array, modality: jax.Array, chunk: int
+) -> _Chunk:
+    """Lay [B,S,...] out as equal chunks [n,C,...] of at most `chunk` tokens; what fills up the last has weight 0."""
+    tokens = targets.size
+    parts = -(-tokens // chunk)
+
+    def cut(x: jax.Array) -> jax.Array:
+        flat = x.reshape(tokens, *x.shape[2:])
+        padded = jnp.pad(flat, [(0, -tokens % parts)] + [(0, 0)] * (flat.ndim - 1))
+        return padded.reshape(parts, -1, *x.shape[2:])
+
+    return _Chunk(cut(hidden), cut(targets), cut(weights), cut(modality))
+
+
+def _logits(hidden: jax.Array, head: jax.Array) -> jax.Array:
+    return jnp.einsum("cd,vd->cv", hidden, head, preferred_element_type=jnp.float32)
+
+
+def _chunk_ce(logits: jax.Array, lse: jax.Array, part: _Chunk) -> jax.Array:
+    """Return the sums of w·ce of a chunk, [2] by modality."""
+    at_target = jnp.take_along_axis(logits, part.targets[:, None], axis=1)[:, 0]
+    return _by_modality((lse - at_target) * part.weights, part.modality)
+
+
+def _by_modality(values: jax.Array, modality: jax.Array) -> jax.Array:
+    return jnp.stack([values.sum(where=modality == m) for m in (0, 1)])
