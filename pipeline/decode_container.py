@@ -1,4 +1,4 @@
-"""Opening media files with FFmpeg, and what the container says about the video in it.
+"""Telling pictures from videos, opening videos with FFmpeg, and what a container says about the video in it.
 
 A file is opened as what it is, never as what it points to: only local files are read, and formats that are lists
 of other files (HLS, DASH, concat scripts, image sequences) or devices are not among those that are allowed.
@@ -25,6 +25,21 @@ _FORMATS = (
 )
 _TEXT_SUBTITLES = {"ass", "ssa", "subrip", "srt", "mov_text", "webvtt", "text"}
 _DURATION_FROM_ZERO = {"matroska,webm", "flv"}  # their duration counts from time 0, not from the first frame
+
+
+def is_picture(path: Path, head: bytes) -> bool:
+    """Whether a file that begins with `head` (32 bytes) is a picture. Raises InputError for HEIC."""
+    if head[:3] == b"\xff\xd8\xff":
+        return path.suffix.lower() not in {".mjpg", ".mjpeg"}  # JPEGs one after another are a video
+    if head[4:8] == b"ftyp":
+        if {head[at : at + 4] for at in range(8, 32, 4)} & {b"avif", b"avis"}:
+            return True
+        if head[8:12] in {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}:
+            raise InputError(Reason.UNREADABLE, f"{path}: HEIC pictures are not read; make it a JPEG or PNG first")
+        return False
+    if head[:4] == b"RIFF":
+        return head[8:12] == b"WEBP"
+    return head.startswith((b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*"))
 
 
 @contextmanager

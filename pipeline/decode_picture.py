@@ -153,20 +153,6 @@ class PictureSource:
         )
 
 
-def is_picture(path: Path, head: bytes) -> bool:
-    """Whether a file that begins with `head` (32 bytes) is a picture. Raises InputError for HEIC."""
-    if head[:3] == b"\xff\xd8\xff":
-        return path.suffix.lower() not in {".mjpg", ".mjpeg"}  # JPEGs one after another are a video
-    if head[4:8] == b"ftyp":
-        brand = head[8:12]
-        if brand in {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}:
-            raise InputError(Reason.UNREADABLE, f"{path}: HEIC pictures are not read; make it a JPEG or PNG first")
-        return brand in {b"avif", b"avis"}
-    if head[:4] == b"RIFF":
-        return head[8:12] == b"WEBP"
-    return head.startswith((b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*"))
-
-
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode in _WIDE_MODES:  # 16-bit grey; Pillow would cut values off at 255
         grey = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8

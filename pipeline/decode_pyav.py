@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pipeline.decode_container import frame_rate, is_text, open_container, promised_s, video_stream
 from pipeline.decode_info import VideoInfo
-from pipeline.decode_scale import Scaler, is_full_range
+from pipeline.decode_scale import Scaler, guesses_bt709, is_full_range
 from pipeline.sampling import Orientation, Timed, geometry, orientation_of, pixel_shape, shown_size
 from schemas.errors import InputError, Reason
 
@@ -69,6 +69,16 @@ class PyAVSource:
     def tick_s(self) -> float:
         """Seconds in one unit of the stream's time base."""
         return float(self._time_base)
+
+    @property
+    def sar(self) -> Fraction:
+        """Width of a coded pixel over its height, in the first frame."""
+        return self._pixel_shape(self._head[0])
+
+    @property
+    def guesses_bt709(self) -> bool:
+        """Whether the first frame names no colour matrix and is large enough that BT.709 is taken."""
+        return guesses_bt709(self._head[0])
 
     @property
     def typical_s(self) -> float:

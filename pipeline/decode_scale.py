@@ -19,6 +19,7 @@ from pipeline.sampling import Geometry, Orientation
 
 _FILTER = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 _BT709, _UNTAGGED, _BT601 = 1, 2, 6  # ISO/IEC 23091-2 matrix coefficients
+_BT709_WEIGHTS, _BT601_WEIGHTS = (0.2126, 0.0722), (0.299, 0.114)  # of red and blue in luma
 _LIMITED, _FULL = 1, 2  # AVColorRange
 _HD_WIDTH, _SD_HEIGHT = 1280, 576
 
@@ -50,9 +51,21 @@ def is_full_range(frame: av.VideoFrame) -> bool:
     return frame.color_range == _FULL or frame.format.is_rgb or frame.format.name.startswith("yuvj")
 
 
-def assumes_bt709(width: int, height: int) -> bool:
-    """The matrix taken for YUV frames that name none: BT.709 for HD, else BT.601."""
-    return width >= _HD_WIDTH or height > _SD_HEIGHT
+def guesses_bt709(frame: av.VideoFrame) -> bool:
+    """Whether a frame names no matrix and BT.709 is taken, because it is HD. (Below HD, BT.601 is.)"""
+    is_hd = frame.width >= _HD_WIDTH or frame.height > _SD_HEIGHT
+    return is_hd and frame.colorspace == _UNTAGGED and not frame.format.is_rgb
+
+
+def bt601_to_bt709(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Correct RGB [..., 3] that was made with the matrix of BT.601 where that of BT.709 was meant."""
+    correct = np.linalg.inv(_luma_chroma(*_BT709_WEIGHTS)) @ _luma_chroma(*_BT601_WEIGHTS)
+    return np.clip((rgb @ correct.T).round(), 0, 255).astype(np.uint8)
+
+
+def _luma_chroma(red: float, blue: float) -> NDArray[np.float64]:
+    luma = np.array([red, 1 - red - blue, blue])
+    return np.stack([luma, ([0, 0, 1] - luma) / (2 - 2 * blue), ([1, 0, 0] - luma) / (2 - 2 * red)])
 
 
 def _pixels(frame: av.VideoFrame) -> NDArray[np.uint8]:
@@ -61,7 +74,7 @@ def _pixels(frame: av.VideoFrame) -> NDArray[np.uint8]:
 
 def _with_matrix(frame: av.VideoFrame) -> av.VideoFrame:
     if frame.colorspace == _UNTAGGED and not frame.format.is_rgb:
-        frame.colorspace = _BT709 if assumes_bt709(frame.width, frame.height) else _BT601
+        frame.colorspace = _BT709 if guesses_bt709(frame) else _BT601
     return frame
 
 
@@ -85,9 +98,7 @@ def _progressive(frame: av.VideoFrame) -> av.VideoFrame:
     if not frame.interlaced_frame:
         return frame
     graph = av.filter.Graph()
-    source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
-    )
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
     declare, sink = graph.add("setfield", "mode=prog"), graph.add("buffersink")
     source.link_to(declare)
     declare.link_to(sink)

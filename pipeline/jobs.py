@@ -16,7 +16,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from tokenizer.text import TextTokenizer
 
 from pipeline.beam import Runner, run_each, run_selection
 from pipeline.manifest import read_manifest
@@ -39,6 +38,7 @@ from schemas.files import atomic, write_text
 from schemas.fingerprint import fingerprint
 from schemas.records import QUARANTINE, SURVEY
 from schemas.vocab import Vocabulary
+from tokenizer.text import TextTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)

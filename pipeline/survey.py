@@ -66,17 +66,15 @@ class SurveyWorker:
         known = {row["uri"]: row for row in read_table_unit(self.workspace.survey, unit, SURVEY).to_pylist()}
         rows = []
         for item in read_manifest_unit(self.workspace, unit).to_pylist():
-            previous = known.get(item["uri"])
-            key = item_fingerprint(item, self.config)
-            keep = previous and previous["fingerprint"] == key and not (self.config.retry and previous["reason"])
-            if keep:
-                rows.append(previous)
-            elif not is_stopping():
-                rows.append({**self._survey_item(item, decoder), "fingerprint": key})
-            else:
-                continue
-            outcome = REJECTED if rows[-1]["reason"] else KEPT if keep else MADE
-            note(self.workspace.log("survey"), outcome, uri=item["uri"], reason=rows[-1]["reason"])
+            key, row = item_fingerprint(item, self.config), known.get(item["uri"])
+            outcome = KEPT
+            if row is None or row["fingerprint"] != key or (self.config.retry and row["reason"]):
+                if is_stopping():
+                    continue
+                row, outcome = {**self._survey_item(item, decoder), "fingerprint": key}, MADE
+            rows.append(row)
+            outcome = REJECTED if row["reason"] else outcome
+            note(self.workspace.log("survey"), outcome, uri=item["uri"], reason=row["reason"])
         write_table_unit(self.workspace.survey, unit, pa.Table.from_pylist(rows, SURVEY))
         raise_if_stopping()
 
@@ -89,7 +87,7 @@ class SurveyWorker:
                     raise InputError(Reason.EMPTY, "the file has no bytes")
                 row["document_id"] = sha256_file(path)
                 if item["kind"] == "book":
-                    next(iter(read_book(path, self.books)))
+                    next(read_book(path, self.books))  # its beginning tells most of what is no text
                 else:
                     row |= look(path, decoder, thumbnails=self.config.thumbnails)
             if item["transcript"] and item["transcript"] != "embedded":

@@ -18,8 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizer.codec import FrameCodec
-from tokenizer.text import TextTokenizer
 
 from pipeline.books import BookConfig, read_book
 from pipeline.decode import DecodeConfig, Decoder
@@ -28,12 +26,14 @@ from pipeline.interleave import Document, InterleaveConfig, book_document, video
 from pipeline.interrupt import is_stopping, raise_if_stopping
 from pipeline.progress import MADE, REJECTED, note
 from pipeline.store import TokenStore, write_unit
-from pipeline.transcript import Cue, read_transcript
+from pipeline.transcript import Cue, embedded_cues, read_transcript
 from pipeline.workspace import Workspace, read_table_unit, usable
-from schemas.errors import InputError, Interrupted, Reason
+from schemas.errors import ConfigError, InputError, Interrupted, Reason
 from schemas.fingerprint import fingerprint
 from schemas.records import SURVEY, TOKENS
 from schemas.vocab import Vocabulary
+from tokenizer.codec import FrameCodec
+from tokenizer.text import TextTokenizer
 
 _VERSION = 1  # counts up when the same input would give other tokens
 _COMMIT_EVERY_S = 300.0  # a killed worker loses at most this much work
@@ -81,8 +81,8 @@ def document_fingerprint(row: Mapping[str, Any], config: TokenizeConfig, vocabul
     content = [row[name] for name in ("document_id", "kind", "captions", "transcript_sha256")]
     embedded = row["transcript"] == "embedded"
     if row["kind"] == "book":
-        return fingerprint(_VERSION, content, vocabulary, config.books)
-    return fingerprint(_VERSION, content, embedded, vocabulary, config.decode.identity(), config.interleave)
+        return fingerprint(_VERSION, content, vocabulary)
+    return fingerprint(_VERSION, content, embedded, vocabulary, config.decode.recipe, config.interleave)
 
 
 class Tokenizers:
@@ -90,6 +90,11 @@ class Tokenizers:
 
     def __init__(self, decoder: Decoder, text: TextTokenizer, config: TokenizeConfig) -> None:
         self.codec = load_codec(config.vision)
+        if config.decode.size != self.codec.frame_size:
+            raise ConfigError(
+                f"decode.size is {config.decode.size}, but the VQGAN {config.vision!r} works on "
+                f"{self.codec.frame_size} pixels: give --decode.size {self.codec.frame_size}"
+            )
         self.text = text
         self.vocabulary = make_vocabulary(text, self.codec)
         self._decoder = decoder
@@ -114,6 +119,7 @@ class Tokenizers:
             raise_if_stopping()
             codes.append(self.codec.encode(frames))
         report = self._decoder.report
+        assert report is not None  # set when the frames have ended
         document = video_document(
             np.concatenate(codes),
             frame_rate=self._config.decode.fps,
@@ -124,14 +130,14 @@ class Tokenizers:
             config=self._config.interleave,
             seed_identity=row["document_id"],
         )
-        facts = {"frames": report.frames, "frames_promised": report.frames_promised, "detail": report.detail}
+        facts = {"frames": report.frames, "frames_promised": report.frames_promised, "detail": report.detail or None}
         return facts, document
 
     def _cues(self, path: Path, transcript: str | None) -> list[Cue]:
         if not transcript:
             return []
         if transcript == "embedded":
-            return [Cue(*cue) for cue in self._decoder.subtitles(path)]
+            return embedded_cues(self._decoder.subtitles(path))
         with local_file(transcript, max_bytes=1 << 30) as sidecar:
             return read_transcript(sidecar)
 

@@ -33,7 +33,8 @@ _TAG = re.compile(
 )
 _BREAK = re.compile(r"<br ?/?>", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:#\d+|#x[0-9a-f]+|[a-z][a-z0-9]*);", re.IGNORECASE)
-_TOUCHING_S = 0.05  # rolling captions follow one another this closely
+_TOUCHING_S = 0.05  # rolling captions follow one another this closely,
+_ROLLING_LINES = 4  # and show at most so many lines
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,11 @@ def _text(data: bytes, config: TranscriptConfig) -> str:
 
 def _cues(lines: list[str], *, is_vtt: bool) -> Iterator[tuple[float, float, str]]:
     timings = [(i, m) for i, line in enumerate(lines) if (m := _timing(line, i + 1))]
-    ends = [i for i, _ in timings[1:]] + [len(lines)]
-    for (first, timing), end in zip(timings, ends, strict=True):
+    ends = [*(i for i, _ in timings[1:]), len(lines)]
+    for (first, timing), end in zip(timings, ends, strict=False):
         body = lines[first + 1 : end]
         if is_vtt:
-            body = body[: next((i for i, line in enumerate(body) if not line.strip()), len(body))]
+            body = body[: body.index("")] if "" in body else body  # a line of one space is no blank line
         elif end < len(lines) and body and _NUMBER.fullmatch(body[-1]):
             body.pop()  # the next cue's number
         text = _ENTITY.sub(lambda m: html.unescape(m[0]), _plain("\n".join(body)))
@@ -166,7 +167,7 @@ def _unrolled(cues: list[Cue]) -> Iterator[Cue]:
     until = -math.inf
     for cue in cues:
         lines = cue.text.split("\n")
-        longest = min(len(shown), len(lines)) if cue.start_s - until <= _TOUCHING_S else 0
+        longest = min(len(shown), len(lines), _ROLLING_LINES) if cue.start_s - until <= _TOUCHING_S else 0
         repeated = next((n for n in range(longest, 0, -1) if shown[-n:] == lines[:n]), 0)
         if repeated < len(lines):
             yield Cue(cue.start_s, cue.end_s, "\n".join(lines[repeated:]))

@@ -78,7 +78,7 @@ def small_128() -> VqganConfig:
     return VqganConfig(
         name="small-128",
         frame_size=128,
-        channels=(16, 32, 64, 128, 128),
+        channels=(16, 16, 32, 64, 128),
         blocks=1,
         groups=8,
         latent_dim=64,

@@ -6,10 +6,29 @@ stands in for it: it asks for contours where they are, at three scales, which pl
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 
+from schemas.errors import ConfigError
+
 _SCALES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights of the terms of the loss."""
+
+    l1: float = 1.0
+    edges: float = 0.25
+    commitment: float = 0.25
+
+    def __post_init__(self) -> None:
+        """Check what cannot be right; raises ConfigError."""
+        for name in ("l1", "edges", "commitment"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
 
 
 def l1(rebuilt: jax.Array, pixels: jax.Array) -> jax.Array:

@@ -54,11 +54,14 @@ def nearest(latents: jax.Array, codebook: jax.Array) -> jax.Array:
     return jnp.argmin(distances, axis=-1).astype(jnp.int32)
 
 
-def init_from_data(latents: jax.Array, key: jax.Array, *, codes: int) -> EmaState:
-    """Return a state whose codes are latents drawn from `[N, D]`, each at most once while N suffices."""
+def init_from_data(latents: jax.Array, key: jax.Array, *, codes: int, uses: float) -> EmaState:
+    """Return a state whose codes are latents drawn from `[N, D]`, each at most once while N suffices.
+
+    `uses` is the mean use to expect, latents a batch over codes: a code that nobody chooses falls below it at once.
+    """
     count = latents.shape[0]
     order = jnp.concatenate([jax.random.permutation(k, count) for k in jax.random.split(key, -(-codes // count))])
-    return from_codebook(latents[order[:codes]].astype(jnp.float32), uses=1.0)
+    return from_codebook(latents[order[:codes]].astype(jnp.float32), uses=uses)
 
 
 def from_codebook(codebook: jax.Array, *, uses: float) -> EmaState:

@@ -77,8 +77,8 @@ class TextTokenizer:
         self.bos_id, self.eos_id = self._ends(given)
         self._escapes = self._escape_table(given)
         self._escaped = re.compile("(" + "|".join(map(re.escape, self._escapes)) + ")")
-        self.begin_vision = self._spell(BEGIN_VISION, unknown=given.unk_id())
-        self.end_vision = self._spell(END_VISION, unknown=given.unk_id())
+        self.begin_vision = self._spell(BEGIN_VISION)
+        self.end_vision = self._spell(END_VISION)
         self.losses = tuple(self._find_losses())
 
     @classmethod
@@ -193,17 +193,18 @@ class TextTokenizer:
         markers = (BEGIN_VISION, END_VISION, _SPACE)
         return {m: np.array([self._bytes[b] for b in m.encode()], np.int32) for m in markers}
 
-    def _spell(self, marker: str, *, unknown: int) -> tuple[int, ...]:
+    def _spell(self, marker: str) -> tuple[int, ...]:
         if marker in self._pieces:
             return (self._pieces.index(marker),)
-        ids = tuple(int(i) for i in self._processor.encode(self._prefix + marker + self._suffix))
-        # A user's text writes the marker in bytes; were this spelling bytes too, the two could not be told apart.
-        if unknown in ids or set(ids) <= set(self._bytes.values()):
+        ids = self._processor.encode(self._prefix + marker + self._suffix)
+        escape = self._escapes[marker].tolist()
+        # A user's text writes the marker as `escape`; were it spelled so too, the two could not be told apart.
+        if any(ids[i : i + len(escape)] == escape for i in range(len(ids))):
             raise ConfigError(
                 f"the text model {self._name} has no pieces to spell {marker} with, so it cannot mark videos: add "
                 f"{BEGIN_VISION} and {END_VISION} as user-defined symbols, or `longreel train-text-tokenizer`"
             )
-        return ids
+        return tuple(ids)
 
     def _find_losses(self) -> Iterator[str]:
         if self._normalizer is not None:
@@ -236,11 +237,11 @@ def train_text_tokenizer(texts: Iterable[str], out: Path, config: TextTrainConfi
     """Train a lossless BPE model on `texts` and write it to `out`, whole or not at all; returns `out`.
 
     Ids: 0 <unk>, 1 bos, 2 eos, 3 `<vision>`, 4 `</vision>`, then 256 bytes, then pieces. No rewriting, no space
-    before the first word, runs of spaces kept, one piece a digit. Every printable ASCII character has a piece, so
-    no corpus, not even an empty one, gives a model that cannot be used.
+    before the first word, runs of spaces kept, one piece a digit. A few sentences of our own are always in the
+    corpus, so that not even an empty one gives a model that cannot be used.
 
     The bytes depend on the set of texts, the configuration and the version of SentencePiece alone: not on the
-    order of the texts, nor on the process. Memory: about three times `max_train_bytes`. Raises ConfigError where
+    order of the texts, nor on the process. Memory: about five times `max_train_bytes`. Raises ConfigError where
     the texts hold more kinds of characters than `vocab_size` has room for.
     """
     lines = (line for block in [_SEED_TEXT, *_sample(texts, config)] for line in _LINE_ENDS.split(block) if line)
@@ -253,7 +254,7 @@ def train_text_tokenizer(texts: Iterable[str], out: Path, config: TextTrainConfi
             vocab_size=config.vocab_size,
             hard_vocab_limit=False,
             character_coverage=config.character_coverage,
-            required_chars=_ASCII + _SPACE,
+            required_chars=_SPACE,
             byte_fallback=True,
             normalization_rule_name="identity",
             add_dummy_prefix=False,
@@ -278,7 +279,6 @@ def train_text_tokenizer(texts: Iterable[str], out: Path, config: TextTrainConfi
     return out
 
 
-_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 _SEED_TEXT = (
     "A film is a row of pictures, and a book is a row of words.\n"
     "The camera waits at the door; somebody walks in, looks around and says: what happened here?\n"
@@ -292,16 +292,19 @@ def _sample(texts: Iterable[str], config: TextTrainConfig) -> list[str]:
     """Return blocks of `texts` of at most `max_train_bytes`: those with the smallest hash of seed and content."""
     key = config.seed.to_bytes(16, "big", signed=True)
     kept: list[tuple[int, bytes]] = []
-    size = 0
+    size, limit = 0, 1 << 64  # `limit`: the smallest rank that was dropped; none from there on comes back
     for text in texts:
         for block in blocks([text]):
             data = block.encode(errors="replace")
             rank = int.from_bytes(hashlib.blake2b(data, digest_size=8, key=key).digest(), "big")
+            if rank >= limit:
+                continue
             heappush(kept, (-rank, data))
             size += len(data)
             while size > config.max_train_bytes:
-                size -= len(heappop(kept)[1])
-    return [data.decode() for _, data in sorted(kept)]
+                largest, dropped = heappop(kept)
+                limit, size = -largest, size - len(dropped)
+    return [data.decode() for negative, data in sorted(kept) if -negative < limit]
 
 
 def _utf8(text: str) -> bytes:

@@ -116,6 +116,13 @@ class Checkpoints:
         """Return the step of the newest checkpoint, or None where there is none."""
         return self._manager.latest_step()
 
+    def newest(self) -> int:
+        """Return the step of the newest checkpoint; raises ConfigError where there is none."""
+        step = self.latest()
+        if step is None:
+            raise ConfigError(f"{self.path} has no finished checkpoint yet")
+        return step
+
     def save(self, step: int, *, params: Any, optimiser: Any, position: Any, description: Description) -> None:
         """Begin to write a checkpoint; does nothing where the newest is of this step.
 
@@ -183,13 +190,10 @@ class Checkpoints:
 
 
 def open_run(run: Path) -> Checkpoints:
-    """Open the checkpoints of a run to read them; raises ConfigError where there are none."""
+    """Open the checkpoints of a run to read them; raises ConfigError where `run` is not a run."""
     if not (run / CHECKPOINTS).is_dir():
         raise ConfigError(f"{run} is not the output of `longreel train`: it has no folder {CHECKPOINTS}/")
-    checkpoints = Checkpoints(run)
-    if checkpoints.latest() is None:
-        raise ConfigError(f"{run} has no finished checkpoint yet")
-    return checkpoints
+    return Checkpoints(run)
 
 
 def named(tree: Any) -> dict[str, Any]:

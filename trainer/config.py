@@ -14,8 +14,6 @@ from typing import Literal
 
 from schemas.errors import ConfigError
 
-Remat = Literal["layers", "none"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -31,8 +29,7 @@ class ModelConfig:
     max_positions: int = 1 << 20  # the longest document; positions beyond it come out as NaN
     dtype: Literal["float32", "bfloat16"] = "float32"  # of activations and products; parameters are float32
     tile: int = 256  # tokens on a side of one block of attention; the loader's stripe
-    chunk: int = 1024  # tokens in one block of the feed-forward and of the loss
-    remat: Remat = "layers"  # "none" keeps every activation: a third faster where they fit
+    chunk: int = 256  # tokens in one block of the feed-forward and of the loss
 
     def __post_init__(self) -> None:
         for name in ("dim", "layers", "heads", "kv_heads", "head_dim", "ff_dim", "max_positions", "tile", "chunk"):
@@ -46,8 +43,6 @@ class ModelConfig:
             raise ConfigError(f"rope_theta must be above 1, got {self.rope_theta}")
         if self.dtype not in ("float32", "bfloat16"):
             raise ConfigError(f"dtype must be float32 or bfloat16, got {self.dtype!r}")
-        if self.remat not in ("layers", "none"):
-            raise ConfigError(f"remat must be layers or none, got {self.remat!r}")
 
     @property
     def groups(self) -> int:

@@ -16,9 +16,8 @@ directly.
 
 Axes: B batch, S sequence (laid out), M spans. Batch arrays are all [B, S]:
 
-    tokens, targets   int32     targets[i] is the token after tokens[i] in the document
+    tokens, targets   int32     targets[i] is the token after tokens[i]; its id says whether it is text or vision
     weights           float32   of the target in the loss; 0 across documents and for padding
-    vision            bool      the target is a code, <eof> or <eov>
     segment_ids       int32     0 for padding
     positions         int32     from 0 in every document
 """
@@ -40,7 +39,13 @@ from trainer.source import PackedSplit
 
 Batch = dict[str, Any]  # name -> array [B, S]; see the module's docstring
 
-_FIELDS = ("tokens", "targets", "weights", "vision", "segment_ids", "positions")
+BATCH_TYPES = {
+    "tokens": np.int32,
+    "targets": np.int32,
+    "weights": np.float32,
+    "segment_ids": np.int32,
+    "positions": np.int32,
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,13 +79,11 @@ class Loader:
         Only the rows and columns of the window are made.
         """
         rows = [self._row(int(index)) for index in np.asarray(indices)[self._window.rows]]
-        return {name: np.stack([row[name] for row in rows]) for name in _FIELDS}
+        return {name: np.stack([row[name] for row in rows]) for name in BATCH_TYPES}
 
     def _row(self, index: int) -> Mapping[str, NDArray[Any]]:
         if index < 0:
-            length = len(self._places)
-            kinds = {"weights": np.float32, "vision": np.bool_}
-            return {name: np.zeros(length, kinds.get(name, np.int32)) for name in _FIELDS}
+            return {name: np.zeros(len(self._places), dtype) for name, dtype in BATCH_TYPES.items()}
         tokens, spans = self._split.read(index, needed=self._needed)
         inputs = expand(spans, len(tokens))
         here = self._places
@@ -88,7 +91,6 @@ class Loader:
             "tokens": tokens[here].astype(np.int32),
             "targets": _next(tokens, here).astype(np.int32),
             "weights": _next(inputs.weights, here),
-            "vision": _next(inputs.vision, here),
             "segment_ids": inputs.segment_ids[here],
             "positions": inputs.positions[here],
         }

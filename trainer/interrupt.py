@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Self
-
-import numpy as np
-from jax.experimental import multihost_utils
-
-from trainer.mesh import is_alone
+from typing import Any, Self
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -22,12 +18,8 @@ class Stop:
     """
 
     def __init__(self) -> None:
-        self._requested = False
-        self._before: dict[signal.Signals, object] = {}
-
-    def requested(self) -> bool:
-        """Tell whether to stop. Several processes agree on it, so all must ask equally often."""
-        return self._requested
+        self.requested = False
+        self._before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -36,10 +28,10 @@ class Stop:
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
 
-    def _request(self, number: int, frame: FrameType | None) -> None:
-        if self._requested:
+    def _request(self, number: int, _: FrameType | None) -> None:
+        if self.requested:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self._requested = True
+        self.requested = True

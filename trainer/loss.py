@@ -182,11 +182,13 @@ def _local_ce_and_gradients(
     def step(carry: tuple[jax.Array, jax.Array], part: _Chunk) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         ce, d_head = carry
         logits = _logits(part.hidden, head)
-        lse = jax.nn.logsumexp(logits, axis=-1)
-        ce = ce + _chunk_ce(logits, lse, part)
+        highest = logits.max(-1)
+        powers = jnp.exp(logits - highest[:, None])
+        total = powers.sum(-1)
+        ce = ce + _chunk_ce(logits, highest + jnp.log(total), part)
         chosen = lax.broadcasted_iota(jnp.int32, logits.shape, 1) == part.targets[:, None]
-        softmax = jnp.exp(logits - lse[:, None])
-        d_logits = ((softmax - chosen.astype(jnp.float32)) * part.weights[:, None]).astype(head.dtype)
+        onehot = jnp.where(chosen, part.weights[:, None], 0.0)
+        d_logits = (powers * (part.weights / total)[:, None] - onehot).astype(head.dtype)
         d_head = d_head + jnp.einsum("cv,cd->vd", d_logits, part.hidden, preferred_element_type=jnp.float32)
         return (ce, d_head), d_logits @ head
 

@@ -64,9 +64,8 @@ class Transformer(nnx.Module):
             config=self.config,
             mesh=self.mesh,
         )
-        if self.config.remat == "layers":
-            kept = jax.checkpoint_policies.save_only_these_names(OUT, LSE)
-            layer = jax.checkpoint(layer, policy=kept, prevent_cse=False)  # a scan needs no protection from CSE
+        kept = jax.checkpoint_policies.save_only_these_names(OUT, LSE)
+        layer = jax.checkpoint(layer, policy=kept, prevent_cse=False)  # a scan needs no protection from CSE
         x, _ = lax.scan(lambda x, w: (layer(x, w), None), self.embed(tokens), self.stacked_weights())
         return self.normed(x)
 
@@ -163,7 +162,7 @@ def feed_forward(x: jax.Array, w: LayerWeights, *, config: ModelConfig, mesh: Me
     Each device goes through the chunks of its own tokens. Gradients of the weights are summed over devices once, after
     the last chunk.
     """
-    local = partial(_local_feed_forward, config=config, axis=None if mesh is None else "tensor")
+    local = partial(_local_feed_forward, chunk=config.chunk, axis=None if mesh is None else "tensor")
     if mesh is None:
         return local(x, w["gate"], w["up"], w["down"])
     tokens, columns = PartitionSpec(RULES["batch"], RULES["sequence"], None), PartitionSpec(None, RULES["ff"])
@@ -197,14 +196,13 @@ def _layer(
 
 
 def _local_feed_forward(
-    x: jax.Array, gate: jax.Array, up: jax.Array, down: jax.Array, *, config: ModelConfig, axis: str | None
+    x: jax.Array, gate: jax.Array, up: jax.Array, down: jax.Array, *, chunk: int, axis: str | None
 ) -> jax.Array:
+    @partial(jax.checkpoint, prevent_cse=False)
     def one(x: jax.Array) -> jax.Array:
         return (jax.nn.silu(x @ gate) * (x @ up)) @ down
 
-    if config.remat == "layers":
-        one = jax.checkpoint(one, prevent_cse=False)
-    out = over_chunks(one, x.reshape(-1, x.shape[-1]), config.chunk).reshape(x.shape)
+    out = over_chunks(one, x.reshape(-1, x.shape[-1]), chunk).reshape(x.shape)
     return out if axis is None else lax.psum(out, axis)
 
 

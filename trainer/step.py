@@ -11,7 +11,6 @@ Axes: see `trainer/__init__.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,22 +18,13 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
-from trainer.data import Batch
+from trainer.data import BATCH_TYPES, Batch
 from trainer.loss import LossSums, batch_loss
-from trainer.mesh import shardings
+from trainer.mesh import batch_sharding
 from trainer.model import Transformer
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class TrainState:
-    """What changes from step to step."""
-
-    step: jax.Array  # updates made, int32 scalar
-    params: Any  # nnx.State of the model's parameters, float32
-    optimiser: Any  # optax' state
+from trainer.state import Plan, TrainState
 
 
 class StepMetrics(NamedTuple):
@@ -64,7 +54,7 @@ def train_step(
     params = optax.apply_updates(state.params, updates)
     metrics = StepMetrics(
         sums=sums,
-        gradient_norm=optax.global_norm(gradient),
+        gradient_norm=optax.tree.norm(gradient),
         learning_rate=rate(state.step),
         useful_tokens=jnp.sum(batch["weights"] > 0, dtype=jnp.int32),
     )
@@ -76,8 +66,26 @@ def eval_step(params: Any, batch: Batch, *, graph: nnx.GraphDef[Transformer]) ->
     return batch_loss(nnx.merge(graph, params), batch)[1]
 
 
-def init_state(params: Any, optimiser: optax.GradientTransformation) -> TrainState:
-    """Return the state before the first step; the moments lie where their parameters do."""
-    sharding = jax.tree.leaves(params)[0].sharding
-    moments = jax.jit(optimiser.init, out_shardings=shardings(jax.eval_shape(optimiser.init, params), sharding.mesh))
-    return TrainState(_replicated(jnp.int32(0), sharding.mesh), params, moments(params))
+def compile_step(
+    plan: Plan, optimiser: optax.GradientTransformation, rate: optax.Schedule, *, shape: tuple[int, int]
+) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
+    """Compile `train_step` for batches of `shape` (B, S). The state that goes in is used up: its memory is reused."""
+    places = jax.tree.map(lambda x: x.sharding, plan.like)
+    step = jax.jit(
+        partial(train_step, graph=plan.graph, optimiser=optimiser, rate=rate),
+        donate_argnums=0,
+        out_shardings=(places, plan.everywhere),
+    )
+    return step.lower(plan.like, _batch_like(shape, plan.mesh)).compile()
+
+
+def compile_eval(plan: Plan, *, shape: tuple[int, int]) -> Callable[[Any, Batch], LossSums]:
+    """Compile `eval_step` for batches of `shape` (B, S)."""
+    step = jax.jit(partial(eval_step, graph=plan.graph), out_shardings=plan.everywhere)
+    return step.lower(plan.like.params, _batch_like(shape, plan.mesh)).compile()
+
+
+def _batch_like(shape: tuple[int, int], mesh: Mesh) -> Batch:
+    return {
+        name: jax.ShapeDtypeStruct(shape, dtype, sharding=batch_sharding(mesh)) for name, dtype in BATCH_TYPES.items()
+    }

@@ -70,17 +70,10 @@ def test_a_target_is_the_next_token_of_the_same_document_and_carries_its_weight(
     for i in range(S - 1):
         assert batch["targets"][0, i] == tokens[i + 1]
         assert batch["weights"][0, i] == inputs.weights[i + 1]
-        assert batch["vision"][0, i] == inputs.vision[i + 1]
         if inputs.segment_ids[i] != inputs.segment_ids[i + 1] or inputs.segment_ids[i] == 0:
             assert batch["weights"][0, i] == 0
     assert batch["weights"][0, -1] == 0
     assert np.count_nonzero(batch["weights"]) > S // 2
-
-
-def test_vision_marks_the_targets_that_are_vision_ids(split: PackedSplit) -> None:
-    batch = _loader(split)(np.array([0, 1]))
-    counted = batch["weights"] > 0
-    assert np.array_equal(batch["vision"][counted], VOCABULARY.is_vision(batch["targets"])[counted])
 
 
 def test_arrays_have_the_documented_types(split: PackedSplit) -> None:
@@ -92,7 +85,6 @@ def test_arrays_have_the_documented_types(split: PackedSplit) -> None:
             "tokens": "int32",
             "targets": "int32",
             "weights": "float32",
-            "vision": "bool",
             "segment_ids": "int32",
             "positions": "int32",
         }.items()

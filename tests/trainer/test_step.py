@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from tests.trainer.dataset import VOCABULARY, write_dataset
+from trainer.config import MeshConfig, debug
+from trainer.data import Loader, Window, to_devices
+from trainer.layout import Layout, permutation
+from trainer.mesh import batch_sharding, make_mesh
+from trainer.optimiser import OptimiserConfig, make_optimiser, schedule
+from trainer.source import PackedSplit
+from trainer.state import Plan, TrainState, new_state
+from trainer.step import StepMetrics, compile_eval, compile_step, eval_step, train_step
+
+S, B = 128, 4
+OPTIMISER = OptimiserConfig(learning_rate=1e-2, warmup_steps=2)
+MODEL = dataclasses.replace(debug(), tile=8)
+MESHES = {
+    "one device": MeshConfig(sequence=1),
+    "ring of 8": MeshConfig(),
+    "2 x 2 x 1 x 2": MeshConfig(data=2, fsdp=2, sequence=2),
+    "1 x 2 x 2 x 2": MeshConfig(fsdp=2, tensor=2, sequence=2),
+}
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> PackedSplit:
+    directory = write_dataset(tmp_path_factory.mktemp("packed") / "set", context=S, train=8, val=0)
+    return PackedSplit([directory], "train")
+
+
+class _Trainer:
+    """A compiled step and evaluation on a mesh."""
+
+    def __init__(self, split: PackedSplit, mesh_config: MeshConfig, layout: Layout = "block_cyclic") -> None:
+        devices = jax.devices()[:1] if mesh_config == MESHES["one device"] else jax.devices()
+        mesh = make_mesh(mesh_config, devices=devices)
+        self.optimiser = make_optimiser(OPTIMISER, steps=20)
+        self.rate = schedule(OPTIMISER, steps=20)
+        self.plan = Plan.of(MODEL, VOCABULARY, optimiser=self.optimiser, mesh=mesh)
+        order = permutation(layout, length=S, devices=mesh.shape["sequence"], stripe=8)
+        self._place = {"sharding": batch_sharding(mesh), "shape": (B, S)}
+        self._window = Window.of(batch_sharding(mesh), (B, S))
+        self._loader = Loader(split, order=order, window=self._window)
+        self.step = compile_step(self.plan, self.optimiser, self.rate, shape=(B, S))
+        self.evaluate = compile_eval(self.plan, shape=(B, S))
+
+    def batch(self, *indices: int) -> dict[str, jax.Array]:
+        return to_devices(
+            self._loader(np.array(indices)),
+            sharding=self._place["sharding"],
+            shape=self._place["shape"],
+            window=self._window,
+        )
+
+    def state(self) -> TrainState:
+        return new_state(self.plan, MODEL, VOCABULARY, optimiser=self.optimiser, seed=0)
+
+
+@pytest.fixture(scope="module")
+def ring(split: PackedSplit) -> _Trainer:
+    return _Trainer(split, MESHES["ring of 8"])
+
+
+def _run(trainer: _Trainer, steps: int = 3) -> tuple[list[StepMetrics], TrainState]:
+    state, metrics = trainer.state(), []
+    for i in range(steps):
+        state, m = trainer.step(state, trainer.batch(*((i + j) % 8 for j in range(B))))
+        metrics.append(jax.device_get(m))
+    return metrics, state
+
+
+def _close(a: Any, b: Any, tolerance: float) -> None:
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(np.asarray(x), np.asarray(y), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", [name for name in MESHES if name != "ring of 8"])
+def test_loss_and_update_do_not_depend_on_the_mesh(split: PackedSplit, ring: _Trainer, name: str) -> None:
+    expected, expected_state = _run(ring)
+    metrics, state = _run(_Trainer(split, MESHES[name]))
+    _close([m.sums for m in metrics], [m.sums for m in expected], 2e-5)
+    _close([m.gradient_norm for m in metrics], [m.gradient_norm for m in expected], 1e-4)
+    _close(state.params, expected_state.params, 2e-3)
+
+
+def test_loss_and_update_do_not_depend_on_the_layout(split: PackedSplit, ring: _Trainer) -> None:
+    expected, expected_state = _run(ring)
+    metrics, state = _run(_Trainer(split, MESHES["ring of 8"], "contiguous"))
+    _close([m.sums for m in metrics], [m.sums for m in expected], 2e-5)
+    _close(state.params, expected_state.params, 2e-3)
+
+
+def test_the_loss_is_one_weighted_mean_over_the_batch_not_a_mean_of_rows(split: PackedSplit, ring: _Trainer) -> None:
+    state = ring.state()
+    whole = jax.device_get(ring.evaluate(state.params, ring.batch(0, 1, 2, 3)))
+    rows = [jax.device_get(ring.evaluate(state.params, ring.batch(i, -1, -1, -1))) for i in range(4)]
+    ce, weight = sum(r.ce for r in rows), sum(r.weight for r in rows)
+    assert float(whole.mean) == pytest.approx(float(ce / weight), rel=1e-5)
+    assert weight == pytest.approx(float(whole.weight))
+    assert len({round(float(r.weight), 3) for r in rows}) > 1  # else a mean of rows would be the same
+
+
+def test_rows_of_padding_change_nothing(ring: _Trainer) -> None:
+    state = ring.state()
+    alone = jax.device_get(ring.evaluate(state.params, ring.batch(5, -1, -1, -1)))
+    elsewhere = jax.device_get(ring.evaluate(state.params, ring.batch(-1, -1, 5, -1)))
+    assert float(alone.ce) == pytest.approx(float(elsewhere.ce), rel=1e-6)
+    nothing = jax.device_get(ring.evaluate(state.params, ring.batch(-1, -1, -1, -1)))
+    assert float(nothing.ce) == float(nothing.weight) == float(nothing.mean) == 0
+
+
+def test_a_batch_of_padding_alone_leaves_no_nan(ring: _Trainer) -> None:
+    state, metrics = ring.step(ring.state(), ring.batch(-1, -1, -1, -1))
+    assert float(metrics.gradient_norm) == 0
+    assert all(bool(np.isfinite(np.asarray(x)).all()) for x in jax.tree.leaves(state.params))
+
+
+def test_the_step_counts_and_measures(split: PackedSplit, ring: _Trainer) -> None:
+    batch = ring.batch(0, 1, 2, 3)
+    useful = int(np.count_nonzero(np.asarray(batch["weights"])))
+    state, metrics = ring.step(ring.state(), batch)
+    assert int(state.step) == 1
+    assert int(metrics.useful_tokens) == useful
+    assert float(metrics.learning_rate) == pytest.approx(0.5e-2)  # the first of two warm-up steps
+    assert float(metrics.sums.mean) == pytest.approx(np.log(VOCABULARY.size), rel=0.05)
+    by = metrics.sums
+    assert float(by.ce_by_modality.sum()) == pytest.approx(float(by.ce), rel=1e-5)
+    assert float(by.weight_by_modality.sum()) == pytest.approx(float(by.weight), rel=1e-6)
+
+
+def test_the_step_is_pure(ring: _Trainer) -> None:
+    batch = ring.batch(0, 1, 2, 3)
+    static = {"graph": ring.plan.graph, "optimiser": ring.optimiser, "rate": ring.rate}
+    state = ring.state()
+    before = jax.tree.map(np.array, state)
+    first = jax.jit(lambda s, b: train_step(s, b, **static))(state, batch)
+    again = jax.jit(lambda s, b: train_step(s, b, **static))(state, batch)
+    for x, y in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
+        assert np.array_equal(x, y)
+    for x, y in zip(jax.tree.leaves(before), jax.tree.leaves(state), strict=True):
+        assert np.array_equal(x, y)
+
+
+def test_the_loss_falls(ring: _Trainer) -> None:
+    metrics, _ = _run(ring, steps=20)
+    assert float(metrics[-1].sums.mean) < float(metrics[0].sums.mean) - 0.7
+
+
+def test_evaluation_is_the_loss_the_step_reports(ring: _Trainer) -> None:
+    batch = ring.batch(0, 1, 2, 3)
+    state = ring.state()
+    evaluated = eval_step(state.params, batch, graph=ring.plan.graph)
+    _, metrics = ring.step(state, batch)
+    assert float(evaluated.mean) == pytest.approx(float(metrics.sums.mean), rel=1e-5)
+
+
+def test_the_state_stays_where_the_plan_says(ring: _Trainer) -> None:
+    state, _ = ring.step(ring.state(), ring.batch(0, 1, 2, 3))
+    for made, planned in zip(jax.tree.leaves(state), jax.tree.leaves(ring.plan.like), strict=True):
+        assert (made.shape, made.dtype, made.sharding) == (planned.shape, planned.dtype, planned.sharding)
