@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from pipeline import jobs
 from pipeline.beam import Runner
@@ -32,7 +32,8 @@ from schemas.files import write_text
 from schemas.records import SURVEY
 from tokenizer.text import TextTrainConfig, train_text_tokenizer
 
-Inputs = Positional[tuple[str, ...]]
+Inputs = Annotated[Positional[tuple[str, ...]], arg(metavar="INPUT ...")]
+FLAT = arg(name="")  # the options of a nested configuration without its name before them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class Survey:
 
     inputs: Inputs
     """Folders of videos, images and books; media files; or manifests (.parquet, .jsonl, .csv)."""
-    place: OmitArgPrefixes[Place]
+    place: Annotated[Place, FLAT]
     units: int = 64
     """Units of work a new workspace is cut into: the grain of resume and of parallel work."""
     survey: SurveyConfig = field(default_factory=SurveyConfig)
@@ -76,8 +77,8 @@ class Survey:
 class Select:
     """Judge the surveyed items: set aside what is unusable or there twice, choose the held-out split."""
 
-    place: OmitArgPrefixes[Place]
-    select: OmitArgPrefixes[SelectConfig] = field(default_factory=SelectConfig)
+    place: Annotated[Place, FLAT]
+    select: Annotated[SelectConfig, FLAT] = field(default_factory=SelectConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Run the job."""
@@ -90,10 +91,10 @@ class Select:
 class Tokenize:
     """Decode and encode every selected item, once. Goes on where an earlier run stopped."""
 
-    place: OmitArgPrefixes[Place]
+    place: Annotated[Place, FLAT]
     text_model: Path | None = None
     """A SentencePiece model. Default: the workspace's own, trained on its books the first time."""
-    tokenize: OmitArgPrefixes[TokenizeConfig] = field(default_factory=TokenizeConfig)
+    tokenize: Annotated[TokenizeConfig, FLAT] = field(default_factory=TokenizeConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Run the job."""
@@ -109,8 +110,8 @@ class Pack:
 
     context: UseAppendAction[tuple[int, ...]]
     """Tokens in a sequence; give it several times for several datasets."""
-    place: OmitArgPrefixes[Place]
-    pack: OmitArgPrefixes[PackConfig] = field(default_factory=PackConfig)
+    place: Annotated[Place, FLAT]
+    pack: Annotated[PackConfig, FLAT] = field(default_factory=PackConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Run the job."""
@@ -127,14 +128,14 @@ class Run:
     """Folders of videos, images and books; media files; or manifests (.parquet, .jsonl, .csv)."""
     context: UseAppendAction[tuple[int, ...]]
     """Tokens in a sequence; give it several times for several datasets."""
-    place: OmitArgPrefixes[Place]
+    place: Annotated[Place, FLAT]
     text_model: Path | None = None
     """A SentencePiece model. Default: the workspace's own, trained on its books the first time."""
     units: int = 64
     """Units of work a new workspace is cut into: the grain of resume and of parallel work."""
     survey: SurveyConfig = field(default_factory=SurveyConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
-    tokenize: OmitArgPrefixes[TokenizeConfig] = field(default_factory=TokenizeConfig)
+    tokenize: Annotated[TokenizeConfig, FLAT] = field(default_factory=TokenizeConfig)
     pack: PackConfig = field(default_factory=PackConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
@@ -192,7 +193,7 @@ class TrainTextTokenizer:
     out: Path
     """The .model file to write."""
     books: BookConfig = field(default_factory=BookConfig)
-    train: OmitArgPrefixes[TextTrainConfig] = field(default_factory=TextTrainConfig)
+    train: Annotated[TextTrainConfig, FLAT] = field(default_factory=TextTrainConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Train and write the model."""

@@ -93,12 +93,15 @@ class Shown(Generic[Content]):
 
 def epsilon_s(tick_s: float, fps: float) -> float:
     """How far before its written time a frame already counts as shown: half a tick, and never much of a grid step."""
-    return max(1e-7, min(tick_s / 2, _LARGEST_EPSILON_S, 0.25 / fps))
+    return max(1e-7, min(tick_s / 2, _LARGEST_EPSILON_S, 0.1 / fps))
 
 
 def grid_count(duration_s: float, fps: float, epsilon: float) -> int:
-    """The number of grid points in a video of `duration_s` seconds; at least one."""
-    return max(1, math.ceil((duration_s - epsilon) * fps))
+    """The number of grid points in a video of `duration_s` seconds; at least one.
+
+    The end is a time plus a duration, both rounded: it is trusted to three epsilons.
+    """
+    return max(1, math.ceil((duration_s - 3 * epsilon) * fps))
 
 
 def on_grid(

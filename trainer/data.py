@@ -2,8 +2,9 @@
 
     Window           the rows and columns of the global batch that this process' devices hold
     Loader           indices [B] -> this process' part of the batch, laid out
+    Placement        makes the global arrays of all processes' parts, where they belong on the mesh
     training_batches, held_out_batches
-                     Grain iterators over it; `to_devices` makes the global arrays
+                     Grain iterators over what a loader makes
 
 A sequence is addressed by (epoch, index) through a seeded permutation that Grain evaluates at one point: seeking is
 O(1), and the state of the iterator is one number. Every epoch has a permutation of its own.
@@ -24,17 +25,22 @@ Axes: B batch, S sequence (laid out), M spans. Batch arrays are all [B, S]:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import grain
 import jax
 import numpy as np
-from jax.sharding import Sharding
+from jax.sharding import Mesh, NamedSharding, Sharding
 from numpy.typing import NDArray
 
+from schemas.errors import ConfigError
 from schemas.packed import expand
+from trainer.layout import Layout, permutation, stripe_width
+from trainer.mesh import RULES, batch_sharding
 from trainer.source import PackedSplit
 
 Batch = dict[str, Any]  # name -> array [B, S]; see the module's docstring
@@ -60,6 +66,52 @@ class Window:
         """Return the window of this process' devices on an array of `shape` (B, S)."""
         rows, columns = zip(*sharding.addressable_devices_indices_map(shape).values(), strict=True)
         return cls(rows=_union(rows, shape[0]), columns=_union(columns, shape[1]))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Placement:
+    """How batches of one shape lie on a mesh: where each token goes, and what of it this process makes."""
+
+    shape: tuple[int, int]  # B, S
+    sharding: NamedSharding
+    order: NDArray[np.int64]  # [S], see `layout.permutation`
+
+    @classmethod
+    def of(cls, mesh: Mesh, shape: tuple[int, int], *, layout: Layout, tile: int) -> Placement:
+        """Place batches of `shape` on `mesh`; stripes are as wide as attention's `tile`, or as a device's share allows.
+
+        Raises ConfigError where the mesh does not divide the batch.
+        """
+        rows, groups = shape[0], math.prod(mesh.shape[axis] for axis in RULES["batch"])
+        if rows % groups:
+            raise ConfigError(
+                f"batch_size must be a multiple of the mesh axes {' x '.join(RULES['batch'])} = {groups}, got {rows}"
+            )
+        devices = mesh.shape["sequence"]
+        stripe = stripe_width(length=shape[1], devices=devices, tile=tile)
+        order = permutation(layout, length=shape[1], devices=devices, stripe=stripe)
+        return cls(shape=shape, sharding=batch_sharding(mesh), order=order)
+
+    @cached_property
+    def window(self) -> Window:
+        """The part of a batch that this process makes."""
+        return Window.of(self.sharding, self.shape)
+
+    def loader(self, split: PackedSplit) -> Loader:
+        """Return what makes this process' part of a batch."""
+        return Loader(split, order=self.order, window=self.window)
+
+    def place(self, batch: Batch) -> dict[str, jax.Array]:
+        """Make the global arrays [B, S], of which every process holds its window."""
+        return {name: self._place(local) for name, local in batch.items()}
+
+    def _place(self, local: NDArray[Any]) -> jax.Array:
+        def block(index: tuple[slice, ...] | None) -> NDArray[Any]:
+            rows, columns = index or (slice(None), slice(None))
+            held = self.window
+            return local[_inside(rows, held.rows, self.shape[0]), _inside(columns, held.columns, self.shape[1])]
+
+        return jax.make_array_from_callback(self.shape, self.sharding, block)
 
 
 class Loader:
@@ -111,19 +163,6 @@ def held_out_batches(loader: Loader, *, indices: NDArray[np.int64], batch_size: 
     padded[: len(indices)] = indices
     groups = padded.reshape(-1, batch_size)
     return iter(grain.MapDataset.range(len(groups)).map(lambda i: loader(groups[i])).to_iter_dataset(_READ))
-
-
-def to_devices(batch: Batch, *, sharding: Sharding, shape: tuple[int, int], window: Window) -> dict[str, jax.Array]:
-    """Make the global arrays [B, S] of which every process holds its window."""
-
-    def place(local: NDArray[Any]) -> jax.Array:
-        def block(index: tuple[slice, ...] | None) -> NDArray[Any]:
-            rows, columns = index or (slice(None), slice(None))
-            return local[_inside(rows, window.rows, shape[0]), _inside(columns, window.columns, shape[1])]
-
-        return jax.make_array_from_callback(shape, sharding, block)
-
-    return {name: place(local) for name, local in batch.items()}
 
 
 # Two batches ahead hide the reading behind the step; more would only hold memory.

@@ -6,7 +6,7 @@ weigh nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -42,8 +42,3 @@ def spread(total: int, wanted: int | None) -> NDArray[np.int64]:
     """
     count = total if wanted is None else min(wanted, total)
     return np.linspace(0, total, count, endpoint=False, dtype=np.int64)
-
-
-def as_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return device scalars as Python floats."""
-    return {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}

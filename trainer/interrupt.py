@@ -1,4 +1,8 @@
-"""Stopping cleanly: the first Ctrl-C (or SIGTERM) asks, and the loop looks between steps."""
+"""Stopping cleanly: the first Ctrl-C (or SIGTERM) asks, and the loop looks between steps.
+
+Several processes have to stop after the same step, or those that go on would wait for the others for ever; so they ask
+each other. A signal to one of them is enough.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,10 @@ import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -18,8 +26,14 @@ class Stop:
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self._requested = False
         self._before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
+
+    def is_requested(self) -> bool:
+        """Tell whether to stop; the same in all processes, which must all ask."""
+        if jax.process_count() == 1:
+            return self._requested
+        return bool(np.any(multihost_utils.process_allgather(np.array([self._requested]))))
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -31,7 +45,7 @@ class Stop:
             signal.signal(number, handler)
 
     def _request(self, number: int, _: FrameType | None) -> None:
-        if self.requested:
+        if self._requested:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self.requested = True
+        self._requested = True

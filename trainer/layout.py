@@ -50,6 +50,12 @@ def permutation(layout: Layout, *, length: int, devices: int, stripe: int) -> ND
     return order.reshape(-1, devices, stripe).swapaxes(0, 1).reshape(-1)
 
 
+def stripe_width(*, length: int, devices: int, tile: int) -> int:
+    """Return the widest stripe that deals a device's share of `length` tokens out evenly and fits attention's tile."""
+    share = max(length // devices, 1)
+    return max(width for width in range(1, min(tile, share) + 1) if share % width == 0)
+
+
 def inverse(order: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the permutation that undoes `order`: `laid_out[inverse(order)] == original`."""
     result = np.empty_like(order)

@@ -1,18 +1,18 @@
 """The loop: from packed datasets to a trained model, in steps that can be stopped anywhere and gone on with exactly.
 
-    out/config-from-0.json     what ran from step 0 on (one file for every time the run was started)
+    out/config-from-0.json     what ran from step 0 on; one file for every time the run was started
     out/metrics.jsonl          see `metrics.py`; and out/tensorboard/
     out/checkpoints/120/       see `checkpoint.py`
 
-The same command on the same `out` goes on from the newest checkpoint: parameters, moments, step and data position are
-restored to the bit, so N steps give what k steps, a stop, and N-k steps give (on one kind of device, and one mesh).
-Step and evaluation are compiled once, before anything is computed.
+The same command on the same `out` goes on from the newest checkpoint. Parameters, moments, step and data position come
+back to the bit, so k steps, a stop and N-k steps give what N steps give (on one kind of device and one mesh). Step and
+evaluation are compiled once, before anything is computed.
 
-Cost beside the steps: one synchronisation with the host a step, to look at its loss; a copy of the state to the host a
-checkpoint, which is then written beside the next steps.
+Cost beside the steps: one synchronisation with the host a step, to look at its loss; and a copy of the state to the host
+a checkpoint, which is then written beside the next steps.
 
-Several processes (`jax.distributed`) each load their own part of a batch and write their own part of a checkpoint; the
-first writes metrics. Signals must reach all of them: they agree on the step after which they stop.
+Several processes (`jax.distributed`) each load their own part of a batch and write their own part of a checkpoint, on a
+file system that all share; the first writes metrics.
 """
 
 from __future__ import annotations
@@ -20,32 +20,292 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import grain
 import jax
 import numpy as np
-from jax.sharding import Mesh
-from numpy.typing import NDArray
-from tyro.conf import OmitArgPrefixes
 
 from schemas.errors import ConfigError, Interrupted, JobError
 from schemas.files import write_text
-from trainer.checkpoint import CHECKPOINTS, Checkpoints, Description
-from trainer.config import RECIPES, MeshConfig, ModelConfig, parameter_count
-from trainer.data import Batch, Loader, Window, held_out_batches, to_devices, training_batches
+from trainer.checkpoint import Checkpoints, Description
+from trainer.config import RECIPES, ModelConfig, parameter_count
+from trainer.data import Batch, Placement, held_out_batches, training_batches
 from trainer.evaluate import evaluate, losses, spread
 from trainer.interrupt import Stop
-from trainer.layout import Layout, permutation
-from trainer.mesh import batch_sharding, make_mesh
-from trainer.metrics import METRICS, MetricsLog
-from trainer.optimiser import OptimiserConfig, make_optimiser, schedule
+from trainer.mesh import make_mesh
+from trainer.metrics import MetricsLog
+from trainer.optimiser import make_optimiser, schedule
 from trainer.progress import Progress
 from trainer.source import PackedSplit
 from trainer.state import Plan, TrainState, begin, new_state, resume, take_over
 from trainer.step import StepMetrics, compile_eval, compile_step
+from trainer.train_config import Cadence, TrainConfig
+
+__all__ = ["Cadence", "TrainConfig", "TrainResult", "train", "use_cpu_devices"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """Where a run stands and what it left. Losses are in nats a target; None where there is no such measurement."""
+
+    step: int
+    loss: float | None  # of the last step's batch
+    first_eval_loss: float | None
+    eval_loss: float | None
+    tokens_per_s: float | None  # median over the steps on record; padding counts
+    checkpoint: Path
+    metrics: Path
+
+
+def train(config: TrainConfig) -> TrainResult:
+    """Train, or go on training, until `config.steps` updates are made.
+
+    Raises ConfigError, DatasetError, VocabularyMismatch before anything is computed; JobError where the loss is not
+    finite; Interrupted after Ctrl-C, when the checkpoint is on disk; StorageError where the disk is full.
+    """
+    use_cpu_devices(config.devices)
+    with Stop() as stop, ExitStack() as stack:
+        return _Training(config, stop, stack).run()
+
+
+def use_cpu_devices(count: int | None) -> None:
+    """Have JAX make `count` virtual CPU devices; None leaves it as it is. Call it before anything is computed.
+
+    Raises ConfigError where JAX has already started with another number.
+    """
+    if count is None:
+        return
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+        jax.config.update("jax_platforms", "cpu")
+    except RuntimeError as e:
+        raise ConfigError(
+            f"devices is {count}, but JAX has already started with {jax.device_count()}: set it before JAX computes, "
+            f"or start Python with JAX_NUM_CPU_DEVICES={count}"
+        ) from e
+
+
+class _StopAsked(Exception):
+    """The user asked to stop. Raised between batches, where the state is whole."""
+
+
+class _Training:
+    """One run, from its start or its newest checkpoint to its end. What it opens is closed by `stack`."""
+
+    def __init__(self, config: TrainConfig, stop: Stop, stack: ExitStack) -> None:
+        self._config, self._stop = config, stop
+        model: ModelConfig = RECIPES[config.model]()
+        mesh = make_mesh(config.mesh)
+        split = PackedSplit(config.dataset, "train")
+        self._held_out = PackedSplit(config.dataset, "val") if config.cadence.eval_every else None
+        _check_positions(model, split)
+        shape = (config.batch_size, split.context_length)
+        self._placement = Placement.of(mesh, shape, layout=config.layout, tile=model.tile)
+        self._optimiser = make_optimiser(config.optimiser, steps=config.steps)
+        self._plan = Plan.of(model, split.vocabulary, optimiser=self._optimiser, mesh=mesh)
+        self._description = Description(
+            model=model,
+            vocabulary=split.vocabulary,
+            context_length=split.context_length,
+            dataset_fingerprint=split.fingerprint,
+            batch_size=config.batch_size,
+            seed=config.seed,
+        )
+        self._epoch_steps = len(split) / config.batch_size
+        self._open(split, stack)
+
+    def _open(self, split: PackedSplit, stack: ExitStack) -> None:
+        """Open the run's folder and look how far it is; only now is anything written."""
+        config, primary = self._config, jax.process_index() == 0
+        self._checkpoints = stack.enter_context(Checkpoints(config.out, keep=config.cadence.checkpoints_kept))
+        self._start = self._checkpoints.latest()
+        if self._start is not None:
+            where = self._checkpoints.path / str(self._start)
+            self._checkpoints.describe(self._start).require_same(self._description, where=where)
+        self._step = self._start or 0
+        logged = -1 if self._start is None else self._start
+        self._log = stack.enter_context(MetricsLog(config.out, step=logged, primary=primary))
+        self._progress = stack.enter_context(Progress(steps=config.steps, done=self._step, visible=primary))
+        self._batches = training_batches(
+            self._placement.loader(split), sequences=len(split), batch_size=config.batch_size, seed=config.seed
+        )
+        stack.callback(self._batches.close)
+
+    def run(self) -> TrainResult:
+        """Make the steps that are left."""
+        if self._step >= self._config.steps:
+            self._progress.say(f"nothing to do: {self._checkpoint} has the {self._config.steps} steps asked for")
+            return self._result()
+        self._introduce()
+        self._compile()
+        self._state = self._first_state()
+        self._progress.start()
+        try:
+            self._make_steps()
+        except _StopAsked as e:
+            raise self._interrupted() from e
+        self._checkpoints.wait()
+        return self._result()
+
+    def _make_steps(self) -> None:
+        while True:
+            self._evaluate_if_due()
+            if self._step == self._config.steps:
+                return
+            self._stop_if_asked()
+            self._make_step()
+            if self._step % self._config.cadence.checkpoint_every == 0 or self._step == self._config.steps:
+                self._save()
+
+    def _make_step(self) -> None:
+        started = time.perf_counter()
+        batch = self._placement.place(next(self._batches))
+        self._state, measured = self._train_step(self._state, batch)
+        metrics: StepMetrics = jax.device_get(measured)
+        self._step += 1
+        row = self._row(metrics, time.perf_counter() - started)
+        if not (math.isfinite(row["loss"]) and math.isfinite(row["gradient_norm"])):
+            raise self._diverged(row)
+        self._log.write("train", self._step, row)
+        self._progress.step(self._step, loss=row["loss"], tokens_per_s=row["tokens_per_s"])
+
+    def _row(self, metrics: StepMetrics, step_s: float) -> dict[str, float]:
+        sums = np.stack([metrics.sums.ce_by_modality, metrics.sums.weight_by_modality])
+        return losses(sums) | {
+            "gradient_norm": float(metrics.gradient_norm),
+            "learning_rate": float(metrics.learning_rate),
+            "useful_tokens": int(metrics.useful_tokens),
+            "epoch": self._step / self._epoch_steps,
+            "step_s": step_s,
+            "tokens_per_s": math.prod(self._placement.shape) / step_s,
+        }
+
+    def _evaluate_if_due(self) -> None:
+        every, steps = self._config.cadence.eval_every, self._config.steps
+        due = every and (self._step % every == 0 or self._step == steps)
+        if self._held_out is None or not due or self._log.find("eval", self._step):
+            return
+        started = time.perf_counter()
+        chosen = spread(len(self._held_out), self._config.cadence.eval_sequences)
+        values = evaluate(self._eval_step, self._state.params, self._held_out_batches(self._held_out, chosen))
+        seconds = time.perf_counter() - started
+        self._log.write("eval", self._step, values | {"sequences": len(chosen), "seconds": seconds})
+        self._progress.say(
+            f"step {self._step}: held-out loss {values['loss']:.4f} (text {values['text_loss']:.4f}, vision "
+            f"{values['vision_loss']:.4f}) over {len(chosen)} sequences in {seconds:.1f} s"
+        )
+
+    def _held_out_batches(self, split: PackedSplit, chosen: Any) -> Iterator[Batch]:
+        loader = self._placement.loader(split)
+        batches = held_out_batches(loader, indices=chosen, batch_size=self._config.batch_size)
+        try:
+            for batch in batches:
+                self._stop_if_asked()
+                yield self._placement.place(batch)
+        finally:
+            batches.close()
+
+    def _compile(self) -> None:
+        started = time.perf_counter()
+        rate = schedule(self._config.optimiser, steps=self._config.steps)
+        self._train_step = compile_step(self._plan, self._optimiser, rate, shape=self._placement.shape)
+        if self._held_out is not None:
+            self._eval_step = compile_eval(self._plan, shape=self._placement.shape)
+        self._progress.say(f"compiled in {time.perf_counter() - started:.1f} s")
+
+    def _first_state(self) -> TrainState:
+        config, model = self._config, self._description.model
+        if self._start is not None:
+            self._batches.set_state(self._checkpoints.restore_position(self._start))
+            return resume(self._plan, self._checkpoints, self._start)
+        if config.init_from is not None:
+            params = take_over(self._plan, self._description, config.init_from)
+            return begin(self._plan, params, optimiser=self._optimiser)
+        vocabulary = self._description.vocabulary
+        return new_state(self._plan, model, vocabulary, optimiser=self._optimiser, seed=config.seed)
+
+    def _save(self) -> None:
+        self._checkpoints.save(
+            self._step,
+            params=self._state.params,
+            optimiser=self._state.optimiser,
+            position=self._batches.get_state(),
+            description=self._description,
+        )
+
+    def _stop_if_asked(self) -> None:
+        if self._stop.is_requested():
+            raise _StopAsked
+
+    def _interrupted(self) -> Interrupted:
+        where = f"stopped after step {self._step} of {self._config.steps}"
+        if self._step == 0:
+            return Interrupted(f"{where}; nothing was made yet. Run the same command to start again.")
+        self._save()
+        self._checkpoints.wait()
+        return Interrupted(f"{where}; saved as {self._checkpoint}. Run the same command to go on from there.")
+
+    def _diverged(self, row: dict[str, float]) -> JobError:
+        self._checkpoints.wait()
+        newest = self._checkpoints.latest()
+        back = "There is no checkpoint yet" if newest is None else f"The newest checkpoint is {self._checkpoint}"
+        return JobError(
+            f"step {self._step}: the loss is {row['loss']} and the gradient's norm {row['gradient_norm']}; training has "
+            f"diverged. {back}. Run again with a lower --optimiser.learning-rate, or a longer warm-up."
+        )
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self._checkpoints.path / str(self._checkpoints.latest())
+
+    def _introduce(self) -> None:
+        """Write down what runs, and say it."""
+        config, about = self._config, self._description
+        sizes = {"text_size": about.vocabulary.text_size, "vision_size": about.vocabulary.vision_size}
+        facts = {
+            "config": dataclasses.asdict(config),
+            "model": dataclasses.asdict(about.model),
+            "parameters": parameter_count(about.model, **sizes),
+            "vocabulary": about.vocabulary.to_dict(),
+            "dataset_fingerprint": about.dataset_fingerprint,
+            "mesh": dict(self._plan.mesh.shape),
+            "device": self._plan.mesh.devices.flat[0].device_kind,
+            "jax": jax.__version__,
+        }
+        if jax.process_index() == 0:
+            path = config.out / f"config-from-{self._step}.json"
+            write_text(path, json.dumps(facts, indent=2, default=str) + "\n")
+        mesh = ", ".join(f"{axis} {size}" for axis, size in self._plan.mesh.shape.items())
+        rows, context = self._placement.shape
+        self._progress.say(f"{config.model}: {facts['parameters'] / 1e6:.1f} million parameters; mesh: {mesh}")
+        self._progress.say(
+            f"{rows} sequences of {context:,} tokens a step, {self._epoch_steps:.1f} steps an epoch"
+            + (f"; going on from {self._checkpoint}" if self._step else "")
+        )
+
+    def _result(self) -> TrainResult:
+        trained, evaluated = self._log.rows("train"), self._log.rows("eval")
+        rates = [row["tokens_per_s"] for row in trained]
+        return TrainResult(
+            step=self._step,
+            loss=trained[-1]["loss"] if trained else None,
+            first_eval_loss=evaluated[0]["loss"] if evaluated else None,
+            eval_loss=evaluated[-1]["loss"] if evaluated else None,
+            tokens_per_s=statistics.median(rates) if rates else None,
+            checkpoint=self._checkpoint,
+            metrics=self._log.path,
+        )
+
+
+def _check_positions(model: ModelConfig, split: PackedSplit) -> None:
+    if split.context_length > model.max_positions:
+        raise ConfigError(
+            f"the dataset's context of {split.context_length} tokens is longer than the model's max_positions "
+            f"{model.max_positions}: take a recipe for longer documents, or pack at a shorter context"
+        )

@@ -33,13 +33,17 @@ _FLUSH_S = 30
 class MetricsLog:
     """Appends to a run's metrics; a context manager.
 
-    Lines behind `step`, where the run goes on, are dropped first. Raises StorageError where the disk is full.
+    Lines behind `step`, where the run goes on, are dropped first; a new run gives -1. Of several processes one is
+    `primary` and writes; the others know the same lines. Raises StorageError where the disk is full.
     """
 
-    def __init__(self, directory: Path, *, step: int) -> None:
+    def __init__(self, directory: Path, *, step: int, primary: bool = True) -> None:
         self.path = directory / METRICS
         kept = [row for row in read_metrics(self.path) if row["step"] <= step]
         self._seen = {(row["kind"], row["step"]): row for row in kept}
+        self._primary = primary
+        if not primary:
+            return
         write_text(self.path, "".join(map(_line, kept)))
         self._file = self.path.open("a", encoding="utf-8")
         # A suffix of its own: the writer's names have a resolution of one second, and it truncates what is there.
@@ -53,6 +57,8 @@ class MetricsLog:
             return
         row = {"kind": kind, "step": step, **{name: _finite(value) for name, value in values.items()}}
         self._seen[kind, step] = row
+        if not self._primary:
+            return
         with storage_errors(self.path):
             self._file.write(_line(row))
             self._file.flush()
@@ -72,8 +78,9 @@ class MetricsLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
-        self._board.close()
+        if self._primary:
+            self._file.close()
+            self._board.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -65,13 +65,8 @@ def vocabulary(text: TextTokenizer, codebook_size: int = 1000) -> Vocabulary:
 
 def video(text: TextTokenizer, codes: Any, *, config: InterleaveConfig = FIRST, **options: Any) -> Document:
     """Make a document at 2 frames a second."""
-    return video_document(
-        np.asarray(codes),
-        vocabulary=vocabulary(text),
-        text=text,
-        config=config,
-        **{"frame_rate": 2.0, "seed_identity": "a film"} | options,
-    )
+    options = {"frame_rate": 2.0, "seed_identity": "a film"} | options
+    return video_document(np.asarray(codes), vocabulary=vocabulary(text), text=text, config=config, **options)
 
 
 def outline(document: Document, text: TextTokenizer) -> list[str | list[list[int]]]:
@@ -197,7 +192,8 @@ def test_a_book_is_its_text_between_bos_and_eos(text: TextTokenizer) -> None:
     story = "Two dogs run.\n\n  A <vision> of a cat.</vision>\n"
     document = book_document(text.encode(story), vocabulary=vocabulary(text))
     assert (document.tokens[0], document.tokens[-1]) == (text.bos_id, text.eos_id)
-    assert (document.frame_tokens, document.tokens.dtype) == (0, np.uint16)
+    assert document.frame_tokens == 0
+    assert document.tokens.dtype == np.uint16
     assert [(s.start, s.length, s.modality, s.start_s) for s in document.spans] == [
         (0, len(document.tokens), TEXT, None)
     ]
@@ -250,7 +246,7 @@ def test_a_malformed_document_is_refused_at_the_token_that_breaks_it(text: TextT
     tokens = video(text, [[1, 2], [3, 4]], captions=["two dogs"], cues=[Cue(0.5, 1, "run")]).tokens
     begin = int(np.argmax(table.is_vision(tokens)))  # [1, 2, eov], text, [3, 4, eov], </vision>, eos
     again = begin + 3 + int(np.argmax(table.is_vision(tokens[begin + 3 :])))
-    after = len(table.end_vision)
+    before = len(table.begin_vision)
 
     def refused(at: int, broken: Any, frame_tokens: int = 3) -> None:
         with pytest.raises(DatasetError, match=rf"token {at} "):
@@ -268,12 +264,13 @@ def test_a_malformed_document_is_refused_at_the_token_that_breaks_it(text: TextT
     refused(begin + 2, with_token(begin + 2, table.eof))
     refused(again + 2, with_token(again + 2, table.text_size))
     refused(begin + 3, with_token(begin + 3, table.bos_id))  # in the place of </vision>
-    refused(begin - after, with_token(begin - 1, table.eos_id))  # in the place of <vision>
+    refused(begin - before, with_token(begin - 1, table.eos_id))  # in the place of <vision>
     refused(5, with_token(5, table.size))
-    refused(len(tokens) - 1, tokens[:-1])
+    refused(len(tokens) - 2, tokens[:-1])
     refused(begin, tokens, frame_tokens=0)
     refused(begin, np.delete(tokens, begin))
-    refused(begin + 4, np.insert(tokens, begin + 3, table.eov), frame_tokens=4)
+    refused(begin + 3, np.insert(tokens, begin + 3, table.eov))
+    refused(begin + 2, np.insert(tokens, begin + 3, table.eov), frame_tokens=4)
     refused(2, np.insert(tokens, 2, table.eos_id))
     refused(1, [table.bos_id, *table.begin_vision, table.eos_id], frame_tokens=0)
     refused(1, [table.bos_id, *table.end_vision, *tokens[1:]])

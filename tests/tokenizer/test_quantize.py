@@ -17,7 +17,12 @@ def noise(*shape: int, seed: int = 0) -> jax.Array:
 
 
 @settings(max_examples=15, deadline=None)
-@given(count=st.integers(1, 40), codes=st.integers(1, 30), dim=st.integers(1, 8), seed=st.integers(0, 99))
+@given(
+    count=st.sampled_from([1, 40]),
+    codes=st.sampled_from([1, 30]),
+    dim=st.sampled_from([2, 64]),
+    seed=st.integers(0, 99),
+)
 def test_the_nearest_code_is_the_one_that_a_slow_search_finds(count: int, codes: int, dim: int, seed: int) -> None:
     latents, codebook = noise(count, dim, seed=seed), noise(codes, dim, seed=seed + 1000)
     found = np.asarray(quantize.nearest(latents, codebook))
@@ -92,10 +97,14 @@ def test_clustered_data_ends_with_every_code_in_use() -> None:
     data = centres[jnp.arange(256) % 8] + noise(256, 4, seed=2) * 0.1
     config = EmaConfig(decay=0.9, restart_below=0.25)
     state = quantize.from_codebook(centres[:1] + noise(8, 4, seed=3) * 0.1, uses=32.0)
-    begin = np.unique(np.asarray(quantize.nearest(centres, state.codebook)))
+    begin = np.unique(np.asarray(quantize.nearest(data, state.codebook)))
+
+    @jax.jit
+    def step(state: EmaState, key: jax.Array) -> EmaState:
+        return quantize.update(state, data, quantize.nearest(data, state.codebook), key, config=config)[0]
+
     for i in range(150):
-        codes = quantize.nearest(data, state.codebook)
-        state, _ = quantize.update(state, data, codes, jax.random.key(i), config=config)
+        state = step(state, jax.random.key(i))
     assert len(begin) < 8
     assert len(np.unique(np.asarray(quantize.nearest(data, state.codebook)))) == 8
 

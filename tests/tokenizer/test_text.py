@@ -198,17 +198,29 @@ def test_half_a_surrogate_pair_is_no_text(own: TextTokenizer) -> None:
     assert caught.value.reason is Reason.NOT_TEXT
 
 
-def test_a_rewriting_model_says_so_and_keeps_the_guard(
-    nfkc: TextTokenizer, folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_rewriting_model_says_so_once(nfkc: TextTokenizer, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     TextTokenizer.load(folder / "nfkc.model")
     assert not nfkc.is_lossless
     assert len(nfkc.losses) == 2
+    assert len(caplog.records) == 1
     assert all(loss in caplog.text for loss in nfkc.losses)
     assert nfkc.decode(nfkc.encode("ﬁve  arguments")) == "five  arguments"
-    for text in ("＜vision＞", "x<vision>", "＜" * 2000 + "/vision＞", "＜vision＞" * 300):
-        ids = nfkc.encode(text)
-        assert not np.isin(ids, [*nfkc.begin_vision, *nfkc.end_vision]).any()
+    assert nfkc.encode("\x01").tolist() == nfkc.encode(" ").tolist()[:1]
+
+
+@pytest.mark.parametrize("symbols", [["<vision>", "</vision>"], []])
+@pytest.mark.parametrize("byte_fallback", [True, False])
+def test_a_rewriting_model_keeps_the_guard(folder: Path, symbols: list[str], byte_fallback: bool) -> None:
+    options = {"model_type": "bpe", "user_defined_symbols": symbols, "byte_fallback": byte_fallback}
+    options["character_coverage"] = 1.0
+    tokenizer = train(folder / "rewriting.model", SOURCE.splitlines(), **options)
+    assert (len(tokenizer.begin_vision) == 1) == bool(symbols)
+    for text in ("＜vision＞", "x <vision>", "＜" * 2000 + "/vision＞", "＜vision＞</ｖision>" * 300):
+        for part in (text, " " + text):
+            ids = tokenizer.encode(part)
+            assert places(ids, tokenizer.begin_vision) == places(ids, tokenizer.end_vision) == []
+    with pytest.raises(InputError, match="ud83d"):
+        tokenizer.encode("\ud83d")
 
 
 def test_a_lossless_model_loads_without_a_warning(

@@ -1,0 +1,234 @@
+"""Shards: the sequences of a plan, assembled from the token store and written as normalised tars.
+
+A shard is one unit of work. `shard_jobs` cuts a plan into jobs that hold the rows and pieces of one shard each;
+`write_shard` writes `train-000000-of-000012.tar` and then, as the sign that it is whole, its part file
+`.parts/train-000000-of-000012.parquet`: the shard's ledger rows, with its index entry and the plan's fingerprint in the
+file's metadata. A job whose part is there and right is not done again. `commit` makes a dataset of the parts.
+
+A sequence in the tar is KEY.tokens.npy [S], in the vocabulary's type, padded with 0; KEY.spans.npy [M]; and KEY.json
+with the piece of a document behind each number in the spans. The bytes depend on the plan alone.
+
+Axes: S sequence, M spans.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.archive import BLOCK, ending, member, npy
+from pipeline.interrupt import raise_if_stopping
+from pipeline.ledger import PieceTable, clip, ledger_rows
+from pipeline.packing import Plan
+from schemas.dataset import ShardEntry, sequence_key, shard_name
+from schemas.errors import DatasetError
+from schemas.files import atomic
+from schemas.fingerprint import sha256_file
+from schemas.vocab import Vocabulary
+
+PARTS = ".parts"
+_FINGERPRINT, _ENTRY = b"fingerprint", b"entry"
+_PIECE_BYTES = 256  # of spans and JSON, a piece: for the size of a shard only
+
+
+class Tokens(Protocol):
+    """What is read here of a token store."""
+
+    def read(self, unit: int, batch: int, row: int, start: int = 0, length: int | None = None) -> NDArray[Any]:
+        """Return tokens of a document; raises DatasetError where they are not there."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ShardJob:
+    """All that is needed to write one shard, but the tokens."""
+
+    fingerprint: str  # of the plan
+    split: str
+    index: int
+    shards: int  # of the split
+    first_sequence: int
+    context_length: int
+    vocabulary: Vocabulary
+    text_weight: float
+    vision_weight: float
+    pieces: PieceTable
+    documents: pa.Table  # the rows (records.TOKENS) that the pieces point to
+
+    @property
+    def name(self) -> str:
+        """The shard's file name."""
+        return shard_name(self.split, self.index, self.shards)
+
+    @property
+    def keys(self) -> list[str]:
+        """The KEY of each of its sequences."""
+        return [sequence_key(self.split, self.first_sequence + i) for i in range(len(self.pieces.first) - 1)]
+
+
+def shard_names(plan: Plan, split: str) -> list[str]:
+    """Return the names of a split's shards."""
+    part = plan.splits[split]
+    a_sequence = 5 * BLOCK + plan.context_length * plan.vocabulary.dtype.itemsize
+    size = part.sequences * a_sequence + len(part.document) * _PIECE_BYTES
+    count = min(part.sequences, max(1, -(-size // plan.config.shard_bytes)))
+    return [shard_name(split, i, count) for i in range(count)]
+
+
+def shard_jobs(plan: Plan) -> list[ShardJob]:
+    """Cut a plan into shards of about `shard_bytes`, the numbers of sequences in a split's shards differing by one."""
+    return [
+        _job(plan, split, i, len(names))
+        for split in plan.splits
+        for i, _ in enumerate(names := shard_names(plan, split))
+    ]
+
+
+def _job(plan: Plan, split: str, index: int, shards: int) -> ShardJob:
+    part = plan.splits[split]
+    first, end = (part.sequences * i // shards for i in (index, index + 1))
+    a, b = part.first[first], part.first[end]
+    rows, document = np.unique(part.document[a:b], return_inverse=True)
+    return ShardJob(
+        fingerprint=plan.fingerprint,
+        split=split,
+        index=index,
+        shards=shards,
+        first_sequence=first,
+        context_length=plan.context_length,
+        vocabulary=plan.vocabulary,
+        text_weight=plan.config.text_weight,
+        vision_weight=plan.config.vision_weight,
+        pieces=PieceTable(
+            document.astype(np.int64),
+            part.start[a:b],
+            part.length[a:b],
+            part.weight[a:b],
+            part.first[first : end + 1] - a,
+        ),
+        documents=plan.table.take(rows).combine_chunks(),
+    )
+
+
+def write_shard(job: ShardJob, store: Tokens, directory: Path) -> None:
+    """Write a shard and its part file, each whole or not at all; do nothing where both are there already.
+
+    Raises DatasetError where a document in the store is not what its row says, StorageError where the disk is full.
+    """
+    if is_written(job, directory):
+        return
+    pieces, documents = job.pieces, job.documents
+    clips = clip(pieces, documents, text_weight=job.text_weight, vision_weight=job.vision_weight)
+    with atomic(directory / job.name) as temporary, temporary.open("wb") as f:
+        tar = _Tar(f)
+        for i, (key, (tokens, listing)) in enumerate(zip(job.keys, _sequences(job, store), strict=True)):
+            raise_if_stopping()
+            spans = clips.spans[clips.first[i] : clips.first[i + 1]]
+            tar.add({f"{key}.tokens.npy": npy(tokens), f"{key}.spans.npy": npy(spans), f"{key}.json": listing})
+        entry = tar.close(job)
+    rows = ledger_rows(clips, pieces, documents, keys=job.keys, shard=job.name)
+    metadata = {_FINGERPRINT: job.fingerprint, _ENTRY: json.dumps(dataclasses.asdict(entry))}
+    with atomic(part_path(directory, job.name)) as temporary:
+        pq.write_table(rows.replace_schema_metadata(metadata), temporary)
+
+
+def is_written(job: ShardJob, directory: Path) -> bool:
+    """Tell whether the shard and its part are there, of this plan, and unaltered (reads the shard once)."""
+    path = directory / job.name
+    try:
+        entry = read_part(directory, job.name, fingerprint=job.fingerprint)
+        return path.stat().st_size == entry.filesize and sha256_file(path) == entry.sha256
+    except (OSError, DatasetError):
+        return False
+
+
+def part_path(directory: Path, name: str) -> Path:
+    """Return where the part file of the shard `name` lies."""
+    return directory / PARTS / Path(name).with_suffix(".parquet").name
+
+
+def read_part(directory: Path, name: str, *, fingerprint: str) -> ShardEntry:
+    """Return the index entry in a shard's part file; raises DatasetError where it is not there or of another plan."""
+    path = part_path(directory, name)
+    try:
+        metadata = pq.read_schema(path).metadata
+        found, values = metadata[_FINGERPRINT].decode(), json.loads(metadata[_ENTRY])
+        entry = ShardEntry(**{**values, "offsets": tuple(values["offsets"])})
+    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as e:
+        raise DatasetError(f"{path} is missing or cannot be read ({e}); run `longreel pack` again") from e
+    if found != fingerprint:
+        raise DatasetError(f"{path} belongs to another plan; run `longreel pack` again")
+    return entry
+
+
+class _Tar:
+    """Writes samples one after the other, with the running hash and the offsets."""
+
+    def __init__(self, f: BinaryIO) -> None:
+        self._file = f
+        self._digest = hashlib.sha256()
+        self._offsets = [0]
+        self._position = 0
+
+    def add(self, members: dict[str, bytes]) -> None:
+        for name, data in members.items():
+            self._write(member(name, data))
+        self._offsets.append(self._position)
+
+    def close(self, job: ShardJob) -> ShardEntry:
+        self._write(ending(self._position))
+        return ShardEntry(
+            url=job.name,
+            split=job.split,
+            nsamples=len(self._offsets) - 1,
+            filesize=self._position,
+            sha256=self._digest.hexdigest(),
+            offsets=tuple(self._offsets),
+        )
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._digest.update(data)
+        self._position += len(data)
+
+
+def listing_json(documents: list[dict[str, Any]]) -> bytes:
+    """Return KEY.json: for each piece in the sequence its document's `id`, and `start` and `length` in it."""
+    return json.dumps({"documents": documents}, separators=(",", ":")).encode()
+
+
+def _sequences(job: ShardJob, store: Tokens) -> Iterator[tuple[NDArray[Any], bytes]]:
+    """Assemble each sequence: its tokens [S] and its KEY.json."""
+    names = ("document_id", "uri", "unit", "batch", "row", "length")
+    documents = list(zip(*(job.documents[name].to_pylist() for name in names), strict=True))
+    columns = (job.pieces.document, job.pieces.start, job.pieces.length)
+    pieces = list(zip(*(column.tolist() for column in columns), strict=True))
+    bounds = job.pieces.first.tolist()
+    for first, end in zip(bounds[:-1], bounds[1:], strict=True):
+        tokens = np.zeros(job.context_length, job.vocabulary.dtype)
+        listing, at = [], 0
+        for document, start, length in pieces[first:end]:
+            name, uri, *place, total = documents[document]
+            # The piece that ends a document is read to its end, so that one that is longer than its row is noticed.
+            read = store.read(*place, start, None if start + length == total else length)
+            if len(read) != length or read.dtype != tokens.dtype:
+                raise DatasetError(
+                    f"document {name} ({uri}): the token store holds {start + len(read)} tokens of {read.dtype}, its "
+                    f"index says {total} and the vocabulary {tokens.dtype}; run `longreel tokenize` again"
+                )
+            tokens[at : at + length] = read
+            at += length
+            listing.append({"id": name, "start": start, "length": length})
+        if tokens.max() >= job.vocabulary.size:
+            raise DatasetError(f"token {tokens.max()} of {listing} is outside the vocabulary of {job.vocabulary.size}")
+        yield tokens, listing_json(listing)

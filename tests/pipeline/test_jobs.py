@@ -1,0 +1,209 @@
+"""The jobs on real files: videos made here, a real text model, a small VQGAN, Beam's local runner."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import jobs
+from pipeline.beam import Runner
+from pipeline.decode import DecodeConfig
+from pipeline.select import SelectConfig
+from pipeline.store import TokenStore
+from pipeline.survey import SurveyConfig, SurveyWorker
+from pipeline.tokenize import TokenizeConfig
+from pipeline.workspace import Workspace
+from schemas.errors import ConfigError, DatasetError, ManifestError
+from tests.pipeline.media import make_audio, make_video
+from tokenizer.text import TextTrainConfig, train_text_tokenizer
+
+BOOK = "It was a bright cold day, and the clocks were striking thirteen. {}\n"
+CONFIG = TokenizeConfig(decode=DecodeConfig(fps=4))
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three videos (one with caption and transcript), two books, and what meets a pipeline in the wild."""
+    folder = tmp_path_factory.mktemp("material")
+    for name, frames in (("a.mp4", 50), ("b.mkv", 75), ("c.mp4", 60)):
+        make_video(folder / name, frames=frames)
+    (folder / "a.txt").write_text("a caption")
+    (folder / "a.srt").write_text("1\n00:00:01,000 --> 00:00:01,500\nsomebody speaks\n")
+    for n in range(2):
+        (folder / f"book{n}.txt").write_text("".join(BOOK.format(n * 1000 + i) for i in range(100)))
+    (folder / "copy-of-c.mp4").write_bytes((folder / "c.mp4").read_bytes())
+    (folder / "empty.mp4").touch()
+    (folder / "cut.mp4").write_bytes((folder / "c.mp4").read_bytes()[:900])
+    (folder / "text.mp4").write_text("this is not a film")
+    (folder / "binary.txt").write_bytes(bytes(range(256)))
+    make_audio(folder / "sound.mp4")
+    make_video(folder / "short.mp4", frames=5)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("model") / "text.model"
+    return train_text_tokenizer([BOOK], out, TextTrainConfig(vocab_size=512))
+
+
+def run(
+    inputs: Path | str, out: Path, text_model: Path, *, workers: int = 1, config: TokenizeConfig = CONFIG
+) -> dict[str, jobs.JobReport]:
+    workspace, runner = Workspace.open(out, units=4), Runner(workers)
+    worker = SurveyWorker(workspace=workspace, config=SurveyConfig(), decode=config.decode)
+    reports = [
+        jobs.survey([str(inputs)], workspace, worker, runner),
+        jobs.select(workspace, SelectConfig(val_fraction=0.3), runner),
+        jobs.tokenize(workspace, config, text_model, runner),
+    ]
+    jobs.write_quarantine(workspace)
+    return {report.job: report for report in reports}
+
+
+def store_bytes(out: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted((out / "tokens").iterdir())}
+
+
+@pytest.fixture(scope="module")
+def first(material: Path, text_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    out = tmp_path_factory.mktemp("first") / "out"
+    return out, run(material, out, text_model)
+
+
+def test_every_item_ends_as_tokens_or_as_a_row_with_its_reason(first: tuple[Path, Any]) -> None:
+    out, reports = first
+    assert reports["survey"].items == 12
+    assert reports["tokenize"].passed == 5
+    aside = {
+        Path(r["uri"]).name: (r["job"], r["reason"]) for r in pq.read_table(out / "quarantine.parquet").to_pylist()
+    }
+    assert aside == {
+        "binary.txt": ("survey", "not_text"),
+        "copy-of-c.mp4": ("select", "duplicate"),
+        "cut.mp4": ("survey", "unreadable"),
+        "empty.mp4": ("survey", "empty"),
+        "short.mp4": ("select", "too_short"),
+        "sound.mp4": ("survey", "no_video"),
+        "text.mp4": ("survey", "unreadable"),
+    }
+
+
+def test_a_video_is_stored_with_its_frames_and_times(first: tuple[Path, Any]) -> None:
+    rows = {Path(r["uri"]).name: r for r in TokenStore(first[0] / "tokens").table().to_pylist()}
+    assert rows["a.mp4"]["frames"] == 8
+    assert rows["b.mkv"]["frames"] == 12
+    vision = [(s["start_s"], s["end_s"]) for s in rows["a.mp4"]["spans"] if s["modality"] == 1]
+    assert vision == [(0.0, 1.0), (1.0, 2.0)]  # the cue at one second stands between them
+    assert rows["book0.txt"]["frames"] == rows["book0.txt"]["frame_tokens"] == 0
+
+
+def test_a_second_run_does_nothing(first: tuple[Path, Any], material: Path, text_model: Path) -> None:
+    out, _ = first
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("unit-*")}
+    reports = run(material, out, text_model)
+    assert [report.new for report in reports.values()] == [0, 0, 0]
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("unit-*")} == before
+
+
+def test_more_workers_and_another_order_give_the_same_bytes(
+    first: tuple[Path, Any], material: Path, text_model: Path, tmp_path: Path
+) -> None:
+    rows = [{"uri": str(p)} for p in material.iterdir() if p.suffix in (".mp4", ".mkv") or "book" in p.name]
+    for row in rows:
+        if row["uri"].endswith("a.mp4"):
+            row |= {"captions": "a caption", "transcript": str(material / "a.srt")}
+    rows.append({"uri": str(material / "binary.txt")})
+    random.Random(0).shuffle(rows)
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    run(tmp_path / "m.jsonl", tmp_path / "out", text_model, workers=2)
+    assert store_bytes(tmp_path / "out") == store_bytes(first[0])
+
+
+def test_one_more_video_encodes_one_more_video(material: Path, text_model: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.mp4").symlink_to(material / "a.mp4")
+    assert run(folder, out, text_model)["tokenize"].new == 1
+    (folder / "b.mkv").symlink_to(material / "b.mkv")
+    (folder / "other.mkv").symlink_to(material / "b.mkv")  # the same bytes are not encoded twice
+    reports = run(folder, out, text_model)
+    assert (reports["tokenize"].new, reports["tokenize"].passed) == (1, 2)
+    (folder / "a.mp4").unlink()
+    reports = run(folder, out, text_model)
+    assert (reports["tokenize"].new, reports["tokenize"].passed) == (0, 1)
+
+
+def test_another_configuration_makes_the_videos_again_but_not_the_books(
+    material: Path, text_model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("c.mp4", "book0.txt"):
+        (folder / name).symlink_to(material / name)
+    run(folder, tmp_path / "out", text_model)
+    again = run(folder, tmp_path / "out", text_model, config=TokenizeConfig(decode=DecodeConfig(fps=2)))
+    assert again["tokenize"].new == 1
+
+
+def test_a_file_that_changed_after_the_survey_is_set_aside(material: Path, text_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "book.txt").write_text("one text")
+    workspace = Workspace.open(tmp_path / "out", units=2)
+    jobs.survey([str(folder)], workspace, SurveyWorker(workspace=workspace, config=SurveyConfig()), Runner())
+    jobs.select(workspace, SelectConfig(), Runner())
+    (folder / "book.txt").write_text("another text")
+    assert jobs.tokenize(workspace, CONFIG, text_model, Runner()).rejected == {"changed": 1}
+
+
+def test_jobs_out_of_order_say_what_to_run_first(text_model: Path, tmp_path: Path) -> None:
+    workspace = Workspace.open(tmp_path / "out")
+    with pytest.raises(DatasetError, match="run the job before this one"):
+        jobs.select(workspace, SelectConfig(), Runner())
+    with pytest.raises(DatasetError, match="run `longreel select` first"):
+        jobs.tokenize(workspace, CONFIG, text_model, Runner())
+    with pytest.raises(DatasetError, match="longreel tokenize"):
+        jobs.StoreFacts.read(workspace)
+
+
+def test_a_folder_that_is_no_workspace_is_not_written_into(tmp_path: Path) -> None:
+    (tmp_path / "thesis.doc").touch()
+    with pytest.raises(ConfigError, match="not empty and not a Longreel workspace"):
+        Workspace.open(tmp_path)
+    workspace = Workspace.open(tmp_path / "new")
+    with pytest.raises(ManifestError, match="nothing is there"):
+        jobs.survey(["gone"], workspace, SurveyWorker(workspace=workspace, config=SurveyConfig()), Runner())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
+    number: signal.Signals, first: tuple[Path, Any], material: Path, text_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "longreel", "run", str(material), "--out", str(out), "--context", "1024"]
+    command += ["--text-model", str(text_model), "--units", "4", "--select.val-fraction", "0.3", "--decode.fps", "4"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        log = out / "logs" / "tokenize.jsonl"
+        deadline = time.monotonic() + 120
+        while not log.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(process.pid, number)
+        _, told = process.communicate(timeout=120)
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert "Run the same command" in told
+    assert not (out / "packed" / "1024" / "dataset.json").exists()
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    assert store_bytes(out) == store_bytes(first[0])
+    assert (out / "packed" / "1024" / "dataset.json").exists()

@@ -1,0 +1,29 @@
+"""What the trainer's subcommands take. `longreel` makes the command line from these."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import arg
+
+from trainer.loop import TrainConfig, train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a model on packed datasets, with ring attention over the mesh's axis `sequence`.
+
+    The same command again goes on from the newest checkpoint in --out.
+    """
+
+    config: Annotated[TrainConfig, arg(name="")]
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Train, and say where the run stands."""
+        result = train(self.config)
+        first, last = result.first_eval_loss, result.eval_loss
+        fell = "" if first is None or last is None else f"; held-out loss {first:.4f} -> {last:.4f} nats a target"
+        speed = "" if result.tokens_per_s is None else f"; {result.tokens_per_s:,.0f} tokens/s"
+        print(f"train: step {result.step}{fell}{speed}; {result.checkpoint}", file=sys.stderr)
