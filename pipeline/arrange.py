@@ -48,16 +48,15 @@ def arrange(
     """
     text = int(lengths[books].sum())
     whole = others[lengths[others] <= context_length]
-    uncut = whole, np.zeros_like(whole), lengths[whole]
+    uncut = np.stack([whole, np.zeros_like(whole), lengths[whole]])
     cut = _cut(videos, context_length)
-    packed, bins = _pack(*(np.concatenate(pair) for pair in zip(uncut, cut, strict=True)), context_length)
+    packed, bins = _pack(np.hstack([uncut, cut]), context_length)
     unused = _with_text(bins, text) * context_length - int(packed.length.sum()) - text
     if videos and unused >= context_length:
         document, start, length = cut
         is_tail = start + length == lengths[document]
-        bodies = (column[~is_tail] for column in cut)
         tails = np.flatnonzero(is_tail)[np.lexsort((document[is_tail], -length[is_tail]))]
-        threaded, fewer = _pack(*(np.concatenate(pair) for pair in zip(uncut, bodies, strict=True)), context_length)
+        threaded, fewer = _pack(np.hstack([uncut, cut[:, ~is_tail]]), context_length)
         threaded = _thread(threaded, fewer, zip(document[tails].tolist(), start[tails].tolist(), strict=True), videos)
         if _with_text(fewer, text) < _with_text(bins, text):
             packed, bins = threaded, fewer
@@ -79,20 +78,20 @@ def fewest_sequences(
     return max(-(-tokens // context_length), fewest_bins(items, context_length))
 
 
-def _cut(videos: Mapping[int, LongVideo], context_length: int) -> tuple[Integers, Integers, Integers]:
+def _cut(videos: Mapping[int, LongVideo], context_length: int) -> Integers:
     pieces = [
         (row, start, length)
         for row, video in videos.items()
         for start, length in cut_video(video.points, context_length=context_length, where=video.where)
     ]
-    document, start, length = np.array(pieces, np.int64).reshape(-1, 3).T
-    return document, start, length
+    return np.array(pieces, np.int64).reshape(-1, 3).T
 
 
-def _pack(document: Integers, start: Integers, length: Integers, context_length: int) -> tuple[Pieces, Bins]:
-    order = np.lexsort((start, document, -length))
-    sequence, bins = best_fit_decreasing(length[order], context_length)
-    return Pieces(document[order], start[order], length[order], sequence), bins
+def _pack(pieces: Integers, context_length: int) -> tuple[Pieces, Bins]:
+    """Pack pieces [3, N] of (document, start, length) by best-fit-decreasing."""
+    document, start, length = pieces[:, np.lexsort((pieces[1], pieces[0], -pieces[2]))]
+    sequence, bins = best_fit_decreasing(length, context_length)
+    return Pieces(document, start, length, sequence), bins
 
 
 def _thread(packed: Pieces, bins: Bins, tails: Iterable[tuple[int, int]], videos: Mapping[int, LongVideo]) -> Pieces:

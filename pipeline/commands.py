@@ -20,6 +20,7 @@ from pipeline.inputs import local_file
 from pipeline.manifest import read_manifest
 from pipeline.packing import PackConfig
 from pipeline.progress import console
+from pipeline.report import JobReport, write_quarantine
 from pipeline.samples import get_samples
 from pipeline.select import SelectConfig
 from pipeline.store import TokenStore
@@ -84,7 +85,7 @@ class Select:
         """Run the job."""
         workspace = self.place.workspace()
         _say(jobs.select(workspace, self.select, self.place.runner(options)))
-        jobs.write_quarantine(workspace)
+        write_quarantine(workspace)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ class Tokenize:
         workspace = self.place.workspace()
         text_model = self.text_model or own_text_model(workspace, self.tokenize.books)
         _say(jobs.tokenize(workspace, self.tokenize, text_model, self.place.runner(options)))
-        jobs.write_quarantine(workspace)
+        write_quarantine(workspace)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +157,7 @@ class Run:
         for context in contexts:
             reports.append(jobs.pack(workspace, context, self.pack, runner))
             _say(reports[-1])
-        aside = jobs.write_quarantine(workspace)
+        aside = write_quarantine(workspace)
         lines = [dataclasses.asdict(report) for report in reports]
         write_text(workspace.root / "logs" / "report.json", json.dumps(lines, indent=2) + "\n")
         if aside:
@@ -238,7 +239,7 @@ def _texts(uris: Iterable[str], config: BookConfig) -> Iterator[str]:
             with local_file(uri, max_bytes=config.max_bytes) as path:
                 yield from read_book(path, config)
         except InputError as e:
-            console.print(f"text tokenizer: left out: {e}")
+            console.print(f"text tokenizer: left out: {uri}: {e}")
 
 
 def _contexts(contexts: tuple[int, ...]) -> tuple[int, ...]:
@@ -249,5 +250,5 @@ def _contexts(contexts: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(contexts))
 
 
-def _say(report: jobs.JobReport) -> None:
+def _say(report: JobReport) -> None:
     console.print(report.line())

@@ -43,13 +43,15 @@ _ROW_GROUP = 1 << 17
 def is_current(directory: Path, fingerprint: str) -> bool:
     """Tell whether the directory is a whole dataset of the plan with this fingerprint.
 
-    Compares the card, the index's hash and every shard's size; `verify` reads the content.
+    Compares the card, the index's hash and every shard's size; `verify` reads the content. Parts that were not cleared
+    away count as unfinished work.
     """
     try:
         card = read_card(directory)
         same = card.fingerprint == fingerprint and sha256_file(directory / INDEX) == card.index_sha256
         return (
             same
+            and not (directory / PARTS).exists()
             and (directory / LEDGER).is_file()
             and all((directory / shard.url).stat().st_size == shard.filesize for shard in read_index(directory))
         )

@@ -32,6 +32,7 @@ _CLOCK_MAY_JUMP = {"mpegts", "mpeg"}
 _HEAD_FRAMES = 3  # decoded to describe a video
 _LARGEST_ASPECT = 100
 _WALK_S, _WALK_FRAMES = 5.0, 600  # thumbnails: decode on rather than seek; how far to decode after a seek
+_SEEK_AHEAD_S = (0.0, 2.0, 10.0)
 _HDR_CURVES = {16, 18}  # PQ, HLG (ISO/IEC 23091-2 transfer characteristics)
 _INTERLACED_ORDERS = {2, 3, 4, 5}  # AVFieldOrder
 
@@ -110,11 +111,12 @@ class PyAVSource:
         Times more than five seconds ahead are sought; where a file cannot seek, its first frames are taken.
         """
         decoding: Iterator[av.VideoFrame] = chain(self._head[1:], self._decoding)
-        current, pending, shown = self._head[0], None, None
+        current, shown = self._head[0], None
+        pending: av.VideoFrame | None = None
         for part in range(count):
             time_s = self.info.start_s + (part + 0.5) * self.info.duration_s / count
-            if time_s - (self._time_of(current) or 0.0) > _WALK_S and self._seek(time_s):
-                decoding, pending = self._decoded(), None
+            if time_s - (self._time_of(current) or 0.0) > _WALK_S and (found := self._seek(time_s)):
+                current, decoding, pending = *found, None
             for _ in range(_WALK_FRAMES):
                 pending = pending or next(decoding, None)
                 if pending is None or (self._time_of(pending) or 0.0) > time_s + self.tick_s / 2:
@@ -123,6 +125,20 @@ class PyAVSource:
             if current is not shown:
                 shown = current
                 yield self.render(current)
+
+    def _seek(self, time_s: float) -> tuple[av.VideoFrame, Iterator[av.VideoFrame]] | None:
+        # In MPEG streams a seek may land behind its target: try from further ahead.
+        first: av.VideoFrame | None = None
+        for ahead_s in _SEEK_AHEAD_S:
+            try:
+                self._container.seek(int((time_s - ahead_s) / self._time_base), stream=self._stream)
+            except av.FFmpegError:
+                break
+            decoding = self._decoded()
+            first = next(decoding, None)
+            if first is None or (self._time_of(first) or 0.0) <= time_s:
+                break
+        return None if first is None else (first, decoding)
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         packets = self._container.demux(self._stream)
@@ -157,13 +173,6 @@ class PyAVSource:
         switched = (frame.width, frame.height) != (first.width, first.height)
         own = self._stream.codec_context.sample_aspect_ratio if switched else None
         return pixel_shape(own or self._stream.sample_aspect_ratio)
-
-    def _seek(self, time_s: float) -> bool:
-        try:
-            self._container.seek(int(time_s / self._time_base), stream=self._stream)
-        except av.FFmpegError:
-            return False
-        return True
 
     def _describe(self) -> VideoInfo:
         frame, stream, context = self._head[0], self._stream, self._stream.codec_context

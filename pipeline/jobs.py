@@ -9,19 +9,22 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.beam import Runner, run_each, run_selection
+from pipeline.commit import begin, commit, is_current
 from pipeline.manifest import read_manifest
-from pipeline.progress import console, following
-from pipeline.select import SELECT_REASONS, SelectConfig, Selector
-from pipeline.store import TokenStore, remove_unit, unit_files
+from pipeline.packing import PackConfig, plan
+from pipeline.progress import MADE, console, following, note
+from pipeline.report import JobReport, report_on
+from pipeline.select import SelectConfig, Selector
+from pipeline.shards import ShardJob, shard_jobs, write_shard
+from pipeline.store import FACTS, StoreFacts, TokenStore, remove_unit, unit_files
 from pipeline.survey import SurveyConfig, SurveyWorker, item_fingerprint
 from pipeline.tokenize import TokenizeConfig, TokenizeWorker, load_codec, make_vocabulary, work_left
 from pipeline.workspace import (
@@ -33,36 +36,11 @@ from pipeline.workspace import (
     usable,
     write_manifest,
 )
-from schemas.errors import DatasetError, JobError
-from schemas.files import atomic, write_text
+from schemas.errors import DatasetError
+from schemas.files import write_text
 from schemas.fingerprint import fingerprint
-from schemas.records import QUARANTINE, SURVEY
-from schemas.vocab import Vocabulary
+from schemas.records import SURVEY
 from tokenizer.text import TextTokenizer
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobReport:
-    """What a job did. `items` = `passed` + the sum of `rejected`; `new` of the items were worked on now."""
-
-    job: str
-    items: int
-    passed: int
-    rejected: dict[str, int]
-    new: int
-    seconds: float
-    facts: dict[str, int] = field(default_factory=dict)
-
-    def line(self) -> str:
-        """Return the job's closing line."""
-        aside = sum(self.rejected.values())
-        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(self.rejected.items()))
-        facts = "".join(f", {n:,} {name}" for name, n in self.facts.items())
-        work = f"{self.new} worked on" if self.new else "nothing to do"
-        return (
-            f"{self.job}: {self.items} in = {self.passed} on + {aside} set aside"
-            f"{f' ({reasons})' if aside else ''}; {work}{facts}; {self.seconds:.1f} s"
-        )
 
 
 def survey(inputs: Sequence[str], workspace: Workspace, worker: SurveyWorker, runner: Runner) -> JobReport:
@@ -79,7 +57,7 @@ def survey(inputs: Sequence[str], workspace: Workspace, worker: SurveyWorker, ru
         with following("survey", workspace.log("survey"), sum(stale.values())):
             run_each(list(stale), worker, runner)
     table = read_units(workspace.survey, SURVEY)
-    return _report("survey", len(manifest.items), table, sum(stale.values()), started)
+    return report_on("survey", len(manifest.items), table, sum(stale.values()), started)
 
 
 def _survey_left(workspace: Workspace, unit: int, config: SurveyConfig) -> int | None:
@@ -108,7 +86,7 @@ def select(workspace: Workspace, config: SelectConfig, runner: Runner) -> JobRep
         write_text(marker, json.dumps({"fingerprint": key, "config": asdict(config)}) + "\n")
         new = len(surveyed)
     selected = read_units(workspace.selection, SURVEY)
-    report = _report("select", len(surveyed), selected, new, started)
+    report = report_on("select", len(surveyed), selected, new, started)
     splits = Counter(usable(selected)["split"].to_pylist())
     return replace(report, facts={f"in {name}": splits[name] for name in sorted(splits)})
 
@@ -131,70 +109,67 @@ def tokenize(workspace: Workspace, config: TokenizeConfig, text_model: Path, run
         vocabulary=vocabulary, frame_grid=codec.grid, frame_size=codec.frame_size, frame_rate=config.decode.fps
     )
     if stale:
-        facts.path(workspace).unlink(missing_ok=True)
+        (workspace.tokens / FACTS).unlink(missing_ok=True)
         worker = TokenizeWorker(workspace=workspace, config=config, text_model=text_model)
         with following("tokenize", workspace.log("tokenize"), sum(stale.values())):
             run_each(list(stale), worker, runner)
-    write_text(facts.path(workspace), facts.to_json())
+    write_text((workspace.tokens / FACTS), facts.to_json())
     rows = TokenStore(workspace.tokens).rows()
-    report = _report("tokenize", len(selected), rows, sum(stale.values()), started)
+    report = report_on("tokenize", len(selected), rows, sum(stale.values()), started)
     short = pc.sum(pc.greater(rows["frames_promised"], rows["frames"])).as_py() or 0
     totals = {"frames": pc.sum(rows["frames"]).as_py() or 0, "tokens": pc.sum(rows["length"]).as_py() or 0}
     return replace(report, facts=totals | ({"cut short": short} if short else {}))
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoreFacts:
-    """What holds for every document of a finished token store; `tokens/store.json`, written last."""
-
-    vocabulary: Vocabulary
-    frame_grid: tuple[int, int]
-    frame_size: int
-    frame_rate: float
-
-    @staticmethod
-    def path(workspace: Workspace) -> Path:
-        """Return where the facts are kept."""
-        return workspace.tokens / "store.json"
-
-    def to_json(self) -> str:
-        """Return the facts as JSON."""
-        return json.dumps(asdict(self) | {"vocabulary": self.vocabulary.to_dict()}, indent=2, sort_keys=True) + "\n"
-
-    @classmethod
-    def read(cls, workspace: Workspace) -> StoreFacts:
-        """Read the facts; raises DatasetError where tokenizing was not finished."""
-        try:
-            values = json.loads(cls.path(workspace).read_text(encoding="utf-8"))
-            vocabulary, grid = Vocabulary.from_dict(values.pop("vocabulary")), tuple(values.pop("frame_grid"))
-            return cls(vocabulary=vocabulary, frame_grid=grid, **values)
-        except FileNotFoundError as e:
-            raise DatasetError(f"{workspace.tokens} is not finished: run `longreel tokenize` to its end") from e
-        except (ValueError, TypeError, KeyError) as e:
-            raise DatasetError(f"{cls.path(workspace)} cannot be read: {e}; run `longreel tokenize` again") from e
-
-
-def write_quarantine(workspace: Workspace) -> int:
-    """Write every item that did not go on, with job and reason, and return how many there are."""
-    judged = read_units(workspace.selection, SURVEY).to_pylist()
-    rows = [row | {"job": "select" if row["reason"] in SELECT_REASONS else "survey"} for row in judged]
-    if workspace.tokens.is_dir():
-        rows += [row | {"job": "tokenize"} for row in TokenStore(workspace.tokens).rows().to_pylist()]
-    aside = [{name: row[name] for name in QUARANTINE.names} for row in rows if row["reason"]]
-    aside.sort(key=lambda r: (r["uri"], r["job"]))
-    with atomic(workspace.quarantine) as temporary:
-        pq.write_table(pa.Table.from_pylist(aside, QUARANTINE), temporary)
-    return len(aside)
-
-
-def _report(job: str, items: int, rows: pa.Table, new: int, started: float) -> JobReport:
-    rejected = Counter(reason for reason in rows["reason"].to_pylist() if reason)
-    passed = len(rows) - rejected.total()
-    if items != passed + rejected.total():
-        raise JobError(
-            f"{job}: the counts do not balance: {items} in, {passed} on, {rejected.total()} set aside. "
-            "Please report this; the outputs of this job must not be used."
+def pack(workspace: Workspace, context: int, config: PackConfig, runner: Runner) -> JobReport:
+    """Pack the token store into one dataset, unless the very same is there already."""
+    started = time.monotonic()
+    facts, table = StoreFacts.read(workspace.tokens), TokenStore(workspace.tokens).table()
+    planned = plan(table, config, context_length=context, vocabulary=facts.vocabulary)
+    directory = workspace.packed(context)
+    written = 0
+    if not is_current(directory, planned.fingerprint):
+        begin(directory, planned.fingerprint)
+        shards = shard_jobs(planned)
+        with following(f"pack {context}", workspace.log("pack"), len(shards)):
+            run_each(shards, PackWorker(workspace, directory), runner)
+        written = len(shards)
+        commit(
+            directory,
+            planned,
+            frame_grid=facts.frame_grid,
+            frame_size=facts.frame_size,
+            frame_rate=facts.frame_rate,
         )
     return JobReport(
-        job=job, items=items, passed=passed, rejected=dict(rejected), new=new, seconds=time.monotonic() - started
-    )
+        job=f"pack {context}",
+        items=len(table),
+        passed=sum(split.documents for split in planned.splits.values()),
+        rejected={},
+        new=len(table) if written else 0,
+        seconds=time.monotonic() - started,
+        facts={f"sequences in {name}": split.sequences for name, split in planned.splits.items()},
+        notes=tuple(
+            f"{name} filled to {planned.fill(name):.3%}, at best {planned.best_fill(name):.3%}"
+            for name in planned.splits
+        ),
+    ).checked()
+
+
+@dataclass(frozen=True)
+class PackWorker:
+    """Writes shards."""
+
+    workspace: Workspace
+    directory: Path
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[ShardJob], None]]:
+        """Open the token store; see pipeline.beam.Worker."""
+        store = TokenStore(self.workspace.tokens)
+
+        def write(job: ShardJob) -> None:
+            write_shard(job, store, self.directory)
+            note(self.workspace.log("pack"), MADE, shard=job.name)
+
+        yield write

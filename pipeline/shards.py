@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -87,11 +88,8 @@ def shard_names(plan: Plan, split: str) -> list[str]:
 
 def shard_jobs(plan: Plan) -> list[ShardJob]:
     """Cut a plan into shards of about `shard_bytes`, the numbers of sequences in a split's shards differing by one."""
-    return [
-        _job(plan, split, i, len(names))
-        for split in plan.splits
-        for i, _ in enumerate(names := shard_names(plan, split))
-    ]
+    counts = {split: len(shard_names(plan, split)) for split in plan.splits}
+    return [_job(plan, split, i, count) for split, count in counts.items() for i in range(count)]
 
 
 def _job(plan: Plan, split: str, index: int, shards: int) -> ShardJob:
@@ -214,13 +212,13 @@ def _sequences(job: ShardJob, store: Tokens) -> Iterator[tuple[NDArray[Any], byt
     columns = (job.pieces.document, job.pieces.start, job.pieces.length)
     pieces = list(zip(*(column.tolist() for column in columns), strict=True))
     bounds = job.pieces.first.tolist()
-    for first, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for first, end in itertools.pairwise(bounds):
         tokens = np.zeros(job.context_length, job.vocabulary.dtype)
         listing, at = [], 0
         for document, start, length in pieces[first:end]:
-            name, uri, *place, total = documents[document]
+            name, uri, unit, batch, row, total = documents[document]
             # The piece that ends a document is read to its end, so that one that is longer than its row is noticed.
-            read = store.read(*place, start, None if start + length == total else length)
+            read = store.read(unit, batch, row, start, None if start + length == total else length)
             if len(read) != length or read.dtype != tokens.dtype:
                 raise DatasetError(
                     f"document {name} ({uri}): the token store holds {start + len(read)} tokens of {read.dtype}, its "

@@ -2,6 +2,7 @@
 
     unit-00000-5f2a9c01.arrow   Arrow IPC file, one column `tokens`: large_list<uint16 | uint32>, a few MB a batch
     unit-00000.parquet          one row a document (schemas.records.TOKENS), without payload; the commit
+    store.json                  what holds for all of them; there when tokenizing has come to its end
 
 The Arrow file is named after its content and the index names it, so replacing a unit is one rename: a crash at
 any point leaves either the old unit or the new one, whole. Reading maps the file into memory and copies nothing.
@@ -10,7 +11,9 @@ any point leaves either the old unit or the new one, whole. Reading maps the fil
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +27,12 @@ from schemas.errors import DatasetError
 from schemas.files import atomic, inside
 from schemas.fingerprint import sha256_file
 from schemas.records import TOKENS
+from schemas.vocab import Vocabulary
 
+FACTS = "store.json"
 BATCH_BYTES = 4 << 20
 _OPEN_FILES = 64  # Arrow files kept mapped at a time
-_NAME, _SIZE, _DTYPE = b"arrow", b"arrow_bytes", b"arrow_dtype"
+_NAME, _SIZE = b"arrow", b"arrow_bytes"
 
 
 def unit_name(unit: int) -> str:
@@ -95,7 +100,7 @@ def write_unit(
         writer.close()
     arrow = scratch.with_name(f"{unit_name(unit)}-{sha256_file(scratch)[:8]}.arrow")
     scratch.replace(arrow)
-    metadata = {_NAME: arrow.name, _SIZE: str(arrow.stat().st_size), _DTYPE: dtype.name}
+    metadata = {_NAME: arrow.name, _SIZE: str(arrow.stat().st_size)}
     table = pa.Table.from_pylist(rows, TOKENS.with_metadata(metadata))
     with atomic(directory / f"{unit_name(unit)}.parquet") as index:
         pq.write_table(table, index)
@@ -159,6 +164,27 @@ class TokenStore:
         return pa.ipc.open_file(pa.memory_map(str(path)))
 
 
-def dtype_of_unit(directory: Path, unit: int) -> np.dtype[Any]:
-    """Return the type in which a unit's tokens are stored."""
-    return np.dtype(pq.read_schema(directory / f"{unit_name(unit)}.parquet").metadata[_DTYPE].decode())
+@dataclass(frozen=True, kw_only=True)
+class StoreFacts:
+    """What holds for every document of a finished token store; `store.json`, written last."""
+
+    vocabulary: Vocabulary
+    frame_grid: tuple[int, int]
+    frame_size: int
+    frame_rate: float
+
+    def to_json(self) -> str:
+        """Return the facts as JSON."""
+        return json.dumps(asdict(self) | {"vocabulary": self.vocabulary.to_dict()}, indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def read(cls, directory: Path) -> StoreFacts:
+        """Read the facts; raises DatasetError where tokenizing was not finished."""
+        try:
+            values = json.loads((directory / FACTS).read_text(encoding="utf-8"))
+            vocabulary, grid = Vocabulary.from_dict(values.pop("vocabulary")), tuple(values.pop("frame_grid"))
+            return cls(vocabulary=vocabulary, frame_grid=grid, **values)
+        except FileNotFoundError as e:
+            raise DatasetError(f"{directory} is not finished: run `longreel tokenize` to its end") from e
+        except (ValueError, TypeError, KeyError) as e:
+            raise DatasetError(f"{directory / FACTS} cannot be read: {e}; run `longreel tokenize` again") from e

@@ -26,7 +26,7 @@ from pipeline.interleave import Document, InterleaveConfig, book_document, video
 from pipeline.interrupt import is_stopping, raise_if_stopping
 from pipeline.progress import MADE, REJECTED, note
 from pipeline.store import TokenStore, write_unit
-from pipeline.transcript import Cue, embedded_cues, read_transcript
+from pipeline.transcript import Cue, TranscriptConfig, embedded_cues, read_transcript
 from pipeline.workspace import Workspace, read_table_unit, usable
 from schemas.errors import ConfigError, InputError, Interrupted, Reason
 from schemas.fingerprint import fingerprint
@@ -49,6 +49,7 @@ class TokenizeConfig:
     """The VQGAN: a shipped checkpoint's name, or the path of a .safetensors file."""
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     books: BookConfig = field(default_factory=BookConfig)
+    transcripts: TranscriptConfig = field(default_factory=TranscriptConfig)
     interleave: InterleaveConfig = field(default_factory=InterleaveConfig)
     max_bytes: int = 64 << 30
     """Files larger than this are set aside."""
@@ -79,10 +80,10 @@ def make_vocabulary(text: TextTokenizer, codec: FrameCodec) -> Vocabulary:
 def document_fingerprint(row: Mapping[str, Any], config: TokenizeConfig, vocabulary: Vocabulary) -> str:
     """Return all that a document's tokens depend on, and nothing else."""
     content = [row[name] for name in ("document_id", "kind", "captions", "transcript_sha256")]
-    embedded = row["transcript"] == "embedded"
     if row["kind"] == "book":
         return fingerprint(_VERSION, content, vocabulary)
-    return fingerprint(_VERSION, content, embedded, vocabulary, config.decode.recipe, config.interleave)
+    transcript = (row["transcript"] == "embedded", config.transcripts.encoding if row["transcript"] else None)
+    return fingerprint(_VERSION, content, transcript, vocabulary, config.decode.recipe, config.interleave)
 
 
 class Tokenizers:
@@ -139,7 +140,7 @@ class Tokenizers:
         if transcript == "embedded":
             return embedded_cues(self._decoder.subtitles(path))
         with local_file(transcript, max_bytes=1 << 30) as sidecar:
-            return read_transcript(sidecar)
+            return read_transcript(sidecar, self._config.transcripts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,9 +59,9 @@ class TranscriptConfig:
         if self.max_bytes < 1:
             raise ConfigError(f"max_bytes must be at least 1, got {self.max_bytes}")
         try:
-            codecs.lookup(self.encoding or "utf-8")
+            "a".encode(self.encoding or "utf-8")
         except LookupError as e:
-            raise ConfigError(f"encoding {self.encoding!r} is not one that Python knows") from e
+            raise ConfigError(f"encoding {self.encoding!r} is not a text encoding that Python knows") from e
 
 
 def read_transcript(path: Path, config: TranscriptConfig = TranscriptConfig()) -> list[Cue]:
@@ -94,12 +94,11 @@ def parse_transcript(data: bytes, config: TranscriptConfig = TranscriptConfig())
 
 
 def embedded_cues(events: Iterable[tuple[float, float, str]]) -> list[Cue]:
-    """Return the cues for a decoded subtitle stream's (start_s, end_s, text), cleaned and in order of time.
+    """Return the cues for a decoded subtitle stream's (start_s, end_s, plain text), tidied and in order of time.
 
-    Such text is SubStation's: `\\N` is a line's end. Times that are no numbers raise InputError (BAD_TRANSCRIPT).
+    Times that are no numbers raise InputError (BAD_TRANSCRIPT).
     """
-    breaks = re.compile(r"\\[Nn]")
-    return _ordered((start, end, _plain(breaks.sub("\n", text).replace(r"\h", " "))) for start, end, text in events)
+    return _ordered(events)
 
 
 def _text(data: bytes, config: TranscriptConfig) -> str:

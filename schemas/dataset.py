@@ -15,9 +15,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import inside, write_text
+from schemas.fingerprint import fingerprint
 from schemas.vocab import Vocabulary
 
 SCHEMA_VERSION = 1
@@ -65,9 +67,10 @@ class DatasetCard:
     splits: Mapping[str, SplitCard]
 
     def to_json(self) -> str:
-        """Return the card as JSON with a fixed order of keys."""
+        """Return the card as JSON with a fixed order of keys, and its own SHA-256 among them."""
         values = dataclasses.asdict(self) | {"vocabulary": self.vocabulary.to_dict()}
-        return json.dumps(values, indent=2, sort_keys=True) + "\n"
+        # Nothing else holds the card's hash; with it `longreel verify` notices a byte that changed here too.
+        return json.dumps(values | {"sha256": fingerprint(values)}, indent=2, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> DatasetCard:
@@ -76,6 +79,7 @@ class DatasetCard:
         if not isinstance(values, dict) or values.get("schema_version") != SCHEMA_VERSION:
             version = values.get("schema_version") if isinstance(values, dict) else None
             raise ConfigError(f"schema version {version!r}; this Longreel reads version {SCHEMA_VERSION}")
+        values.pop("sha256", None)
         names = {f.name for f in dataclasses.fields(cls)}
         if set(values) != names:
             raise ConfigError(f"fields {sorted(set(values) ^ names)} are missing or unknown")
@@ -108,17 +112,20 @@ def read_card(directory: Path) -> DatasetCard:
         )
     try:
         return DatasetCard.from_json(path.read_text(encoding="utf-8"))
-    except (ValueError, TypeError, KeyError, AttributeError) as e:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
         raise DatasetError(f"{path} is not a dataset card: {e}") from e
 
 
 def write_index(directory: Path, shards: list[ShardEntry]) -> None:
-    """Write `index.json`: what wids needs of each shard, with `split`, `sha256` and `offsets` beside it."""
+    """Write `index.json`: what wids needs of each shard, with `split`, `sha256` and `offsets` beside it.
+
+    wids reads all splits as one dataset; `dataset` makes each sample say of which it is, as `__dataset__`.
+    """
     index = {
         "__kind__": "wids-shard-index-v1",
         "wids_version": 1,
         "name": "longreel",
-        "shardlist": [dataclasses.asdict(s) for s in shards],
+        "shardlist": [dataclasses.asdict(s) | {"dataset": s.split} for s in shards],
     }
     write_text(directory / INDEX, json.dumps(index, separators=(",", ":")) + "\n")
 
@@ -128,11 +135,24 @@ def read_index(directory: Path) -> list[ShardEntry]:
     path = directory / INDEX
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["shardlist"]
-        shards = [ShardEntry(**{**row, "offsets": tuple(row["offsets"])}) for row in rows]
-    except (OSError, ValueError, TypeError, KeyError) as e:
+        shards = [_entry(row) for row in rows]
+        for shard in shards:
+            inside(directory, shard.url)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
         raise DatasetError(f"{path} cannot be read as a shard index: {e}") from e
     for shard in shards:
-        inside(directory, shard.url)
         if len(shard.offsets) != shard.nsamples + 1:
             raise DatasetError(f"{path}: {shard.url} has {shard.nsamples} samples, {len(shard.offsets)} offsets")
     return shards
+
+
+def _entry(row: dict[str, Any]) -> ShardEntry:
+    values = {**row, "offsets": tuple(row["offsets"])}
+    dataset = values.pop("dataset", None)
+    entry = ShardEntry(**values)
+    numbers = (entry.nsamples, entry.filesize, *entry.offsets)
+    if not all(isinstance(text, str) for text in (entry.url, entry.split, entry.sha256)) or dataset != entry.split:
+        raise ValueError(f"{entry.url!r} of {entry.split!r} is no shard")
+    if not all(type(number) is int and number >= 0 for number in numbers) or sorted(entry.offsets) != [*entry.offsets]:
+        raise ValueError(f"the sizes and offsets of {entry.url} are not numbers in order")
+    return entry

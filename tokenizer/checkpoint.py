@@ -56,7 +56,8 @@ def save(path: Path, weights: Weights, *, dtype: type[np.floating[Any]] = np.flo
     """
     tensors = {_name(p): _to_file(np.asarray(leaf)) for p, leaf in jax.tree.leaves_with_path(weights.params)}
     tensors[_CODEBOOK] = np.asarray(weights.codebook)
-    tensors = {name: np.ascontiguousarray(tensors[name].astype(dtype)) for name in sorted(tensors)}
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused by name below
+        tensors = {name: np.ascontiguousarray(tensors[name].astype(dtype)) for name in sorted(tensors)}
     _check_finite(path, tensors)
     header = {"format": "longreel-vqgan", "config": json.dumps(dataclasses.asdict(weights.config), sort_keys=True)}
     with atomic(path) as temporary:

@@ -60,6 +60,8 @@ class TokenizerTrainConfig:
             raise ConfigError(f"learning_rate must be above 0, got {self.learning_rate}")
         if self.compute not in ("float32", "bfloat16"):
             raise ConfigError(f"compute must be float32 or bfloat16, got {self.compute!r}")
+        if self.crop % losses.COARSEST:
+            raise ConfigError(f"crop must be a multiple of {losses.COARSEST}, got {self.crop}")
         named(self.model).grid(self.crop, self.crop)
 
 
@@ -135,6 +137,7 @@ def make_train_step(
         rebuilt = model.pixels(latents + jax.lax.stop_gradient(chosen - latents))
         terms = {
             "l1": losses.l1(rebuilt, pixels),
+            "coarse": losses.coarse(rebuilt, pixels),
             "edges": losses.edges(rebuilt, pixels),
             "commitment": jnp.square(latents - chosen).mean(),
         }

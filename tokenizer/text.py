@@ -12,7 +12,7 @@ byte fallback and no rewriting rule, `decode(encode(s)) == s` for every string:
 
 A text is encoded block by block (see blocks.py). The cuts depend on the text alone, so a book gives the same ids
 however it is read; and where no piece reaches over a newline or a space (LLaMA, Mistral, our own) they are the ids
-that SentencePiece gives for the whole text, at three to four times the speed: about 5 MB/s a core. Text without
+that SentencePiece gives for the whole text, at two to four times the speed: about 5 MB/s a core. Text without
 spaces (Chinese, Japanese) can be split otherwise at every 1,024th character.
 """
 

@@ -8,8 +8,8 @@ The same command on the same `out` goes on from the newest checkpoint. Parameter
 back to the bit, so k steps, a stop and N-k steps give what N steps give (on one kind of device and one mesh). Step and
 evaluation are compiled once, before anything is computed.
 
-Cost beside the steps: one synchronisation with the host a step, to look at its loss; and a copy of the state to the host
-a checkpoint, which is then written beside the next steps.
+Cost beside the steps: one synchronisation with the host a step, to look at its loss; and for a checkpoint, a copy of
+the state to the host, which is then written beside the next steps.
 
 Several processes (`jax.distributed`) each load their own part of a batch and write their own part of a checkpoint, on a
 file system that all share; the first writes metrics.
@@ -256,8 +256,8 @@ class _Training:
         newest = self._checkpoints.latest()
         back = "There is no checkpoint yet" if newest is None else f"The newest checkpoint is {self._checkpoint}"
         return JobError(
-            f"step {self._step}: the loss is {row['loss']} and the gradient's norm {row['gradient_norm']}; training has "
-            f"diverged. {back}. Run again with a lower --optimiser.learning-rate, or a longer warm-up."
+            f"training diverged at step {self._step}: the loss is {row['loss']}, the norm of the gradient "
+            f"{row['gradient_norm']}. {back}. Run again with a lower --optimiser.learning-rate, or a longer warm-up."
         )
 
     @property

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.dataset import ShardEntry, read_card, read_index
+from schemas.dataset import CARD, INDEX, DatasetCard, ShardEntry, read_card, read_index
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import inside
-from schemas.fingerprint import fingerprint
+from schemas.fingerprint import fingerprint, sha256_file
 from schemas.packed import check_spans
 
 _TAR_BLOCK = 512
@@ -53,9 +53,9 @@ class PackedSplit:
     def __init__(self, directories: Sequence[Path], split: str) -> None:
         if not directories:
             raise ConfigError("dataset must name at least one packed dataset directory, got none")
-        cards = [read_card(directory) for directory in directories]
-        first = cards[0]
-        for directory, card in zip(directories[1:], cards[1:], strict=True):
+        cards = {directory: read_card(directory) for directory in directories}
+        first = cards[directories[0]]
+        for directory, card in cards.items():
             first.vocabulary.require_same(card.vocabulary, ours=str(directories[0]), theirs=str(directory))
             if card.context_length != first.context_length:
                 raise ConfigError(
@@ -65,23 +65,23 @@ class PackedSplit:
         self.split = split
         self.context_length = first.context_length
         self.vocabulary = first.vocabulary
-        self.fingerprint = first.fingerprint if len(cards) == 1 else fingerprint([c.fingerprint for c in cards])
+        prints = [card.fingerprint for card in cards.values()]
+        self.fingerprint = prints[0] if len(prints) == 1 else fingerprint(prints)
         self._shards = [
             (inside(directory, shard.url), shard)
-            for directory in directories
-            for shard in read_index(directory)
+            for directory, card in cards.items()
+            for shard in _index(directory, card)
             if shard.split == split
         ]
         for path, shard in self._shards:
             _check_size(path, shard)
         self._ends = list(itertools.accumulate(shard.nsamples for _, shard in self._shards))
         if not len(self):
-            have = sorted({name for card in cards for name in card.splits})
+            have = ", ".join(sorted({name for card in cards.values() for name in card.splits})) or "none"
             raise DatasetError(
-                f"{', '.join(map(str, directories))} has no sequences in the split {split!r} (it has: "
-                f"{', '.join(have) or 'none'}). Pack a dataset that has some, with more documents or a larger share "
-                "of them for this split"
-                + ("; or train without evaluation (--eval-every 0)." if split == "val" else ".")
+                f"{', '.join(map(str, cards))} has no sequences in the split {split!r} (it has: {have}). Pack a dataset "
+                "with more documents, or with a larger share of them in this split."
+                + (" Or train without evaluation: --eval-every 0." if split == "val" else "")
             )
 
     def __len__(self) -> int:
@@ -131,6 +131,14 @@ class PackedSplit:
             data = _read(sample, origin + start * dtype.itemsize, origin + end * dtype.itemsize)
             tokens[start:end] = np.frombuffer(data, dtype)
         return tokens
+
+
+def _index(directory: Path, card: DatasetCard) -> list[ShardEntry]:
+    """Read the shard index, which must be the one that the card was written for."""
+    shards = read_index(directory)
+    if sha256_file(directory / INDEX) != card.index_sha256:
+        raise DatasetError(f"{directory / INDEX} is not the index that {CARD} was written for. {_REPAIR}")
+    return shards
 
 
 def _check_size(path: Path, shard: ShardEntry) -> None:

@@ -18,8 +18,9 @@ import pytest
 from pipeline import jobs
 from pipeline.beam import Runner
 from pipeline.decode import DecodeConfig
+from pipeline.report import JobReport, write_quarantine
 from pipeline.select import SelectConfig
-from pipeline.store import TokenStore
+from pipeline.store import StoreFacts, TokenStore
 from pipeline.survey import SurveyConfig, SurveyWorker
 from pipeline.tokenize import TokenizeConfig
 from pipeline.workspace import Workspace
@@ -59,7 +60,7 @@ def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(
     inputs: Path | str, out: Path, text_model: Path, *, workers: int = 1, config: TokenizeConfig = CONFIG
-) -> dict[str, jobs.JobReport]:
+) -> dict[str, JobReport]:
     workspace, runner = Workspace.open(out, units=4), Runner(workers)
     worker = SurveyWorker(workspace=workspace, config=SurveyConfig(), decode=config.decode)
     reports = [
@@ -67,7 +68,7 @@ def run(
         jobs.select(workspace, SelectConfig(val_fraction=0.3), runner),
         jobs.tokenize(workspace, config, text_model, runner),
     ]
-    jobs.write_quarantine(workspace)
+    write_quarantine(workspace)
     return {report.job: report for report in reports}
 
 
@@ -174,7 +175,7 @@ def test_jobs_out_of_order_say_what_to_run_first(text_model: Path, tmp_path: Pat
     with pytest.raises(DatasetError, match="run `longreel select` first"):
         jobs.tokenize(workspace, CONFIG, text_model, Runner())
     with pytest.raises(DatasetError, match="longreel tokenize"):
-        jobs.StoreFacts.read(workspace)
+        StoreFacts.read(workspace.tokens)
 
 
 def test_a_folder_that_is_no_workspace_is_not_written_into(tmp_path: Path) -> None:

@@ -180,8 +180,9 @@ def test_another_encoding_is_asked_for_and_not_guessed() -> None:
     assert "byte 35 is not utf-8: convert it, or set `encoding`" in message(data)
     assert parse_transcript(data, TranscriptConfig(encoding="cp1252")) == [Cue(1.0, 2.0, "café")]
     assert "neither UTF-8 nor cp1252" in message(b"\x81" + data, TranscriptConfig(encoding="cp1252"))
-    with pytest.raises(ConfigError, match="encoding 'klingon'"):
-        TranscriptConfig(encoding="klingon")
+    for unknown in ("klingon", "base64"):
+        with pytest.raises(ConfigError, match=f"encoding '{unknown}'"):
+            TranscriptConfig(encoding=unknown)
 
 
 def test_a_binary_file_is_refused() -> None:
@@ -200,8 +201,8 @@ def test_a_file_is_read_under_a_limit(tmp_path: Path) -> None:
     assert caught.value.reason is Reason.BAD_TRANSCRIPT
 
 
-def test_a_subtitle_stream_is_cleaned_of_its_overrides() -> None:
-    events = [(2.0, 3.0, r"{\an8\i1}two\Nlines{\i0}\hhere"), (-0.5, 1.0, "<b>first</b>"), (5.0, 6.0, r"{\p1}")]
+def test_a_subtitle_stream_is_tidied() -> None:
+    events = [(2.0, 3.0, "two\n lines  here"), (2.0, 3.0, "two\nlines here"), (-0.5, 1.0, "first"), (5.0, 6.0, " ")]
     assert embedded_cues(events) == [Cue(0.0, 1.0, "first"), Cue(2.0, 3.0, "two\nlines here")]
     with pytest.raises(InputError, match="from nan to 1"):
         embedded_cues([(float("nan"), 1.0, "x")])

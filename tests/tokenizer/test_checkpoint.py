@@ -7,21 +7,18 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
-from flax import nnx
 
 from schemas.errors import ConfigError
+from tests.tokenizer.tiny import TINY, tiny_weights
 from tokenizer import checkpoint
 from tokenizer.checkpoint import Weights, published_shapes
-from tokenizer.config import VqganConfig, lwm_256, small_128
-from tokenizer.vqgan import Vqgan, parameter_count
-
-TINY = VqganConfig(name="tiny", frame_size=16, channels=(8, 16), blocks=1, groups=4, latent_dim=8, codebook_size=32)
+from tokenizer.config import lwm_256, small_128
+from tokenizer.vqgan import parameter_count
 
 
 @pytest.fixture(scope="module")
 def weights() -> Weights:
-    params = jax.jit(lambda: nnx.state(Vqgan(TINY, rngs=nnx.Rngs(0))))()
-    return Weights(TINY, params, jax.random.normal(jax.random.key(1), (32, 8)))
+    return tiny_weights()
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def test_clustered_data_ends_with_every_code_in_use() -> None:
     centres = noise(8, 4, seed=1) * 20
     data = centres[jnp.arange(256) % 8] + noise(256, 4, seed=2) * 0.1
     config = EmaConfig(decay=0.9, restart_below=0.25)
-    state = quantize.from_codebook(centres[:1] + noise(8, 4, seed=3) * 0.1, uses=32.0)
+    state = quantize.from_codebook(jnp.tile(centres[:1], (8, 1)) + noise(8, 4, seed=3) * 0.1, uses=32.0)
     begin = np.unique(np.asarray(quantize.nearest(data, state.codebook)))
 
     @jax.jit

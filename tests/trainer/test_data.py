@@ -5,20 +5,20 @@ import os
 import tarfile
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
 import trainer.source
 from schemas.errors import ConfigError, DatasetError, VocabularyMismatch
 from schemas.packed import expand
 from tests.trainer.dataset import VOCABULARY, with_other_tokenizer, write_dataset
-from trainer.data import Batch, Loader, Window, held_out_batches, to_devices, training_batches
+from trainer.config import MeshConfig
+from trainer.data import Batch, Loader, Placement, Window, held_out_batches, training_batches
 from trainer.layout import inverse, permutation
+from trainer.mesh import make_mesh
 from trainer.source import PackedSplit
 
 S = 128
@@ -135,20 +135,27 @@ def test_a_layout_permutes_every_array_alike(split: PackedSplit) -> None:
         assert np.array_equal(laid_out[name][:, inverse(order)], plain[name]), name
 
 
-@pytest.mark.parametrize("spec", [PartitionSpec(("data", "fsdp"), "sequence"), PartitionSpec(None, "sequence")])
-def test_global_arrays_lie_on_the_devices_of_the_mesh(split: PackedSplit, spec: PartitionSpec) -> None:
-    mesh = jax.make_mesh((2, 1, 4), ("data", "fsdp", "sequence"), axis_types=(AxisType.Auto,) * 3)
-    sharding = NamedSharding(mesh, spec)
-    window = Window.of(sharding, (2, S))
-    assert len(window.rows) == 2
-    assert len(window.columns) == S
-    batch = Loader(split, order=np.arange(S), window=window)(np.array([3, 6]))
-    placed = to_devices(batch, sharding=sharding, shape=(2, S), window=window)
-    for name, array in placed.items():
-        assert array.sharding == sharding
+@pytest.mark.parametrize(
+    "mesh_config", [MeshConfig(), MeshConfig(data=2, sequence=4), MeshConfig(fsdp=2, tensor=2, sequence=2)]
+)
+def test_global_arrays_lie_on_the_devices_of_the_mesh(split: PackedSplit, mesh_config: MeshConfig) -> None:
+    placement = Placement.of(make_mesh(mesh_config), (2, S), layout="block_cyclic", tile=8)
+    assert len(placement.window.rows) == 2
+    assert len(placement.window.columns) == S
+    batch = placement.loader(split)(np.array([3, 6]))
+    for name, array in placement.place(batch).items():
+        assert array.sharding == placement.sharding
         assert np.array_equal(np.asarray(array), batch[name])
         for shard in array.addressable_shards:
             assert np.array_equal(np.asarray(shard.data), batch[name][shard.index])
+
+
+def test_a_batch_that_the_mesh_does_not_divide_is_named() -> None:
+    mesh = make_mesh(MeshConfig(data=2, fsdp=2, sequence=2))
+    with pytest.raises(ConfigError, match=r"batch_size must be a multiple of the mesh axes data x fsdp = 4, got 6"):
+        Placement.of(mesh, (6, S), layout="block_cyclic", tile=8)
+    with pytest.raises(ConfigError, match=r"127 tokens cannot be split over 2 devices"):
+        Placement.of(mesh, (4, 127), layout="block_cyclic", tile=8)
 
 
 def _take(split: PackedSplit, *, seed: int, batches: int, batch_size: int = 2) -> list[Batch]:
@@ -288,12 +295,26 @@ def test_a_pickle_in_place_of_an_array_is_not_loaded(tmp_path: Path) -> None:
         split.read(0)
 
 
-def test_an_offset_that_does_not_point_at_a_sample_is_an_error(tmp_path: Path) -> None:
+def test_an_index_that_is_not_the_cards_is_an_error(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=2, val=0)
-    index = directory / "index.json"
-    _overwrite(index, b'"offsets":[0,', b'"offsets":[7,')
-    with pytest.raises(DatasetError, match=r"no tar header|was expected"):
-        PackedSplit([directory], "train").read(0)
+    _overwrite(directory / "index.json", b'"offsets":[0,', b'"offsets":[1,')
+    with pytest.raises(DatasetError, match=r"index.json is not the index that dataset.json was written for"):
+        PackedSplit([directory], "train")
+
+
+def test_bytes_that_are_no_sample_are_an_error(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=2, val=0)
+    shard = next(directory.glob("train-*.tar"))
+    split = PackedSplit([directory], "train")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[512:] + whole[:512])
+    with pytest.raises(DatasetError, match=rf"{shard.name}, sample 0: no tar header"):
+        split.read(0)
+    shard.write_bytes(whole.replace(b".tokens.npy", b".tokens.txt"))
+    with pytest.raises(
+        DatasetError, match=r"found 'train-000000000.tokens.txt' where KEY.tokens.npy was expected|header"
+    ):
+        split.read(0)
 
 
 def test_tokens_of_another_type_than_the_card_says_are_an_error(tmp_path: Path) -> None:

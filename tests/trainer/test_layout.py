@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigError
-from trainer.layout import LAYOUTS, Layout, inverse, permutation
+from trainer.layout import LAYOUTS, Layout, inverse, permutation, stripe_width
 
 shapes = st.tuples(st.sampled_from(LAYOUTS), st.integers(1, 9), st.integers(1, 7), st.integers(1, 5))
 
@@ -66,3 +66,11 @@ def test_a_context_that_cannot_be_dealt_out_names_what_would_fit() -> None:
 def test_an_unknown_layout_is_named() -> None:
     with pytest.raises(ConfigError, match="'zigzag'"):
         permutation("zigzag", length=8, devices=2, stripe=2)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("length", "tile", "width"), [(4096, 256, 256), (128, 256, 16), (8 * 48, 32, 24), (8 * 7, 4, 1)]
+)
+def test_a_stripe_fits_the_tile_and_deals_a_share_out_evenly(length: int, tile: int, width: int) -> None:
+    assert stripe_width(length=length, devices=8, tile=tile) == width
+    permutation("block_cyclic", length=length, devices=8, stripe=width)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,9 +10,9 @@ import pytest
 
 from tests.trainer.dataset import VOCABULARY, write_dataset
 from trainer.config import MeshConfig, debug
-from trainer.data import Loader, Window, to_devices
-from trainer.layout import Layout, permutation
-from trainer.mesh import batch_sharding, make_mesh
+from trainer.data import Placement
+from trainer.layout import Layout
+from trainer.mesh import make_mesh
 from trainer.optimiser import OptimiserConfig, make_optimiser, schedule
 from trainer.source import PackedSplit
 from trainer.state import Plan, TrainState, new_state
@@ -23,8 +24,8 @@ MODEL = dataclasses.replace(debug(), tile=8)
 MESHES = {
     "one device": MeshConfig(sequence=1),
     "ring of 8": MeshConfig(),
-    "2 x 2 x 1 x 2": MeshConfig(data=2, fsdp=2, sequence=2),
-    "1 x 2 x 2 x 2": MeshConfig(fsdp=2, tensor=2, sequence=2),
+    "data 2, fsdp 2, sequence 2": MeshConfig(data=2, fsdp=2, sequence=2),
+    "fsdp 2, tensor 2, sequence 2": MeshConfig(fsdp=2, tensor=2, sequence=2),
 }
 
 
@@ -43,20 +44,13 @@ class _Trainer:
         self.optimiser = make_optimiser(OPTIMISER, steps=20)
         self.rate = schedule(OPTIMISER, steps=20)
         self.plan = Plan.of(MODEL, VOCABULARY, optimiser=self.optimiser, mesh=mesh)
-        order = permutation(layout, length=S, devices=mesh.shape["sequence"], stripe=8)
-        self._place = {"sharding": batch_sharding(mesh), "shape": (B, S)}
-        self._window = Window.of(batch_sharding(mesh), (B, S))
-        self._loader = Loader(split, order=order, window=self._window)
+        self._placement = Placement.of(mesh, (B, S), layout=layout, tile=MODEL.tile)
+        self._loader = self._placement.loader(split)
         self.step = compile_step(self.plan, self.optimiser, self.rate, shape=(B, S))
         self.evaluate = compile_eval(self.plan, shape=(B, S))
 
     def batch(self, *indices: int) -> dict[str, jax.Array]:
-        return to_devices(
-            self._loader(np.array(indices)),
-            sharding=self._place["sharding"],
-            shape=self._place["shape"],
-            window=self._window,
-        )
+        return self._placement.place(self._loader(np.array(indices)))
 
     def state(self) -> TrainState:
         return new_state(self.plan, MODEL, VOCABULARY, optimiser=self.optimiser, seed=0)
@@ -139,8 +133,8 @@ def test_the_step_is_pure(ring: _Trainer) -> None:
     static = {"graph": ring.plan.graph, "optimiser": ring.optimiser, "rate": ring.rate}
     state = ring.state()
     before = jax.tree.map(np.array, state)
-    first = jax.jit(lambda s, b: train_step(s, b, **static))(state, batch)
-    again = jax.jit(lambda s, b: train_step(s, b, **static))(state, batch)
+    step = jax.jit(partial(train_step, **static))
+    first, again = step(state, batch), step(state, batch)
     for x, y in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
         assert np.array_equal(x, y)
     for x, y in zip(jax.tree.leaves(before), jax.tree.leaves(state), strict=True):

@@ -1,0 +1,79 @@
+"""What a job did: its counts, which must balance, its closing line, and the table of all that was set aside."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.select import SELECT_REASONS
+from pipeline.store import TokenStore
+from pipeline.workspace import Workspace, read_units
+from schemas.errors import JobError
+from schemas.files import atomic
+from schemas.records import QUARANTINE, SURVEY
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobReport:
+    """What a job did. `items` = `passed` + the sum of `rejected`; `new` of the items were worked on now."""
+
+    job: str
+    items: int
+    passed: int
+    rejected: dict[str, int]
+    new: int
+    seconds: float
+    facts: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def checked(self) -> JobReport:
+        """Return the report itself; raises JobError where its counts do not balance."""
+        aside = sum(self.rejected.values())
+        if self.items != self.passed + aside:
+            raise JobError(
+                f"{self.job}: the counts do not balance: {self.items} in, {self.passed} on, {aside} set aside. "
+                "Please report this; what this job made must not be used."
+            )
+        return self
+
+    def line(self) -> str:
+        """Return the job's closing line."""
+        aside = sum(self.rejected.values())
+        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(self.rejected.items()))
+        facts = "".join(f", {n:,} {name}" for name, n in self.facts.items())
+        notes = "".join(f"; {text}" for text in self.notes)
+        work = f"{self.new} worked on" if self.new else "nothing to do"
+        return (
+            f"{self.job}: {self.items} in = {self.passed} on + {aside} set aside"
+            f"{f' ({reasons})' if aside else ''}; {work}{facts}{notes}; {self.seconds:.1f} s"
+        )
+
+
+def write_quarantine(workspace: Workspace) -> int:
+    """Write every item that did not go on, with job and reason, and return how many there are."""
+    judged = read_units(workspace.selection, SURVEY).to_pylist()
+    rows = [row | {"job": "select" if row["reason"] in SELECT_REASONS else "survey"} for row in judged]
+    if workspace.tokens.is_dir():
+        rows += [row | {"job": "tokenize"} for row in TokenStore(workspace.tokens).rows().to_pylist()]
+    aside = [{name: row[name] for name in QUARANTINE.names} for row in rows if row["reason"]]
+    aside.sort(key=lambda r: (r["uri"], r["job"]))
+    with atomic(workspace.quarantine) as temporary:
+        pq.write_table(pa.Table.from_pylist(aside, QUARANTINE), temporary)
+    return len(aside)
+
+
+def report_on(job: str, items: int, rows: pa.Table, new: int, started: float) -> JobReport:
+    """Count the rows a job left: those with a reason are set aside. Raises JobError where counts do not balance."""
+    rejected = Counter(reason for reason in rows["reason"].to_pylist() if reason)
+    return JobReport(
+        job=job,
+        items=items,
+        passed=len(rows) - rejected.total(),
+        rejected=dict(rejected),
+        new=new,
+        seconds=time.monotonic() - started,
+    ).checked()

@@ -1,0 +1,122 @@
+"""Checks of one packed sequence: its bytes, tokens, spans and listing.
+
+Nothing is guessed from foreign bytes: headers are compared with the only ones that Longreel writes, so that a pickle, a
+giant shape or a stray tar member is refused before anything reads it.
+
+Axes: S sequence, M spans.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.archive import BLOCK, member_header, npy_header
+from pipeline.cuts import SHORTEST
+from pipeline.shards import listing_json
+from schemas.dataset import DatasetCard
+from schemas.errors import DatasetError
+from schemas.packed import SPAN_DTYPE, check_spans
+from schemas.vocab import VISION
+
+
+class Piece(NamedTuple):
+    """One entry of KEY.json."""
+
+    id: str
+    start: int
+    length: int
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A sequence whose parts can be read: tokens [S], spans [M], and its pieces."""
+
+    key: str
+    tokens: NDArray[Any]
+    spans: NDArray[Any]
+    pieces: list[Piece]
+
+
+def read_sample(block: bytes, key: str, card: DatasetCard) -> Sample:
+    """Read the bytes of one sequence; raises DatasetError with the first thing that is not as Longreel writes it."""
+    tokens, spans, listing = _members(block, [f"{key}.tokens.npy", f"{key}.spans.npy", f"{key}.json"])
+    dtype, length = card.vocabulary.dtype, card.context_length
+    return Sample(
+        key=key,
+        tokens=_array(tokens, dtype, length, "tokens.npy"),
+        spans=_array(spans, SPAN_DTYPE, None, "spans.npy"),
+        pieces=_pieces(listing),
+    )
+
+
+def _members(block: bytes, names: list[str]) -> Iterator[bytes]:
+    at = 0
+    for name in names:
+        header = block[at : at + BLOCK]
+        digits = header[124:135]
+        size = int(digits, 8) if len(digits) == 11 and all(c in b"01234567" for c in digits) else -1
+        if size < 0 or header != member_header(name, size):
+            raise DatasetError(f"byte {at}: expected the normalised tar header of {name}, found {header[:60]!r}…")
+        data = block[at + BLOCK : at + BLOCK + size]
+        at += BLOCK + size + -size % BLOCK
+        if at > len(block) or any(block[at - (-size % BLOCK) : at]):
+            raise DatasetError(f"{name} of {size} bytes is cut short or not padded with zeros")
+        yield data
+    if at != len(block):
+        raise DatasetError(f"{len(block) - at} bytes follow {names[-1]}, before the next sequence")
+
+
+def _array(data: bytes, dtype: np.dtype[Any], length: int | None, name: str) -> NDArray[Any]:
+    if length is None:
+        length = max(0, len(data) - len(npy_header(dtype, 0))) // dtype.itemsize
+    header = npy_header(dtype, length)
+    if not data.startswith(header) or len(data) != len(header) + length * dtype.itemsize:
+        raise DatasetError(f"{name} is not an .npy file of {dtype} [{length}] and nothing else: {data[:80]!r}…")
+    return np.frombuffer(data, dtype, offset=len(header))
+
+
+def _pieces(listing: bytes) -> list[Piece]:
+    try:
+        pieces = [Piece(**row) for row in json.loads(listing)["documents"]]
+        canonical = listing_json([piece._asdict() for piece in pieces])
+    except (ValueError, TypeError, KeyError, RecursionError) as e:
+        raise DatasetError(f"json is not a listing of documents ({e})") from e
+    if canonical != listing:
+        raise DatasetError("json is not written as Longreel writes it")
+    for piece in pieces:
+        if not (isinstance(piece.id, str) and type(piece.start) is int and type(piece.length) is int):
+            raise DatasetError(f"json lists {piece}, which is no piece of a document")
+        if piece.start < 0 or piece.length < SHORTEST:
+            raise DatasetError(f"json lists {piece}: the start is below 0, or the length below {SHORTEST}")
+    return pieces
+
+
+def sample_problems(sample: Sample, card: DatasetCard) -> Iterator[str]:
+    """Yield what is wrong with the content of a sequence."""
+    tokens, spans, vocabulary = sample.tokens, sample.spans, card.vocabulary
+    if not len(spans):
+        yield "there is no span: the sequence is empty"
+    try:
+        check_spans(spans, length=len(tokens), documents=len(sample.pieces), where="spans")
+    except DatasetError as e:
+        yield str(e)
+        return
+    used = int(spans["length"].sum())
+    if tokens[used:].any():
+        yield f"padding: token {used + int(np.argmax(tokens[used:] != 0))} behind the last span is not 0"
+    if (large := tokens >= vocabulary.size).any():
+        at = int(np.argmax(large))
+        yield f"token {at} is {tokens[at]}, outside the vocabulary of {vocabulary.size}"
+    vision = np.repeat(spans["modality"] == VISION, spans["length"])
+    if (mixed := vocabulary.is_vision(tokens[:used]) != vision).any():
+        at = int(np.argmax(mixed))
+        yield f"token {at} is {tokens[at]}, which does not belong in a {'vision' if vision[at] else 'text'} span"
+    lengths = np.bincount(spans["document"], spans["length"], minlength=len(sample.pieces)).astype(np.int64)
+    if (listed := [piece.length for piece in sample.pieces]) != lengths.tolist():
+        yield f"json lists pieces of {listed[:8]} tokens, the spans have {lengths.tolist()[:8]}"

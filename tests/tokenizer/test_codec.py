@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import tokenizer
+from schemas.errors import ConfigError, InputError, Reason, VocabularyMismatch
+from schemas.fingerprint import sha256_file
+from tests.tokenizer.tiny import TINY, tiny_weights
+from tokenizer import checkpoint
+from tokenizer.codec import BATCH, FrameCodec
+from tokenizer.config import VqganConfig
+from tokenizer.evaluate import evaluate, psnr, ssim
+
+SHIPPED = Path(tokenizer.__file__).parent / "weights" / "small-128.safetensors"
+
+
+def scene(count: int, height: int = 128, width: int = 128) -> NDArray[np.uint8]:
+    """A bright disc that moves over a coloured gradient, with a little noise: no two frames are alike."""
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    noise = np.random.default_rng(0)
+    frames = []
+    for t in range(count):
+        picture = np.stack([255 * y / height, 255 * x / width, 120 + 60 * np.sin((x + y + 9 * t) / 20)], -1)
+        picture[np.hypot(y - height / 2, x - width * (t + 1) / (count + 1)) < height / 6] = (250, 240, 200)
+        frames.append(np.clip(picture + noise.normal(0, 3, picture.shape), 0, 255))
+    return np.stack(frames).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def codec() -> FrameCodec:
+    return FrameCodec.load("small-128")
+
+
+@pytest.fixture(scope="module")
+def tiny() -> FrameCodec:
+    return FrameCodec(tiny_weights())
+
+
+FRAMES = scene(BATCH + 5)
+
+
+@pytest.fixture(scope="module")
+def codes(codec: FrameCodec) -> NDArray[np.uint16] | NDArray[np.uint32]:
+    return codec.encode(FRAMES)
+
+
+def test_the_shipped_tokenizer_is_small_and_says_which_file_it_is(codec: FrameCodec) -> None:
+    assert SHIPPED.stat().st_size <= 16_000_000
+    assert codec.sha256 == sha256_file(SHIPPED)
+    assert (codec.codebook_size, codec.frame_size, codec.grid) == (1024, 128, (8, 8))
+    assert SHIPPED.with_suffix(".md").is_file()
+
+
+def test_frames_become_codes_of_the_narrowest_type(codes: NDArray[np.uint16]) -> None:
+    assert (codes.shape, codes.dtype) == ((len(FRAMES), 64), np.uint16)
+    assert len(np.unique(codes, axis=0)) == len(FRAMES)
+
+
+def test_the_shipped_tokenizer_gives_back_the_picture(codec: FrameCodec, codes: NDArray[np.uint16]) -> None:
+    rebuilt = codec.decode(codes)
+    assert (rebuilt.shape, rebuilt.dtype) == (FRAMES.shape, np.uint8)
+    mean_picture = np.broadcast_to(FRAMES.mean((1, 2), keepdims=True), FRAMES.shape).round().astype(np.uint8)
+    assert psnr(FRAMES, rebuilt).mean() > psnr(FRAMES, mean_picture).mean() + 4
+    # Its own frame is nearer to a rebuilt one than the frame after next is.
+    assert (psnr(FRAMES[:-2], rebuilt[:-2]) > psnr(FRAMES[2:], rebuilt[:-2])).mean() > 0.9
+
+
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_codes_of_a_frame_do_not_depend_on_its_company(data: st.DataObject) -> None:
+    codec, frames = _shared()
+    expected = codec.encode(frames)
+    order = data.draw(st.permutations(range(len(frames))))
+    chosen = order[: data.draw(st.integers(1, len(frames)))]
+    np.testing.assert_array_equal(codec.encode(frames[chosen]), expected[chosen])
+
+
+def test_codes_do_not_depend_on_how_a_video_is_cut_up(codec: FrameCodec, codes: NDArray[np.uint16]) -> None:
+    for size in (1, 7, BATCH):
+        parts = [codec.encode(FRAMES[i : i + size]) for i in range(0, len(FRAMES), size)]
+        np.testing.assert_array_equal(np.concatenate(parts), codes)
+
+
+def test_pixels_do_not_depend_on_how_codes_are_cut_up(codec: FrameCodec, codes: NDArray[np.uint16]) -> None:
+    parts = [codec.decode(codes[i : i + 6]) for i in range(0, len(codes), 6)]
+    np.testing.assert_array_equal(np.concatenate(parts), codec.decode(codes))
+
+
+def test_frames_of_another_size_have_a_grid_of_their_own(tiny: FrameCodec) -> None:
+    frames = scene(3, height=8, width=24)
+    codes = tiny.encode(frames)
+    assert codes.shape == (3, 4 * 12)
+    assert tiny.decode(codes, grid=(4, 12)).shape == frames.shape
+
+
+def test_codes_run_row_by_row(tiny: FrameCodec) -> None:
+    frames = np.zeros((1, 16, 32, 3), np.uint8)
+    frames[:, :8] = 255  # the upper half
+    rows = tiny.encode(frames).reshape(8, 16)
+    assert set(rows[1, 3:-3]).isdisjoint(rows[6, 3:-3])  # inside a half, away from the border
+    assert len(set(rows[1, 3:-3])) == 1
+
+
+def test_a_large_codebook_takes_wide_codes() -> None:
+    wide = VqganConfig(
+        name="wide", frame_size=2, channels=(4, 4), blocks=1, groups=4, latent_dim=2, codebook_size=70_000
+    )
+    assert FrameCodec(tiny_weights(wide)).encode(np.zeros((1, 2, 2, 3), np.uint8)).dtype == np.uint32
+
+
+def test_a_codec_loads_from_a_path(tmp_path: Path, tiny: FrameCodec) -> None:
+    path = tmp_path / "mine.safetensors"
+    checkpoint.save(path, tiny_weights())
+    loaded = FrameCodec.load(str(path))
+    assert (loaded.config, loaded.sha256) == (TINY, sha256_file(path))
+    frames = scene(2, height=16, width=16)
+    np.testing.assert_array_equal(loaded.encode(frames), tiny.encode(frames))
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (np.zeros((1, 16, 17, 3), np.uint8), "width must be a multiple of 2 for 'tiny', got 17"),
+        (np.zeros((1, 16, 16, 3), np.float32), r"uint8 \[n, H, W, 3\], got float32 \[1, 16, 16, 3\]"),
+        (np.zeros((16, 16, 3), np.uint8), r"got uint8 \[16, 16, 3\]"),
+        (np.zeros((1, 3, 16, 16), np.uint8), r"got uint8 \[1, 3, 16, 16\]"),
+    ],
+)
+def test_frames_that_cannot_be_encoded_are_refused(tiny: FrameCodec, frames: NDArray[np.uint8], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        tiny.encode(frames)
+
+
+def test_an_empty_clip_is_an_input_error(tiny: FrameCodec) -> None:
+    for call, rows in ((tiny.encode, np.zeros((0, 16, 16, 3), np.uint8)), (tiny.decode, np.zeros((0, 64), np.uint16))):
+        with pytest.raises(InputError) as e:
+            call(rows)
+        assert e.value.reason is Reason.EMPTY
+
+
+def test_codes_of_another_codebook_are_refused(tiny: FrameCodec) -> None:
+    with pytest.raises(VocabularyMismatch, match="codes run from 0 to 32, but the codebook of 'tiny' has 32"):
+        tiny.decode(np.arange(64, dtype=np.uint16)[None] // 63 * 32)
+    with pytest.raises(ConfigError, match=r"codes must be integers \[n, 64\], got uint16 \[1, 63\]"):
+        tiny.decode(np.zeros((1, 63), np.uint16))
+
+
+def test_psnr_of_a_constant_error_is_its_formula() -> None:
+    a = np.full((2, 8, 8, 3), 100, np.uint8)
+    np.testing.assert_allclose(psnr(a, a + 10), 20 * np.log10(255 / 10))
+    np.testing.assert_array_equal(psnr(a, a), [100.0, 100.0])
+
+
+def test_ssim_equals_a_slow_loop_over_windows() -> None:
+    a, b = scene(1, height=12, width=14), scene(2, height=12, width=14)[1:]
+    values = []
+    for i in range(12 - 7):
+        for j in range(14 - 7):
+            for c in range(3):
+                x, y = (p[0, i : i + 8, j : j + 8, c].astype(np.float64).ravel() for p in (a, b))
+                c1, c2 = 2.55**2, 7.65**2
+                covariance = ((x - x.mean()) * (y - y.mean())).mean()
+                values.append((2 * x.mean() * y.mean() + c1) / (x.mean() ** 2 + y.mean() ** 2 + c1))
+                values[-1] *= (2 * covariance + c2) / (x.var() + y.var() + c2)
+    np.testing.assert_allclose(ssim(a, b), [np.mean(values)], rtol=1e-9)
+    np.testing.assert_allclose(ssim(a, a), [1.0])
+
+
+def test_an_evaluation_adds_up_over_clips(tiny: FrameCodec) -> None:
+    clips = [scene(2, height=16, width=16), scene(3, height=8, width=24)]
+    result = evaluate(tiny, clips)
+    codes = np.concatenate([tiny.encode(clip).ravel() for clip in clips])
+    assert result.frames == 5
+    assert result.code_use == len(np.unique(codes)) / 32
+    assert 1 <= result.perplexity <= len(np.unique(codes))
+    assert result.bits_per_pixel == 5 / 4
+    each = [evaluate(tiny, [clip]) for clip in clips]
+    assert result.psnr == pytest.approx((2 * each[0].psnr + 3 * each[1].psnr) / 5)
+
+
+def test_an_evaluation_of_nothing_is_an_input_error(tiny: FrameCodec) -> None:
+    with pytest.raises(InputError, match="no frame"):
+        evaluate(tiny, [])
+
+
+_SHARED: list[tuple[FrameCodec, NDArray[np.uint8]]] = []
+
+
+def _shared() -> tuple[FrameCodec, NDArray[np.uint8]]:
+    """One codec for all examples: hypothesis and fixtures of function scope do not go together."""
+    if not _SHARED:
+        _SHARED.append((FrameCodec(tiny_weights()), scene(BATCH + 5, height=16, width=16)))
+    return _SHARED[0]

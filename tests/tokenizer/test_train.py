@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from schemas.errors import ConfigError, InputError
+from tests.tokenizer.tiny import TINY, tiny_weights
+from tokenizer import checkpoint, losses
+from tokenizer.codec import FrameCodec
+from tokenizer.config import CONFIGS
+from tokenizer.crops import crops
+from tokenizer.losses import LossConfig
+from tokenizer.step import TrainState, init_state, make_train_step, warm_state
+from tokenizer.train import TokenizerTrainConfig, train_tokenizer
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _tiny_has_a_name() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(CONFIGS, "tiny", lambda: TINY)
+        yield
+
+
+def config(**changed: object) -> TokenizerTrainConfig:
+    defaults = {"model": "tiny", "steps": 60, "batch": 8, "crop": 16, "warmup_steps": 5, "save_every": 20}
+    return TokenizerTrainConfig(**{**defaults, "learning_rate": 3e-3, "buffer_frames": 64, **changed})  # type: ignore[arg-type]
+
+
+def clips() -> list[NDArray[np.uint8]]:
+    """Twelve frames of smooth coloured waves, in two clips of different sizes."""
+    made = []
+    for seed, width in ((1, 24), (2, 40)):
+        rng = np.random.default_rng(seed)
+        y, x = np.mgrid[:20, :width]
+        wave = [np.sin(x * rng.uniform(0.1, 0.4) + y * rng.uniform(0.1, 0.4) + t) for t in range(18)]
+        made.append((127 + 120 * np.stack(wave).reshape(6, 3, 20, width).transpose(0, 2, 3, 1)).astype(np.uint8))
+    return made
+
+
+def batches(run: TokenizerTrainConfig) -> Iterator[NDArray[np.uint8]]:
+    return crops(clips(), size=run.crop, batch=run.batch, capacity=run.buffer_frames, seed=run.seed)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, _tiny_has_a_name: None) -> Path:
+    return train_tokenizer(config(), clips(), out=tmp_path_factory.mktemp("run") / "tiny.safetensors")
+
+
+def log(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
+
+
+def test_training_brings_the_pictures_nearer(trained: Path) -> None:
+    lines = log(trained)
+    assert lines[-1]["psnr"] > lines[0]["psnr"] + 3
+    assert lines[-1]["l1"] < 0.7 * lines[0]["l1"]
+
+
+def test_the_log_tells_code_use_and_perplexity_as_it_goes(trained: Path) -> None:
+    lines = log(trained)
+    assert [line["step"] for line in lines] == list(range(2, 61, 2))
+    for line in lines:
+        assert 1 / 32 <= line["code_use"] <= 1
+        assert 1 <= line["perplexity"] <= 32 * line["code_use"] * 1.001
+        assert line["frames_per_s"] > 0
+
+
+def test_what_was_trained_encodes_and_decodes(trained: Path) -> None:
+    codec = FrameCodec.load(str(trained))
+    frames = clips()[0][:, :16, :16]
+    assert codec.decode(codec.encode(frames)).shape == frames.shape
+
+
+def test_the_same_seed_and_frames_give_the_same_file(trained: Path, tmp_path: Path) -> None:
+    again = train_tokenizer(config(), clips(), out=tmp_path / "again.safetensors")
+    assert again.read_bytes() == trained.read_bytes()
+
+
+def test_a_step_is_a_pure_function(step_and_state: tuple[object, TrainState]) -> None:
+    step, state = step_and_state
+    batch = jnp.asarray(next(batches(config())))
+    before = jax.tree.map(lambda a: np.asarray(a).copy(), state._replace(key=None))  # type: ignore[arg-type]
+    first, _ = step(state, batch)  # type: ignore[operator]
+    second, _ = step(state, batch)  # type: ignore[operator]
+    jax.tree.map(np.testing.assert_array_equal, before, state._replace(key=None))  # type: ignore[arg-type]
+    jax.tree.map(np.testing.assert_array_equal, first._replace(key=None), second._replace(key=None))
+    assert int(first.step) == int(state.step) + 1
+
+
+@pytest.fixture(scope="module")
+def step_and_state(_tiny_has_a_name: None) -> tuple[object, TrainState]:
+    return jax.jit(make_train_step(config())), init_state(config(), batches(config()))
+
+
+def moved(state: TrainState, new: TrainState, part: str) -> float:
+    """The largest change of a parameter of one part of the model."""
+    change = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.params[part], new.params[part])
+    return max(jax.tree.leaves(change))
+
+
+def one_step(weights: LossConfig) -> tuple[TrainState, TrainState]:
+    run = config(loss=weights, warmup_steps=0)
+    state = warm_state(run, tiny_weights())
+    return state, jax.jit(make_train_step(run))(state, jnp.asarray(next(batches(run))))[0]
+
+
+def test_the_reconstruction_reaches_the_encoder_straight_through_the_codes() -> None:
+    state, new = one_step(LossConfig(l1=1.0, coarse=0.0, edges=0.0, commitment=0.0))
+    assert moved(state, new, "encoder") > 0
+    assert moved(state, new, "decoder") > 0
+
+
+def test_the_commitment_moves_the_encoder_and_nothing_behind_the_codes() -> None:
+    state, new = one_step(LossConfig(l1=0.0, coarse=0.0, edges=0.0, commitment=1.0))
+    assert moved(state, new, "encoder") > 0
+    assert moved(state, new, "quant_conv") > 0
+    assert moved(state, new, "decoder") == 0
+    assert moved(state, new, "post_quant_conv") == 0
+
+
+def test_the_codebook_follows_the_latents_and_no_gradient() -> None:
+    state, new = one_step(LossConfig(l1=0.0, coarse=0.0, edges=0.0, commitment=0.0))
+    assert moved(state, new, "encoder") == 0
+    assert float(jnp.abs(state.quantizer.codebook - new.quantizer.codebook).max()) > 0
+
+
+def test_a_warm_start_begins_at_the_checkpoint(tmp_path: Path) -> None:
+    saved = tmp_path / "tiny.safetensors"
+    checkpoint.save(saved, tiny_weights())
+    state = warm_state(config(), checkpoint.load(saved))
+    jax.tree.map(np.testing.assert_array_equal, state.params, tiny_weights().params)
+    np.testing.assert_array_equal(state.quantizer.codebook, tiny_weights().codebook)
+    out = train_tokenizer(config(steps=1, warmup_steps=1), clips(), out=tmp_path / "on.safetensors", initial=saved)
+    # Its one step has a learning rate of 0 (warmup), so the weights stay; float16 rounds them.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), checkpoint.load(out).params, tiny_weights().params
+    )
+
+
+def test_a_warm_start_from_another_shape_is_refused(tmp_path: Path) -> None:
+    saved = tmp_path / "tiny.safetensors"
+    checkpoint.save(saved, tiny_weights())
+    with pytest.raises(ConfigError, match="does not fit 'small-128'"):
+        train_tokenizer(
+            config(model="small-128", crop=32), [np.zeros((1, 32, 32, 3), np.uint8)], out=tmp_path / "o", initial=saved
+        )
+
+
+def test_losses_are_zero_for_equal_pictures_and_see_what_they_are_for() -> None:
+    x = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (1, 16, 16, 3)), jnp.float32)
+    checkerboard = jnp.asarray(np.indices((16, 16)).sum(0) % 2 * 0.2 - 0.1, jnp.float32)[None, :, :, None]
+    checkerboard = jnp.broadcast_to(checkerboard, x.shape)
+    assert [float(f(x, x)) for f in (losses.l1, losses.coarse, losses.edges)] == [0.0, 0.0, 0.0]
+    np.testing.assert_allclose([float(losses.l1(x + 0.1, x)), float(losses.coarse(x + 0.1, x))], 0.1, rtol=1e-4)
+    assert float(losses.edges(x + 0.1, x)) == pytest.approx(0.0, abs=1e-5)  # a shift has no edge
+    assert float(losses.coarse(x + checkerboard, x)) == pytest.approx(0.0, abs=1e-6)  # fine texture has no mean
+    assert float(losses.edges(x + checkerboard, x)) == pytest.approx(0.4, rel=1e-3)  # 0.2 across, 0.2 down
+
+
+def numbered(count: int, first: int = 0) -> NDArray[np.uint8]:
+    """Frames of 4 x 6 whose every pixel is the frame's number."""
+    return np.broadcast_to(np.arange(first, first + count, dtype=np.uint8)[:, None, None, None], (count, 4, 6, 3))
+
+
+def numbers(batches: Iterator[NDArray[np.uint8]], count: int) -> list[list[int]]:
+    return [batch[:, 0, 0, 0].tolist() for batch in islice(batches, count)]
+
+
+def test_crops_are_pieces_of_the_frames_some_of_them_mirrored() -> None:
+    frame = np.random.default_rng(0).integers(0, 255, (1, 5, 7, 3), dtype=np.uint8)
+    windows = {frame[0, i : i + 4, j : j + 4].tobytes() for i in range(2) for j in range(4)}
+    mirrored = {frame[0, i : i + 4, j : j + 4][:, ::-1].tobytes() for i in range(2) for j in range(4)}
+    seen = {crop.tobytes() for crop in next(crops([frame], size=4, batch=300, capacity=9, seed=0))}
+    assert seen == windows | mirrored
+
+
+def test_a_source_that_fits_into_the_buffer_is_read_once_and_shuffled() -> None:
+    reads = 0
+
+    def source() -> Iterator[NDArray[np.uint8]]:
+        nonlocal reads
+        for first in (0, 10):
+            reads += 1
+            yield numbered(10, first)
+
+    drawn = numbers(crops(source(), size=4, batch=8, capacity=100, seed=0), 30)
+    assert reads == 2
+    assert {n for batch in drawn for n in batch} == set(range(20))
+    assert sum(min(batch) < 10 <= max(batch) for batch in drawn) > 25  # both clips in nearly every batch
+
+
+def test_a_longer_source_flows_through_the_buffer_and_begins_again() -> None:
+    drawn = numbers(crops([numbered(200)], size=4, batch=4, capacity=10, seed=0), 200)
+    assert all(number < 10 + 4 * (i + 1) for i, batch in enumerate(drawn[:20]) for number in batch)
+    assert len({n for batch in drawn for n in batch}) > 150
+    assert min(n for batch in drawn[50:70] for n in batch) < 50  # the second time round
+
+
+def test_a_generator_that_ends_leaves_its_last_frames_in_the_buffer() -> None:
+    drawn = numbers(crops((numbered(5, i * 5) for i in range(8)), size=4, batch=4, capacity=10, seed=0), 60)
+    late = {n for batch in drawn[40:] for n in batch}
+    assert len(late) <= 10
+    assert max(late) > 30
+
+
+def test_the_same_seed_gives_the_same_batches_and_another_seed_others() -> None:
+    first, same, other = (numbers(crops([numbered(50)], size=4, batch=4, capacity=20, seed=s), 9) for s in (0, 0, 1))
+    assert first == same
+    assert first != other
+
+
+def test_no_frame_and_frames_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(InputError, match="no frame to train on"):
+        next(crops([], size=4, batch=1, capacity=4, seed=0))
+    with pytest.raises(ConfigError, match="crop is 8 pixels, but a frame is 4x6"):
+        next(crops([numbered(1)], size=8, batch=1, capacity=4, seed=0))
+    with pytest.raises(ConfigError, match=r"frames must be uint8 \[n, H, W, 3\], got float64"):
+        next(crops([np.zeros((1, 4, 4, 3))], size=4, batch=1, capacity=4, seed=0))  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"crop": 20}, "crop must be a multiple of 8, got 20"),
+        ({"model": "small-128", "crop": 40}, "multiple of 16"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"warmup_steps": 61}, "warmup_steps must be from 0 to steps=60, got 61"),
+        ({"averaging": 1.0}, r"averaging must be in \[0, 1\), got 1.0"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"compute": "float64"}, "compute must be float32 or bfloat16, got 'float64'"),
+        ({"model": "huge"}, "got 'huge'"),
+    ],
+)
+def test_a_run_that_cannot_be_right_is_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(**change)
+
+
+def test_a_loss_weight_below_zero_is_refused() -> None:
+    with pytest.raises(ConfigError, match="edges must not be negative, got -1"):
+        LossConfig(edges=-1.0)

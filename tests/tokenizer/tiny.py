@@ -1,0 +1,32 @@
+"""A VQGAN small enough for tests, with weights that cost nothing to make."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import numpy as np
+from flax import nnx
+
+from tokenizer.checkpoint import Weights
+from tokenizer.config import VqganConfig
+from tokenizer.vqgan import abstract
+
+TINY = VqganConfig(name="tiny", frame_size=16, channels=(8, 16), blocks=1, groups=4, latent_dim=8, codebook_size=32)
+
+
+def tiny_params(config: VqganConfig = TINY) -> nnx.State:
+    """Random parameters, scaled so that signals keep about their size."""
+    rng = np.random.default_rng(0)
+
+    def fill(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        fan_in = math.prod(leaf.shape[:-1])
+        return jax.numpy.asarray(rng.standard_normal(leaf.shape) / math.sqrt(fan_in), np.float32)
+
+    return jax.tree.map(fill, abstract(config)[1])
+
+
+def tiny_weights(config: VqganConfig = TINY) -> Weights:
+    rng = np.random.default_rng(1)
+    codebook = rng.standard_normal((config.codebook_size, config.latent_dim)).astype(np.float32)
+    return Weights(config, tiny_params(config), jax.numpy.asarray(codebook))

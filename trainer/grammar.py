@@ -1,0 +1,107 @@
+"""Which ids may follow: the grammar of a document, as something a jitted loop can run.
+
+    outside vision    text ids; those of `<vision>` open vision
+    inside            P codes a frame, then <eof> or <eov>
+    after <eov>       the ids of `</vision>`, then outside again
+    after eos         eos, for ever
+
+`<vision>` and `</vision>` are text: one id each, or the several that a text model spells them with. `</vision>` is never
+allowed where nothing is open, nor is a further frame or video once the budget of frames is used up.
+
+Axes: B batch, V vocabulary, P codes of a frame, M ids of the longer marker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from schemas.errors import ConfigError
+from schemas.vocab import Vocabulary
+
+
+class GrammarState(NamedTuple):
+    """Where each row stands."""
+
+    inside: jax.Array  # [B] bool: between <vision> and <eov>
+    place: jax.Array  # [B] int32: codes of the present frame so far
+    frames: jax.Array  # [B] int32: frames that were completed
+    closing: jax.Array  # [B] int32: the next id of </vision>; its length where none is due
+    recent: jax.Array  # [B,M] int32: the last text ids, -1 where there are none
+    finished: jax.Array  # [B] bool: eos was seen
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentGrammar:
+    """The grammar for a vocabulary, `frame_tokens` codes a frame and from `min_frames` to `max_frames` new frames.
+
+    Fewer than `min_frames` come out only where the steps run out or text never opens a video.
+    """
+
+    vocabulary: Vocabulary
+    frame_tokens: int
+    max_frames: int
+    min_frames: int = 0
+
+    def __post_init__(self) -> None:
+        if self.frame_tokens < 1:
+            raise ConfigError(f"frame_tokens must be at least 1, got {self.frame_tokens}")
+        if not 0 <= self.min_frames <= self.max_frames:
+            raise ConfigError(f"min_frames must lie in 0..max_frames = {self.max_frames}, got {self.min_frames}")
+
+    def start(self, prompt: jax.Array) -> GrammarState:
+        """Return the state after `prompt` [B,S] int32, none of whose frames counts; a frame begun in it does."""
+        batch, vocabulary = prompt.shape[0], self.vocabulary
+        zeros, no = jnp.zeros(batch, jnp.int32), jnp.zeros(batch, jnp.bool_)
+        kept = max(len(vocabulary.begin_vision), len(vocabulary.end_vision))
+        closed = jnp.full(batch, len(vocabulary.end_vision), jnp.int32)
+        state = GrammarState(no, zeros, zeros, closed, jnp.full((batch, kept), -1, jnp.int32), no)
+        state, _ = jax.lax.scan(lambda s, token: (self.advance(s, token), None), state, prompt.T)
+        whole = state.inside & (state.place == self.frame_tokens)
+        return state._replace(frames=whole.astype(jnp.int32) * 0)
+
+    def allowed(self, state: GrammarState) -> jax.Array:
+        """Return which ids may follow, bool [B,V]; at least one in every row."""
+        v = self.vocabulary
+        ids = jnp.arange(v.size, dtype=jnp.int32)[None]
+        text = (ids < v.text_size) & ~self._completes(state, v.end_vision)
+        spent = (state.frames >= self.max_frames)[:, None]
+        text &= ~(spent & self._completes(state, v.begin_vision))
+        codes = (ids >= v.text_size) & (ids < v.eof)
+        more, enough = state.frames < self.max_frames, state.frames >= self.min_frames
+        ends = ((ids == v.eof) & more[:, None]) | ((ids == v.eov) & (enough | ~more)[:, None])
+        vision = jnp.where((state.place < self.frame_tokens)[:, None], codes, ends)
+        marker = jnp.asarray((*v.end_vision, -1), jnp.int32)[state.closing]
+        due = state.closing < len(v.end_vision)
+        outside = jnp.where(due[:, None], ids == marker[:, None], text)
+        following = jnp.where(state.inside[:, None], vision, outside)
+        return jnp.where(state.finished[:, None], ids == v.eos_id, following)
+
+    def advance(self, state: GrammarState, tokens: jax.Array) -> GrammarState:
+        """Return the state after one more id a row, `tokens` [B] int32."""
+        v = self.vocabulary
+        code = (tokens >= v.text_size) & (tokens < v.eof)
+        place = jnp.where(code & state.inside, state.place + 1, 0)
+        completed = state.inside & code & (place == self.frame_tokens)
+        recent = jnp.concatenate([state.recent[:, 1:], tokens[:, None]], axis=1)
+        recent = jnp.where((tokens < v.text_size)[:, None], recent, -1)
+        opens = (recent[:, -len(v.begin_vision) :] == jnp.asarray(v.begin_vision, jnp.int32)[None]).all(axis=1)
+        ends = tokens == v.eov
+        due = state.closing < len(v.end_vision)
+        return GrammarState(
+            inside=(state.inside & ~ends) | opens,
+            place=place,
+            frames=state.frames + completed.astype(jnp.int32),
+            closing=jnp.where(ends, 0, jnp.where(due, state.closing + 1, state.closing)),
+            recent=recent,
+            finished=state.finished | (tokens == v.eos_id),
+        )
+
+    def _completes(self, state: GrammarState, marker: tuple[int, ...]) -> jax.Array:
+        """Return, bool [B,V], the last id of `marker` where the ids before it have just been seen."""
+        before = jnp.asarray(marker[:-1], jnp.int32)[None]
+        seen = (state.recent[:, state.recent.shape[1] - len(marker) + 1 :] == before).all(axis=1)
+        return seen[:, None] & (jnp.arange(self.vocabulary.size, dtype=jnp.int32)[None] == marker[-1])
