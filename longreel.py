@@ -10,11 +10,20 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from schemas.errors import ConfigError, Interrupted, LongreelError
+
+if TYPE_CHECKING:
+    from schemas.vocab import Vocabulary
+    from trainer.model import Transformer
 
 # name: (module, the dataclass, what it does)
 SUBCOMMANDS = {
@@ -26,7 +35,7 @@ SUBCOMMANDS = {
     "verify": ("pipeline.commands", "Verify", "check every hash, count, id, span and ledger row of a dataset"),
     "inspect": ("pipeline.inspect", "Inspect", "show what a sequence holds and where each token came from"),
     "train": ("trainer.commands", "Train", "train a model on packed datasets, with ring attention"),
-    "generate": ("longreel_generate", "Generate", "let a model go on with a stored video or a text"),
+    "generate": ("longreel", "Generate", "let a model go on with a stored video or a text"),
     "train-text-tokenizer": ("pipeline.commands", "TrainTextTokenizer", "train a SentencePiece model on books"),
     "train-tokenizer": ("pipeline.train_tokenizer", "TrainTokenizer", "train a VQGAN on videos"),
     "samples": ("pipeline.commands", "Samples", "fetch sample videos and books"),
@@ -86,6 +95,106 @@ def _help() -> None:
         table.add_row(f"  {name}", what)
     console.print(table)
     console.print("\nlongreel SUBCOMMAND --help shows its options.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generate:
+    """Let a trained model go on: with the first frames of a stored video (a picture is written), or with a text.
+
+    The only place where pipeline and trainer meet: the trainer knows ids alone.
+    """
+
+    model: Path
+    """The output folder of `longreel train`."""
+    data: Path
+    """The workspace whose tokens and tokenizers the model was trained on."""
+    out: Path | None = None
+    """Where the picture goes; needed for a video."""
+    video: str | None = None
+    """Part of a stored video's address. By default a held-out one."""
+    text: str | None = None
+    """Go on with this text instead of a video."""
+    prompt_frames: int = 8
+    """Frames of the video that the model is given."""
+    frames: int = 8
+    """Frames that it makes."""
+    steps: int = 200
+    """Ids that it makes when it goes on with a text."""
+    temperature: float = 1.0
+    top_k: int = 100
+    """Draw among this many likeliest ids; 0: all."""
+    seed: int = 0
+    vision: str = "small-128"
+    """The VQGAN that the tokens were made with."""
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Load the model, generate, and show what came."""
+        import jax
+
+        from pipeline.store import StoreFacts
+        from pipeline.workspace import Workspace
+        from trainer.config import MeshConfig
+        from trainer.mesh import make_mesh
+        from trainer.state import load_model
+
+        workspace = Workspace.existing(self.data)
+        facts = StoreFacts.read(workspace.tokens)
+        model, description = load_model(self.model, mesh=make_mesh(MeshConfig(), devices=jax.local_devices()[:1]))
+        facts.vocabulary.require_same(description.vocabulary, ours=str(self.data), theirs=str(self.model))
+        if self.text is not None:
+            self._go_on_with_text(model, facts.vocabulary, workspace.root / "tokenizers" / "text.model")
+        elif self.out is not None:
+            self._go_on_with_video(model, facts, workspace)
+        else:
+            raise ConfigError("say where the picture goes (--out picture.png), or give a text (--text ...)")
+
+    def _sample(self, model: Transformer, prompt: NDArray[Any], steps: int, grammar: Any) -> NDArray[Any]:
+        from trainer.generate import generate
+
+        drawn = {"seed": self.seed, "temperature": self.temperature, "top_k": self.top_k}
+        return np.asarray(generate(model, np.asarray(prompt, np.int32)[None], steps=steps, grammar=grammar, **drawn))[0]
+
+    def _go_on_with_text(self, model: Transformer, vocabulary: Vocabulary, path: Path) -> None:
+        from tokenizer.text import TextTokenizer
+        from trainer.grammar import DocumentGrammar
+
+        text = TextTokenizer.load(path)
+        prompt = np.concatenate([[vocabulary.bos_id], text.encode(self.text or "")])
+        grammar = DocumentGrammar(vocabulary=vocabulary, frame_tokens=1, max_frames=0)
+        made = self._sample(model, prompt, self.steps, grammar)
+        print((self.text or "") + text.decode(made[made != vocabulary.eos_id]))
+
+    def _go_on_with_video(self, model: Transformer, facts: Any, workspace: Any) -> None:
+        from pipeline.decode import DecodeConfig
+        from pipeline.picture import codes_of, find_video, prompt_of, source_frames, write_rows
+        from tokenizer.codec import FrameCodec
+        from trainer.grammar import DocumentGrammar
+
+        vocabulary, per_frame = facts.vocabulary, facts.frame_grid[0] * facts.frame_grid[1]
+        codec = FrameCodec.load(self.vision)
+        if codec.sha256 != vocabulary.vision_sha256:
+            raise ConfigError(f"the tokens were not made with the VQGAN {self.vision!r}; say which with --vision")
+        stored = find_video(workspace, self.video)
+        prompt = prompt_of(stored, self.prompt_frames)
+        grammar = DocumentGrammar(
+            vocabulary=vocabulary, frame_tokens=per_frame, max_frames=self.frames, min_frames=self.frames
+        )
+        # The prompt ends behind a frame's <eof>; each new frame is its codes and one id that ends it.
+        made = self._sample(model, prompt, self.frames * (per_frame + 1), grammar)
+        made_codes = made[(made >= vocabulary.text_size) & (made < vocabulary.eof)] - vocabulary.text_size
+        shown = self.prompt_frames + self.frames
+        given = codes_of(stored, vocabulary)
+        continued = np.concatenate([given[: self.prompt_frames], made_codes.reshape(-1, per_frame)])
+        rows = {
+            f"source: {stored.row['uri']}": source_frames(
+                stored, DecodeConfig(size=facts.frame_size, fps=facts.frame_rate), shown
+            ),
+            "rebuilt from the stored tokens": codec.decode(given[:shown]),
+            f"{self.prompt_frames} frames given, then the model's continuation": codec.decode(continued),
+        }
+        assert self.out is not None
+        write_rows(self.out, rows, columns=shown)
+        print(f"generate: {self.out}: source, rebuilt, continued", file=sys.stderr)
 
 
 if __name__ == "__main__":

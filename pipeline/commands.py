@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,9 +30,10 @@ from pipeline.tokenize import TokenizeConfig
 from pipeline.verify import verify as verify_dataset
 from pipeline.workspace import Workspace, read_units, usable
 from schemas.errors import ConfigError, DatasetError, InputError
-from schemas.files import write_text
+from schemas.files import atomic, write_text
+from schemas.fingerprint import sha256_file
 from schemas.records import SURVEY
-from tokenizer.text import TextTrainConfig, train_text_tokenizer
+from tokenizer.text import TextTokenizer, TextTrainConfig, train_text_tokenizer
 
 Inputs = Annotated[Positional[tuple[str, ...]], arg(metavar="INPUT ...")]
 FLAT = arg(name="")  # the options of a nested configuration without its name before them
@@ -100,7 +102,7 @@ class Tokenize:
     def __call__(self, options: tuple[str, ...]) -> None:
         """Run the job."""
         workspace = self.place.workspace()
-        text_model = self.text_model or own_text_model(workspace, self.tokenize.books)
+        text_model = text_model_of(workspace, self.text_model, self.tokenize.books)
         _say(jobs.tokenize(workspace, self.tokenize, text_model, self.place.runner(options)))
         write_quarantine(workspace)
 
@@ -151,7 +153,7 @@ class Run:
         _say(reports[-1])
         reports.append(jobs.select(workspace, self.select, runner))
         _say(reports[-1])
-        text_model = self.text_model or own_text_model(workspace, books)
+        text_model = text_model_of(workspace, self.text_model, books)
         reports.append(jobs.tokenize(workspace, self.tokenize, text_model, runner))
         _say(reports[-1])
         for context in contexts:
@@ -217,13 +219,18 @@ class Samples:
         console.print(f"samples: {get_samples(self.out)}")
 
 
-def own_text_model(workspace: Workspace, books: BookConfig) -> Path:
-    """Return the workspace's text model; the first time, train it on the selected books of the train split.
+def text_model_of(workspace: Workspace, given: Path | None, books: BookConfig) -> Path:
+    """Return the workspace's text model: a copy of the given one, or one trained on its books the first time.
 
     It is never trained again, so that ids stay what they are when more books come.
     """
     path = workspace.root / "tokenizers" / "text.model"
-    if not path.is_file():
+    if given is not None:
+        sha256 = TextTokenizer.load(given).sha256
+        if not path.is_file() or sha256_file(path) != sha256:
+            with atomic(path) as temporary:
+                shutil.copyfile(given, temporary)
+    elif not path.is_file():
         rows = usable(read_units(workspace.selection, SURVEY)).to_pylist()
         training = sorted((r for r in rows if r["split"] == "train"), key=lambda r: r["document_id"])
         captions = [caption for row in training for caption in row["captions"] or ()]

@@ -163,7 +163,9 @@ class Decoder:
     def _stop(self) -> None:
         """Have the child drop the running request; one that does not answer soon is killed."""
         request, self._streaming = self._streaming, 0
-        process = self._running()
+        process = self._process
+        if process is None or process.is_closed:  # closed while its frames were read, perhaps at the program's end
+            return
         process.send({"stop": request})
         allowance = Allowance("", _STOP_LIMIT_S)
         try:

@@ -97,7 +97,8 @@ def promised_s(container: av.container.InputContainer, stream: VideoStream, path
     """Seconds of video that the container promises.
 
     In order: the stream's own duration, its DURATION tag (Matroska), the file's duration (which may be that of a
-    longer sound track), and where nothing is said the sum over the packets, read but not decoded.
+    longer sound track), and where nothing is said the sum over the packets, read but not decoded. FFmpeg itself
+    lowers what an AVI promises to what its size can hold, so of an AVI cut short only part of the loss shows.
     """
     tick_s = stream.time_base or Fraction(1, av.time_base)
     if stream.duration:

@@ -116,6 +116,7 @@ class PictureSource:
         total = 0.0
         for number in range(self._frames):
             self._image.seek(number)
+            self._image.load()  # some formats say how long a frame lasts only then
             total += self._duration_s()
         self._image.seek(0)
         return total

@@ -89,13 +89,22 @@ class DecoderProcess:
         """The child's process id."""
         return self._process.pid
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called, or a limit ended the child."""
+        return self._pipe.closed
+
     def is_fit(self) -> bool:
         """Whether the child runs and has not kept so much memory that the next video would pay for it."""
-        return self._process.poll() is None and self._resident_bytes() < self.config.memory_limit_bytes / 2
+        return (
+            not self.is_closed
+            and self._process.poll() is None
+            and self._resident_bytes() < self.config.memory_limit_bytes / 2
+        )
 
     def send(self, message: dict[str, Any]) -> None:
         """Send one message. A child that is gone is noticed by the next `receive`."""
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        with contextlib.suppress(OSError):
             self._pipe.send_bytes(json.dumps(message).encode())
 
     def begin(self, request: dict[str, Any], allowance: Allowance) -> None:
@@ -131,7 +140,7 @@ class DecoderProcess:
 
     def close(self) -> None:
         """End the child and wait for it. Safe to call twice, and without effect in a forked copy of the parent."""
-        if os.getpid() != self._owner or self._pipe.closed:
+        if os.getpid() != self._owner or self.is_closed:
             return
         self._process.kill()
         self._process.wait()

@@ -46,7 +46,7 @@ def find_video(workspace: Workspace, name: str | None) -> StoredVideo:
     return StoredVideo(row, store.read(row["unit"], row["batch"], row["row"]))
 
 
-def prompt_of(video: StoredVideo, vocabulary: Vocabulary, frames: int) -> NDArray[Any]:
+def prompt_of(video: StoredVideo, frames: int) -> NDArray[Any]:
     """Return the video's tokens up to the end of its first `frames` frames."""
     span = next((s for s in video.row["spans"] if s["modality"] == 1), None)
     frame_tokens = video.row["frame_tokens"]

@@ -1,13 +1,14 @@
-"""Verify: is a packed dataset whole, unaltered, and what it says it is? Reads every byte once to hash, once to check.
+"""Verify: is a packed dataset whole, unaltered, and what it says it is? Reads every byte twice: to hash and to check.
 
-Checked are the card, the hashes of index and ledger, the list of shard files; of every shard size and hash, tar headers,
-offsets, and every sequence (`verify_sample`); that the ledger has each span exactly once; that the pieces of every
-document join without gap or overlap; and the card's counts. With a token store, also that every document is there to
-its end and that each token is the store's. Any changed byte in any file is noticed, as a hash no longer matches.
+Checked are the card, the hashes of index and ledger, and the list of shard files; of every shard its size and hash, tar
+headers, offsets, and every sequence (`verify_sample`); that the ledger has each span exactly once (`verify_ledger`);
+that the pieces of every document join without gap or overlap (`verify_pieces`); and the card's counts. With a token
+store, also that every document is there to its end and that each token is the store's. A changed byte in any of the
+files is noticed, as a hash no longer matches.
 
-All problems are named, up to a limit. A ledger whose hash is wrong is not opened, as nothing in it can be trusted, and
-without a card that can be trusted only sizes and hashes are compared. Memory: one sequence, the ledger rows of a
-shard, and 32 bytes a piece of a document.
+All problems are named, up to a limit. A ledger whose hash is wrong is not opened, as nothing in it can be trusted;
+without a card that can be trusted only sizes and hashes are compared. Memory: one sequence, the ledger rows of a shard,
+and 28 bytes a piece of a document.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from schemas.records import SPLITS
 from schemas.vocab import VISION
 
 MOST_PROBLEMS = 100
+_COUNTED = ("sequences", "documents", "tokens", "text_tokens", "vision_tokens")
 
 
 class Problem(NamedTuple):
@@ -196,8 +198,12 @@ class _Verification:
             keys = [sequence_key(entry.split, first + i) for i in range(entry.nsamples)]
             for key in rows.strays(keys) if rows is not None else ():
                 self._add(LEDGER, key, f"its rows are not together, or {entry.url} has no such sequence")
-            with path.open("rb") as f:
-                self._sequences(f, size, entry, keys, card, rows)
+            try:
+                with path.open("rb") as f:
+                    self._sequences(f, size, entry, keys, card, rows)
+            except OSError as e:
+                self._add(entry.url, "", f"it cannot be read: {e.strerror}")
+                self._seen[entry.split].unreadable += 1
         self._progress(self._done, self._total)
 
     def _ledger_rows(self, ledger: Ledger | None, shard: str) -> LedgerRows | None:
@@ -254,7 +260,8 @@ class _Verification:
         if any(seen.unreadable for seen in self._seen.values()):
             return
         for split, seen in self._seen.items():
-            for what in split_problems(card, split, seen.counts | {"shards": shards[split]}):
+            found = {name: seen.counts[name] for name in _COUNTED} | {"shards": shards[split]}
+            for what in split_problems(card, split, found):
                 self._add(CARD, "", what)
         for key, what in self._pieces.problems():
             self._add("", key, what)

@@ -36,8 +36,9 @@ class PieceLog:
         self._keys: list[str] = []
         self._rows: dict[str, tuple[int, int, int, int]] = {}
         if store is not None:
-            columns = (store.table()[n].to_pylist() for n in ("document_id", "unit", "batch", "row", "length"))
-            self._rows = {name: place for name, *place in zip(*columns, strict=True)}
+            table = store.table()
+            places = zip(*(table[n].to_pylist() for n in ("unit", "batch", "row", "length")), strict=True)
+            self._rows = dict(zip(table["document_id"].to_pylist(), places, strict=True))
 
     def add(self, sample: Sample) -> Iterator[str]:
         """Take in the pieces of a sequence, and yield where its tokens are not those of the store."""

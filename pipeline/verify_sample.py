@@ -24,6 +24,8 @@ from schemas.errors import DatasetError
 from schemas.packed import SPAN_DTYPE, check_spans
 from schemas.vocab import VISION
 
+_LONGEST = 1 << 62  # what an array of int64 holds
+
 
 class Piece(NamedTuple):
     """One entry of KEY.json."""
@@ -92,8 +94,8 @@ def _pieces(listing: bytes) -> list[Piece]:
     for piece in pieces:
         if not (isinstance(piece.id, str) and type(piece.start) is int and type(piece.length) is int):
             raise DatasetError(f"json lists {piece}, which is no piece of a document")
-        if piece.start < 0 or piece.length < SHORTEST:
-            raise DatasetError(f"json lists {piece}: the start is below 0, or the length below {SHORTEST}")
+        if not 0 <= piece.start < _LONGEST or not SHORTEST <= piece.length < _LONGEST:
+            raise DatasetError(f"json lists {piece}: no document has such a piece")
     return pieces
 
 

@@ -59,7 +59,8 @@ def save(path: Path, weights: Weights, *, dtype: type[np.floating[Any]] = np.flo
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused by name below
         tensors = {name: np.ascontiguousarray(tensors[name].astype(dtype)) for name in sorted(tensors)}
     _check_finite(path, tensors)
-    header = {"format": "longreel-vqgan", "config": json.dumps(dataclasses.asdict(weights.config), sort_keys=True)}
+    # One entry only: safetensors writes several in an order that differs from call to call.
+    header = {"config": json.dumps(dataclasses.asdict(weights.config), sort_keys=True)}
     with atomic(path) as temporary:
         safetensors.numpy.save_file(tensors, temporary, metadata=header)
 

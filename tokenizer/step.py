@@ -52,8 +52,8 @@ class TokenizerTrainConfig:
         for name in ("steps", "batch", "crop", "buffer_frames", "save_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.warmup_steps <= self.steps:
-            raise ConfigError(f"warmup_steps must be from 0 to steps={self.steps}, got {self.warmup_steps}")
+        if not 0 <= self.warmup_steps < self.steps:
+            raise ConfigError(f"warmup_steps must be at least 0 and below steps={self.steps}, got {self.warmup_steps}")
         if not 0 <= self.averaging < 1:
             raise ConfigError(f"averaging must be in [0, 1), got {self.averaging}")
         if not self.learning_rate > 0:
@@ -158,7 +158,8 @@ def make_train_step(
         step = state.step.astype(jnp.float32)
         decay = jnp.minimum(config.averaging, (1.0 + step) / (10.0 + step))
         averaged = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.averaged, params)
-        metrics |= {"restarted": restarted, "grad_norm": optax.global_norm(grads)}
+        squares = sum((jnp.square(g).sum() for g in jax.tree.leaves(grads)), jnp.zeros(()))
+        metrics |= {"restarted": restarted, "grad_norm": jnp.sqrt(squares)}
         metrics["used"] = jnp.zeros(quantizer.uses.shape, jnp.int32).at[codes].add(1)
         return TrainState(state.step + 1, params, averaged, optimizer_state, quantizer, key), metrics
 

@@ -1,9 +1,9 @@
 """Attention a pair of tiles at a time: what one device does with the keys it holds at the moment.
 
 `attend` adds keys to the online softmax of queries (Milakov & Gimelshein, arXiv 1805.02867); `differentiate` adds their
-part to all three gradients, with weights rebuilt from the log-sum-exp (FlashAttention-2, arXiv 2307.08691, algorithm 2).
-Both run over the list of those pairs of tiles that can meet, so cost follows the sum of length² over documents, and the
-largest thing that exists is one tile of scores.
+part to all three gradients, with weights rebuilt from the log-sum-exp (FlashAttention-2, arXiv 2307.08691, its second
+algorithm). Both run over the list of those pairs of tiles that can meet, so cost follows the sum of length² over
+documents, and the largest thing that exists is one tile of scores.
 
 Local axes beside those of `trainer/__init__.py`: I tiles of queries, J tiles of keys (both with the batch folded in),
 R = G·tile rows of a query tile. Tiles are contiguous and every product is a plain matrix product over them, none with a

@@ -28,7 +28,7 @@ class ModelConfig:
     rope_theta: float = 1e6  # base of the rotary angles; LWM raises it with the context, to 5e7 at 1M tokens
     max_positions: int = 1 << 20  # the longest document; positions beyond it come out as NaN
     dtype: Literal["float32", "bfloat16"] = "float32"  # of activations and products; parameters are float32
-    tile: int = 256  # tokens on a side of one block of attention; the loader's stripe
+    tile: int = 128  # tokens on a side of one block of attention; the loader's stripe
     chunk: int = 256  # tokens in one block of the feed-forward and of the loss
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@
     after <eov>       the ids of `</vision>`, then outside again
     after eos         eos, for ever
 
-`<vision>` and `</vision>` are text: one id each, or the several that a text model spells them with. `</vision>` is never
+`<vision>` and `</vision>` are text: one id each, or the several that a text model spells them with. `</vision>` is not
 allowed where nothing is open, nor is a further frame or video once the budget of frames is used up.
 
 Axes: B batch, V vocabulary, P codes of a frame, M ids of the longer marker.
@@ -53,15 +53,14 @@ class DocumentGrammar:
             raise ConfigError(f"min_frames must lie in 0..max_frames = {self.max_frames}, got {self.min_frames}")
 
     def start(self, prompt: jax.Array) -> GrammarState:
-        """Return the state after `prompt` [B,S] int32, none of whose frames counts; a frame begun in it does."""
+        """Return the state after `prompt` [B,S] int32. Its whole frames do not count; one that it leaves open does."""
         batch, vocabulary = prompt.shape[0], self.vocabulary
         zeros, no = jnp.zeros(batch, jnp.int32), jnp.zeros(batch, jnp.bool_)
         kept = max(len(vocabulary.begin_vision), len(vocabulary.end_vision))
         closed = jnp.full(batch, len(vocabulary.end_vision), jnp.int32)
         state = GrammarState(no, zeros, zeros, closed, jnp.full((batch, kept), -1, jnp.int32), no)
         state, _ = jax.lax.scan(lambda s, token: (self.advance(s, token), None), state, prompt.T)
-        whole = state.inside & (state.place == self.frame_tokens)
-        return state._replace(frames=whole.astype(jnp.int32) * 0)
+        return state._replace(frames=zeros)
 
     def allowed(self, state: GrammarState) -> jax.Array:
         """Return which ids may follow, bool [B,V]; at least one in every row."""

@@ -1,9 +1,9 @@
 """Cross-entropy over a vocabulary, without the matrix of logits.
 
-The loss of a batch is the sum of w·ce over all its tokens divided by the sum of w: over the *global* batch, never a mean
-of the means of rows or devices. Logits exist for one chunk of tokens at a time. Where a gradient is wanted it is made in
-the same pass, since up to one factor it is known then: (softmax - onehot)·w. That takes three products with the head in
-place of the four that rematerialisation takes (after Liger Kernel, arXiv 2410.10989).
+The loss of a batch is the sum of w·ce over all its tokens divided by the sum of w: over the *global* batch, never a
+mean of the means of rows or devices. Logits exist for one chunk of tokens at a time. Where a gradient is wanted it is
+made in the same pass, since up to one factor it is known then: (softmax - onehot)·w. That takes three products with the
+head in place of the four that rematerialisation takes (after Liger Kernel, arXiv 2410.10989).
 
 Every device goes through its own tokens, and devices of the `tensor` axis share the tokens of a row as those of
 `sequence` do, each with the whole head.
@@ -198,9 +198,7 @@ def _local_ce_and_gradients(
     return lax.psum(ce, axes), d_hidden, lax.psum(d_head, axes).astype(head.dtype)
 
 
-def _chunks(
-    hidden: jax.Array, targets: jax.Array, weights: jax.Array, modality: jax.Array, chunk: int
-) -> _Chunk:
+def _chunks(hidden: jax.Array, targets: jax.Array, weights: jax.Array, modality: jax.Array, chunk: int) -> _Chunk:
     """Lay [B,S,...] out as equal chunks [n,C,...] of at most `chunk` tokens; what fills up the last has weight 0."""
     tokens = targets.size
     parts = -(-tokens // chunk)

@@ -1,7 +1,7 @@
 """The model: a LLaMA-type decoder over the one id space of text and vision, in Flax NNX.
 
 RMSNorm (arXiv 1910.07467) before attention and before a SwiGLU feed-forward (arXiv 2002.05202), rotary positions,
-grouped-query attention. Text and vision ids have embedding tables and heads of their own; the logits are [text | vision]
+grouped-query attention. Text and vision ids have embedding tables and heads of their own; logits are [text | vision],
 over the vocabulary of `schemas/vocab.py`, with one softmax over both.
 
 Layers are stacked, [L, ...], and scanned, so the program is the size of one layer. Each layer is rematerialised in
@@ -9,7 +9,7 @@ backward, all but attention's output and log-sum-exp, which are kept: attention'
 feed-forward goes over chunks of tokens. The order of the sequence does not matter: masks and angles come from segment
 ids and positions alone.
 
-Axes: see `trainer/__init__.py`; P is D split in heads, N·H.
+Axes: see `trainer/__init__.py`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Transformer(nnx.Module):
     def __init__(
         self, config: ModelConfig, *, text_size: int, vision_size: int, rngs: nnx.Rngs, mesh: Mesh | None = None
     ) -> None:
-        """Make the parameters; `vision_size` counts the codes, <eof> and <eov>. `create` makes them in place on a mesh."""
+        """Make the parameters; `vision_size` counts the codes, <eof> and <eov>. `create` makes them on a mesh."""
         self.config, self.text_size, self.vision_size, self.mesh = config, text_size, vision_size, mesh
         table = partial(_table, config.dim)
         self.text_embedding = table(text_size).make(rngs.params())
@@ -56,17 +56,19 @@ class Transformer(nnx.Module):
 
     def __call__(self, tokens: jax.Array, segment_ids: jax.Array, positions: jax.Array) -> jax.Array:
         """Return the normed hidden states [B,S,D], in the compute dtype, of `tokens`; all arrays [B,S] int32."""
-        layer = partial(
-            _layer,
-            by=self.rotation(positions),
-            segment_ids=segment_ids,
-            positions=positions,
-            config=self.config,
-            mesh=self.mesh,
-        )
+        by, config, mesh = self.rotation(positions), self.config, self.mesh
+
+        def layer(x: jax.Array, stored: Mapping[str, jax.Array]) -> tuple[jax.Array, None]:
+            w = gathered(stored, config, mesh)
+            q, k, v = attention_inputs(x, w, by)
+            attended = ring_attention(q, k, v, segment_ids, positions, mesh=mesh, tile=config.tile)
+            return after_attention(x, attended, w, config=config, mesh=mesh), None
+
         kept = jax.checkpoint_policies.save_only_these_names(OUT, LSE)
-        layer = jax.checkpoint(layer, policy=kept, prevent_cse=False)  # a scan needs no protection from CSE
-        x, _ = lax.scan(lambda x, w: (layer(x, w), None), self.embed(tokens), self.stacked_weights())
+        # A scan needs no protection from common subexpressions: each direction is a loop of its own.
+        x, _ = lax.scan(
+            jax.checkpoint(layer, policy=kept, prevent_cse=False), self.embed(tokens), self.stacked_weights()
+        )
         return self.normed(x)
 
     def embed(self, tokens: jax.Array) -> jax.Array:
@@ -177,22 +179,6 @@ def rms_norm(x: jax.Array, scale: jax.Array) -> jax.Array:
     y = x.astype(jnp.float32)
     y = y * lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + _NORM_EPS)
     return (y * scale.astype(jnp.float32)[None, None]).astype(x.dtype)
-
-
-def _layer(
-    x: jax.Array,
-    stored: Mapping[str, jax.Array],
-    *,
-    by: Rotation,
-    segment_ids: jax.Array,
-    positions: jax.Array,
-    config: ModelConfig,
-    mesh: Mesh | None,
-) -> jax.Array:
-    w = gathered(stored, config, mesh)
-    q, k, v = attention_inputs(x, w, by)
-    attended = ring_attention(q, k, v, segment_ids, positions, mesh=mesh, tile=config.tile)
-    return after_attention(x, attended, w, config=config, mesh=mesh)
 
 
 def _local_feed_forward(

@@ -79,8 +79,8 @@ class PackedSplit:
         if not len(self):
             have = ", ".join(sorted({name for card in cards.values() for name in card.splits})) or "none"
             raise DatasetError(
-                f"{', '.join(map(str, cards))} has no sequences in the split {split!r} (it has: {have}). Pack a dataset "
-                "with more documents, or with a larger share of them in this split."
+                f"{', '.join(map(str, cards))} has no sequences in the split {split!r} (it has: {have}). "
+                "Pack a dataset with more documents, or with a larger share of them in this split."
                 + (" Or train without evaluation: --eval-every 0." if split == "val" else "")
             )
 

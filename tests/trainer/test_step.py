@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -10,13 +11,14 @@ import pytest
 
 from tests.trainer.dataset import VOCABULARY, write_dataset
 from trainer.config import MeshConfig, debug
-from trainer.data import Placement
+from trainer.data import Batch, Placement
 from trainer.layout import Layout
+from trainer.loss import LossSums
 from trainer.mesh import make_mesh
 from trainer.optimiser import OptimiserConfig, make_optimiser, schedule
 from trainer.source import PackedSplit
 from trainer.state import Plan, TrainState, new_state
-from trainer.step import StepMetrics, compile_eval, compile_step, eval_step, train_step
+from trainer.step import StepMetrics, compile_eval, compile_step
 
 S, B = 128, 4
 OPTIMISER = OptimiserConfig(learning_rate=1e-2, warmup_steps=2)
@@ -36,24 +38,37 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> PackedSplit:
 
 
 class _Trainer:
-    """A compiled step and evaluation on a mesh."""
+    """A step and an evaluation on a mesh, each compiled when it is first asked for."""
 
     def __init__(self, split: PackedSplit, mesh_config: MeshConfig, layout: Layout = "block_cyclic") -> None:
         devices = jax.devices()[:1] if mesh_config == MESHES["one device"] else jax.devices()
         mesh = make_mesh(mesh_config, devices=devices)
         self.optimiser = make_optimiser(OPTIMISER, steps=20)
-        self.rate = schedule(OPTIMISER, steps=20)
         self.plan = Plan.of(MODEL, VOCABULARY, optimiser=self.optimiser, mesh=mesh)
         self._placement = Placement.of(mesh, (B, S), layout=layout, tile=MODEL.tile)
         self._loader = self._placement.loader(split)
-        self.step = compile_step(self.plan, self.optimiser, self.rate, shape=(B, S))
-        self.evaluate = compile_eval(self.plan, shape=(B, S))
+
+    @cached_property
+    def step(self) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
+        return compile_step(self.plan, self.optimiser, schedule(OPTIMISER, steps=20), shape=(B, S))
+
+    @cached_property
+    def evaluate(self) -> Callable[[Any, Batch], LossSums]:
+        return compile_eval(self.plan, shape=(B, S))
 
     def batch(self, *indices: int) -> dict[str, jax.Array]:
         return self._placement.place(self._loader(np.array(indices)))
 
+    @cached_property
+    def _first(self) -> Any:
+        """The first state, on the host: the steps use up what is on the devices."""
+        return jax.device_get(new_state(self.plan, MODEL, VOCABULARY, optimiser=self.optimiser, seed=0))
+
     def state(self) -> TrainState:
-        return new_state(self.plan, MODEL, VOCABULARY, optimiser=self.optimiser, seed=0)
+        return self.placed(self._first)
+
+    def placed(self, state: Any) -> TrainState:
+        return jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), state, self.plan.like)
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +76,8 @@ def ring(split: PackedSplit) -> _Trainer:
     return _Trainer(split, MESHES["ring of 8"])
 
 
-def _run(trainer: _Trainer, steps: int = 3) -> tuple[list[StepMetrics], TrainState]:
-    state, metrics = trainer.state(), []
+def _run(trainer: _Trainer, state: TrainState, steps: int = 3) -> tuple[list[StepMetrics], TrainState]:
+    metrics = []
     for i in range(steps):
         state, m = trainer.step(state, trainer.batch(*((i + j) % 8 for j in range(B))))
         metrics.append(jax.device_get(m))
@@ -76,16 +91,17 @@ def _close(a: Any, b: Any, tolerance: float) -> None:
 
 @pytest.mark.parametrize("name", [name for name in MESHES if name != "ring of 8"])
 def test_loss_and_update_do_not_depend_on_the_mesh(split: PackedSplit, ring: _Trainer, name: str) -> None:
-    expected, expected_state = _run(ring)
-    metrics, state = _run(_Trainer(split, MESHES[name]))
+    expected, expected_state = _run(ring, ring.state())
+    other = _Trainer(split, MESHES[name])
+    metrics, state = _run(other, other.placed(jax.device_get(ring.state())))
     _close([m.sums for m in metrics], [m.sums for m in expected], 2e-5)
     _close([m.gradient_norm for m in metrics], [m.gradient_norm for m in expected], 1e-4)
     _close(state.params, expected_state.params, 2e-3)
 
 
 def test_loss_and_update_do_not_depend_on_the_layout(split: PackedSplit, ring: _Trainer) -> None:
-    expected, expected_state = _run(ring)
-    metrics, state = _run(_Trainer(split, MESHES["ring of 8"], "contiguous"))
+    expected, expected_state = _run(ring, ring.state())
+    metrics, state = _run(_Trainer(split, MESHES["ring of 8"], "contiguous"), ring.state())
     _close([m.sums for m in metrics], [m.sums for m in expected], 2e-5)
     _close(state.params, expected_state.params, 2e-3)
 
@@ -130,26 +146,26 @@ def test_the_step_counts_and_measures(split: PackedSplit, ring: _Trainer) -> Non
 
 def test_the_step_is_pure(ring: _Trainer) -> None:
     batch = ring.batch(0, 1, 2, 3)
-    static = {"graph": ring.plan.graph, "optimiser": ring.optimiser, "rate": ring.rate}
-    state = ring.state()
-    before = jax.tree.map(np.array, state)
-    step = jax.jit(partial(train_step, **static))
-    first, again = step(state, batch), step(state, batch)
+    first, again = (jax.device_get(ring.step(ring.state(), batch)) for _ in range(2))
     for x, y in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
         assert np.array_equal(x, y)
-    for x, y in zip(jax.tree.leaves(before), jax.tree.leaves(state), strict=True):
+
+
+def test_parameters_are_the_same_whatever_the_mesh(split: PackedSplit, ring: _Trainer) -> None:
+    other = _Trainer(split, MESHES["data 2, fsdp 2, sequence 2"])
+    for x, y in zip(jax.tree.leaves(ring.state().params), jax.tree.leaves(other.state().params), strict=True):
         assert np.array_equal(x, y)
 
 
 def test_the_loss_falls(ring: _Trainer) -> None:
-    metrics, _ = _run(ring, steps=20)
+    metrics, _ = _run(ring, ring.state(), steps=20)
     assert float(metrics[-1].sums.mean) < float(metrics[0].sums.mean) - 0.7
 
 
 def test_evaluation_is_the_loss_the_step_reports(ring: _Trainer) -> None:
     batch = ring.batch(0, 1, 2, 3)
     state = ring.state()
-    evaluated = eval_step(state.params, batch, graph=ring.plan.graph)
+    evaluated = ring.evaluate(state.params, batch)
     _, metrics = ring.step(state, batch)
     assert float(evaluated.mean) == pytest.approx(float(metrics.sums.mean), rel=1e-5)
 

@@ -1,0 +1,173 @@
+"""The command as a person uses it: from files on disk to a dataset, a model and a picture."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import webdataset
+from PIL import Image
+
+import longreel
+from pipeline.store import TokenStore
+from schemas.dataset import read_card
+from schemas.packed import check_spans, expand
+from tests.pipeline.media import make_video
+
+CONTEXT = 1024
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace made by `longreel run` from two videos, a picture and three books."""
+    folder = tmp_path_factory.mktemp("in")
+    for name in ("held.mp4", "b.mp4"):
+        make_video(folder / name, frames=75 if name == "b.mp4" else 60)
+    Image.fromarray(np.full((90, 120, 3), 140, np.uint8)).save(folder / "picture.png")
+    (folder / "picture.txt").write_text("a grey picture")
+    for n in range(3):
+        (folder / f"book{n}.txt").write_text("".join(f"Line {n * 1000 + i} of a long book.\n" for i in range(300)))
+    items = [{"uri": str(p)} for p in sorted(folder.iterdir()) if p.name != "picture.txt"]
+    for item in items:
+        item["split"] = "val" if Path(item["uri"]).name in ("held.mp4", "book0.txt") else "train"
+        item["licence"], item["source"] = "CC0-1.0", "a test"
+    manifest = tmp_path_factory.mktemp("manifest") / "m.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, items)))
+    out = tmp_path_factory.mktemp("run") / "out"
+    assert longreel.main(["run", str(manifest), "--out", str(out), "--context", str(CONTEXT), "--units", "4"]) == 0
+    return out
+
+
+def test_help_lists_every_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
+    assert longreel.main(["--help"]) == 0
+    told = capsys.readouterr().out
+    assert all(f"  {name} " in told for name in longreel.SUBCOMMANDS)
+
+
+@pytest.mark.parametrize("name", longreel.SUBCOMMANDS)
+def test_every_subcommand_explains_every_option(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as e:
+        longreel.main([name, "--help"])
+    assert e.value.code == 0
+    assert f"longreel {name}" in capsys.readouterr().out
+
+
+def test_an_unknown_subcommand_is_told_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert longreel.main(["pakc"]) == 2
+    assert "no subcommand 'pakc'; known are run, survey" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nowhere", "--out", "{}", "--context", "4096"], "nothing is there"),
+        (["run", ".", "--out", "{}"], "--context 4096"),
+        (["run", ".", "--out", "{}", "--context", "3"], "at least 16 tokens, got 3"),
+        (["select", "--out", "{}"], "not a Longreel workspace"),
+        (["verify", "{}/packed/7"], "no such dataset"),
+        (["train", "--dataset", "{}/packed/7", "--out", "{}"], "no such dataset"),
+    ],
+)
+def test_a_mistake_is_one_clear_message_without_a_traceback(
+    arguments: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    status = longreel.main([a.format(tmp_path / "new") for a in arguments])
+    told = capfd.readouterr().err
+    assert status == 1
+    assert message in told
+    assert "Traceback" not in told
+
+
+def test_the_dataset_passes_verify_and_its_tokens_are_the_stores(workspace: Path) -> None:
+    dataset = workspace / "packed" / str(CONTEXT)
+    assert longreel.main(["verify", str(dataset), "--tokens", str(workspace / "tokens")]) == 0
+
+
+def test_plain_webdataset_reads_every_sequence(workspace: Path) -> None:
+    dataset = workspace / "packed" / str(CONTEXT)
+    card = read_card(dataset)
+    shards = sorted(map(str, dataset.glob("train-*.tar")))
+    samples = list(webdataset.WebDataset(shards, shardshuffle=False).decode())
+    assert len(samples) == card.splits["train"].sequences
+    tokens = 0
+    for sample in samples:
+        assert sample["tokens.npy"].shape == (CONTEXT,)
+        documents = sample["json"]["documents"]
+        check_spans(sample["spans.npy"], length=CONTEXT, documents=len(documents), where=sample["__key__"])
+        expanded = expand(sample["spans.npy"], CONTEXT)
+        assert np.array_equal(expanded.vision, card.vocabulary.is_vision(sample["tokens.npy"]))
+        tokens += np.count_nonzero(expanded.segment_ids)
+    assert tokens == card.splits["train"].tokens
+
+
+def test_every_token_of_the_store_is_in_the_ledger_once(workspace: Path) -> None:
+    ledger = pq.read_table(workspace / "packed" / str(CONTEXT) / "documents.parquet")
+    lengths = ledger.group_by("document_id").aggregate([("length", "sum")]).to_pylist()
+    stored = TokenStore(workspace / "tokens").table().to_pylist()
+    assert {r["document_id"]: r["length_sum"] for r in lengths} == {r["document_id"]: r["length"] for r in stored}
+    assert set(ledger["licence"].to_pylist()) == {"CC0-1.0"}
+
+
+def test_inspect_tells_where_a_token_came_from(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = workspace / "packed" / str(CONTEXT)
+    assert longreel.main(["inspect", str(dataset)]) == 0
+    assert longreel.main(["inspect", str(dataset), "--sequence", "val-000000000", "--token", "40"]) == 0
+    assert "CC0-1.0" in capsys.readouterr().out
+
+
+def test_a_second_run_says_that_there_is_nothing_to_do(workspace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    manifest = json.loads((workspace / "logs" / "run.json").read_text())["inputs"]
+    before = {p: p.stat().st_mtime_ns for p in (workspace / "packed").rglob("*")}
+    assert longreel.main(["run", *manifest, "--out", str(workspace), "--context", str(CONTEXT)]) == 0
+    told = capfd.readouterr().err
+    assert told.count("nothing to do") == 4
+    assert {p: p.stat().st_mtime_ns for p in (workspace / "packed").rglob("*")} == before
+
+
+def test_a_model_is_trained_goes_on_with_a_video_and_refuses_another_tokenizers_data(
+    workspace: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    dataset, model = workspace / "packed" / str(CONTEXT), tmp_path / "model"
+    train = ["train", "--out", str(model), "--model", "debug", "--batch-size", "2", "--mesh.sequence", "4"]
+    assert longreel.main([*train, "--mesh.data", "2", "--dataset", str(dataset), "--steps", "2"]) == 0
+    picture = tmp_path / "picture.png"
+    generate = ["generate", "--model", str(model), "--data", str(workspace), "--out", str(picture)]
+    assert longreel.main([*generate, "--prompt-frames", "2", "--frames", "2"]) == 0
+    with Image.open(picture) as image:
+        assert image.size[0] >= 4 * 128
+        assert image.size[1] >= 3 * 128
+    capfd.readouterr()
+    other = tmp_path / "other"
+    manifest = json.loads((workspace / "logs" / "run.json").read_text())["inputs"]
+    more = tmp_path / "text.model"
+    assert longreel.main(["train-text-tokenizer", *manifest, "--out", str(more), "--vocab-size", "600"]) == 0
+    run = ["run", *manifest, "--out", str(other), "--context", str(CONTEXT), "--text-model", str(more)]
+    assert longreel.main(run) == 0
+    again = [*train, "--mesh.data", "2", "--dataset", str(other / "packed" / str(CONTEXT)), "--steps", "4"]
+    assert longreel.main(again) == 1
+    told = capfd.readouterr().err
+    assert "text_sha256" in told
+    assert "different tokenizers" in told
+
+
+def test_a_file_size_limit_is_told_and_costs_nothing_that_was_made(workspace: Path, tmp_path: Path) -> None:
+    manifest = json.loads((workspace / "logs" / "run.json").read_text())["inputs"]
+    command = [sys.executable, "-m", "longreel", "run", *manifest, "--out", str(tmp_path / "out")]
+    command += ["--context", str(CONTEXT), "--units", "4"]
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+
+    first = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, timeout=300, check=False)
+    assert first.returncode == 1
+    assert "cannot write" in first.stderr
+    assert "What was made before is kept" in first.stderr
+    assert "Traceback" not in first.stderr
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    assert longreel.main(["verify", str(tmp_path / "out" / "packed" / str(CONTEXT))]) == 0

@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import tyro
+
+from schemas.errors import ConfigError, DatasetError, JobError, VocabularyMismatch
+from tests.trainer.dataset import VOCABULARY, with_other_tokenizer, write_dataset
+from trainer.checkpoint import open_run
+from trainer.config import MeshConfig
+from trainer.data import Placement
+from trainer.evaluate import spread
+from trainer.loop import Cadence, TrainConfig, TrainResult, train, use_cpu_devices
+from trainer.mesh import make_mesh
+from trainer.metrics import read_metrics
+from trainer.optimiser import OptimiserConfig
+from trainer.source import PackedSplit
+from trainer.state import load_model
+
+S, STEPS = 128, 40
+TIMINGS = ("step_s", "tokens_per_s", "seconds")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("packed") / "set", context=S, train=10, val=5)
+
+
+def _config(dataset: Path, out: Path, **changes: Any) -> TrainConfig:
+    config = TrainConfig(
+        dataset=(dataset,),
+        out=out,
+        model="debug",
+        steps=STEPS,
+        batch_size=4,
+        cadence=Cadence(eval_every=10, checkpoint_every=8, checkpoints_kept=2),
+        optimiser=OptimiserConfig(learning_rate=3e-3, warmup_steps=4, decay_steps=STEPS),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+@pytest.fixture(scope="module")
+def straight(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """All steps in one go, in a ring of 8 devices."""
+    return train(_config(dataset, tmp_path_factory.mktemp("straight")))
+
+
+def _rows(out: Path) -> list[dict[str, Any]]:
+    """What was measured, without what depends on the clock."""
+    return [{k: v for k, v in row.items() if k not in TIMINGS} for row in read_metrics(out / "metrics.jsonl")]
+
+
+def _arrays(out: Path) -> dict[str, np.ndarray]:
+    """Everything in the newest checkpoint's arrays, by name, and the data's position."""
+    from orbax.checkpoint import PyTreeCheckpointer
+
+    with open_run(out) as checkpoints:
+        step = checkpoints.newest()
+        position = checkpoints.restore_position(step)
+        folder = checkpoints.path / str(step)
+    arrays = {}
+    for item in ("params", "optimiser"):
+        for name, array in PyTreeCheckpointer().restore(folder / item).items():
+            arrays[f"{item}/{name}"] = np.asarray(array)
+    return arrays | {"position": np.array(position["next_index"]), "step": np.array(step)}
+
+
+def _assert_same_run(out: Path, straight: TrainResult) -> None:
+    expected = straight.metrics.parent
+    assert _rows(out) == _rows(expected)
+    ours, theirs = _arrays(out), _arrays(expected)
+    assert ours.keys() == theirs.keys()
+    assert len(ours) > 30
+    for name in theirs:
+        assert ours[name].dtype == theirs[name].dtype
+        assert np.array_equal(ours[name], theirs[name]), name
+
+
+def test_the_loss_on_held_out_data_falls(straight: TrainResult) -> None:
+    assert straight.step == STEPS
+    assert straight.first_eval_loss == pytest.approx(np.log(VOCABULARY.size), rel=0.05)
+    assert straight.eval_loss is not None
+    assert straight.eval_loss < straight.first_eval_loss - 0.4
+    assert straight.checkpoint.is_dir()
+
+
+@pytest.mark.parametrize("first", [1, 17, 39])
+def test_stopping_and_going_on_gives_the_same_run_to_the_bit(
+    dataset: Path, straight: TrainResult, tmp_path: Path, first: int
+) -> None:
+    cadence = Cadence(eval_every=10, checkpoint_every=8, checkpoints_kept=2)
+    short = train(_config(dataset, tmp_path, steps=first, cadence=cadence))
+    assert short.step == first
+    # A run that ends is evaluated at its end, one that only passes by is not.
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    assert json.loads(lines[-1])["kind"] == "eval"
+    (tmp_path / "metrics.jsonl").write_text("".join(lines[:-1]))
+    train(_config(dataset, tmp_path, cadence=cadence))
+    _assert_same_run(tmp_path, straight)
+
+
+_TRAIN = """
+import sys
+from pathlib import Path
+from schemas.errors import LongreelError
+from tests.trainer.test_loop import _config
+from trainer.loop import train
+try:
+    print(train(_config(Path(sys.argv[1]), Path(sys.argv[2]))).step)
+except LongreelError as e:
+    print(f"{type(e).__name__}: {e}")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_at_any_time_loses_nothing(
+    dataset: Path, straight: TrainResult, tmp_path: Path, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-c", _TRAIN, str(dataset), str(tmp_path)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "metrics.jsonl"
+    while child.poll() is None and len(read_metrics(metrics)) < 12:
+        time.sleep(0.002)
+    child.send_signal(number)
+    said, errors = child.communicate()
+    done = len([row for row in _rows(tmp_path) if row["kind"] == "train"])
+    assert 10 <= done < STEPS, errors
+    if number != signal.SIGKILL:
+        assert said == (
+            f"Interrupted: stopped after step {done} of {STEPS}; saved as {tmp_path / 'checkpoints' / str(done)}. "
+            "Run the same command to go on from there.\n"
+        )
+        assert "Traceback" not in errors
+    train(_config(dataset, tmp_path))
+    _assert_same_run(tmp_path, straight)
+
+
+def test_a_finished_run_does_nothing_again(dataset: Path, straight: TrainResult) -> None:
+    out = straight.metrics.parent
+    before = {path: path.stat().st_mtime_ns for path in (out / "checkpoints").rglob("*")}
+    lines = straight.metrics.read_bytes()
+    assert train(_config(dataset, out)) == straight
+    assert straight.metrics.read_bytes() == lines
+    assert {path: path.stat().st_mtime_ns for path in (out / "checkpoints").rglob("*")} == before
+
+
+def test_a_run_goes_on_with_another_mesh_and_layout(dataset: Path, straight: TrainResult, tmp_path: Path) -> None:
+    train(_config(dataset, tmp_path, steps=8))
+    train(_config(dataset, tmp_path, steps=16, mesh=MeshConfig(data=2, fsdp=2, sequence=2), layout="contiguous"))
+    ours = [row["loss"] for row in _rows(tmp_path) if row["kind"] == "train"]
+    theirs = [row["loss"] for row in _rows(straight.metrics.parent) if row["kind"] == "train"][:16]
+    assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def test_evaluation_comes_before_the_first_step_and_after_the_last_over_all_held_out_data(
+    straight: TrainResult,
+) -> None:
+    rows = [row for row in _rows(straight.metrics.parent) if row["kind"] == "eval"]
+    assert [row["step"] for row in rows] == [0, 10, 20, 30, 40]
+    assert {row["sequences"] for row in rows} == {5}
+
+
+def test_evaluation_is_one_weighted_mean_over_the_split(dataset: Path, straight: TrainResult) -> None:
+    mesh = make_mesh(MeshConfig())
+    model, description = load_model(straight.metrics.parent, mesh=mesh)
+    assert description.vocabulary == VOCABULARY
+    val = PackedSplit([dataset], "val")
+    placement = Placement.of(mesh, (len(val), S), layout="block_cyclic", tile=model.config.tile)
+    batch = placement.place(placement.loader(val)(np.arange(len(val))))
+    hidden = model(batch["tokens"], batch["segment_ids"], batch["positions"])
+    logits = np.asarray(hidden, np.float64) @ np.asarray(model.head(), np.float64).T
+    ce = (
+        np.log(np.exp(logits).sum(-1)) - np.take_along_axis(logits, np.asarray(batch["targets"])[..., None], -1)[..., 0]
+    )
+    weights = np.asarray(batch["weights"], np.float64)
+    assert straight.eval_loss == pytest.approx((weights * ce).sum() / weights.sum(), rel=1e-5)
+
+
+def test_a_limit_on_evaluation_takes_sequences_from_all_over_the_split() -> None:
+    assert spread(10, 4).tolist() == [0, 2, 5, 7]
+    assert spread(3, 8).tolist() == spread(3, None).tolist() == [0, 1, 2]
+
+
+def test_what_ran_is_written_beside_what_it_made(straight: TrainResult) -> None:
+    facts = json.loads((straight.metrics.parent / "config-from-0.json").read_text())
+    assert facts["config"]["steps"] == STEPS
+    assert facts["config"]["optimiser"]["learning_rate"] == 3e-3
+    assert facts["model"]["dim"] == 32
+    assert facts["mesh"] == {"data": 1, "fsdp": 1, "tensor": 1, "sequence": 8}
+
+
+def test_context_grows_from_another_runs_parameters(straight: TrainResult, tmp_path: Path) -> None:
+    longer = write_dataset(tmp_path / "longer", context=2 * S, train=4, val=5, seed=0)
+    config = _config(longer, tmp_path / "grown", steps=1, batch_size=2, init_from=straight.metrics.parent)
+    grown = train(config)
+    assert straight.eval_loss is not None
+    assert grown.first_eval_loss == pytest.approx(straight.eval_loss, rel=0.1)
+    assert [row["step"] for row in _rows(tmp_path / "grown")] == [0, 1, 1]
+
+
+def test_a_run_without_held_out_data_can_be_asked_for(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=4, val=0)
+    with pytest.raises(DatasetError, match=r"no sequences in the split 'val'.*--eval-every 0"):
+        train(_config(directory, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+    result = train(_config(directory, tmp_path / "run", steps=2, cadence=Cadence(eval_every=0)))
+    assert result.eval_loss is result.first_eval_loss is None
+    assert result.loss is not None
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_checkpoint(dataset: Path, tmp_path: Path) -> None:
+    wild = OptimiserConfig(learning_rate=1e30, warmup_steps=0)
+    with pytest.raises(JobError, match=r"training diverged at step \d+: the loss is (nan|inf).*no checkpoint yet"):
+        train(_config(dataset, tmp_path, optimiser=wild))
+    train(_config(dataset, tmp_path, steps=2))
+    with pytest.raises(JobError, match=r"diverged at step .*checkpoints/[23]. Run again with a lower"):
+        train(_config(dataset, tmp_path, optimiser=wild, cadence=Cadence(eval_every=0, checkpoint_every=1)))
+    for name, array in _arrays(tmp_path).items():
+        assert np.isfinite(array).all(), name
+
+
+def test_an_unfinished_dataset_is_called_so(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S)
+    (directory / "dataset.json").unlink()
+    with pytest.raises(DatasetError, match="unfinished"):
+        train(_config(directory, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_of_another_tokenizer_is_refused(dataset: Path, straight: TrainResult, tmp_path: Path) -> None:
+    other = write_dataset(tmp_path / "other", context=S, vocabulary=with_other_tokenizer())
+    with pytest.raises(VocabularyMismatch, match="text_sha256"):
+        train(_config(other, straight.metrics.parent))
+    with pytest.raises(VocabularyMismatch, match="text_sha256"):
+        train(_config(other, tmp_path / "run", init_from=straight.metrics.parent))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 3, "mesh": MeshConfig(data=2)}, r"batch_size must be a multiple of .* 2, got 3"),
+        ({"mesh": MeshConfig(sequence=3)}, r"the mesh data=1 x fsdp=1 x tensor=1 x sequence=3 does not fit 8 device"),
+    ],
+)
+def test_a_batch_or_mesh_that_does_not_fit_is_named(
+    dataset: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(_config(dataset, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_context_that_the_mesh_does_not_divide_is_named(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=100)
+    with pytest.raises(ConfigError, match="a context of 100 tokens cannot be split over 8 devices"):
+        train(_config(directory, tmp_path / "run"))
+
+
+def test_other_data_or_another_order_is_refused_on_going_on(dataset: Path, straight: TrainResult) -> None:
+    with pytest.raises(ConfigError, match=r"(?s)batch_size: the checkpoint has 4, this run 2.*--init-from"):
+        train(_config(dataset, straight.metrics.parent, batch_size=2))
+    with pytest.raises(ConfigError, match="layers: the checkpoint has 2, this run 4"):
+        train(_config(dataset, straight.metrics.parent, model="small"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("model", "huge", "model must be one of debug, small, lwm_7b, got 'huge'"),
+        ("layout", "zigzag", "layout must be one of block_cyclic, contiguous, got 'zigzag'"),
+        ("steps", 0, "steps must be at least 1, got 0"),
+        ("batch_size", -1, "batch_size must be at least 1, got -1"),
+        ("seed", 1 << 32, "seed must lie in"),
+    ],
+)
+def test_an_option_that_cannot_be_right_is_named(tmp_path: Path, field: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _config(tmp_path, tmp_path, **{field: value})
+
+
+def test_the_number_of_devices_cannot_change_once_jax_has_started() -> None:
+    assert jax.device_count() == 8
+    use_cpu_devices(None)
+    use_cpu_devices(8)
+    with pytest.raises(ConfigError, match="devices is 4, but JAX has already started with 8"):
+        use_cpu_devices(4)
+
+
+def test_the_number_of_devices_is_set_before_jax_starts() -> None:
+    code = "from trainer.loop import use_cpu_devices; import jax; use_cpu_devices(3); print(jax.device_count())"
+    environment = {k: v for k, v in os.environ.items() if k not in ("JAX_NUM_CPU_DEVICES", "JAX_PLATFORMS")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "3\n"
+
+
+def test_the_command_line_is_made_from_the_configuration() -> None:
+    line = "--dataset a b --out run --steps 7 --eval-every 0 --mesh.data 2 --optimiser.learning-rate 0.5 --devices 8"
+    config = tyro.cli(TrainConfig, args=line.split())
+    assert config.dataset == (Path("a"), Path("b"))
+    assert (config.steps, config.cadence.eval_every, config.mesh.data) == (7, 0, 2)
+    assert config.optimiser.learning_rate == 0.5
+    assert config.devices == 8

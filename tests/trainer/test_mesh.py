@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
+
+from schemas.errors import ConfigError
+from trainer.config import MeshConfig, debug
+from trainer.mesh import AXES, RULES, batch_sharding, make_mesh, partition, shardings
+from trainer.model import Transformer, create
+
+
+def test_axes_stand_in_the_documented_order() -> None:
+    mesh = make_mesh(MeshConfig(data=2, fsdp=1, tensor=2, sequence=2))
+    assert mesh.axis_names == AXES == ("data", "fsdp", "tensor", "sequence")
+    assert dict(mesh.shape) == {"data": 2, "fsdp": 1, "tensor": 2, "sequence": 2}
+
+
+@pytest.mark.parametrize(
+    ("config", "sequence", "data"),
+    [(MeshConfig(), 8, 1), (MeshConfig(data=2), 4, 2), (MeshConfig(data=-1, sequence=2), 2, 4)],
+)
+def test_minus_one_takes_the_devices_that_are_left(config: MeshConfig, sequence: int, data: int) -> None:
+    mesh = make_mesh(config)
+    assert mesh.shape["sequence"] == sequence
+    assert mesh.shape["data"] == data
+
+
+def test_a_mesh_may_use_some_of_the_devices() -> None:
+    assert make_mesh(MeshConfig(), devices=jax.devices()[:3]).shape["sequence"] == 3
+
+
+@pytest.mark.parametrize("config", [MeshConfig(data=3), MeshConfig(data=2, sequence=2), MeshConfig(sequence=16)])
+def test_sizes_that_do_not_multiply_to_the_devices_are_refused(config: MeshConfig) -> None:
+    with pytest.raises(ConfigError, match=f"data={config.data} .* does not fit 8 device"):
+        make_mesh(config)
+
+
+@pytest.mark.parametrize("sizes", [{"data": 0}, {"tensor": -2}])
+def test_an_impossible_size_names_the_axis(sizes: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(sizes))):
+        MeshConfig(**sizes)
+
+
+def test_only_one_axis_may_take_what_is_left() -> None:
+    with pytest.raises(ConfigError, match="only one"):
+        MeshConfig(data=-1, sequence=-1)
+
+
+def test_dims_become_a_partition_by_the_table() -> None:
+    mesh = make_mesh(MeshConfig(fsdp=2, tensor=2, sequence=2))
+    spec = partition(("layers", "embed", "heads", "head_dim"), (2, 32, 4, 8), mesh)
+    assert spec == PartitionSpec(None, ("fsdp", "sequence"), ("tensor",), None)
+    used = partition(("layers", "embed", "heads", "head_dim"), (2, 32, 4, 8), mesh, over=("tensor",))
+    assert used == PartitionSpec(None, None, ("tensor",), None)
+
+
+def test_a_dim_that_does_not_divide_stays_whole() -> None:
+    mesh = make_mesh(MeshConfig(tensor=2, sequence=4))
+    assert partition(("vocab", "embed"), (37, 32), mesh) == PartitionSpec(None, ("sequence",))
+
+
+def test_a_dim_without_a_rule_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'colour'"):
+        partition(("colour",), (4,), make_mesh(MeshConfig()))
+
+
+def test_every_rule_names_axes_of_the_mesh() -> None:
+    assert {axis for axes in RULES.values() for axis in axes} == set(AXES)
+
+
+def test_a_batch_is_split_in_rows_and_tokens() -> None:
+    sharding = batch_sharding(make_mesh(MeshConfig(data=2, fsdp=2, sequence=2)))
+    assert sharding.shard_shape((4, 64)) == (1, 32)
+
+
+def test_moments_lie_where_their_parameters_do() -> None:
+    mesh = make_mesh(MeshConfig(fsdp=2, tensor=2, sequence=2))
+
+    def make() -> Transformer:
+        return Transformer(debug(), text_size=37, vision_size=13, rngs=nnx.Rngs(0), mesh=mesh)
+
+    params = nnx.split(nnx.eval_shape(make))[1]
+    moments = jax.eval_shape(optax.adam(1e-3).init, params)
+    placed = shardings(params, mesh)
+    adam = shardings(moments, mesh)[0]
+    assert jax.tree.leaves(adam.mu) == jax.tree.leaves(placed)
+    assert adam.count == NamedSharding(mesh, PartitionSpec())
+    assert placed["layers"]["gate"].get_value().spec == PartitionSpec(None, ("fsdp", "sequence"), ("tensor",))
+
+
+def test_a_model_is_made_in_parts_and_with_the_same_numbers_on_every_mesh() -> None:
+    split = create(
+        debug(), text_size=37, vision_size=13, mesh=make_mesh(MeshConfig(fsdp=2, tensor=2, sequence=2)), seed=3
+    )
+    one = make_mesh(MeshConfig(), devices=jax.devices()[:1])
+    whole = create(debug(), text_size=37, vision_size=13, mesh=one, seed=3)
+    gate = split.layers["gate"].get_value()
+    assert gate.addressable_shards[0].data.shape == (2, 32 // 4, 48 // 2)
+    same = jax.tree.map(lambda a, b: bool(jnp.array_equal(jax.device_get(a), b)), nnx.state(split), nnx.state(whole))
+    assert all(jax.tree.leaves(same))
