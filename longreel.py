@@ -149,10 +149,20 @@ class Generate:
             raise ConfigError("say where the picture goes (--out picture.png), or give a text (--text ...)")
 
     def _sample(self, model: Transformer, prompt: NDArray[Any], steps: int, grammar: Any) -> NDArray[Any]:
+        import jax.numpy as jnp
+
         from trainer.generate import generate
 
-        drawn = {"seed": self.seed, "temperature": self.temperature, "top_k": self.top_k}
-        return np.asarray(generate(model, np.asarray(prompt, np.int32)[None], steps=steps, grammar=grammar, **drawn))[0]
+        made = generate(
+            model,
+            jnp.asarray(prompt, jnp.int32)[None],
+            steps=steps,
+            seed=self.seed,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            grammar=grammar,
+        )
+        return np.asarray(made)[0]
 
     def _go_on_with_text(self, model: Transformer, vocabulary: Vocabulary, path: Path) -> None:
         from tokenizer.text import TextTokenizer

@@ -106,7 +106,7 @@ def tokenize(workspace: Workspace, config: TokenizeConfig, text_model: Path, run
             remove_unit(workspace.tokens, unit)
     stale = {unit: n for unit in units if (n := work_left(workspace, unit, config, vocabulary)) is not None}
     facts = StoreFacts(
-        vocabulary=vocabulary, frame_grid=codec.grid, frame_size=codec.frame_size, frame_rate=config.decode.fps
+        vocabulary=vocabulary, frame_grid=codec.grid, frame_size=codec.frame_size, frame_rate=float(config.decode.fps)
     )
     if stale:
         (workspace.tokens / FACTS).unlink(missing_ok=True)

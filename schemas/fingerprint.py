@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,8 +31,12 @@ def sha256_file(path: Path) -> str:
 
 
 def canonical_json(value: Any) -> str:
-    """Write dataclasses, mappings, sequences and scalars as JSON that depends on nothing but their values."""
-    return json.dumps(value, default=_plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    """Write dataclasses, mappings, sequences and scalars as JSON that depends on nothing but their values.
+
+    A whole number is written the same whether it came as int or float. Raises TypeError for anything else, paths
+    among them: what a path leads to can go into a fingerprint, not where it lies.
+    """
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def fingerprint(*values: Any) -> str:
@@ -45,8 +50,15 @@ def bucket(identity: str, buckets: int) -> int:
 
 
 def _plain(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return int(value) if value.is_integer() else value
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    if isinstance(value, Path):
-        raise TypeError("a path must not go into a fingerprint: fingerprint the content")
-    raise TypeError(f"{type(value).__name__} has no canonical form")
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    raise TypeError(f"{type(value).__name__} has no canonical form in a fingerprint")

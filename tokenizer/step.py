@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +23,7 @@ from schemas.errors import ConfigError
 from tokenizer import losses, quantize
 from tokenizer.checkpoint import Weights
 from tokenizer.config import Compute, named
+from tokenizer.crops import CropConfig
 from tokenizer.losses import LossConfig
 from tokenizer.quantize import EmaConfig, EmaState
 from tokenizer.vqgan import Vqgan, abstract, to_unit
@@ -36,20 +38,19 @@ class TokenizerTrainConfig:
     model: str = "small-128"  # a name of tokenizer/config.py
     steps: int = 6000
     batch: int = 16  # crops a step
-    crop: int = 64  # pixels on a side
     learning_rate: float = 8e-4  # the peak; linear warmup, then cosine to a hundredth
     warmup_steps: int = 100
     averaging: float = 0.998  # decay of the weights' moving average
-    buffer_frames: int = 2000
     save_every: int = 250  # steps; metrics ten times as often
     compute: Compute = "float32"
+    crop: CropConfig = field(default_factory=CropConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     quantizer: EmaConfig = field(default_factory=EmaConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Check what cannot be right; raises ConfigError."""
-        for name in ("steps", "batch", "crop", "buffer_frames", "save_every"):
+        for name in ("steps", "batch", "save_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.warmup_steps < self.steps:
@@ -60,9 +61,9 @@ class TokenizerTrainConfig:
             raise ConfigError(f"learning_rate must be above 0, got {self.learning_rate}")
         if self.compute not in ("float32", "bfloat16"):
             raise ConfigError(f"compute must be float32 or bfloat16, got {self.compute!r}")
-        if self.crop % losses.COARSEST:
-            raise ConfigError(f"crop must be a multiple of {losses.COARSEST}, got {self.crop}")
-        named(self.model).grid(self.crop, self.crop)
+        if self.crop.size % losses.COARSEST:
+            raise ConfigError(f"crop size must be a multiple of {losses.COARSEST}, got {self.crop.size}")
+        named(self.model).grid(self.crop.size, self.crop.size)
 
 
 class TrainState(NamedTuple):
@@ -112,7 +113,7 @@ def warm_state(config: TokenizerTrainConfig, weights: Weights) -> TrainState:
 def _mean_use(config: TokenizerTrainConfig) -> float:
     """Return how many latents of a batch choose a code on average."""
     model = named(config.model)
-    rows, columns = model.grid(config.crop, config.crop)
+    rows, columns = model.grid(config.crop.size, config.crop.size)
     return config.batch * rows * columns / model.codebook_size
 
 
@@ -120,6 +121,12 @@ def _fresh(config: TokenizerTrainConfig, params: nnx.State, codebook: EmaState, 
     averaged = jax.tree.map(jnp.copy, params)
     optimizer = make_optimizer(config).init(params)
     return TrainState(jnp.zeros((), jnp.int32), params, averaged, optimizer, codebook, key)
+
+
+@lru_cache(maxsize=4)
+def compiled_train_step(config: TokenizerTrainConfig) -> Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]:
+    """Return `make_train_step` compiled, once for each configuration; it consumes the state that it is given."""
+    return jax.jit(make_train_step(config), donate_argnums=0)
 
 
 def make_train_step(

@@ -23,7 +23,7 @@ from tokenizer import checkpoint, quantize
 from tokenizer.checkpoint import Weights
 from tokenizer.config import VqganConfig, named
 from tokenizer.crops import crops
-from tokenizer.step import Metrics, TokenizerTrainConfig, TrainState, init_state, make_train_step, warm_state
+from tokenizer.step import Metrics, TokenizerTrainConfig, TrainState, compiled_train_step, init_state, warm_state
 
 __all__ = ["TokenizerTrainConfig", "save", "train_tokenizer"]
 
@@ -43,9 +43,9 @@ def train_tokenizer(
     is no frame, ConfigError when frames or checkpoint do not fit, StorageError when the disk is full.
     """
     model = named(config.model)
-    batches = crops(frames, size=config.crop, batch=config.batch, capacity=config.buffer_frames, seed=config.seed)
+    batches = crops(frames, batch=config.batch, config=config.crop, seed=config.seed)
     state = warm_state(config, checkpoint.load(initial, model)) if initial else init_state(config, batches)
-    step = jax.jit(make_train_step(config), donate_argnums=0)
+    step = compiled_train_step(config)
     log_every = max(config.save_every // 10, 1)
     with storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)

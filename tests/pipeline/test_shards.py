@@ -14,7 +14,7 @@ import types
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -198,7 +198,7 @@ def wids(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """
     if importlib.util.find_spec("torch") is None:
         torch = {name: types.ModuleType(name) for name in ("torch", "torch.distributed", "torch.utils.data")}
-        base = types.new_class("Dataset", (Generic[TypeVar("T")],))
+        base = type("Dataset", (), {"__class_getitem__": classmethod(lambda cls, _: cls)})
         torch["torch.utils.data"].Dataset = torch["torch.utils.data"].Sampler = base  # type: ignore[attr-defined]
         torch["torch"].distributed = torch["torch.distributed"]  # type: ignore[attr-defined]
         for name, module in torch.items():

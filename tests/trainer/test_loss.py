@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import Mesh
+
+from schemas.errors import ConfigError
+from schemas.packed import SPAN_DTYPE, expand
+from schemas.vocab import TEXT, VISION
+from tests.trainer.sequences import VOCABULARY
+from trainer.config import MeshConfig, debug
+from trainer.loss import LossSums, batch_loss, loss_sums
+from trainer.mesh import make_mesh
+from trainer.model import create
+
+V, T, D = VOCABULARY.size, VOCABULARY.text_size, 16
+Arrays = tuple[jax.Array, ...]
+
+
+def _mesh(**sizes: int) -> Mesh:
+    return make_mesh(MeshConfig(**sizes), devices=jax.devices()[: int(np.prod(list(sizes.values())))])
+
+
+def _inputs(rng: np.random.Generator, *, rows: int, length: int) -> Arrays:
+    """Return hidden, head, targets, weights."""
+    hidden, head = rng.normal(size=(rows, length, D)), rng.normal(size=(V, D))
+    weights = rng.random((rows, length)) * (rng.random((rows, length)) < 0.8)
+    floats = (jnp.asarray(x, jnp.float32) for x in (hidden, head))
+    return *floats, jnp.asarray(rng.integers(0, V, (rows, length)), jnp.int32), jnp.asarray(weights, jnp.float32)
+
+
+def _plain(hidden: jax.Array, head: jax.Array, targets: jax.Array, weights: jax.Array) -> jax.Array:
+    """Return w·ce of every token from the whole matrix of logits."""
+    log_softmax = jax.nn.log_softmax(jnp.einsum("bsd,vd->bsv", hidden, head, precision="highest"), axis=-1)
+    return -weights * jnp.take_along_axis(log_softmax, targets[..., None], axis=-1)[..., 0]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "chunk"),
+    [(None, 1000), (None, 7), ({"data": 2, "sequence": 4}, 5), ({"fsdp": 2, "tensor": 2, "sequence": 2}, 8)],
+)
+def test_sums_and_gradients_are_those_of_the_whole_matrix(sizes: dict[str, int] | None, chunk: int) -> None:
+    mesh = None if sizes is None else _mesh(**sizes)
+    hidden, head, targets, weights = _inputs(np.random.default_rng(0), rows=2, length=24)
+
+    def mean(hidden: jax.Array, head: jax.Array) -> tuple[jax.Array, LossSums]:
+        sums = loss_sums(hidden, head, targets, weights, text_size=T, chunk=chunk, mesh=mesh)
+        return 3 * sums.mean, sums
+
+    def plain(hidden: jax.Array, head: jax.Array) -> jax.Array:
+        return 3 * _plain(hidden, head, targets, weights).sum() / weights.sum()
+
+    (loss, sums), made = jax.jit(jax.value_and_grad(mean, argnums=(0, 1), has_aux=True))(hidden, head)
+    expected, gradients = jax.value_and_grad(plain, argnums=(0, 1))(hidden, head)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    for a, b in zip(made, gradients, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    ce = np.asarray(_plain(hidden, head, targets, weights))
+    for modality, chosen in ((TEXT, np.asarray(targets) < T), (VISION, np.asarray(targets) >= T)):
+        np.testing.assert_allclose(sums.ce_by_modality[modality], ce[chosen].sum(), rtol=1e-5)
+        np.testing.assert_allclose(sums.weight_by_modality[modality], np.asarray(weights)[chosen].sum(), rtol=1e-5)
+    # Without a gradient the sums come from other code.
+    alone = jax.jit(partial(loss_sums, text_size=T, chunk=chunk, mesh=mesh))(hidden, head, targets, weights)
+    np.testing.assert_allclose(alone.ce, sums.ce, rtol=1e-6)
+    np.testing.assert_allclose(alone.ce_by_modality, sums.ce_by_modality, rtol=1e-6)
+
+
+def test_large_logits_do_not_overflow() -> None:
+    hidden, head, targets, weights = _inputs(np.random.default_rng(1), rows=1, length=8)
+    gradient = jax.grad(lambda h: loss_sums(h, head, targets, weights, text_size=T, chunk=4, mesh=None).ce)
+    assert np.isfinite(gradient(hidden * 1e4)).all()
+
+
+def test_no_weight_gives_no_loss_and_no_gradient() -> None:
+    hidden, head, targets, _ = _inputs(np.random.default_rng(2), rows=1, length=8)
+    none = jnp.zeros((1, 8))
+    loss, gradient = jax.value_and_grad(
+        lambda h: loss_sums(h, head, targets, none, text_size=T, chunk=4, mesh=None).mean
+    )(hidden)
+    assert loss == 0
+    assert not gradient.any()
+
+
+def test_a_sequence_that_the_mesh_does_not_divide_is_refused() -> None:
+    hidden, head, targets, weights = _inputs(np.random.default_rng(3), rows=1, length=10)
+    with pytest.raises(ConfigError, match="10 tokens"):
+        loss_sums(hidden, head, targets, weights, text_size=T, chunk=4, mesh=_mesh(sequence=4))
+
+
+def _rows(documents: list[np.ndarray], weights: list[float], *, length: int) -> dict[str, np.ndarray]:
+    """Pack documents into one row, as the loader would: targets and weights shifted together."""
+    spans = np.zeros(len(documents), SPAN_DTYPE)
+    spans["length"] = [len(d) for d in documents]
+    spans["start"] = np.cumsum(spans["length"]) - spans["length"]
+    spans["document"], spans["weight"] = np.arange(len(documents)), weights
+    tokens = np.zeros(length + 1, np.int32)
+    tokens[: spans["length"].sum()] = np.concatenate(documents)
+    inputs = expand(spans, length)
+    shifted = np.append(inputs.weights[1:], np.float32(0))
+    return {
+        "tokens": tokens[:-1],
+        "targets": tokens[1:],
+        "weights": shifted,
+        "segment_ids": inputs.segment_ids,
+        "positions": inputs.positions,
+    }
+
+
+def _stack(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+_MODEL = partial(create, debug(), text_size=T, vision_size=VOCABULARY.vision_size, seed=5)
+_loss = jax.jit(jax.value_and_grad(lambda model, batch: batch_loss(model, batch)[0]))
+
+
+@settings(deadline=None, max_examples=8)
+@given(seed=st.integers(0, 1 << 30))
+def test_packed_documents_lose_what_they_lose_unpacked_and_padded(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cuts = np.sort(rng.choice(np.arange(1, 60), size=3, replace=False))
+    lengths = np.diff(cuts, prepend=0).tolist() + [60 - int(cuts[-1])]
+    documents = [rng.integers(0, V, n).astype(np.int32) for n in lengths]
+    weights = rng.uniform(0.2, 3, 4).tolist()
+    model = _MODEL(mesh=_mesh(sequence=1))
+    loss, gradients = _loss(model, _stack([_rows(documents, weights, length=64)]))
+    apart = _stack([_rows([d], [w], length=64) for d, w in zip(documents, weights, strict=True)])
+    expected, whole = _loss(model, apart)
+    np.testing.assert_allclose(loss, expected, rtol=2e-6)
+    for a, b in zip(jax.tree.leaves(gradients), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-6)
