@@ -1,25 +1,28 @@
 """Arranging one split's documents in sequences, so that as few as possible are needed.
 
 1. Whole documents, and long videos cut between frames into pieces as long as the context with one shorter tail each,
-   by best-fit-decreasing (`bins`).
-2. Where that leaves a sequence or more to be saved, the tails are taken out again and threaded through the gaps, cut
-   once more where that keeps a bin from being opened. The better of both is kept.
+   are packed by best-fit-decreasing (`bins`).
+2. Where books cannot fill what that leaves and it is more than 0.1 % from a lower bound, more is tried: the tails are
+   threaded through the gaps, cut once more where that keeps a bin from being opened; and the packing is done by
+   patterns (`patterns`). The best is kept.
 3. Books, the short ones first so that long ones stay long, are poured through the gaps that are left, the widest
    first, and on into sequences of their own (`cuts.pour`).
 
-With enough books nothing but the last sequence has room left. Without, best-fit-decreasing is a heuristic: it uses at
-most 11/9 of the best number of bins, and nearly always much less (benchmarks/packing.py).
+With enough books nothing but the last sequence has room left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from pipeline.bins import Bins, Integers, best_fit_decreasing, fewest_bins
 from pipeline.cuts import cut_at, cut_video, pour
+from pipeline.patterns import fewest_by_patterns, pack_by_patterns
+
+_GOOD = 0.999  # of the best that could be: no more is tried
 
 
 class LongVideo(NamedTuple):
@@ -40,42 +43,45 @@ class Pieces(NamedTuple):
 
 def arrange(
     others: Integers, books: Integers, lengths: Integers, videos: Mapping[int, LongVideo], *, context_length: int
-) -> Pieces:
+) -> tuple[Pieces, int]:
     """Arrange the documents `others` and `books`, which are indices into `lengths`, in sequences numbered from 0.
 
     `videos` are those of `others` that are longer than the context; all the rest of `others` stay whole. Equal lengths
-    are taken in the order of the indices. Raises ConfigError where a video cannot be cut short enough.
+    are taken in the order of the indices. Returns the pieces, and a number of sequences that no arrangement can go
+    below. Raises ConfigError where a video cannot be cut short enough.
     """
     text = int(lengths[books].sum())
     whole = others[lengths[others] <= context_length]
     uncut = np.stack([whole, np.zeros_like(whole), lengths[whole]])
-    cut = _cut(videos, context_length)
-    packed, bins = _pack(np.hstack([uncut, cut]), context_length)
-    unused = _with_text(bins, text) * context_length - int(packed.length.sum()) - text
-    if videos and unused >= context_length:
-        document, start, length = cut
-        is_tail = start + length == lengths[document]
-        tails = np.flatnonzero(is_tail)[np.lexsort((document[is_tail], -length[is_tail]))]
-        threaded, fewer = _pack(np.hstack([uncut, cut[:, ~is_tail]]), context_length)
-        threaded = _thread(threaded, fewer, zip(document[tails].tolist(), start[tails].tolist(), strict=True), videos)
-        if _with_text(fewer, text) < _with_text(bins, text):
-            packed, bins = threaded, fewer
-    return _join(packed, _pour_books(books, lengths, bins))
-
-
-def fewest_sequences(
-    others: Integers, books: Integers, lengths: Integers, videos: Mapping[int, LongVideo], *, context_length: int
-) -> int:
-    """Return a number of sequences that no arrangement can go below; arguments as for `arrange`.
-
-    Books count as tokens only; whole documents, and each frame and text of the long videos for itself, count as items
-    that cannot be cut.
-    """
+    # Books count as tokens only; each frame and text of the long videos is an item that cannot be cut.
     atoms = [np.diff(video.points, prepend=0) for video in videos.values()]
-    whole = others[lengths[others] <= context_length]
-    items = np.concatenate([lengths[whole], *(a[a > 1] for a in atoms)])
-    tokens = int(lengths[others].sum() + lengths[books].sum())
-    return max(-(-tokens // context_length), fewest_bins(items, context_length))
+    items = -np.sort(-np.concatenate([uncut[2], *(a[a > 1] for a in atoms)]))
+    fewest = max(-(-(int(lengths[others].sum()) + text) // context_length), fewest_bins(items, context_length))
+    best: tuple[int, Pieces, Bins] | None = None
+    for packed, bins in _candidates(uncut, _cut(videos, context_length), lengths, videos, context_length):
+        count = _with_text(bins, text)
+        if best is None or count < best[0]:
+            best = count, packed, bins
+        if best[0] * _GOOD <= fewest:
+            break
+    else:
+        fewest = max(fewest, fewest_by_patterns(items, context_length))
+    assert best is not None  # there is always a candidate
+    return _join(best[1], _pour_books(books, lengths, best[2])), fewest
+
+
+def _candidates(
+    uncut: Integers, cut: Integers, lengths: Integers, videos: Mapping[int, LongVideo], context_length: int
+) -> Iterator[tuple[Pieces, Bins]]:
+    """Yield packings of whole documents `uncut` and pieces `cut`, both [3, N], the quicker first."""
+    document, start, length = cut
+    is_tail = start + length == lengths[document]
+    tails = np.flatnonzero(is_tail)[np.lexsort((document[is_tail], -length[is_tail]))]
+    for packer in (best_fit_decreasing, pack_by_patterns):
+        yield _pack(np.hstack([uncut, cut]), context_length, packer)
+        if videos:
+            packed, bins = _pack(np.hstack([uncut, cut[:, ~is_tail]]), context_length, packer)
+            yield _thread(packed, bins, zip(document[tails].tolist(), start[tails].tolist(), strict=True), videos), bins
 
 
 def _cut(videos: Mapping[int, LongVideo], context_length: int) -> Integers:
@@ -87,10 +93,12 @@ def _cut(videos: Mapping[int, LongVideo], context_length: int) -> Integers:
     return np.array(pieces, np.int64).reshape(-1, 3).T
 
 
-def _pack(pieces: Integers, context_length: int) -> tuple[Pieces, Bins]:
-    """Pack pieces [3, N] of (document, start, length) by best-fit-decreasing."""
+def _pack(
+    pieces: Integers, context_length: int, packer: Callable[[Integers, int], tuple[Integers, Bins]]
+) -> tuple[Pieces, Bins]:
+    """Pack pieces [3, N] of (document, start, length)."""
     document, start, length = pieces[:, np.lexsort((pieces[1], pieces[0], -pieces[2]))]
-    sequence, bins = best_fit_decreasing(length, context_length)
+    sequence, bins = packer(length, context_length)
     return Pieces(document, start, length, sequence), bins
 
 

@@ -43,6 +43,15 @@ class Bins:
         self._words: defaultdict[int, int] = defaultdict(int)  # bit `room % _WORD` of word `room // _WORD`
         self._summary = 0  # bit w: word w is not 0
 
+    @classmethod
+    def of(cls, rooms: Integers, capacity: int) -> Bins:
+        """Return bins of which some are open, with `rooms` left."""
+        bins = cls(capacity)
+        bins.count = len(rooms)
+        for number, room in enumerate(rooms.tolist()):
+            bins._put(room, number, 1)
+        return bins
+
     def place(self, length: int, items: int) -> list[Placement]:
         """Put `items` items of `length` where best fit puts them one by one, opening bins as needed."""
         placed = []
@@ -123,10 +132,11 @@ def best_fit_decreasing(lengths: Integers, capacity: int) -> tuple[Integers, Bin
     values, counts = np.unique(lengths, return_counts=True)
     for length, items in zip(values[::-1].tolist(), counts[::-1].tolist(), strict=True):
         placed += bins.place(length, items)
-    return _expand(placed), bins
+    return expand(placed), bins
 
 
-def _expand(placed: list[Placement]) -> Integers:
+def expand(placed: list[Placement]) -> Integers:
+    """Return the bin of every item that was placed, in order."""
     first, bins, each = np.array(placed, np.int64).reshape(-1, 3).T
     items = bins * each
     within = np.arange(items.sum()) - np.repeat(np.cumsum(items) - items, items)

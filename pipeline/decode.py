@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from pipeline.decode_info import Backend, DecodeConfig, DecodeReport, VideoInfo
 from pipeline.decode_process import Allowance, DecoderProcess
-from schemas.errors import InputError, LongreelError, Reason
+from schemas.errors import ConfigError, InputError, LongreelError, Reason
 
 __all__ = ["Backend", "DecodeConfig", "DecodeReport", "Decoder", "VideoInfo"]
 
@@ -90,8 +90,11 @@ class Decoder:
     def thumbnails(self, path: Path, count: int, size: int) -> NDArray[np.uint8]:
         """Return the frames shown at the middles of `count` equal parts of a video: uint8 [n <= count, size, size, 3].
 
-        Found by seeking, so the cost does not grow with the length. A frame that would come twice comes once.
+        Found by seeking, so the cost does not grow with the length. A frame that would come twice comes once. Turned
+        and cropped as `frames` are; always through PyAV.
         """
+        if count < 1 or size < 1:
+            raise ConfigError(f"count and size must be at least 1, got count={count}, size={size}")
         allowance = self._allowance(path)
         found = self._ask("thumbnails", path, allowance, count=count, size=size)
         pixels = np.frombuffer(self._running().receive_bytes(allowance), np.uint8)

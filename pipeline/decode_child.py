@@ -22,49 +22,24 @@ import json
 import mmap
 import os
 import signal
-import stat
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, Self
+from typing import Any, NoReturn
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.decode_container import is_picture
-from pipeline.decode_info import DecodeConfig, DecodeReport, VideoInfo
-from pipeline.decode_pyav import PyAVSource
+from pipeline.decode_info import DecodeConfig
+from pipeline.decode_source import Walk, open_for_frames, open_for_look
 from pipeline.decode_subtitles import read_subtitles
-from pipeline.sampling import Shown, Timed, Timeline, epsilon_s, grid_count, on_grid
 from schemas.errors import InputError, Reason
 
-_HEAD_BYTES = 32
 _LISTEN_EVERY_S = 0.02
-
-
-class Source(Protocol):
-    """One open video, whatever decodes it; `timed_frames` yields what `render` makes squares of."""
-
-    info: VideoInfo
-    decode_errors: int
-    corrupt_frames: int
-    interlaced: bool
-    detail: str
-
-    @property
-    def tick_s(self) -> float: ...  # noqa: D102
-    @property
-    def typical_s(self) -> float: ...  # noqa: D102
-    @property
-    def clock_may_jump(self) -> bool: ...  # noqa: D102
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *exception: object) -> None: ...
-    def timed_frames(self) -> Iterator[Timed[Any]]: ...  # noqa: D102
-    def render(self, content: Any, /) -> NDArray[np.uint8]: ...  # noqa: D102
 
 
 class Stopped(Exception):
@@ -103,93 +78,48 @@ class Child:
             self._say(result=None)
 
     def _answer(self, op: str, path: Path, request: dict[str, Any]) -> None:
-        head = _head(path)
+        size, max_pixels = self._config.size, self._config.max_pixels
         if op == "frames":
-            self._say(result=dataclasses.asdict(self._frames(path, head)))
-        elif op == "probe":
-            self._say(result=dataclasses.asdict(self._probe(path, head)))
-        elif op == "subtitles":
-            info, limit = self._probe(path, head), self._config.max_pixels
-            some = info.subtitle_streams > 0
-            self._say(result=read_subtitles(path, video_start_s=info.start_s, max_pixels=limit) if some else [])
+            with open_for_frames(path, size=size, max_pixels=max_pixels, backend=self._config.backend) as source:
+                walk = Walk(source, self._config, self._listen)
+                self._put(walk.squares())
+                self._say(result=dataclasses.asdict(walk.report()))
         elif op == "thumbnails":
-            with self._open(path, head, size=request["size"]) as source:
-                pictures = list(source.thumbnails(request["count"]))
+            with open_for_look(path, size=request["size"], max_pixels=max_pixels) as look:
+                pictures = list(look.thumbnails(request["count"]))
             self._say(result=len(pictures))
             self._pipe.send_bytes(np.stack(pictures).tobytes())
         else:
-            raise ValueError(f"unknown request {op!r}")
+            with open_for_look(path, size=size, max_pixels=max_pixels) as look:
+                info = look.info
+            if op == "probe":
+                self._say(result=dataclasses.asdict(info))
+            elif info.subtitle_streams == 0:
+                self._say(result=[])
+            else:
+                self._say(result=read_subtitles(path, video_start_s=info.start_s, max_pixels=max_pixels))
 
-    def _open(self, path: Path, head: bytes, *, size: int | None = None, backend: str = "pyav") -> Any:
-        kind: Any = PyAVSource
-        # Pillow and decord cost start-up time and are imported when they are first needed.
-        if is_picture(path, head):
-            from pipeline.decode_picture import PictureSource as kind
-        elif backend == "decord":
-            from pipeline.decode_decord import DecordSource as kind
-        return kind(path, size=size or self._config.size, max_pixels=self._config.max_pixels)
+    def _listen(self) -> None:
+        """Hear the parent now and then while decoding; raises Stopped."""
+        now = time.monotonic()
+        if now - self._heard_at > _LISTEN_EVERY_S:
+            self._heard_at = now
+            while self._pipe.poll():
+                self._note(self._hear())
 
-    def _probe(self, path: Path, head: bytes) -> VideoInfo:
-        with self._open(path, head) as source:
-            info: VideoInfo = source.info
-        return info
-
-    def _frames(self, path: Path, head: bytes) -> DecodeReport:
-        config = self._config
-        self._free = list(range(config.slots))
-        with self._open(path, head, backend=config.backend) as source:
-            timeline = Timeline(typical_s=source.typical_s, jumps=source.clock_may_jump)
-            epsilon = epsilon_s(source.tick_s, config.fps)
-            frames = self._put(self._squares(source, timeline, epsilon, path))
-            info = source.info
-            promised = grid_count(info.duration_s, config.fps, epsilon) if info.duration_s > 0 else frames
-            return DecodeReport(
-                frames=frames,
-                frames_promised=1 if info.is_picture else promised,
-                duration_s=0.0 if info.is_picture else timeline.end_s,
-                duration_promised_s=info.duration_s,
-                source_frames=timeline.frames,
-                corrupt_frames=source.corrupt_frames,
-                decode_errors=source.decode_errors,
-                passed_over=timeline.passed_over,
-                resets=timeline.resets,
-                interlaced=source.interlaced or info.interlaced,
-                detail=source.detail,
-            )
-
-    def _squares(self, source: Source, timeline: Timeline, epsilon: float, path: Path) -> Iterator[NDArray[np.uint8]]:
-        fps, most = self._config.fps, self._config.duration_limit_s * self._config.fps
-        for shown in on_grid(self._listening(source.timed_frames()), timeline, fps=fps, epsilon=epsilon):
-            if source.info.is_picture:
-                shown = Shown(0, 1, shown.content)
-            if shown.first + shown.count > most:
-                limit = f"longer than {self._config.duration_limit_s:g} s (duration_limit_s)"
-                raise InputError(Reason.TOO_LONG, f"{path}: {limit}, or its time stamps are broken")
-            square = source.render(shown.content)
-            for _ in range(shown.count):
-                yield square
-
-    def _listening(self, frames: Iterator[Timed[Any]]) -> Iterator[Timed[Any]]:
-        for frame in frames:
-            if time.monotonic() - self._heard_at > _LISTEN_EVERY_S:
-                self._heard_at = time.monotonic()
-                while self._pipe.poll():
-                    self._note(self._hear())
-            yield frame
-
-    def _put(self, squares: Iterator[NDArray[np.uint8]]) -> int:
-        total = count = slot = 0
+    def _put(self, squares: Iterator[NDArray[np.uint8]]) -> None:
+        self._free = list(range(self._config.slots))
+        slot = count = 0
         for square in squares:
             if count == 0:
                 slot = self._free_slot()
             self._ring[slot, count] = square
-            count, total = count + 1, total + 1
+            count += 1
             if count == self._config.batch:
                 self._say(batch=slot, count=count)
                 count = 0
         if count:
             self._say(batch=slot, count=count)
-        return total
 
     def _free_slot(self) -> int:
         while not self._free:
@@ -214,19 +144,6 @@ class Child:
             self._pipe.send_bytes(json.dumps({"id": self._request, **message}).encode())
         except OSError:
             os._exit(0)
-
-
-def _head(path: Path) -> bytes:
-    try:
-        status = path.stat()
-        if stat.S_ISREG(status.st_mode) and status.st_size:
-            with path.open("rb") as f:
-                return f.read(_HEAD_BYTES)
-    except (FileNotFoundError, NotADirectoryError) as e:
-        raise InputError(Reason.MISSING, f"{path}: no such file") from e
-    if not stat.S_ISREG(status.st_mode):
-        raise InputError(Reason.UNREADABLE, f"{path}: a folder or device, not a file")
-    raise InputError(Reason.EMPTY, f"{path}: the file has no bytes")
 
 
 def _end_with_parent(lifeline: int) -> None:

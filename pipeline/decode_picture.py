@@ -100,9 +100,15 @@ class PictureSource:
     def thumbnails(self, count: int) -> Iterator[NDArray[np.uint8]]:
         """Yield `count` frames spread over the animation, each once; of a still picture the only one."""
         wanted = {int((part + 0.5) * self._frames / count) for part in range(count)}
+        last: NDArray[np.uint8] | None = None
         for number, frame in enumerate(self.timed_frames()):
+            last = frame.content
             if number in wanted:
-                yield self.render(frame.content)
+                wanted.remove(number)
+                yield self.render(last)
+                last = None
+        if wanted and last is not None:  # cut short: the last that came stands for the rest
+            yield self.render(last)
 
     def _duration_s(self) -> float:
         if self._frames == 1:

@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 from pipeline.decode_container import frame_rate, is_text, open_container, promised_s, video_stream
 from pipeline.decode_info import VideoInfo
 from pipeline.decode_scale import Scaler, guesses_bt709, is_full_range
-from pipeline.sampling import Orientation, Timed, geometry, orientation_of, pixel_shape, shown_size
+from pipeline.sampling import Orientation, Timed, TimeStamps, geometry, orientation_of, pixel_shape, shown_size
 from schemas.errors import InputError, Reason
 
 _CLOCK_MAY_JUMP = {"mpegts", "mpeg"}
+_HAS_NO_PTS = {"avi"}
 _HEAD_FRAMES = 3  # decoded to describe a video
 _LARGEST_ASPECT = 100
 _WALK_S, _WALK_FRAMES = 5.0, 600  # thumbnails: decode on rather than seek; how far to decode after a seek
@@ -49,6 +50,7 @@ class PyAVSource:
         with ExitStack() as stack:
             self._container = stack.enter_context(open_container(path, max_pixels=max_pixels))
             self._stream = video_stream(self._container, path, max_pixels=max_pixels)
+            self._has_no_pts = self._container.format.name in _HAS_NO_PTS
             self._time_base = self._stream.time_base or Fraction(1, av.time_base)
             context = self._stream.codec_context
             context.thread_type, context.thread_count = ThreadType.NONE, 1
@@ -93,8 +95,11 @@ class PyAVSource:
 
     def timed_frames(self) -> Iterator[Timed[av.VideoFrame]]:
         """Decode all frames, in presentation order."""
+        stamps = TimeStamps(faults=int(self._has_no_pts))
         for frame in chain(self._head, self._decoding):
-            yield Timed(self._time_of(frame), self._seconds(frame.duration or 0), frame)
+            ticks = stamps.best(frame.pts, frame.dts)
+            time_s = None if ticks is None else self._seconds(ticks)
+            yield Timed(time_s, self._seconds(frame.duration or 0), frame)
 
     def render(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         """Make a frame of this video the square that is wanted: uint8 [size, size, 3]."""
@@ -162,7 +167,8 @@ class PyAVSource:
                 yield frame
 
     def _time_of(self, frame: av.VideoFrame) -> float | None:
-        ticks = frame.pts if frame.pts is not None else frame.dts
+        one, other = (frame.dts, frame.pts) if self._has_no_pts else (frame.pts, frame.dts)
+        ticks = other if one is None else one
         return None if ticks is None else self._seconds(ticks)
 
     def _seconds(self, ticks: int) -> float:

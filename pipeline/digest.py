@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from schemas.errors import DatasetError
 
@@ -34,6 +35,11 @@ def digest_documents(table: pa.Table) -> str:
         for name in _COLUMNS:
             _update(digest, block[name].combine_chunks())
     return digest.hexdigest()
+
+
+def digest_array(values: NDArray[Any]) -> str:
+    """Return the hex SHA-256 of the values, whatever this machine's order of bytes."""
+    return hashlib.sha256(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest()
 
 
 def _check_spans(block: pa.Table) -> None:

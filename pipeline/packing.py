@@ -12,23 +12,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.arrange import LongVideo, arrange, fewest_sequences
+from pipeline.arrange import LongVideo, arrange
 from pipeline.bins import Integers
 from pipeline.cuts import SHORTEST, Spans, cut_points
-from pipeline.digest import digest_documents
+from pipeline.digest import digest_array, digest_documents
 from pipeline.weighting import LossWeighting, document_weights
+from schemas.dataset import SCHEMA_VERSION
 from schemas.errors import ConfigError, DatasetError
 from schemas.fingerprint import fingerprint
 from schemas.records import KINDS, SPLITS
 from schemas.vocab import Vocabulary
 
-_ALGORITHM = 1  # part of the fingerprint: raise it when the same input would give another plan
 SHORTEST_CONTEXT = 16
 
 
@@ -70,6 +71,11 @@ class SplitPlan:
     first: Integers  # [Q + 1] sequence q is the pieces first[q]..first[q + 1]
     documents: int
     fewest: int  # sequences that no packing can go below
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """All of its arrays."""
+        return self.document, self.start, self.length, self.weight, self.first
 
     @property
     def sequences(self) -> int:
@@ -116,19 +122,22 @@ def plan(table: pa.Table, config: PackConfig, *, context_length: int, vocabulary
         raise DatasetError("there is no document to pack: every item was set aside, or nothing was tokenized")
     table = table.sort_by([("split", "ascending"), ("document_id", "ascending")])
     _check(table)
-    digest = digest_documents(table)
+    documents = digest_documents(table)
     split_of = np.asarray(table["split"])
+    splits = {
+        name: _plan_split(table, rows, name, config, context_length)
+        for name in SPLITS
+        if len(rows := np.flatnonzero(split_of == name))
+    }
+    # With the plan itself in it, shards of two runs that would differ are never taken for parts of one dataset.
+    arranged = {name: [digest_array(array) for array in part.arrays] for name, part in splits.items()}
     return Plan(
         table=table,
         config=config,
         context_length=context_length,
         vocabulary=vocabulary,
-        fingerprint=fingerprint(_ALGORITHM, config, context_length, vocabulary, digest),
-        splits={
-            name: _plan_split(table, rows, name, config, context_length)
-            for name in SPLITS
-            if len(rows := np.flatnonzero(split_of == name))
-        },
+        fingerprint=fingerprint(SCHEMA_VERSION, config, context_length, vocabulary, documents, arranged),
+        splits=splits,
     )
 
 
@@ -150,11 +159,11 @@ def _plan_split(table: pa.Table, rows: Integers, split: str, config: PackConfig,
     is_book = np.asarray(table["kind"]) == "book"
     books, others = rows[is_book[rows]], rows[~is_book[rows]]
     videos = {row: _long_video(table, row, context_length) for row in others[lengths[others] > context_length].tolist()}
-    pieces = arrange(others, books, lengths, videos, context_length=context_length)
+    pieces, fewest = arrange(others, books, lengths, videos, context_length=context_length)
     count = int(pieces.sequence.max()) + 1
     rank = np.argsort(np.argsort(_scatter(count, config.seed, split), kind="stable"), kind="stable")[pieces.sequence]
-    filler = is_book[pieces.document]
-    order = np.lexsort((pieces.start, pieces.document, np.where(filler, 0, -pieces.length), filler, rank))
+    books_last = np.where(is_book[pieces.document], 0, -pieces.length)
+    order = np.lexsort((pieces.start, pieces.document, books_last, rank))
     document, length = pieces.document[order], pieces.length[order]
     nth = document - rows[0]  # a split is one run of rows of the sorted table
     weights = document_weights(nth, length, documents=len(rows), weighting=config.loss_weighting)
@@ -165,7 +174,7 @@ def _plan_split(table: pa.Table, rows: Integers, split: str, config: PackConfig,
         weight=weights[nth],
         first=np.searchsorted(rank[order], np.arange(count + 1)),
         documents=len(rows),
-        fewest=fewest_sequences(others, books, lengths, videos, context_length=context_length),
+        fewest=fewest,
     )
 
 

@@ -82,6 +82,30 @@ class Timeline:
         return placed
 
 
+@dataclass
+class TimeStamps:
+    """Tells presentation times from nonsense, as FFmpeg's `guess_correct_pts` does.
+
+    Some files hold presentation times that run backwards, or none (AVI). The times of the packets then serve: of the
+    two, those which have run backwards less often. `faults` counts those of the presentation times, less those of
+    the packets' times; begin with 1 where the format is known to have no presentation times.
+    """
+
+    faults: int = 0
+    _last_pts: int = -(1 << 63)
+    _last_dts: int = -(1 << 63)
+
+    def best(self, pts: int | None, dts: int | None) -> int | None:
+        """The time of the next frame, in ticks, from its presentation time and that of the packet that gave it."""
+        if pts is not None:
+            self.faults += pts <= self._last_pts
+            self._last_pts = pts
+        if dts is not None:
+            self.faults -= dts <= self._last_dts
+            self._last_dts = dts
+        return pts if pts is not None and (self.faults <= 0 or dts is None) else dts
+
+
 @dataclass(frozen=True)
 class Shown(Generic[Content]):
     """One frame and the run of grid points k = first … first + count - 1 at which it is seen."""

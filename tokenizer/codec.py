@@ -2,7 +2,9 @@
 
 Frames go through one compiled function in batches of a fixed size, the last one padded: a batch's shape decides
 the order of sums inside a convolution, so with free batches a frame at a decision boundary would get another
-code from run to run. Cost with `small-128` on two CPU cores: see `tokenizer/weights/small-128.md`.
+code from run to run. Codes came out the same with one thread and with several; another processor or another
+version of XLA may still order its sums otherwise. Decoded pixels can differ by one step of 255 between numbers
+of threads. Cost with `small-128` on two CPU cores: see `tokenizer/weights/small-128.md`.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ _SHIPPED = Path(__file__).parent / "weights"
 
 
 class FrameCodec:
-    """A tokenizer for frames. The codes of a frame depend on nothing but its pixels, the weights and `compute`."""
+    """A tokenizer for frames. A frame's codes do not depend on the frames around it, nor on how a video is cut up."""
 
     def __init__(self, weights: Weights, *, sha256: str = "", compute: Compute = "float32") -> None:
         self.config = weights.config

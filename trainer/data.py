@@ -153,7 +153,8 @@ def training_batches(loader: Loader, *, sequences: int, batch_size: int, seed: i
 
     A batch may span the end of an epoch. `get_state`/`set_state` move it in O(1), to the batch.
     """
-    plan = grain.MapDataset.range(sequences).shuffle(seed).repeat().batch(batch_size)
+    epochs = _MOST_SEQUENCES // sequences  # without a number, Grain's batches of one overflow its own length
+    plan = grain.MapDataset.range(sequences).shuffle(seed).repeat(epochs).batch(batch_size)
     return iter(plan.map(loader).to_iter_dataset(_READ))
 
 
@@ -164,6 +165,8 @@ def held_out_batches(loader: Loader, *, indices: NDArray[np.int64], batch_size: 
     groups = padded.reshape(-1, batch_size)
     return iter(grain.MapDataset.range(len(groups)).map(lambda i: loader(groups[i])).to_iter_dataset(_READ))
 
+
+_MOST_SEQUENCES = 1 << 52  # read in a run; Grain divides in float64, which is exact up to here
 
 # Two batches ahead hide the reading behind the step; more would only hold memory.
 _READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)

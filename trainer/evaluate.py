@@ -6,6 +6,7 @@ weigh nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -32,7 +33,8 @@ def losses(sums: NDArray[np.floating[Any]]) -> dict[str, float]:
     ce, weight = sums.astype(np.float64)
     values = {"loss": (ce.sum(), weight.sum())}
     values |= {"text_loss": (ce[TEXT], weight[TEXT]), "vision_loss": (ce[VISION], weight[VISION])}
-    return {name: float(c / w) if w > 0 else float("nan") for name, (c, w) in values.items()}
+    # Python's floats: sums that have overflown make a NaN, which the caller looks for, and no warning.
+    return {name: float(c) / float(w) if w > 0 else math.nan for name, (c, w) in values.items()}
 
 
 def spread(total: int, wanted: int | None) -> NDArray[np.int64]:

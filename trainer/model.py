@@ -107,7 +107,12 @@ def create(config: ModelConfig, *, text_size: int, vision_size: int, mesh: Mesh,
         return Transformer(config, text_size=text_size, vision_size=vision_size, rngs=nnx.Rngs(seed), mesh=mesh)
 
     graph, shapes = nnx.split(nnx.eval_shape(make))
-    return nnx.merge(graph, jax.jit(lambda: nnx.split(make())[1], out_shardings=shardings(shapes, mesh))())
+    init = jax.jit(
+        lambda: nnx.split(make())[1],
+        out_shardings=shardings(shapes, mesh),
+        compiler_options={"xla_backend_optimization_level": 1},  # it runs once: optimising it would take 5 s more
+    )
+    return nnx.merge(graph, init())
 
 
 def layer_weights(config: ModelConfig) -> dict[str, Weight]:

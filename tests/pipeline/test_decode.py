@@ -40,6 +40,7 @@ def numbers(decoder: Decoder, path: Path) -> list[int]:
         ("libx264", "a.ts"),
         ("libx264", "a.flv"),
         ("libx264", "a.h264"),
+        ("libx264", "a.avi"),
         ("libx265", "a.mp4"),
         ("libvpx-vp9", "a.webm"),
         ("libsvtav1", "a.mp4"),
@@ -133,6 +134,14 @@ def test_probe_says_what_a_video_is(decoder: Decoder, tmp_path: Path) -> None:
         False,
         False,
     )
+
+
+def test_hdr_and_interlacing_are_flagged(decoder: Decoder, tmp_path: Path) -> None:
+    hdr = "transfer=smpte2084:colorprim=bt2020:colormatrix=bt2020nc"
+    path = make_video(tmp_path / "hdr.mp4", frames=2, pix_fmt="yuv420p10le", options={"x264-params": hdr})
+    assert (decoder.probe(path).hdr, decoder.probe(path).interlaced) == (True, False)
+    path = make_video(tmp_path / "combed.mp4", frames=2, interlaced=True)
+    assert (decoder.probe(path).hdr, decoder.probe(path).interlaced) == (False, True)
 
 
 def test_ten_bits_are_seen(decoder: Decoder, tmp_path: Path) -> None:

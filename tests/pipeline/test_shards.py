@@ -346,21 +346,22 @@ def test_an_interrupted_run_keeps_its_shards_and_goes_on(packed: Path, tmp_path:
     made = prepare(tmp_path / "tokens")
     store, directory, jobs = TokenStore(tmp_path / "tokens"), tmp_path / "packed", shard_jobs(made)
     begin(directory, made.fingerprint)
-    for job in jobs[:3]:
+    for job in jobs[:4]:
         write_shard(job, store, directory)
     with pytest.raises(DatasetError, match="missing"):
         finish(directory, made)
     with pytest.raises(DatasetError, match="unfinished"):
         read_card(directory)
     (directory / jobs[1].name).write_bytes(b"cut short")
-    before = {job.name: (directory / job.name).stat().st_mtime_ns for job in jobs[:3]}
+    (directory / jobs[3].name).write_bytes((directory / jobs[3].name).read_bytes()[:-1] + b"\1")
+    before = {job.name: (directory / job.name).stat().st_mtime_ns for job in jobs[:4]}
     begin(directory, made.fingerprint)
-    assert [is_written(job, directory) for job in jobs[:4]] == [True, False, True, False]
+    assert [is_written(job, directory) for job in jobs[:5]] == [True, False, True, False, False]
     for job in jobs:
         write_shard(job, store, directory)
     finish(directory, made)
     after = {name: (directory / name).stat().st_mtime_ns for name in before}
-    assert [after[job.name] == before[job.name] for job in jobs[:3]] == [True, False, True]
+    assert [after[job.name] == before[job.name] for job in jobs[:4]] == [True, False, True, False]
     assert files(directory) == files(packed)
 
 

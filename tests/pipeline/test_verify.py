@@ -255,6 +255,27 @@ def test_a_tar_header_that_is_not_normalised_is_named(dataset: Path, old: bytes,
     assert named(verify(dataset), SHARD, KEY, f"expected the normalised tar header of {KEY}.tokens.npy")
 
 
+@pytest.mark.parametrize(("at", "key", "what"), [(-1, "", "does not end in zeros"), (1, KEY, "not padded with zeros")])
+def test_a_byte_that_should_be_zero_is_named(dataset: Path, at: int, key: str, what: str) -> None:
+    path = dataset / SHARD
+    data = bytearray(path.read_bytes())
+    data[-1 if at < 0 else read_index(dataset)[0].offsets[2] - 1] = 1
+    path.write_bytes(data)
+    reseal(dataset)
+    assert named(verify(dataset), SHARD, key, what)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"frame_rate": 1.0', '"frame_rate": 2.0'), ("\n  ", "\n "), ("aaaa", "aaab")]
+)
+def test_a_card_edited_by_hand_is_named(dataset: Path, old: str, new: str) -> None:
+    path = dataset / "dataset.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    assert named(verify(dataset), "dataset.json", "", "it was altered")
+
+
 def test_a_shard_cut_short_names_the_sequences_that_are_lost(dataset: Path) -> None:
     shard = read_index(dataset)[0]
     os.truncate(dataset / SHARD, shard.offsets[1] + 100)

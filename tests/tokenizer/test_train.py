@@ -86,11 +86,14 @@ def test_the_same_seed_and_frames_give_the_same_file(trained: Path, tmp_path: Pa
 
 def test_a_step_is_a_pure_function() -> None:
     step, batch = compiled_train_step(config()), jnp.asarray(next(batches(config())))
-    state = warm_state(config(), tiny_weights())
-    (first, _), (second, _) = (step(jax.tree.map(jnp.copy, state), batch) for _ in range(2))
-    jax.tree.map(np.testing.assert_array_equal, plain(first), plain(second))
-    assert int(first.step) == 1
-    np.testing.assert_array_equal(first.averaged["quant_conv"]["bias"], first.params["quant_conv"]["bias"] * 0.9)
+    state, _ = step(warm_state(config(), tiny_weights()), batch)  # the learning rate of the very first step is 0
+    (one, _), (other, _) = (step(jax.tree.map(jnp.copy, state), batch) for _ in range(2))
+    jax.tree.map(np.testing.assert_array_equal, plain(one), plain(other))
+    assert int(one.step) == 2
+    assert moved(state, one, "encoder") > 0
+    # The average's decay begins low, (1 + step) / (10 + step), so that it forgets where it began.
+    old, bias, mean = (p["quant_conv"]["bias"][...] for p in (state.averaged, one.params, one.averaged))
+    np.testing.assert_allclose(mean, 2 / 11 * old + 9 / 11 * bias, rtol=1e-5)
 
 
 def plain(state: TrainState) -> TrainState:

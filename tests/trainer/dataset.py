@@ -59,8 +59,12 @@ def write_dataset(
     vocabulary: Vocabulary = VOCABULARY,
     seed: int = 0,
     per_shard: int = 3,
+    heavy: int | None = None,
 ) -> Path:
-    """Write `train` and `val` sequences of `context` tokens under `directory`; return it."""
+    """Write `train` and `val` sequences of `context` tokens under `directory`; return it.
+
+    The training sequence `heavy` gets weights under which a sum in float32 overflows.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     shards: list[ShardEntry] = []
     cards: dict[str, SplitCard] = {}
@@ -69,6 +73,8 @@ def write_dataset(
         if not count:
             continue
         samples = [sequence(rng, context=context, vocabulary=vocabulary) for _ in range(count)]
+        if split == "train" and heavy is not None:
+            samples[heavy][1]["weight"] = 3e38
         groups = [samples[i : i + per_shard] for i in range(0, count, per_shard)]
         first = 0
         for number, group in enumerate(groups):

@@ -177,6 +177,16 @@ def test_every_epoch_visits_every_sequence_once_in_an_order_of_its_own(split: Pa
     assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
+@pytest.mark.parametrize("sequences", [1, 3, 9, 1000])
+def test_batches_of_one_sequence_are_endless_too(split: PackedSplit, sequences: int) -> None:
+    def loader(indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        return indices
+
+    batches = training_batches(loader, sequences=sequences, batch_size=1, seed=0)  # type: ignore[arg-type]
+    seen = [int(indices[0]) for indices, _ in zip(batches, range(2 * min(sequences, 50)), strict=False)]
+    assert set(seen) <= set(range(sequences))
+
+
 def test_the_seed_decides_the_order(split: PackedSplit) -> None:
     first, again, other = (_identify(split, _take(split, seed=seed, batches=4)) for seed in (1, 1, 2))
     assert first == again

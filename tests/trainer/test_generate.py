@@ -65,7 +65,7 @@ def test_temperature_0_takes_the_likeliest_of_the_full_forward(model: Transforme
 def test_draws_follow_the_softmax(model: Transformer) -> None:
     prompt = jnp.tile(_tokens(1, 5), (4000, 1))
     counts = np.bincount(np.asarray(generate(model, prompt, steps=1, seed=3, temperature=2.0))[:, 0], minlength=50)
-    expected = 4000 * jax.nn.softmax(_all_logits(model, prompt[:1])[0, -1] / 2)
+    expected = 4000 * np.asarray(jax.nn.softmax(_all_logits(model, prompt[:1])[0, -1] / 2))
     chi_squared = float((((counts - expected) ** 2) / expected).sum())
     assert chi_squared < 49 + 5 * np.sqrt(2 * 49)  # 49 degrees of freedom, five standard deviations
 

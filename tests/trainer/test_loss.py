@@ -125,7 +125,7 @@ _loss = jax.jit(jax.value_and_grad(lambda model, batch: batch_loss(model, batch)
 def test_packed_documents_lose_what_they_lose_unpacked_and_padded(seed: int) -> None:
     rng = np.random.default_rng(seed)
     cuts = np.sort(rng.choice(np.arange(1, 60), size=3, replace=False))
-    lengths = np.diff(cuts, prepend=0).tolist() + [60 - int(cuts[-1])]
+    lengths = [*np.diff(cuts, prepend=0).tolist(), 60 - int(cuts[-1])]
     documents = [rng.integers(0, V, n).astype(np.int32) for n in lengths]
     weights = rng.uniform(0.2, 3, 4).tolist()
     model = _MODEL(mesh=_mesh(sequence=1))

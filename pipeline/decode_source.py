@@ -1,0 +1,145 @@
+"""One video as the decoder process sees it, whatever decodes it: open, walk the time grid, report.
+
+A backend is a class with the face of `Source`. Which one opens a file is decided by its first bytes (a picture or
+not) and by the configuration (PyAV or decord).
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.decode_container import is_picture
+from pipeline.decode_info import Backend, DecodeConfig, DecodeReport, VideoInfo
+from pipeline.decode_pyav import PyAVSource
+from pipeline.sampling import Shown, Timed, Timeline, epsilon_s, grid_count, on_grid
+from schemas.errors import InputError, Reason
+
+_HEAD_BYTES = 32
+
+
+class Source(Protocol):
+    """One open video. `timed_frames` yields, in presentation order, things that `render` makes squares of."""
+
+    path: Path
+    info: VideoInfo
+    decode_errors: int
+    corrupt_frames: int
+    interlaced: bool
+    detail: str
+
+    @property
+    def tick_s(self) -> float:
+        """Seconds to which times in the file are rounded."""
+
+    @property
+    def typical_s(self) -> float:
+        """How long a frame lasts where the file does not say."""
+
+    @property
+    def clock_may_jump(self) -> bool:
+        """Whether the format's times may be reset in mid-stream."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exception: object) -> None: ...
+
+    def timed_frames(self) -> Iterator[Timed[Any]]:
+        """Yield every frame of the video and when it is shown."""
+
+    def render(self, content: Any, /) -> NDArray[np.uint8]:
+        """Make the square that is wanted: uint8 [size, size, 3]."""
+
+
+class Seeking(Source, Protocol):
+    """A source that can also give a few frames from all over the video."""
+
+    def thumbnails(self, count: int) -> Iterator[NDArray[np.uint8]]:
+        """Yield at most `count` squares; at least one."""
+
+
+def open_for_look(path: Path, *, size: int, max_pixels: int) -> Seeking:
+    """Open a picture or video for a look at it: always the same backend. Raises InputError."""
+    if is_picture(path, _head(path)):
+        from pipeline.decode_picture import PictureSource  # Pillow: loaded when the first picture comes
+
+        return PictureSource(path, size=size, max_pixels=max_pixels)
+    return PyAVSource(path, size=size, max_pixels=max_pixels)
+
+
+def open_for_frames(path: Path, *, size: int, max_pixels: int, backend: Backend) -> Source:
+    """Open a picture or video to take all its frames, with the backend that is asked for. Raises InputError."""
+    if backend == "decord" and not is_picture(path, _head(path)):
+        from pipeline.decode_decord import DecordSource
+
+        return DecordSource(path, size=size, max_pixels=max_pixels)
+    return open_for_look(path, size=size, max_pixels=max_pixels)
+
+
+class Walk:
+    """The squares of one video at its grid points, and the report once they were taken.
+
+    `heed` is called before each frame is used; it may raise to end the walk.
+    """
+
+    def __init__(self, source: Source, config: DecodeConfig, heed: Callable[[], None]) -> None:
+        self._source, self._config, self._heed = source, config, heed
+        self._timeline = Timeline(typical_s=source.typical_s, jumps=source.clock_may_jump)
+        self._epsilon = epsilon_s(source.tick_s, config.fps)
+        self._frames = 0
+
+    def squares(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield one square a grid point. Raises InputError TOO_LONG past the limit on duration."""
+        fps, most = self._config.fps, self._config.duration_limit_s * self._config.fps
+        for shown in on_grid(self._heeded(), self._timeline, fps=fps, epsilon=self._epsilon):
+            if self._source.info.is_picture:
+                shown = Shown(0, 1, shown.content)
+            if shown.first + shown.count > most:
+                limit = f"longer than {self._config.duration_limit_s:g} s (duration_limit_s)"
+                raise InputError(Reason.TOO_LONG, f"{self._source.path}: {limit}, or its times are broken")
+            square = self._source.render(shown.content)
+            for _ in range(shown.count):
+                self._frames += 1
+                yield square
+
+    def report(self) -> DecodeReport:
+        """Say what came out; call it when `squares` has ended."""
+        source, timeline, info = self._source, self._timeline, self._source.info
+        promised = grid_count(info.duration_s, self._config.fps, self._epsilon)
+        if info.is_picture:
+            promised = 1
+        return DecodeReport(
+            frames=self._frames,
+            frames_promised=promised if info.is_picture or info.duration_s > 0 else self._frames,
+            duration_s=0.0 if info.is_picture else timeline.end_s,
+            duration_promised_s=info.duration_s,
+            source_frames=timeline.frames,
+            corrupt_frames=source.corrupt_frames,
+            decode_errors=source.decode_errors,
+            passed_over=timeline.passed_over,
+            resets=timeline.resets,
+            interlaced=source.interlaced or info.interlaced,
+            detail=source.detail,
+        )
+
+    def _heeded(self) -> Iterator[Timed[Any]]:
+        for frame in self._source.timed_frames():
+            self._heed()
+            yield frame
+
+
+def _head(path: Path) -> bytes:
+    try:
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode) and status.st_size:
+            with path.open("rb") as f:
+                return f.read(_HEAD_BYTES)
+    except (FileNotFoundError, NotADirectoryError) as e:
+        raise InputError(Reason.MISSING, f"{path}: no such file") from e
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(Reason.UNREADABLE, f"{path}: a folder or device, not a file")
+    raise InputError(Reason.EMPTY, f"{path}: the file has no bytes")
