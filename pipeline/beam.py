@@ -78,7 +78,7 @@ def each(elements: Sequence[Any], worker: Worker) -> beam.PTransform:
     """Create the elements, spread them over the workers and do each one's work, in one stage."""
 
     def expand(root: Any) -> Any:
-        return root | "Elements" >> beam.Create(elements) | beam.Reshuffle() | "Work" >> beam.ParDo(DoEach(worker))
+        return root | "Elements" >> beam.Create(elements) | "Work" >> beam.ParDo(DoEach(worker))  # Create spreads them
 
     return beam.ptransform_fn(expand)()
 
@@ -102,7 +102,6 @@ def run_selection(
         return (
             pipeline
             | "Units" >> beam.Create(list(units))
-            | beam.Reshuffle()
             | "ReadSurvey" >> beam.FlatMap(read)
             | "SameContent" >> beam.GroupByKey()
             | "Judge" >> beam.FlatMap(lambda group: judge(list(group[1])))

@@ -1,8 +1,8 @@
 """Videos through PyAV (FFmpeg): the default backend, and the only one that probes and seeks.
 
-Decoding runs on one thread. Measured on two cores (benchmarks/decode.py), frame threads gain 10-40 % on one video
-for 50 % more work in all, while a job decodes as many videos at once as there are cores; and on damaged files they
-give other pixels on each run.
+Decoding runs on one thread. Measured on two cores (benchmarks/decode.py), frame threads shorten one video by 10 to 30 %
+for 5 to 50 % more work in all, while a job decodes as many videos at once as there are cores; and on damaged files
+they give other pixels on each run.
 
 Damage does not end a video: packets that cannot be decoded are counted and passed over, frames that the decoder
 painted over are kept and counted.

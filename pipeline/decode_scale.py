@@ -5,7 +5,8 @@ bit depth. Where a frame names no matrix, BT.709 is taken for HD and BT.601 belo
 show white behind them. PQ and HLG (HDR) are converted as if they were ordinary: no tone mapping.
 
 Scaling is bicubic, with the filter widened when it shrinks (so it does not alias), in libswscale's bit-exact mode,
-so that processors with other vector units give the same bytes. Cost: 1-4 ms for a frame of 1080p on one core.
+so that processors with other vector units give the same bytes. Cost to 128 pixels, in processor time: 0.6 ms for a
+frame of 640x272, 1.4 ms for 720p, 2.4 ms for 1080p.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def local_file(uri: str, *, max_bytes: int) -> Iterator[Path]:
     """
     size = stat(uri).size_bytes
     if size > max_bytes:
-        raise InputError(Reason.TOO_LARGE, f"{uri} has {size} bytes; the limit is {max_bytes} (--max-bytes)")
+        raise InputError(Reason.TOO_LARGE, f"{uri} has {size:,} bytes; the limit is {max_bytes:,} (max-bytes)")
     if "://" not in uri:
         yield Path(uri)
         return
@@ -65,6 +65,8 @@ def _copy(uri: str, copy: Path, max_bytes: int) -> None:
             while block := source.read(_BLOCK_BYTES):
                 target.write(block)
                 if target.tell() > max_bytes:
-                    raise InputError(Reason.TOO_LARGE, f"{uri} goes on past {max_bytes} bytes (--max-bytes)")
+                    raise InputError(
+                        Reason.TOO_LARGE, f"{uri} goes on past the limit of {max_bytes:,} bytes"
+                    )
     except (OSError, ValueError, ImportError) as e:
         raise InputError(Reason.MISSING, f"{uri} cannot be read: {e}") from e

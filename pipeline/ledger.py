@@ -69,7 +69,7 @@ def clip(pieces: PieceTable, documents: pa.Table, *, text_weight: float, vision_
     frame = np.maximum(documents["frame_tokens"].to_numpy()[pieces.document[piece]], 1)
     part = (modality == VISION) & (end - start < size[span])
     start_s, end_s = (pc.fill_null(flat.field(n), np.nan).to_numpy()[span] for n in ("start_s", "end_s"))
-    frame_s = (end_s - start_s) / (size[span] // frame)
+    frame_s = (end_s - start_s) / np.maximum(size[span] // frame, 1)  # of text it is not used
     first = np.searchsorted(piece, pieces.first)
     return Clips(
         spans=_spans(pieces, piece, end - start, modality, first, (text_weight, vision_weight)),

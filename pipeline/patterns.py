@@ -8,8 +8,8 @@ rounded down, and what is left over goes in by best fit. Gilmore and Gomory, Ope
 
 Its prices also bound from below what any packing needs: Farley, Operations Research 38 (1990).
 
-Lengths are grouped into some dozens of classes and measured in units of 1/16384 of the capacity: rounded up for a
-packing, which is what it may lose against the best, rounded down for the bound. It takes seconds, whatever the number
+Lengths are grouped into at most 96 classes and measured in units of 1/16384 of the capacity (finer where there are
+fewer classes): rounded up for a packing, which is what it may lose against the best, rounded down for the bound. It takes seconds, whatever the number
 of documents. The last digits of a linear program may differ from one processor to another, and with them which of
 several equally good packings is found; a plan's fingerprint therefore holds the plan itself (`packing`).
 """
@@ -27,7 +27,7 @@ from pipeline.bins import Bins, Integers, expand
 
 Floats = NDArray[np.float64]
 _CLASSES = 96
-_UNITS = 1 << 14
+_WORK = _CLASSES << 14  # classes times units, which is what a knapsack costs
 _ROUNDS = 300
 _CLOSE = 1e-5  # how near to its bound the program is solved
 
@@ -44,8 +44,9 @@ def pack_by_patterns(lengths: Integers, capacity: int) -> tuple[Integers, Bins]:
     """Pack items of `lengths` [N], each in 1..capacity and given from long to short; as `bins.best_fit_decreasing`."""
     firsts = _classes(lengths)
     ends = np.append(firsts[1:], len(lengths))
-    unit = -(-capacity // _UNITS)
-    solution = solve(-(-lengths[firsts] // unit), ends - firsts, capacity // unit)
+    unit = -(-capacity * len(firsts) // _WORK)
+    whole = capacity // unit  # what is longer by rounding alone has a bin to itself either way
+    solution = solve(np.minimum(-(-lengths[firsts] // unit), whole), ends - firsts, whole)
     bin_of, after, count = np.full(len(lengths), -1, np.int64), firsts.copy(), 0
     for pattern, uses in zip(solution.patterns, np.floor(solution.uses + _CLOSE).astype(int).tolist(), strict=True):
         for i in np.flatnonzero(pattern).tolist():
@@ -72,7 +73,7 @@ def fewest_by_patterns(lengths: Integers, capacity: int) -> int:
     """Return a number of bins that no packing of items of `lengths` [N], from long to short, can go below."""
     firsts = _classes(lengths)
     ends = np.append(firsts[1:], len(lengths))
-    unit = -(-capacity // _UNITS)
+    unit = -(-capacity * len(firsts) // _WORK)
     shortest = lengths[ends - 1] // unit
     real = shortest > 0
     if not real.any():

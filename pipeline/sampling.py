@@ -29,6 +29,7 @@ Content = TypeVar("Content")
 _RESET_BACK_S = 1.0
 _RESET_AHEAD_S = 10.0
 _LARGEST_EPSILON_S = 0.001
+_NEVER = -(1 << 63)
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Timeline:
 
 @dataclass
 class TimeStamps:
-    """Tells presentation times from nonsense, as FFmpeg's `guess_correct_pts` does.
+    """Tells presentation times from nonsense, much as FFmpeg's `guess_correct_pts` does.
 
     Some files hold presentation times that run backwards, or none (AVI). The times of the packets then serve: of the
     two, those which have run backwards less often. `faults` counts those of the presentation times, less those of
@@ -92,18 +93,23 @@ class TimeStamps:
     """
 
     faults: int = 0
-    _last_pts: int = -(1 << 63)
-    _last_dts: int = -(1 << 63)
+    _last_pts: int = _NEVER
+    _last_dts: int = _NEVER
 
     def best(self, pts: int | None, dts: int | None) -> int | None:
-        """The time of the next frame, in ticks, from its presentation time and that of the packet that gave it."""
+        """The time of the next frame, in ticks, from its presentation time and that of the packet that gave it.
+
+        None where the better kind is missing: the frame follows the one before it.
+        """
         if pts is not None:
             self.faults += pts <= self._last_pts
             self._last_pts = pts
         if dts is not None:
             self.faults -= dts <= self._last_dts
             self._last_dts = dts
-        return pts if pts is not None and (self.faults <= 0 or dts is None) else dts
+        if self.faults <= 0 or self._last_dts == _NEVER:
+            return dts if pts is None else pts
+        return dts
 
 
 @dataclass(frozen=True)

@@ -81,12 +81,14 @@ class SurveyWorker:
     def _survey_item(self, item: Mapping[str, Any], decoder: Decoder) -> dict[str, Any]:
         row = {**_EMPTY, **item}
         try:
-            with local_file(item["uri"], max_bytes=self.config.max_bytes) as path:
+            is_book = item["kind"] == "book"
+            limit = min(self.config.max_bytes, self.books.max_bytes) if is_book else self.config.max_bytes
+            with local_file(item["uri"], max_bytes=limit) as path:
                 row["size_bytes"] = path.stat().st_size
                 if row["size_bytes"] == 0:
                     raise InputError(Reason.EMPTY, "the file has no bytes")
                 row["document_id"] = sha256_file(path)
-                if item["kind"] == "book":
+                if is_book:
                     next(read_book(path, self.books))  # its beginning tells most of what is no text
                 else:
                     row |= look(path, decoder, thumbnails=self.config.thumbnails)
@@ -120,7 +122,7 @@ def item_fingerprint(item: Mapping[str, Any], config: SurveyConfig) -> str:
     versions = [_version(item["uri"])]
     if item["transcript"] and item["transcript"] != "embedded":
         versions.append(_version(item["transcript"]))
-    return fingerprint(_VERSION, dict(item), versions, config.thumbnails, config.max_bytes)
+    return fingerprint(_VERSION, dict(item), versions, config.thumbnails)
 
 
 def _version(uri: str) -> tuple[int, str]:

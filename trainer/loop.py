@@ -23,6 +23,7 @@ import math
 import statistics
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,8 @@ class _StopAsked(Exception):
 class _Training:
     """One run, from its start or its newest checkpoint to its end. What it opens is closed by `stack`."""
 
+    _state: TrainState
+
     def __init__(self, config: TrainConfig, stop: Stop, stack: ExitStack) -> None:
         self._config, self._stop = config, stop
         model: ModelConfig = RECIPES[config.model]()
@@ -143,8 +146,7 @@ class _Training:
             self._progress.say(f"nothing to do: {self._checkpoint} has the {self._config.steps} steps asked for")
             return self._result()
         self._introduce()
-        self._compile()
-        self._state = self._first_state()
+        self._prepare()
         self._progress.start()
         try:
             self._make_steps()
@@ -211,13 +213,20 @@ class _Training:
         finally:
             batches.close()
 
-    def _compile(self) -> None:
+    def _prepare(self) -> None:
+        """Compile, and make the first state. Compilation keeps one core busy, so the step has one for itself."""
         started = time.perf_counter()
         rate = schedule(self._config.optimiser, steps=self._config.steps)
-        self._train_step = compile_step(self._plan, self._optimiser, rate, shape=self._placement.shape)
+        with ThreadPoolExecutor(max_workers=1) as second:
+            rest = second.submit(self._prepare_rest)
+            self._train_step = compile_step(self._plan, self._optimiser, rate, shape=self._placement.shape)
+            rest.result()
+        self._progress.say(f"compiled in {time.perf_counter() - started:.1f} s")
+
+    def _prepare_rest(self) -> None:
+        self._state = self._first_state()
         if self._held_out is not None:
             self._eval_step = compile_eval(self._plan, shape=self._placement.shape)
-        self._progress.say(f"compiled in {time.perf_counter() - started:.1f} s")
 
     def _first_state(self) -> TrainState:
         config, model = self._config, self._description.model

@@ -8,11 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import apache_beam as beam
 import pytest
-from apache_beam.runners.portability.fn_api_runner import translations
 
-from pipeline.beam import Runner, each, run_each
+from pipeline.beam import Runner, run_each
 from schemas.errors import ConfigError, Interrupted, JobError, StorageError
 
 
@@ -66,20 +64,6 @@ def test_ctrl_c_ends_the_job_between_elements(tmp_path: Path) -> None:
     with pytest.raises(Interrupted, match="Run the same command"):
         run_each(list(range(50)), Touch(tmp_path, "stop"), Runner())
     assert len(list(tmp_path.glob("element-*"))) < 50
-
-
-def test_a_worker_is_one_fused_stage_after_the_elements_are_spread(tmp_path: Path) -> None:
-    pipeline = beam.Pipeline(runner=beam.runners.portability.fn_api_runner.FnApiRunner())
-    _ = pipeline | "Each" >> each([1, 2], Touch(tmp_path))
-    proto = pipeline.to_runner_api()
-    _, stages = translations.create_and_optimize_stages(
-        proto, translations.standard_optimize_phases(), translations.KNOWN_COMPOSITES
-    )
-    working = [stage for stage in stages if "Work" in stage.name]
-    assert len(working) == 1
-    # Behind the work nothing is shuffled: what it makes it has written itself.
-    names = [t.unique_name for t in working[0].transforms]
-    assert not any("GroupByKey" in name for name in names[next(i for i, n in enumerate(names) if "Work" in n) :])
 
 
 def test_no_worker_at_all_is_refused() -> None:

@@ -12,17 +12,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipeline import jobs
-from pipeline.beam import Runner
+from pipeline.beam import Runner, each
 from pipeline.decode import DecodeConfig
+from pipeline.packing import PackConfig
 from pipeline.report import JobReport, write_quarantine
 from pipeline.select import SelectConfig
 from pipeline.store import StoreFacts, TokenStore
 from pipeline.survey import SurveyConfig, SurveyWorker
-from pipeline.tokenize import TokenizeConfig
+from pipeline.tokenize import TokenizeConfig, TokenizeWorker
 from pipeline.workspace import Workspace
 from schemas.errors import ConfigError, DatasetError, ManifestError
 from tests.pipeline.media import make_audio, make_video
@@ -67,13 +70,16 @@ def run(
         jobs.survey([str(inputs)], workspace, worker, runner),
         jobs.select(workspace, SelectConfig(val_fraction=0.3), runner),
         jobs.tokenize(workspace, config, text_model, runner),
+        jobs.pack(workspace, 512, PackConfig(shard_bytes=4096), runner),
     ]
     write_quarantine(workspace)
     return {report.job: report for report in reports}
 
 
-def store_bytes(out: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in sorted((out / "tokens").iterdir())}
+def made_bytes(out: Path) -> dict[str, bytes]:
+    """Every file of the token store and of the dataset."""
+    files = [*(out / "tokens").iterdir(), *(out / "packed" / "512").iterdir()]
+    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(files)}
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +117,10 @@ def test_a_video_is_stored_with_its_frames_and_times(first: tuple[Path, Any]) ->
 
 def test_a_second_run_does_nothing(first: tuple[Path, Any], material: Path, text_model: Path) -> None:
     out, _ = first
-    before = {p: p.stat().st_mtime_ns for p in out.rglob("unit-*")}
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*-0*")}
     reports = run(material, out, text_model)
-    assert [report.new for report in reports.values()] == [0, 0, 0]
-    assert {p: p.stat().st_mtime_ns for p in out.rglob("unit-*")} == before
+    assert [report.new for report in reports.values()] == [0, 0, 0, 0]
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*-0*")} == before
 
 
 def test_more_workers_and_another_order_give_the_same_bytes(
@@ -128,7 +134,7 @@ def test_more_workers_and_another_order_give_the_same_bytes(
     random.Random(0).shuffle(rows)
     (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
     run(tmp_path / "m.jsonl", tmp_path / "out", text_model, workers=2)
-    assert store_bytes(tmp_path / "out") == store_bytes(first[0])
+    assert made_bytes(tmp_path / "out") == made_bytes(first[0])
 
 
 def test_one_more_video_encodes_one_more_video(material: Path, text_model: Path, tmp_path: Path) -> None:
@@ -168,6 +174,32 @@ def test_a_file_that_changed_after_the_survey_is_set_aside(material: Path, text_
     assert jobs.tokenize(workspace, CONFIG, text_model, Runner()).rejected == {"changed": 1}
 
 
+def test_a_text_of_40_gigabytes_is_set_aside_at_once(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with (tmp_path / "in" / "huge.txt").open("wb") as f:
+        f.truncate(40 << 30)  # sparse: takes no room, and would take minutes to read
+    workspace = Workspace.open(tmp_path / "out", units=1)
+    worker = SurveyWorker(workspace=workspace, config=SurveyConfig())
+    started = time.monotonic()
+    assert jobs.survey([str(tmp_path / "in")], workspace, worker, Runner()).rejected == {"too_large": 1}
+    assert time.monotonic() - started < 60  # of the 100 and more that 40 GB take to hash
+
+
+def test_decoding_and_encoding_are_one_stage_that_only_a_count_leaves(tmp_path: Path) -> None:
+    worker = TokenizeWorker(workspace=Workspace.open(tmp_path / "out"), config=CONFIG, text_model=tmp_path)
+    runner = FnApiRunner()
+    pipeline = beam.Pipeline(runner=runner)
+    _ = pipeline | "Tokenize" >> each([0, 1], worker)
+    _, stages = runner.create_stages(pipeline.to_runner_api())
+    # Numbers of units are made and spread in the first stage; the second decodes, encodes and writes.
+    assert len(stages) == 2
+    (working,) = [stage for stage in stages if any(t.unique_name == "Tokenize/Work" for t in stage.transforms)]
+    (work,) = [t for t in working.transforms if t.unique_name == "Tokenize/Work"]
+    consumed = {name for stage in stages for t in stage.transforms for name in t.inputs.values()}
+    assert not set(work.outputs.values()) & consumed
+    assert not any("sink" in t.spec.urn for t in working.transforms)
+
+
 def test_jobs_out_of_order_say_what_to_run_first(text_model: Path, tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "out")
     with pytest.raises(DatasetError, match="run the job before this one"):
@@ -192,8 +224,9 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
     number: signal.Signals, first: tuple[Path, Any], material: Path, text_model: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "longreel", "run", str(material), "--out", str(out), "--context", "1024"]
+    command = [sys.executable, "-m", "longreel", "run", str(material), "--out", str(out), "--context", "512"]
     command += ["--text-model", str(text_model), "--units", "4", "--select.val-fraction", "0.3", "--decode.fps", "4"]
+    command += ["--pack.shard-bytes", "4096"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         log = out / "logs" / "tokenize.jsonl"
         deadline = time.monotonic() + 120
@@ -204,7 +237,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
     if number == signal.SIGINT:
         assert process.returncode == 130
         assert "Run the same command" in told
-    assert not (out / "packed" / "1024" / "dataset.json").exists()
+    assert not (out / "packed" / "512" / "dataset.json").exists()
     subprocess.run(command, check=True, capture_output=True, timeout=300)
-    assert store_bytes(out) == store_bytes(first[0])
-    assert (out / "packed" / "1024" / "dataset.json").exists()
+    assert made_bytes(out) == made_bytes(first[0])
+    assert (out / "packed" / "512" / "dataset.json").exists()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import patterns
 from pipeline.bins import Bins, best_fit_decreasing, fewest_bins
 from pipeline.cuts import Spans, cut_points, pour
 from pipeline.packing import PackConfig, Plan, plan
@@ -84,6 +85,44 @@ def test_a_milliard_of_clips_is_a_handful_of_placements() -> None:
 def test_no_packing_goes_below_the_bound(lengths: list[int], capacity: int) -> None:
     bound = fewest_bins(np.array(lengths), capacity)
     assert -(-sum(lengths) // capacity) <= bound <= fewest_by_trying(tuple(lengths), capacity)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 50), min_size=1, max_size=60),
+    capacity=st.integers(50, 70),
+    classes=st.sampled_from([3, 96]),
+    work=st.sampled_from([30, 1 << 20]),
+)
+@settings(deadline=None, max_examples=60)
+def test_packing_by_patterns_fits_every_item_in_one_bin(
+    lengths: list[int], capacity: int, classes: int, work: int
+) -> None:
+    ordered = np.array(sorted(lengths, reverse=True), np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patterns, "_CLASSES", classes)
+        patch.setattr(patterns, "_WORK", work)
+        chosen, bins = patterns.pack_by_patterns(ordered, capacity)
+        bound = patterns.fewest_by_patterns(ordered, capacity)
+    filled = np.bincount(chosen, ordered, minlength=bins.count)
+    assert filled.min() > 0
+    assert np.array_equal(filled, capacity - bins.rooms())
+    assert bins.rooms().min() >= 0
+    assert bound <= min(bins.count, len(plain_best_fit_decreasing(lengths, capacity)))
+
+
+@given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=7), capacity=st.integers(20, 24))
+@settings(deadline=None, max_examples=40)
+def test_no_packing_goes_below_the_bound_by_patterns(lengths: list[int], capacity: int) -> None:
+    bound = patterns.fewest_by_patterns(np.array(sorted(lengths, reverse=True)), capacity)
+    assert bound <= fewest_by_trying(tuple(lengths), capacity)
+
+
+def test_patterns_find_what_best_fit_misses() -> None:
+    frames = np.random.default_rng(0).integers(9, 13, 3000)  # 31 fit: 12 + 10 + 9, but not 12 + 12 and anything else
+    made = plan(clips(frames, np.full(3000, 1)), PackConfig(), context_length=8192, vocabulary=VOCABULARY)
+    plain = len(plain_best_fit_decreasing((257 * frames + 5).tolist(), 8192))
+    assert made.splits["train"].sequences < 0.95 * plain
+    assert made.fill("train") >= 0.999 * made.best_fill("train")
 
 
 def test_the_bound_sees_that_frames_do_not_divide_the_context() -> None:
