@@ -8,10 +8,12 @@ rounded down, and what is left over goes in by best fit. Gilmore and Gomory, Ope
 
 Its prices also bound from below what any packing needs: Farley, Operations Research 38 (1990).
 
-Lengths are grouped into at most 96 classes and measured in units of 1/16384 of the capacity (finer where there are
-fewer classes): rounded up for a packing, which is what it may lose against the best, rounded down for the bound. It takes seconds, whatever the number
-of documents. The last digits of a linear program may differ from one processor to another, and with them which of
-several equally good packings is found; a plan's fingerprint therefore holds the plan itself (`packing`).
+Lengths are grouped into at most 96 classes and measured in units of 1/16384 of the capacity, finer where there are
+fewer classes: rounded up for a packing, which is what it may lose against the best, rounded down for the bound. So it
+is at its best where lengths are few, or a bin holds few of them. It takes seconds, whatever the number of documents.
+
+The last digits of a linear program may differ from one processor to another, and with them which of several equally
+good packings is found; a plan's fingerprint therefore holds the plan itself (`packing`).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog  # type: ignore[import-untyped]
+from scipy.optimize import linprog
 
 from pipeline.bins import Bins, Integers, expand
 

@@ -108,6 +108,18 @@ def decode(
     return cache, _logits(model, x, head)
 
 
+def draw(logits: jax.Array, allowed: jax.Array | None, key: jax.Array, *, temperature: float, top_k: int) -> jax.Array:
+    """Draw one id a row from `logits` [B,V] among those that are `allowed`, bool [B,V]: [B] int32."""
+    if allowed is not None:
+        logits = jnp.where(allowed, logits, -jnp.inf)
+    if temperature == 0:
+        return logits.argmax(axis=-1).astype(jnp.int32)
+    if 0 < top_k < logits.shape[-1]:
+        least = lax.top_k(logits, top_k)[0][:, -1:]
+        logits = jnp.where(logits >= least, logits, -jnp.inf)
+    return jax.random.categorical(key, logits / temperature, axis=-1).astype(jnp.int32)
+
+
 @partial(jax.jit, static_argnames=("graph", "steps", "temperature", "top_k", "grammar"))
 def _generate(
     graph: nnx.GraphDef[Transformer],
@@ -125,7 +137,7 @@ def _generate(
 
     def sample(logits: jax.Array, place: Any, step: jax.Array) -> tuple[jax.Array, Any]:
         allowed = None if grammar is None else grammar.allowed(place)
-        chosen = _draw(logits, allowed, jax.random.fold_in(key, step), temperature=temperature, top_k=top_k)
+        chosen = draw(logits, allowed, jax.random.fold_in(key, step), temperature=temperature, top_k=top_k)
         return chosen, None if grammar is None else grammar.advance(place, chosen)
 
     def one(carry: tuple[Cache, jax.Array, Any], step: jax.Array) -> tuple[tuple[Cache, jax.Array, Any], jax.Array]:
@@ -140,18 +152,6 @@ def _generate(
     (_, logits, place), chosen = lax.scan(one, (cache, logits, place), counted)
     last, _ = sample(logits, place, jnp.asarray(steps - 1, jnp.int32))  # nothing follows it, so it is not run
     return jnp.concatenate([chosen.T, last[:, None]], axis=1)
-
-
-def _draw(logits: jax.Array, allowed: jax.Array | None, key: jax.Array, *, temperature: float, top_k: int) -> jax.Array:
-    """Draw one id a row from `logits` [B,V] among those that are `allowed`: [B] int32."""
-    if allowed is not None:
-        logits = jnp.where(allowed, logits, -jnp.inf)
-    if temperature == 0:
-        return logits.argmax(axis=-1).astype(jnp.int32)
-    if 0 < top_k < logits.shape[-1]:
-        least = lax.top_k(logits, top_k)[0][:, -1:]
-        logits = jnp.where(logits >= least, logits, -jnp.inf)
-    return jax.random.categorical(key, logits / temperature, axis=-1).astype(jnp.int32)
 
 
 def _attend_cached(q: jax.Array, k: jax.Array, v: jax.Array, position: jax.Array) -> jax.Array:

@@ -17,35 +17,30 @@ file system that all share; the first writes metrics.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.errors import ConfigError, Interrupted, JobError
-from schemas.files import write_text
-from trainer.checkpoint import Checkpoints, Description
-from trainer.config import RECIPES, ModelConfig, parameter_count
-from trainer.data import Batch, Placement, held_out_batches, training_batches
+from trainer.checkpoint import Checkpoints
+from trainer.data import Batch, held_out_batches, training_batches
 from trainer.evaluate import evaluate, losses, spread
 from trainer.interrupt import Stop
-from trainer.mesh import make_mesh
 from trainer.metrics import MetricsLog
-from trainer.optimiser import make_optimiser, schedule
 from trainer.progress import Progress
+from trainer.setup import Setup
 from trainer.source import PackedSplit
-from trainer.state import Plan, TrainState, begin, new_state, resume, take_over
-from trainer.step import StepMetrics, compile_eval, compile_step
+from trainer.state import TrainState, resume
+from trainer.step import StepMetrics
 from trainer.train_config import Cadence, TrainConfig
 
 __all__ = ["Cadence", "TrainConfig", "TrainResult", "train", "use_cpu_devices"]
@@ -72,7 +67,7 @@ def train(config: TrainConfig) -> TrainResult:
     """
     use_cpu_devices(config.devices)
     with Stop() as stop, ExitStack() as stack:
-        return _Training(config, stop, stack).run()
+        return _Training(Setup.of(config), stop, stack).run()
 
 
 def use_cpu_devices(count: int | None) -> None:
@@ -99,61 +94,60 @@ class _StopAsked(Exception):
 class _Training:
     """One run, from its start or its newest checkpoint to its end. What it opens is closed by `stack`."""
 
-    _state: TrainState
-
-    def __init__(self, config: TrainConfig, stop: Stop, stack: ExitStack) -> None:
-        self._config, self._stop = config, stop
-        model: ModelConfig = RECIPES[config.model]()
-        mesh = make_mesh(config.mesh)
-        split = PackedSplit(config.dataset, "train")
-        self._held_out = PackedSplit(config.dataset, "val") if config.cadence.eval_every else None
-        _check_positions(model, split)
-        shape = (config.batch_size, split.context_length)
-        self._placement = Placement.of(mesh, shape, layout=config.layout, tile=model.tile)
-        self._optimiser = make_optimiser(config.optimiser, steps=config.steps)
-        self._plan = Plan.of(model, split.vocabulary, optimiser=self._optimiser, mesh=mesh)
-        self._description = Description(
-            model=model,
-            vocabulary=split.vocabulary,
-            context_length=split.context_length,
-            dataset_fingerprint=split.fingerprint,
-            batch_size=config.batch_size,
-            seed=config.seed,
-        )
-        self._epoch_steps = len(split) / config.batch_size
-        self._open(split, stack)
-
-    def _open(self, split: PackedSplit, stack: ExitStack) -> None:
-        """Open the run's folder and look how far it is; only now is anything written."""
-        config, primary = self._config, jax.process_index() == 0
+    def __init__(self, setup: Setup, stop: Stop, stack: ExitStack) -> None:
+        config, primary = setup.config, jax.process_index() == 0
+        self._setup, self._config, self._stop = setup, config, stop
         self._checkpoints = stack.enter_context(Checkpoints(config.out, keep=config.cadence.checkpoints_kept))
         self._start = self._checkpoints.latest()
-        if self._start is not None:
+        if self._start is None:
+            setup.check_origin()
+        else:
             where = self._checkpoints.path / str(self._start)
-            self._checkpoints.describe(self._start).require_same(self._description, where=where)
+            self._checkpoints.describe(self._start).require_same(setup.description, where=where)
         self._step = self._start or 0
         logged = -1 if self._start is None else self._start
         self._log = stack.enter_context(MetricsLog(config.out, step=logged, primary=primary))
         self._progress = stack.enter_context(Progress(steps=config.steps, done=self._step, visible=primary))
-        self._batches = training_batches(
-            self._placement.loader(split), sequences=len(split), batch_size=config.batch_size, seed=config.seed
-        )
+        loader, sequences = setup.placement.loader(setup.split), len(setup.split)
+        self._batches = training_batches(loader, sequences=sequences, batch_size=config.batch_size, seed=config.seed)
         stack.callback(self._batches.close)
 
     def run(self) -> TrainResult:
         """Make the steps that are left."""
         if self._step >= self._config.steps:
-            self._progress.say(f"nothing to do: {self._checkpoint} has the {self._config.steps} steps asked for")
+            self._progress.say(f"nothing to do: {self._newest} has {self._step} of {self._config.steps} steps")
             return self._result()
-        self._introduce()
+        self._progress.say(str(self._setup) + (f"; going on from {self._newest}" if self._step else ""))
+        if jax.process_index() == 0:
+            self._setup.write_facts(self._config.out / f"config-from-{self._step}.json")
         self._prepare()
-        self._progress.start()
         try:
             self._make_steps()
         except _StopAsked as e:
             raise self._interrupted() from e
         self._checkpoints.wait()
         return self._result()
+
+    def _prepare(self) -> None:
+        """Compile, and make the first state. Compilation keeps one core busy, so the step has one for itself."""
+        started = time.perf_counter()
+        with ThreadPoolExecutor(max_workers=1) as second:
+            rest = second.submit(self._prepare_rest)
+            self._train_step = self._setup.compile_step()
+            rest.result()
+        self._progress.say(f"compiled in {time.perf_counter() - started:.1f} s")
+        self._progress.start()
+
+    def _prepare_rest(self) -> None:
+        self._state = self._first_state()
+        if self._setup.held_out is not None:
+            self._eval_step = self._setup.compile_eval()
+
+    def _first_state(self) -> TrainState:
+        if self._start is None:
+            return self._setup.first_state()
+        self._batches.set_state(self._checkpoints.restore_position(self._start))
+        return resume(self._setup.plan, self._checkpoints, self._start)
 
     def _make_steps(self) -> None:
         while True:
@@ -167,11 +161,12 @@ class _Training:
 
     def _make_step(self) -> None:
         started = time.perf_counter()
-        batch = self._placement.place(next(self._batches))
+        batch = self._setup.placement.place(next(self._batches))
         self._state, measured = self._train_step(self._state, batch)
         metrics: StepMetrics = jax.device_get(measured)
         self._step += 1
         row = self._row(metrics, time.perf_counter() - started)
+        # A finite gradient gives finite parameters: what is saved can be gone on with.
         if not (math.isfinite(row["loss"]) and math.isfinite(row["gradient_norm"])):
             raise self._diverged(row)
         self._log.write("train", self._step, row)
@@ -183,19 +178,19 @@ class _Training:
             "gradient_norm": float(metrics.gradient_norm),
             "learning_rate": float(metrics.learning_rate),
             "useful_tokens": int(metrics.useful_tokens),
-            "epoch": self._step / self._epoch_steps,
+            "epoch": self._step / self._setup.steps_per_epoch,
             "step_s": step_s,
-            "tokens_per_s": math.prod(self._placement.shape) / step_s,
+            "tokens_per_s": math.prod(self._setup.placement.shape) / step_s,
         }
 
     def _evaluate_if_due(self) -> None:
-        every, steps = self._config.cadence.eval_every, self._config.steps
-        due = every and (self._step % every == 0 or self._step == steps)
-        if self._held_out is None or not due or self._log.find("eval", self._step):
+        every, held_out = self._config.cadence.eval_every, self._setup.held_out
+        due = held_out and (self._step % every == 0 or self._step == self._config.steps)
+        if not held_out or not due or self._log.find("eval", self._step):
             return
         started = time.perf_counter()
-        chosen = spread(len(self._held_out), self._config.cadence.eval_sequences)
-        values = evaluate(self._eval_step, self._state.params, self._held_out_batches(self._held_out, chosen))
+        chosen = spread(len(held_out), self._config.cadence.eval_sequences)
+        values = evaluate(self._eval_step, self._state.params, self._held_out_batches(held_out, chosen))
         seconds = time.perf_counter() - started
         self._log.write("eval", self._step, values | {"sequences": len(chosen), "seconds": seconds})
         self._progress.say(
@@ -203,41 +198,13 @@ class _Training:
             f"{values['vision_loss']:.4f}) over {len(chosen)} sequences in {seconds:.1f} s"
         )
 
-    def _held_out_batches(self, split: PackedSplit, chosen: Any) -> Iterator[Batch]:
-        loader = self._placement.loader(split)
-        batches = held_out_batches(loader, indices=chosen, batch_size=self._config.batch_size)
-        try:
+    def _held_out_batches(self, split: PackedSplit, chosen: NDArray[np.int64]) -> Iterator[Batch]:
+        placement = self._setup.placement
+        batches = held_out_batches(placement.loader(split), indices=chosen, batch_size=self._config.batch_size)
+        with closing(batches):
             for batch in batches:
                 self._stop_if_asked()
-                yield self._placement.place(batch)
-        finally:
-            batches.close()
-
-    def _prepare(self) -> None:
-        """Compile, and make the first state. Compilation keeps one core busy, so the step has one for itself."""
-        started = time.perf_counter()
-        rate = schedule(self._config.optimiser, steps=self._config.steps)
-        with ThreadPoolExecutor(max_workers=1) as second:
-            rest = second.submit(self._prepare_rest)
-            self._train_step = compile_step(self._plan, self._optimiser, rate, shape=self._placement.shape)
-            rest.result()
-        self._progress.say(f"compiled in {time.perf_counter() - started:.1f} s")
-
-    def _prepare_rest(self) -> None:
-        self._state = self._first_state()
-        if self._held_out is not None:
-            self._eval_step = compile_eval(self._plan, shape=self._placement.shape)
-
-    def _first_state(self) -> TrainState:
-        config, model = self._config, self._description.model
-        if self._start is not None:
-            self._batches.set_state(self._checkpoints.restore_position(self._start))
-            return resume(self._plan, self._checkpoints, self._start)
-        if config.init_from is not None:
-            params = take_over(self._plan, self._description, config.init_from)
-            return begin(self._plan, params, optimiser=self._optimiser)
-        vocabulary = self._description.vocabulary
-        return new_state(self._plan, model, vocabulary, optimiser=self._optimiser, seed=config.seed)
+                yield placement.place(batch)
 
     def _save(self) -> None:
         self._checkpoints.save(
@@ -245,7 +212,7 @@ class _Training:
             params=self._state.params,
             optimiser=self._state.optimiser,
             position=self._batches.get_state(),
-            description=self._description,
+            description=self._setup.description,
         )
 
     def _stop_if_asked(self) -> None:
@@ -258,45 +225,20 @@ class _Training:
             return Interrupted(f"{where}; nothing was made yet. Run the same command to start again.")
         self._save()
         self._checkpoints.wait()
-        return Interrupted(f"{where}; saved as {self._checkpoint}. Run the same command to go on from there.")
+        return Interrupted(f"{where}; saved as {self._newest}. Run the same command to go on from there.")
 
     def _diverged(self, row: dict[str, float]) -> JobError:
         self._checkpoints.wait()
-        newest = self._checkpoints.latest()
-        back = "There is no checkpoint yet" if newest is None else f"The newest checkpoint is {self._checkpoint}"
+        none = self._checkpoints.latest() is None
+        back = "There is no checkpoint yet" if none else f"The newest checkpoint is {self._newest}"
         return JobError(
             f"training diverged at step {self._step}: the loss is {row['loss']}, the norm of the gradient "
             f"{row['gradient_norm']}. {back}. Run again with a lower --optimiser.learning-rate, or a longer warm-up."
         )
 
     @property
-    def _checkpoint(self) -> Path:
+    def _newest(self) -> Path:
         return self._checkpoints.path / str(self._checkpoints.latest())
-
-    def _introduce(self) -> None:
-        """Write down what runs, and say it."""
-        config, about = self._config, self._description
-        sizes = {"text_size": about.vocabulary.text_size, "vision_size": about.vocabulary.vision_size}
-        facts = {
-            "config": dataclasses.asdict(config),
-            "model": dataclasses.asdict(about.model),
-            "parameters": parameter_count(about.model, **sizes),
-            "vocabulary": about.vocabulary.to_dict(),
-            "dataset_fingerprint": about.dataset_fingerprint,
-            "mesh": dict(self._plan.mesh.shape),
-            "device": self._plan.mesh.devices.flat[0].device_kind,
-            "jax": jax.__version__,
-        }
-        if jax.process_index() == 0:
-            path = config.out / f"config-from-{self._step}.json"
-            write_text(path, json.dumps(facts, indent=2, default=str) + "\n")
-        mesh = ", ".join(f"{axis} {size}" for axis, size in self._plan.mesh.shape.items())
-        rows, context = self._placement.shape
-        self._progress.say(f"{config.model}: {facts['parameters'] / 1e6:.1f} million parameters; mesh: {mesh}")
-        self._progress.say(
-            f"{rows} sequences of {context:,} tokens a step, {self._epoch_steps:.1f} steps an epoch"
-            + (f"; going on from {self._checkpoint}" if self._step else "")
-        )
 
     def _result(self) -> TrainResult:
         trained, evaluated = self._log.rows("train"), self._log.rows("eval")
@@ -307,14 +249,6 @@ class _Training:
             first_eval_loss=evaluated[0]["loss"] if evaluated else None,
             eval_loss=evaluated[-1]["loss"] if evaluated else None,
             tokens_per_s=statistics.median(rates) if rates else None,
-            checkpoint=self._checkpoint,
+            checkpoint=self._newest,
             metrics=self._log.path,
-        )
-
-
-def _check_positions(model: ModelConfig, split: PackedSplit) -> None:
-    if split.context_length > model.max_positions:
-        raise ConfigError(
-            f"the dataset's context of {split.context_length} tokens is longer than the model's max_positions "
-            f"{model.max_positions}: take a recipe for longer documents, or pack at a shorter context"
         )

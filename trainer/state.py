@@ -87,16 +87,14 @@ def resume(plan: Plan, checkpoints: Checkpoints, step: int) -> TrainState:
     return TrainState(_step(plan, step), params, checkpoints.restore_optimiser(step, plan.like.optimiser))
 
 
-def take_over(plan: Plan, ours: Description, run: Path) -> Any:
+def take_over(plan: Plan, run: Path) -> Any:
     """Return the parameters of another run's newest checkpoint, on the plan's mesh.
 
-    Vocabulary and shapes must be the same; context length and rotary base may differ, which is how context grows.
-    Raises VocabularyMismatch, ConfigError, or DatasetError.
+    Their shapes must be the plan's (`Description.require_shapes`); context length and rotary base may differ, which is
+    how context grows. Raises ConfigError where `run` is not a run, DatasetError where its checkpoint cannot be read.
     """
     with open_run(run) as checkpoints:
-        step = checkpoints.newest()
-        checkpoints.describe(step).require_shapes(ours, where=checkpoints.path / str(step))
-        return checkpoints.restore_params(step, plan.like.params)
+        return checkpoints.restore_params(checkpoints.newest(), plan.like.params)
 
 
 def load_model(run: Path, *, mesh: Mesh) -> tuple[Transformer, Description]:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from tests.trainer.sequences import VOCABULARY
 from trainer.config import MeshConfig, debug
 from trainer.loss import LossSums, batch_loss, loss_sums
 from trainer.mesh import make_mesh
-from trainer.model import create
+from trainer.model import Transformer, create
 
 V, T, D = VOCABULARY.size, VOCABULARY.text_size, 16
 Arrays = tuple[jax.Array, ...]
@@ -116,7 +116,11 @@ def _stack(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-_MODEL = partial(create, debug(), text_size=T, vision_size=VOCABULARY.vision_size, seed=5)
+@lru_cache(maxsize=1)
+def _model() -> Transformer:
+    return create(debug(), text_size=T, vision_size=VOCABULARY.vision_size, mesh=_mesh(sequence=1), seed=5)
+
+
 _loss = jax.jit(jax.value_and_grad(lambda model, batch: batch_loss(model, batch)[0]))
 
 
@@ -128,8 +132,9 @@ def test_packed_documents_lose_what_they_lose_unpacked_and_padded(seed: int) -> 
     lengths = [*np.diff(cuts, prepend=0).tolist(), 60 - int(cuts[-1])]
     documents = [rng.integers(0, V, n).astype(np.int32) for n in lengths]
     weights = rng.uniform(0.2, 3, 4).tolist()
-    model = _MODEL(mesh=_mesh(sequence=1))
-    loss, gradients = _loss(model, _stack([_rows(documents, weights, length=64)]))
+    model = _model()
+    empty = _rows(documents[:1], [0.0], length=64) | {"segment_ids": np.zeros(64, np.int32)}
+    loss, gradients = _loss(model, _stack([_rows(documents, weights, length=64), empty, empty, empty]))
     apart = _stack([_rows([d], [w], length=64) for d, w in zip(documents, weights, strict=True)])
     expected, whole = _loss(model, apart)
     np.testing.assert_allclose(loss, expected, rtol=2e-6)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -26,6 +27,7 @@ def _mesh(**sizes: int) -> Mesh:
     return make_mesh(MeshConfig(**sizes), devices=jax.devices()[: int(np.prod(list(sizes.values())))])
 
 
+@lru_cache
 def _model(mesh: Mesh | None = None, config: ModelConfig | None = None) -> Transformer:
     config = config or debug()
     return create(config, text_size=TEXT, vision_size=VISION, mesh=mesh or _mesh(sequence=1), seed=7)
@@ -46,6 +48,7 @@ def rows() -> Packed:
     return packed(np.random.default_rng(0), rows=2, length=64, longest=40)
 
 
+@jax.jit
 def _plain(model: Transformer, rows: Packed) -> jax.Array:
     """The same decoder once more, one thing after another: no scan, no tiles, no chunks, angles in float64."""
 
@@ -110,6 +113,7 @@ def _batch(mesh: Mesh, *, rows: int) -> dict[str, jax.Array]:
     return {name: jax.device_put(x, batch_sharding(mesh)) for name, x in arrays.items()}
 
 
+@lru_cache
 def _loss_and_gradients(mesh: Mesh) -> tuple[jax.Array, Any]:
     graph, params = nnx.split(_model(mesh))
     step = jax.jit(jax.value_and_grad(lambda p, batch: batch_loss(nnx.merge(graph, p), batch)[0]))
@@ -119,8 +123,8 @@ def _loss_and_gradients(mesh: Mesh) -> tuple[jax.Array, Any]:
 
 @pytest.mark.parametrize(
     "sizes",
-    [{"data": 2, "sequence": 4}, {"sequence": 8}, {"fsdp": 2, "tensor": 2, "sequence": 2}],
-    ids=["data-sequence", "sequence", "fsdp-tensor-sequence"],
+    [{"data": 2, "sequence": 4}, {"fsdp": 2, "tensor": 2, "sequence": 2}],
+    ids=["data-sequence", "fsdp-tensor-sequence"],
 )
 def test_loss_and_gradients_are_the_same_on_every_mesh(sizes: dict[str, int]) -> None:
     loss, gradients = _loss_and_gradients(_mesh(**sizes))

@@ -71,7 +71,7 @@ def test_output_and_gradients_are_those_of_dense_attention(devices: int, layout:
     _check(_mesh(sequence=devices), tile, _inputs(rng, rows=2, length=length, heads=4, kv_heads=2), rows)
 
 
-@pytest.mark.parametrize("heads", [(1, 1), (4, 4), (4, 1), (6, 3)])
+@pytest.mark.parametrize("heads", [(4, 4), (4, 1), (6, 3)])
 def test_any_number_of_query_heads_shares_a_key_head(heads: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     rows = packed(rng, rows=1, length=48, longest=48)
@@ -86,7 +86,7 @@ def test_rows_and_heads_are_split_too(sizes: dict[str, int]) -> None:
     _check(_mesh(**sizes), 8, _inputs(rng, rows=4, length=32, heads=4, kv_heads=2), rows)
 
 
-@pytest.mark.parametrize(("length", "tile"), [(1, 8), (7, 8), (37, 5), (37, 64), (40, 7)])
+@pytest.mark.parametrize(("length", "tile"), [(1, 8), (37, 5), (37, 64)])
 def test_any_length_is_cut_into_tiles(length: int, tile: int) -> None:
     rng = np.random.default_rng(length)
     rows = packed(rng, rows=2, length=length, longest=length)
