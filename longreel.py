@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from schemas.vocab import Vocabulary
     from trainer.model import Transformer
 
+WITH_BEAM = ("run", "survey", "select", "tokenize", "pack")  # the only ones that take options after `--`
 # name: (module, the dataclass, what it does)
 SUBCOMMANDS = {
     "run": ("pipeline.commands", "Run", "all jobs: survey, select, tokenize, pack"),
@@ -58,16 +59,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "--" in rest:
         at = rest.index("--")
         rest, options = rest[:at], tuple(rest[at + 1 :])
+    if options and name not in WITH_BEAM:
+        errors.print(f"longreel {name}: takes no Beam options, got {' '.join(options)!r} after --", markup=False)
+        return 2
     try:
         _run(name, rest, options)
     except Interrupted as e:
         errors.print(f"longreel {name}: {e}", markup=False)
         return 130
-    except LongreelError as e:
+    except (LongreelError, OSError) as e:  # OSError: a folder that cannot be listed, a file in a folder's place
         errors.print(f"longreel {name}: {e}", markup=False)
         return 1
     except KeyboardInterrupt:
-        errors.print(f"longreel {name}: stopped")
+        errors.print(f"longreel {name}: stopped; what was made is kept")
         return 130
     return 0
 

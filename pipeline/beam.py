@@ -116,15 +116,19 @@ def _run(build: Callable[[beam.Pipeline], Any], runner: Runner) -> None:
     options, local = _options(runner)
     if local:  # it logs a failing element's traceback, which we tell ourselves, and advice about DirectRunner
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    try:
+        pipeline = beam.Pipeline(runner=FnApiRunner() if local else None, options=options)
+    except (ValueError, ImportError, AttributeError) as e:  # what Beam raises for a runner that is not there
+        raise ConfigError(f"Beam cannot start with {' '.join(runner.options)}: {e}") from e
     with stop_on_signals():
         try:
-            pipeline = beam.Pipeline(runner=FnApiRunner() if local else None, options=options)
             build(pipeline)
             result = pipeline.run()
             state = result.wait_until_finish()
         except Exception as e:  # Beam raises whatever the runner does; the cause is kept
             raise_if_stopping()
             raise _own_error(e) from e
+        raise_if_stopping()  # a request that came with the last element
         if not local and state not in (None, "DONE"):
             raise JobError(f"the Beam job ended as {state}; see the runner's log. Finished units are kept.")
 
@@ -133,6 +137,9 @@ def _options(runner: Runner) -> tuple[PipelineOptions, bool]:
     options = PipelineOptions(list(runner.options))
     if options.view_as(StandardOptions).runner is not None:
         return options, False
+    known, given = options.get_all_options(), options.get_all_options(retain_unknown_options=True)
+    if unknown := sorted(given.keys() - known.keys()):
+        raise ConfigError(f"Beam's local runner knows no option --{', --'.join(unknown)}; another needs --runner=NAME")
     mode = "in_memory" if runner.workers == 1 else "multi_threading"
     flags = [f"--direct_num_workers={runner.workers}", f"--direct_running_mode={mode}", *runner.options]
     return PipelineOptions(flags), True

@@ -23,16 +23,15 @@ from pipeline.packing import PackConfig
 from pipeline.progress import console
 from pipeline.report import JobReport, write_quarantine
 from pipeline.samples import get_samples
-from pipeline.select import SelectConfig
+from pipeline.select import SelectConfig, read_selection
 from pipeline.store import TokenStore
 from pipeline.survey import SurveyConfig, SurveyWorker
 from pipeline.tokenize import TokenizeConfig
 from pipeline.verify import verify as verify_dataset
-from pipeline.workspace import Workspace, read_units, usable
+from pipeline.workspace import Workspace, usable
 from schemas.errors import ConfigError, DatasetError, InputError
 from schemas.files import atomic, write_text
 from schemas.fingerprint import sha256_file
-from schemas.records import SURVEY
 from tokenizer.text import TextTokenizer, TextTrainConfig, train_text_tokenizer
 
 Inputs = Annotated[Positional[tuple[str, ...]], arg(metavar="INPUT ...")]
@@ -46,11 +45,8 @@ class Place:
     out: Path
     """The workspace: a new folder, or one that an earlier run made."""
     workers: int = 1
-    """Local worker threads. Decoding and encoding overlap with one already."""
-
-    def workspace(self) -> Workspace:
-        """Open the workspace, which must be there."""
-        return Workspace.existing(self.out)
+    """Local worker threads. Decoding and encoding overlap with one already. For another runner than the local one,
+    give Beam's own options after `--`."""
 
     def runner(self, options: tuple[str, ...]) -> Runner:
         """Return where Beam runs."""
@@ -66,14 +62,19 @@ class Survey:
     place: Annotated[Place, FLAT]
     units: int = 64
     """Units of work a new workspace is cut into: the grain of resume and of parallel work."""
+    retry: bool = False
+    """Look again at what an earlier run set aside."""
     survey: SurveyConfig = field(default_factory=SurveyConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
+    books: BookConfig = field(default_factory=BookConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Run the job."""
-        workspace = Workspace.open(self.place.out, units=self.units)
-        worker = SurveyWorker(workspace=workspace, config=self.survey, decode=self.decode)
-        _say(jobs.survey(self.inputs, workspace, worker, self.place.runner(options)))
+        with Workspace.open(self.place.out, units=self.units).locked() as workspace:
+            worker = SurveyWorker(
+                workspace=workspace, config=self.survey, decode=self.decode, books=self.books, retry=self.retry
+            )
+            _say(jobs.survey(self.inputs, workspace, worker, self.place.runner(options)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +86,9 @@ class Select:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Run the job."""
-        workspace = self.place.workspace()
-        _say(jobs.select(workspace, self.select, self.place.runner(options)))
-        write_quarantine(workspace)
+        with Workspace.existing(self.place.out).locked() as workspace:
+            _say(jobs.select(workspace, self.select, self.place.runner(options)))
+            write_quarantine(workspace)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +98,17 @@ class Tokenize:
     place: Annotated[Place, FLAT]
     text_model: Path | None = None
     """A SentencePiece model. Default: the workspace's own, trained on its books the first time."""
+    retry: bool = False
+    """Try again what an earlier run set aside."""
     tokenize: Annotated[TokenizeConfig, FLAT] = field(default_factory=TokenizeConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Run the job."""
-        workspace = self.place.workspace()
-        text_model = text_model_of(workspace, self.text_model, self.tokenize.books)
-        _say(jobs.tokenize(workspace, self.tokenize, text_model, self.place.runner(options)))
-        write_quarantine(workspace)
+        with Workspace.existing(self.place.out).locked() as workspace:
+            text_model = text_model_of(workspace, self.text_model, self.tokenize.books)
+            runner = self.place.runner(options)
+            _say(jobs.tokenize(workspace, self.tokenize, text_model, runner, retry=self.retry))
+            write_quarantine(workspace)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +122,10 @@ class Pack:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Run the job."""
-        workspace = self.place.workspace()
-        for context in _contexts(self.context):
-            _say(jobs.pack(workspace, context, self.pack, self.place.runner(options)))
+        contexts = _contexts(self.context)
+        with Workspace.existing(self.place.out).locked() as workspace:
+            for context in contexts:
+                _say(jobs.pack(workspace, context, self.pack, self.place.runner(options)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,12 +135,14 @@ class Run:
     inputs: Inputs
     """Folders of videos, images and books; media files; or manifests (.parquet, .jsonl, .csv)."""
     context: UseAppendAction[tuple[int, ...]]
-    """Tokens in a sequence; give it several times for several datasets."""
+    """Tokens in a sequence, at least one; give it several times for several datasets."""
     place: Annotated[Place, FLAT]
     text_model: Path | None = None
     """A SentencePiece model. Default: the workspace's own, trained on its books the first time."""
     units: int = 64
     """Units of work a new workspace is cut into: the grain of resume and of parallel work."""
+    retry: bool = False
+    """Try again what an earlier run set aside."""
     survey: SurveyConfig = field(default_factory=SurveyConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
     tokenize: Annotated[TokenizeConfig, FLAT] = field(default_factory=TokenizeConfig)
@@ -143,28 +150,29 @@ class Run:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Run the jobs, one after the other."""
-        contexts = _contexts(self.context)
-        workspace = Workspace.open(self.place.out, units=self.units)
-        write_text(workspace.root / "logs" / "run.json", json.dumps(dataclasses.asdict(self), indent=2, default=str))
-        runner = self.place.runner(options)
-        decode, books = self.tokenize.decode, self.tokenize.books
-        worker = SurveyWorker(workspace=workspace, config=self.survey, decode=decode, books=books)
-        reports = [jobs.survey(self.inputs, workspace, worker, runner)]
-        _say(reports[-1])
-        reports.append(jobs.select(workspace, self.select, runner))
-        _say(reports[-1])
-        text_model = text_model_of(workspace, self.text_model, books)
-        reports.append(jobs.tokenize(workspace, self.tokenize, text_model, runner))
-        _say(reports[-1])
-        for context in contexts:
-            reports.append(jobs.pack(workspace, context, self.pack, runner))
-            _say(reports[-1])
-        aside = write_quarantine(workspace)
-        lines = [dataclasses.asdict(report) for report in reports]
-        write_text(workspace.root / "logs" / "report.json", json.dumps(lines, indent=2) + "\n")
-        if aside:
-            console.print(f"{aside} items were set aside; why stands in {workspace.quarantine}")
+        contexts, runner = _contexts(self.context), self.place.runner(options)
+        with Workspace.open(self.place.out, units=self.units).locked() as workspace:
+            ran = json.dumps(dataclasses.asdict(self), indent=2, default=str)
+            write_text(workspace.root / "logs" / "run.json", ran + "\n")
+            reports = []
+            for report in self._jobs(workspace, contexts, runner):
+                _say(report)
+                reports.append(dataclasses.asdict(report))
+            write_text(workspace.root / "logs" / "report.json", json.dumps(reports, indent=2) + "\n")
         console.print(f"done: {', '.join(str(workspace.packed(c)) for c in contexts)}")
+
+    def _jobs(self, workspace: Workspace, contexts: tuple[int, ...], runner: Runner) -> Iterator[JobReport]:
+        decode, books = self.tokenize.decode, self.tokenize.books
+        worker = SurveyWorker(workspace=workspace, config=self.survey, decode=decode, books=books, retry=self.retry)
+        yield jobs.survey(self.inputs, workspace, worker, runner)
+        yield jobs.select(workspace, self.select, runner)
+        write_quarantine(workspace)
+        text_model = text_model_of(workspace, self.text_model, books)
+        yield jobs.tokenize(workspace, self.tokenize, text_model, runner, retry=self.retry)
+        if aside := write_quarantine(workspace):
+            console.print(f"{aside} items were set aside; why stands in {workspace.quarantine}")
+        for context in contexts:
+            yield jobs.pack(workspace, context, self.pack, runner)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +239,9 @@ def text_model_of(workspace: Workspace, given: Path | None, books: BookConfig) -
             with atomic(path) as temporary:
                 shutil.copyfile(given, temporary)
     elif not path.is_file():
-        rows = usable(read_units(workspace.selection, SURVEY)).to_pylist()
+        rows = usable(read_selection(workspace).rows).to_pylist()
+        if not rows:
+            raise DatasetError(f"nothing to tokenize: every item was set aside; why stands in {workspace.quarantine}")
         training = sorted((r for r in rows if r["split"] == "train"), key=lambda r: r["document_id"])
         captions = [caption for row in training for caption in row["captions"] or ()]
         texts = _texts((row["uri"] for row in training if row["kind"] == "book"), books)

@@ -65,8 +65,6 @@ def _copy(uri: str, copy: Path, max_bytes: int) -> None:
             while block := source.read(_BLOCK_BYTES):
                 target.write(block)
                 if target.tell() > max_bytes:
-                    raise InputError(
-                        Reason.TOO_LARGE, f"{uri} goes on past the limit of {max_bytes:,} bytes"
-                    )
+                    raise InputError(Reason.TOO_LARGE, f"{uri} goes on past the limit of {max_bytes:,} bytes")
     except (OSError, ValueError, ImportError) as e:
         raise InputError(Reason.MISSING, f"{uri} cannot be read: {e}") from e

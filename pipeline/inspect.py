@@ -31,7 +31,7 @@ class Inspect:
     def __call__(self, options: tuple[str, ...]) -> None:
         """Print the tables."""
         card = read_card(self.dataset)
-        console = Console(highlight=False)
+        console = Console(highlight=False, markup=False, emoji=False)  # names of files are no markup
         if self.sequence is None:
             if self.token is not None:
                 raise ConfigError("--token needs --sequence: which sequence's token?")

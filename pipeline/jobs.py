@@ -6,12 +6,11 @@ counts that must balance: items in = items that go on + items set aside, or it r
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -22,10 +21,10 @@ from pipeline.manifest import read_manifest
 from pipeline.packing import PackConfig, plan
 from pipeline.progress import MADE, console, following, note
 from pipeline.report import JobReport, report_on
-from pipeline.select import SelectConfig, Selector
+from pipeline.select import SelectConfig, Selector, finish_selection, read_selection
 from pipeline.shards import ShardJob, shard_jobs, write_shard
 from pipeline.store import FACTS, StoreFacts, TokenStore, remove_unit, unit_files
-from pipeline.survey import SurveyConfig, SurveyWorker, item_fingerprint
+from pipeline.survey import SurveyWorker
 from pipeline.tokenize import TokenizeConfig, TokenizeWorker, load_codec, make_vocabulary, work_left
 from pipeline.workspace import (
     Workspace,
@@ -52,7 +51,7 @@ def survey(inputs: Sequence[str], workspace: Workspace, worker: SurveyWorker, ru
         console.print(f"survey: left alone, as their ending says neither video, image nor book: {endings}")
     units = write_manifest(workspace, manifest.items)
     drop_units(workspace.survey, units)
-    stale = {unit: n for unit in units if (n := _survey_left(workspace, unit, worker.config)) is not None}
+    stale = {unit: n for unit in units if (n := _survey_left(workspace, unit, worker)) is not None}
     if stale:
         with following("survey", workspace.log("survey"), sum(stale.values())):
             run_each(list(stale), worker, runner)
@@ -60,12 +59,12 @@ def survey(inputs: Sequence[str], workspace: Workspace, worker: SurveyWorker, ru
     return report_on("survey", len(manifest.items), table, sum(stale.values()), started)
 
 
-def _survey_left(workspace: Workspace, unit: int, config: SurveyConfig) -> int | None:
+def _survey_left(workspace: Workspace, unit: int, worker: SurveyWorker) -> int | None:
     known = {row["uri"]: row for row in read_table_unit(workspace.survey, unit, SURVEY).to_pylist()}
     items = read_manifest_unit(workspace, unit).to_pylist()
-    keys = {item["uri"]: item_fingerprint(item, config) for item in items}
+    keys = {item["uri"]: worker.fingerprint(item) for item in items}
     same = keys == {uri: row["fingerprint"] for uri, row in known.items()}
-    return None if same and not (config.retry and any(r["reason"] for r in known.values())) else len(items)
+    return None if same and not (worker.retry and any(r["reason"] for r in known.values())) else len(items)
 
 
 def select(workspace: Workspace, config: SelectConfig, runner: Runner) -> JobReport:
@@ -74,29 +73,33 @@ def select(workspace: Workspace, config: SelectConfig, runner: Runner) -> JobRep
     surveyed = read_units(workspace.survey, SURVEY)
     columns = (surveyed[name].to_pylist() for name in ("uri", "fingerprint", "document_id", "reason"))
     key = fingerprint(config, sorted(zip(*columns, strict=True), key=str))
-    marker = workspace.selection / "selection.json"
     new = 0
-    if not (marker.is_file() and json.loads(marker.read_text())["fingerprint"] == key):
-        marker.unlink(missing_ok=True)
+    if not _is_selected(workspace, key):
         drop_units(workspace.selection, ())
         selector = Selector(workspace=workspace, config=config)
         units = [int(path.stem.split("-")[1]) for path in unit_files(workspace.survey)]
         run_selection(units, read=selector.read, judge=selector.judge, write=selector.write, runner=runner)
-        workspace.selection.mkdir(exist_ok=True)
-        write_text(marker, json.dumps({"fingerprint": key, "config": asdict(config)}) + "\n")
+        finish_selection(workspace, config, fingerprint=key, items=len(surveyed))
         new = len(surveyed)
-    selected = read_units(workspace.selection, SURVEY)
+    selected = read_selection(workspace).rows
     report = report_on("select", len(surveyed), selected, new, started)
     splits = Counter(usable(selected)["split"].to_pylist())
     return replace(report, facts={f"in {name}": splits[name] for name in sorted(splits)})
 
 
-def tokenize(workspace: Workspace, config: TokenizeConfig, text_model: Path, runner: Runner) -> JobReport:
+def _is_selected(workspace: Workspace, key: str) -> bool:
+    try:
+        return read_selection(workspace).fingerprint == key
+    except DatasetError:
+        return False
+
+
+def tokenize(
+    workspace: Workspace, config: TokenizeConfig, text_model: Path, runner: Runner, *, retry: bool = False
+) -> JobReport:
     """Make the tokens of every selected item that has none yet, or has those of another configuration."""
     started = time.monotonic()
-    if not (workspace.selection / "selection.json").is_file():
-        raise DatasetError(f"{workspace.selection} is not finished: run `longreel select` first")
-    selected = usable(read_units(workspace.selection, SURVEY))
+    selected = usable(read_selection(workspace).rows)
     codec, text = load_codec(config.vision), TextTokenizer.load(text_model)
     vocabulary = make_vocabulary(text, codec)
     units = sorted({workspace.unit_of(i) for i in selected["document_id"].to_pylist()})
@@ -104,13 +107,13 @@ def tokenize(workspace: Workspace, config: TokenizeConfig, text_model: Path, run
     for path in unit_files(workspace.tokens):
         if (unit := int(path.stem.split("-")[1])) not in units:
             remove_unit(workspace.tokens, unit)
-    stale = {unit: n for unit in units if (n := work_left(workspace, unit, config, vocabulary)) is not None}
+    worker = TokenizeWorker(workspace=workspace, config=config, text_model=text_model, retry=retry)
+    stale = {unit: n for unit in units if (n := work_left(worker, unit, vocabulary)) is not None}
     facts = StoreFacts(
         vocabulary=vocabulary, frame_grid=codec.grid, frame_size=codec.frame_size, frame_rate=float(config.decode.fps)
     )
     if stale:
         (workspace.tokens / FACTS).unlink(missing_ok=True)
-        worker = TokenizeWorker(workspace=workspace, config=config, text_model=text_model)
         with following("tokenize", workspace.log("tokenize"), sum(stale.values())):
             run_each(list(stale), worker, runner)
     write_text((workspace.tokens / FACTS), facts.to_json())

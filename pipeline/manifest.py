@@ -1,7 +1,8 @@
 """The manifest: what there is to work on, one row an item.
 
 Read from Parquet, JSONL or CSV files, or made from folders: there the kind comes from the file's ending, a text
-`NAME.txt` beside a video or image `NAME.*` is its caption, and `NAME.srt` or `NAME.vtt` its transcript.
+`NAME.txt` beside a video or image `NAME.*` is its caption, and `NAME.srt` or `NAME.vtt` its transcript. Hidden files
+and folders are passed over; a link to a folder is not followed, but counted with what was left alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -77,8 +78,8 @@ def read_manifest(inputs: Iterable[str]) -> Manifest:
             origin.setdefault(row["uri"], where)
     if not rows:
         raise ManifestError(
-            f"nothing to do: {', '.join(inputs) or 'no input'} holds no video ({' '.join(ENDINGS['video'])}), "
-            f"image ({' '.join(ENDINGS['image'])}) or book ({' '.join(ENDINGS['book'])})"
+            f"nothing to do: there is no video ({' '.join(ENDINGS['video'])}), image ({' '.join(ENDINGS['image'])}) "
+            f"or book ({' '.join(ENDINGS['book'])}) in {', '.join(inputs) or 'no input at all'}"
         )
     items = pa.Table.from_pylist([rows[uri] for uri in sorted(rows)], MANIFEST)
     return Manifest(items, dict(sorted(ignored.items())))
@@ -102,30 +103,43 @@ def _rows_of(given: str, ignored: Counter[str]) -> Iterator[tuple[str, dict[str,
 
 
 def _walk(folder: Path, ignored: Counter[str]) -> Iterator[dict[str, Any]]:
-    for directory, subfolders, names in os.walk(folder):
+    for directory, subfolders, names in os.walk(folder, onerror=_unlisted):
         subfolders[:] = sorted(d for d in subfolders if not d.startswith("."))
-        files = {n: Path(directory, n) for n in sorted(names) if not n.startswith(".")}
-        pictured = {p.stem for p in files.values() if _KIND_OF.get(p.suffix.lower()) in ("video", "image")}
-        for path in files.values():
-            ending, kind = path.suffix.lower(), _KIND_OF.get(path.suffix.lower())
-            sidecar = path.stem in pictured and (ending in TRANSCRIPTS or ending == ".txt")
-            if kind is None and not sidecar:
+        ignored.update("linked folder" for d in subfolders if Path(directory, d).is_symlink())
+        files = [Path(directory, n) for n in sorted(names) if not n.startswith(".")]
+        pictured = {p.stem for p in files if _KIND_OF.get(p.suffix.lower()) in ("video", "image")}
+        sidecars = {
+            (p.stem, p.suffix.lower()): p
+            for p in files
+            if p.stem in pictured and p.suffix.lower() in (".txt", *TRANSCRIPTS)
+        }
+        for path in files:
+            ending = path.suffix.lower()
+            if (path.stem, ending) in sidecars:
+                continue
+            if ending in _KIND_OF:
+                yield _check(_with_sidecars(path, sidecars), str(path), Path.cwd())
+            else:
                 ignored[ending or path.name] += 1
-            elif not sidecar:
-                yield _check(_with_sidecars(path), str(path), Path.cwd())
 
 
-def _with_sidecars(path: Path) -> dict[str, Any]:
-    row: dict[str, Any] = {"uri": str(path)}
-    if _KIND_OF[path.suffix.lower()] == "book":
-        return row
-    caption = path.with_suffix(".txt")
-    if caption.is_file():
+def _unlisted(error: OSError) -> NoReturn:
+    raise ManifestError(f"the folder {error.filename} cannot be listed: {error.strerror}") from error
+
+
+def _with_sidecars(path: Path, sidecars: Mapping[tuple[str, str], Path]) -> dict[str, Any]:
+    row: dict[str, Any] = {"uri": _address(path)}
+    if (caption := sidecars.get((path.stem, ".txt"))) is not None:
         row["captions"] = [_read_caption(caption)]
-    found = [path.with_suffix(s) for s in TRANSCRIPTS if path.with_suffix(s).is_file()]
+    found = [sidecars[path.stem, ending] for ending in TRANSCRIPTS if (path.stem, ending) in sidecars]
     if found:
-        row["transcript"] = str(found[0])
+        row["transcript"] = _address(found[0])
     return row
+
+
+def _address(path: Path) -> str:
+    """Return the path as text. A name that is no UTF-8 is spelled with escapes: the survey will miss it, and say so."""
+    return os.fsencode(path).decode("utf-8", errors="backslashreplace")
 
 
 def _read_caption(path: Path) -> str:
@@ -149,16 +163,18 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches():
                 yield from batch.to_pylist()
-    except pa.ArrowException as e:
+    except (OSError, pa.ArrowException) as e:  # Arrow raises OSError for a damaged page
         raise ManifestError(f"{path} is not a readable Parquet file: {e}") from e
 
 
 def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
             try:
                 values = json.loads(line)
-            except ValueError as e:
+            except (ValueError, RecursionError) as e:
                 raise ManifestError(f"{path}, line {number}: not JSON ({e}); got {line[:80]!r}") from e
             if not isinstance(values, dict):
                 raise ManifestError(f"{path}, line {number}: expected a JSON object, got {line[:80]!r}")
@@ -172,7 +188,7 @@ def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
                 if None in row:
                     raise ManifestError(f"{path}: a row has more fields than the header: {row[None]!r}")
                 values: dict[str, Any] = {k: v or None for k, v in row.items()}
-                if (values.get("captions") or "").startswith("["):
+                if (values.get("captions") or "").startswith('["'):  # "[music]" is a caption
                     values["captions"] = json.loads(values["captions"])
                 yield values
     except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as e:
@@ -213,8 +229,16 @@ def _check(values: Mapping[str, Any], where: str, base: Path) -> dict[str, Any]:
         transcript = _absolute(transcript, base)
     metadata = values.get("metadata")
     if metadata is not None and not isinstance(metadata, str):
-        metadata = json.dumps(metadata, sort_keys=True)
+        try:
+            metadata = json.dumps(metadata, sort_keys=True)
+        except (TypeError, ValueError) as e:
+            raise bad("metadata", "text, or what JSON can hold") from e
     plain = {name: values.get(name) for name in ("title", "source", "licence", "split")}
+    for name, value in {**plain, "uri": uri, "transcript": transcript, "metadata": metadata}.items():
+        if not _is_utf8(value or ""):
+            raise bad(name, "text that UTF-8 can hold")
+    if not all(map(_is_utf8, captions or [])):
+        raise bad("captions", "text that UTF-8 can hold")
     return {
         "uri": _absolute(uri, base),
         "kind": kind,
@@ -223,6 +247,14 @@ def _check(values: Mapping[str, Any], where: str, base: Path) -> dict[str, Any]:
         "metadata": metadata,
         **plain,
     }
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+    return True
 
 
 def _absolute(address: str, base: Path) -> str:

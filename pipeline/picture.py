@@ -40,6 +40,8 @@ def find_video(workspace: Workspace, name: str | None) -> StoredVideo:
     rows = [row for row in store.table().to_pylist() if row["kind"] == "video"]
     names = sorted(Path(row["uri"]).name for row in rows)
     fitting = [row for row in rows if name is None or name in row["uri"]]
+    if not rows:
+        raise ConfigError(f"no video is stored in {workspace.root}")
     if not fitting or (name is not None and len(fitting) > 1):
         raise ConfigError(f"{len(fitting)} stored videos have {name!r} in their address; there are {', '.join(names)}")
     row = min(fitting, key=lambda r: (r["split"] != "val", r["uri"]))

@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 MADE, KEPT, REJECTED = "made", "kept", "rejected"
 _TERMINAL_S, _PLAIN_S = 0.2, 10.0
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)  # paths are no markup
 
 
 def note(journal: Path, outcome: str, **facts: Any) -> None:

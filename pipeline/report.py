@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.select import SELECT_REASONS
-from pipeline.store import TokenStore
-from pipeline.workspace import Workspace, read_units
-from schemas.errors import JobError
+from pipeline.select import SELECT_REASONS, read_selection
+from pipeline.store import read_rows, unit_files
+from pipeline.workspace import Workspace
+from schemas.errors import DatasetError, JobError
 from schemas.files import atomic
-from schemas.records import QUARANTINE, SURVEY
+from schemas.records import QUARANTINE, TOKENS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +56,13 @@ class JobReport:
 
 def write_quarantine(workspace: Workspace) -> int:
     """Write every item that did not go on, with job and reason, and return how many there are."""
-    judged = read_units(workspace.selection, SURVEY).to_pylist()
+    judged = read_selection(workspace).rows.to_pylist()
     rows = [row | {"job": "select" if row["reason"] in SELECT_REASONS else "survey"} for row in judged]
-    if workspace.tokens.is_dir():
-        rows += [row | {"job": "tokenize"} for row in TokenStore(workspace.tokens).rows().to_pylist()]
+    selected = {row["document_id"] for row in judged if not row["reason"]}
+    for path in unit_files(workspace.tokens):
+        with suppress(DatasetError):  # a damaged unit: tokenize makes it again
+            made = read_rows(path, TOKENS).to_pylist()
+            rows += [row | {"job": "tokenize"} for row in made if row["document_id"] in selected]
     aside = [{name: row[name] for name in QUARANTINE.names} for row in rows if row["reason"]]
     aside.sort(key=lambda r: (r["uri"], r["job"]))
     with atomic(workspace.quarantine) as temporary:

@@ -6,19 +6,22 @@ falls to a hash of the content, so it does not change when other items come or g
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from pipeline.workspace import Workspace, read_table_unit, write_table_unit
-from schemas.errors import ConfigError, Reason
+from pipeline.workspace import Workspace, read_table_unit, read_units, write_table_unit
+from schemas.errors import ConfigError, DatasetError, Reason
+from schemas.files import write_text
 from schemas.fingerprint import bucket
 from schemas.records import SURVEY
 
 Row = Mapping[str, Any]
 _SPLIT_STEPS = 1_000_000
+_MARKER = "selection.json"
 SELECT_REASONS = {Reason.TOO_SHORT, Reason.TOO_LONG, Reason.TOO_SMALL, Reason.BLACK, Reason.DUPLICATE}
 
 
@@ -110,3 +113,32 @@ class Selector:
         """Write one selection unit, sorted by content and address."""
         ordered = sorted(rows, key=lambda r: (r["document_id"] or "", r["uri"]))
         write_table_unit(self.workspace.selection, unit, pa.Table.from_pylist(ordered, SURVEY))
+
+
+class Selection(NamedTuple):
+    """A finished selection: what it was made from, and all judged rows."""
+
+    fingerprint: str
+    rows: pa.Table
+
+
+def finish_selection(workspace: Workspace, config: SelectConfig, *, fingerprint: str, items: int) -> None:
+    """Write down that the selection is whole: it is used only with this file, and with this many rows."""
+    facts = {"fingerprint": fingerprint, "items": items, "config": asdict(config)}
+    write_text(workspace.selection / _MARKER, json.dumps(facts) + "\n")
+
+
+def read_selection(workspace: Workspace) -> Selection:
+    """Read a finished selection; raises DatasetError where it is not finished, or a part of it is lost or damaged."""
+    marker = workspace.selection / _MARKER
+    try:
+        facts = json.loads(marker.read_text(encoding="utf-8"))
+        key, items = facts["fingerprint"], facts["items"]
+    except FileNotFoundError as e:
+        raise DatasetError(f"{workspace.selection} is not finished: run `longreel select` first") from e
+    except (ValueError, KeyError, TypeError) as e:
+        raise DatasetError(f"{marker} cannot be read ({e}); run `longreel select` again") from e
+    rows = read_units(workspace.selection, SURVEY)
+    if len(rows) != items:
+        raise DatasetError(f"{workspace.selection} has {len(rows)} of {items} rows; run `longreel select` again")
+    return Selection(key, rows)

@@ -45,6 +45,17 @@ def unit_files(directory: Path) -> list[Path]:
     return sorted(directory.glob("unit-?????.parquet"))
 
 
+def read_rows(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read a Parquet file of one of our schemas; raises DatasetError where it is absent, damaged, or another's."""
+    try:
+        table = pq.read_table(path).replace_schema_metadata(None)
+    except (OSError, pa.ArrowException) as e:
+        raise DatasetError(f"{path} cannot be read ({e}); run the job that makes it again") from e
+    if not table.schema.equals(schema):
+        raise DatasetError(f"{path} was written by another version; run the job that makes it again")
+    return table
+
+
 class TokenWriter:
     """Appends documents to one Arrow file: `append` says in which batch and row a document will be."""
 
@@ -117,6 +128,28 @@ def remove_unit(directory: Path, unit: int) -> None:
         arrow.unlink(missing_ok=True)
 
 
+def read_unit(directory: Path, unit: int) -> pa.Table:
+    """Return a unit's index rows; none where the unit is absent or damaged, so that it is made again."""
+    try:
+        _arrow_file(directory, unit)
+        return read_rows(directory / f"{unit_name(unit)}.parquet", TOKENS)
+    except DatasetError:
+        return TOKENS.empty_table()
+
+
+def _arrow_file(directory: Path, unit: int) -> Path:
+    index = directory / f"{unit_name(unit)}.parquet"
+    try:
+        metadata = pq.read_schema(index).metadata
+        path = inside(directory, metadata[_NAME].decode())
+        found, expected = path.stat().st_size, int(metadata[_SIZE])
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as e:
+        raise DatasetError(f"{index} or its tokens cannot be read ({e}); tokenize again") from e
+    if found != expected:
+        raise DatasetError(f"{path} has {found} bytes, its index says {expected}; tokenize again")
+    return path
+
+
 class TokenStore:
     """A directory of units, open for reading. Safe to use from several threads; not pickled."""
 
@@ -126,8 +159,8 @@ class TokenStore:
 
     def rows(self) -> pa.Table:
         """Return the index rows of all units, also of documents that were set aside."""
-        tables = [pq.read_table(path) for path in unit_files(self._directory)]
-        return pa.concat_tables([TOKENS.empty_table(), *(t.replace_schema_metadata(None) for t in tables)])
+        tables = [read_rows(path, TOKENS) for path in unit_files(self._directory)]
+        return pa.concat_tables([TOKENS.empty_table(), *tables])
 
     def table(self) -> pa.Table:
         """Return the index rows of the documents that have tokens, sorted by split, kind and document."""
@@ -156,12 +189,7 @@ class TokenStore:
         return values[first + start : first + start + length]
 
     def _open_unit(self, unit: int) -> Any:
-        metadata = pq.read_schema(self._directory / f"{unit_name(unit)}.parquet").metadata
-        path = inside(self._directory, metadata[_NAME].decode())
-        found, expected = path.stat().st_size, int(metadata[_SIZE])
-        if found != expected:
-            raise DatasetError(f"{path} has {found} bytes, its index says {expected}; tokenize again")
-        return pa.ipc.open_file(pa.memory_map(str(path)))
+        return pa.ipc.open_file(pa.memory_map(str(_arrow_file(self._directory, unit))))
 
 
 @dataclass(frozen=True, kw_only=True)

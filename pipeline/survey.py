@@ -37,8 +37,6 @@ class SurveyConfig:
     """Frames looked at in a video, spread over its length."""
     max_bytes: int = 64 << 30
     """Files larger than this are set aside."""
-    retry: bool = False
-    """Look again at items that an earlier run set aside."""
 
     def __post_init__(self) -> None:
         if self.thumbnails < 1:
@@ -55,6 +53,7 @@ class SurveyWorker:
     config: SurveyConfig
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     books: BookConfig = field(default_factory=BookConfig)
+    retry: bool = False  # look again at items that an earlier run set aside
 
     @contextmanager
     def open(self) -> Iterator[Callable[[int], None]]:
@@ -66,9 +65,9 @@ class SurveyWorker:
         known = {row["uri"]: row for row in read_table_unit(self.workspace.survey, unit, SURVEY).to_pylist()}
         rows = []
         for item in read_manifest_unit(self.workspace, unit).to_pylist():
-            key, row = item_fingerprint(item, self.config), known.get(item["uri"])
+            key, row = self.fingerprint(item), known.get(item["uri"])
             outcome = KEPT
-            if row is None or row["fingerprint"] != key or (self.config.retry and row["reason"]):
+            if row is None or row["fingerprint"] != key or (self.retry and row["reason"]):
                 if is_stopping():
                     continue
                 row, outcome = {**self._survey_item(item, decoder), "fingerprint": key}, MADE
@@ -81,14 +80,12 @@ class SurveyWorker:
     def _survey_item(self, item: Mapping[str, Any], decoder: Decoder) -> dict[str, Any]:
         row = {**_EMPTY, **item}
         try:
-            is_book = item["kind"] == "book"
-            limit = min(self.config.max_bytes, self.books.max_bytes) if is_book else self.config.max_bytes
-            with local_file(item["uri"], max_bytes=limit) as path:
+            with local_file(item["uri"], max_bytes=self._limit(item)) as path:
                 row["size_bytes"] = path.stat().st_size
                 if row["size_bytes"] == 0:
                     raise InputError(Reason.EMPTY, "the file has no bytes")
                 row["document_id"] = sha256_file(path)
-                if is_book:
+                if item["kind"] == "book":
                     next(read_book(path, self.books))  # its beginning tells most of what is no text
                 else:
                     row |= look(path, decoder, thumbnails=self.config.thumbnails)
@@ -99,6 +96,17 @@ class SurveyWorker:
         except OSError as e:
             row |= {"reason": Reason.UNREADABLE.value, "detail": f"{item['uri']}: {e}"}
         return row
+
+    def _limit(self, item: Mapping[str, Any]) -> int:
+        is_book = item["kind"] == "book"
+        return min(self.config.max_bytes, self.books.max_bytes) if is_book else self.config.max_bytes
+
+    def fingerprint(self, item: Mapping[str, Any]) -> str:
+        """Return what a row depends on, without reading the item: its manifest row, size and version."""
+        versions = [_version(item["uri"])]
+        if item["transcript"] and item["transcript"] != "embedded":
+            versions.append(_version(item["transcript"]))
+        return fingerprint(_VERSION, dict(item), versions, self.config.thumbnails, self._limit(item))
 
 
 def look(path: Path, decoder: Decoder, *, thumbnails: int) -> dict[str, Any]:
@@ -115,14 +123,6 @@ def look(path: Path, decoder: Decoder, *, thumbnails: int) -> dict[str, Any]:
         "interlaced": info.interlaced,
         "brightness": float(np.max(np.mean(frames, axis=(1, 2, 3)))),
     }
-
-
-def item_fingerprint(item: Mapping[str, Any], config: SurveyConfig) -> str:
-    """Return what a survey row depends on, without reading the item: its manifest row, size and version."""
-    versions = [_version(item["uri"])]
-    if item["transcript"] and item["transcript"] != "embedded":
-        versions.append(_version(item["transcript"]))
-    return fingerprint(_VERSION, dict(item), versions, config.thumbnails)
 
 
 def _version(uri: str) -> tuple[int, str]:

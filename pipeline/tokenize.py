@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,11 +26,11 @@ from pipeline.inputs import local_file
 from pipeline.interleave import Document, InterleaveConfig, book_document, video_document
 from pipeline.interrupt import is_stopping, raise_if_stopping
 from pipeline.progress import MADE, REJECTED, note
-from pipeline.store import TokenStore, write_unit
+from pipeline.store import TokenStore, read_unit, write_unit
 from pipeline.transcript import Cue, TranscriptConfig, embedded_cues, read_transcript
 from pipeline.workspace import Workspace, read_table_unit, usable
 from schemas.errors import ConfigError, InputError, Interrupted, Reason
-from schemas.fingerprint import fingerprint
+from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import SURVEY, TOKENS
 from schemas.vocab import Vocabulary
 from tokenizer.codec import FrameCodec
@@ -51,10 +52,6 @@ class TokenizeConfig:
     books: BookConfig = field(default_factory=BookConfig)
     transcripts: TranscriptConfig = field(default_factory=TranscriptConfig)
     interleave: InterleaveConfig = field(default_factory=InterleaveConfig)
-    max_bytes: int = 64 << 30
-    """Files larger than this are set aside."""
-    retry: bool = False
-    """Try again what an earlier run set aside."""
 
 
 @functools.lru_cache(maxsize=4)
@@ -103,9 +100,8 @@ class Tokenizers:
 
     def tokenize(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], Document]:
         """Return the facts for the index and the document of a selected row; raises InputError."""
-        with local_file(row["uri"], max_bytes=self._config.max_bytes) as path:
-            if path.stat().st_size != row["size_bytes"]:
-                raise InputError(Reason.CHANGED, f"{row['uri']} is not the file that was surveyed; survey again")
+        with local_file(row["uri"], max_bytes=sys.maxsize) as path:  # the survey held it to the limit
+            _require_same(path, row["document_id"], row["uri"])
             if row["kind"] == "book":
                 return {}, self._book(path)
             return self._video(path, row)
@@ -125,7 +121,7 @@ class Tokenizers:
             np.concatenate(codes),
             frame_rate=self._config.decode.fps,
             captions=row["captions"] or (),
-            cues=self._cues(path, row["transcript"]),
+            cues=self._cues(path, row),
             vocabulary=self.vocabulary,
             text=self.text,
             config=self._config.interleave,
@@ -134,13 +130,19 @@ class Tokenizers:
         facts = {"frames": report.frames, "frames_promised": report.frames_promised, "detail": report.detail or None}
         return facts, document
 
-    def _cues(self, path: Path, transcript: str | None) -> list[Cue]:
-        if not transcript:
+    def _cues(self, path: Path, row: Mapping[str, Any]) -> list[Cue]:
+        if not row["transcript"]:
             return []
-        if transcript == "embedded":
+        if row["transcript"] == "embedded":
             return embedded_cues(self._decoder.subtitles(path))
-        with local_file(transcript, max_bytes=1 << 30) as sidecar:
+        with local_file(row["transcript"], max_bytes=1 << 30) as sidecar:
+            _require_same(sidecar, row["transcript_sha256"], row["transcript"])
             return read_transcript(sidecar, self._config.transcripts)
+
+
+def _require_same(path: Path, sha256: str, uri: str) -> None:
+    if sha256_file(path) != sha256:
+        raise InputError(Reason.CHANGED, f"{uri} is not the file that was surveyed; survey again")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +152,7 @@ class TokenizeWorker:
     workspace: Workspace
     config: TokenizeConfig
     text_model: Path
+    retry: bool = False  # try again what an earlier run set aside
 
     @contextmanager
     def open(self) -> Iterator[Callable[[int], None]]:
@@ -160,7 +163,7 @@ class TokenizeWorker:
 
     def _tokenize_unit(self, unit: int, tools: Tokenizers) -> None:
         wanted = usable(read_table_unit(self.workspace.selection, unit, SURVEY)).to_pylist()
-        done, retry = False, self.config.retry
+        done, retry = False, self.retry
         while not done:  # every pass keeps what the passes before it made, and adds what fits into its time
             work = _Pass(self, tools, unit, retry=retry)
             write_unit(self.workspace.tokens, unit, work.documents(wanted), tools.vocabulary.dtype)
@@ -174,10 +177,10 @@ class _Pass:
     def __init__(self, worker: TokenizeWorker, tools: Tokenizers, unit: int, *, retry: bool) -> None:
         self.complete = True
         self._worker, self._tools, self._retry = worker, tools, retry
-        self._deadline = time.monotonic() + _COMMIT_EVERY_S
+        self._deadline: float | None = None  # runs from the first document made, so that every pass makes one
         tokens = worker.workspace.tokens
         self._store = TokenStore(tokens)
-        self._known = {row["document_id"]: row for row in read_table_unit(tokens, unit, TOKENS).to_pylist()}
+        self._known = {row["document_id"]: row for row in read_unit(tokens, unit).to_pylist()}
 
     def documents(self, wanted: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], NDArray[Any]]]:
         config, vocabulary = self._worker.config, self._tools.vocabulary
@@ -185,11 +188,12 @@ class _Pass:
             key = document_fingerprint(selected, config, vocabulary)
             columns = {name: selected[name] for name in _FROM_SELECTION} | {"fingerprint": key}
             known = self._known.get(selected["document_id"])
-            if known and known["fingerprint"] == key and not (self._retry and known["reason"]):
+            if known and _is_made(known, key, retry=self._retry):
                 yield {**known, **columns}, self._stored(known, vocabulary)
-            elif is_stopping() or time.monotonic() > self._deadline:
+            elif is_stopping() or (self._deadline and time.monotonic() > self._deadline):
                 self.complete = False
             else:
+                self._deadline = self._deadline or time.monotonic() + _COMMIT_EVERY_S
                 try:
                     yield self._make(selected, columns)
                 except Interrupted:
@@ -225,19 +229,23 @@ class _Pass:
         return row, tokens
 
 
-def work_left(workspace: Workspace, unit: int, config: TokenizeConfig, vocabulary: Vocabulary) -> int | None:
+def _is_made(known: Mapping[str, Any], key: str, *, retry: bool) -> bool:
+    """Tell whether a stored row holds. A file that was away or another one says nothing about the content."""
+    passing = known["reason"] in (Reason.MISSING, Reason.CHANGED)
+    return known["fingerprint"] == key and not passing and not (retry and known["reason"])
+
+
+def work_left(worker: TokenizeWorker, unit: int, vocabulary: Vocabulary) -> int | None:
     """Return how many documents of a unit are still to be made; None where its files need no change at all."""
-    known = {row["document_id"]: row for row in read_table_unit(workspace.tokens, unit, TOKENS).to_pylist()}
+    known = {row["document_id"]: row for row in read_unit(worker.workspace.tokens, unit).to_pylist()}
     wanted = {}
-    for row in usable(read_table_unit(workspace.selection, unit, SURVEY)).to_pylist():
+    for row in usable(read_table_unit(worker.workspace.selection, unit, SURVEY)).to_pylist():
         columns = {name: row[name] for name in _FROM_SELECTION}
-        wanted[row["document_id"]] = columns | {"fingerprint": document_fingerprint(row, config, vocabulary)}
+        wanted[row["document_id"]] = columns | {"fingerprint": document_fingerprint(row, worker.config, vocabulary)}
     missing = [
         document_id
         for document_id, row in wanted.items()
-        if (old := known.get(document_id)) is None
-        or old["fingerprint"] != row["fingerprint"]
-        or (config.retry and old["reason"])
+        if (old := known.get(document_id)) is None or not _is_made(old, row["fingerprint"], retry=worker.retry)
     ]
     same = wanted.keys() == known.keys() and all(row.items() <= known[i].items() for i, row in wanted.items())
     return None if same and not missing else len(missing)

@@ -13,8 +13,10 @@ OUT/logs/                     one JSON line a record worked on; what ran, with i
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.store import unit_files, unit_name
+from pipeline.store import read_rows, unit_files, unit_name
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import atomic, write_text
 from schemas.fingerprint import bucket
@@ -43,11 +45,12 @@ class Workspace:
 
         Raises ConfigError where `root` is a file, holds something else, or was made by another version.
         """
+        root = root.absolute()  # a worker may stand in another folder
         marker = root / "workspace.json"
         if marker.is_file():
             try:
                 values = json.loads(marker.read_text(encoding="utf-8"))
-                version, units = values["version"], values["units"]
+                version, units = values["version"], int(values["units"])
             except (ValueError, KeyError, TypeError) as e:
                 raise ConfigError(f"{marker} is not a workspace file: {e}") from e
             if version != _VERSION:
@@ -66,6 +69,24 @@ class Workspace:
         if not (root / "workspace.json").is_file():
             raise ConfigError(f"{root} is not a Longreel workspace (it has no workspace.json)")
         return cls.open(root)
+
+    @contextmanager
+    def locked(self) -> Iterator[Workspace]:
+        """Keep other commands from writing here while the body runs, and clear away what a killed one left half-made.
+
+        Raises ConfigError where another command works here. The lock is the system's: it ends with the process.
+        """
+        with (self.root / "workspace.json").open("rb+") as marker:
+            try:
+                fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as e:
+                raise ConfigError(
+                    f"another longreel command works in {self.root}; wait for its end, or choose another --out"
+                ) from e
+            for folder in (self.root, self.survey, self.selection, self.tokens):
+                for temporary in folder.glob(".*.tmp"):
+                    temporary.unlink(missing_ok=True)
+            yield self
 
     @property
     def manifest(self) -> Path:
@@ -112,20 +133,18 @@ def write_table_unit(directory: Path, unit: int, table: pa.Table) -> None:
 
 
 def read_table_unit(directory: Path, unit: int, schema: pa.Schema) -> pa.Table:
-    """Read one unit; an absent one, or one of another schema (an older version's), is empty."""
-    path = directory / f"{unit_name(unit)}.parquet"
-    if not path.is_file():
+    """Read one unit; one that is absent, damaged or of another version is empty, so that it is made again."""
+    try:
+        return read_rows(directory / f"{unit_name(unit)}.parquet", schema)
+    except DatasetError:
         return schema.empty_table()
-    table = pq.read_table(path).replace_schema_metadata(None)
-    return table if table.schema.equals(schema) else schema.empty_table()
 
 
 def read_units(directory: Path, schema: pa.Schema) -> pa.Table:
-    """Read all units of a folder of tables; raises DatasetError where the folder was never made."""
+    """Read all units of a folder of tables; raises DatasetError where it was never made or a unit is damaged."""
     if not directory.is_dir():
         raise DatasetError(f"{directory} does not exist: run the job before this one first")
-    tables = [pq.read_table(path).replace_schema_metadata(None) for path in unit_files(directory)]
-    return pa.concat_tables([schema.empty_table(), *tables])
+    return pa.concat_tables([schema.empty_table(), *(read_rows(path, schema) for path in unit_files(directory))])
 
 
 def drop_units(directory: Path, keep: Iterable[int]) -> None:

@@ -33,7 +33,7 @@ class Progress:
             TimeRemainingColumn(),
         )
         self._bar = Bar(*columns, console=self._console, disable=not self._console.is_terminal)
-        self._task = self._bar.add_task("train", total=steps, completed=done, what="")
+        self._task = self._bar.add_task("train", total=steps, completed=done, what="compiling")
 
     def say(self, line: str) -> None:
         """Print a line; on a terminal, above the bar."""
