@@ -125,11 +125,18 @@ class Generate:
     steps: int = 200
     """Ids that it makes when it goes on with a text."""
     temperature: float = 1.0
+    """Below 1: likelier ids come more often; above 1: more of a surprise."""
     top_k: int = 100
     """Draw among this many likeliest ids; 0: all."""
     seed: int = 0
+    """Of the draw."""
     vision: str = "small-128"
     """The VQGAN that the tokens were made with."""
+
+    def __post_init__(self) -> None:
+        for field in ("prompt_frames", "frames", "steps"):
+            if getattr(self, field) < 1:
+                raise ConfigError(f"{field} must be at least 1, got {getattr(self, field)}")
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Load the model, generate, and show what came."""
@@ -173,6 +180,8 @@ class Generate:
         from trainer.grammar import DocumentGrammar
 
         text = TextTokenizer.load(path)
+        if text.sha256 != vocabulary.text_sha256:
+            raise ConfigError(f"{path} is not what the tokens were made with; run `longreel tokenize` to its end")
         prompt = np.concatenate([[vocabulary.bos_id], text.encode(self.text or "")])
         grammar = DocumentGrammar(vocabulary=vocabulary, frame_tokens=1, max_frames=0)
         made = self._sample(model, prompt, self.steps, grammar)

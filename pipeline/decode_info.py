@@ -19,7 +19,7 @@ class DecodeConfig:
 
     size: int = 128  # pixels: short side, then the side of the square that is cut out
     fps: float = 4.0  # grid points a second; a source that is slower repeats its frames
-    backend: Backend = "pyav"
+    backend: Backend = "pyav"  # decord is a second opinion; the frames are the same
     batch: int = 16  # frames handed over together
     slots: int = 4  # batches decoded ahead, at most
     time_limit_s: float = 1800.0  # for one video: seconds that the caller spends waiting for the decoder

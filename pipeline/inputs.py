@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import fsspec
 
-from schemas.errors import InputError, Reason
+from schemas.errors import InputError, Reason, storage_errors
 
 _BLOCK_BYTES = 8 << 20
 
@@ -45,7 +45,8 @@ def stat(uri: str) -> Stat:
 def local_file(uri: str, *, max_bytes: int) -> Iterator[Path]:
     """Give a local path with the content of `uri`; a remote one is copied and removed afterwards.
 
-    Raises InputError: MISSING where it cannot be read, TOO_LARGE past `max_bytes`.
+    Raises InputError: MISSING where it cannot be read, TOO_LARGE past `max_bytes`; StorageError where the copy has no
+    room.
     """
     size = stat(uri).size_bytes
     if size > max_bytes:
@@ -60,11 +61,17 @@ def local_file(uri: str, *, max_bytes: int) -> Iterator[Path]:
 
 
 def _copy(uri: str, copy: Path, max_bytes: int) -> None:
+    with storage_errors(copy), copy.open("wb") as target:  # a full disk is no fault of the input
+        for block in _blocks(uri):
+            target.write(block)
+            if target.tell() > max_bytes:
+                raise InputError(Reason.TOO_LARGE, f"{uri} goes on past the limit of {max_bytes:,} bytes")
+
+
+def _blocks(uri: str) -> Iterator[bytes]:
     try:
-        with fsspec.open(uri, "rb") as source, copy.open("wb") as target:
+        with fsspec.open(uri, "rb") as source:
             while block := source.read(_BLOCK_BYTES):
-                target.write(block)
-                if target.tell() > max_bytes:
-                    raise InputError(Reason.TOO_LARGE, f"{uri} goes on past the limit of {max_bytes:,} bytes")
+                yield block
     except (OSError, ValueError, ImportError) as e:
         raise InputError(Reason.MISSING, f"{uri} cannot be read: {e}") from e

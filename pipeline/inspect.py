@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
 from schemas.dataset import LEDGER, DatasetCard, read_card
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, DatasetError
 from schemas.vocab import VISION
 
 
@@ -46,8 +47,11 @@ class Inspect:
 
 
 def spans_of(dataset: Path, sequence: str) -> list[dict[str, Any]]:
-    """Return the ledger's rows of one sequence, in order; raises ConfigError where there is no such sequence."""
-    rows = pq.read_table(dataset / LEDGER, filters=[("sequence", "=", sequence)]).to_pylist()
+    """Return the ledger's rows of one sequence, in order; raises ConfigError where there is none such."""
+    try:
+        rows = pq.read_table(dataset / LEDGER, filters=[("sequence", "=", sequence)]).to_pylist()
+    except (OSError, pa.ArrowException) as e:
+        raise DatasetError(f"{dataset / LEDGER} cannot be read ({e}); `longreel verify` says what else is wrong") from e
     if not rows:
         raise ConfigError(f"{dataset} has no sequence {sequence!r}; keys look like train-000000000")
     return sorted(rows, key=lambda row: row["span"])

@@ -58,7 +58,7 @@ class Workspace:
             return cls(root, units)
         if units < 1:
             raise ConfigError(f"units must be at least 1, got {units}")
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if root.exists() and not (root.is_dir() and all(p.match(".workspace.json.*.tmp") for p in root.iterdir())):
             raise ConfigError(f"--out {root} is not empty and not a Longreel workspace; choose a new folder")
         write_text(marker, json.dumps({"version": _VERSION, "units": units}) + "\n")
         return cls(root, units)
@@ -83,6 +83,8 @@ class Workspace:
                 raise ConfigError(
                     f"another longreel command works in {self.root}; wait for its end, or choose another --out"
                 ) from e
+            except OSError:  # a file system without locks: that only one command works here is the user's to see to
+                pass
             for folder in (self.root, self.survey, self.selection, self.tokens):
                 for temporary in folder.glob(".*.tmp"):
                     temporary.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 
 import longreel
 from pipeline.store import TokenStore
+from pipeline.workspace import Workspace
 from schemas.dataset import read_card
 from schemas.packed import check_spans, expand
 from tests.pipeline.media import make_video
@@ -54,7 +56,37 @@ def test_every_subcommand_explains_every_option(name: str, capsys: pytest.Captur
     with pytest.raises(SystemExit) as e:
         longreel.main([name, "--help"])
     assert e.value.code == 0
-    assert f"longreel {name}" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"longreel {name}" in told
+    entries = re.split(r"(?m)^\s+(?=--?\w)", re.sub(r"\((default|required|repeatable)[^)]*\)", "", told))[1:]
+    bare = [entry for entry in entries if not re.search(r"[a-z]", re.split(r" {2,}|\n", entry, maxsplit=1)[1])]
+    assert entries
+    assert not bare
+
+
+def test_options_for_beam_are_refused_where_beam_does_not_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert longreel.main(["verify", "x", "--", "--runner=FlinkRunner"]) == 2
+    assert "takes no Beam options, got '--runner=FlinkRunner'" in capsys.readouterr().err
+
+
+def test_where_no_item_goes_on_the_reasons_are_written_and_no_text_model_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.mp4").touch()
+    out = tmp_path / "out"
+    assert longreel.main(["run", str(tmp_path / "in"), "--out", str(out), "--context", "64"]) == 1
+    assert "every item was set aside" in capsys.readouterr().err
+    assert pq.read_table(out / "quarantine.parquet")["reason"].to_pylist() == ["empty"]
+    assert not (out / "tokenizers").exists()
+
+
+def test_a_second_command_at_once_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    with Workspace.open(tmp_path / "out").locked():
+        assert longreel.main(["run", str(tmp_path / "a.txt"), "--out", str(tmp_path / "out"), "--context", "64"]) == 1
+        assert longreel.main(["pack", "--out", str(tmp_path / "out"), "--context", "64"]) == 1
+    assert capsys.readouterr().err.count("another longreel command works in") == 2
 
 
 def test_an_unknown_subcommand_is_told_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,6 +100,7 @@ def test_an_unknown_subcommand_is_told_with_the_known_ones(capsys: pytest.Captur
         (["run", "nowhere", "--out", "{}", "--context", "4096"], "nothing is there"),
         (["run", ".", "--out", "{}"], "--context 4096"),
         (["run", ".", "--out", "{}", "--context", "3"], "at least 16 tokens, got 3"),
+        (["run", ".", "--out", "/dev/null/x", "--context", "4096"], "Not a directory"),
         (["select", "--out", "{}"], "not a Longreel workspace"),
         (["verify", "{}/packed/7"], "no such dataset"),
         (["train", "--dataset", "{}/packed/7", "--out", "{}"], "no such dataset"),

@@ -21,10 +21,10 @@ COARSEST = 8  # pixels: H and W must be multiples of it
 class LossConfig:
     """Weights of the terms of the loss."""
 
-    l1: float = 1.0
-    coarse: float = 1.0
-    edges: float = 0.1
-    commitment: float = 0.25
+    l1: float = 1.0  # of each pixel's difference
+    coarse: float = 1.0  # of the difference of averages over 8 x 8 pixels
+    edges: float = 0.1  # of the difference of contours
+    commitment: float = 0.25  # of a vector's distance to its code
 
     def __post_init__(self) -> None:
         """Check what cannot be right; raises ConfigError."""

@@ -36,13 +36,13 @@ class TokenizerTrainConfig:
     """One training run of a frame tokenizer."""
 
     model: str = "small-128"  # a name of tokenizer/config.py
-    steps: int = 6000
+    steps: int = 6000  # updates in all
     batch: int = 16  # crops a step
     learning_rate: float = 8e-4  # the peak; linear warmup, then cosine to a hundredth
-    warmup_steps: int = 100
+    warmup_steps: int = 100  # over which the learning rate rises
     averaging: float = 0.998  # decay of the weights' moving average
     save_every: int = 250  # steps; metrics ten times as often
-    compute: Compute = "float32"
+    compute: Compute = "float32"  # type of the convolutions; parameters are float32 always
     crop: CropConfig = field(default_factory=CropConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     quantizer: EmaConfig = field(default_factory=EmaConfig)

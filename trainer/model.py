@@ -118,8 +118,8 @@ def create(config: ModelConfig, *, text_size: int, vision_size: int, mesh: Mesh,
 def layer_weights(config: ModelConfig) -> dict[str, Weight]:
     """Declare the weights of one layer.
 
-    Products start with a standard deviation of 1/sqrt(inputs); the two that add to the residual stream, with that
-    divided by sqrt(2 L), so that the stream's size does not depend on depth (GPT-2).
+    Products start with a standard deviation of 1/sqrt(inputs), heads and embeddings with 1/sqrt(D); the two products
+    that add to the residual stream, with theirs divided by sqrt(2 L), so that its size does not grow with depth (GPT-2).
     """
     d, n, k, h, f = config.dim, config.heads, config.kv_heads, config.head_dim, config.ff_dim
     into, depth = _normal(d), 2 * config.layers
@@ -213,7 +213,7 @@ def _norm(dim: int) -> Weight:
 
 
 def _table(dim: int, size: int) -> Weight:
-    return Weight(shape=(size, dim), dims=("vocab", "embed"), init=jax.nn.initializers.normal(0.02))
+    return Weight(shape=(size, dim), dims=("vocab", "embed"), init=_normal(dim))
 
 
 def _ones(key: Any, shape: tuple[int, ...]) -> jax.Array:

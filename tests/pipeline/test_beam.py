@@ -66,6 +66,22 @@ def test_ctrl_c_ends_the_job_between_elements(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("element-*"))) < 50
 
 
+def test_ctrl_c_during_the_last_element_is_not_forgotten(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        run_each([0], Touch(tmp_path, "stop"), Runner())
+    assert (tmp_path / "element-0").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("--runer=FlinkRunner", "no option --runer"), ("--runner=NoSuch", "--runner=NoSuch: Unexpected pipeline runner")],
+)
+def test_an_option_that_beam_does_not_know_is_refused(option: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run_each([0], Touch(tmp_path), Runner(1, (option,)))
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_worker_at_all_is_refused() -> None:
     with pytest.raises(ConfigError, match="workers must be at least 1, got 0"):
         Runner(0)

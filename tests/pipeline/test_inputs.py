@@ -5,8 +5,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from pipeline.inputs import local_file, stat
-from schemas.errors import InputError, Reason
+from pipeline.inputs import _copy, local_file, stat
+from schemas.errors import InputError, Reason, StorageError
 
 
 def reason_of(uri: str, *, max_bytes: int = 100) -> Reason:
@@ -46,3 +46,10 @@ def test_a_file_that_changes_is_another_version(tmp_path: Path) -> None:
     before = stat(str(tmp_path / "a"))
     (tmp_path / "a").write_bytes(b"abcd")
     assert stat(str(tmp_path / "a")) != before
+
+
+def test_a_full_disk_is_no_fault_of_the_input() -> None:
+    with fsspec.open("memory://folder/b.txt", "wb") as f:
+        f.write(b"remote")
+    with pytest.raises(StorageError, match="No space left"):
+        _copy("memory://folder/b.txt", Path("/dev/full"), 100)

@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from pipeline import jobs
+from pipeline import jobs, tokenize
 from pipeline.beam import Runner, each
 from pipeline.decode import DecodeConfig
 from pipeline.packing import PackConfig
+from pipeline.picture import find_video
 from pipeline.report import JobReport, write_quarantine
 from pipeline.select import SelectConfig
 from pipeline.store import StoreFacts, TokenStore
@@ -163,15 +164,133 @@ def test_another_configuration_makes_the_videos_again_but_not_the_books(
     assert again["tokenize"].new == 1
 
 
-def test_a_file_that_changed_after_the_survey_is_set_aside(material: Path, text_model: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    (folder / "book.txt").write_text("one text")
+def test_a_file_that_changed_after_the_survey_is_set_aside_until_it_is_back(text_model: Path, tmp_path: Path) -> None:
+    book = tmp_path / "in" / "book.txt"
+    book.parent.mkdir()
+    book.write_text("one text")
+    before = book.stat()
     workspace = Workspace.open(tmp_path / "out", units=2)
-    jobs.survey([str(folder)], workspace, SurveyWorker(workspace=workspace, config=SurveyConfig()), Runner())
+    jobs.survey([str(book.parent)], workspace, SurveyWorker(workspace=workspace, config=SurveyConfig()), Runner())
     jobs.select(workspace, SelectConfig(), Runner())
-    (folder / "book.txt").write_text("another text")
+    book.write_text("two text")  # as long as the first
     assert jobs.tokenize(workspace, CONFIG, text_model, Runner()).rejected == {"changed": 1}
+    book.unlink()
+    assert jobs.tokenize(workspace, CONFIG, text_model, Runner()).rejected == {"missing": 1}
+    book.write_text("one text")
+    os.utime(book, ns=(before.st_atime_ns, before.st_mtime_ns))
+    reports = run(book.parent, tmp_path / "out", text_model)
+    assert (reports["survey"].new, reports["tokenize"].passed) == (0, 1)
+    assert pq.read_table(workspace.quarantine).num_rows == 0
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Path:
+    """A folder of three books."""
+    folder = tmp_path / "books"
+    folder.mkdir()
+    for n in range(3):
+        (folder / f"{n}.txt").write_text(BOOK.format(n) * 30)
+    return folder
+
+
+@pytest.mark.parametrize("harm", ["garbage", "lost"])
+@pytest.mark.parametrize(
+    "files", ["survey/unit-*.parquet", "selection/unit-*.parquet", "tokens/unit-*.parquet", "tokens/*.arrow"]
+)
+def test_a_damaged_unit_is_made_again(files: str, harm: str, books: Path, text_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(books, out, text_model)
+    before = made_bytes(out)
+    for path in out.glob(files):
+        path.write_bytes(b"not what was here") if harm == "garbage" else path.unlink()
+    reports = run(books, out, text_model)
+    assert reports["tokenize"].passed == 3
+    assert made_bytes(out) == before
+
+
+@pytest.mark.parametrize("harm", ["garbage", "lost"])
+def test_a_selection_that_lost_a_part_is_not_taken_for_whole(
+    harm: str, books: Path, text_model: Path, tmp_path: Path
+) -> None:
+    run(books, tmp_path / "out", text_model)
+    workspace = Workspace.existing(tmp_path / "out")
+    unit = next(workspace.selection.glob("unit-*.parquet"))
+    unit.write_bytes(b"PAR1") if harm == "garbage" else unit.unlink()
+    tokens = {p: p.read_bytes() for p in workspace.tokens.iterdir()}
+    with pytest.raises(DatasetError, match=r"selection.*again"):
+        jobs.tokenize(workspace, CONFIG, text_model, Runner())
+    assert {p: p.read_bytes() for p in workspace.tokens.iterdir()} == tokens
+
+
+def test_moving_a_file_or_changing_its_split_packs_again_and_encodes_nothing(
+    books: Path, text_model: Path, tmp_path: Path
+) -> None:
+    manifest, out = tmp_path / "m.jsonl", tmp_path / "out"
+
+    def listed(split: str) -> Path:
+        manifest.write_text("\n".join(json.dumps({"uri": str(p), "split": split}) for p in sorted(books.iterdir())))
+        return manifest
+
+    run(listed("train"), out, text_model)
+    (books / "0.txt").rename(books / "renamed.txt")
+    reports = run(listed("val"), out, text_model)
+    assert (reports["tokenize"].new, reports["pack 512"].new) == (0, 3)
+    rows = TokenStore(out / "tokens").table().to_pylist()
+    assert {row["split"] for row in rows} == {"val"}
+    assert {Path(row["uri"]).name for row in rows} == {"1.txt", "2.txt", "renamed.txt"}
+
+
+def test_a_limit_that_is_raised_lets_in_what_it_kept_out(books: Path, tmp_path: Path) -> None:
+    workspace = Workspace.open(tmp_path / "out", units=2)
+    for limit, rejected in ((5, {"too_large": 3}), (1 << 20, {})):
+        worker = SurveyWorker(workspace=workspace, config=SurveyConfig(max_bytes=limit))
+        assert jobs.survey([str(books)], workspace, worker, Runner()).rejected == rejected
+
+
+def test_retry_looks_again_at_what_was_set_aside_and_at_nothing_else(books: Path, tmp_path: Path) -> None:
+    (books / "0.txt").write_bytes(b"\xff\xff")
+    workspace = Workspace.open(tmp_path / "out", units=64)
+    for retry, new in ((False, 3), (False, 0), (True, 1)):
+        worker = SurveyWorker(workspace=workspace, config=SurveyConfig(), retry=retry)
+        assert jobs.survey([str(books)], workspace, worker, Runner()).new == new
+
+
+def test_retry_tokenizes_again_what_was_set_aside_and_nothing_else(
+    books: Path, text_model: Path, tmp_path: Path
+) -> None:
+    (books / "0.txt").write_bytes(b"word " * 300_000 + b"\xff")  # the survey reads the beginning only
+    assert run(books, tmp_path / "out", text_model)["tokenize"].rejected == {"not_text": 1}
+    workspace = Workspace.existing(tmp_path / "out")
+    for retry, new in ((False, 0), (True, 1)):
+        assert jobs.tokenize(workspace, CONFIG, text_model, Runner(), retry=retry).new == new
+    with pytest.raises(ConfigError, match="no video is stored"):
+        find_video(workspace, None)
+
+
+def test_every_pass_over_a_unit_makes_a_document_however_short_its_time(
+    books: Path, text_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenize, "_COMMIT_EVERY_S", 0.0)
+    assert run(books, tmp_path / "out", text_model)["tokenize"].passed == 3
+
+
+def test_only_one_command_works_in_a_workspace_and_clears_what_a_killed_one_left(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".workspace.json.12345678.tmp").touch()  # killed at its very first step
+    workspace = Workspace.open(tmp_path / "out")
+    workspace.tokens.mkdir()
+    (workspace.tokens / ".unit-00000.arrow.12345678.tmp").touch()
+    with workspace.locked():
+        assert not list(workspace.root.rglob("*.tmp"))
+        with pytest.raises(ConfigError, match="another longreel command works in"), workspace.locked():
+            pass
+    with workspace.locked():
+        pass
+
+
+def test_a_workspace_is_the_same_wherever_a_worker_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Workspace.open(Path("out")).root == tmp_path / "out"
 
 
 def test_a_text_of_40_gigabytes_is_set_aside_at_once(tmp_path: Path) -> None:

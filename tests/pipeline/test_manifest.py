@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +16,7 @@ from schemas.errors import ManifestError
 def touch(folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("content of " + name)
+        (folder / name).write_text("content of " + name, encoding="utf-8", errors="replace")
 
 
 def rows(*inputs: Path) -> list[dict[str, object]]:
@@ -38,6 +40,58 @@ def test_files_beside_a_video_are_its_caption_and_transcript(tmp_path: Path) -> 
     assert video["captions"] == ["content of a.txt"]
     assert video["transcript"] == str(tmp_path / "a.srt")
     assert Path(str(book["uri"])).name == "b.txt"
+
+
+def test_sidecars_are_found_whatever_the_case_of_their_endings(tmp_path: Path) -> None:
+    touch(tmp_path, "a.MP4", "a.TXT", "a.Srt")
+    (video,) = rows(tmp_path)
+    assert video["captions"] == ["content of a.TXT"]
+    assert video["transcript"] == str(tmp_path / "a.Srt")
+
+
+def test_a_linked_folder_is_counted_and_a_link_to_itself_does_no_harm(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.mp4")
+    (tmp_path / "in" / "again").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "loop.mp4").symlink_to("loop.mp4")
+    manifest = read_manifest([str(tmp_path / "in")])
+    assert [Path(uri).name for uri in manifest.items["uri"].to_pylist()] == ["a.mp4", "loop.mp4"]
+    assert manifest.ignored == {"linked folder": 1}
+
+
+def test_a_name_that_is_no_utf8_is_listed_with_escapes(tmp_path: Path) -> None:
+    touch(tmp_path, os.fsdecode(b"caf\xe9.mp4"), os.fsdecode(b"caf\xe9.srt"))
+    (row,) = rows(tmp_path)
+    assert (row["uri"], row["transcript"]) == (f"{tmp_path}/caf\\xe9.mp4", f"{tmp_path}/caf\\xe9.srt")
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a.mp4", "sub/b.mp4")
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:  # the superuser, who may run this, is never refused by the system
+        if str(path).endswith("sub"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ManifestError, match="sub cannot be listed: Permission denied"):
+        rows(tmp_path)
+
+
+def test_a_csv_caption_may_begin_with_a_bracket(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("uri,captions\na.mp4,[music]\n")
+    assert rows(tmp_path / "m.csv")[0]["captions"] == ["[music]"]
+
+
+def test_blank_lines_are_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text('{"uri": "a.mp4"}\n\n{"uri": "b.mp4"}\n \n')
+    assert len(rows(tmp_path / "m.jsonl")) == 2
+
+
+def test_metadata_that_json_cannot_hold_is_told(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"uri": ["a.mp4"], "metadata": [b"\xff"]}), tmp_path / "m.parquet")
+    with pytest.raises(ManifestError, match="row 1, column 'metadata'"):
+        rows(tmp_path / "m.parquet")
 
 
 def test_the_three_table_formats_say_the_same(tmp_path: Path) -> None:
@@ -87,6 +141,9 @@ def test_order_does_not_matter(tmp_path: Path) -> None:
         ({"uri": "a.mp4", "split": "test"}, "column 'split': got 'test', expected one of train, val"),
         ({"uri": "a.mp4", "captions": [1]}, r"column 'captions': got \[1\], expected a string or a list"),
         ({"uri": "a.mp4", "transcript": "a.doc"}, "column 'transcript': got 'a.doc'"),
+        ({"uri": "\ud800.mp4"}, "column 'uri'.*text that UTF-8 can hold"),
+        ({"uri": "a.mp4", "title": "\ud800"}, "column 'title'.*text that UTF-8 can hold"),
+        ({"uri": "a.mp4", "captions": "\ud800"}, "column 'captions'.*text that UTF-8 can hold"),
         ({"uri": "ok.mp4", "title": "another"}, "already listed by .*row 1 with other values"),
     ],
 )
@@ -100,6 +157,7 @@ def test_a_bad_row_names_file_row_column_and_value(tmp_path: Path, row: dict[str
     ("name", "content", "message"),
     [
         ("m.jsonl", b'{"uri": "a.mp4"}\n{oops', "line 2: not JSON"),
+        ("m.jsonl", b"[" * 100_000, "line 1: not JSON"),
         ("m.jsonl", b"[1]", "expected a JSON object"),
         ("m.csv", b"uri,kind\n\xff\xfe,video\n", "not a readable CSV"),
         ("m.csv", b"uri\na.mp4,video\n", "more fields than the header"),
@@ -117,5 +175,5 @@ def test_missing_and_empty_inputs_say_what_was_expected(tmp_path: Path) -> None:
         rows(tmp_path / "absent")
     with pytest.raises(ManifestError, match="no such manifest"):
         rows(tmp_path / "absent.csv")
-    with pytest.raises(ManifestError, match="holds no video"):
+    with pytest.raises(ManifestError, match="there is no video"):
         rows(tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import progress
-from pipeline.progress import KEPT, MADE, REJECTED, following, note
+from pipeline.progress import KEPT, MADE, REJECTED, console, following, note
 
 
 def test_a_plain_line_tells_done_rate_rejects_and_time_left(
@@ -47,3 +47,8 @@ def test_a_record_is_one_line_of_json(tmp_path: Path) -> None:
     note(tmp_path / "j", REJECTED, uri="a\nb", reason="crashed")
     (line,) = (tmp_path / "j").read_text().splitlines()
     assert json.loads(line)["uri"] == "a\nb"
+
+
+def test_a_path_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print("done: out [/x] :smile:")
+    assert capsys.readouterr().err == "done: out [/x] :smile:\n"

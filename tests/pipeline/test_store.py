@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import store
-from pipeline.store import TokenStore, remove_unit, write_unit
+from pipeline.store import TokenStore, read_unit, remove_unit, write_unit
 from schemas.errors import DatasetError
 from schemas.records import TOKENS
 
@@ -87,3 +87,20 @@ def test_what_is_not_there_is_a_clear_error(tmp_path: Path, place: tuple[int, ..
     write_unit(tmp_path, 0, [(row("a"), np.arange(4))], np.dtype(np.uint16))
     with pytest.raises(DatasetError):
         TokenStore(tmp_path).read(*place)
+
+
+@pytest.mark.parametrize("name", ["unit-00000.parquet", "unit-00000-*.arrow"])
+@pytest.mark.parametrize("content", [b"", b"PAR1 garbage PAR1", None])
+def test_a_damaged_unit_is_named_and_counts_as_absent(tmp_path: Path, name: str, content: bytes | None) -> None:
+    write_unit(tmp_path, 0, [(row("a"), np.arange(4))], np.dtype(np.uint16))
+    assert len(read_unit(tmp_path, 0)) == 1
+    (path,) = tmp_path.glob(name)
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    assert len(read_unit(tmp_path, 0)) == 0
+    with pytest.raises(DatasetError, match="unit-00000"):
+        TokenStore(tmp_path).read(0, 0, 0)
+    if path.suffix == ".parquet" and content is not None:
+        with pytest.raises(DatasetError, match=r"unit-00000\.parquet cannot be read"):
+            TokenStore(tmp_path).rows()

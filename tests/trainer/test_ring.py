@@ -95,7 +95,7 @@ def test_any_length_is_cut_into_tiles(length: int, tile: int) -> None:
     _check(None, tile, _inputs(rng, rows=2, length=length, heads=4, kv_heads=2), rows)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=100)
 @given(seed=st.integers(0, 1 << 30), longest=st.integers(1, LENGTH), sequence=st.sampled_from([1, 4]))
 def test_random_packings_in_random_order_agree_with_dense_attention(seed: int, longest: int, sequence: int) -> None:
     rng = np.random.default_rng(seed)
