@@ -54,7 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in SUBCOMMANDS:
         errors.print(f"longreel: no subcommand {name!r}; known are {', '.join(SUBCOMMANDS)}", markup=False)
         return 2
-    logging.getLogger().setLevel(logging.ERROR)  # Beam and TensorBoard warn of what nobody asked for at import
     options: tuple[str, ...] = ()
     if "--" in rest:
         at = rest.index("--")
@@ -79,11 +78,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(name: str, rest: list[str], options: tuple[str, ...]) -> None:
     module_name, class_name, _ = SUBCOMMANDS[name]
     package = module_name.split(".")[0]
+    for library in ("absl", "apache_beam", "jax", "orbax"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    logging.disable(logging.WARNING)  # while importing: Beam warns of client libraries that nobody asked for
     try:
         command_class = getattr(importlib.import_module(module_name), class_name)
     except ModuleNotFoundError as e:
         extra = "trainer" if package == "trainer" else "pipeline"
         raise ConfigError(f"needs the module {e.name!r}: pip install 'longreel[{extra}]'") from e
+    finally:
+        logging.disable(logging.NOTSET)
     import tyro
 
     command = tyro.cli(command_class, prog=f"longreel {name}", args=rest)

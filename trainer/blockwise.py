@@ -6,8 +6,9 @@ algorithm). Both run over the list of those pairs of tiles that can meet, so cos
 documents, and the largest thing that exists is one tile of scores.
 
 Local axes beside those of `trainer/__init__.py`: I tiles of queries, J tiles of keys (both with the batch folded in),
-R = G·tile rows of a query tile. Tiles are contiguous and every product is a plain matrix product over them, none with a
-transposed right side or result: on CPU that is 2 to 5 times as fast as [S,N,H] order.
+R = G·tile rows of a query tile. Tiles are contiguous, scores are [R, tile] and never the other way about, and dK and
+dV are summed transposed: on CPU the forward is 4 times as fast as with scores transposed, the backward 1.6 times as
+fast as with dK and dV as they are.
 """
 
 from __future__ import annotations

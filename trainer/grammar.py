@@ -71,7 +71,7 @@ class DocumentGrammar:
         text &= ~(spent & self._completes(state, v.begin_vision))
         codes = (ids >= v.text_size) & (ids < v.eof)
         more, enough = state.frames < self.max_frames, state.frames >= self.min_frames
-        ends = ((ids == v.eof) & more[:, None]) | ((ids == v.eov) & (enough | ~more)[:, None])
+        ends = ((ids == v.eof) & more[:, None]) | ((ids == v.eov) & enough[:, None])
         vision = jnp.where((state.place < self.frame_tokens)[:, None], codes, ends)
         marker = jnp.asarray((*v.end_vision, -1), jnp.int32)[state.closing]
         due = state.closing < len(v.end_vision)

@@ -90,7 +90,8 @@ def _assert_same_run(out: Path, straight: TrainResult) -> None:
 
 def test_the_loss_on_held_out_data_falls(straight: TrainResult) -> None:
     assert straight.step == STEPS
-    assert straight.first_eval_loss == pytest.approx(np.log(VOCABULARY.size), rel=0.05)
+    # Logits begin with a variance of 1, whose cross-entropy is 1/2 above that of even odds.
+    assert straight.first_eval_loss == pytest.approx(np.log(VOCABULARY.size) + 0.5, rel=0.05)
     assert straight.eval_loss is not None
     assert straight.eval_loss < straight.first_eval_loss - 0.4
     assert straight.checkpoint.is_dir()

@@ -154,6 +154,12 @@ def test_text_and_vision_ids_have_tables_of_their_own(model: Transformer) -> Non
     assert jnp.array_equal(model.head()[TEXT], model.vision_head.get_value()[0])
 
 
+def test_columns_that_the_mesh_does_not_divide_are_refused(rows: Packed) -> None:
+    config = dataclasses.replace(debug(), ff_dim=47)
+    with pytest.raises(ConfigError, match="ff_dim = 47"):
+        _hidden(_model(_mesh(tensor=2, sequence=1), config), rows)
+
+
 def _equations(jaxpr: Any) -> Iterator[Any]:
     for equation in jaxpr.eqns:
         yield equation
