@@ -26,7 +26,7 @@ from tokenizer.config import Compute, named
 from tokenizer.crops import CropConfig
 from tokenizer.losses import LossConfig
 from tokenizer.quantize import EmaConfig, EmaState
-from tokenizer.vqgan import Vqgan, abstract, to_unit
+from tokenizer.vqgan import abstract, init_params, to_unit
 
 _INITIAL_LATENTS_PER_CODE = 4
 
@@ -91,7 +91,7 @@ def make_optimizer(config: TokenizerTrainConfig) -> optax.GradientTransformation
 def init_state(config: TokenizerTrainConfig, batches: Iterable[NDArray[np.uint8]]) -> TrainState:
     """Return the state before the first step: random weights, and a codebook drawn from the latents of `batches`."""
     model = named(config.model)
-    params = nnx.state(Vqgan(model, rngs=nnx.Rngs(config.seed)))
+    params = init_params(model, config.seed)
     encode = jax.jit(lambda frames: nnx.merge(abstract(model)[0], params).latents(to_unit(frames)))
     latents: list[jax.Array] = []
     for batch in batches:

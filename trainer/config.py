@@ -74,7 +74,7 @@ def debug() -> ModelConfig:
 
 
 def small() -> ModelConfig:
-    """A model for demonstrations on CPUs: 0.8 million parameters and 256 for each id of the vocabulary."""
+    """A model for demonstrations on CPUs: 0.7 million parameters and 256 for each id of the vocabulary."""
     return ModelConfig(dim=128, layers=4, heads=4, kv_heads=2, head_dim=32, ff_dim=352)
 
 

@@ -12,16 +12,8 @@ from flax import nnx
 from schemas.errors import ConfigError
 from tests.tokenizer.tiny import TINY, tiny_params
 from tokenizer.config import Compute, lwm_256, named, small_128
-from tokenizer.vqgan import (
-    Downsample,
-    GroupNorm,
-    ResnetBlock,
-    Upsample,
-    abstract,
-    parameter_count,
-    to_bytes,
-    to_unit,
-)
+from tokenizer.layers import Downsample, GroupNorm, ResnetBlock, Upsample
+from tokenizer.vqgan import abstract, init_params, parameter_count, to_bytes, to_unit
 
 
 def noise(*shape: int, seed: int = 0) -> jax.Array:
@@ -116,6 +108,18 @@ def test_a_residual_block_has_a_shortcut_only_where_channels_change() -> None:
     for block, shortcut in ((same, x), (other, other.conv_shortcut(x))):
         block.conv2.kernel[...] = jnp.zeros_like(block.conv2.kernel[...])
         np.testing.assert_allclose(block(x), shortcut, atol=1e-6)
+
+
+def test_a_fresh_model_has_unit_scales_and_keeps_the_size_of_its_signal() -> None:
+    params = init_params(TINY, seed=3)
+    assert jax.tree.structure(params) == jax.tree.structure(abstract(TINY)[1])
+    encoder = params["encoder"]
+    np.testing.assert_array_equal(encoder["conv_norm_out"]["scale"][...], 1.0)
+    np.testing.assert_array_equal(encoder["conv_in"]["bias"][...], 0.0)
+    kernel = np.asarray(encoder["mid_block"]["resnets"][0]["conv1"]["kernel"][...])
+    assert kernel.std() == pytest.approx(1 / np.sqrt(9 * 16), rel=0.05)
+    other = init_params(TINY, seed=4)["encoder"]["conv_in"]["kernel"][...]
+    assert not np.array_equal(encoder["conv_in"]["kernel"][...], other)
 
 
 def test_every_byte_survives_the_way_to_floats_and_back() -> None:
