@@ -213,7 +213,7 @@ class Generate:
         given = codes_of(stored, vocabulary)
         continued = np.concatenate([given[: self.prompt_frames], made_codes.reshape(-1, per_frame)])
         rows = {
-            f"source: {stored.row['uri']}": source_frames(
+            f"source: {Path(stored.row['uri']).name}": source_frames(
                 stored, DecodeConfig(size=facts.frame_size, fps=facts.frame_rate), shown
             ),
             "rebuilt from the stored tokens": codec.decode(given[:shown]),

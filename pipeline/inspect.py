@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from tyro.conf import Positional
 from schemas.dataset import LEDGER, DatasetCard, read_card
 from schemas.errors import ConfigError, DatasetError
 from schemas.vocab import VISION
+
+_FILE_WIDTH = 160
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,8 @@ class Inspect:
     def __call__(self, options: tuple[str, ...]) -> None:
         """Print the tables."""
         card = read_card(self.dataset)
-        console = Console(highlight=False, markup=False, emoji=False)  # names of files are no markup
+        width = None if sys.stdout.isatty() else _FILE_WIDTH  # of a terminal what it has
+        console = Console(highlight=False, markup=False, emoji=False, width=width)  # names of files are no markup
         if self.sequence is None:
             if self.token is not None:
                 raise ConfigError("--token needs --sequence: which sequence's token?")
@@ -59,19 +63,20 @@ def spans_of(dataset: Path, sequence: str) -> list[dict[str, Any]]:
 
 def _card_table(card: DatasetCard) -> Table:
     table = Table(title=f"context {card.context_length:,}, {card.vocabulary.size:,} ids, {card.loss_weighting} weights")
-    names = ("sequences", "shards", "documents", "tokens", "text_tokens", "vision_tokens")
-    for name in ("split", *names, "fill", "best fill"):
-        table.add_column(name.replace("_", " "), justify="left" if name == "split" else "right")
-    for split, facts in card.splits.items():
-        counts = (f"{getattr(facts, name):,}" for name in names)
-        table.add_row(split, *counts, f"{facts.fill:.4%}", f"{facts.best_fill:.4%}")
+    table.add_column("")
+    for split in card.splits:
+        table.add_column(split, justify="right")
+    for name in ("sequences", "shards", "documents", "tokens", "text_tokens", "vision_tokens"):
+        table.add_row(name.replace("_", " "), *(f"{getattr(facts, name):,}" for facts in card.splits.values()))
+    for name in ("fill", "best_fill"):
+        table.add_row(name.replace("_", " "), *(f"{getattr(facts, name):.4%}" for facts in card.splits.values()))
     return table
 
 
 def _span_table(rows: list[dict[str, Any]]) -> Table:
     table = Table(title=rows[0]["sequence"] + " in " + rows[0]["shard"])
     for name in ("tokens", "what", "weight", "document", "from its token", "seconds", "source", "licence"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(
             f"{row['start']}..{row['start'] + row['length'] - 1}",
