@@ -16,7 +16,7 @@ step train --dataset "$demo/data/packed/4096" --out "$demo/model-4096" --model s
 step train --dataset "$demo/data/packed/16384" --out "$demo/model-16384" --init-from "$demo/model-4096" \
   --model small --steps 6 --batch-size 1 --devices 8 --mesh.sequence 8 \
   --optimiser.learning-rate 1e-3 --optimiser.warmup-steps 2
-step generate --model "$demo/model-16384" --data "$demo/data" --video jwpIntro --out "$demo/picture.png"
+step generate --model "$demo/model-16384" --data "$demo/data" --out "$demo/picture.png"
 
 cat <<END
 
