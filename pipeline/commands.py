@@ -19,7 +19,7 @@ from pipeline.books import BookConfig, read_book
 from pipeline.decode import DecodeConfig
 from pipeline.inputs import local_file
 from pipeline.manifest import read_manifest
-from pipeline.packing import PackConfig
+from pipeline.packing import SHORTEST_CONTEXT, PackConfig
 from pipeline.progress import console
 from pipeline.report import JobReport, write_quarantine
 from pipeline.samples import get_samples
@@ -191,7 +191,7 @@ class Verify:
         for problem in report.problems:
             console.print(f"  {problem}")
         if report.problems:
-            raise DatasetError(f"{self.dataset}: {len(report.problems)} problems, named above")
+            raise DatasetError(f"{self.dataset}: {report.found} problems, the first {len(report.problems)} named above")
         console.print(f"{self.dataset}: {report.summary()}")
 
 
@@ -262,8 +262,8 @@ def _texts(uris: Iterable[str], config: BookConfig) -> Iterator[str]:
 def _contexts(contexts: tuple[int, ...]) -> tuple[int, ...]:
     if not contexts:
         raise ConfigError("give at least one context length: --context 4096")
-    if min(contexts) < 16:
-        raise ConfigError(f"--context must be at least 16 tokens, got {min(contexts)}")
+    if min(contexts) < SHORTEST_CONTEXT:
+        raise ConfigError(f"--context must be at least {SHORTEST_CONTEXT} tokens, got {min(contexts)}")
     return tuple(dict.fromkeys(contexts))
 
 

@@ -15,6 +15,7 @@ import fsspec
 
 from schemas.errors import InputError, Reason, storage_errors
 
+MAX_BYTES = 64 << 30  # of an item, where nothing else is said
 _BLOCK_BYTES = 8 << 20
 
 
@@ -42,7 +43,7 @@ def stat(uri: str) -> Stat:
 
 
 @contextmanager
-def local_file(uri: str, *, max_bytes: int) -> Iterator[Path]:
+def local_file(uri: str, *, max_bytes: int = MAX_BYTES) -> Iterator[Path]:
     """Give a local path with the content of `uri`; a remote one is copied and removed afterwards.
 
     Raises InputError: MISSING where it cannot be read, TOO_LARGE past `max_bytes`; StorageError where the copy has no

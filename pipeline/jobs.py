@@ -23,7 +23,7 @@ from pipeline.progress import MADE, console, following, note
 from pipeline.report import JobReport, report_on
 from pipeline.select import SelectConfig, Selector, finish_selection, read_selection
 from pipeline.shards import ShardJob, shard_jobs, write_shard
-from pipeline.store import FACTS, StoreFacts, TokenStore, remove_unit, unit_files
+from pipeline.store import FACTS, StoreFacts, TokenStore, remove_unit, unit_files, unit_number
 from pipeline.survey import SurveyWorker
 from pipeline.tokenize import TokenizeConfig, TokenizeWorker, load_codec, make_vocabulary, work_left
 from pipeline.workspace import (
@@ -77,7 +77,7 @@ def select(workspace: Workspace, config: SelectConfig, runner: Runner) -> JobRep
     if not _is_selected(workspace, key):
         drop_units(workspace.selection, ())
         selector = Selector(workspace=workspace, config=config)
-        units = [int(path.stem.split("-")[1]) for path in unit_files(workspace.survey)]
+        units = [unit_number(path) for path in unit_files(workspace.survey)]
         run_selection(units, read=selector.read, judge=selector.judge, write=selector.write, runner=runner)
         finish_selection(workspace, config, fingerprint=key, items=len(surveyed))
         new = len(surveyed)
@@ -105,7 +105,7 @@ def tokenize(
     units = sorted({workspace.unit_of(i) for i in selected["document_id"].to_pylist()})
     workspace.tokens.mkdir(exist_ok=True)
     for path in unit_files(workspace.tokens):
-        if (unit := int(path.stem.split("-")[1])) not in units:
+        if (unit := unit_number(path)) not in units:
             remove_unit(workspace.tokens, unit)
     worker = TokenizeWorker(workspace=workspace, config=config, text_model=text_model, retry=retry)
     stale = {unit: n for unit in units if (n := work_left(worker, unit, vocabulary)) is not None}
@@ -116,7 +116,7 @@ def tokenize(
         (workspace.tokens / FACTS).unlink(missing_ok=True)
         with following("tokenize", workspace.log("tokenize"), sum(stale.values())):
             run_each(list(stale), worker, runner)
-    write_text((workspace.tokens / FACTS), facts.to_json())
+    write_text(workspace.tokens / FACTS, facts.to_json())
     rows = TokenStore(workspace.tokens).rows()
     report = report_on("tokenize", len(selected), rows, sum(stale.values()), started)
     short = pc.sum(pc.greater(rows["frames_promised"], rows["frames"])).as_py() or 0

@@ -66,7 +66,7 @@ def codes_of(video: StoredVideo, vocabulary: Vocabulary) -> NDArray[Any]:
 
 def source_frames(video: StoredVideo, config: DecodeConfig, count: int) -> NDArray[np.uint8]:
     """Decode the first `count` frames of the source again, [n, H, W, 3]."""
-    with local_file(video.row["uri"], max_bytes=64 << 30) as path, Decoder(config) as decoder:
+    with local_file(video.row["uri"]) as path, Decoder(config) as decoder:
         batches: list[NDArray[np.uint8]] = []
         for frames, _ in decoder.frames(path):
             batches.append(frames)

@@ -40,6 +40,11 @@ def unit_name(unit: int) -> str:
     return f"unit-{unit:05d}"
 
 
+def unit_number(path: Path) -> int:
+    """Return the unit that an index file belongs to; the inverse of `unit_name`."""
+    return int(path.stem.split("-")[1])
+
+
 def unit_files(directory: Path) -> list[Path]:
     """Return the committed index files of a directory of units, in order."""
     return sorted(directory.glob("unit-?????.parquet"))

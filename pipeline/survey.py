@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.books import BookConfig, read_book
 from pipeline.decode import DecodeConfig, Decoder
-from pipeline.inputs import local_file, stat
+from pipeline.inputs import MAX_BYTES, local_file, stat
 from pipeline.interrupt import is_stopping, raise_if_stopping
 from pipeline.progress import KEPT, MADE, REJECTED, note
 from pipeline.workspace import Workspace, read_manifest_unit, read_table_unit, write_table_unit
@@ -35,7 +35,7 @@ class SurveyConfig:
 
     thumbnails: int = 5
     """Frames looked at in a video, spread over its length."""
-    max_bytes: int = 64 << 30
+    max_bytes: int = MAX_BYTES
     """Files larger than this are set aside."""
 
     def __post_init__(self) -> None:

@@ -19,7 +19,6 @@ from pipeline.progress import console
 from schemas.errors import ConfigError, InputError
 from tokenizer.train import TokenizerTrainConfig, train_tokenizer
 
-_MAX_BYTES = 64 << 30
 FLAT = arg(name="")
 
 
@@ -60,7 +59,7 @@ class VideoFrames:
         for index in self._rng.permutation(len(self._uris)):
             uri = self._uris[index]
             try:
-                with local_file(uri, max_bytes=_MAX_BYTES) as path:
+                with local_file(uri) as path:
                     for frames, _ in self._decoder.frames(path):
                         raise_if_stopping()
                         yield frames
