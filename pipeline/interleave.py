@@ -59,6 +59,7 @@ class DocumentSpan:
     modality: int
     start_s: float | None
     end_s: float | None
+    weight: float = 1.0  # of its tokens as targets
 
 
 @dataclass(frozen=True)

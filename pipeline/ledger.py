@@ -27,6 +27,7 @@ class PieceTable(NamedTuple):
     """Pieces [N] of documents, in the order of their sequences."""
 
     document: Integers  # [N] row in the documents' table
+    copy: Integers  # [N] of the document, from 0
     start: Integers  # [N] in the document
     length: Integers  # [N]
     weight: NDArray[np.float64]  # [N] of a target, before the modality multipliers
@@ -65,14 +66,21 @@ def clip(pieces: PieceTable, documents: pa.Table, *, text_weight: float, vision_
     span = np.arange(count.sum()) + np.repeat(low - (np.cumsum(count) - count), count)
     start = np.maximum(begin[span], pieces.start[piece])
     end = np.minimum(begin[span] + size[span], (pieces.start + pieces.length)[piece])
-    modality = flat.field("modality").to_numpy()[span]
+    modality, weight = (flat.field(name).to_numpy()[span] for name in ("modality", "weight"))
     frame = np.maximum(documents["frame_tokens"].to_numpy()[pieces.document[piece]], 1)
     part = (modality == VISION) & (end - start < size[span])
     start_s, end_s = (pc.fill_null(flat.field(n), np.nan).to_numpy()[span] for n in ("start_s", "end_s"))
     frame_s = (end_s - start_s) / np.maximum(size[span] // frame, 1)  # of text it is not used
     first = np.searchsorted(piece, pieces.first)
     return Clips(
-        spans=_spans(pieces, piece, end - start, modality, first, (text_weight, vision_weight)),
+        spans=_spans(
+            pieces,
+            piece,
+            end - start,
+            modality,
+            first,
+            weight * np.where(modality == VISION, vision_weight, text_weight),
+        ),
         first=first,
         piece=piece,
         document_start=start,
@@ -87,7 +95,7 @@ def _spans(
     length: Integers,
     modality: NDArray[np.int8],
     first: Integers,
-    weights: tuple[float, float],
+    weight: NDArray[np.float64],
 ) -> NDArray[Any]:
     spans = np.zeros(len(piece), SPAN_DTYPE)
     before = np.concatenate([[0], np.cumsum(length)])
@@ -96,7 +104,7 @@ def _spans(
     spans["length"] = length
     spans["document"] = piece - pieces.first[sequence]
     spans["modality"] = modality
-    spans["weight"] = pieces.weight[piece] * np.array(weights)[(modality == VISION).astype(np.int64)]
+    spans["weight"] = pieces.weight[piece] * weight
     return spans
 
 
@@ -108,6 +116,7 @@ def ledger_rows(clips: Clips, pieces: PieceTable, documents: pa.Table, *, keys: 
         "sequence": pa.array(keys, pa.string()).take(pa.array(sequence)),
         "shard": pa.repeat(shard, len(sequence)),
         "span": pa.array(np.arange(len(sequence)) - clips.first[:-1][sequence], pa.int32()),
+        "copy": pa.array(pieces.copy[clips.piece], pa.int32()),
         "document_start": pa.array(clips.document_start, pa.int64()),
         "start_s": pa.array(clips.start_s, from_pandas=True),  # NaN becomes null
         "end_s": pa.array(clips.end_s, from_pandas=True),

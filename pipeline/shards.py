@@ -109,6 +109,7 @@ def _job(plan: Plan, split: str, index: int, shards: int) -> ShardJob:
         vision_weight=plan.config.vision_weight,
         pieces=PieceTable(
             document.astype(np.int64),
+            np.zeros(b - a, np.int64),
             part.start[a:b],
             part.length[a:b],
             part.weight[a:b],
@@ -201,7 +202,7 @@ class _Tar:
 
 
 def listing_json(documents: list[dict[str, Any]]) -> bytes:
-    """Return KEY.json: for each piece in the sequence its document's `id`, and `start` and `length` in it."""
+    """Return KEY.json: for each piece in the sequence its document's `id` and `copy`, and `start` and `length` in it."""
     return json.dumps({"documents": documents}, separators=(",", ":")).encode()
 
 
@@ -209,13 +210,13 @@ def _sequences(job: ShardJob, store: Tokens) -> Iterator[tuple[NDArray[Any], byt
     """Assemble each sequence: its tokens [S] and its KEY.json."""
     names = ("document_id", "uri", "unit", "batch", "row", "length")
     documents = list(zip(*(job.documents[name].to_pylist() for name in names), strict=True))
-    columns = (job.pieces.document, job.pieces.start, job.pieces.length)
+    columns = (job.pieces.document, job.pieces.copy, job.pieces.start, job.pieces.length)
     pieces = list(zip(*(column.tolist() for column in columns), strict=True))
     bounds = job.pieces.first.tolist()
     for first, end in itertools.pairwise(bounds):
         tokens = np.zeros(job.context_length, job.vocabulary.dtype)
         listing, at = [], 0
-        for document, start, length in pieces[first:end]:
+        for document, copy, start, length in pieces[first:end]:
             name, uri, unit, batch, row, total = documents[document]
             # The piece that ends a document is read to its end, so that one that is longer than its row is noticed.
             read = store.read(unit, batch, row, start, None if start + length == total else length)
@@ -226,7 +227,7 @@ def _sequences(job: ShardJob, store: Tokens) -> Iterator[tuple[NDArray[Any], byt
                 )
             tokens[at : at + length] = read
             at += length
-            listing.append({"id": name, "start": start, "length": length})
+            listing.append({"id": name, "copy": copy, "start": start, "length": length})
         if tokens.max() >= job.vocabulary.size:
             raise DatasetError(f"token {tokens.max()} of {listing} is outside the vocabulary of {job.vocabulary.size}")
         yield tokens, listing_json(listing)

@@ -20,7 +20,7 @@ from schemas.errors import DatasetError
 from schemas.records import KINDS, LEDGER
 
 _NUMBERS = ("start", "length", "modality", "weight")  # of a span, in the ledger as in the sequence
-_COLUMNS = ("sequence", "shard", "span", *_NUMBERS, "document_id", "document_start", "kind", "split")
+_COLUMNS = ("sequence", "shard", "span", *_NUMBERS, "document_id", "copy", "document_start", "kind", "split")
 _BATCH_ROWS = 1 << 16
 
 
@@ -63,7 +63,7 @@ class LedgerRows:
 
     def __init__(self, rows: pa.Table) -> None:
         self._numbers: Mapping[str, NDArray[Any]] = {
-            name: rows[name].to_numpy() for name in (*_NUMBERS, "span", "document_start")
+            name: rows[name].to_numpy() for name in (*_NUMBERS, "span", "copy", "document_start")
         }
         self._words = {name: rows[name].to_pylist() for name in ("document_id", "kind", "split")}
         self._ranges: dict[str, list[int]] = {}
@@ -86,11 +86,11 @@ class LedgerRows:
         if end - first != len(spans):
             yield f"the ledger has {end - first} rows, the sequence {len(spans)} spans"
             return
-        starts = np.array([piece.start for piece in sample.pieces])[spans["document"]]
+        starts, copies = np.array([(p.start, p.copy) for p in sample.pieces])[spans["document"]].T
         begins = np.flatnonzero(np.diff(spans["document"], prepend=-1))
         offset = spans["start"] - np.repeat(spans["start"][begins], np.diff(begins, append=len(spans)))
         expected = {name: spans[name] for name in _NUMBERS}
-        expected |= {"span": np.arange(len(spans)), "document_start": starts + offset}
+        expected |= {"span": np.arange(len(spans)), "copy": copies, "document_start": starts + offset}
         for name, values in expected.items():
             found = self._numbers[name][first:end]
             if not np.array_equal(found, values):

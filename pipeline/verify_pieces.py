@@ -45,7 +45,9 @@ class PieceLog:
         number, at = len(self._keys), 0
         self._keys.append(sample.key)
         for piece in sample.pieces:
-            for column, value in zip(self._columns, (_number(piece.id), *piece[1:], number), strict=True):
+            for column, value in zip(
+                self._columns, (_number(f"{piece.id}:{piece.copy}"), piece.start, piece.length, number), strict=True
+            ):
                 column.append(value)
             if self._store is not None:
                 yield from self._compare(piece, sample.tokens[at : at + piece.length], self._store)
@@ -75,7 +77,7 @@ class PieceLog:
             yield self._keys[sequence[i]], f"a piece begins at token {start[i]} of its document, expected {expected[i]}"
         ends = dict(zip(document[np.roll(is_first, -1)].tolist(), end[np.roll(is_first, -1)].tolist(), strict=True))
         for name, (*_, total) in self._rows.items():
-            if (reached := ends.get(_number(name), 0)) != total:
+            if (reached := ends.get(_number(f"{name}:0"), 0)) != total:
                 yield "", f"of document {name}, {reached} of {total} tokens are there"
 
 

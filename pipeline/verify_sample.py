@@ -31,6 +31,7 @@ class Piece(NamedTuple):
     """One entry of KEY.json."""
 
     id: str
+    copy: int
     start: int
     length: int
 
@@ -92,9 +93,9 @@ def _pieces(listing: bytes) -> list[Piece]:
     if canonical != listing:
         raise DatasetError("json is not written as Longreel writes it")
     for piece in pieces:
-        if not (isinstance(piece.id, str) and type(piece.start) is int and type(piece.length) is int):
+        if not (isinstance(piece.id, str) and all(type(number) is int for number in piece[1:])):
             raise DatasetError(f"json lists {piece}, which is no piece of a document")
-        if not 0 <= piece.start < _LONGEST or not SHORTEST <= piece.length < _LONGEST:
+        if not 0 <= piece.copy < 1 << 31 or not 0 <= piece.start < _LONGEST or not SHORTEST <= piece.length < _LONGEST:
             raise DatasetError(f"json lists {piece}: no document has such a piece")
     return pieces
 

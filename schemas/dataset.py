@@ -65,6 +65,8 @@ class DatasetCard:
     ledger_sha256: str
     index_sha256: str
     splits: Mapping[str, SplitCard]
+    attention: str = "document"  # what a token attends to: its own document, or the whole sequence before it
+    forgotten: tuple[str, ...] = ()  # ids of documents that `longreel forget` took out
 
     def to_json(self) -> str:
         """Return the card as JSON with a fixed order of keys, and its own SHA-256 among them."""
@@ -85,6 +87,7 @@ class DatasetCard:
             raise ConfigError(f"fields {sorted(set(values) ^ names)} are missing or unknown")
         values["vocabulary"] = Vocabulary.from_dict(values["vocabulary"])
         values["frame_grid"] = tuple(values["frame_grid"])
+        values["forgotten"] = tuple(values["forgotten"])
         values["splits"] = {name: SplitCard(**split) for name, split in values["splits"].items()}
         return cls(**values)
 

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 import pyarrow as pa
 
-Kind = Literal["video", "image", "book"]
+Kind = Literal["video", "image", "book", "qa"]
 Split = Literal["train", "val"]
 KINDS: tuple[str, ...] = get_args(Kind)
 SPLITS: tuple[str, ...] = get_args(Split)
@@ -71,6 +71,7 @@ SPAN = pa.struct(
         pa.field("modality", pa.int8(), nullable=False),
         pa.field("start_s", pa.float64()),  # of the video; null for text that belongs to no time
         pa.field("end_s", pa.float64()),
+        pa.field("weight", pa.float32(), nullable=False),  # of its tokens as targets: 0 for a question, else 1
     ]
 )
 
@@ -107,6 +108,7 @@ LEDGER = pa.schema(
         pa.field("modality", pa.int8(), nullable=False),
         pa.field("weight", pa.float32(), nullable=False),
         pa.field("document_id", pa.string(), nullable=False),
+        pa.field("copy", pa.int32(), nullable=False),  # of the document, from 0: a mixture may take it several times
         pa.field("document_start", pa.int64(), nullable=False),  # in the document
         pa.field("kind", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),

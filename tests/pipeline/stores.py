@@ -57,7 +57,14 @@ class StoredDocument:
         spans, start = [], 0
         for modality, tokens, start_s, end_s in self.runs:
             spans.append(
-                {"start": start, "length": len(tokens), "modality": modality, "start_s": start_s, "end_s": end_s}
+                {
+                    "start": start,
+                    "length": len(tokens),
+                    "modality": modality,
+                    "start_s": start_s,
+                    "end_s": end_s,
+                    "weight": 1.0,
+                }
             )
             start += len(tokens)
         frames = sum(len(run[1]) // self.frame_tokens for run in self.runs if run[0] == VISION)

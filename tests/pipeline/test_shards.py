@@ -235,7 +235,12 @@ def test_the_ledger_has_every_span_once_in_order(packed: Path) -> None:
             facts = by_id[pieces[piece]["id"]]
             expected.append(
                 {"sequence": sample["key"], "shard": sample["shard"], "span": number, "start": start, "length": length}
-                | {"modality": modality, "weight": weight, "document_start": pieces[piece]["start"] + inside[piece]}
+                | {
+                    "modality": modality,
+                    "weight": weight,
+                    "copy": 0,
+                    "document_start": pieces[piece]["start"] + inside[piece],
+                }
                 | {name: facts[name] for name in ("document_id", "kind", "split", "uri", "title", "source", "licence")}
             )
             inside[piece] += length
