@@ -202,7 +202,7 @@ class _Tar:
 
 
 def listing_json(documents: list[dict[str, Any]]) -> bytes:
-    """Return KEY.json: for each piece in the sequence its document's `id` and `copy`, and `start` and `length` in it."""
+    """Return KEY.json: of each piece in the sequence, its document's `id` and `copy`, and `start` and `length` in it."""
     return json.dumps({"documents": documents}, separators=(",", ":")).encode()
 
 
