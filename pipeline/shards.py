@@ -202,7 +202,7 @@ class _Tar:
 
 
 def listing_json(documents: list[dict[str, Any]]) -> bytes:
-    """Return KEY.json: of each piece in the sequence, its document's `id` and `copy`, and `start` and `length` in it."""
+    """Return KEY.json: for each piece in the sequence `id` and `copy` of its document, and `start` and `length`."""
     return json.dumps({"documents": documents}, separators=(",", ":")).encode()
 
 
