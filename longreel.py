@@ -157,7 +157,7 @@ class Generate:
         model, description = load_model(self.model, mesh=make_mesh(MeshConfig(), devices=jax.local_devices()[:1]))
         facts.vocabulary.require_same(description.vocabulary, ours=str(self.data), theirs=str(self.model))
         if self.text is not None:
-            self._go_on_with_text(model, facts.vocabulary, workspace.root / "tokenizers" / "text.model")
+            self._go_on_with_text(model, facts.vocabulary, workspace.text_model)
         elif self.out is not None:
             self._go_on_with_video(model, facts, workspace)
         else:

@@ -1,8 +1,8 @@
 """Beam: the only module that imports it. Short DoFns, labels, and nothing numerical.
 
-Two shapes of job. `run_each` hands every element (a unit of work, or a shard to write: metadata of some hundred
+Three shapes of job. `run_each` hands every element (a unit of work, or a shard to write: metadata of some hundred
 bytes) to one call that reads its inputs, makes its output file and renames it into place; pixels and tokens never
-become elements. `run_selection` regroups survey rows by content.
+become elements. `run_selection` regroups survey rows by content, `run_packing` pieces of documents by shard.
 
 The local default is FnApiRunner, named explicitly, with threads for workers: JAX is loaded and compiled once, and
 a worker cannot be lost without the process. Any other runner comes through Beam's own options after `--`; its
@@ -45,7 +45,7 @@ class Runner:
 class Worker(Protocol):
     """What does the work of a job; sent to the workers by pickle, so it holds configuration only."""
 
-    def open(self) -> AbstractContextManager[Callable[[Any], None]]:
+    def open(self) -> AbstractContextManager[Callable[..., Any]]:
         """Load what the work needs; the context gives the function that is called with each element."""
         ...
 
@@ -72,6 +72,25 @@ class DoEach(beam.DoFn):
         """Close what `setup` opened."""
         if self._resources is not None:
             self._resources.close()
+
+
+class SendEach(DoEach):
+    """As DoEach with a side input, and what the worker's function yields goes on."""
+
+    def process(self, element: Any, side: Any) -> Iterator[Any]:  # type: ignore[override]
+        """Yield what one element gives."""
+        raise_if_stopping()
+        yield from self._work(element, side)
+
+
+class DoEachWith(DoEach):
+    """As DoEach, with a side input."""
+
+    def process(self, element: Any, side: Any) -> Iterator[int]:  # type: ignore[override]
+        """Do one element's work, and yield 1 for the count."""
+        raise_if_stopping()
+        self._work(element, side)
+        yield 1
 
 
 def each(elements: Sequence[Any], worker: Worker) -> beam.PTransform:
@@ -107,6 +126,25 @@ def run_selection(
             | "Judge" >> beam.FlatMap(lambda group: judge(list(group[1])))
             | "SameUnit" >> beam.GroupByKey()
             | "WriteSelection" >> beam.Map(lambda group: write(group[0], list(group[1])))
+        )
+
+    _run(build, runner)
+
+
+def run_packing(starts: Sequence[Any], plan: Any, *, sender: Worker, writer: Worker, runner: Runner) -> None:
+    """Send the pieces of every unit's documents to the shards they belong in, and write the shards.
+
+    `sender` is called with (start, plan) and yields (shard, parcel); `writer` with ((shard, parcels), plan).
+    """
+
+    def build(pipeline: beam.Pipeline) -> Any:
+        side = beam.pvalue.AsSingleton(pipeline | "Plan" >> beam.Create([plan]))
+        return (
+            pipeline
+            | "Units" >> beam.Create(list(starts))
+            | "Assign" >> beam.ParDo(SendEach(sender), side)
+            | "SameShard" >> beam.GroupByKey()
+            | "WriteShard" >> beam.ParDo(DoEachWith(writer), side)
         )
 
     _run(build, runner)

@@ -3,8 +3,9 @@
 Documents of one length are interchangeable, and so are bins with the same room left: lengths are taken from long to
 short, and a whole run of equal bins is filled at once with `room // length` items each, which is what placing the
 items one by one in the fullest bin that takes them comes to. The cost follows the number of distinct lengths and
-rooms, not the number of documents: 10^9 clips of 100 lengths take milliseconds. Rooms are found in a bitmap of two
-levels, a few operations on integers whatever the capacity.
+rooms, not the number of documents: 10^9 clips of 100 lengths take milliseconds. What comes out is as short: a
+placement says of a run of items in which run of bins they lie. Rooms are found in a bitmap of two levels, a few
+operations on integers whatever the capacity.
 
 Best-fit-decreasing: Johnson, Demers, Ullman, Garey and Graham, SIAM J. Comput. 3 (1974). Lower bounds: L2 of Martello
 and Toth, Discrete Appl. Math. 28 (1990); the dual feasible functions u(k) of Fekete and Schepers, Math. Program. 91
@@ -14,6 +15,7 @@ and Toth, Discrete Appl. Math. 28 (1990); the dual feasible functions u(k) of Fe
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -25,12 +27,56 @@ _MOST_K = 4096  # u(k) differs from x by less than 1/k: larger k no longer matte
 _BOUND_WORK = 20_000_000  # evaluations of u(k) that a bound may cost: about a second
 
 
-class Placement(NamedTuple):
-    """`each` items of one length in every one of `bins` bins, numbered from `first`."""
+class Histogram(NamedTuple):
+    """How many there are of each length: `lengths` [D] from short to long, `counts` [D] of at least 1."""
 
+    lengths: Integers
+    counts: Integers
+
+    @classmethod
+    def of(cls, lengths: Integers) -> Histogram:
+        """Count `lengths` [N]."""
+        values, counts = np.unique(np.asarray(lengths, np.int64), return_counts=True)
+        return cls(values, counts.astype(np.int64))
+
+    @classmethod
+    def sum(cls, some: Iterable[Histogram]) -> Histogram:
+        """Add histograms up."""
+        parts = [cls(np.zeros(0, np.int64), np.zeros(0, np.int64)), *some]
+        values, place = np.unique(np.concatenate([part.lengths for part in parts]), return_inverse=True)
+        counts = np.zeros(len(values), np.int64)
+        np.add.at(counts, place, np.concatenate([part.counts for part in parts]))
+        return cls(values, counts)
+
+    @property
+    def items(self) -> int:
+        """Number of items N."""
+        return int(self.counts.sum())
+
+    @property
+    def tokens(self) -> int:
+        """Sum of their lengths."""
+        return int(self.lengths @ self.counts)
+
+
+class Placement(NamedTuple):
+    """Items from number `item` on are dealt in turn to `bins` bins: the j-th lies in bin `first` + j % `bins`.
+
+    Items are numbered from long to short.
+    """
+
+    item: int
+    items: int
     first: int
     bins: int
-    each: int
+
+
+class Run(NamedTuple):
+    """`bins` bins numbered from `first`, each with `room` left."""
+
+    room: int
+    first: int
+    bins: int
 
 
 class Bins:
@@ -43,31 +89,30 @@ class Bins:
         self._words: defaultdict[int, int] = defaultdict(int)  # bit `room % _WORD` of word `room // _WORD`
         self._summary = 0  # bit w: word w is not 0
 
-    @classmethod
-    def of(cls, rooms: Integers, capacity: int) -> Bins:
-        """Return bins of which some are open, with `rooms` left."""
-        bins = cls(capacity)
-        bins.count = len(rooms)
-        for number, room in enumerate(rooms.tolist()):
-            bins._put(room, number, 1)
-        return bins
+    def open(self, run: Run) -> None:
+        """Add bins, numbered on from those there are, with this room left."""
+        assert run.first == self.count
+        self.count += run.bins
+        self._put(*run)
 
-    def place(self, length: int, items: int) -> list[Placement]:
-        """Put `items` items of `length` where best fit puts them one by one, opening bins as needed."""
+    def place(self, length: int, items: int, *, item: int) -> list[Placement]:
+        """Put `items` items of `length`, numbered from `item`, where best fit puts them one by one."""
         placed = []
         while items:
             room = self.snuggest(length)
             if room is None:
                 room = self.capacity
-                first, bins = self._open(max(1, items // (room // length)))
+                first, bins = self.count, max(1, items // (room // length))
+                self.count += bins
             else:
                 first, bins = self._take(room)
             each = min(room // length, items)
             filled = min(bins, items // each)
-            placed.append(Placement(first, filled, each))
+            placed.append(Placement(item, filled * each, first, filled))
             self._put(room - each * length, first, filled)
             self._put(room, first + filled, bins - filled)
             items -= filled * each
+            item += filled * each
         return placed
 
     def snuggest(self, length: int) -> int | None:
@@ -80,29 +125,10 @@ class Bins:
         high += 1 + _lowest(words)
         return high * _WORD + _lowest(self._words[high])
 
-    def roomiest(self) -> int:
-        """Return the largest room there is; 0 where every bin is full."""
-        high = self._summary.bit_length() - 1
-        return high * _WORD + self._words[high].bit_length() - 1 if high >= 0 else 0
-
-    def put_one(self, room: int, length: int) -> int:
-        """Put one item of `length` in a bin with just `room` left, and return the bin."""
-        first, bins = self._take(room)
-        self._put(room, first + 1, bins - 1)
-        self._put(room - length, first, 1)
-        return first
-
-    def rooms(self) -> Integers:
-        """Return the room left in every bin [count]."""
-        rooms = np.zeros(self.count, np.int64)
-        for room, runs in self._runs.items():
-            for first, bins in runs:
-                rooms[first : first + bins] = room
-        return rooms
-
-    def _open(self, bins: int) -> tuple[int, int]:
-        first, self.count = self.count, self.count + bins
-        return first, bins
+    def rooms(self) -> list[Run]:
+        """Return the bins that have room left, the roomiest first."""
+        runs = [Run(room, *run) for room, some in self._runs.items() for run in some]
+        return sorted(runs, key=lambda run: (-run.room, run.first))
 
     def _take(self, room: int) -> tuple[int, int]:
         runs = self._runs[room]
@@ -122,40 +148,39 @@ class Bins:
             self._summary |= 1 << high
 
 
-def best_fit_decreasing(lengths: Integers, capacity: int) -> tuple[Integers, Bins]:
-    """Pack items of `lengths` [N], each in 1..capacity and given from long to short.
-
-    Returns the bin of every item [N], and the bins. Items of equal length fill bins in the order they are given in.
-    """
+def best_fit_decreasing(items: Histogram, capacity: int) -> tuple[list[Placement], Bins]:
+    """Pack items of lengths in 1..capacity. Returns placements that cover all items in order, and the bins."""
     bins = Bins(capacity)
-    placed: list[Placement] = []
-    values, counts = np.unique(lengths, return_counts=True)
-    for length, items in zip(values[::-1].tolist(), counts[::-1].tolist(), strict=True):
-        placed += bins.place(length, items)
-    return expand(placed), bins
+    return place_rest(
+        bins, zip(items.lengths[::-1].tolist(), items.counts[::-1].tolist(), _before(items), strict=True)
+    ), bins
 
 
-def expand(placed: list[Placement]) -> Integers:
-    """Return the bin of every item that was placed, in order."""
-    first, bins, each = np.array(placed, np.int64).reshape(-1, 3).T
-    items = bins * each
-    within = np.arange(items.sum()) - np.repeat(np.cumsum(items) - items, items)
-    return np.repeat(first, items) + within // np.repeat(each, items)
+def place_rest(bins: Bins, runs: Iterable[tuple[int, int, int]]) -> list[Placement]:
+    """Put runs (length, items, first item), from long to short, into `bins` by best fit."""
+    return [placement for length, items, item in runs for placement in bins.place(length, items, item=item)]
+
+
+def _before(items: Histogram) -> list[int]:
+    """Return the first item of every length, from long to short."""
+    counts = items.counts[::-1]
+    first: list[int] = (np.cumsum(counts) - counts).tolist()
+    return first
 
 
 def _lowest(bits: int) -> int:
     return (bits & -bits).bit_length() - 1
 
 
-def fewest_bins(lengths: Integers, capacity: int) -> int:
-    """Return a number of bins that no packing of items of `lengths` [N] can go below; exact arithmetic."""
-    if not len(lengths):
+def fewest_bins(items: Histogram, capacity: int) -> int:
+    """Return a number of bins that no packing of the items can go below; exact arithmetic."""
+    if not items.items:
         return 0
-    values, counts = np.unique(lengths, return_counts=True)
+    lengths, counts = items
     return max(
-        -(-int(values @ counts) // _largest_sum(values, capacity)),
-        _martello_toth(values, counts, capacity),
-        _fekete_schepers(values, counts, capacity),
+        -(-items.tokens // _largest_sum(lengths, capacity)),
+        _martello_toth(lengths, counts, capacity),
+        _fekete_schepers(lengths, counts, capacity),
     )
 
 

@@ -16,10 +16,12 @@ from tyro.conf import Positional, UseAppendAction, arg
 from pipeline import jobs
 from pipeline.beam import Runner
 from pipeline.books import BookConfig, read_book
+from pipeline.curriculum import read_curriculum
 from pipeline.decode import DecodeConfig
 from pipeline.inputs import local_file
 from pipeline.manifest import read_manifest
-from pipeline.packing import SHORTEST_CONTEXT, PackConfig
+from pipeline.pack import Stage, pack
+from pipeline.packing import PackConfig, require_context
 from pipeline.progress import console
 from pipeline.report import JobReport, write_quarantine
 from pipeline.samples import get_samples
@@ -115,17 +117,29 @@ class Tokenize:
 class Pack:
     """Pack the stored tokens into sequences of one or more context lengths: shards, index, ledger, card."""
 
-    context: UseAppendAction[tuple[int, ...]]
-    """Tokens in a sequence; give it several times for several datasets."""
     place: Annotated[Place, FLAT]
+    context: UseAppendAction[tuple[int, ...]] = ()
+    """Tokens in a sequence; give it several times for several datasets."""
+    curriculum: Path | None = None
+    """A TOML file that describes all stages of a training, in place of --context and the options below; see
+    examples/curriculum.toml."""
     pack: Annotated[PackConfig, FLAT] = field(default_factory=PackConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Run the job."""
-        contexts = _contexts(self.context)
+        stages = self._stages()
         with Workspace.existing(self.place.out).locked() as workspace:
-            for context in contexts:
-                _say(jobs.pack(workspace, context, self.pack, self.place.runner(options)))
+            for stage in stages:
+                _say(pack(workspace, stage, self.place.runner(options)))
+
+    def _stages(self) -> list[Stage]:
+        if self.curriculum is None:
+            return _stages(self.context, self.pack)
+        if self.context or self.pack != PackConfig():
+            raise ConfigError(
+                "--curriculum says all of how to pack: give no --context and no option of packing with it"
+            )
+        return read_curriculum(self.curriculum)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,18 +164,18 @@ class Run:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Run the jobs, one after the other."""
-        contexts, runner = _contexts(self.context), self.place.runner(options)
+        stages, runner = _stages(self.context, self.pack), self.place.runner(options)
         with Workspace.open(self.place.out, units=self.units).locked() as workspace:
             ran = json.dumps(dataclasses.asdict(self), indent=2, default=str)
             write_text(workspace.root / "logs" / "run.json", ran + "\n")
             reports = []
-            for report in self._jobs(workspace, contexts, runner):
+            for report in self._jobs(workspace, stages, runner):
                 _say(report)
                 reports.append(dataclasses.asdict(report))
             write_text(workspace.root / "logs" / "report.json", json.dumps(reports, indent=2) + "\n")
-        console.print(f"done: {', '.join(str(workspace.packed(c)) for c in contexts)}")
+        console.print(f"done: {', '.join(str(workspace.packed(stage.name)) for stage in stages)}")
 
-    def _jobs(self, workspace: Workspace, contexts: tuple[int, ...], runner: Runner) -> Iterator[JobReport]:
+    def _jobs(self, workspace: Workspace, stages: list[Stage], runner: Runner) -> Iterator[JobReport]:
         decode, books = self.tokenize.decode, self.tokenize.books
         worker = SurveyWorker(workspace=workspace, config=self.survey, decode=decode, books=books, retry=self.retry)
         yield jobs.survey(self.inputs, workspace, worker, runner)
@@ -171,8 +185,8 @@ class Run:
         yield jobs.tokenize(workspace, self.tokenize, text_model, runner, retry=self.retry)
         if aside := write_quarantine(workspace):
             console.print(f"{aside} items were set aside; why stands in {workspace.quarantine}")
-        for context in contexts:
-            yield jobs.pack(workspace, context, self.pack, runner)
+        for stage in stages:
+            yield pack(workspace, stage, runner)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +246,7 @@ def text_model_of(workspace: Workspace, given: Path | None, books: BookConfig) -
 
     It is never trained again, so that ids stay what they are when more books come.
     """
-    path = workspace.root / "tokenizers" / "text.model"
+    path = workspace.text_model
     if given is not None:
         sha256 = TextTokenizer.load(given).sha256
         if not path.is_file() or sha256_file(path) != sha256:
@@ -259,12 +273,12 @@ def _texts(uris: Iterable[str], config: BookConfig) -> Iterator[str]:
             console.print(f"text tokenizer: left out: {uri}: {e}")
 
 
-def _contexts(contexts: tuple[int, ...]) -> tuple[int, ...]:
+def _stages(contexts: tuple[int, ...], config: PackConfig) -> list[Stage]:
     if not contexts:
         raise ConfigError("give at least one context length: --context 4096")
-    if min(contexts) < SHORTEST_CONTEXT:
-        raise ConfigError(f"--context must be at least {SHORTEST_CONTEXT} tokens, got {min(contexts)}")
-    return tuple(dict.fromkeys(contexts))
+    for context in contexts:
+        require_context(context)
+    return [Stage(name=str(c), context_length=c, config=config) for c in dict.fromkeys(contexts)]
 
 
 def _say(report: JobReport) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.packing import Plan
-from pipeline.shards import PARTS, part_path, read_part, shard_names
+from pipeline.plan import Plan
+from pipeline.shards import PARTS, part_path, read_part
 from schemas.dataset import (
     CARD,
     INDEX,
@@ -82,7 +82,7 @@ def commit(
     directory: Path, plan: Plan, *, frame_grid: tuple[int, int], frame_size: int, frame_rate: float
 ) -> DatasetCard:
     """Make the shards of `plan` a dataset. Raises DatasetError where one is not written, or counts do not balance."""
-    names = {split: shard_names(plan, split) for split in plan.splits}
+    names = {split: plan.shard_names(split) for split in plan.splits}
     shards = [read_part(directory, name, fingerprint=plan.fingerprint) for some in names.values() for name in some]
     tokens = _write_ledger(directory, [shard.url for shard in shards])
     splits = {split: _split_card(plan, split, shards, tokens[split]) for split in plan.splits}
@@ -95,6 +95,7 @@ def commit(
         frame_size=frame_size,
         frame_rate=frame_rate,
         loss_weighting=plan.config.loss_weighting,
+        attention=plan.config.attention,
         fingerprint=plan.fingerprint,
         ledger_sha256=sha256_file(directory / LEDGER),
         index_sha256=sha256_file(directory / INDEX),

@@ -1,6 +1,6 @@
-"""Where documents are cut: long videos between frames, books wherever a gap ends.
+"""Where videos and other documents that stay whole are cut if they are longer than the context: between frames.
 
-A piece has at least two tokens, as one alone is no target of anything.
+A piece has at least two tokens where that can be, as one alone is no target of anything.
 """
 
 from __future__ import annotations
@@ -70,62 +70,3 @@ def cut_video(points: Integers, *, context_length: int, where: str) -> list[tupl
         pieces.append((start, point - start))
         start = point
     return pieces
-
-
-class Poured(NamedTuple):
-    """Pieces of texts, each [N], in the order of the texts: which text, where in it, and the gap it lies in."""
-
-    text: Integers
-    start: Integers
-    length: Integers
-    gap: Integers
-
-
-def pour(lengths: Integers, gaps: Integers, *, context_length: int) -> Poured:
-    """Cut texts of `lengths` [T], one after the other, through `gaps` [G] and then through sequences of their own.
-
-    Gap numbers from G on are those sequences. Where a text would leave or begin with a single token at the end of a
-    gap, that place stays empty. Cost: one search a text, and arrays of the size of the result.
-    """
-    own = -(-int(lengths.sum() + SHORTEST * len(lengths)) // context_length) + 1
-    rooms = np.concatenate([np.where(gaps < SHORTEST, 0, gaps), np.full(own, context_length, np.int64)])
-    gap_ends = np.cumsum(rooms - _left_empty(lengths, rooms))
-    text_ends = np.cumsum(lengths)
-    total = int(text_ends[-1]) if len(lengths) else 0
-    ends = np.union1d(gap_ends[gap_ends < total], text_ends).astype(np.int64)
-    ends = ends[ends > 0]
-    starts = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
-    text = np.searchsorted(text_ends, starts, side="right")
-    return Poured(
-        text=text,
-        start=starts - (text_ends - lengths)[text],
-        length=ends - starts,
-        gap=np.searchsorted(gap_ends, starts, side="right"),
-    )
-
-
-def _left_empty(lengths: Integers, rooms: Integers) -> Integers:
-    """Return how many places at the end of each of `rooms` must stay empty so that no piece is a single token."""
-    empty = np.zeros(len(rooms), np.int64)
-    room_ends = np.cumsum(rooms)
-    start = 0
-    for length in lengths.tolist():
-        end = start + length
-        while True:
-            last = int(np.searchsorted(room_ends, end))  # the room of the text's last token
-            begin = int(room_ends[last] - rooms[last])
-            if begin <= start or end - begin >= SHORTEST:
-                break
-            # One token would stand alone in `last`: hold back one more, or two where only two are before it.
-            before = int(np.searchsorted(room_ends, begin))
-            piece = begin - max(start, int(room_ends[before] - rooms[before]))
-            held = 1 if piece > SHORTEST else piece
-            empty[before] += held
-            if held == begin - start:
-                start = begin
-            end += held
-        if room_ends[last] - end == 1:
-            empty[last] += 1
-            end += 1
-        start = end
-    return empty

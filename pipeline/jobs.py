@@ -1,28 +1,25 @@
 """The jobs, as a driver runs them: find what is to be done, run Beam over it, count, and say so.
 
 Each job compares what is wanted with what is there by fingerprints, starts Beam for the rest only, and ends with
-counts that must balance: items in = items that go on + items set aside, or it raises JobError.
+counts that must balance: items in = items that go on + items set aside, or it raises JobError. The last job, which
+packs, has a module of its own (`pack`).
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.compute as pc
 
 from pipeline.beam import Runner, run_each, run_selection
-from pipeline.commit import begin, commit, is_current
 from pipeline.manifest import read_manifest
-from pipeline.packing import PackConfig, plan
-from pipeline.progress import MADE, console, following, note
+from pipeline.progress import console, following
 from pipeline.report import JobReport, report_on
 from pipeline.select import SelectConfig, Selector, finish_selection, read_selection
-from pipeline.shards import ShardJob, shard_jobs, write_shard
 from pipeline.store import FACTS, StoreFacts, TokenStore, remove_unit, unit_files, unit_number
 from pipeline.survey import SurveyWorker
 from pipeline.tokenize import TokenizeConfig, TokenizeWorker, load_codec, make_vocabulary, work_left
@@ -122,57 +119,3 @@ def tokenize(
     short = pc.sum(pc.greater(rows["frames_promised"], rows["frames"])).as_py() or 0
     totals = {"frames": pc.sum(rows["frames"]).as_py() or 0, "tokens": pc.sum(rows["length"]).as_py() or 0}
     return replace(report, facts=totals | ({"cut short": short} if short else {}))
-
-
-def pack(workspace: Workspace, context: int, config: PackConfig, runner: Runner) -> JobReport:
-    """Pack the token store into one dataset, unless the very same is there already."""
-    started = time.monotonic()
-    facts, table = StoreFacts.read(workspace.tokens), TokenStore(workspace.tokens).table()
-    planned = plan(table, config, context_length=context, vocabulary=facts.vocabulary)
-    directory = workspace.packed(context)
-    written = 0
-    if not is_current(directory, planned.fingerprint):
-        begin(directory, planned.fingerprint)
-        shards = shard_jobs(planned)
-        with following(f"pack {context}", workspace.log("pack"), len(shards)):
-            run_each(shards, PackWorker(workspace, directory), runner)
-        written = len(shards)
-        commit(
-            directory,
-            planned,
-            frame_grid=facts.frame_grid,
-            frame_size=facts.frame_size,
-            frame_rate=facts.frame_rate,
-        )
-    return JobReport(
-        job=f"pack {context}",
-        items=len(table),
-        passed=sum(split.documents for split in planned.splits.values()),
-        rejected={},
-        new=len(table) if written else 0,
-        seconds=time.monotonic() - started,
-        facts={f"sequences in {name}": split.sequences for name, split in planned.splits.items()},
-        notes=tuple(
-            f"{name} filled to {planned.fill(name):.3%}, at best {planned.best_fill(name):.3%}"
-            for name in planned.splits
-        ),
-    ).checked()
-
-
-@dataclass(frozen=True)
-class PackWorker:
-    """Writes shards."""
-
-    workspace: Workspace
-    directory: Path
-
-    @contextmanager
-    def open(self) -> Iterator[Callable[[ShardJob], None]]:
-        """Open the token store; see pipeline.beam.Worker."""
-        store = TokenStore(self.workspace.tokens)
-
-        def write(job: ShardJob) -> None:
-            write_shard(job, store, self.directory)
-            note(self.workspace.log("pack"), MADE, shard=job.name)
-
-        yield write

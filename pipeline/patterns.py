@@ -19,13 +19,14 @@ good packings is found; a plan's fingerprint therefore holds the plan itself (`p
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from pipeline.bins import Bins, Integers, expand
+from pipeline.bins import Bins, Histogram, Integers, Placement, Run, place_rest
 
 Floats = NDArray[np.float64]
 _CLASSES = 96
@@ -42,45 +43,80 @@ class Solution(NamedTuple):
     bound: float
 
 
-def pack_by_patterns(lengths: Integers, capacity: int) -> tuple[Integers, Bins]:
-    """Pack items of `lengths` [N], each in 1..capacity and given from long to short; as `bins.best_fit_decreasing`."""
-    firsts = _classes(lengths)
-    ends = np.append(firsts[1:], len(lengths))
-    unit = -(-capacity * len(firsts) // _WORK)
-    whole = capacity // unit  # what is longer by rounding alone has a bin to itself either way
-    solution = solve(np.minimum(-(-lengths[firsts] // unit), whole), ends - firsts, whole)
-    bin_of, after, count = np.full(len(lengths), -1, np.int64), firsts.copy(), 0
-    for pattern, uses in zip(solution.patterns, np.floor(solution.uses + _CLOSE).astype(int).tolist(), strict=True):
-        for i in np.flatnonzero(pattern).tolist():
-            items = min(int(pattern[i]) * uses, int(ends[i] - after[i]))
-            bin_of[after[i] : after[i] + items] = count + np.arange(items) % max(uses, 1)
-            after[i] += items
-        count += uses
-    return _add_rest(lengths, bin_of, capacity)
+class _Classes(NamedTuple):
+    """Items in groups of like length, and the groups' longest and shortest lengths in units; all [G]."""
+
+    first: Integers  # item, as `bins.Placement` numbers them
+    items: Integers
+    longest: Integers
+    shortest: Integers
+    units: int  # in a bin
 
 
-def _add_rest(lengths: Integers, bin_of: Integers, capacity: int) -> tuple[Integers, Bins]:
-    """Number the bins without gaps, and add the items that are in none (-1) by best fit."""
-    inside, rest = np.flatnonzero(bin_of >= 0), np.flatnonzero(bin_of < 0)
-    used, bin_of[inside] = np.unique(bin_of[inside], return_inverse=True)
-    filled = np.bincount(bin_of[inside], lengths[inside], minlength=len(used))
-    bins = Bins.of(capacity - filled.astype(np.int64), capacity)
-    values, counts = np.unique(-lengths[rest], return_counts=True)
-    placed = (bins.place(-value, items) for value, items in zip(values.tolist(), counts.tolist(), strict=True))
-    bin_of[rest] = expand([placement for some in placed for placement in some])
-    return bin_of, bins
+def pack_by_patterns(items: Histogram, capacity: int) -> tuple[list[Placement], Bins]:
+    """Pack items of lengths in 1..capacity; as `bins.best_fit_decreasing`."""
+    classes = _classes(items, capacity)
+    solution = solve(classes.longest, classes.items, classes.units)
+    ends = np.cumsum(items.counts[::-1])  # of each length's items, from long to short
+    lengths = items.lengths[::-1]
+    bins, placed, taken = Bins(capacity), list[Placement](), classes.first.copy()
+    left = classes.first + classes.items
+    for pattern, wanted in zip(solution.patterns, np.floor(solution.uses + _CLOSE).astype(int).tolist(), strict=True):
+        some = np.flatnonzero(pattern)
+        uses = min(wanted, int((left - taken)[some].max(initial=0)))  # so that no bin stays empty
+        if not uses:
+            continue
+        dealt = [
+            Placement(int(taken[i]), min(int(pattern[i]) * uses, int(left[i] - taken[i])), bins.count, uses)
+            for i in some.tolist()
+            if left[i] > taken[i]
+        ]
+        for placement in dealt:
+            taken[np.searchsorted(classes.first, placement.item, side="right") - 1] += placement.items
+        for run in _rooms_of(dealt, lengths, ends, capacity):
+            bins.open(run)
+        placed += dealt
+    placed += place_rest(bins, _untaken(taken, left, lengths, ends))
+    return sorted(placed), bins
 
 
-def fewest_by_patterns(lengths: Integers, capacity: int) -> int:
-    """Return a number of bins that no packing of items of `lengths` [N], from long to short, can go below."""
-    firsts = _classes(lengths)
-    ends = np.append(firsts[1:], len(lengths))
-    unit = -(-capacity * len(firsts) // _WORK)
-    shortest = lengths[ends - 1] // unit
-    real = shortest > 0
+def _rooms_of(dealt: list[Placement], lengths: Integers, ends: Integers, capacity: int) -> Iterator[Run]:
+    """Yield the room that is left in the bins to which all of `dealt` go; each gets its items from long to short."""
+    first, uses = dealt[0].first, dealt[0].bins
+    edges = {0, uses}
+    for p in dealt:
+        inside = ends[(ends > p.item) & (ends < p.item + p.items)]
+        edges |= {p.items % uses, *((inside - p.item) % uses).tolist()}
+    starts = np.array(sorted(edges)[:-1])
+    filled = np.zeros(len(starts), np.int64)
+    for p in dealt:
+        for round_start in range(0, p.items, uses):
+            item = round_start + starts
+            length = lengths[np.searchsorted(ends, np.minimum(p.item + item, ends[-1] - 1), side="right")]
+            filled += np.where(item < p.items, length, 0)
+    for start, end, tokens in zip(starts.tolist(), [*starts[1:].tolist(), uses], filled.tolist(), strict=True):
+        yield Run(capacity - tokens, first + start, end - start)
+
+
+def _untaken(taken: Integers, left: Integers, lengths: Integers, ends: Integers) -> Iterator[tuple[int, int, int]]:
+    """Yield the runs (length, items, first item) of items taken[i]..left[i], from long to short."""
+    for start, stop in zip(taken.tolist(), left.tolist(), strict=True):
+        while start < stop:
+            i = int(np.searchsorted(ends, start, side="right"))
+            end = min(stop, int(ends[i]))
+            yield int(lengths[i]), end - start, start
+            start = end
+
+
+def fewest_by_patterns(items: Histogram, capacity: int) -> int:
+    """Return a number of bins that no packing of the items can go below."""
+    if not items.items:
+        return 0
+    classes = _classes(items, capacity)
+    real = classes.shortest > 0
     if not real.any():
         return 0
-    bound = solve(shortest[real], (ends - firsts)[real], capacity // unit).bound
+    bound = solve(classes.shortest[real], classes.items[real], classes.units).bound
     return math.ceil(bound * (1 - 1e-9) - 1e-6)  # less what the arithmetic may be off by
 
 
@@ -124,9 +160,25 @@ def _knapsack(values: Floats, lengths: Integers, counts: Integers, capacity: int
     return pattern, float(best.max())
 
 
-def _classes(lengths: Integers) -> Integers:
-    """Return where in `lengths`, from long to short, each class begins; lengths within one differ as little as goes."""
-    values, firsts = np.unique(-lengths, return_index=True)
+def _classes(items: Histogram, capacity: int) -> _Classes:
+    """Group the lengths, from long to short, so that lengths within a group differ as little as goes."""
+    lengths, counts = items.lengths[::-1], items.counts[::-1]
+    starts = _starts(-lengths)
+    ends = np.append(starts[1:], len(lengths))
+    before = np.concatenate([[0], np.cumsum(counts)])
+    unit = -(-capacity * len(starts) // _WORK)
+    whole = capacity // unit  # what is longer by rounding alone has a bin to itself either way
+    return _Classes(
+        first=before[starts],
+        items=before[ends] - before[starts],
+        longest=np.minimum(-(-lengths[starts] // unit), whole),
+        shortest=lengths[ends - 1] // unit,
+        units=whole,
+    )
+
+
+def _starts(values: Integers) -> Integers:
+    """Return where in the rising `values` [D] each of at most _CLASSES groups begins."""
     spread = 1
     while True:
         starts: list[int] = []
@@ -135,5 +187,5 @@ def _classes(lengths: Integers) -> Integers:
             starts.append(at)
             at = int(np.searchsorted(values, values[at] + spread))
         if len(starts) <= _CLASSES:
-            return firsts[starts]
+            return np.array(starts, np.int64)
         spread = spread + -(-spread // 8)

@@ -1,7 +1,7 @@
 """Shards: the sequences of a plan, assembled from the token store and written as normalised tars.
 
-A shard is one unit of work. `shard_jobs` cuts a plan into jobs that hold the rows and pieces of one shard each;
-`write_shard` writes `train-000000-of-000012.tar` and then, as the sign that it is whole, its part file
+A shard is one unit of work. `shard_job` puts together what the units of documents sent to it; `write_shard` writes
+`train-000000-of-000012.tar` and then, as the sign that it is whole, its part file
 `.parts/train-000000-of-000012.parquet`: the shard's ledger rows, with its index entry and the plan's fingerprint in the
 file's metadata. A job whose part is there and right is not done again. `commit` makes a dataset of the parts.
 
@@ -17,21 +17,24 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.archive import BLOCK, ending, member, npy
+from pipeline.archive import ending, member, npy
+from pipeline.assign import Parcel, unpack_table
 from pipeline.interrupt import raise_if_stopping
 from pipeline.ledger import PieceTable, clip, ledger_rows
-from pipeline.packing import Plan
-from schemas.dataset import ShardEntry, sequence_key, shard_name
+from pipeline.plan import Plan
+from pipeline.store import Tokens
+from schemas.dataset import ShardEntry, sequence_key, shard_name, shard_number
 from schemas.errors import DatasetError
 from schemas.files import atomic
 from schemas.fingerprint import sha256_file
@@ -39,15 +42,6 @@ from schemas.vocab import Vocabulary
 
 PARTS = ".parts"
 _FINGERPRINT, _ENTRY = b"fingerprint", b"entry"
-_PIECE_BYTES = 256  # of spans and JSON, a piece: for the size of a shard only
-
-
-class Tokens(Protocol):
-    """What is read here of a token store."""
-
-    def read(self, unit: int, batch: int, row: int, start: int = 0, length: int | None = None) -> NDArray[Any]:
-        """Return tokens of a document; raises DatasetError where they are not there."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,46 +71,59 @@ class ShardJob:
         return [sequence_key(self.split, self.first_sequence + i) for i in range(len(self.pieces.first) - 1)]
 
 
-def shard_names(plan: Plan, split: str) -> list[str]:
-    """Return the names of a split's shards."""
+def shard_job(plan: Plan, name: str, parcels: Iterable[Parcel]) -> ShardJob:
+    """Put together what is needed to write the shard `name`, from all the parcels for it, in any order.
+
+    Within a sequence documents stand from long to short, and books, which fill what is left, last.
+    """
+    split, index = shard_number(name)
     part = plan.splits[split]
-    a_sequence = 5 * BLOCK + plan.context_length * plan.vocabulary.dtype.itemsize
-    size = part.sequences * a_sequence + len(part.document) * _PIECE_BYTES
-    count = min(part.sequences, max(1, -(-size // plan.config.shard_bytes)))
-    return [shard_name(split, i, count) for i in range(count)]
-
-
-def shard_jobs(plan: Plan) -> list[ShardJob]:
-    """Cut a plan into shards of about `shard_bytes`, the numbers of sequences in a split's shards differing by one."""
-    counts = {split: len(shard_names(plan, split)) for split in plan.splits}
-    return [_job(plan, split, i, count) for split, count in counts.items() for i in range(count)]
-
-
-def _job(plan: Plan, split: str, index: int, shards: int) -> ShardJob:
-    part = plan.splits[split]
-    first, end = (part.sequences * i // shards for i in (index, index + 1))
-    a, b = part.first[first], part.first[end]
-    rows, document = np.unique(part.document[a:b], return_inverse=True)
+    first, end = part.first_sequence(index), part.first_sequence(index + 1)
+    pieces, documents = _unpacked(parcels)
+    is_book = np.asarray(documents["kind"]) == "book"
+    document, sequence, start, length, copy = (
+        pieces[column].to_numpy() for column in ("document", "sequence", "start", "length", "copy")
+    )
+    books = is_book[document]
+    order = np.lexsort((start, copy, document, np.where(books, 0, -length), books, sequence))
     return ShardJob(
         fingerprint=plan.fingerprint,
         split=split,
         index=index,
-        shards=shards,
+        shards=part.shards,
         first_sequence=first,
         context_length=plan.context_length,
         vocabulary=plan.vocabulary,
         text_weight=plan.config.text_weight,
         vision_weight=plan.config.vision_weight,
         pieces=PieceTable(
-            document.astype(np.int64),
-            np.zeros(b - a, np.int64),
-            part.start[a:b],
-            part.length[a:b],
-            part.weight[a:b],
-            part.first[first : end + 1] - a,
+            document[order],
+            copy[order],
+            start[order],
+            length[order],
+            pieces["weight"].to_numpy()[order],
+            np.searchsorted(sequence[order], np.arange(first, end + 1)),
         ),
-        documents=plan.table.take(rows).combine_chunks(),
+        documents=documents,
     )
+
+
+def _unpacked(parcels: Iterable[Parcel]) -> tuple[pa.Table, pa.Table]:
+    """Join parcels: the pieces, whose `document` is a row of the documents, which are sorted by their ids."""
+    pieces, documents = [], []
+    before = 0
+    for parcel in parcels:
+        some = unpack_table(parcel.pieces)
+        place = some.schema.get_field_index("document")
+        pieces.append(some.set_column(place, "document", pc.add(some["document"], before)))
+        documents.append(unpack_table(parcel.documents))
+        before += len(documents[-1])
+    table = pa.concat_tables(documents).combine_chunks()
+    order = pc.sort_indices(table["document_id"]).to_numpy()
+    joined = pa.concat_tables(pieces).combine_chunks()
+    place = joined.schema.get_field_index("document")
+    rank = np.argsort(order)[joined["document"].to_numpy()]
+    return joined.set_column(place, "document", pa.array(rank)), table.take(order).combine_chunks()
 
 
 def write_shard(job: ShardJob, store: Tokens, directory: Path) -> None:

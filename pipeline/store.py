@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -153,6 +153,14 @@ def _arrow_file(directory: Path, unit: int) -> Path:
     if found != expected:
         raise DatasetError(f"{path} has {found} bytes, its index says {expected}; tokenize again")
     return path
+
+
+class Tokens(Protocol):
+    """What is read of a token store to pack it."""
+
+    def read(self, unit: int, batch: int, row: int, start: int = 0, length: int | None = None) -> NDArray[Any]:
+        """Return tokens of a document; raises DatasetError where they are not there."""
+        ...
 
 
 class TokenStore:

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from pipeline.shards import Tokens
+from pipeline.store import Tokens
 from pipeline.verify_sample import Piece, Sample
 from schemas.errors import DatasetError
 

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.archive import BLOCK, member_header, npy_header
-from pipeline.cuts import SHORTEST
 from pipeline.shards import listing_json
 from schemas.dataset import DatasetCard
 from schemas.errors import DatasetError
@@ -95,7 +94,7 @@ def _pieces(listing: bytes) -> list[Piece]:
     for piece in pieces:
         if not (isinstance(piece.id, str) and all(type(number) is int for number in piece[1:])):
             raise DatasetError(f"json lists {piece}, which is no piece of a document")
-        if not 0 <= piece.copy < 1 << 31 or not 0 <= piece.start < _LONGEST or not SHORTEST <= piece.length < _LONGEST:
+        if not 0 <= piece.copy < 1 << 31 or not 0 <= piece.start < _LONGEST or not 0 < piece.length < _LONGEST:
             raise DatasetError(f"json lists {piece}: no document has such a piece")
     return pieces
 

@@ -6,7 +6,8 @@ OUT/survey/unit-00000.parquet …       what a cheap look found
 OUT/selection/unit-00000.parquet …    the judged rows
 OUT/tokens/unit-00000.parquet …       the token store
 OUT/tokenizers/text.model     the text tokenizer, where the run trained its own
-OUT/packed/4096/ …            one dataset a context length
+OUT/packed/4096/ …            one dataset a context length, or a stage of a curriculum
+OUT/census/4096/ …            what planning one counts; gone when it is written
 OUT/quarantine.parquet        every item that did not go on, and why
 OUT/logs/                     one JSON line a record worked on; what ran, with its configuration
 """
@@ -115,9 +116,18 @@ class Workspace:
         """The table of all items that did not go on."""
         return self.root / "quarantine.parquet"
 
-    def packed(self, context: int) -> Path:
-        """Folder of the dataset with this context length."""
-        return self.root / "packed" / str(context)
+    def packed(self, name: str | int) -> Path:
+        """Folder of a dataset, which is named after its context length or its stage of a curriculum."""
+        return self.root / "packed" / str(name)
+
+    def census(self, name: str) -> Path:
+        """Folder of what is counted while a dataset is planned."""
+        return self.root / "census" / name
+
+    @property
+    def text_model(self) -> Path:
+        """The text tokenizer."""
+        return self.root / "tokenizers" / "text.model"
 
     def log(self, job: str) -> Path:
         """The journal of a job."""

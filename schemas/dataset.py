@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import inside, write_text
@@ -23,6 +23,8 @@ from schemas.fingerprint import fingerprint
 from schemas.vocab import Vocabulary
 
 SCHEMA_VERSION = 1
+Attention = Literal["document", "sequence"]
+ATTENTION: tuple[str, ...] = get_args(Attention)
 CARD, INDEX, LEDGER = "dataset.json", "index.json", "documents.parquet"
 
 
@@ -34,6 +36,12 @@ def sequence_key(split: str, index: int) -> str:
 def shard_name(split: str, index: int, count: int) -> str:
     """Return a shard's file name."""
     return f"{split}-{index:06d}-of-{count:06d}.tar"
+
+
+def shard_number(name: str) -> tuple[str, int]:
+    """Return a shard's split and index; the inverse of `shard_name`."""
+    split, index, *_ = name.split("-")
+    return split, int(index)
 
 
 @dataclass(frozen=True, kw_only=True)

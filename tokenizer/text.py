@@ -105,6 +105,11 @@ class TextTokenizer:
         return len(self._pieces)
 
     @property
+    def surfaces(self) -> tuple[bytes, ...]:
+        """The bytes that each id stands for."""
+        return tuple(self._surfaces)
+
+    @property
     def is_lossless(self) -> bool:
         """Whether `decode(encode(s)) == s` for every string."""
         return not self.losses

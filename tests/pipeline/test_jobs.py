@@ -20,6 +20,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from pipeline import jobs, tokenize
 from pipeline.beam import Runner, each
 from pipeline.decode import DecodeConfig
+from pipeline.pack import Stage, pack
 from pipeline.packing import PackConfig
 from pipeline.picture import find_video
 from pipeline.report import JobReport, write_quarantine
@@ -71,7 +72,7 @@ def run(
         jobs.survey([str(inputs)], workspace, worker, runner),
         jobs.select(workspace, SelectConfig(val_fraction=0.3), runner),
         jobs.tokenize(workspace, config, text_model, runner),
-        jobs.pack(workspace, 512, PackConfig(shard_bytes=4096), runner),
+        pack(workspace, Stage(name="512", context_length=512, config=PackConfig(shard_bytes=4096)), runner),
     ]
     write_quarantine(workspace)
     return {report.job: report for report in reports}

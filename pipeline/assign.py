@@ -1,0 +1,173 @@
+"""Assigning a unit's documents to sequences, by the recipe and their ranks, and what travels to the shards.
+
+Every unit works by itself: it knows at which rank its documents of each length begin (`Start`), so nothing needs to be
+sorted over all documents. What it sends to a shard is one `Parcel`: the pieces, and the index rows of their documents,
+compressed; about 150 bytes a document. No token travels. Of books, a few tokens before each cut are read, to move it
+to the end of a sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.bins import Histogram, Integers
+from pipeline.census import SplitCensus
+from pipeline.parts import Documents, Parts, parts_of, ranks
+from pipeline.plan import Plan, SplitPlan
+from pipeline.recipe import Stream
+from pipeline.sentences import Sentences
+from pipeline.shuffle import permuted
+from pipeline.store import Tokens
+from pipeline.weighting import document_weights
+
+PIECES = pa.schema(
+    [
+        ("sequence", pa.int64()),
+        ("document", pa.int64()),  # row in the parcel's documents
+        ("copy", pa.int64()),
+        ("start", pa.int64()),
+        ("length", pa.int64()),
+        ("weight", pa.float64()),  # of a target, before the weights of its span and its modality
+    ]
+)
+
+
+class Start(NamedTuple):
+    """Of a unit, and for each split: how many items and texts of each of its lengths stand in the units before it."""
+
+    unit: int
+    items: Mapping[str, Integers]
+    texts: Mapping[str, Integers]
+
+
+class Parcel(NamedTuple):
+    """What one unit sends to one shard: Arrow tables, as IPC streams."""
+
+    pieces: bytes
+    documents: bytes
+
+
+class Pieces(NamedTuple):
+    """Pieces [N] of documents."""
+
+    sequence: Integers
+    document: Integers
+    copy: Integers
+    start: Integers
+    length: Integers
+    weight: NDArray[np.float64]
+
+
+class Ranks:
+    """Hands out the starts of units, in their order."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], dict[int, int]] = {}
+
+    def start(self, unit: int, splits: Mapping[str, SplitCensus]) -> Start:
+        """Return where this unit starts, and count its documents for the units after it."""
+        items = {name: self._next((name, "item"), split.item) for name, split in splits.items()}
+        texts = {name: self._next((name, "text"), split.text) for name, split in splits.items()}
+        return Start(unit, items, texts)
+
+    def _next(self, key: tuple[str, str], histogram: Histogram) -> Integers:
+        seen = self._seen.setdefault(key, {})
+        lengths = histogram.lengths.tolist()
+        first = np.array([seen.get(length, 0) for length in lengths], np.int64)
+        seen.update(zip(lengths, (first + histogram.counts).tolist(), strict=True))
+        return first
+
+
+def assign(
+    documents: Documents, plan: Plan, start: Start, store: Tokens, sentences: Sentences | None
+) -> Iterator[tuple[str, Parcel]]:
+    """Yield (shard, parcel) for all shards that hold a piece of a document of this unit.
+
+    `sentences` is needed where the plan's reach is not 0.
+    """
+    config = plan.config
+    copies, _ = config.mixture.copies(documents.table, documents.draw, text_factor=plan.text_factor, seed=config.seed)
+    for name in start.items:
+        split = plan.splits[name]
+        items, texts = parts_of(documents, name, copies, context_length=plan.context_length)
+        stream = split.recipe.pour(texts.length, ranks(texts.length) + _first(start.texts[name], texts.length))
+        if split.recipe.reach:
+            assert sentences is not None
+            stream = _at_sentences(stream, documents.table, texts, split.recipe.reach, store, sentences)
+        bins = split.recipe.bins_of(items.length, ranks(items.length) + _first(start.items[name], items.length))
+        document = np.concatenate([items.document, texts.document[stream.text]])
+        copy = np.concatenate([items.copy, texts.copy[stream.text]])
+        begin = np.concatenate([items.start, stream.start])
+        pieces = Pieces(
+            sequence=permuted(np.concatenate([bins, stream.bin]), split.sequences, config.seed, name),
+            document=document,
+            copy=copy,
+            start=begin,
+            length=np.concatenate([items.length, stream.length]),
+            weight=_weights(documents.table, document, copy, begin, plan, split),
+        )
+        yield from _parcels(pieces, documents.table, plan, name)
+
+
+def _first(first: Integers, length: Integers) -> Integers:
+    """Return the rank at which this unit's pieces of each length begin, for all its pieces [N]."""
+    return first[np.unique(length, return_inverse=True)[1]]
+
+
+def _at_sentences(
+    stream: Stream, table: pa.Table, texts: Parts, reach: int, store: Tokens, sentences: Sentences
+) -> Stream:
+    """Move the cuts within texts back to the ends of sentences that are within reach."""
+    start, length = stream.start.copy(), stream.length.copy()
+    places = list(zip(*(table[name].to_pylist() for name in ("unit", "batch", "row")), strict=True))
+    for i in np.flatnonzero(stream.start > 0).tolist():
+        # The piece before keeps a token, wherever its own cut went.
+        before = min(reach, int(stream.length[i - 1]) - 1)
+        at, row = int(stream.start[i]), int(texts.document[stream.text[i]])
+        unit, batch, place = places[row]
+        tokens = store.read(unit, batch, place, at - before - 1, before + 2)
+        back = sentences.back(tokens)
+        start[i] -= back
+        length[i] += back
+        length[i - 1] -= back
+    return Stream(stream.text, start, length, stream.bin)
+
+
+def _weights(
+    table: pa.Table, document: Integers, copy: Integers, start: Integers, plan: Plan, split: SplitPlan
+) -> NDArray[np.float64]:
+    if plan.config.loss_weighting == "token":
+        return np.ones(len(document))
+    return document_weights(table, document, copy, start, mean_targets=split.mean_targets)
+
+
+def _parcels(pieces: Pieces, table: pa.Table, plan: Plan, split: str) -> Iterator[tuple[str, Parcel]]:
+    shards = plan.splits[split].shard_of(pieces.sequence)
+    order = np.argsort(shards, kind="stable")
+    numbers, firsts = np.unique(shards[order], return_index=True)
+    for number, some in zip(numbers.tolist(), np.split(order, firsts[1:]), strict=True):
+        rows, document = np.unique(pieces.document[some], return_inverse=True)
+        mine = pieces._replace(document=document.reshape(-1))._asdict()
+        columns = {name: values if name == "document" else values[some] for name, values in mine.items()}
+        yield (
+            plan.shard_names(split)[number],
+            Parcel(pack_table(pa.table(columns, PIECES)), pack_table(table.take(rows))),
+        )
+
+
+def pack_table(table: pa.Table) -> bytes:
+    """Return a table as a compressed IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as out:
+        out.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def unpack_table(data: bytes) -> pa.Table:
+    """Return the table that `pack_table` was given."""
+    return pa.ipc.open_stream(data).read_all()

@@ -1,0 +1,203 @@
+"""The pack job: count the documents, plan, and write the shards. Only rows of the documents' table go through Beam.
+
+    census     one element a unit: its documents' lengths, as histograms, into a file
+    plan       in the driver: the recipe, from the sum of the histograms
+    assign     one element a unit: each document's sequence, by recipe and rank; parcels go to the shards
+    write      one element a shard: tokens are read from the store by reference, a sequence at a time
+
+The driver holds the histograms and, for each unit, the ranks it starts from. A worker holds the index of one unit, or
+the rows of one shard and the tokens of one sequence.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.assign import Parcel, Ranks, Start, assign
+from pipeline.beam import Runner, run_each, run_packing
+from pipeline.census import Census, add_up, read_census, take_census, write_census
+from pipeline.commit import begin, commit, is_current
+from pipeline.packing import PackConfig, require_context
+from pipeline.parts import Documents, documents_of
+from pipeline.plan import Plan, make_plan
+from pipeline.progress import MADE, following, note
+from pipeline.report import JobReport
+from pipeline.sentences import Sentences
+from pipeline.shards import shard_job, write_shard
+from pipeline.store import StoreFacts, TokenStore, read_rows, unit_files, unit_name, unit_number
+from pipeline.workspace import Workspace
+from schemas.errors import ConfigError
+from schemas.records import TOKENS
+from tokenizer.text import TextTokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One dataset to be packed: its name, the tokens of a sequence, and how."""
+
+    name: str
+    context_length: int
+    config: PackConfig
+
+
+def pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
+    """Pack the token store into one dataset, unless the very same is there already."""
+    started = time.monotonic()
+    require_context(stage.context_length)
+    facts = StoreFacts.read(workspace.tokens)
+    folder, directory = workspace.census(stage.name), workspace.packed(stage.name)
+    try:
+        plan, units = _plan(workspace, stage, facts, runner)
+        shards = sum(split.shards for split in plan.splits.values())
+        new = not is_current(directory, plan.fingerprint)
+        if new:
+            begin(directory, plan.fingerprint)
+            ranks = Ranks()
+            starts = [ranks.start(unit, read_census(_file(folder, unit)).splits) for unit in units]
+            with following(f"pack {stage.name}", workspace.log("pack"), shards):
+                sender, writer = AssignWorker(workspace), ShardWorker(workspace, directory)
+                run_packing(starts, plan, sender=sender, writer=writer, runner=runner)
+            commit(
+                directory,
+                plan,
+                frame_grid=facts.frame_grid,
+                frame_size=facts.frame_size,
+                frame_rate=facts.frame_rate,
+            )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return _report(plan, stage, new=new, seconds=time.monotonic() - started)
+
+
+def _plan(workspace: Workspace, stage: Stage, facts: StoreFacts, runner: Runner) -> tuple[Plan, list[int]]:
+    units = [unit_number(path) for path in unit_files(workspace.tokens)]
+    worker = CensusWorker(workspace, stage)
+    census = _count(workspace, stage, units, worker, runner)
+    mixture = stage.config.mixture
+    if mixture.text_share is not None:
+        factor = mixture.text_factor(census.text_tokens, census.other_tokens)
+        worker = replace(worker, text_factor=factor)
+        census = _count(workspace, stage, units, worker, runner)
+    plan = make_plan(
+        census,
+        stage.config,
+        context_length=stage.context_length,
+        vocabulary=facts.vocabulary,
+        text_factor=worker.text_factor,
+    )
+    return plan, units
+
+
+def _count(workspace: Workspace, stage: Stage, units: Sequence[int], worker: CensusWorker, runner: Runner) -> Census:
+    folder = workspace.census(stage.name)
+    shutil.rmtree(folder, ignore_errors=True)
+    with following(f"pack {stage.name}, counting", workspace.log("pack"), len(units)):
+        run_each(units, worker, runner)
+    return add_up(read_census(_file(folder, unit)) for unit in units)
+
+
+def _file(folder: Path, unit: int) -> Path:
+    return folder / f"{unit_name(unit)}.parquet"
+
+
+def _documents(workspace: Workspace, unit: int) -> Documents:
+    return documents_of(read_rows(_file(workspace.tokens, unit), TOKENS))
+
+
+def _report(plan: Plan, stage: Stage, *, new: bool, seconds: float) -> JobReport:
+    out = sum(plan.out.values())
+    copies = sum(split.documents for split in plan.splits.values()) - (plan.documents - out)
+    facts = {f"sequences in {name}": split.sequences for name, split in plan.splits.items()}
+    return JobReport(
+        job=f"pack {stage.name}",
+        items=plan.documents,
+        passed=plan.documents - out,
+        rejected=dict(plan.out),
+        new=plan.documents if new else 0,
+        seconds=seconds,
+        facts=facts | ({"more copies of documents": copies} if copies else {}),
+        notes=tuple(
+            f"{name} filled to {plan.fill(name):.3%}, at best {plan.best_fill(name):.3%}" for name in plan.splits
+        ),
+    ).checked()
+
+
+@dataclass(frozen=True)
+class CensusWorker:
+    """Counts units."""
+
+    workspace: Workspace
+    stage: Stage
+    text_factor: float = 1.0
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[int], None]]:
+        """Nothing to load; see pipeline.beam.Worker."""
+        yield self._count
+
+    def _count(self, unit: int) -> None:
+        census = take_census(
+            _documents(self.workspace, unit),
+            self.stage.config.mixture,
+            context_length=self.stage.context_length,
+            text_factor=self.text_factor,
+            seed=self.stage.config.seed,
+        )
+        write_census(_file(self.workspace.census(self.stage.name), unit), census)
+        note(self.workspace.log("pack"), MADE, unit=unit, documents=census.rows)
+
+
+@dataclass(frozen=True)
+class AssignWorker:
+    """Sends pieces of a unit's documents to the shards."""
+
+    workspace: Workspace
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[Start, Plan], Iterator[tuple[str, Parcel]]]]:
+        """Open the token store; see pipeline.beam.Worker."""
+        store = TokenStore(self.workspace.tokens)
+        loaded: list[Sentences] = []
+
+        def send(start: Start, plan: Plan) -> Iterator[tuple[str, Parcel]]:
+            if not loaded and any(split.recipe.reach for split in plan.splits.values()):
+                loaded.append(_sentences(self.workspace, plan))
+            documents = _documents(self.workspace, start.unit)
+            return assign(documents, plan, start, store, loaded[0] if loaded else None)
+
+        yield send
+
+
+def _sentences(workspace: Workspace, plan: Plan) -> Sentences:
+    text = TextTokenizer.load(workspace.text_model)
+    if text.sha256 != plan.vocabulary.text_sha256:
+        raise ConfigError(
+            f"{workspace.text_model} is not what the tokens were made with, so the ends of sentences cannot be told: "
+            "run `longreel tokenize` to its end, or pack with --sentence-reach 0"
+        )
+    return Sentences(text)
+
+
+@dataclass(frozen=True)
+class ShardWorker:
+    """Writes shards."""
+
+    workspace: Workspace
+    directory: Path
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[tuple[str, Iterable[Parcel]], Plan], None]]:
+        """Open the token store; see pipeline.beam.Worker."""
+        store = TokenStore(self.workspace.tokens)
+
+        def write(shard: tuple[str, Iterable[Parcel]], plan: Plan) -> None:
+            name, parcels = shard
+            write_shard(shard_job(plan, name, parcels), store, self.directory)
+            note(self.workspace.log("pack"), MADE, shard=name)
+
+        yield write
