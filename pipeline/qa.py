@@ -19,7 +19,7 @@ is a newline, or the document's end where nothing follows. Context is taken as i
 as they are; before a question or an answer a newline is put where there is none. Of questions and answers the white
 space around them is left out. Line ends become "\\n".
 
-Cost: the file is held in memory, about 15 bytes for each of its own at the worst.
+Cost: a file takes 3 to 12 times its size in memory while it is read, and 25 times where it is made to hurt.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def parse_turns(content: str) -> list[Turn]:
     try:
         document = json.loads(content, object_pairs_hook=_object)
     except (ValueError, RecursionError) as e:
-        raise InputError(Reason.UNREADABLE, f"it is not JSON as RFC 8259 has it: {e}") from e
+        raise InputError(Reason.UNREADABLE, f"it cannot be read as JSON: {e}") from e
     given = _fields(document, ("turns",), where="the file")["turns"]
     if not isinstance(given, list):
         raise InputError(Reason.UNREADABLE, f"'turns' must be a list, got {_shown(given)}")
