@@ -19,7 +19,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipeline import jobs, tokenize
 from pipeline.beam import Runner, each
-from pipeline.commands import text_model_of
+from pipeline.commands import TrainTextTokenizer, text_model_of
 from pipeline.decode import DecodeConfig
 from pipeline.packing import PackConfig
 from pipeline.picture import find_video
@@ -29,6 +29,7 @@ from pipeline.select import SelectConfig
 from pipeline.store import StoreFacts, TokenStore
 from pipeline.survey import SurveyConfig, SurveyWorker
 from pipeline.tokenize import TokenizeConfig, TokenizeWorker
+from pipeline.train_tokenizer import TrainTokenizer
 from pipeline.workspace import Workspace
 from schemas.errors import ConfigError, DatasetError, ManifestError
 from tests.pipeline.media import make_audio, make_video
@@ -316,6 +317,25 @@ def test_a_limit_that_is_raised_lets_in_what_it_kept_out(books: Path, tmp_path: 
     for limit, rejected in ((5, {"too_large": 3}), (1 << 20, {})):
         worker = SurveyWorker(workspace=workspace, config=SurveyConfig(max_bytes=limit))
         assert jobs.survey([str(books)], workspace, worker, Runner()).rejected == rejected
+
+
+def test_question_answer_documents_have_a_limit_of_their_own(books: Path, tmp_path: Path) -> None:
+    (books / "long.qa.json").write_text('{"turns": [{"role": "answer", "text": "%s"}]}' % ("x" * 5000))
+    workspace = Workspace.open(tmp_path / "out", units=2)
+    for limit, rejected in ((4000, {"too_large": 1}), (6000, {})):
+        worker = SurveyWorker(workspace=workspace, config=SurveyConfig(), qa=QaConfig(max_bytes=limit))
+        assert jobs.survey([str(books)], workspace, worker, Runner()).rejected == rejected
+
+
+def test_a_vqgan_is_trained_on_pictures_and_a_text_model_on_texts(tmp_path: Path) -> None:
+    (tmp_path / "a.qa.json").write_text('{"turns": [{"role": "answer", "text": "Thirteen."}]}')
+    TrainTextTokenizer(inputs=(str(tmp_path),), out=tmp_path / "text.model")(())
+    assert TextTokenizer.load(tmp_path / "text.model").is_lossless
+    with pytest.raises(ConfigError, match="no video or image to train on"):
+        TrainTokenizer(inputs=(str(tmp_path),), out=tmp_path / "vqgan.safetensors")(())
+    (tmp_path / "a.qa.json").rename(tmp_path / "a.png")
+    with pytest.raises(ConfigError, match="no book and no question-answer document"):
+        TrainTextTokenizer(inputs=(str(tmp_path),), out=tmp_path / "text.model")(())
 
 
 def test_retry_looks_again_at_what_was_set_aside_and_at_nothing_else(books: Path, tmp_path: Path) -> None:
