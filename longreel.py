@@ -29,7 +29,7 @@ WITH_BEAM = ("run", "survey", "select", "tokenize", "pack")  # the only ones tha
 # name: (module, the dataclass, what it does)
 SUBCOMMANDS = {
     "run": ("pipeline.commands", "Run", "all jobs: survey, select, tokenize, pack"),
-    "survey": ("pipeline.commands", "Survey", "look at every video, image and book once, cheaply"),
+    "survey": ("pipeline.commands", "Survey", "look at every item once, cheaply"),
     "select": ("pipeline.commands", "Select", "set aside what is unusable or there twice; choose the splits"),
     "tokenize": ("pipeline.commands", "Tokenize", "decode and encode what was selected, once"),
     "pack": ("pipeline.commands", "Pack", "pack stored tokens into sequences: shards, index, ledger, card"),
@@ -37,7 +37,11 @@ SUBCOMMANDS = {
     "inspect": ("pipeline.inspect", "Inspect", "show what a sequence holds and where each token came from"),
     "train": ("trainer.commands", "Train", "train a model on packed datasets, with ring attention"),
     "generate": ("longreel", "Generate", "let a model go on with a stored video or a text"),
-    "train-text-tokenizer": ("pipeline.commands", "TrainTextTokenizer", "train a SentencePiece model on books"),
+    "train-text-tokenizer": (
+        "pipeline.commands",
+        "TrainTextTokenizer",
+        "train a SentencePiece model on books and questions",
+    ),
     "train-tokenizer": ("pipeline.train_tokenizer", "TrainTokenizer", "train a VQGAN on videos"),
     "samples": ("pipeline.commands", "Samples", "fetch sample videos and books"),
 }

@@ -91,7 +91,13 @@ def assign(
     `sentences` is needed where the plan's reach is not 0.
     """
     config = plan.config
-    copies, _ = config.mixture.copies(documents.table, documents.draw, text_factor=plan.text_factor, seed=config.seed)
+    copies, _ = config.mixture.copies(
+        documents.table,
+        documents.draw,
+        context_length=plan.context_length,
+        text_factor=plan.text_factor,
+        seed=config.seed,
+    )
     for name in start.items:
         split = plan.splits[name]
         items, texts = parts_of(documents, name, copies, context_length=plan.context_length)

@@ -57,7 +57,9 @@ def take_census(
 ) -> Census:
     """Count a unit's documents."""
     table = documents.table
-    copies, out = mixture.copies(table, documents.draw, text_factor=text_factor, seed=seed)
+    copies, out = mixture.copies(
+        table, documents.draw, context_length=context_length, text_factor=text_factor, seed=seed
+    )
     split, kind = np.asarray(table["split"]), np.asarray(table["kind"])
     is_text = np.isin(kind, TEXT_KINDS)
     tokens = (table["length"].to_numpy() * copies)[split == "train"]

@@ -6,10 +6,10 @@ import dataclasses
 import itertools
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -23,6 +23,7 @@ from pipeline.manifest import read_manifest
 from pipeline.pack import Stage, pack
 from pipeline.packing import PackConfig, require_context
 from pipeline.progress import console
+from pipeline.qa import QaConfig, plain_text, read_turns
 from pipeline.report import JobReport, write_quarantine
 from pipeline.samples import get_samples
 from pipeline.select import SelectConfig, read_selection
@@ -60,7 +61,8 @@ class Survey:
     """Look at every item once, cheaply: hash, container facts, a few frames. Folders or manifests go in."""
 
     inputs: Inputs
-    """Folders of videos, images and books; media files; or manifests (.parquet, .jsonl, .csv)."""
+    """Folders of videos, images, books and question-answer documents; such files; or manifests (.parquet, .jsonl,
+    .csv)."""
     place: Annotated[Place, FLAT]
     units: int = 64
     """Units of work a new workspace is cut into: the grain of resume and of parallel work."""
@@ -69,12 +71,18 @@ class Survey:
     survey: SurveyConfig = field(default_factory=SurveyConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     books: BookConfig = field(default_factory=BookConfig)
+    qa: QaConfig = field(default_factory=QaConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Run the job."""
         with Workspace.open(self.place.out, units=self.units).locked() as workspace:
             worker = SurveyWorker(
-                workspace=workspace, config=self.survey, decode=self.decode, books=self.books, retry=self.retry
+                workspace=workspace,
+                config=self.survey,
+                decode=self.decode,
+                books=self.books,
+                qa=self.qa,
+                retry=self.retry,
             )
             _say(jobs.survey(self.inputs, workspace, worker, self.place.runner(options)))
 
@@ -99,7 +107,7 @@ class Tokenize:
 
     place: Annotated[Place, FLAT]
     text_model: Path | None = None
-    """A SentencePiece model. Default: the workspace's own, trained on its books the first time."""
+    """A SentencePiece model. Default: the workspace's own, trained on its texts the first time."""
     retry: bool = False
     """Try again what an earlier run set aside."""
     tokenize: Annotated[TokenizeConfig, FLAT] = field(default_factory=TokenizeConfig)
@@ -107,7 +115,7 @@ class Tokenize:
     def __call__(self, options: tuple[str, ...]) -> None:
         """Run the job."""
         with Workspace.existing(self.place.out).locked() as workspace:
-            text_model = text_model_of(workspace, self.text_model, self.tokenize.books)
+            text_model = text_model_of(workspace, self.text_model, self.tokenize)
             runner = self.place.runner(options)
             _say(jobs.tokenize(workspace, self.tokenize, text_model, runner, retry=self.retry))
             write_quarantine(workspace)
@@ -147,12 +155,13 @@ class Run:
     """Run all jobs: survey, select, tokenize, pack. A second run does only what is new."""
 
     inputs: Inputs
-    """Folders of videos, images and books; media files; or manifests (.parquet, .jsonl, .csv)."""
+    """Folders of videos, images, books and question-answer documents; such files; or manifests (.parquet, .jsonl,
+    .csv)."""
     context: UseAppendAction[tuple[int, ...]]
     """Tokens in a sequence, at least one; give it several times for several datasets."""
     place: Annotated[Place, FLAT]
     text_model: Path | None = None
-    """A SentencePiece model. Default: the workspace's own, trained on its books the first time."""
+    """A SentencePiece model. Default: the workspace's own, trained on its texts the first time."""
     units: int = 64
     """Units of work a new workspace is cut into: the grain of resume and of parallel work."""
     retry: bool = False
@@ -176,12 +185,18 @@ class Run:
         console.print(f"done: {', '.join(str(workspace.packed(stage.name)) for stage in stages)}")
 
     def _jobs(self, workspace: Workspace, stages: list[Stage], runner: Runner) -> Iterator[JobReport]:
-        decode, books = self.tokenize.decode, self.tokenize.books
-        worker = SurveyWorker(workspace=workspace, config=self.survey, decode=decode, books=books, retry=self.retry)
+        worker = SurveyWorker(
+            workspace=workspace,
+            config=self.survey,
+            decode=self.tokenize.decode,
+            books=self.tokenize.books,
+            qa=self.tokenize.qa,
+            retry=self.retry,
+        )
         yield jobs.survey(self.inputs, workspace, worker, runner)
         yield jobs.select(workspace, self.select, runner)
         write_quarantine(workspace)
-        text_model = text_model_of(workspace, self.text_model, books)
+        text_model = text_model_of(workspace, self.text_model, self.tokenize)
         yield jobs.tokenize(workspace, self.tokenize, text_model, runner, retry=self.retry)
         if aside := write_quarantine(workspace):
             console.print(f"{aside} items were set aside; why stands in {workspace.quarantine}")
@@ -211,23 +226,24 @@ class Verify:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainTextTokenizer:
-    """Train a SentencePiece model (BPE, byte fallback, exact round trip) on books."""
+    """Train a SentencePiece model (BPE, byte fallback, exact round trip) on books and question-answer documents."""
 
     inputs: Inputs
     """Folders of books, text files, or manifests."""
     out: Path
     """The .model file to write."""
     books: BookConfig = field(default_factory=BookConfig)
+    qa: QaConfig = field(default_factory=QaConfig)
     train: Annotated[TextTrainConfig, FLAT] = field(default_factory=TextTrainConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Train and write the model."""
         items = read_manifest(self.inputs).items.to_pylist()
-        books = sorted(item["uri"] for item in items if item["kind"] == "book")
-        if not books:
-            raise ConfigError(f"no book in {', '.join(self.inputs)}")
-        train_text_tokenizer(_texts(books, self.books), self.out, self.train)
-        console.print(f"text tokenizer: {self.out}, from {len(books)} books")
+        texts = [item for item in items if item["kind"] in ("book", "qa")]
+        if not texts:
+            raise ConfigError(f"no book and no question-answer document in {', '.join(self.inputs)}")
+        train_text_tokenizer(_texts(texts, self.books, self.qa), self.out, self.train)
+        console.print(f"text tokenizer: {self.out}, from {len(texts)} books and question-answer documents")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,8 +257,8 @@ class Samples:
         console.print(f"samples: {get_samples(self.out)}")
 
 
-def text_model_of(workspace: Workspace, given: Path | None, books: BookConfig) -> Path:
-    """Return the workspace's text model: a copy of the given one, or one trained on its books the first time.
+def text_model_of(workspace: Workspace, given: Path | None, config: TokenizeConfig) -> Path:
+    """Return the workspace's text model: a copy of the given one, or one trained on its texts the first time.
 
     It is never trained again, so that ids stay what they are when more books come.
     """
@@ -258,17 +274,22 @@ def text_model_of(workspace: Workspace, given: Path | None, books: BookConfig) -
             raise DatasetError(f"nothing to tokenize: every item was set aside; why stands in {workspace.quarantine}")
         training = sorted((r for r in rows if r["split"] == "train"), key=lambda r: r["document_id"])
         captions = [caption for row in training for caption in row["captions"] or ()]
-        texts = _texts((row["uri"] for row in training if row["kind"] == "book"), books)
+        texts = _texts(training, config.books, config.qa)
         train_text_tokenizer(itertools.chain(captions, texts), path, TextTrainConfig())
         console.print(f"text tokenizer: trained on {len(training)} items, {path}")
     return path
 
 
-def _texts(uris: Iterable[str], config: BookConfig) -> Iterator[str]:
-    for uri in uris:
+def _texts(items: Iterable[Mapping[str, Any]], books: BookConfig, qa: QaConfig) -> Iterator[str]:
+    """Yield the text of the books and question-answer documents among the items."""
+    for uri, kind in ((item["uri"], item["kind"]) for item in items):
         try:
-            with local_file(uri, max_bytes=config.max_bytes) as path:
-                yield from read_book(path, config)
+            if kind == "book":
+                with local_file(uri, max_bytes=books.max_bytes) as path:
+                    yield from read_book(path, books)
+            elif kind == "qa":
+                with local_file(uri, max_bytes=qa.max_bytes) as path:
+                    yield plain_text(read_turns(path, qa))
         except InputError as e:
             console.print(f"text tokenizer: left out: {uri}: {e}")
 

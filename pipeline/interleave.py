@@ -3,11 +3,12 @@
     book     bos  text  eos
     image    bos  <vision> frame eov </vision>  caption  eos        (or the caption first)
     video    bos  <vision> frame eof … frame eov </vision>  cue  <vision> frame eof … eov </vision>  caption  eos
+    qa       bos  context and question  answer  question  answer  eos
 
 The order of caption and video is drawn by a hash, as in LWM (arXiv 2402.08268, section 4.2). A cue of a transcript
 stands before the first frame that is not before its start; cues that fall on one place are joined by newlines.
-`<vision>` and `</vision>` are text. A document is a row of spans of one modality; in a vision span each frame is
-exactly its P codes and <eof> or <eov>, so a span can be cut at every multiple of P + 1.
+`<vision>` and `</vision>` are text. A document is a row of spans of one modality and one weight; in a vision span each
+frame is exactly its P codes and <eof> or <eov>, so a span can be cut at every multiple of P + 1.
 
 Frames are handled as one array: a film of two hours, 28,800 frames of 256 codes, takes about 10 ms, and 0.3 s with
 1,500 cues to encode.
@@ -96,6 +97,7 @@ class _Run(NamedTuple):
     tokens: NDArray[Any]
     modality: int
     times: _Times
+    weight: float = 1.0
 
 
 _TIMELESS = _Times(None, None)
@@ -104,10 +106,20 @@ _Placed = dict[int, list[tuple[str, _Times]]]  # the texts that stand before a f
 
 def book_document(ids: NDArray[Any], *, vocabulary: Vocabulary) -> Document:
     """Return the document of a book's text ids [n]; raises InputError (EMPTY) where there are none."""
-    if not len(ids):
-        raise InputError(Reason.EMPTY, "the book gave no tokens")
-    parts = ([vocabulary.bos_id], ids, [vocabulary.eos_id])
-    return _document([_Run(np.asarray(part), TEXT, _TIMELESS) for part in parts], vocabulary, frame_tokens=0)
+    return text_document([(ids, 1.0)], vocabulary=vocabulary)
+
+
+def text_document(parts: Iterable[tuple[NDArray[Any], float]], *, vocabulary: Vocabulary) -> Document:
+    """Return the document of text ids [n] and their weights as targets; raises InputError (EMPTY) where none has any.
+
+    bos has the weight of the first part and eos that of the last, so that the end of an answer is learned, too.
+    """
+    runs = [_Run(ids, TEXT, _TIMELESS, weight) for ids, weight in parts if len(ids)]
+    if not any(run.weight for run in runs):
+        raise InputError(Reason.EMPTY, "the text gave no tokens to learn")
+    bos, eos = np.array([vocabulary.bos_id]), np.array([vocabulary.eos_id])
+    runs = [runs[0]._replace(tokens=bos), *runs, runs[-1]._replace(tokens=eos)]
+    return _document(runs, vocabulary, frame_tokens=0)
 
 
 def video_document(
@@ -221,15 +233,15 @@ def _text_runs(
 
 
 def _document(runs: Iterable[_Run], vocabulary: Vocabulary, *, frame_tokens: int) -> Document:
-    """Lay the runs one behind the other; neighbours of one modality and one time are one span."""
+    """Lay the runs one behind the other; neighbours of one modality, one time and one weight are one span."""
     tokens: list[NDArray[Any]] = []
     spans: list[DocumentSpan] = []
     start = 0
-    for (modality, times), group in groupby(runs, key=lambda run: (run.modality, run.times)):
+    for (modality, times, weight), group in groupby(runs, key=lambda run: run[1:]):
         parts = [run.tokens.astype(vocabulary.dtype, copy=False) for run in group]
         length = sum(map(len, parts))
         tokens += parts
-        spans.append(DocumentSpan(start, length, modality, times.start_s, times.end_s))
+        spans.append(DocumentSpan(start, length, modality, times.start_s, times.end_s, weight))
         start += length
     return Document(np.concatenate(tokens), spans, frame_tokens)
 

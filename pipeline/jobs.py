@@ -45,7 +45,7 @@ def survey(inputs: Sequence[str], workspace: Workspace, worker: SurveyWorker, ru
     manifest = read_manifest(inputs)
     if manifest.ignored:
         endings = ", ".join(f"{n} {ending}" for ending, n in manifest.ignored.items())
-        console.print(f"survey: left alone, as their ending says neither video, image nor book: {endings}")
+        console.print(f"survey: left alone, as their ending is that of no kind: {endings}")
     units = write_manifest(workspace, manifest.items)
     drop_units(workspace.survey, units)
     stale = {unit: n for unit in units if (n := _survey_left(workspace, unit, worker)) is not None}

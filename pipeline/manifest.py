@@ -1,8 +1,9 @@
 """The manifest: what there is to work on, one row an item.
 
 Read from Parquet, JSONL or CSV files, or made from folders: there the kind comes from the file's ending, a text
-`NAME.txt` beside a video or image `NAME.*` is its caption, and `NAME.srt` or `NAME.vtt` its transcript. Hidden files
-and folders are passed over; a link to a folder is not followed, but counted with what was left alone.
+`NAME.txt` beside a video or image `NAME.*` is its caption, and `NAME.srt` or `NAME.vtt` its transcript; `NAME.qa.json`
+is a question-answer document, while any other JSON is none. Hidden files and folders are passed over; a link to a
+folder is not followed, but counted with what was left alone.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ ENDINGS = {
     ],
     "image": [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"],
     "book": [".txt", ".text", ".md"],
+    "qa": [".qa.json"],
 }
 TRANSCRIPTS = (".srt", ".vtt")
 TABLES = (".parquet", ".jsonl", ".csv")
@@ -79,7 +81,8 @@ def read_manifest(inputs: Iterable[str]) -> Manifest:
     if not rows:
         raise ManifestError(
             f"nothing to do: there is no video ({' '.join(ENDINGS['video'])}), image ({' '.join(ENDINGS['image'])}) "
-            f"or book ({' '.join(ENDINGS['book'])}) in {', '.join(inputs) or 'no input at all'}"
+            f"book ({' '.join(ENDINGS['book'])}) or question-answer document ({' '.join(ENDINGS['qa'])}) "
+            f"in {', '.join(inputs) or 'no input at all'}"
         )
     items = pa.Table.from_pylist([rows[uri] for uri in sorted(rows)], MANIFEST)
     return Manifest(items, dict(sorted(ignored.items())))
@@ -93,7 +96,7 @@ def _rows_of(given: str, ignored: Counter[str]) -> Iterator[tuple[str, dict[str,
         if not path.is_file():
             raise ManifestError(f"{given}: no such manifest")
         yield from _read_table(path)
-    elif "://" in given or path.suffix.lower() in _KIND_OF:
+    elif "://" in given or _kind_of(given):
         yield given, _check({"uri": given}, given, Path.cwd())
     else:
         raise ManifestError(
@@ -107,7 +110,7 @@ def _walk(folder: Path, ignored: Counter[str]) -> Iterator[dict[str, Any]]:
         subfolders[:] = sorted(d for d in subfolders if not d.startswith("."))
         ignored.update("linked folder" for d in subfolders if Path(directory, d).is_symlink())
         files = [Path(directory, n) for n in sorted(names) if not n.startswith(".")]
-        pictured = {p.stem for p in files if _KIND_OF.get(p.suffix.lower()) in ("video", "image")}
+        pictured = {p.stem for p in files if _kind_of(p.name) in ("video", "image")}
         sidecars = {
             (p.stem, p.suffix.lower()): p
             for p in files
@@ -117,7 +120,7 @@ def _walk(folder: Path, ignored: Counter[str]) -> Iterator[dict[str, Any]]:
             ending = path.suffix.lower()
             if (path.stem, ending) in sidecars:
                 continue
-            if ending in _KIND_OF:
+            if _kind_of(path.name):
                 yield _check(_with_sidecars(path, sidecars), str(path), Path.cwd())
             else:
                 ignored[ending or path.name] += 1
@@ -209,7 +212,7 @@ def _check(values: Mapping[str, Any], where: str, base: Path) -> dict[str, Any]:
     uri = values.get("uri")
     if not isinstance(uri, str) or not uri:
         raise bad("uri", "a path or an address")
-    kind = values.get("kind") or _KIND_OF.get(Path(uri).suffix.lower())
+    kind = values.get("kind") or _kind_of(uri)
     if kind not in KINDS:
         raise bad("kind", f"one of {', '.join(KINDS)}")
     captions = values.get("captions")
@@ -247,6 +250,12 @@ def _check(values: Mapping[str, Any], where: str, base: Path) -> dict[str, Any]:
         "metadata": metadata,
         **plain,
     }
+
+
+def _kind_of(name: str) -> str | None:
+    """Return the kind that a path's or an address's ending says; None for one that says nothing."""
+    suffixes = Path(name.lower()).suffixes
+    return _KIND_OF.get("".join(suffixes[-2:])) or _KIND_OF.get("".join(suffixes[-1:]))
 
 
 def _is_utf8(text: str) -> bool:

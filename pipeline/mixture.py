@@ -23,6 +23,7 @@ from schemas.records import KINDS
 
 TEXT_KINDS = ("book", "qa")
 EMPTY, SHORT, LEFT_OUT = "empty", "shorter than min_tokens", "left out by the mixture"
+LONG = "longer than the context"  # of question-answer documents: cut, they would have questions without answers
 _MOST_EPOCHS = 1000.0
 
 
@@ -65,7 +66,7 @@ class Mixture:
         return self.text_share / (1 - self.text_share) * other_tokens / max(1, text_tokens)
 
     def copies(
-        self, table: pa.Table, draw: NDArray[np.uint64], *, text_factor: float, seed: int
+        self, table: pa.Table, draw: NDArray[np.uint64], *, context_length: int, text_factor: float, seed: int
     ) -> tuple[NDArray[np.int64], dict[str, int]]:
         """Return how often each document of `table` [D] goes in, and how many do not, by reason.
 
@@ -78,12 +79,11 @@ class Mixture:
         share = mix(draw ^ np.uint64(int(fingerprint(seed, "mixture")[:16], 16))) / 2.0**64
         copies = np.floor(epochs).astype(np.int64) + (share < epochs % 1)
         length = table["length"].to_numpy()
-        copies[length < self.min_tokens] = 0
-        out = {
-            EMPTY: length == 0,
-            SHORT: (length > 0) & (length < self.min_tokens),
-            LEFT_OUT: (length >= self.min_tokens) & (copies == 0),
-        }
+        long = (kind == "qa") & (length > context_length)
+        short = (length > 0) & (length < self.min_tokens)
+        fit = (length > 0) & ~long & ~short
+        copies[~fit] = 0
+        out = {EMPTY: length == 0, SHORT: short, LONG: long & ~short, LEFT_OUT: fit & (copies == 0)}
         return copies, {reason: int(some.sum()) for reason, some in out.items() if some.any()}
 
 

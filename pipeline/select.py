@@ -55,7 +55,7 @@ def judge(row: Row, config: SelectConfig) -> tuple[Reason, str] | None:
     """Return why a surveyed row does not go on, or None where it does."""
     if row["reason"]:
         return Reason(row["reason"]), row["detail"]
-    if row["kind"] == "book":
+    if row["kind"] in ("book", "qa"):
         return None
     duration, side = row["duration_s"], min(row["width"], row["height"])
     if row["kind"] == "video" and duration is not None:

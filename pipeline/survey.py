@@ -20,6 +20,7 @@ from pipeline.decode import DecodeConfig, Decoder
 from pipeline.inputs import MAX_BYTES, local_file, stat
 from pipeline.interrupt import is_stopping, raise_if_stopping
 from pipeline.progress import KEPT, MADE, REJECTED, note
+from pipeline.qa import QaConfig, read_turns
 from pipeline.workspace import Workspace, read_manifest_unit, read_table_unit, write_table_unit
 from schemas.errors import ConfigError, InputError, Reason
 from schemas.fingerprint import fingerprint, sha256_file
@@ -53,6 +54,7 @@ class SurveyWorker:
     config: SurveyConfig
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     books: BookConfig = field(default_factory=BookConfig)
+    qa: QaConfig = field(default_factory=QaConfig)
     retry: bool = False  # look again at items that an earlier run set aside
 
     @contextmanager
@@ -87,6 +89,8 @@ class SurveyWorker:
                 row["document_id"] = sha256_file(path)
                 if item["kind"] == "book":
                     next(read_book(path, self.books))  # its beginning tells most of what is no text
+                elif item["kind"] == "qa":
+                    read_turns(path, self.qa)
                 else:
                     row |= look(path, decoder, thumbnails=self.config.thumbnails)
             if item["transcript"] and item["transcript"] != "embedded":
@@ -98,8 +102,8 @@ class SurveyWorker:
         return row
 
     def _limit(self, item: Mapping[str, Any]) -> int:
-        is_book = item["kind"] == "book"
-        return min(self.config.max_bytes, self.books.max_bytes) if is_book else self.config.max_bytes
+        of_kind = {"book": self.books.max_bytes, "qa": self.qa.max_bytes}
+        return min(self.config.max_bytes, of_kind.get(item["kind"], self.config.max_bytes))
 
     def fingerprint(self, item: Mapping[str, Any]) -> str:
         """Return what a row depends on, without reading the item: its manifest row, size and version."""

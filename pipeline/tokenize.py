@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from pipeline.books import BookConfig, read_book
 from pipeline.decode import DecodeConfig, Decoder
 from pipeline.inputs import local_file
-from pipeline.interleave import Document, InterleaveConfig, book_document, video_document
+from pipeline.interleave import Document, InterleaveConfig, book_document, text_document, video_document
 from pipeline.interrupt import is_stopping, raise_if_stopping
 from pipeline.progress import MADE, REJECTED, note
+from pipeline.qa import QaConfig, lay_out, read_turns
 from pipeline.store import TokenStore, read_unit, write_unit
 from pipeline.transcript import Cue, TranscriptConfig, embedded_cues, read_transcript
 from pipeline.workspace import Workspace, read_table_unit, usable
@@ -50,6 +51,7 @@ class TokenizeConfig:
     """The VQGAN: a shipped checkpoint's name, or the path of a .safetensors file."""
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     books: BookConfig = field(default_factory=BookConfig)
+    qa: QaConfig = field(default_factory=QaConfig)
     transcripts: TranscriptConfig = field(default_factory=TranscriptConfig)
     interleave: InterleaveConfig = field(default_factory=InterleaveConfig)
 
@@ -79,6 +81,8 @@ def document_fingerprint(row: Mapping[str, Any], config: TokenizeConfig, vocabul
     content = [row[name] for name in ("document_id", "kind", "captions", "transcript_sha256")]
     if row["kind"] == "book":
         return fingerprint(_VERSION, content, vocabulary)
+    if row["kind"] == "qa":
+        return fingerprint(_VERSION, content, vocabulary, config.qa.words)
     transcript = (row["transcript"] == "embedded", config.transcripts.encoding if row["transcript"] else None)
     return fingerprint(_VERSION, content, transcript, vocabulary, config.decode.recipe, config.interleave)
 
@@ -104,11 +108,17 @@ class Tokenizers:
             _require_same(path, row["document_id"], row["uri"])
             if row["kind"] == "book":
                 return {}, self._book(path)
+            if row["kind"] == "qa":
+                return {}, self._qa(path)
             return self._video(path, row)
 
     def _book(self, path: Path) -> Document:
         ids = list(self.text.encode_stream(read_book(path, self._config.books)))
         return book_document(np.concatenate(ids), vocabulary=self.vocabulary)
+
+    def _qa(self, path: Path) -> Document:
+        texts, weights = zip(*lay_out(read_turns(path, self._config.qa), self._config.qa), strict=True)
+        return text_document(zip(self.text.encode_parts(texts), weights, strict=True), vocabulary=self.vocabulary)
 
     def _video(self, path: Path, row: Mapping[str, Any]) -> tuple[dict[str, Any], Document]:
         codes = []

@@ -38,7 +38,7 @@ class TrainTokenizer:
     def __call__(self, options: tuple[str, ...]) -> None:
         """Train, printing a line at each measurement."""
         items = read_manifest(self.inputs).items.to_pylist()
-        uris = [item["uri"] for item in items if item["kind"] != "book" and item["split"] != "val"]
+        uris = [item["uri"] for item in items if item["kind"] in ("video", "image") and item["split"] != "val"]
         if not uris:
             raise ConfigError(f"no video or image to train on in {', '.join(self.inputs)}")
         console.print(f"train-tokenizer: {len(uris)} videos and images, {self.train.steps} steps")

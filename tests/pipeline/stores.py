@@ -5,7 +5,7 @@ Tokens are drawn from a hash of the document's name, so that equal names have eq
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class StoredDocument:
     frame_tokens: int = 0
     split: str = "train"
     facts: dict[str, Any] = field(default_factory=dict)
+    weights: Sequence[float] = ()  # of the runs' tokens as targets; 1 where none is given
 
     @property
     def id(self) -> str:
@@ -55,7 +56,8 @@ class StoredDocument:
     def row(self) -> dict[str, Any]:
         """Return its row of records.TOKENS."""
         spans, start = [], 0
-        for modality, tokens, start_s, end_s in self.runs:
+        weights = self.weights or [1.0] * len(self.runs)
+        for (modality, tokens, start_s, end_s), weight in zip(self.runs, weights, strict=True):
             spans.append(
                 {
                     "start": start,
@@ -63,7 +65,7 @@ class StoredDocument:
                     "modality": modality,
                     "start_s": start_s,
                     "end_s": end_s,
-                    "weight": 1.0,
+                    "weight": weight,
                 }
             )
             start += len(tokens)
@@ -90,6 +92,20 @@ def book(name: str, length: int, *, split: str = "train") -> StoredDocument:
     text = _text(name, length)
     text[0], text[-1] = VOCABULARY.bos_id, VOCABULARY.eos_id
     return StoredDocument(name, "book", [(TEXT, text, None, None)], split=split)
+
+
+def qa(name: str, turns: Iterable[tuple[int, int]], *, context: int = 10, split: str = "train") -> StoredDocument:
+    """Return `context` tokens, then questions and answers of as many tokens as given, of which answers have a weight.
+
+    bos is the first token of the context, eos the last of the last answer.
+    """
+    said = [length for pair in turns for length in pair]
+    said[0] += context
+    text = _text(name, sum(said))
+    text[0], text[-1] = VOCABULARY.bos_id, VOCABULARY.eos_id
+    parts = np.split(text, np.cumsum(said)[:-1])
+    weights = [0.0, 1.0] * (len(said) // 2)
+    return StoredDocument(name, "qa", [(TEXT, part, None, None) for part in parts], split=split, weights=weights)
 
 
 def video(

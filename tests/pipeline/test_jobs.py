@@ -19,19 +19,22 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipeline import jobs, tokenize
 from pipeline.beam import Runner, each
+from pipeline.commands import TrainTextTokenizer, text_model_of
 from pipeline.decode import DecodeConfig
 from pipeline.pack import Stage, pack
 from pipeline.packing import PackConfig
 from pipeline.picture import find_video
+from pipeline.qa import QaConfig
 from pipeline.report import JobReport, write_quarantine
 from pipeline.select import SelectConfig
 from pipeline.store import StoreFacts, TokenStore
 from pipeline.survey import SurveyConfig, SurveyWorker
 from pipeline.tokenize import TokenizeConfig, TokenizeWorker
+from pipeline.train_tokenizer import TrainTokenizer
 from pipeline.workspace import Workspace
 from schemas.errors import ConfigError, DatasetError, ManifestError
 from tests.pipeline.media import make_audio, make_video
-from tokenizer.text import TextTrainConfig, train_text_tokenizer
+from tokenizer.text import TextTokenizer, TextTrainConfig, train_text_tokenizer
 
 BOOK = "It was a bright cold day, and the clocks were striking thirteen. {}\n"
 CONFIG = TokenizeConfig(decode=DecodeConfig(fps=4))
@@ -39,7 +42,7 @@ CONFIG = TokenizeConfig(decode=DecodeConfig(fps=4))
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three videos (one with caption and transcript), two books, and what meets a pipeline in the wild."""
+    """Three videos (one with caption and transcript), two books, questions, and what meets a pipeline in the wild."""
     folder = tmp_path_factory.mktemp("material")
     for name, frames in (("a.mp4", 50), ("b.mkv", 75), ("c.mp4", 60)):
         make_video(folder / name, frames=frames)
@@ -47,6 +50,8 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "a.srt").write_text("1\n00:00:01,000 --> 00:00:01,500\nsomebody speaks\n")
     for n in range(2):
         (folder / f"book{n}.txt").write_text("".join(BOOK.format(n * 1000 + i) for i in range(100)))
+    turns = [{"role": "context", "text": BOOK.format(9)}, {"role": "question", "text": "Why?"}]
+    (folder / "d.qa.json").write_text(json.dumps({"turns": [*turns, {"role": "answer", "text": "It was cold."}]}))
     (folder / "copy-of-c.mp4").write_bytes((folder / "c.mp4").read_bytes())
     (folder / "empty.mp4").touch()
     (folder / "cut.mp4").write_bytes((folder / "c.mp4").read_bytes()[:900])
@@ -92,8 +97,8 @@ def first(material: Path, text_model: Path, tmp_path_factory: pytest.TempPathFac
 
 def test_every_item_ends_as_tokens_or_as_a_row_with_its_reason(first: tuple[Path, Any]) -> None:
     out, reports = first
-    assert reports["survey"].items == 12
-    assert reports["tokenize"].passed == 5
+    assert reports["survey"].items == 13
+    assert reports["tokenize"].passed == 6
     aside = {
         Path(r["uri"]).name: (r["job"], r["reason"]) for r in pq.read_table(out / "quarantine.parquet").to_pylist()
     }
@@ -128,7 +133,7 @@ def test_a_second_run_does_nothing(first: tuple[Path, Any], material: Path, text
 def test_more_workers_and_another_order_give_the_same_bytes(
     first: tuple[Path, Any], material: Path, text_model: Path, tmp_path: Path
 ) -> None:
-    rows = [{"uri": str(p)} for p in material.iterdir() if p.suffix in (".mp4", ".mkv") or "book" in p.name]
+    rows = [{"uri": str(p)} for p in material.iterdir() if p.suffix in (".mp4", ".mkv", ".json") or "book" in p.name]
     for row in rows:
         if row["uri"].endswith("a.mp4"):
             row |= {"captions": "a caption", "transcript": str(material / "a.srt")}
@@ -194,6 +199,73 @@ def books(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def questions(books: Path, material: Path) -> Path:
+    """The books with a video and three question-answer documents, of which one is broken."""
+    (books / "c.mp4").symlink_to(material / "c.mp4")
+    story = {"role": "context", "text": BOOK.format(7)}
+    for n in range(2):
+        asked = [{"role": "question", "text": f"Clock {i}?"} for i in range(n + 1)]
+        answers = [{"role": "answer", "text": f"Thirteen, as on day {i}."} for i in range(n + 1)]
+        turns = [story, *(turn for pair in zip(asked, answers, strict=True) for turn in pair)]
+        (books / f"{n}.qa.json").write_text(json.dumps({"turns": turns}))
+    (books / "broken.qa.json").write_text('{"turns": [')
+    (books / "notes.json").write_text("{}")  # is none, and left alone
+    return books
+
+
+def test_question_answer_documents_are_stored_with_weight_on_answers_only(
+    questions: Path, text_model: Path, tmp_path: Path
+) -> None:
+    out, text = tmp_path / "out", TextTokenizer.load(text_model)
+    reports = run(questions, out, text_model)
+    assert (reports["survey"].items, reports["survey"].rejected) == (7, {"unreadable": 1})
+    assert (reports["tokenize"].passed, reports["pack 512"].passed) == (6, 6)
+    aside = pq.read_table(out / "quarantine.parquet").to_pylist()
+    assert [(Path(r["uri"]).name, r["kind"], r["job"]) for r in aside] == [("broken.qa.json", "qa", "survey")]
+
+    store = TokenStore(out / "tokens")
+    rows = {Path(row["uri"]).name: row for row in store.table().to_pylist()}
+    assert {name for name, row in rows.items() if row["kind"] == "qa"} == {"0.qa.json", "1.qa.json"}
+    for name, row in rows.items():
+        tokens = store.read(row["unit"], row["batch"], row["row"])
+        said = [
+            (text.decode(tokens[s["start"] :][: s["length"]]), s["weight"]) for s in row["spans"] if not s["modality"]
+        ]
+        if name == "1.qa.json":
+            assert said == [
+                (BOOK.format(7) + "USER: Clock 0?\nASSISTANT:", 0),
+                (" Thirteen, as on day 0.\n", 1),
+                ("USER: Clock 1?\nASSISTANT:", 0),
+                (" Thirteen, as on day 1.", 1),
+            ]
+        elif row["kind"] != "qa":
+            assert {weight for _, weight in said} == {1}
+    ledger = pq.read_table(out / "packed" / "512" / "documents.parquet").to_pylist()
+    assert sorted(r["weight"] for r in ledger if r["document_id"] == rows["1.qa.json"]["document_id"]) == [0, 0, 1, 1]
+
+
+def test_other_words_make_the_question_answer_documents_again_and_nothing_else(
+    questions: Path, text_model: Path, tmp_path: Path
+) -> None:
+    assert run(questions, tmp_path / "out", text_model)["tokenize"].new == 6
+    other = TokenizeConfig(decode=CONFIG.decode, qa=QaConfig(question_word="Q:", answer_word="A:", max_bytes=1 << 20))
+    reports = run(questions, tmp_path / "out", text_model, config=other)
+    assert (reports["survey"].new, reports["tokenize"].new) == (0, 2)
+    assert [report.new for report in run(questions, tmp_path / "out", text_model, config=other).values()] == [0] * 4
+
+
+def test_the_text_model_learns_from_question_answer_documents(questions: Path, tmp_path: Path) -> None:
+    for path in questions.iterdir():
+        if path.suffix != ".json":
+            path.unlink()
+    workspace = Workspace.open(tmp_path / "out", units=2)
+    jobs.survey([str(questions)], workspace, SurveyWorker(workspace=workspace, config=SurveyConfig()), Runner())
+    jobs.select(workspace, SelectConfig(val_fraction=0), Runner())
+    text = TextTokenizer.load(text_model_of(workspace, None, CONFIG))
+    assert len(text.encode("Thirteen, as on day")) < 8  # of 19 letters, none of whose pieces our own sentences have
+
+
 @pytest.mark.parametrize("harm", ["garbage", "lost"])
 @pytest.mark.parametrize(
     "files", ["survey/unit-*.parquet", "selection/unit-*.parquet", "tokens/unit-*.parquet", "tokens/*.arrow"]
@@ -246,6 +318,25 @@ def test_a_limit_that_is_raised_lets_in_what_it_kept_out(books: Path, tmp_path: 
     for limit, rejected in ((5, {"too_large": 3}), (1 << 20, {})):
         worker = SurveyWorker(workspace=workspace, config=SurveyConfig(max_bytes=limit))
         assert jobs.survey([str(books)], workspace, worker, Runner()).rejected == rejected
+
+
+def test_question_answer_documents_have_a_limit_of_their_own(books: Path, tmp_path: Path) -> None:
+    (books / "long.qa.json").write_text('{"turns": [{"role": "answer", "text": "%s"}]}' % ("x" * 5000))
+    workspace = Workspace.open(tmp_path / "out", units=2)
+    for limit, rejected in ((4000, {"too_large": 1}), (6000, {})):
+        worker = SurveyWorker(workspace=workspace, config=SurveyConfig(), qa=QaConfig(max_bytes=limit))
+        assert jobs.survey([str(books)], workspace, worker, Runner()).rejected == rejected
+
+
+def test_a_vqgan_is_trained_on_pictures_and_a_text_model_on_texts(tmp_path: Path) -> None:
+    (tmp_path / "a.qa.json").write_text('{"turns": [{"role": "answer", "text": "Thirteen."}]}')
+    TrainTextTokenizer(inputs=(str(tmp_path),), out=tmp_path / "text.model")(())
+    assert TextTokenizer.load(tmp_path / "text.model").is_lossless
+    with pytest.raises(ConfigError, match="no video or image to train on"):
+        TrainTokenizer(inputs=(str(tmp_path),), out=tmp_path / "vqgan.safetensors")(())
+    (tmp_path / "a.qa.json").rename(tmp_path / "a.png")
+    with pytest.raises(ConfigError, match="no book and no question-answer document"):
+        TrainTextTokenizer(inputs=(str(tmp_path),), out=tmp_path / "text.model")(())
 
 
 def test_retry_looks_again_at_what_was_set_aside_and_at_nothing_else(books: Path, tmp_path: Path) -> None:

@@ -34,6 +34,22 @@ def test_a_folder_gives_kinds_by_ending_and_counts_what_it_leaves_alone(tmp_path
     assert manifest.ignored == {".db": 1, ".docx": 1}
 
 
+def test_only_json_that_is_named_qa_is_a_question_answer_document(tmp_path: Path) -> None:
+    touch(tmp_path, "a.qa.json", "sub/B.QA.JSON", "plain.json", "qa.json", "a.qa.json.txt", ".qa.json", "a.qa.txt")
+    manifest = read_manifest([str(tmp_path)])
+    kinds = {Path(row["uri"]).name: row["kind"] for row in manifest.items.to_pylist()}
+    assert kinds == {"a.qa.json": "qa", "B.QA.JSON": "qa", "a.qa.json.txt": "book", "a.qa.txt": "book"}
+    assert manifest.ignored == {".json": 2}
+    assert rows(tmp_path / "a.qa.json")[0]["kind"] == "qa"
+    with pytest.raises(ManifestError, match="this file's ending is unknown"):
+        rows(tmp_path / "plain.json")
+
+
+def test_a_manifest_may_call_any_file_a_question_answer_document(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text('{"uri": "1.json", "kind": "qa"}\n{"uri": "s3://bucket/2.qa.json"}\n')
+    assert [row["kind"] for row in rows(tmp_path / "m.jsonl")] == ["qa", "qa"]
+
+
 def test_files_beside_a_video_are_its_caption_and_transcript(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4", "a.txt", "a.srt", "b.txt")
     video, book = rows(tmp_path)

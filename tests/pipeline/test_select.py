@@ -29,6 +29,7 @@ def video(**changes: Any) -> dict[str, Any]:
         ({"brightness": 3.0}, Reason.BLACK),
         ({"kind": "image", "duration_s": 0.0}, None),
         ({"kind": "book", "width": None, "height": None, "brightness": None}, None),
+        ({"kind": "qa", "width": None, "height": None, "brightness": None}, None),
         ({"reason": "crashed", "detail": "signal 11"}, Reason.CRASHED),
     ],
 )
