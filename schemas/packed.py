@@ -59,20 +59,20 @@ def expand(
     if ranges is not None:
         rows = _cut(rows, length, ranges)
     whole = attention == "sequence"
-    segment_ids = (np.minimum(rows.segment, 1) if whole else rows.segment).repeat(rows.count)
+    segment_ids = (np.minimum(rows.segment, 1) if whole else rows.segment).repeat(rows.length)
     positions = np.arange(len(segment_ids), dtype=np.int32)
-    positions -= (rows.origin if whole else rows.piece).repeat(rows.count)
-    positions[rows.count[rows.segment > 0].sum() :] = 0
-    weights = rows.weight.repeat(rows.count)
+    positions -= (rows.origin if whole else rows.piece).repeat(rows.length)
+    positions[rows.length[rows.segment > 0].sum() :] = 0
+    weights = rows.weight.repeat(rows.length)
     weights[rows.start[rows.begins]] = 0
-    return Expanded(segment_ids, positions, rows.vision.repeat(rows.count), weights)
+    return Expanded(segment_ids, positions, rows.vision.repeat(rows.length), weights)
 
 
 class _Rows(NamedTuple):
     """Spans as columns, of which the last is the padding. Places are counted in what `expand` returns."""
 
     start: NDArray[np.int32]
-    count: NDArray[np.int64]
+    length: NDArray[np.int64]
     segment: NDArray[np.int32]
     begins: NDArray[np.bool_]  # a piece
     piece: NDArray[np.int32]  # where the span's piece begins
@@ -90,7 +90,7 @@ def _rows(spans: NDArray[Any], length: int) -> _Rows:
     begins[-1] = False
     return _Rows(
         start=start,
-        count=_column(spans["length"], length - used, np.int64),
+        length=_column(spans["length"], length - used, np.int64),
         segment=segment,
         begins=begins,
         piece=np.maximum.accumulate(start * begins),
@@ -119,7 +119,7 @@ def _cut(rows: _Rows, length: int, ranges: NDArray[np.int64]) -> _Rows:
     moved = (place - start).astype(np.int32)
     return _Rows(
         start=place,
-        count=count,
+        length=count,
         segment=rows.segment[of],
         begins=rows.begins[of] & (rows.start[of] == start),
         piece=rows.piece[of] + moved,
