@@ -13,7 +13,6 @@ import functools
 import io
 import math
 import os
-import tarfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -86,20 +85,20 @@ class Sample:
     def _member(self, at: int, suffix: str) -> _Member:
         head = bytes(self._read(at, min(at + 2 * _BLOCK, self._size)))
         try:
-            info = tarfile.TarInfo.frombuf(head[:_BLOCK], "utf-8", "strict")
-        except (tarfile.HeaderError, UnicodeDecodeError) as e:
+            name, size = _tar_header(head[:_BLOCK])
+        except ValueError as e:
             raise self.error(f"no tar header at byte {self._start + at} ({e})") from e
-        if not info.name.endswith(f".{suffix}"):
-            raise self.error(f"found {info.name!r} where KEY.{suffix} was expected")
+        if not name.endswith(f".{suffix}"):
+            raise self.error(f"found {name!r} where KEY.{suffix} was expected")
         try:
             shape, dtype, header_bytes = _array_header(head[_BLOCK:])
         except ValueError as e:
             raise self.error(f"{suffix} cannot be read ({e})") from e
         start = at + _BLOCK + header_bytes
         end = start + math.prod(shape) * dtype.itemsize
-        if end - at - _BLOCK != info.size:
-            raise self.error(f"{suffix} cannot be read (it has {info.size} bytes, not those of {dtype} {shape})")
-        return _Member(shape, dtype, start, end, at + _BLOCK + -(-info.size // _BLOCK) * _BLOCK)
+        if end - at - _BLOCK != size:
+            raise self.error(f"{suffix} cannot be read (it has {size} bytes, not those of {dtype} {shape})")
+        return _Member(shape, dtype, start, end, at + _BLOCK + -(-size // _BLOCK) * _BLOCK)
 
     def _read(self, start: int, end: int) -> memoryview:
         if not 0 <= start <= end <= self._size:
@@ -114,6 +113,19 @@ class Sample:
             expected = f"expected {end - start} bytes at {self._start + start}, got {len(data)}"
             raise self.error(f"{expected}: the shard was cut short")
         return memoryview(data)
+
+
+def _tar_header(block: bytes) -> tuple[str, int]:
+    """Return name and size from a USTAR header (POSIX.1-1988), whose numbers are octal; raises ValueError.
+
+    `tarfile` takes ten times as long, which at 4K tokens would be a third of all that reading a sequence takes.
+    """
+    if block[257:262] != b"ustar":
+        raise ValueError("no USTAR header")
+    checksum = sum(block[:148]) + 8 * ord(" ") + sum(block[156:])
+    if checksum != int(block[148:156].strip(b"\0 "), 8):
+        raise ValueError("bad checksum")
+    return block[:100].rstrip(b"\0").decode(), int(block[124:136].strip(b"\0 "), 8)
 
 
 def _array_header(npy: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:

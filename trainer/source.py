@@ -77,10 +77,9 @@ class PackedSplit:
         other, and no others are read, unless most of them are asked for. Arrays may be read-only.
         Raises DatasetError that names the shard where it is cut short, missing, or not what the index says.
         """
-        everything = np.array([[0, self.context_length]])
-        wanted = everything if ranges is None else ranges
+        wanted = np.array([[0, self.context_length]]) if ranges is None else ranges
         with self._sample(index) as sample:
-            if np.diff(wanted).sum() >= _WHOLE_READ_FRACTION * self.context_length:
+            if (wanted[:, 1] - wanted[:, 0]).sum() >= _WHOLE_READ_FRACTION * self.context_length:
                 sample.fetch()
             tokens, end = sample.tokens(self.vocabulary.dtype, self.context_length, wanted)
             spans = sample.spans(end)
