@@ -62,7 +62,7 @@ def expand(
     segment_ids = (np.minimum(rows.segment, 1) if whole else rows.segment).repeat(rows.length)
     positions = np.arange(len(segment_ids), dtype=np.int32)
     positions -= (rows.origin if whole else rows.piece).repeat(rows.length)
-    positions[rows.length[rows.segment > 0].sum() :] = 0
+    positions[rows.filled :] = 0
     weights = rows.weight.repeat(rows.length)
     weights[rows.start[rows.begins]] = 0
     return Expanded(segment_ids, positions, rows.vision.repeat(rows.length), weights)
@@ -79,6 +79,7 @@ class _Rows(NamedTuple):
     origin: NDArray[np.int32]  # where the sequence begins
     vision: NDArray[np.bool_]
     weight: NDArray[np.float32]
+    filled: int  # tokens before the padding
 
 
 def _rows(spans: NDArray[Any], length: int) -> _Rows:
@@ -97,6 +98,7 @@ def _rows(spans: NDArray[Any], length: int) -> _Rows:
         origin=np.zeros(len(start), np.int32),
         vision=_column(spans["modality"] == VISION, False, np.bool_),
         weight=_column(spans["weight"], 0, np.float32),
+        filled=used,
     )
 
 
@@ -126,6 +128,7 @@ def _cut(rows: _Rows, length: int, ranges: NDArray[np.int64]) -> _Rows:
         origin=moved,
         vision=rows.vision[of],
         weight=rows.weight[of],
+        filled=int(count[start < rows.filled].sum()),
     )
 
 
