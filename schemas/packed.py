@@ -51,7 +51,7 @@ def expand(
     weight 0, whatever the attention. Raises ConfigError for an unknown attention; spans are trusted to be such as
     `check_spans` lets pass.
 
-    One `repeat` an array, which copies runs of a value at the speed of memory; a span costs some 50 ns beside.
+    One `repeat` an array, which copies runs of a value at the speed of memory; a span costs some tens of ns beside.
     """
     if attention not in ATTENTIONS:
         raise ConfigError(f"attention must be one of {', '.join(ATTENTIONS)}, got {attention!r}")
