@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import inside, write_text
@@ -23,8 +23,6 @@ from schemas.fingerprint import fingerprint
 from schemas.vocab import Vocabulary
 
 SCHEMA_VERSION = 1
-Attention = Literal["document", "sequence"]
-ATTENTION: tuple[str, ...] = get_args(Attention)
 CARD, INDEX, LEDGER = "dataset.json", "index.json", "documents.parquet"
 
 
