@@ -163,7 +163,8 @@ def prepare(directory: Path, card: DatasetCard, change: Change) -> Change:
     write_index(folder, entries)
     with atomic(folder / LEDGER) as path, pq.ParquetWriter(path, LEDGER_SCHEMA, compression="zstd") as writer:
         for _, rows in changes(directory / LEDGER, ids, {}):
-            writer.write_table(rows, row_group_size=_ROW_GROUP)
+            if len(rows):  # else there would be an empty row group, of which the file need not tell
+                writer.write_table(rows, row_group_size=_ROW_GROUP)
     made = replace(change.card, ledger_sha256=sha256_file(folder / LEDGER), index_sha256=sha256_file(folder / INDEX))
     write_croissant(folder, made, entries)
     write_text(folder / CARD, made.to_json())

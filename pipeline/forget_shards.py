@@ -73,7 +73,10 @@ def _left(
         if key not in change.repacked and key not in change.dropped:
             yield block
             continue
-        sample = read_sample(block, key, card)
+        try:
+            sample = read_sample(block, key, card)
+        except DatasetError as e:
+            raise DatasetError(f"{path}, {key}: {e}; nothing was forgotten, run `longreel verify`") from e
         if any(piece.id in ids for piece in sample.pieces):
             made = repack(sample, ids)
             (repacked if made else dropped).add(key)
