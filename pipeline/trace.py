@@ -128,7 +128,7 @@ def read_traced(sequences: Sequences, rows: list[Row], card: DatasetCard) -> Sam
     """Return the sequence of `rows`; raises DatasetError where it, or what the rows say of it, is not right."""
     sample = sequences.read(rows[0]["shard"], rows[0]["sequence"])
     ledger = LedgerRows(pa.Table.from_pylist([dict(row) for row in rows], LEDGER_SCHEMA))
-    for problems in (sample_problems(sample, card), ledger.problems(sample, rows[0]["split"])):
+    for problems in (sample_problems(sample, card), ledger.problems(sample, sample.key.partition("-")[0])):
         for what in problems:
             raise DatasetError(f"{sample.key} in {rows[0]['shard']}: {what}; run `longreel verify`")
     return sample

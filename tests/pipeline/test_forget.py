@@ -187,17 +187,13 @@ def test_a_sequence_is_found_by_its_key_across_the_gaps(root: Path, dataset: Pat
     left = blocks(dataset)
     assert len(left) < len(blocks(root / "packed" / "64"))
     sequences = Sequences(dataset, read_card(dataset))
-    for shard in read_index(dataset):
-        for key in [k for k in left if any(s["key"] == k and s["shard"] == shard.url for s in _listed(dataset))]:
-            sample = sequences.read(shard.url, key)
-            assert np.array_equal(sample.tokens[3:9], sequences.tokens(shard.url, key, 3, 6))
+    for sample in [*samples(dataset, "train"), *samples(dataset, "val")]:
+        found = sequences.read(sample["shard"], sample["key"])
+        assert np.array_equal(found.tokens, sample["tokens.npy"])
+        assert np.array_equal(found.tokens[3:9], sequences.tokens(sample["shard"], sample["key"], 3, 6))
     gap = min(set(blocks(root / "packed" / "64")) - set(left))
     with pytest.raises(DatasetError, match="does not hold"):
         sequences.read(next(s.url for s in read_index(dataset)), gap)
-
-
-def _listed(dataset: Path) -> list[dict[str, Any]]:
-    return [*samples(dataset, "train"), *samples(dataset, "val")]
 
 
 def test_a_shard_and_a_split_of_which_nothing_is_left_are_removed(dataset: Path) -> None:
