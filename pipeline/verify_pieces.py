@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Protocol
 
 import numpy as np
@@ -28,9 +28,9 @@ class Store(Tokens, Protocol):
 
 
 class PieceLog:
-    """Collects every piece; with a store, compares its tokens with the store's."""
+    """Collects every piece; with a store, compares its tokens with the store's, `without` some of its documents."""
 
-    def __init__(self, store: Store | None) -> None:
+    def __init__(self, store: Store | None, *, without: Set[str] = frozenset()) -> None:
         self._store = store
         self._columns = array("Q"), array("q"), array("q"), array("l")  # document, start, length, sequence
         self._keys: list[str] = []
@@ -38,7 +38,8 @@ class PieceLog:
         if store is not None:
             table = store.table()
             places = zip(*(table[n].to_pylist() for n in ("unit", "batch", "row", "length")), strict=True)
-            self._rows = dict(zip(table["document_id"].to_pylist(), places, strict=True))
+            rows = zip(table["document_id"].to_pylist(), places, strict=True)
+            self._rows = {name: place for name, place in rows if name not in without}
 
     def add(self, sample: Sample) -> Iterator[str]:
         """Take in the pieces of a sequence, and yield where its tokens are not those of the store."""

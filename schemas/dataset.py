@@ -3,6 +3,7 @@
     train-000000-of-000002.tar …   sequences; `val-…` where there is held-out data
     index.json                     wids shard index, plus byte offsets of every sequence and each shard's SHA-256
     documents.parquet              the ledger: every span back to document, source, licence and time range
+    croissant.json                 the same facts as Croissant metadata, for catalogues and other loaders
     dataset.json                   the card; written last, it is the commit
 
 A directory without `dataset.json` is unfinished.
@@ -23,7 +24,8 @@ from schemas.fingerprint import fingerprint
 from schemas.vocab import Vocabulary
 
 SCHEMA_VERSION = 1
-CARD, INDEX, LEDGER = "dataset.json", "index.json", "documents.parquet"
+CARD, INDEX, LEDGER, CROISSANT = "dataset.json", "index.json", "documents.parquet", "croissant.json"
+FORGETTING = ".forget"  # the folder in which `longreel forget` prepares the files of its switch
 
 
 def sequence_key(split: str, index: int) -> str:
@@ -116,9 +118,8 @@ def read_card(directory: Path) -> DatasetCard:
     if not directory.is_dir():
         raise DatasetError(f"{directory}: no such dataset directory")
     if not path.is_file():
-        raise DatasetError(
-            f"{directory} is unfinished: it has no {CARD}, which is written last. Run `longreel pack` again."
-        )
+        again = "the same `longreel forget`" if (directory / FORGETTING / CARD).is_file() else "`longreel pack`"
+        raise DatasetError(f"{directory} is unfinished: it has no {CARD}, which is written last. Run {again} again.")
     try:
         return DatasetCard.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
