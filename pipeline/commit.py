@@ -7,6 +7,7 @@ every moment the directory is either a whole dataset or visibly unfinished.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 from collections import Counter
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from pipeline.croissant import write_croissant
 from pipeline.plan import Plan
 from pipeline.shards import PARTS, part_path, read_part
 from schemas.dataset import (
@@ -96,11 +98,14 @@ def commit(
         frame_rate=frame_rate,
         loss_weighting=plan.config.loss_weighting,
         attention=plan.config.attention,
+        mixture=dataclasses.asdict(plan.config.mixture),
+        left_out=plan.out,
         fingerprint=plan.fingerprint,
         ledger_sha256=sha256_file(directory / LEDGER),
         index_sha256=sha256_file(directory / INDEX),
         splits=splits,
     )
+    write_croissant(directory, card, shards)
     _remove_stale(directory, {shard.url for shard in shards})
     write_text(directory / CARD, card.to_json())
     shutil.rmtree(directory / PARTS)

@@ -31,7 +31,7 @@ from pipeline.sentences import Sentences
 from pipeline.shards import shard_job, write_shard
 from pipeline.store import StoreFacts, TokenStore, read_rows, unit_files, unit_name, unit_number
 from pipeline.workspace import Workspace
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, DatasetError
 from schemas.records import TOKENS
 from tokenizer.text import TextTokenizer
 
@@ -47,6 +47,13 @@ class Stage:
 
 def pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
     """Pack the token store into one dataset, unless the very same is there already."""
+    try:
+        return _pack(workspace, stage, runner)
+    except (ConfigError, DatasetError) as e:
+        raise type(e)(f"{stage.name}: {e}") from e
+
+
+def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
     started = time.monotonic()
     require_context(stage.context_length)
     facts = StoreFacts.read(workspace.tokens)

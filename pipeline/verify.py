@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from pipeline.archive import ending
 from pipeline.croissant import croissant_json
+from pipeline.mixture import EMPTY
 from pipeline.verify_card import card_problems, split_problems
 from pipeline.verify_ledger import Ledger, LedgerRows
 from pipeline.verify_names import Keys, are_shard_names
@@ -109,7 +110,7 @@ class _Verification:
         self._files({entry.url for entry in entries})
         self._total = sum(entry.filesize for entry in entries)
         self._keys = Keys(with_gaps=bool(self._forgotten))
-        self._pieces = PieceLog(self._store, without=self._forgotten)
+        self._pieces = PieceLog(self._store, without=self._forgotten, left_out=_left_out(card))
         for entry in entries:
             self._shard(entry, card, ledger)
         if ledger is not None and not ledger.is_at_end():
@@ -272,3 +273,8 @@ class _Verification:
                 self._add(CARD, "", what)
         for key, what in self._pieces.problems():
             self._add("", key, what)
+
+
+def _left_out(card: DatasetCard | None) -> int:
+    """Return how many documents with tokens the mixture left out."""
+    return sum(number for reason, number in card.left_out.items() if reason != EMPTY) if card else 0

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,8 @@ class DatasetCard:
     index_sha256: str
     splits: Mapping[str, SplitCard]
     attention: str = "document"  # what a token attends to: its own document, or the whole sequence before it
+    mixture: Mapping[str, Any] = field(default_factory=dict)  # how often documents went in, as it was asked for
+    left_out: Mapping[str, int] = field(default_factory=dict)  # documents of the store that did not go in, by reason
     forgotten: tuple[str, ...] = ()  # ids of documents that `longreel forget` took out
 
     def to_json(self) -> str:
@@ -96,6 +98,8 @@ class DatasetCard:
         values["vocabulary"] = Vocabulary.from_dict(values["vocabulary"])
         values["frame_grid"] = tuple(values["frame_grid"])
         values["forgotten"] = tuple(values["forgotten"])
+        if not isinstance(values["left_out"], dict) or not isinstance(values["mixture"], dict):
+            raise ConfigError("left_out and mixture are not objects")
         values["splits"] = {name: SplitCard(**split) for name, split in values["splits"].items()}
         return cls(**values)
 

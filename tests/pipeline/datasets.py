@@ -1,17 +1,14 @@
-"""Packed datasets for tests, made by the jobs' own functions; the one place that knows how they are called."""
+"""Packed datasets for tests that look at one after it was made: beside its token store, as in a workspace."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.commit import begin, commit
-from pipeline.croissant import write_croissant
-from pipeline.packing import PackConfig, plan
-from pipeline.shards import shard_jobs, write_shard
-from schemas.dataset import read_index
+from pipeline.packing import PackConfig
 from schemas.vocab import Vocabulary
-from tests.pipeline.stores import VOCABULARY, StoredDocument, write_store
+from tests.pipeline.packs import pack_documents
+from tests.pipeline.stores import VOCABULARY, StoredDocument
 
 
 def make_dataset(
@@ -24,13 +21,7 @@ def make_dataset(
     grid: tuple[int, int] = (2, 2),
 ) -> Path:
     """Write a token store (`root`/tokens) and a dataset of it (`root`/packed/`context`), and return the dataset."""
-    store = write_store(root / "tokens", documents)
     config = PackConfig(shard_bytes=shard_bytes, loss_weighting="document")
-    made = plan(store.table(), config, context_length=context, vocabulary=vocabulary)
-    directory = root / "packed" / str(context)
-    begin(directory, made.fingerprint)
-    for job in shard_jobs(made):
-        write_shard(job, store, directory)
-    card = commit(directory, made, frame_grid=grid, frame_size=32, frame_rate=1.0)
-    write_croissant(directory, card, read_index(directory))
-    return directory
+    return pack_documents(
+        root, documents, config, name=f"packed/{context}", context=context, vocabulary=vocabulary, grid=grid
+    )
