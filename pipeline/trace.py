@@ -82,15 +82,13 @@ class Trace:
             facts |= self._frame(row, document, sample, card)
         else:
             facts |= self._text(row, document, sequences, card)
-        table = Table.grid(padding=(0, 2))
         for name, value in facts.items():
-            table.add_row(name, value)
-        console.print(table)
+            console.print(f"{name:<12} {value}", soft_wrap=True)  # a line each, for grep
 
     def _frame(self, row: Row, document: list[Row], sample: Sample, card: DatasetCard) -> dict[str, str]:
         assert self.token is not None
         place = frame_place(row, document, self.token, card)
-        facts = {"frame": f"{place.number} of 0..{place.frames - 1}", "time": f"{place.time_s:.2f} s"}
+        facts = {"frame": f"number {place.number} of 0..{place.frames - 1}", "time": f"{place.time_s:.2f} s"}
         if self.out is None:
             return facts | {"picture": "--out picture.png writes the frame"}
         codes = sample.tokens[place.start : place.start + card.frame_grid[0] * card.frame_grid[1]]
