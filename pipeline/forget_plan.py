@@ -106,7 +106,9 @@ def changes(ledger: Path, ids: Collection[str], totals: dict[str, Totals]) -> It
     gone = pa.array(sorted(ids), pa.string())
     for shard, rows in _by_shard(ledger):
         mask = pc.is_in(rows["document_id"], gone)
-        removed, kept = rows.filter(mask), _renumbered(rows.filter(pc.invert(mask)))
+        removed, kept = rows.filter(mask), rows
+        if len(removed):
+            kept = _renumbered(rows.filter(pc.invert(mask)))
         touched, left = (frozenset(table["sequence"].unique().to_pylist()) for table in (removed, kept))
         _add_up(totals.setdefault(rows["split"][0].as_py(), Totals()), kept, removed, sequences=len(left))
         yield ShardChange(shard, touched & left, touched - left), kept

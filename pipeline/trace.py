@@ -4,8 +4,8 @@ The ledger's rows of the sequence are compared with the sequence itself before t
 numbers and ids (uri, licence …) is guarded by the ledger's hash alone, which `longreel verify` compares. A frame is
 decoded from the sequence's own codes; the sentence around a token of text is in `trace_text`.
 
-Cost: one scan of a column of the ledger for the key and, for a token, one for its document; one sequence is read, and
-for text the document's text up to its end.
+Cost: the ledger's row groups whose range of keys holds the key; for a token one scan of the column of document ids; one
+sequence is read, and for text the whole of its document's text.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
@@ -81,15 +82,13 @@ class Trace:
             facts |= self._frame(row, document, sample, card)
         else:
             facts |= self._text(row, document, sequences, card)
-        table = Table.grid(padding=(0, 2))
         for name, value in facts.items():
-            table.add_row(name, value)
-        console.print(table)
+            console.print(f"{name:<12} {value}", soft_wrap=True)  # a line each, for grep
 
     def _frame(self, row: Row, document: list[Row], sample: Sample, card: DatasetCard) -> dict[str, str]:
         assert self.token is not None
         place = frame_place(row, document, self.token, card)
-        facts = {"frame": f"{place.number} of 0..{place.frames - 1}", "time": f"{place.time_s:.2f} s"}
+        facts = {"frame": f"number {place.number} of 0..{place.frames - 1}", "time": f"{place.time_s:.2f} s"}
         if self.out is None:
             return facts | {"picture": "--out picture.png writes the frame"}
         codes = sample.tokens[place.start : place.start + card.frame_grid[0] * card.frame_grid[1]]
@@ -113,7 +112,7 @@ class Trace:
 
 def rows_of(dataset: Path, key: str, shard: str | None = None) -> list[Row]:
     """Return the ledger's rows of one sequence, in order; raises ConfigError where there is none such."""
-    rows = _read_ledger(dataset, [("sequence", "=", key)])
+    rows = _read_ledger(dataset, "sequence", key)
     if not rows:
         raise ConfigError(f"{dataset} has no sequence {key!r}; keys look like train-000000000")
     shards = {row["shard"] for row in rows}
@@ -150,8 +149,8 @@ def document_rows(dataset: Path, row: Row) -> list[Row]:
 
     Raises DatasetError where they leave a gap or overlap.
     """
-    rows = _read_ledger(dataset, [("document_id", "=", row["document_id"]), ("copy", "=", row["copy"])])
-    rows = sorted(rows, key=lambda r: r["document_start"])
+    copies = _read_ledger(dataset, "document_id", row["document_id"])
+    rows = sorted((r for r in copies if r["copy"] == row["copy"]), key=lambda r: r["document_start"])
     ends = np.cumsum([r["length"] for r in rows])
     starts = np.array([r["document_start"] for r in rows])
     if (wrong := starts != ends - [r["length"] for r in rows]).any():
@@ -209,15 +208,25 @@ def write_frame(path: Path, codes: NDArray[Any], card: DatasetCard, *, vision: s
         Image.fromarray(frame).save(temporary, format="PNG")
 
 
-def _read_ledger(dataset: Path, filters: list[tuple[str, str, Any]]) -> list[Row]:
+def _read_ledger(dataset: Path, column: str, value: str) -> list[Row]:
+    """Return the rows that have `value` in `column`; of row groups without such a row that column alone is read."""
+    path = dataset / LEDGER
+    tables = []
     try:
-        table = pq.read_table(dataset / LEDGER, filters=filters)
+        with pq.ParquetFile(path) as file:
+            if not file.schema_arrow.equals(LEDGER_SCHEMA):
+                raise DatasetError(f"{path} has not the columns of a ledger; run `longreel verify`")
+            at = LEDGER_SCHEMA.get_field_index(column)
+            for group in range(file.num_row_groups):
+                range_of = file.metadata.row_group(group).column(at).statistics
+                if range_of is not None and range_of.has_min_max and not range_of.min <= value <= range_of.max:
+                    continue
+                mask = pc.equal(file.read_row_group(group, columns=[column])[column], value)
+                if pc.any(mask).as_py():
+                    tables.append(file.read_row_group(group).filter(mask))
     except (OSError, pa.ArrowException) as e:
-        raise DatasetError(f"{dataset / LEDGER} cannot be read ({e}); `longreel verify` says what else is wrong") from e
-    if not table.schema.remove_metadata().equals(LEDGER_SCHEMA):
-        raise DatasetError(f"{dataset / LEDGER} has not the columns of a ledger; run `longreel verify`")
-    rows: list[Row] = table.to_pylist()
-    return rows
+        raise DatasetError(f"{path} cannot be read ({e}); `longreel verify` says what else is wrong") from e
+    return [row for table in tables for row in table.to_pylist()]
 
 
 def _workspace_model(dataset: Path) -> Path | None:

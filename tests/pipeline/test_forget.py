@@ -119,8 +119,8 @@ def assert_forgotten(before: Path, after: Path, gone: Sequence[StoredDocument], 
 @st.composite
 def corpora(draw: st.DrawFn) -> tuple[list[StoredDocument], list[StoredDocument], int]:
     """Draw documents, some of them (not all) to forget, and the size of a shard."""
-    lengths = draw(st.lists(st.integers(2, 200), max_size=6))
-    frames = draw(st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=3), max_size=6))
+    lengths = draw(st.lists(st.integers(2, 200), max_size=4))
+    frames = draw(st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=3), max_size=4))
     splits = st.sampled_from(["train", "train", "val"])
     documents = [book(f"book {i}", n, split=draw(splits)) for i, n in enumerate(lengths)]
     documents += [video(f"video {i}", runs, split=draw(splits)) for i, runs in enumerate(frames)]
@@ -130,7 +130,7 @@ def corpora(draw: st.DrawFn) -> tuple[list[StoredDocument], list[StoredDocument]
 
 
 @given(corpus=corpora())
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=15)
 def test_what_is_forgotten_goes_and_nothing_else(
     corpus: tuple[list[StoredDocument], list[StoredDocument], int],
 ) -> None:
