@@ -53,8 +53,8 @@ from schemas.records import LEDGER as LEDGER_SCHEMA
 _DOCUMENTS = "documents.json"  # in the folder: what is forgotten, for the command that goes on
 _ROW_GROUP = 1 << 17
 _NOT_ALL = (
-    "forget: the token store and the datasets of other context lengths hold it still, and `longreel pack` or `run` "
-    "would bring it back here: take it out of the inputs as well, and run survey, select and tokenize again"
+    "forget: the token store and the datasets of other context lengths hold it still, and packing would bring it back, "
+    "which `longreel pack` refuses here: take it out of the inputs as well, and run survey, select and tokenize again"
 )
 
 

@@ -11,6 +11,7 @@ the rows of one shard and the tokens of one sequence.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +32,7 @@ from pipeline.sentences import Sentences
 from pipeline.shards import shard_job, write_shard
 from pipeline.store import StoreFacts, TokenStore, read_rows, unit_files, unit_name, unit_number
 from pipeline.workspace import Workspace
+from schemas.dataset import FORGETTING, read_card
 from schemas.errors import ConfigError, DatasetError
 from schemas.records import TOKENS
 from tokenizer.text import TextTokenizer
@@ -63,6 +65,7 @@ def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
         shards = sum(split.shards for split in plan.splits.values())
         new = not is_current(directory, plan.fingerprint)
         if new:
+            _require_nothing_forgotten_comes_back(workspace, directory)
             begin(directory, plan.fingerprint)
             ranks = Ranks()
             starts = [ranks.start(unit, read_census(_file(folder, unit)).splits) for unit in units]
@@ -114,6 +117,23 @@ def _file(folder: Path, unit: int) -> Path:
 
 def _documents(workspace: Workspace, unit: int) -> Documents:
     return documents_of(read_rows(_file(workspace.tokens, unit), TOKENS))
+
+
+def _require_nothing_forgotten_comes_back(workspace: Workspace, directory: Path) -> None:
+    """Raise ConfigError where the dataset in `directory` was made to forget a document that is still in the store."""
+    forgotten: set[str] = set()
+    for place in (directory, directory / FORGETTING):
+        with contextlib.suppress(DatasetError):
+            forgotten.update(read_card(place).forgotten)
+    if not forgotten:
+        return
+    stored = TokenStore(workspace.tokens).table()["document_id"].to_pylist()
+    if back := sorted(forgotten.intersection(stored)):
+        raise ConfigError(
+            f"{directory} was made to forget {len(back)} documents that are still in the token store "
+            f"({back[0][:12]} …); packing it anew would bring them back. Take them out of the inputs and run survey, select and tokenize "
+            f"again; or delete {directory} to pack it with them"
+        )
 
 
 def _report(plan: Plan, stage: Stage, *, new: bool, seconds: float) -> JobReport:

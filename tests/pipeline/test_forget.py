@@ -271,7 +271,7 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(dataset: Path, cap
     assert longreel.main(["forget", str(dataset), *items]) == 0
     did = capfd.readouterr().err.splitlines()
     assert did[:-1] == would
-    assert "would bring it back" in did[-1]
+    assert "packing would bring it back" in did[-1]
     assert any("repacked" in line for line in did)
 
 
