@@ -131,8 +131,8 @@ def _require_nothing_forgotten_comes_back(workspace: Workspace, directory: Path)
     if back := sorted(forgotten.intersection(stored)):
         raise ConfigError(
             f"{directory} was made to forget {len(back)} documents that are still in the token store "
-            f"({back[0][:12]} …); packing it anew would bring them back. Take them out of the inputs and run survey, select and tokenize "
-            f"again; or delete {directory} to pack it with them"
+            f"({back[0][:12]} …); packing it anew would bring them back. Take them out of the inputs and run survey, "
+            f"select and tokenize again; or delete {directory} to pack it with them"
         )
 
 

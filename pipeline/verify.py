@@ -3,7 +3,7 @@
 Checked are the card, the hashes of index and ledger, and the list of shard files; of every shard its size and hash, tar
 headers, offsets, and every sequence (`verify_sample`); that the ledger has each span exactly once (`verify_ledger`);
 that the pieces of every document join without gap or overlap (`verify_pieces`); that no document that was forgotten
-is there; the card's counts; and that `croissant.json`, where it is there, says what they say. With a token store, also
+is there; the card's counts; and that `croissant.json` says what they say. With a token store, also
 that every document is there to its end and that each token is the store's. A changed byte in any of the files is
 noticed, as a hash no longer matches.
 
@@ -177,10 +177,10 @@ class _Verification:
     def _croissant(self, card: DatasetCard, entries: list[ShardEntry]) -> None:
         path = self._directory / CROISSANT
         try:
-            if path.exists() and path.read_bytes() != croissant_json(self._directory, card, entries).encode():
+            if path.read_bytes() != croissant_json(self._directory, card, entries).encode():
                 self._add(CROISSANT, "", "it was altered: it does not say what card, index and ledger say")
         except (OSError, pa.ArrowException) as e:
-            self._add(CROISSANT, "", f"it cannot be compared: {e}")
+            self._add(CROISSANT, "", f"it is missing or cannot be compared: {e}")
 
     def _files(self, listed: set[str]) -> None:
         found = {path.name for path in self._directory.glob("*.tar")}
