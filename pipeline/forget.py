@@ -24,12 +24,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow.parquet as pq
 from tyro.conf import Positional, arg
 
 from pipeline.croissant import write_croissant
 from pipeline.forget_plan import Found, ShardChange, Totals, card_without, changes, choose, find_documents
 from pipeline.forget_shards import rewrite
+from pipeline.ledger import write_ledger
 from pipeline.progress import console
 from pipeline.shards import PARTS
 from pipeline.trace_text import readable
@@ -46,12 +46,10 @@ from schemas.dataset import (
     write_index,
 )
 from schemas.errors import ConfigError, DatasetError, storage_errors
-from schemas.files import atomic, inside, write_text
+from schemas.files import inside, write_text
 from schemas.fingerprint import sha256_file
-from schemas.records import LEDGER as LEDGER_SCHEMA
 
 _DOCUMENTS = "documents.json"  # in the folder: what is forgotten, for the command that goes on
-_ROW_GROUP = 1 << 17
 _NOT_ALL = (
     "forget: the token store and the datasets of other context lengths hold it still, and packing would bring it back, "
     "which `longreel pack` refuses here: take it out of the inputs as well, and run survey, select and tokenize again"
@@ -161,10 +159,7 @@ def prepare(directory: Path, card: DatasetCard, change: Change) -> Change:
         left = rewrite(inside(directory, entry.url), folder, entry, change.shards[entry.url], ids, card)
         entries += [left] if left is not None else []
     write_index(folder, entries)
-    with atomic(folder / LEDGER) as path, pq.ParquetWriter(path, LEDGER_SCHEMA, compression="zstd") as writer:
-        for _, rows in changes(directory / LEDGER, ids, {}):
-            if len(rows):  # else there would be an empty row group, of which the file need not tell
-                writer.write_table(rows, row_group_size=_ROW_GROUP)
+    write_ledger(folder / LEDGER, (rows for _, rows in changes(directory / LEDGER, ids, {})))
     made = replace(change.card, ledger_sha256=sha256_file(folder / LEDGER), index_sha256=sha256_file(folder / INDEX))
     write_croissant(folder, made, entries)
     write_text(folder / CARD, made.to_json())
