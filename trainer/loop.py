@@ -41,9 +41,9 @@ from trainer.setup import Setup
 from trainer.source import PackedSplit
 from trainer.state import TrainState, resume
 from trainer.step import StepMetrics
-from trainer.train_config import Cadence, TrainConfig
+from trainer.train_config import Cadence, Memory, TrainConfig
 
-__all__ = ["Cadence", "TrainConfig", "TrainResult", "train", "use_cpu_devices"]
+__all__ = ["Cadence", "Memory", "TrainConfig", "TrainResult", "train", "use_cpu_devices"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,8 +199,8 @@ class _Training:
         )
 
     def _held_out_batches(self, split: PackedSplit, chosen: NDArray[np.int64]) -> Iterator[Batch]:
-        placement = self._setup.placement
-        batches = held_out_batches(placement.loader(split), indices=chosen, batch_size=self._config.batch_size)
+        placement = self._setup.held_out_placement
+        batches = held_out_batches(placement.loader(split), indices=chosen, batch_size=self._config.rows)
         with closing(batches):
             for batch in batches:
                 self._stop_if_asked()

@@ -32,7 +32,7 @@ def model() -> Transformer:
 @jax.jit
 def _full(model: Transformer, tokens: jax.Array) -> jax.Array:
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32)[None], tokens.shape)
-    return jnp.einsum("bsd,vd->bsv", model(tokens, jnp.ones_like(tokens), positions), model.head())
+    return jnp.einsum("bsd,vd->bsv", model(tokens, jnp.ones_like(tokens), positions), jnp.concatenate(model.heads()))
 
 
 def _all_logits(model: Transformer, tokens: jax.Array) -> jax.Array:
@@ -52,7 +52,7 @@ def test_logits_from_the_cache_are_those_of_the_full_forward(model: Transformer)
     np.testing.assert_allclose(logits, full[:, prompt - 1], atol=2e-5)
     step = jax.jit(decode)
     for place in range(prompt, LENGTH):
-        cache, logits = step(model, cache, tokens[:, place], jnp.int32(place), model.head())
+        cache, logits = step(model, cache, tokens[:, place], jnp.int32(place), jnp.concatenate(model.heads()))
         np.testing.assert_allclose(logits, full[:, place], atol=2e-5)
 
 

@@ -178,7 +178,7 @@ def test_evaluation_is_one_weighted_mean_over_the_split(dataset: Path, straight:
     placement = Placement.of(mesh, (len(val), S), layout="block_cyclic", tile=model.config.tile)
     batch = placement.place(placement.loader(val)(np.arange(len(val))))
     hidden = model(batch["tokens"], batch["segment_ids"], batch["positions"])
-    logits = np.asarray(hidden, np.float64) @ np.asarray(model.head(), np.float64).T
+    logits = np.asarray(hidden, np.float64) @ np.concatenate(model.heads()).astype(np.float64).T
     ce = (
         np.log(np.exp(logits).sum(-1)) - np.take_along_axis(logits, np.asarray(batch["targets"])[..., None], -1)[..., 0]
     )

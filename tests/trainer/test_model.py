@@ -16,7 +16,7 @@ from schemas.errors import ConfigError
 from tests.trainer.sequences import COMPILED_QUICKLY, VOCABULARY, Packed, no_order, packed
 from trainer.attention import dense_attention
 from trainer.config import MeshConfig, ModelConfig, debug, flops_per_token, lwm_7b, parameter_count, small
-from trainer.loss import batch_loss
+from trainer.loss import batch_sums
 from trainer.mesh import batch_sharding, make_mesh
 from trainer.model import Transformer, create
 
@@ -115,7 +115,7 @@ def _batch(mesh: Mesh, *, rows: int) -> dict[str, jax.Array]:
 @lru_cache
 def _loss_and_gradients(mesh: Mesh) -> tuple[jax.Array, Any]:
     graph, params = nnx.split(_model(mesh))
-    loss = jax.value_and_grad(lambda p, batch: batch_loss(nnx.merge(graph, p), batch)[0])
+    loss = jax.value_and_grad(lambda p, batch: batch_sums(nnx.merge(graph, p), batch).mean)
     step = jax.jit(loss, compiler_options=COMPILED_QUICKLY)
     value, gradients = step(params, _batch(mesh, rows=4))
     return value, jax.device_get(gradients)
@@ -150,8 +150,7 @@ def test_text_and_vision_ids_have_tables_of_their_own(model: Transformer) -> Non
     rows = model.embed(tokens)[0]
     text, vision = model.text_embedding.get_value(), model.vision_embedding.get_value()
     assert jnp.array_equal(rows, jnp.stack([text[0], text[-1], vision[0], vision[-1]]))
-    assert model.head().shape == (TEXT + VISION, 32)
-    assert jnp.array_equal(model.head()[TEXT], model.vision_head.get_value()[0])
+    assert [head.shape for head in model.heads()] == [(TEXT, 32), (VISION, 32)]
 
 
 def test_columns_that_the_mesh_does_not_divide_are_refused(rows: Packed) -> None:
@@ -174,7 +173,7 @@ def _step_equations(mesh: Mesh, *, length: int) -> list[Any]:
     batch = dict.fromkeys(("tokens", "targets", "segment_ids", "positions"), ids)
     batch["weights"] = jax.ShapeDtypeStruct((1, length), jnp.float32)
     graph, params = nnx.split(_model(mesh))
-    step = jax.value_and_grad(lambda p, batch: batch_loss(nnx.merge(graph, p), batch)[0])
+    step = jax.value_and_grad(lambda p, batch: batch_sums(nnx.merge(graph, p), batch).mean)
     return list(_equations(jax.make_jaxpr(step)(params, batch).jaxpr))
 
 
