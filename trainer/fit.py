@@ -49,11 +49,11 @@ def require_context(context: int, mesh: Mapping[str, int], *, tile: int) -> None
     step = sequence * tensor
     near = range(step, context + step * tile + 1, step)
     contexts = nearest(context, near, lambda n: fits(n, sequence))
-    axes = nearest(sequence, range(1, 2 * sequence + 1), lambda n: fits(context, n))
+    fewer = [n for n in range(1, sequence) if sequence % n == 0 and fits(context, n)]  # the rest may go to `data`
     over = f"{sequence} devices of the axis sequence" + (f" and {tensor} of tensor" if tensor > 1 else "")
     raise ConfigError(
         f"a context of {context} tokens cannot be split over {over} in tiles of {tile} tokens: "
-        f"pack at a context of {contexts}, or take sequence = {axes}"
+        f"pack at a context of {contexts}" + (f", or take sequence = {fewer[-1]}" if fewer else "")
     )
 
 

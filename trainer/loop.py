@@ -17,6 +17,7 @@ file system that all share; the first writes metrics.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import statistics
 import time
@@ -42,6 +43,8 @@ from trainer.source import PackedSplit
 from trainer.state import TrainState, resume
 from trainer.step import StepMetrics
 from trainer.train_config import Cadence, Memory, TrainConfig
+
+_M_ARENA_MAX = -8  # of glibc's malloc.h
 
 __all__ = ["Cadence", "Memory", "TrainConfig", "TrainResult", "train", "use_cpu_devices"]
 
@@ -77,6 +80,7 @@ def use_cpu_devices(count: int | None) -> None:
     """
     if count is None:
         return
+    _share_one_arena()
     try:
         jax.config.update("jax_num_cpu_devices", count)
         jax.config.update("jax_platforms", "cpu")
@@ -85,6 +89,17 @@ def use_cpu_devices(count: int | None) -> None:
             f"devices is {count}, but JAX has already started with {jax.device_count()}: set it before JAX computes, "
             f"or start Python with JAX_NUM_CPU_DEVICES={count}"
         ) from e
+
+
+def _share_one_arena() -> None:
+    """Have all threads allocate from one arena, where the C library is glibc.
+
+    It gives each thread one of its own, and keeps there what the thread has freed. The many threads of virtual devices
+    held on to as much again as the step needs: 3.2 GB in place of 1.6 at 65,536 tokens in long documents.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(_M_ARENA_MAX, 1)
 
 
 class _StopAsked(Exception):

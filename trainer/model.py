@@ -243,7 +243,7 @@ def _kept(config: ModelConfig, mesh: Mesh | None) -> Callable[..., Any]:
     """Return what of a layer is kept for its backward, and where."""
     if not config.offload:
         return jax.checkpoint_policies.save_only_these_names(OUT, LSE)
-    require_host_memory(mesh)
+    require_host_memory(jax.local_devices()[0] if mesh is None else mesh.local_devices[0])
     return jax.checkpoint_policies.save_and_offload_only_these_names(
         names_which_can_be_saved=[],
         names_which_can_be_offloaded=[STREAM, OUT, LSE],
@@ -252,9 +252,8 @@ def _kept(config: ModelConfig, mesh: Mesh | None) -> Callable[..., Any]:
     )
 
 
-def require_host_memory(mesh: Mesh | None) -> None:
-    """Raise ConfigError where the devices have no host memory that they can copy to and from."""
-    device = jax.local_devices()[0] if mesh is None else mesh.local_devices[0]
+def require_host_memory(device: jax.Device) -> None:
+    """Raise ConfigError where there is no host memory that the device can copy to and from."""
     kinds = [memory.kind for memory in device.addressable_memories()]
     if _HOST not in kinds:
         raise ConfigError(f"offload needs devices with {_HOST} memory; {device.device_kind} has {', '.join(kinds)}")

@@ -49,7 +49,7 @@ class Setup:
         require_tensor(model, mesh.shape["tensor"])
         require_rows(config.batch_size, mesh.shape, accumulate=config.memory.accumulate)
         if model.offload:
-            require_host_memory(mesh)
+            require_host_memory(mesh.local_devices[0])
         split = PackedSplit(config.dataset, "train")
         if split.context_length > model.max_positions:
             raise ConfigError(
