@@ -31,6 +31,8 @@ from trainer.config import ModelConfig
 CHECKPOINTS = "checkpoints"
 # What decides the shapes of the parameters. The rest of ModelConfig may differ where only parameters are taken over.
 SHAPE_FIELDS = ("dim", "layers", "heads", "kv_heads", "head_dim", "ff_dim")
+# What only changes how the same model is computed, up to rounding; a run may go on with others.
+_COMPUTE_FIELDS = ("tile", "chunk", "offload")
 
 _PARAMS, _OPTIMISER, _POSITION, _DESCRIPTION = "params", "optimiser", "position", "description"
 
@@ -63,7 +65,7 @@ class Description:
     def require_same(self, ours: Description, *, where: Path) -> None:
         """Raise VocabularyMismatch or ConfigError unless a run with `ours` may go on from this checkpoint."""
         self.require_vocabulary(ours.vocabulary, where=where)
-        fields = [f.name for f in dataclasses.fields(ModelConfig)]
+        fields = [f.name for f in dataclasses.fields(ModelConfig) if f.name not in _COMPUTE_FIELDS]
         _require_fields(self.model, ours.model, fields, where=where, what="another model")
         order = ["context_length", "dataset_fingerprint", "batch_size", "seed"]
         _require_fields(self, ours, order, where=where, what="other data, or another order of it")

@@ -1,8 +1,8 @@
 """What a model and its mesh look like, and the recipes that have a name.
 
 `ModelConfig` holds the shapes of a LLaMA-type decoder (Touvron et al., arXiv 2302.13971; grouped-query attention:
-Ainslie et al., arXiv 2305.13245) and the three sizes that trade memory for speed. The sizes of the two vocabularies
-belong to the dataset and are given beside it.
+Ainslie et al., arXiv 2305.13245) and what trades memory for speed. The sizes of the two vocabularies belong to the
+dataset and are given beside it.
 
 Axes: see `trainer/__init__.py`.
 """
@@ -10,9 +10,14 @@ Axes: see `trainer/__init__.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from schemas.errors import ConfigError
+
+# joint: one softmax over all ids. by_modality: a text target competes with text ids only, a vision target with vision
+# ids only, as in LWM; whether text or vision comes next is then not learnt, it follows from the document's grammar.
+Softmax = Literal["joint", "by_modality"]
+SOFTMAXES: tuple[str, ...] = get_args(Softmax)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +32,11 @@ class ModelConfig:
     ff_dim: int  # F
     rope_theta: float = 1e6  # base of the rotary angles; LWM raises it with the context, to 5e7 at 1M tokens
     max_positions: int = 1 << 20  # the longest document; positions beyond it come out as NaN
+    softmax: Softmax = "joint"  # over which ids a target's probability is normed
     dtype: Literal["float32", "bfloat16"] = "float32"  # of activations and products; parameters are float32
     tile: int = 128  # tokens on a side of one block of attention; the loader's stripe
-    chunk: int = 256  # tokens in one block of the feed-forward and of the loss
+    chunk: int = 256  # tokens in one block of all that is not attention
+    offload: bool = False  # what a layer keeps for backward waits in host memory
 
     def __post_init__(self) -> None:
         for name in ("dim", "layers", "heads", "kv_heads", "head_dim", "ff_dim", "max_positions", "tile", "chunk"):
@@ -43,6 +50,8 @@ class ModelConfig:
             raise ConfigError(f"rope_theta must be above 1, got {self.rope_theta}")
         if self.dtype not in ("float32", "bfloat16"):
             raise ConfigError(f"dtype must be float32 or bfloat16, got {self.dtype!r}")
+        if self.softmax not in SOFTMAXES:
+            raise ConfigError(f"softmax must be one of {', '.join(SOFTMAXES)}, got {self.softmax!r}")
 
     @property
     def groups(self) -> int:
@@ -79,7 +88,7 @@ def small() -> ModelConfig:
 
 
 def lwm_7b() -> ModelConfig:
-    """The shapes of LLaMA-2-7B, which LWM starts from, with LWM's rotary base for a context of 1M tokens.
+    """The shapes of LLaMA-2-7B, which LWM starts from, with LWM's rotary base for a context of 1M tokens and its heads.
 
     Float32 parameters with Adam's moments take 81 GB, split over the axes fsdp and sequence; activations are bfloat16.
     """
@@ -91,6 +100,7 @@ def lwm_7b() -> ModelConfig:
         head_dim=128,
         ff_dim=11008,
         rope_theta=5e7,
+        softmax="by_modality",
         dtype="bfloat16",
         tile=512,
         chunk=2048,

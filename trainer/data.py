@@ -24,7 +24,6 @@ Axes: B batch, S sequence (laid out), M spans. Batch arrays are all [B, S]:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,10 +35,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, Sharding
 from numpy.typing import NDArray
 
-from schemas.errors import ConfigError
 from schemas.packed import expand
+from trainer.fit import require_context, require_rows
 from trainer.layout import Layout, permutation, stripe_width
-from trainer.mesh import RULES, batch_sharding
+from trainer.mesh import batch_sharding
 from trainer.source import PackedSplit
 
 Batch = dict[str, Any]  # name -> array [B, S]; see the module's docstring
@@ -79,13 +78,10 @@ class Placement:
     def of(cls, mesh: Mesh, shape: tuple[int, int], *, layout: Layout, tile: int) -> Placement:
         """Place batches of `shape` on `mesh`; stripes are as wide as attention's `tile`, or as a device's share allows.
 
-        Raises ConfigError where the mesh does not divide the batch.
+        Raises ConfigError where the mesh does not divide the batch, or tiles do not divide a device's part of a row.
         """
-        rows, groups = shape[0], math.prod(mesh.shape[axis] for axis in RULES["batch"])
-        if rows % groups:
-            raise ConfigError(
-                f"batch_size must be a multiple of the mesh axes {' x '.join(RULES['batch'])} = {groups}, got {rows}"
-            )
+        require_rows(shape[0], mesh.shape)
+        require_context(shape[1], mesh.shape, tile=tile)
         devices = mesh.shape["sequence"]
         stripe = stripe_width(length=shape[1], devices=devices, tile=tile)
         order = permutation(layout, length=shape[1], devices=devices, stripe=stripe)

@@ -47,7 +47,8 @@ def generate(
     """Continue `prompt_ids` [B,S] int32 (S >= 1) by `steps` ids, and return those: [B,steps] int32.
 
     Ids are drawn from the softmax of logits / temperature, among the `top_k` likeliest (0: all) of those that
-    `grammar` allows (None: all); temperature 0 takes the likeliest. Raises ConfigError for sizes that cannot be.
+    `grammar` allows (None: all); temperature 0 takes the likeliest. Raises ConfigError for sizes that cannot be, and
+    for a model with a softmax by modality where there is no grammar.
     """
     _check(model, prompt_ids, steps=steps, temperature=temperature, top_k=top_k, grammar=grammar)
     graph, state = nnx.split(on_one_device(model))
@@ -79,13 +80,13 @@ def prefill(model: Transformer, prompt: jax.Array, *, length: int) -> tuple[Cach
 
     def layer(x: jax.Array, stored: dict[str, jax.Array]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         w = gathered(stored, config, None)
-        q, k, v = attention_inputs(x, w, by)
+        q, k, v = attention_inputs(x, w, by, config=config, mesh=None)
         attended = ring_attention(q, k, v, segment_ids, positions, mesh=None, tile=config.tile)
         return after_attention(x, attended, w, config=config, mesh=None), (k, v)
 
     x, kept = lax.scan(layer, model.embed(prompt), model.stacked_weights())
     room = [(0, 0), (0, 0), (0, length - prompt.shape[1]), (0, 0), (0, 0)]
-    return Cache(*(jnp.pad(x, room) for x in kept)), _logits(model, x[:, -1:], model.head())
+    return Cache(*(jnp.pad(x, room) for x in kept)), _logits(model, x[:, -1:], jnp.concatenate(model.heads()))
 
 
 def decode(
@@ -98,7 +99,7 @@ def decode(
     def layer(n: jax.Array, carry: tuple[jax.Array, Cache]) -> tuple[jax.Array, Cache]:
         x, cache = carry
         w = gathered({name: weight[n] for name, weight in stored.items()}, config, None)
-        q, k, v = attention_inputs(x, w, by)
+        q, k, v = attention_inputs(x, w, by, config=config, mesh=None)
         # In the carry of a loop this writes in place; as an output of a scan it would copy the cache every step.
         cache = Cache(cache.k.at[n, :, position].set(k[:, 0]), cache.v.at[n, :, position].set(v[:, 0]))
         attended = _attend_cached(q, cache.k[n], cache.v[n], position)
@@ -133,7 +134,7 @@ def _generate(
     grammar: DocumentGrammar | None,
 ) -> jax.Array:
     model = nnx.merge(graph, state)
-    head, start = model.head(), prompt.shape[1]
+    head, start = jnp.concatenate(model.heads()), prompt.shape[1]
 
     def sample(logits: jax.Array, place: Any, step: jax.Array) -> tuple[jax.Array, Any]:
         allowed = None if grammar is None else grammar.allowed(place)
@@ -187,6 +188,11 @@ def _check(
         raise ConfigError(
             f"a prompt of {prompt_ids.shape[1]} ids and {steps} steps go beyond max_positions = "
             f"{model.config.max_positions}"
+        )
+    if grammar is None and model.config.softmax == "by_modality":
+        raise ConfigError(
+            "the model's softmax is by_modality: it tells text ids apart, and vision ids, but not which of the two "
+            "comes next. Give a grammar, which does."
         )
     sizes = (model.text_size, model.vision_size)
     if grammar and sizes != (grammar.vocabulary.text_size, grammar.vocabulary.vision_size):

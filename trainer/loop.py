@@ -17,6 +17,7 @@ file system that all share; the first writes metrics.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import statistics
 import time
@@ -41,9 +42,11 @@ from trainer.setup import Setup
 from trainer.source import PackedSplit
 from trainer.state import TrainState, resume
 from trainer.step import StepMetrics
-from trainer.train_config import Cadence, TrainConfig
+from trainer.train_config import Cadence, Memory, TrainConfig
 
-__all__ = ["Cadence", "TrainConfig", "TrainResult", "train", "use_cpu_devices"]
+_M_ARENA_MAX = -8  # of glibc's malloc.h
+
+__all__ = ["Cadence", "Memory", "TrainConfig", "TrainResult", "train", "use_cpu_devices"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,7 @@ def use_cpu_devices(count: int | None) -> None:
     """
     if count is None:
         return
+    _share_one_arena()
     try:
         jax.config.update("jax_num_cpu_devices", count)
         jax.config.update("jax_platforms", "cpu")
@@ -85,6 +89,17 @@ def use_cpu_devices(count: int | None) -> None:
             f"devices is {count}, but JAX has already started with {jax.device_count()}: set it before JAX computes, "
             f"or start Python with JAX_NUM_CPU_DEVICES={count}"
         ) from e
+
+
+def _share_one_arena() -> None:
+    """Have all threads allocate from one arena, where the C library is glibc.
+
+    It gives each thread one of its own, and keeps there what the thread has freed. The many threads of virtual devices
+    held on to as much again as the step needs: 3.2 GB in place of 1.6 at 65,536 tokens in long documents.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(_M_ARENA_MAX, 1)
 
 
 class _StopAsked(Exception):
@@ -199,8 +214,8 @@ class _Training:
         )
 
     def _held_out_batches(self, split: PackedSplit, chosen: NDArray[np.int64]) -> Iterator[Batch]:
-        placement = self._setup.placement
-        batches = held_out_batches(placement.loader(split), indices=chosen, batch_size=self._config.batch_size)
+        placement = self._setup.held_out_placement
+        batches = held_out_batches(placement.loader(split), indices=chosen, batch_size=self._config.rows)
         with closing(batches):
             for batch in batches:
                 self._stop_if_asked()

@@ -15,7 +15,7 @@ Axes: see `trainer/__init__.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from schemas.errors import ConfigError
 from trainer.config import MeshConfig
+from trainer.fit import nearest
 
 AXES = ("data", "fsdp", "tensor", "sequence")
 
@@ -63,7 +64,7 @@ class Weight:
 def make_mesh(config: MeshConfig, *, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Arrange `devices` (default: all) as a mesh with the axes `AXES`.
 
-    Raises ConfigError where the sizes do not multiply to the number of devices.
+    Raises ConfigError that names the nearest fit where the sizes do not multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     sizes = [config.data, config.fsdp, config.tensor, config.sequence]
@@ -71,13 +72,29 @@ def make_mesh(config: MeshConfig, *, devices: Sequence[jax.Device] | None = None
     if -1 in sizes and len(devices) % named == 0:
         sizes[sizes.index(-1)] = len(devices) // named
     if -1 in sizes or math.prod(sizes) != len(devices):
-        asked = " x ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
-        raise ConfigError(
-            f"the mesh {asked} does not fit {len(devices)} device(s): the sizes must multiply to that number. "
-            "Set one axis to -1 to take what is left; on CPU, JAX_NUM_CPU_DEVICES sets the number of devices."
-        )
+        raise ConfigError(_misfit(dict(zip(AXES, sizes, strict=True)), len(devices)))
     types = (AxisType.Auto,) * len(AXES)
     return jax.make_mesh(tuple(sizes), AXES, axis_types=types, devices=list(devices))
+
+
+def _misfit(sizes: Mapping[str, int], devices: int) -> str:
+    """Say that axes of these sizes, one of them -1 where it is open, do not make up the devices; and what would."""
+    largest = max(reversed(AXES), key=lambda axis: sizes[axis])
+    rest = math.prod(size for axis, size in sizes.items() if axis != largest and size != -1)
+    is_open = -1 in sizes.values()
+    choices = nearest(
+        sizes[largest],
+        range(1, devices + 1),
+        lambda n: devices % (n * rest) == 0 if is_open else n * rest == devices,
+    )
+    asked = " x ".join(f"{axis}={size}" for axis, size in sizes.items())
+    needed = rest * sizes[largest]
+    return (
+        f"the mesh {asked} takes {'a multiple of ' if is_open else ''}{needed} devices, there are {devices}: "
+        + (f"take {largest} = {choices}" if choices else "choose sizes that multiply to that number")
+        + ("" if is_open else ", or set one axis to -1 to take what the others leave")
+        + ". On CPU, --devices sets how many there are."
+    )
 
 
 def partition(dims: Sequence[str], shape: Sequence[int], mesh: Mesh, *, over: Sequence[str] = AXES) -> PartitionSpec:

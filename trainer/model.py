@@ -2,14 +2,17 @@
 
 RMSNorm (arXiv 1910.07467) before attention and before a SwiGLU feed-forward (arXiv 2002.05202), rotary positions,
 grouped-query attention. Text and vision ids have embedding tables and heads of their own; logits are [text | vision],
-over the vocabulary of `schemas/vocab.py`, with one softmax over both.
+over the vocabulary of `schemas/vocab.py`.
 
-Layers are stacked, [L, ...], and scanned, so the program is the size of one layer. Each layer is rematerialised in
-backward, all but attention's output and log-sum-exp, which are kept: attention's forward is not run a second time. The
-feed-forward goes over chunks of tokens. The order of the sequence does not matter: masks and angles come from segment
-ids and positions alone.
+Layers are stacked, [L, ...], and scanned, so the program is the size of one layer. All but attention itself goes over
+chunks of tokens (Blockwise Parallel Transformer, arXiv 2305.19370), each device over those of its own tokens, so that
+the sequence stays split throughout. In backward each chunk and each layer is computed again, all but attention, whose
+output and log-sum-exp are kept: its forward is not run a second time. What a layer keeps, these two and the stream it
+was given, may wait in host memory (`offload`); on a CPU, where that is the device's memory, it stays where it is.
 
-Axes: see `trainer/__init__.py`.
+The order of the sequence does not matter: masks and angles come from segment ids and positions alone.
+
+Axes: see `trainer/__init__.py`; C tokens of a chunk.
 """
 
 from __future__ import annotations
@@ -23,16 +26,21 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh, PartitionSpec
 
 from schemas.errors import ConfigError
 from trainer.config import ModelConfig
-from trainer.mesh import RULES, Weight, constrain, shardings
+from trainer.fit import require_tensor
+from trainer.mesh import RULES, Weight, constrain, partition, shardings
 from trainer.ring import LSE, OUT, ring_attention
 from trainer.rope import Rotation, rotate, rotation
 
+STREAM = "layer_stream"  # beside attention's OUT and LSE, the name of what a layer keeps
+
 _HIDDEN = ("batch", "sequence", "model")
 _NORM_EPS = 1e-5
+_HOST = "pinned_host"
 
 LayerWeights = Mapping[str, jax.Array]  # of one layer, in the compute dtype, by the names of `layer_weights`
 
@@ -43,7 +51,12 @@ class Transformer(nnx.Module):
     def __init__(
         self, config: ModelConfig, *, text_size: int, vision_size: int, rngs: nnx.Rngs, mesh: Mesh | None = None
     ) -> None:
-        """Make the parameters; `vision_size` counts the codes, <eof> and <eov>. `create` makes them on a mesh."""
+        """Make the parameters; `vision_size` counts the codes, <eof> and <eov>. `create` makes them on a mesh.
+
+        Raises ConfigError where the mesh's axis `tensor` does not divide heads or columns.
+        """
+        if mesh is not None:
+            require_tensor(config, mesh.shape["tensor"])
         self.config, self.text_size, self.vision_size, self.mesh = config, text_size, vision_size, mesh
         dim = config.dim
         self.text_embedding = _table(text_size, dim).make(rngs.params())
@@ -60,16 +73,14 @@ class Transformer(nnx.Module):
         by, config, mesh = self.rotation(positions), self.config, self.mesh
 
         def layer(x: jax.Array, stored: Mapping[str, jax.Array]) -> tuple[jax.Array, None]:
-            w = gathered(stored, config, mesh)
-            q, k, v = attention_inputs(x, w, by)
+            x, w = checkpoint_name(x, STREAM), gathered(stored, config, mesh)
+            q, k, v = attention_inputs(x, w, by, config=config, mesh=mesh)
             attended = ring_attention(q, k, v, segment_ids, positions, mesh=mesh, tile=config.tile)
             return after_attention(x, attended, w, config=config, mesh=mesh), None
 
-        kept = jax.checkpoint_policies.save_only_these_names(OUT, LSE)
         # A scan needs no protection from common subexpressions: each direction is a loop of its own.
-        x, _ = lax.scan(
-            jax.checkpoint(layer, policy=kept, prevent_cse=False), self.embed(tokens), self.stacked_weights()
-        )
+        layer = jax.checkpoint(layer, policy=_kept(config, mesh), prevent_cse=False)
+        x, _ = lax.scan(layer, self.embed(tokens), self.stacked_weights())
         return self.normed(x)
 
     def embed(self, tokens: jax.Array) -> jax.Array:
@@ -92,9 +103,12 @@ class Transformer(nnx.Module):
         """Apply the norm that stands before the heads."""
         return rms_norm(x, self.final_norm.get_value())
 
-    def head(self) -> jax.Array:
-        """Return the weights [V,D], in the compute dtype, whose products with a hidden state are the logits."""
-        return jnp.concatenate([self._used(self.text_head), self._used(self.vision_head)])
+    def heads(self) -> tuple[jax.Array, jax.Array]:
+        """Return the weights [ids,D], in the compute dtype, whose products with a hidden state are the logits.
+
+        The first are for text ids, the second for vision ids.
+        """
+        return self._used(self.text_head), self._used(self.vision_head)
 
     def _used(self, parameter: nnx.Param[jax.Array]) -> jax.Array:
         """A table in the compute dtype, gathered."""
@@ -148,62 +162,121 @@ def gathered(weights: Mapping[str, jax.Array], config: ModelConfig, mesh: Mesh |
     }
 
 
-def attention_inputs(x: jax.Array, w: LayerWeights, by: Rotation) -> tuple[jax.Array, jax.Array, jax.Array]:
+def attention_inputs(
+    x: jax.Array, w: LayerWeights, by: Rotation, *, config: ModelConfig, mesh: Mesh | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return queries [B,S,N,H], keys and values [B,S,K,H] of the stream `x` [B,S,D]."""
-    y = rms_norm(x, w["attention_norm"])
-    q, k, v = (jnp.einsum("bsd,dnh->bsnh", y, w[name]) for name in ("query", "key", "value"))
-    return rotate(q, by), rotate(k, by), v
+
+    def one(w: LayerWeights, x: jax.Array, by: Rotation) -> tuple[jax.Array, jax.Array, jax.Array]:
+        y = rms_norm(x, w["attention_norm"])
+        q, k, v = (jnp.einsum("cd,dnh->cnh", y, w[name]) for name in ("query", "key", "value"))
+        return rotate(q, by), rotate(k, by), v
+
+    names = ("attention_norm", "query", "key", "value")
+    made: tuple[jax.Array, jax.Array, jax.Array] = _blockwise(one, w, names, "tt", "hhh", config=config, mesh=mesh)(
+        x, by
+    )
+    return made
 
 
 def after_attention(
     x: jax.Array, attended: jax.Array, w: LayerWeights, *, config: ModelConfig, mesh: Mesh | None
 ) -> jax.Array:
     """Add to the stream `x` [B,S,D] what was attended to, [B,S,N,H], and then the feed-forward."""
-    x = constrain(x + jnp.einsum("bsnh,nhd->bsd", attended, w["output"]), _HIDDEN, mesh)
-    return x + feed_forward(rms_norm(x, w["ff_norm"]), w, config=config, mesh=mesh)
+
+    def summed(x: jax.Array) -> jax.Array:
+        """Add up what the devices of the axis `tensor` have, each from its heads or columns."""
+        return x if mesh is None or mesh.shape["tensor"] == 1 else lax.psum(x, "tensor")
+
+    def one(w: LayerWeights, x: jax.Array, attended: jax.Array) -> jax.Array:
+        x = x + summed(jnp.einsum("cnh,nhd->cd", attended, w["output"]))
+        y = rms_norm(x, w["ff_norm"])
+        return x + summed((jax.nn.silu(y @ w["gate"]) * (y @ w["up"])) @ w["down"])
+
+    names = ("output", "ff_norm", "gate", "up", "down")
+    run = _blockwise(one, w, names, "th", "t", config=config, mesh=mesh)
+    made: jax.Array = run(x, attended)
+    return made
 
 
-def feed_forward(x: jax.Array, w: LayerWeights, *, config: ModelConfig, mesh: Mesh | None) -> jax.Array:
-    """Return (silu(x·gate) * x·up)·down for `x` [B,S,D], computed over chunks of tokens.
+def _blockwise(
+    one: Callable[..., Any],
+    weights: LayerWeights,
+    names: tuple[str, ...],
+    inputs: str,
+    outputs: str,
+    *,
+    config: ModelConfig,
+    mesh: Mesh | None,
+) -> Callable[..., Any]:
+    """Run `one(weights, *arrays)` over chunks of each device's tokens.
 
-    Each device goes through the chunks of its own tokens. Gradients of the weights are summed over devices once, after
-    the last chunk. Raises ConfigError where the mesh does not divide the columns.
+    A letter an array: t [B,S,...], h [B,S,heads,H]; `one` sees [C,...]. A chunk is computed again in backward, so what
+    is kept of it is what goes in. Gradients of the weights are summed over devices once, after the last chunk.
     """
-    local = partial(_local_feed_forward, chunk=config.chunk, axis=None if mesh is None else "tensor")
+
+    def local(w: LayerWeights, *arrays: Any) -> Any:
+        batch, length = jax.tree.leaves(arrays)[0].shape[:2]
+        rows = jax.tree.map(lambda x: x.reshape(batch * length, *x.shape[2:]), arrays)
+        made = over_chunks(lambda *part: jax.checkpoint(one, prevent_cse=False)(w, *part), rows, config.chunk)
+        return jax.tree.map(lambda x: x.reshape(batch, length, *x.shape[1:]), made)
+
+    used = {name: weights[name] for name in names}
     if mesh is None:
-        return local(x, w["gate"], w["up"], w["down"])
-    if config.ff_dim % mesh.shape["tensor"]:
-        raise ConfigError(f"ff_dim = {config.ff_dim} cannot be split over tensor = {mesh.shape['tensor']} devices")
-    tokens, columns = PartitionSpec(RULES["batch"], RULES["sequence"], None), PartitionSpec(None, RULES["ff"])
-    specs = (tokens, columns, columns, PartitionSpec(RULES["ff"], None))
+        return partial(local, used)
+    declared, batch, sequence = layer_weights(config), RULES["batch"], RULES["sequence"]
+    specs = {"t": PartitionSpec(batch, sequence), "h": PartitionSpec(batch, sequence, RULES["heads"])}
+    placed = {name: partition(declared[name].dims, w.shape, mesh, over=("tensor",)) for name, w in used.items()}
+    made = tuple(specs[x] for x in outputs)
     # Without vma checks the sum over devices in backward stands at the border, not inside the loop over chunks.
-    mapped = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=tokens, check_vma=False)
-    return mapped(x, w["gate"], w["up"], w["down"])
+    mapped = jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=(placed, *(specs[x] for x in inputs)),
+        out_specs=made if len(made) > 1 else made[0],
+        check_vma=False,
+    )
+    return partial(mapped, used)
+
+
+def _kept(config: ModelConfig, mesh: Mesh | None) -> Callable[..., Any]:
+    """Return what of a layer is kept for its backward, and where."""
+    if not config.offload:
+        return jax.checkpoint_policies.save_only_these_names(OUT, LSE)
+    require_host_memory(jax.local_devices()[0] if mesh is None else mesh.local_devices[0])
+    return jax.checkpoint_policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=[],
+        names_which_can_be_offloaded=[STREAM, OUT, LSE],
+        offload_src="device",
+        offload_dst=_HOST,
+    )
+
+
+def require_host_memory(device: jax.Device) -> None:
+    """Raise ConfigError where there is no host memory that the device can copy to and from."""
+    kinds = [memory.kind for memory in device.addressable_memories()]
+    if _HOST not in kinds:
+        raise ConfigError(f"offload needs devices with {_HOST} memory; {device.device_kind} has {', '.join(kinds)}")
 
 
 def rms_norm(x: jax.Array, scale: jax.Array) -> jax.Array:
-    """Scale `x` [B,S,D] to a root mean square of 1, then by `scale` [D]; computed in float32."""
+    """Scale `x` [...,D] to a root mean square of 1, then by `scale` [D]; computed in float32."""
     y = x.astype(jnp.float32)
     y = y * lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + _NORM_EPS)
-    return (y * scale.astype(jnp.float32)[None, None]).astype(x.dtype)
+    return (y * jnp.broadcast_to(scale.astype(jnp.float32), y.shape)).astype(x.dtype)
 
 
-def _local_feed_forward(
-    x: jax.Array, gate: jax.Array, up: jax.Array, down: jax.Array, *, chunk: int, axis: str | None
-) -> jax.Array:
-    @partial(jax.checkpoint, prevent_cse=False)
-    def one(x: jax.Array) -> jax.Array:
-        return (jax.nn.silu(x @ gate) * (x @ up)) @ down
+def over_chunks(one: Callable[..., Any], rows: Any, chunk: int) -> Any:
+    """Apply `one` to a tuple of trees of arrays [T,...], at most `chunk` rows at a time, in equal parts."""
+    count = len(jax.tree.leaves(rows)[0])
+    parts = -(-count // chunk)
 
-    out = over_chunks(one, x.reshape(-1, x.shape[-1]), chunk).reshape(x.shape)
-    return out if axis is None else lax.psum(out, axis)
+    def cut(x: jax.Array) -> jax.Array:
+        padded = jnp.pad(x, [(0, -count % parts)] + [(0, 0)] * (x.ndim - 1))
+        return padded.reshape(parts, -1, *x.shape[1:])
 
-
-def over_chunks(one: Callable[[jax.Array], jax.Array], rows: jax.Array, chunk: int) -> jax.Array:
-    """Apply `one` to `rows` [T,D], at most `chunk` rows at a time, in equal parts."""
-    parts = -(-len(rows) // chunk)
-    padded = jnp.pad(rows, ((0, -len(rows) % parts), (0, 0)))
-    return lax.map(one, padded.reshape(parts, -1, rows.shape[-1])).reshape(-1, rows.shape[-1])[: len(rows)]
+    done = lax.map(lambda part: one(*part), jax.tree.map(cut, rows))
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], done)
 
 
 def _normal(inputs: float) -> Callable[[jax.Array, tuple[int, ...]], jax.Array]:

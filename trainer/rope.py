@@ -42,9 +42,9 @@ def rotation(positions: jax.Array, *, head_dim: int, theta: float, max_positions
 
 
 def rotate(x: jax.Array, by: Rotation) -> jax.Array:
-    """Turn every head of `x` [B,S,heads,H]; computed in float32, returned in x's dtype."""
+    """Turn the heads of `x` [...,heads,H] by the rotation [...,H/2] of their token, in float32; return x's dtype."""
     left, right = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    cos, sin = by.cos[:, :, None, :], by.sin[:, :, None, :]
+    cos, sin = by.cos[..., None, :], by.sin[..., None, :]
     return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1).astype(x.dtype)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import optax
 from schemas.errors import ConfigError
 from schemas.files import write_text
 from trainer.checkpoint import Description, open_run
-from trainer.config import RECIPES, parameter_count
+from trainer.config import parameter_count
 from trainer.data import Batch, Placement
+from trainer.fit import require_rows, require_tensor
 from trainer.loss import LossSums
 from trainer.mesh import make_mesh
+from trainer.model import require_host_memory
 from trainer.optimiser import make_optimiser, schedule
 from trainer.source import PackedSplit
 from trainer.state import Plan, TrainState, begin, new_state, take_over
@@ -33,7 +36,8 @@ class Setup:
     config: TrainConfig
     split: PackedSplit
     held_out: PackedSplit | None  # None where the run does not evaluate
-    placement: Placement
+    placement: Placement  # of a batch
+    held_out_placement: Placement  # of as many sequences as are computed at once
     optimiser: optax.GradientTransformation
     plan: Plan
     description: Description
@@ -41,21 +45,25 @@ class Setup:
     @classmethod
     def of(cls, config: TrainConfig) -> Setup:
         """Open the datasets and lay out mesh and state; ConfigError, DatasetError or VocabularyMismatch if unfit."""
-        model = RECIPES[config.model]()
-        mesh = make_mesh(config.mesh)
+        model, mesh = config.model_config, make_mesh(config.mesh)
+        require_tensor(model, mesh.shape["tensor"])
+        require_rows(config.batch_size, mesh.shape, accumulate=config.memory.accumulate)
+        if model.offload:
+            require_host_memory(mesh.local_devices[0])
         split = PackedSplit(config.dataset, "train")
         if split.context_length > model.max_positions:
             raise ConfigError(
                 f"the dataset's context of {split.context_length} tokens is longer than the model's max_positions "
                 f"{model.max_positions}: take a recipe for longer documents, or pack at a shorter context"
             )
-        shape = (config.batch_size, split.context_length)
+        place = partial(Placement.of, mesh, layout=config.layout, tile=model.tile)
         optimiser = make_optimiser(config.optimiser, steps=config.steps)
         return cls(
             config=config,
             split=split,
             held_out=PackedSplit(config.dataset, "val") if config.cadence.eval_every else None,
-            placement=Placement.of(mesh, shape, layout=config.layout, tile=model.tile),
+            placement=place((config.batch_size, split.context_length)),
+            held_out_placement=place((config.rows, split.context_length)),
             optimiser=optimiser,
             plan=Plan.of(model, split.vocabulary, optimiser=optimiser, mesh=mesh),
             description=Description(
@@ -91,11 +99,12 @@ class Setup:
     def compile_step(self) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
         """Compile the step."""
         rate = schedule(self.config.optimiser, steps=self.config.steps)
-        return compile_step(self.plan, self.optimiser, rate, shape=self.placement.shape)
+        accumulate = self.config.memory.accumulate
+        return compile_step(self.plan, self.optimiser, rate, shape=self.placement.shape, accumulate=accumulate)
 
     def compile_eval(self) -> Callable[[Any, Batch], LossSums]:
         """Compile the evaluation of a batch."""
-        return compile_eval(self.plan, shape=self.placement.shape)
+        return compile_eval(self.plan, shape=self.held_out_placement.shape)
 
     def write_facts(self, path: Path) -> None:
         """Write as JSON what runs: configuration, model, vocabulary, data, mesh, device and version."""
@@ -122,7 +131,9 @@ class Setup:
     def __str__(self) -> str:
         mesh = ", ".join(f"{axis} {size}" for axis, size in self.plan.mesh.shape.items())
         rows, context = self.placement.shape
+        parts = self.config.memory.accumulate
+        apart = f" in {parts} micro-batches" if parts > 1 else ""
         return (
             f"{self.config.model}: {self.parameters / 1e6:.1f} million parameters; mesh: {mesh}; {rows} sequences of "
-            f"{context:,} tokens a step, {self.steps_per_epoch:.1f} steps an epoch"
+            f"{context:,} tokens a step{apart}, {self.steps_per_epoch:.1f} steps an epoch"
         )

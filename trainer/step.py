@@ -5,12 +5,16 @@
 
 Both take the static parts (the model's graph, the optimiser) as keywords, to be bound with `functools.partial`.
 
+A batch may be computed as several micro-batches, one after another: memory is then that of one, and gradients are
+added up in float32. Each micro-batch's w·ce is divided by the weight of the *whole* batch, which is known before the
+first, so the sum of their gradients is the gradient of the large batch, however unequal their weights are.
+
 Axes: see `trainer/__init__.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,11 +22,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from trainer.data import BATCH_TYPES, Batch
-from trainer.loss import LossSums, batch_loss
-from trainer.mesh import batch_sharding
+from trainer.loss import LossSums, batch_sums
+from trainer.mesh import RULES, batch_sharding, shardings
 from trainer.model import Transformer
 from trainer.state import Plan, TrainState
 
@@ -43,13 +47,11 @@ def train_step(
     graph: nnx.GraphDef[Transformer],
     optimiser: optax.GradientTransformation,
     rate: optax.Schedule,
+    mesh: Mesh,
+    accumulate: int = 1,
 ) -> tuple[TrainState, StepMetrics]:
     """Return the state after one update, and what was measured before it."""
-
-    def loss(params: Any) -> tuple[jax.Array, LossSums]:
-        return batch_loss(nnx.merge(graph, params), batch)
-
-    (_, sums), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
+    gradient, sums = loss_gradient(state.params, batch, graph=graph, mesh=mesh, accumulate=accumulate)
     updates, moments = optimiser.update(gradient, state.optimiser, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics = StepMetrics(
@@ -61,25 +63,67 @@ def train_step(
     return TrainState(state.step + 1, params, moments), metrics
 
 
+def loss_gradient(
+    params: Any, batch: Batch, *, graph: nnx.GraphDef[Transformer], mesh: Mesh, accumulate: int
+) -> tuple[Any, LossSums]:
+    """Return the gradient of the batch's loss, float32 in the image of `params`, and the sums of the loss."""
+    weight = batch["weights"].sum()
+    weight = jnp.where(weight > 0, weight, 1.0)
+
+    def share(params: Any, part: Batch) -> tuple[jax.Array, LossSums]:
+        sums = batch_sums(nnx.merge(graph, params), part)
+        return sums.ce / weight, sums
+
+    gradient = jax.grad(share, has_aux=True)
+    if accumulate == 1:
+        return gradient(params, batch)
+
+    def add(total: tuple[Any, LossSums], part: Batch) -> tuple[tuple[Any, LossSums], None]:
+        return jax.tree.map(jnp.add, total, gradient(params, part)), None
+
+    parts = {name: micro_batches(x, mesh, count=accumulate) for name, x in batch.items()}
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    zeros = jax.lax.with_sharding_constraint(zeros, shardings(params, mesh))
+    nothing = LossSums(jnp.zeros(()), jnp.zeros(()), jnp.zeros(2), jnp.zeros(2))
+    return jax.lax.scan(add, (zeros, nothing), parts)[0]
+
+
+def micro_batches(x: jax.Array, mesh: Mesh, *, count: int) -> jax.Array:
+    """Return rows [B,S] as micro-batches [count,B/count,S]; each takes some of every device's rows: nothing moves."""
+    rows, length = x.shape
+    groups = math.prod(mesh.shape[axis] for axis in RULES["batch"])
+    apart = jnp.einsum("gar...->agr...", x.reshape(groups, count, -1, length)).reshape(count, rows // count, length)
+    spec = PartitionSpec(None, *batch_sharding(mesh).spec)
+    return jax.lax.with_sharding_constraint(apart, NamedSharding(mesh, spec))
+
+
 def eval_step(params: Any, batch: Batch, *, graph: nnx.GraphDef[Transformer]) -> LossSums:
     """Return the sums of a batch's loss, to be added to those of other batches."""
-    return batch_loss(nnx.merge(graph, params), batch)[1]
+    return batch_sums(nnx.merge(graph, params), batch)
 
 
 def compile_step(
-    plan: Plan, optimiser: optax.GradientTransformation, rate: optax.Schedule, *, shape: tuple[int, int]
-) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
-    """Compile `train_step` for batches of `shape` (B, S). The state that goes in is used up: its memory is reused."""
+    plan: Plan,
+    optimiser: optax.GradientTransformation,
+    rate: optax.Schedule,
+    *,
+    shape: tuple[int, int],
+    accumulate: int = 1,
+) -> jax.stages.Compiled:
+    """Compile `train_step` for batches of `shape` (B, S), each computed as `accumulate` micro-batches.
+
+    The state that goes in is used up: its memory is reused.
+    """
     places = jax.tree.map(lambda x: x.sharding, plan.like)
     step = jax.jit(
-        partial(train_step, graph=plan.graph, optimiser=optimiser, rate=rate),
+        partial(train_step, graph=plan.graph, optimiser=optimiser, rate=rate, mesh=plan.mesh, accumulate=accumulate),
         donate_argnums=0,
         out_shardings=(places, plan.everywhere),
     )
     return step.lower(plan.like, _batch_like(shape, plan.mesh)).compile()
 
 
-def compile_eval(plan: Plan, *, shape: tuple[int, int]) -> Callable[[Any, Batch], LossSums]:
+def compile_eval(plan: Plan, *, shape: tuple[int, int]) -> jax.stages.Compiled:
     """Compile `eval_step` for batches of `shape` (B, S)."""
     step = jax.jit(partial(eval_step, graph=plan.graph), out_shardings=plan.everywhere)
     return step.lower(plan.like.params, _batch_like(shape, plan.mesh)).compile()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes
 
 from schemas.errors import ConfigError
-from trainer.config import RECIPES, MeshConfig
+from trainer.config import RECIPES, SOFTMAXES, MeshConfig, ModelConfig, Softmax
 from trainer.layout import LAYOUTS, Layout
 from trainer.optimiser import OptimiserConfig
 
@@ -37,6 +37,20 @@ class Cadence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What a step may trade for memory. The result is the same but for rounding."""
+
+    accumulate: int = 1
+    """Micro-batches that a batch is computed as, one after another. The gradient is that of the whole batch."""
+    offload: bool = False
+    """Keep what every layer saves for backward in the memory of the host, where it is not the device's own."""
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise ConfigError(f"accumulate must be at least 1, got {self.accumulate}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Train a model on packed datasets. The same command again goes on from the newest checkpoint in `out`."""
 
@@ -55,11 +69,15 @@ class TrainConfig:
     init_from: Path | None = None
     """Another run, whose newest parameters this one begins with: how the context grows. The vocabulary and the
     model's shape must be the same. Without effect once this run has a checkpoint of its own."""
+    softmax: Softmax | None = None
+    """Over which ids a target's probability is normed: joint (all), or by_modality (text ids for text, vision ids for
+    vision, as in LWM). By default the recipe's; joint, but for lwm_7b."""
     layout: Layout = "block_cyclic"
     """How a sequence is dealt to the devices of the mesh's axis `sequence`."""
     devices: int | None = None
     """Virtual CPU devices to compute on. By default the devices that JAX finds."""
     cadence: OmitArgPrefixes[Cadence] = field(default_factory=Cadence)
+    memory: OmitArgPrefixes[Memory] = field(default_factory=Memory)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
@@ -72,5 +90,18 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
+        if self.softmax is not None and self.softmax not in SOFTMAXES:
+            raise ConfigError(f"softmax must be one of {', '.join(SOFTMAXES)}, got {self.softmax!r}")
         if not 0 <= self.seed < 1 << 32:
             raise ConfigError(f"seed must lie in 0..2**32-1, got {self.seed}")
+
+    @property
+    def model_config(self) -> ModelConfig:
+        """The recipe, with what this run changes of it."""
+        recipe = RECIPES[self.model]()
+        return replace(recipe, softmax=self.softmax or recipe.softmax, offload=self.memory.offload)
+
+    @property
+    def rows(self) -> int:
+        """Sequences that are computed at once, over all devices."""
+        return self.batch_size // self.memory.accumulate

@@ -115,6 +115,11 @@ def test_another_model_is_refused_with_the_fields_that_differ() -> None:
         DESCRIPTION.require_same(other, where=Path("run/4"))
 
 
+def test_a_run_may_go_on_with_another_way_to_compute_the_same_model() -> None:
+    other = dataclasses.replace(debug(), tile=32, chunk=8, offload=True)
+    DESCRIPTION.require_same(dataclasses.replace(DESCRIPTION, model=other), where=Path("run/4"))
+
+
 def test_a_longer_context_may_take_over_parameters_but_not_go_on() -> None:
     grown = dataclasses.replace(
         DESCRIPTION,

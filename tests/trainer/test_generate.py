@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from schemas.errors import ConfigError
 from tests.trainer.sequences import VOCABULARY
@@ -32,7 +33,7 @@ def model() -> Transformer:
 @jax.jit
 def _full(model: Transformer, tokens: jax.Array) -> jax.Array:
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32)[None], tokens.shape)
-    return jnp.einsum("bsd,vd->bsv", model(tokens, jnp.ones_like(tokens), positions), model.head())
+    return jnp.einsum("bsd,vd->bsv", model(tokens, jnp.ones_like(tokens), positions), jnp.concatenate(model.heads()))
 
 
 def _all_logits(model: Transformer, tokens: jax.Array) -> jax.Array:
@@ -52,7 +53,7 @@ def test_logits_from_the_cache_are_those_of_the_full_forward(model: Transformer)
     np.testing.assert_allclose(logits, full[:, prompt - 1], atol=2e-5)
     step = jax.jit(decode)
     for place in range(prompt, LENGTH):
-        cache, logits = step(model, cache, tokens[:, place], jnp.int32(place), model.head())
+        cache, logits = step(model, cache, tokens[:, place], jnp.int32(place), jnp.concatenate(model.heads()))
         np.testing.assert_allclose(logits, full[:, place], atol=2e-5)
 
 
@@ -96,6 +97,22 @@ def _draws(logits: jax.Array, allowed: jax.Array | None, *, temperature: float, 
     rows = jnp.tile(logits[None], (8000, 1))
     drawn = draw(rows, allowed, jax.random.key(3), temperature=temperature, top_k=top_k)
     return np.bincount(np.asarray(drawn), minlength=len(logits))
+
+
+def test_a_model_with_a_softmax_by_modality_needs_a_grammar_which_tells_what_comes_next(model: Transformer) -> None:
+    graph, state = nnx.split(model)
+    by_modality: Transformer = nnx.merge(graph, state)
+    by_modality.config = dataclasses.replace(model.config, softmax="by_modality")
+    with pytest.raises(ConfigError, match="by_modality.*Give a grammar"):
+        generate(by_modality, jnp.ones((1, 3), jnp.int32), steps=2, seed=0)
+    grammar = DocumentGrammar(vocabulary=VOCABULARY, frame_tokens=4, max_frames=2)
+    # Whatever it has seen, all ids that may follow are of one modality: their odds come from one head.
+    state = grammar.start(jnp.asarray(np.random.default_rng(0).integers(0, VOCABULARY.size, (300, 5)), jnp.int32))
+    allowed = np.asarray(grammar.allowed(state))
+    text, vision = allowed[:, : VOCABULARY.text_size].any(1), allowed[:, VOCABULARY.text_size :].any(1)
+    assert np.all(text != vision)
+    assert text.any()
+    assert vision.any()
 
 
 def test_draws_follow_the_softmax() -> None:

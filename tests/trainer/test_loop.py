@@ -22,7 +22,7 @@ from trainer.checkpoint import open_run
 from trainer.config import MeshConfig
 from trainer.data import Placement
 from trainer.evaluate import spread
-from trainer.loop import Cadence, TrainConfig, TrainResult, train, use_cpu_devices
+from trainer.loop import Cadence, Memory, TrainConfig, TrainResult, train, use_cpu_devices
 from trainer.mesh import make_mesh
 from trainer.metrics import read_metrics
 from trainer.optimiser import OptimiserConfig
@@ -109,6 +109,22 @@ def test_17_steps_a_stop_and_23_steps_give_what_40_steps_give_to_the_bit(
     _assert_same_run(tmp_path, straight)
 
 
+def test_micro_batches_a_softmax_by_modality_and_a_stop_go_together(dataset: Path, tmp_path: Path) -> None:
+    changes = {"memory": Memory(accumulate=2, offload=True), "softmax": "by_modality"}
+    whole = train(config_of(dataset, tmp_path / "whole", steps=6, **changes))
+    train(config_of(dataset, tmp_path / "parts", steps=3, **changes))
+    lines = (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "parts" / "metrics.jsonl").write_text("".join(lines[:-1]))
+    train(config_of(dataset, tmp_path / "parts", steps=6, **changes))
+    _assert_same_run(tmp_path / "parts", whole)
+    # Even odds over one modality's ids are better than over all: of text 64, of vision 34.
+    first = _rows(tmp_path / "whole")[0]
+    assert first["text_loss"] == pytest.approx(np.log(VOCABULARY.text_size) + 0.5, rel=0.1)
+    assert first["vision_loss"] == pytest.approx(np.log(VOCABULARY.vision_size) + 0.5, rel=0.1)
+    with pytest.raises(ConfigError, match="softmax: the checkpoint has by_modality, this run joint"):
+        train(config_of(dataset, tmp_path / "whole"))
+
+
 _TRAIN = """
 import sys
 from pathlib import Path
@@ -154,9 +170,12 @@ def test_a_finished_run_does_nothing_again(dataset: Path, straight: TrainResult)
     assert {path: path.stat().st_mtime_ns for path in (out / "checkpoints").rglob("*")} == before
 
 
-def test_a_run_goes_on_with_another_mesh_and_layout(dataset: Path, straight: TrainResult, tmp_path: Path) -> None:
+def test_a_run_goes_on_with_another_mesh_and_layout_and_in_micro_batches(
+    dataset: Path, straight: TrainResult, tmp_path: Path
+) -> None:
     train(config_of(dataset, tmp_path, steps=8))
-    train(config_of(dataset, tmp_path, steps=16, mesh=MeshConfig(data=2, fsdp=2, sequence=2), layout="contiguous"))
+    mesh = MeshConfig(data=2, fsdp=1, sequence=4)
+    train(config_of(dataset, tmp_path, steps=16, mesh=mesh, layout="contiguous", memory=Memory(accumulate=2)))
     ours = [row["loss"] for row in _rows(tmp_path) if row["kind"] == "train"]
     theirs = [row["loss"] for row in _rows(straight.metrics.parent) if row["kind"] == "train"][:16]
     assert ours == pytest.approx(theirs, rel=1e-3)
@@ -178,7 +197,7 @@ def test_evaluation_is_one_weighted_mean_over_the_split(dataset: Path, straight:
     placement = Placement.of(mesh, (len(val), S), layout="block_cyclic", tile=model.config.tile)
     batch = placement.place(placement.loader(val)(np.arange(len(val))))
     hidden = model(batch["tokens"], batch["segment_ids"], batch["positions"])
-    logits = np.asarray(hidden, np.float64) @ np.asarray(model.head(), np.float64).T
+    logits = np.asarray(hidden, np.float64) @ np.concatenate(model.heads()).astype(np.float64).T
     ce = (
         np.log(np.exp(logits).sum(-1)) - np.take_along_axis(logits, np.asarray(batch["targets"])[..., None], -1)[..., 0]
     )
@@ -249,11 +268,13 @@ def test_a_dataset_of_another_tokenizer_is_refused(dataset: Path, straight: Trai
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 3, "mesh": MeshConfig(data=2)}, r"batch_size must be a multiple of .* 2, got 3"),
-        ({"mesh": MeshConfig(sequence=3)}, r"the mesh data=1 x fsdp=1 x tensor=1 x sequence=3 does not fit 8 device"),
+        ({"batch_size": 3, "mesh": MeshConfig(data=2)}, r"batch_size = 3 .* data x fsdp = 2 devices: take 2 or 4"),
+        ({"batch_size": 6, "memory": Memory(accumulate=4)}, r"batch_size = 6 .* 4 micro-batches: take 4 or 8"),
+        ({"mesh": MeshConfig(sequence=16)}, r"sequence=16 takes 16 devices, there are 8: take sequence = 8"),
+        ({"mesh": MeshConfig(tensor=4)}, r"tensor = 4 does not divide the model's kv_heads = 2: take tensor = 2"),
     ],
 )
-def test_a_batch_or_mesh_that_does_not_fit_is_named(
+def test_a_batch_mesh_or_model_that_does_not_fit_is_named_with_what_would(
     dataset: Path, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -263,8 +284,20 @@ def test_a_batch_or_mesh_that_does_not_fit_is_named(
 
 def test_a_context_that_the_mesh_does_not_divide_is_named(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=100)
-    with pytest.raises(ConfigError, match="a context of 100 tokens cannot be split over 8 devices"):
+    with pytest.raises(
+        ConfigError, match=r"a context of 100 tokens .* over 8 devices .* pack at a context of 96 or 104"
+    ):
         train(config_of(directory, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_packed_for_another_context_is_refused(dataset: Path, straight: TrainResult, tmp_path: Path) -> None:
+    longer = write_dataset(tmp_path / "longer", context=2 * S, train=4, val=5)
+    with pytest.raises(ConfigError, match=f"context_length: the checkpoint has {S}, this run {2 * S}"):
+        train(config_of(longer, straight.metrics.parent))
+    with pytest.raises(ConfigError, match=f"a context of {S} tokens and .* of {2 * S}"):
+        train(config_of(dataset, tmp_path / "run", dataset=(dataset, longer)))
+    assert not (tmp_path / "run").exists()
 
 
 def test_other_data_or_another_order_is_refused_on_going_on(dataset: Path, straight: TrainResult) -> None:
@@ -279,6 +312,7 @@ def test_other_data_or_another_order_is_refused_on_going_on(dataset: Path, strai
     [
         ("model", "huge", "model must be one of debug, small, lwm_7b, got 'huge'"),
         ("layout", "zigzag", "layout must be one of block_cyclic, contiguous, got 'zigzag'"),
+        ("softmax", "hard", "softmax must be one of joint, by_modality, got 'hard'"),
         ("steps", 0, "steps must be at least 1, got 0"),
         ("batch_size", -1, "batch_size must be at least 1, got -1"),
         ("seed", 1 << 32, "seed must lie in"),
@@ -306,8 +340,16 @@ def test_the_number_of_devices_is_set_before_jax_starts() -> None:
 
 def test_the_command_line_is_made_from_the_configuration() -> None:
     line = "--dataset a b --out run --steps 7 --eval-every 0 --mesh.data 2 --optimiser.learning-rate 0.5 --devices 8"
+    line += " --accumulate 2 --offload --softmax by_modality"
     config = tyro.cli(TrainConfig, args=line.split())
     assert config.dataset == (Path("a"), Path("b"))
     assert (config.steps, config.cadence.eval_every, config.mesh.data) == (7, 0, 2)
     assert config.optimiser.learning_rate == 0.5
     assert config.devices == 8
+    assert config.memory == Memory(accumulate=2, offload=True)
+    assert config.model_config.softmax == "by_modality"
+
+
+def test_micro_batches_are_at_least_one() -> None:
+    with pytest.raises(ConfigError, match="accumulate must be at least 1, got 0"):
+        Memory(accumulate=0)

@@ -14,8 +14,8 @@ from schemas.errors import ConfigError
 from schemas.packed import SPAN_DTYPE, expand
 from schemas.vocab import TEXT, VISION
 from tests.trainer.sequences import VOCABULARY
-from trainer.config import MeshConfig, debug
-from trainer.loss import LossSums, batch_loss, loss_sums
+from trainer.config import MeshConfig, Softmax, debug
+from trainer.loss import LossSums, batch_sums, loss_sums
 from trainer.mesh import make_mesh
 from trainer.model import Transformer, create
 
@@ -28,69 +28,101 @@ def _mesh(**sizes: int) -> Mesh:
 
 
 def _inputs(rng: np.random.Generator, *, rows: int, length: int) -> Arrays:
-    """Return hidden, head, targets, weights."""
+    """Return hidden, heads as one matrix, targets, weights."""
     hidden, head = rng.normal(size=(rows, length, D)), rng.normal(size=(V, D))
     weights = rng.random((rows, length)) * (rng.random((rows, length)) < 0.8)
     floats = (jnp.asarray(x, jnp.float32) for x in (hidden, head))
     return *floats, jnp.asarray(rng.integers(0, V, (rows, length)), jnp.int32), jnp.asarray(weights, jnp.float32)
 
 
-def _plain(hidden: jax.Array, head: jax.Array, targets: jax.Array, weights: jax.Array) -> jax.Array:
+def _plain(softmax: Softmax, hidden: jax.Array, head: jax.Array, targets: jax.Array, weights: jax.Array) -> jax.Array:
     """Return w·ce of every token from the whole matrix of logits."""
-    log_softmax = jax.nn.log_softmax(jnp.einsum("bsd,vd->bsv", hidden, head, precision="highest"), axis=-1)
+    logits = jnp.einsum("bsd,vd->bsv", hidden, head, precision="highest")
+    if softmax == "by_modality":
+        of_text = (jnp.arange(V) < T)[None, None]
+        logits = jnp.where(of_text == (targets < T)[..., None], logits, -jnp.inf)
+    log_softmax = jax.nn.log_softmax(logits, axis=-1)
     return -weights * jnp.take_along_axis(log_softmax, targets[..., None], axis=-1)[..., 0]
 
 
+def _sums(softmax: Softmax, *arrays: jax.Array, chunk: int = 4, mesh: Mesh | None = None) -> LossSums:
+    hidden, head, targets, weights = arrays
+    return loss_sums(hidden, (head[:T], head[T:]), targets, weights, softmax=softmax, chunk=chunk, mesh=mesh)
+
+
+@pytest.mark.parametrize("softmax", ["joint", "by_modality"])
 @pytest.mark.parametrize(
     ("sizes", "chunk"),
     [(None, 1000), (None, 7), ({"data": 2, "sequence": 4}, 5), ({"fsdp": 2, "tensor": 2, "sequence": 2}, 8)],
 )
-def test_sums_and_gradients_are_those_of_the_whole_matrix(sizes: dict[str, int] | None, chunk: int) -> None:
+def test_sums_and_gradients_are_those_of_the_whole_matrix(
+    softmax: Softmax, sizes: dict[str, int] | None, chunk: int
+) -> None:
     mesh = None if sizes is None else _mesh(**sizes)
     hidden, head, targets, weights = _inputs(np.random.default_rng(0), rows=2, length=24)
+    sums_of = partial(_sums, softmax, chunk=chunk, mesh=mesh)
 
     def mean(hidden: jax.Array, head: jax.Array) -> tuple[jax.Array, LossSums]:
-        sums = loss_sums(hidden, head, targets, weights, text_size=T, chunk=chunk, mesh=mesh)
+        sums = sums_of(hidden, head, targets, weights)
         return 3 * sums.mean, sums
 
     def plain(hidden: jax.Array, head: jax.Array) -> jax.Array:
-        return 3 * _plain(hidden, head, targets, weights).sum() / weights.sum()
+        return 3 * _plain(softmax, hidden, head, targets, weights).sum() / weights.sum()
 
     (loss, sums), made = jax.jit(jax.value_and_grad(mean, argnums=(0, 1), has_aux=True))(hidden, head)
     expected, gradients = jax.value_and_grad(plain, argnums=(0, 1))(hidden, head)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     for a, b in zip(made, gradients, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
-    ce = np.asarray(_plain(hidden, head, targets, weights))
+    ce = np.asarray(_plain(softmax, hidden, head, targets, weights))
     for modality, chosen in ((TEXT, np.asarray(targets) < T), (VISION, np.asarray(targets) >= T)):
         np.testing.assert_allclose(sums.ce_by_modality[modality], ce[chosen].sum(), rtol=1e-5)
         np.testing.assert_allclose(sums.weight_by_modality[modality], np.asarray(weights)[chosen].sum(), rtol=1e-5)
     # Without a gradient the sums come from other code.
-    alone = jax.jit(partial(loss_sums, text_size=T, chunk=chunk, mesh=mesh))(hidden, head, targets, weights)
+    alone = jax.jit(sums_of)(hidden, head, targets, weights)
     np.testing.assert_allclose(alone.ce, sums.ce, rtol=1e-6)
     np.testing.assert_allclose(alone.ce_by_modality, sums.ce_by_modality, rtol=1e-6)
 
 
+def test_by_modality_the_other_modalitys_head_does_not_matter() -> None:
+    hidden, head, _, weights = _inputs(np.random.default_rng(5), rows=1, length=12)
+    text = jnp.arange(12, dtype=jnp.int32)[None] % T
+    sums = _sums("by_modality", hidden, head, text, weights)
+    other = _sums("by_modality", hidden, head.at[T:].multiply(7.0), text, weights)
+    assert np.array_equal(sums.ce, other.ce)
+    joint = (_sums("joint", hidden, h, text, weights).ce for h in (head, head.at[T:].multiply(7.0)))
+    assert not np.array_equal(*joint)
+
+
+def test_chunks_without_a_weight_are_not_computed() -> None:
+    hidden, head, targets, weights = _inputs(np.random.default_rng(4), rows=1, length=16)
+    weights = weights.at[:, 4:12].set(0.0)
+    spoilt = hidden.at[:, 4:12].set(jnp.nan)  # NaN times 0 is NaN: it must not be touched at all
+    (ce, gradient), (expected, plain) = (
+        jax.value_and_grad(lambda h: _sums("joint", h, head, targets, weights).ce)(h) for h in (spoilt, hidden)
+    )
+    assert np.array_equal(ce, expected)
+    assert np.array_equal(gradient, plain)
+    assert not gradient[:, 4:12].any()
+
+
 def test_large_logits_do_not_overflow() -> None:
     hidden, head, targets, weights = _inputs(np.random.default_rng(1), rows=1, length=8)
-    gradient = jax.grad(lambda h: loss_sums(h, head, targets, weights, text_size=T, chunk=4, mesh=None).ce)
+    gradient = jax.grad(lambda h: _sums("joint", h, head, targets, weights).ce)
     assert np.isfinite(gradient(hidden * 1e4)).all()
 
 
 def test_no_weight_gives_no_loss_and_no_gradient() -> None:
     hidden, head, targets, _ = _inputs(np.random.default_rng(2), rows=1, length=8)
     none = jnp.zeros((1, 8))
-    loss, gradient = jax.value_and_grad(
-        lambda h: loss_sums(h, head, targets, none, text_size=T, chunk=4, mesh=None).mean
-    )(hidden)
+    loss, gradient = jax.value_and_grad(lambda h: _sums("joint", h, head, targets, none).mean)(hidden)
     assert loss == 0
     assert not gradient.any()
 
 
 def test_a_sequence_that_the_mesh_does_not_divide_is_refused() -> None:
-    hidden, head, targets, weights = _inputs(np.random.default_rng(3), rows=1, length=10)
     with pytest.raises(ConfigError, match="10 tokens"):
-        loss_sums(hidden, head, targets, weights, text_size=T, chunk=4, mesh=_mesh(sequence=4))
+        _sums("joint", *_inputs(np.random.default_rng(3), rows=1, length=10), mesh=_mesh(sequence=4))
 
 
 def _rows(documents: list[np.ndarray], weights: list[float], *, length: int) -> dict[str, np.ndarray]:
@@ -121,7 +153,7 @@ def _model() -> Transformer:
     return create(debug(), text_size=T, vision_size=VOCABULARY.vision_size, mesh=_mesh(sequence=1), seed=5)
 
 
-_loss = jax.jit(jax.value_and_grad(lambda model, batch: batch_loss(model, batch)[0]))
+_loss = jax.jit(jax.value_and_grad(lambda model, batch: batch_sums(model, batch).mean))
 
 
 @settings(deadline=None, max_examples=8)

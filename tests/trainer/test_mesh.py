@@ -33,9 +33,19 @@ def test_a_mesh_may_use_some_of_the_devices() -> None:
     assert make_mesh(MeshConfig(), devices=jax.devices()[:3]).shape["sequence"] == 3
 
 
-@pytest.mark.parametrize("config", [MeshConfig(data=3), MeshConfig(data=2, sequence=2), MeshConfig(sequence=16)])
-def test_sizes_that_do_not_multiply_to_the_devices_are_refused(config: MeshConfig) -> None:
-    with pytest.raises(ConfigError, match=f"data={config.data} .* does not fit 8 device"):
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (MeshConfig(data=3), "data=3 .* takes a multiple of 3 devices, there are 8: take data = 2 or 4\\. "),
+        (MeshConfig(data=2, sequence=2), "data=2 .* takes 4 devices, there are 8: take sequence = 4, or set one axis"),
+        (MeshConfig(sequence=16), "sequence=16 takes 16 devices, there are 8: take sequence = 8, or set"),
+        (MeshConfig(data=3, tensor=5, sequence=1), "takes 15 devices, there are 8: choose sizes that multiply"),
+    ],
+)
+def test_a_mesh_that_the_devices_do_not_make_up_is_refused_with_the_nearest_that_they_do(
+    config: MeshConfig, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
         make_mesh(config)
 
 

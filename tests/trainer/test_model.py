@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -16,9 +16,10 @@ from schemas.errors import ConfigError
 from tests.trainer.sequences import COMPILED_QUICKLY, VOCABULARY, Packed, no_order, packed
 from trainer.attention import dense_attention
 from trainer.config import MeshConfig, ModelConfig, debug, flops_per_token, lwm_7b, parameter_count, small
-from trainer.loss import batch_loss
+from trainer.loss import batch_sums
 from trainer.mesh import batch_sharding, make_mesh
-from trainer.model import Transformer, create
+from trainer.model import Transformer, create, require_host_memory
+from trainer.ring import LSE, ring_attention
 
 TEXT, VISION = VOCABULARY.text_size, VOCABULARY.vision_size
 
@@ -113,9 +114,9 @@ def _batch(mesh: Mesh, *, rows: int) -> dict[str, jax.Array]:
 
 
 @lru_cache
-def _loss_and_gradients(mesh: Mesh) -> tuple[jax.Array, Any]:
-    graph, params = nnx.split(_model(mesh))
-    loss = jax.value_and_grad(lambda p, batch: batch_loss(nnx.merge(graph, p), batch)[0])
+def _loss_and_gradients(mesh: Mesh, config: ModelConfig | None = None) -> tuple[jax.Array, Any]:
+    graph, params = nnx.split(_model(mesh, config))
+    loss = jax.value_and_grad(lambda p, batch: batch_sums(nnx.merge(graph, p), batch).mean)
     step = jax.jit(loss, compiler_options=COMPILED_QUICKLY)
     value, gradients = step(params, _batch(mesh, rows=4))
     return value, jax.device_get(gradients)
@@ -150,14 +151,13 @@ def test_text_and_vision_ids_have_tables_of_their_own(model: Transformer) -> Non
     rows = model.embed(tokens)[0]
     text, vision = model.text_embedding.get_value(), model.vision_embedding.get_value()
     assert jnp.array_equal(rows, jnp.stack([text[0], text[-1], vision[0], vision[-1]]))
-    assert model.head().shape == (TEXT + VISION, 32)
-    assert jnp.array_equal(model.head()[TEXT], model.vision_head.get_value()[0])
+    assert [head.shape for head in model.heads()] == [(TEXT, 32), (VISION, 32)]
 
 
-def test_columns_that_the_mesh_does_not_divide_are_refused(rows: Packed) -> None:
+def test_columns_that_the_mesh_does_not_divide_are_refused() -> None:
     config = dataclasses.replace(debug(), ff_dim=47)
     with pytest.raises(ConfigError, match="ff_dim = 47"):
-        _hidden(_model(_mesh(tensor=2, sequence=1), config), rows)
+        _model(_mesh(tensor=2, sequence=1), config)
 
 
 def _equations(jaxpr: Any) -> Iterator[Any]:
@@ -168,13 +168,17 @@ def _equations(jaxpr: Any) -> Iterator[Any]:
                 yield from _equations(getattr(inner, "jaxpr", inner))
 
 
-def _step_equations(mesh: Mesh, *, length: int) -> list[Any]:
+def _avals(equation: Any) -> list[Any]:
+    return [v.aval for v in equation.outvars if hasattr(v.aval, "memory_space")]
+
+
+def _step_equations(mesh: Mesh, *, length: int, config: ModelConfig | None = None) -> list[Any]:
     """Return every operation of a training step's forward and backward, with those inside loops."""
     ids = jax.ShapeDtypeStruct((1, length), jnp.int32)
     batch = dict.fromkeys(("tokens", "targets", "segment_ids", "positions"), ids)
     batch["weights"] = jax.ShapeDtypeStruct((1, length), jnp.float32)
-    graph, params = nnx.split(_model(mesh))
-    step = jax.value_and_grad(lambda p, batch: batch_loss(nnx.merge(graph, p), batch)[0])
+    graph, params = nnx.split(_model(mesh, config))
+    step = jax.value_and_grad(lambda p, batch: batch_sums(nnx.merge(graph, p), batch).mean)
     return list(_equations(jax.make_jaxpr(step)(params, batch).jaxpr))
 
 
@@ -189,11 +193,55 @@ def test_nothing_of_the_size_of_scores_logits_or_feed_forward_exists() -> None:
     assert largest < min(length * length, length * (TEXT + VISION) * config.layers, length * config.ff_dim * 2)
 
 
+def _attention_equations(mesh: Mesh, *, length: int) -> list[Any]:
+    """Return every operation of attention's forward and backward alone."""
+    c = debug()
+    q, k = (jax.ShapeDtypeStruct((1, length, heads, c.head_dim), jnp.float32) for heads in (c.heads, c.kv_heads))
+    ids = jax.ShapeDtypeStruct((1, length), jnp.int32)
+    attend = partial(ring_attention, mesh=mesh, tile=c.tile)
+    gradient = jax.grad(lambda *a: jnp.square(attend(*a)).sum(), argnums=(0, 1, 2))
+    return list(_equations(jax.make_jaxpr(gradient)(q, k, k, ids, ids).jaxpr))
+
+
+def _count(equations: list[Any], primitive: str) -> int:
+    return sum(e.primitive.name == primitive for e in equations)
+
+
 def test_the_forward_of_attention_is_not_run_again_in_backward() -> None:
-    hops = [e for e in _step_equations(_mesh(sequence=4), length=64) if e.primitive.name == "ppermute"]
-    forward = backward = 4  # K, V, segment ids, positions: once in the loop over hops
-    gradients = 2 + 2  # dK and dV: in the loop, and the last hop home
-    assert len(hops) == forward + backward + gradients
+    mesh = _mesh(sequence=4)
+    step, alone = _step_equations(mesh, length=64), _attention_equations(mesh, length=64)
+    assert _count(step, "ppermute") == _count(alone, "ppermute") > 0
+    # The log-sum-exp gets its name where the forward ends.
+    assert [e.params["name"] for e in step if e.primitive.name == "name"].count(LSE) == 1
+
+
+def test_what_a_layer_keeps_may_wait_in_host_memory() -> None:
+    mesh = _mesh(sequence=1)
+    config = dataclasses.replace(debug(), offload=True)
+    length, c = 64, config
+    loops = [e for e in _step_equations(mesh, length=length, config=config) if e.primitive.name == "scan"]
+    kept = [a for e in loops for a in _avals(e) if a.memory_space == jax.memory.Space.Host]
+    assert sum(a.size for a in kept) == c.layers * length * (c.dim + c.heads * c.head_dim + c.heads)
+    usual = [a for e in _step_equations(mesh, length=length) for a in _avals(e)]
+    assert not any(a.memory_space == jax.memory.Space.Host for a in usual)
+    loss, gradients = _loss_and_gradients(mesh, config)
+    expected, same = _loss_and_gradients(mesh)
+    assert loss == expected
+    assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (gradients, same)), strict=True))
+
+
+def test_offloading_where_there_is_no_host_memory_is_refused() -> None:
+    class Memory:
+        kind = "device"
+
+    class Device:
+        device_kind = "abacus"
+
+        def addressable_memories(self) -> list[Memory]:
+            return [Memory()]
+
+    with pytest.raises(ConfigError, match="offload needs devices with pinned_host memory; abacus has device"):
+        require_host_memory(Device())
 
 
 def test_parameters_are_counted() -> None:
@@ -213,7 +261,16 @@ def test_operations_are_six_a_weight_and_those_of_attention() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"dim": 0}, {"heads": 3}, {"head_dim": 7}, {"rope_theta": 1.0}, {"dtype": "float16"}, {"tile": 0}, {"chunk": -1}],
+    [
+        {"dim": 0},
+        {"heads": 3},
+        {"head_dim": 7},
+        {"rope_theta": 1.0},
+        {"dtype": "float16"},
+        {"softmax": "hard"},
+        {"tile": 0},
+        {"chunk": -1},
+    ],
 )
 def test_an_impossible_shape_names_the_field(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(change))):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,32 +13,54 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from tests.trainer.dataset import write_dataset
-from tests.trainer.test_loop import S, config_of
-from trainer.loop import train
+from schemas.dataset import read_index
+from tests.trainer.dataset import VOCABULARY, write_dataset
+from tests.trainer.test_loop import config_of
+from trainer.config import MeshConfig, debug
+from trainer.data import Placement
+from trainer.loop import Cadence, TrainConfig, train
+from trainer.mesh import make_mesh
 from trainer.metrics import read_metrics
+from trainer.state import load_model
+
+S, PROCESSES, DEVICES = 512, 2, 8
+HEADERS = 512 + 128  # of the tar member and of the array, before a sample's tokens
 
 _PROCESS = """
-import sys
+import json, os, sys
 from pathlib import Path
+rank, count, port, dataset, out, steps = sys.argv[1:]
 import jax
-rank, port, dataset, out = sys.argv[1:]
-jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=int(rank))
+if int(count) > 1:
+    jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=int(count), process_id=int(rank))
+import trainer.source
 from schemas.errors import Interrupted
-from tests.trainer.test_loop import config_of
+from tests.trainer.test_processes import _config
 from trainer.loop import train
+# A process that holds half of a row would by default read the whole of it, as one read is cheaper than many.
+trainer.source._WHOLE_READ_FRACTION = 1.0
+read, pread = set(), os.pread
+def counted(fd, size, start):
+    read.add((os.readlink(f"/proc/self/fd/{fd}"), start, start + size))
+    return pread(fd, size, start)
+os.pread = counted
 try:
-    train(config_of(Path(dataset), Path(out)))
+    train(_config(Path(dataset), Path(out), steps=int(steps)))
 except Interrupted as e:
     print(e)
+print(json.dumps(sorted(read)))
 """
 
 
-def _start(rank: int, port: int, dataset: Path, out: Path) -> subprocess.Popen[str]:
-    arguments = [str(rank), str(port), str(dataset), str(out)]
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"}
+def _start(rank: int, dataset: Path, out: Path, *, count: int, port: int, steps: int = 40) -> subprocess.Popen[str]:
+    devices = 4 if count > 1 else 2
+    arguments = [str(x) for x in (rank, count, port, dataset, out, steps)]
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(
         [sys.executable, "-c", _PROCESS, *arguments], env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -54,23 +78,77 @@ def _losses(out: Path, last: int) -> list[tuple[str, int, float]]:
     return [(row["kind"], row["step"], row["loss"]) for row in rows if row["step"] <= last]
 
 
-def test_two_processes_train_as_one_and_a_signal_to_either_stops_both_after_the_same_step(tmp_path: Path) -> None:
-    dataset, out = write_dataset(tmp_path / "set", context=S, train=10, val=5), tmp_path / "two"
+def _tokens_of(rank: int) -> NDArray[np.bool_]:
+    """Which tokens of a row this process' devices hold, or need as targets."""
+    mesh = make_mesh(MeshConfig())
+    order = Placement.of(mesh, (1, S), layout="block_cyclic", tile=debug().tile).order
+    places = order.reshape(PROCESSES, -1)[rank]
+    needed = np.zeros(S + 1, np.bool_)
+    needed[places] = needed[places + 1] = True
+    return needed[:S]
+
+
+def _config(dataset: Path, out: Path, *, steps: int) -> TrainConfig:
+    return config_of(dataset, out, steps=steps, cadence=Cadence(eval_every=0))
+
+
+def _tokens_read(dataset: Path, read: list[tuple[str, int, int]]) -> dict[int, NDArray[np.bool_]]:
+    """Return which tokens were read of every sample of which any were, by where the sample begins.
+
+    The first read of a sample is for its headers; it takes a few of the tokens behind them with it.
+    """
+    starts = {(str(dataset / shard.url), at) for shard in read_index(dataset) for at in shard.offsets[:-1]}
+    size, samples = VOCABULARY.dtype.itemsize, {}
+    for path, at in sorted(starts):
+        tokens = np.zeros(S, np.bool_)
+        first = at + HEADERS
+        for _, start, end in (r for r in read if r[0] == path and first <= r[1] < first + S * size):
+            tokens[(start - first) // size : (end - first) // size] = True
+        if tokens.any():
+            samples[hash((path, at))] = tokens
+    return samples
+
+
+def _assert_restored_alike(run: Path) -> None:
+    """The same parameters come back on eight devices and on two."""
+    eight, two = (load_model(run, mesh=make_mesh(MeshConfig(), devices=jax.devices()[:n]))[0] for n in (8, 2))
+    for a, b in zip(*(jax.tree.leaves(jax.device_get(model)) for model in (eight, two)), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_two_processes_read_their_parts_train_as_one_stop_together_and_leave_a_checkpoint_for_any_mesh(
+    tmp_path: Path,
+) -> None:
+    dataset, out = write_dataset(tmp_path / "set", context=S, train=10, val=0), tmp_path / "two"
     port = _free_port()
-    processes = [_start(rank, port, dataset, out) for rank in (0, 1)]
+    processes = [_start(rank, dataset, out, count=PROCESSES, port=port) for rank in range(PROCESSES)]
     try:
-        while all(p.poll() is None for p in processes) and len(read_metrics(out / "metrics.jsonl")) < 13:
+        while all(p.poll() is None for p in processes) and len(read_metrics(out / "metrics.jsonl")) < 6:
             time.sleep(0.01)
         processes[1].send_signal(signal.SIGINT)
-        said = [p.communicate()[0].splitlines()[-1:] for p in processes]
+        said = [p.communicate()[0].splitlines()[-2:] for p in processes]
     finally:
         for p in processes:
             p.kill()
-    assert said[0] == said[1]
+    assert said[0][0] == said[1][0]
     assert "stopped after step" in said[0][0]
     stopped = int(said[0][0].split("step ")[1].split(" of")[0])
-    train(config_of(dataset, out, steps=stopped + 3))  # one process goes on from what two have saved
-    train(config_of(dataset, tmp_path / "one", steps=stopped + 3))
-    ours, theirs = (_losses(path, stopped + 3) for path in (out, tmp_path / "one"))
-    assert [row[:2] for row in ours] == [row[:2] for row in theirs]
-    assert [row[2] for row in ours] == pytest.approx([row[2] for row in theirs], rel=1e-3)
+
+    for rank in range(PROCESSES):
+        samples = _tokens_read(dataset, [tuple(r) for r in json.loads(said[rank][1])])
+        assert len(samples) == 10
+        for tokens in samples.values():
+            assert np.array_equal(tokens, _tokens_of(rank))
+
+    _assert_restored_alike(out)
+    shutil.copytree(out, tmp_path / "pair")  # for one process of two devices
+    last = stopped + 2
+    pair = _start(0, dataset, tmp_path / "pair", count=1, port=0, steps=last)
+    train(_config(dataset, out, steps=last))
+    train(_config(dataset, tmp_path / "one", steps=last))
+    assert pair.wait() == 0
+    expected = _losses(tmp_path / "one", last)
+    for run, tolerance in ((out, 1e-6), (tmp_path / "pair", 1e-4)):
+        ours = _losses(run, last)
+        assert [row[:2] for row in ours] == [row[:2] for row in expected]
+        assert [row[2] for row in ours] == pytest.approx([row[2] for row in expected], rel=tolerance)

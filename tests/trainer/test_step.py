@@ -1,23 +1,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.trainer.dataset import VOCABULARY, write_dataset
+from tests.trainer.sequences import COMPILED_QUICKLY
 from trainer.config import MeshConfig, debug
 from trainer.data import Batch, Placement
 from trainer.layout import Layout
 from trainer.loss import LossSums
-from trainer.mesh import make_mesh
+from trainer.mesh import batch_sharding, make_mesh
 from trainer.optimiser import OptimiserConfig, make_optimiser, schedule
 from trainer.source import PackedSplit
 from trainer.state import Plan, TrainState, new_state
-from trainer.step import StepMetrics, compile_eval, compile_step
+from trainer.step import StepMetrics, compile_eval, compile_step, loss_gradient, micro_batches
 
 S, B = 128, 4
 # As in test_loop.py, so that a step compiled there serves here too.
@@ -39,7 +41,10 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> PackedSplit:
 class _Trainer:
     """A step and an evaluation on a mesh, each compiled when it is first asked for."""
 
-    def __init__(self, split: PackedSplit, mesh_config: MeshConfig, layout: Layout = "block_cyclic") -> None:
+    def __init__(
+        self, split: PackedSplit, mesh_config: MeshConfig, layout: Layout = "block_cyclic", accumulate: int = 1
+    ) -> None:
+        self._accumulate = accumulate
         devices = jax.devices()[:1] if mesh_config == MESHES["one device"] else jax.devices()
         mesh = make_mesh(mesh_config, devices=devices)
         self.optimiser = make_optimiser(OPTIMISER, steps=20)
@@ -49,7 +54,8 @@ class _Trainer:
 
     @cached_property
     def step(self) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
-        return compile_step(self.plan, self.optimiser, schedule(OPTIMISER, steps=20), shape=(B, S))
+        rate = schedule(OPTIMISER, steps=20)
+        return compile_step(self.plan, self.optimiser, rate, shape=(B, S), accumulate=self._accumulate)
 
     @cached_property
     def evaluate(self) -> Callable[[Any, Batch], LossSums]:
@@ -103,6 +109,46 @@ def test_loss_and_update_do_not_depend_on_the_layout(split: PackedSplit, ring: _
     metrics, state = _run(_Trainer(split, MESHES["ring of 8"], "contiguous"), ring.state())
     _close([m.sums for m in metrics], [m.sums for m in expected], 2e-5)
     _close(state.params, expected_state.params, 2e-3)
+
+
+def test_micro_batches_give_the_update_and_the_metrics_of_the_large_batch(split: PackedSplit, ring: _Trainer) -> None:
+    expected, expected_state = _run(ring, ring.state())
+    metrics, state = _run(_Trainer(split, MESHES["ring of 8"], accumulate=2), ring.state())
+    _close([m.sums for m in metrics], [m.sums for m in expected], 2e-5)
+    _close([m.gradient_norm for m in metrics], [m.gradient_norm for m in expected], 1e-4)
+    assert [int(m.useful_tokens) for m in metrics] == [int(m.useful_tokens) for m in expected]
+    _close(state.params, expected_state.params, 2e-3)
+
+
+def test_micro_batches_of_very_unequal_weights_give_the_gradient_of_the_large_batch(split: PackedSplit) -> None:
+    trainer = _Trainer(split, MeshConfig(data=2, sequence=4))
+    plan, params = trainer.plan, trainer.state().params
+    batch = trainer.batch(0, 1, 2, 3)
+    # Devices hold rows 0, 1 and 2, 3; micro-batches take rows 0, 2 and 1, 3.
+    unequal = jnp.array([1e-3, 1e3, 1e-3, 30.0])[:, None]
+
+    of_parts = {n: partial(loss_gradient, graph=plan.graph, mesh=plan.mesh, accumulate=n) for n in (1, 2)}
+    compiled = {n: jax.jit(f, compiler_options=COMPILED_QUICKLY) for n, f in of_parts.items()}
+
+    def gradient(accumulate: int, factors: jax.Array) -> Any:
+        return jax.device_get(compiled[accumulate](params, batch | {"weights": batch["weights"] * factors})[0])
+
+    large, apart = gradient(1, unequal), gradient(2, unequal)
+    light, heavy = (gradient(1, unequal * jnp.array(rows)[:, None]) for rows in ([1.0, 0, 1, 0], [0.0, 1, 0, 1]))
+    means = jax.tree.map(lambda a, b: (a + b) / 2, light, heavy)
+    for a, b, mean in zip(*map(jax.tree.leaves, (apart, large, means)), strict=True):
+        size = np.abs(b).max()
+        np.testing.assert_allclose(a, b, atol=2e-6 * size, rtol=2e-5)
+        assert np.abs(mean - b).max() > 0.1 * size  # else the mean of the micro-batches' means would do, too
+
+
+def test_rows_become_micro_batches_where_they_lie() -> None:
+    mesh = make_mesh(MeshConfig(data=2, sequence=4))
+    rows = jax.device_put(np.arange(8 * 16).reshape(8, 16), batch_sharding(mesh))
+    deal = jax.jit(partial(micro_batches, mesh=mesh, count=2)).lower(rows).compile()
+    parts = deal(rows)
+    assert parts[:, :, 0].tolist() == [[0, 16, 64, 80], [32, 48, 96, 112]]
+    assert not any(word in deal.as_text() for word in ("all-gather", "all-to-all", "collective-permute"))
 
 
 def test_the_loss_is_one_weighted_mean_over_the_batch_not_a_mean_of_rows(split: PackedSplit, ring: _Trainer) -> None:

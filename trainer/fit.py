@@ -1,0 +1,64 @@
+"""What must divide what: model, mesh and batch, held against each other before any work is done.
+
+Each check raises one ConfigError that names the numbers and the nearest ones that would do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+from schemas.errors import ConfigError
+from trainer.config import ModelConfig
+
+_ROWS = ("data", "fsdp")  # the axes of the mesh that share the rows of a batch
+
+
+def require_tensor(model: ModelConfig, tensor: int) -> None:
+    """Raise unless the axis `tensor` divides query heads, key/value heads and the feed-forward's columns."""
+    split = {"heads": model.heads, "kv_heads": model.kv_heads, "ff_dim": model.ff_dim}
+    uneven = [f"{name} = {size}" for name, size in split.items() if size % tensor]
+    if uneven:
+        choices = nearest(tensor, range(1, math.gcd(*split.values()) + 1), lambda n: math.gcd(*split.values()) % n == 0)
+        raise ConfigError(
+            f"mesh axis tensor = {tensor} does not divide the model's {', '.join(uneven)}: take tensor = {choices}"
+        )
+
+
+def require_rows(batch_size: int, mesh: Mapping[str, int], *, accumulate: int = 1) -> None:
+    """Raise unless every device gets as many rows of each micro-batch as every other."""
+    groups = math.prod(mesh[axis] for axis in _ROWS)
+    step = groups * accumulate
+    if batch_size % step:
+        parts = f"{' x '.join(_ROWS)} = {groups} devices" + (f", {accumulate} micro-batches" if accumulate > 1 else "")
+        below = batch_size // step * step
+        choices = " or ".join(str(n) for n in (below, below + step) if n)
+        raise ConfigError(f"batch_size = {batch_size} cannot be split evenly over {parts}: take {choices}")
+
+
+def require_context(context: int, mesh: Mapping[str, int], *, tile: int) -> None:
+    """Raise unless every device gets an equal part of a row, in whole tiles where it is longer than one."""
+    sequence, tensor = mesh["sequence"], mesh["tensor"]
+
+    def fits(context: int, sequence: int) -> bool:
+        share = context // sequence
+        return context % (sequence * tensor) == 0 and (share <= tile or share % tile == 0)
+
+    if fits(context, sequence):
+        return
+    step = sequence * tensor
+    near = range(step, context + step * tile + 1, step)
+    contexts = nearest(context, near, lambda n: fits(n, sequence))
+    fewer = [n for n in range(1, sequence) if sequence % n == 0 and fits(context, n)]  # the rest may go to `data`
+    over = f"{sequence} devices of the axis sequence" + (f" and {tensor} of tensor" if tensor > 1 else "")
+    raise ConfigError(
+        f"a context of {context} tokens cannot be split over {over} in tiles of {tile} tokens: "
+        f"pack at a context of {contexts}" + (f", or take sequence = {fewer[-1]}" if fewer else "")
+    )
+
+
+def nearest(wanted: int, choices: Iterable[int], fits: Callable[[int], bool]) -> str:
+    """Name the nearest of the rising `choices` that fit, below and above what was wanted; "" where none does."""
+    good = [n for n in choices if fits(n)]
+    below, above = [n for n in good if n < wanted][-1:], [n for n in good if n > wanted][:1]
+    return " or ".join(map(str, below + above))
