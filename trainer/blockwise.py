@@ -1,211 +1,199 @@
-"""Attention a pair of tiles at a time: what one device does with the keys it holds at the moment.
+"""Attention of one device's queries to the keys it holds at the moment, a pair of tiles at a time.
 
-`attend` adds keys to the online softmax of queries (Milakov & Gimelshein, arXiv 1805.02867); `differentiate` adds their
-part to all three gradients, with weights rebuilt from the log-sum-exp (FlashAttention-2, arXiv 2307.08691, its second
-algorithm). Both run over the list of those pairs of tiles that can meet, so cost follows the sum of length² over
-documents, and the largest thing that exists is one tile of scores.
+`forward` is the online softmax (Milakov & Gimelshein, arXiv 1805.02867); `backward` adds up all three gradients with
+weights rebuilt from the global log-sum-exp (FlashAttention-2, arXiv 2307.08691, its second algorithm). Each query tile
+visits the key tiles of its bounds (`tiles.py`): first those that need no mask, then the rest. So cost follows the sum
+of length² over documents, and the largest thing that exists is one tile of scores. `fused.py` has the same two
+functions for an accelerator.
 
-Local axes beside those of `trainer/__init__.py`: I tiles of queries, J tiles of keys (both with the batch folded in),
-R = G·tile rows of a query tile. Tiles are contiguous, scores are [R, tile] and never the other way about, and dK and
-dV are summed transposed: on CPU the forward is 4 times as fast as with scores transposed, the backward 1.6 times as
-fast as with dK and dV as they are.
+What made it fast on CPU, measured (`benchmarks/ring.py`): the mask and its comparisons stay off the tiles that need
+none; a query tile's sums live in the inner loop alone; one key/value head at a time, so that a tile of scores stays in
+the cache; tiles are contiguous, scores [R, tile] and never the other way about, dK and dV summed transposed.
+
+Local axes beside those of `trainer/__init__.py`: T keys, R = G·tile rows of a query tile.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from trainer.attention import visible
+from trainer.dense import visible
+from trainer.tiles import Bounds, Tokens, bounds
 
 # Masked scores lie below where the running maximum starts, so their weight is exp(-5e29) = 0 even in a row that has
 # seen nothing yet.
 _MASKED, _START = -1e30, -5e29
+NOTHING = -1e30  # log-sum-exp of a row that sees no key
+
+Three = tuple[jax.Array, jax.Array, jax.Array]
+Carry = TypeVar("Carry")
 
 
-class Tokens(NamedTuple):
-    """What tokens are, a tile at a time: both [tiles, tile] int32."""
+def forward(
+    q: jax.Array, k: jax.Array, v: jax.Array, queries: Tokens, keys: Tokens, *, tile: int, stretches: int = 1
+) -> tuple[jax.Array, jax.Array]:
+    """Return attention of `q` [B,K,G,S,H] to `k`, `v` [B,K,T,H]: [B,K,G,S,H] and log-sum-exp [B,K,G,S], float32.
 
-    segment_ids: jax.Array
-    positions: jax.Array
-
-
-class Keys(NamedTuple):
-    """What travels round the ring: keys and values [J,K,tile,H], and what their tokens are."""
-
-    k: jax.Array
-    v: jax.Array
-    tokens: Tokens
-
-
-class Sums(NamedTuple):
-    """The online softmax so far, float32: weighted values [I,K,R,H], highest score and sum of weights [I,K,R]."""
-
-    values: jax.Array
-    highest: jax.Array
-    weights: jax.Array
-
-
-class Saved(NamedTuple):
-    """What backward knows of the queries: themselves and dO [I,K,R,H], log-sum-exp and delta = sum(dO·O) [I,K,R]."""
-
-    q: jax.Array
-    d_out: jax.Array
-    lse: jax.Array
-    delta: jax.Array
-
-
-class Gradients(NamedTuple):
-    """Of keys and values so far, transposed: both [J,K,H,tile] float32. They travel with their keys."""
-
-    k: jax.Array
-    v: jax.Array
-
-
-class Cut(NamedTuple):
-    """How a device's part of the sequence is cut into tiles, and put together again.
-
-    The number of tiles is the least that keeps them within the asked size; they are equal, and the last one is filled
-    up with padding where the length asks for it.
+    S and T are multiples of `tile`; the keys are so many equal `stretches` of reading order. A row that sees no key is
+    exactly 0, and its log-sum-exp NOTHING.
     """
+    walk = _Walk.of(q, k, queries, keys, tile, stretches)
 
-    batch: int
-    length: int
+    def query_tile(n: jax.Array, made: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        out, lse = made
+        q_tile = walk.rows(q, n)
+
+        def add(sums: Three, j: jax.Array, masked: bool) -> Three:
+            values, highest, weights = sums
+            scores = walk.scores(q_tile, k, n, j, masked)
+            top = jnp.maximum(highest, scores.max(-1))
+            weight, fade = jnp.exp(scores - top[:, None]), jnp.exp(highest - top)
+            added = _product("rs,sh->rh", weight.astype(v.dtype), walk.keys(v, n, j))
+            return values * fade[:, None] + added, top, weights * fade + weight.sum(-1)
+
+        start = _like(q_tile, 0.0), _like(q_tile[:, 0], _START), _like(q_tile[:, 0], 0.0)
+        values, highest, weights = walk.over_keys(n, add, start)
+        seen = weights > 0
+        weights = jnp.where(seen, weights, 1.0)
+        out = walk.put_rows(out, n, values / weights[:, None])
+        return out, walk.put_rows(lse, n, jnp.where(seen, highest + jnp.log(weights), NOTHING))
+
+    return lax.fori_loop(0, walk.query_tiles, query_tile, (_like(q, 0.0), _like(q[..., 0], 0.0)))
+
+
+def backward(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    queries: Tokens,
+    keys: Tokens,
+    d_out: jax.Array,
+    lse: jax.Array,
+    delta: jax.Array,
+    *,
+    tile: int,
+    stretches: int = 1,
+) -> Three:
+    """Return what these keys add to dQ [B,K,G,S,H], and dK and dV [B,K,T,H], float32.
+
+    `d_out` [B,K,G,S,H] is the gradient of the output; `lse` and `delta` = sum(dO·O), [B,K,G,S], are of the whole
+    sequence, and the log-sum-exp of a row that sees nothing is 0.
+    """
+    walk = _Walk.of(q, k, queries, keys, tile, stretches)
+
+    def query_tile(n: jax.Array, made: Three) -> Three:
+        q_tile, d_tile, lse_tile, delta_tile = (walk.rows(x, n) for x in (q, d_out, lse, delta))
+
+        def add(carry: Three, j: jax.Array, masked: bool) -> Three:
+            d_q, d_k, d_v = carry
+            weights = jnp.exp(walk.scores(q_tile, k, n, j, masked) - lse_tile[:, None])
+            d_weights = _product("rh,sh->rs", d_tile, walk.keys(v, n, j))
+            d_scores = (weights * (d_weights - delta_tile[:, None])).astype(k.dtype)
+            d_k = walk.add_keys(d_k, n, j, _product("rs,rh->hs", d_scores, q_tile))
+            d_v = walk.add_keys(d_v, n, j, _product("rs,rh->hs", weights.astype(k.dtype), d_tile))
+            return d_q + _product("rs,sh->rh", d_scores, walk.keys(k, n, j)), d_k, d_v
+
+        d_q, d_k, d_v = walk.over_keys(n, add, (_like(q_tile, 0.0), *made[1:]))
+        return walk.put_rows(made[0], n, d_q), d_k, d_v
+
+    batch, heads, length, head_dim = k.shape
+    zeros = _like(k.reshape(batch, heads, length // tile, head_dim, tile), 0.0)
+    d_q, d_k, d_v = lax.fori_loop(0, walk.query_tiles, query_tile, (_like(q, 0.0), zeros, zeros))
+    d_k, d_v = (jnp.einsum("bkjht->bkjth", x).reshape(k.shape) for x in (d_k, d_v))
+    return d_q * walk.scale, d_k * walk.scale, d_v
+
+
+class _Walk(NamedTuple):
+    """The way through the pairs of tiles: query tile n is tile i of head m, and visits the tiles j of its bounds."""
+
+    queries: Tokens
+    keys_: Tokens
+    bounds: Bounds
+    heads: int
     tile: int
-    kv_heads: int
-    groups: int
     scale: float  # of scores
 
     @classmethod
-    def of(cls, q: jax.Array, k: jax.Array, tile: int) -> Cut:
-        """Cut local `q` [B,S,N,H] and `k` [B,S,K,H] into tiles of at most `tile` tokens."""
-        batch, length, heads, head_dim = q.shape
-        size = -(-length // -(-length // tile))
-        return cls(batch, length, size, k.shape[2], heads // k.shape[2], 1 / math.sqrt(head_dim))
+    def of(cls, q: jax.Array, k: jax.Array, queries: Tokens, keys: Tokens, tile: int, stretches: int) -> _Walk:
+        limits = bounds(queries, keys, tile=tile, stretches=stretches)
+        return cls(queries, keys, limits, q.shape[1], tile, 1 / math.sqrt(q.shape[-1]))
 
-    def tokens(self, segment_ids: jax.Array, positions: jax.Array) -> Tokens:
-        """[B,S] -> [tiles, tile]."""
-        return Tokens(*(self._padded(x).reshape(-1, self.tile) for x in (segment_ids, positions)))
+    @property
+    def query_tiles(self) -> int:
+        """Number of query tiles of all rows and heads."""
+        batch, tiles, _ = self.bounds.start.shape
+        return batch * self.heads * tiles
 
-    def keys(self, x: jax.Array) -> jax.Array:
-        """[B,S,K,H] -> [J,K,tile,H]."""
-        return self._padded(x).reshape(-1, self.tile, *x.shape[2:]).swapaxes(1, 2)
+    def at(self, n: jax.Array) -> Three:
+        """Return row of the batch, key/value head and place of query tile `n`."""
+        m, i = jnp.divmod(n, self.bounds.start.shape[1])
+        return *jnp.divmod(m, self.heads), i
 
-    def whole_keys(self, x: jax.Array) -> jax.Array:
-        """[J,K,tile,H] -> [B,S,K,H]."""
-        return x.swapaxes(1, 2).reshape(self.batch, -1, self.kv_heads, x.shape[-1])[:, : self.length]
+    def rows(self, x: jax.Array, n: jax.Array) -> jax.Array:
+        """Take the rows of query tile `n` out of [B,K,G,S,...]: [R,...]."""
+        b, head, i = self.at(n)
+        taken = lax.dynamic_slice_in_dim(x[b, head], i * self.tile, self.tile, axis=1)
+        return taken.reshape(-1, *x.shape[4:])
 
-    def queries(self, x: jax.Array) -> jax.Array:
-        """[B,S,N,H] -> [I,K,R,H]."""
-        tiles = self._padded(x).reshape(-1, self.tile, self.kv_heads, self.groups, x.shape[-1])
-        return jnp.einsum("itkgh->ikgth", tiles).reshape(-1, self.kv_heads, self.groups * self.tile, x.shape[-1])
+    def put_rows(self, x: jax.Array, n: jax.Array, rows: jax.Array) -> jax.Array:
+        """Put them back."""
+        b, head, i = self.at(n)
+        block = rows.reshape(1, 1, x.shape[2], self.tile, *x.shape[4:])
+        return lax.dynamic_update_slice(x, block, (b, head, 0, i * self.tile, *(0 for _ in x.shape[4:])))
 
-    def whole_queries(self, x: jax.Array) -> jax.Array:
-        """[I,K,R,H] -> [B,S,N,H]."""
-        tiles = x.reshape(-1, self.kv_heads, self.groups, self.tile, x.shape[-1])
-        tokens = jnp.einsum("ikgth->itkgh", tiles).reshape(self.batch, -1, self.kv_heads * self.groups, x.shape[-1])
-        return tokens[:, : self.length]
+    def keys(self, x: jax.Array, n: jax.Array, j: jax.Array) -> jax.Array:
+        """Take key tile `j` out of [B,K,T,H]: [tile,H]."""
+        b, head, _ = self.at(n)
+        return lax.dynamic_slice(x, (b, head, j * self.tile, 0), (1, 1, self.tile, x.shape[-1]))[0, 0]
 
-    def rows(self, x: jax.Array) -> jax.Array:
-        """[B,S,N] -> [I,K,R]."""
-        return self.queries(x[..., None])[..., 0]
+    def add_keys(self, x: jax.Array, n: jax.Array, j: jax.Array, added: jax.Array) -> jax.Array:
+        """Add to key tile `j` of [B,K,J,H,tile]."""
+        b, head, _ = self.at(n)
+        return x.at[b, head, j].add(added)
 
-    def whole_rows(self, x: jax.Array) -> jax.Array:
-        """[I,K,R] -> [B,S,N]."""
-        return self.whole_queries(x[..., None])[..., 0]
+    def over_keys(self, n: jax.Array, add: Callable[[Carry, jax.Array, bool], Carry], carry: Carry) -> Carry:
+        """Call `add` for every key tile that query tile `n` can meet, first for those that need no mask."""
+        b, _, i = self.at(n)
+        stretches = self.bounds.start.shape[2]
+        tiles = self.keys_.positions.shape[1] // self.tile // stretches
 
-    def _padded(self, x: jax.Array) -> jax.Array:
-        extra = -self.length % self.tile
-        return jnp.pad(x, [(0, 0), (0, extra)] + [(0, 0)] * (x.ndim - 2)) if extra else x
+        def stretch(c: int | jax.Array, carry: Carry) -> Carry:
+            start, stop, full_start, full_stop = (x[b, i, c] for x in self.bounds)
+            full, first = full_stop - full_start, c * tiles
+            carry = lax.fori_loop(full_start, full_stop, lambda j, x: add(x, first + j, False), carry)
 
+            def rest(t: jax.Array, carry: Carry) -> Carry:
+                j = start + t
+                return add(carry, first + j + jnp.where(j >= full_start, full, 0), True)
 
-def no_sums(queries: jax.Array) -> Sums:
-    """Return the sums of queries [I,K,R,H] that have seen nothing."""
-    rows = queries.shape[:-1]
-    return Sums(
-        jnp.zeros(queries.shape, jnp.float32), jnp.full(rows, _START, jnp.float32), jnp.zeros(rows, jnp.float32)
-    )
+            return lax.fori_loop(0, stop - start - full, rest, carry)
 
+        return stretch(0, carry) if stretches == 1 else lax.fori_loop(0, stretches, stretch, carry)
 
-def finish(sums: Sums) -> tuple[jax.Array, jax.Array]:
-    """Return output [I,K,R,H] and log-sum-exp [I,K,R], float32; both are 0 in rows that saw nothing."""
-    seen = sums.weights > 0
-    weights = jnp.where(seen, sums.weights, 1.0)
-    return sums.values / weights[..., None], jnp.where(seen, sums.highest + jnp.log(weights), 0.0)
+    def scores(self, q_tile: jax.Array, k: jax.Array, n: jax.Array, j: jax.Array, masked: bool) -> jax.Array:
+        """Return the scores [R,tile], float32, of a query tile's rows [R,H] and key tile `j`."""
+        scores = _product("rh,sh->rs", q_tile, self.keys(k, n, j)) * self.scale
+        if not masked:
+            return scores
+        b, _, i = self.at(n)
+        groups = q_tile.shape[0] // self.tile
+        mine = (jnp.tile(self._tile_of(x[b], i), groups) for x in self.queries)
+        seen = visible(*mine, *(self._tile_of(x[b], j) for x in self.keys_))
+        return jnp.where(seen, scores, _MASKED)
 
-
-def attend(sums: Sums, queries: jax.Array, tokens: Tokens, keys: Keys, cut: Cut) -> Sums:
-    """Add what `keys` hold to the sums of `queries` [I,K,R,H], which stand for `tokens`."""
-    pairs, count = live_pairs(tokens, keys.tokens, cut)
-
-    def step(n: jax.Array, sums: Sums) -> Sums:
-        i, j = pairs[0, n], pairs[1, n]
-        scores = _scores(queries, tokens, keys, i, j, cut)
-        highest = jnp.maximum(sums.highest[i], scores.max(-1))
-        weights = jnp.exp(scores - highest[..., None])
-        fade = jnp.exp(sums.highest[i] - highest)
-        values = _product("krs,ksh->krh", weights.astype(keys.v.dtype), keys.v[j])
-        return Sums(
-            sums.values.at[i].set(sums.values[i] * fade[..., None] + values),
-            sums.highest.at[i].set(highest),
-            sums.weights.at[i].set(sums.weights[i] * fade + weights.sum(-1)),
-        )
-
-    return lax.fori_loop(0, count, step, sums)
+    def _tile_of(self, x: jax.Array, i: jax.Array) -> jax.Array:
+        return lax.dynamic_slice_in_dim(x, i * self.tile, self.tile)
 
 
-def differentiate(
-    d_q: jax.Array, gradients: Gradients, saved: Saved, tokens: Tokens, keys: Keys, cut: Cut
-) -> tuple[jax.Array, Gradients]:
-    """Add what `keys` give to the gradient of the queries, `d_q` [I,K,R,H] float32, and the queries to theirs."""
-    pairs, count = live_pairs(tokens, keys.tokens, cut)
-    dtype = keys.k.dtype
-
-    def step(n: jax.Array, carry: tuple[jax.Array, Gradients]) -> tuple[jax.Array, Gradients]:
-        d_q, gradients = carry
-        i, j = pairs[0, n], pairs[1, n]
-        weights = jnp.exp(_scores(saved.q, tokens, keys, i, j, cut) - saved.lse[i][..., None])
-        d_weights = _product("krh,ksh->krs", saved.d_out[i], keys.v[j])
-        d_scores = (weights * (d_weights - saved.delta[i][..., None]) * cut.scale).astype(dtype)
-        d_k = _product("krs,krh->khs", d_scores, saved.q[i])
-        d_v = _product("krs,krh->khs", weights.astype(dtype), saved.d_out[i])
-        d_q = d_q.at[i].add(_product("krs,ksh->krh", d_scores, keys.k[j]))
-        return d_q, Gradients(gradients.k.at[j].add(d_k), gradients.v.at[j].add(d_v))
-
-    return lax.fori_loop(0, count, step, (d_q, gradients))
-
-
-def live_pairs(queries: Tokens, keys: Tokens, cut: Cut) -> tuple[jax.Array, jax.Array]:
-    """List the pairs of tiles that can meet: (i, j) as [2, all pairs] int32 with those first, and their number.
-
-    Two tiles meet where their ranges of segments overlap and the first key is not after the last query. No pair that
-    matters is left out; a few may be let in that the mask then empties.
-    """
-    first_q, last_q, _, end = (x.reshape(cut.batch, -1, 1) for x in _ranges(queries))
-    first_k, last_k, begin, _ = (x.reshape(cut.batch, 1, -1) for x in _ranges(keys))
-    live = (first_q <= last_k) & (first_k <= last_q) & (begin <= end)
-    order = jnp.argsort(~live, axis=None, stable=True).astype(jnp.int32)
-    row, i, j = jnp.unravel_index(order, live.shape)
-    return jnp.stack([row * live.shape[1] + i, row * live.shape[2] + j]), live.sum(dtype=jnp.int32)
-
-
-def _ranges(tokens: Tokens) -> list[jax.Array]:
-    """Return first and last segment, first and last position of every tile, padding left out; empty ones meet none."""
-    real = tokens.segment_ids != 0
-    top = jnp.iinfo(jnp.int32).max
-    return [end for x in tokens for end in (jnp.where(real, x, top).min(-1), jnp.where(real, x, -1).max(-1))]
-
-
-def _scores(queries: jax.Array, tokens: Tokens, keys: Keys, i: jax.Array, j: jax.Array, cut: Cut) -> jax.Array:
-    """Return the masked scores of a pair of tiles, [K,R,tile] float32."""
-    scores = _product("krh,ksh->krs", queries[i], keys.k[j]) * cut.scale
-    seen = visible(tokens.segment_ids[i], tokens.positions[i], keys.tokens.segment_ids[j], keys.tokens.positions[j])
-    by_group = scores.reshape(cut.kv_heads, cut.groups, cut.tile, cut.tile)
-    return jnp.where(jnp.broadcast_to(seen[None, None], by_group.shape), by_group, _MASKED).reshape(scores.shape)
+def _like(x: jax.Array, value: float) -> jax.Array:
+    """Fill an array of the shape of `x` with float32; inside shard_map it counts as different on every device, too."""
+    return jnp.full_like(x, value, jnp.float32)
 
 
 def _product(subscripts: str, x: jax.Array, y: jax.Array) -> jax.Array:

@@ -10,9 +10,12 @@ Axes: see `trainer/__init__.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from schemas.errors import ConfigError
+
+AttentionMethod = Literal["ring", "all_gather", "ulysses"]  # which to take when: `attention.py`
+ATTENTION_METHODS: tuple[str, ...] = get_args(AttentionMethod)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,7 @@ class ModelConfig:
     rope_theta: float = 1e6  # base of the rotary angles; LWM raises it with the context, to 5e7 at 1M tokens
     max_positions: int = 1 << 20  # the longest document; positions beyond it come out as NaN
     dtype: Literal["float32", "bfloat16"] = "float32"  # of activations and products; parameters are float32
+    attention: AttentionMethod = "ring"  # how attention is computed over the mesh's axis `sequence`
     tile: int = 128  # tokens on a side of one block of attention; the loader's stripe
     chunk: int = 256  # tokens in one block of the feed-forward and of the loss
 
@@ -43,6 +47,8 @@ class ModelConfig:
             raise ConfigError(f"rope_theta must be above 1, got {self.rope_theta}")
         if self.dtype not in ("float32", "bfloat16"):
             raise ConfigError(f"dtype must be float32 or bfloat16, got {self.dtype!r}")
+        if self.attention not in ATTENTION_METHODS:
+            raise ConfigError(f"attention must be one of {', '.join(ATTENTION_METHODS)}, got {self.attention!r}")
 
     @property
     def groups(self) -> int:

@@ -26,9 +26,9 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from schemas.errors import ConfigError
+from trainer.attention import LSE, OUT, attention
 from trainer.config import ModelConfig
 from trainer.mesh import RULES, Weight, constrain, shardings
-from trainer.ring import LSE, OUT, ring_attention
 from trainer.rope import Rotation, rotate, rotation
 
 _HIDDEN = ("batch", "sequence", "model")
@@ -62,7 +62,8 @@ class Transformer(nnx.Module):
         def layer(x: jax.Array, stored: Mapping[str, jax.Array]) -> tuple[jax.Array, None]:
             w = gathered(stored, config, mesh)
             q, k, v = attention_inputs(x, w, by)
-            attended = ring_attention(q, k, v, segment_ids, positions, mesh=mesh, tile=config.tile)
+            how = {"mesh": mesh, "tile": config.tile, "method": config.attention}
+            attended = attention(q, k, v, segment_ids, positions, **how)
             return after_attention(x, attended, w, config=config, mesh=mesh), None
 
         kept = jax.checkpoint_policies.save_only_these_names(OUT, LSE)

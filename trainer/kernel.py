@@ -1,0 +1,75 @@
+"""The protocol of one device's attention, and the kernels that keep it.
+
+A kernel computes attention of some queries to some keys and returns its log-sum-exp, by which parts are put together;
+backward gets the log-sum-exp of the whole sequence. So the ways over devices (`ring.py`, `all_gather.py`, `ulysses.py`)
+know nothing of tiles, and a kernel knows nothing of devices.
+
+    blockwise   XLA, anywhere
+    fused       one Pallas kernel a direction, for a GPU (`fused.py`); "interpreted" runs it anywhere, slowly, for tests
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from trainer import blockwise
+from trainer.tiles import Tokens
+
+KernelName = Literal["blockwise", "fused", "interpreted"]
+Three = tuple[jax.Array, jax.Array, jax.Array]
+
+
+class Forward(Protocol):
+    """Return output and log-sum-exp, float32; see `blockwise.forward`."""
+
+    def __call__(
+        self, q: jax.Array, k: jax.Array, v: jax.Array, queries: Tokens, keys: Tokens, *, stretches: int = 1
+    ) -> tuple[jax.Array, jax.Array]: ...
+
+
+class Backward(Protocol):
+    """Return dQ, dK, dV, float32; see `blockwise.backward`."""
+
+    def __call__(
+        self,
+        q: jax.Array,
+        k: jax.Array,
+        v: jax.Array,
+        queries: Tokens,
+        keys: Tokens,
+        d_out: jax.Array,
+        lse: jax.Array,
+        delta: jax.Array,
+        *,
+        stretches: int = 1,
+    ) -> Three: ...
+
+
+class Kernel(NamedTuple):
+    """Both directions."""
+
+    forward: Forward
+    backward: Backward
+
+
+def kernel(name: KernelName, *, tile: int) -> Kernel:
+    """Return the kernel of that name, for tiles of `tile` tokens."""
+    return Kernel(partial(blockwise.forward, tile=tile), partial(blockwise.backward, tile=tile))
+
+
+def merged(
+    out: jax.Array, lse: jax.Array, more: jax.Array, more_lse: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Put attention to two sets of keys together: outputs [...,H] and log-sum-exps [...], float32.
+
+    A side that saw nothing has a log-sum-exp of `blockwise.NOTHING`, which is finite: two of them stay at nothing.
+    """
+    top = jnp.maximum(lse, more_lse)
+    weight, more_weight = jnp.exp(lse - top), jnp.exp(more_lse - top)
+    total = weight + more_weight
+    out = out * (weight / total)[..., None] + more * (more_weight / total)[..., None]
+    return out, top + jnp.log(total)
