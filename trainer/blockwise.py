@@ -43,28 +43,30 @@ def forward(
     S and T are multiples of `tile`; the keys are so many equal `stretches` of reading order. A row that sees no key is
     exactly 0, and its log-sum-exp NOTHING.
     """
-    walk = _Walk.of(q, k, queries, keys, tile, stretches)
+    walk = _Walk.of(q, queries, keys, tile, stretches)
+    q_tiles, k_tiles, v_tiles = _query_tiles(q, tile), _key_tiles(k, tile), _key_tiles(v, tile)
 
     def query_tile(n: jax.Array, made: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        out, lse = made
-        q_tile = walk.rows(q, n)
+        q_tile = _at(q_tiles, n)
 
-        def add(sums: Three, j: jax.Array, masked: bool) -> Three:
+        def add(sums: Three, pair: _Pair) -> Three:
             values, highest, weights = sums
-            scores = walk.scores(q_tile, k, n, j, masked)
+            scores = walk.scores(q_tile, _at(k_tiles, pair.key), pair)
             top = jnp.maximum(highest, scores.max(-1))
             weight, fade = jnp.exp(scores - top[:, None]), jnp.exp(highest - top)
-            added = _product("rs,sh->rh", weight.astype(v.dtype), walk.keys(v, n, j))
+            added = _product("rs,sh->rh", weight.astype(v.dtype), _at(v_tiles, pair.key))
             return values * fade[:, None] + added, top, weights * fade + weight.sum(-1)
 
         start = _like(q_tile, 0.0), _like(q_tile[:, 0], _START), _like(q_tile[:, 0], 0.0)
         values, highest, weights = walk.over_keys(n, add, start)
         seen = weights > 0
         weights = jnp.where(seen, weights, 1.0)
-        out = walk.put_rows(out, n, values / weights[:, None])
-        return out, walk.put_rows(lse, n, jnp.where(seen, highest + jnp.log(weights), NOTHING))
+        lse = jnp.where(seen, highest + jnp.log(weights), NOTHING)
+        return _put(made[0], n, values / weights[:, None]), _put(made[1], n, lse)
 
-    return lax.fori_loop(0, walk.query_tiles, query_tile, (_like(q, 0.0), _like(q[..., 0], 0.0)))
+    start = _like(q_tiles, 0.0), _like(q_tiles[..., 0], 0.0)
+    out, lse = lax.fori_loop(0, len(q_tiles), query_tile, start)
+    return _whole_queries(out, q.shape, tile), _whole_queries(lse, q.shape[:-1], tile)
 
 
 def backward(
@@ -85,110 +87,126 @@ def backward(
     `d_out` [B,K,G,S,H] is the gradient of the output; `lse` and `delta` = sum(dO·O), [B,K,G,S], are of the whole
     sequence, and the log-sum-exp of a row that sees nothing is 0.
     """
-    walk = _Walk.of(q, k, queries, keys, tile, stretches)
+    walk = _Walk.of(q, queries, keys, tile, stretches)
+    rows = [_query_tiles(x, tile) for x in (q, d_out, lse, delta)]
+    k_tiles, v_tiles = _key_tiles(k, tile), _key_tiles(v, tile)
 
     def query_tile(n: jax.Array, made: Three) -> Three:
-        q_tile, d_tile, lse_tile, delta_tile = (walk.rows(x, n) for x in (q, d_out, lse, delta))
+        q_tile, d_tile, lse_tile, delta_tile = (_at(x, n) for x in rows)
 
-        def add(carry: Three, j: jax.Array, masked: bool) -> Three:
+        def add(carry: Three, pair: _Pair) -> Three:
             d_q, d_k, d_v = carry
-            weights = jnp.exp(walk.scores(q_tile, k, n, j, masked) - lse_tile[:, None])
-            d_weights = _product("rh,sh->rs", d_tile, walk.keys(v, n, j))
+            k_tile = _at(k_tiles, pair.key)
+            weights = jnp.exp(walk.scores(q_tile, k_tile, pair) - lse_tile[:, None])
+            d_weights = _product("rh,sh->rs", d_tile, _at(v_tiles, pair.key))
             d_scores = (weights * (d_weights - delta_tile[:, None])).astype(k.dtype)
-            d_k = walk.add_keys(d_k, n, j, _product("rs,rh->hs", d_scores, q_tile))
-            d_v = walk.add_keys(d_v, n, j, _product("rs,rh->hs", weights.astype(k.dtype), d_tile))
-            return d_q + _product("rs,sh->rh", d_scores, walk.keys(k, n, j)), d_k, d_v
+            d_k = _add(d_k, pair.key, _product("rs,rh->hs", d_scores, q_tile))
+            d_v = _add(d_v, pair.key, _product("rs,rh->hs", weights.astype(k.dtype), d_tile))
+            return d_q + _product("rs,sh->rh", d_scores, k_tile), d_k, d_v
 
         d_q, d_k, d_v = walk.over_keys(n, add, (_like(q_tile, 0.0), *made[1:]))
-        return walk.put_rows(made[0], n, d_q), d_k, d_v
+        return _put(made[0], n, d_q), d_k, d_v
 
-    batch, heads, length, head_dim = k.shape
-    zeros = _like(k.reshape(batch, heads, length // tile, head_dim, tile), 0.0)
-    d_q, d_k, d_v = lax.fori_loop(0, walk.query_tiles, query_tile, (_like(q, 0.0), zeros, zeros))
-    d_k, d_v = (jnp.einsum("bkjht->bkjth", x).reshape(k.shape) for x in (d_k, d_v))
-    return d_q * walk.scale, d_k * walk.scale, d_v
+    zeros = _like(k_tiles.reshape(len(k_tiles), -1, tile), 0.0)
+    d_q, d_k, d_v = lax.fori_loop(0, len(rows[0]), query_tile, (_like(rows[0], 0.0), zeros, zeros))
+    d_k, d_v = (x.swapaxes(1, 2).reshape(k.shape) for x in (d_k, d_v))
+    return _whole_queries(d_q, q.shape, tile) * walk.scale, d_k * walk.scale, d_v
+
+
+class _Pair(NamedTuple):
+    """Where a pair of tiles lies: its key tile among those of all heads, and both tiles' tokens."""
+
+    key: jax.Array
+    query_tokens: jax.Array
+    key_tokens: jax.Array
+    masked: bool
 
 
 class _Walk(NamedTuple):
-    """The way through the pairs of tiles: query tile n is tile i of head m, and visits the tiles j of its bounds."""
+    """The way through the pairs of tiles: every query tile, of all rows and heads, visits the key tiles of its bounds."""
 
-    queries: Tokens
-    keys_: Tokens
-    bounds: Bounds
+    queries: Tokens  # [B·I,tile]
+    keys: Tokens  # [B·C·J,tile]
+    bounds: Bounds  # [B·I,C]
     heads: int
-    tile: int
+    query_tiles: int  # I
+    key_tiles: int  # J, in a stretch
     scale: float  # of scores
 
     @classmethod
-    def of(cls, q: jax.Array, k: jax.Array, queries: Tokens, keys: Tokens, tile: int, stretches: int) -> _Walk:
+    def of(cls, q: jax.Array, queries: Tokens, keys: Tokens, tile: int, stretches: int) -> _Walk:
         limits = bounds(queries, keys, tile=tile, stretches=stretches)
-        return cls(queries, keys, limits, q.shape[1], tile, 1 / math.sqrt(q.shape[-1]))
+        return cls(
+            queries=Tokens(*(x.reshape(-1, tile) for x in queries)),
+            keys=Tokens(*(x.reshape(-1, tile) for x in keys)),
+            bounds=Bounds(*(x.reshape(-1, stretches) for x in limits)),
+            heads=q.shape[1],
+            query_tiles=q.shape[3] // tile,
+            key_tiles=keys.positions.shape[1] // tile // stretches,
+            scale=1 / math.sqrt(q.shape[-1]),
+        )
 
-    @property
-    def query_tiles(self) -> int:
-        """Number of query tiles of all rows and heads."""
-        batch, tiles, _ = self.bounds.start.shape
-        return batch * self.heads * tiles
-
-    def at(self, n: jax.Array) -> Three:
-        """Return row of the batch, key/value head and place of query tile `n`."""
-        m, i = jnp.divmod(n, self.bounds.start.shape[1])
-        return *jnp.divmod(m, self.heads), i
-
-    def rows(self, x: jax.Array, n: jax.Array) -> jax.Array:
-        """Take the rows of query tile `n` out of [B,K,G,S,...]: [R,...]."""
-        b, head, i = self.at(n)
-        taken = lax.dynamic_slice_in_dim(x[b, head], i * self.tile, self.tile, axis=1)
-        return taken.reshape(-1, *x.shape[4:])
-
-    def put_rows(self, x: jax.Array, n: jax.Array, rows: jax.Array) -> jax.Array:
-        """Put them back."""
-        b, head, i = self.at(n)
-        block = rows.reshape(1, 1, x.shape[2], self.tile, *x.shape[4:])
-        return lax.dynamic_update_slice(x, block, (b, head, 0, i * self.tile, *(0 for _ in x.shape[4:])))
-
-    def keys(self, x: jax.Array, n: jax.Array, j: jax.Array) -> jax.Array:
-        """Take key tile `j` out of [B,K,T,H]: [tile,H]."""
-        b, head, _ = self.at(n)
-        return lax.dynamic_slice(x, (b, head, j * self.tile, 0), (1, 1, self.tile, x.shape[-1]))[0, 0]
-
-    def add_keys(self, x: jax.Array, n: jax.Array, j: jax.Array, added: jax.Array) -> jax.Array:
-        """Add to key tile `j` of [B,K,J,H,tile]."""
-        b, head, _ = self.at(n)
-        return x.at[b, head, j].add(added)
-
-    def over_keys(self, n: jax.Array, add: Callable[[Carry, jax.Array, bool], Carry], carry: Carry) -> Carry:
+    def over_keys(self, n: jax.Array, add: Callable[[Carry, _Pair], Carry], carry: Carry) -> Carry:
         """Call `add` for every key tile that query tile `n` can meet, first for those that need no mask."""
-        b, _, i = self.at(n)
-        stretches = self.bounds.start.shape[2]
-        tiles = self.keys_.positions.shape[1] // self.tile // stretches
+        head = lax.div(n, self.query_tiles)  # of all rows
+        row = lax.div(head, self.heads)
+        tokens = row * self.query_tiles + lax.rem(n, self.query_tiles)
+        stretches = self.bounds.start.shape[1]
+        start, stop, full_start, full_stop = (_at(x, tokens) for x in self.bounds)
 
-        def stretch(c: int | jax.Array, carry: Carry) -> Carry:
-            start, stop, full_start, full_stop = (x[b, i, c] for x in self.bounds)
-            full, first = full_stop - full_start, c * tiles
-            carry = lax.fori_loop(full_start, full_stop, lambda j, x: add(x, first + j, False), carry)
+        def stretch(c: jax.Array, carry: Carry) -> Carry:
+            key, key_tokens = ((x * stretches + c) * self.key_tiles for x in (head, row))
+            full = full_stop[c] - full_start[c]
 
-            def rest(t: jax.Array, carry: Carry) -> Carry:
-                j = start + t
-                return add(carry, first + j + jnp.where(j >= full_start, full, 0), True)
+            def whole(j: jax.Array, carry: Carry) -> Carry:
+                return add(carry, _Pair(key + j, tokens, key_tokens + j, False))
 
-            return lax.fori_loop(0, stop - start - full, rest, carry)
+            def rest(j: jax.Array, carry: Carry) -> Carry:
+                j = jnp.where(j < full_start[c], j, j + full)
+                return add(carry, _Pair(key + j, tokens, key_tokens + j, True))
 
-        return stretch(0, carry) if stretches == 1 else lax.fori_loop(0, stretches, stretch, carry)
+            carry = lax.fori_loop(full_start[c], full_stop[c], whole, carry)
+            return lax.fori_loop(start[c], stop[c] - full, rest, carry)
 
-    def scores(self, q_tile: jax.Array, k: jax.Array, n: jax.Array, j: jax.Array, masked: bool) -> jax.Array:
-        """Return the scores [R,tile], float32, of a query tile's rows [R,H] and key tile `j`."""
-        scores = _product("rh,sh->rs", q_tile, self.keys(k, n, j)) * self.scale
-        if not masked:
+        return lax.fori_loop(0, stretches, stretch, carry)
+
+    def scores(self, q_tile: jax.Array, k_tile: jax.Array, pair: _Pair) -> jax.Array:
+        """Return the scores [R,tile], float32, of a query tile's rows [R,H] and a key tile [tile,H]."""
+        scores = _product("rh,sh->rs", q_tile, k_tile) * self.scale
+        if not pair.masked:
             return scores
-        b, _, i = self.at(n)
-        groups = q_tile.shape[0] // self.tile
-        mine = (jnp.tile(self._tile_of(x[b], i), groups) for x in self.queries)
-        seen = visible(*mine, *(self._tile_of(x[b], j) for x in self.keys_))
-        return jnp.where(seen, scores, _MASKED)
+        groups = len(q_tile) // len(k_tile)
+        mine = (jnp.tile(_at(x, pair.query_tokens), groups) for x in self.queries)
+        return jnp.where(visible(*mine, *(_at(x, pair.key_tokens) for x in self.keys)), scores, _MASKED)
 
-    def _tile_of(self, x: jax.Array, i: jax.Array) -> jax.Array:
-        return lax.dynamic_slice_in_dim(x, i * self.tile, self.tile)
+
+def _query_tiles(x: jax.Array, tile: int) -> jax.Array:
+    """[B,K,G,S,...] -> [B·K·I,R,...]."""
+    groups, rest = x.shape[2], x.shape[4:]
+    tiles = x.reshape(-1, groups, x.shape[3] // tile, tile, *rest).swapaxes(1, 2)
+    return tiles.reshape(-1, groups * tile, *rest)
+
+
+def _whole_queries(x: jax.Array, shape: tuple[int, ...], tile: int) -> jax.Array:
+    """[B·K·I,R,...] -> [B,K,G,S,...], the `shape`."""
+    return x.reshape(-1, shape[3] // tile, shape[2], tile, *shape[4:]).swapaxes(1, 2).reshape(shape)
+
+
+def _key_tiles(x: jax.Array, tile: int) -> jax.Array:
+    """[B,K,T,H] -> [B·K·J,tile,H]."""
+    return x.reshape(-1, tile, x.shape[-1])
+
+
+def _at(x: jax.Array, n: jax.Array) -> jax.Array:
+    return lax.dynamic_index_in_dim(x, n, keepdims=False, allow_negative_indices=False)
+
+
+def _put(x: jax.Array, n: jax.Array, part: jax.Array) -> jax.Array:
+    return lax.dynamic_update_index_in_dim(x, part, n, axis=0, allow_negative_indices=False)
+
+
+def _add(x: jax.Array, n: jax.Array, part: jax.Array) -> jax.Array:
+    return _put(x, n, _at(x, n) + part)
 
 
 def _like(x: jax.Array, value: float) -> jax.Array:
