@@ -15,6 +15,7 @@ Axes: see `trainer/__init__.py`.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from types import ModuleType
 from typing import NamedTuple
@@ -24,11 +25,12 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh, PartitionSpec
 
+from schemas.errors import ConfigError
 from trainer import all_gather, ring, ulysses
 from trainer.blockwise import NOTHING
 from trainer.config import AttentionMethod
-from trainer.fit import check_attention
-from trainer.kernel import Kernel, KernelName, Three, kernel
+from trainer.kernel import KernelName, Three, kernel
+from trainer.layout import check_context, nearest_divisor, nearest_multiple
 from trainer.mesh import RULES
 from trainer.tiles import Tokens
 
@@ -67,6 +69,37 @@ def attention(
     by_token = PartitionSpec(RULES["batch"], RULES["sequence"])
     specs = (by_head, by_head, by_head, by_token, by_token)
     return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=by_head)(q, k, v, segment_ids, positions)
+
+
+def check_attention(
+    *, rows: int, context: int, heads: int, kv_heads: int, mesh: Mesh | None, method: AttentionMethod
+) -> None:
+    """Raise ConfigError where the mesh does not divide the batch's rows, the context or the heads."""
+    if heads % kv_heads:
+        raise ConfigError(
+            f"{heads} query heads cannot share {kv_heads} key/value heads evenly: "
+            f"the nearest number of key/value heads is {nearest_divisor(heads, kv_heads)}"
+        )
+    if mesh is None:
+        return
+    groups, tensor, sequence = (math.prod(mesh.shape[a] for a in RULES[d]) for d in ("batch", "kv_heads", "sequence"))
+    if rows % groups:
+        raise ConfigError(
+            f"a batch of {rows} rows cannot be split over {' x '.join(RULES['batch'])} = {groups} devices: "
+            f"the nearest batch has {nearest_multiple(rows, groups)} rows"
+        )
+    check_context(context, devices=sequence)
+    if kv_heads % tensor:
+        raise ConfigError(
+            f"{heads} query heads with {kv_heads} key/value heads cannot be split over tensor = {tensor} devices: "
+            f"the nearest tensor axis is {nearest_divisor(kv_heads, tensor)}"
+        )
+    if method == "ulysses" and sequence > 1 and kv_heads // tensor % sequence:
+        raise ConfigError(
+            f"ulysses gives each of sequence = {sequence} devices some of the {kv_heads // tensor} key/value heads "
+            f"that tensor = {tensor} leaves, and they cannot be split evenly: the nearest sequence axis is "
+            f"{nearest_divisor(kv_heads // tensor, sequence)}; ring and all_gather take any"
+        )
 
 
 class _Plan(NamedTuple):

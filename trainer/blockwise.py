@@ -123,7 +123,7 @@ class _Pair(NamedTuple):
 
 
 class _Walk(NamedTuple):
-    """The way through the pairs of tiles: every query tile, of all rows and heads, visits the key tiles of its bounds."""
+    """The way through the pairs of tiles: every query tile of all rows and heads visits the key tiles of its bounds."""
 
     queries: Tokens  # [B·I,tile]
     keys: Tokens  # [B·C·J,tile]

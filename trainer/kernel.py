@@ -24,15 +24,16 @@ Three = tuple[jax.Array, jax.Array, jax.Array]
 
 
 class Forward(Protocol):
-    """Return output and log-sum-exp, float32; see `blockwise.forward`."""
+    """Attention of some queries to some keys."""
 
     def __call__(
         self, q: jax.Array, k: jax.Array, v: jax.Array, queries: Tokens, keys: Tokens, *, stretches: int = 1
-    ) -> tuple[jax.Array, jax.Array]: ...
+    ) -> tuple[jax.Array, jax.Array]:
+        """Return output and log-sum-exp, float32; see `blockwise.forward`."""
 
 
 class Backward(Protocol):
-    """Return dQ, dK, dV, float32; see `blockwise.backward`."""
+    """The gradients of queries, keys and values."""
 
     def __call__(
         self,
@@ -46,7 +47,8 @@ class Backward(Protocol):
         delta: jax.Array,
         *,
         stretches: int = 1,
-    ) -> Three: ...
+    ) -> Three:
+        """Return dQ, dK, dV, float32; see `blockwise.backward`."""
 
 
 class Kernel(NamedTuple):
@@ -61,9 +63,7 @@ def kernel(name: KernelName, *, tile: int) -> Kernel:
     return Kernel(partial(blockwise.forward, tile=tile), partial(blockwise.backward, tile=tile))
 
 
-def merged(
-    out: jax.Array, lse: jax.Array, more: jax.Array, more_lse: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def merged(out: jax.Array, lse: jax.Array, more: jax.Array, more_lse: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Put attention to two sets of keys together: outputs [...,H] and log-sum-exps [...], float32.
 
     A side that saw nothing has a log-sum-exp of `blockwise.NOTHING`, which is finite: two of them stay at nothing.

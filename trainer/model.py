@@ -58,12 +58,12 @@ class Transformer(nnx.Module):
     def __call__(self, tokens: jax.Array, segment_ids: jax.Array, positions: jax.Array) -> jax.Array:
         """Return the normed hidden states [B,S,D], in the compute dtype, of `tokens`; all arrays [B,S] int32."""
         by, config, mesh = self.rotation(positions), self.config, self.mesh
+        attend = partial(attention, mesh=mesh, tile=config.tile, method=config.attention)
 
         def layer(x: jax.Array, stored: Mapping[str, jax.Array]) -> tuple[jax.Array, None]:
             w = gathered(stored, config, mesh)
             q, k, v = attention_inputs(x, w, by)
-            how = {"mesh": mesh, "tile": config.tile, "method": config.attention}
-            attended = attention(q, k, v, segment_ids, positions, **how)
+            attended = attend(q, k, v, segment_ids, positions)
             return after_attention(x, attended, w, config=config, mesh=mesh), None
 
         kept = jax.checkpoint_policies.save_only_these_names(OUT, LSE)

@@ -37,9 +37,7 @@ def backward(
     """Return this device's dQ [B,K,G,S,H], dK and dV [B,K,S,H]; float32, and sent in the type of the inputs."""
     whole = _gathered(tokens)
     rows = [_heads(x, 3) for x in (d_out, lse, delta)]
-    d_q, d_k, d_v = kernel.backward(
-        _heads(q, 3), _heads(k, 2), _heads(v, 2), whole, whole, *rows, stretches=devices
-    )
+    d_q, d_k, d_v = kernel.backward(_heads(q, 3), _heads(k, 2), _heads(v, 2), whole, whole, *rows, stretches=devices)
     return _tokens(d_q.astype(q.dtype), 3), _tokens(d_k.astype(k.dtype), 2), _tokens(d_v.astype(v.dtype), 2)
 
 
