@@ -54,7 +54,7 @@ def forward(
             scores = walk.scores(q_tile, _at(k_tiles, pair.key), pair)
             top = jnp.maximum(highest, scores.max(-1))
             weight, fade = jnp.exp(scores - top[:, None]), jnp.exp(highest - top)
-            added = _product("rs,sh->rh", weight.astype(v.dtype), _at(v_tiles, pair.key))
+            added = _product("rs,sh->rh", weight, _at(v_tiles, pair.key))
             return values * fade[:, None] + added, top, weights * fade + weight.sum(-1)
 
         start = _like(q_tile, 0.0), _like(q_tile[:, 0], _START), _like(q_tile[:, 0], 0.0)
@@ -99,9 +99,9 @@ def backward(
             k_tile = _at(k_tiles, pair.key)
             weights = jnp.exp(walk.scores(q_tile, k_tile, pair) - lse_tile[:, None])
             d_weights = _product("rh,sh->rs", d_tile, _at(v_tiles, pair.key))
-            d_scores = (weights * (d_weights - delta_tile[:, None])).astype(k.dtype)
+            d_scores = weights * (d_weights - delta_tile[:, None])
             d_k = _add(d_k, pair.key, _product("rs,rh->hs", d_scores, q_tile))
-            d_v = _add(d_v, pair.key, _product("rs,rh->hs", weights.astype(k.dtype), d_tile))
+            d_v = _add(d_v, pair.key, _product("rs,rh->hs", weights, d_tile))
             return d_q + _product("rs,sh->rh", d_scores, k_tile), d_k, d_v
 
         d_q, d_k, d_v = walk.over_keys(n, add, (_like(q_tile, 0.0), *made[1:]))
@@ -215,4 +215,5 @@ def _like(x: jax.Array, value: float) -> jax.Array:
 
 
 def _product(subscripts: str, x: jax.Array, y: jax.Array) -> jax.Array:
-    return jnp.einsum(subscripts, x, y, preferred_element_type=jnp.float32)
+    """Multiply in float32. A CPU turns bfloat16 into it anyway, and so the weights need not be rounded."""
+    return jnp.einsum(subscripts, x.astype(jnp.float32), y.astype(jnp.float32))

@@ -72,8 +72,8 @@ def stripe_width(*, length: int, devices: int, tile: int) -> int:
     width = max(width for width in range(1, min(tile, share) + 1) if share % width == 0)
     if 2 * width < min(tile, share):
         raise ConfigError(
-            f"a context of {length} tokens over sequence = {devices} devices leaves {share} tokens to each, which no tile "
-            f"of {tile // 2} to {tile} tokens divides: the nearest context that tiles of {tile} divide has "
+            f"a context of {length} tokens on {devices} devices leaves {share} tokens to each, which no tile of "
+            f"{tile // 2} to {tile} tokens divides: the nearest context that tiles of {tile} divide has "
             f"{nearest_multiple(length, devices * tile)} tokens"
         )
     return width

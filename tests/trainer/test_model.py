@@ -14,8 +14,8 @@ from jax.sharding import Mesh
 
 from schemas.errors import ConfigError
 from tests.trainer.sequences import COMPILED_QUICKLY, VOCABULARY, Packed, no_order, packed
-from trainer.dense import dense_attention
 from trainer.config import MeshConfig, ModelConfig, debug, flops_per_token, lwm_7b, parameter_count, small
+from trainer.dense import dense_attention
 from trainer.loss import batch_loss
 from trainer.mesh import batch_sharding, make_mesh
 from trainer.model import Transformer, create
