@@ -191,8 +191,9 @@ def test_nothing_of_the_size_of_scores_logits_or_feed_forward_exists() -> None:
 
 def test_the_forward_of_attention_is_not_run_again_in_backward() -> None:
     hops = [e for e in _step_equations(_mesh(sequence=4), length=64) if e.primitive.name == "ppermute"]
-    forward = backward = 4  # K, V, segment ids, positions: once in the loop over hops
-    gradients = 2 + 2  # dK and dV: in the loop, and the last hop home
+    forward = 4  # K, V, segment ids, positions: once in the loop over hops
+    backward = 4 + 4  # ahead of the first hop, which stands before the loop
+    gradients = 2 + 2 + 2  # dK and dV: in the loop, at the last hop, and home
     assert len(hops) == forward + backward + gradients
 
 
