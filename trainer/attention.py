@@ -27,9 +27,10 @@ from jax.sharding import Mesh, PartitionSpec
 
 from schemas.errors import ConfigError
 from trainer import all_gather, ring, ulysses
+from trainer import kernel as kernels
 from trainer.blockwise import NOTHING
 from trainer.config import AttentionMethod
-from trainer.kernel import KernelName, Three, kernel
+from trainer.kernel import KernelName, Three
 from trainer.layout import check_context, nearest_divisor, nearest_multiple
 from trainer.mesh import RULES
 from trainer.tiles import Tokens
@@ -55,20 +56,24 @@ def attention(
 
     `q` is [B,S,N,H], `k` and `v` are [B,S,K,H], `segment_ids` and `positions` [B,S] int32. They are global arrays: B is
     split over data x fsdp, S over sequence, heads over tensor. Scores are computed in squares of at most `tile` tokens,
-    by the `kernel` that is fastest on the devices unless one is named. Raises ConfigError where the mesh does not
-    divide a dim.
+    by the `kernel` that is fastest on the devices unless one is named (`kernel.usable`). Raises ConfigError where the
+    mesh does not divide a dim.
     """
     rows, context, heads, _ = q.shape
     check_attention(rows=rows, context=context, heads=heads, kv_heads=k.shape[2], mesh=mesh, method=method)
     devices = 1 if mesh is None else mesh.shape["sequence"]
-    plan = _Plan(method, devices, even_tile(context // devices, tile), kernel or "blockwise")
+    tile, platform = even_tile(context // devices, tile), _platform(mesh)
+    kernel = kernels.usable(kernel, platform=platform, tile=tile, head_dim=q.shape[3], dtype=q.dtype)
+    plan = _Plan(method, devices, tile, kernel)
     local = partial(_attention, plan)
     if mesh is None:
         return local(q, k, v, segment_ids, positions)
     by_head = PartitionSpec(RULES["batch"], RULES["sequence"], RULES["heads"])
     by_token = PartitionSpec(RULES["batch"], RULES["sequence"])
     specs = (by_head, by_head, by_head, by_token, by_token)
-    return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=by_head)(q, k, v, segment_ids, positions)
+    checked = kernel != "interpreted"  # the interpreter of Pallas loses track of what varies over devices
+    mapped = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=by_head, check_vma=checked)
+    return mapped(q, k, v, segment_ids, positions)
 
 
 def check_attention(
@@ -125,7 +130,7 @@ def _forward(
     heads = _Heads.of(q, k, plan.tile)
     tokens = Tokens(heads.padded(segment_ids), heads.padded(positions))
     inputs = heads.split_queries(q), heads.split_keys(k), heads.split_keys(v), tokens
-    inner = kernel(plan.kernel, tile=plan.tile)
+    inner = kernels.kernel(plan.kernel, tile=plan.tile)
     if plan.devices == 1:
         out, lse = inner.forward(*inputs, tokens)
     else:
@@ -144,7 +149,7 @@ def _backward(plan: _Plan, saved: tuple[jax.Array, ...], d_out: jax.Array) -> tu
     # A row that sees nothing gets a log-sum-exp of 0, so that its masked scores weigh exp(-1e30) = 0 and not 1.
     lse = jnp.where(lse > NOTHING, lse, 0.0)
     above = heads.split_queries(d_out), lse, heads.split_queries(delta[..., None])[..., 0]
-    inner = kernel(plan.kernel, tile=plan.tile)
+    inner = kernels.kernel(plan.kernel, tile=plan.tile)
     if plan.devices == 1:
         made: Three = inner.backward(*inputs, tokens, *above)
     else:
@@ -189,6 +194,10 @@ class _Heads(NamedTuple):
         """[B,K,G,S,H] -> [B,S,N,H]."""
         x = jnp.einsum("bkgsh->bskgh", x)[:, : self.length]
         return x.reshape(*x.shape[:2], -1, x.shape[-1])
+
+
+def _platform(mesh: Mesh | None) -> str:
+    return jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
 
 
 def even_tile(length: int, tile: int) -> int:

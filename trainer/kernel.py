@@ -10,13 +10,14 @@ know nothing of tiles, and a kernel knows nothing of devices.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Literal, NamedTuple, Protocol
+import warnings
+from functools import cache, partial
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from trainer import blockwise
+from trainer import blockwise, fused
 from trainer.tiles import Tokens
 
 KernelName = Literal["blockwise", "fused", "interpreted"]
@@ -59,8 +60,31 @@ class Kernel(NamedTuple):
 
 
 def kernel(name: KernelName, *, tile: int) -> Kernel:
-    """Return the kernel of that name, for tiles of `tile` tokens."""
-    return Kernel(partial(blockwise.forward, tile=tile), partial(blockwise.backward, tile=tile))
+    """Return the kernel of that name, for tokens cut into tiles of `tile`."""
+    if name == "blockwise":
+        return Kernel(partial(blockwise.forward, tile=tile), partial(blockwise.backward, tile=tile))
+    side, interpret = fused.block(tile), name == "interpreted"
+    return Kernel(
+        partial(fused.forward, tile=side, interpret=interpret), partial(fused.backward, tile=side, interpret=interpret)
+    )
+
+
+def usable(name: KernelName | None, *, platform: str, tile: int, head_dim: int, dtype: Any) -> KernelName:
+    """Return `name`, by default the fastest for the `platform`; blockwise, with one warning, where fused cannot run."""
+    name = name or ("fused" if platform == "gpu" else "blockwise")
+    if name != "fused":
+        return name
+    reason = fused.refusal(fused.block(tile), head_dim, jnp.dtype(dtype))
+    if reason is None:
+        return name
+    _warn(f"attention runs without the fused kernel, several times slower: {reason}")
+    return "blockwise"
+
+
+@cache
+def _warn(message: str) -> None:
+    """Warn, once a message and process: attention is traced many times."""
+    warnings.warn(message, stacklevel=4)
 
 
 def merged(out: jax.Array, lse: jax.Array, more: jax.Array, more_lse: jax.Array) -> tuple[jax.Array, jax.Array]:

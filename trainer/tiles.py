@@ -45,15 +45,20 @@ class Bounds(NamedTuple):
 def bounds(queries: Tokens, keys: Tokens, *, tile: int, stretches: int = 1) -> Bounds:
     """Return the bounds for tokens [B,S] and [B,T], whose lengths are multiples of `tile` and of the stretches."""
     live, full = meetings(queries, keys, tile=tile)
-    live, full = (x.reshape(*x.shape[:2], stretches, -1) for x in (live, full))
-    count = live.shape[-1]
-    start, stop = _span(live)
-    full_start, _ = _span(full)
+    start, stop = spans(live, stretches=stretches)
+    full_start, _ = spans(full, stretches=stretches)
     # The run ends at the first tile after its start that is not full.
-    places = lax.broadcasted_iota(jnp.int32, live.shape, 3)
+    full = full.reshape(*start.shape, -1)
+    count = full.shape[-1]
+    places = lax.broadcasted_iota(jnp.int32, full.shape, 3)
     full_stop = jnp.where(~full & (places > full_start[..., None]), places, count).min(-1)
     none = ~full.any(-1)
     return Bounds(start, stop, jnp.where(none, stop, full_start), jnp.where(none, stop, full_stop))
+
+
+def spans(live: jax.Array, *, stretches: int) -> tuple[jax.Array, jax.Array]:
+    """Return `start` and `stop`, as in Bounds, of the marks in each stretch of the last axis of `live` [B,I,J]."""
+    return _span(live.reshape(*live.shape[:2], stretches, -1))
 
 
 def meetings(queries: Tokens, keys: Tokens, *, tile: int) -> tuple[jax.Array, jax.Array]:

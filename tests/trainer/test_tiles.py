@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ from trainer.layout import LAYOUTS, permutation
 from trainer.tiles import Bounds, Tokens, bounds
 
 LENGTH, TILE, DEVICES = 64, 4, 4
+_compiled = jax.jit(bounds, static_argnames=("tile", "stretches"))
 
 
 def _bounds(queries: Packed, keys: Packed, stretches: int = 1) -> Bounds:
     q, k = (Tokens(jnp.asarray(x.segment_ids), jnp.asarray(x.positions)) for x in (queries, keys))
-    return Bounds(*map(np.asarray, bounds(q, k, tile=TILE, stretches=stretches)))
+    return Bounds(*map(np.asarray, _compiled(q, k, tile=TILE, stretches=stretches)))
 
 
 def _sets(limits: Bounds, tiles: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
