@@ -1,7 +1,14 @@
-"""Attention, written down plainly: the reference that `ring.py` is held to.
+"""Attention over a sequence that no device holds whole: one function, and three ways to compute it.
 
-It makes the whole matrix of scores [B,N,S,S] in float32 at the highest precision, so it is for tests and for sequences
-of a few thousand tokens.
+    ring         keys and values go round the devices          `ring.py`
+    all_gather   every device gets all keys and values          `all_gather.py`
+    ulysses      devices exchange tokens for heads, and back    `ulysses.py`
+
+All give the same result, and each needs of a device only what is in its file: a `forward` and a `backward` on the local
+parts, with a kernel (`kernel.py`) that does the work. With one device on the axis `sequence`, or no mesh, the kernel is
+all there is. Segment ids and positions say which token may see which, so the order of the sequence does not matter.
+
+Accumulators and log-sum-exp are float32 whatever the inputs are; rows of padding come out as exactly 0.
 
 Axes: see `trainer/__init__.py`.
 """
@@ -9,32 +16,190 @@ Axes: see `trainer/__init__.py`.
 from __future__ import annotations
 
 import math
+from functools import partial
+from types import ModuleType
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import Mesh, PartitionSpec
+
+from schemas.errors import ConfigError
+from trainer import all_gather, ring, ulysses
+from trainer import kernel as kernels
+from trainer.blockwise import NOTHING
+from trainer.config import AttentionMethod
+from trainer.kernel import KernelName, Three
+from trainer.layout import check_context, nearest_divisor, nearest_multiple
+from trainer.mesh import RULES
+from trainer.tiles import Tokens
+
+OUT, LSE = "attention_out", "attention_lse"  # names under which a rematerialisation policy may save them
+
+_WAYS: dict[str, ModuleType] = {"ring": ring, "all_gather": all_gather, "ulysses": ulysses}
 
 
-def dense_attention(
-    q: jax.Array, k: jax.Array, v: jax.Array, segment_ids: jax.Array, positions: jax.Array
+def attention(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    segment_ids: jax.Array,
+    positions: jax.Array,
+    *,
+    mesh: Mesh | None,
+    tile: int,
+    method: AttentionMethod = "ring",
+    kernel: KernelName | None = None,
 ) -> jax.Array:
-    """Return causal attention within segments, [B,S,N,H] float32.
+    """Return causal attention within segments, [B,S,N,H] in q's dtype; the rule is that of `dense_attention`.
 
-    `q` is [B,S,N,H], `k` and `v` are [B,S,K,H], `segment_ids` and `positions` [B,S] int32. A query sees the keys of its
-    own segment at its own or an earlier position, wherever they stand in the sequence; segment 0 is padding, which
-    neither sees nor is seen and gives exactly 0. Query head n reads key/value head n // (N / K).
+    `q` is [B,S,N,H], `k` and `v` are [B,S,K,H], `segment_ids` and `positions` [B,S] int32. They are global arrays: B is
+    split over data x fsdp, S over sequence, heads over tensor. Scores are computed in squares of at most `tile` tokens,
+    by the `kernel` that is fastest on the devices unless one is named (`kernel.usable`). Raises ConfigError where the
+    mesh does not divide a dim.
     """
-    groups = q.shape[2] // k.shape[2]
-    q, k, v = (x.astype(jnp.float32) for x in (q, k, v))
-    k, v = jnp.repeat(k, groups, axis=2), jnp.repeat(v, groups, axis=2)
-    scores = jnp.einsum("bqnh,bsnh->bnqs", q, k, precision="highest") / math.sqrt(q.shape[-1])
-    seen = visible(segment_ids, positions, segment_ids, positions)[:, None]
-    seen = jnp.broadcast_to(seen, scores.shape)
-    # A row that sees nothing would be NaN: it gets even weights here, and 0 after.
-    weights = jnp.where(seen, jax.nn.softmax(jnp.where(seen, scores, -1e30), axis=-1), 0.0)
-    return jnp.einsum("bnqs,bsnh->bqnh", weights, v, precision="highest")
+    rows, context, heads, _ = q.shape
+    check_attention(rows=rows, context=context, heads=heads, kv_heads=k.shape[2], mesh=mesh, method=method)
+    devices = 1 if mesh is None else mesh.shape["sequence"]
+    tile, platform = even_tile(context // devices, tile), _platform(mesh)
+    kernel = kernels.usable(kernel, platform=platform, tile=tile, head_dim=q.shape[3], dtype=q.dtype)
+    plan = _Plan(method, devices, tile, kernel)
+    local = partial(_attention, plan)
+    if mesh is None:
+        return local(q, k, v, segment_ids, positions)
+    by_head = PartitionSpec(RULES["batch"], RULES["sequence"], RULES["heads"])
+    by_token = PartitionSpec(RULES["batch"], RULES["sequence"])
+    specs = (by_head, by_head, by_head, by_token, by_token)
+    checked = kernel != "interpreted"  # the interpreter of Pallas loses track of what varies over devices
+    mapped = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=by_head, check_vma=checked)
+    return mapped(q, k, v, segment_ids, positions)
 
 
-def visible(q_segments: jax.Array, q_positions: jax.Array, k_segments: jax.Array, k_positions: jax.Array) -> jax.Array:
-    """Return which keys [..., S] each query [..., Q] may attend to: bool [..., Q, S]. The only mask there is."""
-    same = (q_segments[..., :, None] == k_segments[..., None, :]) & (q_segments[..., :, None] != 0)
-    return same & (k_positions[..., None, :] <= q_positions[..., :, None])
+def check_attention(
+    *, rows: int, context: int, heads: int, kv_heads: int, mesh: Mesh | None, method: AttentionMethod
+) -> None:
+    """Raise ConfigError where the mesh does not divide the batch's rows, the context or the heads."""
+    if heads % kv_heads:
+        raise ConfigError(
+            f"{heads} query heads cannot share {kv_heads} key/value heads evenly: "
+            f"the nearest number of key/value heads is {nearest_divisor(heads, kv_heads)}"
+        )
+    if mesh is None:
+        return
+    groups, tensor, sequence = (math.prod(mesh.shape[a] for a in RULES[d]) for d in ("batch", "kv_heads", "sequence"))
+    if rows % groups:
+        raise ConfigError(
+            f"a batch of {rows} rows cannot be split over {' x '.join(RULES['batch'])} = {groups} devices: "
+            f"the nearest batch has {nearest_multiple(rows, groups)} rows"
+        )
+    check_context(context, devices=sequence)
+    if kv_heads % tensor:
+        raise ConfigError(
+            f"{heads} query heads with {kv_heads} key/value heads cannot be split over tensor = {tensor} devices: "
+            f"the nearest tensor axis is {nearest_divisor(kv_heads, tensor)}"
+        )
+    if method == "ulysses" and sequence > 1 and kv_heads // tensor % sequence:
+        raise ConfigError(
+            f"ulysses gives each of sequence = {sequence} devices some of the {kv_heads // tensor} key/value heads "
+            f"that tensor = {tensor} leaves, and they cannot be split evenly: the nearest sequence axis is "
+            f"{nearest_divisor(kv_heads // tensor, sequence)}; ring and all_gather take any"
+        )
+
+
+class _Plan(NamedTuple):
+    """What a compilation depends on, beside shapes."""
+
+    method: AttentionMethod
+    devices: int
+    tile: int
+    kernel: KernelName
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attention(
+    plan: _Plan, q: jax.Array, k: jax.Array, v: jax.Array, segment_ids: jax.Array, positions: jax.Array
+) -> jax.Array:
+    """Attention of one device's part to the whole sequence."""
+    return _forward(plan, q, k, v, segment_ids, positions)[0]
+
+
+def _forward(
+    plan: _Plan, q: jax.Array, k: jax.Array, v: jax.Array, segment_ids: jax.Array, positions: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    heads = _Heads.of(q, k, plan.tile)
+    tokens = Tokens(heads.padded(segment_ids), heads.padded(positions))
+    inputs = heads.split_queries(q), heads.split_keys(k), heads.split_keys(v), tokens
+    inner = kernels.kernel(plan.kernel, tile=plan.tile)
+    if plan.devices == 1:
+        out, lse = inner.forward(*inputs, tokens)
+    else:
+        out, lse = _WAYS[plan.method].forward(*inputs, devices=plan.devices, kernel=inner)
+    out = checkpoint_name(heads.joined_queries(out).astype(q.dtype), OUT)
+    lse = checkpoint_name(lse, LSE)
+    return out, (q, k, v, segment_ids, positions, out, lse)
+
+
+def _backward(plan: _Plan, saved: tuple[jax.Array, ...], d_out: jax.Array) -> tuple[jax.Array | None, ...]:
+    q, k, v, segment_ids, positions, out, lse = saved
+    heads = _Heads.of(q, k, plan.tile)
+    tokens = Tokens(heads.padded(segment_ids), heads.padded(positions))
+    inputs = heads.split_queries(q), heads.split_keys(k), heads.split_keys(v), tokens
+    delta = jnp.einsum("bsnh,bsnh->bsn", d_out, out, preferred_element_type=jnp.float32)
+    # A row that sees nothing gets a log-sum-exp of 0, so that its masked scores weigh exp(-1e30) = 0 and not 1.
+    lse = jnp.where(lse > NOTHING, lse, 0.0)
+    above = heads.split_queries(d_out), lse, heads.split_queries(delta[..., None])[..., 0]
+    inner = kernels.kernel(plan.kernel, tile=plan.tile)
+    if plan.devices == 1:
+        made: Three = inner.backward(*inputs, tokens, *above)
+    else:
+        made = _WAYS[plan.method].backward(*inputs, *above, devices=plan.devices, kernel=inner)
+    d_q, d_k, d_v = made
+    d_k, d_v = heads.joined_keys(d_k).astype(k.dtype), heads.joined_keys(d_v).astype(v.dtype)
+    return heads.joined_queries(d_q).astype(q.dtype), d_k, d_v, None, None
+
+
+_attention.defvjp(_forward, _backward)
+
+
+class _Heads(NamedTuple):
+    """How [B,S,heads,H] is turned for the kernels, which want tokens beside head dim and whole tiles, and back."""
+
+    kv_heads: int
+    length: int
+    extra: int  # tokens of padding that fill the last tile
+
+    @classmethod
+    def of(cls, q: jax.Array, k: jax.Array, tile: int) -> _Heads:
+        return cls(k.shape[2], q.shape[1], -q.shape[1] % tile)
+
+    def padded(self, x: jax.Array) -> jax.Array:
+        """Fill up the dim S of [B,S,...]."""
+        return jnp.pad(x, [(0, 0), (0, self.extra)] + [(0, 0)] * (x.ndim - 2)) if self.extra else x
+
+    def split_keys(self, x: jax.Array) -> jax.Array:
+        """[B,S,K,H] -> [B,K,S,H]."""
+        return jnp.einsum("bskh->bksh", self.padded(x))
+
+    def joined_keys(self, x: jax.Array) -> jax.Array:
+        """[B,K,S,H] -> [B,S,K,H]."""
+        return jnp.einsum("bksh->bskh", x)[:, : self.length]
+
+    def split_queries(self, x: jax.Array) -> jax.Array:
+        """[B,S,N,H] -> [B,K,G,S,H]."""
+        x = self.padded(x)
+        return jnp.einsum("bskgh->bkgsh", x.reshape(*x.shape[:2], self.kv_heads, -1, x.shape[-1]))
+
+    def joined_queries(self, x: jax.Array) -> jax.Array:
+        """[B,K,G,S,H] -> [B,S,N,H]."""
+        x = jnp.einsum("bkgsh->bskgh", x)[:, : self.length]
+        return x.reshape(*x.shape[:2], -1, x.shape[-1])
+
+
+def _platform(mesh: Mesh | None) -> str:
+    return jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+
+
+def even_tile(length: int, tile: int) -> int:
+    """Return the size of the tiles that cut `length` tokens into the least number of equal ones of at most `tile`."""
+    return -(-length // -(-length // tile))

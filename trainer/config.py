@@ -18,6 +18,8 @@ from schemas.errors import ConfigError
 # ids only, as in LWM; whether text or vision comes next is then not learnt, it follows from the document's grammar.
 Softmax = Literal["joint", "by_modality"]
 SOFTMAXES: tuple[str, ...] = get_args(Softmax)
+AttentionMethod = Literal["ring", "all_gather", "ulysses"]  # which to take when: `attention.py`
+ATTENTION_METHODS: tuple[str, ...] = get_args(AttentionMethod)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,7 @@ class ModelConfig:
     max_positions: int = 1 << 20  # the longest document; positions beyond it come out as NaN
     softmax: Softmax = "joint"  # over which ids a target's probability is normed
     dtype: Literal["float32", "bfloat16"] = "float32"  # of activations and products; parameters are float32
+    attention: AttentionMethod = "ring"  # how attention is computed over the mesh's axis `sequence`
     tile: int = 128  # tokens on a side of one block of attention; the loader's stripe
     chunk: int = 256  # tokens in one block of all that is not attention
     offload: bool = False  # what a layer keeps for backward waits in host memory
@@ -52,6 +55,8 @@ class ModelConfig:
             raise ConfigError(f"dtype must be float32 or bfloat16, got {self.dtype!r}")
         if self.softmax not in SOFTMAXES:
             raise ConfigError(f"softmax must be one of {', '.join(SOFTMAXES)}, got {self.softmax!r}")
+        if self.attention not in ATTENTION_METHODS:
+            raise ConfigError(f"attention must be one of {', '.join(ATTENTION_METHODS)}, got {self.attention!r}")
 
     @property
     def groups(self) -> int:

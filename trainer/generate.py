@@ -22,9 +22,9 @@ from flax import nnx
 from jax import lax
 
 from schemas.errors import ConfigError
+from trainer.attention import attention
 from trainer.grammar import DocumentGrammar
 from trainer.model import Transformer, after_attention, attention_inputs, gathered
-from trainer.ring import ring_attention
 
 
 class Cache(NamedTuple):
@@ -81,7 +81,7 @@ def prefill(model: Transformer, prompt: jax.Array, *, length: int) -> tuple[Cach
     def layer(x: jax.Array, stored: dict[str, jax.Array]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         w = gathered(stored, config, None)
         q, k, v = attention_inputs(x, w, by, config=config, mesh=None)
-        attended = ring_attention(q, k, v, segment_ids, positions, mesh=None, tile=config.tile)
+        attended = attention(q, k, v, segment_ids, positions, mesh=None, tile=config.tile)
         return after_attention(x, attended, w, config=config, mesh=None), (k, v)
 
     x, kept = lax.scan(layer, model.embed(prompt), model.stacked_weights())

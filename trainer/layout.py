@@ -4,24 +4,28 @@ Segment ids and positions travel with the tokens, so attention, and the loss too
 layout is only a permutation of the sequence, applied once by the loader after targets were shifted.
 
     contiguous     device d holds one run of S/n tokens. The last devices of a long document work the most.
+    zigzag         2n runs; device d holds run d and run 2n-1-d. Even for one document, not for packed ones.
     block_cyclic   stripes of w tokens are dealt out in turn: stripe s goes to device s mod n. Every device has early
                    and late tokens of every document, and a stripe as wide as attention's tile keeps tiles skippable.
 
-The striping is that of Striped Attention (Brandon et al., arXiv 2311.09431) with a stripe of w tokens in place of one.
+The striping is that of Striped Attention (Brandon et al., arXiv 2311.09431) with a stripe of w tokens in place of one;
+zigzag is that of LLaMA 3 (arXiv 2407.21783, section 3.3.2). `benchmarks/layout.py` compares them. A device's part is in
+reading order in all of them, which is what keeps the bounds of attention's loops tight (`tiles.py`).
 
 Axes: S sequence, n devices of the sequence axis, w stripe.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
 
-Layout = Literal["block_cyclic", "contiguous"]
+Layout = Literal["block_cyclic", "zigzag", "contiguous"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
 
 
@@ -33,14 +37,14 @@ def permutation(layout: Layout, *, length: int, devices: int, stripe: int) -> ND
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
-    if length % devices:
-        raise ConfigError(
-            f"a context of {length} tokens cannot be split over {devices} devices of the sequence axis: "
-            "choose a sequence axis that divides it"
-        )
+    check_context(length, devices=devices)
     order = np.arange(length, dtype=np.int64)
     if layout == "contiguous":
         return order
+    if layout == "zigzag":
+        _check_zigzag(length, devices)
+        runs = order.reshape(2, devices, -1)
+        return np.stack([runs[0], runs[1, ::-1]], axis=1).reshape(-1)
     if stripe < 1 or length % (devices * stripe):
         raise ConfigError(
             f"a context of {length} tokens cannot be dealt out in stripes of {stripe} tokens over {devices} devices: "
@@ -50,10 +54,29 @@ def permutation(layout: Layout, *, length: int, devices: int, stripe: int) -> ND
     return order.reshape(-1, devices, stripe).swapaxes(0, 1).reshape(-1)
 
 
+def lay_out(arrays: Mapping[str, NDArray[Any]], order: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Permute tokens, targets, segment ids, positions and weights together: all [..., S] -> [..., len(order)].
+
+    The one place where an order is applied. Targets must have been shifted before. `order` is a permutation, or the
+    part of one that a process holds.
+    """
+    return {name: np.take(array, order, axis=-1) for name, array in arrays.items()}
+
+
 def stripe_width(*, length: int, devices: int, tile: int) -> int:
-    """Return the widest stripe that deals a device's share of `length` tokens out evenly and fits attention's tile."""
+    """Return the widest stripe that deals a device's share of `length` tokens out evenly and fits attention's tile.
+
+    Raises ConfigError where none of even half the width would, since narrower tiles waste the arithmetic.
+    """
     share = max(length // devices, 1)
-    return max(width for width in range(1, min(tile, share) + 1) if share % width == 0)
+    width = max(width for width in range(1, min(tile, share) + 1) if share % width == 0)
+    if 2 * width < min(tile, share):
+        raise ConfigError(
+            f"a context of {length} tokens on {devices} devices leaves {share} tokens to each, which no tile of "
+            f"{tile // 2} to {tile} tokens divides: the nearest context that tiles of {tile} divide has "
+            f"{nearest_multiple(length, devices * tile)} tokens"
+        )
+    return width
 
 
 def inverse(order: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -61,3 +84,32 @@ def inverse(order: NDArray[np.int64]) -> NDArray[np.int64]:
     result = np.empty_like(order)
     result[order] = np.arange(len(order), dtype=order.dtype)
     return result
+
+
+def check_context(context: int, *, devices: int) -> None:
+    """Raise ConfigError where `devices` of the sequence axis do not divide a context."""
+    if context % devices:
+        raise ConfigError(
+            f"a context of {context} tokens cannot be split over sequence = {devices} devices: the nearest context has "
+            f"{nearest_multiple(context, devices)} tokens, the nearest sequence axis is "
+            f"{nearest_divisor(context, devices)}"
+        )
+
+
+def _check_zigzag(context: int, devices: int) -> None:
+    if context % (2 * devices):
+        raise ConfigError(
+            f"a context of {context} tokens cannot be cut into zigzag's two runs for each of {devices} devices: "
+            f"the nearest context has {nearest_multiple(context, 2 * devices)} tokens"
+        )
+
+
+def nearest_multiple(number: int, of: int) -> int:
+    """Return the multiple of `of`, at least `of`, that is nearest to `number`; the lower of two."""
+    below = number // of * of
+    return max(of, below if number - below <= below + of - number else below + of)
+
+
+def nearest_divisor(number: int, to: int) -> int:
+    """Return the divisor of `number` that is nearest to `to`; the lower of two."""
+    return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: (abs(d - to), d))

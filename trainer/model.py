@@ -30,10 +30,10 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh, PartitionSpec
 
 from schemas.errors import ConfigError
+from trainer.attention import LSE, OUT, attention
 from trainer.config import ModelConfig
 from trainer.fit import require_tensor
 from trainer.mesh import RULES, Weight, constrain, partition, shardings
-from trainer.ring import LSE, OUT, ring_attention
 from trainer.rope import Rotation, rotate, rotation
 
 STREAM = "layer_stream"  # beside attention's OUT and LSE, the name of what a layer keeps
@@ -71,11 +71,12 @@ class Transformer(nnx.Module):
     def __call__(self, tokens: jax.Array, segment_ids: jax.Array, positions: jax.Array) -> jax.Array:
         """Return the normed hidden states [B,S,D], in the compute dtype, of `tokens`; all arrays [B,S] int32."""
         by, config, mesh = self.rotation(positions), self.config, self.mesh
+        attend = partial(attention, mesh=mesh, tile=config.tile, method=config.attention)
 
         def layer(x: jax.Array, stored: Mapping[str, jax.Array]) -> tuple[jax.Array, None]:
             x, w = checkpoint_name(x, STREAM), gathered(stored, config, mesh)
             q, k, v = attention_inputs(x, w, by, config=config, mesh=mesh)
-            attended = ring_attention(q, k, v, segment_ids, positions, mesh=mesh, tile=config.tile)
+            attended = attend(q, k, v, segment_ids, positions)
             return after_attention(x, attended, w, config=config, mesh=mesh), None
 
         # A scan needs no protection from common subexpressions: each direction is a loop of its own.

@@ -311,7 +311,7 @@ def test_other_data_or_another_order_is_refused_on_going_on(dataset: Path, strai
     ("field", "value", "message"),
     [
         ("model", "huge", "model must be one of debug, small, lwm_7b, got 'huge'"),
-        ("layout", "zigzag", "layout must be one of block_cyclic, contiguous, got 'zigzag'"),
+        ("layout", "striped", "layout must be one of block_cyclic, zigzag, contiguous, got 'striped'"),
         ("softmax", "hard", "softmax must be one of joint, by_modality, got 'hard'"),
         ("steps", 0, "steps must be at least 1, got 0"),
         ("batch_size", -1, "batch_size must be at least 1, got -1"),

@@ -14,12 +14,12 @@ from jax.sharding import Mesh
 
 from schemas.errors import ConfigError
 from tests.trainer.sequences import COMPILED_QUICKLY, VOCABULARY, Packed, no_order, packed
-from trainer.attention import dense_attention
+from trainer.attention import LSE, attention
 from trainer.config import MeshConfig, ModelConfig, debug, flops_per_token, lwm_7b, parameter_count, small
+from trainer.dense import dense_attention
 from trainer.loss import batch_sums
 from trainer.mesh import batch_sharding, make_mesh
 from trainer.model import Transformer, create, require_host_memory
-from trainer.ring import LSE, ring_attention
 
 TEXT, VISION = VOCABULARY.text_size, VOCABULARY.vision_size
 
@@ -198,7 +198,7 @@ def _attention_equations(mesh: Mesh, *, length: int) -> list[Any]:
     c = debug()
     q, k = (jax.ShapeDtypeStruct((1, length, heads, c.head_dim), jnp.float32) for heads in (c.heads, c.kv_heads))
     ids = jax.ShapeDtypeStruct((1, length), jnp.int32)
-    attend = partial(ring_attention, mesh=mesh, tile=c.tile)
+    attend = partial(attention, mesh=mesh, tile=c.tile)
     gradient = jax.grad(lambda *a: jnp.square(attend(*a)).sum(), argnums=(0, 1, 2))
     return list(_equations(jax.make_jaxpr(gradient)(q, k, k, ids, ids).jaxpr))
 

@@ -1,198 +1,126 @@
+"""What the program of attention over devices is made of, read from its jaxpr: collectives, their order, sizes."""
+
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache, partial
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from jax.sharding import Mesh
+from jax.extend.core import Jaxpr
 
-from schemas.errors import ConfigError
-from tests.trainer.sequences import COMPILED_QUICKLY, Packed, no_order, packed
-from trainer.attention import dense_attention
-from trainer.blockwise import Cut, live_pairs
-from trainer.config import MeshConfig
-from trainer.layout import permutation
+from trainer.attention import attention
+from trainer.config import AttentionMethod, MeshConfig
 from trainer.mesh import make_mesh
-from trainer.ring import ring_attention
 
-HEAD_DIM = 8
-LENGTH, TILE = 96, 6  # what most tests use, so that it is compiled once
-Arrays = tuple[jax.Array, ...]
+DEVICES, LENGTH, HEADS, KV_HEADS, HEAD_DIM, TILE = 8, 256, 4, 2, 8, 8
+SHARE = LENGTH // DEVICES
 
 
-def _mesh(**sizes: int) -> Mesh:
-    count = int(np.prod(list(sizes.values())))
-    return make_mesh(MeshConfig(**sizes), devices=jax.devices()[:count])
+def _program(method: AttentionMethod, *, gradients: bool) -> Jaxpr:
+    mesh = make_mesh(MeshConfig(sequence=DEVICES))
+    attend = partial(attention, mesh=mesh, tile=TILE, method=method)
+    run = attend if not gradients else jax.grad(lambda *x: jnp.sum(jnp.square(attend(*x))), argnums=(0, 1, 2))
+    q, k = (jax.ShapeDtypeStruct((1, LENGTH, n, HEAD_DIM), jnp.float32) for n in (HEADS, KV_HEADS))
+    ids = jax.ShapeDtypeStruct((1, LENGTH), jnp.int32)
+    return jax.make_jaxpr(run)(q, k, k, ids, ids).jaxpr
 
 
-def _inputs(
-    rng: np.random.Generator, *, rows: int = 2, length: int = LENGTH, heads: int = 4, kv_heads: int = 2
-) -> Arrays:
-    """Return q, k, v and the gradient that comes from above."""
-    shapes = ((rows, length, n, HEAD_DIM) for n in (heads, kv_heads, kv_heads, heads))
-    return tuple(jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes)
+def _equations(jaxpr: Jaxpr, times: int = 1) -> Iterator[tuple[Any, int]]:
+    """Give every equation, inner ones included, and how often it runs (those of dynamic loops count once)."""
+    for equation in jaxpr.eqns:
+        yield equation, times
+        inner = times * (equation.params["length"] if equation.primitive.name == "scan" else 1)
+        for part in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
+            part = getattr(part, "jaxpr", part)
+            if hasattr(part, "eqns"):
+                yield from _equations(part, inner)
 
 
-@lru_cache(maxsize=32)
-def _ring(mesh: Mesh | None, tile: int) -> Callable[..., Arrays]:
-    return jax.jit(partial(_all, partial(ring_attention, mesh=mesh, tile=tile)), compiler_options=COMPILED_QUICKLY)
+def _sent(program: Jaxpr, collective: str) -> dict[tuple[int, ...], int]:
+    """Return how many arrays of each shape every device sends by that collective."""
+    sent: dict[tuple[int, ...], int] = {}
+    for equation, times in _equations(program):
+        if equation.primitive.name == collective:
+            shape = equation.invars[0].aval.shape
+            sent[shape] = sent.get(shape, 0) + times
+    return sent
 
 
-def _all(attention: Callable[..., jax.Array], q, k, v, d_out, segment_ids, positions) -> Arrays:
-    """Return the output and all three gradients."""
-    out, pull = jax.vjp(lambda q, k, v: attention(q, k, v, segment_ids, positions), q, k, v)
-    return out, *pull(d_out.astype(out.dtype))
+KEYS, IDS = (1, KV_HEADS, SHARE, HEAD_DIM), (1, SHARE)
 
 
-_dense = jax.jit(partial(_all, dense_attention), compiler_options=COMPILED_QUICKLY)
+def test_keys_and_values_take_one_hop_less_than_there_are_devices() -> None:
+    hops = DEVICES - 1
+    assert _sent(_program("ring", gradients=False), "ppermute") == {KEYS: 2 * hops, IDS: 2 * hops}
 
 
-def _check(mesh: Mesh | None, tile: int, arrays: Arrays, rows: Packed, *, tolerance: float = 5e-6) -> None:
-    made = _ring(mesh, tile)(*arrays, rows.segment_ids, rows.positions)
-    exact = [x.astype(jnp.float32) for x in arrays]
-    expected = _dense(*exact, rows.segment_ids, rows.positions)
-    for name, a, b in zip(("out", "dQ", "dK", "dV"), made, expected, strict=True):
-        assert a.dtype == arrays[0].dtype
-        np.testing.assert_allclose(a.astype(jnp.float32), b, atol=tolerance, err_msg=name)
+def test_in_backward_their_gradients_take_as_many_hops_as_there_are_devices() -> None:
+    hops = DEVICES - 1
+    forward = backward = 2 * hops  # K and V, ids and positions
+    gradients = 2 * DEVICES
+    sent = _sent(_program("ring", gradients=True), "ppermute")
+    assert sent == {KEYS: forward + backward + gradients, IDS: forward + backward}
 
 
-@pytest.mark.parametrize("layout", ["contiguous", "block_cyclic", "random"])
-@pytest.mark.parametrize("devices", [1, 2, 4, 8])
-def test_output_and_gradients_are_those_of_dense_attention(devices: int, layout: str) -> None:
-    rng = np.random.default_rng(devices)
-    if layout == "random":
-        order = no_order(rng, LENGTH)
-    else:
-        order = permutation(layout, length=LENGTH, devices=devices, stripe=TILE)
-    rows = packed(rng, rows=2, length=LENGTH, longest=60).permuted(order)
-    _check(_mesh(sequence=devices), TILE, _inputs(rng), rows)
+def test_what_is_sent_leaves_before_the_work_of_a_hop_and_does_not_wait_for_it() -> None:
+    hops = 0
+    for equation, _ in _equations(_program("ring", gradients=True)):
+        if equation.primitive.name != "scan":
+            continue
+        body = equation.params["jaxpr"].jaxpr
+        kinds = [e.primitive.name for e in body.eqns]
+        if "ppermute" not in kinds:
+            continue
+        hops += 1
+        work = next(i for i, e in enumerate(body.eqns) if any(x.primitive.name == "dot_general" for x, _ in _inside(e)))
+        sends = [i for i, kind in enumerate(kinds) if kind == "ppermute"]
+        assert max(sends) < work
+        computed = {v for e in body.eqns[:work] if e.primitive.name != "ppermute" for v in e.outvars}
+        assert all(body.eqns[i].invars[0] not in computed for i in sends)  # straight from what arrived
+    assert hops == 2  # the loop over hops of forward, and that of backward
 
 
-@pytest.mark.parametrize("heads", [(4, 1), (6, 3)])
-def test_any_number_of_query_heads_shares_a_key_head(heads: tuple[int, int]) -> None:
-    rng = np.random.default_rng(0)
-    rows = packed(rng, rows=1, length=48, longest=48)
-    arrays = _inputs(rng, rows=1, length=48, heads=heads[0], kv_heads=heads[1])
-    _check(_mesh(sequence=4), 4, arrays, rows)
+def _inside(equation: Any) -> list[tuple[Any, int]]:
+    parts = (getattr(x, "jaxpr", x) for x in jax.tree.leaves(list(equation.params.values())))
+    return [(equation, 1), *(pair for part in parts if hasattr(part, "eqns") for pair in _equations(part))]
 
 
-@pytest.mark.parametrize("sizes", [{"data": 2, "sequence": 4}, {"data": 2, "fsdp": 2, "tensor": 2, "sequence": 1}])
-def test_rows_and_heads_are_split_too(sizes: dict[str, int]) -> None:
-    rng = np.random.default_rng(1)
-    rows = packed(rng, rows=4, length=32, longest=20)
-    _check(_mesh(**sizes), 8, _inputs(rng, rows=4, length=32, heads=4, kv_heads=2), rows)
+@pytest.mark.parametrize("method", ["ring", "all_gather"])
+def test_nothing_is_larger_than_the_method_promises(method: AttentionMethod) -> None:
+    largest = max(
+        math.prod(v.aval.shape)
+        for equation, _ in _equations(_program(method, gradients=True))
+        if equation.primitive.name != "shard_map"
+        for v in equation.outvars
+        if not _is_global(v.aval.shape)
+    )
+    queries, keys = SHARE * HEADS * HEAD_DIM, SHARE * KV_HEADS * HEAD_DIM
+    # A tile of scores, the queries, or what was gathered; a repeated K or V would be twice the latter.
+    promised = {"ring": max(queries, TILE * TILE * HEADS // KV_HEADS), "all_gather": keys * DEVICES}[method]
+    assert largest == promised
 
 
-@pytest.mark.parametrize(("length", "tile"), [(1, 8), (37, 5)])
-def test_any_length_is_cut_into_tiles(length: int, tile: int) -> None:
-    rng = np.random.default_rng(length)
-    rows = packed(rng, rows=2, length=length, longest=length)
-    _check(None, tile, _inputs(rng, rows=2, length=length, heads=4, kv_heads=2), rows)
+def _is_global(shape: tuple[int, ...]) -> bool:
+    return LENGTH in shape[:2] and shape[-1] in (HEAD_DIM, LENGTH)
 
 
-@settings(deadline=None, max_examples=100)
-@given(seed=st.integers(0, 1 << 30), longest=st.integers(1, LENGTH), sequence=st.sampled_from([1, 4]))
-def test_random_packings_in_random_order_agree_with_dense_attention(seed: int, longest: int, sequence: int) -> None:
-    rng = np.random.default_rng(seed)
-    rows = packed(rng, rows=2, length=LENGTH, longest=longest).permuted(no_order(rng, LENGTH))
-    _check(_mesh(sequence=sequence), TILE, _inputs(rng), rows)
+def test_an_all_gather_is_one_collective_an_array_and_gradients_are_summed_where_they_belong() -> None:
+    program = _program("all_gather", gradients=True)
+    assert _sent(program, "all_gather") == {KEYS: 2 * 2, IDS: 2 * 2}
+    assert _sent(program, "reduce_scatter") == {(1, KV_HEADS, LENGTH, HEAD_DIM): 2}
+    assert not _sent(program, "ppermute")
 
 
-def test_bfloat16_is_accumulated_in_float32() -> None:
-    rng = np.random.default_rng(3)
-    rows = packed(rng, rows=1, length=512, longest=512)
-    arrays = [x.astype(jnp.bfloat16) for x in _inputs(rng, rows=1, length=512, heads=2, kv_heads=1)]
-    _check(_mesh(sequence=8), 16, tuple(arrays), rows, tolerance=0.06)
-    # Sums of 500 values kept in bfloat16 would be off by more than the rounding of the result, 2^-9 of it.
-    out = _ring(_mesh(sequence=8), 16)(*arrays, rows.segment_ids, rows.positions)[0].astype(jnp.float32)
-    exact = _dense(*(x.astype(jnp.float32) for x in arrays), rows.segment_ids, rows.positions)[0]
-    assert float(jnp.linalg.norm(out - exact) / jnp.linalg.norm(exact)) < 4e-3
-
-
-def test_large_scores_do_not_overflow() -> None:
-    rng = np.random.default_rng(4)
-    q, k, v, d_out = _inputs(rng)
-    rows = packed(rng, rows=2, length=LENGTH, longest=60)
-    _check(_mesh(sequence=4), TILE, (q * 300, k, v, d_out), rows, tolerance=2e-2)
-
-
-def test_padding_gives_exactly_zero_and_takes_no_gradient() -> None:
-    rng = np.random.default_rng(5)
-    rows = packed(rng, rows=2, length=LENGTH, longest=30)
-    rows.segment_ids[0] = 0  # a row of nothing but padding
-    rows.segment_ids[1, 12:36] = 0  # two whole devices of it, in the midst of documents
-    arrays = _inputs(rng)
-    for devices in (1, 8):
-        for made in _ring(_mesh(sequence=devices), TILE)(*arrays, rows.segment_ids, rows.positions):
-            assert np.all(np.asarray(made)[rows.segment_ids == 0] == 0)
-            assert np.any(np.asarray(made)[rows.segment_ids != 0] != 0)
-    _check(_mesh(sequence=8), TILE, arrays, rows)
-
-
-def test_one_document_never_changes_another() -> None:
-    rng = np.random.default_rng(6)
-    rows = packed(rng, rows=2, length=LENGTH, longest=25).permuted(no_order(rng, LENGTH))
-    arrays, other = _inputs(rng), _inputs(rng)
-    changed = (rows.segment_ids == 2)[..., None, None]
-    mixed = [jnp.where(changed, b, a) for a, b in zip(arrays, other, strict=True)]
-    run = _ring(_mesh(sequence=4), TILE)
-    before, after = (run(*x, rows.segment_ids, rows.positions) for x in (arrays, mixed))
-    for a, b in zip(before, after, strict=True):
-        same, differs = np.asarray(a)[rows.segment_ids != 2], np.asarray(a)[rows.segment_ids == 2]
-        assert np.array_equal(same, np.asarray(b)[rows.segment_ids != 2])
-        assert not np.array_equal(differs, np.asarray(b)[rows.segment_ids == 2])
-
-
-def _live(rows: Packed, tile: int) -> set[tuple[int, int]]:
-    batch, length = rows.segment_ids.shape
-    cut = Cut(batch, length, tile, 1, 1, 1.0)
-    tokens = cut.tokens(jnp.asarray(rows.segment_ids), jnp.asarray(rows.positions))
-    pairs, count = live_pairs(tokens, tokens, cut)
-    return {(int(i), int(j)) for i, j in np.asarray(pairs)[:, : int(count)].T}
-
-
-@settings(deadline=None, max_examples=25)
-@given(seed=st.integers(0, 1 << 30))
-def test_no_pair_of_tiles_that_can_meet_is_left_out(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    rows = packed(rng, rows=2, length=32, longest=20).permuted(no_order(rng, 32))
-    needed = set()
-    for row in range(2):
-        segments, positions = rows.segment_ids[row], rows.positions[row]
-        seen = (segments[:, None] == segments) & (segments[:, None] != 0) & (positions <= positions[:, None])
-        needed |= {(row * 8 + i // 4, row * 8 + j // 4) for i, j in zip(*np.nonzero(seen), strict=True)}
-    assert needed <= _live(rows, 4)
-
-
-def test_work_follows_the_squares_of_the_documents() -> None:
-    def work(documents: int) -> int:
-        n = 64 // documents
-        positions = np.tile(np.arange(n, dtype=np.int32), documents)[None]
-        segments = np.repeat(np.arange(1, documents + 1, dtype=np.int32), n)[None]
-        return len(_live(Packed(positions, segments, positions), 4))
-
-    assert work(1) == 16 * 17 // 2
-    assert work(4) == 4 * (4 * 5 // 2)
-    assert work(16) == 16
-
-
-def test_padding_makes_no_work() -> None:
-    zeros = np.zeros((2, 64), np.int32)
-    assert not _live(Packed(zeros, zeros, zeros), 4)
-
-
-@pytest.mark.parametrize(
-    ("shape", "kv_heads", "message"),
-    [((1, 64, 4), 2, "1 rows"), ((2, 31, 4), 2, "31 tokens"), ((2, 64, 3), 1, "1 k/v heads"), ((2, 64, 3), 2, "share")],
-)
-def test_what_the_mesh_does_not_divide_is_refused(shape: tuple[int, ...], kv_heads: int, message: str) -> None:
-    rows, length, heads = shape
-    q, k, v, _ = _inputs(np.random.default_rng(0), rows=rows, length=length, heads=heads, kv_heads=kv_heads)
-    ids = jnp.ones((rows, length), jnp.int32)
-    with pytest.raises(ConfigError, match=message):
-        ring_attention(q, k, v, ids, ids, mesh=_mesh(data=2, tensor=2, sequence=2), tile=8)
+@pytest.mark.parametrize("method", ["ring", "all_gather"])
+def test_shard_map_checks_what_varies_over_devices(method: AttentionMethod) -> None:
+    checked = [
+        equation.params["check_vma"]
+        for equation, _ in _equations(_program(method, gradients=True))
+        if equation.primitive.name == "shard_map"
+    ]
+    assert checked
+    assert all(checked)

@@ -1,0 +1,106 @@
+"""Which pairs of tiles can meet: the bounds of attention's loops.
+
+A query sees a key of its own segment at its own or an earlier position. In the order of (segment, position) it sees
+nothing after itself and nothing before the start of its segment, so two tiles can meet only where
+
+    first key <= last query      and      segment of the last key >= segment of the first query
+
+with the first and the last of a tile in that order. Where a stretch of keys stands in reading order, as each device's
+part does in every layout of `layout.py`, the key tiles that a query tile can meet are one interval, and both ends of it
+are needed. In any other order the interval may hold tiles that the mask then empties; none that matters is left out.
+
+Bounds are values, not shapes: one compilation serves all packings.
+
+Axes: B batch, I tiles of queries, J tiles of keys, C stretches of keys (one a device, where they were gathered).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+class Tokens(NamedTuple):
+    """What tokens are: both [B,S] int32. Segment 0 is padding."""
+
+    segment_ids: jax.Array
+    positions: jax.Array
+
+
+class Bounds(NamedTuple):
+    """For every query tile and stretch of keys, [B,I,C] int32, the key tiles to visit, counted within the stretch.
+
+    `start..stop` can meet; within them `full_start..full_stop` is a run of tiles of which every query sees every key.
+    """
+
+    start: jax.Array
+    stop: jax.Array
+    full_start: jax.Array
+    full_stop: jax.Array
+
+
+def bounds(queries: Tokens, keys: Tokens, *, tile: int, stretches: int = 1) -> Bounds:
+    """Return the bounds for tokens [B,S] and [B,T], whose lengths are multiples of `tile` and of the stretches."""
+    live, full = meetings(queries, keys, tile=tile)
+    start, stop = spans(live, stretches=stretches)
+    full_start, _ = spans(full, stretches=stretches)
+    # The run ends at the first tile after its start that is not full.
+    full = full.reshape(*start.shape, -1)
+    count = full.shape[-1]
+    places = lax.broadcasted_iota(jnp.int32, full.shape, 3)
+    full_stop = jnp.where(~full & (places > full_start[..., None]), places, count).min(-1)
+    none = ~full.any(-1)
+    return Bounds(start, stop, jnp.where(none, stop, full_start), jnp.where(none, stop, full_stop))
+
+
+def spans(live: jax.Array, *, stretches: int) -> tuple[jax.Array, jax.Array]:
+    """Return `start` and `stop`, as in Bounds, of the marks in each stretch of the last axis of `live` [B,I,J]."""
+    return _span(live.reshape(*live.shape[:2], stretches, -1))
+
+
+def meetings(queries: Tokens, keys: Tokens, *, tile: int) -> tuple[jax.Array, jax.Array]:
+    """Return which pairs of tiles can meet, and which need no mask: both bool [B,I,J]."""
+    q, k = (_Extent.of(x, tile) for x in (queries, keys))
+    q, k = _Extent(*(x[:, :, None] for x in q)), _Extent(*(x[:, None, :] for x in k))
+    begun = (k.first < q.last) | ((k.first == q.last) & (k.first_position <= q.last_position))
+    live = begun & (k.last >= q.first)
+    alone = q.whole & k.whole & (q.first == q.last) & (k.first == k.last) & (q.first == k.first)
+    return live, alone & (k.highest <= q.lowest)
+
+
+class _Extent(NamedTuple):
+    """Of every tile [B,tiles]: its segments' range, the positions at its two ends, and the range of all positions."""
+
+    first: jax.Array  # segment; above every other in a tile of padding
+    last: jax.Array  # segment; below every other in a tile of padding
+    first_position: jax.Array  # lowest in the first segment
+    last_position: jax.Array  # highest in the last segment
+    lowest: jax.Array
+    highest: jax.Array
+    whole: jax.Array  # has no padding
+
+    @classmethod
+    def of(cls, tokens: Tokens, tile: int) -> _Extent:
+        segments, positions = (x.reshape(x.shape[0], -1, tile) for x in tokens)
+        real, top = segments != 0, jnp.iinfo(jnp.int32).max
+        first, last = jnp.where(real, segments, top).min(-1), jnp.where(real, segments, -1).max(-1)
+        at_first, at_last = segments == first[..., None], segments == last[..., None]
+        return cls(
+            first=first,
+            last=last,
+            first_position=jnp.where(at_first, positions, top).min(-1),
+            last_position=jnp.where(at_last, positions, -1).max(-1),
+            lowest=positions.min(-1),
+            highest=positions.max(-1),
+            whole=real.all(-1),
+        )
+
+
+def _span(marked: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the first and one past the last marked place of the last axis; 0 and 0 where nothing is marked."""
+    places = lax.broadcasted_iota(jnp.int32, marked.shape, marked.ndim - 1)
+    stop = jnp.where(marked, places + 1, 0).max(-1)
+    return jnp.where(marked, places, stop[..., None]).min(-1), stop
