@@ -24,6 +24,7 @@ from pipeline.sentences import Sentences
 from pipeline.shuffle import permuted
 from pipeline.store import Tokens
 from pipeline.weighting import document_weights
+from schemas.dataset import shard_name
 
 PIECES = pa.schema(
     [
@@ -153,7 +154,7 @@ def _weights(
 
 
 def _parcels(pieces: Pieces, table: pa.Table, plan: Plan, split: str) -> Iterator[tuple[str, Parcel]]:
-    shards = plan.splits[split].shard_of(pieces.sequence)
+    count, shards = plan.splits[split].shards, plan.splits[split].shard_of(pieces.sequence)
     order = np.argsort(shards, kind="stable")
     numbers, firsts = np.unique(shards[order], return_index=True)
     for number, some in zip(numbers.tolist(), np.split(order, firsts[1:]), strict=True):
@@ -161,7 +162,7 @@ def _parcels(pieces: Pieces, table: pa.Table, plan: Plan, split: str) -> Iterato
         mine = pieces._replace(document=document.reshape(-1))._asdict()
         columns = {name: values if name == "document" else values[some] for name, values in mine.items()}
         yield (
-            plan.shard_names(split)[number],
+            shard_name(split, number, count),
             Parcel(pack_table(pa.table(columns, PIECES)), pack_table(table.take(rows))),
         )
 
