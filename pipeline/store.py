@@ -247,8 +247,8 @@ class StoreFacts:
         """Read the facts; raises DatasetError where tokenizing was not finished."""
         try:
             values = json.loads((directory / FACTS).read_text(encoding="utf-8"))
-            units, grid = tuple(values.pop("units")), tuple(values.pop("frame_grid"))
-            return cls(units=units, vocabulary=Vocabulary.from_dict(values.pop("vocabulary")), frame_grid=grid, **values)
+            values |= {name: tuple(values[name]) for name in ("units", "frame_grid")}
+            return cls(**values | {"vocabulary": Vocabulary.from_dict(values["vocabulary"])})
         except FileNotFoundError as e:
             raise DatasetError(f"{directory} is not finished: run `longreel tokenize` to its end") from e
         except (ValueError, TypeError, KeyError) as e:
