@@ -180,10 +180,12 @@ class AssignWorker:
 
 
 def _sentences(workspace: Workspace, plan: Plan) -> Sentences:
-    text = TextTokenizer.load(workspace.text_model)
-    if text.sha256 != plan.vocabulary.text_sha256:
+    path = workspace.text_model
+    text = TextTokenizer.load(path) if path.exists() else None
+    if text is None or text.sha256 != plan.vocabulary.text_sha256:
+        wrong = "is missing" if text is None else "is not what the tokens were made with"
         raise ConfigError(
-            f"{workspace.text_model} is not what the tokens were made with, so the ends of sentences cannot be told: "
+            f"{path} {wrong}, so the ends of sentences cannot be told: "
             "run `longreel tokenize` to its end, or pack with --sentence-reach 0"
         )
     return Sentences(text)
