@@ -428,17 +428,21 @@ def test_books_are_cut_at_the_ends_of_sentences_and_only_with_their_own_text_mod
     assert_whole(sentences)
 
 
-def test_a_full_disk_ends_the_job_and_what_was_written_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("limit", "file"),
+    [(500, r"census/64/unit-0000\d\.parquet"), (30_000, r"packed/64/train-000000-of-000001\.tar")],
+)
+def test_a_full_disk_ends_the_job_and_what_was_written_is_kept(limit: int, file: str, tmp_path: Path) -> None:
     workspace = write_workspace(tmp_path / "out", DOCUMENTS)
     config = replace(SMALL, shard_bytes=1 << 20)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))  # the train shard is longer, the val shard is not
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))  # no file may be longer
     try:
-        with pytest.raises(StorageError, match=r"cannot write .*train-000000-of-000001\.tar.* run the same command"):
+        with pytest.raises(StorageError, match=rf"cannot write .*/{file}: .* run the same command"):
             run(workspace, config)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert [path.name for path in workspace.packed(CONTEXT).iterdir() if path.name.endswith(".tmp")] == []
+    assert not list(workspace.root.rglob("*.tmp"))
     assert run(workspace, config).new == len(DOCUMENTS)
     assert_whole(workspace)
 
