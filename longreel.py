@@ -34,7 +34,9 @@ SUBCOMMANDS = {
     "tokenize": ("pipeline.commands", "Tokenize", "decode and encode what was selected, once"),
     "pack": ("pipeline.commands", "Pack", "pack stored tokens into sequences: shards, index, ledger, card"),
     "verify": ("pipeline.commands", "Verify", "check every hash, count, id, span and ledger row of a dataset"),
-    "inspect": ("pipeline.inspect", "Inspect", "show what a sequence holds and where each token came from"),
+    "inspect": ("pipeline.inspect", "Inspect", "show how much a dataset holds of what, and how full it is"),
+    "trace": ("pipeline.trace", "Trace", "say where a token came from, and show its sentence or frame"),
+    "forget": ("pipeline.forget", "Forget", "take documents out of a dataset, and leave all else as it is"),
     "train": ("trainer.commands", "Train", "train a model on packed datasets, with ring attention"),
     "generate": ("longreel", "Generate", "let a model go on with a stored video or a text"),
     "train-text-tokenizer": (

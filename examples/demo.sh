@@ -27,6 +27,6 @@ Done in $((SECONDS - started)) s. Everything is in $demo/:
   model-4096, model-16384   checkpoints, metrics.jsonl, TensorBoard logs
 Next, with your own files:
   .venv/bin/longreel run VIDEOS/ BOOKS/ --out DIR --context 4096 --context 32768
-  .venv/bin/longreel inspect $demo/data/packed/4096 --sequence train-000000000
+  .venv/bin/longreel trace $demo/data/packed/4096 --key train-000000000
   .venv/bin/longreel --help
 END

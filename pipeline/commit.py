@@ -7,14 +7,19 @@ every moment the directory is either a whole dataset or visibly unfinished.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.croissant import write_croissant
+from pipeline.ledger import write_ledger
 from pipeline.plan import Plan
 from pipeline.shards import PARTS, part_path, read_part
 from schemas.dataset import (
@@ -30,14 +35,12 @@ from schemas.dataset import (
     write_index,
 )
 from schemas.errors import ConfigError, DatasetError, storage_errors
-from schemas.files import atomic, write_text
+from schemas.files import write_text
 from schemas.fingerprint import sha256_file
-from schemas.records import LEDGER as LEDGER_SCHEMA
 from schemas.vocab import TEXT, VISION
 
 SHARD_PATTERN = re.compile(r"(train|val)-\d{6,}-of-\d{6,}\.tar")
 _UNFINISHED_PATTERN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # what `files.atomic` leaves where a process is killed
-_ROW_GROUP = 1 << 17
 
 
 def is_current(directory: Path, fingerprint: str) -> bool:
@@ -96,11 +99,14 @@ def commit(
         frame_rate=frame_rate,
         loss_weighting=plan.config.loss_weighting,
         attention=plan.config.attention,
+        mixture=dataclasses.asdict(plan.config.mixture),
+        left_out=plan.out,
         fingerprint=plan.fingerprint,
         ledger_sha256=sha256_file(directory / LEDGER),
         index_sha256=sha256_file(directory / INDEX),
         splits=splits,
     )
+    write_croissant(directory, card, shards)
     _remove_stale(directory, {shard.url for shard in shards})
     write_text(directory / CARD, card.to_json())
     shutil.rmtree(directory / PARTS)
@@ -110,12 +116,15 @@ def commit(
 def _write_ledger(directory: Path, names: list[str]) -> dict[str, Counter[int]]:
     """Join the parts, which are in the order of the sequences' keys; return each split's tokens by modality."""
     tokens: dict[str, Counter[int]] = {}
-    with atomic(directory / LEDGER) as temporary, pq.ParquetWriter(temporary, LEDGER_SCHEMA, compression="zstd") as out:
+
+    def parts() -> Iterator[pa.Table]:
         for name in names:
             part = pq.read_table(part_path(directory, name)).replace_schema_metadata(None)
-            out.write_table(part, row_group_size=_ROW_GROUP)
             counts = np.bincount(part["modality"].to_numpy(), part["length"].to_numpy(), minlength=2)
             tokens.setdefault(name.split("-")[0], Counter()).update({m: int(counts[m]) for m in (TEXT, VISION)})
+            yield part
+
+    write_ledger(directory / LEDGER, parts())
     return tokens
 
 

@@ -8,18 +8,23 @@ Axes: D documents, N pieces, M spans, Q sequences.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from schemas.files import atomic
 from schemas.packed import SPAN_DTYPE
 from schemas.records import LEDGER
 from schemas.vocab import VISION
 
 Integers = NDArray[np.int64]
+_ROW_GROUP = 1 << 17
 _FROM_DOCUMENT = ("document_id", "kind", "split", "uri", "title", "source", "licence")
 
 
@@ -124,3 +129,11 @@ def ledger_rows(clips: Clips, pieces: PieceTable, documents: pa.Table, *, keys: 
     columns |= {name: pa.array(clips.spans[name]) for name in ("start", "length", "modality", "weight")}
     columns |= {name: of_document[name] for name in _FROM_DOCUMENT}
     return pa.table([columns[name] for name in LEDGER.names], schema=LEDGER)
+
+
+def write_ledger(path: Path, parts: Iterable[pa.Table]) -> None:
+    """Write the ledger (records.LEDGER) as Parquet, whole or not at all, from tables of its rows in order."""
+    with atomic(path) as temporary, pq.ParquetWriter(temporary, LEDGER, compression="zstd") as out:
+        for part in parts:
+            if len(part):  # else there would be an empty row group
+                out.write_table(part, row_group_size=_ROW_GROUP)

@@ -2,8 +2,8 @@
 
 A document goes in `epochs` times: the product of its kind's and its source's, and for text of a factor that brings text
 to its share. Of a fraction, that share of the documents goes in once more, drawn by a hash of their identity: whole
-documents, the same ones whatever the workers or the order. Held-out documents go in once, whatever the mixture says,
-or losses on them could not be compared.
+documents, the same ones whatever the workers or the order. Held-out documents go in once, or losses on them could not
+be compared between mixtures; but where a kind or source goes in 0 times, they stay out as well.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MOST_EPOCHS = 1000.0
 
 @dataclass(frozen=True, kw_only=True)
 class Mixture:
-    """How often documents go in; training documents only, but for `min_tokens`."""
+    """How often documents go in."""
 
     kind_epochs: Mapping[str, float] = field(default_factory=dict)
     """How often documents of a kind (video, image, book, qa) go in; 1 where nothing is said. Below 1: that share."""
@@ -79,9 +79,9 @@ class Mixture:
         `draw` [D] is a hash of each document's identity.
         """
         kind, source = (np.array(table[name].to_pylist(), object) for name in ("kind", "source"))
+        asked = _looked_up(self.kind_epochs, kind) * _looked_up(self.source_epochs, source)
         text = np.where(np.isin(kind, TEXT_KINDS), text_factor, 1.0)
-        epochs = _looked_up(self.kind_epochs, kind) * _looked_up(self.source_epochs, source) * text
-        epochs[np.asarray(table["split"]) != "train"] = 1.0
+        epochs = np.where(np.asarray(table["split"]) == "train", asked * text, asked > 0)
         share = mix(draw ^ np.uint64(int(fingerprint(seed, "mixture")[:16], 16))) / 2.0**64
         copies = np.floor(epochs).astype(np.int64) + (share < epochs % 1)
         length = table["length"].to_numpy()

@@ -12,6 +12,7 @@ the rows of one shard and the tokens of one sequence.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,6 +34,7 @@ from pipeline.sentences import Sentences
 from pipeline.shards import shard_job, write_shard
 from pipeline.store import StoreFacts, TokenStore, read_rows, unit_name
 from pipeline.workspace import Workspace
+from schemas.dataset import FORGETTING, read_card
 from schemas.errors import ConfigError, DatasetError
 from schemas.records import TOKENS
 from tokenizer.text import TextTokenizer
@@ -49,6 +51,13 @@ class Stage:
 
 def pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
     """Pack the token store into one dataset, unless the very same is there already."""
+    try:
+        return _pack(workspace, stage, runner)
+    except (ConfigError, DatasetError) as e:
+        raise type(e)(f"{stage.name}: {e}") from e
+
+
+def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
     started = time.monotonic()
     require_context(stage.context_length)
     facts = StoreFacts.read(workspace.tokens)
@@ -58,6 +67,7 @@ def pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
         shards = sum(split.shards for split in plan.splits.values())
         new = not is_current(directory, plan.fingerprint)
         if new:
+            _require_nothing_forgotten_comes_back(workspace, directory)
             begin(directory, plan.fingerprint)
             ranks = Ranks()
             starts = [ranks.start(unit, read_census(_file(folder, unit)).splits) for unit in facts.units]
@@ -107,6 +117,23 @@ def _file(folder: Path, unit: int) -> Path:
 
 def _documents(workspace: Workspace, unit: int) -> Documents:
     return documents_of(read_rows(_file(workspace.tokens, unit), TOKENS))
+
+
+def _require_nothing_forgotten_comes_back(workspace: Workspace, directory: Path) -> None:
+    """Raise ConfigError where the dataset in `directory` was made to forget a document that is still in the store."""
+    forgotten: set[str] = set()
+    for place in (directory, directory / FORGETTING):
+        with contextlib.suppress(DatasetError):
+            forgotten.update(read_card(place).forgotten)
+    if not forgotten:
+        return
+    stored = TokenStore(workspace.tokens).table()["document_id"].to_pylist()
+    if back := sorted(forgotten.intersection(stored)):
+        raise ConfigError(
+            f"{directory} was made to forget {len(back)} documents that are still in the token store "
+            f"({back[0][:12]} …); packing it anew would bring them back. Take them out of the inputs and run survey, "
+            f"select and tokenize again; or delete {directory} to pack it with them"
+        )
 
 
 def _report(plan: Plan, stage: Stage, *, new: bool, seconds: float) -> JobReport:

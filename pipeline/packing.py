@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from pipeline.mixture import Mixture
 from pipeline.weighting import LossWeighting
-from schemas.dataset import Attention
 from schemas.errors import ConfigError
+from schemas.packed import ATTENTIONS, Attention
 
 SHORTEST_CONTEXT = 16
 
@@ -43,8 +43,8 @@ class PackConfig:
     def __post_init__(self) -> None:
         if self.loss_weighting not in ("token", "document"):
             raise ConfigError(f"loss_weighting must be 'token' or 'document', got {self.loss_weighting!r}")
-        if self.attention not in ("document", "sequence"):
-            raise ConfigError(f"attention must be 'document' or 'sequence', got {self.attention!r}")
+        if self.attention not in ATTENTIONS:
+            raise ConfigError(f"attention must be one of {', '.join(ATTENTIONS)}, got {self.attention!r}")
         for name in ("text_weight", "vision_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be a finite number of at least 0, got {getattr(self, name)}")

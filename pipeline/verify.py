@@ -2,9 +2,10 @@
 
 Checked are the card, the hashes of index and ledger, and the list of shard files; of every shard its size and hash, tar
 headers, offsets, and every sequence (`verify_sample`); that the ledger has each span exactly once (`verify_ledger`);
-that the pieces of every document join without gap or overlap (`verify_pieces`); and the card's counts. With a token
-store, also that every document is there to its end and that each token is the store's. A changed byte in any of the
-files is noticed, as a hash no longer matches.
+that the pieces of every document join without gap or overlap (`verify_pieces`); that no document that was forgotten
+is there; the card's counts; and that `croissant.json` says what they say. With a token store, also
+that every document is there to its end and that each token is the store's. A changed byte in any of the files is
+noticed, as a hash no longer matches.
 
 All problems are named, up to a limit. A ledger whose hash is wrong is not opened, as nothing in it can be trusted;
 without a card that can be trusted only sizes and hashes are compared. Memory: one sequence, the ledger rows of a shard,
@@ -22,21 +23,14 @@ from typing import BinaryIO, NamedTuple
 import pyarrow as pa
 
 from pipeline.archive import ending
+from pipeline.croissant import croissant_json
+from pipeline.mixture import EMPTY
 from pipeline.verify_card import card_problems, split_problems
 from pipeline.verify_ledger import Ledger, LedgerRows
+from pipeline.verify_names import Keys, are_shard_names
 from pipeline.verify_pieces import PieceLog, Store
 from pipeline.verify_sample import read_sample, sample_problems
-from schemas.dataset import (
-    CARD,
-    INDEX,
-    LEDGER,
-    DatasetCard,
-    ShardEntry,
-    read_card,
-    read_index,
-    sequence_key,
-    shard_name,
-)
+from schemas.dataset import CARD, CROISSANT, INDEX, LEDGER, DatasetCard, ShardEntry, read_card, read_index
 from schemas.errors import DatasetError
 from schemas.fingerprint import sha256_file
 from schemas.records import SPLITS
@@ -102,19 +96,23 @@ class _Verification:
         self._problems: list[Problem] = []
         self._found = self._done = self._total = 0
         self._seen = {split: _Seen() for split in SPLITS}
-        self._pieces = PieceLog(store)
+        self._store = store
 
     def run(self) -> VerifyReport:
-        card, entries = self._card(), self._index()
+        card = self._card()
+        self._forgotten = frozenset(card.forgotten if card else ())
+        entries = self._index(with_gaps=card is None or bool(self._forgotten))
         if card is not None:
             self._hash(INDEX, card.index_sha256)
         ledger = self._ledger(card)
+        if card is not None and ledger is not None:
+            self._croissant(card, entries)
         self._files({entry.url for entry in entries})
         self._total = sum(entry.filesize for entry in entries)
-        first: Counter[str] = Counter()
+        self._keys = Keys(with_gaps=bool(self._forgotten))
+        self._pieces = PieceLog(self._store, without=self._forgotten, left_out=_left_out(card))
         for entry in entries:
-            self._shard(entry, first[entry.split], card, ledger)
-            first[entry.split] += entry.nsamples
+            self._shard(entry, card, ledger)
         if ledger is not None and not ledger.is_at_end():
             self._add(LEDGER, "", "it has rows of shards that the index does not list there")
         if card is not None and entries:
@@ -145,16 +143,15 @@ class _Verification:
             self._add(CARD, "", what)
         return None if problems else card
 
-    def _index(self) -> list[ShardEntry]:
+    def _index(self, *, with_gaps: bool) -> list[ShardEntry]:
         try:
             entries = read_index(self._directory)
         except DatasetError as e:
             self._add(INDEX, "", str(e))
             return []
-        counts = Counter(entry.split for entry in entries)
-        names = [shard_name(split, i, counts[split]) for split in SPLITS for i in range(counts[split])]
-        if [entry.url for entry in entries] != names:
-            self._add(INDEX, "", f"its shards are not {', '.join(names[:3])} … in this order")
+        if not are_shard_names(entries, with_gaps=with_gaps):
+            names = ", ".join(entry.url for entry in entries[:3])
+            self._add(INDEX, "", f"its shards are not those of a dataset, all and in order: it lists {names} …")
             return [entry for entry in entries if entry.split in SPLITS]
         return entries
 
@@ -177,16 +174,25 @@ class _Verification:
             self._add(LEDGER, "", f"it cannot be read: {e}")
             return None
 
+    def _croissant(self, card: DatasetCard, entries: list[ShardEntry]) -> None:
+        path = self._directory / CROISSANT
+        try:
+            if path.read_bytes() != croissant_json(self._directory, card, entries).encode():
+                self._add(CROISSANT, "", "it was altered: it does not say what card, index and ledger say")
+        except (OSError, pa.ArrowException) as e:
+            self._add(CROISSANT, "", f"it is missing or cannot be compared: {e}")
+
     def _files(self, listed: set[str]) -> None:
         found = {path.name for path in self._directory.glob("*.tar")}
         for name in sorted(found - listed):
             self._add(name, "", "the shard is not in the index")
 
-    def _shard(self, entry: ShardEntry, first: int, card: DatasetCard | None, ledger: Ledger | None) -> None:
+    def _shard(self, entry: ShardEntry, card: DatasetCard | None, ledger: Ledger | None) -> None:
         path = self._directory / entry.url
         rows = self._ledger_rows(ledger, entry.url)
         if not path.is_file():
             self._add(entry.url, "", "the shard is missing")
+            self._keys.of(entry, None)
             self._seen[entry.split].unreadable += entry.nsamples
             return
         size = path.stat().st_size
@@ -195,11 +201,11 @@ class _Verification:
             self._add(entry.url, "", f"it has {size} bytes, the index says {entry.filesize}")
         self._hash(entry.url, entry.sha256)
         if card is not None:
-            keys = [sequence_key(entry.split, first + i) for i in range(entry.nsamples)]
-            for key in rows.strays(keys) if rows is not None else ():
-                self._add(LEDGER, key, f"its rows are not together, or {entry.url} has no such sequence")
             try:
                 with path.open("rb") as f:
+                    keys = self._keys.of(entry, f)
+                    for key in rows.strays(keys) if rows is not None else ():
+                        self._add(LEDGER, key, f"its rows are not together, or {entry.url} has no such sequence")
                     self._sequences(f, size, entry, keys, card, rows)
             except OSError as e:
                 self._add(entry.url, "", f"it cannot be read: {e.strerror}")
@@ -246,6 +252,8 @@ class _Verification:
         if problems:  # what follows would repeat them
             seen.unreadable += 1
             return
+        for name in self._forgotten.intersection(piece.id for piece in sample.pieces):
+            self._add(entry.url, key, f"document {name} is there, which the card lists as forgotten")
         for what in self._pieces.add(sample):
             self._add(entry.url, key, what)
         for what in rows.problems(sample, entry.split) if rows is not None else ():
@@ -265,3 +273,8 @@ class _Verification:
                 self._add(CARD, "", what)
         for key, what in self._pieces.problems():
             self._add("", key, what)
+
+
+def _left_out(card: DatasetCard | None) -> int:
+    """Return how many documents with tokens the mixture left out."""
+    return sum(number for reason, number in card.left_out.items() if reason != EMPTY) if card else 0

@@ -27,6 +27,10 @@ def card_problems(card: DatasetCard, text: str) -> Iterator[str]:
         yield "a number in it is none"
     elif card.context_length < SHORTEST_CONTEXT:
         yield f"context_length is {card.context_length}, below {SHORTEST_CONTEXT}"
+    if not all(isinstance(i, str) and i for i in card.forgotten) or [*card.forgotten] != sorted(set(card.forgotten)):
+        yield "the forgotten documents in it are not ids, sorted and each once"
+    if not all(type(number) is int and number >= 0 for number in card.left_out.values()):
+        yield "a number of documents that were left out is none"
     hashes = (card.ledger_sha256, card.index_sha256, card.fingerprint)
     if not all(isinstance(i, str) and _SHA256.fullmatch(i) for i in hashes):
         yield "a SHA-256 in it is none"

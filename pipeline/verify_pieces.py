@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Protocol
 
 import numpy as np
@@ -28,26 +28,32 @@ class Store(Tokens, Protocol):
 
 
 class PieceLog:
-    """Collects every piece; with a store, compares its tokens with the store's."""
+    """Collects every piece; with a store, compares its tokens with the store's, `without` some of its documents.
 
-    def __init__(self, store: Store | None) -> None:
-        self._store = store
+    `left_out` others of the store need not be there, as the mixture did not take them.
+    """
+
+    def __init__(self, store: Store | None, *, without: Set[str] = frozenset(), left_out: int = 0) -> None:
+        self._store, self._left_out = store, left_out
+        self._copies: dict[int, tuple[str, int]] = {}  # the document's hash -> its id and which copy, from 1
         self._columns = array("Q"), array("q"), array("q"), array("l")  # document, start, length, sequence
         self._keys: list[str] = []
         self._rows: dict[str, tuple[int, int, int, int]] = {}
         if store is not None:
             table = store.table()
             places = zip(*(table[n].to_pylist() for n in ("unit", "batch", "row", "length")), strict=True)
-            self._rows = dict(zip(table["document_id"].to_pylist(), places, strict=True))
+            rows = zip(table["document_id"].to_pylist(), places, strict=True)
+            self._rows = {name: place for name, place in rows if name not in without}
 
     def add(self, sample: Sample) -> Iterator[str]:
         """Take in the pieces of a sequence, and yield where its tokens are not those of the store."""
         number, at = len(self._keys), 0
         self._keys.append(sample.key)
         for piece in sample.pieces:
-            for column, value in zip(
-                self._columns, (_number(f"{piece.id}:{piece.copy}"), piece.start, piece.length, number), strict=True
-            ):
+            document = _number(piece.id, piece.copy)
+            if piece.copy:
+                self._copies[document] = piece.id, piece.copy
+            for column, value in zip(self._columns, (document, piece.start, piece.length, number), strict=True):
                 column.append(value)
             if self._store is not None:
                 yield from self._compare(piece, sample.tokens[at : at + piece.length], self._store)
@@ -76,10 +82,19 @@ class PieceLog:
         for i in np.flatnonzero(start != expected).tolist():
             yield self._keys[sequence[i]], f"a piece begins at token {start[i]} of its document, expected {expected[i]}"
         ends = dict(zip(document[np.roll(is_first, -1)].tolist(), end[np.roll(is_first, -1)].tolist(), strict=True))
+        absent = [name for name, (*_, total) in self._rows.items() if total and _number(name, 0) not in ends]
+        if len(absent) == self._left_out:
+            absent = []
         for name, (*_, total) in self._rows.items():
-            if (reached := ends.get(_number(f"{name}:0"), 0)) != total:
+            if (reached := ends.get(_number(name, 0), total)) != total:
                 yield "", f"of document {name}, {reached} of {total} tokens are there"
+        for name in absent:
+            yield "", f"of document {name}, 0 of {self._rows[name][-1]} tokens are there"
+        for number, (name, copy) in self._copies.items() if self._store is not None else ():
+            if name in self._rows and ends[number] != self._rows[name][-1]:
+                yield "", f"of document {name}, copy {copy}, {ends[number]} of {self._rows[name][-1]} tokens are there"
 
 
-def _number(document: str) -> int:
-    return int.from_bytes(hashlib.blake2b(document.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+def _number(document: str, copy: int) -> int:
+    name = f"{document}:{copy}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")

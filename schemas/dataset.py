@@ -3,6 +3,7 @@
     train-000000-of-000002.tar …   sequences; `val-…` where there is held-out data
     index.json                     wids shard index, plus byte offsets of every sequence and each shard's SHA-256
     documents.parquet              the ledger: every span back to document, source, licence and time range
+    croissant.json                 the same facts as Croissant metadata, for catalogues and other loaders
     dataset.json                   the card; written last, it is the commit
 
 A directory without `dataset.json` is unfinished.
@@ -13,9 +14,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import inside, write_text
@@ -23,9 +24,8 @@ from schemas.fingerprint import fingerprint
 from schemas.vocab import Vocabulary
 
 SCHEMA_VERSION = 1
-Attention = Literal["document", "sequence"]
-ATTENTION: tuple[str, ...] = get_args(Attention)
-CARD, INDEX, LEDGER = "dataset.json", "index.json", "documents.parquet"
+CARD, INDEX, LEDGER, CROISSANT = "dataset.json", "index.json", "documents.parquet", "croissant.json"
+FORGETTING = ".forget"  # the folder in which `longreel forget` prepares the files of its switch
 
 
 def sequence_key(split: str, index: int) -> str:
@@ -74,6 +74,8 @@ class DatasetCard:
     index_sha256: str
     splits: Mapping[str, SplitCard]
     attention: str = "document"  # what a token attends to: its own document, or the whole sequence before it
+    mixture: Mapping[str, Any] = field(default_factory=dict)  # how often documents went in, as it was asked for
+    left_out: Mapping[str, int] = field(default_factory=dict)  # documents of the store that did not go in, by reason
     forgotten: tuple[str, ...] = ()  # ids of documents that `longreel forget` took out
 
     def to_json(self) -> str:
@@ -96,6 +98,8 @@ class DatasetCard:
         values["vocabulary"] = Vocabulary.from_dict(values["vocabulary"])
         values["frame_grid"] = tuple(values["frame_grid"])
         values["forgotten"] = tuple(values["forgotten"])
+        if not isinstance(values["left_out"], dict) or not isinstance(values["mixture"], dict):
+            raise ConfigError("left_out and mixture are not objects")
         values["splits"] = {name: SplitCard(**split) for name, split in values["splits"].items()}
         return cls(**values)
 
@@ -118,9 +122,8 @@ def read_card(directory: Path) -> DatasetCard:
     if not directory.is_dir():
         raise DatasetError(f"{directory}: no such dataset directory")
     if not path.is_file():
-        raise DatasetError(
-            f"{directory} is unfinished: it has no {CARD}, which is written last. Run `longreel pack` again."
-        )
+        again = "the same `longreel forget`" if (directory / FORGETTING / CARD).is_file() else "`longreel pack`"
+        raise DatasetError(f"{directory} is unfinished: it has no {CARD}, which is written last. Run {again} again.")
     try:
         return DatasetCard.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -147,11 +148,35 @@ def test_every_token_of_the_store_is_in_the_ledger_once(workspace: Path) -> None
     assert set(ledger["licence"].to_pylist()) == {"CC0-1.0"}
 
 
-def test_inspect_tells_where_a_token_came_from(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trace_tells_where_a_token_came_from_and_shows_its_frame_or_sentence(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     dataset = workspace / "packed" / str(CONTEXT)
     assert longreel.main(["inspect", str(dataset)]) == 0
-    assert longreel.main(["inspect", str(dataset), "--sequence", "val-000000000", "--token", "40"]) == 0
+    assert longreel.main(["trace", str(dataset), "--key", "val-000000000"]) == 0
     assert "CC0-1.0" in capsys.readouterr().out
+    rows = pq.read_table(dataset / "documents.parquet").to_pylist()
+    frames = next(row for row in rows if row["modality"] == 1)
+    place = ["--key", frames["sequence"], "--token", str(frames["start"] + 70)]
+    picture = tmp_path / "picture.png"
+    assert longreel.main(["trace", str(dataset), *place, "--out", str(picture)]) == 0
+    with Image.open(picture) as image:
+        assert image.size == (128, 128)
+    assert "a test" in capsys.readouterr().out
+    text = next(row for row in rows if row["kind"] == "book" and row["document_start"] == 0)
+    place = ["--key", text["sequence"], "--token", str(text["start"] + 1)]
+    assert longreel.main(["trace", str(dataset), *place]) == 0
+    told = capsys.readouterr().out
+    assert "⟦" in told
+    assert "of a long book." in told
+
+
+def test_a_document_is_forgotten_and_the_dataset_passes_verify_with_its_store(workspace: Path, tmp_path: Path) -> None:
+    dataset = Path(shutil.copytree(workspace / "packed" / str(CONTEXT), tmp_path / "dataset"))
+    uri = next(u for u in pq.read_table(dataset / "documents.parquet")["uri"].to_pylist() if u.endswith("book1.txt"))
+    assert longreel.main(["forget", str(dataset), uri]) == 0
+    assert longreel.main(["verify", str(dataset), "--tokens", str(workspace / "tokens")]) == 0
+    assert uri not in pq.read_table(dataset / "documents.parquet")["uri"].to_pylist()
 
 
 def test_a_second_run_says_that_there_is_nothing_to_do(workspace: Path, capfd: pytest.CaptureFixture[str]) -> None:

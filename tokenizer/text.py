@@ -59,6 +59,7 @@ class TextTokenizer:
         bos_id, eos_id: stand before and after a document. A model that has only one of them uses it for both.
         begin_vision, end_vision: ids of `<vision>` and `</vision>`: one id each where the model has them as pieces,
             else the ids it spells them with (as LWM does with LLaMA's vocabulary).
+        prefix: the space that the model puts before the first word, or "".
         losses: why the model cannot give every text back, in words; empty where it can.
     """
 
@@ -72,7 +73,7 @@ class TextTokenizer:
         self._bytes = {int(self._pieces[i][3:5], 16): i for i in range(self.size) if given.is_byte(i)}
         self._surfaces = [self._surface(given, i) for i in range(self.size)]
         alone = given.normalize("a")
-        self._prefix = " " if len(alone) > 1 and alone.endswith("a") else ""
+        self.prefix = " " if len(alone) > 1 and alone.endswith("a") else ""
         self._suffix = " " if len(alone) > 1 and alone.startswith("a") else ""
         self.bos_id, self.eos_id = self._ends(given)
         self._escapes = self._escape_table(given)
@@ -126,7 +127,7 @@ class TextTokenizer:
         filled = [i for i, part in enumerate(parts) if part]
         ids = [np.empty(0, np.uint32)] * len(parts)
         for i in filled:
-            before = self._prefix if i == filled[0] else ""
+            before = self.prefix if i == filled[0] else ""
             after = self._suffix if i == filled[-1] else ""
             ids[i] = np.concatenate([ids[i], *self._encode_stream([before + parts[i] + after])])
         return ids
@@ -146,9 +147,12 @@ class TextTokenizer:
         plain = np.asarray(ids, np.int64)
         if np.any((plain < 0) | (plain >= self.size)):
             raise ConfigError(f"{self._name} has the ids 0..{self.size - 1}, got {plain.min()}..{plain.max()}")
-        data = b"".join(map(self._surfaces.__getitem__, plain.tolist()))
-        text = data.decode("utf-8", errors="replace")
-        return text.removeprefix(self._prefix).removesuffix(self._suffix)
+        text = self.surface(plain).decode("utf-8", errors="replace")
+        return text.removeprefix(self.prefix).removesuffix(self._suffix)
+
+    def surface(self, ids: NDArray[Any]) -> bytes:
+        """Return the UTF-8 of `ids` [n] as they stand, with `prefix`; it may begin or end within a character."""
+        return b"".join(map(self._surfaces.__getitem__, ids.tolist()))
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a TextTokenizer is not pickled: load it by its path in each process")
@@ -156,7 +160,7 @@ class TextTokenizer:
     def _framed(self, chunks: Iterable[str]) -> Iterator[str]:
         filled = filter(None, chunks)
         for first in islice(filled, 1):
-            yield self._prefix + first
+            yield self.prefix + first
             yield from filled
             yield self._suffix
 
@@ -202,7 +206,7 @@ class TextTokenizer:
     def _spell(self, marker: str) -> tuple[int, ...]:
         if marker in self._pieces:
             return (self._pieces.index(marker),)
-        ids = self._processor.encode(self._prefix + marker + self._suffix)
+        ids = self._processor.encode(self.prefix + marker + self._suffix)
         escape = self._escapes[marker].tolist()
         # A user's text writes the marker as `escape`; were it spelled so too, the two could not be told apart.
         if any(ids[i : i + len(escape)] == escape for i in range(len(ids))):

@@ -11,9 +11,8 @@ O(1), and the state of the iterator is one number. Every epoch has a permutation
 
 What a process reads: where its devices hold all columns of a row, the sample in one `pread`; where they hold only a
 part (sequence parallelism over several hosts), the two headers, the runs of tokens that the layout deals to it (each
-with one token more, for the targets), and the spans, which are small. It expands the spans of a row at full length
-(13 bytes a token, for the time of the loading). Shards are files on a mounted file system; object storage is not read
-directly.
+with one token more, for the targets), and the spans, which are small; only these runs are expanded. Shards are files on
+a mounted file system; object storage is not read directly.
 
 Axes: B batch, S sequence (laid out), M spans. Batch arrays are all [B, S]:
 
@@ -119,11 +118,14 @@ class Loader:
 
     def __init__(self, split: PackedSplit, *, order: NDArray[np.int64], window: Window) -> None:
         self._split, self._window = split, window
-        self._places = order[window.columns]
+        places = order[window.columns]
         needed = np.zeros(split.context_length + 1, np.bool_)
-        needed[self._places] = True
-        needed[self._places + 1] = True  # the targets
-        self._needed = needed[:-1]
+        needed[places] = True
+        needed[places + 1] = True  # the targets
+        needed = needed[:-1]
+        edges = np.flatnonzero(np.diff(needed, prepend=False, append=False))
+        self._ranges = None if needed.all() else edges.reshape(-1, 2)
+        self._places = (np.cumsum(needed) - 1)[places]  # among those in the ranges
 
     def __call__(self, indices: NDArray[np.int64]) -> Batch:
         """Return arrays [b, s] for the sequences `indices` [B] of the global batch; an index of -1 is a row of padding.
@@ -136,8 +138,8 @@ class Loader:
     def _row(self, index: int) -> Mapping[str, NDArray[Any]]:
         if index < 0:
             return {name: np.zeros(len(self._places), dtype) for name, dtype in BATCH_TYPES.items()}
-        tokens, spans = self._split.read(index, needed=self._needed)
-        inputs = expand(spans, len(tokens))
+        tokens, spans = self._split.read(index, ranges=self._ranges)
+        inputs = expand(spans, self._split.context_length, attention=self._split.attention, ranges=self._ranges)
         here = self._places
         return {
             "tokens": tokens[here].astype(np.int32),

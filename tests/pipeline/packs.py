@@ -70,9 +70,9 @@ def unit_tables(directory: Path) -> list[pa.Table]:
     return [read_rows(path, TOKENS) for path in unit_files(directory)]
 
 
-def finish(directory: Path, plan: Plan) -> DatasetCard:
+def finish(directory: Path, plan: Plan, *, grid: tuple[int, int] = (2, 2)) -> DatasetCard:
     """Make a dataset of shards that are written."""
-    return commit(directory, plan, frame_grid=(2, 2), frame_size=32, frame_rate=1.0)
+    return commit(directory, plan, frame_grid=grid, frame_size=32, frame_rate=1.0)
 
 
 def pack_documents(
@@ -80,16 +80,20 @@ def pack_documents(
     documents: Sequence[StoredDocument],
     config: PackConfig = SMALL,
     *,
+    name: str = "packed",
     context: int = CONTEXT,
+    vocabulary: Vocabulary = VOCABULARY,
+    grid: tuple[int, int] = (2, 2),
     seed: int = 0,
     units: int = 3,
 ) -> Path:
-    """Write a token store (root/tokens) and a dataset (root/packed) of `documents`; return the dataset's folder."""
-    store, directory = write_store(root / "tokens", documents, units=units), root / "packed"
-    plan, jobs = make_jobs(unit_tables(root / "tokens"), config, context=context, store=store, seed=seed)
+    """Write a token store (root/tokens) and a dataset (root/`name`) of `documents`; return the dataset's folder."""
+    store, directory = write_store(root / "tokens", documents, units=units), root / name
+    tables = unit_tables(root / "tokens")
+    plan, jobs = make_jobs(tables, config, context=context, vocabulary=vocabulary, store=store, seed=seed)
     begin(directory, plan.fingerprint)
     random.Random(seed).shuffle(jobs)
     for job in jobs:
         write_shard(job, store, directory)
-    finish(directory, plan)
+    finish(directory, plan, grid=grid)
     return directory

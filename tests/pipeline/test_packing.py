@@ -253,7 +253,7 @@ def test_rows_that_cannot_be_right_are_refused(documents: list[StoredDocument], 
         ({"vision_weight": float("nan")}, "vision_weight must be a finite"),
         ({"text_weight": 0.0, "vision_weight": 0.0}, "both 0"),
         ({"shard_bytes": 0}, "shard_bytes must be at least 1, got 0"),
-        ({"attention": "row"}, "attention must be 'document' or 'sequence', got 'row'"),
+        ({"attention": "row"}, "attention must be one of document, sequence, got 'row'"),
         ({"sentence_reach": 0.5}, "sentence_reach must lie in 0..0.25, got 0.5"),
     ],
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -20,6 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.archive import ending, member, npy
+from pipeline.croissant import write_croissant
+from pipeline.mixture import Mixture
 from pipeline.packing import PackConfig
 from pipeline.shards import listing_json
 from pipeline.store import TokenStore
@@ -70,6 +73,8 @@ def reseal(directory: Path) -> None:
         f"{n}_sha256": sha256_file(directory / f) for n, f in (("index", "index.json"), ("ledger", "documents.parquet"))
     }
     card = dataclasses.replace(read_card(directory), **hashes)
+    with contextlib.suppress(pa.ArrowException):  # of a ledger that has not its columns
+        write_croissant(directory, card, index)
     (directory / "dataset.json").write_text(card.to_json())
 
 
@@ -367,7 +372,9 @@ def test_a_card_that_counts_otherwise_is_named(dataset: Path, field: str, value:
     card = read_card(dataset)
     change: dict[str, Any] = {field: value}
     splits = {**card.splits, "train": dataclasses.replace(card.splits["train"], **change)}
-    (dataset / "dataset.json").write_text(dataclasses.replace(card, splits=splits).to_json())
+    changed = dataclasses.replace(card, splits=splits)
+    write_croissant(dataset, changed, read_index(dataset))
+    (dataset / "dataset.json").write_text(changed.to_json())
     report = verify(dataset)
     assert report.found
     assert all(p.file == "dataset.json" and p.what.startswith("train: ") for p in report.problems)
@@ -446,3 +453,20 @@ def test_only_the_first_problems_are_named_but_all_are_counted(tmp_path: Path) -
     assert len(report.problems) == MOST_PROBLEMS
     assert report.found == 151
     assert "151 problems, the first 100 named" in report.summary()
+
+
+def test_documents_that_the_mixture_left_out_or_took_twice_are_as_they_should_be(tmp_path: Path) -> None:
+    mixture = Mixture(kind_epochs={"book": 2.0, "image": 0.0}, min_tokens=40)
+    directory = pack(tmp_path, PackConfig(mixture=mixture), DOCUMENTS)
+    store = TokenStore(tmp_path / "tokens")
+    card = read_card(directory)
+    assert sum(card.left_out.values()) == sum(d.kind == "image" or len(d.tokens) < 40 for d in DOCUMENTS)
+    assert verify(directory, store=store).problems == ()
+    (directory / "dataset.json").write_text(dataclasses.replace(card, left_out={"empty": 9}).to_json())
+    names = [d.id for d in DOCUMENTS if d.kind == "image" or len(d.tokens) < 40]
+    problems = [p.what for p in verify(directory, store=store).problems]
+    assert all(any(name in what and "0 of" in what for what in problems) for name in names)
+    # The store's copy of a book is longer than what was packed of it.
+    longer = [book("book 3", 80) if d.id == DOCUMENTS[3].id else d for d in DOCUMENTS]
+    report = verify(directory, store=write_store(tmp_path / "longer", longer))
+    assert any(f"document {DOCUMENTS[3].id}, copy 1, 63 of 80" in p.what for p in report.problems)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import DatasetError
-from schemas.packed import SPAN_DTYPE, check_spans, expand
+from schemas.errors import ConfigError, DatasetError
+from schemas.packed import ATTENTIONS, SPAN_DTYPE, Attention, Expanded, check_spans, expand
 
 spans_strategy = st.lists(
     st.tuples(st.integers(1, 20), st.booleans(), st.integers(0, 1), st.floats(0, 4, width=32)), max_size=12
@@ -22,23 +22,60 @@ def make_spans(parts: list[tuple[int, bool, int, float]]) -> np.ndarray:
     return np.array(rows, SPAN_DTYPE)
 
 
-@given(spans_strategy, st.integers(0, 5))
-@settings(deadline=None)
-def test_expanding_gives_what_a_plain_loop_gives(parts: list[tuple[int, bool, int, float]], padding: int) -> None:
-    spans = make_spans(parts)
-    length = int(spans["length"].sum()) + padding
-    got = expand(spans, length)
+def expanded_by_a_loop(spans: np.ndarray, length: int, attention: Attention) -> Expanded:
     segment, position, vision, weight = ([0] * length for _ in range(4))
-    seen: dict[int, int] = {}
+    pieces: dict[int, int] = {}  # tokens of each seen so far
     for start, n, document, modality, w in spans.tolist():
         for i in range(start, start + n):
-            segment[i], position[i], vision[i] = document + 1, seen.get(document, 0), modality
-            weight[i] = w if position[i] else 0
-            seen[document] = position[i] + 1
-    assert got.segment_ids.tolist() == segment
-    assert got.positions.tolist() == position
-    assert got.vision.astype(int).tolist() == vision
-    assert np.array_equal(got.weights, np.array(weight, np.float32))
+            nth = pieces.get(document, 0)
+            segment[i] = document + 1 if attention == "document" else 1
+            position[i] = nth if attention == "document" else i
+            vision[i], weight[i] = modality, w if nth else 0
+            pieces[document] = nth + 1
+    types = (np.int32, np.int32, np.bool_, np.float32)
+    return Expanded(*(np.array(x, t) for x, t in zip((segment, position, vision, weight), types, strict=True)))
+
+
+def assert_same(got: Expanded, expected: Expanded) -> None:
+    for name, ours, theirs in zip(Expanded._fields, got, expected, strict=True):
+        assert ours.dtype == theirs.dtype, name
+        assert ours.tolist() == theirs.tolist(), name
+
+
+@given(spans_strategy, st.integers(0, 5), st.sampled_from(ATTENTIONS))
+@settings(deadline=None)
+def test_expanding_gives_what_a_plain_loop_gives(
+    parts: list[tuple[int, bool, int, float]], padding: int, attention: Attention
+) -> None:
+    spans = make_spans(parts)
+    length = int(spans["length"].sum()) + padding
+    assert_same(expand(spans, length, attention=attention), expanded_by_a_loop(spans, length, attention))
+
+
+@given(spans_strategy, st.integers(0, 5), st.sampled_from(ATTENTIONS), st.data())
+@settings(deadline=None)
+def test_expanding_ranges_gives_these_parts_of_the_whole(
+    parts: list[tuple[int, bool, int, float]], padding: int, attention: Attention, data: st.DataObject
+) -> None:
+    spans = make_spans(parts)
+    length = int(spans["length"].sum()) + padding
+    edges = sorted(data.draw(st.lists(st.integers(0, length), max_size=10)))  # ranges may touch, and may be empty
+    ranges = np.array(edges[: len(edges) // 2 * 2], np.int64).reshape(-1, 2)
+    inside = np.zeros(length, np.bool_)
+    for start, end in ranges:
+        inside[start:end] = True
+    whole = expand(spans, length, attention=attention)
+    assert_same(expand(spans, length, attention=attention, ranges=ranges), Expanded(*(x[inside] for x in whole)))
+
+
+def test_a_sequence_of_many_short_documents_expands_too() -> None:
+    spans = make_spans([(1, True, 0, 1.0)] * 1000)
+    assert_same(expand(spans, 1024), expanded_by_a_loop(spans, 1024, "document"))
+
+
+def test_an_unknown_attention_is_refused() -> None:
+    with pytest.raises(ConfigError, match="attention must be one of document, sequence, got 'shard'"):
+        expand(make_spans([]), 8, attention="shard")  # type: ignore[arg-type]
 
 
 @given(spans_strategy)
@@ -55,7 +92,8 @@ def test_well_formed_spans_pass_the_check(parts: list[tuple[int, bool, int, floa
         ("start", 3, "overlap or leave a gap"),
         ("length", 0, "has no tokens"),
         ("length", 900, "overlap or leave a gap"),
-        ("document", 5, "document numbers"),
+        ("document", 5, "document numbers \\[0, 5, 1\\] are not 0..1 in order"),
+        ("document", -1, "document numbers"),
         ("modality", 2, "unknown modality"),
         ("weight", -1, "negative or not finite"),
         ("weight", np.nan, "negative or not finite"),
@@ -71,3 +109,10 @@ def test_a_wrong_span_is_named(field: str, value: float, message: str) -> None:
 def test_spans_longer_than_the_sequence_are_refused() -> None:
     with pytest.raises(DatasetError, match="cover 15 tokens of a sequence of 14"):
         check_spans(make_spans([(15, True, 0, 1.0)]), length=14, documents=1, where="x")
+
+
+def test_the_last_document_must_be_there() -> None:
+    with pytest.raises(DatasetError, match=r"document numbers \[0\] are not 0..1 in order"):
+        check_spans(make_spans([(15, True, 0, 1.0)]), length=32, documents=2, where="x")
+    with pytest.raises(DatasetError, match=r"document numbers \[\] are not 0..1 in order"):
+        check_spans(make_spans([]), length=32, documents=2, where="x")

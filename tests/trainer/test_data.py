@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import io
+import dataclasses
 import os
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import trainer.source
-from schemas.errors import ConfigError, DatasetError, VocabularyMismatch
+import trainer.sample
+from schemas.dataset import CARD, read_card
+from schemas.errors import ConfigError, DatasetError
+from schemas.files import write_text
 from schemas.packed import expand
-from tests.trainer.dataset import VOCABULARY, with_other_tokenizer, write_dataset
+from tests.trainer.dataset import VOCABULARY, write_dataset
 from trainer.config import MeshConfig
 from trainer.data import Batch, Loader, Placement, Window, held_out_batches, training_batches
 from trainer.layout import inverse, permutation
@@ -42,27 +43,6 @@ def _loader(split: PackedSplit, *, rows: int = 2) -> Loader:
     return Loader(split, order=np.arange(S), window=_whole(rows))
 
 
-def _from_tar(directory: Path, split: str) -> list[tuple[NDArray[np.uint16], NDArray[np.void]]]:
-    """The sequences as the tars have them, read in order without the index."""
-    found = []
-    for path in sorted(directory.glob(f"{split}-*.tar")):
-        with tarfile.open(path) as tar:
-            data = {m.name: tar.extractfile(m).read() for m in tar}  # type: ignore[union-attr]
-        for key in sorted({name.split(".")[0] for name in data}):
-            arrays = (np.load(io.BytesIO(data[f"{key}.{part}.npy"])) for part in ("tokens", "spans"))
-            found.append(tuple(arrays))
-    return found
-
-
-def test_random_access_returns_what_stands_in_the_tars(directory: Path, split: PackedSplit) -> None:
-    expected = _from_tar(directory, "train")
-    assert len(split) == len(expected) == 8
-    for index in (7, 0, 3, 2, 5):
-        tokens, spans = split.read(index)
-        assert np.array_equal(tokens, expected[index][0])
-        assert np.array_equal(spans, expected[index][1])
-
-
 def test_a_target_is_the_next_token_of_the_same_document_and_carries_its_weight(split: PackedSplit) -> None:
     batch = _loader(split, rows=1)(np.array([4]))
     tokens, spans = split.read(4)
@@ -74,6 +54,20 @@ def test_a_target_is_the_next_token_of_the_same_document_and_carries_its_weight(
             assert batch["weights"][0, i] == 0
     assert batch["weights"][0, -1] == 0
     assert np.count_nonzero(batch["weights"]) > S // 2
+
+
+def test_a_dataset_for_attention_over_sequences_makes_one_segment_of_each(tmp_path: Path, split: PackedSplit) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=8)
+    card = dataclasses.replace(read_card(directory), attention="sequence")
+    write_text(directory / CARD, card.to_json())
+    sequence = _loader(PackedSplit([directory], "train"), rows=1)(np.array([2]))
+    documents = _loader(split, rows=1)(np.array([2]))
+    used = int((documents["segment_ids"] > 0).sum())
+    assert documents["segment_ids"].max() > 1
+    assert sequence["segment_ids"][0].tolist() == [1] * used + [0] * (S - used)
+    assert sequence["positions"][0].tolist() == [*range(used), *[0] * (S - used)]
+    for name in ("tokens", "targets", "weights"):
+        assert np.array_equal(sequence[name], documents[name]), name
 
 
 def test_arrays_have_the_documented_types(split: PackedSplit) -> None:
@@ -114,7 +108,7 @@ def test_a_host_reads_only_the_bytes_of_its_slice(tmp_path: Path, monkeypatch: p
         read.append(size)
         return pread(fd, size, offset)
 
-    monkeypatch.setattr(trainer.source.os, "pread", counted)
+    monkeypatch.setattr(trainer.sample.os, "pread", counted)
     order = permutation("block_cyclic", length=length, devices=8, stripe=512)
     spans_bytes = long.read(0)[1].nbytes
     payload_bytes = length * VOCABULARY.dtype.itemsize
@@ -214,9 +208,9 @@ def test_seeking_far_ahead_reads_nothing_in_between(split: PackedSplit, monkeypa
     reads: list[int] = []
     read = PackedSplit.read
 
-    def counted(self: PackedSplit, index: int, *, needed: NDArray[np.bool_] | None = None) -> object:
+    def counted(self: PackedSplit, index: int, *, ranges: NDArray[np.int64] | None = None) -> object:
         reads.append(index)
-        return read(self, index, needed=needed)
+        return read(self, index, ranges=ranges)
 
     monkeypatch.setattr(PackedSplit, "read", counted)
     iterator.set_state(state)
@@ -234,45 +228,6 @@ def test_held_out_data_is_read_once_and_the_last_batch_is_filled_with_padding(di
     assert len(batches) == 2
 
 
-def test_several_datasets_are_read_one_after_the_other(directory: Path, tmp_path: Path) -> None:
-    second = write_dataset(tmp_path / "second", context=S, train=4, val=1, seed=9)
-    both = PackedSplit([directory, second], "train")
-    assert len(both) == 12
-    assert np.array_equal(both.read(9)[0], PackedSplit([second], "train").read(1)[0])
-    assert both.fingerprint not in (
-        PackedSplit([directory], "train").fingerprint,
-        PackedSplit([second], "val").fingerprint,
-    )
-
-
-def test_datasets_of_other_contexts_or_tokenizers_do_not_mix(directory: Path, tmp_path: Path) -> None:
-    longer = write_dataset(tmp_path / "longer", context=2 * S, train=1)
-    other = write_dataset(tmp_path / "other", context=S, train=1, vocabulary=with_other_tokenizer())
-    with pytest.raises(ConfigError, match=r"128 tokens .* 256"):
-        PackedSplit([directory, longer], "train")
-    with pytest.raises(VocabularyMismatch, match="text_sha256"):
-        PackedSplit([directory, other], "train")
-
-
-def test_a_cut_shard_is_named_with_its_expected_and_actual_size(tmp_path: Path) -> None:
-    directory = write_dataset(tmp_path / "set", context=S)
-    shard = sorted(directory.glob("train-*.tar"))[1]
-    size = shard.stat().st_size
-    os.truncate(shard, size - 4096)
-    with pytest.raises(
-        DatasetError, match=rf"{shard.name} has {size - 4096} bytes, the index says {size}.*longreel pack"
-    ):
-        PackedSplit([directory], "train")
-
-
-def test_a_missing_shard_is_named(tmp_path: Path) -> None:
-    directory = write_dataset(tmp_path / "set", context=S)
-    shard = sorted(directory.glob("train-*.tar"))[1]
-    shard.unlink()
-    with pytest.raises(DatasetError, match=rf"{shard.name} cannot be read: No such file"):
-        PackedSplit([directory], "train")
-
-
 def test_a_shard_that_is_cut_while_it_is_read_is_named_through_the_iterator(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S)
     split = PackedSplit([directory], "train")
@@ -282,73 +237,3 @@ def test_a_shard_that_is_cut_while_it_is_read_is_named_through_the_iterator(tmp_
     with pytest.raises(DatasetError, match=r"train-00000.*cut short"):
         next(iterator)
     iterator.close()
-
-
-def _overwrite(path: Path, old: bytes, new: bytes) -> None:
-    data = path.read_bytes()
-    assert old in data
-    path.write_bytes(data.replace(old, new))
-
-
-def test_a_pickle_in_place_of_an_array_is_not_loaded(tmp_path: Path) -> None:
-    directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
-    split = PackedSplit([directory], "train")
-    stream = io.BytesIO()
-    np.save(stream, np.array([{"x": 1}], object), allow_pickle=True)
-    evil = stream.getvalue()
-    shard = next(directory.glob("train-*.tar"))
-    data = bytearray(shard.read_bytes())
-    spans_at = data.index(b"\x93NUMPY", data.index(b"spans.npy"))
-    data[spans_at : spans_at + len(evil)] = evil
-    shard.write_bytes(bytes(data))
-    with pytest.raises(DatasetError, match=r"spans.npy cannot be read"):
-        split.read(0)
-
-
-def test_an_index_that_is_not_the_cards_is_an_error(tmp_path: Path) -> None:
-    directory = write_dataset(tmp_path / "set", context=S, train=2, val=0)
-    _overwrite(directory / "index.json", b'"offsets":[0,', b'"offsets":[1,')
-    with pytest.raises(DatasetError, match=r"index.json is not the index that dataset.json was written for"):
-        PackedSplit([directory], "train")
-
-
-def test_bytes_that_are_no_sample_are_an_error(tmp_path: Path) -> None:
-    directory = write_dataset(tmp_path / "set", context=S, train=2, val=0)
-    shard = next(directory.glob("train-*.tar"))
-    split = PackedSplit([directory], "train")
-    whole = shard.read_bytes()
-    shard.write_bytes(whole[512:] + whole[:512])
-    with pytest.raises(DatasetError, match=rf"{shard.name}, sample 0: no tar header"):
-        split.read(0)
-    shard.write_bytes(whole.replace(b".tokens.npy", b".tokens.txt"))
-    with pytest.raises(
-        DatasetError, match=r"found 'train-000000000.tokens.txt' where KEY.tokens.npy was expected|header"
-    ):
-        split.read(0)
-
-
-def test_tokens_of_another_type_than_the_card_says_are_an_error(tmp_path: Path) -> None:
-    directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
-    _overwrite(next(directory.glob("*.tar")), b"'descr': '<u2'", b"'descr': '<i2'")
-    with pytest.raises(DatasetError, match=r"tokens are int16 \(128,\), the card says uint16"):
-        PackedSplit([directory], "train").read(0)
-
-
-def test_a_token_outside_the_vocabulary_is_an_error(tmp_path: Path) -> None:
-    directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
-    _overwrite(directory / "dataset.json", b'"codebook_size": 32', b'"codebook_size": 8')
-    with pytest.raises(DatasetError, match=r"outside the vocabulary of 74"):
-        PackedSplit([directory], "train").read(0)
-
-
-def test_an_unfinished_directory_is_called_unfinished(tmp_path: Path) -> None:
-    directory = write_dataset(tmp_path / "set", context=S)
-    (directory / "dataset.json").unlink()
-    with pytest.raises(DatasetError, match="unfinished"):
-        PackedSplit([directory], "train")
-
-
-def test_a_split_without_sequences_is_an_error_that_lists_the_splits(tmp_path: Path) -> None:
-    directory = write_dataset(tmp_path / "set", context=S, val=0)
-    with pytest.raises(DatasetError, match=r"no sequences in the split 'val' \(it has: train\)"):
-        PackedSplit([directory], "val")

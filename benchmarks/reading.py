@@ -1,0 +1,269 @@
+"""How fast packed sequences are read and expanded, beside webdataset's own loader on the same shards in the same run.
+
+    python benchmarks/reading.py [--contexts 4096 32768 1048576] [--tokens 16777216] [--repeats 7] [--out reading.json]
+
+A dataset of each context length is packed from captioned videos (frames of 256 codes and <eof>) and books, and lies in
+the page cache. Rates are tokens a second of processor time, user and system, of one thread: what a core does, also
+where others use the machine. Each is the best of `repeats` runs, taken in turns:
+
+    read         `PackedSplit.read` of every sequence, in random order, checks included
+    and expand   the same, with `expand`: all that the model needs
+    webdataset   `wds.WebDataset(shards).decode()`, in the order of the shards; it gives tokens and spans, unchecked
+    expand       `expand` alone, for some numbers of spans in a sequence
+    by slices    the plain alternative: four slice assignments a span
+
+Then an index of a million sequences of 4K in 250 shards (sparse files, with real sequences in a few hundred random
+places): the time by the clock to open it, and to read each of these.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+import webdataset as wds
+from numpy.typing import NDArray
+
+from pipeline.commit import begin, commit
+from pipeline.packing import PackConfig, plan
+from pipeline.shards import shard_jobs, write_shard
+from pipeline.store import TokenStore, write_unit
+from schemas.dataset import CARD, INDEX, read_card, read_index, shard_name, write_index
+from schemas.files import write_text
+from schemas.fingerprint import fingerprint, sha256_file
+from schemas.packed import SPAN_DTYPE, expand
+from schemas.records import TOKENS
+from schemas.vocab import TEXT, VISION, Vocabulary
+from trainer.source import PackedSplit
+
+FRAME = 257
+SPANS = (4, 64, 1024, 16384)
+VOCABULARY = Vocabulary(
+    text_size=32000,
+    codebook_size=8192,
+    bos_id=1,
+    eos_id=2,
+    begin_vision=(3,),
+    end_vision=(4,),
+    text_sha256="0" * 64,
+    vision_sha256="0" * 64,
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure reading."""
+
+    contexts: tuple[int, ...] = (4096, 32768, 1048576)
+    tokens: int = 1 << 24  # of each dataset
+    repeats: int = 7
+    sought: int = 300  # sequences of the million
+    out: Path | None = None  # where the figures go as JSON
+
+
+def document(number: int, rng: np.random.Generator) -> tuple[dict[str, Any], NDArray[Any]]:
+    """Return a row of records.TOKENS and tokens: of a captioned video of 1 to 30 frames or, one time in ten, a book."""
+    if is_book := number % 10 == 0:
+        runs = [(TEXT, int(rng.integers(2000, 20000)))]
+    else:
+        runs = [(TEXT, int(rng.integers(5, 60))), (VISION, int(rng.integers(1, 31)) * FRAME), (TEXT, 2)]
+    ends = np.cumsum([length for _, length in runs]).tolist()
+    spans = [
+        {"start": end - length, "length": length, "modality": modality, "start_s": None, "end_s": None, "weight": 1.0}
+        for (modality, length), end in zip(runs, ends, strict=True)
+    ]
+    row = dict.fromkeys(TOKENS.names) | {
+        "document_id": fingerprint(number),
+        "fingerprint": fingerprint("tokens of", number),
+        "kind": "book" if is_book else "video",
+        "split": "train",
+        "uri": f"files/{number}",
+        "frame_tokens": 0 if is_book else FRAME,
+        "frames": 0 if is_book else runs[1][1] // FRAME,
+        "frames_promised": 0 if is_book else runs[1][1] // FRAME,
+        "length": ends[-1],
+        "spans": spans,
+    }
+    return row, rng.integers(5, VOCABULARY.text_size, ends[-1]).astype(VOCABULARY.dtype)
+
+
+def pack(directory: Path, *, context: int, tokens: int) -> Path:
+    """Pack a dataset of about `tokens` tokens under `directory`; return it."""
+    rng, documents, total = np.random.default_rng(0), [], 0
+    while total < tokens:
+        documents.append(document(len(documents), rng))
+        total += len(documents[-1][1])
+    write_unit(directory / "tokens", 0, documents, VOCABULARY.dtype)
+    store, packed = TokenStore(directory / "tokens"), directory / "packed"
+    config = PackConfig(shard_bytes=8 << 20)
+    made = plan(store.table(), config, context_length=context, vocabulary=VOCABULARY)
+    begin(packed, made.fingerprint)
+    for job in shard_jobs(made):
+        write_shard(job, store, packed)
+    commit(packed, made, frame_grid=(16, 16), frame_size=256, frame_rate=4.0)
+    return packed
+
+
+def fastest(
+    ways: dict[str, Callable[[], object]], repeats: int, clock: Callable[[], float] = time.process_time
+) -> dict[str, float]:
+    """Return the least seconds of each way, tried in turns."""
+    best = dict.fromkeys(ways, float("inf"))
+    for _ in range(repeats):
+        for name, way in ways.items():
+            started = clock()
+            way()
+            best[name] = min(best[name], clock() - started)
+    return best
+
+
+def measure_read(directory: Path, repeats: int) -> dict[str, float]:
+    """Return tokens a second of each way to read a dataset, and how many spans a sequence has."""
+    split = PackedSplit([directory], "train")
+    order = np.random.default_rng(1).permutation(len(split)).tolist()
+    shards = [str(directory / shard.url) for shard in read_index(directory)]
+    spans = [len(split.read(index)[1]) for index in order]
+
+    def read() -> None:
+        for index in order:
+            split.read(index)
+
+    def read_and_expand() -> None:
+        for index in order:
+            expand(split.read(index)[1], split.context_length)
+
+    def webdataset() -> None:
+        found = sum(len(sample["tokens.npy"]) for sample in wds.WebDataset(shards, shardshuffle=False).decode())
+        if found != len(split) * split.context_length:
+            raise RuntimeError(f"webdataset gave {found} tokens")
+
+    tokens = len(split) * split.context_length
+    times = fastest({"read": read, "and expand": read_and_expand, "webdataset": webdataset}, repeats)
+    return {name: tokens / seconds for name, seconds in times.items()} | {"spans": float(np.mean(spans))}
+
+
+def some_spans(context: int, count: int) -> NDArray[Any]:
+    """Return `count` spans of about the same length, two a document, that leave one in `count` + 1 as padding."""
+    spans = np.zeros(count, SPAN_DTYPE)
+    edges = np.linspace(0, context, count + 2).astype(np.int64)[:-1]
+    spans["start"], spans["length"] = edges[:-1], np.diff(edges)
+    spans["document"], spans["modality"], spans["weight"] = np.arange(count) // 2, np.arange(count) % 2, 1.0
+    return spans
+
+
+def by_slices(spans: NDArray[Any], length: int) -> tuple[NDArray[Any], ...]:
+    """Expand the plain way."""
+    segments, positions, weights = np.zeros(length, np.int32), np.zeros(length, np.int32), np.zeros(length, np.float32)
+    vision, numbers = np.zeros(length, np.bool_), np.arange(length, dtype=np.int32)
+    last, piece = -1, 0
+    for start, count, number, modality, weight in spans.tolist():
+        end = start + count
+        begins = number != last
+        last, piece = number, start if begins else piece
+        segments[start:end], vision[start:end], weights[start:end] = number + 1, modality, weight
+        positions[start:end] = numbers[start - piece : end - piece]
+        weights[start] = 0 if begins else weight
+    return segments, positions, vision, weights
+
+
+def measure_expand(context: int, spans_per_sequence: int, repeats: int) -> float:
+    """Return tokens a second of `expand`, on one core."""
+    return expand_rates(context, spans_per_sequence, repeats)["expand"]
+
+
+def expand_rates(context: int, spans_per_sequence: int, repeats: int) -> dict[str, float]:
+    """Return tokens a second of `expand` and of the plain way."""
+    spans = some_spans(context, spans_per_sequence)
+    times = max(1, (1 << 21) // context)
+
+    def repeated(function: Callable[..., tuple[NDArray[Any], ...]]) -> Callable[[], None]:
+        def run() -> None:
+            for _ in range(times):
+                function(spans, context)
+
+        return run
+
+    if any(not np.array_equal(a, b) for a, b in zip(expand(spans, context), by_slices(spans, context), strict=True)):
+        raise RuntimeError("expand and by_slices differ")
+    seconds = fastest({"expand": repeated(expand), "by slices": repeated(by_slices)}, repeats)
+    return {name: times * context / least for name, least in seconds.items()}
+
+
+def spread(packed: Path, directory: Path, places: list[int], *, shards: int = 250, per_shard: int = 4000) -> Path:
+    """Make a dataset of `shards` · `per_shard` sequences, of which those at `places` are one of `packed`."""
+    first = read_index(packed)[0]
+    with (packed / first.url).open("rb") as f:
+        sequence = f.read(first.offsets[1])
+    offsets = tuple(i * len(sequence) for i in range(per_shard + 1))
+    directory.mkdir()
+    entries = []
+    for number in range(shards):
+        name = shard_name("train", number, shards)
+        with (directory / name).open("wb") as f:
+            f.truncate(offsets[-1])
+            for place in (p % per_shard for p in places if p // per_shard == number):
+                os.pwrite(f.fileno(), sequence, offsets[place])
+        entries.append(dataclasses.replace(first, url=name, nsamples=per_shard, filesize=offsets[-1], offsets=offsets))
+    write_index(directory, entries)
+    card = dataclasses.replace(read_card(packed), index_sha256=sha256_file(directory / INDEX))
+    write_text(directory / CARD, card.to_json())
+    return directory
+
+
+def measure_seek(packed: Path, directory: Path, sought: int, repeats: int) -> dict[str, float]:
+    """Return the seconds that opening an index of a million takes, and reading sequences of it."""
+    places = np.random.default_rng(2).integers(0, 10**6, sought).tolist()
+    million = spread(packed, directory, places)
+    opening = fastest({"open": lambda: PackedSplit([million], "train")}, repeats, time.perf_counter)["open"]
+    split = PackedSplit([million], "train")
+    times = []
+    for place in places:
+        started = time.perf_counter()
+        split.read(place)
+        times.append(time.perf_counter() - started)
+    median, most = np.percentile(times, [50, 99]).tolist()
+    return {"sequences": len(split), "open_s": opening, "median_s": median, "p99_s": most, "longest_s": max(times)}
+
+
+def main(options: Options) -> None:
+    results: dict[str, Any] = {"cores": os.cpu_count(), "read": [], "expand": []}
+    print("million tokens a second of one core")
+    print(f"{'context':>9}{'spans':>9}{'read':>9}{'and expand':>12}{'webdataset':>12}")
+    with tempfile.TemporaryDirectory() as folder:
+        for context in options.contexts:
+            packed = pack(Path(folder) / str(context), context=context, tokens=options.tokens)
+            row = measure_read(packed, options.repeats)
+            results["read"].append({"context": context, **row})
+            rates = (row[name] / 1e6 for name in ("read", "and expand", "webdataset"))
+            print("{:>9,}{:>9.1f}{:>9.1f}{:>12.1f}{:>12.1f}".format(context, row["spans"], *rates), flush=True)
+        small = pack(Path(folder) / "small", context=4096, tokens=1 << 18)
+        results["seek"] = seek = measure_seek(small, Path(folder) / "million", options.sought, options.repeats)
+    print(f"\n{'context':>9}{'spans':>9}{'expand':>9}{'by slices':>12}")
+    for context in options.contexts:
+        for spans in (n for n in SPANS if n < context):
+            rates_of = expand_rates(context, spans, options.repeats)
+            results["expand"].append({"context": context, "spans": spans, **rates_of})
+            print(
+                "{:>9,}{:>9,}{:>9.1f}{:>12.1f}".format(context, spans, *(r / 1e6 for r in rates_of.values())),
+                flush=True,
+            )
+    print(
+        f"\n{seek['sequences']:,} sequences: opened in {seek['open_s']:.2f} s; one is read in "
+        f"{seek['median_s'] * 1e3:.2f} ms (median of {options.sought}), 99 % within {seek['p99_s'] * 1e3:.2f} ms, "
+        f"all within {seek['longest_s'] * 1e3:.2f} ms"
+    )
+    if options.out:
+        options.out.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,194 @@
+"""Croissant metadata (MLCommons, version 1.0) of a packed dataset: `croissant.json`, for catalogues and other loaders.
+
+It lists every file with size and SHA-256, the licences of the documents with the tokens under each, and two record
+sets: `spans`, the columns of the ledger, and `shards`, the rows of the index. There is no record set of the members of
+the tars: mlcroissant unpacks an archive into a cache that is keyed by the file's name alone, and shards of two datasets
+have the same names.
+
+The bytes follow from the dataset alone: no date, no place, no user. `citeAs`, `datePublished` and `url`, which
+Croissant recommends, are for whoever publishes the dataset to add.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.dataset import CARD, CROISSANT, INDEX, LEDGER, DatasetCard, ShardEntry
+from schemas.files import write_text
+from schemas.records import LEDGER as LEDGER_SCHEMA
+
+SPANS, SHARDS = "spans", "shards"  # the record sets
+_SHARD_COLUMNS = {"url": "Text", "split": "Text", "nsamples": "Integer", "filesize": "Integer", "sha256": "Text"}
+_SHARD_TEXT = "A shard: each sequence is KEY.tokens.npy, KEY.spans.npy and KEY.json, as webdataset reads them."
+# As the specification has it: a reader warns of a context that differs.
+_CONTEXT = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileProperty": "cr:fileProperty",
+    "fileObject": "cr:fileObject",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
+
+
+def write_croissant(directory: Path, card: DatasetCard, shards: Sequence[ShardEntry]) -> None:
+    """Write `croissant.json` into `directory`, where index and ledger lie already and the card may still be missing."""
+    write_text(directory / CROISSANT, croissant_json(directory, card, shards))
+
+
+def croissant_json(directory: Path, card: DatasetCard, shards: Sequence[ShardEntry]) -> str:
+    """Return what `croissant.json` holds: a function of the card, the index and the ledger alone."""
+    licences = tokens_by_licence(directory / LEDGER)
+    metadata = {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": f"longreel-{card.context_length}-{card.fingerprint[:8]}",
+        "version": f"{card.schema_version}.0.0",
+        "description": _description(card, licences),
+        "license": sorted(licence for licence in licences if licence),
+        "distribution": [*_files(directory, card), *map(_shard, shards)],
+        "recordSet": [_spans(), _shards()],
+    }
+    return json.dumps(metadata, indent=1, ensure_ascii=True) + "\n"
+
+
+def tokens_by_licence(ledger: Path) -> Counter[str | None]:
+    """Return how many tokens stand under each licence, in bounded memory; None: no licence is stated."""
+    counts: Counter[str | None] = Counter()
+    with pq.ParquetFile(ledger) as file:
+        for batch in file.iter_batches(1 << 20, columns=["licence", "length"]):
+            sums = pa.Table.from_batches([batch]).group_by("licence").aggregate([("length", "sum")])
+            for licence, tokens in zip(sums["licence"].to_pylist(), sums["length_sum"].to_pylist(), strict=True):
+                counts[licence] += tokens
+    return counts
+
+
+def _description(card: DatasetCard, licences: Counter[str | None]) -> str:
+    splits = [
+        f"{name}: {split.sequences:,} sequences, {split.tokens:,} tokens ({split.text_tokens:,} of text, "
+        f"{split.vision_tokens:,} of frames) of {split.documents:,} documents"
+        for name, split in card.splits.items()
+    ]
+    by_licence = [f"{name or 'none stated'} {licences[name]:,}" for name in sorted(licences, key=lambda n: n or "")]
+    forgotten = f" Documents taken out after packing: {len(card.forgotten):,}." if card.forgotten else ""
+    return (
+        f"Videos, images and books as tokens, packed into sequences of {card.context_length:,} by Longreel. "
+        f"{'; '.join(splits)}. Tokens by licence: {', '.join(by_licence)}.{forgotten}"
+    )
+
+
+def _files(directory: Path, card: DatasetCard) -> list[dict[str, Any]]:
+    text = card.to_json().encode()  # the card is written after this file
+    return [
+        _file(CARD, "application/json", len(text), hashlib.sha256(text).hexdigest(), "The dataset's card."),
+        _file(
+            INDEX,
+            "application/json",
+            (directory / INDEX).stat().st_size,
+            card.index_sha256,
+            "The shard index (wids), with the byte offset of every sequence.",
+        ),
+        _file(
+            LEDGER,
+            "application/x-parquet",
+            (directory / LEDGER).stat().st_size,
+            card.ledger_sha256,
+            "The ledger: every span of every sequence, back to document, source, licence and time range.",
+        ),
+    ]
+
+
+def _shard(shard: ShardEntry) -> dict[str, Any]:
+    return _file(shard.url, "application/x-tar", shard.filesize, shard.sha256, _SHARD_TEXT)
+
+
+def _file(name: str, encoding: str, size: int, sha256: str, description: str) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileObject",
+        "@id": name,
+        "name": name,
+        "description": description,
+        "contentUrl": name,
+        "contentSize": f"{size} B",
+        "encodingFormat": encoding,
+        "sha256": sha256,
+    }
+
+
+def _spans() -> dict[str, Any]:
+    fields = [_field(SPANS, f.name, _data_type(f.type), LEDGER, {"column": f.name}) for f in LEDGER_SCHEMA]
+    return _record_set(SPANS, "A row a span of a packed sequence.", ["sequence", "span"], fields)
+
+
+def _shards() -> dict[str, Any]:
+    fields = [
+        _field(SHARDS, name, kind, INDEX, {"jsonPath": f"$.shardlist[*].{name}"})
+        for name, kind in _SHARD_COLUMNS.items()
+    ]
+    return _record_set(SHARDS, "A row a shard.", ["url"], fields)
+
+
+def _record_set(name: str, description: str, key: list[str], fields: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "@type": "cr:RecordSet",
+        "@id": name,
+        "name": name,
+        "description": description,
+        "key": [{"@id": f"{name}/{column}"} for column in key],
+        "field": fields,
+    }
+
+
+def _field(record_set: str, name: str, data_type: str, file: str, extract: dict[str, str]) -> dict[str, Any]:
+    return {
+        "@type": "cr:Field",
+        "@id": f"{record_set}/{name}",
+        "name": name,
+        "dataType": f"sc:{data_type}",
+        "source": {"fileObject": {"@id": file}, "extract": extract},
+    }
+
+
+def _data_type(kind: pa.DataType) -> str:
+    if pa.types.is_integer(kind):
+        return "Integer"
+    return "Float" if pa.types.is_floating(kind) else "Text"
