@@ -46,8 +46,7 @@ class SplitPlan:
 
     def shard_of(self, sequence: Integers) -> Integers:
         """Return the shard of each sequence [N]."""
-        bounds = np.array([self.first_sequence(i) for i in range(self.shards)])
-        return np.searchsorted(bounds, sequence, side="right") - 1
+        return ((sequence + 1) * self.shards - 1) // self.sequences  # the last whose first sequence is not behind it
 
 
 @dataclass(frozen=True, eq=False)
