@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from pipeline.archive import BLOCK
 from pipeline.bins import Integers
 from pipeline.census import Census
