@@ -39,8 +39,8 @@ def assembly(store_bytes: int, repeat: int, scratch: Path | None) -> Row:
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         root = Path(folder)
         written = apart(make_store, root / "tokens", store_bytes).result
-        print(f"\nassembly from a store of {written / 1e6:.0f} MB; MB/s\n{'context':>10}{'shard':>10}{'write_shard':>13}"
-              f"{'cp':>8}{'sha256':>8}{'TarWriter':>11}")  # fmt: skip
+        print(f"\nassembly from a store of {written / 1e6:.0f} MB; MB/s\n{'context':>10}{'shard':>10}"
+              f"{'write_shard':>13}{'cp':>8}{'sha256':>8}{'TarWriter':>11}")  # fmt: skip
         speed = []
         for context in SPEED:
             row = {"context": context} | apart(race, root, context, repeat).result
@@ -48,7 +48,7 @@ def assembly(store_bytes: int, repeat: int, scratch: Path | None) -> Row:
             rates = {way: row["bytes"] / 1e6 / seconds for way, seconds in row["seconds"].items()}
             print(f"{context:>10,}{row['bytes'] / 1e6:>7.0f} MB{rates['write_shard']:>13,.0f}{rates['cp']:>8,.0f}"
                   f"{rates['sha256']:>8,.0f}{rates['TarWriter']:>11,.0f}", flush=True)  # fmt: skip
-        idle = apart(int)
+        idle = apart(nothing)
         print(f"memory of a shard's writer; a process that does nothing has {idle.rss / 1e6:.0f} MB, of which "
               f"{idle.anonymous / 1e6:.0f} MB is its own\n{'context':>10}{'shard':>10}{'documents':>11}{'own':>10}"
               f"{'with the mapped store':>23}")  # fmt: skip
@@ -59,8 +59,8 @@ def assembly(store_bytes: int, repeat: int, scratch: Path | None) -> Row:
                 found = apart(write_prepared, root)
                 row = {"context": context, "anonymous": found.anonymous, "rss": found.rss} | found.result
                 memory.append(row)
-                print(f"{context:>10,}{row['bytes'] / 1e6:>7.0f} MB{row['documents']:>11,}{found.anonymous / 1e6:>7.0f} MB"
-                      f"{found.rss / 1e6:>20.0f} MB", flush=True)  # fmt: skip
+                print(f"{context:>10,}{row['bytes'] / 1e6:>7.0f} MB{row['documents']:>11,}"
+                      f"{found.anonymous / 1e6:>7.0f} MB{found.rss / 1e6:>20.0f} MB", flush=True)  # fmt: skip
     return {"speed": speed, "memory": memory, "idle": idle.rss, "idle_anonymous": idle.anonymous}
 
 
@@ -118,6 +118,10 @@ def race(root: Path, context: int, repeat: int) -> Row:
             run()
             best[way] = min(best[way], time.perf_counter() - started)
     return {"bytes": shard.stat().st_size, "seconds": best, "sequences": len(samples)}
+
+
+def nothing() -> None:
+    pass
 
 
 def samples_of(shard: Path) -> list[dict[str, Any]]:

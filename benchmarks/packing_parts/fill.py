@@ -39,12 +39,14 @@ class Corpus:
     epochs: int = 1
 
     def table(self) -> pa.Table:
+        """Return its index rows, of the training split."""
         if self.real is None:
             return CORPORA[self.name](np.random.default_rng(0), self.documents)
         rows = TokenStore(self.real / "tokens").rows()
         return rows.filter(pa.compute.equal(rows["split"], "train"))
 
     def config(self, **options: Any) -> PackConfig:
+        """Return how it is packed."""
         return PackConfig(mixture=Mixture(kind_epochs=dict.fromkeys(KINDS, float(self.epochs))), **options)
 
 
@@ -87,8 +89,8 @@ def fill(workspace: Path | None, documents: int, grain_tokens: int) -> list[Row]
                   f"{row['peak'] / 1e6:>6.0f} MB{row['longer']:>9,}{row['cut']:>9,}{row['concat_cut']:>12,}"
                   f"{row['grain_fill']:>9.2%}{row['grain_bins']:>6,}", flush=True)  # fmt: skip
             if row.get("cuts"):
-                print(f"{'':<21}cuts of books at the end of a sentence: {row['cuts_at_sentences']:.1%} of {row['cuts']:,}"
-                      f", without reach {row['cuts_at_sentences_anywhere']:.1%}")  # fmt: skip
+                print(f"{'':<21}cuts of books at the end of a sentence: {row['cuts_at_sentences']:.1%} of "
+                      f"{row['cuts']:,}, without reach {row['cuts_at_sentences_anywhere']:.1%}")  # fmt: skip
     return results
 
 

@@ -24,7 +24,7 @@ ANYWHERE = PackConfig(sentence_reach=0.0)
 
 
 def growth(most: int, context: int, scratch: Path | None) -> list[Row]:
-    idle = apart(int).rss
+    idle = apart(nothing).rss
     rows, count = [], UNIT
     print(f"\ngrowth, context {context:,}; a process that does nothing has {idle / 1e6:.0f} MB\n"
           f"{'documents':>12}{'worker':>11}{'a document':>12}{'peak':>10}{'driver':>9}{'peak':>10}{'parcels':>13}"
@@ -35,9 +35,14 @@ def growth(most: int, context: int, scratch: Path | None) -> list[Row]:
         print(f"{row['documents']:>12,}{row['worker_cpu_s']:>9.1f} s{row['worker_us_a_document']:>9.1f} us"
               f"{row['worker_peak'] / 1e6:>7.0f} MB{row['driver_cpu_s']:>7.1f} s{row['driver_peak'] / 1e6:>7.0f} MB"
               f"{row['parcel_bytes_a_document']:>9.0f} B/d{row['plan_bytes'] / 1e6:>7.2f} MB"
-              f"{row['start_bytes'] / 1e6:>9.2f} MB{row['fill']:>10.4%}{row['of_bound']:>10.4%}", flush=True)  # fmt: skip
+              f"{row['start_bytes'] / 1e6:>9.2f} MB{row['fill']:>10.4%}{row['of_bound']:>10.4%}",
+              flush=True)  # fmt: skip
         count *= 10
     return rows
+
+
+def nothing() -> None:
+    pass
 
 
 def grow(count: int, context: int, scratch: Path | None) -> Row:
@@ -111,4 +116,5 @@ class NoTokens:
     """A store for plans that read none."""
 
     def read(self, unit: int, batch: int, row: int, start: int = 0, length: int | None = None) -> Any:
+        """Refuse: nothing is to be read."""
         raise RuntimeError("no token is needed to assign documents without reach")
