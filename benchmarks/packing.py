@@ -39,6 +39,7 @@ class Options:
     parts: tuple[Literal["fill", "growth", "assembly", "beam"], ...] = ("fill", "growth", "assembly", "beam")
     quick: bool = False  # all of it small: about a minute
     workspace: Path | None = None  # where the sample material lies, or is to be put
+    corpora: tuple[str, ...] = ("clips", "web", "web whole", "mixed", "real", "real x1000")
     documents: int = 50_000  # of each made-up corpus, in `fill`
     grain_tokens: int = 100_000_000
     growth: int = 1_000_000  # the most documents, from 10^4 in steps of ten
@@ -62,7 +63,7 @@ def measure(part: str, options: Options) -> Any:
         case "fill":
             from packing_parts.fill import fill
 
-            return fill(options.workspace, options.documents, options.grain_tokens)
+            return fill(options.workspace, options.corpora, options.documents, options.grain_tokens)
         case "growth":
             from packing_parts.growth import growth
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from schemas.records import KINDS, TOKENS
 from tokenizer.text import TextTokenizer
 
 CONTEXTS = (4096, 8192, 32768, 131072, 1048576)
-EPOCHS = 1000  # of the real corpus, which is small, so that many sequences of it are seen
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,15 @@ def sample_workspace(folder: Path) -> Path:
     return made
 
 
-def fill(workspace: Path | None, documents: int, grain_tokens: int) -> list[Row]:
-    corpora = [Corpus(name, documents) for name in CORPORA]
+def fill(workspace: Path | None, names: Collection[str], documents: int, grain_tokens: int) -> list[Row]:
+    corpora = [Corpus(name, documents) for name in CORPORA if name in names]
     if workspace is None:
         print("fill: no --workspace is given, so real books and clips are left out")
     else:
         real = sample_workspace(workspace)
-        corpora += [Corpus("real", 0, real), Corpus(f"real x{EPOCHS}", 0, real, EPOCHS)]
+        corpora += [
+            corpus for corpus in (Corpus("real", 0, real), Corpus("real x1000", 0, real, 1000)) if corpus.name in names
+        ]  # 1000 epochs: the sample is small
     print(f"\n{'fill':<12}{'context':>9}{'documents':>10}{'sequences':>11}{'fill':>10}{'bound':>10}{'of bound':>10}"
           f"{'reach':>10}{'of bound':>10}{'plan':>8}{'peak':>9}{'longer':>9}{'cut':>9}{'cut, concat':>12}"
           f"{'Grain':>9}{'bins':>6}")  # fmt: skip
