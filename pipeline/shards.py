@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.archive import ending, member, npy
-from pipeline.assign import Parcel, unpack_table
+from pipeline.assign import DOCUMENTS, PIECES, Parcel, unpack_table
 from pipeline.interrupt import raise_if_stopping
 from pipeline.ledger import PieceTable, clip, ledger_rows
 from pipeline.plan import Plan
@@ -113,10 +113,10 @@ def _unpacked(parcels: Iterable[Parcel]) -> tuple[pa.Table, pa.Table]:
     pieces, documents = [], []
     before = 0
     for parcel in parcels:
-        some = unpack_table(parcel.pieces)
+        some = unpack_table(parcel.pieces, PIECES)
         place = some.schema.get_field_index("document")
         pieces.append(some.set_column(place, "document", pc.add(some["document"], before)))
-        documents.append(unpack_table(parcel.documents))
+        documents.append(unpack_table(parcel.documents, DOCUMENTS))
         before += len(documents[-1])
     table = pa.concat_tables(documents)
     documents.clear()  # each step frees what the one before made
