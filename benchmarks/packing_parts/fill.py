@@ -55,7 +55,7 @@ def sample_workspace(folder: Path) -> Path:
     if not (made / "tokens" / FACTS).is_file():
         manifest = folder / "samples" / "manifest.jsonl"
         for command in (
-            ("samples", folder / "samples"),
+            ("samples", "--out", folder / "samples"),
             ("survey", manifest, "--out", made),
             ("select", "--out", made),
             ("tokenize", "--out", made),
