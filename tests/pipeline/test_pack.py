@@ -449,30 +449,30 @@ def test_a_full_disk_ends_the_job_and_what_was_written_is_kept(limit: int, file:
     assert_whole(workspace)
 
 
-MANY = [*(book(f"b{i}", 30 + i % 700) for i in range(400)), *(video(f"v{i}", [1 + i % 9]) for i in range(600))]
+MANY = [*(book(f"b{i}", 30 + i % 700) for i in range(150)), *(video(f"v{i}", [1 + i % 9]) for i in range(250))]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], float]:
     """The files that packing MANY makes, and the seconds it takes."""
-    workspace = write_workspace(tmp_path_factory.mktemp("undisturbed") / "out", MANY, units=8)
+    workspace = write_workspace(tmp_path_factory.mktemp("undisturbed") / "out", MANY, units=4)
     started = time.monotonic()
     assert commands.run(packing(workspace)) == 0
     return files(workspace.packed(512)), time.monotonic() - started
 
 
 def packing(workspace: Workspace) -> list[str]:
-    return ["pack", "--out", str(workspace.root), "--context", "512", "--shard-bytes", "60000"]
+    return ["pack", "--out", str(workspace.root), "--context", "512", "--shard-bytes", "20000"]
 
 
 def test_a_job_that_is_killed_at_ten_moments_ends_with_the_same_bytes(
     commands: Commands, undisturbed: tuple[dict[str, bytes], float], tmp_path: Path
 ) -> None:
     expected, seconds = undisturbed
-    workspace = write_workspace(tmp_path / "out", MANY, units=8)
+    workspace = write_workspace(tmp_path / "out", MANY, units=4)
     moments, hits = random.Random(5), []
     while len(hits) < 10:
-        wait = moments.uniform(0, seconds)
+        wait = moments.uniform(0, 0.8 * seconds)
 
         def kill(child: int, wait: float = wait) -> None:
             time.sleep(wait)
@@ -495,7 +495,7 @@ def test_a_job_that_is_killed_at_ten_moments_ends_with_the_same_bytes(
 def test_ctrl_c_stops_packing_and_the_same_command_goes_on(
     commands: Commands, undisturbed: tuple[dict[str, bytes], float], tmp_path: Path
 ) -> None:
-    workspace = write_workspace(tmp_path / "out", MANY, units=8)
+    workspace = write_workspace(tmp_path / "out", MANY, units=4)
 
     def interrupt(child: int) -> None:
         deadline = time.monotonic() + 60
