@@ -2,8 +2,8 @@
 
 Every unit works by itself: it knows at which rank its documents of each length begin (`Start`), so nothing needs to be
 sorted over all documents. What it sends to a shard is one `Parcel`: the pieces, and the index rows of their documents,
-compressed; about 150 bytes a document. No token travels. Of books, a few tokens before each cut are read, to move it
-to the end of a sentence.
+compressed; about 90 bytes a document. No token travels. Of books, a few tokens before each cut are read, to move it to
+the end of a sentence.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from pipeline.sentences import Sentences
 from pipeline.shuffle import permuted
 from pipeline.store import Tokens
 from pipeline.weighting import document_weights
+from schemas.dataset import shard_name
+from schemas.records import TOKENS
 
 PIECES = pa.schema(
     [
@@ -37,6 +39,14 @@ PIECES = pa.schema(
 )
 
 
+_SENT = (
+    *("document_id", "kind", "split", "uri", "title", "source", "licence"),
+    *("unit", "batch", "row", "length", "frame_tokens", "spans"),
+)
+# Of a document: what a shard says of it, or finds its tokens by.
+DOCUMENTS = pa.schema([TOKENS.field(name) for name in _SENT])
+
+
 class Start(NamedTuple):
     """Of a unit, and for each split: how many items and texts of each of its lengths stand in the units before it."""
 
@@ -46,7 +56,7 @@ class Start(NamedTuple):
 
 
 class Parcel(NamedTuple):
-    """What one unit sends to one shard: Arrow tables, as IPC streams."""
+    """What one unit sends to one shard: tables of PIECES and of records.TOKENS (see `pack_table`)."""
 
     pieces: bytes
     documents: bytes
@@ -153,27 +163,28 @@ def _weights(
 
 
 def _parcels(pieces: Pieces, table: pa.Table, plan: Plan, split: str) -> Iterator[tuple[str, Parcel]]:
-    shards = plan.splits[split].shard_of(pieces.sequence)
-    order = np.argsort(shards, kind="stable")
+    count, shards = plan.splits[split].shards, plan.splits[split].shard_of(pieces.sequence)
+    order, table = np.argsort(shards, kind="stable"), table.select(DOCUMENTS.names)
     numbers, firsts = np.unique(shards[order], return_index=True)
     for number, some in zip(numbers.tolist(), np.split(order, firsts[1:]), strict=True):
         rows, document = np.unique(pieces.document[some], return_inverse=True)
         mine = pieces._replace(document=document.reshape(-1))._asdict()
         columns = {name: values if name == "document" else values[some] for name, values in mine.items()}
         yield (
-            plan.shard_names(split)[number],
+            shard_name(split, number, count),
             Parcel(pack_table(pa.table(columns, PIECES)), pack_table(table.take(rows))),
         )
 
 
 def pack_table(table: pa.Table) -> bytes:
-    """Return a table as a compressed IPC stream."""
+    """Return a table as one compressed record batch, without its schema: a parcel of one document is small, too."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as out:
-        out.write_table(table)
+    with pa.CompressedOutputStream(sink, "zstd") as out:
+        out.write(table.combine_chunks().to_batches()[0].serialize())
     return sink.getvalue().to_pybytes()
 
 
-def unpack_table(data: bytes) -> pa.Table:
-    """Return the table that `pack_table` was given."""
-    return pa.ipc.open_stream(data).read_all()
+def unpack_table(data: bytes, schema: pa.Schema) -> pa.Table:
+    """Return the table of `schema` that `pack_table` was given."""
+    with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as source:
+        return pa.Table.from_batches([pa.ipc.read_record_batch(pa.py_buffer(source.read()), schema)])

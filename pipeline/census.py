@@ -6,6 +6,7 @@ lengths, not of documents.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -27,6 +28,7 @@ from schemas.files import atomic
 from schemas.records import SPLITS
 
 ROLES = ("item", "atom", "text")  # `atom`: what bounds the packing from below, see `recipe.make_recipe`
+_AT_ONCE = 64  # censuses in memory while they are added up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +90,14 @@ def take_census(
 
 
 def add_up(units: Iterable[Census]) -> Census:
-    """Return the census of several units together."""
-    some = list(units)
+    """Return the census of several units together; holds few of them at a time."""
+    left, total = iter(units), _add([])
+    while some := list(itertools.islice(left, _AT_ONCE)):
+        total = _add([total, *some])
+    return total
+
+
+def _add(some: list[Census]) -> Census:
     names = [name for name in SPLITS if any(name in census.splits for census in some)]
     out: Counter[str] = Counter()
     for census in some:
@@ -100,11 +108,11 @@ def add_up(units: Iterable[Census]) -> Census:
         digest=sum(census.digest for census in some) % DIGESTS,
         text_tokens=sum(census.text_tokens for census in some),
         other_tokens=sum(census.other_tokens for census in some),
-        splits={name: _add_up([census.splits[name] for census in some if name in census.splits]) for name in names},
+        splits={name: _add_splits([census.splits[name] for census in some if name in census.splits]) for name in names},
     )
 
 
-def _add_up(some: list[SplitCensus]) -> SplitCensus:
+def _add_splits(some: list[SplitCensus]) -> SplitCensus:
     return SplitCensus(
         documents=sum(split.documents for split in some),
         targets=sum(split.targets for split in some),

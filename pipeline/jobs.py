@@ -107,7 +107,11 @@ def tokenize(
     worker = TokenizeWorker(workspace=workspace, config=config, text_model=text_model, retry=retry)
     stale = {unit: n for unit in units if (n := work_left(worker, unit, vocabulary)) is not None}
     facts = StoreFacts(
-        vocabulary=vocabulary, frame_grid=codec.grid, frame_size=codec.frame_size, frame_rate=float(config.decode.fps)
+        units=tuple(units),
+        vocabulary=vocabulary,
+        frame_grid=codec.grid,
+        frame_size=codec.frame_size,
+        frame_rate=float(config.decode.fps),
     )
     if stale:
         (workspace.tokens / FACTS).unlink(missing_ok=True)

@@ -63,7 +63,13 @@ class Mixture:
         missing = "video or image" if not other_tokens else "book" if self.text_share and not text_tokens else None
         if missing:
             raise ConfigError(f"text_share {self.text_share} cannot be reached: no {missing} is left for training")
-        return self.text_share / (1 - self.text_share) * other_tokens / max(1, text_tokens)
+        factor = self.text_share / (1 - self.text_share) * other_tokens / max(1, text_tokens)
+        if factor > _MOST_EPOCHS:
+            raise ConfigError(
+                f"text_share {self.text_share} would take every text {factor:,.0f} times, and may at most "
+                f"{_MOST_EPOCHS:.0f}: there are {text_tokens:,} tokens of text beside {other_tokens:,} others"
+            )
+        return factor
 
     def copies(
         self, table: pa.Table, draw: NDArray[np.uint64], *, context_length: int, text_factor: float, seed: int

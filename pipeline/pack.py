@@ -2,7 +2,8 @@
 
     census     one element a unit: its documents' lengths, as histograms, into a file
     plan       in the driver: the recipe, from the sum of the histograms
-    assign     one element a unit: each document's sequence, by recipe and rank; parcels go to the shards
+    assign     one element a unit: its tokens are checked; each document's sequence, by recipe and rank; parcels go to
+               the shards
     write      one element a shard: tokens are read from the store by reference, a sequence at a time
 
 The driver holds the histograms and, for each unit, the ranks it starts from. A worker holds the index of one unit, or
@@ -23,6 +24,7 @@ from pipeline.assign import Parcel, Ranks, Start, assign
 from pipeline.beam import Runner, run_each, run_packing
 from pipeline.census import Census, add_up, read_census, take_census, write_census
 from pipeline.commit import begin, commit, is_current
+from pipeline.digest import digest_documents
 from pipeline.packing import PackConfig, require_context
 from pipeline.parts import Documents, documents_of
 from pipeline.plan import Plan, make_plan
@@ -30,7 +32,7 @@ from pipeline.progress import MADE, following, note
 from pipeline.report import JobReport
 from pipeline.sentences import Sentences
 from pipeline.shards import shard_job, write_shard
-from pipeline.store import StoreFacts, TokenStore, read_rows, unit_files, unit_name, unit_number
+from pipeline.store import StoreFacts, TokenStore, read_rows, unit_name
 from pipeline.workspace import Workspace
 from schemas.dataset import FORGETTING, read_card
 from schemas.errors import ConfigError, DatasetError
@@ -61,16 +63,16 @@ def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
     facts = StoreFacts.read(workspace.tokens)
     folder, directory = workspace.census(stage.name), workspace.packed(stage.name)
     try:
-        plan, units = _plan(workspace, stage, facts, runner)
+        plan = _plan(workspace, stage, facts, runner)
         shards = sum(split.shards for split in plan.splits.values())
         new = not is_current(directory, plan.fingerprint)
         if new:
             _require_nothing_forgotten_comes_back(workspace, directory)
             begin(directory, plan.fingerprint)
             ranks = Ranks()
-            starts = [ranks.start(unit, read_census(_file(folder, unit)).splits) for unit in units]
+            starts = [ranks.start(unit, read_census(_file(folder, unit)).splits) for unit in facts.units]
             with following(f"pack {stage.name}", workspace.log("pack"), shards):
-                sender, writer = AssignWorker(workspace), ShardWorker(workspace, directory)
+                sender, writer = AssignWorker(workspace, folder), ShardWorker(workspace, directory)
                 run_packing(starts, plan, sender=sender, writer=writer, runner=runner)
             commit(
                 directory,
@@ -84,23 +86,21 @@ def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
     return _report(plan, stage, new=new, seconds=time.monotonic() - started)
 
 
-def _plan(workspace: Workspace, stage: Stage, facts: StoreFacts, runner: Runner) -> tuple[Plan, list[int]]:
-    units = [unit_number(path) for path in unit_files(workspace.tokens)]
+def _plan(workspace: Workspace, stage: Stage, facts: StoreFacts, runner: Runner) -> Plan:
     worker = CensusWorker(workspace, stage)
-    census = _count(workspace, stage, units, worker, runner)
+    census = _count(workspace, stage, facts.units, worker, runner)
     mixture = stage.config.mixture
     if mixture.text_share is not None:
         factor = mixture.text_factor(census.text_tokens, census.other_tokens)
         worker = replace(worker, text_factor=factor)
-        census = _count(workspace, stage, units, worker, runner)
-    plan = make_plan(
+        census = _count(workspace, stage, facts.units, worker, runner)
+    return make_plan(
         census,
         stage.config,
         context_length=stage.context_length,
         vocabulary=facts.vocabulary,
         text_factor=worker.text_factor,
     )
-    return plan, units
 
 
 def _count(workspace: Workspace, stage: Stage, units: Sequence[int], worker: CensusWorker, runner: Runner) -> Census:
@@ -181,9 +181,10 @@ class CensusWorker:
 
 @dataclass(frozen=True)
 class AssignWorker:
-    """Sends pieces of a unit's documents to the shards."""
+    """Sends pieces of a unit's documents to the shards, when their tokens are unaltered."""
 
     workspace: Workspace
+    census: Path
 
     @contextmanager
     def open(self) -> Iterator[Callable[[Start, Plan], Iterator[tuple[str, Parcel]]]]:
@@ -192,19 +193,26 @@ class AssignWorker:
         loaded: list[Sentences] = []
 
         def send(start: Start, plan: Plan) -> Iterator[tuple[str, Parcel]]:
+            store.check(start.unit)
             if not loaded and any(split.recipe.reach for split in plan.splits.values()):
                 loaded.append(_sentences(self.workspace, plan))
             documents = _documents(self.workspace, start.unit)
+            if digest_documents(documents.table) != read_census(_file(self.census, start.unit)).digest:
+                raise DatasetError(
+                    f"{_file(self.workspace.tokens, start.unit)} changed while it was packed; run `longreel pack` again"
+                )
             return assign(documents, plan, start, store, loaded[0] if loaded else None)
 
         yield send
 
 
 def _sentences(workspace: Workspace, plan: Plan) -> Sentences:
-    text = TextTokenizer.load(workspace.text_model)
-    if text.sha256 != plan.vocabulary.text_sha256:
+    path = workspace.text_model
+    text = TextTokenizer.load(path) if path.exists() else None
+    if text is None or text.sha256 != plan.vocabulary.text_sha256:
+        wrong = "is missing" if text is None else "is not what the tokens were made with"
         raise ConfigError(
-            f"{workspace.text_model} is not what the tokens were made with, so the ends of sentences cannot be told: "
+            f"{path} {wrong}, so the ends of sentences cannot be told: "
             "run `longreel tokenize` to its end, or pack with --sentence-reach 0"
         )
     return Sentences(text)

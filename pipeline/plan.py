@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from pipeline.archive import BLOCK
 from pipeline.bins import Integers
 from pipeline.census import Census
@@ -46,8 +44,7 @@ class SplitPlan:
 
     def shard_of(self, sequence: Integers) -> Integers:
         """Return the shard of each sequence [N]."""
-        bounds = np.array([self.first_sequence(i) for i in range(self.shards)])
-        return np.searchsorted(bounds, sequence, side="right") - 1
+        return ((sequence + 1) * self.shards - 1) // self.sequences  # the last whose first sequence is not behind it
 
 
 @dataclass(frozen=True, eq=False)

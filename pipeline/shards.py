@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.archive import ending, member, npy
-from pipeline.assign import Parcel, unpack_table
+from pipeline.assign import DOCUMENTS, PIECES, Parcel, unpack_table
 from pipeline.interrupt import raise_if_stopping
 from pipeline.ledger import PieceTable, clip, ledger_rows
 from pipeline.plan import Plan
@@ -58,7 +58,7 @@ class ShardJob:
     text_weight: float
     vision_weight: float
     pieces: PieceTable
-    documents: pa.Table  # the rows (records.TOKENS) that the pieces point to
+    documents: pa.Table  # rows of records.TOKENS that the pieces point to, as far as they are sent
 
     @property
     def name(self) -> str:
@@ -113,17 +113,20 @@ def _unpacked(parcels: Iterable[Parcel]) -> tuple[pa.Table, pa.Table]:
     pieces, documents = [], []
     before = 0
     for parcel in parcels:
-        some = unpack_table(parcel.pieces)
+        some = unpack_table(parcel.pieces, PIECES)
         place = some.schema.get_field_index("document")
         pieces.append(some.set_column(place, "document", pc.add(some["document"], before)))
-        documents.append(unpack_table(parcel.documents))
+        documents.append(unpack_table(parcel.documents, DOCUMENTS))
         before += len(documents[-1])
-    table = pa.concat_tables(documents).combine_chunks()
+    table = pa.concat_tables(documents)
+    documents.clear()  # each step frees what the one before made
+    table = table.combine_chunks()
     order = pc.sort_indices(table["document_id"]).to_numpy()
+    table = table.take(order).combine_chunks()
     joined = pa.concat_tables(pieces).combine_chunks()
     place = joined.schema.get_field_index("document")
     rank = np.argsort(order)[joined["document"].to_numpy()]
-    return joined.set_column(place, "document", pa.array(rank)), table.take(order).combine_chunks()
+    return joined.set_column(place, "document", pa.array(rank)), table
 
 
 def write_shard(job: ShardJob, store: Tokens, directory: Path) -> None:
@@ -215,22 +218,23 @@ def listing_json(documents: list[dict[str, Any]]) -> bytes:
 
 def _sequences(job: ShardJob, store: Tokens) -> Iterator[tuple[NDArray[Any], bytes]]:
     """Assemble each sequence: its tokens [S] and its KEY.json."""
-    names = ("document_id", "uri", "unit", "batch", "row", "length")
-    documents = list(zip(*(job.documents[name].to_pylist() for name in names), strict=True))
+    ids = job.documents["document_id"].combine_chunks()
+    places = np.stack([job.documents[name].to_numpy() for name in ("unit", "batch", "row", "length")])
     columns = (job.pieces.document, job.pieces.copy, job.pieces.start, job.pieces.length)
-    pieces = list(zip(*(column.tolist() for column in columns), strict=True))
-    bounds = job.pieces.first.tolist()
-    for first, end in itertools.pairwise(bounds):
+    for first, end in itertools.pairwise(job.pieces.first.tolist()):
         tokens = np.zeros(job.context_length, job.vocabulary.dtype)
         listing, at = [], 0
-        for document, copy, start, length in pieces[first:end]:
-            name, uri, unit, batch, row, total = documents[document]
+        pieces = [column[first:end] for column in columns]
+        rows = zip(*(column.tolist() for column in (*pieces, *places[:, pieces[0]])), strict=True)
+        for document, copy, start, length, unit, batch, row, total in rows:
+            name = ids[document].as_py()
             # The piece that ends a document is read to its end, so that one that is longer than its row is noticed.
             read = store.read(unit, batch, row, start, None if start + length == total else length)
             if len(read) != length or read.dtype != tokens.dtype:
                 raise DatasetError(
-                    f"document {name} ({uri}): the token store holds {start + len(read)} tokens of {read.dtype}, its "
-                    f"index says {total} and the vocabulary {tokens.dtype}; run `longreel tokenize` again"
+                    f"document {name} ({job.documents['uri'][document]}): the token store holds {start + len(read)} "
+                    f"tokens of {read.dtype}, its index says {total} and the vocabulary {tokens.dtype}; "
+                    "run `longreel tokenize` again"
                 )
             tokens[at : at + length] = read
             at += length

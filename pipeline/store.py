@@ -2,10 +2,11 @@
 
     unit-00000-5f2a9c01.arrow   Arrow IPC file, one column `tokens`: large_list<uint16 | uint32>, a few MB a batch
     unit-00000.parquet          one row a document (schemas.records.TOKENS), without payload; the commit
-    store.json                  what holds for all of them; there when tokenizing has come to its end
+    store.json                  what holds for all of them, and which there are; there when tokenizing came to its end
 
 The Arrow file is named after its content and the index names it, so replacing a unit is one rename: a crash at
 any point leaves either the old unit or the new one, whole. Reading maps the file into memory and copies nothing.
+A file that is missing or cut is noticed when it is opened, a changed byte where `check` is asked to read it all.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from schemas.vocab import Vocabulary
 FACTS = "store.json"
 BATCH_BYTES = 4 << 20
 _OPEN_FILES = 64  # Arrow files kept mapped at a time
+_OPEN_BATCHES = 4096  # of these, the batches whose rows are at hand
 _NAME, _SIZE = b"arrow", b"arrow_bytes"
 
 
@@ -114,7 +116,7 @@ def write_unit(
             batch, place = (-1, -1) if row["reason"] else writer.append(tokens)
             rows.append({**row, "unit": unit, "batch": batch, "row": place, "length": len(tokens)})
         writer.close()
-    arrow = scratch.with_name(f"{unit_name(unit)}-{sha256_file(scratch)[:8]}.arrow")
+    arrow = scratch.with_name(_arrow_name(unit, scratch))
     scratch.replace(arrow)
     metadata = {_NAME: arrow.name, _SIZE: str(arrow.stat().st_size)}
     table = pa.Table.from_pylist(rows, TOKENS.with_metadata(metadata))
@@ -140,6 +142,10 @@ def read_unit(directory: Path, unit: int) -> pa.Table:
         return read_rows(directory / f"{unit_name(unit)}.parquet", TOKENS)
     except DatasetError:
         return TOKENS.empty_table()
+
+
+def _arrow_name(unit: int, content: Path) -> str:
+    return f"{unit_name(unit)}-{sha256_file(content)[:8]}.arrow"
 
 
 def _arrow_file(directory: Path, unit: int) -> Path:
@@ -169,6 +175,7 @@ class TokenStore:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._open = functools.lru_cache(maxsize=_OPEN_FILES)(self._open_unit)
+        self._batch = functools.lru_cache(maxsize=_OPEN_BATCHES)(self._open_batch)
 
     def rows(self) -> pa.Table:
         """Return the index rows of all units, also of documents that were set aside."""
@@ -186,20 +193,36 @@ class TokenStore:
 
         Raises DatasetError where the unit, the row or the range is not there.
         """
-        where = self._directory / unit_name(unit)
         try:
-            column = self._open(unit).get_batch(batch).column(0)
-            if not 0 <= row < len(column):
-                raise IndexError(f"row {row} of {len(column)}")
-            offsets = column.offsets.to_numpy()
-            first, end = int(offsets[row]), int(offsets[row + 1])
+            offsets, values = self._batch(unit, batch)
+            if not 0 <= row < len(offsets) - 1:
+                raise IndexError(f"row {row} of {len(offsets) - 1}")
         except (OSError, pa.ArrowException, IndexError, KeyError, ValueError) as e:
+            where = self._directory / unit_name(unit)
             raise DatasetError(f"{where}: batch {batch}, row {row} cannot be read ({e}); tokenize again") from e
+        first, end = int(offsets[row]), int(offsets[row + 1])
         length = end - first - start if length is None else length
         if start < 0 or length < 0 or first + start + length > end:
+            where = self._directory / unit_name(unit)
             raise DatasetError(f"{where}: tokens {start}..{start + length} of a document of {end - first}")
-        values: NDArray[Any] = column.values.to_numpy(zero_copy_only=True)
         return values[first + start : first + start + length]
+
+    def check(self, unit: int) -> None:
+        """Read a unit's Arrow file and compare it with the hash in its name.
+
+        Raises DatasetError where it is missing, cut or altered.
+        """
+        path = _arrow_file(self._directory, unit)
+        if path.name != (found := _arrow_name(unit, path)):
+            raise DatasetError(
+                f"{path} was altered: by its content it should be named {found}. "
+                "Delete it and run `longreel tokenize`, which makes its documents again"
+            )
+
+    def _open_batch(self, unit: int, batch: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """Return a batch's offsets [rows + 1] and tokens, views both."""
+        column = self._open(unit).get_batch(batch).column(0)
+        return column.offsets.to_numpy(), column.values.to_numpy(zero_copy_only=True)
 
     def _open_unit(self, unit: int) -> Any:
         return pa.ipc.open_file(pa.memory_map(str(_arrow_file(self._directory, unit))))
@@ -209,6 +232,7 @@ class TokenStore:
 class StoreFacts:
     """What holds for every document of a finished token store; `store.json`, written last."""
 
+    units: tuple[int, ...]  # that there are, so that one that is lost is missed
     vocabulary: Vocabulary
     frame_grid: tuple[int, int]
     frame_size: int
@@ -223,8 +247,8 @@ class StoreFacts:
         """Read the facts; raises DatasetError where tokenizing was not finished."""
         try:
             values = json.loads((directory / FACTS).read_text(encoding="utf-8"))
-            vocabulary, grid = Vocabulary.from_dict(values.pop("vocabulary")), tuple(values.pop("frame_grid"))
-            return cls(vocabulary=vocabulary, frame_grid=grid, **values)
+            values |= {name: tuple(values[name]) for name in ("units", "frame_grid")}
+            return cls(**values | {"vocabulary": Vocabulary.from_dict(values["vocabulary"])})
         except FileNotFoundError as e:
             raise DatasetError(f"{directory} is not finished: run `longreel tokenize` to its end") from e
         except (ValueError, TypeError, KeyError) as e:

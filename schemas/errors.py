@@ -17,6 +17,7 @@ belongs to; all the others end the command, which prints the message without a t
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -93,8 +94,9 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        # Arrow wraps errno in its message only, not in the attribute.
-        if e.errno in _STORAGE_ERRNOS or "No space left" in str(e):
+        # Arrow has errno in its message only, not in the attribute.
+        told = re.search(r"\[errno (\d+)\]", str(e))
+        if (int(told[1]) if told else e.errno) in _STORAGE_ERRNOS or "No space left" in str(e):
             raise StorageError(
                 f"cannot write {path}: {e.strerror or e}. What was made before is kept: "
                 "free some space (or choose another --out) and run the same command again."

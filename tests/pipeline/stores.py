@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.store import TokenStore, write_unit
+from pipeline.store import FACTS, StoreFacts, TokenStore, unit_files, unit_number, write_unit
+from pipeline.workspace import Workspace
+from schemas.files import write_text
 from schemas.fingerprint import bucket, fingerprint
 from schemas.records import TOKENS
 from schemas.vocab import TEXT, VISION, Vocabulary
@@ -51,7 +53,7 @@ class StoredDocument:
     @property
     def tokens(self) -> NDArray[Any]:
         """All its tokens [length]."""
-        return np.concatenate([run[1] for run in self.runs]).astype(VOCABULARY.dtype)
+        return np.concatenate([np.zeros(0), *(run[1] for run in self.runs)]).astype(VOCABULARY.dtype)
 
     def row(self) -> dict[str, Any]:
         """Return its row of records.TOKENS."""
@@ -141,6 +143,23 @@ def write_store(directory: Path, documents: Iterable[StoredDocument], *, units: 
     for unit, some in by_unit.items():
         write_unit(directory, unit, [(d.row(), d.tokens) for d in some], VOCABULARY.dtype)
     return TokenStore(directory)
+
+
+def write_workspace(
+    root: Path, documents: Iterable[StoredDocument], *, units: int = 3, vocabulary: Vocabulary = VOCABULARY
+) -> Workspace:
+    """Make a workspace with nothing in it but the token store of these documents, finished."""
+    workspace = Workspace.open(root, units=units)
+    write_store(workspace.tokens, documents, units=units)
+    facts = StoreFacts(
+        units=tuple(unit_number(path) for path in unit_files(workspace.tokens)),
+        vocabulary=vocabulary,
+        frame_grid=(2, 2),
+        frame_size=32,
+        frame_rate=1.0,
+    )
+    write_text(workspace.tokens / FACTS, facts.to_json())
+    return workspace
 
 
 def _text(name: str, length: int) -> NDArray[Any]:

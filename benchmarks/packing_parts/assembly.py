@@ -1,0 +1,165 @@
+"""How fast shards are written, and in how much memory."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import webdataset as wds
+
+from packing_parts.apart import Row, apart
+from packing_parts.corpora import VOCABULARY, mixed
+from packing_parts.growth import ANYWHERE
+from pipeline.assign import Parcel, Ranks, assign
+from pipeline.census import add_up, take_census
+from pipeline.packing import PackConfig
+from pipeline.parts import documents_of
+from pipeline.plan import Plan, make_plan
+from pipeline.shards import part_path, shard_job, write_shard
+from pipeline.store import TokenStore, read_rows, unit_files, write_unit
+from schemas.fingerprint import sha256_file
+from schemas.records import TOKENS
+
+SPEED, MEMORY = (4096, 131072), (4096, 1048576)
+UNIT = 2500  # documents
+
+
+def assembly(store_bytes: int, repeat: int, scratch: Path | None) -> Row:
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        root = Path(folder)
+        written = apart(make_store, root / "tokens", store_bytes).result
+        print(f"\nassembly from a store of {written / 1e6:.0f} MB; MB/s\n{'context':>10}{'shard':>10}"
+              f"{'write_shard':>13}{'cp':>8}{'sha256':>8}{'TarWriter':>11}")  # fmt: skip
+        speed = []
+        for context in SPEED:
+            row = {"context": context} | apart(race, root, context, repeat).result
+            speed.append(row)
+            rates = {way: row["bytes"] / 1e6 / seconds for way, seconds in row["seconds"].items()}
+            print(f"{context:>10,}{row['bytes'] / 1e6:>7.0f} MB{rates['write_shard']:>13,.0f}{rates['cp']:>8,.0f}"
+                  f"{rates['sha256']:>8,.0f}{rates['TarWriter']:>11,.0f}", flush=True)  # fmt: skip
+        idle = apart(nothing)
+        print(f"memory of a shard's writer; a process that does nothing has {idle.rss / 1e6:.0f} MB, of which "
+              f"{idle.anonymous / 1e6:.0f} MB is its own\n{'context':>10}{'shard':>10}{'documents':>11}{'own':>10}"
+              f"{'with the mapped store':>23}")  # fmt: skip
+        memory = []
+        for context in MEMORY:
+            for shard_bytes in (PackConfig().shard_bytes, store_bytes // 8):
+                apart(prepare, root, context, shard_bytes)
+                found = apart(write_prepared, root)
+                row = {"context": context, "anonymous": found.anonymous, "rss": found.rss} | found.result
+                memory.append(row)
+                print(f"{context:>10,}{row['bytes'] / 1e6:>7.0f} MB{row['documents']:>11,}"
+                      f"{found.anonymous / 1e6:>7.0f} MB{found.rss / 1e6:>20.0f} MB", flush=True)  # fmt: skip
+    return {"speed": speed, "memory": memory, "idle": idle.rss, "idle_anonymous": idle.anonymous}
+
+
+def make_store(directory: Path, size: int) -> int:
+    """Write units of mixed documents with random tokens until there are `size` bytes; return how many there are."""
+    directory.mkdir()
+    written, unit = 0, 0
+    while written < size:
+        rng = np.random.default_rng(unit)
+        rows = mixed(rng, UNIT).to_pylist()
+        some = ((row, rng.integers(0, VOCABULARY.size, row["length"], VOCABULARY.dtype)) for row in rows)
+        table = write_unit(directory, unit, some, VOCABULARY.dtype)
+        written += int(np.sum(table["length"].to_numpy())) * VOCABULARY.dtype.itemsize
+        unit += 1
+    return written
+
+
+def parcels_of(store: Path, context: int, config: PackConfig) -> tuple[Plan, dict[str, list[Parcel]]]:
+    units = [documents_of(read_rows(path, TOKENS)) for path in unit_files(store)]
+    censuses = [
+        take_census(unit, config.mixture, context_length=context, text_factor=1.0, seed=config.seed) for unit in units
+    ]
+    plan = make_plan(add_up(censuses), config, context_length=context, vocabulary=VOCABULARY)
+    handed, sent = Ranks(), dict[str, list[Parcel]]()
+    for number, (unit, census) in enumerate(zip(units, censuses, strict=True)):
+        for name, parcel in assign(unit, plan, handed.start(number, census.splits), TokenStore(store), None):
+            sent.setdefault(name, []).append(parcel)
+    return plan, sent
+
+
+def race(root: Path, context: int, repeat: int) -> Row:
+    """Write the first shard in every way, in turns; return the least seconds of each."""
+    plan, sent = parcels_of(root / "tokens", context, ANYWHERE)
+    name = min(sent)
+    job, store, out = shard_job(plan, name, sent[name]), TokenStore(root / "tokens"), root / str(context)
+    out.mkdir()
+    write_shard(job, store, out)
+    shard, copy, other = out / name, out / "copy.tar", out / "other.tar"
+    samples = samples_of(shard)
+
+    def ours() -> None:
+        part_path(out, name).unlink()
+        write_shard(job, store, out)
+
+    ways: dict[str, Callable[[], Any]] = {
+        "write_shard": ours,
+        "cp": lambda: copy_file(shard, copy),
+        "sha256": lambda: sha256_file(shard),
+        "TarWriter": lambda: write_tar(other, samples),
+    }
+    best = dict.fromkeys(ways, float("inf"))
+    for _ in range(repeat):
+        for way, run in ways.items():
+            started = time.perf_counter()
+            run()
+            best[way] = min(best[way], time.perf_counter() - started)
+    return {"bytes": shard.stat().st_size, "seconds": best, "sequences": len(samples)}
+
+
+def nothing() -> None:
+    pass
+
+
+def samples_of(shard: Path) -> list[dict[str, Any]]:
+    """Return a shard's samples as webdataset writes them: arrays and objects, in memory."""
+    samples: dict[str, dict[str, Any]] = {}
+    with tarfile.open(shard) as tar:
+        for member in tar:
+            key, extension = member.name.split(".", 1)
+            data = tar.extractfile(member).read()  # type: ignore[union-attr]
+            value = json.loads(data) if extension == "json" else np.load(io.BytesIO(data))
+            samples.setdefault(key, {"__key__": key})[extension] = value
+    return list(samples.values())
+
+
+def write_tar(path: Path, samples: list[dict[str, Any]]) -> None:
+    with path.open("wb") as f, wds.TarWriter(f) as tar:
+        for sample in samples:
+            tar.write(sample)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def copy_file(source: Path, target: Path) -> None:
+    subprocess.run(["cp", str(source), str(target)], check=True)
+    with target.open("rb") as f:
+        os.fsync(f.fileno())
+
+
+def prepare(root: Path, context: int, shard_bytes: int) -> None:
+    """Put what the writer of the first shard is handed into a file."""
+    plan, sent = parcels_of(root / "tokens", context, replace(ANYWHERE, shard_bytes=shard_bytes))
+    (root / "handed").write_bytes(pickle.dumps((plan, min(sent), sent[min(sent)])))
+
+
+def write_prepared(root: Path) -> Row:
+    plan, name, parcels = pickle.loads((root / "handed").read_bytes())  # noqa: S301
+    with tempfile.TemporaryDirectory(dir=root) as out:
+        job = shard_job(plan, name, parcels)
+        write_shard(job, TokenStore(root / "tokens"), Path(out))
+        size = (Path(out) / name).stat().st_size
+    return {"bytes": size, "documents": len(job.documents), "sequences": len(job.keys)}

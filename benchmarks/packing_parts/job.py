@@ -1,0 +1,90 @@
+"""What Beam costs: the whole job on its local runner, and the same steps one after the other."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from packing_parts.apart import Row, apart, timed
+from packing_parts.corpora import VOCABULARY, texts
+from pipeline.assign import Parcel, Ranks
+from pipeline.beam import Runner
+from pipeline.census import add_up, read_census
+from pipeline.commit import begin, commit
+from pipeline.pack import AssignWorker, CensusWorker, ShardWorker, Stage, pack
+from pipeline.packing import PackConfig
+from pipeline.plan import make_plan
+from pipeline.store import FACTS, StoreFacts, unit_files, unit_name, unit_number, write_unit
+from pipeline.workspace import Workspace
+
+UNITS = 32
+CONTEXT = 4096
+CONFIG = PackConfig(sentence_reach=0.0, shard_bytes=4 << 20)
+FACTS_OF_STORE = StoreFacts(vocabulary=VOCABULARY, frame_grid=(16, 16), frame_size=256, frame_rate=4.0)
+
+
+def beam(documents: int, scratch: Path | None) -> Row:
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        root = Path(folder) / "workspace"
+        apart(make_workspace, root, documents)
+        idle = apart(nothing).rss  # finding this function imports Beam
+        row: Row = {"documents": documents, "idle": idle}
+        print(f"\nthe whole job, {documents:,} documents of 4 to 12 tokens in {UNITS} units; "
+              f"a process that does nothing has {idle / 1e6:.0f} MB with Beam imported")  # fmt: skip
+        for name, way in (("with Beam", with_beam), ("without Beam", without_beam)):
+            found = apart(way, root)
+            row[name] = {"peak": found.rss} | found.result
+            print(f"{name:>14}: {found.result['job_s']:.1f} s, {found.result['job_cpu_s']:.1f} s of the processor, "
+                  f"{found.result['shards']} shards, peak {found.rss / 1e6:.0f} MB", flush=True)  # fmt: skip
+    return row
+
+
+def nothing() -> None:
+    pass
+
+
+def make_workspace(root: Path, documents: int) -> None:
+    workspace = Workspace.open(root, units=UNITS)
+    workspace.tokens.mkdir()
+    for unit in range(UNITS):
+        rng = np.random.default_rng(unit)
+        rows = texts(rng, "qa", rng.integers(4, 13, documents // UNITS)).to_pylist()
+        some = [(row, rng.integers(0, VOCABULARY.text_size, row["length"], VOCABULARY.dtype)) for row in rows]
+        write_unit(workspace.tokens, unit, some, VOCABULARY.dtype)
+    (workspace.tokens / FACTS).write_text(FACTS_OF_STORE.to_json())
+
+
+def with_beam(root: Path) -> Row:
+    workspace, row = Workspace.existing(root), Row()
+    with timed(row, "job"):
+        pack(workspace, Stage(name="beam", context_length=CONTEXT, config=CONFIG), Runner(1))
+    return row | {"shards": len(list(workspace.packed("beam").glob("*.tar")))}
+
+
+def without_beam(root: Path) -> Row:
+    workspace, row = Workspace.existing(root), Row()
+    stage = Stage(name="plain", context_length=CONTEXT, config=CONFIG)
+    directory, census = workspace.packed("plain"), workspace.census("plain")
+    with timed(row, "job"):
+        units = [unit_number(path) for path in unit_files(workspace.tokens)]
+        with CensusWorker(workspace, stage).open() as count:
+            for unit in units:
+                count(unit)
+        censuses = [read_census(census / f"{unit_name(unit)}.parquet") for unit in units]
+        plan = make_plan(add_up(censuses), CONFIG, context_length=CONTEXT, vocabulary=VOCABULARY)
+        begin(directory, plan.fingerprint)
+        handed, sent = Ranks(), dict[str, list[Parcel]]()
+        with AssignWorker(workspace).open() as send:
+            for unit, counted in zip(units, censuses, strict=True):
+                for name, parcel in send(handed.start(unit, counted.splits), plan):
+                    sent.setdefault(name, []).append(parcel)
+        with ShardWorker(workspace, directory).open() as write:
+            for name, parcels in sent.items():
+                write((name, parcels), plan)
+        facts = FACTS_OF_STORE
+        commit(directory, plan, frame_grid=facts.frame_grid, frame_size=facts.frame_size, frame_rate=facts.frame_rate)
+        shutil.rmtree(census)
+    return row | {"shards": len(sent)}
