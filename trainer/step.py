@@ -120,13 +120,27 @@ def compile_step(
         donate_argnums=0,
         out_shardings=(places, plan.everywhere),
     )
-    return step.lower(plan.like, _batch_like(shape, plan.mesh)).compile()
+    return step.lower(plan.like, _batch_like(shape, plan.mesh)).compile(_patience(plan.mesh))
 
 
 def compile_eval(plan: Plan, *, shape: tuple[int, int]) -> jax.stages.Compiled:
     """Compile `eval_step` for batches of `shape` (B, S)."""
     step = jax.jit(partial(eval_step, graph=plan.graph), out_shardings=plan.everywhere)
-    return step.lower(plan.like.params, _batch_like(shape, plan.mesh)).compile()
+    return step.lower(plan.like.params, _batch_like(shape, plan.mesh)).compile(_patience(plan.mesh))
+
+
+def _patience(mesh: Mesh) -> dict[str, str | bool] | None:
+    """Return how long virtual CPU devices may wait for each other, as options of the compiler.
+
+    Where eight share two cores and a sequence has a million tokens, minutes are usual. XLA would complain after 20 s.
+    """
+    if mesh.devices.flat[0].platform != "cpu":
+        return None
+    minutes = {
+        "xla_cpu_collective_call_warn_stuck_seconds": 30,
+        "xla_cpu_collective_call_terminate_timeout_seconds": 60,
+    }
+    return {name: str(60 * value) for name, value in minutes.items()}
 
 
 def _batch_like(shape: tuple[int, int], mesh: Mesh) -> Batch:

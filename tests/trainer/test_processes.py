@@ -143,10 +143,11 @@ def test_two_processes_read_their_parts_train_as_one_stop_together_and_leave_a_c
     _assert_restored_alike(out)
     shutil.copytree(out, tmp_path / "pair")  # for one process of two devices
     last = stopped + 2
-    pair = _start(0, dataset, tmp_path / "pair", count=1, port=0, steps=last)
-    train(_config(dataset, out, steps=last))
-    train(_config(dataset, tmp_path / "one", steps=last))
-    assert pair.wait() == 0
+    with _start(0, dataset, tmp_path / "pair", count=1, port=0, steps=last) as pair:
+        train(_config(dataset, out, steps=last))
+        train(_config(dataset, tmp_path / "one", steps=last))
+        pair.communicate()
+    assert pair.returncode == 0
     expected = _losses(tmp_path / "one", last)
     for run, tolerance in ((out, 1e-6), (tmp_path / "pair", 1e-4)):
         ours = _losses(run, last)
