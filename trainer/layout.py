@@ -90,8 +90,8 @@ def check_context(context: int, *, devices: int) -> None:
     """Raise ConfigError where `devices` of the sequence axis do not divide a context."""
     if context % devices:
         raise ConfigError(
-            f"a context of {context} tokens cannot be split over sequence = {devices} devices: the nearest context has "
-            f"{nearest_multiple(context, devices)} tokens, the nearest sequence axis is "
+            f"a context of {context} tokens cannot be split over {devices} devices of the axis sequence: the nearest "
+            f"context has {nearest_multiple(context, devices)} tokens, the nearest sequence axis is "
             f"{nearest_divisor(context, devices)}"
         )
 
