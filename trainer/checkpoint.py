@@ -32,7 +32,7 @@ CHECKPOINTS = "checkpoints"
 # What decides the shapes of the parameters. The rest of ModelConfig may differ where only parameters are taken over.
 SHAPE_FIELDS = ("dim", "layers", "heads", "kv_heads", "head_dim", "ff_dim")
 # What only changes how the same model is computed, up to rounding; a run may go on with others.
-_COMPUTE_FIELDS = ("tile", "chunk", "offload")
+_COMPUTE_FIELDS = ("attention", "tile", "chunk", "offload")
 
 _PARAMS, _OPTIMISER, _POSITION, _DESCRIPTION = "params", "optimiser", "position", "description"
 

@@ -15,6 +15,7 @@ import optax
 
 from schemas.errors import ConfigError
 from schemas.files import write_text
+from trainer.attention import check_attention
 from trainer.checkpoint import Description, open_run
 from trainer.config import parameter_count
 from trainer.data import Batch, Placement
@@ -57,12 +58,21 @@ class Setup:
                 f"{model.max_positions}: take a recipe for longer documents, or pack at a shorter context"
             )
         place = partial(Placement.of, mesh, layout=config.layout, tile=model.tile)
+        placement = place((config.batch_size, split.context_length))
+        check_attention(
+            rows=config.rows,
+            context=split.context_length,
+            heads=model.heads,
+            kv_heads=model.kv_heads,
+            mesh=mesh,
+            method=model.attention,
+        )
         optimiser = make_optimiser(config.optimiser, steps=config.steps)
         return cls(
             config=config,
             split=split,
             held_out=PackedSplit(config.dataset, "val") if config.cadence.eval_every else None,
-            placement=place((config.batch_size, split.context_length)),
+            placement=placement,
             held_out_placement=place((config.rows, split.context_length)),
             optimiser=optimiser,
             plan=Plan.of(model, split.vocabulary, optimiser=optimiser, mesh=mesh),

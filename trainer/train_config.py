@@ -8,7 +8,15 @@ from pathlib import Path
 from tyro.conf import OmitArgPrefixes
 
 from schemas.errors import ConfigError
-from trainer.config import RECIPES, SOFTMAXES, MeshConfig, ModelConfig, Softmax
+from trainer.config import (
+    ATTENTION_METHODS,
+    RECIPES,
+    SOFTMAXES,
+    AttentionMethod,
+    MeshConfig,
+    ModelConfig,
+    Softmax,
+)
 from trainer.layout import LAYOUTS, Layout
 from trainer.optimiser import OptimiserConfig
 
@@ -72,6 +80,9 @@ class TrainConfig:
     softmax: Softmax | None = None
     """Over which ids a target's probability is normed: joint (all), or by_modality (text ids for text, vision ids for
     vision, as in LWM). By default the recipe's; joint, but for lwm_7b."""
+    attention: AttentionMethod = "ring"
+    """How attention is computed over the devices of the axis `sequence`: ring, all_gather or ulysses. The result is the
+    same but for rounding; `trainer/attention.py` says which to take when."""
     layout: Layout = "block_cyclic"
     """How a sequence is dealt to the devices of the mesh's axis `sequence`."""
     devices: int | None = None
@@ -90,6 +101,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
+        if self.attention not in ATTENTION_METHODS:
+            raise ConfigError(f"attention must be one of {', '.join(ATTENTION_METHODS)}, got {self.attention!r}")
         if self.softmax is not None and self.softmax not in SOFTMAXES:
             raise ConfigError(f"softmax must be one of {', '.join(SOFTMAXES)}, got {self.softmax!r}")
         if not 0 <= self.seed < 1 << 32:
@@ -99,7 +112,8 @@ class TrainConfig:
     def model_config(self) -> ModelConfig:
         """The recipe, with what this run changes of it."""
         recipe = RECIPES[self.model]()
-        return replace(recipe, softmax=self.softmax or recipe.softmax, offload=self.memory.offload)
+        softmax = self.softmax or recipe.softmax
+        return replace(recipe, softmax=softmax, attention=self.attention, offload=self.memory.offload)
 
     @property
     def rows(self) -> int:

@@ -312,6 +312,7 @@ def test_other_data_or_another_order_is_refused_on_going_on(dataset: Path, strai
     [
         ("model", "huge", "model must be one of debug, small, lwm_7b, got 'huge'"),
         ("layout", "striped", "layout must be one of block_cyclic, zigzag, contiguous, got 'striped'"),
+        ("attention", "flash", "attention must be one of ring, all_gather, ulysses, got 'flash'"),
         ("softmax", "hard", "softmax must be one of joint, by_modality, got 'hard'"),
         ("steps", 0, "steps must be at least 1, got 0"),
         ("batch_size", -1, "batch_size must be at least 1, got -1"),
