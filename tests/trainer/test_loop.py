@@ -296,7 +296,7 @@ def test_a_dataset_packed_for_another_context_is_refused(dataset: Path, straight
     with pytest.raises(ConfigError, match=f"context_length: the checkpoint has {S}, this run {2 * S}"):
         train(config_of(longer, straight.metrics.parent))
     with pytest.raises(ConfigError, match=f"a context of {S} tokens and .* of {2 * S}"):
-        train(config_of(dataset, tmp_path / "run", dataset=(dataset, longer)))
+        train(dataclasses.replace(config_of(dataset, tmp_path / "run"), dataset=(dataset, longer)))
     assert not (tmp_path / "run").exists()
 
 
