@@ -164,16 +164,22 @@ def _weights(
 
 def _parcels(pieces: Pieces, table: pa.Table, plan: Plan, split: str) -> Iterator[tuple[str, Parcel]]:
     count, shards = plan.splits[split].shards, plan.splits[split].shard_of(pieces.sequence)
-    order, table = np.argsort(shards, kind="stable"), table.select(DOCUMENTS.names)
-    numbers, firsts = np.unique(shards[order], return_index=True)
-    for number, some in zip(numbers.tolist(), np.split(order, firsts[1:]), strict=True):
-        rows, document = np.unique(pieces.document[some], return_inverse=True)
-        mine = pieces._replace(document=document.reshape(-1))._asdict()
-        columns = {name: values if name == "document" else values[some] for name, values in mine.items()}
-        yield (
-            shard_name(split, number, count),
-            Parcel(pack_table(pa.table(columns, PIECES)), pack_table(table.take(rows))),
-        )
+    order = np.argsort(shards, kind="stable")
+    # Taken once in the order of the shards and then sliced, as there may be many shards of few documents each.
+    keys, document = np.unique(shards[order] * len(table) + pieces.document[order], return_inverse=True)
+    documents = table.select(DOCUMENTS.names).take(keys % len(table)).combine_chunks()
+    numbers, first_document = np.unique(keys // len(table), return_index=True)
+    first_piece = np.searchsorted(shards[order], numbers)
+    columns = {name: values[order] for name, values in pieces._asdict().items()}
+    pieces_of = np.diff(first_piece, append=len(order))
+    columns["document"] = document.reshape(-1) - np.repeat(first_document, pieces_of)
+    sorted_pieces = pa.table(columns, PIECES)
+    slices = zip(
+        numbers, first_piece, pieces_of, first_document, np.diff(first_document, append=len(keys)), strict=True
+    )
+    for number, at, size, begin, rows in (map(int, some) for some in slices):
+        parcel = Parcel(pack_table(sorted_pieces.slice(at, size)), pack_table(documents.slice(begin, rows)))
+        yield shard_name(split, number, count), parcel
 
 
 def pack_table(table: pa.Table) -> bytes:
