@@ -1,4 +1,4 @@
-"""Claims: sequences are full, planning grows with the documents and no faster, assembly runs near the disk's speed.
+"""Claims: sequences are full, planning grows with the documents and no faster, assembly is faster than webdataset's.
 
     python benchmarks/packing.py [--quick] [--workspace DIR] [--growth 10000000] [--out packing.json]
 
