@@ -25,6 +25,7 @@ import pytest
 import pipeline.pack
 from pipeline.beam import Runner
 from pipeline.commands import Pack, Place
+from pipeline.forget import forget
 from pipeline.mixture import Mixture
 from pipeline.pack import Stage, pack
 from pipeline.packing import PackConfig
@@ -266,6 +267,21 @@ def test_packing_again_finds_nothing_to_do(tmp_path: Path) -> None:
     assert not workspace.census(str(CONTEXT)).exists()
     assert run(workspace, replace(SMALL, attention="sequence")).new == len(DOCUMENTS)
     assert card_of(workspace).attention == "sequence"
+
+
+def test_what_a_dataset_was_made_to_forget_is_not_packed_into_it_again(tmp_path: Path) -> None:
+    workspace, gone = write_workspace(tmp_path / "out", DOCUMENTS), DOCUMENTS[0]
+    run(workspace)
+    forget(workspace.packed(CONTEXT), [gone.id])
+    before = files(workspace.packed(CONTEXT))
+    with pytest.raises(ConfigError, match=r"made to forget 1 documents that are still in the token store"):
+        run(workspace)
+    assert files(workspace.packed(CONTEXT)) == before
+    shutil.rmtree(workspace.tokens)
+    without = write_workspace(tmp_path / "out", DOCUMENTS[1:])
+    assert run(without).items == len(DOCUMENTS) - 1
+    assert card_of(without).forgotten == ()
+    assert_whole(without)
 
 
 def shards_noted(workspace: Workspace) -> int:
