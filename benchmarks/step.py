@@ -9,7 +9,9 @@ tokens. Each context runs in a process of its own, so that its peak is its own.
 
 Memory: `peak` is the largest resident size of the process; `program` what the compiled step allocates on all devices
 (XLA's buffer assignment), also as bytes a token; `kept` the part of it that the layers keep for backward, which is
-layers x ((dim + heads x head_dim) x bytes + heads x 4) bytes a token. The rest is one layer's backward.
+layers x ((dim + heads x head_dim) x bytes + heads x 4) bytes a token. The rest is one layer's backward (with the kernel
+that this was written with: eight arrays as large as the queries, six as large as the keys, cosines and sines), and what
+does not grow: weights, and logits of a chunk, once a device.
 """
 
 from __future__ import annotations
