@@ -100,7 +100,7 @@ def test_an_unknown_subcommand_is_told_with_the_known_ones(capsys: pytest.Captur
     [
         (["run", "nowhere", "--out", "{}", "--context", "4096"], "nothing is there"),
         (["run", ".", "--out", "{}"], "--context 4096"),
-        (["run", ".", "--out", "{}", "--context", "3"], "at least 16 tokens, got 3"),
+        (["run", ".", "--out", "{}", "--context", "3"], "context_length must lie in 16..2147483647, got 3"),
         (["run", ".", "--out", "/dev/null/x", "--context", "4096"], "Not a directory"),
         (["select", "--out", "{}"], "not a Longreel workspace"),
         (["verify", "{}/packed/7"], "no such dataset"),
