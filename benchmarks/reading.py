@@ -33,10 +33,12 @@ import tyro
 import webdataset as wds
 from numpy.typing import NDArray
 
-from pipeline.commit import begin, commit
-from pipeline.packing import PackConfig, plan
-from pipeline.shards import shard_jobs, write_shard
-from pipeline.store import TokenStore, write_unit
+from pipeline.beam import Runner
+from pipeline.pack import Stage
+from pipeline.pack import pack as run_pack
+from pipeline.packing import PackConfig
+from pipeline.store import FACTS, StoreFacts, write_unit
+from pipeline.workspace import Workspace
 from schemas.dataset import CARD, INDEX, read_card, read_index, shard_name, write_index
 from schemas.files import write_text
 from schemas.fingerprint import fingerprint, sha256_file
@@ -102,15 +104,16 @@ def pack(directory: Path, *, context: int, tokens: int) -> Path:
     while total < tokens:
         documents.append(document(len(documents), rng))
         total += len(documents[-1][1])
-    write_unit(directory / "tokens", 0, documents, VOCABULARY.dtype)
-    store, packed = TokenStore(directory / "tokens"), directory / "packed"
-    config = PackConfig(shard_bytes=8 << 20)
-    made = plan(store.table(), config, context_length=context, vocabulary=VOCABULARY)
-    begin(packed, made.fingerprint)
-    for job in shard_jobs(made):
-        write_shard(job, store, packed)
-    commit(packed, made, frame_grid=(16, 16), frame_size=256, frame_rate=4.0)
-    return packed
+    workspace = Workspace.open(directory / "workspace", units=1)
+    write_unit(workspace.tokens, 0, documents, VOCABULARY.dtype)
+    facts = StoreFacts(units=(0,), vocabulary=VOCABULARY, frame_grid=(16, 16), frame_size=256, frame_rate=4.0)
+    write_text(workspace.tokens / FACTS, facts.to_json())
+    # No text model made these tokens, so books are cut anywhere.
+    stage = Stage(name="packed", context_length=context, config=PackConfig(shard_bytes=8 << 20, sentence_reach=0.0))
+    with workspace.locked():
+        workspace.log("pack").parent.mkdir(exist_ok=True)
+        run_pack(workspace, stage, Runner())
+    return workspace.packed(stage.name)
 
 
 def fastest(
