@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.beam import Runner, run_each, run_selection
+from pipeline.limits import require_known, with_limits
 from pipeline.manifest import read_manifest
 from pipeline.progress import console, following
 from pipeline.report import JobReport, report_on
-from pipeline.select import SelectConfig, Selector, finish_selection, read_selection
+from pipeline.select import Matches, SelectConfig, Selector, finish_selection, read_pairs, read_selection
 from pipeline.store import FACTS, StoreFacts, TokenStore, remove_unit, unit_files, unit_number
 from pipeline.survey import SurveyWorker
 from pipeline.tokenize import TokenizeConfig, TokenizeWorker, load_codec, make_vocabulary, work_left
@@ -69,11 +71,13 @@ def select(workspace: Workspace, config: SelectConfig, runner: Runner) -> JobRep
     started = time.monotonic()
     surveyed = read_units(workspace.survey, SURVEY)
     columns = (surveyed[name].to_pylist() for name in ("uri", "fingerprint", "document_id", "reason"))
-    key = fingerprint(config, sorted(zip(*columns, strict=True), key=str))
+    pairs = read_pairs(workspace)
+    key = fingerprint(config, sorted(zip(*columns, strict=True), key=str), pairs)
     new = 0
     if not _is_selected(workspace, key):
         drop_units(workspace.selection, ())
-        selector = Selector(workspace=workspace, config=config)
+        require_known(with_limits(config.set), _measured(surveyed))
+        selector = Selector(workspace=workspace, config=config, matches=Matches.of(pairs))
         units = [unit_number(path) for path in unit_files(workspace.survey)]
         run_selection(units, read=selector.read, judge=selector.judge, write=selector.write, runner=runner)
         finish_selection(workspace, config, fingerprint=key, items=len(surveyed))
@@ -82,6 +86,12 @@ def select(workspace: Workspace, config: SelectConfig, runner: Runner) -> JobRep
     report = report_on("select", len(surveyed), selected, new, started)
     splits = Counter(usable(selected)["split"].to_pylist())
     return replace(report, facts={f"in {name}": splits[name] for name in sorted(splits)})
+
+
+def _measured(surveyed: pa.Table) -> set[str]:
+    """Return the names of all numbers that some item has."""
+    measures = surveyed["measures"].combine_chunks()
+    return set(pc.unique(measures.keys).to_pylist())
 
 
 def _is_selected(workspace: Workspace, key: str) -> bool:

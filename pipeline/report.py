@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.select import SELECT_REASONS, read_selection
+from pipeline.select import read_selection
 from pipeline.store import read_rows, unit_files
-from pipeline.workspace import Workspace
+from pipeline.workspace import Workspace, read_units
 from schemas.errors import DatasetError, JobError
 from schemas.files import atomic
-from schemas.records import QUARANTINE, TOKENS
+from schemas.records import QUARANTINE, SURVEY, TOKENS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,9 @@ class JobReport:
 def write_quarantine(workspace: Workspace) -> int:
     """Write every item that did not go on, with job and reason, and return how many there are."""
     judged = read_selection(workspace).rows.to_pylist()
-    rows = [row | {"job": "select" if row["reason"] in SELECT_REASONS else "survey"} for row in judged]
+    surveyed = read_units(workspace.survey, SURVEY).select(["uri", "reason"]).to_pylist()
+    unusable = {row["uri"] for row in surveyed if row["reason"]}
+    rows = [row | {"job": "survey" if row["uri"] in unusable else "select"} for row in judged]
     selected = {row["document_id"] for row in judged if not row["reason"]}
     for path in unit_files(workspace.tokens):
         with suppress(DatasetError):  # a damaged unit: tokenize makes it again

@@ -1,42 +1,45 @@
 """Select: who goes on, and into which split.
 
-Rules on one row, then on rows of equal content; each gives a reason and a detail. The split is the manifest's, or
-falls to a hash of the content, so it does not change when other items come or go.
+First every item by itself: its licence, then its numbers against their limits (`limits`). Then the items that share
+content, which `match` has found: of equal ones and of near-duplicates the best goes on (`keep`), and of a book the
+passages that a better one has too are cut. The split is the manifest's, or falls to a hash of the cluster, so that
+no two items that share content stand on both sides.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from pipeline.keep import KeepConfig, choose, clusters, rank, shared_ranges
+from pipeline.limits import judge_numbers, numbers, with_limits
+from pipeline.store import read_rows
 from pipeline.workspace import Workspace, read_table_unit, read_units, write_table_unit
 from schemas.errors import ConfigError, DatasetError, Reason
 from schemas.files import write_text
 from schemas.fingerprint import bucket
-from schemas.records import SURVEY
+from schemas.records import PAIRS, SURVEY
 
 Row = Mapping[str, Any]
 _SPLIT_STEPS = 1_000_000
 _MARKER = "selection.json"
-SELECT_REASONS = {Reason.TOO_SHORT, Reason.TOO_LONG, Reason.TOO_SMALL, Reason.BLACK, Reason.DUPLICATE}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectConfig:
     """What an item must be like to go on."""
 
-    min_duration_s: float = 1.0
-    """Shorter videos are set aside; pictures are not concerned."""
-    max_duration_s: float = 4 * 3600.0
-    """Longer videos are set aside."""
-    min_side: int = 64
-    """Pixels of the shorter side, below which a video or picture is set aside."""
-    min_brightness: float = 8.0
-    """Mean grey level (0-255) that at least one frame looked at must reach."""
+    set: tuple[str, ...] = ()
+    """Limits on the numbers that the survey found: NAME=MIN:MAX, either side may be empty. `longreel explain ITEM`
+    shows all numbers and limits."""
+    licences: tuple[str, ...] = ()
+    """Licences that may go on, as the manifest spells them (upper and lower case are the same); "unknown" allows items
+    that name none. Without the option nothing is asked."""
+    keep: KeepConfig = field(default_factory=KeepConfig)
     val_fraction: float = 0.05
     """Share of items, chosen by a hash of their content, that is held out where the manifest names no split."""
     split_seed: int = 0
@@ -45,74 +48,127 @@ class SelectConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.val_fraction < 1:
             raise ConfigError(f"val_fraction must be in [0, 1), got {self.val_fraction}")
-        if not 0 <= self.min_duration_s <= self.max_duration_s:
-            raise ConfigError(
-                f"min_duration_s must be between 0 and max_duration_s={self.max_duration_s}, got {self.min_duration_s}"
-            )
+        with_limits(self.set)
 
 
 def judge(row: Row, config: SelectConfig) -> tuple[Reason, str] | None:
-    """Return why a surveyed row does not go on, or None where it does."""
+    """Return why a surveyed row does not go on by itself, or None where it does."""
     if row["reason"]:
         return Reason(row["reason"]), row["detail"]
-    if row["kind"] in ("book", "qa"):
+    if config.licences and (verdict := _judge_licence(row["licence"], config.licences)):
+        return verdict
+    return judge_numbers(numbers(row), with_limits(config.set))
+
+
+def _judge_licence(licence: str | None, allowed: Sequence[str]) -> tuple[Reason, str] | None:
+    known = (licence or "").strip()
+    if (known or "unknown").casefold() in {name.strip().casefold() for name in allowed}:
         return None
-    duration, side = row["duration_s"], min(row["width"], row["height"])
-    if row["kind"] == "video" and duration is not None:
-        if duration < config.min_duration_s:
-            return Reason.TOO_SHORT, f"{duration:.2f} s; at least {config.min_duration_s:g} s (--min-duration-s)"
-        if duration > config.max_duration_s:
-            return Reason.TOO_LONG, f"{duration:.0f} s; at most {config.max_duration_s:g} s (--max-duration-s)"
-    if side < config.min_side:
-        return Reason.TOO_SMALL, f"{row['width']}x{row['height']}; at least {config.min_side} a side (--min-side)"
-    if row["brightness"] < config.min_brightness:
-        return Reason.BLACK, f"the brightest frame looked at has a mean of {row['brightness']:.1f} of 255"
-    return None
+    if not known:
+        return Reason.LICENCE, "the manifest names no licence (--licences … unknown allows that)"
+    return Reason.LICENCE, f"licence {known!r}; allowed are {', '.join(allowed)} (--licences)"
 
 
 def choose_split(row: Row, config: SelectConfig) -> str:
-    """Return the manifest's split, else the one the content falls to."""
+    """Return the manifest's split, else the one that the row's cluster falls to."""
     if row["split"]:
         return str(row["split"])
-    share = bucket(f"{config.split_seed}/{row['document_id']}", _SPLIT_STEPS) / _SPLIT_STEPS
+    share = bucket(f"{config.split_seed}/{row['cluster']}", _SPLIT_STEPS) / _SPLIT_STEPS
     return "val" if share < config.val_fraction else "train"
 
 
-def judge_same_content(rows: Sequence[Row], config: SelectConfig) -> Iterator[dict[str, Any]]:
-    """Judge rows of equal content: at most the one with the smallest address goes on."""
-    kept: Row | None = None
-    for row in sorted(rows, key=lambda r: r["uri"]):
-        verdict = judge(row, config)
-        if verdict is None and kept is not None:
-            verdict = Reason.DUPLICATE, f"same bytes as {kept['uri']}"
-        if verdict is None:
-            kept = row
-            yield {**row, "split": choose_split(row, config), "reason": None, "detail": None}
+def judge_cluster(rows: Sequence[Row], pairs: Sequence[Row], config: SelectConfig) -> Iterator[dict[str, Any]]:
+    """Judge rows that share content; `pairs` are those among them. Each row comes back once."""
+    ordered = sorted((row for row in rows), key=lambda r: rank(r, config.keep.prefer))
+    best: dict[str, Row] = {}
+    aside: list[tuple[Row, tuple[Reason, str], str | None]] = []
+    for row in ordered:
+        if verdict := judge(row, config):
+            aside.append((row, verdict, None))
+        elif first := best.get(row["content_id"]):
+            same = "bytes" if first["document_id"] == row["document_id"] else "content"
+            aside.append((row, (Reason.DUPLICATE, f"same {same} as {first['uri']}"), row["content_id"]))
         else:
-            yield {**row, "reason": verdict[0].value, "detail": verdict[1]}
+            best[row["content_id"]] = row
+    beaten = choose(list(best.values()), pairs, config.keep) if config.keep.near else {}
+    kept = {name: rank(row, config.keep.prefer) for name, row in best.items() if name not in beaten}
+    for name, row in best.items():
+        if name in kept:
+            cuts = sorted([*(row["cuts"] or ()), *_shared(row, kept, pairs, config)], key=lambda cut: cut["start"])
+            changes = {"cuts": cuts or None, "split": choose_split(row, config)}
+            yield {**row, **changes, "reason": None, "detail": None}
+        else:
+            pair = beaten[name]
+            one, other = ("a", "b") if pair["a"] == name else ("b", "a")
+            detail = f"{best[pair[other]]['uri']} has {pair[f'covered_{one}']:.0%} of it"
+            aside.append((row, (Reason.NEAR_DUPLICATE, f"{detail}, {pair['similarity']:.0%} alike"), pair[other]))
+    for row, (reason, detail), keeper in aside:
+        yield {**row, "reason": reason.value, "detail": detail, "keeper": keeper}
+
+
+def _shared(row: Row, kept: Mapping[str, Any], pairs: Sequence[Row], config: SelectConfig) -> list[dict[str, Any]]:
+    if row["kind"] != "book" or not config.keep.near:
+        return []
+    return shared_ranges(row["content_id"], kept, [p for p in pairs if p["similarity"] >= config.keep.similar])
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The pairs of items that share content, by the cluster they belong to."""
+
+    cluster: Mapping[str, str]
+    pairs: Mapping[str, Sequence[Row]]
+
+    @classmethod
+    def of(cls, pairs: Iterable[Row]) -> Matches:
+        """Group pairs (schemas.records.PAIRS) by cluster."""
+        pairs = list(pairs)
+        cluster = clusters(pairs)
+        grouped: dict[str, list[Row]] = {}
+        for pair in pairs:
+            grouped.setdefault(cluster[pair["a"]], []).append(pair)
+        return cls(cluster, grouped)
+
+    def join(self, row: Row) -> dict[str, Any]:
+        """Return a surveyed row with its cluster; an item without content of its own stands alone."""
+        content = row["content_id"] or row["document_id"] or row["uri"]
+        return {**row, "content_id": content, "cluster": self.cluster.get(content, content)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selector:
-    """The three steps of the Beam job: read a survey unit, judge a group, write a selection unit."""
+    """The three steps of the Beam job: read a survey unit, judge a cluster, write a selection unit."""
 
     workspace: Workspace
     config: SelectConfig
+    matches: Matches
 
     def read(self, unit: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield (content, row); an item without content of its own stands alone under its address."""
-        for row in read_table_unit(self.workspace.survey, unit, SURVEY).to_pylist():
-            yield row["document_id"] or row["uri"], row
+        """Yield (cluster, row)."""
+        for row in read_survey_unit(self.workspace, unit):
+            joined = self.matches.join(row)
+            yield joined["cluster"], joined
 
     def judge(self, rows: Sequence[Row]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield (unit, judged row)."""
-        for row in judge_same_content(rows, self.config):
+        pairs = self.matches.pairs.get(rows[0]["cluster"], ())
+        for row in judge_cluster(rows, pairs, self.config):
             yield self.workspace.unit_of(row["document_id"] or row["uri"]), row
 
     def write(self, unit: int, rows: Iterable[Row]) -> None:
         """Write one selection unit, sorted by content and address."""
         ordered = sorted(rows, key=lambda r: (r["document_id"] or "", r["uri"]))
         write_table_unit(self.workspace.selection, unit, pa.Table.from_pylist(ordered, SURVEY))
+
+
+def read_survey_unit(workspace: Workspace, unit: int) -> list[dict[str, Any]]:
+    """Return the rows of one survey unit; measures come as a dict."""
+    return read_table_unit(workspace.survey, unit, SURVEY).to_pylist(maps_as_pydicts="strict")
+
+
+def read_pairs(workspace: Workspace) -> list[dict[str, Any]]:
+    """Return what `match` found; nothing where it has not run."""
+    return read_rows(workspace.pairs, PAIRS).to_pylist() if workspace.pairs.exists() else []
 
 
 class Selection(NamedTuple):

@@ -21,12 +21,13 @@ from pipeline.inputs import MAX_BYTES, local_file, stat
 from pipeline.interrupt import is_stopping, raise_if_stopping
 from pipeline.progress import KEPT, MADE, REJECTED, note
 from pipeline.qa import QaConfig, read_turns
-from pipeline.workspace import Workspace, read_manifest_unit, read_table_unit, write_table_unit
+from pipeline.select import read_survey_unit
+from pipeline.workspace import Workspace, read_manifest_unit, write_table_unit
 from schemas.errors import ConfigError, InputError, Reason
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import SURVEY
 
-_VERSION = 1  # counts up when the same input would give another row
+_VERSION = 2  # counts up when the same input would give another row
 _EMPTY = dict.fromkeys(SURVEY.names)
 
 
@@ -64,7 +65,7 @@ class SurveyWorker:
             yield lambda unit: self._survey_unit(unit, decoder)
 
     def _survey_unit(self, unit: int, decoder: Decoder) -> None:
-        known = {row["uri"]: row for row in read_table_unit(self.workspace.survey, unit, SURVEY).to_pylist()}
+        known = {row["uri"]: row for row in read_survey_unit(self.workspace, unit)}
         rows = []
         for item in read_manifest_unit(self.workspace, unit).to_pylist():
             key, row = self.fingerprint(item), known.get(item["uri"])
@@ -86,7 +87,7 @@ class SurveyWorker:
                 row["size_bytes"] = path.stat().st_size
                 if row["size_bytes"] == 0:
                     raise InputError(Reason.EMPTY, "the file has no bytes")
-                row["document_id"] = sha256_file(path)
+                row["document_id"] = row["content_id"] = sha256_file(path)
                 if item["kind"] == "book":
                     next(read_book(path, self.books))  # its beginning tells most of what is no text
                 elif item["kind"] == "qa":
@@ -125,7 +126,7 @@ def look(path: Path, decoder: Decoder, *, thumbnails: int) -> dict[str, Any]:
         "frame_rate": info.frame_rate,
         "bit_depth": info.bit_depth,
         "interlaced": info.interlaced,
-        "brightness": float(np.max(np.mean(frames, axis=(1, 2, 3)))),
+        "measures": {"brightness": float(np.max(np.mean(frames, axis=(1, 2, 3))))},
     }
 
 

@@ -3,6 +3,8 @@
 OUT/workspace.json            how many units the work is cut into; fixed when the folder is made
 OUT/manifest.parquet          the items, sorted by unit and address
 OUT/survey/unit-00000.parquet …       what a cheap look found
+OUT/signatures/unit-00000.parquet …   what near-duplicates are found by, and thumbnails
+OUT/pairs.parquet             items that share content
 OUT/selection/unit-00000.parquet …    the judged rows
 OUT/tokens/unit-00000.parquet …       the token store
 OUT/tokenizers/text.model     the text tokenizer, where the run trained its own
@@ -86,7 +88,7 @@ class Workspace:
                 ) from e
             except OSError:  # a file system without locks: that only one command works here is the user's to see to
                 pass
-            for folder in (self.root, self.survey, self.selection, self.tokens):
+            for folder in (self.root, self.survey, self.signatures, self.selection, self.tokens):
                 for temporary in folder.glob(".*.tmp"):
                     temporary.unlink(missing_ok=True)
             yield self
@@ -100,6 +102,16 @@ class Workspace:
     def survey(self) -> Path:
         """Folder of survey units."""
         return self.root / "survey"
+
+    @property
+    def signatures(self) -> Path:
+        """Folder of signature units, cut as the survey is."""
+        return self.root / "signatures"
+
+    @property
+    def pairs(self) -> Path:
+        """The table of items that share content."""
+        return self.root / "pairs.parquet"
 
     @property
     def selection(self) -> Path:

@@ -50,9 +50,22 @@ class Reason(StrEnum):
     TOO_LONG = "too_long"
     TOO_SMALL = "too_small"  # fewer pixels than asked for
     TOO_LARGE = "too_large"  # more bytes or pixels than the limit
-    BLACK = "black"  # nothing to see in any frame looked at
-    DUPLICATE = "duplicate"  # same bytes as another item
-    NOT_TEXT = "not_text"  # not UTF-8
+    BLACK = "black"  # nothing to see
+    FROZEN = "frozen"  # the picture stands still where a video should move
+    STILL = "still"  # slides or a screen: hardly anything changes
+    BLURRED = "blurred"
+    BLOCKY = "blocky"  # the grid of a heavy compression shows
+    INTERLACED = "interlaced"  # combs at the edges of what moves
+    BARS = "bars"  # too little of the frame is picture
+    TRUNCATED = "truncated"  # less is there than the container promises
+    DUPLICATE = "duplicate"  # same content as another item
+    NEAR_DUPLICATE = "near_duplicate"  # another item has all of it, in a better copy
+    LICENCE = "licence"  # unknown, or not on the list of those allowed
+    LANGUAGE = "language"  # none that is wanted
+    QUALITY = "quality"  # a rule for text (Gopher, FineWeb) says that it is no prose
+    CONTAMINATED = "contaminated"  # shares text with an evaluation set
+    SCORE = "score"  # an optional score is out of its limits
+    NOT_TEXT = "not_text"  # no text in an encoding that can be told
     BAD_TRANSCRIPT = "bad_transcript"  # the sidecar that belongs to it cannot be read
     CHANGED = "changed"  # not the bytes that the survey saw
 

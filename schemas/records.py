@@ -2,6 +2,8 @@
 
 manifest     one row an item, as the user lists it
 survey       one row an item: what a cheap look found, or the reason it is set aside
+signatures   one row an item: what near-duplicates are found by
+pairs        one row a pair of items that share content
 selection    one row an item that goes on, with its split; the others stand in `quarantine`
 tokens       one row a tokenized document, without payload (the token store's index)
 quarantine   one row an item that does not go on, and why
@@ -33,12 +35,23 @@ MANIFEST = pa.schema(
     ]
 )
 
+CUT = pa.struct(
+    [
+        pa.field("start", pa.int64(), nullable=False),  # in characters of the clean text
+        pa.field("end", pa.int64(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string()),
+    ]
+)
+
 SURVEY = pa.schema(
     [
         *MANIFEST,
         pa.field("fingerprint", pa.string()),
-        pa.field("document_id", pa.string()),  # SHA-256 of the content; null when it could not be read
+        pa.field("document_id", pa.string()),  # SHA-256 of the file's bytes; null when it could not be read
+        pa.field("content_id", pa.string()),  # equal for equal content: of a video's packets, of a book's clean text
         pa.field("size_bytes", pa.int64()),
+        pa.field("container", pa.string()),
         pa.field("codec", pa.string()),
         pa.field("width", pa.int32()),  # as shown: rotated, square pixels
         pa.field("height", pa.int32()),
@@ -46,10 +59,44 @@ SURVEY = pa.schema(
         pa.field("frame_rate", pa.float64()),
         pa.field("bit_depth", pa.int32()),
         pa.field("interlaced", pa.bool_()),
-        pa.field("brightness", pa.float32()),  # mean of the brightest frame looked at, 0-255
+        pa.field("crop", pa.list_(pa.int32())),  # left, top, width, height of the picture without its bars, as shown
+        pa.field("encoding", pa.string()),  # of a book's bytes
+        pa.field("language", pa.string()),  # of a book, ISO 639-1
         pa.field("transcript_sha256", pa.string()),  # of the sidecar's bytes; null where there is none
+        pa.field("measures", pa.map_(pa.string(), pa.float64())),  # every number that a limit can be set on
+        pa.field("cuts", pa.list_(CUT)),  # of a book's clean text: what is left out of it
+        pa.field("cluster", pa.string()),  # smallest content_id of all that share content; null before select
+        pa.field("keeper", pa.string()),  # content_id of the copy that is kept in its place
         pa.field("reason", pa.string()),  # null: usable
         pa.field("detail", pa.string()),
+    ]
+)
+
+# What near-duplicates are found by: an item as a run of samples, frames of a video or passages of a book.
+SIGNATURES = pa.schema(
+    [
+        pa.field("content_id", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("at", pa.list_(pa.float64()), nullable=False),  # seconds, or characters of the clean text
+        pa.field("lasts", pa.list_(pa.float64()), nullable=False),  # what a sample stands for, in the same unit
+        pa.field("samples", pa.list_(pa.binary()), nullable=False),  # see pipeline.signature
+        pa.field("thumbnail", pa.binary()),  # WebP, some frames side by side, for the report; null for books
+    ]
+)
+
+RANGE = pa.struct([pa.field("start", pa.float64(), nullable=False), pa.field("end", pa.float64(), nullable=False)])
+
+# Two items that share content; a is the smaller content_id. Items of equal content_id stand for each other.
+PAIRS = pa.schema(
+    [
+        pa.field("a", pa.string(), nullable=False),
+        pa.field("b", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("covered_a", pa.float64(), nullable=False),  # share of a that b has too, 0 to 1
+        pa.field("covered_b", pa.float64(), nullable=False),
+        pa.field("similarity", pa.float64(), nullable=False),  # of what they share, 0 to 1
+        pa.field("shared_a", pa.list_(RANGE), nullable=False),  # where in a, seconds or characters of the clean text
+        pa.field("shared_b", pa.list_(RANGE), nullable=False),
     ]
 )
 

@@ -1,0 +1,127 @@
+"""Limits: which numbers of a surveyed item must lie where, for it to go on.
+
+Every number that the survey found stands in the row's `measures`, under one name; a few more follow from the row's
+other columns. A limit is a name with a smallest and a largest value. One table holds the defaults, and
+`NAME=MIN:MAX` replaces one of them or adds one, for a registered score as for a rule of ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.errors import ConfigError, Reason
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """`low` <= number <= `high`, else the item is set aside for `too_low` or `too_high`."""
+
+    name: str
+    low: float = -math.inf
+    high: float = math.inf
+    too_low: Reason = Reason.SCORE
+    too_high: Reason = Reason.SCORE
+    what: str = ""  # in words, with the unit
+
+    def __str__(self) -> str:
+        return f"{self.name}={_text(self.low)}:{_text(self.high)}"
+
+    def broken_by(self, number: float) -> tuple[Reason, str] | None:
+        """Return reason and detail where `number` lies outside; NaN does."""
+        if self.low <= number <= self.high:
+            return None
+        what = f" ({self.what})" if self.what else ""
+        if number < self.low or math.isnan(number):
+            return self.too_low, f"{self.name} is {number:.4g}{what}; at least {self.low:g} (--set {self})"
+        return self.too_high, f"{self.name} is {number:.4g}{what}; at most {self.high:g} (--set {self})"
+
+
+def _limit(name: str, low: float | None, high: float | None, reason: Reason, what: str, **other: Reason) -> Limit:
+    return Limit(
+        name,
+        -math.inf if low is None else low,
+        math.inf if high is None else high,
+        other.get("too_low", reason),
+        reason,
+        what,
+    )
+
+
+# Where no bound is given the number is measured, shown and plotted, and a `--set` can make use of it.
+DEFAULTS: Mapping[str, Limit] = {
+    limit.name: limit
+    for limit in (
+        _limit("duration_s", 1, 4 * 3600, Reason.TOO_LONG, "seconds of a video", too_low=Reason.TOO_SHORT),
+        _limit("short_side", 64, None, Reason.TOO_SMALL, "pixels", too_low=Reason.TOO_SMALL),
+        _limit("brightness", 8, None, Reason.BLACK, "grey level of the brightest frame, 0-255", too_low=Reason.BLACK),
+        _limit("black_share", None, 0.9, Reason.BLACK, "share of the time that is black"),
+        _limit("frozen_share", None, 0.9, Reason.FROZEN, "share of the time in which no pixel changes"),
+        _limit("still_share", None, None, Reason.STILL, "share of the time in which hardly anything changes"),
+        _limit("motion", None, None, Reason.STILL, "mean change of grey level a second", too_low=Reason.STILL),
+        _limit("sharpness", None, None, Reason.BLURRED, "of the sharpest frame", too_low=Reason.BLURRED),
+        _limit("blockiness", None, None, Reason.BLOCKY, "steps at the 8 x 8 grid over steps elsewhere"),
+        _limit("combing", None, None, Reason.INTERLACED, "share of frames with combs"),
+        _limit("picture_share", 0.2, None, Reason.BARS, "share of the frame without bars", too_low=Reason.BARS),
+        _limit("found_share", 0.5, None, Reason.TRUNCATED, "of the promised duration", too_low=Reason.TRUNCATED),
+        _limit("bit_rate", None, None, Reason.BLOCKY, "bits a second of the video stream", too_low=Reason.BLOCKY),
+    )
+}
+
+
+def with_limits(texts: Iterable[str], known: Mapping[str, Limit] = DEFAULTS) -> dict[str, Limit]:
+    """Return the default limits with those of `texts`, each NAME=MIN:MAX where either side may be empty.
+
+    Raises ConfigError for anything else. A name that has no default is taken for a score's; whether any item
+    has it is known only when the items are read.
+    """
+    limits = dict(known)
+    for text in texts:
+        name, equals, bounds = text.partition("=")
+        low, colon, high = bounds.partition(":")
+        try:
+            lowest = float(low) if low.strip() else -math.inf
+            highest = float(high) if high.strip() else math.inf
+        except ValueError:
+            equals = ""
+            lowest = highest = 0.0
+        if not (name and equals and colon) or not lowest <= highest:
+            raise ConfigError(f"a limit is NAME=MIN:MAX, either side may be empty, MIN <= MAX; got {text!r}")
+        old = limits.get(name.strip(), Limit(name.strip()))
+        limits[old.name] = Limit(old.name, lowest, highest, old.too_low, old.too_high, old.what)
+    return limits
+
+
+def require_known(limits: Mapping[str, Limit], measured: Iterable[str]) -> None:
+    """Raise ConfigError for a limit on a number that no item has and that has no default, with the nearest name."""
+    names = sorted({*measured, *DEFAULTS})
+    for name in limits:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+            raise ConfigError(f"--set {name}: no item has a number of this name; {hint}")
+
+
+def numbers(row: Row) -> dict[str, float]:
+    """Return every number of a surveyed row: its measures, and what follows from its other columns."""
+    found = {name: float(value) for name, value in dict(row["measures"] or {}).items()}
+    if row["kind"] == "video" and row["duration_s"] is not None:
+        found["duration_s"] = row["duration_s"]
+    if row["width"] and row["height"]:
+        found["short_side"] = min(row["width"], row["height"])
+    return found
+
+
+def judge_numbers(found: Mapping[str, float], limits: Mapping[str, Limit]) -> tuple[Reason, str] | None:
+    """Return why an item with these numbers is set aside, by the first limit that one breaks; None where none is."""
+    verdicts = (limit.broken_by(found[name]) for name, limit in limits.items() if name in found)
+    return next((verdict for verdict in verdicts if verdict), None)
+
+
+def _text(bound: float) -> str:
+    return "" if math.isinf(bound) else f"{bound:g}"
