@@ -1,0 +1,49 @@
+"""What near-duplicates are found by, whatever the kind: a signature, keys that bring pairs together, a comparison.
+
+An item is a run of samples: frames of a video, passages of a book. Two items that have a key in common are compared,
+sample by sample, and the comparison says how much of each the other has. `match` runs this over a whole workspace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Range = tuple[float, float]  # start and end, in seconds or in characters of the clean text
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One item as a run of `n` samples (a row of schemas.records.SIGNATURES)."""
+
+    content_id: str
+    kind: str
+    at: NDArray[np.float64]  # [n], where a sample stands: seconds, or characters of the clean text
+    lasts: NDArray[np.float64]  # [n], what it stands for, in the same unit
+    samples: tuple[bytes, ...]  # n of one length
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What two items have in common."""
+
+    covered_a: float  # share of a that b has too, 0 to 1
+    covered_b: float
+    similarity: float  # of what they share, 0 to 1
+    shared_a: tuple[Range, ...]  # where in a, in order
+    shared_b: tuple[Range, ...]
+
+
+class Likeness(Protocol):
+    """How items of one kind are found alike."""
+
+    def keys(self, signature: Signature) -> NDArray[np.uint64]:
+        """Return keys [n, k]: samples of two items that agree in one are worth a comparison of the items."""
+        ...
+
+    def compare(self, a: Signature, b: Signature) -> Shared | None:
+        """Return what two items share, or None where it is too little to be more than chance."""
+        ...
