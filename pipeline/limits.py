@@ -13,6 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from schemas.errors import ConfigError, Reason
 
 Row = Mapping[str, Any]
@@ -32,25 +35,32 @@ class Limit:
     def __str__(self) -> str:
         return f"{self.name}={_text(self.low)}:{_text(self.high)}"
 
+    @property
+    def is_open(self) -> bool:
+        """Whether any number is within."""
+        return math.isinf(self.low) and math.isinf(self.high)
+
     def broken_by(self, number: float) -> tuple[Reason, str] | None:
-        """Return reason and detail where `number` lies outside; NaN does."""
-        if self.low <= number <= self.high:
+        """Return reason and detail where `number` lies outside; NaN does, of any limit with a bound."""
+        if self.is_open or self.low <= number <= self.high:
             return None
+        is_low = number < self.low or (math.isnan(number) and not math.isinf(self.low))
+        reason, words, bound = (self.too_low, "at least", self.low) if is_low else (self.too_high, "at most", self.high)
+        shown = f"{number:.4g}"
+        if self.low <= float(shown) <= self.high:  # 0.99999 is not "1; at least 1"
+            shown = _text(number)
         what = f" ({self.what})" if self.what else ""
-        if number < self.low or math.isnan(number):
-            return self.too_low, f"{self.name} is {number:.4g}{what}; at least {self.low:g} (--set {self})"
-        return self.too_high, f"{self.name} is {number:.4g}{what}; at most {self.high:g} (--set {self})"
+        return reason, f"{self.name} is {shown}{what}; {words} {_text(bound)} (--set {self})"
 
 
 def _limit(name: str, low: float | None, high: float | None, reason: Reason, what: str, **other: Reason) -> Limit:
-    return Limit(
-        name,
-        -math.inf if low is None else low,
-        math.inf if high is None else high,
-        other.get("too_low", reason),
-        reason,
-        what,
-    )
+    """Return a default. `reason` is that of a number too high, and of one too low unless `too_low` is given.
+
+    A side that has no bound here and that the reason does not speak of (much motion is not "still") is a score's.
+    """
+    too_low = other.get("too_low", reason if low is not None else Reason.SCORE)
+    too_high = reason if high is not None or "too_low" not in other else Reason.SCORE
+    return Limit(name, -math.inf if low is None else low, math.inf if high is None else high, too_low, too_high, what)
 
 
 # Where no bound is given the number is measured, shown and plotted, and a `--set` can make use of it.
@@ -83,6 +93,7 @@ def with_limits(texts: Iterable[str], known: Mapping[str, Limit] = DEFAULTS) -> 
     limits = dict(known)
     for text in texts:
         name, equals, bounds = text.partition("=")
+        name = name.strip()
         low, colon, high = bounds.partition(":")
         try:
             lowest = float(low) if low.strip() else -math.inf
@@ -92,7 +103,7 @@ def with_limits(texts: Iterable[str], known: Mapping[str, Limit] = DEFAULTS) -> 
             lowest = highest = 0.0
         if not (name and equals and colon) or not lowest <= highest:
             raise ConfigError(f"a limit is NAME=MIN:MAX, either side may be empty, MIN <= MAX; got {text!r}")
-        old = limits.get(name.strip(), Limit(name.strip()))
+        old = limits.get(name, Limit(name))
         limits[old.name] = Limit(old.name, lowest, highest, old.too_low, old.too_high, old.what)
     return limits
 
@@ -109,12 +120,17 @@ def require_known(limits: Mapping[str, Limit], measured: Iterable[str]) -> None:
 
 def numbers(row: Row) -> dict[str, float]:
     """Return every number of a surveyed row: its measures, and what follows from its other columns."""
-    found = {name: float(value) for name, value in dict(row["measures"] or {}).items()}
+    found = {name: float(value) for name, value in dict(row["measures"] or {}).items() if value is not None}
     if row["kind"] == "video" and row["duration_s"] is not None:
-        found["duration_s"] = row["duration_s"]
+        found["duration_s"] = float(row["duration_s"])
     if row["width"] and row["height"]:
-        found["short_side"] = min(row["width"], row["height"])
+        found["short_side"] = float(min(row["width"], row["height"]))
     return found
+
+
+def measured_names(measures: pa.ChunkedArray) -> list[str]:
+    """Return the names of all numbers in a column of measures (schemas.records.SURVEY), in order."""
+    return sorted({name for chunk in measures.chunks for name in pc.unique(chunk.keys).to_pylist()})
 
 
 def judge_numbers(found: Mapping[str, float], limits: Mapping[str, Limit]) -> tuple[Reason, str] | None:
@@ -124,4 +140,5 @@ def judge_numbers(found: Mapping[str, float], limits: Mapping[str, Limit]) -> tu
 
 
 def _text(bound: float) -> str:
-    return "" if math.isinf(bound) else f"{bound:g}"
+    """Return a number with all its digits, so that it reads back as itself; nothing for no bound."""
+    return "" if math.isinf(bound) else repr(float(bound)).removesuffix(".0")
