@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, NamedTuple
 
 import pyarrow as pa
@@ -59,6 +60,23 @@ class SelectConfig:
     def limits(self) -> Mapping[str, Limit]:
         """The limits that hold: the defaults, and what `set` says."""
         return with_limits(self.set)
+
+
+def as_options(config: SelectConfig) -> str:
+    """Return a configuration as options of `longreel select`; nothing where all are the defaults."""
+    words: list[str] = []
+    for part, usual in ((config, SelectConfig()), (config.keep, KeepConfig())):
+        for name, value in ((f.name, getattr(part, f.name)) for f in fields(part) if f.name != "keep"):
+            option = "--" + name.replace("_", "-")
+            if value == getattr(usual, name):
+                continue
+            if name == "set":
+                words += [word for text in value for word in (option, text)]
+            elif isinstance(value, bool):
+                words.append(option if value else option.replace("--", "--no-", 1))
+            else:
+                words += [option, *map(str, value if isinstance(value, tuple) else (value,))]
+    return shlex.join(words)
 
 
 def judge(row: Row, config: SelectConfig) -> tuple[Reason, str] | None:
