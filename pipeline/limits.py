@@ -46,11 +46,11 @@ class Limit:
             return None
         is_low = number < self.low or (math.isnan(number) and not math.isinf(self.low))
         reason, words, bound = (self.too_low, "at least", self.low) if is_low else (self.too_high, "at most", self.high)
-        shown = f"{number:.4g}"
-        if self.low <= float(shown) <= self.high:  # 0.99999 is not "1; at least 1"
-            shown = _text(number)
+        told = f"{number:.4g}"
+        if self.low <= float(told) <= self.high:  # 0.99999 is not "1; at least 1"
+            told = _text(number)
         what = f" ({self.what})" if self.what else ""
-        return reason, f"{self.name} is {shown}{what}; {words} {_text(bound)} (--set {self})"
+        return reason, f"{self.name} is {told}{what}; {words} {_text(bound)} (--set {self})"
 
 
 def _limit(name: str, low: float | None, high: float | None, reason: Reason, what: str, **other: Reason) -> Limit:
@@ -137,6 +137,13 @@ def judge_numbers(found: Mapping[str, float], limits: Mapping[str, Limit]) -> tu
     """Return why an item with these numbers is set aside, by the first limit that one breaks; None where none is."""
     verdicts = (limit.broken_by(found[name]) for name, limit in limits.items() if name in found)
     return next((verdict for verdict in verdicts if verdict), None)
+
+
+def shown(number: float) -> str:
+    """Return a number as people read it: four digits, thousands set apart."""
+    if not math.isfinite(number) or abs(number) < 1000:
+        return f"{number:.4g}"
+    return f"{number:,.0f}"
 
 
 def _text(bound: float) -> str:
