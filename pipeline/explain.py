@@ -183,11 +183,8 @@ def _select_words(selected: Facts) -> Iterator[str]:
 def _pack_words(packed: Facts) -> str:
     if packed["state"] == "packed":
         copies = f", {packed['copies']:,} times" if packed["copies"] > 1 else ""
-        return (
-            f"{packed['tokens']:,} tokens in {packed['sequences']:,} sequence{'s' if packed['sequences'] > 1 else ''} of "
-            f"{packed['split']}{copies}; "
-            f"the first is {packed['first']}"
-        )
+        sequences = f"{packed['sequences']:,} sequence{'s' if packed['sequences'] > 1 else ''} of {packed['split']}"
+        return f"{packed['tokens']:,} tokens in {sequences}{copies}; the first is {packed['first']}"
     if packed.get("left_out"):
         return "left out of it: " + ", ".join(f"{n:,} {reason}" for reason, n in sorted(packed["left_out"].items()))
     return str(packed.get("detail", ""))

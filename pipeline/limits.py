@@ -130,7 +130,19 @@ def numbers(row: Row) -> dict[str, float]:
 
 def measured_names(measures: pa.ChunkedArray) -> list[str]:
     """Return the names of all numbers in a column of measures (schemas.records.SURVEY), in order."""
-    return sorted({name for chunk in measures.chunks for name in pc.unique(chunk.keys).to_pylist()})
+    return sorted(pc.unique(measured_entries(measures)[0]).to_pylist())
+
+
+def measured_entries(measures: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """Return the names and numbers of a column of measures, one after the other."""
+    kind = measures.type
+    names, values = [], []
+    for chunk in (chunk.drop_null() for chunk in measures.chunks):
+        if len(chunk):
+            first, end = chunk.offsets[0].as_py(), chunk.offsets[-1].as_py()  # of the whole, where this is a slice
+            names.append(chunk.keys.slice(first, end - first))
+            values.append(chunk.items.slice(first, end - first))
+    return pa.chunked_array(names, kind.key_type), pa.chunked_array(values, kind.item_type)
 
 
 def judge_numbers(found: Mapping[str, float], limits: Mapping[str, Limit]) -> tuple[Reason, str] | None:

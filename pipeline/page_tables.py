@@ -1,0 +1,149 @@
+"""The report's tables: splits, licences and sources, books. Each is counted by columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.page_items import Items, counts, going_on
+from pipeline.progress import readable
+from pipeline.workspace import usable
+
+_ROWS = 40  # of a table that grows with the data
+_NONE = "not told"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """A table of text: a heading, the names of its columns, and its rows. The first `words` columns are no numbers."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: int = 1
+    note: str = ""
+
+
+def splits_table(items: Items) -> Listing:
+    """Return what each split holds of each kind."""
+    on = with_amounts(going_on(items.surveyed))
+    made = usable(items.tokenized)
+    tokens = {
+        (row["split"], row["kind"]): (row["length_count"], row["length_sum"])
+        for row in made.group_by(["split", "kind"]).aggregate([("length", "count"), ("length", "sum")]).to_pylist()
+    }
+    amounts = on.group_by(["split", "kind"]).aggregate([("uri", "count"), ("video_s", "sum"), ("words", "sum")])
+    rows = []
+    for row in amounts.sort_by([("split", "ascending"), ("kind", "ascending")]).to_pylist():
+        documents, length = tokens.get((row["split"], row["kind"]), (0, 0))
+        amount = _amounts(row["video_s_sum"], row["words_sum"])
+        rows.append((row["split"], row["kind"], f"{row['uri_count']:,}", *amount, f"{documents:,}", f"{length:,}"))
+    columns = ("split", "kind", "items", "hours of video", "words of books", "tokenized", "tokens")
+    return Listing(title="Splits", columns=columns, rows=tuple(rows), words=2)
+
+
+def licences_table(items: Items) -> Listing:
+    """Return how much there is, and how much goes on, under each licence from each source."""
+    table = with_amounts(items.surveyed)
+    going = pc.and_(table["judged"], pc.is_null(table["reason"]))
+    for name in ("licence", "source"):
+        table = table.set_column(table.column_names.index(name), name, pc.fill_null(table[name], _NONE))
+    for name in ("video_s", "words"):
+        table = table.append_column(f"{name}_on", pc.if_else(going, table[name], 0.0))
+    table = table.append_column("on", going.cast(pa.int64()))
+    sums = [("uri", "count"), ("on", "sum"), ("video_s_on", "sum"), ("words_on", "sum")]
+    found = table.group_by(["licence", "source"]).aggregate(sums)
+    found = found.sort_by([("uri_count", "descending"), ("licence", "ascending"), ("source", "ascending")])
+    rows = []
+    for row in found.slice(0, _ROWS).to_pylist():
+        amount = _amounts(row["video_s_on_sum"], row["words_on_sum"])
+        rows.append(
+            (readable(row["licence"]), readable(row["source"]), *_number(row["uri_count"], row["on_sum"]), *amount)
+        )
+    columns = ("licence", "source", "items", "go on", "hours of video that go on", "words of books that go on")
+    return Listing(title="Licences and sources", columns=columns, rows=tuple(rows), words=2, note=_more(len(found)))
+
+
+def books_tables(items: Items) -> Iterator[Listing]:
+    """Yield what there is of books: languages, encodings, and what is cut out of them."""
+    books = items.surveyed.filter(pc.equal(items.surveyed["kind"], "book"))
+    going = going_on(books)
+    for title, name in (("Languages", "language"), ("Encodings", "encoding")):
+        found = counts(pc.fill_null(books[name], _NONE))
+        on = with_amounts(going)
+        on = on.set_column(on.column_names.index(name), name, pc.fill_null(on[name], _NONE))
+        sums = on.group_by([name]).aggregate([("uri", "count"), ("words", "sum")]).to_pylist()
+        kept = {row[name]: (row["uri_count"], row["words_sum"]) for row in sums}
+        rows = [
+            (readable(value), *_number(n, kept.get(value, (0, 0.0))[0], kept.get(value, (0, 0.0))[1]))
+            for value, n in list(found.items())[:_ROWS]
+        ]
+        yield Listing(
+            title=title,
+            columns=(name, "books", "go on", "words that go on"),
+            rows=tuple(rows),
+            note=_more(len(found)),
+        )
+    yield _cuts_table(going)
+
+
+def _cuts_table(going: pa.Table) -> Listing:
+    cuts = going["cuts"].combine_chunks()
+    flat = cuts.flatten()
+    of = pc.list_parent_indices(cuts)
+    size = pc.subtract(flat.field("end"), flat.field("start"))
+    table = pa.table({"reason": flat.field("reason"), "book": of, "size": size})
+    found = table.group_by("reason").aggregate([("book", "count_distinct"), ("size", "count"), ("size", "sum")])
+    found = found.sort_by([("size_sum", "descending"), ("reason", "ascending")])
+    rows = [
+        (readable(row["reason"]), *_number(row["book_count_distinct"], row["size_count"], row["size_sum"]))
+        for row in found.slice(0, _ROWS).to_pylist()
+    ]
+    columns = ("reason", "books", "places", "characters")
+    return Listing(title="Left out of books that go on", columns=columns, rows=tuple(rows), note=_more(len(found)))
+
+
+def with_amounts(table: pa.Table) -> pa.Table:
+    """Add the columns `video_s` and `words`: seconds of a video, words of a book as surveyed; 0 of all else."""
+    seconds = pc.if_else(pc.equal(table["kind"], "video"), pc.fill_null(table["duration_s"], 0.0), 0.0)
+    words = [pc.fill_null(pc.map_lookup(chunk, "words", "first"), 0.0) for chunk in table["measures"].chunks]
+    table = table.append_column("video_s", seconds)
+    return table.append_column("words", pa.chunked_array(words, pa.float64()))
+
+
+def _amounts(seconds: float, words: float) -> tuple[str, str]:
+    return f"{seconds / 3600:,.2f}", f"{words:,.0f}"
+
+
+def _number(*numbers: float) -> Sequence[str]:
+    return [f"{number:,.0f}" for number in numbers]
+
+
+def _more(rows: int) -> str:
+    return f"{rows - _ROWS:,} more are not shown" if rows > _ROWS else ""
+
+
+def kinds_table(items: Items) -> Listing:
+    """Return how far the items of each kind came."""
+    rows = [(kind, *_number(*stages)) for kind, stages in items.kinds()]
+    return Listing(title="By kind", columns=("kind", "listed", "usable", "selected", "tokenized"), rows=tuple(rows))
+
+
+def datasets_table(items: Items) -> Listing:
+    """Return what each packed dataset holds."""
+    rows = []
+    for name, dataset in items.datasets.items():
+        for split, card in sorted(dataset.card.splits.items()):
+            facts = (f"{card.sequences:,}", f"{dataset.card.context_length:,}", f"{card.tokens:,}", f"{card.fill:.2%}")
+            rows.append((readable(name), split, *facts))
+    note = f"unfinished: {', '.join(map(readable, items.unfinished))}" if items.unfinished else ""
+    columns = ("dataset", "split", "sequences", "context", "tokens", "fill")
+    return Listing(title="Datasets", columns=columns, rows=tuple(rows), words=2, note=note)
+
+
+def reasons_of(rows: Mapping[str, int]) -> str:
+    """Return counts by reason in words."""
+    return ", ".join(f"{n:,} {reason}" for reason, n in rows.items())
