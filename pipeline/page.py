@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from tyro.conf import Positional
@@ -18,7 +17,7 @@ from tyro.conf import Positional
 from pipeline import page_histogram, page_tables
 from pipeline.limits import DEFAULTS
 from pipeline.page_histogram import histograms, measured_columns
-from pipeline.page_items import Items
+from pipeline.page_items import TEXT_KINDS, Items
 from pipeline.page_samples import choose_samples
 from pipeline.progress import console, readable
 from pipeline.select import as_options
@@ -26,7 +25,6 @@ from pipeline.workspace import Workspace
 from schemas.files import write_text
 
 _TEMPLATES = Path(__file__).with_name("templates")
-_TEXT_KINDS = pa.array(["book", "qa"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +49,7 @@ def render(workspace: Workspace) -> str:
     """Return the page; raises DatasetError for a table that is damaged or of another version."""
     items = Items.read(workspace)
     rows = items.surveyed
-    is_text = pc.is_in(rows["kind"], _TEXT_KINDS)
+    is_text = pc.is_in(rows["kind"], TEXT_KINDS)
     limits = items.selection.limits if items.selection else DEFAULTS
     books = rows.filter(is_text)
     samples = choose_samples(workspace, items)

@@ -25,6 +25,7 @@ _SURVEYED = (
     *("uri", "kind", "title", "source", "licence", "content_id", "document_id", "duration_s", "width", "height"),
     *("encoding", "language", "measures", "reason", "detail"),
 )
+TEXT_KINDS = pa.array(["book", "qa"])
 _JUDGED = ("uri", "split", "cuts", "keeper", "reason", "detail")
 _TOKENIZED = ("document_id", "uri", "kind", "split", "length", "frames", "reason", "detail")
 
@@ -192,5 +193,5 @@ def _pack_step(name: str, dataset: Dataset, made: pa.ChunkedArray) -> Step:
         left_out = {"not packed": rest}
     aside = {reason: n for reason, n in {**left_out, "forgotten": forgotten}.items() if n}
     old = len(dataset.documents) - on
-    note = f"it holds {old:,} documents more that are no longer selected" if old else ""
+    note = f"it also holds {old:,} documents that are no longer selected" if old else ""
     return Step(name=f"pack {name}", came=len(made), on=on, aside=aside, note=note)

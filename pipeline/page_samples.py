@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.page_items import Items, counts, going_on
+from pipeline.page_items import TEXT_KINDS, Items, counts, going_on
+from pipeline.page_tables import duration
 from pipeline.progress import readable
 from pipeline.store import unit_name
 from pipeline.workspace import Workspace
@@ -29,7 +30,7 @@ _MAX_BYTES = 200_000  # of a thumbnail; a larger one is none of ours
 _BATCH = 256  # thumbnails in memory
 _COLUMNS = (
     *("uri", "kind", "title", "unit", "document_id", "content_id"),
-    *("keeper", "split", "reason", "detail", "judged"),
+    *("keeper", "split", "reason", "detail", "judged", "duration_s", "width", "height", "measures"),
 )
 Row = Mapping[str, Any]
 _COPIES = (Reason.DUPLICATE.value, Reason.NEAR_DUPLICATE.value)
@@ -42,6 +43,7 @@ class Card:
     name: str
     address: str
     kind: str
+    facts: str  # how large it is
     words: str  # what was decided about it
     picture: str | None  # a data URI
 
@@ -78,7 +80,8 @@ def choose_samples(workspace: Workspace, items: Items) -> Samples:
     order = [("unit", "ascending"), ("content_id", "ascending"), ("uri", "ascending")]
     rows = _with_tokenized(items).sort_by(order)
     on = going_on(rows)
-    kept = on.slice(0, SHOWN).to_pylist()
+    is_text = pc.is_in(on["kind"], TEXT_KINDS)
+    kept = [row for mask in (pc.invert(is_text), is_text) for row in on.filter(mask).slice(0, SHOWN).to_pylist()]
     rejected = {
         reason: (n, rows.filter(pc.equal(rows["reason"], reason)).slice(0, SHOWN).to_pylist())
         for reason, n in counts(rows["reason"].drop_null()).items()
@@ -152,12 +155,23 @@ def _is_webp(data: bytes | None) -> bool:
     return data is not None and len(data) <= _MAX_BYTES and data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
+def _facts(row: Row) -> str:
+    words = dict(row["measures"] or ()).get("words")
+    facts = [
+        duration(row["duration_s"]) if row["kind"] == "video" and row["duration_s"] is not None else "",
+        f"{row['width']} × {row['height']}" if row["width"] and row["height"] else "",
+        f"{words:,.0f} words" if words is not None else "",
+    ]
+    return ", ".join(filter(None, facts))
+
+
 def _cards(rows: Sequence[Row], pictures: Mapping[str, str]) -> tuple[Card, ...]:
     return tuple(
         Card(
             name=readable(row["title"] or row["uri"].rsplit("/", 1)[-1]),
             address=readable(row["uri"]),
             kind=row["kind"],
+            facts=_facts(row),
             words=readable(f"{row['reason']}: {row['detail']}" if row["reason"] else f"kept, {row['split']}"),
             picture=pictures.get(row["content_id"]),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -41,7 +41,7 @@ def splits_table(items: Items) -> Listing:
         documents, length = tokens.get((row["split"], row["kind"]), (0, 0))
         amount = _amounts(row["video_s_sum"], row["words_sum"])
         rows.append((row["split"], row["kind"], f"{row['uri_count']:,}", *amount, f"{documents:,}", f"{length:,}"))
-    columns = ("split", "kind", "items", "hours of video", "words of books", "tokenized", "tokens")
+    columns = ("split", "kind", "items", "video", "words of books", "tokenized", "tokens")
     return Listing(title="Splits", columns=columns, rows=tuple(rows), words=2)
 
 
@@ -63,7 +63,7 @@ def licences_table(items: Items) -> Listing:
         rows.append(
             (readable(row["licence"]), readable(row["source"]), *_number(row["uri_count"], row["on_sum"]), *amount)
         )
-    columns = ("licence", "source", "items", "go on", "hours of video that go on", "words of books that go on")
+    columns = ("licence", "source", "items", "go on", "video that goes on", "words that go on")
     return Listing(title="Licences and sources", columns=columns, rows=tuple(rows), words=2, note=_more(len(found)))
 
 
@@ -115,7 +115,17 @@ def with_amounts(table: pa.Table) -> pa.Table:
 
 
 def _amounts(seconds: float, words: float) -> tuple[str, str]:
-    return f"{seconds / 3600:,.2f}", f"{words:,.0f}"
+    return duration(seconds), f"{words:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in its two largest units."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60} min"
 
 
 def _number(*numbers: float) -> Sequence[str]:
@@ -142,8 +152,3 @@ def datasets_table(items: Items) -> Listing:
     note = f"unfinished: {', '.join(map(readable, items.unfinished))}" if items.unfinished else ""
     columns = ("dataset", "split", "sequences", "context", "tokens", "fill")
     return Listing(title="Datasets", columns=columns, rows=tuple(rows), words=2, note=note)
-
-
-def reasons_of(rows: Mapping[str, int]) -> str:
-    """Return counts by reason in words."""
-    return ", ".join(f"{n:,} {reason}" for reason, n in rows.items())
