@@ -56,10 +56,10 @@ def render(workspace: Workspace) -> str:
     linked = {section.name: f"reason-{section.name}" for section in samples.rejected}
     linked |= dict.fromkeys(("duplicate", "near_duplicate"), "duplicates") if samples.groups else {}
     facts: dict[str, Any] = {
-        "name": readable(workspace.root.name),
+        "name": workspace.root.name,
         "listed": len(items.listed),
         "selected": items.selection is not None,
-        "options": readable(as_options(items.selection)) if items.selection else "",
+        "options": as_options(items.selection) if items.selection else "",
         "steps": list(items.steps()),
         "kinds": page_tables.kinds_table(items),
         "pictures": list(histograms(measured_columns(rows.filter(pc.invert(is_text))), limits)),
@@ -76,11 +76,17 @@ def render(workspace: Workspace) -> str:
     return _template().render(facts)
 
 
+def _printable(value: Any) -> Any:
+    """Spell what a page may not hold, or what would turn its text around; what is markup already is left alone."""
+    return readable(value) if type(value) is str else value
+
+
 @functools.cache
 def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
+        finalize=_printable,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

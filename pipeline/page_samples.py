@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 
 from pipeline.page_items import TEXT_KINDS, Items, counts, going_on
 from pipeline.page_tables import duration
-from pipeline.progress import readable
 from pipeline.store import unit_name
 from pipeline.workspace import Workspace
 from schemas.errors import DatasetError, Reason
@@ -168,11 +167,11 @@ def _facts(row: Row) -> str:
 def _cards(rows: Sequence[Row], pictures: Mapping[str, str]) -> tuple[Card, ...]:
     return tuple(
         Card(
-            name=readable(row["title"] or row["uri"].rsplit("/", 1)[-1]),
-            address=readable(row["uri"]),
+            name=row["title"] or row["uri"].rsplit("/", 1)[-1],
+            address=row["uri"],
             kind=row["kind"],
             facts=_facts(row),
-            words=readable(f"{row['reason']}: {row['detail']}" if row["reason"] else f"kept, {row['split']}"),
+            words=f"{row['reason']}: {row['detail']}" if row["reason"] else f"kept, {row['split']}",
             picture=pictures.get(row["content_id"]),
         )
         for row in rows

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.page_items import Items, counts, going_on
-from pipeline.progress import readable
 from pipeline.workspace import usable
 
 _ROWS = 40  # of a table that grows with the data
@@ -60,9 +59,7 @@ def licences_table(items: Items) -> Listing:
     rows = []
     for row in found.slice(0, _ROWS).to_pylist():
         amount = _amounts(row["video_s_on_sum"], row["words_on_sum"])
-        rows.append(
-            (readable(row["licence"]), readable(row["source"]), *_number(row["uri_count"], row["on_sum"]), *amount)
-        )
+        rows.append((row["licence"], row["source"], *_number(row["uri_count"], row["on_sum"]), *amount))
     columns = ("licence", "source", "items", "go on", "video that goes on", "words that go on")
     return Listing(title="Licences and sources", columns=columns, rows=tuple(rows), words=2, note=_more(len(found)))
 
@@ -78,7 +75,7 @@ def books_tables(items: Items) -> Iterator[Listing]:
         sums = on.group_by([name]).aggregate([("uri", "count"), ("words", "sum")]).to_pylist()
         kept = {row[name]: (row["uri_count"], row["words_sum"]) for row in sums}
         rows = [
-            (readable(value), *_number(n, kept.get(value, (0, 0.0))[0], kept.get(value, (0, 0.0))[1]))
+            (value, *_number(n, kept.get(value, (0, 0.0))[0], kept.get(value, (0, 0.0))[1]))
             for value, n in list(found.items())[:_ROWS]
         ]
         yield Listing(
@@ -99,7 +96,7 @@ def _cuts_table(going: pa.Table) -> Listing:
     found = table.group_by("reason").aggregate([("book", "count_distinct"), ("size", "count"), ("size", "sum")])
     found = found.sort_by([("size_sum", "descending"), ("reason", "ascending")])
     rows = [
-        (readable(row["reason"]), *_number(row["book_count_distinct"], row["size_count"], row["size_sum"]))
+        (row["reason"], *_number(row["book_count_distinct"], row["size_count"], row["size_sum"]))
         for row in found.slice(0, _ROWS).to_pylist()
     ]
     columns = ("reason", "books", "places", "characters")
@@ -148,7 +145,7 @@ def datasets_table(items: Items) -> Listing:
     for name, dataset in items.datasets.items():
         for split, card in sorted(dataset.card.splits.items()):
             facts = (f"{card.sequences:,}", f"{dataset.card.context_length:,}", f"{card.tokens:,}", f"{card.fill:.2%}")
-            rows.append((readable(name), split, *facts))
-    note = f"unfinished: {', '.join(map(readable, items.unfinished))}" if items.unfinished else ""
+            rows.append((name, split, *facts))
+    note = f"unfinished: {', '.join(items.unfinished)}" if items.unfinished else ""
     columns = ("dataset", "split", "sequences", "context", "tokens", "fill")
     return Listing(title="Datasets", columns=columns, rows=tuple(rows), words=2, note=note)

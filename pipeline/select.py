@@ -259,6 +259,7 @@ def read_selection(workspace: Workspace, columns: Sequence[str] | None = None) -
 
 def _config(values: Mapping[str, Any]) -> SelectConfig:
     """Return the configuration that `asdict` and JSON made `values` of."""
-    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    keep = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.pop("keep").items()}
-    return SelectConfig(**plain, keep=KeepConfig(**keep))
+    plain, keep = dict(values), dict(values["keep"])
+    for part in (plain, keep):
+        part |= {name: tuple(value) for name, value in part.items() if isinstance(value, list)}
+    return SelectConfig(**plain | {"keep": KeepConfig(**keep)})
