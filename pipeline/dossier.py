@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.limits import Limit, numbers
 from pipeline.select import SelectConfig, Selection, as_options, read_selection
-from pipeline.store import read_rows, unit_files, unit_name
+from pipeline.store import items_of, read_rows, unit_files, unit_name
 from pipeline.workspace import Workspace, read_units, usable
 from schemas.dataset import LEDGER, read_card
 from schemas.errors import ConfigError, DatasetError
@@ -241,8 +241,12 @@ def _tokenize(workspace: Workspace, judged: Row | None) -> dict[str, Any]:
     path = workspace.tokens / f"{unit_name(workspace.unit_of(judged['document_id']))}.parquet"
     if path.exists():
         table = read_rows(path, TOKENS)
-        for row in table.filter(pc.equal(table["document_id"], judged["document_id"])).to_pylist():
-            return _verdict(row) | _facts(row, _TOKENIZED)
+        rows = table.filter(pc.equal(items_of(table["document_id"]), judged["document_id"])).to_pylist()
+        if rows and rows[0]["reason"]:
+            return _verdict(rows[0])
+        if rows:  # several where clips of a video are documents of their own
+            sums = {name: sum(row[name] for row in rows) for name in _TOKENIZED}
+            return _verdict(rows[0]) | {"documents": len(rows)} | sums
     return {"state": NOT_YET}
 
 
@@ -268,7 +272,7 @@ def _packed(workspace: Workspace, document_id: str | None) -> Iterator[dict[str,
                 "tokens": pc.sum(rows["length"]).as_py(),
                 "address": rows["uri"][0].as_py(),
             }
-        elif document_id in card.forgotten:
+        elif any(name.partition("#")[0] == document_id for name in card.forgotten):
             yield facts | {"state": "forgotten"}
         else:
             yield facts | {"state": "not in it", "left_out": dict(card.left_out)}
@@ -276,7 +280,8 @@ def _packed(workspace: Workspace, document_id: str | None) -> Iterator[dict[str,
 
 def _ledger(path: Path, document_id: str) -> pa.Table:
     columns = ["sequence", "length", "copy", "split", "uri"]
+    mine = (pc.field("document_id") == document_id) | pc.starts_with(pc.field("document_id"), f"{document_id}#")
     try:
-        return pq.read_table(path, columns=columns, filters=pc.field("document_id") == document_id)
+        return pq.read_table(path, columns=columns, filters=mine)
     except (OSError, pa.ArrowException) as e:
         raise DatasetError(f"{path} cannot be read ({e}); `longreel verify` says what else is wrong") from e

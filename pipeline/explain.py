@@ -151,7 +151,8 @@ def _decisions(facts: Facts) -> Iterator[tuple[str, str, str]]:
     yield "match", match["state"], f"shares content with {_others(match['found'])}" if match.get("found") else ""
     yield "select", _outcome(facts["select"]), "; ".join(_select_words(facts["select"]))
     tokenized = facts["tokenize"]
-    counts = [
+    counts = [f"{tokenized['documents']:,} clips"] if tokenized.get("documents", 1) > 1 else []
+    counts += [
         f"{tokenized[n]:,} {words}" for n, words in (("length", "tokens"), ("frames", "frames")) if tokenized.get(n)
     ]
     if tokenized.get("frames_promised", 0) > tokenized.get("frames", 0):

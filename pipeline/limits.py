@@ -54,12 +54,13 @@ class Limit:
 
 
 def _limit(name: str, low: float | None, high: float | None, reason: Reason, what: str, **other: Reason) -> Limit:
-    """Return a default. `reason` is that of a number too high, and of one too low unless `too_low` is given.
+    """Return a default. `reason` is that of a number too high; of one too low where that side has a bound.
 
-    A side that has no bound here and that the reason does not speak of (much motion is not "still") is a score's.
+    With `too_low` the low side has its own; where that is the same, `reason` is meant of the low side alone. The side
+    that no reason speaks of (much motion is not "still") has that of a score.
     """
     too_low = other.get("too_low", reason if low is not None else Reason.SCORE)
-    too_high = reason if high is not None or "too_low" not in other else Reason.SCORE
+    too_high = Reason.SCORE if high is None and other.get("too_low") == reason else reason
     return Limit(name, -math.inf if low is None else low, math.inf if high is None else high, too_low, too_high, what)
 
 

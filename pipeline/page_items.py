@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.select import SelectConfig, read_selection
-from pipeline.store import read_rows, unit_files, unit_number
+from pipeline.store import items_of, read_rows, unit_files, unit_number
 from pipeline.workspace import Workspace, usable
 from schemas.dataset import LEDGER, DatasetCard, read_card
 from schemas.errors import DatasetError
@@ -87,7 +87,7 @@ class Items:
         return cls(
             listed=listed,
             surveyed=surveyed,
-            tokenized=tokenized.filter(pc.is_in(tokenized["document_id"], going)),
+            tokenized=tokenized.filter(pc.is_in(items_of(tokenized["document_id"]), going)),
             datasets=dict(sorted(datasets.items(), key=lambda pair: (pair[1].card.context_length, pair[0]))),
             unfinished=unfinished,
             selection=selection[0] if selection else None,
@@ -111,15 +111,24 @@ class Items:
             waiting=len(seen) - len(judged),
         )
         made, failed = usable(self.tokenized), counts(self.tokenized["reason"].drop_null())
-        waiting = len(on) - len(self.tokenized)
-        yield Step(name="tokenize", came=len(on), on=len(made), aside=failed, waiting=waiting)
+        items = pc.count_distinct(items_of(made["document_id"])).as_py()
+        waiting = len(on) - items - sum(failed.values())
+        note = f"as {len(made):,} documents, one a clip" if len(made) > items else ""
+        yield Step(name="tokenize", came=len(on), on=items, aside=failed, waiting=waiting, note=note)
         for name, dataset in self.datasets.items():
             yield _pack_step(name, dataset, made["document_id"])
 
     def kinds(self) -> Iterator[tuple[str, list[int]]]:
         """Yield for each kind how many are listed, surveyed as usable, selected and tokenized."""
         seen = self.surveyed.filter(pc.is_null(self.surveyed["unusable"]))
-        stages = [counts(t["kind"]) for t in (self.listed, seen, going_on(self.surveyed), usable(self.tokenized))]
+        made = usable(self.tokenized)
+        made = made.set_column(0, "document_id", items_of(made["document_id"]))
+        items = (
+            made.group_by("document_id", use_threads=False)
+            .aggregate([("kind", "first")])
+            .rename_columns(["id", "kind"])
+        )
+        stages = [counts(t["kind"]) for t in (self.listed, seen, going_on(self.surveyed), items)]
         for kind in sorted(stages[0]):
             yield kind, [stage.get(kind, 0) for stage in stages]
 

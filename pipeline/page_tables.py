@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pipeline.page_items import Items, counts, going_on
 from pipeline.workspace import usable
@@ -40,7 +42,7 @@ def splits_table(items: Items) -> Listing:
         documents, length = tokens.get((row["split"], row["kind"]), (0, 0))
         amount = _amounts(row["video_s_sum"], row["words_sum"])
         rows.append((row["split"], row["kind"], f"{row['uri_count']:,}", *amount, f"{documents:,}", f"{length:,}"))
-    columns = ("split", "kind", "items", "video", "words of books", "tokenized", "tokens")
+    columns = ("split", "kind", "items", "video", "words of books", "documents", "tokens")
     return Listing(title="Splits", columns=columns, rows=tuple(rows), words=2)
 
 
@@ -104,11 +106,28 @@ def _cuts_table(going: pa.Table) -> Listing:
 
 
 def with_amounts(table: pa.Table) -> pa.Table:
-    """Add the columns `video_s` and `words`: seconds of a video, words of a book as surveyed; 0 of all else."""
+    """Add the columns `video_s` and `words`: seconds of a video, words of a book without its cuts; 0 of all else."""
     seconds = pc.if_else(pc.equal(table["kind"], "video"), pc.fill_null(table["duration_s"], 0.0), 0.0)
-    words = [pc.fill_null(pc.map_lookup(chunk, "words", "first"), 0.0) for chunk in table["measures"].chunks]
-    table = table.append_column("video_s", seconds)
-    return table.append_column("words", pa.chunked_array(words, pa.float64()))
+    words, characters = (_measure(table, name) for name in ("words", "characters"))
+    kept = np.clip(1 - cut_characters(table["cuts"]) / np.where(characters > 0, characters, np.inf), 0, 1)
+    return table.append_column("video_s", seconds).append_column("words", pa.array(words * kept))
+
+
+def cut_characters(cuts: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Return for each row how many characters its cuts (in order, they may overlap) take away."""
+    column = cuts.combine_chunks()
+    flat, row = column.flatten(), pc.list_parent_indices(column).to_numpy()
+    start, end = (flat.field(name).to_numpy() for name in ("start", "end"))
+    stride = int(end.max(initial=0)) + 1
+    reached = np.maximum.accumulate(end + row * stride)  # each row has a stretch of its own
+    before = np.concatenate([[0], reached])[:-1] - row * stride  # below 0 where it is another row's
+    taken = np.maximum(0, end - np.maximum(start, before))
+    return np.bincount(row, taken, minlength=len(column)).astype(np.int64)
+
+
+def _measure(table: pa.Table, name: str) -> NDArray[np.float64]:
+    found = [pc.fill_null(pc.map_lookup(chunk, name, "first"), 0.0) for chunk in table["measures"].chunks]
+    return np.asarray(pa.chunked_array(found, pa.float64()).to_numpy())
 
 
 def _amounts(seconds: float, words: float) -> tuple[str, str]:

@@ -52,6 +52,11 @@ def unit_files(directory: Path) -> list[Path]:
     return sorted(directory.glob("unit-?????.parquet"))
 
 
+def items_of(document_ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return for each document the id of the item that it was made of: what stands before the # of a clip's."""
+    return pc.replace_substring_regex(document_ids, "#.*", "")
+
+
 def read_rows(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a Parquet file of one of our schemas, all columns or some.
 

@@ -95,7 +95,10 @@ def verdicts(rows: Iterable[Row]) -> pa.Table:
 def _verdict(row: Row) -> dict[str, Any]:
     measures = dict(row["measures"] or {})
     words, characters = measures.get("words") or 0.0, measures.get("characters") or 0.0
-    cut = sum(cut["end"] - cut["start"] for cut in row["cuts"] or () if cut["reason"] == "near_duplicate")
+    cut = at = 0
+    for one in row["cuts"] or ():
+        cut += max(0, one["end"] - max(at, one["start"]))
+        at = max(at, one["end"])
     shares = {"video_s": (row["duration_s"] or 0.0) if row["kind"] == "video" else 0.0}
     shares["words"] = words * max(0.0, 1 - cut / characters) if characters else words
     aside = {"split": None} if row["reason"] else {}

@@ -10,6 +10,7 @@ from pipeline.beam import Runner
 from pipeline.packing import PackConfig
 from pipeline.report import write_quarantine
 from pipeline.select import SelectConfig
+from pipeline.store import write_unit
 from pipeline.workspace import Workspace
 from tests.pipeline import stores
 from tests.pipeline.packs import pack_documents
@@ -50,6 +51,14 @@ PAIRS = [
     pair(ROWS["/v/clip.mp4"], ROWS["/v/small.mp4"]),
     pair(ROWS["/b/novel.txt"], ROWS["/b/edition.txt"], of_one=0.5, of_other=0.97),
 ]
+
+
+def write_clips(workspace: Workspace) -> None:
+    """Put two documents, clips of the item /v/clip.mp4, in the place of the one that it is."""
+    unit = workspace.unit_of(CLIP.id)
+    others = [d for d in (FILM, NOVEL, LOST) if workspace.unit_of(d.id) == unit]
+    clips = [(CLIP.row() | {"document_id": f"{CLIP.id}#{n:05d}"}, CLIP.tokens) for n in range(2)]
+    write_unit(workspace.tokens, unit, [*((d.row(), d.tokens) for d in others), *clips], stores.VOCABULARY.dtype)
 
 
 def write_curated(root: Path, options: SelectConfig | None = None) -> Workspace:

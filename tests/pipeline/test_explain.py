@@ -17,7 +17,7 @@ from pipeline.select import SelectConfig
 from pipeline.workspace import Workspace, write_manifest
 from schemas.dataset import read_card
 from schemas.records import MANIFEST
-from tests.pipeline.curated import CLIP, FILM, HEADER, LOST, NOVEL, ROWS, write_curated
+from tests.pipeline.curated import CLIP, FILM, HEADER, LOST, NOVEL, ROWS, write_clips, write_curated
 from tests.pipeline.surveys import broken, video, write_survey
 
 
@@ -59,7 +59,8 @@ def test_an_item_that_went_all_the_way(workspace: Workspace, capsys: pytest.Capt
     assert found["select"]["state"] == "goes on"
     assert found["select"]["split_by"] == "a hash of its cluster"
     assert found["select"]["cluster_items"] == ["/v/clip.mp4", "/v/small.mp4"]
-    assert found["tokenize"] == {"state": "goes on", "length": len(CLIP.tokens), "frames": 4, "frames_promised": 4}
+    counts = {"documents": 1, "length": len(CLIP.tokens), "frames": 4, "frames_promised": 4}
+    assert found["tokenize"] == {"state": "goes on", **counts}
     (packed,) = found["pack"]
     assert packed | {"first": ""} == {
         "dataset": "packed/64",
@@ -220,6 +221,17 @@ def test_what_was_forgotten_or_did_not_fit_is_told(
     capsys.readouterr()
     assert explain(copy, "clip.mp4", capsys)["pack"][0]["state"] == "forgotten"
     assert explain(copy, LOST.id, capsys)["pack"][0]["state"] == "not in it"
+
+
+def test_clips_of_a_video_are_counted_together(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Workspace(Path(shutil.copytree(workspace.root, tmp_path / "copy")), workspace.units)
+    write_clips(copy)
+    found = explain(copy, "clip.mp4", capsys)["tokenize"]
+    assert (found["documents"], found["length"], found["frames"]) == (2, 2 * len(CLIP.tokens), 8)
+    outcomes = {cells[0]: cells[2] for cells in show(copy, "clip.mp4", capsys) if len(cells) == 3}
+    assert outcomes["tokenize"] == f"2 clips; {2 * len(CLIP.tokens)} tokens; 8 frames"
 
 
 def test_names_that_a_terminal_would_obey_are_spelled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,13 +20,14 @@ from pipeline.page import render
 from pipeline.page_histogram import HEIGHT, WIDTH, histogram, measured_columns
 from pipeline.page_items import Items, Step
 from pipeline.page_samples import SHOWN, choose_samples
-from pipeline.page_tables import duration
+from pipeline.page_tables import cut_characters, duration, with_amounts
 from pipeline.select import SelectConfig, begin_selection
+from pipeline.trial import verdicts
 from pipeline.workspace import Workspace
 from schemas.errors import DatasetError, Reason
 from schemas.records import SURVEY
-from tests.pipeline.curated import CLIP, LOST, ROWS, write_curated
-from tests.pipeline.surveys import Row, broken, video, webp, write_signatures, write_survey
+from tests.pipeline.curated import CLIP, LOST, ROWS, write_clips, write_curated
+from tests.pipeline.surveys import Row, book, broken, video, webp, write_signatures, write_survey
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,32 @@ def test_a_dataset_of_another_state_says_so(mine: Workspace) -> None:
     write_survey(mine, rows, [])
     step = steps(mine)["pack 64"]
     assert (step.came, step.on, step.note) == (2, 1, "it also holds 1 documents that are no longer selected")
+
+
+def test_a_video_in_clips_is_one_item_and_several_documents(mine: Workspace) -> None:
+    write_clips(mine)
+    step = steps(mine)["tokenize"]
+    assert (step.came, step.on, step.set_aside, step.note) == (4, 3, 1, "as 4 documents, one a clip")
+    packed = steps(mine)["pack 64"]
+    assert (packed.came, packed.on, packed.aside) == (4, 2, {"not packed": 2})
+    kinds = dict(Items.read(mine).kinds())
+    assert kinds["video"] == [9, 7, 3, 2]
+
+
+cuts = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20)), max_size=5)
+
+
+@given(st.lists(st.one_of(st.none(), cuts), max_size=6))
+@settings(deadline=None, max_examples=60)
+def test_what_cuts_take_away_is_counted_once_and_as_in_a_dry_run(rows: list[list[tuple[int, int]] | None]) -> None:
+    def spans(row: list[tuple[int, int]]) -> list[Row]:
+        return [{"start": s, "end": s + n, "reason": "quality", "detail": None} for s, n in sorted(row)]
+
+    books = [book(f"/b/{n}", cuts=None if row is None else spans(row)) for n, row in enumerate(rows)]
+    expected = [len({at for s, n in row or () for at in range(s, s + n)}) for row in rows]
+    table = pa.Table.from_pylist(books, SURVEY)
+    assert list(cut_characters(table["cuts"])) == expected
+    assert with_amounts(table)["words"].to_pylist() == pytest.approx(verdicts(books)["words"].to_pylist())
 
 
 def test_the_same_workspace_gives_the_same_bytes_wherever_it_lies(workspace: Workspace, mine: Workspace) -> None:
