@@ -162,27 +162,28 @@ def tally_table(before: Tally | None, after: Tally) -> Table:
     table.add_column("")
     for name in ("now", "then", "change") if before else ("then",):
         table.add_column(name, justify="right")
-    old = _lines(before) if before else {}
-    new = _lines(after)
-    for name in [*new, *(n for n in old if n not in new)]:
-        number, places = new.get(name, 0), 1 if name.startswith("hours") else 0
+    empty = Tally()
+    new, old = _lines(after, before or empty), _lines(before or empty, after)
+    for name, number in new.items():
+        places = 2 if name.startswith("hours") else 0
         cells = [f"{number:,.{places}f}"]
         if before:
-            was = old.get(name, 0)
-            change = round(number, places) - round(was, places)
-            cells = [f"{was:,.{places}f}", *cells, f"{change:+,.{places}f}" if change else ""]
+            change = round(number, places) - round(old[name], places)
+            cells = [f"{old[name]:,.{places}f}", *cells, f"{change:+,.{places}f}" if change else ""]
         table.add_row(readable(name), *cells, style="bold" if name in ("go on", "set aside") else None)
     return table
 
 
-def _lines(tally: Tally) -> dict[str, float]:
+def _lines(tally: Tally, other: Tally) -> dict[str, float]:
+    """Return a tally's lines, those of both tallies, so that two stand side by side."""
+    splits, reasons = sorted({*tally.splits, *other.splits}), sorted({*tally.aside, *other.aside})
     return {
         "go on": tally.on,
-        **{f"  in {name}": n for name, n in tally.splits.items()},
+        **{f"  in {name}": tally.splits.get(name, 0) for name in splits},
         "hours of video": tally.hours,
         "words of books": tally.words,
         "set aside": sum(tally.aside.values()),
-        **{f"  {reason}": n for reason, n in tally.aside.items()},
+        **{f"  {reason}": tally.aside.get(reason, 0) for reason in reasons},
     }
 
 

@@ -71,12 +71,13 @@ def test_it_shows_both_selections_with_reasons_hours_and_words(
     }
     assert "now:  the defaults\n" in told
     assert "then: --set brightness=60: --set duration_s=0.1: --licences unknown" in told
+    assert list(rows)[-6:] == ["black", "duplicate", "licence", "missing", "near_duplicate", "too_short"]
     assert rows["go on"] == ["4", "4", ""]
     assert rows["set aside"] == ["4", "4", ""]
     assert rows["too_short"] == ["1", "0", "-1"]
     assert rows["licence"] == ["0", "2", "+2"]
     assert rows["black"] == ["0", "1", "+1"]
-    assert rows["hours of video"] == ["1.0", "0.0", "-1.0"]
+    assert rows["hours of video"] == ["1.00", "0.00", "-1.00"]
     words = 15_000 + 10_000 * (1 - 9 / 60_000)  # a passage of 9 characters is cut out of the shorter one
     assert rows["words of books"] == [f"{words:,.0f}", f"{words:,.0f}", ""]
 
