@@ -158,11 +158,11 @@ def test_nothing_on_the_page_leads_outside_and_text_from_data_is_escaped(tmp_pat
 
 def test_what_is_no_webp_or_too_large_is_not_shown(tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "out", units=1)
-    rows = [video(f"/v/{name}.mp4") for name in ("good", "svg", "huge", "none")]
+    rows = [video(f"/v/{name}.mp4") for name in ("good", "svg", "huge", "none", "wave")]
     write_survey(workspace, rows)
     good = webp((1, 2, 3))
     huge = good[:12] + bytes(300_000)
-    write_signatures(workspace, zip(rows, [good, b"<svg onload='alert(1)'/>", huge, None], strict=True))
+    write_signatures(workspace, zip(rows, [good, b"<svg onload='alert(1)'/>", huge, None, b"RIFF0000WAVE"], strict=True))
     begin_selection(workspace)
     shown = choose_samples(workspace, Items.read(workspace)).kept.cards
     assert shown == ()  # nothing is kept before select
@@ -171,7 +171,7 @@ def test_what_is_no_webp_or_too_large_is_not_shown(tmp_path: Path) -> None:
     assert longreel.main(["select", "--out", str(workspace.root)]) == 0
     cards = choose_samples(workspace, Items.read(workspace)).kept.cards
     assert {card.name for card in cards if card.picture} == {"good.mp4"}
-    assert len(cards) == 4
+    assert len(cards) == 5
 
 
 def test_a_damaged_or_foreign_table_is_told(mine: Workspace) -> None:
