@@ -15,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import longreel
+from pipeline import jobs
+from pipeline.beam import Runner
 from pipeline.limits import DEFAULTS, Limit, numbers
 from pipeline.page import render
 from pipeline.page_histogram import HEIGHT, WIDTH, histogram, measured_columns
@@ -162,13 +164,14 @@ def test_what_is_no_webp_or_too_large_is_not_shown(tmp_path: Path) -> None:
     write_survey(workspace, rows)
     good = webp((1, 2, 3))
     huge = good[:12] + bytes(300_000)
-    write_signatures(workspace, zip(rows, [good, b"<svg onload='alert(1)'/>", huge, None, b"RIFF0000WAVE"], strict=True))
+    pictures = [good, b"<svg onload='alert(1)'/>", huge, None, b"RIFF0000WAVE"]
+    write_signatures(workspace, zip(rows, pictures, strict=True))
     begin_selection(workspace)
     shown = choose_samples(workspace, Items.read(workspace)).kept.cards
     assert shown == ()  # nothing is kept before select
     page = render(workspace)
     assert page.count("data:image/webp") == 0
-    assert longreel.main(["select", "--out", str(workspace.root)]) == 0
+    jobs.select(workspace, SelectConfig(), Runner())
     cards = choose_samples(workspace, Items.read(workspace)).kept.cards
     assert {card.name for card in cards if card.picture} == {"good.mp4"}
     assert len(cards) == 5
@@ -201,7 +204,7 @@ def test_a_bounded_number_is_shown_and_chosen_the_same_way_every_time(tmp_path: 
     rows = [*kept, *short, *copies]
     write_survey(workspace, rows)
     write_signatures(workspace, [(row, webp((n % 256, 9, 9))) for n, row in enumerate(rows)])
-    assert longreel.main(["select", "--out", str(workspace.root)]) == 0
+    jobs.select(workspace, SelectConfig(), Runner())
     items = Items.read(workspace)
     samples = choose_samples(workspace, items)
     assert (len(samples.kept.cards), samples.kept.total) == (SHOWN, 60)

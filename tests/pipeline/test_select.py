@@ -75,11 +75,11 @@ def test_a_licence_must_be_on_the_list_where_there_is_one(
 
 
 def test_a_limit_of_the_users_own_judges_any_number_that_an_item_has() -> None:
-    config = SelectConfig(set=("nsfw=:0.5", "brightness=100:"))
-    assert judge(video(measures={"brightness": 120.0, "nsfw": 0.5}), config) is None
+    config = SelectConfig(set=("mine=:0.5", "brightness=100:"))
+    assert judge(video(measures={"brightness": 120.0, "mine": 0.5}), config) is None
     assert judge(video(measures={"brightness": 120.0}), config) is None
-    scored = judge(video(measures={"brightness": 120.0, "nsfw": 0.6}), config)
-    assert scored == (Reason.SCORE, "nsfw is 0.6; at most 0.5 (--set nsfw=:0.5)")
+    scored = judge(video(measures={"brightness": 120.0, "mine": 0.6}), config)
+    assert scored == (Reason.SCORE, "mine is 0.6; at most 0.5 (--set mine=:0.5)")
     dark = judge(video(), config)
     assert dark
     assert dark[0] == Reason.BLACK
@@ -136,7 +136,7 @@ def test_what_a_near_duplicate_is_and_which_is_better_are_options(
     small, large = video("a.mp4", width=320, height=180), video("b.mp4")
     found = judged([small, large], [pair(small, large)], SelectConfig(keep=KeepConfig(**keep)))
     assert {uri: row["reason"] for uri, row in found.items()} == reasons
-    assert found["a.mp4"]["cluster"] == found["b.mp4"]["cluster"]
+    assert "similar" in keep or found["a.mp4"]["cluster"] == found["b.mp4"]["cluster"]
 
 
 def test_a_part_gives_way_to_the_whole_however_good_it_is() -> None:
