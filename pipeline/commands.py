@@ -22,7 +22,7 @@ from pipeline.inputs import local_file
 from pipeline.manifest import read_manifest
 from pipeline.pack import Stage, pack
 from pipeline.packing import PackConfig, require_context
-from pipeline.progress import console
+from pipeline.progress import console, output
 from pipeline.qa import QaConfig, plain_text, read_turns
 from pipeline.report import JobReport, write_quarantine
 from pipeline.samples import get_samples
@@ -30,6 +30,7 @@ from pipeline.select import SelectConfig, read_selection
 from pipeline.store import TokenStore
 from pipeline.survey import SurveyConfig, SurveyWorker
 from pipeline.tokenize import TokenizeConfig
+from pipeline.trial import trial_report
 from pipeline.verify import verify as verify_dataset
 from pipeline.workspace import Workspace, usable
 from schemas.errors import ConfigError, DatasetError, InputError
@@ -92,10 +93,17 @@ class Select:
     """Judge the surveyed items: set aside what is unusable or there twice, choose the held-out split."""
 
     place: Annotated[Place, FLAT]
+    dry_run: bool = False
+    """Do nothing: say what these options would keep, beside the selection that stands."""
     select: Annotated[SelectConfig, FLAT] = field(default_factory=SelectConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Run the job."""
+        if self.dry_run:
+            out = output()
+            for part in trial_report(Workspace.existing(self.place.out), self.select):
+                out.print(part)
+            return
         with Workspace.existing(self.place.out).locked() as workspace:
             _say(jobs.select(workspace, self.select, self.place.runner(options)))
             write_quarantine(workspace)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,11 +164,16 @@ def read_table_unit(directory: Path, unit: int, schema: pa.Schema) -> pa.Table:
         return schema.empty_table()
 
 
-def read_units(directory: Path, schema: pa.Schema) -> pa.Table:
-    """Read all units of a folder of tables; raises DatasetError where it was never made or a unit is damaged."""
+def read_units(directory: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read all units of a folder of tables, all columns or some.
+
+    Raises DatasetError where it was never made or a unit is damaged.
+    """
     if not directory.is_dir():
         raise DatasetError(f"{directory} does not exist: run the job before this one first")
-    return pa.concat_tables([schema.empty_table(), *(read_rows(path, schema) for path in unit_files(directory))])
+    empty = schema.empty_table()
+    tables = (read_rows(path, schema, columns) for path in unit_files(directory))
+    return pa.concat_tables([empty.select(columns) if columns else empty, *tables])
 
 
 def drop_units(directory: Path, keep: Iterable[int]) -> None:
