@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from schemas.errors import DatasetError
 from schemas.files import atomic, inside
 from schemas.fingerprint import sha256_file
-from schemas.records import TOKENS
+from schemas.records import TOKENS, item_of
 from schemas.vocab import Vocabulary
 
 FACTS = "store.json"
@@ -159,6 +159,13 @@ def _arrow_file(directory: Path, unit: int) -> Path:
     if found != expected:
         raise DatasetError(f"{path} has {found} bytes, its index says {expected}; tokenize again")
     return path
+
+
+def one_of_each_item(rows: pa.Table) -> pa.Table:
+    """Return the first row of each item: the clips of a video are documents of their own."""
+    seen: set[str] = set()
+    items = map(item_of, rows["document_id"].to_pylist())
+    return rows.filter(pa.array([not (item in seen or seen.add(item)) for item in items], pa.bool_()))
 
 
 class Tokens(Protocol):
