@@ -46,7 +46,9 @@ class ClipConfig:
             raise ConfigError(f"clips must be one of {', '.join(get_args(Clips))}; got {self.clips!r}")
         if not self.min_clip_s >= 0:
             raise ConfigError(f"min_clip_s must be at least 0, got {self.min_clip_s}")
-        if self.max_clip_s is not None and not self.max_clip_s >= max(self.min_clip_s, 1e-3):
+        if self.max_clip_s is not None and not self.max_clip_s > 0:
+            raise ConfigError(f"max_clip_s must be above 0, got {self.max_clip_s}")
+        if self.clips == "shots" and self.max_clip_s is not None and self.max_clip_s < self.min_clip_s:
             raise ConfigError(f"max_clip_s must be at least min_clip_s ({self.min_clip_s}), got {self.max_clip_s}")
         if self.clips == "seconds" and self.max_clip_s is None:
             raise ConfigError("clips=seconds needs max_clip_s: give --max-clip-s 30, for example")
