@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -173,11 +174,14 @@ def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_text_tokenizer([WORDS], tmp_path_factory.mktemp("model") / "m.model", TextTrainConfig(vocab_size=512))
 
 
+def configured(**options: Any) -> TokenizeConfig:
+    return TokenizeConfig(decode=DecodeConfig(fps=FPS), interleave=InterleaveConfig(caption_first=0), **options)
+
+
 def run(
     inputs: Path, out: Path, text_model: Path, cutting: ClipConfig = SHOTS, *, units: int = 4
 ) -> tuple[Workspace, dict[str, JobReport]]:
-    interleave = InterleaveConfig(caption_first=0)
-    config = TokenizeConfig(decode=DecodeConfig(fps=FPS), interleave=interleave, cutting=cutting)
+    config = configured(cutting=cutting)
     workspace, runner = Workspace.open(out, units=units), Runner()
     worker = SurveyWorker(workspace=workspace, config=SurveyConfig(), decode=config.decode)
     reports = [
@@ -357,18 +361,19 @@ def test_bars_that_the_survey_found_are_cut_off_unless_they_are_wanted(
 
     make_video(folder / "barred.mp4", frames=50, picture=barred)
     workspace, _ = run(folder, tmp_path / "out", text_model, ClipConfig())
+    text = TextTokenizer.load(text_model)
     (before,) = rows_of(workspace, "barred.mp4")
+    codes, _ = content(workspace, before, text)
     (unit,) = unit_files(workspace.survey)
-    rows = pq.read_table(unit).to_pylist(maps_as_pydicts="strict")
-    pq.write_table(pq.read_table(unit).from_pylist([rows[0] | {"crop": [0, 16, 96, 32]}], SURVEY), unit)
-    reports = {}
-    for crop_bars in (True, False):
-        config = TokenizeConfig(decode=DecodeConfig(fps=FPS), crop_bars=crop_bars)
-        jobs.select(workspace, SelectConfig(val_fraction=0.1 if crop_bars else 0.2), Runner())
-        reports[crop_bars] = jobs.tokenize(workspace, config, text_model, Runner()), rows_of(workspace, "barred.mp4")[0]
-    (made, after), (again, wanted) = reports[True], reports[False]
-    assert (made.new, after["crop"], again.new, wanted["crop"]) == (1, [0, 16, 96, 32], 1, None)
-    assert wanted["fingerprint"] == before["fingerprint"] != after["fingerprint"]
+    row = pq.read_table(unit).to_pylist(maps_as_pydicts="strict")[0]
+    pq.write_table(pa.Table.from_pylist([row | {"crop": [0, 16, 96, 32]}], SURVEY), unit)
+    for crop_bars, limit in ((True, "0:9"), (False, "0:99")):
+        jobs.select(workspace, SelectConfig(val_fraction=0.3, set=(f"duration_s={limit}",)), Runner())
+        report = jobs.tokenize(workspace, configured(crop_bars=crop_bars), text_model, Runner())
+        (after,) = rows_of(workspace, "barred.mp4")
+        assert (report.new, after["crop"]) == (1, [0, 16, 96, 32] if crop_bars else None)
+        assert (after["fingerprint"] == before["fingerprint"]) is not crop_bars
+        assert np.array_equal(content(workspace, after, text)[0], codes) is not crop_bars
 
 
 def test_a_fingerprint_holds_what_a_kind_depends_on_and_no_more(text_model: Path) -> None:
