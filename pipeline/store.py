@@ -163,9 +163,8 @@ def _arrow_file(directory: Path, unit: int) -> Path:
 
 def one_of_each_item(rows: pa.Table) -> pa.Table:
     """Return the first row of each item: the clips of a video are documents of their own."""
-    seen: set[str] = set()
-    items = map(item_of, rows["document_id"].to_pylist())
-    return rows.filter(pa.array([not (item in seen or seen.add(item)) for item in items], pa.bool_()))
+    first = {item_of(name): row for row, name in reversed(list(enumerate(rows["document_id"].to_pylist())))}
+    return rows.take(sorted(first.values()))
 
 
 class Tokens(Protocol):

@@ -18,7 +18,8 @@ from pipeline import jobs
 from pipeline.beam import Runner
 from pipeline.clips import Clip, ClipConfig, cut, share_cues
 from pipeline.decode import DecodeConfig
-from pipeline.forget import forget
+from pipeline.forget import forget, plan, prepare
+from pipeline.forget_plan import Found, choose, find_documents
 from pipeline.interleave import InterleaveConfig, TextSegment, VisionSegment, parse_document
 from pipeline.pack import Stage, pack
 from pipeline.packing import PackConfig
@@ -27,7 +28,7 @@ from pipeline.report import JobReport
 from pipeline.select import SelectConfig
 from pipeline.store import StoreFacts, TokenStore, unit_files, unit_name
 from pipeline.survey import SurveyConfig, SurveyWorker
-from pipeline.tokenize import TokenizeConfig, document_fingerprint
+from pipeline.tokenize import TokenizeConfig, document_fingerprint, load_codec, make_vocabulary
 from pipeline.trace import Trace
 from pipeline.transcript import Cue
 from pipeline.verify import verify
@@ -287,7 +288,7 @@ def test_the_number_of_units_changes_nothing_in_the_dataset(
 
 
 def test_a_clip_is_forgotten_alone_and_an_item_with_all_its_clips(
-    cut_up: tuple[Workspace, Any], material: Path, text_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    material: Path, text_model: Path, tmp_path: Path
 ) -> None:
     workspace, _ = run(material, tmp_path / "out", text_model)
     dataset, store = workspace.packed("512"), TokenStore(workspace.tokens)
@@ -301,7 +302,11 @@ def test_a_clip_is_forgotten_alone_and_an_item_with_all_its_clips(
     forget(dataset, [f"{item}#00001"])
     assert documents() == before - {f"{item}#00001"}
     assert not verify(dataset, store=store).problems
-    forget(dataset, [item[:10]])  # the beginning of an item's id means the item
+    # The next clip's forgetting is interrupted; then all of the item is asked for, by the beginning of its id.
+    card = read_card(dataset)
+    prepare(dataset, card, plan(dataset, card, find_documents(dataset / "documents.parquet", [f"{item}#00002"])))
+    (dataset / "dataset.json").unlink()
+    forget(dataset, [item[:10]])
     assert documents() == {name for name in before if item_of(name) != item}
     assert not verify(dataset, store=store).problems
     assert read_card(dataset).forgotten == tuple(f"{item}#0000{n}" for n in range(3))
@@ -309,9 +314,7 @@ def test_a_clip_is_forgotten_alone_and_an_item_with_all_its_clips(
         run(material, workspace.root, text_model, ClipConfig())
 
 
-def test_a_beginning_that_two_items_share_means_neither(cut_up: tuple[Workspace, Any]) -> None:
-    from pipeline.forget_plan import Found, choose
-
+def test_a_beginning_that_two_items_share_means_neither() -> None:
     found = [Found(f"{name}{'0' * 54}#0000{n}", "f", None) for name in ("abcdefgh01", "abcdefgh02") for n in range(2)]
     with pytest.raises(ConfigError, match="beginning of 2 documents"):
         choose(["abcdefgh"], found, [])
@@ -397,6 +400,4 @@ def test_a_fingerprint_holds_what_a_kind_depends_on_and_no_more(text_model: Path
 
 
 def _vocabulary(text_model: Path) -> Any:
-    from pipeline.tokenize import load_codec, make_vocabulary
-
     return make_vocabulary(TextTokenizer.load(text_model), load_codec("small-128"))
