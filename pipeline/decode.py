@@ -12,7 +12,7 @@ its own InputError and nothing else. Frames are chosen by presentation time (pip
 short side and cropped to the middle square (pipeline/decode_scale.py). Nothing in this process touches a video.
 
 Cost: that of decoding every frame (benchmarks/decode.py), however coarse the grid, and of scaling those on it. The
-child starts in about 0.3 s, once, and takes 50 MB.
+child starts in about 0.3 s, once, and takes 50 MB; where shots are sought, OpenCV comes on top.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 
 from pipeline.decode_info import Backend, DecodeConfig, DecodeReport, VideoInfo
 from pipeline.decode_process import Allowance, DecoderProcess
+from pipeline.sampling import Crop
+from pipeline.shots import Shots
 from schemas.errors import ConfigError, InputError, LongreelError, Reason
 
 __all__ = ["Backend", "DecodeConfig", "DecodeReport", "Decoder", "VideoInfo"]
@@ -101,8 +103,11 @@ class Decoder:
         pixels = np.frombuffer(self._running().receive_bytes(allowance), np.uint8)
         return pixels.reshape(found, size, size, 3).copy()
 
-    def frames(self, path: Path) -> Iterator[Batch]:
+    def frames(self, path: Path, *, crop: Crop | None = None, shots: Shots = "none") -> Iterator[Batch]:
         """Decode a video onto the grid t_k = k / fps from its first frame; of a picture, one frame at time 0.
+
+        With `crop` (left, top, width, height of the picture without its bars, as shown) squares are taken of that part.
+        With `shots` the report says where shots begin (pipeline/shots.py), found in all frames, not only those yielded.
 
         Yields (frames uint8 [n, size, size, 3], times float64 [n] in seconds), n = `batch` but for the last. The
         arrays are the caller's. `report` is set when the iterator ends. Damage in the file ends nothing: what can
@@ -111,7 +116,7 @@ class Decoder:
         """
         self.report = None
         allowance = self._allowance(path)
-        request = self._streaming = self._send("frames", path, allowance)
+        request = self._streaming = self._send("frames", path, allowance, crop=crop, shots=shots)
         done = 0
         try:
             while True:
@@ -136,7 +141,7 @@ class Decoder:
     def _ask(self, op: str, path: Path, allowance: Allowance, **details: int) -> Any:
         return self._hear(self._send(op, path, allowance, **details), allowance)["result"]
 
-    def _send(self, op: str, path: Path, allowance: Allowance, **details: int) -> int:
+    def _send(self, op: str, path: Path, allowance: Allowance, **details: int | str | Crop | None) -> int:
         if os.getpid() != self._owner:
             raise RuntimeError("this Decoder came here by a fork; make one in the process that uses it")
         if self._streaming:

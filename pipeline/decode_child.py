@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from pipeline.decode_info import DecodeConfig
 from pipeline.decode_source import Walk, open_for_frames, open_for_look
 from pipeline.decode_subtitles import read_subtitles
+from pipeline.shots import open_detector
 from schemas.errors import InputError, Reason
 
 _LISTEN_EVERY_S = 0.02
@@ -81,7 +82,8 @@ class Child:
         size, max_pixels = self._config.size, self._config.max_pixels
         if op == "frames":
             with open_for_frames(path, size=size, max_pixels=max_pixels, backend=self._config.backend) as source:
-                walk = Walk(source, self._config, self._listen)
+                detector = None if source.info.is_picture else open_detector(request["shots"])
+                walk = Walk(source, self._config, self._listen, crop=request["crop"], detector=detector)
                 self._put(walk.squares())
                 self._say(result=dataclasses.asdict(walk.report()))
         elif op == "thumbnails":

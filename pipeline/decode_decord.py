@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pipeline.decode_container import open_container, video_stream
 from pipeline.decode_pyav import PyAVSource
 from pipeline.decode_scale import Scaler, bt601_to_bt709
-from pipeline.sampling import Orientation, Timed, geometry
+from pipeline.sampling import Crop, Orientation, Timed, coded_crop, geometry
 from schemas.errors import InputError, Reason
 
 _TURNS_ITSELF = "mov,mp4,m4a,3gp,3g2,mj2"
@@ -56,6 +56,7 @@ class DecordSource:
         self._times = self._packet_times(max_pixels)
         self._reader = self._open()
         self._next = 0
+        self._pixels = np.zeros((0, 0, 3), np.uint8)  # of the frame before that
         self._scaler = Scaler()
 
     def __enter__(self) -> DecordSource:
@@ -69,25 +70,37 @@ class DecordSource:
         for number, (time_s, duration_s) in enumerate(self._times):
             yield Timed(time_s, duration_s, number)
 
-    def render(self, number: int) -> NDArray[np.uint8]:
-        """Decode frame `number` (each call a later one) and make its square: uint8 [size, size, 3]."""
-        try:
-            if number > self._next:
-                self._reader.skip_frames(number - self._next)
-            pixels: NDArray[np.uint8] = self._reader.next().asnumpy()
-        except _ERRORS as e:
-            raise self._refusal(f"decord could not decode up to frame {number} of {len(self._times)}") from e
-        self._next = number + 1
-        return self._square(pixels)
+    def render(self, number: int, crop: Crop | None = None) -> NDArray[np.uint8]:
+        """Decode frame `number` and make it, or a part of it, the square that is wanted: uint8 [size, size, 3].
 
-    def _square(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        Each call of this and of `rough` is for the same frame as the last one or a later one.
+        """
+        pixels = self._decoded(number)
         turns, sar = -self.info.rotation // 90 % 4, self._sar
         if self.info.container == _TURNS_ITSELF:
             turns, sar = 0, (1 / sar if turns % 2 else sar)
         height, width = pixels.shape[:2]
+        if crop is not None:
+            shown = self.info.width, self.info.height
+            left, top, width, height = coded_crop(crop, shown, (width, height), Orientation(turns))
+            pixels = np.ascontiguousarray(pixels[top : top + height, left : left + width])
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         square = self._scaler.square(frame, geometry(width, height, sar, self.size), Orientation(turns), self.size)
         return bt601_to_bt709(square) if self._matrix_is_guessed else square
+
+    def rough(self, number: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Make frame `number` a picture of (width, height): uint8 [height, width, 3]; see Scaler.rough."""
+        return self._scaler.rough(av.VideoFrame.from_ndarray(self._decoded(number), format="rgb24"), size)
+
+    def _decoded(self, number: int) -> NDArray[np.uint8]:
+        try:
+            if number > self._next:
+                self._reader.skip_frames(number - self._next)
+            if number >= self._next:
+                self._pixels, self._next = self._reader.next().asnumpy(), number + 1
+        except _ERRORS as e:
+            raise self._refusal(f"decord could not decode up to frame {number} of {len(self._times)}") from e
+        return self._pixels
 
     def _open(self) -> Any:
         try:

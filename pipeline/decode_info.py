@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -89,6 +90,8 @@ class DecodeReport:
     resets: int  # breaks in the clock that were closed
     interlaced: bool
     detail: str  # what went wrong, in words; empty when nothing did
+    shots: Sequence[float] = ()  # when each shot begins, in seconds from the first frame; empty where none was sought
+    shot_frames: Sequence[int] = ()  # the first frame on the grid of each shot; those between two grid points share one
 
     @property
     def shortfall(self) -> int:

@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.decode_info import VideoInfo
 from pipeline.decode_scale import Scaler, over_white
-from pipeline.sampling import EXIF_ORIENTATIONS, Orientation, Timed, geometry, shown_size
+from pipeline.sampling import EXIF_ORIENTATIONS, Crop, Orientation, Timed, coded_crop, geometry, shown_size
 from schemas.errors import InputError, Reason
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -88,14 +88,22 @@ class PictureSource:
             yield Timed(time_s, duration_s, pixels)
             time_s += duration_s
 
-    def render(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Make a frame of this picture the square that is wanted: uint8 [size, size, 3]."""
+    def render(self, pixels: NDArray[np.uint8], crop: Crop | None = None) -> NDArray[np.uint8]:
+        """Make a frame of this picture, or a part of it, the square that is wanted: uint8 [size, size, 3]."""
         height, width = pixels.shape[:2]
+        if crop is not None:
+            shown = self.info.width, self.info.height
+            left, top, width, height = coded_crop(crop, shown, (width, height), self._orientation())
+            pixels = np.ascontiguousarray(pixels[top : top + height, left : left + width])
         if not 1 / 100 <= width / height <= 100:
             raise InputError(Reason.UNREADABLE, f"{self.path}: a picture of {width}x{height} has no middle square")
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         placed = geometry(width, height, Fraction(1), self.size)
         return self._scaler.square(frame, placed, self._orientation(), self.size)
+
+    def rough(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Make a frame a picture of (width, height): uint8 [height, width, 3]; see Scaler.rough."""
+        return self._scaler.rough(av.VideoFrame.from_ndarray(pixels, format="rgb24"), size)
 
     def thumbnails(self, count: int) -> Iterator[NDArray[np.uint8]]:
         """Yield `count` frames spread over the animation, each once; of a still picture the only one."""

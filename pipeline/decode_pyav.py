@@ -24,8 +24,18 @@ from numpy.typing import NDArray
 
 from pipeline.decode_container import frame_rate, is_text, open_container, promised_s, video_stream
 from pipeline.decode_info import VideoInfo
-from pipeline.decode_scale import Scaler, guesses_bt709, is_full_range
-from pipeline.sampling import Orientation, Timed, TimeStamps, geometry, orientation_of, pixel_shape, shown_size
+from pipeline.decode_scale import Scaler, cropped, guesses_bt709, is_full_range
+from pipeline.sampling import (
+    Crop,
+    Orientation,
+    Timed,
+    TimeStamps,
+    coded_crop,
+    geometry,
+    orientation_of,
+    pixel_shape,
+    shown_size,
+)
 from schemas.errors import InputError, Reason
 
 _CLOCK_MAY_JUMP = {"mpegts", "mpeg"}
@@ -101,14 +111,21 @@ class PyAVSource:
             time_s = None if ticks is None else self._seconds(ticks)
             yield Timed(time_s, self._seconds(frame.duration or 0), frame)
 
-    def render(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
-        """Make a frame of this video the square that is wanted: uint8 [size, size, 3]."""
-        sar = self._pixel_shape(frame)
+    def render(self, frame: av.VideoFrame, crop: Crop | None = None) -> NDArray[np.uint8]:
+        """Make a frame of this video, or a part of it, the square that is wanted: uint8 [size, size, 3]."""
+        sar, turned = self._pixel_shape(frame), orientation(frame)
+        if crop is not None:
+            shown = self.info.width, self.info.height
+            frame = cropped(frame, coded_crop(crop, shown, (frame.width, frame.height), turned))
         if not 1 / _LARGEST_ASPECT <= frame.width * sar / frame.height <= _LARGEST_ASPECT:
             shape = f"{frame.width}x{frame.height} with pixels {float(sar):.3g} times as wide as high"
             raise InputError(Reason.UNREADABLE, f"{self.path}: a picture of {shape} has no middle square")
         placed = geometry(frame.width, frame.height, sar, self.size)
-        return self._scaler.square(frame, placed, orientation(frame), self.size)
+        return self._scaler.square(frame, placed, turned, self.size)
+
+    def rough(self, frame: av.VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Make a frame of this video a picture of (width, height): uint8 [height, width, 3]; see Scaler.rough."""
+        return self._scaler.rough(frame, size)
 
     def thumbnails(self, count: int) -> Iterator[NDArray[np.uint8]]:
         """Yield the frames shown at the middles of `count` equal parts of the video, each once.

@@ -16,9 +16,10 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from pipeline.sampling import Geometry, Orientation
+from pipeline.sampling import Crop, Geometry, Orientation
 
 _FILTER = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+_ROUGH = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 _BT709, _UNTAGGED, _BT601 = 1, 2, 6  # ISO/IEC 23091-2 matrix coefficients
 _BT709_WEIGHTS, _BT601_WEIGHTS = (0.2126, 0.0722), (0.299, 0.114)  # of red and blue in luma
 _LIMITED, _FULL = 1, 2  # AVColorRange
@@ -29,7 +30,7 @@ class Scaler:
     """Makes squares of `size` pixels; keeps libswscale's tables between frames of the same kind."""
 
     def __init__(self) -> None:
-        self._reformatter = VideoReformatter()
+        self._reformatter, self._rough = VideoReformatter(), VideoReformatter()
 
     def square(
         self, frame: av.VideoFrame, geometry: Geometry, orientation: Orientation, size: int
@@ -45,6 +46,20 @@ class Scaler:
         if orientation.flip:
             rgb = rgb[:, ::-1]
         return np.ascontiguousarray(np.rot90(rgb, orientation.turns))
+
+    def rough(self, frame: av.VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Scale a whole frame to (width, height), whatever its shape, not turned: uint8 RGB [height, width, 3].
+
+        For comparing frames of one video with one another: fast, and colours are not corrected.
+        """
+        small = self._rough.reformat(frame, *size, "rgb24", interpolation=_ROUGH, threads=1)
+        return _pixels(small)
+
+
+def cropped(frame: av.VideoFrame, crop: Crop) -> av.VideoFrame:
+    """Return a part (left, top, width, height in coded pixels) of a frame; nothing is copied."""
+    left, top, width, height = crop
+    return _filtered(frame, "crop", f"{width}:{height}:{left}:{top}")
 
 
 def is_full_range(frame: av.VideoFrame) -> bool:
@@ -96,20 +111,22 @@ def over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _progressive(frame: av.VideoFrame) -> av.VideoFrame:
     # libswscale scales the two fields of an interlaced frame apart, which keeps the comb and makes it coarser.
     # Declared progressive, the frame is scaled as a whole and the fields blend.
-    if not frame.interlaced_frame:
-        return frame
+    return _filtered(frame, "setfield", "mode=prog") if frame.interlaced_frame else frame
+
+
+def _filtered(frame: av.VideoFrame, name: str, options: str) -> av.VideoFrame:
     graph = av.filter.Graph()
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
-    declare, sink = graph.add("setfield", "mode=prog"), graph.add("buffersink")
-    source.link_to(declare)
-    declare.link_to(sink)
+    step, sink = graph.add(name, options), graph.add("buffersink")
+    source.link_to(step)
+    step.link_to(sink)
     graph.configure()
     graph.push(frame)
-    declared = graph.pull()
-    if not isinstance(declared, av.VideoFrame):
-        raise TypeError(f"setfield gave {type(declared).__name__}")
-    declared.colorspace, declared.color_range = frame.colorspace, frame.color_range
-    return declared
+    made = graph.pull()
+    if not isinstance(made, av.VideoFrame):
+        raise TypeError(f"{name} gave {type(made).__name__}")
+    made.colorspace, made.color_range = frame.colorspace, frame.color_range
+    return made
 
 
 def _grey_to_full_range(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

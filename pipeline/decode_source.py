@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from pipeline.decode_container import is_picture
 from pipeline.decode_info import Backend, DecodeConfig, DecodeReport, VideoInfo
 from pipeline.decode_pyav import PyAVSource
-from pipeline.sampling import Shown, Timed, Timeline, epsilon_s, grid_count, on_grid
+from pipeline.sampling import Crop, Shown, Timed, Timeline, epsilon_s, first_on_grid, grid_count, on_grid
+from pipeline.shots import ShotDetector
 from schemas.errors import InputError, Reason
 
 _HEAD_BYTES = 32
@@ -51,8 +52,11 @@ class Source(Protocol):
     def timed_frames(self) -> Iterator[Timed[Any]]:
         """Yield every frame of the video and when it is shown."""
 
-    def render(self, content: Any, /) -> NDArray[np.uint8]:
-        """Make the square that is wanted: uint8 [size, size, 3]."""
+    def render(self, content: Any, crop: Crop | None = None, /) -> NDArray[np.uint8]:
+        """Make the square that is wanted, of a part of the picture as shown where one is given: [size, size, 3]."""
+
+    def rough(self, content: Any, size: tuple[int, int], /) -> NDArray[np.uint8]:
+        """Make a picture of (width, height) for comparisons: uint8 [height, width, 3]."""
 
 
 class Seeking(Source, Protocol):
@@ -83,11 +87,22 @@ def open_for_frames(path: Path, *, size: int, max_pixels: int, backend: Backend)
 class Walk:
     """The squares of one video at its grid points, and the report once they were taken.
 
-    `heed` is called before each frame is used; it may raise to end the walk.
+    `heed` is called before each frame is used; it may raise to end the walk. Raises InputError (UNREADABLE) where
+    `crop` (left, top, width, height as shown) does not lie in the picture. `detector` is shown every frame of a video.
     """
 
-    def __init__(self, source: Source, config: DecodeConfig, heed: Callable[[], None]) -> None:
-        self._source, self._config, self._heed = source, config, heed
+    def __init__(
+        self,
+        source: Source,
+        config: DecodeConfig,
+        heed: Callable[[], None],
+        *,
+        crop: Crop | None = None,
+        detector: ShotDetector | None = None,
+    ) -> None:
+        self._source, self._config, self._heed, self._crop = source, config, heed, crop
+        self._detector = detector
+        _require_inside(crop, source)
         self._timeline = Timeline(typical_s=source.typical_s, jumps=source.clock_may_jump)
         self._epsilon = epsilon_s(source.tick_s, config.fps)
         self._frames = 0
@@ -101,7 +116,7 @@ class Walk:
             if shown.first + shown.count > most:
                 limit = f"longer than {self._config.duration_limit_s:g} s (duration_limit_s)"
                 raise InputError(Reason.TOO_LONG, f"{self._source.path}: {limit}, or its times are broken")
-            square = self._source.render(shown.content)
+            square = self._source.render(shown.content, self._crop)
             for _ in range(shown.count):
                 self._frames += 1
                 yield square
@@ -112,6 +127,7 @@ class Walk:
         promised = grid_count(info.duration_s, self._config.fps, self._epsilon)
         if info.is_picture:
             promised = 1
+        shots = self._detector.starts() if self._detector is not None else []
         return DecodeReport(
             frames=self._frames,
             frames_promised=promised if info.is_picture or info.duration_s > 0 else self._frames,
@@ -124,12 +140,30 @@ class Walk:
             resets=timeline.resets,
             interlaced=source.interlaced or info.interlaced,
             detail=source.detail,
+            shots=shots,
+            shot_frames=[first_on_grid(time_s, self._config.fps, self._epsilon) for time_s in shots],
         )
 
     def _heeded(self) -> Iterator[Timed[Any]]:
+        timeline = self._timeline
         for frame in self._source.timed_frames():
             self._heed()
+            passed_over = timeline.passed_over
             yield frame
+            if self._detector is not None and timeline.passed_over == passed_over:  # by now it has its time
+                self._detector.see(self._source.rough(frame.content, self._detector.size), timeline.last_s)
+
+
+def _require_inside(crop: Crop | None, source: Source) -> None:
+    if crop is not None:
+        left, top, width, height = crop
+        info = source.info
+        if min(left, top) < 0 or min(width, height) < 1 or left + width > info.width or top + height > info.height:
+            raise InputError(
+                Reason.UNREADABLE,
+                f"{source.path}: the part {width}x{height} at {left},{top} does not lie in a picture of "
+                f"{info.width}x{info.height}; survey it again",
+            )
 
 
 def _head(path: Path) -> bytes:

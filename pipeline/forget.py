@@ -110,14 +110,19 @@ def forget(directory: Path, items: Sequence[str], *, dry_run: bool = False) -> N
         finished = [] if dry_run else finish(directory)
         card = read_card(directory)
         _require_unaltered(directory, card)
-        items = [item for item in items if not any(document.answers(item) for document in finished)]
-        documents, before = choose(items, find_documents(directory / LEDGER, items), card.forgotten)
+        found = find_documents(directory / LEDGER, items)
+        items = [item for item in items if _means_any(item, found) or not _means_any(item, finished)]
+        documents, before = choose(items, found, card.forgotten)
         for item in before:
             console.print(f"forget: {readable(item)} is not there: it was forgotten before")
         if documents:
             _forget(directory, card, documents, dry_run=dry_run)
         if (documents or finished) and not dry_run:
             console.print(_NOT_ALL)
+
+
+def _means_any(item: str, documents: Sequence[Found]) -> bool:
+    return any(document.answers(item) for document in documents)
 
 
 def _forget(directory: Path, card: DatasetCard, documents: Sequence[Found], *, dry_run: bool) -> None:

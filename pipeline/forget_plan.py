@@ -22,6 +22,7 @@ from schemas.dataset import DatasetCard, SplitCard
 from schemas.errors import ConfigError, DatasetError
 from schemas.fingerprint import fingerprint
 from schemas.records import LEDGER as LEDGER_SCHEMA
+from schemas.records import item_of
 from schemas.vocab import VISION
 
 SHORTEST_PREFIX = 8  # of a document's id
@@ -37,8 +38,12 @@ class Found(NamedTuple):
     title: str | None
 
     def answers(self, item: str) -> bool:
-        """Tell whether `item` may mean this document: its id, a beginning of it, or its address."""
-        return item in (self.document_id, self.uri) or is_prefix(item, self.document_id)
+        """Tell whether `item` may mean this document: its id or its item's, a beginning of it, or its address."""
+        return self.is_named(item) or is_prefix(item, self.document_id)
+
+    def is_named(self, item: str) -> bool:
+        """Tell whether `item` is the document's id, that of the item it is a clip of, or its address."""
+        return item in (self.document_id, item_of(self.document_id), self.uri)
 
 
 class ShardChange(NamedTuple):
@@ -80,16 +85,18 @@ def find_documents(ledger: Path, items: Sequence[str]) -> list[Found]:
 def choose(items: Sequence[str], found: Sequence[Found], gone: Sequence[str]) -> tuple[list[Found], list[str]]:
     """Return the documents that `items` mean, and the items whose documents are among those that are `gone` already.
 
-    An address means all documents that have it. Raises ConfigError that names every item that means none or several.
+    An address means all documents that have it; the id of an item, or the beginning of one, all its clips. Raises
+    ConfigError that names every item that means none or several.
     """
     chosen: dict[str, Found] = {}
     before, wrong = [], []
     for item in dict.fromkeys(items):
-        exact = [d for d in found if item in (d.document_id, d.uri)]
+        exact = [d for d in found if d.is_named(item)]
         fitting = exact or [d for d in found if is_prefix(item, d.document_id)]
-        if len(fitting) > 1 and not exact:
-            names = ", ".join(d.document_id[: len(item) + 8] for d in fitting[:_NAMED])
-            wrong.append(f"{item!r} is the beginning of {len(fitting)} documents ({names} …): give more of the id")
+        meant = sorted({d.document_id if "#" in item else item_of(d.document_id) for d in fitting})
+        if len(meant) > 1 and not exact:
+            names = ", ".join(name[: len(item) + 8] for name in meant[:_NAMED])
+            wrong.append(f"{item!r} is the beginning of {len(meant)} documents ({names} …): give more of the id")
         elif fitting:
             chosen |= {d.document_id: d for d in fitting}
         elif any(is_prefix(item, name) or item == name for name in gone):

@@ -30,7 +30,7 @@ from pipeline.select import (
     read_pairs,
     read_selection,
 )
-from pipeline.store import FACTS, StoreFacts, TokenStore, remove_unit, unit_files, unit_number
+from pipeline.store import FACTS, StoreFacts, TokenStore, one_of_each_item, remove_unit, unit_files, unit_number
 from pipeline.survey import SurveyWorker
 from pipeline.tokenize import TokenizeConfig, TokenizeWorker, load_codec, make_vocabulary, work_left
 from pipeline.workspace import (
@@ -142,7 +142,9 @@ def tokenize(
             run_each(list(stale), worker, runner)
     write_text(workspace.tokens / FACTS, facts.to_json())
     rows = TokenStore(workspace.tokens).rows()
-    report = report_on("tokenize", len(selected), rows, sum(stale.values()), started)
+    items = one_of_each_item(rows)
+    report = report_on("tokenize", len(selected), items, sum(stale.values()), started)
     short = pc.sum(pc.greater(rows["frames_promised"], rows["frames"])).as_py() or 0
-    totals = {"frames": pc.sum(rows["frames"]).as_py() or 0, "tokens": pc.sum(rows["length"]).as_py() or 0}
+    documents = {"documents": report.passed + len(rows) - len(items)} if len(rows) > len(items) else {}
+    totals = documents | {"frames": pc.sum(rows["frames"]).as_py() or 0, "tokens": pc.sum(rows["length"]).as_py() or 0}
     return replace(report, facts=totals | ({"cut short": short} if short else {}))

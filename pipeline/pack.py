@@ -36,7 +36,7 @@ from pipeline.store import StoreFacts, TokenStore, read_rows, unit_name
 from pipeline.workspace import Workspace
 from schemas.dataset import FORGETTING, read_card
 from schemas.errors import ConfigError, DatasetError
-from schemas.records import TOKENS
+from schemas.records import TOKENS, item_of
 from tokenizer.text import TextTokenizer
 
 
@@ -120,7 +120,10 @@ def _documents(workspace: Workspace, unit: int) -> Documents:
 
 
 def _require_nothing_forgotten_comes_back(workspace: Workspace, directory: Path) -> None:
-    """Raise ConfigError where the dataset in `directory` was made to forget a document that is still in the store."""
+    """Raise ConfigError where the dataset in `directory` was made to forget what is still in the store.
+
+    Whole items are compared: another cutting into clips would put what a forgotten one showed under another id.
+    """
     forgotten: set[str] = set()
     for place in (directory, directory / FORGETTING):
         with contextlib.suppress(DatasetError):
@@ -128,9 +131,9 @@ def _require_nothing_forgotten_comes_back(workspace: Workspace, directory: Path)
     if not forgotten:
         return
     stored = TokenStore(workspace.tokens).table()["document_id"].to_pylist()
-    if back := sorted(forgotten.intersection(stored)):
+    if back := sorted(set(map(item_of, forgotten)).intersection(map(item_of, stored))):
         raise ConfigError(
-            f"{directory} was made to forget {len(back)} documents that are still in the token store "
+            f"{directory} was made to forget {len(back)} items, or clips of them, that are still in the token store "
             f"({back[0][:12]} …); packing it anew would bring them back. Take them out of the inputs and run survey, "
             f"select and tokenize again; or delete {directory} to pack it with them"
         )

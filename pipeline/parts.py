@@ -1,7 +1,8 @@
 """What is packed of a unit's documents, in the one order that everything is counted in.
 
-`documents_of` brings a unit's index rows into that order: by a hash of the document's identity. Units are ranges of
-that hash (`schemas.fingerprint.bucket`), so documents have the same rank among all however many units there are.
+`documents_of` brings a unit's index rows into that order: by a hash of the item's identity, the clips of an item one
+behind the other. Units are ranges of that hash (`schemas.fingerprint.bucket`), so documents have the same rank among
+all however many units there are.
 `parts_of` says what is packed of them: items, which stay whole (documents, and pieces of videos that are longer than
 the context), and texts, which can be cut anywhere.
 
@@ -11,8 +12,9 @@ Cost: about 10 microseconds a document, and the search for cuts in long videos. 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,12 +25,12 @@ from pipeline.bins import Integers
 from pipeline.cuts import Spans, cut_points, cut_video
 from pipeline.digest import check_spans
 from schemas.errors import DatasetError
-from schemas.records import KINDS, SPLITS
+from schemas.records import KINDS, SPLITS, item_of
 
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """Index rows (records.TOKENS) of a unit's documents, in order of a hash of their identity, and another hash."""
+    """Index rows (records.TOKENS) of a unit's documents, in order of a hash of their items, and a hash of their own."""
 
     table: pa.Table
     draw: NDArray[np.uint64]
@@ -51,11 +53,15 @@ def documents_of(table: pa.Table) -> Documents:
     """
     table = table.filter(pc.is_null(table["reason"])).combine_chunks()
     ids = table["document_id"].to_pylist()
-    hashes = np.frombuffer(b"".join(hashlib.sha256(i.encode()).digest() for i in ids), ">u8").reshape(-1, 4)
-    order = np.lexsort((np.array(ids, object), hashes[:, 0])) if ids else np.zeros(0, np.int64)
+    order = np.lexsort((np.array(ids, object), _hashes(map(item_of, ids))[:, 0])) if ids else np.zeros(0, np.int64)
     table = table.take(order)
     _check(table)
-    return Documents(table, hashes[order, 1].astype(np.uint64))
+    return Documents(table, _hashes(ids)[order, 1].astype(np.uint64))
+
+
+def _hashes(ids: Iterable[str]) -> NDArray[Any]:
+    """Return a SHA-256 of each id as four numbers [N, 4]."""
+    return np.frombuffer(b"".join(hashlib.sha256(i.encode()).digest() for i in ids), ">u8").reshape(-1, 4)
 
 
 def _check(table: pa.Table) -> None:

@@ -18,6 +18,7 @@ from pipeline.store import TokenStore
 from pipeline.workspace import Workspace
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import atomic
+from schemas.records import item_of
 from schemas.vocab import Vocabulary
 
 _LABEL_PIXELS, _GAP_PIXELS = 18, 2
@@ -38,13 +39,14 @@ def find_video(workspace: Workspace, name: str | None) -> StoredVideo:
     """
     store = TokenStore(workspace.tokens)
     rows = [row for row in store.table().to_pylist() if row["kind"] == "video"]
-    names = sorted(Path(row["uri"]).name for row in rows)
+    names = sorted({Path(row["uri"]).name for row in rows})
     fitting = [row for row in rows if name is None or name in row["uri"]]
+    items = {item_of(row["document_id"]) for row in fitting}  # of one that is cut into clips the first is taken
     if not rows:
         raise ConfigError(f"no video is stored in {workspace.root}")
-    if not fitting or (name is not None and len(fitting) > 1):
-        raise ConfigError(f"{len(fitting)} stored videos have {name!r} in their address; there are {', '.join(names)}")
-    row = min(fitting, key=lambda r: (r["split"] != "val", r["uri"]))
+    if not fitting or (name is not None and len(items) > 1):
+        raise ConfigError(f"{len(items)} stored videos have {name!r} in their address; there are {', '.join(names)}")
+    row = min(fitting, key=lambda r: (r["split"] != "val", r["uri"], r["document_id"]))
     return StoredVideo(row, store.read(row["unit"], row["batch"], row["row"]))
 
 
@@ -65,14 +67,18 @@ def codes_of(video: StoredVideo, vocabulary: Vocabulary) -> NDArray[Any]:
 
 
 def source_frames(video: StoredVideo, config: DecodeConfig, count: int) -> NDArray[np.uint8]:
-    """Decode the first `count` frames of the source again, [n, H, W, 3]."""
+    """Decode the first `count` frames of the source again, or of the clip of it, [n, H, W, 3]."""
+    clip, crop = video.row["clip"], video.row["crop"]
+    first = round(clip["start"] * config.fps) if clip else 0
+    batches: list[NDArray[np.uint8]] = []
     with local_file(video.row["uri"]) as path, Decoder(config) as decoder:
-        batches: list[NDArray[np.uint8]] = []
-        for frames, _ in decoder.frames(path):
-            batches.append(frames)
-            if sum(map(len, batches)) >= count:
+        seen = 0
+        for frames, _ in decoder.frames(path, crop=tuple(crop) if crop else None):
+            batches.append(frames[max(0, first - seen) :])
+            seen += len(frames)
+            if seen >= first + count:
                 break
-    if not batches:
+    if not sum(map(len, batches)):
         raise DatasetError(f"{video.row['uri']} can no longer be decoded")
     return np.concatenate(batches)[:count]
 

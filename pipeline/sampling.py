@@ -11,7 +11,8 @@ joined end to end, a counter that wrapped): time goes on from there. A step ahea
 a reset only in formats whose clock may jump (MPEG streams, as `ffmpeg` does it); elsewhere it is a still picture.
 
 Geometry.  Pixels are made square (sample aspect ratio), the short side is scaled to `size`, the middle square is
-cut out, and that square is turned and mirrored as the file asks: a centre crop is the same before and after.
+cut out, and that square is turned and mirrored as the file asks: a centre crop is the same before and after. Where a
+picture has bars, they are cut off first (`coded_crop`), so that its square is that of a file without them.
 
 All is O(frames), in constant memory.
 """
@@ -134,6 +135,11 @@ def grid_count(duration_s: float, fps: float, epsilon: float) -> int:
     return max(1, math.ceil((duration_s - 3 * epsilon) * fps))
 
 
+def first_on_grid(time_s: float, fps: float, epsilon: float) -> int:
+    """The first grid point at which a frame of this time counts as shown."""
+    return math.ceil((time_s - epsilon) * fps)
+
+
 def on_grid(
     frames: Iterable[Timed[Content]], timeline: Timeline, *, fps: float, epsilon: float
 ) -> Iterator[Shown[Content]]:
@@ -147,7 +153,7 @@ def on_grid(
         time_s = timeline.place(frame.time_s, frame.duration_s)
         if time_s is None:
             continue
-        until = math.ceil((time_s - epsilon) * fps)
+        until = first_on_grid(time_s, fps, epsilon)
         if current is not None and until > index:
             yield Shown(index, until - index, current)
             index = until
@@ -212,6 +218,36 @@ def geometry(width: int, height: int, sar: Fraction, size: int) -> Geometry:
     scale = Fraction(size) / min(shown_width, Fraction(height))
     scaled_width, scaled_height = max(size, round(shown_width * scale)), max(size, round(height * scale))
     return Geometry(scaled_width, scaled_height, (scaled_width - size) // 2, (scaled_height - size) // 2)
+
+
+Crop = tuple[int, int, int, int]  # left, top, width, height of a part of a picture, as shown
+
+
+def coded_crop(crop: Crop, shown: tuple[int, int], coded: tuple[int, int], orientation: Orientation) -> Crop:
+    """Return where a part of the shown picture lies in the coded one: left, top, width, height in coded pixels.
+
+    `shown` and `coded` are (width, height). Sides lie on even pixels, as colour planes of half the size need; they
+    move inwards for that, so that no line of a bar stays.
+    """
+    left, top, width, height = crop
+    x0, x1 = Fraction(left, shown[0]), Fraction(left + width, shown[0])
+    y0, y1 = Fraction(top, shown[1]), Fraction(top + height, shown[1])
+    for _ in range(orientation.turns):  # undo a quarter turn to the left: the top was the right side
+        x0, x1, y0, y1 = 1 - y1, 1 - y0, x0, x1
+    if orientation.flip:
+        x0, x1 = 1 - x1, 1 - x0
+    (left, right), (top, bottom) = _even(x0, x1, coded[0]), _even(y0, y1, coded[1])
+    return left, top, right - left, bottom - top
+
+
+def _even(start: Fraction, end: Fraction, size: int) -> tuple[int, int]:
+    """Return the range of a side of `size` pixels as whole, even ones; the picture's own end may be odd."""
+    first = math.ceil(start * size / 2) * 2
+    last = size if end >= 1 else math.floor(end * size / 2) * 2
+    if last - first < 2:  # thinner than that: what is nearest
+        first = min(first, max(0, size - 2) // 2 * 2)
+        last = min(size, first + 2)
+    return first, last
 
 
 def shown_size(width: int, height: int, sar: Fraction, orientation: Orientation) -> tuple[int, int]:

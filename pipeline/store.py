@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from schemas.errors import DatasetError
 from schemas.files import atomic, inside
 from schemas.fingerprint import sha256_file
-from schemas.records import TOKENS
+from schemas.records import TOKENS, item_of
 from schemas.vocab import Vocabulary
 
 FACTS = "store.json"
@@ -168,6 +168,12 @@ def _arrow_file(directory: Path, unit: int) -> Path:
     if found != expected:
         raise DatasetError(f"{path} has {found} bytes, its index says {expected}; tokenize again")
     return path
+
+
+def one_of_each_item(rows: pa.Table) -> pa.Table:
+    """Return the first row of each item: the clips of a video are documents of their own."""
+    first = {item_of(name): row for row, name in reversed(list(enumerate(rows["document_id"].to_pylist())))}
+    return rows.take(sorted(first.values()))
 
 
 class Tokens(Protocol):

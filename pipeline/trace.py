@@ -33,6 +33,7 @@ from schemas.dataset import LEDGER, DatasetCard, read_card
 from schemas.errors import ConfigError, DatasetError, VocabularyMismatch
 from schemas.files import atomic
 from schemas.records import LEDGER as LEDGER_SCHEMA
+from schemas.records import item_of
 from schemas.vocab import TEXT, VISION
 from tokenizer.text import TextTokenizer
 
@@ -74,7 +75,7 @@ class Trace:
         if self.out is not None and row["modality"] == TEXT:
             raise ConfigError(f"token {self.token} of {self.key} is text: --out is for frames")
         document = document_rows(self.dataset, row)
-        facts = _facts(row, self.token, sample)
+        facts = _facts(row, self.token, sample) | _clip_facts(document)
         if row["modality"] == VISION:
             facts |= self._frame(row, document, sample, card)
         else:
@@ -249,6 +250,15 @@ def _facts(row: Row, token: int, sample: Sample) -> dict[str, str]:
     return {name: readable(value or "not stated") for name, value in facts.items()}
 
 
+def _clip_facts(document: list[Row]) -> dict[str, str]:
+    """Return which part of its video a document is, on the video's clock; nothing where it is the whole item."""
+    name = document[0]["document_id"]
+    frames = [row for row in document if row["modality"] == VISION]
+    if item_of(name) == name or not frames:
+        return {}
+    return {"clip": f"{frames[0]['start_s']:.2f}..{frames[-1]['end_s']:.2f} s of {item_of(name)}"}
+
+
 def _text_facts(place: TextPlace, text: TextTokenizer) -> dict[str, str]:
     facts = {"sentence": place.sentence}
     if place.character is not None:
@@ -268,7 +278,7 @@ def _span_table(rows: list[Row]) -> Table:
             f"{row['start']}..{row['start'] + row['length'] - 1}",
             "vision" if row["modality"] == VISION else "text",
             f"{row['weight']:.4g}",
-            readable(f"{row['document_id'][:12]} {row['title'] or Path(row['uri']).name}"),
+            readable(f"{_short(row['document_id'])} {row['title'] or Path(row['uri']).name}"),
             str(row["copy"]),
             str(row["document_start"]),
             _time(row),
@@ -276,6 +286,11 @@ def _span_table(rows: list[Row]) -> Table:
             readable(row["licence"] or ""),
         )
     return table
+
+
+def _short(document_id: str) -> str:
+    item = item_of(document_id)
+    return item[:12] + document_id[len(item) :]
 
 
 def _time(row: Row) -> str:

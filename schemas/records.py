@@ -124,7 +124,7 @@ SPAN = pa.struct(
 
 TOKENS = pa.schema(
     [
-        pa.field("document_id", pa.string(), nullable=False),
+        pa.field("document_id", pa.string(), nullable=False),  # the item's, or that of a clip: see `clip_id`
         pa.field("fingerprint", pa.string(), nullable=False),
         pa.field("unit", pa.int32(), nullable=False),
         pa.field("batch", pa.int32(), nullable=False),
@@ -139,6 +139,9 @@ TOKENS = pa.schema(
         pa.field("frame_tokens", pa.int32(), nullable=False),  # codes of a frame + 1; 0 where there is none
         pa.field("frames", pa.int64(), nullable=False),
         pa.field("frames_promised", pa.int64(), nullable=False),  # by the container; more than `frames`: a loss
+        pa.field("clip", RANGE),  # seconds of the item that this document is; null: all of it
+        pa.field("shots", pa.list_(pa.float64())),  # where shots begin, in seconds of the item; null: not sought
+        pa.field("crop", pa.list_(pa.int32())),  # the part of the picture that was taken, as in the survey; null: all
         pa.field("spans", pa.list_(SPAN), nullable=False),
         pa.field("reason", pa.string()),  # null: tokens are there; else none are, and length is 0
         pa.field("detail", pa.string()),
@@ -167,3 +170,13 @@ LEDGER = pa.schema(
         pa.field("end_s", pa.float64()),
     ]
 )
+
+
+def clip_id(item_id: str, number: int) -> str:
+    """Return the id of a document that is one clip of an item, counted from 0."""
+    return f"{item_id}#{number:05d}"
+
+
+def item_of(document_id: str) -> str:
+    """Return the id of the item that a document was made of: its own, where it is the whole item."""
+    return document_id.partition("#")[0]
