@@ -42,7 +42,7 @@ class Box(NamedTuple):
 
 def to_full_range(luma: Luma) -> Luma:
     """Stretch limited-range luma: 16 becomes 0, 235 becomes 255."""
-    return _FULL_RANGE[luma]
+    return np.take(_FULL_RANGE, luma, mode="clip")
 
 
 _FULL_RANGE = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)

@@ -61,6 +61,7 @@ _IN_MEMORY_BYTES = 1 << 20
 _FROZEN_MEAN, _STILL_SHARE = 0.5, 0.02
 _COMBED = 0.005
 _PAIR_S = 1.0
+_ALBUM_EARLY_S = 0.1
 _STRIP_HEIGHT, _WEBP_QUALITY = 96, 60
 _LUMA_FIRST = ("yuv4", "yuvj4", "yuva4", "nv12", "nv21", "nv16")
 _AREA = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
@@ -74,6 +75,7 @@ class Looks:
         self._at = array("d")
         self._kept = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115
         self._to_grey, self._to_detail = VideoReformatter(), VideoReformatter()
+        self._plain: av.VideoFrame | None = None
         self._brightest: Luma | None = None
         self._first: tuple[bool, Orientation] = (True, Orientation())
         self._steps, self._combed = array("d"), array("d")
@@ -100,7 +102,7 @@ class Looks:
             self._brightest, self._first = luma.copy(), (is_full, turned)
         elif self._brightest.shape == luma.shape:
             np.maximum(self._brightest, luma, out=self._brightest)
-        plain = av.VideoFrame.from_ndarray(np.ascontiguousarray(luma), format="gray")
+        plain = self._plain_frame(luma)
         small = [_GREY, _GREY], _short_side_to(_DETAIL_SIDE, *luma.shape)
         for reformatter, (height, width) in zip((self._to_grey, self._to_detail), small, strict=True):
             scaled = _pixels(reformatter.reformat(plain, width, height, "gray", interpolation=_AREA, threads=1))
@@ -144,6 +146,16 @@ class Looks:
             thumbnail=_strip(pictures),
             frames=pictures if self._config.frames else pictures[:0],
         )
+
+    def _plain_frame(self, luma: Luma) -> av.VideoFrame:
+        # Luma alone, and not as two fields, which libswscale would scale apart. A new frame each time costs ten times
+        # as much, in pages that are touched for the first time.
+        height, width = luma.shape
+        if self._plain is None or (self._plain.height, self._plain.width) != luma.shape:
+            self._plain = av.VideoFrame(width, height, "gray")
+        plane = self._plain.planes[0]
+        np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)[:, :width] = luma
+        return self._plain
 
     def _examine(self, luma: Luma) -> None:
         height, width = luma.shape
@@ -224,8 +236,9 @@ class _Album:
 
     def offer(self, frame: av.VideoFrame, turned: Orientation, at_s: float) -> None:
         self._last = frame, turned
-        if self._due_s and at_s >= self._due_s[0]:
-            self._due_s = [due_s for due_s in self._due_s if due_s > at_s]
+        late_s = at_s + _ALBUM_EARLY_S
+        if self._due_s and late_s >= self._due_s[0]:
+            self._due_s = [due_s for due_s in self._due_s if due_s > late_s]
             self._keep(frame, turned)
 
     def pictures(self) -> NDArray[np.uint8]:
