@@ -47,6 +47,6 @@ def is_flat(pictures: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
     Black, white, one colour, a few words on a plain ground.
     """
-    cells = pictures.reshape(len(pictures), -1).astype(np.float32)
+    cells = pictures.reshape(len(pictures), SAMPLE_BYTES).astype(np.float32)
     off = np.abs(cells - np.median(cells, axis=1, keepdims=True)) > _DIFFERENT
     return (cells.std(1) < _LEAST_CONTRAST) | (off.mean(1) < _LEAST_DETAIL)
