@@ -4,7 +4,8 @@ OUT/workspace.json            how many units the work is cut into; fixed when th
 OUT/manifest.parquet          the items, sorted by unit and address
 OUT/survey/unit-00000.parquet …       what a cheap look found
 OUT/signatures/unit-00000.parquet …   what near-duplicates are found by, and thumbnails
-OUT/pairs.parquet             items that share content
+OUT/pairs.parquet             items that share content, and in pairs.json what they were found from
+OUT/matching/ …               what the search for them counts; gone when they are written
 OUT/selection/unit-00000.parquet …    the judged rows
 OUT/tokens/unit-00000.parquet …       the token store
 OUT/tokenizers/text.model     the text tokenizer, where the run trained its own
@@ -112,6 +113,11 @@ class Workspace:
     def pairs(self) -> Path:
         """The table of items that share content."""
         return self.root / "pairs.parquet"
+
+    @property
+    def matching(self) -> Path:
+        """Folder of what the search for shared content counts."""
+        return self.root / "matching"
 
     @property
     def selection(self) -> Path:
