@@ -28,9 +28,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from pipeline.beam import Runner, run_matching
-from pipeline.candidates import PARTITIONS, Votes, add_votes, by_partition, count_votes, entries_of, split_pair
+from pipeline.candidates import Votes, add_votes, by_partition, count_votes, entries_of, split_pair
 from pipeline.interrupt import raise_if_stopping
 from pipeline.likeness import Likeness, Shared, Signature
 from pipeline.likeness_video import ImageLikeness, VideoLikeness

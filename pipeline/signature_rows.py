@@ -29,6 +29,9 @@ from schemas.records import SIGNATURES, SURVEY
 
 COLUMNS = ("content_id", "kind", "at", "lasts", "samples")
 _PLACE = np.dtype([("unit", "<i4"), ("row", "<i4"), ("kind", "<i4")])
+_PLACED = pa.schema(
+    [*(SIGNATURES.field(name) for name in ("content_id", "kind")), ("unit", pa.int32()), ("row", pa.int32())]
+)
 _BATCH_ROWS = 256
 _CACHE_BYTES = 128 << 20
 
@@ -41,7 +44,7 @@ def number_items(workspace: Workspace, kinds: Sequence[str]) -> tuple[NDArray[An
     """
     going = usable(read_units(workspace.survey, SURVEY).select(["content_id", "reason"]))["content_id"].unique()
     parts = [_places(path) for path in unit_files(workspace.signatures)]
-    table = pa.concat_tables(parts) if parts else pa.table(dict.fromkeys(("content_id", "kind", "unit", "row"), []))
+    table = pa.concat_tables([_PLACED.empty_table(), *parts])
     wanted = pc.and_(pc.is_in(table["content_id"], going), pc.is_in(table["kind"], pa.array(kinds, pa.string())))
     table = table.filter(wanted).sort_by([(name, "ascending") for name in ("content_id", "kind", "unit", "row")])
     ids = table["content_id"].combine_chunks()
@@ -57,8 +60,8 @@ def _places(path: Path) -> pa.Table:
     with _open(path) as file:
         table = file.read(columns=["content_id", "kind"])
     count = len(table)
-    unit = pa.array(np.full(count, unit_number(path), np.int32))
-    return table.append_column("unit", unit).append_column("row", pa.array(np.arange(count, dtype=np.int32)))
+    unit, row = np.full(count, unit_number(path), np.int32), np.arange(count, dtype=np.int32)
+    return pa.table([*table.columns, pa.array(unit), pa.array(row)], schema=_PLACED)
 
 
 def _one_each(ids: pa.Array, places: NDArray[Any], workspace: Workspace) -> NDArray[np.int64]:
