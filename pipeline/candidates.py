@@ -12,7 +12,7 @@ linear, whatever is in the corpus, and the same items pair up in every bucket th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,11 +55,11 @@ def _mix(values: Words) -> Words:
     return values ^ (values >> np.uint64(31))
 
 
-def by_partition(partitions: NDArray[np.uint8], entries: Words) -> Iterator[tuple[int, bytes]]:
-    """Yield (partition, its entries as bytes) from what `entries_of` returned."""
-    starts = np.flatnonzero(np.diff(partitions, prepend=-1))
-    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(entries)], strict=True):
-        yield int(partitions[start]), entries[start:end].astype("<u8").tobytes()
+def slices(numbers: NDArray[Any]) -> Iterator[tuple[int, slice]]:
+    """Yield each of some sorted numbers [N] once, and where it stands."""
+    starts = np.flatnonzero(np.diff(numbers.astype(np.int64), prepend=-1)).tolist()
+    ends = [*starts[1:], len(numbers)]
+    yield from ((int(numbers[start]), slice(start, end)) for start, end in zip(starts, ends, strict=False))
 
 
 def count_votes(entries: Words, *, cap: int) -> tuple[Votes, int]:

@@ -15,6 +15,7 @@ and what Beam's runner keeps of its shuffle.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 import time
@@ -31,7 +32,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.beam import Runner, run_matching
-from pipeline.candidates import Votes, add_votes, by_partition, count_votes, entries_of, split_pair
+from pipeline.candidates import Votes, add_votes, count_votes, entries_of, slices, split_pair
 from pipeline.interrupt import raise_if_stopping
 from pipeline.likeness import Likeness, Shared, Signature
 from pipeline.likeness_video import ImageLikeness, VideoLikeness
@@ -51,7 +52,7 @@ _VERSION = 1  # counts up when the same signatures would give other pairs
 _RANGES = 64  # of pairs, that are compared side by side
 _FLUSH_KEYS = 1 << 21
 _GROUP_ROWS = 10_000
-_PLACES, _FACTS = "places.npy", "pairs.json"
+_PLACES, _FACTS, _COUNTS = "places.npy", "pairs.json", "counts"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,23 +130,25 @@ def _search(
                 run_matching(
                     units,
                     keys=KeyWorker(workspace, kinds),
-                    buckets=BucketWorker(workspace, config.bucket, len(places)),
+                    buckets=BucketWorker(config.bucket, len(places)),
                     compare=CompareWorker(workspace, kinds),
                     runner=runner,
                 )
-        counts: Counter[str] = Counter({"candidates": 0, "pairs": 0})
-        for path in scratch.glob("*.json"):
-            counts.update(json.loads(path.read_text(encoding="utf-8")))
-        _join(workspace, sorted(scratch.glob("pairs-*.parquet")))
+        counts = _join(workspace, sorted(scratch.glob("pairs-*.parquet")))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return {name: n for name, n in counts.items() if n or name in ("candidates", "pairs")}
+    return {name: n for name, n in counts.items() if n or name != "overfull buckets"}
 
 
-def _join(workspace: Workspace, parts: Sequence[Path]) -> None:
+def _join(workspace: Workspace, parts: Sequence[Path]) -> Counter[str]:
+    """Write the pairs of all ranges, which are in order, as one table, and return the sums of their counts."""
+    counts: Counter[str] = Counter({"candidates": 0, "pairs": 0})
     with atomic(workspace.pairs) as temporary, pq.ParquetWriter(temporary, PAIRS) as writer:
         for path in parts:
-            writer.write_table(pq.read_table(path))
+            with pq.ParquetFile(path) as part:
+                counts.update(json.loads(part.metadata.metadata[_COUNTS.encode()]))
+                writer.write_table(part.read())
+    return counts
 
 
 class VotesParcel(NamedTuple):
@@ -153,11 +156,12 @@ class VotesParcel(NamedTuple):
 
     pairs: bytes
     votes: bytes
+    overfull: int  # buckets of its partition, told with one of its parcels
 
     @classmethod
-    def of(cls, votes: Votes) -> VotesParcel:
+    def of(cls, votes: Votes, overfull: int) -> VotesParcel:
         """Pack votes."""
-        return cls(votes.pairs.astype("<u8").tobytes(), votes.votes.astype("<u2").tobytes())
+        return cls(votes.pairs.astype("<u8").tobytes(), votes.votes.astype("<u2").tobytes(), overfull)
 
     def unpack(self) -> Votes:
         """Return the votes again."""
@@ -198,14 +202,15 @@ def _entries(held: Sequence[tuple[NDArray[np.uint64], int, int]]) -> Iterator[tu
         keys, numbers, kinds = zip(*held, strict=True)
         sizes = [len(some) for some in keys]
         repeated = (np.repeat(np.array(values, np.uint64), sizes) for values in (numbers, kinds))
-        yield from by_partition(*entries_of(np.concatenate(keys), *repeated))
+        partitions, entries = entries_of(np.concatenate(keys), *repeated)
+        for partition, part in slices(partitions):
+            yield partition, entries[part].astype("<u8").tobytes()
 
 
 @dataclass(frozen=True)
 class BucketWorker:
     """Turns the entries of a partition into votes."""
 
-    workspace: Workspace
     bucket: int
     items: int
 
@@ -214,15 +219,11 @@ class BucketWorker:
         """See pipeline.beam.Worker."""
 
         def send(group: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, VotesParcel]]:
-            partition, parcels = group
-            entries = np.concatenate([np.frombuffer(parcel, "<u8") for parcel in parcels]).astype(np.uint64)
+            entries = np.concatenate([np.frombuffer(parcel, "<u8") for parcel in group[1]]).astype(np.uint64)
             found, overfull = count_votes(entries, cap=self.bucket)
-            facts = {"overfull buckets": overfull, "keys": len(entries)}
-            write_text(self.workspace.matching / f"bucket-{partition:03d}.json", json.dumps(facts))
-            ranges = split_pair(found.pairs)[0] * _RANGES // self.items
-            starts = np.flatnonzero(np.diff(ranges, prepend=-1)).tolist()
-            for start, end in zip(starts, [*starts[1:], len(ranges)], strict=True):
-                yield int(ranges[start]), VotesParcel.of(Votes(found.pairs[start:end], found.votes[start:end]))
+            for number, part in slices(split_pair(found.pairs)[0] * _RANGES // self.items):
+                yield number, VotesParcel.of(Votes(found.pairs[part], found.votes[part]), overfull)
+                overfull = 0
 
         yield send
 
@@ -244,24 +245,29 @@ class CompareWorker:
     def _compare(
         self, number: int, parcels: Iterable[VotesParcel], places: NDArray[Any], signatures: SignatureRows
     ) -> None:
-        found = add_votes([parcel.unpack() for parcel in parcels])
+        given = list(parcels)
+        found = add_votes([parcel.unpack() for parcel in given])
         enough = np.array([LIKENESS[kind].votes for kind in self.kinds])
         one, other = split_pair(found.pairs)
         likely = found.votes >= enough[places["kind"][one]]
-        count, rows, path = 0, [], self.workspace.matching / f"pairs-{number:03d}.parquet"
+        shared = _shared(one[likely].tolist(), other[likely].tolist(), signatures)
+        counts = Counter({"candidates": int(likely.sum()), "overfull buckets": sum(p.overfull for p in given)})
+        path = self.workspace.matching / f"pairs-{number:03d}.parquet"
         with atomic(path) as temporary, pq.ParquetWriter(temporary, PAIRS) as writer:
-            for pair in zip(one[likely].tolist(), other[likely].tolist(), strict=True):
-                raise_if_stopping()
-                a, b = (signatures.read(item) for item in pair)
-                if shared := LIKENESS[a.kind].compare(a, b):
-                    rows.append(_row(a, b, shared))
-                if len(rows) == _GROUP_ROWS:
-                    writer.write_table(pa.Table.from_pylist(rows, PAIRS))
-                    count, rows = count + len(rows), []
-            writer.write_table(pa.Table.from_pylist(rows, PAIRS))
-        facts = {"candidates": int(likely.sum()), "pairs": count + len(rows)}
-        write_text(self.workspace.matching / f"pairs-{number:03d}.json", json.dumps(facts))
+            while rows := list(itertools.islice(shared, _GROUP_ROWS)):
+                writer.write_table(pa.Table.from_pylist(rows, PAIRS))
+                counts["pairs"] += len(rows)
+            writer.add_key_value_metadata({_COUNTS: json.dumps(counts)})
         note(self.workspace.log("match"), MADE, range=number)
+
+
+def _shared(ones: Sequence[int], others: Sequence[int], signatures: SignatureRows) -> Iterator[dict[str, Any]]:
+    """Yield a row for each pair that shares something."""
+    for one, other in zip(ones, others, strict=True):
+        raise_if_stopping()
+        a, b = signatures.read(one), signatures.read(other)
+        if shared := LIKENESS[a.kind].compare(a, b):
+            yield _row(a, b, shared)
 
 
 def _row(a: Signature, b: Signature, shared: Shared) -> dict[str, Any]:

@@ -138,9 +138,7 @@ def encode(
 
 def _graph(video: Any, frame: Any, filters: str) -> Any:
     graph = av.filter.Graph()
-    last = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format.name, time_base=frame.time_base
-    )
+    last = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name, time_base=frame.time_base)
     even = "setpts=PTS-STARTPTS,scale=trunc(iw/2)*2:trunc(ih/2)*2,format=yuv420p"
     for text in f"{filters},{even}".replace("\\,", "\0").split(","):
         name, _, arguments = text.replace("\0", "\\,").partition("=")
