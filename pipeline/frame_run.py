@@ -94,12 +94,12 @@ class Window(NamedTuple):
 
     def of(self, pictures: Floats) -> Floats:
         """Return what is in the window of pictures [n, SAMPLE_BYTES], stretched to a whole picture, normalised."""
-        rows, columns = _stretch(self.top, self.bottom), _stretch(self.left, self.right)
+        rows, columns = stretch(self.top, self.bottom), stretch(self.left, self.right)
         square = pictures.reshape(-1, SIDE, SIDE)
         return normalised(rows @ square @ columns.T)
 
 
-def _stretch(before: float, after: float) -> Floats:
+def stretch(before: float, after: float) -> Floats:
     """Return the matrix [SIDE, SIDE] that stretches a part of a line of cells to the whole line."""
     at = (before + (np.arange(SIDE) + 0.5) / SIDE * (1 - before - after)) * SIDE - 0.5
     distance = np.abs(np.clip(at, 0, SIDE - 1)[:, None] - np.arange(SIDE)[None])
@@ -122,8 +122,8 @@ def find_window(one: Floats, other: Floats) -> Window:
 
 def _search(one: Floats, other: Floats, rows: list[tuple[float, float]], columns: list[tuple[float, float]]) -> Window:
     square = one.reshape(-1, SIDE, SIDE)
-    by_row = np.stack([_stretch(*margins) for margins in rows])
-    by_column = np.stack([_stretch(*margins) for margins in columns])
+    by_row = np.stack([stretch(*margins) for margins in rows])
+    by_column = np.stack([stretch(*margins) for margins in columns])
     stretched = np.matmul(by_row[:, None], square[None])  # [rows, n, SIDE, SIDE]
     values = np.stack([_likeness(stretched @ matrix.T, other) for matrix in by_column], axis=1)
     row, column = np.unravel_index(int(np.argmax(values)), values.shape)

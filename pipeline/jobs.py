@@ -77,7 +77,7 @@ def select(workspace: Workspace, config: SelectConfig, runner: Runner) -> JobRep
     if not _is_selected(workspace, key):
         drop_units(workspace.selection, ())
         require_known(with_limits(config.set), _measured(surveyed))
-        selector = Selector(workspace=workspace, config=config, matches=Matches.of(pairs))
+        selector = Selector(workspace=workspace, config=config, matches=Matches.of(pairs, config.keep))
         units = [unit_number(path) for path in unit_files(workspace.survey)]
         run_selection(units, read=selector.read, judge=selector.judge, write=selector.write, runner=runner)
         finish_selection(workspace, config, fingerprint=key, items=len(surveyed))

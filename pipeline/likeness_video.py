@@ -1,8 +1,9 @@
 """How videos, and images, are found alike by their frames.
 
 Keys.  A sample's picture is turned into the signs of its low cosine coefficients, and so are two of its windows; each
-table takes some of the signs, the same ones always. Copies agree in most signs, so in all of some table's for some
-sample; where one is a crop of the other, its pictures agree with the other's windows.
+table takes some of the signs, the same ones always, and also with its least certain sign turned round. Copies agree
+in most signs, so in all of some table's for some sample; where one is a crop of the other, its pictures agree with
+the other's windows.
 
 Comparison.  First the window: a copy may show a part of the picture only. Then offsets in time: differences of times
 of samples that look alike vote. At an offset, two things must agree. The pictures (correlation), and what *changes* in
@@ -22,12 +23,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.frame_run import AROUND, Floats, Overlay, Run, Window, find_window, lay_over, mean_around, normalised
+from pipeline.frame_run import AROUND, Floats, Overlay, Run, find_window, lay_over, mean_around, stretch
 from pipeline.likeness import Range, Shared, Signature
 from pipeline.signature import SIDE, frame_pictures, is_flat
 
 _SEED = 20240229  # of the choice of signs; a constant, as keys of different seeds do not meet
-_LOW = 8  # coefficients a side that keys are made of
+_LOW = 7  # coefficients a side that keys are made of
 _SIGMA = 0.2  # of the picture's side: how fast they fade from the middle, as crops and logos change the edges most
 _MARGINS = (0.035, 0.07)  # of the windows that have keys of their own, so that they meet those of a crop
 _WINDOW_PAIRS = 8  # pictures by which the window is found
@@ -49,8 +50,8 @@ class VideoLikeness:
 
     version: int = 1
     votes: int = 2  # keys in common, for a comparison
-    tables: int = 4
-    bits: int = 26
+    tables: int = 3
+    bits: int = 28
     picture: float = 0.8  # least correlation of pictures
     change: float = 0.6  # least correlation of what changes
     still: float = 1e-3  # energy of what changes, of that of the picture, below which nothing does
@@ -58,7 +59,7 @@ class VideoLikeness:
     seconds: float = 1.5  # least that is shared
 
     def keys(self, signature: Signature) -> NDArray[np.uint64]:
-        """Return keys [m, 3 * tables] of the m samples that are not flat; see pipeline.likeness.Likeness."""
+        """Return keys [m, 6 * tables] of the m samples that are not flat; see pipeline.likeness.Likeness."""
         pictures = frame_pictures(signature.samples)
         return sign_keys(pictures[~is_flat(pictures)], tables=self.tables, bits=self.bits)
 
@@ -258,12 +259,12 @@ class ImageLikeness:
 
     version: int = 1
     votes: int = 1
-    tables: int = 4
-    bits: int = 26
+    tables: int = 3
+    bits: int = 28
     picture: float = 0.97
 
     def keys(self, signature: Signature) -> NDArray[np.uint64]:
-        """Return keys [m, 3 * tables] of the sample, none where it is flat; see pipeline.likeness.Likeness."""
+        """Return keys [m, 6 * tables] of the sample, none where it is flat; see pipeline.likeness.Likeness."""
         pictures = frame_pictures(signature.samples)
         return sign_keys(pictures[~is_flat(pictures)], tables=self.tables, bits=self.bits)
 
@@ -281,24 +282,35 @@ class ImageLikeness:
 
 
 def sign_keys(pictures: NDArray[np.uint8], *, tables: int, bits: int) -> NDArray[np.uint64]:
-    """Return keys [n, windows * tables] of pictures [n, SIDE, SIDE]: the table's number, and the signs it takes."""
-    whole = normalised(pictures)
-    views = np.stack([whole, *(Window(margin, margin, margin, margin).of(whole) for margin in _MARGINS)], axis=1)
-    signs = views @ _basis().T > 0  # [n, windows, coefficients]
-    weights = np.uint64(1) << np.arange(bits, dtype=np.uint64)
-    keys = [signs[..., chosen] @ weights + np.uint64(table << 56) for table, chosen in enumerate(_choice(tables, bits))]
+    """Return keys [n, 6 * tables] of pictures [n, SIDE, SIDE]: the number of a table, and the signs that it takes.
+
+    Each once as it is, and once with the least certain of its signs turned round.
+    """
+    cells = pictures.reshape(-1, SIDE * SIDE).astype(np.float32)
+    waves = (cells @ _waves().T).reshape(len(cells), 1 + len(_MARGINS), -1)  # [n, views, coefficients]
+    places = np.uint64(1) << np.arange(bits, dtype=np.uint64)
+    keys = []
+    for table, chosen in enumerate(_choice(tables, bits)):
+        taken = waves[..., chosen]
+        key = (taken > 0) @ places + np.uint64(table << 56)
+        keys += [key, key ^ places[np.abs(taken).argmin(-1)]]
     return np.stack(keys, axis=-1).reshape(len(pictures), -1)
 
 
 @cache
-def _basis() -> Floats:
-    """Cosines [_LOW ** 2 - 1, SIDE * SIDE] of the lowest frequencies, fading from the middle; none has a mean."""
+def _waves() -> Floats:
+    """Cosines [views * (_LOW ** 2 - 1), SIDE * SIDE] of the lowest frequencies, fading from the middle of each view.
+
+    None has a mean, so that the brightness of a picture does not count.
+    """
     angle = np.pi * np.outer(np.arange(_LOW), np.arange(SIDE) + 0.5) / SIDE
     waves = np.einsum("uy,vx->uvyx", np.cos(angle), np.cos(angle)).reshape(_LOW**2, -1)[1:]
     away = (np.arange(SIDE) + 0.5) / SIDE - 0.5
     fading = np.exp(-(away[:, None] ** 2 + away[None] ** 2) / (2 * _SIGMA**2)).reshape(-1)
     waves = waves * fading
-    return (waves - waves.sum(1, keepdims=True) * fading / fading.sum()).astype(np.float32)
+    square = (waves - waves.sum(1, keepdims=True) * fading / fading.sum()).reshape(-1, SIDE, SIDE)
+    views = [square, *(stretch(m, m).T @ square @ stretch(m, m) for m in _MARGINS)]  # of the view, not its picture
+    return np.concatenate(views).reshape(-1, SIDE * SIDE).astype(np.float32)
 
 
 @cache

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from pipeline.keep import KeepConfig, choose, clusters, rank, shared_ranges
+from pipeline.keep import KeepConfig, choose, clusters, covered_by, is_related, rank, shared_ranges
 from pipeline.limits import judge_numbers, numbers, with_limits
 from pipeline.store import read_rows
 from pipeline.workspace import Workspace, read_table_unit, read_units, write_table_unit
@@ -91,6 +91,7 @@ def judge_cluster(rows: Sequence[Row], pairs: Sequence[Row], config: SelectConfi
         else:
             best[row["content_id"]] = row
     beaten = choose(list(best.values()), pairs, config.keep) if config.keep.near else {}
+    keeper = {name: pair["b"] if pair["a"] == name else pair["a"] for name, pair in beaten.items()}
     kept = {name: rank(row, config.keep.prefer) for name, row in best.items() if name not in beaten}
     for name, row in best.items():
         if name in kept:
@@ -99,11 +100,10 @@ def judge_cluster(rows: Sequence[Row], pairs: Sequence[Row], config: SelectConfi
             yield {**row, **changes, "reason": None, "detail": None}
         else:
             pair = beaten[name]
-            one, other = ("a", "b") if pair["a"] == name else ("b", "a")
-            detail = f"{best[pair[other]]['uri']} has {pair[f'covered_{one}']:.0%} of it"
-            aside.append((row, (Reason.NEAR_DUPLICATE, f"{detail}, {pair['similarity']:.0%} alike"), pair[other]))
-    for row, (reason, detail), keeper in aside:
-        yield {**row, "reason": reason.value, "detail": detail, "keeper": keeper}
+            detail = f"{best[keeper[name]]['uri']} has {covered_by(name, pair):.0%} of it"
+            aside.append((row, (Reason.NEAR_DUPLICATE, f"{detail}, {pair['similarity']:.0%} alike"), name))
+    for row, (reason, detail), like in aside:  # the copy that an item is like may itself have given way to a better one
+        yield {**row, "reason": reason.value, "detail": detail, "keeper": like and keeper.get(like, like)}
 
 
 def _shared(row: Row, kept: Mapping[str, Any], pairs: Sequence[Row], config: SelectConfig) -> list[dict[str, Any]]:
@@ -120,9 +120,9 @@ class Matches:
     pairs: Mapping[str, Sequence[Row]]
 
     @classmethod
-    def of(cls, pairs: Iterable[Row]) -> Matches:
-        """Group pairs (schemas.records.PAIRS) by cluster."""
-        pairs = list(pairs)
+    def of(cls, pairs: Iterable[Row], config: KeepConfig) -> Matches:
+        """Group pairs (schemas.records.PAIRS) by cluster; those that share too little are left out."""
+        pairs = [pair for pair in pairs if is_related(pair, config)]
         cluster = clusters(pairs)
         grouped: dict[str, list[Row]] = {}
         for pair in pairs:

@@ -1,4 +1,4 @@
-"""Signatures without videos: greys that drift and change, as a camera would see them, and a workspace that holds them."""
+"""Signatures without videos: greys that drift and change as in a film, and a workspace that holds them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from schemas.records import SIGNATURES, SURVEY
 
 
 def scene(seed: int, seconds: float, *, start: float = 0.0, step: float = 0.5, calm: bool = False) -> list[Any]:
-    """Return greys [64, 64] every `step` seconds of a scene in which soft shapes move; `calm`: before a still ground."""
+    """Return greys [64, 64] every `step` seconds of soft shapes that move; `calm`: few of them, before a still ground."""
     rng = np.random.default_rng(seed)
     waves = rng.normal(size=(40, 1, 1)) / np.linspace(1, 4, 40)[:, None, None]
     where = rng.uniform(-5, 5, (2, 40, 1, 1)) * 2 * np.pi / GREY_SIDE
