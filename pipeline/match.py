@@ -75,6 +75,7 @@ class MatchConfig:
 def match(workspace: Workspace, config: MatchConfig, runner: Runner) -> JobReport:
     """Find the items that share content and write `workspace.pairs`, unless nothing has changed."""
     started = time.monotonic()
+    shutil.rmtree(workspace.matching, ignore_errors=True)  # what a killed run left
     kinds = tuple(kind for kind in LIKENESS if kind in config.kinds)
     places, ids = number_items(workspace, kinds)
     key = _fingerprint(workspace, config, kinds, ids)
@@ -121,7 +122,6 @@ def _search(
     runner: Runner,
 ) -> dict[str, int]:
     scratch = workspace.matching
-    shutil.rmtree(scratch, ignore_errors=True)
     try:
         write_places(scratch / _PLACES, places)
         units = sorted(set(places["unit"].tolist()))

@@ -34,6 +34,7 @@ from schemas.files import atomic, write_text
 from schemas.fingerprint import bucket
 
 _VERSION = 1
+_GROUP_ROWS = 64  # so that one row of a unit can be read without all others
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class Workspace:
 def write_table_unit(directory: Path, unit: int, table: pa.Table) -> None:
     """Replace one unit of a folder of tables."""
     with atomic(directory / f"{unit_name(unit)}.parquet") as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(table, temporary, row_group_size=_GROUP_ROWS)
 
 
 def read_table_unit(directory: Path, unit: int, schema: pa.Schema) -> pa.Table:

@@ -13,8 +13,11 @@ import av
 from pipeline.samples import get_samples
 
 PART_S = 5.0
+INTRO_S = 3.0
 STRENGTHS = ("weak", "middle", "strong")
 _HEIGHT = 360  # of the originals at most, for the encoder's sake
+
+_NOT_ORIGINAL = ("carphone_distorted",)  # a copy of another sample: see `heavy_copy`
 
 # The filters of FFmpeg, and the quality of x264, by strength.
 CHANGES: dict[str, tuple[tuple[str, int], ...]] = {
@@ -70,7 +73,7 @@ def originals(folder: Path, *, most: int | None = None) -> list[Clip]:
     """Return whole sample videos, and parts of the longer ones; made once."""
     videos = sorted(p for p in (get_samples(folder / "samples").parent / "videos").iterdir())
     clips = []
-    for video in videos[:most]:
+    for video in [v for v in videos if v.stem not in _NOT_ORIGINAL][:most]:
         length = _length_s(video)
         count = int(length / PART_S) if length >= 2 * PART_S else 0
         ranges = [(0.0, length), *((i * PART_S, (i + 1) * PART_S) for i in range(count))]
@@ -103,8 +106,56 @@ def sub_clips(folder: Path, clip: Clip, *, strengths: tuple[str, ...] = STRENGTH
             yield Clip(path, clip.source, begin, begin + share * length, "sub-clip", strength)
 
 
+def heavy_copy(folder: Path) -> Clip:
+    """Return the sample that is another's copy in 1/84 of its bytes."""
+    return Clip(folder / "samples" / "videos" / "carphone_distorted.mp4", "carphone_pristine", 0.0, 4.0, "published")
+
+
+def film(folder: Path, clip: Clip) -> Clip:
+    """Return a clip as a film is: a keyframe every two seconds, and where the picture changes; made once."""
+    path = folder / "films" / clip.path.name
+    encode(clip.path, path, quality=23, keyframe_s=2.0)
+    return Clip(path, clip.source, clip.start, clip.end, "film")
+
+
+def with_intro(folder: Path, clip: Clip, intro: Path) -> Clip:
+    """Return a clip with the first `INTRO_S` seconds of another video before it; made once."""
+    path = folder / "intros" / clip.path.name
+    if not path.is_file():
+        part = folder / "intros" / f"{clip.path.stem}-card.mp4"
+        with av.open(str(clip.path)) as given:
+            video = given.streams.video[0]
+            size, rate = (video.width, video.height), video.average_rate
+        encode(intro, part, end=INTRO_S, filters=f"scale={size[0]}:{size[1]},fps={rate}", quality=20)
+        _join([part, clip.path], path, rate, size)
+    return Clip(path, clip.source, clip.start, clip.end, "intro")
+
+
+def _join(parts: list[Path], path: Path, rate: Any, size: tuple[int, int]) -> None:
+    temporary = path.with_suffix(".tmp.mp4")
+    with av.open(str(temporary), "w", format="mp4") as made:
+        stream = made.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "23"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        count = 0
+        for part in parts:
+            with av.open(str(part)) as given:
+                for frame in given.decode(video=0):
+                    frame.pts, frame.time_base, frame.pict_type = count, 1 / Fraction(rate), 0
+                    made.mux(stream.encode(frame))
+                    count += 1
+        made.mux(stream.encode(None))
+    temporary.rename(path)
+
+
 def encode(
-    source: Path, path: Path, *, start: float = 0.0, end: float = 1e9, filters: str = "null", quality: int
+    source: Path,
+    path: Path,
+    *,
+    start: float = 0.0,
+    end: float = 1e9,
+    filters: str = "null",
+    quality: int,
+    keyframe_s: float = 10.0,
 ) -> None:
     """Write frames from `start` to before `end` (seconds from the first frame) through FFmpeg's `filters`, as x264."""
     if path.is_file():
@@ -128,10 +179,10 @@ def encode(
             if graph is None:
                 graph = _graph(video, frame, filters)
             graph.push(frame)
-            stream = _drain(graph, made, stream, video.average_rate, quality)
+            stream = _drain(graph, made, stream, video.average_rate, (quality, keyframe_s))
         assert graph is not None
         graph.push(None)
-        stream = _drain(graph, made, stream, video.average_rate, quality)
+        stream = _drain(graph, made, stream, video.average_rate, (quality, keyframe_s))
         made.mux(stream.encode(None))
     temporary.rename(path)
 
@@ -150,14 +201,15 @@ def _graph(video: Any, frame: Any, filters: str) -> Any:
     return graph
 
 
-def _drain(graph: Any, made: Any, stream: Any, rate: Any, quality: int) -> Any:
+def _drain(graph: Any, made: Any, stream: Any, rate: Any, way: tuple[int, float]) -> Any:
     while True:
         try:
             frame = graph.pull()
         except (av.error.BlockingIOError, av.error.EOFError):
             return stream
         if stream is None:
-            stream = made.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": str(quality)})
+            options = {"preset": "veryfast", "crf": str(way[0]), "g": str(round(way[1] * rate))}
+            stream = made.add_stream("libx264", rate=rate, options=options)
             stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
             stream.codec_context.time_base = Fraction(1, 90000)
         frame.pts = round(float(frame.pts * frame.time_base) * 90000)

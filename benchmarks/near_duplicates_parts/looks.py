@@ -9,36 +9,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.likeness import Signature
-from pipeline.signature import GREY_SIDE, frame_sample
+from pipeline.signature import GREY_SIDE, VERSION, frame_sample
+from schemas.fingerprint import fingerprint
 
 STEP_S = 0.5
 _DARK = 28  # luma; what never gets brighter is a bar
 
 
-def look(path: Path, name: str, *, step: float = STEP_S) -> Signature:
-    """Decode a clip and return its signature, `step` seconds between two samples."""
-    times, frames = _frames(path, step)
-    picture = frames[:, *_window(frames)]
-    greys = [_grey(frame) for frame in picture]
-    at = np.array(times)
-    lasts = np.full(len(at), step)
-    return Signature(name, "video", at, lasts, tuple(frame_sample(grey) for grey in greys))
+def look(path: Path, name: str, *, keyframes: bool = False) -> Signature:
+    """Decode a clip and return its signature: two samples a second, or its keyframes. Kept beside the clip."""
+    kept = path.with_name(f"{path.name}.{'keyframes' if keyframes else 'look'}-{VERSION}.npz")
+    if not kept.is_file():
+        times, end, frames = _frames(path, keyframes)
+        greys = [_grey(frame) for frame in frames[:, *_window(frames)]]
+        samples = np.stack([np.frombuffer(frame_sample(grey), np.uint8) for grey in greys])
+        np.savez(kept, at=times, lasts=np.diff(times, append=end), samples=samples)
+    with np.load(kept) as given:
+        samples = tuple(sample.tobytes() for sample in given["samples"])
+        return Signature(fingerprint(name), "video", given["at"], given["lasts"], samples)
 
 
-def _frames(path: Path, step: float) -> tuple[list[float], NDArray[np.uint8]]:
+def _frames(path: Path, keyframes: bool) -> tuple[list[float], float, NDArray[np.uint8]]:
+    """Return times, the end, and frames [n, H, W] of luma."""
     times: list[float] = []
     frames: list[NDArray[np.uint8]] = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        first = None
+        first, at = None, 0.0
         for frame in container.decode(stream):
             at = float(frame.pts * frame.time_base)
             first = at if first is None else first
-            if at - first >= len(times) * step - 1e-3:
-                times.append(len(times) * step)
+            if frame.key_frame if keyframes else at - first >= len(times) * STEP_S - 1e-3:
+                times.append(at - first if keyframes else len(times) * STEP_S)
                 frames.append(frame.reformat(format="gray8").to_ndarray())
-    return times, np.stack(frames)
+        end = at - (first or 0.0) + 1 / float(stream.average_rate or 25)
+    return times, max(end, times[-1] + 1e-3), np.stack(frames)
 
 
 def _window(frames: NDArray[np.uint8]) -> tuple[slice, slice]:

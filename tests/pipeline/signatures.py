@@ -18,7 +18,7 @@ from schemas.records import SIGNATURES, SURVEY
 
 
 def scene(seed: int, seconds: float, *, start: float = 0.0, step: float = 0.5, calm: bool = False) -> list[Any]:
-    """Return greys [64, 64] every `step` seconds of soft shapes that move; `calm`: few of them, before a still ground."""
+    """Return greys [64, 64] every `step` seconds of soft shapes that move; `calm`: few of them do."""
     rng = np.random.default_rng(seed)
     waves = rng.normal(size=(40, 1, 1)) / np.linspace(1, 4, 40)[:, None, None]
     where = rng.uniform(-5, 5, (2, 40, 1, 1)) * 2 * np.pi / GREY_SIDE
