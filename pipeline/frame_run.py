@@ -52,7 +52,7 @@ class Run:
     @property
     def changes(self) -> Floats:
         """What sets each picture apart from its neighbours in time: [n, SIDE * SIDE], at most 1 long."""
-        apart = self.pictures - mean_around(self.pictures, AROUND)
+        apart = self.pictures - mean_around(self.pictures, AROUND, AROUND)
         length = np.linalg.norm(apart, axis=1, keepdims=True)
         changes: Floats = apart / np.maximum(length, _FAINT)
         return changes
@@ -68,11 +68,11 @@ class Run:
         return replace(self, useful=self.useful & ~np.any([np.zeros(len(middle), bool), *taken], axis=0))
 
 
-def mean_around(values: Floats, around: int) -> Floats:
-    """Return for each of `values` [n, c] the mean of itself and `around` on either side, fewer at the ends."""
+def mean_around(values: Floats, before: int, after: int) -> Floats:
+    """Return for each of `values` [n, c] the mean of itself and its neighbours, fewer at the ends."""
     sums = np.concatenate([np.zeros((1, *values.shape[1:])), values.cumsum(0, dtype=np.float64)])
     at = np.arange(len(values))
-    low, high = np.maximum(at - around, 0), np.minimum(at + around + 1, len(values))
+    low, high = np.maximum(at - before, 0), np.minimum(at + after + 1, len(values))
     return ((sums[high] - sums[low]) / (high - low)[:, None]).astype(np.float32)
 
 

@@ -9,7 +9,8 @@ Comparison.  First the window: a copy may show a part of the picture only. Then 
 of samples that look alike vote. At an offset, two things must agree. The pictures (correlation), and what *changes* in
 them: from each picture the mean of its neighbours in time is taken away, and what is left must correlate, too. Two
 takes of one scene, or two parts of an interview, agree in the first and not in the second; a logo disturbs the first a
-little and the second hardly. Where nothing changes at all, the pictures must be the same.
+little and the second hardly. Where nothing changes at all, the pictures must be the same. This is asked of each sample
+with its neighbours, which makes ranges, and again of each range as a whole.
 
 What agrees at one offset is a range; the search goes on with what is left, so a shared intro and a shared end are two.
 """
@@ -29,10 +30,10 @@ from pipeline.signature import SIDE, frame_pictures, is_flat
 
 _SEED = 20240229  # of the choice of signs; a constant, as keys of different seeds do not meet
 _LOW = 7  # coefficients a side that keys are made of
-_SIGMA = 0.2  # of the picture's side: how fast they fade from the middle, as crops and logos change the edges most
+_SIGMA = 0.3  # of the picture's side: how fast they fade from the middle, as crops and logos change the edges most
 _MARGINS = (0.035, 0.07)  # of the windows that have keys of their own, so that they meet those of a crop
 _WINDOW_PAIRS = 8  # pictures by which the window is found
-_ALIKE = 0.5  # correlation of the most alike pictures, below which no window helps
+_ALIKE = 0.5  # median correlation of the most alike pictures, below which no window helps
 _SAME_WINDOW = 0.99  # above which none is needed
 _FRAMED = 0.75  # least correlation in the window
 _VOTE = 0.7
@@ -49,11 +50,12 @@ class VideoLikeness:
     """Finds videos alike. The numbers are those of benchmarks/near_duplicates.py; all of them decide what is found."""
 
     version: int = 1
-    votes: int = 2  # keys in common, for a comparison
-    tables: int = 3
+    votes: int = 3  # keys in common, for a comparison; a sign that is turned round in both gives two at once
+    tables: int = 4
     bits: int = 28
     picture: float = 0.8  # least correlation of pictures
-    change: float = 0.6  # least correlation of what changes
+    change: float = 0.6  # least correlation of what changes around a sample
+    whole_change: float = 0.7  # and of what changes in a range
     still: float = 1e-3  # energy of what changes, of that of the picture, below which nothing does
     still_picture: float = 0.985  # least correlation of pictures where nothing changes
     seconds: float = 1.5  # least that is shared
@@ -109,6 +111,7 @@ class VideoLikeness:
         return found and Match(offset, found.score, found.similarity, found.ranges_b, found.ranges_a)
 
     def _agreeing(self, one: Run, other: Run, offset: float) -> Match | None:
+        """Return the ranges in which `other` shows the same as `one` whose samples are fewer, or None."""
         over = lay_over(one, other, offset)
         use = np.flatnonzero(over.useful)
         if not len(use):
@@ -116,32 +119,30 @@ class VideoLikeness:
         q, r = over.one[use], over.other[use]
         picture = np.einsum("nc,nc->n", q, r)
         change, energy = correlation_of_changes(q, r)
-        still = energy < self.still
-        good = (picture >= self.picture) & (still | (change >= self.change))
-        if not good.any():
-            return None
+        good = (picture >= self.picture) & ((energy < self.still) | (change >= self.change))
         verdict = np.zeros(len(over.sample), np.int8)  # 1 agrees, -1 does not, 0 says nothing
         verdict[use] = np.where(good, 1, -1)
         verdict[~over.useful & ~over.blank] = -1
-        strength = np.zeros(len(over.sample))
-        strength[use] = np.where(still, 0.5, change) * good
-        alike = np.zeros(len(over.sample))
-        alike[use] = picture
-        proof = np.zeros(len(over.sample), bool)
-        proof[use] = good & ~still
-        ranges, score, similarity = [], 0.0, []
+        place = np.cumsum(over.useful) - 1  # of a sample among the useful ones
+        ranges, score, alike = [], 0.0, []
         for first, last in _segments(verdict):
-            part = slice(first, last + 1)
-            agreeing = verdict[part] == 1
-            if not proof[part].any() and alike[part][agreeing].min() < self.still_picture:
-                continue
-            ranges.append(_range(one, other, over, offset, first, last))
-            score += float((strength[part] * one.lasts[over.sample[part]]).sum())
-            similarity.append(alike[part][agreeing])
+            of = place[first : last + 1][over.useful[first : last + 1]]
+            strength = self._strength(q[of], r[of], picture[of])
+            if strength:
+                ranges.append(_range(one, other, over, offset, first, last))
+                score += strength * float(one.lasts[over.sample[use[of]]].sum())
+                alike.append(picture[of])
         if not ranges:
             return None
         there = tuple((start + offset, end + offset) for start, end in ranges)
-        return Match(offset, score, float(np.concatenate(similarity).mean()), tuple(ranges), there)
+        return Match(offset, score, float(np.concatenate(alike).mean()), tuple(ranges), there)
+
+    def _strength(self, q: Floats, r: Floats, picture: Floats) -> float:
+        """Return how surely two runs of pictures that are laid over each other are the same, 0 where they are not."""
+        change, energy = correlation(q - q.mean(0), r - r.mean(0))
+        if energy < self.still:
+            return 0.5 if np.median(picture) >= self.still_picture else 0.0
+        return change if change >= self.whole_change else 0.0
 
 
 class Match(NamedTuple):
@@ -158,6 +159,8 @@ def _segments(verdict: NDArray[np.int8]) -> list[tuple[int, int]]:
     """Return the first and last of each run of samples that agree; `_GAP` that do not, and any that say nothing, may
     lie between, and those that say nothing before and after belong to it."""
     agreeing = np.flatnonzero(verdict == 1)
+    if not len(agreeing):
+        return []
     against = np.concatenate([[0], np.cumsum(verdict == -1)])
     between = against[agreeing[1:]] - against[agreeing[:-1]]
     breaks = np.flatnonzero(between > _GAP)
@@ -193,10 +196,10 @@ def _range(one: Run, other: Run, over: Overlay, offset: float, first: int, last:
 def in_one_window(one: Run, other: Run) -> tuple[Run, Run] | None:
     """Return the runs so that both show the same part of the picture, or None where they have no picture in common."""
     near = _nearest(one, other)
-    if near is None or near[2][0] < _ALIKE:
+    if near is None or np.median(near[2]) < _ALIKE:
         return None
     i, j, alike = near
-    if alike[len(alike) // 2] >= _SAME_WINDOW:
+    if np.median(alike) >= _SAME_WINDOW:
         return one, other
     p, q = one.pictures[i], other.pictures[j]
     inner, outer = find_window(p, q), find_window(q, p)
@@ -246,11 +249,26 @@ def likely_offsets(one: Run, other: Run) -> list[float]:
 
 
 def correlation_of_changes(q: Floats, r: Floats) -> tuple[Floats, Floats]:
-    """Return for pictures [n, c] laid over each other how what changes around each correlates, and its energy: [n]."""
-    mean_q, mean_r = mean_around(q, AROUND), mean_around(r, AROUND)
-    both = mean_around(np.einsum("nc,nc->n", q, r)[:, None], AROUND)[:, 0] - np.einsum("nc,nc->n", mean_q, mean_r)
-    energy_q, energy_r = (np.maximum(0, 1 - np.einsum("nc,nc->n", mean, mean)) for mean in (mean_q, mean_r))
-    return both / np.sqrt(np.maximum(energy_q * energy_r, 1e-12)), np.maximum(energy_q, energy_r)
+    """Return for pictures [n, c] laid over each other how what changes around each correlates, and its energy: [n].
+
+    Around it, or only before or only after it, whichever correlates best: what is shared may begin or end there.
+    """
+    product = np.einsum("nc,nc->n", q, r)[:, None]
+    changes, energies = [], []
+    for before, after in ((AROUND, AROUND), (AROUND, 0), (0, AROUND)):
+        mean_q, mean_r = mean_around(q, before, after), mean_around(r, before, after)
+        both = mean_around(product, before, after)[:, 0] - np.einsum("nc,nc->n", mean_q, mean_r)
+        energy_q, energy_r = (np.maximum(0, 1 - np.einsum("nc,nc->n", mean, mean)) for mean in (mean_q, mean_r))
+        changes.append(both / np.sqrt(np.maximum(energy_q * energy_r, 1e-12)))
+        energies.append(np.maximum(energy_q, energy_r))
+    return np.max(changes, axis=0), energies[0]
+
+
+def correlation(x: Floats, y: Floats) -> tuple[float, float]:
+    """Return the correlation of two arrays [n, c] whose means over n are 0, and the larger mean square of a row."""
+    squares = float(np.einsum("nc,nc->", x, x)), float(np.einsum("nc,nc->", y, y))
+    both = float(np.einsum("nc,nc->", x, y))
+    return both / max(1e-12, (squares[0] * squares[1]) ** 0.5), max(squares) / len(x)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,14 +305,14 @@ def sign_keys(pictures: NDArray[np.uint8], *, tables: int, bits: int) -> NDArray
     Each once as it is, and once with the least certain of its signs turned round.
     """
     cells = pictures.reshape(-1, SIDE * SIDE).astype(np.float32)
-    waves = (cells @ _waves().T).reshape(len(cells), 1 + len(_MARGINS), -1)  # [n, views, coefficients]
+    waves = (cells @ _waves().T).reshape(len(cells), 1 + len(_MARGINS), _LOW**2 - 1)
     places = np.uint64(1) << np.arange(bits, dtype=np.uint64)
     keys = []
     for table, chosen in enumerate(_choice(tables, bits)):
         taken = waves[..., chosen]
         key = (taken > 0) @ places + np.uint64(table << 56)
         keys += [key, key ^ places[np.abs(taken).argmin(-1)]]
-    return np.stack(keys, axis=-1).reshape(len(pictures), -1)
+    return np.stack(keys, axis=-1).reshape(len(cells), 2 * tables * (1 + len(_MARGINS)))
 
 
 @cache

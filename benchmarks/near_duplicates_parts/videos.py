@@ -52,7 +52,7 @@ class Item:
 
 def videos(folder: Path, *, quick: bool) -> dict[str, Any]:
     """Make the clips, search, and compare with what is true."""
-    items = [Item(clip, look(clip.path, clip.name, keyframes=clip.change == "film")) for clip in _clips(folder, quick)]
+    items = [Item(clip, look(clip.path, clip.name, as_film=clip.change == "film")) for clip in _clips(folder, quick)]
     began = time.perf_counter()
     found, facts = _search([item.signature for item in items])
     seconds = time.perf_counter() - began

@@ -24,7 +24,7 @@ def scene(seed: int, seconds: float, *, start: float = 0.0, step: float = 0.5, c
     where = rng.uniform(-5, 5, (2, 40, 1, 1)) * 2 * np.pi / GREY_SIDE
     pace, phase = rng.uniform(-1, 1, (40, 1, 1)), rng.uniform(0, 7, (40, 1, 1))
     if calm:
-        pace = pace * (np.arange(40) > 30)[:, None, None]
+        pace = pace * (np.arange(40) > 25)[:, None, None]
     y, x = np.mgrid[:GREY_SIDE, :GREY_SIDE]
     greys = []
     for at in np.arange(start, start + seconds - 1e-9, step):
