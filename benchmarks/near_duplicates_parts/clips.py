@@ -73,7 +73,7 @@ def originals(folder: Path, *, most: int | None = None) -> list[Clip]:
     """Return whole sample videos, and parts of the longer ones; made once."""
     videos = sorted(p for p in (get_samples(folder / "samples").parent / "videos").iterdir())
     clips = []
-    for video in [v for v in videos if v.stem not in _NOT_ORIGINAL][:most]:
+    for video in [v for v in videos if v.suffix != ".npz" and v.stem not in _NOT_ORIGINAL][:most]:
         length = _length_s(video)
         count = int(length / PART_S) if length >= 2 * PART_S else 0
         ranges = [(0.0, length), *((i * PART_S, (i + 1) * PART_S) for i in range(count))]

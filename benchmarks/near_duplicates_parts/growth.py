@@ -28,7 +28,8 @@ _UNITS = 64
 def growth(most: int, folder: Path) -> list[dict[str, Any]]:
     """Measure 10^4 items, 10^5 … up to `most`, each in a process of its own, and print what comes."""
     rows: list[dict[str, Any]] = []
-    header = f"{'items':>10}{'seconds':>10}{'us/item':>10}{'peak MB':>10}{'keys':>13}{'compared':>10}{'pairs':>8}{'found':>9}"
+    names = (("items", 10), ("seconds", 10), ("us/item", 10), ("peak MB", 10), ("keys", 13), ("compared", 10))
+    header = "".join(f"{name:>{width}}" for name, width in (*names, ("pairs", 8), ("found", 9)))
     print(f"\ngrowth, {SAMPLES} samples an item\n\n{header}", flush=True)
     items = 10_000
     while items <= most:
@@ -80,7 +81,7 @@ def run(items: int, folder: str) -> None:
 
 
 def _write(workspace: Workspace, unit: int, count: int) -> list[tuple[str, str]]:
-    """Write one unit, and return which of its items are copies of which: its last ones, of the first of the unit before."""
+    """Write one unit; return which items copy which: its last ones, the first ones of the unit before."""
     copies = max(1, round(_COPIES * count))
     before = (unit - 1) % _UNITS
     pictures = [_pictures(unit, 0, copies), _pictures(unit, 1, count - 2 * copies)]

@@ -14,7 +14,7 @@ from schemas.fingerprint import fingerprint
 
 
 def look(path: Path, name: str, *, as_film: bool = False) -> Signature:
-    """Return the signature of a clip, or what it would be were the clip too long to be decoded. Kept beside the clip."""
+    """Return a clip's signature, or what it would be were the clip too long to be decoded. Kept beside the clip."""
     kept = path.with_name(f"{path.name}.{'film' if as_film else 'clip'}-{VERSION}.npz")
     if not kept.is_file():
         found = look_at(path, LookConfig(decode_below_s=0.0 if as_film else 60.0), max_pixels=1 << 24)

@@ -23,12 +23,13 @@ def scene(seed: int, seconds: float, *, start: float = 0.0, step: float = 0.5, c
     waves = rng.normal(size=(40, 1, 1)) / np.linspace(1, 4, 40)[:, None, None]
     where = rng.uniform(-5, 5, (2, 40, 1, 1)) * 2 * np.pi / GREY_SIDE
     pace, phase = rng.uniform(-1, 1, (40, 1, 1)), rng.uniform(0, 7, (40, 1, 1))
-    if calm:
-        pace = pace * (np.arange(40) > 25)[:, None, None]
+    swings = rng.uniform(0.3, 2, (3, 40, 1, 1)), rng.uniform(0, 7, (3, 40, 1, 1))
+    moves = (np.arange(40) > 25)[:, None, None]
     y, x = np.mgrid[:GREY_SIDE, :GREY_SIDE]
     greys = []
     for at in np.arange(start, start + seconds - 1e-9, step):
-        field = (waves * np.sin(where[0] * y + where[1] * x + pace * at + phase)).sum(0)
+        shift = 1.5 * np.sin(swings[0] * at + swings[1]).sum(0) * moves if calm else pace * at
+        field = (waves * np.sin(where[0] * y + where[1] * x + shift + phase)).sum(0)
         greys.append(np.clip(128 + 40 * field, 0, 255).astype(np.uint8))
     return greys
 

@@ -64,7 +64,7 @@ def test_a_changed_copy_meets_under_its_keys_and_is_all_there(change: Any, calm:
 
 
 @given(start=st.floats(0.5, 5), seconds=st.floats(3, 6))
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=6)
 def test_a_part_is_found_where_it_is_whatever_its_grid(start: float, seconds: float) -> None:
     found = compare(signature("whole", scene(4, 12)), signature("part", scene(4, seconds, start=start)))
     assert found is not None
