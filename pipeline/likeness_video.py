@@ -306,13 +306,11 @@ def sign_keys(pictures: NDArray[np.uint8], *, tables: int, bits: int) -> NDArray
     """
     cells = pictures.reshape(-1, SIDE * SIDE).astype(np.float32)
     waves = (cells @ _waves().T).reshape(len(cells), 1 + len(_MARGINS), _LOW**2 - 1)
-    places = np.uint64(1) << np.arange(bits, dtype=np.uint64)
-    keys = []
-    for table, chosen in enumerate(_choice(tables, bits)):
-        taken = waves[..., chosen]
-        key = (taken > 0) @ places + np.uint64(table << 56)
-        keys += [key, key ^ places[np.abs(taken).argmin(-1)]]
-    return np.stack(keys, axis=-1).reshape(len(cells), 2 * tables * (1 + len(_MARGINS)))
+    taken = waves[..., _choice(tables, bits)]  # [n, views, tables, bits]
+    places = 2.0 ** np.arange(bits)
+    keys = ((taken > 0) @ places).astype(np.uint64) + (np.arange(tables, dtype=np.uint64) << np.uint64(56))
+    turned = keys ^ places.astype(np.uint64)[np.abs(taken).argmin(-1)]
+    return np.stack([keys, turned], axis=-1).reshape(len(cells), 2 * tables * (1 + len(_MARGINS)))
 
 
 @cache
