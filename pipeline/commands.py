@@ -20,6 +20,7 @@ from pipeline.curriculum import read_curriculum
 from pipeline.decode import DecodeConfig
 from pipeline.inputs import local_file
 from pipeline.manifest import read_manifest
+from pipeline.match import MatchConfig, match
 from pipeline.pack import Stage, pack
 from pipeline.packing import PackConfig, require_context
 from pipeline.progress import console, output
@@ -96,6 +97,7 @@ class Select:
     place: Annotated[Place, FLAT]
     dry_run: bool = False
     """Do nothing: say what these options would keep, beside the selection that stands."""
+    match: MatchConfig = field(default_factory=MatchConfig)
     select: Annotated[SelectConfig, FLAT] = field(default_factory=SelectConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
@@ -106,7 +108,9 @@ class Select:
                 out.print(part)
             return
         with Workspace.existing(self.place.out).locked() as workspace:
-            _say(jobs.select(workspace, self.select, self.place.runner(options)))
+            runner = self.place.runner(options)
+            _say(match(workspace, self.match, runner))
+            _say(jobs.select(workspace, self.select, runner))
             write_quarantine(workspace)
 
 
@@ -161,7 +165,7 @@ class Pack:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Run all jobs: survey, select, tokenize, pack. A second run does only what is new."""
+    """Run all jobs: survey, match, select, tokenize, pack. A second run does only what is new."""
 
     inputs: Inputs
     """Folders of videos, images, books and question-answer documents; such files; or manifests (.parquet, .jsonl,
@@ -176,6 +180,7 @@ class Run:
     retry: bool = False
     """Try again what an earlier run set aside."""
     survey: SurveyConfig = field(default_factory=SurveyConfig)
+    match: MatchConfig = field(default_factory=MatchConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
     tokenize: Annotated[TokenizeConfig, FLAT] = field(default_factory=TokenizeConfig)
     pack: PackConfig = field(default_factory=PackConfig)
@@ -203,6 +208,7 @@ class Run:
             retry=self.retry,
         )
         yield jobs.survey(self.inputs, workspace, worker, runner)
+        yield match(workspace, self.match, runner)
         yield jobs.select(workspace, self.select, runner)
         write_quarantine(workspace)
         text_model = text_model_of(workspace, self.text_model, self.tokenize)

@@ -87,7 +87,7 @@ def select(workspace: Workspace, config: SelectConfig, runner: Runner) -> JobRep
     if not _is_selected(workspace, key):
         begin_selection(workspace)
         require_known(config.limits, measured_names(surveyed["measures"]))
-        selector = Selector(workspace=workspace, config=config, matches=Matches.of(read_pairs(workspace)))
+        selector = Selector(workspace=workspace, config=config, matches=Matches.of(read_pairs(workspace), config.keep))
         units = [unit_number(path) for path in unit_files(workspace.survey)]
         run_selection(units, read=selector.read, judge=selector.judge, write=selector.write, runner=runner)
         finish_selection(workspace, config, fingerprint=key, items=len(surveyed))

@@ -19,7 +19,7 @@ from typing import Annotated, Any, NamedTuple
 import pyarrow as pa
 from tyro.conf import UseAppendAction, arg
 
-from pipeline.keep import KeepConfig, choose, clusters, rank, shared_ranges
+from pipeline.keep import KeepConfig, choose, clusters, covered_by, is_related, rank, shared_ranges
 from pipeline.limits import Limit, judge_numbers, numbers, with_limits
 from pipeline.store import read_rows
 from pipeline.workspace import Workspace, drop_units, read_table_unit, read_units, write_table_unit
@@ -125,6 +125,7 @@ def judge_cluster(rows: Iterable[Row], pairs: Sequence[Row], config: SelectConfi
         else:
             best[row["content_id"]] = row
     beaten = choose(list(best.values()), pairs, config.keep) if config.keep.near else {}
+    keeper = {name: pair["b"] if pair["a"] == name else pair["a"] for name, pair in beaten.items()}
     kept = {name: rank(row, config.keep.prefer) for name, row in best.items() if name not in beaten}
     passages = _passages(pairs, config)
     named = {row["split"] for row in ordered if row["split"]}
@@ -136,17 +137,10 @@ def judge_cluster(rows: Iterable[Row], pairs: Sequence[Row], config: SelectConfi
             yield {**row, **changes, "keeper": None, "reason": None, "detail": None}
         else:
             pair = beaten[name]
-            one, by = ("a", pair["b"]) if pair["a"] == name else ("b", pair["a"])
-            detail = f"{best[by]['uri']} has {pair[f'covered_{one}']:.0%} of it, {pair['similarity']:.0%} alike"
-            aside.append((row, Reason.NEAR_DUPLICATE, detail, by))
-    for row, reason, detail, keeper in aside:
-        while keeper in beaten:  # what took its place may have given way to a better one
-            keeper = _other(beaten[keeper], keeper)
-        yield {**row, "reason": reason.value, "detail": detail, "keeper": keeper}
-
-
-def _other(pair: Row, name: str) -> str:
-    return str(pair["b"] if pair["a"] == name else pair["a"])
+            detail = f"{best[keeper[name]]['uri']} has {covered_by(name, pair):.0%} of it"
+            aside.append((row, Reason.NEAR_DUPLICATE, f"{detail}, {pair['similarity']:.0%} alike", name))
+    for row, reason, detail, like in aside:  # the copy that an item is like may itself have given way to a better one
+        yield {**row, "reason": reason.value, "detail": detail, "keeper": like and keeper.get(like, like)}
 
 
 def _passages(pairs: Sequence[Row], config: SelectConfig) -> Mapping[str, Sequence[Row]]:
@@ -167,9 +161,9 @@ class Matches:
     pairs: Mapping[str, Sequence[Row]]
 
     @classmethod
-    def of(cls, pairs: Iterable[Row]) -> Matches:
-        """Group pairs (schemas.records.PAIRS) by cluster."""
-        pairs = list(pairs)
+    def of(cls, pairs: Iterable[Row], config: KeepConfig) -> Matches:
+        """Group pairs (schemas.records.PAIRS) by cluster; those that share too little are left out."""
+        pairs = [pair for pair in pairs if is_related(pair, config)]
         cluster = clusters(pairs)
         grouped: dict[str, list[Row]] = {}
         for pair in pairs:

@@ -61,7 +61,7 @@ def judge_survey(workspace: Workspace, config: SelectConfig) -> Iterator[dict[st
         raise DatasetError(f"nothing is surveyed in {workspace.root}: run `longreel survey INPUT ... --out DIR` first")
     measures = (read_rows(path, SURVEY, ["measures"])["measures"] for path in paths)
     require_known(config.limits, itertools.chain.from_iterable(map(measured_names, measures)))
-    matches = Matches.of(read_pairs(workspace))
+    matches = Matches.of(read_pairs(workspace), config.keep)
     sharing = {*_repeated(workspace), *matches.cluster}
     groups: dict[str, list[Row]] = {}
     for path in paths:

@@ -87,8 +87,9 @@ def test_a_limit_of_the_users_own_judges_any_number_that_an_item_has() -> None:
 
 def judged(rows: list[Row], pairs: list[Row], config: SelectConfig | None = None) -> dict[str, Row]:
     """Judge the rows of one cluster; their judged rows by address."""
-    joined = [Matches.of(pairs).join(row) for row in rows]
-    found = list(judge_cluster(joined, pairs, config or SelectConfig()))
+    config = config or SelectConfig()
+    joined = [Matches.of(pairs, config.keep).join(row) for row in rows]
+    found = list(judge_cluster(joined, pairs, config))
     assert sorted(r["uri"] for r in found) == sorted(r["uri"] for r in rows)
     return {row["uri"]: row for row in found}
 
@@ -207,8 +208,8 @@ def test_items_that_share_content_never_straddle_the_splits_unless_the_manifest_
     rows = [video(f"{n}.mp4", split=split, content_id=f"c{n // 2 if n < 4 else n}") for n, split in enumerate(named)]
     pairs = [pair(rows[a], rows[b], of_one=share) for a, b, share in links if rows[a] != rows[b]]
     pairs = [p for p in pairs if p["a"] != p["b"]]
-    matches = Matches.of(pairs)
     config = SelectConfig(val_fraction=0.5, split_seed=seed, keep=KeepConfig(near=near))
+    matches = Matches.of(pairs, config.keep)
     groups: dict[str, list[Row]] = {}
     for row in map(matches.join, rows):
         groups.setdefault(row["cluster"], []).append(row)
