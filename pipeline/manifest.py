@@ -43,7 +43,7 @@ ENDINGS = {
         ".gif",
     ],
     "image": [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"],
-    "book": [".txt", ".text", ".md"],
+    "book": [".txt", ".text", ".md", ".epub", ".html", ".htm"],
     "qa": [".qa.json"],
 }
 TRANSCRIPTS = (".srt", ".vtt")

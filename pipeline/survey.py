@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.books import BookConfig, read_book
+from pipeline.book_survey import BookLook, book_fingerprint, survey_book
+from pipeline.books import BookConfig
 from pipeline.decode import DecodeConfig, Decoder
 from pipeline.inputs import MAX_BYTES, local_file, stat
 from pipeline.interrupt import is_stopping, raise_if_stopping
@@ -39,6 +40,7 @@ class SurveyConfig:
     """Frames looked at in a video, spread over its length."""
     max_bytes: int = MAX_BYTES
     """Files larger than this are set aside."""
+    books: BookLook = field(default_factory=BookLook)
 
     def __post_init__(self) -> None:
         if self.thumbnails < 1:
@@ -89,7 +91,8 @@ class SurveyWorker:
                     raise InputError(Reason.EMPTY, "the file has no bytes")
                 row["document_id"] = row["content_id"] = sha256_file(path)
                 if item["kind"] == "book":
-                    next(read_book(path, self.books))  # its beginning tells most of what is no text
+                    columns, _ = survey_book(path, self.books, self.config.books)  # the signature: see pipeline.match
+                    row |= columns
                 elif item["kind"] == "qa":
                     read_turns(path, self.qa)
                 else:
@@ -111,7 +114,8 @@ class SurveyWorker:
         versions = [_version(item["uri"])]
         if item["transcript"] and item["transcript"] != "embedded":
             versions.append(_version(item["transcript"]))
-        return fingerprint(_VERSION, dict(item), versions, self.config.thumbnails, self._limit(item))
+        of_book = book_fingerprint(self.books, self.config.books) if item["kind"] == "book" else None
+        return fingerprint(_VERSION, dict(item), versions, self.config.thumbnails, self._limit(item), of_book)
 
 
 def look(path: Path, decoder: Decoder, *, thumbnails: int) -> dict[str, Any]:

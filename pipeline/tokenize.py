@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,7 +80,8 @@ def document_fingerprint(row: Mapping[str, Any], config: TokenizeConfig, vocabul
     """Return all that a document's tokens depend on, and nothing else."""
     content = [row[name] for name in ("document_id", "kind", "captions", "transcript_sha256")]
     if row["kind"] == "book":
-        return fingerprint(_VERSION, content, vocabulary)
+        cuts = [(cut["start"], cut["end"]) for cut in row["cuts"] or ()]
+        return fingerprint(_VERSION, content, cuts, config.books.recipe, vocabulary)
     if row["kind"] == "qa":
         return fingerprint(_VERSION, content, vocabulary, config.qa.words)
     transcript = (row["transcript"] == "embedded", config.transcripts.encoding if row["transcript"] else None)
@@ -107,13 +108,13 @@ class Tokenizers:
         with local_file(row["uri"], max_bytes=sys.maxsize) as path:  # the survey held it to the limit
             _require_same(path, row["document_id"], row["uri"])
             if row["kind"] == "book":
-                return {}, self._book(path)
+                return {}, self._book(path, row["cuts"] or ())
             if row["kind"] == "qa":
                 return {}, self._qa(path)
             return self._video(path, row)
 
-    def _book(self, path: Path) -> Document:
-        ids = list(self.text.encode_stream(read_book(path, self._config.books)))
+    def _book(self, path: Path, cuts: Sequence[Mapping[str, Any]]) -> Document:
+        ids = list(self.text.encode_stream(read_book(path, self._config.books, cuts=cuts)))
         return book_document(np.concatenate(ids), vocabulary=self.vocabulary)
 
     def _qa(self, path: Path) -> Document:

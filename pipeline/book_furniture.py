@@ -1,0 +1,128 @@
+"""The furniture of printed pages in a scan: page numbers and running heads.
+
+Two signs make a line furniture, and one is never enough: its place at the edge of a page and its coming again. Where
+the scan keeps page ends (form feeds), a line is at an edge where it is first or last of its page. Elsewhere page
+numbers are found as what they are, numbers on lines of their own that count up by one about a page apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+
+_NUMBER = re.compile(r"\W{0,3}(?:p(?:age|g)?\.? ?)?(\d{1,4})\W{0,3}", re.I)
+_ROMAN = re.compile(r"\W{0,2}[ivxlc]{1,8}\W{0,2}")
+_HEADED = re.compile(r"(?:(\d{1,4})\W{1,6}(\D{3,60}?)|(\D{3,60}?)\W{1,6}(\d{1,4}))\s*")
+_FEWEST_PAGES = 6
+_NEAREST, _FARTHEST = 12, 90  # lines between the numbers of two pages
+_DIGITS = re.compile(r"\d+")
+_MARK = re.compile(r"[ \t]*[\[{](?:pg|page)\.? ?\d{1,4}[\]}][ \t]?", re.I)
+
+
+def strip_furniture(text: str) -> tuple[str, float]:
+    """Return `text` without page numbers and running heads, and how many lines and marks were taken out.
+
+    A sentence that went on over the page goes on in the next line; form feeds stay, at the beginning of a line.
+    """
+    marked, marks = _MARK.subn(" ", text) if "[" in text or "{" in text else (text, 0)
+    lines = marked.replace("\f", "\n\f").replace("\n\n\f", "\n\f").split("\n") if "\f" in marked else marked.split("\n")
+    paged = [i for i, line in enumerate(lines) if line.startswith("\f")]
+    drop = _at_edges(lines, paged) if len(paged) >= _FEWEST_PAGES else _counting_up(lines)
+    if not drop:
+        return (marked, float(marks)) if marks else (text, 0.0)
+    return "\n".join(_without(lines, drop)), float(len(drop) + marks)
+
+
+def _at_edges(lines: list[str], paged: list[int]) -> set[int]:
+    """Return the lines at the edges of pages that count the pages, or stand there on many."""
+    bounds = [0, *paged, len(lines)]
+    edges: list[tuple[int, int]] = []  # page, line
+    for page, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        filled = [i for i in range(start, end) if lines[i].strip()]
+        chosen = {*filled[:2], *filled[-2:]} if len(filled) > 4 else {*filled[:1], *filled[-1:]}
+        edges += [(page, i) for i in sorted(chosen)]
+    ahead = {i: int(match[1]) - page for page, i in edges if (match := _NUMBER.fullmatch(lines[i].strip()))}
+    shift = Counter(ahead.values())
+    often = Counter(_key(lines[i]) for _, i in edges)
+    fewest = max(3, len(paged) // 20)
+    numbers = {i for i, by in ahead.items() if shift[by] >= 3}
+    romans = {i for _, i in edges if _ROMAN.fullmatch(lines[i].strip()) and often["#"] >= 3}
+    heads = {i for _, i in edges if (key := _key(lines[i])) not in ("", "#") and len(key) <= 70 and often[key] >= fewest}
+    return numbers | romans | heads
+
+
+def _key(line: str) -> str:
+    """Return a line as it is on other pages too: without its number."""
+    bare = line.strip()
+    if _NUMBER.fullmatch(bare) or _ROMAN.fullmatch(bare):
+        return "#"
+    return " ".join(_DIGITS.sub("", bare).casefold().split()).strip(" .-–—|·")
+
+
+def _counting_up(lines: list[str]) -> set[int]:
+    """Return the lines of numbers that count up by one about a page apart, and of the heads beside them."""
+    found: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for i, line in enumerate(lines):
+        if len(line) > 80 or not any(c.isdigit() for c in line):
+            continue
+        bare = line.strip()
+        if match := _NUMBER.fullmatch(bare):
+            found[""].append((i, int(match[1])))
+        elif match := _HEADED.fullmatch(bare):
+            found["heads"].append((i, int(match[1] or match[4])))
+    drop = {line for places in found.values() for chain in _chains(places) for line in chain}
+    around = [_next_filled(lines, i, step) for i in sorted(drop) for step in (-1, 1)]
+    beside = [(j, _key(lines[j])) for j in around if j >= 0]
+    heads = Counter(key for _, key in beside)
+    return drop | {j for j, key in beside if key and len(key) <= 60 and heads[key] >= max(4, len(drop) // 8)}
+
+
+def _chains(places: list[tuple[int, int]]) -> list[list[int]]:
+    """Return runs of lines whose numbers count up by one or two, each a page's length after the one before."""
+    chains: list[list[tuple[int, int]]] = []
+    for line, number in places:
+        for chain in reversed(chains[-8:]):
+            last_line, last = chain[-1]
+            pages = number - last
+            if pages in (1, 2, 3) and _NEAREST * pages <= line - last_line <= _FARTHEST * pages:
+                chain.append((line, number))
+                break
+        else:
+            chains.append([(line, number)])
+    return [[line for line, _ in chain] for chain in chains if len(chain) >= _FEWEST_PAGES]
+
+
+def _next_filled(lines: list[str], i: int, step: int) -> int:
+    """Return the next line that is not blank, within three lines; -1 where there is none."""
+    for j in range(i + step, i + 4 * step, step):
+        if 0 <= j < len(lines) and lines[j].strip():
+            return j
+    return -1
+
+
+def _without(lines: list[str], drop: set[int]) -> list[str]:
+    """Return the other lines; where a page's edge was taken out, one blank line stays, or none within a sentence."""
+    kept: list[str] = []
+    feeds, in_gap = "", False
+    for i, line in enumerate(lines):
+        if i in drop or (in_gap and not line.strip()):
+            feeds += "\f" * line.count("\f")
+            in_gap = True
+            continue
+        if in_gap:
+            blank = False
+            while kept and not kept[-1].strip():
+                feeds = "\f" * kept.pop().count("\f") + feeds
+                blank = True
+            blank = blank or not lines[i - 1].strip()
+            if kept and blank and not _goes_on(kept[-1], line):
+                kept.append("")
+        kept.append(feeds + line)
+        feeds, in_gap = "", False
+    return kept
+
+
+def _goes_on(before: str, after: str) -> bool:
+    """Tell whether a sentence goes on from one line to another."""
+    last, first = before.rstrip()[-1:], after.lstrip()[:1]
+    return (last.isalpha() or last in ",;-") and first.islower()

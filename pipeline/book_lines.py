@@ -1,0 +1,118 @@
+"""Hard-wrapped prose as one line a paragraph.
+
+A line was broken by a typesetter, not by the author, where the next word would not have fitted into it. A book is
+taken for hard-wrapped where most breaks within its paragraphs are of that kind, hardly a line is longer than the
+width, and most lines go on in lower case: lines of verse begin with a capital. Within such a book each block of lines
+is judged by the same two signs. Lists, tables, code and blocks that are indented as a whole stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+
+_MOST_WIDTH = 120  # characters; longer lines are paragraphs
+_FEWEST_BREAKS = 5
+_FULL = 0.85  # of the width: set in proportional type, lines differ in their number of characters
+_ITEM = re.compile(r"\s*(?:[-*•–—‣◦]\s|\(?\d{1,3}[.)]\s|\(?[a-zA-Z][.)]\s|#{1,6}\s|>|\||```|~~~)")
+_TABLE = re.compile(r"\S(?: {3,}|\t+)\S.*\S(?: {3,}|\t+)\S|\S {6,}\S")
+_INDENT = re.compile(r"[ \t]*")
+_SPACED = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]")  # scripts that put no space between words
+
+
+def join_lines(text: str) -> tuple[str, float]:
+    """Return `text` with its hard-wrapped paragraphs on one line each, and the number of line ends taken out."""
+    blocks = _blocks(text)
+    width = _width(blocks)
+    if not width:
+        return text, 0.0
+    parts, joined = [], 0
+    for block in blocks:
+        lines = _joined(block, width)
+        joined += len(block) - len(lines)
+        parts.append("\n".join(lines))
+    return "\n".join(parts), float(joined)
+
+
+def _blocks(text: str) -> list[list[str]]:
+    """Return the lines in blocks: those without a blank line between, or one blank line alone."""
+    blocks: list[list[str]] = []
+    open_block = False
+    for line in text.split("\n"):
+        if not line.strip():
+            blocks.append([line])
+            open_block = False
+        elif open_block:
+            blocks[-1].append(line)
+        else:
+            blocks.append([line])
+            open_block = True
+    return blocks
+
+
+def _width(blocks: list[list[str]]) -> float:
+    """Return how wide the book is set, in characters; 0 where its lines are not hard-wrapped."""
+    wrapped = [(line, after) for block in blocks for line, after in _breaks(block) if not _ITEM.match(after)]
+    if len(wrapped) < _FEWEST_BREAKS:
+        return 0.0
+    lengths = np.array([len(line.rstrip()) for line, _ in wrapped])
+    width = float(np.percentile(lengths, 90))
+    longest = np.array([len(line) for block in blocks for line in block if line.strip()])
+    if width > _MOST_WIDTH or np.mean(longest > 1.3 * width) > 0.02:
+        return 0.0
+    full = np.mean([_is_full(line, after, width) for line, after in wrapped])
+    return width if full >= 0.5 and _begins_upper(after for _, after in wrapped) < 0.6 else 0.0
+
+
+def _joined(block: list[str], width: float) -> list[str]:
+    if len(block) == 1 or _stays(block):
+        return block
+    breaks = [(line, after) for line, after in _breaks(block) if not _ITEM.match(after)]
+    if not breaks:
+        return block
+    full = sum(_is_full(line, after, width) for line, after in breaks) / len(breaks)
+    if full < 0.6 or (len(breaks) >= 2 and _begins_upper(after for _, after in breaks) >= 0.8):
+        return block
+    indents = [len(_INDENT.match(line)[0]) for line in block]  # type: ignore[index]  # it matches anything
+    base = min(indents)
+    lines = [block[0]]
+    for line, after, indent in zip(block, block[1:], indents[1:], strict=False):
+        if _ITEM.match(after) or (indent > base and not after.startswith("\f") and not _is_item_of(lines[-1])):
+            lines.append(after)
+        else:
+            lines[-1] = lines[-1].rstrip() + _between(line, after) + after.lstrip(" \t")
+    return lines
+
+
+def _breaks(block: list[str]) -> Iterator[tuple[str, str]]:
+    yield from zip(block, block[1:], strict=False)
+
+
+def _is_full(line: str, after: str, width: float) -> bool:
+    """Tell whether the next line's first word would not have fitted."""
+    word = after.split(maxsplit=1)[0]
+    return len(line.rstrip()) + 1 + min(len(word), 12) >= _FULL * width
+
+
+def _begins_upper(lines: Iterator[str]) -> float:
+    letters = [line.lstrip()[:1] for line in lines]
+    return sum(letter.isupper() for letter in letters) / max(1, len(letters))
+
+
+def _stays(block: list[str]) -> bool:
+    indented = all(line.startswith(("    ", "\t")) for line in block)
+    return indented or block[0].lstrip().startswith(("```", "~~~")) or any(_TABLE.search(line) for line in block)
+
+
+def _is_item_of(line: str) -> bool:
+    """Tell a list's item, whose further lines are indented."""
+    return bool(_ITEM.match(line))
+
+
+def _between(line: str, after: str) -> str:
+    if after.startswith("\f"):
+        return ""
+    last, first = line.rstrip()[-1:], after.lstrip()[:1]
+    return "" if _SPACED.match(last) and _SPACED.match(first) else " "
