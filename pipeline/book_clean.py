@@ -37,16 +37,21 @@ _END = re.compile(r"^\W*END\W{1,4}(?:OF )?(?:THE |THIS )?PROJECT GUTENBERG(?!'s?
 _SMALL_PRINT_END = re.compile(r"^\W*END\W{1,4}THE SMALL PRINT!.*$", re.I)
 # Paragraphs that are no part of a book wherever they stand; looked for among its first and last ones.
 _NOTICES = re.compile(
-    r"this e-?(?:book|text) is for the use of anyone anywhere"
-    r"|^\W*the project gutenberg (?:e-?book|e-?text|etext)\b"
-    r"|^\W*project gutenberg'?s?\b.{1,120},? by\b"
-    r"|\bwww\.gutenberg\.(?:org|net)\b|\bgutenberg (?:literary archive foundation|volunteers)\b|^\W*end of (?:the )?project gutenberg"
-    r"|^\W*(?:this (?:e-?text|e-?book|etext) (?:was )?)?(?:produced|prepared|transcribed|digiti[sz]ed|scanned|proof-?read|e-?text prepared) by\b"
-    r"|online distributed proofread|^\W*\[?transcriber'?s?'? notes?\b"
-    r"|digital copy of a book that was preserved for generations|^\W*about google book search"
-    r"|digiti[sz]ed by (?:the )?(?:internet archive|google)|^\W*(?:title|author|translator|release date|posting date|last updated|language|character set encoding|illustrator|editor):\s",
-    re.I,
-)  # fmt: skip
+    r"""this\ e-?(?:book|text)\ is\ for\ the\ use\ of\ anyone\ anywhere
+    | ^\W*the\ project\ gutenberg\ (?:e-?book|e-?text)\b
+    | ^\W*project\ gutenberg'?s?\b.{1,120},?\ by\b
+    | ^\W*end\ of\ (?:the\ )?project\ gutenberg
+    | \bwww\.gutenberg\.(?:org|net)\b
+    | \bgutenberg\ (?:literary\ archive\ foundation|volunteers)\b
+    | ^\W*(?:this\ (?:e-?text|e-?book)\ (?:was\ )?)?(?:e-?text\ prepared|produced|transcribed|digitized|scanned)\ by\b
+    | online\ distributed\ proofread
+    | ^\W*\[?transcriber'?s?'?\ notes?\b
+    | digital\ copy\ of\ a\ book\ that\ was\ preserved\ for\ generations
+    | ^\W*about\ google\ book\ search
+    | digiti[sz]ed\ by\ (?:the\ )?(?:internet\ archive|google)
+    | ^\W*(?:release\ date|posting\ date|last\ updated|character\ set\ encoding):\s""",
+    re.I | re.X,
+)
 _MATTER_PARAGRAPHS = 40  # looked at on either side
 _NOTICE_CHARS = 4000  # a longer paragraph is none
 _TRANSCRIBER = re.compile(r"\[\s*transcriber'?s?'? notes?\b[^\[\]]{0,2000}\]", re.I)

@@ -25,7 +25,10 @@ _MAX_ENTRIES = 10_000
 _MAX_RATIO = 200  # unpacked bytes over packed ones; text is packed 3 to 10 times
 _FREE_BYTES = 1 << 20  # below which no ratio is asked of an entry
 _XML_BYTES = 16 << 20  # of a package document
-_DECLARED = re.compile(rb"""<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]{1,40})|<meta[^>]{0,400}?charset\s*=\s*["']?([\w.:-]{1,40})""", re.I)  # fmt: skip
+_DECLARED = re.compile(
+    rb"""<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]{1,40})|<meta[^>]{0,400}?charset\s*=\s*["']?([\w.:-]{1,40})""",
+    re.I,
+)
 _ENCODING_NAME = re.compile("ascii|us-ascii|utf|iso-?8859|windows-?125|cp|koi8|big5|gb|euc|shift|latin|mac|tis", re.I)
 # Fonts may be scrambled in a book that anyone can read; anything else that is encrypted cannot be.
 _FONT_SCRAMBLING = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
@@ -143,7 +146,7 @@ def xml_elements(data: bytes) -> list[tuple[str, dict[str, str]]]:
     parser = expat.ParserCreate()
     parser.StartElementHandler = lambda tag, attributes: found.append((tag.rpartition(":")[2], attributes))
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object) -> int:
         raise InputError(Reason.UNREADABLE, "the EPUB's XML declares an entity, which no honest one needs")
 
     parser.EntityDeclHandler = refuse
@@ -183,6 +186,7 @@ def _require_open(book: _Archive) -> None:
     if "META-INF/rights.xml" in book.names or "META-INF/sinf.xml" in book.names:
         raise InputError(Reason.UNREADABLE, "the EPUB is protected (DRM): its text cannot be read")
     if "META-INF/encryption.xml" in book.names:
-        methods = {a.get("Algorithm", "") for tag, a in book.elements("META-INF/encryption.xml") if tag == "EncryptionMethod"}  # fmt: skip
+        elements = book.elements("META-INF/encryption.xml")
+        methods = {a.get("Algorithm", "") for tag, a in elements if tag == "EncryptionMethod"}
         if methods - set(_FONT_SCRAMBLING):
             raise InputError(Reason.UNREADABLE, "the EPUB is encrypted (DRM): its text cannot be read")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 _NUMBER = re.compile(r"\W{0,3}(?:p(?:age|g)?\.? ?)?(\d{1,4})\W{0,3}", re.I)
 _ROMAN = re.compile(r"\W{0,2}[ivxlc]{1,8}\W{0,2}")
@@ -37,7 +38,7 @@ def _at_edges(lines: list[str], paged: list[int]) -> set[int]:
     """Return the lines at the edges of pages that count the pages, or stand there on many."""
     bounds = [0, *paged, len(lines)]
     edges: list[tuple[int, int]] = []  # page, line
-    for page, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for page, (start, end) in enumerate(pairwise(bounds)):
         filled = [i for i in range(start, end) if lines[i].strip()]
         chosen = {*filled[:2], *filled[-2:]} if len(filled) > 4 else {*filled[:1], *filled[-1:]}
         edges += [(page, i) for i in sorted(chosen)]
@@ -47,8 +48,8 @@ def _at_edges(lines: list[str], paged: list[int]) -> set[int]:
     fewest = max(3, len(paged) // 20)
     numbers = {i for i, by in ahead.items() if shift[by] >= 3}
     romans = {i for _, i in edges if _ROMAN.fullmatch(lines[i].strip()) and often["#"] >= 3}
-    heads = {i for _, i in edges if (key := _key(lines[i])) not in ("", "#") and len(key) <= 70 and often[key] >= fewest}
-    return numbers | romans | heads
+    known = {key for key, count in often.items() if count >= fewest and len(key) <= 70} - {"", "#"}
+    return numbers | romans | {i for _, i in edges if _key(lines[i]) in known}
 
 
 def _key(line: str) -> str:

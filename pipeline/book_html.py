@@ -22,10 +22,12 @@ _MAX_DEPTH = 256
 _MAX_FORMATTING = 16
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
 _EMPTY_ELEMENT = re.compile(r"<([a-zA-Z][a-zA-Z0-9]*)((?:\s[^<>]{0,2000})?)/>")
-_VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
+_VOID = set("area base br col embed hr img input link meta param source track wbr".split())  # noqa: SIM905
 # Elements that another one closes, or that the end of their parent does: they may stay open in honest pages.
-_CLOSED_BY_OTHERS = frozenset("p li dt dd option optgroup tr td th thead tbody tfoot colgroup rt rp a body html head".split())  # fmt: skip
-_FORMATTING = frozenset("b big code em font i s small strike strong tt u".split())
+_CLOSED_BY_OTHERS = set(
+    "p li dt dd option optgroup tr td th thead tbody tfoot colgroup rt rp a body html head".split()  # noqa: SIM905
+)
+_FORMATTING = set("b big code em font i s small strike strong tt u".split())  # noqa: SIM905
 
 
 def html_text(page: str) -> str:

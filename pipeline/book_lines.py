@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def _blocks(text: str) -> list[list[str]]:
 
 def _width(blocks: list[list[str]]) -> float:
     """Return how wide the book is set, in characters; 0 where its lines are not hard-wrapped."""
-    wrapped = [(line, after) for block in blocks for line, after in _breaks(block) if not _ITEM.match(after)]
+    wrapped = [(line, after) for block in blocks for line, after in pairwise(block) if not _ITEM.match(after)]
     if len(wrapped) < _FEWEST_BREAKS:
         return 0.0
     lengths = np.array([len(line.rstrip()) for line, _ in wrapped])
@@ -69,7 +70,7 @@ def _width(blocks: list[list[str]]) -> float:
 def _joined(block: list[str], width: float) -> list[str]:
     if len(block) == 1 or _stays(block):
         return block
-    breaks = [(line, after) for line, after in _breaks(block) if not _ITEM.match(after)]
+    breaks = [(line, after) for line, after in pairwise(block) if not _ITEM.match(after)]
     if not breaks:
         return block
     full = sum(_is_full(line, after, width) for line, after in breaks) / len(breaks)
@@ -84,10 +85,6 @@ def _joined(block: list[str], width: float) -> list[str]:
         else:
             lines[-1] = lines[-1].rstrip() + _between(line, after) + after.lstrip(" \t")
     return lines
-
-
-def _breaks(block: list[str]) -> Iterator[tuple[str, str]]:
-    yield from zip(block, block[1:], strict=False)
 
 
 def _is_full(line: str, after: str, width: float) -> bool:

@@ -17,12 +17,13 @@ _IP6 = re.compile(r"(?<![\w:])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){3,7}(?![\w:]
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b")
 _CARD = re.compile(r"(?<![\d.-])\d(?:[ -]?\d){12,18}(?![\d-])")
 _PHONE = re.compile(
-    r"(?<![\w.+-])(?:\+\d{1,3}[ .-]?(?:\(0\))?(?:\(?\d{1,4}\)?[ .-]?){2,5}\d{2,4}|\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}[.-]\d{3}[.-]\d{4})(?![\w-])"
+    r"(?<![\w.+-])(?:\+\d{1,3}[ .-]?(?:\(0\))?(?:\(?\d{1,4}\)?[ .-]?){2,5}\d{2,4}"
+    r"|\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}[.-]\d{3}[.-]\d{4})(?![\w-])"
 )
 
 
 def mask_personal_data(text: str) -> tuple[str, dict[str, float]]:
-    """Return `text` masked, and how many of each kind were: `pii_email`, `pii_iban`, `pii_card`, `pii_ip`, `pii_phone`."""
+    """Return `text` masked, and how many there were: `pii_email`, `pii_iban`, `pii_card`, `pii_ip`, `pii_phone`."""
     counts: dict[str, float] = {}
     for name, pattern, is_one in _KINDS:
         count = 0

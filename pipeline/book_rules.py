@@ -29,6 +29,7 @@ from pipeline.words import Words, shingles, split_words
 VERSION = 1  # counts up when the same text would give other numbers
 STOP_WORDS = {name: split_words(name).hashes[0] for name in "the be to of and that have with".split()}  # noqa: SIM905
 _NUMBER = re.compile(r"(?<![^\W_])\d+(?![^\W_])")
+_SAYS = re.compile(r"[^\W_]")
 _TERMINAL = tuple(".?!。？！．｡…‼⁇⁈⁉؟۔।॥።։᙮")
 _CLOSING = "\"'”’»›)]*_"
 _BULLETS = ("•", "-", "*", "–", "‣", "◦")
@@ -113,9 +114,12 @@ _SUMMED = tuple(name for name in Tally.__dataclass_fields__ if name not in ("sto
 
 
 def repetition(text: str) -> dict[str, float]:
-    """Return the shares of lines and paragraphs, and of the characters in them, that stand in `text` before."""
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
-    paragraphs = [p.strip() for p in re.split(r"\n\s*\n", text) if p.strip()]
+    """Return the shares of lines and paragraphs, and of the characters in them, that stand in `text` before.
+
+    Those without a letter or digit (rulers, rows of stars) say nothing, and do not count.
+    """
+    lines = [line.strip() for line in text.split("\n") if _SAYS.search(line)]
+    paragraphs = [p.strip() for p in re.split(r"\n\s*\n", text) if _SAYS.search(p)]
     found: dict[str, float] = {}
     for name, parts in (("line", lines), ("paragraph", paragraphs)):
         count, characters = _duplicates(parts)

@@ -13,7 +13,7 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 SURE = 0.9  # probability from which a passage's language is believed
 # Languages that put no space between words: rules that count words or their letters say nothing about them.
-UNSPACED = frozenset("zh ja th lo km my bo dz".split())
+UNSPACED = frozenset(["zh", "ja", "th", "lo", "km", "my", "bo", "dz"])
 _SLICE, _SLICES = 800, 3  # characters
 
 

@@ -103,9 +103,22 @@ DEFAULTS: Mapping[str, Limit] = {
         _limit("found_share", 0.5, None, Reason.TRUNCATED, "of the promised duration", too_low=Reason.TRUNCATED),
         _limit("words", 50, None, Reason.TOO_LONG, "words of a book", too_low=Reason.TOO_SHORT),
         *(_text_rule(*rule) for rule in _TEXT_RULES),
-        _limit("language_share", None, None, Reason.LANGUAGE, "of the characters in the book's language", too_low=Reason.LANGUAGE),
-        _limit("contaminated_share", None, 0.1, Reason.CONTAMINATED, "of the characters in passages that an evaluation set has"),
-        _limit("cut_share", None, 0.5, Reason.QUALITY, "of the characters in passages that are cut"),
+        _limit(
+            "language_share",
+            None,
+            None,
+            Reason.LANGUAGE,
+            "of the book in its language",
+            too_low=Reason.LANGUAGE,
+        ),
+        _limit(
+            "contaminated_share",
+            None,
+            0.1,
+            Reason.CONTAMINATED,
+            "in passages that an evaluation set has",
+        ),
+        _limit("cut_share", None, 0.5, Reason.QUALITY, "in passages that are cut"),
         _limit("bit_rate", None, None, Reason.BLOCKY, "bits a second of the video stream", too_low=Reason.BLOCKY),
     )
 }
