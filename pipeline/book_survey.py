@@ -1,22 +1,23 @@
 """What the survey finds about a book: its language, its numbers, the passages that are cut, its signature.
 
 One reading of the file, and all of it: whether a book is prose, in which language, and a copy of another, its
-beginning cannot tell. A passage is cut where it breaks a rule that a whole book is held to (pipeline.limits), is surely
-in another language than the book, or shares a run of words with an evaluation set. A book of one passage is judged
-as a whole only. Cost: about 1 MB/s.
+beginning cannot tell. A passage is cut where it breaks a rule that a whole book is held to (pipeline.limits), or is
+surely in another language than the book; around a run of words that an evaluation set has, some text is cut. The book
+as a whole is then judged by the numbers of the passages that are left, and by how much was cut. A book of one passage
+is judged as a whole only. Cost: about 1 MB/s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline import book_rules, likeness_books
 from pipeline.book_rules import Tally
-from pipeline.books import Book, BookConfig, load_book
-from pipeline.decontaminate import EvaluationSets, load_sets
+from pipeline.books import Book, BookConfig, kept_ranges, load_book
+from pipeline.decontaminate import RUN_WORDS, EvaluationSets, load_sets
 from pipeline.interrupt import raise_if_stopping
 from pipeline.language import SURE, identify, vote
 from pipeline.likeness import Signature
@@ -37,7 +38,8 @@ class BookLook:
     cut_passages: bool = True
     """Leave passages of about 2,000 words out of a book that break a rule or are in another language."""
     decontaminate: tuple[Path, ...] = ()
-    """Evaluation sets, .txt or .jsonl: passages that share 13 words in a row with one are left out."""
+    """Evaluation sets, .txt or .jsonl: what shares 13 words in a row with one is left out, with
+    some text around it."""
 
 
 class Seen(NamedTuple):
@@ -79,7 +81,12 @@ def look_at_text(book: Book, words: Words, look: BookLook) -> dict[str, Any]:
         own = words.within(passage.start, passage.end)
         seen.append(Seen(passage, *identify(part), own, Tally.of(part, own)))
     language, share = vote((s.language, s.probability, s.tally.characters) for s in seen)
-    cuts = list(_cuts(text, seen, language, look, sets))
+    cuts = list(_cuts(text, seen, language)) if look.cut_passages and len(seen) > 1 else []
+    left_out = {cut["start"] for cut in cuts}
+    kept = [s for s in seen if s.passage.start not in left_out] or seen
+    prose = "".join(text[s.passage.start : s.passage.end] for s in kept)
+    contaminated = list(_contaminated(words, len(text), sets)) if sets else []
+    cuts = sorted([*cuts, *contaminated], key=lambda cut: (cut["start"], cut["end"]))
     measures = {
         "characters": float(len(text)),
         "words": float(len(words.hashes)),
@@ -87,10 +94,10 @@ def look_at_text(book: Book, words: Words, look: BookLook) -> dict[str, Any]:
         "language_share": share,
         "cut_share": _share(cuts, len(text)),
         **book.counts,
-        **book_rules.measure(text, language, Tally.sum(s.tally for s in seen)),
+        **book_rules.measure(prose, language, Tally.sum(s.tally for s in kept)),
     }
     if sets is not None:
-        measures["contaminated_share"] = _share([c for c in cuts if c["reason"] == Reason.CONTAMINATED], len(text))
+        measures["contaminated_share"] = _share(contaminated, len(text))
     return {
         "content_id": book.content_id,
         "container": book.container,
@@ -101,19 +108,17 @@ def look_at_text(book: Book, words: Words, look: BookLook) -> dict[str, Any]:
     }
 
 
-def _cuts(
-    text: str, seen: list[Seen], language: str | None, look: BookLook, sets: EvaluationSets | None
-) -> Iterator[dict[str, Any]]:
+def _cuts(text: str, seen: list[Seen], language: str | None) -> Iterator[dict[str, Any]]:
     for one in seen:
-        part = text[one.passage.start : one.passage.end]
-        verdict = None
-        if sets is not None and (runs := sets.count(one.words.hashes)):
-            verdict = Reason.CONTAMINATED, f"{runs} runs of 13 words stand in an evaluation set"
-        elif look.cut_passages and len(seen) > 1:
-            verdict = _judge(part, one, language)
-        if verdict:
-            start, end = one.passage.start, one.passage.end
+        start, end, _ = one.passage
+        if verdict := _judge(text[start:end], one, language):
             yield {"start": start, "end": end, "reason": verdict[0].value, "detail": verdict[1]}
+
+
+def _contaminated(words: Words, characters: int, sets: EvaluationSets) -> Iterator[dict[str, Any]]:
+    for start, end, runs in sets.ranges(words, characters):
+        detail = f"{runs} runs of {RUN_WORDS} words stand in an evaluation set"
+        yield {"start": start, "end": end, "reason": Reason.CONTAMINATED.value, "detail": detail}
 
 
 def _judge(part: str, one: Seen, language: str | None) -> tuple[Reason, str] | None:
@@ -122,5 +127,5 @@ def _judge(part: str, one: Seen, language: str | None) -> tuple[Reason, str] | N
     return judge_numbers(book_rules.measure(part, language, one.tally), _PASSAGE_LIMITS)
 
 
-def _share(cuts: list[Mapping[str, Any]] | list[dict[str, Any]], characters: int) -> float:
-    return sum(cut["end"] - cut["start"] for cut in cuts) / max(1, characters)
+def _share(cuts: list[dict[str, Any]], characters: int) -> float:
+    return 1 - sum(end - start for start, end in kept_ranges(characters, cuts)) / max(1, characters)

@@ -1,6 +1,7 @@
 """Decontamination: text that stands in evaluation sets is found by runs of 13 words that both have.
 
-The rule of GPT-3 (Brown et al. 2020, appendix C), on words without case and punctuation. A set is a .txt file, or a
+The rule of GPT-3 (Brown et al. 2020, appendix C), on words without case and punctuation: each run is left out of the
+text with 200 characters on either side. A set is a .txt file, or a
 .jsonl file of which every text value of every row counts. Runs are held as sorted 64-bit hashes: 8 bytes each.
 Texts of fewer than 13 words have no run and are not looked for.
 """
@@ -17,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.encoding import read_utf8
-from pipeline.words import shingles, split_words
+from pipeline.words import Words, shingles, split_words
 from schemas.errors import ConfigError, InputError
 from schemas.fingerprint import fingerprint, sha256_file
 
 RUN_WORDS = 13
+_MARGIN = 200  # characters
 _MAX_BYTES = 1 << 30
 
 
@@ -31,13 +33,21 @@ class EvaluationSets(NamedTuple):
     runs: NDArray[np.uint64]  # [n], sorted, each once
     sha256: str  # of the files, whatever their order
 
-    def count(self, hashes: NDArray[np.uint64]) -> int:
-        """Return how many runs of the words with these hashes [n] stand in a set."""
-        own = shingles(hashes, RUN_WORDS)
-        if not len(own) or not len(self.runs):
-            return 0
+    def ranges(self, words: Words, characters: int) -> list[tuple[int, int, int]]:
+        """Return what to leave out of a text of so many characters: (start, end, runs that a set has), in order."""
+        own = shingles(words.hashes, RUN_WORDS)
         at = np.minimum(np.searchsorted(self.runs, own), len(self.runs) - 1)
-        return int(np.count_nonzero(self.runs[at] == own))
+        found: list[tuple[int, int, int]] = []
+        for first in np.flatnonzero(self.runs[at] == own).tolist():
+            start = max(0, int(words.starts[first]) - _MARGIN)
+            end = min(characters, int(words.ends[first + RUN_WORDS - 1]) + _MARGIN)
+            start = int(words.starts[np.searchsorted(words.starts, start)]) if start else 0  # never within a word
+            end = int(words.ends[np.searchsorted(words.ends, end)]) if end <= words.ends[-1] else characters
+            if found and start <= found[-1][1]:
+                found[-1] = (found[-1][0], end, found[-1][2] + 1)
+            else:
+                found.append((start, end, 1))
+        return found
 
 
 @functools.lru_cache(maxsize=4)
