@@ -28,6 +28,7 @@ _HASHES, _BAND, _BANDS = 64, 3, 21
 _SEED = 42
 _FEWEST, _MOST, _MEAN_REST = 400, 2500, 600  # words of a sample
 _ALIKE, _FAINTLY = 0.3, 0.12
+_WHOLE = 0.8  # share from which a sample counts as shared where ranges are named
 _MOST_GAP = 6  # samples
 _MOST_EQUAL = 8  # samples of a book that agree in one hash and are looked at
 
@@ -69,17 +70,18 @@ class BookLikeness:
         first, second, alike = _pairs(_matrix(a), _matrix(b))
         if not len(first):
             return None
-        in_a, in_b = np.zeros(len(a.samples), np.bool_), np.zeros(len(b.samples), np.bool_)
-        in_a[first] = in_b[second] = True
+        # A sample is covered by no more than those that match it are long: half of a short book is not the whole.
+        in_a = np.minimum(1, np.bincount(first, b.lasts[second], len(a.samples)) / np.maximum(1, a.lasts))
+        in_b = np.minimum(1, np.bincount(second, a.lasts[first], len(b.samples)) / np.maximum(1, b.lasts))
         weights = a.lasts[first]
         similarity = float(np.sum(alike * weights) / np.sum(weights))
         _fill_gaps(first, second, a, b, in_a, in_b)
         return Shared(
-            covered_a=float(a.lasts[in_a].sum() / a.lasts.sum()),
-            covered_b=float(b.lasts[in_b].sum() / b.lasts.sum()),
+            covered_a=float(np.sum(a.lasts * in_a) / a.lasts.sum()),
+            covered_b=float(np.sum(b.lasts * in_b) / b.lasts.sum()),
             similarity=min(1.0, similarity),
-            shared_a=_ranges(a, in_a),
-            shared_b=_ranges(b, in_b),
+            shared_a=_ranges(a, in_a >= _WHOLE),
+            shared_b=_ranges(b, in_b >= _WHOLE),
         )
 
 
@@ -139,8 +141,8 @@ def _fill_gaps(
     second: NDArray[np.int64],
     a: Signature,
     b: Signature,
-    in_a: NDArray[np.bool_],
-    in_b: NDArray[np.bool_],
+    in_a: NDArray[np.float64],
+    in_b: NDArray[np.float64],
 ) -> None:
     """Mark what lies between two matches that follow each other in both books, where it is about as long in both."""
     ends_a, ends_b = a.at + a.lasts, b.at + b.lasts
@@ -149,8 +151,8 @@ def _fill_gaps(
             continue
         gap_a, gap_b = a.at[next_x] - ends_a[x], b.at[next_y] - ends_b[y]
         if 2 * min(gap_a, gap_b) >= max(gap_a, gap_b):
-            in_a[x:next_x] = True
-            in_b[y:next_y] = True
+            in_a[x + 1 : next_x] = 1
+            in_b[y + 1 : next_y] = 1
 
 
 def _ranges(signature: Signature, chosen: NDArray[np.bool_]) -> tuple[Range, ...]:
