@@ -4,8 +4,9 @@
 
 The books of the King James Bible (0.3 to 43 thousand words; from a published package, or `--verses`) and copies of
 them, each changed in one way in up to three strengths, are written to files, read, cleaned and signed as the survey
-does it, and searched together: items that share a key are compared. A copy counts as found where its original is said
-to have the share of it that sets it aside (0.8). Hard negatives are among them: the other half of the same book, a book
+does it, and searched together: items that share a key are compared. A copy counts as found
+where one of the two is said to have the share of the other that sets it aside (0.8): of a part the original must. Copies
+of fewer than 5,000 characters, about 1,000 words, which are a single sample, are counted apart. Hard negatives are among them: the other half of the same book, a book
 that quotes a tenth of another, and books that tell the same story in other words (Kings and Chronicles, the Gospels).
 
 Precision is over all pairs of which one would be set aside: right where it truly shares 0.6 of its verses, counted in
@@ -176,7 +177,7 @@ def make(books: dict[str, list[Verse]], folder: Path, *, quick: bool) -> Iterato
     """Write, read and sign the originals, their copies and the hard negatives."""
     names = list(books)
     for n, name in enumerate(names):
-        verses, other = books[name], set_text(books[names[n - 1]][::-1])
+        verses, other = books[name], _shuffled(set_text(books[names[n - 1]]))
         yield _item(folder, name, "", "", verses, set_text(verses))
         for change, strengths in CHANGES.items():
             for strength, apply in strengths.items():
@@ -190,6 +191,13 @@ def make(books: dict[str, list[Verse]], folder: Path, *, quick: bool) -> Iterato
             guest = books[names[n - 1]]
             mixed = [*verses[:half], *guest[: len(verses) // 10], *verses[half:]]
             yield _item(folder, name, "quoting", "", mixed, set_text(mixed))
+
+
+def _shuffled(text: str) -> str:
+    """Return the words of a text in random order: text of the same language that no other book has."""
+    words = text.split()
+    random.Random(0).shuffle(words)
+    return "\n\n".join(" ".join(words[i : i + 80]) + "." for i in range(0, len(words), 80))
 
 
 def _item(folder: Path, name: str, change: str, strength: str, verses: Sequence[Verse], text: str) -> Item:
@@ -237,21 +245,19 @@ def main(options: Options) -> None:
 def judge(items: Sequence[Item], found: dict[tuple[int, int], tuple[float, float]]) -> dict[str, Any]:
     """Return recall by kind and strength, and the precision of all that would be set aside."""
     places = {item.name: i for i, item in enumerate(items) if not item.change}
-    groups: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[bool]] = defaultdict(list)
     for j, item in enumerate(items):
         if item.change not in ("", "quoting"):
-            _, covered = found.get((places[item.name], j), (0.0, 0.0))
-            change = "part %" if item.change == "half" else item.change
-            groups[change, "50" if item.change == "half" else item.strength].append(covered >= _COVERED)
+            shares = found.get((places[item.name], j), (0.0, 0.0))
+            is_part = item.change in ("part %", "half")
+            change, strength = ("part %", "50") if item.change == "half" else (item.change, item.strength)
+            size = "short" if sum(item.sizes.values()) < 5000 else ""
+            groups[change, strength, size].append((shares[1] if is_part else max(shares)) >= _COVERED)
     recall = [
-        {
-            "change": change,
-            "strength": strength,
-            "copies": len(hits),
-            "found": sum(hits),
-            "recall": sum(hits) / len(hits),
-        }
-        for (change, strength), hits in groups.items()
+        dict(
+            change=change, strength=strength, size=size, copies=len(hits), found=sum(hits), recall=sum(hits) / len(hits)
+        )
+        for (change, strength, size), hits in sorted(groups.items(), key=lambda group: group[0][2])
     ]
     verdicts = []
     for (i, j), covered in found.items():

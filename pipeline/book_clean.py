@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import dropwhile
 
 import ftfy
 
@@ -52,6 +53,7 @@ _NOTICES = re.compile(
     | ^\W*(?:release\ date|posting\ date|last\ updated|character\ set\ encoding):\s""",
     re.I | re.X,
 )
+_CREDIT = re.compile(r"\W*(?:e-?text prepared|produced|transcribed|digitized|scanned) by\b", re.I)
 _MATTER_PARAGRAPHS = 40  # looked at on either side
 _NOTICE_CHARS = 4000  # a longer paragraph is none
 _TRANSCRIBER = re.compile(r"\[\s*transcriber'?s?'? notes?\b[^\[\]]{0,2000}\]", re.I)
@@ -103,7 +105,7 @@ def strip_matter(text: str) -> tuple[str, float]:
             paragraphs[i] = ""
             if i + 1 < len(paragraphs):
                 paragraphs[i + 1] = ""
-    result = "".join(paragraphs).strip("\n") + "\n"
+    result = "\n".join(_from_first_of_book("".join(paragraphs).split("\n"))).strip("\n") + "\n"
     if not result.strip():  # a book about nothing else is no book of theirs
         return text, 0.0
     lost = len(text) - len(result)
@@ -152,6 +154,11 @@ def _inside(lines: list[str]) -> Iterator[str]:
             inside = marks[i]
         elif inside:
             yield line
+
+
+def _from_first_of_book(lines: Iterable[str]) -> Iterator[str]:
+    """Leave out credits that are the first lines yet: in some files no blank line parts them from the book."""
+    return dropwhile(lambda line: not line.strip() or _CREDIT.match(line), lines)
 
 
 def _chunks(text: str) -> Iterator[str]:

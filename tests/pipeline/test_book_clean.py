@@ -69,6 +69,19 @@ def test_older_marks_and_none_at_all() -> None:
     assert strip_matter(about)[0] == about
 
 
+def test_a_file_without_any_blank_line_gets_its_paragraphs_back() -> None:
+    parts = ["THE OLD MILL", "By A. Miller", *paragraphs(6, 40)]
+    body = "\n".join(textwrap.fill(part, 72) for part in parts)
+    credit = "Produced by A. Reader and the Online Distributed Proofreading Team\n"
+    cleaned, _ = clean(
+        HEADER.replace("\n\n", "\n") + START.format("THIS").strip() + "\n" + credit + body + FOOTER.format("THIS"), ALL
+    )
+    found = cleaned.strip().split("\n")
+    assert found[:2] == parts[:2]
+    assert len(set(parts) & set(found)) > 0.8 * len(parts)  # a last line that happens to be full cannot be told
+    assert cleaned.split() == " ".join(parts).split()
+
+
 def test_text_that_was_decoded_twice_is_mended_and_quotes_stay() -> None:
     said = "‘Café’ – “naïve”, said the Brontë. ﬁne\n"
     assert repair(said)[0] == said.replace("ﬁ", "fi")
