@@ -4,10 +4,11 @@
 
 The books of the King James Bible (0.3 to 43 thousand words; from a published package, or `--verses`) and copies of
 them, each changed in one way in up to three strengths, are written to files, read, cleaned and signed as the survey
-does it, and searched together: items that share a key are compared. A copy counts as found
-where one of the two is said to have the share of the other that sets it aside (0.8): of a part the original must. Copies
-of fewer than 5,000 characters, about 1,000 words, which are a single sample, are counted apart. Hard negatives are among them: the other half of the same book, a book
-that quotes a tenth of another, and books that tell the same story in other words (Kings and Chronicles, the Gospels).
+does it, and searched together: items that share a key are compared. A copy counts as found where one of the two is said
+to have the share of the other that sets it aside (0.8); of a part, the original must. Copies of fewer than 5,000
+characters, about 1,000 words, which are a single sample, are counted apart. Hard negatives are among them: the other
+half of the same book, a book that quotes a tenth of another, and books that tell the same story in other words (Kings
+and Chronicles, the Gospels).
 
 Precision is over all pairs of which one would be set aside: right where it truly shares 0.6 of its verses, counted in
 characters, with the other. `candidates` are the pairs that share a key.
@@ -254,9 +255,14 @@ def judge(items: Sequence[Item], found: dict[tuple[int, int], tuple[float, float
             size = "short" if sum(item.sizes.values()) < 5000 else ""
             groups[change, strength, size].append((shares[1] if is_part else max(shares)) >= _COVERED)
     recall = [
-        dict(
-            change=change, strength=strength, size=size, copies=len(hits), found=sum(hits), recall=sum(hits) / len(hits)
-        )
+        {
+            "change": change,
+            "strength": strength,
+            "size": size,
+            "copies": len(hits),
+            "found": sum(hits),
+            "recall": sum(hits) / len(hits),
+        }
         for (change, strength, size), hits in sorted(groups.items(), key=lambda group: group[0][2])
     ]
     verdicts = []

@@ -57,7 +57,7 @@ _CREDIT = re.compile(r"\W*(?:e-?text prepared|produced|transcribed|digitized|sca
 _MATTER_PARAGRAPHS = 40  # looked at on either side
 _NOTICE_CHARS = 4000  # a longer paragraph is none
 _TRANSCRIBER = re.compile(r"\[\s*transcriber'?s?'? notes?\b[^\[\]]{0,2000}\]", re.I)
-_HYPHEN = re.compile(r"(\w+)(-|\u00ad|\u2010)\n[ \t]*(\w+)")
+_HYPHEN = re.compile(r"(?<!\w)(\w{1,60})(-|\u00ad|\u2010)\n[ \t]{0,80}(\w+)")
 _WORD = re.compile(r"\w+(?:[-\u2010]\w+)*")
 
 
@@ -86,7 +86,7 @@ def repair(text: str) -> tuple[str, float]:
             changed += sum(a != b for a, b in zip(chunk.split("\n"), fixed.split("\n"), strict=False))
             chunk = fixed
         parts.append(chunk)
-    text = re.sub(r"[ \t\u00a0]+(?=\n|$)", "", "".join(parts))
+    text = "\n".join(line.rstrip(" \t\u00a0") for line in "".join(parts).split("\n"))
     text = re.sub(r"\n{4,}", "\n\n\n", text)
     return text.lstrip("\n\ufeff").rstrip() + "\n", float(changed)
 

@@ -64,7 +64,7 @@ def _counting_up(lines: list[str]) -> set[int]:
     """Return the lines of numbers that count up by one about a page apart, and of the heads beside them."""
     found: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for i, line in enumerate(lines):
-        if len(line) > 80 or not any(c.isdigit() for c in line):
+        if len(line) > 80 or not _DIGITS.search(line):
             continue
         bare = line.strip()
         if match := _NUMBER.fullmatch(bare):

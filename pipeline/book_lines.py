@@ -20,7 +20,7 @@ _FEWEST_BREAKS = 5
 _FULL = 0.85  # of the width: set in proportional type, lines differ in their number of characters
 _SURELY_FULL = 0.9  # share of lines without room for a word, from which type is taken for all of one width
 _ITEM = re.compile(r"\s*(?:[-*•–—‣◦]\s|\(?\d{1,3}[.)]\s|\(?[a-zA-Z][.)]\s|#{1,6}\s|>|\||```|~~~)")
-_TABLE = re.compile(r"\S(?: {3,}|\t+)\S.*\S(?: {3,}|\t+)\S|\S {6,}\S")
+_GAP = re.compile(r"\S(?: {3}|\t)")
 _INDENT = re.compile(r"[ \t]*")
 _SPACED = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]")  # scripts that put no space between words
 
@@ -84,14 +84,15 @@ def _joined(block: list[str], full: float) -> list[str]:
         return block
     indents = [len(_INDENT.match(line)[0]) for line in block]  # type: ignore[index]  # it matches anything
     base = min(indents)
-    lines = [block[0]]
+    lines = [[block[0]]]
     for line, after, indent in zip(block, block[1:], indents[1:], strict=False):
-        is_indented = indent > base and not after.startswith("\f") and not _is_item_of(lines[-1])
+        is_indented = indent > base and not after.startswith("\f") and not _ITEM.match(lines[-1][0])
         if _ITEM.match(after) or is_indented or not _goes_on(line, after, full):
-            lines.append(after)
+            lines.append([after])
         else:
-            lines[-1] = lines[-1].rstrip() + _between(line, after) + after.lstrip(" \t")
-    return lines
+            lines[-1][-1] = lines[-1][-1].rstrip()
+            lines[-1] += [_between(line, after), after.lstrip(" \t")]
+    return ["".join(parts) for parts in lines]
 
 
 def _is_full(line: str, after: str, full: float) -> bool:
@@ -111,12 +112,12 @@ def _begins_upper(lines: Iterator[str]) -> float:
 
 def _stays(block: list[str]) -> bool:
     indented = all(line.startswith(("    ", "\t")) for line in block)
-    return indented or block[0].lstrip().startswith(("```", "~~~")) or any(_TABLE.search(line) for line in block)
+    return indented or block[0].lstrip().startswith(("```", "~~~")) or any(_is_table(line) for line in block)
 
 
-def _is_item_of(line: str) -> bool:
-    """Tell a list's item, whose further lines are indented."""
-    return bool(_ITEM.match(line))
+def _is_table(line: str) -> bool:
+    inner = line.strip()
+    return "      " in inner or (("   " in inner or "\t" in inner) and len(_GAP.findall(inner)) >= 2)
 
 
 def _between(line: str, after: str) -> str:

@@ -41,6 +41,10 @@ class BookLook:
     """Evaluation sets, .txt or .jsonl: what shares 13 words in a row with one is left out, with
     some text around it."""
 
+    def __post_init__(self) -> None:
+        # A worker may stand in another folder.
+        object.__setattr__(self, "decontaminate", tuple(Path(path).absolute() for path in self.decontaminate))
+
 
 class Seen(NamedTuple):
     """One passage and what was found about it."""

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from schemas.errors import InputError, Reason
 
 TEXT = "text"
+_BLOCK_BYTES = 1 << 18
 _ADDRESS = re.compile(r"(?P<table>.+\.(?:jsonl|parquet))#(?P<unit>row|byte)=(?P<at>\d{1,15})", re.I | re.S)
 
 
@@ -87,7 +88,15 @@ def _line_text(place: Place, max_bytes: int) -> Any:
 
 def _line_at(stream: BinaryIO, offset: int, most: int) -> bytes:
     stream.seek(offset)
-    return stream.readline(most + 1)
+    parts: list[bytes] = []
+    size = 0
+    while size <= most and (block := stream.read(_BLOCK_BYTES)):  # a remote file's readline knows no limit
+        line, newline, _ = block.partition(b"\n")
+        parts.append(line)
+        size += len(line)
+        if newline:
+            break
+    return b"".join(parts)
 
 
 class _Cursor(threading.local):
