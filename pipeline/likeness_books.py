@@ -15,6 +15,8 @@ is compared in a few milliseconds.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import rensa
 from numpy.typing import NDArray
@@ -27,9 +29,6 @@ _RUN = 5
 _HASHES, _BAND, _BANDS = 64, 3, 21
 _SEED = 42
 _FEWEST, _MOST, _MEAN_REST = 400, 2500, 600  # words of a sample
-_ALIKE, _FAINTLY = 0.3, 0.12
-_WHOLE = 0.8  # share from which a sample counts as shared where ranges are named
-_MOST_GAP = 6  # samples
 _MOST_EQUAL = 8  # samples of a book that agree in one hash and are looked at
 
 
@@ -53,11 +52,19 @@ def book_signature(text: str, content_id: str, words: Words | None = None) -> Si
     )
 
 
+@dataclass(frozen=True, kw_only=True)
 class BookLikeness:
-    """See pipeline.likeness.Likeness."""
+    """Finds books alike. The numbers are those of benchmarks/near_duplicates_books.py."""
+
+    version: int = 1
+    votes: int = 1  # keys in common, for a comparison
+    alike: float = 0.3  # least Jaccard of two samples that are the same text
+    faintly: float = 0.12  # the same where the samples beside them match too
+    most_gap: int = 6  # samples between two matches that are taken for matching, too
+    whole: float = 0.8  # share from which a sample counts as shared where ranges are named
 
     def keys(self, signature: Signature) -> NDArray[np.uint64]:
-        """Return a key a band [n, 21]."""
+        """Return a key a band [n, 21]; see pipeline.likeness.Likeness."""
         hashes = _matrix(signature).astype(np.uint64)
         bands = hashes[:, : _BANDS * _BAND].reshape(len(hashes), _BANDS, _BAND)
         mixed = np.broadcast_to(np.arange(bands.shape[1], dtype=np.uint64), bands.shape[:2]).copy()
@@ -67,7 +74,7 @@ class BookLikeness:
 
     def compare(self, a: Signature, b: Signature) -> Shared | None:
         """Return which samples the books have in common; None where there is none."""
-        first, second, alike = _pairs(_matrix(a), _matrix(b))
+        first, second, alike = self._pairs(_matrix(a), _matrix(b))
         if not len(first):
             return None
         # A sample is covered by no more than those that match it are long: half of a short book is not the whole.
@@ -75,14 +82,57 @@ class BookLikeness:
         in_b = np.minimum(1, np.bincount(second, a.lasts[first], len(b.samples)) / np.maximum(1, b.lasts))
         weights = a.lasts[first]
         similarity = float(np.sum(alike * weights) / np.sum(weights))
-        _fill_gaps(first, second, a, b, in_a, in_b)
+        self._fill_gaps(first, second, a, b, in_a, in_b)
         return Shared(
             covered_a=float(np.sum(a.lasts * in_a) / a.lasts.sum()),
             covered_b=float(np.sum(b.lasts * in_b) / b.lasts.sum()),
             similarity=min(1.0, similarity),
-            shared_a=_ranges(a, in_a >= _WHOLE),
-            shared_b=_ranges(b, in_b >= _WHOLE),
+            shared_a=_ranges(a, in_a >= self.whole),
+            shared_b=_ranges(b, in_b >= self.whole),
         )
+
+    def _pairs(
+        self, a: NDArray[np.uint32], b: NDArray[np.uint32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Return the samples of a and of b that are the same text, and how alike they are, in the order of a."""
+        columns = np.arange(_HASHES, dtype=np.uint64) << np.uint64(32)
+        left, right = (columns + a).reshape(-1), (columns + b).reshape(-1)
+        order = np.argsort(right, kind="stable")
+        begins = np.searchsorted(right[order], left, "left")
+        counts = np.minimum(np.searchsorted(right[order], left, "right") - begins, _MOST_EQUAL)
+        owner = np.repeat(np.arange(len(left)), counts)
+        within = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        mate = order[begins[owner] + within] // _HASHES
+        codes, agreeing = np.unique(owner // _HASHES * len(b) + mate, return_counts=True)
+        share = agreeing / _HASHES
+        codes, share = codes[share >= self.faintly], share[share >= self.faintly]
+        i, j = codes // len(b), codes % len(b)
+        found = {(int(x), int(y)) for x, y in zip(i, j, strict=True)}
+        beside = np.array(
+            [any((x + s, y + s + d) in found for s in (-1, 1) for d in (-1, 0, 1)) for x, y in zip(i, j, strict=True)],
+            np.bool_,
+        )
+        same = (share >= self.alike) | beside
+        return i[same], j[same], share[same]
+
+    def _fill_gaps(
+        self,
+        first: NDArray[np.int64],
+        second: NDArray[np.int64],
+        a: Signature,
+        b: Signature,
+        in_a: NDArray[np.float64],
+        in_b: NDArray[np.float64],
+    ) -> None:
+        """Mark what lies between two matches that follow each other, where it is about as long in both books."""
+        ends_a, ends_b = a.at + a.lasts, b.at + b.lasts
+        for x, y, next_x, next_y in zip(first, second, first[1:], second[1:], strict=False):
+            if not (1 < next_x - x <= self.most_gap and 1 <= next_y - y <= self.most_gap):
+                continue
+            gap_a, gap_b = a.at[next_x] - ends_a[x], b.at[next_y] - ends_b[y]
+            if 2 * min(gap_a, gap_b) >= max(gap_a, gap_b):
+                in_a[x + 1 : next_x] = 1
+                in_b[y + 1 : next_y] = 1
 
 
 def _borders(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -109,50 +159,6 @@ def _minhashes(parts: list[NDArray[np.uint64]]) -> tuple[bytes, ...]:
 
 def _matrix(signature: Signature) -> NDArray[np.uint32]:
     return np.frombuffer(b"".join(signature.samples), "<u4").reshape(-1, _HASHES)
-
-
-def _pairs(
-    a: NDArray[np.uint32], b: NDArray[np.uint32]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return the samples of a and of b that are the same text, and how alike they are, in the order of a."""
-    columns = np.arange(_HASHES, dtype=np.uint64) << np.uint64(32)
-    left, right = (columns + a).reshape(-1), (columns + b).reshape(-1)
-    order = np.argsort(right, kind="stable")
-    begins = np.searchsorted(right[order], left, "left")
-    counts = np.minimum(np.searchsorted(right[order], left, "right") - begins, _MOST_EQUAL)
-    owner = np.repeat(np.arange(len(left)), counts)
-    within = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-    mate = order[begins[owner] + within] // _HASHES
-    codes, agreeing = np.unique(owner // _HASHES * len(b) + mate, return_counts=True)
-    share = agreeing / _HASHES
-    codes, share = codes[share >= _FAINTLY], share[share >= _FAINTLY]
-    i, j = codes // len(b), codes % len(b)
-    found = {(int(x), int(y)) for x, y in zip(i, j, strict=True)}
-    beside = np.array(
-        [any((x + s, y + s + d) in found for s in (-1, 1) for d in (-1, 0, 1)) for x, y in zip(i, j, strict=True)],
-        np.bool_,
-    )
-    same = (share >= _ALIKE) | beside
-    return i[same], j[same], share[same]
-
-
-def _fill_gaps(
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    a: Signature,
-    b: Signature,
-    in_a: NDArray[np.float64],
-    in_b: NDArray[np.float64],
-) -> None:
-    """Mark what lies between two matches that follow each other in both books, where it is about as long in both."""
-    ends_a, ends_b = a.at + a.lasts, b.at + b.lasts
-    for x, y, next_x, next_y in zip(first, second, first[1:], second[1:], strict=False):
-        if not (1 < next_x - x <= _MOST_GAP and 1 <= next_y - y <= _MOST_GAP):
-            continue
-        gap_a, gap_b = a.at[next_x] - ends_a[x], b.at[next_y] - ends_b[y]
-        if 2 * min(gap_a, gap_b) >= max(gap_a, gap_b):
-            in_a[x + 1 : next_x] = 1
-            in_b[y + 1 : next_y] = 1
 
 
 def _ranges(signature: Signature, chosen: NDArray[np.bool_]) -> tuple[Range, ...]:
