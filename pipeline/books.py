@@ -94,13 +94,24 @@ def load_book(path: Path, config: BookConfig) -> Book:
 
 
 def read_book(
-    path: Path, config: BookConfig, *, cuts: Iterable[Mapping[str, Any]] = (), chunk_chars: int = 1 << 20
+    path: Path,
+    config: BookConfig,
+    *,
+    cuts: Iterable[Mapping[str, Any]] = (),
+    content_id: str | None = None,
+    chunk_chars: int = 1 << 20,
 ) -> Iterator[str]:
     """Yield the clean text in chunks of at most `chunk_chars` characters, without the ranges {start, end} of `cuts`.
 
-    Raises InputError as `load_book` does, before anything is yielded; EMPTY where the cuts leave nothing.
+    Raises InputError as `load_book` does, before anything is yielded; CHANGED where `content_id` is given and is that of
+    another text, in which the cuts would lie elsewhere; EMPTY where the cuts leave nothing.
     """
-    text = load_book(path, config).text
+    book = load_book(path, config)
+    if content_id is not None and book.content_id != content_id:
+        raise InputError(
+            Reason.CHANGED, "the clean text is not the one that was surveyed: survey with the same --books options"
+        )
+    text = book.text
     is_blank = True
     for start, end in kept_ranges(len(text), cuts):
         for at in range(start, end, chunk_chars):

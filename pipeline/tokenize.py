@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,14 +108,14 @@ class Tokenizers:
         with local_file(row["uri"], max_bytes=sys.maxsize) as path:  # the survey held it to the limit
             _require_same(path, row["document_id"], row["uri"])
             if row["kind"] == "book":
-                return {}, self._book(path, row["cuts"] or ())
+                return {}, self._book(path, row)
             if row["kind"] == "qa":
                 return {}, self._qa(path)
             return self._video(path, row)
 
-    def _book(self, path: Path, cuts: Sequence[Mapping[str, Any]]) -> Document:
-        ids = list(self.text.encode_stream(read_book(path, self._config.books, cuts=cuts)))
-        return book_document(np.concatenate(ids), vocabulary=self.vocabulary)
+    def _book(self, path: Path, row: Mapping[str, Any]) -> Document:
+        chunks = read_book(path, self._config.books, cuts=row["cuts"] or (), content_id=row["content_id"])
+        return book_document(np.concatenate(list(self.text.encode_stream(chunks))), vocabulary=self.vocabulary)
 
     def _qa(self, path: Path) -> Document:
         texts, weights = zip(*lay_out(read_turns(path, self._config.qa), self._config.qa), strict=True)

@@ -186,6 +186,11 @@ def test_chunks_leave_out_the_cuts_and_nothing_else(tmp_path: Path) -> None:
     chunks = list(read_book(tmp_path / "a.txt", BookConfig(), cuts=cuts, chunk_chars=64))
     assert "".join(chunks) == text[:100] + text[300:1000] + text[1100:]
     assert max(map(len, chunks)) == 64
+    known = load_book(tmp_path / "a.txt", BookConfig()).content_id
+    assert "".join(read_book(tmp_path / "a.txt", BookConfig(), content_id=known)) == text
+    with pytest.raises(InputError, match="not the one that was surveyed") as caught:
+        list(read_book(tmp_path / "a.txt", BookConfig(lines=False), content_id=known))
+    assert caught.value.reason is Reason.CHANGED
     everything = [{"start": 0, "end": len(text)}]
     with pytest.raises(InputError, match="the cuts leave nothing"):
         list(read_book(tmp_path / "a.txt", BookConfig(), cuts=everything))
