@@ -103,8 +103,8 @@ def read_book(
 ) -> Iterator[str]:
     """Yield the clean text in chunks of at most `chunk_chars` characters, without the ranges {start, end} of `cuts`.
 
-    Raises InputError as `load_book` does, before anything is yielded; CHANGED where `content_id` is given and is not that
-    of this text, in which the cuts would lie elsewhere; EMPTY where the cuts leave nothing.
+    Raises InputError as `load_book` does, before anything is yielded; CHANGED where `content_id` is given and is not
+    this text's, as cuts would lie elsewhere; EMPTY where the cuts leave nothing.
     """
     book = load_book(path, config)
     if content_id is not None and book.content_id != content_id:
