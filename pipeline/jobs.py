@@ -23,13 +23,12 @@ from pipeline.progress import console, following
 from pipeline.report import JobReport, report_on
 from pipeline.select import Matches, SelectConfig, Selector, finish_selection, read_pairs, read_selection
 from pipeline.store import FACTS, StoreFacts, TokenStore, remove_unit, unit_files, unit_number
-from pipeline.survey import SurveyWorker
+from pipeline.survey import SurveyWorker, read_known
 from pipeline.tokenize import TokenizeConfig, TokenizeWorker, load_codec, make_vocabulary, work_left
 from pipeline.workspace import (
     Workspace,
     drop_units,
     read_manifest_unit,
-    read_table_unit,
     read_units,
     usable,
     write_manifest,
@@ -50,6 +49,7 @@ def survey(inputs: Sequence[str], workspace: Workspace, worker: SurveyWorker, ru
         console.print(f"survey: left alone, as their ending is that of no kind: {endings}")
     units = write_manifest(workspace, manifest.items)
     drop_units(workspace.survey, units)
+    drop_units(workspace.signatures, units)
     stale = {unit: n for unit in units if (n := _survey_left(workspace, unit, worker)) is not None}
     if stale:
         with following("survey", workspace.log("survey"), sum(stale.values())):
@@ -59,7 +59,7 @@ def survey(inputs: Sequence[str], workspace: Workspace, worker: SurveyWorker, ru
 
 
 def _survey_left(workspace: Workspace, unit: int, worker: SurveyWorker) -> int | None:
-    known = {row["uri"]: row for row in read_table_unit(workspace.survey, unit, SURVEY).to_pylist()}
+    known = read_known(workspace, unit)
     items = read_manifest_unit(workspace, unit).to_pylist()
     keys = {item["uri"]: worker.fingerprint(item) for item in items}
     same = keys == {uri: row["fingerprint"] for uri, row in known.items()}

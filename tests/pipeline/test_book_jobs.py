@@ -19,7 +19,8 @@ from pipeline.select import SelectConfig, read_survey_unit
 from pipeline.store import TokenStore
 from pipeline.survey import SurveyConfig, SurveyWorker
 from pipeline.tokenize import TokenizeConfig
-from pipeline.workspace import Workspace
+from pipeline.workspace import Workspace, read_units
+from schemas.records import SIGNATURES
 from tests.pipeline.test_books import make_epub
 from tests.pipeline.texts import story, wrapped
 from tokenizer.text import TextTokenizer
@@ -91,11 +92,12 @@ def test_what_the_survey_saw_becomes_tokens(material: list[str], tmp_path: Path)
     assert len(texts["mixed.md"]) == mixed["measures"]["characters"] - sum(c["end"] - c["start"] for c in mixed["cuts"])
     assert texts["mixed.md"].count("striking thirteen") < 100
 
+    signed = read_units(workspace.signatures, SIGNATURES)["content_id"].to_pylist()
+    assert set(signed) >= {row["content_id"] for row in rows if not row["reason"]}
+
     masked = BookConfig(mask_pii=True)
     _, again = run(material, tmp_path / "out", masked, BookLook())
     assert [report.new for report in again][0::2] == [14, 9]
     changed = {Path(uri).name: text for uri, text in texts_of(workspace).items()}
     assert changed.pop("mixed.md") == texts.pop("mixed.md").replace("me@example.org", "[email]")
     assert changed == texts
-    _, uncut = run(material, tmp_path / "out", masked, BookLook(cut_passages=False))
-    assert uncut[2].new == 0  # the book with nonsense is set aside as a whole; the others have no cuts

@@ -343,7 +343,7 @@ def test_a_vqgan_is_trained_on_pictures_and_a_text_model_on_texts(tmp_path: Path
 
 def test_retry_looks_again_at_what_was_set_aside_and_at_nothing_else(books: Path, tmp_path: Path) -> None:
     (books / "0.txt").write_bytes(b"\0")
-    workspace = Workspace.open(tmp_path / "out", units=64)
+    workspace = Workspace.open(tmp_path / "out", units=10_000)  # each in a unit of its own: `new` counts units' items
     for retry, new in ((False, 3), (False, 0), (True, 1)):
         worker = SurveyWorker(workspace=workspace, config=SurveyConfig(), retry=retry)
         assert jobs.survey([str(books)], workspace, worker, Runner()).new == new
