@@ -44,7 +44,6 @@ _NOTICES = re.compile(
     | ^\W*end\ of\ (?:the\ )?project\ gutenberg
     | \bwww\.gutenberg\.(?:org|net)\b
     | \bgutenberg\ (?:literary\ archive\ foundation|volunteers)\b
-    | ^\W*(?:this\ (?:e-?text|e-?book)\ (?:was\ )?)?(?:e-?text\ prepared|produced|transcribed|digitized|scanned)\ by\b
     | online\ distributed\ proofread
     | ^\W*\[?transcriber'?s?'?\ notes?\b
     | digital\ copy\ of\ a\ book\ that\ was\ preserved\ for\ generations
@@ -53,11 +52,14 @@ _NOTICES = re.compile(
     | ^\W*(?:release\ date|posting\ date|last\ updated|character\ set\ encoding):\s""",
     re.I | re.X,
 )
-_CREDIT = re.compile(r"\W*(?:e-?text prepared|produced|transcribed|digitized|scanned) by\b", re.I)
+_CREDIT = re.compile(
+    r"\W*(?:this (?:e-?text|e-?book) (?:was )?)?(?:e-?text prepared|produced|transcribed|digitized|scanned) by\b", re.I
+)
+_CREDIT_CHARS = 300  # a longer paragraph that begins so is one of the book
 _MATTER_PARAGRAPHS = 40  # looked at on either side
 _NOTICE_CHARS = 4000  # a longer paragraph is none
 _TRANSCRIBER = re.compile(r"\[\s*transcriber'?s?'? notes?\b[^\[\]]{0,2000}\]", re.I)
-_HYPHEN = re.compile(r"(?<!\w)(\w{1,60})(-|\u00ad|\u2010)\n[ \t]{0,80}(\w+)")
+_HYPHEN = re.compile(r"(?<!\w)(\w{1,60})(-|\u00ad|\u2010)\n([ \t\f]{0,80})(\w+)")
 _WORD = re.compile(r"\w+(?:[-\u2010]\w+)*")
 
 
@@ -101,7 +103,7 @@ def strip_matter(text: str) -> tuple[str, float]:
     front = range(0, min(len(paragraphs), 2 * _MATTER_PARAGRAPHS), 2)
     back = range(max(0, (len(paragraphs) - 1) // 2 * 2 - 2 * _MATTER_PARAGRAPHS), len(paragraphs), 2)
     for i in {*front, *back}:
-        if len(paragraphs[i]) <= _NOTICE_CHARS and _NOTICES.search(paragraphs[i]):
+        if _is_notice(paragraphs[i]):
             paragraphs[i] = ""
             if i + 1 < len(paragraphs):
                 paragraphs[i + 1] = ""
@@ -125,16 +127,17 @@ def repair_hyphens(text: str) -> tuple[str, float]:
 
     def mend(match: re.Match[str]) -> str:
         nonlocal joined
-        first, hyphen, second = match.groups()
+        first, hyphen, gap, second = match.groups()
+        feed = "\f" * gap.count("\f")
         whole, hyphened = (first + second).casefold(), f"{first}-{second}".casefold()
         is_soft = hyphen == "\u00ad"
         if not is_soft and known[hyphened] > known[whole]:
             joined += 1
-            return f"{first}-{second}"
+            return f"{first}-{second}{feed}"
         parts_are_words = known[first.casefold()] and known[second.casefold()]
         if is_soft or (second[0].islower() and first[-1].isalpha() and (known[whole] or not parts_are_words)):
             joined += 1
-            return first + second
+            return first + second + feed
         return match[0]
 
     return _HYPHEN.sub(mend, text), float(joined)
@@ -156,9 +159,17 @@ def _inside(lines: list[str]) -> Iterator[str]:
             yield line
 
 
+def _is_notice(paragraph: str) -> bool:
+    return _is_credit(paragraph) or (len(paragraph) <= _NOTICE_CHARS and _NOTICES.search(paragraph) is not None)
+
+
+def _is_credit(text: str) -> bool:
+    return len(text) <= _CREDIT_CHARS and _CREDIT.match(text) is not None
+
+
 def _from_first_of_book(lines: Iterable[str]) -> Iterator[str]:
     """Leave out credits that are the first lines yet: in some files no blank line parts them from the book."""
-    return dropwhile(lambda line: not line.strip() or _CREDIT.match(line), lines)
+    return dropwhile(lambda line: not line.strip() or _is_credit(line), lines)
 
 
 def _chunks(text: str) -> Iterator[str]:

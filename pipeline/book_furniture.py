@@ -10,12 +10,15 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from itertools import pairwise
+from statistics import median
 
 _NUMBER = re.compile(r"\W{0,3}(?:p(?:age|g)?\.? ?)?(\d{1,4})\W{0,3}", re.I)
 _ROMAN = re.compile(r"\W{0,2}[ivxlc]{1,8}\W{0,2}")
 _HEADED = re.compile(r"(?:(\d{1,4})\W{1,6}(\D{3,60}?)|(\D{3,60}?)\W{1,6}(\d{1,4}))\s*")
 _FEWEST_PAGES = 6
-_NEAREST, _FARTHEST = 12, 90  # lines between the numbers of two pages
+_NEAREST, _FARTHEST = 20, 90  # lines between the numbers of two pages; sonnets have 17
+_UNEVEN = 0.12  # of the middle distance: most pages are about as long as each other, chapters are not
+_CHAPTER = re.compile(r"\W*(?:chap|kapitel|cap[ií]t|book|part|psalm|section|canto|letter|act|scene|verse|lesson)", re.I)
 _DIGITS = re.compile(r"\d+")
 _MARK = re.compile(r"[ \t]*[\[{](?:pg|page)\.? ?\d{1,4}[\]}][ \t]?", re.I)
 
@@ -42,22 +45,29 @@ def _at_edges(lines: list[str], paged: list[int]) -> set[int]:
         filled = [i for i in range(start, end) if lines[i].strip()]
         chosen = {*filled[:2], *filled[-2:]} if len(filled) > 4 else {*filled[:1], *filled[-1:]}
         edges += [(page, i) for i in sorted(chosen)]
-    ahead = {i: int(match[1]) - page for page, i in edges if (match := _NUMBER.fullmatch(lines[i].strip()))}
+    ahead = {i: number - page for page, i in edges if (number := _page_number(lines[i])) is not None}
     shift = Counter(ahead.values())
+    numbered = {i for i, by in ahead.items() if shift[by] >= 3}
+    romans = [i for _, i in edges if _ROMAN.fullmatch(lines[i].strip())]
     often = Counter(_key(lines[i]) for _, i in edges)
     fewest = max(3, len(paged) // 20)
-    numbers = {i for i, by in ahead.items() if shift[by] >= 3}
-    romans = {i for _, i in edges if _ROMAN.fullmatch(lines[i].strip()) and often["#"] >= 3}
-    known = {key for key, count in often.items() if count >= fewest and len(key) <= 70} - {"", "#"}
-    return numbers | romans | {i for _, i in edges if _key(lines[i]) in known}
+    known = {key for key, count in often.items() if count >= fewest and len(key) <= 70} - {""}
+    heads = {i for _, i in edges if _key(lines[i]) in known}
+    return numbered | heads | (set(romans) if len(romans) >= 3 else set())
+
+
+def _page_number(line: str) -> int | None:
+    """Return the number that a line is, or that it has before or after a running head."""
+    bare = line.strip()
+    if match := _NUMBER.fullmatch(bare):
+        return int(match[1])
+    match = _HEADED.fullmatch(bare)
+    return int(match[1] or match[4]) if match and not _CHAPTER.match(bare) else None
 
 
 def _key(line: str) -> str:
-    """Return a line as it is on other pages too: without its number."""
-    bare = line.strip()
-    if _NUMBER.fullmatch(bare) or _ROMAN.fullmatch(bare):
-        return "#"
-    return " ".join(_DIGITS.sub("", bare).casefold().split()).strip(" .-–—|·")
+    """Return a line as it is on other pages, too; "" for one that says nothing."""
+    return " ".join(line.casefold().split()).strip(" .-–—|·")
 
 
 def _counting_up(lines: list[str]) -> set[int]:
@@ -66,11 +76,8 @@ def _counting_up(lines: list[str]) -> set[int]:
     for i, line in enumerate(lines):
         if len(line) > 80 or not _DIGITS.search(line):
             continue
-        bare = line.strip()
-        if match := _NUMBER.fullmatch(bare):
-            found[""].append((i, int(match[1])))
-        elif match := _HEADED.fullmatch(bare):
-            found["heads"].append((i, int(match[1] or match[4])))
+        if (number := _page_number(line)) is not None:
+            found["" if _NUMBER.fullmatch(line.strip()) else "heads"].append((i, number))
     drop = {line for places in found.values() for chain in _chains(places) for line in chain}
     around = [_next_filled(lines, i, step) for i in sorted(drop) for step in (-1, 1)]
     beside = [(j, _key(lines[j])) for j in around if j >= 0]
@@ -90,7 +97,13 @@ def _chains(places: list[tuple[int, int]]) -> list[list[int]]:
                 break
         else:
             chains.append([(line, number)])
-    return [[line for line, _ in chain] for chain in chains if len(chain) >= _FEWEST_PAGES]
+    return [[line for line, _ in chain] for chain in chains if len(chain) >= _FEWEST_PAGES and _is_even(chain)]
+
+
+def _is_even(chain: list[tuple[int, int]]) -> bool:
+    pages = [(line - before) / (number - last) for (before, last), (line, number) in pairwise(chain)]
+    middle = median(pages)
+    return sum(abs(page - middle) <= _UNEVEN * middle for page in pages) >= len(pages) / 2
 
 
 def _next_filled(lines: list[str], i: int, step: int) -> int:

@@ -66,6 +66,8 @@ def test_older_marks_and_none_at_all() -> None:
     assert strip_matter(text) == (text, 0.0)
     two = "".join(START.format("THE") + story(i) + FOOTER.format("THE") for i in (5, 6))
     assert strip_matter(two)[0].split() == (story(5) + story(6)).split()
+    film = "Produced by a studio that was poor at the time, the film had a cast of hundreds. " * 5
+    assert strip_matter(film + "\n\n" + text)[0] == film + "\n\n" + text
     about = "A history of Project Gutenberg and its volunteers. " * 3 + "\n"
     assert strip_matter(about)[0] == about
 
@@ -120,14 +122,21 @@ def test_pages_of_a_scan_become_one_text(feed: bool) -> None:
 
 
 def test_heads_that_bear_the_number_go_too_and_chapters_stay() -> None:
-    body = sentences(9, 400)
+    body = sentences(9, 500)
     lines = []
     for n in range(20):
-        lines += [f"{n + 101}   THE OLD MILL" if n % 2 else f"THE OLD MILL   {n + 101}", *body[n * 20 : n * 20 + 20]]
+        lines += [f"{n + 101}   THE OLD MILL" if n % 2 else f"THE OLD MILL   {n + 101}", *body[n * 25 : n * 25 + 25]]
     cleaned, count = strip_furniture("\n".join(lines) + "\n")
     assert (cleaned, count) == ("\n".join(body) + "\n", 20.0)
-    chapters = "\n\n".join(f"{n}\n\n" + "\n".join(sentences(n, 150)) for n in range(1, 12)) + "\n"
-    assert strip_furniture(chapters) == (chapters, 0.0)
+    rng = random.Random(0)
+    for head in ("{}", "Chapter {}", "Mill {}"):
+        long = [f"{head.format(n)}\n\n" + "\n".join(sentences(n, rng.randint(20, 80))) for n in range(1, 30)]
+        chapters = "\n\n".join(long) + "\n"
+        assert strip_furniture(chapters) == (chapters, 0.0)
+    pages = "\n\f".join(f"Chapter {n}\n\n" + "\n".join(sentences(n, 30)) for n in range(1, 12)) + "\n"
+    assert strip_furniture(pages) == (pages, 0.0)
+    sonnets = "\n\n".join(f"{n}\n\n" + "\n".join(sentences(n, 14)) for n in range(1, 60)) + "\n"
+    assert strip_furniture(sonnets) == (sonnets, 0.0)
     listed = "\n".join(str(n) for n in range(1, 50)) + "\n"
     assert strip_furniture(listed) == (listed, 0.0)
     assert strip_furniture("He came [Pg 12] home.\n")[0] == "He came  home.\n".replace("  ", " ")
@@ -144,6 +153,7 @@ def test_hyphens_are_resolved_by_the_book_itself() -> None:
     assert "Jean-\nPaul" in mended
     assert "soft hyphen." in mended
     assert count == 4
+    assert repair_hyphens("An exam-\n\fple of it, an example.\n")[0] == "An example\f of it, an example.\n"
     assert repair_hyphens(mended) == (mended, 0.0)
 
 
