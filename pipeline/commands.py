@@ -297,11 +297,13 @@ def text_model_of(workspace: Workspace, given: Path | None, config: TokenizeConf
 
 def _texts(items: Iterable[Mapping[str, Any]], books: BookConfig, qa: QaConfig) -> Iterator[str]:
     """Yield the text of the books and question-answer documents among the items."""
-    for uri, kind in ((item["uri"], item["kind"]) for item in items):
+    for item in items:
+        uri, kind = item["uri"], item["kind"]
         try:
             if kind == "book":
                 with local_file(uri, max_bytes=books.max_bytes) as path:
-                    yield from read_book(path, books)
+                    cuts, content_id = item.get("cuts") or (), item.get("content_id")
+                    yield from read_book(path, books, cuts=cuts, content_id=content_id)
             elif kind == "qa":
                 with local_file(uri, max_bytes=qa.max_bytes) as path:
                     yield plain_text(read_turns(path, qa))

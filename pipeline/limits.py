@@ -64,6 +64,38 @@ def _limit(name: str, low: float | None, high: float | None, reason: Reason, wha
     return Limit(name, -math.inf if low is None else low, math.inf if high is None else high, too_low, too_high, what)
 
 
+# Of pipeline.book_rules: name, lowest, highest, in words. Bounds are the papers' where nothing else is said.
+_TEXT_RULES: tuple[tuple[str, float | None, float | None, str], ...] = (
+    ("gopher_word_length", 3, 10, "mean letters of a word"),
+    ("gopher_symbols", None, 0.1, "# or ellipses a word"),
+    ("gopher_bullet_lines", None, 0.9, "share of lines that begin with a bullet"),
+    ("gopher_ellipsis_lines", None, 0.3, "share of lines that trail off"),
+    ("gopher_alphabetic_words", 0.8, None, "share of words with a letter"),
+    ("gopher_stop_words", 2, None, "of eight common English words, how many occur"),
+    ("gopher_repeated_lines", None, 0.3, "share of lines that stood before"),
+    ("gopher_repeated_line_characters", None, 0.2, "share of characters in them"),
+    ("gopher_repeated_paragraphs", None, 0.3, "share of paragraphs that stood before"),
+    ("gopher_repeated_paragraph_characters", None, 0.2, "share of characters in them"),
+    ("gopher_top_2gram", None, 0.2, "share of characters in the commonest run of 2 words"),
+    ("gopher_top_3gram", None, 0.18, "of 3 words"),
+    ("gopher_top_4gram", None, 0.16, "of 4 words"),
+    ("gopher_repeated_5gram", None, 0.15, "share of characters in runs of 5 words that stood before"),
+    ("gopher_repeated_6gram", None, 0.14, "of 6 words"),
+    ("gopher_repeated_7gram", None, 0.13, "of 7 words"),
+    ("gopher_repeated_8gram", None, 0.12, "of 8 words"),
+    ("gopher_repeated_9gram", None, 0.11, "of 9 words"),
+    ("gopher_repeated_10gram", None, 0.10, "of 10 words"),
+    ("fineweb_ended_lines", 0.12, None, "share of lines that end as a sentence does"),
+    ("fineweb_short_lines", None, 0.67, "share of lines of at most 30 characters"),
+    ("fineweb_lines_per_word", None, 0.3, "lines a word"),
+)
+TEXT_RULES = tuple(name for name, *_ in _TEXT_RULES)
+
+
+def _text_rule(name: str, low: float | None, high: float | None, what: str) -> Limit:
+    return _limit(name, low, high, Reason.QUALITY, what, too_low=Reason.QUALITY)
+
+
 # Where no bound is given the number is measured, shown and plotted, and a `--set` can make use of it.
 DEFAULTS: Mapping[str, Limit] = {
     limit.name: limit
@@ -80,6 +112,24 @@ DEFAULTS: Mapping[str, Limit] = {
         _limit("combing", None, None, Reason.INTERLACED, "share of frames with combs"),
         _limit("picture_share", 0.2, None, Reason.BARS, "share of the frame without bars", too_low=Reason.BARS),
         _limit("found_share", 0.5, None, Reason.TRUNCATED, "of the promised duration", too_low=Reason.TRUNCATED),
+        _limit("words", 50, None, Reason.TOO_LONG, "words of a book", too_low=Reason.TOO_SHORT),
+        *(_text_rule(*rule) for rule in _TEXT_RULES),
+        _limit(
+            "language_share",
+            None,
+            None,
+            Reason.LANGUAGE,
+            "of the book in its language",
+            too_low=Reason.LANGUAGE,
+        ),
+        _limit(
+            "contaminated_share",
+            None,
+            0.1,
+            Reason.CONTAMINATED,
+            "in passages that an evaluation set has",
+        ),
+        _limit("cut_share", None, 0.5, Reason.QUALITY, "in passages that are cut"),
         _limit("bit_rate", None, None, Reason.BLOCKY, "bits a second of the video stream", too_low=Reason.BLOCKY),
         _limit("nsfw", None, 0.8, Reason.SCORE, "nudity in the worst frame, 0 to 1, where scored"),
         _limit("text_share", None, None, Reason.SCORE, "share of the frame that is text, mean, where scored"),

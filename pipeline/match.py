@@ -35,6 +35,7 @@ from pipeline.beam import Runner, run_matching
 from pipeline.candidates import Votes, add_votes, count_votes, entries_of, slices, split_pair
 from pipeline.interrupt import raise_if_stopping
 from pipeline.likeness import Likeness, Shared, Signature
+from pipeline.likeness_books import BookLikeness
 from pipeline.likeness_video import ImageLikeness, VideoLikeness
 from pipeline.progress import MADE, following, note
 from pipeline.report import JobReport
@@ -46,7 +47,7 @@ from schemas.files import atomic, write_text
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import PAIRS
 
-LIKENESS: Mapping[str, Likeness] = {"video": VideoLikeness(), "image": ImageLikeness()}
+LIKENESS: Mapping[str, Likeness] = {"video": VideoLikeness(), "image": ImageLikeness(), "book": BookLikeness()}
 
 _VERSION = 1  # counts up when the same signatures would give other pairs
 _RANGES = 64  # of pairs, that are compared side by side

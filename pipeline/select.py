@@ -43,6 +43,8 @@ class SelectConfig:
     licences: tuple[str, ...] = ()
     """Licences that may go on, as the manifest spells them (upper and lower case are the same); "unknown" allows items
     that name none. Without the option nothing is asked."""
+    languages: tuple[str, ...] = ()
+    """Languages of books that may go on, as ISO 639-1 names them (en, de, ...). Without the option nothing is asked."""
     keep: Annotated[KeepConfig, arg(name="")] = field(default_factory=KeepConfig)
     val_fraction: float = 0.05
     """Share of items, chosen by a hash of their content, that is held out where the manifest names no split."""
@@ -85,6 +87,8 @@ def judge(row: Row, config: SelectConfig) -> tuple[Reason, str] | None:
         return Reason(row["reason"]), row["detail"]
     if config.licences and (verdict := _judge_licence(row["licence"], config.licences)):
         return verdict
+    if config.languages and row["kind"] == "book" and (verdict := _judge_language(row["language"], config.languages)):
+        return verdict
     return judge_numbers(numbers(row), config.limits)
 
 
@@ -95,6 +99,12 @@ def _judge_licence(licence: str | None, allowed: Sequence[str]) -> tuple[Reason,
     if not known:
         return Reason.LICENCE, "the manifest names no licence (--licences … unknown allows that)"
     return Reason.LICENCE, f"licence {known!r}; allowed are {', '.join(allowed)} (--licences)"
+
+
+def _judge_language(language: str | None, wanted: Sequence[str]) -> tuple[Reason, str] | None:
+    if language in {name.strip().lower() for name in wanted}:
+        return None
+    return Reason.LANGUAGE, f"the language is {language or 'unknown'}; wanted are {', '.join(wanted)} (--languages)"
 
 
 def choose_split(row: Row, config: SelectConfig, named: Collection[str] = ()) -> str:

@@ -2,7 +2,8 @@
 
 The file's SHA-256 (one read of it; it becomes the document's identity), and by kind: of a video or image what the
 container says, what a look at some frames tells, and a signature (pipeline/look_at.py); scores where they are asked
-for. What cannot be read is set aside here, with its reason.
+for; of a book all that follows from its clean text (pipeline/book_survey.py). What cannot be read is set aside here,
+with its reason.
 
 A unit's signatures are written before its rows: the rows are what counts.
 """
@@ -18,7 +19,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.books import BookConfig, read_book
+from pipeline.book_survey import BookLook, book_fingerprint, survey_book
+from pipeline.books import BookConfig
 from pipeline.decode import DecodeConfig, Decoder, LookConfig
 from pipeline.inputs import MAX_BYTES, local_file, stat
 from pipeline.interrupt import is_stopping, raise_if_stopping
@@ -35,7 +37,7 @@ from schemas.records import SIGNATURES, SURVEY
 
 _VERSION = 3  # counts up when the same input would give another row
 _EMPTY = dict.fromkeys(SURVEY.names)
-_SIGNED = {"video", "image"}  # kinds that have a signature
+_SIGNED = {"video", "image", "book"}  # kinds that have a signature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,7 @@ class SurveyConfig:
     `longreel select --set`."""
     max_bytes: int = MAX_BYTES
     """Files larger than this are set aside."""
+    books: BookLook = field(default_factory=BookLook)
 
     def __post_init__(self) -> None:
         for name, least in (("thumbnails", 1), ("decode_below_s", 0), ("max_bytes", 1)):
@@ -138,7 +141,7 @@ class SurveyWorker:
 
     def _look(self, kind: str, path: Path, decoder: Decoder, scores: Sequence[Score]) -> Found:
         if kind == "book":
-            return look_at_book(path, self.books)
+            return look_at_book(path, self.books, self.config.books)
         if kind == "qa":
             read_turns(path, self.qa)
             return Found({})
@@ -153,14 +156,22 @@ class SurveyWorker:
         versions = [_version(item["uri"])]
         if item["transcript"] and item["transcript"] != "embedded":
             versions.append(_version(item["transcript"]))
-        how = (self.config.thumbnails, self.config.decode_below_s, versions_of(self.config.scores), SIGNATURE_VERSION)
+        how: Any = (
+            self.config.thumbnails,
+            self.config.decode_below_s,
+            versions_of(self.config.scores),
+            SIGNATURE_VERSION,
+        )
+        if item["kind"] == "book":
+            how = book_fingerprint(self.books, self.config.books)
         return fingerprint(_VERSION, dict(item), versions, how, self._limit(item))
 
 
-def look_at_book(path: Path, config: BookConfig) -> Found:
-    """Read the beginning of a book, which tells most of what is no text; raises InputError."""
-    next(read_book(path, config))
-    return Found({})
+def look_at_book(path: Path, config: BookConfig, look: BookLook) -> Found:
+    """Read a book and all that follows from its text; raises InputError."""
+    columns, signature = survey_book(path, config, look)
+    samples = {"at": signature.at.tolist(), "lasts": signature.lasts.tolist(), "samples": list(signature.samples)}
+    return Found(columns, {**samples, "thumbnail": None})
 
 
 def look_at_video(path: Path, decoder: Decoder, config: SurveyConfig, scores: Sequence[Score]) -> Found:
