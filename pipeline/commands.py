@@ -58,7 +58,8 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """Look at every item once, cheaply: hash, container facts, a few frames. Folders or manifests go in."""
+    """Look at every item once, cheaply: hashes, container facts, measures of some frames, and what near-duplicates are
+    found by. Folders or manifests go in."""
 
     inputs: Inputs
     """Folders of videos, images, books and question-answer documents; such files; or manifests (.parquet, .jsonl,

@@ -37,7 +37,6 @@ from numpy.typing import NDArray
 from pipeline.decode_info import STORAGE, DecodeConfig, LookConfig, VideoLook
 from pipeline.decode_source import Walk, open_for_frames, open_for_look
 from pipeline.decode_subtitles import read_subtitles
-from pipeline.look_at import look_at
 from schemas.errors import InputError, Reason, StorageError
 
 _LISTEN_EVERY_S = 0.02
@@ -88,7 +87,9 @@ class Child:
                 self._put(walk.squares())
                 self._say(result=dataclasses.asdict(walk.report()))
         elif op == "look":
-            self._show(look_at(path, LookConfig(**request["config"]), max_pixels=max_pixels))
+            from pipeline.look_at import look_at  # with all that it needs: loaded when the first look is asked for
+
+            self._show(look_at(path, LookConfig(**request["config"]), self._config))
         else:
             with open_for_look(path, size=size, max_pixels=max_pixels) as source:
                 info = source.info

@@ -120,7 +120,6 @@ DEFAULTS: Mapping[str, Limit] = {
         ),
         _limit("cut_share", None, 0.5, Reason.QUALITY, "in passages that are cut"),
         _limit("bit_rate", None, None, Reason.BLOCKY, "bits a second of the video stream", too_low=Reason.BLOCKY),
-        _limit("looks", None, None, Reason.TOO_SHORT, "frames that the survey looked at", too_low=Reason.TOO_SHORT),
         _limit("nsfw", None, 0.8, Reason.SCORE, "nudity in the worst frame, 0 to 1, where scored"),
         _limit("text_share", None, None, Reason.SCORE, "share of the frame that is text, mean, where scored"),
     )

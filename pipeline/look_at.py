@@ -20,7 +20,7 @@ from av.codec.context import ThreadType
 from av.video.stream import VideoStream
 
 from pipeline.decode_container import open_container, video_stream
-from pipeline.decode_info import LookConfig, VideoLook
+from pipeline.decode_info import DecodeConfig, LookConfig, VideoLook
 from pipeline.decode_pyav import PyAVSource, orientation
 from pipeline.decode_source import Looked, open_for_look
 from pipeline.looks import Looks
@@ -66,48 +66,64 @@ class Schedule:
         return self._second_s is not None
 
 
-def look_at(path: Path, config: LookConfig, *, max_pixels: int) -> VideoLook:
-    """Look at a video or picture. Raises InputError, av.FFmpegError or OSError."""
-    with open_for_look(path, size=_ENOUGH, max_pixels=max_pixels) as source:
-        info = source.info
+def look_at(path: Path, config: LookConfig, limits: DecodeConfig) -> VideoLook:
+    """Look at a video or picture within `limits` (their max_pixels and duration_limit_s).
+
+    Raises InputError, StorageError, av.FFmpegError or OSError.
+    """
+    with _opened(path, limits) as source:
+        info, may_jump = source.info, source.clock_may_jump
         if max(info.width, info.height) > _LARGEST_ASPECT * min(info.width, info.height):
             raise InputError(Reason.UNREADABLE, f"{path}: a picture of {info.width}x{info.height} is a line")
         if not isinstance(source, PyAVSource):
-            return _whole(source, config, _DENSE_S)
-        with open_container(path, max_pixels=max_pixels) as container, Looks(info, config) as looks:
-            stream = video_stream(container, path, max_pixels=max_pixels)
-            packets = Packets(container, stream, clock_may_jump=source.clock_may_jump)
-            _at_key_frames(packets, stream, looks, max_pixels=max_pixels)
-            end_s = packets.found_s
-            is_short = len(looks) < _ENOUGH and end_s < config.decode_below_s
-            if not is_short and len(looks) and looks.longest_gap_s(end_s) < _LONGEST_GAP_S:
-                look = looks.found(end_s)
-            else:
-                look = _whole(source, config, _DENSE_S if end_s < config.decode_below_s else _SPARSE_S)
-        measures = {
-            **look.measures,
-            "found_share": min(1.0, end_s / info.duration_s) if info.duration_s > 0 else 1.0,
-            "bit_rate": 8 * packets.size_bytes / end_s if end_s > 0 else 0.0,
-        }
-        return replace(look, content_id=packets.content_id, measures=measures)
+            return _whole(source, config, _DENSE_S, limits)
+    with open_container(path, max_pixels=limits.max_pixels) as container, Looks(info, config) as looks:
+        stream = video_stream(container, path, max_pixels=limits.max_pixels)
+        packets = Packets(container, stream, clock_may_jump=may_jump)
+        _at_key_frames(path, packets, stream, looks, limits)
+        end_s = packets.found_s
+        is_short = end_s < config.decode_below_s
+        enough = len(looks) >= (_ENOUGH if is_short else 1) and looks.longest_gap_s(end_s) < _LONGEST_GAP_S
+        look = looks.found(end_s) if enough else None
+    if look is None:  # opened again: the index of a long file is not held twice
+        with _opened(path, limits) as source:
+            look = _whole(source, config, _DENSE_S if is_short else _SPARSE_S, limits)
+    measures = {
+        **look.measures,
+        "found_share": min(1.0, end_s / info.duration_s) if info.duration_s > 0 else 1.0,
+        "bit_rate": 8 * packets.size_bytes / end_s if end_s > 0 else 0.0,
+    }
+    return replace(look, content_id=packets.content_id, measures=measures)
 
 
-def _whole(source: Looked, config: LookConfig, step_s: float) -> VideoLook:
+def _opened(path: Path, limits: DecodeConfig) -> Looked:
+    return open_for_look(path, size=limits.size, max_pixels=limits.max_pixels)
+
+
+def _whole(source: Looked, config: LookConfig, step_s: float, limits: DecodeConfig) -> VideoLook:
     timeline, schedule = Timeline(typical_s=source.typical_s, jumps=source.clock_may_jump), Schedule(step_s)
     with Looks(source.info, config) as looks:
         for timed in source.timed_frames():
             at_s = timeline.place(timed.time_s, timed.duration_s)
             if at_s is not None and schedule.wants(at_s):
+                _require_within(limits, at_s, source.path)
                 looks.take(*source.shown(timed.content), at_s)
         return looks.found(0.0 if source.info.is_picture else timeline.end_s)
 
 
-def _at_key_frames(packets: Packets, stream: VideoStream, looks: Looks, *, max_pixels: int) -> None:
+def _require_within(limits: DecodeConfig, at_s: float, path: Path) -> None:
+    if at_s > limits.duration_limit_s:
+        limit = f"longer than {limits.duration_limit_s:g} s (duration_limit_s)"
+        raise InputError(Reason.TOO_LONG, f"{path}: {limit}, or its times are broken")
+
+
+def _at_key_frames(path: Path, packets: Packets, stream: VideoStream, looks: Looks, limits: DecodeConfig) -> None:
     context, schedule = stream.codec_context, Schedule(_SPARSE_S)
     context.thread_type, context.thread_count = ThreadType.NONE, 1
-    context.options = {"max_pixels": str(max_pixels)}
+    context.options = {"max_pixels": str(limits.max_pixels)}
     pair: _Pair | None = None
     for packet, at_s in packets.read():
+        _require_within(limits, at_s, path)
         if pair is not None:
             pair.add(packet)
             if schedule.wants(at_s) or pair.count > _MOST_IN_PAIR:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.decode import DecodeConfig, Decoder, LookConfig, VideoLook
-from schemas.errors import StorageError
+from schemas.errors import InputError, Reason, StorageError
 from tests.pipeline.media import make_video, numbered, quadrant_names, quadrants, read_number
 from tests.pipeline.test_packets import remux
 
@@ -240,3 +240,10 @@ def test_a_picture_and_an_animation(decoder: Decoder, tmp_path: Path) -> None:
     assert moves.at.tolist() == pytest.approx([0, 1, 1.7])
     assert numbers(moves)[-1] == 4
     assert moves.measures["frozen_share"] == 0
+
+
+def test_a_clock_that_claims_centuries_is_refused(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mkv", pts=[0, 1, 2, 60_000], rate=25, time_base=Fraction(1), frames=4)
+    with Decoder(DecodeConfig()) as decoder, pytest.raises(InputError, match="duration_limit_s") as e:
+        decoder.look(path)
+    assert e.value.reason is Reason.TOO_LONG
