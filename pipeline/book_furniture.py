@@ -20,7 +20,9 @@ _NEAREST, _FARTHEST = 20, 90  # lines between the numbers of two pages; sonnets 
 _UNEVEN = 0.12  # of the middle distance: most pages are about as long as each other, chapters are not
 _CHAPTER = re.compile(r"\W*(?:chap|kapitel|cap[ií]t|book|part|psalm|section|canto|letter|act|scene|verse|lesson)", re.I)
 _DIGITS = re.compile(r"\d+")
-_MARK = re.compile(r"[ \t]*[\[{](?:pg|page)\.? ?\d{1,4}[\]}][ \t]?", re.I)
+_MARK = r"[\[{](?:pg|page)\.? ?\d{1,4}[\]}]"
+_MARK_LINE = re.compile(rf"^[ \t]*{_MARK}[ \t]*(?:\n|\Z)|^{_MARK}[ \t]*", re.I | re.M)
+_MARK_WITHIN = re.compile(rf"(?<=\S)[ \t]?{_MARK}(?=[ \t\n]|\Z)|{_MARK}", re.I)
 
 
 def strip_furniture(text: str) -> tuple[str, float]:
@@ -28,13 +30,22 @@ def strip_furniture(text: str) -> tuple[str, float]:
 
     A sentence that went on over the page goes on in the next line; form feeds stay, at the beginning of a line.
     """
-    marked, marks = _MARK.subn(" ", text) if "[" in text or "{" in text else (text, 0)
+    marked, marks = _without_marks(text)
     lines = marked.replace("\f", "\n\f").replace("\n\n\f", "\n\f").split("\n") if "\f" in marked else marked.split("\n")
     paged = [i for i, line in enumerate(lines) if line.startswith("\f")]
     drop = _at_edges(lines, paged) if len(paged) >= _FEWEST_PAGES else _counting_up(lines)
     if not drop:
         return (marked, float(marks)) if marks else (text, 0.0)
     return "\n".join(_without(lines, drop)), float(len(drop) + marks)
+
+
+def _without_marks(text: str) -> tuple[str, int]:
+    """Take out marks such as [Pg 12], which transcriptions put where a page began."""
+    if "[" not in text and "{" not in text:
+        return text, 0
+    text, lines = _MARK_LINE.subn("", text)
+    text, within = _MARK_WITHIN.subn("", text)
+    return text, lines + within
 
 
 def _at_edges(lines: list[str], paged: list[int]) -> set[int]:

@@ -4,7 +4,7 @@ One reading of the file, and all of it: whether a book is prose, in which langua
 beginning cannot tell. A passage is cut where it breaks a rule that a whole book is held to (pipeline.limits), or is
 surely in another language than the book; around a run of words that an evaluation set has, some text is cut. The book
 as a whole is then judged by the numbers of the passages that are left, and by how much was cut. A book of one passage
-is judged as a whole only. Cost: about 1 MB/s.
+is judged as a whole only. Cost: 0.7 MB/s of one core.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from pipeline import book_rules, likeness_books
 from pipeline.book_rules import Tally
 from pipeline.books import Book, BookConfig, kept_ranges, load_book
 from pipeline.decontaminate import RUN_WORDS, EvaluationSets, load_sets
-from pipeline.interrupt import raise_if_stopping
 from pipeline.language import SURE, identify, vote
 from pipeline.likeness import Signature
 from pipeline.likeness_books import book_signature
@@ -80,7 +79,6 @@ def look_at_text(book: Book, words: Words, look: BookLook) -> dict[str, Any]:
     text, sets = book.text, load_sets(look.decontaminate)
     seen = []
     for passage in split_passages(text):
-        raise_if_stopping()
         part = text[passage.start : passage.end]
         own = words.within(passage.start, passage.end)
         seen.append(Seen(passage, *identify(part), own, Tally.of(part, own)))

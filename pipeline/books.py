@@ -3,7 +3,8 @@
     file ── formats ──► text ── clean ──► clean text ── cuts ──► chunks
 
 Positions in a book (cuts, what near-duplicates share) are characters of the clean text, before cuts. Cost: a whole
-book is in memory, as several copies while it is cleaned: 10 to 20 times its bytes at most, which `max_bytes` bounds.
+book is in memory, as several copies: 10 times its bytes while it is cleaned, 25 times while it is surveyed, which
+`max_bytes` bounds.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _VERSION = 1  # counts up when the same bytes would give another clean text
 class BookConfig:
     """How books are read and cleaned."""
 
-    max_bytes: int = 128 << 20
+    max_bytes: int = 64 << 20
     """Larger files are set aside, and archives that unpack to more."""
     repair: bool = True
     """Mend text that was decoded wrongly, control characters and white space (ftfy)."""

@@ -20,6 +20,7 @@ from typing import Any
 import av
 import numpy as np
 from av.codec.context import ThreadType
+from av.sidedata.sidedata import SideDataContainer
 from numpy.typing import NDArray
 
 from pipeline.decode_container import frame_rate, is_text, open_container, promised_s, video_stream
@@ -43,6 +44,7 @@ _HAS_NO_PTS = {"avi"}
 _HEAD_FRAMES = 3  # decoded to describe a video
 _LARGEST_ASPECT = 100
 _HDR_CURVES = {16, 18}  # PQ, HLG (ISO/IEC 23091-2 transfer characteristics)
+_SIDE_DATA: Any = SideDataContainer
 _INTERLACED_ORDERS = {2, 3, 4, 5}  # AVFieldOrder
 
 
@@ -195,6 +197,8 @@ class PyAVSource:
 
 def orientation(frame: av.VideoFrame) -> Orientation:
     """How the file asks for a frame to be turned and mirrored (its display matrix)."""
-    side_data: Any = frame.side_data
+    # Not `frame.side_data`: that and the frame would hold each other, and every frame stay until the garbage collector
+    # comes by; a few hundred of them are a gigabyte.
+    side_data: Any = _SIDE_DATA(frame)
     matrix = side_data.get("DISPLAYMATRIX")
     return Orientation() if matrix is None else orientation_of(np.frombuffer(bytes(matrix), np.int32).tolist())

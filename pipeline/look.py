@@ -12,6 +12,7 @@ Luma is uint8 [height, width] as coded; `to_full_range` stretches that of video 
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -93,6 +94,7 @@ def square(grey: Luma, box: Box, frame: tuple[int, int], size: int) -> Luma:
     return np.rint(rows @ grey.astype(np.float64) @ columns.T).astype(np.uint8)
 
 
+@functools.lru_cache(maxsize=16)  # all looks at a video have one box
 def _areas(start: float, end: float, cells: int, size: int) -> NDArray[np.float64]:
     """Return weights [size, cells]: how much of each cell lies in each of `size` equal parts of start to end."""
     edges = np.linspace(start * cells, end * cells, size + 1)

@@ -71,30 +71,33 @@ def look_at(path: Path, config: LookConfig, limits: DecodeConfig) -> VideoLook:
 
     Raises InputError, StorageError, av.FFmpegError or OSError.
     """
-    max_pixels = limits.max_pixels
-    with open_for_look(path, size=limits.size, max_pixels=max_pixels) as source:
-        info = source.info
+    with _opened(path, limits) as source:
+        info, may_jump = source.info, source.clock_may_jump
         if max(info.width, info.height) > _LARGEST_ASPECT * min(info.width, info.height):
             raise InputError(Reason.UNREADABLE, f"{path}: a picture of {info.width}x{info.height} is a line")
         if not isinstance(source, PyAVSource):
             return _whole(source, config, _DENSE_S, limits)
-        with open_container(path, max_pixels=max_pixels) as container, Looks(info, config) as looks:
-            stream = video_stream(container, path, max_pixels=max_pixels)
-            packets = Packets(container, stream, clock_may_jump=source.clock_may_jump)
-            _at_key_frames(path, packets, stream, looks, limits)
-            end_s = packets.found_s
-            is_short = len(looks) < _ENOUGH and end_s < config.decode_below_s
-            if not is_short and len(looks) and looks.longest_gap_s(end_s) < _LONGEST_GAP_S:
-                look = looks.found(end_s)
-            else:
-                step_s = _DENSE_S if end_s < config.decode_below_s else _SPARSE_S
-                look = _whole(source, config, step_s, limits)
-        measures = {
-            **look.measures,
-            "found_share": min(1.0, end_s / info.duration_s) if info.duration_s > 0 else 1.0,
-            "bit_rate": 8 * packets.size_bytes / end_s if end_s > 0 else 0.0,
-        }
-        return replace(look, content_id=packets.content_id, measures=measures)
+    with open_container(path, max_pixels=limits.max_pixels) as container, Looks(info, config) as looks:
+        stream = video_stream(container, path, max_pixels=limits.max_pixels)
+        packets = Packets(container, stream, clock_may_jump=may_jump)
+        _at_key_frames(path, packets, stream, looks, limits)
+        end_s = packets.found_s
+        is_short = end_s < config.decode_below_s
+        enough = len(looks) >= (_ENOUGH if is_short else 1) and looks.longest_gap_s(end_s) < _LONGEST_GAP_S
+        look = looks.found(end_s) if enough else None
+    if look is None:  # opened again: the index of a long file is not held twice
+        with _opened(path, limits) as source:
+            look = _whole(source, config, _DENSE_S if is_short else _SPARSE_S, limits)
+    measures = {
+        **look.measures,
+        "found_share": min(1.0, end_s / info.duration_s) if info.duration_s > 0 else 1.0,
+        "bit_rate": 8 * packets.size_bytes / end_s if end_s > 0 else 0.0,
+    }
+    return replace(look, content_id=packets.content_id, measures=measures)
+
+
+def _opened(path: Path, limits: DecodeConfig) -> Looked:
+    return open_for_look(path, size=limits.size, max_pixels=limits.max_pixels)
 
 
 def _whole(source: Looked, config: LookConfig, step_s: float, limits: DecodeConfig) -> VideoLook:

@@ -1,7 +1,7 @@
 """All looks at one video, put together: its measures, its crop, its samples, and a strip of thumbnails.
 
 Memory does not grow with the video: what is needed of each look until the bars are known (17 kB) goes through a
-temporary file. A look costs about 2 ms at 720p, beside the decoding of its frame.
+temporary file. A look costs 3 to 4 ms at 720p, beside the decoding of its frame.
 
 The measures, each over the picture without bars; shares are of the video's time, from look to look:
 

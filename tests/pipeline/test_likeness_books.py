@@ -80,6 +80,31 @@ def test_a_part_is_found_with_its_place() -> None:
     assert 0.5 < shared.similarity <= 1
 
 
+def test_a_page_that_cannot_be_read_does_not_break_a_match_and_missing_ones_do() -> None:
+    middle = len(NOVEL) // 2
+    blurred = NOVEL[:middle] + misread(NOVEL[middle : middle + 12_000], 0.4) + NOVEL[middle + 12_000 :]
+    a, b = signed(NOVEL, "a"), signed(blurred, "b")
+    shared = LIKENESS.compare(a, b)
+    assert shared is not None
+    assert len(shared.shared_a) == len(shared.shared_b) == 1
+    assert shared.covered_a > 0.98
+    shared = LIKENESS.compare(a, signed(NOVEL[:middle] + NOVEL[middle + 30_000 :], "b"))
+    assert shared is not None
+    assert len(shared.shared_a) == 2
+    assert shared.covered_a < 0.9
+
+
+def test_half_of_a_short_book_does_not_have_all_of_it() -> None:
+    short = story(5, 6)  # a single sample
+    half = "\n\n".join(short.split("\n\n")[:3])
+    a, b = signed(short, "a"), signed(half, "b")
+    assert len(a.samples) == len(b.samples) == 1
+    shared = LIKENESS.compare(a, b)
+    assert shared is not None
+    assert shared.covered_b == 1
+    assert shared.covered_a == pytest.approx(len(half) / len(short), abs=0.02)
+
+
 def test_equal_books_cover_each_other_wholly() -> None:
     shared = LIKENESS.compare(signed(NOVEL, "a"), signed(NOVEL, "b"))
     assert shared is not None
