@@ -7,7 +7,8 @@
               where an original is said to have at least the share of it that sets it aside (0.8). Precision is over all
               pairs that would set an item aside: right where the two truly share that much (0.6 at least, as samples
               are half a second apart). Hard negatives are besides compared all with all: the next parts of a video,
-              other takes of a scene, videos that begin with the same three seconds.
+              other takes of a scene, videos that begin with the same three seconds. Clips of words on a plain ground
+              have no keys; they are counted and left out.
     growth    Made-up signatures of 8 samples, of which 1 % are changed copies of others, through the whole job on
               Beam's local runner with one worker, a process each: time, peak memory, and how many copies are found.
 

@@ -24,8 +24,8 @@ AROUND = 3  # neighbours in time on either side that a picture's change is measu
 _FAINT = 0.02  # length of a change that counts as none
 _DENSE_S = 1.0  # samples at most so far apart have what lies between them in between
 _NEAR = 0.6  # of the distance of two samples: how far from a sample it still stands for a time
-_COARSE = np.array([0.0, 0.03, 0.06, 0.09, 0.12])  # margins that a window may leave on a side
-_FINE = np.array([-0.015, 0.0, 0.015])
+_COARSE = np.array([0.0, 0.04, 0.08, 0.12])  # margins that a window may leave on a side
+_FINE = np.array([-0.02, 0.0, 0.02])
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +56,11 @@ class Run:
         length = np.linalg.norm(apart, axis=1, keepdims=True)
         changes: Floats = apart / np.maximum(length, _FAINT)
         return changes
+
+    @property
+    def useful_s(self) -> float:
+        """Seconds of samples that can be told from others."""
+        return float(self.lasts[self.useful].sum())
 
     def through(self, window: Window) -> Run:
         """Return the run with only what is in the window of each picture."""
@@ -109,7 +114,7 @@ def stretch(before: float, after: float) -> Floats:
 def find_window(one: Floats, other: Floats) -> Window:
     """Return the window of pictures `one` [n, SAMPLE_BYTES] in which they are most like `other`, the median of n.
 
-    All windows on a grid of 5 margins a side, then finer around the best. O(n), some milliseconds for 8 pictures.
+    All windows on a grid of 4 margins a side, then finer around the best. O(n), some milliseconds for 8 pictures.
     """
     best = _search(one, other, [(a, b) for a in _COARSE for b in _COARSE], [(a, b) for a in _COARSE for b in _COARSE])
     for scale in (1.0, 0.5):

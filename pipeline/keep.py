@@ -97,14 +97,14 @@ def choose(rows: Sequence[Row], pairs: Sequence[Row], config: KeepConfig) -> dic
         if pair["similarity"] >= config.similar and pair["a"] in order and pair["b"] in order:
             near[pair["a"]][pair["b"]] = near[pair["b"]][pair["a"]] = pair
     beaten: dict[str, Row] = {}
-    kept_near: dict[str, list[str]] = {name: [] for name in order}  # of each, the kept ones that it shares with
+    covering: dict[str, list[str]] = {name: [] for name in order}  # of each, the kept ones that cover it
     for name in _best_first(order, near, config.covered):
-        by = _cover(name, near, kept_near, config.covered)
-        if by is None:
-            for other in near[name]:
-                kept_near[other].append(name)
+        if cover := _cover(name, near, covering, config.covered):
+            beaten[name] = cover
         else:
-            beaten[name] = by
+            for other, pair in near[name].items():
+                if covered_by(other, pair) >= config.covered:
+                    covering[other].append(name)
     return beaten
 
 
@@ -140,14 +140,13 @@ def _best_first(order: Mapping[str, Any], near: Mapping[str, Mapping[str, Row]],
 
 
 def _cover(
-    name: str, near: Mapping[str, Mapping[str, Row]], kept_near: Mapping[str, Sequence[str]], covered: float
+    name: str, near: Mapping[str, Mapping[str, Row]], covering: Mapping[str, Sequence[str]], covered: float
 ) -> Row | None:
     """Return the pair by which a kept item covers `name`, or one made up from two pairs, or None."""
-    for kept in kept_near[name]:
-        if covered_by(name, near[name][kept]) >= covered:
-            return near[name][kept]
+    for kept in covering[name]:
+        return near[name][kept]
     for middle, pair in near[name].items():
-        for kept in kept_near[middle]:
+        for kept in covering[middle]:  # whoever has not enough of the middle one has not enough of this one
             onward = near[middle][kept]
             share, back = covered_by(name, pair), covered_by(middle, pair)
             if kept != name and back > 0 and share * (1 - (1 - covered_by(middle, onward)) / back) >= covered:

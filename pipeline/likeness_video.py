@@ -1,16 +1,11 @@
 """How videos, and images, are found alike by their frames.
 
-Keys.  A sample's picture is turned into the signs of its low cosine coefficients, and so are two of its windows; each
-table takes some of the signs, the same ones always, and also with its least certain sign turned round. Copies agree
-in most signs, so in all of some table's for some sample; where one is a crop of the other, its pictures agree with
-the other's windows.
-
-Comparison.  First the window: a copy may show a part of the picture only. Then offsets in time: differences of times
-of samples that look alike vote. At an offset, two things must agree. The pictures (correlation), and what *changes* in
-them: from each picture the mean of its neighbours in time is taken away, and what is left must correlate, too. Two
-takes of one scene, or two parts of an interview, agree in the first and not in the second; a logo disturbs the first a
-little and the second hardly. Where nothing changes at all, the pictures must be the same. This is asked of each sample
-with its neighbours, which makes ranges, and again of each range as a whole.
+Keys come from `frame_keys`. A comparison begins with the window: a copy may show a part of the picture only. Then
+offsets in time are tried (`frame_align`). At an offset, two things must agree. The pictures (correlation), and what
+*changes* in them: from each picture the mean of its neighbours in time is taken away, and what is left must correlate,
+too. Two takes of one scene, or two parts of an interview, agree in the first and not in the second; a logo disturbs
+the first a little and the second hardly. Where nothing changes at all, the pictures must be the same. This is asked of
+each sample with its neighbours, which makes ranges, and again of each range as a whole.
 
 What agrees at one offset is a range; the search goes on with what is left, so a shared intro and a shared end are two.
 """
@@ -18,31 +13,21 @@ What agrees at one offset is a range; the search goes on with what is left, so a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.frame_run import AROUND, Floats, Overlay, Run, find_window, lay_over, mean_around, stretch
+from pipeline.frame_align import in_one_window, likely_offsets
+from pipeline.frame_keys import sign_keys
+from pipeline.frame_run import AROUND, Floats, Overlay, Run, lay_over, mean_around
 from pipeline.likeness import Range, Shared, Signature
-from pipeline.signature import SIDE, frame_pictures, is_flat
+from pipeline.signature import frame_pictures, is_flat
 
-_SEED = 20240229  # of the choice of signs; a constant, as keys of different seeds do not meet
-_LOW = 7  # coefficients a side that keys are made of
-_SIGMA = 0.3  # of the picture's side: how fast they fade from the middle, as crops and logos change the edges most
-_MARGINS = (0.035, 0.07)  # of the windows that have keys of their own, so that they meet those of a crop
-_WINDOW_PAIRS = 8  # pictures by which the window is found
-_ALIKE = 0.5  # median correlation of the most alike pictures, below which no window helps
-_SAME_WINDOW = 0.99  # above which none is needed
-_FRAMED = 0.75  # least correlation in the window
-_VOTE = 0.7
-_STILL_VOTE = 0.02
-_STEP_S = 0.25
-_OFFSETS = 24
+_STEP_S = 0.25  # by which an offset is tried before and after the best one, then half of it
+_SURE = 0.95  # of the highest score that there can be: no other offset is tried
 _GAP = 2  # samples that may disagree within a range
 _RANGES = 6
-_ROWS = 512  # of the matrix of all pairs of samples, held at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,10 +80,14 @@ class VideoLikeness:
 
     def _best(self, one: Run, other: Run) -> Match | None:
         """Return the match at the best offset, if there is any."""
-        found = [self._at(one, other, offset) for offset in likely_offsets(one, other)]
-        best = max((m for m in found if m), key=lambda m: m.score, default=None)
+        best: Match | None = None
+        most = min(one.useful_s, other.useful_s)
+        for offset in likely_offsets(one, other):
+            best = max((m for m in (best, self._at(one, other, offset)) if m), key=lambda m: m.score, default=None)
+            if best and best.score >= _SURE * most:
+                break
         for step in (_STEP_S, _STEP_S / 2):
-            if best:
+            if best and best.score < _SURE * most:
                 near = [self._at(one, other, best.offset + sign * step) for sign in (-1, 1)]
                 best = max([best, *(m for m in near if m)], key=lambda m: m.score)
         return best
@@ -193,61 +182,6 @@ def _range(one: Run, other: Run, over: Overlay, offset: float, first: int, last:
     return max(start, begin), min(end, finish)
 
 
-def in_one_window(one: Run, other: Run) -> tuple[Run, Run] | None:
-    """Return the runs so that both show the same part of the picture, or None where they have no picture in common."""
-    near = _nearest(one, other)
-    if near is None or np.median(near[2]) < _ALIKE:
-        return None
-    i, j, alike = near
-    if np.median(alike) >= _SAME_WINDOW:
-        return one, other
-    p, q = one.pictures[i], other.pictures[j]
-    inner, outer = find_window(p, q), find_window(q, p)
-    by_inner = float(np.median(np.einsum("nc,nc->n", inner.of(p), q)))
-    by_outer = float(np.median(np.einsum("nc,nc->n", p, outer.of(q))))
-    if max(by_inner, by_outer) < _FRAMED:
-        return None
-    return (one.through(inner), other) if by_inner >= by_outer else (one, other.through(outer))
-
-
-def _nearest(one: Run, other: Run) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats] | None:
-    """Return the pairs of samples that are most alike, at most `_WINDOW_PAIRS`, the best first."""
-    mine, theirs = np.flatnonzero(one.useful), np.flatnonzero(other.useful)
-    if not len(mine) or not len(theirs):
-        return None
-    best, which = [], []
-    for at in range(0, len(mine), _ROWS):
-        alike = one.pictures[mine[at : at + _ROWS]] @ other.pictures[theirs].T
-        which.append(alike.argmax(1))
-        best.append(alike.max(1))
-    alike, partner = np.concatenate(best), np.concatenate(which)
-    order = np.argsort(-alike, kind="stable")[:_WINDOW_PAIRS]
-    return mine[order], theirs[partner[order]], alike[order]
-
-
-def likely_offsets(one: Run, other: Run) -> list[float]:
-    """Return differences of times at which samples are alike, the most likely first.
-
-    Each pair of samples votes for its difference with the correlation of what sets the two apart from their
-    neighbours, as in a quiet scene all pictures are alike; and a little with that of the pictures.
-    """
-    mine, theirs = np.flatnonzero(one.useful), np.flatnonzero(other.useful)
-    changes, others = one.changes[mine], other.changes[theirs]
-    votes: dict[int, float] = {}
-    for at in range(0, len(mine), _ROWS):
-        part = mine[at : at + _ROWS]
-        alike = one.pictures[part] @ other.pictures[theirs].T
-        i, j = np.nonzero(alike >= _VOTE)
-        if len(i):
-            weight = np.einsum("nc,nc->n", changes[at + i], others[j]) + _STILL_VOTE * alike[i, j]
-            difference = np.round((other.at[theirs[j]] - one.at[part[i]]) / _STEP_S).astype(np.int64)
-            steps, back = np.unique(difference, return_inverse=True)
-            for step, vote in zip(steps.tolist(), np.bincount(back, weight).tolist(), strict=True):
-                votes[step] = votes.get(step, 0.0) + vote
-    best = sorted(votes, key=lambda step: (-votes[step], abs(step), step))[:_OFFSETS]
-    return [step * _STEP_S for step in best]
-
-
 def correlation_of_changes(q: Floats, r: Floats) -> tuple[Floats, Floats]:
     """Return for pictures [n, c] laid over each other how what changes around each correlates, and its energy: [n].
 
@@ -297,39 +231,3 @@ class ImageLikeness:
         if alike < self.picture:
             return None
         return Shared(1.0, 1.0, min(1.0, alike), ((0.0, float(a.lasts[0])),), ((0.0, float(b.lasts[0])),))
-
-
-def sign_keys(pictures: NDArray[np.uint8], *, tables: int, bits: int) -> NDArray[np.uint64]:
-    """Return keys [n, 6 * tables] of pictures [n, SIDE, SIDE]: the number of a table, and the signs that it takes.
-
-    Each once as it is, and once with the least certain of its signs turned round.
-    """
-    cells = pictures.reshape(-1, SIDE * SIDE).astype(np.float32)
-    waves = (cells @ _waves().T).reshape(len(cells), 1 + len(_MARGINS), _LOW**2 - 1)
-    taken = waves[..., _choice(tables, bits)]  # [n, views, tables, bits]
-    places = 2.0 ** np.arange(bits)
-    keys = ((taken > 0) @ places).astype(np.uint64) + (np.arange(tables, dtype=np.uint64) << np.uint64(56))
-    turned = keys ^ places.astype(np.uint64)[np.abs(taken).argmin(-1)]
-    return np.stack([keys, turned], axis=-1).reshape(len(cells), 2 * tables * (1 + len(_MARGINS)))
-
-
-@cache
-def _waves() -> Floats:
-    """Cosines [views * (_LOW ** 2 - 1), SIDE * SIDE] of the lowest frequencies, fading from the middle of each view.
-
-    None has a mean, so that the brightness of a picture does not count.
-    """
-    angle = np.pi * np.outer(np.arange(_LOW), np.arange(SIDE) + 0.5) / SIDE
-    waves = np.einsum("uy,vx->uvyx", np.cos(angle), np.cos(angle)).reshape(_LOW**2, -1)[1:]
-    away = (np.arange(SIDE) + 0.5) / SIDE - 0.5
-    fading = np.exp(-(away[:, None] ** 2 + away[None] ** 2) / (2 * _SIGMA**2)).reshape(-1)
-    waves = waves * fading
-    square = (waves - waves.sum(1, keepdims=True) * fading / fading.sum()).reshape(-1, SIDE, SIDE)
-    views = [square, *(stretch(m, m).T @ square @ stretch(m, m) for m in _MARGINS)]  # of the view, not its picture
-    return np.concatenate(views).reshape(-1, SIDE * SIDE).astype(np.float32)
-
-
-@cache
-def _choice(tables: int, bits: int) -> NDArray[np.int64]:
-    rng = np.random.Generator(np.random.PCG64(_SEED))
-    return np.stack([rng.permutation(_LOW**2 - 1)[:bits] for _ in range(tables)])

@@ -82,7 +82,7 @@ def match(workspace: Workspace, config: MatchConfig, runner: Runner) -> JobRepor
     key = _fingerprint(workspace, config, kinds, ids)
     facts, new = _known_facts(workspace, key), 0
     if facts is None:
-        facts, new = _search(workspace, config, kinds, places, ids, runner), len(places)
+        facts, new = _search(workspace, config, kinds, places, runner), len(places)
         found = {"fingerprint": key, "sha256": sha256_file(workspace.pairs), "facts": facts}
         write_text(workspace.root / _FACTS, json.dumps(found) + "\n")
     return JobReport(
@@ -119,7 +119,6 @@ def _search(
     config: MatchConfig,
     kinds: tuple[str, ...],
     places: NDArray[Any],
-    ids: pa.Array,
     runner: Runner,
 ) -> dict[str, int]:
     scratch = workspace.matching

@@ -52,7 +52,10 @@ class Item:
 
 def videos(folder: Path, *, quick: bool) -> dict[str, Any]:
     """Make the clips, search, and compare with what is true."""
-    items = [Item(clip, look(clip.path, clip.name, as_film=clip.change == "film")) for clip in _clips(folder, quick)]
+    seen = [Item(clip, look(clip.path, clip.name, as_film=clip.change == "film")) for clip in _clips(folder, quick)]
+    items = [item for item in seen if LIKENESS["video"].keys(item.signature).size]
+    left_out = len(seen) - len(items)
+    print(f"{left_out} of {len(seen)} clips are words on a plain ground, and left out", flush=True)
     began = time.perf_counter()
     found, facts = _search([item.signature for item in items])
     seconds = time.perf_counter() - began
@@ -61,7 +64,8 @@ def videos(folder: Path, *, quick: bool) -> dict[str, Any]:
     parts = [item for item in items if not item.clip.change]
     blind = _blind(items)
     _show(rows, judged, blind, len(parts), facts, seconds)
-    return {"originals": len(parts), "recall": rows, "precision": judged, "all with all": blind, "search": facts}
+    counts = {"originals": len(parts), "clips": len(items), "left out": left_out, "search": facts}
+    return counts | {"recall": rows, "precision": judged, "all with all": blind}
 
 
 def _clips(folder: Path, quick: bool) -> Iterator[Clip]:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.frame_keys import sign_keys
 from pipeline.frame_run import Run, Window, find_window, lay_over, normalised
 from pipeline.likeness import Shared, Signature
-from pipeline.likeness_video import ImageLikeness, VideoLikeness, correlation_of_changes, sign_keys
+from pipeline.likeness_video import ImageLikeness, VideoLikeness, correlation_of_changes
 from pipeline.signature import GREY_SIDE, SIDE
 from tests.pipeline.signatures import scene, signature
 
