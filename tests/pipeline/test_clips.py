@@ -310,7 +310,7 @@ def test_a_clip_is_forgotten_alone_and_an_item_with_all_its_clips(
     assert documents() == {name for name in before if item_of(name) != item}
     assert not verify(dataset, store=store).problems
     assert read_card(dataset).forgotten == tuple(f"{item}#0000{n}" for n in range(3))
-    with pytest.raises(ConfigError, match="made to forget 1 items"):  # also where it is no longer cut
+    with pytest.raises(ConfigError, match="made to forget 1 documents"):  # also where it is no longer cut
         run(material, workspace.root, text_model, ClipConfig())
 
 
