@@ -23,6 +23,7 @@ from pipeline.forget_plan import Found, choose, find_documents
 from pipeline.interleave import InterleaveConfig, TextSegment, VisionSegment, parse_document
 from pipeline.pack import Stage, pack
 from pipeline.packing import PackConfig
+from pipeline.parts import documents_of
 from pipeline.picture import codes_of, find_video, source_frames
 from pipeline.report import JobReport
 from pipeline.select import SelectConfig
@@ -35,8 +36,10 @@ from pipeline.verify import verify
 from pipeline.workspace import Workspace
 from schemas.dataset import read_card
 from schemas.errors import ConfigError
-from schemas.records import LEDGER, SURVEY, item_of
+from schemas.fingerprint import bucket, fingerprint
+from schemas.records import LEDGER, SURVEY, TOKENS, clip_id, item_of
 from tests.pipeline.media import make_video
+from tests.pipeline.stores import video
 from tokenizer.text import TextTokenizer, TextTrainConfig, train_text_tokenizer
 
 FPS = 4
@@ -180,10 +183,10 @@ def configured(**options: Any) -> TokenizeConfig:
 
 
 def run(
-    inputs: Path, out: Path, text_model: Path, cutting: ClipConfig = SHOTS, *, units: int = 4
+    inputs: Path, out: Path, text_model: Path, cutting: ClipConfig = SHOTS
 ) -> tuple[Workspace, dict[str, JobReport]]:
     config = configured(cutting=cutting)
-    workspace, runner = Workspace.open(out, units=units), Runner()
+    workspace, runner = Workspace.open(out, units=4), Runner()
     worker = SurveyWorker(workspace=workspace, config=SurveyConfig(), decode=config.decode)
     reports = [
         jobs.survey([str(inputs)], workspace, worker, runner),
@@ -211,10 +214,6 @@ def content(workspace: Workspace, row: dict[str, Any], text: TextTokenizer) -> t
     segments = parse_document(tokens, vocabulary=vocabulary, frame_tokens=row["frame_tokens"])
     codes = [segment.codes for segment in segments if isinstance(segment, VisionSegment)]
     return np.concatenate(codes), [text.decode(s.ids) for s in segments if isinstance(s, TextSegment)]
-
-
-def made_bytes(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
 def test_each_shot_is_a_document_and_items_are_counted_once(cut_up: tuple[Workspace, Any]) -> None:
@@ -280,11 +279,17 @@ def test_a_second_run_does_nothing_and_a_lost_unit_is_made_again_to_the_same_byt
     assert {p: p.read_bytes() for p in workspace.tokens.glob("unit-*")} == {p: data for p, (data, _) in before.items()}
 
 
-def test_the_number_of_units_changes_nothing_in_the_dataset(
-    cut_up: tuple[Workspace, Any], material: Path, text_model: Path, tmp_path: Path
-) -> None:
-    other, _ = run(material, tmp_path / "out", text_model, units=1)
-    assert made_bytes(other.packed("512")) == made_bytes(cut_up[0].packed("512"))
+def test_documents_have_the_same_order_however_many_units_their_items_are_spread_over() -> None:
+    rows = []
+    for item in (fingerprint(n) for n in range(12)):
+        rows += [video(item, [2]).row() | {"document_id": clip_id(item, number)} for number in range(4)]
+    orders = []
+    for units in (1, 3, 7):
+        by_unit = [[r for r in rows if bucket(item_of(r["document_id"]), units) == unit] for unit in range(units)]
+        tables = [documents_of(pa.Table.from_pylist(some, TOKENS)).table for some in by_unit]
+        orders.append(pa.concat_tables(tables)["document_id"].to_pylist())
+    assert orders[0] == orders[1] == orders[2]
+    assert [name[64:] for name in orders[0]] == [f"#0000{number}" for number in range(4)] * 12
 
 
 def test_a_clip_is_forgotten_alone_and_an_item_with_all_its_clips(
