@@ -33,6 +33,12 @@ SUBCOMMANDS = {
     "select": ("pipeline.commands", "Select", "set aside what is unusable or there twice; choose the splits"),
     "tokenize": ("pipeline.commands", "Tokenize", "decode and encode what was selected, once"),
     "pack": ("pipeline.commands", "Pack", "pack stored tokens into sequences: shards, index, ledger, card"),
+    "explain": ("pipeline.explain", "Explain", "show every number and every decision about one item"),
+    "report": (
+        "pipeline.page",
+        "Report",
+        "write a page: the funnel, histograms with limits, thumbnails, books, licences",
+    ),
     "verify": ("pipeline.commands", "Verify", "check every hash, count, id, span and ledger row of a dataset"),
     "inspect": ("pipeline.inspect", "Inspect", "show how much a dataset holds of what, and how full it is"),
     "trace": ("pipeline.trace", "Trace", "say where a token came from, and show its sentence or frame"),

@@ -9,9 +9,11 @@ tokens. Each context runs in a process of its own, so that its peak is its own.
 
 Memory: `peak` is the largest resident size of the process; `program` what the compiled step allocates on all devices
 (XLA's buffer assignment), also as bytes a token; `kept` the part of it that the layers keep for backward, which is
-layers x ((dim + heads x head_dim) x bytes + heads x 4) bytes a token. The rest is one layer's backward (with the kernel
-that this was written with: eight arrays as large as the queries, six as large as the keys, cosines and sines), and what
-does not grow: weights, and logits of a chunk, once a device.
+layers x ((dim + heads x head_dim) x bytes + heads x 4) bytes a token. The rest is one layer's backward: in XLA's buffer
+assignment eleven arrays as large as the queries, thirteen as large as the keys (the ring holds keys, values and the
+sums of their gradients twice, here and on the way), cosines and sines. For `small` that makes 4,160 + 11 x 512 +
+13 x 256 + 256 = 13,376 bytes a token, which is the slope between 256K and 1M. What does not grow is left: weights, and
+logits of a chunk, once a device.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Beam: the only module that imports it. Short DoFns, labels, and nothing numerical.
 
-Three shapes of job. `run_each` hands every element (a unit of work, or a shard to write: metadata of some hundred
+Four shapes of job. `run_each` hands every element (a unit of work, or a shard to write: metadata of some hundred
 bytes) to one call that reads its inputs, makes its output file and renames it into place; pixels and tokens never
-become elements. `run_selection` regroups survey rows by content, `run_packing` pieces of documents by shard.
+become elements. `run_matching` regroups keys and pairs of items, `run_selection` survey rows by content, `run_packing`
+pieces of documents by shard.
 
 The local default is FnApiRunner, named explicitly, with threads for workers: JAX is loaded and compiled once, and
 a worker cannot be lost without the process. Any other runner comes through Beam's own options after `--`; its
@@ -74,6 +75,15 @@ class DoEach(beam.DoFn):
             self._resources.close()
 
 
+class YieldEach(DoEach):
+    """As DoEach, and what the worker's function yields goes on."""
+
+    def process(self, element: Any) -> Iterator[Any]:
+        """Yield what one element gives."""
+        raise_if_stopping()
+        yield from self._work(element)
+
+
 class SendEach(DoEach):
     """As DoEach with a side input, and what the worker's function yields goes on."""
 
@@ -126,6 +136,27 @@ def run_selection(
             | "Judge" >> beam.FlatMap(lambda group: judge(list(group[1])))
             | "SameUnit" >> beam.GroupByKey()
             | "WriteSelection" >> beam.Map(lambda group: write(group[0], list(group[1])))
+        )
+
+    _run(build, runner)
+
+
+def run_matching(units: Sequence[int], *, keys: Worker, buckets: Worker, compare: Worker, runner: Runner) -> None:
+    """Send the keys of every unit to their partitions, pairs that meet there to their ranges, and compare these.
+
+    `keys` is called with a unit and yields (partition, parcel); `buckets` with (partition, parcels) and yields
+    (range, parcel); `compare` with (range, parcels).
+    """
+
+    def build(pipeline: beam.Pipeline) -> Any:
+        return (
+            pipeline
+            | "Units" >> beam.Create(list(units))
+            | "Keys" >> beam.ParDo(YieldEach(keys))
+            | "SameKey" >> beam.GroupByKey()
+            | "Buckets" >> beam.ParDo(YieldEach(buckets))
+            | "SamePair" >> beam.GroupByKey()
+            | "Compare" >> beam.ParDo(DoEach(compare))
         )
 
     _run(build, runner)

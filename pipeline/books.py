@@ -1,98 +1,134 @@
-"""Books: a text file as chunks of text, in bounded memory.
+"""Books: a file as clean text, the same for the survey, the tokens and the training of a text tokenizer.
 
-UTF-8, or UTF-16 and UTF-32 where a byte order mark says so. Line ends become "\\n" (`\\r\\n` and a lone `\\r`); nothing
-else is changed. Cost: one block of bytes and its text in memory; 1 GB/s.
+    file ── formats ──► text ── clean ──► clean text ── cuts ──► chunks
+
+Positions in a book (cuts, what near-duplicates share) are characters of the clean text, before cuts. Cost: a whole
+book is in memory, as several copies while it is cleaned: 10 to 20 times its bytes at most, which `max_bytes` bounds.
 """
 
 from __future__ import annotations
 
-import codecs
-import io
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, NamedTuple
 
+from pipeline.book_formats import read_source
+from pipeline.book_pii import mask_personal_data
 from schemas.errors import ConfigError, InputError, Reason
 
-# UTF-32's little-endian mark begins with UTF-16's, so it is looked for first.
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
+_VERSION = 1  # counts up when the same bytes would give another clean text
 
 
 @dataclass(frozen=True, kw_only=True)
 class BookConfig:
-    """How books are read."""
+    """How books are read and cleaned."""
 
-    max_bytes: int = 512 << 20
-    """Larger files are set aside."""
+    max_bytes: int = 128 << 20
+    """Larger files are set aside, and archives that unpack to more."""
+    repair: bool = True
+    """Mend text that was decoded wrongly, control characters and white space (ftfy)."""
+    matter: bool = True
+    """Take out what Project Gutenberg and others put before and after a book."""
+    furniture: bool = True
+    """Take out page numbers and running heads of scanned books."""
+    hyphens: bool = True
+    """Put words together that a line end cuts in two."""
+    lines: bool = True
+    """Make one line of each paragraph where prose is hard-wrapped; verse and lists stay."""
+    mask_pii: bool = False
+    """Replace e-mail addresses, telephone, card and account numbers and public internet addresses by [email] and the
+    like."""
 
     def __post_init__(self) -> None:
         if self.max_bytes < 1:
             raise ConfigError(f"max_bytes must be at least 1, got {self.max_bytes}")
 
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps of cleaning that are on."""
+        return tuple(name for name in ("repair", "matter", "furniture", "hyphens", "lines") if getattr(self, name))
 
-def read_book(path: Path, config: BookConfig, *, chunk_chars: int = 1 << 20) -> Iterator[str]:
-    """Yield the text of a file in chunks of at most `chunk_chars` (2 or more) characters, never cut within one.
+    @property
+    def recipe(self) -> tuple[Any, ...]:
+        """What the clean text depends on beside the file."""
+        return _VERSION, self.steps, self.mask_pii
 
-    Raises InputError: MISSING or UNREADABLE; TOO_LARGE past `max_bytes`, before anything is read; NOT_TEXT for bytes
-    that are no text in the file's encoding, or a NUL, with the offset; EMPTY where there is nothing but white
-    space. NOT_TEXT and EMPTY can come after chunks were yielded: what was yielded is then not a book.
+
+class Book(NamedTuple):
+    """A book's clean text, and how it came about."""
+
+    text: str
+    container: str
+    encoding: str
+    counts: Mapping[str, float]  # of each step of cleaning, see pipeline.book_clean
+
+    @property
+    def content_id(self) -> str:
+        """SHA-256 of the clean text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def load_book(path: Path, config: BookConfig) -> Book:
+    """Return the whole clean text of a .txt, .md, .html or .epub file.
+
+    Raises InputError as pipeline.book_formats does, and EMPTY where cleaning leaves nothing.
     """
+    source = read_source(path, config.max_bytes)
+    text, counts = source.text, dict[str, float]()
+    if config.steps:
+        from pipeline.book_clean import clean  # ftfy: loaded when the first book comes
+
+        text, counts = clean(text, config.steps)
+    if config.mask_pii:
+        text, found = mask_personal_data(text)
+        counts |= found
     try:
-        with path.open("rb") as stream:
-            size = path.stat().st_size
-            if size > config.max_bytes:
-                raise InputError(
-                    Reason.TOO_LARGE,
-                    f"the text has {size:,} bytes, the limit is {config.max_bytes:,}: raise max_bytes of the books, "
-                    "or cut the file",
-                )
-            yield from _decode(stream, chunk_chars)
-    except FileNotFoundError as e:
-        raise InputError(Reason.MISSING, f"no file at {path}") from e
-    except OSError as e:
-        raise InputError(Reason.UNREADABLE, f"{path} cannot be read: {e.strerror or e}") from e
+        text.encode()
+    except UnicodeEncodeError as e:
+        raise InputError(Reason.NOT_TEXT, "the text holds half a surrogate pair, which no UTF-8 can") from e
+    if not text.strip():
+        raise InputError(Reason.EMPTY, "nothing is left of the text when it is cleaned")
+    return Book(text, source.container, source.encoding, counts)
 
 
-def _decode(stream: BinaryIO, chunk_chars: int) -> Iterator[str]:
-    mark, encoding = _encoding(stream)
-    decoder = codecs.getincrementaldecoder(encoding)()
-    line_ends = io.IncrementalNewlineDecoder(None, translate=True)
-    read, is_blank, block = len(mark), True, b"?"
-    while block:
-        block = stream.read(chunk_chars - 1)  # a "\\r" held back from the block before may be added
-        start = read - len(decoder.getstate()[0])  # of what the decoder is about to see: it holds back bytes too
-        text = _text(decoder, block, encoding=encoding, start=start)
-        chunk: str = line_ends.decode(text, final=not block)  # takes text, gives text
-        read += len(block)
-        is_blank = is_blank and not chunk.strip()
-        if chunk:
+def read_book(
+    path: Path,
+    config: BookConfig,
+    *,
+    cuts: Iterable[Mapping[str, Any]] = (),
+    content_id: str | None = None,
+    chunk_chars: int = 1 << 20,
+) -> Iterator[str]:
+    """Yield the clean text in chunks of at most `chunk_chars` characters, without the ranges {start, end} of `cuts`.
+
+    Raises InputError as `load_book` does, before anything is yielded; CHANGED where `content_id` is given and is not
+    this text's, as cuts would lie elsewhere; EMPTY where the cuts leave nothing.
+    """
+    book = load_book(path, config)
+    if content_id is not None and book.content_id != content_id:
+        raise InputError(
+            Reason.CHANGED, "the clean text is not the one that was surveyed: survey with the same --books options"
+        )
+    text = book.text
+    is_blank = True
+    for start, end in kept_ranges(len(text), cuts):
+        for at in range(start, end, chunk_chars):
+            chunk = text[at : min(at + chunk_chars, end)]
+            is_blank = is_blank and not chunk.strip()
             yield chunk
     if is_blank:
-        raise InputError(Reason.EMPTY, f"{read} bytes without a letter: there is nothing to read")
+        raise InputError(Reason.EMPTY, "the cuts leave nothing of the text")
 
 
-def _encoding(stream: BinaryIO) -> tuple[bytes, str]:
-    head = stream.read(4)
-    mark, encoding = next((m for m in _MARKS if head.startswith(m[0])), (b"", "utf-8"))
-    stream.seek(len(mark))
-    return mark, encoding
-
-
-def _text(decoder: codecs.IncrementalDecoder, block: bytes, *, encoding: str, start: int) -> str:
-    try:
-        text = decoder.decode(block, final=not block)
-    except UnicodeDecodeError as e:
-        raise InputError(
-            Reason.NOT_TEXT, f"byte {start + e.start:,} is not {encoding.upper()}: convert the file to UTF-8"
-        ) from e
-    if (nul := text.find("\0")) >= 0:
-        at = start + len(text[:nul].encode(encoding))
-        raise InputError(Reason.NOT_TEXT, f"a NUL at byte {at:,}: this is a binary file, not a text")
-    return text
+def kept_ranges(length: int, cuts: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of a text of `length` characters that no cut covers, in order; cuts may overlap."""
+    at = 0
+    for cut in sorted(cuts, key=lambda c: int(c["start"])):
+        start, end = min(int(cut["start"]), length), min(int(cut["end"]), length)
+        if start > at:
+            yield at, start
+        at = max(at, end)
+    if at < length:
+        yield at, length

@@ -20,9 +20,10 @@ from pipeline.curriculum import read_curriculum
 from pipeline.decode import DecodeConfig
 from pipeline.inputs import local_file
 from pipeline.manifest import read_manifest
+from pipeline.match import MatchConfig, match
 from pipeline.pack import Stage, pack
 from pipeline.packing import PackConfig, require_context
-from pipeline.progress import console
+from pipeline.progress import console, output
 from pipeline.qa import QaConfig, plain_text, read_turns
 from pipeline.report import JobReport, write_quarantine
 from pipeline.samples import get_samples
@@ -30,6 +31,7 @@ from pipeline.select import SelectConfig, read_selection
 from pipeline.store import TokenStore
 from pipeline.survey import SurveyConfig, SurveyWorker
 from pipeline.tokenize import TokenizeConfig
+from pipeline.trial import trial_report
 from pipeline.verify import verify as verify_dataset
 from pipeline.workspace import Workspace, usable
 from schemas.errors import ConfigError, DatasetError, InputError
@@ -58,7 +60,8 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """Look at every item once, cheaply: hash, container facts, a few frames. Folders or manifests go in."""
+    """Look at every item once, cheaply: hashes, container facts, measures of some frames, and what near-duplicates are
+    found by. Folders or manifests go in."""
 
     inputs: Inputs
     """Folders of videos, images, books and question-answer documents; such files; or manifests (.parquet, .jsonl,
@@ -92,12 +95,22 @@ class Select:
     """Judge the surveyed items: set aside what is unusable or there twice, choose the held-out split."""
 
     place: Annotated[Place, FLAT]
+    dry_run: bool = False
+    """Do nothing: say what these options would keep, beside the selection that stands."""
+    match: MatchConfig = field(default_factory=MatchConfig)
     select: Annotated[SelectConfig, FLAT] = field(default_factory=SelectConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Run the job."""
+        if self.dry_run:
+            out = output()
+            for part in trial_report(Workspace.existing(self.place.out), self.select):
+                out.print(part)
+            return
         with Workspace.existing(self.place.out).locked() as workspace:
-            _say(jobs.select(workspace, self.select, self.place.runner(options)))
+            runner = self.place.runner(options)
+            _say(match(workspace, self.match, runner))
+            _say(jobs.select(workspace, self.select, runner))
             write_quarantine(workspace)
 
 
@@ -152,7 +165,7 @@ class Pack:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Run all jobs: survey, select, tokenize, pack. A second run does only what is new."""
+    """Run all jobs: survey, match, select, tokenize, pack. A second run does only what is new."""
 
     inputs: Inputs
     """Folders of videos, images, books and question-answer documents; such files; or manifests (.parquet, .jsonl,
@@ -167,6 +180,7 @@ class Run:
     retry: bool = False
     """Try again what an earlier run set aside."""
     survey: SurveyConfig = field(default_factory=SurveyConfig)
+    match: MatchConfig = field(default_factory=MatchConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
     tokenize: Annotated[TokenizeConfig, FLAT] = field(default_factory=TokenizeConfig)
     pack: PackConfig = field(default_factory=PackConfig)
@@ -194,6 +208,7 @@ class Run:
             retry=self.retry,
         )
         yield jobs.survey(self.inputs, workspace, worker, runner)
+        yield match(workspace, self.match, runner)
         yield jobs.select(workspace, self.select, runner)
         write_quarantine(workspace)
         text_model = text_model_of(workspace, self.text_model, self.tokenize)
@@ -282,11 +297,13 @@ def text_model_of(workspace: Workspace, given: Path | None, config: TokenizeConf
 
 def _texts(items: Iterable[Mapping[str, Any]], books: BookConfig, qa: QaConfig) -> Iterator[str]:
     """Yield the text of the books and question-answer documents among the items."""
-    for uri, kind in ((item["uri"], item["kind"]) for item in items):
+    for item in items:
+        uri, kind = item["uri"], item["kind"]
         try:
             if kind == "book":
                 with local_file(uri, max_bytes=books.max_bytes) as path:
-                    yield from read_book(path, books)
+                    cuts, content_id = item.get("cuts") or (), item.get("content_id")
+                    yield from read_book(path, books, cuts=cuts, content_id=content_id)
             elif kind == "qa":
                 with local_file(uri, max_bytes=qa.max_bytes) as path:
                     yield plain_text(read_turns(path, qa))

@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,13 +28,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.decode_info import Backend, DecodeConfig, DecodeReport, VideoInfo
+from pipeline.decode_info import (
+    STORAGE,
+    Backend,
+    DecodeConfig,
+    DecodeReport,
+    LookConfig,
+    VideoInfo,
+    VideoLook,
+)
 from pipeline.decode_process import Allowance, DecoderProcess
 from pipeline.sampling import Crop
 from pipeline.shots import Shots
-from schemas.errors import ConfigError, InputError, LongreelError, Reason
+from schemas.errors import InputError, LongreelError, Reason, StorageError
 
-__all__ = ["Backend", "DecodeConfig", "DecodeReport", "Decoder", "VideoInfo"]
+__all__ = ["Backend", "DecodeConfig", "DecodeReport", "Decoder", "LookConfig", "VideoInfo", "VideoLook"]
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.float64]]
 
@@ -90,18 +99,27 @@ class Decoder:
         lines = self._ask("subtitles", path, self._allowance(path))
         return [(float(start), float(end), str(text)) for start, end, text in lines]
 
-    def thumbnails(self, path: Path, count: int, size: int) -> NDArray[np.uint8]:
-        """Return the frames shown at the middles of `count` equal parts of a video: uint8 [n <= count, size, size, 3].
+    def look(self, path: Path, config: LookConfig | None = None) -> VideoLook:
+        """Look at a video or picture for a survey: packets once, key frames; see pipeline/look_at.py.
 
-        Found by seeking, so the cost does not grow with the length. A frame that would come twice comes once. Turned
-        and cropped as `frames` are; always through PyAV.
+        Always through PyAV. Also raises StorageError where the temporary folder is full.
         """
-        if count < 1 or size < 1:
-            raise ConfigError(f"count and size must be at least 1, got count={count}, size={size}")
         allowance = self._allowance(path)
-        found = self._ask("thumbnails", path, allowance, count=count, size=size)
-        pixels = np.frombuffer(self._running().receive_bytes(allowance), np.uint8)
-        return pixels.reshape(found, size, size, 3).copy()
+        found = self._ask("look", path, allowance, config=asdict(config or LookConfig()))
+        at, lasts, samples, thumbnail, frames = (self._running().receive_bytes(allowance) for _ in range(5))
+        count = len(at) // 8
+        size = len(samples) // count
+        return VideoLook(
+            info=VideoInfo(**found["info"]),
+            content_id=found["content_id"],
+            crop=tuple(found["crop"]),
+            measures=found["measures"],
+            at=np.frombuffer(at, np.float64),
+            lasts=np.frombuffer(lasts, np.float64),
+            samples=tuple(samples[i * size : (i + 1) * size] for i in range(count)),
+            thumbnail=thumbnail,
+            frames=np.frombuffer(frames, np.uint8).reshape(found["frames"]),
+        )
 
     def frames(self, path: Path, *, crop: Crop | None = None, shots: Shots = "none") -> Iterator[Batch]:
         """Decode a video onto the grid t_k = k / fps from its first frame; of a picture, one frame at time 0.
@@ -138,10 +156,10 @@ class Decoder:
     def _allowance(self, path: Path) -> Allowance:
         return Allowance(str(path), self.config.time_limit_s)
 
-    def _ask(self, op: str, path: Path, allowance: Allowance, **details: int) -> Any:
+    def _ask(self, op: str, path: Path, allowance: Allowance, **details: Any) -> Any:
         return self._hear(self._send(op, path, allowance, **details), allowance)["result"]
 
-    def _send(self, op: str, path: Path, allowance: Allowance, **details: int | str | Crop | None) -> int:
+    def _send(self, op: str, path: Path, allowance: Allowance, **details: Any) -> int:
         if os.getpid() != self._owner:
             raise RuntimeError("this Decoder came here by a fork; make one in the process that uses it")
         if self._streaming:
@@ -166,6 +184,8 @@ class Decoder:
             raise
         if "error" in message:
             self._streaming = 0
+            if message["error"] == STORAGE:
+                raise StorageError(message["message"])
             raise InputError(Reason(message["error"]), message["message"])
         return message
 

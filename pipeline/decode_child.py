@@ -3,10 +3,10 @@
 It is a fresh interpreter (never a fork: JAX lives in the parent) that imports the decoders and little else. Messages
 are JSON, one a packet, over a socket; nothing is unpickled on either side.
 
-    parent -> child   {"id", "op": "probe" | "thumbnails" | "subtitles" | "frames", "path", …}
+    parent -> child   {"id", "op": "probe" | "look" | "subtitles" | "frames", "path", …}
                       {"free": slot}   a batch was taken out; {"stop": id}   no more frames are wanted
     child -> parent   {"ready"}   {"id", "begun"}   {"id", "batch": slot, "count"}
-                      {"id", "result"}   {"id", "error", "message"}
+                      {"id", "result"}   {"id", "error", "message"}   after the result of "look" five times bytes
 
 Frames lie in a ring of `slots` batches. A full ring makes the child wait, so decoding runs ahead by that much only.
 
@@ -34,11 +34,11 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.decode_info import DecodeConfig
+from pipeline.decode_info import STORAGE, DecodeConfig, LookConfig, VideoLook
 from pipeline.decode_source import Walk, open_for_frames, open_for_look
 from pipeline.decode_subtitles import read_subtitles
 from pipeline.shots import open_detector
-from schemas.errors import InputError, Reason
+from schemas.errors import InputError, Reason, StorageError
 
 _LISTEN_EVERY_S = 0.02
 
@@ -73,6 +73,8 @@ class Child:
             self._say(error=e.reason, message=str(e))
         except (av.FFmpegError, OSError) as e:
             self._say(error=Reason.UNREADABLE, message=f"{request['path']}: {e}")
+        except StorageError as e:
+            self._say(error=STORAGE, message=str(e))
         except MemoryError:
             self._say(error=Reason.MEMORY, message=f"{request['path']}: decoding ran out of memory")
         except Stopped:
@@ -86,20 +88,33 @@ class Child:
                 walk = Walk(source, self._config, self._listen, crop=request["crop"], detector=detector)
                 self._put(walk.squares())
                 self._say(result=dataclasses.asdict(walk.report()))
-        elif op == "thumbnails":
-            with open_for_look(path, size=request["size"], max_pixels=max_pixels) as look:
-                pictures = list(look.thumbnails(request["count"]))
-            self._say(result=len(pictures))
-            self._pipe.send_bytes(np.stack(pictures).tobytes())
+        elif op == "look":
+            from pipeline.look_at import look_at  # with all that it needs: loaded when the first look is asked for
+
+            self._show(look_at(path, LookConfig(**request["config"]), self._config))
         else:
-            with open_for_look(path, size=size, max_pixels=max_pixels) as look:
-                info = look.info
+            with open_for_look(path, size=size, max_pixels=max_pixels) as source:
+                info = source.info
             if op == "probe":
                 self._say(result=dataclasses.asdict(info))
             elif info.subtitle_streams == 0:
                 self._say(result=[])
             else:
                 self._say(result=read_subtitles(path, video_start_s=info.start_s, max_pixels=max_pixels))
+
+    def _show(self, look: VideoLook) -> None:
+        self._say(
+            result={
+                "info": dataclasses.asdict(look.info),
+                "content_id": look.content_id,
+                "crop": look.crop,
+                "measures": look.measures,
+                "frames": look.frames.shape,
+            }
+        )
+        samples = b"".join(look.samples)
+        for part in (look.at.tobytes(), look.lasts.tobytes(), samples, look.thumbnail, look.frames.tobytes()):
+            self._pipe.send_bytes(part)
 
     def _listen(self) -> None:
         """Hear the parent now and then while decoding; raises Stopped."""

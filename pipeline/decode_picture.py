@@ -33,7 +33,7 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 
 
 class PictureSource:
-    """One open picture, a context manager. Use one of `timed_frames` and `thumbnails`, once."""
+    """One open picture, a context manager. Use `timed_frames` once."""
 
     tick_s = 0.001
     typical_s = _DEFAULT_S
@@ -97,26 +97,17 @@ class PictureSource:
             pixels = np.ascontiguousarray(pixels[top : top + height, left : left + width])
         if not 1 / 100 <= width / height <= 100:
             raise InputError(Reason.UNREADABLE, f"{self.path}: a picture of {width}x{height} has no middle square")
-        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         placed = geometry(width, height, Fraction(1), self.size)
-        return self._scaler.square(frame, placed, self._orientation(), self.size)
+        frame, turned = self.shown(pixels)
+        return self._scaler.square(frame, placed, turned, self.size)
 
     def rough(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
         """Make a frame a picture of (width, height): uint8 [height, width, 3]; see Scaler.rough."""
         return self._scaler.rough(av.VideoFrame.from_ndarray(pixels, format="rgb24"), size)
 
-    def thumbnails(self, count: int) -> Iterator[NDArray[np.uint8]]:
-        """Yield `count` frames spread over the animation, each once; of a still picture the only one."""
-        wanted = {int((part + 0.5) * self._frames / count) for part in range(count)}
-        last: NDArray[np.uint8] | None = None
-        for number, frame in enumerate(self.timed_frames()):
-            last = frame.content
-            if number in wanted:
-                wanted.remove(number)
-                yield self.render(last)
-                last = None
-        if wanted and last is not None:  # cut short: the last that came stands for the rest
-            yield self.render(last)
+    def shown(self, pixels: NDArray[np.uint8]) -> tuple[av.VideoFrame, Orientation]:
+        """Return a frame of this picture as FFmpeg has them, and how it must be turned."""
+        return av.VideoFrame.from_ndarray(pixels, format="rgb24"), self._orientation()
 
     def _duration_s(self) -> float:
         if self._frames == 1:

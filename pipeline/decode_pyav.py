@@ -1,4 +1,4 @@
-"""Videos through PyAV (FFmpeg): the default backend, and the only one that probes and seeks.
+"""Videos through PyAV (FFmpeg): the default backend, and the only one that probes.
 
 Decoding runs on one thread. Measured on two cores (benchmarks/decode.py), frame threads shorten one video by 10 to 30 %
 for 5 to 50 % more work in all, while a job decodes as many videos at once as there are cores; and on damaged files
@@ -42,14 +42,12 @@ _CLOCK_MAY_JUMP = {"mpegts", "mpeg"}
 _HAS_NO_PTS = {"avi"}
 _HEAD_FRAMES = 3  # decoded to describe a video
 _LARGEST_ASPECT = 100
-_WALK_S, _WALK_FRAMES = 5.0, 600  # thumbnails: decode on rather than seek; how far to decode after a seek
-_SEEK_AHEAD_S = (0.0, 2.0, 10.0)
 _HDR_CURVES = {16, 18}  # PQ, HLG (ISO/IEC 23091-2 transfer characteristics)
 _INTERLACED_ORDERS = {2, 3, 4, 5}  # AVFieldOrder
 
 
 class PyAVSource:
-    """One open video, a context manager. Use one of `timed_frames` and `thumbnails`, once."""
+    """One open video, a context manager. Use `timed_frames` once."""
 
     def __init__(self, path: Path, *, size: int, max_pixels: int) -> None:
         self.path, self.size = path, size
@@ -127,40 +125,9 @@ class PyAVSource:
         """Make a frame of this video a picture of (width, height): uint8 [height, width, 3]; see Scaler.rough."""
         return self._scaler.rough(frame, size)
 
-    def thumbnails(self, count: int) -> Iterator[NDArray[np.uint8]]:
-        """Yield the frames shown at the middles of `count` equal parts of the video, each once.
-
-        Times more than five seconds ahead are sought; where a file cannot seek, its first frames are taken.
-        """
-        decoding: Iterator[av.VideoFrame] = chain(self._head[1:], self._decoding)
-        current, shown = self._head[0], None
-        pending: av.VideoFrame | None = None
-        for part in range(count):
-            time_s = self.info.start_s + (part + 0.5) * self.info.duration_s / count
-            if time_s - (self._time_of(current) or 0.0) > _WALK_S and (found := self._seek(time_s)):
-                current, decoding, pending = *found, None
-            for _ in range(_WALK_FRAMES):
-                pending = pending or next(decoding, None)
-                if pending is None or (self._time_of(pending) or 0.0) > time_s + self.tick_s / 2:
-                    break
-                current, pending = pending, None
-            if current is not shown:
-                shown = current
-                yield self.render(current)
-
-    def _seek(self, time_s: float) -> tuple[av.VideoFrame, Iterator[av.VideoFrame]] | None:
-        # In MPEG streams a seek may land behind its target: try from further ahead.
-        first: av.VideoFrame | None = None
-        for ahead_s in _SEEK_AHEAD_S:
-            try:
-                self._container.seek(int((time_s - ahead_s) / self._time_base), stream=self._stream)
-            except av.FFmpegError:
-                break
-            decoding = self._decoded()
-            first = next(decoding, None)
-            if first is None or (self._time_of(first) or 0.0) <= time_s:
-                break
-        return None if first is None else (first, decoding)
+    def shown(self, frame: av.VideoFrame) -> tuple[av.VideoFrame, Orientation]:
+        """Return a frame of this video as it is, and how it must be turned."""
+        return frame, orientation(frame)
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         packets = self._container.demux(self._stream)

@@ -36,16 +36,13 @@ class Scaler:
         self, frame: av.VideoFrame, geometry: Geometry, orientation: Orientation, size: int
     ) -> NDArray[np.uint8]:
         """Scale, crop and turn one frame: uint8 RGB [size, size, 3]."""
-        frame = _over_white(_with_matrix(_progressive(frame)))
-        scaled = self._reformatter.reformat(
-            frame, geometry.width, geometry.height, "rgb24", interpolation=_FILTER, threads=1
-        )
-        rgb = _pixels(scaled)[geometry.top : geometry.top + size, geometry.left : geometry.left + size]
-        if len(frame.format.components) == 1 and frame.color_range == _LIMITED:
-            rgb = _grey_to_full_range(rgb)
-        if orientation.flip:
-            rgb = rgb[:, ::-1]
-        return np.ascontiguousarray(np.rot90(rgb, orientation.turns))
+        rgb = self._scaled(frame, geometry.width, geometry.height)
+        return _turned(rgb[geometry.top : geometry.top + size, geometry.left : geometry.left + size], orientation)
+
+    def whole(self, frame: av.VideoFrame, width: int, height: int, orientation: Orientation) -> NDArray[np.uint8]:
+        """Scale all of a frame and turn it: uint8 RGB [height, width, 3], the sides as shown."""
+        sides = (height, width) if orientation.swaps_sides else (width, height)
+        return _turned(self._scaled(frame, *sides), orientation)
 
     def rough(self, frame: av.VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
         """Scale a whole frame to (width, height), whatever its shape, not turned: uint8 RGB [height, width, 3].
@@ -54,6 +51,16 @@ class Scaler:
         """
         small = self._rough.reformat(frame, *size, "rgb24", interpolation=_ROUGH, threads=1)
         return _pixels(small)
+
+    def _scaled(self, frame: av.VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
+        frame = _over_white(_with_matrix(_progressive(frame)))
+        rgb = _pixels(self._reformatter.reformat(frame, width, height, "rgb24", interpolation=_FILTER, threads=1))
+        is_limited_grey = len(frame.format.components) == 1 and frame.color_range == _LIMITED
+        return _grey_to_full_range(rgb) if is_limited_grey else rgb
+
+
+def _turned(rgb: NDArray[np.uint8], orientation: Orientation) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(np.rot90(rgb[:, ::-1] if orientation.flip else rgb, orientation.turns))
 
 
 def cropped(frame: av.VideoFrame, crop: Crop) -> av.VideoFrame:

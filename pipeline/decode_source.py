@@ -11,13 +11,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.decode_container import is_picture
 from pipeline.decode_info import Backend, DecodeConfig, DecodeReport, VideoInfo
 from pipeline.decode_pyav import PyAVSource
-from pipeline.sampling import Crop, Shown, Timed, Timeline, epsilon_s, first_on_grid, grid_count, on_grid
+from pipeline.sampling import (
+    Crop,
+    Orientation,
+    Shown,
+    Timed,
+    Timeline,
+    epsilon_s,
+    first_on_grid,
+    grid_count,
+    on_grid,
+)
 from pipeline.shots import ShotDetector
 from schemas.errors import InputError, Reason
 
@@ -59,14 +70,14 @@ class Source(Protocol):
         """Make a picture of (width, height) for comparisons: uint8 [height, width, 3]."""
 
 
-class Seeking(Source, Protocol):
-    """A source that can also give a few frames from all over the video."""
+class Looked(Source, Protocol):
+    """A source whose frames can also be had as FFmpeg has them."""
 
-    def thumbnails(self, count: int) -> Iterator[NDArray[np.uint8]]:
-        """Yield at most `count` squares; at least one."""
+    def shown(self, content: Any, /) -> tuple[av.VideoFrame, Orientation]:
+        """Return a frame, not turned, and how it must be turned."""
 
 
-def open_for_look(path: Path, *, size: int, max_pixels: int) -> Seeking:
+def open_for_look(path: Path, *, size: int, max_pixels: int) -> Looked:
     """Open a picture or video for a look at it: always the same backend. Raises InputError."""
     if is_picture(path, _head(path)):
         from pipeline.decode_picture import PictureSource  # Pillow: loaded when the first picture comes

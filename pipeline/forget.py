@@ -30,9 +30,8 @@ from pipeline.croissant import write_croissant
 from pipeline.forget_plan import Found, ShardChange, Totals, card_without, changes, choose, find_documents
 from pipeline.forget_shards import rewrite
 from pipeline.ledger import write_ledger
-from pipeline.progress import console
+from pipeline.progress import console, readable
 from pipeline.shards import PARTS
-from pipeline.trace_text import readable
 from pipeline.workspace import Workspace
 from schemas.dataset import (
     CARD,

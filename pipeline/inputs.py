@@ -1,6 +1,7 @@
 """Inputs by address: a local path as it is, anything else (s3://, gs://, https://) through fsspec as a local copy.
 
-Decoders need a seekable file, so a remote input is copied to a temporary file first, within a size limit.
+Decoders need a seekable file, so a remote input is copied to a temporary file first, within a size limit; and so is a
+text that is a row of a table (pipeline.text_tables).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import fsspec
 
+from pipeline.text_tables import place_of, read_text
 from schemas.errors import InputError, Reason, storage_errors
 
 MAX_BYTES = 64 << 30  # of an item, where nothing else is said
@@ -27,7 +29,9 @@ class Stat(NamedTuple):
 
 
 def stat(uri: str) -> Stat:
-    """Return size and version; raises InputError(MISSING) where nothing readable is at `uri`."""
+    """Return size and version, of a row those of its table; raises InputError(MISSING) where nothing is at `uri`."""
+    if place := place_of(uri):
+        return stat(place.table)
     try:
         if "://" not in uri:
             status = Path(uri).stat()
@@ -44,12 +48,16 @@ def stat(uri: str) -> Stat:
 
 @contextmanager
 def local_file(uri: str, *, max_bytes: int = MAX_BYTES) -> Iterator[Path]:
-    """Give a local path with the content of `uri`; a remote one is copied and removed afterwards.
+    """Give a local path with the content of `uri`; that of a remote one, or of a row, is removed afterwards.
 
     Raises InputError: MISSING where it cannot be read, TOO_LARGE past `max_bytes`; StorageError where the copy has no
     room.
     """
-    size = stat(uri).size_bytes
+    size, version = stat(uri)
+    if place := place_of(uri):
+        with tempfile.TemporaryDirectory(prefix="longreel-") as folder:
+            yield _written(read_text(place, max_bytes, version), Path(folder, "row.txt"))
+        return
     if size > max_bytes:
         raise InputError(Reason.TOO_LARGE, f"{uri} has {size:,} bytes; the limit is {max_bytes:,} (max-bytes)")
     if "://" not in uri:
@@ -59,6 +67,16 @@ def local_file(uri: str, *, max_bytes: int = MAX_BYTES) -> Iterator[Path]:
         copy = Path(folder, "input" + Path(uri).suffix)
         _copy(uri, copy, max_bytes)
         yield copy
+
+
+def _written(text: str, path: Path) -> Path:
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as e:
+        raise InputError(Reason.NOT_TEXT, "the row's text holds half a surrogate pair, which no text does") from e
+    with storage_errors(path):
+        path.write_bytes(data)
+    return path
 
 
 def _copy(uri: str, copy: Path, max_bytes: int) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
+from pipeline.progress import output
 from schemas.dataset import DatasetCard, read_card
-
-_FILE_WIDTH = 160
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +22,7 @@ class Inspect:
     def __call__(self, options: tuple[str, ...]) -> None:
         """Print the table."""
         card = read_card(self.dataset)
-        width = None if sys.stdout.isatty() else _FILE_WIDTH  # of a terminal what it has
-        Console(highlight=False, markup=False, emoji=False, width=width).print(card_table(card))
+        output().print(card_table(card))
 
 
 def card_table(card: DatasetCard) -> Table:

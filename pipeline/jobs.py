@@ -17,28 +17,37 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.beam import Runner, run_each, run_selection
-from pipeline.limits import require_known, with_limits
+from pipeline.limits import measured_names, require_known
 from pipeline.manifest import read_manifest
 from pipeline.progress import console, following
 from pipeline.report import JobReport, report_on
-from pipeline.select import Matches, SelectConfig, Selector, finish_selection, read_pairs, read_selection
+from pipeline.select import (
+    Matches,
+    SelectConfig,
+    Selector,
+    begin_selection,
+    finish_selection,
+    read_pairs,
+    read_selection,
+)
 from pipeline.store import FACTS, StoreFacts, TokenStore, one_of_each_item, remove_unit, unit_files, unit_number
-from pipeline.survey import SurveyWorker
+from pipeline.survey import SurveyWorker, read_known
 from pipeline.tokenize import TokenizeConfig, TokenizeWorker, load_codec, make_vocabulary, work_left
 from pipeline.workspace import (
     Workspace,
     drop_units,
     read_manifest_unit,
-    read_table_unit,
     read_units,
     usable,
     write_manifest,
 )
 from schemas.errors import DatasetError
 from schemas.files import write_text
-from schemas.fingerprint import fingerprint
+from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import SURVEY
 from tokenizer.text import TextTokenizer
+
+_SELECT_VERSION = 1  # counts up when the same rows and options would give another selection
 
 
 def survey(inputs: Sequence[str], workspace: Workspace, worker: SurveyWorker, runner: Runner) -> JobReport:
@@ -50,6 +59,7 @@ def survey(inputs: Sequence[str], workspace: Workspace, worker: SurveyWorker, ru
         console.print(f"survey: left alone, as their ending is that of no kind: {endings}")
     units = write_manifest(workspace, manifest.items)
     drop_units(workspace.survey, units)
+    drop_units(workspace.signatures, units)
     stale = {unit: n for unit in units if (n := _survey_left(workspace, unit, worker)) is not None}
     if stale:
         with following("survey", workspace.log("survey"), sum(stale.values())):
@@ -59,7 +69,7 @@ def survey(inputs: Sequence[str], workspace: Workspace, worker: SurveyWorker, ru
 
 
 def _survey_left(workspace: Workspace, unit: int, worker: SurveyWorker) -> int | None:
-    known = {row["uri"]: row for row in read_table_unit(workspace.survey, unit, SURVEY).to_pylist()}
+    known = read_known(workspace, unit)
     items = read_manifest_unit(workspace, unit).to_pylist()
     keys = {item["uri"]: worker.fingerprint(item) for item in items}
     same = keys == {uri: row["fingerprint"] for uri, row in known.items()}
@@ -69,34 +79,37 @@ def _survey_left(workspace: Workspace, unit: int, worker: SurveyWorker) -> int |
 def select(workspace: Workspace, config: SelectConfig, runner: Runner) -> JobReport:
     """Judge every surveyed item and choose its split."""
     started = time.monotonic()
-    surveyed = read_units(workspace.survey, SURVEY)
+    surveyed = read_units(workspace.survey, SURVEY, ["uri", "fingerprint", "document_id", "reason", "measures"])
     columns = (surveyed[name].to_pylist() for name in ("uri", "fingerprint", "document_id", "reason"))
-    pairs = read_pairs(workspace)
-    key = fingerprint(config, sorted(zip(*columns, strict=True), key=str), pairs)
+    found = sha256_file(workspace.pairs) if workspace.pairs.exists() else None
+    key = fingerprint(_SELECT_VERSION, config, config.limits, sorted(zip(*columns, strict=True), key=str), found)
     new = 0
     if not _is_selected(workspace, key):
-        drop_units(workspace.selection, ())
-        require_known(with_limits(config.set), _measured(surveyed))
-        selector = Selector(workspace=workspace, config=config, matches=Matches.of(pairs))
+        begin_selection(workspace)
+        require_known(config.limits, measured_names(surveyed["measures"]))
+        selector = Selector(workspace=workspace, config=config, matches=Matches.of(read_pairs(workspace), config.keep))
         units = [unit_number(path) for path in unit_files(workspace.survey)]
         run_selection(units, read=selector.read, judge=selector.judge, write=selector.write, runner=runner)
         finish_selection(workspace, config, fingerprint=key, items=len(surveyed))
         new = len(surveyed)
-    selected = read_selection(workspace).rows
+    selected = read_selection(workspace, ["reason", "split", "cluster"]).rows
     report = report_on("select", len(surveyed), selected, new, started)
     splits = Counter(usable(selected)["split"].to_pylist())
-    return replace(report, facts={f"in {name}": splits[name] for name in sorted(splits)})
+    facts = {f"in {name}": splits[name] for name in sorted(splits)}
+    return replace(report, facts=facts, notes=_straddling(usable(selected)))
 
 
-def _measured(surveyed: pa.Table) -> set[str]:
-    """Return the names of all numbers that some item has."""
-    measures = surveyed["measures"].combine_chunks()
-    return set(pc.unique(measures.keys).to_pylist())
+def _straddling(selected: pa.Table) -> tuple[str, ...]:
+    """Tell how many items share content with others in the other split, which only a manifest can ask for."""
+    clusters = selected.group_by("cluster").aggregate([("split", "count_distinct"), ("split", "count")])
+    both = clusters.filter(pc.greater(clusters["split_count_distinct"], 1))
+    items = pc.sum(both["split_count"]).as_py() or 0
+    return (f"{items} items share content across the splits, as the manifest puts them there",) if items else ()
 
 
 def _is_selected(workspace: Workspace, key: str) -> bool:
     try:
-        return read_selection(workspace).fingerprint == key
+        return read_selection(workspace, ["uri"]).fingerprint == key
     except DatasetError:
         return False
 

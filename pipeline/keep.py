@@ -1,8 +1,19 @@
-"""Which copy is kept where several items share content: clusters, the order among copies, and what is cut."""
+"""Which copy is kept where several items share content: clusters, the order among copies, and what is cut.
+
+A pair says which share of each item the other has. An item covers another that it has enough of; of two that cover
+each other either can be kept, of two of which only one covers the other, that one must be. So items are gone through
+in an order in which what strictly covers an item comes before it, the better ones first, and one is kept unless a kept
+one covers it. Nothing that was decided is taken back, and each item that is set aside has a kept one in its place.
+
+Not all pairs of a large group of copies are compared. Where a pair is missing, a third item speaks for it: of an item
+that `middle` has a share c of, and of `middle` all but a share 1 - d that the kept one has, the kept one has at least
+c - (1 - d) x (length of middle / length of the item). Time is linear in the pairs, but for their order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -23,6 +34,9 @@ class KeepConfig:
     """Share of an item that another must have too, for the first to be set aside."""
     similar: float = 0.0
     """How alike the shared parts must be at least, 0 to 1; the search itself finds nothing below its own limit."""
+    related: float = 0.2
+    """Share of either of two videos or images that must be shared, for both to fall into one split. (With 0, all that
+    begin with the same title card do.) Books that share a passage always fall into one."""
     prefer: tuple[Preference, ...] = ("resolution", "bit_rate", "length")
     """Of two items that cover each other the better one is kept: what to compare first, second, third. An item that
     has all of another and more is kept whatever the order."""
@@ -30,10 +44,18 @@ class KeepConfig:
     def __post_init__(self) -> None:
         if not 0 < self.covered <= 1:
             raise ConfigError(f"covered must be above 0 and at most 1, got {self.covered}")
-        if not 0 <= self.similar <= 1:
-            raise ConfigError(f"similar must be from 0 to 1, got {self.similar}")
+        for name in ("similar", "related"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
         if set(self.prefer) - set(get_args(Preference)) or len(set(self.prefer)) != len(self.prefer):
             raise ConfigError(f"prefer takes each of {', '.join(get_args(Preference))} once, got {self.prefer}")
+
+
+def is_related(pair: Row, config: KeepConfig) -> bool:
+    """Tell whether two items share so much that they belong into one split."""
+    if pair["similarity"] < config.similar:
+        return False
+    return pair["kind"] == "book" or max(pair["covered_a"], pair["covered_b"]) >= config.related
 
 
 def clusters(pairs: Iterable[Row]) -> dict[str, str]:
@@ -64,33 +86,82 @@ def rank(row: Row, prefer: Sequence[Preference]) -> tuple[Any, ...]:
 
 
 def choose(rows: Sequence[Row], pairs: Sequence[Row], config: KeepConfig) -> dict[str, Row]:
-    """Return for each content_id that is set aside the pair that decides it. `rows` have one content_id each.
+    """Return for each content_id that is set aside the pair that decides it, whose other side is kept.
 
-    Of two rows of which only one covers the other, that one is better; of two that cover each other, the one that
-    ranks better. The best are kept first, and each further row unless a kept one covers it. No kept row covers
-    another in the end.
+    `rows` have one content_id each. Of two rows of which only one covers the other, that one is better; of two that
+    cover each other, the one that ranks better. No kept row covers another, by a pair among `pairs`.
     """
     order = {row["content_id"]: rank(row, config.prefer) for row in rows}
-    covers: dict[str, dict[str, Row]] = {name: {} for name in order}  # of each, by what it is covered
-    for pair in pairs:
-        if pair["similarity"] < config.similar or pair["a"] not in order or pair["b"] not in order:
-            continue
-        for one, other in (("a", "b"), ("b", "a")):
-            if pair[f"covered_{one}"] >= config.covered:
-                covers[pair[one]][pair[other]] = pair
-    strictly = {name: [other for other in by if name not in covers[other]] for name, by in covers.items()}
+    near: dict[str, dict[str, Row]] = {name: {} for name in order}
+    for pair in sorted(pairs, key=lambda p: (p["a"], p["b"])):
+        if pair["similarity"] >= config.similar and pair["a"] in order and pair["b"] in order:
+            near[pair["a"]][pair["b"]] = near[pair["b"]][pair["a"]] = pair
     beaten: dict[str, Row] = {}
-    kept: list[str] = []
-    for name in sorted(order, key=lambda n: (len(strictly[n]), order[n])):
-        by = next((other for other in kept if other in covers[name]), None)
+    kept_near: dict[str, list[str]] = {name: [] for name in order}  # of each, the kept ones that it shares with
+    for name in _best_first(order, near, config.covered):
+        by = _cover(name, near, kept_near, config.covered)
         if by is None:
-            for smaller in [other for other in kept if name in covers[other]]:  # coverage need not be transitive
-                kept.remove(smaller)
-                beaten[smaller] = covers[smaller][name]
-            kept.append(name)
+            for other in near[name]:
+                kept_near[other].append(name)
         else:
-            beaten[name] = covers[name][by]
+            beaten[name] = by
     return beaten
+
+
+def covered_by(name: str, pair: Row) -> float:
+    """Return which share of `name` the other item of the pair has."""
+    return float(pair["covered_a" if pair["a"] == name else "covered_b"])
+
+
+def _best_first(order: Mapping[str, Any], near: Mapping[str, Mapping[str, Row]], covered: float) -> Iterator[str]:
+    """Yield all names so that what strictly covers one comes before it, else by rank (Kahn's algorithm on a heap)."""
+    above = dict.fromkeys(order, 0)
+    below: dict[str, list[str]] = {name: [] for name in order}
+    for name, others in near.items():
+        for other, pair in others.items():
+            if covered_by(name, pair) >= covered > covered_by(other, pair):
+                above[name] += 1
+                below[other].append(name)
+    ready = [(order[name], name) for name, count in above.items() if not count]
+    waiting = sorted(((order[name], name) for name, count in above.items() if count), reverse=True)
+    heapq.heapify(ready)
+    done: set[str] = set()
+    while ready or waiting:
+        if not ready:  # a circle, which lengths that are measured apart can make: its best one is first
+            ready.append(waiting.pop())
+        name = heapq.heappop(ready)[1]
+        if name not in done:
+            done.add(name)
+            yield name
+            for other in below[name]:
+                above[other] -= 1
+                if not above[other]:
+                    heapq.heappush(ready, (order[other], other))
+
+
+def _cover(
+    name: str, near: Mapping[str, Mapping[str, Row]], kept_near: Mapping[str, Sequence[str]], covered: float
+) -> Row | None:
+    """Return the pair by which a kept item covers `name`, or one made up from two pairs, or None."""
+    for kept in kept_near[name]:
+        if covered_by(name, near[name][kept]) >= covered:
+            return near[name][kept]
+    for middle, pair in near[name].items():
+        for kept in kept_near[middle]:
+            onward = near[middle][kept]
+            share, back = covered_by(name, pair), covered_by(middle, pair)
+            if kept != name and back > 0 and share * (1 - (1 - covered_by(middle, onward)) / back) >= covered:
+                return _through(name, kept, pair, onward, middle)
+    return None
+
+
+def _through(name: str, kept: str, pair: Row, onward: Row, middle: str) -> dict[str, Any]:
+    """Return the pair of two items that a third one speaks for: the least that they share."""
+    shares = [covered_by(name, pair) * (1 - (1 - covered_by(middle, onward)) / covered_by(middle, pair))]
+    shares.append(covered_by(kept, onward) * (1 - (1 - covered_by(middle, pair)) / covered_by(middle, onward)))
+    (a, covered_a), (b, covered_b) = sorted(zip((name, kept), shares, strict=True))
+    facts = {"covered_a": covered_a, "covered_b": max(0.0, covered_b), "shared_a": [], "shared_b": []}
+    return {"a": a, "b": b, "kind": pair["kind"], "similarity": min(pair["similarity"], onward["similarity"]), **facts}
 
 
 def shared_ranges(name: str, kept: Mapping[str, tuple[Any, ...]], pairs: Sequence[Row]) -> list[dict[str, Any]]:

@@ -40,8 +40,13 @@ class Shared:
 class Likeness(Protocol):
     """How items of one kind are found alike."""
 
+    @property
+    def votes(self) -> int:
+        """Keys that two items must have in common to be compared."""
+        ...
+
     def keys(self, signature: Signature) -> NDArray[np.uint64]:
-        """Return keys [n, k]: samples of two items that agree in one are worth a comparison of the items."""
+        """Return keys [m, k] of the samples that can be told from others: items that have some in common are alike."""
         ...
 
     def compare(self, a: Signature, b: Signature) -> Shared | None:

@@ -3,12 +3,11 @@
 Read from Parquet, JSONL or CSV files, or made from folders: there the kind comes from the file's ending, a text
 `NAME.txt` beside a video or image `NAME.*` is its caption, and `NAME.srt` or `NAME.vtt` its transcript; `NAME.qa.json`
 is a question-answer document, while any other JSON is none. Hidden files and folders are passed over; a link to a
-folder is not followed, but counted with what was left alone.
+folder is not followed, but counted with what was left alone. Tables: see pipeline.manifest_tables.
 """
 
 from __future__ import annotations
 
-import csv
 import difflib
 import json
 import os
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline.manifest_tables import TABLES, table_rows
 from schemas.errors import ManifestError
 from schemas.records import KINDS, MANIFEST, SPLITS
 
@@ -43,11 +42,10 @@ ENDINGS = {
         ".gif",
     ],
     "image": [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"],
-    "book": [".txt", ".text", ".md"],
+    "book": [".txt", ".text", ".md", ".epub", ".html", ".htm"],
     "qa": [".qa.json"],
 }
 TRANSCRIPTS = (".srt", ".vtt")
-TABLES = (".parquet", ".jsonl", ".csv")
 _KIND_OF = {ending: kind for kind, endings in ENDINGS.items() for ending in endings}
 _COLUMNS = tuple(MANIFEST.names)
 _MAX_CAPTION_BYTES = 1 << 20
@@ -95,7 +93,7 @@ def _rows_of(given: str, ignored: Counter[str]) -> Iterator[tuple[str, dict[str,
     elif path.suffix.lower() in TABLES:
         if not path.is_file():
             raise ManifestError(f"{given}: no such manifest")
-        yield from _read_table(path)
+        yield from ((where, _check(values, where, path.parent)) for where, values in table_rows(path))
     elif "://" in given or _kind_of(given):
         yield given, _check({"uri": given}, given, Path.cwd())
     else:
@@ -152,50 +150,6 @@ def _read_caption(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig").strip()
     except UnicodeDecodeError as e:
         raise ManifestError(f"{path}: the caption is not UTF-8 (byte {e.start})") from e
-
-
-def _read_table(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    readers = {".parquet": _parquet_rows, ".jsonl": _jsonl_rows, ".csv": _csv_rows}
-    for number, values in enumerate(readers[path.suffix.lower()](path), start=1):
-        where = f"{path}, row {number}"
-        yield where, _check(values, where, path.parent)
-
-
-def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches():
-                yield from batch.to_pylist()
-    except (OSError, pa.ArrowException) as e:  # Arrow raises OSError for a damaged page
-        raise ManifestError(f"{path} is not a readable Parquet file: {e}") from e
-
-
-def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError) as e:
-                raise ManifestError(f"{path}, line {number}: not JSON ({e}); got {line[:80]!r}") from e
-            if not isinstance(values, dict):
-                raise ManifestError(f"{path}, line {number}: expected a JSON object, got {line[:80]!r}")
-            yield values
-
-
-def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file, strict=True):
-                if None in row:
-                    raise ManifestError(f"{path}: a row has more fields than the header: {row[None]!r}")
-                values: dict[str, Any] = {k: v or None for k, v in row.items()}
-                if (values.get("captions") or "").startswith('["'):  # "[music]" is a caption
-                    values["captions"] = json.loads(values["captions"])
-                yield values
-    except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as e:
-        raise ManifestError(f"{path} is not a readable CSV file: {e}") from e
 
 
 def _check(values: Mapping[str, Any], where: str, base: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import threading
 import time
 from collections import Counter
@@ -23,7 +24,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 MADE, KEPT, REJECTED = "made", "kept", "rejected"
 _TERMINAL_S, _PLAIN_S = 0.2, 10.0
+_FILE_WIDTH = 160
 console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)  # paths are no markup
+
+
+def output() -> Console:
+    """Return the console of what a command was asked for: standard output, as wide as a terminal or a file can take."""
+    width = None if sys.stdout.isatty() else _FILE_WIDTH
+    return Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=True)
+
+
+def readable(text: str) -> str:
+    """Return `text` with what a terminal would not show, or would obey, written as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def note(journal: Path, outcome: str, **facts: Any) -> None:

@@ -32,7 +32,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from pipeline.books import BookConfig, read_book
+from pipeline.encoding import read_utf8
 from schemas.errors import ConfigError, InputError, Reason
 
 Role = Literal["context", "question", "answer"]
@@ -87,7 +87,7 @@ def read_turns(path: Path, config: QaConfig) -> list[Turn]:
     there is no answer, or a turn is blank.
     """
     try:
-        content = "".join(read_book(path, BookConfig(max_bytes=config.max_bytes)))
+        content = "".join(read_utf8(path, max_bytes=config.max_bytes))
     except InputError as e:
         if e.reason is not Reason.TOO_LARGE:
             raise

@@ -8,11 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.select import read_selection
 from pipeline.store import read_rows, unit_files
-from pipeline.workspace import Workspace, read_units
+from pipeline.workspace import Workspace, read_units, usable
 from schemas.errors import DatasetError, JobError
 from schemas.files import atomic
 from schemas.records import QUARANTINE, SURVEY, TOKENS
@@ -56,20 +57,25 @@ class JobReport:
 
 def write_quarantine(workspace: Workspace) -> int:
     """Write every item that did not go on, with job and reason, and return how many there are."""
-    judged = read_selection(workspace).rows.to_pylist()
-    surveyed = read_units(workspace.survey, SURVEY).select(["uri", "reason"]).to_pylist()
-    unusable = {row["uri"] for row in surveyed if row["reason"]}
-    rows = [row | {"job": "survey" if row["uri"] in unusable else "select"} for row in judged]
-    selected = {row["document_id"] for row in judged if not row["reason"]}
+    columns = [name for name in QUARANTINE.names if name != "job"]
+    judged = read_selection(workspace, columns).rows
+    surveyed = read_units(workspace.survey, SURVEY, ["uri", "reason"])
+    unusable = pc.is_in(judged["uri"], _aside(surveyed)["uri"].combine_chunks())
+    parts = [_aside(judged.append_column("job", pc.if_else(unusable, "survey", "select")))]
+    selected = usable(judged)["document_id"].combine_chunks()
     for path in unit_files(workspace.tokens):
         with suppress(DatasetError):  # a damaged unit: tokenize makes it again
-            made = read_rows(path, TOKENS).to_pylist()
-            rows += [row | {"job": "tokenize"} for row in made if row["document_id"] in selected]
-    aside = [{name: row[name] for name in QUARANTINE.names} for row in rows if row["reason"]]
-    aside.sort(key=lambda r: (r["uri"], r["job"]))
+            made = _aside(read_rows(path, TOKENS, columns))
+            made = made.filter(pc.is_in(made["document_id"], selected))
+            parts.append(made.append_column("job", pa.array(["tokenize"] * len(made), pa.string())))
+    aside = pa.concat_tables([part.select(QUARANTINE.names).cast(QUARANTINE) for part in parts])
     with atomic(workspace.quarantine) as temporary:
-        pq.write_table(pa.Table.from_pylist(aside, QUARANTINE), temporary)
+        pq.write_table(aside.sort_by([("uri", "ascending"), ("job", "ascending")]), temporary)
     return len(aside)
+
+
+def _aside(rows: pa.Table) -> pa.Table:
+    return rows.filter(pc.is_valid(rows["reason"]))
 
 
 def report_on(job: str, items: int, rows: pa.Table, new: int, started: float) -> JobReport:

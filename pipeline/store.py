@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,15 +52,24 @@ def unit_files(directory: Path) -> list[Path]:
     return sorted(directory.glob("unit-?????.parquet"))
 
 
-def read_rows(path: Path, schema: pa.Schema) -> pa.Table:
-    """Read a Parquet file of one of our schemas; raises DatasetError where it is absent, damaged, or another's."""
+def items_of(document_ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return for each document the id of the item that it was made of: what stands before the # of a clip's."""
+    return pc.replace_substring_regex(document_ids, "#.*", "")
+
+
+def read_rows(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a Parquet file of one of our schemas, all columns or some.
+
+    Raises DatasetError where it is absent, damaged, or another's.
+    """
     try:
-        table = pq.read_table(path).replace_schema_metadata(None)
+        with pq.ParquetFile(path) as file:
+            if file.schema_arrow.equals(schema):
+                table = file.read(columns).replace_schema_metadata(None)
+                return table.select(columns) if columns else table  # the file has them in its own order
     except (OSError, pa.ArrowException) as e:
         raise DatasetError(f"{path} cannot be read ({e}); run the job that makes it again") from e
-    if not table.schema.equals(schema):
-        raise DatasetError(f"{path} was written by another version; run the job that makes it again")
-    return table
+    raise DatasetError(f"{path} was written by another version; run the job that makes it again")
 
 
 class TokenWriter:

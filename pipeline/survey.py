@@ -1,34 +1,43 @@
 """Survey: a cheap look at every item, before anything is decoded in full.
 
-The content's SHA-256 (one read of the file; it becomes the document's identity), what the container says, and
-the brightness of a few frames found by seeking. What cannot be read is set aside here, with its reason.
+The file's SHA-256 (one read of it; it becomes the document's identity), and by kind: of a video or image what the
+container says, what a look at some frames tells, and a signature (pipeline/look_at.py); scores where they are asked
+for; of a book all that follows from its clean text (pipeline/book_survey.py). What cannot be read is set aside here,
+with its reason.
+
+A unit's signatures are written before its rows: the rows are what counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from pipeline.books import BookConfig, read_book
-from pipeline.decode import DecodeConfig, Decoder
+from pipeline.book_survey import BookLook, book_fingerprint, survey_book
+from pipeline.books import BookConfig
+from pipeline.decode import DecodeConfig, Decoder, LookConfig
 from pipeline.inputs import MAX_BYTES, local_file, stat
 from pipeline.interrupt import is_stopping, raise_if_stopping
 from pipeline.progress import KEPT, MADE, REJECTED, note
 from pipeline.qa import QaConfig, read_turns
+from pipeline.scores import Score, load_scores, rate, versions_of
 from pipeline.select import read_survey_unit
-from pipeline.workspace import Workspace, read_manifest_unit, write_table_unit
+from pipeline.signature import VERSION as SIGNATURE_VERSION
+from pipeline.store import unit_name
+from pipeline.workspace import Workspace, read_manifest_unit, read_table_unit, write_table_unit
 from schemas.errors import ConfigError, InputError, Reason
 from schemas.fingerprint import fingerprint, sha256_file
-from schemas.records import SURVEY
+from schemas.records import SIGNATURES, SURVEY
 
-_VERSION = 2  # counts up when the same input would give another row
+_VERSION = 3  # counts up when the same input would give another row
 _EMPTY = dict.fromkeys(SURVEY.names)
+_SIGNED = {"video", "image", "book"}  # kinds that have a signature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +45,28 @@ class SurveyConfig:
     """How closely to look."""
 
     thumbnails: int = 5
-    """Frames looked at in a video, spread over its length."""
+    """Frames of a video, spread over its length, that the report shows and that scores are given to see."""
+    decode_below_s: float = 60.0
+    """A video shorter than this is decoded whole, where its key frames alone would give fewer than 16 looks."""
+    scores: tuple[str, ...] = ()
+    """Scores to give every video and image, from 0 to 1: `nsfw` (nudity), `text` (share of the frame that is text), or
+    what another package registers. They cost more than all the rest of the survey. For limits on them see
+    `longreel select --set`."""
     max_bytes: int = MAX_BYTES
     """Files larger than this are set aside."""
+    books: BookLook = field(default_factory=BookLook)
 
     def __post_init__(self) -> None:
-        if self.thumbnails < 1:
-            raise ConfigError(f"thumbnails must be at least 1, got {self.thumbnails}")
-        if self.max_bytes < 1:
-            raise ConfigError(f"max_bytes must be at least 1, got {self.max_bytes}")
+        for name, least in (("thumbnails", 1), ("decode_below_s", 0), ("max_bytes", 1)):
+            if not getattr(self, name) >= least:
+                raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+class Found(NamedTuple):
+    """What a look at an item gives: columns of its row, and its signature without content_id and kind."""
+
+    columns: dict[str, Any]
+    signature: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,47 +82,70 @@ class SurveyWorker:
 
     @contextmanager
     def open(self) -> Iterator[Callable[[int], None]]:
-        """Start the decoder; see pipeline.beam.Worker."""
+        """Start the decoder and load the scores; see pipeline.beam.Worker."""
+        scores = load_scores(self.config.scores)
         with Decoder(self.decode) as decoder:
-            yield lambda unit: self._survey_unit(unit, decoder)
+            yield lambda unit: self._survey_unit(unit, decoder, scores)
 
-    def _survey_unit(self, unit: int, decoder: Decoder) -> None:
-        known = {row["uri"]: row for row in read_survey_unit(self.workspace, unit)}
-        rows = []
+    def _survey_unit(self, unit: int, decoder: Decoder, scores: Sequence[Score]) -> None:
+        known = read_known(self.workspace, unit)
+        signed = {row["content_id"]: row for row in self._signatures(unit)}
+        rows: list[dict[str, Any]] = []
+        signatures: dict[str, dict[str, Any]] = {}
         for item in read_manifest_unit(self.workspace, unit).to_pylist():
             key, row = self.fingerprint(item), known.get(item["uri"])
             outcome = KEPT
             if row is None or row["fingerprint"] != key or (self.retry and row["reason"]):
                 if is_stopping():
                     continue
-                row, outcome = {**self._survey_item(item, decoder), "fingerprint": key}, MADE
+                row, signature = self._survey_item(item, decoder, scores)
+                row["fingerprint"], outcome = key, MADE
+            else:
+                signature = signed.get(row["content_id"])
             rows.append(row)
+            if signature is not None:
+                signatures.setdefault(row["content_id"], signature)
             outcome = REJECTED if row["reason"] else outcome
             note(self.workspace.log("survey"), outcome, uri=item["uri"], reason=row["reason"])
+        table = pa.Table.from_pylist([signatures[name] for name in sorted(signatures)], SIGNATURES)
+        write_table_unit(self.workspace.signatures, unit, table)
         write_table_unit(self.workspace.survey, unit, pa.Table.from_pylist(rows, SURVEY))
         raise_if_stopping()
 
-    def _survey_item(self, item: Mapping[str, Any], decoder: Decoder) -> dict[str, Any]:
+    def _signatures(self, unit: int) -> list[dict[str, Any]]:
+        return read_table_unit(self.workspace.signatures, unit, SIGNATURES).to_pylist()
+
+    def _survey_item(
+        self, item: Mapping[str, Any], decoder: Decoder, scores: Sequence[Score]
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
         row = {**_EMPTY, **item}
         try:
-            with local_file(item["uri"], max_bytes=self._limit(item)) as path:
+            with local_file(item["uri"], max_bytes=self._limit(item)) as path, _unchanged(path):
                 row["size_bytes"] = path.stat().st_size
                 if row["size_bytes"] == 0:
                     raise InputError(Reason.EMPTY, "the file has no bytes")
                 row["document_id"] = row["content_id"] = sha256_file(path)
-                if item["kind"] == "book":
-                    next(read_book(path, self.books))  # its beginning tells most of what is no text
-                elif item["kind"] == "qa":
-                    read_turns(path, self.qa)
-                else:
-                    row |= look(path, decoder, thumbnails=self.config.thumbnails)
+                found = self._look(item["kind"], path, decoder, scores)
+                row |= found.columns
             if item["transcript"] and item["transcript"] != "embedded":
                 row["transcript_sha256"] = _hash_transcript(item["transcript"])
         except InputError as e:
             row |= {"reason": e.reason.value, "detail": str(e)}
+            if e.reason is Reason.CHANGED:
+                row |= {"document_id": None, "content_id": None}
         except OSError as e:
             row |= {"reason": Reason.UNREADABLE.value, "detail": f"{item['uri']}: {e}"}
-        return row
+        if row["reason"] or found.signature is None:
+            return row, None
+        return row, {"content_id": row["content_id"], "kind": item["kind"], **found.signature}
+
+    def _look(self, kind: str, path: Path, decoder: Decoder, scores: Sequence[Score]) -> Found:
+        if kind == "book":
+            return look_at_book(path, self.books, self.config.books)
+        if kind == "qa":
+            read_turns(path, self.qa)
+            return Found({})
+        return look_at_video(path, decoder, self.config, scores)
 
     def _limit(self, item: Mapping[str, Any]) -> int:
         of_kind = {"book": self.books.max_bytes, "qa": self.qa.max_bytes}
@@ -111,14 +156,31 @@ class SurveyWorker:
         versions = [_version(item["uri"])]
         if item["transcript"] and item["transcript"] != "embedded":
             versions.append(_version(item["transcript"]))
-        return fingerprint(_VERSION, dict(item), versions, self.config.thumbnails, self._limit(item))
+        how: Any = (
+            self.config.thumbnails,
+            self.config.decode_below_s,
+            versions_of(self.config.scores),
+            SIGNATURE_VERSION,
+        )
+        if item["kind"] == "book":
+            how = book_fingerprint(self.books, self.config.books)
+        return fingerprint(_VERSION, dict(item), versions, how, self._limit(item))
 
 
-def look(path: Path, decoder: Decoder, *, thumbnails: int) -> dict[str, Any]:
-    """Return the survey's columns for one video or image; raises InputError where it cannot be decoded."""
-    info = decoder.probe(path)
-    frames = decoder.thumbnails(path, count=1 if info.is_picture else thumbnails, size=64)
-    return {
+def look_at_book(path: Path, config: BookConfig, look: BookLook) -> Found:
+    """Read a book and all that follows from its text; raises InputError."""
+    columns, signature = survey_book(path, config, look)
+    samples = {"at": signature.at.tolist(), "lasts": signature.lasts.tolist(), "samples": list(signature.samples)}
+    return Found(columns, {**samples, "thumbnail": None})
+
+
+def look_at_video(path: Path, decoder: Decoder, config: SurveyConfig, scores: Sequence[Score]) -> Found:
+    """Look at a video or image; raises InputError where it cannot be decoded."""
+    how = LookConfig(config.thumbnails, config.decode_below_s, frames=bool(scores))
+    look = decoder.look(path, how)
+    info = look.info
+    columns = {
+        "container": info.container,
         "codec": info.codec,
         "width": info.width,
         "height": info.height,
@@ -126,8 +188,41 @@ def look(path: Path, decoder: Decoder, *, thumbnails: int) -> dict[str, Any]:
         "frame_rate": info.frame_rate,
         "bit_depth": info.bit_depth,
         "interlaced": info.interlaced,
-        "measures": {"brightness": float(np.max(np.mean(frames, axis=(1, 2, 3))))},
+        "crop": list(look.crop),
+        "measures": {**look.measures, **rate(look.frames, scores, taken=look.measures)},
     }
+    if look.content_id is not None:
+        columns["content_id"] = look.content_id
+    samples = {"at": look.at.tolist(), "lasts": look.lasts.tolist(), "samples": list(look.samples)}
+    return Found(columns, {**samples, "thumbnail": look.thumbnail})
+
+
+def read_known(workspace: Workspace, unit: int) -> dict[str, dict[str, Any]]:
+    """Return the rows of an earlier run by address, less those whose signature is lost."""
+    try:
+        path = workspace.signatures / f"{unit_name(unit)}.parquet"
+        signed = set(pq.read_table(path, columns=["content_id"])["content_id"].to_pylist())
+    except (OSError, pa.ArrowException, KeyError):
+        signed = set()
+    rows = read_survey_unit(workspace, unit)
+    return {
+        row["uri"]: row for row in rows if row["reason"] or row["kind"] not in _SIGNED or row["content_id"] in signed
+    }
+
+
+@contextmanager
+def _unchanged(path: Path) -> Iterator[None]:
+    """Raise InputError CHANGED where a file is written to while the body reads it, whatever the body makes of it."""
+    before, error = stat(str(path)), None
+    try:
+        yield
+    except InputError as e:
+        error = e
+    if stat(str(path)) != before:
+        message = f"{path} was written to while it was read: survey it again when it is whole"
+        raise InputError(Reason.CHANGED, message) from error
+    if error is not None:
+        raise error
 
 
 def _version(uri: str) -> tuple[int, str]:

@@ -96,7 +96,8 @@ def document_fingerprint(row: Mapping[str, Any], config: TokenizeConfig, vocabul
     """Return all that a document's tokens depend on, and nothing else."""
     content = [row[name] for name in ("document_id", "kind", "captions", "transcript_sha256")]
     if row["kind"] == "book":
-        return fingerprint(_VERSION, content, vocabulary)
+        cuts = [(cut["start"], cut["end"]) for cut in row["cuts"] or ()]
+        return fingerprint(_VERSION, content, cuts, config.books.recipe, vocabulary)
     if row["kind"] == "qa":
         return fingerprint(_VERSION, content, vocabulary, config.qa.words)
     transcript = (row["transcript"] == "embedded", config.transcripts.encoding if row["transcript"] else None)
@@ -140,14 +141,14 @@ class Tokenizers:
         with local_file(row["uri"], max_bytes=sys.maxsize) as path:  # the survey held it to the limit
             _require_same(path, row["document_id"], row["uri"])
             if row["kind"] == "book":
-                return [Made({}, self._book(path))]
+                return [Made({}, self._book(path, row))]
             if row["kind"] == "qa":
                 return [Made({}, self._qa(path))]
             return self._video(path, row)
 
-    def _book(self, path: Path) -> Document:
-        ids = list(self.text.encode_stream(read_book(path, self._config.books)))
-        return book_document(np.concatenate(ids), vocabulary=self.vocabulary)
+    def _book(self, path: Path, row: Mapping[str, Any]) -> Document:
+        chunks = read_book(path, self._config.books, cuts=row["cuts"] or (), content_id=row["content_id"])
+        return book_document(np.concatenate(list(self.text.encode_stream(chunks))), vocabulary=self.vocabulary)
 
     def _qa(self, path: Path) -> Document:
         texts, weights = zip(*lay_out(read_turns(path, self._config.qa), self._config.qa), strict=True)

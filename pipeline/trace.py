@@ -10,7 +10,6 @@ sequence is read, and for text the whole of its document's text.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +21,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
+from pipeline.progress import output, readable
 from pipeline.sequences import Sequences
-from pipeline.trace_text import TextPlace, place_in_text, readable
+from pipeline.trace_text import TextPlace, place_in_text
 from pipeline.verify_ledger import LedgerRows
 from pipeline.verify_sample import Sample, sample_problems
 from schemas.dataset import LEDGER, DatasetCard, read_card
@@ -38,7 +37,6 @@ from schemas.records import item_of
 from schemas.vocab import TEXT, VISION
 from tokenizer.text import TextTokenizer
 
-_FILE_WIDTH = 160
 Row = Mapping[str, Any]  # of the ledger
 
 
@@ -69,8 +67,7 @@ class Trace:
         rows = rows_of(self.dataset, self.key, self.shard)
         sequences = Sequences(self.dataset, card)
         sample = read_traced(sequences, rows, card)
-        width = None if sys.stdout.isatty() else _FILE_WIDTH  # of a terminal what it has
-        console = Console(highlight=False, markup=False, emoji=False, width=width)  # names of files are no markup
+        console = output()
         if self.token is None:
             console.print(_span_table(rows))
             return

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.progress import readable
 from pipeline.sequences import Sequences
 from schemas.errors import DatasetError
 from schemas.vocab import TEXT, Vocabulary
@@ -110,11 +111,6 @@ def mark(left: bytes, token: bytes, right: bytes) -> str:
     flat = (re.sub(r"\s+", " ", part) for part in (before, after))
     shown_before, shown_after = (readable(part) for part in flat)
     return f"{shown_before}{_OPEN}{readable(parts[1])}{_CLOSE}{shown_after}".strip()
-
-
-def readable(text: str) -> str:
-    """Return `text` with what a terminal would not show, or would obey, written as an escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _run(row: Mapping[str, Any], document: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -4,7 +4,8 @@ OUT/workspace.json            how many units the work is cut into; fixed when th
 OUT/manifest.parquet          the items, sorted by unit and address
 OUT/survey/unit-00000.parquet …       what a cheap look found
 OUT/signatures/unit-00000.parquet …   what near-duplicates are found by, and thumbnails
-OUT/pairs.parquet             items that share content
+OUT/pairs.parquet             items that share content, and in pairs.json what they were found from
+OUT/matching/ …               what the search for them counts; gone when they are written
 OUT/selection/unit-00000.parquet …    the judged rows
 OUT/tokens/unit-00000.parquet …       the token store
 OUT/tokenizers/text.model     the text tokenizer, where the run trained its own
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from schemas.files import atomic, write_text
 from schemas.fingerprint import bucket
 
 _VERSION = 1
+_GROUP_ROWS = 64  # so that one row of a unit can be read without all others
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,11 @@ class Workspace:
         return self.root / "pairs.parquet"
 
     @property
+    def matching(self) -> Path:
+        """Folder of what the search for shared content counts."""
+        return self.root / "matching"
+
+    @property
     def selection(self) -> Path:
         """Folder of selection units."""
         return self.root / "selection"
@@ -153,7 +160,7 @@ class Workspace:
 def write_table_unit(directory: Path, unit: int, table: pa.Table) -> None:
     """Replace one unit of a folder of tables."""
     with atomic(directory / f"{unit_name(unit)}.parquet") as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(table, temporary, row_group_size=_GROUP_ROWS)
 
 
 def read_table_unit(directory: Path, unit: int, schema: pa.Schema) -> pa.Table:
@@ -164,11 +171,16 @@ def read_table_unit(directory: Path, unit: int, schema: pa.Schema) -> pa.Table:
         return schema.empty_table()
 
 
-def read_units(directory: Path, schema: pa.Schema) -> pa.Table:
-    """Read all units of a folder of tables; raises DatasetError where it was never made or a unit is damaged."""
+def read_units(directory: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read all units of a folder of tables, all columns or some.
+
+    Raises DatasetError where it was never made or a unit is damaged.
+    """
     if not directory.is_dir():
         raise DatasetError(f"{directory} does not exist: run the job before this one first")
-    return pa.concat_tables([schema.empty_table(), *(read_rows(path, schema) for path in unit_files(directory))])
+    empty = schema.empty_table()
+    tables = (read_rows(path, schema, columns) for path in unit_files(directory))
+    return pa.concat_tables([empty.select(columns) if columns else empty, *tables])
 
 
 def drop_units(directory: Path, keep: Iterable[int]) -> None:

@@ -31,7 +31,6 @@ Axes: see `trainer/__init__.py`.
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from types import ModuleType
 from typing import NamedTuple
@@ -41,14 +40,13 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh, PartitionSpec
 
-from schemas.errors import ConfigError
 from trainer import all_gather, ring, ulysses
 from trainer import kernel as kernels
 from trainer.blockwise import NOTHING
 from trainer.config import AttentionMethod
+from trainer.fit import require_even, require_heads, require_rows
 from trainer.kernel import KernelName, Three
-from trainer.layout import check_context, nearest_divisor, nearest_multiple
-from trainer.mesh import RULES
+from trainer.mesh import AXES, RULES
 from trainer.tiles import Tokens
 
 OUT, LSE = "attention_out", "attention_lse"  # names under which a rematerialisation policy may save them
@@ -76,8 +74,11 @@ def attention(
     mesh does not divide a dim.
     """
     rows, context, heads, _ = q.shape
-    check_attention(rows=rows, context=context, heads=heads, kv_heads=k.shape[2], mesh=mesh, method=method)
-    devices = 1 if mesh is None else mesh.shape["sequence"]
+    shape = dict.fromkeys(AXES, 1) if mesh is None else mesh.shape
+    devices = shape["sequence"]
+    require_heads(heads, k.shape[2], shape, method=method)
+    require_rows(rows, shape)
+    require_even(context, devices)
     tile, platform = even_tile(context // devices, tile), _platform(mesh)
     kernel = kernels.usable(kernel, platform=platform, tile=tile, head_dim=q.shape[3], dtype=q.dtype)
     plan = _Plan(method, devices, tile, kernel)
@@ -90,37 +91,6 @@ def attention(
     checked = kernel != "interpreted"  # the interpreter of Pallas loses track of what varies over devices
     mapped = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=by_head, check_vma=checked)
     return mapped(q, k, v, segment_ids, positions)
-
-
-def check_attention(
-    *, rows: int, context: int, heads: int, kv_heads: int, mesh: Mesh | None, method: AttentionMethod
-) -> None:
-    """Raise ConfigError where the mesh does not divide the batch's rows, the context or the heads."""
-    if heads % kv_heads:
-        raise ConfigError(
-            f"{heads} query heads cannot share {kv_heads} key/value heads evenly: "
-            f"the nearest number of key/value heads is {nearest_divisor(heads, kv_heads)}"
-        )
-    if mesh is None:
-        return
-    groups, tensor, sequence = (math.prod(mesh.shape[a] for a in RULES[d]) for d in ("batch", "kv_heads", "sequence"))
-    if rows % groups:
-        raise ConfigError(
-            f"a batch of {rows} rows cannot be split over {' x '.join(RULES['batch'])} = {groups} devices: "
-            f"the nearest batch has {nearest_multiple(rows, groups)} rows"
-        )
-    check_context(context, devices=sequence)
-    if kv_heads % tensor:
-        raise ConfigError(
-            f"{heads} query heads with {kv_heads} key/value heads cannot be split over tensor = {tensor} devices: "
-            f"the nearest tensor axis is {nearest_divisor(kv_heads, tensor)}"
-        )
-    if method == "ulysses" and sequence > 1 and kv_heads // tensor % sequence:
-        raise ConfigError(
-            f"ulysses gives each of sequence = {sequence} devices some of the {kv_heads // tensor} key/value heads "
-            f"that tensor = {tensor} leaves, and they cannot be split evenly: the nearest sequence axis is "
-            f"{nearest_divisor(kv_heads // tensor, sequence)}; ring and all_gather take any"
-        )
 
 
 class _Plan(NamedTuple):

@@ -9,19 +9,35 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 
 from schemas.errors import ConfigError
-from trainer.config import ModelConfig
+from trainer.config import AttentionMethod
 
 _ROWS = ("data", "fsdp")  # the axes of the mesh that share the rows of a batch
 
 
-def require_tensor(model: ModelConfig, tensor: int) -> None:
-    """Raise unless the axis `tensor` divides query heads, key/value heads and the feed-forward's columns."""
-    split = {"heads": model.heads, "kv_heads": model.kv_heads, "ff_dim": model.ff_dim}
+def require_heads(
+    heads: int, kv_heads: int, mesh: Mapping[str, int], *, method: AttentionMethod = "ring", ff_dim: int = 0
+) -> None:
+    """Raise unless query heads share key/value heads evenly, and the mesh divides heads and feed-forward columns."""
+    if heads % kv_heads:
+        raise ConfigError(
+            f"{heads} query heads cannot share {kv_heads} key/value heads evenly: "
+            f"the nearest number of key/value heads is {nearest_divisor(heads, kv_heads)}"
+        )
+    tensor, sequence = mesh["tensor"], mesh["sequence"]
+    split = {"heads": heads, "kv_heads": kv_heads, "ff_dim": ff_dim}
     uneven = [f"{name} = {size}" for name, size in split.items() if size % tensor]
     if uneven:
-        choices = nearest(tensor, range(1, math.gcd(*split.values()) + 1), lambda n: math.gcd(*split.values()) % n == 0)
+        common = math.gcd(*split.values())
+        choices = nearest(tensor, range(1, common + 1), lambda n: common % n == 0)
         raise ConfigError(
             f"mesh axis tensor = {tensor} does not divide the model's {', '.join(uneven)}: take tensor = {choices}"
+        )
+    left = kv_heads // tensor
+    if method == "ulysses" and sequence > 1 and left % sequence:
+        raise ConfigError(
+            f"ulysses gives each of sequence = {sequence} devices some of the {left} key/value heads that "
+            f"tensor = {tensor} leaves, and they cannot be split evenly: the nearest sequence axis is "
+            f"{nearest_divisor(left, sequence)}; ring and all_gather take any"
         )
 
 
@@ -34,6 +50,16 @@ def require_rows(batch_size: int, mesh: Mapping[str, int], *, accumulate: int = 
         below = batch_size // step * step
         choices = " or ".join(str(n) for n in (below, below + step) if n)
         raise ConfigError(f"batch_size = {batch_size} cannot be split evenly over {parts}: take {choices}")
+
+
+def require_even(context: int, sequence: int) -> None:
+    """Raise unless `sequence` devices get equal parts of a row."""
+    if context % sequence:
+        raise ConfigError(
+            f"a context of {context} tokens cannot be split over {sequence} devices of the axis sequence: the nearest "
+            f"context has {nearest_multiple(context, sequence)} tokens, the nearest sequence axis is "
+            f"{nearest_divisor(context, sequence)}"
+        )
 
 
 def require_context(context: int, mesh: Mapping[str, int], *, tile: int) -> None:
@@ -62,3 +88,14 @@ def nearest(wanted: int, choices: Iterable[int], fits: Callable[[int], bool]) ->
     good = [n for n in choices if fits(n)]
     below, above = [n for n in good if n < wanted][-1:], [n for n in good if n > wanted][:1]
     return " or ".join(map(str, below + above))
+
+
+def nearest_multiple(number: int, of: int) -> int:
+    """Return the multiple of `of`, at least `of`, that is nearest to `number`; the lower of two."""
+    below = number // of * of
+    return max(of, below if number - below <= below + of - number else below + of)
+
+
+def nearest_divisor(number: int, to: int) -> int:
+    """Return the divisor of `number` that is nearest to `to`; the lower of two."""
+    return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: (abs(d - to), d))

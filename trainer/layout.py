@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
+from trainer.fit import nearest_multiple, require_even
 
 Layout = Literal["block_cyclic", "zigzag", "contiguous"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
@@ -37,7 +38,7 @@ def permutation(layout: Layout, *, length: int, devices: int, stripe: int) -> ND
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
-    check_context(length, devices=devices)
+    require_even(length, devices)
     order = np.arange(length, dtype=np.int64)
     if layout == "contiguous":
         return order
@@ -86,30 +87,9 @@ def inverse(order: NDArray[np.int64]) -> NDArray[np.int64]:
     return result
 
 
-def check_context(context: int, *, devices: int) -> None:
-    """Raise ConfigError where `devices` of the sequence axis do not divide a context."""
-    if context % devices:
-        raise ConfigError(
-            f"a context of {context} tokens cannot be split over {devices} devices of the axis sequence: the nearest "
-            f"context has {nearest_multiple(context, devices)} tokens, the nearest sequence axis is "
-            f"{nearest_divisor(context, devices)}"
-        )
-
-
 def _check_zigzag(context: int, devices: int) -> None:
     if context % (2 * devices):
         raise ConfigError(
             f"a context of {context} tokens cannot be cut into zigzag's two runs for each of {devices} devices: "
             f"the nearest context has {nearest_multiple(context, 2 * devices)} tokens"
         )
-
-
-def nearest_multiple(number: int, of: int) -> int:
-    """Return the multiple of `of`, at least `of`, that is nearest to `number`; the lower of two."""
-    below = number // of * of
-    return max(of, below if number - below <= below + of - number else below + of)
-
-
-def nearest_divisor(number: int, to: int) -> int:
-    """Return the divisor of `number` that is nearest to `to`; the lower of two."""
-    return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: (abs(d - to), d))

@@ -32,7 +32,7 @@ from jax.sharding import Mesh, PartitionSpec
 from schemas.errors import ConfigError
 from trainer.attention import LSE, OUT, attention
 from trainer.config import ModelConfig
-from trainer.fit import require_tensor
+from trainer.fit import require_heads
 from trainer.mesh import RULES, Weight, constrain, partition, shardings
 from trainer.rope import Rotation, rotate, rotation
 
@@ -56,7 +56,7 @@ class Transformer(nnx.Module):
         Raises ConfigError where the mesh's axis `tensor` does not divide heads or columns.
         """
         if mesh is not None:
-            require_tensor(config, mesh.shape["tensor"])
+            require_heads(config.heads, config.kv_heads, mesh.shape, method=config.attention, ff_dim=config.ff_dim)
         self.config, self.text_size, self.vision_size, self.mesh = config, text_size, vision_size, mesh
         dim = config.dim
         self.text_embedding = _table(text_size, dim).make(rngs.params())

@@ -15,11 +15,10 @@ import optax
 
 from schemas.errors import ConfigError
 from schemas.files import write_text
-from trainer.attention import check_attention
 from trainer.checkpoint import Description, open_run
 from trainer.config import parameter_count
 from trainer.data import Batch, Placement
-from trainer.fit import require_rows, require_tensor
+from trainer.fit import require_heads, require_rows
 from trainer.loss import LossSums
 from trainer.mesh import make_mesh
 from trainer.model import require_host_memory
@@ -47,7 +46,7 @@ class Setup:
     def of(cls, config: TrainConfig) -> Setup:
         """Open the datasets and lay out mesh and state; ConfigError, DatasetError or VocabularyMismatch if unfit."""
         model, mesh = config.model_config, make_mesh(config.mesh)
-        require_tensor(model, mesh.shape["tensor"])
+        require_heads(model.heads, model.kv_heads, mesh.shape, method=model.attention, ff_dim=model.ff_dim)
         require_rows(config.batch_size, mesh.shape, accumulate=config.memory.accumulate)
         if model.offload:
             require_host_memory(mesh.local_devices[0])
@@ -55,18 +54,10 @@ class Setup:
         if split.context_length > model.max_positions:
             raise ConfigError(
                 f"the dataset's context of {split.context_length} tokens is longer than the model's max_positions "
-                f"{model.max_positions}: take a recipe for longer documents, or pack at a shorter context"
+                f"{model.max_positions}: pack at {model.max_positions} tokens or fewer, or take a recipe for more"
             )
         place = partial(Placement.of, mesh, layout=config.layout, tile=model.tile)
         placement = place((config.batch_size, split.context_length))
-        check_attention(
-            rows=config.rows,
-            context=split.context_length,
-            heads=model.heads,
-            kv_heads=model.kv_heads,
-            mesh=mesh,
-            method=model.attention,
-        )
         optimiser = make_optimiser(config.optimiser, steps=config.steps)
         return cls(
             config=config,

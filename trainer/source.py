@@ -25,7 +25,9 @@ from schemas.fingerprint import fingerprint, sha256_file
 from schemas.packed import ATTENTIONS, Attention, check_spans
 from trainer.sample import REPAIR, Sample
 
-_WHOLE_READ_FRACTION = 0.5  # from here on one read of all tokens is cheaper than many of some
+# From here on one read of all tokens is cheaper than many of some. A process that holds half of a row, and the first
+# token of the next stripe as a target, stays below.
+_WHOLE_READ_FRACTION = 0.75
 
 
 class PackedSplit:

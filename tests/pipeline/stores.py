@@ -151,6 +151,12 @@ def write_workspace(
     """Make a workspace with nothing in it but the token store of these documents, finished."""
     workspace = Workspace.open(root, units=units)
     write_store(workspace.tokens, documents, units=units)
+    write_facts(workspace, vocabulary=vocabulary)
+    return workspace
+
+
+def write_facts(workspace: Workspace, *, vocabulary: Vocabulary = VOCABULARY) -> None:
+    """Say that the token store is finished."""
     facts = StoreFacts(
         units=tuple(unit_number(path) for path in unit_files(workspace.tokens)),
         vocabulary=vocabulary,
@@ -159,7 +165,6 @@ def write_workspace(
         frame_rate=1.0,
     )
     write_text(workspace.tokens / FACTS, facts.to_json())
-    return workspace
 
 
 def _text(name: str, length: int) -> NDArray[Any]:

@@ -150,26 +150,6 @@ def test_ten_bits_are_seen(decoder: Decoder, tmp_path: Path) -> None:
     assert numbers(decoder, path) == list(range(0, 50, 5))
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
-def test_thumbnails_are_spread_over_the_duration(decoder: Decoder, tmp_path: Path, name: str) -> None:
-    path = make_video(tmp_path / name, frames=800, options={"g": "50"}, start=30)
-    thumbnails = decoder.thumbnails(path, 4, 48)
-    assert thumbnails.shape == (4, 48, 48, 3)
-    assert [read_number(frame) for frame in thumbnails] == pytest.approx([100, 300, 500, 700], abs=1)
-
-
-def test_thumbnails_of_a_file_that_cannot_seek_are_its_first_frames(decoder: Decoder, tmp_path: Path) -> None:
-    path = make_video(tmp_path / "a.h264", frames=800, options={"g": "50"})
-    found = [read_number(frame) for frame in decoder.thumbnails(path, 4, 48)]
-    assert 1 <= len(found) <= 4
-    assert found == sorted(found)
-
-
-def test_a_video_of_two_frames_has_two_thumbnails(decoder: Decoder, tmp_path: Path) -> None:
-    path = make_video(tmp_path / "a.mp4", frames=2)
-    assert [read_number(frame) for frame in decoder.thumbnails(path, 8, 32)] == [0, 1]
-
-
 def test_decoding_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", size=(160, 90))
     runs = []

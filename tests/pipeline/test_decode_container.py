@@ -27,7 +27,7 @@ def rejection(decoder: Decoder, path: Path) -> InputError:
     for request in (
         decoder.probe,
         decoder.subtitles,
-        lambda path: decoder.thumbnails(path, 2, 32),
+        decoder.look,
         lambda path: list(decoder.frames(path)),
     ):
         with pytest.raises(InputError) as e:

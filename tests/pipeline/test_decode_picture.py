@@ -37,7 +37,6 @@ def test_a_picture_is_a_video_of_one_frame(decoder: Decoder, tmp_path: Path, nam
     assert read_number(only(decoder, path)) == 1234
     info = decoder.probe(path)
     assert (info.width, info.height, info.is_picture, info.duration_s, info.start_s) == (120, 80, True, 0.0, 0.0)
-    assert [read_number(frame) for frame in decoder.thumbnails(path, 5, 32)] == [1234]
     assert decoder.subtitles(path) == []
 
 
@@ -85,7 +84,6 @@ def test_an_animation_is_a_video(decoder: Decoder, tmp_path: Path, name: str) ->
     assert [read_number(f) for frames, _ in batches for f in frames] == [1, 1, 2, 4, 4, 4]
     info = decoder.probe(tmp_path / name)
     assert (info.is_picture, info.duration_s) == (False, pytest.approx(1.2))
-    assert [read_number(f) for f in decoder.thumbnails(tmp_path / name, 3, 32)] == [1, 2, 4]
 
 
 def test_an_animation_in_a_hurry_is_slowed_as_browsers_do(decoder: Decoder, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipeline import jobs, tokenize
 from pipeline.beam import Runner, each
+from pipeline.books import BookConfig
 from pipeline.commands import TrainTextTokenizer, text_model_of
 from pipeline.decode import DecodeConfig
 from pipeline.pack import Stage, pack
@@ -34,6 +35,7 @@ from pipeline.train_tokenizer import TrainTokenizer
 from pipeline.workspace import Workspace
 from schemas.errors import ConfigError, DatasetError, ManifestError
 from tests.pipeline.media import make_audio, make_video
+from tests.pipeline.texts import story
 from tokenizer.text import TextTokenizer, TextTrainConfig, train_text_tokenizer
 
 BOOK = "It was a bright cold day, and the clocks were striking thirteen. {}\n"
@@ -49,7 +51,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "a.txt").write_text("a caption")
     (folder / "a.srt").write_text("1\n00:00:01,000 --> 00:00:01,500\nsomebody speaks\n")
     for n in range(2):
-        (folder / f"book{n}.txt").write_text("".join(BOOK.format(n * 1000 + i) for i in range(100)))
+        (folder / f"book{n}.txt").write_text(story(n, 20))
     turns = [{"role": "context", "text": BOOK.format(9)}, {"role": "question", "text": "Why?"}]
     (folder / "d.qa.json").write_text(json.dumps({"turns": [*turns, {"role": "answer", "text": "It was cold."}]}))
     (folder / "copy-of-c.mp4").write_bytes((folder / "c.mp4").read_bytes())
@@ -173,16 +175,16 @@ def test_another_configuration_makes_the_videos_again_but_not_the_books(
 def test_a_file_that_changed_after_the_survey_is_set_aside_until_it_is_back(text_model: Path, tmp_path: Path) -> None:
     book = tmp_path / "in" / "book.txt"
     book.parent.mkdir()
-    book.write_text("one text")
+    book.write_text(story(1))
     before = book.stat()
     workspace = Workspace.open(tmp_path / "out", units=2)
     jobs.survey([str(book.parent)], workspace, SurveyWorker(workspace=workspace, config=SurveyConfig()), Runner())
     jobs.select(workspace, SelectConfig(), Runner())
-    book.write_text("two text")  # as long as the first
+    book.write_text(story(1).swapcase())  # as long as the first
     assert jobs.tokenize(workspace, CONFIG, text_model, Runner()).rejected == {"changed": 1}
     book.unlink()
     assert jobs.tokenize(workspace, CONFIG, text_model, Runner()).rejected == {"missing": 1}
-    book.write_text("one text")
+    book.write_text(story(1))
     os.utime(book, ns=(before.st_atime_ns, before.st_mtime_ns))
     reports = run(book.parent, tmp_path / "out", text_model)
     assert (reports["survey"].new, reports["tokenize"].passed) == (0, 1)
@@ -195,7 +197,7 @@ def books(tmp_path: Path) -> Path:
     folder = tmp_path / "books"
     folder.mkdir()
     for n in range(3):
-        (folder / f"{n}.txt").write_text(BOOK.format(n) * 30)
+        (folder / f"{n}.txt").write_text(story(n, 4))
     return folder
 
 
@@ -340,8 +342,8 @@ def test_a_vqgan_is_trained_on_pictures_and_a_text_model_on_texts(tmp_path: Path
 
 
 def test_retry_looks_again_at_what_was_set_aside_and_at_nothing_else(books: Path, tmp_path: Path) -> None:
-    (books / "0.txt").write_bytes(b"\xff\xff")
-    workspace = Workspace.open(tmp_path / "out", units=64)
+    (books / "0.txt").write_bytes(b"\0")
+    workspace = Workspace.open(tmp_path / "out", units=10_000)  # each in a unit of its own: `new` counts units' items
     for retry, new in ((False, 3), (False, 0), (True, 1)):
         worker = SurveyWorker(workspace=workspace, config=SurveyConfig(), retry=retry)
         assert jobs.survey([str(books)], workspace, worker, Runner()).new == new
@@ -350,11 +352,12 @@ def test_retry_looks_again_at_what_was_set_aside_and_at_nothing_else(books: Path
 def test_retry_tokenizes_again_what_was_set_aside_and_nothing_else(
     books: Path, text_model: Path, tmp_path: Path
 ) -> None:
-    (books / "0.txt").write_bytes(b"word " * 300_000 + b"\xff")  # the survey reads the beginning only
-    assert run(books, tmp_path / "out", text_model)["tokenize"].rejected == {"not_text": 1}
+    (books / "0.txt").write_text(story(0, 40))
+    config = TokenizeConfig(decode=CONFIG.decode, books=BookConfig(max_bytes=10_000))  # of this job alone
+    assert run(books, tmp_path / "out", text_model, config=config)["tokenize"].rejected == {"too_large": 1}
     workspace = Workspace.existing(tmp_path / "out")
     for retry, new in ((False, 0), (True, 1)):
-        assert jobs.tokenize(workspace, CONFIG, text_model, Runner(), retry=retry).new == new
+        assert jobs.tokenize(workspace, config, text_model, Runner(), retry=retry).new == new
     with pytest.raises(ConfigError, match="no video is stored"):
         find_video(workspace, None)
 

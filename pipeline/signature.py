@@ -1,0 +1,52 @@
+"""A sample of a frame: the picture as `SIDE` x `SIDE` grey levels, which near-duplicates are found and verified by.
+
+The sample is a plain area-averaged thumbnail and no hash, as both uses need different things of it: keys are bits
+of its cosine transform, and a comparison shifts and scales it, and looks at what moves between two of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIDE = 16
+SAMPLE_BYTES = SIDE * SIDE
+GREY_SIDE = 64
+VERSION = 1  # counts up when the same picture would give another sample
+
+_LEAST_CONTRAST = 5.0  # grey levels, standard deviation over the cells
+_LEAST_DETAIL = 0.08  # share of cells that differ from the most of them
+_DIFFERENT = 6.0  # grey levels
+
+
+def frame_sample(grey: NDArray[np.uint8]) -> bytes:
+    """Return the sample of a frame: `SAMPLE_BYTES` grey levels, row by row.
+
+    `grey` is uint8 [64, 64]: the luma of the picture without its bars, stretched to a square. Raises ValueError for
+    another shape or dtype.
+    """
+    if grey.shape != (GREY_SIDE, GREY_SIDE) or grey.dtype != np.uint8:
+        raise ValueError(f"grey must be uint8 [{GREY_SIDE}, {GREY_SIDE}], got {grey.dtype} {list(grey.shape)}")
+    cell = GREY_SIDE // SIDE
+    sums = grey.reshape(SIDE, cell, SIDE, cell).sum((1, 3), dtype=np.uint32)
+    return ((sums + cell * cell // 2) // (cell * cell)).astype(np.uint8).tobytes()
+
+
+def frame_pictures(samples: Sequence[bytes]) -> NDArray[np.uint8]:
+    """Return samples as pictures [n, SIDE, SIDE]; raises ValueError where one has another length."""
+    if any(len(sample) != SAMPLE_BYTES for sample in samples):
+        lengths = sorted({len(sample) for sample in samples})
+        raise ValueError(f"a sample of a frame has {SAMPLE_BYTES} bytes, got {lengths}")
+    return np.frombuffer(b"".join(samples), np.uint8).reshape(-1, SIDE, SIDE)
+
+
+def is_flat(pictures: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return for pictures [n, SIDE, SIDE] which have too little in them to be told from others: [n].
+
+    Black, white, one colour, a few words on a plain ground.
+    """
+    cells = pictures.reshape(len(pictures), SAMPLE_BYTES).astype(np.float32)
+    off = np.abs(cells - np.median(cells, axis=1, keepdims=True)) > _DIFFERENT
+    return (cells.std(1) < _LEAST_CONTRAST) | (off.mean(1) < _LEAST_DETAIL)
