@@ -133,7 +133,7 @@ def _require_nothing_forgotten_comes_back(workspace: Workspace, directory: Path)
     stored = TokenStore(workspace.tokens).table()["document_id"].to_pylist()
     if back := sorted(set(map(item_of, forgotten)).intersection(map(item_of, stored))):
         raise ConfigError(
-            f"{directory} was made to forget {len(back)} items, or clips of them, that are still in the token store "
+            f"{directory} was made to forget {len(back)} documents that are still in the token store "
             f"({back[0][:12]} …); packing it anew would bring them back. Take them out of the inputs and run survey, "
             f"select and tokenize again; or delete {directory} to pack it with them"
         )

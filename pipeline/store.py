@@ -173,7 +173,7 @@ def _arrow_file(directory: Path, unit: int) -> Path:
 def one_of_each_item(rows: pa.Table) -> pa.Table:
     """Return the first row of each item: the clips of a video are documents of their own."""
     first = {item_of(name): row for row, name in reversed(list(enumerate(rows["document_id"].to_pylist())))}
-    return rows.take(sorted(first.values()))
+    return rows.take(pa.array(sorted(first.values()), pa.int64()))
 
 
 class Tokens(Protocol):

@@ -111,7 +111,8 @@ def _crop(row: Mapping[str, Any], config: TokenizeConfig) -> Crop | None:
     if not config.crop_bars or not row["crop"]:
         return None
     left, top, width, height = row["crop"]
-    return left, top, width, height
+    has_bars = (left, top, width, height) != (0, 0, row["width"], row["height"])
+    return (left, top, width, height) if has_bars else None
 
 
 class Made(NamedTuple):
