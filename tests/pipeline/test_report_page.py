@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import longreel
-from tests.browser import Browser, browsing
+from tests.browser import Browser, browsing, find_browser
 from tests.pipeline.curated import ROWS, write_curated
 
 WIDTHS = (1280, 390, 320)
@@ -44,6 +44,16 @@ def test_it_opens_without_an_error_loads_nothing_and_fits_its_width(
     wide = f"[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > {width} + 0.5)"
     assert browser.evaluate(f"{wide}.map(e => e.outerHTML.slice(0, 80))") == []
     assert _contrast(browser) >= 4.5
+
+
+def test_without_a_browser_a_laptop_skips_and_ci_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="apt-get install chromium"):
+        find_browser()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="CI must look at the page"):
+        find_browser()
 
 
 def test_errors_would_be_seen(browser: Browser, tmp_path: Path) -> None:
