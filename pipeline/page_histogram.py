@@ -23,6 +23,7 @@ WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 400.0, 150.0, 4.0, 16.0, 18.0  # of the pictu
 _SPREAD = 50.0  # largest over smallest, from which on the axis is logarithmic
 _NEAR = 0.5  # a limit so far beyond the numbers, in their range, is still shown
 _TICKS = 4
+_HUGE, _TINY = 1e300, 1e-300  # what is beyond cannot be drawn: differences and halves of it are no numbers
 
 
 def measured_columns(items: pa.Table) -> dict[str, NDArray[np.float64]]:
@@ -101,11 +102,12 @@ def histograms(numbers: Mapping[str, NDArray[np.float64]], limits: Mapping[str, 
 
 def histogram(numbers: NDArray[np.float64], limit: Limit) -> Histogram:
     """Return the picture of one measure's numbers [n], n at least 1."""
-    finite = np.sort(numbers[np.isfinite(numbers)])
+    finite = np.sort(numbers[np.abs(numbers) < _HUGE])
     axis = _Axis.of(finite, limit)
     is_within = (finite >= limit.low) & (finite <= limit.high)
     within, outside = (
-        np.histogram(axis.places(part), BARS, (0.0, 1.0))[0] for part in (finite[is_within], finite[~is_within])
+        np.histogram(axis.places(part).clip(0, 1), BARS, (0.0, 1.0))[0]
+        for part in (finite[is_within], finite[~is_within])
     )
     tallest = max(1, int((within + outside).max()))
     facts: dict[str, Any] = dict.fromkeys(("median", "smallest", "largest"), "nothing")
@@ -153,13 +155,12 @@ class _Axis:
     def of(cls, finite: NDArray[np.float64], limit: Limit) -> _Axis:
         if not len(finite):
             return cls(0.0, 1.0, False)
-        low, high = float(finite[0]), float(finite[-1])
+        low, high = (float(n) if abs(n) > _TINY else 0.0 for n in (finite[0], finite[-1]))
         if limit.name.endswith("_share") and low >= 0 and high <= 1:
             return cls(0.0, 1.0, False)
         is_log = low > 0 and high / low >= _SPREAD
-        if low == high:  # one number stands in the middle
-            room = abs(low) / 2 or 1.0
-            low, high = low - room, high + room
+        if low == high:  # one number stands in the middle, but for 0, which few measures go below
+            low, high = (low - abs(low) / 2, high + abs(low) / 2) if low else (0.0, 1.0)
         scale = math.log if is_log else float
         first, last = scale(low), scale(high)
         room = (last - first) * _NEAR
@@ -186,11 +187,13 @@ class _Axis:
         return self.low + place * (self.high - self.low)
 
     def ticks(self) -> list[float]:
-        """Return round numbers within the axis: powers of ten where it is log, else steps of 1, 2 or 5 times one."""
+        """Return round numbers within the axis: 1, 2 or 5 times a power of ten apart; of a log one, powers of ten."""
         if self.is_log:
             first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
-            powers = range(first, last + 1, max(1, round((last - first) / _TICKS)))
-            return [10.0**power for power in powers] or [self.low, self.high]
+            if last - first < 2:
+                some = (10.0**power * factor for power in range(first - 1, last + 1) for factor in (1, 2, 5))
+                return [tick for tick in some if self.low <= tick <= self.high]
+            return [10.0**power for power in range(first, last + 1, max(1, round((last - first) / _TICKS)))]
         rough = (self.high - self.low) / _TICKS
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)

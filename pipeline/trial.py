@@ -210,6 +210,8 @@ def trial_report(workspace: Workspace, config: SelectConfig) -> Iterator[Table |
     listed = pq.read_metadata(workspace.manifest).num_rows if workspace.manifest.exists() else len(after)
     if listed != len(after):
         yield f"{len(after):,} of {listed:,} listed items are surveyed; the others are not counted"
+    if not workspace.pairs.exists():
+        yield "near-duplicates have not been looked for yet, so none is counted"
     standing = current(workspace)
     if standing is None:
         yield "there is no selection to compare with"

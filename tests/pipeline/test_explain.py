@@ -78,7 +78,7 @@ def test_an_item_that_went_all_the_way(workspace: Workspace, capsys: pytest.Capt
 def test_a_film_lies_in_several_sequences_and_its_split_is_the_manifests(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = explain(workspace, FILM.id, capsys)
+    assert explain(workspace, f"{FILM.id}#00003", capsys) == (found := explain(workspace, FILM.id, capsys))
     assert found["item"]["uri"] == "/v/film.mp4"
     assert found["pack"][0]["sequences"] > 1
     assert (found["select"]["split"], found["select"]["split_by"]) == ("val", "the manifest")

@@ -262,7 +262,7 @@ def test_numbers_by_columns_are_the_numbers_row_by_row(rows: list[dict[str, Any]
 
 
 @given(
-    st.lists(st.floats(width=32), min_size=1, max_size=60),
+    st.lists(st.one_of(st.floats(), st.floats(0, 1), st.floats(0.1, 1e5)), min_size=1, max_size=60),
     st.one_of(st.just(-np.inf), st.floats(-100, 100)),
     st.one_of(st.just(np.inf), st.floats(100, 1e6)),
     st.sampled_from(["x", "x_share"]),
@@ -281,7 +281,7 @@ def test_a_histogram_counts_every_number_once_and_within_its_picture(
             counted[word] += int(number)
         assert 0 <= bar.x <= bar.x + bar.width <= WIDTH
         assert 0 <= bar.outside_y <= bar.within_y <= HEIGHT
-    finite = data[np.isfinite(data)]
+    finite = data[np.abs(data) < 1e300]
     inside = int(((finite >= low) & (finite <= high)).sum())
     assert (counted["within"], counted["outside"]) == (inside, len(finite) - inside)
     by_reason = {words.split()[0]: n for n, words, _ in found.outside}
@@ -296,6 +296,8 @@ def test_a_wide_spread_is_drawn_on_a_logarithmic_axis_with_its_limits() -> None:
     assert found.is_log
     assert [text for _, text in found.bounds] == ["min 1", "max 14,400"]
     assert [text for _, text in found.ticks] == ["1", "10", "100", "1,000", "10,000"]
+    narrow = histogram(np.array([1.5, 90.0]), Limit("x"))
+    assert [text for _, text in narrow.ticks] == ["2", "5", "10", "20", "50"]
     linear = histogram(np.array([10.0, 20.0, 30.0]), DEFAULTS["duration_s"])
     assert not linear.is_log
     assert linear.bounds[0][1] == "min 1"  # the other is far beyond

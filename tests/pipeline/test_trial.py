@@ -109,6 +109,7 @@ def test_without_a_selection_the_trial_stands_alone_and_many_changes_are_counted
     assert dry_run(workspace) == 0
     told = capsys.readouterr().out
     assert "there is no selection to compare with" in told
+    assert "near-duplicates have not been looked for yet" in told
     assert "now" not in told
     jobs.select(workspace, SelectConfig(), Runner())
     assert dry_run(workspace, "--set", "duration_s=30:") == 0
