@@ -233,6 +233,10 @@ def test_each_shot_is_a_document_and_items_are_counted_once(cut_up: tuple[Worksp
     assert (len(book["document_id"]), book["clip"], book["shots"]) == (64, None, None)
 
 
+def test_items_are_counted_where_nothing_is_stored() -> None:
+    assert one_of_each_item(TOKENS.empty_table()).num_rows == 0
+
+
 def test_clips_are_the_whole_video_cut_between_frames(
     cut_up: tuple[Workspace, Any], material: Path, text_model: Path, tmp_path: Path
 ) -> None:
