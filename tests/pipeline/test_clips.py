@@ -27,7 +27,7 @@ from pipeline.parts import documents_of
 from pipeline.picture import codes_of, find_video, source_frames
 from pipeline.report import JobReport
 from pipeline.select import SelectConfig
-from pipeline.store import StoreFacts, TokenStore, unit_name
+from pipeline.store import StoreFacts, TokenStore, one_of_each_item, unit_name
 from pipeline.survey import SurveyConfig, SurveyWorker
 from pipeline.tokenize import TokenizeConfig, document_fingerprint, load_codec, make_vocabulary
 from pipeline.trace import Trace
