@@ -11,8 +11,8 @@ the histogram alone is a flash or a passer-by and counts for nothing.
 
 `transnet` is TransNetV2 (arXiv 2008.04838), a neural network.
 
-Cost of `content` (benchmarks/shots.py): 0.4 ms a frame at 360p and 0.8 ms at 720p, most of it for scaling to 64x36
-pixels; a quarter to a half of what decoding costs. Video of more than 30 frames a second is looked at 30 times a second.
+Cost of `content` (benchmarks/shots.py): 0.4 ms a frame at 360p and 0.8 ms at 720p, with the scaling to 64x36 pixels;
+that is a quarter to a half of decoding. Video of more than 30 frames a second is looked at 30 times a second.
 """
 
 from __future__ import annotations

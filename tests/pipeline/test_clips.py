@@ -27,7 +27,7 @@ from pipeline.parts import documents_of
 from pipeline.picture import codes_of, find_video, source_frames
 from pipeline.report import JobReport
 from pipeline.select import SelectConfig
-from pipeline.store import StoreFacts, TokenStore, unit_name
+from pipeline.store import StoreFacts, TokenStore, one_of_each_item, unit_name
 from pipeline.survey import SurveyConfig, SurveyWorker
 from pipeline.tokenize import TokenizeConfig, document_fingerprint, load_codec, make_vocabulary
 from pipeline.trace import Trace
@@ -231,6 +231,10 @@ def test_each_shot_is_a_document_and_items_are_counted_once(cut_up: tuple[Worksp
     (one,), (book,) = rows_of(workspace, "one.mp4"), rows_of(workspace, "book.txt")
     assert (one["document_id"][64:], one["clip"]) == ("#00000", {"start": 0.0, "end": 2.0})
     assert (len(book["document_id"]), book["clip"], book["shots"]) == (64, None, None)
+
+
+def test_items_are_counted_where_nothing_is_stored() -> None:
+    assert one_of_each_item(TOKENS.empty_table()).num_rows == 0
 
 
 def test_clips_are_the_whole_video_cut_between_frames(
