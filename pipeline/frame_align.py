@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from pipeline.frame_run import Floats, Run, find_window
 
 _WINDOW_PAIRS = 6  # pictures by which the window is found
-_ALIKE = 0.35  # median correlation of the most alike pictures, below which no window helps
+_ALIKE = 0.5  # median correlation of the most alike pictures, below which no window helps
 _SAME_WINDOW = 0.99  # above which none is needed
-_FRAMED = 0.7  # least correlation in the window
+_FRAMED = 0.75  # least correlation in the window
 _VOTE = 0.7  # least correlation of two pictures that vote for an offset
 _STILL_VOTE = 0.02  # how much pictures count that nothing changes around
 _STEP_S = 0.25

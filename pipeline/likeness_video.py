@@ -38,7 +38,7 @@ class VideoLikeness:
     votes: int = 3  # keys in common, for a comparison; a sign that is turned round in both gives two at once
     tables: int = 4
     bits: int = 28
-    picture: float = 0.75  # least correlation of pictures
+    picture: float = 0.8  # least correlation of pictures
     change: float = 0.6  # least correlation of what changes around a sample
     whole_change: float = 0.7  # and of what changes in a range
     still: float = 1e-3  # energy of what changes, of that of the picture, below which nothing does
@@ -87,7 +87,7 @@ class VideoLikeness:
             if best and best.score >= _SURE * most:
                 break
         for step in (_STEP_S, _STEP_S / 2):
-            if best and best.score < _SURE * most:
+            if best:
                 near = [self._at(one, other, best.offset + sign * step) for sign in (-1, 1)]
                 best = max([best, *(m for m in near if m)], key=lambda m: m.score)
         return best
