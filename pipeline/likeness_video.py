@@ -87,7 +87,7 @@ class VideoLikeness:
             if best and best.score >= _SURE * most:
                 break
         for step in (_STEP_S, _STEP_S / 2):
-            if best and best.score < _SURE * most:
+            if best:
                 near = [self._at(one, other, best.offset + sign * step) for sign in (-1, 1)]
                 best = max([best, *(m for m in near if m)], key=lambda m: m.score)
         return best
