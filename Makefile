@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+WORKERS ?= 2
 
 .PHONY: install test lint demo bench docker clean
 
@@ -15,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .
