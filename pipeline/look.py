@@ -24,6 +24,7 @@ TILES = 8
 _BLACK = 20  # full range: bars, and fades to black, with the noise that compression adds
 _BLACK_PICTURE_SHARE = 0.98
 _MOST, _LITTLE = 0.85, 0.5  # share of a row that is picture: inside, and in a bar with subtitles
+_SPECKS, _RIM, _STRAIGHT = 0.05, 0.25, 0.7  # lit of a clean bar; of a dark rim beside it; how far lines inside exceed it
 _SOFT_EDGE_SHARE = 1 / 120  # how far the edge of a bar may blur into it
 _GRID = 8
 _LARGEST_STEP = 24  # more is an edge of the picture, whatever the grid
@@ -54,7 +55,7 @@ def find_picture(brightest: Luma) -> Box:
 
     A row or column is picture where nearly all of it was ever lit; so a bar stays one with subtitles or a logo in
     it, and with a dark scene beside it. A bar must end in an edge: where light fades out towards the rim, or only
-    parts of the rim are ever lit, all of the frame is picture.
+    parts of the rim are ever lit, all of the frame is picture, unless those parts all end on one straight line.
     """
     lit = brightest > _BLACK
     height, width = lit.shape
@@ -78,10 +79,20 @@ def _between_edges(shares: NDArray[np.float64]) -> tuple[int, int]:
     start, end = _run(shares, _MOST)
     soft = max(2, round(len(shares) * _SOFT_EDGE_SHARE))
     if start and shares[max(0, start - soft - 1) : max(1, start - soft)].max() > _LITTLE:
-        start = 0
+        start = _straight_edge(shares, soft)
     if end < len(shares) and shares[min(end + soft, len(shares) - 1) : end + soft + 1].max() > _LITTLE:
-        end = len(shares)
+        end = len(shares) - _straight_edge(shares[::-1], soft)
     return start, end
+
+
+def _straight_edge(shares: NDArray[np.float64], soft: int) -> int:
+    """Return where a bar with nothing in it ends at a picture that is dark in parts there (a black coat), or 0.
+
+    What is round or ragged against the dark grows from line to line; what a bar cuts off begins at its width.
+    """
+    first = int(np.argmax(shares > _SPECKS))
+    near, inside = (shares[min(first + lines, len(shares) - 1)] for lines in (soft, 3 * soft))
+    return first if first > soft and near >= max(_RIM, _STRAIGHT * inside) else 0
 
 
 def square(grey: Luma, box: Box, frame: tuple[int, int], size: int) -> Luma:

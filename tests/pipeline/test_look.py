@@ -54,6 +54,22 @@ def test_subtitles_and_a_logo_do_not_make_a_bar_a_picture() -> None:
     assert find_picture(frame) == Box(0, 22, 320, 136)
 
 
+def test_a_dark_coat_at_a_bar_leaves_it_a_bar() -> None:
+    picture = lit(270, 480)
+    y, x = np.mgrid[:270, :480]
+    picture[(np.abs(x - 240) < (y - 180) * 1.7)] = 5  # shoulders, most of the last row
+    assert find_picture(framed(picture, 360, 480, 45, 0)) == Box(0, 45, 480, 270)
+    assert find_picture(framed(picture.T, 480, 360, 0, 45)) == Box(45, 0, 270, 480)
+    assert find_picture(framed(picture[::-1], 360, 480, 45, 0)) == Box(0, 45, 480, 270)
+
+
+@pytest.mark.parametrize("radius", [20, 40, 80, 130])
+def test_a_globe_in_the_dark_keeps_its_surroundings(radius: int) -> None:
+    y, x = np.mgrid[:270, :480]
+    globe = np.where((x - 240) ** 2 + (y - 135) ** 2 < radius**2, 200, 0).astype(np.uint8)
+    assert find_picture(globe) == Box(0, 0, 480, 270)
+
+
 def test_the_dark_is_not_a_bar() -> None:
     night = framed(lit(100, 320), 180, 320, 80, 0)
     for column in range(320):  # a skyline
