@@ -35,11 +35,11 @@ class ClipConfig:
     """What of a video becomes a document."""
 
     clips: Clips = "whole"
-    """Whole videos, their shots, or equal parts of at most --max-clip-s seconds."""
+    """Whole videos, their shots, or equal parts."""
     min_clip_s: float = 1.0
     """Shots that are shorter are joined with those after them."""
     max_clip_s: float | None = None
-    """Shots that are longer are cut into equal parts; needed where clips=seconds."""
+    """Longer shots are cut into equal parts; with clips=seconds, all is cut into parts of at most this."""
 
     def __post_init__(self) -> None:
         if self.clips not in get_args(Clips):

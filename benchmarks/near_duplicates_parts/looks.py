@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.decode_info import LookConfig
+from pipeline.decode_info import DecodeConfig, LookConfig
 from pipeline.likeness import Signature
 from pipeline.look_at import look_at
 from pipeline.signature import VERSION
@@ -17,7 +17,7 @@ def look(path: Path, name: str, *, as_film: bool = False) -> Signature:
     """Return a clip's signature, or what it would be were the clip too long to be decoded. Kept beside the clip."""
     kept = path.with_name(f"{path.name}.{'film' if as_film else 'clip'}-{VERSION}.npz")
     if not kept.is_file():
-        found = look_at(path, LookConfig(decode_below_s=0.0 if as_film else 60.0), max_pixels=1 << 24)
+        found = look_at(path, LookConfig(decode_below_s=0.0 if as_film else 60.0), DecodeConfig())
         samples = np.stack([np.frombuffer(sample, np.uint8) for sample in found.samples])
         np.savez(kept, at=found.at, lasts=found.lasts, samples=samples)
     with np.load(kept) as given:
