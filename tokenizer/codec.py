@@ -24,8 +24,8 @@ from schemas.errors import ConfigError, InputError, Reason, VocabularyMismatch
 from schemas.fingerprint import sha256_file
 from tokenizer import checkpoint
 from tokenizer.checkpoint import Weights
-from tokenizer.config import Compute
-from tokenizer.quantize import nearest
+from tokenizer.config import Compute, Lookup
+from tokenizer.quantize import look_up
 from tokenizer.vqgan import abstract, to_bytes, to_unit
 
 BATCH = 16
@@ -43,7 +43,7 @@ class FrameCodec:
         self.grid = weights.config.grid(self.frame_size, self.frame_size)
         self._params, self._codebook = weights.params, weights.codebook
         graphdef, _ = abstract(weights.config, compute)
-        self._encode = jax.jit(partial(_encode, graphdef))
+        self._encode = jax.jit(partial(_encode, graphdef, weights.config.lookup))
         self._decode = jax.jit(partial(_decode, graphdef), static_argnames="grid")
 
     @classmethod
@@ -99,10 +99,12 @@ class FrameCodec:
         return _batched(partial(self._decode, self._params, self._codebook, grid=grid), codes.astype(np.int32))
 
 
-def _encode(graphdef: nnx.GraphDef, params: nnx.State, codebook: jax.Array, frames: jax.Array) -> jax.Array:
+def _encode(
+    graphdef: nnx.GraphDef, rule: Lookup, params: nnx.State, codebook: jax.Array, frames: jax.Array
+) -> jax.Array:
     """Map uint8 `[B, H, W, 3]` to int32 codes `[B, h * w]`."""
     latents = nnx.merge(graphdef, params).latents(to_unit(frames))
-    return nearest(latents.reshape(-1, latents.shape[-1]), codebook).reshape(frames.shape[0], -1)
+    return look_up(latents.reshape(-1, latents.shape[-1]), codebook, rule).reshape(frames.shape[0], -1)
 
 
 def _decode(

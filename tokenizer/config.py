@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from schemas.errors import ConfigError
 
 Compute = Literal["float32", "bfloat16"]  # what convolutions compute in; parameters and code search are float32
+Lookup = Literal["l2", "cosine", "dot", "tanh"]  # how a latent finds its code: `look_up` of tokenizer/quantize.py
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class VqganConfig:
     groups: int  # of every GroupNorm
     latent_dim: int  # of the encoder's output and of a code's embedding
     codebook_size: int
+    lookup: Lookup = "l2"
 
     def __post_init__(self) -> None:
         """Check what cannot be right; raises ConfigError."""
@@ -37,6 +39,8 @@ class VqganConfig:
             raise ConfigError("channels must name at least one level, got ()")
         if bad := [c for c in self.channels if c < 1 or c % self.groups]:
             raise ConfigError(f"channels must be multiples of groups={self.groups}, got {bad} in {self.channels}")
+        if self.lookup not in get_args(Lookup):
+            raise ConfigError(f"lookup must be one of {', '.join(get_args(Lookup))}, got {self.lookup!r}")
         if self.codebook_size > 1 << 31:
             raise ConfigError(f"codebook_size must fit 32 bits, got {self.codebook_size}")
         self.grid(self.frame_size, self.frame_size)

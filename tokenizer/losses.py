@@ -24,11 +24,10 @@ class LossConfig:
     l1: float = 1.0  # of each pixel's difference
     coarse: float = 1.0  # of the difference of averages over 8 x 8 pixels
     edges: float = 0.1  # of the difference of contours
-    commitment: float = 0.25  # of a vector's distance to its code
 
     def __post_init__(self) -> None:
         """Check what cannot be right; raises ConfigError."""
-        for name in ("l1", "coarse", "edges", "commitment"):
+        for name in ("l1", "coarse", "edges"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
 

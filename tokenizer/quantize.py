@@ -1,45 +1,73 @@
-"""Vector quantisation with a codebook that follows the data by moving averages.
+"""Vector quantisation: what a quantiser is, and how a latent finds its code.
 
-A latent becomes the index of its nearest code (van den Oord et al., "Neural Discrete Representation Learning",
-arXiv 1711.00937). The codebook has no gradient: each code is a moving average of the latents that chose it
-(appendix A.1 there). It begins as latents of the data, and a code that is chosen less than a fraction of the
-*mean* use is set down again on a latent of the batch (Dhariwal et al., "Jukebox", arXiv 2005.00341, restarts by
-an absolute count; relative to the mean it works for any codebook size and batch).
+A latent becomes the index of a code of a codebook (van den Oord et al., "Neural Discrete Representation Learning",
+arXiv 1711.00937). How the codebook is learned differs from quantiser to quantiser (`quantize_*.py`, one file each;
+`quantizers.py` has the table); how a code is found is the same for all: a plain codebook `[K, D]` and one of the rules
+of `look_up`. Training finds its codes by the same call as encoding does, so the two agree.
 
-Pure functions over a state. Shapes: N latents, K codes, D dim. Cost of the search: 2·N·K·D flops, N·K floats.
+Pure functions. Shapes: N latents, K codes, D dim. Cost of the search: 2·N·K·D flops, N·K floats.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from schemas.errors import ConfigError
+from tokenizer.config import Lookup, VqganConfig
+
+_EPSILON = 1e-12
 
 
-@dataclass(frozen=True, kw_only=True)
-class EmaConfig:
-    """How the codebook follows the latents."""
+class Variables(NamedTuple):
+    """What a quantiser carries from step to step: two trees of float32 arrays."""
 
-    decay: float = 0.99  # of the moving averages, a step
-    restart_below: float = 0.25  # times the mean use; 0 never restarts a code
-
-    def __post_init__(self) -> None:
-        """Check what cannot be right; raises ConfigError."""
-        for field, value in (("decay", self.decay), ("restart_below", self.restart_below)):
-            if not 0 <= value < 1:
-                raise ConfigError(f"{field} must be in [0, 1), got {value}")
+    trained: Any  # moved by the optimiser, with a gradient, and averaged as the weights are
+    moved: Any  # moved by the quantiser itself, or by nobody
 
 
-class EmaState(NamedTuple):
-    """What the quantiser carries from step to step; all float32."""
+class Quantized(NamedTuple):
+    """What became of a batch of latents."""
 
-    codebook: jax.Array  # [K, D]
-    uses: jax.Array  # [K] moving average of how many latents of a batch chose the code
-    sums: jax.Array  # [K, D] moving average of the sum of those latents
+    chosen: jax.Array  # [N, D]: the value of the codes; gradients pass to the latents (and where trained, to the codes)
+    codes: jax.Array  # [N] int32
+    loss: jax.Array  # scalar, weighted, to be minimised with the reconstruction
+    moved: Any  # `Variables.moved` of the next step
+    terms: dict[str, jax.Array]  # scalars for the log
+
+
+class Quantizer(Protocol):
+    """One way to learn a codebook: a frozen dataclass of its options, with pure functions over `Variables`."""
+
+    def fit(self, model: VqganConfig) -> VqganConfig:
+        """Return the model that goes with it: its rule of lookup and, where it decides them, K and D."""
+
+    def init(self, latents: jax.Array, key: jax.Array, *, codes: int, mean_use: float) -> Variables:
+        """Begin at latents of the data `[N, D]`; `mean_use` is latents a step over codes."""
+
+    def begin(self, codebook: jax.Array, *, mean_use: float) -> Variables:
+        """Begin at a codebook `[K, D]`, as `codebook` returns it."""
+
+    def quantize(self, variables: Variables, latents: jax.Array, key: jax.Array) -> Quantized:
+        """Quantise latents `[N, D]`, float32."""
+
+    def codebook(self, variables: Variables) -> jax.Array:
+        """Return the plain codebook `[K, D]`, for checkpoints: `look_up` in it gives the codes of `quantize`."""
+
+
+def look_up(latents: jax.Array, codebook: jax.Array, rule: Lookup) -> jax.Array:
+    """Return for latents `[N, D]` the index of their code in `[K, D]`, int32 `[N]`; ties go to the lowest.
+
+    `l2`: the nearest one. `cosine`: the one of the nearest direction. `dot`: the one of the largest product (IBQ).
+    `tanh`: the nearest one to the latent's tanh (FSQ, whose codebook is a grid).
+    """
+    if rule == "dot":
+        return jnp.argmax(products(latents, codebook), axis=-1).astype(jnp.int32)
+    if rule == "cosine":
+        return nearest(unit(latents), unit(codebook))
+    return nearest(jnp.tanh(latents.astype(jnp.float32)) if rule == "tanh" else latents, codebook)
 
 
 def nearest(latents: jax.Array, codebook: jax.Array) -> jax.Array:
@@ -48,51 +76,61 @@ def nearest(latents: jax.Array, codebook: jax.Array) -> jax.Array:
     Float32 at the highest matmul precision, whatever the model computes in: at lower precision (the default on
     TPU and GPU) near ties fall otherwise and the codes of a dataset depend on the machine.
     """
-    latents, codebook = latents.astype(jnp.float32), codebook.astype(jnp.float32)
-    products = jnp.matmul(latents, codebook.T, precision=jax.lax.Precision.HIGHEST)
-    distances = jnp.square(codebook).sum(-1)[None] - 2.0 * products  # |latent|² is the same for every code
+    codebook = codebook.astype(jnp.float32)
+    # |latent|² is the same for every code
+    distances = jnp.square(codebook).sum(-1)[None] - 2.0 * products(latents, codebook)
     return jnp.argmin(distances, axis=-1).astype(jnp.int32)
 
 
-def init_from_data(latents: jax.Array, key: jax.Array, *, codes: int, uses: float) -> EmaState:
-    """Return a state whose codes are latents drawn from `[N, D]`, each at most once while N suffices.
+def products(latents: jax.Array, codebook: jax.Array) -> jax.Array:
+    """Return the dot products `[N, K]` of latents and codes, in float32 at the highest precision."""
+    latents, codebook = latents.astype(jnp.float32), codebook.astype(jnp.float32)
+    return jnp.matmul(latents, codebook.T, precision=jax.lax.Precision.HIGHEST)
 
-    `uses` is the mean use to expect, latents a batch over codes: a code that nobody chooses falls below it at once.
-    """
+
+def unit(vectors: jax.Array) -> jax.Array:
+    """Return `[N, D]` scaled to length 1; zero stays zero."""
+    vectors = vectors.astype(jnp.float32)
+    return vectors * jax.lax.rsqrt(jnp.maximum(jnp.square(vectors).sum(-1, keepdims=True), _EPSILON))
+
+
+def straight_through(latents: jax.Array, chosen: jax.Array) -> jax.Array:
+    """Return the value of `chosen` with the gradient of `latents`."""
+    return latents + jax.lax.stop_gradient(chosen - latents)
+
+
+def pull(moving: jax.Array, target: jax.Array) -> jax.Array:
+    """Return the mean squared distance of two arrays `[N, D]`; only `moving` has a gradient."""
+    return jnp.square(moving - jax.lax.stop_gradient(target)).mean()
+
+
+def draw(latents: jax.Array, key: jax.Array, *, codes: int) -> jax.Array:
+    """Return `[codes, D]` of the latents `[N, D]`, each at most once while N suffices."""
     count = latents.shape[0]
     order = jnp.concatenate([jax.random.permutation(k, count) for k in jax.random.split(key, -(-codes // count))])
-    return from_codebook(latents[order[:codes]].astype(jnp.float32), uses=uses)
+    return latents[order[:codes]].astype(jnp.float32)
 
 
-def from_codebook(codebook: jax.Array, *, uses: float) -> EmaState:
-    """Return a state that begins at `codebook` `[K, D]`, every code used equally."""
-    return EmaState(codebook, jnp.full(codebook.shape[0], uses, jnp.float32), codebook * uses)
+def entropy_loss(logits: jax.Array, temperature: float) -> jax.Array:
+    """Return how unsure each choice is, less how evenly all are used; from affinities `[N, K]`.
 
-
-def update(
-    state: EmaState, latents: jax.Array, codes: jax.Array, key: jax.Array, *, config: EmaConfig
-) -> tuple[EmaState, jax.Array]:
-    """Move the codebook towards a batch of latents `[N, D]` with their codes `[N]`.
-
-    Returns the new state and how many codes were restarted (int32). A restarted code is given the mean use, so
-    it has log(restart_below)/log(decay) steps before it can be judged again.
+    The mean entropy of softmax(logits / temperature) less the entropy of its mean over the batch, in nats (Yu et al.,
+    "Language Model Beats Diffusion", arXiv 2310.05737): at best -log K.
     """
-    size = state.codebook.shape[0]
-    chosen = jax.nn.one_hot(codes, size, dtype=jnp.float32)  # [N, K]; a matmul, as scatter-adds have no fixed order
-    precision = jax.lax.Precision.HIGHEST
-    batch_sums = jnp.einsum("nk,nd->kd", chosen, latents.astype(jnp.float32), precision=precision)
-    uses = config.decay * state.uses + (1 - config.decay) * chosen.sum(0)
-    sums = config.decay * state.sums + (1 - config.decay) * batch_sums
-
-    mean_use = uses.mean()
-    unused = uses < config.restart_below * mean_use
-    picks = latents[jax.random.randint(key, (size,), 0, latents.shape[0])].astype(jnp.float32)
-    uses = jnp.where(unused, mean_use, uses)
-    sums = jnp.where(unused[:, None], picks * mean_use, sums)
-    return EmaState(sums / jnp.maximum(uses, 1e-12)[:, None], uses, sums), unused.sum().astype(jnp.int32)
+    log_shares = jax.nn.log_softmax(logits / temperature, axis=-1)
+    shares = jnp.exp(log_shares)
+    mean = shares.mean(0)
+    return -(shares * log_shares).sum(-1).mean() + (mean * jnp.log(mean + 1e-5)).sum()
 
 
 def perplexity(uses: jax.Array) -> jax.Array:
     """Return exp of the entropy of a histogram `[K]`: K where all codes are used alike, 1 where one code is."""
     share = uses.astype(jnp.float32) / jnp.maximum(uses.sum().astype(jnp.float32), 1e-12)
     return jnp.exp(-jnp.sum(jnp.where(share > 0, share * jnp.log(jnp.maximum(share, 1e-30)), 0.0)))
+
+
+def require_weights(config: Any, *names: str) -> None:
+    """Raise ConfigError where a weight of a loss is negative."""
+    for name in names:
+        if not getattr(config, name) >= 0:
+            raise ConfigError(f"{name} must not be negative, got {getattr(config, name)}")

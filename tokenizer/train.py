@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 
 from schemas.errors import storage_errors
 from tokenizer import checkpoint, quantize
-from tokenizer.checkpoint import Weights
-from tokenizer.config import VqganConfig, named
 from tokenizer.crops import crops
-from tokenizer.step import Metrics, TokenizerTrainConfig, TrainState, compiled_train_step, init_state, warm_state
+from tokenizer.step import Metrics, compiled_train_step, init_state, warm_state, weights_of
+from tokenizer.train_config import TokenizerTrainConfig
 
-__all__ = ["TokenizerTrainConfig", "save", "train_tokenizer"]
+__all__ = ["TokenizerTrainConfig", "train_tokenizer"]
 
 
 def train_tokenizer(
@@ -42,9 +41,8 @@ def train_tokenizer(
     `.jsonl` and to `on_metrics`. `initial` begins at the weights of a checkpoint. Raises InputError when there
     is no frame, ConfigError when frames or checkpoint do not fit, StorageError when the disk is full.
     """
-    model = named(config.model)
     batches = crops(frames, batch=config.batch, config=config.crop, seed=config.seed)
-    state = warm_state(config, checkpoint.load(initial, model)) if initial else init_state(config, batches)
+    state = warm_state(config, checkpoint.load(initial, config.model)) if initial else init_state(config, batches)
     step = compiled_train_step(config)
     log_every = max(config.save_every // 10, 1)
     with storage_errors(out):
@@ -57,13 +55,8 @@ def train_tokenizer(
                 if done % log_every == 0 or done == config.steps:
                     window.write(done, frames=log_every * config.batch)
                 if done % config.save_every == 0 or done == config.steps:
-                    save(out, state, model)
+                    checkpoint.save(out, weights_of(config, state), dtype=np.float16)
     return out
-
-
-def save(path: Path, state: TrainState, model: VqganConfig) -> None:
-    """Write the averaged weights and the codebook of a state as float16 safetensors."""
-    checkpoint.save(path, Weights(model, state.averaged, state.quantizer.codebook), dtype=np.float16)
 
 
 class _Window:

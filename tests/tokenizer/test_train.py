@@ -19,6 +19,8 @@ from tokenizer.codec import FrameCodec
 from tokenizer.config import CONFIGS
 from tokenizer.crops import CropConfig, crops
 from tokenizer.losses import LossConfig
+from tokenizer.quantize_ema import EmaConfig
+from tokenizer.quantizers import Quantizers
 from tokenizer.step import TrainState, compiled_train_step, make_train_step, warm_state
 from tokenizer.train import TokenizerTrainConfig, train_tokenizer
 
@@ -31,7 +33,7 @@ def _tiny_has_a_name() -> Iterator[None]:
 
 
 def config(**changed: object) -> TokenizerTrainConfig:
-    defaults = {"model": "tiny", "steps": 60, "batch": 8, "crop": CropConfig(size=16), "warmup_steps": 5}
+    defaults = {"config": "tiny", "steps": 60, "batch": 8, "crop": CropConfig(size=16), "warmup_steps": 5}
     return TokenizerTrainConfig(**{**defaults, "save_every": 20, "learning_rate": 3e-3, **changed})  # type: ignore[arg-type]
 
 
@@ -93,7 +95,7 @@ def test_a_step_is_a_pure_function() -> None:
     assert int(one.step) == 2
     assert moved(state, one, "encoder") > 0
     # The average's decay begins low, (1 + step) / (10 + step), so that it forgets where it began.
-    old, bias, mean = (p["quant_conv"]["bias"][...] for p in (state.averaged, one.params, one.averaged))
+    old, bias, mean = (p.params["quant_conv"]["bias"][...] for p in (state.averaged, one.generator, one.averaged))
     np.testing.assert_allclose(mean, 2 / 11 * old + 9 / 11 * bias, rtol=1e-5)
 
 
@@ -103,16 +105,18 @@ def plain(state: TrainState) -> TrainState:
 
 def moved(state: TrainState, new: TrainState, part: str) -> float:
     """The largest change of a parameter of one part of the model."""
-    change = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.params[part], new.params[part])
+    change = jax.tree.map(
+        lambda a, b: float(jnp.abs(a - b).max()), state.generator.params[part], new.generator.params[part]
+    )
     return max(jax.tree.leaves(change))
 
 
 @lru_cache
 def one_step(term: str) -> tuple[TrainState, TrainState]:
     """The states before and after a step whose loss is one term alone."""
-    run = config(
-        loss=LossConfig(**{"l1": 0.0, "coarse": 0.0, "edges": 0.0, "commitment": 0.0, term: 1.0}), warmup_steps=0
-    )
+    weights = {"l1": 0.0, "coarse": 0.0, "edges": 0.0, "commitment": 0.0, term: 1.0}
+    options = Quantizers(ema=EmaConfig(commitment=weights.pop("commitment")))
+    run = config(loss=LossConfig(**weights), options=options, warmup_steps=0)
     state = warm_state(run, tiny_weights())
     step = jax.jit(make_train_step(run), compiler_options={"xla_backend_optimization_level": 0})  # compiles faster
     return state, step(state, jnp.asarray(next(batches(run))))[0]
@@ -134,16 +138,16 @@ def test_the_commitment_moves_the_encoder_and_nothing_behind_the_codes() -> None
 
 def test_the_codebook_follows_the_latents_whatever_the_loss_is() -> None:
     (state, new), (_, other) = one_step("l1"), one_step("commitment")
-    assert float(jnp.abs(state.quantizer.codebook - new.quantizer.codebook).max()) > 0
-    np.testing.assert_allclose(new.quantizer.codebook, other.quantizer.codebook, rtol=1e-6, atol=1e-6)
+    assert float(jnp.abs(state.moved.codebook - new.moved.codebook).max()) > 0
+    np.testing.assert_allclose(new.moved.codebook, other.moved.codebook, rtol=1e-6, atol=1e-6)
 
 
 def test_a_warm_start_begins_at_the_checkpoint(trained: Path, tmp_path: Path) -> None:
     saved = tmp_path / "tiny.safetensors"
     checkpoint.save(saved, tiny_weights())
     state = warm_state(config(), checkpoint.load(saved))
-    jax.tree.map(np.testing.assert_array_equal, state.params, tiny_weights().params)
-    np.testing.assert_array_equal(state.quantizer.codebook, tiny_weights().codebook)
+    jax.tree.map(np.testing.assert_array_equal, state.generator.params, tiny_weights().params)
+    np.testing.assert_array_equal(state.moved.codebook, tiny_weights().codebook)
     further = train_tokenizer(config(), clips(), out=tmp_path / "further.safetensors", initial=trained)
     assert log(further)[0]["psnr"] > log(trained)[0]["psnr"] + 3
 
@@ -153,7 +157,7 @@ def test_a_warm_start_from_another_shape_is_refused(tmp_path: Path) -> None:
     checkpoint.save(saved, tiny_weights())
     with pytest.raises(ConfigError, match="does not fit 'small-128'"):
         train_tokenizer(
-            config(model="small-128", crop=CropConfig(size=32)),
+            config(config="small-128", crop=CropConfig(size=32)),
             [np.zeros((1, 32, 32, 3), np.uint8)],
             out=tmp_path / "o",
             initial=saved,
@@ -249,13 +253,13 @@ def test_no_frame_and_frames_that_do_not_fit_are_refused() -> None:
     ("change", "message"),
     [
         ({"crop": CropConfig(size=20)}, "crop size must be a multiple of 8, got 20"),
-        ({"model": "small-128", "crop": CropConfig(size=40)}, "multiple of 16"),
+        ({"config": "small-128", "crop": CropConfig(size=40)}, "multiple of 16"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"warmup_steps": 61}, "warmup_steps must be at least 0 and below steps=60, got 61"),
         ({"averaging": 1.0}, r"averaging must be in \[0, 1\), got 1.0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"compute": "float64"}, "compute must be float32 or bfloat16, got 'float64'"),
-        ({"model": "huge"}, "got 'huge'"),
+        ({"config": "huge"}, "got 'huge'"),
     ],
 )
 def test_a_run_that_cannot_be_right_is_refused(change: dict[str, object], message: str) -> None:
