@@ -25,7 +25,7 @@ from schemas.fingerprint import sha256_file
 from tokenizer import checkpoint
 from tokenizer.checkpoint import Weights
 from tokenizer.config import Compute, Lookup
-from tokenizer.quantize import look_up
+from tokenizer.lookup import find
 from tokenizer.vqgan import abstract, to_bytes, to_unit
 
 BATCH = 16
@@ -100,11 +100,11 @@ class FrameCodec:
 
 
 def _encode(
-    graphdef: nnx.GraphDef, rule: Lookup, params: nnx.State, codebook: jax.Array, frames: jax.Array
+    graphdef: nnx.GraphDef, lookup: Lookup, params: nnx.State, codebook: jax.Array, frames: jax.Array
 ) -> jax.Array:
     """Map uint8 `[B, H, W, 3]` to int32 codes `[B, h * w]`."""
     latents = nnx.merge(graphdef, params).latents(to_unit(frames))
-    return look_up(latents.reshape(-1, latents.shape[-1]), codebook, rule).reshape(frames.shape[0], -1)
+    return find(latents.reshape(-1, latents.shape[-1]), codebook, lookup=lookup).reshape(frames.shape[0], -1)
 
 
 def _decode(

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from schemas.errors import ConfigError
 
 Compute = Literal["float32", "bfloat16"]  # what convolutions compute in; parameters and code search are float32
-Lookup = Literal["l2", "cosine", "dot", "tanh"]  # how a latent finds its code: `look_up` of tokenizer/quantize.py
+Lookup = Literal["distance", "product", "bounded"]  # how a latent finds its code: tokenizer/lookup.py
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class VqganConfig:
     groups: int  # of every GroupNorm
     latent_dim: int  # of the encoder's output and of a code's embedding
     codebook_size: int
-    lookup: Lookup = "l2"
+    lookup: Lookup = "distance"
 
     def __post_init__(self) -> None:
         """Check what cannot be right; raises ConfigError."""

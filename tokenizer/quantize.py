@@ -3,7 +3,7 @@
 A latent becomes the index of a code of a codebook (van den Oord et al., "Neural Discrete Representation Learning",
 arXiv 1711.00937). How the codebook is learned differs from quantiser to quantiser (`quantize_*.py`, one file each;
 `quantizers.py` has the table); how a code is found is the same for all: a plain codebook `[K, D]` and one of the rules
-of `look_up`. Training finds its codes by the same call as encoding does, so the two agree.
+of `lookup.py`. Training finds its codes by the same rule as encoding does, so the two agree.
 
 Pure functions. Shapes: N latents, K codes, D dim. Cost of the search: 2·N·K·D flops, N·K floats.
 """
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from schemas.errors import ConfigError
-from tokenizer.config import Lookup, VqganConfig
+from tokenizer.config import VqganConfig
 
 _EPSILON = 1e-12
 
@@ -54,20 +54,7 @@ class Quantizer(Protocol):
         """Quantise latents `[N, D]`, float32."""
 
     def codebook(self, variables: Variables) -> jax.Array:
-        """Return the plain codebook `[K, D]`, for checkpoints: `look_up` in it gives the codes of `quantize`."""
-
-
-def look_up(latents: jax.Array, codebook: jax.Array, rule: Lookup) -> jax.Array:
-    """Return for latents `[N, D]` the index of their code in `[K, D]`, int32 `[N]`; ties go to the lowest.
-
-    `l2`: the nearest one. `cosine`: the one of the nearest direction. `dot`: the one of the largest product (IBQ).
-    `tanh`: the nearest one to the latent's tanh (FSQ, whose codebook is a grid).
-    """
-    if rule == "dot":
-        return jnp.argmax(products(latents, codebook), axis=-1).astype(jnp.int32)
-    if rule == "cosine":
-        return nearest(unit(latents), unit(codebook))
-    return nearest(jnp.tanh(latents.astype(jnp.float32)) if rule == "tanh" else latents, codebook)
+        """Return the plain codebook `[K, D]`, for checkpoints: `lookup.find` in it gives the codes of `quantize`."""
 
 
 def nearest(latents: jax.Array, codebook: jax.Array) -> jax.Array:

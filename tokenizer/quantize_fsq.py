@@ -20,7 +20,8 @@ import numpy as np
 
 from schemas.errors import ConfigError
 from tokenizer.config import VqganConfig
-from tokenizer.quantize import Quantized, Variables, look_up, straight_through
+from tokenizer.lookup import find
+from tokenizer.quantize import Quantized, Variables, straight_through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class FsqConfig:
     def fit(self, model: VqganConfig) -> VqganConfig:
         """Return the model with the grid's K and D."""
         return dataclasses.replace(
-            model, latent_dim=len(self.levels), codebook_size=math.prod(self.levels), lookup="tanh"
+            model, latent_dim=len(self.levels), codebook_size=math.prod(self.levels), lookup="bounded"
         )
 
     def init(self, latents: jax.Array, key: jax.Array, *, codes: int, mean_use: float) -> Variables:
@@ -57,7 +58,7 @@ class FsqConfig:
     def quantize(self, variables: Variables, latents: jax.Array, key: jax.Array) -> Quantized:
         """Round the bounded latents; the gradient passes the rounding, not the bound."""
         grid: jax.Array = variables.moved
-        codes = look_up(latents, grid, "tanh")
+        codes = find(latents, grid, lookup="bounded")
         return Quantized(straight_through(jnp.tanh(latents), grid[codes]), codes, jnp.zeros(()), grid, {})
 
     def codebook(self, variables: Variables) -> jax.Array:

@@ -38,8 +38,8 @@ class IbqConfig:
             raise ConfigError(f"temperature must be above 0, got {self.temperature}")
 
     def fit(self, model: VqganConfig) -> VqganConfig:
-        """Return the model with a lookup by dot product."""
-        return dataclasses.replace(model, lookup="dot")
+        """Return the model with a lookup by inner product."""
+        return dataclasses.replace(model, lookup="product")
 
     def init(self, latents: jax.Array, key: jax.Array, *, codes: int, mean_use: float) -> Variables:
         """Begin at latents drawn from `[N, D]`, freed of their mean and of one length: of two, the longer always wins.

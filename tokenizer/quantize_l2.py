@@ -14,12 +14,12 @@ import jax.numpy as jnp
 
 from schemas.errors import ConfigError
 from tokenizer.config import VqganConfig
+from tokenizer.lookup import find
 from tokenizer.quantize import (
     Quantized,
     Variables,
     draw,
     entropy_loss,
-    look_up,
     products,
     pull,
     require_weights,
@@ -47,8 +47,8 @@ class L2Config:
             raise ConfigError(f"temperature must be above 0, got {self.temperature}")
 
     def fit(self, model: VqganConfig) -> VqganConfig:
-        """Return the model with codes of `dim` and a lookup by direction."""
-        return dataclasses.replace(model, latent_dim=self.dim, lookup="cosine")
+        """Return the model with codes of `dim` and a lookup by inner product, which is by direction among codes of one length."""
+        return dataclasses.replace(model, latent_dim=self.dim, lookup="product")
 
     def init(self, latents: jax.Array, key: jax.Array, *, codes: int, mean_use: float) -> Variables:
         """Begin at latents drawn from `[N, D]`."""
@@ -61,7 +61,7 @@ class L2Config:
     def quantize(self, variables: Variables, latents: jax.Array, key: jax.Array) -> Quantized:
         """Choose the code of the nearest direction; what the decoder gets has length 1."""
         codebook, latents = self.codebook(variables), unit(latents)
-        codes = look_up(latents, codebook, "cosine")
+        codes = find(latents, codebook, lookup="product")
         chosen = codebook[codes]
         commitment = pull(latents, chosen)
         # Half the squared distance of unit vectors is 1 - product, and softmax does not see the 1; hence the 2.

@@ -18,7 +18,8 @@ from tests.tokenizer.tiny import TINY, tiny_params
 from tokenizer import checkpoint
 from tokenizer.checkpoint import Weights
 from tokenizer.codec import FrameCodec
-from tokenizer.quantize import Quantized, Quantizer, Variables, look_up, perplexity
+from tokenizer.lookup import find
+from tokenizer.quantize import Quantized, Quantizer, Variables, perplexity
 from tokenizer.quantize_fsq import FsqConfig
 from tokenizer.quantize_ibq import IbqConfig
 from tokenizer.quantize_l2 import L2Config
@@ -50,7 +51,7 @@ def test_training_finds_the_codes_that_the_exported_codebook_gives(kind: str) ->
     model, codebook = quantizer.fit(TINY), quantizer.codebook(variables)
     quantized = jit(quantizer.quantize)(variables, latents, KEY)
     assert codebook.shape == (model.codebook_size, model.latent_dim)
-    np.testing.assert_array_equal(quantized.codes, look_up(latents, codebook, model.lookup))
+    np.testing.assert_array_equal(quantized.codes, find(latents, codebook, lookup=model.lookup))
     np.testing.assert_allclose(quantized.chosen, codebook[quantized.codes], atol=1e-5)
     assert len(np.unique(quantized.codes)) > model.codebook_size // 4
 
@@ -195,7 +196,7 @@ def test_fsq_rounds_each_dim_of_the_bounded_latent() -> None:
 
 def test_fsq_has_the_product_of_its_levels_and_refuses_the_grid_of_others() -> None:
     model = FsqConfig(levels=(8, 5, 5, 5)).fit(TINY)
-    assert (model.codebook_size, model.latent_dim, model.lookup) == (1000, 4, "tanh")
+    assert (model.codebook_size, model.latent_dim, model.lookup) == (1000, 4, "bounded")
     with pytest.raises(ConfigError, match=r"\[32, 3\] is not the grid of the levels \(4, 2, 4\)"):
         FsqConfig(levels=(4, 2, 4)).begin(FsqConfig(levels=(4, 4, 2)).grid(), mean_use=1.0)
 
