@@ -53,8 +53,7 @@ class FrameCodec:
         `compute` is the type of the convolutions; the code search is float32 in any case.
         Raises ConfigError when there is no such file or it does not fit.
         """
-        shipped = _SHIPPED / f"{name_or_path}.safetensors"
-        path = shipped if shipped.is_file() else Path(name_or_path)
+        path = weights_file(name_or_path)
         weights = checkpoint.load(path)
         return cls(weights, sha256=sha256_file(path), compute=compute)
 
@@ -97,6 +96,12 @@ class FrameCodec:
                 f"{self.codebook_size}: were they made with another tokenizer?"
             )
         return _batched(partial(self._decode, self._params, self._codebook, grid=grid), codes.astype(np.int32))
+
+
+def weights_file(name_or_path: str) -> Path:
+    """Return the file of the shipped tokenizer of that name, or that path."""
+    shipped = _SHIPPED / f"{name_or_path}.safetensors"
+    return shipped if shipped.is_file() else Path(name_or_path)
 
 
 def _encode(graphdef: nnx.GraphDef, params: nnx.State, codebook: jax.Array, frames: jax.Array) -> jax.Array:
