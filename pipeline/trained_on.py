@@ -68,10 +68,11 @@ class TrainedOn:
 
     def shared(self, signature: Signature) -> str | None:
         """Say what `signature` shares with the first of them that it shares anything with, or None."""
-        keys = np.unique(_LIKENESS.keys(signature))
-        for uri, other, others in self._items:
+        for uri, other, _ in self._items:
             if signature.content_id == other.content_id:
                 return f"was trained on, as {uri}"
+        keys = np.unique(_LIKENESS.keys(signature))
+        for uri, other, others in self._items:
             if np.isin(keys, others).sum() >= _LIKENESS.votes and (found := _LIKENESS.compare(signature, other)):
                 return f"{found.covered_a:.0%} of it was trained on, in {uri}"
         return None
