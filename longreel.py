@@ -51,6 +51,11 @@ SUBCOMMANDS = {
         "train a SentencePiece model on books and questions",
     ),
     "train-tokenizer": ("pipeline.train_tokenizer", "TrainTokenizer", "train a VQGAN on videos"),
+    "eval-tokenizer": (
+        "pipeline.eval_tokenizer",
+        "EvalTokenizer",
+        "say what a VQGAN makes of videos that it was not trained on, beside JPEG and WebP",
+    ),
     "samples": ("pipeline.commands", "Samples", "fetch sample videos and books"),
 }
 

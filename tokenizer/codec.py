@@ -35,12 +35,13 @@ _SHIPPED = Path(__file__).parent / "weights"
 class FrameCodec:
     """A tokenizer for frames. A frame's codes do not depend on the frames around it, nor on how a video is cut up."""
 
-    def __init__(self, weights: Weights, *, sha256: str = "", compute: Compute = "float32") -> None:
+    def __init__(self, weights: Weights, *, sha256: str = "", compute: Compute = "float32", batch: int = BATCH) -> None:
         self.config = weights.config
         self.sha256 = sha256  # of the file that the weights came from
         self.codebook_size = weights.config.codebook_size
         self.frame_size = weights.config.frame_size
         self.grid = weights.config.grid(self.frame_size, self.frame_size)
+        self.batch = batch  # frames that are computed together; others are filled up to as many
         self._params, self._codebook = weights.params, weights.codebook
         graphdef, _ = abstract(weights.config, compute)
         self._encode = jax.jit(partial(_encode, graphdef, weights.config.lookup))
@@ -53,8 +54,7 @@ class FrameCodec:
         `compute` is the type of the convolutions; the code search is float32 in any case.
         Raises ConfigError when there is no such file or it does not fit.
         """
-        shipped = _SHIPPED / f"{name_or_path}.safetensors"
-        path = shipped if shipped.is_file() else Path(name_or_path)
+        path = weights_file(name_or_path)
         weights = checkpoint.load(path)
         return cls(weights, sha256=sha256_file(path), compute=compute)
 
@@ -75,7 +75,7 @@ class FrameCodec:
             raise InputError(Reason.EMPTY, "a clip without frames cannot be encoded")
         self.config.grid(*frames.shape[1:3])
         run = partial(self._encode, self._params, self._codebook)
-        codes = _batched(run, frames)
+        codes = _batched(run, frames, self.batch)
         return codes.astype(np.uint16) if self.code_dtype is np.uint16 else codes.astype(np.uint32)
 
     def decode(
@@ -96,7 +96,15 @@ class FrameCodec:
                 f"codes run from {codes.min()} to {codes.max()}, but the codebook of {self.config.name!r} has "
                 f"{self.codebook_size}: were they made with another tokenizer?"
             )
-        return _batched(partial(self._decode, self._params, self._codebook, grid=grid), codes.astype(np.int32))
+        return _batched(
+            partial(self._decode, self._params, self._codebook, grid=grid), codes.astype(np.int32), self.batch
+        )
+
+
+def weights_file(name_or_path: str) -> Path:
+    """Return the file of the shipped tokenizer of that name, or that path."""
+    shipped = _SHIPPED / f"{name_or_path}.safetensors"
+    return shipped if shipped.is_file() else Path(name_or_path)
 
 
 def _encode(
@@ -115,11 +123,11 @@ def _decode(
     return to_bytes(nnx.merge(graphdef, params).pixels(latents))
 
 
-def _batched(run: Callable[[jax.Array], jax.Array], rows: NDArray[Any]) -> NDArray[Any]:
-    """Run `rows` through in batches of `BATCH`, the last one padded with zeros, and drop the padding."""
+def _batched(run: Callable[[jax.Array], jax.Array], rows: NDArray[Any], size: int) -> NDArray[Any]:
+    """Run `rows` through in batches of `size`, the last one padded with zeros, and drop the padding."""
     done = []
-    for start in range(0, len(rows), BATCH):
-        batch = rows[start : start + BATCH]
-        padding = np.zeros((BATCH - len(batch), *rows.shape[1:]), rows.dtype)
+    for start in range(0, len(rows), size):
+        batch = rows[start : start + size]
+        padding = np.zeros((size - len(batch), *rows.shape[1:]), rows.dtype)
         done.append(np.asarray(run(jnp.asarray(np.concatenate([batch, padding]))))[: len(batch)])
     return np.concatenate(done)

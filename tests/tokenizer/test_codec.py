@@ -11,25 +11,13 @@ from numpy.typing import NDArray
 import tokenizer
 from schemas.errors import ConfigError, InputError, Reason, VocabularyMismatch
 from schemas.fingerprint import sha256_file
-from tests.tokenizer.tiny import TINY, tiny_weights
+from tests.tokenizer.tiny import TINY, scene, tiny_weights
 from tokenizer import checkpoint
 from tokenizer.codec import BATCH, FrameCodec
 from tokenizer.config import VqganConfig
-from tokenizer.evaluate import evaluate, psnr, ssim
+from tokenizer.evaluate import psnr
 
 SHIPPED = Path(tokenizer.__file__).parent / "weights" / "small-128.safetensors"
-
-
-def scene(count: int, height: int = 128, width: int = 128) -> NDArray[np.uint8]:
-    """A bright disc that moves over a coloured gradient, with a little noise: no two frames are alike."""
-    y, x = np.mgrid[:height, :width].astype(np.float64)
-    noise = np.random.default_rng(0)
-    frames = []
-    for t in range(count):
-        picture = np.stack([255 * y / height, 255 * x / width, 120 + 60 * np.sin((x + y + 9 * t) / 20)], -1)
-        picture[np.hypot(y - height / 2, x - width * (t + 1) / (count + 1)) < height / 6] = (250, 240, 200)
-        frames.append(np.clip(picture + noise.normal(0, 3, picture.shape), 0, 255))
-    return np.stack(frames).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -148,44 +136,6 @@ def test_codes_of_another_codebook_are_refused(tiny: FrameCodec) -> None:
         tiny.decode(np.arange(64, dtype=np.uint16)[None] // 63 * 32)
     with pytest.raises(ConfigError, match=r"codes must be integers \[n, 64\], got uint16 \[1, 63\]"):
         tiny.decode(np.zeros((1, 63), np.uint16))
-
-
-def test_psnr_of_a_constant_error_is_its_formula() -> None:
-    a = np.full((2, 8, 8, 3), 100, np.uint8)
-    np.testing.assert_allclose(psnr(a, a + 10), 20 * np.log10(255 / 10))
-    np.testing.assert_array_equal(psnr(a, a), [100.0, 100.0])
-
-
-def test_ssim_equals_a_slow_loop_over_windows() -> None:
-    a, b = scene(1, height=12, width=14), scene(2, height=12, width=14)[1:]
-    values = []
-    for i in range(12 - 7):
-        for j in range(14 - 7):
-            for c in range(3):
-                x, y = (p[0, i : i + 8, j : j + 8, c].astype(np.float64).ravel() for p in (a, b))
-                c1, c2 = 2.55**2, 7.65**2
-                covariance = ((x - x.mean()) * (y - y.mean())).mean()
-                values.append((2 * x.mean() * y.mean() + c1) / (x.mean() ** 2 + y.mean() ** 2 + c1))
-                values[-1] *= (2 * covariance + c2) / (x.var() + y.var() + c2)
-    np.testing.assert_allclose(ssim(a, b), [np.mean(values)], rtol=1e-9)
-    np.testing.assert_allclose(ssim(a, a), [1.0])
-
-
-def test_an_evaluation_adds_up_over_clips(tiny: FrameCodec) -> None:
-    clips = [scene(2, height=16, width=16), scene(3, height=8, width=24)]
-    result = evaluate(tiny, clips)
-    codes = np.concatenate([tiny.encode(clip).ravel() for clip in clips])
-    assert result.frames == 5
-    assert result.code_use == len(np.unique(codes)) / 32
-    assert 1 <= result.perplexity <= len(np.unique(codes))
-    assert result.bits_per_pixel == 5 / 4
-    each = [evaluate(tiny, [clip]) for clip in clips]
-    assert result.psnr == pytest.approx((2 * each[0].psnr + 3 * each[1].psnr) / 5)
-
-
-def test_an_evaluation_of_nothing_is_an_input_error(tiny: FrameCodec) -> None:
-    with pytest.raises(InputError, match="no frame"):
-        evaluate(tiny, [])
 
 
 _SHARED: list[tuple[FrameCodec, NDArray[np.uint8]]] = []

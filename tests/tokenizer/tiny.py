@@ -7,6 +7,7 @@ import math
 import jax
 import numpy as np
 from flax import nnx
+from numpy.typing import NDArray
 
 from tokenizer.checkpoint import Weights
 from tokenizer.config import VqganConfig
@@ -30,3 +31,15 @@ def tiny_weights(config: VqganConfig = TINY) -> Weights:
     rng = np.random.default_rng(1)
     codebook = rng.standard_normal((config.codebook_size, config.latent_dim)).astype(np.float32)
     return Weights(config, tiny_params(config), jax.numpy.asarray(codebook))
+
+
+def scene(count: int, height: int = 128, width: int = 128) -> NDArray[np.uint8]:
+    """A bright disc that moves over a coloured gradient, with a little noise: no two frames are alike."""
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    noise = np.random.default_rng(0)
+    frames = []
+    for t in range(count):
+        picture = np.stack([255 * y / height, 255 * x / width, 120 + 60 * np.sin((x + y + 9 * t) / 20)], -1)
+        picture[np.hypot(y - height / 2, x - width * (t + 1) / (count + 1)) < height / 6] = (250, 240, 200)
+        frames.append(np.clip(picture + noise.normal(0, 3, picture.shape), 0, 255))
+    return np.stack(frames).astype(np.uint8)
