@@ -56,6 +56,7 @@ SUBCOMMANDS = {
         "EvalTokenizer",
         "say what a VQGAN makes of videos that it was not trained on, beside JPEG and WebP",
     ),
+    "perceptual": ("pipeline.perceptual", "Perceptual", "fetch the weights of train-tokenizer's perceptual distance"),
     "samples": ("pipeline.commands", "Samples", "fetch sample videos and books"),
 }
 

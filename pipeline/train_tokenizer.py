@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
 from pipeline.decode import DecodeConfig, Decoder
-from pipeline.inputs import local_file
-from pipeline.interrupt import raise_if_stopping, stop_on_signals
+from pipeline.frame_cache import cached_frames
+from pipeline.interrupt import is_stopping, raise_if_stopping, stop_on_signals
 from pipeline.manifest import read_manifest
 from pipeline.progress import console
-from schemas.errors import ConfigError, InputError
-from tokenizer.train import TokenizerTrainConfig, train_tokenizer
+from pipeline.trained_on import beside
+from schemas.errors import ConfigError
+from tokenizer import checkpoint, perceptual
+from tokenizer.train import WEIGHTS, TokenizerTrainConfig, train_tokenizer
 
 FLAT = arg(name="")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainTokenizer:
-    """Train a VQGAN on the frames of videos and images. The file at --out is refreshed as it goes."""
+    """Train a VQGAN on the frames of videos and images.
+
+    The same command again goes on from the newest snapshot in --out, exactly. What it was trained on is written beside
+    the weights, so that `eval-tokenizer` never judges it by the same pictures.
+    """
 
     inputs: Annotated[Positional[tuple[str, ...]], arg(metavar="INPUT ...")]
     """Folders of videos and images, single files, or manifests; items of the split `val` are left out."""
     out: Path
-    """The .safetensors file to write; its metrics stand beside it in a .jsonl."""
+    """The folder to write: tokenizer.safetensors, metrics, pictures, snapshots, and the frames that were decoded."""
     initial: Path | None = None
     """A checkpoint to begin at."""
+    max_frames: int = 100_000
+    """Frames to keep on disk; of more, as many are drawn at random."""
     train: Annotated[TokenizerTrainConfig, FLAT] = field(default_factory=TokenizerTrainConfig)
     decode: DecodeConfig = field(default_factory=lambda: DecodeConfig(size=160))
+
+    def __post_init__(self) -> None:
+        """Check what cannot be right; raises ConfigError."""
+        if self.max_frames < 1:
+            raise ConfigError(f"max_frames must be at least 1, got {self.max_frames}")
+        if self.decode.size < self.train.crop.size:
+            raise ConfigError(
+                f"crop.size is {self.train.crop.size} pixels, but decode.size only {self.decode.size}: "
+                "decode larger frames, or cut smaller crops"
+            )
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Train, printing a line at each measurement."""
@@ -41,33 +57,39 @@ class TrainTokenizer:
         uris = [item["uri"] for item in items if item["kind"] in ("video", "image") and item["split"] != "val"]
         if not uris:
             raise ConfigError(f"no video or image to train on in {', '.join(self.inputs)}")
-        console.print(f"train-tokenizer: {len(uris)} videos and images, {self.train.steps} steps")
-        with stop_on_signals(), Decoder(self.decode) as decoder:
-            frames = VideoFrames(uris, decoder, seed=self.train.seed)
-            train_tokenizer(self.train, frames, out=self.out, initial=self.initial, on_metrics=_report)
-        console.print(f"train-tokenizer: {self.out}")
+        if self.out.is_file() or self.out.suffix == ".safetensors":
+            raise ConfigError(f"--out is a folder now, got {self.out}: the weights will be {WEIGHTS} in it")
+        self._require_files()
+        _say(f"{len(uris)} videos and images, {self.train.steps} steps")
+        with stop_on_signals():
+            with Decoder(self.decode) as decoder:
+                frames = cached_frames(
+                    uris,
+                    decoder,
+                    self.out,
+                    limit=self.max_frames,
+                    seed=self.train.seed,
+                    trained_on=beside(self.out / WEIGHTS),
+                    say=_say,
+                    raise_if_stopping=raise_if_stopping,
+                )
+            path = train_tokenizer(
+                self.train, frames, out=self.out, initial=self.initial, is_stopping=is_stopping, on_metrics=_report
+            )
+        _say(str(path))
+
+    def _require_files(self) -> None:
+        """Raise ConfigError where a file that is needed after decoding does not fit: hours could lie between."""
+        if self.initial is not None:
+            checkpoint.load(self.initial, self.train.model)
+        if self.train.perceptual is not None:
+            perceptual.load(self.train.perceptual)
 
 
-class VideoFrames:
-    """Frames [n, H, W, 3] of many videos; every iteration goes through all of them, in another order."""
-
-    def __init__(self, uris: list[str], decoder: Decoder, *, seed: int) -> None:
-        self._uris, self._decoder = uris, decoder
-        self._rng = np.random.default_rng(seed)
-
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        for index in self._rng.permutation(len(self._uris)):
-            uri = self._uris[index]
-            try:
-                with local_file(uri) as path:
-                    for frames, _ in self._decoder.frames(path):
-                        raise_if_stopping()
-                        yield frames
-            except InputError as e:
-                console.print(f"train-tokenizer: left out: {uri}: {e}")
+def _say(line: str) -> None:
+    console.print(f"train-tokenizer: {line}")
 
 
 def _report(metrics: Mapping[str, Any]) -> None:
-    raise_if_stopping()
     facts = (f"{name} {value:.4g}" for name, value in metrics.items() if name != "step")
     console.print(f"step {metrics['step']:.0f}: {', '.join(facts)}")

@@ -1,8 +1,9 @@
 """Reconstruction losses, on pixels in [-1, 1].
 
-No perceptual distance yet: VGG features on a CPU cost more than the whole small model. Two cheap terms stand in
-for a part of it: the edge loss asks for contours where they are, and the coarse loss for the right brightness and
-colour of a region, which L1 alone (a median over pixels, mostly texture that no code can hold) learns late.
+The perceptual distance is `perceptual.py`, and counts where its weights are given: VGG features on a CPU cost more than
+the whole small model. Two cheap terms stand in for a part of it: the edge loss asks for contours where they are, and
+the coarse loss for the right brightness and colour of a region, which L1 alone (a median over pixels, mostly texture
+that no code can hold) learns late.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ class LossConfig:
     l1: float = 1.0  # of each pixel's difference
     coarse: float = 1.0  # of the difference of averages over 8 x 8 pixels
     edges: float = 0.1  # of the difference of contours
+    perceptual: float = 1.0  # of the distance of VGG features, where --perceptual gives their weights
 
     def __post_init__(self) -> None:
         """Check what cannot be right; raises ConfigError."""
-        for name in ("l1", "coarse", "edges"):
+        for name in ("l1", "coarse", "edges", "perceptual"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
 

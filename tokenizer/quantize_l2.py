@@ -47,7 +47,7 @@ class L2Config:
             raise ConfigError(f"temperature must be above 0, got {self.temperature}")
 
     def fit(self, model: VqganConfig) -> VqganConfig:
-        """Return the model with codes of `dim` and a lookup by inner product, which is by direction among codes of one length."""
+        """Return the model with codes of `dim`, looked up by product: among codes of one length, by direction."""
         return dataclasses.replace(model, latent_dim=self.dim, lookup="product")
 
     def init(self, latents: jax.Array, key: jax.Array, *, codes: int, mean_use: float) -> Variables:

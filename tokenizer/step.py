@@ -1,12 +1,14 @@
-"""One training step of a VQGAN: reconstruction and the quantiser's own loss by Adam.
+"""One training step of a VQGAN: the generator by Adam, its codebook as the quantiser wants it, then the discriminator.
 
-`train_step(state, batch) -> (state, metrics)` is pure; all that changes is in `TrainState`.
+`train_step(state, batch, vgg) -> (state, metrics)` is pure; all that changes is in `TrainState`. Over several devices
+the batch is split and the state copied; XLA adds what belongs together, so the result is that of one device up to the
+order of sums.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,22 +16,28 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
-from tokenizer import losses
+from tokenizer import discriminator
 from tokenizer.checkpoint import Weights
+from tokenizer.discriminator import Averages
+from tokenizer.generator import Generator, Metrics, slopes
+from tokenizer.lookup import find
+from tokenizer.perceptual import Vgg
 from tokenizer.quantize import Variables
 from tokenizer.train_config import TokenizerTrainConfig
-from tokenizer.vqgan import abstract, init_params, to_unit
+from tokenizer.vqgan import abstract, init_params, to_bytes, to_unit
 
 _INITIAL_LATENTS_PER_CODE = 4
 
 
-class Generator(NamedTuple):
-    """What is trained by gradient to rebuild pictures."""
+class Critic(NamedTuple):
+    """The discriminator's side of the state."""
 
-    params: nnx.State  # of `Vqgan`
-    quantizer: Any  # `Variables.trained` of the quantiser
+    params: nnx.State
+    optimizer: optax.OptState
+    averages: Averages
 
 
 class TrainState(NamedTuple):
@@ -40,39 +48,52 @@ class TrainState(NamedTuple):
     averaged: Generator  # moving average of `generator`
     optimizer: optax.OptState
     moved: Any  # `Variables.moved` of the quantiser
+    critic: Critic | None  # None where its weight is 0
     key: jax.Array
 
 
-Metrics = dict[str, jax.Array]
+Step = Callable[[TrainState, jax.Array, Vgg | None], tuple[TrainState, Metrics]]
 
 
-def make_optimizer(config: TokenizerTrainConfig) -> optax.GradientTransformation:
-    """Return Adam behind a clip of the global norm, with linear warmup and a cosine."""
+def make_optimizers(
+    config: TokenizerTrainConfig,
+) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+    """Return Adam for generator and discriminator: a clip of the global norm, linear warmup, a cosine."""
     rate = optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, config.warmup_steps, config.steps, config.learning_rate / 100
     )
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate, b1=0.9, b2=0.99))
+    start = config.discriminator.start  # where its own count of steps begins
+
+    def late(count: jax.Array) -> jax.Array:
+        return rate(count + start)
+
+    clip = optax.clip_by_global_norm(1.0)
+    return optax.chain(clip, optax.adam(rate, b1=0.9, b2=0.99)), optax.chain(clip, optax.adam(late, b1=0.5, b2=0.9))
 
 
 def init_state(config: TokenizerTrainConfig, batches: Iterable[NDArray[np.uint8]]) -> TrainState:
     """Return the state before the first step: random weights, and a codebook begun at the latents of `batches`."""
     model = config.model
     params = init_params(model, config.seed)
-    encode = jax.jit(lambda frames: nnx.merge(abstract(model)[0], params).latents(to_unit(frames)))
+    encode = jax.jit(lambda params, frames: nnx.merge(abstract(model)[0], params).latents(to_unit(frames)))
     latents: list[jax.Array] = []
     for batch in batches:
-        latents.append(encode(jnp.asarray(batch)).reshape(-1, model.latent_dim))
+        latents.append(encode(params, jnp.asarray(batch)).reshape(-1, model.latent_dim))
         if sum(map(len, latents)) >= _INITIAL_LATENTS_PER_CODE * model.codebook_size:
             break
-    key, draw = jax.random.split(jax.random.key(config.seed))
-    begun = config.codebook.init(jnp.concatenate(latents), draw, codes=model.codebook_size, mean_use=_mean_use(config))
-    return _fresh(config, params, begun, key)
+    return _begin(config, params, jnp.concatenate(latents))
 
 
 def warm_state(config: TokenizerTrainConfig, weights: Weights) -> TrainState:
-    """Return a state that begins at the weights and codebook of a checkpoint, with a new optimiser."""
+    """Return a state that begins at the weights and codebook of a checkpoint, with new optimisers."""
     begun = config.codebook.begin(weights.codebook, mean_use=_mean_use(config))
     return _fresh(config, weights.params, begun, jax.random.key(config.seed))
+
+
+def abstract_state(config: TokenizerTrainConfig) -> TrainState:
+    """Return the shapes and types of a state, without allocating any."""
+    latents = jax.ShapeDtypeStruct((1, config.model.latent_dim), jnp.float32)
+    return jax.eval_shape(partial(_begin, config), abstract(config.model)[1], latents)
 
 
 def weights_of(config: TokenizerTrainConfig, state: TrainState) -> Weights:
@@ -87,56 +108,93 @@ def _mean_use(config: TokenizerTrainConfig) -> float:
     return config.batch * rows * columns / config.model.codebook_size
 
 
+def _begin(config: TokenizerTrainConfig, params: nnx.State, latents: jax.Array) -> TrainState:
+    key, draw = jax.random.split(jax.random.key(config.seed))
+    codes, mean_use = config.model.codebook_size, _mean_use(config)
+    return _fresh(config, params, config.codebook.init(latents, draw, codes=codes, mean_use=mean_use), key)
+
+
 def _fresh(config: TokenizerTrainConfig, params: nnx.State, begun: Variables, key: jax.Array) -> TrainState:
     generator = Generator(params, begun.trained)
     averaged = jax.tree.map(jnp.copy, generator)
-    optimizer = make_optimizer(config).init(generator)
-    return TrainState(jnp.zeros((), jnp.int32), generator, averaged, optimizer, begun.moved, key)
+    first, second = make_optimizers(config)
+    critic = None
+    if config.discriminator.weight > 0:
+        weights = discriminator.init_params(config.discriminator, config.seed)
+        critic = Critic(weights, second.init(weights), Averages(jnp.zeros(()), jnp.zeros(())))
+    step = jnp.zeros((), jnp.int32)
+    return TrainState(step, generator, averaged, first.init(generator), begun.moved, critic, key)
 
 
-@lru_cache(maxsize=4)
-def compiled_train_step(config: TokenizerTrainConfig) -> Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]:
+def make_mesh(devices: int) -> Mesh:
+    """Return a mesh of the first `devices` devices, over which batches are split."""
+    return Mesh(np.array(jax.devices()[:devices]), ("data",))
+
+
+def everywhere(mesh: Mesh) -> NamedSharding:
+    """Return the sharding of what every device has a copy of."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+@lru_cache(maxsize=8)
+def compiled_train_step(config: TokenizerTrainConfig, *, adversarial: bool, mesh: Mesh) -> Step:
     """Return `make_train_step` compiled, once for each configuration; it consumes the state that it is given."""
-    return jax.jit(make_train_step(config), donate_argnums=0)
+    step = make_train_step(config, adversarial=adversarial)
+    return jax.jit(step, donate_argnums=0, out_shardings=everywhere(mesh))
 
 
-def make_train_step(
-    config: TokenizerTrainConfig,
-) -> Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]:
-    """Return the pure step for a configuration: (state, uint8 `[B, H, W, 3]`) to (state, metrics); jit it."""
-    graphdef, _ = abstract(config.model, config.compute)
-    quantizer, optimizer = config.codebook, make_optimizer(config)
+def make_train_step(config: TokenizerTrainConfig, *, adversarial: bool) -> Step:
+    """Return the pure step: (state, uint8 `[B, H, W, 3]`, VGG or None) to (state, metrics); jit it.
 
-    def loss_of(generator: Generator, moved: Any, pixels: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
-        model = nnx.merge(graphdef, generator.params)
-        latents = model.latents(pixels)
-        rows = latents.reshape(-1, latents.shape[-1])
-        quantized = quantizer.quantize(Variables(generator.quantizer, moved), rows, key)
-        rebuilt = model.pixels(quantized.chosen.reshape(latents.shape))
-        terms = {
-            "l1": losses.l1(rebuilt, pixels),
-            "coarse": losses.coarse(rebuilt, pixels),
-            "edges": losses.edges(rebuilt, pixels),
-        }
-        total = sum((getattr(config.loss, name) * term for name, term in terms.items()), quantized.loss)
-        squares = jnp.square(jnp.clip(rebuilt, -1, 1) - pixels).mean((1, 2, 3))
-        terms |= {"loss": total, "psnr": (10 * jnp.log10(4.0 / jnp.maximum(squares, 1e-10))).mean()}
-        return total, (terms | quantized.terms, quantized)
+    Where it is not adversarial the discriminator is not computed: it stays as it is, and changes nothing.
+    """
+    first, second = make_optimizers(config)
+    graphdef, _ = discriminator.abstract(config.discriminator, config.compute)
 
-    def train_step(state: TrainState, batch: jax.Array) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, batch: jax.Array, vgg: Vgg | None = None) -> tuple[TrainState, Metrics]:
         key, draw = jax.random.split(state.key)
-        grad = jax.grad(loss_of, has_aux=True)
-        grads, (metrics, quantized) = grad(state.generator, state.moved, to_unit(batch), draw)
-        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to an int32 step count
-            updates, optimizer_state = optimizer.update(grads, state.optimizer, state.generator)
-        generator = optax.apply_updates(state.generator, updates)
+        pixels, critic = to_unit(batch), state.critic if adversarial else None
+        found = slopes(
+            config,
+            state.generator,
+            state.moved,
+            pixels,
+            draw,
+            vgg=vgg,
+            critic=critic.params if critic else None,
+        )
+        generator, optimizer = _apply(first, found.grads, state.optimizer, state.generator)
         # The average must forget the random beginning: its decay grows with the step up to the configured one.
         step = state.step.astype(jnp.float32)
         decay = jnp.minimum(config.averaging, (1.0 + step) / (10.0 + step))
         averaged = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.averaged, generator)
-        squares = sum((jnp.square(g).sum() for g in jax.tree.leaves(grads)), jnp.zeros(()))
-        metrics |= {"grad_norm": jnp.sqrt(squares)}
-        metrics["used"] = jnp.zeros(config.model.codebook_size, jnp.int32).at[quantized.codes].add(1)
-        return TrainState(state.step + 1, generator, averaged, optimizer_state, quantized.moved, key), metrics
+        metrics = found.metrics
+        metrics["used"] = jnp.zeros(config.model.codebook_size, jnp.int32).at[found.quantized.codes].add(1)
+        if critic:
+            learn = jax.grad(discriminator.discriminator_loss, has_aux=True)
+            grads, (averages, terms) = learn(
+                critic.params, graphdef, pixels, found.rebuilt, critic.averages, config.discriminator
+            )
+            critic = Critic(*_apply(second, grads, critic.optimizer, critic.params), averages)
+            metrics |= terms
+        moved, critic = found.quantized.moved, critic or state.critic
+        return TrainState(state.step + 1, generator, averaged, optimizer, moved, critic, key), metrics
 
     return train_step
+
+
+def _apply(
+    optimizer: optax.GradientTransformation, grads: Any, state: optax.OptState, values: Any
+) -> tuple[Any, optax.OptState]:
+    with jax.numpy_dtype_promotion("standard"):  # optax raises floats to an int32 step count
+        updates, state = optimizer.update(grads, state, values)
+    return optax.apply_updates(values, updates), state
+
+
+def show(config: TokenizerTrainConfig, state: TrainState, batch: jax.Array) -> jax.Array:
+    """Return what the averaged weights make of frames `[B, H, W, 3]`, uint8; pure, jit it."""
+    codebook = config.codebook.codebook(Variables(state.averaged.quantizer, state.moved))
+    model = nnx.merge(abstract(config.model, config.compute)[0], state.averaged.params)
+    latents = model.latents(to_unit(batch))
+    codes = find(latents.reshape(-1, latents.shape[-1]), codebook, lookup=config.model.lookup)
+    return to_bytes(model.pixels(codebook[codes].reshape(latents.shape)))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import arg
 
 from schemas.errors import ConfigError
-from tokenizer import losses
+from tokenizer import losses, perceptual
 from tokenizer.config import Compute, VqganConfig, named
 from tokenizer.crops import CropConfig
+from tokenizer.discriminator import DiscriminatorConfig
 from tokenizer.losses import LossConfig
 from tokenizer.quantize import Quantizer
 from tokenizer.quantizers import Kind, Quantizers
@@ -30,8 +32,11 @@ class TokenizerTrainConfig:
     compute: Compute = "float32"  # type of the convolutions; parameters are float32 always
     crop: CropConfig = field(default_factory=CropConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    perceptual: Path | None = None  # VGG weights, as `longreel perceptual` writes them; without, no such distance
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     quantizer: Kind = "ema"  # how the codebook is learned
     options: Annotated[Quantizers, arg(name="")] = field(default_factory=Quantizers)
+    devices: int | None = None  # that batches are split over; None: all there are
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -50,6 +55,16 @@ class TokenizerTrainConfig:
         if self.crop.size % losses.COARSEST:
             raise ConfigError(f"crop size must be a multiple of {losses.COARSEST}, got {self.crop.size}")
         self.model.grid(self.crop.size, self.crop.size)
+        if self.discriminator.weight > 0 and self.discriminator.start < self.steps:
+            self._require_crop(self.discriminator.smallest, "the discriminator's layers")
+        if self.perceptual is not None:
+            self._require_crop(perceptual.SMALLEST, "VGG's five blocks")
+        if self.devices is not None and (self.devices < 1 or self.batch % self.devices):
+            raise ConfigError(f"devices must be at least 1 and divide batch={self.batch}, got {self.devices}")
+
+    def _require_crop(self, smallest: int, what: str) -> None:
+        if self.crop.size < smallest:
+            raise ConfigError(f"crop size must be at least {smallest} for {what}, got {self.crop.size}")
 
     @property
     def codebook(self) -> Quantizer:
