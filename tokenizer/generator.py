@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 
 from tokenizer import discriminator, losses, perceptual
@@ -102,12 +101,11 @@ def slopes(
         slope = slope + config.discriminator.weight * weight * other
         metrics |= {"adversarial": adversarial, "adaptive_weight": weight}
     (grads,) = back((slope, jnp.ones_like(codes_loss)))
-    squares = jnp.square(jnp.clip(rebuilt, -1, 1) - pixels).mean((1, 2, 3))
+    errors = jnp.square(jnp.clip(rebuilt, -1, 1) - pixels).mean((1, 2, 3))
+    squares = sum((jnp.square(g).sum() for g in jax.tree.leaves(grads)), jnp.zeros(()))
+    metrics["psnr"] = (10 * jnp.log10(4.0 / jnp.maximum(errors, 1e-10))).mean()
+    metrics["grad_norm"] = jnp.sqrt(squares)
     metrics |= quantized.terms
-    metrics |= {
-        "psnr": (10 * jnp.log10(4.0 / jnp.maximum(squares, 1e-10))).mean(),
-        "grad_norm": optax.global_norm(grads),
-    }
     return Slopes(grads, rebuilt, quantized, metrics)
 
 

@@ -191,10 +191,15 @@ def _apply(
     return optax.apply_updates(values, updates), state
 
 
-def show(config: TokenizerTrainConfig, state: TrainState, batch: jax.Array) -> jax.Array:
-    """Return what the averaged weights make of frames `[B, H, W, 3]`, uint8; pure, jit it."""
-    codebook = config.codebook.codebook(Variables(state.averaged.quantizer, state.moved))
-    model = nnx.merge(abstract(config.model, config.compute)[0], state.averaged.params)
+@lru_cache(maxsize=4)
+def compiled_show(config: TokenizerTrainConfig) -> Callable[[Generator, Any, jax.Array], jax.Array]:
+    """Return a function from averaged weights, what the quantiser moved, and uint8 `[B, H, W, 3]` to rebuilt frames."""
+    return jax.jit(partial(_show, config))
+
+
+def _show(config: TokenizerTrainConfig, averaged: Generator, moved: Any, batch: jax.Array) -> jax.Array:
+    codebook = config.codebook.codebook(Variables(averaged.quantizer, moved))
+    model = nnx.merge(abstract(config.model, config.compute)[0], averaged.params)
     latents = model.latents(to_unit(batch))
     codes = find(latents.reshape(-1, latents.shape[-1]), codebook, lookup=config.model.lookup)
     return to_bytes(model.pixels(codebook[codes].reshape(latents.shape)))

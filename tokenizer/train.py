@@ -19,7 +19,6 @@ import math
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -35,11 +34,11 @@ from tokenizer.run_log import RunLog
 from tokenizer.snapshots import KEPT, Snapshots, describe
 from tokenizer.step import (
     abstract_state,
+    compiled_show,
     compiled_train_step,
     everywhere,
     init_state,
     make_mesh,
-    show,
     warm_state,
     weights_of,
 )
@@ -127,15 +126,20 @@ class _Training:
         self._state, metrics = step(self._state, self._place(self._crops(self._step)), self._vgg)
         self._step += 1
         if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
-            raise self._diverged(float(metrics["loss"]), float(metrics["grad_norm"]))
+            raise self._diverged(f"the loss is {metrics['loss']}, the norm of the gradient {metrics['grad_norm']}")
         self._log.add(metrics)
 
     def _save(self) -> None:
-        """Write the snapshot first: a kill between the two costs nothing, for the weights can be made from it."""
+        """Write a snapshot, then weights and a picture; a state whose weights are out of all bounds is not kept."""
+        weights = weights_of(self._config, self._state)
+        kept = jax.device_get((self._state.generator, weights.params, weights.codebook))
+        if not all(np.abs(leaf).max() <= np.finfo(np.float16).max for leaf in jax.tree.leaves(kept)):  # NaN is not
+            raise self._diverged("some weights are no numbers that float16 can hold")
         self._snapshots.save(self._state, self._description)
-        checkpoint.save(self._out / WEIGHTS, weights_of(self._config, self._state), dtype=np.float16)
+        checkpoint.save(self._out / WEIGHTS, weights, dtype=np.float16)
         frames = self._crops(0)[:_SHOWN]
-        rebuilt = jax.jit(partial(show, self._config))(self._state, jax.device_put(frames, everywhere(self._mesh)))
+        shown = jax.device_put(frames, everywhere(self._mesh))
+        rebuilt = compiled_show(self._config)(self._state.averaged, self._state.moved, shown)
         self._log.show(self._step, frames, np.asarray(rebuilt))
 
     def _crops(self, step: int) -> NDArray[np.uint8]:
@@ -152,12 +156,12 @@ class _Training:
         self._save()
         return Interrupted(f"{where}; saved in {self._out}. Run the same command to go on from there.")
 
-    def _diverged(self, loss: float, grad_norm: float) -> JobError:
+    def _diverged(self, what: str) -> JobError:
         newest = self._snapshots.latest()
         back = "There is no snapshot yet" if newest is None else f"The newest snapshot, of step {newest}, is kept"
         return JobError(
-            f"training diverged at step {self._step}: the loss is {loss}, the norm of the gradient {grad_norm}. "
-            f"{back}. Run again in another --out with a lower --learning-rate or a longer --warmup-steps."
+            f"training diverged at step {self._step}: {what}. {back}. Run again in "
+            "another --out with a lower --learning-rate or a longer --warmup-steps."
         )
 
 

@@ -1,265 +1,375 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
 from numpy.typing import NDArray
+from PIL import Image
+from tensorboardX.proto.event_pb2 import Event
 
-from schemas.errors import ConfigError, InputError
-from tests.tokenizer.tiny import TINY, tiny_weights
-from tokenizer import checkpoint, losses
+from schemas.errors import ConfigError, InputError, Interrupted, JobError, StorageError
+from tests.tokenizer.tiny import DOT, TINY, tiny_weights
+from tokenizer import checkpoint, discriminator
 from tokenizer.codec import FrameCodec
 from tokenizer.config import CONFIGS
 from tokenizer.crops import CropConfig, crops
+from tokenizer.discriminator import Averages, DiscriminatorConfig
+from tokenizer.generator import Slopes, adaptive_weight, rebuild, reconstruction, slopes
 from tokenizer.losses import LossConfig
 from tokenizer.quantize_ema import EmaConfig
+from tokenizer.quantize_fsq import FsqConfig
 from tokenizer.quantizers import Quantizers
-from tokenizer.step import TrainState, compiled_train_step, make_train_step, warm_state
-from tokenizer.train import TokenizerTrainConfig, train_tokenizer
+from tokenizer.snapshots import Snapshots, describe
+from tokenizer.step import TrainState, compiled_train_step, everywhere, make_mesh, make_optimizers, warm_state
+from tokenizer.train import WEIGHTS, TokenizerTrainConfig, _fingerprint, train_tokenizer
+from tokenizer.vqgan import to_unit
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _tiny_has_a_name() -> Iterator[None]:
+def _tiny_has_a_name_and_compiles_fast() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(CONFIGS, "tiny", lambda: TINY)
+        patch.setitem(CONFIGS, "dot", lambda: DOT)
+        jax.config.update("jax_disable_most_optimizations", True)
         yield
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
+CRITIC = DiscriminatorConfig(start=16, filters=8, layers=1)
 
 
 def config(**changed: object) -> TokenizerTrainConfig:
-    defaults = {"config": "tiny", "steps": 60, "batch": 8, "crop": CropConfig(size=16), "warmup_steps": 5}
-    return TokenizerTrainConfig(**{**defaults, "save_every": 20, "learning_rate": 3e-3, **changed})  # type: ignore[arg-type]
+    """Sixteen steps without a discriminator, then eight with one."""
+    defaults = {"config": "dot", "steps": 24, "batch": 8, "crop": CropConfig(size=8), "warmup_steps": 2, "devices": 1}
+    defaults |= {"save_every": 10, "learning_rate": 1e-2, "discriminator": CRITIC}
+    return TokenizerTrainConfig(**{**defaults, **changed})  # type: ignore[arg-type]
 
 
-def clips() -> list[NDArray[np.uint8]]:
-    """Twelve frames of smooth coloured waves, in two clips of different sizes."""
-    made = []
-    for seed, width in ((1, 24), (2, 40)):
-        rng = np.random.default_rng(seed)
-        y, x = np.mgrid[:20, :width]
-        wave = [np.sin(x * rng.uniform(0.1, 0.4) + y * rng.uniform(0.1, 0.4) + t) for t in range(18)]
-        made.append((127 + 120 * np.stack(wave).reshape(6, 3, 20, width).transpose(0, 2, 3, 1)).astype(np.uint8))
-    return made
+def frames() -> NDArray[np.uint8]:
+    """Twelve frames of smooth coloured waves."""
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:20, :24]
+    wave = [np.sin(x * rng.uniform(0.1, 0.4) + y * rng.uniform(0.1, 0.4) + t) for t in range(36)]
+    return (127 + 120 * np.stack(wave).reshape(12, 3, 20, 24).transpose(0, 2, 3, 1)).astype(np.uint8)
 
 
-def batches(run: TokenizerTrainConfig) -> Iterator[NDArray[np.uint8]]:
-    return crops(clips(), batch=run.batch, config=run.crop, seed=run.seed)
+def after(polls: int) -> Callable[[], bool]:
+    """Ask to stop once that many steps are made."""
+    left = iter([False] * polls)
+    return lambda: next(left, True)
+
+
+def log(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def state_at(out: Path, step: int, run: TokenizerTrainConfig) -> TrainState:
+    with Snapshots(out) as snapshots:
+        state = snapshots.restore(step, run, describe(run, frames=_fingerprint(frames())), make_mesh(1))
+    return state._replace(key=jax.random.key_data(state.key))
+
+
+def same(a: object, b: object) -> None:
+    jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, _tiny_has_a_name: None) -> Path:
-    return train_tokenizer(config(), clips(), out=tmp_path_factory.mktemp("run") / "tiny.safetensors")
+def whole(tmp_path_factory: pytest.TempPathFactory, _tiny_has_a_name_and_compiles_fast: None) -> Path:
+    """A run that was not stopped."""
+    out = tmp_path_factory.mktemp("whole")
+    assert train_tokenizer(config(), frames(), out=out) == out / WEIGHTS
+    return out
 
 
-def log(path: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
-
-
-def test_training_brings_the_pictures_nearer(trained: Path) -> None:
-    lines = log(trained)
+def test_training_brings_the_pictures_nearer(whole: Path) -> None:
+    lines = log(whole)
     assert lines[-1]["psnr"] > lines[0]["psnr"] + 3
     assert lines[-1]["l1"] < 0.7 * lines[0]["l1"]
 
 
-def test_the_log_tells_code_use_and_perplexity_as_it_goes(trained: Path) -> None:
-    lines = log(trained)
-    assert [line["step"] for line in lines] == list(range(2, 61, 2))
+def test_the_log_tells_code_use_and_perplexity_and_the_discriminator_once_it_is_there(whole: Path) -> None:
+    lines = log(whole)
+    assert [line["step"] for line in lines] == list(range(1, 25))
+    assert ["hinge" in line for line in lines] == [False] * 16 + [True] * 8
     for line in lines:
-        assert 1 / 32 <= line["code_use"] <= 1
-        assert 1 <= line["perplexity"] <= 32 * line["code_use"] * 1.001
+        assert 1 / 16 <= line["code_use"] <= 1
+        assert 1 <= line["perplexity"] <= 16 * line["code_use"] * 1.001
         assert line["frames_per_s"] > 0
 
 
-def test_what_was_trained_encodes_and_decodes(trained: Path) -> None:
-    codec = FrameCodec.load(str(trained))
-    frames = clips()[0][:, :16, :16]
-    assert codec.decode(codec.encode(frames)).shape == frames.shape
+def test_every_save_leaves_a_picture_and_tensorboard_has_it_too(whole: Path) -> None:
+    pictures = sorted((whole / "pictures").iterdir())
+    assert [p.name for p in pictures] == ["000010.png", "000020.png", "000024.png"]
+    original, rebuilt = np.split(np.asarray(Image.open(pictures[-1]), np.float64), 2)
+    expected = crops(frames(), batch=8, config=CropConfig(size=8), seed=0, step=0)
+    np.testing.assert_array_equal(original, np.concatenate(list(expected), axis=1))
+    assert np.abs(original - rebuilt).mean() < 60
+    (events,) = (whole / "tensorboard").iterdir()
+    tags = {value.tag for event in read_events(events) for value in event.summary.value}
+    assert {"rebuilt", "psnr", "code_use", "hinge"} <= tags
 
 
-def test_the_same_seed_and_frames_give_the_same_file(trained: Path, tmp_path: Path) -> None:
-    again = train_tokenizer(config(), clips(), out=tmp_path / "again.safetensors")
-    assert again.read_bytes() == trained.read_bytes()
+def read_events(path: Path) -> Iterator[Event]:
+    data = path.read_bytes()
+    at = 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 8], "little")
+        yield Event.FromString(data[at + 12 : at + 12 + size])
+        at += size + 16
 
 
-def test_a_step_is_a_pure_function() -> None:
-    step, batch = compiled_train_step(config()), jnp.asarray(next(batches(config())))
-    state, _ = step(warm_state(config(), tiny_weights()), batch)  # the learning rate of the very first step is 0
-    (one, _), (other, _) = (step(jax.tree.map(jnp.copy, state), batch) for _ in range(2))
-    jax.tree.map(np.testing.assert_array_equal, plain(one), plain(other))
-    assert int(one.step) == 2
-    assert moved(state, one, "encoder") > 0
-    # The average's decay begins low, (1 + step) / (10 + step), so that it forgets where it began.
-    old, bias, mean = (p.params["quant_conv"]["bias"][...] for p in (state.averaged, one.generator, one.averaged))
-    np.testing.assert_allclose(mean, 2 / 11 * old + 9 / 11 * bias, rtol=1e-5)
+def test_what_was_trained_encodes_and_decodes(whole: Path) -> None:
+    codec = FrameCodec.load(str(whole / WEIGHTS))
+    piece = frames()[:, :16, :16]
+    assert codec.decode(codec.encode(piece), grid=(16, 16)).shape == piece.shape
 
 
-def plain(state: TrainState) -> TrainState:
-    return state._replace(key=jax.random.key_data(state.key))
+@pytest.mark.parametrize("stop", [5, 18], ids=["before the first save", "with the discriminator on"])
+def test_a_run_that_was_stopped_and_gone_on_with_equals_one_that_was_not(
+    stop: int, whole: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Interrupted, match=f"stopped after step {stop} of 24; saved in"):
+        train_tokenizer(config(), frames(), out=tmp_path, is_stopping=after(stop))
+    assert len(log(tmp_path)) == stop
+    train_tokenizer(config(), frames(), out=tmp_path)
+    assert (tmp_path / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
+    same(state_at(tmp_path, 24, config()), state_at(whole, 24, config()))
+    for ours, theirs in zip(log(tmp_path), log(whole), strict=True):
+        assert ours | {"frames_per_s": 0} == theirs | {"frames_per_s": 0}
+    assert {p.name for p in tmp_path.glob("config-from-*")} == {"config-from-0.json", f"config-from-{stop}.json"}
 
 
-def moved(state: TrainState, new: TrainState, part: str) -> float:
-    """The largest change of a parameter of one part of the model."""
-    change = jax.tree.map(
-        lambda a, b: float(jnp.abs(a - b).max()), state.generator.params[part], new.generator.params[part]
-    )
-    return max(jax.tree.leaves(change))
+def test_a_killed_run_goes_on_from_its_newest_snapshot_and_writes_the_lines_behind_it_again(
+    whole: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "snapshots" / "24")
+    train_tokenizer(config(), frames(), out=tmp_path / "run")
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
+    assert [line["step"] for line in log(tmp_path / "run")] == list(range(1, 25))
+
+
+def test_a_finished_run_has_nothing_left_to_do(whole: Path) -> None:
+    before = (whole / WEIGHTS).stat().st_mtime_ns
+    train_tokenizer(config(), frames(), out=whole)
+    assert (whole / WEIGHTS).stat().st_mtime_ns == before
+
+
+def test_a_run_does_not_go_on_with_other_options_or_other_frames(whole: Path) -> None:
+    with pytest.raises(ConfigError, match=r"learning_rate: the snapshot has 0.01, this run 0.02"):
+        train_tokenizer(config(learning_rate=2e-2), frames(), out=whole)
+    with pytest.raises(ConfigError, match="  frames: the snapshot has"):
+        train_tokenizer(config(), frames()[::-1], out=whole)
+
+
+def begun(run: TokenizerTrainConfig, seed: int = 0) -> TrainState:
+    """A state that a step may consume."""
+    state = jax.tree.map(jnp.array, _warm(run))
+    critic = state.critic
+    assert critic is not None
+    return state._replace(critic=critic._replace(params=discriminator.init_params(run.discriminator, seed)))
 
 
 @lru_cache
-def one_step(term: str) -> tuple[TrainState, TrainState]:
-    """The states before and after a step whose loss is one term alone."""
-    weights = {"l1": 0.0, "coarse": 0.0, "edges": 0.0, "commitment": 0.0, term: 1.0}
-    options = Quantizers(ema=EmaConfig(commitment=weights.pop("commitment")))
-    run = config(loss=LossConfig(**weights), options=options, warmup_steps=0)
-    state = warm_state(run, tiny_weights())
-    step = jax.jit(make_train_step(run), compiler_options={"xla_backend_optimization_level": 0})  # compiles faster
-    return state, step(state, jnp.asarray(next(batches(run))))[0]
+def _warm(run: TokenizerTrainConfig) -> TrainState:
+    return jax.jit(lambda: warm_state(run, tiny_weights(DOT)))()
+
+
+def batch(run: TokenizerTrainConfig) -> NDArray[np.uint8]:
+    return crops(frames(), batch=run.batch, config=run.crop, seed=0, step=0)
+
+
+def test_before_its_start_the_discriminator_has_no_influence_and_does_not_learn(whole: Path) -> None:
+    step = compiled_train_step(config(), adversarial=False, mesh=make_mesh(1))
+    states = [begun(config(), seed) for seed in (0, 5)]
+    critics = [jax.device_get(state.critic) for state in states]
+    (one, _), (other, _) = (step(state, jnp.asarray(batch(config())), None) for state in states)
+    same(one.generator, other.generator)
+    same(one.critic, critics[0])
+    same(other.critic, critics[1])
+
+
+def test_a_step_is_a_pure_function_and_the_average_forgets_where_it_began(whole: Path) -> None:
+    step = compiled_train_step(config(), adversarial=False, mesh=make_mesh(1))
+    images = jnp.asarray(batch(config()))
+    state, _ = step(begun(config()), images, None)  # the learning rate of the very first step is 0
+    old = jax.device_get(state.averaged.params)
+    (one, _), (other, _) = (step(jax.tree.map(jnp.copy, state), images, None) for _ in range(2))
+    same(one._replace(key=jax.random.key_data(one.key)), other._replace(key=jax.random.key_data(other.key)))
+    assert int(one.step) == 2
+    now, mean = (p["quant_conv"]["bias"][...] for p in (one.generator.params, one.averaged.params))
+    np.testing.assert_allclose(mean, 2 / 11 * old["quant_conv"]["bias"][...] + 9 / 11 * now, rtol=1e-5)
+
+
+@lru_cache
+def slopes_of(*terms: str) -> Slopes:
+    """The gradient of some terms alone."""
+    weights = {name: float(name in terms) for name in ("l1", "coarse", "edges")}
+    options = Quantizers(ema=EmaConfig(commitment=float("commitment" in terms)))
+    run = config(loss=LossConfig(**weights), options=options)
+    state = begun(run)
+    return jax.jit(lambda s, pixels: slopes(run, s.generator, s.moved, pixels, s.key))(state, pixels_of(run))
+
+
+def pixels_of(run: TokenizerTrainConfig) -> jax.Array:
+    return to_unit(jnp.asarray(batch(run)))
+
+
+def size(tree: Any) -> float:
+    return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
 
 
 def test_the_reconstruction_reaches_the_encoder_straight_through_the_codes() -> None:
-    state, new = one_step("l1")
-    assert moved(state, new, "encoder") > 0
-    assert moved(state, new, "decoder") > 0
+    grads = slopes_of("l1").grads.params
+    assert size(grads["encoder"]) > 0
+    assert size(grads["decoder"]) > 0
 
 
 def test_the_commitment_moves_the_encoder_and_nothing_behind_the_codes() -> None:
-    state, new = one_step("commitment")
-    assert moved(state, new, "encoder") > 0
-    assert moved(state, new, "quant_conv") > 0
-    assert moved(state, new, "decoder") == 0
-    assert moved(state, new, "post_quant_conv") == 0
+    grads = slopes_of("commitment").grads.params
+    assert size(grads["encoder"]) > 0
+    assert size(grads["quant_conv"]) > 0
+    assert size(grads["decoder"]) == 0
+    assert size(grads["post_quant_conv"]) == 0
 
 
 def test_the_codebook_follows_the_latents_whatever_the_loss_is() -> None:
-    (state, new), (_, other) = one_step("l1"), one_step("commitment")
-    assert float(jnp.abs(state.moved.codebook - new.moved.codebook).max()) > 0
-    np.testing.assert_allclose(new.moved.codebook, other.moved.codebook, rtol=1e-6, atol=1e-6)
+    one, other = slopes_of("l1").quantized.moved.codebook, slopes_of("commitment").quantized.moved.codebook
+    assert size(one - tiny_weights(DOT).codebook) > 0
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-def test_a_warm_start_begins_at_the_checkpoint(trained: Path, tmp_path: Path) -> None:
-    saved = tmp_path / "tiny.safetensors"
-    checkpoint.save(saved, tiny_weights())
-    state = warm_state(config(), checkpoint.load(saved))
-    jax.tree.map(np.testing.assert_array_equal, state.generator.params, tiny_weights().params)
-    np.testing.assert_array_equal(state.moved.codebook, tiny_weights().codebook)
-    further = train_tokenizer(config(), clips(), out=tmp_path / "further.safetensors", initial=trained)
-    assert log(further)[0]["psnr"] > log(trained)[0]["psnr"] + 3
+def test_an_adversarial_step_is_what_its_equations_say_and_neither_side_moves_the_other() -> None:
+    """Against plain gradients of the sums of losses, with the adaptive weight a constant, taken by jax.grad."""
+    run = config()
+    graphdef, _ = discriminator.abstract(run.discriminator)
+    state, pixels = begun(run), pixels_of(run)
+    critic = state.critic
+    assert critic is not None
+    key = jax.random.split(state.key)[1]
+
+    def total(generator: Any, weight: jax.Array) -> jax.Array:
+        rebuilt, quantized = rebuild(run, generator, state.moved, pixels, key)
+        loss, _ = reconstruction(rebuilt, pixels, None, run.loss, "float32")
+        fake = nnx.merge(graphdef, critic.params)(rebuilt)
+        return loss + quantized.loss - run.discriminator.weight * weight * fake.mean()
+
+    @jax.jit
+    def both() -> tuple[Slopes, Any, Any, Any]:
+        found = slopes(run, state.generator, state.moved, pixels, key, critic=critic.params)
+        plain = jax.grad(total)(state.generator, found.metrics["adaptive_weight"])
+        learn = jax.grad(discriminator.discriminator_loss, argnums=(0, 2, 3, 4), has_aux=True)
+        reached, _ = learn(critic.params, graphdef, pixels, found.rebuilt, critic.averages, run.discriminator)
+        with jax.numpy_dtype_promotion("standard"):
+            moments = make_optimizers(run)[1].update(reached[0], critic.optimizer, critic.params)[1]
+        return found, plain, reached, moments
+
+    found, plain, reached, moments = both()
+    assert float(found.metrics["adaptive_weight"]) > 0
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), found.grads, plain)
+    assert size(reached[0]) > 0  # the discriminator's own parameters
+    assert size(reached[1:]) == 0  # the pictures, through them the generator, and LeCAM's averages
+    step = compiled_train_step(run, adversarial=True, mesh=make_mesh(1))
+    after_step, metrics = step(begun(run), jnp.asarray(batch(run)), None)
+    assert after_step.critic is not None
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), after_step.critic.optimizer, moments
+    )
+    np.testing.assert_allclose(after_step.critic.averages.real, 0.001 * metrics["real"], rtol=1e-4)
 
 
-def test_a_warm_start_from_another_shape_is_refused(tmp_path: Path) -> None:
-    saved = tmp_path / "tiny.safetensors"
-    checkpoint.save(saved, tiny_weights())
-    with pytest.raises(ConfigError, match="does not fit 'small-128'"):
-        train_tokenizer(
-            config(config="small-128", crop=CropConfig(size=32)),
-            [np.zeros((1, 32, 32, 3), np.uint8)],
-            out=tmp_path / "o",
-            initial=saved,
-        )
+def test_the_adaptive_weight_is_a_clamped_ratio_without_a_gradient() -> None:
+    a, b = jnp.asarray([3.0, 4.0]), jnp.asarray([0.0, 0.5])
+    assert float(adaptive_weight(a, b, 1e4)) == pytest.approx(10, rel=1e-3)
+    assert float(adaptive_weight(a, b * 0, 1e4)) == 1e4
+    assert size(jax.grad(adaptive_weight, (0, 1))(a, b, 1e4)) == 0
 
 
-def test_losses_are_zero_for_equal_pictures_and_see_what_they_are_for() -> None:
-    x = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (1, 16, 16, 3)), jnp.float32)
-    checkerboard = jnp.asarray(np.indices((16, 16)).sum(0) % 2 * 0.2 - 0.1, jnp.float32)[None, :, :, None]
-    checkerboard = jnp.broadcast_to(checkerboard, x.shape)
-    assert [float(f(x, x)) for f in (losses.l1, losses.coarse, losses.edges)] == [0.0, 0.0, 0.0]
-    np.testing.assert_allclose([float(losses.l1(x + 0.1, x)), float(losses.coarse(x + 0.1, x))], 0.1, rtol=1e-4)
-    assert float(losses.edges(x + 0.1, x)) == pytest.approx(0.0, abs=1e-5)  # a shift has no edge
-    assert float(losses.coarse(x + checkerboard, x)) == pytest.approx(0.0, abs=1e-6)  # fine texture has no mean
-    assert float(losses.edges(x + checkerboard, x)) == pytest.approx(0.4, rel=1e-3)  # 0.2 across, 0.2 down
+def test_hinge_is_zero_for_sure_answers_and_lecam_for_answers_like_the_others() -> None:
+    sure, unsure = jnp.full((4,), 2.0), jnp.zeros((4,))
+    assert float(discriminator.hinge(sure, -sure)) == 0
+    assert float(discriminator.hinge(unsure, unsure)) == 1
+    averages = Averages(jnp.float32(0.5), jnp.float32(-0.5))
+    assert float(discriminator.lecam(unsure - 0.5, unsure + 0.5, averages)) == 0
+    assert float(discriminator.lecam(unsure, unsure - 0.5, averages)) == pytest.approx(0.25 + 1.0)
 
 
-def numbered(count: int, first: int = 0) -> NDArray[np.uint8]:
-    """Frames of 4 x 6 whose every pixel is the frame's number."""
-    return np.broadcast_to(np.arange(first, first + count, dtype=np.uint8)[:, None, None, None], (count, 4, 6, 3))
+def test_four_devices_train_as_one_does(whole: Path) -> None:
+    run, ended = config(), []
+    for devices in (1, 4):
+        mesh = make_mesh(devices)
+        step = compiled_train_step(run, adversarial=True, mesh=mesh)
+        state = jax.device_put(begun(run), everywhere(mesh))
+        for _ in range(3):
+            images = jax.device_put(batch(run), NamedSharding(mesh, PartitionSpec("data")))
+            state, metrics = step(state, images, None)
+        ended.append(jax.device_get((metrics, state.moved, state.averaged)))
+        assert len(jax.tree.leaves(state.generator)[0].sharding.device_set) == devices
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), *ended)
 
 
-def plain_crops(buffer_frames: int) -> CropConfig:
-    return CropConfig(size=4, recolour=0.0, buffer_frames=buffer_frames)
+def test_a_warm_start_begins_at_the_checkpoint(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "dot.safetensors", tiny_weights(DOT))
+    state = warm_state(config(), checkpoint.load(tmp_path / "dot.safetensors"))
+    same(state.generator.params, tiny_weights(DOT).params)
+    np.testing.assert_array_equal(state.moved.codebook, tiny_weights(DOT).codebook)
 
 
-def numbers(batches: Iterator[NDArray[np.uint8]], count: int) -> list[list[int]]:
-    return [batch[:, 0, 0, 0].tolist() for batch in islice(batches, count)]
+def test_a_warm_start_from_another_shape_or_codebook_is_refused_before_any_work(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "dot.safetensors", tiny_weights(DOT))
+    out, initial = tmp_path / "out", tmp_path / "dot.safetensors"
+    with pytest.raises(ConfigError, match="does not fit 'tiny'"):
+        train_tokenizer(config(config="tiny"), frames(), out=out, initial=initial)
+    more = config(quantizer="fsq", options=Quantizers(fsq=FsqConfig(levels=(4, 4, 4, 2))))
+    with pytest.raises(ConfigError, match=r"quantize.embedding.weight should be \[128, 4\] and is \[16, 4\]"):
+        train_tokenizer(more, frames(), out=out, initial=initial)
+    assert not out.exists()
 
 
-def test_crops_are_pieces_of_the_frames_some_of_them_mirrored() -> None:
-    frame = np.random.default_rng(0).integers(0, 255, (1, 5, 7, 3), dtype=np.uint8)
-    windows = {frame[0, i : i + 4, j : j + 4].tobytes() for i in range(2) for j in range(4)}
-    mirrored = {frame[0, i : i + 4, j : j + 4][:, ::-1].tobytes() for i in range(2) for j in range(4)}
-    seen = {crop.tobytes() for crop in next(crops([frame], batch=300, config=plain_crops(9), seed=0))}
-    assert seen == windows | mirrored
+def test_a_run_that_diverges_stops_and_names_the_step_and_keeps_no_broken_snapshot(tmp_path: Path) -> None:
+    run = config(learning_rate=1e38, save_every=1, discriminator=DiscriminatorConfig(weight=0))
+    with pytest.raises(JobError, match=r"diverged at step \d: .*newest snapshot, of step \d, is kept") as raised:
+        train_tokenizer(run, frames(), out=tmp_path)
+    with Snapshots(tmp_path) as snapshots:
+        latest = snapshots.latest()
+    assert latest is not None
+    assert f"of step {latest}," in str(raised.value)
+    assert np.isfinite(size(state_at(tmp_path, latest, run).generator))
 
 
-def test_recoloured_crops_have_their_channels_exchanged() -> None:
-    frame = np.broadcast_to(np.array([10, 20, 30], np.uint8), (1, 4, 4, 3))
-    batch = next(crops([frame], batch=600, config=CropConfig(size=4, recolour=0.5), seed=0))
-    colours, counts = np.unique(batch[:, 0, 0], axis=0, return_counts=True)
-    assert len(colours) == 6
-    assert counts.max() == counts[colours[:, 0].tolist().index(10)]  # as it was
-    assert 300 < counts.max() < 400  # half of them, and a sixth of the other half
-
-
-def test_a_source_that_fits_into_the_buffer_is_read_once_and_shuffled() -> None:
-    reads = 0
-
-    def source() -> Iterator[NDArray[np.uint8]]:
-        nonlocal reads
-        for first in (0, 10):
-            reads += 1
-            yield numbered(10, first)
-
-    drawn = numbers(crops(source(), batch=8, config=plain_crops(100), seed=0), 30)
-    assert reads == 2
-    assert {n for batch in drawn for n in batch} == set(range(20))
-    assert sum(min(batch) < 10 <= max(batch) for batch in drawn) > 25  # both clips in nearly every batch
-
-
-def test_a_longer_source_flows_through_the_buffer_and_begins_again() -> None:
-    drawn = numbers(crops([numbered(200)], batch=4, config=plain_crops(10), seed=0), 200)
-    assert all(number < 10 + 4 * (i + 1) for i, batch in enumerate(drawn[:20]) for number in batch)
-    assert len({n for batch in drawn for n in batch}) > 150
-    assert min(n for batch in drawn[50:70] for n in batch) < 50  # the second time round
-
-
-def test_a_generator_that_ends_leaves_its_last_frames_in_the_buffer() -> None:
-    drawn = numbers(crops((numbered(5, i * 5) for i in range(8)), batch=4, config=plain_crops(10), seed=0), 60)
-    late = {n for batch in drawn[40:] for n in batch}
-    assert len(late) <= 10
-    assert max(late) > 30
-
-
-def test_the_same_seed_gives_the_same_batches_and_another_seed_others() -> None:
-    first, same, other = (numbers(crops([numbered(50)], batch=4, config=plain_crops(20), seed=s), 9) for s in (0, 0, 1))
-    assert first == same
-    assert first != other
-
-
-def test_no_frame_and_frames_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(InputError, match="no frame to train on"):
-        next(crops([], batch=1, config=plain_crops(4), seed=0))
-    with pytest.raises(ConfigError, match="crop is 8 pixels, but a frame is 4x6"):
-        next(crops([numbered(1)], batch=1, config=CropConfig(size=8), seed=0))
-    with pytest.raises(ConfigError, match=r"frames must be uint8 \[n, H, W, 3\], got float64"):
-        next(crops([np.zeros((1, 4, 4, 3))], batch=1, config=plain_crops(4), seed=0))  # type: ignore[list-item]
+def test_a_full_disk_is_noticed_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000)  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    with pytest.raises(StorageError, match="needs .* MB for snapshots, but the disk has 0 MB left"):
+        train_tokenizer(config(), frames(), out=tmp_path / "deep" / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"crop": CropConfig(size=20)}, "crop size must be a multiple of 8, got 20"),
+        ({"config": "tiny", "crop": CropConfig(size=20)}, "crop size must be a multiple of 8, got 20"),
         ({"config": "small-128", "crop": CropConfig(size=40)}, "multiple of 16"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
-        ({"warmup_steps": 61}, "warmup_steps must be at least 0 and below steps=60, got 61"),
+        ({"warmup_steps": 24}, "warmup_steps must be at least 0 and below steps=24, got 24"),
         ({"averaging": 1.0}, r"averaging must be in \[0, 1\), got 1.0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"compute": "float64"}, "compute must be float32 or bfloat16, got 'float64'"),
         ({"config": "huge"}, "got 'huge'"),
+        ({"quantizer": "vq"}, "quantizer must be one of ema, ibq, fsq, simvq, l2, got 'vq'"),
+        ({"devices": 3}, "devices must be at least 1 and divide batch=8, got 3"),
+        ({"discriminator": DiscriminatorConfig(start=0)}, "crop size must be at least 24 for the discriminator"),
+        ({"perceptual": Path("vgg")}, "crop size must be at least 16 for VGG's five blocks, got 8"),
     ],
 )
 def test_a_run_that_cannot_be_right_is_refused(change: dict[str, object], message: str) -> None:
@@ -267,13 +377,25 @@ def test_a_run_that_cannot_be_right_is_refused(change: dict[str, object], messag
         config(**change)
 
 
-def test_a_crop_config_that_cannot_be_right_is_refused() -> None:
-    with pytest.raises(ConfigError, match="recolour must be a share from 0 to 1, got 1.5"):
-        CropConfig(recolour=1.5)
-    with pytest.raises(ConfigError, match="buffer_frames must be at least 1, got 0"):
-        CropConfig(buffer_frames=0)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"filters": 12}, "filters must be a multiple of 8, got 12"),
+        ({"layers": 0}, "layers must be at least 1, got 0"),
+        ({"lecam_decay": 1.0}, r"lecam_decay must be in \[0, 1\), got 1.0"),
+        ({"weight": -1.0}, "weight must not be negative, got -1.0"),
+    ],
+)
+def test_a_discriminator_that_cannot_be_right_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DiscriminatorConfig(**change)
 
 
-def test_a_loss_weight_below_zero_is_refused() -> None:
-    with pytest.raises(ConfigError, match="edges must not be negative, got -1"):
-        LossConfig(edges=-1.0)
+def test_frames_and_devices_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no frame to train on"):
+        train_tokenizer(config(), frames()[:0], out=tmp_path / "out")
+    with pytest.raises(ConfigError, match="crop is 8 pixels, but a frame is 4x24"):
+        train_tokenizer(config(), frames()[:, :4], out=tmp_path / "out")
+    with pytest.raises(ConfigError, match="devices is 16, but there are 8"):
+        train_tokenizer(config(devices=16, batch=16), frames(), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -15,6 +15,9 @@ from tokenizer.vqgan import abstract
 
 TINY = VqganConfig(name="tiny", frame_size=16, channels=(8, 16), blocks=1, groups=4, latent_dim=8, codebook_size=32)
 
+# One level only, so that a step of training compiles in a few seconds; a code a pixel.
+DOT = VqganConfig(name="dot", frame_size=8, channels=(4,), blocks=1, groups=2, latent_dim=4, codebook_size=16)
+
 
 def tiny_params(config: VqganConfig = TINY) -> nnx.State:
     """Random parameters, scaled so that signals keep about their size."""
