@@ -115,15 +115,25 @@ def _begin(config: TokenizerTrainConfig, params: nnx.State, latents: jax.Array) 
 
 
 def _fresh(config: TokenizerTrainConfig, params: nnx.State, begun: Variables, key: jax.Array) -> TrainState:
+    has_critic = config.discriminator.weight > 0
+    critic = discriminator.init_params(config.discriminator, config.seed) if has_critic else None
+    return jax.jit(partial(_assembled, config))(params, begun, critic, key)  # one compilation, not one a shape
+
+
+def _assembled(
+    config: TokenizerTrainConfig, params: nnx.State, begun: Variables, critic: nnx.State | None, key: jax.Array
+) -> TrainState:
     generator = Generator(params, begun.trained)
-    averaged = jax.tree.map(jnp.copy, generator)
     first, second = make_optimizers(config)
-    critic = None
-    if config.discriminator.weight > 0:
-        weights = discriminator.init_params(config.discriminator, config.seed)
-        critic = Critic(weights, second.init(weights), Averages(jnp.zeros(()), jnp.zeros(())))
-    step = jnp.zeros((), jnp.int32)
-    return TrainState(step, generator, averaged, first.init(generator), begun.moved, critic, key)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        generator=generator,
+        averaged=jax.tree.map(jnp.copy, generator),
+        optimizer=first.init(generator),
+        moved=begun.moved,
+        critic=None if critic is None else Critic(critic, second.init(critic), Averages(jnp.zeros(()), jnp.zeros(()))),
+        key=key,
+    )
 
 
 def make_mesh(devices: int) -> Mesh:

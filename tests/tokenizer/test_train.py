@@ -174,7 +174,7 @@ def test_a_run_does_not_go_on_with_other_options_or_other_frames(whole: Path) ->
 
 def begun(run: TokenizerTrainConfig, seed: int = 0) -> TrainState:
     """A state that a step may consume."""
-    state = jax.tree.map(jnp.array, _warm(run))
+    state = jax.device_put(_warm(run), may_alias=False)
     critic = state.critic
     assert critic is not None
     return state._replace(critic=critic._replace(params=discriminator.init_params(run.discriminator, seed)))
@@ -182,7 +182,7 @@ def begun(run: TokenizerTrainConfig, seed: int = 0) -> TrainState:
 
 @lru_cache
 def _warm(run: TokenizerTrainConfig) -> TrainState:
-    return jax.jit(lambda: warm_state(run, tiny_weights(DOT)))()
+    return warm_state(run, tiny_weights(DOT))
 
 
 def batch(run: TokenizerTrainConfig) -> NDArray[np.uint8]:
@@ -204,7 +204,7 @@ def test_a_step_is_a_pure_function_and_the_average_forgets_where_it_began(whole:
     images = jnp.asarray(batch(config()))
     state, _ = step(begun(config()), images, None)  # the learning rate of the very first step is 0
     old = jax.device_get(state.averaged.params)
-    (one, _), (other, _) = (step(jax.tree.map(jnp.copy, state), images, None) for _ in range(2))
+    (one, _), (other, _) = (step(jax.device_put(state, may_alias=False), images, None) for _ in range(2))
     same(one._replace(key=jax.random.key_data(one.key)), other._replace(key=jax.random.key_data(other.key)))
     assert int(one.step) == 2
     now, mean = (p["quant_conv"]["bias"][...] for p in (one.generator.params, one.averaged.params))
