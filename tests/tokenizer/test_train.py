@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
@@ -159,6 +159,12 @@ def test_a_killed_run_goes_on_from_its_newest_snapshot_and_writes_the_lines_behi
     assert [line["step"] for line in log(tmp_path / "run")] == list(range(1, 25))
 
 
+def test_each_of_the_two_steps_is_compiled_once(whole: Path) -> None:
+    for adversarial in (False, True):
+        step: Any = compiled_train_step(config(), adversarial=adversarial, mesh=make_mesh(1))
+        assert step._cache_size() == 1
+
+
 def test_a_finished_run_has_nothing_left_to_do(whole: Path) -> None:
     before = (whole / WEIGHTS).stat().st_mtime_ns
     train_tokenizer(config(), frames(), out=whole)
@@ -172,9 +178,13 @@ def test_a_run_does_not_go_on_with_other_options_or_other_frames(whole: Path) ->
         train_tokenizer(config(), frames()[::-1], out=whole)
 
 
+def placed(images: NDArray[np.uint8], mesh: Mesh) -> jax.Array:
+    return jax.device_put(images, NamedSharding(mesh, PartitionSpec("data")))
+
+
 def begun(run: TokenizerTrainConfig, seed: int = 0) -> TrainState:
     """A state that a step may consume."""
-    state = jax.device_put(_warm(run), may_alias=False)
+    state = jax.device_put(_warm(run), everywhere(make_mesh(1)), may_alias=False)
     critic = state.critic
     assert critic is not None
     return state._replace(critic=critic._replace(params=discriminator.init_params(run.discriminator, seed)))
@@ -193,7 +203,7 @@ def test_before_its_start_the_discriminator_has_no_influence_and_does_not_learn(
     step = compiled_train_step(config(), adversarial=False, mesh=make_mesh(1))
     states = [begun(config(), seed) for seed in (0, 5)]
     critics = [jax.device_get(state.critic) for state in states]
-    (one, _), (other, _) = (step(state, jnp.asarray(batch(config())), None) for state in states)
+    (one, _), (other, _) = (step(state, placed(batch(config()), make_mesh(1)), None) for state in states)
     same(one.generator, other.generator)
     same(one.critic, critics[0])
     same(other.critic, critics[1])
@@ -201,10 +211,12 @@ def test_before_its_start_the_discriminator_has_no_influence_and_does_not_learn(
 
 def test_a_step_is_a_pure_function_and_the_average_forgets_where_it_began(whole: Path) -> None:
     step = compiled_train_step(config(), adversarial=False, mesh=make_mesh(1))
-    images = jnp.asarray(batch(config()))
+    images = placed(batch(config()), make_mesh(1))
     state, _ = step(begun(config()), images, None)  # the learning rate of the very first step is 0
     old = jax.device_get(state.averaged.params)
-    (one, _), (other, _) = (step(jax.device_put(state, may_alias=False), images, None) for _ in range(2))
+    (one, _), (other, _) = (
+        step(jax.device_put(state, everywhere(make_mesh(1)), may_alias=False), images, None) for _ in range(2)
+    )
     same(one._replace(key=jax.random.key_data(one.key)), other._replace(key=jax.random.key_data(other.key)))
     assert int(one.step) == 2
     now, mean = (p["quant_conv"]["bias"][...] for p in (one.generator.params, one.averaged.params))
@@ -280,7 +292,7 @@ def test_an_adversarial_step_is_what_its_equations_say_and_neither_side_moves_th
     assert size(reached[0]) > 0  # the discriminator's own parameters
     assert size(reached[1:]) == 0  # the pictures, through them the generator, and LeCAM's averages
     step = compiled_train_step(run, adversarial=True, mesh=make_mesh(1))
-    after_step, metrics = step(begun(run), jnp.asarray(batch(run)), None)
+    after_step, metrics = step(begun(run), placed(batch(run), make_mesh(1)), None)
     assert after_step.critic is not None
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), after_step.critic.optimizer, moments
@@ -311,8 +323,7 @@ def test_four_devices_train_as_one_does(whole: Path) -> None:
         step = compiled_train_step(run, adversarial=True, mesh=mesh)
         state = jax.device_put(begun(run), everywhere(mesh))
         for _ in range(3):
-            images = jax.device_put(batch(run), NamedSharding(mesh, PartitionSpec("data")))
-            state, metrics = step(state, images, None)
+            state, metrics = step(state, placed(batch(run), mesh), None)
         ended.append(jax.device_get((metrics, state.moved, state.averaged)))
         assert len(jax.tree.leaves(state.generator)[0].sharding.device_set) == devices
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), *ended)
