@@ -51,6 +51,11 @@ SUBCOMMANDS = {
         "train a SentencePiece model on books and questions",
     ),
     "train-tokenizer": ("pipeline.train_tokenizer", "TrainTokenizer", "train a VQGAN on videos"),
+    "import-tokenizer": (
+        "pipeline.import_tokenizer",
+        "ImportTokenizer",
+        "read a VQGAN's published weights, and write them as .safetensors",
+    ),
     "samples": ("pipeline.commands", "Samples", "fetch sample videos and books"),
 }
 
