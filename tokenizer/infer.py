@@ -59,11 +59,11 @@ def _levels(tensors: Mapping[str, Stored]) -> tuple[tuple[int, ...], int, int]:
         if (m := _BLOCK.match(name)) and len(stored.shape) == 4:
             found[m[1]].setdefault(int(m[2]), []).append((int(m[3]), stored.shape[0]))
     encoder, decoder = found["encoder.down"], found["decoder.up"]
-    if missing := sorted(set(range(max(encoder, default=0) + 1)) - set(encoder)):
-        raise ConfigError(f"encoder.down_blocks.{missing[0]} is missing: give a whole file of the weights of a VQGAN")
-    if not decoder:
-        raise ConfigError("decoder.up_blocks.0 is missing: give a whole file of the weights of a VQGAN")
-    channels = tuple(encoder[level][0][1] for level in range(len(encoder)))
+    levels = 1 + max((*encoder, *decoder), default=0)
+    for half, there in (("encoder.down", encoder), ("decoder.up", decoder)):
+        if missing := sorted(set(range(levels)) - set(there)):
+            raise ConfigError(f"{half}_blocks.{missing[0]} is missing: give a whole file of the weights of a VQGAN")
+    channels = tuple(encoder[level][0][1] for level in range(levels))
     counts = [1 + max(index for level in half.values() for index, _ in level) for half in (encoder, decoder)]
     return channels, counts[0], counts[1]
 

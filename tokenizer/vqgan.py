@@ -75,8 +75,8 @@ class DownLevel(Blocks):
         super().__init__(inputs, outputs, config=config, blocks=blocks, attentions=attentions, dtype=dtype, rngs=rngs)
         halving: list[Downsample | AveragePool] = []
         if level < len(config.channels) - 1:
-            conv = config.downsample == "conv"
-            halving = [Downsample(outputs, dtype=dtype, rngs=rngs) if conv else AveragePool()]
+            strided = config.downsample == "conv"
+            halving = [Downsample(outputs, dtype=dtype, rngs=rngs) if strided else AveragePool()]
         self.downsamplers = nnx.List(halving)
 
     def __call__(self, x: jax.Array) -> jax.Array:
