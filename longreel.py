@@ -56,6 +56,11 @@ SUBCOMMANDS = {
         "EvalTokenizer",
         "say what a VQGAN makes of videos that it was not trained on, beside JPEG and WebP",
     ),
+    "import-tokenizer": (
+        "pipeline.import_tokenizer",
+        "ImportTokenizer",
+        "read a VQGAN's published weights, and write them as .safetensors",
+    ),
     "samples": ("pipeline.commands", "Samples", "fetch sample videos and books"),
 }
 

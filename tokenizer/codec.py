@@ -24,8 +24,8 @@ from schemas.errors import ConfigError, InputError, Reason, VocabularyMismatch
 from schemas.fingerprint import sha256_file
 from tokenizer import checkpoint
 from tokenizer.checkpoint import Weights
-from tokenizer.config import Compute
-from tokenizer.quantize import nearest
+from tokenizer.config import Compute, Lookup
+from tokenizer.lookup import find
 from tokenizer.vqgan import abstract, to_bytes, to_unit
 
 BATCH = 16
@@ -44,12 +44,14 @@ class FrameCodec:
         self.batch = batch  # frames that are computed together; others are filled up to as many
         self._params, self._codebook = weights.params, weights.codebook
         graphdef, _ = abstract(weights.config, compute)
-        self._encode = jax.jit(partial(_encode, graphdef))
+        self._encode = jax.jit(partial(_encode, graphdef, weights.config.lookup))
         self._decode = jax.jit(partial(_decode, graphdef), static_argnames="grid")
 
     @classmethod
     def load(cls, name_or_path: str, *, compute: Compute = "float32") -> FrameCodec:
-        """Load the shipped checkpoint of that name (`small-128`), or the safetensors file at that path.
+        """Load the shipped checkpoint of that name (`small-128`), or the file of weights at that path.
+
+        A file can be any of the published forms (`tokenizer/published.py`).
 
         `compute` is the type of the convolutions; the code search is float32 in any case.
         Raises ConfigError when there is no such file or it does not fit.
@@ -107,10 +109,12 @@ def weights_file(name_or_path: str) -> Path:
     return shipped if shipped.is_file() else Path(name_or_path)
 
 
-def _encode(graphdef: nnx.GraphDef, params: nnx.State, codebook: jax.Array, frames: jax.Array) -> jax.Array:
+def _encode(
+    graphdef: nnx.GraphDef, lookup: Lookup, params: nnx.State, codebook: jax.Array, frames: jax.Array
+) -> jax.Array:
     """Map uint8 `[B, H, W, 3]` to int32 codes `[B, h * w]`."""
     latents = nnx.merge(graphdef, params).latents(to_unit(frames))
-    return nearest(latents.reshape(-1, latents.shape[-1]), codebook).reshape(frames.shape[0], -1)
+    return find(latents.reshape(-1, latents.shape[-1]), codebook, lookup=lookup).reshape(frames.shape[0], -1)
 
 
 def _decode(
