@@ -34,8 +34,8 @@ _RANGES = 6
 class VideoLikeness:
     """Finds videos alike. The numbers are those of benchmarks/near_duplicates.py; all of them decide what is found."""
 
-    version: int = 1
-    votes: int = 3  # keys in common, for a comparison; a sign that is turned round in both gives two at once
+    version: int = 2
+    votes: int = 4  # keys in common, for a comparison; a sign that is turned round in both gives two at once
     tables: int = 4
     bits: int = 28
     picture: float = 0.8  # least correlation of pictures
@@ -46,7 +46,7 @@ class VideoLikeness:
     seconds: float = 1.5  # least that is shared
 
     def keys(self, signature: Signature) -> NDArray[np.uint64]:
-        """Return keys [m, 6 * tables] of the m samples that are not flat; see pipeline.likeness.Likeness."""
+        """Return keys [m, 8 * tables] of the m samples that are not flat; see pipeline.likeness.Likeness."""
         pictures = frame_pictures(signature.samples)
         return sign_keys(pictures[~is_flat(pictures)], tables=self.tables, bits=self.bits)
 
@@ -209,14 +209,14 @@ def correlation(x: Floats, y: Floats) -> tuple[float, float]:
 class ImageLikeness:
     """Finds images alike: one sample each, and no change to go by, so the pictures must agree closely."""
 
-    version: int = 1
+    version: int = 2
     votes: int = 1
     tables: int = 3
     bits: int = 28
     picture: float = 0.97
 
     def keys(self, signature: Signature) -> NDArray[np.uint64]:
-        """Return keys [m, 6 * tables] of the sample, none where it is flat; see pipeline.likeness.Likeness."""
+        """Return keys [m, 8 * tables] of the sample, none where it is flat; see pipeline.likeness.Likeness."""
         pictures = frame_pictures(signature.samples)
         return sign_keys(pictures[~is_flat(pictures)], tables=self.tables, bits=self.bits)
 
