@@ -1,6 +1,6 @@
 """Keys of frame samples: signs of low cosine coefficients, which bring copies together.
 
-A picture is seen in several views, and each is turned into the signs of its low cosine coefficients, which fade from its
+A picture is seen in several views. Each is turned into the signs of its low cosine coefficients, which fade from its
 middle. Each table takes some of the signs, the same ones always, and also with its least certain sign turned round.
 Copies agree in most signs, so in all of some table's for some sample. The views:
 
@@ -50,9 +50,9 @@ def sign_keys(pictures: NDArray[np.uint8], *, tables: int, bits: int) -> NDArray
 
 def _views(pictures: Floats) -> Floats:
     """Return the views of pictures [n, SIDE, SIDE], each stretched to a whole picture: [n, VIEWS, SIDE, SIDE]."""
-    views = [pictures, *(window @ pictures @ window.T for window in _windows())]
-    rows, columns = (_to_the_light(pictures.sum(axis)) for axis in (2, 1))
-    return np.stack([*views, rows @ pictures @ columns.swapaxes(1, 2)], axis=1)
+    windows = [window @ pictures @ window.T for window in _windows()]
+    rows, columns = _to_the_light(pictures.sum(2)), _to_the_light(pictures.sum(1))
+    return np.stack([pictures, *windows, rows @ pictures @ columns.swapaxes(1, 2)], axis=1)
 
 
 @cache
