@@ -54,8 +54,8 @@ def globe(greys: Greys) -> list[NDArray[np.uint8]]:
 
 
 def barred(greys: Greys) -> list[NDArray[np.uint8]]:
-    """The greys with a black bar above and below, an eighth of the height each."""
-    bar = GREY_SIDE // 8
+    """The greys with a black bar above and below, a fifth of the height each."""
+    bar = GREY_SIDE // 5
     small = [Image.fromarray(g).resize((GREY_SIDE, GREY_SIDE - 2 * bar), Image.Resampling.BILINEAR) for g in greys]
     return [np.pad(np.asarray(picture), ((bar, bar), (0, 0))) for picture in small]
 
