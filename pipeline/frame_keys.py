@@ -10,7 +10,7 @@ its middle         no logo lies there, nor anything else that was laid over the 
 where its light is around the centre of its brightness, as far as it spreads: the same whatever black lies around it,
                    so bars that cannot be told from a dark scene, and were left, do no harm
 
-About 0.3 ms for 8 samples.
+About 0.6 ms for 8 samples.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.frame_keys import VIEWS, sign_keys
+from pipeline.frame_keys import VIEWS, _views, sign_keys
 from pipeline.frame_run import Run, Window, find_window, lay_over, normalised
 from pipeline.likeness import Shared, Signature
 from pipeline.likeness_video import ImageLikeness, VideoLikeness, correlation_of_changes
-from pipeline.signature import GREY_SIDE, SIDE
+from pipeline.signature import GREY_SIDE, SIDE, frame_pictures
 from tests.pipeline.signatures import scene, signature
 
 VIDEO, IMAGE = VideoLikeness(), ImageLikeness()
@@ -192,6 +192,14 @@ def test_keys_do_not_depend_on_brightness_and_spread_evenly() -> None:
     _, counts = np.unique(np.sort(keys, axis=1)[:, 0], return_counts=True)
     assert len(np.unique(keys)) > 0.8 * keys.size
     assert counts.max() < 8
+
+
+def test_where_the_light_is_looks_the_same_whatever_black_lies_around_it() -> None:
+    greys = globe(scene(3, 4))
+    one, other = (frame_pictures(signature("", given).samples).astype(np.float32) for given in (greys, barred(greys)))
+    views = zip(_views(one).swapaxes(0, 1), _views(other).swapaxes(0, 1), strict=True)
+    alike = [np.einsum("nc,nc->n", normalised(p), normalised(q)) for p, q in views]
+    assert alike[-1].min() > 0.9 > np.median(alike[:-1], axis=1).max()
 
 
 def test_a_view_with_nothing_in_it_gives_no_key_that_others_have() -> None:
