@@ -18,7 +18,7 @@ from tokenizer.config import Lookup
 
 @dataclass(frozen=True, kw_only=True)
 class ImportTokenizer:
-    """Write published weights of a VQGAN as .safetensors that says what it is: faster to load, and a third the size.
+    """Write published weights of a VQGAN as .safetensors: the model alone, and a header that says what it is.
 
     Reads LWM's pickle, aMUSEd and diffusers (.safetensors), taming and IBQ (.ckpt), LlamaGen (.pt) and MaskGIT (flax
     msgpack); which of them it is, is told from the file. Nothing in a file is executed.

@@ -143,22 +143,17 @@ _FLAX_WORDS = [
     (r"(\.resnets\.\d+)\.Conv_0\.", r"\1.conv1."),
     (r"(\.resnets\.\d+)\.Conv_1\.", r"\1.conv2."),
     (r"(\.resnets\.\d+)\.Conv_2\.", r"\1.conv_shortcut."),
-    (r"(\.attentions\.\d+)\.GroupNorm_0\.", r"\1.group_norm."),
-    (r"(\.attentions\.\d+)\.Conv_0\.", r"\1.to_q."),
-    (r"(\.attentions\.\d+)\.Conv_1\.", r"\1.to_k."),
-    (r"(\.attentions\.\d+)\.Conv_2\.", r"\1.to_v."),
-    (r"(\.attentions\.\d+)\.Conv_3\.", r"\1.to_out.0."),
     (r"^(encoder|decoder)\.GroupNorm_0\.", r"\1.conv_norm_out."),
     (r"^(encoder|decoder)\.Conv_0\.", r"\1.conv_in."),
     (r"\.(kernel|scale)$", ".weight"),
 ]
 
 
-def _output_first(name: str, stored: Stored) -> Stored:
+def _output_first(stored: Stored) -> Stored:
     if len(stored.shape) != 4:
         return stored
     h, w, i, o = stored.shape
-    return _flat_attention(name, stored.turned((o, i, h, w), lambda array: np.einsum("hwio->oihw", array)))
+    return stored.turned((o, i, h, w), lambda array: np.einsum("hwio->oihw", array))
 
 
 def _lwm(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
@@ -170,12 +165,11 @@ def _lwm(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
         (r"\.Upsample_0\.Conv_0\.", ".upsamplers.0.conv."),
         (r"\.MidBlock_0\.", ".mid_block."),
         (r"\.ResnetBlock_(\d+)\.", r".resnets.\1."),
-        (r"\.AttnBlock_(\d+)\.", r".attentions.\1."),
         *_FLAX_WORDS,
         (r"^(encoder|decoder)\.Conv_1\.", r"\1.conv_out."),
     ]
     renamed = {_rewrite(name, rules): stored for name, stored in tensors.items()}
-    return {name: _output_first(name, stored) for name, stored in renamed.items()}
+    return {name: _output_first(stored) for name, stored in renamed.items()}
 
 
 def _maskgit(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
@@ -212,7 +206,7 @@ def _maskgit(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
         name = re.sub(
             r"^decoder\.Conv_(\d+)\.", lambda m: f"decoder.up_blocks.{int(m[1]) - 1}.upsamplers.0.conv.", name
         )
-        renamed[name] = _output_first(name, stored)
+        renamed[name] = _output_first(stored)
     return _filled_in(renamed)
 
 

@@ -117,6 +117,10 @@ def _tensor(
     numbers = (offset, *shape, *stride)
     if not isinstance(storage, _Storage) or len(shape) != len(stride) or not all(type(n) is int for n in numbers):
         raise ConfigError("a tensor without storage, shape or strides is not read")
+    if min(numbers) < 0:
+        raise ConfigError(
+            f"a tensor of the shape {list(shape)}, strides {list(stride)} and offset {offset} is not read"
+        )
     read = partial(_read_tensor, path, f"{prefix}/data/{storage.key}", sizes, storage, offset, shape, stride)
     return Stored(tuple(shape), read)
 
@@ -134,7 +138,7 @@ def _read_tensor(
     held = sizes.get(name, 0) // storage.dtype.itemsize
     count = math.prod(list(shape))
     last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
-    if min((offset, *shape, *stride)) < 0 or count > held or (count and last >= held):
+    if count > held or (count and last >= held):
         raise ConfigError(f"a tensor of the shape {list(shape)} claims more than the {held} numbers of its storage")
     try:
         with zipfile.ZipFile(path) as z:

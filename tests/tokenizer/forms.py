@@ -42,7 +42,8 @@ def _frames(channels: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def _torch(names: Names, seed: int, *, channels: tuple[int, ...] = LEVELS_2, **change: Any) -> Example:
-    shape: dict[str, Any] = dict(blocks=1, attention=(1,), mid_attention=True, encoder_dim=24, latent_dim=16, codes=48)
+    shape: dict[str, Any] = {"blocks": 1, "attention": (1,), "mid_attention": True}
+    shape |= {"encoder_dim": 24, "latent_dim": 16, "codes": 48}
     model, frames = TorchVqgan(names, Tensors(seed), channels, **shape | change), _frames(channels)
     codes = model.encode(frames.astype(np.float64) / 127.5 - 1)
     return Example(model.tensors.drawn, frames, codes, model.decode(codes, (4, 6)))
@@ -83,7 +84,7 @@ def _flax(model: Lwm | Maskgit, pixels: NDArray[Any], seed: int) -> tuple[Any, N
 
 @cache
 def lwm() -> Example:
-    model = Lwm(LEVELS_3, blocks=1, attention=(2,), mid_attention=True, z=24, codes=48, dim=16)
+    model = Lwm(LEVELS_3, blocks=1, z=24, codes=48, dim=16)
     tree, codes, made = _flax(model, _frames(LEVELS_3) / 127.5 - 1, 6)
     return Example(tree, _frames(LEVELS_3), codes, made)
 
@@ -132,7 +133,7 @@ FORMS: dict[str, tuple[Callable[[], Example], Callable[[Path], Any], dict[str, A
     "lwm": (
         lwm,
         lambda path: path.write_bytes(pickle.dumps(lwm().tree, 4)),
-        {"name": "lwm-f4-48", "attention": (2,), "mid_attention": True, "encoder_dim": 24},
+        {"name": "lwm-f4-48", "mid_attention": False, "encoder_dim": 24},
     ),
     "maskgit": (
         maskgit,

@@ -37,16 +37,6 @@ class ResnetBlock(nn.Module):
         return h + (x if x.shape[-1] == self.out else nn.Conv(self.out, (1, 1))(x))
 
 
-class AttnBlock(nn.Module):
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        c = x.shape[-1]
-        y = nn.GroupNorm()(x)
-        q, k, v = (nn.Conv(c, (1, 1))(y).reshape(x.shape[0], -1, c) for _ in range(3))
-        shares = nn.softmax(q @ k.swapaxes(1, 2) / c**0.5)
-        return x + nn.Conv(c, (1, 1))((shares @ v).reshape(x.shape))
-
-
 class Downsample(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -62,46 +52,37 @@ class Upsample(nn.Module):
 class DownsamplingBlock(nn.Module):
     out: int
     blocks: int
-    attention: bool
     last: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for _ in range(self.blocks):
             x = ResnetBlock(self.out)(x)
-            x = AttnBlock()(x) if self.attention else x
         return x if self.last else Downsample()(x)
 
 
 class UpsamplingBlock(nn.Module):
     out: int
     blocks: int
-    attention: bool
     last: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for _ in range(self.blocks):
             x = ResnetBlock(self.out)(x)
-            x = AttnBlock()(x) if self.attention else x
         return x if self.last else Upsample()(x)
 
 
 class MidBlock(nn.Module):
-    attention: bool
-
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = ResnetBlock(x.shape[-1])(x)
-        x = AttnBlock()(x) if self.attention else x
         return ResnetBlock(x.shape[-1])(x)
 
 
 class LwmEncoder(nn.Module):
     channels: tuple[int, ...]
     blocks: int
-    attention: tuple[int, ...]
-    mid_attention: bool
     z: int
 
     @nn.compact
@@ -109,22 +90,20 @@ class LwmEncoder(nn.Module):
         x = nn.Conv(self.channels[0], (3, 3))(x)
         for i, out in enumerate(self.channels):
             last = i == len(self.channels) - 1
-            x = DownsamplingBlock(out, self.blocks, i in self.attention, last)(x)
-        x = MidBlock(self.mid_attention)(x)
+            x = DownsamplingBlock(out, self.blocks, last)(x)
+        x = MidBlock()(x)
         return nn.Conv(self.z, (3, 3))(nn.silu(nn.GroupNorm()(x)))
 
 
 class LwmDecoder(nn.Module):
     channels: tuple[int, ...]
     blocks: int
-    attention: tuple[int, ...]
-    mid_attention: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = MidBlock(self.mid_attention)(nn.Conv(self.channels[-1], (3, 3))(x))
+        x = MidBlock()(nn.Conv(self.channels[-1], (3, 3))(x))
         for i in reversed(range(len(self.channels))):
-            x = UpsamplingBlock(self.channels[i], self.blocks + 1, i in self.attention, i == 0)(x)
+            x = UpsamplingBlock(self.channels[i], self.blocks + 1, i == 0)(x)
         return nn.Conv(3, (3, 3))(nn.silu(nn.GroupNorm()(x)))
 
 
@@ -142,14 +121,12 @@ class Lwm(nn.Module):
 
     channels: tuple[int, ...]
     blocks: int
-    attention: tuple[int, ...]
-    mid_attention: bool
     z: int
     codes: int
     dim: int
 
     def setup(self) -> None:
-        shape = (self.channels, self.blocks, self.attention, self.mid_attention)
+        shape = (self.channels, self.blocks)
         self.encoder, self.decoder = LwmEncoder(*shape, self.z), LwmDecoder(*shape)
         self.quantize = LwmCodebook(self.codes, self.dim)
         self.quant_conv, self.post_quant_conv = nn.Conv(self.dim, (1, 1)), nn.Conv(self.z, (1, 1))

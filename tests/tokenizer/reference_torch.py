@@ -46,7 +46,7 @@ def conv(t: Tensors, name: str, x: Array, out: int, *, size: int = 3, stride: in
 
 
 def norm(t: Tensors, name: str, x: Array) -> Array:
-    b, c, h, w = x.shape
+    b, c = x.shape[:2]
     groups = x.reshape(b, 32, -1)
     mean, var = groups.mean(-1, keepdims=True), groups.var(-1, keepdims=True)
     x = ((groups - mean) / np.sqrt(var + 1e-6)).reshape(x.shape)

@@ -49,7 +49,9 @@ def torch_names() -> Iterator[dict[str, Any]]:
                 sys.modules[name] = module
 
 
-def save(path: Path, tree: Any, *, folder: str = "archive", claim: tuple[int, ...] | None = None, **zipped: Any) -> None:
+def save(
+    path: Path, tree: Any, *, folder: str = "archive", claim: tuple[int, ...] | None = None, **zipped: Any
+) -> None:
     """Write `tree`, whose arrays become tensors; `claim` is the shape that every one of them then claims to have."""
     storages: list[_Storage] = []
     index = io.BytesIO()
