@@ -57,6 +57,11 @@ SUBCOMMANDS = {
         "say what a VQGAN makes of videos that it was not trained on, beside JPEG and WebP",
     ),
     "perceptual": ("pipeline.perceptual", "Perceptual", "fetch the weights of train-tokenizer's perceptual distance"),
+    "import-tokenizer": (
+        "pipeline.import_tokenizer",
+        "ImportTokenizer",
+        "read a VQGAN's published weights, and write them as .safetensors",
+    ),
     "samples": ("pipeline.commands", "Samples", "fetch sample videos and books"),
 }
 

@@ -38,7 +38,7 @@ class EvalTokenizer:
     out."""
     out: Path
     """A folder: evaluation.json, evaluation.md and pictures.png are written there."""
-    tokenizer: str = "small-128"
+    vision: str = "small-128"
     """A shipped tokenizer's name, or a file of weights."""
     max_frames: int = 240
     """Of each video, in runs of neighbours that are spread over its length."""
@@ -55,9 +55,9 @@ class EvalTokenizer:
             raise ConfigError(f"max-frames must be at least 1, got {self.max_frames}")
         if strange := sorted(set(self.rivals) - set(RIVALS)):
             raise ConfigError(f"rivals must be among {', '.join(RIVALS)}, got {', '.join(strange)}")
-        codec = FrameCodec.load(self.tokenizer)
+        codec = FrameCodec.load(self.vision)
         uris = _held_out(self.inputs)
-        table = beside(weights_file(self.tokenizer))
+        table = beside(weights_file(self.vision))
         known = read_trained_on(table) if table.is_file() else None
         if known is None:
             console.print(
@@ -113,7 +113,7 @@ class EvalTokenizer:
         bits = cells * math.log2(codec.codebook_size) / codec.frame_size**2
         rows = {Path(uri).name: video.score for uri, video in found.items()} | {"all": whole}
         facts: dict[str, Any] = {
-            "tokenizer": self.tokenizer, "sha256": codec.sha256, "fps": self.fps, "bits_per_pixel": bits,
+            "tokenizer": self.vision, "sha256": codec.sha256, "fps": self.fps, "bits_per_pixel": bits,
             "bytes_per_frame": math.floor(cells * math.log2(codec.codebook_size) / 8),
             "knows_what_it_was_trained_on": trained_on,
         }  # fmt: skip

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.frame_run import Floats, Run, find_window
+from pipeline.frame_run import Floats, Run, Window, find_window
 
 _WINDOW_PAIRS = 6  # pictures by which the window is found
 _ALIKE = 0.5  # median correlation of the most alike pictures, below which no window helps
 _SAME_WINDOW = 0.99  # above which none is needed
 _FRAMED = 0.75  # least correlation in the window
+_CLEAR = 0.95  # in the window, above which the middles are not looked at
+_MIDDLE = Window(0.26, 0.26, 0.26, 0.26)
 _VOTE = 0.7  # least correlation of two pictures that vote for an offset
 _STILL_VOTE = 0.02  # how much pictures count that nothing changes around
 _STEP_S = 0.25
@@ -18,21 +22,47 @@ _OFFSETS = 24  # that are tried
 _ROWS = 512  # of the matrix of all pairs of samples, held at a time
 
 
-def in_one_window(one: Run, other: Run) -> tuple[Run, Run] | None:
+class Framed(NamedTuple):
+    """Two runs that show the same part of the picture, and how alike their most alike pictures are."""
+
+    one: Run
+    other: Run
+    alike: float
+
+
+def in_one_window(one: Run, other: Run) -> Framed | None:
     """Return the runs so that both show the same part of the picture, or None where they have no picture in common."""
     near = _nearest(one, other)
     if near is None or np.median(near[2]) < _ALIKE:
         return None
     i, j, alike = near
     if np.median(alike) >= _SAME_WINDOW:
-        return one, other
+        return Framed(one, other, float(np.median(alike)))
     p, q = one.pictures[i], other.pictures[j]
     inner, outer = find_window(p, q), find_window(q, p)
     by_inner = float(np.median(np.einsum("nc,nc->n", inner.of(p), q)))
     by_outer = float(np.median(np.einsum("nc,nc->n", p, outer.of(q))))
     if max(by_inner, by_outer) < _FRAMED:
         return None
-    return (one.through(inner), other) if by_inner >= by_outer else (one, other.through(outer))
+    if by_inner >= by_outer:
+        return Framed(one.through(inner), other, by_inner)
+    return Framed(one, other.through(outer), by_outer)
+
+
+def in_one_window_or_the_middle(one: Run, other: Run) -> Framed | None:
+    """Return the runs in one window, or the middles of both where these are more alike: a logo lies at an edge.
+
+    Not for single pictures: to agree in the middle alone is too little where nothing moves.
+    """
+    framed = in_one_window(one, other)
+    if framed is not None and framed.alike >= _CLEAR:
+        return framed
+    middles = one.through(_MIDDLE), other.through(_MIDDLE)
+    near = _nearest(*middles)
+    alike = float(np.median(near[2])) if near else 0.0
+    if alike >= _FRAMED and (framed is None or alike > framed.alike):
+        return Framed(*middles, alike)
+    return framed
 
 
 def _nearest(one: Run, other: Run) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats] | None:

@@ -24,6 +24,7 @@ AROUND = 3  # neighbours in time on either side that a picture's change is measu
 _FAINT = 0.02  # length of a change that counts as none
 _DENSE_S = 1.0  # samples at most so far apart have what lies between them in between
 _NEAR = 0.6  # of the distance of two samples: how far from a sample it still stands for a time
+_EXTREME = 12  # cells: as many as a logo of a fifth of the width and height covers
 _COARSE = np.array([0.0, 0.04, 0.08, 0.12])  # margins that a window may leave on a side
 _FINE = np.array([-0.02, 0.0, 0.02])
 
@@ -42,7 +43,7 @@ class Run:
         """Sort the samples by time and normalise them."""
         order = np.argsort(signature.at, kind="stable")
         pictures = frame_pictures([signature.samples[i] for i in order])
-        return cls(normalised(pictures), signature.at[order], signature.lasts[order], ~is_flat(pictures))
+        return cls(normalised(tempered(pictures)), signature.at[order], signature.lasts[order], ~is_flat(pictures))
 
     @property
     def end(self) -> float:
@@ -79,6 +80,16 @@ def mean_around(values: Floats, before: int, after: int) -> Floats:
     at = np.arange(len(values))
     low, high = np.maximum(at - before, 0), np.minimum(at + after + 1, len(values))
     return ((sums[high] - sums[low]) / (high - low)[:, None]).astype(np.float32)
+
+
+def tempered(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return pictures [n, SIDE, SIDE] with the brightest and darkest cells no further out than the rest, flat: [n, c].
+
+    A bright logo on a dark picture would otherwise be most of what sets the picture apart.
+    """
+    cells = pictures.reshape(len(pictures), SAMPLE_BYTES)
+    ordered = np.sort(cells, axis=1)
+    return np.clip(cells, ordered[:, [_EXTREME]], ordered[:, [-1 - _EXTREME]])
 
 
 def normalised(pictures: NDArray[np.generic]) -> Floats:

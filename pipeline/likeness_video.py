@@ -1,11 +1,12 @@
 """How videos, and images, are found alike by their frames.
 
-Keys come from `frame_keys`. A comparison begins with the window: a copy may show a part of the picture only. Then
-offsets in time are tried (`frame_align`). At an offset, two things must agree. The pictures (correlation), and what
-*changes* in them: from each picture the mean of its neighbours in time is taken away, and what is left must correlate,
-too. Two takes of one scene, or two parts of an interview, agree in the first and not in the second; a logo disturbs
-the first a little and the second hardly. Where nothing changes at all, the pictures must be the same. This is asked of
-each sample with its neighbours, which makes ranges, and again of each range as a whole.
+Keys come from `frame_keys`. A comparison begins with the window: a copy may show a part of the picture only, or have a
+logo, and then its middle is what agrees best. Then offsets in time are tried (`frame_align`). At an offset, two things
+must agree. The pictures (correlation), and what *changes* in them: from each picture the mean of its neighbours in time
+is taken away, and what is left must correlate, too. Two takes of one scene, or two parts of an interview, agree in the
+first and not in the second; a logo disturbs the first a little and the second hardly. Where nothing changes at all, the
+pictures must be the same. This is asked of each sample with its neighbours, which makes ranges, and again of each range
+as a whole.
 
 What agrees at one offset is a range; the search goes on with what is left, so a shared intro and a shared end are two.
 """
@@ -18,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.frame_align import in_one_window, likely_offsets
+from pipeline.frame_align import in_one_window, in_one_window_or_the_middle, likely_offsets
 from pipeline.frame_keys import sign_keys
 from pipeline.frame_run import AROUND, Floats, Overlay, Run, lay_over, mean_around
 from pipeline.likeness import Range, Shared, Signature
@@ -34,8 +35,8 @@ _RANGES = 6
 class VideoLikeness:
     """Finds videos alike. The numbers are those of benchmarks/near_duplicates.py; all of them decide what is found."""
 
-    version: int = 1
-    votes: int = 3  # keys in common, for a comparison; a sign that is turned round in both gives two at once
+    version: int = 2
+    votes: int = 4  # keys in common, for a comparison; a sign that is turned round in both gives two at once
     tables: int = 4
     bits: int = 28
     picture: float = 0.8  # least correlation of pictures
@@ -46,7 +47,7 @@ class VideoLikeness:
     seconds: float = 1.5  # least that is shared
 
     def keys(self, signature: Signature) -> NDArray[np.uint64]:
-        """Return keys [m, 6 * tables] of the m samples that are not flat; see pipeline.likeness.Likeness."""
+        """Return keys [m, 8 * tables] of the m samples that are not flat; see pipeline.likeness.Likeness."""
         pictures = frame_pictures(signature.samples)
         return sign_keys(pictures[~is_flat(pictures)], tables=self.tables, bits=self.bits)
 
@@ -54,15 +55,17 @@ class VideoLikeness:
         """Return what two videos share; see pipeline.likeness.Likeness."""
         if not len(a.samples) or not len(b.samples):
             return None
-        one, other = Run.of(a), Run.of(b)
-        framed = in_one_window(one, other)
+        if (len(b.samples), b.samples) < (len(a.samples), a.samples):  # the same, whichever is given first
+            found = self.compare(b, a)
+            return found and Shared(found.covered_b, found.covered_a, found.similarity, found.shared_b, found.shared_a)
+        framed = in_one_window_or_the_middle(Run.of(a), Run.of(b))
         if framed is None:
             return None
-        one, other = framed
+        one, other, _ = framed
         matches: list[Match] = []
-        while len(matches) < _RANGES and (found := self._best(one, other)):
-            matches.append(found)
-            one, other = one.without(found.ranges_a), other.without(found.ranges_b)
+        while len(matches) < _RANGES and (match := self._best(one, other)):
+            matches.append(match)
+            one, other = one.without(match.ranges_a), other.without(match.ranges_b)
         covered_a = sum(e - s for m in matches for s, e in m.ranges_a)
         covered_b = sum(e - s for m in matches for s, e in m.ranges_b)
         total_a, total_b = float(a.lasts.sum()), float(b.lasts.sum())
@@ -209,14 +212,14 @@ def correlation(x: Floats, y: Floats) -> tuple[float, float]:
 class ImageLikeness:
     """Finds images alike: one sample each, and no change to go by, so the pictures must agree closely."""
 
-    version: int = 1
+    version: int = 2
     votes: int = 1
     tables: int = 3
     bits: int = 28
     picture: float = 0.97
 
     def keys(self, signature: Signature) -> NDArray[np.uint64]:
-        """Return keys [m, 6 * tables] of the sample, none where it is flat; see pipeline.likeness.Likeness."""
+        """Return keys [m, 8 * tables] of the sample, none where it is flat; see pipeline.likeness.Likeness."""
         pictures = frame_pictures(signature.samples)
         return sign_keys(pictures[~is_flat(pictures)], tables=self.tables, bits=self.bits)
 
@@ -227,7 +230,7 @@ class ImageLikeness:
         framed = in_one_window(Run.of(a), Run.of(b))
         if framed is None:
             return None
-        alike = float(framed[0].pictures[0] @ framed[1].pictures[0])
+        alike = float(framed.one.pictures[0] @ framed.other.pictures[0])
         if alike < self.picture:
             return None
         return Shared(1.0, 1.0, min(1.0, alike), ((0.0, float(a.lasts[0])),), ((0.0, float(b.lasts[0])),))

@@ -1,8 +1,10 @@
 """Checkpoints: safetensors with the tensor names and layouts of the published aMUSEd (diffusers) VQGAN.
 
 A parameter's path is its published name, but for the last word: `kernel` and `scale` are `weight` there.
-Convolutions are OIHW in the file and HWIO here; the codebook is `quantize.embedding.weight`. Files that this
-project writes also carry their configuration in the header, so that they load without being told what they are.
+Convolutions are OIHW in the file and HWIO here, matrices output first; the codebook is
+`quantize.embedding.weight`. Files that this project writes also carry their configuration in the header, so that
+they load without being told what they are. Of the other published forms (`tokenizer/published.py`) the
+configuration is told from names and shapes (`tokenizer/infer.py`).
 """
 
 from __future__ import annotations
@@ -16,17 +18,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 import safetensors.numpy
 from flax import nnx
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
 from schemas.files import atomic
-from tokenizer.config import CONFIGS, VqganConfig
+from tokenizer import containers
+from tokenizer.config import VqganConfig
+from tokenizer.infer import infer
+from tokenizer.published import CODEBOOK as _CODEBOOK
+from tokenizer.published import translate
+from tokenizer.stored import Stored
 from tokenizer.vqgan import abstract
 
-_CODEBOOK = "quantize.embedding.weight"
 _LAST_WORD = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 _SHOWN = 5  # misfits named in a message
 
@@ -44,7 +49,7 @@ def published_shapes(config: VqganConfig) -> dict[str, tuple[int, ...]]:
     shapes = {}
     for path, leaf in jax.tree.leaves_with_path(abstract(config)[1]):
         shape = tuple(leaf.shape)
-        shapes[_name(path)] = shape if len(shape) != 4 else (shape[3], shape[2], shape[0], shape[1])
+        shapes[_name(path)] = (*shape[:-3:-1], *shape[:-2])
     shapes[_CODEBOOK] = (config.codebook_size, config.latent_dim)
     return shapes
 
@@ -58,25 +63,32 @@ def save(path: Path, weights: Weights, *, dtype: type[np.floating[Any]] = np.flo
     tensors[_CODEBOOK] = np.asarray(weights.codebook)
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused by name below
         tensors = {name: np.ascontiguousarray(tensors[name].astype(dtype)) for name in sorted(tensors)}
-    _check_finite(path, tensors)
-    # One entry only: safetensors writes several in an order that differs from call to call.
-    header = {"config": json.dumps(dataclasses.asdict(weights.config), sort_keys=True)}
+    for name, tensor in tensors.items():
+        try:
+            _check_finite(name, tensor)
+        except ConfigError as e:
+            raise ConfigError(f"{path}: {e}") from e
     with atomic(path) as temporary:
-        safetensors.numpy.save_file(tensors, temporary, metadata=header)
+        safetensors.numpy.save_file(tensors, temporary, metadata=_header_of(weights.config))
 
 
 def load(path: Path, config: VqganConfig | None = None) -> Weights:
-    """Read a checkpoint; `config` defaults to what its header says, or to the named one whose shapes it has.
+    """Read a checkpoint of any published form.
 
-    Raises ConfigError when the file is missing or cut short, has tensors that do not fit the configuration
-    (the first of them are named), or holds a weight that is not finite.
+    `config` defaults to what the file's header says, or else to what its tensors' names and shapes tell.
+    Raises ConfigError when the file is missing or cut short, is of no known kind, would execute anything, has
+    tensors that do not fit the configuration (the first of them are named), or holds a weight that is not finite.
     """
-    header, tensors = _read(path)
-    config = config or _config_of(path, header, tensors)
-    _check_shapes(path, tensors, config)
-    _check_finite(path, tensors)
-    params = jax.tree.map_with_path(lambda p, leaf: _from_file(tensors[_name(p)]), abstract(config)[1])
-    return Weights(config, params, jnp.asarray(tensors[_CODEBOOK], jnp.float32))
+    contents = containers.read(path)
+    try:
+        published = translate(contents.tensors)
+        config = config or _config_of(contents.header) or infer(published)
+        _check_shapes(published.tensors, config)
+        # One at a time and at once as float32: what the file holds is not held twice.
+        params = jax.tree.map_with_path(lambda p, _: _from_file(published.tensors, _name(p)), abstract(config)[1])
+        return Weights(config, params, _from_file(published.tensors, _CODEBOOK))
+    except ConfigError as e:
+        raise ConfigError(f"{path}: {e}") from e
 
 
 def _name(path: tuple[Any, ...]) -> str:
@@ -87,38 +99,41 @@ def _name(path: tuple[Any, ...]) -> str:
 
 
 def _to_file(array: NDArray[Any]) -> NDArray[Any]:
-    return np.einsum("hwio->oihw", array) if array.ndim == 4 else array
+    """Put the output's axis first, where a kernel has one."""
+    return np.einsum({4: "hwio->oihw", 2: "io->oi", 1: "c->c"}[array.ndim], array)
 
 
-def _from_file(array: NDArray[Any]) -> jax.Array:
-    return jnp.asarray(np.einsum("oihw->hwio", array) if array.ndim == 4 else array, jnp.float32)
+def _from_file(tensors: Mapping[str, Stored], name: str) -> jax.Array:
+    array = tensors[name].read()
+    _check_finite(name, array)
+    if name != _CODEBOOK:
+        array = np.einsum({4: "oihw->hwio", 2: "oi->io", 1: "c->c"}[array.ndim], array)
+    return jnp.asarray(array, jnp.float32)
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+def _config_of(header: Mapping[str, str]) -> VqganConfig | None:
+    """Read the configuration in a file's header, if there is one."""
+    if "config" not in header:
+        return None
     try:
-        with safetensors.safe_open(path, framework="numpy") as f:
-            return f.metadata() or {}, {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
-    except FileNotFoundError as e:
-        raise ConfigError(f"no checkpoint at {path}: give a name ({', '.join(CONFIGS)}) or a .safetensors file") from e
-    except (OSError, safetensors.SafetensorError) as e:
-        raise ConfigError(f"{path} is not a whole safetensors file ({e}): download or copy it again") from e
+        fields: dict[str, Any] = json.loads(header["config"])
+        told: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return VqganConfig(**told)
+    except (ValueError, TypeError, KeyError, AttributeError) as e:
+        raise ConfigError(f"its header's `config` cannot be read ({e}): give the configuration") from e
 
 
-def _config_of(path: Path, header: Mapping[str, str], tensors: Mapping[str, NDArray[Any]]) -> VqganConfig:
-    """Find a file's configuration in its header, or by its shapes among the named ones (the best fit where none is)."""
-    if "config" in header:
-        try:
-            fields = json.loads(header["config"])
-            return VqganConfig(**{**fields, "channels": tuple(fields["channels"])})
-        except (ValueError, TypeError, KeyError) as e:
-            raise ConfigError(f"{path}: its header's `config` cannot be read ({e}): give the configuration") from e
-    candidates = [make() for make in CONFIGS.values()]
-    return min(candidates, key=lambda config: len(_misfits(tensors, published_shapes(config))))
+def _header_of(config: VqganConfig) -> dict[str, str]:
+    """Write a configuration down, without the fields that are as in LWM."""
+    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    told = {f.name: fields[f.name] for f in dataclasses.fields(config) if fields[f.name] != f.default}
+    # One entry only: safetensors writes several in an order that differs from call to call.
+    return {"config": json.dumps(told, sort_keys=True)}
 
 
-def _misfits(tensors: Mapping[str, NDArray[Any]], wanted: Mapping[str, tuple[int, ...]]) -> list[str]:
+def _misfits(tensors: Mapping[str, Stored], wanted: Mapping[str, tuple[int, ...]]) -> list[str]:
     """Say what does not fit, in the order of the model, then what it does not know."""
-    found = {name: tuple(array.shape) for name, array in tensors.items()}
+    found = {name: stored.shape for name, stored in tensors.items()}
     wrong = [
         f"{name} should be {list(shape)} and is {list(found[name]) if name in found else 'missing'}"
         for name, shape in wanted.items()
@@ -127,17 +142,16 @@ def _misfits(tensors: Mapping[str, NDArray[Any]], wanted: Mapping[str, tuple[int
     return wrong + [f"{name} {list(shape)} is not part of it" for name, shape in found.items() if name not in wanted]
 
 
-def _check_shapes(path: Path, tensors: Mapping[str, NDArray[Any]], config: VqganConfig) -> None:
+def _check_shapes(tensors: Mapping[str, Stored], config: VqganConfig) -> None:
     if misfits := _misfits(tensors, published_shapes(config)):
         more = f"; and {len(misfits) - _SHOWN} more" if len(misfits) > _SHOWN else ""
         raise ConfigError(
-            f"{path} does not fit {config.name!r}: {'; '.join(misfits[:_SHOWN])}{more}. "
-            "Give a checkpoint in aMUSEd (diffusers VQModel) names, or the configuration it was made with"
+            f"it does not fit {config.name!r}: {'; '.join(misfits[:_SHOWN])}{more}. "
+            "Give a whole file of the weights of a VQGAN, or the configuration it was made with"
         )
 
 
-def _check_finite(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
-    for name, array in tensors.items():
-        if not np.isfinite(array).all():
-            bad = int(array.size - np.isfinite(array).sum())
-            raise ConfigError(f"{path}: {name} has {bad} values of {array.size} that are not finite in {array.dtype}")
+def _check_finite(name: str, array: NDArray[Any]) -> None:
+    if not np.isfinite(array).all():
+        bad = int(array.size - np.isfinite(array).sum())
+        raise ConfigError(f"{name} has {bad} values of {array.size} that are not finite in {array.dtype}")

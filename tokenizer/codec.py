@@ -49,7 +49,9 @@ class FrameCodec:
 
     @classmethod
     def load(cls, name_or_path: str, *, compute: Compute = "float32") -> FrameCodec:
-        """Load the shipped checkpoint of that name (`small-128`), or the safetensors file at that path.
+        """Load the shipped checkpoint of that name (`small-128`), or the file of weights at that path.
+
+        A file can be any of the published forms (`tokenizer/published.py`).
 
         `compute` is the type of the convolutions; the code search is float32 in any case.
         Raises ConfigError when there is no such file or it does not fit.

@@ -2,7 +2,8 @@
 
 A frame of H x W pixels becomes a grid of H/factor x W/factor codes, factor = 2 ** (levels - 1). The published
 LWM and aMUSEd tokenizers are one point of this space (`lwm-256`); the one that ships with this project is
-another (`small-128`): the same model class, another config.
+another (`small-128`): the same model class, another config. The fields that have a default are what other
+published VQGANs do otherwise (`tokenizer/published.py`); with the defaults the model is LWM's.
 """
 
 from __future__ import annotations
@@ -15,32 +16,48 @@ from schemas.errors import ConfigError
 
 Compute = Literal["float32", "bfloat16"]  # what convolutions compute in; parameters and code search are float32
 Lookup = Literal["distance", "product", "bounded"]  # how a latent finds its code: tokenizer/lookup.py
+Downsample = Literal["conv", "average"]  # 3x3 with stride 2, or the mean of 2x2
+Shortcut = Literal["input", "output"]  # what a block's 1x1 convolution is applied to: MaskGIT's is on its output
+PixelRange = Literal["signed", "unsigned"]  # [-1, 1] or [0, 1], inside the model; outside it is always [-1, 1]
+
+_CHOICES = {"lookup": Lookup, "downsample": Downsample, "shortcut": Shortcut, "pixel_range": PixelRange}
 
 
 @dataclass(frozen=True, kw_only=True)
 class VqganConfig:
-    """The shape of encoder, codebook and decoder; every field decides the shape of some tensor or of the codes."""
+    """The shape of encoder, codebook and decoder; every field decides some tensor's shape, the codes or the pixels."""
 
     name: str
     frame_size: int  # pixels on a side that it is meant for; the weights themselves fit any multiple of the factor
     channels: tuple[int, ...]  # of each level, full resolution first
-    blocks: int  # residual blocks a level in the encoder; the decoder has one more
+    blocks: int  # residual blocks a level in the encoder
     groups: int  # of every GroupNorm
-    latent_dim: int  # of the encoder's output and of a code's embedding
+    latent_dim: int  # of a code's embedding
     codebook_size: int
+    encoder_dim: int | None = None  # of the encoder's output and the decoder's input; None: latent_dim
+    decoder_blocks: int | None = None  # residual blocks a level in the decoder; None: blocks + 1
+    attention: tuple[int, ...] = ()  # the levels with attention after each residual block, in both halves
+    mid_attention: bool = False  # attention between the two residual blocks of the lowest resolution
+    downsample: Downsample = "conv"
+    shortcut: Shortcut = "input"
+    pixel_range: PixelRange = "signed"
     lookup: Lookup = "distance"
 
     def __post_init__(self) -> None:
         """Check what cannot be right; raises ConfigError."""
-        for field in ("frame_size", "blocks", "groups", "latent_dim", "codebook_size"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"{field} must be at least 1, got {getattr(self, field)}")
+        counts = ("frame_size", "blocks", "groups", "latent_dim", "codebook_size", "encoder_dim", "decoder_blocks")
+        for field in counts:
+            if (value := getattr(self, field)) is not None and value < 1:
+                raise ConfigError(f"{field} must be at least 1, got {value}")
         if not self.channels:
             raise ConfigError("channels must name at least one level, got ()")
         if bad := [c for c in self.channels if c < 1 or c % self.groups]:
             raise ConfigError(f"channels must be multiples of groups={self.groups}, got {bad} in {self.channels}")
-        if self.lookup not in get_args(Lookup):
-            raise ConfigError(f"lookup must be one of {', '.join(get_args(Lookup))}, got {self.lookup!r}")
+        if bad := [level for level in self.attention if not 0 <= level < len(self.channels)]:
+            raise ConfigError(f"attention must name levels from 0 to {len(self.channels) - 1}, got {bad}")
+        for field, choices in _CHOICES.items():
+            if getattr(self, field) not in get_args(choices):
+                raise ConfigError(f"{field} must be one of {get_args(choices)}, got {getattr(self, field)!r}")
         if self.codebook_size > 1 << 31:
             raise ConfigError(f"codebook_size must fit 32 bits, got {self.codebook_size}")
         self.grid(self.frame_size, self.frame_size)

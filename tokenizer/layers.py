@@ -1,4 +1,7 @@
-"""The layers of a VQGAN: group normalisation, residual block, halving and doubling. Arrays are `[B, H, W, C]`."""
+"""The layers of a VQGAN: group normalisation, residual block, attention, halving and doubling.
+
+Arrays are `[B, H, W, C]`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
+
+from tokenizer.config import Shortcut
 
 _EPSILON = 1e-6
 
@@ -47,21 +52,60 @@ class GroupNorm(nnx.Module):
 
 
 class ResnetBlock(nnx.Module):
-    """norm, SiLU, conv, norm, SiLU, conv, added to the input (through a 1x1 convolution where channels change)."""
+    """norm, SiLU, conv, norm, SiLU, conv, added to the input (through a 1x1 convolution where channels change).
 
-    def __init__(self, inputs: int, outputs: int, *, groups: int, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
+    With the shortcut "output" that convolution is applied to the block's own output, and the input is lost.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        groups: int,
+        shortcut: Shortcut = "input",
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.shortcut = shortcut
         self.norm1 = GroupNorm(inputs, groups=groups)
         self.conv1 = conv(inputs, outputs, dtype=dtype, rngs=rngs)
         self.norm2 = GroupNorm(outputs, groups=groups)
         self.conv2 = conv(outputs, outputs, dtype=dtype, rngs=rngs)
         if inputs != outputs:
-            self.conv_shortcut = conv(inputs, outputs, size=1, dtype=dtype, rngs=rngs)
+            width = inputs if shortcut == "input" else outputs
+            self.conv_shortcut = conv(width, outputs, size=1, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `[B, H, W, inputs]` to `[B, H, W, outputs]`."""
         h = self.conv1(nnx.silu(self.norm1(x)))
         h = self.conv2(nnx.silu(self.norm2(h)))
-        return h + (self.conv_shortcut(x) if hasattr(self, "conv_shortcut") else x)
+        if hasattr(self, "conv_shortcut"):
+            x = self.conv_shortcut(x if self.shortcut == "input" else h)
+        return h + x
+
+
+class Attention(nnx.Module):
+    """Each place looks at all of them: one head of softmax attention after a norm, added to the input.
+
+    Memory is the square of the number of places, so it belongs at low resolutions.
+    """
+
+    def __init__(self, channels: int, *, groups: int, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
+        self.group_norm = GroupNorm(channels, groups=groups)
+        self.to_q = nnx.Linear(channels, channels, dtype=dtype, rngs=rngs)
+        self.to_k = nnx.Linear(channels, channels, dtype=dtype, rngs=rngs)
+        self.to_v = nnx.Linear(channels, channels, dtype=dtype, rngs=rngs)
+        self.to_out = nnx.List([nnx.Linear(channels, channels, dtype=dtype, rngs=rngs)])
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map `[B, H, W, C]` to the same shape."""
+        b, h, w, c = x.shape
+        places = self.group_norm(x).reshape(b, h * w, c)
+        q, k, v = self.to_q(places), self.to_k(places), self.to_v(places)
+        logits = jnp.einsum("bqc,bkc->bqk", q, k, preferred_element_type=jnp.float32)
+        shares = jax.nn.softmax(logits * c**-0.5, axis=-1).astype(v.dtype)
+        return x + self.to_out[0](jnp.einsum("bqk,bkc->bqc", shares, v)).reshape(b, h, w, c)
 
 
 class Downsample(nnx.Module):
@@ -73,6 +117,15 @@ class Downsample(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `[B, H, W, C]` to `[B, H/2, W/2, C]`."""
         return self.conv(jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0))))
+
+
+class AveragePool(nnx.Module):
+    """Halve the size: the mean of each 2x2."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map `[B, H, W, C]` to `[B, H/2, W/2, C]`."""
+        b, h, w, c = x.shape
+        return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
 class Upsample(nnx.Module):

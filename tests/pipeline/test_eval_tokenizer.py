@@ -57,7 +57,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
 
 def test_videos_that_were_trained_on_or_are_copies_are_left_out(videos: Path, weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    EvalTokenizer(inputs=(str(videos),), out=out, tokenizer=str(weights), max_frames=20)(())
+    EvalTokenizer(inputs=(str(videos),), out=out, vision=str(weights), max_frames=20)(())
     record = json.loads((out / "evaluation.json").read_text())
     left_out = {Path(uri).name: why for uri, why in record["left_out"].items()}
     assert left_out.keys() == {"first.mp4", "part.mkv", "broken.mp4"}
@@ -81,7 +81,7 @@ def test_videos_that_were_trained_on_or_are_copies_are_left_out(videos: Path, we
 
 def test_a_second_evaluation_writes_the_same_bytes(videos: Path, weights: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        EvalTokenizer(inputs=(str(videos / "second.mp4"),), out=tmp_path / name, tokenizer=str(weights), rivals=())(())
+        EvalTokenizer(inputs=(str(videos / "second.mp4"),), out=tmp_path / name, vision=str(weights), rivals=())(())
     for name in ("evaluation.json", "evaluation.md", "pictures.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
@@ -91,7 +91,7 @@ def test_the_split_train_of_a_manifest_is_left_out(videos: Path, weights: Path, 
     rows = [("second.mp4", "train"), ("third.mp4", "val")]
     lines = (json.dumps({"uri": str(videos / name), "kind": "video", "split": split}) for name, split in rows)
     manifest.write_text("\n".join(lines))
-    EvalTokenizer(inputs=(str(manifest),), out=tmp_path / "out", tokenizer=str(weights), rivals=())(())
+    EvalTokenizer(inputs=(str(manifest),), out=tmp_path / "out", vision=str(weights), rivals=())(())
     assert [Path(u).name for u in json.loads((tmp_path / "out" / "evaluation.json").read_text())["videos"]] == [
         "third.mp4"
     ]
@@ -101,14 +101,14 @@ def test_weights_without_a_table_are_evaluated_and_that_is_said(
     videos: Path, weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     bare = shutil.copy(weights, tmp_path / "bare.safetensors")
-    EvalTokenizer(inputs=(str(videos / "first.mp4"),), out=tmp_path / "out", tokenizer=str(bare), rivals=())(())
+    EvalTokenizer(inputs=(str(videos / "first.mp4"),), out=tmp_path / "out", vision=str(bare), rivals=())(())
     assert "nobody can say what they were trained on" in capfd.readouterr().err.replace("\n", " ")
     assert not json.loads((tmp_path / "out" / "evaluation.json").read_text())["knows_what_it_was_trained_on"]
 
 
 def test_what_cannot_be_evaluated_is_a_clear_error(videos: Path, weights: Path, tmp_path: Path) -> None:
     def evaluate(name: str, **options: object) -> None:
-        EvalTokenizer(inputs=(str(videos / name),), out=tmp_path / "out", tokenizer=str(weights), **options)(())  # type: ignore[arg-type]
+        EvalTokenizer(inputs=(str(videos / name),), out=tmp_path / "out", vision=str(weights), **options)(())  # type: ignore[arg-type]
 
     with pytest.raises(ConfigError, match="nothing to evaluate on: all of 1 items were left out"):
         evaluate("first.mp4")

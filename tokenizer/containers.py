@@ -1,0 +1,106 @@
+"""Open a file of weights, whatever kind of file it is; what kind is told from its first bytes, never from its name.
+
+| kind | begins with | read by |
+|---|---|---|
+| safetensors | a length, then `{` | safetensors |
+| pickle of arrays (LWM) | 0x80, a protocol from 2 to 5 | `tokenizer/pickles.py` |
+| torch's zip (taming, IBQ, LlamaGen) | `PK` | `tokenizer/torch_files.py` |
+| flax msgpack (MaskGIT) | a map with a text for its first key | flax |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgpack
+import safetensors
+from flax import serialization
+from numpy.typing import NDArray
+
+from schemas.errors import ConfigError
+from tokenizer import pickles, torch_files
+from tokenizer.config import CONFIGS
+from tokenizer.stored import Stored, flatten
+
+_OLD_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+_KINDS = "safetensors, a torch zip file, a pickle of arrays, or flax msgpack"
+
+
+class Contents(NamedTuple):
+    """What a file holds: its header's texts (safetensors only), and its tensors by their published names."""
+
+    header: dict[str, str]
+    tensors: dict[str, Stored]
+
+
+def read(path: Path) -> Contents:
+    """Open the file at `path`.
+
+    Raises ConfigError when there is none, when it is of no known kind, cut short, or a pickle that calls anything.
+    """
+    try:
+        with path.open("rb") as f:
+            head = f.read(64)
+    except FileNotFoundError as e:
+        raise ConfigError(f"no checkpoint at {path}: give a name ({', '.join(CONFIGS)}) or a file of weights") from e
+    except IsADirectoryError as e:
+        raise ConfigError(f"{path} is a folder: give the file of weights itself") from e
+    except OSError as e:
+        raise ConfigError(f"{path} cannot be read ({e})") from e
+    if not head:
+        raise ConfigError(f"{path} is empty: download or copy it again")
+    try:
+        if head[:4] == b"PK\x03\x04":
+            return Contents({}, flatten(torch_files.weights_of(torch_files.read(path))))
+        if head.startswith(_OLD_TORCH):
+            raise ConfigError("it is of torch before 1.6: load it with torch and save it again")
+        if head[0] == 0x80 and 2 <= head[1:2][0] <= 5 if len(head) > 1 else False:
+            return Contents({}, flatten(_params(pickles.load(path.read_bytes()))))
+        if _is_msgpack(head):
+            return Contents({}, flatten(_params(_msgpack(path.read_bytes()))))
+        if len(head) > 8 and head[8:9] == b"{":
+            return _safetensors(path)
+    except ConfigError as e:
+        raise ConfigError(f"{path}: {e}") from e
+    raise ConfigError(f"{path} is no file of weights that is known: give {_KINDS}")
+
+
+def _safetensors(path: Path) -> Contents:
+    try:
+        with safetensors.safe_open(path, framework="numpy") as f:
+            names = list(f.keys())
+            shapes = {name: tuple(f.get_slice(name).get_shape()) for name in names}
+            header = f.metadata() or {}
+    except (OSError, safetensors.SafetensorError) as e:
+        raise ConfigError(f"it is not a whole safetensors file ({e}): download or copy it again") from e
+    return Contents(header, {name: Stored(shapes[name], partial(_safetensor, path, name)) for name in names})
+
+
+def _safetensor(path: Path, name: str) -> NDArray[Any]:
+    try:
+        with safetensors.safe_open(path, framework="numpy") as f:
+            return f.get_tensor(name)
+    except (OSError, safetensors.SafetensorError, TypeError, AttributeError, KeyError) as e:
+        raise ConfigError(f"{name} cannot be read ({e})") from e
+
+
+def _is_msgpack(head: bytes) -> bool:
+    """Whether a map of 1 to 15 entries begins here, and a text in it; texts of such names are short."""
+    return 0x81 <= head[0] <= 0x8F and 0xA1 <= head[1:2][0] <= 0xBF if len(head) > 1 else False
+
+
+def _msgpack(data: bytes) -> Any:
+    try:
+        return serialization.msgpack_restore(data)
+    except (msgpack.UnpackException, ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
+        raise ConfigError(f"it is not a whole file of flax msgpack ({e}): download or copy it again") from e
+
+
+def _params(tree: Any) -> Mapping[Any, Any]:
+    """Return a flax model's parameters: the tree itself, or what stands in it under `params`."""
+    if not isinstance(tree, dict):
+        raise ConfigError(f"it holds a {type(tree).__name__}, not a dictionary of parameters")
+    return tree["params"] if isinstance(tree.get("params"), dict) else tree
