@@ -28,7 +28,7 @@ class IbqConfig:
 
     commitment: float = 1.0  # of the latents' squared distance to their codes, soft and hard
     codes: float = 0.25  # of the codes' squared distance to their latents
-    entropy: float = 0.05
+    entropy: float = 0.05  # of the entropy loss: sure choices, and all codes in use
     temperature: float = 0.01  # of the entropy's softmax
 
     def __post_init__(self) -> None:

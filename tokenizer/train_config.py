@@ -37,7 +37,7 @@ class TokenizerTrainConfig:
     quantizer: Kind = "ema"  # how the codebook is learned
     options: Annotated[Quantizers, arg(name="")] = field(default_factory=Quantizers)
     devices: int | None = None  # that batches are split over; None: all there are
-    seed: int = 0
+    seed: int = 0  # of weights, codebook and crops
 
     def __post_init__(self) -> None:
         """Check what cannot be right; raises ConfigError."""
