@@ -37,7 +37,7 @@ class Perceptual:
     """Fetch VGG-16 weights (fine-tuned for edges) for the perceptual distance of train-tokenizer: 59 MB."""
 
     out: Path
-    """The .safetensors file to write; give it to train-tokenizer as --perceptual."""
+    """The .safetensors file to write: what train-tokenizer takes as its option `perceptual`."""
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Fetch and convert them."""
