@@ -27,7 +27,7 @@ class ImportTokenizer:
     weights: Annotated[Positional[Path], arg(metavar="FILE")]
     """The published file."""
     out: Path
-    """The .safetensors file to write. Give it to the other commands with --vision."""
+    """The .safetensors file to write, for the option `vision` of the other commands."""
     frame_size: int | None = None
     """Pixels on a side that it was trained on, which no file of weights says; 256 by default."""
     lookup: Lookup | None = None

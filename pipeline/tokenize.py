@@ -53,7 +53,7 @@ class TokenizeConfig:
     """How items become tokens."""
 
     vision: str = "small-128"
-    """The VQGAN: a shipped checkpoint's name, or the path of a .safetensors file."""
+    """The VQGAN: a shipped checkpoint's name, or the path of a file of weights in any published form."""
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     books: BookConfig = field(default_factory=BookConfig)
     qa: QaConfig = field(default_factory=QaConfig)

@@ -2,7 +2,7 @@
 
 | kind | begins with | read by |
 |---|---|---|
-| safetensors | a length, then `{` | safetensors |
+| safetensors | a length below 4 GiB, then `{` | safetensors |
 | pickle of arrays (LWM) | 0x80, a protocol from 2 to 5 | `tokenizer/pickles.py` |
 | torch's zip (taming, IBQ, LlamaGen) | `PK` | `tokenizer/torch_files.py` |
 | flax msgpack (MaskGIT) | a map with a text for its first key | flax |
@@ -52,17 +52,19 @@ def read(path: Path) -> Contents:
         raise ConfigError(f"{path} cannot be read ({e})") from e
     if not head:
         raise ConfigError(f"{path} is empty: download or copy it again")
+    first, second = head[0], head[1] if len(head) > 1 else 0
     try:
+        # First, as its length can begin like the others: four bytes of it are always zero.
+        if head[4:9] == b"\0\0\0\0{":
+            return _safetensors(path)
         if head[:4] == b"PK\x03\x04":
             return Contents({}, flatten(torch_files.weights_of(torch_files.read(path))))
         if head.startswith(_OLD_TORCH):
             raise ConfigError("it is of torch before 1.6: load it with torch and save it again")
-        if head[0] == 0x80 and 2 <= head[1:2][0] <= 5 if len(head) > 1 else False:
+        if first == 0x80 and 2 <= second <= 5:
             return Contents({}, flatten(_params(pickles.load(path.read_bytes()))))
-        if _is_msgpack(head):
+        if 0x81 <= first <= 0x8F and 0xA1 <= second <= 0xBF:  # a map of up to 15 entries, and a short text in it
             return Contents({}, flatten(_params(_msgpack(path.read_bytes()))))
-        if len(head) > 8 and head[8:9] == b"{":
-            return _safetensors(path)
     except ConfigError as e:
         raise ConfigError(f"{path}: {e}") from e
     raise ConfigError(f"{path} is no file of weights that is known: give {_KINDS}")
@@ -85,11 +87,6 @@ def _safetensor(path: Path, name: str) -> NDArray[Any]:
             return f.get_tensor(name)
     except (OSError, safetensors.SafetensorError, TypeError, AttributeError, KeyError) as e:
         raise ConfigError(f"{name} cannot be read ({e})") from e
-
-
-def _is_msgpack(head: bytes) -> bool:
-    """Whether a map of 1 to 15 entries begins here, and a text in it; texts of such names are short."""
-    return 0x81 <= head[0] <= 0x8F and 0xA1 <= head[1:2][0] <= 0xBF if len(head) > 1 else False
 
 
 def _msgpack(data: bytes) -> Any:

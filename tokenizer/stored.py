@@ -50,7 +50,8 @@ def flatten(tree: Mapping[Any, Any]) -> dict[str, Stored]:
         if seen > _MAX_TENSORS or depth > _MAX_DEPTH:
             raise ConfigError(f"more than {_MAX_TENSORS} tensors or {_MAX_DEPTH} levels of names: this is no VQGAN")
         if isinstance(node, Mapping):
-            below = [(f"{prefix}.{key}" if prefix else str(key), depth + 1, node[key]) for key in node]
+            names = [key for key in node if isinstance(key, str)]
+            below = [(f"{prefix}.{name}" if prefix else name, depth + 1, node[name]) for name in names]
             waiting.extend(reversed(below))
         elif isinstance(node, Stored):
             if math.prod(node.shape) > _MAX_NUMBERS:

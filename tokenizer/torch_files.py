@@ -59,16 +59,15 @@ def read(path: Path) -> Any:
     Raises ConfigError for a file that is cut short, compressed, no torch file, or whose pickle calls anything.
     """
     try:
-        with zipfile.ZipFile(path) as z:
-            prefix = _checked_prefix(z)
-            index = z.read(f"{prefix}/data.pkl")
-            big = f"{prefix}/byteorder" in z.namelist() and z.read(f"{prefix}/byteorder") == b"big"
-            sizes = {info.filename: info.file_size for info in z.infolist()}
+        z = zipfile.ZipFile(path)  # open as long as a tensor of it can be read; it closes itself
+        prefix = _checked_prefix(z)
+        index = z.read(f"{prefix}/data.pkl")
+        big = f"{prefix}/byteorder" in z.namelist() and z.read(f"{prefix}/byteorder") == b"big"
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError, ValueError) as e:
         raise ConfigError(f"it is not a whole zip file ({e}): download or copy it again") from e
     if big:
         raise ConfigError("its numbers are big-endian, which is not read: save it again on a usual machine")
-    tensor = Door(partial(_tensor, path, prefix, sizes))
+    tensor = Door(partial(_tensor, z, prefix))
     names = {
         "torch._utils._rebuild_tensor_v2": tensor,
         "torch._utils._rebuild_tensor": tensor,
@@ -111,9 +110,7 @@ def _storage(pid: Any) -> _Storage:
     return _Storage(np.dtype(_STORAGES[type_name]), str(key))
 
 
-def _tensor(
-    path: Path, prefix: str, sizes: Mapping[str, int], storage: Any, offset: Any, shape: Any, stride: Any, *_: Any
-) -> Stored:
+def _tensor(z: zipfile.ZipFile, prefix: str, storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Stored:
     numbers = (offset, *shape, *stride)
     if not isinstance(storage, _Storage) or len(shape) != len(stride) or not all(type(n) is int for n in numbers):
         raise ConfigError("a tensor without storage, shape or strides is not read")
@@ -121,28 +118,26 @@ def _tensor(
         raise ConfigError(
             f"a tensor of the shape {list(shape)}, strides {list(stride)} and offset {offset} is not read"
         )
-    read = partial(_read_tensor, path, f"{prefix}/data/{storage.key}", sizes, storage, offset, shape, stride)
+    read = partial(_read_tensor, z, f"{prefix}/data/{storage.key}", storage.dtype, offset, shape, stride)
     return Stored(tuple(shape), read)
 
 
 def _read_tensor(
-    path: Path,
+    z: zipfile.ZipFile,
     name: str,
-    sizes: Mapping[str, int],
-    storage: _Storage,
+    dtype: np.dtype[Any],
     offset: int,
     shape: tuple[int, ...],
     stride: tuple[int, ...],
 ) -> NDArray[Any]:
     """Read one tensor, after checking that its storage has that many numbers."""
-    held = sizes.get(name, 0) // storage.dtype.itemsize
+    held = z.getinfo(name).file_size // dtype.itemsize if name in z.NameToInfo else 0
     count = math.prod(list(shape))
     last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
     if count > held or (count and last >= held):
         raise ConfigError(f"a tensor of the shape {list(shape)} claims more than the {held} numbers of its storage")
     try:
-        with zipfile.ZipFile(path) as z:
-            flat = np.frombuffer(z.read(name), storage.dtype, count=held)
+        flat = np.frombuffer(z.read(name), dtype, count=held)
     except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as e:
         raise ConfigError(f"its entry {name!r} is damaged ({e}): download or copy it again") from e
     steps = tuple(step * flat.itemsize for step in stride)

@@ -149,6 +149,13 @@ def test_a_file_that_is_no_weights_says_so(data: bytes, message: str, tmp_path: 
     refuse(tmp_path / "f", message)
 
 
+@pytest.mark.parametrize("length", [0x0280, 0x0480, 0xA688])  # the first bytes of a pickle, and of msgpack
+def test_safetensors_whose_length_begins_like_another_kind_are_read(length: int, tmp_path: Path) -> None:
+    header = b'{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'.ljust(length)
+    (tmp_path / "s").write_bytes(struct.pack("<Q", length) + header + np.float32([1, 2]).tobytes())
+    np.testing.assert_array_equal(containers.read(tmp_path / "s").tensors["x"].read(), [1, 2])
+
+
 def test_a_folder_and_a_missing_file_say_so(tmp_path: Path) -> None:
     refuse(tmp_path, "is a folder: give the file of weights itself")
     refuse(tmp_path / "none", r"no checkpoint at .*none: give a name \(lwm-256, small-128\)")
