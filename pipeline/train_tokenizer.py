@@ -58,7 +58,7 @@ class TrainTokenizer:
         if not uris:
             raise ConfigError(f"no video or image to train on in {', '.join(self.inputs)}")
         if self.out.is_file() or self.out.suffix == ".safetensors":
-            raise ConfigError(f"--out is a folder now, got {self.out}: the weights will be {WEIGHTS} in it")
+            raise ConfigError(f"--out must be a folder, got {self.out}: the weights will be {WEIGHTS} in it")
         self._require_files()
         _say(f"{len(uris)} videos and images, {self.train.steps} steps")
         with stop_on_signals():
