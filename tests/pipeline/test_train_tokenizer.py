@@ -91,7 +91,7 @@ def test_what_cannot_be_right_is_said_before_anything_is_decoded(videos: Path, t
         TrainTokenizer(inputs=(str(videos),), out=tmp_path, decode=SMALL)
     with pytest.raises(ConfigError, match="max_frames must be at least 1, got 0"):
         TrainTokenizer(inputs=(str(videos),), out=tmp_path, max_frames=0)
-    with pytest.raises(ConfigError, match="--out is a folder now"):
+    with pytest.raises(ConfigError, match="--out must be a folder"):
         TrainTokenizer(inputs=(str(videos),), out=tmp_path / "a.safetensors")(())
     train = TokenizerTrainConfig(perceptual=tmp_path / "vgg.safetensors")
     with pytest.raises(ConfigError, match="`longreel perceptual --out"):
