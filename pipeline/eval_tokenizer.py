@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 from tyro.conf import Positional, arg
@@ -21,10 +22,12 @@ from pipeline.progress import console, output
 from pipeline.trained_on import TrainedOn, beside, read_trained_on, signature_of
 from schemas.errors import ConfigError, InputError, storage_errors
 from schemas.files import atomic, write_text
+from tokenizer import perceptual
 from tokenizer.codec import FrameCodec, weights_file
-from tokenizer.evaluate import Clip, Evaluation, measure, runs_of, summarise
+from tokenizer.evaluate import Clip, Distance, Evaluation, measure, runs_of, summarise
 from tokenizer.rivals import RIVALS
 from tokenizer.scorecard import grid, markdown
+from tokenizer.vqgan import to_unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,8 @@ class EvalTokenizer:
     """A shipped tokenizer's name, or a file of weights."""
     max_frames: int = 240
     """Of each video, in runs of neighbours that are spread over its length."""
+    perceptual: Path | None = None
+    """Weights from `longreel perceptual`: the distance in the features of a VGG-16 is measured, too."""
     rivals: tuple[str, ...] = tuple(RIVALS)
     """What to compare with at equal bytes."""
     time_limit_s: float = 1800.0
@@ -56,6 +61,7 @@ class EvalTokenizer:
         if strange := sorted(set(self.rivals) - set(RIVALS)):
             raise ConfigError(f"rivals must be among {', '.join(RIVALS)}, got {', '.join(strange)}")
         codec = FrameCodec.load(self.vision)
+        distance = self._distance(codec)
         uris = _held_out(self.inputs)
         table = beside(weights_file(self.vision))
         known = read_trained_on(table) if table.is_file() else None
@@ -65,13 +71,30 @@ class EvalTokenizer:
             )
         decode = DecodeConfig(size=codec.frame_size, fps=self.fps, batch=_RUN, time_limit_s=self.time_limit_s)
         with stop_on_signals(), Decoder(decode) as decoder:
-            found, left_out = self._evaluate(uris, codec, decoder, TrainedOn(known or ()))
+            found, left_out = self._evaluate(uris, codec, decoder, TrainedOn(known or ()), distance)
         if not found:
             raise ConfigError(f"nothing to evaluate on: all of {len(uris)} items were left out")
         self._write(codec, found, left_out, trained_on=known is not None)
 
+    def _distance(self, codec: FrameCodec) -> Distance | None:
+        """Return the perceptual distance, where it is wanted."""
+        if self.perceptual is None:
+            return None
+        vgg = perceptual.load(self.perceptual)
+        if codec.frame_size < perceptual.SMALLEST:
+            raise ConfigError(
+                f"frames must be {perceptual.SMALLEST} pixels for VGG's five blocks, got {codec.frame_size}"
+            )
+        run = jax.jit(lambda a, b: perceptual.distances(vgg, to_unit(a), to_unit(b)))
+        return lambda frames, rebuilt: np.asarray(run(rebuilt, frames), np.float64)
+
     def _evaluate(
-        self, uris: Sequence[str], codec: FrameCodec, decoder: Decoder, trained_on: TrainedOn
+        self,
+        uris: Sequence[str],
+        codec: FrameCodec,
+        decoder: Decoder,
+        trained_on: TrainedOn,
+        distance: Distance | None,
     ) -> tuple[dict[str, _Video], dict[str, str]]:
         found: dict[str, _Video] = {}
         left_out: dict[str, str] = {}
@@ -82,14 +105,14 @@ class EvalTokenizer:
                     if shared := trained_on.shared(signature_of(decoder, path)):
                         left_out[uri] = shared
                     else:
-                        found[uri] = self._video(codec, decoder, path)
+                        found[uri] = self._video(codec, decoder, path, distance)
             except InputError as e:
                 left_out[uri] = str(e)
             told = f"left out: {left_out[uri]}" if uri in left_out else f"{found[uri].score.frames} frames"
             console.print(f"eval-tokenizer: {uri}: {told}")
         return found, left_out
 
-    def _video(self, codec: FrameCodec, decoder: Decoder, path: Path) -> _Video:
+    def _video(self, codec: FrameCodec, decoder: Decoder, path: Path, distance: Distance | None) -> _Video:
         """Measure the frames of one video, batch by batch."""
         batches = math.ceil(max(1.0, decoder.probe(path).duration_s * self.fps) / decoder.config.batch)
         step = math.ceil(batches * decoder.config.batch / self.max_frames)
@@ -99,7 +122,7 @@ class EvalTokenizer:
             raise_if_stopping()
             if number % step == 0 and len(clips) * decoder.config.batch < self.max_frames:
                 taken = frames[: self.max_frames]
-                clips.append(measure(codec, taken, rivals=self.rivals))
+                clips.append(measure(codec, taken, rivals=self.rivals, distance=distance))
                 pictures.append(taken[0])
         score = summarise(runs_of(clips), codebook_size=codec.codebook_size)
         chosen = [pictures[i] for i in sorted({round(x) for x in np.linspace(0, len(pictures) - 1, _SHOWN)})]

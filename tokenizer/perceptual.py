@@ -61,10 +61,15 @@ def load(path: Path) -> Vgg:
 
 def distance(vgg: Vgg, rebuilt: jax.Array, pixels: jax.Array, dtype: DTypeLike = jnp.float32) -> jax.Array:
     """Return the mean distance of the pictures of two arrays `[B, H, W, 3]` in [-1, 1]; convolutions are in `dtype`."""
+    return distances(vgg, rebuilt, pixels, dtype).mean()
+
+
+def distances(vgg: Vgg, rebuilt: jax.Array, pixels: jax.Array, dtype: DTypeLike = jnp.float32) -> jax.Array:
+    """Return the distance of each pair of pictures, `[B]`; as `distance`."""
     both = jnp.concatenate([rebuilt, jax.lax.stop_gradient(pixels)])
     mean = jnp.asarray(_BGR_MEAN, jnp.float32)
     x = ((both[..., ::-1] + 1.0) * 127.5 - mean[None, None, None]).astype(dtype)
-    total = jnp.zeros((), jnp.float32)
+    total = jnp.zeros(len(pixels), jnp.float32)
     for i, block in enumerate(BLOCKS, 1):
         if i > 1:
             x = jax.lax.reduce_window(x, np.array(-np.inf, x.dtype), jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "SAME")
@@ -73,7 +78,7 @@ def distance(vgg: Vgg, rebuilt: jax.Array, pixels: jax.Array, dtype: DTypeLike =
             x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
             x = jax.nn.relu(x + bias[None, None, None])
         ours, theirs = jnp.split(_unit(x.astype(jnp.float32)), 2)
-        total += jnp.square(ours - theirs).sum(-1).mean()
+        total += jnp.square(ours - theirs).sum(-1).mean((1, 2))
     return total / len(BLOCKS)
 
 

@@ -15,7 +15,7 @@ from tokenizer.evaluate import Estimate, Evaluation
 from tokenizer.rivals import squeezed
 
 _DIGITS = {"psnr": 2, "ssim": 3, "flicker": 2, "distance": 3, "use": 3, "perplexity": 0}
-_UNITS = {"psnr": "PSNR, dB", "ssim": "SSIM", "flicker": "flicker", "use": "use", "distance": "distance"}
+_UNITS = {"psnr": "PSNR, dB", "ssim": "SSIM", "flicker": "flicker", "use": "use", "distance": "perceptual distance"}
 _MARGIN, _LABEL = 2, 14  # pixels
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -17,6 +18,7 @@ from pipeline.eval_tokenizer import EvalTokenizer
 from pipeline.trained_on import TrainedOn, beside, read_trained_on, signature_of, write_trained_on
 from schemas.errors import ConfigError, DatasetError
 from tests.pipeline.media import make_video
+from tests.tokenizer.test_perceptual import vgg
 from tests.tokenizer.tiny import tiny_weights
 from tokenizer import checkpoint
 
@@ -86,15 +88,21 @@ def test_a_second_evaluation_writes_the_same_bytes(videos: Path, weights: Path, 
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_the_split_train_of_a_manifest_is_left_out(videos: Path, weights: Path, tmp_path: Path) -> None:
+def test_the_split_train_of_a_manifest_is_left_out_and_a_distance_is_measured(
+    videos: Path, weights: Path, tmp_path: Path
+) -> None:
+    vgg_file = tmp_path / "vgg.safetensors"
+    safetensors.numpy.save_file({name: np.asarray(array) for name, array in vgg().items()}, vgg_file)
     manifest = tmp_path / "manifest.jsonl"
     rows = [("second.mp4", "train"), ("third.mp4", "val")]
     lines = (json.dumps({"uri": str(videos / name), "kind": "video", "split": split}) for name, split in rows)
     manifest.write_text("\n".join(lines))
-    EvalTokenizer(inputs=(str(manifest),), out=tmp_path / "out", vision=str(weights), rivals=())(())
-    assert [Path(u).name for u in json.loads((tmp_path / "out" / "evaluation.json").read_text())["videos"]] == [
-        "third.mp4"
-    ]
+    EvalTokenizer(inputs=(str(manifest),), out=tmp_path / "out", vision=str(weights), perceptual=vgg_file)(())
+    record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert [Path(uri).name for uri in record["videos"]] == ["third.mp4"]
+    found = [record["all"]["tokens"], *record["all"]["rivals"].values()]
+    assert all(0 < codec["distance"]["value"] < 4 for codec in found)
+    assert "perceptual distance" in (tmp_path / "out" / "evaluation.md").read_text()
 
 
 def test_weights_without_a_table_are_evaluated_and_that_is_said(
