@@ -215,7 +215,7 @@ def test_the_default_fields_change_neither_shapes_nor_header() -> None:
     ("change", "message"),
     [
         ({"attention": (2,)}, r"attention must name levels from 0 to 1, got \[2\]"),
-        ({"lookup": "near"}, r"lookup must be one of \('distance', 'product'\), got 'near'"),
+        ({"lookup": "near"}, r"lookup must be one of \('distance', 'product', 'bounded'\), got 'near'"),
         ({"encoder_dim": 0}, "encoder_dim must be at least 1, got 0"),
     ],
 )
