@@ -20,12 +20,13 @@ jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  
 def vgg() -> Vgg:
     """A VGG-16 with random weights of the right size."""
     rng = np.random.default_rng(0)
-    return {
-        name: jnp.asarray(rng.standard_normal(shape, np.float32) * np.sqrt(2 / max(np.prod(shape[:-1]), 1)))
-        if len(shape) == 4
-        else jnp.zeros(shape)
-        for name, shape in perceptual.shapes().items()
-    }
+    with jax.ensure_compile_time_eval():  # kept: it may be asked for first within a traced function
+        return {
+            name: jnp.asarray(rng.standard_normal(shape, np.float32) * np.sqrt(2 / max(np.prod(shape[:-1]), 1)))
+            if len(shape) == 4
+            else jnp.zeros(shape)
+            for name, shape in perceptual.shapes().items()
+        }
 
 
 def test_the_distance_is_zero_for_equal_pictures_and_grows_as_one_gets_worse() -> None:
