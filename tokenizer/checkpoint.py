@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
 from schemas.files import atomic
+from schemas.runs import leaf_words
 from tokenizer import containers
 from tokenizer.config import VqganConfig
 from tokenizer.infer import infer
@@ -93,8 +94,7 @@ def load(path: Path, config: VqganConfig | None = None) -> Weights:
 
 def _name(path: tuple[Any, ...]) -> str:
     """Return the published name of a parameter from its path in the model's state."""
-    words = [str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", None)))) for key in path]
-    words = [word for word in words if word != "value"]
+    words = leaf_words(path)
     return ".".join([*words[:-1], _LAST_WORD[words[-1]]])
 
 

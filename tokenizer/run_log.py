@@ -9,7 +9,6 @@ keeps the lines up to k and writes those behind it again.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -26,9 +25,10 @@ from tensorboardX import SummaryWriter
 
 from schemas.errors import storage_errors
 from schemas.files import atomic, write_text
+from schemas.runs import METRICS, TENSORBOARD, finite, metrics_line, read_metrics
 from tokenizer.quantize import perplexity
 
-METRICS, TENSORBOARD, PICTURES = "metrics.jsonl", "tensorboard", "pictures"
+PICTURES = "pictures"
 
 
 class RunLog:
@@ -37,7 +37,7 @@ class RunLog:
     def __init__(self, run: Path, *, step: int) -> None:
         self.path = run / METRICS
         self._pictures = run / PICTURES
-        write_text(self.path, "".join(_line(row) for row in read_metrics(self.path) if row["step"] <= step))
+        write_text(self.path, "".join(metrics_line(row) for row in read_metrics(self.path) if row["step"] <= step))
         self._file = self.path.open("a", encoding="utf-8")
         # A suffix of its own: the writer's names have a resolution of one second, and it truncates what is there.
         self._board = SummaryWriter(str(run / TENSORBOARD), purge_step=step + 1, filename_suffix=f".{step}")
@@ -57,7 +57,7 @@ class RunLog:
         line |= {"code_use": float((used > 0).mean()), "perplexity": float(perplexity(jnp.asarray(used)))}
         line = {"step": step, **line, "frames_per_s": len(self._window) * batch / max(now - self._began, 1e-9)}
         with storage_errors(self.path):
-            self._file.write(_line(line))
+            self._file.write(metrics_line({name: finite(value) for name, value in line.items()}))
             self._file.flush()
             for name, value in line.items():
                 if name != "step" and math.isfinite(value):
@@ -82,15 +82,3 @@ class RunLog:
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
         self._board.close()
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a `metrics.jsonl`, [] where there is none; a last line that was cut short is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps({name: value if math.isfinite(value) else None for name, value in row.items()}) + "\n"

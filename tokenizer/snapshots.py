@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +21,8 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from schemas.errors import ConfigError, DatasetError, StorageError, storage_errors
+from schemas.errors import ConfigError, DatasetError
+from schemas.runs import leaf_words, orbax_errors
 from tokenizer.step import TrainState, abstract_state, everywhere
 from tokenizer.train_config import TokenizerTrainConfig
 
@@ -47,7 +47,7 @@ class Snapshots:
 
     def __init__(self, run: Path) -> None:
         self.path = run.absolute() / SNAPSHOTS
-        with _orbax_errors(self.path):
+        with orbax_errors(self.path, what="snapshot"):
             self._manager = ocp.CheckpointManager(
                 self.path,
                 item_names=(_STATE, _DESCRIPTION),
@@ -69,7 +69,7 @@ class Snapshots:
         step = int(state.step)
         if self.latest() == step:
             return
-        with _orbax_errors(self.path):
+        with orbax_errors(self.path, what="snapshot"):
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -125,14 +125,7 @@ def _plain(state: TrainState) -> TrainState:
 
 def _named(tree: Any) -> dict[str, Any]:
     """Return the leaves of a tree by name, in the tree's order; names do not depend on the classes of its nodes."""
-    return {"/".join(_names(path)): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
-
-
-def _names(path: tuple[Any, ...]) -> Iterator[str]:
-    for key in path:
-        name = getattr(key, "name", getattr(key, "key", getattr(key, "idx", None)))
-        if name != "value":  # of an nnx.Variable
-            yield str(name)
+    return {"/".join(leaf_words(path)): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
 def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], under: str = "") -> list[str]:
@@ -144,18 +137,3 @@ def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], under: str 
         elif a != b:
             found.append(f"  {under}{name}: the snapshot has {a}, this run {b}")
     return found
-
-
-@contextmanager
-def _orbax_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk into a StorageError: TensorStore reports it as a ValueError with errno's words."""
-    try:
-        with storage_errors(path):
-            yield
-    except ValueError as e:
-        if any(words in str(e) for words in ("No space left", "File too large", "Disk quota", "RESOURCE_EXHAUSTED")):
-            raise StorageError(
-                f"cannot write a snapshot to {path}: {e}. Earlier ones are kept: free some space and run the same "
-                "command again."
-            ) from e
-        raise

@@ -13,8 +13,7 @@ and is waited for before the next save. Nothing in it is executable: arrays and 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +23,8 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from schemas.errors import ConfigError, DatasetError, StorageError, storage_errors
+from schemas.errors import ConfigError, DatasetError
+from schemas.runs import leaf_words, orbax_errors
 from schemas.vocab import Vocabulary
 from trainer.config import ModelConfig
 
@@ -103,7 +103,7 @@ class Checkpoints:
     def __init__(self, run: Path, *, keep: int | None = None) -> None:
         self.path = run.absolute() / CHECKPOINTS
         preserved = preservation_policy.LatestN(keep) if keep else preservation_policy.PreserveAll()
-        with _orbax_errors(self.path):
+        with orbax_errors(self.path, what="checkpoint"):
             self._manager = ocp.CheckpointManager(
                 self.path,
                 item_names=(_PARAMS, _OPTIMISER, _POSITION, _DESCRIPTION),
@@ -133,7 +133,7 @@ class Checkpoints:
         """
         if self.latest() == step:
             return
-        with _orbax_errors(self.path):
+        with orbax_errors(self.path, what="checkpoint"):
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -146,7 +146,7 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Wait until what was saved is on disk."""
-        with _orbax_errors(self.path):
+        with orbax_errors(self.path, what="checkpoint"):
             self._manager.wait_until_finished()
 
     def describe(self, step: int) -> Description:
@@ -200,26 +200,4 @@ def open_run(run: Path) -> Checkpoints:
 
 def named(tree: Any) -> dict[str, Any]:
     """Return the leaves of a tree by name, in the tree's order; names do not depend on the classes of its nodes."""
-    return {"/".join(_names(path)): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
-
-
-def _names(path: tuple[Any, ...]) -> Iterator[str]:
-    for key in path:
-        name = getattr(key, "name", getattr(key, "key", getattr(key, "idx", None)))
-        if name != "value":  # of an nnx.Variable
-            yield str(name)
-
-
-@contextmanager
-def _orbax_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk into a StorageError: TensorStore reports it as a ValueError with errno's words."""
-    try:
-        with storage_errors(path):
-            yield
-    except ValueError as e:
-        if any(words in str(e) for words in ("No space left", "File too large", "Disk quota", "RESOURCE_EXHAUSTED")):
-            raise StorageError(
-                f"cannot write a checkpoint to {path}: {e}. Earlier checkpoints are kept: free some space and run "
-                "the same command again."
-            ) from e
-        raise
+    return {"/".join(leaf_words(path)): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}

@@ -12,8 +12,6 @@ again; TensorBoard is told the same through its purge step.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -23,9 +21,9 @@ from tensorboardX import SummaryWriter
 
 from schemas.errors import storage_errors
 from schemas.files import write_text
+from schemas.runs import METRICS, TENSORBOARD, finite, metrics_line, read_metrics
 
 Kind = Literal["train", "eval"]
-METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
 
 _FLUSH_S = 30
 
@@ -44,7 +42,7 @@ class MetricsLog:
         self._primary = primary
         if not primary:
             return
-        write_text(self.path, "".join(map(_line, kept)))
+        write_text(self.path, "".join(map(metrics_line, kept)))
         self._file = self.path.open("a", encoding="utf-8")
         # A suffix of its own: the writer's names have a resolution of one second, and it truncates what is there.
         self._board = SummaryWriter(
@@ -55,12 +53,12 @@ class MetricsLog:
         """Append one line; nothing is written where this kind has one at this step already."""
         if (kind, step) in self._seen:
             return
-        row = {"kind": kind, "step": step, **{name: _finite(value) for name, value in values.items()}}
+        row = {"kind": kind, "step": step, **{name: finite(value) for name, value in values.items()}}
         self._seen[kind, step] = row
         if not self._primary:
             return
         with storage_errors(self.path):
-            self._file.write(_line(row))
+            self._file.write(metrics_line(row))
             self._file.flush()
             for name, value in row.items():
                 if name not in ("kind", "step") and value is not None:
@@ -81,19 +79,3 @@ class MetricsLog:
         if self._primary:
             self._file.close()
             self._board.close()
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a `metrics.jsonl`, [] where there is none; a last line that was cut short is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, allow_nan=False) + "\n"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

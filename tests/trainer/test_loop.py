@@ -17,6 +17,7 @@ import pytest
 import tyro
 
 from schemas.errors import ConfigError, DatasetError, JobError, VocabularyMismatch
+from schemas.runs import read_metrics
 from tests.trainer.dataset import VOCABULARY, with_other_tokenizer, write_dataset
 from trainer.checkpoint import open_run
 from trainer.config import MeshConfig
@@ -24,7 +25,6 @@ from trainer.data import Placement
 from trainer.evaluate import spread
 from trainer.loop import Cadence, Memory, TrainConfig, TrainResult, train, use_cpu_devices
 from trainer.mesh import make_mesh
-from trainer.metrics import read_metrics
 from trainer.optimiser import OptimiserConfig
 from trainer.source import PackedSplit
 from trainer.state import load_model

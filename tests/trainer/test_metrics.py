@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tensorboardX.proto.event_pb2 import Event
 
-from trainer.metrics import MetricsLog, read_metrics
+from schemas.runs import read_metrics
+from trainer.metrics import MetricsLog
 
 
 def _events(directory: Path) -> list[Event]:

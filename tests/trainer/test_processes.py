@@ -19,13 +19,13 @@ import pytest
 from numpy.typing import NDArray
 
 from schemas.dataset import read_index
+from schemas.runs import read_metrics
 from tests.trainer.dataset import VOCABULARY, write_dataset
 from tests.trainer.test_loop import config_of
 from trainer.config import MeshConfig, debug
 from trainer.data import Placement
 from trainer.loop import Cadence, TrainConfig, train
 from trainer.mesh import make_mesh
-from trainer.metrics import read_metrics
 from trainer.state import load_model
 
 S, PROCESSES, DEVICES = 512, 2, 8
