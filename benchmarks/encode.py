@@ -125,7 +125,6 @@ def measure(name: str, batches: list[int], seconds: float) -> list[dict[str, Any
     codebook = jnp.asarray(
         np.random.default_rng(1).standard_normal((config.codebook_size, config.latent_dim)), jnp.float32
     )
-    codec = FrameCodec(Weights(config, params, codebook))
     plain = PlainEncoder(config)
     picture = jnp.zeros((1, config.frame_size, config.frame_size, 3))
     tree = plain_parameters(params, jax.eval_shape(plain.init, jax.random.key(0), picture))

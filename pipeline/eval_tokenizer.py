@@ -24,9 +24,9 @@ from schemas.errors import ConfigError, InputError, storage_errors
 from schemas.files import atomic, write_text
 from tokenizer import perceptual
 from tokenizer.codec import FrameCodec, weights_file
-from tokenizer.evaluate import Clip, Distance, Evaluation, measure, runs_of, summarise
+from tokenizer.evaluate import Clip, Distance, Evaluation, measure, rebuild, runs_of, summarise
 from tokenizer.rivals import RIVALS
-from tokenizer.scorecard import grid, markdown
+from tokenizer.scorecard import FRAMES, grid, markdown
 from tokenizer.vqgan import to_unit
 
 
@@ -117,27 +117,28 @@ class EvalTokenizer:
         batches = math.ceil(max(1.0, decoder.probe(path).duration_s * self.fps) / decoder.config.batch)
         step = math.ceil(batches * decoder.config.batch / self.max_frames)
         clips: list[Clip] = []
-        pictures: list[NDArray[np.uint8]] = []
+        pictures: list[dict[str, NDArray[np.uint8]]] = []
         for number, (frames, _) in enumerate(decoder.frames(path)):
             raise_if_stopping()
             if number % step == 0 and len(clips) * decoder.config.batch < self.max_frames:
                 taken = frames[: self.max_frames]
-                clips.append(measure(codec, taken, rivals=self.rivals, distance=distance))
-                pictures.append(taken[0])
+                rebuilt = rebuild(codec, taken, rivals=self.rivals)
+                clips.append(measure(taken, rebuilt, distance=distance))
+                # Copies, or all frames would be held.
+                pictures.append({name: row[0].copy() for name, row in ({FRAMES: taken} | rebuilt.frames).items()})
         score = summarise(runs_of(clips), codebook_size=codec.codebook_size)
         chosen = [pictures[i] for i in sorted({round(x) for x in np.linspace(0, len(pictures) - 1, _SHOWN)})]
-        return _Video(score, clips, np.stack(chosen))
+        return _Video(score, clips, {name: np.stack([shown[name] for shown in chosen]) for name in chosen[0]})
 
     def _write(
         self, codec: FrameCodec, found: dict[str, _Video], left_out: dict[str, str], *, trained_on: bool
     ) -> None:
         whole = summarise([video.clips for video in found.values()], codebook_size=codec.codebook_size)
-        cells = codec.grid[0] * codec.grid[1]
-        bits = cells * math.log2(codec.codebook_size) / codec.frame_size**2
+        bits = codec.config.bits(codec.frame_size, codec.frame_size)
         rows = {Path(uri).name: video.score for uri, video in found.items()} | {"all": whole}
         facts: dict[str, Any] = {
-            "tokenizer": self.vision, "sha256": codec.sha256, "fps": self.fps, "bits_per_pixel": bits,
-            "bytes_per_frame": math.floor(cells * math.log2(codec.codebook_size) / 8),
+            "tokenizer": self.vision, "sha256": codec.sha256, "fps": self.fps,
+            "bits_per_pixel": bits / codec.frame_size**2, "bytes_per_frame": math.floor(bits / 8),
             "knows_what_it_was_trained_on": trained_on,
         }  # fmt: skip
         told = markdown(rows, facts)
@@ -148,7 +149,8 @@ class EvalTokenizer:
             write_text(self.out / "evaluation.json", json.dumps(record, indent=1) + "\n")
             write_text(self.out / "evaluation.md", told)
             with atomic(self.out / "pictures.png") as temporary:
-                grid(codec, {Path(u).name: v.pictures for u, v in found.items()}, self.rivals).save(temporary, "PNG")
+                page = grid({Path(u).name: v.pictures for u, v in found.items()}, size=codec.frame_size)
+                page.save(temporary, "PNG")
         output().print(told, markup=False, highlight=False)
         console.print(f"eval-tokenizer: {self.out}: {len(found)} evaluated, {len(left_out)} left out")
 
@@ -161,7 +163,7 @@ _SHOWN = 4  # frames of each video in the grid of pictures
 class _Video:
     score: Evaluation
     clips: list[Clip] = field(repr=False)
-    pictures: NDArray[np.uint8] = field(repr=False)  # [m, H, W, 3]
+    pictures: dict[str, NDArray[np.uint8]] = field(repr=False)  # FRAMES, and by codec: [m, H, W, 3]
 
 
 def _held_out(inputs: Iterable[str]) -> list[str]:

@@ -33,11 +33,14 @@ class Framed(NamedTuple):
 def in_one_window(one: Run, other: Run) -> Framed | None:
     """Return the runs so that both show the same part of the picture, or None where they have no picture in common."""
     near = _nearest(one, other)
-    if near is None or np.median(near[2]) < _ALIKE:
+    if near is None:
         return None
-    i, j, alike = near
-    if np.median(alike) >= _SAME_WINDOW:
-        return Framed(one, other, float(np.median(alike)))
+    i, j, all_alike = near
+    alike = float(np.median(all_alike))
+    if alike < _ALIKE:
+        return None
+    if alike >= _SAME_WINDOW:
+        return Framed(one, other, alike)
     p, q = one.pictures[i], other.pictures[j]
     inner, outer = find_window(p, q), find_window(q, p)
     by_inner = float(np.median(np.einsum("nc,nc->n", inner.of(p), q)))

@@ -12,7 +12,7 @@ disk nor memory grows with the collection. Half a cache is never met: the JSON i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline.decode import Decoder
 from pipeline.inputs import local_file
+from pipeline.interrupt import raise_if_stopping
 from pipeline.likeness import Signature
 from pipeline.trained_on import signature_of, write_trained_on
 from schemas.errors import ConfigError, DatasetError, InputError, Reason, storage_errors
@@ -39,7 +40,6 @@ def cached_frames(
     seed: int,
     trained_on: Path,
     say: Callable[[str], None] = lambda line: None,
-    raise_if_stopping: Callable[[], None] = lambda: None,
 ) -> NDArray[np.uint8]:
     """Return all frames of the videos and images, mapped, uint8 `[n, size, size, 3]`; decodes them the first time.
 
@@ -53,7 +53,7 @@ def cached_frames(
     )
     facts_path = folder / "frames.json"
     if not facts_path.is_file():
-        facts = _decode(folder, made_of, decoder, trained_on, say, raise_if_stopping)
+        facts = _decode(folder, made_of, decoder, trained_on, say)
         write_text(facts_path, json.dumps(facts, indent=1) + "\n")
     facts = json.loads(facts_path.read_text(encoding="utf-8"))
     if facts["made_of"] != made_of:
@@ -71,7 +71,6 @@ def _decode(
     decoder: Decoder,
     trained_on: Path,
     say: Callable[[str], None],
-    raise_if_stopping: Callable[[], None],
 ) -> dict[str, Any]:
     videos: list[dict[str, Any]] = []
     signatures: list[tuple[str, Signature]] = []
@@ -81,23 +80,20 @@ def _decode(
             try:
                 with local_file(uri) as path:
                     signature, sha256 = signature_of(decoder, path), sha256_file(path)
-                    count = sum(kept.take(frame) for frame in _frames(decoder, path, raise_if_stopping))
+                    before = kept.seen
+                    for frames, _ in decoder.frames(path):
+                        raise_if_stopping()
+                        kept.take(frames)
             except InputError as e:
                 say(f"left out: {uri}: {e}")
                 continue
-            videos.append({"uri": uri, "sha256": sha256, "frames": count})
+            videos.append({"uri": uri, "sha256": sha256, "frames": kept.seen - before})
             signatures.append((uri, signature))
         if not kept.count:
             raise InputError(Reason.EMPTY, "no frame to train on: none of the videos and images gave one")
     write_trained_on(trained_on, signatures)
     say(f"{len(videos)} videos and images gave {kept.seen} frames, of which {kept.count} are kept")
     return {"frames": kept.count, "size": decoder.config.size, "made_of": made_of, "videos": videos}
-
-
-def _frames(decoder: Decoder, path: Path, raise_if_stopping: Callable[[], None]) -> Iterator[NDArray[np.uint8]]:
-    for frames, _ in decoder.frames(path):
-        raise_if_stopping()
-        yield from frames
 
 
 class _Reservoir:
@@ -108,16 +104,16 @@ class _Reservoir:
         self._rng = np.random.default_rng([seed, 2])
         self.seen = self.count = 0
 
-    def take(self, frame: NDArray[np.uint8]) -> int:
-        """Look at one frame, and keep it or not; return 1."""
-        place = self.count if self.count < self._limit else int(self._rng.integers(self.seen + 1))
-        self.seen += 1
-        if place < self._limit:
-            self._file.seek(place * frame.nbytes)
-            with storage_errors(Path(self._file.name)):
-                self._file.write(frame.tobytes())
-            self.count = max(self.count, place + 1)
-        return 1
+    def take(self, frames: NDArray[np.uint8]) -> None:
+        """Look at frames `[n, size, size, 3]`, and keep each or not."""
+        for frame in frames:
+            place = self.count if self.count < self._limit else int(self._rng.integers(self.seen + 1))
+            self.seen += 1
+            if place < self._limit:
+                self._file.seek(place * frame.nbytes)
+                with storage_errors(Path(self._file.name)):
+                    self._file.write(frame.tobytes())
+                self.count = max(self.count, place + 1)
 
 
 def _mapped(path: Path, count: int, size: int) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from pipeline.decode import DecodeConfig, Decoder
 from pipeline.frame_cache import cached_frames
-from pipeline.interrupt import is_stopping, raise_if_stopping, stop_on_signals
+from pipeline.interrupt import is_stopping, stop_on_signals
 from pipeline.manifest import read_manifest
 from pipeline.progress import console
 from pipeline.trained_on import beside
@@ -71,7 +71,6 @@ class TrainTokenizer:
                     seed=self.train.seed,
                     trained_on=beside(self.out / WEIGHTS),
                     say=_say,
-                    raise_if_stopping=raise_if_stopping,
                 )
             path = train_tokenizer(
                 self.train, frames, out=self.out, initial=self.initial, is_stopping=is_stopping, on_metrics=_report

@@ -44,8 +44,8 @@ class FrameCodec:
         self.batch = batch  # frames that are computed together; others are filled up to as many
         self._params, self._codebook = weights.params, weights.codebook
         graphdef, _ = abstract(weights.config, compute)
-        self._encode = jax.jit(partial(_encode, graphdef, weights.config.lookup))
-        self._decode = jax.jit(partial(_decode, graphdef), static_argnames="grid")
+        self._encode = jax.jit(partial(encode, graphdef, weights.config.lookup))
+        self._decode = jax.jit(partial(decode, graphdef), static_argnames="grid")
 
     @classmethod
     def load(cls, name_or_path: str, *, compute: Compute = "float32") -> FrameCodec:
@@ -109,7 +109,7 @@ def weights_file(name_or_path: str) -> Path:
     return shipped if shipped.is_file() else Path(name_or_path)
 
 
-def _encode(
+def encode(
     graphdef: nnx.GraphDef, lookup: Lookup, params: nnx.State, codebook: jax.Array, frames: jax.Array
 ) -> jax.Array:
     """Map uint8 `[B, H, W, 3]` to int32 codes `[B, h * w]`."""
@@ -117,7 +117,7 @@ def _encode(
     return find(latents.reshape(-1, latents.shape[-1]), codebook, lookup=lookup).reshape(frames.shape[0], -1)
 
 
-def _decode(
+def decode(
     graphdef: nnx.GraphDef, params: nnx.State, codebook: jax.Array, codes: jax.Array, *, grid: tuple[int, int]
 ) -> jax.Array:
     """Map int32 codes `[B, h * w]` to uint8 `[B, H, W, 3]`."""

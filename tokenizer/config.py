@@ -8,9 +8,10 @@ published VQGANs do otherwise (`tokenizer/published.py`); with the defaults the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from schemas.errors import ConfigError
 
@@ -80,6 +81,11 @@ class VqganConfig:
                 )
         return height // self.factor, width // self.factor
 
+    def bits(self, height: int, width: int) -> float:
+        """Return the bits of a frame's codes, all of one length."""
+        rows, columns = self.grid(height, width)
+        return rows * columns * math.log2(self.codebook_size)
+
 
 def lwm_256() -> VqganConfig:
     """Return the LWM / aMUSEd `vqgan-f16-8192` shape: 256 px, 16x16 codes of 8192, 146.24 M parameters, 213 GFLOP."""
@@ -115,3 +121,10 @@ def named(name: str) -> VqganConfig:
     if name not in CONFIGS:
         raise ConfigError(f"config must be one of {', '.join(sorted(CONFIGS))}, got {name!r}")
     return CONFIGS[name]()
+
+
+def require_weights(config: Any, *names: str) -> None:
+    """Raise ConfigError where a weight of a loss is negative."""
+    for name in names:
+        if not getattr(config, name) >= 0:
+            raise ConfigError(f"{name} must not be negative, got {getattr(config, name)}")

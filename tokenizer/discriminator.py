@@ -20,9 +20,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from schemas.errors import ConfigError
-from tokenizer.config import Compute
+from tokenizer.config import Compute, require_weights
 from tokenizer.layers import GroupNorm
-from tokenizer.quantize import require_weights
 
 _SLOPE = 0.2  # of the leaky ReLU below zero
 _GROUPS = 8

@@ -19,7 +19,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,15 +58,25 @@ class Clip:
     measures: Mapping[str, Mapping[str, NDArray[np.float64]]]  # by codec ("tokens", "jpeg", ...) and measure: [<= n]
 
 
-def measure(codec: FrameCodec, frames: Frames, *, rivals: Sequence[str] = (), distance: Distance | None = None) -> Clip:
-    """Encode and decode consecutive frames uint8 `[n, H, W, 3]`, n > 0, and compare. `rivals` are names of RIVALS."""
-    codes = codec.encode(frames)
-    height, width = frames.shape[1:3]
+class Rebuilt(NamedTuple):
+    """What comes back of n consecutive frames."""
+
+    codes: NDArray[np.integer]  # [n, cells]
+    frames: dict[str, Frames]  # by codec: [n, H, W, 3]
+
+
+def rebuild(codec: FrameCodec, frames: Frames, *, rivals: Sequence[str] = ()) -> Rebuilt:
+    """Encode and decode consecutive frames uint8 `[n, H, W, 3]`, n > 0. `rivals` are names of RIVALS."""
+    codes, (height, width) = codec.encode(frames), frames.shape[1:3]
     rebuilt = {"tokens": codec.decode(codes, grid=codec.config.grid(height, width))}
-    budget = math.floor(codes.shape[1] * math.log2(codec.codebook_size) / 8)
-    for name in rivals:
-        rebuilt[name] = squeezed(name, frames, budget)
-    return Clip(codes, {name: compare(frames, found, distance=distance) for name, found in rebuilt.items()})
+    budget = math.floor(codec.config.bits(height, width) / 8)
+    return Rebuilt(codes, rebuilt | {name: squeezed(name, frames, budget) for name in rivals})
+
+
+def measure(frames: Frames, rebuilt: Rebuilt, *, distance: Distance | None = None) -> Clip:
+    """Compare frames with what came back of them."""
+    measures = {name: compare(frames, found, distance=distance) for name, found in rebuilt.frames.items()}
+    return Clip(rebuilt.codes, measures)
 
 
 def compare(frames: Frames, rebuilt: Frames, *, distance: Distance | None = None) -> dict[str, NDArray[np.float64]]:

@@ -124,8 +124,13 @@ class AveragePool(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `[B, H, W, C]` to `[B, H/2, W/2, C]`."""
-        b, h, w, c = x.shape
-        return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
+        return halved(x)
+
+
+def halved(x: jax.Array) -> jax.Array:
+    """Map `[B, H, W, C]`, H and W even, to the means of each 2x2, `[B, H/2, W/2, C]`."""
+    b, h, w, c = x.shape
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
 class Upsample(nnx.Module):

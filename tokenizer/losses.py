@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from schemas.errors import ConfigError
+from tokenizer.config import require_weights
+from tokenizer.layers import halved
 
 COARSEST = 8  # pixels: H and W must be multiples of it
 
@@ -29,9 +30,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         """Check what cannot be right; raises ConfigError."""
-        for name in ("l1", "coarse", "edges", "perceptual"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
+        require_weights(self, "l1", "coarse", "edges", "perceptual")
 
 
 def l1(rebuilt: jax.Array, pixels: jax.Array) -> jax.Array:
@@ -41,7 +40,7 @@ def l1(rebuilt: jax.Array, pixels: jax.Array) -> jax.Array:
 
 def coarse(rebuilt: jax.Array, pixels: jax.Array) -> jax.Array:
     """Return the mean absolute difference of the averages over cells of 8 x 8 pixels: brightness and colour."""
-    return jnp.abs(_halved(_halved(_halved(rebuilt - pixels)))).mean()
+    return jnp.abs(halved(halved(halved(rebuilt - pixels)))).mean()
 
 
 def edges(rebuilt: jax.Array, pixels: jax.Array) -> jax.Array:
@@ -50,11 +49,5 @@ def edges(rebuilt: jax.Array, pixels: jax.Array) -> jax.Array:
     total = jnp.zeros((), jnp.float32)
     for _ in range(3):
         total += jnp.abs(error[:, 1:] - error[:, :-1]).mean() + jnp.abs(error[:, :, 1:] - error[:, :, :-1]).mean()
-        error = _halved(error)
+        error = halved(error)
     return total
-
-
-def _halved(x: jax.Array) -> jax.Array:
-    """Average over cells of 2 x 2."""
-    b, h, w, c = x.shape
-    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from schemas.errors import ConfigError
 from tokenizer.config import VqganConfig
 
 _EPSILON = 1e-12
@@ -114,10 +113,3 @@ def perplexity(uses: jax.Array) -> jax.Array:
     """Return exp of the entropy of a histogram `[K]`: K where all codes are used alike, 1 where one code is."""
     share = uses.astype(jnp.float32) / jnp.maximum(uses.sum().astype(jnp.float32), 1e-12)
     return jnp.exp(-jnp.sum(jnp.where(share > 0, share * jnp.log(jnp.maximum(share, 1e-30)), 0.0)))
-
-
-def require_weights(config: Any, *names: str) -> None:
-    """Raise ConfigError where a weight of a loss is negative."""
-    for name in names:
-        if not getattr(config, name) >= 0:
-            raise ConfigError(f"{name} must not be negative, got {getattr(config, name)}")

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from schemas.errors import ConfigError
-from tokenizer.config import VqganConfig
-from tokenizer.quantize import Quantized, Variables, draw, nearest, pull, require_weights, straight_through
+from tokenizer.config import VqganConfig, require_weights
+from tokenizer.quantize import Quantized, Variables, draw, nearest, pull, straight_through
 
 
 class EmaState(NamedTuple):

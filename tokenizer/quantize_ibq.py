@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from schemas.errors import ConfigError
-from tokenizer.config import VqganConfig
-from tokenizer.quantize import Quantized, Variables, draw, entropy_loss, products, pull, require_weights
+from tokenizer.config import VqganConfig, require_weights
+from tokenizer.quantize import Quantized, Variables, draw, entropy_loss, products, pull, straight_through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class IbqConfig:
         through = jnp.matmul(index, codebook, precision=jax.lax.Precision.HIGHEST)
         plain = codebook[codes]
         # Up to rounding `through` is `plain` already; the decoder is to see exactly what an export gives it.
-        chosen = through + jax.lax.stop_gradient(plain - through)
+        chosen = straight_through(through, plain)
         double = jnp.square(chosen - latents).mean() + pull(latents, plain)
         entropy = entropy_loss(logits, self.temperature)
         loss = self.commitment * double + self.codes * pull(plain, latents) + self.entropy * entropy

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from schemas.errors import ConfigError
-from tokenizer.config import VqganConfig
+from tokenizer.config import VqganConfig, require_weights
 from tokenizer.lookup import find
 from tokenizer.quantize import (
     Quantized,
@@ -22,7 +22,6 @@ from tokenizer.quantize import (
     entropy_loss,
     products,
     pull,
-    require_weights,
     straight_through,
     unit,
 )

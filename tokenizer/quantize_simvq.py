@@ -13,8 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tokenizer.config import VqganConfig
-from tokenizer.quantize import Quantized, Variables, nearest, pull, require_weights, straight_through
+from tokenizer.config import VqganConfig, require_weights
+from tokenizer.quantize import Quantized, Variables, nearest, pull, straight_through
 
 
 class Map(NamedTuple):

@@ -21,6 +21,7 @@ Frame = NDArray[np.uint8]  # [H, W, 3]
 Format = Literal["JPEG", "WEBP"]
 
 _SCALES = (1, 1.5, 2, 3, 4, 6, 8, 12, 16)
+_BEST = 100  # quality
 _WEBP_CONTAINER = 20 + 10  # RIFF and VP8 chunk headers; frame tag, start code, width and height
 
 
@@ -32,13 +33,14 @@ def squeeze(form: Format, frame: Frame, budget: int) -> Frame:
     for scale in _SCALES:
         size = (max(1, round(picture.width / scale)), max(1, round(picture.height / scale)))
         small = picture.resize(size, Image.Resampling.LANCZOS) if scale > 1 else picture
-        if (coded := _best_quality(form, small, budget)) is None:
+        coded, quality = _best_quality(form, small, budget)
+        if coded is None:
             continue
         with Image.open(io.BytesIO(coded)) as opened:
             found = np.asarray(opened.convert("RGB").resize(picture.size, Image.Resampling.BICUBIC))
-        if _error(frame, found) < error:
-            best, error = found, _error(frame, found)
-        if cost(form, _encoded(form, small, 100)) <= budget:
+        if (off := _error(frame, found)) < error:
+            best, error = found, off
+        if quality == _BEST:
             break  # a smaller picture can only lose more
     return best
 
@@ -63,9 +65,9 @@ def cost(form: Format, coded: bytes) -> int:
     return len(coded) - start - 2  # the last two end the picture
 
 
-def _best_quality(form: Format, picture: Image.Image, budget: int) -> bytes | None:
-    """Return the picture at the highest quality that fits, or None."""
-    fits, low, high = None, 0, 101  # quality `low` fits, or none does yet; `high` does not
+def _best_quality(form: Format, picture: Image.Image, budget: int) -> tuple[bytes | None, int]:
+    """Return the picture at the highest quality that fits, and that quality; None and 0 where none fits."""
+    fits, low, high = None, 0, _BEST + 1  # quality `low` fits, or none does yet; `high` does not
     while high - low > 1:
         quality = (low + high) // 2
         coded = _encoded(form, picture, quality)
@@ -73,7 +75,7 @@ def _best_quality(form: Format, picture: Image.Image, budget: int) -> bytes | No
             fits, low = coded, quality
         else:
             high = quality
-    return fits
+    return fits, low
 
 
 def _encoded(form: Format, picture: Image.Image, quality: int) -> bytes:

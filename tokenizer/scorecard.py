@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from tokenizer.codec import FrameCodec
 from tokenizer.evaluate import Estimate, Evaluation
-from tokenizer.rivals import squeezed
 
+FRAMES = "frames"  # the row of what was to be rebuilt, beside those of codecs
 _DIGITS = {"psnr": 2, "ssim": 3, "flicker": 2, "distance": 3, "use": 3, "perplexity": 0}
 _UNITS = {"psnr": "PSNR, dB", "ssim": "SSIM", "flicker": "flicker", "use": "use", "distance": "perceptual distance"}
 _MARGIN, _LABEL = 2, 14  # pixels
@@ -48,15 +46,14 @@ def _cell(estimate: Estimate | None, name: str) -> str:
     return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 
-def grid(codec: FrameCodec, videos: Mapping[str, NDArray[np.uint8]], rivals: Sequence[str]) -> Image.Image:
-    """Return for each video its frames `[n, H, W, 3]`, and below them what comes back of them from codes and rivals."""
-    budget = math.floor(codec.grid[0] * codec.grid[1] * math.log2(codec.codebook_size) / 8)
-    strips: list[tuple[str, NDArray[np.uint8]]] = []
-    for name, frames in videos.items():
-        strips.append((name, frames))
-        strips.append(("tokens", codec.decode(codec.encode(frames))))
-        strips += [(rival, squeezed(rival, frames, budget)) for rival in rivals]
-    side = codec.frame_size + _MARGIN
+def grid(videos: Mapping[str, Mapping[str, NDArray[np.uint8]]], *, size: int) -> Image.Image:
+    """Return for each video its frames `[n, size, size, 3]`, and below them what each codec made of them."""
+    strips = [
+        (video if codec == FRAMES else codec, frames)
+        for video, rows in videos.items()
+        for codec, frames in rows.items()
+    ]
+    side = size + _MARGIN
     width = side * max(len(frames) for _, frames in strips)
     page = Image.new("RGB", (width, (side + _LABEL) * len(strips)), "white")
     draw = ImageDraw.Draw(page)

@@ -19,15 +19,14 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
-from tokenizer import discriminator
+from tokenizer import codec, discriminator
 from tokenizer.checkpoint import Weights
 from tokenizer.discriminator import Averages
 from tokenizer.generator import Generator, Metrics, slopes
-from tokenizer.lookup import find
 from tokenizer.perceptual import Vgg
 from tokenizer.quantize import Variables
 from tokenizer.train_config import TokenizerTrainConfig
-from tokenizer.vqgan import abstract, init_params, to_bytes, to_unit
+from tokenizer.vqgan import abstract, init_params, to_unit
 
 _INITIAL_LATENTS_PER_CODE = 4
 
@@ -209,7 +208,6 @@ def compiled_show(config: TokenizerTrainConfig) -> Callable[[Generator, Any, jax
 
 def _show(config: TokenizerTrainConfig, averaged: Generator, moved: Any, batch: jax.Array) -> jax.Array:
     codebook = config.codebook.codebook(Variables(averaged.quantizer, moved))
-    model = nnx.merge(abstract(config.model, config.compute)[0], averaged.params)
-    latents = model.latents(to_unit(batch))
-    codes = find(latents.reshape(-1, latents.shape[-1]), codebook, lookup=config.model.lookup)
-    return to_bytes(model.pixels(codebook[codes].reshape(latents.shape)))
+    graphdef, params = abstract(config.model, config.compute)[0], averaged.params
+    codes = codec.encode(graphdef, config.model.lookup, params, codebook, batch)
+    return codec.decode(graphdef, params, codebook, codes, grid=config.model.grid(*batch.shape[1:3]))

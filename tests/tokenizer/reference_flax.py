@@ -107,13 +107,19 @@ class LwmDecoder(nn.Module):
         return nn.Conv(3, (3, 3))(nn.silu(nn.GroupNorm()(x)))
 
 
-class LwmCodebook(nn.Module):
+class Codebook(nn.Module):
     codes: int
     dim: int
+    called: str
 
     @nn.compact
     def __call__(self) -> jax.Array:
-        return self.param("embeddings", nn.initializers.normal(), (self.codes, self.dim))
+        return self.param(self.called, nn.initializers.normal(), (self.codes, self.dim))
+
+
+def nearest(z: jax.Array, codebook: jax.Array) -> jax.Array:
+    """Map latents `[B, h, w, D]` to the numbers of the nearest codes."""
+    return jnp.square(z[..., None, :] - codebook).sum(-1).argmin(-1)
 
 
 class Lwm(nn.Module):
@@ -128,13 +134,13 @@ class Lwm(nn.Module):
     def setup(self) -> None:
         shape = (self.channels, self.blocks)
         self.encoder, self.decoder = LwmEncoder(*shape, self.z), LwmDecoder(*shape)
-        self.quantize = LwmCodebook(self.codes, self.dim)
+        self.quantize = Codebook(self.codes, self.dim, "embeddings")
         self.quant_conv, self.post_quant_conv = nn.Conv(self.dim, (1, 1)), nn.Conv(self.z, (1, 1))
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Map pixels to codes `[B, h, w]` and to the pixels of those codes."""
         z, codebook = self.quant_conv(self.encoder(x)), self.quantize()
-        codes = jnp.square(z[..., None, :] - codebook).sum(-1).argmin(-1)
+        codes = nearest(z, codebook)
         return codes, self.decoder(self.post_quant_conv(codebook[codes]))
 
 
@@ -183,15 +189,6 @@ class MaskgitDecoder(nn.Module):
         return nn.Conv(3, (3, 3))(nn.silu(nn.GroupNorm()(x)))
 
 
-class MaskgitCodebook(nn.Module):
-    codes: int
-    dim: int
-
-    @nn.compact
-    def __call__(self) -> jax.Array:
-        return self.param("codebook", nn.initializers.normal(), (self.codes, self.dim))
-
-
 class Maskgit(nn.Module):
     """Pixels are in [0, 1]."""
 
@@ -203,10 +200,10 @@ class Maskgit(nn.Module):
     def setup(self) -> None:
         self.encoder = MaskgitEncoder(self.channels, self.blocks, self.dim)
         self.decoder = MaskgitDecoder(self.channels, self.blocks)
-        self.quantizer = MaskgitCodebook(self.codes, self.dim)
+        self.quantizer = Codebook(self.codes, self.dim, "codebook")
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Map pixels to codes `[B, h, w]` and to the pixels of those codes."""
         z, codebook = self.encoder(x), self.quantizer()
-        codes = jnp.square(z[..., None, :] - codebook).sum(-1).argmin(-1)
+        codes = nearest(z, codebook)
         return codes, self.decoder(codebook[codes])

@@ -68,13 +68,12 @@ class Names:
     up: Callable[[int, int, int], str]
     up_attention: Callable[[int, int, int], str]
     up_double: Callable[[int, int], str]
-    shortcut: str
-    norm_out: str
-    attention: tuple[str, str, str, str, str]
+    shortcut: str = "nin_shortcut"
+    norm_out: str = "norm_out"
+    attention: tuple[str, str, str, str, str] = ("norm", "q", "k", "v", "proj_out")
     linear: bool = False  # attention's matrices are matrices, not 1x1 convolutions
 
 
-_WORDS = ("norm", "q", "k", "v", "proj_out")
 TAMING = Names(
     down="down.{}.block.{}",
     down_attention="down.{}.attn.{}",
@@ -83,9 +82,6 @@ TAMING = Names(
     up=lambda level, step, j: f"up.{level}.block.{j}",
     up_attention=lambda level, step, j: f"up.{level}.attn.{j}",
     up_double=lambda level, step: f"up.{level}.upsample.conv",
-    shortcut="nin_shortcut",
-    norm_out="norm_out",
-    attention=_WORDS,
 )
 LLAMAGEN = Names(
     down="conv_blocks.{}.res.{}",
@@ -95,9 +91,6 @@ LLAMAGEN = Names(
     up=lambda level, step, j: f"conv_blocks.{step}.res.{j}",
     up_attention=lambda level, step, j: f"conv_blocks.{step}.attn.{j}",
     up_double=lambda level, step: f"conv_blocks.{step}.upsample.conv",
-    shortcut="nin_shortcut",
-    norm_out="norm_out",
-    attention=_WORDS,
 )
 AMUSED = Names(
     down="down_blocks.{}.resnets.{}",
