@@ -1,4 +1,4 @@
-"""Training batches: random crops of frames, mirrored and recoloured.
+"""Training batches: random crops of frames, some of them scaled down, mirrored and recoloured.
 
 A batch is a function of the frames, a seed and the step, and of nothing that was drawn before: a run that goes on in
 the middle meets the batches that it would have met. Frames of one video are near copies of each other, so each crop
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from schemas.errors import ConfigError, InputError, Reason
 
@@ -20,12 +21,15 @@ class CropConfig:
     """How frames become training crops."""
 
     size: int = 64  # pixels on a side
+    zoom: float = 1.0  # squares up to so many times larger are cut out and scaled down: things at several sizes
     recolour: float = 0.25  # share of crops with their colour channels exchanged: a few videos lack most colours
 
     def __post_init__(self) -> None:
         """Check what cannot be right; raises ConfigError."""
         if self.size < 1:
             raise ConfigError(f"size must be at least 1, got {self.size}")
+        if not self.zoom >= 1:
+            raise ConfigError(f"zoom must be at least 1, got {self.zoom}")
         if not 0 <= self.recolour <= 1:
             raise ConfigError(f"recolour must be a share from 0 to 1, got {self.recolour}")
 
@@ -51,8 +55,13 @@ def crops(frames: NDArray[np.uint8], *, batch: int, config: CropConfig, seed: in
 
 def _crop(frame: NDArray[np.uint8], *, config: CropConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Cut a random square out of `[H, W, 3]`, mirrored half of the time, recoloured some of it."""
-    top, left = (rng.integers(extent - config.size + 1) for extent in frame.shape[:2])
-    crop = frame[top : top + config.size, left : left + config.size]
+    largest = min(config.zoom, min(frame.shape[:2]) / config.size)
+    side = int(config.size * largest ** rng.random())  # each doubling of the side as often as the next
+    top, left = (int(rng.integers(extent - side + 1)) for extent in frame.shape[:2])
+    crop = frame[top : top + side, left : left + side]
+    if side > config.size:
+        picture = Image.fromarray(np.ascontiguousarray(crop))
+        crop = np.asarray(picture.resize((config.size, config.size), Image.Resampling.BOX))
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
     return crop[..., rng.permutation(3)] if rng.random() < config.recolour else crop
