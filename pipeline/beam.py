@@ -2,7 +2,7 @@
 
 Four shapes of job. `run_each` hands every element (a unit of work, or a shard to write: metadata of some hundred
 bytes) to one call that reads its inputs, makes its output file and renames it into place; pixels and tokens never
-become elements. `run_matching` regroups keys and pairs of items, `run_selection` survey rows by content, `run_packing`
+become elements. `run_stages` does so several times over, `run_selection` regroups survey rows by content, `run_packing`
 pieces of documents by shard.
 
 The local default is FnApiRunner, named explicitly, with threads for workers: JAX is loaded and compiled once, and
@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
@@ -75,13 +75,12 @@ class DoEach(beam.DoFn):
             self._resources.close()
 
 
-class YieldEach(DoEach):
-    """As DoEach, and what the worker's function yields goes on."""
+class DoEachAfter(DoEach):
+    """As DoEach, with a side input that is there when all of what comes before is done."""
 
-    def process(self, element: Any) -> Iterator[Any]:
-        """Yield what one element gives."""
-        raise_if_stopping()
-        yield from self._work(element)
+    def process(self, element: Any, before: Any) -> Iterator[int]:  # type: ignore[override]
+        """Do one element's work, and yield 1 for the count."""
+        yield from super().process(element)
 
 
 class SendEach(DoEach):
@@ -141,23 +140,25 @@ def run_selection(
     _run(build, runner)
 
 
-def run_matching(units: Sequence[int], *, keys: Worker, buckets: Worker, compare: Worker, runner: Runner) -> None:
-    """Send the keys of every unit to their partitions, pairs that meet there to their ranges, and compare these.
+class Stage(NamedTuple):
+    """One stage of a job: elements, each the work of one call."""
 
-    `keys` is called with a unit and yields (partition, parcel); `buckets` with (partition, parcels) and yields
-    (range, parcel); `compare` with (range, parcels).
-    """
+    name: str
+    elements: Iterable[Any]
+    worker: Worker
+
+
+def run_stages(stages: Sequence[Stage], runner: Runner) -> None:
+    """Run one stage after the other, each when the one before it is done; what they make lies in files."""
 
     def build(pipeline: beam.Pipeline) -> Any:
-        return (
-            pipeline
-            | "Units" >> beam.Create(list(units))
-            | "Keys" >> beam.ParDo(YieldEach(keys))
-            | "SameKey" >> beam.GroupByKey()
-            | "Buckets" >> beam.ParDo(YieldEach(buckets))
-            | "SamePair" >> beam.GroupByKey()
-            | "Compare" >> beam.ParDo(DoEach(compare))
-        )
+        done: Any = None
+        for name, elements, worker in stages:
+            given = pipeline | f"{name}Elements" >> beam.Create(list(elements))
+            work = beam.ParDo(DoEach(worker)) if done is None else beam.ParDo(DoEachAfter(worker), done)
+            counted = given | name >> work | f"{name}Done" >> beam.CombineGlobally(sum)
+            done = beam.pvalue.AsSingleton(counted)
+        return done
 
     _run(build, runner)
 

@@ -15,6 +15,7 @@ About 0.6 ms for 8 samples.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
@@ -28,6 +29,8 @@ _SEED = 20240229  # of the choice of signs; a constant, as keys of different see
 _LOW = 7  # coefficients a side
 _SIGMA = 0.3  # of the picture's side: how fast they fade from the middle, as crops and logos change the edges most
 _MARGINS = (0.07, 0.24)  # of the window, and of the middle
+_FEW_ITEMS = 1 << 14
+_SIGNS_A_DOUBLING = 1.5
 _SPREAD = 1.9  # standard deviations of the light from its centre that are seen of it
 
 
@@ -46,6 +49,17 @@ def sign_keys(pictures: NDArray[np.uint8], *, tables: int, bits: int) -> NDArray
     both = np.stack([keys, turned], axis=-1)
     empty = views.std((2, 3)) < LEAST_CONTRAST
     return np.where(empty[..., None, None], both[:, :1], both).reshape(len(views), 2 * VIEWS * tables)
+
+
+def bits_among(bits: int, items: int) -> int:
+    """Return how many signs a key takes for a search among so many items, where `bits` do for few.
+
+    Signs of pictures depend on each other: among made-up ones four more leave a sixth of the pairs that meet by chance
+    (benchmarks/near_duplicates.py), and copies lose a tenth of the keys that they have in common. So many are added
+    that an item meets as many others by chance, however many there are.
+    """
+    more = math.ceil(_SIGNS_A_DOUBLING * math.log2(max(1.0, items / _FEW_ITEMS)))
+    return min(bits + more, _LOW**2 - 1)
 
 
 def _views(pictures: Floats) -> Floats:

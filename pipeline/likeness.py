@@ -45,6 +45,15 @@ class Likeness(Protocol):
         """Keys that two items must have in common to be compared."""
         ...
 
+    @property
+    def samples(self) -> int:
+        """Of how many samples these must be, of each: 2 where one can agree by chance and there are more, or 1."""
+        ...
+
+    def among(self, items: int) -> Likeness:
+        """Return what to search so many items with: the more there are, the more a key must say."""
+        ...
+
     def keys(self, signature: Signature) -> NDArray[np.uint64]:
         """Return keys [m, k] of the samples that can be told from others: items that have some in common are alike."""
         ...

@@ -58,10 +58,15 @@ class BookLikeness:
 
     version: int = 1
     votes: int = 1  # keys in common, for a comparison
+    samples: int = 1
     alike: float = 0.3  # least Jaccard of two samples that are the same text
     faintly: float = 0.12  # the same where the samples beside them match too
     most_gap: int = 6  # samples between two matches that are taken for matching, too
     whole: float = 0.8  # share from which a sample counts as shared where ranges are named
+
+    def among(self, items: int) -> BookLikeness:
+        """Return itself: passages of books are not alike by chance; see pipeline.likeness.Likeness."""
+        return self
 
     def keys(self, signature: Signature) -> NDArray[np.uint64]:
         """Return a key a band [n, 21]; see pipeline.likeness.Likeness."""

@@ -13,14 +13,14 @@ What agrees at one offset is a range; the search goes on with what is left, so a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.frame_align import in_one_window, in_one_window_or_the_middle, likely_offsets
-from pipeline.frame_keys import sign_keys
+from pipeline.frame_keys import bits_among, sign_keys
 from pipeline.frame_run import AROUND, Floats, Overlay, Run, lay_over, mean_around
 from pipeline.likeness import Range, Shared, Signature
 from pipeline.signature import frame_pictures, is_flat
@@ -37,14 +37,19 @@ class VideoLikeness:
 
     version: int = 2
     votes: int = 4  # keys in common, for a comparison; a sign that is turned round in both gives two at once
+    samples: int = 2  # that these must be of, of each: one picture of a large corpus is like many by chance
     tables: int = 4
-    bits: int = 28
+    bits: int = 28  # signs that a key takes; more among many items (`frame_keys.bits_among`)
     picture: float = 0.8  # least correlation of pictures
     change: float = 0.6  # least correlation of what changes around a sample
     whole_change: float = 0.7  # and of what changes in a range
     still: float = 1e-3  # energy of what changes, of that of the picture, below which nothing does
     still_picture: float = 0.985  # least correlation of pictures where nothing changes
     seconds: float = 1.5  # least that is shared
+
+    def among(self, items: int) -> VideoLikeness:
+        """Return it with keys of more signs, where there are many items; see pipeline.likeness.Likeness."""
+        return replace(self, bits=bits_among(self.bits, items))
 
     def keys(self, signature: Signature) -> NDArray[np.uint64]:
         """Return keys [m, 8 * tables] of the m samples that are not flat; see pipeline.likeness.Likeness."""
@@ -214,9 +219,14 @@ class ImageLikeness:
 
     version: int = 2
     votes: int = 1
+    samples: int = 1
     tables: int = 3
     bits: int = 28
     picture: float = 0.97
+
+    def among(self, items: int) -> ImageLikeness:
+        """Return it with keys of more signs, where there are many items; see pipeline.likeness.Likeness."""
+        return replace(self, bits=bits_among(self.bits, items))
 
     def keys(self, signature: Signature) -> NDArray[np.uint64]:
         """Return keys [m, 8 * tables] of the sample, none where it is flat; see pipeline.likeness.Likeness."""

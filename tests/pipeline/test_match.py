@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import match as matching
+from pipeline import match_steps
 from pipeline.beam import Runner
-from pipeline.candidates import add_votes, count_votes, entries_of, split_pair
+from pipeline.candidates import add_votes, count_votes, entries_of, marked, of_two_samples, split_pair
 from pipeline.likeness import Signature
 from pipeline.match import MatchConfig, match
 from pipeline.workspace import Workspace
@@ -117,7 +118,10 @@ def test_a_stop_leaves_what_was_there_and_the_next_run_finishes(
     write_signatures(tmp_path / "w", corpus())
 
     class Stopping:
-        votes = 2
+        votes, samples = 2, 1
+
+        def among(self, items: int) -> Any:
+            return self
 
         def keys(self, item: Signature) -> Any:
             return video.keys(item)
@@ -175,23 +179,35 @@ def test_a_key_that_all_share_costs_a_few_pairs_each_and_hides_no_copy(tmp_path:
     assert all(max(row["covered_a"], row["covered_b"]) < 0.5 for row in rows.values())
 
 
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9)), max_size=60), st.integers(2, 12))
+def search(held: dict[int, list[list[int]]], *, cap: int = 32) -> tuple[Any, int]:
+    """Return the votes of items, given as the keys of each of their samples, and how many buckets were overfull."""
+    parts = [(*marked(np.array(keys, np.uint64).reshape(len(keys), -1)), item) for item, keys in held.items()]
+    keys, marks = (np.concatenate([part[i] for part in parts] or [[]]) for i in (0, 1))
+    items = np.repeat([item for *_, item in parts], [len(keys) for keys, *_ in parts]).astype(np.uint64)
+    keys, marks = keys.astype(np.uint64), marks.astype(np.uint8)
+    partitions, entries = entries_of(keys, items, marks, np.zeros_like(keys))
+    counted = [count_votes(entries[partitions == p], cap=cap) for p in np.unique(partitions)]
+    return add_votes([votes for votes, _ in counted]), sum(overfull for _, overfull in counted)
+
+
+ITEMS = st.dictionaries(
+    st.integers(0, 9), st.lists(st.lists(st.integers(0, 6), min_size=2, max_size=2), min_size=1, max_size=3)
+)
+
+
+@given(ITEMS, st.integers(2, 12))
 @settings(deadline=None, max_examples=60)
-def test_votes_are_the_keys_that_two_items_have_in_common(given: list[tuple[int, int]], cap: int) -> None:
-    keys, items = (np.array(column, np.uint64) for column in zip(*given, strict=True)) if given else ([], [])
-    keys, items = np.asarray(keys, np.uint64), np.asarray(items, np.uint64)
-    partitions, entries = entries_of(keys, items, np.zeros_like(keys))
-    parts = [count_votes(entries[partitions == p], cap=cap) for p in np.unique(partitions)]
-    found = add_votes([votes for votes, _ in parts])
-    have = {item: {k for k, i in given if i == item} for _, item in given}
-    members = {key: sorted({i for k, i in given if k == key}) for key, _ in given}
-    assert sum(overfull for _, overfull in parts) == sum(len(m) > cap for m in members.values())
-    for a, b, votes in zip(*split_pair(found.pairs), found.votes, strict=True):
+def test_votes_are_the_keys_that_two_items_have_in_common(held: dict[int, list[list[int]]], cap: int) -> None:
+    found, overfull = search(held, cap=cap)
+    have = {item: {key for sample in keys for key in sample} for item, keys in held.items()}
+    members = {key: sorted(item for item, keys in have.items() if key in keys) for key in range(7)}
+    assert overfull == sum(len(m) > cap for m in members.values())
+    for a, b, votes in zip(*split_pair(found["pair"]), found["votes"], strict=True):
         assert a < b
         common = have[a] & have[b]
         small = [key for key in common if len(members[key]) <= cap]
         assert len(small) <= votes <= len(common)
-    counted = set(zip(*(side.tolist() for side in split_pair(found.pairs)), strict=True))
+    counted = set(zip(*(side.tolist() for side in split_pair(found["pair"])), strict=True))
     for some in members.values():
         if len(some) <= cap:
             assert {(a, b) for a in some for b in some if a < b} <= counted
@@ -199,7 +215,47 @@ def test_votes_are_the_keys_that_two_items_have_in_common(given: list[tuple[int,
             assert {(some[0], b) for b in some[1:]} | set(itertools.pairwise(some)) <= counted
 
 
+@given(ITEMS)
+@settings(deadline=None, max_examples=60)
+def test_evidence_is_of_two_samples_where_no_single_one_of_an_item_has_it_all(held: dict[int, list[list[int]]]) -> None:
+    found, _ = search(held)
+
+    def more_than_one(item: int, common: set[int]) -> bool:
+        return not any(
+            common.isdisjoint({key for j, other in enumerate(held[item]) if j != i for key in other})
+            for i in range(len(held[item]))
+        )
+
+    for a, b, two in zip(*split_pair(found["pair"]), of_two_samples(found), strict=True):
+        common = {key for sample in held[a] for key in sample} & {key for sample in held[b] for key in sample}
+        single = 1 in (len(held[a]), len(held[b]))
+        assert two == (single or (more_than_one(a, common) and more_than_one(b, common)))
+
+
+def test_one_picture_in_common_is_no_evidence_but_for_an_item_of_one(tmp_path: Path) -> None:
+    shared = scene(50, 0.5)
+    items = [signature("one", scene(1, 4) + shared), signature("other", scene(2, 4) + shared)]
+    assert match(write_signatures(tmp_path / "w", items), MatchConfig(), Runner()).facts["candidates"] == 0
+    items.append(signature("alone", shared))
+    report = match(write_signatures(tmp_path / "w", items), MatchConfig(), Runner())
+    assert (report.facts["candidates"], report.facts["pairs"]) == (2, 2)
+
+
+def test_what_lies_between_the_steps_is_cut_into_runs_and_slices_without_a_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: Workspace
+) -> None:
+    monkeypatch.setattr(match_steps, "_FLUSH_KEYS", 300)
+    cut = write_signatures(tmp_path / "runs", corpus())
+    match(cut, MatchConfig(), Runner(workers=2))
+    assert cut.pairs.read_bytes() == done.pairs.read_bytes()
+    monkeypatch.setattr(match_steps, "_ITEMS_A_PART", 1)
+    cut = write_signatures(tmp_path / "parts", corpus())
+    match(cut, MatchConfig(), Runner(workers=2))
+    assert pq.read_table(cut.pairs).equals(pq.read_table(done.pairs))
+
+
 def test_keys_of_different_kinds_do_not_meet() -> None:
     keys = np.arange(5, dtype=np.uint64)
-    one, other = (entries_of(keys, keys, np.full(5, kind, np.uint64)) for kind in (0, 1))
+    marks = np.zeros(5, np.uint8)
+    one, other = (entries_of(keys, keys, marks, np.full(5, kind, np.uint64)) for kind in (0, 1))
     assert not np.intersect1d(one[1] >> np.uint64(32), other[1] >> np.uint64(32)).size
