@@ -42,7 +42,7 @@ from pipeline.sampling import Crop
 from pipeline.shots import Shots
 from schemas.errors import InputError, LongreelError, Reason, StorageError
 
-__all__ = ["Backend", "DecodeConfig", "DecodeReport", "Decoder", "LookConfig", "VideoInfo", "VideoLook"]
+__all__ = ["Backend", "Batch", "DecodeConfig", "DecodeReport", "Decoder", "LookConfig", "VideoInfo", "VideoLook"]
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.float64]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -135,7 +136,8 @@ class EvalTokenizer:
     ) -> None:
         whole = summarise([video.clips for video in found.values()], codebook_size=codec.codebook_size)
         bits = codec.config.bits(codec.frame_size, codec.frame_size)
-        rows = {Path(uri).name: video.score for uri, video in found.items()} | {"all": whole}
+        names = _names(found)
+        rows = {names[uri]: video.score for uri, video in found.items()} | {"all": whole}
         facts: dict[str, Any] = {
             "tokenizer": self.vision, "sha256": codec.sha256, "fps": self.fps,
             "bits_per_pixel": bits / codec.frame_size**2, "bytes_per_frame": math.floor(bits / 8),
@@ -149,7 +151,7 @@ class EvalTokenizer:
             write_text(self.out / "evaluation.json", json.dumps(record, indent=1) + "\n")
             write_text(self.out / "evaluation.md", told)
             with atomic(self.out / "pictures.png") as temporary:
-                page = grid({Path(u).name: v.pictures for u, v in found.items()}, size=codec.frame_size)
+                page = grid({names[uri]: video.pictures for uri, video in found.items()}, size=codec.frame_size)
                 page.save(temporary, "PNG")
         output().print(told, markup=False, highlight=False)
         console.print(f"eval-tokenizer: {self.out}: {len(found)} evaluated, {len(left_out)} left out")
@@ -164,6 +166,13 @@ class _Video:
     score: Evaluation
     clips: list[Clip] = field(repr=False)
     pictures: dict[str, NDArray[np.uint8]] = field(repr=False)  # FRAMES, and by codec: [m, H, W, 3]
+
+
+def _names(uris: Iterable[str]) -> dict[str, str]:
+    """Return what each is called in the table: its file's name, or all of the URI where two are named alike."""
+    names = {uri: Path(uri).name for uri in uris}
+    count = Counter(names.values())
+    return {uri: name if count[name] == 1 and name != "all" else uri for uri, name in names.items()}
 
 
 def _held_out(inputs: Iterable[str]) -> list[str]:

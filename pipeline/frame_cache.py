@@ -77,18 +77,19 @@ def _decode(
     with atomic(folder / "frames.u8") as temporary, temporary.open("w+b") as file:
         kept = _Reservoir(file, made_of["limit"], made_of["seed"])
         for uri in made_of["uris"]:
+            before = kept.seen
             try:
                 with local_file(uri) as path:
                     signature, sha256 = signature_of(decoder, path), sha256_file(path)
-                    before = kept.seen
                     for frames, _ in decoder.frames(path):
                         raise_if_stopping()
                         kept.take(frames)
             except InputError as e:
-                say(f"left out: {uri}: {e}")
-                continue
-            videos.append({"uri": uri, "sha256": sha256, "frames": kept.seen - before})
-            signatures.append((uri, signature))
+                came = kept.seen - before
+                say(f"left out: {uri}: {e}" if not came else f"{uri}: {e}; the {came} frames before that are kept")
+            if kept.seen > before:  # what a defect cut short was trained on, too
+                videos.append({"uri": uri, "sha256": sha256, "frames": kept.seen - before})
+                signatures.append((uri, signature))
         if not kept.count:
             raise InputError(Reason.EMPTY, "no frame to train on: none of the videos and images gave one")
     write_trained_on(trained_on, signatures)

@@ -60,7 +60,7 @@ class TrainTokenizer:
         if self.out.is_file() or self.out.suffix == ".safetensors":
             raise ConfigError(f"--out must be a folder, got {self.out}: the weights will be {WEIGHTS} in it")
         self._require_files()
-        _say(f"{len(uris)} videos and images, {self.train.steps} steps")
+        _say(f"{len(uris)} videos and images, {self.train.steps} steps, {_critic(self.train)}")
         with stop_on_signals():
             with Decoder(self.decode) as decoder:
                 frames = cached_frames(
@@ -83,6 +83,18 @@ class TrainTokenizer:
             checkpoint.load(self.initial, self.train.model)
         if self.train.perceptual is not None:
             perceptual.load(self.train.perceptual)
+
+
+def _critic(train: TokenizerTrainConfig) -> str:
+    """Say when the discriminator sets in: one that never does is easily taken for one that did nothing."""
+    if train.discriminator.weight == 0:
+        return "no discriminator"
+    start = train.discriminator.start
+    return (
+        f"a discriminator from step {start:,} on"
+        if start < train.steps
+        else (f"no discriminator (--discriminator.start is {start:,}; give one below {train.steps:,} to have it)")
+    )
 
 
 def _say(line: str) -> None:

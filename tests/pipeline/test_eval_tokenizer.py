@@ -105,6 +105,18 @@ def test_the_split_train_of_a_manifest_is_left_out_and_a_distance_is_measured(
     assert "perceptual distance" in (tmp_path / "out" / "evaluation.md").read_text()
 
 
+def test_two_files_of_one_name_have_a_line_and_a_picture_each(videos: Path, weights: Path, tmp_path: Path) -> None:
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(videos / "second.mp4", tmp_path / folder)
+    bare = shutil.copy(weights, tmp_path / "bare.safetensors")
+    given = tuple(str(tmp_path / folder) for folder in ("one", "other"))
+    EvalTokenizer(inputs=given, out=tmp_path / "out", vision=str(bare), rivals=())(())
+    told = (tmp_path / "out" / "evaluation.md").read_text()
+    assert "one/second.mp4" in told
+    assert "other/second.mp4" in told
+
+
 def test_weights_without_a_table_are_evaluated_and_that_is_said(
     videos: Path, weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

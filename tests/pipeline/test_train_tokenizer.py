@@ -5,17 +5,18 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.decode import DecodeConfig, Decoder
+from pipeline.decode import Batch, DecodeConfig, Decoder
 from pipeline.frame_cache import cached_frames
 from pipeline.train_tokenizer import TrainTokenizer
 from pipeline.trained_on import beside, read_trained_on
-from schemas.errors import ConfigError, DatasetError, InputError, Interrupted
+from schemas.errors import ConfigError, DatasetError, InputError, Interrupted, Reason
 from tests.pipeline.media import make_video, numbered, read_number
 from tests.tokenizer.tiny import DOT
 from tokenizer.config import CONFIGS
@@ -55,6 +56,22 @@ def test_all_frames_of_all_videos_are_kept_with_what_they_came_from(videos: Path
     before = (tmp_path / "frames" / "frames.u8").stat().st_mtime_ns
     np.testing.assert_array_equal(cache(videos, tmp_path), frames)
     assert (tmp_path / "frames" / "frames.u8").stat().st_mtime_ns == before  # not decoded again
+
+
+def test_what_came_of_a_video_before_it_broke_off_is_kept_and_told_as_trained_on(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Decoder.frames
+
+    def broken(self: Decoder, path: Path) -> Iterator[Batch]:
+        yield from whole(self, path)
+        if path.name == "a.mp4":
+            raise InputError(Reason.UNREADABLE, "the rest is damaged")
+
+    monkeypatch.setattr(Decoder, "frames", broken)
+    assert len(cache(videos, tmp_path)) == 21
+    known = read_trained_on(tmp_path / "tokenizer.trained-on.parquet")
+    assert [Path(uri).name for uri, _ in known] == ["a.mp4", "b.mp4", "c.png"]
 
 
 def test_of_more_frames_than_the_limit_some_of_every_video_are_kept_the_same_each_time(
