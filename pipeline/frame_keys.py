@@ -29,7 +29,7 @@ _SEED = 20240229  # of the choice of signs; a constant, as keys of different see
 _LOW = 7  # coefficients a side
 _SIGMA = 0.3  # of the picture's side: how fast they fade from the middle, as crops and logos change the edges most
 _MARGINS = (0.07, 0.24)  # of the window, and of the middle
-_FEW_ITEMS = 1 << 14
+_FEW_ITEMS = 1 << 12
 _SIGNS_A_DOUBLING = 1.5
 _SPREAD = 1.9  # standard deviations of the light from its centre that are seen of it
 

@@ -36,7 +36,7 @@ class VideoLikeness:
     """Finds videos alike. The numbers are those of benchmarks/near_duplicates.py; all of them decide what is found."""
 
     version: int = 2
-    votes: int = 4  # keys in common, for a comparison; a sign that is turned round in both gives two at once
+    votes: int = 2  # keys in common, for a comparison
     samples: int = 2  # that these must be of, of each: one picture of a large corpus is like many by chance
     tables: int = 4
     bits: int = 28  # signs that a key takes; more among many items (`frame_keys.bits_among`)
