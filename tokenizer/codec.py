@@ -24,24 +24,27 @@ from schemas.errors import ConfigError, InputError, Reason, VocabularyMismatch
 from schemas.fingerprint import sha256_file
 from tokenizer import checkpoint
 from tokenizer.checkpoint import Weights
-from tokenizer.config import Compute, Lookup
+from tokenizer.config import Compute, Lookup, VqganConfig
 from tokenizer.lookup import find
 from tokenizer.vqgan import abstract, to_bytes, to_unit
 
-BATCH = 16
+BATCH = 16  # frames that are computed together, at most
+_CACHED_BYTES = 1 << 25  # of a batch's first and largest activations, on a CPU
 _SHIPPED = Path(__file__).parent / "weights"
 
 
 class FrameCodec:
     """A tokenizer for frames. A frame's codes do not depend on the frames around it, nor on how a video is cut up."""
 
-    def __init__(self, weights: Weights, *, sha256: str = "", compute: Compute = "float32", batch: int = BATCH) -> None:
+    def __init__(
+        self, weights: Weights, *, sha256: str = "", compute: Compute = "float32", batch: int | None = None
+    ) -> None:
         self.config = weights.config
         self.sha256 = sha256  # of the file that the weights came from
         self.codebook_size = weights.config.codebook_size
         self.frame_size = weights.config.frame_size
         self.grid = weights.config.grid(self.frame_size, self.frame_size)
-        self.batch = batch  # frames that are computed together; others are filled up to as many
+        self.batch = batch or _batch(weights.config)  # frames that are computed together; fewer are filled up
         self._params, self._codebook = weights.params, weights.codebook
         graphdef, _ = abstract(weights.config, compute)
         self._encode = jax.jit(partial(encode, graphdef, weights.config.lookup))
@@ -101,6 +104,14 @@ class FrameCodec:
         return _batched(
             partial(self._decode, self._params, self._codebook, grid=grid), codes.astype(np.int32), self.batch
         )
+
+
+def _batch(config: VqganConfig) -> int:
+    """Return how many frames to compute together: on a CPU no more than its caches have room for."""
+    if jax.default_backend() != "cpu":
+        return BATCH
+    frame_bytes = 4 * config.frame_size**2 * config.channels[0]
+    return max(1, min(BATCH, _CACHED_BYTES // frame_bytes))
 
 
 def weights_file(name_or_path: str) -> Path:

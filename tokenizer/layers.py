@@ -11,6 +11,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from tokenizer.config import Shortcut
+from tokenizer.winograd import convolution
 
 _EPSILON = 1e-6
 
@@ -18,7 +19,16 @@ _EPSILON = 1e-6
 def conv(inputs: int, outputs: int, *, size: int = 3, stride: int = 1, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Conv:
     """Make a convolution that keeps the size, or a strided one without padding of its own."""
     padding = "SAME" if stride == 1 else "VALID"
-    return nnx.Conv(inputs, outputs, (size, size), strides=stride, padding=padding, dtype=dtype, rngs=rngs)
+    return nnx.Conv(
+        inputs,
+        outputs,
+        (size, size),
+        strides=stride,
+        padding=padding,
+        dtype=dtype,
+        conv_general_dilated=convolution,
+        rngs=rngs,
+    )
 
 
 class GroupNorm(nnx.Module):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,9 +14,11 @@ from schemas.errors import ConfigError, InputError, Reason, VocabularyMismatch
 from schemas.fingerprint import sha256_file
 from tests.tokenizer.tiny import TINY, scene, tiny_weights
 from tokenizer import checkpoint
+from tokenizer.checkpoint import Weights
 from tokenizer.codec import BATCH, FrameCodec
-from tokenizer.config import VqganConfig
+from tokenizer.config import VqganConfig, lwm_256, small_128
 from tokenizer.evaluate import psnr
+from tokenizer.vqgan import abstract
 
 SHIPPED = Path(tokenizer.__file__).parent / "weights" / "small-128.safetensors"
 
@@ -85,6 +88,17 @@ def test_frames_of_another_size_have_a_grid_of_their_own(tiny: FrameCodec) -> No
     codes = tiny.encode(frames)
     assert codes.shape == (3, 4 * 12)
     assert tiny.decode(codes, grid=(4, 12)).shape == frames.shape
+
+
+def test_a_batch_has_room_in_the_caches_of_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def batch(config: VqganConfig) -> int:
+        return FrameCodec(Weights(config, abstract(config)[1], jnp.zeros((1, 1)))).batch
+
+    assert [batch(small_128()), FrameCodec(tiny_weights(), batch=3).batch] == [BATCH, 3]
+    monkeypatch.setattr("jax.default_backend", lambda: "cpu")
+    assert batch(lwm_256()) == 1  # its first activations are 32 MB a frame
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    assert batch(lwm_256()) == BATCH
 
 
 def test_codes_run_row_by_row(codec: FrameCodec) -> None:
