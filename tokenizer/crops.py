@@ -56,7 +56,8 @@ def crops(frames: NDArray[np.uint8], *, batch: int, config: CropConfig, seed: in
 def _crop(frame: NDArray[np.uint8], *, config: CropConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Cut a random square out of `[H, W, 3]`, mirrored half of the time, recoloured some of it."""
     largest = min(config.zoom, min(frame.shape[:2]) / config.size)
-    side = int(config.size * largest ** rng.random())  # each doubling of the side as often as the next
+    # Each doubling of the side as often as the next; without zoom nothing is drawn.
+    side = int(config.size * largest ** rng.random()) if largest > 1 else config.size
     top, left = (int(rng.integers(extent - side + 1)) for extent in frame.shape[:2])
     crop = frame[top : top + side, left : left + side]
     if side > config.size:
