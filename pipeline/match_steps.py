@@ -51,7 +51,7 @@ from schemas.records import PAIRS
 
 PLACES, COUNTS = "places.npy", "counts"
 
-_ITEMS_A_PART = 512
+_ITEMS_A_PART = 32
 _MOST_RANGES = 64
 _FLUSH_KEYS = 1 << 21
 _GROUP_ROWS = 10_000
