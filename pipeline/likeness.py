@@ -42,12 +42,12 @@ class Likeness(Protocol):
 
     @property
     def votes(self) -> int:
-        """Keys that two items must have in common to be compared."""
+        """Keys that two items must have in common to be compared, of two samples of each where they have as many."""
         ...
 
     @property
-    def samples(self) -> int:
-        """Of how many samples these must be, of each: 2 where one can agree by chance and there are more, or 1."""
+    def sure(self) -> int:
+        """Keys in common for which they are compared whatever samples they are of."""
         ...
 
     def among(self, items: int) -> Likeness:

@@ -58,7 +58,7 @@ class BookLikeness:
 
     version: int = 1
     votes: int = 1  # keys in common, for a comparison
-    samples: int = 1
+    sure: int = 1
     alike: float = 0.3  # least Jaccard of two samples that are the same text
     faintly: float = 0.12  # the same where the samples beside them match too
     most_gap: int = 6  # samples between two matches that are taken for matching, too

@@ -36,8 +36,8 @@ class VideoLikeness:
     """Finds videos alike. The numbers are those of benchmarks/near_duplicates.py; all of them decide what is found."""
 
     version: int = 2
-    votes: int = 2  # keys in common, for a comparison
-    samples: int = 2  # that these must be of, of each: one picture of a large corpus is like many by chance
+    votes: int = 2  # keys in common, of two samples of each: one picture of a large corpus is like many by chance
+    sure: int = 8  # keys in common that are no chance, of whatever samples
     tables: int = 4
     bits: int = 28  # signs that a key takes; more among many items (`frame_keys.bits_among`)
     picture: float = 0.8  # least correlation of pictures
@@ -219,7 +219,7 @@ class ImageLikeness:
 
     version: int = 2
     votes: int = 1
-    samples: int = 1
+    sure: int = 1
     tables: int = 3
     bits: int = 28
     picture: float = 0.97

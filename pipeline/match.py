@@ -17,6 +17,7 @@ import hashlib
 import json
 import shutil
 import time
+import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -115,26 +116,26 @@ def _search(
     places: NDArray[Any],
     runner: Runner,
 ) -> dict[str, int]:
-    scratch = workspace.matching
+    folder = workspace.matching / uuid.uuid4().hex[:8]  # of this run: workers of another may outlive it
     if len(places) > MOST_ITEMS:
         raise ConfigError(f"a search has room for {MOST_ITEMS:,} items, here are {len(places):,}: match them in parts")
     counts = np.bincount(places["kind"], minlength=len(kinds)).tolist()
     likeness = tuple(LIKENESS[kind].among(count) for kind, count in zip(kinds, counts, strict=True))
     spread = Spread.of(len(places))
     try:
-        write_places(scratch / PLACES, places)
-        units = sorted(set(places["unit"].tolist()))
+        write_places(folder / PLACES, places)
+        units = tuple(sorted(set(places["unit"].tolist())))
         if units:
             stages = (
-                Stage("Keys", units, KeyWorker(workspace, likeness)),
-                Stage("Buckets", range(spread.parts), BucketWorker(workspace, config.bucket, spread)),
-                Stage("Compare", range(spread.ranges), CompareWorker(workspace, likeness, spread)),
+                Stage("Keys", units, KeyWorker(workspace, folder, likeness)),
+                Stage("Buckets", range(spread.parts), BucketWorker(folder, units, config.bucket, spread)),
+                Stage("Compare", range(spread.ranges), CompareWorker(workspace, folder, likeness, spread)),
             )
             with following("match", workspace.log("match"), len(units) + spread.ranges):
                 run_stages(stages, runner)
-        found = _join(workspace, sorted(scratch.glob("pairs-*.parquet")))
+        found = _join(workspace, [folder / f"pairs-{number:03d}.parquet" for number in range(spread.ranges) if units])
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(workspace.matching, ignore_errors=True)
     return {name: n for name, n in found.items() if n or name != "overfull buckets"}
 
 

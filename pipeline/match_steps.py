@@ -1,14 +1,15 @@
-"""The three steps of a match, each a worker that leaves files for the next one in the workspace's `matching`.
+"""The three steps of a match, each a worker that leaves files for the next one in a folder of this run.
 
     places.npy         the items that take part, by number (`pipeline/signature_rows.py`)
     keys-00012.u64     a unit's entries, in runs, each sorted by partition
     keys-00012.npy     int64 [runs, PARTITIONS + 1]: where in the file each run's partitions begin
     votes-007.npy      the votes of some partitions, sorted by pair
-    votes-007.json     how many of their buckets were overfull, where any was
+    votes-007.json     how many of their buckets were overfull
     pairs-063.parquet  what the pairs of a range share, sorted
 
 A step reads only the slices that it needs, so memory is one partition's entries or one range's votes a worker, however
-many items there are; on disk there are 8 bytes a key and 14 a pair that meets.
+many items there are; on disk there are 8 bytes a key and 16 a pair that meets.
+Files are opened by the names that they must have: one that is missing is an error, and none of another run is met.
 """
 
 from __future__ import annotations
@@ -76,16 +77,17 @@ class KeyWorker:
     """Writes the entries of units."""
 
     workspace: Workspace
+    folder: Path
     likeness: tuple[Likeness, ...]  # of each kind that is searched, in the order of the places' kinds
 
     @contextmanager
     def open(self) -> Iterator[Callable[[int], None]]:
         """Map the numbering; see pipeline.beam.Worker."""
-        places = read_places(self.workspace.matching / PLACES)
+        places = read_places(self.folder / PLACES)
         yield lambda unit: self._write(unit, places)
 
     def _write(self, unit: int, places: NDArray[Any]) -> None:
-        path = self.workspace.matching / f"keys-{unit_name(unit)}.u64"
+        path = _keys_file(self.folder, unit)
         bounds, written = [np.zeros((0, PARTITIONS + 1), np.int64)], 0
         with atomic(path) as temporary, temporary.open("wb") as file, storage_errors(path):
             for partitions, entries in self._runs(unit, places):
@@ -134,6 +136,14 @@ def _bounds(numbers: NDArray[Any], count: int) -> NDArray[np.int64]:
     return np.searchsorted(numbers, np.arange(count + 1)).astype(np.int64)
 
 
+def _keys_file(folder: Path, unit: int) -> Path:
+    return folder / f"keys-{unit_name(unit)}.u64"
+
+
+def _votes_file(folder: Path, part: int) -> Path:
+    return folder / f"votes-{part:03d}.npy"
+
+
 def _save(path: Path, values: NDArray[Any]) -> None:
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.save(file, values, allow_pickle=False)
@@ -143,7 +153,8 @@ def _save(path: Path, values: NDArray[Any]) -> None:
 class BucketWorker:
     """Turns the entries of a partition into votes."""
 
-    workspace: Workspace
+    folder: Path
+    units: tuple[int, ...]
     bucket: int
     spread: Spread
 
@@ -159,19 +170,18 @@ class _Buckets:
 
     @cached_property
     def _runs(self) -> list[tuple[Path, NDArray[np.int64]]]:
-        """The files of entries and where their partitions begin; looked for when all are there."""
-        found = sorted(self.worker.workspace.matching.glob("keys-*.npy"))
-        return [(path.with_suffix(".u64"), np.load(path, allow_pickle=False)) for path in found]
+        """The files of entries and where their partitions begin; read when all are there."""
+        paths = [_keys_file(self.worker.folder, unit) for unit in self.worker.units]
+        return [(path, np.load(path.with_suffix(".npy"), allow_pickle=False)) for path in paths]
 
     def count(self, part: int) -> None:
         """Write the votes of a part of the partitions."""
         each = PARTITIONS // self.worker.spread.parts
         partitions = range(part * each, (part + 1) * each)
         counted = [count_votes(self._entries(partition), cap=self.worker.bucket) for partition in partitions]
-        path = self.worker.workspace.matching / f"votes-{part:03d}.npy"
+        path = _votes_file(self.worker.folder, part)
         _save(path, add_votes([votes for votes, _ in counted]))
-        if overfull := sum(overfull for _, overfull in counted):
-            write_text(path.with_suffix(".json"), json.dumps(overfull))
+        write_text(path.with_suffix(".json"), json.dumps(sum(overfull for _, overfull in counted)))
 
     def _entries(self, partition: int) -> NDArray[np.uint64]:
         parts = [np.zeros(0, np.uint64)]
@@ -187,25 +197,26 @@ class CompareWorker:
     """Compares the pairs of a range that have evidence enough, and writes what they share."""
 
     workspace: Workspace
+    folder: Path
     likeness: tuple[Likeness, ...]
     spread: Spread
 
     @contextmanager
     def open(self) -> Iterator[Callable[[int], None]]:
         """Open the signatures; see pipeline.beam.Worker."""
-        places = read_places(self.workspace.matching / PLACES)
+        places = read_places(self.folder / PLACES)
         with closing(SignatureRows(self.workspace.signatures, places)) as signatures:
             yield lambda number: self._compare(number, places, signatures)
 
     def _compare(self, number: int, places: NDArray[Any], signatures: SignatureRows) -> None:
         found, overfull = self._votes(number)
         one, other = split_pair(found["pair"])
-        votes, samples = (np.array([getattr(kind, name) for kind in self.likeness]) for name in ("votes", "samples"))
-        kind = places["kind"][one]
-        likely = (found["votes"] >= votes[kind]) & ((samples[kind] < 2) | of_two_samples(found))
+        least, sure = (np.array([getattr(kind, name) for kind in self.likeness]) for name in ("votes", "sure"))
+        kind, votes = places["kind"][one], found["votes"]
+        likely = (votes >= sure[kind]) | ((votes >= least[kind]) & of_two_samples(found))
         shared = self._shared(one[likely].tolist(), other[likely].tolist(), places, signatures)
         counts = Counter({"candidates": int(likely.sum()), "overfull buckets": overfull})
-        path = self.workspace.matching / f"pairs-{number:03d}.parquet"
+        path = self.folder / f"pairs-{number:03d}.parquet"
         with atomic(path) as temporary, pq.ParquetWriter(temporary, PAIRS) as writer:
             while rows := list(itertools.islice(shared, _GROUP_ROWS)):
                 writer.write_table(pa.Table.from_pylist(rows, PAIRS))
@@ -215,15 +226,16 @@ class CompareWorker:
 
     def _votes(self, number: int) -> tuple[Votes, int]:
         """Return the votes of a range, and the overfull buckets of all, which the first range tells."""
-        count, folder = self.spread.ranges, self.workspace.matching
+        count = self.spread.ranges
         edges = np.array([-(-self.spread.items * at // count) for at in (number, number + 1)], np.uint64) << np.uint64(
             32
         )
+        paths = [_votes_file(self.folder, part) for part in range(self.spread.parts)]
         parts = [np.zeros(0, VOTE)]
-        for path in sorted(folder.glob("votes-*.npy")):
+        for path in paths:
             votes = np.load(path, mmap_mode="r", allow_pickle=False)
             parts.append(votes[slice(*np.searchsorted(votes["pair"], edges).tolist())])
-        told = folder.glob("votes-*.json") if number == 0 else ()
+        told = (path.with_suffix(".json") for path in paths if number == 0)
         return add_votes(parts), sum(json.loads(path.read_text(encoding="utf-8")) for path in told)
 
     def _shared(

@@ -21,7 +21,7 @@ class CropConfig:
     """How frames become training crops."""
 
     size: int = 64  # pixels on a side
-    zoom: float = 1.0  # squares up to so many times larger are cut out and scaled down: things at several sizes
+    zoom: float = 1.0  # squares up to so many times larger, as far as frames reach, are cut out and scaled down
     recolour: float = 0.25  # share of crops with their colour channels exchanged: a few videos lack most colours
 
     def __post_init__(self) -> None:

@@ -14,7 +14,6 @@ Sums are ordered otherwise than in a plain convolution: results differ by some 1
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import partial, reduce
 from operator import add
@@ -30,7 +29,7 @@ _TILE = 4  # pixels on a side that come out of a tile; 2 more go in
 _SIDE = _TILE + 2
 _LEAST_CHANNELS = 128
 _LEAST_PIXELS = 128 * 128
-_CACHED_BYTES = 4 << 20  # of tiles, for each processor
+_CACHED_BYTES = 8 << 20  # of tiles
 
 Matrix = NDArray[np.float32]
 _INPUT: Matrix = np.array(  # B^T
@@ -91,7 +90,7 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def _rows(rows: int, *, bytes_a_row: int) -> int:
     """Return how many rows of tiles to take at a time: as many as fit the caches, of those that divide the rows."""
-    most = max(1, _CACHED_BYTES * (os.cpu_count() or 1) // bytes_a_row)
+    most = max(1, _CACHED_BYTES // bytes_a_row)
     return max(count for count in range(1, rows + 1) if rows % count == 0 and count <= most)
 
 

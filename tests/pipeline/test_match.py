@@ -19,6 +19,7 @@ from pipeline import match_steps
 from pipeline.beam import Runner
 from pipeline.candidates import add_votes, count_votes, entries_of, marked, of_two_samples, split_pair
 from pipeline.likeness import Signature
+from pipeline.likeness_video import VideoLikeness
 from pipeline.match import MatchConfig, match
 from pipeline.workspace import Workspace
 from schemas.errors import ConfigError, DatasetError, Interrupted
@@ -118,7 +119,7 @@ def test_a_stop_leaves_what_was_there_and_the_next_run_finishes(
     write_signatures(tmp_path / "w", corpus())
 
     class Stopping:
-        votes, samples = 2, 1
+        votes = sure = 2
 
         def among(self, items: int) -> Any:
             return self
@@ -232,13 +233,19 @@ def test_evidence_is_of_two_samples_where_no_single_one_of_an_item_has_it_all(he
         assert two == (single or (more_than_one(a, common) and more_than_one(b, common)))
 
 
-def test_one_picture_in_common_is_no_evidence_but_for_an_item_of_one(tmp_path: Path) -> None:
+def test_few_keys_of_one_picture_are_no_evidence_but_for_an_item_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(matching.LIKENESS, "video", VideoLikeness(sure=1000))  # type: ignore[arg-type]
     shared = scene(50, 0.5)
     items = [signature("one", scene(1, 4) + shared), signature("other", scene(2, 4) + shared)]
     assert match(write_signatures(tmp_path / "w", items), MatchConfig(), Runner()).facts["candidates"] == 0
     items.append(signature("alone", shared))
     report = match(write_signatures(tmp_path / "w", items), MatchConfig(), Runner())
     assert (report.facts["candidates"], report.facts["pairs"]) == (2, 2)
+    monkeypatch.setitem(matching.LIKENESS, "video", VideoLikeness())  # type: ignore[arg-type]
+    many = match(write_signatures(tmp_path / "w", items), MatchConfig(), Runner())
+    assert many.facts["candidates"] == 3
 
 
 def test_what_lies_between_the_steps_is_cut_into_runs_and_slices_without_a_difference(
