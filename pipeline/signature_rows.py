@@ -24,7 +24,6 @@ from pipeline.likeness import Signature
 from pipeline.store import unit_files, unit_name, unit_number
 from pipeline.workspace import Workspace, read_units, usable
 from schemas.errors import DatasetError
-from schemas.files import atomic
 from schemas.records import SIGNATURES, SURVEY
 
 COLUMNS = ("content_id", "kind", "at", "lasts", "samples")
@@ -76,12 +75,6 @@ def _one_each(ids: pa.Array, places: NDArray[Any], workspace: Workspace) -> NDAr
         same = range(int(starts[at]), int(ends[at]))
         starts[at] = min(same, key=lambda row: (int(places["kind"][row]), store.digest(row), row))
     return starts
-
-
-def write_places(path: Path, places: NDArray[Any]) -> None:
-    """Write places so that workers can map them."""
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        np.save(file, places, allow_pickle=False)
 
 
 def read_places(path: Path) -> NDArray[Any]:

@@ -90,11 +90,9 @@ def _critic(train: TokenizerTrainConfig) -> str:
     if train.discriminator.weight == 0:
         return "no discriminator"
     start = train.discriminator.start
-    return (
-        f"a discriminator from step {start:,} on"
-        if start < train.steps
-        else (f"no discriminator (--discriminator.start is {start:,}; give one below {train.steps:,} to have it)")
-    )
+    if start < train.steps:
+        return f"a discriminator from step {start:,} on"
+    return f"no discriminator (--discriminator.start is {start:,}; give one below {train.steps:,} to have it)"
 
 
 def _say(line: str) -> None:

@@ -7,6 +7,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from schemas.errors import DatasetError, storage_errors
 
@@ -34,6 +38,12 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_array(path: Path, values: NDArray[Any]) -> None:
+    """Write an array as .npy, whole or not at all; it can be mapped into memory."""
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.save(file, values, allow_pickle=False)
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -30,6 +30,7 @@ _SIDE = _TILE + 2
 _LEAST_CHANNELS = 128
 _LEAST_PIXELS = 128 * 128
 _CACHED_BYTES = 8 << 20  # of tiles
+_NHWC = ("NHWC", "HWIO", "NHWC")
 
 Matrix = NDArray[np.float32]
 _INPUT: Matrix = np.array(  # B^T
@@ -126,5 +127,4 @@ def _backward(saved: tuple[jax.Array, jax.Array], slope: jax.Array) -> tuple[jax
     return jax.vjp(plain, *saved)[1](slope)
 
 
-_NHWC = ("NHWC", "HWIO", "NHWC")
 convolve.defvjp(_forward, _backward)
