@@ -23,46 +23,54 @@ from schemas.errors import ConfigError, Interrupted, LongreelError
 
 if TYPE_CHECKING:
     from schemas.vocab import Vocabulary
-    from trainer.model import Transformer
+    from trainer.model.transformer import Transformer
 
 WITH_BEAM = ("run", "survey", "select", "tokenize", "pack")  # the only ones that take options after `--`
 # name: (module, the dataclass, what it does)
 SUBCOMMANDS = {
-    "run": ("pipeline.commands", "Run", "all jobs: survey, select, tokenize, pack"),
-    "survey": ("pipeline.commands", "Survey", "look at every item once, cheaply"),
-    "select": ("pipeline.commands", "Select", "set aside what is unusable or there twice; choose the splits"),
-    "tokenize": ("pipeline.commands", "Tokenize", "decode and encode what was selected, once"),
-    "pack": ("pipeline.commands", "Pack", "pack stored tokens into sequences: shards, index, ledger, card"),
-    "explain": ("pipeline.explain", "Explain", "show every number and every decision about one item"),
+    "run": ("pipeline.cli.jobs", "Run", "all jobs: survey, select, tokenize, pack"),
+    "survey": ("pipeline.cli.jobs", "Survey", "look at every item once, cheaply"),
+    "select": ("pipeline.cli.jobs", "Select", "set aside what is unusable or there twice; choose the splits"),
+    "tokenize": ("pipeline.cli.jobs", "Tokenize", "decode and encode what was selected, once"),
+    "pack": ("pipeline.cli.jobs", "Pack", "pack stored tokens into sequences: shards, index, ledger, card"),
+    "explain": ("pipeline.reports.explain", "Explain", "show every number and every decision about one item"),
     "report": (
-        "pipeline.page",
+        "pipeline.reports.page",
         "Report",
         "write a page: the funnel, histograms with limits, thumbnails, books, licences",
     ),
-    "verify": ("pipeline.commands", "Verify", "check every hash, count, id, span and ledger row of a dataset"),
-    "inspect": ("pipeline.inspect", "Inspect", "show how much a dataset holds of what, and how full it is"),
-    "trace": ("pipeline.trace", "Trace", "say where a token came from, and show its sentence or frame"),
-    "forget": ("pipeline.forget", "Forget", "take documents out of a dataset, and leave all else as it is"),
+    "verify": ("pipeline.cli.jobs", "Verify", "check every hash, count, id, span and ledger row of a dataset"),
+    "inspect": ("pipeline.dataset.inspect", "Inspect", "show how much a dataset holds of what, and how full it is"),
+    "trace": ("pipeline.dataset.trace.trace", "Trace", "say where a token came from, and show its sentence or frame"),
+    "forget": (
+        "pipeline.dataset.forget.forget",
+        "Forget",
+        "take documents out of a dataset, and leave all else as it is",
+    ),
     "train": ("trainer.commands", "Train", "train a model on packed datasets, with ring attention"),
     "generate": ("longreel", "Generate", "let a model go on with a stored video or a text"),
     "train-text-tokenizer": (
-        "pipeline.commands",
+        "pipeline.cli.jobs",
         "TrainTextTokenizer",
         "train a SentencePiece model on books and questions",
     ),
-    "train-tokenizer": ("pipeline.train_tokenizer", "TrainTokenizer", "train a VQGAN on videos"),
+    "train-tokenizer": ("pipeline.tokenizer_jobs.train", "TrainTokenizer", "train a VQGAN on videos"),
     "eval-tokenizer": (
-        "pipeline.eval_tokenizer",
+        "pipeline.tokenizer_jobs.evaluate",
         "EvalTokenizer",
         "say what a VQGAN makes of videos that it was not trained on, beside JPEG and WebP",
     ),
-    "perceptual": ("pipeline.perceptual", "Perceptual", "fetch the weights of train-tokenizer's perceptual distance"),
+    "perceptual": (
+        "pipeline.tokenizer_jobs.perceptual_weights",
+        "Perceptual",
+        "fetch the weights of train-tokenizer's perceptual distance",
+    ),
     "import-tokenizer": (
-        "pipeline.import_tokenizer",
+        "pipeline.tokenizer_jobs.import_weights",
         "ImportTokenizer",
         "read a VQGAN's published weights, and write them as .safetensors",
     ),
-    "samples": ("pipeline.commands", "Samples", "fetch sample videos and books"),
+    "samples": ("pipeline.cli.jobs", "Samples", "fetch sample videos and books"),
 }
 
 
@@ -169,11 +177,11 @@ class Generate:
         """Load the model, generate, and show what came."""
         import jax
 
-        from pipeline.store import StoreFacts
-        from pipeline.workspace import Workspace
+        from pipeline.runtime.token_store import StoreFacts
+        from pipeline.runtime.workspace import Workspace
         from trainer.config import MeshConfig
         from trainer.mesh import make_mesh
-        from trainer.state import load_model
+        from trainer.run.state import load_model
 
         workspace = Workspace.existing(self.data)
         facts = StoreFacts.read(workspace.tokens)
@@ -189,7 +197,7 @@ class Generate:
     def _sample(self, model: Transformer, prompt: NDArray[Any], steps: int, grammar: Any) -> NDArray[Any]:
         import jax.numpy as jnp
 
-        from trainer.generate import generate
+        from trainer.model.generate import generate
 
         made = generate(
             model,
@@ -203,8 +211,8 @@ class Generate:
         return np.asarray(made)[0]
 
     def _go_on_with_text(self, model: Transformer, vocabulary: Vocabulary, path: Path) -> None:
-        from tokenizer.text import TextTokenizer
-        from trainer.grammar import DocumentGrammar
+        from tokenizer.text.sentencepiece import TextTokenizer
+        from trainer.model.grammar import DocumentGrammar
 
         text = TextTokenizer.load(path)
         if text.sha256 != vocabulary.text_sha256:
@@ -215,10 +223,10 @@ class Generate:
         print((self.text or "") + text.decode(made[made != vocabulary.eos_id]))
 
     def _go_on_with_video(self, model: Transformer, facts: Any, workspace: Any) -> None:
-        from pipeline.decode import DecodeConfig
-        from pipeline.picture import codes_of, find_video, prompt_of, source_frames, write_rows
+        from pipeline.reports.reconstruction import codes_of, find_video, prompt_of, source_frames, write_rows
+        from pipeline.video.decoder import DecodeConfig
         from tokenizer.codec import FrameCodec
-        from trainer.grammar import DocumentGrammar
+        from trainer.model.grammar import DocumentGrammar
 
         vocabulary, per_frame = facts.vocabulary, facts.frame_grid[0] * facts.frame_grid[1]
         codec = FrameCodec.load(self.vision)

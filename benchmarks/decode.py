@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 import tyro
 
-from pipeline.decode import DecodeConfig, Decoder
+from pipeline.video.decoder import DecodeConfig, Decoder
 
 CEILING = "pyav, undecorated, 1 thread"
 

@@ -25,11 +25,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from tokenizer.checkpoint import Weights
+from tokenizer.checkpoints.checkpoint import Weights
 from tokenizer.codec import FrameCodec
 from tokenizer.config import VqganConfig, named
-from tokenizer.quantize import nearest
-from tokenizer.vqgan import init_params, to_unit
+from tokenizer.quantizers.base import nearest
+from tokenizer.vqgan.vqgan import init_params, to_unit
 
 
 class PlainBlock(nn.Module):

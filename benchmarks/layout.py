@@ -9,7 +9,7 @@ hops h
                         x tile^2)
 
 One number for imbalance (who waits) and for tiles that are only partly needed (what is masked). `alone` is the same for
-block-cyclic without the wait at every hop, as in an all-gather. Layouts are those of `trainer/layout.py`, and for
+block-cyclic without the wait at every hop, as in an all-gather. Layouts are those of `trainer/data/layout.py`, and for
 comparison `by token`: stripes of one token (Striped Attention), where a tile reaches over n times its tokens.
 
 Documents fill a sequence to the end, the last one cut:
@@ -35,7 +35,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from trainer.layout import permutation
+from trainer.data.layout import permutation
 
 Integers = NDArray[np.int64]
 FRAME = 257
@@ -100,10 +100,10 @@ def useful_share(work: Integers, lengths: Integers, tile: int) -> tuple[float, f
 
 
 def check() -> None:
-    """Raise where `pairs_of_tiles` is not what `trainer.tiles.bounds` visits."""
+    """Raise where `pairs_of_tiles` is not what `trainer.attention.tiles.bounds` visits."""
     import jax.numpy as jnp
 
-    from trainer.tiles import Tokens, bounds
+    from trainer.attention.tiles import Tokens, bounds
 
     rng, length, devices, tile = np.random.default_rng(0), 2048, 4, 16
     lengths = rng.integers(1, 300, 40)

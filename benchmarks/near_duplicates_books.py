@@ -31,11 +31,11 @@ from typing import Any
 
 import tyro
 
-from pipeline.books import BookConfig, load_book
-from pipeline.keep import KeepConfig
-from pipeline.likeness import Signature
-from pipeline.likeness_books import BookLikeness, book_signature
-from pipeline.samples import PACKAGES, download, read_member
+from pipeline.dedup.book_similarity import BookLikeness, book_signature
+from pipeline.dedup.similarity import Signature
+from pipeline.select.keep_best import KeepConfig
+from pipeline.sources.sample_media import PACKAGES, download, read_member
+from pipeline.text.books import BookConfig, load_book
 
 _COVERED, _TRUE = KeepConfig().covered, 0.6
 _LIKENESS = BookLikeness()

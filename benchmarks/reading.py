@@ -33,19 +33,19 @@ import tyro
 import webdataset as wds
 from numpy.typing import NDArray
 
-from pipeline.beam import Runner
-from pipeline.pack import Stage
-from pipeline.pack import pack as run_pack
-from pipeline.packing import PackConfig
-from pipeline.store import FACTS, StoreFacts, write_unit
-from pipeline.workspace import Workspace
+from pipeline.packing.config import PackConfig
+from pipeline.packing.job import Stage
+from pipeline.packing.job import pack as run_pack
+from pipeline.runtime.beam import Runner
+from pipeline.runtime.token_store import FACTS, StoreFacts, write_unit
+from pipeline.runtime.workspace import Workspace
 from schemas.dataset import CARD, INDEX, read_card, read_index, shard_name, write_index
 from schemas.files import write_text
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.packed import SPAN_DTYPE, expand
 from schemas.records import TOKENS
 from schemas.vocab import TEXT, VISION, Vocabulary
-from trainer.source import PackedSplit
+from trainer.data.shards import PackedSplit
 
 FRAME = 257
 SPANS = (4, 64, 1024, 16384)

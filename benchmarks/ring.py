@@ -12,7 +12,7 @@ lengths of real books, real clips, and both (`lengths.json`). Per case, for forw
     plain        GFLOP/s of the simplest ring: all pairs of all hops, no tiles (`plain_ring`)
     JAX          GFLOP/s of jax.nn.dot_product_attention with a mask, on one device
 
-"-" stands where the square of scores would not fit memory. Then the three ways of `trainer/attention.py` side by side,
+"-" stands where the square of scores would not fit memory. Then the three ways of `trainer/attention/context_parallel.py` side by side,
 with the memory that a device takes for the program's temporaries.
 """
 
@@ -36,12 +36,12 @@ import tyro
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from trainer.attention import attention
+from trainer.attention.context_parallel import attention
+from trainer.attention.reference import visible
+from trainer.attention.tiles import Tokens, bounds
 from trainer.config import MeshConfig
-from trainer.dense import visible
-from trainer.layout import lay_out, permutation
+from trainer.data.layout import lay_out, permutation
 from trainer.mesh import batch_sharding, make_mesh
-from trainer.tiles import Tokens, bounds
 
 REAL = json.loads(Path(__file__).with_name("lengths.json").read_text())
 DEVICES = 8

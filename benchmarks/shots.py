@@ -34,8 +34,8 @@ import tyro
 from numpy.typing import NDArray
 from scenedetect import detectors
 
-from pipeline.decode import DecodeConfig, Decoder
-from pipeline.shots import Shots
+from pipeline.video.decoder import DecodeConfig, Decoder
+from pipeline.video.shots.detector import Shots
 
 SIZE, RATE, TOLERANCE = (640, 360), 25, 2
 Frames = NDArray[np.uint8]

@@ -37,12 +37,12 @@ import numpy as np
 
 from schemas.vocab import Vocabulary
 from trainer.config import MeshConfig, ModelConfig, flops_per_token, small
-from trainer.data import Placement
-from trainer.loop import use_cpu_devices
+from trainer.data.loader import Placement
 from trainer.mesh import make_mesh
-from trainer.optimiser import OptimiserConfig, make_optimiser, schedule
-from trainer.state import Plan, new_state
-from trainer.step import compile_step
+from trainer.run.loop import use_cpu_devices
+from trainer.run.optimiser import OptimiserConfig, make_optimiser, schedule
+from trainer.run.state import Plan, new_state
+from trainer.run.step import compile_step
 
 DEVICES, DOCUMENT = 8, 1000
 VOCABULARY = Vocabulary(

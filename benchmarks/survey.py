@@ -31,8 +31,8 @@ import av
 import psutil
 import tyro
 
-from pipeline.decode import DecodeConfig, Decoder
-from pipeline.samples import fetch
+from pipeline.sources.sample_media import fetch
+from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.fingerprint import sha256_file
 
 TRAILER = "trailer_bbb.mp4"

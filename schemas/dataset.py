@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import inside, write_text
@@ -170,3 +170,18 @@ def _entry(row: dict[str, Any]) -> ShardEntry:
     if not all(type(number) is int and number >= 0 for number in numbers) or sorted(entry.offsets) != [*entry.offsets]:
         raise ValueError(f"the sizes and offsets of {entry.url} are not numbers in order")
     return entry
+
+
+TEXT_KINDS = ("book", "qa")
+
+
+EMPTY, SHORT, LEFT_OUT = "empty", "shorter than min_tokens", "left out by the mixture"
+
+
+LONG = "longer than the context"  # of question-answer documents: cut, they would have questions without answers
+
+
+SHORTEST_CONTEXT = 16
+
+
+LossWeighting = Literal["token", "document"]

@@ -16,12 +16,12 @@ import webdataset
 from PIL import Image
 
 import longreel
-from pipeline.store import TokenStore
-from pipeline.workspace import Workspace
+from pipeline.runtime.token_store import TokenStore
+from pipeline.runtime.workspace import Workspace
 from schemas.dataset import read_card
 from schemas.packed import check_spans, expand
-from tests.pipeline.media import make_video
-from tests.pipeline.texts import story
+from tests.support.media import make_video
+from tests.support.texts import story
 
 CONTEXT = 1024
 

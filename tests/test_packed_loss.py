@@ -23,14 +23,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.packing import PackConfig
+from pipeline.packing.config import PackConfig
 from schemas.packed import expand
-from tests.pipeline.packs import pack_documents
-from tests.pipeline.stores import VOCABULARY, StoredDocument, book, image, qa, video
+from tests.support.packs import pack_documents
+from tests.support.stores import VOCABULARY, StoredDocument, book, image, qa, video
 from trainer.config import MeshConfig, debug
-from trainer.loss import batch_sums
 from trainer.mesh import make_mesh
-from trainer.model import create
+from trainer.model.loss import batch_sums
+from trainer.model.transformer import create
 
 CONTEXT = 64
 Floats = NDArray[np.float64]

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from schemas.errors import ConfigError, InputError, Reason, VocabularyMismatch
 from schemas.fingerprint import sha256_file
-from tokenizer import checkpoint
-from tokenizer.checkpoint import Weights
+from tokenizer.checkpoints import checkpoint
+from tokenizer.checkpoints.checkpoint import Weights
 from tokenizer.config import Compute, Lookup, VqganConfig
-from tokenizer.lookup import find
-from tokenizer.vqgan import abstract, to_bytes, to_unit
+from tokenizer.quantizers.lookup import find
+from tokenizer.vqgan.vqgan import abstract, to_bytes, to_unit
 
 BATCH = 16  # frames that are computed together, at most
 _CACHED_BYTES = 1 << 25  # of a batch's first and largest activations, on a CPU
@@ -54,7 +54,7 @@ class FrameCodec:
     def load(cls, name_or_path: str, *, compute: Compute = "float32") -> FrameCodec:
         """Load the shipped checkpoint of that name (`small-128`), or the file of weights at that path.
 
-        A file can be any of the published forms (`tokenizer/published.py`).
+        A file can be any of the published forms (`tokenizer/checkpoints/published.py`).
 
         `compute` is the type of the convolutions; the code search is float32 in any case.
         Raises ConfigError when there is no such file or it does not fit.

@@ -3,7 +3,7 @@
 A frame of H x W pixels becomes a grid of H/factor x W/factor codes, factor = 2 ** (levels - 1). The published
 LWM and aMUSEd tokenizers are one point of this space (`lwm-256`); the one that ships with this project is
 another (`small-128`): the same model class, another config. The fields that have a default are what other
-published VQGANs do otherwise (`tokenizer/published.py`); with the defaults the model is LWM's.
+published VQGANs do otherwise (`tokenizer/checkpoints/published.py`); with the defaults the model is LWM's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 from schemas.errors import ConfigError
 
 Compute = Literal["float32", "bfloat16"]  # what convolutions compute in; parameters and code search are float32
-Lookup = Literal["distance", "product", "bounded"]  # how a latent finds its code: tokenizer/lookup.py
+Lookup = Literal["distance", "product", "bounded"]  # how a latent finds its code: tokenizer/quantizers/lookup.py
 Downsample = Literal["conv", "average"]  # 3x3 with stride 2, or the mean of 2x2
 Shortcut = Literal["input", "output"]  # what a block's 1x1 convolution is applied to: MaskGIT's is on its output
 PixelRange = Literal["signed", "unsigned"]  # [-1, 1] or [0, 1], inside the model; outside it is always [-1, 1]

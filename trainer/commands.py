@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from trainer.loop import TrainConfig, train
+from trainer.run.loop import TrainConfig, train
 
 
 @dataclass(frozen=True, kw_only=True)

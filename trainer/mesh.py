@@ -25,7 +25,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from schemas.errors import ConfigError
 from trainer.config import MeshConfig
-from trainer.fit import nearest
+from trainer.divisibility import nearest
 
 AXES = ("data", "fsdp", "tensor", "sequence")
 

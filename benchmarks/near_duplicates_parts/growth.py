@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.frame_keys import VIEWS
-from pipeline.signature import SAMPLE_BYTES, SIDE
-from pipeline.workspace import Workspace, write_table_unit
+from pipeline.dedup.frame_keys import VIEWS
+from pipeline.runtime.workspace import Workspace, write_table_unit
+from pipeline.video.analysis.frame_signature import SAMPLE_BYTES, SIDE
 from schemas.fingerprint import fingerprint
 from schemas.records import SIGNATURES, SURVEY
 
@@ -51,8 +51,8 @@ def run(items: int, folder: str) -> None:
     """Make the signatures of `items` items, search them, and print the figures as one line of JSON."""
     import resource
 
-    from pipeline.beam import Runner
-    from pipeline.match import LIKENESS, MatchConfig, match
+    from pipeline.dedup.job import LIKENESS, MatchConfig, match
+    from pipeline.runtime.beam import Runner
 
     root = Path(folder) / f"growth-{items}"
     shutil.rmtree(root, ignore_errors=True)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.decode_info import DecodeConfig, LookConfig
-from pipeline.likeness import Signature
-from pipeline.look_at import look_at
-from pipeline.signature import VERSION
+from pipeline.dedup.similarity import Signature
+from pipeline.video.analysis.frame_schedule import look_at
+from pipeline.video.analysis.frame_signature import VERSION
+from pipeline.video.analysis.types import LookConfig
+from pipeline.video.types import DecodeConfig
 from schemas.fingerprint import fingerprint
 
 

@@ -25,12 +25,12 @@ from near_duplicates_parts.clips import (
     with_intro,
 )
 from near_duplicates_parts.looks import look
-from pipeline.beam import Runner
-from pipeline.keep import KeepConfig, covered_by
-from pipeline.likeness import Signature
-from pipeline.match import LIKENESS, MatchConfig, match
-from pipeline.select import read_pairs
-from pipeline.workspace import Workspace, write_table_unit
+from pipeline.dedup.job import LIKENESS, MatchConfig, match
+from pipeline.dedup.similarity import Signature
+from pipeline.runtime.beam import Runner
+from pipeline.runtime.workspace import Workspace, write_table_unit
+from pipeline.select.keep_best import KeepConfig, covered_by
+from pipeline.select.selection import read_pairs
 from schemas.records import SIGNATURES, SURVEY
 
 _COVERED = KeepConfig().covered

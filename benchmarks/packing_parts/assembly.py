@@ -21,13 +21,14 @@ import webdataset as wds
 from packing_parts.apart import Row, apart
 from packing_parts.corpora import VOCABULARY, mixed
 from packing_parts.growth import ANYWHERE
-from pipeline.assign import Parcel, Ranks, assign
-from pipeline.census import add_up, take_census
-from pipeline.packing import PackConfig
-from pipeline.parts import documents_of
-from pipeline.plan import Plan, make_plan
-from pipeline.shards import part_path, shard_job, write_shard
-from pipeline.store import TokenStore, read_rows, unit_files, write_unit
+from pipeline.packing.assign import Parcel, Ranks, assign
+from pipeline.packing.config import PackConfig
+from pipeline.packing.length_counts import add_up, take_census
+from pipeline.packing.pieces import documents_of
+from pipeline.packing.plan import Plan, make_plan
+from pipeline.packing.shards import part_path, shard_job, write_shard
+from pipeline.runtime.token_store import TokenStore, write_unit
+from pipeline.runtime.units import read_rows, unit_files
 from schemas.fingerprint import sha256_file
 from schemas.records import TOKENS
 

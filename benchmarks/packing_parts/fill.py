@@ -14,16 +14,16 @@ import pyarrow as pa
 
 from packing_parts.apart import Row, apart, timed
 from packing_parts.corpora import CORPORA, FRAME, VOCABULARY, Integers
-from pipeline.assign import PIECES, Ranks, assign, unpack_table
-from pipeline.census import take_census
-from pipeline.mixture import Mixture
-from pipeline.packing import PackConfig
-from pipeline.parts import Documents, documents_of
-from pipeline.plan import Plan, make_plan
-from pipeline.sentences import Sentences
-from pipeline.store import FACTS, TokenStore
+from pipeline.packing.assign import PIECES, Ranks, assign, unpack_table
+from pipeline.packing.config import PackConfig
+from pipeline.packing.length_counts import take_census
+from pipeline.packing.mixture import Mixture
+from pipeline.packing.pieces import Documents, documents_of
+from pipeline.packing.plan import Plan, make_plan
+from pipeline.packing.sentence_ends import Sentences
+from pipeline.runtime.token_store import FACTS, TokenStore
 from schemas.records import KINDS, TOKENS
-from tokenizer.text import TextTokenizer
+from tokenizer.text.sentencepiece import TextTokenizer
 
 CONTEXTS = (4096, 8192, 32768, 131072, 1048576)
 

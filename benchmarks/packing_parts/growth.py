@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from packing_parts.apart import Row, apart, timed
 from packing_parts.corpora import VOCABULARY, mixed
-from pipeline.assign import Ranks, assign
-from pipeline.census import add_up, read_census, take_census, write_census
-from pipeline.mixture import Mixture
-from pipeline.packing import PackConfig
-from pipeline.parts import documents_of
-from pipeline.plan import Plan, make_plan
+from pipeline.packing.assign import Ranks, assign
+from pipeline.packing.config import PackConfig
+from pipeline.packing.length_counts import add_up, read_census, take_census, write_census
+from pipeline.packing.mixture import Mixture
+from pipeline.packing.pieces import documents_of
+from pipeline.packing.plan import Plan, make_plan
 
 UNIT = 10_000  # documents
 ANYWHERE = PackConfig(sentence_reach=0.0)

@@ -10,15 +10,16 @@ import numpy as np
 
 from packing_parts.apart import Row, apart, timed
 from packing_parts.corpora import VOCABULARY, texts
-from pipeline.assign import Parcel, Ranks
-from pipeline.beam import Runner
-from pipeline.census import add_up, read_census
-from pipeline.commit import begin, commit
-from pipeline.pack import AssignWorker, CensusWorker, ShardWorker, Stage, pack
-from pipeline.packing import PackConfig
-from pipeline.plan import make_plan
-from pipeline.store import FACTS, StoreFacts, unit_files, unit_name, unit_number, write_unit
-from pipeline.workspace import Workspace
+from pipeline.packing.assign import Parcel, Ranks
+from pipeline.packing.commit import begin, commit
+from pipeline.packing.config import PackConfig
+from pipeline.packing.job import AssignWorker, CensusWorker, ShardWorker, Stage, pack
+from pipeline.packing.length_counts import add_up, read_census
+from pipeline.packing.plan import make_plan
+from pipeline.runtime.beam import Runner
+from pipeline.runtime.token_store import FACTS, StoreFacts, write_unit
+from pipeline.runtime.units import unit_files, unit_name, unit_number
+from pipeline.runtime.workspace import Workspace
 
 UNITS = 32
 CONTEXT = 4096

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 import tokenizer
 from schemas.errors import ConfigError, InputError, Reason, VocabularyMismatch
 from schemas.fingerprint import sha256_file
-from tests.tokenizer.tiny import TINY, scene, tiny_weights
-from tokenizer import checkpoint
-from tokenizer.checkpoint import Weights
+from tests.support.tiny import TINY, scene, tiny_weights
+from tokenizer.checkpoints import checkpoint
+from tokenizer.checkpoints.checkpoint import Weights
 from tokenizer.codec import BATCH, FrameCodec
 from tokenizer.config import VqganConfig, lwm_256, small_128
-from tokenizer.evaluate import psnr
-from tokenizer.vqgan import abstract
+from tokenizer.evaluation.evaluate import psnr
+from tokenizer.vqgan.vqgan import abstract
 
 SHIPPED = Path(tokenizer.__file__).parent / "weights" / "small-128.safetensors"
 

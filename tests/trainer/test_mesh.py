@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from schemas.errors import ConfigError
 from trainer.config import MeshConfig, debug
 from trainer.mesh import AXES, RULES, batch_sharding, make_mesh, partition, shardings
-from trainer.model import Transformer, create
+from trainer.model.transformer import Transformer, create
 
 
 def test_axes_stand_in_the_documented_order() -> None:

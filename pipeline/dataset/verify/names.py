@@ -1,0 +1,67 @@
+"""Checks of the names: of the shards in the index, and of the sequences in a shard.
+
+They count up from 0 without a gap, but in a dataset from which documents were forgotten: what was dropped with them
+leaves a gap, and what stays keeps its name.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from pipeline.dataset.names import key_number, key_of
+from pipeline.dataset.tar import BLOCK
+from schemas.dataset import ShardEntry, sequence_key, shard_name
+from schemas.records import SPLITS
+
+_SHARD = re.compile(r"([a-z]+)-(\d{6,})-of-(\d{6,})\.tar")
+
+
+def are_shard_names(entries: Sequence[ShardEntry], *, with_gaps: bool) -> bool:
+    """Tell whether the index lists shards as it should: splits in order, numbers rising, without a gap or with some."""
+    counts = Counter(entry.split for entry in entries)
+    if not with_gaps:
+        names = [shard_name(split, i, counts[split]) for split in SPLITS for i in range(counts[split])]
+        return [entry.url for entry in entries] == names
+    places = [_place(entry) for entry in entries]
+    known = [place for place in places if place is not None]
+    totals = {(split, total) for split, _, total in known}
+    rising = all(a[:2] < b[:2] for a, b in itertools.pairwise(known))
+    return len(known) == len(places) and rising and len(totals) == len(counts)
+
+
+def _place(entry: ShardEntry) -> tuple[int, int, int] | None:
+    found = _SHARD.fullmatch(entry.url)
+    if not found or entry.split not in SPLITS:
+        return None
+    number, total = int(found[2]), int(found[3])
+    right = number < total and entry.url == shard_name(entry.split, number, total)
+    return (SPLITS.index(entry.split), number, total) if right else None
+
+
+class Keys:
+    """The keys of a dataset's sequences, which are asked for shard by shard in the order of the index."""
+
+    def __init__(self, *, with_gaps: bool) -> None:
+        self._with_gaps = with_gaps
+        self._next = dict.fromkeys(SPLITS, 0)
+
+    def of(self, entry: ShardEntry, file: BinaryIO | None) -> list[str]:
+        """Return the key that each sequence of a shard must have; `file` is None where it cannot be read.
+
+        With gaps that is the key it has, where it lies beyond the one before; else the next number.
+        """
+        return [self._take(entry.split, file, at) for at in entry.offsets[:-1]]
+
+    def _take(self, split: str, file: BinaryIO | None, at: int) -> str:
+        number = None
+        if self._with_gaps and file is not None:
+            file.seek(at)
+            number = key_number(key_of(file.read(BLOCK)), split)
+        if number is None or number < self._next[split]:
+            number = self._next[split]
+        self._next[split] = number + 1
+        return sequence_key(split, number)

@@ -1,0 +1,44 @@
+"""Checks of one packed sequence: its bytes, tokens, spans and listing.
+
+Nothing is guessed from foreign bytes: headers are compared with the only ones that Longreel writes, so that a pickle, a
+giant shape or a stray tar member is refused before anything reads it.
+
+Axes: S sequence, M spans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipeline.dataset.sample import Sample
+from schemas.dataset import DatasetCard
+from schemas.errors import DatasetError
+from schemas.packed import check_spans
+from schemas.vocab import VISION
+
+
+def sample_problems(sample: Sample, card: DatasetCard) -> Iterator[str]:
+    """Yield what is wrong with the content of a sequence."""
+    tokens, spans, vocabulary = sample.tokens, sample.spans, card.vocabulary
+    if not len(spans):
+        yield "there is no span: the sequence is empty"
+    try:
+        check_spans(spans, length=len(tokens), documents=len(sample.pieces), where="spans")
+    except DatasetError as e:
+        yield str(e)
+        return
+    used = int(spans["length"].sum())
+    if tokens[used:].any():
+        yield f"padding: token {used + int(np.argmax(tokens[used:] != 0))} behind the last span is not 0"
+    if (large := tokens >= vocabulary.size).any():
+        at = int(np.argmax(large))
+        yield f"token {at} is {tokens[at]}, outside the vocabulary of {vocabulary.size}"
+    vision = np.repeat(spans["modality"] == VISION, spans["length"])
+    if (mixed := vocabulary.is_vision(tokens[:used]) != vision).any():
+        at = int(np.argmax(mixed))
+        yield f"token {at} is {tokens[at]}, which does not belong in a {'vision' if vision[at] else 'text'} span"
+    lengths = np.bincount(spans["document"], spans["length"], minlength=len(sample.pieces)).astype(np.int64)
+    if (listed := [piece.length for piece in sample.pieces]) != lengths.tolist():
+        yield f"json lists pieces of {listed[:8]} tokens, the spans have {lengths.tolist()[:8]}"

@@ -1,0 +1,280 @@
+"""Verify: is a packed dataset whole, unaltered, and what it says it is? Reads every byte twice: to hash and to check.
+
+Checked are the card, the hashes of index and ledger, and the list of shard files; of every shard its size and hash, tar
+headers, offsets, and every sequence (`verify_sample`); that the ledger has each span exactly once (`verify_ledger`);
+that the pieces of every document join without gap or overlap (`verify_pieces`); that no document that was forgotten
+is there; the card's counts; and that `croissant.json` says what they say. With a token store, also
+that every document is there to its end and that each token is the store's. A changed byte in any of the files is
+noticed, as a hash no longer matches.
+
+All problems are named, up to a limit. A ledger whose hash is wrong is not opened, as nothing in it can be trusted;
+without a card that can be trusted only sizes and hashes are compared. Memory: one sequence, the ledger rows of a shard,
+and 28 bytes a piece of a document.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import pyarrow as pa
+
+from pipeline.dataset.croissant import croissant_json
+from pipeline.dataset.sample import read_sample
+from pipeline.dataset.tar import ending
+from pipeline.dataset.verify.card import card_problems, split_problems
+from pipeline.dataset.verify.ledger_rows import Ledger, LedgerRows
+from pipeline.dataset.verify.names import Keys, are_shard_names
+from pipeline.dataset.verify.pieces import PieceLog, Store
+from pipeline.dataset.verify.sample import sample_problems
+from schemas.dataset import CARD, CROISSANT, EMPTY, INDEX, LEDGER, DatasetCard, ShardEntry, read_card, read_index
+from schemas.errors import DatasetError
+from schemas.fingerprint import sha256_file
+from schemas.records import SPLITS
+from schemas.vocab import VISION
+
+MOST_PROBLEMS = 100
+_COUNTED = ("sequences", "documents", "tokens", "text_tokens", "vision_tokens")
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: in which file, at which sequence (or ""), and what."""
+
+    file: str
+    key: str
+    what: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in self if part)
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What was found. `problems` are the first of the `found` ones."""
+
+    problems: tuple[Problem, ...]
+    found: int
+    shards: int
+    sequences: int
+    tokens: int
+    size_bytes: int
+
+    def summary(self) -> str:
+        """Return the report's closing line."""
+        seen = f"{self.shards} shards, {self.sequences:,} sequences, {self.tokens:,} tokens, {self.size_bytes:,} bytes"
+        if not self.found:
+            return f"whole and unaltered: {seen}"
+        more = f", the first {len(self.problems)} named" if self.found > len(self.problems) else ""
+        return f"{self.found} problems{more}: {seen}"
+
+
+def verify(
+    directory: Path, *, store: Store | None = None, progress: Callable[[int, int], None] | None = None
+) -> VerifyReport:
+    """Check the dataset in `directory`, and with `store` that its tokens are the store's.
+
+    `progress` is called with the bytes of shards that are checked and the bytes there are. Never raises for what is
+    in the files.
+    """
+    return _Verification(directory, store, progress or (lambda done, total: None)).run()
+
+
+@dataclass
+class _Seen:
+    """What the sequences of a split add up to."""
+
+    unreadable: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class _Verification:
+    def __init__(self, directory: Path, store: Store | None, progress: Callable[[int, int], None]) -> None:
+        self._directory, self._progress = directory, progress
+        self._problems: list[Problem] = []
+        self._found = self._done = self._total = 0
+        self._seen = {split: _Seen() for split in SPLITS}
+        self._store = store
+
+    def run(self) -> VerifyReport:
+        card = self._card()
+        self._forgotten = frozenset(card.forgotten if card else ())
+        entries = self._index(with_gaps=card is None or bool(self._forgotten))
+        if card is not None:
+            self._hash(INDEX, card.index_sha256)
+        ledger = self._ledger(card)
+        if card is not None and ledger is not None:
+            self._croissant(card, entries)
+        self._files({entry.url for entry in entries})
+        self._total = sum(entry.filesize for entry in entries)
+        self._keys = Keys(with_gaps=bool(self._forgotten))
+        self._pieces = PieceLog(self._store, without=self._forgotten, left_out=_left_out(card))
+        for entry in entries:
+            self._shard(entry, card, ledger)
+        if ledger is not None and not ledger.is_at_end():
+            self._add(LEDGER, "", "it has rows of shards that the index does not list there")
+        if card is not None and entries:
+            self._totals(card, Counter(entry.split for entry in entries))
+        counts = sum((seen.counts for seen in self._seen.values()), Counter[str]())
+        return VerifyReport(
+            problems=tuple(self._problems),
+            found=self._found,
+            shards=len(entries),
+            sequences=counts["sequences"],
+            tokens=counts["tokens"],
+            size_bytes=self._done,
+        )
+
+    def _add(self, file: str, key: str, what: str) -> None:
+        self._found += 1
+        if len(self._problems) < MOST_PROBLEMS:
+            self._problems.append(Problem(file, key, what))
+
+    def _card(self) -> DatasetCard | None:
+        """Return the card where it can be trusted."""
+        try:
+            card = read_card(self._directory)
+            problems = list(card_problems(card, (self._directory / CARD).read_text(encoding="utf-8")))
+        except (DatasetError, OSError, ValueError) as e:
+            problems = [str(e)]
+        for what in problems:
+            self._add(CARD, "", what)
+        return None if problems else card
+
+    def _index(self, *, with_gaps: bool) -> list[ShardEntry]:
+        try:
+            entries = read_index(self._directory)
+        except DatasetError as e:
+            self._add(INDEX, "", str(e))
+            return []
+        if not are_shard_names(entries, with_gaps=with_gaps):
+            names = ", ".join(entry.url for entry in entries[:3])
+            self._add(INDEX, "", f"its shards are not those of a dataset, all and in order: it lists {names} …")
+            return [entry for entry in entries if entry.split in SPLITS]
+        return entries
+
+    def _hash(self, name: str, expected: str) -> bool:
+        try:
+            found = sha256_file(self._directory / name)
+        except OSError as e:
+            self._add(name, "", f"it cannot be read: {e.strerror}")
+            return False
+        if found != expected:
+            self._add(name, "", f"it was altered: its SHA-256 is {found}, {expected} was written")
+        return found == expected
+
+    def _ledger(self, card: DatasetCard | None) -> Ledger | None:
+        if card is None or not self._hash(LEDGER, card.ledger_sha256):
+            return None
+        try:
+            return Ledger(self._directory / LEDGER)
+        except (OSError, pa.ArrowException, DatasetError) as e:
+            self._add(LEDGER, "", f"it cannot be read: {e}")
+            return None
+
+    def _croissant(self, card: DatasetCard, entries: list[ShardEntry]) -> None:
+        path = self._directory / CROISSANT
+        try:
+            if path.read_bytes() != croissant_json(self._directory, card, entries).encode():
+                self._add(CROISSANT, "", "it was altered: it does not say what card, index and ledger say")
+        except (OSError, pa.ArrowException) as e:
+            self._add(CROISSANT, "", f"it is missing or cannot be compared: {e}")
+
+    def _files(self, listed: set[str]) -> None:
+        found = {path.name for path in self._directory.glob("*.tar")}
+        for name in sorted(found - listed):
+            self._add(name, "", "the shard is not in the index")
+
+    def _shard(self, entry: ShardEntry, card: DatasetCard | None, ledger: Ledger | None) -> None:
+        path = self._directory / entry.url
+        rows = self._ledger_rows(ledger, entry.url)
+        if not path.is_file():
+            self._add(entry.url, "", "the shard is missing")
+            self._keys.of(entry, None)
+            self._seen[entry.split].unreadable += entry.nsamples
+            return
+        size = path.stat().st_size
+        self._done += size
+        if size != entry.filesize:
+            self._add(entry.url, "", f"it has {size} bytes, the index says {entry.filesize}")
+        self._hash(entry.url, entry.sha256)
+        if card is not None:
+            try:
+                with path.open("rb") as f:
+                    keys = self._keys.of(entry, f)
+                    for key in rows.strays(keys) if rows is not None else ():
+                        self._add(LEDGER, key, f"its rows are not together, or {entry.url} has no such sequence")
+                    self._sequences(f, size, entry, keys, card, rows)
+            except OSError as e:
+                self._add(entry.url, "", f"it cannot be read: {e.strerror}")
+                self._seen[entry.split].unreadable += 1
+        self._progress(self._done, self._total)
+
+    def _ledger_rows(self, ledger: Ledger | None, shard: str) -> LedgerRows | None:
+        try:
+            return ledger.rows_of(shard) if ledger is not None else None
+        except (OSError, pa.ArrowException) as e:
+            self._add(LEDGER, "", f"the rows of {shard} cannot be read: {e}")
+            return None
+
+    def _sequences(
+        self, f: BinaryIO, size: int, entry: ShardEntry, keys: list[str], card: DatasetCard, rows: LedgerRows | None
+    ) -> None:
+        if entry.offsets[0]:
+            self._add(entry.url, "", f"its first sequence begins at byte {entry.offsets[0]}, not 0")
+        for i, key in enumerate(keys):
+            start, end = entry.offsets[i : i + 2]
+            if end > size:
+                self._add(entry.url, key, f"the shard ends at byte {size}, the sequence at {end}")
+                self._seen[entry.split].unreadable += 1
+                continue
+            f.seek(start)
+            self._sequence(f.read(end - start), entry, key, card, rows)
+        if entry.offsets[-1] <= size:
+            f.seek(entry.offsets[-1])
+            expected = ending(entry.offsets[-1])
+            if f.read(len(expected) + 1) != expected:
+                self._add(entry.url, "", "it does not end in zeros up to a whole record")
+
+    def _sequence(self, block: bytes, entry: ShardEntry, key: str, card: DatasetCard, rows: LedgerRows | None) -> None:
+        seen = self._seen[entry.split]
+        try:
+            sample = read_sample(block, key, card)
+        except DatasetError as e:
+            self._add(entry.url, key, str(e))
+            seen.unreadable += 1
+            return
+        problems = list(sample_problems(sample, card))
+        for what in problems:
+            self._add(entry.url, key, what)
+        if problems:  # what follows would repeat them
+            seen.unreadable += 1
+            return
+        for name in self._forgotten.intersection(piece.id for piece in sample.pieces):
+            self._add(entry.url, key, f"document {name} is there, which the card lists as forgotten")
+        for what in self._pieces.add(sample):
+            self._add(entry.url, key, what)
+        for what in rows.problems(sample, entry.split) if rows is not None else ():
+            self._add(LEDGER, key, what)
+        vision = int(sample.spans["length"][sample.spans["modality"] == VISION].sum())
+        tokens = int(sample.spans["length"].sum())
+        counts = {"sequences": 1, "tokens": tokens, "vision_tokens": vision, "text_tokens": tokens - vision}
+        seen.counts.update(counts | {"documents": sum(piece.start == 0 for piece in sample.pieces)})
+
+    def _totals(self, card: DatasetCard, shards: Counter[str]) -> None:
+        """Compare what the sequences add up to; only where all of them could be read, or it would repeat the cause."""
+        if any(seen.unreadable for seen in self._seen.values()):
+            return
+        for split, seen in self._seen.items():
+            found = {name: seen.counts[name] for name in _COUNTED} | {"shards": shards[split]}
+            for what in split_problems(card, split, found):
+                self._add(CARD, "", what)
+        for key, what in self._pieces.problems():
+            self._add("", key, what)
+
+
+def _left_out(card: DatasetCard | None) -> int:
+    """Return how many documents with tokens the mixture left out."""
+    return sum(number for reason, number in card.left_out.items() if reason != EMPTY) if card else 0

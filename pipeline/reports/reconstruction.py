@@ -1,0 +1,98 @@
+"""The picture that shows a video's way: source frames, the same rebuilt from tokens, what a model goes on with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from pipeline.runtime.token_store import TokenStore
+from pipeline.runtime.workspace import Workspace
+from pipeline.sources.inputs import local_file
+from pipeline.tokenize.interleave import VisionSegment, parse_document
+from pipeline.video.decoder import DecodeConfig, Decoder
+from schemas.errors import ConfigError, DatasetError
+from schemas.files import atomic
+from schemas.records import item_of
+from schemas.vocab import Vocabulary
+
+_LABEL_PIXELS, _GAP_PIXELS = 18, 2
+
+
+@dataclass(frozen=True)
+class StoredVideo:
+    """A tokenized video: its index row and its tokens [length]."""
+
+    row: Mapping[str, Any]
+    tokens: NDArray[Any]
+
+
+def find_video(workspace: Workspace, name: str | None) -> StoredVideo:
+    """Return the stored video whose address contains `name`, or the first held-out one (else the first).
+
+    Raises ConfigError that lists what there is where none or several fit.
+    """
+    store = TokenStore(workspace.tokens)
+    rows = [row for row in store.table().to_pylist() if row["kind"] == "video"]
+    names = sorted({Path(row["uri"]).name for row in rows})
+    fitting = [row for row in rows if name is None or name in row["uri"]]
+    items = {item_of(row["document_id"]) for row in fitting}  # of one that is cut into clips the first is taken
+    if not rows:
+        raise ConfigError(f"no video is stored in {workspace.root}")
+    if not fitting or (name is not None and len(items) > 1):
+        raise ConfigError(f"{len(items)} stored videos have {name!r} in their address; there are {', '.join(names)}")
+    row = min(fitting, key=lambda r: (r["split"] != "val", r["uri"], r["document_id"]))
+    return StoredVideo(row, store.read(row["unit"], row["batch"], row["row"]))
+
+
+def prompt_of(video: StoredVideo, frames: int) -> NDArray[Any]:
+    """Return the video's tokens up to the end of its first `frames` frames."""
+    span = next((s for s in video.row["spans"] if s["modality"] == 1), None)
+    frame_tokens = video.row["frame_tokens"]
+    if span is None or span["length"] <= frames * frame_tokens:
+        held = 0 if span is None else span["length"] // frame_tokens
+        raise ConfigError(f"{video.row['uri']} has a first run of {held} frames; --prompt-frames {frames} is too many")
+    return video.tokens[: span["start"] + frames * frame_tokens]
+
+
+def codes_of(video: StoredVideo, vocabulary: Vocabulary) -> NDArray[Any]:
+    """Return all codes [T, P] of a stored video."""
+    segments = parse_document(video.tokens, vocabulary=vocabulary, frame_tokens=video.row["frame_tokens"])
+    return np.concatenate([segment.codes for segment in segments if isinstance(segment, VisionSegment)])
+
+
+def source_frames(video: StoredVideo, config: DecodeConfig, count: int) -> NDArray[np.uint8]:
+    """Decode the first `count` frames of the source again, or of the clip of it, [n, H, W, 3]."""
+    clip, crop = video.row["clip"], video.row["crop"]
+    first = round(clip["start"] * config.fps) if clip else 0
+    batches: list[NDArray[np.uint8]] = []
+    with local_file(video.row["uri"]) as path, Decoder(config) as decoder:
+        seen = 0
+        for frames, _ in decoder.frames(path, crop=tuple(crop) if crop else None):
+            batches.append(frames[max(0, first - seen) :])
+            seen += len(frames)
+            if seen >= first + count:
+                break
+    if not sum(map(len, batches)):
+        raise DatasetError(f"{video.row['uri']} can no longer be decoded")
+    return np.concatenate(batches)[:count]
+
+
+def write_rows(path: Path, rows: Mapping[str, NDArray[np.uint8]], columns: int) -> None:
+    """Write labelled rows of frames [n, H, W, 3] as one PNG; a row longer than `columns` is thinned evenly."""
+    height, width = next(iter(rows.values())).shape[1:3]
+    step_y, step_x = height + _LABEL_PIXELS + _GAP_PIXELS, width + _GAP_PIXELS
+    canvas = Image.new("RGB", (step_x * columns - _GAP_PIXELS, step_y * len(rows)), "white")
+    draw = ImageDraw.Draw(canvas)
+    for y, (label, frames) in enumerate(rows.items()):
+        draw.text((4, y * step_y + 3), label, fill="black")
+        chosen = np.linspace(0, len(frames) - 1, min(columns, len(frames))).round().astype(int)
+        for x, index in enumerate(chosen):
+            canvas.paste(Image.fromarray(frames[index]), (x * step_x, y * step_y + _LABEL_PIXELS))
+    with atomic(path) as temporary:
+        canvas.save(temporary, format="PNG")

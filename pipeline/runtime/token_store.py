@@ -1,0 +1,241 @@
+"""The token store: every document's tokens, written once, read by slices.
+
+    unit-00000-5f2a9c01.arrow   Arrow IPC file, one column `tokens`: large_list<uint16 | uint32>, a few MB a batch
+    unit-00000.parquet          one row a document (schemas.records.TOKENS), without payload; the commit
+    store.json                  what holds for all of them, and which there are; there when tokenizing came to its end
+
+The Arrow file is named after its content and the index names it, so replacing a unit is one rename: a crash at
+any point leaves either the old unit or the new one, whole. Reading maps the file into memory and copies nothing.
+A file that is missing or cut is noticed when it is opened, a changed byte where `check` is asked to read it all.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.runtime.units import read_rows, unit_files, unit_name
+from schemas.errors import DatasetError
+from schemas.files import atomic, inside
+from schemas.fingerprint import sha256_file
+from schemas.records import TOKENS, item_of
+from schemas.vocab import Vocabulary
+
+FACTS = "store.json"
+BATCH_BYTES = 4 << 20
+_OPEN_FILES = 64  # Arrow files kept mapped at a time
+_OPEN_BATCHES = 4096  # of these, the batches whose rows are at hand
+_NAME, _SIZE = b"arrow", b"arrow_bytes"
+
+
+def items_of(document_ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return for each document the id of the item that it was made of: what stands before the # of a clip's."""
+    return pc.replace_substring_regex(document_ids, "#.*", "")
+
+
+class TokenWriter:
+    """Appends documents to one Arrow file: `append` says in which batch and row a document will be."""
+
+    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._schema = pa.schema([pa.field("tokens", pa.large_list(pa.from_numpy_dtype(dtype)), nullable=False)])
+        self._file = pa.ipc.new_file(str(path), self._schema)
+        self._pending: list[NDArray[Any]] = []
+        self._pending_bytes = 0
+        self._batch = 0
+
+    def append(self, tokens: NDArray[Any]) -> tuple[int, int]:
+        """Add one document's tokens [length] and return its (batch, row)."""
+        place = self._batch, len(self._pending)
+        self._pending.append(np.ascontiguousarray(tokens, self._dtype))
+        self._pending_bytes += self._pending[-1].nbytes
+        if self._pending_bytes >= BATCH_BYTES:
+            self._flush()
+        return place
+
+    def close(self) -> None:
+        """Write what is pending and the file's footer."""
+        self._flush()
+        self._file.close()
+
+    def _flush(self) -> None:
+        if self._pending:
+            offsets = np.cumsum([0, *map(len, self._pending)], dtype=np.int64)
+            column = pa.LargeListArray.from_arrays(offsets, pa.array(np.concatenate(self._pending)))
+            self._file.write_batch(pa.record_batch([column], schema=self._schema))
+            self._pending, self._pending_bytes = [], 0
+            self._batch += 1
+
+
+def write_unit(
+    directory: Path,
+    unit: int,
+    documents: Iterable[tuple[Mapping[str, Any], NDArray[Any]]],
+    dtype: np.dtype[Any],
+) -> pa.Table:
+    """Replace a unit by the documents given as (row, tokens), in their order; return its index.
+
+    `unit`, `batch`, `row` and `length` of a row are filled in here. A row with a `reason` stores no tokens.
+    Where `documents` raises, the unit on disk stays as it was.
+    """
+    rows: list[dict[str, Any]] = []
+    scratch = directory / f"{unit_name(unit)}.arrow"
+    with atomic(scratch) as temporary:
+        writer = TokenWriter(temporary, dtype)
+        for row, tokens in documents:
+            batch, place = (-1, -1) if row["reason"] else writer.append(tokens)
+            rows.append({**row, "unit": unit, "batch": batch, "row": place, "length": len(tokens)})
+        writer.close()
+    arrow = scratch.with_name(_arrow_name(unit, scratch))
+    scratch.replace(arrow)
+    metadata = {_NAME: arrow.name, _SIZE: str(arrow.stat().st_size)}
+    table = pa.Table.from_pylist(rows, TOKENS.with_metadata(metadata))
+    with atomic(directory / f"{unit_name(unit)}.parquet") as index:
+        pq.write_table(table, index)
+    for stale in directory.glob(f"{unit_name(unit)}-*.arrow"):
+        if stale != arrow:
+            stale.unlink(missing_ok=True)
+    return table
+
+
+def remove_unit(directory: Path, unit: int) -> None:
+    """Delete a unit that no document belongs to any more."""
+    (directory / f"{unit_name(unit)}.parquet").unlink(missing_ok=True)
+    for arrow in directory.glob(f"{unit_name(unit)}-*.arrow"):
+        arrow.unlink(missing_ok=True)
+
+
+def read_unit(directory: Path, unit: int) -> pa.Table:
+    """Return a unit's index rows; none where the unit is absent or damaged, so that it is made again."""
+    try:
+        _arrow_file(directory, unit)
+        return read_rows(directory / f"{unit_name(unit)}.parquet", TOKENS)
+    except DatasetError:
+        return TOKENS.empty_table()
+
+
+def _arrow_name(unit: int, content: Path) -> str:
+    return f"{unit_name(unit)}-{sha256_file(content)[:8]}.arrow"
+
+
+def _arrow_file(directory: Path, unit: int) -> Path:
+    index = directory / f"{unit_name(unit)}.parquet"
+    try:
+        metadata = pq.read_schema(index).metadata
+        path = inside(directory, metadata[_NAME].decode())
+        found, expected = path.stat().st_size, int(metadata[_SIZE])
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as e:
+        raise DatasetError(f"{index} or its tokens cannot be read ({e}); tokenize again") from e
+    if found != expected:
+        raise DatasetError(f"{path} has {found} bytes, its index says {expected}; tokenize again")
+    return path
+
+
+def one_of_each_item(rows: pa.Table) -> pa.Table:
+    """Return the first row of each item: the clips of a video are documents of their own."""
+    first = {item_of(name): row for row, name in reversed(list(enumerate(rows["document_id"].to_pylist())))}
+    return rows.take(pa.array(sorted(first.values()), pa.int64()))
+
+
+class Tokens(Protocol):
+    """What is read of a token store to pack it."""
+
+    def read(self, unit: int, batch: int, row: int, start: int = 0, length: int | None = None) -> NDArray[Any]:
+        """Return tokens of a document; raises DatasetError where they are not there."""
+        ...
+
+
+class TokenStore:
+    """A directory of units, open for reading. Safe to use from several threads; not pickled."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._open = functools.lru_cache(maxsize=_OPEN_FILES)(self._open_unit)
+        self._batch = functools.lru_cache(maxsize=_OPEN_BATCHES)(self._open_batch)
+
+    def rows(self) -> pa.Table:
+        """Return the index rows of all units, also of documents that were set aside."""
+        tables = [read_rows(path, TOKENS) for path in unit_files(self._directory)]
+        return pa.concat_tables([TOKENS.empty_table(), *tables])
+
+    def table(self) -> pa.Table:
+        """Return the index rows of the documents that have tokens, sorted by split, kind and document."""
+        rows = self.rows()
+        order = [("split", "ascending"), ("kind", "ascending"), ("document_id", "ascending")]
+        return rows.filter(pc.is_null(rows["reason"])).sort_by(order)
+
+    def read(self, unit: int, batch: int, row: int, start: int = 0, length: int | None = None) -> NDArray[Any]:
+        """Return tokens [start, start + length) of a document: a view of the mapped file, not a copy.
+
+        Raises DatasetError where the unit, the row or the range is not there.
+        """
+        try:
+            offsets, values = self._batch(unit, batch)
+            if not 0 <= row < len(offsets) - 1:
+                raise IndexError(f"row {row} of {len(offsets) - 1}")
+        except (OSError, pa.ArrowException, IndexError, KeyError, ValueError) as e:
+            where = self._directory / unit_name(unit)
+            raise DatasetError(f"{where}: batch {batch}, row {row} cannot be read ({e}); tokenize again") from e
+        first, end = int(offsets[row]), int(offsets[row + 1])
+        length = end - first - start if length is None else length
+        if start < 0 or length < 0 or first + start + length > end:
+            where = self._directory / unit_name(unit)
+            raise DatasetError(f"{where}: tokens {start}..{start + length} of a document of {end - first}")
+        return values[first + start : first + start + length]
+
+    def check(self, unit: int) -> None:
+        """Read a unit's Arrow file and compare it with the hash in its name.
+
+        Raises DatasetError where it is missing, cut or altered.
+        """
+        path = _arrow_file(self._directory, unit)
+        if path.name != (found := _arrow_name(unit, path)):
+            raise DatasetError(
+                f"{path} was altered: by its content it should be named {found}. "
+                "Delete it and run `longreel tokenize`, which makes its documents again"
+            )
+
+    def _open_batch(self, unit: int, batch: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """Return a batch's offsets [rows + 1] and tokens, views both."""
+        column = self._open(unit).get_batch(batch).column(0)
+        return column.offsets.to_numpy(), column.values.to_numpy(zero_copy_only=True)
+
+    def _open_unit(self, unit: int) -> Any:
+        return pa.ipc.open_file(pa.memory_map(str(_arrow_file(self._directory, unit))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreFacts:
+    """What holds for every document of a finished token store; `store.json`, written last."""
+
+    units: tuple[int, ...]  # that there are, so that one that is lost is missed
+    vocabulary: Vocabulary
+    frame_grid: tuple[int, int]
+    frame_size: int
+    frame_rate: float
+
+    def to_json(self) -> str:
+        """Return the facts as JSON."""
+        return json.dumps(asdict(self) | {"vocabulary": self.vocabulary.to_dict()}, indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def read(cls, directory: Path) -> StoreFacts:
+        """Read the facts; raises DatasetError where tokenizing was not finished."""
+        try:
+            values = json.loads((directory / FACTS).read_text(encoding="utf-8"))
+            values |= {name: tuple(values[name]) for name in ("units", "frame_grid")}
+            return cls(**values | {"vocabulary": Vocabulary.from_dict(values["vocabulary"])})
+        except FileNotFoundError as e:
+            raise DatasetError(f"{directory} is not finished: run `longreel tokenize` to its end") from e
+        except (ValueError, TypeError, KeyError) as e:
+            raise DatasetError(f"{directory / FACTS} cannot be read: {e}; run `longreel tokenize` again") from e

@@ -1,0 +1,210 @@
+"""The workspace: the folder `--out` of a run, and what lies where in it.
+
+OUT/workspace.json            how many units the work is cut into; fixed when the folder is made
+OUT/manifest.parquet          the items, sorted by unit and address
+OUT/survey/unit-00000.parquet …       what a cheap look found
+OUT/signatures/unit-00000.parquet …   what near-duplicates are found by, and thumbnails
+OUT/pairs.parquet             items that share content, and in pairs.json what they were found from
+OUT/matching/ …               what the search for them counts; gone when they are written
+OUT/selection/unit-00000.parquet …    the judged rows
+OUT/tokens/unit-00000.parquet …       the token store
+OUT/tokenizers/text.model     the text tokenizer, where the run trained its own
+OUT/packed/4096/ …            one dataset a context length, or a stage of a curriculum
+OUT/census/4096/ …            what planning one counts; gone when it is written
+OUT/quarantine.parquet        every item that did not go on, and why
+OUT/logs/                     one JSON line a record worked on; what ran, with its configuration
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.runtime.units import read_rows, unit_files, unit_name
+from schemas.errors import ConfigError, DatasetError
+from schemas.files import atomic, write_text
+from schemas.fingerprint import bucket
+
+_VERSION = 1
+_GROUP_ROWS = 64  # so that one row of a unit can be read without all others
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths below `root`, and the number of units that items are spread over by a hash of their identity."""
+
+    root: Path
+    units: int
+
+    @classmethod
+    def open(cls, root: Path, *, units: int = 64) -> Workspace:
+        """Open the workspace at `root`, or make it with `units` units; an existing one keeps its number.
+
+        Raises ConfigError where `root` is a file, holds something else, or was made by another version.
+        """
+        root = root.absolute()  # a worker may stand in another folder
+        marker = root / "workspace.json"
+        if marker.is_file():
+            try:
+                values = json.loads(marker.read_text(encoding="utf-8"))
+                version, units = values["version"], int(values["units"])
+            except (ValueError, KeyError, TypeError) as e:
+                raise ConfigError(f"{marker} is not a workspace file: {e}") from e
+            if version != _VERSION:
+                raise ConfigError(f"{root} was made by version {version} of the layout; this is {_VERSION}")
+            return cls(root, units)
+        if units < 1:
+            raise ConfigError(f"units must be at least 1, got {units}")
+        if root.exists() and not (root.is_dir() and all(p.match(".workspace.json.*.tmp") for p in root.iterdir())):
+            raise ConfigError(f"--out {root} is not empty and not a Longreel workspace; choose a new folder")
+        write_text(marker, json.dumps({"version": _VERSION, "units": units}) + "\n")
+        return cls(root, units)
+
+    @classmethod
+    def existing(cls, root: Path) -> Workspace:
+        """Open a workspace that must be there already."""
+        if not (root / "workspace.json").is_file():
+            raise ConfigError(f"{root} is not a Longreel workspace (it has no workspace.json)")
+        return cls.open(root)
+
+    @contextmanager
+    def locked(self) -> Iterator[Workspace]:
+        """Keep other commands from writing here while the body runs, and clear away what a killed one left half-made.
+
+        Raises ConfigError where another command works here. The lock is the system's: it ends with the process.
+        """
+        with (self.root / "workspace.json").open("rb+") as marker:
+            try:
+                fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as e:
+                raise ConfigError(
+                    f"another longreel command works in {self.root}; wait for its end, or choose another --out"
+                ) from e
+            except OSError:  # a file system without locks: that only one command works here is the user's to see to
+                pass
+            for folder in (self.root, self.survey, self.signatures, self.selection, self.tokens):
+                for temporary in folder.glob(".*.tmp"):
+                    temporary.unlink(missing_ok=True)
+            yield self
+
+    @property
+    def manifest(self) -> Path:
+        """The normalised manifest."""
+        return self.root / "manifest.parquet"
+
+    @property
+    def survey(self) -> Path:
+        """Folder of survey units."""
+        return self.root / "survey"
+
+    @property
+    def signatures(self) -> Path:
+        """Folder of signature units, cut as the survey is."""
+        return self.root / "signatures"
+
+    @property
+    def pairs(self) -> Path:
+        """The table of items that share content."""
+        return self.root / "pairs.parquet"
+
+    @property
+    def matching(self) -> Path:
+        """Folder of what the search for shared content counts."""
+        return self.root / "matching"
+
+    @property
+    def selection(self) -> Path:
+        """Folder of selection units."""
+        return self.root / "selection"
+
+    @property
+    def tokens(self) -> Path:
+        """Folder of the token store."""
+        return self.root / "tokens"
+
+    @property
+    def quarantine(self) -> Path:
+        """The table of all items that did not go on."""
+        return self.root / "quarantine.parquet"
+
+    def packed(self, name: str | int) -> Path:
+        """Folder of a dataset, which is named after its context length or its stage of a curriculum."""
+        return self.root / "packed" / str(name)
+
+    def census(self, name: str) -> Path:
+        """Folder of what is counted while a dataset is planned."""
+        return self.root / "census" / name
+
+    @property
+    def text_model(self) -> Path:
+        """The text tokenizer."""
+        return self.root / "tokenizers" / "text.model"
+
+    def log(self, job: str) -> Path:
+        """The journal of a job."""
+        return self.root / "logs" / f"{job}.jsonl"
+
+    def unit_of(self, identity: str) -> int:
+        """Return the unit an address (survey) or a document id (selection, tokens) belongs to."""
+        return bucket(identity, self.units)
+
+
+def write_table_unit(directory: Path, unit: int, table: pa.Table) -> None:
+    """Replace one unit of a folder of tables."""
+    with atomic(directory / f"{unit_name(unit)}.parquet") as temporary:
+        pq.write_table(table, temporary, row_group_size=_GROUP_ROWS)
+
+
+def read_table_unit(directory: Path, unit: int, schema: pa.Schema) -> pa.Table:
+    """Read one unit; one that is absent, damaged or of another version is empty, so that it is made again."""
+    try:
+        return read_rows(directory / f"{unit_name(unit)}.parquet", schema)
+    except DatasetError:
+        return schema.empty_table()
+
+
+def read_units(directory: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read all units of a folder of tables, all columns or some.
+
+    Raises DatasetError where it was never made or a unit is damaged.
+    """
+    if not directory.is_dir():
+        raise DatasetError(f"{directory} does not exist: run the job before this one first")
+    empty = schema.empty_table()
+    tables = (read_rows(path, schema, columns) for path in unit_files(directory))
+    return pa.concat_tables([empty.select(columns) if columns else empty, *tables])
+
+
+def drop_units(directory: Path, keep: Iterable[int]) -> None:
+    """Delete the units of a folder of tables that no item belongs to any more."""
+    names = {f"{unit_name(unit)}.parquet" for unit in keep}
+    for path in unit_files(directory):
+        if path.name not in names:
+            path.unlink()
+
+
+def write_manifest(workspace: Workspace, items: pa.Table) -> list[int]:
+    """Write the manifest sorted by (unit, address) and return the units that have items."""
+    units = pa.array([workspace.unit_of(uri) for uri in items["uri"].to_pylist()], pa.int32())
+    table = items.append_column("unit", units).sort_by([("unit", "ascending"), ("uri", "ascending")])
+    with atomic(workspace.manifest) as temporary:
+        pq.write_table(table, temporary, row_group_size=10_000)
+    return sorted(set(units.to_pylist()))
+
+
+def read_manifest_unit(workspace: Workspace, unit: int) -> pa.Table:
+    """Read the manifest's rows of one unit; row groups of other units are skipped."""
+    return pq.read_table(workspace.manifest, filters=[("unit", "=", unit)]).drop_columns("unit")
+
+
+def usable(table: pa.Table) -> pa.Table:
+    """Return the rows that were not set aside."""
+    return table.filter(pc.is_null(table["reason"]))

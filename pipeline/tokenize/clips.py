@@ -1,0 +1,111 @@
+"""Clips: what of a video becomes a document of its own, decided on the grid's frames after they are encoded.
+
+    whole     the video is one document
+    shots     every shot is one; shots shorter than `min_clip_s` are joined with those after them (the last with the
+              one before), and shots longer than `max_clip_s` are cut into equal parts
+    seconds   equal parts, as few as there can be of at most `max_clip_s`
+
+Every frame lies in exactly one clip. So does every cue: in the clip that it is shown longest in. A caption belongs to
+every clip, as each is trained on alone. Clips keep the video's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, NamedTuple, get_args
+
+from pipeline.text.transcripts import Cue
+from schemas.errors import ConfigError
+
+Clips = Literal["whole", "shots", "seconds"]
+_SLACK = 1e-6  # frames: of products of seconds and rates
+
+
+class Clip(NamedTuple):
+    """Frames first..end-1 of the grid."""
+
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipConfig:
+    """What of a video becomes a document."""
+
+    clips: Clips = "whole"
+    """Whole videos, their shots, or equal parts."""
+    min_clip_s: float = 1.0
+    """Shots that are shorter are joined with those after them."""
+    max_clip_s: float | None = None
+    """Longer shots are cut into equal parts; with clips=seconds, all is cut into parts of at most this."""
+
+    def __post_init__(self) -> None:
+        if self.clips not in get_args(Clips):
+            raise ConfigError(f"clips must be one of {', '.join(get_args(Clips))}; got {self.clips!r}")
+        if not self.min_clip_s >= 0:
+            raise ConfigError(f"min_clip_s must be at least 0, got {self.min_clip_s}")
+        if self.max_clip_s is not None and not self.max_clip_s > 0:
+            raise ConfigError(f"max_clip_s must be above 0, got {self.max_clip_s}")
+        if self.clips == "shots" and self.max_clip_s is not None and self.max_clip_s < self.min_clip_s:
+            raise ConfigError(f"max_clip_s must be at least min_clip_s ({self.min_clip_s}), got {self.max_clip_s}")
+        if self.clips == "seconds" and self.max_clip_s is None:
+            raise ConfigError("clips=seconds needs max_clip_s: give --max-clip-s 30, for example")
+
+    @property
+    def recipe(self) -> tuple[object, ...]:
+        """What the clips of a video depend on, for fingerprints."""
+        return {
+            "whole": ("whole",),
+            "shots": ("shots", self.min_clip_s, self.max_clip_s),
+            "seconds": ("seconds", self.max_clip_s),
+        }[self.clips]
+
+
+def cut(frames: int, shot_frames: Sequence[int], config: ClipConfig, *, fps: float) -> list[Clip]:
+    """Return the clips of a video of `frames` > 0 frames whose shots begin at `shot_frames`."""
+    starts = [0]
+    if config.clips == "shots":
+        shortest = config.min_clip_s * fps - _SLACK
+        for first in shot_frames:
+            if starts[-1] < first < frames and first - starts[-1] >= shortest:
+                starts.append(first)
+        if len(starts) > 1 and frames - starts[-1] < shortest:
+            starts.pop()
+    if config.clips == "whole" or config.max_clip_s is None:
+        return [Clip(first, end) for first, end in pairwise([*starts, frames])]
+    longest = max(1, int(config.max_clip_s * fps + _SLACK))
+    return [part for first, end in pairwise([*starts, frames]) for part in _parts(first, end, longest)]
+
+
+def _parts(first: int, end: int, longest: int) -> list[Clip]:
+    length = end - first
+    count = -(-length // longest)
+    edges = [first + i * length // count for i in range(count + 1)]
+    return [Clip(start, stop) for start, stop in pairwise(edges)]
+
+
+def share_cues(cues: Sequence[Cue], clips: Sequence[Clip], *, fps: float) -> list[list[Cue]]:
+    """Return the cues of each clip: each goes where it is shown longest, to the first of those that are equal.
+
+    A cue that no frame is shown with goes to the clip that is nearest.
+    """
+    shares: list[list[Cue]] = [[] for _ in clips]
+    first = 0
+    for cue in sorted(cues, key=lambda cue: (cue.start_s, cue.end_s)):
+        start, end = cue.start_s * fps, cue.end_s * fps
+        while first < len(clips) - 1 and clips[first].end <= start:
+            first += 1
+        best = first
+        for number in range(first + 1, len(clips)):
+            if clips[number].first >= end:
+                break
+            if _overlap(clips[number], start, end) > _overlap(clips[best], start, end) + _SLACK:
+                best = number
+        shares[best].append(cue)
+    return shares
+
+
+def _overlap(clip: Clip, start: float, end: float) -> float:
+    return min(clip.end, end) - max(clip.first, start)

@@ -1,0 +1,56 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from pipeline.runtime.beam import Runner, run_each
+from pipeline.runtime.job_report import JobReport, report_on
+from pipeline.runtime.progress import following
+from pipeline.runtime.token_store import FACTS, StoreFacts, TokenStore, one_of_each_item, remove_unit
+from pipeline.runtime.units import unit_files, unit_number
+from pipeline.runtime.workspace import Workspace, usable
+from pipeline.select.selection import read_selection
+from pipeline.tokenize.worker import TokenizeConfig, TokenizeWorker, load_codec, make_vocabulary, work_left
+from schemas.files import write_text
+from tokenizer.text.sentencepiece import TextTokenizer
+
+
+def tokenize_items(
+    workspace: Workspace, config: TokenizeConfig, text_model: Path, runner: Runner, *, retry: bool = False
+) -> JobReport:
+    """Make the tokens of every selected item that has none yet, or has those of another configuration."""
+    started = time.monotonic()
+    selected = usable(read_selection(workspace).rows)
+    codec, text = load_codec(config.vision), TextTokenizer.load(text_model)
+    vocabulary = make_vocabulary(text, codec)
+    units = sorted({workspace.unit_of(i) for i in selected["document_id"].to_pylist()})
+    workspace.tokens.mkdir(exist_ok=True)
+    for path in unit_files(workspace.tokens):
+        if (unit := unit_number(path)) not in units:
+            remove_unit(workspace.tokens, unit)
+    worker = TokenizeWorker(workspace=workspace, config=config, text_model=text_model, retry=retry)
+    stale = {unit: n for unit in units if (n := work_left(worker, unit, vocabulary)) is not None}
+    facts = StoreFacts(
+        units=tuple(units),
+        vocabulary=vocabulary,
+        frame_grid=codec.grid,
+        frame_size=codec.frame_size,
+        frame_rate=float(config.decode.fps),
+    )
+    if stale:
+        (workspace.tokens / FACTS).unlink(missing_ok=True)
+        with following("tokenize", workspace.log("tokenize"), sum(stale.values())):
+            run_each(list(stale), worker, runner)
+    write_text(workspace.tokens / FACTS, facts.to_json())
+    rows = TokenStore(workspace.tokens).rows()
+    items = one_of_each_item(rows)
+    report = report_on("tokenize", len(selected), items, sum(stale.values()), started)
+    short = pc.sum(pc.greater(rows["frames_promised"], rows["frames"])).as_py() or 0
+    documents = {"documents": report.passed + len(rows) - len(items)} if len(rows) > len(items) else {}
+    totals = documents | {"frames": pc.sum(rows["frames"]).as_py() or 0, "tokens": pc.sum(rows["length"]).as_py() or 0}
+    return replace(report, facts=totals | ({"cut short": short} if short else {}))

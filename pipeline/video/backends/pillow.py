@@ -1,0 +1,168 @@
+"""Pictures through Pillow: PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF. Known by their first bytes, not by their names.
+
+A still picture is a video of one frame at time 0, turned as its EXIF tag says. An animated GIF, WebP, PNG or AVIF is
+a video; a frame that asks to be shown for 10 ms or less is shown for 100 ms, as browsers do. Transparent pixels show
+white behind them. Colour profiles are not applied. HEIC is refused: FFmpeg would give one tile of the picture for
+the whole.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.video.scale import Scaler, over_white
+from pipeline.video.time_grid import EXIF_ORIENTATIONS, Crop, Orientation, Timed, coded_crop, geometry, shown_size
+from pipeline.video.types import VideoInfo
+from schemas.errors import InputError, Reason
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+_ANIMATED = {"GIF", "WEBP", "PNG", "AVIF"}
+_EXIF_ORIENTATION = 274
+_SHORTEST_S, _DEFAULT_S = 0.011, 0.1
+_WIDE_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
+# What Pillow raises on a damaged file, beside OSError.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+
+
+class PictureSource:
+    """One open picture, a context manager. Use `timed_frames` once."""
+
+    tick_s = 0.001
+    typical_s = _DEFAULT_S
+    clock_may_jump = False
+    interlaced = False
+    corrupt_frames = 0
+
+    def __init__(self, path: Path, *, size: int, max_pixels: int) -> None:
+        self.path, self.size = path, size
+        self.decode_errors = 0
+        self.detail = ""
+        self._scaler = Scaler()
+        Image.MAX_IMAGE_PIXELS = None  # our own limit stands below, before any pixel is unpacked
+        try:
+            self._image = Image.open(path, formats=_FORMATS)
+        except (UnidentifiedImageError, *_DAMAGE) as e:
+            raise InputError(Reason.UNREADABLE, f"{path}: looks like a picture but cannot be read ({e})") from e
+        width, height = self._image.size
+        if width * height > max_pixels:
+            self._image.close()
+            pixels = f"{width}x{height} pixels; the limit is {max_pixels} in all (max_pixels)"
+            raise InputError(Reason.TOO_LARGE, f"{path}: {pixels}")
+        self._frames = 1
+        try:
+            if self._image.format in _ANIMATED:
+                self._frames = getattr(self._image, "n_frames", 1)
+            self.info = self._describe()
+        except _DAMAGE as e:
+            self._image.close()
+            raise InputError(Reason.UNREADABLE, f"{path}: a damaged picture ({e})") from e
+
+    def __enter__(self) -> PictureSource:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._image.close()
+
+    def timed_frames(self) -> Iterator[Timed[NDArray[np.uint8]]]:
+        """Decode all frames, in order: uint8 RGB [height, width, 3] each, not yet turned."""
+        time_s = 0.0
+        for number in range(self._frames):
+            try:
+                self._image.seek(number)
+                pixels = _rgb(self._image)
+            except _DAMAGE as e:
+                self.decode_errors += 1
+                self.detail = f"picture {number + 1} of {self._frames}: {e}"
+                if number == 0:
+                    raise InputError(Reason.UNREADABLE, f"{self.path}: a damaged picture ({e})") from e
+                return
+            duration_s = self._duration_s()
+            yield Timed(time_s, duration_s, pixels)
+            time_s += duration_s
+
+    def render(self, pixels: NDArray[np.uint8], crop: Crop | None = None) -> NDArray[np.uint8]:
+        """Make a frame of this picture, or a part of it, the square that is wanted: uint8 [size, size, 3]."""
+        height, width = pixels.shape[:2]
+        if crop is not None:
+            shown = self.info.width, self.info.height
+            left, top, width, height = coded_crop(crop, shown, (width, height), self._orientation())
+            pixels = np.ascontiguousarray(pixels[top : top + height, left : left + width])
+        if not 1 / 100 <= width / height <= 100:
+            raise InputError(Reason.UNREADABLE, f"{self.path}: a picture of {width}x{height} has no middle square")
+        placed = geometry(width, height, Fraction(1), self.size)
+        frame, turned = self.shown(pixels)
+        return self._scaler.square(frame, placed, turned, self.size)
+
+    def rough(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Make a frame a picture of (width, height): uint8 [height, width, 3]; see Scaler.rough."""
+        return self._scaler.rough(av.VideoFrame.from_ndarray(pixels, format="rgb24"), size)
+
+    def shown(self, pixels: NDArray[np.uint8]) -> tuple[av.VideoFrame, Orientation]:
+        """Return a frame of this picture as FFmpeg has them, and how it must be turned."""
+        return av.VideoFrame.from_ndarray(pixels, format="rgb24"), self._orientation()
+
+    def _duration_s(self) -> float:
+        if self._frames == 1:
+            return 0.0
+        duration_s = float(self._image.info.get("duration") or 0) / 1000
+        return duration_s if duration_s >= _SHORTEST_S else _DEFAULT_S
+
+    def _total_s(self) -> float:
+        if self._frames == 1:
+            return 0.0
+        total = 0.0
+        for number in range(self._frames):
+            self._image.seek(number)
+            self._image.load()  # some formats say how long a frame lasts only then
+            total += self._duration_s()
+        self._image.seek(0)
+        return total
+
+    def _orientation(self) -> Orientation:
+        tag = self._image.getexif().get(_EXIF_ORIENTATION)
+        return EXIF_ORIENTATIONS.get(tag if isinstance(tag, int) else 1, Orientation())
+
+    def _describe(self) -> VideoInfo:
+        turned = self._orientation()
+        coded_width, coded_height = self._image.size
+        width, height = shown_size(coded_width, coded_height, Fraction(1), turned)
+        duration_s = self._total_s()
+        return VideoInfo(
+            container=str(self._image.format).lower(),
+            codec=str(self._image.format).lower(),
+            pix_fmt=self._image.mode,
+            width=width,
+            height=height,
+            coded_width=coded_width,
+            coded_height=coded_height,
+            rotation=-90 * turned.turns % 360,
+            flipped=turned.flip,
+            sar=1.0,
+            frame_rate=self._frames / duration_s if duration_s else 0.0,
+            duration_s=duration_s,
+            start_s=0.0,
+            bit_depth=16 if self._image.mode in _WIDE_MODES else 8,
+            full_range=True,
+            hdr=False,
+            interlaced=False,
+            has_audio=False,
+            subtitle_streams=0,
+            is_picture=self._frames == 1,
+        )
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode in _WIDE_MODES:  # 16-bit grey; Pillow would cut values off at 255
+        grey = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
+        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        return over_white(np.asarray(image.convert("RGBA")))
+    return np.ascontiguousarray(np.asarray(image.convert("RGB")))

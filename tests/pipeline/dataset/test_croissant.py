@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import mlcroissant
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.dataset.croissant import croissant_json, tokens_by_licence, write_croissant
+from pipeline.dataset.verify.verify import verify
+from schemas.dataset import read_card, read_index
+from schemas.fingerprint import sha256_file
+from schemas.records import LEDGER
+from tests.support.datasets import make_dataset
+from tests.support.stores import StoredDocument, book, image, video
+
+# mlcroissant calls what rdflib and pandas have deprecated.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated"),
+    pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.reset_index"),
+]
+ODD = 'Licence "ä" \\ \n 5'
+
+
+def licensed(document: StoredDocument, licence: str | None) -> StoredDocument:
+    return dataclasses.replace(document, facts={"licence": licence})
+
+
+DOCUMENTS = [
+    *(licensed(book(f"book {i}", 30 + 9 * i), "CC-BY-4.0" if i % 2 else None) for i in range(4)),
+    video("video", [4, 5]),
+    licensed(image("image"), ODD),
+    book("held out", 90, split="val"),
+]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("croissant"), DOCUMENTS)
+
+
+@pytest.fixture(scope="module")
+def metadata(dataset: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((dataset / "croissant.json").read_text())
+    return values
+
+
+def test_mlcroissant_finds_no_error_and_misses_only_what_a_publisher_must_add(dataset: Path) -> None:
+    read = mlcroissant.Dataset(jsonld=dataset / "croissant.json")
+    issues = read.metadata.ctx.issues
+    assert not issues.errors
+    missing = {"citeAs", "datePublished"}
+    assert len(issues.warnings) == len(missing)
+    assert all(any(f'{name}" is recommended' in w for name in missing) for w in issues.warnings)
+
+
+def test_the_metadata_is_valid_as_plain_json_too(metadata: dict[str, Any]) -> None:
+    assert not mlcroissant.Dataset(jsonld=metadata).metadata.ctx.issues.errors
+
+
+def test_the_records_of_the_ledger_are_those_that_parquet_holds(dataset: Path) -> None:
+    records = list(mlcroissant.Dataset(jsonld=dataset / "croissant.json").records("spans"))
+    rows = pq.read_table(dataset / "documents.parquet").to_pylist()
+    plain = [{k: v.decode() if isinstance(v, bytes) else v for k, v in record.items()} for record in records]
+    assert plain == [{f"spans/{name}": row[name] for name in LEDGER.names} for row in rows]
+
+
+def test_the_records_of_the_shards_are_those_of_the_index(dataset: Path) -> None:
+    records = list(mlcroissant.Dataset(jsonld=dataset / "croissant.json").records("shards"))
+    found = [(r["shards/url"].decode(), r["shards/nsamples"], r["shards/sha256"].decode()) for r in records]
+    assert found == [(shard.url, shard.nsamples, shard.sha256) for shard in read_index(dataset)]
+
+
+def test_every_file_is_listed_with_its_size_and_hash(dataset: Path, metadata: dict[str, Any]) -> None:
+    listed = {file["contentUrl"]: (file["contentSize"], file["sha256"]) for file in metadata["distribution"]}
+    files = [path for path in dataset.iterdir() if path.name != "croissant.json"]
+    assert listed == {path.name: (f"{path.stat().st_size} B", sha256_file(path)) for path in files}
+
+
+def test_the_licences_of_the_documents_are_listed_with_their_tokens(dataset: Path, metadata: dict[str, Any]) -> None:
+    assert metadata["license"] == sorted(["CC-BY-4.0", "CC0-1.0", ODD])
+    expected: dict[str | None, int] = {}
+    for document in DOCUMENTS:
+        licence = document.row()["licence"]
+        expected[licence] = expected.get(licence, 0) + len(document.tokens)
+    assert tokens_by_licence(dataset / "documents.parquet") == expected
+    assert f"none stated {expected[None]:,}, CC-BY-4.0 {expected['CC-BY-4.0']:,}" in metadata["description"]
+
+
+def test_it_follows_from_the_dataset_alone(dataset: Path, tmp_path: Path) -> None:
+    again = make_dataset(tmp_path, DOCUMENTS[::-1])
+    assert (again / "croissant.json").read_bytes() == (dataset / "croissant.json").read_bytes()
+    text = croissant_json(dataset, read_card(dataset), read_index(dataset))
+    assert text.encode() == (dataset / "croissant.json").read_bytes()
+
+
+def test_a_description_of_another_dataset_is_named_by_verify(dataset: Path, tmp_path: Path) -> None:
+    other = make_dataset(tmp_path, DOCUMENTS[1:])
+    assert verify(other).problems == ()
+    write_croissant(other, dataclasses.replace(read_card(other), context_length=32), read_index(other))
+    assert [(p.file, "it was altered" in p.what) for p in verify(other).problems] == [("croissant.json", True)]
+
+
+def test_duckdb_and_pandas_read_the_ledger(dataset: Path) -> None:
+    """As a data engineer would: how many tokens stand under which licence, and of what kind?"""
+    sql = f"""
+        SELECT licence, kind, sum(length)::BIGINT AS tokens, count(DISTINCT document_id) AS documents
+        FROM '{dataset}/documents.parquet'
+        GROUP BY licence, kind ORDER BY licence, kind
+    """
+    by_sql = {(licence, kind): (tokens, n) for licence, kind, tokens, n in duckdb.sql(sql).fetchall()}
+    frame = pd.read_parquet(dataset / "documents.parquet")
+    groups = frame.groupby(["licence", "kind"], dropna=False)
+    by_pandas = {
+        (None if pd.isna(licence) else licence, kind): (int(group["length"].sum()), group["document_id"].nunique())
+        for (licence, kind), group in groups
+    }
+    expected: dict[tuple[str | None, str], tuple[int, int]] = {}
+    for document in DOCUMENTS:
+        key = document.row()["licence"], document.kind
+        tokens, count = expected.get(key, (0, 0))
+        expected[key] = tokens + len(document.tokens), count + 1
+    assert by_sql == expected
+    assert by_pandas == expected
+
+
+def test_duckdb_joins_the_ledger_with_the_index(dataset: Path) -> None:
+    sql = f"""
+        WITH shards AS (SELECT unnest(shardlist, recursive := true) FROM '{dataset}/index.json')
+        SELECT shards.url, any_value(shards.nsamples), count(DISTINCT spans.sequence)
+        FROM shards JOIN '{dataset}/documents.parquet' AS spans ON spans.shard = shards.url
+        GROUP BY shards.url ORDER BY shards.url
+    """
+    rows = duckdb.sql(sql).fetchall()
+    assert [url for url, _, _ in rows] == sorted(shard.url for shard in read_index(dataset))
+    assert all(listed == counted for _, listed, counted in rows)

@@ -1,0 +1,268 @@
+"""The search for shared content as a Beam job, on signatures that a test makes."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.dedup import job as matching
+from pipeline.dedup import workers as match_steps
+from pipeline.dedup.candidates import add_votes, count_votes, entries_of, marked, of_two_samples, split_pair
+from pipeline.dedup.job import MatchConfig, match
+from pipeline.dedup.similarity import Signature
+from pipeline.dedup.video_similarity import VideoLikeness
+from pipeline.runtime.beam import Runner
+from pipeline.runtime.workspace import Workspace
+from schemas.errors import ConfigError, DatasetError, Interrupted
+from schemas.fingerprint import fingerprint
+from tests.support.signatures import scene, signature, write_signatures
+
+
+def corpus() -> list[Signature]:
+    """Five scenes of six seconds, a darker copy of the first, a part of the second, two equal images, one other."""
+    items = [signature(f"video {i}", scene(i, 6)) for i in range(5)]
+    items.append(signature("copy of 0", [grey // 2 + 10 for grey in scene(0, 6)]))
+    items.append(signature("part of 1", scene(1, 3, start=2.25)))
+    items += [signature(name, scene(seed, 0.5), kind="image") for name, seed in (("p", 7), ("p again", 7), ("q", 8))]
+    return items
+
+
+def pairs_of(workspace: Workspace) -> set[tuple[str, str]]:
+    return {(row["a"], row["b"]) for row in pq.read_table(workspace.pairs).to_pylist()}
+
+
+def pair(one: str, other: str) -> tuple[str, str]:
+    low, high = sorted((fingerprint(one), fingerprint(other)))
+    return low, high
+
+
+FOUND = {pair("video 0", "copy of 0"), pair("video 1", "part of 1"), pair("p", "p again")}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace: Workspace = write_signatures(tmp_path_factory.mktemp("match") / "w", corpus())
+    report = match(workspace, MatchConfig(), Runner())
+    assert (report.items, report.new, report.facts["pairs"]) == (10, 10, 3)
+    return workspace
+
+
+def test_copies_and_parts_are_found_and_nothing_else(done: Workspace) -> None:
+    assert pairs_of(done) == FOUND
+    rows = {(row["a"], row["b"]): row for row in pq.read_table(done.pairs).to_pylist()}
+    part = rows[pair("video 1", "part of 1")]
+    whole, piece = ("a", "b") if part["a"] == fingerprint("video 1") else ("b", "a")
+    assert part[f"covered_{piece}"] > 0.9
+    assert 0.4 < part[f"covered_{whole}"] < 0.6
+    (shared,) = part[f"shared_{whole}"]
+    assert shared["start"] == pytest.approx(2.25, abs=0.26)
+    assert not done.matching.exists()
+
+
+@pytest.mark.parametrize(("units", "workers", "seed"), [(1, 1, 0), (5, 2, 1)])
+def test_the_bytes_depend_on_neither_units_nor_workers_nor_order(
+    done: Workspace, tmp_path: Path, units: int, workers: int, seed: int
+) -> None:
+    items = corpus()
+    random.Random(seed).shuffle(items)
+    other = write_signatures(tmp_path / "w", items, units=units)
+    match(other, MatchConfig(), Runner(workers))
+    assert other.pairs.read_bytes() == done.pairs.read_bytes()
+
+
+def test_a_second_run_does_nothing_until_something_changes(tmp_path: Path) -> None:
+    workspace = write_signatures(tmp_path / "w", corpus())
+    first = match(workspace, MatchConfig(), Runner())
+    made = workspace.pairs.stat().st_mtime_ns
+    again = match(workspace, MatchConfig(), Runner())
+    assert (again.new, again.facts) == (0, first.facts)
+    assert workspace.pairs.stat().st_mtime_ns == made
+
+    assert match(workspace, MatchConfig(bucket=16), Runner()).new == 10
+    workspace.pairs.write_bytes(b"damaged")
+    assert match(workspace, MatchConfig(bucket=16), Runner()).new == 10
+    assert pairs_of(workspace) == FOUND
+    write_signatures(tmp_path / "w", corpus()[:6])
+    assert match(workspace, MatchConfig(bucket=16), Runner()).items == 6
+    assert pairs_of(workspace) == {pair("video 0", "copy of 0")}
+
+
+def test_what_the_survey_set_aside_and_kinds_not_asked_for_take_no_part(tmp_path: Path) -> None:
+    workspace = write_signatures(tmp_path / "w", corpus(), aside=[fingerprint("copy of 0")])
+    report = match(workspace, MatchConfig(kinds=("video",)), Runner())
+    assert report.items == 6
+    assert pairs_of(workspace) == {pair("video 1", "part of 1")}
+
+
+def test_items_of_equal_content_are_one_whichever_comes_first(tmp_path: Path) -> None:
+    remux = signature("video 0", scene(0, 6), at=np.arange(12) * 0.5 + 0.04)
+    for name, items in (("x", [remux, *corpus()]), ("y", [*corpus(), remux])):
+        assert match(write_signatures(tmp_path / name, items), MatchConfig(), Runner()).items == 10
+    assert (tmp_path / "x/pairs.parquet").read_bytes() == (tmp_path / "y/pairs.parquet").read_bytes()
+
+
+def test_a_stop_leaves_what_was_there_and_the_next_run_finishes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = write_signatures(tmp_path / "w", corpus()[:6])
+    match(workspace, MatchConfig(), Runner())
+    before = workspace.pairs.read_bytes()
+    write_signatures(tmp_path / "w", corpus())
+
+    class Stopping:
+        votes = sure = 2
+
+        def among(self, items: int) -> Any:
+            return self
+
+        def keys(self, item: Signature) -> Any:
+            return video.keys(item)
+
+        def compare(self, a: Signature, b: Signature) -> Any:
+            signal.raise_signal(signal.SIGINT)
+            return video.compare(a, b)
+
+    video = matching.LIKENESS["video"]
+    with monkeypatch.context() as patch:
+        patch.setitem(matching.LIKENESS, "video", Stopping())  # type: ignore[arg-type]
+        patch.setattr(matching, "_fingerprint", lambda *_: "another")
+        with pytest.raises(Interrupted):
+            match(workspace, MatchConfig(), Runner())
+    assert workspace.pairs.read_bytes() == before
+    assert not workspace.matching.exists()
+    match(workspace, MatchConfig(), Runner())
+    assert pairs_of(workspace) == FOUND
+
+
+def test_a_workspace_without_signatures_has_no_pairs(tmp_path: Path) -> None:
+    workspace = write_signatures(tmp_path / "w", corpus())
+    for path in workspace.signatures.iterdir():
+        path.unlink()
+    workspace.signatures.rmdir()
+    report = match(workspace, MatchConfig(), Runner())
+    assert (report.items, report.facts) == (0, {"candidates": 0, "pairs": 0})
+    assert pairs_of(workspace) == set()
+
+
+def test_a_damaged_signature_unit_is_named(tmp_path: Path) -> None:
+    workspace = write_signatures(tmp_path / "w", corpus())
+    path = next(workspace.signatures.iterdir())
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DatasetError, match=f"{path.name}.*run `longreel survey` again"):
+        match(workspace, MatchConfig(), Runner())
+
+
+@pytest.mark.parametrize("wrong", [{"kinds": ("film",)}, {"bucket": 1}])
+def test_a_search_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"film|bucket must be at least 2, got 1"):
+        MatchConfig(**wrong)
+
+
+def test_a_key_that_all_share_costs_a_few_pairs_each_and_hides_no_copy(tmp_path: Path) -> None:
+    card = scene(99, 1)
+    items = [signature(f"{i}", card + scene(i, 3)) for i in range(40)]
+    items.append(signature("copy of 7", card + scene(7, 3)))
+    workspace = write_signatures(tmp_path / "w", items)
+    report = match(workspace, MatchConfig(bucket=8), Runner())
+    assert report.facts["overfull buckets"] > 0
+    assert report.facts["candidates"] < 6 * 41
+    rows = {(row["a"], row["b"]): row for row in pq.read_table(workspace.pairs).to_pylist()}
+    assert rows.pop(pair("7", "copy of 7"))["covered_a"] == 1
+    assert all(max(row["covered_a"], row["covered_b"]) < 0.5 for row in rows.values())
+
+
+def search(held: dict[int, list[list[int]]], *, cap: int = 32) -> tuple[Any, int]:
+    """Return the votes of items, given as the keys of each of their samples, and how many buckets were overfull."""
+    parts = [(*marked(np.array(keys, np.uint64).reshape(len(keys), -1)), item) for item, keys in held.items()]
+    keys, marks = (np.concatenate([part[i] for part in parts] or [[]]) for i in (0, 1))
+    items = np.repeat([item for *_, item in parts], [len(keys) for keys, *_ in parts]).astype(np.uint64)
+    keys, marks = keys.astype(np.uint64), marks.astype(np.uint8)
+    partitions, entries = entries_of(keys, items, marks, np.zeros_like(keys))
+    counted = [count_votes(entries[partitions == p], cap=cap) for p in np.unique(partitions)]
+    return add_votes([votes for votes, _ in counted]), sum(overfull for _, overfull in counted)
+
+
+ITEMS = st.dictionaries(
+    st.integers(0, 9), st.lists(st.lists(st.integers(0, 6), min_size=2, max_size=2), min_size=1, max_size=3)
+)
+
+
+@given(ITEMS, st.integers(2, 12))
+@settings(deadline=None, max_examples=60)
+def test_votes_are_the_keys_that_two_items_have_in_common(held: dict[int, list[list[int]]], cap: int) -> None:
+    found, overfull = search(held, cap=cap)
+    have = {item: {key for sample in keys for key in sample} for item, keys in held.items()}
+    members = {key: sorted(item for item, keys in have.items() if key in keys) for key in range(7)}
+    assert overfull == sum(len(m) > cap for m in members.values())
+    for a, b, votes in zip(*split_pair(found["pair"]), found["votes"], strict=True):
+        assert a < b
+        common = have[a] & have[b]
+        small = [key for key in common if len(members[key]) <= cap]
+        assert len(small) <= votes <= len(common)
+    counted = set(zip(*(side.tolist() for side in split_pair(found["pair"])), strict=True))
+    for some in members.values():
+        if len(some) <= cap:
+            assert {(a, b) for a in some for b in some if a < b} <= counted
+        else:  # its first item, and the next one
+            assert {(some[0], b) for b in some[1:]} | set(itertools.pairwise(some)) <= counted
+
+
+@given(ITEMS)
+@settings(deadline=None, max_examples=60)
+def test_evidence_is_of_two_samples_where_no_single_one_of_an_item_has_it_all(held: dict[int, list[list[int]]]) -> None:
+    found, _ = search(held)
+
+    def more_than_one(item: int, common: set[int]) -> bool:
+        return not any(
+            common.isdisjoint({key for j, other in enumerate(held[item]) if j != i for key in other})
+            for i in range(len(held[item]))
+        )
+
+    for a, b, two in zip(*split_pair(found["pair"]), of_two_samples(found), strict=True):
+        common = {key for sample in held[a] for key in sample} & {key for sample in held[b] for key in sample}
+        single = 1 in (len(held[a]), len(held[b]))
+        assert two == (single or (more_than_one(a, common) and more_than_one(b, common)))
+
+
+def test_few_keys_of_one_picture_are_no_evidence_but_for_an_item_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(matching.LIKENESS, "video", VideoLikeness(sure=1000))  # type: ignore[arg-type]
+    shared = scene(50, 0.5)
+    items = [signature("one", scene(1, 4) + shared), signature("other", scene(2, 4) + shared)]
+    assert match(write_signatures(tmp_path / "w", items), MatchConfig(), Runner()).facts["candidates"] == 0
+    items.append(signature("alone", shared))
+    report = match(write_signatures(tmp_path / "w", items), MatchConfig(), Runner())
+    assert (report.facts["candidates"], report.facts["pairs"]) == (2, 2)
+    monkeypatch.setitem(matching.LIKENESS, "video", VideoLikeness())  # type: ignore[arg-type]
+    many = match(write_signatures(tmp_path / "w", items), MatchConfig(), Runner())
+    assert many.facts["candidates"] == 3
+
+
+def test_what_lies_between_the_steps_is_cut_into_runs_and_slices_without_a_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: Workspace
+) -> None:
+    monkeypatch.setattr(match_steps, "_FLUSH_KEYS", 300)
+    cut = write_signatures(tmp_path / "runs", corpus())
+    match(cut, MatchConfig(), Runner(workers=2))
+    assert cut.pairs.read_bytes() == done.pairs.read_bytes()
+    monkeypatch.setattr(match_steps, "_ITEMS_A_PART", 1)
+    cut = write_signatures(tmp_path / "parts", corpus())
+    match(cut, MatchConfig(), Runner(workers=2))
+    assert pq.read_table(cut.pairs).equals(pq.read_table(done.pairs))
+
+
+def test_keys_of_different_kinds_do_not_meet() -> None:
+    keys = np.arange(5, dtype=np.uint64)
+    marks = np.zeros(5, np.uint8)
+    one, other = (entries_of(keys, keys, marks, np.full(5, kind, np.uint64)) for kind in (0, 1))
+    assert not np.intersect1d(one[1] >> np.uint64(32), other[1] >> np.uint64(32)).size

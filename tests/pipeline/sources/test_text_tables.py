@@ -1,0 +1,112 @@
+"""Tables of which each row is a book: listed, read one by one, and through the survey to tokens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.sources.inputs import local_file, stat
+from pipeline.sources.manifest import read_manifest
+from pipeline.sources.text_tables import place_of, row_address
+from schemas.errors import InputError, ManifestError, Reason
+from tests.support.texts import story
+
+TEXTS = [story(n, 3) for n in range(7)]
+
+
+@pytest.fixture(params=["jsonl", "parquet"])
+def table(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    rows = [
+        {"text": text, "title": f"Story {n}", "licence": "CC0-1.0", "id": n, "lang": "en"}
+        for n, text in enumerate(TEXTS)
+    ]
+    path = tmp_path / f"books.{request.param}"
+    if request.param == "jsonl":
+        path.write_text("\n".join(json.dumps(row) for row in rows[:3]) + "\n\n" + "\n".join(map(json.dumps, rows[3:])))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=3)
+    return path
+
+
+def text_of(uri: str, max_bytes: int = 1 << 20) -> str:
+    with local_file(uri, max_bytes=max_bytes) as path:
+        return path.read_text()
+
+
+def test_each_row_is_a_book_with_an_address_of_its_own(table: Path) -> None:
+    items = read_manifest([str(table)]).items.to_pylist()
+    assert [(item["kind"], item["title"], item["licence"]) for item in items] == [
+        ("book", f"Story {n}", "CC0-1.0") for n in range(7)
+    ]
+    assert json.loads(items[3]["metadata"]) == {"id": 3, "lang": "en"}
+    assert [text_of(item["uri"]) for item in items] == TEXTS
+    assert [text_of(item["uri"]) for item in reversed(items)] == TEXTS[::-1]
+    assert stat(items[0]["uri"]) == stat(str(table))
+    (listed,) = (table.parent / "m.jsonl",)
+    listed.write_text(json.dumps({"uri": items[2]["uri"], "kind": "book"}))
+    assert text_of(read_manifest([str(listed)]).items["uri"][0].as_py()) == TEXTS[2]
+
+
+def test_a_row_that_is_none_ends_as_a_reason(table: Path) -> None:
+    uris = read_manifest([str(table)]).items["uri"].to_pylist()
+
+    def reason(uri: str, max_bytes: int = 1 << 20) -> Reason:
+        with pytest.raises(InputError) as caught:
+            text_of(uri, max_bytes)
+        return caught.value.reason
+
+    assert reason(uris[0], 100) is Reason.TOO_LARGE
+    assert reason(f"{table}#row=00000099") in (Reason.MISSING, Reason.UNREADABLE)
+    assert reason(f"{table}#byte=000000000003") in (Reason.UNREADABLE, Reason.MISSING)
+    text = table.read_bytes()
+    table.unlink()
+    assert reason(uris[0]) is Reason.MISSING
+    table.write_bytes(text[: len(text) // 3])
+    assert reason(uris[6]) in (Reason.MISSING, Reason.UNREADABLE)
+
+
+def test_rows_of_a_table_that_changed_are_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": TEXTS[:3]}), path)
+    assert text_of(row_address(str(path), 0)) == TEXTS[0]
+    pq.write_table(pa.table({"text": TEXTS[3:7]}), path)
+    assert text_of(row_address(str(path), 1)) == TEXTS[4]
+    assert len(read_manifest([str(path)]).items) == 4  # no column but the text
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"text": "a", "kind": "video"}], "a row with a text is a book"),
+        ([{"text": "a", "licence": 5}], "column 'licence': got 5"),
+        ([{"text": "a"}, {"uri": "b.txt"}], "a text or an address"),
+        ([{"uri": "b.txt", "text": "a"}], "unknown column 'text'"),
+    ],
+)
+def test_a_table_that_mixes_kinds_is_refused(tmp_path: Path, rows: list[dict[str, object]], message: str) -> None:
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ManifestError, match=message):
+        read_manifest([str(tmp_path / "a.jsonl")])
+
+
+@pytest.mark.parametrize("row", [{"text": None}, {"text": 5}, {"text": "\ud800"}, {"text": ""}])
+def test_rows_without_a_text_are_set_aside_and_disturb_nothing(tmp_path: Path, row: dict[str, object]) -> None:
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(r) for r in ({"text": TEXTS[0]}, row)))
+    first, second = read_manifest([str(tmp_path / "a.jsonl")]).items["uri"].to_pylist()
+    assert text_of(first) == TEXTS[0]
+    if row["text"] == "":
+        assert text_of(second) == ""
+    else:
+        with pytest.raises(InputError) as caught:
+            text_of(second)
+        assert caught.value.reason in (Reason.UNREADABLE, Reason.NOT_TEXT)
+
+
+def test_only_addresses_of_rows_are_taken_for_such() -> None:
+    assert place_of("s3://a/b.parquet#row=00000007") == ("s3://a/b.parquet", "row", 7)
+    for other in ("a.txt#row=1", "a.parquet", "a.parquet#row=x", "a.jsonl#line=4", "#row=1"):
+        assert place_of(other) is None

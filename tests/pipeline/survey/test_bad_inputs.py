@@ -1,0 +1,175 @@
+"""Bad input to the survey: whatever is wrong with one item, it becomes a row with a reason, and the others are well."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.runtime.beam import Runner
+from pipeline.runtime.job_report import JobReport
+from pipeline.runtime.workspace import Workspace
+from pipeline.select.job import select_items
+from pipeline.select.quarantine import write_quarantine
+from pipeline.select.selection import SelectConfig
+from pipeline.survey.config import SurveyConfig
+from pipeline.survey.job import survey_items
+from pipeline.survey.table import read_survey_unit
+from pipeline.survey.worker import SurveyWorker, look_at_video
+from pipeline.video.decoder import DecodeConfig, Decoder
+from schemas.errors import InputError, Reason
+from tests.support.media import make_audio, make_video
+
+_LIMIT_S = 20.0
+_EACH = 40
+_SOURCES = {"a.mp4": "libx264", "a.mkv": "libx265", "a.ts": "libx264", "a.avi": "mpeg4", "a.webm": "libvpx-vp9"}
+
+
+def cut(data: bytearray, rng: random.Random) -> None:
+    del data[rng.randrange(1, len(data)) :]
+
+
+def flip(data: bytearray, rng: random.Random) -> None:
+    for _ in range(rng.choice((1, 8, 64))):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+
+
+def flip_header(data: bytearray, rng: random.Random) -> None:
+    for _ in range(rng.choice((1, 4, 16))):
+        data[rng.randrange(min(512, len(data)))] = rng.randrange(256)
+
+
+def fill(data: bytearray, rng: random.Random) -> None:
+    start, length = rng.randrange(len(data)), rng.randrange(1, 400)
+    data[start : start + length] = rng.choice((bytes, rng.randbytes))(len(data[start : start + length]))
+
+
+def drop(data: bytearray, rng: random.Random) -> None:
+    start = rng.randrange(len(data))
+    del data[start : start + rng.randrange(1, 400)]
+
+
+def repeat(data: bytearray, rng: random.Random) -> None:
+    start, length = rng.randrange(len(data)), rng.randrange(1, 400)
+    data[start:start] = data[start : start + length] * rng.choice((1, 20))
+
+
+_MUTATIONS: tuple[Callable[[bytearray, random.Random], None], ...] = (cut, flip, flip_header, fill, drop, repeat)
+
+
+def survey(uris: dict[str, str], place: Path) -> tuple[JobReport, dict[str, dict[str, Any]]]:
+    """Survey addresses, given with their kinds, through a manifest; returns the rows by address."""
+    manifest = place / "items.jsonl"
+    manifest.write_text("\n".join(json.dumps({"uri": uri, "kind": kind}) for uri, kind in uris.items()))
+    workspace = Workspace.open(place / "out", units=1)
+    worker = SurveyWorker(
+        workspace=workspace,
+        config=SurveyConfig(),
+        decode=DecodeConfig(time_limit_s=_LIMIT_S, memory_limit_bytes=1 << 30),
+    )
+    report = survey_items([str(manifest)], workspace, worker, Runner())
+    select_items(workspace, SelectConfig(), Runner())
+    write_quarantine(workspace)
+    return report, {row["uri"]: row for row in read_survey_unit(workspace, 0)}
+
+
+def test_two_hundred_damaged_files_cost_themselves_only(tmp_path: Path) -> None:
+    uris: dict[str, str] = {}
+    good: list[str] = []
+    for number, (name, codec) in enumerate(_SOURCES.items()):
+        whole = make_video(tmp_path / name, codec=codec, frames=16, size=(64, 48))
+        good.append(str(whole))
+        for seed in range(_EACH):
+            rng, data = random.Random(1000 * number + seed), bytearray(whole.read_bytes())
+            _MUTATIONS[seed % len(_MUTATIONS)](data, rng)
+            bad = tmp_path / f"{number}-{seed:02}{whole.suffix}"
+            bad.write_bytes(data)
+            uris[str(bad)] = "video"
+        uris[str(whole)] = "video"
+    began = time.monotonic()
+    report, rows = survey(uris, tmp_path)
+    assert len(uris) == len(rows) == report.items == report.passed + sum(report.rejected.values()) == 205
+    assert time.monotonic() - began < 205 * _LIMIT_S
+    assert set(report.rejected) <= {"unreadable", "no_video", "timeout", "memory", "crashed", "too_large", "empty"}
+    assert report.rejected["unreadable"] > 10
+    assert report.passed > 40
+    for uri, row in rows.items():
+        assert (row["reason"] is None) == (row["measures"] is not None), uri
+        assert row["reason"] is None or row["detail"], uri
+    with Decoder(DecodeConfig()) as decoder:  # by itself each good file is the same
+        for uri in good:
+            found = look_at_video(Path(uri), decoder, SurveyConfig(), ())
+            assert {name: rows[uri][name] for name in found.columns} == found.columns
+
+
+def test_what_is_no_file_is_a_row(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    make_audio(tmp_path / "sound.mp4")
+    (tmp_path / "empty.mkv").touch()
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
+    good = make_video(tmp_path / "good.mp4", frames=30)
+    secret = make_video(tmp_path / "secret.mp4", frames=40)
+    (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile '{secret}'\n")
+    (tmp_path / "remote.mp4").write_text(f"#EXTM3U\n#EXTINF:1,\n{secret}\n")
+    wanted = {
+        "sound.mp4": "no_video",
+        "empty.mkv": "empty",
+        "folder.mp4": "missing",
+        "pipe.mp4": "missing",
+        "loop.mp4": "missing",
+        "nowhere.mp4": "missing",
+        "list.mp4": "unreadable",
+        "remote.mp4": "unreadable",
+        "good.mp4": None,
+    }
+    uris = {str(tmp_path / name): "video" for name in wanted} | {
+        "memory://nowhere/a.mp4": "video",
+        "zzz://x/a.mp4": "video",
+    }
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket.mp4"))
+        uris[str(tmp_path / "socket.mp4")] = "image"
+        report, rows = survey(uris, tmp_path)
+    assert {Path(uri).name: row["reason"] for uri, row in rows.items() if Path(uri).name in wanted} == wanted
+    assert {row["reason"] for uri, row in rows.items() if "://" in uri or "socket" in uri} == {"missing"}
+    assert (report.items, report.passed) == (len(uris), 1)
+    assert rows[str(good)]["measures"]["looks"] >= 2
+
+
+def test_a_file_that_grows_and_shrinks_while_it_is_looked_at_ends_in_time(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.ts", frames=200)
+    data, stop = path.read_bytes(), threading.Event()
+
+    def disturb() -> None:
+        rng = random.Random(0)
+        while not stop.is_set():
+            path.write_bytes(data[: rng.randrange(len(data))])
+            stop.wait(0.002)
+        path.write_bytes(data)
+
+    writer = threading.Thread(target=disturb)
+    writer.start()
+    outcomes = set()
+    try:
+        with Decoder(DecodeConfig(time_limit_s=_LIMIT_S)) as decoder:
+            for _ in range(10):
+                try:
+                    outcomes.add(len(decoder.look(path).samples) > 0)
+                except InputError as e:
+                    outcomes.add(e.reason)
+            stop.set()
+            writer.join()
+            assert decoder.look(path).measures["found_share"] == pytest.approx(1, abs=0.01)
+    finally:
+        stop.set()
+        writer.join()
+    assert outcomes <= {True, Reason.UNREADABLE, Reason.NO_VIDEO, Reason.EMPTY}

@@ -1,0 +1,257 @@
+"""What the survey finds about a book: language, rules on passages and the whole, contamination."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.filters.decontamination import RUN_WORDS, load_sets
+from pipeline.filters.limits import DEFAULTS, judge_numbers
+from pipeline.filters.text_rules import Tally, measure, repetition
+from pipeline.select.rules import judge
+from pipeline.select.selection import SelectConfig
+from pipeline.survey.book_worker import BookLook, book_fingerprint, survey_book
+from pipeline.text.books import BookConfig, load_book, read_book
+from pipeline.text.language import identify, vote
+from pipeline.text.passages import split_passages
+from pipeline.text.words import shingles, split_words
+from schemas.errors import ConfigError, Reason
+from schemas.records import SURVEY
+from tests.support.texts import sentences, story, wrapped
+
+GERMAN = """der die das und nicht aber obwohl weil damit Müller Schäfer Bäcker Förster Pfarrer Krämer Brücke Straße
+Glocke Mühle Kerze Schüssel kaufte verlor bewunderte vergaß zählte suchte schöne müde reiche fremde stille junge über
+unter hinter zwischen während gestern morgen niemals immer wieder Häuser Kinder Wälder Flüsse Gärten ging stand lag
+wollte konnte mußte sollte eine keine meine unsere jeder dieser""".split()  # noqa: SIM905
+
+
+def surveyed(folder: Path, text: str, look: BookLook | None = None) -> dict[str, Any]:
+    path = folder / "book.txt"
+    path.write_text(text)
+    columns, signature = survey_book(path, BookConfig(), look or BookLook())
+    assert signature.content_id == columns["content_id"]
+    return dict.fromkeys(SURVEY.names) | {"uri": str(path), "kind": "book", "document_id": "d"} | columns
+
+
+def german(count: int) -> str:
+    rng = random.Random(count)
+    return "\n\n".join(" ".join(rng.choices(GERMAN, k=12)) + "." for _ in range(count)) + "\n"
+
+
+def test_an_honest_book_passes_and_has_its_numbers(tmp_path: Path) -> None:
+    row = surveyed(tmp_path, wrapped(story(1, 100)))
+    assert judge(row, SelectConfig()) is None
+    assert (row["language"], row["encoding"], row["container"], row["cuts"]) == ("en", "utf-8", "text", None)
+    measures = row["measures"]
+    assert measures["words"] == len(split_words(story(1, 100)).hashes)
+    assert measures["characters"] == len(story(1, 100))
+    assert measures["passages"] >= 3
+    assert measures["lines_joined"] > 300
+    assert set(measures) - {"characters", "passages", "repaired_lines", "matter_share"} >= {"gopher_top_2gram"}
+    short = surveyed(tmp_path, sentences(1, 3)[0] + "\n")
+    verdict = judge(short, SelectConfig())
+    assert verdict is not None
+    assert verdict[0] is Reason.TOO_SHORT
+
+
+def test_the_identity_of_a_book_is_its_clean_text(tmp_path: Path) -> None:
+    one, other = surveyed(tmp_path, story(1)), surveyed(tmp_path, wrapped(story(1)).replace("\n", "\r\n"))
+    assert one["content_id"] == other["content_id"]
+    assert surveyed(tmp_path, story(2))["content_id"] != one["content_id"]
+
+
+NONSENSE = {
+    "gopher_word_length": " ".join("ab c de f gh" for _ in range(900)),
+    "gopher_alphabetic_words": " ".join(str(random.Random(i).random())[2:8] for i in range(2000)),
+    "gopher_repeated_5gram": "The clocks were striking thirteen on a cold day that had been bright. " * 200,
+    "gopher_repeated_lines": "\n".join(random.Random(i).choice(sentences(1, 40)) for i in range(300)),
+    "fineweb_short_lines": "\n".join(f"{a} {b}." for s in sentences(2, 300) for a, b in [s.split()[:2]]),
+    "fineweb_ended_lines": "\n".join(s.rstrip(".") for s in sentences(3, 100)),
+    "gopher_ellipsis_lines": "\n".join(s.rstrip(".") + "..." for s in sentences(3, 100)),
+    "gopher_bullet_lines": "\n".join("- " + s for s in sentences(3, 100)),
+    "gopher_symbols": " ".join(f"#{w}" for s in sentences(3, 100) for w in s.split()) + ".",
+    "gopher_stop_words": "\n".join(
+        s for s in sentences(4, 2000) if not {"the", "that", "and"} & set(s.lower().split())
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(NONSENSE))
+def test_each_rule_sets_its_nonsense_aside(name: str) -> None:
+    numbers = measure(NONSENSE[name], "en")
+    broken = DEFAULTS[name].broken_by(numbers[name])
+    assert broken is not None
+    assert broken[0] is Reason.QUALITY
+    assert DEFAULTS[name].broken_by(measure(story(1, 40), "en")[name]) is None
+    verdict = judge_numbers(numbers, DEFAULTS)
+    assert verdict is not None
+
+
+def test_runs_that_come_again_are_counted_as_gophers_table_says() -> None:
+    five = "one two three four five"
+    numbers = measure(f"{five} {five} six seven.", "en")  # 5 of the second's letters lie in a run that stood before
+    assert numbers["gopher_repeated_5gram"] == pytest.approx(19 / 58)
+    assert numbers["gopher_repeated_6gram"] == 0
+    assert numbers["gopher_top_2gram"] == pytest.approx(2 * len("three four") / 58)
+    assert repetition("a b\n* * *\nc\n* * *\na b\n")["gopher_repeated_lines"] == pytest.approx(1 / 3)
+
+
+def test_scripts_without_spaces_are_not_judged_by_their_words(tmp_path: Path) -> None:
+    lines = (
+        "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。何でも薄暗いじめじめした所で泣いていた。\n"
+    )
+    row = surveyed(tmp_path, lines * 1 + "彼は山へ行った。川には大きな魚がいた。\n")
+    assert row["language"] == "ja"
+    assert judge(row, SelectConfig()) is None
+    assert "gopher_word_length" not in row["measures"]
+
+
+def test_passages_of_nonsense_or_another_language_are_cut_and_the_rest_goes_on(tmp_path: Path) -> None:
+    bad, foreign = NONSENSE["gopher_repeated_5gram"] * 3, german(600)
+    text = "\n".join([story(1, 120), bad, story(2, 120), foreign, story(3, 120)])
+    row = surveyed(tmp_path, text)
+    assert judge(row, SelectConfig()) is None
+    assert {cut["reason"] for cut in row["cuts"]} == {"quality", "language"}
+    assert 0.05 < row["measures"]["cut_share"] < 0.5
+    kept = "".join(read_book(tmp_path / "book.txt", BookConfig(), cuts=row["cuts"]))
+    assert "striking thirteen" not in kept[100:] or kept.count("striking thirteen") < 20
+    assert kept.count("Müller") < 0.3 * foreign.count("Müller")
+    assert len(kept.split()) > 0.8 * len((story(1, 120) + story(2, 120) + story(3, 120)).split())
+    assert surveyed(tmp_path, text, BookLook(cut_passages=False))["cuts"] is None
+
+
+def test_a_book_that_is_nonsense_for_the_most_part_is_set_aside(tmp_path: Path) -> None:
+    row = surveyed(tmp_path, story(1, 40) + NONSENSE["gopher_repeated_5gram"] * 6)
+    verdict = judge(row, SelectConfig())
+    assert verdict is not None
+    assert verdict[0] is Reason.QUALITY
+    assert row["measures"]["cut_share"] > 0.5
+
+
+def test_only_languages_that_are_wanted_go_on(tmp_path: Path) -> None:
+    row = surveyed(tmp_path, german(60))
+    assert row["language"] == "de"
+    assert judge(row, SelectConfig()) is None
+    assert judge(row, SelectConfig(languages=("EN", "de"))) is None
+    verdict = judge(row, SelectConfig(languages=("en", "fr")))
+    assert verdict == (Reason.LANGUAGE, "the language is de; wanted are en, fr (--languages)")
+    assert judge({**row, "kind": "qa", "language": None}, SelectConfig(languages=("en",))) is None
+
+
+def test_the_language_of_most_passages_wins() -> None:
+    assert identify(story(1))[0] == "en"
+    assert vote([("en", 0.99, 10), ("de", 0.99, 30), ("fr", 0.4, 900)]) == ("de", 0.75)
+    assert vote([("fr", 0.4, 9)]) == ("fr", 1.0)
+    assert vote([]) == (None, 0.0)
+
+
+def test_passages_cover_the_text_and_end_where_its_content_says() -> None:
+    text = story(1, 400)
+    passages = split_passages(text)
+    assert [p.start for p in passages] == [0, *(p.end for p in passages[:-1])]
+    assert passages[-1].end == len(text)
+    assert all(1000 <= p.words <= 4500 for p in passages[:-1])
+    ends = {text[p.end - 40 : p.end] for p in passages}
+    changed = "A new preface by another hand.\n\n" + text.replace("kettle", "teapot", 3)
+    others = {changed[p.end - 40 : p.end] for p in split_passages(changed)}
+    assert len(ends & others) >= len(ends) - 3
+    one_line = text.replace("\n", " ")
+    assert all(p.words <= 4500 for p in split_passages(one_line))
+    assert split_passages("") == []
+
+
+@given(st.text(max_size=300))
+@settings(deadline=None)
+def test_any_text_is_split_without_a_gap(text: str) -> None:
+    passages = split_passages(text)
+    assert "".join(text[p.start : p.end] for p in passages) == text
+    words = split_words(text)
+    assert all(text[a:b].isalnum() for a, b in zip(words.starts.tolist(), words.ends.tolist(), strict=True))
+    assert Tally.of(text).words == len(words.hashes)
+
+
+def test_words_are_the_same_whatever_their_case_and_marks() -> None:
+    one, other = split_words("“Don’t,” said THE_Old man"), split_words('"Don\'t" said the old _Man_!')
+    assert np.array_equal(one.hashes, other.hashes)
+    assert int(split_words("man").hashes[0]) == int.from_bytes(
+        hashlib.blake2b(b"man", digest_size=8).digest(), "little"
+    )
+    assert len(shingles(one.hashes, 5)) == 2
+    assert len(shingles(one.hashes, 7)) == 0
+
+
+def evaluation_set(folder: Path, texts: list[str]) -> Path:
+    path = folder / "set.jsonl"
+    path.write_text("\n".join(json.dumps({"id": i, "q": [{"text": t}]}) for i, t in enumerate(texts)))
+    return path
+
+
+def test_passages_that_an_evaluation_set_has_are_cut(tmp_path: Path) -> None:
+    text = story(1, 400)
+    paragraph = text.split("\n\n")[150]
+    asked = " ".join(paragraph.split()[:20])
+    path = evaluation_set(tmp_path, [asked.upper().replace(" ", " – ").replace(",", ""), "a short one"])
+    row = surveyed(tmp_path, wrapped(text), BookLook(decontaminate=(path,)))
+    (cut,) = row["cuts"]
+    assert cut["reason"] == "contaminated"
+    assert cut["detail"] == "8 runs of 13 words stand in an evaluation set"
+    assert cut["start"] < text.index(asked[:50]) < cut["end"]
+    assert 0 < row["measures"]["contaminated_share"] == row["measures"]["cut_share"] < 0.1
+    assert judge(row, SelectConfig()) is None
+    whole = surveyed(tmp_path, story(1, 20), BookLook(decontaminate=(path, evaluation_set(tmp_path, [story(1, 20)]))))
+    verdict = judge(whole, SelectConfig())
+    assert verdict is not None
+    assert verdict[0] is Reason.CONTAMINATED
+    clean = surveyed(tmp_path, story(5, 60), BookLook(decontaminate=(path,)))
+    assert (clean["cuts"], clean["measures"]["contaminated_share"]) == (None, 0)
+
+
+def test_what_a_row_depends_on_changes_its_fingerprint(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(story(1, 1))
+    (tmp_path / "b.txt").write_text(story(2, 1))
+    looks = [
+        BookLook(),
+        BookLook(cut_passages=False),
+        *(BookLook(decontaminate=(tmp_path / n,)) for n in ("a.txt", "b.txt")),
+    ]
+    configs = [BookConfig(), BookConfig(mask_pii=True), BookConfig(lines=False)]
+    found = [json.dumps(book_fingerprint(c, look)) for c in configs for look in looks]
+    assert len(set(found)) == len(found)
+    assert book_fingerprint(BookConfig(max_bytes=5), BookLook()) == book_fingerprint(BookConfig(), BookLook())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "a", "neither .txt nor .jsonl"),
+        ("a.txt", "a b c", f"no text of {RUN_WORDS} words"),
+        ("a.jsonl", "{", "line 1: not JSON"),
+        ("gone.txt", None, "cannot be used: no file"),
+    ],
+)
+def test_an_evaluation_set_that_cannot_be_used_is_refused(
+    tmp_path: Path, name: str, content: str | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        load_sets((tmp_path / name,))
+    assert load_sets(()) is None
+
+
+def test_masking_is_part_of_the_clean_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(story(1).replace(".", ". Write to me@example.org.", 1))
+    assert "me@example.org" in load_book(path, BookConfig()).text
+    book = load_book(path, BookConfig(mask_pii=True))
+    assert "Write to [email]." in book.text
+    assert book.counts["pii_email"] == 1
+    assert "".join(read_book(path, BookConfig(mask_pii=True))) == book.text

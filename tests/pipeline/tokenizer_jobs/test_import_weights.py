@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+import longreel
+from tests.support.forms import FORMS
+from tests.tokenizer.checkpoints.test_containers import Calls
+from tokenizer.checkpoints import checkpoint
+
+
+def run(*arguments: str | Path) -> int:
+    return longreel.main(["import-tokenizer", *map(str, arguments)])
+
+
+def test_a_published_file_is_written_as_one_that_says_what_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    FORMS["maskgit"][1](tmp_path / "published")
+    out = tmp_path / "mine.safetensors"
+    assert run(tmp_path / "published", "--out", out, "--frame-size", "512") == 0
+    assert "maskgit-f4-48: 512 px, 128x128 codes of 48 x 16, found by distance" in capsys.readouterr().err
+    config = checkpoint.load(out).config
+    assert (config.frame_size, config.pixel_range, config.shortcut) == (512, "unsigned", "output")
+
+
+def test_what_a_form_says_wrongly_can_be_told(tmp_path: Path) -> None:
+    FORMS["taming"][1](tmp_path / "published")
+    out = tmp_path / "mine.safetensors"
+    assert run(tmp_path / "published", "--out", out, "--lookup", "product", "--name", "my-ibq") == 0
+    config = checkpoint.load(out).config
+    assert (config.name, config.lookup) == ("my-ibq", "product")
+
+
+def test_a_file_that_is_refused_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "p").write_bytes(pickle.dumps({"encoder": Calls(os.system, f"touch {tmp_path}/hacked")}))
+    assert run(tmp_path / "p", "--out", tmp_path / "mine.safetensors") == 1
+    assert "it is a pickle that calls 'posix.system', and was not read" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["p"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--out", "mine.pt"], "--out must end in .safetensors, got mine.pt"),
+        (["--out", "a.safetensors"], "--out is the file to read itself"),
+        (["--out", "b.safetensors", "--frame-size", "257"], "must be a multiple of 4 for 'taming-f4-48', got 257"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    FORMS["taming"][1](Path("a.safetensors"))
+    assert run("a.safetensors", *options) == 1
+    assert message in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]

@@ -1,0 +1,76 @@
+"""A workspace as a whole run leaves it, of rows, pairs, thumbnails and tokens that were made up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.packing.config import PackConfig
+from pipeline.runtime.beam import Runner
+from pipeline.runtime.token_store import write_unit
+from pipeline.runtime.workspace import Workspace
+from pipeline.select.job import select_items
+from pipeline.select.quarantine import write_quarantine
+from pipeline.select.selection import SelectConfig
+from tests.support import stores
+from tests.support.packs import pack_documents
+from tests.support.stores import StoredDocument
+from tests.support.surveys import Row, book, broken, pair, video, webp, write_signatures, write_survey
+
+UNITS = 3
+CLIP, FILM, NOVEL = (
+    replace(document, facts={"uri": document.name})
+    for document in (
+        stores.video("/v/clip.mp4", [4]),
+        stores.video("/v/film.mp4", [12, 12], split="val"),
+        stores.book("/b/novel.txt", 300),
+    )
+)
+_GONE = {"uri": "/v/lost.mp4", "reason": "changed", "detail": "/v/lost.mp4 is not the file that was surveyed"}
+LOST = StoredDocument("/v/lost.mp4", "video", [], facts=_GONE)
+HEADER = {"start": 0, "end": 120, "reason": "boilerplate", "detail": "a header"}
+FACTS = {"licence": "CC0-1.0", "source": "a test"}
+
+ROWS: dict[str, Row] = {
+    row["uri"]: row
+    for row in (
+        video("/v/clip.mp4", document_id=CLIP.id, title="A <b>clip</b>", crop=[0, 20, 640, 320], **FACTS),
+        video("/v/film.mp4", document_id=FILM.id, duration_s=3600.0, licence="MIT", split="val"),
+        video("/v/lost.mp4", document_id=LOST.id, measures={"brightness": 130.0, "sharpness": 7.5}),
+        video("/v/small.mp4", width=320, height=180, measures={"brightness": 88.0, "sharpness": 2.5}, **FACTS),
+        video("/v/copy.mp4", content_id=video("/v/film.mp4")["content_id"], width=320, height=180),
+        video("/v/dark.mp4", measures={"brightness": 2.0, "sharpness": 0.1}, licence="MIT"),
+        video("/v/<script>alert(1)</script>.mp4", duration_s=0.25),
+        broken("/v/gone.mp4", "missing", "no file at /v/gone.mp4"),
+        broken("/v/cut.mp4", "unreadable", "moov atom not found"),
+        book("/b/novel.txt", document_id=NOVEL.id, title="A novel", cuts=[HEADER], **FACTS),
+        book("/b/edition.txt", language="fr", measures={"characters": 30_000.0, "words": 5_000.0}),
+    )
+}
+PAIRS = [
+    pair(ROWS["/v/clip.mp4"], ROWS["/v/small.mp4"]),
+    pair(ROWS["/b/novel.txt"], ROWS["/b/edition.txt"], of_one=0.5, of_other=0.97),
+]
+
+
+def write_clips(workspace: Workspace) -> None:
+    """Put two documents, clips of the item /v/clip.mp4, in the place of the one that it is."""
+    unit = workspace.unit_of(CLIP.id)
+    others = [d for d in (FILM, NOVEL, LOST) if workspace.unit_of(d.id) == unit]
+    clips = [(CLIP.row() | {"document_id": f"{CLIP.id}#{n:05d}"}, CLIP.tokens) for n in range(2)]
+    write_unit(workspace.tokens, unit, [*((d.row(), d.tokens) for d in others), *clips], stores.VOCABULARY.dtype)
+
+
+def write_curated(root: Path, options: SelectConfig | None = None) -> Workspace:
+    """Survey, match, select, tokenize and pack, as far as one can without a file."""
+    workspace = Workspace.open(root, units=UNITS)
+    rows = list(ROWS.values())
+    write_survey(workspace, rows, PAIRS)
+    seen = [row for row in rows if row["kind"] == "video" and row["content_id"]]
+    write_signatures(workspace, [(row, webp((40 + 20 * n, 90, 200 - 20 * n))) for n, row in enumerate(seen)])
+    select_items(workspace, options or SelectConfig(), Runner())
+    pack_documents(root, [CLIP, FILM, NOVEL], PackConfig(shard_bytes=12_000), name="packed/64", units=UNITS)
+    stores.write_store(workspace.tokens, [CLIP, FILM, NOVEL, LOST], units=UNITS)
+    stores.write_facts(workspace)
+    write_quarantine(workspace)
+    return workspace

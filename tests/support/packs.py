@@ -1,0 +1,100 @@
+"""Packing without Beam, for tests: the same functions in the same order, one after the other."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.packing.assign import Parcel, Ranks, assign
+from pipeline.packing.commit import begin, commit
+from pipeline.packing.config import PackConfig
+from pipeline.packing.length_counts import Census, add_up, take_census
+from pipeline.packing.pieces import documents_of
+from pipeline.packing.plan import Plan, make_plan
+from pipeline.packing.sentence_ends import Sentences
+from pipeline.packing.shards import ShardJob, shard_job, write_shard
+from pipeline.runtime.token_store import TokenStore
+from pipeline.runtime.units import read_rows, unit_files
+from schemas.dataset import DatasetCard
+from schemas.records import TOKENS
+from schemas.vocab import Vocabulary
+from tests.support.stores import VOCABULARY, StoredDocument, write_store
+
+CONTEXT = 64
+SMALL = PackConfig(shard_bytes=20_000)
+
+
+def make_jobs(
+    tables: Sequence[pa.Table],
+    config: PackConfig = SMALL,
+    *,
+    context: int = CONTEXT,
+    vocabulary: Vocabulary = VOCABULARY,
+    store: TokenStore | None = None,
+    sentences: Sentences | None = None,
+    seed: int = 0,
+) -> tuple[Plan, list[ShardJob]]:
+    """Plan the packing of units, given as index tables; return the plan, and the shards' jobs in order of their names.
+
+    What goes to a shard comes in an order drawn from `seed`.
+    """
+    units = [documents_of(table) for table in tables]
+
+    def count(factor: float) -> list[Census]:
+        options: dict[str, Any] = {"context_length": context, "text_factor": factor, "seed": config.seed}
+        return [take_census(unit, config.mixture, **options) for unit in units]
+
+    total, factor = add_up(count(1.0)), 1.0
+    if config.mixture.text_share is not None:
+        factor = config.mixture.text_factor(total.text_tokens, total.other_tokens)
+    censuses = count(factor)
+    plan = make_plan(add_up(censuses), config, context_length=context, vocabulary=vocabulary, text_factor=factor)
+    ranks, sent = Ranks(), dict[str, list[Parcel]]()
+    for number, (unit, census) in enumerate(zip(units, censuses, strict=True)):
+        start = ranks.start(number, census.splits)
+        for name, parcel in assign(unit, plan, start, store, sentences):  # type: ignore[arg-type]
+            sent.setdefault(name, []).append(parcel)
+    for parcels in sent.values():
+        random.Random(seed).shuffle(parcels)
+    names = [name for split in plan.splits for name in plan.shard_names(split)]
+    assert sorted(names) == sorted(sent)
+    return plan, [shard_job(pickle.loads(pickle.dumps(plan)), name, sent[name]) for name in names]  # noqa: S301
+
+
+def unit_tables(directory: Path) -> list[pa.Table]:
+    """Return the index of each unit of a token store."""
+    return [read_rows(path, TOKENS) for path in unit_files(directory)]
+
+
+def finish(directory: Path, plan: Plan, *, grid: tuple[int, int] = (2, 2)) -> DatasetCard:
+    """Make a dataset of shards that are written."""
+    return commit(directory, plan, frame_grid=grid, frame_size=32, frame_rate=1.0)
+
+
+def pack_documents(
+    root: Path,
+    documents: Sequence[StoredDocument],
+    config: PackConfig = SMALL,
+    *,
+    name: str = "packed",
+    context: int = CONTEXT,
+    vocabulary: Vocabulary = VOCABULARY,
+    grid: tuple[int, int] = (2, 2),
+    seed: int = 0,
+    units: int = 3,
+) -> Path:
+    """Write a token store (root/tokens) and a dataset (root/`name`) of `documents`; return the dataset's folder."""
+    store, directory = write_store(root / "tokens", documents, units=units), root / name
+    tables = unit_tables(root / "tokens")
+    plan, jobs = make_jobs(tables, config, context=context, vocabulary=vocabulary, store=store, seed=seed)
+    begin(directory, plan.fingerprint)
+    random.Random(seed).shuffle(jobs)
+    for job in jobs:
+        write_shard(job, store, directory)
+    finish(directory, plan, grid=grid)
+    return directory

@@ -1,0 +1,89 @@
+"""Surveyed rows, pairs and signatures for tests, written as the jobs before `select` would write them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from pipeline.runtime.workspace import Workspace, write_manifest, write_table_unit
+from schemas.fingerprint import fingerprint
+from schemas.records import MANIFEST, PAIRS, SIGNATURES, SURVEY
+
+Row = dict[str, Any]
+
+
+def video(uri: str = "/files/a.mp4", **changes: Any) -> Row:
+    """Return the row of a good video whose content is a hash of its address."""
+    facts = {"codec": "h264", "width": 640, "height": 360, "duration_s": 10.0, "frame_rate": 25.0, "size_bytes": 1000}
+    return _row(uri, "video", facts | {"measures": {"brightness": 90.0}} | changes)
+
+
+def book(uri: str = "/files/a.txt", **changes: Any) -> Row:
+    """Return the row of a good book."""
+    facts = {"encoding": "utf_8", "language": "en", "size_bytes": 60_000}
+    return _row(uri, "book", facts | {"measures": {"characters": 60_000.0, "words": 10_000.0}} | changes)
+
+
+def broken(uri: str, reason: str, detail: str, kind: str = "video") -> Row:
+    """Return the row of an item that the survey set aside, and of which nothing is known."""
+    nothing = {"document_id": None, "content_id": None}
+    return _row(uri, kind, nothing | {"reason": reason, "detail": detail})
+
+
+def _row(uri: str, kind: str, changes: Mapping[str, Any]) -> Row:
+    content = fingerprint("content of", uri)
+    plain = {"uri": uri, "kind": kind, "content_id": content, "document_id": fingerprint("bytes of", uri)}
+    row = dict.fromkeys(SURVEY.names) | plain | {"fingerprint": fingerprint("row of", uri)}
+    row["cluster"] = changes.get("content_id") or content  # as `select` joins it where there are no pairs
+    return row | changes
+
+
+def pair(one: Row, other: Row, *, of_one: float = 0.9, of_other: float = 0.9, **changes: Any) -> Row:
+    """Return a row of PAIRS: `of_one` is the share of `one` that `other` has too."""
+    (a, of_a), (b, of_b) = sorted([(one["content_id"], of_one), (other["content_id"], of_other)])
+    shared = {"shared_a": [{"start": 0.0, "end": 9.0}], "shared_b": [{"start": 0.0, "end": 9.0}]}
+    facts = {"a": a, "b": b, "kind": one["kind"], "covered_a": of_a, "covered_b": of_b, "similarity": 0.95}
+    return facts | shared | changes
+
+
+def write_survey(workspace: Workspace, rows: Sequence[Row], pairs: Iterable[Row] = ()) -> None:
+    """Write manifest, survey units and pairs."""
+    write_manifest(workspace, pa.Table.from_pylist([{n: r[n] for n in MANIFEST.names} for r in rows], MANIFEST))
+    for unit, some in by_unit(workspace, rows).items():
+        plain = [row | {"cluster": None} for row in some]
+        write_table_unit(workspace.survey, unit, pa.Table.from_pylist(plain, SURVEY))
+    if pairs := list(pairs):
+        pq.write_table(pa.Table.from_pylist(pairs, PAIRS), workspace.pairs)
+
+
+def write_signatures(workspace: Workspace, thumbnails: Iterable[tuple[Row, bytes | None]]) -> None:
+    """Write signature units that hold nothing but thumbnails."""
+    thumbnails = list(thumbnails)
+    of = {row["uri"]: thumbnail for row, thumbnail in thumbnails}
+    for unit, some in by_unit(workspace, [row for row, _ in thumbnails]).items():
+        signatures = [
+            {"content_id": r["content_id"], "kind": r["kind"], "at": [], "lasts": [], "samples": []}
+            | {"thumbnail": of[r["uri"]]}
+            for r in some
+        ]
+        write_table_unit(workspace.signatures, unit, pa.Table.from_pylist(signatures, SIGNATURES))
+
+
+def by_unit(workspace: Workspace, rows: Iterable[Row]) -> dict[int, list[Row]]:
+    """Spread rows over the units that their addresses belong to, in the order of the addresses."""
+    units: dict[int, list[Row]] = {}
+    for row in sorted(rows, key=lambda r: r["uri"]):
+        units.setdefault(workspace.unit_of(row["uri"]), []).append(row)
+    return units
+
+
+def webp(colour: tuple[int, int, int], size: tuple[int, int] = (200, 30)) -> bytes:
+    """Return a WebP picture of one colour, as a strip of frames is shaped."""
+    out = io.BytesIO()
+    Image.new("RGB", size, colour).save(out, format="WEBP")
+    return out.getvalue()

@@ -1,0 +1,138 @@
+"""The measures of a tokenizer's evaluation, their intervals, and what it is compared with."""
+
+from __future__ import annotations
+
+import io
+from typing import Literal
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from schemas.errors import InputError
+from tests.support.tiny import scene, tiny_weights
+from tokenizer.codec import FrameCodec
+from tokenizer.evaluation.evaluate import (
+    Clip,
+    compare,
+    flicker,
+    jackknife,
+    measure,
+    psnr,
+    rebuild,
+    runs_of,
+    ssim,
+    summarise,
+)
+from tokenizer.evaluation.image_codecs import cost, squeezed
+
+
+@pytest.fixture(scope="module")
+def tiny() -> FrameCodec:
+    return FrameCodec(tiny_weights())
+
+
+def test_psnr_of_a_constant_error_is_its_formula() -> None:
+    a = np.full((2, 8, 8, 3), 100, np.uint8)
+    np.testing.assert_allclose(psnr(a, a + 10), 20 * np.log10(255 / 10))
+    np.testing.assert_array_equal(psnr(a, a), [100.0, 100.0])
+
+
+def test_ssim_equals_a_slow_loop_over_windows() -> None:
+    a, b = scene(1, height=12, width=14), scene(2, height=12, width=14)[1:]
+    values = []
+    for i in range(12 - 7):
+        for j in range(14 - 7):
+            for c in range(3):
+                x, y = (p[0, i : i + 8, j : j + 8, c].astype(np.float64).ravel() for p in (a, b))
+                c1, c2 = 2.55**2, 7.65**2
+                covariance = ((x - x.mean()) * (y - y.mean())).mean()
+                values.append((2 * x.mean() * y.mean() + c1) / (x.mean() ** 2 + y.mean() ** 2 + c1))
+                values[-1] *= (2 * covariance + c2) / (x.var() + y.var() + c2)
+    np.testing.assert_allclose(ssim(a, b), [np.mean(values)], rtol=1e-9)
+    np.testing.assert_allclose(ssim(a, a), [1.0])
+
+
+def test_flicker_is_the_change_of_the_error_not_of_the_picture() -> None:
+    frames = scene(4, height=16, width=16)
+    assert flicker(frames, np.clip(frames, 0, 245) + np.uint8(10)).max() < 10
+    steady = frames // 2  # room above
+    np.testing.assert_array_equal(flicker(steady, steady + 10), [0.0, 0.0, 0.0])
+    by_turns = steady + np.array([0, 10, 0, 10], np.uint8)[:, None, None, None]
+    np.testing.assert_allclose(flicker(steady, by_turns), 10.0)
+
+
+def test_a_summary_adds_up_over_clips(tiny: FrameCodec) -> None:
+    frames = [scene(2, height=16, width=16), scene(3, height=8, width=24)]
+    clips = [measure(given, rebuild(tiny, given)) for given in frames]
+    whole = summarise([[clip] for clip in clips], codebook_size=32)
+    codes = np.concatenate([tiny.encode(given).ravel() for given in frames])
+    assert whole.frames == 5
+    assert whole.tokens["use"].value == len(np.unique(codes)) / 32
+    assert 1 <= whole.tokens["perplexity"].value <= len(np.unique(codes))
+    each = [summarise([[clip]], codebook_size=32).tokens["psnr"] for clip in clips]
+    assert whole.tokens["psnr"].value == pytest.approx((2 * each[0].value + 3 * each[1].value) / 5)
+    assert each[0].low is None  # one part says nothing of its own spread
+    assert whole.tokens["psnr"].low is not None
+
+
+def test_one_frame_has_no_flicker_and_no_frame_is_an_input_error(tiny: FrameCodec) -> None:
+    one, two = scene(1, height=16, width=16), scene(2, height=16, width=16)
+    score = summarise([[measure(one, rebuild(tiny, one, rivals=("webp",)))]], codebook_size=32)
+    assert "flicker" not in score.tokens | score.rivals["webp"]
+    assert "flicker" in summarise([[measure(two, rebuild(tiny, two))]], codebook_size=32).tokens
+    with pytest.raises(InputError, match="no frame"):
+        summarise([], codebook_size=32)
+
+
+def test_the_jackknife_of_a_mean_is_students_interval() -> None:
+    values = [1.0, 2.0, 4.0, 7.0]
+    found = jackknife(values, lambda given: float(np.mean(given)))
+    half = 3.182446 * np.std(values, ddof=1) / 2  # t of 3 degrees of freedom, from a table
+    assert (found.low, found.high) == (pytest.approx(3.5 - half, rel=1e-6), pytest.approx(3.5 + half, rel=1e-6))
+
+
+def test_the_runs_of_a_video_are_whole_and_in_order() -> None:
+    clips = [Clip(np.full((1, 1), i), {}) for i in range(23)]
+    runs = runs_of(clips)
+    assert [int(clip.codes[0, 0]) for run in runs for clip in run] == list(range(23))
+    assert len(runs) == 10
+    assert {len(run) for run in runs} <= {2, 3}
+    assert [len(run) for run in runs_of(clips[:3])] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("rival", ["jpeg", "webp"])
+def test_a_rival_gets_better_with_bytes_and_never_takes_more(rival: str) -> None:
+    frames = scene(2, height=64, width=64)
+    quality = [psnr(frames, squeezed(rival, frames, budget)).mean() for budget in (0, 30, 120, 1000, 20000)]
+    assert quality == sorted(quality)
+    assert quality[-1] > quality[0] + 10
+    np.testing.assert_array_equal(
+        squeezed(rival, frames, 0)[0], np.broadcast_to(frames[0].mean((0, 1)).round(), (64, 64, 3))
+    )
+
+
+@pytest.mark.parametrize(("form", "least"), [("JPEG", 1), ("WEBP", 1)])
+@pytest.mark.parametrize("quality", [1, 50, 95])
+def test_only_what_differs_from_frame_to_frame_is_counted(
+    form: Literal["JPEG", "WEBP"], least: int, quality: int
+) -> None:
+    """Of a flat picture nearly nothing is left; what is counted grows with the picture as the file does."""
+    sizes = {}
+    for name, picture in (("flat", np.zeros((16, 16, 3), np.uint8)), ("busy", scene(1, height=64, width=64)[0])):
+        out = io.BytesIO()
+        Image.fromarray(picture).save(out, form, quality=quality)
+        sizes[name] = (cost(form, out.getvalue()), len(out.getvalue()))
+    assert least <= sizes["flat"][0] < 30
+    counted, whole = (sizes["busy"][i] - sizes["flat"][i] for i in (0, 1))
+    assert counted == whole
+
+
+def test_what_a_codec_is_compared_by_is_the_same_for_its_rivals(tiny: FrameCodec) -> None:
+    frames = scene(3, height=16, width=16)
+    clip = measure(frames, rebuild(tiny, frames, rivals=("jpeg",)))
+    budget = 16 // 2 * 16 // 2 * 5 // 8
+    np.testing.assert_array_equal(
+        clip.measures["jpeg"]["psnr"], compare(frames, squeezed("jpeg", frames, budget))["psnr"]
+    )
+    assert clip.measures["tokens"].keys() == clip.measures["jpeg"].keys()

@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+import argparse
+import hashlib
+import inspect
+import io
+import itertools
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sentencepiece
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.errors import ConfigError, InputError, Reason
+from tokenizer.text.chunking import BLOCK_CHARS, blocks
+from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
+
+SOURCE = inspect.getsource(argparse)  # 100 kB of real text, at hand wherever Python is
+HAN = "".join(map(chr, range(0x4E00, 0x5000)))
+TRICKY = [
+    "<vision>",
+    "</vision>",
+    "<",
+    "vision>",
+    "\u2581",
+    " ",
+    "  ",
+    "\n",
+    "\r\n",
+    "\t",
+    "\0",
+    "<s>",
+    "</s>",
+    "<unk>",
+]
+TRICKY += ["<0x41>", "e\u0301", "漢字", "👩‍👩‍👧", "\ufeff", "\ufffd", "\U0010ffff", "\u2585", "７", "the", "argument"]
+texts = st.lists(st.sampled_from(TRICKY) | st.text(max_size=8), max_size=12).map("".join)
+LLAMA = {"model_type": "bpe", "normalization_rule_name": "identity", "byte_fallback": True}
+
+
+def train(path: Path, lines: list[str], **options: Any) -> TextTokenizer:
+    """Train a model such as others have published: by default with a space before the first word, as LLaMA's."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_writer=model,
+        **{"vocab_size": 1200, "hard_vocab_limit": False, "minloglevel": 2, "num_threads": 1} | options,
+    )
+    path.write_bytes(model.getvalue())
+    return TextTokenizer.load(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def own(folder: Path) -> TextTokenizer:
+    return TextTokenizer.load(train_text_tokenizer([SOURCE], folder / "own.model", TextTrainConfig(vocab_size=2000)))
+
+
+@pytest.fixture(scope="module")
+def llama(folder: Path) -> TextTokenizer:
+    lines = [*SOURCE.splitlines(), "a vision of <vision> <x>"] * 2
+    return train(folder / "llama.model", lines, remove_extra_whitespaces=False, **LLAMA)
+
+
+@pytest.fixture(scope="module", params=["own", "llama", "unigram", "squeezing", "suffix"])
+def lossless(request: pytest.FixtureRequest, folder: Path, own: TextTokenizer, llama: TextTokenizer) -> TextTokenizer:
+    lines = SOURCE.splitlines()
+    make: dict[str, Callable[[], TextTokenizer]] = {
+        "own": lambda: own,
+        "llama": lambda: llama,
+        "unigram": lambda: train(folder / "unigram.model", lines, **LLAMA | {"model_type": "unigram"}),
+        "squeezing": lambda: train(folder / "squeezing.model", lines, remove_extra_whitespaces=True, **LLAMA),
+        "suffix": lambda: train(folder / "suffix.model", lines, treat_whitespace_as_suffix=True, **LLAMA),
+    }
+    return make[request.param]()
+
+
+@pytest.fixture(scope="module")
+def nfkc(folder: Path) -> TextTokenizer:
+    symbols = ["<vision>", "</vision>"]
+    return train(folder / "nfkc.model", SOURCE.splitlines(), model_type="bpe", user_defined_symbols=symbols)
+
+
+def places(ids: np.ndarray, special: tuple[int, ...]) -> list[int]:
+    return [i for i in range(len(ids)) if tuple(ids[i : i + len(special)]) == special]
+
+
+@given(text=texts)
+@settings(deadline=None, max_examples=60)
+def test_every_text_comes_back_exactly(lossless: TextTokenizer, text: str) -> None:
+    ids = lossless.encode(text)
+    assert ids.dtype == np.uint32
+    assert lossless.decode(ids) == text
+    assert lossless.is_lossless
+
+
+@given(text=texts)
+@settings(deadline=None, max_examples=60)
+def test_no_text_gives_the_ids_of_a_marker_or_a_control_piece(lossless: TextTokenizer, text: str) -> None:
+    ids = lossless.encode(text)
+    for special in (lossless.begin_vision, lossless.end_vision, (lossless.bos_id,), (lossless.eos_id,)):
+        assert places(ids, special) == []
+
+
+def test_a_marker_stays_one_wherever_a_block_ends(llama: TextTokenizer, own: TextTokenizer) -> None:
+    for tokenizer, before in itertools.product((llama, own), range(BLOCK_CHARS - 12, BLOCK_CHARS + 3)):
+        text = "x" * before + "<vision>" + "y" * 2000
+        ids = tokenizer.encode(text)
+        assert tokenizer.decode(ids) == text
+        assert places(ids, tokenizer.begin_vision) == []
+
+
+def test_markers_are_one_id_where_the_model_has_them_and_spelled_where_not(
+    own: TextTokenizer, llama: TextTokenizer
+) -> None:
+    assert (own.begin_vision, own.end_vision) == ((3,), (4,))
+    assert len(llama.begin_vision) > 1
+    assert own.decode(own.begin_vision) == llama.decode(llama.begin_vision) == "<vision>"
+    assert own.decode(own.end_vision) == llama.decode(llama.end_vision) == "</vision>"
+
+
+def test_ids_are_those_that_sentencepiece_gives(llama: TextTokenizer, folder: Path) -> None:
+    plain = sentencepiece.SentencePieceProcessor(model_file=str(folder / "llama.model"))
+    for text in (SOURCE, SOURCE.replace("\n", " "), "one word", " indented\n\n  text \n"):
+        assert llama.encode(text).tolist() == plain.encode(text)
+        assert plain.decode(llama.encode(text).tolist()) == text
+
+
+@given(
+    text=st.lists(texts.flatmap(lambda t: st.integers(1, 400).map(lambda n: t * n)), max_size=4).map("".join),
+    cuts=st.lists(st.integers(0, 20_000), max_size=8),
+)
+@settings(deadline=None, max_examples=40)
+def test_ids_do_not_depend_on_how_a_book_is_cut_into_chunks(llama: TextTokenizer, text: str, cuts: list[int]) -> None:
+    edges = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
+    chunks = [text[a:b] for a, b in itertools.pairwise(edges)]
+    parts = list(llama.encode_stream([*chunks, ""]))
+    ids = np.concatenate(parts) if parts else np.empty(0, np.uint32)
+    assert ids.tolist() == llama.encode(text).tolist()
+    assert llama.decode(ids) == text
+
+
+def test_single_characters_make_the_same_book(llama: TextTokenizer) -> None:
+    assert np.concatenate(list(llama.encode_stream(SOURCE))).tolist() == llama.encode(SOURCE).tolist()
+
+
+def test_a_book_without_end_is_encoded_as_it_comes(own: TextTokenizer) -> None:
+    endless = itertools.repeat("not a single line break in all of this ")
+    first = list(itertools.islice(own.encode_stream(endless), 2))
+    assert sum(map(len, first)) > 1000
+
+
+@given(text=st.lists(texts.map(lambda t: t * 200), max_size=3).map("".join))
+@settings(deadline=None, max_examples=30)
+def test_blocks_are_the_text_cut_into_short_pieces(text: str) -> None:
+    pieces = list(blocks([text]))
+    assert "".join(pieces) == text
+    assert all(0 < len(piece) <= BLOCK_CHARS for piece in pieces)
+
+
+@given(parts=st.lists(texts, max_size=4))
+@settings(deadline=None, max_examples=30)
+def test_parts_decode_to_their_joined_text(lossless: TextTokenizer, parts: list[str]) -> None:
+    ids = lossless.encode_parts(parts)
+    assert [len(i) > 0 for i in ids] == [bool(part) for part in parts]
+    assert lossless.decode(np.concatenate([np.empty(0, np.uint32), *ids])) == "".join(parts)
+
+
+def test_control_ids_are_silent_and_bytes_that_are_no_text_become_the_replacement_character(
+    own: TextTokenizer,
+) -> None:
+    ids = own.encode("漢x")
+    assert own.decode([own.bos_id, *ids.tolist(), own.eos_id]) == "漢x"
+    assert own.decode(ids[1:]) == "\ufffd\ufffdx"
+
+
+@pytest.mark.parametrize("wrong", [-1, 1 << 20])
+def test_ids_of_another_vocabulary_are_refused(own: TextTokenizer, wrong: int) -> None:
+    with pytest.raises(ConfigError, match=rf"0\.\.{own.size - 1}.*{wrong}"):
+        own.decode([5, wrong])
+
+
+def test_half_a_surrogate_pair_is_no_text(own: TextTokenizer) -> None:
+    with pytest.raises(InputError, match="ud83d") as caught:
+        own.encode("cut \ud83d short")
+    assert caught.value.reason is Reason.NOT_TEXT
+
+
+def test_a_rewriting_model_says_so_once(nfkc: TextTokenizer, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    TextTokenizer.load(folder / "nfkc.model")
+    assert not nfkc.is_lossless
+    assert len(nfkc.losses) == 2
+    assert len(caplog.records) == 1
+    assert all(loss in caplog.text for loss in nfkc.losses)
+    assert nfkc.decode(nfkc.encode("ﬁve  arguments")) == "five  arguments"
+    assert nfkc.encode("\x01").tolist() == nfkc.encode(" ").tolist()[:1]
+
+
+@pytest.mark.parametrize("symbols", [["<vision>", "</vision>"], []])
+@pytest.mark.parametrize("byte_fallback", [True, False])
+def test_a_rewriting_model_keeps_the_guard(folder: Path, symbols: list[str], byte_fallback: bool) -> None:
+    options = {"model_type": "bpe", "user_defined_symbols": symbols, "byte_fallback": byte_fallback}
+    options["character_coverage"] = 1.0
+    tokenizer = train(folder / "rewriting.model", SOURCE.splitlines(), **options)
+    assert (len(tokenizer.begin_vision) == 1) == bool(symbols)
+    for text in ("＜vision＞", "x <vision>", "＜" * 2000 + "/vision＞", "＜vision＞</ｖision>" * 300):
+        for part in (text, " " + text):
+            ids = tokenizer.encode(part)
+            assert places(ids, tokenizer.begin_vision) == places(ids, tokenizer.end_vision) == []
+    with pytest.raises(InputError, match="ud83d"):
+        tokenizer.encode("\ud83d")
+
+
+def test_a_lossless_model_loads_without_a_warning(
+    own: TextTokenizer, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert TextTokenizer.load(folder / "own.model").losses == ()
+    assert caplog.text == ""
+
+
+def test_the_hash_of_the_file_is_the_identity(own: TextTokenizer, folder: Path) -> None:
+    assert own.sha256 == hashlib.sha256((folder / "own.model").read_bytes()).hexdigest()
+
+
+def test_a_model_without_bos_uses_eos_and_one_without_both_is_refused(folder: Path) -> None:
+    lines, options = SOURCE.splitlines(), LLAMA | {"user_defined_symbols": ["<vision>", "</vision>"]}
+    tokenizer = train(folder / "no_bos.model", lines, bos_id=-1, eos_id=1, **options)
+    assert (tokenizer.bos_id, tokenizer.eos_id) == (1, 1)
+    with pytest.raises(ConfigError, match="neither a bos nor an eos"):
+        train(folder / "no_ends.model", lines, bos_id=-1, eos_id=-1, **options)
+
+
+@pytest.mark.parametrize("byte_fallback", [True, False])
+def test_a_model_that_cannot_spell_a_marker_is_refused(folder: Path, byte_fallback: bool) -> None:
+    with pytest.raises(ConfigError, match="no pieces to spell <vision>"):
+        train(folder / "han.model", ["漢字かな交じり文"] * 9, **LLAMA | {"byte_fallback": byte_fallback})
+
+
+def test_what_is_no_model_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "junk.model").write_bytes(b"not a model at all")
+    with pytest.raises(ConfigError, match=r"junk\.model is not a SentencePiece model"):
+        TextTokenizer.load(tmp_path / "junk.model")
+    with pytest.raises(ConfigError, match=r"absent\.model cannot be read: No such file"):
+        TextTokenizer.load(tmp_path / "absent.model")
+    with pytest.raises(ConfigError, match="Is a directory"):
+        TextTokenizer.load(tmp_path)
+
+
+def test_a_tokenizer_is_not_pickled(own: TextTokenizer) -> None:
+    with pytest.raises(TypeError, match="load it by its path"):
+        pickle.dumps(own)
+
+
+def test_training_gives_the_same_bytes_in_any_order_and_process(tmp_path: Path) -> None:
+    texts = SOURCE.split("\n\n")
+    config = TextTrainConfig(vocab_size=1000, max_train_bytes=40_000)
+    first = train_text_tokenizer(texts, tmp_path / "a.model", config).read_bytes()
+    second = train_text_tokenizer(reversed(texts), tmp_path / "b.model", config).read_bytes()
+    other = train_text_tokenizer(texts, tmp_path / "c.model", TextTrainConfig(**vars(config) | {"seed": 1}))
+    script = (
+        "import argparse, inspect, pathlib, sys\n"
+        "from tokenizer.text.sentencepiece import TextTrainConfig, train_text_tokenizer\n"
+        "texts = inspect.getsource(argparse).split('\\n\\n')\n"
+        "config = TextTrainConfig(vocab_size=1000, max_train_bytes=40_000)\n"
+        "train_text_tokenizer(texts, pathlib.Path(sys.argv[1]), config)\n"
+    )
+    environment = os.environ | {"PYTHONHASHSEED": "77"}
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "d.model")], check=True, env=environment)
+    assert first == second == (tmp_path / "d.model").read_bytes()
+    assert first != other.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.model", "b.model", "c.model", "d.model"]
+
+
+def test_a_corpus_of_one_endless_line_is_used(own: TextTokenizer, tmp_path: Path) -> None:
+    path = train_text_tokenizer([SOURCE.replace("\n", " ")], tmp_path / "one.model", TextTrainConfig(vocab_size=2000))
+    one_line = TextTokenizer.load(path)
+    assert len(one_line.encode(SOURCE)) < 1.1 * len(own.encode(SOURCE))
+
+
+@pytest.mark.parametrize("corpus", [[], [""], ["\n\n"], ["a"], ["\0\u2585"], ["<vision>"], [HAN * 99]])
+def test_no_corpus_is_too_small(tmp_path: Path, corpus: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    tokenizer = TextTokenizer.load(train_text_tokenizer(corpus, tmp_path / "tiny.model", TextTrainConfig()))
+    text = "".join(TRICKY) + "".join(map(chr, range(128)))
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.begin_vision, tokenizer.end_vision) == (1, 2, (3,), (4,))
+    assert 356 <= tokenizer.size < 3000
+    assert len(tokenizer.encode("".join(map(chr, range(128))))) <= 128
+    assert capfd.readouterr() == ("", "")
+
+
+def test_digits_stay_apart(own: TextTokenizer) -> None:
+    assert len(own.encode("2026")) == 4
+
+
+def test_too_many_kinds_of_characters_are_an_error_that_names_the_options(tmp_path: Path) -> None:
+    corpus = ["".join(map(chr, range(0x4E00, 0x5600)))]
+    with pytest.raises(ConfigError, match=r"vocab_size=512 and character_coverage=0\.9995"):
+        train_text_tokenizer(corpus, tmp_path / "han.model", TextTrainConfig(vocab_size=512))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("field", "value"), [("vocab_size", 8), ("character_coverage", 2.0), ("max_train_bytes", 0)])
+def test_options_that_cannot_be_right_are_named(field: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=rf"{field}.*{value}"):
+        TextTrainConfig(**{field: value})  # type: ignore[arg-type]

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from tokenizer.vqgan import layers, winograd
+from tokenizer.vqgan.winograd import convolution, convolve
+
+NHWC = ("NHWC", "HWIO", "NHWC")
+plain = partial(lax.conv_general_dilated, window_strides=(1, 1), padding="SAME", dimension_numbers=NHWC)
+
+
+def operands(batch: int, height: int, width: int, channels: int, outputs: int) -> tuple[jax.Array, jax.Array]:
+    rng = np.random.default_rng([batch, height, width, channels, outputs])
+    x = rng.standard_normal((batch, height, width, channels), np.float32)
+    kernel = rng.standard_normal((3, 3, channels, outputs), np.float32) / np.float32(np.sqrt(9 * channels))
+    return jnp.asarray(x), jnp.asarray(kernel)
+
+
+@given(*(st.integers(1, most) for most in (2, 4, 3, 3, 4)), st.sampled_from([1, 600, 1 << 20]))
+@settings(deadline=None, max_examples=12)
+def test_it_is_the_plain_convolution_whatever_is_done_at_a_time(
+    batch: int, rows: int, columns: int, channels: int, outputs: int, cached: int
+) -> None:
+    x, kernel = operands(batch, 4 * rows, 4 * columns, channels, outputs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, "_CACHED_BYTES", cached)
+        found = convolve(x, kernel)
+    np.testing.assert_allclose(found, plain(x, kernel), atol=2e-5)
+
+
+def test_its_gradients_are_those_of_the_plain_convolution() -> None:
+    x, kernel = operands(2, 8, 12, 3, 5)
+
+    def loss(convolve_: object, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return (jnp.sin(convolve_(x, kernel))).sum()  # type: ignore[operator]
+
+    found, expected = (jax.grad(partial(loss, way), argnums=(0, 1))(x, kernel) for way in (convolve, plain))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def taken(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], kernel: tuple[int, ...], **options: object) -> bool:
+    """Say whether a convolution of these shapes goes the fast way; nothing is computed."""
+    calls: list[int] = []
+    monkeypatch.setattr(winograd, "convolve", lambda x, k: calls.append(1) or x)
+    dtype = options.pop("dtype", jnp.float32)
+    given = {"strides": (1, 1), "padding": "SAME", "dimension_numbers": NHWC, **options}
+    jax.eval_shape(partial(convolution, **given), *(jax.ShapeDtypeStruct(s, dtype) for s in (shape, kernel)))  # type: ignore[arg-type]
+    return bool(calls)
+
+
+def test_only_large_plain_convolutions_go_this_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_cpu = jax.default_backend() == "cpu"
+    assert taken(monkeypatch, (2, 128, 128, 128), (3, 3, 128, 256)) == is_cpu
+    assert not taken(monkeypatch, (2, 64, 64, 128), (3, 3, 128, 256))  # too small
+    assert not taken(monkeypatch, (2, 256, 256, 64), (3, 3, 64, 128))  # too few channels
+    assert not taken(monkeypatch, (2, 256, 256, 128), (1, 1, 128, 128))
+    assert not taken(monkeypatch, (2, 130, 128, 128), (3, 3, 128, 128))  # no whole tiles
+    assert not taken(monkeypatch, (2, 256, 256, 128), (3, 3, 128, 128), strides=(2, 2), padding="VALID")
+    assert not taken(monkeypatch, (2, 256, 256, 128), (3, 3, 128, 128), rhs_dilation=(2, 2))
+    assert not taken(monkeypatch, (2, 256, 256, 128), (3, 3, 128, 128), dtype=jnp.bfloat16)
+
+
+def test_a_layer_that_goes_this_way_gives_what_it_gave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "_LEAST_CHANNELS", 4)
+    monkeypatch.setattr(winograd, "_LEAST_PIXELS", 64)
+    layer = layers.conv(4, 8, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    x, _ = operands(2, 8, 8, 4, 8)
+    expected = plain(x, layer.kernel[...]) + layer.bias[...][None, None, None]
+    np.testing.assert_allclose(layer(x), expected, atol=2e-5)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+from tests.support.exact import exact_attention
+from tests.support.sequences import COMPILED_QUICKLY, no_order, packed
+from trainer.attention import fused, kernel
+from trainer.attention.kernel import KernelName
+from trainer.config import MeshConfig
+from trainer.mesh import make_mesh
+
+ROWS, LENGTH, TILE, HEAD_DIM = 2, 64, 8, 16
+Arrays = tuple[jax.Array, ...]
+
+
+def _inputs(rng: np.random.Generator) -> Arrays:
+    return tuple(jnp.asarray(rng.normal(size=(ROWS, LENGTH, n, HEAD_DIM)), jnp.float32) for n in (4, 2, 2, 4))
+
+
+def _run(name: KernelName, mesh: Mesh | None = None, tile: int = TILE) -> Callable[..., Arrays]:
+    def run(q, k, v, d_out, segment_ids, positions) -> Arrays:
+        attend = partial(attention, mesh=mesh, tile=tile, kernel=name)
+        out, pull = jax.vjp(lambda q, k, v: attend(q, k, v, segment_ids, positions), q, k, v)
+        return out, *pull(d_out)
+
+    return jax.jit(run, compiler_options=COMPILED_QUICKLY)
+
+
+def _mesh(devices: int) -> Mesh:
+    return make_mesh(MeshConfig(sequence=devices), devices=jax.devices()[:devices])
+
+
+def test_interpreted_it_gives_dense_attention_over_a_ring() -> None:
+    run = _run("interpreted", _mesh(2))
+    for seed, longest in enumerate((1, 7, 30, LENGTH)):
+        rng = np.random.default_rng(seed)
+        rows = packed(rng, rows=ROWS, length=LENGTH, longest=longest)
+        if seed % 2:
+            rows = rows.permuted(no_order(rng, LENGTH))
+        if seed == 2:
+            rows.segment_ids[0] = 0  # nothing but padding
+        arrays = _inputs(rng)
+        made = run(*arrays, rows.segment_ids, rows.positions)
+        for name, a, b in zip(("out", "dQ", "dK", "dV"), made, exact_attention(*arrays, rows), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5, err_msg=f"{name}, documents up to {longest}")
+            assert np.all(np.asarray(a)[rows.segment_ids == 0] == 0)
+
+
+def test_it_becomes_three_programs_for_a_gpu_inside_shard_map_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "refusal", lambda *_: None)  # there is no GPU here to compile for: it is only lowered
+    arrays = [jax.ShapeDtypeStruct((1, 512, n, 64), jnp.bfloat16) for n in (4, 2, 2, 4)]
+    ids = jax.ShapeDtypeStruct((1, 512), jnp.int32)
+    for mesh, programs in ((None, 3), (_mesh(4), 2 + 3 * 2)):  # a ring has a loop, and hops before and after it
+        traced = _run("fused", mesh, tile=64).trace(*arrays, ids, ids)
+        assert traced.lower(lowering_platforms=("cuda",)).as_text().count("xla.gpu.triton") == programs
+
+
+def test_where_it_cannot_run_one_warning_says_why_and_the_other_kernel_runs() -> None:
+    kernel._warn.cache_clear()
+    arrays = [jax.ShapeDtypeStruct((1, 64, n, HEAD_DIM), jnp.float32) for n in (4, 2, 2)]
+    ids = jax.ShapeDtypeStruct((1, 64), jnp.int32)
+
+    def program(name: KernelName) -> str:
+        return str(jax.make_jaxpr(partial(attention, mesh=None, tile=16, kernel=name))(*arrays, ids, ids))
+
+    with pytest.warns(UserWarning, match="without the fused kernel.*cannot be compiled for cpu") as caught:
+        made = [program(name) for name in ("fused", "fused")]
+    assert len(caught) == 1
+    assert made == [program("blockwise")] * 2
+    assert "pallas_call" in program("interpreted")
+
+
+def test_sizes_that_it_cannot_take_are_named() -> None:
+    assert "got 4 and" in (fused.refusal(fused.block(12), 64, jnp.dtype(jnp.float32)) or "")
+    assert "48" in (fused.refusal(fused.block(512), 48, jnp.dtype(jnp.float32)) or "")
+
+
+def test_a_cpu_takes_the_other_kernel_without_a_word() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert kernel.usable(None, platform="cpu", tile=64, head_dim=64, dtype=jnp.float32) == "blockwise"

@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import trainer.data.sample
+from schemas.dataset import CARD, INDEX, ShardEntry, read_card, read_index, shard_name, write_index
+from schemas.errors import ConfigError, DatasetError, VocabularyMismatch
+from schemas.files import write_text
+from schemas.fingerprint import sha256_file
+from tests.support.training_dataset import VOCABULARY, with_other_tokenizer, write_dataset
+from trainer.data.shards import PackedSplit
+
+S = 128
+WIDTH = VOCABULARY.dtype.itemsize
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("packed") / "set", context=S, train=8, val=3)
+
+
+@pytest.fixture(scope="module")
+def split(directory: Path) -> PackedSplit:
+    return PackedSplit([directory], "train")
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What is asked of the operating system: ("open", 0) and ("pread", bytes)."""
+    made: list[tuple[str, int]] = []
+    plain_open, plain_pread = os.open, os.pread
+
+    def counted_open(path: Path, flags: int) -> int:
+        made.append(("open", 0))
+        return plain_open(path, flags)
+
+    def counted_pread(file: int, size: int, offset: int) -> bytes:
+        made.append(("pread", size))
+        return plain_pread(file, size, offset)
+
+    monkeypatch.setattr(trainer.data.sample.os, "open", counted_open)
+    monkeypatch.setattr(trainer.data.sample.os, "pread", counted_pread)
+    return made
+
+
+def _commit(directory: Path, shards: list[ShardEntry] | None = None, **changes: Any) -> Path:
+    """Write another index and card over those of a dataset."""
+    if shards is not None:
+        write_index(directory, shards)
+        changes["index_sha256"] = sha256_file(directory / INDEX)
+    write_text(directory / CARD, dataclasses.replace(read_card(directory), **changes).to_json())
+    return directory
+
+
+def _from_tar(directory: Path, split: str) -> list[tuple[NDArray[np.uint16], NDArray[np.void]]]:
+    """The sequences as the tars have them, read in order without the index."""
+    found = []
+    for path in sorted(directory.glob(f"{split}-*.tar")):
+        with tarfile.open(path) as tar:
+            data = {m.name: tar.extractfile(m).read() for m in tar}  # type: ignore[union-attr]
+        for key in sorted({name.split(".")[0] for name in data}):
+            arrays = (np.load(io.BytesIO(data[f"{key}.{part}.npy"])) for part in ("tokens", "spans"))
+            found.append(tuple(arrays))
+    return found
+
+
+def test_random_access_returns_what_stands_in_the_tars(directory: Path, split: PackedSplit) -> None:
+    expected = _from_tar(directory, "train")
+    assert len(split) == len(expected) == 8
+    for index in (7, 0, 3, 2, 5):
+        tokens, spans = split.read(index)
+        assert np.array_equal(tokens, expected[index][0])
+        assert np.array_equal(spans, expected[index][1])
+
+
+@given(st.lists(st.integers(0, S), min_size=2, max_size=12).map(sorted), st.integers(0, 7))
+@settings(deadline=None, max_examples=50)
+def test_ranges_of_a_sequence_are_these_parts_of_the_whole(split: PackedSplit, edges: list[int], index: int) -> None:
+    ranges = np.array(edges[: len(edges) // 2 * 2], np.int64).reshape(-1, 2)
+    whole, spans = split.read(index)
+    tokens, same_spans = split.read(index, ranges=ranges)
+    assert tokens.tolist() == [token for a, b in ranges for token in whole[a:b].tolist()]
+    assert tokens.dtype == whole.dtype
+    assert np.array_equal(spans, same_spans)
+
+
+@pytest.mark.parametrize(
+    "ranges", [[(60_000, 61_000)], [(i, i + 512) for i in range(1024, 65_536, 4096)]], ids=["contiguous", "striped"]
+)
+def test_the_tokens_of_ranges_are_read_without_the_rest(
+    tmp_path: Path, calls: list[tuple[str, int]], ranges: list[tuple[int, int]]
+) -> None:
+    long = PackedSplit([write_dataset(tmp_path / "long", context=65_536, train=1, val=0)], "train")
+    spans = long.read(0)[1]
+    calls.clear()
+    long.read(0, ranges=np.array(ranges))
+    headers = ("pread", 1024)
+    expected = [
+        ("open", 0),
+        headers,
+        *(("pread", (b - a) * WIDTH) for a, b in ranges),
+        headers,
+        ("pread", spans.nbytes),
+    ]
+    assert calls == expected
+
+
+def test_all_or_most_of_a_sequence_is_one_read(
+    directory: Path, split: PackedSplit, calls: list[tuple[str, int]]
+) -> None:
+    offsets = read_index(directory)[1].offsets
+    for ranges in (None, np.array([[0, 40], [60, S]])):
+        calls.clear()
+        split.read(4, ranges=ranges)
+        assert calls == [("open", 0), ("pread", offsets[2] - offsets[1])]
+
+
+def test_a_sequence_in_the_middle_of_a_million_is_one_read(tmp_path: Path, calls: list[tuple[str, int]]) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
+    (only,) = read_index(directory)
+    path = directory / only.url
+    size, shards, per_shard = only.offsets[1], 250, 4000
+    sequence = path.read_bytes()[:size]
+    path.unlink()
+    offsets = tuple(i * size for i in range(per_shard + 1))
+    entries = []
+    for number in range(shards):
+        name = shard_name("train", number, shards)
+        with (directory / name).open("wb") as f:
+            if number == 125:
+                os.pwrite(f.fileno(), sequence, offsets[1234])  # all the rest are holes in sparse files
+            f.truncate(offsets[-1])
+        facts = {"url": name, "nsamples": per_shard, "filesize": offsets[-1], "offsets": offsets}
+        entries.append(dataclasses.replace(only, **facts))
+    million = PackedSplit([_commit(directory, entries)], "train")
+    assert len(million) == 10**6
+    tokens, _ = million.read(125 * per_shard + 1234)
+    assert calls == [("open", 0), ("pread", size)]
+    at = sequence.index(b"\x93NUMPY") + 128
+    assert tokens.tobytes() == sequence[at : at + S * WIDTH]
+
+
+def test_keys_and_names_of_shards_may_have_gaps(directory: Path, split: PackedSplit, tmp_path: Path) -> None:
+    shutil.copytree(directory, tmp_path / "set")
+    first, second, third, val = read_index(tmp_path / "set")
+    path = tmp_path / "set" / first.url
+    data, (a, b, c, d) = path.read_bytes(), first.offsets
+    path.write_bytes(data[a:b] + data[c:])  # without its second sequence
+    (tmp_path / "set" / second.url).unlink()
+    kept = dataclasses.replace(
+        first, nsamples=2, filesize=len(data) - (c - b), sha256=sha256_file(path), offsets=(a, b, b + d - c)
+    )
+    gaps = PackedSplit([_commit(tmp_path / "set", [kept, third, val])], "train")
+    assert len(gaps) == 4
+    for index, before in enumerate((0, 2, 6, 7)):
+        for ours, whole in zip(gaps.read(index), split.read(before), strict=True):
+            assert np.array_equal(ours, whole)
+    assert len(PackedSplit([tmp_path / "set"], "val")) == 3
+
+
+def test_the_attention_is_the_cards_and_all_datasets_agree(directory: Path, tmp_path: Path) -> None:
+    other = _commit(write_dataset(tmp_path / "other", context=S, train=1, val=0), attention="sequence")
+    assert PackedSplit([directory], "train").attention == "document"
+    assert PackedSplit([other], "train").attention == "sequence"
+    with pytest.raises(ConfigError, match=r"set was packed for attention over the document and .*other over the seq"):
+        PackedSplit([directory, other], "train")
+    with pytest.raises(DatasetError, match=r"dataset.json: attention is 'shard', known are document, sequence"):
+        PackedSplit([_commit(other, attention="shard")], "train")
+
+
+def test_several_datasets_are_read_one_after_the_other(directory: Path, tmp_path: Path) -> None:
+    second = write_dataset(tmp_path / "second", context=S, train=4, val=1, seed=9)
+    both = PackedSplit([directory, second], "train")
+    assert len(both) == 12
+    assert np.array_equal(both.read(9)[0], PackedSplit([second], "train").read(1)[0])
+    assert both.fingerprint not in (
+        PackedSplit([directory], "train").fingerprint,
+        PackedSplit([second], "val").fingerprint,
+    )
+
+
+def test_datasets_of_other_contexts_or_tokenizers_do_not_mix(directory: Path, tmp_path: Path) -> None:
+    longer = write_dataset(tmp_path / "longer", context=2 * S, train=1)
+    other = write_dataset(tmp_path / "other", context=S, train=1, vocabulary=with_other_tokenizer())
+    with pytest.raises(ConfigError, match=r"128 tokens .* 256"):
+        PackedSplit([directory, longer], "train")
+    with pytest.raises(VocabularyMismatch, match="text_sha256"):
+        PackedSplit([directory, other], "train")
+
+
+def test_a_cut_shard_is_named_with_its_expected_and_actual_size(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S)
+    shard = sorted(directory.glob("train-*.tar"))[1]
+    size = shard.stat().st_size
+    os.truncate(shard, size - 4096)
+    with pytest.raises(
+        DatasetError, match=rf"{shard.name} has {size - 4096} bytes, the index says {size}.*longreel pack"
+    ):
+        PackedSplit([directory], "train")
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S)
+    shard = sorted(directory.glob("train-*.tar"))[1]
+    shard.unlink()
+    with pytest.raises(DatasetError, match=rf"{shard.name} cannot be read: No such file"):
+        PackedSplit([directory], "train")
+
+
+def _overwrite(path: Path, old: bytes, new: bytes) -> None:
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+
+
+def test_a_pickle_in_place_of_an_array_is_not_loaded(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
+    split = PackedSplit([directory], "train")
+    stream = io.BytesIO()
+    np.save(stream, np.array([{"x": 1}], object), allow_pickle=True)
+    evil = stream.getvalue()
+    shard = next(directory.glob("train-*.tar"))
+    data = bytearray(shard.read_bytes())
+    spans_at = data.index(b"\x93NUMPY", data.index(b"spans.npy"))
+    data[spans_at : spans_at + len(evil)] = evil
+    shard.write_bytes(bytes(data))
+    with pytest.raises(DatasetError, match=r"spans.npy cannot be read"):
+        split.read(0)
+
+
+def test_an_index_that_is_not_the_cards_is_an_error(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=2, val=0)
+    _overwrite(directory / "index.json", b'"offsets":[0,', b'"offsets":[1,')
+    with pytest.raises(DatasetError, match=r"index.json is not the index that dataset.json was written for"):
+        PackedSplit([directory], "train")
+
+
+def test_bytes_that_are_no_sample_are_an_error(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=2, val=0)
+    shard = next(directory.glob("train-*.tar"))
+    split = PackedSplit([directory], "train")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[512:] + whole[:512])
+    with pytest.raises(DatasetError, match=rf"{shard.name}, sample 0: no tar header"):
+        split.read(0)
+    shard.write_bytes(whole.replace(b".tokens.npy", b".tokens.txt"))
+    with pytest.raises(
+        DatasetError, match=r"found 'train-000000000.tokens.txt' where KEY.tokens.npy was expected|header"
+    ):
+        split.read(0)
+
+
+def test_tokens_of_another_type_than_the_card_says_are_an_error(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
+    _overwrite(next(directory.glob("*.tar")), b"'descr': '<u2'", b"'descr': '<i2'")
+    with pytest.raises(DatasetError, match=r"tokens are int16 \(128,\), the card says uint16"):
+        PackedSplit([directory], "train").read(0)
+
+
+def test_a_token_outside_the_vocabulary_is_an_error(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
+    _overwrite(directory / "dataset.json", b'"codebook_size": 32', b'"codebook_size": 8')
+    with pytest.raises(DatasetError, match=r"outside the vocabulary of 74"):
+        PackedSplit([directory], "train").read(0)
+
+
+def test_an_unfinished_directory_is_called_unfinished(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S)
+    (directory / "dataset.json").unlink()
+    with pytest.raises(DatasetError, match="unfinished"):
+        PackedSplit([directory], "train")
+
+
+def test_a_split_without_sequences_is_an_error_that_lists_the_splits(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, val=0)
+    with pytest.raises(DatasetError, match=r"no sequences in the split 'val' \(it has: train\)"):
+        PackedSplit([directory], "val")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b"'shape': (128,), }", b"'shape': (64,), } ", r"tokens.npy cannot be read \(it has 384 bytes, not those of"),
+        (b"'shape': (128,), }", b"'shape': (128,    ", r"tokens.npy cannot be read"),
+        (b"\x93NUMPY\x01", b"\x93NUMPY\x07", r"tokens.npy cannot be read \(it has no .npy header"),
+        (b"00000000600\x00", b"00000000601\x00", r"no tar header at byte 0 \(bad checksum"),
+        (b"ustar", b"abcde", r"no tar header at byte 0 \(no USTAR header"),
+    ],
+)
+def test_a_header_that_lies_is_an_error(tmp_path: Path, old: bytes, new: bytes, message: str) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
+    _overwrite(next(directory.glob("*.tar")), old, new)
+    with pytest.raises(DatasetError, match=message):
+        PackedSplit([directory], "train").read(0)
+
+
+def test_no_header_leads_beyond_the_sequence(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=2, val=0)
+    entry = read_index(directory)[0]
+    short = dataclasses.replace(entry, offsets=(0, 1000, entry.offsets[2]))
+    with pytest.raises(DatasetError, match=r"sample 0: a header leads to bytes .* of a sequence of 1000"):
+        PackedSplit([_commit(directory, [short])], "train").read(0)

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from schemas.errors import ConfigError, DatasetError, VocabularyMismatch
+from tests.support.training_dataset import VOCABULARY, with_other_tokenizer
+from trainer.config import MeshConfig, debug
+from trainer.mesh import Weight, make_mesh, shardings
+from trainer.run.checkpoint import Checkpoints, Description, named, open_run
+from trainer.run.optimiser import OptimiserConfig, make_optimiser
+
+DESCRIPTION = Description(
+    model=debug(), vocabulary=VOCABULARY, context_length=128, dataset_fingerprint="f" * 64, batch_size=2, seed=0
+)
+MESHES = [MeshConfig(sequence=8), MeshConfig(data=2, fsdp=2, tensor=2, sequence=1), MeshConfig(fsdp=4, sequence=2)]
+
+
+class _Model(nnx.Module):
+    def __init__(self, *, rngs: nnx.Rngs) -> None:
+        normal = jax.random.normal
+        self.matrix = Weight(shape=(16, 32), dims=("embed", "ff"), init=normal).make(rngs.params())
+        self.norm = Weight(shape=(2, 16), dims=("layers", "model"), init=normal).make(rngs.params())
+
+
+def _state(mesh_config: MeshConfig, *, seed: int = 0) -> tuple[Any, Any]:
+    """Parameters and optimiser state on a mesh."""
+    mesh = make_mesh(mesh_config)
+    params = nnx.state(_Model(rngs=nnx.Rngs(seed)))
+    params = jax.device_put(params, shardings(params, mesh))
+    init = make_optimiser(OptimiserConfig(), steps=10).init
+    return params, jax.jit(init, out_shardings=shardings(jax.eval_shape(init, params), mesh))(params)
+
+
+def _like(tree: Any) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+
+
+def _save(checkpoints: Checkpoints, step: int, state: tuple[Any, Any]) -> None:
+    position = {"next_index": step}
+    checkpoints.save(step, params=state[0], optimiser=state[1], position=position, description=DESCRIPTION)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+@pytest.mark.parametrize("saved", MESHES)
+@pytest.mark.parametrize("restored", MESHES)
+def test_what_was_saved_on_one_mesh_comes_back_to_the_bit_on_another(
+    tmp_path: Path, saved: MeshConfig, restored: MeshConfig
+) -> None:
+    state = _state(saved)
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        _save(checkpoints, 3, state)
+    target = _state(restored, seed=1)
+    with open_run(tmp_path) as checkpoints:
+        assert checkpoints.latest() == 3
+        params = checkpoints.restore_params(3, _like(target[0]))
+        optimiser = checkpoints.restore_optimiser(3, _like(target[1]))
+        assert checkpoints.restore_position(3) == {"next_index": 3}
+        assert checkpoints.describe(3) == DESCRIPTION
+    assert _equal(params, state[0])
+    assert _equal(optimiser, state[1])
+    for back, wanted in zip(jax.tree.leaves((params, optimiser)), jax.tree.leaves(target), strict=True):
+        assert back.sharding == wanted.sharding
+
+
+def test_only_the_newest_are_kept(tmp_path: Path) -> None:
+    state = _state(MESHES[0])
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        for step in (1, 2, 5, 9):
+            _save(checkpoints, step, state)
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["5", "9"]
+
+
+def test_saving_the_same_step_again_is_no_error(tmp_path: Path) -> None:
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        _save(checkpoints, 4, _state(MESHES[0]))
+        _save(checkpoints, 4, _state(MESHES[0]))
+        assert checkpoints.latest() == 4
+
+
+def test_names_do_not_depend_on_the_classes_of_the_tree() -> None:
+    params, optimiser = _state(MESHES[0])
+    assert set(named(params)) == {"matrix", "norm"}
+    assert any(name.endswith("mu/matrix") for name in named(optimiser))
+    assert len(named(optimiser)) == len(jax.tree.leaves(optimiser))
+
+
+def test_another_tokenizer_is_refused_by_name() -> None:
+    other = dataclasses.replace(DESCRIPTION, vocabulary=with_other_tokenizer())
+    for require in (DESCRIPTION.require_same, DESCRIPTION.require_shapes):
+        with pytest.raises(
+            VocabularyMismatch, match=r"text_sha256: the checkpoint run/4 has 111.*, the dataset has 333"
+        ):
+            require(other, where=Path("run/4"))
+
+
+def test_another_model_is_refused_with_the_fields_that_differ() -> None:
+    other = dataclasses.replace(DESCRIPTION, model=dataclasses.replace(debug(), layers=5, rope_theta=1e7))
+    with pytest.raises(ConfigError, match=r"another model:\n  layers: the checkpoint has 2, this run 5\n  rope_theta"):
+        DESCRIPTION.require_same(other, where=Path("run/4"))
+
+
+def test_a_run_may_go_on_with_another_way_to_compute_the_same_model() -> None:
+    other = dataclasses.replace(debug(), tile=32, chunk=8, offload=True)
+    DESCRIPTION.require_same(dataclasses.replace(DESCRIPTION, model=other), where=Path("run/4"))
+
+
+def test_a_longer_context_may_take_over_parameters_but_not_go_on() -> None:
+    grown = dataclasses.replace(
+        DESCRIPTION,
+        model=dataclasses.replace(debug(), rope_theta=1e7, tile=32),
+        context_length=512,
+        dataset_fingerprint="e" * 64,
+        batch_size=1,
+    )
+    DESCRIPTION.require_shapes(grown, where=Path("run/4"))
+    with pytest.raises(ConfigError, match="rope_theta"):
+        DESCRIPTION.require_same(grown, where=Path("run/4"))
+    with pytest.raises(
+        ConfigError, match=r"(?s)other data.*context_length.*dataset_fingerprint.*batch_size.*--init-from"
+    ):
+        DESCRIPTION.require_same(dataclasses.replace(grown, model=debug()), where=Path("run/4"))
+
+
+@pytest.mark.parametrize("field", ["dim", "layers", "heads", "kv_heads", "head_dim", "ff_dim"])
+def test_parameters_of_another_shape_are_refused(field: str) -> None:
+    model = dataclasses.replace(debug(), **{field: getattr(debug(), field) * 2, "heads": 8})
+    with pytest.raises(ConfigError, match=rf"(?s)another shape.*{field}: the checkpoint has"):
+        DESCRIPTION.require_shapes(dataclasses.replace(DESCRIPTION, model=model), where=Path("run/4"))
+
+
+def test_a_folder_that_is_no_run_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not the output of `longreel train`"):
+        open_run(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    with open_run(tmp_path) as checkpoints, pytest.raises(ConfigError, match="no finished checkpoint"):
+        checkpoints.newest()
+
+
+def test_a_damaged_checkpoint_says_which_and_what_to_do(tmp_path: Path) -> None:
+    state = _state(MESHES[0])
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        _save(checkpoints, 3, state)
+    for path in (tmp_path / "checkpoints/3/params").rglob("*"):
+        if path.is_file() and path.parent.name == "d":
+            os.truncate(path, path.stat().st_size // 2)
+    with open_run(tmp_path) as checkpoints, pytest.raises(DatasetError, match=r"checkpoints/3 cannot be read"):
+        checkpoints.restore_params(3, _like(state[0]))
+
+
+def test_a_description_of_another_version_is_refused() -> None:
+    values = DESCRIPTION.to_dict()
+    values["model"] = {**values["model"], "flavour": "up"}
+    with pytest.raises(ConfigError, match=r"run/4 was made by another version .*flavour"):
+        Description.from_dict(values, where=Path("run/4"))
+
+
+_SAVE_FOR_EVER = """
+import sys
+from pathlib import Path
+import jax.numpy as jnp
+from tests.trainer.run.test_checkpoint import DESCRIPTION
+from trainer.run.checkpoint import Checkpoints
+tree = {str(i): jnp.full((256, 256), i, jnp.float32) for i in range(40)}
+with Checkpoints(Path(sys.argv[1]), keep=3) as checkpoints:
+    for step in range(1, 10000):
+        values = {name: array + step for name, array in tree.items()}
+        checkpoints.save(step, params=values, optimiser=values, position={"next_index": step}, description=DESCRIPTION)
+        print(step, flush=True)
+"""
+
+
+def test_a_process_killed_while_it_saves_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", _SAVE_FOR_EVER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    for line in child.stdout:
+        if int(line) == 6:
+            time.sleep(0.02)
+            break
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    like = {str(i): jax.ShapeDtypeStruct((256, 256), jnp.float32, sharding=here) for i in range(40)}
+    with open_run(tmp_path) as checkpoints:
+        step = checkpoints.newest()
+        assert step >= 5
+        for restored in (checkpoints.restore_params(step, like), checkpoints.restore_optimiser(step, like)):
+            assert all(bool(jnp.all(restored[str(i)] == i + step)) for i in range(40))
+        assert checkpoints.restore_position(step) == {"next_index": step}
+
+
+_SAVE_BIG = """
+import resource, signal, sys
+from pathlib import Path
+import jax, jax.numpy as jnp
+from schemas.errors import StorageError
+from tests.trainer.run.test_checkpoint import DESCRIPTION
+from trainer.run.checkpoint import Checkpoints
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+tree = {"a": jax.random.normal(jax.random.key(0), (1024, 1024))}
+empty = {"a": jnp.zeros(2)}
+with Checkpoints(Path(sys.argv[1]), keep=3) as checkpoints:
+    checkpoints.save(1, params=empty, optimiser=empty, position={}, description=DESCRIPTION)
+    checkpoints.wait()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    try:
+        checkpoints.save(2, params=tree, optimiser=tree, position={}, description=DESCRIPTION)
+        checkpoints.wait()
+    except StorageError as e:
+        print("StorageError:", e)
+"""
+
+
+def test_a_disk_without_room_is_a_storage_error_and_the_older_checkpoint_stays(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", _SAVE_BIG, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert "StorageError: cannot write" in done.stdout, done.stderr
+    with open_run(tmp_path) as checkpoints:
+        assert checkpoints.latest() == 1

@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+import tyro
+
+from schemas.errors import ConfigError, DatasetError, JobError, VocabularyMismatch
+from schemas.runs import read_metrics
+from tests.support.training_dataset import VOCABULARY, with_other_tokenizer, write_dataset
+from trainer.config import MeshConfig
+from trainer.data.loader import Placement
+from trainer.data.shards import PackedSplit
+from trainer.mesh import make_mesh
+from trainer.run.checkpoint import open_run
+from trainer.run.evaluate import spread
+from trainer.run.loop import Cadence, Memory, TrainConfig, TrainResult, train, use_cpu_devices
+from trainer.run.optimiser import OptimiserConfig
+from trainer.run.state import load_model
+
+S, STEPS = 128, 40
+OPTIMISER = OptimiserConfig(learning_rate=3e-3, warmup_steps=4, decay_steps=STEPS)
+TIMINGS = ("step_s", "tokens_per_s", "seconds")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("packed") / "set", context=S, train=10, val=5)
+
+
+def config_of(dataset: Path, out: Path, **changes: Any) -> TrainConfig:
+    config = TrainConfig(
+        dataset=(dataset,),
+        out=out,
+        model="debug",
+        steps=STEPS,
+        batch_size=4,
+        cadence=Cadence(eval_every=10, checkpoint_every=8, checkpoints_kept=2),
+        optimiser=OPTIMISER,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+@pytest.fixture(scope="module")
+def straight(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """All steps in one go, in a ring of 8 devices."""
+    return train(config_of(dataset, tmp_path_factory.mktemp("straight")))
+
+
+def _rows(out: Path) -> list[dict[str, Any]]:
+    """What was measured, without what depends on the clock."""
+    return [{k: v for k, v in row.items() if k not in TIMINGS} for row in read_metrics(out / "metrics.jsonl")]
+
+
+def _arrays(out: Path) -> dict[str, np.ndarray]:
+    """Everything in the newest checkpoint's arrays, by name, and the data's position."""
+    with open_run(out) as checkpoints:
+        step = checkpoints.newest()
+        position = checkpoints.restore_position(step)
+        folder = checkpoints.path / str(step)
+    reader, arrays = ocp.PyTreeCheckpointer(), {}
+    for item in ("params", "optimiser"):
+        names = reader.metadata(folder / item).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), names)
+        arrays |= {f"{item}/{k}": v for k, v in reader.restore(folder / item, restore_args=as_numpy).items()}
+    return arrays | {"position": np.array(position["next_index"]), "step": np.array(step)}
+
+
+def _assert_same_run(out: Path, straight: TrainResult) -> None:
+    expected = straight.metrics.parent
+    assert _rows(out) == _rows(expected)
+    ours, theirs = _arrays(out), _arrays(expected)
+    assert ours.keys() == theirs.keys()
+    assert len(ours) > 30
+    for name in theirs:
+        assert ours[name].dtype == theirs[name].dtype
+        assert np.array_equal(ours[name], theirs[name]), name
+
+
+def test_the_loss_on_held_out_data_falls(straight: TrainResult) -> None:
+    assert straight.step == STEPS
+    # Logits begin with a variance of 1, whose cross-entropy is 1/2 above that of even odds.
+    assert straight.first_eval_loss == pytest.approx(np.log(VOCABULARY.size) + 0.5, rel=0.05)
+    assert straight.eval_loss is not None
+    assert straight.eval_loss < straight.first_eval_loss - 0.4
+    assert straight.checkpoint.is_dir()
+
+
+def test_17_steps_a_stop_and_23_steps_give_what_40_steps_give_to_the_bit(
+    dataset: Path, straight: TrainResult, tmp_path: Path
+) -> None:
+    assert train(config_of(dataset, tmp_path, steps=17)).step == 17
+    # A run that ends is evaluated at its end, one that only passes by is not.
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    assert json.loads(lines[-1])["kind"] == "eval"
+    (tmp_path / "metrics.jsonl").write_text("".join(lines[:-1]))
+    train(config_of(dataset, tmp_path))
+    _assert_same_run(tmp_path, straight)
+
+
+def test_micro_batches_a_softmax_by_modality_and_a_stop_go_together(dataset: Path, tmp_path: Path) -> None:
+    changes = {"memory": Memory(accumulate=2, offload=True), "softmax": "by_modality"}
+    whole = train(config_of(dataset, tmp_path / "whole", steps=6, **changes))
+    train(config_of(dataset, tmp_path / "parts", steps=3, **changes))
+    lines = (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "parts" / "metrics.jsonl").write_text("".join(lines[:-1]))
+    train(config_of(dataset, tmp_path / "parts", steps=6, **changes))
+    _assert_same_run(tmp_path / "parts", whole)
+    # Even odds over one modality's ids are better than over all: of text 64, of vision 34.
+    first = _rows(tmp_path / "whole")[0]
+    assert first["text_loss"] == pytest.approx(np.log(VOCABULARY.text_size) + 0.5, rel=0.1)
+    assert first["vision_loss"] == pytest.approx(np.log(VOCABULARY.vision_size) + 0.5, rel=0.1)
+    with pytest.raises(ConfigError, match="softmax: the checkpoint has by_modality, this run joint"):
+        train(config_of(dataset, tmp_path / "whole"))
+
+
+_TRAIN = """
+import sys
+from pathlib import Path
+from schemas.errors import LongreelError
+from tests.trainer.run.test_loop import config_of
+from trainer.run.loop import train
+try:
+    print(train(config_of(Path(sys.argv[1]), Path(sys.argv[2]))).step)
+except LongreelError as e:
+    print(f"{type(e).__name__}: {e}")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_signal_at_any_time_loses_nothing(
+    dataset: Path, straight: TrainResult, tmp_path: Path, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-c", _TRAIN, str(dataset), str(tmp_path)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "metrics.jsonl"
+    while child.poll() is None and len(read_metrics(metrics)) < 12:
+        time.sleep(0.002)
+    child.send_signal(number)
+    said, errors = child.communicate()
+    done = len([row for row in _rows(tmp_path) if row["kind"] == "train"])
+    assert 10 <= done < STEPS, errors
+    if number != signal.SIGKILL:
+        assert said == (
+            f"Interrupted: stopped after step {done} of {STEPS}; saved as {tmp_path / 'checkpoints' / str(done)}. "
+            "Run the same command to go on from there.\n"
+        )
+        assert "Traceback" not in errors
+    train(config_of(dataset, tmp_path))
+    _assert_same_run(tmp_path, straight)
+
+
+def test_a_finished_run_does_nothing_again(dataset: Path, straight: TrainResult) -> None:
+    out = straight.metrics.parent
+    before = {path: path.stat().st_mtime_ns for path in (out / "checkpoints").rglob("*")}
+    lines = straight.metrics.read_bytes()
+    assert train(config_of(dataset, out)) == straight
+    assert straight.metrics.read_bytes() == lines
+    assert {path: path.stat().st_mtime_ns for path in (out / "checkpoints").rglob("*")} == before
+
+
+def test_a_run_goes_on_with_another_mesh_and_layout_and_in_micro_batches(
+    dataset: Path, straight: TrainResult, tmp_path: Path
+) -> None:
+    train(config_of(dataset, tmp_path, steps=8))
+    mesh = MeshConfig(data=2, fsdp=1, sequence=4)
+    train(config_of(dataset, tmp_path, steps=16, mesh=mesh, layout="contiguous", memory=Memory(accumulate=2)))
+    ours = [row["loss"] for row in _rows(tmp_path) if row["kind"] == "train"]
+    theirs = [row["loss"] for row in _rows(straight.metrics.parent) if row["kind"] == "train"][:16]
+    assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def test_evaluation_comes_before_the_first_step_and_after_the_last_over_all_held_out_data(
+    straight: TrainResult,
+) -> None:
+    rows = [row for row in _rows(straight.metrics.parent) if row["kind"] == "eval"]
+    assert [row["step"] for row in rows] == [0, 10, 20, 30, 40]
+    assert {row["sequences"] for row in rows} == {5}
+
+
+def test_evaluation_is_one_weighted_mean_over_the_split(dataset: Path, straight: TrainResult) -> None:
+    mesh = make_mesh(MeshConfig())
+    model, description = load_model(straight.metrics.parent, mesh=mesh)
+    assert description.vocabulary == VOCABULARY
+    val = PackedSplit([dataset], "val")
+    placement = Placement.of(mesh, (len(val), S), layout="block_cyclic", tile=model.config.tile)
+    batch = placement.place(placement.loader(val)(np.arange(len(val))))
+    hidden = model(batch["tokens"], batch["segment_ids"], batch["positions"])
+    logits = np.asarray(hidden, np.float64) @ np.concatenate(model.heads()).astype(np.float64).T
+    ce = (
+        np.log(np.exp(logits).sum(-1)) - np.take_along_axis(logits, np.asarray(batch["targets"])[..., None], -1)[..., 0]
+    )
+    weights = np.asarray(batch["weights"], np.float64)
+    assert straight.eval_loss == pytest.approx((weights * ce).sum() / weights.sum(), rel=1e-5)
+
+
+def test_a_limit_on_evaluation_takes_sequences_from_all_over_the_split() -> None:
+    assert spread(10, 4).tolist() == [0, 2, 5, 7]
+    assert spread(3, 8).tolist() == spread(3, None).tolist() == [0, 1, 2]
+
+
+def test_what_ran_is_written_beside_what_it_made(straight: TrainResult) -> None:
+    facts = json.loads((straight.metrics.parent / "config-from-0.json").read_text())
+    assert facts["config"]["steps"] == STEPS
+    assert facts["config"]["optimiser"]["learning_rate"] == 3e-3
+    assert facts["model"]["dim"] == 32
+    assert facts["mesh"] == {"data": 1, "fsdp": 1, "tensor": 1, "sequence": 8}
+
+
+def test_context_grows_from_another_runs_parameters(straight: TrainResult, tmp_path: Path) -> None:
+    longer = write_dataset(tmp_path / "longer", context=2 * S, train=4, val=5, seed=0)
+    config = config_of(longer, tmp_path / "grown", steps=1, batch_size=2, init_from=straight.metrics.parent)
+    grown = train(config)
+    assert straight.eval_loss is not None
+    assert grown.first_eval_loss == pytest.approx(straight.eval_loss, rel=0.1)
+    assert [row["step"] for row in _rows(tmp_path / "grown")] == [0, 1, 1]
+
+
+def test_a_run_without_held_out_data_can_be_asked_for(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=4, val=0)
+    with pytest.raises(DatasetError, match=r"no sequences in the split 'val'.*--eval-every 0"):
+        train(config_of(directory, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+    result = train(config_of(directory, tmp_path / "run", steps=2, cadence=Cadence(eval_every=0)))
+    assert result.eval_loss is result.first_eval_loss is None
+    assert result.loss is not None
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_checkpoint_before_it(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=10, val=0, heavy=8)  # comes in the second batch
+    rare, every = Cadence(eval_every=0), Cadence(eval_every=0, checkpoint_every=1)
+    with pytest.raises(JobError, match=r"diverged at step 2: the loss is (inf|nan).*There is no checkpoint yet"):
+        train(config_of(directory, tmp_path / "rare", cadence=rare))
+    with pytest.raises(JobError, match=r"diverged at step 2: .*checkpoints/1\. Run again with a lower"):
+        train(config_of(directory, tmp_path / "every", cadence=every))
+    arrays = _arrays(tmp_path / "every")
+    assert arrays["step"] == 1
+    assert all(np.isfinite(array).all() for array in arrays.values())
+
+
+def test_an_unfinished_dataset_is_called_so(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S)
+    (directory / "dataset.json").unlink()
+    with pytest.raises(DatasetError, match="unfinished"):
+        train(config_of(directory, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_of_another_tokenizer_is_refused(dataset: Path, straight: TrainResult, tmp_path: Path) -> None:
+    other = write_dataset(tmp_path / "other", context=S, vocabulary=with_other_tokenizer())
+    with pytest.raises(VocabularyMismatch, match="text_sha256"):
+        train(config_of(other, straight.metrics.parent))
+    with pytest.raises(VocabularyMismatch, match="text_sha256"):
+        train(config_of(other, tmp_path / "run", init_from=straight.metrics.parent))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 3, "mesh": MeshConfig(data=2)}, r"batch_size = 3 .* data x fsdp = 2 devices: take 2 or 4"),
+        ({"batch_size": 6, "memory": Memory(accumulate=4)}, r"batch_size = 6 .* 4 micro-batches: take 4 or 8"),
+        ({"mesh": MeshConfig(sequence=16)}, r"sequence=16 takes 16 devices, there are 8: take sequence = 8"),
+        ({"mesh": MeshConfig(tensor=4)}, r"tensor = 4 does not divide the model's kv_heads = 2: take tensor = 2"),
+    ],
+)
+def test_a_batch_mesh_or_model_that_does_not_fit_is_named_with_what_would(
+    dataset: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(config_of(dataset, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_context_that_the_mesh_does_not_divide_is_named(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=100)
+    with pytest.raises(
+        ConfigError, match=r"a context of 100 tokens .* over 8 devices .* pack at a context of 96 or 104"
+    ):
+        train(config_of(directory, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_packed_for_another_context_is_refused(dataset: Path, straight: TrainResult, tmp_path: Path) -> None:
+    longer = write_dataset(tmp_path / "longer", context=2 * S, train=4, val=5)
+    with pytest.raises(ConfigError, match=f"context_length: the checkpoint has {S}, this run {2 * S}"):
+        train(config_of(longer, straight.metrics.parent))
+    with pytest.raises(ConfigError, match=f"a context of {S} tokens and .* of {2 * S}"):
+        train(dataclasses.replace(config_of(dataset, tmp_path / "run"), dataset=(dataset, longer)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_data_or_another_order_is_refused_on_going_on(dataset: Path, straight: TrainResult) -> None:
+    with pytest.raises(ConfigError, match=r"(?s)batch_size: the checkpoint has 4, this run 2.*--init-from"):
+        train(config_of(dataset, straight.metrics.parent, batch_size=2))
+    with pytest.raises(ConfigError, match="layers: the checkpoint has 2, this run 4"):
+        train(config_of(dataset, straight.metrics.parent, model="small"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("model", "huge", "model must be one of debug, small, lwm_7b, got 'huge'"),
+        ("layout", "striped", "layout must be one of block_cyclic, zigzag, contiguous, got 'striped'"),
+        ("attention", "flash", "attention must be one of ring, all_gather, ulysses, got 'flash'"),
+        ("softmax", "hard", "softmax must be one of joint, by_modality, got 'hard'"),
+        ("steps", 0, "steps must be at least 1, got 0"),
+        ("batch_size", -1, "batch_size must be at least 1, got -1"),
+        ("seed", 1 << 32, "seed must lie in"),
+    ],
+)
+def test_an_option_that_cannot_be_right_is_named(tmp_path: Path, field: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config_of(tmp_path, tmp_path, **{field: value})
+
+
+def test_the_number_of_devices_cannot_change_once_jax_has_started() -> None:
+    assert jax.device_count() == 8
+    use_cpu_devices(None)
+    use_cpu_devices(8)
+    with pytest.raises(ConfigError, match="devices is 4, but JAX has already started with 8"):
+        use_cpu_devices(4)
+
+
+def test_the_number_of_devices_is_set_before_jax_starts() -> None:
+    code = "from trainer.run.loop import use_cpu_devices; import jax; use_cpu_devices(3); print(jax.device_count())"
+    environment = {k: v for k, v in os.environ.items() if k not in ("JAX_NUM_CPU_DEVICES", "JAX_PLATFORMS")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "3\n"
+
+
+def test_the_command_line_is_made_from_the_configuration() -> None:
+    line = "--dataset a b --out run --steps 7 --eval-every 0 --mesh.data 2 --optimiser.learning-rate 0.5 --devices 8"
+    line += " --accumulate 2 --offload --softmax by_modality"
+    config = tyro.cli(TrainConfig, args=line.split())
+    assert config.dataset == (Path("a"), Path("b"))
+    assert (config.steps, config.cadence.eval_every, config.mesh.data) == (7, 0, 2)
+    assert config.optimiser.learning_rate == 0.5
+    assert config.devices == 8
+    assert config.memory == Memory(accumulate=2, offload=True)
+    assert config.model_config.softmax == "by_modality"
+
+
+def test_micro_batches_are_at_least_one() -> None:
+    with pytest.raises(ConfigError, match="accumulate must be at least 1, got 0"):
+        Memory(accumulate=0)

@@ -1,0 +1,152 @@
+"""Two processes of four devices each are one ring of eight: what several hosts do, on one machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from schemas.dataset import read_index
+from schemas.runs import read_metrics
+from tests.support.training_dataset import VOCABULARY, write_dataset
+from tests.trainer.run.test_loop import config_of
+from trainer.config import MeshConfig, debug
+from trainer.data.loader import Placement
+from trainer.mesh import make_mesh
+from trainer.run.loop import Cadence, TrainConfig, train
+from trainer.run.state import load_model
+
+S, PROCESSES, DEVICES = 512, 2, 8
+HEADERS = 512 + 128  # of the tar member and of the array, before a sample's tokens
+
+_PROCESS = """
+import json, os, sys
+from pathlib import Path
+rank, count, port, dataset, out, steps = sys.argv[1:]
+import jax
+if int(count) > 1:
+    jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=int(count), process_id=int(rank))
+from schemas.errors import Interrupted
+from tests.trainer.run.test_processes import _config
+from trainer.run.loop import train
+read, pread = set(), os.pread
+def counted(fd, size, start):
+    read.add((os.readlink(f"/proc/self/fd/{fd}"), start, start + size))
+    return pread(fd, size, start)
+os.pread = counted
+try:
+    train(_config(Path(dataset), Path(out), steps=int(steps)))
+except Interrupted as e:
+    print(e)
+print(json.dumps(sorted(read)))
+"""
+
+
+def _start(rank: int, dataset: Path, out: Path, *, count: int, port: int, steps: int = 40) -> subprocess.Popen[str]:
+    devices = 4 if count > 1 else 2
+    arguments = [str(x) for x in (rank, count, port, dataset, out, steps)]
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(
+        [sys.executable, "-c", _PROCESS, *arguments], env=environment, stdout=subprocess.PIPE, text=True
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+    return port
+
+
+def _losses(out: Path, last: int) -> list[tuple[str, int, float]]:
+    rows: list[dict[str, Any]] = read_metrics(out / "metrics.jsonl")
+    return [(row["kind"], row["step"], row["loss"]) for row in rows if row["step"] <= last]
+
+
+def _tokens_of(rank: int) -> NDArray[np.bool_]:
+    """Which tokens of a row this process' devices hold, or need as targets."""
+    mesh = make_mesh(MeshConfig())
+    order = Placement.of(mesh, (1, S), layout="block_cyclic", tile=debug().tile).order
+    places = order.reshape(PROCESSES, -1)[rank]
+    needed = np.zeros(S + 1, np.bool_)
+    needed[places] = needed[places + 1] = True
+    return needed[:S]
+
+
+def _config(dataset: Path, out: Path, *, steps: int) -> TrainConfig:
+    return config_of(dataset, out, steps=steps, cadence=Cadence(eval_every=0))
+
+
+def _tokens_read(dataset: Path, read: list[tuple[str, int, int]]) -> dict[int, NDArray[np.bool_]]:
+    """Return which tokens were read of every sample of which any were, by where the sample begins.
+
+    The first read of a sample is for its headers; it takes a few of the tokens behind them with it.
+    """
+    starts = {(str(dataset / shard.url), at) for shard in read_index(dataset) for at in shard.offsets[:-1]}
+    size, samples = VOCABULARY.dtype.itemsize, {}
+    for path, at in sorted(starts):
+        tokens = np.zeros(S, np.bool_)
+        first = at + HEADERS
+        for _, start, end in (r for r in read if r[0] == path and first <= r[1] < first + S * size):
+            tokens[(start - first) // size : (end - first) // size] = True
+        if tokens.any():
+            samples[hash((path, at))] = tokens
+    return samples
+
+
+def _assert_restored_alike(run: Path) -> None:
+    """The same parameters come back on eight devices and on two."""
+    eight, two = (load_model(run, mesh=make_mesh(MeshConfig(), devices=jax.devices()[:n]))[0] for n in (8, 2))
+    for a, b in zip(*(jax.tree.leaves(jax.device_get(model)) for model in (eight, two)), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_two_processes_read_their_parts_train_as_one_stop_together_and_leave_a_checkpoint_for_any_mesh(
+    tmp_path: Path,
+) -> None:
+    dataset, out = write_dataset(tmp_path / "set", context=S, train=10, val=0), tmp_path / "two"
+    port = _free_port()
+    processes = [_start(rank, dataset, out, count=PROCESSES, port=port) for rank in range(PROCESSES)]
+    try:
+        while all(p.poll() is None for p in processes) and len(read_metrics(out / "metrics.jsonl")) < 6:
+            time.sleep(0.01)
+        processes[1].send_signal(signal.SIGINT)
+        said = [p.communicate()[0].splitlines()[-2:] for p in processes]
+    finally:
+        for p in processes:
+            p.kill()
+    assert said[0][0] == said[1][0]
+    assert "stopped after step" in said[0][0]
+    stopped = int(said[0][0].split("step ")[1].split(" of")[0])
+
+    for rank in range(PROCESSES):
+        samples = _tokens_read(dataset, [tuple(r) for r in json.loads(said[rank][1])])
+        assert len(samples) == 10
+        for tokens in samples.values():
+            assert np.array_equal(tokens, _tokens_of(rank))
+
+    _assert_restored_alike(out)
+    shutil.copytree(out, tmp_path / "pair")  # for one process of two devices
+    last = stopped + 2
+    with _start(0, dataset, tmp_path / "pair", count=1, port=0, steps=last) as pair:
+        train(_config(dataset, out, steps=last))
+        train(_config(dataset, tmp_path / "one", steps=last))
+        pair.communicate()
+    assert pair.returncode == 0
+    expected = _losses(tmp_path / "one", last)
+    for run, tolerance in ((out, 1e-6), (tmp_path / "pair", 1e-4)):
+        ours = _losses(run, last)
+        assert [row[:2] for row in ours] == [row[:2] for row in expected]
+        assert [row[2] for row in ours] == pytest.approx([row[2] for row in expected], rel=tolerance)

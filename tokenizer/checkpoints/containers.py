@@ -1,0 +1,104 @@
+"""Open a file of weights, whatever kind of file it is; what kind is told from its first bytes, never from its name.
+
+| kind | begins with | read by |
+|---|---|---|
+| safetensors | a length below 4 GiB, then `{` | safetensors |
+| pickle of arrays (LWM) | 0x80, a protocol from 2 to 5 | `tokenizer/checkpoints/safe_pickle.py` |
+| torch's zip (taming, IBQ, LlamaGen) | `PK` | `tokenizer/checkpoints/torch_zip.py` |
+| flax msgpack (MaskGIT) | a map with a text for its first key | flax |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgpack
+import safetensors
+from flax import serialization
+from numpy.typing import NDArray
+
+from schemas.errors import ConfigError
+from tokenizer.checkpoints import safe_pickle as pickles
+from tokenizer.checkpoints import torch_zip as torch_files
+from tokenizer.checkpoints.lazy_tensor import Stored, flatten
+from tokenizer.config import CONFIGS
+
+_OLD_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+_KINDS = "safetensors, a torch zip file, a pickle of arrays, or flax msgpack"
+
+
+class Contents(NamedTuple):
+    """What a file holds: its header's texts (safetensors only), and its tensors by their published names."""
+
+    header: dict[str, str]
+    tensors: dict[str, Stored]
+
+
+def read(path: Path) -> Contents:
+    """Open the file at `path`.
+
+    Raises ConfigError when there is none, when it is of no known kind, cut short, or a pickle that calls anything.
+    """
+    try:
+        with path.open("rb") as f:
+            head = f.read(64)
+    except FileNotFoundError as e:
+        raise ConfigError(f"no checkpoint at {path}: give a name ({', '.join(CONFIGS)}) or a file of weights") from e
+    except IsADirectoryError as e:
+        raise ConfigError(f"{path} is a folder: give the file of weights itself") from e
+    except OSError as e:
+        raise ConfigError(f"{path} cannot be read ({e})") from e
+    if not head:
+        raise ConfigError(f"{path} is empty: download or copy it again")
+    first, second = head[0], head[1] if len(head) > 1 else 0
+    try:
+        # First, as its length can begin like the others: four bytes of it are always zero.
+        if head[4:9] == b"\0\0\0\0{":
+            return _safetensors(path)
+        if head[:4] == b"PK\x03\x04":
+            return Contents({}, flatten(torch_files.weights_of(torch_files.read(path))))
+        if head.startswith(_OLD_TORCH):
+            raise ConfigError("it is of torch before 1.6: load it with torch and save it again")
+        if first == 0x80 and 2 <= second <= 5:
+            return Contents({}, flatten(_params(pickles.load(path.read_bytes()))))
+        if 0x81 <= first <= 0x8F and 0xA1 <= second <= 0xBF:  # a map of up to 15 entries, and a short text in it
+            return Contents({}, flatten(_params(_msgpack(path.read_bytes()))))
+    except ConfigError as e:
+        raise ConfigError(f"{path}: {e}") from e
+    raise ConfigError(f"{path} is no file of weights that is known: give {_KINDS}")
+
+
+def _safetensors(path: Path) -> Contents:
+    try:
+        with safetensors.safe_open(path, framework="numpy") as f:
+            names = list(f.keys())
+            shapes = {name: tuple(f.get_slice(name).get_shape()) for name in names}
+            header = f.metadata() or {}
+    except (OSError, safetensors.SafetensorError) as e:
+        raise ConfigError(f"it is not a whole safetensors file ({e}): download or copy it again") from e
+    return Contents(header, {name: Stored(shapes[name], partial(_safetensor, path, name)) for name in names})
+
+
+def _safetensor(path: Path, name: str) -> NDArray[Any]:
+    try:
+        with safetensors.safe_open(path, framework="numpy") as f:
+            return f.get_tensor(name)
+    except (OSError, safetensors.SafetensorError, TypeError, AttributeError, KeyError) as e:
+        raise ConfigError(f"{name} cannot be read ({e})") from e
+
+
+def _msgpack(data: bytes) -> Any:
+    try:
+        return serialization.msgpack_restore(data)
+    except (msgpack.UnpackException, ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
+        raise ConfigError(f"it is not a whole file of flax msgpack ({e}): download or copy it again") from e
+
+
+def _params(tree: Any) -> Mapping[Any, Any]:
+    """Return a flax model's parameters: the tree itself, or what stands in it under `params`."""
+    if not isinstance(tree, dict):
+        raise ConfigError(f"it holds a {type(tree).__name__}, not a dictionary of parameters")
+    return tree["params"] if isinstance(tree.get("params"), dict) else tree

@@ -1,0 +1,345 @@
+"""Text to ids and back: the one door to SentencePiece.
+
+Any SentencePiece `.model` loads: BPE (Sennrich et al. 2016, arXiv 1508.07909) or unigram, LLaMA's and Mistral's
+among them. SentencePiece itself loses text in four places, and each is closed here so that, with a model that has
+byte fallback and no rewriting rule, `decode(encode(s)) == s` for every string:
+
+* runs of spaces, and spaces at the ends, are kept, also where the model's own rule would remove them;
+* the space that a model puts before the first word is put and taken away here, once a text and not once a call;
+* "▁" (U+2581), which stands for a space inside pieces, is written as bytes where the text holds one itself;
+* `<vision>` and `</vision>` in a user's text are written as bytes (as `<unk>` by a model without bytes), so no
+  text can yield the ids that begin and end a video.
+
+A text is encoded block by block (see blocks.py). The cuts depend on the text alone, so a book gives the same ids
+however it is read; and where no piece reaches over a newline or a space (LLaMA, Mistral, our own) they are the ids
+that SentencePiece gives for the whole text, at two to four times the speed: about 5 MB/s a core. Text without
+spaces (Chinese, Japanese) can be split otherwise at every 1,024th character.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import sentencepiece
+from numpy.typing import NDArray
+
+from schemas.errors import ConfigError, InputError, Reason
+from schemas.files import atomic
+from schemas.fingerprint import sha256_stream
+from tokenizer.text.chunking import BEGIN_VISION, END_VISION, blocks
+
+_SPACE = "\u2581"  # SentencePiece's visible space
+_BATCH_BLOCKS = 256  # encoded in one call: at most 256 Ki characters
+_MODEL_LIMIT_BYTES = 1 << 28
+
+# A protobuf parser merges what is appended, so these bytes set, in the model's normalizer_spec (field 3), an empty
+# charsmap (2), add_dummy_prefix (3) = false and remove_extra_whitespaces (4) = false.
+_KEEP_TEXT = b"\x1a\x06\x12\x00\x18\x00\x20\x00"
+_SMALLEST_CHARSMAP = 1024  # bytes; a specification without one is a few dozen
+
+_log = logging.getLogger(__name__)
+
+
+class TextTokenizer:
+    """A loaded model. Cheap to load (about 40 ms for 32,000 pieces): load it in each process, it is not pickled.
+
+    Attributes:
+        sha256: of the model file; the tokenizer's identity.
+        size: number of ids.
+        bos_id, eos_id: stand before and after a document. A model that has only one of them uses it for both.
+        begin_vision, end_vision: ids of `<vision>` and `</vision>`: one id each where the model has them as pieces,
+            else the ids it spells them with (as LWM does with LLaMA's vocabulary).
+        prefix: the space that the model puts before the first word, or "".
+        losses: why the model cannot give every text back, in words; empty where it can.
+    """
+
+    def __init__(self, model: bytes, *, name: str) -> None:
+        given = _processor(model, name=name)
+        self.sha256 = sha256_stream(io.BytesIO(model))
+        self._name = name
+        self._processor = _processor(model + _KEEP_TEXT, name=name)
+        self._normalizer = _normalizer(model)
+        self._pieces = [given.id_to_piece(i) for i in range(len(given))]
+        self._bytes = {int(self._pieces[i][3:5], 16): i for i in range(self.size) if given.is_byte(i)}
+        self._surfaces = [self._surface(given, i) for i in range(self.size)]
+        alone = given.normalize("a")
+        self.prefix = " " if len(alone) > 1 and alone.endswith("a") else ""
+        self._suffix = " " if len(alone) > 1 and alone.startswith("a") else ""
+        self.bos_id, self.eos_id = self._ends(given)
+        self._escapes = self._escape_table(given)
+        self._escaped = re.compile("(" + "|".join(map(re.escape, self._escapes)) + ")")
+        self.begin_vision = self._spell(BEGIN_VISION)
+        self.end_vision = self._spell(END_VISION)
+        self.losses = tuple(self._find_losses())
+
+    @classmethod
+    def load(cls, path: Path) -> TextTokenizer:
+        """Load a `.model` file; raises ConfigError where it is missing, not a model, or cannot mark videos.
+
+        A model that cannot give every text back is loaded all the same, with one warning in the log; `losses`
+        and `is_lossless` tell.
+        """
+        try:
+            if path.stat().st_size > _MODEL_LIMIT_BYTES:
+                raise ConfigError(f"{path} has {path.stat().st_size:,} bytes: that is no SentencePiece model")
+            tokenizer = cls(path.read_bytes(), name=str(path))
+        except OSError as e:
+            raise ConfigError(f"the text model {path} cannot be read: {e.strerror}") from e
+        if not tokenizer.is_lossless:
+            reasons = "; ".join(tokenizer.losses)
+            _log.warning("the text model %s cannot give every text back exactly: %s", path, reasons)
+        return tokenizer
+
+    @property
+    def size(self) -> int:
+        """Number of ids."""
+        return len(self._pieces)
+
+    @property
+    def surfaces(self) -> tuple[bytes, ...]:
+        """The bytes that each id stands for."""
+        return tuple(self._surfaces)
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether `decode(encode(s)) == s` for every string."""
+        return not self.losses
+
+    def encode(self, text: str) -> NDArray[np.uint32]:
+        """Return the ids [n] of `text`, without bos and eos.
+
+        Raises InputError (NOT_TEXT) for half a surrogate pair, which no UTF-8 can hold.
+        """
+        return self.encode_parts([text])[0]
+
+    def encode_parts(self, parts: Sequence[str]) -> list[NDArray[np.uint32]]:
+        """Return the ids of each part, such that all of them together decode to the parts joined."""
+        filled = [i for i, part in enumerate(parts) if part]
+        ids = [np.empty(0, np.uint32)] * len(parts)
+        for i in filled:
+            before = self.prefix if i == filled[0] else ""
+            after = self._suffix if i == filled[-1] else ""
+            ids[i] = np.concatenate([ids[i], *self._encode_stream([before + parts[i] + after])])
+        return ids
+
+    def encode_stream(self, chunks: Iterable[str]) -> Iterator[NDArray[np.uint32]]:
+        """Yield the ids of the chunks' joined text, a few hundred thousand at a time, in bounded memory.
+
+        Together they are `encode("".join(chunks))`, wherever the text is cut into chunks.
+        """
+        return self._encode_stream(self._framed(chunks))
+
+    def decode(self, ids: NDArray[Any] | Sequence[int]) -> str:
+        """Return the text of `ids` [n]. Control ids (bos, eos) are silent; bytes that are no UTF-8 become U+FFFD.
+
+        As in SentencePiece, the first space is taken away where the model puts one before the first word.
+        """
+        plain = np.asarray(ids, np.int64)
+        if np.any((plain < 0) | (plain >= self.size)):
+            raise ConfigError(f"{self._name} has the ids 0..{self.size - 1}, got {plain.min()}..{plain.max()}")
+        text = self.surface(plain).decode("utf-8", errors="replace")
+        return text.removeprefix(self.prefix).removesuffix(self._suffix)
+
+    def surface(self, ids: NDArray[Any]) -> bytes:
+        """Return the UTF-8 of `ids` [n] as they stand, with `prefix`; it may begin or end within a character."""
+        return b"".join(map(self._surfaces.__getitem__, ids.tolist()))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a TextTokenizer is not pickled: load it by its path in each process")
+
+    def _framed(self, chunks: Iterable[str]) -> Iterator[str]:
+        filled = filter(None, chunks)
+        for first in islice(filled, 1):
+            yield self.prefix + first
+            yield from filled
+            yield self._suffix
+
+    def _encode_stream(self, chunks: Iterable[str]) -> Iterator[NDArray[np.uint32]]:
+        if self._normalizer is not None:
+            # Rewritten before the markers are looked for: "＜vision＞" becomes "<vision>" under NFKC.
+            chunks = (self._normalizer.Normalize(_utf8(block)).decode() for block in blocks(chunks))
+        waiting = blocks(chunks)
+        while batch := list(islice(waiting, _BATCH_BLOCKS)):
+            yield self._encode_batch(batch)
+
+    def _encode_batch(self, batch: list[str]) -> NDArray[np.uint32]:
+        parts = [part for block in batch for part in self._escaped.split(block) if part]
+        plain = [_utf8(part) for part in parts if part not in self._escapes]
+        encoded = iter(self._processor.encode(plain, return_type="numpy", num_threads=1))
+        ids = [self._escapes[part] if part in self._escapes else next(encoded) for part in parts]
+        return np.concatenate(ids).view(np.uint32)
+
+    def _surface(self, given: sentencepiece.SentencePieceProcessor, i: int) -> bytes:
+        if given.is_control(i):
+            return b""
+        if given.is_byte(i):
+            return bytes.fromhex(self._pieces[i][3:5])
+        piece = given.decode([i]) if given.is_unknown(i) else self._pieces[i].replace(_SPACE, " ")
+        return piece.encode()
+
+    def _ends(self, given: sentencepiece.SentencePieceProcessor) -> tuple[int, int]:
+        bos, eos = given.bos_id(), given.eos_id()
+        if bos < 0 and eos < 0:
+            raise ConfigError(
+                f"the text model {self._name} has neither a bos nor an eos piece, and documents must be kept apart: "
+                "train one with bos_id and eos_id, or with `longreel train-text-tokenizer`"
+            )
+        return (bos if bos >= 0 else eos), (eos if eos >= 0 else bos)
+
+    def _escape_table(self, given: sentencepiece.SentencePieceProcessor) -> dict[str, NDArray[np.int32]]:
+        if not self._bytes:
+            unknown = np.array([given.unk_id()], np.int32)
+            return {BEGIN_VISION: unknown, END_VISION: unknown}
+        markers = (BEGIN_VISION, END_VISION, _SPACE)
+        return {m: np.array([self._bytes[b] for b in m.encode()], np.int32) for m in markers}
+
+    def _spell(self, marker: str) -> tuple[int, ...]:
+        if marker in self._pieces:
+            return (self._pieces.index(marker),)
+        ids = self._processor.encode(self.prefix + marker + self._suffix)
+        escape = self._escapes[marker].tolist()
+        # A user's text writes the marker as `escape`; were it spelled so too, the two could not be told apart.
+        if any(ids[i : i + len(escape)] == escape for i in range(len(ids))):
+            raise ConfigError(
+                f"the text model {self._name} has no pieces to spell {marker} with, so it cannot mark videos: add "
+                f"{BEGIN_VISION} and {END_VISION} as user-defined symbols, or `longreel train-text-tokenizer`"
+            )
+        return tuple(ids)
+
+    def _find_losses(self) -> Iterator[str]:
+        if self._normalizer is not None:
+            yield "its normalisation rule (such as NFKC) rewrites characters"
+        if not self._bytes:
+            yield "it has no byte fallback, so characters that it lacks become <unk>"
+        elif self.decode(self.encode(" a  b\n ")) != " a  b\n ":
+            yield "it has no piece for a space"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTrainConfig:
+    """How a text tokenizer is trained."""
+
+    vocab_size: int = 32_000
+    """Ids, at most: a small corpus gives fewer."""
+    character_coverage: float = 0.9995
+    """Share of the corpus's characters that get a piece; the others are written in bytes."""
+    max_train_bytes: int = 128 << 20
+    """Of UTF-8; a larger corpus is sampled."""
+    seed: int = 0
+    """Of the sampling."""
+
+    def __post_init__(self) -> None:
+        if not 512 <= self.vocab_size <= 1_000_000:
+            raise ConfigError(f"vocab_size must lie in 512..1,000,000, got {self.vocab_size}")
+        if not 0.9 <= self.character_coverage <= 1:
+            raise ConfigError(f"character_coverage must lie in 0.9..1, got {self.character_coverage}")
+        if self.max_train_bytes < 1:
+            raise ConfigError(f"max_train_bytes must be at least 1, got {self.max_train_bytes}")
+
+
+def train_text_tokenizer(texts: Iterable[str], out: Path, config: TextTrainConfig) -> Path:
+    """Train a lossless BPE model on `texts` and write it to `out`, whole or not at all; returns `out`.
+
+    Ids: 0 <unk>, 1 bos, 2 eos, 3 `<vision>`, 4 `</vision>`, then 256 bytes, then pieces. No rewriting, no space
+    before the first word, runs of spaces kept, one piece a digit. A few sentences of our own are always in the
+    corpus, so that not even an empty one gives a model that cannot be used.
+
+    The bytes depend on the set of texts, the configuration and the version of SentencePiece alone: not on the
+    order of the texts, nor on the process. Memory: about five times `max_train_bytes`. Raises ConfigError where
+    the texts hold more kinds of characters than `vocab_size` has room for.
+    """
+    lines = (line for block in [_SEED_TEXT, *_sample(texts, config)] for line in _LINE_ENDS.split(block) if line)
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=lines,
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=config.vocab_size,
+            hard_vocab_limit=False,
+            character_coverage=config.character_coverage,
+            required_chars=_SPACE,
+            byte_fallback=True,
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            allow_whitespace_only_pieces=True,
+            split_digits=True,
+            user_defined_symbols=[BEGIN_VISION, END_VISION],
+            unk_id=0,
+            bos_id=1,
+            eos_id=2,
+            pad_id=-1,
+            num_threads=1,  # is written into the model
+            minloglevel=2,
+        )
+    except RuntimeError as e:
+        raise ConfigError(
+            f"SentencePiece cannot train with vocab_size={config.vocab_size} and "
+            f"character_coverage={config.character_coverage}: {e}. Raise the first or lower the second"
+        ) from e
+    with atomic(out) as temporary:
+        temporary.write_bytes(model.getvalue())
+    return out
+
+
+_SEED_TEXT = (
+    "A film is a row of pictures, and a book is a row of words.\n"
+    "The camera waits at the door; somebody walks in, looks around and says: what happened here?\n"
+    "At 7:45 the rain had stopped. Two children ran down to the river (it was still high) and threw stones.\n"
+)
+# SentencePiece skips lines that hold U+2585, its mark for an unknown character.
+_LINE_ENDS = re.compile("[\n\u2585]")
+
+
+def _sample(texts: Iterable[str], config: TextTrainConfig) -> list[str]:
+    """Return blocks of `texts` of at most `max_train_bytes`: those with the smallest hash of seed and content."""
+    key = config.seed.to_bytes(16, "big", signed=True)
+    kept: list[tuple[int, bytes]] = []
+    size, limit = 0, 1 << 64  # `limit`: the smallest rank that was dropped; none from there on comes back
+    for text in texts:
+        for block in blocks([text]):
+            data = block.encode(errors="replace")
+            rank = int.from_bytes(hashlib.blake2b(data, digest_size=8, key=key).digest(), "big")
+            if rank >= limit:
+                continue
+            heappush(kept, (-rank, data))
+            size += len(data)
+            while size > config.max_train_bytes:
+                largest, dropped = heappop(kept)
+                limit, size = -largest, size - len(dropped)
+    return [data.decode() for negative, data in sorted(kept) if -negative < limit]
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as e:
+        raise InputError(
+            Reason.NOT_TEXT, f"half a surrogate pair ({text[e.start]!a}) is no text: correct the source's encoding"
+        ) from e
+
+
+def _processor(model: bytes, *, name: str) -> sentencepiece.SentencePieceProcessor:
+    try:
+        return sentencepiece.SentencePieceProcessor(model_proto=model)
+    except (RuntimeError, ValueError) as e:
+        raise ConfigError(f"{name} is not a SentencePiece model: {e}") from e
+
+
+def _normalizer(model: bytes) -> sentencepiece.SentencePieceNormalizer | None:
+    """Return the model's rewriting rule alone, without its treatment of spaces; None where it rewrites nothing."""
+    rule = sentencepiece.SentencePieceNormalizer(
+        model_proto=model, add_dummy_prefix=False, remove_extra_whitespaces=False, escape_whitespaces=False
+    )
+    return rule if len(rule.serialized_normalizer_spec()) > _SMALLEST_CHARSMAP else None

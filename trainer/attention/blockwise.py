@@ -1,0 +1,219 @@
+"""Attention of one device's queries to the keys it holds at the moment, a pair of tiles at a time.
+
+`forward` is the online softmax (Milakov & Gimelshein, arXiv 1805.02867); `backward` adds up all three gradients with
+weights rebuilt from the global log-sum-exp (FlashAttention-2, arXiv 2307.08691, its second algorithm). Each query tile
+visits the key tiles of its bounds (`tiles.py`): first those that need no mask, then the rest. So cost follows the sum
+of length² over documents, and the largest thing that exists is one tile of scores. `fused.py` has the same two
+functions for an accelerator.
+
+What made it fast on CPU, measured (`benchmarks/ring.py`): the mask and its comparisons stay off the tiles that need
+none; a query tile's sums live in the inner loop alone; one key/value head at a time, so that a tile of scores stays in
+the cache; tiles are contiguous, scores [R, tile] and never the other way about, dK and dV summed transposed.
+
+Local axes beside those of `trainer/__init__.py`: T keys, R = G·tile rows of a query tile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from trainer.attention.reference import visible
+from trainer.attention.tiles import Bounds, Tokens, bounds
+
+# Masked scores lie below where the running maximum starts, so their weight is exp(-5e29) = 0 even in a row that has
+# seen nothing yet.
+_MASKED, _START = -1e30, -5e29
+NOTHING = -1e30  # log-sum-exp of a row that sees no key
+
+Three = tuple[jax.Array, jax.Array, jax.Array]
+Carry = TypeVar("Carry")
+
+
+def forward(
+    q: jax.Array, k: jax.Array, v: jax.Array, queries: Tokens, keys: Tokens, *, tile: int, stretches: int = 1
+) -> tuple[jax.Array, jax.Array]:
+    """Return attention of `q` [B,K,G,S,H] to `k`, `v` [B,K,T,H]: [B,K,G,S,H] and log-sum-exp [B,K,G,S], float32.
+
+    S and T are multiples of `tile`; the keys are so many equal `stretches` of reading order. A row that sees no key is
+    exactly 0, and its log-sum-exp NOTHING.
+    """
+    walk = _Walk.of(q, queries, keys, tile, stretches)
+    q_tiles, k_tiles, v_tiles = _query_tiles(q, tile), _key_tiles(k, tile), _key_tiles(v, tile)
+
+    def query_tile(n: jax.Array, made: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        q_tile = _at(q_tiles, n)
+
+        def add(sums: Three, pair: _Pair) -> Three:
+            values, highest, weights = sums
+            scores = walk.scores(q_tile, _at(k_tiles, pair.key), pair)
+            top = jnp.maximum(highest, scores.max(-1))
+            weight, fade = jnp.exp(scores - top[:, None]), jnp.exp(highest - top)
+            added = _product("rs,sh->rh", weight, _at(v_tiles, pair.key))
+            return values * fade[:, None] + added, top, weights * fade + weight.sum(-1)
+
+        start = _like(q_tile, 0.0), _like(q_tile[:, 0], _START), _like(q_tile[:, 0], 0.0)
+        values, highest, weights = walk.over_keys(n, add, start)
+        seen = weights > 0
+        weights = jnp.where(seen, weights, 1.0)
+        lse = jnp.where(seen, highest + jnp.log(weights), NOTHING)
+        return _put(made[0], n, values / weights[:, None]), _put(made[1], n, lse)
+
+    start = _like(q_tiles, 0.0), _like(q_tiles[..., 0], 0.0)
+    out, lse = lax.fori_loop(0, len(q_tiles), query_tile, start)
+    return _whole_queries(out, q.shape, tile), _whole_queries(lse, q.shape[:-1], tile)
+
+
+def backward(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    queries: Tokens,
+    keys: Tokens,
+    d_out: jax.Array,
+    lse: jax.Array,
+    delta: jax.Array,
+    *,
+    tile: int,
+    stretches: int = 1,
+) -> Three:
+    """Return what these keys add to dQ [B,K,G,S,H], and dK and dV [B,K,T,H], float32.
+
+    `d_out` [B,K,G,S,H] is the gradient of the output; `lse` and `delta` = sum(dO·O), [B,K,G,S], are of the whole
+    sequence, and the log-sum-exp of a row that sees nothing is 0.
+    """
+    walk = _Walk.of(q, queries, keys, tile, stretches)
+    rows = [_query_tiles(x, tile) for x in (q, d_out, lse, delta)]
+    k_tiles, v_tiles = _key_tiles(k, tile), _key_tiles(v, tile)
+
+    def query_tile(n: jax.Array, made: Three) -> Three:
+        q_tile, d_tile, lse_tile, delta_tile = (_at(x, n) for x in rows)
+
+        def add(carry: Three, pair: _Pair) -> Three:
+            d_q, d_k, d_v = carry
+            k_tile = _at(k_tiles, pair.key)
+            weights = jnp.exp(walk.scores(q_tile, k_tile, pair) - lse_tile[:, None])
+            d_weights = _product("rh,sh->rs", d_tile, _at(v_tiles, pair.key))
+            d_scores = weights * (d_weights - delta_tile[:, None])
+            d_k = _add(d_k, pair.key, _product("rs,rh->hs", d_scores, q_tile))
+            d_v = _add(d_v, pair.key, _product("rs,rh->hs", weights, d_tile))
+            return d_q + _product("rs,sh->rh", d_scores, k_tile), d_k, d_v
+
+        d_q, d_k, d_v = walk.over_keys(n, add, (_like(q_tile, 0.0), *made[1:]))
+        return _put(made[0], n, d_q), d_k, d_v
+
+    zeros = _like(k_tiles.reshape(len(k_tiles), -1, tile), 0.0)
+    d_q, d_k, d_v = lax.fori_loop(0, len(rows[0]), query_tile, (_like(rows[0], 0.0), zeros, zeros))
+    d_k, d_v = (x.swapaxes(1, 2).reshape(k.shape) for x in (d_k, d_v))
+    return _whole_queries(d_q, q.shape, tile) * walk.scale, d_k * walk.scale, d_v
+
+
+class _Pair(NamedTuple):
+    """Where a pair of tiles lies: its key tile among those of all heads, and both tiles' tokens."""
+
+    key: jax.Array
+    query_tokens: jax.Array
+    key_tokens: jax.Array
+    masked: bool
+
+
+class _Walk(NamedTuple):
+    """The way through the pairs of tiles: every query tile of all rows and heads visits the key tiles of its bounds."""
+
+    queries: Tokens  # [B·I,tile]
+    keys: Tokens  # [B·C·J,tile]
+    bounds: Bounds  # [B·I,C]
+    heads: int
+    query_tiles: int  # I
+    key_tiles: int  # J, in a stretch
+    scale: float  # of scores
+
+    @classmethod
+    def of(cls, q: jax.Array, queries: Tokens, keys: Tokens, tile: int, stretches: int) -> _Walk:
+        limits = bounds(queries, keys, tile=tile, stretches=stretches)
+        return cls(
+            queries=Tokens(*(x.reshape(-1, tile) for x in queries)),
+            keys=Tokens(*(x.reshape(-1, tile) for x in keys)),
+            bounds=Bounds(*(x.reshape(-1, stretches) for x in limits)),
+            heads=q.shape[1],
+            query_tiles=q.shape[3] // tile,
+            key_tiles=keys.positions.shape[1] // tile // stretches,
+            scale=1 / math.sqrt(q.shape[-1]),
+        )
+
+    def over_keys(self, n: jax.Array, add: Callable[[Carry, _Pair], Carry], carry: Carry) -> Carry:
+        """Call `add` for every key tile that query tile `n` can meet, first for those that need no mask."""
+        head = lax.div(n, self.query_tiles)  # of all rows
+        row = lax.div(head, self.heads)
+        tokens = row * self.query_tiles + lax.rem(n, self.query_tiles)
+        stretches = self.bounds.start.shape[1]
+        start, stop, full_start, full_stop = (_at(x, tokens) for x in self.bounds)
+
+        def stretch(c: jax.Array, carry: Carry) -> Carry:
+            key, key_tokens = ((x * stretches + c) * self.key_tiles for x in (head, row))
+            full = full_stop[c] - full_start[c]
+
+            def whole(j: jax.Array, carry: Carry) -> Carry:
+                return add(carry, _Pair(key + j, tokens, key_tokens + j, False))
+
+            def rest(j: jax.Array, carry: Carry) -> Carry:
+                j = jnp.where(j < full_start[c], j, j + full)
+                return add(carry, _Pair(key + j, tokens, key_tokens + j, True))
+
+            carry = lax.fori_loop(full_start[c], full_stop[c], whole, carry)
+            return lax.fori_loop(start[c], stop[c] - full, rest, carry)
+
+        return lax.fori_loop(0, stretches, stretch, carry)
+
+    def scores(self, q_tile: jax.Array, k_tile: jax.Array, pair: _Pair) -> jax.Array:
+        """Return the scores [R,tile], float32, of a query tile's rows [R,H] and a key tile [tile,H]."""
+        scores = _product("rh,sh->rs", q_tile, k_tile) * self.scale
+        if not pair.masked:
+            return scores
+        groups = len(q_tile) // len(k_tile)
+        mine = (jnp.tile(_at(x, pair.query_tokens), groups) for x in self.queries)
+        return jnp.where(visible(*mine, *(_at(x, pair.key_tokens) for x in self.keys)), scores, _MASKED)
+
+
+def _query_tiles(x: jax.Array, tile: int) -> jax.Array:
+    """[B,K,G,S,...] -> [B·K·I,R,...]."""
+    groups, rest = x.shape[2], x.shape[4:]
+    tiles = x.reshape(-1, groups, x.shape[3] // tile, tile, *rest).swapaxes(1, 2)
+    return tiles.reshape(-1, groups * tile, *rest)
+
+
+def _whole_queries(x: jax.Array, shape: tuple[int, ...], tile: int) -> jax.Array:
+    """[B·K·I,R,...] -> [B,K,G,S,...], the `shape`."""
+    return x.reshape(-1, shape[3] // tile, shape[2], tile, *shape[4:]).swapaxes(1, 2).reshape(shape)
+
+
+def _key_tiles(x: jax.Array, tile: int) -> jax.Array:
+    """[B,K,T,H] -> [B·K·J,tile,H]."""
+    return x.reshape(-1, tile, x.shape[-1])
+
+
+def _at(x: jax.Array, n: jax.Array) -> jax.Array:
+    return lax.dynamic_index_in_dim(x, n, keepdims=False, allow_negative_indices=False)
+
+
+def _put(x: jax.Array, n: jax.Array, part: jax.Array) -> jax.Array:
+    return lax.dynamic_update_index_in_dim(x, part, n, axis=0, allow_negative_indices=False)
+
+
+def _add(x: jax.Array, n: jax.Array, part: jax.Array) -> jax.Array:
+    return _put(x, n, _at(x, n) + part)
+
+
+def _like(x: jax.Array, value: float) -> jax.Array:
+    """Fill an array of the shape of `x` with float32; inside shard_map it counts as different on every device, too."""
+    return jnp.full_like(x, value, jnp.float32)
+
+
+def _product(subscripts: str, x: jax.Array, y: jax.Array) -> jax.Array:
+    """Multiply in float32. A CPU turns bfloat16 into it anyway, and so the weights need not be rounded."""
+    return jnp.einsum(subscripts, x.astype(jnp.float32), y.astype(jnp.float32))

@@ -1,0 +1,191 @@
+"""Attention over a sequence that no device holds whole: one function, and three ways to compute it.
+
+    ring         keys and values go round the devices          `ring.py`
+    all_gather   every device gets all keys and values          `all_gather.py`
+    ulysses      devices exchange tokens for heads, and back    `ulysses.py`
+
+All give the same result, and each needs of a device only what is in its file: a `forward` and a `backward` on the local
+parts, with a kernel (`kernel.py`) that does the work. With one device on the axis `sequence`, or no mesh, the kernel is
+all there is. Segment ids and positions say which token may see which, so the order of the sequence does not matter.
+
+Which to take. With s = S/n tokens a device, a device sends in a layer's forward, and holds beside its own part:
+
+    ring         2(n-1)·s·K·H, in n-1 hops behind the work      keys and values of one more device
+    all_gather   2(n-1)·s·K·H, at once and before the work      keys and values of the whole sequence, 2·S·K·H
+    ulysses      2·s·(N+K)·H, at once and before the work       the whole sequence for 1/n of the heads: nothing more
+
+    1. ring, unless one of these holds. It is the only one whose memory and waiting do not grow with the sequence.
+    2. ulysses, where the sequence axis divides the key/value heads that `tensor` leaves: least memory and, from n > 1 +
+       N/K on, fewest bytes. It also evens out the work whatever the layout, as every device does all tokens.
+    3. all_gather, where s is so short (about 2,000 tokens) that a hop's work does not hide its transfer, and 2·S·K·H
+       numbers fit. It waits once and not n times, so it is also less sensitive to uneven hops.
+
+Measured (`benchmarks/ring.py`, 8 virtual CPU devices, 8,192 tokens, 8 heads of 32, forward and backward): temporaries
+of 16 MB a device for ring, 40 for all_gather, 7 for ulysses; 50, 52 and 63 % of a matrix product's speed by processor
+time. On a CPU a transfer is a copy, so that says nothing about networks.
+
+Accumulators and log-sum-exp are float32 whatever the inputs are; rows of padding come out as exactly 0.
+
+Axes: see `trainer/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from types import ModuleType
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import Mesh, PartitionSpec
+
+from trainer.attention import all_gather, ring, ulysses
+from trainer.attention import kernel as kernels
+from trainer.attention.blockwise import NOTHING
+from trainer.attention.kernel import KernelName, Three
+from trainer.attention.tiles import Tokens
+from trainer.config import AttentionMethod
+from trainer.divisibility import require_even, require_heads, require_rows
+from trainer.mesh import AXES, RULES
+
+OUT, LSE = "attention_out", "attention_lse"  # names under which a rematerialisation policy may save them
+
+_WAYS: dict[str, ModuleType] = {"ring": ring, "all_gather": all_gather, "ulysses": ulysses}
+
+
+def attention(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    segment_ids: jax.Array,
+    positions: jax.Array,
+    *,
+    mesh: Mesh | None,
+    tile: int,
+    method: AttentionMethod = "ring",
+    kernel: KernelName | None = None,
+) -> jax.Array:
+    """Return causal attention within segments, [B,S,N,H] in q's dtype; the rule is that of `dense_attention`.
+
+    `q` is [B,S,N,H], `k` and `v` are [B,S,K,H], `segment_ids` and `positions` [B,S] int32. They are global arrays: B is
+    split over data x fsdp, S over sequence, heads over tensor. Scores are computed in squares of at most `tile` tokens,
+    by the `kernel` that is fastest on the devices unless one is named (`kernel.usable`). Raises ConfigError where the
+    mesh does not divide a dim.
+    """
+    rows, context, heads, _ = q.shape
+    shape = dict.fromkeys(AXES, 1) if mesh is None else mesh.shape
+    devices = shape["sequence"]
+    require_heads(heads, k.shape[2], shape, method=method)
+    require_rows(rows, shape)
+    require_even(context, devices)
+    tile, platform = even_tile(context // devices, tile), _platform(mesh)
+    kernel = kernels.usable(kernel, platform=platform, tile=tile, head_dim=q.shape[3], dtype=q.dtype)
+    plan = _Plan(method, devices, tile, kernel)
+    local = partial(_attention, plan)
+    if mesh is None:
+        return local(q, k, v, segment_ids, positions)
+    by_head = PartitionSpec(RULES["batch"], RULES["sequence"], RULES["heads"])
+    by_token = PartitionSpec(RULES["batch"], RULES["sequence"])
+    specs = (by_head, by_head, by_head, by_token, by_token)
+    checked = kernel != "interpreted"  # the interpreter of Pallas loses track of what varies over devices
+    mapped = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=by_head, check_vma=checked)
+    return mapped(q, k, v, segment_ids, positions)
+
+
+class _Plan(NamedTuple):
+    """What a compilation depends on, beside shapes."""
+
+    method: AttentionMethod
+    devices: int
+    tile: int
+    kernel: KernelName
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attention(
+    plan: _Plan, q: jax.Array, k: jax.Array, v: jax.Array, segment_ids: jax.Array, positions: jax.Array
+) -> jax.Array:
+    """Attention of one device's part to the whole sequence."""
+    return _forward(plan, q, k, v, segment_ids, positions)[0]
+
+
+def _forward(
+    plan: _Plan, q: jax.Array, k: jax.Array, v: jax.Array, segment_ids: jax.Array, positions: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    heads = _Heads.of(q, k, plan.tile)
+    tokens = Tokens(heads.padded(segment_ids), heads.padded(positions))
+    inputs = heads.split_queries(q), heads.split_keys(k), heads.split_keys(v), tokens
+    inner = kernels.kernel(plan.kernel, tile=plan.tile)
+    if plan.devices == 1:
+        out, lse = inner.forward(*inputs, tokens)
+    else:
+        out, lse = _WAYS[plan.method].forward(*inputs, devices=plan.devices, kernel=inner)
+    out = checkpoint_name(heads.joined_queries(out).astype(q.dtype), OUT)
+    lse = checkpoint_name(lse, LSE)
+    return out, (q, k, v, segment_ids, positions, out, lse)
+
+
+def _backward(plan: _Plan, saved: tuple[jax.Array, ...], d_out: jax.Array) -> tuple[jax.Array | None, ...]:
+    q, k, v, segment_ids, positions, out, lse = saved
+    heads = _Heads.of(q, k, plan.tile)
+    tokens = Tokens(heads.padded(segment_ids), heads.padded(positions))
+    inputs = heads.split_queries(q), heads.split_keys(k), heads.split_keys(v), tokens
+    delta = jnp.einsum("bsnh,bsnh->bsn", d_out, out, preferred_element_type=jnp.float32)
+    # A row that sees nothing gets a log-sum-exp of 0, so that its masked scores weigh exp(-1e30) = 0 and not 1.
+    lse = jnp.where(lse > NOTHING, lse, 0.0)
+    above = heads.split_queries(d_out), lse, heads.split_queries(delta[..., None])[..., 0]
+    inner = kernels.kernel(plan.kernel, tile=plan.tile)
+    if plan.devices == 1:
+        made: Three = inner.backward(*inputs, tokens, *above)
+    else:
+        made = _WAYS[plan.method].backward(*inputs, *above, devices=plan.devices, kernel=inner)
+    d_q, d_k, d_v = made
+    d_k, d_v = heads.joined_keys(d_k).astype(k.dtype), heads.joined_keys(d_v).astype(v.dtype)
+    return heads.joined_queries(d_q).astype(q.dtype), d_k, d_v, None, None
+
+
+_attention.defvjp(_forward, _backward)
+
+
+class _Heads(NamedTuple):
+    """How [B,S,heads,H] is turned for the kernels, which want tokens beside head dim and whole tiles, and back."""
+
+    kv_heads: int
+    length: int
+    extra: int  # tokens of padding that fill the last tile
+
+    @classmethod
+    def of(cls, q: jax.Array, k: jax.Array, tile: int) -> _Heads:
+        return cls(k.shape[2], q.shape[1], -q.shape[1] % tile)
+
+    def padded(self, x: jax.Array) -> jax.Array:
+        """Fill up the dim S of [B,S,...]."""
+        return jnp.pad(x, [(0, 0), (0, self.extra)] + [(0, 0)] * (x.ndim - 2)) if self.extra else x
+
+    def split_keys(self, x: jax.Array) -> jax.Array:
+        """[B,S,K,H] -> [B,K,S,H]."""
+        return jnp.einsum("bskh->bksh", self.padded(x))
+
+    def joined_keys(self, x: jax.Array) -> jax.Array:
+        """[B,K,S,H] -> [B,S,K,H]."""
+        return jnp.einsum("bksh->bskh", x)[:, : self.length]
+
+    def split_queries(self, x: jax.Array) -> jax.Array:
+        """[B,S,N,H] -> [B,K,G,S,H]."""
+        x = self.padded(x)
+        return jnp.einsum("bskgh->bkgsh", x.reshape(*x.shape[:2], self.kv_heads, -1, x.shape[-1]))
+
+    def joined_queries(self, x: jax.Array) -> jax.Array:
+        """[B,K,G,S,H] -> [B,S,N,H]."""
+        x = jnp.einsum("bkgsh->bskgh", x)[:, : self.length]
+        return x.reshape(*x.shape[:2], -1, x.shape[-1])
+
+
+def _platform(mesh: Mesh | None) -> str:
+    return jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+
+
+def even_tile(length: int, tile: int) -> int:
+    """Return the size of the tiles that cut `length` tokens into the least number of equal ones of at most `tile`."""
+    return -(-length // -(-length // tile))

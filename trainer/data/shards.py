@@ -1,0 +1,147 @@
+"""Random access to the sequences of a packed dataset: one sequence is one read at its byte offset.
+
+A caller that needs only some of the tokens (sequence parallelism over several hosts) names their ranges, and then only
+the headers, the ranges, and the spans are read. A sequence is found by its number alone: keys and the names of shards
+may have gaps. Shards are files on a mounted file system; object storage is not read directly.
+
+Axes: S sequence, M spans, R ranges of a sequence, n tokens in them.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.dataset import CARD, INDEX, DatasetCard, ShardEntry, read_card, read_index
+from schemas.errors import ConfigError, DatasetError
+from schemas.files import inside
+from schemas.fingerprint import fingerprint, sha256_file
+from schemas.packed import ATTENTIONS, Attention, check_spans
+from trainer.data.sample import REPAIR, Sample
+
+# From here on one read of all tokens is cheaper than many of some. A process that holds half of a row, and the first
+# token of the next stripe as a target, stays below.
+_WHOLE_READ_FRACTION = 0.75
+
+
+class PackedSplit:
+    """Random access to one split of one or more packed datasets, one after the other.
+
+    All must have the same context length, attention and vocabulary. Every shard's size is compared with the index at
+    the start, so that a missing or cut shard is found before the first step. Reading is thread-safe: it keeps no file
+    open.
+    """
+
+    def __init__(self, directories: Sequence[Path], split: str) -> None:
+        if not directories:
+            raise ConfigError("dataset must name at least one packed dataset directory, got none")
+        cards = {directory: read_card(directory) for directory in directories}
+        first = cards[directories[0]]
+        _check_same(cards)
+        self.split = split
+        self.context_length = first.context_length
+        self.attention = _attention(directories[0], first)
+        self.vocabulary = first.vocabulary
+        prints = [card.fingerprint for card in cards.values()]
+        self.fingerprint = prints[0] if len(prints) == 1 else fingerprint(prints)
+        shards = [
+            (inside(directory, shard.url), shard)
+            for directory, card in cards.items()
+            for shard in _index(directory, card)
+            if shard.split == split
+        ]
+        for path, shard in shards:
+            _check_size(path, shard)
+        self._paths = [path for path, _ in shards]
+        self._offsets = [np.array(shard.offsets, np.int64) for _, shard in shards]  # a fifth of what ints take
+        self._ends = list(itertools.accumulate(shard.nsamples for _, shard in shards))
+        if not len(self):
+            have = ", ".join(sorted({name for card in cards.values() for name in card.splits})) or "none"
+            raise DatasetError(
+                f"{', '.join(map(str, cards))} has no sequences in the split {split!r} (it has: {have}). "
+                "Pack a dataset with more documents, or with a larger share of them in this split."
+                + (" Or train without evaluation: --eval-every 0." if split == "val" else "")
+            )
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def read(self, index: int, *, ranges: NDArray[np.int64] | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return tokens [S] in the vocabulary's dtype, and spans [M]; `index` is in 0..len-1.
+
+        With `ranges` [R, 2], sorted and disjoint, the tokens [n] are those of [a, b) of each range, one range after the
+        other, and no others are read, unless most of them are asked for. Arrays may be read-only.
+        Raises DatasetError that names the shard where it is cut short, missing, or not what the index says.
+        """
+        wanted = np.array([[0, self.context_length]]) if ranges is None else ranges
+        with self._sample(index) as sample:
+            if (wanted[:, 1] - wanted[:, 0]).sum() >= _WHOLE_READ_FRACTION * self.context_length:
+                sample.fetch()
+            tokens, end = sample.tokens(self.vocabulary.dtype, self.context_length, wanted)
+            spans = sample.spans(end)
+        check_spans(spans, length=self.context_length, documents=_pieces(spans), where=sample.where)
+        if tokens.max(initial=0) >= self.vocabulary.size:
+            raise sample.error(f"token {tokens.max()} is outside the vocabulary of {self.vocabulary.size}")
+        return tokens, spans
+
+    def _sample(self, index: int) -> Sample:
+        shard = bisect.bisect_right(self._ends, index)
+        i = index - (self._ends[shard - 1] if shard else 0)
+        start, end = self._offsets[shard][i : i + 2].tolist()
+        return Sample(self._paths[shard], start, end, f"{self._paths[shard]}, sample {i}")
+
+
+def _check_same(cards: Mapping[Path, DatasetCard]) -> None:
+    """Raise where datasets cannot be trained on together."""
+    (ours, first), *others = cards.items()
+    for theirs, card in others:
+        first.vocabulary.require_same(card.vocabulary, ours=str(ours), theirs=str(theirs))
+        if card.context_length != first.context_length:
+            raise ConfigError(
+                f"{ours} has a context of {first.context_length} tokens and {theirs} of "
+                f"{card.context_length}: train on one context length at a time"
+            )
+        if card.attention != first.attention:
+            raise ConfigError(
+                f"{ours} was packed for attention over the {first.attention} and {theirs} over the {card.attention}: "
+                "train on one kind at a time, or pack one of them again with the other's `attention`"
+            )
+
+
+def _attention(directory: Path, card: DatasetCard) -> Attention:
+    if card.attention not in ATTENTIONS:
+        raise DatasetError(f"{directory / CARD}: attention is {card.attention!r}, known are {', '.join(ATTENTIONS)}")
+    return cast(Attention, card.attention)
+
+
+def _index(directory: Path, card: DatasetCard) -> list[ShardEntry]:
+    """Read the shard index, which must be the one that the card was written for."""
+    shards = read_index(directory)
+    if sha256_file(directory / INDEX) != card.index_sha256:
+        raise DatasetError(f"{directory / INDEX} is not the index that {CARD} was written for. {REPAIR}")
+    return shards
+
+
+def _check_size(path: Path, shard: ShardEntry) -> None:
+    try:
+        actual = path.stat().st_size
+    except OSError as e:
+        raise DatasetError(
+            f"{path} cannot be read: {e.strerror}; the index lists it with {shard.filesize} bytes. {REPAIR}"
+        ) from e
+    if actual != shard.filesize or shard.offsets[-1] > actual:
+        raise DatasetError(
+            f"{path} has {actual} bytes, the index says {shard.filesize}: it was cut short or altered. {REPAIR}"
+        )
+
+
+def _pieces(spans: NDArray[Any]) -> int:
+    """Return how many pieces of documents the spans name; check_spans then holds them to 0..n-1 in order."""
+    names = spans.dtype.names or ()
+    return int(spans["document"].max(initial=-1)) + 1 if "document" in names else 0

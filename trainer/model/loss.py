@@ -1,0 +1,252 @@
+"""Cross-entropy over a vocabulary, without the matrix of logits.
+
+The loss of a batch is the sum of w·ce over all its tokens divided by the sum of w: over the *global* batch, never a
+mean of the means of rows or devices. Logits exist for one chunk of tokens at a time. Where a gradient is wanted it is
+made in the same pass, since up to one factor it is known then: (softmax - onehot)·w. That takes three products with the
+head in place of the four that rematerialisation takes (after Liger Kernel, arXiv 2410.10989).
+
+    joint         one pass: a target's probability is normed over all ids
+    by_modality   two passes: text targets against the text head alone, vision targets against the vision head alone
+
+Every device goes through its own tokens, and devices of the `tensor` axis share the tokens of a row as those of
+`sequence` do, each with the whole head. A chunk in which no target has a weight is passed over: padding costs nothing,
+nor does a stretch of video in the pass over text.
+
+Axes: see `trainer/__init__.py`; T tokens of a device, C tokens of a chunk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from schemas.errors import ConfigError
+from schemas.vocab import TEXT, VISION
+from trainer.config import Softmax
+from trainer.mesh import AXES, RULES
+from trainer.model.transformer import Transformer
+
+SPLIT = (*RULES["sequence"], "tensor")  # the axes of the mesh that share the tokens of a row
+
+_Carry = TypeVar("_Carry")
+
+
+class LossSums(NamedTuple):
+    """Sums over the targets of a global batch, float32. Sums of several batches may be added up."""
+
+    ce: jax.Array  # of w·ce, in nats; the only one that has a gradient
+    weight: jax.Array  # of w
+    ce_by_modality: jax.Array  # the same two, [2] by schemas.vocab.TEXT and VISION
+    weight_by_modality: jax.Array
+
+    @property
+    def mean(self) -> jax.Array:
+        """The loss; 0 where no target has a weight."""
+        return self.ce / jnp.where(self.weight > 0, self.weight, 1.0)
+
+
+def batch_sums(model: Transformer, batch: Mapping[str, jax.Array]) -> LossSums:
+    """Return the sums that the loss of a batch is made of.
+
+    `batch` has `tokens`, `targets`, `segment_ids`, `positions` int32 and `weights` float32, all [B,S] in any one order
+    of the sequence. `weights` are those of the targets.
+    """
+    hidden = model(batch["tokens"], batch["segment_ids"], batch["positions"])
+    about = model.config
+    return loss_sums(
+        hidden,
+        model.heads(),
+        batch["targets"],
+        batch["weights"],
+        softmax=about.softmax,
+        chunk=about.chunk,
+        mesh=model.mesh,
+    )
+
+
+def loss_sums(
+    hidden: jax.Array,
+    heads: tuple[jax.Array, jax.Array],
+    targets: jax.Array,
+    weights: jax.Array,
+    *,
+    softmax: Softmax,
+    chunk: int,
+    mesh: Mesh | None,
+) -> LossSums:
+    """Sum the weighted cross-entropy of `targets` [B,S] int32, given `hidden` [B,S,D] and the text and vision `heads`.
+
+    Both heads are [ids,D]; targets from the number of text ids on are vision. `weights` [B,S] is float32. Raises
+    ConfigError where the mesh does not divide the sequence.
+    """
+    if mesh is not None and hidden.shape[1] % (parts := math.prod(mesh.shape[axis] for axis in SPLIT)):
+        raise ConfigError(f"{hidden.shape[1]} tokens cannot be split over {' x '.join(SPLIT)} = {parts} devices")
+    text_size = heads[TEXT].shape[0]
+    modality = jnp.where(targets >= text_size, VISION, TEXT).astype(jnp.int32)
+    ce = partial(_weighted_ce, chunk, mesh)
+    if softmax == "joint":
+        total, by_modality = ce(hidden, jnp.concatenate(heads), targets, weights, modality)
+    else:
+        passes = (
+            ce(hidden, heads[m], jnp.where(modality == m, targets - first, 0), _only(weights, modality == m), modality)
+            for m, first in ((TEXT, 0), (VISION, text_size))
+        )
+        total, by_modality = jax.tree.map(jnp.add, *passes)
+    weight_by_modality = _by_modality(weights, modality)
+    return LossSums(total, weight_by_modality.sum(), lax.stop_gradient(by_modality), weight_by_modality)
+
+
+def _only(weights: jax.Array, chosen: jax.Array) -> jax.Array:
+    return jnp.where(chosen, weights, 0.0)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _weighted_ce(
+    chunk: int,
+    mesh: Mesh | None,
+    hidden: jax.Array,
+    head: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array,
+    modality: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Return the sum of w·ce and the same [2] by modality; `targets` count the rows of `head` [V,D]."""
+    (ce,) = _over(mesh, partial(_local_ce, chunk=chunk), "hwttt", "s")(hidden, head, targets, weights, modality)
+    return ce.sum(), ce
+
+
+def _weighted_ce_forward(
+    chunk: int, mesh: Mesh | None, *arrays: jax.Array
+) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+    ce, d_hidden, d_head = _over(mesh, partial(_local_ce_and_gradients, chunk=chunk), "hwttt", "shw")(*arrays)
+    return (ce.sum(), ce), (d_hidden, d_head)
+
+
+def _weighted_ce_backward(
+    chunk: int, mesh: Mesh | None, gradients: tuple[jax.Array, jax.Array], upstream: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array | None, ...]:
+    del chunk, mesh
+    d_hidden, d_head = ((g.astype(jnp.float32) * upstream[0]).astype(g.dtype) for g in gradients)
+    return d_hidden, d_head, None, None, None
+
+
+_weighted_ce.defvjp(_weighted_ce_forward, _weighted_ce_backward)
+
+
+def _over(mesh: Mesh | None, local: Callable[..., Any], inputs: str, outputs: str) -> Callable[..., Any]:
+    """Run `local` on every device's tokens; a letter an array: h hidden, t per token, w head, s sums."""
+    if mesh is None:
+        return partial(local, axes=())
+    tokens = PartitionSpec(RULES["batch"], SPLIT)
+    specs = {"h": PartitionSpec(*tokens, None), "t": tokens, "w": PartitionSpec(), "s": PartitionSpec()}
+    return jax.shard_map(
+        partial(local, axes=AXES),
+        mesh=mesh,
+        in_specs=tuple(specs[x] for x in inputs),
+        out_specs=tuple(specs[x] for x in outputs),
+        check_vma=False,  # nothing is differentiated through it
+    )
+
+
+class _Chunks(NamedTuple):
+    """Tokens, a chunk at a time: hidden [n,C,D], the others [n,C]."""
+
+    hidden: jax.Array
+    targets: jax.Array
+    weights: jax.Array
+    modality: jax.Array
+
+    @classmethod
+    def of(cls, *arrays: jax.Array, chunk: int) -> _Chunks:
+        """Lay [B,S,...] out as equal chunks of at most `chunk` tokens; what fills up the last has weight 0."""
+        tokens = math.prod(arrays[0].shape[:2])
+        parts = -(-tokens // chunk)
+
+        def cut(x: jax.Array) -> jax.Array:
+            flat = x.reshape(tokens, *x.shape[2:])
+            padded = jnp.pad(flat, [(0, -tokens % parts)] + [(0, 0)] * (flat.ndim - 1))
+            return padded.reshape(parts, -1, *x.shape[2:])
+
+        return cls(*map(cut, arrays))
+
+    def loop(self, one: Callable[[jax.Array, _Chunks, _Carry], _Carry], start: _Carry) -> _Carry:
+        """Run `one(number, chunk, carry)` over the chunks in which a target has a weight."""
+        live = (self.weights != 0).any(axis=1)
+        order = jnp.argsort(~live, stable=True).astype(jnp.int32)
+
+        def step(n: jax.Array, carry: _Carry) -> _Carry:
+            return one(order[n], _Chunks(*(x[order[n]] for x in self)), carry)
+
+        return lax.fori_loop(0, live.sum(dtype=jnp.int32), step, start)
+
+
+def _local_ce(
+    hidden: jax.Array,
+    head: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array,
+    modality: jax.Array,
+    *,
+    chunk: int,
+    axes: tuple[str, ...],
+) -> tuple[jax.Array]:
+    def step(_: jax.Array, part: _Chunks, ce: jax.Array) -> jax.Array:
+        logits = _logits(part.hidden, head)
+        return ce + _chunk_ce(logits, jax.nn.logsumexp(logits, axis=-1), part)
+
+    chunks = _Chunks.of(hidden, targets, weights, modality, chunk=chunk)
+    return (lax.psum(chunks.loop(step, jnp.zeros(2)), axes),)
+
+
+def _local_ce_and_gradients(
+    hidden: jax.Array,
+    head: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array,
+    modality: jax.Array,
+    *,
+    chunk: int,
+    axes: tuple[str, ...],
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return sums of w·ce [2], their gradient by hidden, as this device holds it, and by head, as all do."""
+    Carry = tuple[jax.Array, jax.Array, jax.Array]
+
+    def step(number: jax.Array, part: _Chunks, carry: Carry) -> Carry:
+        ce, d_hidden, d_head = carry
+        logits = _logits(part.hidden, head)
+        highest = logits.max(-1)
+        powers = jnp.exp(logits - highest[:, None])
+        total = powers.sum(-1)
+        ce = ce + _chunk_ce(logits, highest + jnp.log(total), part)
+        chosen = lax.broadcasted_iota(jnp.int32, logits.shape, 1) == part.targets[:, None]
+        onehot = jnp.where(chosen, part.weights[:, None], 0.0)
+        d_logits = (powers * (part.weights / total)[:, None] - onehot).astype(head.dtype)
+        d_head = d_head + jnp.einsum("cv,cd->vd", d_logits, part.hidden, preferred_element_type=jnp.float32)
+        return ce, d_hidden.at[number].set(d_logits @ head), d_head
+
+    chunks = _Chunks.of(hidden, targets, weights, modality, chunk=chunk)
+    start = jnp.zeros(2), jnp.zeros_like(chunks.hidden), jnp.zeros(head.shape, jnp.float32)
+    ce, d_hidden, d_head = chunks.loop(step, start)
+    d_hidden = d_hidden.reshape(-1, hidden.shape[-1])[: math.prod(hidden.shape[:2])].reshape(hidden.shape)
+    return lax.psum(ce, axes), d_hidden, lax.psum(d_head, axes).astype(head.dtype)
+
+
+def _logits(hidden: jax.Array, head: jax.Array) -> jax.Array:
+    return jnp.einsum("cd,vd->cv", hidden, head, preferred_element_type=jnp.float32)
+
+
+def _chunk_ce(logits: jax.Array, lse: jax.Array, part: _Chunks) -> jax.Array:
+    """Return the sums of w·ce of a chunk, [2] by modality."""
+    at_target = jnp.take_along_axis(logits, part.targets[:, None], axis=1)[:, 0]
+    return _by_modality((lse - at_target) * part.weights, part.modality)
+
+
+def _by_modality(values: jax.Array, modality: jax.Array) -> jax.Array:
+    return jnp.stack([values.sum(where=modality == m) for m in (TEXT, VISION)])

@@ -1,0 +1,140 @@
+"""What a run is made of, before its first step: all that follows from the configuration and the datasets alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import optax
+
+from schemas.errors import ConfigError
+from schemas.files import write_text
+from trainer.config import parameter_count
+from trainer.data.loader import Batch, Placement
+from trainer.data.shards import PackedSplit
+from trainer.divisibility import require_heads, require_rows
+from trainer.mesh import make_mesh
+from trainer.model.loss import LossSums
+from trainer.model.transformer import require_host_memory
+from trainer.run.checkpoint import Description, open_run
+from trainer.run.config import TrainConfig
+from trainer.run.optimiser import make_optimiser, schedule
+from trainer.run.state import Plan, TrainState, begin, new_state, take_over
+from trainer.run.step import StepMetrics, compile_eval, compile_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """The parts of a run, checked against each other; nothing has been written or computed yet."""
+
+    config: TrainConfig
+    split: PackedSplit
+    held_out: PackedSplit | None  # None where the run does not evaluate
+    placement: Placement  # of a batch
+    held_out_placement: Placement  # of as many sequences as are computed at once
+    optimiser: optax.GradientTransformation
+    plan: Plan
+    description: Description
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> Setup:
+        """Open the datasets and lay out mesh and state; ConfigError, DatasetError or VocabularyMismatch if unfit."""
+        model, mesh = config.model_config, make_mesh(config.mesh)
+        require_heads(model.heads, model.kv_heads, mesh.shape, method=model.attention, ff_dim=model.ff_dim)
+        require_rows(config.batch_size, mesh.shape, accumulate=config.memory.accumulate)
+        if model.offload:
+            require_host_memory(mesh.local_devices[0])
+        split = PackedSplit(config.dataset, "train")
+        if split.context_length > model.max_positions:
+            raise ConfigError(
+                f"the dataset's context of {split.context_length} tokens is longer than the model's max_positions "
+                f"{model.max_positions}: pack at {model.max_positions} tokens or fewer, or take a recipe for more"
+            )
+        place = partial(Placement.of, mesh, layout=config.layout, tile=model.tile)
+        placement = place((config.batch_size, split.context_length))
+        optimiser = make_optimiser(config.optimiser, steps=config.steps)
+        return cls(
+            config=config,
+            split=split,
+            held_out=PackedSplit(config.dataset, "val") if config.cadence.eval_every else None,
+            placement=placement,
+            held_out_placement=place((config.rows, split.context_length)),
+            optimiser=optimiser,
+            plan=Plan.of(model, split.vocabulary, optimiser=optimiser, mesh=mesh),
+            description=Description(
+                model=model,
+                vocabulary=split.vocabulary,
+                context_length=split.context_length,
+                dataset_fingerprint=split.fingerprint,
+                batch_size=config.batch_size,
+                seed=config.seed,
+            ),
+        )
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps in which every sequence is seen once."""
+        return len(self.split) / self.config.batch_size
+
+    def check_origin(self) -> None:
+        """Raise where `init_from` is no run, or its model has another vocabulary or shape."""
+        if self.config.init_from is not None:
+            with open_run(self.config.init_from) as checkpoints:
+                step = checkpoints.newest()
+                checkpoints.describe(step).require_shapes(self.description, where=checkpoints.path / str(step))
+
+    def first_state(self) -> TrainState:
+        """Make the state before the first step: anew, or around the parameters of `init_from`."""
+        if self.config.init_from is not None:
+            params = take_over(self.plan, self.config.init_from)
+            return begin(self.plan, params, optimiser=self.optimiser)
+        about = self.description
+        return new_state(self.plan, about.model, about.vocabulary, optimiser=self.optimiser, seed=about.seed)
+
+    def compile_step(self) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
+        """Compile the step."""
+        rate = schedule(self.config.optimiser, steps=self.config.steps)
+        accumulate = self.config.memory.accumulate
+        return compile_step(self.plan, self.optimiser, rate, shape=self.placement.shape, accumulate=accumulate)
+
+    def compile_eval(self) -> Callable[[Any, Batch], LossSums]:
+        """Compile the evaluation of a batch."""
+        return compile_eval(self.plan, shape=self.held_out_placement.shape)
+
+    def write_facts(self, path: Path) -> None:
+        """Write as JSON what runs: configuration, model, vocabulary, data, mesh, device and version."""
+        about, mesh = self.description, self.plan.mesh
+        facts = {
+            "config": dataclasses.asdict(self.config),
+            "model": dataclasses.asdict(about.model),
+            "parameters": self.parameters,
+            "vocabulary": about.vocabulary.to_dict(),
+            "dataset_fingerprint": about.dataset_fingerprint,
+            "mesh": dict(mesh.shape),
+            "device": mesh.devices.flat[0].device_kind,
+            "jax": jax.__version__,
+        }
+        write_text(path, json.dumps(facts, indent=2, default=str) + "\n")
+
+    @property
+    def parameters(self) -> int:
+        """Number of the model's parameters."""
+        vocabulary = self.description.vocabulary
+        sizes = {"text_size": vocabulary.text_size, "vision_size": vocabulary.vision_size}
+        return parameter_count(self.description.model, **sizes)
+
+    def __str__(self) -> str:
+        mesh = ", ".join(f"{axis} {size}" for axis, size in self.plan.mesh.shape.items())
+        rows, context = self.placement.shape
+        parts = self.config.memory.accumulate
+        apart = f" in {parts} micro-batches" if parts > 1 else ""
+        return (
+            f"{self.config.model}: {self.parameters / 1e6:.1f} million parameters; mesh: {mesh}; {rows} sequences of "
+            f"{context:,} tokens a step{apart}, {self.steps_per_epoch:.1f} steps an epoch"
+        )

@@ -1,0 +1,149 @@
+"""One step: the gradient of the global batch's loss, and the update. Pure functions, compiled once by the loop.
+
+    train_step(state, batch) -> (state, metrics)
+    eval_step(params, batch) -> sums
+
+Both take the static parts (the model's graph, the optimiser) as keywords, to be bound with `functools.partial`.
+
+A batch may be computed as several micro-batches, one after another: memory is then that of one, and gradients are
+added up in float32. Each micro-batch's w·ce is divided by the weight of the *whole* batch, which is known before the
+first, so the sum of their gradients is the gradient of the large batch, however unequal their weights are.
+
+Axes: see `trainer/__init__.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from trainer.data.loader import BATCH_TYPES, Batch
+from trainer.mesh import RULES, batch_sharding, shardings
+from trainer.model.loss import LossSums, batch_sums
+from trainer.model.transformer import Transformer
+from trainer.run.state import Plan, TrainState
+
+
+class StepMetrics(NamedTuple):
+    """What a step measured; scalars, but for the sums by modality."""
+
+    sums: LossSums
+    gradient_norm: jax.Array  # before it was limited
+    learning_rate: jax.Array
+    useful_tokens: jax.Array  # targets that have a weight, int32
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    graph: nnx.GraphDef[Transformer],
+    optimiser: optax.GradientTransformation,
+    rate: optax.Schedule,
+    mesh: Mesh,
+    accumulate: int = 1,
+) -> tuple[TrainState, StepMetrics]:
+    """Return the state after one update, and what was measured before it."""
+    gradient, sums = loss_gradient(state.params, batch, graph=graph, mesh=mesh, accumulate=accumulate)
+    updates, moments = optimiser.update(gradient, state.optimiser, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics = StepMetrics(
+        sums=sums,
+        gradient_norm=optax.tree.norm(gradient),
+        learning_rate=rate(state.step),
+        useful_tokens=jnp.sum(batch["weights"] > 0, dtype=jnp.int32),
+    )
+    return TrainState(state.step + 1, params, moments), metrics
+
+
+def loss_gradient(
+    params: Any, batch: Batch, *, graph: nnx.GraphDef[Transformer], mesh: Mesh, accumulate: int
+) -> tuple[Any, LossSums]:
+    """Return the gradient of the batch's loss, float32 in the image of `params`, and the sums of the loss."""
+    weight = batch["weights"].sum()
+    weight = jnp.where(weight > 0, weight, 1.0)
+
+    def share(params: Any, part: Batch) -> tuple[jax.Array, LossSums]:
+        sums = batch_sums(nnx.merge(graph, params), part)
+        return sums.ce / weight, sums
+
+    gradient = jax.grad(share, has_aux=True)
+    if accumulate == 1:
+        return gradient(params, batch)
+
+    def add(total: tuple[Any, LossSums], part: Batch) -> tuple[tuple[Any, LossSums], None]:
+        return jax.tree.map(jnp.add, total, gradient(params, part)), None
+
+    parts = {name: micro_batches(x, mesh, count=accumulate) for name, x in batch.items()}
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    zeros = jax.lax.with_sharding_constraint(zeros, shardings(params, mesh))
+    nothing = LossSums(jnp.zeros(()), jnp.zeros(()), jnp.zeros(2), jnp.zeros(2))
+    return jax.lax.scan(add, (zeros, nothing), parts)[0]
+
+
+def micro_batches(x: jax.Array, mesh: Mesh, *, count: int) -> jax.Array:
+    """Return rows [B,S] as micro-batches [count,B/count,S]; each takes some of every device's rows: nothing moves."""
+    rows, length = x.shape
+    groups = math.prod(mesh.shape[axis] for axis in RULES["batch"])
+    apart = jnp.einsum("gar...->agr...", x.reshape(groups, count, -1, length)).reshape(count, rows // count, length)
+    spec = PartitionSpec(None, *batch_sharding(mesh).spec)
+    return jax.lax.with_sharding_constraint(apart, NamedSharding(mesh, spec))
+
+
+def eval_step(params: Any, batch: Batch, *, graph: nnx.GraphDef[Transformer]) -> LossSums:
+    """Return the sums of a batch's loss, to be added to those of other batches."""
+    return batch_sums(nnx.merge(graph, params), batch)
+
+
+def compile_step(
+    plan: Plan,
+    optimiser: optax.GradientTransformation,
+    rate: optax.Schedule,
+    *,
+    shape: tuple[int, int],
+    accumulate: int = 1,
+) -> jax.stages.Compiled:
+    """Compile `train_step` for batches of `shape` (B, S), each computed as `accumulate` micro-batches.
+
+    The state that goes in is used up: its memory is reused.
+    """
+    places = jax.tree.map(lambda x: x.sharding, plan.like)
+    step = jax.jit(
+        partial(train_step, graph=plan.graph, optimiser=optimiser, rate=rate, mesh=plan.mesh, accumulate=accumulate),
+        donate_argnums=0,
+        out_shardings=(places, plan.everywhere),
+    )
+    return step.lower(plan.like, _batch_like(shape, plan.mesh)).compile(_patience(plan.mesh))
+
+
+def compile_eval(plan: Plan, *, shape: tuple[int, int]) -> jax.stages.Compiled:
+    """Compile `eval_step` for batches of `shape` (B, S)."""
+    step = jax.jit(partial(eval_step, graph=plan.graph), out_shardings=plan.everywhere)
+    return step.lower(plan.like.params, _batch_like(shape, plan.mesh)).compile(_patience(plan.mesh))
+
+
+def _patience(mesh: Mesh) -> dict[str, str | bool] | None:
+    """Return how long virtual CPU devices may wait for each other, as options of the compiler.
+
+    Where eight share two cores and a sequence has a million tokens, minutes are usual. XLA would complain after 20 s.
+    """
+    if mesh.devices.flat[0].platform != "cpu":
+        return None
+    minutes = {
+        "xla_cpu_collective_call_warn_stuck_seconds": 30,
+        "xla_cpu_collective_call_terminate_timeout_seconds": 60,
+    }
+    return {name: str(60 * value) for name, value in minutes.items()}
+
+
+def _batch_like(shape: tuple[int, int], mesh: Mesh) -> Batch:
+    return {
+        name: jax.ShapeDtypeStruct(shape, dtype, sharding=batch_sharding(mesh)) for name, dtype in BATCH_TYPES.items()
+    }
