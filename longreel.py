@@ -37,7 +37,7 @@ SUBCOMMANDS = {
     "report": (
         "pipeline.reports.page",
         "Report",
-        "write a page: the funnel, histograms with limits, thumbnails, books, licences",
+        "write a page: the funnel, histograms with limits, thumbnails, books, licenses",
     ),
     "verify": ("pipeline.cli.jobs", "Verify", "check every hash, count, id, span and ledger row of a dataset"),
     "inspect": ("pipeline.dataset.inspect", "Inspect", "show how much a dataset holds of what, and how full it is"),

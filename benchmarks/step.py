@@ -1,7 +1,7 @@
 """Claim: a whole step reaches a good part of a matrix product's speed, in memory that grows with the context alone.
 
 One step of `small` (forward, backward, update) on one sequence over a ring of 8 virtual CPU devices, by context: tokens
-a second, model FLOP utilisation (the operations a step needs by PaLM's count, attention only within documents, ÷ what a
+a second, model FLOP utilization (the operations a step needs by PaLM's count, attention only within documents, ÷ what a
 plain float32 product reaches in the same process), and memory. The sequence is packed with documents of about 1,000
 tokens. Each context runs in a process of its own, so that its peak is its own.
 
@@ -40,7 +40,7 @@ from trainer.config import MeshConfig, ModelConfig, flops_per_token, small
 from trainer.data.loader import Placement
 from trainer.mesh import make_mesh
 from trainer.run.loop import use_cpu_devices
-from trainer.run.optimiser import OptimiserConfig, make_optimiser, schedule
+from trainer.run.optimizer import OptimizerConfig, make_optimizer, schedule
 from trainer.run.state import Plan, new_state
 from trainer.run.step import compile_step
 
@@ -103,11 +103,11 @@ def measure(context: int, repeats: int) -> dict[str, Any]:
     """Return the figures of one context."""
     use_cpu_devices(DEVICES)
     config, mesh, steps = small(), make_mesh(MeshConfig()), 100
-    about = OptimiserConfig()
-    optimiser = make_optimiser(about, steps=steps)
-    plan = Plan.of(config, VOCABULARY, optimiser=optimiser, mesh=mesh)
-    step = compile_step(plan, optimiser, schedule(about, steps=steps), shape=(1, context))
-    state = new_state(plan, config, VOCABULARY, optimiser=optimiser, seed=0)
+    about = OptimizerConfig()
+    optimizer = make_optimizer(about, steps=steps)
+    plan = Plan.of(config, VOCABULARY, optimizer=optimizer, mesh=mesh)
+    step = compile_step(plan, optimizer, schedule(about, steps=steps), shape=(1, context))
+    state = new_state(plan, config, VOCABULARY, optimizer=optimizer, seed=0)
     placement = Placement.of(mesh, (1, context), layout="block_cyclic", tile=config.tile)
     arrays, mean_span = packed(context)
     batch = placement.place({name: x[:, placement.order] for name, x in arrays.items()})

@@ -12,10 +12,10 @@ step run "$demo/samples/manifest.jsonl" --out "$demo/data" --text-model "$demo/t
 step verify "$demo/data/packed/4096" --tokens "$demo/data/tokens"
 step verify "$demo/data/packed/16384" --tokens "$demo/data/tokens"
 step train --dataset "$demo/data/packed/4096" --out "$demo/model-4096" --model small --steps 80 --batch-size 2 \
-  --devices 8 --mesh.data 2 --mesh.sequence 4 --eval-every 40 --optimiser.learning-rate 4e-3
+  --devices 8 --mesh.data 2 --mesh.sequence 4 --eval-every 40 --optimizer.learning-rate 4e-3
 step train --dataset "$demo/data/packed/16384" --out "$demo/model-16384" --init-from "$demo/model-4096" \
   --model small --steps 6 --batch-size 1 --devices 8 --mesh.sequence 8 \
-  --optimiser.learning-rate 1e-3 --optimiser.warmup-steps 2
+  --optimizer.learning-rate 1e-3 --optimizer.warmup-steps 2
 step generate --model "$demo/model-16384" --data "$demo/data" --out "$demo/picture.png"
 
 cat <<END

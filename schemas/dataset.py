@@ -2,7 +2,7 @@
 
     train-000000-of-000002.tar …   sequences; `val-…` where there is held-out data
     index.json                     wids shard index, plus byte offsets of every sequence and each shard's SHA-256
-    documents.parquet              the ledger: every span back to document, source, licence and time range
+    documents.parquet              the ledger: every span back to document, source, license and time range
     croissant.json                 the same facts as Croissant metadata, for catalogues and other loaders
     dataset.json                   the card; written last, it is the commit
 

@@ -60,7 +60,7 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"  # less is there than the container promises
     DUPLICATE = "duplicate"  # same content as another item
     NEAR_DUPLICATE = "near_duplicate"  # another item has all of it, in a better copy
-    LICENCE = "licence"  # unknown, or not on the list of those allowed
+    LICENSE = "license"  # unknown, or not on the list of those allowed
     LANGUAGE = "language"  # none that is wanted
     QUALITY = "quality"  # a rule for text (Gopher, FineWeb) says that it is no prose
     CONTAMINATED = "contaminated"  # shares text with an evaluation set

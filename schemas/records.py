@@ -7,7 +7,7 @@ pairs        one row a pair of items that share content
 selection    one row an item that goes on, with its split; the others stand in `quarantine`
 tokens       one row a tokenized document, without payload (the token store's index)
 quarantine   one row an item that does not go on, and why
-ledger       one row a span of a packed sequence, back to document, source, licence and time range
+ledger       one row a span of a packed sequence, back to document, source, license and time range
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MANIFEST = pa.schema(
         pa.field("transcript", pa.string()),  # path of a .srt or .vtt, or "embedded"
         pa.field("title", pa.string()),
         pa.field("source", pa.string()),
-        pa.field("licence", pa.string()),
+        pa.field("license", pa.string()),
         pa.field("split", pa.string()),  # null: chosen by a hash of the content
         pa.field("metadata", pa.string()),  # the user's other columns, as a JSON object
     ]
@@ -135,7 +135,7 @@ TOKENS = pa.schema(
         pa.field("uri", pa.string(), nullable=False),
         pa.field("title", pa.string()),
         pa.field("source", pa.string()),
-        pa.field("licence", pa.string()),
+        pa.field("license", pa.string()),
         pa.field("frame_tokens", pa.int32(), nullable=False),  # codes of a frame + 1; 0 where there is none
         pa.field("frames", pa.int64(), nullable=False),
         pa.field("frames_promised", pa.int64(), nullable=False),  # by the container; more than `frames`: a loss
@@ -165,7 +165,7 @@ LEDGER = pa.schema(
         pa.field("uri", pa.string(), nullable=False),
         pa.field("title", pa.string()),
         pa.field("source", pa.string()),
-        pa.field("licence", pa.string()),
+        pa.field("license", pa.string()),
         pa.field("start_s", pa.float64()),
         pa.field("end_s", pa.float64()),
     ]

@@ -33,13 +33,13 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("held.mp4", "b.mp4"):
         make_video(folder / name, frames=75 if name == "b.mp4" else 60)
     Image.fromarray(np.full((90, 120, 3), 140, np.uint8)).save(folder / "picture.png")
-    (folder / "picture.txt").write_text("a grey picture")
+    (folder / "picture.txt").write_text("a gray picture")
     for n in range(3):
         (folder / f"book{n}.txt").write_text(story(n, 30))
     items = [{"uri": str(p)} for p in sorted(folder.iterdir()) if p.name != "picture.txt"]
     for item in items:
         item["split"] = "val" if Path(item["uri"]).name in ("held.mp4", "book0.txt") else "train"
-        item["licence"], item["source"] = "CC0-1.0", "a test"
+        item["license"], item["source"] = "CC0-1.0", "a test"
     manifest = tmp_path_factory.mktemp("manifest") / "m.jsonl"
     manifest.write_text("\n".join(map(json.dumps, items)))
     out = tmp_path_factory.mktemp("run") / "out"
@@ -146,7 +146,7 @@ def test_every_token_of_the_store_is_in_the_ledger_once(workspace: Path) -> None
     lengths = ledger.group_by("document_id").aggregate([("length", "sum")]).to_pylist()
     stored = TokenStore(workspace / "tokens").table().to_pylist()
     assert {r["document_id"]: r["length_sum"] for r in lengths} == {r["document_id"]: r["length"] for r in stored}
-    assert set(ledger["licence"].to_pylist()) == {"CC0-1.0"}
+    assert set(ledger["license"].to_pylist()) == {"CC0-1.0"}
 
 
 def test_trace_tells_where_a_token_came_from_and_shows_its_frame_or_sentence(

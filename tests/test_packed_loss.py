@@ -127,9 +127,9 @@ def cross_entropy(rows: Rows, *, dim: int = 8) -> Floats:
     past = (rows.segment_ids[:, :, None] == rows.segment_ids[:, None, :]) & np.tri(length, dtype=bool)
     hidden = of_token[rows.tokens] + of_position[rows.positions] + 0.3 * past @ of_past[rows.tokens]
     logits = np.tanh(hidden) @ head.T
-    log_normaliser = np.log(np.exp(logits).sum(-1))
+    log_normalizer = np.log(np.exp(logits).sum(-1))
     targets = np.take_along_axis(logits[:, :-1], rows.tokens[:, 1:, None], axis=-1)[..., 0]
-    return log_normaliser[:, :-1] - targets
+    return log_normalizer[:, :-1] - targets
 
 
 def loss(rows: Rows) -> float:

@@ -124,7 +124,7 @@ def parameter_count(config: ModelConfig, *, text_size: int, vision_size: int) ->
 def flops_per_token(config: ModelConfig, *, text_size: int, vision_size: int, mean_span: float) -> float:
     """Return the floating-point operations of one training step per token: 6 a weight, and attention's.
 
-    The usual count for model FLOPs utilisation (PaLM, arXiv 2204.02311, appendix B): forward and backward, without
+    The usual count for model FLOPs utilization (PaLM, arXiv 2204.02311, appendix B): forward and backward, without
     what is computed a second time and without the embedding's lookup. `mean_span` is the mean number of keys that a
     token may attend to, itself included: (n + 1) / 2 for a document of n tokens, averaged over tokens.
     """

@@ -1,8 +1,8 @@
 """The mesh of devices, and which dim of what is split over it.
 
 All of sharding is one table, from the names of dims to axes of the mesh, and one pure function that reads it (after
-jax-llm-examples). A weight is declared once, with shape, names of dims and initialiser; that declaration makes it,
-places it, and places its gradient and the optimiser's moments.
+jax-llm-examples). A weight is declared once, with shape, names of dims and initializer; that declaration makes it,
+places it, and places its gradient and the optimizer's moments.
 
     data       copies of the model; rows of the batch
     fsdp       rows of the batch; weights are split, and gathered a layer at a time (ZeRO-3)
@@ -117,7 +117,7 @@ def partition(dims: Sequence[str], shape: Sequence[int], mesh: Mesh, *, over: Se
 def shardings(tree: Any, mesh: Mesh) -> Any:
     """Return, for every leaf of `tree`, the NamedSharding it has on `mesh`; same structure as `tree`.
 
-    Parameters, and what an optimiser keeps in their image (moments), are placed by their `dims`; all else (counters)
+    Parameters, and what an optimizer keeps in their image (moments), are placed by their `dims`; all else (counters)
     has a copy on every device. Works on real arrays and on `jax.eval_shape`'s.
     """
 

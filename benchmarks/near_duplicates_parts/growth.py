@@ -127,6 +127,6 @@ def _pictures(unit: int, part: int, count: int) -> NDArray[np.uint8]:
 
 
 def _changed(pictures: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return the pictures with less contrast, another brightness, and noise of two grey levels."""
+    """Return the pictures with less contrast, another brightness, and noise of two gray levels."""
     noisy = pictures * np.float32(0.8) + 30 + rng.normal(0, 2, pictures.shape).astype(np.float32)
     return np.clip(noisy, 0, 255).astype(np.uint8)

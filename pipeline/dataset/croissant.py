@@ -1,6 +1,6 @@
 """Croissant metadata (MLCommons, version 1.0) of a packed dataset: `croissant.json`, for catalogues and other loaders.
 
-It lists every file with size and SHA-256, the licences of the documents with the tokens under each, and two record
+It lists every file with size and SHA-256, the licenses of the documents with the tokens under each, and two record
 sets: `spans`, the columns of the ledger, and `shards`, the rows of the index. There is no record set of the members of
 the tars: mlcroissant unpacks an archive into a cache that is keyed by the file's name alone, and shards of two datasets
 have the same names.
@@ -76,43 +76,43 @@ def write_croissant(directory: Path, card: DatasetCard, shards: Sequence[ShardEn
 
 def croissant_json(directory: Path, card: DatasetCard, shards: Sequence[ShardEntry]) -> str:
     """Return what `croissant.json` holds: a function of the card, the index and the ledger alone."""
-    licences = tokens_by_licence(directory / LEDGER)
+    licenses = tokens_by_license(directory / LEDGER)
     metadata = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": f"longreel-{card.context_length}-{card.fingerprint[:8]}",
         "version": f"{card.schema_version}.0.0",
-        "description": _description(card, licences),
-        "license": sorted(licence for licence in licences if licence),
+        "description": _description(card, licenses),
+        "license": sorted(license for license in licenses if license),
         "distribution": [*_files(directory, card), *map(_shard, shards)],
         "recordSet": [_spans(), _shards()],
     }
     return json.dumps(metadata, indent=1, ensure_ascii=True) + "\n"
 
 
-def tokens_by_licence(ledger: Path) -> Counter[str | None]:
-    """Return how many tokens stand under each licence, in bounded memory; None: no licence is stated."""
+def tokens_by_license(ledger: Path) -> Counter[str | None]:
+    """Return how many tokens stand under each license, in bounded memory; None: no license is stated."""
     counts: Counter[str | None] = Counter()
     with pq.ParquetFile(ledger) as file:
-        for batch in file.iter_batches(1 << 20, columns=["licence", "length"]):
-            sums = pa.Table.from_batches([batch]).group_by("licence").aggregate([("length", "sum")])
-            for licence, tokens in zip(sums["licence"].to_pylist(), sums["length_sum"].to_pylist(), strict=True):
-                counts[licence] += tokens
+        for batch in file.iter_batches(1 << 20, columns=["license", "length"]):
+            sums = pa.Table.from_batches([batch]).group_by("license").aggregate([("length", "sum")])
+            for license, tokens in zip(sums["license"].to_pylist(), sums["length_sum"].to_pylist(), strict=True):
+                counts[license] += tokens
     return counts
 
 
-def _description(card: DatasetCard, licences: Counter[str | None]) -> str:
+def _description(card: DatasetCard, licenses: Counter[str | None]) -> str:
     splits = [
         f"{name}: {split.sequences:,} sequences, {split.tokens:,} tokens ({split.text_tokens:,} of text, "
         f"{split.vision_tokens:,} of frames) of {split.documents:,} documents"
         for name, split in card.splits.items()
     ]
-    by_licence = [f"{name or 'none stated'} {licences[name]:,}" for name in sorted(licences, key=lambda n: n or "")]
+    by_license = [f"{name or 'none stated'} {licenses[name]:,}" for name in sorted(licenses, key=lambda n: n or "")]
     forgotten = f" Documents taken out after packing: {len(card.forgotten):,}." if card.forgotten else ""
     return (
         f"Videos, images and books as tokens, packed into sequences of {card.context_length:,} by Longreel. "
-        f"{'; '.join(splits)}. Tokens by licence: {', '.join(by_licence)}.{forgotten}"
+        f"{'; '.join(splits)}. Tokens by license: {', '.join(by_license)}.{forgotten}"
     )
 
 
@@ -132,7 +132,7 @@ def _files(directory: Path, card: DatasetCard) -> list[dict[str, Any]]:
             "application/x-parquet",
             (directory / LEDGER).stat().st_size,
             card.ledger_sha256,
-            "The ledger: every span of every sequence, back to document, source, licence and time range.",
+            "The ledger: every span of every sequence, back to document, source, license and time range.",
         ),
     ]
 

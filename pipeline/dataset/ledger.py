@@ -25,7 +25,7 @@ from schemas.vocab import VISION
 
 Integers = NDArray[np.int64]
 _ROW_GROUP = 1 << 17
-_FROM_DOCUMENT = ("document_id", "kind", "split", "uri", "title", "source", "licence")
+_FROM_DOCUMENT = ("document_id", "kind", "split", "uri", "title", "source", "license")
 
 
 class PieceTable(NamedTuple):

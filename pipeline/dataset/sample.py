@@ -64,7 +64,7 @@ def _members(block: bytes, names: list[str]) -> Iterator[bytes]:
         digits = header[124:135]
         size = int(digits, 8) if len(digits) == 11 and all(c in b"01234567" for c in digits) else -1
         if size < 0 or header != member_header(name, size):
-            raise DatasetError(f"byte {at}: expected the normalised tar header of {name}, found {header[:60]!r}…")
+            raise DatasetError(f"byte {at}: expected the normalized tar header of {name}, found {header[:60]!r}…")
         data = block[at + BLOCK : at + BLOCK + size]
         at += BLOCK + size + -size % BLOCK
         if at > len(block) or any(block[at - (-size % BLOCK) : at]):

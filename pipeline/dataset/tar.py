@@ -1,4 +1,4 @@
-"""The bytes of a shard: tar members with normalised headers, and .npy files.
+"""The bytes of a shard: tar members with normalized headers, and .npy files.
 
 Written here byte by byte rather than by `tarfile` and `numpy.save`, whose headers have changed between versions: a
 shard's bytes then depend on its content alone. Both read what is written. Members are USTAR regular files, mode 0444,

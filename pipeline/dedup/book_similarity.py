@@ -1,6 +1,6 @@
 """How books are found alike: MinHash of passages, aligned passage by passage.
 
-A book is cut into samples of about 1,000 words where two neighbouring words have a small hash, so that line breaks,
+A book is cut into samples of about 1,000 words where two neighboring words have a small hash, so that line breaks,
 paragraphs, quotes and prefaces of another edition move no border but those they touch. A sample is 64 MinHashes
 (Broder 1997; rensa) of its runs of 5 words. Two samples agree in a share of them that is, on average, the share
 of runs that they have in common (Jaccard).
@@ -167,7 +167,7 @@ def _matrix(signature: Signature) -> NDArray[np.uint32]:
 
 
 def _ranges(signature: Signature, chosen: NDArray[np.bool_]) -> tuple[Range, ...]:
-    """Return the chosen samples as ranges; neighbours are joined."""
+    """Return the chosen samples as ranges; neighbors are joined."""
     steps = np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8))
     begins, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1) - 1
     return tuple(

@@ -8,7 +8,7 @@ One picture of a million is like one of another million by chance; that two of o
 is. So a pair remembers whether it met with more than one sample of each; one that stands still counts as several.
 
 A bucket of `s` items gives s * (s - 1) / 2 pairs up to a cap. An overfull one (a title card, a black frame with a
-logo) gives each item its neighbours in the order of numbers, and the first item as a hub: time and pairs stay
+logo) gives each item its neighbors in the order of numbers, and the first item as a hub: time and pairs stay
 linear, whatever is in the corpus, and the same items pair up in every bucket that they share.
 """
 
@@ -27,7 +27,7 @@ MOST_ITEMS = 1 << 26  # that an entry has room for
 REPEATED, ONLY = 62, 63  # marks in the place of a sample's number: several have the key; there is no other sample
 
 _MARKS = 64
-_NEIGHBOURS = 4
+_NEIGHBORS = 4
 _HALF, _MARK_BITS = np.uint64(32), np.uint64(6)
 _LOW, _MARK = np.uint64(0xFFFFFFFF), np.uint64(_MARKS - 1)
 
@@ -88,13 +88,13 @@ def count_votes(entries: Words, *, cap: int) -> tuple[Votes, int]:
     sizes = np.diff(starts, append=len(keys))
     full = np.repeat(sizes > cap, sizes)
     hub = np.repeat(starts, sizes)
-    at = np.flatnonzero(full & (np.arange(len(keys)) - hub > _NEIGHBOURS))
+    at = np.flatnonzero(full & (np.arange(len(keys)) - hub > _NEIGHBORS))
     ones, others = [entries[hub[at]]], [entries[at]]
     at = np.arange(len(keys))
-    for step in range(1, max(cap, _NEIGHBOURS + 1)):
+    for step in range(1, max(cap, _NEIGHBORS + 1)):
         at = at[: np.searchsorted(at, len(keys) - step)]
         at = at[keys[at] == keys[at + step]]
-        if step > _NEIGHBOURS:
+        if step > _NEIGHBORS:
             at = at[~full[at]]
         if not len(at):
             break

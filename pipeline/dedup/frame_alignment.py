@@ -87,7 +87,7 @@ def likely_offsets(one: Run, other: Run) -> list[float]:
     """Return differences of times at which samples are alike, the most likely first.
 
     Each pair of samples votes for its difference with the correlation of what sets the two apart from their
-    neighbours, as in a quiet scene all pictures are alike; and a little with that of the pictures.
+    neighbors, as in a quiet scene all pictures are alike; and a little with that of the pictures.
     """
     mine, theirs = np.flatnonzero(one.useful), np.flatnonzero(other.useful)
     changes, others = one.changes[mine], other.changes[theirs]

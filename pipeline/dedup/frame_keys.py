@@ -7,7 +7,7 @@ Copies agree in most signs, so in all of some table's for some sample. The views
 the picture        what changed little agrees in it
 a window of it     where one is a crop of the other, its picture agrees with the other's window
 its middle         no logo lies there, nor anything else that was laid over the edges
-where its light is around the centre of its brightness, as far as it spreads: the same whatever black lies around it,
+where its light is around the center of its brightness, as far as it spreads: the same whatever black lies around it,
                    so bars that cannot be told from a dark scene, and were left, do no harm
 
 About 0.6 ms for 8 samples.
@@ -31,7 +31,7 @@ _SIGMA = 0.3  # of the picture's side: how fast they fade from the middle, as cr
 _MARGINS = (0.07, 0.24)  # of the window, and of the middle
 _FEW_ITEMS = 1 << 12
 _SIGNS_A_DOUBLING = 1.5
-_SPREAD = 1.9  # standard deviations of the light from its centre that are seen of it
+_SPREAD = 1.9  # standard deviations of the light from its center that are seen of it
 
 
 def sign_keys(pictures: NDArray[np.uint8], *, tables: int, bits: int) -> NDArray[np.uint64]:
@@ -78,9 +78,9 @@ def _to_the_light(lines: Floats) -> Floats:
     """Return matrices [n, SIDE, SIDE] that stretch to a whole line where the light of lines [n, SIDE] is."""
     share = lines / np.maximum(lines.sum(1, keepdims=True), 1e-6)
     middle = np.arange(SIDE) + 0.5
-    centre = share @ middle
-    reach = _SPREAD * np.sqrt(np.maximum(share @ middle**2 - centre**2, 0))
-    at = centre[:, None] + reach[:, None] * (2 * middle / SIDE - 1) - 0.5
+    center = share @ middle
+    reach = _SPREAD * np.sqrt(np.maximum(share @ middle**2 - center**2, 0))
+    at = center[:, None] + reach[:, None] * (2 * middle / SIDE - 1) - 0.5
     distance = np.abs(np.clip(at, 0, SIDE - 1)[..., None] - np.arange(SIDE))
     return np.maximum(0, 1 - distance).astype(np.float32)
 

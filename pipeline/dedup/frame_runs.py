@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 Times = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-AROUND = 3  # neighbours in time on either side that a picture's change is measured from
+AROUND = 3  # neighbors in time on either side that a picture's change is measured from
 _FAINT = 0.02  # length of a change that counts as none
 _DENSE_S = 1.0  # samples at most so far apart have what lies between them in between
 _NEAR = 0.6  # of the distance of two samples: how far from a sample it still stands for a time
@@ -41,10 +41,10 @@ class Run:
 
     @classmethod
     def of(cls, signature: Signature) -> Run:
-        """Sort the samples by time and normalise them."""
+        """Sort the samples by time and normalize them."""
         order = np.argsort(signature.at, kind="stable")
         pictures = frame_pictures([signature.samples[i] for i in order])
-        return cls(normalised(tempered(pictures)), signature.at[order], signature.lasts[order], ~is_flat(pictures))
+        return cls(normalized(tempered(pictures)), signature.at[order], signature.lasts[order], ~is_flat(pictures))
 
     @property
     def end(self) -> float:
@@ -53,7 +53,7 @@ class Run:
 
     @property
     def changes(self) -> Floats:
-        """What sets each picture apart from its neighbours in time: [n, SIDE * SIDE], at most 1 long."""
+        """What sets each picture apart from its neighbors in time: [n, SIDE * SIDE], at most 1 long."""
         apart = self.pictures - mean_around(self.pictures, AROUND, AROUND)
         length = np.linalg.norm(apart, axis=1, keepdims=True)
         changes: Floats = apart / np.maximum(length, _FAINT)
@@ -76,7 +76,7 @@ class Run:
 
 
 def mean_around(values: Floats, before: int, after: int) -> Floats:
-    """Return for each of `values` [n, c] the mean of itself and its neighbours, fewer at the ends."""
+    """Return for each of `values` [n, c] the mean of itself and its neighbors, fewer at the ends."""
     sums = np.concatenate([np.zeros((1, *values.shape[1:])), values.cumsum(0, dtype=np.float64)])
     at = np.arange(len(values))
     low, high = np.maximum(at - before, 0), np.minimum(at + after + 1, len(values))
@@ -93,8 +93,8 @@ def tempered(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.clip(cells, ordered[:, [_EXTREME]], ordered[:, [-1 - _EXTREME]])
 
 
-def normalised(pictures: NDArray[np.generic]) -> Floats:
-    """Return pictures [n, ...] as vectors [n, SAMPLE_BYTES] of mean 0 and length 1; of one colour: 0."""
+def normalized(pictures: NDArray[np.generic]) -> Floats:
+    """Return pictures [n, ...] as vectors [n, SAMPLE_BYTES] of mean 0 and length 1; of one color: 0."""
     cells = pictures.reshape(len(pictures), SAMPLE_BYTES).astype(np.float32)
     cells = cells - cells.mean(1, keepdims=True)
     length = np.linalg.norm(cells, axis=1, keepdims=True)
@@ -110,10 +110,10 @@ class Window(NamedTuple):
     right: float = 0.0
 
     def of(self, pictures: Floats) -> Floats:
-        """Return what is in the window of pictures [n, SAMPLE_BYTES], stretched to a whole picture, normalised."""
+        """Return what is in the window of pictures [n, SAMPLE_BYTES], stretched to a whole picture, normalized."""
         rows, columns = stretch(self.top, self.bottom), stretch(self.left, self.right)
         square = pictures.reshape(-1, SIDE, SIDE)
-        return normalised(rows @ square @ columns.T)
+        return normalized(rows @ square @ columns.T)
 
 
 def stretch(before: float, after: float) -> Floats:
@@ -199,7 +199,7 @@ def lay_over(one: Run, other: Run, offset: float) -> Overlay:
     left, right, share = left[sample], right[sample], share[sample, None].astype(np.float32)
     pictures = one.pictures[sample]
     mixed = other.pictures[left] * (1 - share) + other.pictures[right] * share
-    choices = np.stack([normalised(mixed), other.pictures[left], other.pictures[right]])
+    choices = np.stack([normalized(mixed), other.pictures[left], other.pictures[right]])
     dense = (gap[sample] <= _DENSE_S) & (share[:, 0] > 0) & (share[:, 0] < 1)
     alike = np.einsum("knc,nc->kn", choices, pictures)
     alike[0, ~dense] = -2

@@ -2,10 +2,10 @@
 
 Keys come from `frame_keys`. A comparison begins with the window: a copy may show a part of the picture only, or have a
 logo, and then its middle is what agrees best. Then offsets in time are tried (`frame_align`). At an offset, two things
-must agree. The pictures (correlation), and what *changes* in them: from each picture the mean of its neighbours in time
+must agree. The pictures (correlation), and what *changes* in them: from each picture the mean of its neighbors in time
 is taken away, and what is left must correlate, too. Two takes of one scene, or two parts of an interview, agree in the
 first and not in the second; a logo disturbs the first a little and the second hardly. Where nothing changes at all, the
-pictures must be the same. This is asked of each sample with its neighbours, which makes ranges, and again of each range
+pictures must be the same. This is asked of each sample with its neighbors, which makes ranges, and again of each range
 as a whole.
 
 What agrees at one offset is a range; the search goes on with what is left, so a shared intro and a shared end are two.

@@ -102,11 +102,11 @@ DEFAULTS: Mapping[str, Limit] = {
     for limit in (
         _limit("duration_s", 1, 4 * 3600, Reason.TOO_LONG, "seconds of a video", too_low=Reason.TOO_SHORT),
         _limit("short_side", 64, None, Reason.TOO_SMALL, "pixels", too_low=Reason.TOO_SMALL),
-        _limit("brightness", 8, None, Reason.BLACK, "grey level of the brightest frame, 0-255", too_low=Reason.BLACK),
+        _limit("brightness", 8, None, Reason.BLACK, "gray level of the brightest frame, 0-255", too_low=Reason.BLACK),
         _limit("black_share", None, 0.9, Reason.BLACK, "share of the time that is black"),
         _limit("frozen_share", None, 0.9, Reason.FROZEN, "share of the time in which no pixel changes"),
         _limit("still_share", None, None, Reason.STILL, "share of the time in which hardly anything changes"),
-        _limit("motion", None, None, Reason.STILL, "mean change of grey level a second", too_low=Reason.STILL),
+        _limit("motion", None, None, Reason.STILL, "mean change of gray level a second", too_low=Reason.STILL),
         _limit("sharpness", None, None, Reason.BLURRED, "of the sharpest frame", too_low=Reason.BLURRED),
         _limit("blockiness", None, None, Reason.BLOCKY, "steps at the 8 x 8 grid over steps elsewhere"),
         _limit("combing", None, None, Reason.INTERLACED, "share of frames with combs"),

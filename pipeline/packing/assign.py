@@ -40,7 +40,7 @@ PIECES = pa.schema(
 
 
 _SENT = (
-    *("document_id", "kind", "split", "uri", "title", "source", "licence"),
+    *("document_id", "kind", "split", "uri", "title", "source", "license"),
     *("unit", "batch", "row", "length", "frame_tokens", "spans"),
 )
 # Of a document: what a shard says of it, or finds its tokens by.

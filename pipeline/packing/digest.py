@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from schemas.errors import DatasetError
 
 # Tokens and spans follow from `fingerprint`; the others are shown of a document.
-_COLUMNS = ("document_id", "fingerprint", "kind", "split", "uri", "title", "source", "licence", "length")
+_COLUMNS = ("document_id", "fingerprint", "kind", "split", "uri", "title", "source", "license", "length")
 DIGESTS = 1 << 256
 
 

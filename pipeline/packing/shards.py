@@ -1,4 +1,4 @@
-"""Shards: the sequences of a plan, assembled from the token store and written as normalised tars.
+"""Shards: the sequences of a plan, assembled from the token store and written as normalized tars.
 
 A shard is one unit of work. `shard_job` puts together what the units of documents sent to it; `write_shard` writes
 `train-000000-of-000012.tar` and then, as the sign that it is whole, its part file

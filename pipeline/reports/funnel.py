@@ -23,7 +23,7 @@ from schemas.errors import DatasetError
 from schemas.records import SURVEY, TOKENS
 
 _SURVEYED = (
-    *("uri", "kind", "title", "source", "licence", "content_id", "document_id", "duration_s", "width", "height"),
+    *("uri", "kind", "title", "source", "license", "content_id", "document_id", "duration_s", "width", "height"),
     *("encoding", "language", "measures", "reason", "detail"),
 )
 TEXT_KINDS = pa.array(["book", "qa"])

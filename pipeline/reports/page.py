@@ -30,7 +30,7 @@ _TEMPLATES = Path(__file__).with_name("templates")
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Write a page about a workspace: the funnel with reasons, histograms with limits, thumbnails, books, licences."""
+    """Write a page about a workspace: the funnel with reasons, histograms with limits, thumbnails, books, licenses."""
 
     directory: Positional[Path]
     """The workspace."""
@@ -69,7 +69,7 @@ def render(workspace: Workspace) -> str:
         "book_tables": list(page_tables.books_tables(items)),
         "samples": samples,
         "linked": linked,
-        "licences": page_tables.licences_table(items),
+        "licenses": page_tables.licenses_table(items),
         "splits": page_tables.splits_table(items),
         "datasets": page_tables.datasets_table(items),
         "histogram": page_histogram,

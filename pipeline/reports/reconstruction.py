@@ -84,7 +84,7 @@ def source_frames(video: StoredVideo, config: DecodeConfig, count: int) -> NDArr
 
 
 def write_rows(path: Path, rows: Mapping[str, NDArray[np.uint8]], columns: int) -> None:
-    """Write labelled rows of frames [n, H, W, 3] as one PNG; a row longer than `columns` is thinned evenly."""
+    """Write labeled rows of frames [n, H, W, 3] as one PNG; a row longer than `columns` is thinned evenly."""
     height, width = next(iter(rows.values())).shape[1:3]
     step_y, step_x = height + _LABEL_PIXELS + _GAP_PIXELS, width + _GAP_PIXELS
     canvas = Image.new("RGB", (step_x * columns - _GAP_PIXELS, step_y * len(rows)), "white")

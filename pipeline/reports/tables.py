@@ -1,4 +1,4 @@
-"""The report's tables: splits, licences and sources, books. Each is counted by columns."""
+"""The report's tables: splits, licenses and sources, books. Each is counted by columns."""
 
 from __future__ import annotations
 
@@ -46,24 +46,24 @@ def splits_table(items: Items) -> Listing:
     return Listing(title="Splits", columns=columns, rows=tuple(rows), words=2)
 
 
-def licences_table(items: Items) -> Listing:
-    """Return how much there is, and how much goes on, under each licence from each source."""
+def licenses_table(items: Items) -> Listing:
+    """Return how much there is, and how much goes on, under each license from each source."""
     table = with_amounts(items.surveyed)
     going = pc.and_(table["judged"], pc.is_null(table["reason"]))
-    for name in ("licence", "source"):
+    for name in ("license", "source"):
         table = table.set_column(table.column_names.index(name), name, pc.fill_null(table[name], _NONE))
     for name in ("video_s", "words"):
         table = table.append_column(f"{name}_on", pc.if_else(going, table[name], 0.0))
     table = table.append_column("on", going.cast(pa.int64()))
     sums = [("uri", "count"), ("on", "sum"), ("video_s_on", "sum"), ("words_on", "sum")]
-    found = table.group_by(["licence", "source"]).aggregate(sums)
-    found = found.sort_by([("uri_count", "descending"), ("licence", "ascending"), ("source", "ascending")])
+    found = table.group_by(["license", "source"]).aggregate(sums)
+    found = found.sort_by([("uri_count", "descending"), ("license", "ascending"), ("source", "ascending")])
     rows = []
     for row in found.slice(0, _ROWS).to_pylist():
         amount = _amounts(row["video_s_on_sum"], row["words_on_sum"])
-        rows.append((row["licence"], row["source"], *_number(row["uri_count"], row["on_sum"]), *amount))
-    columns = ("licence", "source", "items", "go on", "video that goes on", "words that go on")
-    return Listing(title="Licences and sources", columns=columns, rows=tuple(rows), words=2, note=_more(len(found)))
+        rows.append((row["license"], row["source"], *_number(row["uri_count"], row["on_sum"]), *amount))
+    columns = ("license", "source", "items", "go on", "video that goes on", "words that go on")
+    return Listing(title="Licenses and sources", columns=columns, rows=tuple(rows), words=2, note=_more(len(found)))
 
 
 def books_tables(items: Items) -> Iterator[Listing]:

@@ -97,7 +97,7 @@ class Workspace:
 
     @property
     def manifest(self) -> Path:
-        """The normalised manifest."""
+        """The normalized manifest."""
         return self.root / "manifest.parquet"
 
     @property

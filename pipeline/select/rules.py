@@ -1,6 +1,6 @@
 """Select: who goes on, and into which split.
 
-First every item by itself: its licence, then its numbers against their limits (`limits`). Then the items that share
+First every item by itself: its license, then its numbers against their limits (`limits`). Then the items that share
 content, which `match` has found: of equal ones and of near-duplicates the best goes on (`keep`), and of a book the
 passages that a better one has too are cut. The split is the manifest's. Where it names none, an item goes where the
 manifest puts another of its cluster, else where a hash of the cluster falls: no two items that share content stand on
@@ -32,20 +32,20 @@ def judge(row: Row, config: SelectConfig) -> tuple[Reason, str] | None:
     """Return why a surveyed row does not go on by itself, or None where it does."""
     if row["reason"]:
         return Reason(row["reason"]), row["detail"]
-    if config.licences and (verdict := _judge_licence(row["licence"], config.licences)):
+    if config.licenses and (verdict := _judge_license(row["license"], config.licenses)):
         return verdict
     if config.languages and row["kind"] == "book" and (verdict := _judge_language(row["language"], config.languages)):
         return verdict
     return judge_numbers(numbers(row), config.limits)
 
 
-def _judge_licence(licence: str | None, allowed: Sequence[str]) -> tuple[Reason, str] | None:
-    known = (licence or "").strip()
+def _judge_license(license: str | None, allowed: Sequence[str]) -> tuple[Reason, str] | None:
+    known = (license or "").strip()
     if (known or "unknown").casefold() in {name.strip().casefold() for name in allowed}:
         return None
     if not known:
-        return Reason.LICENCE, "the manifest names no licence (--licences … unknown allows that)"
-    return Reason.LICENCE, f"licence {known!r}; allowed are {', '.join(allowed)} (--licences)"
+        return Reason.LICENSE, "the manifest names no license (--licenses … unknown allows that)"
+    return Reason.LICENSE, f"license {known!r}; allowed are {', '.join(allowed)} (--licenses)"
 
 
 def _judge_language(language: str | None, wanted: Sequence[str]) -> tuple[Reason, str] | None:

@@ -30,8 +30,8 @@ class SelectConfig:
     set: UseAppendAction[tuple[str, ...]] = ()
     """A limit on a number that the survey found: NAME=MIN:MAX, either side may be empty. Give it several times for
     several limits. `longreel explain ITEM` shows all numbers and limits."""
-    licences: tuple[str, ...] = ()
-    """Licences that may go on, as the manifest spells them (upper and lower case are the same); "unknown" allows items
+    licenses: tuple[str, ...] = ()
+    """Licenses that may go on, as the manifest spells them (upper and lower case are the same); "unknown" allows items
     that name none. Without the option nothing is asked."""
     languages: tuple[str, ...] = ()
     """Languages of books that may go on, as ISO 639-1 names them (en, de, ...). Without the option nothing is asked."""
@@ -44,8 +44,8 @@ class SelectConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.val_fraction < 1:
             raise ConfigError(f"val_fraction must be in [0, 1), got {self.val_fraction}")
-        if not all(name.strip() for name in self.licences):
-            raise ConfigError(f'licences must have names ("unknown" for items without one), got {self.licences}')
+        if not all(name.strip() for name in self.licenses):
+            raise ConfigError(f'licenses must have names ("unknown" for items without one), got {self.licenses}')
         with_limits(self.set)
 
     @functools.cached_property

@@ -174,7 +174,7 @@ def _check(values: Mapping[str, Any], where: str, base: Path) -> dict[str, Any]:
         captions = [captions]
     if captions is not None and not (isinstance(captions, list) and all(isinstance(c, str) for c in captions)):
         raise bad("captions", "a string or a list of strings")
-    for name in ("transcript", "title", "source", "licence"):
+    for name in ("transcript", "title", "source", "license"):
         if not isinstance(values.get(name), str | None):
             raise bad(name, "a string")
     if values.get("split") not in (None, *SPLITS):
@@ -190,7 +190,7 @@ def _check(values: Mapping[str, Any], where: str, base: Path) -> dict[str, Any]:
             metadata = json.dumps(metadata, sort_keys=True)
         except (TypeError, ValueError) as e:
             raise bad("metadata", "text, or what JSON can hold") from e
-    plain = {name: values.get(name) for name in ("title", "source", "licence", "split")}
+    plain = {name: values.get(name) for name in ("title", "source", "license", "split")}
     for name, value in {**plain, "uri": uri, "transcript": transcript, "metadata": metadata}.items():
         if not _is_utf8(value or ""):
             raise bad(name, "text that UTF-8 can hold")

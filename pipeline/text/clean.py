@@ -4,7 +4,7 @@ Five steps in this order, each deterministic, each of which can be turned off, e
 
 repair      ftfy: text decoded twice, control characters, ligatures, line separators; white space at line ends and runs
             of blank lines. Quotes stay as they are
-matter      Project Gutenberg's header, licence and credits, transcriber's notes, Google's and the Internet Archive's
+matter      Project Gutenberg's header, license and credits, transcriber's notes, Google's and the Internet Archive's
             notices
 furniture   in scans: bare page numbers, running heads
 hyphens     words that a line end cuts in two

@@ -15,7 +15,7 @@ them, as LWM asks about books (arXiv 2402.08268, section 3.3), or questions in b
     ASSISTANT: Ishmael.
 
 with LWM's words. Learned is what stands in an answer behind `ASSISTANT:`: the space, the text, and what ends it, which
-is a newline, or the document's end where nothing follows. Context is taken as it is, and neighbouring ones are joined
+is a newline, or the document's end where nothing follows. Context is taken as it is, and neighboring ones are joined
 as they are; before a question or an answer a newline is put where there is none. Of questions and answers the white
 space around them is left out. Line ends become "\\n".
 

@@ -233,7 +233,7 @@ def _text_runs(
 
 
 def _document(runs: Iterable[_Run], vocabulary: Vocabulary, *, frame_tokens: int) -> Document:
-    """Lay the runs one behind the other; neighbours of one modality, one time and one weight are one span."""
+    """Lay the runs one behind the other; neighbors of one modality, one time and one weight are one span."""
     tokens: list[NDArray[Any]] = []
     spans: list[DocumentSpan] = []
     start = 0

@@ -44,7 +44,7 @@ from tokenizer.text.sentencepiece import TextTokenizer
 
 _VERSION = 1  # counts up when the same input would give other tokens
 _COMMIT_EVERY_S = 300.0  # a killed worker loses at most this much work
-_FROM_SELECTION = ("kind", "split", "uri", "title", "source", "licence")
+_FROM_SELECTION = ("kind", "split", "uri", "title", "source", "license")
 _EMPTY = dict.fromkeys(TOKENS.names) | {"spans": [], "frame_tokens": 0, "frames": 0, "frames_promised": 0}
 
 

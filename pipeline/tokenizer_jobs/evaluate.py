@@ -24,7 +24,7 @@ from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError, InputError, storage_errors
 from schemas.files import atomic, write_text
 from tokenizer.codec import FrameCodec, weights_file
-from tokenizer.evaluation.evaluate import Clip, Distance, Evaluation, measure, rebuild, runs_of, summarise
+from tokenizer.evaluation.evaluate import Clip, Distance, Evaluation, measure, rebuild, runs_of, summarize
 from tokenizer.evaluation.image_codecs import RIVALS
 from tokenizer.evaluation.scorecard import FRAMES, grid, markdown
 from tokenizer.training import perceptual
@@ -45,7 +45,7 @@ class EvalTokenizer:
     vision: str = "small-128"
     """A shipped tokenizer's name, or a file of weights."""
     max_frames: int = 240
-    """Of each video, in runs of neighbours that are spread over its length."""
+    """Of each video, in runs of neighbors that are spread over its length."""
     perceptual: Path | None = None
     """Weights from `longreel perceptual`: the distance in the features of a VGG-16 is measured, too."""
     rivals: tuple[str, ...] = tuple(RIVALS)
@@ -127,14 +127,14 @@ class EvalTokenizer:
                 clips.append(measure(taken, rebuilt, distance=distance))
                 # Copies, or all frames would be held.
                 pictures.append({name: row[0].copy() for name, row in ({FRAMES: taken} | rebuilt.frames).items()})
-        score = summarise(runs_of(clips), codebook_size=codec.codebook_size)
+        score = summarize(runs_of(clips), codebook_size=codec.codebook_size)
         chosen = [pictures[i] for i in sorted({round(x) for x in np.linspace(0, len(pictures) - 1, _SHOWN)})]
         return _Video(score, clips, {name: np.stack([shown[name] for shown in chosen]) for name in chosen[0]})
 
     def _write(
         self, codec: FrameCodec, found: dict[str, _Video], left_out: dict[str, str], *, trained_on: bool
     ) -> None:
-        whole = summarise([video.clips for video in found.values()], codebook_size=codec.codebook_size)
+        whole = summarize([video.clips for video in found.values()], codebook_size=codec.codebook_size)
         bits = codec.config.bits(codec.frame_size, codec.frame_size)
         names = _names(found)
         rows = {names[uri]: video.score for uri, video in found.items()} | {"all": whole}
@@ -157,7 +157,7 @@ class EvalTokenizer:
         console.print(f"eval-tokenizer: {self.out}: {len(found)} evaluated, {len(left_out)} left out")
 
 
-_RUN = 8  # neighbouring frames that are measured together
+_RUN = 8  # neighboring frames that are measured together
 _SHOWN = 4  # frames of each video in the grid of pictures
 
 

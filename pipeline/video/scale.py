@@ -1,6 +1,6 @@
-"""From a decoded frame of any kind to the square RGB picture that is wanted: colours, scaling, crop, turning.
+"""From a decoded frame of any kind to the square RGB picture that is wanted: colors, scaling, crop, turning.
 
-Colours follow the frame's own tags through libswscale: matrix (BT.601, BT.709, BT.2020), limited or full range, any
+Colors follow the frame's own tags through libswscale: matrix (BT.601, BT.709, BT.2020), limited or full range, any
 bit depth. Where a frame names no matrix, BT.709 is taken for HD and BT.601 below, as players do. Transparent pixels
 show white behind them. PQ and HLG (HDR) are converted as if they were ordinary: no tone mapping.
 
@@ -47,7 +47,7 @@ class Scaler:
     def rough(self, frame: av.VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
         """Scale a whole frame to (width, height), whatever its shape, not turned: uint8 RGB [height, width, 3].
 
-        For comparing frames of one video with one another: fast, and colours are not corrected.
+        For comparing frames of one video with one another: fast, and colors are not corrected.
         """
         small = self._rough.reformat(frame, *size, "rgb24", interpolation=_ROUGH, threads=1)
         return _pixels(small)
@@ -55,8 +55,8 @@ class Scaler:
     def _scaled(self, frame: av.VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
         frame = _over_white(_with_matrix(_progressive(frame)))
         rgb = _pixels(self._reformatter.reformat(frame, width, height, "rgb24", interpolation=_FILTER, threads=1))
-        is_limited_grey = len(frame.format.components) == 1 and frame.color_range == _LIMITED
-        return _grey_to_full_range(rgb) if is_limited_grey else rgb
+        is_limited_gray = len(frame.format.components) == 1 and frame.color_range == _LIMITED
+        return _gray_to_full_range(rgb) if is_limited_gray else rgb
 
 
 def _turned(rgb: NDArray[np.uint8], orientation: Orientation) -> NDArray[np.uint8]:
@@ -136,7 +136,7 @@ def _filtered(frame: av.VideoFrame, name: str, options: str) -> av.VideoFrame:
     return made
 
 
-def _grey_to_full_range(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    # libswscale takes every grey frame for full range.
+def _gray_to_full_range(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    # libswscale takes every gray frame for full range.
     stretched = (rgb.astype(np.float32) - 16) * (255 / 219)
     return np.clip(stretched.round(), 0, 255).astype(np.uint8)

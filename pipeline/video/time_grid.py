@@ -11,7 +11,7 @@ joined end to end, a counter that wrapped): time goes on from there. A step ahea
 a reset only in formats whose clock may jump (MPEG streams, as `ffmpeg` does it); elsewhere it is a still picture.
 
 Geometry.  Pixels are made square (sample aspect ratio), the short side is scaled to `size`, the middle square is
-cut out, and that square is turned and mirrored as the file asks: a centre crop is the same before and after. Where a
+cut out, and that square is turned and mirrored as the file asks: a center crop is the same before and after. Where a
 picture has bars, they are cut off first (`coded_crop`), so that its square is that of a file without them.
 
 All is O(frames), in constant memory.
@@ -226,7 +226,7 @@ Crop = tuple[int, int, int, int]  # left, top, width, height of a part of a pict
 def coded_crop(crop: Crop, shown: tuple[int, int], coded: tuple[int, int], orientation: Orientation) -> Crop:
     """Return where a part of the shown picture lies in the coded one: left, top, width, height in coded pixels.
 
-    `shown` and `coded` are (width, height). Sides lie on even pixels, as colour planes of half the size need; they
+    `shown` and `coded` are (width, height). Sides lie on even pixels, as color planes of half the size need; they
     move inwards for that, so that no line of a bar stays.
     """
     left, top, width, height = crop

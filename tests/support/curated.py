@@ -29,17 +29,17 @@ CLIP, FILM, NOVEL = (
 _GONE = {"uri": "/v/lost.mp4", "reason": "changed", "detail": "/v/lost.mp4 is not the file that was surveyed"}
 LOST = StoredDocument("/v/lost.mp4", "video", [], facts=_GONE)
 HEADER = {"start": 0, "end": 120, "reason": "boilerplate", "detail": "a header"}
-FACTS = {"licence": "CC0-1.0", "source": "a test"}
+FACTS = {"license": "CC0-1.0", "source": "a test"}
 
 ROWS: dict[str, Row] = {
     row["uri"]: row
     for row in (
         video("/v/clip.mp4", document_id=CLIP.id, title="A <b>clip</b>", crop=[0, 20, 640, 320], **FACTS),
-        video("/v/film.mp4", document_id=FILM.id, duration_s=3600.0, licence="MIT", split="val"),
+        video("/v/film.mp4", document_id=FILM.id, duration_s=3600.0, license="MIT", split="val"),
         video("/v/lost.mp4", document_id=LOST.id, measures={"brightness": 130.0, "sharpness": 7.5}),
         video("/v/small.mp4", width=320, height=180, measures={"brightness": 88.0, "sharpness": 2.5}, **FACTS),
         video("/v/copy.mp4", content_id=video("/v/film.mp4")["content_id"], width=320, height=180),
-        video("/v/dark.mp4", measures={"brightness": 2.0, "sharpness": 0.1}, licence="MIT"),
+        video("/v/dark.mp4", measures={"brightness": 2.0, "sharpness": 0.1}, license="MIT"),
         video("/v/<script>alert(1)</script>.mp4", duration_s=0.25),
         broken("/v/gone.mp4", "missing", "no file at /v/gone.mp4"),
         broken("/v/cut.mp4", "unreadable", "moov atom not found"),

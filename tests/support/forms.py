@@ -19,7 +19,7 @@ from flax import serialization
 from numpy.typing import NDArray
 
 from tests.support import torch_zip
-from tests.support.reference_flax import Lwm, Maskgit, randomised
+from tests.support.reference_flax import Lwm, Maskgit, randomized
 from tests.support.reference_torch import AMUSED, LLAMAGEN, TAMING, Names, Tensors, TorchVqgan
 
 QUICK_COMPILE = {"xla_backend_optimization_level": "0"}
@@ -77,7 +77,7 @@ def llamagen() -> Example:
 def _flax(model: Lwm | Maskgit, pixels: NDArray[Any], seed: int) -> tuple[Any, NDArray[Any], NDArray[Any]]:
     pixels = pixels.astype(np.float32)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # as Linen's own layers need
-        tree = randomised(jax.eval_shape(model.init, jax.random.key(0), pixels)["params"], seed)
+        tree = randomized(jax.eval_shape(model.init, jax.random.key(0), pixels)["params"], seed)
         codes, made = jax.jit(model.apply, compiler_options=QUICK_COMPILE)({"params": tree}, pixels)
     return tree, np.asarray(codes).reshape(2, -1), np.asarray(made)
 

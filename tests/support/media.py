@@ -1,7 +1,7 @@
 """Small videos, made with PyAV where a test needs them: each frame carries its own number in black and white blocks.
 
 `make_video` writes one file with what a test asks for (codec, variable frame rate, start offset, rotation, pixel
-shape, colour tags, interlacing, subtitles, audio); `read_number` reads the number back from a decoded frame.
+shape, color tags, interlacing, subtitles, audio); `read_number` reads the number back from a decoded frame.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ROWS, _COLUMNS = 3, 4
 
 
 def numbered(number: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A grey picture uint8 [height, width, 3] with `number` (below 4096) in blocks across its centre square."""
+    """A gray picture uint8 [height, width, 3] with `number` (below 4096) in blocks across its center square."""
     width, height = size
     picture = np.full((height, width, 3), 128, np.uint8)
     side = min(width, height)
@@ -60,12 +60,12 @@ def quadrants(size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def quadrant_names(frame: NDArray[np.uint8]) -> str:
-    """The colours of a square frame made from `quadrants`: top left, top right, bottom left, bottom right."""
+    """The colors of a square frame made from `quadrants`: top left, top right, bottom left, bottom right."""
     side = frame.shape[0]
     names = []
     for y, x in ((side // 4, side // 4), (side // 4, 3 * side // 4), (3 * side // 4, side // 4)):
-        names.append(_colour(frame[y, x]))
-    return "".join([*names, _colour(frame[3 * side // 4, 3 * side // 4])])
+        names.append(_color(frame[y, x]))
+    return "".join([*names, _color(frame[3 * side // 4, 3 * side // 4])])
 
 
 def flat_yuv(values: Sequence[int], size: tuple[int, int], pix_fmt: str) -> av.VideoFrame:
@@ -208,6 +208,6 @@ def _mux_tone(container: Any, stream: Any, seconds: float) -> None:
     container.mux(stream.encode(None))
 
 
-def _colour(pixel: NDArray[np.uint8]) -> str:
+def _color(pixel: NDArray[np.uint8]) -> str:
     red, green, blue = (int(c) > 128 for c in pixel)
     return {(1, 0, 0): "R", (0, 1, 0): "G", (0, 0, 1): "B", (1, 1, 1): "W"}.get((red, green, blue), "?")

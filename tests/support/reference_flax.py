@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 
-def randomised(tree: Any, seed: int) -> Any:
+def randomized(tree: Any, seed: int) -> Any:
     """Draw every leaf anew: fresh biases and scales would hide a mistake."""
     rng = np.random.default_rng(seed)
 

@@ -1,4 +1,4 @@
-"""Signatures without videos: greys that drift and change as in a film, and a workspace that holds them."""
+"""Signatures without videos: grays that drift and change as in a film, and a workspace that holds them."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from numpy.typing import NDArray
 
 from pipeline.dedup.similarity import Signature
 from pipeline.runtime.workspace import Workspace, write_table_unit
-from pipeline.video.analysis.frame_signature import GREY_SIDE, frame_sample
+from pipeline.video.analysis.frame_signature import GRAY_SIDE, frame_sample
 from schemas.fingerprint import fingerprint
 from schemas.records import SIGNATURES, SURVEY
 
 
 def scene(seed: int, seconds: float, *, start: float = 0.0, step: float = 0.5, calm: bool = False) -> list[Any]:
-    """Return greys [64, 64] every `step` seconds of soft shapes that move; `calm`: few of them do."""
+    """Return grays [64, 64] every `step` seconds of soft shapes that move; `calm`: few of them do."""
     rng = np.random.default_rng(seed)
     waves = rng.normal(size=(40, 1, 1)) / np.linspace(1, 4, 40)[:, None, None]
-    where = rng.uniform(-5, 5, (2, 40, 1, 1)) * 2 * np.pi / GREY_SIDE
+    where = rng.uniform(-5, 5, (2, 40, 1, 1)) * 2 * np.pi / GRAY_SIDE
     pace, phase = rng.uniform(-1, 1, (40, 1, 1)), rng.uniform(0, 7, (40, 1, 1))
     swings = rng.uniform(0.3, 2, (3, 40, 1, 1)), rng.uniform(0, 7, (3, 40, 1, 1))
     moves = (np.arange(40) > 25)[:, None, None]
-    y, x = np.mgrid[:GREY_SIDE, :GREY_SIDE]
-    greys = []
+    y, x = np.mgrid[:GRAY_SIDE, :GRAY_SIDE]
+    grays = []
     for at in np.arange(start, start + seconds - 1e-9, step):
         shift = 1.5 * np.sin(swings[0] * at + swings[1]).sum(0) * moves if calm else pace * at
         field = (waves * np.sin(where[0] * y + where[1] * x + shift + phase)).sum(0)
-        greys.append(np.clip(128 + 40 * field, 0, 255).astype(np.uint8))
-    return greys
+        grays.append(np.clip(128 + 40 * field, 0, 255).astype(np.uint8))
+    return grays
 
 
 def signature(
-    name: str, greys: Sequence[NDArray[np.uint8]], *, step: float = 0.5, kind: str = "video", at: Any = None
+    name: str, grays: Sequence[NDArray[np.uint8]], *, step: float = 0.5, kind: str = "video", at: Any = None
 ) -> Signature:
-    """Return the signature of greys that stand `step` seconds apart."""
-    times = np.arange(len(greys)) * step if at is None else np.asarray(at, float)
-    samples = tuple(frame_sample(grey) for grey in greys)
-    return Signature(fingerprint(name), kind, times, np.full(len(greys), float(step)), samples)
+    """Return the signature of grays that stand `step` seconds apart."""
+    times = np.arange(len(grays)) * step if at is None else np.asarray(at, float)
+    samples = tuple(frame_sample(gray) for gray in grays)
+    return Signature(fingerprint(name), kind, times, np.full(len(grays), float(step)), samples)
 
 
 def write_signatures(root: Path, signatures: Iterable[Signature], *, units: int = 3, aside: Sequence[str] = ()) -> Any:

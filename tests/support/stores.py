@@ -80,7 +80,7 @@ class StoredDocument:
             "split": self.split,
             "uri": f"files/{self.name}",
             "title": self.name.title(),
-            "licence": "CC0-1.0",
+            "license": "CC0-1.0",
             "frame_tokens": self.frame_tokens,
             "frames": frames,
             "frames_promised": frames,

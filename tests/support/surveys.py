@@ -82,8 +82,8 @@ def by_unit(workspace: Workspace, rows: Iterable[Row]) -> dict[int, list[Row]]:
     return units
 
 
-def webp(colour: tuple[int, int, int], size: tuple[int, int] = (200, 30)) -> bytes:
-    """Return a WebP picture of one colour, as a strip of frames is shaped."""
+def webp(color: tuple[int, int, int], size: tuple[int, int] = (200, 30)) -> bytes:
+    """Return a WebP picture of one color, as a strip of frames is shaped."""
     out = io.BytesIO()
-    Image.new("RGB", size, colour).save(out, format="WEBP")
+    Image.new("RGB", size, color).save(out, format="WEBP")
     return out.getvalue()

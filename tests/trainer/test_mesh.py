@@ -74,8 +74,8 @@ def test_a_dim_that_does_not_divide_stays_whole() -> None:
 
 
 def test_a_dim_without_a_rule_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'colour'"):
-        partition(("colour",), (4,), make_mesh(MeshConfig()))
+    with pytest.raises(ConfigError, match="'color'"):
+        partition(("color",), (4,), make_mesh(MeshConfig()))
 
 
 def test_every_rule_names_axes_of_the_mesh() -> None:

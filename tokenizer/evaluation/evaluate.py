@@ -4,12 +4,12 @@
 |---|---|---|
 | psnr | dB | over all pixels and channels of a frame; 100 where it comes back exactly |
 | ssim | | Wang et al. (IEEE TIP 2004) over uniform windows of 8 x 8 pixels, a channel at a time |
-| flicker | grey levels | mean change of a pixel's error from one frame to the next: what is seen to shimmer |
+| flicker | gray levels | mean change of a pixel's error from one frame to the next: what is seen to shimmer |
 | use | share | of the codebook that occurs at all in these frames |
 | perplexity | codes | exp of the entropy of the codes: as many evenly used codes would carry as much |
 
 An interval is that of the delete-one jackknife (Efron, "The Jackknife, the Bootstrap and Other Resampling Plans",
-1982) with Student's t, 95 %. What is deleted is a run of consecutive frames of a video, as neighbours are alike, and
+1982) with Student's t, 95 %. What is deleted is a run of consecutive frames of a video, as neighbors are alike, and
 a whole video for the figure over all. It draws nothing at random. Nothing here knows whether frames were trained on.
 """
 
@@ -94,7 +94,7 @@ class Evaluation:
     rivals: dict[str, dict[str, Estimate]]  # by codec and measure
 
 
-def summarise(parts: Sequence[Sequence[Clip]], *, codebook_size: int) -> Evaluation:
+def summarize(parts: Sequence[Sequence[Clip]], *, codebook_size: int) -> Evaluation:
     """Put together what was measured on independent parts: runs of a video, or videos. None is empty."""
     if not parts or not all(parts):
         raise InputError(Reason.EMPTY, "no frame to evaluate on")
@@ -167,7 +167,7 @@ def psnr(a: Frames, b: Frames) -> NDArray[np.float64]:
 
 
 def flicker(a: Frames, b: Frames) -> NDArray[np.float64]:
-    """Return how much the error of `b` changes from each frame to the next, `[n - 1]`, in grey levels."""
+    """Return how much the error of `b` changes from each frame to the next, `[n - 1]`, in gray levels."""
     error = b.astype(np.int16) - a
     change: NDArray[np.float64] = np.abs(np.diff(error, axis=0)).mean((1, 2, 3), dtype=np.float64)
     return change

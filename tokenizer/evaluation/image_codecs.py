@@ -26,7 +26,7 @@ _WEBP_CONTAINER = 20 + 10  # RIFF and VP8 chunk headers; frame tag, start code, 
 
 
 def squeeze(form: Format, frame: Frame, budget: int) -> Frame:
-    """Return a frame as it comes back from at most `budget` bytes; its mean colour where nothing fits."""
+    """Return a frame as it comes back from at most `budget` bytes; its mean color where nothing fits."""
     picture = Image.fromarray(frame)
     best = np.broadcast_to(frame.mean((0, 1)).round().astype(np.uint8), frame.shape)
     error = _error(frame, best)

@@ -1,7 +1,7 @@
-"""Vector quantisation: what a quantiser is, and how a latent finds its code.
+"""Vector quantization: what a quantizer is, and how a latent finds its code.
 
 A latent becomes the index of a code of a codebook (van den Oord et al., "Neural Discrete Representation Learning",
-arXiv 1711.00937). How the codebook is learned differs from quantiser to quantiser (`quantize_*.py`, one file each;
+arXiv 1711.00937). How the codebook is learned differs from quantizer to quantizer (`quantize_*.py`, one file each;
 `quantizers.py` has the table); how a code is found is the same for all: a plain codebook `[K, D]` and one of the rules
 of `lookup.py`. Training finds its codes by the same rule as encoding does, so the two agree.
 
@@ -21,10 +21,10 @@ _EPSILON = 1e-12
 
 
 class Variables(NamedTuple):
-    """What a quantiser carries from step to step: two trees of float32 arrays."""
+    """What a quantizer carries from step to step: two trees of float32 arrays."""
 
-    trained: Any  # moved by the optimiser, with a gradient, and averaged as the weights are
-    moved: Any  # moved by the quantiser itself, or by nobody
+    trained: Any  # moved by the optimizer, with a gradient, and averaged as the weights are
+    moved: Any  # moved by the quantizer itself, or by nobody
 
 
 class Quantized(NamedTuple):
@@ -32,7 +32,7 @@ class Quantized(NamedTuple):
 
     chosen: jax.Array  # [N, D]: the value of the codes; gradients pass to the latents (and where trained, to the codes)
     codes: jax.Array  # [N] int32
-    loss: jax.Array  # scalar, weighted, to be minimised with the reconstruction
+    loss: jax.Array  # scalar, weighted, to be minimized with the reconstruction
     moved: Any  # `Variables.moved` of the next step
     terms: dict[str, jax.Array]  # scalars for the log
 
@@ -50,7 +50,7 @@ class Quantizer(Protocol):
         """Begin at a codebook `[K, D]`, as `codebook` returns it."""
 
     def quantize(self, variables: Variables, latents: jax.Array, key: jax.Array) -> Quantized:
-        """Quantise latents `[N, D]`, float32."""
+        """Quantize latents `[N, D]`, float32."""
 
     def codebook(self, variables: Variables) -> jax.Array:
         """Return the plain codebook `[K, D]`, for checkpoints: `lookup.find` in it gives the codes of `quantize`."""

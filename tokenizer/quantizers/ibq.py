@@ -2,7 +2,7 @@
 
 Shi et al., "Scalable Image Tokenization with Index Backpropagation Quantization" (arXiv 2412.02692). A latent chooses
 the code of the largest dot product. Forward it is that code; backward it is the softmax over all codes, so the whole
-codebook moves with the encoder. Its double quantisation loss pulls the latents to the soft and to the hard choice, and
+codebook moves with the encoder. Its double quantization loss pulls the latents to the soft and to the hard choice, and
 the codes to the latents; an entropy loss asks for sure choices and for all codes. Where the paper's code puts its
 beta on the codes' pull, so does this.
 

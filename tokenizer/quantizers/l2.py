@@ -1,6 +1,6 @@
 """Codes of length 1 in few dims, compared by direction, with a loss on the entropy of their use.
 
-Yu et al., "Vector-quantized Image Modeling with Improved VQGAN" (arXiv 2110.04627): a low-dimensional, l2-normalised
+Yu et al., "Vector-quantized Image Modeling with Improved VQGAN" (arXiv 2110.04627): a low-dimensional, l2-normalized
 codebook. The entropy loss of arXiv 2310.05737 keeps its codes in use.
 """
 

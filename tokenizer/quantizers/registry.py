@@ -1,4 +1,4 @@
-"""The quantisers there are, each with its options. A new one is a file of its own and a field here."""
+"""The quantizers there are, each with its options. A new one is a file of its own and a field here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Kind = Literal["ema", "ibq", "fsq", "simvq", "l2"]
 
 @dataclass(frozen=True, kw_only=True)
 class Quantizers:
-    """The options of every quantiser; those of the one that was not chosen do nothing."""
+    """The options of every quantizer; those of the one that was not chosen do nothing."""
 
     ema: EmaConfig = field(default_factory=EmaConfig)  # moving averages, restarts: the default
     ibq: IbqConfig = field(default_factory=IbqConfig)  # index backpropagation

@@ -42,8 +42,8 @@ class SimvqConfig:
     def init(self, latents: jax.Array, key: jax.Array, *, codes: int, mean_use: float) -> Variables:
         """Draw the table from a normal distribution, and fit the map to the latents `[N, D]`."""
         dim = latents.shape[1]
-        centred = latents - latents.mean(0, keepdims=True)
-        covariance = jnp.einsum("nd,ne->de", centred, centred, precision=jax.lax.Precision.HIGHEST) / len(latents)
+        centered = latents - latents.mean(0, keepdims=True)
+        covariance = jnp.einsum("nd,ne->de", centered, centered, precision=jax.lax.Precision.HIGHEST) / len(latents)
         covariance += (1e-6 + 1e-4 * jnp.trace(covariance) / dim) * jnp.eye(dim)  # latents of a few frames lack rank
         table = jax.random.normal(key, (codes, dim), jnp.float32)
         return Variables(Map(jnp.linalg.cholesky(covariance).T, latents.mean(0)), table)

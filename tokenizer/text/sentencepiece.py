@@ -218,7 +218,7 @@ class TextTokenizer:
 
     def _find_losses(self) -> Iterator[str]:
         if self._normalizer is not None:
-            yield "its normalisation rule (such as NFKC) rewrites characters"
+            yield "its normalization rule (such as NFKC) rewrites characters"
         if not self._bytes:
             yield "it has no byte fallback, so characters that it lacks become <unk>"
         elif self.decode(self.encode(" a  b\n ")) != " a  b\n ":

@@ -68,10 +68,10 @@ class TokenizerTrainConfig:
 
     @property
     def codebook(self) -> Quantizer:
-        """The quantiser that was chosen, with its options."""
+        """The quantizer that was chosen, with its options."""
         return self.options.named(self.quantizer)
 
     @property
     def model(self) -> VqganConfig:
-        """The shape of the model, as the quantiser needs it."""
+        """The shape of the model, as the quantizer needs it."""
         return self.codebook.fit(named(self.config))

@@ -1,4 +1,4 @@
-"""Training batches: random crops of frames, some of them scaled down, mirrored and recoloured.
+"""Training batches: random crops of frames, some of them scaled down, mirrored and recolored.
 
 A batch is a function of the frames, a seed and the step, and of nothing that was drawn before: a run that goes on in
 the middle meets the batches that it would have met. Frames of one video are near copies of each other, so each crop
@@ -22,7 +22,7 @@ class CropConfig:
 
     size: int = 64  # pixels on a side
     zoom: float = 1.0  # squares up to so many times larger, as far as frames reach, are cut out and scaled down
-    recolour: float = 0.25  # share of crops with their colour channels exchanged: a few videos lack most colours
+    recolor: float = 0.25  # share of crops with their color channels exchanged: a few videos lack most colors
 
     def __post_init__(self) -> None:
         """Check what cannot be right; raises ConfigError."""
@@ -30,8 +30,8 @@ class CropConfig:
             raise ConfigError(f"size must be at least 1, got {self.size}")
         if not self.zoom >= 1:
             raise ConfigError(f"zoom must be at least 1, got {self.zoom}")
-        if not 0 <= self.recolour <= 1:
-            raise ConfigError(f"recolour must be a share from 0 to 1, got {self.recolour}")
+        if not 0 <= self.recolor <= 1:
+            raise ConfigError(f"recolor must be a share from 0 to 1, got {self.recolor}")
 
 
 def require_frames(frames: NDArray[np.uint8], config: CropConfig) -> None:
@@ -54,7 +54,7 @@ def crops(frames: NDArray[np.uint8], *, batch: int, config: CropConfig, seed: in
 
 
 def _crop(frame: NDArray[np.uint8], *, config: CropConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Cut a random square out of `[H, W, 3]`, mirrored half of the time, recoloured some of it."""
+    """Cut a random square out of `[H, W, 3]`, mirrored half of the time, recolored some of it."""
     largest = min(config.zoom, min(frame.shape[:2]) / config.size)
     # Each doubling of the side as often as the next; without zoom nothing is drawn.
     side = int(config.size * largest ** rng.random()) if largest > 1 else config.size
@@ -65,4 +65,4 @@ def _crop(frame: NDArray[np.uint8], *, config: CropConfig, rng: np.random.Genera
         crop = np.asarray(picture.resize((config.size, config.size), Image.Resampling.BOX))
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
-    return crop[..., rng.permutation(3)] if rng.random() < config.recolour else crop
+    return crop[..., rng.permutation(3)] if rng.random() < config.recolor else crop

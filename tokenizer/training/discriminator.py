@@ -2,7 +2,7 @@
 
 Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks" (arXiv 1611.07004), as taming
 transformers use it (arXiv 2012.09841): 4x4 convolutions, the first ones with stride 2, leaky ReLU; three layers of
-stride 2 see patches of 70 pixels. Group instead of batch normalisation, so that a picture's answer does not hang on
+stride 2 see patches of 70 pixels. Group instead of batch normalization, so that a picture's answer does not hang on
 the others and there are no running means to keep. LeCAM (Tseng et al., arXiv 2104.03310) holds the answers near the
 moving averages of those to the other kind, which steadies training on little data.
 """

@@ -31,7 +31,7 @@ class Generator(NamedTuple):
     """What is trained by gradient to rebuild pictures."""
 
     params: nnx.State  # of `Vqgan`
-    quantizer: Any  # `Variables.trained` of the quantiser
+    quantizer: Any  # `Variables.trained` of the quantizer
 
 
 class Slopes(NamedTuple):
@@ -46,7 +46,7 @@ class Slopes(NamedTuple):
 def rebuild(
     config: TokenizerTrainConfig, generator: Generator, moved: Any, pixels: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, Quantized]:
-    """Return the rebuilt pixels `[B, H, W, 3]`, not clipped, and what the quantiser made of the N latents."""
+    """Return the rebuilt pixels `[B, H, W, 3]`, not clipped, and what the quantizer made of the N latents."""
     model = nnx.merge(abstract(config.model, config.compute)[0], generator.params)
     latents = model.latents(pixels)
     rows = latents.reshape(-1, latents.shape[-1])

@@ -2,7 +2,7 @@
 
 The perceptual distance is `perceptual.py`, and counts where its weights are given: VGG features on a CPU cost more than
 the whole small model. Two cheap terms stand in for a part of it: the edge loss asks for contours where they are, and
-the coarse loss for the right brightness and colour of a region, which L1 alone (a median over pixels, mostly texture
+the coarse loss for the right brightness and color of a region, which L1 alone (a median over pixels, mostly texture
 that no code can hold) learns late.
 """
 
@@ -39,12 +39,12 @@ def l1(rebuilt: jax.Array, pixels: jax.Array) -> jax.Array:
 
 
 def coarse(rebuilt: jax.Array, pixels: jax.Array) -> jax.Array:
-    """Return the mean absolute difference of the averages over cells of 8 x 8 pixels: brightness and colour."""
+    """Return the mean absolute difference of the averages over cells of 8 x 8 pixels: brightness and color."""
     return jnp.abs(halved(halved(halved(rebuilt - pixels)))).mean()
 
 
 def edges(rebuilt: jax.Array, pixels: jax.Array) -> jax.Array:
-    """Return the mean absolute difference of neighbouring-pixel differences, summed over full, half, quarter size."""
+    """Return the mean absolute difference of neighboring-pixel differences, summed over full, half, quarter size."""
     error = rebuilt - pixels  # differences are linear: those of the error are the error of those
     total = jnp.zeros((), jnp.float32)
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""One training step of a VQGAN: the generator by Adam, its codebook as the quantiser wants it, then the discriminator.
+"""One training step of a VQGAN: the generator by Adam, its codebook as the quantizer wants it, then the discriminator.
 
 `train_step(state, batch, vgg) -> (state, metrics)` is pure; all that changes is in `TrainState`. Over several devices
 the batch is split and the state copied; XLA adds what belongs together, so the result is that of one device up to the
@@ -47,7 +47,7 @@ class TrainState(NamedTuple):
     generator: Generator
     averaged: Generator  # moving average of `generator`
     optimizer: optax.OptState
-    moved: Any  # `Variables.moved` of the quantiser
+    moved: Any  # `Variables.moved` of the quantizer
     critic: Critic | None  # None where its weight is 0
     key: jax.Array
 
@@ -85,7 +85,7 @@ def init_state(config: TokenizerTrainConfig, batches: Iterable[NDArray[np.uint8]
 
 
 def warm_state(config: TokenizerTrainConfig, weights: Weights) -> TrainState:
-    """Return a state that begins at the weights and codebook of a checkpoint, with new optimisers."""
+    """Return a state that begins at the weights and codebook of a checkpoint, with new optimizers."""
     begun = config.codebook.begin(weights.codebook, mean_use=_mean_use(config))
     return _fresh(config, weights.params, begun, jax.random.key(config.seed))
 
@@ -203,7 +203,7 @@ def _apply(
 
 @lru_cache(maxsize=4)
 def compiled_show(config: TokenizerTrainConfig) -> Callable[[Generator, Any, jax.Array], jax.Array]:
-    """Return a function from averaged weights, what the quantiser moved, and uint8 `[B, H, W, 3]` to rebuilt frames."""
+    """Return a function from averaged weights, what the quantizer moved, and uint8 `[B, H, W, 3]` to rebuilt frames."""
     return jax.jit(partial(_show, config))
 
 

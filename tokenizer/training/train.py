@@ -7,7 +7,7 @@
 
 The same call on the same `out` goes on from the newest snapshot: k steps, a stop and N-k steps give, bit for bit, what
 N steps give (on one kind and number of devices). Before the discriminator sets in a step without it is compiled, at
-its start one with it. Cost beside the steps: one synchronisation with the host a step, to look at its loss.
+its start one with it. Cost beside the steps: one synchronization with the host a step, to look at its loss.
 """
 
 from __future__ import annotations

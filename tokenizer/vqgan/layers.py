@@ -1,4 +1,4 @@
-"""The layers of a VQGAN: group normalisation, residual block, attention, halving and doubling.
+"""The layers of a VQGAN: group normalization, residual block, attention, halving and doubling.
 
 Arrays are `[B, H, W, C]`.
 """
@@ -32,7 +32,7 @@ def conv(inputs: int, outputs: int, *, size: int = 3, stride: int = 1, dtype: DT
 
 
 class GroupNorm(nnx.Module):
-    """Group normalisation as one sum a channel and one multiply-add a pixel.
+    """Group normalization as one sum a channel and one multiply-add a pixel.
 
     The same function as `nnx.GroupNorm`, whose reduction over a five-dimensional view runs ten times slower in
     XLA on a CPU (7.6 against 0.8 ms for `[32, 64, 64, 16]` with SiLU). Statistics are float32 whatever the input.
@@ -144,7 +144,7 @@ def halved(x: jax.Array) -> jax.Array:
 
 
 class Upsample(nnx.Module):
-    """Double the size: nearest neighbour, then 3x3."""
+    """Double the size: nearest neighbor, then 3x3."""
 
     def __init__(self, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         self.conv = conv(channels, channels, dtype=dtype, rngs=rngs)

@@ -152,7 +152,7 @@ class Decoder(nnx.Module):
 
 
 class Vqgan(nnx.Module):
-    """Encoder and decoder around a quantiser, whose codebook lives apart (`tokenizer/quantizers/base.py`).
+    """Encoder and decoder around a quantizer, whose codebook lives apart (`tokenizer/quantizers/base.py`).
 
     `compute` is what convolutions compute in; parameters are float32.
     """
@@ -167,13 +167,13 @@ class Vqgan(nnx.Module):
         self.decoder = Decoder(config, dtype=dtype, rngs=rngs)
 
     def latents(self, pixels: jax.Array) -> jax.Array:
-        """Map pixels `[B, H, W, 3]` in [-1, 1] to latents `[B, h, w, D]`, float32, before quantisation."""
+        """Map pixels `[B, H, W, 3]` in [-1, 1] to latents `[B, h, w, D]`, float32, before quantization."""
         if self.pixel_range == "unsigned":
             pixels = (pixels + 1.0) / 2.0
         return self.quant_conv(self.encoder(pixels)).astype(jnp.float32)
 
     def pixels(self, latents: jax.Array) -> jax.Array:
-        """Map quantised latents `[B, h, w, D]` to pixels `[B, H, W, 3]`, float32, not yet clipped to [-1, 1]."""
+        """Map quantized latents `[B, h, w, D]` to pixels `[B, H, W, 3]`, float32, not yet clipped to [-1, 1]."""
         pixels = self.decoder(self.post_quant_conv(latents)).astype(jnp.float32)
         return pixels * 2.0 - 1.0 if self.pixel_range == "unsigned" else pixels
 

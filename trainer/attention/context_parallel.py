@@ -49,7 +49,7 @@ from trainer.config import AttentionMethod
 from trainer.divisibility import require_even, require_heads, require_rows
 from trainer.mesh import AXES, RULES
 
-OUT, LSE = "attention_out", "attention_lse"  # names under which a rematerialisation policy may save them
+OUT, LSE = "attention_out", "attention_lse"  # names under which a rematerialization policy may save them
 
 _WAYS: dict[str, ModuleType] = {"ring": ring, "all_gather": all_gather, "ulysses": ulysses}
 

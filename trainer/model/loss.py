@@ -3,7 +3,7 @@
 The loss of a batch is the sum of w·ce over all its tokens divided by the sum of w: over the *global* batch, never a
 mean of the means of rows or devices. Logits exist for one chunk of tokens at a time. Where a gradient is wanted it is
 made in the same pass, since up to one factor it is known then: (softmax - onehot)·w. That takes three products with the
-head in place of the four that rematerialisation takes (after Liger Kernel, arXiv 2410.10989).
+head in place of the four that rematerialization takes (after Liger Kernel, arXiv 2410.10989).
 
     joint         one pass: a target's probability is normed over all ids
     by_modality   two passes: text targets against the text head alone, vision targets against the vision head alone

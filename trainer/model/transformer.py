@@ -123,7 +123,7 @@ def create(config: ModelConfig, *, text_size: int, vision_size: int, mesh: Mesh,
         return Transformer(config, text_size=text_size, vision_size=vision_size, rngs=nnx.Rngs(seed), mesh=mesh)
 
     graph, shapes = nnx.split(nnx.eval_shape(make))
-    # It runs once, and optimising it takes a CPU 5 s.
+    # It runs once, and optimizing it takes a CPU 5 s.
     quickly = {"xla_backend_optimization_level": 1} if mesh.devices.flat[0].platform == "cpu" else None
     init = jax.jit(lambda: nnx.split(make())[1], out_shardings=shardings(shapes, mesh), compiler_options=quickly)
     return nnx.merge(graph, init())

@@ -1,7 +1,7 @@
-"""Checkpoints: parameters, optimiser, step and data position together, committed at once by Orbax.
+"""Checkpoints: parameters, optimizer, step and data position together, committed at once by Orbax.
 
     checkpoints/120/params        arrays by name, such as `layers/attention/query`
-    checkpoints/120/optimiser     arrays by name
+    checkpoints/120/optimizer     arrays by name
     checkpoints/120/position      JSON: step, and the state of the data iterator
     checkpoints/120/description   JSON: model configuration, vocabulary, dataset, and what fixes its order
 
@@ -34,7 +34,7 @@ SHAPE_FIELDS = ("dim", "layers", "heads", "kv_heads", "head_dim", "ff_dim")
 # What only changes how the same model is computed, up to rounding; a run may go on with others.
 _COMPUTE_FIELDS = ("attention", "tile", "chunk", "offload")
 
-_PARAMS, _OPTIMISER, _POSITION, _DESCRIPTION = "params", "optimiser", "position", "description"
+_PARAMS, _OPTIMIZER, _POSITION, _DESCRIPTION = "params", "optimizer", "position", "description"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ class Checkpoints:
         with orbax_errors(self.path, what="checkpoint"):
             self._manager = ocp.CheckpointManager(
                 self.path,
-                item_names=(_PARAMS, _OPTIMISER, _POSITION, _DESCRIPTION),
+                item_names=(_PARAMS, _OPTIMIZER, _POSITION, _DESCRIPTION),
                 options=ocp.CheckpointManagerOptions(
                     preservation_policy=preserved,
                     cleanup_tmp_directories=keep is not None,
@@ -125,10 +125,10 @@ class Checkpoints:
             raise ConfigError(f"{self.path} has no finished checkpoint yet")
         return step
 
-    def save(self, step: int, *, params: Any, optimiser: Any, position: Any, description: Description) -> None:
+    def save(self, step: int, *, params: Any, optimizer: Any, position: Any, description: Description) -> None:
         """Begin to write a checkpoint; does nothing where the newest is of this step.
 
-        `params` and `optimiser` are trees of arrays, `position` is JSON-ready. Raises StorageError where the disk is
+        `params` and `optimizer` are trees of arrays, `position` is JSON-ready. Raises StorageError where the disk is
         full, which may be reported by the next call, or by `wait`.
         """
         if self.latest() == step:
@@ -138,7 +138,7 @@ class Checkpoints:
                 step,
                 args=ocp.args.Composite(
                     params=ocp.args.PyTreeSave(named(params)),
-                    optimiser=ocp.args.PyTreeSave(named(optimiser)),
+                    optimizer=ocp.args.PyTreeSave(named(optimizer)),
                     position=ocp.args.JsonSave({"step": step, "data": position}),
                     description=ocp.args.JsonSave(description.to_dict()),
                 ),
@@ -158,9 +158,9 @@ class Checkpoints:
         """Return the parameters; `like` is a tree of jax.ShapeDtypeStruct that carry shardings."""
         return self._arrays(step, _PARAMS, like)
 
-    def restore_optimiser(self, step: int, like: Any) -> Any:
-        """Return the optimiser's state; `like` as in `restore_params`."""
-        return self._arrays(step, _OPTIMISER, like)
+    def restore_optimizer(self, step: int, like: Any) -> Any:
+        """Return the optimizer's state; `like` as in `restore_params`."""
+        return self._arrays(step, _OPTIMIZER, like)
 
     def restore_position(self, step: int) -> Any:
         """Return the state of the data iterator, as it was given to `save`."""

@@ -18,7 +18,7 @@ from trainer.config import (
     Softmax,
 )
 from trainer.data.layout import LAYOUTS, Layout
-from trainer.run.optimiser import OptimiserConfig
+from trainer.run.optimizer import OptimizerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class TrainConfig:
     cadence: OmitArgPrefixes[Cadence] = field(default_factory=Cadence)
     memory: OmitArgPrefixes[Memory] = field(default_factory=Memory)
     mesh: MeshConfig = field(default_factory=MeshConfig)
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
         if self.model not in RECIPES:

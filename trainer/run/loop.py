@@ -8,7 +8,7 @@ The same command on the same `out` goes on from the newest checkpoint. Parameter
 back to the bit, so k steps, a stop and N-k steps give what N steps give (on one kind of device and one mesh). Step and
 evaluation are compiled once, before anything is computed.
 
-Cost beside the steps: one synchronisation with the host a step, to look at its loss; and for a checkpoint, a copy of
+Cost beside the steps: one synchronization with the host a step, to look at its loss; and for a checkpoint, a copy of
 the state to the host, which is then written beside the next steps.
 
 Several processes (`jax.distributed`) each load their own part of a batch and write their own part of a checkpoint, on a
@@ -225,7 +225,7 @@ class _Training:
         self._checkpoints.save(
             self._step,
             params=self._state.params,
-            optimiser=self._state.optimiser,
+            optimizer=self._state.optimizer,
             position=self._batches.get_state(),
             description=self._setup.description,
         )
@@ -248,7 +248,7 @@ class _Training:
         back = "There is no checkpoint yet" if none else f"The newest checkpoint is {self._newest}"
         return JobError(
             f"training diverged at step {self._step}: the loss is {row['loss']}, the norm of the gradient "
-            f"{row['gradient_norm']}. {back}. Run again with a lower --optimiser.learning-rate, or a longer warm-up."
+            f"{row['gradient_norm']}. {back}. Run again with a lower --optimizer.learning-rate, or a longer warm-up."
         )
 
     @property

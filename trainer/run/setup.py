@@ -24,7 +24,7 @@ from trainer.model.loss import LossSums
 from trainer.model.transformer import require_host_memory
 from trainer.run.checkpoint import Description, open_run
 from trainer.run.config import TrainConfig
-from trainer.run.optimiser import make_optimiser, schedule
+from trainer.run.optimizer import make_optimizer, schedule
 from trainer.run.state import Plan, TrainState, begin, new_state, take_over
 from trainer.run.step import StepMetrics, compile_eval, compile_step
 
@@ -38,7 +38,7 @@ class Setup:
     held_out: PackedSplit | None  # None where the run does not evaluate
     placement: Placement  # of a batch
     held_out_placement: Placement  # of as many sequences as are computed at once
-    optimiser: optax.GradientTransformation
+    optimizer: optax.GradientTransformation
     plan: Plan
     description: Description
 
@@ -58,15 +58,15 @@ class Setup:
             )
         place = partial(Placement.of, mesh, layout=config.layout, tile=model.tile)
         placement = place((config.batch_size, split.context_length))
-        optimiser = make_optimiser(config.optimiser, steps=config.steps)
+        optimizer = make_optimizer(config.optimizer, steps=config.steps)
         return cls(
             config=config,
             split=split,
             held_out=PackedSplit(config.dataset, "val") if config.cadence.eval_every else None,
             placement=placement,
             held_out_placement=place((config.rows, split.context_length)),
-            optimiser=optimiser,
-            plan=Plan.of(model, split.vocabulary, optimiser=optimiser, mesh=mesh),
+            optimizer=optimizer,
+            plan=Plan.of(model, split.vocabulary, optimizer=optimizer, mesh=mesh),
             description=Description(
                 model=model,
                 vocabulary=split.vocabulary,
@@ -93,15 +93,15 @@ class Setup:
         """Make the state before the first step: anew, or around the parameters of `init_from`."""
         if self.config.init_from is not None:
             params = take_over(self.plan, self.config.init_from)
-            return begin(self.plan, params, optimiser=self.optimiser)
+            return begin(self.plan, params, optimizer=self.optimizer)
         about = self.description
-        return new_state(self.plan, about.model, about.vocabulary, optimiser=self.optimiser, seed=about.seed)
+        return new_state(self.plan, about.model, about.vocabulary, optimizer=self.optimizer, seed=about.seed)
 
     def compile_step(self) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
         """Compile the step."""
-        rate = schedule(self.config.optimiser, steps=self.config.steps)
+        rate = schedule(self.config.optimizer, steps=self.config.steps)
         accumulate = self.config.memory.accumulate
-        return compile_step(self.plan, self.optimiser, rate, shape=self.placement.shape, accumulate=accumulate)
+        return compile_step(self.plan, self.optimizer, rate, shape=self.placement.shape, accumulate=accumulate)
 
     def compile_eval(self) -> Callable[[Any, Batch], LossSums]:
         """Compile the evaluation of a batch."""

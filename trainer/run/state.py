@@ -33,7 +33,7 @@ class TrainState:
 
     step: jax.Array  # updates made, int32 scalar
     params: Any  # nnx.State of the model's parameters, float32
-    optimiser: Any  # optax' state
+    optimizer: Any  # optax' state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +46,11 @@ class Plan:
 
     @classmethod
     def of(
-        cls, config: ModelConfig, vocabulary: Vocabulary, *, optimiser: optax.GradientTransformation, mesh: Mesh
+        cls, config: ModelConfig, vocabulary: Vocabulary, *, optimizer: optax.GradientTransformation, mesh: Mesh
     ) -> Plan:
         """Plan the state of a model of this vocabulary on `mesh`."""
         graph, shapes = _abstract_model(config, vocabulary, mesh)
-        moments = jax.eval_shape(optimiser.init, shapes)
+        moments = jax.eval_shape(optimizer.init, shapes)
         like = TrainState(jax.eval_shape(lambda: jnp.int32(0)), shapes, moments)
         return cls(graph=graph, like=_placed(like, mesh), mesh=mesh)
 
@@ -61,7 +61,7 @@ class Plan:
 
 
 def new_state(
-    plan: Plan, config: ModelConfig, vocabulary: Vocabulary, *, optimiser: optax.GradientTransformation, seed: int
+    plan: Plan, config: ModelConfig, vocabulary: Vocabulary, *, optimizer: optax.GradientTransformation, seed: int
 ) -> TrainState:
     """Make parameters from `seed`, the same on any mesh, and start at step 0."""
     model = create(
@@ -71,20 +71,20 @@ def new_state(
         mesh=plan.mesh,
         seed=seed,
     )
-    return begin(plan, nnx.split(model)[1], optimiser=optimiser)
+    return begin(plan, nnx.split(model)[1], optimizer=optimizer)
 
 
-def begin(plan: Plan, params: Any, *, optimiser: optax.GradientTransformation) -> TrainState:
+def begin(plan: Plan, params: Any, *, optimizer: optax.GradientTransformation) -> TrainState:
     """Start at step 0 from `params`, with moments of 0 that lie where their parameters do."""
-    places = jax.tree.map(lambda x: x.sharding, plan.like.optimiser)
-    moments = jax.jit(optimiser.init, out_shardings=places)(params)
+    places = jax.tree.map(lambda x: x.sharding, plan.like.optimizer)
+    moments = jax.jit(optimizer.init, out_shardings=places)(params)
     return TrainState(_step(plan, 0), params, moments)
 
 
 def resume(plan: Plan, checkpoints: Checkpoints, step: int) -> TrainState:
     """Return the state that the checkpoint of `step` holds, on the plan's mesh."""
     params = checkpoints.restore_params(step, plan.like.params)
-    return TrainState(_step(plan, step), params, checkpoints.restore_optimiser(step, plan.like.optimiser))
+    return TrainState(_step(plan, step), params, checkpoints.restore_optimizer(step, plan.like.optimizer))
 
 
 def take_over(plan: Plan, run: Path) -> Any:
@@ -98,7 +98,7 @@ def take_over(plan: Plan, run: Path) -> Any:
 
 
 def load_model(run: Path, *, mesh: Mesh) -> tuple[Transformer, Description]:
-    """Return the model of a run's newest checkpoint on `mesh`, without its optimiser, and what it was trained on.
+    """Return the model of a run's newest checkpoint on `mesh`, without its optimizer, and what it was trained on.
 
     Raises ConfigError where `run` is not a run, DatasetError where its checkpoint cannot be read.
     """

@@ -3,7 +3,7 @@
     train_step(state, batch) -> (state, metrics)
     eval_step(params, batch) -> sums
 
-Both take the static parts (the model's graph, the optimiser) as keywords, to be bound with `functools.partial`.
+Both take the static parts (the model's graph, the optimizer) as keywords, to be bound with `functools.partial`.
 
 A batch may be computed as several micro-batches, one after another: memory is then that of one, and gradients are
 added up in float32. Each micro-batch's w·ce is divided by the weight of the *whole* batch, which is known before the
@@ -45,14 +45,14 @@ def train_step(
     batch: Batch,
     *,
     graph: nnx.GraphDef[Transformer],
-    optimiser: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation,
     rate: optax.Schedule,
     mesh: Mesh,
     accumulate: int = 1,
 ) -> tuple[TrainState, StepMetrics]:
     """Return the state after one update, and what was measured before it."""
     gradient, sums = loss_gradient(state.params, batch, graph=graph, mesh=mesh, accumulate=accumulate)
-    updates, moments = optimiser.update(gradient, state.optimiser, state.params)
+    updates, moments = optimizer.update(gradient, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics = StepMetrics(
         sums=sums,
@@ -104,7 +104,7 @@ def eval_step(params: Any, batch: Batch, *, graph: nnx.GraphDef[Transformer]) ->
 
 def compile_step(
     plan: Plan,
-    optimiser: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation,
     rate: optax.Schedule,
     *,
     shape: tuple[int, int],
@@ -116,7 +116,7 @@ def compile_step(
     """
     places = jax.tree.map(lambda x: x.sharding, plan.like)
     step = jax.jit(
-        partial(train_step, graph=plan.graph, optimiser=optimiser, rate=rate, mesh=plan.mesh, accumulate=accumulate),
+        partial(train_step, graph=plan.graph, optimizer=optimizer, rate=rate, mesh=plan.mesh, accumulate=accumulate),
         donate_argnums=0,
         out_shardings=(places, plan.everywhere),
     )

@@ -1,7 +1,7 @@
 """Trace: where a sequence's tokens came from, and what one of them shows.
 
 The ledger's rows of the sequence are compared with the sequence itself before they are told. What they say beside
-numbers and ids (uri, licence …) is guarded by the ledger's hash alone, which `longreel verify` compares. A frame is
+numbers and ids (uri, license …) is guarded by the ledger's hash alone, which `longreel verify` compares. A frame is
 decoded from the sequence's own codes; the sentence around a token of text is in `trace_text`.
 
 Cost: the ledger's row groups whose range of keys holds the key; for a token one scan of the column of document ids; one
@@ -242,7 +242,7 @@ def _facts(row: Row, token: int, sample: Sample) -> dict[str, str]:
         "document": f"{row['document_id']}, copy {row['copy']}, {row['kind']}, {row['split']}",
         "title": row["title"],
         "source": row["source"],
-        "licence": row["licence"],
+        "license": row["license"],
         "uri": row["uri"],
         "in document": f"token {row['document_start'] + token - row['start']}",
     }
@@ -272,7 +272,7 @@ def _text_facts(place: TextPlace, text: TextTokenizer) -> dict[str, str]:
 
 def _span_table(rows: list[Row]) -> Table:
     table = Table(title=rows[0]["sequence"] + " in " + rows[0]["shard"])
-    for name in ("tokens", "what", "weight", "document", "copy", "from its token", "seconds", "source", "licence"):
+    for name in ("tokens", "what", "weight", "document", "copy", "from its token", "seconds", "source", "license"):
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(
@@ -284,7 +284,7 @@ def _span_table(rows: list[Row]) -> Table:
             str(row["document_start"]),
             _time(row),
             readable(row["source"] or ""),
-            readable(row["licence"] or ""),
+            readable(row["license"] or ""),
         )
     return table
 

@@ -1,4 +1,4 @@
-"""A sample of a frame: the picture as `SIDE` x `SIDE` grey levels, which near-duplicates are found and verified by.
+"""A sample of a frame: the picture as `SIDE` x `SIDE` gray levels, which near-duplicates are found and verified by.
 
 The sample is a plain area-averaged thumbnail and no hash, as both uses need different things of it: keys are bits
 of its cosine transform, and a comparison shifts and scales it, and looks at what moves between two of them.
@@ -13,24 +13,24 @@ from numpy.typing import NDArray
 
 SIDE = 16
 SAMPLE_BYTES = SIDE * SIDE
-GREY_SIDE = 64
+GRAY_SIDE = 64
 VERSION = 2  # counts up when the same picture would give another sample
 
-LEAST_CONTRAST = 5.0  # grey levels, standard deviation over the cells
+LEAST_CONTRAST = 5.0  # gray levels, standard deviation over the cells
 _LEAST_DETAIL = 0.08  # share of cells that differ from the most of them
-_DIFFERENT = 6.0  # grey levels
+_DIFFERENT = 6.0  # gray levels
 
 
-def frame_sample(grey: NDArray[np.uint8]) -> bytes:
-    """Return the sample of a frame: `SAMPLE_BYTES` grey levels, row by row.
+def frame_sample(gray: NDArray[np.uint8]) -> bytes:
+    """Return the sample of a frame: `SAMPLE_BYTES` gray levels, row by row.
 
-    `grey` is uint8 [64, 64]: the luma of the picture without its bars, stretched to a square. Raises ValueError for
+    `gray` is uint8 [64, 64]: the luma of the picture without its bars, stretched to a square. Raises ValueError for
     another shape or dtype.
     """
-    if grey.shape != (GREY_SIDE, GREY_SIDE) or grey.dtype != np.uint8:
-        raise ValueError(f"grey must be uint8 [{GREY_SIDE}, {GREY_SIDE}], got {grey.dtype} {list(grey.shape)}")
-    cell = GREY_SIDE // SIDE
-    sums = grey.reshape(SIDE, cell, SIDE, cell).sum((1, 3), dtype=np.uint32)
+    if gray.shape != (GRAY_SIDE, GRAY_SIDE) or gray.dtype != np.uint8:
+        raise ValueError(f"gray must be uint8 [{GRAY_SIDE}, {GRAY_SIDE}], got {gray.dtype} {list(gray.shape)}")
+    cell = GRAY_SIDE // SIDE
+    sums = gray.reshape(SIDE, cell, SIDE, cell).sum((1, 3), dtype=np.uint32)
     return ((sums + cell * cell // 2) // (cell * cell)).astype(np.uint8).tobytes()
 
 
@@ -45,7 +45,7 @@ def frame_pictures(samples: Sequence[bytes]) -> NDArray[np.uint8]:
 def is_flat(pictures: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return for pictures [n, SIDE, SIDE] which have too little in them to be told from others: [n].
 
-    Black, white, one colour, a few words on a plain ground.
+    Black, white, one color, a few words on a plain ground.
     """
     cells = pictures.reshape(len(pictures), SAMPLE_BYTES).astype(np.float32)
     middle = np.sort(pictures.reshape(len(pictures), SAMPLE_BYTES), axis=1)[:, SAMPLE_BYTES // 2]

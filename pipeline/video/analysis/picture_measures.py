@@ -28,9 +28,9 @@ _SPECKS, _RIM, _STRAIGHT = 0.05, 0.25, 0.7  # lit in a clean bar, in a dark rim 
 _SOFT_EDGE_SHARE = 1 / 120  # how far the edge of a bar may blur into it
 _GRID = 8
 _LARGEST_STEP = 24  # more is an edge of the picture, whatever the grid
-_NO_STEP = 0.5  # grey levels that nobody sees
+_NO_STEP = 0.5  # gray levels that nobody sees
 _COMB_STEP, _COMB_LIKE = 14, 10
-_DIFFERS = 6  # grey levels between two looks at one place that are no compression noise
+_DIFFERS = 6  # gray levels between two looks at one place that are no compression noise
 
 
 class Box(NamedTuple):
@@ -95,14 +95,14 @@ def _straight_edge(shares: NDArray[np.float64], soft: int) -> int:
     return first if first > soft and near >= max(_RIM, _STRAIGHT * inside) else 0
 
 
-def square(grey: Luma, box: Box, frame: tuple[int, int], size: int) -> Luma:
+def square(gray: Luma, box: Box, frame: tuple[int, int], size: int) -> Luma:
     """Cut `box` (in pixels of a frame of height and width `frame`) out of a small picture of that frame.
 
     Returns uint8 [size, size], each value the mean of the area that it covers.
     """
-    rows = _areas(box.top / frame[0], (box.top + box.height) / frame[0], grey.shape[0], size)
-    columns = _areas(box.left / frame[1], (box.left + box.width) / frame[1], grey.shape[1], size)
-    return np.rint(rows @ grey.astype(np.float64) @ columns.T).astype(np.uint8)
+    rows = _areas(box.top / frame[0], (box.top + box.height) / frame[0], gray.shape[0], size)
+    columns = _areas(box.left / frame[1], (box.left + box.width) / frame[1], gray.shape[1], size)
+    return np.rint(rows @ gray.astype(np.float64) @ columns.T).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=16)  # all looks at a video have one box
@@ -115,9 +115,9 @@ def _areas(start: float, end: float, cells: int, size: int) -> NDArray[np.float6
     return covered / covered.sum(1, keepdims=True)
 
 
-def tile_detail(grey: Luma) -> NDArray[np.float32]:
+def tile_detail(gray: Luma) -> NDArray[np.float32]:
     """Return the variance of the Laplacian in each of 8 x 8 tiles of a picture [>= 26, >= 26]: float32 [8, 8]."""
-    y = grey.astype(np.int16)
+    y = gray.astype(np.int16)
     laplacian = 4 * y[1:-1, 1:-1] - y[:-2, 1:-1] - y[2:, 1:-1] - y[1:-1, :-2] - y[1:-1, 2:]
     height, width = (side // TILES for side in laplacian.shape)
     tiles = laplacian[: TILES * height, : TILES * width].reshape(TILES, height, TILES, width).astype(np.float32)
@@ -172,7 +172,7 @@ def is_black(picture: Luma) -> bool:
 class Change(NamedTuple):
     """What differs between two pictures."""
 
-    mean: float  # grey levels
+    mean: float  # gray levels
     share: float  # of the cells, those that differ by more than compression makes them
 
 

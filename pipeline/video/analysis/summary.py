@@ -5,11 +5,11 @@ temporary file. A look costs 3 to 4 ms at 720p, beside the decoding of its frame
 
 The measures, each over the picture without bars; shares are of the video's time, from look to look:
 
-brightness     mean grey level, 0 to 255, of the brightest look
+brightness     mean gray level, 0 to 255, of the brightest look
 black_share    looks in which 98 % of the picture are black
 frozen_share   from one look to the next nothing differs
 still_share    less than 2 % of the picture differ (slides, a screen)
-motion         mean change of grey level a second, between looks at most a second apart
+motion         mean change of gray level a second, between looks at most a second apart
 sharpness      variance of the Laplacian on 256 pixels for the short side, exceeded in a tenth of the sharpest look
 blockiness     steps between pixels at the edges of 8 x 8 blocks over those elsewhere, median
 combing        share of the examined frames in which more than 0.5 % of the pixels are torn into lines
@@ -33,7 +33,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.video.analysis.frame_signature import GREY_SIDE, frame_sample
+from pipeline.video.analysis.frame_signature import GRAY_SIDE, frame_sample
 from pipeline.video.analysis.picture_measures import (
     TILES,
     Box,
@@ -54,7 +54,7 @@ from pipeline.video.time_grid import Orientation
 from pipeline.video.types import VideoInfo
 from schemas.errors import storage_errors
 
-_GREY = 128  # side of the small picture that is kept of a look
+_GRAY = 128  # side of the small picture that is kept of a look
 _DETAIL_SIDE, _LONGEST_SIDE = 256, 1024
 _WINDOW = 384, 640  # rows and columns, in the middle of the frame, that are examined pixel by pixel
 _EXAMINE_EVERY_S, _EXAMINE_BELOW = 10.0, 8  # how often; all of the first looks
@@ -75,7 +75,7 @@ class Looks:
         self._info, self._config = info, config
         self._at = array("d")
         self._kept = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115
-        self._to_grey, self._to_detail = VideoReformatter(), VideoReformatter()
+        self._to_gray, self._to_detail = VideoReformatter(), VideoReformatter()
         self._plain: av.VideoFrame | None = None
         self._brightest: Luma | None = None
         self._first: tuple[bool, Orientation] = (True, Orientation())
@@ -104,12 +104,12 @@ class Looks:
         elif self._brightest.shape == luma.shape:
             np.maximum(self._brightest, luma, out=self._brightest)
         plain = self._plain_frame(luma)
-        small = [_GREY, _GREY], _short_side_to(_DETAIL_SIDE, *luma.shape)
-        for reformatter, (height, width) in zip((self._to_grey, self._to_detail), small, strict=True):
+        small = [_GRAY, _GRAY], _short_side_to(_DETAIL_SIDE, *luma.shape)
+        for reformatter, (height, width) in zip((self._to_gray, self._to_detail), small, strict=True):
             scaled = _pixels(reformatter.reformat(plain, width, height, "gray", interpolation=_AREA, threads=1))
             seen = _turn(scaled if is_full else to_full_range(scaled), turned)
             with storage_errors(Path(tempfile.gettempdir())):
-                self._kept.write((seen if reformatter is self._to_grey else tile_detail(seen)).tobytes())
+                self._kept.write((seen if reformatter is self._to_gray else tile_detail(seen)).tobytes())
         if at_s >= self._examine_s or len(self._at) < _EXAMINE_BELOW:
             self._examine(luma)
             self._examine_s = at_s + _EXAMINE_EVERY_S
@@ -128,7 +128,7 @@ class Looks:
         if not lasts.any():
             lasts[-1] = 1.0  # a still picture stands for itself
         over_time = _OverTime(shape, box)
-        samples = tuple(over_time.see(grey, detail, s) for (grey, detail), s in zip(self._read(), at, strict=True))
+        samples = tuple(over_time.see(gray, detail, s) for (gray, detail), s in zip(self._read(), at, strict=True))
         pictures = self._album.pictures()
         return VideoLook(
             info=self._info,
@@ -169,9 +169,9 @@ class Looks:
     def _read(self) -> Iterator[tuple[Luma, NDArray[np.float32]]]:
         self._kept.seek(0)
         for _ in self._at:
-            grey = np.frombuffer(self._kept.read(_GREY * _GREY), np.uint8).reshape(_GREY, _GREY)
+            gray = np.frombuffer(self._kept.read(_GRAY * _GRAY), np.uint8).reshape(_GRAY, _GRAY)
             detail = np.frombuffer(self._kept.read(4 * TILES * TILES), np.float32).reshape(TILES, TILES)
-            yield grey, detail
+            yield gray, detail
 
     def _as_shown(self, box: Box, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
         across, down = self._info.width / shape[1], self._info.height / shape[0]
@@ -194,9 +194,9 @@ class _OverTime:
         self._frozen, self._still = bytearray(), bytearray()
         self._moved = self._moved_s = 0.0
 
-    def see(self, grey: Luma, detail: NDArray[np.float32], at_s: float) -> bytes:
+    def see(self, gray: Luma, detail: NDArray[np.float32], at_s: float) -> bytes:
         """Take the next look; returns its sample."""
-        inside = grey[self._inside]
+        inside = gray[self._inside]
         self.brightness = max(self.brightness, float(inside.mean()))
         self.sharpness = max(self.sharpness, sharpness(detail, self._box, self._shape))
         self._black.append(is_black(inside))
@@ -209,7 +209,7 @@ class _OverTime:
                 self._moved += changed.mean
                 self._moved_s += at_s - before_s
         self._last = inside, at_s
-        return frame_sample(square(grey, self._box, self._shape, GREY_SIDE))
+        return frame_sample(square(gray, self._box, self._shape, GRAY_SIDE))
 
     def measures(self, lasts: NDArray[np.float64], *, is_still: bool) -> dict[str, float]:
         """Return the measures; those that compare looks only where there are two, and for no still picture."""
@@ -278,8 +278,8 @@ def _short_side_to(size: int, height: int, width: int) -> tuple[int, int]:
 
 def _cells(start: int, length: int, of: int) -> slice:
     """Return the cells of the small picture that lie within a stretch of the frame; at least one."""
-    first, last = -(-start * _GREY // of), (start + length) * _GREY // of
-    return slice(min(first, _GREY - 1), max(last, first + 1))
+    first, last = -(-start * _GRAY // of), (start + length) * _GRAY // of
+    return slice(min(first, _GRAY - 1), max(last, first + 1))
 
 
 def _share(flags: bytearray, seconds: NDArray[np.float64]) -> float:

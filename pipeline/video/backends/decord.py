@@ -5,7 +5,7 @@ streams, where it also drops the first frames; it turns pictures in MP4 and not 
 shape nor mirroring, takes BT.601 for untagged HD, cannot open AV1, and may hang (the time limit ends that). So
 times, pixel shape and turning come from PyAV, which reads the packets through without decoding them; only MP4/MOV,
 Matroska and AVI are accepted; and a file is refused, with the advice to use PyAV, where decord counts other frames
-or other times than the container has, or puts a neighbour in the place of a frame it cannot decode. Damage
+or other times than the container has, or puts a neighbor in the place of a frame it cannot decode. Damage
 that its decoder paints over within a frame is not counted, as decord does not tell it.
 
 Frames are chosen and scaled as for PyAV. Cost: decoding plus a conversion to RGB at full size.
@@ -32,7 +32,7 @@ from schemas.errors import InputError, Reason
 _TURNS_ITSELF = "mov,mp4,m4a,3gp,3g2,mj2"
 _CONTAINERS = {_TURNS_ITSELF, "matroska,webm", "avi"}
 _TIMES_AGREE_S = 0.002
-_NO_FAULT = 1e-9  # the share of frames that decord may replace by their neighbours; it takes 0 for "any"
+_NO_FAULT = 1e-9  # the share of frames that decord may replace by their neighbors; it takes 0 for "any"
 _ERRORS = (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError, AssertionError, StopIteration)
 
 

@@ -2,7 +2,7 @@
 
 A still picture is a video of one frame at time 0, turned as its EXIF tag says. An animated GIF, WebP, PNG or AVIF is
 a video; a frame that asks to be shown for 10 ms or less is shown for 100 ms, as browsers do. Transparent pixels show
-white behind them. Colour profiles are not applied. HEIC is refused: FFmpeg would give one tile of the picture for
+white behind them. Color profiles are not applied. HEIC is refused: FFmpeg would give one tile of the picture for
 the whole.
 """
 
@@ -160,9 +160,9 @@ class PictureSource:
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode in _WIDE_MODES:  # 16-bit grey; Pillow would cut values off at 255
-        grey = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
-        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode in _WIDE_MODES:  # 16-bit gray; Pillow would cut values off at 255
+        gray = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
+        return np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
     if image.has_transparency_data:
         return over_white(np.asarray(image.convert("RGBA")))
     return np.ascontiguousarray(np.asarray(image.convert("RGB")))

@@ -90,7 +90,7 @@ class PyAVSource:
 
     @property
     def guesses_bt709(self) -> bool:
-        """Whether the first frame names no colour matrix and is large enough that BT.709 is taken."""
+        """Whether the first frame names no color matrix and is large enough that BT.709 is taken."""
         return guesses_bt709(self._head[0])
 
     @property

@@ -4,7 +4,7 @@ A detector sees every frame once, small and in order, and tells in the end when 
 the video, but for the list of shots.
 
 `content` joins what two detectors of PySceneDetect fire at. The adaptive one (a frame differs from the one before it
-much more than its neighbours do) finds cuts; the one on histograms, made sensitive, fires at most frames of a fade or
+much more than its neighbors do) finds cuts; the one on histograms, made sensitive, fires at most frames of a fade or
 dissolve, and seldom twice elsewhere. Events that follow one another closely are one transition; frames too dark to show
 anything belong to it. The new shot begins in the middle of the dark, else at the cut, else in the middle. One event of
 the histogram alone is a flash or a passer-by and counts for nothing.

@@ -37,10 +37,10 @@ from pipeline.survey.job import survey_items
 from pipeline.survey.worker import SurveyWorker
 from pipeline.text.books import BookConfig
 from pipeline.text.qa import QaConfig
+from pipeline.tokenize import worker as tokenize
 from pipeline.tokenize.job import tokenize_items
 from pipeline.tokenize.text_model import text_model_of
 from pipeline.tokenize.worker import TokenizeConfig, TokenizeWorker
-from pipeline.tokenize import worker as tokenize
 from pipeline.tokenizer_jobs.train import TrainTokenizer
 from pipeline.video.decoder import DecodeConfig
 from schemas.errors import ConfigError, DatasetError, ManifestError
@@ -53,7 +53,7 @@ CONFIG = TokenizeConfig(decode=DecodeConfig(fps=4))
 
 
 def scene(seed: int) -> Callable[[int], NDArray[np.uint8]]:
-    """Frames of a scene that is like no other: patches of colour that drift."""
+    """Frames of a scene that is like no other: patches of color that drift."""
     patches = np.random.default_rng(seed).integers(0, 256, (8, 12, 3), np.uint8)
     return lambda i: np.roll(np.kron(patches, np.ones((8, 8, 1), np.uint8)), i, axis=1)
 

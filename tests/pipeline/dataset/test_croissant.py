@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.dataset.croissant import croissant_json, tokens_by_licence, write_croissant
+from pipeline.dataset.croissant import croissant_json, tokens_by_license, write_croissant
 from pipeline.dataset.verify.verify import verify
 from schemas.dataset import read_card, read_index
 from schemas.fingerprint import sha256_file
@@ -24,11 +24,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated"),
     pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.reset_index"),
 ]
-ODD = 'Licence "ä" \\ \n 5'
+ODD = 'License "ä" \\ \n 5'
 
 
-def licensed(document: StoredDocument, licence: str | None) -> StoredDocument:
-    return dataclasses.replace(document, facts={"licence": licence})
+def licensed(document: StoredDocument, license: str | None) -> StoredDocument:
+    return dataclasses.replace(document, facts={"license": license})
 
 
 DOCUMENTS = [
@@ -82,13 +82,13 @@ def test_every_file_is_listed_with_its_size_and_hash(dataset: Path, metadata: di
     assert listed == {path.name: (f"{path.stat().st_size} B", sha256_file(path)) for path in files}
 
 
-def test_the_licences_of_the_documents_are_listed_with_their_tokens(dataset: Path, metadata: dict[str, Any]) -> None:
+def test_the_licenses_of_the_documents_are_listed_with_their_tokens(dataset: Path, metadata: dict[str, Any]) -> None:
     assert metadata["license"] == sorted(["CC-BY-4.0", "CC0-1.0", ODD])
     expected: dict[str | None, int] = {}
     for document in DOCUMENTS:
-        licence = document.row()["licence"]
-        expected[licence] = expected.get(licence, 0) + len(document.tokens)
-    assert tokens_by_licence(dataset / "documents.parquet") == expected
+        license = document.row()["license"]
+        expected[license] = expected.get(license, 0) + len(document.tokens)
+    assert tokens_by_license(dataset / "documents.parquet") == expected
     assert f"none stated {expected[None]:,}, CC-BY-4.0 {expected['CC-BY-4.0']:,}" in metadata["description"]
 
 
@@ -107,22 +107,22 @@ def test_a_description_of_another_dataset_is_named_by_verify(dataset: Path, tmp_
 
 
 def test_duckdb_and_pandas_read_the_ledger(dataset: Path) -> None:
-    """As a data engineer would: how many tokens stand under which licence, and of what kind?"""
+    """As a data engineer would: how many tokens stand under which license, and of what kind?"""
     sql = f"""
-        SELECT licence, kind, sum(length)::BIGINT AS tokens, count(DISTINCT document_id) AS documents
+        SELECT license, kind, sum(length)::BIGINT AS tokens, count(DISTINCT document_id) AS documents
         FROM '{dataset}/documents.parquet'
-        GROUP BY licence, kind ORDER BY licence, kind
+        GROUP BY license, kind ORDER BY license, kind
     """
-    by_sql = {(licence, kind): (tokens, n) for licence, kind, tokens, n in duckdb.sql(sql).fetchall()}
+    by_sql = {(license, kind): (tokens, n) for license, kind, tokens, n in duckdb.sql(sql).fetchall()}
     frame = pd.read_parquet(dataset / "documents.parquet")
-    groups = frame.groupby(["licence", "kind"], dropna=False)
+    groups = frame.groupby(["license", "kind"], dropna=False)
     by_pandas = {
-        (None if pd.isna(licence) else licence, kind): (int(group["length"].sum()), group["document_id"].nunique())
-        for (licence, kind), group in groups
+        (None if pd.isna(license) else license, kind): (int(group["length"].sum()), group["document_id"].nunique())
+        for (license, kind), group in groups
     }
     expected: dict[tuple[str | None, str], tuple[int, int]] = {}
     for document in DOCUMENTS:
-        key = document.row()["licence"], document.kind
+        key = document.row()["license"], document.kind
         tokens, count = expected.get(key, (0, 0))
         expected[key] = tokens + len(document.tokens), count + 1
     assert by_sql == expected

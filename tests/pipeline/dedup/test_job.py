@@ -30,7 +30,7 @@ from tests.support.signatures import scene, signature, write_signatures
 def corpus() -> list[Signature]:
     """Five scenes of six seconds, a darker copy of the first, a part of the second, two equal images, one other."""
     items = [signature(f"video {i}", scene(i, 6)) for i in range(5)]
-    items.append(signature("copy of 0", [grey // 2 + 10 for grey in scene(0, 6)]))
+    items.append(signature("copy of 0", [gray // 2 + 10 for gray in scene(0, 6)]))
     items.append(signature("part of 1", scene(1, 3, start=2.25)))
     items += [signature(name, scene(seed, 0.5), kind="image") for name, seed in (("p", 7), ("p again", 7), ("q", 8))]
     return items

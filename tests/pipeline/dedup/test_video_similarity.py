@@ -1,4 +1,4 @@
-"""What videos share, on greys that a test makes: drifting shapes, parts of them, and things that look like them."""
+"""What videos share, on grays that a test makes: drifting shapes, parts of them, and things that look like them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.dedup.frame_keys import VIEWS, _views, sign_keys
-from pipeline.dedup.frame_runs import Run, Window, find_window, lay_over, normalised
+from pipeline.dedup.frame_runs import Run, Window, find_window, lay_over, normalized
 from pipeline.dedup.similarity import Shared, Signature
 from pipeline.dedup.video_similarity import ImageLikeness, VideoLikeness, correlation_of_changes
-from pipeline.video.analysis.frame_signature import GREY_SIDE, SIDE, frame_pictures
+from pipeline.video.analysis.frame_signature import GRAY_SIDE, SIDE, frame_pictures
 from tests.support.signatures import scene, signature
 
 VIDEO, IMAGE = VideoLikeness(), ImageLikeness()
-Greys = Sequence[NDArray[np.uint8]]
+Grays = Sequence[NDArray[np.uint8]]
 
 
 def compare(a: Signature, b: Signature) -> Shared | None:
@@ -33,36 +33,36 @@ def compare(a: Signature, b: Signature) -> Shared | None:
     return found
 
 
-def crop(greys: Greys, margin: int) -> list[NDArray[np.uint8]]:
+def crop(grays: Grays, margin: int) -> list[NDArray[np.uint8]]:
     """Cut `margin` of 64 pixels off each side, and stretch the rest."""
-    inner = [Image.fromarray(g[margin : GREY_SIDE - margin, margin : GREY_SIDE - margin]) for g in greys]
-    return [np.asarray(picture.resize((GREY_SIDE, GREY_SIDE), Image.Resampling.BILINEAR)) for picture in inner]
+    inner = [Image.fromarray(g[margin : GRAY_SIDE - margin, margin : GRAY_SIDE - margin]) for g in grays]
+    return [np.asarray(picture.resize((GRAY_SIDE, GRAY_SIDE), Image.Resampling.BILINEAR)) for picture in inner]
 
 
-def logo(greys: Greys) -> list[NDArray[np.uint8]]:
-    marked = [grey.copy() for grey in greys]
-    for grey in marked:
-        grey[4:14, 46:60] = 250
+def logo(grays: Grays) -> list[NDArray[np.uint8]]:
+    marked = [gray.copy() for gray in grays]
+    for gray in marked:
+        gray[4:14, 46:60] = 250
     return marked
 
 
-def globe(greys: Greys) -> list[NDArray[np.uint8]]:
-    """What is seen of the greys on a dim globe in the dark."""
-    y, x = np.mgrid[:GREY_SIDE, :GREY_SIDE]
+def globe(grays: Grays) -> list[NDArray[np.uint8]]:
+    """What is seen of the grays on a dim globe in the dark."""
+    y, x = np.mgrid[:GRAY_SIDE, :GRAY_SIDE]
     inside = (x - 26) ** 2 + (y - 32) ** 2 < 17**2
-    return [np.where(inside, grey // 6, 0).astype(np.uint8) for grey in greys]
+    return [np.where(inside, gray // 6, 0).astype(np.uint8) for gray in grays]
 
 
-def barred(greys: Greys) -> list[NDArray[np.uint8]]:
-    """The greys with a black bar above and below, a fifth of the height each."""
-    bar = GREY_SIDE // 5
-    small = [Image.fromarray(g).resize((GREY_SIDE, GREY_SIDE - 2 * bar), Image.Resampling.BILINEAR) for g in greys]
+def barred(grays: Grays) -> list[NDArray[np.uint8]]:
+    """The grays with a black bar above and below, a fifth of the height each."""
+    bar = GRAY_SIDE // 5
+    small = [Image.fromarray(g).resize((GRAY_SIDE, GRAY_SIDE - 2 * bar), Image.Resampling.BILINEAR) for g in grays]
     return [np.pad(np.asarray(picture), ((bar, bar), (0, 0))) for picture in small]
 
 
-def noisy(greys: Greys) -> list[NDArray[np.uint8]]:
+def noisy(grays: Grays) -> list[NDArray[np.uint8]]:
     rng = np.random.default_rng(5)
-    return [np.clip(g * 0.7 + 40 + rng.normal(0, 6, g.shape), 0, 255).astype(np.uint8) for g in greys]
+    return [np.clip(g * 0.7 + 40 + rng.normal(0, 6, g.shape), 0, 255).astype(np.uint8) for g in grays]
 
 
 @pytest.mark.parametrize("calm", [False, True])
@@ -70,8 +70,8 @@ def noisy(greys: Greys) -> list[NDArray[np.uint8]]:
     "change", [noisy, logo, lambda g: crop(g, 2), lambda g: crop(g, 4)], ids=["noisy", "logo", "crop 3%", "crop 6%"]
 )
 def test_a_changed_copy_meets_under_its_keys_and_is_all_there(change: Any, calm: bool) -> None:
-    greys = scene(3, 8, calm=calm)
-    a, b = signature("a", greys), signature("b", change(greys))
+    grays = scene(3, 8, calm=calm)
+    a, b = signature("a", grays), signature("b", change(grays))
     assert len(np.intersect1d(VIDEO.keys(a), VIDEO.keys(b))) >= VIDEO.votes
     found = compare(a, b)
     assert found is not None
@@ -81,8 +81,8 @@ def test_a_changed_copy_meets_under_its_keys_and_is_all_there(change: Any, calm:
 
 @pytest.mark.parametrize("change", [logo, barred])
 def test_a_copy_of_a_globe_in_the_dark_is_found_with_a_logo_or_bars(change: Any) -> None:
-    greys = globe(scene(3, 8))
-    a, b = signature("a", greys), signature("b", change(greys))
+    grays = globe(scene(3, 8))
+    a, b = signature("a", grays), signature("b", change(grays))
     assert len(np.intersect1d(VIDEO.keys(a), VIDEO.keys(b))) >= VIDEO.votes
     found = compare(a, b)
     assert found is not None
@@ -138,7 +138,7 @@ def test_a_shared_intro_covers_the_intro_only_and_a_shared_end_the_end() -> None
 
 
 def test_black_and_plain_frames_are_no_evidence() -> None:
-    black = [np.zeros((GREY_SIDE, GREY_SIDE), np.uint8)] * 12
+    black = [np.zeros((GRAY_SIDE, GRAY_SIDE), np.uint8)] * 12
     assert VIDEO.keys(signature("a", black)).size == 0
     assert compare(signature("a", black), signature("b", black)) is None
     found = compare(signature("a", [*black, *scene(1, 6)]), signature("b", [*black, *scene(2, 6)]))
@@ -146,9 +146,9 @@ def test_black_and_plain_frames_are_no_evidence() -> None:
 
 
 def test_a_fade_through_black_does_not_break_what_is_shared() -> None:
-    black = [np.zeros((GREY_SIDE, GREY_SIDE), np.uint8)] * 4
-    greys = [*black, *scene(1, 4), *black, *scene(2, 4)]
-    found = compare(signature("a", greys), signature("b", noisy(greys[:4]) * 0 + [*black, *noisy(greys[4:])]))
+    black = [np.zeros((GRAY_SIDE, GRAY_SIDE), np.uint8)] * 4
+    grays = [*black, *scene(1, 4), *black, *scene(2, 4)]
+    found = compare(signature("a", grays), signature("b", noisy(grays[:4]) * 0 + [*black, *noisy(grays[4:])]))
     assert found is not None
     assert (found.covered_a, len(found.shared_a)) == (1.0, 1)
 
@@ -168,10 +168,10 @@ def test_nothing_at_all_shares_nothing() -> None:
 
 
 def test_images_agree_closely_or_not_at_all() -> None:
-    greys = scene(1, 0.5)
-    a = signature("a", greys, kind="image")
+    grays = scene(1, 0.5)
+    a = signature("a", grays, kind="image")
     for change in (noisy, lambda g: crop(g, 2)):
-        b = signature("b", change(greys), kind="image")
+        b = signature("b", change(grays), kind="image")
         assert np.intersect1d(IMAGE.keys(a), IMAGE.keys(b)).size
         found = IMAGE.compare(a, b)
         assert found is not None
@@ -195,24 +195,24 @@ def test_keys_do_not_depend_on_brightness_and_spread_evenly() -> None:
 
 
 def test_where_the_light_is_looks_the_same_whatever_black_lies_around_it() -> None:
-    greys = globe(scene(3, 4))
-    one, other = (frame_pictures(signature("", given).samples).astype(np.float32) for given in (greys, barred(greys)))
+    grays = globe(scene(3, 4))
+    one, other = (frame_pictures(signature("", given).samples).astype(np.float32) for given in (grays, barred(grays)))
     views = zip(_views(one).swapaxes(0, 1), _views(other).swapaxes(0, 1), strict=True)
-    alike = [np.einsum("nc,nc->n", normalised(p), normalised(q)) for p, q in views]
+    alike = [np.einsum("nc,nc->n", normalized(p), normalized(q)) for p, q in views]
     assert alike[-1].min() > 0.9 > np.median(alike[:-1], axis=1).max()
 
 
 def test_a_view_with_nothing_in_it_gives_no_key_that_others_have() -> None:
     one, other = scene(1, 0.5)[0], scene(2, 0.5)[0]
-    for grey in (one, other):
-        grey[12:52, 12:52] = 128
-    a, b = (VIDEO.keys(signature("", [grey])) for grey in (one, other))
+    for gray in (one, other):
+        gray[12:52, 12:52] = 128
+    a, b = (VIDEO.keys(signature("", [gray])) for gray in (one, other))
     assert len(np.intersect1d(a, b)) == 0
 
 
 def test_the_window_of_a_crop_is_found() -> None:
-    greys = np.stack(scene(9, 4))
-    one = normalised(np.stack([g.reshape(SIDE, 4, SIDE, 4).mean((1, 3)) for g in greys]))
+    grays = np.stack(scene(9, 4))
+    one = normalized(np.stack([g.reshape(SIDE, 4, SIDE, 4).mean((1, 3)) for g in grays]))
     given_window = Window(0.05, 0.02, 0.08, 0.0)
     found = find_window(one, given_window.of(one))
     assert found == pytest.approx(given_window, abs=0.016)
@@ -220,7 +220,7 @@ def test_the_window_of_a_crop_is_found() -> None:
 
 def test_changes_correlate_as_the_slow_way_says() -> None:
     rng = np.random.default_rng(1)
-    q, r = (normalised(rng.normal(size=(9, SIDE, SIDE)) + 3 * rng.normal(size=(1, SIDE, SIDE))) for _ in range(2))
+    q, r = (normalized(rng.normal(size=(9, SIDE, SIDE)) + 3 * rng.normal(size=(1, SIDE, SIDE))) for _ in range(2))
     change, energy = correlation_of_changes(q, r)
     for i in range(9):
         part = slice(max(0, i - 3), i + 4)
@@ -235,8 +235,8 @@ def test_changes_correlate_as_the_slow_way_says() -> None:
 
 
 def test_between_two_samples_there_is_a_mixture() -> None:
-    greys = scene(2, 5)
-    whole = Run.of(signature("a", greys))
+    grays = scene(2, 5)
+    whole = Run.of(signature("a", grays))
     over = lay_over(Run.of(signature("b", scene(2, 2, start=1.25))), whole, 1.25)
     assert over.sample.tolist() == [0, 1, 2, 3]
     assert np.einsum("nc,nc->n", over.one, over.other).min() > 0.98

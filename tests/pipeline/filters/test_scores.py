@@ -54,8 +54,8 @@ def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     versions_of.cache_clear()
 
 
-def coloured(path: Path, colour: tuple[int, int, int]) -> Path:
-    page = np.full((64, 96, 3), colour, np.uint8)
+def colored(path: Path, color: tuple[int, int, int]) -> Path:
+    page = np.full((64, 96, 3), color, np.uint8)
     page[16:48, 20:40] = 90
     return make_video(path, picture=lambda i: np.roll(page, 2 * i, 1), frames=50)
 
@@ -64,8 +64,8 @@ def coloured(path: Path, colour: tuple[int, int, int]) -> Path:
 def test_a_registered_score_is_measured_and_sets_a_limit(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    coloured(folder / "red.mp4", (220, 40, 40))
-    coloured(folder / "blue.mp4", (40, 40, 220))
+    colored(folder / "red.mp4", (220, 40, 40))
+    colored(folder / "blue.mp4", (40, 40, 220))
     make_audio(folder / "sound.mp4")
     workspace = Workspace.open(tmp_path / "out", units=1)
     worker = SurveyWorker(workspace=workspace, config=SurveyConfig(scores=("redness",)))
@@ -163,6 +163,6 @@ def test_without_its_package_a_score_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, module: str, missing: str
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-    factory = EntryPoint(module, f"pipeline.scores_{module}:make", scores.GROUP).load()
+    factory = EntryPoint(module, f"pipeline.filters.score_{module}:make", scores.GROUP).load()
     with pytest.raises(ConfigError, match=r"longreel\[scores\]"):
         factory()

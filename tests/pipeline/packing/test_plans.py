@@ -269,7 +269,7 @@ def test_a_context_out_of_range_is_refused(context: int) -> None:
         planned([book("a", 9)], context)
 
 
-@pytest.mark.parametrize("change", ["title", "licence", "fingerprint", "uri"])
+@pytest.mark.parametrize("change", ["title", "license", "fingerprint", "uri"])
 def test_whatever_a_dataset_shows_of_a_document_is_in_the_fingerprint(change: str) -> None:
     one = [book("a", 30), video("b", [3, 4])]
     other = [one[0], StoredDocument("b", "video", one[1].runs, FRAME, facts={change: "another"})]

@@ -124,7 +124,7 @@ def test_shards_are_of_about_the_size_asked_for_and_balanced(tmp_path: Path) -> 
     ]
 
 
-def test_tar_headers_are_normalised(packed: Path) -> None:
+def test_tar_headers_are_normalized(packed: Path) -> None:
     for path in packed.glob("*.tar"):
         with tarfile.open(path) as tar:
             for key, members in itertools.groupby(tar, key=lambda m: m.name.split(".")[0]):
@@ -228,7 +228,7 @@ def test_the_ledger_has_every_span_once_in_order(packed: Path) -> None:
                     "copy": 0,
                     "document_start": pieces[piece]["start"] + inside[piece],
                 }
-                | {name: facts[name] for name in ("document_id", "kind", "split", "uri", "title", "source", "licence")}
+                | {name: facts[name] for name in ("document_id", "kind", "split", "uri", "title", "source", "license")}
             )
             inside[piece] += length
     assert [{k: v for k, v in row.items() if not k.endswith("_s")} for row in rows] == expected

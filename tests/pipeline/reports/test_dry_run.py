@@ -17,7 +17,7 @@ from pipeline.select.selection import SelectConfig, as_options, read_selection
 from schemas.records import SURVEY
 from tests.support.surveys import book, broken, pair, video, write_survey
 
-LARGE, SMALL = video("/v/large.mp4", licence="MIT"), video("/v/small.mp4", width=320, height=180, licence="MIT")
+LARGE, SMALL = video("/v/large.mp4", license="MIT"), video("/v/small.mp4", width=320, height=180, license="MIT")
 LONG, SHORT = book("/b/long.txt", measures={"characters": 90_000.0, "words": 15_000.0}), book("/b/short.txt")
 ROWS = [
     LARGE,
@@ -33,7 +33,7 @@ PAIRS = [pair(LARGE, SMALL), pair(LONG, SHORT, of_one=0.1, of_other=0.1)]
 OTHERS = (
     SelectConfig(),
     SelectConfig(set=("brightness=60:", "duration_s=0:"), val_fraction=0.5),
-    SelectConfig(licences=("mit", "Unknown"), keep=KeepConfig(near=False)),
+    SelectConfig(licenses=("mit", "Unknown"), keep=KeepConfig(near=False)),
 )
 
 
@@ -64,18 +64,18 @@ def test_the_verdicts_are_those_of_the_job(config: SelectConfig, tmp_path: Path)
 def test_it_shows_both_selections_with_reasons_hours_and_words(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert dry_run(workspace, "--set", "brightness=60:", "--set", "duration_s=0.1:", "--licences", "unknown") == 0
+    assert dry_run(workspace, "--set", "brightness=60:", "--set", "duration_s=0.1:", "--licenses", "unknown") == 0
     told = capsys.readouterr().out
     rows = {
         cells[1].strip(): [c.strip() for c in cells[2:-1]] for c in told.splitlines() if len(cells := c.split("│")) > 4
     }
     assert "now:  the defaults\n" in told
-    assert "then: --set brightness=60: --set duration_s=0.1: --licences unknown" in told
-    assert list(rows)[-6:] == ["black", "duplicate", "licence", "missing", "near_duplicate", "too_short"]
+    assert "then: --set brightness=60: --set duration_s=0.1: --licenses unknown" in told
+    assert list(rows)[-6:] == ["black", "duplicate", "license", "missing", "near_duplicate", "too_short"]
     assert rows["go on"] == ["4", "4", ""]
     assert rows["set aside"] == ["4", "4", ""]
     assert rows["too_short"] == ["1", "0", "-1"]
-    assert rows["licence"] == ["0", "2", "+2"]
+    assert rows["license"] == ["0", "2", "+2"]
     assert rows["black"] == ["0", "1", "+1"]
     assert rows["hours of video"] == ["1.00", "0.00", "-1.00"]
     words = 15_000 + 10_000 * (1 - 9 / 60_000)  # a passage of 9 characters is cut out of the shorter one
@@ -88,7 +88,7 @@ def test_it_names_what_would_change_with_the_number_and_where_it_was(
     assert dry_run(workspace, "--set", "brightness=60:", "--no-near") == 0
     lines = capsys.readouterr().out.splitlines()
     at = lines.index("2 items would change:")
-    assert lines[at + 1].startswith("  /v/hour.mp4: goes on in train → black (brightness is 50 (grey level")
+    assert lines[at + 1].startswith("  /v/hour.mp4: goes on in train → black (brightness is 50 (gray level")
     assert lines[at + 2] == "  /v/small.mp4: near_duplicate → goes on in train (/v/copy.mp4 has 90% of it, 95% alike)"
     assert dry_run(workspace) == 0
     assert "no item would change" in capsys.readouterr().out
@@ -157,7 +157,7 @@ def test_without_a_survey_it_says_what_to_run(tmp_path: Path, capsys: pytest.Cap
     [
         (SelectConfig(), ""),
         (SelectConfig(set=("a=1:", "b=:2"), val_fraction=0.1), "--set a=1: --set b=:2 --val-fraction 0.1"),
-        (SelectConfig(licences=("MIT", "a b")), "--licences MIT 'a b'"),
+        (SelectConfig(licenses=("MIT", "a b")), "--licenses MIT 'a b'"),
         (SelectConfig(keep=KeepConfig(near=False, prefer=("length",))), "--no-near --prefer length"),
     ],
 )

@@ -42,7 +42,7 @@ def test_an_item_that_went_all_the_way(workspace: Workspace, capsys: pytest.Capt
     found = explain(workspace, "/v/clip.mp4", capsys)
     assert found["item"] == {"uri": "/v/clip.mp4", "kind": "video", "title": "A <b>clip</b>"} | {
         "source": "a test",
-        "licence": "CC0-1.0",
+        "license": "CC0-1.0",
     }
     assert found["survey"]["state"] == "goes on"
     assert found["survey"]["crop"] == [0, 20, 640, 320]
@@ -203,10 +203,10 @@ def test_it_works_at_every_stage(workspace: Workspace, tmp_path: Path, capsys: p
 def test_an_item_that_was_listed_after_the_survey_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     workspace = Workspace.open(tmp_path / "out", units=2)
     write_survey(workspace, [video("/v/a.mp4")])
-    rows = [{n: r[n] for n in MANIFEST.names} for r in (video("/v/a.mp4"), video("/v/b.mp4", licence="MIT"))]
+    rows = [{n: r[n] for n in MANIFEST.names} for r in (video("/v/a.mp4"), video("/v/b.mp4", license="MIT"))]
     write_manifest(workspace, pa.Table.from_pylist(rows, MANIFEST))
     assert explain(workspace, "/v/b.mp4", capsys) == {
-        "item": {"uri": "/v/b.mp4", "kind": "video", "licence": "MIT"},
+        "item": {"uri": "/v/b.mp4", "kind": "video", "license": "MIT"},
         "survey": {"state": "not yet"},
     }
 

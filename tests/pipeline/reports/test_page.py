@@ -146,7 +146,7 @@ def test_nothing_on_the_page_leads_outside_and_text_from_data_is_escaped(tmp_pat
     workspace = Workspace.open(tmp_path / "out", units=1)
     nasty = '"><img src=x onerror=alert(1)>\x00\x1b[31m\u202etxt'
     rows = [
-        video(f"/v/{nasty}.mp4", title=nasty, licence=nasty, source=nasty, measures={f"m{nasty}": 1.0}),
+        video(f"/v/{nasty}.mp4", title=nasty, license=nasty, source=nasty, measures={f"m{nasty}": 1.0}),
         broken("/v/b.mp4", "unreadable", nasty),
     ]
     write_survey(workspace, rows)

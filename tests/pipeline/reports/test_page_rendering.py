@@ -155,7 +155,7 @@ def test_tables_have_their_numbers_under_named_columns(browser: Browser, page: P
     )
     assert tables["Languages"][1:] == [["en", "1", "1", "9,980"], ["fr", "1", "0", "0"]]
     assert tables["Left out of books that go on"][1:] == [["boilerplate", "1", "1", "120"]]
-    assert ["CC0-1.0", "a test", "3", "2", "10 s", "9,980"] in tables["Licences and sources"]
+    assert ["CC0-1.0", "a test", "3", "2", "10 s", "9,980"] in tables["Licenses and sources"]
     assert ["val", "video", "1", "1 h 0 min", "0", "1", "131"] in tables["Splits"]
     assert ["video", "9", "7", "3", "2"] in tables["By kind"]
     assert sum(int(row[1]) for row in tables["By kind"][1:]) == len(ROWS)

@@ -44,26 +44,26 @@ def test_each_rule_at_its_border(changes: dict[str, Any], reason: Reason | None)
 
 
 @pytest.mark.parametrize(
-    ("licence", "allowed", "told"),
+    ("license", "allowed", "told"),
     [
         ("anything", (), None),
         (None, (), None),
         ("CC0-1.0", ("CC0-1.0", "MIT"), None),
         (" cc0-1.0 ", ("CC0-1.0",), None),
         ("CC0-1.0", (" cc0-1.0",), None),
-        ("GPL-3.0", ("CC0-1.0", "MIT"), "licence 'GPL-3.0'; allowed are CC0-1.0, MIT (--licences)"),
-        ("CC0-1.0+", ("CC0-1.0",), "licence 'CC0-1.0+'; allowed are CC0-1.0 (--licences)"),
-        (None, ("MIT",), "the manifest names no licence (--licences … unknown allows that)"),
-        ("  ", ("MIT",), "the manifest names no licence (--licences … unknown allows that)"),
+        ("GPL-3.0", ("CC0-1.0", "MIT"), "license 'GPL-3.0'; allowed are CC0-1.0, MIT (--licenses)"),
+        ("CC0-1.0+", ("CC0-1.0",), "license 'CC0-1.0+'; allowed are CC0-1.0 (--licenses)"),
+        (None, ("MIT",), "the manifest names no license (--licenses … unknown allows that)"),
+        ("  ", ("MIT",), "the manifest names no license (--licenses … unknown allows that)"),
         (None, ("MIT", "Unknown"), None),
-        ("GPL-3.0", ("unknown",), "licence 'GPL-3.0'; allowed are unknown (--licences)"),
+        ("GPL-3.0", ("unknown",), "license 'GPL-3.0'; allowed are unknown (--licenses)"),
     ],
 )
-def test_a_licence_must_be_on_the_list_where_there_is_one(
-    licence: str | None, allowed: tuple[str, ...], told: str | None
+def test_a_license_must_be_on_the_list_where_there_is_one(
+    license: str | None, allowed: tuple[str, ...], told: str | None
 ) -> None:
-    verdict = judge(video(licence=licence), SelectConfig(licences=allowed))
-    assert verdict == (told and (Reason.LICENCE, told))
+    verdict = judge(video(license=license), SelectConfig(licenses=allowed))
+    assert verdict == (told and (Reason.LICENSE, told))
 
 
 def test_a_limit_of_the_users_own_judges_any_number_that_an_item_has() -> None:
@@ -170,7 +170,7 @@ def test_of_a_kept_book_the_passages_that_a_better_one_has_too_are_cut() -> None
         {"start": 5000, "end": 6000, "reason": "near_duplicate", "detail": by},
     ]
     assert judged([long, short], [shared], SelectConfig(keep=KeepConfig(near=False)))["short.txt"]["cuts"] == [header]
-    alone = judged([long | {"licence": "x"}, short | {"licence": "y"}], [shared], SelectConfig(licences=("y",)))
+    alone = judged([long | {"license": "x"}, short | {"license": "y"}], [shared], SelectConfig(licenses=("y",)))
     assert alone["short.txt"]["cuts"] == [header]  # what does not go on has no passage to give
 
 
@@ -230,16 +230,16 @@ def test_a_cluster_is_all_that_hangs_together_and_named_after_its_smallest(links
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"val_fraction": 1.0}, {"set": ("duration_s=5:1",)}, {"set": ("duration_s=5",)}, {"licences": ("MIT", " ")}],
+    [{"val_fraction": 1.0}, {"set": ("duration_s=5:1",)}, {"set": ("duration_s=5",)}, {"licenses": ("MIT", " ")}],
 )
 def test_impossible_rules_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="val_fraction|MIN:MAX|licences must have names"):
+    with pytest.raises(ConfigError, match="val_fraction|MIN:MAX|licenses must have names"):
         SelectConfig(**wrong)
 
 
 # The job, through Beam, on units and a table of pairs that were written by hand.
 
-LARGE, SMALL = video("/v/large.mp4", licence="MIT"), video("/v/small.mp4", width=320, height=180, licence="MIT")
+LARGE, SMALL = video("/v/large.mp4", license="MIT"), video("/v/small.mp4", width=320, height=180, license="MIT")
 LONG, SHORT = book("/b/long.txt", measures={"characters": 90_000.0}), book("/b/short.txt")
 ROWS = [
     LARGE,

@@ -112,7 +112,7 @@ def test_metadata_that_json_cannot_hold_is_told(tmp_path: Path) -> None:
 
 def test_the_three_table_formats_say_the_same(tmp_path: Path) -> None:
     items = [
-        {"uri": "v/a.mp4", "kind": "video", "captions": ["one", "two"], "licence": "CC0", "metadata": {"k": [1]}},
+        {"uri": "v/a.mp4", "kind": "video", "captions": ["one", "two"], "license": "CC0", "metadata": {"k": [1]}},
         {"uri": "s3://bucket/b.mkv", "split": "val", "transcript": "embedded"},
     ]
     (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, items)))
@@ -121,7 +121,7 @@ def test_the_three_table_formats_say_the_same(tmp_path: Path) -> None:
             "uri": [i["uri"] for i in items],
             "kind": ["video", None],
             "captions": [["one", "two"], None],
-            "licence": ["CC0", None],
+            "license": ["CC0", None],
             "metadata": ['{"k": [1]}', None],
             "split": [None, "val"],
             "transcript": [None, "embedded"],
@@ -129,7 +129,7 @@ def test_the_three_table_formats_say_the_same(tmp_path: Path) -> None:
         tmp_path / "m.parquet",
     )  # fmt: skip
     (tmp_path / "m.csv").write_text(
-        "uri,kind,captions,licence,metadata,split,transcript\n"
+        "uri,kind,captions,license,metadata,split,transcript\n"
         'v/a.mp4,video,"[""one"", ""two""]",CC0,"{""k"": [1]}",,\n'
         "s3://bucket/b.mkv,,,,,val,embedded\n"
     )
@@ -150,7 +150,7 @@ def test_order_does_not_matter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"uri": "a.mp4", "license": "MIT"}, r"row 2: unknown column 'license'; did you mean 'licence'\?"),
+        ({"uri": "a.mp4", "licence": "MIT"}, r"row 2: unknown column 'licence'; did you mean 'license'\?"),
         ({"kind": "video"}, "row 2, column 'uri': got None, expected a path"),
         ({"uri": "a.xyz"}, "row 2, column 'kind': got None, expected one of video, image, book"),
         ({"uri": "a.mp4", "kind": "film"}, "column 'kind': got 'film'"),

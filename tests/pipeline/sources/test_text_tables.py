@@ -21,7 +21,7 @@ TEXTS = [story(n, 3) for n in range(7)]
 @pytest.fixture(params=["jsonl", "parquet"])
 def table(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     rows = [
-        {"text": text, "title": f"Story {n}", "licence": "CC0-1.0", "id": n, "lang": "en"}
+        {"text": text, "title": f"Story {n}", "license": "CC0-1.0", "id": n, "lang": "en"}
         for n, text in enumerate(TEXTS)
     ]
     path = tmp_path / f"books.{request.param}"
@@ -39,7 +39,7 @@ def text_of(uri: str, max_bytes: int = 1 << 20) -> str:
 
 def test_each_row_is_a_book_with_an_address_of_its_own(table: Path) -> None:
     items = read_manifest([str(table)]).items.to_pylist()
-    assert [(item["kind"], item["title"], item["licence"]) for item in items] == [
+    assert [(item["kind"], item["title"], item["license"]) for item in items] == [
         ("book", f"Story {n}", "CC0-1.0") for n in range(7)
     ]
     assert json.loads(items[3]["metadata"]) == {"id": 3, "lang": "en"}
@@ -82,7 +82,7 @@ def test_rows_of_a_table_that_changed_are_read_anew(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ([{"text": "a", "kind": "video"}], "a row with a text is a book"),
-        ([{"text": "a", "licence": 5}], "column 'licence': got 5"),
+        ([{"text": "a", "license": 5}], "column 'license': got 5"),
         ([{"text": "a"}, {"uri": "b.txt"}], "a text or an address"),
         ([{"uri": "b.txt", "text": "a"}], "unknown column 'text'"),
     ],

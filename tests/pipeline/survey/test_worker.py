@@ -15,11 +15,11 @@ from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.workspace import Workspace, read_table_unit
 from pipeline.select.job import select_items
 from pipeline.select.selection import SelectConfig, read_selection
+from pipeline.survey import worker as survey
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
 from pipeline.survey.table import read_survey_unit
 from pipeline.survey.worker import SurveyWorker
-from pipeline.survey import worker as survey
 from schemas.errors import ConfigError
 from schemas.fingerprint import sha256_file
 from schemas.records import SIGNATURES

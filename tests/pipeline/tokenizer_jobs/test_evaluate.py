@@ -24,7 +24,7 @@ from tokenizer.checkpoints import checkpoint
 
 
 def scene(seed: int) -> Callable[[int], NDArray[np.uint8]]:
-    """Patches of colour that drift and change, like no other scene's."""
+    """Patches of color that drift and change, like no other scene's."""
     rng = np.random.default_rng(seed)
     patches, change = rng.integers(0, 256, (2, 12, 16, 3))
 

@@ -24,7 +24,7 @@ INNER = (16, 32, 120, 80)  # left, top, width, height of what is no bar
 
 
 def inside() -> NDArray[np.uint8]:
-    """A picture [80, 120, 3] without symmetry: slopes of colour and a light corner."""
+    """A picture [80, 120, 3] without symmetry: slopes of color and a light corner."""
     y, x = np.mgrid[:80, :120]
     picture = np.stack([x * 2, y * 3, 255 - x - y], axis=-1).clip(40, 255)
     picture[5:30, 8:40] = 250
@@ -98,7 +98,7 @@ def test_still_pictures_are_cropped_as_they_are_shown(tag: int, decoders: dict[s
     assert np.abs(found - expected).max() <= 1
 
 
-def test_deep_and_interlaced_frames_keep_their_colours(decoders: dict[str, Decoder], tmp_path: Path) -> None:
+def test_deep_and_interlaced_frames_keep_their_colors(decoders: dict[str, Decoder], tmp_path: Path) -> None:
     for options in ({"pix_fmt": "yuv420p10le"}, {"interlaced": True}, {"color_range": 2}, {"pix_fmt": "yuv444p"}):
         path = make_video(tmp_path / "a.mkv", frames=3, size=SIZE, picture=lambda i: barred(), **options)  # type: ignore[arg-type]
         mean = first_frame(decoders["pyav"], path, INNER).mean(axis=(0, 1))
@@ -128,7 +128,7 @@ def test_a_coded_part_holds_no_bar_and_misses_little(data: st.DataObject) -> Non
     assert x % 2 == y % 2 == 0
     assert 0 < w <= width - x
     assert 0 < h <= height - y
-    # The centres of its pixels, brought to where they are shown, lie in the part; the part is at most 2 pixels larger.
+    # The centers of its pixels, brought to where they are shown, lie in the part; the part is at most 2 pixels larger.
     at_x, at_y = (x + np.array([0.5, w - 0.5])) / width, (y + np.array([0.5, h - 0.5])) / height
     at_x = 1 - at_x if turned.flip else at_x
     for _ in range(turned.turns):

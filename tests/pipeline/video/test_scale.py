@@ -1,4 +1,4 @@
-"""Colours, shapes and turning, through real encoders and the whole decoder."""
+"""Colors, shapes and turning, through real encoders and the whole decoder."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def expected_rgb(yuv: tuple[int, int, int], matrix: int, color_range: int) -> li
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le", "yuv444p"])
 @pytest.mark.parametrize("color_range", [LIMITED, FULL])
 @pytest.mark.parametrize("matrix", [BT709, BT601, BT2020])
-def test_colours_are_those_of_the_standard(
+def test_colors_are_those_of_the_standard(
     decoder: Decoder, tmp_path: Path, pix_fmt: str, color_range: int, matrix: int
 ) -> None:
     for yuv in ((110, 100, 170), (60, 150, 110), (200, 120, 120)):
@@ -80,7 +80,7 @@ def test_untagged_video_takes_the_matrix_of_its_size(
 
 @pytest.mark.parametrize("pix_fmt", ["gray", "gray10le"])
 @pytest.mark.parametrize(("color_range", "expected"), [(LIMITED, 109.5), (FULL, 110.0), (0, 110.0)])
-def test_grey_video_keeps_its_range(
+def test_gray_video_keeps_its_range(
     decoder: Decoder, tmp_path: Path, pix_fmt: str, color_range: int, expected: float
 ) -> None:
     path = make_video(
@@ -169,7 +169,7 @@ def test_a_mirrored_and_turned_video_follows_its_matrix(decoder: Decoder, tmp_pa
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
         matrix = np.frombuffer(bytes(frame.side_data["DISPLAYMATRIX"]), np.int32).reshape(3, 3)[:2, :2] / 65536
-    # Follow the corners by the matrix alone: (x, y) -> (x, y) @ matrix, about the picture's centre.
+    # Follow the corners by the matrix alone: (x, y) -> (x, y) @ matrix, about the picture's center.
     corners = {(-1, -1): "R", (1, -1): "G", (-1, 1): "B", (1, 1): "W"}
     moved = {tuple((np.array(at) @ matrix).round().astype(int)): name for at, name in corners.items()}
     expected = "".join(moved[at] for at in corners)

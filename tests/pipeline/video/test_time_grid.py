@@ -55,7 +55,7 @@ def test_at_every_grid_point_the_latest_frame_is_seen(steps: list[int], start: i
     epsilon = epsilon_s(tick_s, fps)
     assert len(seen) == grid_count(end_s, fps, epsilon)
     for k, number in enumerate(seen):
-        # Twice the arithmetic's own error off, either neighbour is right.
+        # Twice the arithmetic's own error off, either neighbor is right.
         slow = {int(np.flatnonzero(ticks * tick_s <= k / fps + epsilon + nudge)[-1]) for nudge in (-1e-7, 1e-7)}
         assert number in slow
 

@@ -82,7 +82,7 @@ def test_float16_halves_the_file_and_loads_as_float32(weights: Weights, saved: P
     np.testing.assert_allclose(loaded.codebook, weights.codebook, rtol=1e-3)
 
 
-def test_a_file_without_a_header_is_recognised_by_its_shapes(tmp_path: Path) -> None:
+def test_a_file_without_a_header_is_recognized_by_its_shapes(tmp_path: Path) -> None:
     path = tmp_path / "plain.safetensors"
     shapes = published_shapes(small_128())
     safetensors.numpy.save_file({name: np.zeros(shape, np.float16) for name, shape in shapes.items()}, path)

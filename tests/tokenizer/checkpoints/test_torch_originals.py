@@ -44,12 +44,12 @@ def test_a_file_that_torch_wrote_reads_as_torch_reads_it(tmp_path: Path) -> None
         np.testing.assert_array_equal(read[name].read().astype(np.float32), tensor.detach().float().numpy())
 
 
-def test_an_optimisers_state_is_left_where_it_is(tmp_path: Path) -> None:
+def test_an_optimizers_state_is_left_where_it_is(tmp_path: Path) -> None:
     model = torch.nn.Linear(3, 2)
-    optimiser = torch.optim.Adam(model.parameters())
+    optimizer = torch.optim.Adam(model.parameters())
     model(torch.ones(1, 3)).sum().backward()
-    optimiser.step()
-    torch.save({"model": model.state_dict(), "optimizer": optimiser.state_dict()}, tmp_path / "t")
+    optimizer.step()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "t")
     assert containers.read(tmp_path / "t").tensors.keys() == {"weight", "bias"}
 
 
@@ -83,8 +83,8 @@ def test_diffusers_itself_gives_the_same_codes_and_pixels(attention: bool, tmp_p
         model.quantize.embedding.weight.normal_()
         frames = np.random.default_rng(1).integers(0, 256, (2, 8, 12, 3), dtype=np.uint8)
         pixels = torch.tensor(frames.transpose(0, 3, 1, 2)).float() / 127.5 - 1
-        quantised, _, (_, _, codes) = model.quantize(model.encode(pixels).latents)
-        pictures = model.decode(quantised, force_not_quantize=True).sample.permute(0, 2, 3, 1).numpy()
+        quantized, _, (_, _, codes) = model.quantize(model.encode(pixels).latents)
+        pictures = model.decode(quantized, force_not_quantize=True).sample.permute(0, 2, 3, 1).numpy()
     model.save_pretrained(tmp_path)
     codec = FrameCodec.load(str(tmp_path / "diffusion_pytorch_model.safetensors"))
     assert codec.config.mid_attention == attention

@@ -22,7 +22,7 @@ from tokenizer.evaluation.evaluate import (
     rebuild,
     runs_of,
     ssim,
-    summarise,
+    summarize,
 )
 from tokenizer.evaluation.image_codecs import cost, squeezed
 
@@ -65,12 +65,12 @@ def test_flicker_is_the_change_of_the_error_not_of_the_picture() -> None:
 def test_a_summary_adds_up_over_clips(tiny: FrameCodec) -> None:
     frames = [scene(2, height=16, width=16), scene(3, height=8, width=24)]
     clips = [measure(given, rebuild(tiny, given)) for given in frames]
-    whole = summarise([[clip] for clip in clips], codebook_size=32)
+    whole = summarize([[clip] for clip in clips], codebook_size=32)
     codes = np.concatenate([tiny.encode(given).ravel() for given in frames])
     assert whole.frames == 5
     assert whole.tokens["use"].value == len(np.unique(codes)) / 32
     assert 1 <= whole.tokens["perplexity"].value <= len(np.unique(codes))
-    each = [summarise([[clip]], codebook_size=32).tokens["psnr"] for clip in clips]
+    each = [summarize([[clip]], codebook_size=32).tokens["psnr"] for clip in clips]
     assert whole.tokens["psnr"].value == pytest.approx((2 * each[0].value + 3 * each[1].value) / 5)
     assert each[0].low is None  # one part says nothing of its own spread
     assert whole.tokens["psnr"].low is not None
@@ -78,11 +78,11 @@ def test_a_summary_adds_up_over_clips(tiny: FrameCodec) -> None:
 
 def test_one_frame_has_no_flicker_and_no_frame_is_an_input_error(tiny: FrameCodec) -> None:
     one, two = scene(1, height=16, width=16), scene(2, height=16, width=16)
-    score = summarise([[measure(one, rebuild(tiny, one, rivals=("webp",)))]], codebook_size=32)
+    score = summarize([[measure(one, rebuild(tiny, one, rivals=("webp",)))]], codebook_size=32)
     assert "flicker" not in score.tokens | score.rivals["webp"]
-    assert "flicker" in summarise([[measure(two, rebuild(tiny, two))]], codebook_size=32).tokens
+    assert "flicker" in summarize([[measure(two, rebuild(tiny, two))]], codebook_size=32).tokens
     with pytest.raises(InputError, match="no frame"):
-        summarise([], codebook_size=32)
+        summarize([], codebook_size=32)
 
 
 def test_the_jackknife_of_a_mean_is_students_interval() -> None:

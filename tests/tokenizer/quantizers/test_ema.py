@@ -67,8 +67,8 @@ def test_scaling_batch_and_uses_together_restarts_the_same_codes() -> None:
 @pytest.mark.parametrize(("restart_below", "all_found"), [(0.25, True), (0.0, False)])
 def test_restarts_carry_codes_to_clusters_that_none_was_near(restart_below: float, all_found: bool) -> None:
     """Eight clusters, and codes that all begin far away from them: without restarts one code takes them all."""
-    centres = noise(8, 4, seed=1) * 20
-    data = centres[jnp.arange(256) % 8] + noise(256, 4, seed=2) * 0.1
+    centers = noise(8, 4, seed=1) * 20
+    data = centers[jnp.arange(256) % 8] + noise(256, 4, seed=2) * 0.1
     config = EmaConfig(decay=0.9, restart_below=restart_below)
     state: EmaState = config.begin(noise(24, 4, seed=3) * 0.1 + 1000, mean_use=256 / 24).moved
 

@@ -1,4 +1,4 @@
-"""What every quantiser has to do, and what each is for."""
+"""What every quantizer has to do, and what each is for."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def noise(*shape: int, seed: int = 0) -> jax.Array:
 
 
 def made(kind: str, *, count: int = 60, seed: int = 0) -> tuple[Quantizer, Variables, jax.Array]:
-    """A quantiser, what it begins with, and latents of the size it asks for."""
+    """A quantizer, what it begins with, and latents of the size it asks for."""
     quantizer = OPTIONS.named(kind)
     model = quantizer.fit(TINY)
     latents = noise(count, model.latent_dim, seed=seed)
@@ -121,8 +121,8 @@ def test_a_few_steps_bring_more_codes_into_use_and_the_data_nearer(kind: str) ->
     """Sixteen clusters through a linear encoder and decoder that begin with nearly nothing to tell them apart."""
     quantizer = OPTIONS.named(kind)
     model = quantizer.fit(TINY)
-    centres = noise(16, 8, seed=1) * 3
-    data = centres[jnp.arange(256) % 16] + noise(256, 8, seed=2) * 0.1
+    centers = noise(16, 8, seed=1) * 3
+    data = centers[jnp.arange(256) % 16] + noise(256, 8, seed=2) * 0.1
     weights = {
         "encoder": noise(8, model.latent_dim, seed=3) * 0.02,
         "decoder": noise(model.latent_dim, 8, seed=4) * 0.3,

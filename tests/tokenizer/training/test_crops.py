@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from schemas.errors import ConfigError, InputError
 from tokenizer.training.crops import CropConfig, crops, require_frames
 
-PLAIN = CropConfig(size=4, recolour=0.0)
+PLAIN = CropConfig(size=4, recolor=0.0)
 
 
 def numbered(count: int) -> NDArray[np.uint8]:
@@ -30,7 +30,7 @@ def test_crops_are_pieces_of_the_frames_some_of_them_mirrored() -> None:
 def test_with_zoom_larger_squares_are_cut_and_scaled_down_never_beyond_the_frame() -> None:
     stairs = np.broadcast_to(np.arange(0, 240, 10, dtype=np.uint8)[None, None, :, None], (1, 24, 24, 3))
     for zoom, widest in ((1.0, 10), (2.0, 20), (8.0, 60)):  # 24 pixels are only six times four
-        batch = crops(stairs, batch=400, config=CropConfig(size=4, recolour=0, zoom=zoom), seed=0, step=0)
+        batch = crops(stairs, batch=400, config=CropConfig(size=4, recolor=0, zoom=zoom), seed=0, step=0)
         assert batch.shape == (400, 4, 4, 3)
         slopes = np.abs(batch[:, 0, 1:, 0].astype(int) - batch[:, 0, :-1, 0]).mean(1)
         assert slopes.min() == 10
@@ -38,12 +38,12 @@ def test_with_zoom_larger_squares_are_cut_and_scaled_down_never_beyond_the_frame
         assert zoom == 1 or 0.3 < np.mean(slopes > 10 * np.sqrt(widest / 10)) < 0.6  # half of the doublings
 
 
-def test_recoloured_crops_have_their_channels_exchanged() -> None:
+def test_recolored_crops_have_their_channels_exchanged() -> None:
     frame = np.broadcast_to(np.array([10, 20, 30], np.uint8), (1, 4, 4, 3))
-    batch = crops(frame, batch=600, config=CropConfig(size=4, recolour=0.5), seed=0, step=0)
-    colours, counts = np.unique(batch[:, 0, 0], axis=0, return_counts=True)
-    assert len(colours) == 6
-    assert counts.max() == counts[colours[:, 0].tolist().index(10)]  # as it was
+    batch = crops(frame, batch=600, config=CropConfig(size=4, recolor=0.5), seed=0, step=0)
+    colors, counts = np.unique(batch[:, 0, 0], axis=0, return_counts=True)
+    assert len(colors) == 6
+    assert counts.max() == counts[colors[:, 0].tolist().index(10)]  # as it was
     assert 300 < counts.max() < 400  # half of them, and a sixth of the other half
 
 
@@ -66,7 +66,7 @@ def test_no_frame_and_frames_that_do_not_fit_are_refused() -> None:
         require_frames(numbered(1), CropConfig(size=8))
     with pytest.raises(ConfigError, match=r"frames must be uint8 \[n, H, W, 3\], got float64"):
         require_frames(np.zeros((1, 4, 4, 3)), PLAIN)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="recolour must be a share from 0 to 1, got 1.5"):
-        CropConfig(recolour=1.5)
+    with pytest.raises(ConfigError, match="recolor must be a share from 0 to 1, got 1.5"):
+        CropConfig(recolor=1.5)
     with pytest.raises(ConfigError, match="zoom must be at least 1, got 0.5"):
         CropConfig(zoom=0.5)

@@ -57,7 +57,7 @@ def config(**changed: object) -> TokenizerTrainConfig:
 
 
 def frames() -> NDArray[np.uint8]:
-    """Twelve frames of smooth coloured waves."""
+    """Twelve frames of smooth colored waves."""
     rng = np.random.default_rng(1)
     y, x = np.mgrid[:20, :24]
     wave = [np.sin(x * rng.uniform(0.1, 0.4) + y * rng.uniform(0.1, 0.4) + t) for t in range(36)]

@@ -20,7 +20,7 @@ def noise(*shape: int, seed: int = 0) -> jax.Array:
     return jax.random.normal(jax.random.key(seed), shape)
 
 
-def randomised(norm: GroupNorm | nnx.GroupNorm) -> None:
+def randomized(norm: GroupNorm | nnx.GroupNorm) -> None:
     norm.scale[...] = noise(*norm.scale.shape, seed=1)
     norm.bias[...] = noise(*norm.bias.shape, seed=2)
 
@@ -70,8 +70,8 @@ def test_bfloat16_computes_in_bfloat16_and_answers_in_float32() -> None:
 
 def test_group_norm_equals_that_of_flax() -> None:
     ours, theirs = GroupNorm(16, groups=4), nnx.GroupNorm(16, num_groups=4, epsilon=1e-6, rngs=nnx.Rngs(0))
-    randomised(ours)
-    randomised(theirs)
+    randomized(ours)
+    randomized(theirs)
     x = noise(3, 6, 10, 16) * 3 + 5
     np.testing.assert_allclose(ours(x), theirs(x), atol=2e-5)
 

@@ -20,7 +20,7 @@ from tests.support.training_dataset import VOCABULARY, with_other_tokenizer
 from trainer.config import MeshConfig, debug
 from trainer.mesh import Weight, make_mesh, shardings
 from trainer.run.checkpoint import Checkpoints, Description, named, open_run
-from trainer.run.optimiser import OptimiserConfig, make_optimiser
+from trainer.run.optimizer import OptimizerConfig, make_optimizer
 
 DESCRIPTION = Description(
     model=debug(), vocabulary=VOCABULARY, context_length=128, dataset_fingerprint="f" * 64, batch_size=2, seed=0
@@ -36,11 +36,11 @@ class _Model(nnx.Module):
 
 
 def _state(mesh_config: MeshConfig, *, seed: int = 0) -> tuple[Any, Any]:
-    """Parameters and optimiser state on a mesh."""
+    """Parameters and optimizer state on a mesh."""
     mesh = make_mesh(mesh_config)
     params = nnx.state(_Model(rngs=nnx.Rngs(seed)))
     params = jax.device_put(params, shardings(params, mesh))
-    init = make_optimiser(OptimiserConfig(), steps=10).init
+    init = make_optimizer(OptimizerConfig(), steps=10).init
     return params, jax.jit(init, out_shardings=shardings(jax.eval_shape(init, params), mesh))(params)
 
 
@@ -50,7 +50,7 @@ def _like(tree: Any) -> Any:
 
 def _save(checkpoints: Checkpoints, step: int, state: tuple[Any, Any]) -> None:
     position = {"next_index": step}
-    checkpoints.save(step, params=state[0], optimiser=state[1], position=position, description=DESCRIPTION)
+    checkpoints.save(step, params=state[0], optimizer=state[1], position=position, description=DESCRIPTION)
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -69,12 +69,12 @@ def test_what_was_saved_on_one_mesh_comes_back_to_the_bit_on_another(
     with open_run(tmp_path) as checkpoints:
         assert checkpoints.latest() == 3
         params = checkpoints.restore_params(3, _like(target[0]))
-        optimiser = checkpoints.restore_optimiser(3, _like(target[1]))
+        optimizer = checkpoints.restore_optimizer(3, _like(target[1]))
         assert checkpoints.restore_position(3) == {"next_index": 3}
         assert checkpoints.describe(3) == DESCRIPTION
     assert _equal(params, state[0])
-    assert _equal(optimiser, state[1])
-    for back, wanted in zip(jax.tree.leaves((params, optimiser)), jax.tree.leaves(target), strict=True):
+    assert _equal(optimizer, state[1])
+    for back, wanted in zip(jax.tree.leaves((params, optimizer)), jax.tree.leaves(target), strict=True):
         assert back.sharding == wanted.sharding
 
 
@@ -94,10 +94,10 @@ def test_saving_the_same_step_again_is_no_error(tmp_path: Path) -> None:
 
 
 def test_names_do_not_depend_on_the_classes_of_the_tree() -> None:
-    params, optimiser = _state(MESHES[0])
+    params, optimizer = _state(MESHES[0])
     assert set(named(params)) == {"matrix", "norm"}
-    assert any(name.endswith("mu/matrix") for name in named(optimiser))
-    assert len(named(optimiser)) == len(jax.tree.leaves(optimiser))
+    assert any(name.endswith("mu/matrix") for name in named(optimizer))
+    assert len(named(optimizer)) == len(jax.tree.leaves(optimizer))
 
 
 def test_another_tokenizer_is_refused_by_name() -> None:
@@ -180,7 +180,7 @@ tree = {str(i): jnp.full((256, 256), i, jnp.float32) for i in range(40)}
 with Checkpoints(Path(sys.argv[1]), keep=3) as checkpoints:
     for step in range(1, 10000):
         values = {name: array + step for name, array in tree.items()}
-        checkpoints.save(step, params=values, optimiser=values, position={"next_index": step}, description=DESCRIPTION)
+        checkpoints.save(step, params=values, optimizer=values, position={"next_index": step}, description=DESCRIPTION)
         print(step, flush=True)
 """
 
@@ -200,7 +200,7 @@ def test_a_process_killed_while_it_saves_leaves_a_whole_checkpoint(tmp_path: Pat
     with open_run(tmp_path) as checkpoints:
         step = checkpoints.newest()
         assert step >= 5
-        for restored in (checkpoints.restore_params(step, like), checkpoints.restore_optimiser(step, like)):
+        for restored in (checkpoints.restore_params(step, like), checkpoints.restore_optimizer(step, like)):
             assert all(bool(jnp.all(restored[str(i)] == i + step)) for i in range(40))
         assert checkpoints.restore_position(step) == {"next_index": step}
 
@@ -216,11 +216,11 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 tree = {"a": jax.random.normal(jax.random.key(0), (1024, 1024))}
 empty = {"a": jnp.zeros(2)}
 with Checkpoints(Path(sys.argv[1]), keep=3) as checkpoints:
-    checkpoints.save(1, params=empty, optimiser=empty, position={}, description=DESCRIPTION)
+    checkpoints.save(1, params=empty, optimizer=empty, position={}, description=DESCRIPTION)
     checkpoints.wait()
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
     try:
-        checkpoints.save(2, params=tree, optimiser=tree, position={}, description=DESCRIPTION)
+        checkpoints.save(2, params=tree, optimizer=tree, position={}, description=DESCRIPTION)
         checkpoints.wait()
     except StorageError as e:
         print("StorageError:", e)

@@ -26,11 +26,11 @@ from trainer.mesh import make_mesh
 from trainer.run.checkpoint import open_run
 from trainer.run.evaluate import spread
 from trainer.run.loop import Cadence, Memory, TrainConfig, TrainResult, train, use_cpu_devices
-from trainer.run.optimiser import OptimiserConfig
+from trainer.run.optimizer import OptimizerConfig
 from trainer.run.state import load_model
 
 S, STEPS = 128, 40
-OPTIMISER = OptimiserConfig(learning_rate=3e-3, warmup_steps=4, decay_steps=STEPS)
+OPTIMIZER = OptimizerConfig(learning_rate=3e-3, warmup_steps=4, decay_steps=STEPS)
 TIMINGS = ("step_s", "tokens_per_s", "seconds")
 
 
@@ -47,7 +47,7 @@ def config_of(dataset: Path, out: Path, **changes: Any) -> TrainConfig:
         steps=STEPS,
         batch_size=4,
         cadence=Cadence(eval_every=10, checkpoint_every=8, checkpoints_kept=2),
-        optimiser=OPTIMISER,
+        optimizer=OPTIMIZER,
     )
     return dataclasses.replace(config, **changes)
 
@@ -70,7 +70,7 @@ def _arrays(out: Path) -> dict[str, np.ndarray]:
         position = checkpoints.restore_position(step)
         folder = checkpoints.path / str(step)
     reader, arrays = ocp.PyTreeCheckpointer(), {}
-    for item in ("params", "optimiser"):
+    for item in ("params", "optimizer"):
         names = reader.metadata(folder / item).item_metadata.tree
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), names)
         arrays |= {f"{item}/{k}": v for k, v in reader.restore(folder / item, restore_args=as_numpy).items()}
@@ -213,7 +213,7 @@ def test_a_limit_on_evaluation_takes_sequences_from_all_over_the_split() -> None
 def test_what_ran_is_written_beside_what_it_made(straight: TrainResult) -> None:
     facts = json.loads((straight.metrics.parent / "config-from-0.json").read_text())
     assert facts["config"]["steps"] == STEPS
-    assert facts["config"]["optimiser"]["learning_rate"] == 3e-3
+    assert facts["config"]["optimizer"]["learning_rate"] == 3e-3
     assert facts["model"]["dim"] == 32
     assert facts["mesh"] == {"data": 1, "fsdp": 1, "tensor": 1, "sequence": 8}
 
@@ -340,12 +340,12 @@ def test_the_number_of_devices_is_set_before_jax_starts() -> None:
 
 
 def test_the_command_line_is_made_from_the_configuration() -> None:
-    line = "--dataset a b --out run --steps 7 --eval-every 0 --mesh.data 2 --optimiser.learning-rate 0.5 --devices 8"
+    line = "--dataset a b --out run --steps 7 --eval-every 0 --mesh.data 2 --optimizer.learning-rate 0.5 --devices 8"
     line += " --accumulate 2 --offload --softmax by_modality"
     config = tyro.cli(TrainConfig, args=line.split())
     assert config.dataset == (Path("a"), Path("b"))
     assert (config.steps, config.cadence.eval_every, config.mesh.data) == (7, 0, 2)
-    assert config.optimiser.learning_rate == 0.5
+    assert config.optimizer.learning_rate == 0.5
     assert config.devices == 8
     assert config.memory == Memory(accumulate=2, offload=True)
     assert config.model_config.softmax == "by_modality"

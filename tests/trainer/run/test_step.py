@@ -17,13 +17,13 @@ from trainer.data.loader import Batch, Placement
 from trainer.data.shards import PackedSplit
 from trainer.mesh import batch_sharding, make_mesh
 from trainer.model.loss import LossSums
-from trainer.run.optimiser import OptimiserConfig, make_optimiser, schedule
+from trainer.run.optimizer import OptimizerConfig, make_optimizer, schedule
 from trainer.run.state import Plan, TrainState, new_state
 from trainer.run.step import StepMetrics, compile_eval, compile_step, loss_gradient, micro_batches
 
 S, B = 128, 4
 # As in test_loop.py, so that a step compiled there serves here too.
-OPTIMISER = OptimiserConfig(learning_rate=3e-3, warmup_steps=4, decay_steps=40)
+OPTIMIZER = OptimizerConfig(learning_rate=3e-3, warmup_steps=4, decay_steps=40)
 MODEL = debug()
 MESHES = {
     "one device": MeshConfig(sequence=1),
@@ -47,15 +47,15 @@ class _Trainer:
         self._accumulate = accumulate
         devices = jax.devices()[:1] if mesh_config == MESHES["one device"] else jax.devices()
         mesh = make_mesh(mesh_config, devices=devices)
-        self.optimiser = make_optimiser(OPTIMISER, steps=20)
-        self.plan = Plan.of(MODEL, VOCABULARY, optimiser=self.optimiser, mesh=mesh)
+        self.optimizer = make_optimizer(OPTIMIZER, steps=20)
+        self.plan = Plan.of(MODEL, VOCABULARY, optimizer=self.optimizer, mesh=mesh)
         self._placement = Placement.of(mesh, (B, S), layout=layout, tile=MODEL.tile)
         self._loader = self._placement.loader(split)
 
     @cached_property
     def step(self) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
-        rate = schedule(OPTIMISER, steps=20)
-        return compile_step(self.plan, self.optimiser, rate, shape=(B, S), accumulate=self._accumulate)
+        rate = schedule(OPTIMIZER, steps=20)
+        return compile_step(self.plan, self.optimizer, rate, shape=(B, S), accumulate=self._accumulate)
 
     @cached_property
     def evaluate(self) -> Callable[[Any, Batch], LossSums]:
@@ -67,7 +67,7 @@ class _Trainer:
     @cached_property
     def _first(self) -> Any:
         """The first state, on the host: the steps use up what is on the devices."""
-        return jax.device_get(new_state(self.plan, MODEL, VOCABULARY, optimiser=self.optimiser, seed=0))
+        return jax.device_get(new_state(self.plan, MODEL, VOCABULARY, optimizer=self.optimizer, seed=0))
 
     def state(self) -> TrainState:
         return self.placed(self._first)

@@ -440,7 +440,7 @@ def test_verify_allows_gaps_only_where_documents_were_forgotten(root: Path, data
     assert verify(dataset, store=TokenStore(root / "tokens")).problems == ()
     (dataset / "dataset.json").write_text(dataclasses.replace(read_card(dataset), forgotten=()).to_json())
     problems = verify(dataset).problems
-    assert any("expected the normalised tar header" in p.what for p in problems)
+    assert any("expected the normalized tar header" in p.what for p in problems)
 
 
 def test_verify_names_keys_and_shards_out_of_order_among_gaps(dataset: Path) -> None:
@@ -457,7 +457,7 @@ def test_verify_names_keys_and_shards_out_of_order_among_gaps(dataset: Path) -> 
     index["shardlist"] = [dataclasses.asdict(s) | {"dataset": s.split} for s in swapped]
     (dataset / "index.json").write_text(json.dumps(index, separators=(",", ":")) + "\n")
     reseal(dataset)
-    assert any("expected the normalised tar header" in p.what for p in verify(dataset).problems)
+    assert any("expected the normalized tar header" in p.what for p in verify(dataset).problems)
     index["shardlist"][:2] = index["shardlist"][1::-1]
     (dataset / "index.json").write_text(json.dumps(index, separators=(",", ":")) + "\n")
     reseal(dataset)

@@ -112,7 +112,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     book = book_document(text.encode(BOOK), vocabulary=vocabulary)
     documents = [
         stored("book", "book", book, title="A \x1b[31mred\x1b[0m book", source="a shelf"),
-        stored("film", "video", film, licence="CC-BY-4.0"),
+        stored("film", "video", film, license="CC-BY-4.0"),
         stored("short", "book", book_document(text.encode("Short. "), vocabulary=vocabulary)),
         stored("held out", "book", book_document(text.encode("Held out."), vocabulary=vocabulary), split="val"),
     ]
@@ -270,7 +270,7 @@ def test_a_token_of_a_frame_writes_the_frame(
     assert np.abs(shown.astype(int) - expected).max() <= 1  # a step between numbers of threads
 
 
-def test_a_token_of_text_shows_the_sentence_with_title_licence_line_and_page(
+def test_a_token_of_text_shows_the_sentence_with_title_license_line_and_page(
     made: Made, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ids = made.text.encode(BOOK)

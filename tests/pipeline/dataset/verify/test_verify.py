@@ -202,9 +202,9 @@ def test_garbage_under_right_hashes_is_never_a_crash(
         (raw("json", b"\xff\xfe"), "not a listing"),
         (raw("tokens.npy", pickle.dumps([1, 2])), "tokens.npy is not an .npy file"),
         (raw("extra", b""), "bytes follow"),
-        (lambda m: dict(reversed(m.items())), f"expected the normalised tar header of {KEY}.tokens.npy"),
-        (lambda m: dict(list(m.items())[:2]), f"expected the normalised tar header of {KEY}.json"),
-        (lambda m: {k.replace("1.", "7."): v for k, v in m.items()}, "expected the normalised tar header"),
+        (lambda m: dict(reversed(m.items())), f"expected the normalized tar header of {KEY}.tokens.npy"),
+        (lambda m: dict(list(m.items())[:2]), f"expected the normalized tar header of {KEY}.json"),
+        (lambda m: {k.replace("1.", "7."): v for k, v in m.items()}, "expected the normalized tar header"),
     ],
 )
 def test_what_is_wrong_in_a_sequence_is_named(dataset: Path, change: Callable[[Members], Members], what: str) -> None:
@@ -255,13 +255,13 @@ def test_padding_that_is_not_zero_is_named(dataset: Path) -> None:
     ("old", "new"),
     [(b"0000444\0", b"0000644\0"), (b"ustar\x0000", b"ustar  \0"), (b"00000000000\0", b"00000000001\0")],
 )
-def test_a_tar_header_that_is_not_normalised_is_named(dataset: Path, old: bytes, new: bytes) -> None:
+def test_a_tar_header_that_is_not_normalized_is_named(dataset: Path, old: bytes, new: bytes) -> None:
     path = dataset / SHARD
     start = read_index(dataset)[0].offsets[1]
     data = path.read_bytes()
     path.write_bytes(data[:start] + data[start:].replace(old, new, 1))
     reseal(dataset)
-    assert named(verify(dataset), SHARD, KEY, f"expected the normalised tar header of {KEY}.tokens.npy")
+    assert named(verify(dataset), SHARD, KEY, f"expected the normalized tar header of {KEY}.tokens.npy")
 
 
 @pytest.mark.parametrize(("at", "key", "what"), [(-1, "", "does not end in zeros"), (1, KEY, "not padded with zeros")])
@@ -358,7 +358,7 @@ def test_ledger_rows_of_shards_that_are_not_there_are_named(dataset: Path) -> No
 
 def test_a_ledger_without_a_column_is_named(dataset: Path) -> None:
     path = dataset / "documents.parquet"
-    pq.write_table(pq.read_table(path).drop_columns("licence"), path)
+    pq.write_table(pq.read_table(path).drop_columns("license"), path)
     reseal(dataset)
     assert named(verify(dataset), "documents.parquet", "", "its columns are not")
 

@@ -7,29 +7,29 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pipeline.video.analysis.frame_signature import GREY_SIDE, SAMPLE_BYTES, SIDE, frame_pictures, frame_sample, is_flat
+from pipeline.video.analysis.frame_signature import GRAY_SIDE, SAMPLE_BYTES, SIDE, frame_pictures, frame_sample, is_flat
 from tests.support.signatures import scene
 
-Grey = NDArray[np.uint8]
+Gray = NDArray[np.uint8]
 
 
 @given(st.integers(0, 2**32 - 1))
 @settings(deadline=None, max_examples=20)
 def test_a_sample_is_the_mean_of_each_cell(seed: int) -> None:
-    grey = np.random.default_rng(seed).integers(0, 256, (GREY_SIDE, GREY_SIDE), np.uint8)
-    sample = frame_sample(grey)
+    gray = np.random.default_rng(seed).integers(0, 256, (GRAY_SIDE, GRAY_SIDE), np.uint8)
+    sample = frame_sample(gray)
     assert len(sample) == SAMPLE_BYTES
     (picture,) = frame_pictures([sample])
-    cell = GREY_SIDE // SIDE
+    cell = GRAY_SIDE // SIDE
     for row, column in ((0, 0), (3, 7), (SIDE - 1, SIDE - 1)):
-        mean = grey[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell].mean()
+        mean = gray[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell].mean()
         assert abs(float(picture[row, column]) - mean) <= 0.5
 
 
 @pytest.mark.parametrize(
     "wrong", [np.zeros((64, 63), np.uint8), np.zeros((64, 64), np.float32), np.zeros((64, 64, 3), np.uint8)]
 )
-def test_what_is_no_grey_square_is_refused(wrong: Grey) -> None:
+def test_what_is_no_gray_square_is_refused(wrong: Gray) -> None:
     with pytest.raises(ValueError, match=r"must be uint8 \[64, 64\], got"):
         frame_sample(wrong)
 
@@ -40,15 +40,15 @@ def test_samples_of_another_length_are_refused() -> None:
     assert frame_pictures([]).shape == (0, SIDE, SIDE)
 
 
-def flat(grey: Grey) -> bool:
-    return bool(is_flat(frame_pictures([frame_sample(grey)]))[0])
+def flat(gray: Gray) -> bool:
+    return bool(is_flat(frame_pictures([frame_sample(gray)]))[0])
 
 
-def test_one_colour_and_a_few_words_are_flat_and_a_picture_is_not() -> None:
-    noise = np.random.default_rng(0).integers(0, 3, (GREY_SIDE, GREY_SIDE), np.uint8)
-    assert all(flat(np.full((GREY_SIDE, GREY_SIDE), level, np.uint8)) for level in (0, 128, 255))
+def test_one_color_and_a_few_words_are_flat_and_a_picture_is_not() -> None:
+    noise = np.random.default_rng(0).integers(0, 3, (GRAY_SIDE, GRAY_SIDE), np.uint8)
+    assert all(flat(np.full((GRAY_SIDE, GRAY_SIDE), level, np.uint8)) for level in (0, 128, 255))
     assert flat(noise)
-    words = Image.new("L", (GREY_SIDE, GREY_SIDE), 5)
+    words = Image.new("L", (GRAY_SIDE, GRAY_SIDE), 5)
     ImageDraw.Draw(words).text((24, 26), "fin", fill=255)
     assert flat(np.asarray(words))
     assert not flat(scene(1, 0.5)[0])

@@ -99,11 +99,11 @@ def test_any_frame_has_a_picture_within_it(height: int, width: int, top: int, le
 
 
 def test_a_square_is_the_mean_of_what_it_covers() -> None:
-    grey = RNG.integers(0, 256, (128, 128)).astype(np.uint8)
-    pairs = grey.reshape(64, 2, 64, 2).mean((1, 3))
-    assert np.abs(square(grey, Box(0, 0, 500, 300), (300, 500), 64) - pairs).max() <= 0.5
-    inner = square(grey, Box(125, 75, 250, 150), (300, 500), 64)  # a quarter of the way in on each side
-    assert np.array_equal(inner, grey[32:96, 32:96])
+    gray = RNG.integers(0, 256, (128, 128)).astype(np.uint8)
+    pairs = gray.reshape(64, 2, 64, 2).mean((1, 3))
+    assert np.abs(square(gray, Box(0, 0, 500, 300), (300, 500), 64) - pairs).max() <= 0.5
+    inner = square(gray, Box(125, 75, 250, 150), (300, 500), 64)  # a quarter of the way in on each side
+    assert np.array_equal(inner, gray[32:96, 32:96])
 
 
 def test_bars_do_not_change_the_square() -> None:

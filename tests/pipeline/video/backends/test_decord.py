@@ -33,7 +33,7 @@ def other() -> Iterator[Decoder]:
 
 
 def textured(number: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """A numbered picture with colour and detail in it."""
+    """A numbered picture with color and detail in it."""
     y, x = np.mgrid[: SIZE[1], : SIZE[0]]
     waves = np.stack([np.sin(x / 9 + number / 5), np.sin(y / 7), np.sin((x + y) / 11)], axis=2) * 30
     return (numbered(number, SIZE) + waves).clip(0, 255).astype(np.uint8)

@@ -48,7 +48,7 @@ def test_a_picture_is_one_frame_at_any_rate_and_under_any_name(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("tag", "expected"), [(1, "RGBW"), (2, "GRWB"), (3, "WBGR"), (6, "BRWG"), (8, "GWRB")])
-def test_exif_orientation_is_honoured(decoder: Decoder, tmp_path: Path, tag: int, expected: str) -> None:
+def test_exif_orientation_is_honored(decoder: Decoder, tmp_path: Path, tag: int, expected: str) -> None:
     image = Image.fromarray(quadrants((96, 64)))
     exif = image.getexif()
     exif[274] = tag
@@ -70,7 +70,7 @@ def test_transparency_shows_white(decoder: Decoder, tmp_path: Path) -> None:
         assert frame[32, 50].tolist() == [200, 0, 0]
 
 
-def test_sixteen_bit_grey_is_scaled_not_cut(decoder: Decoder, tmp_path: Path) -> None:
+def test_sixteen_bit_gray_is_scaled_not_cut(decoder: Decoder, tmp_path: Path) -> None:
     Image.fromarray(np.full((64, 64), 120 << 8, np.uint16)).save(tmp_path / "a.png")
     assert only(decoder, tmp_path / "a.png").mean() == pytest.approx(120, abs=0.5)
     assert decoder.probe(tmp_path / "a.png").bit_depth == 16

@@ -1,4 +1,4 @@
-"""The optimiser: AdamW (Loshchilov and Hutter, arXiv 1711.05101), warm-up, cosine decay, a limit on the gradient.
+"""The optimizer: AdamW (Loshchilov and Hutter, arXiv 1711.05101), warm-up, cosine decay, a limit on the gradient.
 
 The learning rate rises linearly to its peak over `warmup_steps`, then falls along half a cosine to `final_fraction` of
 it at `decay_steps`, and stays there. The gradient is scaled down where its norm over all parameters is above
@@ -20,7 +20,7 @@ from schemas.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimiserConfig:
+class OptimizerConfig:
     """AdamW and its schedule."""
 
     learning_rate: float = 1e-3
@@ -60,7 +60,7 @@ class OptimiserConfig:
             )
 
 
-def schedule(config: OptimiserConfig, *, steps: int) -> optax.Schedule:
+def schedule(config: OptimizerConfig, *, steps: int) -> optax.Schedule:
     """Return the learning rate (float32 scalar) as a function of the updates made before (int32 scalar)."""
     end = config.decay_steps or steps
     # A run shorter than its warm-up would otherwise never get to where it learns.
@@ -77,8 +77,8 @@ def schedule(config: OptimiserConfig, *, steps: int) -> optax.Schedule:
     return rate
 
 
-def make_optimiser(config: OptimiserConfig, *, steps: int) -> optax.GradientTransformation:
-    """Return the optimiser of a run of `steps`; its parameters are a tree of nnx.Param that carry `dims`."""
+def make_optimizer(config: OptimizerConfig, *, steps: int) -> optax.GradientTransformation:
+    """Return the optimizer of a run of `steps`; its parameters are a tree of nnx.Param that carry `dims`."""
     chain = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(

@@ -13,7 +13,7 @@ from flax import nnx
 
 from schemas.errors import ConfigError
 from trainer.mesh import Weight
-from trainer.run.optimiser import OptimiserConfig, make_optimiser, schedule
+from trainer.run.optimizer import OptimizerConfig, make_optimizer, schedule
 
 
 def _params(value: float) -> Any:
@@ -31,19 +31,19 @@ def _params(value: float) -> Any:
     return nnx.state(Model())
 
 
-def _updates(config: OptimiserConfig, gradients: list[Any]) -> dict[str, np.ndarray]:
+def _updates(config: OptimizerConfig, gradients: list[Any]) -> dict[str, np.ndarray]:
     """The parameters after these gradients, from 1."""
     params = _params(1.0)
-    optimiser = make_optimiser(config, steps=100)
-    state = optimiser.init(params)
+    optimizer = make_optimizer(config, steps=100)
+    state = optimizer.init(params)
     for gradient in gradients:
-        updates, state = jax.jit(optimiser.update)(gradient, state, params)
+        updates, state = jax.jit(optimizer.update)(gradient, state, params)
         params = optax.apply_updates(params, updates)
     return {name: np.asarray(params[name][...]) for name in ("matrix", "norm")}
 
 
 def test_the_rate_rises_to_its_peak_and_falls_along_half_a_cosine() -> None:
-    rate = schedule(OptimiserConfig(learning_rate=2.0, warmup_steps=4, final_fraction=0.1), steps=24)
+    rate = schedule(OptimizerConfig(learning_rate=2.0, warmup_steps=4, final_fraction=0.1), steps=24)
     values = [float(rate(step)) for step in range(30)]
     assert values[:5] == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0])
     assert values[14] == pytest.approx(1.1)  # half way: the mean of peak and end
@@ -52,25 +52,25 @@ def test_the_rate_rises_to_its_peak_and_falls_along_half_a_cosine() -> None:
 
 
 def test_a_run_shorter_than_its_warm_up_still_gets_to_its_peak() -> None:
-    rate = schedule(OptimiserConfig(learning_rate=1.0, warmup_steps=100), steps=10)
+    rate = schedule(OptimizerConfig(learning_rate=1.0, warmup_steps=100), steps=10)
     assert max(float(rate(step)) for step in range(10)) == pytest.approx(1.0)
 
 
 def test_decay_steps_make_the_schedule_independent_of_the_length_of_the_run() -> None:
-    config = OptimiserConfig(decay_steps=50)
+    config = OptimizerConfig(decay_steps=50)
     short, long = schedule(config, steps=20), schedule(config, steps=80)
     assert [float(short(step)) for step in range(20)] == [float(long(step)) for step in range(20)]
 
 
 def test_the_first_update_is_adams() -> None:
-    config = OptimiserConfig(learning_rate=0.1, warmup_steps=0, weight_decay=0.0, clip_norm=1e9)
+    config = OptimizerConfig(learning_rate=0.1, warmup_steps=0, weight_decay=0.0, clip_norm=1e9)
     after = _updates(config, [_params(3.0)])
     # The bias-corrected means of a first gradient g are g and g²: the step is the learning rate, whatever g is.
     assert after["matrix"] == pytest.approx(np.full((4, 4), 0.9), abs=1e-6)
 
 
 def test_norms_are_not_decayed_and_matrices_are() -> None:
-    config = OptimiserConfig(learning_rate=0.1, warmup_steps=0, weight_decay=0.5)
+    config = OptimizerConfig(learning_rate=0.1, warmup_steps=0, weight_decay=0.5)
     after = _updates(config, [_params(0.0)])
     assert after["matrix"] == pytest.approx(np.full((4, 4), 1 - 0.1 * 0.5), abs=1e-6)
     assert np.array_equal(after["norm"], np.ones((2, 4)))
@@ -78,7 +78,7 @@ def test_norms_are_not_decayed_and_matrices_are() -> None:
 
 def test_a_long_gradient_is_scaled_down_to_the_limit() -> None:
     # With a large epsilon the step is in proportion to the gradient, so that its scale shows.
-    config = OptimiserConfig(learning_rate=1.0, warmup_steps=0, weight_decay=0.0, clip_norm=1.0, epsilon=1e3)
+    config = OptimizerConfig(learning_rate=1.0, warmup_steps=0, weight_decay=0.0, clip_norm=1.0, epsilon=1e3)
     moved = 1 - _updates(config, [_params(7.0)])["matrix"]
     unit = 1 / math.sqrt(4 * 4 + 2 * 4)
     assert moved == pytest.approx(np.full((4, 4), unit / 1e3), rel=1e-2)
@@ -101,4 +101,4 @@ def test_a_long_gradient_is_scaled_down_to_the_limit() -> None:
 )
 def test_a_value_that_cannot_be_right_is_named(field: str, value: float) -> None:
     with pytest.raises(ConfigError, match=rf"{field}.*{value}"):
-        OptimiserConfig(**{field: value})
+        OptimizerConfig(**{field: value})
