@@ -39,7 +39,7 @@ SUBCOMMANDS = {
         "Report",
         "write a page: the funnel, histograms with limits, thumbnails, books, licenses",
     ),
-    "verify": ("pipeline.cli.jobs", "Verify", "check every hash, count, id, span and ledger row of a dataset"),
+    "verify": ("pipeline.cli.datasets", "Verify", "check every hash, count, id, span and ledger row of a dataset"),
     "inspect": ("pipeline.dataset.inspect", "Inspect", "show how much a dataset holds of what, and how full it is"),
     "trace": ("pipeline.dataset.trace.trace", "Trace", "say where a token came from, and show its sentence or frame"),
     "forget": (
@@ -50,7 +50,7 @@ SUBCOMMANDS = {
     "train": ("trainer.commands", "Train", "train a model on packed datasets, with ring attention"),
     "generate": ("longreel", "Generate", "let a model go on with a stored video or a text"),
     "train-text-tokenizer": (
-        "pipeline.cli.jobs",
+        "pipeline.cli.text_tokenizer",
         "TrainTextTokenizer",
         "train a SentencePiece model on books and questions",
     ),
@@ -70,7 +70,7 @@ SUBCOMMANDS = {
         "ImportTokenizer",
         "read a VQGAN's published weights, and write them as .safetensors",
     ),
-    "samples": ("pipeline.cli.jobs", "Samples", "fetch sample videos and books"),
+    "samples": ("pipeline.cli.samples", "Samples", "fetch sample videos and books"),
 }
 
 
