@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from tests.support.exact import exact_attention
 from tests.support.sequences import COMPILED_QUICKLY, no_order, packed
 from trainer.attention import fused, kernel
+from trainer.attention.context_parallel import attention
 from trainer.attention.kernel import KernelName
 from trainer.config import MeshConfig
 from trainer.mesh import make_mesh
