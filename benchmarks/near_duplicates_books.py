@@ -31,14 +31,14 @@ from typing import Any
 
 import tyro
 
-from pipeline.dedup.book_similarity import BookLikeness, book_signature
+from pipeline.dedup.book_similarity import BookSimilarity, book_signature
 from pipeline.dedup.similarity import Signature
 from pipeline.select.keep_best import KeepConfig
 from pipeline.sources.sample_media import PACKAGES, download, read_member
 from pipeline.text.books import BookConfig, load_book
 
-_COVERED, _TRUE = KeepConfig().covered, 0.6
-_LIKENESS = BookLikeness()
+_COVERED, _TRUE = KeepConfig().min_containment, 0.6
+_SIMILARITY = BookSimilarity()
 _MISREAD = {
     "e": "c",
     "l": "1",
@@ -213,13 +213,13 @@ def search(items: Sequence[Item]) -> tuple[dict[tuple[int, int], tuple[float, fl
     """Return the shares of each pair that is found, and how many pairs were compared."""
     by_key: dict[int, set[int]] = defaultdict(set)
     for i, item in enumerate(items):
-        for key in set(_LIKENESS.keys(item.signature).reshape(-1).tolist()):
+        for key in set(_SIMILARITY.hash_keys(item.signature).reshape(-1).tolist()):
             by_key[key].add(i)
     pairs = {pair for group in by_key.values() for pair in itertools.combinations(sorted(group), 2)}
     found = {}
     for i, j in sorted(pairs):
-        if shared := _LIKENESS.compare(items[i].signature, items[j].signature):
-            found[i, j] = shared.covered_a, shared.covered_b
+        if shared := _SIMILARITY.compare(items[i].signature, items[j].signature):
+            found[i, j] = shared.containment_a, shared.containment_b
     return found, len(pairs)
 
 

@@ -186,7 +186,7 @@ def test_a_second_run_says_that_there_is_nothing_to_do(workspace: Path, capfd: p
     before = {p: p.stat().st_mtime_ns for p in (workspace / "packed").rglob("*")}
     assert longreel.main(["run", *manifest, "--out", str(workspace), "--context", str(CONTEXT)]) == 0
     told = capfd.readouterr().err
-    assert told.count("nothing to do") == 5  # survey, match, select, tokenize, pack
+    assert told.count("nothing to do") == 5  # survey, dedup, select, tokenize, pack
     assert {p: p.stat().st_mtime_ns for p in (workspace / "packed").rglob("*")} == before
 
 

@@ -51,7 +51,7 @@ def run(items: int, folder: str) -> None:
     """Make the signatures of `items` items, search them, and print the figures as one line of JSON."""
     import resource
 
-    from pipeline.dedup.job import LIKENESS, MatchConfig, match
+    from pipeline.dedup.job import SIMILARITY, DedupConfig, dedup_items
     from pipeline.runtime.beam import Runner
 
     root = Path(folder) / f"growth-{items}"
@@ -60,11 +60,11 @@ def run(items: int, folder: str) -> None:
     planted = [pair for unit in range(_UNITS) for pair in _write(workspace, unit, items // _UNITS)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began, used = time.perf_counter(), time.process_time()
-    report = match(workspace, MatchConfig(), Runner())
+    report = dedup_items(workspace, DedupConfig(), Runner())
     seconds, processor = time.perf_counter() - began, time.process_time() - used
     found = pq.read_table(workspace.pairs).select(["a", "b"]).to_pylist()
     there = {(row["a"], row["b"]) for row in found}
-    likeness: Any = LIKENESS["video"]
+    likeness: Any = SIMILARITY["video"]
     figures = {
         "items": report.items,
         "seconds": seconds,

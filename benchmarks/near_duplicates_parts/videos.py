@@ -25,15 +25,15 @@ from near_duplicates_parts.clips import (
     with_intro,
 )
 from near_duplicates_parts.looks import look
-from pipeline.dedup.job import LIKENESS, MatchConfig, match
+from pipeline.dedup.job import SIMILARITY, DedupConfig, dedup_items
 from pipeline.dedup.similarity import Signature
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.workspace import Workspace, write_table_unit
-from pipeline.select.keep_best import KeepConfig, covered_by
+from pipeline.select.keep_best import KeepConfig, containment_of
 from pipeline.select.selection import read_pairs
 from schemas.records import SIGNATURES, SURVEY
 
-_COVERED = KeepConfig().covered
+_COVERED = KeepConfig().min_containment
 _TRUE = 0.6  # a share that is reported as `_COVERED` is right where in truth it is at least this
 
 
@@ -53,7 +53,7 @@ class Item:
 def videos(folder: Path, *, quick: bool) -> dict[str, Any]:
     """Make the clips, search, and compare with what is true."""
     seen = [Item(clip, look(clip.path, clip.name, as_film=clip.change == "film")) for clip in _clips(folder, quick)]
-    items = [item for item in seen if LIKENESS["video"].keys(item.signature).size]
+    items = [item for item in seen if SIMILARITY["video"].hash_keys(item.signature).size]
     left_out = len(seen) - len(items)
     print(f"{left_out} of {len(seen)} clips are words on a plain ground, and left out", flush=True)
     began = time.perf_counter()
@@ -102,7 +102,7 @@ def _search(signatures: Sequence[Signature]) -> tuple[dict[tuple[str, str], dict
         empty = dict.fromkeys(SURVEY.names)
         survey = [empty | {"uri": s.content_id, "kind": s.kind, "content_id": s.content_id} for s in signatures]
         write_table_unit(workspace.survey, 0, pa.Table.from_pylist(survey, SURVEY))
-        report = match(workspace, MatchConfig(), Runner())
+        report = dedup_items(workspace, DedupConfig(), Runner())
         return {(row["a"], row["b"]): row for row in read_pairs(workspace)}, report.facts
 
 
@@ -130,7 +130,7 @@ def _recall(items: Sequence[Item], found: dict[tuple[str, str], dict[str, Any]])
                 if kind == "clip of a film" and item.clip.change != "sub-clip":
                     continue
                 pair = _pair(item, base, found)
-                good = pair is not None and covered_by(item.signature.content_id, pair) >= _COVERED
+                good = pair is not None and containment_of(item.signature.content_id, pair) >= _COVERED
                 cases.setdefault((kind, item.clip.strength), []).append((good, f"{item.clip.name} in {base.clip.name}"))
     for (kind, strength), outcomes in sorted(cases.items()):
         yield {
@@ -158,7 +158,7 @@ def _precision(items: Sequence[Item], found: dict[tuple[str, str], dict[str, Any
         shared = _shared_s(one.clip, other.clip) + (INTRO_S if one.clip.change == other.clip.change == "intro" else 0)
         if {one.clip.source, other.clip.source} & {"a"} and "intro" in (one.clip.change, other.clip.change):
             continue  # the intro is a part of this one
-        claims = [(covered_by(i.signature.content_id, pair), min(1.0, shared / i.length)) for i in (one, other)]
+        claims = [(containment_of(i.signature.content_id, pair), min(1.0, shared / i.length)) for i in (one, other)]
         off += [claimed - true for claimed, true in claims]
         if max(claimed for claimed, _ in claims) >= _COVERED:
             if all(true >= _TRUE for claimed, true in claims if claimed >= _COVERED):
@@ -178,7 +178,7 @@ def _precision(items: Sequence[Item], found: dict[tuple[str, str], dict[str, Any
 
 def _blind(items: Sequence[Item]) -> dict[str, Any]:
     """Compare hard negatives all with all, whether or not they have keys in common."""
-    likeness = LIKENESS["video"]
+    likeness = SIMILARITY["video"]
     chosen = [item for item in items if item.clip.change in ("", "intro")]
     kinds = {"next parts": [0, 0], "other takes": [0, 0], "same intro": [0, 0], "other videos": [0, 0]}
     wrong = []
@@ -192,7 +192,7 @@ def _blind(items: Sequence[Item]) -> dict[str, Any]:
         intro = one.clip.change == other.clip.change == "intro"
         kind = "same intro" if intro else _relation(one.clip.source, other.clip.source)
         shared = likeness.compare(one.signature, other.signature)
-        most = max(shared.covered_a, shared.covered_b) if shared else 0.0
+        most = max(shared.containment_a, shared.containment_b) if shared else 0.0
         allowed = INTRO_S / min(one.length, other.length) + 0.1 if intro else 0.1
         kinds[kind][0] += 1
         if most > allowed:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from pipeline.dedup.job import MatchConfig, match
+from pipeline.dedup.job import DedupConfig, dedup_items
 from pipeline.packing.config import PackConfig, require_context
 from pipeline.packing.curriculum import read_curriculum
 from pipeline.packing.job import Stage, pack
@@ -93,7 +93,7 @@ class Select:
     place: Annotated[Place, FLAT]
     dry_run: bool = False
     """Do nothing: say what these options would keep, beside the selection that stands."""
-    match: MatchConfig = field(default_factory=MatchConfig)
+    dedup: DedupConfig = field(default_factory=DedupConfig)
     select: Annotated[SelectConfig, FLAT] = field(default_factory=SelectConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
@@ -105,7 +105,7 @@ class Select:
             return
         with Workspace.existing(self.place.out).locked() as workspace:
             runner = self.place.runner(options)
-            _say(match(workspace, self.match, runner))
+            _say(dedup_items(workspace, self.dedup, runner))
             _say(select_items(workspace, self.select, runner))
             write_quarantine(workspace)
 
@@ -161,7 +161,7 @@ class Pack:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Run all jobs: survey, match, select, tokenize, pack. A second run does only what is new."""
+    """Run all jobs: survey, dedup, select, tokenize, pack. A second run does only what is new."""
 
     inputs: Inputs
     """Folders of videos, images, books and question-answer documents; such files; or manifests (.parquet, .jsonl,
@@ -176,7 +176,7 @@ class Run:
     retry: bool = False
     """Try again what an earlier run set aside."""
     survey: SurveyConfig = field(default_factory=SurveyConfig)
-    match: MatchConfig = field(default_factory=MatchConfig)
+    dedup: DedupConfig = field(default_factory=DedupConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
     tokenize: Annotated[TokenizeConfig, FLAT] = field(default_factory=TokenizeConfig)
     pack: PackConfig = field(default_factory=PackConfig)
@@ -204,7 +204,7 @@ class Run:
             retry=self.retry,
         )
         yield survey_items(self.inputs, workspace, worker, runner)
-        yield match(workspace, self.match, runner)
+        yield dedup_items(workspace, self.dedup, runner)
         yield select_items(workspace, self.select, runner)
         write_quarantine(workspace)
         text_model = text_model_of(workspace, self.text_model, self.tokenize)

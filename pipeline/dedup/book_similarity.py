@@ -53,23 +53,23 @@ def book_signature(text: str, content_id: str, words: Words | None = None) -> Si
 
 
 @dataclass(frozen=True, kw_only=True)
-class BookLikeness:
+class BookSimilarity:
     """Finds books alike. The numbers are those of benchmarks/near_duplicates_books.py."""
 
     version: int = 1
-    votes: int = 1  # keys in common, for a comparison
-    sure: int = 1
+    min_collisions: int = 1  # keys in common, for a comparison
+    sufficient_collisions: int = 1
     alike: float = 0.3  # least Jaccard of two samples that are the same text
     faintly: float = 0.12  # the same where the samples beside them match too
     most_gap: int = 6  # samples between two matches that are taken for matching, too
     whole: float = 0.8  # share from which a sample counts as shared where ranges are named
 
-    def among(self, items: int) -> BookLikeness:
-        """Return itself: passages of books are not alike by chance; see pipeline.dedup.similarity.Likeness."""
+    def scaled_to(self, items: int) -> BookSimilarity:
+        """Return itself: passages of books are not alike by chance; see pipeline.dedup.similarity.Similarity."""
         return self
 
-    def keys(self, signature: Signature) -> NDArray[np.uint64]:
-        """Return a key a band [n, 21]; see pipeline.dedup.similarity.Likeness."""
+    def hash_keys(self, signature: Signature) -> NDArray[np.uint64]:
+        """Return a key a band [n, 21]; see pipeline.dedup.similarity.Similarity."""
         hashes = _matrix(signature).astype(np.uint64)
         bands = hashes[:, : _BANDS * _BAND].reshape(len(hashes), _BANDS, _BAND)
         mixed = np.broadcast_to(np.arange(bands.shape[1], dtype=np.uint64), bands.shape[:2]).copy()
@@ -89,8 +89,8 @@ class BookLikeness:
         similarity = float(np.sum(alike * weights) / np.sum(weights))
         self._fill_gaps(first, second, a, b, in_a, in_b)
         return Shared(
-            covered_a=float(np.sum(a.lasts * in_a) / a.lasts.sum()),
-            covered_b=float(np.sum(b.lasts * in_b) / b.lasts.sum()),
+            containment_a=float(np.sum(a.lasts * in_a) / a.lasts.sum()),
+            containment_b=float(np.sum(b.lasts * in_b) / b.lasts.sum()),
             similarity=min(1.0, similarity),
             shared_a=_ranges(a, in_a >= self.whole),
             shared_b=_ranges(b, in_b >= self.whole),

@@ -51,7 +51,7 @@ def sign_keys(pictures: NDArray[np.uint8], *, tables: int, bits: int) -> NDArray
     return np.where(empty[..., None, None], both[:, :1], both).reshape(len(views), 2 * VIEWS * tables)
 
 
-def bits_among(bits: int, items: int) -> int:
+def bits_for(bits: int, items: int) -> int:
     """Return how many signs a key takes for a search among so many items, where `bits` do for few.
 
     Signs of pictures depend on each other: among made-up ones four more leave a sixth of the pairs that meet by chance

@@ -29,11 +29,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.dedup.book_similarity import BookLikeness
+from pipeline.dedup.book_similarity import BookSimilarity
 from pipeline.dedup.candidates import MOST_ITEMS
 from pipeline.dedup.signature_table import number_items
-from pipeline.dedup.similarity import Likeness
-from pipeline.dedup.video_similarity import ImageLikeness, VideoLikeness
+from pipeline.dedup.similarity import Similarity
+from pipeline.dedup.video_similarity import ImageSimilarity, VideoSimilarity
 from pipeline.dedup.workers import COUNTS, PLACES, BucketWorker, CompareWorker, KeyWorker, Spread
 from pipeline.runtime.beam import Runner, Stage, run_stages
 from pipeline.runtime.job_report import JobReport
@@ -45,34 +45,38 @@ from schemas.files import atomic, write_array, write_text
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import PAIRS
 
-LIKENESS: Mapping[str, Likeness] = {"video": VideoLikeness(), "image": ImageLikeness(), "book": BookLikeness()}
+SIMILARITY: Mapping[str, Similarity] = {
+    "video": VideoSimilarity(),
+    "image": ImageSimilarity(),
+    "book": BookSimilarity(),
+}
 
 _VERSION = 2  # counts up when the same signatures would give other pairs
 _FACTS = "pairs.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatchConfig:
+class DedupConfig:
     """How the search goes."""
 
-    kinds: tuple[str, ...] = tuple(LIKENESS)
+    kinds: tuple[str, ...] = tuple(SIMILARITY)
     """Kinds of items that are searched."""
     bucket: int = 32
     """Items that may meet under one key and all be compared with each other. Of more (a title card) each is compared
     with a few."""
 
     def __post_init__(self) -> None:
-        if strange := sorted(set(self.kinds) - set(LIKENESS)):
-            raise ConfigError(f"kinds: nothing finds {strange[0]!r} alike; there are {', '.join(LIKENESS)}")
+        if strange := sorted(set(self.kinds) - set(SIMILARITY)):
+            raise ConfigError(f"kinds: nothing finds {strange[0]!r} alike; there are {', '.join(SIMILARITY)}")
         if self.bucket < 2:
             raise ConfigError(f"bucket must be at least 2, got {self.bucket}")
 
 
-def match(workspace: Workspace, config: MatchConfig, runner: Runner) -> JobReport:
+def dedup_items(workspace: Workspace, config: DedupConfig, runner: Runner) -> JobReport:
     """Find the items that share content and write `workspace.pairs`, unless nothing has changed."""
     started = time.monotonic()
-    shutil.rmtree(workspace.matching, ignore_errors=True)  # what a killed run left
-    kinds = tuple(kind for kind in LIKENESS if kind in config.kinds)
+    shutil.rmtree(workspace.dedup, ignore_errors=True)  # what a killed run left
+    kinds = tuple(kind for kind in SIMILARITY if kind in config.kinds)
     places, ids = number_items(workspace, kinds)
     key = _fingerprint(workspace, config, kinds, ids)
     facts, new = _known_facts(workspace, key), 0
@@ -81,9 +85,9 @@ def match(workspace: Workspace, config: MatchConfig, runner: Runner) -> JobRepor
         found = {"fingerprint": key, "sha256": sha256_file(workspace.pairs), "facts": facts}
         write_text(workspace.root / _FACTS, json.dumps(found) + "\n")
     return JobReport(
-        job="match",
+        job="dedup",
         items=len(places),
-        passed=len(places),
+        kept=len(places),
         rejected={},
         new=new,
         seconds=time.monotonic() - started,
@@ -91,12 +95,12 @@ def match(workspace: Workspace, config: MatchConfig, runner: Runner) -> JobRepor
     ).checked()
 
 
-def _fingerprint(workspace: Workspace, config: MatchConfig, kinds: Sequence[str], ids: pa.Array) -> str:
+def _fingerprint(workspace: Workspace, config: DedupConfig, kinds: Sequence[str], ids: pa.Array) -> str:
     going = hashlib.sha256()
     for name in ids.to_pylist():
         going.update(f"{name}\n".encode())
     signatures = [sha256_file(path) for path in unit_files(workspace.signatures)]
-    return fingerprint(_VERSION, config, {kind: LIKENESS[kind] for kind in kinds}, going.hexdigest(), signatures)
+    return fingerprint(_VERSION, config, {kind: SIMILARITY[kind] for kind in kinds}, going.hexdigest(), signatures)
 
 
 def _known_facts(workspace: Workspace, key: str) -> dict[str, int] | None:
@@ -111,16 +115,16 @@ def _known_facts(workspace: Workspace, key: str) -> dict[str, int] | None:
 
 def _search(
     workspace: Workspace,
-    config: MatchConfig,
+    config: DedupConfig,
     kinds: tuple[str, ...],
     places: NDArray[Any],
     runner: Runner,
 ) -> dict[str, int]:
-    folder = workspace.matching / uuid.uuid4().hex[:8]  # of this run: workers of another may outlive it
+    folder = workspace.dedup / uuid.uuid4().hex[:8]  # of this run: workers of another may outlive it
     if len(places) > MOST_ITEMS:
         raise ConfigError(f"a search has room for {MOST_ITEMS:,} items, here are {len(places):,}: match them in parts")
     counts = np.bincount(places["kind"], minlength=len(kinds)).tolist()
-    likeness = tuple(LIKENESS[kind].among(count) for kind, count in zip(kinds, counts, strict=True))
+    likeness = tuple(SIMILARITY[kind].scaled_to(count) for kind, count in zip(kinds, counts, strict=True))
     spread = Spread.of(len(places))
     try:
         write_array(folder / PLACES, places)
@@ -131,11 +135,11 @@ def _search(
                 Stage("Buckets", range(spread.parts), BucketWorker(folder, units, config.bucket, spread)),
                 Stage("Compare", range(spread.ranges), CompareWorker(workspace, folder, likeness, spread)),
             )
-            with following("match", workspace.log("match"), len(units) + spread.ranges):
+            with following("dedup", workspace.log("dedup"), len(units) + spread.ranges):
                 run_stages(stages, runner)
         found = _join(workspace, [folder / f"pairs-{number:03d}.parquet" for number in range(spread.ranges) if units])
     finally:
-        shutil.rmtree(workspace.matching, ignore_errors=True)
+        shutil.rmtree(workspace.dedup, ignore_errors=True)
     return {name: n for name, n in found.items() if n or name != "overfull buckets"}
 
 

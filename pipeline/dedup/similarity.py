@@ -1,7 +1,7 @@
 """What near-duplicates are found by, whatever the kind: a signature, keys that bring pairs together, a comparison.
 
 An item is a run of samples: frames of a video, passages of a book. Two items that have a key in common are compared,
-sample by sample, and the comparison says how much of each the other has. `match` runs this over a whole workspace.
+sample by sample, and the comparison says how much of each the other has. `dedup` runs this over a whole workspace.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ class Signature:
 class Shared:
     """What two items have in common."""
 
-    covered_a: float  # share of a that b has too, 0 to 1
-    covered_b: float
+    containment_a: float  # share of a that b has too, 0 to 1
+    containment_b: float
     similarity: float  # of what they share, 0 to 1
     shared_a: tuple[Range, ...]  # where in a, in order
     shared_b: tuple[Range, ...]
 
 
-class Likeness(Protocol):
+class Similarity(Protocol):
     """How items of one kind are found alike."""
 
     @property
-    def votes(self) -> int:
+    def min_collisions(self) -> int:
         """Keys that two items must have in common to be compared, of two samples of each where they have as many."""
         ...
 
     @property
-    def sure(self) -> int:
+    def sufficient_collisions(self) -> int:
         """Keys in common for which they are compared whatever samples they are of."""
         ...
 
-    def among(self, items: int) -> Likeness:
+    def scaled_to(self, items: int) -> Similarity:
         """Return what to search so many items with: the more there are, the more a key must say."""
         ...
 
-    def keys(self, signature: Signature) -> NDArray[np.uint64]:
+    def hash_keys(self, signature: Signature) -> NDArray[np.uint64]:
         """Return keys [m, k] of the samples that can be told from others: items that have some in common are alike."""
         ...
 

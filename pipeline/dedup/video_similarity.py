@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dedup.frame_alignment import in_one_window, in_one_window_or_the_middle, likely_offsets
-from pipeline.dedup.frame_keys import bits_among, sign_keys
+from pipeline.dedup.frame_keys import bits_for, sign_keys
 from pipeline.dedup.frame_runs import AROUND, Floats, Overlay, Run, lay_over, mean_around
 from pipeline.dedup.similarity import Range, Shared, Signature
 from pipeline.video.analysis.frame_signature import frame_pictures, is_flat
@@ -32,14 +32,16 @@ _RANGES = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoLikeness:
+class VideoSimilarity:
     """Finds videos alike. The numbers are those of benchmarks/near_duplicates.py; all of them decide what is found."""
 
     version: int = 2
-    votes: int = 2  # keys in common, of two samples of each: one picture of a large corpus is like many by chance
-    sure: int = 8  # keys in common that are no chance, of whatever samples
+    min_collisions: int = (
+        2  # keys in common, of two samples of each: one picture of a large corpus is like many by chance
+    )
+    sufficient_collisions: int = 8  # keys in common that are no chance, of whatever samples
     tables: int = 4
-    bits: int = 28  # signs that a key takes; more among many items (`frame_keys.bits_among`)
+    bits: int = 28  # signs that a key takes; more among many items (`frame_keys.bits_for`)
     picture: float = 0.8  # least correlation of pictures
     change: float = 0.6  # least correlation of what changes around a sample
     whole_change: float = 0.7  # and of what changes in a range
@@ -47,22 +49,24 @@ class VideoLikeness:
     still_picture: float = 0.985  # least correlation of pictures where nothing changes
     seconds: float = 1.5  # least that is shared
 
-    def among(self, items: int) -> VideoLikeness:
-        """Return it with keys of more signs, where there are many items; see pipeline.dedup.similarity.Likeness."""
-        return replace(self, bits=bits_among(self.bits, items))
+    def scaled_to(self, items: int) -> VideoSimilarity:
+        """Return it with keys of more signs, where there are many items; see pipeline.dedup.similarity.Similarity."""
+        return replace(self, bits=bits_for(self.bits, items))
 
-    def keys(self, signature: Signature) -> NDArray[np.uint64]:
-        """Return keys [m, 8 * tables] of the m samples that are not flat; see pipeline.dedup.similarity.Likeness."""
+    def hash_keys(self, signature: Signature) -> NDArray[np.uint64]:
+        """Return keys [m, 8 * tables] of the m samples that are not flat; see pipeline.dedup.similarity.Similarity."""
         pictures = frame_pictures(signature.samples)
         return sign_keys(pictures[~is_flat(pictures)], tables=self.tables, bits=self.bits)
 
     def compare(self, a: Signature, b: Signature) -> Shared | None:
-        """Return what two videos share; see pipeline.dedup.similarity.Likeness."""
+        """Return what two videos share; see pipeline.dedup.similarity.Similarity."""
         if not len(a.samples) or not len(b.samples):
             return None
         if (len(b.samples), b.samples) < (len(a.samples), a.samples):  # the same, whichever is given first
             found = self.compare(b, a)
-            return found and Shared(found.covered_b, found.covered_a, found.similarity, found.shared_b, found.shared_a)
+            return found and Shared(
+                found.containment_b, found.containment_a, found.similarity, found.shared_b, found.shared_a
+            )
         framed = in_one_window_or_the_middle(Run.of(a), Run.of(b))
         if framed is None:
             return None
@@ -71,16 +75,16 @@ class VideoLikeness:
         while len(matches) < _RANGES and (match := self._best(one, other)):
             matches.append(match)
             one, other = one.without(match.ranges_a), other.without(match.ranges_b)
-        covered_a = sum(e - s for m in matches for s, e in m.ranges_a)
-        covered_b = sum(e - s for m in matches for s, e in m.ranges_b)
+        containment_a = sum(e - s for m in matches for s, e in m.ranges_a)
+        containment_b = sum(e - s for m in matches for s, e in m.ranges_b)
         total_a, total_b = float(a.lasts.sum()), float(b.lasts.sum())
-        if covered_a < min(self.seconds, 0.6 * total_a, 0.6 * total_b):
+        if containment_a < min(self.seconds, 0.6 * total_a, 0.6 * total_b):
             return None
         weight = np.array([m.score for m in matches])
         similarity = float(np.average([m.similarity for m in matches], weights=weight))
         return Shared(
-            min(1.0, covered_a / total_a),
-            min(1.0, covered_b / total_b),
+            min(1.0, containment_a / total_a),
+            min(1.0, containment_b / total_b),
             similarity,
             tuple(sorted(r for m in matches for r in m.ranges_a)),
             tuple(sorted(r for m in matches for r in m.ranges_b)),
@@ -214,27 +218,27 @@ def correlation(x: Floats, y: Floats) -> tuple[float, float]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageLikeness:
+class ImageSimilarity:
     """Finds images alike: one sample each, and no change to go by, so the pictures must agree closely."""
 
     version: int = 2
-    votes: int = 1
-    sure: int = 1
+    min_collisions: int = 1
+    sufficient_collisions: int = 1
     tables: int = 3
     bits: int = 28
     picture: float = 0.97
 
-    def among(self, items: int) -> ImageLikeness:
-        """Return it with keys of more signs, where there are many items; see pipeline.dedup.similarity.Likeness."""
-        return replace(self, bits=bits_among(self.bits, items))
+    def scaled_to(self, items: int) -> ImageSimilarity:
+        """Return it with keys of more signs, where there are many items; see pipeline.dedup.similarity.Similarity."""
+        return replace(self, bits=bits_for(self.bits, items))
 
-    def keys(self, signature: Signature) -> NDArray[np.uint64]:
-        """Return keys [m, 8 * tables] of the sample, none where it is flat; see pipeline.dedup.similarity.Likeness."""
+    def hash_keys(self, signature: Signature) -> NDArray[np.uint64]:
+        """Return keys [m, 8 * tables] of the sample, none where it is flat; see pipeline.dedup.similarity.Similarity."""
         pictures = frame_pictures(signature.samples)
         return sign_keys(pictures[~is_flat(pictures)], tables=self.tables, bits=self.bits)
 
     def compare(self, a: Signature, b: Signature) -> Shared | None:
-        """Return that two images are the same, or None; see pipeline.dedup.similarity.Likeness."""
+        """Return that two images are the same, or None; see pipeline.dedup.similarity.Similarity."""
         if not len(a.samples) or not len(b.samples):
             return None
         framed = in_one_window(Run.of(a), Run.of(b))

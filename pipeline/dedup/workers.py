@@ -41,7 +41,7 @@ from pipeline.dedup.candidates import (
     split_pair,
 )
 from pipeline.dedup.signature_table import SignatureRows, read_places, read_unit
-from pipeline.dedup.similarity import Likeness, Shared, Signature
+from pipeline.dedup.similarity import Shared, Signature, Similarity
 from pipeline.runtime.interrupt import raise_if_stopping
 from pipeline.runtime.progress import MADE, note
 from pipeline.runtime.units import unit_name
@@ -78,7 +78,7 @@ class KeyWorker:
 
     workspace: Workspace
     folder: Path
-    likeness: tuple[Likeness, ...]  # of each kind that is searched, in the order of the places' kinds
+    likeness: tuple[Similarity, ...]  # of each kind that is searched, in the order of the places' kinds
 
     @contextmanager
     def open(self) -> Iterator[Callable[[int], None]]:
@@ -95,7 +95,7 @@ class KeyWorker:
                 file.write(entries.astype("<u8").tobytes())
                 written += len(entries)
         write_array(path.with_suffix(".npy"), np.concatenate(bounds))
-        note(self.workspace.log("match"), MADE, unit=unit)
+        note(self.workspace.log("dedup"), MADE, unit=unit)
 
     def _runs(self, unit: int, places: NDArray[Any]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint64]]]:
         """Yield the partitions and entries of a unit, sorted, some million at a time."""
@@ -106,7 +106,7 @@ class KeyWorker:
         for number, signature in read_unit(self.workspace.signatures, unit, rows):
             raise_if_stopping()
             kind = int(places["kind"][number])
-            held.append(_Keys(*marked(self.likeness[kind].keys(signature)), number, kind))
+            held.append(_Keys(*marked(self.likeness[kind].hash_keys(signature)), number, kind))
             size += len(held[-1].keys)
             if size > _FLUSH_KEYS:
                 yield _entries(held)
@@ -193,7 +193,7 @@ class CompareWorker:
 
     workspace: Workspace
     folder: Path
-    likeness: tuple[Likeness, ...]
+    likeness: tuple[Similarity, ...]
     spread: Spread
 
     @contextmanager
@@ -206,7 +206,10 @@ class CompareWorker:
     def _compare(self, number: int, places: NDArray[Any], signatures: SignatureRows) -> None:
         found, overfull = self._votes(number)
         one, other = split_pair(found["pair"])
-        least, sure = (np.array([getattr(kind, name) for kind in self.likeness]) for name in ("votes", "sure"))
+        least, sure = (
+            np.array([getattr(kind, name) for kind in self.likeness])
+            for name in ("min_collisions", "sufficient_collisions")
+        )
         kind, votes = places["kind"][one], found["votes"]
         likely = (votes >= sure[kind]) | ((votes >= least[kind]) & of_two_samples(found))
         shared = self._shared(one[likely].tolist(), other[likely].tolist(), places, signatures)
@@ -217,7 +220,7 @@ class CompareWorker:
                 writer.write_table(pa.Table.from_pylist(rows, PAIRS))
                 counts["pairs"] += len(rows)
             writer.add_key_value_metadata({COUNTS: json.dumps(counts)})
-        note(self.workspace.log("match"), MADE, range=number)
+        note(self.workspace.log("dedup"), MADE, range=number)
 
     def _votes(self, number: int) -> tuple[Votes, int]:
         """Return the votes of a range, and the overfull buckets of all, which the first range tells."""
@@ -247,5 +250,5 @@ def _row(a: Signature, b: Signature, shared: Shared) -> dict[str, Any]:
         name: [{"start": start, "end": end} for start, end in given]
         for name, given in (("shared_a", shared.shared_a), ("shared_b", shared.shared_b))
     }
-    numbers = {name: getattr(shared, name) for name in ("covered_a", "covered_b", "similarity")}
+    numbers = {name: getattr(shared, name) for name in ("containment_a", "containment_b", "similarity")}
     return {"a": a.content_id, "b": b.content_id, "kind": a.kind, **numbers, **ranges}

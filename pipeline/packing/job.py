@@ -147,7 +147,7 @@ def _report(plan: Plan, stage: Stage, *, new: bool, seconds: float) -> JobReport
     return JobReport(
         job=f"pack {stage.name}",
         items=plan.documents,
-        passed=plan.documents - out,
+        kept=plan.documents - out,
         rejected=dict(plan.out),
         new=plan.documents if new else 0,
         seconds=seconds,

@@ -32,7 +32,7 @@ _UNITS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Explain:
-    """Show every number and every decision about one item: survey, match, select, tokenize, pack."""
+    """Show every number and every decision about one item: survey, dedup, select, tokenize, pack."""
 
     item: Positional[str]
     """An address as it is listed, a path, the name of a file, or a document's id (the first 8 characters will do)."""
@@ -62,8 +62,8 @@ def tables(facts: Facts) -> Iterator[Table | str]:
         yield _numbers_table(facts)
     if facts["cuts"]:
         yield from _cuts_tables(facts["cuts"])
-    if facts["match"].get("pairs"):
-        yield _pairs_table(facts["match"], "s" if facts["item"]["kind"] == "video" else "characters")
+    if facts["dedup"].get("pairs"):
+        yield _pairs_table(facts["dedup"], "s" if facts["item"]["kind"] == "video" else "characters")
     yield _decisions_table(facts)
 
 
@@ -121,13 +121,13 @@ def _cuts_tables(cuts: list[Facts]) -> Iterator[Table | str]:
         yield f"{len(cuts) - _CUTS:,} more cuts are not shown; --json has all"
 
 
-def _pairs_table(match: Facts, unit: str) -> Table:
-    table = Table(title=f"shares content with {_others(match['found'])}", title_justify="left")
+def _pairs_table(found: Facts, unit: str) -> Table:
+    table = Table(title=f"shares content with {_others(found['found'])}", title_justify="left")
     table.add_column("with", overflow="fold")
     for name in ("it has of this", "this has of it", "alike"):
         table.add_column(name, justify="right")
     table.add_column(f"where in this ({unit})", overflow="fold")
-    for pair in match["pairs"][:_PAIRS]:
+    for pair in found["pairs"][:_PAIRS]:
         ranges = [f"{shown(r['start'])}–{shown(r['end'])}" for r in pair["shared"][:_RANGES]]
         more = " …" if len(pair["shared"]) > _RANGES else ""
         shares = (f"{pair[name]:.0%}" for name in ("it_has_of_this", "this_has_of_it", "similarity"))
@@ -147,8 +147,8 @@ def _decisions_table(facts: Facts) -> Table:
 
 def _decisions(facts: Facts) -> Iterator[tuple[str, str, str]]:
     yield "survey", _outcome(facts["survey"]), facts["survey"].get("detail", "")
-    match = facts["match"]
-    yield "match", match["state"], f"shares content with {_others(match['found'])}" if match.get("found") else ""
+    found = facts["dedup"]
+    yield "dedup", found["state"], f"shares content with {_others(found['found'])}" if found.get("found") else ""
     yield "select", _outcome(facts["select"]), "; ".join(_select_words(facts["select"]))
     tokenized = facts["tokenize"]
     counts = [f"{tokenized['documents']:,} clips"] if tokenized.get("documents", 1) > 1 else []

@@ -51,7 +51,7 @@ def gather(workspace: Workspace, item: str) -> dict[str, Any]:
         "options": as_options(config),
         "numbers": number_facts(numbers(row), config.limits),
         "cuts": (judged or row)["cuts"] or [],
-        "match": _match(workspace, row["content_id"], catalogue),
+        "dedup": _dedup(workspace, row["content_id"], catalogue),
         "select": _select(row, judged, selected, catalogue) if selected and judged else {"state": NOT_YET},
         "tokenize": _tokenize(workspace, judged),
         "pack": list(_packed(workspace, row["document_id"])),
@@ -110,7 +110,7 @@ def _foremost(found: list[str], selected: Selection | None) -> str:
     return found[0]
 
 
-def _match(workspace: Workspace, content_id: str | None, catalogue: Catalogue) -> dict[str, Any]:
+def _dedup(workspace: Workspace, content_id: str | None, catalogue: Catalogue) -> dict[str, Any]:
     if not workspace.pairs.exists():
         return {"state": NOT_YET}
     name = content_id or ""
@@ -122,8 +122,8 @@ def _match(workspace: Workspace, content_id: str | None, catalogue: Catalogue) -
             {
                 "with": row[other],
                 "addresses": catalogue.addresses(row[other], 1),
-                "it_has_of_this": row[f"covered_{one}"],
-                "this_has_of_it": row[f"covered_{other}"],
+                "it_has_of_this": row[f"containment_{one}"],
+                "this_has_of_it": row[f"containment_{other}"],
                 "similarity": row["similarity"],
                 "shared": row[f"shared_{one}"],
             }

@@ -1,4 +1,4 @@
-"""What a job did: its counts, which must balance, its closing line, and the table of all that was set aside."""
+"""The report of a job: its counts, which must balance, and its closing line."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from schemas.errors import JobError
 
 @dataclass(frozen=True, kw_only=True)
 class JobReport:
-    """What a job did. `items` = `passed` + the sum of `rejected`; `new` of the items were worked on now."""
+    """The counts of a job: `items` = `kept` + the sum of `rejected`, of which this run processed `new`."""
 
     job: str
     items: int
-    passed: int
+    kept: int
     rejected: dict[str, int]
     new: int
     seconds: float
@@ -25,35 +25,44 @@ class JobReport:
     notes: tuple[str, ...] = ()
 
     def checked(self) -> JobReport:
-        """Return the report itself; raises JobError where its counts do not balance."""
-        aside = sum(self.rejected.values())
-        if self.items != self.passed + aside:
+        """Return the report itself; raises JobError if its counts do not balance."""
+        if self.items != self.kept + self.rejected_items:
             raise JobError(
-                f"{self.job}: the counts do not balance: {self.items} in, {self.passed} on, {aside} set aside. "
-                "Please report this; what this job made must not be used."
+                f"{self.job}: the counts do not balance: "
+                f"{self.items} in, {self.kept} kept, {self.rejected_items} rejected. "
+                "Please report this, and do not use the output of this job."
             )
         return self
 
+    @property
+    def rejected_items(self) -> int:
+        """The number of rejected items, whatever the reason."""
+        return sum(self.rejected.values())
+
     def line(self) -> str:
         """Return the job's closing line."""
-        aside = sum(self.rejected.values())
-        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(self.rejected.items()))
-        facts = "".join(f", {n:,} {name}" for name, n in self.facts.items())
-        notes = "".join(f"; {text}" for text in self.notes)
-        work = f"{self.new} worked on" if self.new else "nothing to do"
-        return (
-            f"{self.job}: {self.items} in = {self.passed} on + {aside} set aside"
-            f"{f' ({reasons})' if aside else ''}; {work}{facts}{notes}; {self.seconds:.1f} s"
-        )
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in sorted(self.rejected.items()))
+        processed = f"{self.new:,} processed" if self.new else "nothing to do"
+        parts = [
+            f"{self.job}: {self.items:,} in: {self.kept:,} kept, {self.rejected_items:,} rejected ({processed})",
+            f"rejected: {reasons}" if reasons else "",
+            ", ".join(f"{n:,} {name}" for name, n in self.facts.items()),
+            *self.notes,
+            f"{self.seconds:.1f} s",
+        ]
+        return "; ".join(filter(None, parts))
 
 
 def report_on(job: str, items: int, rows: pa.Table, new: int, started: float) -> JobReport:
-    """Count the rows a job left: those with a reason are set aside. Raises JobError where counts do not balance."""
+    """Return the report of a job from its output rows, of which those with a `reason` are rejected.
+
+    `started` is the `time.monotonic()` at which the job began. Raises JobError if the counts do not balance.
+    """
     rejected = Counter(reason for reason in rows["reason"].to_pylist() if reason)
     return JobReport(
         job=job,
         items=items,
-        passed=len(rows) - rejected.total(),
+        kept=len(rows) - rejected.total(),
         rejected=dict(rejected),
         new=new,
         seconds=time.monotonic() - started,

@@ -5,7 +5,7 @@ OUT/manifest.parquet          the items, sorted by unit and address
 OUT/survey/unit-00000.parquet …       what a cheap look found
 OUT/signatures/unit-00000.parquet …   what near-duplicates are found by, and thumbnails
 OUT/pairs.parquet             items that share content, and in pairs.json what they were found from
-OUT/matching/ …               what the search for them counts; gone when they are written
+OUT/dedup/ …                  intermediate files of the search for them; deleted when it ends
 OUT/selection/unit-00000.parquet …    the judged rows
 OUT/tokens/unit-00000.parquet …       the token store
 OUT/tokenizers/text.model     the text tokenizer, where the run trained its own
@@ -116,9 +116,9 @@ class Workspace:
         return self.root / "pairs.parquet"
 
     @property
-    def matching(self) -> Path:
-        """Folder of what the search for shared content counts."""
-        return self.root / "matching"
+    def dedup(self) -> Path:
+        """Folder of intermediate files of the search for shared content."""
+        return self.root / "dedup"
 
     @property
     def selection(self) -> Path:

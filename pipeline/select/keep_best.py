@@ -28,13 +28,13 @@ Preference = Literal["resolution", "bit_rate", "length"]
 class KeepConfig:
     """What makes an item a near-duplicate of another, and which of the two is kept."""
 
-    near: bool = True
+    remove_near_duplicates: bool = True
     """Set aside near-duplicates. Where not, they still fall into one split."""
-    covered: float = 0.8
+    min_containment: float = 0.8
     """Share of an item that another must have too, for the first to be set aside."""
-    similar: float = 0.0
+    min_similarity: float = 0.0
     """How alike the shared parts must be at least, 0 to 1; the search itself finds nothing below its own limit."""
-    related: float = 0.2
+    cluster_containment: float = 0.2
     """Share of either of two videos or images that must be shared, for both to fall into one split. (With 0, all that
     begin with the same title card do.) Books that share a passage always fall into one."""
     prefer: tuple[Preference, ...] = ("resolution", "bit_rate", "length")
@@ -42,9 +42,9 @@ class KeepConfig:
     has all of another and more is kept whatever the order."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.covered <= 1:
-            raise ConfigError(f"covered must be above 0 and at most 1, got {self.covered}")
-        for name in ("similar", "related"):
+        if not 0 < self.min_containment <= 1:
+            raise ConfigError(f"min_containment must be above 0 and at most 1, got {self.min_containment}")
+        for name in ("min_similarity", "cluster_containment"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
         if set(self.prefer) - set(get_args(Preference)) or len(set(self.prefer)) != len(self.prefer):
@@ -53,9 +53,9 @@ class KeepConfig:
 
 def is_related(pair: Row, config: KeepConfig) -> bool:
     """Tell whether two items share so much that they belong into one split."""
-    if pair["similarity"] < config.similar:
+    if pair["similarity"] < config.min_similarity:
         return False
-    return pair["kind"] == "book" or max(pair["covered_a"], pair["covered_b"]) >= config.related
+    return pair["kind"] == "book" or max(pair["containment_a"], pair["containment_b"]) >= config.cluster_containment
 
 
 def clusters(pairs: Iterable[Row]) -> dict[str, str]:
@@ -94,23 +94,23 @@ def choose(rows: Sequence[Row], pairs: Sequence[Row], config: KeepConfig) -> dic
     order = {row["content_id"]: rank(row, config.prefer) for row in rows}
     near: dict[str, dict[str, Row]] = {name: {} for name in order}
     for pair in sorted(pairs, key=lambda p: (p["a"], p["b"])):
-        if pair["similarity"] >= config.similar and pair["a"] in order and pair["b"] in order:
+        if pair["similarity"] >= config.min_similarity and pair["a"] in order and pair["b"] in order:
             near[pair["a"]][pair["b"]] = near[pair["b"]][pair["a"]] = pair
     beaten: dict[str, Row] = {}
     covering: dict[str, list[str]] = {name: [] for name in order}  # of each, the kept ones that cover it
-    for name in _best_first(order, near, config.covered):
-        if cover := _cover(name, near, covering, config.covered):
+    for name in _best_first(order, near, config.min_containment):
+        if cover := _cover(name, near, covering, config.min_containment):
             beaten[name] = cover
         else:
             for other, pair in near[name].items():
-                if covered_by(other, pair) >= config.covered:
+                if containment_of(other, pair) >= config.min_containment:
                     covering[other].append(name)
     return beaten
 
 
-def covered_by(name: str, pair: Row) -> float:
+def containment_of(name: str, pair: Row) -> float:
     """Return which share of `name` the other item of the pair has."""
-    return float(pair["covered_a" if pair["a"] == name else "covered_b"])
+    return float(pair["containment_a" if pair["a"] == name else "containment_b"])
 
 
 def _best_first(order: Mapping[str, Any], near: Mapping[str, Mapping[str, Row]], covered: float) -> Iterator[str]:
@@ -119,7 +119,7 @@ def _best_first(order: Mapping[str, Any], near: Mapping[str, Mapping[str, Row]],
     below: dict[str, list[str]] = {name: [] for name in order}
     for name, others in near.items():
         for other, pair in others.items():
-            if covered_by(name, pair) >= covered > covered_by(other, pair):
+            if containment_of(name, pair) >= covered > containment_of(other, pair):
                 above[name] += 1
                 below[other].append(name)
     ready = [(order[name], name) for name, count in above.items() if not count]
@@ -148,18 +148,20 @@ def _cover(
     for middle, pair in near[name].items():
         for kept in covering[middle]:  # whoever has not enough of the middle one has not enough of this one
             onward = near[middle][kept]
-            share, back = covered_by(name, pair), covered_by(middle, pair)
-            if kept != name and back > 0 and share * (1 - (1 - covered_by(middle, onward)) / back) >= covered:
+            share, back = containment_of(name, pair), containment_of(middle, pair)
+            if kept != name and back > 0 and share * (1 - (1 - containment_of(middle, onward)) / back) >= covered:
                 return _through(name, kept, pair, onward, middle)
     return None
 
 
 def _through(name: str, kept: str, pair: Row, onward: Row, middle: str) -> dict[str, Any]:
     """Return the pair of two items that a third one speaks for: the least that they share."""
-    shares = [covered_by(name, pair) * (1 - (1 - covered_by(middle, onward)) / covered_by(middle, pair))]
-    shares.append(covered_by(kept, onward) * (1 - (1 - covered_by(middle, pair)) / covered_by(middle, onward)))
-    (a, covered_a), (b, covered_b) = sorted(zip((name, kept), shares, strict=True))
-    facts = {"covered_a": covered_a, "covered_b": max(0.0, covered_b), "shared_a": [], "shared_b": []}
+    shares = [containment_of(name, pair) * (1 - (1 - containment_of(middle, onward)) / containment_of(middle, pair))]
+    shares.append(
+        containment_of(kept, onward) * (1 - (1 - containment_of(middle, pair)) / containment_of(middle, onward))
+    )
+    (a, containment_a), (b, containment_b) = sorted(zip((name, kept), shares, strict=True))
+    facts = {"containment_a": containment_a, "containment_b": max(0.0, containment_b), "shared_a": [], "shared_b": []}
     return {"a": a, "b": b, "kind": pair["kind"], "similarity": min(pair["similarity"], onward["similarity"]), **facts}
 
 

@@ -1,7 +1,7 @@
 """Select: who goes on, and into which split.
 
 First every item by itself: its license, then its numbers against their limits (`limits`). Then the items that share
-content, which `match` has found: of equal ones and of near-duplicates the best goes on (`keep`), and of a book the
+content, which `dedup` has found: of equal ones and of near-duplicates the best goes on (`keep`), and of a book the
 passages that a better one has too are cut. The split is the manifest's. Where it names none, an item goes where the
 manifest puts another of its cluster, else where a hash of the cluster falls: no two items that share content stand on
 both sides, unless the manifest itself puts them there.
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.filters.limits import judge_numbers, numbers
 from pipeline.runtime.workspace import Workspace, write_table_unit
-from pipeline.select.keep_best import KeepConfig, choose, clusters, covered_by, is_related, rank, shared_ranges
+from pipeline.select.keep_best import KeepConfig, choose, clusters, containment_of, is_related, rank, shared_ranges
 from pipeline.select.selection import SelectConfig
 from pipeline.survey.table import read_survey_unit
 from schemas.errors import Reason
@@ -81,7 +81,7 @@ def judge_cluster(rows: Iterable[Row], pairs: Sequence[Row], config: SelectConfi
             aside.append((row, Reason.DUPLICATE, f"same {same} as {first['uri']}", row["content_id"]))
         else:
             best[row["content_id"]] = row
-    beaten = choose(list(best.values()), pairs, config.keep) if config.keep.near else {}
+    beaten = choose(list(best.values()), pairs, config.keep) if config.keep.remove_near_duplicates else {}
     keeper = {name: pair["b"] if pair["a"] == name else pair["a"] for name, pair in beaten.items()}
     kept = {name: rank(row, config.keep.prefer) for name, row in best.items() if name not in beaten}
     passages = _passages(pairs, config)
@@ -94,7 +94,7 @@ def judge_cluster(rows: Iterable[Row], pairs: Sequence[Row], config: SelectConfi
             yield {**row, **changes, "keeper": None, "reason": None, "detail": None}
         else:
             pair = beaten[name]
-            detail = f"{best[keeper[name]]['uri']} has {covered_by(name, pair):.0%} of it"
+            detail = f"{best[keeper[name]]['uri']} has {containment_of(name, pair):.0%} of it"
             aside.append((row, Reason.NEAR_DUPLICATE, f"{detail}, {pair['similarity']:.0%} alike", name))
     for row, reason, detail, like in aside:  # the copy that an item is like may itself have given way to a better one
         yield {**row, "reason": reason.value, "detail": detail, "keeper": like and keeper.get(like, like)}
@@ -104,7 +104,11 @@ def _passages(pairs: Sequence[Row], config: SelectConfig) -> Mapping[str, Sequen
     """Return for each book the pairs that say which of its passages others have too."""
     found: dict[str, list[Row]] = {}
     for pair in pairs:
-        if config.keep.near and pair["kind"] == "book" and pair["similarity"] >= config.keep.similar:
+        if (
+            config.keep.remove_near_duplicates
+            and pair["kind"] == "book"
+            and pair["similarity"] >= config.keep.min_similarity
+        ):
             for name in (pair["a"], pair["b"]):
                 found.setdefault(name, []).append(pair)
     return found

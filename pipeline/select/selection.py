@@ -72,7 +72,7 @@ def as_options(config: SelectConfig) -> str:
 
 
 def read_pairs(workspace: Workspace) -> list[dict[str, Any]]:
-    """Return what `match` found; nothing where it has not run."""
+    """Return the pairs that `dedup` found; nothing where it has not run."""
     return read_rows(workspace.pairs, PAIRS).to_pylist() if workspace.pairs.exists() else []
 
 

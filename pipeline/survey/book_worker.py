@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.dedup import book_similarity as likeness_books
+from pipeline.dedup import book_similarity as book_similarity
 from pipeline.dedup.book_similarity import book_signature
 from pipeline.dedup.similarity import Signature
 from pipeline.filters import text_rules as book_rules
@@ -59,7 +59,7 @@ class Seen(NamedTuple):
 def book_fingerprint(config: BookConfig, look: BookLook) -> list[Any]:
     """Return what a book's row depends on beside the file."""
     sets = load_sets(look.decontaminate)
-    versions = [_VERSION, book_rules.VERSION, likeness_books.VERSION]
+    versions = [_VERSION, book_rules.VERSION, book_similarity.VERSION]
     limits = [str(limit) for limit in _PASSAGE_LIMITS.values()]
     return [versions, config.recipe, look.cut_passages, limits if look.cut_passages else None, sets and sets.sha256]
 

@@ -51,6 +51,6 @@ def tokenize_items(
     items = one_of_each_item(rows)
     report = report_on("tokenize", len(selected), items, sum(stale.values()), started)
     short = pc.sum(pc.greater(rows["frames_promised"], rows["frames"])).as_py() or 0
-    documents = {"documents": report.passed + len(rows) - len(items)} if len(rows) > len(items) else {}
+    documents = {"documents": report.kept + len(rows) - len(items)} if len(rows) > len(items) else {}
     totals = documents | {"frames": pc.sum(rows["frames"]).as_py() or 0, "tokens": pc.sum(rows["length"]).as_py() or 0}
     return replace(report, facts=totals | ({"cut short": short} if short else {}))

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dedup.similarity import Signature
-from pipeline.dedup.video_similarity import VideoLikeness
+from pipeline.dedup.video_similarity import VideoSimilarity
 from pipeline.video.analysis.types import VideoLook
 from pipeline.video.decoder import Decoder
 from schemas.errors import DatasetError
@@ -26,7 +26,7 @@ from schemas.records import SIGNATURES
 TRAINED_ON = pa.schema(
     [pa.field("uri", pa.string(), nullable=False), *(f for f in SIGNATURES if f.name != "thumbnail")]
 )
-_LIKENESS = VideoLikeness()
+_SIMILARITY = VideoSimilarity()
 
 
 def beside(weights: Path) -> Path:
@@ -64,17 +64,19 @@ class TrainedOn:
     """Finds what an item has in common with items that were trained on. Holds 300 bytes and keys for each second."""
 
     def __init__(self, items: Iterable[tuple[str, Signature]]) -> None:
-        self._items = [(uri, signature, np.unique(_LIKENESS.keys(signature))) for uri, signature in items]
+        self._items = [(uri, signature, np.unique(_SIMILARITY.hash_keys(signature))) for uri, signature in items]
 
     def shared(self, signature: Signature) -> str | None:
         """Say what `signature` shares with the first of them that it shares anything with, or None."""
         for uri, other, _ in self._items:
             if signature.content_id == other.content_id:
                 return f"was trained on, as {uri}"
-        keys = np.unique(_LIKENESS.keys(signature))
+        keys = np.unique(_SIMILARITY.hash_keys(signature))
         for uri, other, others in self._items:
-            if np.isin(keys, others).sum() >= _LIKENESS.votes and (found := _LIKENESS.compare(signature, other)):
-                return f"{found.covered_a:.0%} of it was trained on, in {uri}"
+            if np.isin(keys, others).sum() >= _SIMILARITY.min_collisions and (
+                found := _SIMILARITY.compare(signature, other)
+            ):
+                return f"{found.containment_a:.0%} of it was trained on, in {uri}"
         return None
 
 

@@ -62,7 +62,7 @@ def write_clips(workspace: Workspace) -> None:
 
 
 def write_curated(root: Path, options: SelectConfig | None = None) -> Workspace:
-    """Survey, match, select, tokenize and pack, as far as one can without a file."""
+    """Survey, dedup, select, tokenize and pack, as far as one can without a file."""
     workspace = Workspace.open(root, units=UNITS)
     rows = list(ROWS.values())
     write_survey(workspace, rows, PAIRS)

@@ -47,7 +47,7 @@ def pair(one: Row, other: Row, *, of_one: float = 0.9, of_other: float = 0.9, **
     """Return a row of PAIRS: `of_one` is the share of `one` that `other` has too."""
     (a, of_a), (b, of_b) = sorted([(one["content_id"], of_one), (other["content_id"], of_other)])
     shared = {"shared_a": [{"start": 0.0, "end": 9.0}], "shared_b": [{"start": 0.0, "end": 9.0}]}
-    facts = {"a": a, "b": b, "kind": one["kind"], "covered_a": of_a, "covered_b": of_b, "similarity": 0.95}
+    facts = {"a": a, "b": b, "kind": one["kind"], "containment_a": of_a, "containment_b": of_b, "similarity": 0.95}
     return facts | shared | changes
 
 

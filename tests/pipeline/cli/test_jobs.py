@@ -21,7 +21,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from numpy.typing import NDArray
 
 from pipeline.cli.text_tokenizer import TrainTextTokenizer
-from pipeline.dedup.job import MatchConfig, match
+from pipeline.dedup.job import DedupConfig, dedup_items
 from pipeline.packing.config import PackConfig
 from pipeline.packing.job import Stage, pack
 from pipeline.reports.reconstruction import find_video
@@ -93,7 +93,7 @@ def run(
     worker = SurveyWorker(workspace=workspace, config=SurveyConfig(), decode=config.decode)
     reports = [
         survey_items([str(inputs)], workspace, worker, runner),
-        match(workspace, MatchConfig(), runner),
+        dedup_items(workspace, DedupConfig(), runner),
         select_items(workspace, SelectConfig(val_fraction=0.3), runner),
         tokenize_items(workspace, config, text_model, runner),
         pack(workspace, Stage(name="512", context_length=512, config=PackConfig(shard_bytes=4096)), runner),
@@ -117,7 +117,7 @@ def first(material: Path, text_model: Path, tmp_path_factory: pytest.TempPathFac
 def test_every_item_ends_as_tokens_or_as_a_row_with_its_reason(first: tuple[Path, Any]) -> None:
     out, reports = first
     assert reports["survey"].items == 13
-    assert reports["tokenize"].passed == 6
+    assert reports["tokenize"].kept == 6
     aside = {
         Path(r["uri"]).name: (r["job"], r["reason"]) for r in pq.read_table(out / "quarantine.parquet").to_pylist()
     }
@@ -171,10 +171,10 @@ def test_one_more_video_encodes_one_more_video(material: Path, text_model: Path,
     (folder / "b.mkv").symlink_to(material / "b.mkv")
     (folder / "other.mkv").symlink_to(material / "b.mkv")  # the same bytes are not encoded twice
     reports = run(folder, out, text_model)
-    assert (reports["tokenize"].new, reports["tokenize"].passed) == (1, 2)
+    assert (reports["tokenize"].new, reports["tokenize"].kept) == (1, 2)
     (folder / "a.mp4").unlink()
     reports = run(folder, out, text_model)
-    assert (reports["tokenize"].new, reports["tokenize"].passed) == (0, 1)
+    assert (reports["tokenize"].new, reports["tokenize"].kept) == (0, 1)
 
 
 def test_another_configuration_makes_the_videos_again_but_not_the_books(
@@ -204,7 +204,7 @@ def test_a_file_that_changed_after_the_survey_is_set_aside_until_it_is_back(text
     book.write_text(story(1))
     os.utime(book, ns=(before.st_atime_ns, before.st_mtime_ns))
     reports = run(book.parent, tmp_path / "out", text_model)
-    assert (reports["survey"].new, reports["tokenize"].passed) == (0, 1)
+    assert (reports["survey"].new, reports["tokenize"].kept) == (0, 1)
     assert pq.read_table(workspace.quarantine).num_rows == 0
 
 
@@ -239,7 +239,7 @@ def test_question_answer_documents_are_stored_with_weight_on_answers_only(
     out, text = tmp_path / "out", TextTokenizer.load(text_model)
     reports = run(questions, out, text_model)
     assert (reports["survey"].items, reports["survey"].rejected) == (7, {"unreadable": 1})
-    assert (reports["tokenize"].passed, reports["pack 512"].passed) == (6, 6)
+    assert (reports["tokenize"].kept, reports["pack 512"].kept) == (6, 6)
     aside = pq.read_table(out / "quarantine.parquet").to_pylist()
     assert [(Path(r["uri"]).name, r["kind"], r["job"]) for r in aside] == [("broken.qa.json", "qa", "survey")]
 
@@ -296,7 +296,7 @@ def test_a_damaged_unit_is_made_again(files: str, harm: str, books: Path, text_m
     for path in out.glob(files):
         path.write_bytes(b"not what was here") if harm == "garbage" else path.unlink()
     reports = run(books, out, text_model)
-    assert reports["tokenize"].passed == 3
+    assert reports["tokenize"].kept == 3
     assert made_bytes(out) == before
 
 
@@ -383,7 +383,7 @@ def test_every_pass_over_a_unit_makes_a_document_however_short_its_time(
     books: Path, text_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokenize, "_COMMIT_EVERY_S", 0.0)
-    assert run(books, tmp_path / "out", text_model)["tokenize"].passed == 3
+    assert run(books, tmp_path / "out", text_model)["tokenize"].kept == 3
 
 
 def test_only_one_command_works_in_a_workspace_and_clears_what_a_killed_one_left(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import re
 import numpy as np
 import pytest
 
-from pipeline.dedup.book_similarity import BookLikeness, book_signature
+from pipeline.dedup.book_similarity import BookSimilarity, book_signature
 from pipeline.dedup.similarity import Signature
 from tests.support.texts import paragraphs, sentences, story, wrapped
 
-LIKENESS = BookLikeness()
+SIMILARITY = BookSimilarity()
 NOVEL = story(1, 250)
 MISREAD = {"e": "c", "l": "1", "o": "0", "h": "b", "n": "u", "m": "rn", "i": "l", "a": "o", "t": "l", " ": ""}
 
@@ -27,7 +27,7 @@ def misread(text: str, share: float) -> str:
 
 
 def share_a_key(a: Signature, b: Signature) -> bool:
-    return len(np.intersect1d(LIKENESS.keys(a), LIKENESS.keys(b))) > 0
+    return len(np.intersect1d(SIMILARITY.hash_keys(a), SIMILARITY.hash_keys(b))) > 0
 
 
 EDITIONS = {
@@ -49,31 +49,31 @@ EDITIONS = {
 def test_another_edition_is_found(name: str) -> None:
     a, b = signed(NOVEL, "a"), signed(EDITIONS[name], "b")
     assert share_a_key(a, b)
-    shared = LIKENESS.compare(a, b)
+    shared = SIMILARITY.compare(a, b)
     assert shared is not None
-    assert shared.covered_a > 0.9
-    assert shared.covered_b > 0.8
-    back = LIKENESS.compare(b, a)
+    assert shared.containment_a > 0.9
+    assert shared.containment_b > 0.8
+    back = SIMILARITY.compare(b, a)
     assert back is not None
-    assert back.covered_b == pytest.approx(shared.covered_a, abs=0.05)
+    assert back.containment_b == pytest.approx(shared.containment_a, abs=0.05)
 
 
 def test_a_sequel_is_not_and_neither_is_one_that_quotes() -> None:
     a = signed(NOVEL, "a")
     assert not share_a_key(a, signed(story(2, 250)))
-    assert LIKENESS.compare(a, signed(story(2, 250))) is None
+    assert SIMILARITY.compare(a, signed(story(2, 250))) is None
     quoting = "\n\n".join([*paragraphs(3, 60), NOVEL.split("\n\n")[100], *paragraphs(4, 60)])
-    assert LIKENESS.compare(a, signed(quoting)) is None
+    assert SIMILARITY.compare(a, signed(quoting)) is None
 
 
 def test_a_part_is_found_with_its_place() -> None:
     parts = NOVEL.split("\n\n")
     before, middle = "\n\n".join(parts[:100]), "\n\n".join(parts[100:160])
     a, b = signed(NOVEL, "a"), signed(middle, "b")
-    shared = LIKENESS.compare(a, b)
+    shared = SIMILARITY.compare(a, b)
     assert shared is not None
-    assert shared.covered_b > 0.9
-    assert shared.covered_a == pytest.approx(len(middle) / len(NOVEL), abs=0.1)
+    assert shared.containment_b > 0.9
+    assert shared.containment_a == pytest.approx(len(middle) / len(NOVEL), abs=0.1)
     ((start, end),) = shared.shared_a
     assert start == pytest.approx(len(before), abs=9000)  # a sample on either side
     assert end == pytest.approx(len(before) + len(middle), abs=9000)
@@ -84,14 +84,14 @@ def test_a_page_that_cannot_be_read_does_not_break_a_match_and_missing_ones_do()
     middle = len(NOVEL) // 2
     blurred = NOVEL[:middle] + misread(NOVEL[middle : middle + 12_000], 0.4) + NOVEL[middle + 12_000 :]
     a, b = signed(NOVEL, "a"), signed(blurred, "b")
-    shared = LIKENESS.compare(a, b)
+    shared = SIMILARITY.compare(a, b)
     assert shared is not None
     assert len(shared.shared_a) == len(shared.shared_b) == 1
-    assert shared.covered_a > 0.98
-    shared = LIKENESS.compare(a, signed(NOVEL[:middle] + NOVEL[middle + 30_000 :], "b"))
+    assert shared.containment_a > 0.98
+    shared = SIMILARITY.compare(a, signed(NOVEL[:middle] + NOVEL[middle + 30_000 :], "b"))
     assert shared is not None
     assert len(shared.shared_a) == 2
-    assert shared.covered_a < 0.9
+    assert shared.containment_a < 0.9
 
 
 def test_half_of_a_short_book_does_not_have_all_of_it() -> None:
@@ -99,16 +99,16 @@ def test_half_of_a_short_book_does_not_have_all_of_it() -> None:
     half = "\n\n".join(short.split("\n\n")[:3])
     a, b = signed(short, "a"), signed(half, "b")
     assert len(a.samples) == len(b.samples) == 1
-    shared = LIKENESS.compare(a, b)
+    shared = SIMILARITY.compare(a, b)
     assert shared is not None
-    assert shared.covered_b == 1
-    assert shared.covered_a == pytest.approx(len(half) / len(short), abs=0.02)
+    assert shared.containment_b == 1
+    assert shared.containment_a == pytest.approx(len(half) / len(short), abs=0.02)
 
 
 def test_equal_books_cover_each_other_wholly() -> None:
-    shared = LIKENESS.compare(signed(NOVEL, "a"), signed(NOVEL, "b"))
+    shared = SIMILARITY.compare(signed(NOVEL, "a"), signed(NOVEL, "b"))
     assert shared is not None
-    assert (shared.covered_a, shared.covered_b, shared.similarity) == (1, 1, 1)
+    assert (shared.containment_a, shared.containment_b, shared.similarity) == (1, 1, 1)
     assert shared.shared_a == shared.shared_b == ((float(NOVEL.index("a") * 0), float(len(NOVEL))),)
 
 
@@ -116,8 +116,8 @@ def test_equal_books_cover_each_other_wholly() -> None:
 def test_short_texts_have_a_signature_or_none(text: str) -> None:
     signature = signed(text)
     assert len(signature.samples) == len(signature.at) == (1 if any(map(str.isalnum, text)) else 0)
-    assert LIKENESS.keys(signature).shape == (len(signature.samples), 21)
-    shared = LIKENESS.compare(signature, signature)
+    assert SIMILARITY.hash_keys(signature).shape == (len(signature.samples), 21)
+    shared = SIMILARITY.compare(signature, signature)
     assert (shared is None) == (not signature.samples)
 
 
@@ -128,4 +128,4 @@ def test_samples_cover_the_text_and_are_the_same_on_every_machine() -> None:
     assert {len(sample) for sample in signature.samples} == {256}
     few = signed("It was a bright cold day in April, and the clocks were striking thirteen.")
     assert few.samples[0][:16].hex() == "a91b57c0a5de7aabff552bd505cdf3c2"
-    assert int(LIKENESS.keys(few)[0, 0]) == 4001792660164727398
+    assert int(SIMILARITY.hash_keys(few)[0, 0]) == 4001792660164727398

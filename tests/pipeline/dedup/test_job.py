@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dedup import job as matching
-from pipeline.dedup import workers as match_steps
+from pipeline.dedup import job as dedup_job
+from pipeline.dedup import workers as dedup_workers
 from pipeline.dedup.candidates import add_votes, count_votes, entries_of, marked, of_two_samples, split_pair
-from pipeline.dedup.job import MatchConfig, match
+from pipeline.dedup.job import DedupConfig, dedup_items
 from pipeline.dedup.similarity import Signature
-from pipeline.dedup.video_similarity import VideoLikeness
+from pipeline.dedup.video_similarity import VideoSimilarity
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import ConfigError, DatasetError, Interrupted
@@ -50,8 +50,8 @@ FOUND = {pair("video 0", "copy of 0"), pair("video 1", "part of 1"), pair("p", "
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    workspace: Workspace = write_signatures(tmp_path_factory.mktemp("match") / "w", corpus())
-    report = match(workspace, MatchConfig(), Runner())
+    workspace: Workspace = write_signatures(tmp_path_factory.mktemp("dedup") / "w", corpus())
+    report = dedup_items(workspace, DedupConfig(), Runner())
     assert (report.items, report.new, report.facts["pairs"]) == (10, 10, 3)
     return workspace
 
@@ -61,11 +61,11 @@ def test_copies_and_parts_are_found_and_nothing_else(done: Workspace) -> None:
     rows = {(row["a"], row["b"]): row for row in pq.read_table(done.pairs).to_pylist()}
     part = rows[pair("video 1", "part of 1")]
     whole, piece = ("a", "b") if part["a"] == fingerprint("video 1") else ("b", "a")
-    assert part[f"covered_{piece}"] > 0.9
-    assert 0.4 < part[f"covered_{whole}"] < 0.6
+    assert part[f"containment_{piece}"] > 0.9
+    assert 0.4 < part[f"containment_{whole}"] < 0.6
     (shared,) = part[f"shared_{whole}"]
     assert shared["start"] == pytest.approx(2.25, abs=0.26)
-    assert not done.matching.exists()
+    assert not done.dedup.exists()
 
 
 @pytest.mark.parametrize(("units", "workers", "seed"), [(1, 1, 0), (5, 2, 1)])
@@ -75,30 +75,30 @@ def test_the_bytes_depend_on_neither_units_nor_workers_nor_order(
     items = corpus()
     random.Random(seed).shuffle(items)
     other = write_signatures(tmp_path / "w", items, units=units)
-    match(other, MatchConfig(), Runner(workers))
+    dedup_items(other, DedupConfig(), Runner(workers))
     assert other.pairs.read_bytes() == done.pairs.read_bytes()
 
 
 def test_a_second_run_does_nothing_until_something_changes(tmp_path: Path) -> None:
     workspace = write_signatures(tmp_path / "w", corpus())
-    first = match(workspace, MatchConfig(), Runner())
+    first = dedup_items(workspace, DedupConfig(), Runner())
     made = workspace.pairs.stat().st_mtime_ns
-    again = match(workspace, MatchConfig(), Runner())
+    again = dedup_items(workspace, DedupConfig(), Runner())
     assert (again.new, again.facts) == (0, first.facts)
     assert workspace.pairs.stat().st_mtime_ns == made
 
-    assert match(workspace, MatchConfig(bucket=16), Runner()).new == 10
+    assert dedup_items(workspace, DedupConfig(bucket=16), Runner()).new == 10
     workspace.pairs.write_bytes(b"damaged")
-    assert match(workspace, MatchConfig(bucket=16), Runner()).new == 10
+    assert dedup_items(workspace, DedupConfig(bucket=16), Runner()).new == 10
     assert pairs_of(workspace) == FOUND
     write_signatures(tmp_path / "w", corpus()[:6])
-    assert match(workspace, MatchConfig(bucket=16), Runner()).items == 6
+    assert dedup_items(workspace, DedupConfig(bucket=16), Runner()).items == 6
     assert pairs_of(workspace) == {pair("video 0", "copy of 0")}
 
 
 def test_what_the_survey_set_aside_and_kinds_not_asked_for_take_no_part(tmp_path: Path) -> None:
     workspace = write_signatures(tmp_path / "w", corpus(), aside=[fingerprint("copy of 0")])
-    report = match(workspace, MatchConfig(kinds=("video",)), Runner())
+    report = dedup_items(workspace, DedupConfig(kinds=("video",)), Runner())
     assert report.items == 6
     assert pairs_of(workspace) == {pair("video 1", "part of 1")}
 
@@ -106,7 +106,7 @@ def test_what_the_survey_set_aside_and_kinds_not_asked_for_take_no_part(tmp_path
 def test_items_of_equal_content_are_one_whichever_comes_first(tmp_path: Path) -> None:
     remux = signature("video 0", scene(0, 6), at=np.arange(12) * 0.5 + 0.04)
     for name, items in (("x", [remux, *corpus()]), ("y", [*corpus(), remux])):
-        assert match(write_signatures(tmp_path / name, items), MatchConfig(), Runner()).items == 10
+        assert dedup_items(write_signatures(tmp_path / name, items), DedupConfig(), Runner()).items == 10
     assert (tmp_path / "x/pairs.parquet").read_bytes() == (tmp_path / "y/pairs.parquet").read_bytes()
 
 
@@ -114,32 +114,32 @@ def test_a_stop_leaves_what_was_there_and_the_next_run_finishes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = write_signatures(tmp_path / "w", corpus()[:6])
-    match(workspace, MatchConfig(), Runner())
+    dedup_items(workspace, DedupConfig(), Runner())
     before = workspace.pairs.read_bytes()
     write_signatures(tmp_path / "w", corpus())
 
     class Stopping:
-        votes = sure = 2
+        min_collisions = sufficient_collisions = 2
 
-        def among(self, items: int) -> Any:
+        def scaled_to(self, items: int) -> Any:
             return self
 
-        def keys(self, item: Signature) -> Any:
-            return video.keys(item)
+        def hash_keys(self, item: Signature) -> Any:
+            return video.hash_keys(item)
 
         def compare(self, a: Signature, b: Signature) -> Any:
             signal.raise_signal(signal.SIGINT)
             return video.compare(a, b)
 
-    video = matching.LIKENESS["video"]
+    video = dedup_job.SIMILARITY["video"]
     with monkeypatch.context() as patch:
-        patch.setitem(matching.LIKENESS, "video", Stopping())  # type: ignore[arg-type]
-        patch.setattr(matching, "_fingerprint", lambda *_: "another")
+        patch.setitem(dedup_job.SIMILARITY, "video", Stopping())  # type: ignore[arg-type]
+        patch.setattr(dedup_job, "_fingerprint", lambda *_: "another")
         with pytest.raises(Interrupted):
-            match(workspace, MatchConfig(), Runner())
+            dedup_items(workspace, DedupConfig(), Runner())
     assert workspace.pairs.read_bytes() == before
-    assert not workspace.matching.exists()
-    match(workspace, MatchConfig(), Runner())
+    assert not workspace.dedup.exists()
+    dedup_items(workspace, DedupConfig(), Runner())
     assert pairs_of(workspace) == FOUND
 
 
@@ -148,7 +148,7 @@ def test_a_workspace_without_signatures_has_no_pairs(tmp_path: Path) -> None:
     for path in workspace.signatures.iterdir():
         path.unlink()
     workspace.signatures.rmdir()
-    report = match(workspace, MatchConfig(), Runner())
+    report = dedup_items(workspace, DedupConfig(), Runner())
     assert (report.items, report.facts) == (0, {"candidates": 0, "pairs": 0})
     assert pairs_of(workspace) == set()
 
@@ -158,13 +158,13 @@ def test_a_damaged_signature_unit_is_named(tmp_path: Path) -> None:
     path = next(workspace.signatures.iterdir())
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DatasetError, match=f"{path.name}.*run `longreel survey` again"):
-        match(workspace, MatchConfig(), Runner())
+        dedup_items(workspace, DedupConfig(), Runner())
 
 
 @pytest.mark.parametrize("wrong", [{"kinds": ("film",)}, {"bucket": 1}])
 def test_a_search_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"film|bucket must be at least 2, got 1"):
-        MatchConfig(**wrong)
+        DedupConfig(**wrong)
 
 
 def test_a_key_that_all_share_costs_a_few_pairs_each_and_hides_no_copy(tmp_path: Path) -> None:
@@ -172,12 +172,12 @@ def test_a_key_that_all_share_costs_a_few_pairs_each_and_hides_no_copy(tmp_path:
     items = [signature(f"{i}", card + scene(i, 3)) for i in range(40)]
     items.append(signature("copy of 7", card + scene(7, 3)))
     workspace = write_signatures(tmp_path / "w", items)
-    report = match(workspace, MatchConfig(bucket=8), Runner())
+    report = dedup_items(workspace, DedupConfig(bucket=8), Runner())
     assert report.facts["overfull buckets"] > 0
     assert report.facts["candidates"] < 6 * 41
     rows = {(row["a"], row["b"]): row for row in pq.read_table(workspace.pairs).to_pylist()}
-    assert rows.pop(pair("7", "copy of 7"))["covered_a"] == 1
-    assert all(max(row["covered_a"], row["covered_b"]) < 0.5 for row in rows.values())
+    assert rows.pop(pair("7", "copy of 7"))["containment_a"] == 1
+    assert all(max(row["containment_a"], row["containment_b"]) < 0.5 for row in rows.values())
 
 
 def search(held: dict[int, list[list[int]]], *, cap: int = 32) -> tuple[Any, int]:
@@ -236,28 +236,28 @@ def test_evidence_is_of_two_samples_where_no_single_one_of_an_item_has_it_all(he
 def test_few_keys_of_one_picture_are_no_evidence_but_for_an_item_of_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(matching.LIKENESS, "video", VideoLikeness(sure=1000))  # type: ignore[arg-type]
+    monkeypatch.setitem(dedup_job.SIMILARITY, "video", VideoSimilarity(sufficient_collisions=1000))  # type: ignore[arg-type]
     shared = scene(50, 0.5)
     items = [signature("one", scene(1, 4) + shared), signature("other", scene(2, 4) + shared)]
-    assert match(write_signatures(tmp_path / "w", items), MatchConfig(), Runner()).facts["candidates"] == 0
+    assert dedup_items(write_signatures(tmp_path / "w", items), DedupConfig(), Runner()).facts["candidates"] == 0
     items.append(signature("alone", shared))
-    report = match(write_signatures(tmp_path / "w", items), MatchConfig(), Runner())
+    report = dedup_items(write_signatures(tmp_path / "w", items), DedupConfig(), Runner())
     assert (report.facts["candidates"], report.facts["pairs"]) == (2, 2)
-    monkeypatch.setitem(matching.LIKENESS, "video", VideoLikeness())  # type: ignore[arg-type]
-    many = match(write_signatures(tmp_path / "w", items), MatchConfig(), Runner())
+    monkeypatch.setitem(dedup_job.SIMILARITY, "video", VideoSimilarity())  # type: ignore[arg-type]
+    many = dedup_items(write_signatures(tmp_path / "w", items), DedupConfig(), Runner())
     assert many.facts["candidates"] == 3
 
 
 def test_what_lies_between_the_steps_is_cut_into_runs_and_slices_without_a_difference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: Workspace
 ) -> None:
-    monkeypatch.setattr(match_steps, "_FLUSH_KEYS", 300)
+    monkeypatch.setattr(dedup_workers, "_FLUSH_KEYS", 300)
     cut = write_signatures(tmp_path / "runs", corpus())
-    match(cut, MatchConfig(), Runner(workers=2))
+    dedup_items(cut, DedupConfig(), Runner(workers=2))
     assert cut.pairs.read_bytes() == done.pairs.read_bytes()
-    monkeypatch.setattr(match_steps, "_ITEMS_A_PART", 1)
+    monkeypatch.setattr(dedup_workers, "_ITEMS_A_PART", 1)
     cut = write_signatures(tmp_path / "parts", corpus())
-    match(cut, MatchConfig(), Runner(workers=2))
+    dedup_items(cut, DedupConfig(), Runner(workers=2))
     assert pq.read_table(cut.pairs).equals(pq.read_table(done.pairs))
 
 

@@ -15,11 +15,11 @@ from PIL import Image
 from pipeline.dedup.frame_keys import VIEWS, _views, sign_keys
 from pipeline.dedup.frame_runs import Run, Window, find_window, lay_over, normalized
 from pipeline.dedup.similarity import Shared, Signature
-from pipeline.dedup.video_similarity import ImageLikeness, VideoLikeness, correlation_of_changes
+from pipeline.dedup.video_similarity import ImageSimilarity, VideoSimilarity, correlation_of_changes
 from pipeline.video.analysis.frame_signature import GRAY_SIDE, SIDE, frame_pictures
 from tests.support.signatures import scene, signature
 
-VIDEO, IMAGE = VideoLikeness(), ImageLikeness()
+VIDEO, IMAGE = VideoSimilarity(), ImageSimilarity()
 Grays = Sequence[NDArray[np.uint8]]
 
 
@@ -28,8 +28,8 @@ def compare(a: Signature, b: Signature) -> Shared | None:
     found, back = VIDEO.compare(a, b), VIDEO.compare(b, a)
     assert (found is None) == (back is None)
     if found and back:
-        assert (found.covered_a, found.shared_a) == (back.covered_b, back.shared_b)
-        assert (found.covered_b, found.shared_b) == (back.covered_a, back.shared_a)
+        assert (found.containment_a, found.shared_a) == (back.containment_b, back.shared_b)
+        assert (found.containment_b, found.shared_b) == (back.containment_a, back.shared_a)
     return found
 
 
@@ -72,10 +72,10 @@ def noisy(grays: Grays) -> list[NDArray[np.uint8]]:
 def test_a_changed_copy_meets_under_its_keys_and_is_all_there(change: Any, calm: bool) -> None:
     grays = scene(3, 8, calm=calm)
     a, b = signature("a", grays), signature("b", change(grays))
-    assert len(np.intersect1d(VIDEO.keys(a), VIDEO.keys(b))) >= VIDEO.votes
+    assert len(np.intersect1d(VIDEO.hash_keys(a), VIDEO.hash_keys(b))) >= VIDEO.min_collisions
     found = compare(a, b)
     assert found is not None
-    assert min(found.covered_a, found.covered_b) > 0.9
+    assert min(found.containment_a, found.containment_b) > 0.9
     assert 0.8 < found.similarity <= 1
 
 
@@ -83,12 +83,14 @@ def test_a_changed_copy_meets_under_its_keys_and_is_all_there(change: Any, calm:
 def test_a_copy_of_a_globe_in_the_dark_is_found_with_a_logo_or_bars(change: Any) -> None:
     grays = globe(scene(3, 8))
     a, b = signature("a", grays), signature("b", change(grays))
-    assert len(np.intersect1d(VIDEO.keys(a), VIDEO.keys(b))) >= VIDEO.votes
+    assert len(np.intersect1d(VIDEO.hash_keys(a), VIDEO.hash_keys(b))) >= VIDEO.min_collisions
     found = compare(a, b)
     assert found is not None
-    assert min(found.covered_a, found.covered_b) > 0.9
+    assert min(found.containment_a, found.containment_b) > 0.9
     later = compare(a, signature("c", change(globe(scene(3, 8, start=40)))))
-    assert later is None or max(later.covered_a, later.covered_b) < 0.5  # silhouettes are alike; far from a copy
+    assert (
+        later is None or max(later.containment_a, later.containment_b) < 0.5
+    )  # silhouettes are alike; far from a copy
 
 
 def test_a_middle_in_common_is_no_copy_of_an_image() -> None:
@@ -103,8 +105,8 @@ def test_a_middle_in_common_is_no_copy_of_an_image() -> None:
 def test_a_part_is_found_where_it_is_whatever_its_grid(start: float, seconds: float) -> None:
     found = compare(signature("whole", scene(4, 12)), signature("part", scene(4, seconds, start=start)))
     assert found is not None
-    assert found.covered_b > 0.85
-    assert found.covered_a == pytest.approx(seconds / 12, abs=0.1)
+    assert found.containment_b > 0.85
+    assert found.containment_a == pytest.approx(seconds / 12, abs=0.1)
     ((begin, end),) = found.shared_a
     assert (begin, end) == (pytest.approx(start, abs=0.3), pytest.approx(start + seconds, abs=0.8))
 
@@ -114,8 +116,8 @@ def test_a_dense_clip_is_found_in_a_film_that_is_seen_at_its_keyframes(step: flo
     film = signature("film", scene(6, 60, step=step), step=step)
     found = compare(film, signature("clip", scene(6, 12, start=20.8)))
     assert found is not None
-    assert found.covered_b > 0.8
-    assert found.covered_a == pytest.approx(0.2, abs=0.06)
+    assert found.containment_b > 0.8
+    assert found.containment_a == pytest.approx(0.2, abs=0.06)
     assert found.shared_a[0][0] == pytest.approx(20.8, abs=0.6)
 
 
@@ -124,7 +126,7 @@ def test_a_dense_clip_is_found_in_a_film_that_is_seen_at_its_keyframes(step: flo
 def test_the_next_part_of_a_video_is_not_the_same(seed: int, calm: bool) -> None:
     one, other = scene(seed, 6, calm=calm), scene(seed, 6, start=40, calm=calm)
     found = compare(signature("a", one), signature("b", other))
-    assert found is None or max(found.covered_a, found.covered_b) < 0.5
+    assert found is None or max(found.containment_a, found.containment_b) < 0.5
 
 
 def test_a_shared_intro_covers_the_intro_only_and_a_shared_end_the_end() -> None:
@@ -132,14 +134,14 @@ def test_a_shared_intro_covers_the_intro_only_and_a_shared_end_the_end() -> None
     one, other = scene(1, 8), scene(2, 14)
     found = compare(signature("a", [*intro, *one, *end]), signature("b", [*intro, *other, *end]))
     assert found is not None
-    assert found.covered_a == pytest.approx(8 / 16, abs=0.08)
-    assert found.covered_b == pytest.approx(8 / 22, abs=0.08)
+    assert found.containment_a == pytest.approx(8 / 16, abs=0.08)
+    assert found.containment_b == pytest.approx(8 / 22, abs=0.08)
     assert [round(start) for start, _ in found.shared_b] == [0, 18]
 
 
 def test_black_and_plain_frames_are_no_evidence() -> None:
     black = [np.zeros((GRAY_SIDE, GRAY_SIDE), np.uint8)] * 12
-    assert VIDEO.keys(signature("a", black)).size == 0
+    assert VIDEO.hash_keys(signature("a", black)).size == 0
     assert compare(signature("a", black), signature("b", black)) is None
     found = compare(signature("a", [*black, *scene(1, 6)]), signature("b", [*black, *scene(2, 6)]))
     assert found is None
@@ -150,21 +152,21 @@ def test_a_fade_through_black_does_not_break_what_is_shared() -> None:
     grays = [*black, *scene(1, 4), *black, *scene(2, 4)]
     found = compare(signature("a", grays), signature("b", noisy(grays[:4]) * 0 + [*black, *noisy(grays[4:])]))
     assert found is not None
-    assert (found.covered_a, len(found.shared_a)) == (1.0, 1)
+    assert (found.containment_a, len(found.shared_a)) == (1.0, 1)
 
 
 def test_a_still_picture_must_agree_closely() -> None:
     still = scene(8, 0.5) * 12
     found = compare(signature("a", still), signature("b", still))
     assert found is not None
-    assert found.covered_a == 1
+    assert found.containment_a == 1
     later = scene(8, 0.5, start=0.5) * 12
     assert compare(signature("a", still), signature("b", later)) is None
 
 
 def test_nothing_at_all_shares_nothing() -> None:
     assert compare(signature("a", []), signature("b", scene(1, 3))) is None
-    assert VIDEO.keys(signature("a", [])).shape == (0, 2 * VIEWS * VIDEO.tables)
+    assert VIDEO.hash_keys(signature("a", [])).shape == (0, 2 * VIEWS * VIDEO.tables)
 
 
 def test_images_agree_closely_or_not_at_all() -> None:
@@ -172,10 +174,10 @@ def test_images_agree_closely_or_not_at_all() -> None:
     a = signature("a", grays, kind="image")
     for change in (noisy, lambda g: crop(g, 2)):
         b = signature("b", change(grays), kind="image")
-        assert np.intersect1d(IMAGE.keys(a), IMAGE.keys(b)).size
+        assert np.intersect1d(IMAGE.hash_keys(a), IMAGE.hash_keys(b)).size
         found = IMAGE.compare(a, b)
         assert found is not None
-        assert (found.covered_a, found.covered_b) == (1, 1)
+        assert (found.containment_a, found.containment_b) == (1, 1)
     assert IMAGE.compare(a, signature("b", scene(1, 0.5, start=1), kind="image")) is None
     assert IMAGE.compare(a, signature("b", [], kind="image")) is None
 
@@ -206,7 +208,7 @@ def test_a_view_with_nothing_in_it_gives_no_key_that_others_have() -> None:
     one, other = scene(1, 0.5)[0], scene(2, 0.5)[0]
     for gray in (one, other):
         gray[12:52, 12:52] = 128
-    a, b = (VIDEO.keys(signature("", [gray])) for gray in (one, other))
+    a, b = (VIDEO.hash_keys(signature("", [gray])) for gray in (one, other))
     assert len(np.intersect1d(a, b)) == 0
 
 

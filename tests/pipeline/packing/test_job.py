@@ -208,7 +208,7 @@ def test_a_mixture_takes_what_it_was_asked_for_and_its_counts_balance(
     workspace = write_workspace(tmp_path / "out", documents)
     epochs = {"video": 2.25, "image": 0.0}
     report = run(workspace, PackConfig(mixture=Mixture(kind_epochs=epochs, source_epochs={"web": 0.5})))
-    assert report.items == len(documents) == report.passed + sum(report.rejected.values())
+    assert report.items == len(documents) == report.kept + sum(report.rejected.values())
     ledger = pq.read_table(workspace.packed(CONTEXT) / "documents.parquet")
     taken = ledger.group_by(["split", "kind"]).aggregate([("document_id", "count_distinct")]).to_pylist()
     count = {(row["split"], row["kind"]): row["document_id_count_distinct"] for row in taken}
@@ -349,7 +349,7 @@ def test_a_store_that_changes_while_it_is_packed_is_noticed(
     with pytest.raises(DatasetError, match=r"tokens/unit-0000\d\.parquet changed while it was packed"):
         run(workspace)
     monkeypatch.undo()
-    assert run(workspace).passed == len(names)
+    assert run(workspace).kept == len(names)
     assert_whole(workspace)
 
 
@@ -392,7 +392,7 @@ def test_a_hundred_thousand_documents_of_one_token_are_packed(tmp_path: Path) ->
     workspace, row, count = write_workspace(tmp_path / "out", [one], units=1), one.row(), 100_000
     rows = ({**row, "document_id": f"{i:064x}", "kind": ("book", "image")[i % 2]} for i in range(count))
     write_unit(workspace.tokens, 0, ((row, one.tokens) for row in rows), VOCABULARY.dtype)
-    assert run(workspace, context=1000).passed == count
+    assert run(workspace, context=1000).kept == count
     card = card_of(workspace, 1000).splits["train"]
     assert (card.sequences, card.tokens, card.fill) == (100, count, 1.0)
     ledger = pq.read_table(workspace.packed(1000) / "documents.parquet")

@@ -33,7 +33,7 @@ PAIRS = [pair(LARGE, SMALL), pair(LONG, SHORT, of_one=0.1, of_other=0.1)]
 OTHERS = (
     SelectConfig(),
     SelectConfig(set=("brightness=60:", "duration_s=0:"), val_fraction=0.5),
-    SelectConfig(licenses=("mit", "Unknown"), keep=KeepConfig(near=False)),
+    SelectConfig(licenses=("mit", "Unknown"), keep=KeepConfig(remove_near_duplicates=False)),
 )
 
 
@@ -85,7 +85,7 @@ def test_it_shows_both_selections_with_reasons_hours_and_words(
 def test_it_names_what_would_change_with_the_number_and_where_it_was(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert dry_run(workspace, "--set", "brightness=60:", "--no-near") == 0
+    assert dry_run(workspace, "--set", "brightness=60:", "--no-remove-near-duplicates") == 0
     lines = capsys.readouterr().out.splitlines()
     at = lines.index("2 items would change:")
     assert lines[at + 1].startswith("  /v/hour.mp4: goes on in train → black (brightness is 50 (gray level")
@@ -136,7 +136,7 @@ def test_what_is_new_or_still_to_be_surveyed_is_said(tmp_path: Path, capsys: pyt
     [
         (["--set", "brightnes=60:"], "did you mean 'brightness'?"),
         (["--set", "brightness"], "a limit is NAME=MIN:MAX"),
-        (["--covered", "1.5"], "covered must be above 0"),
+        (["--min-containment", "1.5"], "min_containment must be above 0"),
     ],
 )
 def test_a_mistake_is_told(
@@ -158,7 +158,10 @@ def test_without_a_survey_it_says_what_to_run(tmp_path: Path, capsys: pytest.Cap
         (SelectConfig(), ""),
         (SelectConfig(set=("a=1:", "b=:2"), val_fraction=0.1), "--set a=1: --set b=:2 --val-fraction 0.1"),
         (SelectConfig(licenses=("MIT", "a b")), "--licenses MIT 'a b'"),
-        (SelectConfig(keep=KeepConfig(near=False, prefer=("length",))), "--no-near --prefer length"),
+        (
+            SelectConfig(keep=KeepConfig(remove_near_duplicates=False, prefer=("length",))),
+            "--no-remove-near-duplicates --prefer length",
+        ),
     ],
 )
 def test_a_configuration_is_shown_as_the_options_that_make_it(config: SelectConfig, options: str) -> None:

@@ -53,7 +53,7 @@ def test_an_item_that_went_all_the_way(workspace: Workspace, capsys: pytest.Capt
         "brightness": (90.0, 5.0, None, None),  # the limit that select was run with
     }
     assert found["options"] == "--set brightness=5:"
-    (pair,) = found["match"]["pairs"]
+    (pair,) = found["dedup"]["pairs"]
     assert pair["addresses"] == ["/v/small.mp4"]
     assert (pair["it_has_of_this"], pair["this_has_of_it"], pair["similarity"]) == (0.9, 0.9, 0.95)
     assert found["select"]["state"] == "goes on"
@@ -191,7 +191,7 @@ def test_it_works_at_every_stage(workspace: Workspace, tmp_path: Path, capsys: p
     assert found["options"] == ""  # the defaults, by which it is dark all the same
     assert [n["name"] for n in found["numbers"] if n["broken"]] == ["brightness"]
     early.pairs.unlink()
-    assert explain(early, "clip.mp4", capsys)["match"] == {"state": "not yet"}
+    assert explain(early, "clip.mp4", capsys)["dedup"] == {"state": "not yet"}
     shutil.rmtree(early.survey)
     assert explain(early, "clip.mp4", capsys)["survey"] == {"state": "not yet"}
     assert show(early, "clip.mp4", capsys)

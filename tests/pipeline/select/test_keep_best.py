@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.select.keep_best import KeepConfig, choose, clusters, covered_by, is_related, rank, shared_ranges
+from pipeline.select.keep_best import KeepConfig, choose, clusters, containment_of, is_related, rank, shared_ranges
 from pipeline.select.rules import Matches, judge_cluster
 from pipeline.select.selection import SelectConfig
 from schemas.errors import ConfigError
@@ -23,11 +23,11 @@ def item(name: str, *, width: int = 640, bit_rate: float = 1e6, seconds: float =
     return dict.fromkeys(SURVEY.names) | facts | size | other
 
 
-def pair(a: str, b: str, covered_a: float, covered_b: float, **other: Any) -> dict[str, Any]:
+def pair(a: str, b: str, containment_a: float, containment_b: float, **other: Any) -> dict[str, Any]:
     if a > b:
-        a, b, covered_a, covered_b = b, a, covered_b, covered_a
+        a, b, containment_a, containment_b = b, a, containment_b, containment_a
     facts = {"similarity": 1.0, "kind": "video", "shared_a": [], "shared_b": []}
-    return {"a": a, "b": b, "covered_a": covered_a, "covered_b": covered_b} | facts | other
+    return {"a": a, "b": b, "containment_a": containment_a, "containment_b": containment_b} | facts | other
 
 
 def film(number: int, stretch: Stretch, width: int) -> dict[str, Any]:
@@ -60,15 +60,15 @@ def test_what_is_set_aside_has_a_kept_item_in_its_place_and_no_kept_one_covers_a
     beaten = choose(rows, pairs, config)
     kept = {row["content_id"] for row in rows} - set(beaten)
     for name, by in beaten.items():
-        assert covered_by(name, by) >= config.covered
+        assert containment_of(name, by) >= config.min_containment
         (other,) = {by["a"], by["b"]} - {name}
         assert other in kept
         i, j = int(name), int(other)  # what a third item speaks for holds for the items themselves
         shared = min(stretches[i][1], stretches[j][1]) - max(stretches[i][0], stretches[j][0])
-        assert shared / (stretches[i][1] - stretches[i][0]) >= covered_by(name, by) - 1e-9
+        assert shared / (stretches[i][1] - stretches[i][0]) >= containment_of(name, by) - 1e-9
     for p in pairs:
         if {p["a"], p["b"]} <= kept:
-            assert max(p["covered_a"], p["covered_b"]) < config.covered
+            assert max(p["containment_a"], p["containment_b"]) < config.min_containment
     order.shuffle(rows)
     order.shuffle(pairs)
     assert choose(rows, pairs, config) == beaten
@@ -119,16 +119,16 @@ def test_copies_that_were_never_compared_are_found_through_a_third() -> None:
     pairs = [pair("best", "hub", 0.97, 0.97), *(pair("hub", f"x{i}", 0.97, 0.97) for i in range(20))]
     beaten = choose(rows, pairs, KeepConfig())
     assert set(beaten) == {row["content_id"] for row in rows} - {"best"}
-    assert beaten["x7"]["covered_b"] == pytest.approx(0.94)
+    assert beaten["x7"]["containment_b"] == pytest.approx(0.94)
     distant = [pair("best", "hub", 0.85, 0.85), *pairs[1:]]  # 0.97 - 0.15: enough for 0.8, and not for 0.83
     assert len(choose(rows, distant, KeepConfig())) == 21
-    beaten = choose(rows, distant, KeepConfig(covered=0.83))
+    beaten = choose(rows, distant, KeepConfig(min_containment=0.83))
     assert set(beaten) == {"hub", *(f"x{i}" for i in range(1, 20))}  # one of the others is kept, and has the rest
 
 
 def test_pairs_that_are_not_alike_enough_do_not_count() -> None:
     pairs = [pair("a", "b", 1.0, 1.0, similarity=0.9)]
-    assert choose([item("a"), item("b")], pairs, KeepConfig(similar=0.95)) == {}
+    assert choose([item("a"), item("b")], pairs, KeepConfig(min_similarity=0.95)) == {}
 
 
 def test_a_shared_title_card_does_not_bring_videos_into_one_cluster() -> None:
@@ -175,7 +175,9 @@ def test_of_a_book_what_a_better_one_has_too_is_cut_once() -> None:
     assert shared_ranges("b", {"b": (1,)}, [given_pair]) == []
 
 
-@pytest.mark.parametrize("wrong", [{"covered": 0}, {"similar": 2}, {"related": -1}, {"prefer": ("size",)}])
+@pytest.mark.parametrize(
+    "wrong", [{"min_containment": 0}, {"min_similarity": 2}, {"cluster_containment": -1}, {"prefer": ("size",)}]
+)
 def test_impossible_configurations_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         KeepConfig(**wrong)

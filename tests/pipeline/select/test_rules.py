@@ -117,9 +117,9 @@ def test_of_near_duplicates_the_better_copy_goes_on_and_the_other_names_it() -> 
     ("keep", "reasons"),
     [
         ({"prefer": ("length",)}, {"a.mp4": None, "b.mp4": "near_duplicate"}),  # equal length: the address decides
-        ({"covered": 0.91}, {"a.mp4": None, "b.mp4": None}),
-        ({"similar": 0.96}, {"a.mp4": None, "b.mp4": None}),
-        ({"near": False}, {"a.mp4": None, "b.mp4": None}),
+        ({"min_containment": 0.91}, {"a.mp4": None, "b.mp4": None}),
+        ({"min_similarity": 0.96}, {"a.mp4": None, "b.mp4": None}),
+        ({"remove_near_duplicates": False}, {"a.mp4": None, "b.mp4": None}),
         ({}, {"a.mp4": "near_duplicate", "b.mp4": None}),
     ],
 )
@@ -129,7 +129,7 @@ def test_what_a_near_duplicate_is_and_which_is_better_are_options(
     small, large = video("a.mp4", width=320, height=180), video("b.mp4")
     found = judged([small, large], [pair(small, large)], SelectConfig(keep=KeepConfig(**keep)))
     assert {uri: row["reason"] for uri, row in found.items()} == reasons
-    assert "similar" in keep or found["a.mp4"]["cluster"] == found["b.mp4"]["cluster"]
+    assert "min_similarity" in keep or found["a.mp4"]["cluster"] == found["b.mp4"]["cluster"]
 
 
 def test_a_part_gives_way_to_the_whole_however_good_it_is() -> None:
@@ -169,7 +169,9 @@ def test_of_a_kept_book_the_passages_that_a_better_one_has_too_are_cut() -> None
         {"start": 100, "end": 1000, "reason": "near_duplicate", "detail": by},
         {"start": 5000, "end": 6000, "reason": "near_duplicate", "detail": by},
     ]
-    assert judged([long, short], [shared], SelectConfig(keep=KeepConfig(near=False)))["short.txt"]["cuts"] == [header]
+    assert judged([long, short], [shared], SelectConfig(keep=KeepConfig(remove_near_duplicates=False)))["short.txt"][
+        "cuts"
+    ] == [header]
     alone = judged([long | {"license": "x"}, short | {"license": "y"}], [shared], SelectConfig(licenses=("y",)))
     assert alone["short.txt"]["cuts"] == [header]  # what does not go on has no passage to give
 
@@ -200,7 +202,7 @@ def test_items_that_share_content_never_straddle_the_splits_unless_the_manifest_
     rows = [video(f"{n}.mp4", split=split, content_id=f"c{n // 2 if n < 4 else n}") for n, split in enumerate(named)]
     pairs = [pair(rows[a], rows[b], of_one=share) for a, b, share in links if rows[a] != rows[b]]
     pairs = [p for p in pairs if p["a"] != p["b"]]
-    config = SelectConfig(val_fraction=0.5, split_seed=seed, keep=KeepConfig(near=near))
+    config = SelectConfig(val_fraction=0.5, split_seed=seed, keep=KeepConfig(remove_near_duplicates=near))
     matches = Matches.of(pairs, config.keep)
     groups: dict[str, list[Row]] = {}
     for row in map(matches.join, rows):
@@ -266,7 +268,7 @@ def select(workspace: Workspace, **options: Any) -> JobReport:
 def test_the_job_judges_every_row_by_itself_and_in_its_cluster(tmp_path: Path) -> None:
     workspace = surveyed(tmp_path / "out")
     report = select(workspace, val_fraction=0.5)
-    assert (report.items, report.passed, report.new) == (7, 3, 7)
+    assert (report.items, report.kept, report.new) == (7, 3, 7)
     assert report.rejected == {"duplicate": 1, "near_duplicate": 1, "too_short": 1, "missing": 1}
     config, rows = read_selection(workspace)[1:]
     assert config == SelectConfig(val_fraction=0.5)
@@ -287,10 +289,10 @@ def test_the_job_judges_every_row_by_itself_and_in_its_cluster(tmp_path: Path) -
 def test_it_is_done_again_when_options_or_pairs_change_and_only_then(tmp_path: Path) -> None:
     workspace = surveyed(tmp_path / "out")
     assert [select(workspace).new, select(workspace).new] == [7, 0]
-    assert select(workspace, keep=KeepConfig(covered=0.95)).passed == 4
+    assert select(workspace, keep=KeepConfig(min_containment=0.95)).kept == 4
     write_survey(workspace, ROWS, PAIRS_FOUND[1:])
     assert (report := select(workspace)).new == 7
-    assert report.passed == 4
+    assert report.kept == 4
     workspace.pairs.unlink()
     assert select(workspace).new == 7
 

@@ -96,11 +96,11 @@ def test_two_hundred_damaged_files_cost_themselves_only(tmp_path: Path) -> None:
         uris[str(whole)] = "video"
     began = time.monotonic()
     report, rows = survey(uris, tmp_path)
-    assert len(uris) == len(rows) == report.items == report.passed + sum(report.rejected.values()) == 205
+    assert len(uris) == len(rows) == report.items == report.kept + sum(report.rejected.values()) == 205
     assert time.monotonic() - began < 205 * _LIMIT_S
     assert set(report.rejected) <= {"unreadable", "no_video", "timeout", "memory", "crashed", "too_large", "empty"}
     assert report.rejected["unreadable"] > 10
-    assert report.passed > 40
+    assert report.kept > 40
     for uri, row in rows.items():
         assert (row["reason"] is None) == (row["measures"] is not None), uri
         assert row["reason"] is None or row["detail"], uri
@@ -141,7 +141,7 @@ def test_what_is_no_file_is_a_row(tmp_path: Path) -> None:
         report, rows = survey(uris, tmp_path)
     assert {Path(uri).name: row["reason"] for uri, row in rows.items() if Path(uri).name in wanted} == wanted
     assert {row["reason"] for uri, row in rows.items() if "://" in uri or "socket" in uri} == {"missing"}
-    assert (report.items, report.passed) == (len(uris), 1)
+    assert (report.items, report.kept) == (len(uris), 1)
     assert rows[str(good)]["measures"]["looks"] >= 2
 
 

@@ -55,7 +55,7 @@ def run(
 
 def test_rows_and_signatures_belong_together(folder: Path, tmp_path: Path) -> None:
     report, rows, signatures = run(folder, tmp_path / "out")
-    assert (report.items, report.passed, report.rejected) == (6, 5, {"unreadable": 1})
+    assert (report.items, report.kept, report.rejected) == (6, 5, {"unreadable": 1})
     a, b = rows["a.mp4"], rows["b.mkv"]
     assert a["content_id"] == b["content_id"] != a["document_id"] == sha256_file(folder / "a.mp4")
     assert a["document_id"] != b["document_id"]
@@ -154,7 +154,7 @@ def test_a_file_that_is_written_to_while_it_is_read_is_set_aside(
     row = rows["c.mp4"]
     assert (row["reason"], row["document_id"], row["content_id"]) == ("changed", None, None)
     assert "written to while it was read" in row["detail"]
-    assert report.passed + sum(report.rejected.values()) == report.items
+    assert report.kept + sum(report.rejected.values()) == report.items
     assert None not in signatures
     assert run(folder, tmp_path / "out")[1]["c.mp4"]["reason"] is None  # another file now: looked at again
 

@@ -224,8 +224,8 @@ def content(workspace: Workspace, row: dict[str, Any], text: TextTokenizer) -> t
 def test_each_shot_is_a_document_and_items_are_counted_once(cut_up: tuple[Workspace, Any]) -> None:
     workspace, reports = cut_up
     report = reports["tokenize"]
-    assert (report.items, report.passed, report.rejected, report.facts["documents"]) == (3, 3, {}, 5)
-    assert (reports["pack 512"].items, reports["pack 512"].passed) == (5, 5)
+    assert (report.items, report.kept, report.rejected, report.facts["documents"]) == (3, 3, {}, 5)
+    assert (reports["pack 512"].items, reports["pack 512"].kept) == (5, 5)
     rows = rows_of(workspace, "three.mp4")
     assert [row["document_id"][64:] for row in rows] == ["#00000", "#00001", "#00002"]
     assert [row["clip"] for row in rows] == [{"start": a, "end": b} for a, b in pairwise([0.0, 2.0, 5.0, 6.0])]
