@@ -12,8 +12,9 @@ lengths of real books, real clips, and both (`lengths.json`). Per case, for forw
     plain        GFLOP/s of the simplest ring: all pairs of all hops, no tiles (`plain_ring`)
     JAX          GFLOP/s of jax.nn.dot_product_attention with a mask, on one device
 
-"-" stands where the square of scores would not fit memory. Then the three ways of `trainer/attention/context_parallel.py` side by side,
-with the memory that a device takes for the program's temporaries.
+"-" stands where the square of scores would not fit memory. Then the three ways of
+`trainer/attention/context_parallel.py` side by side, with the memory that a device takes for the program's
+temporaries.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The tables that a manifest is read from: Parquet, JSONL or CSV, a row an item.
 
 A JSONL or Parquet file with a column `text` and no `uri` is a table of books instead, each row one: see
-pipeline.sources.text_tables. There, columns that a manifest does not have go into the item's metadata. Such a table is read
-once from end to end to list its rows; of Parquet the texts are left alone.
+pipeline.sources.text_tables. There, columns that a manifest does not have go into the item's metadata. Such a table
+is read once from end to end to list its rows; of Parquet the texts are left alone.
 """
 
 from __future__ import annotations

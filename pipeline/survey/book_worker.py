@@ -1,10 +1,10 @@
 """What the survey finds about a book: its language, its numbers, the passages that are cut, its signature.
 
 One reading of the file, and all of it: whether a book is prose, in which language, and a copy of another, its
-beginning cannot tell. A passage is cut where it breaks a rule that a whole book is held to (pipeline.filters.limits), or is
-surely in another language than the book; around a run of words that an evaluation set has, some text is cut. The book
-as a whole is then judged by the numbers of the passages that are left, and by how much was cut. A book of one passage
-is judged as a whole only. Cost: 0.7 MB/s of one core.
+beginning cannot tell. A passage is cut where it breaks a rule that a whole book is held to (pipeline.filters.limits),
+or is surely in another language than the book; around a run of words that an evaluation set has, some text is cut.
+The book as a whole is then judged by the numbers of the passages that are left, and by how much was cut. A book of
+one passage is judged as a whole only. Cost: 0.7 MB/s of one core.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Survey: a cheap look at every item, before anything is decoded in full.
 
 The file's SHA-256 (one read of it; it becomes the document's identity), and by kind: of a video or image what the
-container says, what a look at some frames tells, and a signature (pipeline/video/analysis/frame_schedule.py); scores where they are asked
-for; of a book all that follows from its clean text (pipeline/survey/book_worker.py). What cannot be read is set aside here,
-with its reason.
+container says, what a look at some frames tells, and a signature (pipeline/video/analysis/frame_schedule.py); scores
+where they are asked for; of a book all that follows from its clean text (pipeline/survey/book_worker.py). What cannot
+be read is set aside here, with its reason.
 
 A unit's signatures are written before its rows: the rows are what counts.
 """

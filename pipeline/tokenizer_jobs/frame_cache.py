@@ -3,10 +3,11 @@
     out/frames/frames.u8     uint8 [n, size, size, 3], nothing else
     out/frames/frames.json   n, size, what they were made of, and of each video its hash and how many frames it gave
 
-So that a batch can be drawn from all videos at once, and is a function of seed and step (`tokenizer/training/crops.py`), frames
-have to be reachable by number; a decoder gives them in order. On disk a frame of 160 pixels takes 77 kB. Of more than
-`limit` frames a random `limit` are kept, each with the same chance (reservoir sampling, Vitter 1985), so that neither
-disk nor memory grows with the collection. Half a cache is never met: the JSON is written last.
+So that a batch can be drawn from all videos at once, and is a function of seed and step
+(`tokenizer/training/crops.py`), frames have to be reachable by number; a decoder gives them in order. On disk a frame
+of 160 pixels takes 77 kB. Of more than `limit` frames a random `limit` are kept, each with the same chance (reservoir
+sampling, Vitter 1985), so that neither disk nor memory grows with the collection. Half a cache is never met: the JSON
+is written last.
 """
 
 from __future__ import annotations

@@ -93,7 +93,8 @@ class Decoder:
         return [(float(start), float(end), str(text)) for start, end, text in lines]
 
     def look(self, path: Path, config: LookConfig | None = None) -> VideoLook:
-        """Look at a video or picture for a survey: packets once, key frames; see pipeline/video/analysis/frame_schedule.py.
+        """Look at a video or picture for a survey: packets once, key frames; see
+        pipeline/video/analysis/frame_schedule.py.
 
         Always through PyAV. Also raises StorageError where the temporary folder is full.
         """
@@ -118,7 +119,8 @@ class Decoder:
         """Decode a video onto the grid t_k = k / fps from its first frame; of a picture, one frame at time 0.
 
         With `crop` (left, top, width, height of the picture without its bars, as shown) squares are taken of that part.
-        With `shots` the report says where shots begin (pipeline/video/shots/detector.py), found in all frames, not only those yielded.
+        With `shots` the report says where shots begin (pipeline/video/shots/detector.py), found in all frames, not
+        only those yielded.
 
         Yields (frames uint8 [n, size, size, 3], times float64 [n] in seconds), n = `batch` but for the last. The
         arrays are the caller's. `report` is set when the iterator ends. Damage in the file ends nothing: what can

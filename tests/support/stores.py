@@ -1,4 +1,5 @@
-"""Small token stores for tests, written through pipeline/runtime/token_store.py: documents with made-up but valid tokens.
+"""Small token stores for tests, written through pipeline/runtime/token_store.py: documents with made-up but valid
+tokens.
 
 Tokens are drawn from a hash of the document's name, so that equal names have equal tokens.
 """

@@ -1,10 +1,10 @@
 """Read pickles that hold arrays, and execute nothing.
 
 A pickle is a program. Here it may name only what stands in `_NUMPY` (and, in a torch file, what
-`tokenizer/checkpoints/torch_zip.py` adds), and each of those names leads to a small function of this module that checks its
-arguments and makes an array: neither numpy, jax, flax nor torch is called, and none of them need be installed.
-Any other name is refused before it could be called. Opcodes are gone through beforehand, so that a number in the
-file cannot make the reader claim memory that the file does not hold.
+`tokenizer/checkpoints/torch_zip.py` adds), and each of those names leads to a small function of this module that
+checks its arguments and makes an array: neither numpy, jax, flax nor torch is called, and none of them need be
+installed. Any other name is refused before it could be called. Opcodes are gone through beforehand, so that a number
+in the file cannot make the reader claim memory that the file does not hold.
 """
 
 from __future__ import annotations

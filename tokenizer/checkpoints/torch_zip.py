@@ -1,8 +1,8 @@
 """Read the zip files that torch writes, without torch, and execute nothing.
 
 Such a file is a zip of a pickle (`NAME/data.pkl`: names, shapes, strides) and one entry of raw numbers for each
-storage (`NAME/data/KEY`), none of them compressed. The pickle is read as in `tokenizer/checkpoints/safe_pickle.py`; a storage is
-read when one of its tensors is wanted, so an optimizer's state costs nothing.
+storage (`NAME/data/KEY`), none of them compressed. The pickle is read as in `tokenizer/checkpoints/safe_pickle.py`; a
+storage is read when one of its tensors is wanted, so an optimizer's state costs nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """One reading of a video's packets: what tells it from other videos, how long it lasts, what it weighs.
 
 The hash is of the picture stream alone, so a file and its remux into another container are one video: of H.264 and
-HEVC the slices (pipeline/video/analysis/nal.py), of other codecs the packets as they are; after the codec's name and the picture's
-size. A reading that ends in an error is marked in the hash, so half a file is never taken for a whole one.
+HEVC the slices (pipeline/video/analysis/nal.py), of other codecs the packets as they are; after the codec's name and
+the picture's size. A reading that ends in an error is marked in the hash, so half a file is never taken for a whole
+one.
 
 Constant memory. Cost: 15 us a packet, and SHA-256.
 """

@@ -1,4 +1,5 @@
-"""Shots by PySceneDetect's detectors; see `pipeline.video.shots.detector` for how. Imported in the decoder's process only."""
+"""Shots by PySceneDetect's detectors; see `pipeline.video.shots.detector` for how. Imported in the decoder's process
+only."""
 
 from __future__ import annotations
 
