@@ -97,7 +97,7 @@ def processor_s() -> float:
 def survey(decoder: Decoder, path: Path) -> float:
     """Do what the survey does with a video; return its length in seconds."""
     sha256_file(path)
-    return float(decoder.look(path).lasts.sum())
+    return float(decoder.analyze(path).durations_s.sum())
 
 
 def decode_all(path: Path) -> None:
@@ -149,7 +149,7 @@ def peak_bytes(path: Path) -> int:
     """Return the most memory that a fresh decoder process held while it looked at a video."""
     before = psutil.Process().children()
     with Decoder(DecodeConfig()) as decoder:
-        decoder.look(path)
+        decoder.analyze(path)
         (child,) = set(psutil.Process().children()) - set(before)
         status = Path(f"/proc/{child.pid}/status").read_text(encoding="ascii")
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) << 10
@@ -174,7 +174,7 @@ def main(options: Options) -> None:
             seconds = survey(decoder, path)  # warms the child and the file system's cache
             rates[f"survey, {name}"] = best_rate(lambda path=path: survey(decoder, path), seconds, repeat)  # type: ignore[misc]
         once = repeated(source, Path(folder, "once.mp4"), 60)
-        seconds = float(decoder.look(once).lasts.sum())
+        seconds = float(decoder.analyze(once).durations_s.sum())
         for name, work in others().items():
             work(once)
             rates[name] = best_rate(lambda work=work: work(once), seconds, repeat)  # type: ignore[misc]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.dedup.frame_keys import VIEWS
 from pipeline.runtime.workspace import Workspace, write_table_unit
-from pipeline.video.analysis.frame_signature import SAMPLE_BYTES, SIDE
+from pipeline.video.analysis.frame_signature import SIDE, SIGNATURE_BYTES
 from schemas.fingerprint import fingerprint
 from schemas.records import SIGNATURES, SURVEY
 
@@ -90,7 +90,7 @@ def _write(workspace: Workspace, unit: int, count: int) -> list[tuple[str, str]]
     names = [fingerprint(unit, i) for i in range(count)]
     lists = pa.array(np.arange(count + 1) * SAMPLES, pa.int32())
     bytes_ = pa.py_buffer(np.concatenate(pictures).tobytes())
-    offsets = pa.py_buffer((np.arange(count * SAMPLES + 1) * SAMPLE_BYTES).astype(np.int32).tobytes())
+    offsets = pa.py_buffer((np.arange(count * SAMPLES + 1) * SIGNATURE_BYTES).astype(np.int32).tobytes())
     samples = pa.Array.from_buffers(pa.binary(), count * SAMPLES, [None, offsets, bytes_])
     at = pa.array(np.tile(np.arange(SAMPLES) * 0.5, count))
     columns = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.dedup.similarity import Signature
-from pipeline.video.analysis.frame_schedule import look_at
+from pipeline.video.analysis.frame_schedule import analyze_video
 from pipeline.video.analysis.frame_signature import VERSION
-from pipeline.video.analysis.types import LookConfig
+from pipeline.video.analysis.types import AnalysisConfig
 from pipeline.video.types import DecodeConfig
 from schemas.fingerprint import fingerprint
 
@@ -18,9 +18,9 @@ def look(path: Path, name: str, *, as_film: bool = False) -> Signature:
     """Return a clip's signature, or what it would be were the clip too long to be decoded. Kept beside the clip."""
     kept = path.with_name(f"{path.name}.{'film' if as_film else 'clip'}-{VERSION}.npz")
     if not kept.is_file():
-        found = look_at(path, LookConfig(decode_below_s=0.0 if as_film else 60.0), DecodeConfig())
-        samples = np.stack([np.frombuffer(sample, np.uint8) for sample in found.samples])
-        np.savez(kept, at=found.at, lasts=found.lasts, samples=samples)
+        found = analyze_video(path, AnalysisConfig(decode_below_s=0.0 if as_film else 60.0), DecodeConfig())
+        samples = np.stack([np.frombuffer(sample, np.uint8) for sample in found.signatures])
+        np.savez(kept, at=found.times_s, lasts=found.durations_s, samples=samples)
     with np.load(kept) as given:
         samples = tuple(sample.tobytes() for sample in given["samples"])
         return Signature(fingerprint(name), "video", given["at"], given["lasts"], samples)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dedup.frame_runs import Floats, stretch
-from pipeline.video.analysis.frame_signature import LEAST_CONTRAST, SIDE
+from pipeline.video.analysis.frame_signature import MIN_CONTRAST, SIDE
 
 VIEWS = 4
 _SEED = 20240229  # of the choice of signs; a constant, as keys of different seeds do not meet
@@ -47,7 +47,7 @@ def sign_keys(pictures: NDArray[np.uint8], *, tables: int, bits: int) -> NDArray
     keys = ((taken > 0) @ places).astype(np.uint64) + (np.arange(tables, dtype=np.uint64) << np.uint64(56))
     turned = keys ^ places.astype(np.uint64)[np.abs(taken).argmin(-1)]
     both = np.stack([keys, turned], axis=-1)
-    empty = views.std((2, 3)) < LEAST_CONTRAST
+    empty = views.std((2, 3)) < MIN_CONTRAST
     return np.where(empty[..., None, None], both[:, :1], both).reshape(len(views), 2 * VIEWS * tables)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dedup.similarity import Range, Signature
-from pipeline.video.analysis.frame_signature import SAMPLE_BYTES, SIDE, frame_pictures, is_flat
+from pipeline.video.analysis.frame_signature import SIDE, SIGNATURE_BYTES, is_flat, signature_pictures
 
 Floats = NDArray[np.float32]
 Times = NDArray[np.float64]
@@ -43,7 +43,7 @@ class Run:
     def of(cls, signature: Signature) -> Run:
         """Sort the samples by time and normalize them."""
         order = np.argsort(signature.at, kind="stable")
-        pictures = frame_pictures([signature.samples[i] for i in order])
+        pictures = signature_pictures([signature.samples[i] for i in order])
         return cls(normalized(tempered(pictures)), signature.at[order], signature.lasts[order], ~is_flat(pictures))
 
     @property
@@ -88,14 +88,14 @@ def tempered(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     A bright logo on a dark picture would otherwise be most of what sets the picture apart.
     """
-    cells = pictures.reshape(len(pictures), SAMPLE_BYTES)
+    cells = pictures.reshape(len(pictures), SIGNATURE_BYTES)
     ordered = np.sort(cells, axis=1)
     return np.clip(cells, ordered[:, [_EXTREME]], ordered[:, [-1 - _EXTREME]])
 
 
 def normalized(pictures: NDArray[np.generic]) -> Floats:
-    """Return pictures [n, ...] as vectors [n, SAMPLE_BYTES] of mean 0 and length 1; of one color: 0."""
-    cells = pictures.reshape(len(pictures), SAMPLE_BYTES).astype(np.float32)
+    """Return pictures [n, ...] as vectors [n, SIGNATURE_BYTES] of mean 0 and length 1; of one color: 0."""
+    cells = pictures.reshape(len(pictures), SIGNATURE_BYTES).astype(np.float32)
     cells = cells - cells.mean(1, keepdims=True)
     length = np.linalg.norm(cells, axis=1, keepdims=True)
     return cells / np.maximum(length, 1e-6)
@@ -110,7 +110,7 @@ class Window(NamedTuple):
     right: float = 0.0
 
     def of(self, pictures: Floats) -> Floats:
-        """Return what is in the window of pictures [n, SAMPLE_BYTES], stretched to a whole picture, normalized."""
+        """Return what is in the window of pictures [n, SIGNATURE_BYTES], stretched to a whole picture, normalized."""
         rows, columns = stretch(self.top, self.bottom), stretch(self.left, self.right)
         square = pictures.reshape(-1, SIDE, SIDE)
         return normalized(rows @ square @ columns.T)
@@ -124,7 +124,7 @@ def stretch(before: float, after: float) -> Floats:
 
 
 def find_window(one: Floats, other: Floats) -> Window:
-    """Return the window of pictures `one` [n, SAMPLE_BYTES] in which they are most like `other`, the median of n.
+    """Return the window of pictures `one` [n, SIGNATURE_BYTES] in which they are most like `other`, the median of n.
 
     All windows on a grid of 4 margins a side, then finer around the best. O(n), about a millisecond for 6 pictures.
     """
@@ -154,7 +154,7 @@ def _search(one: Floats, other: Floats, rows: _Margins, columns: _Margins) -> Wi
     common = _inner(y @ by_column @ x.swapaxes(2, 3), by_row)
     square = _inner(through @ through.swapaxes(2, 3), by_row.swapaxes(1, 2) @ by_row)
     total = through.sum(3) @ by_row.sum(1).T
-    likeness = common / np.sqrt(np.maximum(square - total**2 / SAMPLE_BYTES, 1e-12))  # `other` has no mean
+    likeness = common / np.sqrt(np.maximum(square - total**2 / SIGNATURE_BYTES, 1e-12))  # `other` has no mean
     column, row = np.unravel_index(int(np.argmax(np.median(likeness, axis=0))), likeness.shape[1:])
     return Window(*rows[row], *columns[column])
 
@@ -174,7 +174,7 @@ class Overlay(NamedTuple):
     """Samples of one run [m], and for each what the other run shows at its time, an offset added."""
 
     sample: Indices
-    one: Floats  # [m, SAMPLE_BYTES]
+    one: Floats  # [m, SIGNATURE_BYTES]
     other: Floats
     useful: NDArray[np.bool_]  # [m]: both can be told from others
     blank: NDArray[np.bool_]  # [m]: neither can

@@ -23,7 +23,7 @@ from pipeline.dedup.frame_alignment import in_one_window, in_one_window_or_the_m
 from pipeline.dedup.frame_keys import bits_for, sign_keys
 from pipeline.dedup.frame_runs import AROUND, Floats, Overlay, Run, lay_over, mean_around
 from pipeline.dedup.similarity import Range, Shared, Signature
-from pipeline.video.analysis.frame_signature import frame_pictures, is_flat
+from pipeline.video.analysis.frame_signature import is_flat, signature_pictures
 
 _STEP_S = 0.25  # by which an offset is tried before and after the best one, then half of it
 _SURE = 0.95  # of the highest score that there can be: no other offset is tried
@@ -55,7 +55,7 @@ class VideoSimilarity:
 
     def hash_keys(self, signature: Signature) -> NDArray[np.uint64]:
         """Return keys [m, 8 * tables] of the m samples that are not flat; see pipeline.dedup.similarity.Similarity."""
-        pictures = frame_pictures(signature.samples)
+        pictures = signature_pictures(signature.samples)
         return sign_keys(pictures[~is_flat(pictures)], tables=self.tables, bits=self.bits)
 
     def compare(self, a: Signature, b: Signature) -> Shared | None:
@@ -234,7 +234,7 @@ class ImageSimilarity:
 
     def hash_keys(self, signature: Signature) -> NDArray[np.uint64]:
         """Return keys [m, 8 * tables] of the sample, none where it is flat; see pipeline.dedup.similarity.Similarity."""
-        pictures = frame_pictures(signature.samples)
+        pictures = signature_pictures(signature.samples)
         return sign_keys(pictures[~is_flat(pictures)], tables=self.tables, bits=self.bits)
 
     def compare(self, a: Signature, b: Signature) -> Shared | None:

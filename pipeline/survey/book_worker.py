@@ -61,7 +61,13 @@ def book_fingerprint(config: BookConfig, look: BookLook) -> list[Any]:
     sets = load_sets(look.decontaminate)
     versions = [_VERSION, book_rules.VERSION, book_similarity.VERSION]
     limits = [str(limit) for limit in _PASSAGE_LIMITS.values()]
-    return [versions, config.recipe, look.cut_passages, limits if look.cut_passages else None, sets and sets.sha256]
+    return [
+        versions,
+        config.fingerprint_fields,
+        look.cut_passages,
+        limits if look.cut_passages else None,
+        sets and sets.sha256,
+    ]
 
 
 def survey_book(path: Path, config: BookConfig, look: BookLook) -> tuple[dict[str, Any], Signature]:

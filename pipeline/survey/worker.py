@@ -31,7 +31,7 @@ from pipeline.survey.table import read_survey_unit
 from pipeline.text.books import BookConfig
 from pipeline.text.qa import QaConfig, read_turns
 from pipeline.video.analysis.frame_signature import VERSION as SIGNATURE_VERSION
-from pipeline.video.decoder import DecodeConfig, Decoder, LookConfig
+from pipeline.video.decoder import AnalysisConfig, DecodeConfig, Decoder
 from schemas.errors import InputError, Reason
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import SIGNATURES, SURVEY
@@ -155,9 +155,9 @@ def look_at_book(path: Path, config: BookConfig, look: BookLook) -> Found:
 
 def look_at_video(path: Path, decoder: Decoder, config: SurveyConfig, scores: Sequence[Score]) -> Found:
     """Look at a video or image; raises InputError where it cannot be decoded."""
-    how = LookConfig(config.thumbnails, config.decode_below_s, frames=bool(scores))
-    look = decoder.look(path, how)
-    info = look.info
+    how = AnalysisConfig(config.thumbnails, config.decode_below_s, frames=bool(scores))
+    stats = decoder.analyze(path, how)
+    info = stats.info
     columns = {
         "container": info.container,
         "codec": info.codec,
@@ -167,13 +167,13 @@ def look_at_video(path: Path, decoder: Decoder, config: SurveyConfig, scores: Se
         "frame_rate": info.frame_rate,
         "bit_depth": info.bit_depth,
         "interlaced": info.interlaced,
-        "crop": list(look.crop),
-        "measures": {**look.measures, **rate(look.frames, scores, taken=look.measures)},
+        "crop": list(stats.crop),
+        "measures": {**stats.measures, **rate(stats.frames, scores, taken=stats.measures)},
     }
-    if look.content_id is not None:
-        columns["content_id"] = look.content_id
-    samples = {"at": look.at.tolist(), "lasts": look.lasts.tolist(), "samples": list(look.samples)}
-    return Found(columns, {**samples, "thumbnail": look.thumbnail})
+    if stats.content_id is not None:
+        columns["content_id"] = stats.content_id
+    samples = {"at": stats.times_s.tolist(), "lasts": stats.durations_s.tolist(), "samples": list(stats.signatures)}
+    return Found(columns, {**samples, "thumbnail": stats.thumbnail})
 
 
 def read_known(workspace: Workspace, unit: int) -> dict[str, dict[str, Any]]:

@@ -28,15 +28,15 @@ class BookConfig:
 
     max_bytes: int = 64 << 20
     """Larger files are set aside, and archives that unpack to more."""
-    repair: bool = True
+    repair_text: bool = True
     """Mend text that was decoded wrongly, control characters and white space (ftfy)."""
-    matter: bool = True
+    strip_boilerplate: bool = True
     """Take out what Project Gutenberg and others put before and after a book."""
-    furniture: bool = True
+    strip_running_headers: bool = True
     """Take out page numbers and running heads of scanned books."""
-    hyphens: bool = True
+    join_hyphens: bool = True
     """Put words together that a line end cuts in two."""
-    lines: bool = True
+    join_lines: bool = True
     """Make one line of each paragraph where prose is hard-wrapped; verse and lists stay."""
     mask_pii: bool = False
     """Replace e-mail addresses, telephone, card and account numbers and public internet addresses by [email] and the
@@ -49,10 +49,14 @@ class BookConfig:
     @property
     def steps(self) -> tuple[str, ...]:
         """The steps of cleaning that are on."""
-        return tuple(name for name in ("repair", "matter", "furniture", "hyphens", "lines") if getattr(self, name))
+        return tuple(
+            name
+            for name in ("repair_text", "strip_boilerplate", "strip_running_headers", "join_hyphens", "join_lines")
+            if getattr(self, name)
+        )
 
     @property
-    def recipe(self) -> tuple[Any, ...]:
+    def fingerprint_fields(self) -> tuple[Any, ...]:
         """What the clean text depends on beside the file."""
         return _VERSION, self.steps, self.mask_pii
 

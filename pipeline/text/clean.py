@@ -23,7 +23,7 @@ from itertools import dropwhile
 import ftfy
 
 from pipeline.text.hard_wraps import join_lines
-from pipeline.text.running_heads import strip_furniture
+from pipeline.text.running_headers import strip_running_headers
 
 _CHUNK_CHARS = 1 << 16
 _FTFY = ftfy.TextFixerConfig(
@@ -66,8 +66,8 @@ _WORD = re.compile(r"\w+(?:[-\u2010]\w+)*")
 def clean(text: str, steps: Iterable[str]) -> tuple[str, dict[str, float]]:
     """Return the text after the named steps, and a count of each.
 
-    `text` has "\\n" as its line end, and so has what comes back. The counts: `repaired_lines`, `matter_share` (of the
-    characters), `furniture_lines`, `hyphens_joined`, `lines_joined`.
+    Lines end in "\\n" in both. The counts: `repaired_lines`, `boilerplate_share` (of the characters),
+    `running_header_lines`, `hyphens_joined`, `lines_joined`.
     """
     wanted, counts = set(steps), {}
     for step, (name, apply) in _STEPS.items():
@@ -76,7 +76,7 @@ def clean(text: str, steps: Iterable[str]) -> tuple[str, dict[str, float]]:
     return text, counts
 
 
-def repair(text: str) -> tuple[str, float]:
+def repair_text(text: str) -> tuple[str, float]:
     """Mend the encoding and the white space; returns the number of lines that changed by more than white space."""
     # Whether entities are text or markup is a property of the whole: where there is a tag they are left alone.
     config = _FTFY._replace(unescape_html="<" not in text)
@@ -96,7 +96,7 @@ def repair(text: str) -> tuple[str, float]:
 _UNPLAIN = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f]|&[#a-zA-Z]")  # what ftfy could change in ASCII
 
 
-def strip_matter(text: str) -> tuple[str, float]:
+def strip_boilerplate(text: str) -> tuple[str, float]:
     """Take out what publishers of scans and transcriptions put around a book; returns the share of characters."""
     kept = _TRANSCRIBER.sub("", "\n".join(_inside(text.split("\n"))))
     paragraphs = re.split(r"(\n\s*\n)", kept)  # text and the white space between, by turns
@@ -114,7 +114,7 @@ def strip_matter(text: str) -> tuple[str, float]:
     return (result, lost / len(text)) if lost > 0 and result.strip() != text.strip() else (text, 0.0)
 
 
-def repair_hyphens(text: str) -> tuple[str, float]:
+def join_hyphens(text: str) -> tuple[str, float]:
     """Put words together again that a line end cuts, as the book itself spells them elsewhere.
 
     "exam-" and "ple" become "example" where the book has that word, or has not both parts as words; "well-" and
@@ -182,9 +182,9 @@ def _chunks(text: str) -> Iterator[str]:
 
 
 _STEPS: dict[str, tuple[str, Callable[[str], tuple[str, float]]]] = {
-    "repair": ("repaired_lines", repair),
-    "matter": ("matter_share", strip_matter),
-    "furniture": ("furniture_lines", strip_furniture),
-    "hyphens": ("hyphens_joined", repair_hyphens),
-    "lines": ("lines_joined", join_lines),
+    "repair_text": ("repaired_lines", repair_text),
+    "strip_boilerplate": ("boilerplate_share", strip_boilerplate),
+    "strip_running_headers": ("running_header_lines", strip_running_headers),
+    "join_hyphens": ("hyphens_joined", join_hyphens),
+    "join_lines": ("lines_joined", join_lines),
 }

@@ -60,7 +60,7 @@ class QaConfig:
                 raise ConfigError(f"{name} must be text without white space around it, got {word!r}")
 
     @property
-    def words(self) -> tuple[str, str]:
+    def fingerprint_fields(self) -> tuple[str, str]:
         """What the tokens depend on."""
         return self.question_word, self.answer_word
 

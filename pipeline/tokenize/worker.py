@@ -33,7 +33,7 @@ from pipeline.text.transcripts import Cue, TranscriptConfig, embedded_cues, read
 from pipeline.tokenize.clips import Clip, ClipConfig, cut, share_cues
 from pipeline.tokenize.interleave import Document, InterleaveConfig, book_document, text_document, video_document
 from pipeline.video.decoder import DecodeConfig, Decoder, DecodeReport
-from pipeline.video.shots.detector import Shots, require_detector, shots_recipe
+from pipeline.video.shots.detector import Shots, require_detector, shots_fingerprint_fields
 from pipeline.video.time_grid import Crop
 from schemas.errors import ConfigError, InputError, Interrupted, Reason
 from schemas.fingerprint import fingerprint, sha256_file
@@ -97,13 +97,20 @@ def document_fingerprint(row: Mapping[str, Any], config: TokenizeConfig, vocabul
     content = [row[name] for name in ("document_id", "kind", "captions", "transcript_sha256")]
     if row["kind"] == "book":
         cuts = [(cut["start"], cut["end"]) for cut in row["cuts"] or ()]
-        return fingerprint(_VERSION, content, cuts, config.books.recipe, vocabulary)
+        return fingerprint(_VERSION, content, cuts, config.books.fingerprint_fields, vocabulary)
     if row["kind"] == "qa":
-        return fingerprint(_VERSION, content, vocabulary, config.qa.words)
+        return fingerprint(_VERSION, content, vocabulary, config.qa.fingerprint_fields)
     transcript = (row["transcript"] == "embedded", config.transcripts.encoding if row["transcript"] else None)
-    video = (shots_recipe(config.shots), config.cutting.recipe) if row["kind"] == "video" else None
+    video = (shots_fingerprint_fields(config.shots), config.cutting.recipe) if row["kind"] == "video" else None
     return fingerprint(
-        _VERSION, content, transcript, vocabulary, config.decode.recipe, config.interleave, _crop(row, config), video
+        _VERSION,
+        content,
+        transcript,
+        vocabulary,
+        config.decode.fingerprint_fields,
+        config.interleave,
+        _crop(row, config),
+        video,
     )
 
 

@@ -50,7 +50,7 @@ def cached_frames(
     folder = out / FOLDER
     # By way of JSON, so that it compares equal to what is read back.
     made_of = json.loads(
-        json.dumps({"uris": sorted(uris), "decode": decoder.config.recipe, "limit": limit, "seed": seed})
+        json.dumps({"uris": sorted(uris), "decode": decoder.config.fingerprint_fields, "limit": limit, "seed": seed})
     )
     facts_path = folder / "frames.json"
     if not facts_path.is_file():

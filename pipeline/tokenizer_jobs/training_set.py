@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pipeline.dedup.similarity import Signature
 from pipeline.dedup.video_similarity import VideoSimilarity
-from pipeline.video.analysis.types import VideoLook
+from pipeline.video.analysis.types import VideoStats
 from pipeline.video.decoder import Decoder
 from schemas.errors import DatasetError
 from schemas.files import atomic
@@ -36,9 +36,9 @@ def beside(weights: Path) -> Path:
 
 def signature_of(decoder: Decoder, path: Path) -> Signature:
     """Look at a video or image; raises InputError."""
-    look: VideoLook = decoder.look(path)
-    kind = "image" if look.info.is_picture else "video"
-    return Signature(look.content_id or sha256_file(path), kind, look.at, look.lasts, look.samples)
+    stats: VideoStats = decoder.analyze(path)
+    kind = "image" if stats.info.is_picture else "video"
+    return Signature(stats.content_id or sha256_file(path), kind, stats.times_s, stats.durations_s, stats.signatures)
 
 
 def write_trained_on(path: Path, items: Iterable[tuple[str, Signature]]) -> None:

@@ -3,10 +3,10 @@
 It is a fresh interpreter (never a fork: JAX lives in the parent) that imports the decoders and little else. Messages
 are JSON, one a packet, over a socket; nothing is unpickled on either side.
 
-    parent -> child   {"id", "op": "probe" | "look" | "subtitles" | "frames", "path", …}
+    parent -> child   {"id", "op": "probe" | "analyze" | "subtitles" | "frames", "path", …}
                       {"free": slot}   a batch was taken out; {"stop": id}   no more frames are wanted
     child -> parent   {"ready"}   {"id", "begun"}   {"id", "batch": slot, "count"}
-                      {"id", "result"}   {"id", "error", "message"}   after the result of "look" five times bytes
+                      {"id", "result"}   {"id", "error", "message"}   after the result of "analyze" five times bytes
 
 Frames lie in a ring of `slots` batches. A full ring makes the child wait, so decoding runs ahead by that much only.
 
@@ -34,7 +34,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.video.analysis.types import LookConfig, VideoLook
+from pipeline.video.analysis.types import AnalysisConfig, VideoStats
 from pipeline.video.backends.source import Walk, open_for_frames, open_for_look
 from pipeline.video.shots.detector import open_detector
 from pipeline.video.subtitles import read_subtitles
@@ -89,12 +89,12 @@ class Child:
                 walk = Walk(source, self._config, self._listen, crop=request["crop"], detector=detector)
                 self._put(walk.squares())
                 self._say(result=dataclasses.asdict(walk.report()))
-        elif op == "look":
+        elif op == "analyze":
             from pipeline.video.analysis.frame_schedule import (
-                look_at,  # with all that it needs: loaded when the first look is asked for
+                analyze_video,  # with all that it needs: loaded when the first look is asked for
             )
 
-            self._show(look_at(path, LookConfig(**request["config"]), self._config))
+            self._show(analyze_video(path, AnalysisConfig(**request["config"]), self._config))
         else:
             with open_for_look(path, size=size, max_pixels=max_pixels) as source:
                 info = source.info
@@ -105,7 +105,7 @@ class Child:
             else:
                 self._say(result=read_subtitles(path, video_start_s=info.start_s, max_pixels=max_pixels))
 
-    def _show(self, look: VideoLook) -> None:
+    def _show(self, look: VideoStats) -> None:
         self._say(
             result={
                 "info": dataclasses.asdict(look.info),
@@ -115,8 +115,14 @@ class Child:
                 "frames": look.frames.shape,
             }
         )
-        samples = b"".join(look.samples)
-        for part in (look.at.tobytes(), look.lasts.tobytes(), samples, look.thumbnail, look.frames.tobytes()):
+        samples = b"".join(look.signatures)
+        for part in (
+            look.times_s.tobytes(),
+            look.durations_s.tobytes(),
+            samples,
+            look.thumbnail,
+            look.frames.tobytes(),
+        ):
             self._pipe.send_bytes(part)
 
     def _listen(self) -> None:

@@ -28,14 +28,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.video.analysis.types import LookConfig, VideoLook
+from pipeline.video.analysis.types import AnalysisConfig, VideoStats
 from pipeline.video.process import Allowance, DecoderProcess
 from pipeline.video.shots.detector import Shots
 from pipeline.video.time_grid import Crop
 from pipeline.video.types import STORAGE, Backend, DecodeConfig, DecodeReport, VideoInfo
 from schemas.errors import InputError, LongreelError, Reason, StorageError
 
-__all__ = ["Backend", "Batch", "DecodeConfig", "DecodeReport", "Decoder", "LookConfig", "VideoInfo", "VideoLook"]
+__all__ = ["AnalysisConfig", "Backend", "Batch", "DecodeConfig", "DecodeReport", "Decoder", "VideoInfo", "VideoStats"]
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.float64]]
 
@@ -92,25 +92,24 @@ class Decoder:
         lines = self._ask("subtitles", path, self._allowance(path))
         return [(float(start), float(end), str(text)) for start, end, text in lines]
 
-    def look(self, path: Path, config: LookConfig | None = None) -> VideoLook:
-        """Look at a video or picture for a survey: packets once, key frames; see
-        pipeline/video/analysis/frame_schedule.py.
+    def analyze(self, path: Path, config: AnalysisConfig | None = None) -> VideoStats:
+        """Compute a survey's statistics of a video or picture (pipeline/video/analysis/frame_schedule.py).
 
         Always through PyAV. Also raises StorageError where the temporary folder is full.
         """
         allowance = self._allowance(path)
-        found = self._ask("look", path, allowance, config=asdict(config or LookConfig()))
+        found = self._ask("analyze", path, allowance, config=asdict(config or AnalysisConfig()))
         at, lasts, samples, thumbnail, frames = (self._running().receive_bytes(allowance) for _ in range(5))
         count = len(at) // 8
         size = len(samples) // count
-        return VideoLook(
+        return VideoStats(
             info=VideoInfo(**found["info"]),
             content_id=found["content_id"],
             crop=tuple(found["crop"]),
             measures=found["measures"],
-            at=np.frombuffer(at, np.float64),
-            lasts=np.frombuffer(lasts, np.float64),
-            samples=tuple(samples[i * size : (i + 1) * size] for i in range(count)),
+            times_s=np.frombuffer(at, np.float64),
+            durations_s=np.frombuffer(lasts, np.float64),
+            signatures=tuple(samples[i * size : (i + 1) * size] for i in range(count)),
             thumbnail=thumbnail,
             frames=np.frombuffer(frames, np.uint8).reshape(found["frames"]),
         )
@@ -119,8 +118,8 @@ class Decoder:
         """Decode a video onto the grid t_k = k / fps from its first frame; of a picture, one frame at time 0.
 
         With `crop` (left, top, width, height of the picture without its bars, as shown) squares are taken of that part.
-        With `shots` the report says where shots begin (pipeline/video/shots/detector.py), found in all frames, not
-        only those yielded.
+        With `shots` the report says where shots begin (pipeline/video/shots/detector.py), found in all
+        frames, not only those yielded.
 
         Yields (frames uint8 [n, size, size, 3], times float64 [n] in seconds), n = `batch` but for the last. The
         arrays are the caller's. `report` is set when the iterator ends. Damage in the file ends nothing: what can

@@ -11,7 +11,7 @@ from schemas.errors import ConfigError
 Backend = Literal["pyav", "decord"]
 
 # Raised when the same file would give other pixels or other times than before.
-_RECIPE_VERSION = 1
+_VERSION = 1
 STORAGE = "storage"  # the child's word for a StorageError; its other errors are reasons
 
 
@@ -45,9 +45,9 @@ class DecodeConfig:
                 raise ConfigError(f"{name} must be above 0, got {getattr(self, name)}")
 
     @property
-    def recipe(self) -> dict[str, object]:
+    def fingerprint_fields(self) -> dict[str, object]:
         """The part that the frames of a video depend on, for fingerprints; limits and buffers are not in it."""
-        return {"size": self.size, "fps": self.fps, "backend": self.backend, "version": _RECIPE_VERSION}
+        return {"size": self.size, "fps": self.fps, "backend": self.backend, "version": _VERSION}
 
 
 @dataclass(frozen=True)

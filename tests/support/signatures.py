@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.dedup.similarity import Signature
 from pipeline.runtime.workspace import Workspace, write_table_unit
-from pipeline.video.analysis.frame_signature import GRAY_SIDE, frame_sample
+from pipeline.video.analysis.frame_signature import GRAY_SIDE, frame_signature
 from schemas.fingerprint import fingerprint
 from schemas.records import SIGNATURES, SURVEY
 
@@ -39,7 +39,7 @@ def signature(
 ) -> Signature:
     """Return the signature of grays that stand `step` seconds apart."""
     times = np.arange(len(grays)) * step if at is None else np.asarray(at, float)
-    samples = tuple(frame_sample(gray) for gray in grays)
+    samples = tuple(frame_signature(gray) for gray in grays)
     return Signature(fingerprint(name), kind, times, np.full(len(grays), float(step)), samples)
 
 

@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 
 from pipeline.video.analysis.packets import Packets
 from pipeline.video.analysis.summary import Looks
-from pipeline.video.analysis.types import LookConfig, VideoLook
+from pipeline.video.analysis.types import AnalysisConfig, VideoStats
 from pipeline.video.backends.container import open_container, video_stream
 from pipeline.video.backends.pyav import PyAVSource, orientation
 from pipeline.video.backends.source import Looked, open_for_look
@@ -67,7 +67,7 @@ class Schedule:
         return self._second_s is not None
 
 
-def look_at(path: Path, config: LookConfig, limits: DecodeConfig) -> VideoLook:
+def analyze_video(path: Path, config: AnalysisConfig, limits: DecodeConfig) -> VideoStats:
     """Look at a video or picture within `limits` (their max_pixels and duration_limit_s).
 
     Raises InputError, StorageError, av.FFmpegError or OSError.
@@ -101,7 +101,7 @@ def _opened(path: Path, limits: DecodeConfig) -> Looked:
     return open_for_look(path, size=limits.size, max_pixels=limits.max_pixels)
 
 
-def _whole(source: Looked, config: LookConfig, step_s: float, limits: DecodeConfig) -> VideoLook:
+def _whole(source: Looked, config: AnalysisConfig, step_s: float, limits: DecodeConfig) -> VideoStats:
     timeline, schedule = Timeline(typical_s=source.typical_s, jumps=source.clock_may_jump), Schedule(step_s)
     with Looks(source.info, config) as looks:
         for timed in source.timed_frames():

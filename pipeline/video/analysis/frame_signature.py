@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIDE = 16
-SAMPLE_BYTES = SIDE * SIDE
+SIGNATURE_BYTES = SIDE * SIDE
 GRAY_SIDE = 64
 VERSION = 2  # counts up when the same picture would give another sample
 
-LEAST_CONTRAST = 5.0  # gray levels, standard deviation over the cells
+MIN_CONTRAST = 5.0  # gray levels, standard deviation over the cells
 _LEAST_DETAIL = 0.08  # share of cells that differ from the most of them
 _DIFFERENT = 6.0  # gray levels
 
 
-def frame_sample(gray: NDArray[np.uint8]) -> bytes:
-    """Return the sample of a frame: `SAMPLE_BYTES` gray levels, row by row.
+def frame_signature(gray: NDArray[np.uint8]) -> bytes:
+    """Return the sample of a frame: `SIGNATURE_BYTES` gray levels, row by row.
 
     `gray` is uint8 [64, 64]: the luma of the picture without its bars, stretched to a square. Raises ValueError for
     another shape or dtype.
@@ -34,11 +34,11 @@ def frame_sample(gray: NDArray[np.uint8]) -> bytes:
     return ((sums + cell * cell // 2) // (cell * cell)).astype(np.uint8).tobytes()
 
 
-def frame_pictures(samples: Sequence[bytes]) -> NDArray[np.uint8]:
+def signature_pictures(samples: Sequence[bytes]) -> NDArray[np.uint8]:
     """Return samples as pictures [n, SIDE, SIDE]; raises ValueError where one has another length."""
-    if any(len(sample) != SAMPLE_BYTES for sample in samples):
+    if any(len(sample) != SIGNATURE_BYTES for sample in samples):
         lengths = sorted({len(sample) for sample in samples})
-        raise ValueError(f"a sample of a frame has {SAMPLE_BYTES} bytes, got {lengths}")
+        raise ValueError(f"a sample of a frame has {SIGNATURE_BYTES} bytes, got {lengths}")
     return np.frombuffer(b"".join(samples), np.uint8).reshape(-1, SIDE, SIDE)
 
 
@@ -47,7 +47,7 @@ def is_flat(pictures: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
     Black, white, one color, a few words on a plain ground.
     """
-    cells = pictures.reshape(len(pictures), SAMPLE_BYTES).astype(np.float32)
-    middle = np.sort(pictures.reshape(len(pictures), SAMPLE_BYTES), axis=1)[:, SAMPLE_BYTES // 2]
+    cells = pictures.reshape(len(pictures), SIGNATURE_BYTES).astype(np.float32)
+    middle = np.sort(pictures.reshape(len(pictures), SIGNATURE_BYTES), axis=1)[:, SIGNATURE_BYTES // 2]
     off = np.abs(cells - middle[:, None]) > _DIFFERENT
-    return (cells.std(1) < LEAST_CONTRAST) | (off.mean(1) < _LEAST_DETAIL)
+    return (cells.std(1) < MIN_CONTRAST) | (off.mean(1) < _LEAST_DETAIL)

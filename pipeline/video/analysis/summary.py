@@ -14,7 +14,7 @@ sharpness      variance of the Laplacian on 256 pixels for the short side, excee
 blockiness     steps between pixels at the edges of 8 x 8 blocks over those elsewhere, median
 combing        share of the examined frames in which more than 0.5 % of the pixels are torn into lines
 picture_share  of the frame, what is no bar
-looks          how many
+sampled_frames  how many
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.video.analysis.frame_signature import GRAY_SIDE, frame_sample
+from pipeline.video.analysis.frame_signature import GRAY_SIDE, frame_signature
 from pipeline.video.analysis.picture_measures import (
     TILES,
     Box,
@@ -48,7 +48,7 @@ from pipeline.video.analysis.picture_measures import (
     tile_detail,
     to_full_range,
 )
-from pipeline.video.analysis.types import LookConfig, VideoLook
+from pipeline.video.analysis.types import AnalysisConfig, VideoStats
 from pipeline.video.scale import Scaler, is_full_range
 from pipeline.video.time_grid import Orientation
 from pipeline.video.types import VideoInfo
@@ -71,7 +71,7 @@ _AREA = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 class Looks:
     """Takes frames in the order they are shown. A context manager; `found` ends it."""
 
-    def __init__(self, info: VideoInfo, config: LookConfig) -> None:
+    def __init__(self, info: VideoInfo, config: AnalysisConfig) -> None:
         self._info, self._config = info, config
         self._at = array("d")
         self._kept = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115
@@ -116,7 +116,7 @@ class Looks:
         self._album.offer(frame, turned, at_s)
         self._at.append(at_s)
 
-    def found(self, end_s: float) -> VideoLook:
+    def found(self, end_s: float) -> VideoStats:
         """Put everything together, for a video that ends at `end_s`; at least one look must have been taken."""
         if self._brightest is None:
             raise ValueError("nothing was looked at")
@@ -130,7 +130,7 @@ class Looks:
         over_time = _OverTime(shape, box)
         samples = tuple(over_time.see(gray, detail, s) for (gray, detail), s in zip(self._read(), at, strict=True))
         pictures = self._album.pictures()
-        return VideoLook(
+        return VideoStats(
             info=self._info,
             content_id=None,
             crop=self._as_shown(box, shape),
@@ -139,11 +139,11 @@ class Looks:
                 **({"blockiness": median(self._steps)} if self._steps else {}),
                 **({"combing": sum(self._combed) / len(self._combed)} if self._combed else {}),
                 "picture_share": box.width * box.height / (shape[0] * shape[1]),
-                "looks": float(len(at)),
+                "sampled_frames": float(len(at)),
             },
-            at=at,
-            lasts=lasts,
-            samples=samples,
+            times_s=at,
+            durations_s=lasts,
+            signatures=samples,
             thumbnail=_strip(pictures),
             frames=pictures if self._config.frames else pictures[:0],
         )
@@ -209,7 +209,7 @@ class _OverTime:
                 self._moved += changed.mean
                 self._moved_s += at_s - before_s
         self._last = inside, at_s
-        return frame_sample(square(gray, self._box, self._shape, GRAY_SIDE))
+        return frame_signature(square(gray, self._box, self._shape, GRAY_SIDE))
 
     def measures(self, lasts: NDArray[np.float64], *, is_still: bool) -> dict[str, float]:
         """Return the measures; those that compare looks only where there are two, and for no still picture."""

@@ -40,7 +40,7 @@ def require_detector(shots: Shots) -> None:
             raise ConfigError(f"shots={shots} needs a package that is not there: run `pip install {package}`")
 
 
-def shots_recipe(shots: Shots) -> tuple[str, int]:
+def shots_fingerprint_fields(shots: Shots) -> tuple[str, int]:
     """Return what the shots of a video depend on, for fingerprints."""
     return shots, _VERSION
 

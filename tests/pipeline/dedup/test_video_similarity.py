@@ -16,7 +16,7 @@ from pipeline.dedup.frame_keys import VIEWS, _views, sign_keys
 from pipeline.dedup.frame_runs import Run, Window, find_window, lay_over, normalized
 from pipeline.dedup.similarity import Shared, Signature
 from pipeline.dedup.video_similarity import ImageSimilarity, VideoSimilarity, correlation_of_changes
-from pipeline.video.analysis.frame_signature import GRAY_SIDE, SIDE, frame_pictures
+from pipeline.video.analysis.frame_signature import GRAY_SIDE, SIDE, signature_pictures
 from tests.support.signatures import scene, signature
 
 VIDEO, IMAGE = VideoSimilarity(), ImageSimilarity()
@@ -198,7 +198,9 @@ def test_keys_do_not_depend_on_brightness_and_spread_evenly() -> None:
 
 def test_where_the_light_is_looks_the_same_whatever_black_lies_around_it() -> None:
     grays = globe(scene(3, 4))
-    one, other = (frame_pictures(signature("", given).samples).astype(np.float32) for given in (grays, barred(grays)))
+    one, other = (
+        signature_pictures(signature("", given).samples).astype(np.float32) for given in (grays, barred(grays))
+    )
     views = zip(_views(one).swapaxes(0, 1), _views(other).swapaxes(0, 1), strict=True)
     alike = [np.einsum("nc,nc->n", normalized(p), normalized(q)) for p, q in views]
     assert alike[-1].min() > 0.9 > np.median(alike[:-1], axis=1).max()

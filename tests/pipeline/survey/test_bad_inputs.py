@@ -142,7 +142,7 @@ def test_what_is_no_file_is_a_row(tmp_path: Path) -> None:
     assert {Path(uri).name: row["reason"] for uri, row in rows.items() if Path(uri).name in wanted} == wanted
     assert {row["reason"] for uri, row in rows.items() if "://" in uri or "socket" in uri} == {"missing"}
     assert (report.items, report.kept) == (len(uris), 1)
-    assert rows[str(good)]["measures"]["looks"] >= 2
+    assert rows[str(good)]["measures"]["sampled_frames"] >= 2
 
 
 def test_a_file_that_grows_and_shrinks_while_it_is_looked_at_ends_in_time(tmp_path: Path) -> None:
@@ -163,12 +163,12 @@ def test_a_file_that_grows_and_shrinks_while_it_is_looked_at_ends_in_time(tmp_pa
         with Decoder(DecodeConfig(time_limit_s=_LIMIT_S)) as decoder:
             for _ in range(10):
                 try:
-                    outcomes.add(len(decoder.look(path).samples) > 0)
+                    outcomes.add(len(decoder.analyze(path).signatures) > 0)
                 except InputError as e:
                     outcomes.add(e.reason)
             stop.set()
             writer.join()
-            assert decoder.look(path).measures["found_share"] == pytest.approx(1, abs=0.01)
+            assert decoder.analyze(path).measures["found_share"] == pytest.approx(1, abs=0.01)
     finally:
         stop.set()
         writer.join()

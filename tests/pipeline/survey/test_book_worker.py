@@ -55,7 +55,7 @@ def test_an_honest_book_passes_and_has_its_numbers(tmp_path: Path) -> None:
     assert measures["characters"] == len(story(1, 100))
     assert measures["passages"] >= 3
     assert measures["lines_joined"] > 300
-    assert set(measures) - {"characters", "passages", "repaired_lines", "matter_share"} >= {"gopher_top_2gram"}
+    assert set(measures) - {"characters", "passages", "repaired_lines", "boilerplate_share"} >= {"gopher_top_2gram"}
     short = surveyed(tmp_path, sentences(1, 3)[0] + "\n")
     verdict = judge(short, SelectConfig())
     assert verdict is not None
@@ -222,7 +222,7 @@ def test_what_a_row_depends_on_changes_its_fingerprint(tmp_path: Path) -> None:
         BookLook(cut_passages=False),
         *(BookLook(decontaminate=(tmp_path / n,)) for n in ("a.txt", "b.txt")),
     ]
-    configs = [BookConfig(), BookConfig(mask_pii=True), BookConfig(lines=False)]
+    configs = [BookConfig(), BookConfig(mask_pii=True), BookConfig(join_lines=False)]
     found = [json.dumps(book_fingerprint(c, look)) for c in configs for look in looks]
     assert len(set(found)) == len(found)
     assert book_fingerprint(BookConfig(max_bytes=5), BookLook()) == book_fingerprint(BookConfig(), BookLook())

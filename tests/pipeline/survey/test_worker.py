@@ -61,7 +61,7 @@ def test_rows_and_signatures_belong_together(folder: Path, tmp_path: Path) -> No
     assert a["document_id"] != b["document_id"]
     assert (a["container"], b["container"]) == ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
     assert a["crop"] == [0, 0, 96, 64]
-    assert a["measures"]["looks"] == 4
+    assert a["measures"]["sampled_frames"] == 4
     assert rows["d.png"]["content_id"] == rows["d.png"]["document_id"] == sha256_file(folder / "d.png")
     videos = {
         row["content_id"]: row["kind"]
@@ -133,7 +133,7 @@ def test_another_way_to_look_is_another_row(folder: Path, tmp_path: Path) -> Non
     sizes = [Image.open(io.BytesIO(found[name]["thumbnail"])).size[0] for found in (before, after)]
     assert sizes == [3 * 144, 2 * 144]  # three of five frames are different ones in four looks
     sparse = run(folder, tmp_path / "out", decode_below_s=0)[1]
-    assert sparse["a.mp4"]["measures"]["looks"] < rows["a.mp4"]["measures"]["looks"]
+    assert sparse["a.mp4"]["measures"]["sampled_frames"] < rows["a.mp4"]["measures"]["sampled_frames"]
 
 
 def test_a_file_that_is_written_to_while_it_is_read_is_set_aside(

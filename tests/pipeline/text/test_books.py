@@ -15,7 +15,9 @@ from pipeline.text.books import BookConfig, kept_ranges, load_book, read_book
 from schemas.errors import ConfigError, InputError, Reason
 from tests.support.texts import story, wrapped
 
-PLAIN = BookConfig(repair=False, matter=False, furniture=False, hyphens=False, lines=False)
+PLAIN = BookConfig(
+    repair_text=False, strip_boilerplate=False, strip_running_headers=False, join_hyphens=False, join_lines=False
+)
 CONTAINER = """<?xml version="1.0"?><container version="1.0" xmlns="urn:oasis:names:tc:opendocument:xmlns:container">
 <rootfiles><rootfile full-path="OPS/book.opf" media-type="application/oebps-package+xml"/></rootfiles></container>"""
 OPF = """<?xml version="1.0"?><package xmlns="http://www.idpf.org/2007/opf" version="3.0"><manifest>
@@ -189,7 +191,7 @@ def test_chunks_leave_out_the_cuts_and_nothing_else(tmp_path: Path) -> None:
     known = load_book(tmp_path / "a.txt", BookConfig()).content_id
     assert "".join(read_book(tmp_path / "a.txt", BookConfig(), content_id=known)) == text
     with pytest.raises(InputError, match="not the one that was surveyed") as caught:
-        list(read_book(tmp_path / "a.txt", BookConfig(lines=False), content_id=known))
+        list(read_book(tmp_path / "a.txt", BookConfig(join_lines=False), content_id=known))
     assert caught.value.reason is Reason.CHANGED
     everything = [{"start": 0, "end": len(text)}]
     with pytest.raises(InputError, match="the cuts leave nothing"):

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.text.books import BookConfig
-from pipeline.text.clean import clean, repair, repair_hyphens, strip_matter
+from pipeline.text.clean import clean, join_hyphens, repair_text, strip_boilerplate
 from pipeline.text.hard_wraps import join_lines
 from pipeline.text.personal_data import mask_personal_data
-from pipeline.text.running_heads import strip_furniture
+from pipeline.text.running_headers import strip_running_headers
 from tests.support.texts import paragraphs, sentences, story, wrapped
 
 ALL = BookConfig().steps
@@ -55,21 +55,21 @@ def test_what_stands_around_a_gutenberg_text_goes(mark: str, tail: str) -> None:
     text = story(3)
     cleaned, counts = clean(HEADER + START.format(mark) + credit + note + wrapped(text) + tail.format(mark), ALL)
     assert cleaned == text
-    assert 0 < counts["matter_share"] < 0.5
+    assert 0 < counts["boilerplate_share"] < 0.5
 
 
 def test_older_marks_and_none_at_all() -> None:
     text = story(4)
-    assert strip_matter(SMALL + text)[0] == text
+    assert strip_boilerplate(SMALL + text)[0] == text
     front = "Project Gutenberg's Botchan (Master Darling), by Kin-nosuke Natsume\n\n"
-    assert strip_matter(front + HEADER.split("\n\n")[1] + "\n\n" + text)[0] == text
-    assert strip_matter(text) == (text, 0.0)
+    assert strip_boilerplate(front + HEADER.split("\n\n")[1] + "\n\n" + text)[0] == text
+    assert strip_boilerplate(text) == (text, 0.0)
     two = "".join(START.format("THE") + story(i) + FOOTER.format("THE") for i in (5, 6))
-    assert strip_matter(two)[0].split() == (story(5) + story(6)).split()
+    assert strip_boilerplate(two)[0].split() == (story(5) + story(6)).split()
     film = "Produced by a studio that was poor at the time, the film had a cast of hundreds. " * 5
-    assert strip_matter(film + "\n\n" + text)[0] == film + "\n\n" + text
+    assert strip_boilerplate(film + "\n\n" + text)[0] == film + "\n\n" + text
     about = "A history of Project Gutenberg and its volunteers. " * 3 + "\n"
-    assert strip_matter(about)[0] == about
+    assert strip_boilerplate(about)[0] == about
 
 
 def test_a_file_without_any_blank_line_gets_its_paragraphs_back() -> None:
@@ -87,16 +87,16 @@ def test_a_file_without_any_blank_line_gets_its_paragraphs_back() -> None:
 
 def test_text_that_was_decoded_twice_is_mended_and_quotes_stay() -> None:
     said = "‘Café’ – “naïve”, said the Brontë. ﬁne\n"
-    assert repair(said)[0] == said.replace("ﬁ", "fi")
-    mended, changed = repair("The caf\u00c3\u00a9 was closed.\nAll is well.\n")
+    assert repair_text(said)[0] == said.replace("ﬁ", "fi")
+    mended, changed = repair_text("The caf\u00c3\u00a9 was closed.\nAll is well.\n")
     assert (mended, changed) == ("The café was closed.\nAll is well.\n", 1)
-    assert repair("a\u2028b \x07 \t\n\n\n\n\n\nR&amp;D\n\n") == ("a\nb\n\n\nR&D\n", pytest.approx(1, abs=3))
-    assert repair("<b>R&amp;D</b>\n")[0] == "<b>R&amp;D</b>\n"  # markup, or about it: not ours to unescape
+    assert repair_text("a\u2028b \x07 \t\n\n\n\n\n\nR&amp;D\n\n") == ("a\nb\n\n\nR&D\n", pytest.approx(1, abs=3))
+    assert repair_text("<b>R&amp;D</b>\n")[0] == "<b>R&amp;D</b>\n"  # markup, or about it: not ours to unescape
 
 
 def test_mending_does_not_depend_on_where_chunks_end() -> None:
     line = "A caf\u00c3\u00a9 in the town, and nothing else.\n"
-    assert repair(line * 5000)[0] == "A café in the town, and nothing else.\n" * 5000
+    assert repair_text(line * 5000)[0] == "A café in the town, and nothing else.\n" * 5000
 
 
 def scanned(text: str, *, feed: bool, head: str = "THE OLD MILL", lines: int = 30) -> str:
@@ -115,7 +115,7 @@ def test_pages_of_a_scan_become_one_text(feed: bool) -> None:
     text = story(7, 60)
     cleaned, counts = clean(scanned(text, feed=feed), ALL)
     assert cleaned.replace("\f", " ").split() == text.split()
-    assert counts["furniture_lines"] >= 2 * 10
+    assert counts["running_header_lines"] >= 2 * 10
     whole = [part for part in cleaned.replace("\f", " ").split("\n\n") if part in text.split("\n\n")]
     assert len(whole) > 0.8 * 60  # most paragraphs that a page's end cut are one again
     assert (cleaned.count("\f") > 5) == feed  # by which `trace` counts pages
@@ -126,27 +126,27 @@ def test_heads_that_bear_the_number_go_too_and_chapters_stay() -> None:
     lines = []
     for n in range(20):
         lines += [f"{n + 101}   THE OLD MILL" if n % 2 else f"THE OLD MILL   {n + 101}", *body[n * 25 : n * 25 + 25]]
-    cleaned, count = strip_furniture("\n".join(lines) + "\n")
+    cleaned, count = strip_running_headers("\n".join(lines) + "\n")
     assert (cleaned, count) == ("\n".join(body) + "\n", 20.0)
     rng = random.Random(0)
     for head in ("{}", "Chapter {}", "Mill {}"):
         long = [f"{head.format(n)}\n\n" + "\n".join(sentences(n, rng.randint(20, 80))) for n in range(1, 30)]
         chapters = "\n\n".join(long) + "\n"
-        assert strip_furniture(chapters) == (chapters, 0.0)
+        assert strip_running_headers(chapters) == (chapters, 0.0)
     pages = "\n\f".join(f"Chapter {n}\n\n" + "\n".join(sentences(n, 30)) for n in range(1, 12)) + "\n"
-    assert strip_furniture(pages) == (pages, 0.0)
+    assert strip_running_headers(pages) == (pages, 0.0)
     sonnets = "\n\n".join(f"{n}\n\n" + "\n".join(sentences(n, 14)) for n in range(1, 60)) + "\n"
-    assert strip_furniture(sonnets) == (sonnets, 0.0)
+    assert strip_running_headers(sonnets) == (sonnets, 0.0)
     listed = "\n".join(str(n) for n in range(1, 50)) + "\n"
-    assert strip_furniture(listed) == (listed, 0.0)
+    assert strip_running_headers(listed) == (listed, 0.0)
     marked = "He came [Pg 12] home.\n\n[Pg 13]\n\n{page 14} Late, wo[Pg 15]rn [Pg 16]\nand tired.[Pg 17]\n"
-    assert strip_furniture(marked) == ("He came home.\n\n\nLate, worn\nand tired.\n", 6.0)
+    assert strip_running_headers(marked) == ("He came home.\n\n\nLate, worn\nand tired.\n", 6.0)
 
 
 def test_hyphens_are_resolved_by_the_book_itself() -> None:
     text = "An exam-\nple here; an example there. A well-\nknown man, well-known to all. The co-\noperative. "
     text += "Two-\nthirds of\ntwo thirds. Jean-\nPaul came. A \u00adsoft hy\u00ad\nphen.\n"
-    mended, count = repair_hyphens(text)
+    mended, count = join_hyphens(text)
     assert "An example here" in mended
     assert "A well-known man" in mended
     assert "The cooperative" in mended  # neither part is a word of the book
@@ -154,8 +154,8 @@ def test_hyphens_are_resolved_by_the_book_itself() -> None:
     assert "Jean-\nPaul" in mended
     assert "soft hyphen." in mended
     assert count == 4
-    assert repair_hyphens("An exam-\n\fple of it, an example.\n")[0] == "An example\f of it, an example.\n"
-    assert repair_hyphens(mended) == (mended, 0.0)
+    assert join_hyphens("An exam-\n\fple of it, an example.\n")[0] == "An example\f of it, an example.\n"
+    assert join_hyphens(mended) == (mended, 0.0)
 
 
 def test_verse_lists_and_tables_keep_their_lines() -> None:

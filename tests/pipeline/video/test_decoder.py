@@ -205,6 +205,6 @@ def test_impossible_options_are_named(field: str, value: object) -> None:
         DecodeConfig(**{field: value})  # type: ignore[arg-type]
 
 
-def test_the_recipe_holds_what_frames_depend_on_and_no_limit() -> None:
-    assert DecodeConfig().recipe == DecodeConfig(batch=3, time_limit_s=1.0, slots=9).recipe
-    assert len({str(DecodeConfig(**change).recipe) for change in ({}, {"size": 64}, {"fps": 2.0})}) == 3  # type: ignore[arg-type]
+def test_the_fingerprint_covers_what_changes_frames_and_ignores_limits() -> None:
+    assert DecodeConfig().fingerprint_fields == DecodeConfig(batch=3, time_limit_s=1.0, slots=9).fingerprint_fields
+    assert len({str(DecodeConfig(**change).fingerprint_fields) for change in ({}, {"size": 64}, {"fps": 2.0})}) == 3  # type: ignore[arg-type]

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pipeline.video.analysis.frame_signature import GRAY_SIDE, SAMPLE_BYTES, SIDE, frame_pictures, frame_sample, is_flat
+from pipeline.video.analysis.frame_signature import (
+    GRAY_SIDE,
+    SIDE,
+    SIGNATURE_BYTES,
+    frame_signature,
+    is_flat,
+    signature_pictures,
+)
 from tests.support.signatures import scene
 
 Gray = NDArray[np.uint8]
@@ -17,9 +24,9 @@ Gray = NDArray[np.uint8]
 @settings(deadline=None, max_examples=20)
 def test_a_sample_is_the_mean_of_each_cell(seed: int) -> None:
     gray = np.random.default_rng(seed).integers(0, 256, (GRAY_SIDE, GRAY_SIDE), np.uint8)
-    sample = frame_sample(gray)
-    assert len(sample) == SAMPLE_BYTES
-    (picture,) = frame_pictures([sample])
+    sample = frame_signature(gray)
+    assert len(sample) == SIGNATURE_BYTES
+    (picture,) = signature_pictures([sample])
     cell = GRAY_SIDE // SIDE
     for row, column in ((0, 0), (3, 7), (SIDE - 1, SIDE - 1)):
         mean = gray[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell].mean()
@@ -31,17 +38,17 @@ def test_a_sample_is_the_mean_of_each_cell(seed: int) -> None:
 )
 def test_what_is_no_gray_square_is_refused(wrong: Gray) -> None:
     with pytest.raises(ValueError, match=r"must be uint8 \[64, 64\], got"):
-        frame_sample(wrong)
+        frame_signature(wrong)
 
 
 def test_samples_of_another_length_are_refused() -> None:
     with pytest.raises(ValueError, match=r"has 256 bytes, got \[3, 256\]"):
-        frame_pictures([bytes(256), b"abc"])
-    assert frame_pictures([]).shape == (0, SIDE, SIDE)
+        signature_pictures([bytes(256), b"abc"])
+    assert signature_pictures([]).shape == (0, SIDE, SIDE)
 
 
 def flat(gray: Gray) -> bool:
-    return bool(is_flat(frame_pictures([frame_sample(gray)]))[0])
+    return bool(is_flat(signature_pictures([frame_signature(gray)]))[0])
 
 
 def test_one_color_and_a_few_words_are_flat_and_a_picture_is_not() -> None:
@@ -53,4 +60,4 @@ def test_one_color_and_a_few_words_are_flat_and_a_picture_is_not() -> None:
     assert flat(np.asarray(words))
     assert not flat(scene(1, 0.5)[0])
     assert not flat(scene(1, 0.5)[0] // 6)  # a dark one
-    assert is_flat(frame_pictures([])).shape == (0,)
+    assert is_flat(signature_pictures([])).shape == (0,)

@@ -123,7 +123,7 @@ def test_pictures_probes_and_subtitles_do_not_depend_on_the_backend(
     path = make_video(tmp_path / "a.mkv", subtitles=[(0.2, 0.5, "words")])
     assert other.probe(path) == pyav.probe(path)
     assert other.subtitles(path) == pyav.subtitles(path)
-    assert other.look(path).samples == pyav.look(path).samples
+    assert other.analyze(path).signatures == pyav.analyze(path).signatures
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ _MARK_LINE = re.compile(rf"^[ \t]*{_MARK}[ \t]*(?:\n|\Z)|^{_MARK}[ \t]*", re.I |
 _MARK_WITHIN = re.compile(rf"(?<=\S)[ \t]?{_MARK}(?=[ \t\n]|\Z)|{_MARK}", re.I)
 
 
-def strip_furniture(text: str) -> tuple[str, float]:
+def strip_running_headers(text: str) -> tuple[str, float]:
     """Return `text` without page numbers and running heads, and how many lines and marks were taken out.
 
     A sentence that went on over the page goes on in the next line; form feeds stay, at the beginning of a line.
