@@ -26,11 +26,11 @@ from near_duplicates_parts.clips import (
 )
 from near_duplicates_parts.looks import look
 from pipeline.dedup.job import SIMILARITY, DedupConfig, dedup_items
+from pipeline.dedup.pairs import read_pairs
 from pipeline.dedup.similarity import Signature
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.workspace import Workspace, write_table_unit
 from pipeline.select.keep_best import KeepConfig, containment_of
-from pipeline.select.selection import read_pairs
 from schemas.records import SIGNATURES, SURVEY
 
 _COVERED = KeepConfig().min_containment

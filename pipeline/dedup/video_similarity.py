@@ -233,7 +233,7 @@ class ImageSimilarity:
         return replace(self, bits=bits_for(self.bits, items))
 
     def hash_keys(self, signature: Signature) -> NDArray[np.uint64]:
-        """Return keys [m, 8 * tables] of the sample, none where it is flat; see pipeline.dedup.similarity.Similarity."""
+        """Return keys [m, 8 * tables], m = 0 for a flat picture, else 1; see pipeline.dedup.similarity.Similarity."""
         pictures = signature_pictures(signature.samples)
         return sign_keys(pictures[~is_flat(pictures)], tables=self.tables, bits=self.bits)
 

@@ -7,7 +7,7 @@ A score is a factory, registered as an entry point of the group `longreel.scores
 
 `make()` loads the model and returns a function from frames to numbers, by name: one number, or one a frame, of which
 the largest is kept under the name and the mean under NAME_mean. `longreel survey --survey.scores faces` then measures
-it, and `longreel select --set faces=0:0.5` sets a limit on it.
+it, and `longreel select --limit faces=0:0.5` sets a limit on it.
 """
 
 from __future__ import annotations

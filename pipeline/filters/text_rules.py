@@ -11,7 +11,7 @@ fetched. What differs, and why:
 - Lines are those with something in them: a blank line between two paragraphs is no line of a list.
 - A run of words that stands once is not repeated.
 
-The bounds stand in pipeline.filters.limits. Cost: 3 million characters a second.
+The default bounds are in pipeline.filters.limit_table. Cost: 3 million characters a second.
 """
 
 from __future__ import annotations

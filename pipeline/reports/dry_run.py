@@ -17,12 +17,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.table import Table
 
-from pipeline.filters.limits import measured_names, require_known
+from pipeline.dedup.pairs import read_pairs
+from pipeline.filters.limit_filter import require_known
+from pipeline.filters.numbers import measured_names
 from pipeline.runtime.progress import readable
 from pipeline.runtime.units import read_rows, unit_files, unit_number
 from pipeline.runtime.workspace import Workspace, read_units
+from pipeline.select.config import SelectConfig, as_options
 from pipeline.select.rules import Matches, judge_cluster
-from pipeline.select.selection import SelectConfig, as_options, read_pairs, read_selection
+from pipeline.select.selection import read_selection
 from pipeline.survey.table import read_survey_unit
 from schemas.errors import DatasetError
 from schemas.records import SURVEY

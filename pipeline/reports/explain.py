@@ -14,7 +14,7 @@ from typing import Any
 from rich.table import Table
 from tyro.conf import Positional
 
-from pipeline.filters.limits import shown
+from pipeline.filters.numbers import shown
 from pipeline.reports.item_history import NOT_YET, SET_ASIDE, gather
 from pipeline.runtime.progress import output, readable
 from pipeline.runtime.workspace import Workspace

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from pipeline.runtime.token_store import items_of
 from pipeline.runtime.units import read_rows, unit_files, unit_number
 from pipeline.runtime.workspace import Workspace, usable
-from pipeline.select.selection import SelectConfig, read_selection
+from pipeline.select.config import SelectConfig
+from pipeline.select.selection import read_selection
 from schemas.dataset import LEDGER, DatasetCard, read_card
 from schemas.errors import DatasetError
 from schemas.records import SURVEY, TOKENS

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.filters.limits import Limit, measured_entries, shown
+from pipeline.filters.limit import Limit
+from pipeline.filters.numbers import measured_entries, shown
 
 BARS = 40
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 400.0, 150.0, 4.0, 16.0, 18.0  # of the picture, and its margins
@@ -27,7 +28,7 @@ _HUGE, _TINY = 1e300, 1e-300  # what is beyond cannot be drawn: differences and 
 
 
 def measured_columns(items: pa.Table) -> dict[str, NDArray[np.float64]]:
-    """Return every number of surveyed rows by its name, as pipeline.filters.limits.numbers finds them in one row."""
+    """Return every number of surveyed rows by its name, as pipeline.filters.numbers.numbers finds them in one row."""
     found: dict[str, NDArray[np.float64]] = {}
     names, values = (column.combine_chunks() for column in measured_entries(items["measures"]))
     if len(names):

@@ -15,12 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.filters.limits import Limit, numbers
+from pipeline.filters.limit import Limit
+from pipeline.filters.numbers import numbers
 from pipeline.reports.find_item import Catalogue
 from pipeline.runtime.token_store import items_of
 from pipeline.runtime.units import read_rows, unit_name
 from pipeline.runtime.workspace import Workspace, usable
-from pipeline.select.selection import SelectConfig, Selection, as_options, read_selection
+from pipeline.select.config import SelectConfig, as_options
+from pipeline.select.selection import Selection, read_selection
 from schemas.dataset import LEDGER, read_card
 from schemas.errors import DatasetError
 from schemas.records import MANIFEST, PAIRS, SURVEY, TOKENS
@@ -63,7 +65,7 @@ def number_facts(found: Mapping[str, float], limits: Mapping[str, Limit]) -> lis
     facts = []
     for name in [*(n for n in limits if n in found), *sorted(n for n in found if n not in limits)]:
         limit = limits.get(name, Limit(name))
-        broken = limit.broken_by(found[name])
+        broken = limit.reject(found[name])
         facts.append(
             {
                 "name": name,

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from tyro.conf import Positional
 
-from pipeline.filters.limits import DEFAULTS
+from pipeline.filters.limit_table import DEFAULTS
 from pipeline.reports import histograms as page_histogram
 from pipeline.reports import tables as page_tables
 from pipeline.reports.examples import choose_samples
@@ -22,7 +22,7 @@ from pipeline.reports.funnel import TEXT_KINDS, Items
 from pipeline.reports.histograms import histograms, measured_columns
 from pipeline.runtime.progress import console, readable
 from pipeline.runtime.workspace import Workspace
-from pipeline.select.selection import as_options
+from pipeline.select.config import as_options
 from schemas.files import write_text
 
 _TEMPLATES = Path(__file__).with_name("templates")

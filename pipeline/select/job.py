@@ -9,13 +9,16 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.filters.limits import measured_names, require_known
+from pipeline.dedup.pairs import read_pairs
+from pipeline.filters.limit_filter import require_known
+from pipeline.filters.numbers import measured_names
 from pipeline.runtime.beam import Runner, run_selection
 from pipeline.runtime.job_report import JobReport, report_on
 from pipeline.runtime.units import unit_files, unit_number
 from pipeline.runtime.workspace import Workspace, read_units, usable
+from pipeline.select.config import SelectConfig
 from pipeline.select.rules import Matches, Selector
-from pipeline.select.selection import SelectConfig, begin_selection, finish_selection, read_pairs, read_selection
+from pipeline.select.selection import begin_selection, finish_selection, read_selection
 from schemas.errors import DatasetError
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import SURVEY

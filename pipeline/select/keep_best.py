@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from pipeline.filters.limits import numbers
+from pipeline.filters.numbers import numbers
 from schemas.errors import ConfigError
 
 Row = Mapping[str, Any]

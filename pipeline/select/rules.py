@@ -15,10 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.filters.limits import judge_numbers, numbers
+from pipeline.filters.filter import Rejection
 from pipeline.runtime.workspace import Workspace, write_table_unit
+from pipeline.select.config import SelectConfig
 from pipeline.select.keep_best import KeepConfig, choose, clusters, containment_of, is_related, rank, shared_ranges
-from pipeline.select.selection import SelectConfig
 from pipeline.survey.table import read_survey_unit
 from schemas.errors import Reason
 from schemas.fingerprint import bucket
@@ -28,30 +28,11 @@ Row = Mapping[str, Any]
 _SPLIT_STEPS = 1_000_000
 
 
-def judge(row: Row, config: SelectConfig) -> tuple[Reason, str] | None:
-    """Return why a surveyed row does not go on by itself, or None where it does."""
+def judge(row: Row, config: SelectConfig) -> Rejection | None:
+    """Return why the survey or a filter rejects a surveyed row, or None if all keep it."""
     if row["reason"]:
-        return Reason(row["reason"]), row["detail"]
-    if config.licenses and (verdict := _judge_license(row["license"], config.licenses)):
-        return verdict
-    if config.languages and row["kind"] == "book" and (verdict := _judge_language(row["language"], config.languages)):
-        return verdict
-    return judge_numbers(numbers(row), config.limits)
-
-
-def _judge_license(license: str | None, allowed: Sequence[str]) -> tuple[Reason, str] | None:
-    known = (license or "").strip()
-    if (known or "unknown").casefold() in {name.strip().casefold() for name in allowed}:
-        return None
-    if not known:
-        return Reason.LICENSE, "the manifest names no license (--licenses … unknown allows that)"
-    return Reason.LICENSE, f"license {known!r}; allowed are {', '.join(allowed)} (--licenses)"
-
-
-def _judge_language(language: str | None, wanted: Sequence[str]) -> tuple[Reason, str] | None:
-    if language in {name.strip().lower() for name in wanted}:
-        return None
-    return Reason.LANGUAGE, f"the language is {language or 'unknown'}; wanted are {', '.join(wanted)} (--languages)"
+        return Rejection(Reason(row["reason"]), row["detail"])
+    return config.filters.reject(row)
 
 
 def choose_split(row: Row, config: SelectConfig, named: Collection[str] = ()) -> str:

@@ -1,7 +1,7 @@
 """What the survey finds about a book: its language, its numbers, the passages that are cut, its signature.
 
 One reading of the file, and all of it: whether a book is prose, in which language, and a copy of another, its
-beginning cannot tell. A passage is cut where it breaks a rule that a whole book is held to (pipeline.filters.limits),
+beginning cannot tell. A passage is cut where it breaks a rule that a whole book is held to (filters/limit_table.py),
 or is surely in another language than the book; around a run of words that an evaluation set has, some text is cut.
 The book as a whole is then judged by the numbers of the passages that are left, and by how much was cut. A book of
 one passage is judged as a whole only. Cost: 0.7 MB/s of one core.
@@ -19,7 +19,9 @@ from pipeline.dedup.book_similarity import book_signature
 from pipeline.dedup.similarity import Signature
 from pipeline.filters import text_rules as book_rules
 from pipeline.filters.decontamination import RUN_WORDS, EvaluationSets, load_sets
-from pipeline.filters.limits import DEFAULTS, TEXT_RULES, judge_numbers
+from pipeline.filters.filter import Rejection
+from pipeline.filters.limit_filter import reject_numbers
+from pipeline.filters.limit_table import DEFAULTS, TEXT_RULES
 from pipeline.filters.text_rules import Tally
 from pipeline.text.books import Book, BookConfig, kept_ranges, load_book
 from pipeline.text.language import SURE, identify, vote
@@ -121,7 +123,7 @@ def _cuts(text: str, seen: list[Seen], language: str | None) -> Iterator[dict[st
     for one in seen:
         start, end, _ = one.passage
         if verdict := _judge(text[start:end], one, language):
-            yield {"start": start, "end": end, "reason": verdict[0].value, "detail": verdict[1]}
+            yield {"start": start, "end": end, "reason": verdict.reason.value, "detail": verdict.detail}
 
 
 def _contaminated(words: Words, characters: int, sets: EvaluationSets) -> Iterator[dict[str, Any]]:
@@ -130,10 +132,10 @@ def _contaminated(words: Words, characters: int, sets: EvaluationSets) -> Iterat
         yield {"start": start, "end": end, "reason": Reason.CONTAMINATED.value, "detail": detail}
 
 
-def _judge(part: str, one: Seen, language: str | None) -> tuple[Reason, str] | None:
+def _judge(part: str, one: Seen, language: str | None) -> Rejection | None:
     if one.language != language and one.probability >= SURE:
-        return Reason.LANGUAGE, f"{one.language} (probability {one.probability:.2f}) in a book in {language}"
-    return judge_numbers(book_rules.measure(part, language, one.tally), _PASSAGE_LIMITS)
+        return Rejection(Reason.LANGUAGE, f"{one.language} (probability {one.probability:.2f}) in a book in {language}")
+    return reject_numbers(book_rules.measure(part, language, one.tally), _PASSAGE_LIMITS)
 
 
 def _share(cuts: list[dict[str, Any]], characters: int) -> float:

@@ -21,7 +21,7 @@ class SurveyConfig:
     scores: tuple[str, ...] = ()
     """Scores to give every video and image, from 0 to 1: `nsfw` (nudity), `text` (share of the frame that is text), or
     what another package registers. They cost more than all the rest of the survey. For limits on them see
-    `longreel select --set`."""
+    `longreel select --limit`."""
     max_bytes: int = MAX_BYTES
     """Files larger than this are set aside."""
     books: BookLook = field(default_factory=BookLook)

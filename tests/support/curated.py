@@ -9,9 +9,9 @@ from pipeline.packing.config import PackConfig
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.token_store import write_unit
 from pipeline.runtime.workspace import Workspace
+from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.quarantine import write_quarantine
-from pipeline.select.selection import SelectConfig
 from tests.support import stores
 from tests.support.packs import pack_documents
 from tests.support.stores import StoredDocument

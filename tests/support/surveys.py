@@ -10,11 +10,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from pipeline.filters.languages import LanguageFilter
+from pipeline.filters.licenses import LicenseFilter
+from pipeline.filters.limit_filter import LimitFilter
+from pipeline.filters.registry import Filters
 from pipeline.runtime.workspace import Workspace, write_manifest, write_table_unit
+from pipeline.select.config import SelectConfig
 from schemas.fingerprint import fingerprint
 from schemas.records import MANIFEST, PAIRS, SIGNATURES, SURVEY
 
 Row = dict[str, Any]
+
+
+def select_config(
+    *limits: str, licenses: tuple[str, ...] = (), languages: tuple[str, ...] = (), **other: Any
+) -> SelectConfig:
+    """Return the options of `select` with these limits (NAME=MIN:MAX), licenses and languages."""
+    filters = Filters(
+        license=LicenseFilter(licenses=licenses),
+        language=LanguageFilter(languages=languages),
+        limit=LimitFilter(limit=limits),
+    )
+    return SelectConfig(filters=filters, **other)
 
 
 def video(uri: str = "/files/a.mp4", **changes: Any) -> Row:

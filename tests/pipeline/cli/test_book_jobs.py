@@ -13,9 +13,9 @@ from pipeline.runtime.beam import Runner
 from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.token_store import TokenStore
 from pipeline.runtime.workspace import Workspace, read_units
+from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.quarantine import write_quarantine
-from pipeline.select.selection import SelectConfig
 from pipeline.survey.book_worker import BookLook
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items

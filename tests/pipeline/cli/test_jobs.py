@@ -29,9 +29,9 @@ from pipeline.runtime.beam import Runner, each
 from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.token_store import StoreFacts, TokenStore
 from pipeline.runtime.workspace import Workspace
+from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.quarantine import write_quarantine
-from pipeline.select.selection import SelectConfig
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
 from pipeline.survey.worker import SurveyWorker

@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from pipeline.filters import scores
-from pipeline.filters.limits import DEFAULTS
+from pipeline.filters.limit_table import DEFAULTS
 from pipeline.filters.scores import Score, load_scores, rate, versions_of
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.workspace import Workspace
 from pipeline.select.job import select_items
-from pipeline.select.selection import SelectConfig, read_selection
+from pipeline.select.selection import read_selection
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
 from pipeline.survey.table import read_survey_unit
 from pipeline.survey.worker import SurveyWorker
 from schemas.errors import ConfigError
 from tests.support.media import make_audio, make_video
+from tests.support.surveys import select_config
 
 REDNESS = """
 def make():
@@ -76,7 +77,7 @@ def test_a_registered_score_is_measured_and_sets_a_limit(tmp_path: Path) -> None
     assert found["blue.mp4"]["redness"] == pytest.approx(0.2, abs=0.1)
     assert found["blue.mp4"]["pictures"] >= 2
     assert found["sound.mp4"] is None
-    select_items(workspace, SelectConfig(set=("redness=:0.5",)), Runner())
+    select_items(workspace, select_config("redness=:0.5"), Runner())
     judged = {Path(row["uri"]).name: row for row in read_selection(workspace).rows.to_pylist()}
     assert (judged["red.mp4"]["reason"], judged["blue.mp4"]["reason"]) == ("score", None)
     assert "redness is 0.8" in judged["red.mp4"]["detail"]

@@ -11,11 +11,12 @@ import longreel
 from pipeline.reports.dry_run import SHOWN, judge_survey, verdicts
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.workspace import Workspace
+from pipeline.select.config import SelectConfig, as_options
 from pipeline.select.job import select_items
 from pipeline.select.keep_best import KeepConfig
-from pipeline.select.selection import SelectConfig, as_options, read_selection
+from pipeline.select.selection import read_selection
 from schemas.records import SURVEY
-from tests.support.surveys import book, broken, pair, video, write_survey
+from tests.support.surveys import book, broken, pair, select_config, video, write_survey
 
 LARGE, SMALL = video("/v/large.mp4", license="MIT"), video("/v/small.mp4", width=320, height=180, license="MIT")
 LONG, SHORT = book("/b/long.txt", measures={"characters": 90_000.0, "words": 15_000.0}), book("/b/short.txt")
@@ -32,8 +33,8 @@ ROWS = [
 PAIRS = [pair(LARGE, SMALL), pair(LONG, SHORT, of_one=0.1, of_other=0.1)]
 OTHERS = (
     SelectConfig(),
-    SelectConfig(set=("brightness=60:", "duration_s=0:"), val_fraction=0.5),
-    SelectConfig(licenses=("mit", "Unknown"), keep=KeepConfig(remove_near_duplicates=False)),
+    select_config("brightness=60:", "duration_s=0:", val_fraction=0.5),
+    select_config(licenses=("mit", "Unknown"), keep=KeepConfig(remove_near_duplicates=False)),
 )
 
 
@@ -64,13 +65,13 @@ def test_the_verdicts_are_those_of_the_job(config: SelectConfig, tmp_path: Path)
 def test_it_shows_both_selections_with_reasons_hours_and_words(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert dry_run(workspace, "--set", "brightness=60:", "--set", "duration_s=0.1:", "--licenses", "unknown") == 0
+    assert dry_run(workspace, "--limit", "brightness=60:", "--limit", "duration_s=0.1:", "--licenses", "unknown") == 0
     told = capsys.readouterr().out
     rows = {
         cells[1].strip(): [c.strip() for c in cells[2:-1]] for c in told.splitlines() if len(cells := c.split("│")) > 4
     }
     assert "now:  the defaults\n" in told
-    assert "then: --set brightness=60: --set duration_s=0.1: --licenses unknown" in told
+    assert "then: --licenses unknown --limit brightness=60: --limit duration_s=0.1:" in told
     assert list(rows)[-6:] == ["black", "duplicate", "license", "missing", "near_duplicate", "too_short"]
     assert rows["go on"] == ["4", "4", ""]
     assert rows["set aside"] == ["4", "4", ""]
@@ -85,7 +86,7 @@ def test_it_shows_both_selections_with_reasons_hours_and_words(
 def test_it_names_what_would_change_with_the_number_and_where_it_was(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert dry_run(workspace, "--set", "brightness=60:", "--no-remove-near-duplicates") == 0
+    assert dry_run(workspace, "--limit", "brightness=60:", "--no-remove-near-duplicates") == 0
     lines = capsys.readouterr().out.splitlines()
     at = lines.index("2 items would change:")
     assert lines[at + 1].startswith("  /v/hour.mp4: goes on in train → black (brightness is 50 (gray level")
@@ -96,7 +97,7 @@ def test_it_names_what_would_change_with_the_number_and_where_it_was(
 
 def test_nothing_is_written(workspace: Workspace) -> None:
     before = {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")}
-    assert dry_run(workspace, "--set", "brightness=60:") == 0
+    assert dry_run(workspace, "--limit", "brightness=60:") == 0
     assert {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")} == before
 
 
@@ -112,7 +113,7 @@ def test_without_a_selection_the_trial_stands_alone_and_many_changes_are_counted
     assert "near-duplicates have not been looked for yet" in told
     assert "now" not in told
     select_items(workspace, SelectConfig(), Runner())
-    assert dry_run(workspace, "--set", "duration_s=30:") == 0
+    assert dry_run(workspace, "--limit", "duration_s=30:") == 0
     told = capsys.readouterr().out
     assert f"29 items would change; the first {SHOWN} by address:" in told
     assert told.count("→ too_short") == SHOWN
@@ -134,8 +135,8 @@ def test_what_is_new_or_still_to_be_surveyed_is_said(tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--set", "brightnes=60:"], "did you mean 'brightness'?"),
-        (["--set", "brightness"], "a limit is NAME=MIN:MAX"),
+        (["--limit", "brightnes=60:"], "did you mean 'brightness'?"),
+        (["--limit", "brightness"], "a limit must be NAME=MIN:MAX"),
         (["--min-containment", "1.5"], "min_containment must be above 0"),
     ],
 )
@@ -156,8 +157,8 @@ def test_without_a_survey_it_says_what_to_run(tmp_path: Path, capsys: pytest.Cap
     ("config", "options"),
     [
         (SelectConfig(), ""),
-        (SelectConfig(set=("a=1:", "b=:2"), val_fraction=0.1), "--set a=1: --set b=:2 --val-fraction 0.1"),
-        (SelectConfig(licenses=("MIT", "a b")), "--licenses MIT 'a b'"),
+        (select_config("a=1:", "b=:2", val_fraction=0.1), "--limit a=1: --limit b=:2 --val-fraction 0.1"),
+        (select_config(licenses=("MIT", "a b")), "--licenses MIT 'a b'"),
         (
             SelectConfig(keep=KeepConfig(remove_near_duplicates=False, prefer=("length",))),
             "--no-remove-near-duplicates --prefer length",

@@ -11,19 +11,18 @@ import pyarrow as pa
 import pytest
 
 import longreel
-from pipeline.filters.limits import DEFAULTS
+from pipeline.filters.limit_table import DEFAULTS
 from pipeline.reports.item_history import number_facts
 from pipeline.runtime.workspace import Workspace, write_manifest
-from pipeline.select.selection import SelectConfig
 from schemas.dataset import read_card
 from schemas.records import MANIFEST
 from tests.support.curated import CLIP, FILM, HEADER, LOST, NOVEL, ROWS, write_clips, write_curated
-from tests.support.surveys import broken, video, write_survey
+from tests.support.surveys import broken, select_config, video, write_survey
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return write_curated(tmp_path_factory.mktemp("explain") / "out", SelectConfig(set=("brightness=5:",)))
+    return write_curated(tmp_path_factory.mktemp("explain") / "out", select_config("brightness=5:"))
 
 
 def explain(workspace: Workspace, item: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -52,7 +51,7 @@ def test_an_item_that_went_all_the_way(workspace: Workspace, capsys: pytest.Capt
         "short_side": (360.0, 64.0, None, None),
         "brightness": (90.0, 5.0, None, None),  # the limit that select was run with
     }
-    assert found["options"] == "--set brightness=5:"
+    assert found["options"] == "--limit brightness=5:"
     (pair,) = found["dedup"]["pairs"]
     assert pair["addresses"] == ["/v/small.mp4"]
     assert (pair["it_has_of_this"], pair["this_has_of_it"], pair["similarity"]) == (0.9, 0.9, 0.95)

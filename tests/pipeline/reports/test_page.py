@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import longreel
-from pipeline.filters.limits import DEFAULTS, Limit, numbers
+from pipeline.filters.limit import Limit
+from pipeline.filters.limit_table import DEFAULTS
+from pipeline.filters.numbers import numbers
 from pipeline.reports.dry_run import verdicts
 from pipeline.reports.examples import SHOWN, choose_samples
 from pipeline.reports.funnel import Items, Step
@@ -24,17 +26,18 @@ from pipeline.reports.page import render
 from pipeline.reports.tables import cut_characters, duration, with_amounts
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.workspace import Workspace
+from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
-from pipeline.select.selection import SelectConfig, begin_selection
+from pipeline.select.selection import begin_selection
 from schemas.errors import DatasetError, Reason
 from schemas.records import SURVEY
 from tests.support.curated import CLIP, LOST, ROWS, write_clips, write_curated
-from tests.support.surveys import Row, book, broken, video, webp, write_signatures, write_survey
+from tests.support.surveys import Row, book, broken, select_config, video, webp, write_signatures, write_survey
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return write_curated(tmp_path_factory.mktemp("page") / "out", SelectConfig(set=("sharpness=1:",)))
+    return write_curated(tmp_path_factory.mktemp("page") / "out", select_config("sharpness=1:"))
 
 
 @pytest.fixture
@@ -138,7 +141,7 @@ def test_the_same_workspace_gives_the_same_bytes_wherever_it_lies(workspace: Wor
 
 def test_limits_are_those_that_select_was_run_with(workspace: Workspace) -> None:
     page = render(workspace)
-    assert "<code>--set sharpness=1:</code>" in page
+    assert "<code>--limit sharpness=1:</code>" in page
     assert "1 below 1 (blurred)" in page
 
 

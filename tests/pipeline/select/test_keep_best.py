@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.select.config import SelectConfig
 from pipeline.select.keep_best import KeepConfig, choose, clusters, containment_of, is_related, rank, shared_ranges
 from pipeline.select.rules import Matches, judge_cluster
-from pipeline.select.selection import SelectConfig
 from schemas.errors import ConfigError
 from schemas.records import SURVEY
 

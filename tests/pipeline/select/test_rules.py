@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.workspace import Workspace, read_table_unit, write_table_unit
+from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.keep_best import KeepConfig, clusters
 from pipeline.select.rules import Matches, choose_split, judge, judge_cluster
-from pipeline.select.selection import SelectConfig, begin_selection, finish_selection, read_selection
+from pipeline.select.selection import begin_selection, finish_selection, read_selection
 from schemas.errors import ConfigError, DatasetError, Reason
 from schemas.records import SURVEY
-from tests.support.surveys import Row, book, broken, pair, video, write_survey
+from tests.support.surveys import Row, book, broken, pair, select_config, video, write_survey
 
 
 @pytest.mark.parametrize(
@@ -41,40 +42,6 @@ from tests.support.surveys import Row, book, broken, pair, video, write_survey
 def test_each_rule_at_its_border(changes: dict[str, Any], reason: Reason | None) -> None:
     verdict = judge(video(**changes), SelectConfig())
     assert (verdict and verdict[0]) == reason
-
-
-@pytest.mark.parametrize(
-    ("license", "allowed", "told"),
-    [
-        ("anything", (), None),
-        (None, (), None),
-        ("CC0-1.0", ("CC0-1.0", "MIT"), None),
-        (" cc0-1.0 ", ("CC0-1.0",), None),
-        ("CC0-1.0", (" cc0-1.0",), None),
-        ("GPL-3.0", ("CC0-1.0", "MIT"), "license 'GPL-3.0'; allowed are CC0-1.0, MIT (--licenses)"),
-        ("CC0-1.0+", ("CC0-1.0",), "license 'CC0-1.0+'; allowed are CC0-1.0 (--licenses)"),
-        (None, ("MIT",), "the manifest names no license (--licenses … unknown allows that)"),
-        ("  ", ("MIT",), "the manifest names no license (--licenses … unknown allows that)"),
-        (None, ("MIT", "Unknown"), None),
-        ("GPL-3.0", ("unknown",), "license 'GPL-3.0'; allowed are unknown (--licenses)"),
-    ],
-)
-def test_a_license_must_be_on_the_list_where_there_is_one(
-    license: str | None, allowed: tuple[str, ...], told: str | None
-) -> None:
-    verdict = judge(video(license=license), SelectConfig(licenses=allowed))
-    assert verdict == (told and (Reason.LICENSE, told))
-
-
-def test_a_limit_of_the_users_own_judges_any_number_that_an_item_has() -> None:
-    config = SelectConfig(set=("mine=:0.5", "brightness=100:"))
-    assert judge(video(measures={"brightness": 120.0, "mine": 0.5}), config) is None
-    assert judge(video(measures={"brightness": 120.0}), config) is None
-    scored = judge(video(measures={"brightness": 120.0, "mine": 0.6}), config)
-    assert scored == (Reason.SCORE, "mine is 0.6; at most 0.5 (--set mine=:0.5)")
-    dark = judge(video(), config)
-    assert dark
-    assert dark[0] == Reason.BLACK
 
 
 def judged(rows: list[Row], pairs: list[Row], config: SelectConfig | None = None) -> dict[str, Row]:
@@ -172,7 +139,7 @@ def test_of_a_kept_book_the_passages_that_a_better_one_has_too_are_cut() -> None
     assert judged([long, short], [shared], SelectConfig(keep=KeepConfig(remove_near_duplicates=False)))["short.txt"][
         "cuts"
     ] == [header]
-    alone = judged([long | {"license": "x"}, short | {"license": "y"}], [shared], SelectConfig(licenses=("y",)))
+    alone = judged([long | {"license": "x"}, short | {"license": "y"}], [shared], select_config(licenses=("y",)))
     assert alone["short.txt"]["cuts"] == [header]  # what does not go on has no passage to give
 
 
@@ -230,15 +197,6 @@ def test_a_cluster_is_all_that_hangs_together_and_named_after_its_smallest(links
     assert set(found) == {names[n] for a, b, _ in links for n in (a, b)}
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{"val_fraction": 1.0}, {"set": ("duration_s=5:1",)}, {"set": ("duration_s=5",)}, {"licenses": ("MIT", " ")}],
-)
-def test_impossible_rules_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="val_fraction|MIN:MAX|licenses must have names"):
-        SelectConfig(**wrong)
-
-
 # The job, through Beam, on units and a table of pairs that were written by hand.
 
 LARGE, SMALL = video("/v/large.mp4", license="MIT"), video("/v/small.mp4", width=320, height=180, license="MIT")
@@ -261,8 +219,8 @@ def surveyed(root: Path, pairs: list[Row] = PAIRS_FOUND, rows: list[Row] = ROWS)
     return workspace
 
 
-def select(workspace: Workspace, **options: Any) -> JobReport:
-    return select_items(workspace, SelectConfig(**options), Runner())
+def select(workspace: Workspace, *limits: str, **options: Any) -> JobReport:
+    return select_items(workspace, select_config(*limits, **options), Runner())
 
 
 def test_the_job_judges_every_row_by_itself_and_in_its_cluster(tmp_path: Path) -> None:
@@ -321,8 +279,8 @@ def test_a_split_that_the_manifest_gives_to_one_holds_for_all_that_share_content
 def test_a_limit_on_a_number_that_no_item_has_is_refused(tmp_path: Path) -> None:
     workspace = surveyed(tmp_path / "out")
     with pytest.raises(ConfigError, match="did you mean 'characters'"):
-        select(workspace, set=("charakters=5:",))
-    assert select(workspace, set=("characters=70000:",)).rejected["score"] == 1
+        select(workspace, "charakters=5:")
+    assert select(workspace, "characters=70000:").rejected["score"] == 1
 
 
 def test_a_mark_that_cannot_be_read_is_told(tmp_path: Path) -> None:

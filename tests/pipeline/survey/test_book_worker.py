@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.filters.decontamination import RUN_WORDS, load_sets
-from pipeline.filters.limits import DEFAULTS, judge_numbers
+from pipeline.filters.limit_filter import reject_numbers
+from pipeline.filters.limit_table import DEFAULTS
 from pipeline.filters.text_rules import Tally, measure, repetition
+from pipeline.select.config import SelectConfig
 from pipeline.select.rules import judge
-from pipeline.select.selection import SelectConfig
 from pipeline.survey.book_worker import BookLook, book_fingerprint, survey_book
 from pipeline.text.books import BookConfig, load_book, read_book
 from pipeline.text.language import identify, vote
@@ -25,6 +26,7 @@ from pipeline.text.passages import split_passages
 from pipeline.text.words import shingles, split_words
 from schemas.errors import ConfigError, Reason
 from schemas.records import SURVEY
+from tests.support.surveys import select_config
 from tests.support.texts import sentences, story, wrapped
 
 GERMAN = """der die das und nicht aber obwohl weil damit Müller Schäfer Bäcker Förster Pfarrer Krämer Brücke Straße
@@ -87,11 +89,11 @@ NONSENSE = {
 @pytest.mark.parametrize("name", sorted(NONSENSE))
 def test_each_rule_sets_its_nonsense_aside(name: str) -> None:
     numbers = measure(NONSENSE[name], "en")
-    broken = DEFAULTS[name].broken_by(numbers[name])
+    broken = DEFAULTS[name].reject(numbers[name])
     assert broken is not None
     assert broken[0] is Reason.QUALITY
-    assert DEFAULTS[name].broken_by(measure(story(1, 40), "en")[name]) is None
-    verdict = judge_numbers(numbers, DEFAULTS)
+    assert DEFAULTS[name].reject(measure(story(1, 40), "en")[name]) is None
+    verdict = reject_numbers(numbers, DEFAULTS)
     assert verdict is not None
 
 
@@ -140,10 +142,10 @@ def test_only_languages_that_are_wanted_go_on(tmp_path: Path) -> None:
     row = surveyed(tmp_path, german(60))
     assert row["language"] == "de"
     assert judge(row, SelectConfig()) is None
-    assert judge(row, SelectConfig(languages=("EN", "de"))) is None
-    verdict = judge(row, SelectConfig(languages=("en", "fr")))
-    assert verdict == (Reason.LANGUAGE, "the language is de; wanted are en, fr (--languages)")
-    assert judge({**row, "kind": "qa", "language": None}, SelectConfig(languages=("en",))) is None
+    assert judge(row, select_config(languages=("EN", "de"))) is None
+    verdict = judge(row, select_config(languages=("en", "fr")))
+    assert verdict == (Reason.LANGUAGE, "language de is not one of en, fr (--languages)")
+    assert judge({**row, "kind": "qa", "language": None}, select_config(languages=("en",))) is None
 
 
 def test_the_language_of_most_passages_wins() -> None:

@@ -13,8 +13,9 @@ from PIL import Image
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.workspace import Workspace, read_table_unit
+from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
-from pipeline.select.selection import SelectConfig, read_selection
+from pipeline.select.selection import read_selection
 from pipeline.survey import worker as survey
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items

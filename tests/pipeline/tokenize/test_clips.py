@@ -28,7 +28,6 @@ from pipeline.runtime.token_store import StoreFacts, TokenStore, one_of_each_ite
 from pipeline.runtime.units import unit_name
 from pipeline.runtime.workspace import Workspace
 from pipeline.select.job import select_items
-from pipeline.select.selection import SelectConfig
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
 from pipeline.survey.worker import SurveyWorker
@@ -44,6 +43,7 @@ from schemas.fingerprint import bucket, fingerprint
 from schemas.records import LEDGER, SURVEY, TOKENS, clip_id, item_of
 from tests.support.media import make_video
 from tests.support.stores import video
+from tests.support.surveys import select_config
 from tests.support.texts import story
 from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
 
@@ -195,7 +195,7 @@ def run(
     worker = SurveyWorker(workspace=workspace, config=SurveyConfig(), decode=config.decode)
     reports = [
         survey_items([str(inputs)], workspace, worker, runner),
-        select_items(workspace, SelectConfig(val_fraction=0.3, set=("frozen_share=:",)), runner),
+        select_items(workspace, select_config("frozen_share=:", val_fraction=0.3), runner),
         tokenize_items(workspace, config, text_model, runner),
         pack(workspace, Stage(name="512", context_length=512, config=PackConfig(shard_bytes=4096)), runner),
     ]

@@ -1,0 +1,33 @@
+"""The filter by license: only items under one of the listed licenses are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.filters.filter import Rejection, Row
+from schemas.errors import ConfigError, Reason
+
+_UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LicenseFilter:
+    """Keeps items under one of `licenses`, or all items if none is listed."""
+
+    licenses: tuple[str, ...] = ()
+    """Licenses to keep, as the manifest spells them (case-insensitive). "unknown" keeps items whose manifest row has no
+    license. Default: all licenses."""
+
+    def __post_init__(self) -> None:
+        if not all(name.strip() for name in self.licenses):
+            raise ConfigError(f'licenses must not be empty ("unknown" keeps items without one), got {self.licenses}')
+
+    def reject(self, item: Row) -> Rejection | None:
+        """See pipeline.filters.filter.Filter."""
+        license = (item["license"] or "").strip()
+        allowed = {name.strip().casefold() for name in self.licenses}
+        if not allowed or (license or _UNKNOWN).casefold() in allowed:
+            return None
+        if not license:
+            return Rejection(Reason.LICENSE, "the manifest has no license for it; add unknown to --licenses to keep it")
+        return Rejection(Reason.LICENSE, f"license {license!r} is not one of {', '.join(self.licenses)} (--licenses)")

@@ -1,0 +1,30 @@
+"""The filter by language."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.filters.languages import LanguageFilter
+from schemas.errors import Reason
+from tests.support.surveys import book, video
+
+
+@pytest.mark.parametrize(
+    ("language", "allowed", "detail"),
+    [
+        ("en", (), None),
+        ("en", ("de", " EN"), None),
+        ("fr", ("de", "en"), "language fr is not one of de, en (--languages)"),
+        (None, ("de",), "language unknown is not one of de (--languages)"),
+        (None, (), None),
+    ],
+)
+def test_the_language_of_a_book_must_be_listed_if_any_is(
+    language: str | None, allowed: tuple[str, ...], detail: str | None
+) -> None:
+    rejection = LanguageFilter(languages=allowed).reject(book(language=language))
+    assert rejection == (detail and (Reason.LANGUAGE, detail))
+
+
+def test_items_of_other_kinds_are_kept() -> None:
+    assert LanguageFilter(languages=("de",)).reject(video(language=None)) is None
