@@ -15,7 +15,7 @@ from pipeline.dedup.job import DedupConfig, dedup_items
 from pipeline.packing.config import PackConfig, require_context
 from pipeline.packing.curriculum import read_curriculum
 from pipeline.packing.job import Stage, pack
-from pipeline.reports.dry_run import trial_report
+from pipeline.reports.dry_run import dry_run_report
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.progress import console, output
@@ -100,7 +100,7 @@ class Select:
         """Run the job."""
         if self.dry_run:
             out = output()
-            for part in trial_report(Workspace.existing(self.place.out), self.select):
+            for part in dry_run_report(Workspace.existing(self.place.out), self.select):
                 out.print(part)
             return
         with Workspace.existing(self.place.out).locked() as workspace:

@@ -1,8 +1,8 @@
-"""A trial of select: what other options would keep, from the survey's rows alone. Nothing is decoded or written.
+"""Dry run of select: what other options would keep, computed from the survey alone. Nothing is decoded or written.
 
-Rows are judged by the functions that the job runs. Those that share content with no other are judged as they are read,
-a unit at a time; only the others are held until their clusters are whole. What is kept of a judged row is one line of
-a table. Cost: 0.15 ms and about 1 kB an item.
+Rows are judged by the same functions as in the Beam job. Items that share content with no other are judged as they are
+read, one unit at a time; the others are held until their cluster is complete. One row of a table remains per judged
+item. Cost: 0.15 ms and about 1 kB per item.
 """
 
 from __future__ import annotations
@@ -31,31 +31,33 @@ from schemas.errors import DatasetError
 from schemas.records import SURVEY
 
 Row = Mapping[str, Any]
-SHOWN = 20  # items that are named
+SHOWN = 20  # changed items that are listed
 _BATCH = 10_000
 
 _VERDICTS = pa.schema(
     [
         pa.field("uri", pa.string(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),
-        pa.field("split", pa.string()),  # of what goes on
+        pa.field("split", pa.string()),  # null if rejected
         pa.field("reason", pa.string()),
         pa.field("detail", pa.string()),
-        pa.field("video_s", pa.float64(), nullable=False),  # 0 for what is no video
-        pa.field("words", pa.float64(), nullable=False),  # of a book, without the passages that are cut; else 0
+        pa.field("video_s", pa.float64(), nullable=False),  # 0 for other kinds
+        pa.field("words", pa.float64(), nullable=False),  # of a book without its cuts; 0 for other kinds
     ]
 )
 _READ = ("uri", "kind", "split", "reason", "detail", "duration_s", "measures", "cuts")
 
 
 def judge_survey(workspace: Workspace, config: SelectConfig) -> Iterator[dict[str, Any]]:
-    """Yield every surveyed row as `select` would leave it with these options.
+    """Yield every surveyed row with the verdict that `select` would give it with these options.
 
-    Raises DatasetError where nothing was surveyed, ConfigError for a limit on a number that no item has.
+    Raises DatasetError if nothing was surveyed, ConfigError for a limit on a measure that no item has.
     """
     paths = unit_files(workspace.survey)
     if not paths:
-        raise DatasetError(f"nothing is surveyed in {workspace.root}: run `longreel survey INPUT ... --out DIR` first")
+        raise DatasetError(
+            f"{workspace.root} has no survey: run `longreel survey INPUT ... --out {workspace.root}` first"
+        )
     measures = (read_rows(path, SURVEY, ["measures"])["measures"] for path in paths)
     require_known(config.limits, itertools.chain.from_iterable(map(measured_names, measures)))
     matches = Matches.of(read_pairs(workspace), config.keep)
@@ -72,14 +74,14 @@ def judge_survey(workspace: Workspace, config: SelectConfig) -> Iterator[dict[st
 
 
 def _repeated(workspace: Workspace) -> list[str]:
-    """Return the contents that several items have."""
+    """Return the contents that more than one item has."""
     surveyed = read_units(workspace.survey, SURVEY, ["uri", "document_id", "content_id"])
     counts = pc.value_counts(pc.coalesce(surveyed["content_id"], surveyed["document_id"], surveyed["uri"]))
     return counts.field("values").filter(pc.greater(counts.field("counts"), 1)).to_pylist()
 
 
 def verdicts(rows: Iterable[Row]) -> pa.Table:
-    """Return judged rows as a table of one line each, sorted by address."""
+    """Return judged rows as a table with one row per item, sorted by address."""
     batches, batch = [], []
     for row in rows:
         batch.append(_verdict(row))
@@ -99,12 +101,12 @@ def _verdict(row: Row) -> dict[str, Any]:
         at = max(at, one["end"])
     shares = {"video_s": (row["duration_s"] or 0.0) if row["kind"] == "video" else 0.0}
     shares["words"] = words * max(0.0, 1 - cut / characters) if characters else words
-    aside = {"split": None} if row["reason"] else {}
-    return {name: row.get(name) for name in _VERDICTS.names} | shares | aside
+    no_split = {"split": None} if row["reason"] else {}
+    return {name: row.get(name) for name in _VERDICTS.names} | shares | no_split
 
 
 def current(workspace: Workspace) -> tuple[SelectConfig, pa.Table] | None:
-    """Return the selection that stands, its options and the verdicts; None where there is none that is finished."""
+    """Return the options and verdicts of the finished selection, None if there is none."""
     try:
         selection = read_selection(workspace, _READ)
     except DatasetError:
@@ -114,24 +116,24 @@ def current(workspace: Workspace) -> tuple[SelectConfig, pa.Table] | None:
 
 
 @dataclass(frozen=True)
-class Tally:
-    """What a selection comes to."""
+class SelectionSummary:
+    """Totals of a selection."""
 
-    on: int = 0
+    kept: int = 0
     splits: Mapping[str, int] = field(default_factory=dict)
-    aside: Mapping[str, int] = field(default_factory=dict)
-    hours: float = 0.0  # of the videos that go on
-    words: float = 0.0  # of the books that go on
+    rejected: Mapping[str, int] = field(default_factory=dict)  # by reason
+    hours: float = 0.0  # of the kept videos
+    words: float = 0.0  # of the kept books
 
     @classmethod
-    def of(cls, judged: pa.Table) -> Tally:
+    def of(cls, judged: pa.Table) -> SelectionSummary:
         """Count the verdicts."""
-        on = judged.filter(pc.is_null(judged["reason"]))
-        hours, words = (pc.sum(on[name]).as_py() or 0.0 for name in ("video_s", "words"))
+        kept = judged.filter(pc.is_null(judged["reason"]))
+        hours, words = (pc.sum(kept[name]).as_py() or 0.0 for name in ("video_s", "words"))
         return cls(
-            on=len(on),
-            splits=_counts(on["split"]),
-            aside=_counts(judged["reason"].drop_null()),
+            kept=len(kept),
+            splits=_counts(kept["split"]),
+            rejected=_counts(judged["reason"].drop_null()),
             hours=hours / 3600,
             words=words,
         )
@@ -142,7 +144,7 @@ def _counts(column: pa.ChunkedArray) -> dict[str, int]:
 
 
 def changes(before: pa.Table, after: pa.Table) -> pa.Table:
-    """Return the items whose verdict or split differs, by address, with `_before` beside each column."""
+    """Return the items whose verdict or split differs, sorted by address; old values have the suffix `_before`."""
     columns = ["uri", "reason", "detail", "split"]
     joined = after.select(columns).join(
         before.select(columns), "uri", join_type="inner", right_suffix="_before", use_threads=False
@@ -154,13 +156,13 @@ def changes(before: pa.Table, after: pa.Table) -> pa.Table:
     return joined.filter(pc.or_(*differs)).sort_by("uri")
 
 
-def tally_table(before: Tally | None, after: Tally) -> Table:
-    """Return both tallies side by side."""
-    table = Table(title="select with these options, without doing it")
+def summary_table(before: SelectionSummary | None, after: SelectionSummary) -> Table:
+    """Return the totals of both selections side by side."""
+    table = Table(title="dry run of select")
     table.add_column("")
-    for name in ("now", "then", "change") if before else ("then",):
+    for name in ("current", "new", "change") if before else ("new",):
         table.add_column(name, justify="right")
-    empty = Tally()
+    empty = SelectionSummary()
     new, old = _lines(after, before or empty), _lines(before or empty, after)
     for name, number in new.items():
         places = 2 if name.startswith("hours") else 0
@@ -168,29 +170,29 @@ def tally_table(before: Tally | None, after: Tally) -> Table:
         if before:
             change = round(number, places) - round(old[name], places)
             cells = [f"{old[name]:,.{places}f}", *cells, f"{change:+,.{places}f}" if change else ""]
-        table.add_row(readable(name), *cells, style="bold" if name in ("go on", "set aside") else None)
+        table.add_row(readable(name), *cells, style="bold" if name in ("kept", "rejected") else None)
     return table
 
 
-def _lines(tally: Tally, other: Tally) -> dict[str, float]:
-    """Return a tally's lines, those of both tallies, so that two stand side by side."""
-    splits, reasons = sorted({*tally.splits, *other.splits}), sorted({*tally.aside, *other.aside})
+def _lines(summary: SelectionSummary, other: SelectionSummary) -> dict[str, float]:
+    """Return the lines of one summary, including those that only the other has."""
+    splits, reasons = sorted({*summary.splits, *other.splits}), sorted({*summary.rejected, *other.rejected})
     return {
-        "go on": tally.on,
-        **{f"  in {name}": tally.splits.get(name, 0) for name in splits},
-        "hours of video": tally.hours,
-        "words of books": tally.words,
-        "set aside": sum(tally.aside.values()),
-        **{f"  {reason}": tally.aside.get(reason, 0) for reason in reasons},
+        "kept": summary.kept,
+        **{f"  in {name}": summary.splits.get(name, 0) for name in splits},
+        "hours of video": summary.hours,
+        "words of books": summary.words,
+        "rejected": sum(summary.rejected.values()),
+        **{f"  {reason}": summary.rejected.get(reason, 0) for reason in reasons},
     }
 
 
 def change_lines(changed: pa.Table, limit: int = SHOWN) -> Iterator[str]:
-    """Yield a line for each of the first `limit` items that would change."""
+    """Yield one line for each of the first `limit` items whose verdict would change."""
     if not len(changed):
-        yield "no item would change"
+        yield "no item changes"
         return
-    yield f"{len(changed):,} items would change" + (f"; the first {limit} by address:" if len(changed) > limit else ":")
+    yield f"{len(changed):,} items change" + (f"; the first {limit} by address:" if len(changed) > limit else ":")
     for row in changed.slice(0, limit).to_pylist():
         was, now = (_state(row, suffix) for suffix in ("_before", ""))
         detail = row["detail"] if row["reason"] else row["detail_before"]
@@ -198,26 +200,26 @@ def change_lines(changed: pa.Table, limit: int = SHOWN) -> Iterator[str]:
 
 
 def _state(row: Row, suffix: str) -> str:
-    return str(row[f"reason{suffix}"] or f"goes on in {row[f'split{suffix}']}")
+    return str(row[f"reason{suffix}"] or f"kept in {row[f'split{suffix}']}")
 
 
-def trial_report(workspace: Workspace, config: SelectConfig) -> Iterator[Table | str]:
-    """Yield what to print: what the options would come to, beside the selection that stands."""
+def dry_run_report(workspace: Workspace, config: SelectConfig) -> Iterator[Table | str]:
+    """Yield what to print: the totals with the new options next to those of the current selection, and the changes."""
     after = verdicts(judge_survey(workspace, config))
     listed = pq.read_metadata(workspace.manifest).num_rows if workspace.manifest.exists() else len(after)
     if listed != len(after):
-        yield f"{len(after):,} of {listed:,} listed items are surveyed; the others are not counted"
+        yield f"{len(after):,} of {listed:,} listed items have been surveyed; only these are counted"
     if not workspace.pairs.exists():
-        yield "near-duplicates have not been looked for yet, so none is counted"
-    standing = current(workspace)
-    if standing is None:
-        yield "there is no selection to compare with"
-        yield tally_table(None, Tally.of(after))
+        yield "dedup has not run yet: no near-duplicates are counted"
+    finished = current(workspace)
+    if finished is None:
+        yield "no finished selection to compare with"
+        yield summary_table(None, SelectionSummary.of(after))
         return
-    options, before = standing
-    yield f"now:  {as_options(options) or 'the defaults'}"
-    yield f"then: {as_options(config) or 'the defaults'}"
-    yield tally_table(Tally.of(before), Tally.of(after))
-    if strangers := len(pc.unique(pa.chunked_array([*before["uri"].chunks, *after["uri"].chunks]))) - len(before):
-        yield f'{strangers:,} items were surveyed after the selection was made, and are counted under "then" alone'
+    options, before = finished
+    yield f"current: {as_options(options) or 'default options'}"
+    yield f"new:     {as_options(config) or 'default options'}"
+    yield summary_table(SelectionSummary.of(before), SelectionSummary.of(after))
+    if added := len(pc.unique(pa.chunked_array([*before["uri"].chunks, *after["uri"].chunks]))) - len(before):
+        yield f'{added:,} items were surveyed after the current selection and appear only under "new"'
     yield from change_lines(changes(before, after))

@@ -1,12 +1,9 @@
-"""Explain: every number and every decision about one item, at whatever stage the workspace is.
-
-What is known is gathered in `dossier`; here it is shown, as tables or as JSON.
-"""
+"""The command `explain`: the history of one item as tables for the terminal, or as JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,70 +12,78 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from pipeline.filters.numbers import shown
-from pipeline.reports.item_history import NOT_YET, SET_ASIDE, gather
+from pipeline.reports.item_history import (
+    DedupHistory,
+    ItemHistory,
+    Measure,
+    PackHistory,
+    SelectHistory,
+    TokenizeHistory,
+    Verdict,
+    read_history,
+)
 from pipeline.runtime.progress import output, readable
 from pipeline.runtime.workspace import Workspace
 
-Facts = Mapping[str, Any]
-_CUTS, _PAIRS, _RANGES = 40, 20, 3  # shown at most
+_MAX_CUTS, _MAX_PAIRS, _MAX_RANGES = 40, 20, 3  # shown
 _UNITS = {
     "size_bytes": ("size", " bytes"),
     "duration_s": ("duration", " s"),
     "width": ("width", " pixels"),
     "height": ("height", " pixels"),
-    "frame_rate": ("frame rate", " a second"),
+    "frame_rate": ("frame rate", " per second"),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explain:
-    """Show every number and every decision about one item: survey, dedup, select, tokenize, pack."""
+    """Show every measure of one item and every decision about it: survey, dedup, select, tokenize, pack."""
 
     item: Positional[str]
-    """An address as it is listed, a path, the name of a file, or a document's id (the first 8 characters will do)."""
+    """An address as listed, a path, a file name, or a document id (its first 8 characters are enough)."""
     out: Path
     """The workspace."""
     json: bool = False
     """Print JSON instead of tables."""
 
     def __call__(self, options: tuple[str, ...]) -> None:
-        """Print what is known."""
-        facts = gather(Workspace.existing(self.out), self.item)
+        """Print the history of the item."""
+        history = read_history(Workspace.existing(self.out), self.item)
         if self.json:
-            print(json.dumps(facts, indent=2, allow_nan=False))
+            print(json.dumps(history.to_json(), indent=2, allow_nan=False))
             return
         console = output()
-        for part in tables(facts):
+        for part in tables(history):
             console.print(part)
 
 
-def tables(facts: Facts) -> Iterator[Table | str]:
-    """Yield what to print of a dossier."""
-    yield readable(facts["item"]["uri"])
-    yield _facts_table(facts)
-    if facts["survey"]["state"] == NOT_YET:
+def tables(history: ItemHistory) -> Iterator[Table | str]:
+    """Yield what to print of a history."""
+    yield readable(history.item["uri"])
+    yield _facts_table(history)
+    if history.survey.state == "pending":
         return
-    if facts["numbers"]:
-        yield _numbers_table(facts)
-    if facts["cuts"]:
-        yield from _cuts_tables(facts["cuts"])
-    if facts["dedup"].get("pairs"):
-        yield _pairs_table(facts["dedup"], "s" if facts["item"]["kind"] == "video" else "characters")
-    yield _decisions_table(facts)
+    if history.measures:
+        yield _measures_table(history.measures, history.options)
+    if history.cuts:
+        yield from _cuts_table(history.cuts)
+    if history.dedup.pairs:
+        yield _pairs_table(history.dedup, unit="s" if history.item["kind"] == "video" else "characters")
+    yield _decisions_table(history)
 
 
-def _facts_table(facts: Facts) -> Table:
+def _facts_table(history: ItemHistory) -> Table:
     table = Table.grid(padding=(0, 2))
-    for name, value in {**facts["item"], **facts["survey"]}.items():
-        if name not in ("uri", "state", "reason", "detail"):
+    for name, value in {**history.item, **history.survey.facts}.items():
+        if name != "uri":
             label, unit = _UNITS.get(name, (name.replace("_", " "), ""))
-            table.add_row(label, readable(_spelled(name, value) + unit))
-    for name in facts.get("copies", ()):
-        table.add_row("same content", readable(name))
+            table.add_row(label, readable(_format(name, value) + unit))
+    for address in history.copies:
+        table.add_row("same content", readable(address))
     return table
 
 
-def _spelled(name: str, value: Any) -> str:
+def _format(name: str, value: Any) -> str:
     if name == "crop":
         left, top, width, height = value
         return f"{width} x {height} at {left}, {top}"
@@ -89,103 +94,110 @@ def _spelled(name: str, value: Any) -> str:
     return shown(value) if isinstance(value, float | int) else str(value)
 
 
-def _numbers_table(facts: Facts) -> Table:
-    options = f"the options {facts['options']}" if facts["options"] else "the default options"
-    table = Table(title=f"numbers, and their limits by {readable(options)}", title_justify="left")
-    for name in ("number", "is", "at least", "at most"):
-        table.add_column(name, justify="left" if name == "number" else "right")
+def _measures_table(measures: list[Measure], options: str) -> Table:
+    source = f"the options {options}" if options else "the default options"
+    table = Table(title=f"measures, with the limits of {readable(source)}", title_justify="left")
+    for name in ("measure", "value", "at least", "at most"):
+        table.add_column(name, justify="left" if name == "measure" else "right")
     table.add_column("")
-    table.add_column("what it is")
-    for number in facts["numbers"]:
-        low, high = number["at_least"], number["at_most"]
-        bounds = ["" if bound is None else shown(bound) for bound in (low, high)]
-        mark = f"✗ {number['broken']}" if number["broken"] else "✓" if any(bounds) else ""
-        value = number["value"] if isinstance(number["value"], str) else shown(number["value"])
-        style = "bold red" if number["broken"] else None
-        table.add_row(readable(number["name"]), value, *bounds, mark, number["what"], style=style)
+    table.add_column("description")
+    for measure in measures:
+        bounds = ["" if bound is None else shown(bound) for bound in (measure.at_least, measure.at_most)]
+        mark = f"✗ {measure.violation}" if measure.violation else "✓" if any(bounds) else ""
+        value = measure.value if isinstance(measure.value, str) else shown(measure.value)
+        style = "bold red" if measure.violation else None
+        table.add_row(readable(measure.name), value, *bounds, mark, measure.description, style=style)
     return table
 
 
-def _cuts_tables(cuts: list[Facts]) -> Iterator[Table | str]:
+def _cuts_table(cuts: list[dict[str, Any]]) -> Iterator[Table | str]:
     total = sum(cut["end"] - cut["start"] for cut in cuts)
-    table = Table(title=f"left out of the book: {total:,} characters in {len(cuts):,} places", title_justify="left")
+    title = f"removed from the book: {total:,} characters in {len(cuts):,} places"
+    table = Table(title=title, title_justify="left")
     for name in ("from", "to", "characters"):
         table.add_column(name, justify="right")
     table.add_column("reason")
-    table.add_column("why", overflow="fold")
-    for cut in cuts[:_CUTS]:
+    table.add_column("detail", overflow="fold")
+    for cut in cuts[:_MAX_CUTS]:
         places = (cut["start"], cut["end"], cut["end"] - cut["start"])
         table.add_row(*(f"{n:,}" for n in places), cut["reason"], readable(cut["detail"] or ""))
     yield table
-    if len(cuts) > _CUTS:
-        yield f"{len(cuts) - _CUTS:,} more cuts are not shown; --json has all"
+    if len(cuts) > _MAX_CUTS:
+        yield f"{len(cuts) - _MAX_CUTS:,} more are not shown; --json lists all"
 
 
-def _pairs_table(found: Facts, unit: str) -> Table:
-    table = Table(title=f"shares content with {_others(found['found'])}", title_justify="left")
-    table.add_column("with", overflow="fold")
-    for name in ("it has of this", "this has of it", "alike"):
+def _pairs_table(dedup: DedupHistory, *, unit: str) -> Table:
+    table = Table(title=f"shares content with {_others(dedup.found)}", title_justify="left")
+    table.add_column("other item", overflow="fold")
+    for name in ("contains of this", "this contains of it", "similarity"):
         table.add_column(name, justify="right")
-    table.add_column(f"where in this ({unit})", overflow="fold")
-    for pair in found["pairs"][:_PAIRS]:
-        ranges = [f"{shown(r['start'])}–{shown(r['end'])}" for r in pair["shared"][:_RANGES]]
-        more = " …" if len(pair["shared"]) > _RANGES else ""
-        shares = (f"{pair[name]:.0%}" for name in ("it_has_of_this", "this_has_of_it", "similarity"))
-        name = next(iter(pair["addresses"]), pair["with"])
+    table.add_column(f"ranges of this ({unit})", overflow="fold")
+    for pair in dedup.pairs[:_MAX_PAIRS]:
+        ranges = [f"{shown(r['start'])}–{shown(r['end'])}" for r in pair.shared[:_MAX_RANGES]]
+        more = " …" if len(pair.shared) > _MAX_RANGES else ""
+        shares = (f"{share:.0%}" for share in (pair.containment, pair.containment_of_other, pair.similarity))
+        name = next(iter(pair.addresses), pair.content_id)
         table.add_row(readable(name), *shares, ", ".join(ranges) + more)
     return table
 
 
-def _decisions_table(facts: Facts) -> Table:
+def _decisions_table(history: ItemHistory) -> Table:
     table = Table(title="decisions", title_justify="left")
-    for name in ("job", "outcome", "why"):
+    for name in ("job", "outcome", "detail"):
         table.add_column(name, overflow="fold")
-    for job, outcome, why in _decisions(facts):
-        table.add_row(job, outcome, readable(why), style="bold red" if outcome.startswith(SET_ASIDE) else None)
+    for job, outcome, detail in _decisions(history):
+        table.add_row(job, outcome, readable(detail), style="bold red" if outcome.startswith("rejected") else None)
     return table
 
 
-def _decisions(facts: Facts) -> Iterator[tuple[str, str, str]]:
-    yield "survey", _outcome(facts["survey"]), facts["survey"].get("detail", "")
-    found = facts["dedup"]
-    yield "dedup", found["state"], f"shares content with {_others(found['found'])}" if found.get("found") else ""
-    yield "select", _outcome(facts["select"]), "; ".join(_select_words(facts["select"]))
-    tokenized = facts["tokenize"]
-    counts = [f"{tokenized['documents']:,} clips"] if tokenized.get("documents", 1) > 1 else []
-    counts += [
-        f"{tokenized[n]:,} {words}" for n, words in (("length", "tokens"), ("frames", "frames")) if tokenized.get(n)
-    ]
-    if tokenized.get("frames_promised", 0) > tokenized.get("frames", 0):
-        counts.append(f"{tokenized['frames_promised']:,} frames were promised")
-    yield "tokenize", _outcome(tokenized), "; ".join([*counts, *filter(None, [tokenized.get("detail")])])
-    for packed in facts["pack"]:
-        yield f"pack {Path(packed['dataset']).name}", packed["state"], _pack_words(packed)
+def _decisions(history: ItemHistory) -> Iterator[tuple[str, str, str]]:
+    yield "survey", _outcome(history.survey), history.survey.detail or ""
+    dedup = history.dedup
+    yield "dedup", dedup.state, f"shares content with {_others(dedup.found)}" if dedup.found else ""
+    yield "select", _outcome(history.select), "; ".join(_select_details(history.select))
+    yield "tokenize", _outcome(history.tokenize), "; ".join(_tokenize_details(history.tokenize))
+    for packed in history.pack:
+        yield f"pack {Path(packed.dataset).name}", packed.state, _pack_detail(packed)
 
 
 def _others(count: int) -> str:
-    return "one other" if count == 1 else f"{count:,} others"
+    return "1 other item" if count == 1 else f"{count:,} other items"
 
 
-def _outcome(facts: Facts) -> str:
-    return f"{facts['state']}: {facts['reason']}" if "reason" in facts else str(facts["state"])
+def _outcome(verdict: Verdict) -> str:
+    return f"{verdict.state}: {verdict.reason}" if verdict.reason else verdict.state
 
 
-def _select_words(selected: Facts) -> Iterator[str]:
-    if "detail" in selected:
-        yield selected["detail"]
-    if "keeper" in selected:
-        yield f"kept in its place: {selected['kept'] or selected['keeper']}"
-    if "split" in selected:
-        yield f"in {selected['split']} by {selected['split_by']}"
-    if "cluster_size" in selected:
-        yield f"one of {selected['cluster_size']:,} in its cluster {selected['cluster'][:12]}"
+def _select_details(select: SelectHistory) -> Iterator[str]:
+    if select.detail:
+        yield select.detail
+    if select.kept_content:
+        yield f"kept instead: {select.kept_item or select.kept_content}"
+    if select.split:
+        yield f"split {select.split}, determined by {select.split_source}"
+    if select.cluster and select.cluster_size > 1:
+        yield f"one of {select.cluster_size:,} items in cluster {select.cluster[:12]}"
 
 
-def _pack_words(packed: Facts) -> str:
-    if packed["state"] == "packed":
-        copies = f", {packed['copies']:,} times" if packed["copies"] > 1 else ""
-        sequences = f"{packed['sequences']:,} sequence{'s' if packed['sequences'] > 1 else ''} of {packed['split']}"
-        return f"{packed['tokens']:,} tokens in {sequences}{copies}; the first is {packed['first']}"
-    if packed.get("left_out"):
-        return "left out of it: " + ", ".join(f"{n:,} {reason}" for reason, n in sorted(packed["left_out"].items()))
-    return str(packed.get("detail", ""))
+def _tokenize_details(tokenize: TokenizeHistory) -> Iterator[str]:
+    if tokenize.documents > 1:
+        yield f"{tokenize.documents:,} clips"
+    if tokenize.length:
+        yield f"{tokenize.length:,} tokens"
+    if tokenize.frames:
+        yield f"{tokenize.frames:,} frames"
+    if tokenize.frames_promised > tokenize.frames:
+        yield f"the container promised {tokenize.frames_promised:,} frames"
+    if tokenize.detail:
+        yield tokenize.detail
+
+
+def _pack_detail(packed: PackHistory) -> str:
+    if packed.state == "packed":
+        copies = f", {packed.copies:,} copies" if packed.copies > 1 else ""
+        sequences = f"{packed.sequences:,} sequence{'s' if packed.sequences > 1 else ''} of {packed.split}"
+        return f"{packed.tokens:,} tokens in {sequences}{copies}; the first is {packed.first}"
+    if packed.left_out:
+        counts = ", ".join(f"{n:,} {reason}" for reason, n in sorted(packed.left_out.items()))
+        return f"documents not in this dataset: {counts}"
+    return packed.detail or ""

@@ -1,7 +1,7 @@
-"""Histograms of the report: every measure by columns, its limit, and the geometry of a small SVG picture.
+"""Histograms of the report: one per measure, with its limits, as the geometry of a small SVG plot.
 
-The horizontal axis is logarithmic where the numbers spread over more than a factor of 50, 0 to 1 for shares. A bar's
-numbers within the limit and outside of it are counted apart, so a limit within a bar is told exactly.
+The horizontal axis is logarithmic where the values span more than a factor of 50, and 0 to 1 for shares. Values within
+and outside the limits are counted separately, so that a limit inside a bar is still exact.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pipeline.filters.limit import Limit
 from pipeline.filters.numbers import measured_entries, shown
 
 BARS = 40
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 400.0, 150.0, 4.0, 16.0, 18.0  # of the picture, and its margins
-_SPREAD = 50.0  # largest over smallest, from which on the axis is logarithmic
-_NEAR = 0.5  # a limit so far beyond the numbers, in their range, is still shown
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 400.0, 150.0, 4.0, 16.0, 18.0  # of the plot and its margins, in pixels
+_LOG_RATIO = 50.0  # largest over smallest value from which the axis is logarithmic
+_LIMIT_MARGIN = 0.5  # a limit this far outside the range of the values, as a share of the range, is still drawn
 _TICKS = 4
-_HUGE, _TINY = 1e300, 1e-300  # what is beyond cannot be drawn: differences and halves of it are no numbers
+_HUGE, _TINY = 1e300, 1e-300  # magnitudes beyond these overflow or underflow in the axis arithmetic
 
 
 def measured_columns(items: pa.Table) -> dict[str, NDArray[np.float64]]:
-    """Return every number of surveyed rows by its name, as pipeline.filters.numbers.numbers finds them in one row."""
+    """Return the values of every measure; equal to `pipeline.filters.numbers.numbers` applied to each row."""
     found: dict[str, NDArray[np.float64]] = {}
     names, values = (column.combine_chunks() for column in measured_entries(items["measures"]))
     if len(names):
@@ -52,7 +52,7 @@ def measured_columns(items: pa.Table) -> dict[str, NDArray[np.float64]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One bar: its place in the picture, and what it stands for."""
+    """One bar: its position in the plot and the text that describes it."""
 
     x: float
     width: float
@@ -62,47 +62,47 @@ class Bar:
 
     @property
     def within_y(self) -> float:
-        """Where the part within the limit begins."""
+        """Top of the part within the limits."""
         return HEIGHT - BOTTOM - self.within_height
 
     @property
     def outside_y(self) -> float:
-        """Where the part outside of it, which stands on the other, begins."""
+        """Top of the part outside the limits, which is stacked on the other."""
         return self.within_y - self.outside_height
 
 
 @dataclass(frozen=True, kw_only=True)
 class Histogram:
-    """One measure as a picture, and its facts in words."""
+    """The plot of one measure, and its summary statistics as text."""
 
     name: str
-    what: str
+    description: str
     count: int
     median: str
     smallest: str
     largest: str
     is_log: bool
     bars: tuple[Bar, ...]
-    ticks: tuple[tuple[float, str], ...]  # place, number
-    bounds: tuple[tuple[float, str], ...]  # place, words, of limits within the picture
-    outside: tuple[tuple[int, str, str], ...]  # count, words, reason, of every limit
+    ticks: tuple[tuple[float, str], ...]  # x in pixels, label
+    bounds: tuple[tuple[float, str], ...]  # x in pixels, label, of the limits within the plot
+    outside: tuple[tuple[int, str, str], ...]  # count, description, reason, for each limit
 
     @property
     def summary(self) -> str:
-        """What the picture shows, for who cannot see it."""
-        limits = "; ".join(f"{n:,} are {words} ({reason})" for n, words, reason in self.outside)
-        between = f"between {self.smallest} and {self.largest}, half of them below {self.median}"
-        return f"{self.name}: {self.count:,} items {between}{f'; {limits}' if limits else ''}"
+        """Text alternative of the plot."""
+        limits = "; ".join(f"{n:,} {text} ({reason})" for n, text, reason in self.outside)
+        statistics = f"from {self.smallest} to {self.largest}, median {self.median}"
+        return f"{self.name}: {self.count:,} items {statistics}{f'; {limits}' if limits else ''}"
 
 
 def histograms(numbers: Mapping[str, NDArray[np.float64]], limits: Mapping[str, Limit]) -> Iterator[Histogram]:
-    """Yield a picture a measure: those of the table of limits first, in its order."""
+    """Yield one histogram per measure: those with a limit first, in the order of the limits."""
     for name in [*(n for n in limits if n in numbers), *sorted(n for n in numbers if n not in limits)]:
         yield histogram(numbers[name], limits.get(name, Limit(name)))
 
 
 def histogram(numbers: NDArray[np.float64], limit: Limit) -> Histogram:
-    """Return the picture of one measure's numbers [n], n at least 1."""
+    """Return the histogram of the values [n] of one measure, n >= 1."""
     finite = np.sort(numbers[np.abs(numbers) < _HUGE])
     axis = _Axis.of(finite, limit)
     is_within = (finite >= limit.low) & (finite <= limit.high)
@@ -111,12 +111,12 @@ def histogram(numbers: NDArray[np.float64], limit: Limit) -> Histogram:
         for part in (finite[is_within], finite[~is_within])
     )
     tallest = max(1, int((within + outside).max()))
-    facts: dict[str, Any] = dict.fromkeys(("median", "smallest", "largest"), "nothing")
+    facts: dict[str, Any] = dict.fromkeys(("median", "smallest", "largest"), "none")
     if len(finite):
         facts = {"median": shown(_median(finite)), "smallest": shown(finite[0]), "largest": shown(finite[-1])}
     return Histogram(
         name=limit.name,
-        what=limit.what,
+        description=limit.what,
         count=len(numbers),
         is_log=axis.is_log,
         bars=tuple(
@@ -134,7 +134,9 @@ def histogram(numbers: NDArray[np.float64], limit: Limit) -> Histogram:
 
 
 def _median(finite: NDArray[np.float64]) -> float:
-    return float(finite[(len(finite) - 1) // 2])  # one of the numbers, as a mean of two need not be
+    return float(
+        finite[(len(finite) - 1) // 2]
+    )  # an element, since the mean of the middle two may not be one of the values
 
 
 def _outside(numbers: NDArray[np.float64], limit: Limit) -> Iterator[tuple[int, str, str]]:
@@ -143,7 +145,7 @@ def _outside(numbers: NDArray[np.float64], limit: Limit) -> Iterator[tuple[int, 
     if math.isfinite(limit.high):
         yield int((numbers > limit.high).sum()), f"above {shown(limit.high)}", limit.too_high.value
     if strange := int(np.isnan(numbers).sum()):
-        yield strange, "no number", limit.too_low.value if math.isfinite(limit.low) else limit.too_high.value
+        yield strange, "not a number", limit.too_low.value if math.isfinite(limit.low) else limit.too_high.value
 
 
 @dataclass(frozen=True)
@@ -159,19 +161,19 @@ class _Axis:
         low, high = (float(n) if abs(n) > _TINY else 0.0 for n in (finite[0], finite[-1]))
         if limit.name.endswith("_share") and low >= 0 and high <= 1:
             return cls(0.0, 1.0, False)
-        is_log = low > 0 and high / low >= _SPREAD
-        if low == high:  # one number stands in the middle, but for 0, which few measures go below
+        is_log = low > 0 and high / low >= _LOG_RATIO
+        if low == high:  # a single value is centered, except 0: few measures are negative
             low, high = (low - abs(low) / 2, high + abs(low) / 2) if low else (0.0, 1.0)
         scale = math.log if is_log else float
         first, last = scale(low), scale(high)
-        room = (last - first) * _NEAR
+        room = (last - first) * _LIMIT_MARGIN
         for bound in (limit.low, limit.high):
             if math.isfinite(bound) and not (is_log and bound <= 0) and first - room <= scale(bound) <= last + room:
                 low, high = min(low, bound), max(high, bound)
         return cls(low, high, is_log)
 
     def places(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return where on the axis numbers lie, 0 to 1."""
+        """Return the positions of numbers on the axis, 0 to 1."""
         if self.is_log:
             first = math.log(self.low)
             return (np.log(numbers) - first) / (math.log(self.high) - first)
@@ -188,7 +190,7 @@ class _Axis:
         return self.low + place * (self.high - self.low)
 
     def ticks(self) -> list[float]:
-        """Return round numbers within the axis: 1, 2 or 5 times a power of ten apart; of a log one, powers of ten."""
+        """Return round tick values: steps of 1, 2 or 5 times a power of ten; powers of ten on a logarithmic axis."""
         if self.is_log:
             first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
             if last - first < 2:

@@ -1,15 +1,17 @@
-"""Dossier: all that a workspace knows about one item, gathered from what each job left there, at any stage.
+"""The history of one item: everything that the jobs of a workspace recorded about it, at any stage.
 
-Only the item's own unit of each job is read, and of the whole tables the columns that find an item by its address or
-id. Everything in a dossier is plain: text, numbers, lists and mappings that JSON can hold.
+Only the item's own unit of each job is read, and of the tables that cover the whole workspace the columns that find an
+item by its address or id. A history converts to plain JSON with `to_json`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.filters.limit import Limit
 from pipeline.filters.numbers import numbers
-from pipeline.reports.find_item import Catalogue
+from pipeline.reports.item_lookup import ItemLookup
 from pipeline.runtime.token_store import items_of
 from pipeline.runtime.units import read_rows, unit_name
 from pipeline.runtime.workspace import Workspace, usable
@@ -28,67 +30,181 @@ from schemas.errors import DatasetError
 from schemas.records import MANIFEST, PAIRS, SURVEY, TOKENS
 
 Row = Mapping[str, Any]
+State = Literal["kept", "rejected", "pending", "not applicable", "done", "packed", "forgotten", "absent"]
 _LISTED = 20  # pairs, and items of a cluster
-GOES_ON, SET_ASIDE, NOT_YET = "goes on", "set aside", "not yet"
 _STREAM = ("container", "codec", "width", "height", "duration_s", "frame_rate", "bit_depth", "interlaced", "crop")
-_SURVEYED = ("document_id", "content_id", "size_bytes", *_STREAM, "encoding", "language")
+_FACTS = ("document_id", "content_id", "size_bytes", *_STREAM, "encoding", "language")
 _TOKENIZED = ("length", "frames", "frames_promised")
 
 
-def gather(workspace: Workspace, item: str) -> dict[str, Any]:
-    """Return the dossier of an item; see Catalogue.find for what `item` may be, and for what it raises."""
-    catalogue = Catalogue.of(workspace)
-    selected = _selection(workspace)
-    uri = _foremost(catalogue.find(item), selected)
-    row = _row(workspace.survey, workspace.unit_of(uri), uri)
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One measured number with its limit."""
+
+    name: str
+    value: float | str  # "nan" or "inf" as text, which JSON cannot hold as a number
+    at_least: float | None
+    at_most: float | None
+    violation: str | None  # the reason for which the limit rejects the item
+    description: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedContent:
+    """Another content that shares a part with this item."""
+
+    content_id: str
+    addresses: list[str]
+    containment: float  # share of this item that the other contains, 0 to 1
+    containment_of_other: float
+    similarity: float  # of the shared part, 0 to 1
+    shared: list[dict[str, float]]  # ranges of this item: seconds, or characters of the clean text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a job decided."""
+
+    state: State
+    reason: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurveyHistory(Verdict):
+    """The survey's verdict and facts."""
+
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)  # columns of the survey that are set
+
+
+@dataclass(frozen=True, kw_only=True)
+class DedupHistory:
+    """The contents that share a part with this item; at most 20 are listed."""
+
+    state: State
+    found: int = 0
+    pairs: list[SharedContent] = dataclasses.field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectHistory(Verdict):
+    """Select's verdict, the item's cluster and its split."""
+
+    cluster: str | None = None
+    cluster_size: int = 1
+    cluster_items: list[str] = dataclasses.field(default_factory=list)
+    kept_content: str | None = None  # content id of the duplicate that was kept instead
+    kept_item: str | None = None  # its address
+    split: str | None = None
+    split_source: str | None = None  # what determined the split
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeHistory(Verdict):
+    """The documents made from the item."""
+
+    documents: int = 0
+    length: int = 0  # tokens
+    frames: int = 0
+    frames_promised: int = 0  # by the container
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackHistory:
+    """What one dataset contains of the item."""
+
+    dataset: str
+    state: State
+    detail: str | None = None
+    context_length: int | None = None
+    split: str | None = None
+    sequences: int = 0
+    first: str | None = None  # key of the first sequence
+    copies: int = 0
+    tokens: int = 0
+    address: str | None = None  # recorded in the ledger
+    left_out: dict[str, int] = dataclasses.field(default_factory=dict)  # of the whole dataset, by reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemHistory:
+    """Everything that a workspace knows about one item."""
+
+    item: dict[str, Any]  # columns of the manifest that are set
+    survey: SurveyHistory
+    options: str = ""  # of select, where they are not the defaults
+    copies: list[str] = dataclasses.field(default_factory=list)  # addresses with the same content
+    measures: list[Measure] = dataclasses.field(default_factory=list)
+    cuts: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    dedup: DedupHistory = DedupHistory(state="pending")
+    select: SelectHistory = SelectHistory(state="pending")
+    tokenize: TokenizeHistory = TokenizeHistory(state="pending")
+    pack: list[PackHistory] = dataclasses.field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the history as JSON values; fields that are not set are left out, empty lists are kept."""
+        return _without_none(dataclasses.asdict(self))
+
+
+def read_history(workspace: Workspace, item: str) -> ItemHistory:
+    """Return the history of an item. `ItemLookup.find` describes what `item` may be, and what is raised."""
+    lookup = ItemLookup.of(workspace)
+    selection = _read_selection(workspace)
+    uri = _prefer_kept(lookup.find(item), selection)
+    row = _read_row(workspace.survey, workspace.unit_of(uri), uri)
     if row is None:
         listed = pq.read_table(workspace.manifest, filters=[("uri", "=", uri)]).to_pylist()[0]
-        return {"item": _facts(listed, MANIFEST.names), "survey": {"state": NOT_YET}}
-    judged = _row(workspace.selection, workspace.unit_of(row["document_id"] or uri), uri) if selected else None
-    config = selected.config if selected else SelectConfig()
-    return {
-        "item": _facts(row, MANIFEST.names),
-        "survey": _verdict(row) | _facts(row, _SURVEYED),
-        "copies": [other for other in catalogue.addresses(row["content_id"]) if other != uri],
-        "options": as_options(config),
-        "numbers": number_facts(numbers(row), config.limits),
-        "cuts": (judged or row)["cuts"] or [],
-        "dedup": _dedup(workspace, row["content_id"], catalogue),
-        "select": _select(row, judged, selected, catalogue) if selected and judged else {"state": NOT_YET},
-        "tokenize": _tokenize(workspace, judged),
-        "pack": list(_packed(workspace, row["document_id"])),
-    }
+        return ItemHistory(item=_set_columns(listed, MANIFEST.names), survey=SurveyHistory(state="pending"))
+    judged = _read_row(workspace.selection, workspace.unit_of(row["document_id"] or uri), uri) if selection else None
+    config = selection.config if selection else SelectConfig()
+    return ItemHistory(
+        item=_set_columns(row, MANIFEST.names),
+        survey=SurveyHistory(**_verdict(row), facts=_set_columns(row, _FACTS)),
+        copies=[other for other in lookup.addresses(row["content_id"]) if other != uri],
+        options=as_options(config),
+        measures=measures_of(numbers(row), config.limits),
+        cuts=(judged or row)["cuts"] or [],
+        dedup=_dedup(workspace, row["content_id"], lookup),
+        select=_select(row, judged, selection, lookup) if selection and judged else SelectHistory(state="pending"),
+        tokenize=_tokenize(workspace, judged),
+        pack=list(_packed(workspace, row["document_id"])),
+    )
 
 
-def number_facts(found: Mapping[str, float], limits: Mapping[str, Limit]) -> list[dict[str, Any]]:
-    """Return every number with its limit: first those that have one in the table of limits, in its order."""
-    facts = []
-    for name in [*(n for n in limits if n in found), *sorted(n for n in found if n not in limits)]:
-        limit = limits.get(name, Limit(name))
-        broken = limit.reject(found[name])
-        facts.append(
-            {
-                "name": name,
-                "value": found[name] if math.isfinite(found[name]) else str(found[name]),
-                "at_least": None if math.isinf(limit.low) else limit.low,
-                "at_most": None if math.isinf(limit.high) else limit.high,
-                "broken": broken[0].value if broken else None,
-                "what": limit.what,
-            }
-        )
-    return facts
+def measures_of(found: Mapping[str, float], limits: Mapping[str, Limit]) -> list[Measure]:
+    """Return every number with its limit: first those that have one, in the order of the limits."""
+    names = [*(name for name in limits if name in found), *sorted(name for name in found if name not in limits)]
+    return [_measure(found[name], limits.get(name, Limit(name))) for name in names]
 
 
-def _facts(row: Row, names: Iterable[str]) -> dict[str, Any]:
+def _measure(value: float, limit: Limit) -> Measure:
+    violation = limit.reject(value)
+    return Measure(
+        name=limit.name,
+        value=value if math.isfinite(value) else str(value),
+        at_least=None if math.isinf(limit.low) else limit.low,
+        at_most=None if math.isinf(limit.high) else limit.high,
+        violation=violation[0].value if violation else None,
+        description=limit.what,
+    )
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(entry) for key, entry in value.items() if entry is not None}
+    return [_without_none(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def _set_columns(row: Row, names: Iterable[str]) -> dict[str, Any]:
     return {name: row[name] for name in names if row[name] is not None}
 
 
 def _verdict(row: Row) -> dict[str, Any]:
-    return {"state": SET_ASIDE if row["reason"] else GOES_ON, **_facts(row, ("reason", "detail"))}
+    return {"state": "rejected" if row["reason"] else "kept", "reason": row["reason"], "detail": row["detail"]}
 
 
-def _row(folder: Path, unit: int, uri: str) -> Row | None:
-    """Return a row of a survey or selection unit; None where there is none yet."""
+def _read_row(folder: Path, unit: int, uri: str) -> Row | None:
+    """Return the item's row of a survey or selection unit, None if there is none yet."""
     path = folder / f"{unit_name(unit)}.parquet"
     if not path.exists():
         return None
@@ -97,112 +213,129 @@ def _row(folder: Path, unit: int, uri: str) -> Row | None:
     return rows[0] if rows else None
 
 
-def _selection(workspace: Workspace) -> Selection | None:
+def _read_selection(workspace: Workspace) -> Selection | None:
     try:
         return read_selection(workspace, ["uri", "reason", "cluster", "split"])
-    except DatasetError:  # there is none, or it is not finished
+    except DatasetError:  # absent or unfinished
         return None
 
 
-def _foremost(found: list[str], selected: Selection | None) -> str:
-    """Return of several copies the one that goes on, else the first."""
-    if len(found) > 1 and selected:
-        going = usable(selected.rows)["uri"]
-        return next(iter(going.filter(pc.is_in(going, pa.array(found, pa.string()))).to_pylist()), found[0])
+def _prefer_kept(found: list[str], selection: Selection | None) -> str:
+    """Return the copy that select kept, else the first."""
+    if len(found) > 1 and selection:
+        kept = usable(selection.rows)["uri"]
+        return next(iter(kept.filter(pc.is_in(kept, pa.array(found, pa.string()))).to_pylist()), found[0])
     return found[0]
 
 
-def _dedup(workspace: Workspace, content_id: str | None, catalogue: Catalogue) -> dict[str, Any]:
+def _dedup(workspace: Workspace, content_id: str | None, lookup: ItemLookup) -> DedupHistory:
     if not workspace.pairs.exists():
-        return {"state": NOT_YET}
+        return DedupHistory(state="pending")
     name = content_id or ""
-    mine = (pc.field("a") == name) | (pc.field("b") == name)
-    pairs = []
-    for row in pq.read_table(workspace.pairs, schema=PAIRS, filters=mine).to_pylist():
-        one, other = ("a", "b") if row["a"] == name else ("b", "a")
-        pairs.append(
-            {
-                "with": row[other],
-                "addresses": catalogue.addresses(row[other], 1),
-                "it_has_of_this": row[f"containment_{one}"],
-                "this_has_of_it": row[f"containment_{other}"],
-                "similarity": row["similarity"],
-                "shared": row[f"shared_{one}"],
-            }
-        )
-    pairs.sort(key=lambda p: (-p["it_has_of_this"], p["with"]))
-    return {"state": "done", "found": len(pairs), "pairs": pairs[:_LISTED]}
+    of_item = (pc.field("a") == name) | (pc.field("b") == name)
+    rows = pq.read_table(workspace.pairs, schema=PAIRS, filters=of_item).to_pylist()
+    pairs = sorted((_shared(row, name, lookup) for row in rows), key=lambda p: (-p.containment, p.content_id))
+    return DedupHistory(state="done", found=len(pairs), pairs=pairs[:_LISTED])
 
 
-def _select(row: Row, judged: Row, selection: Selection, catalogue: Catalogue) -> dict[str, Any]:
-    facts = _verdict(judged) | {"cluster": judged["cluster"]}
+def _shared(row: Row, content_id: str, lookup: ItemLookup) -> SharedContent:
+    this, other = ("a", "b") if row["a"] == content_id else ("b", "a")
+    return SharedContent(
+        content_id=row[other],
+        addresses=lookup.addresses(row[other], 1),
+        containment=row[f"containment_{this}"],
+        containment_of_other=row[f"containment_{other}"],
+        similarity=row["similarity"],
+        shared=row[f"shared_{this}"],
+    )
+
+
+def _select(row: Row, judged: Row, selection: Selection, lookup: ItemLookup) -> SelectHistory:
     members = selection.rows.filter(pc.equal(selection.rows["cluster"], judged["cluster"]))["uri"]
+    history = SelectHistory(**_verdict(judged), cluster=judged["cluster"], cluster_size=len(members))
     if len(members) > 1:
-        facts |= {"cluster_size": len(members), "cluster_items": members.sort().slice(0, _LISTED).to_pylist()}
+        listed = members.sort().slice(0, _LISTED).to_pylist()
+        history = dataclasses.replace(history, cluster_items=listed)
     if judged["keeper"]:
-        going = usable(selection.rows)["uri"]
-        copies = catalogue.addresses(judged["keeper"], len(catalogue.table))
-        kept = going.filter(pc.is_in(going, pa.array(copies, pa.string()))).to_pylist()
-        facts |= {"keeper": judged["keeper"], "kept": kept[0] if kept else None}
+        kept = _kept_address(judged["keeper"], selection, lookup)
+        history = dataclasses.replace(history, kept_content=judged["keeper"], kept_item=kept)
     if not judged["reason"]:
-        table = catalogue.table
-        of_others = table["split"].filter(pc.is_in(table["uri"], members.combine_chunks())).drop_null()
-        why = "a hash of its cluster"
-        if row["split"]:
-            why = "the manifest"
-        elif len(of_others):
-            why = "the manifest, for others of its cluster"
-        facts |= {"split": judged["split"], "split_by": why}
-    return facts
+        source = _split_source(row, members, lookup)
+        history = dataclasses.replace(history, split=judged["split"], split_source=source)
+    return history
 
 
-def _tokenize(workspace: Workspace, judged: Row | None) -> dict[str, Any]:
-    if judged is None or judged["reason"]:
-        return {"state": NOT_YET if judged is None else "does not come to it"}
+def _kept_address(content_id: str, selection: Selection, lookup: ItemLookup) -> str | None:
+    kept = usable(selection.rows)["uri"]
+    copies = lookup.addresses(content_id, len(lookup.table))
+    return next(iter(kept.filter(pc.is_in(kept, pa.array(copies, pa.string()))).to_pylist()), None)
+
+
+def _split_source(row: Row, members: pa.ChunkedArray, lookup: ItemLookup) -> str:
+    if row["split"]:
+        return "the manifest"
+    in_cluster = pc.is_in(lookup.table["uri"], members.combine_chunks())
+    if len(lookup.table["split"].filter(in_cluster).drop_null()):
+        return "the manifest, through another item of the cluster"
+    return "a hash of the cluster"
+
+
+def _tokenize(workspace: Workspace, judged: Row | None) -> TokenizeHistory:
+    if judged is None:
+        return TokenizeHistory(state="pending")
+    if judged["reason"]:
+        return TokenizeHistory(state="not applicable")
     path = workspace.tokens / f"{unit_name(workspace.unit_of(judged['document_id']))}.parquet"
+    rows = []
     if path.exists():
         table = read_rows(path, TOKENS)
         rows = table.filter(pc.equal(items_of(table["document_id"]), judged["document_id"])).to_pylist()
-        if rows and rows[0]["reason"]:
-            return _verdict(rows[0])
-        if rows:  # several where clips of a video are documents of their own
-            sums = {name: sum(row[name] for row in rows) for name in _TOKENIZED}
-            return _verdict(rows[0]) | {"documents": len(rows)} | sums
-    return {"state": NOT_YET}
+    if not rows:
+        return TokenizeHistory(state="pending")
+    if rows[0]["reason"]:
+        return TokenizeHistory(**_verdict(rows[0]))
+    totals = {name: sum(row[name] for row in rows) for name in _TOKENIZED}
+    return TokenizeHistory(**_verdict(rows[0]), documents=len(rows), **totals)
 
 
-def _packed(workspace: Workspace, document_id: str | None) -> Iterator[dict[str, Any]]:
-    """Yield for each dataset what of the document lies in it, by its ledger."""
+def _packed(workspace: Workspace, document_id: str | None) -> Iterator[PackHistory]:
+    """Yield for each dataset what it contains of the item, according to its ledger."""
     for folder in sorted(path for path in (workspace.root / "packed").glob("*") if path.is_dir()):
-        facts: dict[str, Any] = {"dataset": str(folder.relative_to(workspace.root))}
+        name = str(folder.relative_to(workspace.root))
         try:
             card = read_card(folder)
         except DatasetError as e:
-            yield facts | {"state": NOT_YET, "detail": str(e)}
+            yield PackHistory(dataset=name, state="pending", detail=str(e))
             continue
-        facts["context_length"] = card.context_length
-        rows = _ledger(folder / LEDGER, document_id or "")
+        rows = _ledger_rows(folder / LEDGER, document_id or "")
         if len(rows):
-            sequences = pc.unique(rows["sequence"])
-            yield facts | {
-                "state": "packed",
-                "split": rows["split"][0].as_py(),
-                "sequences": len(sequences),
-                "first": sequences[0].as_py(),
-                "copies": pc.max(rows["copy"]).as_py() + 1,
-                "tokens": pc.sum(rows["length"]).as_py(),
-                "address": rows["uri"][0].as_py(),
-            }
-        elif any(name.partition("#")[0] == document_id for name in card.forgotten):
-            yield facts | {"state": "forgotten"}
+            yield _pack_history(name, card.context_length, rows)
+        elif any(forgotten.partition("#")[0] == document_id for forgotten in card.forgotten):
+            yield PackHistory(dataset=name, state="forgotten", context_length=card.context_length)
         else:
-            yield facts | {"state": "not in it", "left_out": dict(card.left_out)}
+            left_out = dict(card.left_out)
+            yield PackHistory(dataset=name, state="absent", context_length=card.context_length, left_out=left_out)
 
 
-def _ledger(path: Path, document_id: str) -> pa.Table:
+def _pack_history(dataset: str, context_length: int, rows: pa.Table) -> PackHistory:
+    sequences = pc.unique(rows["sequence"])
+    return PackHistory(
+        dataset=dataset,
+        state="packed",
+        context_length=context_length,
+        split=rows["split"][0].as_py(),
+        sequences=len(sequences),
+        first=sequences[0].as_py(),
+        copies=pc.max(rows["copy"]).as_py() + 1,
+        tokens=pc.sum(rows["length"]).as_py(),
+        address=rows["uri"][0].as_py(),
+    )
+
+
+def _ledger_rows(path: Path, document_id: str) -> pa.Table:
     columns = ["sequence", "length", "copy", "split", "uri"]
-    mine = (pc.field("document_id") == document_id) | pc.starts_with(pc.field("document_id"), f"{document_id}#")
+    of_item = (pc.field("document_id") == document_id) | pc.starts_with(pc.field("document_id"), f"{document_id}#")
     try:
-        return pq.read_table(path, columns=columns, filters=mine)
+        return pq.read_table(path, columns=columns, filters=of_item)
     except (OSError, pa.ArrowException) as e:
-        raise DatasetError(f"{path} cannot be read ({e}); `longreel verify` says what else is wrong") from e
+        raise DatasetError(f"{path} cannot be read ({e}); run `longreel verify` for a full check") from e

@@ -1,6 +1,6 @@
-"""The report as a page: one HTML file with all that it needs in it, which says what became of every item and why.
+"""The report: one self-contained HTML file that shows what happened to every item of a workspace, and why.
 
-The page has no script and loads nothing; names that come from data are escaped. Same workspace, same bytes.
+The page has no script and loads nothing. Text from data is escaped. The same workspace gives the same bytes.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from tyro.conf import Positional
 
 from pipeline.filters.limit_table import DEFAULTS
-from pipeline.reports import histograms as page_histogram
-from pipeline.reports import tables as page_tables
-from pipeline.reports.examples import choose_samples
+from pipeline.reports import histograms as svg
+from pipeline.reports.examples import Examples, choose_examples
 from pipeline.reports.funnel import TEXT_KINDS, Items
 from pipeline.reports.histograms import histograms, measured_columns
+from pipeline.reports.tables import tables_of
 from pipeline.runtime.progress import console, readable
 from pipeline.runtime.workspace import Workspace
 from pipeline.select.config import as_options
@@ -30,7 +30,7 @@ _TEMPLATES = Path(__file__).with_name("templates")
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Write a page about a workspace: the funnel with reasons, histograms with limits, thumbnails, books, licenses."""
+    """Write an HTML report of a workspace: funnel, reasons, histograms with limits, thumbnails, licenses, splits."""
 
     directory: Positional[Path]
     """The workspace."""
@@ -47,38 +47,37 @@ class Report:
 
 
 def render(workspace: Workspace) -> str:
-    """Return the page; raises DatasetError for a table that is damaged or of another version."""
+    """Return the page. Raises DatasetError for a table that is damaged or has another schema version."""
     items = Items.read(workspace)
-    rows = items.surveyed
-    is_text = pc.is_in(rows["kind"], TEXT_KINDS)
+    is_text = pc.is_in(items.surveyed["kind"], TEXT_KINDS)
+    visual, text = items.surveyed.filter(pc.invert(is_text)), items.surveyed.filter(is_text)
     limits = items.selection.limits if items.selection else DEFAULTS
-    books = rows.filter(is_text)
-    samples = choose_samples(workspace, items)
-    linked = {section.name: f"reason-{section.name}" for section in samples.rejected}
-    linked |= dict.fromkeys(("duplicate", "near_duplicate"), "duplicates") if samples.groups else {}
-    facts: dict[str, Any] = {
+    examples = choose_examples(workspace, items)
+    values: dict[str, Any] = {
         "name": workspace.root.name,
         "listed": len(items.listed),
         "selected": items.selection is not None,
         "options": as_options(items.selection) if items.selection else "",
         "steps": list(items.steps()),
-        "kinds": page_tables.kinds_table(items),
-        "pictures": list(histograms(measured_columns(rows.filter(pc.invert(is_text))), limits)),
-        "books": len(books),
-        "book_pictures": list(histograms(measured_columns(books), limits)),
-        "book_tables": list(page_tables.books_tables(items)),
-        "samples": samples,
-        "linked": linked,
-        "licenses": page_tables.licenses_table(items),
-        "splits": page_tables.splits_table(items),
-        "datasets": page_tables.datasets_table(items),
-        "histogram": page_histogram,
+        "visual_histograms": list(histograms(measured_columns(visual), limits)),
+        "text_items": len(text),
+        "text_histograms": list(histograms(measured_columns(text), limits)),
+        "tables": {section: tables_of(section, items) for section in ("funnel", "books", "licenses")},
+        "examples": examples,
+        "anchors": _anchors(examples),
+        "svg": svg,
     }
-    return _template().render(facts)
+    return _template().render(values)
+
+
+def _anchors(examples: Examples) -> dict[str, str]:
+    """Return the id of the section that shows examples of each reason."""
+    anchors = {section.name: f"reason-{section.name}" for section in examples.rejected}
+    return anchors | (dict.fromkeys(("duplicate", "near_duplicate"), "duplicates") if examples.groups else {})
 
 
 def _printable(value: Any) -> Any:
-    """Spell what a page may not hold, or what would turn its text around; what is markup already is left alone."""
+    """Spell out control and bidirectional characters in strings from data; leave markup as it is."""
     return readable(value) if type(value) is str else value
 
 

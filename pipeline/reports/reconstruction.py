@@ -1,4 +1,4 @@
-"""The picture that shows a video's way: source frames, the same rebuilt from tokens, what a model goes on with."""
+"""The comparison image of `longreel generate`: source frames, their reconstruction from tokens, the continuation."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ class StoredVideo:
 
 
 def find_video(workspace: Workspace, name: str | None) -> StoredVideo:
-    """Return the stored video whose address contains `name`, or the first held-out one (else the first).
+    """Return the stored video whose address contains `name`; without a name the first of the validation split, else any.
 
-    Raises ConfigError that lists what there is where none or several fit.
+    Raises ConfigError, which lists the stored videos, if none or several match.
     """
     store = TokenStore(workspace.tokens)
     rows = [row for row in store.table().to_pylist() if row["kind"] == "video"]
     names = sorted({Path(row["uri"]).name for row in rows})
-    fitting = [row for row in rows if name is None or name in row["uri"]]
-    items = {item_of(row["document_id"]) for row in fitting}  # of one that is cut into clips the first is taken
+    matching = [row for row in rows if name is None or name in row["uri"]]
+    items = {item_of(row["document_id"]) for row in matching}  # of an item stored as clips, the first clip is taken
     if not rows:
-        raise ConfigError(f"no video is stored in {workspace.root}")
-    if not fitting or (name is not None and len(items) > 1):
-        raise ConfigError(f"{len(items)} stored videos have {name!r} in their address; there are {', '.join(names)}")
-    row = min(fitting, key=lambda r: (r["split"] != "val", r["uri"], r["document_id"]))
+        raise ConfigError(f"{workspace.root} has no tokenized video")
+    if not matching or (name is not None and len(items) > 1):
+        raise ConfigError(f"--video {name!r} matches {len(items)} stored videos; give one of: {', '.join(names)}")
+    row = min(matching, key=lambda r: (r["split"] != "val", r["uri"], r["document_id"]))
     return StoredVideo(row, store.read(row["unit"], row["batch"], row["row"]))
 
 
@@ -56,18 +56,18 @@ def prompt_of(video: StoredVideo, frames: int) -> NDArray[Any]:
     frame_tokens = video.row["frame_tokens"]
     if span is None or span["length"] <= frames * frame_tokens:
         held = 0 if span is None else span["length"] // frame_tokens
-        raise ConfigError(f"{video.row['uri']} has a first run of {held} frames; --prompt-frames {frames} is too many")
+        raise ConfigError(f"{video.row['uri']} has {held} frames before its first text; got --prompt-frames {frames}")
     return video.tokens[: span["start"] + frames * frame_tokens]
 
 
 def codes_of(video: StoredVideo, vocabulary: Vocabulary) -> NDArray[Any]:
-    """Return all codes [T, P] of a stored video."""
+    """Return the codes [T, P] of all frames of a stored video."""
     segments = parse_document(video.tokens, vocabulary=vocabulary, frame_tokens=video.row["frame_tokens"])
     return np.concatenate([segment.codes for segment in segments if isinstance(segment, VisionSegment)])
 
 
 def source_frames(video: StoredVideo, config: DecodeConfig, count: int) -> NDArray[np.uint8]:
-    """Decode the first `count` frames of the source again, or of the clip of it, [n, H, W, 3]."""
+    """Decode the first `count` frames of the source video, or of its clip, uint8 [n, H, W, 3]."""
     clip, crop = video.row["clip"], video.row["crop"]
     first = round(clip["start"] * config.fps) if clip else 0
     batches: list[NDArray[np.uint8]] = []
@@ -84,7 +84,7 @@ def source_frames(video: StoredVideo, config: DecodeConfig, count: int) -> NDArr
 
 
 def write_rows(path: Path, rows: Mapping[str, NDArray[np.uint8]], columns: int) -> None:
-    """Write labeled rows of frames [n, H, W, 3] as one PNG; a row longer than `columns` is thinned evenly."""
+    """Write labeled rows of frames [n, H, W, 3] as one PNG; rows longer than `columns` are subsampled evenly."""
     height, width = next(iter(rows.values())).shape[1:3]
     step_y, step_x = height + _LABEL_PIXELS + _GAP_PIXELS, width + _GAP_PIXELS
     canvas = Image.new("RGB", (step_x * columns - _GAP_PIXELS, step_y * len(rows)), "white")

@@ -1,141 +1,178 @@
-"""The report's tables: splits, licenses and sources, books. Each is counted by columns."""
+"""The tables of the report, computed by column from the joined table of items.
+
+A table is a function that yields `ReportTable`s, registered for a section of the page with `@table(SECTION)`. To add
+one, write such a function in this module: `page.py` renders every table that is registered for a section.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.reports.funnel import Items, counts, going_on
+from pipeline.reports.funnel import Items, counts, kept_items
 from pipeline.runtime.workspace import usable
 
-_ROWS = 40  # of a table that grows with the data
-_NONE = "not told"
+_MAX_ROWS = 40  # shown of a table that grows with the data
+_UNSPECIFIED = "not specified"
+
+Section = Literal["funnel", "books", "licenses"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listing:
-    """A table of text: a heading, the names of its columns, and its rows. The first `words` columns are no numbers."""
+class ReportTable:
+    """A table of formatted cells. The first `text_columns` columns hold text, the others numbers."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    words: int = 1
+    text_columns: int = 1
     note: str = ""
 
 
-def splits_table(items: Items) -> Listing:
-    """Return what each split holds of each kind."""
-    on = with_amounts(going_on(items.surveyed))
-    made = usable(items.tokenized)
-    tokens = {
-        (row["split"], row["kind"]): (row["length_count"], row["length_sum"])
-        for row in made.group_by(["split", "kind"]).aggregate([("length", "count"), ("length", "sum")]).to_pylist()
-    }
-    amounts = on.group_by(["split", "kind"]).aggregate([("uri", "count"), ("video_s", "sum"), ("words", "sum")])
+TableFunction = Callable[[Items], Iterable[ReportTable]]
+_TABLES: dict[Section, list[TableFunction]] = {}
+
+
+def table(section: Section) -> Callable[[TableFunction], TableFunction]:
+    """Register a function whose tables a section of the page shows, in the order of registration."""
+
+    def register(function: TableFunction) -> TableFunction:
+        _TABLES.setdefault(section, []).append(function)
+        return function
+
+    return register
+
+
+def tables_of(section: Section, items: Items) -> list[ReportTable]:
+    """Return the tables of a section."""
+    return [made for function in _TABLES.get(section, ()) for made in function(items)]
+
+
+@table("funnel")
+def kinds_table(items: Items) -> Iterator[ReportTable]:
+    """Yield how many items of each kind reached each job."""
+    rows = [(kind, *_integers(*stages)) for kind, stages in items.kinds()]
+    columns = ("kind", "listed", "usable", "selected", "tokenized")
+    yield ReportTable(title="By kind", columns=columns, rows=tuple(rows))
+
+
+@table("funnel")
+def datasets_table(items: Items) -> Iterator[ReportTable]:
+    """Yield the size and fill of each packed dataset."""
     rows = []
-    for row in amounts.sort_by([("split", "ascending"), ("kind", "ascending")]).to_pylist():
-        documents, length = tokens.get((row["split"], row["kind"]), (0, 0))
-        amount = _amounts(row["video_s_sum"], row["words_sum"])
-        rows.append((row["split"], row["kind"], f"{row['uri_count']:,}", *amount, f"{documents:,}", f"{length:,}"))
-    columns = ("split", "kind", "items", "video", "words of books", "documents", "tokens")
-    return Listing(title="Splits", columns=columns, rows=tuple(rows), words=2)
+    for name, dataset in items.datasets.items():
+        for split, card in sorted(dataset.card.splits.items()):
+            sizes = _integers(card.sequences, dataset.card.context_length, card.tokens)
+            rows.append((name, split, *sizes, f"{card.fill:.2%}"))
+    note = f"Unfinished: {', '.join(items.unfinished)}" if items.unfinished else ""
+    columns = ("dataset", "split", "sequences", "context", "tokens", "fill")
+    yield ReportTable(title="Datasets", columns=columns, rows=tuple(rows), text_columns=2, note=note)
 
 
-def licenses_table(items: Items) -> Listing:
-    """Return how much there is, and how much goes on, under each license from each source."""
-    table = with_amounts(items.surveyed)
-    going = pc.and_(table["judged"], pc.is_null(table["reason"]))
+@table("licenses")
+def licenses_table(items: Items) -> Iterator[ReportTable]:
+    """Yield the items and the kept amounts of each license and source."""
+    joined = with_durations_and_words(items.surveyed)
+    kept = pc.and_(joined["judged"], pc.is_null(joined["reason"]))
     for name in ("license", "source"):
-        table = table.set_column(table.column_names.index(name), name, pc.fill_null(table[name], _NONE))
+        joined = _fill(joined, name)
     for name in ("video_s", "words"):
-        table = table.append_column(f"{name}_on", pc.if_else(going, table[name], 0.0))
-    table = table.append_column("on", going.cast(pa.int64()))
-    sums = [("uri", "count"), ("on", "sum"), ("video_s_on", "sum"), ("words_on", "sum")]
-    found = table.group_by(["license", "source"]).aggregate(sums)
+        joined = joined.append_column(f"{name}_kept", pc.if_else(kept, joined[name], 0.0))
+    joined = joined.append_column("kept", kept.cast(pa.int64()))
+    sums = [("uri", "count"), ("kept", "sum"), ("video_s_kept", "sum"), ("words_kept", "sum")]
+    found = joined.group_by(["license", "source"]).aggregate(sums)
     found = found.sort_by([("uri_count", "descending"), ("license", "ascending"), ("source", "ascending")])
     rows = []
-    for row in found.slice(0, _ROWS).to_pylist():
-        amount = _amounts(row["video_s_on_sum"], row["words_on_sum"])
-        rows.append((row["license"], row["source"], *_number(row["uri_count"], row["on_sum"]), *amount))
-    columns = ("license", "source", "items", "go on", "video that goes on", "words that go on")
-    return Listing(title="Licenses and sources", columns=columns, rows=tuple(rows), words=2, note=_more(len(found)))
+    for row in found.slice(0, _MAX_ROWS).to_pylist():
+        amounts = _amounts(row["video_s_kept_sum"], row["words_kept_sum"])
+        rows.append((row["license"], row["source"], *_integers(row["uri_count"], row["kept_sum"]), *amounts))
+    columns = ("license", "source", "items", "kept", "video kept", "words kept")
+    title, note = "Licenses and sources", _truncation_note(len(found))
+    yield ReportTable(title=title, columns=columns, rows=tuple(rows), text_columns=2, note=note)
 
 
-def books_tables(items: Items) -> Iterator[Listing]:
-    """Yield what there is of books: languages, encodings, and what is cut out of them."""
+@table("licenses")
+def splits_table(items: Items) -> Iterator[ReportTable]:
+    """Yield the kept items, documents and tokens of each kind in each split."""
+    kept = with_durations_and_words(kept_items(items.surveyed))
+    documents = usable(items.tokenized)
+    tokens = {
+        (row["split"], row["kind"]): (row["length_count"], row["length_sum"])
+        for row in documents.group_by(["split", "kind"]).aggregate([("length", "count"), ("length", "sum")]).to_pylist()
+    }
+    amounts = kept.group_by(["split", "kind"]).aggregate([("uri", "count"), ("video_s", "sum"), ("words", "sum")])
+    rows = []
+    for row in amounts.sort_by([("split", "ascending"), ("kind", "ascending")]).to_pylist():
+        number, length = tokens.get((row["split"], row["kind"]), (0, 0))
+        size = _amounts(row["video_s_sum"], row["words_sum"])
+        rows.append((row["split"], row["kind"], *_integers(row["uri_count"]), *size, *_integers(number, length)))
+    columns = ("split", "kind", "items", "video", "words of books", "documents", "tokens")
+    yield ReportTable(title="Splits", columns=columns, rows=tuple(rows), text_columns=2)
+
+
+@table("books")
+def languages_and_encodings(items: Items) -> Iterator[ReportTable]:
+    """Yield the number of books in each language and encoding."""
     books = items.surveyed.filter(pc.equal(items.surveyed["kind"], "book"))
-    going = going_on(books)
     for title, name in (("Languages", "language"), ("Encodings", "encoding")):
-        found = counts(pc.fill_null(books[name], _NONE))
-        on = with_amounts(going)
-        on = on.set_column(on.column_names.index(name), name, pc.fill_null(on[name], _NONE))
-        sums = on.group_by([name]).aggregate([("uri", "count"), ("words", "sum")]).to_pylist()
-        kept = {row[name]: (row["uri_count"], row["words_sum"]) for row in sums}
+        found = counts(pc.fill_null(books[name], _UNSPECIFIED))
+        kept = _fill(with_durations_and_words(kept_items(books)), name)
+        sums = kept.group_by([name]).aggregate([("uri", "count"), ("words", "sum")]).to_pylist()
+        kept_by_value = {row[name]: (row["uri_count"], row["words_sum"]) for row in sums}
         rows = [
-            (value, *_number(n, kept.get(value, (0, 0.0))[0], kept.get(value, (0, 0.0))[1]))
-            for value, n in list(found.items())[:_ROWS]
+            (value, *_integers(number, *kept_by_value.get(value, (0, 0.0))))
+            for value, number in list(found.items())[:_MAX_ROWS]
         ]
-        yield Listing(
-            title=title,
-            columns=(name, "books", "go on", "words that go on"),
-            rows=tuple(rows),
-            note=_more(len(found)),
-        )
-    yield _cuts_table(going)
+        columns = (name, "books", "kept", "words kept")
+        yield ReportTable(title=title, columns=columns, rows=tuple(rows), note=_truncation_note(len(found)))
 
 
-def _cuts_table(going: pa.Table) -> Listing:
-    cuts = going["cuts"].combine_chunks()
-    flat = cuts.flatten()
-    of = pc.list_parent_indices(cuts)
+@table("books")
+def removed_text_table(items: Items) -> Iterator[ReportTable]:
+    """Yield how much text was removed from the kept books, by reason."""
+    books = items.surveyed.filter(pc.equal(items.surveyed["kind"], "book"))
+    cuts = kept_items(books)["cuts"].combine_chunks()
+    flat, book = cuts.flatten(), pc.list_parent_indices(cuts)
     size = pc.subtract(flat.field("end"), flat.field("start"))
-    table = pa.table({"reason": flat.field("reason"), "book": of, "size": size})
-    found = table.group_by("reason").aggregate([("book", "count_distinct"), ("size", "count"), ("size", "sum")])
+    ranges = pa.table({"reason": flat.field("reason"), "book": book, "size": size})
+    found = ranges.group_by("reason").aggregate([("book", "count_distinct"), ("size", "count"), ("size", "sum")])
     found = found.sort_by([("size_sum", "descending"), ("reason", "ascending")])
     rows = [
-        (row["reason"], *_number(row["book_count_distinct"], row["size_count"], row["size_sum"]))
-        for row in found.slice(0, _ROWS).to_pylist()
+        (row["reason"], *_integers(row["book_count_distinct"], row["size_count"], row["size_sum"]))
+        for row in found.slice(0, _MAX_ROWS).to_pylist()
     ]
-    columns = ("reason", "books", "places", "characters")
-    return Listing(title="Left out of books that go on", columns=columns, rows=tuple(rows), note=_more(len(found)))
+    columns, note = ("reason", "books", "places", "characters"), _truncation_note(len(found))
+    yield ReportTable(title="Text removed from kept books", columns=columns, rows=tuple(rows), note=note)
 
 
-def with_amounts(table: pa.Table) -> pa.Table:
-    """Add the columns `video_s` and `words`: seconds of a video, words of a book without its cuts; 0 of all else."""
-    seconds = pc.if_else(pc.equal(table["kind"], "video"), pc.fill_null(table["duration_s"], 0.0), 0.0)
-    words, characters = (_measure(table, name) for name in ("words", "characters"))
-    kept = np.clip(1 - cut_characters(table["cuts"]) / np.where(characters > 0, characters, np.inf), 0, 1)
-    return table.append_column("video_s", seconds).append_column("words", pa.array(words * kept))
+def with_durations_and_words(items: pa.Table) -> pa.Table:
+    """Append `video_s`, the seconds of a video, and `words`, the words of a book without its cuts; 0 for other kinds."""
+    seconds = pc.if_else(pc.equal(items["kind"], "video"), pc.fill_null(items["duration_s"], 0.0), 0.0)
+    words, characters = (_measure(items, name) for name in ("words", "characters"))
+    share = np.clip(1 - cut_characters(items["cuts"]) / np.where(characters > 0, characters, np.inf), 0, 1)
+    return items.append_column("video_s", seconds).append_column("words", pa.array(words * share))
 
 
 def cut_characters(cuts: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Return for each row how many characters its cuts (in order, they may overlap) take away."""
+    """Return the number of characters that the cuts of each row remove; cuts are sorted and may overlap."""
     column = cuts.combine_chunks()
     flat, row = column.flatten(), pc.list_parent_indices(column).to_numpy()
     start, end = (flat.field(name).to_numpy() for name in ("start", "end"))
     stride = int(end.max(initial=0)) + 1
-    reached = np.maximum.accumulate(end + row * stride)  # each row has a stretch of its own
-    before = np.concatenate([[0], reached])[:-1] - row * stride  # below 0 where it is another row's
-    taken = np.maximum(0, end - np.maximum(start, before))
-    return np.bincount(row, taken, minlength=len(column)).astype(np.int64)
-
-
-def _measure(table: pa.Table, name: str) -> NDArray[np.float64]:
-    found = [pc.fill_null(pc.map_lookup(chunk, name, "first"), 0.0) for chunk in table["measures"].chunks]
-    return np.asarray(pa.chunked_array(found, pa.float64()).to_numpy())
-
-
-def _amounts(seconds: float, words: float) -> tuple[str, str]:
-    return duration(seconds), f"{words:,.0f}"
+    furthest_end = np.maximum.accumulate(end + row * stride)  # offset by row, so that rows do not affect each other
+    previous_end = np.concatenate([[0], furthest_end])[:-1] - row * stride  # negative at the first cut of a row
+    removed = np.maximum(0, end - np.maximum(start, previous_end))
+    return np.bincount(row, removed, minlength=len(column)).astype(np.int64)
 
 
 def duration(seconds: float) -> str:
-    """Return a time in its two largest units."""
+    """Format a duration in its two largest units."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -144,27 +181,22 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600:,} h {whole % 3600 // 60} min"
 
 
-def _number(*numbers: float) -> Sequence[str]:
+def _measure(items: pa.Table, name: str) -> NDArray[np.float64]:
+    found = [pc.fill_null(pc.map_lookup(chunk, name, "first"), 0.0) for chunk in items["measures"].chunks]
+    return np.asarray(pa.chunked_array(found, pa.float64()).to_numpy())
+
+
+def _fill(items: pa.Table, name: str) -> pa.Table:
+    return items.set_column(items.column_names.index(name), name, pc.fill_null(items[name], _UNSPECIFIED))
+
+
+def _amounts(seconds: float, words: float) -> tuple[str, str]:
+    return duration(seconds), f"{words:,.0f}"
+
+
+def _integers(*numbers: float) -> list[str]:
     return [f"{number:,.0f}" for number in numbers]
 
 
-def _more(rows: int) -> str:
-    return f"{rows - _ROWS:,} more are not shown" if rows > _ROWS else ""
-
-
-def kinds_table(items: Items) -> Listing:
-    """Return how far the items of each kind came."""
-    rows = [(kind, *_number(*stages)) for kind, stages in items.kinds()]
-    return Listing(title="By kind", columns=("kind", "listed", "usable", "selected", "tokenized"), rows=tuple(rows))
-
-
-def datasets_table(items: Items) -> Listing:
-    """Return what each packed dataset holds."""
-    rows = []
-    for name, dataset in items.datasets.items():
-        for split, card in sorted(dataset.card.splits.items()):
-            facts = (f"{card.sequences:,}", f"{dataset.card.context_length:,}", f"{card.tokens:,}", f"{card.fill:.2%}")
-            rows.append((name, split, *facts))
-    note = f"unfinished: {', '.join(items.unfinished)}" if items.unfinished else ""
-    columns = ("dataset", "split", "sequences", "context", "tokens", "fill")
-    return Listing(title="Datasets", columns=columns, rows=tuple(rows), words=2, note=note)
+def _truncation_note(rows: int) -> str:
+    return f"{rows - _MAX_ROWS:,} more rows are not shown." if rows > _MAX_ROWS else ""

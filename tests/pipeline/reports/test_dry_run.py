@@ -40,8 +40,8 @@ OTHERS = (
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A surveyed workspace with a selection by the defaults."""
-    workspace = Workspace.open(tmp_path_factory.mktemp("trial") / "out", units=3)
+    """A surveyed workspace with a selection made with the default options."""
+    workspace = Workspace.open(tmp_path_factory.mktemp("dry-run") / "out", units=3)
     write_survey(workspace, ROWS, PAIRS)
     select_items(workspace, SelectConfig(), Runner())
     return workspace
@@ -52,7 +52,7 @@ def dry_run(workspace: Workspace, *options: str) -> int:
 
 
 @pytest.mark.parametrize("config", OTHERS, ids=as_options)
-def test_the_verdicts_are_those_of_the_job(config: SelectConfig, tmp_path: Path) -> None:
+def test_verdicts_equal_those_of_the_beam_job(config: SelectConfig, tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "out", units=3)
     write_survey(workspace, ROWS, PAIRS)
     tried = sorted(judge_survey(workspace, config), key=lambda row: row["uri"])
@@ -62,7 +62,7 @@ def test_the_verdicts_are_those_of_the_job(config: SelectConfig, tmp_path: Path)
     assert verdicts(tried)["uri"].to_pylist() == rows["uri"].to_pylist()
 
 
-def test_it_shows_both_selections_with_reasons_hours_and_words(
+def test_both_selections_are_shown_with_reasons_hours_and_words(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert dry_run(workspace, "--limit", "brightness=60:", "--limit", "duration_s=0.1:", "--licenses", "unknown") == 0
@@ -70,11 +70,11 @@ def test_it_shows_both_selections_with_reasons_hours_and_words(
     rows = {
         cells[1].strip(): [c.strip() for c in cells[2:-1]] for c in told.splitlines() if len(cells := c.split("│")) > 4
     }
-    assert "now:  the defaults\n" in told
-    assert "then: --licenses unknown --limit brightness=60: --limit duration_s=0.1:" in told
+    assert "current: default options\n" in told
+    assert "new:     --licenses unknown --limit brightness=60: --limit duration_s=0.1:" in told
     assert list(rows)[-6:] == ["black", "duplicate", "license", "missing", "near_duplicate", "too_short"]
-    assert rows["go on"] == ["4", "4", ""]
-    assert rows["set aside"] == ["4", "4", ""]
+    assert rows["kept"] == ["4", "4", ""]
+    assert rows["rejected"] == ["4", "4", ""]
     assert rows["too_short"] == ["1", "0", "-1"]
     assert rows["license"] == ["0", "2", "+2"]
     assert rows["black"] == ["0", "1", "+1"]
@@ -83,25 +83,25 @@ def test_it_shows_both_selections_with_reasons_hours_and_words(
     assert rows["words of books"] == [f"{words:,.0f}", f"{words:,.0f}", ""]
 
 
-def test_it_names_what_would_change_with_the_number_and_where_it_was(
+def test_changed_items_are_listed_with_the_old_and_new_verdict(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert dry_run(workspace, "--limit", "brightness=60:", "--no-remove-near-duplicates") == 0
     lines = capsys.readouterr().out.splitlines()
-    at = lines.index("2 items would change:")
-    assert lines[at + 1].startswith("  /v/hour.mp4: goes on in train → black (brightness is 50 (gray level")
-    assert lines[at + 2] == "  /v/small.mp4: near_duplicate → goes on in train (/v/copy.mp4 has 90% of it, 95% alike)"
+    at = lines.index("2 items change:")
+    assert lines[at + 1].startswith("  /v/hour.mp4: kept in train → black (brightness is 50 (gray level")
+    assert lines[at + 2] == "  /v/small.mp4: near_duplicate → kept in train (/v/copy.mp4 has 90% of it, 95% alike)"
     assert dry_run(workspace) == 0
-    assert "no item would change" in capsys.readouterr().out
+    assert "no item changes" in capsys.readouterr().out
 
 
-def test_nothing_is_written(workspace: Workspace) -> None:
+def test_a_dry_run_writes_nothing(workspace: Workspace) -> None:
     before = {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")}
     assert dry_run(workspace, "--limit", "brightness=60:") == 0
     assert {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")} == before
 
 
-def test_without_a_selection_the_trial_stands_alone_and_many_changes_are_counted(
+def test_without_a_selection_only_the_new_totals_are_shown_and_long_lists_are_truncated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = Workspace.open(tmp_path / "out", units=3)
@@ -109,17 +109,17 @@ def test_without_a_selection_the_trial_stands_alone_and_many_changes_are_counted
     write_survey(workspace, many)
     assert dry_run(workspace) == 0
     told = capsys.readouterr().out
-    assert "there is no selection to compare with" in told
-    assert "near-duplicates have not been looked for yet" in told
-    assert "now" not in told
+    assert "no finished selection to compare with" in told
+    assert "dedup has not run yet" in told
+    assert "current:" not in told
     select_items(workspace, SelectConfig(), Runner())
     assert dry_run(workspace, "--limit", "duration_s=30:") == 0
     told = capsys.readouterr().out
-    assert f"29 items would change; the first {SHOWN} by address:" in told
+    assert f"29 items change; the first {SHOWN} by address:" in told
     assert told.count("→ too_short") == SHOWN
 
 
-def test_what_is_new_or_still_to_be_surveyed_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_items_not_yet_surveyed_or_selected_are_mentioned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     workspace = Workspace.open(tmp_path / "out", units=1)
     write_survey(workspace, ROWS[:2])
     select_items(workspace, SelectConfig(), Runner())
@@ -128,8 +128,8 @@ def test_what_is_new_or_still_to_be_surveyed_is_said(tmp_path: Path, capsys: pyt
     pq.write_table(pq.read_table(unit).slice(0, 5).replace_schema_metadata(None).cast(SURVEY), unit)
     assert dry_run(workspace) == 0
     told = capsys.readouterr().out
-    assert "5 of 8 listed items are surveyed; the others are not counted" in told
-    assert "5 items were surveyed after the selection was made" in told
+    assert "5 of 8 listed items have been surveyed; only these are counted" in told
+    assert "5 items were surveyed after the current selection" in told
 
 
 @pytest.mark.parametrize(
@@ -140,17 +140,19 @@ def test_what_is_new_or_still_to_be_surveyed_is_said(tmp_path: Path, capsys: pyt
         (["--min-containment", "1.5"], "min_containment must be above 0"),
     ],
 )
-def test_a_mistake_is_told(
+def test_a_wrong_option_is_an_error(
     workspace: Workspace, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert dry_run(workspace, *options) == 1
     assert message in capsys.readouterr().err
 
 
-def test_without_a_survey_it_says_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_survey_the_error_names_the_command_to_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     workspace = Workspace.open(tmp_path / "out")
     assert dry_run(workspace) == 1
-    assert "nothing is surveyed in" in capsys.readouterr().err
+    assert "has no survey" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_it_opens_without_an_error_loads_nothing_and_fits_its_width(
+def test_the_page_opens_without_errors_loads_nothing_and_fits_the_viewport(
     browser: Browser, page: Path, width: int, dark: bool
 ) -> None:
     browser.open(page, width=width, dark=dark)
@@ -46,7 +46,9 @@ def test_it_opens_without_an_error_loads_nothing_and_fits_its_width(
     assert _contrast(browser) >= 4.5
 
 
-def test_without_a_browser_a_laptop_skips_and_ci_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_browser_the_tests_skip_locally_and_fail_in_ci(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match="apt-get install chromium"):
@@ -56,7 +58,7 @@ def test_without_a_browser_a_laptop_skips_and_ci_fails(monkeypatch: pytest.Monke
         find_browser()
 
 
-def test_errors_would_be_seen(browser: Browser, tmp_path: Path) -> None:
+def test_the_harness_detects_errors_requests_and_overflow(browser: Browser, tmp_path: Path) -> None:
     bad = tmp_path / "bad.html"
     bad.write_text("<!doctype html><script>nothing.there()</script><img src=none.png><div style='width:900px'>x</div>")
     browser.open(bad, width=390)
@@ -66,17 +68,15 @@ def test_errors_would_be_seen(browser: Browser, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", WIDTHS[:2])
-def test_the_funnel_shows_balanced_numbers_and_its_links_lead_somewhere(
-    browser: Browser, page: Path, width: int
-) -> None:
+def test_the_funnel_shows_balanced_counts_and_its_links_have_targets(browser: Browser, page: Path, width: int) -> None:
     browser.open(page, width=width)
     texts = browser.evaluate("[...document.querySelectorAll('.funnel > li')].map(e => e.innerText)")
     said = [" ".join(text.split()) for text in texts]
     assert said == [
-        "survey 9 of 11 go on, 2 set aside. missing 1 unreadable 1",
-        "select 4 of 9 go on, 5 set aside. near_duplicate 2 black 1 duplicate 1 too_short 1",
-        "tokenize 3 of 4 go on, 1 set aside. changed 1",
-        "pack 64 3 of 3 go on.",
+        "survey 9 of 11 kept, 2 rejected. missing 1 unreadable 1",
+        "select 4 of 9 kept, 5 rejected. near_duplicate 2 black 1 duplicate 1 too_short 1",
+        "tokenize 3 of 4 kept, 1 rejected. changed 1",
+        "pack 64 3 of 3 kept.",
     ]
     bars = "[...document.querySelectorAll('.funnel .bar')].map(e => [...e.children].map(c => c.offsetWidth))"
     on, aside = browser.evaluate(bars)[0]
@@ -87,7 +87,7 @@ def test_the_funnel_shows_balanced_numbers_and_its_links_lead_somewhere(
     assert browser.evaluate(broken) == []
 
 
-def test_every_picture_is_decoded_described_and_in_its_place(browser: Browser, page: Path) -> None:
+def test_every_thumbnail_is_decoded_described_and_in_its_section(browser: Browser, page: Path) -> None:
     browser.open(page, width=1280)
     found: list[dict[str, Any]] = browser.evaluate(
         "[...document.images].map(i => ({width: i.naturalWidth, shown: i.offsetWidth, alt: i.alt,"
@@ -107,7 +107,7 @@ def test_every_picture_is_decoded_described_and_in_its_place(browser: Browser, p
     }
 
 
-def test_copies_stand_beside_the_one_that_is_kept(browser: Browser, page: Path) -> None:
+def test_duplicates_are_shown_next_to_the_kept_item(browser: Browser, page: Path) -> None:
     browser.open(page, width=1280)
     rows = browser.evaluate(
         "[...document.querySelectorAll('.group')].map(g => [...g.querySelectorAll('.card')]"
@@ -118,7 +118,7 @@ def test_copies_stand_beside_the_one_that_is_kept(browser: Browser, page: Path) 
     assert all(len({top for _, top in group}) == 1 for group in rows)
 
 
-def test_histograms_are_drawn_with_their_limits(browser: Browser, page: Path) -> None:
+def test_histograms_show_their_limits(browser: Browser, page: Path) -> None:
     browser.open(page, width=390)
     found = browser.evaluate(
         "Object.fromEntries([...document.querySelectorAll('figure.histogram')].map(f => [f.id.slice(8), {"
@@ -134,12 +134,10 @@ def test_histograms_are_drawn_with_their_limits(browser: Browser, page: Path) ->
     assert found["duration_s"]["bounds"] == ["min 1", "max 14,400"]
     assert found["brightness"]["bars"] > 2
     assert found["sharpness"]["bounds"] == []
-    assert found["brightness"]["label"] == (
-        "brightness: 7 items between 2 and 130, half of them below 90; 1 are below 8 (black)"
-    )
+    assert found["brightness"]["label"] == ("brightness: 7 items from 2 to 130, median 90; 1 below 8 (black)")
 
 
-def test_names_from_data_are_text_and_nothing_runs(browser: Browser, page: Path) -> None:
+def test_names_from_data_are_text_and_no_script_runs(browser: Browser, page: Path) -> None:
     browser.open(page, width=1280)
     assert browser.evaluate("document.scripts.length") == 0
     assert browser.evaluate("document.querySelectorAll('main b').length") == 0
@@ -147,14 +145,14 @@ def test_names_from_data_are_text_and_nothing_runs(browser: Browser, page: Path)
 
 
 @pytest.mark.parametrize("width", WIDTHS[:2])
-def test_tables_have_their_numbers_under_named_columns(browser: Browser, page: Path, width: int) -> None:
+def test_tables_show_their_numbers_under_named_columns(browser: Browser, page: Path, width: int) -> None:
     browser.open(page, width=width)
     tables = browser.evaluate(
         "Object.fromEntries([...document.querySelectorAll('table')].map(t => [t.caption.innerText,"
         " [...t.rows].map(r => [...r.cells].map(c => c.textContent))]))"
     )
     assert tables["Languages"][1:] == [["en", "1", "1", "9,980"], ["fr", "1", "0", "0"]]
-    assert tables["Left out of books that go on"][1:] == [["boilerplate", "1", "1", "120"]]
+    assert tables["Text removed from kept books"][1:] == [["boilerplate", "1", "1", "120"]]
     assert ["CC0-1.0", "a test", "3", "2", "10 s", "9,980"] in tables["Licenses and sources"]
     assert ["val", "video", "1", "1 h 0 min", "0", "1", "131"] in tables["Splits"]
     assert ["video", "9", "7", "3", "2"] in tables["By kind"]

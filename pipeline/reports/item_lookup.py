@@ -1,4 +1,4 @@
-"""The catalogue: the items of a workspace, found by what people call them: address, path, id, name of a file."""
+"""Lookup of items by what a user types: address, path, document or content id, or file name."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pipeline.runtime.workspace import Workspace, read_units
 from schemas.errors import ConfigError, DatasetError
 from schemas.records import SURVEY
 
-SHORTEST_PREFIX = 8  # of an id
-LISTED = 20  # addresses of a content
-_NAMED = 5  # that a message names
-_COMPARED = 50_000  # names that a misspelt one is compared with, at most
+SHORTEST_PREFIX = 8  # characters of an id
+LISTED = 20  # addresses of one content
+_NAMED = 5  # items named in a message
+_COMPARED = 50_000  # file names compared with a misspelled one, at most
 
 
-class Catalogue(NamedTuple):
-    """The items of a workspace, found by address, id or name."""
+class ItemLookup(NamedTuple):
+    """The items of a workspace with the columns that identify them."""
 
-    table: pa.Table  # uri, document_id, content_id, split of the manifest; ids are null before the survey
+    table: pa.Table  # uri, document_id, content_id, split (the manifest's); ids are null before the survey
 
     @classmethod
-    def of(cls, workspace: Workspace) -> Catalogue:
-        """Read the catalogue; raises DatasetError where nothing was listed yet."""
+    def of(cls, workspace: Workspace) -> ItemLookup:
+        """Read the tables; raises DatasetError if the workspace lists no items yet."""
         columns = ["uri", "document_id", "content_id", "split"]
         schema = pa.schema([SURVEY.field(name) for name in columns])
         found = schema.empty_table()
@@ -41,40 +41,40 @@ class Catalogue(NamedTuple):
             found = pa.concat_tables([found, pa.table([later["uri"], nothing, nothing, later["split"]], schema=schema)])
         if not len(found):
             raise DatasetError(
-                f"nothing is listed in {workspace.root}: run `longreel survey INPUT ... --out DIR` first"
+                f"{workspace.root} lists no items: run `longreel survey INPUT ... --out {workspace.root}` first"
             )
         return cls(found.sort_by("uri"))
 
     def addresses(self, content_id: str | None, limit: int = LISTED) -> list[str]:
-        """Return the addresses of a content, the first `limit` of them."""
+        """Return the addresses of a content, at most `limit`."""
         mask = pc.equal(self.table["content_id"], content_id or "")
         return self.table["uri"].filter(mask).slice(0, limit).to_pylist()
 
     def find(self, item: str) -> list[str]:
-        """Return the addresses that `item` means, more than one only where they have the same bytes or content.
+        """Return the addresses that match `item`: several only if they have the same bytes or content.
 
-        It is an address, a path, a document's or content's id or the first 8 or more characters of one, or the name
-        of a file. Raises ConfigError for what means nothing, with the nearest names, or different things.
+        `item` is an address, a path, a document or content id, a prefix of one (8 characters or more), or a file name.
+        Raises ConfigError if nothing matches, with the nearest names, or if different items match.
         """
         uri = self.table["uri"]
-        for address in (item, os.path.abspath(item)):  # noqa: PTH100 - as the manifest has it
+        for address in (item, os.path.abspath(item)):  # noqa: PTH100 - as the manifest writes paths
             if pc.any(pc.equal(uri, address)).as_py():
                 return [address]
         if len(item) >= SHORTEST_PREFIX:
-            name = item.partition("#")[0]  # of a clip's id, the item's
+            name = item.partition("#")[0]  # the item id within a clip id
             for column in ("document_id", "content_id"):
                 ids = self.table[column]
                 rows = self.table.filter(pc.fill_null(pc.starts_with(ids, name), False))
                 if names := pc.unique(rows[column]).to_pylist():
                     if len(names) > 1:
-                        raise ConfigError(f"{item!r} is the beginning of {_some(names)}: give more of the id")
+                        raise ConfigError(f"the id prefix {item!r} matches {_some(names)}: give more characters")
                     return rows["uri"].to_pylist()
         named = uri.filter(pc.or_(pc.ends_with(uri, f"/{item}"), pc.equal(uri, item))).to_pylist()
         if len(named) > 1:
-            raise ConfigError(f"{item!r} is the name of {_some(named)}: give the whole address")
+            raise ConfigError(f"the file name {item!r} matches {_some(named)}: give the full address")
         if named:
             return named
-        raise ConfigError(f"no item {item!r} in this workspace; {self._near(item)}")
+        raise ConfigError(f"no item matches {item!r}; {self._near(item)}")
 
     def _near(self, item: str) -> str:
         uri = self.table["uri"]
@@ -85,14 +85,14 @@ class Catalogue(NamedTuple):
             near = uri.filter(pc.match_substring(names, name, ignore_case=True)).slice(0, _NAMED).to_pylist()
         if not near:
             known = names.slice(0, _COMPARED).to_pylist()
-            close = dict.fromkeys(difflib.get_close_matches(name, known, n=_NAMED))  # the nearest first
+            close = dict.fromkeys(difflib.get_close_matches(name, known, n=_NAMED))  # nearest first
             near = [uri.filter(pc.equal(names, other))[0].as_py() for other in close]
         if near:
-            return f"near are {', '.join(near)}"
-        return f"there are {_some(uri.slice(0, _NAMED + 1).to_pylist(), of=len(uri))}"
+            return f"nearest: {', '.join(near)}"
+        return f"the workspace lists {_some(uri.slice(0, _NAMED + 1).to_pylist(), of=len(uri))}"
 
 
 def _some(names: list[str], of: int | None = None) -> str:
     count = len(names) if of is None else of
     more = " …" if count > _NAMED else ""
-    return f"{count} ({', '.join(names[:_NAMED])}{more})"
+    return f"{count} items ({', '.join(names[:_NAMED])}{more})"

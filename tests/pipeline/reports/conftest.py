@@ -1,0 +1,24 @@
+"""A curated and packed workspace, built once for the tests of the report."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.runtime.workspace import Workspace
+from tests.support.curated import write_curated
+from tests.support.surveys import select_config
+
+
+@pytest.fixture(scope="package")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace that no test changes, selected with one limit that is not the default."""
+    return write_curated(tmp_path_factory.mktemp("report") / "out", select_config("sharpness=1:"))
+
+
+@pytest.fixture
+def mine(workspace: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of the workspace that a test may change."""
+    return Workspace(Path(shutil.copytree(workspace.root, tmp_path / "out")), workspace.units)
