@@ -51,7 +51,7 @@ SIMILARITY: Mapping[str, Similarity] = {
     "book": BookSimilarity(),
 }
 
-_VERSION = 2  # counts up when the same signatures would give other pairs
+VERSION = 2  # counts up when the same signatures would give other pairs
 _FACTS = "pairs.json"
 
 
@@ -100,7 +100,7 @@ def _fingerprint(workspace: Workspace, config: DedupConfig, kinds: Sequence[str]
     for name in ids.to_pylist():
         going.update(f"{name}\n".encode())
     signatures = [sha256_file(path) for path in unit_files(workspace.signatures)]
-    return fingerprint(_VERSION, config, {kind: SIMILARITY[kind] for kind in kinds}, going.hexdigest(), signatures)
+    return fingerprint(VERSION, config, {kind: SIMILARITY[kind] for kind in kinds}, going.hexdigest(), signatures)
 
 
 def _known_facts(workspace: Workspace, key: str) -> dict[str, int] | None:

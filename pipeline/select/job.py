@@ -23,7 +23,7 @@ from schemas.errors import DatasetError
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import SURVEY
 
-_SELECT_VERSION = 1  # counts up when the same rows and options would give another selection
+VERSION = 1  # counts up when the same rows and options would give another selection
 
 
 def select_items(workspace: Workspace, config: SelectConfig, runner: Runner) -> JobReport:
@@ -32,7 +32,7 @@ def select_items(workspace: Workspace, config: SelectConfig, runner: Runner) -> 
     surveyed = read_units(workspace.survey, SURVEY, ["uri", "fingerprint", "document_id", "reason", "measures"])
     columns = (surveyed[name].to_pylist() for name in ("uri", "fingerprint", "document_id", "reason"))
     found = sha256_file(workspace.pairs) if workspace.pairs.exists() else None
-    key = fingerprint(_SELECT_VERSION, config, config.limits, sorted(zip(*columns, strict=True), key=str), found)
+    key = fingerprint(VERSION, config, config.limits, sorted(zip(*columns, strict=True), key=str), found)
     new = 0
     if not _is_selected(workspace, key):
         begin_selection(workspace)

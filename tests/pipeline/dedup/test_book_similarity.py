@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from pipeline.dedup.book_similarity import BookSimilarity, book_signature
+from pipeline.dedup.book_similarity import VERSION, BookSimilarity, book_signature
 from pipeline.dedup.similarity import Signature
+from tests.support.golden import check_golden
 from tests.support.texts import paragraphs, sentences, story, wrapped
 
 SIMILARITY = BookSimilarity()
@@ -129,3 +132,13 @@ def test_samples_cover_the_text_and_are_the_same_on_every_machine() -> None:
     few = signed("It was a bright cold day in April, and the clocks were striking thirteen.")
     assert few.samples[0][:16].hex() == "a91b57c0a5de7aabff552bd505cdf3c2"
     assert int(SIMILARITY.hash_keys(few)[0, 0]) == 4001792660164727398
+
+
+def test_signatures_and_comparisons_change_only_with_the_version() -> None:
+    a, b = signed(NOVEL, "a"), signed(EDITIONS["misread 2 %"], "b")
+    samples = [hashlib.sha256(b"".join(one.samples)).hexdigest() for one in (a, b)]
+    keys = [hashlib.sha256(SIMILARITY.hash_keys(one).astype("<u8").tobytes()).hexdigest() for one in (a, b)]
+    found = SIMILARITY.compare(a, b)
+    assert found is not None
+    output = {"samples": samples, "starts": a.at.tolist(), "keys": keys, "shared": asdict(found)}
+    check_golden("book_similarity", (VERSION, list(asdict(SIMILARITY).values())), output)

@@ -24,6 +24,7 @@ from pipeline.runtime.beam import Runner
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import ConfigError, DatasetError, Interrupted
 from schemas.fingerprint import fingerprint
+from tests.support.golden import check_golden
 from tests.support.signatures import scene, signature, write_signatures
 
 
@@ -266,3 +267,7 @@ def test_keys_of_different_kinds_do_not_meet() -> None:
     marks = np.zeros(5, np.uint8)
     one, other = (entries_of(keys, keys, marks, np.full(5, kind, np.uint64)) for kind in (0, 1))
     assert not np.intersect1d(one[1] >> np.uint64(32), other[1] >> np.uint64(32)).size
+
+
+def test_pairs_change_only_with_the_version(done: Workspace) -> None:
+    check_golden("dedup_pairs", dedup_job.VERSION, pq.read_table(done.pairs).to_pylist())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from pipeline.dedup.frame_runs import Run, Window, find_window, lay_over, normal
 from pipeline.dedup.similarity import Shared, Signature
 from pipeline.dedup.video_similarity import ImageSimilarity, VideoSimilarity, correlation_of_changes
 from pipeline.video.analysis.frame_signature import GRAY_SIDE, SIDE, signature_pictures
+from tests.support.golden import check_golden
 from tests.support.signatures import scene, signature
 
 VIDEO, IMAGE = VideoSimilarity(), ImageSimilarity()
@@ -246,3 +249,12 @@ def test_between_two_samples_there_is_a_mixture() -> None:
     assert np.einsum("nc,nc->n", over.one, over.other).min() > 0.98
     nearest = whole.pictures[[2, 3, 4, 5]]
     assert np.einsum("nc,nc->n", over.one, nearest).max() < np.einsum("nc,nc->n", over.one, over.other).max()
+
+
+def test_hash_keys_and_comparisons_change_only_with_the_version() -> None:
+    grays = scene(3, 3)
+    a, b = signature("a", grays), signature("b", noisy(grays))
+    keys = [hashlib.sha256(VIDEO.hash_keys(one).astype("<u8").tobytes()).hexdigest() for one in (a, b)]
+    found = VIDEO.compare(a, b)
+    assert found is not None
+    check_golden("video_similarity", list(asdict(VIDEO).values()), {"keys": keys, "shared": asdict(found)})

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.workspace import Workspace, read_table_unit, write_table_unit
+from pipeline.select import job as select_job
 from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.keep_best import KeepConfig, clusters
@@ -19,6 +20,7 @@ from pipeline.select.rules import Matches, choose_split, judge, judge_cluster
 from pipeline.select.selection import begin_selection, finish_selection, read_selection
 from schemas.errors import ConfigError, DatasetError, Reason
 from schemas.records import SURVEY
+from tests.support.golden import check_golden
 from tests.support.surveys import Row, book, broken, pair, select_config, video, write_survey
 
 
@@ -293,3 +295,10 @@ def test_a_mark_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     finish_selection(workspace, SelectConfig(), fingerprint="x", items=7)
     with pytest.raises(DatasetError, match="of 7 rows"):
         read_selection(workspace)
+
+
+def test_the_selection_changes_only_with_the_version(tmp_path: Path) -> None:
+    workspace = surveyed(tmp_path / "out")
+    select(workspace, val_fraction=0.5)
+    rows = read_selection(workspace).rows.sort_by("uri").to_pylist(maps_as_pydicts="strict")
+    check_golden("selection", select_job.VERSION, [{k: v for k, v in row.items() if v is not None} for row in rows])
