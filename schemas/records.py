@@ -77,8 +77,8 @@ SIGNATURES = pa.schema(
     [
         pa.field("content_id", pa.string(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),
-        pa.field("at", pa.list_(pa.float64()), nullable=False),  # seconds, or characters of the clean text
-        pa.field("lasts", pa.list_(pa.float64()), nullable=False),  # what a sample stands for, in the same unit
+        pa.field("starts", pa.list_(pa.float64()), nullable=False),  # seconds, or characters of the clean text
+        pa.field("lengths", pa.list_(pa.float64()), nullable=False),  # what a sample stands for, in the same unit
         pa.field("samples", pa.list_(pa.binary()), nullable=False),  # see pipeline.video.analysis.frame_signature
         pa.field("thumbnail", pa.binary()),  # WebP, some frames side by side, for the report; null for books
     ]

@@ -96,8 +96,8 @@ def _write(workspace: Workspace, unit: int, count: int) -> list[tuple[str, str]]
     columns = {
         "content_id": pa.array(names),
         "kind": pa.array(["video"] * count),
-        "at": pa.ListArray.from_arrays(lists, at),
-        "lasts": pa.ListArray.from_arrays(lists, pa.array(np.full(count * SAMPLES, 0.5))),
+        "starts": pa.ListArray.from_arrays(lists, at),
+        "lengths": pa.ListArray.from_arrays(lists, pa.array(np.full(count * SAMPLES, 0.5))),
         "samples": pa.ListArray.from_arrays(lists, samples),
         "thumbnail": pa.nulls(count, pa.binary()),
     }

@@ -47,7 +47,7 @@ class Item:
     @property
     def length(self) -> float:
         """Seconds, by its samples."""
-        return float(self.signature.lasts.sum())
+        return float(self.signature.lengths.sum())
 
 
 def videos(folder: Path, *, quick: bool) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _search(signatures: Sequence[Signature]) -> tuple[dict[tuple[str, str], dict
     with tempfile.TemporaryDirectory() as scratch:
         workspace = Workspace.open(Path(scratch) / "w", units=1)
         rows = [
-            {"content_id": s.content_id, "kind": s.kind, "at": s.at, "lasts": s.lasts, "samples": s.samples}
+            {"content_id": s.content_id, "kind": s.kind, "starts": s.starts, "lengths": s.lengths, "samples": s.samples}
             for s in signatures
         ]
         write_table_unit(workspace.signatures, 0, pa.Table.from_pylist(rows, SIGNATURES))

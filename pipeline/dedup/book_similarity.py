@@ -46,8 +46,8 @@ def book_signature(text: str, content_id: str, words: Words | None = None) -> Si
     return Signature(
         content_id=content_id,
         kind="book",
-        at=starts.astype(np.float64),
-        lasts=(ends - starts).astype(np.float64),
+        starts=starts.astype(np.float64),
+        lengths=(ends - starts).astype(np.float64),
         samples=_minhashes(parts),
     )
 
@@ -83,14 +83,14 @@ class BookSimilarity:
         if not len(first):
             return None
         # A sample is covered by no more than those that match it are long: half of a short book is not the whole.
-        in_a = np.minimum(1, np.bincount(first, b.lasts[second], len(a.samples)) / np.maximum(1, a.lasts))
-        in_b = np.minimum(1, np.bincount(second, a.lasts[first], len(b.samples)) / np.maximum(1, b.lasts))
-        weights = a.lasts[first]
+        in_a = np.minimum(1, np.bincount(first, b.lengths[second], len(a.samples)) / np.maximum(1, a.lengths))
+        in_b = np.minimum(1, np.bincount(second, a.lengths[first], len(b.samples)) / np.maximum(1, b.lengths))
+        weights = a.lengths[first]
         similarity = float(np.sum(alike * weights) / np.sum(weights))
         self._fill_gaps(first, second, a, b, in_a, in_b)
         return Shared(
-            containment_a=float(np.sum(a.lasts * in_a) / a.lasts.sum()),
-            containment_b=float(np.sum(b.lasts * in_b) / b.lasts.sum()),
+            containment_a=float(np.sum(a.lengths * in_a) / a.lengths.sum()),
+            containment_b=float(np.sum(b.lengths * in_b) / b.lengths.sum()),
             similarity=min(1.0, similarity),
             shared_a=_ranges(a, in_a >= self.whole),
             shared_b=_ranges(b, in_b >= self.whole),
@@ -130,11 +130,11 @@ class BookSimilarity:
         in_b: NDArray[np.float64],
     ) -> None:
         """Mark what lies between two matches that follow each other, where it is about as long in both books."""
-        ends_a, ends_b = a.at + a.lasts, b.at + b.lasts
+        ends_a, ends_b = a.starts + a.lengths, b.starts + b.lengths
         for x, y, next_x, next_y in zip(first, second, first[1:], second[1:], strict=False):
             if not (1 < next_x - x <= self.most_gap and 1 <= next_y - y <= self.most_gap):
                 continue
-            gap_a, gap_b = a.at[next_x] - ends_a[x], b.at[next_y] - ends_b[y]
+            gap_a, gap_b = a.starts[next_x] - ends_a[x], b.starts[next_y] - ends_b[y]
             if 2 * min(gap_a, gap_b) >= max(gap_a, gap_b):
                 in_a[x + 1 : next_x] = 1
                 in_b[y + 1 : next_y] = 1
@@ -171,5 +171,6 @@ def _ranges(signature: Signature, chosen: NDArray[np.bool_]) -> tuple[Range, ...
     steps = np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8))
     begins, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1) - 1
     return tuple(
-        (float(signature.at[i]), float(signature.at[j] + signature.lasts[j])) for i, j in zip(begins, ends, strict=True)
+        (float(signature.starts[i]), float(signature.starts[j] + signature.lengths[j]))
+        for i, j in zip(begins, ends, strict=True)
     )

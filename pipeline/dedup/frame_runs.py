@@ -42,9 +42,11 @@ class Run:
     @classmethod
     def of(cls, signature: Signature) -> Run:
         """Sort the samples by time and normalize them."""
-        order = np.argsort(signature.at, kind="stable")
+        order = np.argsort(signature.starts, kind="stable")
         pictures = signature_pictures([signature.samples[i] for i in order])
-        return cls(normalized(tempered(pictures)), signature.at[order], signature.lasts[order], ~is_flat(pictures))
+        return cls(
+            normalized(tempered(pictures)), signature.starts[order], signature.lengths[order], ~is_flat(pictures)
+        )
 
     @property
     def end(self) -> float:

@@ -26,7 +26,7 @@ from pipeline.runtime.workspace import Workspace, read_units, usable
 from schemas.errors import DatasetError
 from schemas.records import SIGNATURES, SURVEY
 
-COLUMNS = ("content_id", "kind", "at", "lasts", "samples")
+COLUMNS = ("content_id", "kind", "starts", "lengths", "samples")
 _PLACE = np.dtype([("unit", "<i4"), ("row", "<i4"), ("kind", "<i4")])
 _PLACED = pa.schema(
     [*(SIGNATURES.field(name) for name in ("content_id", "kind")), ("unit", pa.int32()), ("row", pa.int32())]
@@ -95,12 +95,12 @@ def read_unit(directory: Path, unit: int, rows: Mapping[int, int]) -> Iterator[t
 
 
 def _signature(rows: pa.Table | pa.RecordBatch, row: int) -> Signature:
-    name, kind, at, lasts, samples = (rows.column(c)[row] for c in COLUMNS)
+    name, kind, starts, lengths, samples = (rows.column(c)[row] for c in COLUMNS)
     return Signature(
         name.as_py(),
         kind.as_py(),
-        at.values.to_numpy(zero_copy_only=False),
-        lasts.values.to_numpy(zero_copy_only=False),
+        starts.values.to_numpy(zero_copy_only=False),
+        lengths.values.to_numpy(zero_copy_only=False),
         tuple(samples.values.to_pylist()),
     )
 
@@ -132,7 +132,7 @@ class SignatureRows:
     def digest(self, number: int) -> bytes:
         """Return a hash of an item's samples and their times."""
         found = self.read(number)
-        parts = (found.at.astype("<f8").tobytes(), found.lasts.astype("<f8").tobytes(), *found.samples)
+        parts = (found.starts.astype("<f8").tobytes(), found.lengths.astype("<f8").tobytes(), *found.samples)
         return hashlib.sha256(b"".join(parts)).digest()
 
     def _find(self, number: int) -> tuple[pa.Table, int]:

@@ -21,8 +21,8 @@ class Signature:
 
     content_id: str
     kind: str
-    at: NDArray[np.float64]  # [n], where a sample stands: seconds, or characters of the clean text
-    lasts: NDArray[np.float64]  # [n], what it stands for, in the same unit
+    starts: NDArray[np.float64]  # [n], where a sample stands: seconds, or characters of the clean text
+    lengths: NDArray[np.float64]  # [n], what it stands for, in the same unit
     samples: tuple[bytes, ...]  # n of one length
 
 

@@ -77,7 +77,7 @@ class VideoSimilarity:
             one, other = one.without(match.ranges_a), other.without(match.ranges_b)
         containment_a = sum(e - s for m in matches for s, e in m.ranges_a)
         containment_b = sum(e - s for m in matches for s, e in m.ranges_b)
-        total_a, total_b = float(a.lasts.sum()), float(b.lasts.sum())
+        total_a, total_b = float(a.lengths.sum()), float(b.lengths.sum())
         if containment_a < min(self.seconds, 0.6 * total_a, 0.6 * total_b):
             return None
         weight = np.array([m.score for m in matches])
@@ -247,4 +247,4 @@ class ImageSimilarity:
         alike = float(framed.one.pictures[0] @ framed.other.pictures[0])
         if alike < self.picture:
             return None
-        return Shared(1.0, 1.0, min(1.0, alike), ((0.0, float(a.lasts[0])),), ((0.0, float(b.lasts[0])),))
+        return Shared(1.0, 1.0, min(1.0, alike), ((0.0, float(a.lengths[0])),), ((0.0, float(b.lengths[0])),))

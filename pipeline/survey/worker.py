@@ -149,7 +149,11 @@ class SurveyWorker:
 def look_at_book(path: Path, config: BookConfig, look: BookLook) -> Found:
     """Read a book and all that follows from its text; raises InputError."""
     columns, signature = survey_book(path, config, look)
-    samples = {"at": signature.at.tolist(), "lasts": signature.lasts.tolist(), "samples": list(signature.samples)}
+    samples = {
+        "starts": signature.starts.tolist(),
+        "lengths": signature.lengths.tolist(),
+        "samples": list(signature.samples),
+    }
     return Found(columns, {**samples, "thumbnail": None})
 
 
@@ -172,7 +176,11 @@ def look_at_video(path: Path, decoder: Decoder, config: SurveyConfig, scores: Se
     }
     if stats.content_id is not None:
         columns["content_id"] = stats.content_id
-    samples = {"at": stats.times_s.tolist(), "lasts": stats.durations_s.tolist(), "samples": list(stats.signatures)}
+    samples = {
+        "starts": stats.times_s.tolist(),
+        "lengths": stats.durations_s.tolist(),
+        "samples": list(stats.signatures),
+    }
     return Found(columns, {**samples, "thumbnail": stats.thumbnail})
 
 

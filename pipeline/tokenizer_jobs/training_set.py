@@ -86,5 +86,5 @@ def _row(uri: str, signature: Signature) -> dict[str, Any]:
 
 def _items(table: pa.Table) -> Iterator[tuple[str, Signature]]:
     for row in table.to_pylist():
-        at, lasts = (np.asarray(row[name], np.float64) for name in ("at", "lasts"))
-        yield row["uri"], Signature(row["content_id"], row["kind"], at, lasts, tuple(row["samples"]))
+        starts, lengths = (np.asarray(row[name], np.float64) for name in ("starts", "lengths"))
+        yield row["uri"], Signature(row["content_id"], row["kind"], starts, lengths, tuple(row["samples"]))

@@ -51,7 +51,13 @@ def write_signatures(root: Path, signatures: Iterable[Signature], *, units: int 
         rows.setdefault(workspace.unit_of(f"{number}.mp4"), []).append(item)
     for unit, items in rows.items():
         table = [
-            {"content_id": s.content_id, "kind": s.kind, "at": s.at, "lasts": s.lasts, "samples": list(s.samples)}
+            {
+                "content_id": s.content_id,
+                "kind": s.kind,
+                "starts": s.starts,
+                "lengths": s.lengths,
+                "samples": list(s.samples),
+            }
             for s in items
         ]
         write_table_unit(workspace.signatures, unit, pa.Table.from_pylist(table, SIGNATURES))

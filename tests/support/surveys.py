@@ -84,7 +84,7 @@ def write_signatures(workspace: Workspace, thumbnails: Iterable[tuple[Row, bytes
     of = {row["uri"]: thumbnail for row, thumbnail in thumbnails}
     for unit, some in by_unit(workspace, [row for row, _ in thumbnails]).items():
         signatures = [
-            {"content_id": r["content_id"], "kind": r["kind"], "at": [], "lasts": [], "samples": []}
+            {"content_id": r["content_id"], "kind": r["kind"], "starts": [], "lengths": [], "samples": []}
             | {"thumbnail": of[r["uri"]]}
             for r in some
         ]

@@ -118,7 +118,7 @@ def test_equal_books_cover_each_other_wholly() -> None:
 @pytest.mark.parametrize("text", ["", "...", "one", "one two three", " ".join(map(str, range(401)))])
 def test_short_texts_have_a_signature_or_none(text: str) -> None:
     signature = signed(text)
-    assert len(signature.samples) == len(signature.at) == (1 if any(map(str.isalnum, text)) else 0)
+    assert len(signature.samples) == len(signature.starts) == (1 if any(map(str.isalnum, text)) else 0)
     assert SIMILARITY.hash_keys(signature).shape == (len(signature.samples), 21)
     shared = SIMILARITY.compare(signature, signature)
     assert (shared is None) == (not signature.samples)
@@ -126,8 +126,8 @@ def test_short_texts_have_a_signature_or_none(text: str) -> None:
 
 def test_samples_cover_the_text_and_are_the_same_on_every_machine() -> None:
     signature = signed(NOVEL)
-    assert np.all(signature.at[1:] == (signature.at + signature.lasts)[:-1])
-    assert signature.at[-1] + signature.lasts[-1] == len(NOVEL)
+    assert np.all(signature.starts[1:] == (signature.starts + signature.lengths)[:-1])
+    assert signature.starts[-1] + signature.lengths[-1] == len(NOVEL)
     assert {len(sample) for sample in signature.samples} == {256}
     few = signed("It was a bright cold day in April, and the clocks were striking thirteen.")
     assert few.samples[0][:16].hex() == "a91b57c0a5de7aabff552bd505cdf3c2"
@@ -140,5 +140,5 @@ def test_signatures_and_comparisons_change_only_with_the_version() -> None:
     keys = [hashlib.sha256(SIMILARITY.hash_keys(one).astype("<u8").tobytes()).hexdigest() for one in (a, b)]
     found = SIMILARITY.compare(a, b)
     assert found is not None
-    output = {"samples": samples, "starts": a.at.tolist(), "keys": keys, "shared": asdict(found)}
+    output = {"samples": samples, "starts": a.starts.tolist(), "keys": keys, "shared": asdict(found)}
     check_golden("book_similarity", (VERSION, list(asdict(SIMILARITY).values())), output)

@@ -71,11 +71,11 @@ def test_rows_and_signatures_belong_together(folder: Path, tmp_path: Path) -> No
     }
     assert {name: signature["kind"] for name, signature in signatures.items() if name in videos} == videos
     signature = signatures[a["content_id"]]
-    assert len(signature["at"]) == len(signature["lasts"]) == len(signature["samples"]) == 4
-    assert sum(signature["lasts"]) == pytest.approx(2)
+    assert len(signature["starts"]) == len(signature["lengths"]) == len(signature["samples"]) == 4
+    assert sum(signature["lengths"]) == pytest.approx(2)
     assert Image.open(io.BytesIO(signature["thumbnail"])).size[1] == 96
     picture = signatures[rows["d.png"]["content_id"]]
-    assert (picture["at"], picture["lasts"], len(picture["samples"])) == ([0], [1], 1)
+    assert (picture["starts"], picture["lengths"], len(picture["samples"])) == ([0], [1], 1)
 
 
 def test_a_remux_is_a_duplicate(folder: Path, tmp_path: Path) -> None:
