@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +20,7 @@ import webdataset
 from PIL import Image
 
 import longreel
+from pipeline.cli.subcommands import SUBCOMMANDS, Subcommand
 from pipeline.runtime.token_store import TokenStore
 from pipeline.runtime.workspace import Workspace
 from schemas.dataset import read_card
@@ -50,10 +55,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_lists_every_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
     assert longreel.main(["--help"]) == 0
     told = capsys.readouterr().out
-    assert all(f"  {name} " in told for name in longreel.SUBCOMMANDS)
+    assert all(f"  {name} " in told for name in SUBCOMMANDS)
 
 
-@pytest.mark.parametrize("name", longreel.SUBCOMMANDS)
+@pytest.mark.parametrize("name", SUBCOMMANDS)
 def test_every_subcommand_explains_every_option(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as e:
         longreel.main([name, "--help"])
@@ -91,9 +96,67 @@ def test_a_second_command_at_once_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().err.count("another longreel command works in") == 2
 
 
-def test_an_unknown_subcommand_is_told_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_subcommand_names_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert longreel.main(["pakc"]) == 2
-    assert "no subcommand 'pakc'; known are run, survey" in capsys.readouterr().err
+    assert "unknown subcommand 'pakc'; did you mean 'pack'?" in capsys.readouterr().err
+    assert longreel.main(["qqq"]) == 2
+    assert "`longreel --help` lists the subcommands" in capsys.readouterr().err
+
+
+def test_version_is_that_of_the_installed_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert longreel.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"longreel {importlib.metadata.version('longreel')}\n"
+
+
+def test_help_and_module_document_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert longreel.main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for code in (longreel.SUCCESS, longreel.FAILURE, longreel.USAGE, longreel.INTERNAL, longreel.INTERRUPTED):
+        assert re.search(rf"(?m)^  {code} +\w", printed)
+        assert re.search(rf"(?m)^    {code} +\w", longreel.__doc__ or "")
+
+
+def test_no_arguments_print_the_help_and_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert longreel.main([]) == 2
+    assert "usage: longreel SUBCOMMAND" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda path: (path / "schemas").mkdir() or path / "schemas" / "__init__.py", lambda path: path / "schemas.py"],
+)
+def test_a_package_of_the_same_name_on_the_path_is_named(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    make(tmp_path).write_text("raise RuntimeError('the wrong package was imported')")
+    home = Path(longreel.__file__).parent
+    found = subprocess.run(
+        [sys.executable, "-P", str(home / "longreel.py"), "--help"],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{home}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 2
+    assert f"instead of {home / 'schemas'}" in found.stderr
+    assert f"Remove the folder {tmp_path} from PYTHONPATH" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_an_internal_error_prints_its_traceback_and_has_its_own_exit_code(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = Subcommand(group="", module="tests.test_longreel", class_name="Broken", summary="")
+    monkeypatch.setitem(SUBCOMMANDS, "broken", broken)
+    assert longreel.main(["broken"]) == 3
+    assert "longreel broken: internal error; please report it" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """A command with a defect."""
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        _ = 1 // 0
 
 
 @pytest.mark.parametrize(
@@ -197,7 +260,7 @@ def test_a_model_is_trained_goes_on_with_a_video_and_refuses_another_tokenizers_
     train = ["train", "--out", str(model), "--model", "debug", "--batch-size", "2", "--mesh.sequence", "4"]
     assert longreel.main([*train, "--mesh.data", "2", "--dataset", str(dataset), "--steps", "2"]) == 0
     picture = tmp_path / "picture.png"
-    generate = ["generate", "--model", str(model), "--data", str(workspace), "--out", str(picture)]
+    generate = ["generate", "--model", str(model), "--workspace", str(workspace), "--out", str(picture)]
     assert longreel.main([*generate, "--prompt-frames", "2", "--frames", "2"]) == 0
     with Image.open(picture) as image:
         assert image.size[0] >= 4 * 128

@@ -1,33 +1,108 @@
-"""TODO."""
+"""Options of the commands that read or change a packed dataset: inspect, verify, trace, forget."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from pipeline.dataset.verify.verify import verify as verify_dataset
-from pipeline.runtime.progress import console
+from pipeline.dataset.forget.forget import forget
+from pipeline.dataset.inspect import card_table
+from pipeline.dataset.trace.trace import trace_sequence, trace_token
+from pipeline.dataset.verify.verify import verify
+from pipeline.runtime.progress import console, output
 from pipeline.runtime.token_store import TokenStore
-from schemas.errors import DatasetError
+from schemas.dataset import read_card
+from schemas.errors import ConfigError, DatasetError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspect:
+    """Show what a dataset contains: sequences, documents, tokens, and the share of each sequence that is filled."""
+
+    dataset: Positional[Path]
+    """Directory of the dataset."""
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Print the table."""
+        output().print(card_table(read_card(self.dataset)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verify:
-    """Check a packed dataset: every hash, count, id range, span and ledger row. Names what is wrong."""
+    """Check every hash, count, token id, span and ledger row of a dataset, and report each problem.
+
+    The exit code is 0 when the dataset has no problem, and 1 when it has one.
+    """
 
     dataset: Positional[Path]
-    """The dataset's directory."""
+    """Directory of the dataset."""
     tokens: Path | None = None
-    """A token store to compare every piece with."""
+    """Token store to compare every chunk of the dataset with: WORKSPACE/tokens."""
 
     def __call__(self, options: tuple[str, ...]) -> None:
-        """Check, print the report, and fail where something is wrong."""
-        store = TokenStore(self.tokens) if self.tokens else None
-        report = verify_dataset(self.dataset, store=store)
+        """Print the report. Raises DatasetError when there is a problem."""
+        report = verify(self.dataset, store=TokenStore(self.tokens) if self.tokens else None)
         for problem in report.problems:
             console.print(f"  {problem}")
         if report.problems:
             raise DatasetError(f"{self.dataset}: {report.found} problems, the first {len(report.problems)} named above")
         console.print(f"{self.dataset}: {report.summary()}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """Show which documents a sequence is made of, or with --token the source of one token and its sentence or frame."""
+
+    dataset: Positional[Path]
+    """Directory of the dataset."""
+    key: str
+    """Key of the sequence, such as train-000000000."""
+    shard: str | None = None
+    """Name of the shard that contains the sequence. It is an error if the sequence is in another shard."""
+    token: int | None = None
+    """Index of one token in the sequence. Default: list all spans of the sequence."""
+    out: Path | None = None
+    """PNG file to write the token's frame to."""
+    vision: str = "small-128"
+    """The VQGAN that encoded the frames: the name of a shipped checkpoint, or a file of weights."""
+    text_model: Path | None = None
+    """The SentencePiece model that encoded the text. Default: the workspace's, for a dataset in WORKSPACE/packed/."""
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Print the table or the facts, and write the frame."""
+        console = output()
+        if self.token is not None:
+            facts = trace_token(
+                self.dataset,
+                self.key,
+                self.token,
+                shard=self.shard,
+                out=self.out,
+                vision=self.vision,
+                text_model=self.text_model,
+            )
+            for name, value in facts.items():
+                console.print(f"{name:<12} {value}", soft_wrap=True)  # one line each, for grep
+        elif self.out is not None:
+            raise ConfigError("--out needs --token: the token whose frame is to be written")
+        else:
+            console.print(trace_sequence(self.dataset, self.key, shard=self.shard))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forget:
+    """Remove documents from a dataset. Their sequences are packed again without them; all other bytes stay the same."""
+
+    dataset: Positional[Path]
+    """Directory of the dataset."""
+    items: Annotated[Positional[tuple[str, ...]], arg(metavar="ITEM ...")]
+    """Documents to remove: an id, the first 8 or more characters of one, or an address."""
+    dry_run: bool = False
+    """Print what would change, and change nothing."""
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Remove the documents, and print what changed."""
+        forget(self.dataset, self.items, dry_run=self.dry_run)

@@ -1,22 +1,19 @@
-"""What the pipeline's subcommands take, and what they do. `longreel` makes the command line from these."""
+"""Options of the commands that run one stage each: survey, select, tokenize, pack."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import UseAppendAction
 
+from pipeline.cli.place import FLAT, Inputs, Place
 from pipeline.dedup.job import DedupConfig, dedup_items
 from pipeline.packing.config import PackConfig, require_context
 from pipeline.packing.curriculum import read_curriculum
 from pipeline.packing.job import Stage, pack
 from pipeline.reports.dry_run import dry_run_report
-from pipeline.runtime.beam import Runner
 from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.progress import console, output
 from pipeline.runtime.workspace import Workspace
@@ -33,25 +30,6 @@ from pipeline.tokenize.text_model import text_model_of
 from pipeline.tokenize.worker import TokenizeConfig
 from pipeline.video.decoder import DecodeConfig
 from schemas.errors import ConfigError
-from schemas.files import write_text
-
-Inputs = Annotated[Positional[tuple[str, ...]], arg(metavar="INPUT ...")]
-FLAT = arg(name="")  # the options of a nested configuration without its name before them
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a job works, and with how many hands."""
-
-    out: Path
-    """The workspace: a new folder, or one that an earlier run made."""
-    workers: int = 1
-    """Local worker threads. Decoding and encoding overlap with one already. For another runner than the local one,
-    give Beam's own options after `--`."""
-
-    def runner(self, options: tuple[str, ...]) -> Runner:
-        """Return where Beam runs."""
-        return Runner(self.workers, options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +61,7 @@ class Survey:
                 qa=self.qa,
                 retry=self.retry,
             )
-            _say(survey_items(self.inputs, workspace, worker, self.place.runner(options)))
+            print_report(survey_items(self.inputs, workspace, worker, self.place.runner(options)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +83,8 @@ class Select:
             return
         with Workspace.existing(self.place.out).locked() as workspace:
             runner = self.place.runner(options)
-            _say(dedup_items(workspace, self.dedup, runner))
-            _say(select_items(workspace, self.select, runner))
+            print_report(dedup_items(workspace, self.dedup, runner))
+            print_report(select_items(workspace, self.select, runner))
             write_quarantine(workspace)
 
 
@@ -126,7 +104,7 @@ class Tokenize:
         with Workspace.existing(self.place.out).locked() as workspace:
             text_model = text_model_of(workspace, self.text_model, self.tokenize)
             runner = self.place.runner(options)
-            _say(tokenize_items(workspace, self.tokenize, text_model, runner, retry=self.retry))
+            print_report(tokenize_items(workspace, self.tokenize, text_model, runner, retry=self.retry))
             write_quarantine(workspace)
 
 
@@ -147,11 +125,11 @@ class Pack:
         stages = self._stages()
         with Workspace.existing(self.place.out).locked() as workspace:
             for stage in stages:
-                _say(pack(workspace, stage, self.place.runner(options)))
+                print_report(pack(workspace, stage, self.place.runner(options)))
 
     def _stages(self) -> list[Stage]:
         if self.curriculum is None:
-            return _stages(self.context, self.pack)
+            return stages_of(self.context, self.pack)
         if self.context or self.pack != PackConfig():
             raise ConfigError(
                 "--curriculum says all of how to pack: give no --context and no option of packing with it"
@@ -159,63 +137,8 @@ class Pack:
         return read_curriculum(self.curriculum)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """Run all jobs: survey, dedup, select, tokenize, pack. A second run does only what is new."""
-
-    inputs: Inputs
-    """Folders of videos, images, books and question-answer documents; such files; or manifests (.parquet, .jsonl,
-    .csv)."""
-    context: UseAppendAction[tuple[int, ...]]
-    """Tokens in a sequence, at least one; give it several times for several datasets."""
-    place: Annotated[Place, FLAT]
-    text_model: Path | None = None
-    """A SentencePiece model. Default: the workspace's own, trained on its texts the first time."""
-    units: int = 64
-    """Units of work a new workspace is cut into: the grain of resume and of parallel work."""
-    retry: bool = False
-    """Try again what an earlier run set aside."""
-    survey: SurveyConfig = field(default_factory=SurveyConfig)
-    dedup: DedupConfig = field(default_factory=DedupConfig)
-    select: SelectConfig = field(default_factory=SelectConfig)
-    tokenize: Annotated[TokenizeConfig, FLAT] = field(default_factory=TokenizeConfig)
-    pack: PackConfig = field(default_factory=PackConfig)
-
-    def __call__(self, options: tuple[str, ...]) -> None:
-        """Run the jobs, one after the other."""
-        stages, runner = _stages(self.context, self.pack), self.place.runner(options)
-        with Workspace.open(self.place.out, units=self.units).locked() as workspace:
-            ran = json.dumps(dataclasses.asdict(self), indent=2, default=str)
-            write_text(workspace.root / "logs" / "run.json", ran + "\n")
-            reports = []
-            for report in self._jobs(workspace, stages, runner):
-                _say(report)
-                reports.append(dataclasses.asdict(report))
-            write_text(workspace.root / "logs" / "report.json", json.dumps(reports, indent=2) + "\n")
-        console.print(f"done: {', '.join(str(workspace.packed(stage.name)) for stage in stages)}")
-
-    def _jobs(self, workspace: Workspace, stages: list[Stage], runner: Runner) -> Iterator[JobReport]:
-        worker = SurveyWorker(
-            workspace=workspace,
-            config=self.survey,
-            decode=self.tokenize.decode,
-            books=self.tokenize.books,
-            qa=self.tokenize.qa,
-            retry=self.retry,
-        )
-        yield survey_items(self.inputs, workspace, worker, runner)
-        yield dedup_items(workspace, self.dedup, runner)
-        yield select_items(workspace, self.select, runner)
-        write_quarantine(workspace)
-        text_model = text_model_of(workspace, self.text_model, self.tokenize)
-        yield tokenize_items(workspace, self.tokenize, text_model, runner, retry=self.retry)
-        if aside := write_quarantine(workspace):
-            console.print(f"{aside} items were set aside; why stands in {workspace.quarantine}")
-        for stage in stages:
-            yield pack(workspace, stage, runner)
-
-
-def _stages(contexts: tuple[int, ...], config: PackConfig) -> list[Stage]:
+def stages_of(contexts: tuple[int, ...], config: PackConfig) -> list[Stage]:
+    """Return one stage per context length. Raises ConfigError when there is none, or one is out of range."""
     if not contexts:
         raise ConfigError("give at least one context length: --context 4096")
     for context in contexts:
@@ -223,5 +146,6 @@ def _stages(contexts: tuple[int, ...], config: PackConfig) -> list[Stage]:
     return [Stage(name=str(c), context_length=c, config=config) for c in dict.fromkeys(contexts)]
 
 
-def _say(report: JobReport) -> None:
+def print_report(report: JobReport) -> None:
+    """Print what a job did."""
     console.print(report.line())

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Options of the command `samples`."""
 
 from __future__ import annotations
 

@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from rich.table import Table
-from tyro.conf import Positional
 
-from pipeline.runtime.progress import output
-from schemas.dataset import DatasetCard, read_card
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inspect:
-    """Show a dataset's card: how much it holds of what, and how full it is."""
-
-    dataset: Positional[Path]
-    """The dataset's directory."""
-
-    def __call__(self, options: tuple[str, ...]) -> None:
-        """Print the table."""
-        card = read_card(self.dataset)
-        output().print(card_table(card))
+from schemas.dataset import DatasetCard
 
 
 def card_table(card: DatasetCard) -> Table:

@@ -1,15 +1,12 @@
-"""The command `explain`: the history of one item as tables for the terminal, or as JSON."""
+"""The history of one item as tables for the terminal."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from tyro.conf import Positional
 
 from pipeline.filters.numbers import shown
 from pipeline.reports.item_history import (
@@ -20,10 +17,8 @@ from pipeline.reports.item_history import (
     SelectHistory,
     TokenizeHistory,
     Verdict,
-    read_history,
 )
-from pipeline.runtime.progress import output, readable
-from pipeline.runtime.workspace import Workspace
+from pipeline.runtime.progress import readable
 
 _MAX_CUTS, _MAX_PAIRS, _MAX_RANGES = 40, 20, 3  # shown
 _UNITS = {
@@ -33,28 +28,6 @@ _UNITS = {
     "height": ("height", " pixels"),
     "frame_rate": ("frame rate", " per second"),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Explain:
-    """Show every measure of one item and every decision about it: survey, dedup, select, tokenize, pack."""
-
-    item: Positional[str]
-    """An address as listed, a path, a file name, or a document id (its first 8 characters are enough)."""
-    out: Path
-    """The workspace."""
-    json: bool = False
-    """Print JSON instead of tables."""
-
-    def __call__(self, options: tuple[str, ...]) -> None:
-        """Print the history of the item."""
-        history = read_history(Workspace.existing(self.out), self.item)
-        if self.json:
-            print(json.dumps(history.to_json(), indent=2, allow_nan=False))
-            return
-        console = output()
-        for part in tables(history):
-            console.print(part)
 
 
 def tables(history: ItemHistory) -> Iterator[Table | str]:

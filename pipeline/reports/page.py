@@ -6,13 +6,11 @@ The page has no script and loads nothing. Text from data is escaped. The same wo
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from tyro.conf import Positional
 
 from pipeline.filters.limit_table import DEFAULTS
 from pipeline.reports import histograms as svg
@@ -20,30 +18,11 @@ from pipeline.reports.examples import Examples, choose_examples
 from pipeline.reports.funnel import TEXT_KINDS, Items
 from pipeline.reports.histograms import histograms, measured_columns
 from pipeline.reports.tables import tables_of
-from pipeline.runtime.progress import console, readable
+from pipeline.runtime.progress import readable
 from pipeline.runtime.workspace import Workspace
 from pipeline.select.config import as_options
-from schemas.files import write_text
 
 _TEMPLATES = Path(__file__).with_name("templates")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """Write an HTML report of a workspace: funnel, reasons, histograms with limits, thumbnails, licenses, splits."""
-
-    directory: Positional[Path]
-    """The workspace."""
-    to: Path | None = None
-    """The HTML file to write. Default: report.html in the workspace."""
-
-    def __call__(self, options: tuple[str, ...]) -> None:
-        """Write the page."""
-        workspace = Workspace.existing(self.directory)
-        path = self.to or workspace.root / "report.html"
-        page = render(workspace)
-        write_text(path, page)
-        console.print(f"report: {path}, {len(page.encode()) / 1e6:.1f} MB")
 
 
 def render(workspace: Workspace) -> str:

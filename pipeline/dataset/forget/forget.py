@@ -22,9 +22,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
-
-from tyro.conf import Positional, arg
 
 from pipeline.dataset.croissant import write_croissant
 from pipeline.dataset.forget.plan import Found, ShardChange, Totals, card_without, changes, choose, find_documents
@@ -53,22 +50,6 @@ _NOT_ALL = (
     "forget: the token store and the datasets of other context lengths hold it still, and packing would bring it back, "
     "which `longreel pack` refuses here: take it out of the inputs as well, and run survey, select and tokenize again"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Forget:
-    """Take documents out of a packed dataset: their sequences are repacked without them, all other bytes stay."""
-
-    dataset: Positional[Path]
-    """The dataset's directory."""
-    items: Annotated[Positional[tuple[str, ...]], arg(metavar="ITEM ...")]
-    """Documents: an id, the first 8 characters or more of one, or a uri."""
-    dry_run: bool = False
-    """Say what would change, and change nothing."""
-
-    def __call__(self, options: tuple[str, ...]) -> None:
-        """Forget the documents, and say what was done."""
-        forget(self.dataset, self.items, dry_run=self.dry_run)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ sequence is read, and for text the whole of its document's text.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,14 +21,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 from rich.table import Table
-from tyro.conf import Positional
 
 from pipeline.dataset.reader import Sequences
 from pipeline.dataset.sample import Sample
 from pipeline.dataset.trace.text_place import TextPlace, place_in_text
 from pipeline.dataset.verify.ledger_rows import LedgerRows
 from pipeline.dataset.verify.sample import sample_problems
-from pipeline.runtime.progress import output, readable
+from pipeline.runtime.progress import readable
 from schemas.dataset import LEDGER, DatasetCard, read_card
 from schemas.errors import ConfigError, DatasetError, VocabularyMismatch
 from schemas.files import atomic
@@ -41,72 +39,74 @@ from tokenizer.text.sentencepiece import TextTokenizer
 Row = Mapping[str, Any]  # of the ledger
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trace:
-    """Say where a sequence's tokens came from; with --token where one did, and its sentence or frame."""
+def trace_sequence(dataset: Path, key: str, *, shard: str | None = None) -> Table:
+    """Return the spans of the sequence `key` as a table.
 
-    dataset: Positional[Path]
-    """The dataset's directory."""
-    key: str
-    """KEY of a sequence, such as train-000000000."""
-    shard: str | None = None
-    """The shard it lies in, where it is known; one that does not hold the sequence is an error."""
-    token: int | None = None
-    """Index of one token in the sequence. Without it all spans are listed."""
-    out: Path | None = None
-    """Where the token's frame is written to, as a PNG."""
-    vision: str = "small-128"
-    """The VQGAN that the frames were encoded with."""
-    text_model: Path | None = None
-    """The SentencePiece model of the text. Default: the workspace's, where the dataset lies in OUT/packed/."""
+    Raises ConfigError when the dataset has no such sequence, DatasetError when the sequence and the ledger disagree.
+    """
+    rows, card = rows_of(dataset, key, shard), read_card(dataset)
+    read_traced(Sequences(dataset, card), rows, card)
+    return _span_table(rows)
 
-    def __call__(self, options: tuple[str, ...]) -> None:
-        """Print what is known, and write the frame."""
-        if self.token is None and self.out is not None:
-            raise ConfigError("--out needs --token: which token's frame?")
-        card = read_card(self.dataset)
-        rows = rows_of(self.dataset, self.key, self.shard)
-        sequences = Sequences(self.dataset, card)
-        sample = read_traced(sequences, rows, card)
-        console = output()
-        if self.token is None:
-            console.print(_span_table(rows))
-            return
-        row = row_at(rows, self.token, card)
-        if self.out is not None and row["modality"] == TEXT:
-            raise ConfigError(f"token {self.token} of {self.key} is text: --out is for frames")
-        document = document_rows(self.dataset, row)
-        facts = _facts(row, self.token, sample) | _clip_facts(document)
-        if row["modality"] == VISION:
-            facts |= self._frame(row, document, sample, card)
-        else:
-            facts |= self._text(row, document, sequences, card)
-        for name, value in facts.items():
-            console.print(f"{name:<12} {value}", soft_wrap=True)  # a line each, for grep
 
-    def _frame(self, row: Row, document: list[Row], sample: Sample, card: DatasetCard) -> dict[str, str]:
-        assert self.token is not None
-        place = frame_place(row, document, self.token, card)
-        facts = {"frame": f"number {place.number} of 0..{place.frames - 1}", "time": f"{place.time_s:.2f} s"}
-        if self.out is None:
-            return facts | {"picture": "--out picture.png writes the frame"}
-        codes = sample.tokens[place.start : place.start + card.frame_grid[0] * card.frame_grid[1]]
-        write_frame(self.out, codes, card, vision=self.vision)
-        return facts | {"picture": str(self.out)}
+def trace_token(
+    dataset: Path,
+    key: str,
+    token: int,
+    *,
+    shard: str | None = None,
+    out: Path | None = None,
+    vision: str = "small-128",
+    text_model: Path | None = None,
+) -> dict[str, str]:
+    """Return the facts about one token of the sequence `key`, by name; with `out`, write its frame there as a PNG.
 
-    def _text(self, row: Row, document: list[Row], sequences: Sequences, card: DatasetCard) -> dict[str, str]:
-        assert self.token is not None
-        path = self.text_model or _workspace_model(self.dataset)
-        if path is None:
-            return {"sentence": "--text-model FILE shows it; this dataset lies in no workspace that has the model"}
-        text = TextTokenizer.load(path)
-        if text.sha256 != card.vocabulary.text_sha256:
-            raise VocabularyMismatch(
-                f"{path} has the SHA-256 {text.sha256}, but the text of {self.dataset} was encoded with "
-                f"{card.vocabulary.text_sha256}: give that model with --text-model"
-            )
-        place = place_in_text(row, self.token - row["start"], document, sequences, card.vocabulary, text)
-        return _text_facts(place, text)
+    `vision` decodes the frame; `text_model` defaults to the text tokenizer of the dataset's workspace. Raises
+    ConfigError when there is no such token or `out` is given for text, DatasetError when the sequence and the ledger
+    disagree, VocabularyMismatch when a tokenizer is not the one that the dataset was made with.
+    """
+    card = read_card(dataset)
+    rows = rows_of(dataset, key, shard)
+    sequences = Sequences(dataset, card)
+    sample = read_traced(sequences, rows, card)
+    row = row_at(rows, token, card)
+    if out is not None and row["modality"] == TEXT:
+        raise ConfigError(f"token {token} of {key} is text: --out is for frames")
+    document = document_rows(dataset, row)
+    facts = _facts(row, token, sample) | _clip_facts(document)
+    if row["modality"] == VISION:
+        return facts | _frame(frame_place(row, document, token, card), sample, card, out=out, vision=vision)
+    return facts | _text(dataset, row, document, sequences, card, token - row["start"], text_model)
+
+
+def _frame(place: FramePlace, sample: Sample, card: DatasetCard, *, out: Path | None, vision: str) -> dict[str, str]:
+    facts = {"frame": f"number {place.number} of 0..{place.frames - 1}", "time": f"{place.time_s:.2f} s"}
+    if out is None:
+        return facts | {"picture": "--out picture.png writes the frame"}
+    codes = sample.tokens[place.start : place.start + card.frame_grid[0] * card.frame_grid[1]]
+    write_frame(out, codes, card, vision=vision)
+    return facts | {"picture": str(out)}
+
+
+def _text(
+    dataset: Path,
+    row: Row,
+    document: list[Row],
+    sequences: Sequences,
+    card: DatasetCard,
+    token: int,
+    text_model: Path | None,
+) -> dict[str, str]:
+    path, vocabulary = text_model or _workspace_model(dataset), card.vocabulary
+    if path is None:
+        return {"sentence": "--text-model FILE shows it; the dataset is not in a workspace that has the model"}
+    text = TextTokenizer.load(path)
+    if text.sha256 != vocabulary.text_sha256:
+        raise VocabularyMismatch(
+            f"{path} has the SHA-256 {text.sha256}, but the text of {dataset} was encoded with "
+            f"{vocabulary.text_sha256}: give that model with --text-model"
+        )
+    return _text_facts(place_in_text(row, token, document, sequences, vocabulary, text), text)
 
 
 def rows_of(dataset: Path, key: str, shard: str | None = None) -> list[Row]:

@@ -20,7 +20,7 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from numpy.typing import NDArray
 
-from pipeline.cli.text_tokenizer import TrainTextTokenizer
+from pipeline.cli.tokenizers import TrainTextTokenizer
 from pipeline.dedup.job import DedupConfig, dedup_items
 from pipeline.packing.config import PackConfig
 from pipeline.packing.job import Stage, pack

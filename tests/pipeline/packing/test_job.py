@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import pipeline.packing.job
-from pipeline.cli.jobs import Pack, Place
+from pipeline.cli.jobs import Pack
+from pipeline.cli.place import Place
 from pipeline.dataset.forget.forget import forget
 from pipeline.dataset.verify.verify import verify
 from pipeline.packing.config import PackConfig

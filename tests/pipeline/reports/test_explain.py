@@ -24,14 +24,14 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def explain(workspace: Workspace, item: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    assert longreel.main(["explain", item, "--out", str(workspace.root), "--json"]) == 0
+    assert longreel.main(["explain", item, "--workspace", str(workspace.root), "--json"]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
 
 def show(workspace: Workspace, item: str, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
     """Return what is shown, as the cells of the tables' lines."""
-    assert longreel.main(["explain", item, "--out", str(workspace.root)]) == 0
+    assert longreel.main(["explain", item, "--workspace", str(workspace.root)]) == 0
     return [[cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().out.splitlines()]
 
 
@@ -147,7 +147,7 @@ def test_an_id_shared_by_copies_selects_the_kept_copy(workspace: Workspace, caps
 def test_an_unknown_item_lists_the_nearest_names(
     workspace: Workspace, item: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert longreel.main(["explain", item, "--out", str(workspace.root)]) == 1
+    assert longreel.main(["explain", item, "--workspace", str(workspace.root)]) == 1
     told = capsys.readouterr().err
     assert f"no item matches {item!r}" in told
     assert message in told
@@ -157,9 +157,9 @@ def test_an_ambiguous_name_or_prefix_is_an_error(tmp_path: Path, capsys: pytest.
     workspace = Workspace.open(tmp_path / "out", units=2)
     ids = {"/v/1/a.mp4": "f" * 8 + "1", "/v/2/a.mp4": "f" * 8 + "2"}
     write_survey(workspace, [video(uri, document_id=name) for uri, name in ids.items()])
-    assert longreel.main(["explain", "a.mp4", "--out", str(workspace.root)]) == 1
+    assert longreel.main(["explain", "a.mp4", "--workspace", str(workspace.root)]) == 1
     assert "'a.mp4' matches 2 items (/v/1/a.mp4, /v/2/a.mp4): give the full address" in capsys.readouterr().err
-    assert longreel.main(["explain", "ffffffff", "--out", str(workspace.root)]) == 1
+    assert longreel.main(["explain", "ffffffff", "--workspace", str(workspace.root)]) == 1
     assert "matches 2 items (ffffffff1, ffffffff2)" in capsys.readouterr().err
     assert explain(workspace, "ffffffff2", capsys)["item"]["uri"] == "/v/2/a.mp4"
 
@@ -192,7 +192,7 @@ def test_explain_works_before_each_job_has_run(
     assert explain(early, "clip.mp4", capsys)["survey"]["state"] == "pending"
     assert show(early, "clip.mp4", capsys)
     early.manifest.unlink()
-    assert longreel.main(["explain", "clip.mp4", "--out", str(early.root)]) == 1
+    assert longreel.main(["explain", "clip.mp4", "--workspace", str(early.root)]) == 1
     assert "lists no items" in capsys.readouterr().err
 
 
@@ -233,7 +233,7 @@ def test_terminal_escapes_in_names_are_escaped(tmp_path: Path, capsys: pytest.Ca
     workspace = Workspace.open(tmp_path / "out", units=1)
     evil = "/v/\x1b[31mred\x07[bold].mp4"
     write_survey(workspace, [broken(evil, "unreadable", "bad \x1b]0;title\x07")])
-    assert longreel.main(["explain", evil, "--out", str(workspace.root)]) == 0
+    assert longreel.main(["explain", evil, "--workspace", str(workspace.root)]) == 0
     told = capsys.readouterr().out
     assert "\x1b" not in told
     assert "\x07" not in told
@@ -243,4 +243,4 @@ def test_terminal_escapes_in_names_are_escaped(tmp_path: Path, capsys: pytest.Ca
 def test_a_damaged_unit_is_an_error(workspace: Workspace, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(workspace.root, tmp_path / "copy"))
     next((copy / "survey").glob("*.parquet")).write_bytes(b"PAR1 no more")
-    assert longreel.main(["explain", "clip.mp4", "--out", str(copy)]) == 1
+    assert longreel.main(["explain", "clip.mp4", "--workspace", str(copy)]) == 1

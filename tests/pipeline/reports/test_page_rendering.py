@@ -21,7 +21,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report on a workspace with kept, rejected and duplicate videos and books, far from its workspace."""
     workspace = write_curated(tmp_path_factory.mktemp("report") / "out")
     path = tmp_path_factory.mktemp("page") / "page.html"
-    assert longreel.main(["report", str(workspace.root), "--to", str(path)]) == 0
+    assert longreel.main(["report", str(workspace.root), "--out", str(path)]) == 0
     return path
 
 

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline.cli.datasets import Trace
 from pipeline.dataset.forget.forget import forget, plan, prepare
 from pipeline.dataset.forget.plan import Found, choose, find_documents
-from pipeline.dataset.trace.trace import Trace
 from pipeline.dataset.verify.verify import verify
 from pipeline.packing.config import PackConfig
 from pipeline.packing.job import Stage, pack

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Options of the commands that train or convert tokenizers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from pipeline.cli.jobs import FLAT, Inputs
+from pipeline.cli.place import FLAT, Inputs
 from pipeline.runtime.progress import console
 from pipeline.sources.manifest import read_manifest
 from pipeline.text.books import BookConfig

@@ -1,0 +1,56 @@
+"""Options of the commands that show what happened to the items of a workspace: explain, report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from pipeline.reports.explain import tables
+from pipeline.reports.item_history import read_history
+from pipeline.reports.page import render
+from pipeline.runtime.progress import console, output
+from pipeline.runtime.workspace import Workspace
+from schemas.files import write_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explain:
+    """Show every measure of one item and every decision about it: survey, dedup, select, tokenize, pack."""
+
+    item: Positional[str]
+    """An address as listed, a path, a file name, or a document id (its first 8 characters are enough)."""
+    workspace: Path
+    """The workspace."""
+    json: bool = False
+    """Print JSON instead of tables."""
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Print the history of the item."""
+        history = read_history(Workspace.existing(self.workspace), self.item)
+        if self.json:
+            print(json.dumps(history.to_json(), indent=2, allow_nan=False))
+            return
+        console = output()
+        for part in tables(history):
+            console.print(part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write an HTML report of a workspace: funnel, reasons, histograms with limits, thumbnails, licenses, splits."""
+
+    workspace: Positional[Path]
+    """The workspace."""
+    out: Path | None = None
+    """The HTML file to write. Default: report.html in the workspace."""
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Write the page."""
+        workspace = Workspace.existing(self.workspace)
+        path = self.out or workspace.root / "report.html"
+        page = render(workspace)
+        write_text(path, page)
+        console.print(f"report: {path}, {len(page.encode()) / 1e6:.1f} MB")

@@ -1,0 +1,88 @@
+"""Options of the command `run`, which runs all stages."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import UseAppendAction
+
+from pipeline.cli.jobs import print_report, stages_of
+from pipeline.cli.place import FLAT, Inputs, Place
+from pipeline.dedup.job import DedupConfig, dedup_items
+from pipeline.packing.config import PackConfig
+from pipeline.packing.job import Stage, pack
+from pipeline.runtime.beam import Runner
+from pipeline.runtime.job_report import JobReport
+from pipeline.runtime.progress import console
+from pipeline.runtime.workspace import Workspace
+from pipeline.select.config import SelectConfig
+from pipeline.select.job import select_items
+from pipeline.select.quarantine import write_quarantine
+from pipeline.survey.config import SurveyConfig
+from pipeline.survey.job import survey_items
+from pipeline.survey.worker import SurveyWorker
+from pipeline.tokenize.job import tokenize_items
+from pipeline.tokenize.text_model import text_model_of
+from pipeline.tokenize.worker import TokenizeConfig
+from schemas.files import write_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Run all jobs: survey, dedup, select, tokenize, pack. A second run does only what is new."""
+
+    inputs: Inputs
+    """Folders of videos, images, books and question-answer documents; such files; or manifests (.parquet, .jsonl,
+    .csv)."""
+    context: UseAppendAction[tuple[int, ...]]
+    """Tokens in a sequence, at least one; give it several times for several datasets."""
+    place: Annotated[Place, FLAT]
+    text_model: Path | None = None
+    """A SentencePiece model. Default: the workspace's own, trained on its texts the first time."""
+    units: int = 64
+    """Units of work a new workspace is cut into: the grain of resume and of parallel work."""
+    retry: bool = False
+    """Try again what an earlier run set aside."""
+    survey: SurveyConfig = field(default_factory=SurveyConfig)
+    dedup: DedupConfig = field(default_factory=DedupConfig)
+    select: SelectConfig = field(default_factory=SelectConfig)
+    tokenize: Annotated[TokenizeConfig, FLAT] = field(default_factory=TokenizeConfig)
+    pack: PackConfig = field(default_factory=PackConfig)
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Run the jobs, one after the other."""
+        stages, runner = stages_of(self.context, self.pack), self.place.runner(options)
+        with Workspace.open(self.place.out, units=self.units).locked() as workspace:
+            ran = json.dumps(dataclasses.asdict(self), indent=2, default=str)
+            write_text(workspace.root / "logs" / "run.json", ran + "\n")
+            reports = []
+            for report in self._jobs(workspace, stages, runner):
+                print_report(report)
+                reports.append(dataclasses.asdict(report))
+            write_text(workspace.root / "logs" / "report.json", json.dumps(reports, indent=2) + "\n")
+        console.print(f"done: {', '.join(str(workspace.packed(stage.name)) for stage in stages)}")
+
+    def _jobs(self, workspace: Workspace, stages: list[Stage], runner: Runner) -> Iterator[JobReport]:
+        worker = SurveyWorker(
+            workspace=workspace,
+            config=self.survey,
+            decode=self.tokenize.decode,
+            books=self.tokenize.books,
+            qa=self.tokenize.qa,
+            retry=self.retry,
+        )
+        yield survey_items(self.inputs, workspace, worker, runner)
+        yield dedup_items(workspace, self.dedup, runner)
+        yield select_items(workspace, self.select, runner)
+        write_quarantine(workspace)
+        text_model = text_model_of(workspace, self.text_model, self.tokenize)
+        yield tokenize_items(workspace, self.tokenize, text_model, runner, retry=self.retry)
+        if aside := write_quarantine(workspace):
+            console.print(f"{aside} items were set aside; why stands in {workspace.quarantine}")
+        for stage in stages:
+            yield pack(workspace, stage, runner)

@@ -1,0 +1,114 @@
+"""The table of subcommands: for each its group, its options (a dataclass, named but not imported), and a summary.
+
+A subcommand is a frozen dataclass whose fields are its options and whose `__call__` takes the options for Beam.
+This module imports nothing heavy: `longreel --help` has to be fast and works with any extra installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from dataclasses import dataclass
+from typing import Protocol
+
+from schemas.errors import ConfigError
+
+
+class Command(Protocol):
+    """What a subcommand's dataclass provides."""
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Do the work; `options` are Beam's, given after `--`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subcommand:
+    """One row of the table."""
+
+    group: str
+    module: str
+    class_name: str
+    summary: str
+    uses_beam: bool = False
+
+    def load(self) -> type[Command]:
+        """Import the dataclass. Raises ConfigError that names the extra to install when a module is missing."""
+        logging.disable(logging.WARNING)  # Beam warns about optional client libraries when it is imported
+        try:
+            found: type[Command] = getattr(importlib.import_module(self.module), self.class_name)
+        except ModuleNotFoundError as e:
+            extra = "trainer" if self.module.startswith("trainer.") else "pipeline"
+            raise ConfigError(f"the module {e.name!r} is not installed: pip install 'longreel[{extra}]'") from e
+        finally:
+            logging.disable(logging.NOTSET)
+        return found
+
+
+def _group(title: str, *rows: tuple[str, str, str, str], uses_beam: bool = False) -> dict[str, Subcommand]:
+    return {
+        name: Subcommand(group=title, module=module, class_name=class_name, summary=summary, uses_beam=uses_beam)
+        for name, module, class_name, summary in rows
+    }
+
+
+SUBCOMMANDS: dict[str, Subcommand] = {
+    **_group(
+        "Prepare training data",
+        ("run", "pipeline.cli.run", "Run", "run all stages: survey, dedup, select, tokenize, pack"),
+        ("survey", "pipeline.cli.jobs", "Survey", "measure and fingerprint every video, image and book"),
+        ("select", "pipeline.cli.jobs", "Select", "reject unusable and duplicate items; assign the splits"),
+        ("tokenize", "pipeline.cli.jobs", "Tokenize", "decode and encode every selected item, once"),
+        ("pack", "pipeline.cli.jobs", "Pack", "pack the tokens into sequences of one or more lengths"),
+        uses_beam=True,
+    ),
+    **_group(
+        "Understand the result",
+        ("explain", "pipeline.cli.reports", "Explain", "show every measure of one item and every decision about it"),
+        ("report", "pipeline.cli.reports", "Report", "write an HTML report of a workspace"),
+    ),
+    **_group(
+        "Work with a packed dataset",
+        ("inspect", "pipeline.cli.datasets", "Inspect", "show what a dataset contains"),
+        ("verify", "pipeline.cli.datasets", "Verify", "check every hash, count, token id and span"),
+        ("trace", "pipeline.cli.datasets", "Trace", "show the source of a token, and its sentence or frame"),
+        ("forget", "pipeline.cli.datasets", "Forget", "remove documents from a dataset"),
+    ),
+    **_group(
+        "Train a model",
+        ("train", "trainer.commands", "Train", "train a model on packed datasets, with ring attention"),
+        ("generate", "pipeline.cli.generate", "Generate", "continue a stored video or a text with a trained model"),
+    ),
+    **_group(
+        "Train a tokenizer",
+        (
+            "train-text-tokenizer",
+            "pipeline.cli.tokenizers",
+            "TrainTextTokenizer",
+            "train a SentencePiece model on books and questions",
+        ),
+        ("train-tokenizer", "pipeline.tokenizer_jobs.train", "TrainTokenizer", "train a VQGAN on videos and images"),
+        (
+            "eval-tokenizer",
+            "pipeline.tokenizer_jobs.evaluate",
+            "EvalTokenizer",
+            "measure how well a VQGAN reconstructs videos, compared with JPEG and WebP",
+        ),
+        (
+            "import-tokenizer",
+            "pipeline.tokenizer_jobs.import_weights",
+            "ImportTokenizer",
+            "convert the published weights of a VQGAN",
+        ),
+        (
+            "perceptual",
+            "pipeline.tokenizer_jobs.perceptual_weights",
+            "Perceptual",
+            "download the weights of the perceptual loss of train-tokenizer",
+        ),
+    ),
+    **_group(
+        "Set up",
+        ("samples", "pipeline.cli.samples", "Samples", "download sample videos and books"),
+    ),
+}
