@@ -25,7 +25,7 @@ from schemas.fingerprint import sha256_file
 from tokenizer.checkpoints import checkpoint
 from tokenizer.checkpoints.checkpoint import Weights
 from tokenizer.config import Compute, Lookup, VqganConfig
-from tokenizer.quantizers.lookup import find
+from tokenizer.quantizers.lookup import find_codes
 from tokenizer.vqgan.vqgan import abstract, to_bytes, to_unit
 
 BATCH = 16  # frames that are computed together, at most
@@ -125,7 +125,7 @@ def encode(
 ) -> jax.Array:
     """Map uint8 `[B, H, W, 3]` to int32 codes `[B, h * w]`."""
     latents = nnx.merge(graphdef, params).latents(to_unit(frames))
-    return find(latents.reshape(-1, latents.shape[-1]), codebook, lookup=lookup).reshape(frames.shape[0], -1)
+    return find_codes(latents.reshape(-1, latents.shape[-1]), codebook, lookup=lookup).reshape(frames.shape[0], -1)
 
 
 def decode(

@@ -82,9 +82,9 @@ class EvalTokenizer:
         if self.perceptual is None:
             return None
         vgg = perceptual.load(self.perceptual)
-        if codec.frame_size < perceptual.SMALLEST:
+        if codec.frame_size < perceptual.MIN_SIZE:
             raise ConfigError(
-                f"frames must be {perceptual.SMALLEST} pixels for VGG's five blocks, got {codec.frame_size}"
+                f"frames must be {perceptual.MIN_SIZE} pixels for VGG's five blocks, got {codec.frame_size}"
             )
         run = jax.jit(lambda a, b: perceptual.distances(vgg, to_unit(a), to_unit(b)))
         return lambda frames, rebuilt: np.asarray(run(rebuilt, frames), np.float64)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
@@ -18,7 +17,8 @@ from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError
 from tokenizer.checkpoints import checkpoint
 from tokenizer.training import perceptual
-from tokenizer.training.train import WEIGHTS, TokenizerTrainConfig, train_tokenizer
+from tokenizer.training.config import TokenizerTrainConfig
+from tokenizer.training.train import WEIGHTS, train_tokenizer
 
 FLAT = arg(name="")
 
@@ -73,9 +73,7 @@ class TrainTokenizer:
                     trained_on=beside(self.out / WEIGHTS),
                     say=_say,
                 )
-            path = train_tokenizer(
-                self.train, frames, out=self.out, initial=self.initial, is_stopping=is_stopping, on_metrics=_report
-            )
+            path = train_tokenizer(self.train, frames, out=self.out, initial=self.initial, is_stopping=is_stopping)
         _say(str(path))
 
     def _require_files(self) -> None:
@@ -98,8 +96,3 @@ def _critic(train: TokenizerTrainConfig) -> str:
 
 def _say(line: str) -> None:
     console.print(f"train-tokenizer: {line}")
-
-
-def _report(metrics: Mapping[str, Any]) -> None:
-    facts = (f"{name} {value:.4g}" for name, value in metrics.items() if name != "step")
-    console.print(f"step {metrics['step']:.0f}: {', '.join(facts)}")

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
 from schemas.files import atomic
-from schemas.runs import leaf_words
+from schemas.runs.naming import key_words
 from tokenizer.checkpoints import containers
 from tokenizer.checkpoints.infer_config import infer
 from tokenizer.checkpoints.lazy_tensor import Stored
@@ -94,7 +94,7 @@ def load(path: Path, config: VqganConfig | None = None) -> Weights:
 
 def _name(path: tuple[Any, ...]) -> str:
     """Return the published name of a parameter from its path in the model's state."""
-    words = leaf_words(path)
+    words = key_words(path)
     return ".".join([*words[:-1], _LAST_WORD[words[-1]]])
 
 

@@ -1,12 +1,12 @@
-"""IBQ: the gradient of every latent reaches every code.
+"""IBQ: index backpropagation, in which the gradient of every latent reaches every code.
 
-Shi et al., "Scalable Image Tokenization with Index Backpropagation Quantization" (arXiv 2412.02692). A latent chooses
-the code of the largest dot product. Forward it is that code; backward it is the softmax over all codes, so the whole
-codebook moves with the encoder. Its double quantization loss pulls the latents to the soft and to the hard choice, and
-the codes to the latents; an entropy loss asks for sure choices and for all codes. Where the paper's code puts its
-beta on the codes' pull, so does this.
+Shi et al., "Scalable Image Tokenization with Index Backpropagation Quantization" (arXiv 2412.02692). A latent is
+assigned the code with the largest inner product. The forward pass uses that code; the backward pass uses the softmax
+over all codes, so the encoder updates the whole codebook. The double quantization loss moves the latents toward the
+soft and the hard assignment, and the codes toward the latents. The entropy loss favors confident assignments and the
+use of all codes. As in the paper's code, beta weights the loss of the codes.
 
-Cost: the softmax is N·K floats, three times, kept for the way back.
+Cost: the backward pass keeps three arrays of N·K floats.
 """
 
 from __future__ import annotations
@@ -19,59 +19,67 @@ import jax.numpy as jnp
 
 from schemas.errors import ConfigError
 from tokenizer.config import VqganConfig, require_weights
-from tokenizer.quantizers.base import Quantized, Variables, draw, entropy_loss, products, pull, straight_through
+from tokenizer.quantizers.base import (
+    Quantized,
+    Variables,
+    entropy_loss,
+    inner_products,
+    mse_to_target,
+    sample_latents,
+    straight_through,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class IbqConfig:
-    """Weights of its losses."""
+    """Weights of the losses."""
 
-    commitment: float = 1.0  # of the latents' squared distance to their codes, soft and hard
-    codes: float = 0.25  # of the codes' squared distance to their latents
-    entropy: float = 0.05  # of the entropy loss: sure choices, and all codes in use
-    temperature: float = 0.01  # of the entropy's softmax
+    commitment: float = 1.0  # of the squared distance of latents to their codes, soft and hard
+    codes: float = 0.25  # of the squared distance of codes to their latents
+    entropy: float = 0.05  # of the entropy loss
+    temperature: float = 0.01  # of the softmax in the entropy loss
 
     def __post_init__(self) -> None:
-        """Check what cannot be right; raises ConfigError."""
+        """Validate the fields; raises ConfigError."""
         require_weights(self, "commitment", "codes", "entropy")
         if not self.temperature > 0:
             raise ConfigError(f"temperature must be above 0, got {self.temperature}")
 
-    def fit(self, model: VqganConfig) -> VqganConfig:
-        """Return the model with a lookup by inner product."""
+    def configure(self, model: VqganConfig) -> VqganConfig:
+        """Return the model with lookup by inner product."""
         return dataclasses.replace(model, lookup="product")
 
-    def init(self, latents: jax.Array, key: jax.Array, *, codes: int, mean_use: float) -> Variables:
-        """Begin at latents drawn from `[N, D]`, freed of their mean and of one length: of two, the longer always wins.
+    def init(self, latents: jax.Array, key: jax.Array, *, codes: int, mean_count: float) -> Variables:
+        """Initialize with random latents of `[N, D]`, centered and scaled to their mean length.
 
-        The length is the mean one of the latents.
+        Codes of different lengths would not compete: the inner product favors the longer one.
         """
-        drawn = draw(latents, key, codes=codes) - latents.mean(0, keepdims=True)
-        lengths = jnp.sqrt(jnp.square(drawn).sum(-1, keepdims=True))
-        return self.begin(drawn * (lengths.mean() / jnp.maximum(lengths, 1e-6)), mean_use=mean_use)
+        sampled = sample_latents(latents, key, codes=codes) - latents.mean(0, keepdims=True)
+        lengths = jnp.sqrt(jnp.square(sampled).sum(-1, keepdims=True))
+        return self.init_from_codebook(sampled * (lengths.mean() / jnp.maximum(lengths, 1e-6)), mean_count=mean_count)
 
-    def begin(self, codebook: jax.Array, *, mean_use: float) -> Variables:
-        """Begin at `[K, D]`."""
+    def init_from_codebook(self, codebook: jax.Array, *, mean_count: float) -> Variables:
+        """Initialize with `[K, D]`."""
         return Variables(codebook, ())
 
     def quantize(self, variables: Variables, latents: jax.Array, key: jax.Array) -> Quantized:
-        """Choose by the largest product."""
-        codebook: jax.Array = variables.trained
-        logits = products(latents, codebook)
+        """Assign the codes with the largest inner product."""
+        codebook: jax.Array = variables.params
+        logits = inner_products(latents, codebook)
         codes = jnp.argmax(logits, axis=-1).astype(jnp.int32)
         soft = jax.nn.softmax(logits, axis=-1)
         hard = jax.nn.one_hot(codes, codebook.shape[0], dtype=jnp.float32)
         index = hard + soft - jax.lax.stop_gradient(soft)
         through = jnp.matmul(index, codebook, precision=jax.lax.Precision.HIGHEST)
         plain = codebook[codes]
-        # Up to rounding `through` is `plain` already; the decoder is to see exactly what an export gives it.
-        chosen = straight_through(through, plain)
-        double = jnp.square(chosen - latents).mean() + pull(latents, plain)
+        # `through` equals `plain` up to rounding; the decoder must receive exactly the exported codes.
+        values = straight_through(through, plain)
+        double = jnp.square(values - latents).mean() + mse_to_target(latents, plain)
         entropy = entropy_loss(logits, self.temperature)
-        loss = self.commitment * double + self.codes * pull(plain, latents) + self.entropy * entropy
-        return Quantized(chosen, codes, loss, (), {"commitment": double, "entropy": entropy})
+        loss = self.commitment * double + self.codes * mse_to_target(plain, latents) + self.entropy * entropy
+        return Quantized(values, codes, loss, (), {"commitment": double, "entropy": entropy})
 
     def codebook(self, variables: Variables) -> jax.Array:
         """Return the codebook."""
-        codebook: jax.Array = variables.trained
+        codebook: jax.Array = variables.params
         return codebook

@@ -1,9 +1,8 @@
-"""The quantizers there are, each with its options. A new one is a file of its own and a field here."""
+"""The registry of quantizers. To add one, write its module in this folder and add a field to `Quantizers`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Literal
 
 from schemas.errors import ConfigError
 from tokenizer.quantizers.base import Quantizer
@@ -13,23 +12,25 @@ from tokenizer.quantizers.ibq import IbqConfig
 from tokenizer.quantizers.l2 import L2Config
 from tokenizer.quantizers.simvq import SimvqConfig
 
-Kind = Literal["ema", "ibq", "fsq", "simvq", "l2"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Quantizers:
-    """The options of every quantizer; those of the one that was not chosen do nothing."""
+    """One field per quantizer: its name and its options. Options of the quantizers that are not selected are unused."""
 
-    ema: EmaConfig = field(default_factory=EmaConfig)  # moving averages, restarts: the default
+    ema: EmaConfig = field(default_factory=EmaConfig)  # moving averages with restarts: the default
     ibq: IbqConfig = field(default_factory=IbqConfig)  # index backpropagation
     fsq: FsqConfig = field(default_factory=FsqConfig)  # a fixed grid
-    simvq: SimvqConfig = field(default_factory=SimvqConfig)  # a frozen table behind a learned matrix
-    l2: L2Config = field(default_factory=L2Config)  # directions in few dims
+    simvq: SimvqConfig = field(default_factory=SimvqConfig)  # a frozen table and a learned matrix
+    l2: L2Config = field(default_factory=L2Config)  # normalized codes in few dims
 
-    def named(self, kind: str) -> Quantizer:
-        """Return the one of this name; raises ConfigError that lists the names there are."""
-        names = [f.name for f in fields(self)]
-        if kind not in names:
-            raise ConfigError(f"quantizer must be one of {', '.join(names)}, got {kind!r}")
-        chosen: Quantizer = getattr(self, kind)
-        return chosen
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Return the names of all quantizers."""
+        return tuple(f.name for f in fields(cls))
+
+    def get(self, name: str) -> Quantizer:
+        """Return the quantizer with this name and its options; raises ConfigError that lists the known names."""
+        if name not in self.names():
+            raise ConfigError(f"quantizer must be one of {', '.join(self.names())}, got {name!r}")
+        quantizer: Quantizer = getattr(self, name)
+        return quantizer

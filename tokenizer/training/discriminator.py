@@ -1,10 +1,11 @@
-"""The discriminator: a PatchGAN that says of each patch whether it is real, its hinge losses, and LeCAM.
+"""The discriminator: a PatchGAN, which classifies each patch as real or reconstructed, with hinge and LeCAM losses.
 
-Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks" (arXiv 1611.07004), as taming
-transformers use it (arXiv 2012.09841): 4x4 convolutions, the first ones with stride 2, leaky ReLU; three layers of
-stride 2 see patches of 70 pixels. Group instead of batch normalization, so that a picture's answer does not hang on
-the others and there are no running means to keep. LeCAM (Tseng et al., arXiv 2104.03310) holds the answers near the
-moving averages of those to the other kind, which steadies training on little data.
+Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks" (arXiv 1611.07004), in the variant of
+taming transformers (arXiv 2012.09841): 4x4 convolutions, the first ones with stride 2, leaky ReLU; three layers of
+stride 2 have a receptive field of 70 pixels. It uses group instead of batch normalization, so the logits of an image do
+not depend on the other images of the batch, and there are no running statistics. LeCAM (Tseng et al., arXiv 2104.03310)
+penalizes logits of real images that are far from the moving average of those of reconstructed images, and vice versa,
+which stabilizes training on few images.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ _INITIAL_STD = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class DiscriminatorConfig:
-    """The adversarial part of training."""
+    """Options of the discriminator and of the adversarial loss."""
 
-    weight: float = 0.8  # of the adversarial loss, times the adaptive weight; 0: no discriminator
-    start: int = 10_000  # the step that it sets in with; before, it neither learns nor is heard
-    filters: int = 64  # of the first layer, doubled layer by layer up to eightfold
-    layers: int = 3  # of stride 2
-    max_weight: float = 1e4  # the adaptive weight is at most this
-    lecam: float = 0.05  # weight of LeCAM in the discriminator's loss
-    lecam_decay: float = 0.999  # of its averages
+    weight: float = 0.8  # of the adversarial loss, multiplied by the adaptive weight; 0: no discriminator
+    start: int = 10_000  # the first step with a discriminator; earlier steps neither train nor use it
+    filters: int = 64  # channels of the first layer, doubled from layer to layer, at most 8 times as many
+    layers: int = 3  # number of layers with stride 2
+    max_weight: float = 1e4  # upper limit of the adaptive weight
+    lecam: float = 0.05  # weight of the LeCAM loss
+    lecam_decay: float = 0.999  # decay of its moving averages
 
     def __post_init__(self) -> None:
-        """Check what cannot be right; raises ConfigError."""
+        """Validate the fields; raises ConfigError."""
         require_weights(self, "weight", "max_weight", "lecam", "start")
         if not 0 <= self.lecam_decay < 1:
             raise ConfigError(f"lecam_decay must be in [0, 1), got {self.lecam_decay}")
@@ -51,20 +52,20 @@ class DiscriminatorConfig:
             raise ConfigError(f"layers must be at least 1, got {self.layers}")
 
     @property
-    def smallest(self) -> int:
-        """Pixels on a side of the smallest picture that an answer can be given to."""
+    def min_size(self) -> int:
+        """Smallest image that the discriminator accepts, in pixels per side."""
         return 3 << self.layers
 
 
-class Averages(NamedTuple):
-    """LeCAM's moving averages of the answers, float32 scalars."""
+class LogitAverages(NamedTuple):
+    """LeCAM's moving averages of the logits, float32 scalars."""
 
     real: jax.Array
-    fake: jax.Array
+    reconstructed: jax.Array
 
 
 class Discriminator(nnx.Module):
-    """Pictures to one answer a patch: above 0 for real, below for rebuilt."""
+    """Maps images to one logit per patch: positive for real, negative for reconstructed images."""
 
     def __init__(self, config: DiscriminatorConfig, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         widths = [config.filters * min(1 << i, 8) for i in range(config.layers + 1)]
@@ -80,28 +81,28 @@ class Discriminator(nnx.Module):
             if i > 0:
                 self.norms.append(GroupNorm(outputs, groups=_GROUPS))
             inputs = outputs
-        self.answer = nnx.Conv(inputs, 1, (4, 4), padding=((1, 1), (1, 1)), dtype=dtype, rngs=rngs)
+        self.conv_out = nnx.Conv(inputs, 1, (4, 4), padding=((1, 1), (1, 1)), dtype=dtype, rngs=rngs)
 
     def __call__(self, pixels: jax.Array) -> jax.Array:
-        """Map `[B, H, W, 3]` in [-1, 1] to `[B, h, w]`, float32."""
+        """Map `[B, H, W, 3]` in [-1, 1] to logits `[B, h, w]`, float32."""
         x = pixels
         for i, conv in enumerate(self.convs):
             x = conv(x)
             if i > 0:
                 x = self.norms[i - 1](x)
             x = nnx.leaky_relu(x, _SLOPE)
-        return self.answer(x)[..., 0].astype(jnp.float32)
+        return self.conv_out(x)[..., 0].astype(jnp.float32)
 
 
 @lru_cache(maxsize=4)
 def abstract(config: DiscriminatorConfig, compute: Compute = "float32") -> tuple[nnx.GraphDef, nnx.State]:
-    """Return the model's structure and its parameters' shapes, without allocating any."""
+    """Return the graph definition and the parameters' shapes without allocating them."""
     return nnx.split(nnx.eval_shape(lambda: Discriminator(config, dtype=jnp.dtype(compute), rngs=nnx.Rngs(0))))
 
 
 def init_params(config: DiscriminatorConfig, seed: int) -> nnx.State:
-    """Return random parameters, float32: kernels normal with a deviation of .02, biases 0, scales 1."""
-    rng = np.random.default_rng([seed, 1])  # not the generator's numbers
+    """Return random parameters, float32: kernels normal with a standard deviation of 0.02, biases 0, scales 1."""
+    rng = np.random.default_rng([seed, 1])  # independent of the generator's numbers
 
     def fill(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> jax.Array:
         if len(leaf.shape) == 1:
@@ -111,35 +112,36 @@ def init_params(config: DiscriminatorConfig, seed: int) -> nnx.State:
     return jax.tree.map_with_path(fill, abstract(config)[1])
 
 
-def hinge(real: jax.Array, fake: jax.Array) -> jax.Array:
-    """Return the discriminator's loss from its answers to real and to rebuilt pictures."""
-    return 0.5 * (nnx.relu(1.0 - real).mean() + nnx.relu(1.0 + fake).mean())
+def hinge(real: jax.Array, reconstructed: jax.Array) -> jax.Array:
+    """Return the hinge loss of the logits of real and of reconstructed images."""
+    return 0.5 * (nnx.relu(1.0 - real).mean() + nnx.relu(1.0 + reconstructed).mean())
 
 
-def lecam(real: jax.Array, fake: jax.Array, averages: Averages) -> jax.Array:
-    """Return LeCAM's penalty: how far answers lie beyond the average answer to the other kind."""
-    return jnp.square(nnx.relu(real - averages.fake)).mean() + jnp.square(nnx.relu(averages.real - fake)).mean()
+def lecam(real: jax.Array, reconstructed: jax.Array, averages: LogitAverages) -> jax.Array:
+    """Return LeCAM's penalty: squared distances of logits beyond the average logit of the other class."""
+    above = jnp.square(nnx.relu(real - averages.reconstructed)).mean()
+    return above + jnp.square(nnx.relu(averages.real - reconstructed)).mean()
 
 
 def discriminator_loss(
     params: nnx.State,
     graphdef: nnx.GraphDef,
     pixels: jax.Array,
-    rebuilt: jax.Array,
-    averages: Averages,
+    reconstructed: jax.Array,
+    averages: LogitAverages,
     config: DiscriminatorConfig,
-) -> tuple[jax.Array, tuple[Averages, dict[str, jax.Array]]]:
-    """Return the loss by which the discriminator learns, and the averages and terms for the log beside it.
+) -> tuple[jax.Array, tuple[LogitAverages, dict[str, jax.Array]]]:
+    """Return the loss of the discriminator, and as auxiliary output its next averages and metrics.
 
-    Only `params` have a gradient.
+    Only `params` have a gradient. `pixels` and `reconstructed` are `[B, H, W, 3]`.
     """
     model = nnx.merge(graphdef, params)
-    real, fake = model(jax.lax.stop_gradient(pixels)), model(jax.lax.stop_gradient(rebuilt))
-    means = jax.lax.stop_gradient(Averages(real.mean(), fake.mean()))
+    real, fake = model(jax.lax.stop_gradient(pixels)), model(jax.lax.stop_gradient(reconstructed))
+    means = jax.lax.stop_gradient(LogitAverages(real.mean(), fake.mean()))
     decay = config.lecam_decay
-    moved = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, averages, means)
+    updated = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, averages, means)
     loss = hinge(real, fake)
-    terms = {"hinge": loss, "real": means.real, "fake": means.fake}
+    metrics = {"hinge": loss, "real_logit": means.real, "reconstructed_logit": means.reconstructed}
     if config.lecam > 0:
         loss = loss + config.lecam * lecam(real, fake, jax.lax.stop_gradient(averages))
-    return loss, (moved, terms)
+    return loss, (updated, metrics)

@@ -1,9 +1,9 @@
 """Reconstruction losses, on pixels in [-1, 1].
 
-The perceptual distance is `perceptual.py`, and counts where its weights are given: VGG features on a CPU cost more than
-the whole small model. Two cheap terms stand in for a part of it: the edge loss asks for contours where they are, and
-the coarse loss for the right brightness and color of a region, which L1 alone (a median over pixels, mostly texture
-that no code can hold) learns late.
+The perceptual distance (`perceptual.py`) is optional, as VGG features cost more on a CPU than the small model. Two
+cheap terms replace a part of it. The edge loss compares contours. The coarse loss compares the brightness and color of
+regions, which L1 alone learns late: its minimum is a median over pixels, and most of those are texture that a code
+cannot represent.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ import jax.numpy as jnp
 from tokenizer.config import require_weights
 from tokenizer.vqgan.layers import halved
 
-COARSEST = 8  # pixels: H and W must be multiples of it
+CELL = 8  # pixels per side of a cell of the coarse loss; H and W must be multiples of it
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Weights of the terms of the loss."""
+    """Weights of the terms of the reconstruction loss."""
 
-    l1: float = 1.0  # of each pixel's difference
-    coarse: float = 1.0  # of the difference of averages over 8 x 8 pixels
-    edges: float = 0.1  # of the difference of contours
-    perceptual: float = 1.0  # of the distance of VGG features, where --perceptual gives their weights
+    l1: float = 1.0  # of the mean absolute difference of pixels
+    coarse: float = 1.0  # of the difference of means over 8 x 8 pixels
+    edges: float = 0.1  # of the difference of image gradients
+    perceptual: float = 1.0  # of the distance of VGG features, if --perceptual is given
 
     def __post_init__(self) -> None:
-        """Check what cannot be right; raises ConfigError."""
+        """Validate the fields; raises ConfigError."""
         require_weights(self, "l1", "coarse", "edges", "perceptual")
 
 
-def l1(rebuilt: jax.Array, pixels: jax.Array) -> jax.Array:
+def l1(reconstructed: jax.Array, pixels: jax.Array) -> jax.Array:
     """Return the mean absolute difference of two arrays `[B, H, W, 3]`."""
-    return jnp.abs(rebuilt - pixels).mean()
+    return jnp.abs(reconstructed - pixels).mean()
 
 
-def coarse(rebuilt: jax.Array, pixels: jax.Array) -> jax.Array:
-    """Return the mean absolute difference of the averages over cells of 8 x 8 pixels: brightness and color."""
-    return jnp.abs(halved(halved(halved(rebuilt - pixels)))).mean()
+def coarse(reconstructed: jax.Array, pixels: jax.Array) -> jax.Array:
+    """Return the mean absolute difference of the means over cells of 8 x 8 pixels."""
+    return jnp.abs(halved(halved(halved(reconstructed - pixels)))).mean()
 
 
-def edges(rebuilt: jax.Array, pixels: jax.Array) -> jax.Array:
-    """Return the mean absolute difference of neighboring-pixel differences, summed over full, half, quarter size."""
-    error = rebuilt - pixels  # differences are linear: those of the error are the error of those
+def edges(reconstructed: jax.Array, pixels: jax.Array) -> jax.Array:
+    """Return the mean absolute difference of image gradients, summed over full, half and quarter resolution."""
+    error = reconstructed - pixels  # the gradient is linear, so the gradient of the error is the error of the gradient
     total = jnp.zeros((), jnp.float32)
     for _ in range(3):
         total += jnp.abs(error[:, 1:] - error[:, :-1]).mean() + jnp.abs(error[:, :, 1:] - error[:, :, :-1]).mean()

@@ -1,14 +1,14 @@
-"""A perceptual distance: how far apart two pictures are in the features of a VGG-16.
+"""A perceptual distance between two images, measured in the features of a VGG-16.
 
-Features after the second or third convolution of each of the five blocks are scaled to length 1 a position, and their
-squared distance is summed over channels, averaged over positions and blocks: 0 for equal pictures, at most 4 (after
-Zhang et al., "The Unreasonable Effectiveness of Deep Features", arXiv 1801.03924, without its learned weights).
+The features after the last convolution of each of the five blocks are normalized to length 1 per position. Their
+squared distance is summed over channels and averaged over positions and blocks: 0 for equal images, at most 4 (after
+Zhang et al., "The Unreasonable Effectiveness of Deep Features", arXiv 1801.03924, without the learned weights).
 
-What it is not: the weights at hand (`longreel perceptual`) are VGG-16's convolutions as fine-tuned for finding edges
-(HED, arXiv 1504.06375), and nothing here was fitted to what people see. So it grows as a picture gets worse, and is
-good as a loss and for comparisons with itself; its numbers compare with no published ones.
+Limitation: the available weights (`longreel perceptual`) are VGG-16 convolutions fine-tuned for edge detection (HED,
+arXiv 1504.06375), and nothing is calibrated on human judgments. The distance grows as an image degrades, so it works as
+a loss and for relative comparisons, but its values are not comparable with published LPIPS values.
 
-Cost: 1.26 GFLOP forward for a 64 x 64 picture, twice that on the way back; on a CPU more than the small model itself.
+Cost: 1.26 GFLOP forward for a 64 x 64 image, twice that backward; on a CPU more than the small model itself.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from schemas.errors import ConfigError
 
 # Channels of the convolutions of each block.
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-SMALLEST = 1 << (len(BLOCKS) - 1)  # pixels: the last block has to have one
+MIN_SIZE = 1 << (len(BLOCKS) - 1)  # pixels per side, so that the last block has one
 
-_BGR_MEAN = (104.00699, 116.66877, 122.67892)  # of Caffe's VGG, on a scale of 0 to 255
+_BGR_MEAN = (104.00699, 116.66877, 122.67892)  # of Caffe's VGG, in [0, 255]
 
 Vgg = dict[str, jax.Array]
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
-    """Return the names and shapes of the tensors of a file of weights: `block1_conv1.kernel` (HWIO), `….bias`, …"""
+    """Return the names and shapes of the tensors of a weights file: `block1_conv1.kernel` (HWIO), `….bias`, …"""
     found: dict[str, tuple[int, ...]] = {}
     inputs = 3
     for i, block in enumerate(BLOCKS, 1):
@@ -45,28 +45,30 @@ def shapes() -> dict[str, tuple[int, ...]]:
 
 
 def load(path: Path) -> Vgg:
-    """Read the weights from a safetensors file; raises ConfigError that says what is missing or does not fit."""
+    """Read the weights from a safetensors file; raises ConfigError if a tensor is missing or does not fit."""
     try:
         tensors = safetensors.numpy.load_file(path)
     except FileNotFoundError as e:
-        raise ConfigError(f"no file {path}: `longreel perceptual --out {path}` fetches the weights") from e
+        raise ConfigError(f"{path} does not exist: download the weights with `longreel perceptual --out {path}`") from e
     except (OSError, safetensors.SafetensorError) as e:
-        raise ConfigError(f"{path} is not a whole safetensors file ({e}): make it with `longreel perceptual`") from e
+        raise ConfigError(
+            f"{path} is not a complete safetensors file ({e}): create it with `longreel perceptual`"
+        ) from e
     for name, shape in shapes().items():
         if name not in tensors or tensors[name].shape != shape or not np.isfinite(tensors[name]).all():
             got = list(tensors[name].shape) if name in tensors else "missing"
-            raise ConfigError(f"{path} has no VGG-16: {name} should be {list(shape)} and finite, and is {got}")
+            raise ConfigError(f"{path} is not a VGG-16: expected {name} to be {list(shape)} and finite, got {got}")
     return {name: jnp.asarray(tensors[name], jnp.float32) for name in shapes()}
 
 
-def distance(vgg: Vgg, rebuilt: jax.Array, pixels: jax.Array, dtype: DTypeLike = jnp.float32) -> jax.Array:
-    """Return the mean distance of the pictures of two arrays `[B, H, W, 3]` in [-1, 1]; convolutions are in `dtype`."""
-    return distances(vgg, rebuilt, pixels, dtype).mean()
+def distance(vgg: Vgg, reconstructed: jax.Array, pixels: jax.Array, dtype: DTypeLike = jnp.float32) -> jax.Array:
+    """Return the mean distance of two arrays of images `[B, H, W, 3]` in [-1, 1]; convolutions compute in `dtype`."""
+    return distances(vgg, reconstructed, pixels, dtype).mean()
 
 
-def distances(vgg: Vgg, rebuilt: jax.Array, pixels: jax.Array, dtype: DTypeLike = jnp.float32) -> jax.Array:
-    """Return the distance of each pair of pictures, `[B]`; as `distance`."""
-    both = jnp.concatenate([rebuilt, jax.lax.stop_gradient(pixels)])
+def distances(vgg: Vgg, reconstructed: jax.Array, pixels: jax.Array, dtype: DTypeLike = jnp.float32) -> jax.Array:
+    """Return the distance of each pair of images, `[B]`; see `distance`."""
+    both = jnp.concatenate([reconstructed, jax.lax.stop_gradient(pixels)])
     mean = jnp.asarray(_BGR_MEAN, jnp.float32)
     x = ((both[..., ::-1] + 1.0) * 127.5 - mean[None, None, None]).astype(dtype)
     total = jnp.zeros(len(pixels), jnp.float32)
@@ -77,11 +79,11 @@ def distances(vgg: Vgg, rebuilt: jax.Array, pixels: jax.Array, dtype: DTypeLike 
             kernel, bias = (vgg[f"block{i}_conv{j}.{part}"].astype(dtype) for part in ("kernel", "bias"))
             x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
             x = jax.nn.relu(x + bias[None, None, None])
-        ours, theirs = jnp.split(_unit(x.astype(jnp.float32)), 2)
+        ours, theirs = jnp.split(_normalize(x.astype(jnp.float32)), 2)
         total += jnp.square(ours - theirs).sum(-1).mean((1, 2))
     return total / len(BLOCKS)
 
 
-def _unit(x: jax.Array) -> jax.Array:
-    """Scale the channels of each position to length 1; where all are 0 they stay so, with a finite gradient."""
+def _normalize(x: jax.Array) -> jax.Array:
+    """Scale the channels of each position to length 1; zeros stay zero, with a finite gradient."""
     return x * jax.lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6)

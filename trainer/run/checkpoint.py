@@ -23,8 +23,9 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from schemas.errors import ConfigError, DatasetError
-from schemas.runs import leaf_words, orbax_errors
+from schemas.errors import ConfigError
+from schemas.runs.naming import array_name
+from schemas.runs.storage import read_errors, write_errors
 from schemas.vocab import Vocabulary
 from trainer.config import ModelConfig
 
@@ -103,7 +104,7 @@ class Checkpoints:
     def __init__(self, run: Path, *, keep: int | None = None) -> None:
         self.path = run.absolute() / CHECKPOINTS
         preserved = preservation_policy.LatestN(keep) if keep else preservation_policy.PreserveAll()
-        with orbax_errors(self.path, what="checkpoint"):
+        with write_errors(self.path, what="checkpoint"):
             self._manager = ocp.CheckpointManager(
                 self.path,
                 item_names=(_PARAMS, _OPTIMIZER, _POSITION, _DESCRIPTION),
@@ -133,7 +134,7 @@ class Checkpoints:
         """
         if self.latest() == step:
             return
-        with orbax_errors(self.path, what="checkpoint"):
+        with write_errors(self.path, what="checkpoint"):
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -146,7 +147,7 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Wait until what was saved is on disk."""
-        with orbax_errors(self.path, what="checkpoint"):
+        with write_errors(self.path, what="checkpoint"):
             self._manager.wait_until_finished()
 
     def describe(self, step: int) -> Description:
@@ -173,13 +174,8 @@ class Checkpoints:
         return jax.tree.unflatten(jax.tree.structure(like), [restored[name] for name in target])
 
     def _restore(self, step: int, items: Mapping[str, Any]) -> Any:
-        try:
+        with read_errors(self.path / str(step), what="checkpoint"):
             return self._manager.restore(step, args=ocp.args.Composite(**items))
-        except (OSError, ValueError, KeyError) as e:
-            raise DatasetError(
-                f"the checkpoint {self.path / str(step)} cannot be read ({e}). Remove that folder to go on from the "
-                "checkpoint before it."
-            ) from e
 
     def __enter__(self) -> Self:
         return self
@@ -200,4 +196,4 @@ def open_run(run: Path) -> Checkpoints:
 
 def named(tree: Any) -> dict[str, Any]:
     """Return the leaves of a tree by name, in the tree's order; names do not depend on the classes of its nodes."""
-    return {"/".join(leaf_words(path)): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+    return {array_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}

@@ -1,7 +1,7 @@
 """The loop: from packed datasets to a trained model, in steps that can be stopped anywhere and gone on with exactly.
 
     out/config-from-0.json     what ran from step 0 on; one file for every time the run was started
-    out/metrics.jsonl          see `metrics.py`; and out/tensorboard/
+    out/metrics.jsonl          see `schemas/runs/metrics.py`; and out/tensorboard/
     out/checkpoints/120/       see `checkpoint.py`
 
 The same command on the same `out` goes on from the newest checkpoint. Parameters, moments, step and data position come
@@ -32,14 +32,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError, Interrupted, JobError
+from schemas.runs.interrupt import StopRequest
+from schemas.runs.metrics import MetricsLog
+from schemas.runs.progress import TrainingProgress
+from schemas.runs.tensorboard import TensorBoard
 from trainer.data.loader import Batch, held_out_batches, training_batches
 from trainer.data.shards import PackedSplit
 from trainer.run.checkpoint import Checkpoints
 from trainer.run.config import Cadence, Memory, TrainConfig
 from trainer.run.evaluate import evaluate, losses, spread
-from trainer.run.interrupt import Stop
-from trainer.run.metrics import MetricsLog
-from trainer.run.progress import Progress
+from trainer.run.processes import any_process
 from trainer.run.setup import Setup
 from trainer.run.state import TrainState, resume
 from trainer.run.step import StepMetrics
@@ -69,7 +71,7 @@ def train(config: TrainConfig) -> TrainResult:
     finite; Interrupted after Ctrl-C, when the checkpoint is on disk; StorageError where the disk is full.
     """
     use_cpu_devices(config.devices)
-    with Stop() as stop, ExitStack() as stack:
+    with StopRequest(agree=any_process) as stop, ExitStack() as stack:
         return _Training(Setup.of(config), stop, stack).run()
 
 
@@ -109,7 +111,7 @@ class _StopAsked(Exception):
 class _Training:
     """One run, from its start or its newest checkpoint to its end. What it opens is closed by `stack`."""
 
-    def __init__(self, setup: Setup, stop: Stop, stack: ExitStack) -> None:
+    def __init__(self, setup: Setup, stop: StopRequest, stack: ExitStack) -> None:
         config, primary = setup.config, jax.process_index() == 0
         self._setup, self._config, self._stop = setup, config, stop
         self._checkpoints = stack.enter_context(Checkpoints(config.out, keep=config.cadence.checkpoints_kept))
@@ -121,8 +123,10 @@ class _Training:
             self._checkpoints.describe(self._start).require_same(setup.description, where=where)
         self._step = self._start or 0
         logged = -1 if self._start is None else self._start
-        self._log = stack.enter_context(MetricsLog(config.out, step=logged, primary=primary))
-        self._progress = stack.enter_context(Progress(steps=config.steps, done=self._step, visible=primary))
+        board = TensorBoard(config.out, step=logged) if primary else None
+        self._log = stack.enter_context(MetricsLog(config.out, step=logged, primary=primary, board=board))
+        progress = TrainingProgress("train", steps=config.steps, done=self._step, visible=primary)
+        self._progress = stack.enter_context(progress)
         loader, sequences = setup.placement.loader(setup.split), len(setup.split)
         self._batches = training_batches(loader, sequences=sequences, batch_size=config.batch_size, seed=config.seed)
         stack.callback(self._batches.close)
@@ -130,9 +134,9 @@ class _Training:
     def run(self) -> TrainResult:
         """Make the steps that are left."""
         if self._step >= self._config.steps:
-            self._progress.say(f"nothing to do: {self._newest} has {self._step} of {self._config.steps} steps")
+            self._progress.log(f"nothing to do: {self._newest} has {self._step} of {self._config.steps} steps")
             return self._result()
-        self._progress.say(str(self._setup) + (f"; going on from {self._newest}" if self._step else ""))
+        self._progress.log(str(self._setup) + (f"; going on from {self._newest}" if self._step else ""))
         if jax.process_index() == 0:
             self._setup.write_facts(self._config.out / f"config-from-{self._step}.json")
         self._prepare()
@@ -150,7 +154,7 @@ class _Training:
             rest = second.submit(self._prepare_rest)
             self._train_step = self._setup.compile_step()
             rest.result()
-        self._progress.say(f"compiled in {time.perf_counter() - started:.1f} s")
+        self._progress.log(f"compiled in {time.perf_counter() - started:.1f} s")
         self._progress.start()
 
     def _prepare_rest(self) -> None:
@@ -185,7 +189,7 @@ class _Training:
         if not (math.isfinite(row["loss"]) and math.isfinite(row["gradient_norm"])):
             raise self._diverged(row)
         self._log.write("train", self._step, row)
-        self._progress.step(self._step, loss=row["loss"], tokens_per_s=row["tokens_per_s"])
+        self._progress.update(self._step, f"loss {row['loss']:.4f}, {row['tokens_per_s']:,.0f} tokens/s")
 
     def _row(self, metrics: StepMetrics, step_s: float) -> dict[str, float]:
         sums = np.stack([metrics.sums.ce_by_modality, metrics.sums.weight_by_modality])
@@ -208,7 +212,7 @@ class _Training:
         values = evaluate(self._eval_step, self._state.params, self._held_out_batches(held_out, chosen))
         seconds = time.perf_counter() - started
         self._log.write("eval", self._step, values | {"sequences": len(chosen), "seconds": seconds})
-        self._progress.say(
+        self._progress.log(
             f"step {self._step}: held-out loss {values['loss']:.4f} (text {values['text_loss']:.4f}, vision "
             f"{values['vision_loss']:.4f}) over {len(chosen)} sequences in {seconds:.1f} s"
         )

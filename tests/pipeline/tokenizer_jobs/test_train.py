@@ -20,9 +20,10 @@ from schemas.errors import ConfigError, DatasetError, InputError, Interrupted, R
 from tests.support.media import make_video, numbered, read_number
 from tests.support.tiny import DOT
 from tokenizer.config import CONFIGS
+from tokenizer.training.config import TokenizerTrainConfig
 from tokenizer.training.crops import CropConfig
 from tokenizer.training.discriminator import DiscriminatorConfig
-from tokenizer.training.train import WEIGHTS, TokenizerTrainConfig
+from tokenizer.training.train import WEIGHTS
 
 SMALL = DecodeConfig(size=48, fps=5)
 

@@ -23,7 +23,7 @@ def noise(*shape: int, seed: int = 0) -> jax.Array:
 )
 def test_the_nearest_code_is_the_one_that_a_slow_search_finds(count: int, codes: int, dim: int, seed: int) -> None:
     latents, codebook = noise(count, dim, seed=seed), noise(codes, dim, seed=seed + 1000)
-    found = np.asarray(quantize.nearest(latents, codebook))
+    found = np.asarray(quantize.nearest_codes(latents, codebook))
     exact = np.square(np.asarray(latents, np.float64)[:, None] - np.asarray(codebook, np.float64)[None]).sum(-1)
     assert found.dtype == np.int32
     np.testing.assert_allclose(exact[np.arange(count), found], exact.min(1), atol=1e-5)
@@ -31,12 +31,12 @@ def test_the_nearest_code_is_the_one_that_a_slow_search_finds(count: int, codes:
 
 def test_a_tie_goes_to_the_lowest_index() -> None:
     codebook = jnp.asarray([[5.0, 5.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    np.testing.assert_array_equal(quantize.nearest(jnp.asarray([[1.0, 0.0], [0.5, 0.5]]), codebook), [1, 1])
+    np.testing.assert_array_equal(quantize.nearest_codes(jnp.asarray([[1.0, 0.0], [0.5, 0.5]]), codebook), [1, 1])
 
 
 def test_bfloat16_latents_are_searched_in_float32() -> None:
     codebook = jnp.asarray([[1.0], [1.001]])  # one and the same number in bfloat16
-    np.testing.assert_array_equal(quantize.nearest(jnp.asarray([[2.0]], jnp.bfloat16), codebook), [1])
+    np.testing.assert_array_equal(quantize.nearest_codes(jnp.asarray([[2.0]], jnp.bfloat16), codebook), [1])
 
 
 def test_perplexity_is_the_number_of_evenly_used_codes() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -22,13 +21,13 @@ from tokenizer.quantizers.base import Quantized, Quantizer, Variables, perplexit
 from tokenizer.quantizers.fsq import FsqConfig
 from tokenizer.quantizers.ibq import IbqConfig
 from tokenizer.quantizers.l2 import L2Config
-from tokenizer.quantizers.lookup import find
-from tokenizer.quantizers.registry import Kind, Quantizers
+from tokenizer.quantizers.lookup import find_codes
+from tokenizer.quantizers.registry import Quantizers
 from tokenizer.quantizers.simvq import SimvqConfig
 from tokenizer.vqgan.vqgan import abstract, to_unit
 
 OPTIONS = Quantizers(fsq=FsqConfig(levels=(4, 4, 2)), l2=L2Config(dim=4))
-KINDS = get_args(Kind)
+KINDS = Quantizers.names()
 KEY = jax.random.key(0)
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles faster
 
@@ -39,32 +38,32 @@ def noise(*shape: int, seed: int = 0) -> jax.Array:
 
 def made(kind: str, *, count: int = 60, seed: int = 0) -> tuple[Quantizer, Variables, jax.Array]:
     """A quantizer, what it begins with, and latents of the size it asks for."""
-    quantizer = OPTIONS.named(kind)
-    model = quantizer.fit(TINY)
+    quantizer = OPTIONS.get(kind)
+    model = quantizer.configure(TINY)
     latents = noise(count, model.latent_dim, seed=seed)
-    return quantizer, quantizer.init(latents, KEY, codes=model.codebook_size, mean_use=2.0), latents
+    return quantizer, quantizer.init(latents, KEY, codes=model.codebook_size, mean_count=2.0), latents
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_finds_the_codes_that_the_exported_codebook_gives(kind: str) -> None:
     quantizer, variables, latents = made(kind, count=500, seed=5)
-    model, codebook = quantizer.fit(TINY), quantizer.codebook(variables)
+    model, codebook = quantizer.configure(TINY), quantizer.codebook(variables)
     quantized = jit(quantizer.quantize)(variables, latents, KEY)
     assert codebook.shape == (model.codebook_size, model.latent_dim)
-    np.testing.assert_array_equal(quantized.codes, find(latents, codebook, lookup=model.lookup))
-    np.testing.assert_allclose(quantized.chosen, codebook[quantized.codes], atol=1e-5)
+    np.testing.assert_array_equal(quantized.codes, find_codes(latents, codebook, lookup=model.lookup))
+    np.testing.assert_allclose(quantized.values, codebook[quantized.codes], atol=1e-5)
     assert len(np.unique(quantized.codes)) > model.codebook_size // 4
 
 
 @pytest.mark.parametrize("kind", ["ibq", "fsq", "l2"])  # one of each rule but the nearest
 def test_a_file_encodes_to_the_codes_of_training(kind: str, tmp_path: Path) -> None:
-    quantizer = OPTIONS.named(kind)
-    model = quantizer.fit(TINY)
+    quantizer = OPTIONS.get(kind)
+    model = quantizer.configure(TINY)
     params = tiny_params(model)
     frames = np.random.default_rng(0).integers(0, 256, (16, 16, 16, 3), np.uint8)
     encode = jit(lambda frames: nnx.merge(abstract(model)[0], params).latents(to_unit(frames)))
     latents = encode(jnp.asarray(frames)).reshape(-1, model.latent_dim)
-    variables = quantizer.init(latents, KEY, codes=model.codebook_size, mean_use=1.0)
+    variables = quantizer.init(latents, KEY, codes=model.codebook_size, mean_count=1.0)
     checkpoint.save(tmp_path / "q.safetensors", Weights(model, params, quantizer.codebook(variables)))
     codec = FrameCodec.load(str(tmp_path / "q.safetensors"))
     codes = codec.encode(frames)
@@ -79,7 +78,7 @@ def test_what_the_decoder_wants_reaches_the_latents(kind: str) -> None:
     wanted = noise(*latents.shape, seed=9)
 
     def through(latents: jax.Array) -> jax.Array:
-        return (quantizer.quantize(variables, latents, KEY).chosen * wanted).sum()
+        return (quantizer.quantize(variables, latents, KEY).values * wanted).sum()
 
     slope = np.asarray(jit(jax.grad(through))(latents))
     assert np.isfinite(slope).all()
@@ -94,8 +93,8 @@ def test_the_loss_reaches_what_is_trained_and_nothing_else(kind: str) -> None:
         return quantizer.quantize(variables, latents, KEY).loss
 
     slopes = jit(jax.grad(loss))(variables)
-    assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(slopes.trained))
-    assert all(float(jnp.abs(leaf).max()) == 0 for leaf in jax.tree.leaves(slopes.moved))
+    assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(slopes.params))
+    assert all(float(jnp.abs(leaf).max()) == 0 for leaf in jax.tree.leaves(slopes.state))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -111,7 +110,7 @@ def test_the_same_key_gives_the_same_bytes(kind: str) -> None:
 def test_it_can_begin_at_a_codebook_that_it_exported(kind: str) -> None:
     quantizer, variables, _ = made(kind)
     codebook = quantizer.codebook(variables)
-    again = quantizer.begin(codebook, mean_use=2.0)
+    again = quantizer.init_from_codebook(codebook, mean_count=2.0)
     np.testing.assert_allclose(quantizer.codebook(again), codebook, atol=1e-6)
     assert jax.tree.structure(again) == jax.tree.structure(variables)
 
@@ -119,8 +118,8 @@ def test_it_can_begin_at_a_codebook_that_it_exported(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_few_steps_bring_more_codes_into_use_and_the_data_nearer(kind: str) -> None:
     """Sixteen clusters through a linear encoder and decoder that begin with nearly nothing to tell them apart."""
-    quantizer = OPTIONS.named(kind)
-    model = quantizer.fit(TINY)
+    quantizer = OPTIONS.get(kind)
+    model = quantizer.configure(TINY)
     centers = noise(16, 8, seed=1) * 3
     data = centers[jnp.arange(256) % 16] + noise(256, 8, seed=2) * 0.1
     weights = {
@@ -129,7 +128,7 @@ def test_a_few_steps_bring_more_codes_into_use_and_the_data_nearer(kind: str) ->
         "shift": noise(model.latent_dim, seed=5) * 0.5,
     }
     latents = data @ weights["encoder"] + weights["shift"][None]
-    variables = quantizer.init(latents[:1], KEY, codes=model.codebook_size, mean_use=256 / model.codebook_size)
+    variables = quantizer.init(latents[:1], KEY, codes=model.codebook_size, mean_count=256 / model.codebook_size)
     optimizer = optax.adam(0.02)
 
     def loss(
@@ -138,7 +137,7 @@ def test_a_few_steps_bring_more_codes_into_use_and_the_data_nearer(kind: str) ->
         weights, codebook = trained
         latents = data @ weights["encoder"] + weights["shift"][None]
         quantized = quantizer.quantize(Variables(codebook, moved), latents, key)
-        rebuilt = quantized.chosen @ weights["decoder"]
+        rebuilt = quantized.values @ weights["decoder"]
         return jnp.square(rebuilt - data).mean() + quantized.loss, quantized
 
     @jit
@@ -150,10 +149,10 @@ def test_a_few_steps_bring_more_codes_into_use_and_the_data_nearer(kind: str) ->
                 updates, moments = optimizer.update(slopes, moments)
             used = jnp.zeros(model.codebook_size).at[quantized.codes].add(1.0)
             error = value - quantized.loss
-            return (optax.apply_updates(trained, updates), quantized.moved, moments), (error, perplexity(used))
+            return (optax.apply_updates(trained, updates), quantized.state, moments), (error, perplexity(used))
 
-        trained = (weights, variables.trained)
-        carry = (trained, variables.moved, optimizer.init(trained))
+        trained = (weights, variables.params)
+        carry = (trained, variables.state, optimizer.init(trained))
         return jax.lax.scan(step, carry, jax.random.split(key, 300))[1]
 
     errors, evenness = map(np.asarray, run(jax.random.key(7)))
@@ -164,7 +163,7 @@ def test_a_few_steps_bring_more_codes_into_use_and_the_data_nearer(kind: str) ->
 
 def test_an_unknown_quantizer_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="one of ema, ibq, fsq, simvq, l2, got 'vq'"):
-        Quantizers().named("vq")
+        Quantizers().get("vq")
 
 
 def test_ibq_moves_every_code_and_not_only_those_that_were_chosen() -> None:
@@ -172,9 +171,9 @@ def test_ibq_moves_every_code_and_not_only_those_that_were_chosen() -> None:
     few = quantizer.quantize(variables, latents, KEY).codes
 
     def through(codebook: jax.Array) -> jax.Array:
-        return (quantizer.quantize(Variables(codebook, ()), latents, KEY).chosen ** 2).sum()
+        return (quantizer.quantize(Variables(codebook, ()), latents, KEY).values ** 2).sum()
 
-    slope = np.abs(np.asarray(jit(jax.grad(through))(variables.trained))).sum(-1)
+    slope = np.abs(np.asarray(jit(jax.grad(through))(variables.params))).sum(-1)
     assert len(np.unique(few)) <= 3
     assert (slope > 0).all()
 
@@ -182,7 +181,7 @@ def test_ibq_moves_every_code_and_not_only_those_that_were_chosen() -> None:
 def test_ibq_decodes_exactly_what_it_exports() -> None:
     quantizer, variables, latents = made("ibq")
     quantized = quantizer.quantize(variables, latents, KEY)
-    np.testing.assert_allclose(quantized.chosen, quantizer.codebook(variables)[quantized.codes], rtol=3e-7, atol=1e-7)
+    np.testing.assert_allclose(quantized.values, quantizer.codebook(variables)[quantized.codes], rtol=3e-7, atol=1e-7)
 
 
 def test_fsq_rounds_each_dim_of_the_bounded_latent() -> None:
@@ -195,16 +194,16 @@ def test_fsq_rounds_each_dim_of_the_bounded_latent() -> None:
 
 
 def test_fsq_has_the_product_of_its_levels_and_refuses_the_grid_of_others() -> None:
-    model = FsqConfig(levels=(8, 5, 5, 5)).fit(TINY)
+    model = FsqConfig(levels=(8, 5, 5, 5)).configure(TINY)
     assert (model.codebook_size, model.latent_dim, model.lookup) == (1000, 4, "bounded")
     with pytest.raises(ConfigError, match=r"\[32, 3\] is not the grid of the levels \(4, 2, 4\)"):
-        FsqConfig(levels=(4, 2, 4)).begin(FsqConfig(levels=(4, 4, 2)).grid(), mean_use=1.0)
+        FsqConfig(levels=(4, 2, 4)).init_from_codebook(FsqConfig(levels=(4, 4, 2)).grid(), mean_count=1.0)
 
 
 def test_simvq_begins_with_the_mean_and_covariance_of_the_latents() -> None:
     latents = noise(4000, 3) @ noise(3, 3, seed=1) + jnp.asarray([[5.0, -2.0, 0.0]])
     quantizer = SimvqConfig()
-    codebook = quantizer.codebook(quantizer.init(latents, KEY, codes=4000, mean_use=1.0))
+    codebook = quantizer.codebook(quantizer.init(latents, KEY, codes=4000, mean_count=1.0))
     np.testing.assert_allclose(codebook.mean(0), latents.mean(0), atol=0.2)
     np.testing.assert_allclose(np.cov(np.asarray(codebook).T), np.cov(np.asarray(latents).T), rtol=0.15, atol=0.15)
 

@@ -62,7 +62,7 @@ def test_every_frame_comes_up_and_batches_mix_them() -> None:
 def test_no_frame_and_frames_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match="no frame to train on"):
         require_frames(numbered(0), PLAIN)
-    with pytest.raises(ConfigError, match="crop is 8 pixels, but a frame is 4x6"):
+    with pytest.raises(ConfigError, match="crop.size is 8 pixels, but a frame has 4x6"):
         require_frames(numbered(1), CropConfig(size=8))
     with pytest.raises(ConfigError, match=r"frames must be uint8 \[n, H, W, 3\], got float64"):
         require_frames(np.zeros((1, 4, 4, 3)), PLAIN)  # type: ignore[arg-type]

@@ -49,10 +49,10 @@ def test_a_file_without_the_whole_vgg_says_what_is_missing(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="longreel perceptual --out"):
         perceptual.load(tmp_path / "no.safetensors")
     (tmp_path / "junk.safetensors").write_bytes(b"junk")
-    with pytest.raises(ConfigError, match="not a whole safetensors file"):
+    with pytest.raises(ConfigError, match="not a complete safetensors file"):
         perceptual.load(tmp_path / "junk.safetensors")
     safetensors.numpy.save_file(
         {"block1_conv1.kernel": np.zeros((3, 3, 3, 64), np.float32)}, tmp_path / "a.safetensors"
     )
-    with pytest.raises(ConfigError, match=r"block1_conv1.bias should be \[64\] and finite, and is missing"):
+    with pytest.raises(ConfigError, match=r"expected block1_conv1.bias to be \[64\] and finite, got missing"):
         perceptual.load(tmp_path / "a.safetensors")

@@ -26,13 +26,27 @@ from tokenizer.quantizers.ema import EmaConfig
 from tokenizer.quantizers.fsq import FsqConfig
 from tokenizer.quantizers.registry import Quantizers
 from tokenizer.training import discriminator
-from tokenizer.training.crops import CropConfig, crops
-from tokenizer.training.discriminator import Averages, DiscriminatorConfig
-from tokenizer.training.generator import Slopes, adaptive_weight, rebuild, reconstruction, slopes
+from tokenizer.training.config import TokenizerTrainConfig
+from tokenizer.training.crops import CropConfig, crops, fingerprint
+from tokenizer.training.discriminator import DiscriminatorConfig, LogitAverages
+from tokenizer.training.generator import (
+    GeneratorGradients,
+    adaptive_weight,
+    generator_gradients,
+    reconstruct,
+    reconstruction_loss,
+)
 from tokenizer.training.losses import LossConfig
 from tokenizer.training.snapshots import Snapshots, describe
-from tokenizer.training.step import TrainState, compiled_train_step, everywhere, make_mesh, make_optimizers, warm_state
-from tokenizer.training.train import WEIGHTS, TokenizerTrainConfig, _fingerprint, train_tokenizer
+from tokenizer.training.step import (
+    TrainState,
+    compiled_train_step,
+    make_mesh,
+    make_optimizers,
+    replicated,
+    state_from_weights,
+)
+from tokenizer.training.train import WEIGHTS, train_tokenizer
 from tokenizer.vqgan.vqgan import to_unit
 
 
@@ -76,7 +90,7 @@ def log(out: Path) -> list[dict[str, float]]:
 
 def state_at(out: Path, step: int, run: TokenizerTrainConfig) -> TrainState:
     with Snapshots(out) as snapshots:
-        state = snapshots.restore(step, run, describe(run, frames=_fingerprint(frames())), make_mesh(1))
+        state = snapshots.restore(step, run, describe(run, frames=fingerprint(frames())), make_mesh(1))
     return state._replace(key=jax.random.key_data(state.key))
 
 
@@ -103,8 +117,8 @@ def test_the_log_tells_code_use_and_perplexity_and_the_discriminator_once_it_is_
     assert [line["step"] for line in lines] == list(range(1, 25))
     assert ["hinge" in line for line in lines] == [False] * 16 + [True] * 8
     for line in lines:
-        assert 1 / 16 <= line["code_use"] <= 1
-        assert 1 <= line["perplexity"] <= 16 * line["code_use"] * 1.001
+        assert 1 / 16 <= line["codebook_utilization"] <= 1
+        assert 1 <= line["perplexity"] <= 16 * line["codebook_utilization"] * 1.001
         assert line["frames_per_s"] > 0
 
 
@@ -117,7 +131,7 @@ def test_every_save_leaves_a_picture_and_tensorboard_has_it_too(whole: Path) -> 
     assert np.abs(original - rebuilt).mean() < 60
     (events,) = (whole / "tensorboard").iterdir()
     tags = {value.tag for event in read_events(events) for value in event.summary.value}
-    assert {"rebuilt", "psnr", "code_use", "hinge"} <= tags
+    assert {"reconstruction", "train/psnr", "train/codebook_utilization", "train/hinge"} <= tags
 
 
 def read_events(path: Path) -> Iterator[Event]:
@@ -173,7 +187,7 @@ def test_a_finished_run_has_nothing_left_to_do(whole: Path) -> None:
 
 
 def test_a_run_does_not_go_on_with_other_options_or_other_frames(whole: Path) -> None:
-    with pytest.raises(ConfigError, match=r"learning_rate: the snapshot has 0.01, this run 0.02"):
+    with pytest.raises(ConfigError, match=r"learning_rate: the snapshot has 0.01, this run has 0.02"):
         train_tokenizer(config(learning_rate=2e-2), frames(), out=whole)
     with pytest.raises(ConfigError, match="  frames: the snapshot has"):
         train_tokenizer(config(), frames()[::-1], out=whole)
@@ -185,15 +199,15 @@ def placed(images: NDArray[np.uint8], mesh: Mesh) -> jax.Array:
 
 def begun(run: TokenizerTrainConfig, seed: int = 0) -> TrainState:
     """A state that a step may consume."""
-    state = jax.device_put(_warm(run), everywhere(make_mesh(1)), may_alias=False)
-    critic = state.critic
+    state = jax.device_put(_warm(run), replicated(make_mesh(1)), may_alias=False)
+    critic = state.discriminator
     assert critic is not None
-    return state._replace(critic=critic._replace(params=discriminator.init_params(run.discriminator, seed)))
+    return state._replace(discriminator=critic._replace(params=discriminator.init_params(run.discriminator, seed)))
 
 
 @lru_cache
 def _warm(run: TokenizerTrainConfig) -> TrainState:
-    return warm_state(run, tiny_weights(DOT))
+    return state_from_weights(run, tiny_weights(DOT))
 
 
 def batch(run: TokenizerTrainConfig) -> NDArray[np.uint8]:
@@ -203,11 +217,11 @@ def batch(run: TokenizerTrainConfig) -> NDArray[np.uint8]:
 def test_before_its_start_the_discriminator_has_no_influence_and_does_not_learn(whole: Path) -> None:
     step = compiled_train_step(config(), adversarial=False, mesh=make_mesh(1))
     states = [begun(config(), seed) for seed in (0, 5)]
-    critics = [jax.device_get(state.critic) for state in states]
+    critics = [jax.device_get(state.discriminator) for state in states]
     (one, _), (other, _) = (step(state, placed(batch(config()), make_mesh(1)), None) for state in states)
     same(one.generator, other.generator)
-    same(one.critic, critics[0])
-    same(other.critic, critics[1])
+    same(one.discriminator, critics[0])
+    same(other.discriminator, critics[1])
 
 
 def test_a_step_is_a_pure_function_and_the_average_forgets_where_it_began(whole: Path) -> None:
@@ -216,7 +230,7 @@ def test_a_step_is_a_pure_function_and_the_average_forgets_where_it_began(whole:
     state, _ = step(begun(config()), images, None)  # the learning rate of the very first step is 0
     old = jax.device_get(state.averaged.params)
     (one, _), (other, _) = (
-        step(jax.device_put(state, everywhere(make_mesh(1)), may_alias=False), images, None) for _ in range(2)
+        step(jax.device_put(state, replicated(make_mesh(1)), may_alias=False), images, None) for _ in range(2)
     )
     same(one._replace(key=jax.random.key_data(one.key)), other._replace(key=jax.random.key_data(other.key)))
     assert int(one.step) == 2
@@ -225,13 +239,15 @@ def test_a_step_is_a_pure_function_and_the_average_forgets_where_it_began(whole:
 
 
 @lru_cache
-def slopes_of(*terms: str, compute: str = "float32") -> Slopes:
+def slopes_of(*terms: str, compute: str = "float32") -> GeneratorGradients:
     """The gradient of some terms alone."""
     weights = {name: float(name in terms) for name in ("l1", "coarse", "edges")}
     options = Quantizers(ema=EmaConfig(commitment=float("commitment" in terms)))
     run = config(loss=LossConfig(**weights), options=options, compute=compute)
     state = begun(run)
-    return jax.jit(lambda s, pixels: slopes(run, s.generator, s.moved, pixels, s.key))(state, pixels_of(run))
+    return jax.jit(lambda s, pixels: generator_gradients(run, s.generator, s.quantizer_state, pixels, s.key))(
+        state, pixels_of(run)
+    )
 
 
 def pixels_of(run: TokenizerTrainConfig) -> jax.Array:
@@ -243,20 +259,20 @@ def size(tree: Any) -> float:
 
 
 def test_the_reconstruction_reaches_the_encoder_straight_through_the_codes() -> None:
-    grads = slopes_of("l1").grads.params
+    grads = slopes_of("l1").gradients.params
     assert size(grads["encoder"]) > 0
     assert size(grads["decoder"]) > 0
 
 
 def test_bfloat16_rebuilds_nearly_the_same_and_its_gradients_are_float32() -> None:
     rough, exact = slopes_of("l1", compute="bfloat16"), slopes_of("l1")
-    error = np.abs(np.asarray(rough.rebuilt - exact.rebuilt))
+    error = np.abs(np.asarray(rough.reconstructed - exact.reconstructed))
     assert 0 < np.median(error) < 0.05  # single codes may be others
-    assert {leaf.dtype for leaf in jax.tree.leaves(rough.grads)} == {jnp.dtype("float32")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(rough.gradients)} == {jnp.dtype("float32")}
 
 
 def test_the_commitment_moves_the_encoder_and_nothing_behind_the_codes() -> None:
-    grads = slopes_of("commitment").grads.params
+    grads = slopes_of("commitment").gradients.params
     assert size(grads["encoder"]) > 0
     assert size(grads["quant_conv"]) > 0
     assert size(grads["decoder"]) == 0
@@ -264,7 +280,7 @@ def test_the_commitment_moves_the_encoder_and_nothing_behind_the_codes() -> None
 
 
 def test_the_codebook_follows_the_latents_whatever_the_loss_is() -> None:
-    one, other = slopes_of("l1").quantized.moved.codebook, slopes_of("commitment").quantized.moved.codebook
+    one, other = slopes_of("l1").quantized.state.codebook, slopes_of("commitment").quantized.state.codebook
     assert size(one - tiny_weights(DOT).codebook) > 0
     np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
@@ -274,38 +290,40 @@ def test_an_adversarial_step_is_what_its_equations_say_and_neither_side_moves_th
     run = config()
     graphdef, _ = discriminator.abstract(run.discriminator)
     state, pixels = begun(run), pixels_of(run)
-    critic = state.critic
+    critic = state.discriminator
     assert critic is not None
     key = jax.random.split(state.key)[1]
 
     def total(generator: Any, weight: jax.Array) -> jax.Array:
-        rebuilt, quantized = rebuild(run, generator, state.moved, pixels, key)
-        loss, _ = reconstruction(rebuilt, pixels, None, run.loss, "float32")
+        rebuilt, quantized = reconstruct(run, generator, state.quantizer_state, pixels, key)
+        loss, _ = reconstruction_loss(rebuilt, pixels, None, run.loss, "float32")
         fake = nnx.merge(graphdef, critic.params)(rebuilt)
         return loss + quantized.loss - run.discriminator.weight * weight * fake.mean()
 
     @jax.jit
-    def both() -> tuple[Slopes, Any, Any, Any]:
-        found = slopes(run, state.generator, state.moved, pixels, key, critic=critic.params)
+    def both() -> tuple[GeneratorGradients, Any, Any, Any]:
+        found = generator_gradients(
+            run, state.generator, state.quantizer_state, pixels, key, discriminator=critic.params
+        )
         plain = jax.grad(total)(state.generator, found.metrics["adaptive_weight"])
         learn = jax.grad(discriminator.discriminator_loss, argnums=(0, 2, 3, 4), has_aux=True)
-        reached, _ = learn(critic.params, graphdef, pixels, found.rebuilt, critic.averages, run.discriminator)
+        reached, _ = learn(critic.params, graphdef, pixels, found.reconstructed, critic.averages, run.discriminator)
         with jax.numpy_dtype_promotion("standard"):
             moments = make_optimizers(run)[1].update(reached[0], critic.optimizer, critic.params)[1]
         return found, plain, reached, moments
 
     found, plain, reached, moments = both()
     assert float(found.metrics["adaptive_weight"]) > 0
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), found.grads, plain)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), found.gradients, plain)
     assert size(reached[0]) > 0  # the discriminator's own parameters
     assert size(reached[1:]) == 0  # the pictures, through them the generator, and LeCAM's averages
     step = compiled_train_step(run, adversarial=True, mesh=make_mesh(1))
     after_step, metrics = step(begun(run), placed(batch(run), make_mesh(1)), None)
-    assert after_step.critic is not None
+    assert after_step.discriminator is not None
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), after_step.critic.optimizer, moments
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), after_step.discriminator.optimizer, moments
     )
-    np.testing.assert_allclose(after_step.critic.averages.real, 0.001 * metrics["real"], rtol=1e-4)
+    np.testing.assert_allclose(after_step.discriminator.averages.real, 0.001 * metrics["real_logit"], rtol=1e-4)
 
 
 def test_the_adaptive_weight_is_a_clamped_ratio_without_a_gradient() -> None:
@@ -319,7 +337,7 @@ def test_hinge_is_zero_for_sure_answers_and_lecam_for_answers_like_the_others() 
     sure, unsure = jnp.full((4,), 2.0), jnp.zeros((4,))
     assert float(discriminator.hinge(sure, -sure)) == 0
     assert float(discriminator.hinge(unsure, unsure)) == 1
-    averages = Averages(jnp.float32(0.5), jnp.float32(-0.5))
+    averages = LogitAverages(jnp.float32(0.5), jnp.float32(-0.5))
     assert float(discriminator.lecam(unsure - 0.5, unsure + 0.5, averages)) == 0
     assert float(discriminator.lecam(unsure, unsure - 0.5, averages)) == pytest.approx(0.25 + 1.0)
 
@@ -329,19 +347,19 @@ def test_four_devices_train_as_one_does(whole: Path) -> None:
     for devices in (1, 4):
         mesh = make_mesh(devices)
         step = compiled_train_step(run, adversarial=True, mesh=mesh)
-        state = jax.device_put(begun(run), everywhere(mesh))
+        state = jax.device_put(begun(run), replicated(mesh))
         for _ in range(3):
             state, metrics = step(state, placed(batch(run), mesh), None)
-        ended.append(jax.device_get((metrics, state.moved, state.averaged)))
+        ended.append(jax.device_get((metrics, state.quantizer_state, state.averaged)))
         assert len(jax.tree.leaves(state.generator)[0].sharding.device_set) == devices
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), *ended)
 
 
 def test_a_warm_start_begins_at_the_checkpoint(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "dot.safetensors", tiny_weights(DOT))
-    state = warm_state(config(), checkpoint.load(tmp_path / "dot.safetensors"))
+    state = state_from_weights(config(), checkpoint.load(tmp_path / "dot.safetensors"))
     same(state.generator.params, tiny_weights(DOT).params)
-    np.testing.assert_array_equal(state.moved.codebook, tiny_weights(DOT).codebook)
+    np.testing.assert_array_equal(state.quantizer_state.codebook, tiny_weights(DOT).codebook)
 
 
 def test_a_warm_start_from_another_shape_or_codebook_is_refused_before_any_work(tmp_path: Path) -> None:
@@ -369,7 +387,7 @@ def test_a_run_that_diverges_stops_and_names_the_step_and_keeps_no_broken_snapsh
 def test_a_full_disk_is_noticed_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000)  # type: ignore[attr-defined]
     monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
-    with pytest.raises(StorageError, match="needs .* MB for snapshots, but the disk has 0 MB left"):
+    with pytest.raises(StorageError, match="needs .* MB for snapshots, but the disk has 0 MB free"):
         train_tokenizer(config(), frames(), out=tmp_path / "deep" / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -377,7 +395,7 @@ def test_a_full_disk_is_noticed_before_any_work(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"config": "tiny", "crop": CropConfig(size=20)}, "crop size must be a multiple of 8, got 20"),
+        ({"config": "tiny", "crop": CropConfig(size=20)}, "crop.size must be a multiple of 8, got 20"),
         ({"config": "small-128", "crop": CropConfig(size=40)}, "multiple of 16"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"warmup_steps": 24}, "warmup_steps must be at least 0 and below steps=24, got 24"),
@@ -387,8 +405,8 @@ def test_a_full_disk_is_noticed_before_any_work(tmp_path: Path, monkeypatch: pyt
         ({"config": "huge"}, "got 'huge'"),
         ({"quantizer": "vq"}, "quantizer must be one of ema, ibq, fsq, simvq, l2, got 'vq'"),
         ({"devices": 3}, "devices must be at least 1 and divide batch=8, got 3"),
-        ({"discriminator": DiscriminatorConfig(start=0)}, "crop size must be at least 24 for the discriminator"),
-        ({"perceptual": Path("vgg")}, "crop size must be at least 16 for VGG's five blocks, got 8"),
+        ({"discriminator": DiscriminatorConfig(start=0)}, "crop.size must be at least 24 for the discriminator"),
+        ({"perceptual": Path("vgg")}, "crop.size must be at least 16 for the five blocks of VGG, got 8"),
     ],
 )
 def test_a_run_that_cannot_be_right_is_refused(change: dict[str, object], message: str) -> None:
@@ -413,8 +431,8 @@ def test_a_discriminator_that_cannot_be_right_is_refused(change: dict[str, Any],
 def test_frames_and_devices_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no frame to train on"):
         train_tokenizer(config(), frames()[:0], out=tmp_path / "out")
-    with pytest.raises(ConfigError, match="crop is 8 pixels, but a frame is 4x24"):
+    with pytest.raises(ConfigError, match="crop.size is 8 pixels, but a frame has 4x24"):
         train_tokenizer(config(), frames()[:, :4], out=tmp_path / "out")
-    with pytest.raises(ConfigError, match="devices is 16, but there are 8"):
+    with pytest.raises(ConfigError, match="devices is 16, but JAX finds 8"):
         train_tokenizer(config(devices=16, batch=16), frames(), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

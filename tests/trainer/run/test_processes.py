@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from schemas.dataset import read_index
-from schemas.runs import read_metrics
+from schemas.runs.metrics import read_metrics
 from tests.support.training_dataset import VOCABULARY, write_dataset
 from tests.trainer.run.test_loop import config_of
 from trainer.config import MeshConfig, debug

@@ -1,0 +1,109 @@
+"""Metrics of a training run: `metrics.jsonl`, one JSON object per line, flushed after every line.
+
+    {"kind": "train", "step": 12, "loss": 5.1, "text_loss": 6.0, "vision_loss": 4.9, "gradient_norm": 1.3, …}
+    {"kind": "eval", "step": 12, "loss": 5.3, "text_loss": 6.2, "vision_loss": 5.0, "sequences": 40, …}
+
+`step` is the number of updates: an evaluation at step 0 measures the initial model. A value that does not exist (the
+text loss of a batch without text) is null, never NaN, so every line is valid JSON.
+
+A run that resumes from the checkpoint of step k keeps the lines up to k and drops later ones, which it writes again.
+The same values can go to TensorBoard, under the tags `train/loss`, `eval/loss`, ….
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+from schemas.errors import storage_errors
+from schemas.files import write_text
+
+METRICS = "metrics.jsonl"
+
+Kind = Literal["train", "eval"]
+
+
+class ScalarWriter(Protocol):
+    """Receives every value of the log; `schemas.runs.tensorboard.TensorBoard` implements it."""
+
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
+        """Write one value."""
+
+    def close(self) -> None:
+        """Flush and close."""
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a `metrics.jsonl`, [] if there is no file; an incomplete last line is ignored."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+class MetricsLog:
+    """Appends rows to a run's metrics; a context manager.
+
+    Rows after `step`, where the run resumes, are dropped first; a new run gives -1. Where several processes train
+    together, one is `primary` and writes; the others keep the same rows in memory. Raises StorageError if the disk is
+    full.
+    """
+
+    def __init__(self, run: Path, *, step: int, primary: bool = True, board: ScalarWriter | None = None) -> None:
+        self.path = run / METRICS
+        kept = [row for row in read_metrics(self.path) if row["step"] <= step]
+        self._rows = {(row["kind"], row["step"]): row for row in kept}
+        self._primary, self._board = primary, board
+        if primary:
+            write_text(self.path, "".join(map(_line, kept)))
+            self._file = self.path.open("a", encoding="utf-8")
+
+    def write(self, kind: Kind, step: int, values: Mapping[str, float]) -> None:
+        """Append one row; does nothing if there is a row of this kind and step."""
+        if (kind, step) in self._rows:
+            return
+        row = {"kind": kind, "step": step, **{name: _finite(value) for name, value in values.items()}}
+        self._rows[kind, step] = row
+        if not self._primary:
+            return
+        with storage_errors(self.path):
+            self._file.write(_line(row))
+            self._file.flush()
+        self._write_scalars(row)
+
+    def find(self, kind: Kind, step: int) -> Mapping[str, Any] | None:
+        """Return the row of this kind and step, or None."""
+        return self._rows.get((kind, step))
+
+    def rows(self, kind: Kind) -> list[dict[str, Any]]:
+        """Return all rows of a kind in order of steps."""
+        return [row for key, row in sorted(self._rows.items()) if key[0] == kind]
+
+    def _write_scalars(self, row: Mapping[str, Any]) -> None:
+        if self._board is None:
+            return
+        for name, value in row.items():
+            if name not in ("kind", "step") and value is not None:
+                self._board.add_scalar(f"{row['kind']}/{name}", value, row["step"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
+        if self._primary:
+            self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, allow_nan=False) + "\n"
+
+
+def _finite(value: float) -> float | None:
+    """Return the value, or None (null in JSON) if it is NaN or infinite."""
+    return value if math.isfinite(value) else None

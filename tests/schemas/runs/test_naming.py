@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+from flax import nnx
+
+from schemas.runs.naming import array_name, key_words
+
+
+class Pair(NamedTuple):
+    first: object
+    second: object
+
+
+def names(tree: object) -> list[str]:
+    return [array_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
+
+
+def test_names_do_not_depend_on_the_classes_of_the_nodes() -> None:
+    assert names(Pair({"kernel": 1}, [2, 3])) == ["first/kernel", "second/0", "second/1"]
+    assert names({"first": {"kernel": 1}, "second": (2, 3)}) == ["first/kernel", "second/0", "second/1"]
+
+
+def test_the_parameters_of_a_module_are_named_by_its_attributes() -> None:
+    params = nnx.state(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+    assert sorted(names(params)) == ["bias", "kernel"]
+    assert key_words([jax.tree_util.GetAttrKey("encoder"), jax.tree_util.DictKey("value")]) == ["encoder"]
