@@ -28,7 +28,7 @@ from flax import nnx
 from tokenizer.checkpoints.checkpoint import Weights
 from tokenizer.codec import FrameCodec
 from tokenizer.config import VqganConfig, named
-from tokenizer.quantizers.base import nearest
+from tokenizer.quantizers.base import nearest_codes
 from tokenizer.vqgan.vqgan import init_params, to_unit
 
 
@@ -132,7 +132,7 @@ def measure(name: str, batches: list[int], seconds: float) -> list[dict[str, Any
     @jax.jit
     def plainly(frames: jax.Array) -> jax.Array:
         latents = plain.apply(tree, to_unit(frames))
-        return nearest(latents.reshape(-1, config.latent_dim), codebook).reshape(frames.shape[0], -1)
+        return nearest_codes(latents.reshape(-1, config.latent_dim), codebook).reshape(frames.shape[0], -1)
 
     work = flops(lambda x: plain.apply(tree, x), picture)  # of the architecture, in whatever way it is computed
     work += 2 * math.prod(config.grid(*picture.shape[1:3])) * config.codebook_size * config.latent_dim

@@ -26,7 +26,7 @@ from tokenizer.checkpoints.lazy_tensor import Stored
 from tokenizer.checkpoints.published import translate
 from tokenizer.codec import FrameCodec
 from tokenizer.config import VqganConfig, lwm_256
-from tokenizer.quantizers.lookup import find
+from tokenizer.quantizers.lookup import find_codes
 from tokenizer.vqgan.vqgan import abstract, parameter_count, to_unit
 
 
@@ -37,7 +37,7 @@ def there_and_back(
     """Codes `[B, h * w]` and the pixels of those codes, not clipped."""
     model = nnx.merge(abstract(config)[0], params)
     latents = model.latents(to_unit(frames))
-    codes = find(latents.reshape(-1, latents.shape[-1]), codebook, lookup=config.lookup)
+    codes = find_codes(latents.reshape(-1, latents.shape[-1]), codebook, lookup=config.lookup)
     return codes.reshape(len(frames), -1), model.pixels(codebook[codes].reshape(latents.shape))
 
 
