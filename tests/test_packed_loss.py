@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from pipeline.packing.config import PackConfig
 from schemas.packed import expand
-from tests.support.packs import pack_documents
-from tests.support.stores import VOCABULARY, StoredDocument, book, image, qa, video
+from tests.support.local_packing import pack_documents
+from tests.support.token_stores import VOCABULARY, StoredDocument, book, image, qa, video
 from trainer.config import MeshConfig, debug
 from trainer.mesh import make_mesh
 from trainer.model.loss import batch_sums

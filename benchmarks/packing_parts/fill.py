@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from packing_parts.apart import Row, apart, timed
 from packing_parts.corpora import CORPORA, FRAME, VOCABULARY, Integers
-from pipeline.packing.assign import PIECES, Ranks, assign, unpack_table
+from pipeline.packing.assign import DOCUMENTS, PIECES, Ranks, assign, unpack_table
 from pipeline.packing.config import PackConfig
 from pipeline.packing.length_counts import take_census
 from pipeline.packing.mixture import Mixture
@@ -22,7 +22,7 @@ from pipeline.packing.pieces import Documents, documents_of
 from pipeline.packing.plan import Plan, make_plan
 from pipeline.packing.sentence_ends import Sentences
 from pipeline.runtime.token_store import FACTS, TokenStore
-from schemas.records import KINDS, TOKENS
+from schemas.records import KINDS
 from tokenizer.text.sentencepiece import TextTokenizer
 
 CONTEXTS = (4096, 8192, 32768, 131072, 1048576)
@@ -137,7 +137,7 @@ def planned(
     parcels = list(assign(documents, plan, start, store, sentences))  # type: ignore[arg-type]
     pieces = []
     for _, parcel in parcels:
-        table, ids = unpack_table(parcel.pieces, PIECES), unpack_table(parcel.documents, TOKENS)["document_id"]
+        table, ids = unpack_table(parcel.pieces, PIECES), unpack_table(parcel.documents, DOCUMENTS)["document_id"]
         columns = (ids.take(table["document"]), table["copy"], table["start"])
         pieces += list(zip(*(column.to_pylist() for column in columns), strict=True))
     return plan, pieces

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import tokenizer
 from schemas.errors import ConfigError, InputError, Reason, VocabularyMismatch
 from schemas.fingerprint import sha256_file
-from tests.support.tiny import TINY, scene, tiny_weights
+from tests.support.tiny_vqgan import TINY, moving_disc, tiny_weights
 from tokenizer.checkpoints import checkpoint
 from tokenizer.checkpoints.checkpoint import Weights
 from tokenizer.codec import BATCH, FrameCodec
@@ -33,7 +33,7 @@ def tiny() -> FrameCodec:
     return FrameCodec(tiny_weights())
 
 
-FRAMES = scene(BATCH + 5)
+FRAMES = moving_disc(BATCH + 5)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_pixels_do_not_depend_on_how_codes_are_cut_up(codec: FrameCodec, codes: 
 
 
 def test_frames_of_another_size_have_a_grid_of_their_own(tiny: FrameCodec) -> None:
-    frames = scene(3, height=8, width=24)
+    frames = moving_disc(3, height=8, width=24)
     codes = tiny.encode(frames)
     assert codes.shape == (3, 4 * 12)
     assert tiny.decode(codes, grid=(4, 12)).shape == frames.shape
@@ -120,7 +120,7 @@ def test_a_codec_loads_from_a_path(tmp_path: Path, tiny: FrameCodec) -> None:
     checkpoint.save(path, tiny_weights())
     loaded = FrameCodec.load(str(path))
     assert (loaded.config, loaded.sha256) == (TINY, sha256_file(path))
-    frames = scene(2, height=16, width=16)
+    frames = moving_disc(2, height=16, width=16)
     np.testing.assert_array_equal(loaded.encode(frames), tiny.encode(frames))
 
 
@@ -158,5 +158,5 @@ _SHARED: list[tuple[FrameCodec, NDArray[np.uint8]]] = []
 def _shared() -> tuple[FrameCodec, NDArray[np.uint8]]:
     """One codec for all examples: hypothesis and fixtures of function scope do not go together."""
     if not _SHARED:
-        _SHARED.append((FrameCodec(tiny_weights()), scene(BATCH + 5, height=16, width=16)))
+        _SHARED.append((FrameCodec(tiny_weights()), moving_disc(BATCH + 5, height=16, width=16)))
     return _SHARED[0]

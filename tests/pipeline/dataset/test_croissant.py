@@ -16,8 +16,8 @@ from pipeline.dataset.verify.verify import verify
 from schemas.dataset import read_card, read_index
 from schemas.fingerprint import sha256_file
 from schemas.records import LEDGER
-from tests.support.datasets import make_dataset
-from tests.support.stores import StoredDocument, book, image, video
+from tests.support.packed_datasets import make_dataset
+from tests.support.token_stores import StoredDocument, book, image, video
 
 # mlcroissant calls what rdflib and pandas have deprecated.
 pytestmark = [

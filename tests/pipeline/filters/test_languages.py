@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.filters.languages import LanguageFilter
 from schemas.errors import Reason
-from tests.support.surveys import book, video
+from tests.support.survey_rows import book, video
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.filters.licenses import LicenseFilter
 from schemas.errors import ConfigError, Reason
-from tests.support.surveys import video
+from tests.support.survey_rows import video
 
 MISSING = "the manifest has no license for it; add unknown to --licenses to keep it"
 

@@ -9,7 +9,7 @@ import pytest
 from pipeline.filters.limit_filter import LimitFilter, parse_limits, reject_numbers, require_known
 from pipeline.filters.limit_table import DEFAULTS
 from schemas.errors import ConfigError, Reason
-from tests.support.surveys import video
+from tests.support.survey_rows import video
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.filters.numbers import measured_entries, measured_names, numbers, shown
 from schemas.records import SURVEY
-from tests.support.surveys import book, video
+from tests.support.survey_rows import book, video
 
 MEASURES = SURVEY.field("measures").type
 

@@ -23,7 +23,7 @@ from pipeline.select.config import SelectConfig, as_options
 from pipeline.select.job import select_items
 from pipeline.select.quarantine import write_quarantine
 from schemas.errors import Reason
-from tests.support.surveys import book, video, write_survey
+from tests.support.survey_rows import book, video, write_survey
 
 
 @dataclass(frozen=True, kw_only=True)

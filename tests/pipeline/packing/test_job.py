@@ -37,7 +37,7 @@ from pipeline.runtime.workspace import Workspace
 from schemas.dataset import DatasetCard, read_card
 from schemas.errors import ConfigError, DatasetError, LongreelError, StorageError
 from schemas.vocab import TEXT, VISION
-from tests.support.stores import (
+from tests.support.token_stores import (
     FRAME,
     VOCABULARY,
     StoredDocument,

@@ -12,8 +12,8 @@ from pipeline.packing.pieces import documents_of
 from schemas.dataset import LEFT_OUT, LONG, SHORT, TEXT_KINDS
 from schemas.errors import ConfigError
 from schemas.records import TOKENS
-from tests.support.packs import make_jobs
-from tests.support.stores import StoredDocument, book, image, qa, video
+from tests.support.local_packing import make_jobs
+from tests.support.token_stores import StoredDocument, book, image, qa, video
 
 DOCUMENTS = [
     *(book(f"book {i}", 60 + i % 50, split="val" if i % 10 == 9 else "train") for i in range(300)),

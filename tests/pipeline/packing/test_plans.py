@@ -19,8 +19,8 @@ from schemas.errors import ConfigError, DatasetError
 from schemas.fingerprint import bucket
 from schemas.records import TOKENS
 from schemas.vocab import TEXT, VISION
-from tests.support.packs import CONTEXT, make_jobs
-from tests.support.stores import FRAME, StoredDocument, book, image, video
+from tests.support.local_packing import CONTEXT, make_jobs
+from tests.support.token_stores import FRAME, StoredDocument, book, image, video
 
 ANYWHERE = PackConfig(sentence_reach=0.0)
 

@@ -32,8 +32,8 @@ from schemas.fingerprint import sha256_file
 from schemas.packed import SPAN_DTYPE, check_spans, expand
 from schemas.records import LEDGER, TOKENS
 from schemas.vocab import TEXT, VISION
-from tests.support.packs import CONTEXT, SMALL, finish, make_jobs, pack_documents, unit_tables
-from tests.support.stores import FRAME, VOCABULARY, StoredDocument, book, image, video, write_store
+from tests.support.local_packing import CONTEXT, SMALL, finish, make_jobs, pack_documents, unit_tables
+from tests.support.token_stores import FRAME, VOCABULARY, StoredDocument, book, image, video, write_store
 
 DOCUMENTS = [
     *(book(f"book {i}", 17 * i + 40) for i in range(6)),

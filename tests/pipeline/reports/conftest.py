@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.runtime.workspace import Workspace
-from tests.support.curated import write_curated
-from tests.support.surveys import select_config
+from tests.support.finished_workspace import write_finished_workspace
+from tests.support.survey_rows import select_config
 
 
 @pytest.fixture(scope="package")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace that no test changes, selected with one limit that is not the default."""
-    return write_curated(tmp_path_factory.mktemp("report") / "out", select_config("sharpness=1:"))
+    return write_finished_workspace(tmp_path_factory.mktemp("report") / "out", select_config("sharpness=1:"))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pipeline.select.job import select_items
 from pipeline.select.keep_best import KeepConfig
 from pipeline.select.selection import read_selection
 from schemas.records import SURVEY
-from tests.support.surveys import book, broken, pair, select_config, video, write_survey
+from tests.support.survey_rows import book, broken, pair, select_config, video, write_survey
 
 LARGE, SMALL = video("/v/large.mp4", license="MIT"), video("/v/small.mp4", width=320, height=180, license="MIT")
 LONG, SHORT = book("/b/long.txt", measures={"characters": 90_000.0, "words": 15_000.0}), book("/b/short.txt")

@@ -12,8 +12,8 @@ from pipeline.runtime.workspace import Workspace
 from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.selection import begin_selection
-from tests.support.curated import LOST
-from tests.support.surveys import video, webp, write_signatures, write_survey
+from tests.support.finished_workspace import LOST
+from tests.support.survey_rows import video, webp, write_signatures, write_survey
 
 
 def test_thumbnails_that_are_not_webp_or_too_large_are_not_shown(tmp_path: Path) -> None:

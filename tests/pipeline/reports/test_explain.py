@@ -14,13 +14,22 @@ import longreel
 from pipeline.runtime.workspace import Workspace, write_manifest
 from schemas.dataset import read_card
 from schemas.records import MANIFEST
-from tests.support.curated import CLIP, FILM, HEADER, LOST, NOVEL, ROWS, write_clips, write_curated
-from tests.support.surveys import broken, select_config, video, write_survey
+from tests.support.finished_workspace import (
+    CLIP,
+    FILM,
+    HEADER,
+    LOST,
+    NOVEL,
+    ROWS,
+    write_clips,
+    write_finished_workspace,
+)
+from tests.support.survey_rows import broken, select_config, video, write_survey
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return write_curated(tmp_path_factory.mktemp("explain") / "out", select_config("brightness=5:"))
+    return write_finished_workspace(tmp_path_factory.mktemp("explain") / "out", select_config("brightness=5:"))
 
 
 def explain(workspace: Workspace, item: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:

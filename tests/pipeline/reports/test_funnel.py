@@ -6,8 +6,8 @@ import longreel
 from pipeline.reports.funnel import Items, Step
 from pipeline.reports.page import render
 from pipeline.runtime.workspace import Workspace
-from tests.support.curated import CLIP, ROWS, write_clips
-from tests.support.surveys import broken, video, write_survey
+from tests.support.finished_workspace import CLIP, ROWS, write_clips
+from tests.support.survey_rows import broken, video, write_survey
 
 
 def steps(workspace: Workspace) -> dict[str, Step]:

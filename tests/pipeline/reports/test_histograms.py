@@ -16,7 +16,7 @@ from pipeline.filters.numbers import numbers
 from pipeline.reports.histograms import HEIGHT, WIDTH, histogram, measured_columns
 from schemas.errors import Reason
 from schemas.records import SURVEY
-from tests.support.surveys import Row, video
+from tests.support.survey_rows import Row, video
 
 measure = st.dictionaries(
     st.sampled_from(["brightness", "motion", "words", "x"]),

@@ -9,7 +9,7 @@ import pytest
 from pipeline.reports.item_lookup import ItemLookup
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import ConfigError, DatasetError
-from tests.support.surveys import video, write_survey
+from tests.support.survey_rows import video, write_survey
 
 
 @pytest.fixture

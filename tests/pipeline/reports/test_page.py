@@ -15,8 +15,8 @@ from pipeline.reports.page import render
 from pipeline.runtime.workspace import Workspace
 from pipeline.select.selection import begin_selection
 from schemas.errors import DatasetError
-from tests.support.curated import ROWS
-from tests.support.surveys import broken, video, write_survey
+from tests.support.finished_workspace import ROWS
+from tests.support.survey_rows import broken, video, write_survey
 
 
 def steps(workspace: Workspace) -> dict[str, Step]:

@@ -10,7 +10,7 @@ import pytest
 
 import longreel
 from tests.support.browser import Browser, browsing, find_browser
-from tests.support.curated import ROWS, write_curated
+from tests.support.finished_workspace import ROWS, write_finished_workspace
 
 WIDTHS = (1280, 390, 320)
 _SHOWN = "(e => { const r = e.getBoundingClientRect(); return r.width > 0 && r.height > 0 })"
@@ -19,7 +19,7 @@ _SHOWN = "(e => { const r = e.getBoundingClientRect(); return r.width > 0 && r.h
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report on a workspace with kept, rejected and duplicate videos and books, far from its workspace."""
-    workspace = write_curated(tmp_path_factory.mktemp("report") / "out")
+    workspace = write_finished_workspace(tmp_path_factory.mktemp("report") / "out")
     path = tmp_path_factory.mktemp("page") / "page.html"
     assert longreel.main(["report", str(workspace.root), "--out", str(path)]) == 0
     return path

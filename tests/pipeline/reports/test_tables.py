@@ -16,7 +16,7 @@ from pipeline.reports.page import render
 from pipeline.reports.tables import cut_characters, duration, with_durations_and_words
 from pipeline.runtime.workspace import Workspace
 from schemas.records import SURVEY
-from tests.support.surveys import Row, book
+from tests.support.survey_rows import Row, book
 
 cuts = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20)), max_size=5)
 

@@ -10,7 +10,7 @@ import pytest
 from pipeline.select.config import SelectConfig, as_options, config_from_json
 from pipeline.select.keep_best import KeepConfig
 from schemas.errors import ConfigError
-from tests.support.surveys import select_config
+from tests.support.survey_rows import select_config
 
 CONFIGS = {
     "": SelectConfig(),

@@ -21,7 +21,7 @@ from pipeline.select.selection import begin_selection, finish_selection, read_se
 from schemas.errors import ConfigError, DatasetError, Reason
 from schemas.records import SURVEY
 from tests.support.golden import check_golden
-from tests.support.surveys import Row, book, broken, pair, select_config, video, write_survey
+from tests.support.survey_rows import Row, book, broken, pair, select_config, video, write_survey
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from pipeline.text.passages import split_passages
 from pipeline.text.words import shingles, split_words
 from schemas.errors import ConfigError, Reason
 from schemas.records import SURVEY
-from tests.support.surveys import select_config
+from tests.support.survey_rows import select_config
 from tests.support.texts import sentences, story, wrapped
 
 GERMAN = """der die das und nicht aber obwohl weil damit Müller Schäfer Bäcker Förster Pfarrer Krämer Brücke Straße

@@ -42,9 +42,9 @@ from schemas.errors import ConfigError
 from schemas.fingerprint import bucket, fingerprint
 from schemas.records import LEDGER, SURVEY, TOKENS, clip_id, item_of
 from tests.support.media import make_video
-from tests.support.stores import video
-from tests.support.surveys import select_config
+from tests.support.survey_rows import select_config
 from tests.support.texts import story
+from tests.support.token_stores import video
 from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
 
 FPS = 4

@@ -18,7 +18,7 @@ from pipeline.tokenizer_jobs.training_set import TrainedOn, beside, read_trained
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError, DatasetError
 from tests.support.media import make_video
-from tests.support.tiny import tiny_weights
+from tests.support.tiny_vqgan import tiny_weights
 from tests.tokenizer.training.test_perceptual import vgg
 from tokenizer.checkpoints import checkpoint
 

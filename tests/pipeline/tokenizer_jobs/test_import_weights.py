@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import longreel
-from tests.support.forms import FORMS
+from tests.support.checkpoint_formats import FORMATS
 from tests.tokenizer.checkpoints.test_containers import Calls
 from tokenizer.checkpoints import checkpoint
 
@@ -19,7 +19,7 @@ def run(*arguments: str | Path) -> int:
 def test_a_published_file_is_written_as_one_that_says_what_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    FORMS["maskgit"][1](tmp_path / "published")
+    FORMATS["maskgit"][1](tmp_path / "published")
     out = tmp_path / "mine.safetensors"
     assert run(tmp_path / "published", "--out", out, "--frame-size", "512") == 0
     assert "maskgit-f4-48: 512 px, 128x128 codes of 48 x 16, found by distance" in capsys.readouterr().err
@@ -28,7 +28,7 @@ def test_a_published_file_is_written_as_one_that_says_what_it_is(
 
 
 def test_what_a_form_says_wrongly_can_be_told(tmp_path: Path) -> None:
-    FORMS["taming"][1](tmp_path / "published")
+    FORMATS["taming"][1](tmp_path / "published")
     out = tmp_path / "mine.safetensors"
     assert run(tmp_path / "published", "--out", out, "--lookup", "product", "--name", "my-ibq") == 0
     config = checkpoint.load(out).config
@@ -58,7 +58,7 @@ def test_options_that_cannot_be_are_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    FORMS["taming"][1](Path("a.safetensors"))
+    FORMATS["taming"][1](Path("a.safetensors"))
     assert run("a.safetensors", *options) == 1
     assert message in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]

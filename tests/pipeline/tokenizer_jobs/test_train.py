@@ -18,7 +18,7 @@ from pipeline.tokenizer_jobs.training_set import beside, read_trained_on
 from pipeline.video.decoder import Batch, DecodeConfig, Decoder
 from schemas.errors import ConfigError, DatasetError, InputError, Interrupted, Reason
 from tests.support.media import make_video, numbered, read_number
-from tests.support.tiny import DOT
+from tests.support.tiny_vqgan import DOT
 from tokenizer.config import CONFIGS
 from tokenizer.training.config import TokenizerTrainConfig
 from tokenizer.training.crops import CropConfig

@@ -15,7 +15,7 @@ from flax import serialization
 
 from schemas.errors import ConfigError
 from tests.support import torch_zip
-from tests.support.forms import FORMS, lwm
+from tests.support.checkpoint_formats import FORMATS, lwm
 from tokenizer.checkpoints import checkpoint, containers
 
 
@@ -105,7 +105,7 @@ def test_a_pickle_that_plays_tricks_is_refused(data: bytes, message: str, tmp_pa
 def test_what_a_pickle_may_call_is_the_same_after_a_hostile_one(tmp_path: Path) -> None:
     (tmp_path / "p").write_bytes(pickled(b"cml_dtypes\nbfloat16\n", b"}b"))
     refuse(tmp_path / "p", "no whole pickle")
-    FORMS["lwm"][1](tmp_path / "l")
+    FORMATS["lwm"][1](tmp_path / "l")
     checkpoint.load(tmp_path / "l")
 
 
@@ -121,10 +121,10 @@ def test_a_tree_that_unfolds_without_end_is_refused(tmp_path: Path) -> None:
     refuse(tmp_path / "p", "this is no VQGAN")
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_a_file_cut_short_says_so(form: str, tmp_path: Path) -> None:
     path = tmp_path / "cut"
-    FORMS[form][1](path)
+    FORMATS[form][1](path)
     whole = path.read_bytes()
     for length in (len(whole) - 1, len(whole) // 2, 100):
         path.write_bytes(whole[:length])
@@ -172,7 +172,7 @@ def test_a_folder_and_a_missing_file_say_so(tmp_path: Path) -> None:
 def test_a_tensor_that_claims_more_than_its_storage_is_refused(
     shape: tuple[int, ...], message: str, tmp_path: Path
 ) -> None:
-    torch_zip.save(tmp_path / "t", FORMS["taming"][0]().tree, claim=shape)
+    torch_zip.save(tmp_path / "t", FORMATS["taming"][0]().tree, claim=shape)
     refuse(tmp_path / "t", message)
 
 
@@ -193,14 +193,14 @@ def rezip(path: Path, change: Callable[[zipfile.ZipFile, str, bytes], None], **o
 
 def test_a_zip_file_that_is_none_of_torch_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "z"
-    FORMS["taming"][1](path)
+    FORMATS["taming"][1](path)
     rezip(path, lambda z, name, data: z.writestr(name, data), compression=zipfile.ZIP_DEFLATED)
     refuse(path, "is compressed: torch writes none such")
-    FORMS["taming"][1](path)
+    FORMATS["taming"][1](path)
     rezip(path, lambda z, name, data: z.writestr(name.replace("data.pkl", "index.pkl"), data))
     refuse(path, "not of torch: there is no data.pkl")
     for outside in ("../outside", "/outside", "a/../../outside"):
-        FORMS["taming"][1](path)
+        FORMATS["taming"][1](path)
         with zipfile.ZipFile(path, "a") as z:
             z.writestr(outside, b"x")
         refuse(path, "leads out of it")
@@ -209,12 +209,12 @@ def test_a_zip_file_that_is_none_of_torch_is_refused(tmp_path: Path) -> None:
 
 def test_a_storage_that_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
     path = tmp_path / "z"
-    FORMS["taming"][1](path)
+    FORMATS["taming"][1](path)
     rezip(path, lambda z, name, data: None if name == "archive/data/3" else z.writestr(name, data))
     refuse(path, "claims more than the 0 numbers of its storage")
-    FORMS["taming"][1](path)
+    FORMATS["taming"][1](path)
     whole = bytearray(path.read_bytes())
-    needle = FORMS["taming"][0]().tree["decoder.conv_out.weight"].tobytes()
+    needle = FORMATS["taming"][0]().tree["decoder.conv_out.weight"].tobytes()
     whole[whole.index(needle) + 8] ^= 1
     path.write_bytes(whole)
     refuse(path, r"its entry 'archive/data/\d+' is damaged")
@@ -223,7 +223,7 @@ def test_a_storage_that_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
 def test_a_training_runs_objects_are_passed_over_and_never_made(tmp_path: Path) -> None:
     """As Lightning of old wrote: a callback's class is a key, and an object of it a value."""
     path = tmp_path / "z"
-    FORMS["taming"][1](path)
+    FORMATS["taming"][1](path)
     callback = b"cpytorch_lightning.callbacks.model_checkpoint\nModelCheckpoint\n"
     made = callback + b")\x81}X\x01\x00\x00\x00aK\x01sb"  # an object with a state
 

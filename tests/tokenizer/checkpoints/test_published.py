@@ -17,8 +17,8 @@ from flax import nnx, serialization
 
 from schemas.errors import ConfigError
 from tests.support import torch_zip
-from tests.support.forms import FORMS, QUICK_COMPILE, amused, ibq, llamagen, lwm, maskgit, taming
-from tests.support.tiny import tiny_weights
+from tests.support.checkpoint_formats import FAST_COMPILE, FORMATS, amused, ibq, llamagen, lwm, maskgit, taming
+from tests.support.tiny_vqgan import tiny_weights
 from tokenizer.checkpoints import checkpoint
 from tokenizer.checkpoints.checkpoint import Weights, published_shapes
 from tokenizer.checkpoints.infer_config import infer
@@ -30,7 +30,7 @@ from tokenizer.quantizers.lookup import find_codes
 from tokenizer.vqgan.vqgan import abstract, parameter_count, to_unit
 
 
-@partial(jax.jit, static_argnums=0, compiler_options=QUICK_COMPILE)
+@partial(jax.jit, static_argnums=0, compiler_options=FAST_COMPILE)
 def there_and_back(
     config: VqganConfig, params: nnx.State, codebook: jax.Array, frames: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -46,9 +46,9 @@ def same(a: Weights, b: Weights) -> None:
     jax.tree.map(np.testing.assert_array_equal, a.params, b.params)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_a_published_form_gives_the_codes_and_pixels_of_an_independent_model(form: str, tmp_path: Path) -> None:
-    make, write, fields = FORMS[form]
+    make, write, fields = FORMATS[form]
     path = tmp_path / "weights.bin"  # the name says nothing
     write(path)
     weights = checkpoint.load(path)
@@ -62,7 +62,7 @@ def test_a_published_form_gives_the_codes_and_pixels_of_an_independent_model(for
 
 
 def test_the_codec_looks_codes_up_as_the_form_does(tmp_path: Path) -> None:
-    FORMS["llamagen"][1](tmp_path / "published")
+    FORMATS["llamagen"][1](tmp_path / "published")
     codec = FrameCodec.load(str(tmp_path / "published"))
     expected = llamagen()
     np.testing.assert_array_equal(codec.encode(expected.frames), expected.codes)
@@ -70,9 +70,9 @@ def test_the_codec_looks_codes_up_as_the_form_does(tmp_path: Path) -> None:
     assert np.abs(codec.decode(codec.encode(expected.frames), grid=(4, 6)) - pictures).max() <= 1
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_export_and_back_is_the_identity(form: str, tmp_path: Path) -> None:
-    FORMS[form][1](tmp_path / "published")
+    FORMATS[form][1](tmp_path / "published")
     weights = checkpoint.load(tmp_path / "published")
     checkpoint.save(tmp_path / "a.safetensors", weights)
     again = checkpoint.load(tmp_path / "a.safetensors")
@@ -83,7 +83,7 @@ def test_export_and_back_is_the_identity(form: str, tmp_path: Path) -> None:
 
 
 def test_an_export_of_diffusers_weights_has_the_names_and_numbers_of_its_source(tmp_path: Path) -> None:
-    make, write, _ = FORMS["diffusers"]
+    make, write, _ = FORMATS["diffusers"]
     write(tmp_path / "a.safetensors")
     checkpoint.save(tmp_path / "b.safetensors", checkpoint.load(tmp_path / "a.safetensors"))
     exported = safetensors.numpy.load_file(tmp_path / "b.safetensors")
@@ -114,7 +114,7 @@ def test_lwm_loads_however_its_dictionary_was_pickled(how: str, protocol: int, t
         "frozen": flax.core.freeze(nested(tree, jnp.asarray)),
         "in params": {"params": tree},
     }[how]
-    FORMS["lwm"][1](tmp_path / "usual")
+    FORMATS["lwm"][1](tmp_path / "usual")
     (tmp_path / "other").write_bytes(pickle.dumps(changed, protocol))
     same(checkpoint.load(tmp_path / "other"), checkpoint.load(tmp_path / "usual"))
 
@@ -133,7 +133,7 @@ def test_weights_of_half_the_width_load_as_float32(dtype: Any, tmp_path: Path) -
 
 def test_older_names_of_attention_in_diffusers_are_known(tmp_path: Path) -> None:
     old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
-    FORMS["diffusers"][1](tmp_path / "new")
+    FORMATS["diffusers"][1](tmp_path / "new")
     tensors = {}
     for name, array in safetensors.numpy.load_file(tmp_path / "new").items():
         for new, before in old.items():
@@ -146,7 +146,7 @@ def test_older_names_of_attention_in_diffusers_are_known(tmp_path: Path) -> None
 def test_averaged_weights_come_before_the_last_ones(tmp_path: Path) -> None:
     averaged, last = llamagen().tree, {name: array + 1 for name, array in llamagen().tree.items()}
     torch_zip.save(tmp_path / "both", {"model": last, "ema": averaged})
-    FORMS["llamagen"][1](tmp_path / "one")
+    FORMATS["llamagen"][1](tmp_path / "one")
     same(checkpoint.load(tmp_path / "both"), checkpoint.load(tmp_path / "one"))
 
 

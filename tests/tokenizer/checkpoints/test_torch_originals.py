@@ -11,7 +11,7 @@ import pytest
 
 from schemas.errors import ConfigError
 from tests.support import torch_zip
-from tests.support.forms import FORMS, taming
+from tests.support.checkpoint_formats import FORMATS, taming
 from tokenizer.checkpoints import checkpoint, containers
 from tokenizer.codec import FrameCodec
 
@@ -96,7 +96,7 @@ def test_diffusers_itself_gives_the_same_codes_and_pixels(attention: bool, tmp_p
 def test_an_export_loads_into_diffusers(tmp_path: Path) -> None:
     load_file = pytest.importorskip("safetensors.torch").load_file
     diffusers = pytest.importorskip("diffusers", reason="pip install 'longreel[reference]'")
-    FORMS["amused"][1](tmp_path / "a")
+    FORMATS["amused"][1](tmp_path / "a")
     weights = checkpoint.load(tmp_path / "a")
     checkpoint.save(tmp_path / "b.safetensors", weights)
     config = weights.config

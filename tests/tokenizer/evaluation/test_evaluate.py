@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from schemas.errors import InputError
-from tests.support.tiny import scene, tiny_weights
+from tests.support.tiny_vqgan import moving_disc, tiny_weights
 from tokenizer.codec import FrameCodec
 from tokenizer.evaluation.evaluate import (
     Clip,
@@ -39,7 +39,7 @@ def test_psnr_of_a_constant_error_is_its_formula() -> None:
 
 
 def test_ssim_equals_a_slow_loop_over_windows() -> None:
-    a, b = scene(1, height=12, width=14), scene(2, height=12, width=14)[1:]
+    a, b = moving_disc(1, height=12, width=14), moving_disc(2, height=12, width=14)[1:]
     values = []
     for i in range(12 - 7):
         for j in range(14 - 7):
@@ -54,7 +54,7 @@ def test_ssim_equals_a_slow_loop_over_windows() -> None:
 
 
 def test_flicker_is_the_change_of_the_error_not_of_the_picture() -> None:
-    frames = scene(4, height=16, width=16)
+    frames = moving_disc(4, height=16, width=16)
     assert flicker(frames, np.clip(frames, 0, 245) + np.uint8(10)).max() < 10
     steady = frames // 2  # room above
     np.testing.assert_array_equal(flicker(steady, steady + 10), [0.0, 0.0, 0.0])
@@ -63,7 +63,7 @@ def test_flicker_is_the_change_of_the_error_not_of_the_picture() -> None:
 
 
 def test_a_summary_adds_up_over_clips(tiny: FrameCodec) -> None:
-    frames = [scene(2, height=16, width=16), scene(3, height=8, width=24)]
+    frames = [moving_disc(2, height=16, width=16), moving_disc(3, height=8, width=24)]
     clips = [measure(given, rebuild(tiny, given)) for given in frames]
     whole = summarize([[clip] for clip in clips], codebook_size=32)
     codes = np.concatenate([tiny.encode(given).ravel() for given in frames])
@@ -77,7 +77,7 @@ def test_a_summary_adds_up_over_clips(tiny: FrameCodec) -> None:
 
 
 def test_one_frame_has_no_flicker_and_no_frame_is_an_input_error(tiny: FrameCodec) -> None:
-    one, two = scene(1, height=16, width=16), scene(2, height=16, width=16)
+    one, two = moving_disc(1, height=16, width=16), moving_disc(2, height=16, width=16)
     score = summarize([[measure(one, rebuild(tiny, one, rivals=("webp",)))]], codebook_size=32)
     assert "flicker" not in score.tokens | score.rivals["webp"]
     assert "flicker" in summarize([[measure(two, rebuild(tiny, two))]], codebook_size=32).tokens
@@ -103,7 +103,7 @@ def test_the_runs_of_a_video_are_whole_and_in_order() -> None:
 
 @pytest.mark.parametrize("rival", ["jpeg", "webp"])
 def test_a_rival_gets_better_with_bytes_and_never_takes_more(rival: str) -> None:
-    frames = scene(2, height=64, width=64)
+    frames = moving_disc(2, height=64, width=64)
     quality = [psnr(frames, squeezed(rival, frames, budget)).mean() for budget in (0, 30, 120, 1000, 20000)]
     assert quality == sorted(quality)
     assert quality[-1] > quality[0] + 10
@@ -119,7 +119,7 @@ def test_only_what_differs_from_frame_to_frame_is_counted(
 ) -> None:
     """Of a flat picture nearly nothing is left; what is counted grows with the picture as the file does."""
     sizes = {}
-    for name, picture in (("flat", np.zeros((16, 16, 3), np.uint8)), ("busy", scene(1, height=64, width=64)[0])):
+    for name, picture in (("flat", np.zeros((16, 16, 3), np.uint8)), ("busy", moving_disc(1, height=64, width=64)[0])):
         out = io.BytesIO()
         Image.fromarray(picture).save(out, form, quality=quality)
         sizes[name] = (cost(form, out.getvalue()), len(out.getvalue()))
@@ -129,7 +129,7 @@ def test_only_what_differs_from_frame_to_frame_is_counted(
 
 
 def test_what_a_codec_is_compared_by_is_the_same_for_its_rivals(tiny: FrameCodec) -> None:
-    frames = scene(3, height=16, width=16)
+    frames = moving_disc(3, height=16, width=16)
     clip = measure(frames, rebuild(tiny, frames, rivals=("jpeg",)))
     budget = 16 // 2 * 16 // 2 * 5 // 8
     np.testing.assert_array_equal(

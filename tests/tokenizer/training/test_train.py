@@ -18,7 +18,7 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
 from schemas.errors import ConfigError, InputError, Interrupted, JobError, StorageError
-from tests.support.tiny import DOT, TINY, tiny_weights
+from tests.support.tiny_vqgan import DOT, TINY, tiny_weights
 from tokenizer.checkpoints import checkpoint
 from tokenizer.codec import FrameCodec
 from tokenizer.config import CONFIGS

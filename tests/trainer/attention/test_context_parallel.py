@@ -13,8 +13,8 @@ from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
-from tests.support.exact import exact_attention
-from tests.support.sequences import COMPILED_QUICKLY, Packed, no_order, packed
+from tests.support.float64_attention import float64_attention
+from tests.support.packed_sequences import FAST_COMPILE, Packed, packed, random_order
 from trainer.attention.context_parallel import attention
 from trainer.attention.kernel import KernelName
 from trainer.config import AttentionMethod, MeshConfig
@@ -64,7 +64,7 @@ def _compiled(
     mesh: Mesh | None, method: AttentionMethod, tile: int = TILE, kernel: KernelName | None = None
 ) -> Callable[..., Arrays]:
     attend = partial(attention, mesh=mesh, method=method, tile=tile, kernel=kernel)
-    return jax.jit(partial(_all, attend), compiler_options=COMPILED_QUICKLY)
+    return jax.jit(partial(_all, attend), compiler_options=FAST_COMPILE)
 
 
 def _of(case: Case) -> Callable[..., Arrays]:
@@ -79,7 +79,7 @@ def _errors(made: Arrays, expected: tuple[NDArray, ...]) -> list[float]:
 
 def _check(run: Callable[..., Arrays], arrays: Arrays, rows: Packed) -> None:
     made = run(*arrays, rows.segment_ids, rows.positions)
-    errors = _errors(made, exact_attention(*arrays, rows))
+    errors = _errors(made, float64_attention(*arrays, rows))
     for name, error, limit in zip(NAMES, errors, (1e-5, 1e-4, 1e-4, 1e-4), strict=True):
         assert error <= limit, f"{name} is off by {error:.1e} of its largest value"
     for a in made:
@@ -98,7 +98,7 @@ def test_every_way_gives_dense_attention_whatever_the_packing_and_the_layout(cas
     def check(seed: int, longest: int, layout: str) -> None:
         rng = np.random.default_rng(seed)
         if layout == "any order":
-            order = no_order(rng, length)
+            order = random_order(rng, length)
         elif layout == "zigzag" and share % 2:
             return
         else:
@@ -169,7 +169,7 @@ def test_large_scores_do_not_overflow() -> None:
     q, k, v, d_out = _inputs(rng)
     rows = packed(rng, rows=ROWS, length=LENGTH, longest=60)
     made = _of(RING)(q * 300, k, v, d_out, rows.segment_ids, rows.positions)
-    errors = _errors(made, exact_attention(q * 300, k, v, d_out, rows))
+    errors = _errors(made, float64_attention(q * 300, k, v, d_out, rows))
     assert max(errors) < 1e-3  # scores of 1000 are themselves known to 1e-4
 
 
@@ -185,8 +185,8 @@ def test_bfloat16_is_no_worse_than_dense_bfloat16(kernel: KernelName, devices: i
     made = _compiled(mesh, "ring", 16, kernel)(*arrays, *ids)
     assert all(x.dtype == jnp.bfloat16 for x in made)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # which JAX's own attention needs
-        dense = jax.jit(partial(_all, _dense_bfloat16), compiler_options=COMPILED_QUICKLY)(*arrays, *ids)
-    expected = exact_attention(*(np.asarray(x, np.float32) for x in arrays), rows)
+        dense = jax.jit(partial(_all, _dense_bfloat16), compiler_options=FAST_COMPILE)(*arrays, *ids)
+    expected = float64_attention(*(np.asarray(x, np.float32) for x in arrays), rows)
     for name, a, b, c in zip(NAMES, made, dense, expected, strict=True):
         ours, theirs = (float(np.linalg.norm(np.asarray(x, np.float64) - c) / np.linalg.norm(c)) for x in (a, b))
         assert ours <= limit * theirs, f"{name}: {ours:.1e} against {theirs:.1e}"
@@ -202,7 +202,7 @@ def _dense_bfloat16(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Arra
 
 def test_one_document_never_changes_another_and_a_second_run_gives_the_same_bits() -> None:
     rng = np.random.default_rng(8)
-    rows = packed(rng, rows=ROWS, length=LENGTH, longest=25).permuted(no_order(rng, LENGTH))
+    rows = packed(rng, rows=ROWS, length=LENGTH, longest=25).permuted(random_order(rng, LENGTH))
     arrays, other = _inputs(rng), _inputs(rng)
     changed = (rows.segment_ids == 2)[..., None, None]
     mixed = [jnp.where(changed, b, a) for a, b in zip(arrays, other, strict=True)]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from tests.support.exact import exact_attention
-from tests.support.sequences import COMPILED_QUICKLY, no_order, packed
+from tests.support.float64_attention import float64_attention
+from tests.support.packed_sequences import FAST_COMPILE, packed, random_order
 from trainer.attention import fused, kernel
 from trainer.attention.context_parallel import attention
 from trainer.attention.kernel import KernelName
@@ -32,7 +32,7 @@ def _run(name: KernelName, mesh: Mesh | None = None, tile: int = TILE) -> Callab
         out, pull = jax.vjp(lambda q, k, v: attend(q, k, v, segment_ids, positions), q, k, v)
         return out, *pull(d_out)
 
-    return jax.jit(run, compiler_options=COMPILED_QUICKLY)
+    return jax.jit(run, compiler_options=FAST_COMPILE)
 
 
 def _mesh(devices: int) -> Mesh:
@@ -45,12 +45,12 @@ def test_interpreted_it_gives_dense_attention_over_a_ring() -> None:
         rng = np.random.default_rng(seed)
         rows = packed(rng, rows=ROWS, length=LENGTH, longest=longest)
         if seed % 2:
-            rows = rows.permuted(no_order(rng, LENGTH))
+            rows = rows.permuted(random_order(rng, LENGTH))
         if seed == 2:
             rows.segment_ids[0] = 0  # nothing but padding
         arrays = _inputs(rng)
         made = run(*arrays, rows.segment_ids, rows.positions)
-        for name, a, b in zip(("out", "dQ", "dK", "dV"), made, exact_attention(*arrays, rows), strict=True):
+        for name, a, b in zip(("out", "dQ", "dK", "dV"), made, float64_attention(*arrays, rows), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5, err_msg=f"{name}, documents up to {longest}")
             assert np.all(np.asarray(a)[rows.segment_ids == 0] == 0)
 

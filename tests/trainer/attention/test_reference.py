@@ -4,8 +4,8 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.support.exact import exact_attention
-from tests.support.sequences import Packed, no_order, packed
+from tests.support.float64_attention import float64_attention
+from tests.support.packed_sequences import Packed, packed, random_order
 from trainer.attention.reference import dense_attention, visible
 
 
@@ -27,11 +27,11 @@ def _by_hand(q: NDArray, k: NDArray, v: NDArray, rows: Packed) -> NDArray[np.flo
 
 def test_both_references_are_attention_written_by_hand() -> None:
     rng = np.random.default_rng(0)
-    rows = packed(rng, rows=2, length=24, longest=12).permuted(no_order(rng, 24))
+    rows = packed(rng, rows=2, length=24, longest=12).permuted(random_order(rng, 24))
     assert np.any(rows.segment_ids == 0)
     q, k, v, d_out = (rng.normal(size=(2, 24, heads, 4)).astype(np.float32) for heads in (6, 2, 2, 6))
     made, pull = jax.vjp(lambda q, k, v: dense_attention(q, k, v, rows.segment_ids, rows.positions), q, k, v)
-    exact = exact_attention(q, k, v, d_out, rows)
+    exact = float64_attention(q, k, v, d_out, rows)
     doubles = (x.astype(np.float64) for x in (q, k, v))
     np.testing.assert_allclose(exact[0], _by_hand(*doubles, rows), atol=1e-12)
     for a, b in zip((made, *pull(d_out)), exact, strict=True):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.support.sequences import Packed, no_order, packed
+from tests.support.packed_sequences import Packed, packed, random_order
 from trainer.attention.tiles import Bounds, Tokens, bounds
 from trainer.data.layout import LAYOUTS, permutation
 
@@ -47,7 +47,7 @@ def _part(rows: Packed, device: int) -> Packed:
 @given(seed=st.integers(0, 1 << 30), longest=st.integers(1, LENGTH))
 def test_in_any_order_no_pair_of_tiles_is_left_out_and_none_is_wrongly_unmasked(seed: int, longest: int) -> None:
     rng = np.random.default_rng(seed)
-    rows = packed(rng, rows=2, length=LENGTH, longest=longest).permuted(no_order(rng, LENGTH))
+    rows = packed(rng, rows=2, length=LENGTH, longest=longest).permuted(random_order(rng, LENGTH))
     visited, full = _sets(_bounds(rows, rows), LENGTH // TILE)
     some, every = _needed(rows, rows)
     assert not np.any(some & ~visited)

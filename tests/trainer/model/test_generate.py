@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from schemas.errors import ConfigError
-from tests.support.sequences import VOCABULARY
+from tests.support.packed_sequences import VOCABULARY
 from trainer.config import MeshConfig, debug
 from trainer.mesh import make_mesh
 from trainer.model.generate import decode, draw, generate, on_one_device, prefill

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from schemas.errors import ConfigError
 from schemas.packed import SPAN_DTYPE, expand
 from schemas.vocab import TEXT, VISION
-from tests.support.sequences import VOCABULARY
+from tests.support.packed_sequences import VOCABULARY
 from trainer.config import MeshConfig, Softmax, debug
 from trainer.mesh import make_mesh
 from trainer.model.loss import LossSums, batch_sums, loss_sums

@@ -13,7 +13,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from schemas.errors import ConfigError
-from tests.support.sequences import COMPILED_QUICKLY, VOCABULARY, Packed, no_order, packed
+from tests.support.packed_sequences import FAST_COMPILE, VOCABULARY, Packed, packed, random_order
 from trainer.attention.context_parallel import LSE, attention
 from trainer.attention.reference import dense_attention
 from trainer.config import (
@@ -91,7 +91,7 @@ def test_hidden_states_are_those_of_the_decoder_written_plainly(model: Transform
 
 
 def test_the_order_of_the_sequence_does_not_matter(model: Transformer, rows: Packed) -> None:
-    order = no_order(np.random.default_rng(1), 64)
+    order = random_order(np.random.default_rng(1), 64)
     np.testing.assert_allclose(_hidden(model, rows.permuted(order)), _hidden(model, rows)[:, order], atol=1e-5)
 
 
@@ -126,7 +126,7 @@ def _batch(mesh: Mesh, *, rows: int) -> dict[str, jax.Array]:
 def _loss_and_gradients(mesh: Mesh, config: ModelConfig | None = None) -> tuple[jax.Array, Any]:
     graph, params = nnx.split(_model(mesh, config))
     loss = jax.value_and_grad(lambda p, batch: batch_sums(nnx.merge(graph, p), batch).mean)
-    step = jax.jit(loss, compiler_options=COMPILED_QUICKLY)
+    step = jax.jit(loss, compiler_options=FAST_COMPILE)
     value, gradients = step(params, _batch(mesh, rows=4))
     return value, jax.device_get(gradients)
 

@@ -31,8 +31,8 @@ from schemas.fingerprint import sha256_file
 from schemas.packed import expand
 from tests.pipeline.dataset.verify.test_verify import reseal
 from tests.pipeline.packing.test_shards import samples
-from tests.support.datasets import make_dataset
-from tests.support.stores import StoredDocument, book, image, video
+from tests.support.packed_datasets import make_dataset
+from tests.support.token_stores import StoredDocument, book, image, video
 from trainer.data.shards import PackedSplit
 
 DOCUMENTS = [

@@ -30,8 +30,8 @@ from schemas.errors import ConfigError, DatasetError
 from schemas.fingerprint import sha256_file
 from schemas.vocab import VISION, Vocabulary
 from tests.pipeline.dataset.verify.test_verify import reseal
-from tests.support.datasets import make_dataset
-from tests.support.stores import StoredDocument
+from tests.support.packed_datasets import make_dataset
+from tests.support.token_stores import StoredDocument
 from tokenizer.codec import FrameCodec
 from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
 

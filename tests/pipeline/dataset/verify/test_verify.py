@@ -31,7 +31,7 @@ from schemas.dataset import DatasetCard, read_card, read_index, write_index
 from schemas.fingerprint import sha256_file
 from schemas.vocab import VISION
 from tests.pipeline.packing.test_shards import pack
-from tests.support.stores import VOCABULARY, book, image, video, write_store
+from tests.support.token_stores import VOCABULARY, book, image, video, write_store
 
 DOCUMENTS = [
     *(book(f"book {i}", 11 * i + 30) for i in range(4)),

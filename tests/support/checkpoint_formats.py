@@ -22,7 +22,7 @@ from tests.support import torch_zip
 from tests.support.reference_flax import Lwm, Maskgit, randomized
 from tests.support.reference_torch import AMUSED, LLAMAGEN, TAMING, Names, Tensors, TorchVqgan
 
-QUICK_COMPILE = {"xla_backend_optimization_level": "0"}
+FAST_COMPILE = {"xla_backend_optimization_level": "0"}
 LEVELS_2, LEVELS_3 = (32, 64), (32, 32, 64)
 
 
@@ -78,7 +78,7 @@ def _flax(model: Lwm | Maskgit, pixels: NDArray[Any], seed: int) -> tuple[Any, N
     pixels = pixels.astype(np.float32)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # as Linen's own layers need
         tree = randomized(jax.eval_shape(model.init, jax.random.key(0), pixels)["params"], seed)
-        codes, made = jax.jit(model.apply, compiler_options=QUICK_COMPILE)({"params": tree}, pixels)
+        codes, made = jax.jit(model.apply, compiler_options=FAST_COMPILE)({"params": tree}, pixels)
     return tree, np.asarray(codes).reshape(2, -1), np.asarray(made)
 
 
@@ -116,7 +116,7 @@ def write_taming(path: Path) -> None:
 
 
 # name: (the example, how its file is written, fields of the configuration that it must be told as)
-FORMS: dict[str, tuple[Callable[[], Example], Callable[[Path], Any], dict[str, Any]]] = {
+FORMATS: dict[str, tuple[Callable[[], Example], Callable[[Path], Any], dict[str, Any]]] = {
     "amused": (
         amused,
         lambda path: safetensors.numpy.save_file(amused().tree, path),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pipeline.packing.config import PackConfig
 from schemas.vocab import Vocabulary
-from tests.support.packs import pack_documents
-from tests.support.stores import VOCABULARY, StoredDocument
+from tests.support.local_packing import pack_documents
+from tests.support.token_stores import VOCABULARY, StoredDocument
 
 
 def make_dataset(

@@ -36,7 +36,7 @@ def tiny_weights(config: VqganConfig = TINY) -> Weights:
     return Weights(config, tiny_params(config), jax.numpy.asarray(codebook))
 
 
-def scene(count: int, height: int = 128, width: int = 128) -> NDArray[np.uint8]:
+def moving_disc(count: int, height: int = 128, width: int = 128) -> NDArray[np.uint8]:
     """A bright disc that moves over a colored gradient, with a little noise: no two frames are alike."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     noise = np.random.default_rng(0)

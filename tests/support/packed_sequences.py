@@ -22,7 +22,7 @@ VOCABULARY = Vocabulary(
 
 
 # For what a test computes once: compiling it takes half the time, and the program does the same.
-COMPILED_QUICKLY = {"xla_backend_optimization_level": 1}
+FAST_COMPILE = {"xla_backend_optimization_level": 1}
 
 
 class Packed(NamedTuple):
@@ -50,6 +50,6 @@ def packed(rng: np.random.Generator, *, rows: int, length: int, longest: int) ->
     return result
 
 
-def no_order(rng: np.random.Generator, length: int) -> NDArray[np.int64]:
+def random_order(rng: np.random.Generator, length: int) -> NDArray[np.int64]:
     """Return a random permutation of a sequence."""
     return rng.permutation(length).astype(np.int64)

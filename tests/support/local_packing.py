@@ -23,7 +23,7 @@ from pipeline.runtime.units import read_rows, unit_files
 from schemas.dataset import DatasetCard
 from schemas.records import TOKENS
 from schemas.vocab import Vocabulary
-from tests.support.stores import VOCABULARY, StoredDocument, write_store
+from tests.support.token_stores import VOCABULARY, StoredDocument, write_store
 
 CONTEXT = 64
 SMALL = PackConfig(shard_bytes=20_000)

@@ -12,18 +12,18 @@ from pipeline.runtime.workspace import Workspace
 from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.quarantine import write_quarantine
-from tests.support import stores
-from tests.support.packs import pack_documents
-from tests.support.stores import StoredDocument
-from tests.support.surveys import Row, book, broken, pair, video, webp, write_signatures, write_survey
+from tests.support import token_stores
+from tests.support.local_packing import pack_documents
+from tests.support.survey_rows import Row, book, broken, pair, video, webp, write_signatures, write_survey
+from tests.support.token_stores import StoredDocument
 
 UNITS = 3
 CLIP, FILM, NOVEL = (
     replace(document, facts={"uri": document.name})
     for document in (
-        stores.video("/v/clip.mp4", [4]),
-        stores.video("/v/film.mp4", [12, 12], split="val"),
-        stores.book("/b/novel.txt", 300),
+        token_stores.video("/v/clip.mp4", [4]),
+        token_stores.video("/v/film.mp4", [12, 12], split="val"),
+        token_stores.book("/b/novel.txt", 300),
     )
 )
 _GONE = {"uri": "/v/lost.mp4", "reason": "changed", "detail": "/v/lost.mp4 is not the file that was surveyed"}
@@ -58,10 +58,10 @@ def write_clips(workspace: Workspace) -> None:
     unit = workspace.unit_of(CLIP.id)
     others = [d for d in (FILM, NOVEL, LOST) if workspace.unit_of(d.id) == unit]
     clips = [(CLIP.row() | {"document_id": f"{CLIP.id}#{n:05d}"}, CLIP.tokens) for n in range(2)]
-    write_unit(workspace.tokens, unit, [*((d.row(), d.tokens) for d in others), *clips], stores.VOCABULARY.dtype)
+    write_unit(workspace.tokens, unit, [*((d.row(), d.tokens) for d in others), *clips], token_stores.VOCABULARY.dtype)
 
 
-def write_curated(root: Path, options: SelectConfig | None = None) -> Workspace:
+def write_finished_workspace(root: Path, options: SelectConfig | None = None) -> Workspace:
     """Survey, dedup, select, tokenize and pack, as far as one can without a file."""
     workspace = Workspace.open(root, units=UNITS)
     rows = list(ROWS.values())
@@ -70,7 +70,7 @@ def write_curated(root: Path, options: SelectConfig | None = None) -> Workspace:
     write_signatures(workspace, [(row, webp((40 + 20 * n, 90, 200 - 20 * n))) for n, row in enumerate(seen)])
     select_items(workspace, options or SelectConfig(), Runner())
     pack_documents(root, [CLIP, FILM, NOVEL], PackConfig(shard_bytes=12_000), name="packed/64", units=UNITS)
-    stores.write_store(workspace.tokens, [CLIP, FILM, NOVEL, LOST], units=UNITS)
-    stores.write_facts(workspace)
+    token_stores.write_store(workspace.tokens, [CLIP, FILM, NOVEL, LOST], units=UNITS)
+    token_stores.write_facts(workspace)
     write_quarantine(workspace)
     return workspace

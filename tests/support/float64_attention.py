@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.support.sequences import Packed
+from tests.support.packed_sequences import Packed
 
 Four = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
-def exact_attention(q: NDArray, k: NDArray, v: NDArray, d_out: NDArray, rows: Packed) -> Four:
+def float64_attention(q: NDArray, k: NDArray, v: NDArray, d_out: NDArray, rows: Packed) -> Four:
     """Return output, dQ, dK and dV, float64, for q and dO [B,S,N,H], k and v [B,S,K,H]."""
     q, k, v, d_out = (np.asarray(x, np.float64) for x in (q, k, v, d_out))
     kv_heads, groups, scale = k.shape[2], q.shape[2] // k.shape[2], q.shape[-1] ** -0.5
