@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.dedup.similarity import Signature
-from pipeline.video.analysis.frame_schedule import analyze_video
+from pipeline.video.analysis.analyze import analyze_video
 from pipeline.video.analysis.frame_signature import VERSION
 from pipeline.video.analysis.types import AnalysisConfig
 from pipeline.video.types import DecodeConfig

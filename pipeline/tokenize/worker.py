@@ -33,8 +33,8 @@ from pipeline.text.transcripts import Cue, TranscriptConfig, embedded_cues, read
 from pipeline.tokenize.clips import Clip, ClipConfig, cut, share_cues
 from pipeline.tokenize.interleave import Document, InterleaveConfig, book_document, text_document, video_document
 from pipeline.video.decoder import DecodeConfig, Decoder, DecodeReport
+from pipeline.video.geometry import Crop
 from pipeline.video.shots.detector import Shots, require_detector, shots_fingerprint_fields
-from pipeline.video.time_grid import Crop
 from schemas.errors import ConfigError, InputError, Interrupted, Reason
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import SURVEY, TOKENS, clip_id, item_of

@@ -1,18 +1,18 @@
-"""The one door to decoding: videos and pictures in, square RGB frames on a time grid out.
+"""Decodes videos and pictures: square RGB frames on a time grid, descriptions, statistics and subtitles.
 
     with Decoder(DecodeConfig(size=128, fps=4)) as decoder:
         info = decoder.probe(path)
         for frames, times_s in decoder.frames(path):  # uint8 [n, 128, 128, 3], float64 [n]
             ...
-        decoder.report  # what came out, beside what the container promised
+        decoder.report  # decoded frames, compared with what the container declares
 
-Decoding happens in one child process (pipeline/video/child.py), started with the first request, kept for the next
-videos, and started anew after it died. A video that hangs, grows beyond its memory or brings the decoder down costs
-its own InputError and nothing else. Frames are chosen by presentation time (pipeline/video/time_grid.py), scaled on the
-short side and cropped to the middle square (pipeline/video/scale.py). Nothing in this process touches a video.
+Decoding runs in one child process (pipeline/video/child.py), which starts with the first request, serves the following
+videos, and is replaced when it dies. A video that hangs, uses too much memory or crashes the decoder raises an
+InputError and does not affect other videos. Frames are selected by presentation time (pipeline/video/time_grid.py) and
+scaled and cropped to a square (pipeline/video/scale.py).
 
-Cost: that of decoding every frame (benchmarks/decode.py), however coarse the grid, and of scaling those on it. The
-child starts in about 0.3 s, once, and takes 50 MB; where shots are sought, OpenCV comes on top.
+Cost: decoding every frame (benchmarks/decode.py), however coarse the grid, and scaling those on the grid. The child
+starts in about 0.3 s, once, and takes 50 MB, and 25 MB more with shot detection.
 """
 
 from __future__ import annotations
@@ -20,36 +20,54 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.video.analysis.types import AnalysisConfig, VideoStats
-from pipeline.video.process import Allowance, DecoderProcess
+from pipeline.video.geometry import Crop
+from pipeline.video.messages import (
+    PAYLOAD_PARTS,
+    Analyzed,
+    AnalyzeRequest,
+    Failed,
+    FramesDecoded,
+    FramesReady,
+    FramesRequest,
+    Probed,
+    ProbeRequest,
+    Request,
+    StopRequest,
+    StorageFailed,
+    SubtitlesRead,
+    SubtitlesRequest,
+    ToParent,
+    stats_from,
+)
+from pipeline.video.process import DecoderProcess, TimeBudget
 from pipeline.video.shots.detector import Shots
-from pipeline.video.time_grid import Crop
-from pipeline.video.types import STORAGE, Backend, DecodeConfig, DecodeReport, VideoInfo
+from pipeline.video.types import DecodeConfig, DecodeReport, SubtitleLine, VideoInfo
 from schemas.errors import InputError, LongreelError, Reason, StorageError
 
-__all__ = ["AnalysisConfig", "Backend", "Batch", "DecodeConfig", "DecodeReport", "Decoder", "VideoInfo", "VideoStats"]
+__all__ = ["AnalysisConfig", "Batch", "DecodeConfig", "DecodeReport", "Decoder", "VideoInfo", "VideoStats"]
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.float64]]
+_Result = TypeVar("_Result", Probed, SubtitlesRead, Analyzed)
 
 _STOP_LIMIT_S = 2.0
 
 
 class Decoder:
-    """Decodes one video at a time. A context manager; belongs to the thread that made it and is never shared.
+    """Decodes one video at a time. A context manager; belongs to the thread that created it.
 
     Every method raises InputError: MISSING, EMPTY, UNREADABLE, NO_VIDEO, TOO_LARGE, TOO_LONG, TIMEOUT, MEMORY or
-    CRASHED; the next request then works again. JobError means that no decoder process can be started at all.
+    CRASHED; the decoder can be used again afterwards. JobError means that no decoder process can be started.
 
-    `time_limit_s` counts the seconds that the caller waits for the decoder, from the request to its end; what the
-    caller does with the frames between two batches is not counted.
+    `time_limit_s` limits the seconds that the caller waits for the decoder during one request; the time that the
+    caller spends between two batches does not count.
     """
 
     def __init__(self, config: DecodeConfig | None = None) -> None:
@@ -58,7 +76,7 @@ class Decoder:
         self._process: DecoderProcess | None = None
         self._finalizer: weakref.finalize[[], Decoder] | None = None
         self._requests = 0
-        self._streaming = 0  # the request whose frames are still coming
+        self._streaming = 0  # id of the request whose frames are being read
         self._owner = os.getpid()
 
     def __enter__(self) -> Decoder:
@@ -70,7 +88,7 @@ class Decoder:
         self.close()
 
     def __getstate__(self) -> None:
-        raise TypeError("a Decoder owns a process and cannot be sent to another; send its config and make one there")
+        raise TypeError("a Decoder owns a process and cannot be pickled; send its config and create a Decoder there")
 
     def close(self) -> None:
         """End the child process. The decoder can be used again afterwards."""
@@ -81,124 +99,124 @@ class Decoder:
         self._process, self._streaming = None, 0
 
     def probe(self, path: Path) -> VideoInfo:
-        """Say what a video or picture is, from its container and first frames."""
-        return VideoInfo(**self._ask("probe", path, self._allowance(path)))
+        """Describe a video or picture from its container and first frames."""
+        request = ProbeRequest(self._next_id(), _absolute(path))
+        return self._ask(request, self._budget(path), Probed).info
 
-    def subtitles(self, path: Path) -> list[tuple[float, float, str]]:
-        """Return the lines of a text subtitle stream inside the file: (start, end, text), seconds from the start.
+    def subtitles(self, path: Path) -> list[SubtitleLine]:
+        """Return the lines of a text subtitle stream of the file, with times in seconds from the first frame.
 
-        Empty where there is none, or only pictures of text. Reads the whole file.
+        Empty if there is none, or only bitmap subtitles. Reads the whole file.
         """
-        lines = self._ask("subtitles", path, self._allowance(path))
-        return [(float(start), float(end), str(text)) for start, end, text in lines]
+        request = SubtitlesRequest(self._next_id(), _absolute(path))
+        return list(self._ask(request, self._budget(path), SubtitlesRead).lines)
 
     def analyze(self, path: Path, config: AnalysisConfig | None = None) -> VideoStats:
-        """Compute a survey's statistics of a video or picture (pipeline/video/analysis/frame_schedule.py).
+        """Compute the statistics of a video or picture from sampled frames (pipeline/video/analysis/analyze.py).
 
-        Always through PyAV. Also raises StorageError where the temporary folder is full.
+        Uses PyAV with every backend. Also raises StorageError if the temporary folder is full.
         """
-        allowance = self._allowance(path)
-        found = self._ask("analyze", path, allowance, config=asdict(config or AnalysisConfig()))
-        at, lasts, samples, thumbnail, frames = (self._running().receive_bytes(allowance) for _ in range(5))
-        count = len(at) // 8
-        size = len(samples) // count
-        return VideoStats(
-            info=VideoInfo(**found["info"]),
-            content_id=found["content_id"],
-            crop=tuple(found["crop"]),
-            measures=found["measures"],
-            times_s=np.frombuffer(at, np.float64),
-            durations_s=np.frombuffer(lasts, np.float64),
-            signatures=tuple(samples[i * size : (i + 1) * size] for i in range(count)),
-            thumbnail=thumbnail,
-            frames=np.frombuffer(frames, np.uint8).reshape(found["frames"]),
-        )
+        budget = self._budget(path)
+        request = AnalyzeRequest(self._next_id(), _absolute(path), config or AnalysisConfig())
+        header = self._ask(request, budget, Analyzed)
+        payload = [self._running().receive_bytes(budget) for _ in range(PAYLOAD_PARTS)]
+        return stats_from(header, payload)
 
     def frames(self, path: Path, *, crop: Crop | None = None, shots: Shots = "none") -> Iterator[Batch]:
-        """Decode a video onto the grid t_k = k / fps from its first frame; of a picture, one frame at time 0.
+        """Decode a video onto the grid t_k = k / fps from its first frame; a picture is one frame at time 0.
 
-        With `crop` (left, top, width, height of the picture without its bars, as shown) squares are taken of that part.
-        With `shots` the report says where shots begin (pipeline/video/shots/detector.py), found in all
-        frames, not only those yielded.
+        `crop` (left, top, width, height in displayed pixels) restricts frames to the picture without black bars. With
+        `shots`, the report contains the start of each shot (pipeline/video/shots/detector.py), detected in all source
+        frames.
 
-        Yields (frames uint8 [n, size, size, 3], times float64 [n] in seconds), n = `batch` but for the last. The
-        arrays are the caller's. `report` is set when the iterator ends. Damage in the file ends nothing: what can
-        be decoded comes, and the report says what did not. Closing the iterator early stops the decoder; so does any
-        other request, after which the iterator raises LongreelError.
+        Yields (frames uint8 [n, size, size, 3], times float64 [n] in seconds); n is `batch` except for the last. The
+        caller owns the arrays. `report` is set when the iterator ends. Damaged files do not raise: what can be decoded
+        is yielded, and the report describes the loss. Closing the iterator early stops the decoder. So does another
+        request, after which the iterator raises LongreelError.
         """
         self.report = None
-        allowance = self._allowance(path)
-        request = self._streaming = self._send("frames", path, allowance, crop=crop, shots=shots)
+        budget = self._budget(path)
+        request = FramesRequest(self._next_id(), _absolute(path), crop, shots)
+        self._start(request, budget)
+        self._streaming = request.id
         done = 0
         try:
             while True:
-                message = self._hear(request, allowance)
-                if "batch" not in message:
+                message = self._receive(request.id, budget)
+                if isinstance(message, FramesDecoded):
                     self._streaming = 0
-                    self.report = DecodeReport(**message["result"])
+                    self.report = message.report
                     return
-                frames = self._running().taken(message["batch"], message["count"])
+                if not isinstance(message, FramesReady):
+                    raise _unexpected(message)
+                frames = self._running().take_frames(message.slot, message.count)
                 times_s = np.arange(done, done + len(frames)) / self.config.fps
                 done += len(frames)
                 yield frames, times_s
-                if self._streaming != request:
+                if self._streaming != request.id:
                     raise LongreelError(f"{path}: another request to the same Decoder has ended this iterator")
         finally:
-            if self._streaming == request:
+            if self._streaming == request.id:
                 self._stop()
 
-    def _allowance(self, path: Path) -> Allowance:
-        return Allowance(str(path), self.config.time_limit_s)
+    def _next_id(self) -> int:
+        self._requests += 1
+        return self._requests
 
-    def _ask(self, op: str, path: Path, allowance: Allowance, **details: Any) -> Any:
-        return self._hear(self._send(op, path, allowance, **details), allowance)["result"]
+    def _budget(self, path: Path) -> TimeBudget:
+        return TimeBudget(str(path), self.config.time_limit_s)
 
-    def _send(self, op: str, path: Path, allowance: Allowance, **details: Any) -> int:
+    def _ask(self, request: Request, budget: TimeBudget, expected: type[_Result]) -> _Result:
+        self._start(request, budget)
+        reply = self._receive(request.id, budget)
+        if not isinstance(reply, expected):
+            raise _unexpected(reply)
+        return reply
+
+    def _start(self, request: Request, budget: TimeBudget) -> None:
         if os.getpid() != self._owner:
-            raise RuntimeError("this Decoder came here by a fork; make one in the process that uses it")
+            raise RuntimeError("this Decoder was inherited by a fork; create one in the process that uses it")
         if self._streaming:
             self._stop()
-        self._requests += 1
-        request = {"id": self._requests, "op": op, "path": os.fspath(Path(path).absolute()), **details}
         try:
-            self._ready().begin(request, allowance)
+            self._ready().start_request(request, budget)
         except InputError as e:
             self.close()
             if e.reason is not Reason.CRASHED:
                 raise
-            self._ready().begin(request, allowance)  # it died before it touched this video: not the video's fault
-        return self._requests
+            self._ready().start_request(request, budget)  # the child died before it opened this video
 
-    def _hear(self, request: int, allowance: Allowance) -> dict[str, Any]:
+    def _receive(self, request: int, budget: TimeBudget) -> ToParent:
+        """Return the next message for a request; raises the error that the child reports."""
         try:
-            while (message := self._running().receive(allowance))["id"] != request:
-                pass  # the end of a request that was stopped
+            while getattr(message := self._running().receive(budget), "id", None) != request:
+                pass  # replies to a request that was stopped
         except InputError:
             self.close()
             raise
-        if "error" in message:
+        if isinstance(message, Failed | StorageFailed):
             self._streaming = 0
-            if message["error"] == STORAGE:
-                raise StorageError(message["message"])
-            raise InputError(Reason(message["error"]), message["message"])
+            if isinstance(message, StorageFailed):
+                raise StorageError(message.message)
+            raise InputError(Reason(message.reason), message.message)
         return message
 
     def _stop(self) -> None:
-        """Have the child drop the running request; one that does not answer soon is killed."""
+        """Stop the running request; kill a child that does not answer in time."""
         request, self._streaming = self._streaming, 0
         process = self._process
-        if process is None or process.is_closed:  # closed while its frames were read, perhaps at the program's end
+        if process is None or process.is_closed:  # closed while frames were read, or at interpreter exit
             return
-        process.send({"stop": request})
-        allowance = Allowance("", _STOP_LIMIT_S)
+        process.send(StopRequest(request))
+        budget = TimeBudget("", _STOP_LIMIT_S)
         try:
-            while "batch" in process.receive(allowance):
+            while isinstance(process.receive(budget), FramesReady):
                 pass
         except InputError:
             self.close()
 
     def _ready(self) -> DecoderProcess:
-        if self._process is not None and not self._process.is_fit():
+        if self._process is not None and not self._process.is_reusable():
             self.close()
         if self._process is None:
             self._process = DecoderProcess(self.config)
@@ -209,3 +227,11 @@ class Decoder:
         if self._process is None:
             raise LongreelError("the Decoder was closed while its frames were read")
         return self._process
+
+
+def _absolute(path: Path) -> str:
+    return os.fspath(Path(path).absolute())
+
+
+def _unexpected(message: object) -> LongreelError:
+    return LongreelError(f"internal error: unexpected message from the decoder process: {message}")

@@ -1,21 +1,19 @@
-"""The parent's side of one decoder process: start it, talk to it, hold it to its limits, end it.
+"""The parent's side of one decoder process: starts it, exchanges messages, enforces its limits, ends it.
 
-The child is started as a program of its own (`python -m pipeline.video.child`), which is what `spawn` does, less the
-import of the parent's main module. The frames' memory has no name (memfd on Linux, an unlinked file elsewhere), so
-nothing is left behind when either side is killed, and the size of /dev/shm does not matter.
+The child is started as a separate program (`python -m pipeline.video.child`): `spawn` without importing the parent's
+main module. The shared memory has no name (memfd on Linux, an unlinked file elsewhere), so nothing is left behind when
+either side is killed, and the size of /dev/shm does not matter.
 
-Limits are kept from outside, so that they hold for a decoder that hangs: while the caller waits, the child's
-resident memory and the time are looked at every 50 ms, and a child beyond a limit is killed. (RLIMIT_AS counts
-address space, of which codecs and threads reserve far more than they use.) Memory taken within one such interval
-comes on top; and memory that a child takes while nobody waits for it is seen at the next wait: it can get no further
-than a full ring.
+Limits are enforced from outside, so that they hold for a decoder that hangs: while the caller waits, the child's
+resident memory and the time are checked every 50 ms, and a child beyond a limit is killed. (RLIMIT_AS limits address
+space, of which codecs and threads reserve far more than they use.) A child can exceed its memory limit within one such
+interval. Memory that it allocates while nobody waits is checked at the next wait; by then it has at most filled the
+ring.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import mmap
 import os
 import signal
@@ -23,51 +21,59 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from pipeline.video.backends.registry import require_backend
+from pipeline.video.messages import (
+    ChildSettings,
+    FreeSlot,
+    Request,
+    Started,
+    ToChild,
+    ToParent,
+    decode,
+    encode,
+    encode_settings,
+)
 from pipeline.video.types import DecodeConfig
 from schemas.errors import InputError, JobError, Reason
 
-_LOOK_EVERY_S = 0.05
+_CHECK_INTERVAL_S = 0.05
 _START_LIMIT_S = 120.0
-_LAST_WORDS_BYTES = 2000
+_MAX_OUTPUT_BYTES = 2000
 
 
-@dataclasses.dataclass
-class Allowance:
-    """What is left of one request's time, and whose request it is."""
+@dataclass
+class TimeBudget:
+    """The remaining seconds of one request, and the video's path for messages."""
 
     path: str
     seconds: float
 
 
 class DecoderProcess:
-    """One running child. Made by one process and used by one thread of it at a time."""
+    """One running child. Belongs to the process that created it; used by one thread at a time."""
 
     def __init__(self, config: DecodeConfig) -> None:
-        """Start the child and wait until it is ready. Raises JobError where it cannot start."""
+        """Start the child and wait until it is ready. Raises JobError if it cannot start."""
         self.config = config
         shape = (config.slots, config.batch, config.size, config.size, 3)
         self._owner = os.getpid()
-        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # what the child prints
+        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # stdout and stderr of the child
         ring_fd = _anonymous_memory(int(np.prod(shape)))
         lifeline, self._lifeline = os.pipe()
         self._pipe, pipe = Pipe()
-        settings = {
-            "pipe": pipe.fileno(),
-            "lifeline": lifeline,
-            "ring": ring_fd,
-            "config": dataclasses.asdict(config),
-        }
+        settings = ChildSettings(pipe.fileno(), lifeline, ring_fd, require_backend(config.backend), config)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "pipeline.video.child", json.dumps(settings)],
+                [sys.executable, "-P", "-m", "pipeline.video.child", encode_settings(settings)],
                 pass_fds=(pipe.fileno(), lifeline, ring_fd),
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
@@ -80,8 +86,8 @@ class DecoderProcess:
             os.close(lifeline)
             os.close(ring_fd)
         self._ring: NDArray[np.uint8] = np.frombuffer(self._memory, np.uint8).reshape(shape)
-        self._watched = psutil.Process(self._process.pid)
-        self._looked_at = 0.0
+        self._monitor = psutil.Process(self._process.pid)
+        self._checked_at = 0.0
         self._await_ready()
 
     @property
@@ -91,55 +97,55 @@ class DecoderProcess:
 
     @property
     def is_closed(self) -> bool:
-        """Whether `close` was called, or a limit ended the child."""
+        """Whether `close` was called, or the child was killed for exceeding a limit."""
         return self._pipe.closed
 
-    def is_fit(self) -> bool:
-        """Whether the child runs and has not kept so much memory that the next video would pay for it."""
+    def is_reusable(self) -> bool:
+        """Whether the child runs, and holds less than half of its memory limit before the next video."""
         return (
             not self.is_closed
             and self._process.poll() is None
             and self._resident_bytes() < self.config.memory_limit_bytes / 2
         )
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Send one message. A child that is gone is noticed by the next `receive`."""
+    def send(self, message: ToChild) -> None:
+        """Send one message. If the child is gone, the next `receive` raises."""
         with contextlib.suppress(OSError):
-            self._pipe.send_bytes(json.dumps(message).encode())
+            self._pipe.send_bytes(encode(message))
 
-    def begin(self, request: dict[str, Any], allowance: Allowance) -> None:
+    def start_request(self, request: Request, budget: TimeBudget) -> None:
         """Send a request and wait until the child has taken it. Raises as `receive`."""
         self._output.seek(0)
         self._output.truncate()
         self.send(request)
-        while self.receive(allowance) != {"id": request["id"], "begun": True}:
-            pass  # the end of a request that was stopped
+        while self.receive(budget) != Started(request.id):
+            pass  # replies to a request that was stopped
 
-    def receive(self, allowance: Allowance) -> dict[str, Any]:
-        """Wait for the next message, at the cost of `allowance`.
+    def receive(self, budget: TimeBudget) -> ToParent:
+        """Wait for the next message and subtract the waiting time from `budget`.
 
         Raises InputError TIMEOUT, MEMORY or CRASHED; the child is dead then.
         """
-        message: dict[str, Any] = json.loads(self.receive_bytes(allowance))
+        message: ToParent = decode(self.receive_bytes(budget))
         return message
 
-    def receive_bytes(self, allowance: Allowance) -> bytes:
+    def receive_bytes(self, budget: TimeBudget) -> bytes:
         """Wait for the next message as bytes; otherwise as `receive`."""
         try:
-            while not self._poll(allowance):
+            while not self._poll(budget):
                 pass
             return self._pipe.recv_bytes()
         except (EOFError, OSError) as e:
-            raise InputError(Reason.CRASHED, f"{allowance.path}: the decoder {self._obituary()}") from e
+            raise InputError(Reason.CRASHED, f"{budget.path}: the decoder {self._describe_end()}") from e
 
-    def taken(self, slot: int, count: int) -> NDArray[np.uint8]:
-        """Copy a batch out of the ring, uint8 [count, size, size, 3], and give its place back."""
+    def take_frames(self, slot: int, count: int) -> NDArray[np.uint8]:
+        """Copy a batch out of the ring, uint8 [count, size, size, 3], and free its slot."""
         frames = self._ring[slot, :count].copy()
-        self.send({"free": slot})
+        self.send(FreeSlot(slot))
         return frames
 
     def close(self) -> None:
-        """End the child and wait for it. Safe to call twice, and without effect in a forked copy of the parent."""
+        """Kill the child and wait for its end. Can be called twice; has no effect in a forked copy of the parent."""
         if os.getpid() != self._owner or self.is_closed:
             return
         self._process.kill()
@@ -150,32 +156,35 @@ class DecoderProcess:
         del self._ring
         self._memory.close()
 
-    def _poll(self, allowance: Allowance) -> bool:
-        began = time.monotonic()
-        arrived = self._pipe.poll(min(_LOOK_EVERY_S, max(0.0, allowance.seconds)))
+    def _poll(self, budget: TimeBudget) -> bool:
+        started_at = time.monotonic()
+        arrived = self._pipe.poll(min(_CHECK_INTERVAL_S, max(0.0, budget.seconds)))
         now = time.monotonic()
-        allowance.seconds -= now - began
-        if now - self._looked_at > _LOOK_EVERY_S:
-            self._looked_at = now
-            self._check_memory(allowance)
-        if not arrived and allowance.seconds <= 0:
+        budget.seconds -= now - started_at
+        if now - self._checked_at > _CHECK_INTERVAL_S:
+            self._checked_at = now
+            self._check_memory(budget)
+        if not arrived and budget.seconds <= 0:
             self.close()
-            limit = f"the limit of {self.config.time_limit_s:g} s (time_limit_s)"
-            raise InputError(Reason.TIMEOUT, f"{allowance.path}: decoding was ended at {limit}")
+            limit = f"the time limit of {self.config.time_limit_s:g} s (time_limit_s)"
+            raise InputError(Reason.TIMEOUT, f"{budget.path}: decoding was stopped at {limit}")
         return arrived
 
-    def _check_memory(self, allowance: Allowance) -> None:
+    def _check_memory(self, budget: TimeBudget) -> None:
         used = self._resident_bytes()
         if used > self.config.memory_limit_bytes:
             self.close()
-            limit = f"{used >> 20} MiB; the limit is {self.config.memory_limit_bytes >> 20} MiB (memory_limit_bytes)"
-            raise InputError(Reason.MEMORY, f"{allowance.path}: decoding was ended at {limit}")
+            limit = f"{self.config.memory_limit_bytes >> 20} MiB (memory_limit_bytes)"
+            raise InputError(
+                Reason.MEMORY,
+                f"{budget.path}: decoding was stopped at {used >> 20} MiB of memory; the limit is {limit}",
+            )
 
     def _resident_bytes(self) -> int:
         try:
-            return int(self._watched.memory_info().rss)
+            return int(self._monitor.memory_info().rss)
         except psutil.Error:
-            return 0  # it has just died, which the pipe tells
+            return 0  # the child has just ended, which the pipe reports
 
     def _await_ready(self) -> None:
         if not self._pipe.poll(_START_LIMIT_S):
@@ -184,21 +193,20 @@ class DecoderProcess:
         try:
             self._pipe.recv_bytes()
         except (EOFError, OSError) as e:
-            end = self._obituary()
-            raise JobError(f"the decoder process could not start: it {end}") from e
+            raise JobError(f"the decoder process could not start: it {self._describe_end()}") from e
 
-    def _obituary(self) -> str:
-        """Say how the child ended, with the last that it printed; and clean up after it."""
+    def _describe_end(self) -> str:
+        """Return how the child ended, with the end of its output, and release its resources."""
         try:
             code = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:  # it closed its end, and lives
+        except subprocess.TimeoutExpired:  # it closed the pipe and still runs
             code = 0
         size = self._output.seek(0, os.SEEK_END)
-        self._output.seek(max(0, size - _LAST_WORDS_BYTES))
-        words = self._output.read().decode("utf-8", "replace").strip()
+        self._output.seek(max(0, size - _MAX_OUTPUT_BYTES))
+        output = self._output.read().decode("utf-8", "replace").strip()
         self.close()
-        how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-        return f"{how}. {words}".strip()
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
+        return f"{how}. {output}".strip()
 
 
 def _anonymous_memory(size_bytes: int) -> int:
@@ -212,6 +220,6 @@ def _anonymous_memory(size_bytes: int) -> int:
 
 
 def _environment() -> dict[str, str]:
-    # The child finds packages where its parent does. One thread: parallelism is the job's, one video a worker.
+    # The child imports from the same places as its parent. It uses one thread: jobs run one video per worker.
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

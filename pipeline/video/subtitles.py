@@ -1,8 +1,7 @@
-"""Subtitles that travel inside a video file, as plain text with times.
+"""Reads text subtitle streams of video files as plain text with times.
 
-FFmpeg brings every text format (mov_text, SubRip, WebVTT, ASS) to the lines of an ASS script; what those say about
-looks is taken off. Subtitles that are pictures (DVD, Blu-ray, DVB) are passed over. Reads the whole file, decodes
-nothing but text.
+FFmpeg converts every text format (mov_text, SubRip, WebVTT, ASS) to events of an ASS script; their formatting is
+removed here. Bitmap subtitles (DVD, Blu-ray, DVB) are ignored. Reads the whole file, decodes only text.
 """
 
 from __future__ import annotations
@@ -15,19 +14,20 @@ from av.stream import Discard, Disposition
 from av.subtitles.stream import SubtitleStream
 
 from pipeline.video.backends.container import is_text, open_container
+from pipeline.video.types import SubtitleLine
 
 _FIELDS_BEFORE_TEXT = 8  # ReadOrder, Layer, Style, Name, MarginL, MarginR, MarginV, Effect
 _OVERRIDES = re.compile(r"\{[^}]*\}")
 _TAGS = re.compile(r"</?(?:i|b|u|s|c|v|font|ruby|rt|lang)\b[^>]*>", re.IGNORECASE)
 _DRAWING = re.compile(r"\\p[1-9]")
-_UNTIL_NEXT_S = 5.0  # the longest a line without an end stays
+_MAX_OPEN_S = 5.0  # duration of a line without an end, at most
 
 
-def read_subtitles(path: Path, *, video_start_s: float, max_pixels: int) -> list[tuple[float, float, str]]:
-    """Return (start, end, text) of one text stream, seconds from the video's first frame, in order of time.
+def read_subtitles(path: Path, *, video_start_s: float, max_pixels: int) -> list[SubtitleLine]:
+    """Return the lines of one text stream, in order of time; an empty list without a text stream.
 
-    The stream marked as default is read, else the first that is not only for forced lines, else the first. Lines
-    that end before the video begins are left out. No text stream: an empty list.
+    The stream is the default one, otherwise the first that is not forced, otherwise the first. Lines that end before
+    the video starts are left out. `video_start_s` is the time of the first frame on the file's clock.
     """
     with open_container(path, max_pixels=max_pixels) as container:
         streams = [stream for stream in container.streams.subtitles if is_text(stream.codec_context)]
@@ -47,13 +47,13 @@ def _rank(stream: SubtitleStream) -> tuple[bool, bool, int]:
     return not default, bool(stream.disposition & Disposition.forced), stream.index
 
 
-def _lines(packet: av.Packet[SubtitleStream], video_start_s: float) -> list[tuple[float, float, str]]:
+def _lines(packet: av.Packet[SubtitleStream], video_start_s: float) -> list[SubtitleLine]:
     if not packet.size or packet.pts is None:
         return []
     try:
         rects = packet.decode()
     except av.FFmpegError:
-        return []  # one line that makes no sense does not cost the others
+        return []  # an invalid event does not affect the others
     start = float(packet.pts * packet.time_base) - video_start_s
     end = start + float((packet.duration or 0) * packet.time_base)
     texts = [plain_text(rect.ass.decode("utf-8", "replace")) for rect in rects if hasattr(rect, "ass")]
@@ -61,7 +61,7 @@ def _lines(packet: av.Packet[SubtitleStream], video_start_s: float) -> list[tupl
 
 
 def plain_text(event: str) -> str:
-    """The words of one ASS event (as FFmpeg gives it, without times); empty for drawings."""
+    """Return the text of an ASS event in FFmpeg's form (without times); empty for drawings."""
     text = event.split(",", _FIELDS_BEFORE_TEXT)[-1]
     if any(_DRAWING.search(override) for override in _OVERRIDES.findall(text)):
         return ""
@@ -70,11 +70,11 @@ def plain_text(event: str) -> str:
     return "\n".join(line.strip() for line in text.split("\n")).strip()
 
 
-def _with_ends(lines: list[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+def _with_ends(lines: list[SubtitleLine]) -> list[SubtitleLine]:
     closed = []
     for number, (start, end, text) in enumerate(lines):
         if end <= start:
-            following = lines[number + 1][0] if number + 1 < len(lines) else start + _UNTIL_NEXT_S
-            end = min(following, start + _UNTIL_NEXT_S)
+            following = lines[number + 1][0] if number + 1 < len(lines) else start + _MAX_OPEN_S
+            end = min(following, start + _MAX_OPEN_S)
         closed.append((max(0.0, start), end, text))
     return closed

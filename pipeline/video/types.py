@@ -1,37 +1,46 @@
-"""What goes into decoding and what is said about it: configuration, a look at a video, the report on its frames."""
+"""Types of the decoder: its configuration, the description of a video, and the report on decoded frames."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
+from pipeline.video.backends.registry import require_backend
 from schemas.errors import ConfigError
 
-Backend = Literal["pyav", "decord"]
+_VERSION = 1  # increment when the same file gives other pixels or other times than before
 
-# Raised when the same file would give other pixels or other times than before.
-_VERSION = 1
-STORAGE = "storage"  # the child's word for a StorageError; its other errors are reasons
+
+SubtitleLine = tuple[float, float, str]
+"""Start and end in seconds from the video's first frame, and the text."""
 
 
 @dataclass(frozen=True)
 class DecodeConfig:
-    """How videos become frames, and what one video may cost."""
+    """How videos become frames, and the resources that one video may use."""
 
-    size: int = 128  # pixels: short side, then the side of the square that is cut out
-    fps: float = 4.0  # grid points a second; a source that is slower repeats its frames
-    backend: Backend = "pyav"  # decord is a second opinion; the frames are the same
-    batch: int = 16  # frames handed over together
-    slots: int = 4  # batches decoded ahead, at most
-    time_limit_s: float = 1800.0  # for one video: seconds that the caller spends waiting for the decoder
-    memory_limit_bytes: int = 4 << 30  # resident memory of the decoder process
-    max_pixels: int = 100_000_000  # of one coded frame
-    duration_limit_s: float = 43_200.0  # a longer video is an error: a broken clock can claim centuries
+    size: int = 128
+    """Side of the square output frames in pixels. The short side of a frame is scaled to it, then the center is cut
+    out."""
+    fps: float = 4.0
+    """Output frames per second. A source with fewer frames per second repeats frames."""
+    backend: str = "pyav"
+    """Decoder of videos: pyav (FFmpeg) or decord. Both give the same frames."""
+    batch: int = 16
+    """Frames per batch that the decoder process returns."""
+    slots: int = 4
+    """Maximum number of batches that are decoded ahead."""
+    time_limit_s: float = 1800.0
+    """Time limit per video in seconds, counted while the caller waits for the decoder."""
+    memory_limit_bytes: int = 4 << 30
+    """Resident memory limit of the decoder process."""
+    max_pixels: int = 100_000_000
+    """Maximum number of pixels of a coded frame."""
+    duration_limit_s: float = 43_200.0
+    """Maximum duration of a video in seconds. Broken timestamps can claim centuries."""
 
     def __post_init__(self) -> None:
-        if self.backend not in get_args(Backend):
-            raise ConfigError(f"backend must be one of {', '.join(get_args(Backend))}; got {self.backend!r}")
+        require_backend(self.backend)
         if not 8 <= self.size <= 4096:
             raise ConfigError(f"size must be from 8 to 4096 pixels, got {self.size}")
         if not 0 < self.fps <= 1000:
@@ -46,55 +55,55 @@ class DecodeConfig:
 
     @property
     def fingerprint_fields(self) -> dict[str, object]:
-        """The part that the frames of a video depend on, for fingerprints; limits and buffers are not in it."""
+        """The settings that decoded frames depend on; limits and buffers do not change them."""
         return {"size": self.size, "fps": self.fps, "backend": self.backend, "version": _VERSION}
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says about its video, checked against its first frames."""
+    """Description of a video from its container and its first frames."""
 
-    container: str  # FFmpeg's name of the format; for pictures Pillow's
+    container: str  # FFmpeg's name of the format; Pillow's for pictures
     codec: str
     pix_fmt: str
-    width: int  # as shown: square pixels, turned
+    width: int  # as displayed: square pixels, rotated
     height: int
     coded_width: int
     coded_height: int
-    rotation: int  # degrees clockwise that the coded picture is turned for showing: 0, 90, 180, 270
-    flipped: bool  # mirrored left to right before that
-    sar: float  # width of a coded pixel over its height
-    frame_rate: float  # average, frames a second; 0 for a still picture
-    duration_s: float  # as the container promises it for the video stream; 0 for a still picture
+    rotation: int  # clockwise rotation of the coded picture for display: 0, 90, 180 or 270 degrees
+    flipped: bool  # mirrored left to right before the rotation
+    sar: float  # sample aspect ratio: width of a coded pixel over its height
+    frame_rate: float  # average frames per second; 0 for a still picture
+    duration_s: float  # of the video stream, according to the container; 0 for a still picture
     start_s: float  # presentation time of the first frame on the file's own clock
     bit_depth: int
     full_range: bool
-    hdr: bool  # a PQ or HLG transfer curve; frames are not tone mapped
+    hdr: bool  # PQ or HLG transfer curve; frames are not tone mapped
     interlaced: bool  # frames are not deinterlaced
     has_audio: bool
-    subtitle_streams: int  # those that hold text
+    subtitle_streams: int  # text subtitles only
     is_picture: bool  # a still picture: one frame, at time 0
 
 
 @dataclass(frozen=True)
 class DecodeReport:
-    """What came out of a video, beside what its container promised."""
+    """Decoded frames of one video, compared with what its container declares."""
 
     frames: int  # on the grid
-    frames_promised: int  # on the grid, from the container's duration; more than `frames`: a loss
+    frames_promised: int  # on the grid, from the container's duration; frames are missing where this is larger
     duration_s: float  # from the first frame to the end of the last
-    duration_promised_s: float
+    duration_promised_s: float  # according to the container
     source_frames: int  # decoded
-    corrupt_frames: int  # decoded with errors that the decoder painted over
+    corrupt_frames: int  # decoded with errors that the decoder concealed
     decode_errors: int  # packets that gave no frame
-    passed_over: int  # frames whose time ran backwards
-    resets: int  # breaks in the clock that were closed
+    skipped_frames: int  # frames whose time ran backwards
+    discontinuities: int  # jumps of the clock that were closed
     interlaced: bool
-    detail: str  # what went wrong, in words; empty when nothing did
-    shots: Sequence[float] = ()  # when each shot begins, in seconds from the first frame; empty where none was sought
-    shot_frames: Sequence[int] = ()  # the first frame on the grid of each shot; those between two grid points share one
+    detail: str  # description of the errors; empty without any
+    shots: Sequence[float] = ()  # start time of each shot, in seconds from the first frame; empty without detection
+    shot_frames: Sequence[int] = ()  # grid index of the first frame of each shot
 
     @property
     def shortfall(self) -> int:
-        """Grid frames that the container promised and that did not come."""
+        """Number of grid frames that the container declares and that could not be decoded."""
         return max(0, self.frames_promised - self.frames)

@@ -1,7 +1,7 @@
-"""A sample of a frame: the picture as `SIDE` x `SIDE` gray levels, which near-duplicates are found and verified by.
+"""The signature of a frame: a gray thumbnail of `SIDE` x `SIDE`, which near-duplicates are found and verified by.
 
-The sample is a plain area-averaged thumbnail and no hash, as both uses need different things of it: keys are bits
-of its cosine transform, and a comparison shifts and scales it, and looks at what moves between two of them.
+It is an area-averaged thumbnail and not a hash, because both uses need different features of it: LSH keys are bits of
+its cosine transform, and verification shifts and scales it and compares what moves between two signatures.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 SIDE = 16
 SIGNATURE_BYTES = SIDE * SIDE
 GRAY_SIDE = 64
-VERSION = 2  # counts up when the same picture would give another sample
+VERSION = 2  # increment when the same picture gives another signature
 
 MIN_CONTRAST = 5.0  # gray levels, standard deviation over the cells
-_LEAST_DETAIL = 0.08  # share of cells that differ from the most of them
-_DIFFERENT = 6.0  # gray levels
+_MIN_DETAIL = 0.08  # share of cells that differ from the median cell
+_MIN_DIFFERENCE = 6.0  # gray levels
 
 
 def frame_signature(gray: NDArray[np.uint8]) -> bytes:
-    """Return the sample of a frame: `SIGNATURE_BYTES` gray levels, row by row.
+    """Return the signature of a frame: `SIGNATURE_BYTES` gray levels, row by row.
 
-    `gray` is uint8 [64, 64]: the luma of the picture without its bars, stretched to a square. Raises ValueError for
+    `gray` is uint8 [64, 64]: the luma of the picture without black bars, stretched to a square. Raises ValueError for
     another shape or dtype.
     """
     if gray.shape != (GRAY_SIDE, GRAY_SIDE) or gray.dtype != np.uint8:
@@ -34,20 +34,20 @@ def frame_signature(gray: NDArray[np.uint8]) -> bytes:
     return ((sums + cell * cell // 2) // (cell * cell)).astype(np.uint8).tobytes()
 
 
-def signature_pictures(samples: Sequence[bytes]) -> NDArray[np.uint8]:
-    """Return samples as pictures [n, SIDE, SIDE]; raises ValueError where one has another length."""
-    if any(len(sample) != SIGNATURE_BYTES for sample in samples):
-        lengths = sorted({len(sample) for sample in samples})
-        raise ValueError(f"a sample of a frame has {SIGNATURE_BYTES} bytes, got {lengths}")
-    return np.frombuffer(b"".join(samples), np.uint8).reshape(-1, SIDE, SIDE)
+def signature_pictures(signatures: Sequence[bytes]) -> NDArray[np.uint8]:
+    """Return signatures as pictures [n, SIDE, SIDE]. Raises ValueError for a signature of another length."""
+    if any(len(signature) != SIGNATURE_BYTES for signature in signatures):
+        lengths = sorted({len(signature) for signature in signatures})
+        raise ValueError(f"a frame signature has {SIGNATURE_BYTES} bytes, got {lengths}")
+    return np.frombuffer(b"".join(signatures), np.uint8).reshape(-1, SIDE, SIDE)
 
 
 def is_flat(pictures: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return for pictures [n, SIDE, SIDE] which have too little in them to be told from others: [n].
+    """Return which of the pictures [n, SIDE, SIDE] have too little detail to identify a frame: [n].
 
-    Black, white, one color, a few words on a plain ground.
+    For example black, white, one color, or a few words on a plain background.
     """
     cells = pictures.reshape(len(pictures), SIGNATURE_BYTES).astype(np.float32)
-    middle = np.sort(pictures.reshape(len(pictures), SIGNATURE_BYTES), axis=1)[:, SIGNATURE_BYTES // 2]
-    off = np.abs(cells - middle[:, None]) > _DIFFERENT
-    return (cells.std(1) < MIN_CONTRAST) | (off.mean(1) < _LEAST_DETAIL)
+    median = np.sort(pictures.reshape(len(pictures), SIGNATURE_BYTES), axis=1)[:, SIGNATURE_BYTES // 2]
+    differs = np.abs(cells - median[:, None]) > _MIN_DIFFERENCE
+    return (cells.std(1) < MIN_CONTRAST) | (differs.mean(1) < _MIN_DETAIL)

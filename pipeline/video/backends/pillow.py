@@ -1,9 +1,8 @@
-"""Pictures through Pillow: PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF. Known by their first bytes, not by their names.
+"""Decodes pictures with Pillow: PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF, recognized by their first bytes.
 
-A still picture is a video of one frame at time 0, turned as its EXIF tag says. An animated GIF, WebP, PNG or AVIF is
-a video; a frame that asks to be shown for 10 ms or less is shown for 100 ms, as browsers do. Transparent pixels show
-white behind them. Color profiles are not applied. HEIC is refused: FFmpeg would give one tile of the picture for
-the whole.
+A still picture is a video of one frame at time 0, in the orientation of its EXIF tag. An animated GIF, WebP, PNG or
+AVIF is a video; a frame with a duration of 10 ms or less is shown for 100 ms, as in browsers. Transparent pixels are
+composited over white. Color profiles are not applied. HEIC is rejected: FFmpeg would return one tile of the picture.
 """
 
 from __future__ import annotations
@@ -18,26 +17,28 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from pipeline.video.geometry import EXIF_ORIENTATIONS, Crop, Orientation, center_crop, coded_crop, display_size
 from pipeline.video.scale import Scaler, over_white
-from pipeline.video.time_grid import EXIF_ORIENTATIONS, Crop, Orientation, Timed, coded_crop, geometry, shown_size
+from pipeline.video.time_grid import TimedFrame
 from pipeline.video.types import VideoInfo
 from schemas.errors import InputError, Reason
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _ANIMATED = {"GIF", "WEBP", "PNG", "AVIF"}
 _EXIF_ORIENTATION = 274
-_SHORTEST_S, _DEFAULT_S = 0.011, 0.1
+_MIN_DURATION_S, _DEFAULT_DURATION_S = 0.011, 0.1
+_MAX_ASPECT_RATIO = 100
 _WIDE_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
-# What Pillow raises on a damaged file, beside OSError.
+# What Pillow raises on a damaged file.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 
 
 class PictureSource:
-    """One open picture, a context manager. Use `timed_frames` once."""
+    """One open picture or animation; see `pipeline.video.backends.source.AnalysisSource`."""
 
     tick_s = 0.001
-    typical_s = _DEFAULT_S
-    clock_may_jump = False
+    default_duration_s = _DEFAULT_DURATION_S
+    allows_jumps = False
     interlaced = False
     corrupt_frames = 0
 
@@ -46,16 +47,17 @@ class PictureSource:
         self.decode_errors = 0
         self.detail = ""
         self._scaler = Scaler()
-        Image.MAX_IMAGE_PIXELS = None  # our own limit stands below, before any pixel is unpacked
+        Image.MAX_IMAGE_PIXELS = None  # replaced by `max_pixels` below, before anything is unpacked
         try:
             self._image = Image.open(path, formats=_FORMATS)
         except (UnidentifiedImageError, *_DAMAGE) as e:
-            raise InputError(Reason.UNREADABLE, f"{path}: looks like a picture but cannot be read ({e})") from e
+            raise InputError(Reason.UNREADABLE, f"{path}: starts like a picture but cannot be read ({e})") from e
         width, height = self._image.size
         if width * height > max_pixels:
             self._image.close()
-            pixels = f"{width}x{height} pixels; the limit is {max_pixels} in all (max_pixels)"
-            raise InputError(Reason.TOO_LARGE, f"{path}: {pixels}")
+            raise InputError(
+                Reason.TOO_LARGE, f"{path}: {width}x{height} pixels, the limit is {max_pixels} in total (max_pixels)"
+            )
         self._frames = 1
         try:
             if self._image.format in _ANIMATED:
@@ -71,8 +73,8 @@ class PictureSource:
     def __exit__(self, *exception: object) -> None:
         self._image.close()
 
-    def timed_frames(self) -> Iterator[Timed[NDArray[np.uint8]]]:
-        """Decode all frames, in order: uint8 RGB [height, width, 3] each, not yet turned."""
+    def timed_frames(self) -> Iterator[TimedFrame[NDArray[np.uint8]]]:
+        """Decode all frames, in order. The content is uint8 RGB [height, width, 3], not rotated."""
         time_s = 0.0
         for number in range(self._frames):
             try:
@@ -85,35 +87,39 @@ class PictureSource:
                     raise InputError(Reason.UNREADABLE, f"{self.path}: a damaged picture ({e})") from e
                 return
             duration_s = self._duration_s()
-            yield Timed(time_s, duration_s, pixels)
+            yield TimedFrame(time_s, duration_s, pixels)
             time_s += duration_s
 
     def render(self, pixels: NDArray[np.uint8], crop: Crop | None = None) -> NDArray[np.uint8]:
-        """Make a frame of this picture, or a part of it, the square that is wanted: uint8 [size, size, 3]."""
+        """Return the center crop of a frame, or of the part `crop` (displayed pixels): uint8 RGB [size, size, 3]."""
         height, width = pixels.shape[:2]
         if crop is not None:
-            shown = self.info.width, self.info.height
-            left, top, width, height = coded_crop(crop, shown, (width, height), self._orientation())
+            displayed = self.info.width, self.info.height
+            left, top, width, height = coded_crop(crop, displayed, (width, height), self._orientation())
             pixels = np.ascontiguousarray(pixels[top : top + height, left : left + width])
-        if not 1 / 100 <= width / height <= 100:
-            raise InputError(Reason.UNREADABLE, f"{self.path}: a picture of {width}x{height} has no middle square")
-        placed = geometry(width, height, Fraction(1), self.size)
-        frame, turned = self.shown(pixels)
-        return self._scaler.square(frame, placed, turned, self.size)
+        if not 1 / _MAX_ASPECT_RATIO <= width / height <= _MAX_ASPECT_RATIO:
+            raise InputError(
+                Reason.UNREADABLE,
+                f"{self.path}: a picture of {width}x{height} is too narrow for a center crop; the limit is "
+                f"{_MAX_ASPECT_RATIO} to 1",
+            )
+        placed = center_crop(width, height, Fraction(1), self.size)
+        frame, oriented = self.oriented_frame(pixels)
+        return self._scaler.center_crop(frame, placed, oriented, self.size)
 
-    def rough(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Make a frame a picture of (width, height): uint8 [height, width, 3]; see Scaler.rough."""
-        return self._scaler.rough(av.VideoFrame.from_ndarray(pixels, format="rgb24"), size)
+    def thumbnail(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return a whole frame scaled to (width, height), not rotated: uint8 RGB [height, width, 3]."""
+        return self._scaler.thumbnail(av.VideoFrame.from_ndarray(pixels, format="rgb24"), size)
 
-    def shown(self, pixels: NDArray[np.uint8]) -> tuple[av.VideoFrame, Orientation]:
-        """Return a frame of this picture as FFmpeg has them, and how it must be turned."""
+    def oriented_frame(self, pixels: NDArray[np.uint8]) -> tuple[av.VideoFrame, Orientation]:
+        """Return a frame as an FFmpeg frame, and the orientation in which it is displayed."""
         return av.VideoFrame.from_ndarray(pixels, format="rgb24"), self._orientation()
 
     def _duration_s(self) -> float:
         if self._frames == 1:
             return 0.0
         duration_s = float(self._image.info.get("duration") or 0) / 1000
-        return duration_s if duration_s >= _SHORTEST_S else _DEFAULT_S
+        return duration_s if duration_s >= _MIN_DURATION_S else _DEFAULT_DURATION_S
 
     def _total_s(self) -> float:
         if self._frames == 1:
@@ -121,7 +127,7 @@ class PictureSource:
         total = 0.0
         for number in range(self._frames):
             self._image.seek(number)
-            self._image.load()  # some formats say how long a frame lasts only then
+            self._image.load()  # some formats give the duration only then
             total += self._duration_s()
         self._image.seek(0)
         return total
@@ -131,9 +137,9 @@ class PictureSource:
         return EXIF_ORIENTATIONS.get(tag if isinstance(tag, int) else 1, Orientation())
 
     def _describe(self) -> VideoInfo:
-        turned = self._orientation()
+        oriented = self._orientation()
         coded_width, coded_height = self._image.size
-        width, height = shown_size(coded_width, coded_height, Fraction(1), turned)
+        width, height = display_size(coded_width, coded_height, Fraction(1), oriented)
         duration_s = self._total_s()
         return VideoInfo(
             container=str(self._image.format).lower(),
@@ -143,8 +149,8 @@ class PictureSource:
             height=height,
             coded_width=coded_width,
             coded_height=coded_height,
-            rotation=-90 * turned.turns % 360,
-            flipped=turned.flip,
+            rotation=-90 * oriented.turns % 360,
+            flipped=oriented.flip,
             sar=1.0,
             frame_rate=self._frames / duration_s if duration_s else 0.0,
             duration_s=duration_s,
@@ -160,7 +166,7 @@ class PictureSource:
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode in _WIDE_MODES:  # 16-bit gray; Pillow would cut values off at 255
+    if image.mode in _WIDE_MODES:  # 16-bit gray, which Pillow would clip at 255
         gray = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
         return np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
     if image.has_transparency_data:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The protocol of shot detectors, and the list of shot starts that they build."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ Picture = NDArray[np.uint8]
 
 
 class ShotDetector(Protocol):
-    """Sees the frames of one video. `size` is the (width, height) that it wants them in."""
+    """Receives the frames of one video in order. `size` is the (width, height) of the frames that it takes."""
 
     size: tuple[int, int]
 
-    def see(self, picture: Picture, time_s: float) -> None:
-        """Take the next frame, uint8 RGB [height, width, 3], and its time in seconds from the start."""
+    def add(self, picture: Picture, time_s: float) -> None:
+        """Process the next frame, uint8 RGB [height, width, 3], shown `time_s` seconds from the start."""
 
     def starts(self) -> list[float]:
-        """Return when shots begin, in order; the first at 0. To be called once, when all frames were seen."""
+        """Return the start time of each shot, ascending, the first at 0. Call once, after the last frame."""
 
 
-class Starts:
-    """Collects when shots begin: the first at 0, each at least `shortest_s` long but for the last."""
+class ShotStarts:
+    """Collects shot starts. The first is 0; a shot is at least `min_length_s` long, except for the last."""
 
-    def __init__(self, shortest_s: float = 0.6) -> None:
+    def __init__(self, min_length_s: float = 0.6) -> None:
         self.times_s = [0.0]
-        self._shortest_s = shortest_s
+        self._min_length_s = min_length_s
 
     def add(self, time_s: float) -> None:
-        """Take the begin of a shot, unless the one before it is too short; times come in order."""
-        if time_s - self.times_s[-1] >= self._shortest_s:
+        """Add a start, unless the previous shot would be too short; call in order of time."""
+        if time_s - self.times_s[-1] >= self._min_length_s:
             self.times_s.append(time_s)

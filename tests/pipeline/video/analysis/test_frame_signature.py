@@ -1,3 +1,5 @@
+"""Frame signatures, and which pictures are too flat to identify a frame."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -22,11 +24,11 @@ Gray = NDArray[np.uint8]
 
 @given(st.integers(0, 2**32 - 1))
 @settings(deadline=None, max_examples=20)
-def test_a_sample_is_the_mean_of_each_cell(seed: int) -> None:
+def test_signature_is_the_mean_of_each_cell(seed: int) -> None:
     gray = np.random.default_rng(seed).integers(0, 256, (GRAY_SIDE, GRAY_SIDE), np.uint8)
-    sample = frame_signature(gray)
-    assert len(sample) == SIGNATURE_BYTES
-    (picture,) = signature_pictures([sample])
+    signature = frame_signature(gray)
+    assert len(signature) == SIGNATURE_BYTES
+    (picture,) = signature_pictures([signature])
     cell = GRAY_SIDE // SIDE
     for row, column in ((0, 0), (3, 7), (SIDE - 1, SIDE - 1)):
         mean = gray[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell].mean()
@@ -36,12 +38,12 @@ def test_a_sample_is_the_mean_of_each_cell(seed: int) -> None:
 @pytest.mark.parametrize(
     "wrong", [np.zeros((64, 63), np.uint8), np.zeros((64, 64), np.float32), np.zeros((64, 64, 3), np.uint8)]
 )
-def test_what_is_no_gray_square_is_refused(wrong: Gray) -> None:
+def test_other_shapes_and_dtypes_are_rejected(wrong: Gray) -> None:
     with pytest.raises(ValueError, match=r"must be uint8 \[64, 64\], got"):
         frame_signature(wrong)
 
 
-def test_samples_of_another_length_are_refused() -> None:
+def test_signatures_of_another_length_are_rejected() -> None:
     with pytest.raises(ValueError, match=r"has 256 bytes, got \[3, 256\]"):
         signature_pictures([bytes(256), b"abc"])
     assert signature_pictures([]).shape == (0, SIDE, SIDE)

@@ -1,4 +1,4 @@
-"""What a video is by its packets: the same whatever the container, another where anything in the picture differs."""
+"""Content hashes and durations from the packets of a video."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 import av
 import pytest
 
-from pipeline.video.analysis.nal import Slices
-from pipeline.video.analysis.packets import Packets
+from pipeline.video.analysis.nal import SliceParser
+from pipeline.video.analysis.packets import PacketReader
 from pipeline.video.backends.container import open_container, video_stream
 from tests.support.media import make_video
 
-_JUMPS = {"mpegts", "mpeg"}
+_ALLOWS_JUMPS = {"mpegts", "mpeg"}
 
 
-def read(path: Path) -> Packets:
+def read(path: Path) -> PacketReader:
     with open_container(path, max_pixels=1 << 30) as container:
         stream = video_stream(container, path, max_pixels=1 << 30)
-        packets = Packets(container, stream, clock_may_jump=container.format.name in _JUMPS)
+        packets = PacketReader(container, stream, allows_jumps=container.format.name in _ALLOWS_JUMPS)
         for _ in packets.read():
             pass
         return packets
@@ -47,7 +47,7 @@ def remux(source: Path, target: Path, *, drop_last: int = 0) -> Path:
         ("mpeg2video", ("a.mpg", "b.ts", "c.mkv")),
     ],
 )
-def test_a_remux_is_the_same_video(tmp_path: Path, codec: str, names: tuple[str, ...]) -> None:
+def test_remux_has_the_same_content_id(tmp_path: Path, codec: str, names: tuple[str, ...]) -> None:
     options = {"bf": "2", "g": "10"} if codec != "libsvtav1" else {}
     source = make_video(tmp_path / names[0], codec=codec, frames=40, options=options)
     first, found = read(source), {}
@@ -57,10 +57,10 @@ def test_a_remux_is_the_same_video(tmp_path: Path, codec: str, names: tuple[str,
     assert found == dict.fromkeys(names[1:], first.content_id)
     assert len({hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in names}) == len(names)
     assert first.count == 40
-    assert first.found_s == pytest.approx(1.6, abs=0.05)
+    assert first.end_s == pytest.approx(1.6, abs=0.05)
 
 
-def test_another_picture_another_size_or_a_missing_end_is_another_video(tmp_path: Path) -> None:
+def test_other_pictures_sizes_or_lengths_have_other_content_ids(tmp_path: Path) -> None:
     whole = make_video(tmp_path / "a.mp4", frames=20)
     others = [
         make_video(tmp_path / "b.mp4", frames=20, options={"crf": "13"}),
@@ -70,65 +70,45 @@ def test_another_picture_another_size_or_a_missing_end_is_another_video(tmp_path
     assert len({read(path).content_id for path in [whole, *others]}) == 4
 
 
-def test_a_file_cut_short_is_neither_the_whole_nor_what_ends_there(tmp_path: Path) -> None:
+def test_truncated_file_equals_neither_the_whole_nor_a_shorter_video(tmp_path: Path) -> None:
     whole = make_video(tmp_path / "a.mp4", container_options={"movflags": "faststart"}, frames=100)
     (tmp_path / "cut.mp4").write_bytes(whole.read_bytes()[:-2000])
     cut = read(tmp_path / "cut.mp4")
     assert cut.detail
-    assert 0 < cut.found_s < 4
-    assert read(whole).content_id == of_what_is_there(whole)
-    assert len({read(whole).content_id, cut.content_id, of_what_is_there(tmp_path / "cut.mp4")}) == 3
+    assert 0 < cut.end_s < 4
+    assert read(whole).content_id == hash_of_readable_packets(whole)
+    assert len({read(whole).content_id, cut.content_id, hash_of_readable_packets(tmp_path / "cut.mp4")}) == 3
 
 
-def of_what_is_there(path: Path) -> str:
-    """The hash of the packets that can be read, as if they were all."""
+def hash_of_readable_packets(path: Path) -> str:
+    """Return the content id of a complete video with the readable packets."""
     with av.open(str(path)) as container:
         context = container.streams.video[0].codec_context
-        slices, found = Slices.of("h264", context.extradata or b""), hashlib.sha256(b"h264 96x64 ")
+        slices, found = SliceParser.for_stream("h264", context.extradata or b""), hashlib.sha256(b"h264 96x64 ")
         assert slices is not None
         for packet in container.demux(container.streams.video[0]):
-            for unit in slices.of_packet(bytes(packet)):
+            for unit in slices.slices(bytes(packet)):
                 found.update(len(unit).to_bytes(4, "big") + unit)
     return found.hexdigest()
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi", "a.mpg"])
-def test_the_duration_is_found_and_frames_stand_where_they_are_shown(tmp_path: Path, name: str) -> None:
+def test_durations_and_presentation_times_of_packets(tmp_path: Path, name: str) -> None:
     codec, between = ("mpeg2video", "0") if name == "a.mpg" else ("libx264", "2")
     options = {"bf": between, "g": "25", "sc_threshold": "0"}
     path = make_video(tmp_path / name, codec=codec, frames=75, start=100, options=options)
     with open_container(path, max_pixels=1 << 30) as container:
         stream = video_stream(container, path, max_pixels=1 << 30)
-        packets = Packets(container, stream, clock_may_jump=container.format.name in _JUMPS)
+        packets = PacketReader(container, stream, allows_jumps=container.format.name in _ALLOWS_JUMPS)
         read = [(packet.size, packet.is_keyframe, at_s) for packet, at_s in packets.read()]
     at = [at_s for _, is_key, at_s in read if is_key]
     assert packets.size_bytes == sum(size for size, _, _ in read)
     assert at == pytest.approx([0, 1, 2], abs=0.1)
-    assert packets.found_s == pytest.approx(3.0, abs=0.1)
+    assert packets.end_s == pytest.approx(3.0, abs=0.1)
 
 
-def test_a_clock_that_starts_again_goes_on(tmp_path: Path) -> None:
+def test_time_continues_after_a_clock_reset(tmp_path: Path) -> None:
     one = make_video(tmp_path / "one.ts", frames=50, start=25 * 60)
     other = make_video(tmp_path / "other.ts", frames=50)
     (tmp_path / "both.ts").write_bytes(one.read_bytes() + other.read_bytes())
-    assert read(tmp_path / "both.ts").found_s == pytest.approx(4.0, abs=0.1)
-
-
-def test_units_are_found_in_either_framing() -> None:
-    parameters, idr, slices = b"\x67abc", b"\x65\x01\x02\x03", (b"\x41\x09", b"\x41\x00\x00\x03\x01")
-    codes = b"\0\0\0\1" + parameters + b"\0\0\1" + idr + b"\0\0\0\1\x06sei" + b"".join(b"\0\0\1" + s for s in slices)
-    sizes = b"".join(len(u).to_bytes(2, "big") + u for u in (parameters, idr, *slices))
-    coded = Slices.of("h264", b"")
-    sized = Slices.of("h264", bytes([1, 100, 0, 30, 0xFC | 1, 0xE1]))
-    assert coded is not None
-    assert sized is not None
-    assert list(coded.of_packet(codes + b"\0\0")) == list(sized.of_packet(sizes)) == [idr, *slices]
-    assert Slices.of("vp9", b"") is None
-
-
-@pytest.mark.parametrize("packet", [b"", b"\0", b"\0\0\1", b"\xff\xff\xff\xff\x65", b"\0\0\0\0\0\0\0\0"])
-def test_nonsense_has_no_more_units_than_bytes(packet: bytes) -> None:
-    for extradata in (b"", bytes([1, 100, 0, 30, 0xFF, 0xE1])):
-        slices = Slices.of("h264", extradata)
-        assert slices is not None
-        assert sum(map(len, slices.of_packet(packet))) <= len(packet)
+    assert read(tmp_path / "both.ts").end_s == pytest.approx(4.0, abs=0.1)

@@ -1,4 +1,4 @@
-"""Files that are damaged, missing, of the wrong kind, or written to lead the reader astray."""
+"""Files that are damaged, missing, of another type, or crafted to mislead the reader."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def decoder() -> Iterator[Decoder]:
 
 
 def rejection(decoder: Decoder, path: Path) -> InputError:
-    """The error that every request about a file gives; each must give the same reason."""
+    """Return the error of every request for a file; all must have the same reason."""
     errors = []
     for request in (
         decoder.probe,
         decoder.subtitles,
-        decoder.look,
+        decoder.analyze,
         lambda path: list(decoder.frames(path)),
     ):
         with pytest.raises(InputError) as e:
@@ -50,33 +50,33 @@ def noisy(number: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return (numbered(number, (192, 128)).astype(int) + noise).clip(0, 255).astype(np.uint8)
 
 
-def test_a_missing_file(decoder: Decoder, tmp_path: Path) -> None:
+def test_missing_file_is_rejected(decoder: Decoder, tmp_path: Path) -> None:
     assert rejection(decoder, tmp_path / "no.mp4").reason is Reason.MISSING
 
 
-def test_an_empty_file(decoder: Decoder, tmp_path: Path) -> None:
+def test_empty_file_is_rejected(decoder: Decoder, tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     assert rejection(decoder, tmp_path / "empty.mp4").reason is Reason.EMPTY
 
 
-def test_a_folder(decoder: Decoder, tmp_path: Path) -> None:
+def test_folder_is_rejected(decoder: Decoder, tmp_path: Path) -> None:
     assert rejection(decoder, tmp_path).reason is Reason.UNREADABLE
 
 
 @pytest.mark.parametrize("content", [b"just some words\n" * 100, bytes(5000), b"\xff\xd8\xff", b"BM", b"\x1aE\xdf\xa3"])
-def test_a_file_that_is_no_video(decoder: Decoder, tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_a_video_is_unreadable(decoder: Decoder, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "no.mp4").write_bytes(content)
     assert rejection(decoder, tmp_path / "no.mp4").reason is Reason.UNREADABLE
 
 
 @pytest.mark.parametrize("name", ["a.m4a", "a.mkv"])
-def test_a_file_with_sound_only(decoder: Decoder, tmp_path: Path, name: str) -> None:
+def test_file_with_audio_only_has_no_video(decoder: Decoder, tmp_path: Path, name: str) -> None:
     error = rejection(decoder, make_audio(tmp_path / name))
     assert error.reason is Reason.NO_VIDEO
     assert "audio" in str(error)
 
 
-def test_cover_art_is_no_video(decoder: Decoder, tmp_path: Path) -> None:
+def test_cover_art_is_not_a_video(decoder: Decoder, tmp_path: Path) -> None:
     make_audio(tmp_path / "sound.m4a")
     path = tmp_path / "song.m4a"
     with av.open(str(tmp_path / "sound.m4a")) as sound, av.open(str(path), "w", format="mp4") as out:
@@ -94,14 +94,14 @@ def test_cover_art_is_no_video(decoder: Decoder, tmp_path: Path) -> None:
     assert rejection(decoder, path).reason is Reason.NO_VIDEO
 
 
-def test_an_mp4_cut_before_its_index(decoder: Decoder, tmp_path: Path) -> None:
+def test_mp4_truncated_before_its_index_is_unreadable(decoder: Decoder, tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4")
     path.write_bytes(path.read_bytes()[:-2000])
     assert rejection(decoder, path).reason is Reason.UNREADABLE
 
 
 @pytest.mark.parametrize(("name", "container_options"), [("a.mkv", {}), ("a.mp4", {"movflags": "faststart"})])
-def test_a_video_cut_short_keeps_what_came_and_tells_the_loss(
+def test_truncated_video_gives_its_frames_and_reports_the_loss(
     decoder: Decoder, tmp_path: Path, name: str, container_options: dict[str, str]
 ) -> None:
     path = make_video(tmp_path / name, size=(192, 128), picture=noisy, container_options=container_options)
@@ -113,7 +113,7 @@ def test_a_video_cut_short_keeps_what_came_and_tells_the_loss(
     assert report.shortfall == 10 - len(numbers)
 
 
-def test_flipped_bytes_are_counted(decoder: Decoder, tmp_path: Path) -> None:
+def test_flipped_bits_are_counted_and_give_the_same_frames_every_time(decoder: Decoder, tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", size=(192, 128), picture=noisy, container_options={"movflags": "faststart"})
     content, chance = bytearray(path.read_bytes()), random.Random(0)
     for _ in range(40):
@@ -128,7 +128,7 @@ def test_flipped_bytes_are_counted(decoder: Decoder, tmp_path: Path) -> None:
     assert len(set(runs)) == 1, "damage must give the same frames every time"
 
 
-def test_random_damage_never_brings_the_caller_down(decoder: Decoder, tmp_path: Path) -> None:
+def test_random_damage_never_crashes_the_decoder(decoder: Decoder, tmp_path: Path) -> None:
     whole = make_video(tmp_path / "a.mkv", size=(192, 128), picture=noisy, frames=25).read_bytes()
     chance = random.Random(1)
     ends = set()
@@ -161,24 +161,24 @@ def secret(folder: Path) -> Path:
     ],
 )
 @pytest.mark.parametrize("name", ["a.mp4", "a.m3u8", "a.ffconcat"])
-def test_a_list_of_other_files_is_not_followed(decoder: Decoder, tmp_path: Path, script: str, name: str) -> None:
+def test_playlists_of_other_files_are_not_followed(decoder: Decoder, tmp_path: Path, script: str, name: str) -> None:
     (tmp_path / name).write_text(script.format(path=secret(tmp_path)))
     assert rejection(decoder, tmp_path / name).reason is Reason.UNREADABLE
 
 
 @pytest.mark.parametrize("name", ["a:b.mp4", "concat:x|y.mp4", "file:z.mp4", "http:a.mp4", "%03d.mp4", "ä ö.mp4"])
-def test_a_name_is_only_a_name(decoder: Decoder, tmp_path: Path, name: str) -> None:
+def test_special_characters_in_a_file_name_have_no_effect(decoder: Decoder, tmp_path: Path, name: str) -> None:
     path = make_video(tmp_path / "a.mp4", frames=5).rename(tmp_path / name)
     assert numbers_and_report(decoder, path)[0] == [0]
 
 
-def test_a_picture_larger_than_the_limit_is_refused(tmp_path: Path) -> None:
+def test_video_with_too_many_pixels_is_rejected(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", size=(640, 480), frames=2)
     with Decoder(DecodeConfig(max_pixels=640 * 479)) as decoder:
         assert rejection(decoder, path).reason is Reason.TOO_LARGE
 
 
-def test_the_limit_on_pixels_holds_after_a_switch_of_size(tmp_path: Path) -> None:
+def test_pixel_limit_applies_after_a_change_of_size(tmp_path: Path) -> None:
     small = make_video(tmp_path / "a.ts", size=(96, 64)).read_bytes()
     large = make_video(tmp_path / "b.ts", size=(640, 480), start=52).read_bytes()
     (tmp_path / "joined.ts").write_bytes(small + large)

@@ -1,4 +1,4 @@
-"""decord behind the same door: the same frames as PyAV where it can read a file, a clear refusal where it cannot."""
+"""The decord backend: the same frames as PyAV, or a clear rejection."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def other() -> Iterator[Decoder]:
 
 
 def textured(number: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """A numbered picture with color and detail in it."""
+    """Return a numbered picture with color and detail."""
     y, x = np.mgrid[: SIZE[1], : SIZE[0]]
     waves = np.stack([np.sin(x / 9 + number / 5), np.sin(y / 7), np.sin((x + y) / 11)], axis=2) * 30
     return (numbered(number, SIZE) + waves).clip(0, 255).astype(np.uint8)
 
 
 def assert_same(pyav: Decoder, other: Decoder, path: Path) -> list[int]:
-    """Compare all that both give; return the numbers in the frames."""
+    """Compare frames, times and reports of both; return the numbers in the frames."""
     numbers: list[int] = []
     for (expected, times), (found, found_times) in zip(pyav.frames(path), other.frames(path), strict=True):
         assert found_times.tolist() == times.tolist()
@@ -79,7 +79,7 @@ def test_both_backends_give_the_same_frames(
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
-def test_both_follow_a_variable_frame_rate(pyav: Decoder, other: Decoder, tmp_path: Path, name: str) -> None:
+def test_both_backends_follow_a_variable_frame_rate(pyav: Decoder, other: Decoder, tmp_path: Path, name: str) -> None:
     ticks = [0, 10, 15, 200, 205, 470, 480, 1000, 1100]
     path = make_video(
         tmp_path / name,
@@ -95,7 +95,7 @@ def test_both_follow_a_variable_frame_rate(pyav: Decoder, other: Decoder, tmp_pa
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
 @pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_both_turn_pictures_and_their_pixels(
+def test_both_backends_rotate_pictures_and_their_pixel_aspect_ratio(
     pyav: Decoder, other: Decoder, tmp_path: Path, name: str, rotation: int
 ) -> None:
     path = make_video(
@@ -104,7 +104,7 @@ def test_both_turn_pictures_and_their_pixels(
     assert_same(pyav, other, path)
 
 
-def test_both_take_bt709_for_untagged_hd(pyav: Decoder, other: Decoder, tmp_path: Path) -> None:
+def test_both_backends_assume_bt709_for_untagged_hd(pyav: Decoder, other: Decoder, tmp_path: Path) -> None:
     path = make_video(
         tmp_path / "a.mp4",
         size=(1280, 720),
@@ -135,7 +135,7 @@ def test_pictures_probes_and_subtitles_do_not_depend_on_the_backend(
         ("a.mpg", {"codec": "mpeg2video"}),
     ],
 )
-def test_what_decord_cannot_read_rightly_is_refused_with_advice(
+def test_files_that_decord_reads_incorrectly_are_rejected_with_advice(
     other: Decoder, tmp_path: Path, name: str, kind: dict[str, Any]
 ) -> None:
     path = make_video(tmp_path / name, size=SIZE, picture=textured, **kind)
@@ -144,14 +144,14 @@ def test_what_decord_cannot_read_rightly_is_refused_with_advice(
     assert e.value.reason is Reason.UNREADABLE
 
 
-def test_frames_that_decord_would_make_up_are_refused(other: Decoder, tmp_path: Path) -> None:
+def test_files_in_which_decord_would_replace_frames_are_rejected(other: Decoder, tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", size=SIZE, picture=textured, container_options={"movflags": "faststart"})
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     with pytest.raises(InputError, match="use backend=pyav"):
         list(other.frames(path))
 
 
-def test_errors_have_the_same_reasons(other: Decoder, tmp_path: Path) -> None:
+def test_errors_have_the_same_reasons_as_with_pyav(other: Decoder, tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "words.mp4").write_bytes(b"words " * 99)
     cases = {

@@ -31,7 +31,7 @@ def only(decoder: Decoder, path: Path) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.gif", "a.bmp", "a.tiff", "a.avif"])
-def test_a_picture_is_a_video_of_one_frame(decoder: Decoder, tmp_path: Path, name: str) -> None:
+def test_picture_is_a_video_of_one_frame(decoder: Decoder, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     Image.fromarray(numbered(1234, (120, 80))).save(path, quality=95)
     assert read_number(only(decoder, path)) == 1234
@@ -40,7 +40,7 @@ def test_a_picture_is_a_video_of_one_frame(decoder: Decoder, tmp_path: Path, nam
     assert decoder.subtitles(path) == []
 
 
-def test_a_picture_is_one_frame_at_any_rate_and_under_any_name(tmp_path: Path) -> None:
+def test_picture_is_one_frame_at_any_rate_and_with_any_suffix(tmp_path: Path) -> None:
     path = tmp_path / "picture.mp4"
     Image.fromarray(numbered(7, (64, 64))).save(path, format="PNG")
     with Decoder(DecodeConfig(size=32, fps=60)) as decoder:
@@ -48,7 +48,7 @@ def test_a_picture_is_one_frame_at_any_rate_and_under_any_name(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("tag", "expected"), [(1, "RGBW"), (2, "GRWB"), (3, "WBGR"), (6, "BRWG"), (8, "GWRB")])
-def test_exif_orientation_is_honored(decoder: Decoder, tmp_path: Path, tag: int, expected: str) -> None:
+def test_exif_orientation_is_applied(decoder: Decoder, tmp_path: Path, tag: int, expected: str) -> None:
     image = Image.fromarray(quadrants((96, 64)))
     exif = image.getexif()
     exif[274] = tag
@@ -58,7 +58,7 @@ def test_exif_orientation_is_honored(decoder: Decoder, tmp_path: Path, tag: int,
     assert (info.width, info.height) == ((64, 96) if tag in (6, 8) else (96, 64))
 
 
-def test_transparency_shows_white(decoder: Decoder, tmp_path: Path) -> None:
+def test_transparent_pixels_become_white(decoder: Decoder, tmp_path: Path) -> None:
     rgba = np.zeros((64, 64, 4), np.uint8)
     rgba[:, 32:] = (200, 0, 0, 255)
     Image.fromarray(rgba).save(tmp_path / "a.png")
@@ -70,14 +70,14 @@ def test_transparency_shows_white(decoder: Decoder, tmp_path: Path) -> None:
         assert frame[32, 50].tolist() == [200, 0, 0]
 
 
-def test_sixteen_bit_gray_is_scaled_not_cut(decoder: Decoder, tmp_path: Path) -> None:
+def test_sixteen_bit_gray_is_scaled_not_clipped(decoder: Decoder, tmp_path: Path) -> None:
     Image.fromarray(np.full((64, 64), 120 << 8, np.uint16)).save(tmp_path / "a.png")
     assert only(decoder, tmp_path / "a.png").mean() == pytest.approx(120, abs=0.5)
     assert decoder.probe(tmp_path / "a.png").bit_depth == 16
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
-def test_an_animation_is_a_video(decoder: Decoder, tmp_path: Path, name: str) -> None:
+def test_animation_is_a_video(decoder: Decoder, tmp_path: Path, name: str) -> None:
     frames = [Image.fromarray(numbered(n, (64, 64))) for n in (1, 2, 4)]
     frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=[400, 200, 600], lossless=True)
     batches = list(decoder.frames(tmp_path / name))
@@ -86,13 +86,13 @@ def test_an_animation_is_a_video(decoder: Decoder, tmp_path: Path, name: str) ->
     assert (info.is_picture, info.duration_s) == (False, pytest.approx(1.2))
 
 
-def test_an_animation_in_a_hurry_is_slowed_as_browsers_do(decoder: Decoder, tmp_path: Path) -> None:
+def test_very_short_frames_of_an_animation_last_100_ms_as_in_browsers(decoder: Decoder, tmp_path: Path) -> None:
     frames = [Image.fromarray(numbered(n, (64, 64))) for n in range(1, 11)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=10)
     assert decoder.probe(tmp_path / "a.gif").duration_s == pytest.approx(1.0)
 
 
-def test_more_pixels_than_the_limit_are_refused_before_they_are_unpacked(tmp_path: Path) -> None:
+def test_picture_with_too_many_pixels_is_rejected_before_unpacking(tmp_path: Path) -> None:
     Image.new("L", (3000, 2000)).save(tmp_path / "bomb.png")
     with Decoder(DecodeConfig(max_pixels=5_000_000)) as decoder:
         for request in (decoder.probe, lambda path: list(decoder.frames(path))):
@@ -102,7 +102,7 @@ def test_more_pixels_than_the_limit_are_refused_before_they_are_unpacked(tmp_pat
 
 
 @pytest.mark.parametrize("keep", [20, 300])
-def test_a_picture_cut_short_is_unreadable(decoder: Decoder, tmp_path: Path, keep: int) -> None:
+def test_truncated_picture_is_unreadable(decoder: Decoder, tmp_path: Path, keep: int) -> None:
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:keep])
@@ -111,7 +111,7 @@ def test_a_picture_cut_short_is_unreadable(decoder: Decoder, tmp_path: Path, kee
     assert e.value.reason is Reason.UNREADABLE
 
 
-def test_heic_is_refused_rather_than_read_as_one_of_its_tiles(decoder: Decoder, tmp_path: Path) -> None:
+def test_heic_is_rejected(decoder: Decoder, tmp_path: Path) -> None:
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200))
     with pytest.raises(InputError, match="HEIC") as e:
         decoder.probe(tmp_path / "a.heic")
