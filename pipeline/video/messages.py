@@ -207,7 +207,7 @@ def decode_settings(text: str) -> ChildSettings:
     return settings
 
 
-def _from_fields(kind: type[Any], fields: dict[str, Any]) -> Any:
+def _from_fields(kind: Any, fields: dict[str, Any]) -> Any:
     """Create a dataclass, and the dataclasses in it, from parsed JSON."""
     hints = _hints(kind)
     return kind(**{name: _value(hints[name], value) for name, value in fields.items()})
@@ -215,7 +215,7 @@ def _from_fields(kind: type[Any], fields: dict[str, Any]) -> Any:
 
 def _value(hint: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(hint):
-        return _from_fields(hint, value)  # type: ignore[arg-type]
+        return _from_fields(hint, value)
     return _as_tuples(value)
 
 
