@@ -51,7 +51,8 @@ def run(items: int, folder: str) -> None:
     """Make the signatures of `items` items, search them, and print the figures as one line of JSON."""
     import resource
 
-    from pipeline.dedup.job import SIMILARITY, DedupConfig, dedup_items
+    from pipeline.dedup.config import SIMILARITY, DedupConfig
+    from pipeline.dedup.job import dedup_items
     from pipeline.runtime.beam import Runner
 
     root = Path(folder) / f"growth-{items}"

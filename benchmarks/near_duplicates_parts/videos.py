@@ -25,12 +25,13 @@ from near_duplicates_parts.clips import (
     with_intro,
 )
 from near_duplicates_parts.looks import look
-from pipeline.dedup.job import SIMILARITY, DedupConfig, dedup_items
-from pipeline.dedup.pairs import read_pairs
+from pipeline.dedup.config import SIMILARITY, DedupConfig
+from pipeline.dedup.job import dedup_items
+from pipeline.dedup.pairs import Pair, read_pairs
 from pipeline.dedup.similarity import Signature
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.workspace import Workspace, write_table_unit
-from pipeline.select.keep_best import KeepConfig, containment_of
+from pipeline.select.keep_best import KeepConfig
 from schemas.records import SIGNATURES, SURVEY
 
 _COVERED = KeepConfig().min_containment
@@ -90,7 +91,7 @@ def _is_whole_of_parts(clip: Clip, clips: Sequence[Clip]) -> bool:
     return any(c.source == clip.source and c != clip for c in clips) and clip.start == 0 and clip.end > 9.9
 
 
-def _search(signatures: Sequence[Signature]) -> tuple[dict[tuple[str, str], dict[str, Any]], dict[str, int]]:
+def _search(signatures: Sequence[Signature]) -> tuple[dict[tuple[str, str], Pair], dict[str, int]]:
     """Return the pairs that the job finds."""
     with tempfile.TemporaryDirectory() as scratch:
         workspace = Workspace.open(Path(scratch) / "w", units=1)
@@ -103,7 +104,7 @@ def _search(signatures: Sequence[Signature]) -> tuple[dict[tuple[str, str], dict
         survey = [empty | {"uri": s.content_id, "kind": s.kind, "content_id": s.content_id} for s in signatures]
         write_table_unit(workspace.survey, 0, pa.Table.from_pylist(survey, SURVEY))
         report = dedup_items(workspace, DedupConfig(), Runner())
-        return {(row["a"], row["b"]): row for row in read_pairs(workspace)}, report.facts
+        return {(pair.a, pair.b): pair for pair in read_pairs(workspace)}, report.facts
 
 
 def _shared_s(one: Clip, other: Clip) -> float:
@@ -112,7 +113,7 @@ def _shared_s(one: Clip, other: Clip) -> float:
     return max(0.0, min(one.end, other.end) - max(one.start, other.start)) if same else 0.0
 
 
-def _recall(items: Sequence[Item], found: dict[tuple[str, str], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _recall(items: Sequence[Item], found: dict[tuple[str, str], Pair]) -> Iterator[dict[str, Any]]:
     """Yield by kind and strength how many copies were found as covered by an original that has all of them."""
     bases = [item for item in items if not item.clip.change]
     films = [item for item in items if item.clip.change == "film"]
@@ -130,7 +131,7 @@ def _recall(items: Sequence[Item], found: dict[tuple[str, str], dict[str, Any]])
                 if kind == "clip of a film" and item.clip.change != "sub-clip":
                     continue
                 pair = _pair(item, base, found)
-                good = pair is not None and containment_of(item.signature.content_id, pair) >= _COVERED
+                good = pair is not None and pair.containment_of(item.signature.content_id) >= _COVERED
                 cases.setdefault((kind, item.clip.strength), []).append((good, f"{item.clip.name} in {base.clip.name}"))
     for (kind, strength), outcomes in sorted(cases.items()):
         yield {
@@ -142,12 +143,12 @@ def _recall(items: Sequence[Item], found: dict[tuple[str, str], dict[str, Any]])
         }
 
 
-def _pair(one: Item, other: Item, found: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any] | None:
+def _pair(one: Item, other: Item, found: dict[tuple[str, str], Pair]) -> dict[str, Any] | None:
     a, b = sorted((one.signature.content_id, other.signature.content_id))
     return found.get((a, b))
 
 
-def _precision(items: Sequence[Item], found: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
+def _precision(items: Sequence[Item], found: dict[tuple[str, str], Pair]) -> dict[str, Any]:
     """Return how many of the pairs by which an item would be set aside are right, and how far off shares are."""
     by_id = {item.signature.content_id: item for item in items}
     right, wrong, off = 0, [], []
@@ -158,7 +159,7 @@ def _precision(items: Sequence[Item], found: dict[tuple[str, str], dict[str, Any
         shared = _shared_s(one.clip, other.clip) + (INTRO_S if one.clip.change == other.clip.change == "intro" else 0)
         if {one.clip.source, other.clip.source} & {"a"} and "intro" in (one.clip.change, other.clip.change):
             continue  # the intro is a part of this one
-        claims = [(containment_of(i.signature.content_id, pair), min(1.0, shared / i.length)) for i in (one, other)]
+        claims = [(pair.containment_of(i.signature.content_id), min(1.0, shared / i.length)) for i in (one, other)]
         off += [claimed - true for claimed, true in claims]
         if max(claimed for claimed, _ in claims) >= _COVERED:
             if all(true >= _TRUE for claimed, true in claims if claimed >= _COVERED):

@@ -9,7 +9,8 @@ from typing import Annotated
 from tyro.conf import UseAppendAction
 
 from pipeline.cli.place import FLAT, Inputs, Place
-from pipeline.dedup.job import DedupConfig, dedup_items
+from pipeline.dedup.config import DedupConfig
+from pipeline.dedup.job import dedup_items
 from pipeline.packing.config import PackConfig, require_context
 from pipeline.packing.curriculum import read_curriculum
 from pipeline.packing.job import Stage, pack

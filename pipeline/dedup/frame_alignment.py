@@ -1,106 +1,109 @@
-"""Where two videos may lie over each other: in which window of the picture, and at which offsets in time."""
+"""Candidate alignments of two videos: the window of the picture that both show, and offsets in time."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dedup.frame_runs import Floats, Run, Window, find_window
+from pipeline.dedup.sampled_frames import SampledFrames
+from pipeline.dedup.window import Floats, Window, find_window
 
-_WINDOW_PAIRS = 6  # pictures by which the window is found
-_ALIKE = 0.5  # median correlation of the most alike pictures, below which no window helps
-_SAME_WINDOW = 0.99  # above which none is needed
-_FRAMED = 0.75  # least correlation in the window
-_CLEAR = 0.95  # in the window, above which the middles are not looked at
-_MIDDLE = Window(0.26, 0.26, 0.26, 0.26)
-_VOTE = 0.7  # least correlation of two pictures that vote for an offset
-_STILL_VOTE = 0.02  # how much pictures count that nothing changes around
-_STEP_S = 0.25
-_OFFSETS = 24  # that are tried
-_ROWS = 512  # of the matrix of all pairs of samples, held at a time
-
-
-class Framed(NamedTuple):
-    """Two runs that show the same part of the picture, and how alike their most alike pictures are."""
-
-    one: Run
-    other: Run
-    alike: float
+_WINDOW_PAIRS = 6  # pairs of frames from which the window is found
+_MIN_CORRELATION = 0.5  # median of those pairs, below which no window is searched
+_SAME_WINDOW = 0.99  # the same, above which no window is needed
+_MIN_IN_WINDOW = 0.75  # least correlation within the window
+_CERTAIN = 0.95  # correlation within the window above which the centers are not compared
+_CENTER = Window(0.26, 0.26, 0.26, 0.26)
+_MIN_PAIR = 0.7  # least correlation of two frames that count towards an offset
+_PICTURE_WEIGHT = 0.02  # weight of the frames' correlation next to that of their changes
+_STEP_S = 0.25  # resolution of offsets
+_MAX_OFFSETS = 24
+_BLOCK_ROWS = 512  # of the matrix of all pairs of samples, computed at a time
 
 
-def in_one_window(one: Run, other: Run) -> Framed | None:
-    """Return the runs so that both show the same part of the picture, or None where they have no picture in common."""
-    near = _nearest(one, other)
-    if near is None:
+class CommonView(NamedTuple):
+    """Two videos cropped to the part of the picture that both show."""
+
+    one: SampledFrames
+    other: SampledFrames
+    correlation: float  # median over the most similar pairs of frames
+
+
+def common_view(one: SampledFrames, other: SampledFrames) -> CommonView | None:
+    """Return the videos cropped to the window that both show, or None if no frame of one resembles one of the other."""
+    nearest = _nearest(one, other)
+    if nearest is None:
         return None
-    i, j, all_alike = near
-    alike = float(np.median(all_alike))
-    if alike < _ALIKE:
+    i, j, correlations = nearest
+    correlation = float(np.median(correlations))
+    if correlation < _MIN_CORRELATION:
         return None
-    if alike >= _SAME_WINDOW:
-        return Framed(one, other, alike)
-    p, q = one.pictures[i], other.pictures[j]
-    inner, outer = find_window(p, q), find_window(q, p)
-    by_inner = float(np.median(np.einsum("nc,nc->n", inner.of(p), q)))
-    by_outer = float(np.median(np.einsum("nc,nc->n", p, outer.of(q))))
-    if max(by_inner, by_outer) < _FRAMED:
+    if correlation >= _SAME_WINDOW:
+        return CommonView(one, other, correlation)
+    p, q = one.vectors[i], other.vectors[j]
+    of_one, of_other = find_window(p, q), find_window(q, p)
+    in_one = float(np.median(np.einsum("nc,nc->n", of_one.crop(p), q)))
+    in_other = float(np.median(np.einsum("nc,nc->n", p, of_other.crop(q))))
+    if max(in_one, in_other) < _MIN_IN_WINDOW:
         return None
-    if by_inner >= by_outer:
-        return Framed(one.through(inner), other, by_inner)
-    return Framed(one, other.through(outer), by_outer)
+    if in_one >= in_other:
+        return CommonView(one.cropped(of_one), other, in_one)
+    return CommonView(one, other.cropped(of_other), in_other)
 
 
-def in_one_window_or_the_middle(one: Run, other: Run) -> Framed | None:
-    """Return the runs in one window, or the middles of both where these are more alike: a logo lies at an edge.
+def common_view_or_center(one: SampledFrames, other: SampledFrames) -> CommonView | None:
+    """Return `common_view`, or the centers of both if they correlate better: a logo is near an edge.
 
-    Not for single pictures: to agree in the middle alone is too little where nothing moves.
+    Not for images: without motion, agreement of the centers alone is too little evidence.
     """
-    framed = in_one_window(one, other)
-    if framed is not None and framed.alike >= _CLEAR:
-        return framed
-    middles = one.through(_MIDDLE), other.through(_MIDDLE)
-    near = _nearest(*middles)
-    alike = float(np.median(near[2])) if near else 0.0
-    if alike >= _FRAMED and (framed is None or alike > framed.alike):
-        return Framed(*middles, alike)
-    return framed
+    view = common_view(one, other)
+    if view is not None and view.correlation >= _CERTAIN:
+        return view
+    centers = one.cropped(_CENTER), other.cropped(_CENTER)
+    nearest = _nearest(*centers)
+    correlation = float(np.median(nearest[2])) if nearest else 0.0
+    if correlation >= _MIN_IN_WINDOW and (view is None or correlation > view.correlation):
+        return CommonView(*centers, correlation)
+    return view
 
 
-def _nearest(one: Run, other: Run) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats] | None:
-    """Return the pairs of samples that are most alike, at most `_WINDOW_PAIRS`, the best first."""
-    mine, theirs = np.flatnonzero(one.useful), np.flatnonzero(other.useful)
+def _nearest(one: SampledFrames, other: SampledFrames) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats] | None:
+    """Return the `_WINDOW_PAIRS` pairs of distinctive samples that correlate best, and their correlations, in order."""
+    mine, theirs = np.flatnonzero(one.is_distinctive), np.flatnonzero(other.is_distinctive)
     if not len(mine) or not len(theirs):
         return None
     best, which = [], []
-    for at in range(0, len(mine), _ROWS):
-        alike = one.pictures[mine[at : at + _ROWS]] @ other.pictures[theirs].T
-        which.append(alike.argmax(1))
-        best.append(alike.max(1))
-    alike, partner = np.concatenate(best), np.concatenate(which)
-    order = np.argsort(-alike, kind="stable")[:_WINDOW_PAIRS]
-    return mine[order], theirs[partner[order]], alike[order]
+    for start in range(0, len(mine), _BLOCK_ROWS):
+        correlation = one.vectors[mine[start : start + _BLOCK_ROWS]] @ other.vectors[theirs].T
+        which.append(correlation.argmax(1))
+        best.append(correlation.max(1))
+    correlation, partner = np.concatenate(best), np.concatenate(which)
+    order = np.argsort(-correlation, kind="stable")[:_WINDOW_PAIRS]
+    return mine[order], theirs[partner[order]], correlation[order]
 
 
-def likely_offsets(one: Run, other: Run) -> list[float]:
-    """Return differences of times at which samples are alike, the most likely first.
+def candidate_offsets(one: SampledFrames, other: SampledFrames) -> list[float]:
+    """Return offsets in seconds at which samples are similar, the most likely first.
 
-    Each pair of samples votes for its difference with the correlation of what sets the two apart from their
-    neighbors, as in a quiet scene all pictures are alike; and a little with that of the pictures.
+    Each pair of similar samples adds to the weight of its difference in time: the correlation of their changes, because
+    in a quiet scene all frames are similar, and a little of the correlation of the frames.
     """
-    mine, theirs = np.flatnonzero(one.useful), np.flatnonzero(other.useful)
+    mine, theirs = np.flatnonzero(one.is_distinctive), np.flatnonzero(other.is_distinctive)
     changes, others = one.changes[mine], other.changes[theirs]
-    votes: dict[int, float] = {}
-    for at in range(0, len(mine), _ROWS):
-        part = mine[at : at + _ROWS]
-        alike = one.pictures[part] @ other.pictures[theirs].T
-        i, j = np.nonzero(alike >= _VOTE)
+    weights: dict[int, float] = defaultdict(float)
+    for start in range(0, len(mine), _BLOCK_ROWS):
+        block = mine[start : start + _BLOCK_ROWS]
+        correlation = one.vectors[block] @ other.vectors[theirs].T
+        i, j = np.nonzero(correlation >= _MIN_PAIR)
         if len(i):
-            weight = np.einsum("nc,nc->n", changes[at + i], others[j]) + _STILL_VOTE * alike[i, j]
-            difference = np.round((other.at[theirs[j]] - one.at[part[i]]) / _STEP_S).astype(np.int64)
-            steps, back = np.unique(difference, return_inverse=True)
-            for step, vote in zip(steps.tolist(), np.bincount(back, weight).tolist(), strict=True):
-                votes[step] = votes.get(step, 0.0) + vote
-    best = sorted(votes, key=lambda step: (-votes[step], abs(step), step))[:_OFFSETS]
+            change = np.einsum("nc,nc->n", changes[start + i], others[j])
+            weight = change + _PICTURE_WEIGHT * correlation[i, j]
+            difference = np.round((other.starts[theirs[j]] - one.starts[block[i]]) / _STEP_S).astype(np.int64)
+            steps, inverse = np.unique(difference, return_inverse=True)
+            for step, total in zip(steps.tolist(), np.bincount(inverse, weight).tolist(), strict=True):
+                weights[step] += total
+    best = sorted(weights, key=lambda step: (-weights[step], abs(step), step))[:_MAX_OFFSETS]
     return [step * _STEP_S for step in best]

@@ -1,14 +1,14 @@
-"""The match job: which items of the workspace share content. Only numbers of units and ranges go through Beam.
+"""The dedup job: which items of the workspace share content. Beam moves only the numbers of units, parts and ranges.
 
     number     in the driver: the items that take part, in the order of their content_id
-    keys       one element a unit: each signature's keys, 8 bytes a key, sorted by partition, into a file
-    buckets    one element a part of the partitions: items that meet in a bucket become pairs with votes, into a file
-    compare    one element a range of pairs: those with evidence enough are compared, both signatures read by row;
-               what they share goes into a file
-    join       in the driver: the files become one table, in order
+    keys       one element per unit: the hash keys of its signatures, 8 bytes each, sorted by partition
+    collide    one element per part of the partitions: items in one bucket become pairs with collision counts
+    compare    one element per range of pairs: the signatures of pairs with enough collisions are compared
+    join       in the driver: the pairs of all ranges become one table, in order
 
-The whole search runs again when a signature or the configuration has changed; it is a small part of what the survey
-takes. Memory is at most one part's keys (1/256 of many) or one range's votes (1/64) a worker.
+Every step writes files for the next one (`pipeline.dedup.scratch`). The whole search runs again if a signature or an
+option changed; it takes a small part of the time of the survey. Memory per worker is at most the keys of one partition
+(1/256) or the pairs of one range (1/64).
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ import shutil
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +28,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.dedup.book_similarity import BookSimilarity
-from pipeline.dedup.candidates import MOST_ITEMS
+from pipeline.dedup.candidates import MAX_ITEMS
+from pipeline.dedup.collision_worker import CollisionWorker
+from pipeline.dedup.comparison_worker import COUNTS, ComparisonWorker
+from pipeline.dedup.config import SIMILARITY, DedupConfig
+from pipeline.dedup.key_worker import KeyWorker
+from pipeline.dedup.scratch import Division, Scratch
 from pipeline.dedup.signature_table import number_items
 from pipeline.dedup.similarity import Similarity
-from pipeline.dedup.video_similarity import ImageSimilarity, VideoSimilarity
-from pipeline.dedup.workers import COUNTS, PLACES, BucketWorker, CompareWorker, KeyWorker, Spread
 from pipeline.runtime.beam import Runner, Stage, run_stages
 from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.progress import following
@@ -45,49 +46,26 @@ from schemas.files import atomic, write_array, write_text
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import PAIRS
 
-SIMILARITY: Mapping[str, Similarity] = {
-    "video": VideoSimilarity(),
-    "image": ImageSimilarity(),
-    "book": BookSimilarity(),
-}
-
-VERSION = 2  # counts up when the same signatures would give other pairs
+VERSION = 2  # raise it if the same signatures would give other pairs
 _FACTS = "pairs.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DedupConfig:
-    """How the search goes."""
-
-    kinds: tuple[str, ...] = tuple(SIMILARITY)
-    """Kinds of items that are searched."""
-    bucket: int = 32
-    """Items that may meet under one key and all be compared with each other. Of more (a title card) each is compared
-    with a few."""
-
-    def __post_init__(self) -> None:
-        if strange := sorted(set(self.kinds) - set(SIMILARITY)):
-            raise ConfigError(f"kinds: nothing finds {strange[0]!r} alike; there are {', '.join(SIMILARITY)}")
-        if self.bucket < 2:
-            raise ConfigError(f"bucket must be at least 2, got {self.bucket}")
 
 
 def dedup_items(workspace: Workspace, config: DedupConfig, runner: Runner) -> JobReport:
     """Find the items that share content and write `workspace.pairs`, unless nothing has changed."""
     started = time.monotonic()
-    shutil.rmtree(workspace.dedup, ignore_errors=True)  # what a killed run left
+    shutil.rmtree(workspace.dedup, ignore_errors=True)  # left by a run that was killed
     kinds = tuple(kind for kind in SIMILARITY if kind in config.kinds)
-    places, ids = number_items(workspace, kinds)
+    items, ids = number_items(workspace, kinds)
     key = _fingerprint(workspace, config, kinds, ids)
     facts, new = _known_facts(workspace, key), 0
     if facts is None:
-        facts, new = _search(workspace, config, kinds, places, runner), len(places)
+        facts, new = _search(workspace, config, kinds, items, runner), len(items)
         found = {"fingerprint": key, "sha256": sha256_file(workspace.pairs), "facts": facts}
         write_text(workspace.root / _FACTS, json.dumps(found) + "\n")
     return JobReport(
         job="dedup",
-        items=len(places),
-        kept=len(places),
+        items=len(items),
+        kept=len(items),
         rejected={},
         new=new,
         seconds=time.monotonic() - started,
@@ -96,51 +74,63 @@ def dedup_items(workspace: Workspace, config: DedupConfig, runner: Runner) -> Jo
 
 
 def _fingerprint(workspace: Workspace, config: DedupConfig, kinds: Sequence[str], ids: pa.Array) -> str:
-    going = hashlib.sha256()
-    for name in ids.to_pylist():
-        going.update(f"{name}\n".encode())
+    searched = hashlib.sha256()
+    for content_id in ids.to_pylist():
+        searched.update(f"{content_id}\n".encode())
     signatures = [sha256_file(path) for path in unit_files(workspace.signatures)]
-    return fingerprint(VERSION, config, {kind: SIMILARITY[kind] for kind in kinds}, going.hexdigest(), signatures)
+    return fingerprint(VERSION, config, {kind: SIMILARITY[kind] for kind in kinds}, searched.hexdigest(), signatures)
 
 
 def _known_facts(workspace: Workspace, key: str) -> dict[str, int] | None:
-    """Return what was found the last time, where the table is still that of this fingerprint."""
+    """Return the counts of the last search if the table of pairs is that of the fingerprint `key`, else None."""
     try:
         found = json.loads((workspace.root / _FACTS).read_text(encoding="utf-8"))
-        same = found["fingerprint"] == key and found["sha256"] == sha256_file(workspace.pairs)
-        return dict(found["facts"]) if same else None
+        is_same = found["fingerprint"] == key and found["sha256"] == sha256_file(workspace.pairs)
+        return dict(found["facts"]) if is_same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _search(
-    workspace: Workspace,
-    config: DedupConfig,
-    kinds: tuple[str, ...],
-    places: NDArray[Any],
-    runner: Runner,
+    workspace: Workspace, config: DedupConfig, kinds: Sequence[str], items: NDArray[Any], runner: Runner
 ) -> dict[str, int]:
-    folder = workspace.dedup / uuid.uuid4().hex[:8]  # of this run: workers of another may outlive it
-    if len(places) > MOST_ITEMS:
-        raise ConfigError(f"a search has room for {MOST_ITEMS:,} items, here are {len(places):,}: match them in parts")
-    counts = np.bincount(places["kind"], minlength=len(kinds)).tolist()
-    likeness = tuple(SIMILARITY[kind].scaled_to(count) for kind, count in zip(kinds, counts, strict=True))
-    spread = Spread.of(len(places))
+    """Run the steps of the search, and return the counts to report."""
+    if len(items) > MAX_ITEMS:
+        raise ConfigError(
+            f"dedup can search at most {MAX_ITEMS:,} items, got {len(items):,}: divide them over several workspaces"
+        )
+    scratch = Scratch(workspace.dedup / uuid.uuid4().hex[:8])  # workers of an earlier run may still write to theirs
+    counts = np.bincount(items["kind"], minlength=len(kinds)).tolist()
+    similarity = tuple(SIMILARITY[kind].scaled_to(count) for kind, count in zip(kinds, counts, strict=True))
     try:
-        write_array(folder / PLACES, places)
-        units = tuple(sorted(set(places["unit"].tolist())))
-        if units:
-            stages = (
-                Stage("Keys", units, KeyWorker(workspace, folder, likeness)),
-                Stage("Buckets", range(spread.parts), BucketWorker(folder, units, config.bucket, spread)),
-                Stage("Compare", range(spread.ranges), CompareWorker(workspace, folder, likeness, spread)),
-            )
-            with following("dedup", workspace.log("dedup"), len(units) + spread.ranges):
-                run_stages(stages, runner)
-        found = _join(workspace, [folder / f"pairs-{number:03d}.parquet" for number in range(spread.ranges) if units])
+        write_array(scratch.items, items)
+        ranges = _run_steps(workspace, config, scratch, similarity, items, runner)
+        found = _join(workspace, [scratch.pairs(number) for number in range(ranges)])
     finally:
         shutil.rmtree(workspace.dedup, ignore_errors=True)
-    return {name: n for name, n in found.items() if n or name != "overfull buckets"}
+    return {name: n for name, n in found.items() if n or name != "full buckets"}
+
+
+def _run_steps(
+    workspace: Workspace,
+    config: DedupConfig,
+    scratch: Scratch,
+    similarity: tuple[Similarity, ...],
+    items: NDArray[Any],
+    runner: Runner,
+) -> int:
+    """Run the steps that Beam distributes, and return the number of ranges that they wrote."""
+    units, division = tuple(sorted(set(items["unit"].tolist()))), Division.of(len(items))
+    if not units:
+        return 0
+    steps = (
+        Stage("Keys", units, KeyWorker(workspace, scratch, similarity)),
+        Stage("Collide", range(division.parts), CollisionWorker(scratch, units, config.max_bucket, division)),
+        Stage("Compare", range(division.ranges), ComparisonWorker(workspace, scratch, similarity, division)),
+    )
+    with following("dedup", workspace.log("dedup"), len(units) + division.ranges):
+        run_stages(steps, runner)
+    return division.ranges
 
 
 def _join(workspace: Workspace, parts: Sequence[Path]) -> Counter[str]:

@@ -1,7 +1,8 @@
-"""What near-duplicates are found by, whatever the kind: a signature, keys that bring pairs together, a comparison.
+"""The protocol of near-duplicate search for one kind of items: hash keys that bring items together, and a comparison.
 
-An item is a run of samples: frames of a video, passages of a book. Two items that have a key in common are compared,
-sample by sample, and the comparison says how much of each the other has. `dedup` runs this over a whole workspace.
+An item is a sequence of samples: frames of a video, passages of a book. Items that share LSH hash keys are compared
+sample by sample, and the comparison gives how much of each item the other one contains. `pipeline.dedup.job` runs this
+over a whole workspace.
 """
 
 from __future__ import annotations
@@ -17,47 +18,51 @@ Range = tuple[float, float]  # start and end, in seconds or in characters of the
 
 @dataclass(frozen=True)
 class Signature:
-    """One item as a run of `n` samples (a row of schemas.records.SIGNATURES)."""
+    """One item as a sequence of `n` samples (a row of schemas.records.SIGNATURES)."""
 
     content_id: str
     kind: str
-    starts: NDArray[np.float64]  # [n], where a sample stands: seconds, or characters of the clean text
-    lengths: NDArray[np.float64]  # [n], what it stands for, in the same unit
-    samples: tuple[bytes, ...]  # n of one length
+    starts: NDArray[np.float64]  # [n], start of each sample in seconds, or in characters of the clean text
+    lengths: NDArray[np.float64]  # [n], length that each sample represents, in the same unit
+    samples: tuple[bytes, ...]  # n byte strings of one length
 
 
 @dataclass(frozen=True)
 class Shared:
     """What two items have in common."""
 
-    containment_a: float  # share of a that b has too, 0 to 1
-    containment_b: float
-    similarity: float  # of what they share, 0 to 1
-    shared_a: tuple[Range, ...]  # where in a, in order
+    containment_a: float  # share of a that b contains, 0 to 1
+    containment_b: float  # share of b that a contains, 0 to 1
+    similarity: float  # mean similarity of the shared samples, 0 to 1
+    shared_a: tuple[Range, ...]  # the shared ranges of a, in order
     shared_b: tuple[Range, ...]
+
+    def swapped(self) -> Shared:
+        """Return the same with a and b exchanged."""
+        return Shared(self.containment_b, self.containment_a, self.similarity, self.shared_b, self.shared_a)
 
 
 class Similarity(Protocol):
-    """How items of one kind are found alike."""
+    """The near-duplicate search for one kind of items."""
 
     @property
     def min_collisions(self) -> int:
-        """Keys that two items must have in common to be compared, of two samples of each where they have as many."""
+        """Minimum collisions of two items to be compared, from at least two samples of each item that has two."""
         ...
 
     @property
     def sufficient_collisions(self) -> int:
-        """Keys in common for which they are compared whatever samples they are of."""
+        """Collisions from which two items are compared even if all come from one sample."""
         ...
 
     def scaled_to(self, items: int) -> Similarity:
-        """Return what to search so many items with: the more there are, the more a key must say."""
+        """Return the search for a corpus of `items` items: longer hash keys for a larger corpus."""
         ...
 
     def hash_keys(self, signature: Signature) -> NDArray[np.uint64]:
-        """Return keys [m, k] of the samples that can be told from others: items that have some in common are alike."""
+        """Return the hash keys [m, k] of those m samples that can be told from others, k keys for each."""
         ...
 
     def compare(self, a: Signature, b: Signature) -> Shared | None:
-        """Return what two items share, or None where it is too little to be more than chance."""
+        """Return what two items share, or None if it may be by chance."""
         ...

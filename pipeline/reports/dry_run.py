@@ -24,7 +24,7 @@ from pipeline.runtime.progress import readable
 from pipeline.runtime.units import read_rows, unit_files, unit_number
 from pipeline.runtime.workspace import Workspace, read_units
 from pipeline.select.config import SelectConfig, as_options
-from pipeline.select.rules import Matches, judge_cluster
+from pipeline.select.rules import Clusters, judge_cluster
 from pipeline.select.selection import read_selection
 from pipeline.survey.table import read_survey_unit
 from schemas.errors import DatasetError
@@ -60,17 +60,17 @@ def judge_survey(workspace: Workspace, config: SelectConfig) -> Iterator[dict[st
         )
     measures = (read_rows(path, SURVEY, ["measures"])["measures"] for path in paths)
     require_known(config.limits, itertools.chain.from_iterable(map(measured_names, measures)))
-    matches = Matches.of(read_pairs(workspace), config.keep)
-    sharing = {*_repeated(workspace), *matches.cluster}
+    clusters = Clusters.of(read_pairs(workspace), config.keep)
+    sharing = {*_repeated(workspace), *clusters.cluster}
     groups: dict[str, list[Row]] = {}
     for path in paths:
-        for row in map(matches.join, read_survey_unit(workspace, unit_number(path))):
+        for row in map(clusters.join, read_survey_unit(workspace, unit_number(path))):
             if row["content_id"] in sharing:
                 groups.setdefault(row["cluster"], []).append(row)
             else:
                 yield from judge_cluster([row], (), config)
     for cluster, rows in groups.items():
-        yield from judge_cluster(rows, matches.pairs.get(cluster, ()), config)
+        yield from judge_cluster(rows, clusters.pairs.get(cluster, ()), config)
 
 
 def _repeated(workspace: Workspace) -> list[str]:

@@ -1,60 +1,96 @@
-"""TODO."""
+"""The select job: which surveyed items are kept, and in which split. Beam groups the rows by cluster.
+
+    read     one element per unit of the survey: each row with its cluster
+    judge    one group per cluster: the rows of items that share content are judged together
+    write    one group per unit of the selection: its rows, sorted by content and address
+
+The job runs again if the survey, the pairs of `dedup` or an option changed.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.dedup.pairs import read_pairs
+from pipeline.filters.filter import Row
 from pipeline.filters.limit_filter import require_known
 from pipeline.filters.numbers import measured_names
 from pipeline.runtime.beam import Runner, run_selection
 from pipeline.runtime.job_report import JobReport, report_on
 from pipeline.runtime.units import unit_files, unit_number
-from pipeline.runtime.workspace import Workspace, read_units, usable
+from pipeline.runtime.workspace import Workspace, read_units, usable, write_table_unit
 from pipeline.select.config import SelectConfig
-from pipeline.select.rules import Matches, Selector
+from pipeline.select.rules import Clusters, judge_cluster
 from pipeline.select.selection import begin_selection, finish_selection, read_selection
+from pipeline.survey.table import read_survey_unit
 from schemas.errors import DatasetError
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import SURVEY
 
-VERSION = 1  # counts up when the same rows and options would give another selection
+VERSION = 2  # raise it if the same rows and options would give another selection
+_INPUTS = ("uri", "fingerprint", "document_id", "reason")
 
 
 def select_items(workspace: Workspace, config: SelectConfig, runner: Runner) -> JobReport:
-    """Judge every surveyed item and choose its split."""
+    """Judge every surveyed item and choose its split, unless nothing has changed."""
     started = time.monotonic()
-    surveyed = read_units(workspace.survey, SURVEY, ["uri", "fingerprint", "document_id", "reason", "measures"])
-    columns = (surveyed[name].to_pylist() for name in ("uri", "fingerprint", "document_id", "reason"))
-    found = sha256_file(workspace.pairs) if workspace.pairs.exists() else None
-    key = fingerprint(VERSION, config, config.limits, sorted(zip(*columns, strict=True), key=str), found)
+    surveyed = read_units(workspace.survey, SURVEY, [*_INPUTS, "measures"])
+    key = _fingerprint(workspace, config, surveyed)
     new = 0
     if not _is_selected(workspace, key):
         begin_selection(workspace)
         require_known(config.limits, measured_names(surveyed["measures"]))
-        selector = Selector(workspace=workspace, config=config, matches=Matches.of(read_pairs(workspace), config.keep))
+        worker = SelectWorker(
+            workspace=workspace, config=config, clusters=Clusters.of(read_pairs(workspace), config.keep)
+        )
         units = [unit_number(path) for path in unit_files(workspace.survey)]
-        run_selection(units, read=selector.read, judge=selector.judge, write=selector.write, runner=runner)
+        run_selection(units, read=worker.read, judge=worker.judge, write=worker.write, runner=runner)
         finish_selection(workspace, config, fingerprint=key, items=len(surveyed))
         new = len(surveyed)
     selected = read_selection(workspace, ["reason", "split", "cluster"]).rows
     report = report_on("select", len(surveyed), selected, new, started)
     splits = Counter(usable(selected)["split"].to_pylist())
     facts = {f"in {name}": splits[name] for name in sorted(splits)}
-    return replace(report, facts=facts, notes=_straddling(usable(selected)))
+    return replace(report, facts=facts, notes=_leaks(usable(selected)))
 
 
-def _straddling(selected: pa.Table) -> tuple[str, ...]:
-    """Tell how many items share content with others in the other split, which only a manifest can ask for."""
-    clusters = selected.group_by("cluster").aggregate([("split", "count_distinct"), ("split", "count")])
-    both = clusters.filter(pc.greater(clusters["split_count_distinct"], 1))
-    items = pc.sum(both["split_count"]).as_py() or 0
-    return (f"{items} items share content across the splits, as the manifest puts them there",) if items else ()
+@dataclass(frozen=True, kw_only=True)
+class SelectWorker:
+    """The three steps that Beam distributes."""
+
+    workspace: Workspace
+    config: SelectConfig
+    clusters: Clusters
+
+    def read(self, unit: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield (cluster, row) of each row of a survey unit."""
+        for row in read_survey_unit(self.workspace, unit):
+            joined = self.clusters.join(row)
+            yield joined["cluster"], joined
+
+    def judge(self, rows: Sequence[Row]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield (unit, judged row) of each row of a cluster."""
+        pairs = self.clusters.pairs.get(rows[0]["cluster"], ())
+        for row in judge_cluster(rows, pairs, self.config):
+            yield self.workspace.unit_of(row["document_id"] or row["uri"]), row
+
+    def write(self, unit: int, rows: Iterable[Row]) -> None:
+        """Write a selection unit, sorted by content and address."""
+        ordered = sorted(rows, key=lambda r: (r["document_id"] or "", r["uri"]))
+        write_table_unit(self.workspace.selection, unit, pa.Table.from_pylist(ordered, SURVEY))
+
+
+def _fingerprint(workspace: Workspace, config: SelectConfig, surveyed: pa.Table) -> str:
+    rows = sorted(zip(*(surveyed[name].to_pylist() for name in _INPUTS), strict=True), key=str)
+    pairs = sha256_file(workspace.pairs) if workspace.pairs.exists() else None
+    return fingerprint(VERSION, config, config.limits, rows, pairs)
 
 
 def _is_selected(workspace: Workspace, key: str) -> bool:
@@ -62,3 +98,11 @@ def _is_selected(workspace: Workspace, key: str) -> bool:
         return read_selection(workspace, ["uri"]).fingerprint == key
     except DatasetError:
         return False
+
+
+def _leaks(kept: pa.Table) -> tuple[str, ...]:
+    """Return a note on kept items that share content with items of the other split, which only a manifest can cause."""
+    clusters = kept.group_by("cluster").aggregate([("split", "count_distinct"), ("split", "count")])
+    both = clusters.filter(pc.greater(clusters["split_count_distinct"], 1))
+    items = pc.sum(both["split_count"]).as_py() or 0
+    return (f"{items:,} items share content with items of the other split, as the manifest says",) if items else ()

@@ -1,13 +1,14 @@
-"""Which copy is kept where several items share content: clusters, the order among copies, and what is cut.
+"""Which copy is kept of several items that share content: clusters, the order of the copies, and duplicate passages.
 
-A pair says which share of each item the other has. An item covers another that it has enough of; of two that cover
-each other either can be kept, of two of which only one covers the other, that one must be. So items are gone through
-in an order in which what strictly covers an item comes before it, the better ones first, and one is kept unless a kept
-one covers it. Nothing that was decided is taken back, and each item that is set aside has a kept one in its place.
+A pair gives the share of each item that the other one contains. An item duplicates another one that contains at least
+`min_containment` of it. If each of two items duplicates the other, either can be kept; if only one does, the other must
+be. Items are visited in an order in which an item comes after those that it, one-sidedly, duplicates, and else better
+items first. An item is kept unless it duplicates a kept one. No decision is revised, and every rejected item duplicates
+a kept one.
 
-Not all pairs of a large group of copies are compared. Where a pair is missing, a third item speaks for it: of an item
-that `middle` has a share c of, and of `middle` all but a share 1 - d that the kept one has, the kept one has at least
-c - (1 - d) x (length of middle / length of the item). Time is linear in the pairs, but for their order.
+In a large group of copies not all pairs are compared. A missing pair is bounded through a third item: if `middle`
+contains a share c of an item, and the kept item contains a share d of `middle`, then the kept item contains at least
+c - (1 - d) * (length of `middle` / length of the item). Time is linear in the pairs, except for sorting.
 """
 
 from __future__ import annotations
@@ -17,29 +18,31 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from pipeline.dedup.pairs import Pair
+from pipeline.filters.filter import Row
 from pipeline.filters.numbers import numbers
 from schemas.errors import ConfigError
 
-Row = Mapping[str, Any]
 Preference = Literal["resolution", "bit_rate", "length"]
+Rank = tuple[Any, ...]  # sort key of an item among its copies
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeepConfig:
-    """What makes an item a near-duplicate of another, and which of the two is kept."""
+    """What makes an item a near-duplicate of another one, and which of the two is kept."""
 
     remove_near_duplicates: bool = True
-    """Set aside near-duplicates. Where not, they still fall into one split."""
+    """Reject near-duplicates. If not, near-duplicates are kept in one split."""
     min_containment: float = 0.8
-    """Share of an item that another must have too, for the first to be set aside."""
+    """Share of an item that another item must contain for the first one to be a near-duplicate, above 0 to 1."""
     min_similarity: float = 0.0
-    """How alike the shared parts must be at least, 0 to 1; the search itself finds nothing below its own limit."""
+    """Minimum similarity of the shared parts, 0 to 1. The search itself has a lower bound per kind."""
     cluster_containment: float = 0.2
-    """Share of either of two videos or images that must be shared, for both to fall into one split. (With 0, all that
-    begin with the same title card do.) Books that share a passage always fall into one."""
+    """Share of either of two videos or images that the other one must contain for both to be in one split, 0 to 1. With
+    0, all videos with the same title card are in one split. Books that share a passage always are."""
     prefer: tuple[Preference, ...] = ("resolution", "bit_rate", "length")
-    """Of two items that cover each other the better one is kept: what to compare first, second, third. An item that
-    has all of another and more is kept whatever the order."""
+    """Which of two copies is kept: the properties to compare, the most important first. An item that contains all of
+    another one and more is kept in any case."""
 
     def __post_init__(self) -> None:
         if not 0 < self.min_containment <= 1:
@@ -51,15 +54,15 @@ class KeepConfig:
             raise ConfigError(f"prefer takes each of {', '.join(get_args(Preference))} once, got {self.prefer}")
 
 
-def is_related(pair: Row, config: KeepConfig) -> bool:
-    """Tell whether two items share so much that they belong into one split."""
-    if pair["similarity"] < config.min_similarity:
+def is_related(pair: Pair, config: KeepConfig) -> bool:
+    """Return whether two items share enough content to be in one split."""
+    if pair.similarity < config.min_similarity:
         return False
-    return pair["kind"] == "book" or max(pair["containment_a"], pair["containment_b"]) >= config.cluster_containment
+    return pair.kind == "book" or max(pair.containment_a, pair.containment_b) >= config.cluster_containment
 
 
-def clusters(pairs: Iterable[Row]) -> dict[str, str]:
-    """Return for every content_id in `pairs` the smallest one that it hangs together with (union by smallest)."""
+def clusters(edges: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return, for every name in `edges`, the smallest name of its connected component (union-find)."""
     parent: dict[str, str] = {}
 
     def root(name: str) -> str:
@@ -68,14 +71,14 @@ def clusters(pairs: Iterable[Row]) -> dict[str, str]:
             parent[name] = name = parent[parent[name]]
         return name
 
-    for pair in pairs:
-        low, high = sorted((root(pair["a"]), root(pair["b"])))
+    for one, other in edges:
+        low, high = sorted((root(one), root(other)))
         parent[high] = low
     return {name: root(name) for name in parent}
 
 
-def rank(row: Row, prefer: Sequence[Preference]) -> tuple[Any, ...]:
-    """Sort key of a row among its copies: the best first, the address last of all."""
+def rank(row: Row, prefer: Sequence[Preference]) -> Rank:
+    """Return the sort key of a row among its copies: the best comes first; equal ones are sorted by address."""
     found = numbers(row)
     values = {
         "resolution": (row["width"] or 0) * (row["height"] or 0),
@@ -85,100 +88,105 @@ def rank(row: Row, prefer: Sequence[Preference]) -> tuple[Any, ...]:
     return (*(-values[name] for name in prefer), row["uri"])
 
 
-def choose(rows: Sequence[Row], pairs: Sequence[Row], config: KeepConfig) -> dict[str, Row]:
-    """Return for each content_id that is set aside the pair that decides it, whose other side is kept.
+def choose(ranks: Mapping[str, Rank], pairs: Iterable[Pair], config: KeepConfig) -> dict[str, Pair]:
+    """Return, for the content_id of each rejected item, its pair with the kept item that it duplicates.
 
-    `rows` have one content_id each. Of two rows of which only one covers the other, that one is better; of two that
-    cover each other, the one that ranks better. No kept row covers another, by a pair among `pairs`.
+    `ranks` are the sort keys of the items by content_id. Of two items of which only one duplicates the other, the other
+    one is kept; of two that duplicate each other, the one that ranks first. No pair of kept items is a near-duplicate.
     """
-    order = {row["content_id"]: rank(row, config.prefer) for row in rows}
-    near: dict[str, dict[str, Row]] = {name: {} for name in order}
-    for pair in sorted(pairs, key=lambda p: (p["a"], p["b"])):
-        if pair["similarity"] >= config.min_similarity and pair["a"] in order and pair["b"] in order:
-            near[pair["a"]][pair["b"]] = near[pair["b"]][pair["a"]] = pair
-    beaten: dict[str, Row] = {}
-    covering: dict[str, list[str]] = {name: [] for name in order}  # of each, the kept ones that cover it
-    for name in _best_first(order, near, config.min_containment):
-        if cover := _cover(name, near, covering, config.min_containment):
-            beaten[name] = cover
+    near: dict[str, dict[str, Pair]] = {name: {} for name in ranks}
+    for pair in sorted(pairs, key=lambda p: (p.a, p.b)):
+        if pair.similarity >= config.min_similarity and pair.a in ranks and pair.b in ranks:
+            near[pair.a][pair.b] = near[pair.b][pair.a] = pair
+    rejected: dict[str, Pair] = {}
+    duplicated: dict[str, list[str]] = {name: [] for name in ranks}  # for each item, the kept items that it duplicates
+    for name in _visiting_order(ranks, near, config.min_containment):
+        if pair := _pair_with_kept(name, near, duplicated, config.min_containment):
+            rejected[name] = pair
         else:
             for other, pair in near[name].items():
-                if containment_of(other, pair) >= config.min_containment:
-                    covering[other].append(name)
-    return beaten
+                if pair.containment_of(other) >= config.min_containment:
+                    duplicated[other].append(name)
+    return rejected
 
 
-def containment_of(name: str, pair: Row) -> float:
-    """Return which share of `name` the other item of the pair has."""
-    return float(pair["containment_a" if pair["a"] == name else "containment_b"])
+_Near = Mapping[str, Mapping[str, Pair]]
 
 
-def _best_first(order: Mapping[str, Any], near: Mapping[str, Mapping[str, Row]], covered: float) -> Iterator[str]:
-    """Yield all names so that what strictly covers one comes before it, else by rank (Kahn's algorithm on a heap)."""
-    above = dict.fromkeys(order, 0)
-    below: dict[str, list[str]] = {name: [] for name in order}
+def _visiting_order(ranks: Mapping[str, Rank], near: _Near, min_containment: float) -> Iterator[str]:
+    """Yield all names; a name that one-sidedly duplicates another comes after it, else by rank (Kahn's algorithm)."""
+    waits_for = dict.fromkeys(ranks, 0)
+    followers: dict[str, list[str]] = {name: [] for name in ranks}
     for name, others in near.items():
         for other, pair in others.items():
-            if containment_of(name, pair) >= covered > containment_of(other, pair):
-                above[name] += 1
-                below[other].append(name)
-    ready = [(order[name], name) for name, count in above.items() if not count]
-    waiting = sorted(((order[name], name) for name, count in above.items() if count), reverse=True)
+            if pair.containment_of(name) >= min_containment > pair.containment_of(other):
+                waits_for[name] += 1
+                followers[other].append(name)
+    ready = [(ranks[name], name) for name, count in waits_for.items() if not count]
+    waiting = sorted(((ranks[name], name) for name, count in waits_for.items() if count), reverse=True)
     heapq.heapify(ready)
     done: set[str] = set()
     while ready or waiting:
-        if not ready:  # a circle, which lengths that are measured apart can make: its best one is first
+        if not ready:  # a cycle, which inconsistent containments can form: its best item comes first
             ready.append(waiting.pop())
         name = heapq.heappop(ready)[1]
         if name not in done:
             done.add(name)
             yield name
-            for other in below[name]:
-                above[other] -= 1
-                if not above[other]:
-                    heapq.heappush(ready, (order[other], other))
+            for other in followers[name]:
+                waits_for[other] -= 1
+                if not waits_for[other]:
+                    heapq.heappush(ready, (ranks[other], other))
 
 
-def _cover(
-    name: str, near: Mapping[str, Mapping[str, Row]], covering: Mapping[str, Sequence[str]], covered: float
-) -> Row | None:
-    """Return the pair by which a kept item covers `name`, or one made up from two pairs, or None."""
-    for kept in covering[name]:
+def _pair_with_kept(
+    name: str, near: _Near, duplicated: Mapping[str, Sequence[str]], min_containment: float
+) -> Pair | None:
+    """Return the pair of `name` and a kept item that it duplicates, compared or inferred from two pairs, or None."""
+    for kept in duplicated[name]:
         return near[name][kept]
     for middle, pair in near[name].items():
-        for kept in covering[middle]:  # whoever has not enough of the middle one has not enough of this one
+        for kept in duplicated[middle]:  # an item that does not contain enough of the middle one cannot be inferred
             onward = near[middle][kept]
-            share, back = containment_of(name, pair), containment_of(middle, pair)
-            if kept != name and back > 0 and share * (1 - (1 - containment_of(middle, onward)) / back) >= covered:
-                return _through(name, kept, pair, onward, middle)
+            if kept != name and pair.containment_of(middle) > 0:
+                inferred = _infer(name, kept, middle, pair, onward)
+                if inferred.containment_of(name) >= min_containment:
+                    return inferred
     return None
 
 
-def _through(name: str, kept: str, pair: Row, onward: Row, middle: str) -> dict[str, Any]:
-    """Return the pair of two items that a third one speaks for: the least that they share."""
-    shares = [containment_of(name, pair) * (1 - (1 - containment_of(middle, onward)) / containment_of(middle, pair))]
-    shares.append(
-        containment_of(kept, onward) * (1 - (1 - containment_of(middle, pair)) / containment_of(middle, onward))
-    )
-    (a, containment_a), (b, containment_b) = sorted(zip((name, kept), shares, strict=True))
-    facts = {"containment_a": containment_a, "containment_b": max(0.0, containment_b), "shared_a": [], "shared_b": []}
-    return {"a": a, "b": b, "kind": pair["kind"], "similarity": min(pair["similarity"], onward["similarity"]), **facts}
+def _infer(name: str, kept: str, middle: str, pair: Pair, onward: Pair) -> Pair:
+    """Return the pair of two items by what both share with `middle`, with lower bounds of their containment."""
+    of_name = _lower_bound(pair.containment_of(name), pair.containment_of(middle), onward.containment_of(middle))
+    of_kept = _lower_bound(onward.containment_of(kept), onward.containment_of(middle), pair.containment_of(middle))
+    (a, of_a), (b, of_b) = sorted([(name, of_name), (kept, max(0.0, of_kept))])
+    similarity = min(pair.similarity, onward.similarity)
+    return Pair(a=a, b=b, kind=pair.kind, containment_a=of_a, containment_b=of_b, similarity=similarity)
 
 
-def shared_ranges(name: str, kept: Mapping[str, tuple[Any, ...]], pairs: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the cuts of a kept book: ranges that a kept book which ranks better has too, in order, joined."""
+def _lower_bound(of_item: float, of_middle: float, onward: float) -> float:
+    """Return the least share of an item in a third one, of which `middle` is contained with a share `onward`.
+
+    `middle` contains a share `of_item` of the item, which is a share `of_middle` of `middle`.
+    """
+    return of_item * (1 - (1 - onward) / of_middle)
+
+
+def duplicate_passages(content_id: str, kept: Mapping[str, Rank], pairs: Iterable[Pair]) -> list[tuple[int, int, str]]:
+    """Return the ranges of a kept book that a kept book of better rank contains, as (start, end, content_id of that).
+
+    In characters of the clean text, in order; overlapping and adjacent ranges are joined.
+    """
     ranges = []
     for pair in pairs:
-        one, other = ("a", "b") if pair["a"] == name else ("b", "a")
-        if pair[one] == name and pair[other] in kept and kept[pair[other]] < kept[name]:
-            ranges += [(r["start"], r["end"], pair[other]) for r in pair[f"shared_{one}"]]
-    joined: list[list[Any]] = []
-    for start, end, by in sorted(ranges):
+        if content_id in (pair.a, pair.b):
+            other = pair.other(content_id)
+            if other in kept and kept[other] < kept[content_id]:
+                ranges += [(start, end, other) for start, end in pair.shared_ranges_of(content_id)]
+    joined: list[tuple[float, float, str]] = []
+    for start, end, other in sorted(ranges):
         if joined and start <= joined[-1][1]:
-            joined[-1][1] = max(joined[-1][1], end)
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end), joined[-1][2])
         else:
-            joined.append([start, end, by])
-    return [
-        {"start": int(start), "end": int(end), "reason": "near_duplicate", "detail": f"{by} has this passage too"}
-        for start, end, by in joined
-    ]
+            joined.append((start, end, other))
+    return [(int(start), int(end), other) for start, end, other in joined]

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The quarantine table: every rejected item, with the job and the reason."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from schemas.records import QUARANTINE, SURVEY, TOKENS
 
 
 def write_quarantine(workspace: Workspace) -> int:
-    """Write every item that did not go on, with job and reason, and return how many there are."""
+    """Write every item that survey, select or tokenize rejected, and return how many there are."""
     columns = [name for name in QUARANTINE.names if name != "job"]
     judged = read_selection(workspace, columns).rows
     surveyed = read_units(workspace.survey, SURVEY, ["uri", "reason"])
-    unusable = pc.is_in(judged["uri"], _aside(surveyed)["uri"].combine_chunks())
-    parts = [_aside(judged.append_column("job", pc.if_else(unusable, "survey", "select")))]
+    by_survey = pc.is_in(judged["uri"], _rejected(surveyed)["uri"].combine_chunks())
+    parts = [_rejected(judged.append_column("job", pc.if_else(by_survey, "survey", "select")))]
     selected = usable(judged)["document_id"].combine_chunks()
     for path in unit_files(workspace.tokens):
-        with suppress(DatasetError):  # a damaged unit: tokenize makes it again
-            made = _aside(read_rows(path, TOKENS, columns))
-            made = made.filter(pc.is_in(made["document_id"], selected))
-            parts.append(made.append_column("job", pa.array(["tokenize"] * len(made), pa.string())))
-    aside = pa.concat_tables([part.select(QUARANTINE.names).cast(QUARANTINE) for part in parts])
+        with suppress(DatasetError):  # a damaged unit, which tokenize writes again
+            tokenized = _rejected(read_rows(path, TOKENS, columns))
+            tokenized = tokenized.filter(pc.is_in(tokenized["document_id"], selected))
+            job = pa.array(["tokenize"] * len(tokenized), pa.string())
+            parts.append(tokenized.append_column("job", job))
+    rejected = pa.concat_tables([part.select(QUARANTINE.names).cast(QUARANTINE) for part in parts])
     with atomic(workspace.quarantine) as temporary:
-        pq.write_table(aside.sort_by([("uri", "ascending"), ("job", "ascending")]), temporary)
-    return len(aside)
+        pq.write_table(rejected.sort_by([("uri", "ascending"), ("job", "ascending")]), temporary)
+    return len(rejected)
 
 
-def _aside(rows: pa.Table) -> pa.Table:
+def _rejected(rows: pa.Table) -> pa.Table:
     return rows.filter(pc.is_valid(rows["reason"]))

@@ -1,10 +1,10 @@
-"""Select: who goes on, and into which split.
+"""Which items are kept, and in which split.
 
-First every item by itself: its license, then its numbers against their limits (`limits`). Then the items that share
-content, which `dedup` has found: of equal ones and of near-duplicates the best goes on (`keep`), and of a book the
-passages that a better one has too are cut. The split is the manifest's. Where it names none, an item goes where the
-manifest puts another of its cluster, else where a hash of the cluster falls: no two items that share content stand on
-both sides, unless the manifest itself puts them there.
+Each item is judged alone first, by the filters (`pipeline.filters.registry`). Then the items that share content, as
+found by `dedup`, are judged together: of duplicates and near-duplicates the best one is kept (`keep_best`), and the
+passages of a book that a better one contains are removed from it. The split is that of the manifest. If the manifest
+gives none, an item goes to the split that the manifest gives another item of its cluster, or else to the one that a
+hash of the cluster gives. Items that share content are never in both splits, unless the manifest puts them there.
 """
 
 from __future__ import annotations
@@ -13,19 +13,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
-from pipeline.filters.filter import Rejection
-from pipeline.runtime.workspace import Workspace, write_table_unit
+from pipeline.dedup.pairs import Pair
+from pipeline.filters.filter import Rejection, Row
 from pipeline.select.config import SelectConfig
-from pipeline.select.keep_best import KeepConfig, choose, clusters, containment_of, is_related, rank, shared_ranges
-from pipeline.survey.table import read_survey_unit
+from pipeline.select.keep_best import KeepConfig, Rank, choose, clusters, duplicate_passages, is_related, rank
 from schemas.errors import Reason
 from schemas.fingerprint import bucket
-from schemas.records import SURVEY
 
-Row = Mapping[str, Any]
-_SPLIT_STEPS = 1_000_000
+_SPLIT_STEPS = 1_000_000  # resolution of val_fraction
 
 
 def judge(row: Row, config: SelectConfig) -> Rejection | None:
@@ -35,110 +30,110 @@ def judge(row: Row, config: SelectConfig) -> Rejection | None:
     return config.filters.reject(row)
 
 
-def choose_split(row: Row, config: SelectConfig, named: Collection[str] = ()) -> str:
-    """Return the manifest's split, else the one that the row's cluster falls to.
+def choose_split(row: Row, config: SelectConfig, given: Collection[str] = ()) -> str:
+    """Return the manifest's split of a row, or else that of its cluster.
 
-    `named` are the splits that the manifest gives to other rows of the cluster: the row goes where they are, and
-    among the held out where they are on both sides.
+    `given` are the splits that the manifest gives to other rows of the cluster: the row goes to that split, and to
+    "val" if there are both.
     """
     if row["split"]:
         return str(row["split"])
-    if named:
-        return "val" if "val" in named else "train"
+    if given:
+        return "val" if "val" in given else "train"
     share = bucket(f"{config.split_seed}/{row['cluster']}", _SPLIT_STEPS) / _SPLIT_STEPS
     return "val" if share < config.val_fraction else "train"
 
 
-def judge_cluster(rows: Iterable[Row], pairs: Sequence[Row], config: SelectConfig) -> Iterator[dict[str, Any]]:
-    """Judge rows that share content; `pairs` are those among them. Each row comes back once."""
+@dataclass(frozen=True)
+class _Rejected:
+    """A rejected row, and the content_id of the item that it duplicates, if that is why."""
+
+    row: Row
+    rejection: Rejection
+    duplicates: str | None = None
+
+
+def judge_cluster(rows: Iterable[Row], pairs: Sequence[Pair], config: SelectConfig) -> Iterator[dict[str, Any]]:
+    """Judge rows that share content, of which `pairs` are the pairs, and yield each row once with its verdict."""
     ordered = sorted(rows, key=lambda r: rank(r, config.keep.prefer))
+    best, rejected = _drop_duplicates(ordered, config)
+    ranks = {content_id: rank(row, config.keep.prefer) for content_id, row in best.items()}
+    near = choose(ranks, pairs, config.keep) if config.keep.remove_near_duplicates else {}
+    kept_instead = {content_id: pair.other(content_id) for content_id, pair in near.items()}
+    kept = {content_id: ranks[content_id] for content_id in best if content_id not in near}
+    splits = {row["split"] for row in ordered if row["split"]}
+    passages = _book_pairs(pairs, config.keep)
+    for content_id in kept:
+        yield _keep(
+            best[content_id], kept, passages.get(content_id, ()), choose_split(best[content_id], config, splits)
+        )
+    for content_id, pair in near.items():
+        detail = _near_duplicate(content_id, pair, best[pair.other(content_id)]["uri"])
+        rejected.append(_Rejected(best[content_id], Rejection(Reason.NEAR_DUPLICATE, detail), content_id))
+    for row, (reason, detail), like in ((r.row, r.rejection, r.duplicates) for r in rejected):
+        # The item that a copy duplicates may itself be a near-duplicate of the one that is kept.
+        yield {**row, "reason": reason.value, "detail": detail, "keeper": like and kept_instead.get(like, like)}
+
+
+def _drop_duplicates(ordered: Iterable[Row], config: SelectConfig) -> tuple[dict[str, Row], list[_Rejected]]:
+    """Return the best row of each content_id, and the rejected rows; `ordered` has better rows first."""
     best: dict[str, Row] = {}
-    aside: list[tuple[Row, Reason, str, str | None]] = []
+    rejected: list[_Rejected] = []
     for row in ordered:
-        if verdict := judge(row, config):
-            aside.append((row, *verdict, None))
+        if rejection := judge(row, config):
+            rejected.append(_Rejected(row, rejection))
         elif first := best.get(row["content_id"]):
             same = "bytes" if first["document_id"] == row["document_id"] else "content"
-            aside.append((row, Reason.DUPLICATE, f"same {same} as {first['uri']}", row["content_id"]))
+            rejection = Rejection(Reason.DUPLICATE, f"same {same} as {first['uri']}")
+            rejected.append(_Rejected(row, rejection, row["content_id"]))
         else:
             best[row["content_id"]] = row
-    beaten = choose(list(best.values()), pairs, config.keep) if config.keep.remove_near_duplicates else {}
-    keeper = {name: pair["b"] if pair["a"] == name else pair["a"] for name, pair in beaten.items()}
-    kept = {name: rank(row, config.keep.prefer) for name, row in best.items() if name not in beaten}
-    passages = _passages(pairs, config)
-    named = {row["split"] for row in ordered if row["split"]}
-    for name, row in best.items():
-        if name in kept:
-            shared = shared_ranges(name, kept, passages.get(name, ()))
-            cuts = sorted([*(row["cuts"] or ()), *shared], key=lambda cut: (cut["start"], cut["end"]))
-            changes = {"cuts": cuts or None, "split": choose_split(row, config, named)}
-            yield {**row, **changes, "keeper": None, "reason": None, "detail": None}
-        else:
-            pair = beaten[name]
-            detail = f"{best[keeper[name]]['uri']} has {containment_of(name, pair):.0%} of it"
-            aside.append((row, Reason.NEAR_DUPLICATE, f"{detail}, {pair['similarity']:.0%} alike", name))
-    for row, reason, detail, like in aside:  # the copy that an item is like may itself have given way to a better one
-        yield {**row, "reason": reason.value, "detail": detail, "keeper": like and keeper.get(like, like)}
+    return best, rejected
 
 
-def _passages(pairs: Sequence[Row], config: SelectConfig) -> Mapping[str, Sequence[Row]]:
-    """Return for each book the pairs that say which of its passages others have too."""
-    found: dict[str, list[Row]] = {}
+def _keep(row: Row, kept: Mapping[str, Rank], pairs: Sequence[Pair], split: str) -> dict[str, Any]:
+    """Return a kept row with its split, and with the passages that are removed from it."""
+    passages = [
+        {"start": start, "end": end, "reason": Reason.NEAR_DUPLICATE.value, "detail": f"{other} contains this passage"}
+        for start, end, other in duplicate_passages(row["content_id"], kept, pairs)
+    ]
+    cuts = sorted([*(row["cuts"] or ()), *passages], key=lambda cut: (cut["start"], cut["end"]))
+    return {**row, "cuts": cuts or None, "split": split, "keeper": None, "reason": None, "detail": None}
+
+
+def _near_duplicate(content_id: str, pair: Pair, uri: str) -> str:
+    share = f"{uri} contains {pair.containment_of(content_id):.0%} of it"
+    return f"{share} with a similarity of {pair.similarity:.0%}"
+
+
+def _book_pairs(pairs: Iterable[Pair], config: KeepConfig) -> Mapping[str, Sequence[Pair]]:
+    """Return, by content_id, the pairs of books that decide which passages are removed."""
+    found: dict[str, list[Pair]] = {}
     for pair in pairs:
-        if (
-            config.keep.remove_near_duplicates
-            and pair["kind"] == "book"
-            and pair["similarity"] >= config.keep.min_similarity
-        ):
-            for name in (pair["a"], pair["b"]):
-                found.setdefault(name, []).append(pair)
+        if config.remove_near_duplicates and pair.kind == "book" and pair.similarity >= config.min_similarity:
+            for content_id in (pair.a, pair.b):
+                found.setdefault(content_id, []).append(pair)
     return found
 
 
 @dataclass(frozen=True)
-class Matches:
-    """The pairs of items that share content, by the cluster they belong to."""
+class Clusters:
+    """The clusters of items that share content, and the pairs in each of them."""
 
-    cluster: Mapping[str, str]
-    pairs: Mapping[str, Sequence[Row]]
+    cluster: Mapping[str, str]  # by content_id: the smallest content_id of its cluster
+    pairs: Mapping[str, Sequence[Pair]]  # by cluster
 
     @classmethod
-    def of(cls, pairs: Iterable[Row], config: KeepConfig) -> Matches:
-        """Group pairs (schemas.records.PAIRS) by cluster; those that share too little are left out."""
-        pairs = [pair for pair in pairs if is_related(pair, config)]
-        cluster = clusters(pairs)
-        grouped: dict[str, list[Row]] = {}
-        for pair in pairs:
-            grouped.setdefault(cluster[pair["a"]], []).append(pair)
+    def of(cls, pairs: Iterable[Pair], config: KeepConfig) -> Clusters:
+        """Return the clusters of those pairs that share enough content."""
+        related = [pair for pair in pairs if is_related(pair, config)]
+        cluster = clusters((pair.a, pair.b) for pair in related)
+        grouped: dict[str, list[Pair]] = {}
+        for pair in related:
+            grouped.setdefault(cluster[pair.a], []).append(pair)
         return cls(cluster, grouped)
 
     def join(self, row: Row) -> dict[str, Any]:
-        """Return a surveyed row with its cluster; an item without content of its own stands alone."""
-        content = row["content_id"] or row["document_id"] or row["uri"]
-        return {**row, "content_id": content, "cluster": self.cluster.get(content, content)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Selector:
-    """The three steps of the Beam job: read a survey unit, judge a cluster, write a selection unit."""
-
-    workspace: Workspace
-    config: SelectConfig
-    matches: Matches
-
-    def read(self, unit: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield (cluster, row)."""
-        for row in read_survey_unit(self.workspace, unit):
-            joined = self.matches.join(row)
-            yield joined["cluster"], joined
-
-    def judge(self, rows: Sequence[Row]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield (unit, judged row)."""
-        pairs = self.matches.pairs.get(rows[0]["cluster"], ())
-        for row in judge_cluster(rows, pairs, self.config):
-            yield self.workspace.unit_of(row["document_id"] or row["uri"]), row
-
-    def write(self, unit: int, rows: Iterable[Row]) -> None:
-        """Write one selection unit, sorted by content and address."""
-        ordered = sorted(rows, key=lambda r: (r["document_id"] or "", r["uri"]))
-        write_table_unit(self.workspace.selection, unit, pa.Table.from_pylist(ordered, SURVEY))
+        """Return a surveyed row with its cluster; an item without content is a cluster of its own."""
+        content_id = row["content_id"] or row["document_id"] or row["uri"]
+        return {**row, "content_id": content_id, "cluster": self.cluster.get(content_id, content_id)}

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from pipeline.dedup.pairs import Pair, pairs_table
 from pipeline.filters.languages import LanguageFilter
 from pipeline.filters.licenses import LicenseFilter
 from pipeline.filters.limit_filter import LimitFilter
@@ -17,7 +18,7 @@ from pipeline.filters.registry import Filters
 from pipeline.runtime.workspace import Workspace, write_manifest, write_table_unit
 from pipeline.select.config import SelectConfig
 from schemas.fingerprint import fingerprint
-from schemas.records import MANIFEST, PAIRS, SIGNATURES, SURVEY
+from schemas.records import MANIFEST, SIGNATURES, SURVEY
 
 Row = dict[str, Any]
 
@@ -60,22 +61,21 @@ def _row(uri: str, kind: str, changes: Mapping[str, Any]) -> Row:
     return row | changes
 
 
-def pair(one: Row, other: Row, *, of_one: float = 0.9, of_other: float = 0.9, **changes: Any) -> Row:
-    """Return a row of PAIRS: `of_one` is the share of `one` that `other` has too."""
+def pair(one: Row, other: Row, *, of_one: float = 0.9, of_other: float = 0.9, **changes: Any) -> Pair:
+    """Return the pair of two rows: `other` contains a share `of_one` of `one`."""
     (a, of_a), (b, of_b) = sorted([(one["content_id"], of_one), (other["content_id"], of_other)])
-    shared = {"shared_a": [{"start": 0.0, "end": 9.0}], "shared_b": [{"start": 0.0, "end": 9.0}]}
-    facts = {"a": a, "b": b, "kind": one["kind"], "containment_a": of_a, "containment_b": of_b, "similarity": 0.95}
-    return facts | shared | changes
+    facts = {"similarity": 0.95, "shared_a": ((0.0, 9.0),), "shared_b": ((0.0, 9.0),)} | changes
+    return Pair(a=a, b=b, kind=one["kind"], containment_a=of_a, containment_b=of_b, **facts)
 
 
-def write_survey(workspace: Workspace, rows: Sequence[Row], pairs: Iterable[Row] = ()) -> None:
+def write_survey(workspace: Workspace, rows: Sequence[Row], pairs: Iterable[Pair] = ()) -> None:
     """Write manifest, survey units and pairs."""
     write_manifest(workspace, pa.Table.from_pylist([{n: r[n] for n in MANIFEST.names} for r in rows], MANIFEST))
     for unit, some in by_unit(workspace, rows).items():
         plain = [row | {"cluster": None} for row in some]
         write_table_unit(workspace.survey, unit, pa.Table.from_pylist(plain, SURVEY))
     if pairs := list(pairs):
-        pq.write_table(pa.Table.from_pylist(pairs, PAIRS), workspace.pairs)
+        pq.write_table(pairs_table(pairs), workspace.pairs)
 
 
 def write_signatures(workspace: Workspace, thumbnails: Iterable[tuple[Row, bytes | None]]) -> None:

@@ -21,7 +21,8 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from numpy.typing import NDArray
 
 from pipeline.cli.tokenizers import TrainTextTokenizer
-from pipeline.dedup.job import DedupConfig, dedup_items
+from pipeline.dedup.config import DedupConfig
+from pipeline.dedup.job import dedup_items
 from pipeline.packing.config import PackConfig
 from pipeline.packing.job import Stage, pack
 from pipeline.reports.reconstruction import find_video

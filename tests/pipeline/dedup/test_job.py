@@ -14,10 +14,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.dedup import config as dedup_config
 from pipeline.dedup import job as dedup_job
-from pipeline.dedup import workers as dedup_workers
-from pipeline.dedup.candidates import add_votes, count_votes, entries_of, marked, of_two_samples, split_pair
-from pipeline.dedup.job import DedupConfig, dedup_items
+from pipeline.dedup import key_worker, scratch
+from pipeline.dedup.candidates import (
+    bucket_entries,
+    count_collisions,
+    distinct_keys,
+    from_two_samples,
+    merge_pairs,
+    split_pair,
+)
+from pipeline.dedup.config import DedupConfig
+from pipeline.dedup.job import dedup_items
 from pipeline.dedup.similarity import Signature
 from pipeline.dedup.video_similarity import VideoSimilarity
 from pipeline.runtime.beam import Runner
@@ -88,12 +97,12 @@ def test_a_second_run_does_nothing_until_something_changes(tmp_path: Path) -> No
     assert (again.new, again.facts) == (0, first.facts)
     assert workspace.pairs.stat().st_mtime_ns == made
 
-    assert dedup_items(workspace, DedupConfig(bucket=16), Runner()).new == 10
+    assert dedup_items(workspace, DedupConfig(max_bucket=16), Runner()).new == 10
     workspace.pairs.write_bytes(b"damaged")
-    assert dedup_items(workspace, DedupConfig(bucket=16), Runner()).new == 10
+    assert dedup_items(workspace, DedupConfig(max_bucket=16), Runner()).new == 10
     assert pairs_of(workspace) == FOUND
     write_signatures(tmp_path / "w", corpus()[:6])
-    assert dedup_items(workspace, DedupConfig(bucket=16), Runner()).items == 6
+    assert dedup_items(workspace, DedupConfig(max_bucket=16), Runner()).items == 6
     assert pairs_of(workspace) == {pair("video 0", "copy of 0")}
 
 
@@ -132,9 +141,9 @@ def test_a_stop_leaves_what_was_there_and_the_next_run_finishes(
             signal.raise_signal(signal.SIGINT)
             return video.compare(a, b)
 
-    video = dedup_job.SIMILARITY["video"]
+    video = dedup_config.SIMILARITY["video"]
     with monkeypatch.context() as patch:
-        patch.setitem(dedup_job.SIMILARITY, "video", Stopping())  # type: ignore[arg-type]
+        patch.setitem(dedup_config.SIMILARITY, "video", Stopping())  # type: ignore[arg-type]
         patch.setattr(dedup_job, "_fingerprint", lambda *_: "another")
         with pytest.raises(Interrupted):
             dedup_items(workspace, DedupConfig(), Runner())
@@ -162,9 +171,9 @@ def test_a_damaged_signature_unit_is_named(tmp_path: Path) -> None:
         dedup_items(workspace, DedupConfig(), Runner())
 
 
-@pytest.mark.parametrize("wrong", [{"kinds": ("film",)}, {"bucket": 1}])
+@pytest.mark.parametrize("wrong", [{"kinds": ("film",)}, {"max_bucket": 1}])
 def test_a_search_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"film|bucket must be at least 2, got 1"):
+    with pytest.raises(ConfigError, match=r"film|max_bucket must be at least 2, got 1"):
         DedupConfig(**wrong)
 
 
@@ -173,8 +182,8 @@ def test_a_key_that_all_share_costs_a_few_pairs_each_and_hides_no_copy(tmp_path:
     items = [signature(f"{i}", card + scene(i, 3)) for i in range(40)]
     items.append(signature("copy of 7", card + scene(7, 3)))
     workspace = write_signatures(tmp_path / "w", items)
-    report = dedup_items(workspace, DedupConfig(bucket=8), Runner())
-    assert report.facts["overfull buckets"] > 0
+    report = dedup_items(workspace, DedupConfig(max_bucket=8), Runner())
+    assert report.facts["full buckets"] > 0
     assert report.facts["candidates"] < 6 * 41
     rows = {(row["a"], row["b"]): row for row in pq.read_table(workspace.pairs).to_pylist()}
     assert rows.pop(pair("7", "copy of 7"))["containment_a"] == 1
@@ -183,13 +192,13 @@ def test_a_key_that_all_share_costs_a_few_pairs_each_and_hides_no_copy(tmp_path:
 
 def search(held: dict[int, list[list[int]]], *, cap: int = 32) -> tuple[Any, int]:
     """Return the votes of items, given as the keys of each of their samples, and how many buckets were overfull."""
-    parts = [(*marked(np.array(keys, np.uint64).reshape(len(keys), -1)), item) for item, keys in held.items()]
+    parts = [(*distinct_keys(np.array(keys, np.uint64).reshape(len(keys), -1)), item) for item, keys in held.items()]
     keys, marks = (np.concatenate([part[i] for part in parts] or [[]]) for i in (0, 1))
     items = np.repeat([item for *_, item in parts], [len(keys) for keys, *_ in parts]).astype(np.uint64)
     keys, marks = keys.astype(np.uint64), marks.astype(np.uint8)
-    partitions, entries = entries_of(keys, items, marks, np.zeros_like(keys))
-    counted = [count_votes(entries[partitions == p], cap=cap) for p in np.unique(partitions)]
-    return add_votes([votes for votes, _ in counted]), sum(overfull for _, overfull in counted)
+    partitions, entries = bucket_entries(keys, items, marks, np.zeros_like(keys))
+    counted = [count_collisions(entries[partitions == p], max_bucket=cap) for p in np.unique(partitions)]
+    return merge_pairs([votes for votes, _ in counted]), sum(overfull for _, overfull in counted)
 
 
 ITEMS = st.dictionaries(
@@ -204,7 +213,7 @@ def test_votes_are_the_keys_that_two_items_have_in_common(held: dict[int, list[l
     have = {item: {key for sample in keys for key in sample} for item, keys in held.items()}
     members = {key: sorted(item for item, keys in have.items() if key in keys) for key in range(7)}
     assert overfull == sum(len(m) > cap for m in members.values())
-    for a, b, votes in zip(*split_pair(found["pair"]), found["votes"], strict=True):
+    for a, b, votes in zip(*split_pair(found["pair"]), found["collisions"], strict=True):
         assert a < b
         common = have[a] & have[b]
         small = [key for key in common if len(members[key]) <= cap]
@@ -228,7 +237,7 @@ def test_evidence_is_of_two_samples_where_no_single_one_of_an_item_has_it_all(he
             for i in range(len(held[item]))
         )
 
-    for a, b, two in zip(*split_pair(found["pair"]), of_two_samples(found), strict=True):
+    for a, b, two in zip(*split_pair(found["pair"]), from_two_samples(found), strict=True):
         common = {key for sample in held[a] for key in sample} & {key for sample in held[b] for key in sample}
         single = 1 in (len(held[a]), len(held[b]))
         assert two == (single or (more_than_one(a, common) and more_than_one(b, common)))
@@ -237,14 +246,14 @@ def test_evidence_is_of_two_samples_where_no_single_one_of_an_item_has_it_all(he
 def test_few_keys_of_one_picture_are_no_evidence_but_for_an_item_of_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(dedup_job.SIMILARITY, "video", VideoSimilarity(sufficient_collisions=1000))  # type: ignore[arg-type]
+    monkeypatch.setitem(dedup_config.SIMILARITY, "video", VideoSimilarity(sufficient_collisions=1000))  # type: ignore[arg-type]
     shared = scene(50, 0.5)
     items = [signature("one", scene(1, 4) + shared), signature("other", scene(2, 4) + shared)]
     assert dedup_items(write_signatures(tmp_path / "w", items), DedupConfig(), Runner()).facts["candidates"] == 0
     items.append(signature("alone", shared))
     report = dedup_items(write_signatures(tmp_path / "w", items), DedupConfig(), Runner())
     assert (report.facts["candidates"], report.facts["pairs"]) == (2, 2)
-    monkeypatch.setitem(dedup_job.SIMILARITY, "video", VideoSimilarity())  # type: ignore[arg-type]
+    monkeypatch.setitem(dedup_config.SIMILARITY, "video", VideoSimilarity())  # type: ignore[arg-type]
     many = dedup_items(write_signatures(tmp_path / "w", items), DedupConfig(), Runner())
     assert many.facts["candidates"] == 3
 
@@ -252,11 +261,11 @@ def test_few_keys_of_one_picture_are_no_evidence_but_for_an_item_of_one(
 def test_what_lies_between_the_steps_is_cut_into_runs_and_slices_without_a_difference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: Workspace
 ) -> None:
-    monkeypatch.setattr(dedup_workers, "_FLUSH_KEYS", 300)
+    monkeypatch.setattr(key_worker, "_FLUSH_KEYS", 300)
     cut = write_signatures(tmp_path / "runs", corpus())
     dedup_items(cut, DedupConfig(), Runner(workers=2))
     assert cut.pairs.read_bytes() == done.pairs.read_bytes()
-    monkeypatch.setattr(dedup_workers, "_ITEMS_A_PART", 1)
+    monkeypatch.setattr(scratch, "_ITEMS_PER_PART", 1)
     cut = write_signatures(tmp_path / "parts", corpus())
     dedup_items(cut, DedupConfig(), Runner(workers=2))
     assert pq.read_table(cut.pairs).equals(pq.read_table(done.pairs))
@@ -265,7 +274,7 @@ def test_what_lies_between_the_steps_is_cut_into_runs_and_slices_without_a_diffe
 def test_keys_of_different_kinds_do_not_meet() -> None:
     keys = np.arange(5, dtype=np.uint64)
     marks = np.zeros(5, np.uint8)
-    one, other = (entries_of(keys, keys, marks, np.full(5, kind, np.uint64)) for kind in (0, 1))
+    one, other = (bucket_entries(keys, keys, marks, np.full(5, kind, np.uint64)) for kind in (0, 1))
     assert not np.intersect1d(one[1] >> np.uint64(32), other[1] >> np.uint64(32)).size
 
 

@@ -14,10 +14,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.dedup.correlation import correlation_of_changes
 from pipeline.dedup.frame_keys import VIEWS, _views, sign_keys
-from pipeline.dedup.frame_runs import Run, Window, find_window, lay_over, normalized
+from pipeline.dedup.image_similarity import ImageSimilarity
+from pipeline.dedup.overlay import overlay
+from pipeline.dedup.sampled_frames import SampledFrames
 from pipeline.dedup.similarity import Shared, Signature
-from pipeline.dedup.video_similarity import ImageSimilarity, VideoSimilarity, correlation_of_changes
+from pipeline.dedup.video_similarity import VideoSimilarity
+from pipeline.dedup.window import Window, find_window, normalized
 from pipeline.video.analysis.frame_signature import GRAY_SIDE, SIDE, signature_pictures
 from tests.support.golden import check_golden
 from tests.support.signatures import scene, signature
@@ -221,7 +225,7 @@ def test_the_window_of_a_crop_is_found() -> None:
     grays = np.stack(scene(9, 4))
     one = normalized(np.stack([g.reshape(SIDE, 4, SIDE, 4).mean((1, 3)) for g in grays]))
     given_window = Window(0.05, 0.02, 0.08, 0.0)
-    found = find_window(one, given_window.of(one))
+    found = find_window(one, given_window.crop(one))
     assert found == pytest.approx(given_window, abs=0.016)
 
 
@@ -243,11 +247,11 @@ def test_changes_correlate_as_the_slow_way_says() -> None:
 
 def test_between_two_samples_there_is_a_mixture() -> None:
     grays = scene(2, 5)
-    whole = Run.of(signature("a", grays))
-    over = lay_over(Run.of(signature("b", scene(2, 2, start=1.25))), whole, 1.25)
+    whole = SampledFrames.of(signature("a", grays))
+    over = overlay(SampledFrames.of(signature("b", scene(2, 2, start=1.25))), whole, 1.25)
     assert over.sample.tolist() == [0, 1, 2, 3]
     assert np.einsum("nc,nc->n", over.one, over.other).min() > 0.98
-    nearest = whole.pictures[[2, 3, 4, 5]]
+    nearest = whole.vectors[[2, 3, 4, 5]]
     assert np.einsum("nc,nc->n", over.one, nearest).max() < np.einsum("nc,nc->n", over.one, over.other).max()
 
 

@@ -90,7 +90,10 @@ def test_changed_items_are_listed_with_the_old_and_new_verdict(
     lines = capsys.readouterr().out.splitlines()
     at = lines.index("2 items change:")
     assert lines[at + 1].startswith("  /v/hour.mp4: kept in train → black (brightness is 50 (gray level")
-    assert lines[at + 2] == "  /v/small.mp4: near_duplicate → kept in train (/v/copy.mp4 has 90% of it, 95% alike)"
+    assert (
+        lines[at + 2]
+        == "  /v/small.mp4: near_duplicate → kept in train (/v/copy.mp4 contains 90% of it with a similarity of 95%)"
+    )
     assert dry_run(workspace) == 0
     assert "no item changes" in capsys.readouterr().out
 

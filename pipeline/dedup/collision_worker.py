@@ -1,0 +1,61 @@
+"""The second step of the search: items that share a hash key become pairs with collision counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.dedup.candidates import PARTITIONS, count_collisions, merge_pairs
+from pipeline.dedup.scratch import Division, Scratch
+from schemas.files import write_array, write_text
+
+
+@dataclass(frozen=True)
+class CollisionWorker:
+    """Turns the entries of partitions into pairs. Memory: the entries of one partition."""
+
+    scratch: Scratch
+    units: tuple[int, ...]
+    max_bucket: int
+    division: Division
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[int], None]]:
+        """See pipeline.runtime.beam.Worker."""
+        yield _Buckets(self).count
+
+
+@dataclass
+class _Buckets:
+    worker: CollisionWorker
+
+    @cached_property
+    def _runs(self) -> list[tuple[Path, NDArray[np.int64]]]:
+        """The files of entries, and where their partitions start; read with the first element, when all exist."""
+        scratch = self.worker.scratch
+        return [
+            (scratch.keys(unit), np.load(scratch.key_bounds(unit), allow_pickle=False)) for unit in self.worker.units
+        ]
+
+    def count(self, part: int) -> None:
+        """Write the pairs of a part of the partitions."""
+        size = PARTITIONS // self.worker.division.parts
+        partitions = range(part * size, (part + 1) * size)
+        counted = [count_collisions(self._entries(p), max_bucket=self.worker.max_bucket) for p in partitions]
+        write_array(self.worker.scratch.collisions(part), merge_pairs([pairs for pairs, _ in counted]))
+        write_text(self.worker.scratch.full_buckets(part), json.dumps(sum(full for _, full in counted)))
+
+    def _entries(self, partition: int) -> NDArray[np.uint64]:
+        parts = [np.zeros(0, np.uint64)]
+        for path, runs in self._runs:
+            for start, end in runs[:, partition : partition + 2].tolist():
+                if end > start:
+                    parts.append(np.fromfile(path, "<u8", end - start, offset=8 * start).astype(np.uint64))
+        return np.concatenate(parts)

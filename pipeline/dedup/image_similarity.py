@@ -1,0 +1,47 @@
+"""Similarity of images: one sample each. Without motion as evidence, the pictures must agree closely."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.dedup.frame_alignment import common_view
+from pipeline.dedup.frame_keys import bits_for, sign_keys
+from pipeline.dedup.sampled_frames import SampledFrames
+from pipeline.dedup.similarity import Shared, Signature
+from pipeline.video.analysis.frame_signature import is_flat, signature_pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSimilarity:
+    """Near-duplicate search for images. The defaults were measured by benchmarks/near_duplicates.py."""
+
+    version: int = 2
+    min_collisions: int = 1
+    sufficient_collisions: int = 1
+    tables: int = 3  # LSH tables
+    bits: int = 28  # signs in a hash key, for a small corpus
+    min_correlation: float = 0.97
+
+    def scaled_to(self, items: int) -> ImageSimilarity:
+        """Return the search with hash keys for `items` items; see pipeline.dedup.similarity.Similarity."""
+        return replace(self, bits=bits_for(items, bits=self.bits))
+
+    def hash_keys(self, signature: Signature) -> NDArray[np.uint64]:
+        """Return keys [m, 8 * tables], m = 0 for a flat picture, else 1; see pipeline.dedup.similarity.Similarity."""
+        pictures = signature_pictures(signature.samples)
+        return sign_keys(pictures[~is_flat(pictures)], tables=self.tables, bits=self.bits)
+
+    def compare(self, a: Signature, b: Signature) -> Shared | None:
+        """Return full containment of equal images, or None; see pipeline.dedup.similarity.Similarity."""
+        if not len(a.samples) or not len(b.samples):
+            return None
+        view = common_view(SampledFrames.of(a), SampledFrames.of(b))
+        if view is None:
+            return None
+        correlation = float(view.one.vectors[0] @ view.other.vectors[0])
+        if correlation < self.min_correlation:
+            return None
+        return Shared(1.0, 1.0, min(1.0, correlation), ((0.0, float(a.lengths[0])),), ((0.0, float(b.lengths[0])),))
