@@ -13,7 +13,8 @@ from tyro.conf import UseAppendAction
 
 from pipeline.cli.jobs import print_report, stages_of
 from pipeline.cli.place import FLAT, Inputs, Place
-from pipeline.dedup.job import DedupConfig, dedup_items
+from pipeline.dedup.config import DedupConfig
+from pipeline.dedup.job import dedup_items
 from pipeline.packing.config import PackConfig
 from pipeline.packing.job import Stage, pack
 from pipeline.runtime.beam import Runner

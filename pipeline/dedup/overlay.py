@@ -40,7 +40,7 @@ class _Neighbors(NamedTuple):
         return np.where(self.share < 0.5, self.before, self.after)
 
     def take(self, which: Indices) -> _Neighbors:
-        return _Neighbors(*(values[which] for values in self))
+        return _Neighbors(self.before[which], self.after[which], self.share[which], self.gap_s[which])
 
 
 def overlay(one: SampledFrames, other: SampledFrames, offset: float) -> Overlay:

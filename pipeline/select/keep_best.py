@@ -101,8 +101,8 @@ def choose(ranks: Mapping[str, Rank], pairs: Iterable[Pair], config: KeepConfig)
     rejected: dict[str, Pair] = {}
     duplicated: dict[str, list[str]] = {name: [] for name in ranks}  # for each item, the kept items that it duplicates
     for name in _visiting_order(ranks, near, config.min_containment):
-        if pair := _pair_with_kept(name, near, duplicated, config.min_containment):
-            rejected[name] = pair
+        if found := _pair_with_kept(name, near, duplicated, config.min_containment):
+            rejected[name] = found
         else:
             for other, pair in near[name].items():
                 if pair.containment_of(other) >= config.min_containment:
