@@ -4,7 +4,8 @@ Exit codes:
 
     0    success
     1    an error; the message says what happened and what to do. `verify` also returns 1 when it finds a problem
-    2    wrong usage: an unknown subcommand, option or value
+    2    wrong usage: an unknown subcommand, option or value; a wrong configuration file; or options that differ from the
+         configuration of the workspace, without --reconfigure
     3    an internal error, with a traceback: please report it
     130  interrupted (Ctrl-C or SIGTERM); what was made is kept, and the same command resumes
 
@@ -36,7 +37,8 @@ longreel SUBCOMMAND --help shows the options of a subcommand; longreel --version
 Exit codes:
   0    success
   1    an error, described in the message; `verify` also returns 1 when it finds a problem
-  2    wrong usage: an unknown subcommand, option or value
+  2    wrong usage: an unknown subcommand, option or value; a wrong configuration file; or options
+       that differ from the configuration of the workspace, without --reconfigure
   3    an internal error, with a traceback: please report it
   130  interrupted; what was made is kept, and the same command resumes"""
 
@@ -60,10 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f"did you mean {near[0]!r}?" if near else "`longreel --help` lists the subcommands"
         return _fail(f"unknown subcommand {name!r}; {hint}", USAGE)
     options: tuple[str, ...] = ()
-    if "--" in rest:
+    if name == "config" and rest[:1] not in (["-h"], ["--help"]):
+        rest, options = rest[:1], tuple(rest[1:])  # the options of another command are not parsed as its own
+    elif "--" in rest:
         at = rest.index("--")
         rest, options = rest[:at], tuple(rest[at + 1 :])
-    if options and not SUBCOMMANDS[name].uses_beam:
+    if options and name != "config" and not SUBCOMMANDS[name].uses_beam:
         return _fail(f"takes no Beam options, got {' '.join(options)!r} after --", USAGE, name)
     return _run(name, rest, options)
 
@@ -104,19 +108,21 @@ def help_text() -> str:
 def _run(name: str, arguments: list[str], options: tuple[str, ...]) -> int:
     """Parse the options of a subcommand, run it, and turn what it raises into a message and an exit code."""
     from pipeline.cli.subcommands import SUBCOMMANDS
-    from schemas.errors import Interrupted, LongreelError
+    from schemas.errors import Interrupted, LongreelError, UsageError
 
     for library in ("absl", "apache_beam", "jax", "orbax"):
         logging.getLogger(library).setLevel(logging.ERROR)
     try:
         command_class = SUBCOMMANDS[name].load()
-        import tyro
+        from pipeline.cli.parse import parse
 
-        tyro.cli(command_class, prog=f"longreel {name}", args=arguments)(options)
+        parse(command_class, arguments, prog=f"longreel {name}")(options)
     except Interrupted as e:
         return _fail(str(e), INTERRUPTED, name)
     except KeyboardInterrupt:
         return _fail("interrupted; what was made is kept", INTERRUPTED, name)
+    except UsageError as e:
+        return _fail(str(e), USAGE, name)
     except (LongreelError, OSError) as e:  # OSError: for example a file where a folder is needed
         return _fail(str(e), FAILURE, name)
     except Exception:

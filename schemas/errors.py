@@ -2,6 +2,7 @@
 
     LongreelError
     ├── ConfigError           an option that cannot be right (also a ValueError)
+    │   └── UsageError        a command line or a configuration file that asks for what cannot be done as it stands
     ├── ManifestError         a manifest row, column or file that is wrong
     ├── InputError            one input is unusable; it has a `reason` and becomes a quarantine row
     ├── DatasetError          a token store or packed dataset is unfinished, cut short or altered
@@ -30,6 +31,10 @@ class LongreelError(Exception):
 
 class ConfigError(LongreelError, ValueError):
     """An option that cannot be right; the message names the field and the value."""
+
+
+class UsageError(ConfigError):
+    """A command line or a configuration file to correct before anything runs; the exit code is 2."""
 
 
 class ManifestError(LongreelError):

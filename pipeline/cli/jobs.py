@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tyro.conf import UseAppendAction
 
 from pipeline.cli.place import FLAT, Inputs, Place
+from pipeline.cli.settings import configured
 from pipeline.dedup.config import DedupConfig
 from pipeline.dedup.job import dedup_items
 from pipeline.packing.config import PackConfig, require_context
@@ -35,25 +36,28 @@ from schemas.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """Look at every item once, cheaply: hashes, container facts, measures of some frames, and what near-duplicates are
-    found by. Folders or manifests go in."""
+    """Measure every item: hashes, container facts, statistics of sampled frames and text, and fingerprints that find
+    near-duplicates. Nothing is decoded in full or encoded."""
+
+    SETTINGS: ClassVar = {"survey": ("survey",), "decode": ("decode",), "books": ("books",), "qa": ("qa",)}
 
     inputs: Inputs
-    """Folders of videos, images, books and question-answer documents; such files; or manifests (.parquet, .jsonl,
+    """Folders of videos, images, books and question-answer documents; single files; or manifests (.parquet, .jsonl,
     .csv)."""
     place: Annotated[Place, FLAT]
     units: int = 64
-    """Units of work a new workspace is cut into: the grain of resume and of parallel work."""
+    """Number of units that a new workspace is divided into: the granularity of resume and of parallel work."""
     retry: bool = False
-    """Look again at what an earlier run set aside."""
+    """Process items again that an earlier survey rejected."""
     survey: SurveyConfig = field(default_factory=SurveyConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     books: BookConfig = field(default_factory=BookConfig)
     qa: QaConfig = field(default_factory=QaConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
-        """Run the job."""
-        with Workspace.open(self.place.out, units=self.units).locked() as workspace:
+        """Run the stage."""
+        workspace = Workspace.open(self.place.out, units=self.units)
+        with configured(workspace, "survey", self, reconfigure=self.place.reconfigure):
             worker = SurveyWorker(
                 workspace=workspace,
                 config=self.survey,
@@ -67,22 +71,25 @@ class Survey:
 
 @dataclass(frozen=True, kw_only=True)
 class Select:
-    """Judge the surveyed items: set aside what is unusable or there twice, choose the held-out split."""
+    """Find near-duplicates, reject unusable and duplicate items, and assign the others to the splits."""
+
+    SETTINGS: ClassVar = {"dedup": ("dedup",), "select": ("select",)}
 
     place: Annotated[Place, FLAT]
     dry_run: bool = False
-    """Do nothing: say what these options would keep, beside the selection that stands."""
+    """Print what these options would keep, next to the present selection, and change nothing."""
     dedup: DedupConfig = field(default_factory=DedupConfig)
     select: Annotated[SelectConfig, FLAT] = field(default_factory=SelectConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
-        """Run the job."""
+        """Run the stages dedup and select."""
+        workspace = Workspace.existing(self.place.out)
         if self.dry_run:
             out = output()
-            for part in dry_run_report(Workspace.existing(self.place.out), self.select):
+            for part in dry_run_report(workspace, self.select):
                 out.print(part)
             return
-        with Workspace.existing(self.place.out).locked() as workspace:
+        with configured(workspace, "select", self, reconfigure=self.place.reconfigure):
             runner = self.place.runner(options)
             print_report(dedup_items(workspace, self.dedup, runner))
             print_report(select_items(workspace, self.select, runner))
@@ -91,18 +98,21 @@ class Select:
 
 @dataclass(frozen=True, kw_only=True)
 class Tokenize:
-    """Decode and encode every selected item, once. Goes on where an earlier run stopped."""
+    """Decode and encode every selected item, once. An interrupted command resumes."""
+
+    SETTINGS: ClassVar = {"tokenize": ()}
 
     place: Annotated[Place, FLAT]
     text_model: Path | None = None
-    """A SentencePiece model. Default: the workspace's own, trained on its texts the first time."""
+    """A SentencePiece model. Default: the workspace's, which is trained on its texts the first time."""
     retry: bool = False
-    """Try again what an earlier run set aside."""
+    """Process items again that an earlier command rejected."""
     tokenize: Annotated[TokenizeConfig, FLAT] = field(default_factory=TokenizeConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
-        """Run the job."""
-        with Workspace.existing(self.place.out).locked() as workspace:
+        """Run the stage."""
+        workspace = Workspace.existing(self.place.out)
+        with configured(workspace, "tokenize", self, reconfigure=self.place.reconfigure):
             text_model = text_model_of(workspace, self.text_model, self.tokenize)
             runner = self.place.runner(options)
             print_report(tokenize_items(workspace, self.tokenize, text_model, runner, retry=self.retry))
@@ -111,20 +121,23 @@ class Tokenize:
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """Pack the stored tokens into sequences of one or more context lengths: shards, index, ledger, card."""
+    """Pack the tokens into sequences of one or more context lengths: shards, index, ledger and dataset card."""
+
+    SETTINGS: ClassVar = {"pack": ("pack",)}
 
     place: Annotated[Place, FLAT]
     context: UseAppendAction[tuple[int, ...]] = ()
-    """Tokens in a sequence; give it several times for several datasets."""
+    """Tokens per sequence. Repeat the option to pack several datasets."""
     curriculum: Path | None = None
-    """A TOML file that describes all stages of a training, in place of --context and the options below; see
+    """A TOML file that describes all stages of a training; it replaces --context and the options below. See
     examples/curriculum.toml."""
     pack: Annotated[PackConfig, FLAT] = field(default_factory=PackConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
-        """Run the job."""
+        """Run the stage."""
         stages = self._stages()
-        with Workspace.existing(self.place.out).locked() as workspace:
+        workspace = Workspace.existing(self.place.out)
+        with configured(workspace, "pack", self, stages=stages, reconfigure=self.place.reconfigure):
             for stage in stages:
                 print_report(pack(workspace, stage, self.place.runner(options)))
 
@@ -132,9 +145,7 @@ class Pack:
         if self.curriculum is None:
             return stages_of(self.context, self.pack)
         if self.context or self.pack != PackConfig():
-            raise ConfigError(
-                "--curriculum says all of how to pack: give no --context and no option of packing with it"
-            )
+            raise ConfigError("--curriculum sets all options of packing: do not combine it with --context or others")
         return read_curriculum(self.curriculum)
 
 

@@ -16,14 +16,17 @@ FLAT = arg(name="")  # the options of a nested configuration without its name be
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a job works, and with how many hands."""
+    """The workspace, and how the stages run."""
 
     out: Path
-    """The workspace: a new folder, or one that an earlier run made."""
+    """The workspace: a new folder, or one that an earlier command made."""
     workers: int = 1
-    """Local worker threads. Decoding and encoding overlap with one already. For another runner than the local one,
-    give Beam's own options after `--`."""
+    """Local worker threads. Decoding and encoding overlap even with one. To use another Beam runner, give its options
+    after `--`."""
+    reconfigure: bool = False
+    """Apply options that differ from the configuration of the workspace. Without it such a command is refused, with a
+    list of the differences and the stages that run again."""
 
     def runner(self, options: tuple[str, ...]) -> Runner:
-        """Return where Beam runs."""
+        """Return the Beam runner."""
         return Runner(self.workers, options)

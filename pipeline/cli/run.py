@@ -7,12 +7,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tyro.conf import UseAppendAction
 
 from pipeline.cli.jobs import print_report, stages_of
 from pipeline.cli.place import FLAT, Inputs, Place
+from pipeline.cli.settings import configured
 from pipeline.dedup.config import DedupConfig
 from pipeline.dedup.job import dedup_items
 from pipeline.packing.config import PackConfig
@@ -35,20 +36,28 @@ from schemas.files import write_text
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Run all jobs: survey, dedup, select, tokenize, pack. A second run does only what is new."""
+    """Run all stages: survey, dedup, select, tokenize, pack. A second run processes only what is new or changed."""
+
+    SETTINGS: ClassVar = {
+        "survey": ("survey",),
+        "dedup": ("dedup",),
+        "select": ("select",),
+        "tokenize": (),
+        "pack": ("pack",),
+    }
 
     inputs: Inputs
-    """Folders of videos, images, books and question-answer documents; such files; or manifests (.parquet, .jsonl,
+    """Folders of videos, images, books and question-answer documents; single files; or manifests (.parquet, .jsonl,
     .csv)."""
     context: UseAppendAction[tuple[int, ...]]
-    """Tokens in a sequence, at least one; give it several times for several datasets."""
+    """Tokens per sequence; required. Repeat the option to pack several datasets."""
     place: Annotated[Place, FLAT]
     text_model: Path | None = None
-    """A SentencePiece model. Default: the workspace's own, trained on its texts the first time."""
+    """A SentencePiece model. Default: the workspace's, which is trained on its texts the first time."""
     units: int = 64
-    """Units of work a new workspace is cut into: the grain of resume and of parallel work."""
+    """Number of units that a new workspace is divided into: the granularity of resume and of parallel work."""
     retry: bool = False
-    """Try again what an earlier run set aside."""
+    """Process items again that an earlier run rejected."""
     survey: SurveyConfig = field(default_factory=SurveyConfig)
     dedup: DedupConfig = field(default_factory=DedupConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
@@ -56,11 +65,10 @@ class Run:
     pack: PackConfig = field(default_factory=PackConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
-        """Run the jobs, one after the other."""
+        """Run the stages, one after the other."""
         stages, runner = stages_of(self.context, self.pack), self.place.runner(options)
-        with Workspace.open(self.place.out, units=self.units).locked() as workspace:
-            ran = json.dumps(dataclasses.asdict(self), indent=2, default=str)
-            write_text(workspace.root / "logs" / "run.json", ran + "\n")
+        workspace = Workspace.open(self.place.out, units=self.units)
+        with configured(workspace, "run", self, stages=stages, reconfigure=self.place.reconfigure):
             reports = []
             for report in self._jobs(workspace, stages, runner):
                 print_report(report)
@@ -83,7 +91,7 @@ class Run:
         write_quarantine(workspace)
         text_model = text_model_of(workspace, self.text_model, self.tokenize)
         yield tokenize_items(workspace, self.tokenize, text_model, runner, retry=self.retry)
-        if aside := write_quarantine(workspace):
-            console.print(f"{aside} items were set aside; why stands in {workspace.quarantine}")
+        if rejected := write_quarantine(workspace):
+            console.print(f"{rejected} items were rejected; see {workspace.quarantine} for reasons")
         for stage in stages:
             yield pack(workspace, stage, runner)

@@ -109,6 +109,8 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     ),
     **_group(
         "Set up",
+        ("config", "pipeline.cli.config", "Config", "print the effective configuration of a command as TOML"),
+        ("completion", "pipeline.cli.completion", "Completion", "print a script that completes commands and options"),
         ("samples", "pipeline.cli.samples", "Samples", "download sample videos and books"),
     ),
 }
