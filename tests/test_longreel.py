@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,7 +246,7 @@ def test_a_document_is_forgotten_and_the_dataset_passes_verify_with_its_store(wo
 
 
 def test_a_second_run_says_that_there_is_nothing_to_do(workspace: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    manifest = json.loads((workspace / "logs" / "run.json").read_text())["inputs"]
+    manifest = tomllib.loads((workspace / "logs" / "run.toml").read_text())["inputs"]
     before = {p: p.stat().st_mtime_ns for p in (workspace / "packed").rglob("*")}
     assert longreel.main(["run", *manifest, "--out", str(workspace), "--context", str(CONTEXT)]) == 0
     told = capfd.readouterr().err
@@ -267,7 +268,7 @@ def test_a_model_is_trained_goes_on_with_a_video_and_refuses_another_tokenizers_
         assert image.size[1] >= 3 * 128
     capfd.readouterr()
     other = tmp_path / "other"
-    manifest = json.loads((workspace / "logs" / "run.json").read_text())["inputs"]
+    manifest = tomllib.loads((workspace / "logs" / "run.toml").read_text())["inputs"]
     more = tmp_path / "text.model"
     assert longreel.main(["train-text-tokenizer", *manifest, "--out", str(more), "--vocab-size", "600"]) == 0
     run = ["run", *manifest, "--out", str(other), "--context", str(CONTEXT), "--text-model", str(more)]
@@ -280,7 +281,7 @@ def test_a_model_is_trained_goes_on_with_a_video_and_refuses_another_tokenizers_
 
 
 def test_a_file_size_limit_is_told_and_costs_nothing_that_was_made(workspace: Path, tmp_path: Path) -> None:
-    manifest = json.loads((workspace / "logs" / "run.json").read_text())["inputs"]
+    manifest = tomllib.loads((workspace / "logs" / "run.toml").read_text())["inputs"]
     command = [sys.executable, "-m", "longreel", "run", *manifest, "--out", str(tmp_path / "out")]
     command += ["--context", str(CONTEXT), "--units", "4"]
 

@@ -18,11 +18,11 @@ class Train:
     The same command again goes on from the newest checkpoint in --out.
     """
 
-    config: Annotated[TrainConfig, arg(name="")]
+    training: Annotated[TrainConfig, arg(name="")]
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Train, and say where the run stands."""
-        result = train(self.config)
+        result = train(self.training)
         first, last = result.first_eval_loss, result.eval_loss
         fell = "" if first is None or last is None else f"; held-out loss {first:.4f} -> {last:.4f} nats a target"
         speed = "" if result.tokens_per_s is None else f"; {result.tokens_per_s:,.0f} tokens/s"

@@ -21,8 +21,8 @@ class Config:
 
     Usage: longreel config COMMAND [options of COMMAND] [--config FILE]
 
-    The command itself does not run. The values come from the options, the file, the configuration of the workspace if
-    --out names one, and the defaults, in this order. The output is a file for the command's option --config.
+    The command does not run. A value comes from the options, else from the file, else from the configuration of the
+    workspace, else it is the default. The output can be given to the command as its --config.
     """
 
     command: Positional[str]

@@ -130,18 +130,18 @@ class Option:
         return [f"--{self.name}={word}"] if word.startswith("-") else [f"--{self.name}", word]
 
 
-def options_of(command_class: type, instance: object = None) -> list[Option]:
+def options_of(command_class: type[Any], instance: object = None) -> list[Option]:
     """Return the options of a command or of a configuration, in the order of `--help`; defaults from `instance`."""
     return list(_walk(command_class, instance, (), ()))
 
 
-def _walk(owner: type, instance: object, names: tuple[str, ...], path: tuple[str, ...]) -> Iterator[Option]:
+def _walk(owner: type[Any], instance: object, names: tuple[str, ...], path: tuple[str, ...]) -> Iterator[Option]:
     hints = get_type_hints(owner, include_extras=True)
-    nested = []
+    nested: list[tuple[type, object, tuple[str, ...], tuple[str, ...]]] = []
     for field in dataclasses.fields(owner):
         annotation, markers = _split(hints[field.name])
         default = _default_of(field, instance)
-        if dataclasses.is_dataclass(annotation):
+        if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
             inner = names if _is_flat(markers) else (*names, field.name.replace("_", "-"))
             nested.append((annotation, None if default is MISSING else default, inner, (*path, field.name)))
             continue

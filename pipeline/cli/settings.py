@@ -79,7 +79,7 @@ def recorded_values(
     Raises UsageError when several datasets are packed with different settings, and an option does not decide.
     """
     tables = settings_tables(command_class)
-    where = (given.get("out") or [values.get("out")])[-1]
+    where = given["out"][-1] if given.get("out") else values.get("out")
     if not tables or not isinstance(where, str):
         return {}
     settings = Settings.read(Path(where), accept_edited="reconfigure" in given).values

@@ -89,7 +89,7 @@ def _spell(value: object) -> str:
 
 def write_config(options: Iterable[Option], values: Mapping[str, Value | None], *, title: str) -> str:
     """Return a configuration file: every option with its description as a comment, options without a value as well."""
-    blocks = {(): [f"# {title}"]} if title else {}
+    blocks: dict[tuple[str, ...], list[str]] = {(): [f"# {title}"]}
     for option in options:
         block = blocks.get(option.table)
         if block is None:
@@ -127,9 +127,13 @@ def _number(value: Scalar) -> str:
         return repr(value) if math.isfinite(value) else {math.inf: "inf", -math.inf: "-inf"}.get(value, "nan")
     if isinstance(value, int):
         return str(value)
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's escapes are TOML's
+    return _text(value)
 
 
 def _key(name: str) -> str:
     is_bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
-    return name if is_bare else json.dumps(name, ensure_ascii=False)
+    return name if is_bare else _text(name)
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's escapes are TOML's

@@ -24,7 +24,7 @@ _QUANTIZERS = "{" + ",".join(Quantizers.names()) + "}"
 class TokenizerTrainConfig:
     """Options of a training run."""
 
-    config: str = "small-128"  # architecture of the model: small-128 or lwm-256
+    architecture: str = "small-128"  # architecture of the model: small-128 or lwm-256
     steps: int = 6000  # number of updates
     batch: int = 16  # crops per step
     learning_rate: float = 8e-4  # peak; linear warmup, then cosine decay to 1 % of it
@@ -76,4 +76,4 @@ class TokenizerTrainConfig:
     @property
     def model(self) -> VqganConfig:
         """The architecture, configured for the quantizer."""
-        return self.codebook.configure(named(self.config))
+        return self.codebook.configure(named(self.architecture))

@@ -127,7 +127,7 @@ def test_a_signal_stops_training_cleanly_and_the_same_command_ends_where_it_woul
     videos: Path, tmp_path: Path
 ) -> None:
     train = TokenizerTrainConfig(
-        config="dot",
+        architecture="dot",
         steps=60,
         batch=2,
         crop=CropConfig(size=8),

@@ -65,7 +65,7 @@ CRITIC = DiscriminatorConfig(start=16, filters=8, layers=1)
 
 def config(**changed: object) -> TokenizerTrainConfig:
     """Sixteen steps without a discriminator, then eight with one."""
-    defaults = {"config": "dot", "steps": 24, "batch": 8, "crop": CropConfig(size=8), "warmup_steps": 2, "devices": 1}
+    defaults = {"architecture": "dot", "steps": 24, "batch": 8, "crop": CropConfig(size=8), "warmup_steps": 2, "devices": 1}
     defaults |= {"save_every": 10, "learning_rate": 1e-2, "discriminator": CRITIC}
     return TokenizerTrainConfig(**{**defaults, **changed})  # type: ignore[arg-type]
 
@@ -366,7 +366,7 @@ def test_a_warm_start_from_another_shape_or_codebook_is_refused_before_any_work(
     checkpoint.save(tmp_path / "dot.safetensors", tiny_weights(DOT))
     out, initial = tmp_path / "out", tmp_path / "dot.safetensors"
     with pytest.raises(ConfigError, match="does not fit 'tiny'"):
-        train_tokenizer(config(config="tiny"), frames(), out=out, initial=initial)
+        train_tokenizer(config(architecture="tiny"), frames(), out=out, initial=initial)
     more = config(quantizer="fsq", options=Quantizers(fsq=FsqConfig(levels=(4, 4, 4, 2))))
     with pytest.raises(ConfigError, match=r"quantize.embedding.weight should be \[128, 4\] and is \[16, 4\]"):
         train_tokenizer(more, frames(), out=out, initial=initial)
@@ -395,14 +395,14 @@ def test_a_full_disk_is_noticed_before_any_work(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"config": "tiny", "crop": CropConfig(size=20)}, "crop.size must be a multiple of 8, got 20"),
-        ({"config": "small-128", "crop": CropConfig(size=40)}, "multiple of 16"),
+        ({"architecture": "tiny", "crop": CropConfig(size=20)}, "crop.size must be a multiple of 8, got 20"),
+        ({"architecture": "small-128", "crop": CropConfig(size=40)}, "multiple of 16"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"warmup_steps": 24}, "warmup_steps must be at least 0 and below steps=24, got 24"),
         ({"averaging": 1.0}, r"averaging must be in \[0, 1\), got 1.0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"compute": "float64"}, "compute must be float32 or bfloat16, got 'float64'"),
-        ({"config": "huge"}, "got 'huge'"),
+        ({"architecture": "huge"}, "got 'huge'"),
         ({"quantizer": "vq"}, "quantizer must be one of ema, ibq, fsq, simvq, l2, got 'vq'"),
         ({"devices": 3}, "devices must be at least 1 and divide batch=8, got 3"),
         ({"discriminator": DiscriminatorConfig(start=0)}, "crop.size must be at least 24 for the discriminator"),
