@@ -192,9 +192,10 @@ def test_processes_and_another_seed_of_pythons_hashes_change_no_byte(
     assert files(workspace.packed(CONTEXT)) == uneven[0]
     run(workspace)
     alone = files(workspace.packed(CONTEXT))
-    shutil.rmtree(workspace.packed(CONTEXT))
+    other = write_workspace(tmp_path / "other", DOCUMENTS)  # the first one has the uneven options as its settings
+    command = ["pack", "--out", str(other.root), "--context", str(CONTEXT)]
     assert commands.run([*command, "--shard-bytes", "20000", *several]) == 0, commands.told.read_text()
-    assert files(workspace.packed(CONTEXT)) == alone
+    assert files(other.packed(CONTEXT)) == alone
 
 
 def test_a_mixture_takes_what_it_was_asked_for_and_its_counts_balance(
@@ -521,7 +522,7 @@ def test_ctrl_c_stops_packing_and_the_same_command_goes_on(
         os.kill(child, signal.SIGINT)
 
     assert commands.run(packing(workspace), interrupt) == 130
-    assert "Run the same command to go on" in commands.told.read_text()
+    assert "Run the same command to resume" in commands.told.read_text()
     kept = {path: path.stat().st_mtime_ns for path in workspace.packed(512).glob("*.tar")}
     assert 0 < len(kept) < len([name for name in undisturbed[0] if name.endswith(".tar")])
     assert not (workspace.packed(512) / "dataset.json").exists()
