@@ -1,11 +1,42 @@
-"""Strict numerics and eight virtual devices for every test: silent promotion and rank bugs become errors."""
+"""Settings of every test: strict numerics, eight virtual devices, one compilation cache, and reproducible examples.
+
+The environment variables are read by JAX when it is first imported, also in the processes that tests start.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 
-# Read by JAX when it is first imported, also in the processes that tests start.
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
-os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
-os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+import pytest
+from hypothesis import HealthCheck, settings
+
+_CACHE = "JAX_COMPILATION_CACHE_DIR"
+
+for _name, _value in {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_NUM_CPU_DEVICES": "8",
+    # Silent promotion of dtypes and ranks becomes an error.
+    "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
+    # Nearly all of the suite's time is compilation. Tests compare numbers of one program with those of another, never
+    # with stored ones, so LLVM's cheapest level is as good a compiler as any.
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+# Examples are the same on every machine and in every run; `make fuzz` draws new ones, and many more.
+settings.register_profile("default", derandomize=True, deadline=None)
+settings.register_profile(
+    "fuzz", max_examples=2000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Create the compilation cache that the workers of this run, and the processes they start, share."""
+    if _CACHE not in os.environ:
+        os.environ[_CACHE] = directory = tempfile.mkdtemp(prefix="longreel-compiled-")
+        config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
