@@ -1,8 +1,7 @@
-"""The search for shared content as a Beam job, on signatures that a test makes."""
+"""The dedup job through Beam, on signatures that the test makes."""
 
 from __future__ import annotations
 
-import itertools
 import random
 import signal
 from pathlib import Path
@@ -11,34 +10,24 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pipeline.dedup import config as dedup_config
 from pipeline.dedup import job as dedup_job
 from pipeline.dedup import key_worker, scratch
-from pipeline.dedup.candidates import (
-    bucket_entries,
-    count_collisions,
-    distinct_keys,
-    from_two_samples,
-    merge_pairs,
-    split_pair,
-)
 from pipeline.dedup.config import DedupConfig
 from pipeline.dedup.job import dedup_items
 from pipeline.dedup.similarity import Signature
 from pipeline.dedup.video_similarity import VideoSimilarity
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.workspace import Workspace
-from schemas.errors import ConfigError, DatasetError, Interrupted
+from schemas.errors import DatasetError, Interrupted
 from schemas.fingerprint import fingerprint
 from tests.support.golden import check_golden
 from tests.support.signatures import scene, signature, write_signatures
 
 
 def corpus() -> list[Signature]:
-    """Five scenes of six seconds, a darker copy of the first, a part of the second, two equal images, one other."""
+    """Return five scenes of six seconds, a darker copy of one, a part of another, two equal images, another image."""
     items = [signature(f"video {i}", scene(i, 6)) for i in range(5)]
     items.append(signature("copy of 0", [gray // 2 + 10 for gray in scene(0, 6)]))
     items.append(signature("part of 1", scene(1, 3, start=2.25)))
@@ -66,7 +55,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
-def test_copies_and_parts_are_found_and_nothing_else(done: Workspace) -> None:
+def test_copies_and_parts_are_found_and_no_other_pairs(done: Workspace) -> None:
     assert pairs_of(done) == FOUND
     rows = {(row["a"], row["b"]): row for row in pq.read_table(done.pairs).to_pylist()}
     part = rows[pair("video 1", "part of 1")]
@@ -79,7 +68,7 @@ def test_copies_and_parts_are_found_and_nothing_else(done: Workspace) -> None:
 
 
 @pytest.mark.parametrize(("units", "workers", "seed"), [(1, 1, 0), (5, 2, 1)])
-def test_the_bytes_depend_on_neither_units_nor_workers_nor_order(
+def test_the_output_depends_on_neither_units_nor_workers_nor_order(
     done: Workspace, tmp_path: Path, units: int, workers: int, seed: int
 ) -> None:
     items = corpus()
@@ -89,7 +78,7 @@ def test_the_bytes_depend_on_neither_units_nor_workers_nor_order(
     assert other.pairs.read_bytes() == done.pairs.read_bytes()
 
 
-def test_a_second_run_does_nothing_until_something_changes(tmp_path: Path) -> None:
+def test_the_search_runs_again_only_if_its_inputs_changed(tmp_path: Path) -> None:
     workspace = write_signatures(tmp_path / "w", corpus())
     first = dedup_items(workspace, DedupConfig(), Runner())
     made = workspace.pairs.stat().st_mtime_ns
@@ -106,21 +95,21 @@ def test_a_second_run_does_nothing_until_something_changes(tmp_path: Path) -> No
     assert pairs_of(workspace) == {pair("video 0", "copy of 0")}
 
 
-def test_what_the_survey_set_aside_and_kinds_not_asked_for_take_no_part(tmp_path: Path) -> None:
+def test_rejected_items_and_other_kinds_are_not_searched(tmp_path: Path) -> None:
     workspace = write_signatures(tmp_path / "w", corpus(), aside=[fingerprint("copy of 0")])
     report = dedup_items(workspace, DedupConfig(kinds=("video",)), Runner())
     assert report.items == 6
     assert pairs_of(workspace) == {pair("video 1", "part of 1")}
 
 
-def test_items_of_equal_content_are_one_whichever_comes_first(tmp_path: Path) -> None:
+def test_items_of_equal_content_count_as_one(tmp_path: Path) -> None:
     remux = signature("video 0", scene(0, 6), at=np.arange(12) * 0.5 + 0.04)
     for name, items in (("x", [remux, *corpus()]), ("y", [*corpus(), remux])):
         assert dedup_items(write_signatures(tmp_path / name, items), DedupConfig(), Runner()).items == 10
     assert (tmp_path / "x/pairs.parquet").read_bytes() == (tmp_path / "y/pairs.parquet").read_bytes()
 
 
-def test_a_stop_leaves_what_was_there_and_the_next_run_finishes(
+def test_an_interrupted_search_keeps_the_old_pairs_and_the_next_one_completes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = write_signatures(tmp_path / "w", corpus()[:6])
@@ -171,13 +160,7 @@ def test_a_damaged_signature_unit_is_named(tmp_path: Path) -> None:
         dedup_items(workspace, DedupConfig(), Runner())
 
 
-@pytest.mark.parametrize("wrong", [{"kinds": ("film",)}, {"max_bucket": 1}])
-def test_a_search_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"film|max_bucket must be at least 2, got 1"):
-        DedupConfig(**wrong)
-
-
-def test_a_key_that_all_share_costs_a_few_pairs_each_and_hides_no_copy(tmp_path: Path) -> None:
+def test_a_hash_key_that_all_items_share_adds_few_candidates_and_hides_no_copy(tmp_path: Path) -> None:
     card = scene(99, 1)
     items = [signature(f"{i}", card + scene(i, 3)) for i in range(40)]
     items.append(signature("copy of 7", card + scene(7, 3)))
@@ -190,60 +173,7 @@ def test_a_key_that_all_share_costs_a_few_pairs_each_and_hides_no_copy(tmp_path:
     assert all(max(row["containment_a"], row["containment_b"]) < 0.5 for row in rows.values())
 
 
-def search(held: dict[int, list[list[int]]], *, cap: int = 32) -> tuple[Any, int]:
-    """Return the votes of items, given as the keys of each of their samples, and how many buckets were overfull."""
-    parts = [(*distinct_keys(np.array(keys, np.uint64).reshape(len(keys), -1)), item) for item, keys in held.items()]
-    keys, marks = (np.concatenate([part[i] for part in parts] or [[]]) for i in (0, 1))
-    items = np.repeat([item for *_, item in parts], [len(keys) for keys, *_ in parts]).astype(np.uint64)
-    keys, marks = keys.astype(np.uint64), marks.astype(np.uint8)
-    partitions, entries = bucket_entries(keys, items, marks, np.zeros_like(keys))
-    counted = [count_collisions(entries[partitions == p], max_bucket=cap) for p in np.unique(partitions)]
-    return merge_pairs([votes for votes, _ in counted]), sum(overfull for _, overfull in counted)
-
-
-ITEMS = st.dictionaries(
-    st.integers(0, 9), st.lists(st.lists(st.integers(0, 6), min_size=2, max_size=2), min_size=1, max_size=3)
-)
-
-
-@given(ITEMS, st.integers(2, 12))
-@settings(deadline=None, max_examples=60)
-def test_votes_are_the_keys_that_two_items_have_in_common(held: dict[int, list[list[int]]], cap: int) -> None:
-    found, overfull = search(held, cap=cap)
-    have = {item: {key for sample in keys for key in sample} for item, keys in held.items()}
-    members = {key: sorted(item for item, keys in have.items() if key in keys) for key in range(7)}
-    assert overfull == sum(len(m) > cap for m in members.values())
-    for a, b, votes in zip(*split_pair(found["pair"]), found["collisions"], strict=True):
-        assert a < b
-        common = have[a] & have[b]
-        small = [key for key in common if len(members[key]) <= cap]
-        assert len(small) <= votes <= len(common)
-    counted = set(zip(*(side.tolist() for side in split_pair(found["pair"])), strict=True))
-    for some in members.values():
-        if len(some) <= cap:
-            assert {(a, b) for a in some for b in some if a < b} <= counted
-        else:  # its first item, and the next one
-            assert {(some[0], b) for b in some[1:]} | set(itertools.pairwise(some)) <= counted
-
-
-@given(ITEMS)
-@settings(deadline=None, max_examples=60)
-def test_evidence_is_of_two_samples_where_no_single_one_of_an_item_has_it_all(held: dict[int, list[list[int]]]) -> None:
-    found, _ = search(held)
-
-    def more_than_one(item: int, common: set[int]) -> bool:
-        return not any(
-            common.isdisjoint({key for j, other in enumerate(held[item]) if j != i for key in other})
-            for i in range(len(held[item]))
-        )
-
-    for a, b, two in zip(*split_pair(found["pair"]), from_two_samples(found), strict=True):
-        common = {key for sample in held[a] for key in sample} & {key for sample in held[b] for key in sample}
-        single = 1 in (len(held[a]), len(held[b]))
-        assert two == (single or (more_than_one(a, common) and more_than_one(b, common)))
-
-
-def test_few_keys_of_one_picture_are_no_evidence_but_for_an_item_of_one(
+def test_collisions_of_one_frame_do_not_suffice_unless_it_is_the_only_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(dedup_config.SIMILARITY, "video", VideoSimilarity(sufficient_collisions=1000))  # type: ignore[arg-type]
@@ -258,7 +188,7 @@ def test_few_keys_of_one_picture_are_no_evidence_but_for_an_item_of_one(
     assert many.facts["candidates"] == 3
 
 
-def test_what_lies_between_the_steps_is_cut_into_runs_and_slices_without_a_difference(
+def test_the_division_of_the_work_does_not_change_the_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: Workspace
 ) -> None:
     monkeypatch.setattr(key_worker, "_FLUSH_KEYS", 300)
@@ -269,13 +199,6 @@ def test_what_lies_between_the_steps_is_cut_into_runs_and_slices_without_a_diffe
     cut = write_signatures(tmp_path / "parts", corpus())
     dedup_items(cut, DedupConfig(), Runner(workers=2))
     assert pq.read_table(cut.pairs).equals(pq.read_table(done.pairs))
-
-
-def test_keys_of_different_kinds_do_not_meet() -> None:
-    keys = np.arange(5, dtype=np.uint64)
-    marks = np.zeros(5, np.uint8)
-    one, other = (bucket_entries(keys, keys, marks, np.full(5, kind, np.uint64)) for kind in (0, 1))
-    assert not np.intersect1d(one[1] >> np.uint64(32), other[1] >> np.uint64(32)).size
 
 
 def test_pairs_change_only_with_the_version(done: Workspace) -> None:

@@ -1,0 +1,38 @@
+"""Collisions of all units together, whatever the parts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.dedup.candidates import PARTITIONS, bucket_entries, merge_pairs, split_pair
+from pipeline.dedup.collision_worker import CollisionWorker
+from pipeline.dedup.scratch import Division, Scratch
+from schemas.files import write_array
+
+
+def write_keys(scratch: Scratch, unit: int, keys: list[int], item: int) -> None:
+    """Write the entries of a unit that has one item."""
+    some = np.array(keys, np.uint64)
+    zeros = np.zeros(len(keys), np.uint64)
+    partitions, entries = bucket_entries(some, np.full(len(keys), item, np.uint64), zeros.astype(np.uint8), zeros)
+    scratch.folder.mkdir(exist_ok=True)
+    scratch.keys(unit).write_bytes(entries.astype("<u8").tobytes())
+    write_array(scratch.key_bounds(unit), np.searchsorted(partitions, np.arange(PARTITIONS + 1))[None])
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_items_of_different_units_collide(tmp_path: Path, parts: int) -> None:
+    scratch = Scratch(tmp_path / "scratch")
+    for unit, keys in enumerate(([1, 2, 3, 9], [2, 3, 4], [5, 6, 3])):
+        write_keys(scratch, unit, keys, unit)
+    with CollisionWorker(scratch, (0, 1, 2), 2, Division(3, parts, 1)).open() as count:
+        for part in range(parts):
+            count(part)
+    pairs = merge_pairs([np.load(scratch.collisions(part)) for part in range(parts)])
+    counts = zip(*(side.tolist() for side in split_pair(pairs["pair"])), pairs["collisions"].tolist(), strict=True)
+    assert list(counts) == [(0, 1, 2), (0, 2, 1), (1, 2, 1)]
+    assert sum(json.loads(scratch.full_buckets(part).read_text()) for part in range(parts)) == 1  # that of key 3

@@ -1,0 +1,50 @@
+"""Hash keys of frames: what they ignore, and how they spread."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.dedup.frame_keys import _views, bits_for, sign_keys
+from pipeline.dedup.video_similarity import VideoSimilarity
+from pipeline.dedup.window import normalized
+from pipeline.video.analysis.frame_signature import SIDE, signature_pictures
+from tests.support.edited_frames import barred, globe
+from tests.support.signatures import scene, signature
+
+VIDEO = VideoSimilarity()
+
+
+def test_keys_ignore_brightness_and_spread_evenly() -> None:
+    rng = np.random.default_rng(0)
+    fall = 1 / np.maximum(1, np.hypot(*np.mgrid[:SIDE, :SIDE]))
+    angle = np.pi * np.outer(np.arange(SIDE), np.arange(SIDE) + 0.5) / SIDE
+    made = np.cos(angle).T @ (rng.normal(size=(2000, SIDE, SIDE)) * fall) @ np.cos(angle)  # as in real pictures
+    pictures = np.clip(128 + 20 * made, 0, 255).astype(np.uint8)
+    keys = sign_keys(pictures, tables=4, bits=28)
+    darker = sign_keys(pictures // 2 + 20, tables=4, bits=28)
+    assert np.mean(keys == darker) > 0.5
+    _, counts = np.unique(np.sort(keys, axis=1)[:, 0], return_counts=True)
+    assert len(np.unique(keys)) > 0.8 * keys.size
+    assert counts.max() < 8
+
+
+def test_the_view_of_the_bright_area_ignores_black_bars() -> None:
+    grays = globe(scene(3, 4))
+    one, other = (
+        signature_pictures(signature("", given).samples).astype(np.float32) for given in (grays, barred(grays))
+    )
+    views = zip(_views(one).swapaxes(0, 1), _views(other).swapaxes(0, 1), strict=True)
+    alike = [np.einsum("nc,nc->n", normalized(p), normalized(q)) for p, q in views]
+    assert alike[-1].min() > 0.9 > np.median(alike[:-1], axis=1).max()
+
+
+def test_an_empty_view_does_not_collide() -> None:
+    one, other = scene(1, 0.5)[0], scene(2, 0.5)[0]
+    for gray in (one, other):
+        gray[12:52, 12:52] = 128
+    a, b = (VIDEO.hash_keys(signature("", [gray])) for gray in (one, other))
+    assert len(np.intersect1d(a, b)) == 0
+
+
+def test_keys_get_longer_with_the_corpus() -> None:
+    assert [bits_for(items, bits=28) for items in (0, 4096, 8192, 1 << 20, 1 << 40)] == [28, 28, 30, 40, 48]

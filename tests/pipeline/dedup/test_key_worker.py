@@ -1,0 +1,41 @@
+"""The entries of a unit: every hash key of every item once, sorted by partition within each run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.dedup import key_worker
+from pipeline.dedup.candidates import PARTITIONS
+from pipeline.dedup.key_worker import KeyWorker
+from pipeline.dedup.scratch import Scratch
+from pipeline.dedup.signature_table import number_items
+from pipeline.dedup.video_similarity import VideoSimilarity
+from schemas.files import write_array
+from tests.support.signatures import scene, signature, write_signatures
+
+VIDEOS = [signature(f"{n}", scene(n, 2)) for n in range(4)]
+
+
+@pytest.mark.parametrize(("flush_keys", "runs"), [(1 << 21, 1), (1, 4)])
+def test_all_keys_of_a_unit_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flush_keys: int, runs: int
+) -> None:
+    monkeypatch.setattr(key_worker, "_FLUSH_KEYS", flush_keys)
+    workspace = write_signatures(tmp_path / "w", VIDEOS, units=1)
+    scratch = Scratch(tmp_path / "scratch")
+    items, _ = number_items(workspace, ("video",))
+    write_array(scratch.items, items)
+    workspace.log("dedup").parent.mkdir()
+    with KeyWorker(workspace, scratch, (VideoSimilarity(),)).open() as write:
+        write(0)
+    entries, bounds = np.fromfile(scratch.keys(0), "<u8"), np.load(scratch.key_bounds(0))
+    expected = sum(len(np.unique(VideoSimilarity().hash_keys(video))) for video in VIDEOS)
+    assert bounds.shape == (runs, PARTITIONS + 1)
+    assert bounds[-1, -1] == len(entries) == expected
+    assert bounds[1:, 0].tolist() == bounds[:-1, -1].tolist()
+    for start, end in zip(bounds[:, :-1].reshape(-1), bounds[:, 1:].reshape(-1), strict=True):
+        assert np.all(np.diff(entries[start:end].astype(object)) > 0)
+    assert set((entries >> np.uint64(6) & np.uint64((1 << 26) - 1)).tolist()) == {0, 1, 2, 3}  # numbers of items

@@ -1,0 +1,29 @@
+"""The division of the work, and the names of intermediate files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.dedup.candidates import MAX_ITEMS, PARTITIONS
+from pipeline.dedup.scratch import Division, Scratch
+
+
+@given(st.integers(0, MAX_ITEMS))
+def test_parts_divide_the_partitions_evenly(items: int) -> None:
+    division = Division.of(items)
+    assert PARTITIONS % division.parts == 0
+    assert 1 <= division.ranges <= min(64, division.parts)
+
+
+def test_more_items_are_divided_into_more_parts() -> None:
+    assert [Division.of(items).parts for items in (0, 31, 32, 100, 10_000)] == [1, 1, 2, 4, 256]
+
+
+def test_every_file_has_a_name_of_its_own() -> None:
+    scratch = Scratch(Path("x"))
+    names = [scratch.items, *(name(1) for name in (scratch.keys, scratch.key_bounds, scratch.collisions))]
+    names += [scratch.full_buckets(1), scratch.pairs(1), scratch.pairs(2)]
+    assert len(set(names)) == len(names)

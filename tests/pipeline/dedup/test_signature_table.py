@@ -1,0 +1,76 @@
+"""Numbering of signatures, and random access to them."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.dedup import signature_table
+from pipeline.dedup.signature_table import SignatureRows, number_items, read_items, read_unit
+from schemas.errors import DatasetError
+from schemas.files import write_array
+from schemas.fingerprint import fingerprint
+from tests.support.signatures import scene, signature, write_signatures
+
+SIGNATURES = [signature(f"{n}", scene(n, 1), kind="video" if n % 3 else "image") for n in range(12)]
+
+
+def test_items_are_numbered_by_content_whatever_the_units(tmp_path: Path) -> None:
+    for units in (1, 5):
+        workspace = write_signatures(tmp_path / f"{units}", SIGNATURES, units=units)
+        items, ids = number_items(workspace, ("video", "image"))
+        assert ids.to_pylist() == sorted(s.content_id for s in SIGNATURES)
+        kinds = {s.content_id: ("video", "image").index(s.kind) for s in SIGNATURES}
+        assert items["kind"].tolist() == [kinds[content_id] for content_id in ids.to_pylist()]
+
+
+def test_rejected_items_and_other_kinds_have_no_number(tmp_path: Path) -> None:
+    workspace = write_signatures(tmp_path / "w", SIGNATURES, aside=[fingerprint("1")])
+    _, ids = number_items(workspace, ("video",))
+    assert set(ids.to_pylist()) == {s.content_id for n, s in enumerate(SIGNATURES) if n % 3 and n != 1}
+
+
+def test_signatures_are_read_by_number_with_any_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signature_table, "_CACHE_BYTES", 1)
+    workspace = write_signatures(tmp_path / "w", SIGNATURES)
+    items, ids = number_items(workspace, ("video", "image"))
+    by_id = {s.content_id: s for s in SIGNATURES}
+    with closing(SignatureRows(workspace.signatures, items)) as rows:
+        for number in [*range(12), *range(11, -1, -1)]:
+            found, expected = rows.read(number), by_id[ids[number].as_py()]
+            assert (found.content_id, found.kind, found.samples) == (
+                expected.content_id,
+                expected.kind,
+                expected.samples,
+            )
+            assert np.array_equal(found.starts, expected.starts)
+            assert np.array_equal(found.lengths, expected.lengths)
+        assert len({rows.digest(number) for number in range(12)}) == 12
+
+
+def test_a_unit_yields_the_wanted_rows(tmp_path: Path) -> None:
+    workspace = write_signatures(tmp_path / "w", SIGNATURES, units=1)
+    found = list(read_unit(workspace.signatures, 0, {3: 30, 7: 70}))
+    assert [(number, s.content_id) for number, s in found] == [
+        (30, SIGNATURES[3].content_id),
+        (70, SIGNATURES[7].content_id),
+    ]
+
+
+def test_a_damaged_unit_raises_with_its_path(tmp_path: Path) -> None:
+    workspace = write_signatures(tmp_path / "w", SIGNATURES, units=1)
+    path = next(workspace.signatures.iterdir())
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DatasetError, match=f"{path.name}.*run `longreel survey` again"):
+        number_items(workspace, ("video",))
+
+
+def test_items_are_mapped_into_memory(tmp_path: Path) -> None:
+    items = np.zeros(3, signature_table.ITEM)
+    items["row"] = [5, 6, 7]
+    write_array(tmp_path / "items.npy", items)
+    assert isinstance(read_items(tmp_path / "items.npy"), np.memmap)
+    assert np.array_equal(read_items(tmp_path / "items.npy"), items)

@@ -1,0 +1,59 @@
+"""The ranges in which two videos agree at an offset."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.dedup.sampled_frames import SampledFrames
+from pipeline.dedup.video_alignment import AlignmentThresholds, _segments, align, best_alignment
+from tests.support.signatures import scene, signature
+
+THRESHOLDS = AlignmentThresholds()
+
+
+def frames(grays: list[np.ndarray], step: float = 0.5) -> SampledFrames:
+    return SampledFrames.of(signature("x", grays, step=step))
+
+
+def test_videos_agree_at_their_offset_only() -> None:
+    one, other = frames(scene(4, 8)), frames(scene(4, 8, start=2))
+    found = align(one, other, -2.0, THRESHOLDS)
+    assert found is not None
+    assert (found.ranges_a, found.ranges_b) == (((2.0, 8.0),), ((0.0, 6.0),))
+    assert found.similarity > 0.99
+    assert align(one, other, 3.0, THRESHOLDS) is None
+
+
+def test_the_video_with_longer_samples_is_laid_over_the_other() -> None:
+    dense, sparse = frames(scene(4, 8)), frames(scene(4, 8, step=2.0), step=2.0)
+    found, back = align(dense, sparse, 0.0, THRESHOLDS), align(sparse, dense, 0.0, THRESHOLDS)
+    assert found is not None
+    assert back is not None
+    assert found == back.swapped()
+    assert found.ranges_a == ((0.0, 8.0),)
+
+
+def test_the_best_offset_is_within_one_sample_of_the_true_one() -> None:
+    found = best_alignment(frames(scene(4, 8)), frames(scene(4, 8, start=1.12)), THRESHOLDS)
+    assert found is not None
+    assert found.offset == pytest.approx(-1.12, abs=0.5)
+    assert best_alignment(frames(scene(4, 8)), frames(scene(5, 8)), THRESHOLDS) is None
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "segments"),
+    [
+        ([], []),
+        ([-1, 0, -1], []),
+        ([1, 1, 1], [(0, 2)]),
+        ([1, -1, -1, 1], [(0, 3)]),
+        ([1, -1, -1, -1, 1], [(0, 0), (4, 4)]),
+        ([0, 0, 1, 0, 0, 0, 1, 0], [(0, 7)]),
+        ([-1, 0, 1, -1], [(1, 2)]),
+    ],
+)
+def test_segments_bridge_short_gaps_and_include_undecided_samples(
+    verdicts: list[int], segments: list[tuple[int, int]]
+) -> None:
+    assert _segments(np.array(verdicts, np.int8)) == segments

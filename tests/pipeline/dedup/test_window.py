@@ -1,0 +1,31 @@
+"""Windows of a picture: cropping, and finding the crop of a copy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.dedup.window import Window, find_window, normalized, stretch
+from pipeline.video.analysis.frame_signature import SIDE
+from tests.support.signatures import scene
+
+
+def test_the_window_of_a_crop_is_found() -> None:
+    grays = np.stack(scene(9, 4))
+    one = normalized(np.stack([g.reshape(SIDE, 4, SIDE, 4).mean((1, 3)) for g in grays]))
+    given_window = Window(0.05, 0.02, 0.08, 0.0)
+    found = find_window(one, given_window.crop(one))
+    assert found == pytest.approx(given_window, abs=0.016)
+
+
+def test_a_window_without_margins_keeps_the_picture() -> None:
+    pictures = normalized(np.random.default_rng(0).normal(size=(3, SIDE, SIDE)))
+    assert Window().crop(pictures) == pytest.approx(pictures, abs=1e-6)
+    assert stretch(0, 0) == pytest.approx(np.eye(SIDE))
+
+
+def test_normalized_pictures_have_zero_mean_and_unit_length() -> None:
+    pictures = np.stack([np.arange(256).reshape(SIDE, SIDE), np.full((SIDE, SIDE), 7)])
+    vectors = normalized(pictures)
+    assert vectors.mean(1) == pytest.approx([0, 0], abs=1e-6)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 0], abs=1e-6)
