@@ -24,7 +24,7 @@ from pipeline.filters.limit_filter import reject_numbers
 from pipeline.filters.limit_table import DEFAULTS, TEXT_RULES
 from pipeline.filters.text_rules import Tally
 from pipeline.text.books import Book, BookConfig, kept_ranges, load_book
-from pipeline.text.language import SURE, identify, vote
+from pipeline.text.language import MIN_CONFIDENCE, identify_language, majority_language
 from pipeline.text.passages import Passage, split_passages
 from pipeline.text.words import Words, split_words
 from schemas.errors import Reason
@@ -90,8 +90,8 @@ def look_at_text(book: Book, words: Words, look: BookLook) -> dict[str, Any]:
     for passage in split_passages(text):
         part = text[passage.start : passage.end]
         own = words.within(passage.start, passage.end)
-        seen.append(Seen(passage, *identify(part), own, Tally.of(part, own)))
-    language, share = vote((s.language, s.probability, s.tally.characters) for s in seen)
+        seen.append(Seen(passage, *identify_language(part), own, Tally.of(part, own)))
+    language, share = majority_language((s.language, s.probability, s.tally.characters) for s in seen)
     cuts = list(_cuts(text, seen, language)) if look.cut_passages and len(seen) > 1 else []
     left_out = {cut["start"] for cut in cuts}
     kept = [s for s in seen if s.passage.start not in left_out] or seen
@@ -133,7 +133,7 @@ def _contaminated(words: Words, characters: int, sets: EvaluationSets) -> Iterat
 
 
 def _judge(part: str, one: Seen, language: str | None) -> Rejection | None:
-    if one.language != language and one.probability >= SURE:
+    if one.language != language and one.probability >= MIN_CONFIDENCE:
         return Rejection(Reason.LANGUAGE, f"{one.language} (probability {one.probability:.2f}) in a book in {language}")
     return reject_numbers(book_rules.measure(part, language, one.tally), _PASSAGE_LIMITS)
 

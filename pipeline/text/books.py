@@ -1,10 +1,10 @@
-"""Books: a file as clean text, the same for the survey, the tokens and the training of a text tokenizer.
+"""Reads books as clean text, for the survey, tokenization and the training of a text tokenizer.
 
-    file ── formats ──► text ── clean ──► clean text ── cuts ──► chunks
+    file ── formats ──► text ── cleaning ──► clean text ── cuts ──► chunks
 
-Positions in a book (cuts, what near-duplicates share) are characters of the clean text, before cuts. Cost: a whole
-book is in memory, as several copies: 10 times its bytes while it is cleaned, 25 times while it is surveyed, which
-`max_bytes` bounds.
+Positions in a book (cuts, passages shared by near-duplicates) are character offsets in the clean text, before cuts.
+Cost: the whole book in memory, in several copies: 10 times its bytes while it is cleaned, 25 times while it is
+surveyed; `max_bytes` limits it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.text.formats import read_source
+from pipeline.text.cleaning.steps import STEPS, clean
+from pipeline.text.formats.registry import read_source
 from pipeline.text.personal_data import mask_personal_data
 from schemas.errors import ConfigError, InputError, Reason
 
-_VERSION = 1  # counts up when the same bytes would give another clean text
+_VERSION = 1  # increment when the same file gives another clean text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,20 +28,20 @@ class BookConfig:
     """How books are read and cleaned."""
 
     max_bytes: int = 64 << 20
-    """Larger files are set aside, and archives that unpack to more."""
+    """Maximum size of a file, and of what an EPUB unpacks to. Larger books are rejected."""
     repair_text: bool = True
-    """Mend text that was decoded wrongly, control characters and white space (ftfy)."""
+    """Repair wrongly decoded text, control characters and white space (ftfy)."""
     strip_boilerplate: bool = True
-    """Take out what Project Gutenberg and others put before and after a book."""
+    """Remove the boilerplate of Project Gutenberg and others before and after a book."""
     strip_running_headers: bool = True
-    """Take out page numbers and running heads of scanned books."""
+    """Remove page numbers and running headers and footers of scanned books."""
     join_hyphens: bool = True
-    """Put words together that a line end cuts in two."""
+    """Join words that are hyphenated at a line end."""
     join_lines: bool = True
-    """Make one line of each paragraph where prose is hard-wrapped; verse and lists stay."""
+    """Join the lines of hard-wrapped paragraphs; verse, lists and tables keep their lines."""
     mask_pii: bool = False
-    """Replace e-mail addresses, telephone, card and account numbers and public internet addresses by [email] and the
-    like."""
+    """Replace e-mail addresses, telephone, card and bank account numbers and public IP addresses by placeholders such
+    as [email]."""
 
     def __post_init__(self) -> None:
         if self.max_bytes < 1:
@@ -48,26 +49,22 @@ class BookConfig:
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """The steps of cleaning that are on."""
-        return tuple(
-            name
-            for name in ("repair_text", "strip_boilerplate", "strip_running_headers", "join_hyphens", "join_lines")
-            if getattr(self, name)
-        )
+        """The names of the enabled cleaning steps, in order."""
+        return tuple(step.name for step in STEPS if getattr(self, step.name))
 
     @property
     def fingerprint_fields(self) -> tuple[Any, ...]:
-        """What the clean text depends on beside the file."""
+        """The settings that the clean text depends on."""
         return _VERSION, self.steps, self.mask_pii
 
 
 class Book(NamedTuple):
-    """A book's clean text, and how it came about."""
+    """The clean text of a book, with the format and encoding of its file."""
 
     text: str
     container: str
     encoding: str
-    counts: Mapping[str, float]  # of each step of cleaning, see pipeline.text.clean
+    counts: Mapping[str, float]  # the measure of each cleaning step, see pipeline.text.cleaning.steps
 
     @property
     def content_id(self) -> str:
@@ -76,25 +73,23 @@ class Book(NamedTuple):
 
 
 def load_book(path: Path, config: BookConfig) -> Book:
-    """Return the whole clean text of a .txt, .md, .html or .epub file.
+    """Return the clean text of a book in any format of pipeline.text.formats.registry.
 
-    Raises InputError as pipeline.text.formats does, and EMPTY where cleaning leaves nothing.
+    Raises InputError as `read_source` does, and EMPTY if nothing is left after cleaning.
     """
     source = read_source(path, config.max_bytes)
-    text, counts = source.text, dict[str, float]()
-    if config.steps:
-        from pipeline.text.clean import clean  # ftfy: loaded when the first book comes
-
-        text, counts = clean(text, config.steps)
+    text, counts = clean(source.text, config.steps)
     if config.mask_pii:
         text, found = mask_personal_data(text)
         counts |= found
     try:
         text.encode()
     except UnicodeEncodeError as e:
-        raise InputError(Reason.NOT_TEXT, "the text holds half a surrogate pair, which no UTF-8 can") from e
+        raise InputError(
+            Reason.NOT_TEXT, "the text contains an unpaired surrogate, which cannot be encoded as UTF-8"
+        ) from e
     if not text.strip():
-        raise InputError(Reason.EMPTY, "nothing is left of the text when it is cleaned")
+        raise InputError(Reason.EMPTY, "no text is left after cleaning")
     return Book(text, source.container, source.encoding, counts)
 
 
@@ -106,15 +101,16 @@ def read_book(
     content_id: str | None = None,
     chunk_chars: int = 1 << 20,
 ) -> Iterator[str]:
-    """Yield the clean text in chunks of at most `chunk_chars` characters, without the ranges {start, end} of `cuts`.
+    """Yield the clean text without the ranges {start, end} of `cuts`, in chunks of at most `chunk_chars` characters.
 
-    Raises InputError as `load_book` does, before anything is yielded; CHANGED where `content_id` is given and is not
-    this text's, as cuts would lie elsewhere; EMPTY where the cuts leave nothing.
+    Raises InputError as `load_book` does, before anything is yielded; CHANGED if `content_id` is given and differs
+    from this text's, because the cuts would be at wrong positions; EMPTY if nothing is left after the cuts.
     """
     book = load_book(path, config)
     if content_id is not None and book.content_id != content_id:
         raise InputError(
-            Reason.CHANGED, "the clean text is not the one that was surveyed: survey with the same --books options"
+            Reason.CHANGED,
+            "the clean text differs from the surveyed text; run the survey with the same --books options",
         )
     text = book.text
     is_blank = True
@@ -124,11 +120,11 @@ def read_book(
             is_blank = is_blank and not chunk.strip()
             yield chunk
     if is_blank:
-        raise InputError(Reason.EMPTY, "the cuts leave nothing of the text")
+        raise InputError(Reason.EMPTY, "no text is left after the cuts")
 
 
 def kept_ranges(length: int, cuts: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of a text of `length` characters that no cut covers, in order; cuts may overlap."""
+    """Yield the ranges [start, end) of a text of `length` characters outside all cuts, in order. Cuts may overlap."""
     at = 0
     for cut in sorted(cuts, key=lambda c: int(c["start"])):
         start, end = min(int(cut["start"]), length), min(int(cut["end"]), length)

@@ -1,8 +1,8 @@
-"""Passages: a text in pieces of about 2,000 words, cut where its content says.
+"""Splits text into passages of about 2,000 words with content-defined chunking.
 
-A piece ends after a line (or a sentence of a very long line) whose hash is small, so that other editions of a book
-are cut at the same places, and a change moves the ends near it alone. No piece is shorter than 1,000 words, but the
-last, or longer than 4,000 by more than a sentence.
+A passage ends after a line (or a sentence of a very long line) whose hash is small. Other editions of a book are
+therefore split at the same places, and a change affects only the boundaries near it. A passage has at least 1,000
+words, except for the last, and at most 4,000 plus one sentence.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_FEWEST, _MOST, _MEAN_REST = 1000, 4000, 1000  # words; a piece goes on for `_MEAN_REST` past the fewest, on average
-_LONG_LINE = 2000  # characters; a longer line may be cut between its sentences
+_MIN_WORDS, _MAX_WORDS = 1000, 4000
+_MEAN_EXTRA_WORDS = 1000  # mean number of words beyond the minimum
+_LONG_LINE = 2000  # characters; a longer line can be split between sentences
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+")
 _SENTENCE = re.compile(r".{1,2000}?(?:[.!?…][\"'”’»)\]]*\s+|[。！？]|$)|.{1,2000}", re.S)
 _HASHES = 1 << 64
 
 
 class Passage(NamedTuple):
-    """A piece of a text, in characters."""
+    """A part of a text, [start, end) in characters, and its number of words."""
 
     start: int
     end: int
@@ -28,14 +29,14 @@ class Passage(NamedTuple):
 
 
 def split_passages(text: str) -> list[Passage]:
-    """Return the passages of `text`, in order, without a gap; none where it has no character."""
+    """Return the passages of `text`, in order and without gaps; none for an empty text."""
     passages: list[Passage] = []
     start = end = words = 0
-    for piece in _pieces(text):
+    for piece in _lines_or_sentences(text):
         found = _WORD.findall(piece)
         words += len(found)
         end += len(piece)
-        if words >= _MOST or (words >= _FEWEST and _ends(found)):
+        if words >= _MAX_WORDS or (words >= _MIN_WORDS and _is_boundary(found)):
             passages.append(Passage(start, end, words))
             start, words = end, 0
     if end > start:
@@ -43,13 +44,13 @@ def split_passages(text: str) -> list[Passage]:
     return passages
 
 
-def _ends(words: list[str]) -> bool:
-    """Tell whether a passage may end after these words: the more they are, the likelier."""
+def _is_boundary(words: list[str]) -> bool:
+    """Whether a passage can end after a line of these words; the probability grows with their number."""
     digest = hashlib.blake2b(" ".join(words).casefold().encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") * _MEAN_REST < len(words) * _HASHES
+    return int.from_bytes(digest, "little") * _MEAN_EXTRA_WORDS < len(words) * _HASHES
 
 
-def _pieces(text: str) -> Iterator[str]:
+def _lines_or_sentences(text: str) -> Iterator[str]:
     start = 0
     while start < len(text):
         end = text.find("\n", start) + 1 or len(text)

@@ -1,8 +1,8 @@
-"""Personal data in a text: e-mail addresses, telephone and card numbers, bank accounts and internet addresses, masked.
+"""Masks personal data in text: e-mail addresses, telephone and card numbers, bank accounts and IP addresses.
 
-Patterns that are checked where there is something to check: cards by Luhn's sum, IBANs by their remainder modulo 97
-(ISO 13616), internet addresses by whether they are public. Each is replaced by a word in brackets, and counted.
-Names, postal addresses and what no pattern has are not found.
+Matches of the patterns are verified where possible: cards with the Luhn checksum, IBANs modulo 97 (ISO 13616), IP
+addresses by whether they are public. Each match is replaced by a placeholder in brackets and counted. Names and postal
+addresses are not detected.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _PHONE = re.compile(
 
 
 def mask_personal_data(text: str) -> tuple[str, dict[str, float]]:
-    """Return `text` masked, and how many there were: `pii_email`, `pii_iban`, `pii_card`, `pii_ip`, `pii_phone`."""
+    """Return the masked text and the counts `pii_email`, `pii_iban`, `pii_card`, `pii_ip`, `pii_phone`."""
     counts: dict[str, float] = {}
-    for name, pattern, is_one in _KINDS:
+    for name, pattern, is_valid in _TYPES:
         count = 0
 
-        def mask(match: re.Match[str], name: str = name, is_one: Callable[[str], bool] = is_one) -> str:
+        def mask(match: re.Match[str], name: str = name, is_valid: Callable[[str], bool] = is_valid) -> str:
             nonlocal count
-            if not is_one(match[0]):
+            if not is_valid(match[0]):
                 return match[0]
             count += 1
             return f"[{name}]"
@@ -63,7 +63,7 @@ def _is_phone(text: str) -> bool:
     return 8 <= sum(c.isdigit() for c in text) <= 15
 
 
-_KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
+_TYPES: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     ("email", _EMAIL, lambda text: ".." not in text),
     ("iban", _IBAN, _is_iban),
     ("card", _CARD, _is_card),

@@ -1,25 +1,24 @@
-"""Question-answer documents: texts, questions about them, and answers, of which only the answers are learned.
+"""Question-answer documents: context, questions and answers, of which only the answers are trained on.
 
-One file `NAME.qa.json` is one document, so that its identity is its bytes, as everywhere else (a file of many would
-make one changed answer change them all):
+One file `NAME.qa.json` is one document, so that its content hash identifies it, as for every other item:
 
     {"turns": [{"role": "context", "text": "Call me Ishmael. ..."},
                {"role": "question", "text": "Who tells the story?"},
                {"role": "answer", "text": "Ishmael."}]}
 
-Turns may come in any number and order, with one answer at least: chunks of a book first and all the questions behind
-them, as LWM asks about books (arXiv 2402.08268, section 3.3), or questions in between. They are laid out as
+Turns can have any number and order, with at least one answer: for example chunks of a book followed by all questions,
+as in LWM (arXiv 2402.08268, section 3.3), or questions between the chunks. The document's text is
 
     Call me Ishmael. ...
     USER: Who tells the story?
     ASSISTANT: Ishmael.
 
-with LWM's words. Learned is what stands in an answer behind `ASSISTANT:`: the space, the text, and what ends it, which
-is a newline, or the document's end where nothing follows. Context is taken as it is, and neighboring ones are joined
-as they are; before a question or an answer a newline is put where there is none. Of questions and answers the white
-space around them is left out. Line ends become "\\n".
+with LWM's prefixes. The loss covers everything in an answer after `ASSISTANT:`: the space, the text, and its end, which
+is a newline, or the end of the document after the last turn. Context is used unchanged, and consecutive contexts are
+concatenated; a newline is inserted before a question or an answer if there is none. White space around questions and
+answers is removed. Line endings become "\\n".
 
-Cost: a file takes 3 to 12 times its size in memory while it is read, and 25 times where it is made to hurt.
+Cost: a file takes 3 to 12 times its size in memory while it is read, and at most 25 times.
 """
 
 from __future__ import annotations
@@ -37,54 +36,56 @@ from schemas.errors import ConfigError, InputError, Reason
 
 Role = Literal["context", "question", "answer"]
 ROLES: tuple[str, ...] = get_args(Role)
-_SHOWN = 60  # characters of a wrong value in a message
+_MAX_SHOWN_CHARS = 60  # of an invalid value in a message
 
 
 @dataclass(frozen=True, kw_only=True)
 class QaConfig:
-    """How question-answer documents are read and laid out."""
+    """How question-answer documents are read and formatted."""
 
     max_bytes: int = 64 << 20
-    """Larger files are set aside."""
-    question_word: str = "USER:"
-    """Stands before each question."""
-    answer_word: str = "ASSISTANT:"
-    """Stands before each answer."""
+    """Maximum size of a file. Larger files are rejected."""
+    question_prefix: str = "USER:"
+    """Prefix of each question."""
+    answer_prefix: str = "ASSISTANT:"
+    """Prefix of each answer."""
 
     def __post_init__(self) -> None:
         if self.max_bytes < 1:
             raise ConfigError(f"max_bytes must be at least 1, got {self.max_bytes}")
-        for name in ("question_word", "answer_word"):
+        for name in ("question_prefix", "answer_prefix"):
             word = getattr(self, name)
             if not word or word != word.strip() or not _is_plain(word):
-                raise ConfigError(f"{name} must be text without white space around it, got {word!r}")
+                raise ConfigError(
+                    f"{name} must be non-empty text without leading or trailing white space, got {word!r}"
+                )
 
     @property
     def fingerprint_fields(self) -> tuple[str, str]:
-        """What the tokens depend on."""
-        return self.question_word, self.answer_word
+        """The settings that the tokens depend on."""
+        return self.question_prefix, self.answer_prefix
 
 
 class Turn(NamedTuple):
-    """One thing that is said."""
+    """One turn of a document."""
 
     role: Role
     text: str
 
 
 class WeightedText(NamedTuple):
-    """A stretch of a document, and the weight of its tokens as targets."""
+    """A part of a document, and the loss weight of its tokens."""
 
     text: str
     weight: float
 
 
 def read_turns(path: Path, config: QaConfig) -> list[Turn]:
-    """Return the turns of a file; each holds something besides white space, and one at least is an answer.
+    """Return the turns of a file. No turn is blank, and at least one is an answer.
 
-    Raises InputError: MISSING; TOO_LARGE past `max_bytes`, before anything is read; NOT_TEXT for bytes or escapes that
-    are no text; UNREADABLE for what is no JSON or is built otherwise than above, with the turn and the key; EMPTY where
-    there is no answer, or a turn is blank.
+    Raises InputError: MISSING; TOO_LARGE beyond `max_bytes`, before anything is read; NOT_TEXT for invalid bytes or
+    escapes; UNREADABLE for invalid JSON or another structure, with the turn and the key; EMPTY for a document without
+    an answer, or a blank turn.
     """
     try:
         content = "".join(read_utf8(path, max_bytes=config.max_bytes))
@@ -94,30 +95,32 @@ def read_turns(path: Path, config: QaConfig) -> list[Turn]:
         size = path.stat().st_size
         raise InputError(
             e.reason,
-            f"{path} has {size:,} bytes, the limit is {config.max_bytes:,}: raise qa.max-bytes, or cut the file",
+            f"{path} has {size:,} bytes, the limit is {config.max_bytes:,}; raise qa.max-bytes or split the file",
         ) from e
     return parse_turns(content)
 
 
 def parse_turns(content: str) -> list[Turn]:
-    """Return the turns that a file's text holds; raises InputError as `read_turns` does."""
+    """Return the turns in a file's text. Raises InputError as `read_turns` does."""
     try:
         document = json.loads(content, object_pairs_hook=_object)
     except (ValueError, RecursionError) as e:
-        raise InputError(Reason.UNREADABLE, f"it cannot be read as JSON: {e}") from e
+        raise InputError(Reason.UNREADABLE, f"invalid JSON: {e}") from e
     given = _fields(document, ("turns",), where="the file")["turns"]
     if not isinstance(given, list):
         raise InputError(Reason.UNREADABLE, f"'turns' must be a list, got {_shown(given)}")
     turns = [_turn(values, where=f"turn {number}") for number, values in enumerate(given, start=1)]
     if not any(turn.role == "answer" for turn in turns):
-        raise InputError(Reason.EMPTY, f"none of the {len(turns)} turns is an answer: there is nothing to learn")
+        raise InputError(
+            Reason.EMPTY, f"none of the {len(turns)} turns is an answer; at least one is required for training"
+        )
     return turns
 
 
 def lay_out(turns: Sequence[Turn], config: QaConfig) -> list[WeightedText]:
-    """Return the document's text in stretches of one weight each: 1 what is learned, 0 what it follows from.
+    """Return the document's text in parts with one loss weight each: 1 for answers, 0 for everything else.
 
-    A stretch is as long as can be, so that its tokens are those of the same text in a prompt.
+    Adjacent parts have different weights, so that the tokens of a part are those of the same text in a prompt.
     """
     return [
         WeightedText("".join(text for text, _ in parts), weight)
@@ -126,25 +129,25 @@ def lay_out(turns: Sequence[Turn], config: QaConfig) -> list[WeightedText]:
 
 
 def plain_text(turns: Sequence[Turn]) -> str:
-    """Return what is said, a turn a line or more, without the layout's words: to train a text tokenizer on."""
+    """Return the text of all turns without prefixes, to train a text tokenizer on."""
     return "\n".join(turn.text for turn in turns) + "\n"
 
 
 def _parts(turns: Sequence[Turn], config: QaConfig) -> Iterator[WeightedText]:
-    is_line_begun = False
+    is_inside_line = False
     for number, (role, text) in enumerate(turns, start=1):
         if role == "context":
             yield WeightedText(text, 0.0)
-            is_line_begun = not text.endswith("\n")
+            is_inside_line = not text.endswith("\n")
             continue
-        if is_line_begun:
+        if is_inside_line:
             yield WeightedText("\n", 0.0)
-        is_line_begun = False
+        is_inside_line = False
         if role == "question":
-            yield WeightedText(f"{config.question_word} {text.strip()}\n", 0.0)
+            yield WeightedText(f"{config.question_prefix} {text.strip()}\n", 0.0)
         else:
-            yield WeightedText(config.answer_word, 0.0)
-            # The space is the answer's, as in most models it is one piece with the first word.
+            yield WeightedText(config.answer_prefix, 0.0)
+            # The space belongs to the answer, because most text models encode it together with the first word.
             yield WeightedText(f" {text.strip()}" + ("\n" if number < len(turns) else ""), 1.0)
 
 
@@ -152,7 +155,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in pairs:
         if key in values:
-            raise ValueError(f"the key {_shown(key)} is there twice in one object")
+            raise ValueError(f"the key {_shown(key)} occurs twice in one object")
         values[key] = value
     return values
 
@@ -165,9 +168,9 @@ def _turn(values: Any, *, where: str) -> Turn:
     if not isinstance(text, str):
         raise InputError(Reason.UNREADABLE, f"{where}: 'text' must be a string, got {_shown(text)}")
     if not _is_plain(text):
-        raise InputError(Reason.NOT_TEXT, f"{where}: 'text' holds a NUL or half a surrogate pair, which no text does")
+        raise InputError(Reason.NOT_TEXT, f"{where}: 'text' contains a NUL or an unpaired surrogate")
     if not text.strip():
-        raise InputError(Reason.EMPTY, f"{where}: the {role} is blank; leave the turn out, or fill it")
+        raise InputError(Reason.EMPTY, f"{where}: the {role} is blank; remove the turn or add its text")
     return Turn(role, text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
@@ -181,17 +184,17 @@ def _fields(values: Any, names: tuple[str, ...], *, where: str) -> dict[str, Any
         raise InputError(
             Reason.UNREADABLE,
             f"{where}: the key {_shown(wrong[0])} is {state}; the keys are {' and '.join(names)}. "
-            "Facts about a document go into a manifest",
+            "Put metadata of the document into a manifest",
         )
     return values
 
 
 def _shown(value: Any) -> str:
-    """Spell a JSON value of any size for a message, in ASCII: half a surrogate pair could not be written down."""
+    """Return a JSON value of any size for a message, in ASCII, because unpaired surrogates cannot be encoded."""
     if isinstance(value, list | dict):
         return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
-    if isinstance(value, str) and len(value) > _SHOWN:
-        return f"{value[:_SHOWN]!a}..."
+    if isinstance(value, str) and len(value) > _MAX_SHOWN_CHARS:
+        return f"{value[:_MAX_SHOWN_CHARS]!a}..."
     return ascii(value)
 
 

@@ -1,9 +1,9 @@
-"""Transcripts: what is said in a video, and when, from a .srt or .vtt file or a subtitle stream.
+"""Transcripts: text with times, from a .srt or .vtt file or a subtitle stream.
 
-SubRip has no specification: what players accept is accepted (a point for the comma, hours left out, numbers or blank
-lines missing). WebVTT (https://www.w3.org/TR/webvtt1/) is read as far as text and times go; identifiers, settings,
-notes, styles and regions are left out. A line that wants to be a time and is none makes the file unusable, for its
-text would else be taken for speech. Cost: the whole file in memory, under a limit.
+SubRip has no specification: what players accept is accepted (a point instead of the comma, missing hours, numbers or
+blank lines). Of WebVTT (https://www.w3.org/TR/webvtt1/) only text and times are read; identifiers, settings, notes,
+styles and regions are ignored. A malformed time makes the file invalid, because it would otherwise be read as speech.
+Cost: the whole file in memory, up to a limit.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _TAG = re.compile(
 )
 _BREAK = re.compile(r"<br ?/?>", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:#\d+|#x[0-9a-f]+|[a-z][a-z0-9]*);", re.IGNORECASE)
-_TOUCHING_S = 0.05  # rolling captions follow one another this closely,
-_ROLLING_LINES = 4  # and show at most so many lines
+_MAX_ROLLING_GAP_S = 0.05  # between two rolling captions
+_MAX_ROLL_LINES = 4  # in one rolling caption
 
 
 @dataclass(frozen=True)
 class Cue:
-    """A piece of a transcript: `text` is shown from `start_s` to `end_s`, in seconds from the video's begin."""
+    """A part of a transcript: `text` is shown from `start_s` to `end_s`, in seconds from the start of the video."""
 
     start_s: float
     end_s: float
@@ -51,9 +51,9 @@ class TranscriptConfig:
     """How transcripts are read."""
 
     max_bytes: int = 16 << 20
-    """Larger files are set aside."""
+    """Maximum size of a file. Larger files are rejected."""
     encoding: str | None = None
-    """Of files that are not UTF-8 and have no byte order mark, for example cp1252; never guessed."""
+    """Encoding of files that are not UTF-8 and have no byte order mark, for example cp1252. It is never guessed."""
 
     def __post_init__(self) -> None:
         if self.max_bytes < 1:
@@ -61,11 +61,13 @@ class TranscriptConfig:
         try:
             "a".encode(self.encoding or "utf-8")
         except LookupError as e:
-            raise ConfigError(f"encoding {self.encoding!r} is not a text encoding that Python knows") from e
+            raise ConfigError(
+                f"encoding must be a text encoding known to Python, such as cp1252; got {self.encoding!r}"
+            ) from e
 
 
 def read_transcript(path: Path, config: TranscriptConfig = TranscriptConfig()) -> list[Cue]:
-    """Return a .srt or .vtt file's cues; the content tells which it is. See `parse_transcript`."""
+    """Return the cues of a .srt or .vtt file, recognized by its content. See `parse_transcript`."""
     try:
         if (size := path.stat().st_size) > config.max_bytes:
             raise _bad(f"{size:,} bytes, the limit is {config.max_bytes:,}")
@@ -76,12 +78,12 @@ def read_transcript(path: Path, config: TranscriptConfig = TranscriptConfig()) -
 
 
 def parse_transcript(data: bytes, config: TranscriptConfig = TranscriptConfig()) -> list[Cue]:
-    """Return the cues of a .srt or .vtt file's bytes, cleaned and in order of time.
+    """Return the cues in the bytes of a .srt or .vtt file, cleaned and in order of time.
 
-    Tags and entities become text, blank cues and exact repetitions are left out, an end before its start becomes
-    the start; cues may overlap and may be of no length. WebVTT that rolls (each cue repeats the line before, as
-    speech recognition writes it) is unrolled. A WebVTT file without cues has none; anything else without cues, or
-    that is no text, or has a broken time, raises InputError (BAD_TRANSCRIPT).
+    Tags are removed, entities are decoded, blank and exactly repeated cues are dropped, and an end before its start
+    becomes the start; cues can overlap and have no duration. Rolling WebVTT captions (each cue repeats the previous
+    line, as speech recognition writes them) are unrolled. Raises InputError (BAD_TRANSCRIPT) for files without cues
+    (except WebVTT), binary files and malformed times.
     """
     lines = re.split(r"\r\n|\r|\n", _text(data, config))
     is_vtt = lines[0].startswith("WEBVTT")
@@ -89,14 +91,16 @@ def parse_transcript(data: bytes, config: TranscriptConfig = TranscriptConfig())
     if is_vtt:
         return list(_unrolled(cues))
     if not cues:
-        raise _bad("no cue in it: expected SubRip (.srt) or WebVTT (.vtt), with `00:00:01,000 --> 00:00:02,000`")
+        raise _bad(
+            "it has no cues; expected SubRip (.srt) or WebVTT (.vtt) with times such as `00:00:01,000 --> 00:00:02,000`"
+        )
     return cues
 
 
 def embedded_cues(events: Iterable[tuple[float, float, str]]) -> list[Cue]:
-    """Return the cues for a decoded subtitle stream's (start_s, end_s, plain text), tidied and in order of time.
+    """Return the cues of a subtitle stream's events (start_s, end_s, plain text), cleaned and in order of time.
 
-    Times that are no numbers raise InputError (BAD_TRANSCRIPT).
+    Raises InputError (BAD_TRANSCRIPT) for times that are not finite.
     """
     return _ordered(events)
 
@@ -108,13 +112,15 @@ def _text(data: bytes, config: TranscriptConfig) -> str:
         text = body.decode(encoding)
     except UnicodeDecodeError as e:
         if mark or config.encoding is None:
-            raise _bad(f"byte {len(mark) + e.start:,} is not {encoding}: convert it, or set `encoding`") from e
+            raise _bad(
+                f"byte {len(mark) + e.start:,} is not valid {encoding}; convert the file to UTF-8 or set `encoding`"
+            ) from e
         try:
             text = body.decode(config.encoding)
         except UnicodeDecodeError as second:
             raise _bad(f"byte {second.start:,} is neither UTF-8 nor {config.encoding}") from second
     if (nul := text.find("\0")) >= 0:
-        raise _bad(f"a NUL at character {nul:,}: this is not a text")
+        raise _bad(f"NUL at character {nul:,}: the file is binary")
     return text
 
 
@@ -124,7 +130,7 @@ def _cues(lines: list[str], *, is_vtt: bool) -> Iterator[tuple[float, float, str
     for (first, timing), end in zip(timings, ends, strict=False):
         body = lines[first + 1 : end]
         if is_vtt:
-            body = body[: body.index("")] if "" in body else body  # a line of one space is no blank line
+            body = body[: body.index("")] if "" in body else body  # a line of one space is not blank
         elif end < len(lines) and body and _NUMBER.fullmatch(body[-1]):
             body.pop()  # the next cue's number
         text = _ENTITY.sub(lambda m: html.unescape(m[0]), _plain("\n".join(body)))
@@ -134,7 +140,9 @@ def _cues(lines: list[str], *, is_vtt: bool) -> Iterator[tuple[float, float, str
 def _timing(line: str, number: int) -> re.Match[str] | None:
     timing = _TIMING.fullmatch(line)
     if timing is None and _BROKEN_TIMING.match(line):
-        raise _bad(f"line {number} is no time: {line.strip()[:80]!r}, expected `00:00:01,000 --> 00:00:02,000`")
+        raise _bad(
+            f"line {number} has a malformed time: {line.strip()[:80]!r}; expected `00:00:01,000 --> 00:00:02,000`"
+        )
     return timing
 
 
@@ -152,7 +160,7 @@ def _ordered(events: Iterable[tuple[float, float, str]]) -> list[Cue]:
     cues = []
     for start, end, raw in events:
         if not (math.isfinite(start) and math.isfinite(end)):
-            raise _bad(f"a cue lasts from {start} to {end} s")
+            raise _bad(f"a cue has the times {start} to {end} s")
         start = max(start, 0.0)
         lines = (" ".join(line.split()) for line in raw.split("\n"))
         if text := "\n".join(line for line in lines if line):
@@ -161,17 +169,17 @@ def _ordered(events: Iterable[tuple[float, float, str]]) -> list[Cue]:
 
 
 def _unrolled(cues: list[Cue]) -> Iterator[Cue]:
-    """Leave out the lines at a cue's begin that the cue before still shows."""
+    """Remove the first lines of a cue that the previous cue still shows."""
     shown: list[str] = []
     until = -math.inf
     for cue in cues:
         lines = cue.text.split("\n")
-        longest = min(len(shown), len(lines), _ROLLING_LINES) if cue.start_s - until <= _TOUCHING_S else 0
+        longest = min(len(shown), len(lines), _MAX_ROLL_LINES) if cue.start_s - until <= _MAX_ROLLING_GAP_S else 0
         repeated = next((n for n in range(longest, 0, -1) if shown[-n:] == lines[:n]), 0)
         if repeated < len(lines):
             yield Cue(cue.start_s, cue.end_s, "\n".join(lines[repeated:]))
         shown, until = lines, max(until, cue.end_s)
 
 
-def _bad(what: str) -> InputError:
-    return InputError(Reason.BAD_TRANSCRIPT, f"the transcript cannot be used: {what}")
+def _bad(problem: str) -> InputError:
+    return InputError(Reason.BAD_TRANSCRIPT, f"invalid transcript: {problem}")

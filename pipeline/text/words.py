@@ -1,8 +1,9 @@
-"""A text as words and runs of words: what rules, near-duplicates and decontamination count and compare.
+"""Splits text into words and shingles (runs of words), as text rules, dedup and decontamination compare them.
 
-A word is a run of letters and digits whatever its case; quotes, dashes, and the underscores of plain-text italics
-are none, so that spellings of the same text agree. In scripts without spaces each character is a word. Hashes are
-BLAKE2b's, mixed by splitmix64: the same on every machine. Cost: 2 million words a second, 24 bytes a word.
+A word is a run of letters and digits, case-insensitive. Quotes, dashes and the underscores of plain-text italics are
+not part of words, so that different typography of the same text agrees. In scripts without spaces each character is a
+word. Hashes are BLAKE2b, mixed with splitmix64, and the same on every machine. Cost: 2 million words per second, 24
+bytes per word.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 class Words(NamedTuple):
-    """The words of a text."""
+    """The words of a text: their hashes and positions."""
 
     hashes: NDArray[np.uint64]  # [n]
-    starts: NDArray[np.int64]  # [n], in characters
-    ends: NDArray[np.int64]
+    starts: NDArray[np.int64]  # [n], character offsets
+    ends: NDArray[np.int64]  # [n]
 
     def within(self, start: int, end: int) -> Words:
-        """Return the words that begin in a range of characters; positions stay the text's."""
+        """Return the words that start in [start, end), with their positions in the whole text."""
         first, last = np.searchsorted(self.starts, (start, end))
         return Words(self.hashes[first:last], self.starts[first:last], self.ends[first:last])
 
@@ -36,7 +37,7 @@ class Words(NamedTuple):
 def split_words(text: str) -> Words:
     """Return the words of `text`."""
     known: dict[str, int] = {}
-    hashes, starts, ends = array("Q"), array("q"), array("q")  # lists of Python's numbers take ten times the memory
+    hashes, starts, ends = array("Q"), array("q"), array("q")  # Python lists take ten times the memory
     for match in _WORD.finditer(text):
         word = match[0]
         if (value := known.get(word)) is None:
@@ -49,7 +50,7 @@ def split_words(text: str) -> Words:
 
 
 def shingles(hashes: NDArray[np.uint64], size: int) -> NDArray[np.uint64]:
-    """Return a hash [max(0, n - size + 1)] of each run of `size` words, from the words' own [n]."""
+    """Return the hash of each run of `size` words: [max(0, n - size + 1)], from the hashes [n] of the words."""
     count = max(0, len(hashes) - size + 1)
     mixed = np.zeros(count, np.uint64)
     for i in range(size):
@@ -58,7 +59,7 @@ def shingles(hashes: NDArray[np.uint64], size: int) -> NDArray[np.uint64]:
 
 
 def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Spread the bits of each value (the finaliser of splitmix64)."""
+    """Return the splitmix64 finalizer of each value, which mixes all bits."""
     values = (values ^ (values >> np.uint64(30))) * _MIX[0]
     values = (values ^ (values >> np.uint64(27))) * _MIX[1]
     return values ^ (values >> np.uint64(31))

@@ -21,7 +21,7 @@ from pipeline.select.config import SelectConfig
 from pipeline.select.rules import judge
 from pipeline.survey.book_worker import BookLook, book_fingerprint, survey_book
 from pipeline.text.books import BookConfig, load_book, read_book
-from pipeline.text.language import identify, vote
+from pipeline.text.language import identify_language, majority_language
 from pipeline.text.passages import split_passages
 from pipeline.text.words import shingles, split_words
 from schemas.errors import ConfigError, Reason
@@ -149,10 +149,10 @@ def test_only_languages_that_are_wanted_go_on(tmp_path: Path) -> None:
 
 
 def test_the_language_of_most_passages_wins() -> None:
-    assert identify(story(1))[0] == "en"
-    assert vote([("en", 0.99, 10), ("de", 0.99, 30), ("fr", 0.4, 900)]) == ("de", 0.75)
-    assert vote([("fr", 0.4, 9)]) == ("fr", 1.0)
-    assert vote([]) == (None, 0.0)
+    assert identify_language(story(1))[0] == "en"
+    assert majority_language([("en", 0.99, 10), ("de", 0.99, 30), ("fr", 0.4, 900)]) == ("de", 0.75)
+    assert majority_language([("fr", 0.4, 9)]) == ("fr", 1.0)
+    assert majority_language([]) == (None, 0.0)
 
 
 def test_passages_cover_the_text_and_end_where_its_content_says() -> None:

@@ -1,3 +1,5 @@
+"""Text files of every Unicode encoding, detection of others, and rejected files."""
+
 from __future__ import annotations
 
 import codecs
@@ -37,7 +39,7 @@ def reason(path: Path, max_bytes: int = 1 << 20) -> tuple[Reason, str]:
 
 @given(text=texts, encoding=st.sampled_from(sorted(ENCODINGS)), chunk_chars=st.integers(2, 40))
 @settings(deadline=None, max_examples=150)
-def test_text_comes_back_with_its_line_ends_made_one_kind(
+def test_text_is_read_with_normalized_line_endings(
     tmp_path_factory: pytest.TempPathFactory, text: str, encoding: str, chunk_chars: int
 ) -> None:
     path = write(tmp_path_factory.getbasetemp() / "book.txt", "." + text, encoding)
@@ -47,45 +49,45 @@ def test_text_comes_back_with_its_line_ends_made_one_kind(
 
 
 @pytest.mark.parametrize("before", range(24))
-def test_a_byte_that_is_no_utf_8_is_named_wherever_it_stands(tmp_path: Path, before: int) -> None:
+def test_position_of_an_invalid_byte_is_reported(tmp_path: Path, before: int) -> None:
     head = ("é" * 24).encode()[: before * 2] + b"x" * (before % 3)
     (tmp_path / "latin.txt").write_bytes(head + b"caf\xe9 au lait")
     found, message = reason(tmp_path / "latin.txt")
     assert found is Reason.NOT_TEXT
-    assert f"byte {len(head) + 3} is not UTF-8" in message
+    assert f"byte {len(head) + 3} is not valid UTF-8" in message
 
 
-def test_a_character_cut_off_at_the_end_is_named(tmp_path: Path) -> None:
+def test_truncated_character_at_the_end_is_reported(tmp_path: Path) -> None:
     (tmp_path / "cut.txt").write_bytes(b"all well until " + "漢".encode()[:2])
-    assert reason(tmp_path / "cut.txt") == (Reason.NOT_TEXT, "byte 15 is not UTF-8: convert the file to UTF-8")
+    assert reason(tmp_path / "cut.txt") == (Reason.NOT_TEXT, "byte 15 is not valid UTF-8; convert the file to UTF-8")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le"])
-def test_a_nul_byte_means_a_binary_file(tmp_path: Path, encoding: str) -> None:
+def test_nul_byte_is_rejected(tmp_path: Path, encoding: str) -> None:
     path = write(tmp_path / "binary.txt", "a book, é, at first\0", encoding)
     found, message = reason(path)
     assert found is Reason.NOT_TEXT
     offset = len(ENCODINGS[encoding]) + len("a book, é, at first".encode(encoding.removesuffix("-sig")))
-    assert f"a NUL at byte {offset}" in message
+    assert f"NUL at byte {offset}" in message
 
 
-def test_utf_16_without_its_mark_is_not_taken_for_text(tmp_path: Path) -> None:
+def test_utf_16_without_a_byte_order_mark_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_bytes("no mark".encode("utf-16-le"))
     assert reason(tmp_path / "book.txt")[0] is Reason.NOT_TEXT
 
 
-def test_a_film_is_not_a_book(tmp_path: Path) -> None:
+def test_video_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "film.txt").write_bytes(b"\x00\x00\x00\x20ftypisom" + random.Random(0).randbytes(500))
     assert reason(tmp_path / "film.txt")[0] is Reason.NOT_TEXT
 
 
 @pytest.mark.parametrize("data", [b"", b" \n\r\n\t", codecs.BOM_UTF8, codecs.BOM_UTF16_LE])
-def test_a_book_without_a_letter_is_empty(tmp_path: Path, data: bytes) -> None:
+def test_file_of_white_space_only_is_empty(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "blank.txt").write_bytes(data)
     assert reason(tmp_path / "blank.txt")[0] is Reason.EMPTY
 
 
-def test_a_book_past_the_limit_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_file_beyond_the_limit_is_rejected_before_reading(tmp_path: Path) -> None:
     path = write(tmp_path / "long.txt", "x" * 101)
     chunks = read_utf8(path, max_bytes=100)
     with pytest.raises(InputError, match="101 bytes, the limit is 100") as caught:
@@ -94,18 +96,18 @@ def test_a_book_past_the_limit_is_refused_before_it_is_read(tmp_path: Path) -> N
     assert "".join(read_utf8(path, max_bytes=101)) == "x" * 101
 
 
-def test_a_text_of_40_gigabytes_is_refused_at_once(tmp_path: Path) -> None:
+def test_file_of_40_gigabytes_is_rejected_immediately(tmp_path: Path) -> None:
     with (tmp_path / "sparse.txt").open("wb") as f:
         f.truncate(40 << 30)
     assert reason(tmp_path / "sparse.txt", max_bytes=512 << 20)[0] is Reason.TOO_LARGE
 
 
-def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
+def test_files_that_cannot_be_opened_have_a_reason(tmp_path: Path) -> None:
     assert reason(tmp_path / "nowhere.txt")[0] is Reason.MISSING
     assert reason(tmp_path)[0] is Reason.UNREADABLE
 
 
-def test_a_long_book_is_read_in_bounded_memory(tmp_path: Path) -> None:
+def test_long_file_is_read_in_bounded_memory(tmp_path: Path) -> None:
     path = write(tmp_path / "long.txt", "a line of a long book\r\n" * 500_000)
     tracemalloc.start()
     total = sum(len(chunk) for chunk in read_utf8(path, max_bytes=1 << 30, chunk_chars=1 << 16))
@@ -140,33 +142,33 @@ POLISH = (
         (FRENCH, "utf-16"),
     ],
 )
-def test_the_encoding_of_a_text_is_found(text: str, encoding: str) -> None:
+def test_encoding_is_detected(text: str, encoding: str) -> None:
     text = text * 20
     assert decode(text.encode(encoding)).text == text
 
 
-def test_one_accent_in_an_english_book_is_read_as_it_was_written() -> None:
+def test_encoding_of_a_single_accent_is_detected() -> None:
     text = "It was a bright cold day, and the clocks were striking. He said nothing.\n" * 300 + "The café was closed.\n"
     assert decode(text.encode("cp1252")) == (text, "cp1252")
 
 
-def test_what_a_document_says_of_itself_goes_before_a_guess() -> None:
+def test_declared_encoding_has_priority_over_detection_but_not_over_utf_8() -> None:
     data = ("abc " * 30 + "ÿ").encode("iso8859-15")
     assert decode(data, declared="iso8859-5").encoding == "iso8859-5"
-    assert decode("é".encode(), declared="iso8859-5") == ("é", "utf-8")  # but not before UTF-8, which cannot be chance
+    assert decode("é".encode(), declared="iso8859-5") == ("é", "utf-8")
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (FRENCH.encode("utf-16-le") * 9, "a NUL at byte 1"),
-        (random.Random(0).randbytes(5000).replace(b"\0", b"\1"), "no other encoding makes text of them"),
-        (b"\xff\xd8\xff\xe0" + random.Random(1).randbytes(3000), "a NUL at byte"),
-        ((FRENCH * 9).encode() + b"\xff" + FRENCH.encode(), "byte 1,116 is not UTF-8"),
-        (codecs.BOM_UTF16_LE + b"a\0b", "byte 4 is not UTF-16-LE"),
+        (FRENCH.encode("utf-16-le") * 9, "NUL at byte 1"),
+        (random.Random(0).randbytes(5000).replace(b"\0", b"\1"), "neither UTF-8 nor in another known encoding"),
+        (b"\xff\xd8\xff\xe0" + random.Random(1).randbytes(3000), "NUL at byte"),
+        ((FRENCH * 9).encode() + b"\xff" + FRENCH.encode(), "byte 1,116 is not valid UTF-8"),
+        (codecs.BOM_UTF16_LE + b"a\0b", "byte 4 is not valid UTF-16-LE"),
     ],
 )
-def test_bytes_that_are_no_text_are_said_to_be_none(data: bytes, message: str) -> None:
+def test_binary_data_and_damaged_text_are_rejected(data: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         decode(data)
     assert caught.value.reason is Reason.NOT_TEXT

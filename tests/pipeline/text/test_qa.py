@@ -1,3 +1,5 @@
+"""Question-answer documents: their files, their layout, and the loss weights of their tokens."""
+
 from __future__ import annotations
 
 import codecs
@@ -49,11 +51,11 @@ def write(path: Path, document: Any, **options: Any) -> Path:
 
 
 def text_of(role: str, text: str) -> bytes:
-    """A good file with one more turn, whose text is given as JSON spells it."""
+    """Return a valid file with another turn, whose text is given as JSON."""
     return json.dumps(GOOD).encode()[:-2] + b', {"role": "%s", "text": %s}]}' % (role.encode(), text.encode())
 
 
-def refused(path: Path, **options: Any) -> tuple[Reason, str]:
+def rejection(path: Path, **options: Any) -> tuple[Reason, str]:
     with pytest.raises(InputError) as caught:
         read_turns(path, QaConfig(**options))
     return caught.value.reason, str(caught.value)
@@ -61,7 +63,7 @@ def refused(path: Path, **options: Any) -> tuple[Reason, str]:
 
 @given(turns=turns, ensure_ascii=st.booleans())
 @settings(deadline=None, max_examples=150)
-def test_turns_come_back_with_their_line_ends_made_one_kind(turns: list[Turn], ensure_ascii: bool) -> None:
+def test_turns_are_read_with_normalized_line_endings(turns: list[Turn], ensure_ascii: bool) -> None:
     content = json.dumps({"turns": [turn._asdict() for turn in turns]}, ensure_ascii=ensure_ascii)
     expected = [Turn(role, text.replace("\r\n", "\n").replace("\r", "\n")) for role, text in turns]
     assert parse_turns(content) == expected
@@ -69,7 +71,7 @@ def test_turns_come_back_with_their_line_ends_made_one_kind(turns: list[Turn], e
 
 @given(turns=turns)
 @settings(deadline=None, max_examples=150)
-def test_the_layout_is_the_template_with_weight_on_answers_alone(turns: list[Turn]) -> None:
+def test_layout_follows_the_template_with_weight_on_answers_only(turns: list[Turn]) -> None:
     text = ""
     learned = []
     for number, (role, said) in enumerate(turns):
@@ -90,7 +92,7 @@ def test_the_layout_is_the_template_with_weight_on_answers_alone(turns: list[Tur
     assert weights == [float(i % 2) for i in range(len(weights))]  # the words come first, then an answer, and so on
 
 
-def test_a_document_of_a_story_and_two_questions_is_laid_out_as_told() -> None:
+def test_layout_of_a_context_and_two_questions() -> None:
     asked = [*parse_turns(json.dumps(GOOD)), Turn("question", " And\nwhen? "), Turn("answer", "Some years ago.\n")]
     assert lay_out(asked, CONFIG) == [
         (STORY + "USER: Who tells the story?\nASSISTANT:", 0.0),
@@ -99,7 +101,7 @@ def test_a_document_of_a_story_and_two_questions_is_laid_out_as_told() -> None:
         (" Some years ago.", 1.0),
     ]
     chunks = [Turn("context", "Call me Ish"), Turn("context", "mael."), Turn("question", "Who?"), Turn("answer", "I.")]
-    other = QaConfig(question_word="[INST]", answer_word="[/INST]")
+    other = QaConfig(question_prefix="[INST]", answer_prefix="[/INST]")
     assert lay_out(chunks, other) == [("Call me Ishmael.\n[INST] Who?\n[/INST]", 0.0), (" I.", 1.0)]
     assert plain_text(chunks[2:]) == "Who?\nI.\n"
 
@@ -146,7 +148,7 @@ def document_of(turns: list[Turn], text: TextTokenizer) -> Document:
 
 @given(turns=turns)
 @settings(deadline=None, max_examples=100)
-def test_spans_bear_the_weights_token_by_token_and_the_text_comes_back(text: TextTokenizer, turns: list[Turn]) -> None:
+def test_spans_have_the_weights_and_tokens_decode_to_the_text(text: TextTokenizer, turns: list[Turn]) -> None:
     document, parts = document_of(turns, text), lay_out(turns, CONFIG)
     (segment,) = parse_document(document.tokens, vocabulary=vocabulary(text), frame_tokens=0)
     assert isinstance(segment, TextSegment)
@@ -163,7 +165,7 @@ def test_spans_bear_the_weights_token_by_token_and_the_text_comes_back(text: Tex
     assert (document.tokens[0], document.tokens[-1]) == (text.bos_id, text.eos_id)
 
 
-def test_the_ids_before_an_answer_are_those_of_a_prompt(text: TextTokenizer) -> None:
+def test_ids_before_an_answer_equal_those_of_a_prompt(text: TextTokenizer) -> None:
     document = document_of(parse_turns(json.dumps(GOOD)), text)
     prompt, answer = document.spans
     ids = text.encode(STORY + "USER: Who tells the story?\nASSISTANT:")
@@ -172,39 +174,39 @@ def test_the_ids_before_an_answer_are_those_of_a_prompt(text: TextTokenizer) -> 
     assert (prompt.weight, answer.weight) == (0.0, 1.0)
 
 
-def test_a_document_that_ends_in_context_learns_no_end(text: TextTokenizer) -> None:
+def test_document_that_ends_with_context_has_no_weight_on_its_end(text: TextTokenizer) -> None:
     document = document_of([Turn("answer", "I."), Turn("context", "No more.")], text)
     assert [span.weight for span in document.spans] == [0.0, 1.0, 0.0]
     assert text.decode(document.tokens[document.spans[1].start :][: document.spans[1].length]).endswith("I.\n")
 
 
-def test_nothing_to_learn_is_no_document(text: TextTokenizer) -> None:
+def test_document_without_weighted_tokens_is_rejected(text: TextTokenizer) -> None:
     with pytest.raises(InputError, match="no tokens to learn") as caught:
         text_document([(text.encode("a story"), 0.0), (np.empty(0, np.uint32), 1.0)], vocabulary=vocabulary(text))
     assert caught.value.reason is Reason.EMPTY
 
 
 BAD = [
-    (b"", Reason.EMPTY, "without a letter"),
-    (b" \n\t", Reason.EMPTY, "without a letter"),
+    (b"", Reason.EMPTY, "contains only white space"),
+    (b" \n\t", Reason.EMPTY, "contains only white space"),
     (b'{"turns": []}', Reason.EMPTY, "none of the 0 turns is an answer"),
     (b'{"turns": [{"role": "question", "text": "Why?"}]}', Reason.EMPTY, "none of the 1 turns is an answer"),
     (text_of("answer", '""'), Reason.EMPTY, "turn 4: the answer is blank"),
     (text_of("context", r'" \n\u3000"'), Reason.EMPTY, "turn 4: the context is blank"),
-    (json.dumps(GOOD).encode()[:-1], Reason.UNREADABLE, "cannot be read as JSON"),
+    (json.dumps(GOOD).encode()[:-1], Reason.UNREADABLE, "invalid JSON"),
     (json.dumps(GOOD).encode() * 2, Reason.UNREADABLE, "Extra data"),
-    (b"Call me Ishmael.", Reason.UNREADABLE, "cannot be read as JSON"),
-    (b"\x89PNG\r\n\x1a\n", Reason.NOT_TEXT, "byte 0 is not UTF-8"),
-    (b'{"turns": "\xff"}', Reason.NOT_TEXT, "byte 11 is not UTF-8"),
-    (json.dumps(GOOD).encode("utf-16-le"), Reason.NOT_TEXT, "a NUL at byte 1"),
+    (b"Call me Ishmael.", Reason.UNREADABLE, "invalid JSON"),
+    (b"\x89PNG\r\n\x1a\n", Reason.NOT_TEXT, "byte 0 is not valid UTF-8"),
+    (b'{"turns": "\xff"}', Reason.NOT_TEXT, "byte 11 is not valid UTF-8"),
+    (json.dumps(GOOD).encode("utf-16-le"), Reason.NOT_TEXT, "NUL at byte 1"),
     (text_of("answer", '"a\nb"'), Reason.UNREADABLE, "Invalid control character"),
-    (text_of("answer", r'"a\u0000b"'), Reason.NOT_TEXT, "turn 4: 'text' holds a NUL"),
-    (text_of("answer", r'"a\ud83cb"'), Reason.NOT_TEXT, "turn 4: 'text' holds .* half a surrogate pair"),
-    (text_of("answer", r'"a\ud8"'), Reason.UNREADABLE, "cannot be read as JSON"),
+    (text_of("answer", r'"a\u0000b"'), Reason.NOT_TEXT, "turn 4: 'text' contains a NUL"),
+    (text_of("answer", r'"a\ud83cb"'), Reason.NOT_TEXT, "turn 4: 'text' contains .* an unpaired surrogate"),
+    (text_of("answer", r'"a\ud8"'), Reason.UNREADABLE, "invalid JSON"),
     (text_of("answer", "null"), Reason.UNREADABLE, "turn 4: 'text' must be a string, got None"),
     (text_of("answer", "12"), Reason.UNREADABLE, "'text' must be a string, got 12"),
     (text_of("answer", "NaN"), Reason.UNREADABLE, "'text' must be a string, got nan"),
-    (text_of("answer", "1" * 5000), Reason.UNREADABLE, "cannot be read as JSON"),
+    (text_of("answer", "1" * 5000), Reason.UNREADABLE, "invalid JSON"),
     (text_of("answer", '["a", "b"]'), Reason.UNREADABLE, "'text' must be a string, got a list of 2"),
     (text_of("answer", '{"a": 1}'), Reason.UNREADABLE, "'text' must be a string, got an object of 1"),
     (text_of("speech", '"a"'), Reason.UNREADABLE, "'role' must be one of context, question, answer, got 'speech'"),
@@ -215,8 +217,8 @@ BAD = [
     (b'{"turns": [{"role": "answer"}]}', Reason.UNREADABLE, "turn 1: the key 'text' is missing"),
     (b'{"turns": [{"role": "answer", "texts": "a"}]}', Reason.UNREADABLE, "turn 1: the key 'text' is missing"),
     (b'{"turns": [{"role": "answer", "text": "a", "id": 7}]}', Reason.UNREADABLE, "turn 1: the key 'id' is unknown"),
-    (b'{"turns": [{"role": "answer", "text": "a", "text": "b"}]}', Reason.UNREADABLE, "the key 'text' is there twice"),
-    (b'{"turns": [], "turns": [{"role": "answer", "text": "a"}]}', Reason.UNREADABLE, "the key 'turns' is there twice"),
+    (b'{"turns": [{"role": "answer", "text": "a", "text": "b"}]}', Reason.UNREADABLE, "the key 'text' occurs twice"),
+    (b'{"turns": [], "turns": [{"role": "answer", "text": "a"}]}', Reason.UNREADABLE, "the key 'turns' occurs twice"),
     (b'{"turns": [["answer", "a"]]}', Reason.UNREADABLE, "turn 1 must be an object with role and text, got a list"),
     (b'{"turns": [null]}', Reason.UNREADABLE, "turn 1 must be an object with role and text, got None"),
     (b'{"turns": {"role": "answer", "text": "a"}}', Reason.UNREADABLE, "'turns' must be a list, got an object of 2"),
@@ -224,17 +226,15 @@ BAD = [
     (b"{}", Reason.UNREADABLE, "the file: the key 'turns' is missing"),
     (b'[{"role": "answer", "text": "a"}]', Reason.UNREADABLE, "the file must be an object with turns, got a list of 1"),
     (b'"answer"', Reason.UNREADABLE, "the file must be an object with turns, got 'answer'"),
-    (b"[" * 200_000, Reason.UNREADABLE, "cannot be read as JSON"),
-    (b'{"turns":' * 200_000, Reason.UNREADABLE, "cannot be read as JSON"),
+    (b"[" * 200_000, Reason.UNREADABLE, "invalid JSON"),
+    (b'{"turns":' * 200_000, Reason.UNREADABLE, "invalid JSON"),
     (b"[" * 900 + b"]" * 900, Reason.UNREADABLE, "the file must be an object"),
     (b'{"turns": [{"role": "answer", "text": ' + b"[" * 400 + b"]" * 400 + b"}]}", Reason.UNREADABLE, "a list of 1"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("content", "reason", "message"), BAD, ids=range(len(BAD)))
-def test_a_file_that_is_no_document_ends_as_a_reason(
-    tmp_path: Path, content: bytes, reason: Reason, message: str
-) -> None:
+def test_invalid_file_is_rejected_with_a_reason(tmp_path: Path, content: bytes, reason: Reason, message: str) -> None:
     path = tmp_path / "bad.qa.json"
     path.write_bytes(content)
     with pytest.raises(InputError, match=message) as caught:
@@ -244,7 +244,7 @@ def test_a_file_that_is_no_document_ends_as_a_reason(
     str(caught.value).encode()  # nor can it break the table of what was set aside
 
 
-def test_a_good_file_with_bytes_changed_is_a_document_or_a_reason(tmp_path: Path) -> None:
+def test_file_with_changed_bytes_is_a_document_or_rejected(tmp_path: Path) -> None:
     path, good, rng = tmp_path / "changed.qa.json", json.dumps(GOOD).encode(), random.Random(0)
     outcomes: Counter[Reason | None] = Counter()
     for _ in range(300):
@@ -261,44 +261,47 @@ def test_a_good_file_with_bytes_changed_is_a_document_or_a_reason(tmp_path: Path
     assert outcomes.keys() == {None, Reason.NOT_TEXT, Reason.UNREADABLE}
 
 
-def test_a_key_that_comes_back_after_many_others_is_found() -> None:
+def test_key_repeated_after_many_others_is_rejected() -> None:
     keys = ",".join(f'"{i}":0' for i in range(300_000))
-    with pytest.raises(InputError, match="the key '299999' is there twice"):
+    with pytest.raises(InputError, match="the key '299999' occurs twice"):
         parse_turns(f'{{{keys},"299999":0}}')
 
 
-def test_a_byte_order_mark_is_read_as_in_books(tmp_path: Path) -> None:
+def test_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     for mark, encoding in ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le")):
         (tmp_path / "marked.qa.json").write_bytes(mark + json.dumps(GOOD).encode(encoding))
         assert read_turns(tmp_path / "marked.qa.json", CONFIG)[2] == ("answer", "Ishmael.")
 
 
-def test_a_file_past_the_limit_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_file_beyond_the_limit_is_rejected_before_reading(tmp_path: Path) -> None:
     path = write(tmp_path / "long.qa.json", GOOD)
     size = path.stat().st_size
-    found, message = refused(path, max_bytes=size - 1)
+    found, message = rejection(path, max_bytes=size - 1)
     assert found is Reason.TOO_LARGE
-    assert f"the limit is {size - 1}: raise qa.max-bytes" in message
+    assert f"the limit is {size - 1}; raise qa.max-bytes" in message
     assert len(read_turns(path, QaConfig(max_bytes=size))) == 3
     with path.open("wb") as f:
         f.truncate(40 << 30)
-    assert refused(path)[0] is Reason.TOO_LARGE
+    assert rejection(path)[0] is Reason.TOO_LARGE
 
 
-def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
-    assert refused(tmp_path / "nowhere.qa.json")[0] is Reason.MISSING
-    assert refused(tmp_path)[0] is Reason.UNREADABLE
+def test_files_that_cannot_be_opened_have_a_reason(tmp_path: Path) -> None:
+    assert rejection(tmp_path / "nowhere.qa.json")[0] is Reason.MISSING
+    assert rejection(tmp_path)[0] is Reason.UNREADABLE
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"max_bytes": 0}, "max_bytes must be at least 1, got 0"),
-        ({"question_word": ""}, "question_word must be text"),
-        ({"answer_word": "A: "}, "answer_word must be text without white space around it, got 'A: '"),
-        ({"answer_word": "\ud800"}, "answer_word must be text"),
+        ({"question_prefix": ""}, "question_prefix must be non-empty text"),
+        (
+            {"answer_prefix": "A: "},
+            "answer_prefix must be non-empty text without leading or trailing white space, got 'A: '",
+        ),
+        ({"answer_prefix": "\ud800"}, "answer_prefix must be non-empty text"),
     ],
 )
-def test_a_configuration_that_cannot_be_right_is_named(wrong: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_rejected_by_name(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         QaConfig(**wrong)

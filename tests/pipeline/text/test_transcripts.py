@@ -52,7 +52,7 @@ def message(data: bytes | str, config: TranscriptConfig = DEFAULT) -> str:
     return str(caught.value)
 
 
-def test_subrip_is_read_without_its_tags_and_numbers() -> None:
+def test_subrip_is_read_without_tags_and_numbers() -> None:
     assert parse_transcript(SRT.encode()) == [
         Cue(1.0, 2.5, "Who is there?"),
         Cue(60.25, 3600.0, "It is me.\n42"),
@@ -77,7 +77,9 @@ def test_webvtt_is_read_without_notes_styles_and_identifiers() -> None:
     ],
 )
 @pytest.mark.parametrize("text", [SRT, VTT])
-def test_encoding_and_line_ends_do_not_matter(text: str, mark: bytes, encoding: str, line_end: str) -> None:
+def test_every_encoding_and_line_ending_gives_the_same_cues(
+    text: str, mark: bytes, encoding: str, line_end: str
+) -> None:
     data = mark + text.replace("\n", line_end).encode(encoding)
     assert parse_transcript(data) == parse_transcript(text.encode())
 
@@ -97,7 +99,7 @@ events = st.lists(
 
 @given(events=events)
 @settings(deadline=None, max_examples=80)
-def test_what_another_program_writes_is_read_as_it_was_meant(events: list[tuple[int, int, list[str]]]) -> None:
+def test_files_of_another_library_are_read_correctly(events: list[tuple[int, int, list[str]]]) -> None:
     written = pysubs2.SSAFile()
     for start, length, said in events:
         written.append(pysubs2.SSAEvent(start=start, end=start + length, text="\\N".join(said)))
@@ -111,7 +113,7 @@ def test_what_another_program_writes_is_read_as_it_was_meant(events: list[tuple[
     assert {cue.start_s for cue in vtt} <= {cue.start_s for cue in expected}
 
 
-def test_order_overlap_and_length_are_as_the_film_needs_them() -> None:
+def test_cues_are_ordered_and_can_overlap() -> None:
     text = (
         "00:00:09,000 --> 00:00:08,000\nbackwards\n\n"
         "00:00:01,000 --> 00:00:05,000\nlong\n\n"
@@ -128,19 +130,19 @@ def test_order_overlap_and_length_are_as_the_film_needs_them() -> None:
     ]
 
 
-def test_sloppy_subrip_is_understood() -> None:
+def test_malformed_subrip_that_players_accept_is_read() -> None:
     text = (
         "7\n0:00:01.5-->0:00:02 X1:40 X2:600\n\n one\n  two \n\n3\n8\n00:00:03,000 --> 00:00:04,000\nthree<br>four\n9\n"
     )
     assert parse_transcript(text.encode()) == [Cue(1.5, 2.0, "one\ntwo\n3"), Cue(3.0, 4.0, "three\nfour\n9")]
 
 
-def test_words_in_angle_brackets_that_are_no_tags_stay() -> None:
+def test_words_in_angle_brackets_that_are_not_tags_are_kept() -> None:
     text = "1\n00:00:01,000 --> 00:00:02,000\na <vision> of 1 < 2 > 0 <b>and</b> C:\\Names\n"
     assert parse_transcript(text.encode())[0].text == "a <vision> of 1 < 2 > 0 and C:\\Names"
 
 
-def test_captions_that_roll_are_said_once() -> None:
+def test_rolling_captions_are_unrolled() -> None:
     text = (
         "WEBVTT\n\n"
         "00:00.000 --> 00:02.000\n \nwelcome<00:00:00.480><c> back</c>\n\n"
@@ -156,13 +158,13 @@ def test_captions_that_roll_are_said_once() -> None:
     ]
 
 
-def test_webvtt_in_which_nobody_speaks_has_no_cues() -> None:
+def test_webvtt_without_cues_is_valid() -> None:
     assert parse_transcript(b"WEBVTT\n\nNOTE a silent film\n") == []
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n", b"a letter, not a transcript", b"[Script Info]\nTitle: x\n"])
-def test_what_holds_no_cue_is_refused(data: bytes) -> None:
-    assert "no cue in it" in message(data)
+def test_file_without_cues_is_rejected(data: bytes) -> None:
+    assert "it has no cues" in message(data)
 
 
 @pytest.mark.parametrize(
@@ -170,26 +172,26 @@ def test_what_holds_no_cue_is_refused(data: bytes) -> None:
     ["00:00:0x,000 --> 00:00:02,000", "00:00:01,000 --> later", "00:00:01,000 -> 00:00:02,000", "-1:00 --> 0:02"],
 )
 @pytest.mark.parametrize("head", ["", "WEBVTT\n\n"])
-def test_a_broken_time_is_named_and_not_taken_for_speech(line: str, head: str) -> None:
+def test_malformed_time_is_rejected_with_its_line(line: str, head: str) -> None:
     text = f"{head}00:00:01.000 --> 00:00:02.000\nwell\n\n{line}\nnot well\n"
-    assert f"line {text.splitlines().index(line) + 1} is no time: '{line}'" in message(text)
+    assert f"line {text.splitlines().index(line) + 1} has a malformed time: '{line}'" in message(text)
 
 
-def test_another_encoding_is_asked_for_and_not_guessed() -> None:
+def test_other_encodings_must_be_configured() -> None:
     data = "1\n00:00:01,000 --> 00:00:02,000\ncafé\n".encode("cp1252")
-    assert "byte 35 is not utf-8: convert it, or set `encoding`" in message(data)
+    assert "byte 35 is not valid utf-8; convert the file to UTF-8 or set `encoding`" in message(data)
     assert parse_transcript(data, TranscriptConfig(encoding="cp1252")) == [Cue(1.0, 2.0, "café")]
     assert "neither UTF-8 nor cp1252" in message(b"\x81" + data, TranscriptConfig(encoding="cp1252"))
     for unknown in ("klingon", "base64"):
-        with pytest.raises(ConfigError, match=f"encoding '{unknown}'"):
+        with pytest.raises(ConfigError, match=f"encoding must be .* got '{unknown}'"):
             TranscriptConfig(encoding=unknown)
 
 
-def test_a_binary_file_is_refused() -> None:
-    assert "a NUL at character 3" in message(b"abc\0def")
+def test_binary_file_is_rejected() -> None:
+    assert "NUL at character 3" in message(b"abc\0def")
 
 
-def test_a_file_is_read_under_a_limit(tmp_path: Path) -> None:
+def test_file_beyond_the_limit_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "film.en.srt"
     path.write_text(SRT)
     assert read_transcript(path) == parse_transcript(SRT.encode())
@@ -201,20 +203,20 @@ def test_a_file_is_read_under_a_limit(tmp_path: Path) -> None:
     assert caught.value.reason is Reason.BAD_TRANSCRIPT
 
 
-def test_a_subtitle_stream_is_tidied() -> None:
+def test_events_of_a_subtitle_stream_are_cleaned() -> None:
     events = [(2.0, 3.0, "two\n lines  here"), (2.0, 3.0, "two\nlines here"), (-0.5, 1.0, "first"), (5.0, 6.0, " ")]
     assert embedded_cues(events) == [Cue(0.0, 1.0, "first"), Cue(2.0, 3.0, "two\nlines here")]
-    with pytest.raises(InputError, match="from nan to 1"):
+    with pytest.raises(InputError, match="the times nan to 1"):
         embedded_cues([(float("nan"), 1.0, "x")])
 
 
 @given(data=st.binary(max_size=200) | st.text("0123456789:,.->WEBVT\n ", max_size=200).map(str.encode))
 @settings(deadline=None, max_examples=200)
-def test_any_bytes_are_cues_or_one_clear_error(data: bytes) -> None:
+def test_any_bytes_are_cues_or_an_error(data: bytes) -> None:
     try:
         cues = parse_transcript(data)
     except InputError:  # any other error fails the test
-        assert "the transcript cannot be used: " in message(data)
+        assert "invalid transcript: " in message(data)
         return
     assert all(cue.text.strip() and 0 <= cue.start_s <= cue.end_s for cue in cues)
     assert cues == sorted(cues, key=lambda cue: (cue.start_s, cue.end_s))

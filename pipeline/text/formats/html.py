@@ -1,43 +1,76 @@
-"""The text of an HTML page: headings and paragraphs, one a line and a blank line between them.
+"""HTML: the headings and paragraphs of a page, one per line, with a blank line between them.
 
-Scripts, styles, navigation and forms are left out; a line break stays one. The page is parsed by lexbor (selectolax).
-As in every HTML parser that follows the standard, some markup makes it take time or memory without bound (elements
-nested very deep, formatting that is never closed), so a page is measured before it is parsed.
+Scripts, styles, navigation and forms are removed; line breaks are kept. Pages are parsed with lexbor (selectolax). As
+in every HTML parser that follows the standard, some markup takes unbounded time or memory (very deep nesting,
+formatting elements that are never closed), so these are limited before a page is parsed.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections import Counter
+from pathlib import Path
 
 from selectolax.lexbor import LexborHTMLParser
 
+from pipeline.text.encoding import Decoded, decode
+from pipeline.text.formats.source_text import SourceText, read_bytes
 from schemas.errors import InputError, Reason
 
 _DROPPED = "script,style,template,noscript,nav,iframe,object,svg,form,button,select,textarea,head,rt,rp,[hidden]"
 _BLOCKS = "p,div,h1,h2,h3,h4,h5,h6,li,ul,ol,dl,dt,dd,tr,table,blockquote,pre,section,article,header,footer,aside,main,figure,figcaption,hr,center,address,caption"  # noqa: E501
-_BLOCK, _LINE, _CELL = "\ue000", "\ue001", "\ue002"  # private characters, taken out of the page first
+_BLOCK, _LINE, _CELL = "\ue000", "\ue001", "\ue002"  # private-use characters, removed from the page first
 _MAX_CHARS = 64 << 20
 _MAX_DEPTH = 256
 _MAX_FORMATTING = 16
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
 _EMPTY_ELEMENT = re.compile(r"<([a-zA-Z][a-zA-Z0-9]*)((?:\s[^<>]{0,2000})?)/>")
 _VOID = set("area base br col embed hr img input link meta param source track wbr".split())  # noqa: SIM905
-# Elements that another one closes, or that the end of their parent does: they may stay open in honest pages.
+# Elements that are closed implicitly by others or by the end of their parent: valid pages leave them open.
 _CLOSED_BY_OTHERS = set(
     "p li dt dd option optgroup tr td th thead tbody tfoot colgroup rt rp a body html head".split()  # noqa: SIM905
 )
 _FORMATTING = set("b big code em font i s small strike strong tt u".split())  # noqa: SIM905
 
 
+_DECLARED = re.compile(
+    rb"""<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]{1,40})|<meta[^>]{0,400}?charset\s*=\s*["']?([\w.:-]{1,40})""",
+    re.I,
+)
+_ENCODING_NAME = re.compile("ascii|us-ascii|utf|iso-?8859|windows-?125|cp|koi8|big5|gb|euc|shift|latin|mac|tis", re.I)
+
+
+def read_html(path: Path, max_bytes: int) -> SourceText:
+    """Return the text of an HTML file. Raises InputError as `html_text`, and NOT_TEXT as `decode_page`."""
+    page, encoding = decode_page(read_bytes(path, max_bytes + 1))
+    return SourceText(html_text(page), "html", encoding)
+
+
+def decode_page(data: bytes) -> Decoded:
+    """Decode a page, with the encoding that it declares where it is not UTF-8. Raises InputError NOT_TEXT."""
+    found = _DECLARED.search(data[:4096])
+    name = (found[1] or found[2]).decode() if found else None
+    declared = name if name and _ENCODING_NAME.match(name) and _is_known(name) else None
+    return decode(data, declared=declared)
+
+
+def _is_known(encoding: str) -> bool:
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        return False
+    return True
+
+
 def html_text(page: str) -> str:
     """Return the text of an HTML or XHTML page; "" where it has none.
 
-    Raises InputError: TOO_LARGE for a page past 64 Mi characters, UNREADABLE for one nested too deep.
+    Raises InputError: TOO_LARGE beyond 64 Mi characters, UNREADABLE for a page that is nested too deep.
     """
     page = page.translate({ord(c): None for c in (_BLOCK, _LINE, _CELL)})
-    page = _EMPTY_ELEMENT.sub(_spelled_out, page)
-    _require_sane(page)
+    page = _EMPTY_ELEMENT.sub(_with_end_tag, page)
+    _require_limits(page)
     tree = LexborHTMLParser(page)
     body = tree.body
     if body is None:
@@ -69,14 +102,14 @@ def _trimmed(block: str) -> str:
     return "\n".join(lines).strip("\n")
 
 
-def _spelled_out(match: re.Match[str]) -> str:
-    """Turn XHTML's `<title/>` into `<title></title>`: to HTML it would be an element that is never closed."""
+def _with_end_tag(match: re.Match[str]) -> str:
+    """Rewrite XHTML's `<title/>` as `<title></title>`; an HTML parser would treat it as never closed."""
     return match[0] if match[1].lower() in _VOID else f"<{match[1]}{match[2]}></{match[1]}>"
 
 
-def _require_sane(page: str) -> None:
+def _require_limits(page: str) -> None:
     if len(page) > _MAX_CHARS:
-        raise InputError(Reason.TOO_LARGE, f"an HTML page of {len(page):,} characters; at most {_MAX_CHARS:,}")
+        raise InputError(Reason.TOO_LARGE, f"the HTML page has {len(page):,} characters; the limit is {_MAX_CHARS:,}")
     opened: Counter[str] = Counter()
     depth = formatting = 0
     for slash, tag in _TAG.findall(page):
@@ -88,8 +121,8 @@ def _require_sane(page: str) -> None:
         depth += step
         formatting += step if name in _FORMATTING else 0
         if depth > _MAX_DEPTH:
-            raise InputError(Reason.UNREADABLE, f"an HTML page with elements nested more than {_MAX_DEPTH} deep")
+            raise InputError(Reason.UNREADABLE, f"the HTML page has elements nested more than {_MAX_DEPTH} deep")
         if formatting > _MAX_FORMATTING:
             raise InputError(
-                Reason.UNREADABLE, f"an HTML page that leaves more than {_MAX_FORMATTING} formatting elements open"
+                Reason.UNREADABLE, f"the HTML page leaves more than {_MAX_FORMATTING} formatting elements open"
             )

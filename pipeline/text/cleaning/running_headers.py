@@ -1,8 +1,8 @@
-"""The furniture of printed pages in a scan: page numbers and running heads.
+"""Removes running headers and footers of scanned pages, and page numbers.
 
-Two signs make a line furniture, and one is never enough: its place at the edge of a page and its coming again. Where
-the scan keeps page ends (form feeds), a line is at an edge where it is first or last of its page. Elsewhere page
-numbers are found as what they are, numbers on lines of their own that count up by one about a page apart.
+A line is removed only if it is at the edge of a page and is repeated on other pages. Where the scan has page breaks
+(form feeds), the edges are the first and last lines of each page. Otherwise page numbers are lines with a number, about
+a page apart, that count up by one.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from statistics import median
 
 _NUMBER = re.compile(r"\W{0,3}(?:p(?:age|g)?\.? ?)?(\d{1,4})\W{0,3}", re.I)
 _ROMAN = re.compile(r"\W{0,2}[ivxlc]{1,8}\W{0,2}")
-_HEADED = re.compile(r"(?:(\d{1,4})\W{1,6}(\D{3,60}?)|(\D{3,60}?)\W{1,6}(\d{1,4}))\s*")
-_FEWEST_PAGES = 6
-_NEAREST, _FARTHEST = 20, 90  # lines between the numbers of two pages; sonnets have 17
-_UNEVEN = 0.12  # of the middle distance: most pages are about as long as each other, chapters are not
+_NUMBERED_HEADER = re.compile(r"(?:(\d{1,4})\W{1,6}(\D{3,60}?)|(\D{3,60}?)\W{1,6}(\d{1,4}))\s*")
+_MIN_PAGES = 6
+_MIN_PAGE_LINES, _MAX_PAGE_LINES = 20, 90  # sonnets have 17 with their numbers
+_MAX_DEVIATION = 0.12  # from the median page length: pages are about equally long, chapters are not
 _CHAPTER = re.compile(r"\W*(?:chap|kapitel|cap[ií]t|book|part|psalm|section|canto|letter|act|scene|verse|lesson)", re.I)
 _DIGITS = re.compile(r"\d+")
 _MARK = r"[\[{](?:pg|page)\.? ?\d{1,4}[\]}]"
@@ -26,21 +26,21 @@ _MARK_WITHIN = re.compile(rf"(?<=\S)[ \t]?{_MARK}(?=[ \t\n]|\Z)|{_MARK}", re.I)
 
 
 def strip_running_headers(text: str) -> tuple[str, float]:
-    """Return `text` without page numbers and running heads, and how many lines and marks were taken out.
+    """Return `text` without page numbers and running headers, and the number of removed lines and marks.
 
-    A sentence that went on over the page goes on in the next line; form feeds stay, at the beginning of a line.
+    A sentence that spans two pages continues on the next line. Form feeds are kept, at the start of a line.
     """
-    marked, marks = _without_marks(text)
+    marked, marks = _without_page_marks(text)
     lines = marked.replace("\f", "\n\f").replace("\n\n\f", "\n\f").split("\n") if "\f" in marked else marked.split("\n")
     paged = [i for i, line in enumerate(lines) if line.startswith("\f")]
-    drop = _at_edges(lines, paged) if len(paged) >= _FEWEST_PAGES else _counting_up(lines)
+    drop = _repeated_at_page_edges(lines, paged) if len(paged) >= _MIN_PAGES else _consecutive_numbers(lines)
     if not drop:
         return (marked, float(marks)) if marks else (text, 0.0)
     return "\n".join(_without(lines, drop)), float(len(drop) + marks)
 
 
-def _without_marks(text: str) -> tuple[str, int]:
-    """Take out marks such as [Pg 12], which transcriptions put where a page began."""
+def _without_page_marks(text: str) -> tuple[str, int]:
+    """Remove marks such as [Pg 12], with which transcriptions mark the start of a page."""
     if "[" not in text and "{" not in text:
         return text, 0
     text, lines = _MARK_LINE.subn("", text)
@@ -48,41 +48,41 @@ def _without_marks(text: str) -> tuple[str, int]:
     return text, lines + within
 
 
-def _at_edges(lines: list[str], paged: list[int]) -> set[int]:
-    """Return the lines at the edges of pages that count the pages, or stand there on many."""
+def _repeated_at_page_edges(lines: list[str], paged: list[int]) -> set[int]:
+    """Return the lines at page edges that number the pages or are repeated on many pages."""
     bounds = [0, *paged, len(lines)]
     edges: list[tuple[int, int]] = []  # page, line
     for page, (start, end) in enumerate(pairwise(bounds)):
         filled = [i for i in range(start, end) if lines[i].strip()]
         chosen = {*filled[:2], *filled[-2:]} if len(filled) > 4 else {*filled[:1], *filled[-1:]}
         edges += [(page, i) for i in sorted(chosen)]
-    ahead = {i: number - page for page, i in edges if (number := _page_number(lines[i])) is not None}
-    shift = Counter(ahead.values())
-    numbered = {i for i, by in ahead.items() if shift[by] >= 3}
+    offsets = {i: number - page for page, i in edges if (number := _page_number(lines[i])) is not None}
+    offset_counts = Counter(offsets.values())
+    numbered = {i for i, offset in offsets.items() if offset_counts[offset] >= 3}
     romans = [i for _, i in edges if _ROMAN.fullmatch(lines[i].strip())]
-    often = Counter(_key(lines[i]) for _, i in edges)
-    fewest = max(3, len(paged) // 20)
-    known = {key for key, count in often.items() if count >= fewest and len(key) <= 70} - {""}
+    counts = Counter(_key(lines[i]) for _, i in edges)
+    minimum = max(3, len(paged) // 20)
+    known = {key for key, count in counts.items() if count >= minimum and len(key) <= 70} - {""}
     heads = {i for _, i in edges if _key(lines[i]) in known}
     return numbered | heads | (set(romans) if len(romans) >= 3 else set())
 
 
 def _page_number(line: str) -> int | None:
-    """Return the number that a line is, or that it has before or after a running head."""
+    """Return the number of a page number line, or of a running header with a number before or after it."""
     bare = line.strip()
     if match := _NUMBER.fullmatch(bare):
         return int(match[1])
-    match = _HEADED.fullmatch(bare)
+    match = _NUMBERED_HEADER.fullmatch(bare)
     return int(match[1] or match[4]) if match and not _CHAPTER.match(bare) else None
 
 
 def _key(line: str) -> str:
-    """Return a line as it is on other pages, too; "" for one that says nothing."""
+    """Return a line in the form in which it is compared with other pages; "" for one without text."""
     return " ".join(line.casefold().split()).strip(" .-–—|·")
 
 
-def _counting_up(lines: list[str]) -> set[int]:
-    """Return the lines of numbers that count up by one about a page apart, and of the heads beside them."""
+def _consecutive_numbers(lines: list[str]) -> set[int]:
+    """Return the lines with numbers that count up by one about a page apart, and the repeated headers next to them."""
     found: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for i, line in enumerate(lines):
         if len(line) > 80 or not _DIGITS.search(line):
@@ -91,34 +91,34 @@ def _counting_up(lines: list[str]) -> set[int]:
             found["" if _NUMBER.fullmatch(line.strip()) else "heads"].append((i, number))
     drop = {line for places in found.values() for chain in _chains(places) for line in chain}
     around = [_next_filled(lines, i, step) for i in sorted(drop) for step in (-1, 1)]
-    beside = [(j, _key(lines[j])) for j in around if j >= 0]
-    heads = Counter(key for _, key in beside)
-    return drop | {j for j, key in beside if key and len(key) <= 60 and heads[key] >= max(4, len(drop) // 8)}
+    adjacent = [(j, _key(lines[j])) for j in around if j >= 0]
+    heads = Counter(key for _, key in adjacent)
+    return drop | {j for j, key in adjacent if key and len(key) <= 60 and heads[key] >= max(4, len(drop) // 8)}
 
 
 def _chains(places: list[tuple[int, int]]) -> list[list[int]]:
-    """Return runs of lines whose numbers count up by one or two, each a page's length after the one before."""
+    """Return runs of lines whose numbers count up by at most three, each a page's length per step apart."""
     chains: list[list[tuple[int, int]]] = []
     for line, number in places:
         for chain in reversed(chains[-8:]):
             last_line, last = chain[-1]
             pages = number - last
-            if pages in (1, 2, 3) and _NEAREST * pages <= line - last_line <= _FARTHEST * pages:
+            if pages in (1, 2, 3) and _MIN_PAGE_LINES * pages <= line - last_line <= _MAX_PAGE_LINES * pages:
                 chain.append((line, number))
                 break
         else:
             chains.append([(line, number)])
-    return [[line for line, _ in chain] for chain in chains if len(chain) >= _FEWEST_PAGES and _is_even(chain)]
+    return [[line for line, _ in chain] for chain in chains if len(chain) >= _MIN_PAGES and _is_even(chain)]
 
 
 def _is_even(chain: list[tuple[int, int]]) -> bool:
     pages = [(line - before) / (number - last) for (before, last), (line, number) in pairwise(chain)]
-    middle = median(pages)
-    return sum(abs(page - middle) <= _UNEVEN * middle for page in pages) >= len(pages) / 2
+    median_page = median(pages)
+    return sum(abs(page - median_page) <= _MAX_DEVIATION * median_page for page in pages) >= len(pages) / 2
 
 
 def _next_filled(lines: list[str], i: int, step: int) -> int:
-    """Return the next line that is not blank, within three lines; -1 where there is none."""
+    """Return the next non-blank line within three lines in direction `step`; -1 if there is none."""
     for j in range(i + step, i + 4 * step, step):
         if 0 <= j < len(lines) and lines[j].strip():
             return j
@@ -126,7 +126,7 @@ def _next_filled(lines: list[str], i: int, step: int) -> int:
 
 
 def _without(lines: list[str], drop: set[int]) -> list[str]:
-    """Return the other lines; where a page's edge was taken out, one blank line stays, or none within a sentence."""
+    """Return the lines that are not dropped. A dropped page edge leaves one blank line, or none inside a sentence."""
     kept: list[str] = []
     feeds, in_gap = "", False
     for i, line in enumerate(lines):
@@ -140,14 +140,14 @@ def _without(lines: list[str], drop: set[int]) -> list[str]:
                 feeds = "\f" * kept.pop().count("\f") + feeds
                 blank = True
             blank = blank or not lines[i - 1].strip()
-            if kept and blank and not _goes_on(kept[-1], line):
+            if kept and blank and not _sentence_continues(kept[-1], line):
                 kept.append("")
         kept.append(feeds + line)
         feeds, in_gap = "", False
     return kept
 
 
-def _goes_on(before: str, after: str) -> bool:
-    """Tell whether a sentence goes on from one line to another."""
+def _sentence_continues(before: str, after: str) -> bool:
+    """Whether a sentence continues from one line to the next."""
     last, first = before.rstrip()[-1:], after.lstrip()[:1]
     return (last.isalpha() or last in ",;-") and first.islower()

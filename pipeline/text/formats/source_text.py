@@ -1,0 +1,25 @@
+"""The text of a book's file before cleaning, and the bytes that it is read from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from schemas.errors import InputError, Reason
+
+
+class SourceText(NamedTuple):
+    """The text of a file, with "\\n" as its line ending, and the type and encoding of the file."""
+
+    text: str
+    container: str  # name of the format
+    encoding: str
+
+
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a file, at most `max_bytes`. Raises InputError UNREADABLE."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(max_bytes)
+    except OSError as e:
+        raise InputError(Reason.UNREADABLE, f"{path} cannot be read: {e.strerror or e}") from e

@@ -1,0 +1,54 @@
+"""Words and shingles: normalization, positions and hashes."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.text.words import mix, shingles, split_words
+
+
+def test_case_and_punctuation_do_not_matter() -> None:
+    one, other = split_words("“Don’t,” said THE_Old man"), split_words('"Don\'t" said the old _Man_!')
+    assert np.array_equal(one.hashes, other.hashes)
+
+
+def test_hash_of_a_word_is_blake2b() -> None:
+    expected = int.from_bytes(hashlib.blake2b(b"man", digest_size=8).digest(), "little")
+    assert split_words("Man").hashes.tolist() == [expected]
+
+
+def test_characters_of_scripts_without_spaces_are_words() -> None:
+    assert len(split_words("吾輩は猫である").hashes) == 7
+
+
+@given(st.text(max_size=200))
+@settings(deadline=None)
+def test_positions_delimit_the_words(text: str) -> None:
+    words = split_words(text)
+    found = [text[a:b] for a, b in zip(words.starts.tolist(), words.ends.tolist(), strict=True)]
+    assert all(word.isalnum() for word in found)
+    assert [split_words(word).hashes.tolist() for word in found] == [[value] for value in words.hashes.tolist()]
+
+
+def test_words_within_a_range_keep_their_positions() -> None:
+    words = split_words("one two three four")
+    inner = words.within(4, 14)
+    assert (inner.starts.tolist(), inner.ends.tolist()) == ([4, 8], [7, 13])
+
+
+def test_shingles_are_one_per_run_and_depend_on_order() -> None:
+    hashes = split_words("a b c d e f").hashes
+    assert [len(shingles(hashes, size)) for size in (1, 5, 6, 7)] == [6, 2, 1, 0]
+    assert shingles(hashes, 2)[0] != shingles(hashes[::-1], 2)[-1]
+    assert np.array_equal(shingles(hashes, 3)[1:], shingles(hashes[1:], 3))
+
+
+def test_mix_is_a_bijection_that_changes_every_bit() -> None:
+    values = mix(np.arange(1 << 12, dtype=np.uint64))
+    assert len(np.unique(values)) == 1 << 12
+    shares = [(values >> np.uint64(bit) & np.uint64(1)).mean() for bit in range(64)]
+    assert all(0.4 < share < 0.6 for share in shares)
