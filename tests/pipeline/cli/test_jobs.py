@@ -269,7 +269,9 @@ def test_other_words_make_the_question_answer_documents_again_and_nothing_else(
     questions: Path, text_model: Path, tmp_path: Path
 ) -> None:
     assert run(questions, tmp_path / "out", text_model)["tokenize"].new == 6
-    other = TokenizeConfig(decode=CONFIG.decode, qa=QaConfig(question_prefix="Q:", answer_prefix="A:", max_bytes=1 << 20))
+    other = TokenizeConfig(
+        decode=CONFIG.decode, qa=QaConfig(question_prefix="Q:", answer_prefix="A:", max_bytes=1 << 20)
+    )
     reports = run(questions, tmp_path / "out", text_model, config=other)
     assert (reports["survey"].new, reports["tokenize"].new) == (0, 2)
     assert {report.new for report in run(questions, tmp_path / "out", text_model, config=other).values()} == {0}
