@@ -26,7 +26,7 @@ from pipeline.tokenize.job import tokenize_items
 from pipeline.tokenize.text_model import text_model_of
 from pipeline.tokenize.worker import TokenizeConfig
 from schemas.records import SIGNATURES
-from tests.pipeline.text.test_books import make_epub
+from tests.support.epubs import make_epub
 from tests.support.texts import story, wrapped
 from tokenizer.text.sentencepiece import TextTokenizer
 
