@@ -1,9 +1,9 @@
-"""Decontamination: text that stands in evaluation sets is found by runs of 13 words that both have.
+"""Decontamination: finds text that shares 13-grams of words with evaluation sets.
 
-The rule of GPT-3 (Brown et al. 2020, appendix C), on words without case and punctuation: each run is left out of the
-text with 200 characters on either side. A set is a .txt file, or a
-.jsonl file of which every text value of every row counts. Runs are held as sorted 64-bit hashes: 8 bytes each.
-Texts of fewer than 13 words have no run and are not looked for.
+The rule is that of GPT-3 (Brown et al. 2020, appendix C), on case-insensitive words without punctuation: each shared
+13-gram is removed from the text with 200 characters on either side. An evaluation set is a .txt file, or a .jsonl file,
+of which every string in every row counts. The 13-grams are held as sorted 64-bit hashes, 8 bytes each. Texts of fewer
+than 13 words have no 13-gram, and are not found.
 """
 
 from __future__ import annotations
@@ -22,27 +22,24 @@ from pipeline.text.words import Words, shingles, split_words
 from schemas.errors import ConfigError, InputError
 from schemas.fingerprint import fingerprint, sha256_file
 
-RUN_WORDS = 13
+NGRAM_WORDS = 13
 _MARGIN = 200  # characters
 _MAX_BYTES = 1 << 30
 
 
 class EvaluationSets(NamedTuple):
-    """The runs of words of all sets together."""
+    """The 13-grams of all evaluation sets together."""
 
-    runs: NDArray[np.uint64]  # [n], sorted, each once
-    sha256: str  # of the files, whatever their order
+    ngrams: NDArray[np.uint64]  # [n], sorted, distinct
+    sha256: str  # of the files, in any order
 
     def ranges(self, words: Words, characters: int) -> list[tuple[int, int, int]]:
-        """Return what to leave out of a text of so many characters: (start, end, runs that a set has), in order."""
-        own = shingles(words.hashes, RUN_WORDS)
-        at = np.minimum(np.searchsorted(self.runs, own), len(self.runs) - 1)
+        """Return what to remove from a text of `characters` characters: (start, end, number of 13-grams), in order."""
+        own = shingles(words.hashes, NGRAM_WORDS)
+        index = np.minimum(np.searchsorted(self.ngrams, own), len(self.ngrams) - 1)
         found: list[tuple[int, int, int]] = []
-        for first in np.flatnonzero(self.runs[at] == own).tolist():
-            start = max(0, int(words.starts[first]) - _MARGIN)
-            end = min(characters, int(words.ends[first + RUN_WORDS - 1]) + _MARGIN)
-            start = int(words.starts[np.searchsorted(words.starts, start)]) if start else 0  # never within a word
-            end = int(words.ends[np.searchsorted(words.ends, end)]) if end <= words.ends[-1] else characters
+        for first in np.flatnonzero(self.ngrams[index] == own).tolist():
+            start, end = _with_margin(words, first, characters)
             if found and start <= found[-1][1]:
                 found[-1] = (found[-1][0], end, found[-1][2] + 1)
             else:
@@ -50,28 +47,38 @@ class EvaluationSets(NamedTuple):
         return found
 
 
+def _with_margin(words: Words, first: int, characters: int) -> tuple[int, int]:
+    """Return the range of the 13-gram that starts with word `first`, and its margins; no word is divided."""
+    start = max(0, int(words.starts[first]) - _MARGIN)
+    end = min(characters, int(words.ends[first + NGRAM_WORDS - 1]) + _MARGIN)
+    start = int(words.starts[np.searchsorted(words.starts, start)]) if start else 0
+    end = int(words.ends[np.searchsorted(words.ends, end)]) if end <= words.ends[-1] else characters
+    return start, end
+
+
 @functools.lru_cache(maxsize=4)
 def load_sets(paths: tuple[Path, ...]) -> EvaluationSets | None:
-    """Read evaluation sets, once a process; None where there is no path.
+    """Read evaluation sets, once per process; None if there are no paths.
 
-    Raises ConfigError for a file that cannot be read, is of another kind, or has no run of 13 words.
+    Raises ConfigError for a file that cannot be read, has another format, or has no text of 13 words.
     """
     if not paths:
         return None
-    runs = []
+    ngrams = []
     for path in paths:
-        found = [shingles(split_words(text).hashes, RUN_WORDS) for text in _texts(path)]
-        runs.append(np.unique(np.concatenate([np.zeros(0, np.uint64), *found])))
-        if not len(runs[-1]):
-            raise ConfigError(f"the evaluation set {path} has no text of {RUN_WORDS} words: nothing to look for")
-    return EvaluationSets(np.unique(np.concatenate(runs)), fingerprint(sorted(map(sha256_file, paths))))
+        found = [shingles(split_words(text).hashes, NGRAM_WORDS) for text in _texts(path)]
+        ngrams.append(np.unique(np.concatenate([np.zeros(0, np.uint64), *found])))
+        if not len(ngrams[-1]):
+            raise ConfigError(f"the evaluation set {path} has no text of {NGRAM_WORDS} words; leave it out")
+    return EvaluationSets(np.unique(np.concatenate(ngrams)), fingerprint(sorted(map(sha256_file, paths))))
 
 
 def _texts(path: Path) -> Iterator[str]:
+    """Yield the texts of an evaluation set."""
     try:
         content = "".join(read_utf8(path, max_bytes=_MAX_BYTES))
     except InputError as e:
-        raise ConfigError(f"the evaluation set {path} cannot be used: {e}") from e
+        raise ConfigError(f"the evaluation set {path} cannot be read: {e}") from e
     if path.suffix == ".txt":
         yield content
     elif path.suffix == ".jsonl":
@@ -81,10 +88,11 @@ def _texts(path: Path) -> Iterator[str]:
             except (ValueError, RecursionError) as e:
                 raise ConfigError(f"the evaluation set {path}, line {number}: not JSON ({e})") from e
     else:
-        raise ConfigError(f"the evaluation set {path} is neither .txt nor .jsonl")
+        raise ConfigError(f"the evaluation set {path} must be a .txt or .jsonl file")
 
 
 def _strings(value: Any) -> Iterator[str]:
+    """Yield all strings in a JSON value, except for the keys of objects."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list | dict):

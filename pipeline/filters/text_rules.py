@@ -1,17 +1,16 @@
-"""Rules for text as numbers: Gopher's and FineWeb's, of a passage and of a whole book.
+"""Quality rules for text as numbers: those of Gopher and FineWeb, of a passage and of a whole book.
 
 Sources: Rae et al. 2021 (arXiv 2112.11446, table A1 and section A.1) and Penedo et al. 2024 (arXiv 2406.17557,
-section 3.6), with the arithmetic of datatrove's filters, whose own word tokenizers would have to be installed and
-fetched. What differs, and why:
+section 3.6), with the arithmetic of datatrove's filters. Differences, and why:
 
-- No upper limit on length. A book's repetition of runs of words is the mean over its passages, weighted by their
-  length: the published bounds are for web pages, and any long book repeats more runs than a short one.
-- Words are those of pipeline.text.words: whatever their case, without punctuation, of which rows of dashes in a table
-  would count as repeated runs.
-- Lines are those with something in them: a blank line between two paragraphs is no line of a list.
-- A run of words that stands once is not repeated.
+- There is no maximum length. The repetition of n-grams in a book is the mean over its passages, weighted by their
+  length: the published bounds are for web pages, and a long book repeats more n-grams than a short one.
+- Words are those of pipeline.text.words, case-insensitive and without punctuation. datatrove's word tokenizers would
+  have to be downloaded, and count rows of dashes in a table as repeated n-grams.
+- Blank lines are not counted: the space between two paragraphs is not a line of a list.
+- An n-gram that occurs once is not repeated.
 
-The default bounds are in pipeline.filters.limit_table. Cost: 3 million characters a second.
+The default bounds are in pipeline.filters.limit_table. Cost: 3 million characters per second.
 """
 
 from __future__ import annotations
@@ -22,43 +21,45 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.text.language import UNSPACED
 from pipeline.text.words import Words, shingles, split_words
 
-VERSION = 1  # counts up when the same text would give other numbers
+VERSION = 1  # raise it if the same text would give other numbers
 STOP_WORDS = {name: split_words(name).hashes[0] for name in "the be to of and that have with".split()}  # noqa: SIM905
 _NUMBER = re.compile(r"(?<![^\W_])\d+(?![^\W_])")
-_SAYS = re.compile(r"[^\W_]")
+_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 _TERMINAL = tuple(".?!。？！．｡…‼⁇⁈⁉؟۔।॥።։᙮")
-_CLOSING = "\"'”’»›)]*_"
+_CLOSING = "\"'”’»›)]*_"  # may follow terminal punctuation
 _BULLETS = ("•", "-", "*", "–", "‣", "◦")
-_TOP, _REPEATED = (2, 3, 4), (5, 6, 7, 8, 9, 10)
-RUNS = (*(f"top_{n}gram" for n in _TOP), *(f"repeated_{n}gram" for n in _REPEATED))
+_ELLIPSES = ("...", "…")
+_TOP, _REPEATED = (2, 3, 4), (5, 6, 7, 8, 9, 10)  # sizes of n-grams
+NGRAM_RULES = (*(f"top_{n}gram" for n in _TOP), *(f"repeated_{n}gram" for n in _REPEATED))
 _SHORT_LINE = 30  # characters
 
 
 @dataclass
-class Tally:
-    """What is counted in one text; the sums of several texts are those of the whole."""
+class TextCounts:
+    """Counts of one text; the counts of a text are the sum of those of its passages."""
 
     characters: int = 0
     words: int = 0
     word_characters: int = 0
-    numbers_alone: int = 0
+    numbers_alone: int = 0  # words of digits only
     hashes: int = 0
     ellipses: int = 0
     lines: int = 0
-    bullets: int = 0
-    trailing_off: int = 0
-    ended: int = 0
-    short: int = 0
+    bullet_lines: int = 0
+    ellipsis_lines: int = 0
+    ended_lines: int = 0
+    short_lines: int = 0
     stop_words: set[str] = field(default_factory=set)
-    repeated: Counter[str] = field(default_factory=Counter)  # characters in runs that come again, by rule
+    ngrams: Counter[str] = field(default_factory=Counter)  # characters in top or repeated n-grams, by rule
 
     @classmethod
-    def of(cls, text: str, words: Words | None = None) -> Tally:
-        """Count one passage; `words` are its words, where they are known already."""
+    def of(cls, text: str, words: Words | None = None) -> TextCounts:
+        """Return the counts of one passage; `words` are its words, if they are known already."""
         words = split_words(text) if words is None else words
         lines = [line.strip() for line in text.split("\n") if line.strip()]
         return cls(
@@ -67,33 +68,33 @@ class Tally:
             word_characters=int(np.sum(words.ends - words.starts)),
             numbers_alone=len(_NUMBER.findall(text)),
             hashes=text.count("#"),
-            ellipses=text.count("...") + text.count("…"),
+            ellipses=sum(map(text.count, _ELLIPSES)),
             lines=len(lines),
-            bullets=sum(line.startswith(_BULLETS) for line in lines),
-            trailing_off=sum(line.endswith(("...", "…")) for line in lines),
-            ended=sum(line.rstrip(_CLOSING).endswith(_TERMINAL) for line in lines),
-            short=sum(len(line) <= _SHORT_LINE for line in lines),
+            bullet_lines=sum(line.startswith(_BULLETS) for line in lines),
+            ellipsis_lines=sum(line.endswith(_ELLIPSES) for line in lines),
+            ended_lines=sum(line.rstrip(_CLOSING).endswith(_TERMINAL) for line in lines),
+            short_lines=sum(len(line) <= _SHORT_LINE for line in lines),
             stop_words={name for name, value in STOP_WORDS.items() if value in words.hashes},
-            repeated=_repeated(words),
+            ngrams=_ngram_characters(words),
         )
 
     @classmethod
-    def sum(cls, tallies: Iterable[Tally]) -> Tally:
+    def sum(cls, counts: Iterable[TextCounts]) -> TextCounts:
         """Return the counts of several passages together."""
         total = cls()
-        for tally in tallies:
+        for one in counts:
             for name in _SUMMED:
-                setattr(total, name, getattr(total, name) + getattr(tally, name))
-            total.stop_words |= tally.stop_words
-            total.repeated.update(tally.repeated)
+                setattr(total, name, getattr(total, name) + getattr(one, name))
+            total.stop_words |= one.stop_words
+            total.ngrams.update(one.ngrams)
         return total
 
     def numbers(self, language: str | None) -> dict[str, float]:
-        """Return the numbers that limits are set on, those that say something about this language."""
+        """Return the numbers of the rules that apply to a language (ISO 639-1; None: unknown)."""
         found = {
-            "gopher_bullet_lines": self.bullets / max(1, self.lines),
-            "gopher_ellipsis_lines": self.trailing_off / max(1, self.lines),
-            "fineweb_ended_lines": self.ended / max(1, self.lines),
+            "gopher_bullet_lines": self.bullet_lines / max(1, self.lines),
+            "gopher_ellipsis_lines": self.ellipsis_lines / max(1, self.lines),
+            "fineweb_ended_lines": self.ended_lines / max(1, self.lines),
         }
         if language in UNSPACED:
             return found
@@ -101,39 +102,40 @@ class Tally:
             "gopher_word_length": self.word_characters / max(1, self.words),
             "gopher_symbols": max(self.hashes, self.ellipses) / max(1, self.words),
             "gopher_alphabetic_words": 1 - self.numbers_alone / max(1, self.words),
-            "fineweb_short_lines": self.short / max(1, self.lines),
+            "fineweb_short_lines": self.short_lines / max(1, self.lines),
             "fineweb_lines_per_word": self.lines / max(1, self.words),
         }
-        found |= {f"gopher_{name}": self.repeated[name] / max(1, self.characters) for name in RUNS}
+        found |= {f"gopher_{name}": self.ngrams[name] / max(1, self.characters) for name in NGRAM_RULES}
         if language == "en":
             found["gopher_stop_words"] = float(len(self.stop_words))
         return found
 
 
-_SUMMED = tuple(name for name in Tally.__dataclass_fields__ if name not in ("stop_words", "repeated"))
+_SUMMED = tuple(name for name in TextCounts.__dataclass_fields__ if name not in ("stop_words", "ngrams"))
 
 
 def repetition(text: str) -> dict[str, float]:
-    """Return the shares of lines and paragraphs, and of the characters in them, that stand in `text` before.
+    """Return the shares of repeated lines and paragraphs, and of the characters in them.
 
-    Those without a letter or digit (rulers, rows of stars) say nothing, and do not count.
+    Lines and paragraphs without a letter or digit (rules, rows of asterisks) are not counted.
     """
-    lines = [line.strip() for line in text.split("\n") if _SAYS.search(line)]
-    paragraphs = [p.strip() for p in re.split(r"\n\s*\n", text) if _SAYS.search(p)]
+    lines = [line.strip() for line in text.split("\n") if _LETTER_OR_DIGIT.search(line)]
+    paragraphs = [p.strip() for p in re.split(r"\n\s*\n", text) if _LETTER_OR_DIGIT.search(p)]
     found: dict[str, float] = {}
     for name, parts in (("line", lines), ("paragraph", paragraphs)):
-        count, characters = _duplicates(parts)
+        count, characters = _repeats(parts)
         found[f"gopher_repeated_{name}s"] = count / max(1, len(parts))
         found[f"gopher_repeated_{name}_characters"] = characters / max(1, len(text))
     return found
 
 
-def measure(text: str, language: str | None, tally: Tally | None = None) -> Mapping[str, float]:
-    """Return all numbers of a text; of a whole book with the `tally` of its passages."""
-    return {**(tally or Tally.of(text)).numbers(language), **repetition(text)}
+def measure(text: str, language: str | None, counts: TextCounts | None = None) -> Mapping[str, float]:
+    """Return the numbers of all rules for a text; `counts` are those of its passages, if it has several."""
+    return {**(counts or TextCounts.of(text)).numbers(language), **repetition(text)}
 
 
-def _duplicates(parts: Sequence[str]) -> tuple[int, int]:
+def _repeats(parts: Sequence[str]) -> tuple[int, int]:
+    """Return how many parts repeat an earlier one, and the characters in them."""
     seen: set[str] = set()
     count = characters = 0
     for part in parts:
@@ -144,31 +146,37 @@ def _duplicates(parts: Sequence[str]) -> tuple[int, int]:
     return count, characters
 
 
-def _repeated(words: Words) -> Counter[str]:
-    lengths = words.ends - words.starts
-    before = np.concatenate([[0], np.cumsum(lengths)])  # letters before a word
+def _ngram_characters(words: Words) -> Counter[str]:
+    """Return the characters in the most frequent n-gram of each size in `_TOP`, and in repeated ones of `_REPEATED`."""
+    before = np.concatenate([[0], np.cumsum(words.ends - words.starts)])  # characters of the words before each word
     found: Counter[str] = Counter()
     for n in (*_TOP, *_REPEATED):
-        runs = shingles(words.hashes, n)
-        if not len(runs):
+        ngrams = shingles(words.hashes, n)
+        if not len(ngrams):
             continue
-        _, first, counts = np.unique(runs, return_index=True, return_counts=True)
+        _, first, counts = np.unique(ngrams, return_index=True, return_counts=True)
         if n in _TOP:
-            letters = before[first + n] - before[first]
-            often = counts == counts.max()
-            found[f"top_{n}gram"] = int(counts.max() * (letters[often].max() + n - 1)) if counts.max() > 1 else 0
+            found[f"top_{n}gram"] = _top_characters(first, counts, before, n)
         else:
-            again = np.ones(len(runs), np.bool_)
-            again[first] = False
-            found[f"repeated_{n}gram"] = _letters(np.flatnonzero(again).tolist(), before.tolist(), n)
+            is_repeat = np.ones(len(ngrams), np.bool_)
+            is_repeat[first] = False
+            found[f"repeated_{n}gram"] = _covered_characters(np.flatnonzero(is_repeat).tolist(), before.tolist(), n)
     return found
 
 
-def _letters(starts: Sequence[int], before: Sequence[int], n: int) -> int:
-    """Return how many letters lie in the runs of `n` words that begin at `starts`, no word counted twice."""
-    letters = end = 0
+def _top_characters(first: NDArray[np.int64], counts: NDArray[np.int64], before: NDArray[np.int64], n: int) -> int:
+    """Return the characters, spaces included, in all occurrences of the most frequent n-gram; 0 if none repeats."""
+    if counts.max() <= 1:
+        return 0
+    characters = before[first + n] - before[first]
+    return int(counts.max() * (characters[counts == counts.max()].max() + n - 1))
+
+
+def _covered_characters(starts: Sequence[int], before: Sequence[int], n: int) -> int:
+    """Return the characters of the words in the n-grams that start at `starts`; no word is counted twice."""
+    characters = end = 0
     for start in starts:
         if start >= end:
             end = start + n
-            letters += before[end] - before[start]
-    return letters
+            characters += before[end] - before[start]
+    return characters

