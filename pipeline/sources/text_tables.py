@@ -1,10 +1,10 @@
-"""Tables of texts: .jsonl and .parquet files of which each row is a book.
+"""Tables of texts: .jsonl and .parquet files in which each row is a book.
 
-A table with a column `text` and without `uri` is one. In the manifest each of its rows is an item of its own, with an
-address that leads straight to it: `books.jsonl#byte=8812` for the line that begins at that byte,
-`books.parquet#row=00000017` for a row. The text is handed on as a file, so that a row is read, hashed and resumed as
-every other book; its identity is its text's hash. Rows of a Parquet file are read one after the other, so those of a
-unit of work, which come sorted, cost one pass over the row groups that they lie in; one text is in memory at a time.
+A table with a column `text` and without a column `uri` is a table of texts. Each row is an item of the manifest, with
+a URI that locates it directly: `books.jsonl#byte=8812` for the line that starts at that byte,
+`books.parquet#row=00000017` for a row. The text is passed on as a file, so that a row is read, hashed and resumed
+like any other book; the hash of its text identifies it. The rows of a unit of work are sorted, so reading them from a
+Parquet file takes one pass over their row groups. One text is in memory at a time.
 """
 
 from __future__ import annotations
@@ -23,66 +23,67 @@ from schemas.errors import InputError, Reason
 
 TEXT = "text"
 _BLOCK_BYTES = 1 << 18
-_ADDRESS = re.compile(r"(?P<table>.+\.(?:jsonl|parquet))#(?P<unit>row|byte)=(?P<at>\d{1,15})", re.I | re.S)
+_ROW_URI = re.compile(r"(?P<table>.+\.(?:jsonl|parquet))#(?P<unit>row|byte)=(?P<at>\d{1,15})", re.I | re.S)
 
 
-class Place(NamedTuple):
-    """Where one text stands."""
+class RowUri(NamedTuple):
+    """The position of a row in a table of texts."""
 
-    table: str  # path or address
-    unit: str  # byte or row
-    at: int
+    table: str  # path or URI
+    unit: str  # "byte" or "row"
+    offset: int  # of that unit
 
 
-def place_of(uri: str) -> Place | None:
-    """Return the place that an address of a row names; None for the address of a file."""
-    match = _ADDRESS.fullmatch(uri)
-    return Place(match["table"], match["unit"], int(match["at"])) if match else None
+def parse_row_uri(uri: str) -> RowUri | None:
+    """Return the row that a URI locates; None for the URI of a file."""
+    match = _ROW_URI.fullmatch(uri)
+    return RowUri(match["table"], match["unit"], int(match["at"])) if match else None
 
 
 def byte_address(table: str, offset: int) -> str:
-    """Return the address of the line of a .jsonl table that begins at `offset`; sorted, they are in its order."""
+    """Return the URI of the line of a .jsonl table that starts at byte `offset`. URIs sort in the order of lines."""
     return f"{table}#byte={offset:012d}"
 
 
 def row_address(table: str, row: int) -> str:
-    """Return the address of a row, from 0, of a .parquet table; sorted, they are in its order."""
+    """Return the URI of a row of a .parquet table, counted from 0. URIs sort in the order of rows."""
     return f"{table}#row={row:08d}"
 
 
 def is_table_of_texts(names: Any) -> bool:
-    """Tell by its column names whether each row of a table is a text."""
+    """Whether a table with these column names is a table of texts."""
     return TEXT in names and "uri" not in names
 
 
-def read_text(place: Place, max_bytes: int, version: str = "") -> str:
-    """Return one text; `version` tells whether the table is still the one that the row before was read from.
+def read_text(row_uri: RowUri, max_bytes: int, version: str = "") -> str:
+    """Return the text of a row. `version` identifies the table's content, so that a changed table is opened again.
 
-    Raises InputError: MISSING where there is no such row (any more), TOO_LARGE, UNREADABLE for what is no row with a
-    text.
+    Raises InputError: MISSING if there is no such row, TOO_LARGE, UNREADABLE for a row without a text.
     """
     try:
-        text = _line_text(place, max_bytes) if place.unit == "byte" else _row_text(place, version)
+        text = _line_text(row_uri, max_bytes) if row_uri.unit == "byte" else _row_text(row_uri, version)
     except (OSError, pa.ArrowException, ImportError) as e:
-        raise InputError(Reason.MISSING, f"{place.table} cannot be read: {e}") from e
+        raise InputError(Reason.MISSING, f"{row_uri.table}: cannot be read: {e}") from e
     if not isinstance(text, str):
         kind = type(text).__name__
-        raise InputError(Reason.UNREADABLE, f"the row's column {TEXT!r} must be a string, got {kind}")
-    if len(text) > max_bytes:  # a character has a byte at least
+        raise InputError(Reason.UNREADABLE, f"column {TEXT!r} of the row must be a string, got {kind}")
+    if len(text) > max_bytes:  # a character has at least one byte
         raise InputError(Reason.TOO_LARGE, f"the text has {len(text):,} characters, the limit is {max_bytes:,} bytes")
     return text
 
 
-def _line_text(place: Place, max_bytes: int) -> Any:
-    most = 6 * max_bytes + (1 << 16)  # JSON may spell a byte in six, and the row has other columns
-    with fsspec.open(place.table, "rb") as stream:
-        line = _line_at(stream, place.at, most)
+def _line_text(row_uri: RowUri, max_bytes: int) -> Any:
+    most = 6 * max_bytes + (1 << 16)  # JSON can encode a byte in six, and the row has other columns
+    with fsspec.open(row_uri.table, "rb") as stream:
+        line = _line_at(stream, row_uri.offset, most)
     if len(line) > most:
-        raise InputError(Reason.TOO_LARGE, f"the row has more than {most:,} bytes")
+        raise InputError(
+            Reason.TOO_LARGE, f"the row has more than {most:,} bytes, the limit for a text of {max_bytes:,} bytes"
+        )
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as e:
-        raise InputError(Reason.UNREADABLE, f"no row begins at byte {place.at:,} of {place.table}: {e}") from e
+        raise InputError(Reason.UNREADABLE, f"{row_uri.table}: no row starts at byte {row_uri.offset:,}: {e}") from e
     return row.get(TEXT) if isinstance(row, dict) else None
 
 
@@ -90,7 +91,7 @@ def _line_at(stream: BinaryIO, offset: int, most: int) -> bytes:
     stream.seek(offset)
     parts: list[bytes] = []
     size = 0
-    while size <= most and (block := stream.read(_BLOCK_BYTES)):  # a remote file's readline knows no limit
+    while size <= most and (block := stream.read(_BLOCK_BYTES)):  # readline of a remote file has no limit
         line, newline, _ = block.partition(b"\n")
         parts.append(line)
         size += len(line)
@@ -100,27 +101,27 @@ def _line_at(stream: BinaryIO, offset: int, most: int) -> bytes:
 
 
 class _Cursor(threading.local):
-    """Where this thread stands in which Parquet file: rows that come in order are read in one pass."""
+    """The position of a thread in a Parquet file, so that rows in ascending order are read in one pass."""
 
     key: tuple[Any, ...] = ()
     row: int = 0
-    rest: Iterator[Any] = iter(())
+    texts: Iterator[Any] = iter(())
 
 
 _cursor = _Cursor()
 
 
-def _row_text(place: Place, version: str) -> Any:
-    with fsspec.open(place.table, "rb") as stream, pq.ParquetFile(stream) as file:
-        group, first = _row_group(file, place.at)
+def _row_text(row_uri: RowUri, version: str) -> Any:
+    with fsspec.open(row_uri.table, "rb") as stream, pq.ParquetFile(stream) as file:
+        group, first = _row_group(file, row_uri.offset)
     if group is None:
-        raise InputError(Reason.MISSING, f"{place.table} has no row {place.at:,}")
-    key = (place.table, version, group)
-    if _cursor.key != key or _cursor.row > place.at:
-        _cursor.key, _cursor.row, _cursor.rest = key, first, _texts(place.table, group)
+        raise InputError(Reason.MISSING, f"{row_uri.table} has no row {row_uri.offset:,}")
+    key = (row_uri.table, version, group)
+    if _cursor.key != key or _cursor.row > row_uri.offset:
+        _cursor.key, _cursor.row, _cursor.texts = key, first, _texts(row_uri.table, group)
     text = None
-    while _cursor.row <= place.at:
-        text = next(_cursor.rest, None)
+    while _cursor.row <= row_uri.offset:
+        text = next(_cursor.texts, None)
         _cursor.row += 1
     return text
 
@@ -136,7 +137,7 @@ def _row_group(file: pq.ParquetFile, row: int) -> tuple[int | None, int]:
 
 
 def _texts(table: str, group: int) -> Iterator[Any]:
-    """Yield the texts of a row group; the file is open while that goes on."""
+    """Yield the texts of a row group; the file stays open until the last one."""
     with fsspec.open(table, "rb") as stream, pq.ParquetFile(stream) as file:
         for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=[TEXT]):
             yield from batch.column(0).to_pylist()

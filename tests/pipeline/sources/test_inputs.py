@@ -1,3 +1,5 @@
+"""Local, remote and tabular inputs as local files."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -15,14 +17,14 @@ def reason_of(uri: str, *, max_bytes: int = 100) -> Reason:
     return e.value.reason
 
 
-def test_a_local_file_is_used_where_it_lies(tmp_path: Path) -> None:
+def test_local_file_is_not_copied(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     with local_file(str(tmp_path / "a"), max_bytes=3) as path:
         assert path == tmp_path / "a"
     assert stat(str(tmp_path / "a")).size_bytes == 3
 
 
-def test_a_remote_file_is_copied_and_the_copy_removed() -> None:
+def test_remote_file_is_copied_and_the_copy_removed() -> None:
     with fsspec.open("memory://folder/a.txt", "wb") as f:
         f.write(b"remote")
     with local_file("memory://folder/a.txt", max_bytes=100) as path:
@@ -32,7 +34,7 @@ def test_a_remote_file_is_copied_and_the_copy_removed() -> None:
     assert stat("memory://folder/a.txt").size_bytes == 6
 
 
-def test_what_cannot_be_used_has_its_reason(tmp_path: Path) -> None:
+def test_inputs_that_cannot_be_opened_have_a_reason(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert reason_of(str(tmp_path / "b")) is Reason.MISSING
     assert reason_of(str(tmp_path)) is Reason.MISSING
@@ -41,14 +43,14 @@ def test_what_cannot_be_used_has_its_reason(tmp_path: Path) -> None:
     assert reason_of("nosuchprotocol://x/y") is Reason.MISSING
 
 
-def test_a_file_that_changes_is_another_version(tmp_path: Path) -> None:
+def test_changed_file_has_another_version(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     before = stat(str(tmp_path / "a"))
     (tmp_path / "a").write_bytes(b"abcd")
     assert stat(str(tmp_path / "a")) != before
 
 
-def test_a_full_disk_is_no_fault_of_the_input() -> None:
+def test_full_disk_is_a_storage_error() -> None:
     with fsspec.open("memory://folder/b.txt", "wb") as f:
         f.write(b"remote")
     with pytest.raises(StorageError, match="No space left"):

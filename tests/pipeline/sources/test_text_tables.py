@@ -1,4 +1,4 @@
-"""Tables of which each row is a book: listed, read one by one, and through the survey to tokens."""
+"""Tables in which each row is a book: listing, reading, and invalid rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.sources.inputs import local_file, stat
 from pipeline.sources.manifest import read_manifest
-from pipeline.sources.text_tables import place_of, row_address
+from pipeline.sources.text_tables import parse_row_uri, row_address
 from schemas.errors import InputError, ManifestError, Reason
 from tests.support.texts import story
 
@@ -37,7 +37,7 @@ def text_of(uri: str, max_bytes: int = 1 << 20) -> str:
         return path.read_text()
 
 
-def test_each_row_is_a_book_with_an_address_of_its_own(table: Path) -> None:
+def test_each_row_is_a_book_with_its_own_uri(table: Path) -> None:
     items = read_manifest([str(table)]).items.to_pylist()
     assert [(item["kind"], item["title"], item["license"]) for item in items] == [
         ("book", f"Story {n}", "CC0-1.0") for n in range(7)
@@ -51,7 +51,7 @@ def test_each_row_is_a_book_with_an_address_of_its_own(table: Path) -> None:
     assert text_of(read_manifest([str(listed)]).items["uri"][0].as_py()) == TEXTS[2]
 
 
-def test_a_row_that_is_none_ends_as_a_reason(table: Path) -> None:
+def test_missing_and_unreadable_rows_have_a_reason(table: Path) -> None:
     uris = read_manifest([str(table)]).items["uri"].to_pylist()
 
     def reason(uri: str, max_bytes: int = 1 << 20) -> Reason:
@@ -69,13 +69,13 @@ def test_a_row_that_is_none_ends_as_a_reason(table: Path) -> None:
     assert reason(uris[6]) in (Reason.MISSING, Reason.UNREADABLE)
 
 
-def test_rows_of_a_table_that_changed_are_read_anew(tmp_path: Path) -> None:
+def test_rows_of_a_changed_table_are_read_again(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": TEXTS[:3]}), path)
     assert text_of(row_address(str(path), 0)) == TEXTS[0]
     pq.write_table(pa.table({"text": TEXTS[3:7]}), path)
     assert text_of(row_address(str(path), 1)) == TEXTS[4]
-    assert len(read_manifest([str(path)]).items) == 4  # no column but the text
+    assert len(read_manifest([str(path)]).items) == 4  # a table with the column text only
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,16 @@ def test_rows_of_a_table_that_changed_are_read_anew(tmp_path: Path) -> None:
         ([{"uri": "b.txt", "text": "a"}], "unknown column 'text'"),
     ],
 )
-def test_a_table_that_mixes_kinds_is_refused(tmp_path: Path, rows: list[dict[str, object]], message: str) -> None:
+def test_table_that_mixes_texts_and_uris_is_rejected(
+    tmp_path: Path, rows: list[dict[str, object]], message: str
+) -> None:
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     with pytest.raises(ManifestError, match=message):
         read_manifest([str(tmp_path / "a.jsonl")])
 
 
 @pytest.mark.parametrize("row", [{"text": None}, {"text": 5}, {"text": "\ud800"}, {"text": ""}])
-def test_rows_without_a_text_are_set_aside_and_disturb_nothing(tmp_path: Path, row: dict[str, object]) -> None:
+def test_row_without_a_text_does_not_affect_other_rows(tmp_path: Path, row: dict[str, object]) -> None:
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(r) for r in ({"text": TEXTS[0]}, row)))
     first, second = read_manifest([str(tmp_path / "a.jsonl")]).items["uri"].to_pylist()
     assert text_of(first) == TEXTS[0]
@@ -106,7 +108,7 @@ def test_rows_without_a_text_are_set_aside_and_disturb_nothing(tmp_path: Path, r
         assert caught.value.reason in (Reason.UNREADABLE, Reason.NOT_TEXT)
 
 
-def test_only_addresses_of_rows_are_taken_for_such() -> None:
-    assert place_of("s3://a/b.parquet#row=00000007") == ("s3://a/b.parquet", "row", 7)
+def test_only_uris_of_rows_are_parsed_as_rows() -> None:
+    assert parse_row_uri("s3://a/b.parquet#row=00000007") == ("s3://a/b.parquet", "row", 7)
     for other in ("a.txt#row=1", "a.parquet", "a.parquet#row=x", "a.jsonl#line=4", "#row=1"):
-        assert place_of(other) is None
+        assert parse_row_uri(other) is None
