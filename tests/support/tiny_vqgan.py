@@ -1,4 +1,4 @@
-"""A VQGAN small enough for tests, with weights that cost nothing to make."""
+"""VQGANs that are small enough for tests, with random weights."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tokenizer.vqgan.vqgan import abstract
 
 TINY = VqganConfig(name="tiny", frame_size=16, channels=(8, 16), blocks=1, groups=4, latent_dim=8, codebook_size=32)
 
-# One level only, so that a step of training compiles in a few seconds; a code a pixel.
+# One level, so that a training step compiles in a few seconds; one code per pixel.
 DOT = VqganConfig(name="dot", frame_size=8, channels=(4,), blocks=1, groups=2, latent_dim=4, codebook_size=16)
 
 
 def tiny_params(config: VqganConfig = TINY) -> nnx.State:
-    """Random parameters, scaled so that signals keep about their size."""
+    """Random parameters, scaled such that the variance of activations stays about constant."""
     rng = np.random.default_rng(0)
 
     def fill(leaf: jax.ShapeDtypeStruct) -> jax.Array:
@@ -37,7 +37,7 @@ def tiny_weights(config: VqganConfig = TINY) -> Weights:
 
 
 def moving_disc(count: int, height: int = 128, width: int = 128) -> NDArray[np.uint8]:
-    """A bright disc that moves over a colored gradient, with a little noise: no two frames are alike."""
+    """A bright disc that moves over a colored gradient, with noise: no two frames are equal."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     noise = np.random.default_rng(0)
     frames = []

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from tokenizer import codec
 from tokenizer.checkpoints.checkpoint import Weights
+from tokenizer.config import VqganConfig
 from tokenizer.quantizers.base import Variables
 from tokenizer.training import discriminator as patchgan
 from tokenizer.training.config import TokenizerTrainConfig
@@ -69,22 +70,25 @@ def make_optimizers(
         return rate(count + start)
 
     clip = optax.clip_by_global_norm(1.0)
-    return optax.chain(clip, optax.adam(rate, b1=0.9, b2=0.99)), optax.chain(
-        clip, optax.adam(delayed_rate, b1=0.5, b2=0.9)
-    )
+    generator = optax.chain(clip, optax.adam(rate, b1=0.9, b2=0.99))
+    return generator, optax.chain(clip, optax.adam(delayed_rate, b1=0.5, b2=0.9))
 
 
 def init_state(config: TokenizerTrainConfig, batches: Iterable[NDArray[np.uint8]]) -> TrainState:
     """Return the initial state: random weights, and a codebook initialized from the latents of `batches`."""
     model = config.model
-    params = init_params(model, config.seed)
-    encode = jax.jit(lambda params, frames: nnx.merge(abstract(model)[0], params).latents(to_unit(frames)))
+    params, encode = init_params(model, config.seed), _compiled_latents(model)
     latents: list[jax.Array] = []
     for batch in batches:
         latents.append(encode(params, jnp.asarray(batch)).reshape(-1, model.latent_dim))
         if sum(map(len, latents)) >= _INITIAL_LATENTS_PER_CODE * model.codebook_size:
             break
     return _init(config, params, jnp.concatenate(latents))
+
+
+@lru_cache(maxsize=4)
+def _compiled_latents(model: VqganConfig) -> Callable[[nnx.State, jax.Array], jax.Array]:
+    return jax.jit(lambda params, frames: nnx.merge(abstract(model)[0], params).latents(to_unit(frames)))
 
 
 def state_from_weights(config: TokenizerTrainConfig, weights: Weights) -> TrainState:
@@ -121,7 +125,12 @@ def _init(config: TokenizerTrainConfig, params: nnx.State, latents: jax.Array) -
 def _new_state(config: TokenizerTrainConfig, params: nnx.State, variables: Variables, key: jax.Array) -> TrainState:
     adversarial = config.discriminator.weight > 0
     critic = patchgan.init_params(config.discriminator, config.seed) if adversarial else None
-    return jax.jit(partial(_assemble, config))(params, variables, critic, key)  # one compilation, not one per shape
+    return _compiled_assemble(config)(params, variables, critic, key)
+
+
+@lru_cache(maxsize=4)
+def _compiled_assemble(config: TokenizerTrainConfig) -> Callable[..., TrainState]:
+    return jax.jit(partial(_assemble, config))  # one compilation, not one per shape of a parameter
 
 
 def _assemble(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from functools import lru_cache, partial
 from pathlib import Path
 
 import jax
@@ -10,42 +9,35 @@ import pytest
 import safetensors.numpy
 
 from schemas.errors import ConfigError
+from tests.support.vgg import narrow_vgg
 from tokenizer.training import perceptual
-from tokenizer.training.perceptual import Vgg
-
-jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles faster
 
 
-@lru_cache
-def vgg() -> Vgg:
-    """A VGG-16 with random weights of the right size."""
-    rng = np.random.default_rng(0)
-    with jax.ensure_compile_time_eval():  # kept: it may be asked for first within a traced function
-        return {
-            name: jnp.asarray(rng.standard_normal(shape, np.float32) * np.sqrt(2 / max(np.prod(shape[:-1]), 1)))
-            if len(shape) == 4
-            else jnp.zeros(shape)
-            for name, shape in perceptual.shapes().items()
-        }
+def test_shapes_are_those_of_vgg_16() -> None:
+    shapes = perceptual.shapes()
+    assert len(shapes) == 2 * 13
+    assert sum(int(np.prod(shape)) for shape in shapes.values()) == 14_714_688
+    assert shapes["block3_conv1.kernel"] == (3, 3, 128, 256)
 
 
-def test_the_distance_is_zero_for_equal_pictures_and_grows_as_one_gets_worse() -> None:
+def test_the_distance_is_zero_for_equal_images_and_grows_with_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    vgg = narrow_vgg(monkeypatch)
     x = jnp.asarray(np.random.default_rng(1).uniform(-1, 1, (2, 16, 16, 3)), jnp.float32)
     noise = jnp.asarray(np.random.default_rng(2).standard_normal((2, 16, 16, 3)), jnp.float32)
 
-    @jit
+    @jax.jit
     def at(amount: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        value, (left, right) = jax.value_and_grad(perceptual.distance, (1, 2))(vgg(), x + amount * noise, x)
+        value, (left, right) = jax.value_and_grad(perceptual.distance, (1, 2))(vgg, x + amount * noise, x)
         return value, jnp.abs(left).max(), jnp.abs(right).max()
 
     values, left, right = zip(*(map(float, at(jnp.float32(amount))) for amount in (0.0, 0.05, 0.2, 0.8)), strict=True)
     assert values[0] == 0
     assert values[0] < values[1] < values[2] < values[3] < 4
     assert left[1] > 0
-    assert max(right) == 0  # the original is what it is
+    assert max(right) == 0  # the original has no gradient
 
 
-def test_a_file_without_the_whole_vgg_says_what_is_missing(tmp_path: Path) -> None:
+def test_an_incomplete_weights_file_is_rejected_with_the_missing_tensor(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="longreel perceptual --out"):
         perceptual.load(tmp_path / "no.safetensors")
     (tmp_path / "junk.safetensors").write_bytes(b"junk")
