@@ -19,7 +19,7 @@ from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError, DatasetError
 from tests.support.media import make_video
 from tests.support.tiny_vqgan import tiny_weights
-from tests.tokenizer.training.test_perceptual import vgg
+from tests.support.vgg import narrow_vgg
 from tokenizer.checkpoints import checkpoint
 
 
@@ -89,10 +89,11 @@ def test_a_second_evaluation_writes_the_same_bytes(videos: Path, weights: Path, 
 
 
 def test_the_split_train_of_a_manifest_is_left_out_and_a_distance_is_measured(
-    videos: Path, weights: Path, tmp_path: Path
+    videos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vgg_file = tmp_path / "vgg.safetensors"
-    safetensors.numpy.save_file({name: np.asarray(array) for name, array in vgg().items()}, vgg_file)
+    tensors = {name: np.asarray(array) for name, array in narrow_vgg(monkeypatch).items()}
+    safetensors.numpy.save_file(tensors, vgg_file)
     manifest = tmp_path / "manifest.jsonl"
     rows = [("second.mp4", "train"), ("third.mp4", "val")]
     lines = (json.dumps({"uri": str(videos / name), "kind": "video", "split": split}) for name, split in rows)

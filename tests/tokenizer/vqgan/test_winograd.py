@@ -15,7 +15,7 @@ from tokenizer.vqgan import layers, winograd
 from tokenizer.vqgan.winograd import convolution, convolve
 
 NHWC = ("NHWC", "HWIO", "NHWC")
-plain = partial(lax.conv_general_dilated, window_strides=(1, 1), padding="SAME", dimension_numbers=NHWC)
+plain = jax.jit(partial(lax.conv_general_dilated, window_strides=(1, 1), padding="SAME", dimension_numbers=NHWC))
 
 
 def operands(batch: int, height: int, width: int, channels: int, outputs: int) -> tuple[jax.Array, jax.Array]:
@@ -27,29 +27,29 @@ def operands(batch: int, height: int, width: int, channels: int, outputs: int) -
 
 @given(*(st.integers(1, most) for most in (2, 4, 3, 3, 4)), st.sampled_from([1, 600, 1 << 20]))
 @settings(deadline=None, max_examples=12)
-def test_it_is_the_plain_convolution_whatever_is_done_at_a_time(
+def test_it_equals_the_direct_convolution_for_any_number_of_rows_per_band(
     batch: int, rows: int, columns: int, channels: int, outputs: int, cached: int
 ) -> None:
     x, kernel = operands(batch, 4 * rows, 4 * columns, channels, outputs)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(winograd, "_CACHED_BYTES", cached)
-        found = convolve(x, kernel)
+        found = jax.jit(lambda x, kernel: convolve(x, kernel))(x, kernel)
     np.testing.assert_allclose(found, plain(x, kernel), atol=2e-5)
 
 
-def test_its_gradients_are_those_of_the_plain_convolution() -> None:
+def test_its_gradients_equal_those_of_the_direct_convolution() -> None:
     x, kernel = operands(2, 8, 12, 3, 5)
 
     def loss(convolve_: object, x: jax.Array, kernel: jax.Array) -> jax.Array:
         return (jnp.sin(convolve_(x, kernel))).sum()  # type: ignore[operator]
 
-    found, expected = (jax.grad(partial(loss, way), argnums=(0, 1))(x, kernel) for way in (convolve, plain))
+    found, expected = (jax.jit(jax.grad(partial(loss, f), argnums=(0, 1)))(x, kernel) for f in (convolve, plain))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
-def taken(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], kernel: tuple[int, ...], **options: object) -> bool:
-    """Say whether a convolution of these shapes goes the fast way; nothing is computed."""
+def is_used(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], kernel: tuple[int, ...], **options: object) -> bool:
+    """Return whether a convolution of these shapes uses Winograd's algorithm, without computing it."""
     calls: list[int] = []
     monkeypatch.setattr(winograd, "convolve", lambda x, k: calls.append(1) or x)
     dtype = options.pop("dtype", jnp.float32)
@@ -58,22 +58,22 @@ def taken(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], kernel: tuple
     return bool(calls)
 
 
-def test_only_large_plain_convolutions_go_this_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_large_direct_convolutions_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
     is_cpu = jax.default_backend() == "cpu"
-    assert taken(monkeypatch, (2, 128, 128, 128), (3, 3, 128, 256)) == is_cpu
-    assert not taken(monkeypatch, (2, 64, 64, 128), (3, 3, 128, 256))  # too small
-    assert not taken(monkeypatch, (2, 256, 256, 64), (3, 3, 64, 128))  # too few channels
-    assert not taken(monkeypatch, (2, 256, 256, 128), (1, 1, 128, 128))
-    assert not taken(monkeypatch, (2, 130, 128, 128), (3, 3, 128, 128))  # no whole tiles
-    assert not taken(monkeypatch, (2, 256, 256, 128), (3, 3, 128, 128), strides=(2, 2), padding="VALID")
-    assert not taken(monkeypatch, (2, 256, 256, 128), (3, 3, 128, 128), rhs_dilation=(2, 2))
-    assert not taken(monkeypatch, (2, 256, 256, 128), (3, 3, 128, 128), dtype=jnp.bfloat16)
+    assert is_used(monkeypatch, (2, 128, 128, 128), (3, 3, 128, 256)) == is_cpu
+    assert not is_used(monkeypatch, (2, 64, 64, 128), (3, 3, 128, 256))  # too small
+    assert not is_used(monkeypatch, (2, 256, 256, 64), (3, 3, 64, 128))  # too few channels
+    assert not is_used(monkeypatch, (2, 256, 256, 128), (1, 1, 128, 128))
+    assert not is_used(monkeypatch, (2, 130, 128, 128), (3, 3, 128, 128))  # not a multiple of the tile size
+    assert not is_used(monkeypatch, (2, 256, 256, 128), (3, 3, 128, 128), strides=(2, 2), padding="VALID")
+    assert not is_used(monkeypatch, (2, 256, 256, 128), (3, 3, 128, 128), rhs_dilation=(2, 2))
+    assert not is_used(monkeypatch, (2, 256, 256, 128), (3, 3, 128, 128), dtype=jnp.bfloat16)
 
 
-def test_a_layer_that_goes_this_way_gives_what_it_gave(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_that_uses_it_gives_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd, "_LEAST_CHANNELS", 4)
     monkeypatch.setattr(winograd, "_LEAST_PIXELS", 64)
     layer = layers.conv(4, 8, dtype=jnp.float32, rngs=nnx.Rngs(0))
     x, _ = operands(2, 8, 8, 4, 8)
     expected = plain(x, layer.kernel[...]) + layer.bias[...][None, None, None]
-    np.testing.assert_allclose(layer(x), expected, atol=2e-5)
+    np.testing.assert_allclose(nnx.jit(layer)(x), expected, atol=2e-5)
