@@ -28,7 +28,14 @@ DISCRIMINATOR = DiscriminatorConfig(start=16, filters=8, layers=1)
 
 def config(**changed: object) -> TokenizerTrainConfig:
     """Sixteen steps without a discriminator, then eight with it."""
-    defaults = {"config": "dot", "steps": 24, "batch": 8, "crop": CropConfig(size=8), "warmup_steps": 2, "devices": 1}
+    defaults = {
+        "architecture": "dot",
+        "steps": 24,
+        "batch": 8,
+        "crop": CropConfig(size=8),
+        "warmup_steps": 2,
+        "devices": 1,
+    }
     defaults |= {"save_every": 10, "learning_rate": 1e-2, "discriminator": DISCRIMINATOR}
     return TokenizerTrainConfig(**{**defaults, **changed})  # type: ignore[arg-type]
 

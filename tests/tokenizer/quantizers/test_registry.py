@@ -29,7 +29,6 @@ from tokenizer.vqgan.vqgan import abstract, to_unit
 OPTIONS = Quantizers(fsq=FsqConfig(levels=(4, 4, 2)), l2=L2Config(dim=4))
 KINDS = Quantizers.names()
 KEY = jax.random.key(0)
-jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles faster
 
 
 def noise(*shape: int, seed: int = 0) -> jax.Array:
@@ -48,7 +47,7 @@ def made(kind: str, *, count: int = 60, seed: int = 0) -> tuple[Quantizer, Varia
 def test_training_finds_the_codes_that_the_exported_codebook_gives(kind: str) -> None:
     quantizer, variables, latents = made(kind, count=500, seed=5)
     model, codebook = quantizer.configure(TINY), quantizer.codebook(variables)
-    quantized = jit(quantizer.quantize)(variables, latents, KEY)
+    quantized = jax.jit(quantizer.quantize)(variables, latents, KEY)
     assert codebook.shape == (model.codebook_size, model.latent_dim)
     np.testing.assert_array_equal(quantized.codes, find_codes(latents, codebook, lookup=model.lookup))
     np.testing.assert_allclose(quantized.values, codebook[quantized.codes], atol=1e-5)
@@ -61,7 +60,7 @@ def test_a_file_encodes_to_the_codes_of_training(kind: str, tmp_path: Path) -> N
     model = quantizer.configure(TINY)
     params = tiny_params(model)
     frames = np.random.default_rng(0).integers(0, 256, (16, 16, 16, 3), np.uint8)
-    encode = jit(lambda frames: nnx.merge(abstract(model)[0], params).latents(to_unit(frames)))
+    encode = jax.jit(lambda frames: nnx.merge(abstract(model)[0], params).latents(to_unit(frames)))
     latents = encode(jnp.asarray(frames)).reshape(-1, model.latent_dim)
     variables = quantizer.init(latents, KEY, codes=model.codebook_size, mean_count=1.0)
     checkpoint.save(tmp_path / "q.safetensors", Weights(model, params, quantizer.codebook(variables)))
@@ -80,7 +79,7 @@ def test_what_the_decoder_wants_reaches_the_latents(kind: str) -> None:
     def through(latents: jax.Array) -> jax.Array:
         return (quantizer.quantize(variables, latents, KEY).values * wanted).sum()
 
-    slope = np.asarray(jit(jax.grad(through))(latents))
+    slope = np.asarray(jax.jit(jax.grad(through))(latents))
     assert np.isfinite(slope).all()
     assert (np.abs(slope).sum(-1) > 0).all()
 
@@ -92,7 +91,7 @@ def test_the_loss_reaches_what_is_trained_and_nothing_else(kind: str) -> None:
     def loss(variables: Variables) -> jax.Array:
         return quantizer.quantize(variables, latents, KEY).loss
 
-    slopes = jit(jax.grad(loss))(variables)
+    slopes = jax.jit(jax.grad(loss))(variables)
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(slopes.params))
     assert all(float(jnp.abs(leaf).max()) == 0 for leaf in jax.tree.leaves(slopes.state))
 
@@ -101,7 +100,7 @@ def test_the_loss_reaches_what_is_trained_and_nothing_else(kind: str) -> None:
 def test_the_same_key_gives_the_same_bytes(kind: str) -> None:
     (quantizer, variables, latents), (_, again, _) = made(kind), made(kind)
     jax.tree.map(np.testing.assert_array_equal, variables, again)
-    run = jit(quantizer.quantize)
+    run = jax.jit(quantizer.quantize)
     one, other = (run(v, latents, KEY) for v in (variables, again))
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
@@ -140,7 +139,7 @@ def test_a_few_steps_bring_more_codes_into_use_and_the_data_nearer(kind: str) ->
         rebuilt = quantized.values @ weights["decoder"]
         return jnp.square(rebuilt - data).mean() + quantized.loss, quantized
 
-    @jit
+    @jax.jit
     def run(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         def step(carry: tuple[object, object, object], key: jax.Array) -> tuple[object, tuple[jax.Array, jax.Array]]:
             trained, moved, moments = carry
@@ -173,7 +172,7 @@ def test_ibq_moves_every_code_and_not_only_those_that_were_chosen() -> None:
     def through(codebook: jax.Array) -> jax.Array:
         return (quantizer.quantize(Variables(codebook, ()), latents, KEY).values ** 2).sum()
 
-    slope = np.abs(np.asarray(jit(jax.grad(through))(variables.params))).sum(-1)
+    slope = np.abs(np.asarray(jax.jit(jax.grad(through))(variables.params))).sum(-1)
     assert len(np.unique(few)) <= 3
     assert (slope > 0).all()
 
@@ -212,7 +211,7 @@ def test_simvq_carries_along_codes_that_nobody_chose() -> None:
     quantizer, variables, _ = made("simvq")
     latents = noise(1, 8, seed=4)
     chosen = int(quantizer.quantize(variables, latents, KEY).codes[0])
-    slope = jit(jax.grad(lambda v: quantizer.quantize(v, latents, KEY).loss))(variables)
+    slope = jax.jit(jax.grad(lambda v: quantizer.quantize(v, latents, KEY).loss))(variables)
     moved = jax.tree.map(lambda a, g: a - 0.1 * g, variables, slope)
     change = np.abs(np.asarray(quantizer.codebook(moved) - quantizer.codebook(variables))).sum(-1)
     assert (np.delete(change, chosen) > 0).all()

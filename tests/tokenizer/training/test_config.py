@@ -15,14 +15,14 @@ from tokenizer.training.discriminator import DiscriminatorConfig
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"config": "tiny", "crop": CropConfig(size=20)}, "crop.size must be a multiple of 8, got 20"),
-        ({"config": "small-128", "crop": CropConfig(size=40)}, "multiple of 16"),
+        ({"architecture": "tiny", "crop": CropConfig(size=20)}, "crop.size must be a multiple of 8, got 20"),
+        ({"architecture": "small-128", "crop": CropConfig(size=40)}, "multiple of 16"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"warmup_steps": 24}, "warmup_steps must be at least 0 and below steps=24, got 24"),
         ({"averaging": 1.0}, r"averaging must be in \[0, 1\), got 1.0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"compute": "float64"}, "compute must be float32 or bfloat16, got 'float64'"),
-        ({"config": "huge"}, "got 'huge'"),
+        ({"architecture": "huge"}, "got 'huge'"),
         ({"quantizer": "vq"}, "quantizer must be one of ema, ibq, fsq, simvq, l2, got 'vq'"),
         ({"devices": 3}, "devices must be at least 1 and divide batch=8, got 3"),
         ({"discriminator": DiscriminatorConfig(start=0)}, "crop.size must be at least 24 for the discriminator"),

@@ -105,7 +105,7 @@ def test_initial_weights_of_another_shape_or_codebook_are_rejected_before_any_wo
     checkpoint.save(tmp_path / "dot.safetensors", tiny_weights(DOT))
     out, initial = tmp_path / "out", tmp_path / "dot.safetensors"
     with pytest.raises(ConfigError, match="does not fit 'tiny'"):
-        train_tokenizer(config(config="tiny"), frames(), out=out, initial=initial)
+        train_tokenizer(config(architecture="tiny"), frames(), out=out, initial=initial)
     more = config(quantizer="fsq", options=Quantizers(fsq=FsqConfig(levels=(4, 4, 4, 2))))
     with pytest.raises(ConfigError, match=r"quantize.embedding.weight should be \[128, 4\] and is \[16, 4\]"):
         train_tokenizer(more, frames(), out=out, initial=initial)

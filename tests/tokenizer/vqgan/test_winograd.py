@@ -48,7 +48,9 @@ def test_its_gradients_equal_those_of_the_direct_convolution() -> None:
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
-def is_used(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], kernel: tuple[int, ...], **options: object) -> bool:
+def is_used(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], kernel: tuple[int, ...], **options: object
+) -> bool:
     """Return whether a convolution of these shapes uses Winograd's algorithm, without computing it."""
     calls: list[int] = []
     monkeypatch.setattr(winograd, "convolve", lambda x, k: calls.append(1) or x)
