@@ -139,4 +139,5 @@ def _judge(part: str, one: Seen, language: str | None) -> Rejection | None:
 
 
 def _share(cuts: list[dict[str, Any]], characters: int) -> float:
-    return 1 - sum(end - start for start, end in kept_ranges(characters, cuts)) / max(1, characters)
+    ranges = [(cut["start"], cut["end"]) for cut in cuts]
+    return 1 - sum(end - start for start, end in kept_ranges(characters, ranges)) / max(1, characters)

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipeline.text.cleaning.steps import STEPS, clean
 from pipeline.text.formats.registry import read_source
@@ -21,6 +21,9 @@ from pipeline.text.personal_data import mask_personal_data
 from schemas.errors import ConfigError, InputError, Reason
 
 _VERSION = 1  # increment when the same file gives another clean text
+
+TextRange = tuple[int, int]
+"""A range [start, end) of characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,7 @@ class BookConfig:
         return tuple(step.name for step in STEPS if getattr(self, step.name))
 
     @property
-    def fingerprint_fields(self) -> tuple[Any, ...]:
+    def fingerprint_fields(self) -> tuple[object, ...]:
         """The settings that the clean text depends on."""
         return _VERSION, self.steps, self.mask_pii
 
@@ -97,11 +100,11 @@ def read_book(
     path: Path,
     config: BookConfig,
     *,
-    cuts: Iterable[Mapping[str, Any]] = (),
+    cuts: Iterable[TextRange] = (),
     content_id: str | None = None,
     chunk_chars: int = 1 << 20,
 ) -> Iterator[str]:
-    """Yield the clean text without the ranges {start, end} of `cuts`, in chunks of at most `chunk_chars` characters.
+    """Yield the clean text without the ranges `cuts`, in chunks of at most `chunk_chars` characters.
 
     Raises InputError as `load_book` does, before anything is yielded; CHANGED if `content_id` is given and differs
     from this text's, because the cuts would be at wrong positions; EMPTY if nothing is left after the cuts.
@@ -123,11 +126,11 @@ def read_book(
         raise InputError(Reason.EMPTY, "no text is left after the cuts")
 
 
-def kept_ranges(length: int, cuts: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, int]]:
+def kept_ranges(length: int, cuts: Iterable[TextRange]) -> Iterator[TextRange]:
     """Yield the ranges [start, end) of a text of `length` characters outside all cuts, in order. Cuts may overlap."""
     at = 0
-    for cut in sorted(cuts, key=lambda c: int(c["start"])):
-        start, end = min(int(cut["start"]), length), min(int(cut["end"]), length)
+    for first, last in sorted(cuts):
+        start, end = min(first, length), min(last, length)
         if start > at:
             yield at, start
         at = max(at, end)

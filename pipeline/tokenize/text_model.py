@@ -51,8 +51,8 @@ def _texts(items: Iterable[Mapping[str, Any]], books: BookConfig, qa: QaConfig) 
         try:
             if kind == "book":
                 with local_file(uri, max_bytes=books.max_bytes) as path:
-                    cuts, content_id = item.get("cuts") or (), item.get("content_id")
-                    yield from read_book(path, books, cuts=cuts, content_id=content_id)
+                    cuts = [(cut["start"], cut["end"]) for cut in item.get("cuts") or ()]
+                    yield from read_book(path, books, cuts=cuts, content_id=item.get("content_id"))
             elif kind == "qa":
                 with local_file(uri, max_bytes=qa.max_bytes) as path:
                     yield plain_text(read_turns(path, qa))

@@ -155,7 +155,8 @@ class Tokenizers:
             return self._video(path, row)
 
     def _book(self, path: Path, row: Mapping[str, Any]) -> Document:
-        chunks = read_book(path, self._config.books, cuts=row["cuts"] or (), content_id=row["content_id"])
+        cuts = [(cut["start"], cut["end"]) for cut in row["cuts"] or ()]
+        chunks = read_book(path, self._config.books, cuts=cuts, content_id=row["content_id"])
         return book_document(np.concatenate(list(self.text.encode_stream(chunks))), vocabulary=self.vocabulary)
 
     def _qa(self, path: Path) -> Document:

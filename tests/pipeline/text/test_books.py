@@ -45,7 +45,7 @@ def test_chunks_contain_everything_except_the_cuts(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(wrapped(story(1)))
     text = load_book(tmp_path / "a.txt", BookConfig()).text
     assert text == story(1)
-    cuts = [{"start": 100, "end": 200}, {"start": 150, "end": 300}, {"start": 1000, "end": 1100}]
+    cuts = [(100, 200), (150, 300), (1000, 1100)]
     chunks = list(read_book(tmp_path / "a.txt", BookConfig(), cuts=cuts, chunk_chars=64))
     assert "".join(chunks) == text[:100] + text[300:1000] + text[1100:]
     assert max(map(len, chunks)) == 64
@@ -54,7 +54,7 @@ def test_chunks_contain_everything_except_the_cuts(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="differs from the surveyed text") as caught:
         list(read_book(tmp_path / "a.txt", BookConfig(join_lines=False), content_id=known))
     assert caught.value.reason is Reason.CHANGED
-    everything = [{"start": 0, "end": len(text)}]
+    everything = [(0, len(text))]
     with pytest.raises(InputError, match="no text is left after the cuts"):
         list(read_book(tmp_path / "a.txt", BookConfig(), cuts=everything))
 
@@ -64,7 +64,7 @@ ranges = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(sorted),
 
 @given(cuts=ranges)
 def test_every_character_is_kept_or_cut(cuts: list[list[int]]) -> None:
-    kept = {i for a, b in kept_ranges(50, [{"start": a, "end": b} for a, b in cuts]) for i in range(a, b)}
+    kept = {i for a, b in kept_ranges(50, [(a, b) for a, b in cuts]) for i in range(a, b)}
     assert kept == set(range(50)) - {i for a, b in cuts for i in range(a, b)}
 
 

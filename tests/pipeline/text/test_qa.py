@@ -74,16 +74,16 @@ def test_turns_are_read_with_normalized_line_endings(turns: list[Turn], ensure_a
 def test_layout_follows_the_template_with_weight_on_answers_only(turns: list[Turn]) -> None:
     text = ""
     learned = []
-    for number, (role, said) in enumerate(turns):
+    for number, (role, content) in enumerate(turns):
         if role == "context":
-            text += said
+            text += content
             continue
         if text and not text.endswith("\n"):
             text += "\n"
         if role == "question":
-            text += f"USER: {said.strip()}\n"
+            text += f"USER: {content.strip()}\n"
         else:
-            learned.append(f" {said.strip()}" + ("" if number == len(turns) - 1 else "\n"))
+            learned.append(f" {content.strip()}" + ("" if number == len(turns) - 1 else "\n"))
             text += "ASSISTANT:" + learned[-1]
     parts = lay_out(turns, CONFIG)
     assert "".join(part.text for part in parts) == text
@@ -142,8 +142,8 @@ def vocabulary(text: TextTokenizer) -> Vocabulary:
 
 
 def document_of(turns: list[Turn], text: TextTokenizer) -> Document:
-    said, weights = zip(*lay_out(turns, CONFIG), strict=True)
-    return text_document(zip(text.encode_parts(said), weights, strict=True), vocabulary=vocabulary(text))
+    texts, weights = zip(*lay_out(turns, CONFIG), strict=True)
+    return text_document(zip(text.encode_parts(texts), weights, strict=True), vocabulary=vocabulary(text))
 
 
 @given(turns=turns)
@@ -241,7 +241,7 @@ def test_invalid_file_is_rejected_with_a_reason(tmp_path: Path, content: bytes, 
         read_turns(path, CONFIG)
     assert caught.value.reason is reason
     assert len(str(caught.value)) < 400  # a file's content does not fill the log
-    str(caught.value).encode()  # nor can it break the table of what was set aside
+    str(caught.value).encode()  # the message can be written to the table of rejected items
 
 
 def test_file_with_changed_bytes_is_a_document_or_rejected(tmp_path: Path) -> None:

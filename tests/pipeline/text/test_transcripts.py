@@ -101,11 +101,11 @@ events = st.lists(
 @settings(deadline=None, max_examples=80)
 def test_files_of_another_library_are_read_correctly(events: list[tuple[int, int, list[str]]]) -> None:
     written = pysubs2.SSAFile()
-    for start, length, said in events:
-        written.append(pysubs2.SSAEvent(start=start, end=start + length, text="\\N".join(said)))
+    for start, length, lines in events:
+        written.append(pysubs2.SSAEvent(start=start, end=start + length, text="\\N".join(lines)))
     expected = [
-        Cue(start / 1000, (start + length) / 1000, "\n".join(" ".join(line.split()) for line in said))
-        for start, length, said in sorted(events)
+        Cue(start / 1000, (start + length) / 1000, "\n".join(" ".join(line.split()) for line in lines))
+        for start, length, lines in sorted(events)
     ]
     assert parse_transcript(written.to_string("srt").encode()) == expected
     # Unlike SubRip, WebVTT may roll: a repeated line is shown on, so only its text can be compared.

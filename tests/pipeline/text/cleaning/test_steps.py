@@ -66,7 +66,7 @@ def test_paragraphs_of_a_file_without_blank_lines_are_restored() -> None:
     )
     found = cleaned.strip().split("\n")
     assert found[:2] == parts[:2]
-    assert len(set(parts) & set(found)) > 0.8 * len(parts)  # a last line that happens to be full cannot be told
+    assert len(set(parts) & set(found)) > 0.8 * len(parts)  # a full last line of a paragraph cannot be recognized
     assert cleaned.split() == " ".join(parts).split()
 
 
