@@ -43,8 +43,7 @@ class BookConfig:
     join_lines: bool = True
     """Join the lines of hard-wrapped paragraphs; verse, lists and tables keep their lines."""
     mask_pii: bool = False
-    """Replace e-mail addresses, telephone, card and bank account numbers and public IP addresses by placeholders such
-    as [email]."""
+    """Replace e-mail and IP addresses, telephone, card and bank account numbers by placeholders such as [email]."""
 
     def __post_init__(self) -> None:
         if self.max_bytes < 1:

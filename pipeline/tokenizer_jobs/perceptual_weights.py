@@ -18,7 +18,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from pipeline.runtime.progress import console
-from pipeline.sources.sample_media import Package, download, read_member
+from pipeline.sources.sample_packages import Package, download, read_member
 from schemas.errors import ConfigError, JobError
 from schemas.files import atomic
 from tokenizer.training.perceptual import shapes

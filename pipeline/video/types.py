@@ -20,8 +20,7 @@ class DecodeConfig:
     """How videos become frames, and the resources that one video may use."""
 
     size: int = 128
-    """Side of the square output frames in pixels. The short side of a frame is scaled to it, then the center is cut
-    out."""
+    """Side of the square frames in pixels. The short side is scaled to it, and the center is cut out."""
     fps: float = 4.0
     """Output frames per second. A source with fewer frames per second repeats frames."""
     backend: str = "pyav"
