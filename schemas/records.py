@@ -66,7 +66,7 @@ SURVEY = pa.schema(
         pa.field("measures", pa.map_(pa.string(), pa.float64())),  # every number that a limit can be set on
         pa.field("cuts", pa.list_(CUT)),  # of a book's clean text: what is left out of it
         pa.field("cluster", pa.string()),  # smallest content_id of all that share content; null before select
-        pa.field("keeper", pa.string()),  # content_id of the copy that is kept in its place
+        pa.field("kept_content_id", pa.string()),  # content_id of the copy that is kept instead
         pa.field("reason", pa.string()),  # null: usable
         pa.field("detail", pa.string()),
     ]

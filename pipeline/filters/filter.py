@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from schemas.errors import Reason
-
-Row = Mapping[str, Any]
+from schemas.rows import SurveyRow
 
 
 class Rejection(NamedTuple):
@@ -25,6 +23,6 @@ class Filter(Protocol):
     `pipeline.filters.registry.Filters`.
     """
 
-    def reject(self, item: Row) -> Rejection | None:
-        """Return why `item`, a row of the survey, is rejected, or None if it is kept."""
+    def reject(self, item: SurveyRow) -> Rejection | None:
+        """Return why `item` is rejected, or None if it is kept."""
         ...

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.filters.filter import Rejection, Row
+from pipeline.filters.filter import Rejection
 from schemas.errors import Reason
+from schemas.rows import SurveyRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,10 +16,10 @@ class LanguageFilter:
     languages: tuple[str, ...] = ()
     """Languages of books to keep, as ISO 639-1 codes (en, de, ...). Default: all languages."""
 
-    def reject(self, item: Row) -> Rejection | None:
+    def reject(self, item: SurveyRow) -> Rejection | None:
         """See pipeline.filters.filter.Filter."""
-        language, allowed = item["language"], {name.strip().lower() for name in self.languages}
-        if not allowed or item["kind"] != "book" or language in allowed:
+        language, allowed = item.language, {name.strip().lower() for name in self.languages}
+        if not allowed or item.kind != "book" or language in allowed:
             return None
         detail = f"language {language or 'unknown'} is not one of {', '.join(self.languages)} (--languages)"
         return Rejection(Reason.LANGUAGE, detail)

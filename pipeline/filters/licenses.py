@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.filters.filter import Rejection, Row
+from pipeline.filters.filter import Rejection
 from schemas.errors import ConfigError, Reason
+from schemas.rows import SurveyRow
 
 _UNKNOWN = "unknown"
 
@@ -22,9 +23,9 @@ class LicenseFilter:
         if not all(name.strip() for name in self.licenses):
             raise ConfigError(f'licenses must not be empty ("unknown" keeps items without one), got {self.licenses}')
 
-    def reject(self, item: Row) -> Rejection | None:
+    def reject(self, item: SurveyRow) -> Rejection | None:
         """See pipeline.filters.filter.Filter."""
-        license = (item["license"] or "").strip()
+        license = (item.license or "").strip()
         allowed = {name.strip().casefold() for name in self.licenses}
         if not allowed or (license or _UNKNOWN).casefold() in allowed:
             return None

@@ -14,11 +14,12 @@ from functools import cached_property
 
 from tyro.conf import UseAppendAction
 
-from pipeline.filters.filter import Rejection, Row
+from pipeline.filters.filter import Rejection
 from pipeline.filters.limit import Limit
 from pipeline.filters.limit_table import DEFAULTS
 from pipeline.filters.numbers import numbers
 from schemas.errors import ConfigError
+from schemas.rows import SurveyRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class LimitFilter:
         """The limits that apply, by name: the defaults, and those of `limit`."""
         return parse_limits(self.limit)
 
-    def reject(self, item: Row) -> Rejection | None:
+    def reject(self, item: SurveyRow) -> Rejection | None:
         """See pipeline.filters.filter.Filter."""
         return reject_numbers(numbers(item), self.limits)
 

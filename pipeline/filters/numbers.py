@@ -7,19 +7,19 @@ import math
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.filters.filter import Row
+from schemas.rows import SurveyRow
 
 
-def numbers(row: Row) -> dict[str, float]:
+def numbers(row: SurveyRow) -> dict[str, float]:
     """Return every number of a surveyed row: its measures, and those derived from other columns.
 
     Derived are `duration_s` of videos, and `short_side`, the smaller of width and height in pixels.
     """
-    found = {name: float(value) for name, value in dict(row["measures"] or {}).items() if value is not None}
-    if row["kind"] == "video" and row["duration_s"] is not None:
-        found["duration_s"] = float(row["duration_s"])
-    if row["width"] and row["height"]:
-        found["short_side"] = float(min(row["width"], row["height"]))
+    found = {name: float(value) for name, value in (row.measures or {}).items() if value is not None}
+    if row.kind == "video" and row.duration_s is not None:
+        found["duration_s"] = float(row.duration_s)
+    if row.width and row.height:
+        found["short_side"] = float(min(row.width, row.height))
     return found
 
 

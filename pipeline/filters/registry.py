@@ -8,10 +8,11 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from pipeline.filters.filter import Filter, Rejection, Row
+from pipeline.filters.filter import Filter, Rejection
 from pipeline.filters.languages import LanguageFilter
 from pipeline.filters.licenses import LicenseFilter
 from pipeline.filters.limit_filter import LimitFilter
+from schemas.rows import SurveyRow
 
 _FLAT = arg(name="")  # the options of a filter do not repeat its name
 
@@ -27,7 +28,7 @@ class Filters:
     def __iter__(self) -> Iterator[Filter]:
         return (getattr(self, f.name) for f in fields(self))
 
-    def reject(self, item: Row) -> Rejection | None:
+    def reject(self, item: SurveyRow) -> Rejection | None:
         """Return the rejection of the first filter that rejects `item`, or None if all keep it."""
         rejections = (one.reject(item) for one in self)
         return next((rejection for rejection in rejections if rejection), None)

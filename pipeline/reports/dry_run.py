@@ -24,11 +24,12 @@ from pipeline.runtime.progress import readable
 from pipeline.runtime.units import read_rows, unit_files, unit_number
 from pipeline.runtime.workspace import Workspace, read_units
 from pipeline.select.config import SelectConfig, as_options
-from pipeline.select.rules import Clusters, judge_cluster
+from pipeline.select.rules import Clusters, content_of, judge_cluster
 from pipeline.select.selection import read_selection
 from pipeline.survey.table import read_survey_unit
 from schemas.errors import DatasetError
 from schemas.records import SURVEY
+from schemas.rows import SurveyRow
 
 Row = Mapping[str, Any]
 SHOWN = 20  # changed items that are listed
@@ -48,7 +49,7 @@ _VERDICTS = pa.schema(
 _READ = ("uri", "kind", "split", "reason", "detail", "duration_s", "measures", "cuts")
 
 
-def judge_survey(workspace: Workspace, config: SelectConfig) -> Iterator[dict[str, Any]]:
+def judge_survey(workspace: Workspace, config: SelectConfig) -> Iterator[SurveyRow]:
     """Yield every surveyed row with the verdict that `select` would give it with these options.
 
     Raises DatasetError if nothing was surveyed, ConfigError for a limit on a measure that no item has.
@@ -62,11 +63,11 @@ def judge_survey(workspace: Workspace, config: SelectConfig) -> Iterator[dict[st
     require_known(config.limits, itertools.chain.from_iterable(map(measured_names, measures)))
     clusters = Clusters.of(read_pairs(workspace), config.keep)
     sharing = {*_repeated(workspace), *clusters.cluster}
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[SurveyRow]] = {}
     for path in paths:
-        for row in map(clusters.join, read_survey_unit(workspace, unit_number(path))):
-            if row["content_id"] in sharing:
-                groups.setdefault(row["cluster"], []).append(row)
+        for row in map(clusters.join, map(SurveyRow.from_row, read_survey_unit(workspace, unit_number(path)))):
+            if row.content_id in sharing:
+                groups.setdefault(clusters.cluster_of(content_of(row)), []).append(row)
             else:
                 yield from judge_cluster([row], (), config)
     for cluster, rows in groups.items():
@@ -80,7 +81,7 @@ def _repeated(workspace: Workspace) -> list[str]:
     return counts.field("values").filter(pc.greater(counts.field("counts"), 1)).to_pylist()
 
 
-def verdicts(rows: Iterable[Row]) -> pa.Table:
+def verdicts(rows: Iterable[SurveyRow]) -> pa.Table:
     """Return judged rows as a table with one row per item, sorted by address."""
     batches, batch = [], []
     for row in rows:
@@ -92,17 +93,17 @@ def verdicts(rows: Iterable[Row]) -> pa.Table:
     return pa.concat_tables(batches).sort_by("uri")
 
 
-def _verdict(row: Row) -> dict[str, Any]:
-    measures = dict(row["measures"] or {})
+def _verdict(row: SurveyRow) -> dict[str, Any]:
+    measures = row.measures or {}
     words, characters = measures.get("words") or 0.0, measures.get("characters") or 0.0
     cut = at = 0
-    for one in row["cuts"] or ():
-        cut += max(0, one["end"] - max(at, one["start"]))
-        at = max(at, one["end"])
-    shares = {"video_s": (row["duration_s"] or 0.0) if row["kind"] == "video" else 0.0}
+    for one in row.cuts:
+        cut += max(0, one.end - max(at, one.start))
+        at = max(at, one.end)
+    shares = {"video_s": (row.duration_s or 0.0) if row.kind == "video" else 0.0}
     shares["words"] = words * max(0.0, 1 - cut / characters) if characters else words
-    no_split = {"split": None} if row["reason"] else {}
-    return {name: row.get(name) for name in _VERDICTS.names} | shares | no_split
+    no_split = {"split": None} if row.reason else {}
+    return {name: getattr(row, name, None) for name in _VERDICTS.names} | shares | no_split
 
 
 def current(workspace: Workspace) -> tuple[SelectConfig, pa.Table] | None:
@@ -112,7 +113,7 @@ def current(workspace: Workspace) -> tuple[SelectConfig, pa.Table] | None:
     except DatasetError:
         return None
     batches = selection.rows.to_batches(max_chunksize=_BATCH)
-    return selection.config, verdicts(row for batch in batches for row in batch.to_pylist())
+    return selection.config, verdicts(SurveyRow.from_row(row) for batch in batches for row in batch.to_pylist())
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ _MAX_BYTES = 200_000  # of a thumbnail; the survey writes none as large
 _BATCH = 256  # thumbnails in memory at a time
 _COLUMNS = (
     *("uri", "kind", "title", "unit", "document_id", "content_id"),
-    *("keeper", "split", "reason", "detail", "judged", "duration_s", "width", "height", "measures"),
+    *("kept_content_id", "split", "reason", "detail", "judged", "duration_s", "width", "height", "measures"),
 )
 Row = Mapping[str, Any]
 _COPIES = (Reason.DUPLICATE.value, Reason.NEAR_DUPLICATE.value)
@@ -116,12 +116,16 @@ def _with_tokenize_verdicts(items: Items) -> pa.Table:
 def _groups(rows: pa.Table) -> tuple[int, list[tuple[list[Row], int]]]:
     """Return the number of groups, and for the first ones their members (the kept item first) and how many more exist."""
     copies = rows.filter(pc.is_in(rows["reason"], pa.array(_COPIES)))
-    sizes = counts(copies["keeper"].drop_null())
+    sizes = counts(copies["kept_content_id"].drop_null())
     kept = rows.filter(pc.and_(rows["judged"], pc.invert(pc.is_in(rows["reason"], pa.array(_COPIES)))))
     kept = kept.filter(pc.is_in(kept["content_id"], pa.array(list(sizes), pa.string())))
     groups = []
     for first in kept.slice(0, SHOWN).to_pylist():
-        others = copies.filter(pc.equal(copies["keeper"], first["content_id"])).slice(0, _GROUP_SIZE - 1).to_pylist()
+        others = (
+            copies.filter(pc.equal(copies["kept_content_id"], first["content_id"]))
+            .slice(0, _GROUP_SIZE - 1)
+            .to_pylist()
+        )
         groups.append(([first, *others], sizes[first["content_id"]] - len(others)))
     return len(sizes), groups
 

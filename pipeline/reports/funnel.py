@@ -29,7 +29,7 @@ _SURVEY_COLUMNS = (
     *("encoding", "language", "measures", "reason", "detail"),
 )
 TEXT_KINDS = pa.array(["book", "qa"])
-_SELECTION_COLUMNS = ("uri", "split", "cuts", "keeper", "reason", "detail")
+_SELECTION_COLUMNS = ("uri", "split", "cuts", "kept_content_id", "reason", "detail")
 _TOKENS_COLUMNS = ("document_id", "uri", "kind", "split", "length", "frames", "reason", "detail")
 
 
@@ -180,13 +180,13 @@ def _with_verdicts(surveyed: pa.Table, judged: pa.Table) -> pa.Table:
     """Join the columns of the selection to those of the survey.
 
     `unusable` is the survey's reason; `judged` tells whether select has seen the item; `reason` and `detail` are the
-    selection's where it has, else the survey's. `split`, `cuts` and `keeper` are null for items not judged.
+    selection's where it has, else the survey's. `split`, `cuts` and `kept_content_id` are null for items not judged.
     """
     at = pc.index_in(surveyed["uri"], judged["uri"].combine_chunks())
     found = judged.take(at)  # a row of nulls where there is none
     is_judged = pc.is_valid(at)
     table = surveyed.rename_columns(["unusable" if name == "reason" else name for name in surveyed.column_names])
-    for name in ("split", "cuts", "keeper"):
+    for name in ("split", "cuts", "kept_content_id"):
         table = table.append_column(name, found[name])
     reason = pc.if_else(is_judged, found["reason"], table["unusable"])
     detail = pc.if_else(is_judged, found["detail"], table["detail"])

@@ -28,6 +28,7 @@ from pipeline.select.selection import Selection, read_selection
 from schemas.dataset import LEDGER, read_card
 from schemas.errors import DatasetError
 from schemas.records import MANIFEST, PAIRS, SURVEY, TOKENS
+from schemas.rows import SurveyRow
 
 Row = Mapping[str, Any]
 State = Literal["kept", "rejected", "pending", "not applicable", "done", "packed", "forgotten", "absent"]
@@ -162,7 +163,7 @@ def read_history(workspace: Workspace, item: str) -> ItemHistory:
         survey=SurveyHistory(**_verdict(row), facts=_set_columns(row, _FACTS)),
         copies=[other for other in lookup.addresses(row["content_id"]) if other != uri],
         options=as_options(config),
-        measures=measures_of(numbers(row), config.limits),
+        measures=measures_of(numbers(SurveyRow.from_row(row)), config.limits),
         cuts=(judged or row)["cuts"] or [],
         dedup=_dedup(workspace, row["content_id"], lookup),
         select=_select(row, judged, selection, lookup) if selection and judged else SelectHistory(state="pending"),
@@ -256,9 +257,9 @@ def _select(row: Row, judged: Row, selection: Selection, lookup: ItemLookup) -> 
     if len(members) > 1:
         listed = members.sort().slice(0, _LISTED).to_pylist()
         history = dataclasses.replace(history, cluster_items=listed)
-    if judged["keeper"]:
-        kept = _kept_address(judged["keeper"], selection, lookup)
-        history = dataclasses.replace(history, kept_content=judged["keeper"], kept_item=kept)
+    if judged["kept_content_id"]:
+        kept = _kept_address(judged["kept_content_id"], selection, lookup)
+        history = dataclasses.replace(history, kept_content=judged["kept_content_id"], kept_item=kept)
     if not judged["reason"]:
         source = _split_source(row, members, lookup)
         history = dataclasses.replace(history, split=judged["split"], split_source=source)

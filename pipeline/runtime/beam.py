@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
@@ -28,7 +28,7 @@ import schemas.errors
 from pipeline.runtime.interrupt import raise_if_stopping, stop_on_signals
 from schemas.errors import ConfigError, InputError, JobError, LongreelError
 
-Row = dict[str, Any]
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)

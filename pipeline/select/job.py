@@ -13,13 +13,11 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.dedup.pairs import read_pairs
-from pipeline.filters.filter import Row
 from pipeline.filters.limit_filter import require_known
 from pipeline.filters.numbers import measured_names
 from pipeline.runtime.beam import Runner, run_selection
@@ -27,14 +25,15 @@ from pipeline.runtime.job_report import JobReport, report_on
 from pipeline.runtime.units import unit_files, unit_number
 from pipeline.runtime.workspace import Workspace, read_units, usable, write_table_unit
 from pipeline.select.config import SelectConfig
-from pipeline.select.rules import Clusters, judge_cluster
+from pipeline.select.rules import Clusters, content_of, judge_cluster
 from pipeline.select.selection import begin_selection, finish_selection, read_selection
 from pipeline.survey.table import read_survey_unit
 from schemas.errors import DatasetError
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import SURVEY
+from schemas.rows import SurveyRow
 
-VERSION = 2  # raise it if the same rows and options would give another selection
+VERSION = 3  # raise it if the same rows and options would give another selection
 _INPUTS = ("uri", "fingerprint", "document_id", "reason")
 
 
@@ -69,22 +68,23 @@ class SelectWorker:
     config: SelectConfig
     clusters: Clusters
 
-    def read(self, unit: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    def read(self, unit: int) -> Iterator[tuple[str, SurveyRow]]:
         """Yield (cluster, row) of each row of a survey unit."""
         for row in read_survey_unit(self.workspace, unit):
-            joined = self.clusters.join(row)
-            yield joined["cluster"], joined
+            joined = self.clusters.join(SurveyRow.from_row(row))
+            yield self.clusters.cluster_of(content_of(joined)), joined
 
-    def judge(self, rows: Sequence[Row]) -> Iterator[tuple[int, dict[str, Any]]]:
+    def judge(self, rows: Sequence[SurveyRow]) -> Iterator[tuple[int, SurveyRow]]:
         """Yield (unit, judged row) of each row of a cluster."""
-        pairs = self.clusters.pairs.get(rows[0]["cluster"], ())
+        pairs = self.clusters.pairs.get(self.clusters.cluster_of(content_of(rows[0])), ())
         for row in judge_cluster(rows, pairs, self.config):
-            yield self.workspace.unit_of(row["document_id"] or row["uri"]), row
+            yield self.workspace.unit_of(row.document_id or row.uri), row
 
-    def write(self, unit: int, rows: Iterable[Row]) -> None:
+    def write(self, unit: int, rows: Iterable[SurveyRow]) -> None:
         """Write a selection unit, sorted by content and address."""
-        ordered = sorted(rows, key=lambda r: (r["document_id"] or "", r["uri"]))
-        write_table_unit(self.workspace.selection, unit, pa.Table.from_pylist(ordered, SURVEY))
+        ordered = sorted(rows, key=lambda row: (row.document_id or "", row.uri))
+        table = pa.Table.from_pylist([row.to_row() for row in ordered], SURVEY)
+        write_table_unit(self.workspace.selection, unit, table)
 
 
 def _fingerprint(workspace: Workspace, config: SelectConfig, surveyed: pa.Table) -> str:

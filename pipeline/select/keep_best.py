@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from pipeline.dedup.pairs import Pair
-from pipeline.filters.filter import Row
 from pipeline.filters.numbers import numbers
 from schemas.errors import ConfigError
+from schemas.rows import SurveyRow
 
 Preference = Literal["resolution", "bit_rate", "length"]
 Rank = tuple[Any, ...]  # sort key of an item among its copies
@@ -77,15 +77,15 @@ def clusters(edges: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {name: root(name) for name in parent}
 
 
-def rank(row: Row, prefer: Sequence[Preference]) -> Rank:
+def rank(row: SurveyRow, prefer: Sequence[Preference]) -> Rank:
     """Return the sort key of a row among its copies: the best comes first; equal ones are sorted by address."""
     found = numbers(row)
     values = {
-        "resolution": (row["width"] or 0) * (row["height"] or 0),
+        "resolution": (row.width or 0) * (row.height or 0),
         "bit_rate": found.get("bit_rate", 0.0),
         "length": found.get("duration_s", found.get("characters", 0.0)),
     }
-    return (*(-values[name] for name in prefer), row["uri"])
+    return (*(-values[name] for name in prefer), row.uri)
 
 
 def choose(ranks: Mapping[str, Rank], pairs: Iterable[Pair], config: KeepConfig) -> dict[str, Pair]:

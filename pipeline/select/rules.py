@@ -10,95 +10,102 @@ hash of the cluster gives. Items that share content are never in both splits, un
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pipeline.dedup.pairs import Pair
-from pipeline.filters.filter import Rejection, Row
+from pipeline.filters.filter import Rejection
 from pipeline.select.config import SelectConfig
 from pipeline.select.keep_best import KeepConfig, Rank, choose, clusters, duplicate_passages, is_related, rank
 from schemas.errors import Reason
 from schemas.fingerprint import bucket
+from schemas.rows import Cut, SurveyRow
 
 _SPLIT_STEPS = 1_000_000  # resolution of val_fraction
 
 
-def judge(row: Row, config: SelectConfig) -> Rejection | None:
+def judge(row: SurveyRow, config: SelectConfig) -> Rejection | None:
     """Return why the survey or a filter rejects a surveyed row, or None if all keep it."""
-    if row["reason"]:
-        return Rejection(Reason(row["reason"]), row["detail"])
+    if row.reason:
+        return Rejection(Reason(row.reason), row.detail or "")
     return config.filters.reject(row)
 
 
-def choose_split(row: Row, config: SelectConfig, given: Collection[str] = ()) -> str:
+def choose_split(row: SurveyRow, config: SelectConfig, given: Collection[str] = ()) -> str:
     """Return the manifest's split of a row, or else that of its cluster.
 
     `given` are the splits that the manifest gives to other rows of the cluster: the row goes to that split, and to
     "val" if there are both.
     """
-    if row["split"]:
-        return str(row["split"])
+    if row.split:
+        return row.split
     if given:
         return "val" if "val" in given else "train"
-    share = bucket(f"{config.split_seed}/{row['cluster']}", _SPLIT_STEPS) / _SPLIT_STEPS
+    share = bucket(f"{config.split_seed}/{row.cluster}", _SPLIT_STEPS) / _SPLIT_STEPS
     return "val" if share < config.val_fraction else "train"
 
 
-@dataclass(frozen=True)
-class _Rejected:
+class _Rejected(NamedTuple):
     """A rejected row, and the content_id of the item that it duplicates, if that is why."""
 
-    row: Row
+    row: SurveyRow
     rejection: Rejection
     duplicates: str | None = None
 
 
-def judge_cluster(rows: Iterable[Row], pairs: Sequence[Pair], config: SelectConfig) -> Iterator[dict[str, Any]]:
+def judge_cluster(rows: Iterable[SurveyRow], pairs: Sequence[Pair], config: SelectConfig) -> Iterator[SurveyRow]:
     """Judge rows that share content, of which `pairs` are the pairs, and yield each row once with its verdict."""
     ordered = sorted(rows, key=lambda r: rank(r, config.keep.prefer))
     best, rejected = _drop_duplicates(ordered, config)
     ranks = {content_id: rank(row, config.keep.prefer) for content_id, row in best.items()}
     near = choose(ranks, pairs, config.keep) if config.keep.remove_near_duplicates else {}
-    kept_instead = {content_id: pair.other(content_id) for content_id, pair in near.items()}
     kept = {content_id: ranks[content_id] for content_id in best if content_id not in near}
-    splits = {row["split"] for row in ordered if row["split"]}
+    splits = {row.split for row in ordered if row.split}
     passages = _book_pairs(pairs, config.keep)
     for content_id in kept:
-        yield _keep(
-            best[content_id], kept, passages.get(content_id, ()), choose_split(best[content_id], config, splits)
-        )
+        row = best[content_id]
+        yield _keep(row, kept, passages.get(content_id, ()), choose_split(row, config, splits))
     for content_id, pair in near.items():
-        detail = _near_duplicate(content_id, pair, best[pair.other(content_id)]["uri"])
+        detail = _near_duplicate(content_id, pair, best[pair.other(content_id)].uri)
         rejected.append(_Rejected(best[content_id], Rejection(Reason.NEAR_DUPLICATE, detail), content_id))
-    for row, (reason, detail), like in ((r.row, r.rejection, r.duplicates) for r in rejected):
+    kept_instead = {content_id: pair.other(content_id) for content_id, pair in near.items()}
+    for row, (reason, detail), like in rejected:
         # The item that a copy duplicates may itself be a near-duplicate of the one that is kept.
-        yield {**row, "reason": reason.value, "detail": detail, "keeper": like and kept_instead.get(like, like)}
+        kept_content_id = like and kept_instead.get(like, like)
+        yield replace(row, reason=reason.value, detail=detail, kept_content_id=kept_content_id)
 
 
-def _drop_duplicates(ordered: Iterable[Row], config: SelectConfig) -> tuple[dict[str, Row], list[_Rejected]]:
+def _drop_duplicates(
+    ordered: Iterable[SurveyRow], config: SelectConfig
+) -> tuple[dict[str, SurveyRow], list[_Rejected]]:
     """Return the best row of each content_id, and the rejected rows; `ordered` has better rows first."""
-    best: dict[str, Row] = {}
+    best: dict[str, SurveyRow] = {}
     rejected: list[_Rejected] = []
     for row in ordered:
+        content_id = content_of(row)
         if rejection := judge(row, config):
             rejected.append(_Rejected(row, rejection))
-        elif first := best.get(row["content_id"]):
-            same = "bytes" if first["document_id"] == row["document_id"] else "content"
-            rejection = Rejection(Reason.DUPLICATE, f"same {same} as {first['uri']}")
-            rejected.append(_Rejected(row, rejection, row["content_id"]))
+        elif first := best.get(content_id):
+            same = "bytes" if first.document_id == row.document_id else "content"
+            rejected.append(_Rejected(row, Rejection(Reason.DUPLICATE, f"same {same} as {first.uri}"), content_id))
         else:
-            best[row["content_id"]] = row
+            best[content_id] = row
     return best, rejected
 
 
-def _keep(row: Row, kept: Mapping[str, Rank], pairs: Sequence[Pair], split: str) -> dict[str, Any]:
+def content_of(row: SurveyRow) -> str:
+    """Return what identifies the content of a row; an item that could not be read has its address only."""
+    return row.content_id or row.document_id or row.uri
+
+
+def _keep(row: SurveyRow, kept: Mapping[str, Rank], pairs: Sequence[Pair], split: str) -> SurveyRow:
     """Return a kept row with its split, and with the passages that are removed from it."""
     passages = [
-        {"start": start, "end": end, "reason": Reason.NEAR_DUPLICATE.value, "detail": f"{other} contains this passage"}
-        for start, end, other in duplicate_passages(row["content_id"], kept, pairs)
+        Cut(start=start, end=end, reason=Reason.NEAR_DUPLICATE.value, detail=f"{other} contains this passage")
+        for start, end, other in duplicate_passages(content_of(row), kept, pairs)
     ]
-    cuts = sorted([*(row["cuts"] or ()), *passages], key=lambda cut: (cut["start"], cut["end"]))
-    return {**row, "cuts": cuts or None, "split": split, "keeper": None, "reason": None, "detail": None}
+    cuts = tuple(sorted([*row.cuts, *passages], key=lambda cut: (cut.start, cut.end)))
+    return replace(row, cuts=cuts, split=split, kept_content_id=None, reason=None, detail=None)
 
 
 def _near_duplicate(content_id: str, pair: Pair, uri: str) -> str:
@@ -133,7 +140,11 @@ class Clusters:
             grouped.setdefault(cluster[pair.a], []).append(pair)
         return cls(cluster, grouped)
 
-    def join(self, row: Row) -> dict[str, Any]:
+    def join(self, row: SurveyRow) -> SurveyRow:
         """Return a surveyed row with its cluster; an item without content is a cluster of its own."""
-        content_id = row["content_id"] or row["document_id"] or row["uri"]
-        return {**row, "content_id": content_id, "cluster": self.cluster.get(content_id, content_id)}
+        content_id = content_of(row)
+        return replace(row, content_id=content_id, cluster=self.cluster_of(content_id))
+
+    def cluster_of(self, content_id: str) -> str:
+        """Return the smallest content_id of the cluster that an item belongs to."""
+        return self.cluster.get(content_id, content_id)

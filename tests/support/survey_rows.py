@@ -19,8 +19,14 @@ from pipeline.runtime.workspace import Workspace, write_manifest, write_table_un
 from pipeline.select.config import SelectConfig
 from schemas.fingerprint import fingerprint
 from schemas.records import MANIFEST, SIGNATURES, SURVEY
+from schemas.rows import SurveyRow
 
 Row = dict[str, Any]
+
+
+def typed(row: Row) -> SurveyRow:
+    """Return a row as the pipeline's stages pass it."""
+    return SurveyRow.from_row(row)
 
 
 def select_config(

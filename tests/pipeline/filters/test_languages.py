@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.filters.languages import LanguageFilter
 from schemas.errors import Reason
-from tests.support.survey_rows import book, video
+from tests.support.survey_rows import book, typed, video
 
 
 @pytest.mark.parametrize(
@@ -22,9 +22,9 @@ from tests.support.survey_rows import book, video
 def test_the_language_of_a_book_must_be_listed_if_any_is(
     language: str | None, allowed: tuple[str, ...], detail: str | None
 ) -> None:
-    rejection = LanguageFilter(languages=allowed).reject(book(language=language))
+    rejection = LanguageFilter(languages=allowed).reject(typed(book(language=language)))
     assert rejection == (detail and (Reason.LANGUAGE, detail))
 
 
 def test_items_of_other_kinds_are_kept() -> None:
-    assert LanguageFilter(languages=("de",)).reject(video(language=None)) is None
+    assert LanguageFilter(languages=("de",)).reject(typed(video(language=None))) is None

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.filters.licenses import LicenseFilter
 from schemas.errors import ConfigError, Reason
-from tests.support.survey_rows import video
+from tests.support.survey_rows import typed, video
 
 MISSING = "the manifest has no license for it; add unknown to --licenses to keep it"
 
@@ -28,7 +28,7 @@ MISSING = "the manifest has no license for it; add unknown to --licenses to keep
     ],
 )
 def test_a_license_must_be_listed_if_any_is(license: str | None, allowed: tuple[str, ...], detail: str | None) -> None:
-    rejection = LicenseFilter(licenses=allowed).reject(video(license=license))
+    rejection = LicenseFilter(licenses=allowed).reject(typed(video(license=license)))
     assert rejection == (detail and (Reason.LICENSE, detail))
 
 

@@ -9,7 +9,7 @@ import pytest
 from pipeline.filters.limit_filter import LimitFilter, parse_limits, reject_numbers, require_known
 from pipeline.filters.limit_table import DEFAULTS
 from schemas.errors import ConfigError, Reason
-from tests.support.survey_rows import video
+from tests.support.survey_rows import typed, video
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,11 @@ def test_the_first_broken_limit_gives_the_reason() -> None:
 
 def test_limits_apply_to_every_number_of_an_item() -> None:
     limits = LimitFilter(limit=("mine=:0.5", "brightness=100:"))
-    assert limits.reject(video(measures={"brightness": 120.0, "mine": 0.5})) is None
-    assert limits.reject(video(measures={"brightness": 120.0})) is None
-    scored = limits.reject(video(measures={"brightness": 120.0, "mine": 0.6}))
+    assert limits.reject(typed(video(measures={"brightness": 120.0, "mine": 0.5}))) is None
+    assert limits.reject(typed(video(measures={"brightness": 120.0}))) is None
+    scored = limits.reject(typed(video(measures={"brightness": 120.0, "mine": 0.6})))
     assert scored == (Reason.SCORE, "mine is 0.6, above the maximum 0.5 (--limit mine=:0.5)")
-    dark = limits.reject(video())
+    dark = limits.reject(typed(video()))
     assert dark is not None
     assert dark.reason == Reason.BLACK
 

@@ -7,20 +7,20 @@ import pytest
 
 from pipeline.filters.numbers import measured_entries, measured_names, numbers, shown
 from schemas.records import SURVEY
-from tests.support.survey_rows import book, video
+from tests.support.survey_rows import book, typed, video
 
 MEASURES = SURVEY.field("measures").type
 
 
 def test_numbers_are_the_measures_and_those_derived_from_columns() -> None:
     row = video(duration_s=3, width=640, height=360, measures={"motion": 2.0, "absent": None})
-    assert numbers(row) == {"motion": 2.0, "duration_s": 3.0, "short_side": 360.0}
-    assert numbers(video(duration_s=None, width=None, measures=None)) == {}
+    assert numbers(typed(row)) == {"motion": 2.0, "duration_s": 3.0, "short_side": 360.0}
+    assert numbers(typed(video(duration_s=None, width=None, measures=None))) == {}
 
 
 def test_only_videos_have_a_duration() -> None:
-    assert "duration_s" not in numbers(video(kind="image", duration_s=0.0))
-    assert "duration_s" not in numbers(book())
+    assert "duration_s" not in numbers(typed(video(kind="image", duration_s=0.0)))
+    assert "duration_s" not in numbers(typed(book()))
 
 
 def test_measured_names_are_distinct_and_sorted_whatever_the_chunks() -> None:

@@ -11,7 +11,7 @@ import pytest
 import tyro
 from tyro.conf import arg
 
-from pipeline.filters.filter import Filter, Rejection, Row
+from pipeline.filters.filter import Filter, Rejection
 from pipeline.filters.languages import LanguageFilter
 from pipeline.filters.licenses import LicenseFilter
 from pipeline.filters.limit_filter import LimitFilter
@@ -23,7 +23,8 @@ from pipeline.select.config import SelectConfig, as_options
 from pipeline.select.job import select_items
 from pipeline.select.quarantine import write_quarantine
 from schemas.errors import Reason
-from tests.support.survey_rows import book, video, write_survey
+from schemas.rows import SurveyRow
+from tests.support.survey_rows import book, typed, video, write_survey
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +34,9 @@ class TitleFilter:
     require_title: bool = False
     """Reject items without a title."""
 
-    def reject(self, item: Row) -> Rejection | None:
+    def reject(self, item: SurveyRow) -> Rejection | None:
         """See pipeline.filters.filter.Filter."""
-        if not self.require_title or item["title"]:
+        if not self.require_title or item.title:
             return None
         return Rejection(Reason.QUALITY, "the manifest has no title for it (--require-title)")
 
@@ -61,7 +62,7 @@ def test_filters_apply_in_the_order_of_their_fields() -> None:
     reasons = []
     for fix in ({}, {"license": "MIT"}, {"language": "de"}, {"measures": {"words": 1e4}}):
         bad |= fix
-        rejection = filters.reject(bad)
+        rejection = filters.reject(typed(bad))
         reasons.append(rejection and rejection.reason)
     assert reasons == [Reason.LICENSE, Reason.LANGUAGE, Reason.TOO_SHORT, None]
 
@@ -99,4 +100,5 @@ def test_a_registered_filter_has_options_and_rejects_items(tmp_path: Path, monke
 
 @pytest.mark.parametrize("kind", ["video", "image", "book", "qa"])
 def test_defaults_keep_a_good_item_of_any_kind(kind: str) -> None:
-    assert Filters().reject(video(kind=kind) if kind in ("video", "image") else book(kind=kind)) is None
+    row = video(kind=kind) if kind in ("video", "image") else book(kind=kind)
+    assert Filters().reject(typed(row)) is None

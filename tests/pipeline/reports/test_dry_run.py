@@ -55,10 +55,10 @@ def dry_run(workspace: Workspace, *options: str) -> int:
 def test_verdicts_equal_those_of_the_beam_job(config: SelectConfig, tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "out", units=3)
     write_survey(workspace, ROWS, PAIRS)
-    tried = sorted(judge_survey(workspace, config), key=lambda row: row["uri"])
+    tried = sorted(judge_survey(workspace, config), key=lambda row: row.uri)
     select_items(workspace, config, Runner())
     rows = read_selection(workspace).rows.sort_by("uri")
-    assert tried == rows.to_pylist(maps_as_pydicts="strict")
+    assert [row.to_row() for row in tried] == rows.to_pylist(maps_as_pydicts="strict")
     assert verdicts(tried)["uri"].to_pylist() == rows["uri"].to_pylist()
 
 

@@ -16,6 +16,7 @@ from pipeline.filters.numbers import numbers
 from pipeline.reports.histograms import HEIGHT, WIDTH, histogram, measured_columns
 from schemas.errors import Reason
 from schemas.records import SURVEY
+from schemas.rows import SurveyRow
 from tests.support.survey_rows import Row, video
 
 measure = st.dictionaries(
@@ -48,7 +49,7 @@ def test_measures_by_column_equal_measures_by_row(rows: list[dict[str, Any]], sk
     table = pa.concat_tables([whole.slice(skip, chunk), whole.slice(min(skip + chunk, len(whole)))])
     expected: dict[str, list[float]] = {}
     for row in full[skip:]:
-        for name, number in numbers(row).items():
+        for name, number in numbers(SurveyRow.from_row(row)).items():
             expected.setdefault(name, []).append(number)
     found = {name: list(values) for name, values in measured_columns(table).items()}
     assert found == expected

@@ -16,6 +16,7 @@ from pipeline.reports.page import render
 from pipeline.reports.tables import cut_characters, duration, with_durations_and_words
 from pipeline.runtime.workspace import Workspace
 from schemas.records import SURVEY
+from schemas.rows import SurveyRow
 from tests.support.survey_rows import Row, book
 
 cuts = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20)), max_size=5)
@@ -31,7 +32,9 @@ def test_overlapping_cuts_are_counted_once_and_as_in_a_dry_run(rows: list[list[t
     expected = [len({at for s, n in row or () for at in range(s, s + n)}) for row in rows]
     table = pa.Table.from_pylist(books, SURVEY)
     assert list(cut_characters(table["cuts"])) == expected
-    assert with_durations_and_words(table)["words"].to_pylist() == pytest.approx(verdicts(books)["words"].to_pylist())
+    assert with_durations_and_words(table)["words"].to_pylist() == pytest.approx(
+        verdicts(map(SurveyRow.from_row, books))["words"].to_pylist()
+    )
 
 
 @pytest.mark.parametrize(

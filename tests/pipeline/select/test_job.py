@@ -53,7 +53,7 @@ def test_every_row_is_judged_alone_and_in_its_cluster(tmp_path: Path) -> None:
     config, rows = read_selection(workspace)[1:]
     assert config == SelectConfig(val_fraction=0.5)
     found = {row["uri"]: row for row in rows.to_pylist(maps_as_pydicts="strict")}
-    assert found["/v/small.mp4"]["keeper"] == LARGE["content_id"]
+    assert found["/v/small.mp4"]["kept_content_id"] == LARGE["content_id"]
     assert found["/v/small.mp4"]["cluster"] == found["/v/large.mp4"]["cluster"] == found["/v/copy.mp4"]["cluster"]
     assert found["/b/long.txt"]["split"] == found["/b/short.txt"]["split"]
     assert found["/b/short.txt"]["cuts"] == [

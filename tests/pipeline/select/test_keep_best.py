@@ -21,7 +21,7 @@ from pipeline.select.keep_best import (
     rank,
 )
 from schemas.errors import ConfigError
-from tests.support.survey_rows import Row, video
+from tests.support.survey_rows import Row, typed, video
 
 Interval = tuple[int, int]  # of one film
 
@@ -37,7 +37,7 @@ def pair(a: str, b: str, containment_a: float, containment_b: float, **other: An
 
 
 def ranks(rows: list[Row], config: KeepConfig) -> dict[str, Rank]:
-    return {row["content_id"]: rank(row, config.prefer) for row in rows}
+    return {row["content_id"]: rank(typed(row), config.prefer) for row in rows}
 
 
 def rejected(rows: list[Row], pairs: list[Pair], **options: Any) -> dict[str, Pair]:
@@ -182,4 +182,4 @@ def test_an_option_out_of_range_raises_with_its_name(wrong: dict[str, Any]) -> N
 
 
 def test_copies_of_equal_rank_are_sorted_by_address() -> None:
-    assert rank(item("a"), ())[-1] == "a.mp4"
+    assert rank(typed(item("a")), ())[-1] == "a.mp4"

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pipeline.dedup.pairs import Pair
 from pipeline.select.config import SelectConfig
 from pipeline.select.keep_best import KeepConfig
-from pipeline.select.rules import Clusters, choose_split, judge, judge_cluster
+from pipeline.select.rules import Clusters, choose_split, content_of, judge, judge_cluster
 from schemas.errors import Reason
-from tests.support.survey_rows import Row, book, broken, pair, select_config, video
+from schemas.rows import SurveyRow
+from tests.support.survey_rows import Row, book, broken, pair, select_config, typed, video
 
 
 @pytest.mark.parametrize(
@@ -35,15 +36,15 @@ from tests.support.survey_rows import Row, book, broken, pair, select_config, vi
     ],
 )
 def test_an_item_is_kept_up_to_the_bounds_of_the_default_limits(changes: dict[str, Any], reason: Reason | None) -> None:
-    verdict = judge(video(**changes), SelectConfig())
+    verdict = judge(typed(video(**changes)), SelectConfig())
     assert (verdict and verdict[0]) == reason
 
 
 def judged(rows: list[Row], pairs: list[Pair], config: SelectConfig | None = None) -> dict[str, Row]:
     """Judge the rows of one cluster; their judged rows by address."""
     config = config or SelectConfig()
-    joined = [Clusters.of(pairs, config.keep).join(row) for row in rows]
-    found = list(judge_cluster(joined, pairs, config))
+    joined = [Clusters.of(pairs, config.keep).join(typed(row)) for row in rows]
+    found = [row.to_row() for row in judge_cluster(joined, pairs, config)]
     assert sorted(r["uri"] for r in found) == sorted(r["uri"] for r in rows)
     return {row["uri"]: row for row in found}
 
@@ -56,7 +57,7 @@ def test_the_first_address_of_equal_items_is_kept() -> None:
     assert found["b.mp4"]["reason"] == found["c.mp4"]["reason"] == "duplicate"
     assert found["b.mp4"]["detail"] == "same content as a.mp4"
     assert found["c.mp4"]["detail"] == "same bytes as a.mp4"
-    assert found["c.mp4"]["keeper"] == "c"
+    assert found["c.mp4"]["kept_content_id"] == "c"
 
 
 def test_an_unusable_item_does_not_reject_its_duplicate() -> None:
@@ -69,10 +70,10 @@ def test_the_better_of_two_near_duplicates_is_kept() -> None:
     small, large = video("a.mp4", width=320, height=180), video("b.mp4")
     pairs = [pair(small, large, of_one=0.93, of_other=0.9, similarity=0.97)]
     found = judged([small, large], pairs)
-    assert found["b.mp4"]["reason"] is found["b.mp4"]["keeper"] is None
+    assert found["b.mp4"]["reason"] is found["b.mp4"]["kept_content_id"] is None
     assert found["a.mp4"]["reason"] == "near_duplicate"
     assert found["a.mp4"]["detail"] == "b.mp4 contains 93% of it with a similarity of 97%"
-    assert found["a.mp4"]["keeper"] == large["content_id"]
+    assert found["a.mp4"]["kept_content_id"] == large["content_id"]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_a_duplicate_of_a_near_duplicate_refers_to_the_kept_item() -> None:
     found = judged([large, small, twin], [pair(large, small)])
     assert found["twin.mp4"]["reason"] == "duplicate"
     assert found["twin.mp4"]["detail"] == "same content as small.mp4"
-    assert found["twin.mp4"]["keeper"] == found["small.mp4"]["keeper"] == large["content_id"]
+    assert found["twin.mp4"]["kept_content_id"] == found["small.mp4"]["kept_content_id"] == large["content_id"]
 
 
 def test_an_item_that_a_filter_rejects_does_not_reject_its_copies() -> None:
@@ -142,14 +143,14 @@ def test_passages_that_a_better_book_contains_are_removed() -> None:
 @settings(deadline=None, max_examples=5)
 def test_the_share_of_held_out_items_is_about_val_fraction_and_repeatable(names: list[str], seed: int) -> None:
     config = SelectConfig(val_fraction=0.3, split_seed=seed)
-    splits = [choose_split(video(cluster=name), config) for name in names]
+    splits = [choose_split(typed(video(cluster=name)), config) for name in names]
     assert 25 <= splits.count("val") <= 100  # 60 expected; both borders are 5 standard deviations away
-    assert splits == [choose_split(video(cluster=name), config) for name in names]
+    assert splits == [choose_split(typed(video(cluster=name)), config) for name in names]
 
 
 def test_the_split_of_the_manifest_takes_precedence() -> None:
-    assert choose_split(video(split="val"), SelectConfig(val_fraction=0)) == "val"
-    assert choose_split(video(split="train"), SelectConfig(val_fraction=0.999), ["val", "train"]) == "train"
+    assert choose_split(typed(video(split="val")), SelectConfig(val_fraction=0)) == "val"
+    assert choose_split(typed(video(split="train")), SelectConfig(val_fraction=0.999), ["val", "train"]) == "train"
 
 
 links = st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11), st.sampled_from([0.1, 0.85, 1.0])), max_size=14)
@@ -166,28 +167,28 @@ def test_items_that_share_content_are_in_one_split_unless_the_manifest_says_othe
     pairs = [p for p in pairs if p.a != p.b]
     config = SelectConfig(val_fraction=0.5, split_seed=seed, keep=KeepConfig(remove_near_duplicates=near))
     found_clusters = Clusters.of(pairs, config.keep)
-    groups: dict[str, list[Row]] = {}
-    for row in map(found_clusters.join, rows):
-        groups.setdefault(row["cluster"], []).append(row)
+    groups: dict[str, list[SurveyRow]] = {}
+    for row in map(found_clusters.join, map(typed, rows)):
+        groups.setdefault(found_clusters.cluster_of(content_of(row)), []).append(row)
     for cluster, members in groups.items():
         found = list(judge_cluster(members, found_clusters.pairs.get(cluster, ()), config))
-        assert sorted(row["uri"] for row in found) == sorted(row["uri"] for row in members)
-        kept = {row["content_id"]: row["split"] for row in found if not row["reason"]}
-        given = {row["split"] for row in members if row["split"]}
+        assert sorted(row.uri for row in found) == sorted(row.uri for row in members)
+        kept = {row.content_id: row.split for row in found if not row.reason}
+        given = {row.split for row in members if row.split}
         assert kept
         assert len(set(kept.values())) == 1 or len(given) == 2
         assert not given or set(kept.values()) <= given
-        assert all(row["keeper"] in kept for row in found if row["reason"])
+        assert all(row.kept_content_id in kept for row in found if row.reason)
 
 
 def test_an_item_joins_the_cluster_of_those_it_shares_enough_content_with() -> None:
     a, b, c, d = (video(f"{name}.mp4", content_id=name) for name in "abcd")
     found = Clusters.of([pair(a, b, of_one=0.05, of_other=0.08), pair(c, d, of_one=0.05, of_other=0.3)], KeepConfig())
-    assert found.join(b)["cluster"] == "b"
-    assert found.join(d)["cluster"] == "c"
+    assert found.join(typed(b)).cluster == "b"
+    assert found.join(typed(d)).cluster == "c"
     assert [p.a for p in found.pairs["c"]] == ["c"]
 
 
 def test_an_item_without_content_is_a_cluster_of_its_own() -> None:
-    found = Clusters.of([], KeepConfig()).join(broken("gone.mp4", "missing", "no file"))
-    assert found["content_id"] == found["cluster"] == "gone.mp4"
+    found = Clusters.of([], KeepConfig()).join(typed(broken("gone.mp4", "missing", "no file")))
+    assert found.content_id == found.cluster == "gone.mp4"

@@ -22,6 +22,7 @@ from pipeline.text.passages import split_passages
 from pipeline.text.words import shingles, split_words
 from schemas.errors import Reason
 from schemas.records import SURVEY
+from schemas.rows import SurveyRow
 from tests.support.survey_rows import select_config
 from tests.support.texts import sentences, story, wrapped
 
@@ -46,7 +47,7 @@ def german(count: int) -> str:
 
 def test_an_honest_book_passes_and_has_its_numbers(tmp_path: Path) -> None:
     row = surveyed(tmp_path, wrapped(story(1, 100)))
-    assert judge(row, SelectConfig()) is None
+    assert judge(SurveyRow.from_row(row), SelectConfig()) is None
     assert (row["language"], row["encoding"], row["container"], row["cuts"]) == ("en", "utf-8", "text", None)
     measures = row["measures"]
     assert measures["words"] == len(split_words(story(1, 100)).hashes)
@@ -55,7 +56,7 @@ def test_an_honest_book_passes_and_has_its_numbers(tmp_path: Path) -> None:
     assert measures["lines_joined"] > 300
     assert set(measures) - {"characters", "passages", "repaired_lines", "boilerplate_share"} >= {"gopher_top_2gram"}
     short = surveyed(tmp_path, sentences(1, 3)[0] + "\n")
-    verdict = judge(short, SelectConfig())
+    verdict = judge(SurveyRow.from_row(short), SelectConfig())
     assert verdict is not None
     assert verdict[0] is Reason.TOO_SHORT
 
@@ -75,7 +76,7 @@ def test_scripts_without_spaces_are_not_judged_by_their_words(tmp_path: Path) ->
     )
     row = surveyed(tmp_path, lines * 1 + "彼は山へ行った。川には大きな魚がいた。\n")
     assert row["language"] == "ja"
-    assert judge(row, SelectConfig()) is None
+    assert judge(SurveyRow.from_row(row), SelectConfig()) is None
     assert "gopher_word_length" not in row["measures"]
 
 
@@ -83,7 +84,7 @@ def test_passages_of_nonsense_or_another_language_are_cut_and_the_rest_goes_on(t
     bad, foreign = NONSENSE * 3, german(600)
     text = "\n".join([story(1, 120), bad, story(2, 120), foreign, story(3, 120)])
     row = surveyed(tmp_path, text)
-    assert judge(row, SelectConfig()) is None
+    assert judge(SurveyRow.from_row(row), SelectConfig()) is None
     assert {cut["reason"] for cut in row["cuts"]} == {"quality", "language"}
     assert 0.05 < row["measures"]["cut_share"] < 0.5
     kept = "".join(
@@ -97,7 +98,7 @@ def test_passages_of_nonsense_or_another_language_are_cut_and_the_rest_goes_on(t
 
 def test_a_book_that_is_nonsense_for_the_most_part_is_set_aside(tmp_path: Path) -> None:
     row = surveyed(tmp_path, story(1, 40) + NONSENSE * 6)
-    verdict = judge(row, SelectConfig())
+    verdict = judge(SurveyRow.from_row(row), SelectConfig())
     assert verdict is not None
     assert verdict[0] is Reason.QUALITY
     assert row["measures"]["cut_share"] > 0.5
@@ -106,11 +107,11 @@ def test_a_book_that_is_nonsense_for_the_most_part_is_set_aside(tmp_path: Path) 
 def test_only_languages_that_are_wanted_go_on(tmp_path: Path) -> None:
     row = surveyed(tmp_path, german(60))
     assert row["language"] == "de"
-    assert judge(row, SelectConfig()) is None
-    assert judge(row, select_config(languages=("EN", "de"))) is None
-    verdict = judge(row, select_config(languages=("en", "fr")))
+    assert judge(SurveyRow.from_row(row), SelectConfig()) is None
+    assert judge(SurveyRow.from_row(row), select_config(languages=("EN", "de"))) is None
+    verdict = judge(SurveyRow.from_row(row), select_config(languages=("en", "fr")))
     assert verdict == (Reason.LANGUAGE, "language de is not one of en, fr (--languages)")
-    assert judge({**row, "kind": "qa", "language": None}, select_config(languages=("en",))) is None
+    assert judge(SurveyRow.from_row({**row, "kind": "qa", "language": None}), select_config(languages=("en",))) is None
 
 
 def test_the_language_of_most_passages_wins() -> None:
@@ -172,9 +173,9 @@ def test_passages_that_an_evaluation_set_has_are_cut(tmp_path: Path) -> None:
     assert cut["detail"] == "shares 8 13-grams of words with an evaluation set"
     assert cut["start"] < text.index(asked[:50]) < cut["end"]
     assert 0 < row["measures"]["contaminated_share"] == row["measures"]["cut_share"] < 0.1
-    assert judge(row, SelectConfig()) is None
+    assert judge(SurveyRow.from_row(row), SelectConfig()) is None
     whole = surveyed(tmp_path, story(1, 20), BookLook(decontaminate=(path, evaluation_set(tmp_path, [story(1, 20)]))))
-    verdict = judge(whole, SelectConfig())
+    verdict = judge(SurveyRow.from_row(whole), SelectConfig())
     assert verdict is not None
     assert verdict[0] is Reason.CONTAMINATED
     clean = surveyed(tmp_path, story(5, 60), BookLook(decontaminate=(path,)))
