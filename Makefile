@@ -1,38 +1,45 @@
-# One target a purpose; CI runs the same ones. Python 3.11 or newer, make, and a package index are all it needs.
+# One target per purpose; CI runs the same ones. They need Python 3.11 or newer, make and a package index.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: install test lint demo bench docker clean
+.PHONY: help install test lint demo bench bench-smoke docker clean
 
-install: $(READY)
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+install: $(READY) ## create .venv with everything that development needs
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version)'
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Longreel needs Python 3.11 or newer, but this is " + sys.version)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-test: install
+test: install ## run all tests, WORKERS=2 at a time
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
-lint: install
+lint: install ## check style, types, the layers of the packages, and the Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	! test -x $(BIN)/hadolint || $(BIN)/hadolint Dockerfile
 
-demo: install
+demo: install ## run the whole pipeline on sample material and train a small model
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
-bench: install
+bench: install ## run all benchmarks in full; this takes hours
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
-docker:
+bench-smoke: install ## run all benchmarks on tiny inputs, WORKERS=2 at a time
+	ls benchmarks/*.py | XLA_FLAGS=--xla_backend_optimization_level=0 xargs -P $(WORKERS) -I{} sh -c \
+	  'if out=$$($(BIN)/python {} --smoke 2>&1); then echo "{}: OK"; else echo "$$out"; echo "{}: FAILED"; exit 1; fi'
+
+docker: ## build the image of the Beam workers
 	docker build --tag longreel-worker .
 
-clean:
+clean: ## remove .venv, the demo and all caches
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

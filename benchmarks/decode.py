@@ -1,12 +1,12 @@
-"""How fast videos become frames, beside plain PyAV decoding of the same file in the same run.
+"""Measures how fast videos are decoded to frames, compared with plain PyAV on the same file in the same run.
 
-    python benchmarks/decode.py [VIDEO …] [--repeat 3] [--out decode.json]
+    python benchmarks/decode.py [VIDEO ...] [--smoke] [--repeat 3] [--out decode.json]
 
-Without videos, one of 1280x720 is made (H.264, 600 frames of moving texture). All figures are source frames, a second
-of wall clock and a second of processor time (this process and the decoder's together; the figure that counts where
-every core is busy), each the best of `repeat` runs, taken in turns. `pyav, undecorated` decodes every frame and throws
-it away: the ceiling. `pyav, every frame to RGB` is what a script without a time grid does. The start-up of the decoder
-process is paid once a worker, not once a video.
+Without VIDEO, a 1280x720 H.264 video of 600 frames is generated. Rates are source frames per second of wall-clock time
+and per second of CPU time (this process and the decoder's child process together; CPU time is the figure that matters
+where every core is busy). Each is the best of `repeat` runs; the methods take turns. `pyav, decode only` decodes every
+frame and discards it: the upper bound. `pyav, every frame to RGB` is what a script without a time grid does. The
+decoder process starts once per worker, not once per video, so its start-up time is reported separately.
 """
 
 from __future__ import annotations
@@ -16,49 +16,39 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from fractions import Fraction
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import av
-import numpy as np
 import psutil
 import tyro
+from support.textures import write_texture_video
 
 from pipeline.video.decoder import DecodeConfig, Decoder
 
-CEILING = "pyav, undecorated, 1 thread"
+UPPER_BOUND = "pyav, decode only, 1 thread"
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measure decoding."""
+    """Measure video decoding."""
 
     videos: tyro.conf.Positional[tuple[Path, ...]] = ()
     size: int = 128
     fps: float = 4.0
     repeat: int = 3
-    out: Path | None = None  # where the figures go as JSON
+    smoke: bool = False  # one run on a small generated video, in a few seconds
+    out: Path | None = None  # write the figures to this JSON file
     backends: tuple[str, ...] = field(default=("pyav", "decord"))
 
 
-def make_texture(path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    canvas = rng.integers(0, 255, (90, 160, 3), np.uint8).repeat(16, axis=0).repeat(16, axis=1)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"preset": "fast", "crf": "23"})
-        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
-        for i in range(600):
-            at = 2 * i % 700
-            view = np.ascontiguousarray(canvas[at : at + 720, at : at + 1280])
-            frame = av.VideoFrame.from_ndarray(view, format="rgb24")
-            frame.pts, frame.time_base = i, Fraction(1, 25)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+def make_texture(folder: Path, *, smoke: bool) -> Path:
+    if smoke:
+        return write_texture_video(folder / "texture-180p.mp4", frames=50, size=(320, 180))
+    return write_texture_video(folder / "texture-720p.mp4", frames=600)
 
 
-def undecorated(path: Path, threads: str) -> int:
+def decode_only(path: Path, threads: str) -> int:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = threads
@@ -90,8 +80,8 @@ def start_up_s(repeat: int, path: Path) -> float:
     return min(once() for _ in range(repeat))
 
 
-def processor_s() -> float:
-    """User and system time of this process and its children that still run."""
+def cpu_time_s() -> float:
+    """Return user and system time of this process and its running children."""
     own = psutil.Process()
     times = [process.cpu_times() for process in (own, *own.children())]
     return sum(t.user + t.system for t in times)
@@ -102,22 +92,22 @@ def measure(path: Path, options: Options) -> dict[str, tuple[float, float]]:
     fine = Decoder(DecodeConfig(size=options.size, fps=25.0))
     for decoder in (*decoders.values(), fine):
         decoder.probe(path)  # starts the process
-    ways: dict[str, Callable[[], int]] = {
-        CEILING: lambda: undecorated(path, "NONE"),
-        "pyav, undecorated, frame threads": lambda: undecorated(path, "FRAME"),
+    methods: dict[str, Callable[[], int]] = {
+        UPPER_BOUND: lambda: decode_only(path, "NONE"),
+        "pyav, decode only, frame threads": lambda: decode_only(path, "FRAME"),
         "pyav, every frame to RGB": lambda: every_frame_to_rgb(path),
         **{
-            f"Decoder({name}), {options.fps:g} a second": lambda d=decoder: through_decoder(d, path)  # type: ignore[misc]
+            f"Decoder({name}), {options.fps:g} fps": lambda d=decoder: through_decoder(d, path)  # type: ignore[misc]
             for name, decoder in decoders.items()
         },
-        "Decoder(pyav), 25 a second": lambda: through_decoder(fine, path),
+        "Decoder(pyav), 25 fps": lambda: through_decoder(fine, path),
     }
-    best = dict.fromkeys(ways, (0.0, 0.0))
+    best = dict.fromkeys(methods, (0.0, 0.0))
     for _ in range(options.repeat):
-        for name, way in ways.items():
-            began, used = time.perf_counter(), processor_s()
-            frames = way()
-            rates = frames / (time.perf_counter() - began), frames / max(0.01, processor_s() - used)
+        for name, method in methods.items():
+            began, used = time.perf_counter(), cpu_time_s()
+            frames = method()
+            rates = frames / (time.perf_counter() - began), frames / max(0.01, cpu_time_s() - used)
             best[name] = max(best[name][0], rates[0]), max(best[name][1], rates[1])
     for decoder in (*decoders.values(), fine):
         decoder.close()
@@ -125,18 +115,20 @@ def measure(path: Path, options: Options) -> dict[str, tuple[float, float]]:
 
 
 def main(options: Options) -> None:
+    if options.smoke:
+        options = replace(options, videos=(), repeat=1)
     with tempfile.TemporaryDirectory() as folder:
-        videos = options.videos or (make_texture(Path(folder) / "texture-720p.mp4"),)
+        videos = options.videos or (make_texture(Path(folder), smoke=options.smoke),)
         start_s = start_up_s(options.repeat, videos[0])
         results = {video.name: measure(video, options) for video in videos}
     for name, rates in results.items():
-        print(f"\n{name:<36}{'per second':>14}{'per processor second':>28}")
-        for way, (wall, cpu) in rates.items():
-            shares = wall / rates[CEILING][0], cpu / rates[CEILING][1]
-            print(f"  {way:<34}{wall:9.0f} {shares[0]:5.2f}x{cpu:20.0f} {shares[1]:5.2f}x")
-    print(f"\ndecoder process: {start_s:.2f} s from nothing to the first answer; {os.cpu_count()} cores")
+        print(f"\n{name:<36}{'frames/s':>14}{'frames per CPU second':>28}")
+        for method, (wall, cpu) in rates.items():
+            shares = wall / rates[UPPER_BOUND][0], cpu / rates[UPPER_BOUND][1]
+            print(f"  {method:<34}{wall:9.0f} {shares[0]:5.2f}x{cpu:20.0f} {shares[1]:5.2f}x")
+    print(f"\ndecoder process: first response after {start_s:.2f} s; {os.cpu_count()} cores")
     if options.out:
-        figures = {"start_up_s": start_s, "cores": os.cpu_count(), "frames_per_wall_and_processor_second": results}
+        figures = {"start_up_s": start_s, "cores": os.cpu_count(), "frames_per_wall_and_cpu_second": results}
         options.out.write_text(json.dumps(figures, indent=2), encoding="utf-8")
 
 

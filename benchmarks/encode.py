@@ -1,11 +1,12 @@
-"""Claim: frames are encoded as fast as the machine multiplies, and never slower than by the model written plainly.
+"""Measures how fast frames are encoded to codes, compared with the same model written in plain Flax.
 
-Frames a second and GFLOP/s (operations of convolutions and of the code search, counted in shapes) by batch, for the
-tokenizer as it is and for a plain one: the same architecture in Flax linen, with `nn.GroupNorm`, `nn.Conv` and the same
-weights. Beside them a square float32 product's speed. All in one process, turn by turn; the best of several. Codes of
-the two are compared: they may differ where two codes are nearly equally near, and the share that is equal is told.
+    python benchmarks/encode.py [--smoke] [--models lwm-256] [--batches 1 4 16] [--out encode.json]
 
-    .venv/bin/python benchmarks/encode.py [--quick] [--models lwm-256] [--batches 1 4 16] [--out encode.json]
+Reports frames per second and GFLOP/s (operations of the convolutions and of the codebook search, counted from shapes)
+per batch size, for the tokenizer and for a plain encoder: the same architecture in Flax linen with `nn.GroupNorm` and
+`nn.Conv` and the same weights. The speed of a square float32 matrix product is printed for comparison. All run in one
+process and take turns; the best time counts. The codes of both encoders are compared: they may differ where two codes
+are nearly equally distant, and the share of equal codes is printed.
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ from tokenizer.config import VqganConfig, named
 from tokenizer.quantizers.base import nearest_codes
 from tokenizer.vqgan.vqgan import init_params, to_unit
 
+SMOKE = VqganConfig(name="smoke", frame_size=16, channels=(8, 16), blocks=1, groups=4, latent_dim=8, codebook_size=32)
+
 
 class PlainBlock(nn.Module):
-    """norm, SiLU, conv, twice, and a shortcut."""
+    """A residual block: norm, SiLU and convolution, twice, and a shortcut."""
 
     channels: int
     groups: int
@@ -51,7 +54,7 @@ class PlainBlock(nn.Module):
 
 
 class PlainEncoder(nn.Module):
-    """Pixels to latents, with the names of our own parameters."""
+    """Pixels to latents; parameters have the names that the tokenizer uses."""
 
     config: VqganConfig
 
@@ -82,7 +85,7 @@ def plain_parameters(params: nnx.State, shapes: dict[str, Any]) -> dict[str, Any
 
 
 def flops(function: Callable[..., Any], *arguments: Any) -> int:
-    """Return the operations of the convolutions and products in a traced function: two for each multiply-add."""
+    """Return the operations of the convolutions and products in a traced function: a multiply-add counts twice."""
 
     def count(jaxpr: Any) -> int:
         total = 0
@@ -102,7 +105,7 @@ def flops(function: Callable[..., Any], *arguments: Any) -> int:
 
 
 def best_s(run: Callable[[], Any], seconds: float) -> float:
-    """Return the shortest time of a call, of as many as fit into `seconds`, two at least."""
+    """Return the shortest time of a call, of as many as fit into `seconds`, but at least two."""
     jax.block_until_ready(run())
     times: list[float] = []
     while sum(times) < seconds or len(times) < 2:
@@ -112,15 +115,16 @@ def best_s(run: Callable[[], Any], seconds: float) -> float:
     return min(times)
 
 
-def matmul_flops(seconds: float) -> float:
-    """Return the operations a second of a square float32 product."""
-    a = jnp.ones((4096, 4096), jnp.float32)
-    return 2 * 4096**3 / best_s(partial(jax.jit(jnp.matmul), a, a), seconds)
+def matmul_flops(size: int, seconds: float) -> float:
+    """Return the FLOP/s of a float32 product of two `size` x `size` matrices."""
+    a = jnp.ones((size, size), jnp.float32)
+    return 2 * size**3 / best_s(partial(jax.jit(jnp.matmul), a, a), seconds)
 
 
-def measure(name: str, batches: list[int], seconds: float) -> list[dict[str, Any]]:
-    """Return a row for each batch."""
-    config = named(name)
+def measure(
+    config: VqganConfig, batches: list[int], *, seconds: float, matmul_size: int = 4096
+) -> list[dict[str, Any]]:
+    """Return one row per batch size."""
     params = init_params(config, 0)
     codebook = jnp.asarray(
         np.random.default_rng(1).standard_normal((config.codebook_size, config.latent_dim)), jnp.float32
@@ -130,29 +134,29 @@ def measure(name: str, batches: list[int], seconds: float) -> list[dict[str, Any
     tree = plain_parameters(params, jax.eval_shape(plain.init, jax.random.key(0), picture))
 
     @jax.jit
-    def plainly(frames: jax.Array) -> jax.Array:
+    def encode_plain(frames: jax.Array) -> jax.Array:
         latents = plain.apply(tree, to_unit(frames))
         return nearest_codes(latents.reshape(-1, config.latent_dim), codebook).reshape(frames.shape[0], -1)
 
-    work = flops(lambda x: plain.apply(tree, x), picture)  # of the architecture, in whatever way it is computed
+    work = flops(lambda x: plain.apply(tree, x), picture)  # of the architecture, independent of the implementation
     work += 2 * math.prod(config.grid(*picture.shape[1:3])) * config.codebook_size * config.latent_dim
     rows = []
     for batch in batches:
         codec = FrameCodec(Weights(config, params, codebook), batch=batch)
         frames = np.random.default_rng(0).integers(0, 256, (batch, *picture.shape[1:]), np.uint8)
-        equal = float((codec.encode(frames) == np.asarray(plainly(jnp.asarray(frames)))).mean())
-        peak = matmul_flops(seconds / 4)
-        runs = {"ours": partial(codec.encode, frames), "plain": partial(plainly, frames)}
+        equal = float((codec.encode(frames) == np.asarray(encode_plain(jnp.asarray(frames)))).mean())
+        peak = matmul_flops(matmul_size, seconds / 4)
+        runs = {"ours": partial(codec.encode, frames), "plain": partial(encode_plain, frames)}
         times = {who: best_s(run, seconds) for who, run in runs.items()}
         rows.append({
-            "model": name, "batch": batch, "gflop_a_frame": work / 1e9, "matmul_gflops": peak / 1e9,
+            "model": config.name, "batch": batch, "gflop_per_frame": work / 1e9, "matmul_gflops": peak / 1e9,
             "equal_codes": equal,
             **{f"{who}_fps": batch / s for who, s in times.items()},
             **{f"{who}_gflops": work * batch / s / 1e9 for who, s in times.items()},
             "times_plain": times["plain"] / times["ours"],
         })  # fmt: skip
         print(
-            f"{name:>10} batch {batch:>2}: {batch / times['ours']:8.2f} frames/s, "
+            f"{config.name:>10} batch {batch:>2}: {batch / times['ours']:8.2f} frames/s, "
             f"{rows[-1]['ours_gflops']:6.1f} GFLOP/s; plain {rows[-1]['plain_gflops']:6.1f}; matmul {peak / 1e9:6.1f}; "
             f"{rows[-1]['times_plain']:.2f} x plain; codes equal {rows[-1]['equal_codes']:.4%}",
             flush=True,
@@ -165,13 +169,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["small-128", "lwm-256"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8, 16])
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each figure")
-    parser.add_argument("--quick", action="store_true", help="small-128 alone, a second for each figure")
-    parser.add_argument("--out", type=Path, help="a JSON file of all figures")
+    parser.add_argument("--seconds", type=float, default=10.0, help="time per measurement")
+    parser.add_argument("--smoke", action="store_true", help="a tiny model on one frame, in a few seconds")
+    parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     options = parser.parse_args()
-    if options.quick:
-        options.models, options.seconds = ["small-128"], 1.0
-    rows = [row for name in options.models for row in measure(name, options.batches, options.seconds)]
+    if options.smoke:
+        rows = measure(SMOKE, [1], seconds=0.01, matmul_size=256)
+    else:
+        models = [named(name) for name in options.models]
+        rows = [row for model in models for row in measure(model, options.batches, seconds=options.seconds)]
     if options.out:
         options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 

@@ -1,26 +1,27 @@
-"""How much of the work that a ring executes is useful, by layout and by the lengths of documents: a simulation.
+"""Simulates which share of the work that a ring executes is useful, by layout and by document lengths.
 
-    python benchmarks/layout.py [--tile 512] [--samples 3] [--quick] [--out layout.json]
+    python benchmarks/layout.py [--smoke] [--tile 512] [--samples 3] [--out layout.json]
 
-A ring goes in lockstep: a hop takes as long as the device with the most pairs of tiles to compute. So of n devices and
-hops h
+Devices of a ring run in lockstep: a hop takes as long as the device with the most pairs of tiles to compute. Hence, for
+n devices and hops h,
 
-    useful / executed = pairs of tokens that see each other / (n x sum over h of max over devices of its pairs of tiles
-                        x tile^2)
+    useful / executed = pairs of tokens that attend to each other
+                        / (n x sum over h of max over devices of its pairs of tiles x tile^2)
 
-One number for imbalance (who waits) and for tiles that are only partly needed (what is masked). `alone` is the same for
-block-cyclic without the wait at every hop, as in an all-gather. Layouts are those of `trainer/data/layout.py`, and for
-comparison `by token`: stripes of one token (Striped Attention), where a tile reaches over n times its tokens.
+This one number covers imbalance (waiting devices) and tiles that are only partly needed (masked work). `no lockstep` is
+the same for block-cyclic without the wait at every hop, as in an all-gather. The layouts are those of
+`trainer/data/layout.py`; `by token` is added for comparison: stripes of one token (Striped Attention), in which a tile
+covers n times as many positions.
 
-Documents fill a sequence to the end, the last one cut:
+Documents fill a sequence completely; the last one is cut:
 
     one        a single document
     books      log-normal lengths, median 60,000 tokens
-    videos     1 to 30 frames of 257 tokens, as often each
-    films      10 to 100 minutes at 4 frames a second for half of the tokens, videos for the rest
+    videos     1 to 30 frames of 257 tokens, uniformly distributed
+    films      10 to 100 minutes at 4 frames per second for half of the tokens, videos for the rest
     real       the lengths of real books and clips (`lengths.json`), half of the tokens each
 
-Before it starts, the script checks on a small case that it counts the tiles that the trainer's own bounds visit.
+The script first checks on a small case that it counts the tiles that the trainer's own bounds visit.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ class Options:
     """Simulate layouts."""
 
     tile: int = 512
-    samples: int = 3  # sequences of each kind, of which the mean is taken
-    quick: bool = False  # leave out the largest mesh
-    out: Path | None = None  # where the figures go as JSON
+    samples: int = 3  # sequences per kind; the mean is reported
+    smoke: bool = False  # one sequence per kind on the smallest mesh, in a few seconds
+    out: Path | None = None  # write the figures to this JSON file
 
 
 def documents(kind: str, length: int, rng: np.random.Generator) -> Integers:
@@ -81,7 +82,7 @@ def order_of(layout: str, *, length: int, devices: int, tile: int) -> Integers:
 
 
 def pairs_of_tiles(lengths: Integers, order: Integers, *, devices: int, tile: int) -> Integers:
-    """Return how many pairs of tiles each device computes with the keys of each other: [devices, devices]."""
+    """Return how many pairs of tiles each device computes with each device's keys: [devices, devices]."""
     segments = np.repeat(np.arange(len(lengths)), lengths)
     code = (segments << 32) + np.arange(len(order)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     tiles = code[order].reshape(-1, tile)  # a code orders tokens by (segment, position)
@@ -91,7 +92,7 @@ def pairs_of_tiles(lengths: Integers, order: Integers, *, devices: int, tile: in
 
 
 def useful_share(work: Integers, lengths: Integers, tile: int) -> tuple[float, float]:
-    """Return useful / executed work in lockstep, and where devices do not wait for each other."""
+    """Return useful / executed work in lockstep, and without waiting at every hop."""
     devices = len(work)
     useful = float(np.sum(lengths * (lengths + 1) / 2)) / tile**2 / devices
     here = np.arange(devices)
@@ -100,7 +101,7 @@ def useful_share(work: Integers, lengths: Integers, tile: int) -> tuple[float, f
 
 
 def check() -> None:
-    """Raise where `pairs_of_tiles` is not what `trainer.attention.tiles.bounds` visits."""
+    """Exit if `pairs_of_tiles` differs from the tiles that `trainer.attention.tiles.bounds` visits."""
     import jax.numpy as jnp
 
     from trainer.attention.tiles import Tokens, bounds
@@ -118,31 +119,31 @@ def check() -> None:
         counted = [[int(jnp.sum((b := bounds(q, k, tile=tile)).stop - b.start)) for k in parts] for q in parts]
         made = pairs_of_tiles(lengths, order, devices=devices, tile=tile)
         if not np.array_equal(made, counted):
-            raise SystemExit(f"{layout}: the simulation counts other tiles than the trainer visits")
+            raise SystemExit(f"{layout}: the simulation does not count the tiles that the trainer visits")
 
 
 def measure(kind: str, length: int, devices: int, options: Options) -> dict[str, Any]:
     """Return the mean share over samples, by layout."""
-    shares: dict[str, list[float]] = {name: [] for name in (*LAYOUTS, "alone")}
-    for sample in range(1 if kind == "one" else options.samples):
+    shares: dict[str, list[float]] = {name: [] for name in (*LAYOUTS, "no lockstep")}
+    for sample in range(1 if kind == "one" or options.smoke else options.samples):
         lengths = documents(kind, length, np.random.default_rng(sample))
         for layout in LAYOUTS:
             order = order_of(layout, length=length, devices=devices, tile=options.tile)
             work = pairs_of_tiles(lengths, order, devices=devices, tile=options.tile)
-            lockstep, alone = useful_share(work, lengths, options.tile)
+            lockstep, independent = useful_share(work, lengths, options.tile)
             shares[layout].append(lockstep)
             if layout == "block_cyclic":
-                shares["alone"].append(alone)
+                shares["no lockstep"].append(independent)
     return {"documents": kind, "length": length, "devices": devices} | {k: float(np.mean(v)) for k, v in shares.items()}
 
 
 def main(options: Options) -> None:
     check()
-    names = (*LAYOUTS, "alone")
+    names = (*LAYOUTS, "no lockstep")
     print(f"useful / executed work, tiles of {options.tile}\n")
     print(f"{'documents':<11}{'tokens':>10}{'devices':>9}" + "".join(f"{name:>14}" for name in names))
     results = []
-    for length, devices in CASES[: -1 if options.quick else None]:
+    for length, devices in CASES[: 1 if options.smoke else None]:
         for kind in ("one", "books", "videos", "films", "real"):
             row = measure(kind, length, devices, options)
             results.append(row)

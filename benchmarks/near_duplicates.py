@@ -1,18 +1,18 @@
-"""Claims: changed copies are found, other videos are not, and the search grows with the number of items.
+"""Measures whether the near-duplicate search finds changed copies and nothing else, and how it scales with the items.
 
-    python benchmarks/near_duplicates.py [--quick] [--parts videos growth] [--folder DIR] [--out near.json]
+    python benchmarks/near_duplicates.py [--smoke] [--parts videos growth] [--folder DIR] [--out near.json]
 
-    videos    Real sample clips, whole and in parts of five seconds, and copies of them that are changed in one way, in
-              three strengths (`near_duplicates_parts/clips.py`), go through the search together. A copy counts as found
-              where an original is said to have at least the share of it that sets it aside (0.8). Precision is over all
-              pairs that would set an item aside: right where the two truly share that much (0.6 at least, as samples
-              are half a second apart). Hard negatives are besides compared all with all: the next parts of a video,
-              other takes of a scene, videos that begin with the same three seconds. Clips of words on a plain ground
-              have no keys; they are counted and left out.
-    growth    Made-up signatures of 8 samples, of which 1 % are changed copies of others, through the whole job on
-              Beam's local runner with one worker, a process each: time, peak memory, and how many copies are found.
+    videos    Real sample clips, whole and in parts of five seconds, and copies of them with one change each in three
+              strengths (`near_duplicates_parts/clips.py`) are searched together. A copy counts as found if the search
+              reports at least the containment in an original that rejects it (0.8). Precision is over all pairs that
+              would reject an item; a pair is right if the two truly share that much (at least 0.6, because samples are
+              half a second apart). Hard negatives are also compared pairwise, without the search: adjacent parts of a
+              video, other takes of a scene, videos that start with the same three seconds. Clips of words on a plain
+              background have no hash keys; they are counted and excluded.
+    growth    Generated signatures of 8 samples, of which 1 % are changed copies of others, through the whole job on
+              Beam's local runner with one worker, in one process per size: time, peak memory, share of copies found.
 
-Clips are made the first time, in `--folder`, and kept there: about ten minutes.
+Clips are generated the first time in `--folder`, in about ten minutes, and reused. `--smoke` generates its own.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tyro
+from support.textures import write_texture_video
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Measure the search for near-duplicates."""
+    """Measure the near-duplicate search."""
 
     parts: tuple[Literal["videos", "growth"], ...] = ("videos", "growth")
-    quick: bool = False  # all of it small: below a minute
-    folder: Path = Path(tempfile.gettempdir()) / "longreel-near-duplicates"  # where clips and stores are kept
-    growth: int = 1_000_000  # the most items, from 10^4 in steps of ten
-    out: Path | None = None  # where the figures go as JSON
+    smoke: bool = False  # a few generated clips and signatures, in less than a minute
+    folder: Path = Path(tempfile.gettempdir()) / "longreel-near-duplicates"  # of the clips and workspaces
+    growth: int = 1_000_000  # the largest number of items, from 10^4 in factors of ten
+    out: Path | None = None  # write the figures to this JSON file
 
 
 def measure(part: str, options: Options) -> Any:
@@ -44,15 +45,34 @@ def measure(part: str, options: Options) -> Any:
         case "videos":
             from near_duplicates_parts.videos import videos
 
-            return videos(options.folder / ("quick" if options.quick else "full"), quick=options.quick)
+            return videos(options.folder / "full")
+        case "growth":
+            from near_duplicates_parts.growth import growth, sizes_to
+
+            return growth(sizes_to(options.growth), options.folder)
+
+
+def measure_smoke(part: str, folder: Path) -> Any:
+    """Run one part on a small generated input."""
+    match part:
+        case "videos":
+            from near_duplicates_parts.videos import videos
+
+            for seed in range(3):
+                write_texture_video(folder / "samples" / f"{'abc'[seed]}.mp4", frames=80, size=(160, 96), seed=seed)
+            return videos(folder, sources=folder / "samples", strengths=("middle",))
         case "growth":
             from near_duplicates_parts.growth import growth
 
-            return growth(min(options.growth, 10_000) if options.quick else options.growth, options.folder)
+            return growth([640], folder)
 
 
 def main(options: Options) -> None:
-    figures = {part: measure(part, options) for part in options.parts}
+    if options.smoke:
+        with tempfile.TemporaryDirectory() as folder:
+            figures = {part: measure_smoke(part, Path(folder)) for part in options.parts}
+    else:
+        figures = {part: measure(part, options) for part in options.parts}
     if options.out:
         options.out.write_text(json.dumps({"cores": os.cpu_count(), **figures}, indent=2) + "\n", encoding="utf-8")
 

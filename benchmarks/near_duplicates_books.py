@@ -1,17 +1,17 @@
-"""Claim: other editions of a book are found, and books that only resemble it are not.
+"""Measures whether other editions of a book are found as near-duplicates, and books that only resemble it are not.
 
-    python benchmarks/near_duplicates_books.py [--quick] [--books 66] [--verses kjv.jsonl] [--out books.json]
+    python benchmarks/near_duplicates_books.py [--smoke] [--books 66] [--verses kjv.jsonl] [--out books.json]
 
-The books of the King James Bible (0.3 to 43 thousand words; from a published package, or `--verses`) and copies of
-them, each changed in one way in up to three strengths, are written to files, read, cleaned and signed as the survey
-does it, and searched together: items that share a key are compared. A copy counts as found where one of the two is said
-to have the share of the other that sets it aside (0.8); of a part, the original must. Copies of fewer than 5,000
-characters, about 1,000 words, which are a single sample, are counted apart. Hard negatives are among them: the other
-half of the same book, a book that quotes a tenth of another, and books that tell the same story in other words (Kings
-and Chronicles, the Gospels).
+The books of the King James Bible (300 to 43,000 words; from a published package, or `--verses`) and copies of them with
+one change each in up to three strengths are written to files, read, cleaned and signed as in the survey, and searched
+together: items that share a hash key are compared. A copy counts as found if the reported containment of one in the
+other is at least the one that rejects an item (0.8); for a part, the containment of the part. Copies of fewer than
+5,000 characters (about 1,000 words), which are a single sample, are counted separately. Hard negatives are included:
+the other half of the book, a book that quotes a tenth of another, and books that tell the same story in other words
+(Kings and Chronicles, the Gospels). `--smoke` uses two generated books.
 
-Precision is over all pairs of which one would be set aside: right where it truly shares 0.6 of its verses, counted in
-characters, with the other. `candidates` are the pairs that share a key.
+Precision is over all pairs of which one would be rejected; a pair is right if that one truly shares 0.6 of its verses,
+weighted by characters, with the other. `candidates` are the pairs that share a hash key.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from pipeline.select.keep_best import KeepConfig
 from pipeline.sources.sample_packages import PACKAGES, download, read_member
 from pipeline.text.books import BookConfig, load_book
 
-_COVERED, _TRUE = KeepConfig().min_containment, 0.6
+_REJECTED, _TRUE = KeepConfig().min_containment, 0.6
 _SIMILARITY = BookSimilarity()
 _MISREAD = {
     "e": "c",
@@ -62,22 +62,22 @@ _MODERN |= {
     "wilt": "will",
     "spake": "spoke",
 }
-Verse = tuple[str, str]  # its place, which no other has, and its text
+Verse = tuple[str, str]  # unique citation, text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Measure the search for near-duplicates among books."""
+    """Measure the near-duplicate search for books."""
 
-    quick: bool = False  # 8 books, middle strength: below a minute
-    books: int = 66  # how many of the 66, spread over them
-    verses: Path | None = None  # the package's kjv.jsonl, where it is at hand
-    out: Path | None = None  # where the figures go as JSON
+    smoke: bool = False  # two generated books, middle strength, in a few seconds
+    books: int = 66  # how many of the 66, evenly spread
+    verses: Path | None = None  # the package's kjv.jsonl, to avoid the download
+    out: Path | None = None  # write the figures to this JSON file
 
 
 @dataclass(frozen=True)
 class Item:
-    """A book or a changed copy: of which verses it consists, and its signature."""
+    """A book or a changed copy: its verses and its signature."""
 
     name: str
     change: str  # "" for an original
@@ -86,7 +86,7 @@ class Item:
     signature: Signature
 
     def share(self, other: Item) -> float:
-        """Return how much of it the other has in truth."""
+        """Return the true share of this item that the other contains."""
         return sum(n for verse, n in self.sizes.items() if verse in other.sizes) / max(1, sum(self.sizes.values()))
 
 
@@ -103,20 +103,30 @@ def read_books(verses: Path | None) -> dict[str, list[Verse]]:
     return {name: [(row["citation"], row["text"]) for row in group] for name, group in groups}
 
 
+def generate_books() -> dict[str, list[Verse]]:
+    """Return two books of 250 verses each of random words."""
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefghilmnoprstu", k=rng.randint(2, 9))) for _ in range(3000)]
+    verses = [" ".join(rng.choices(words, k=rng.randint(10, 30))).capitalize() + "." for _ in range(500)]
+    return {
+        name: [(f"{name} {i}", verses[i]) for i in range(first, first + 250)] for name, first in (("A", 0), ("B", 250))
+    }
+
+
 def set_text(verses: Sequence[Verse], *, width: int = 0) -> str:
-    """Return verses as a book: five a paragraph, each on one line or broken at `width`."""
+    """Return verses as a book: five per paragraph, each paragraph on one line or wrapped at `width`."""
     parts = [" ".join(text for _, text in verses[i : i + 5]) for i in range(0, len(verses), 5)]
     return "\n\n".join(textwrap.fill(part, width) if width else part for part in parts) + "\n"
 
 
 def misread(text: str, share: float) -> str:
-    """Change a share of the characters as bad OCR does."""
+    """Replace a share of the characters as bad OCR does."""
     rng = random.Random(0)
     return "".join(_MISREAD.get(c, c) if rng.random() < share else c for c in text)
 
 
-def modernise(text: str) -> str:
-    """Spell as today."""
+def modernize(text: str) -> str:
+    """Replace old spellings by modern ones."""
     text = re.sub(r"\b[a-z]+\b", lambda m: _MODERN.get(m[0], m[0]), text)
     return re.sub(r"\b([a-z]{3,}?)(?:e?th)\b", r"\1s", text)
 
@@ -133,7 +143,7 @@ def hyphenate(text: str) -> str:
 
 
 def printed(text: str) -> str:
-    """Set a text as pages with heads and numbers."""
+    """Set a text as pages with headers and page numbers."""
     lines = [line for part in text.split("\n\n") for line in [*textwrap.wrap(part, 60), ""]]
     pages = [lines[i : i + 36] for i in range(0, len(lines), 36)]
     return "\n".join("\n".join(["HOLY SCRIPTURE", "", *page, "", str(n)]) for n, page in enumerate(pages, 11))
@@ -159,7 +169,7 @@ CHANGES: dict[str, dict[str, Change]] = {
     "misread %": {s: lambda v, s, _: misread(set_text(v), float(s) / 100) for s in ("0.5", "1", "2")},
     "preface %": {s: lambda v, s, o: _start(o, v, int(s)) + set_text(v) for s in ("5", "10", "20")},
     "part %": {s: lambda v, s, _: set_text(_part(v, int(s) / 100)) for s in ("80", "50", "25")},
-    "spelling": {"": lambda v, *_: modernise(set_text(v))},
+    "spelling": {"": lambda v, *_: modernize(set_text(v))},
     "quotes and case": {"": lambda v, *_: set_text(v).replace(",", " --").replace(":", ".”").replace("LORD", "Lord")},
     "notes": {s: lambda v, s, o: _with_notes(v, int(s), o) for s in ("20", "10", "5")},
 }  # fmt: skip
@@ -174,7 +184,7 @@ def _with_notes(verses: Sequence[Verse], every: int, other: str) -> str:
     )
 
 
-def make(books: dict[str, list[Verse]], folder: Path, *, quick: bool) -> Iterator[Item]:
+def make(books: dict[str, list[Verse]], folder: Path, *, smoke: bool) -> Iterator[Item]:
     """Write, read and sign the originals, their copies and the hard negatives."""
     names = list(books)
     for n, name in enumerate(names):
@@ -182,7 +192,7 @@ def make(books: dict[str, list[Verse]], folder: Path, *, quick: bool) -> Iterato
         yield _item(folder, name, "", "", verses, set_text(verses))
         for change, strengths in CHANGES.items():
             for strength, apply in strengths.items():
-                if not quick or strength in _MIDDLE:
+                if not smoke or strength in _MIDDLE:
                     own = _part(verses, int(strength) / 100) if change == "part %" else verses
                     yield _item(folder, name, change, strength, own, apply(verses, strength, other))
         if len(verses) >= 200:
@@ -195,7 +205,7 @@ def make(books: dict[str, list[Verse]], folder: Path, *, quick: bool) -> Iterato
 
 
 def _shuffled(text: str) -> str:
-    """Return the words of a text in random order: text of the same language that no other book has."""
+    """Return the words of a text in random order: text of the same language that is in no other book."""
     words = text.split()
     random.Random(0).shuffle(words)
     return "\n\n".join(" ".join(words[i : i + 80]) + "." for i in range(0, len(words), 80))
@@ -210,7 +220,7 @@ def _item(folder: Path, name: str, change: str, strength: str, verses: Sequence[
 
 
 def search(items: Sequence[Item]) -> tuple[dict[tuple[int, int], tuple[float, float]], int]:
-    """Return the shares of each pair that is found, and how many pairs were compared."""
+    """Return the containments of each pair found, and the number of pairs compared."""
     by_key: dict[int, set[int]] = defaultdict(set)
     for i, item in enumerate(items):
         for key in set(_SIMILARITY.hash_keys(item.signature).reshape(-1).tolist()):
@@ -224,16 +234,15 @@ def search(items: Sequence[Item]) -> tuple[dict[tuple[int, int], tuple[float, fl
 
 
 def main(options: Options) -> None:
-    books = read_books(options.verses)
-    wanted = 8 if options.quick else options.books
-    names = list(books)[:: max(1, len(books) // wanted)][:wanted]
+    books = generate_books() if options.smoke else read_books(options.verses)
+    names = list(books)[:: max(1, len(books) // options.books)][: options.books]
     with tempfile.TemporaryDirectory() as folder:
-        items = list(make({name: books[name] for name in names}, Path(folder), quick=options.quick))
+        items = list(make({name: books[name] for name in names}, Path(folder), smoke=options.smoke))
     began = time.perf_counter()
     found, candidates = search(items)
     seconds = time.perf_counter() - began
     figures = {"items": len(items), "candidates": candidates, "search_s": seconds, **judge(items, found)}
-    print(f"{len(items)} items, {candidates} pairs that share a key, compared in {seconds:.1f} s")
+    print(f"{len(items)} items, {candidates} pairs that share a hash key, compared in {seconds:.1f} s")
     for row in figures["recall"]:
         print(
             f"  {row['change']:<16} {row['strength']:>4}  {row['found']:>3} of {row['copies']:>3}  {row['recall']:.3f}"
@@ -244,7 +253,7 @@ def main(options: Options) -> None:
 
 
 def judge(items: Sequence[Item], found: dict[tuple[int, int], tuple[float, float]]) -> dict[str, Any]:
-    """Return recall by kind and strength, and the precision of all that would be set aside."""
+    """Return recall by kind and strength, and the precision of all pairs that would reject an item."""
     places = {item.name: i for i, item in enumerate(items) if not item.change}
     groups: dict[tuple[str, str, str], list[bool]] = defaultdict(list)
     for j, item in enumerate(items):
@@ -253,7 +262,7 @@ def judge(items: Sequence[Item], found: dict[tuple[int, int], tuple[float, float
             is_part = item.change in ("part %", "half")
             change, strength = ("part %", "50") if item.change == "half" else (item.change, item.strength)
             size = "short" if sum(item.sizes.values()) < 5000 else ""
-            groups[change, strength, size].append((shares[1] if is_part else max(shares)) >= _COVERED)
+            groups[change, strength, size].append((shares[1] if is_part else max(shares)) >= _REJECTED)
     recall = [
         {
             "change": change,
@@ -266,9 +275,9 @@ def judge(items: Sequence[Item], found: dict[tuple[int, int], tuple[float, float
         for (change, strength, size), hits in sorted(groups.items(), key=lambda group: group[0][2])
     ]
     verdicts = []
-    for (i, j), covered in found.items():
-        for share, one, other in ((covered[0], i, j), (covered[1], j, i)):
-            if share >= _COVERED:
+    for (i, j), contained in found.items():
+        for share, one, other in ((contained[0], i, j), (contained[1], j, i)):
+            if share >= _REJECTED:
                 verdicts.append((items[one].share(items[other]) >= _TRUE, one, other))
     wrong = [
         f"{items[i].signature.content_id} in {items[j].signature.content_id}" for right, i, j in verdicts if not right

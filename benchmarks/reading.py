@@ -1,19 +1,19 @@
-"""How fast packed sequences are read and expanded, beside webdataset's own loader on the same shards in the same run.
+"""Measures how fast packed sequences are read and expanded, compared with webdataset's loader on the same shards.
 
-    python benchmarks/reading.py [--contexts 4096 32768 1048576] [--tokens 16777216] [--repeats 7] [--out reading.json]
+    python benchmarks/reading.py [--smoke] [--contexts 4096 32768 1048576] [--tokens 16777216] [--out reading.json]
 
-A dataset of each context length is packed from captioned videos (frames of 256 codes and <eof>) and books, and lies in
-the page cache. Rates are tokens a second of processor time, user and system, of one thread: what a core does, also
-where others use the machine. Each is the best of `repeats` runs, taken in turns:
+One dataset per context length is packed from generated captioned videos (frames of 256 codes and <eof>) and books; it
+stays in the page cache. Rates are tokens per second of CPU time (user and system) of one thread. Each is the best of
+`repeats` runs; the methods take turns:
 
-    read         `PackedSplit.read` of every sequence, in random order, checks included
-    and expand   the same, with `expand`: all that the model needs
-    webdataset   `wds.WebDataset(shards).decode()`, in the order of the shards; it gives tokens and spans, unchecked
-    expand       `expand` alone, for some numbers of spans in a sequence
-    by slices    the plain alternative: four slice assignments a span
+    read         `PackedSplit.read` of every sequence in random order, checks included
+    and expand   the same followed by `expand`: all that the model needs
+    webdataset   `wds.WebDataset(shards).decode()` in shard order; returns tokens and spans without checks
+    expand       `expand` alone, for several numbers of spans per sequence
+    by slices    the plain alternative: four slice assignments per span
 
-Then an index of a million sequences of 4K in 250 shards (sparse files, with real sequences in a few hundred random
-places): the time by the clock to open it, and to read each of these.
+Finally, an index of a million sequences of 4K in 250 shards (sparse files with real sequences at a few hundred random
+positions): wall-clock time to open it, and to read each of these sequences.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from schemas.vocab import TEXT, VISION, Vocabulary
 from trainer.data.shards import PackedSplit
 
 FRAME = 257
+PER_SHARD = 4000  # sequences, in the large index
 SPANS = (4, 64, 1024, 16384)
 VOCABULARY = Vocabulary(
     text_size=32000,
@@ -68,8 +69,10 @@ class Options:
     contexts: tuple[int, ...] = (4096, 32768, 1048576)
     tokens: int = 1 << 24  # of each dataset
     repeats: int = 7
-    sought: int = 300  # sequences of the million
-    out: Path | None = None  # where the figures go as JSON
+    seeks: int = 300  # sequences to read from the million
+    shards: int = 250  # of 4,000 sequences each, in the large index
+    smoke: bool = False  # one small dataset and one run, in a few seconds
+    out: Path | None = None  # write the figures to this JSON file
 
 
 def document(number: int, rng: np.random.Generator) -> tuple[dict[str, Any], NDArray[Any]]:
@@ -108,7 +111,7 @@ def pack(directory: Path, *, context: int, tokens: int) -> Path:
     write_unit(workspace.tokens, 0, documents, VOCABULARY.dtype)
     facts = StoreFacts(units=(0,), vocabulary=VOCABULARY, frame_grid=(16, 16), frame_size=256, frame_rate=4.0)
     write_text(workspace.tokens / FACTS, facts.to_json())
-    # No text model made these tokens, so books are cut anywhere.
+    # The tokens do not come from a text model, so books can be cut anywhere.
     stage = Stage(name="packed", context_length=context, config=PackConfig(shard_bytes=8 << 20, sentence_reach=0.0))
     with workspace.locked():
         workspace.log("pack").parent.mkdir(exist_ok=True)
@@ -119,7 +122,7 @@ def pack(directory: Path, *, context: int, tokens: int) -> Path:
 def fastest(
     ways: dict[str, Callable[[], object]], repeats: int, clock: Callable[[], float] = time.process_time
 ) -> dict[str, float]:
-    """Return the least seconds of each way, tried in turns."""
+    """Return the least seconds of each method; the methods take turns."""
     best = dict.fromkeys(ways, float("inf"))
     for _ in range(repeats):
         for name, way in ways.items():
@@ -130,7 +133,7 @@ def fastest(
 
 
 def measure_read(directory: Path, repeats: int) -> dict[str, float]:
-    """Return tokens a second of each way to read a dataset, and how many spans a sequence has."""
+    """Return tokens per second of each reading method, and the mean number of spans per sequence."""
     split = PackedSplit([directory], "train")
     order = np.random.default_rng(1).permutation(len(split)).tolist()
     shards = [str(directory / shard.url) for shard in read_index(directory)]
@@ -147,7 +150,7 @@ def measure_read(directory: Path, repeats: int) -> dict[str, float]:
     def webdataset() -> None:
         found = sum(len(sample["tokens.npy"]) for sample in wds.WebDataset(shards, shardshuffle=False).decode())
         if found != len(split) * split.context_length:
-            raise RuntimeError(f"webdataset gave {found} tokens")
+            raise RuntimeError(f"webdataset returned {found} tokens")
 
     tokens = len(split) * split.context_length
     times = fastest({"read": read, "and expand": read_and_expand, "webdataset": webdataset}, repeats)
@@ -164,7 +167,7 @@ def some_spans(context: int, count: int) -> NDArray[Any]:
 
 
 def by_slices(spans: NDArray[Any], length: int) -> tuple[NDArray[Any], ...]:
-    """Expand the plain way."""
+    """Expand spans with slice assignments."""
     segments, positions, weights = np.zeros(length, np.int32), np.zeros(length, np.int32), np.zeros(length, np.float32)
     vision, numbers = np.zeros(length, np.bool_), np.arange(length, dtype=np.int32)
     last, piece = -1, 0
@@ -179,12 +182,12 @@ def by_slices(spans: NDArray[Any], length: int) -> tuple[NDArray[Any], ...]:
 
 
 def measure_expand(context: int, spans_per_sequence: int, repeats: int) -> float:
-    """Return tokens a second of `expand`, on one core."""
+    """Return tokens per second of `expand` on one core."""
     return expand_rates(context, spans_per_sequence, repeats)["expand"]
 
 
 def expand_rates(context: int, spans_per_sequence: int, repeats: int) -> dict[str, float]:
-    """Return tokens a second of `expand` and of the plain way."""
+    """Return tokens per second of `expand` and of `by_slices`."""
     spans = some_spans(context, spans_per_sequence)
     times = max(1, (1 << 21) // context)
 
@@ -201,8 +204,9 @@ def expand_rates(context: int, spans_per_sequence: int, repeats: int) -> dict[st
     return {name: times * context / least for name, least in seconds.items()}
 
 
-def spread(packed: Path, directory: Path, places: list[int], *, shards: int = 250, per_shard: int = 4000) -> Path:
-    """Make a dataset of `shards` · `per_shard` sequences, of which those at `places` are one of `packed`."""
+def spread(packed: Path, directory: Path, places: list[int], *, shards: int) -> Path:
+    """Write a sparse dataset of `shards` shards; the sequences at `places` are a copy of one of `packed`."""
+    per_shard = PER_SHARD
     first = read_index(packed)[0]
     with (packed / first.url).open("rb") as f:
         sequence = f.read(first.offsets[1])
@@ -222,11 +226,11 @@ def spread(packed: Path, directory: Path, places: list[int], *, shards: int = 25
     return directory
 
 
-def measure_seek(packed: Path, directory: Path, sought: int, repeats: int) -> dict[str, float]:
-    """Return the seconds that opening an index of a million takes, and reading sequences of it."""
-    places = np.random.default_rng(2).integers(0, 10**6, sought).tolist()
-    million = spread(packed, directory, places)
-    opening = fastest({"open": lambda: PackedSplit([million], "train")}, repeats, time.perf_counter)["open"]
+def measure_seek(packed: Path, directory: Path, options: Options) -> dict[str, float]:
+    """Return the seconds to open a large index and to read single sequences at random positions."""
+    places = np.random.default_rng(2).integers(0, options.shards * PER_SHARD, options.seeks).tolist()
+    million = spread(packed, directory, places, shards=options.shards)
+    opening = fastest({"open": lambda: PackedSplit([million], "train")}, options.repeats, time.perf_counter)["open"]
     split = PackedSplit([million], "train")
     times = []
     for place in places:
@@ -238,8 +242,10 @@ def measure_seek(packed: Path, directory: Path, sought: int, repeats: int) -> di
 
 
 def main(options: Options) -> None:
+    if options.smoke:
+        options = dataclasses.replace(options, contexts=(4096,), tokens=1 << 17, repeats=1, seeks=10, shards=3)
     results: dict[str, Any] = {"cores": os.cpu_count(), "read": [], "expand": []}
-    print("million tokens a second of one core")
+    print("million tokens per second of one core")
     print(f"{'context':>9}{'spans':>9}{'read':>9}{'and expand':>12}{'webdataset':>12}")
     with tempfile.TemporaryDirectory() as folder:
         for context in options.contexts:
@@ -249,7 +255,7 @@ def main(options: Options) -> None:
             rates = (row[name] / 1e6 for name in ("read", "and expand", "webdataset"))
             print("{:>9,}{:>9.1f}{:>9.1f}{:>12.1f}{:>12.1f}".format(context, row["spans"], *rates), flush=True)
         small = pack(Path(folder) / "small", context=4096, tokens=1 << 18)
-        results["seek"] = seek = measure_seek(small, Path(folder) / "million", options.sought, options.repeats)
+        results["seek"] = seek = measure_seek(small, Path(folder) / "million", options)
     print(f"\n{'context':>9}{'spans':>9}{'expand':>9}{'by slices':>12}")
     for context in options.contexts:
         for spans in (n for n in SPANS if n < context):
@@ -260,9 +266,9 @@ def main(options: Options) -> None:
                 flush=True,
             )
     print(
-        f"\n{seek['sequences']:,} sequences: opened in {seek['open_s']:.2f} s; one is read in "
-        f"{seek['median_s'] * 1e3:.2f} ms (median of {options.sought}), 99 % within {seek['p99_s'] * 1e3:.2f} ms, "
-        f"all within {seek['longest_s'] * 1e3:.2f} ms"
+        f"\n{seek['sequences']:,} sequences: the index opens in {seek['open_s']:.2f} s; reading one takes "
+        f"{seek['median_s'] * 1e3:.2f} ms (median of {options.seeks}), 99th percentile {seek['p99_s'] * 1e3:.2f} ms, "
+        f"maximum {seek['longest_s'] * 1e3:.2f} ms"
     )
     if options.out:
         options.out.write_text(json.dumps(results, indent=2) + "\n")

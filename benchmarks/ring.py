@@ -1,20 +1,19 @@
-"""Claim: attention over a ring runs near the speed of a matrix product, and its time follows the documents.
+"""Measures ring attention against the speed of a matrix product, and how its time follows the documents.
 
-    python benchmarks/ring.py [--quick] [--lengths 8192 32768 131072] [--kv-heads 2] [--out ring.json]
+    python benchmarks/ring.py [--smoke] [--lengths 8192 32768 131072] [--kv-heads 2] [--out ring.json]
 
 Eight virtual CPU devices, float32, block-cyclic layout. One document (dense causal), and sequences packed with the
-lengths of real books, real clips, and both (`lengths.json`). Per case, for forward and for forward with backward:
+lengths of real books, real clips, and both (`lengths.json`). Per case, for forward alone and with backward:
 
-    GFLOP/s      of useful work: 4 (forward) or 14 (both) x heads x head dim a pair of tokens that see each other
+    GFLOP/s      of useful work: 4 (forward) or 14 (both) x heads x head dim per pair of tokens that may attend
     of peak      the same as a share of a float32 matrix product's speed, measured before and after the case
-    of peak/CPU  the same by processor time in place of wall time: what other users of the machine disturb less
+    of peak/CPU  the same by CPU time instead of wall time, which other load on the machine disturbs less
     tiles        work executed in tiles / useful work
     plain        GFLOP/s of the simplest ring: all pairs of all hops, no tiles (`plain_ring`)
     JAX          GFLOP/s of jax.nn.dot_product_attention with a mask, on one device
 
-"-" stands where the square of scores would not fit memory. Then the three ways of
-`trainer/attention/context_parallel.py` side by side, with the memory that a device takes for the program's
-temporaries.
+"-" means that the square of scores does not fit into memory. Then the three strategies of
+`trainer/attention/context_parallel.py`, with the memory of the program's temporaries per device.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ from trainer.mesh import batch_sharding, make_mesh
 
 REAL = json.loads(Path(__file__).with_name("lengths.json").read_text())
 DEVICES = 8
-SCORES_BYTES = 3 << 29  # the most that the alternatives may take for one copy of their scores
+SCORES_BYTES = 3 << 29  # the largest copy of the scores that an alternative may allocate
 Arrays = dict[str, np.ndarray]
 
 
@@ -60,9 +59,10 @@ class Options:
     kv_heads: int = 2
     head_dim: int = 64
     tile: int = 128
-    seconds: float = 20.0  # about how long one case may repeat; the best time counts
-    quick: bool = False  # 4,096 tokens only, in about a minute
-    out: Path | None = None  # where the figures go as JSON
+    seconds: float = 20.0  # repeat each case for about this long; the best time counts
+    product_size: int = 2048  # of the matrices whose product gives the peak
+    smoke: bool = False  # one short packed sequence, in less than a minute
+    out: Path | None = None  # write the figures to this JSON file
 
 
 def lengths_of(kind: str, length: int, rng: np.random.Generator) -> np.ndarray:
@@ -125,17 +125,17 @@ def plain_ring(mesh: Mesh) -> Callable[..., jax.Array]:
 
 
 def jax_attention(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array, positions: jax.Array) -> jax.Array:
-    """What a user would pick on CPU: the whole square of scores, with a mask."""
+    """The usual choice on CPU: the whole square of scores, with a mask."""
     return jax.nn.dot_product_attention(q, k, v, mask=visible(segments, positions, segments, positions)[:, None])
 
 
 def with_backward(attend: Callable[..., jax.Array]) -> Callable[..., Any]:
-    """Return the gradients of the sum of squares, so that the gradient that comes in is no constant."""
+    """Return the gradients of the sum of squares, so that the incoming gradient is not constant."""
     return jax.grad(lambda *x: jnp.sum(jnp.square(attend(*x))), argnums=(0, 1, 2))
 
 
 def best(run: Callable[..., Any], arguments: Any, seconds: float) -> tuple[float, float]:
-    """Return the least wall and processor time of a few runs."""
+    """Return the least wall-clock and CPU time of a few runs."""
     times, end = [], time.perf_counter() + seconds
     while not times or (time.perf_counter() + times[0][0] < end and len(times) < 7):
         started, spent = time.perf_counter(), time.process_time()
@@ -144,20 +144,20 @@ def best(run: Callable[..., Any], arguments: Any, seconds: float) -> tuple[float
     return min(t for t, _ in times), min(t for _, t in times)
 
 
-def product_flops(size: int = 2048) -> tuple[float, float]:
-    """Return the floating-point operations of a square float32 product a second, and a second of processor time."""
+def product_flops(size: int) -> tuple[float, float]:
+    """Return the FLOP/s of a square float32 product, by wall-clock and by CPU time."""
     a = jnp.ones((size, size), jnp.float32)
     run = jax.jit(jnp.matmul).lower(a, a).compile()
-    wall, spent = best(run, (a, a), 2.0)
+    wall, spent = best(run, (a, a), 2.0 if size >= 2048 else 0.01)
     return 2 * size**3 / wall, 2 * size**3 / spent
 
 
-def rate(attend: Callable[..., Any], arguments: Any, flops: float, seconds: float) -> dict[str, float]:
+def rate(attend: Callable[..., Any], arguments: Any, flops: float, seconds: float, size: int) -> dict[str, float]:
     """Return GFLOP/s of `flops`, and their share of the product's speed around it."""
     run = jax.jit(attend).lower(*arguments).compile()
-    before = product_flops()
+    before = product_flops(size)
     wall, spent = best(run, arguments, seconds)
-    peak, peak_spent = (max(pair) for pair in zip(before, product_flops(), strict=True))
+    peak, peak_spent = (max(pair) for pair in zip(before, product_flops(size), strict=True))
     return {
         "seconds": wall,
         "gflops": flops / wall / 1e9,
@@ -193,13 +193,13 @@ def measure(kind: str, length: int, mesh: Mesh, options: Options) -> dict[str, A
     for name, (attend, arguments, scores_bytes) in ways.items():
         if scores_bytes > SCORES_BYTES:
             continue
-        row[name] = rate(attend, arguments, flops, options.seconds)
-        row[f"{name}_both"] = rate(with_backward(attend), arguments, 3.5 * flops, options.seconds)
+        row[name] = rate(attend, arguments, flops, options.seconds, options.product_size)
+        row[f"{name}_both"] = rate(with_backward(attend), arguments, 3.5 * flops, options.seconds, options.product_size)
     return row
 
 
 def side_by_side(length: int, mesh: Mesh, options: Options) -> dict[str, Any]:
-    """Measure the three ways, forward and backward, on one document; with heads that ulysses can share out."""
+    """Measure the three strategies, forward and backward, on one document; ulysses can split its 8 heads."""
     shape = Options(heads=8, kv_heads=8, head_dim=32, tile=min(options.tile, length // DEVICES))
     placed = laid_out(inputs(np.array([length]), shape), mesh, shape.tile)
     flops = 14.0 * length * (length + 1) / 2 * shape.heads * shape.head_dim
@@ -207,7 +207,9 @@ def side_by_side(length: int, mesh: Mesh, options: Options) -> dict[str, Any]:
         method: with_backward(partial(attention, mesh=mesh, tile=shape.tile, method=method))
         for method in ("ring", "all_gather", "ulysses")
     }
-    return {"length": length} | {name: rate(run, placed, flops, options.seconds / 2) for name, run in ways.items()}
+    return {"length": length} | {
+        name: rate(run, placed, flops, options.seconds / 2, options.product_size) for name, run in ways.items()
+    }
 
 
 def shown(row: dict[str, Any], name: str) -> str:
@@ -216,11 +218,12 @@ def shown(row: dict[str, Any], name: str) -> str:
 
 def main(options: Options) -> None:
     mesh = make_mesh(MeshConfig(sequence=DEVICES))
-    if options.quick:
-        options = replace(options, lengths=(4096,), documents=("one", "mix"), seconds=1.0)
+    if options.smoke:
+        smaller = {"heads": 2, "head_dim": 8, "tile": 16, "seconds": 0.01, "product_size": 256}
+        options = replace(options, lengths=(256,), documents=("mix",), **smaller)  # type: ignore[arg-type]
     print(f"{options.heads} heads of {options.head_dim}, {options.kv_heads} for keys; tiles of {options.tile}\n")
     print(f"{'documents':<10}{'tokens':>9}{'tiles':>7} |{'forward':>9}{'of peak':>9}{'/CPU':>6}{'plain':>7}{'JAX':>5} |"
-          f"{'and back':>9}{'of peak':>9}{'/CPU':>6}{'plain':>7}{'JAX':>5}{'seconds':>9}{'peak':>6}")  # fmt: skip
+          f"{'both':>9}{'of peak':>9}{'/CPU':>6}{'plain':>7}{'JAX':>5}{'seconds':>9}{'peak':>6}")  # fmt: skip
     rows = []
     for length in options.lengths:
         for kind in options.documents:
@@ -235,7 +238,7 @@ def main(options: Options) -> None:
     print(f"\n8 heads of 32, forward and backward\n{'tokens':>9}", end="")
     print("".join(f"{f'{m}, s':>15}{'MB':>7}" for m in ("ring", "all_gather", "ulysses")))
     methods = []
-    for length in (2048,) if options.quick else (2048, 8192, 32768):
+    for length in (256,) if options.smoke else (2048, 8192, 32768):
         row = side_by_side(length, mesh, options)
         methods.append(row)
         ways = (row[m] for m in ("ring", "all_gather", "ulysses"))

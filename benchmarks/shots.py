@@ -1,16 +1,17 @@
-"""How well and how fast shots are found, beside PySceneDetect's detectors as they come.
+"""Measures how well and how fast shot boundaries are found, compared with PySceneDetect's detectors and their defaults.
 
-    python benchmarks/shots.py --samples DIR [--quick] [--videos 4] [--out shots.json]
+    python benchmarks/shots.py [--smoke] [--samples DIR] [--videos 4] [--out shots.json]
 
-DIR is what `longreel samples --out DIR` made. Takes of its films (stretches without a cut, found by eye) are joined to
-videos of 640x360, 25 frames a second, H.264: half of the joints are cuts, a quarter fades through black, a quarter
-dissolves. The takes fall in two halves. Our thresholds were tuned on the first; the figures that count are those of the
-second, which shares no take with it, and of three films as they are.
+Takes of the sample films (ranges without a cut, found by eye) are joined to videos of 640x360 at 25 frames per second,
+H.264: half of the joints are cuts, a quarter are fades through black, a quarter are dissolves. The takes form two
+halves. Our thresholds were tuned on the first; the figures that count are those of the second, which shares no take
+with it, and of three unmodified films. The sample films are fetched to DIR if they are not there. `--smoke` uses
+generated takes instead.
 
-A shot counts as found where its begin lies within two frames of the cut, or within the fade or dissolve and two frames
-around it; each begin counts once, all others are false. PySceneDetect's detectors run as `scenedetect.detect` runs
-them. Cost is processor time a frame, of this process and the decoder's, best of some runs; ours comes on top of a
-decode that is done anyway, PySceneDetect's includes its own.
+A shot counts as found if its start lies within two frames of the cut, or within the fade or dissolve and two frames
+around it; each start counts once, all others are false positives. PySceneDetect's detectors run through
+`scenedetect.detect`. Cost is CPU time per frame of this process and the decoder's, the best of several runs; ours is
+added to a decode that is needed anyway, PySceneDetect's includes its own.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,9 @@ import scenedetect
 import tyro
 from numpy.typing import NDArray
 from scenedetect import detectors
+from support.textures import write_texture_video
 
+from pipeline.sources.sample_media import get_samples
 from pipeline.video.decoder import DecodeConfig, Decoder
 from pipeline.video.shots.detector import Shots
 
@@ -50,7 +53,7 @@ class Take(NamedTuple):
 
 
 class Joint(NamedTuple):
-    """From one shot to the next: frames first..last belong to both, of a cut only the first of the new shot."""
+    """A shot boundary: frames first..last belong to both shots; for a cut, first is the start of the new shot."""
 
     kind: str
     first: int
@@ -102,15 +105,36 @@ THEIRS: dict[str, Callable[[], Any]] = {
 
 @dataclass(frozen=True)
 class Options:
-    """Measure finding shots."""
+    """Measure shot detection."""
 
-    samples: Path  # made by `longreel samples`
-    videos: int = 4  # made of each half
-    joints: int = 12  # in each
+    samples: Path = Path(tempfile.gettempdir()) / "longreel-samples"  # fetched if they are not there
+    videos: int = 4  # composed of each half
+    joints: int = 12  # in each video
     seed: int = 0
     repeat: int = 3
-    quick: bool = False  # 1 video, short films only, costs once
-    out: Path | None = None  # where the figures go as JSON
+    smoke: bool = False  # one short video of generated takes per half, in a few seconds
+    out: Path | None = None  # write the figures to this JSON file
+
+
+class Material(NamedTuple):
+    """The films to compose videos from, and films with known joints."""
+
+    folder: Path
+    tuned: list[Take]
+    held_out: list[Take]
+    films: dict[str, list[Joint]]
+
+
+def sample_material(samples: Path) -> Material:
+    return Material(get_samples(samples).parent / "videos", TUNED, HELD_OUT, FILMS)
+
+
+def generated_material(folder: Path) -> Material:
+    """Write four films of one take each."""
+    takes = [Take(f"texture-{seed}.mp4", 0, 60) for seed in range(4)]
+    for seed, take in enumerate(takes):
+        write_texture_video(folder / take.film, frames=take.end, size=(320, 180), seed=seed, block=60)
+    return Material(folder, takes[:2], takes[2:], {})
 
 
 def read_take(folder: Path, take: Take, start: int, length: int) -> Frames:
@@ -135,7 +159,7 @@ def draw_segments(takes: Sequence[Take], count: int, rng: np.random.Generator) -
 
 
 def compose(path: Path, folder: Path, takes: Sequence[Take], joints: int, rng: np.random.Generator) -> list[Joint]:
-    """Write a video and return where its joints are."""
+    """Write a video and return its joints."""
     truth: list[Joint] = []
     segments = (read_take(folder, *segment) for segment in draw_segments(takes, joints + 1, rng))
     with av.open(str(path), "w") as container:
@@ -187,7 +211,7 @@ def blend(one: Frames, other: Frames | int, share: NDArray[np.float64]) -> Frame
 
 
 def count(found: Sequence[float], truth: Sequence[Joint]) -> Counter[str]:
-    """Count joints found, by kind, and begins that are false; `found` are frames."""
+    """Count the joints found, by kind, and false positives; `found` are frame numbers."""
     left, counts = sorted(found), Counter[str]()
     for joint in truth:
         near = [f for f in left if joint.first - TOLERANCE <= f <= joint.last + TOLERANCE]
@@ -207,7 +231,7 @@ def figures(counts: Counter[str]) -> dict[str, float]:
     return facts | {f"recall of {kind}": counts[kind] / counts[f"all {kind}"] for kind in sorted(kinds)}
 
 
-def processor_s() -> float:
+def cpu_time_s() -> float:
     own = psutil.Process()
     times = [process.cpu_times() for process in (own, *own.children())]
     return sum(t.user + t.system for t in times)
@@ -219,7 +243,7 @@ def frame_rate(path: Path) -> float:
 
 
 def ours(decoder: Decoder, shots: Shots, path: Path) -> tuple[list[float], int]:
-    """Return the begins of all shots but the first, in frames, and the number of frames."""
+    """Return the first frames of all shots but the first, and the number of frames."""
     for _ in decoder.frames(path, shots=shots):
         pass
     report, rate = decoder.report, frame_rate(path)
@@ -234,27 +258,27 @@ def theirs(make: Callable[[], Any], path: Path) -> tuple[list[float], int]:
     return [start.frame_num for start, _ in scenes[1:]], scenes[-1][1].frame_num if scenes else 0
 
 
-Way = Callable[[Path], tuple[list[float], int]]
+Method = Callable[[Path], tuple[list[float], int]]
 
 
-def judge(ways: dict[str, Way], videos: dict[Path, list[Joint]]) -> dict[str, dict[str, float]]:
+def judge(methods: dict[str, Method], videos: dict[Path, list[Joint]]) -> dict[str, dict[str, float]]:
     results = {}
-    for name, way in ways.items():
+    for name, method in methods.items():
         counts = Counter[str]()
         for path, truth in videos.items():
-            counts.update(count(way(path)[0], truth))
+            counts.update(count(method(path)[0], truth))
         results[name] = figures(counts)
     return results
 
 
-def costs(ways: dict[str, Way], video: Path, frames: int, repeat: int) -> dict[str, float]:
-    """Milliseconds of processor time a frame, each the best of some runs taken in turns."""
-    best = dict.fromkeys(ways, float("inf"))
+def costs(methods: dict[str, Method], video: Path, frames: int, repeat: int) -> dict[str, float]:
+    """Return milliseconds of CPU time per frame, each the best of several runs; the methods take turns."""
+    best = dict.fromkeys(methods, float("inf"))
     for _ in range(repeat):
-        for name, way in ways.items():
-            began = processor_s()
-            way(video)
-            best[name] = min(best[name], 1000 * (processor_s() - began) / frames)
+        for name, method in methods.items():
+            began = cpu_time_s()
+            method(video)
+            best[name] = min(best[name], 1000 * (cpu_time_s() - began) / frames)
     return best
 
 
@@ -265,36 +289,45 @@ def show(title: str, results: dict[str, dict[str, float]]) -> None:
         print(f"  {name:<24}" + "".join(f"{facts[column]:11.3f}" for column in columns))
 
 
-def main(options: Options) -> None:
-    number, repeat = (1, 1) if options.quick else (options.videos, options.repeat)
-    folder, began = options.samples / "videos", time.monotonic()
-    with tempfile.TemporaryDirectory() as scratch, Decoder(DecodeConfig()) as decoder:
-        halves: dict[str, dict[Path, list[Joint]]] = {}
-        for half, takes in (("tuned on", TUNED), ("held out", HELD_OUT)):
-            rng = np.random.default_rng([options.seed, len(takes)])
-            paths = [Path(scratch) / f"{half}-{i}.mp4" for i in range(number)]
-            halves[half] = {path: compose(path, folder, takes, options.joints, rng) for path in paths}
-        own: dict[str, Way] = {"ours (content)": partial(ours, decoder, "content")}
-        ways = own | {name: partial(theirs, make) for name, make in THEIRS.items()}
-        films = {folder / name: truth for name, truth in FILMS.items() if not (options.quick and len(truth) > 5)}
-        results = {
-            "held out": judge(ways, halves["held out"]),
-            "films as they are": judge(ways, films),
-            "tuned on": judge(own, halves["tuned on"]),
-        }
-        plain: dict[str, Way] = {"decoded without shots": partial(ours, decoder, "none")}
+def measure(
+    material: Material, scratch: Path, options: Options, *, cost_videos: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, dict[str, float]], int]:
+    """Return quality by set of videos, milliseconds per frame by video, and the number of joints held out."""
+    halves: dict[str, dict[Path, list[Joint]]] = {}
+    for half, takes in (("tuned on", material.tuned), ("held out", material.held_out)):
+        rng = np.random.default_rng([options.seed, len(takes)])
+        paths = [scratch / f"{half}-{i}.mp4" for i in range(options.videos)]
+        halves[half] = {path: compose(path, material.folder, takes, options.joints, rng) for path in paths}
+    with Decoder(DecodeConfig()) as decoder:
+        own: dict[str, Method] = {"ours (content)": partial(ours, decoder, "content")}
+        methods = own | {name: partial(theirs, make) for name, make in THEIRS.items()}
+        results = {"held out": judge(methods, halves["held out"]), "tuned on": judge(own, halves["tuned on"])}
+        if films := {material.folder / name: truth for name, truth in material.films.items()}:
+            results["unmodified films"] = judge(methods, films)
+        plain: dict[str, Method] = {"decoded without shots": partial(ours, decoder, "none")}
         spent = {}
-        for video in (folder / "bigbuckbunny.mp4", next(iter(halves["held out"]))):
+        for video in (*(material.folder / name for name in cost_videos), next(iter(halves["held out"]))):
             frames = ours(decoder, "none", video)[1]
-            spent[video.name] = costs(plain | ways, video, frames, repeat)
+            spent[video.name] = costs(plain | methods, video, frames, options.repeat)
+    return results, spent, sum(map(len, halves["held out"].values()))
+
+
+def main(options: Options) -> None:
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        if options.smoke:
+            options = replace(options, videos=1, joints=4, repeat=1)
+            material, cost_videos = generated_material(Path(folder) / "films"), ()
+        else:
+            material, cost_videos = sample_material(options.samples), ("bigbuckbunny.mp4",)
+        results, spent, joints = measure(material, Path(folder), options, cost_videos=cost_videos)
     for title, facts in results.items():
         show(title, facts)
     for name, milliseconds in spent.items():
-        print(f"\nprocessor time, ms a frame: {name}")
-        for way, ms in milliseconds.items():
-            print(f"  {way:<24}{ms:8.3f}")
-    joints = sum(map(len, halves["held out"].values()))
-    print(f"\n{number} videos a half, {joints} joints held out; {time.monotonic() - began:.0f} s in all")
+        print(f"\nCPU time, ms per frame: {name}")
+        for method, ms in milliseconds.items():
+            print(f"  {method:<24}{ms:8.3f}")
+    print(f"\n{options.videos} videos per half, {joints} joints held out; {time.monotonic() - began:.0f} s in total")
     if options.out:
         options.out.write_text(json.dumps({"quality": results, "ms_per_frame": spent}, indent=2), encoding="utf-8")
 

@@ -1,19 +1,19 @@
-"""Claim: a whole step reaches a good part of a matrix product's speed, in memory that grows with the context alone.
+"""Measures a whole training step: its share of a matrix product's speed, and how its memory grows with the context.
+
+    python benchmarks/step.py [--smoke] [--contexts 4096 16384 65536 262144] [--out step.json]
 
 One step of `small` (forward, backward, update) on one sequence over a ring of 8 virtual CPU devices, by context: tokens
-a second, model FLOP utilization (the operations a step needs by PaLM's count, attention only within documents, ÷ what a
-plain float32 product reaches in the same process), and memory. The sequence is packed with documents of about 1,000
-tokens. Each context runs in a process of its own, so that its peak is its own.
+per second, model FLOP utilization (the operations that a step needs by PaLM's count, attention only within documents,
+divided by the speed of a plain float32 product in the same process), and memory. The sequence is packed with documents
+of about 1,000 tokens. Each context runs in its own process, so that its peak memory is its own.
 
-    .venv/bin/python benchmarks/step.py [--quick] [--contexts 4096 16384 65536 262144] [--out step.json]
-
-Memory: `peak` is the largest resident size of the process; `program` what the compiled step allocates on all devices
-(XLA's buffer assignment), also as bytes a token; `kept` the part of it that the layers keep for backward, which is
-layers x ((dim + heads x head_dim) x bytes + heads x 4) bytes a token. The rest is one layer's backward: in XLA's buffer
-assignment eleven arrays as large as the queries, thirteen as large as the keys (the ring holds keys, values and the
-sums of their gradients twice, here and on the way), cosines and sines. For `small` that makes 4,160 + 11 x 512 +
-13 x 256 + 256 = 13,376 bytes a token, which is the slope between 256K and 1M. What does not grow is left: weights, and
-logits of a chunk, once a device.
+Memory: `peak` is the largest resident size of the process; `program` is what the compiled step allocates on all devices
+(XLA's buffer assignment), also as bytes per token; `kept` is the part of it that the layers keep for the backward pass:
+layers x ((dim + heads x head_dim) x bytes + heads x 4) bytes per token. The rest is the backward pass of one layer: in
+XLA's buffer assignment, eleven arrays as large as the queries, thirteen as large as the keys (the ring holds keys,
+values and the sums of their gradients twice: the local copy and the one in transfer), cosines and sines. For `small`
+that is 4,160 + 11 x 512 + 13 x 256 + 256 = 13,376 bytes per token, which is the slope between 256K and 1M. Weights and
+the logits of one chunk per device do not grow with the context.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from schemas.vocab import Vocabulary
-from trainer.config import MeshConfig, ModelConfig, flops_per_token, small
+from trainer.config import MeshConfig, ModelConfig, debug, flops_per_token, small
 from trainer.data.loader import Placement
 from trainer.mesh import make_mesh
 from trainer.run.loop import use_cpu_devices
@@ -58,7 +58,7 @@ VOCABULARY = Vocabulary(
 
 
 def packed(length: int) -> tuple[dict[str, np.ndarray], float]:
-    """Return a batch of one sequence, documents of DOCUMENT/2 to 3 DOCUMENT/2 tokens, and a token's mean keys."""
+    """Return a batch of one sequence of documents of DOCUMENT/2 to 3 DOCUMENT/2 tokens, and the mean keys per token."""
     rng, lengths = np.random.default_rng(0), []
     while sum(lengths) < length:
         lengths.append(int(rng.integers(DOCUMENT // 2, DOCUMENT * 3 // 2)))
@@ -76,7 +76,7 @@ def packed(length: int) -> tuple[dict[str, np.ndarray], float]:
 
 
 def best_s(run: Callable[[], Any], repeats: int) -> float:
-    """Return the least seconds of several runs, after one that does not count."""
+    """Return the least seconds of several runs, after a warm-up run."""
     jax.block_until_ready(run())
     times = []
     for _ in range(repeats):
@@ -87,22 +87,22 @@ def best_s(run: Callable[[], Any], repeats: int) -> float:
 
 
 def matmul_flops() -> float:
-    """Return the floating-point operations a second of a square float32 product."""
+    """Return the FLOP/s of a square float32 product."""
     a = jnp.ones((2048, 2048), jnp.float32)
     product = jax.jit(jnp.matmul)
     return 2 * 2048**3 / best_s(lambda: product(a, a), 5)
 
 
-def kept_bytes_a_token(config: ModelConfig) -> int:
-    """Return what the layers keep of a token for backward: stream, attention's output and log-sum-exp."""
+def kept_bytes_per_token(config: ModelConfig) -> int:
+    """Return the bytes per token that layers keep for the backward pass: stream, attention's output, log-sum-exp."""
     size = jnp.dtype(config.dtype).itemsize
     return config.layers * ((config.dim + config.heads * config.head_dim) * size + config.heads * 4)
 
 
-def measure(context: int, repeats: int) -> dict[str, Any]:
+def measure(context: int, repeats: int, config: ModelConfig) -> dict[str, Any]:
     """Return the figures of one context."""
     use_cpu_devices(DEVICES)
-    config, mesh, steps = small(), make_mesh(MeshConfig()), 100
+    mesh, steps = make_mesh(MeshConfig()), 100
     about = OptimizerConfig()
     optimizer = make_optimizer(about, steps=steps)
     plan = Plan.of(config, VOCABULARY, optimizer=optimizer, mesh=mesh)
@@ -132,13 +132,13 @@ def measure(context: int, repeats: int) -> dict[str, Any]:
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "before_bytes": before,
         "program_bytes": program,
-        "program_bytes_a_token": program / context,
-        "kept_bytes_a_token": kept_bytes_a_token(config),
+        "program_bytes_per_token": program / context,
+        "kept_bytes_per_token": kept_bytes_per_token(config),
     }
 
 
-def in_a_process(context: int, repeats: int) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--one", str(context), "--repeats", str(repeats)]
+def measure_in_process(context: int, repeats: int, *, smoke: bool) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--one", str(context), "--repeats", str(repeats), *["--smoke"] * smoke]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     made: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return made
@@ -148,19 +148,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--contexts", type=int, nargs="+", default=[4096, 16384, 65536, 262144])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="4,096 and 16,384 tokens only, about a minute")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON, too")
+    parser.add_argument("--smoke", action="store_true", help="a tiny model at one context, in less than a minute")
+    parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(options.one, options.repeats)))
+        print(json.dumps(measure(options.one, options.repeats, debug() if options.smoke else small())))
         return
-    print(f"a step of small, {DEVICES} virtual devices, documents of about {DOCUMENT:,}; best of {options.repeats}\n")
+    if options.smoke:
+        options.contexts, options.repeats = [1024], 1
+    model = "debug" if options.smoke else "small"
+    print(f"a step of {model}, {DEVICES} virtual devices, documents of about {DOCUMENT:,}; best of {options.repeats}\n")
     columns = ("context", "seconds", "tokens/s", "matmul GFLOP/s", "MFU", "peak GB", "program GB", "B/token", "kept")
     print("".join(f"{name:>15}" for name in columns))
     rows = []
-    for context in options.contexts[:2] if options.quick else options.contexts:
-        r = in_a_process(context, options.repeats)
+    for context in options.contexts:
+        r = measure_in_process(context, options.repeats, smoke=options.smoke)
         rows.append(r)
         shown = (
             f"{context:,}",
@@ -170,14 +173,14 @@ def main() -> None:
             f"{r['mfu']:.0%}",
             f"{r['peak_bytes'] / 1e9:.2f}",
             f"{r['program_bytes'] / 1e9:.2f}",
-            f"{r['program_bytes_a_token']:,.0f}",
-            f"{r['kept_bytes_a_token']:,.0f}",
+            f"{r['program_bytes_per_token']:,.0f}",
+            f"{r['kept_bytes_per_token']:,.0f}",
         )
         print("".join(f"{value:>15}" for value in shown), flush=True)
     if len(rows) > 1:
         first, last = rows[0], rows[-1]
         slope = (last["peak_bytes"] - first["peak_bytes"]) / (last["context"] - first["context"])
-        print(f"\npeak memory grows by {slope:,.0f} bytes a token between the first and the last context")
+        print(f"\npeak memory grows by {slope:,.0f} bytes per token between the first and the last context")
     if options.out:
         options.out.write_text(json.dumps(rows, indent=2) + "\n")
 

@@ -1,16 +1,17 @@
-"""What a survey costs at 720p H.264, beside decoding the same video in full, and whether its memory grows with length.
+"""Measures what surveying 720p H.264 costs, compared with decoding the same video completely, and its memory.
 
-    python benchmarks/survey.py [VIDEO] [--samples samples] [--repeat 2] [--quick] [--out survey.json]
+    python benchmarks/survey.py [VIDEO] [--smoke] [--samples DIR] [--repeat 2] [--out survey.json]
 
-Without a VIDEO the trailer among the samples is taken (1280x720, 24 frames a second, a key frame in 5 s on average),
-fetched to `samples` if it is not there. Longer videos are its packets over and over with their times moved on, so
-nothing is encoded for them; one is encoded once, with a key frame in 2 s as streaming services have them.
+Without VIDEO, the trailer of the sample material is used (1280x720, 24 frames per second, a keyframe every 5 s on
+average); the samples are fetched to DIR if they are not there. Longer videos repeat its packets with shifted
+timestamps, so nothing is encoded for them; one video is encoded again with a keyframe every 2 s, as streaming services
+do. `--smoke` uses a generated video of a few seconds.
 
-Figures are seconds of video a second of processor time (this process and its children together, user and system):
-real-time factor per core, the best of `repeat` runs. The survey's time is all that an item costs: SHA-256 of the file,
-then the look. Beside it, on the first of the videos: PyAV decoding every frame and throwing it away, PySceneDetect's
-pass with its own defaults (AdaptiveDetector), and the ffmpeg command's, where these are installed. Memory is the peak
-of the decoder process (VmHWM, Linux), each time a fresh one.
+Figures are seconds of video per second of CPU time (this process and its children, user and system): the real-time
+factor per core, the best of `repeat` runs. The survey's time is all that an item costs: SHA-256 of the file and the
+video analysis. It is compared, on a video of one minute, with PyAV decoding and discarding every frame, with
+PySceneDetect's AdaptiveDetector and its defaults, and with the ffmpeg command, where these are installed. Memory is the
+peak of a new decoder process (VmHWM, Linux); the analysis must not need more for a longer video.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from pathlib import Path
 import av
 import psutil
 import tyro
+from support.textures import write_texture_video
 
-from pipeline.sources.sample_media import fetch
+from pipeline.sources.sample_media import get_samples
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.fingerprint import sha256_file
 
@@ -40,17 +42,17 @@ TRAILER = "trailer_bbb.mp4"
 
 @dataclass(frozen=True)
 class Options:
-    """Measure the survey of videos."""
+    """Measure the video survey."""
 
     video: tyro.conf.Positional[Path | None] = None
-    samples: Path = Path("samples")
+    samples: Path = Path(tempfile.gettempdir()) / "longreel-samples"  # fetched if they are not there
     repeat: int = 2
-    quick: bool = False  # 2 and 24 minutes in place of 10 and 120, one run each
-    out: Path | None = None  # where the figures go as JSON
+    smoke: bool = False  # generated videos of a few seconds, one run each
+    out: Path | None = None  # write the figures to this JSON file
 
 
 def repeated(source: Path, target: Path, seconds: float) -> Path:
-    """Write the packets of `source` over and over, until `seconds` are full."""
+    """Repeat the packets of `source` for `seconds`."""
     with av.open(str(source)) as given, av.open(str(target), "w") as made:
         stream = given.streams.video[0]
         packets = [(bytes(p), p.pts, p.dts, p.duration, p.is_keyframe) for p in given.demux(stream) if p.size]
@@ -66,7 +68,7 @@ def repeated(source: Path, target: Path, seconds: float) -> Path:
 
 
 def encoded(source: Path, target: Path, *, key_every_s: float | None = None, seconds: float | None = None) -> Path:
-    """Encode `source` again, or its first seconds."""
+    """Encode `source` again, completely or its first `seconds`."""
     with av.open(str(source)) as given, av.open(str(target), "w") as made:
         stream = given.streams.video[0]
         rate = Fraction(stream.average_rate or 25)
@@ -84,8 +86,8 @@ def encoded(source: Path, target: Path, *, key_every_s: float | None = None, sec
     return target
 
 
-def processor_s() -> float:
-    """User and system time of this process, its children that run, and those that have ended."""
+def cpu_time_s() -> float:
+    """Return user and system time of this process and of its children, both running and ended."""
     own = psutil.Process()
     running = [process.cpu_times() for process in own.children(recursive=True)]
     ended = own.cpu_times()
@@ -95,7 +97,7 @@ def processor_s() -> float:
 
 
 def survey(decoder: Decoder, path: Path) -> float:
-    """Do what the survey does with a video; return its length in seconds."""
+    """Process a video as the survey does; return its length in seconds."""
     sha256_file(path)
     return float(decoder.analyze(path).durations_s.sum())
 
@@ -119,34 +121,34 @@ def ffmpeg(path: Path) -> None:
     subprocess.run(command, check=True)
 
 
-def others() -> dict[str, Callable[[Path], None]]:
+def baselines() -> dict[str, Callable[[Path], None]]:
     found: dict[str, Callable[[Path], None]] = {"PyAV, every frame, 1 thread": decode_all}
     try:
         import scenedetect  # noqa: F401
 
-        found["PySceneDetect, its defaults"] = scene_detect
+        found["PySceneDetect, defaults"] = scene_detect
     except ImportError:
-        print("PySceneDetect is not installed: not measured")
+        print("PySceneDetect is not installed and not measured")
     if shutil.which("ffmpeg"):
         found["ffmpeg, every frame, 1 thread"] = ffmpeg
     else:
-        print("there is no ffmpeg command: not measured")
+        print("the ffmpeg command is not installed and not measured")
     return found
 
 
 def best_rate(work: Callable[[], None], seconds: float, repeat: int) -> dict[str, float]:
-    """Return seconds of video a second of processor time and of wall clock, each the best."""
-    rates = {"processor": 0.0, "wall": 0.0}
+    """Return the best seconds of video per second of CPU time and per second of wall-clock time."""
+    rates = {"cpu": 0.0, "wall": 0.0}
     for _ in range(repeat):
-        began, used = time.perf_counter(), processor_s()
+        began, used = time.perf_counter(), cpu_time_s()
         work()
-        rates["processor"] = max(rates["processor"], seconds / max(0.01, processor_s() - used))
+        rates["cpu"] = max(rates["cpu"], seconds / max(0.01, cpu_time_s() - used))
         rates["wall"] = max(rates["wall"], seconds / (time.perf_counter() - began))
     return rates
 
 
 def peak_bytes(path: Path) -> int:
-    """Return the most memory that a fresh decoder process held while it looked at a video."""
+    """Return the peak memory of a new decoder process that analyzes a video."""
     before = psutil.Process().children()
     with Decoder(DecodeConfig()) as decoder:
         decoder.analyze(path)
@@ -155,37 +157,41 @@ def peak_bytes(path: Path) -> int:
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) << 10
 
 
+def find_video(options: Options, folder: Path) -> Path:
+    if options.smoke:
+        return write_texture_video(folder / "texture.mp4", frames=50, size=(320, 180))
+    return options.video or get_samples(options.samples).parent / "videos" / TRAILER
+
+
 def main(options: Options) -> None:
-    if options.video is None:
-        fetch(options.samples)
-    source = options.video or options.samples / "videos" / TRAILER
-    short_s, long_s, repeat = (120, 1440, 1) if options.quick else (600, 7200, options.repeat)
-    figures: dict[str, object] = {"cores": os.cpu_count(), "video": source.name}
+    short_s, long_s, one_s, clip_s = (4, 8, 4, 2) if options.smoke else (600, 7200, 60, 10)
+    repeat = 1 if options.smoke else options.repeat
     with tempfile.TemporaryDirectory() as folder, Decoder(DecodeConfig()) as decoder:
+        source = find_video(options, Path(folder))
         streaming = encoded(source, Path(folder, "key-2s.mp4"), key_every_s=2)
         videos = {
-            f"{short_s // 60} min": repeated(source, Path(folder, "short.mp4"), short_s),
-            f"{long_s // 60} min": repeated(source, Path(folder, "long.mp4"), long_s),
-            f"{short_s // 60} min, a key frame in 2 s": repeated(streaming, Path(folder, "streaming.mp4"), short_s),
-            "a clip of 10 s": encoded(source, Path(folder, "clip.mp4"), seconds=10),
+            f"{short_s} s": repeated(source, Path(folder, "short.mp4"), short_s),
+            f"{long_s} s": repeated(source, Path(folder, "long.mp4"), long_s),
+            f"{short_s} s, keyframe every 2 s": repeated(streaming, Path(folder, "streaming.mp4"), short_s),
+            f"clip of {clip_s} s": encoded(source, Path(folder, "clip.mp4"), seconds=clip_s),
         }
         rates = {}
         for name, path in videos.items():
-            seconds = survey(decoder, path)  # warms the child and the file system's cache
+            seconds = survey(decoder, path)  # starts the child process and fills the page cache
             rates[f"survey, {name}"] = best_rate(lambda path=path: survey(decoder, path), seconds, repeat)  # type: ignore[misc]
-        once = repeated(source, Path(folder, "once.mp4"), 60)
+        once = repeated(source, Path(folder, "once.mp4"), one_s)
         seconds = float(decoder.analyze(once).durations_s.sum())
-        for name, work in others().items():
+        for name, work in baselines().items():
             work(once)
             rates[name] = best_rate(lambda work=work: work(once), seconds, repeat)  # type: ignore[misc]
-        print(f"\n{'seconds of video a second of':<40}{'processor':>12}{'wall clock':>12}")
+        print(f"\n{'seconds of video per second of':<40}{'CPU time':>12}{'wall clock':>12}")
         for name, rate in rates.items():
-            print(f"  {name:<38}{rate['processor']:10.0f} x{rate['wall']:10.0f} x")
+            print(f"  {name:<38}{rate['cpu']:10.0f} x{rate['wall']:10.0f} x")
         peaks = {name: peak_bytes(path) for name, path in list(videos.items())[:2]}
     low, high = peaks.values()
     print("\npeak memory of the decoder process: " + ", ".join(f"{n} {b / 2**20:.0f} MiB" for n, b in peaks.items()))
-    print(f"  ratio {high / low:.3f} (the aim is at most 1.1)")
-    figures |= {"rates": rates, "peak_bytes": peaks}
+    print(f"  ratio {high / low:.3f} (at most 1.1 is the target)")
+    figures = {"cores": os.cpu_count(), "video": source.name, "rates": rates, "peak_bytes": peaks}
     if options.out:
         options.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 

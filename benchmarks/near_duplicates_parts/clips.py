@@ -1,4 +1,4 @@
-"""Material for the search: parts of real sample videos, and copies of them changed in one way, by three strengths."""
+"""Clips for the search: parts of videos, and copies of them with one change each in three strengths."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.sources.sample_media import get_samples
 PART_S = 5.0
 INTRO_S = 3.0
 STRENGTHS = ("weak", "middle", "strong")
-_HEIGHT = 360  # of the originals at most, for the encoder's sake
+_HEIGHT = 360  # of the originals at most, to limit the encoding time
 
 _NOT_ORIGINAL = ("carphone_distorted",)  # a copy of another sample: see `heavy_copy`
 
@@ -53,7 +53,7 @@ SUB_CLIPS = (0.75, 0.5, 0.3)  # of a whole video
 
 @dataclass(frozen=True)
 class Clip:
-    """A file, and what it shows: seconds `start` to `end` of `source`."""
+    """A file that shows seconds `start` to `end` of the video `source`."""
 
     path: Path
     source: str
@@ -64,16 +64,20 @@ class Clip:
 
     @property
     def name(self) -> str:
-        """What it is, in words."""
+        """A description of the clip."""
         words = f"{self.source} {self.start:g}-{self.end:g}"
         return f"{words} {self.change} {self.strength}" if self.change else words
 
 
-def originals(folder: Path, *, most: int | None = None) -> list[Clip]:
-    """Return whole sample videos, and parts of the longer ones; made once."""
-    videos = sorted(p for p in (get_samples(folder / "samples").parent / "videos").iterdir())
+def sample_videos(folder: Path) -> Path:
+    """Fetch the sample material to `folder` and return the folder of its videos."""
+    return get_samples(folder / "samples").parent / "videos"
+
+
+def originals(folder: Path, sources: Path) -> list[Clip]:
+    """Return the videos of the folder `sources`, and parts of the longer ones; encoded once."""
     clips = []
-    for video in [v for v in videos if v.suffix != ".npz" and v.stem not in _NOT_ORIGINAL][:most]:
+    for video in [v for v in sorted(sources.iterdir()) if v.suffix != ".npz" and v.stem not in _NOT_ORIGINAL]:
         length = _length_s(video)
         count = int(length / PART_S) if length >= 2 * PART_S else 0
         ranges = [(0.0, length), *((i * PART_S, (i + 1) * PART_S) for i in range(count))]
@@ -85,7 +89,7 @@ def originals(folder: Path, *, most: int | None = None) -> list[Clip]:
 
 
 def copies(folder: Path, clip: Clip, *, strengths: tuple[str, ...] = STRENGTHS) -> Iterator[Clip]:
-    """Yield changed copies of a clip, made once."""
+    """Yield changed copies of a clip; encoded once."""
     for change, ways in CHANGES.items():
         for strength, (filters, quality) in zip(STRENGTHS, ways, strict=True):
             if strength in strengths:
@@ -95,7 +99,7 @@ def copies(folder: Path, clip: Clip, *, strengths: tuple[str, ...] = STRENGTHS) 
 
 
 def sub_clips(folder: Path, clip: Clip, *, strengths: tuple[str, ...] = STRENGTHS) -> Iterator[Clip]:
-    """Yield parts of a clip that begin at no round time, made once."""
+    """Yield parts of a clip that do not start at a round time; encoded once."""
     length = clip.end - clip.start
     for strength, share in zip(STRENGTHS, SUB_CLIPS, strict=True):
         if strength in strengths and share * length >= 2:
@@ -107,19 +111,19 @@ def sub_clips(folder: Path, clip: Clip, *, strengths: tuple[str, ...] = STRENGTH
 
 
 def heavy_copy(folder: Path) -> Clip:
-    """Return the sample that is another's copy in 1/84 of its bytes."""
+    """Return the sample that is a copy of another at 1/84 of its size."""
     return Clip(folder / "samples" / "videos" / "carphone_distorted.mp4", "carphone_pristine", 0.0, 4.0, "published")
 
 
 def film(folder: Path, clip: Clip) -> Clip:
-    """Return a clip as a film is: a keyframe every two seconds, and where the picture changes; made once."""
+    """Return a clip with the keyframes of a film: every two seconds, and where the picture changes; encoded once."""
     path = folder / "films" / clip.path.name
     encode(clip.path, path, quality=23, keyframe_s=2.0)
     return Clip(path, clip.source, clip.start, clip.end, "film")
 
 
 def with_intro(folder: Path, clip: Clip, intro: Path) -> Clip:
-    """Return a clip with the first `INTRO_S` seconds of another video before it; made once."""
+    """Return a clip with the first `INTRO_S` seconds of another video prepended; encoded once."""
     path = folder / "intros" / clip.path.name
     if not path.is_file():
         part = folder / "intros" / f"{clip.path.stem}-card.mp4"

@@ -1,4 +1,4 @@
-"""How the search grows: made-up signatures by the thousand, 1 % of them changed copies, through the whole job."""
+"""How the search scales: thousands of generated signatures, 1 % of them changed copies, through the whole job."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,18 @@ _COPIES = 0.01
 _UNITS = 64
 
 
-def growth(most: int, folder: Path) -> list[dict[str, Any]]:
-    """Measure 10^4 items, 10^5 … up to `most`, each in a process of its own, and print what comes."""
+def sizes_to(most: int) -> list[int]:
+    """Return 10^4, 10^5 and so on up to `most`."""
+    return [10**power for power in range(4, 13) if 10**power <= most]
+
+
+def growth(sizes: Sequence[int], folder: Path) -> list[dict[str, Any]]:
+    """Measure the search with each number of items in its own process, and print and return the figures."""
     rows: list[dict[str, Any]] = []
     names = (("items", 10), ("seconds", 10), ("us/item", 10), ("peak MB", 10), ("keys", 13), ("compared", 10))
     header = "".join(f"{name:>{width}}" for name, width in (*names, ("pairs", 8), ("found", 9)))
-    print(f"\ngrowth, {SAMPLES} samples an item\n\n{header}", flush=True)
-    items = 10_000
-    while items <= most:
+    print(f"\ngrowth, {SAMPLES} samples per item\n\n{header}", flush=True)
+    for items in sizes:
         command = [sys.executable, "-c", f"from near_duplicates_parts.growth import run; run({items}, {str(folder)!r})"]
         done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
         row = json.loads(done.stdout.splitlines()[-1])
@@ -43,12 +48,11 @@ def growth(most: int, folder: Path) -> list[dict[str, Any]]:
             f"{row['keys']:>13,}{row['candidates']:>10,}{row['pairs']:>8,}{row['found']:>9.4f}",
             flush=True,
         )
-        items *= 10
     return rows
 
 
 def run(items: int, folder: str) -> None:
-    """Make the signatures of `items` items, search them, and print the figures as one line of JSON."""
+    """Generate the signatures of `items` items, search them, and print the figures as one line of JSON."""
     import resource
 
     from pipeline.dedup.config import SIMILARITY, DedupConfig
@@ -62,17 +66,17 @@ def run(items: int, folder: str) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began, used = time.perf_counter(), time.process_time()
     report = dedup_items(workspace, DedupConfig(), Runner())
-    seconds, processor = time.perf_counter() - began, time.process_time() - used
+    seconds, cpu = time.perf_counter() - began, time.process_time() - used
     found = pq.read_table(workspace.pairs).select(["a", "b"]).to_pylist()
     there = {(row["a"], row["b"]) for row in found}
-    likeness: Any = SIMILARITY["video"]
+    similarity: Any = SIMILARITY["video"]
     figures = {
         "items": report.items,
         "seconds": seconds,
-        "processor_s": processor,
+        "cpu_s": cpu,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "peak_before_mb": before / 1024,
-        "keys": report.items * SAMPLES * 2 * VIEWS * likeness.tables,
+        "keys": report.items * SAMPLES * 2 * VIEWS * similarity.tables,
         **report.facts,
         "planted": len(planted),
         "found": sum(tuple(sorted(pair)) in there for pair in planted) / len(planted),
@@ -83,7 +87,7 @@ def run(items: int, folder: str) -> None:
 
 
 def _write(workspace: Workspace, unit: int, count: int) -> list[tuple[str, str]]:
-    """Write one unit; return which items copy which: its last ones, the first ones of the unit before."""
+    """Write one unit, whose last items copy the first ones of the previous unit; return these pairs."""
     copies = max(1, round(_COPIES * count))
     before = (unit - 1) % _UNITS
     pictures = [_pictures(unit, 0, copies), _pictures(unit, 1, count - 2 * copies)]
@@ -113,7 +117,7 @@ def _write(workspace: Workspace, unit: int, count: int) -> list[tuple[str, str]]
 def _pictures(unit: int, part: int, count: int) -> NDArray[np.uint8]:
     """Return pictures [count * SAMPLES, SIDE, SIDE] with the spectrum of real ones (amplitude falls with frequency).
 
-    The samples of an item have half of their variance in common.
+    The samples of an item share half of their variance.
     """
     rng = np.random.default_rng([unit, part])
     y, x = np.mgrid[:SIDE, :SIDE]
@@ -128,6 +132,6 @@ def _pictures(unit: int, part: int, count: int) -> NDArray[np.uint8]:
 
 
 def _changed(pictures: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return the pictures with less contrast, another brightness, and noise of two gray levels."""
+    """Return the pictures with less contrast, a different brightness, and noise of two gray levels."""
     noisy = pictures * np.float32(0.8) + 30 + rng.normal(0, 2, pictures.shape).astype(np.float32)
     return np.clip(noisy, 0, 255).astype(np.uint8)

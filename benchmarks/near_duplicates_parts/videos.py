@@ -1,4 +1,4 @@
-"""How many changed copies of real clips the search finds, by kind and strength, and what it finds that is none."""
+"""How many changed copies of clips the search finds, by change and strength, and which pairs it finds wrongly."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from near_duplicates_parts.clip_signatures import signature_of
 from near_duplicates_parts.clips import (
     INTRO_S,
     STRENGTHS,
@@ -21,10 +22,10 @@ from near_duplicates_parts.clips import (
     film,
     heavy_copy,
     originals,
+    sample_videos,
     sub_clips,
     with_intro,
 )
-from near_duplicates_parts.looks import look
 from pipeline.dedup.config import SIMILARITY, DedupConfig
 from pipeline.dedup.job import dedup_items
 from pipeline.dedup.pairs import Pair, read_pairs
@@ -34,8 +35,8 @@ from pipeline.runtime.workspace import Workspace, write_table_unit
 from pipeline.select.keep_best import KeepConfig
 from schemas.records import SIGNATURES, SURVEY
 
-_COVERED = KeepConfig().min_containment
-_TRUE = 0.6  # a share that is reported as `_COVERED` is right where in truth it is at least this
+_REJECTED = KeepConfig().min_containment
+_TRUE = 0.6  # a containment reported as at least `_REJECTED` is right if the true one is at least this
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,13 @@ class Item:
         return float(self.signature.lengths.sum())
 
 
-def videos(folder: Path, *, quick: bool) -> dict[str, Any]:
-    """Make the clips, search, and compare with what is true."""
-    seen = [Item(clip, look(clip.path, clip.name, as_film=clip.change == "film")) for clip in _clips(folder, quick)]
+def videos(folder: Path, *, sources: Path | None = None, strengths: tuple[str, ...] = STRENGTHS) -> dict[str, Any]:
+    """Generate clips in `folder` from `sources` (default: the sample videos), search, and compare with the truth."""
+    clips = _clips(folder, sources, strengths)
+    seen = [Item(clip, signature_of(clip.path, clip.name, as_film=clip.change == "film")) for clip in clips]
     items = [item for item in seen if SIMILARITY["video"].hash_keys(item.signature).size]
     left_out = len(seen) - len(items)
-    print(f"{left_out} of {len(seen)} clips are words on a plain ground, and left out", flush=True)
+    print(f"{left_out} of {len(seen)} clips have no hash keys and are excluded", flush=True)
     began = time.perf_counter()
     found, facts = _search([item.signature for item in items])
     seconds = time.perf_counter() - began
@@ -69,9 +71,8 @@ def videos(folder: Path, *, quick: bool) -> dict[str, Any]:
     return counts | {"recall": rows, "precision": judged, "all with all": blind}
 
 
-def _clips(folder: Path, quick: bool) -> Iterator[Clip]:
-    strengths = ("middle",) if quick else STRENGTHS
-    given = originals(folder, most=4 if quick else None)
+def _clips(folder: Path, sources: Path | None, strengths: tuple[str, ...]) -> Iterator[Clip]:
+    given = originals(folder, sources or sample_videos(folder))
     parts = [clip for clip in given if not _is_whole_of_parts(clip, given)]
     wholes = [clip for clip in given if _is_whole_of_parts(clip, given)]
     yield from given
@@ -83,7 +84,7 @@ def _clips(folder: Path, quick: bool) -> Iterator[Clip]:
         yield film(folder, clip)
     intro = next(clip for clip in given if clip.source == "a").path
     yield from (with_intro(folder, clip, intro) for clip in parts if clip.source != "a")
-    if not quick:
+    if sources is None:
         yield heavy_copy(folder)
 
 
@@ -92,7 +93,7 @@ def _is_whole_of_parts(clip: Clip, clips: Sequence[Clip]) -> bool:
 
 
 def _search(signatures: Sequence[Signature]) -> tuple[dict[tuple[str, str], Pair], dict[str, int]]:
-    """Return the pairs that the job finds."""
+    """Return the pairs that the job finds, and its counts."""
     with tempfile.TemporaryDirectory() as scratch:
         workspace = Workspace.open(Path(scratch) / "w", units=1)
         rows = [
@@ -108,13 +109,13 @@ def _search(signatures: Sequence[Signature]) -> tuple[dict[tuple[str, str], Pair
 
 
 def _shared_s(one: Clip, other: Clip) -> float:
-    """Seconds that two clips truly share, an intro not counted."""
+    """Return the seconds that two clips truly share, without an intro."""
     same = one.source == other.source
     return max(0.0, min(one.end, other.end) - max(one.start, other.start)) if same else 0.0
 
 
 def _recall(items: Sequence[Item], found: dict[tuple[str, str], Pair]) -> Iterator[dict[str, Any]]:
-    """Yield by kind and strength how many copies were found as covered by an original that has all of them."""
+    """Yield by change and strength how many copies were found to be contained in an original that contains them."""
     bases = [item for item in items if not item.clip.change]
     films = [item for item in items if item.clip.change == "film"]
     cases: dict[tuple[str, str], list[tuple[bool, str]]] = {}
@@ -131,7 +132,7 @@ def _recall(items: Sequence[Item], found: dict[tuple[str, str], Pair]) -> Iterat
                 if kind == "clip of a film" and item.clip.change != "sub-clip":
                     continue
                 pair = _pair(item, base, found)
-                good = pair is not None and pair.containment_of(item.signature.content_id) >= _COVERED
+                good = pair is not None and pair.containment_of(item.signature.content_id) >= _REJECTED
                 cases.setdefault((kind, item.clip.strength), []).append((good, f"{item.clip.name} in {base.clip.name}"))
     for (kind, strength), outcomes in sorted(cases.items()):
         yield {
@@ -149,7 +150,7 @@ def _pair(one: Item, other: Item, found: dict[tuple[str, str], Pair]) -> dict[st
 
 
 def _precision(items: Sequence[Item], found: dict[tuple[str, str], Pair]) -> dict[str, Any]:
-    """Return how many of the pairs by which an item would be set aside are right, and how far off shares are."""
+    """Return how many pairs that would reject an item are right, and the errors of the reported containments."""
     by_id = {item.signature.content_id: item for item in items}
     right, wrong, off = 0, [], []
     for (a, b), pair in found.items():
@@ -158,11 +159,11 @@ def _precision(items: Sequence[Item], found: dict[tuple[str, str], Pair]) -> dic
             continue
         shared = _shared_s(one.clip, other.clip) + (INTRO_S if one.clip.change == other.clip.change == "intro" else 0)
         if {one.clip.source, other.clip.source} & {"a"} and "intro" in (one.clip.change, other.clip.change):
-            continue  # the intro is a part of this one
+            continue  # the intro is cut from this source
         claims = [(pair.containment_of(i.signature.content_id), min(1.0, shared / i.length)) for i in (one, other)]
         off += [claimed - true for claimed, true in claims]
-        if max(claimed for claimed, _ in claims) >= _COVERED:
-            if all(true >= _TRUE for claimed, true in claims if claimed >= _COVERED):
+        if max(claimed for claimed, _ in claims) >= _REJECTED:
+            if all(true >= _TRUE for claimed, true in claims if claimed >= _REJECTED):
                 right += 1
             else:
                 wrong.append(f"{one.clip.name} / {other.clip.name}: {claims}")
@@ -171,15 +172,15 @@ def _precision(items: Sequence[Item], found: dict[tuple[str, str], Pair]) -> dic
         "right": right,
         "precision": right / max(1, right + len(wrong)),
         "wrong": wrong,
-        "share is off by (mean, 95 %, most)": [
+        "containment error (mean, 95 %, maximum)": [
             float(np.mean(np.abs(off))), float(np.percentile(np.abs(off), 95)), float(np.max(np.abs(off)))
         ],
     }  # fmt: skip
 
 
 def _blind(items: Sequence[Item]) -> dict[str, Any]:
-    """Compare hard negatives all with all, whether or not they have keys in common."""
-    likeness = SIMILARITY["video"]
+    """Compare hard negatives pairwise, whether or not they share hash keys."""
+    similarity = SIMILARITY["video"]
     chosen = [item for item in items if item.clip.change in ("", "intro")]
     kinds = {"next parts": [0, 0], "other takes": [0, 0], "same intro": [0, 0], "other videos": [0, 0]}
     wrong = []
@@ -192,7 +193,7 @@ def _blind(items: Sequence[Item]) -> dict[str, Any]:
             continue
         intro = one.clip.change == other.clip.change == "intro"
         kind = "same intro" if intro else _relation(one.clip.source, other.clip.source)
-        shared = likeness.compare(one.signature, other.signature)
+        shared = similarity.compare(one.signature, other.signature)
         most = max(shared.containment_a, shared.containment_b) if shared else 0.0
         allowed = INTRO_S / min(one.length, other.length) + 0.1 if intro else 0.1
         kinds[kind][0] += 1
@@ -203,7 +204,7 @@ def _blind(items: Sequence[Item]) -> dict[str, Any]:
 
 
 _TAKES = ({"jwpIntro", "testMovie"},)
-# Samples that were cut from each other, it is not written where: the search found so (similarity above 0.98).
+# Samples that were cut from each other at unknown positions; the search found them (similarity above 0.98).
 _CUT_FROM_EACH_OTHER = ({"face_noface", "noface_face", "single_face"}, {"bigbuckbunny", "trailer_bbb"})
 
 
@@ -239,12 +240,12 @@ def _show(
             for name in row["missed"][:5]:
                 print(f"    missed: {row['strength']} {name}")
     print(
-        f"\nprecision {judged['precision']:.4f}: {judged['right']} of {judged['pairs']} pairs that would set one aside"
+        f"\nprecision {judged['precision']:.4f}: {judged['right']} of {judged['pairs']} pairs that would reject an item"
     )
     for name in judged["wrong"][:10]:
         print(f"    wrong: {name}")
-    mean, most, worst = judged["share is off by (mean, 95 %, most)"]
-    print(f"shares are off by {mean:.3f} (mean), {most:.3f} (95 %), {worst:.3f} (most)")
+    mean, most, worst = judged["containment error (mean, 95 %, maximum)"]
+    print(f"error of the containments: {mean:.3f} (mean), {most:.3f} (95th percentile), {worst:.3f} (maximum)")
     for kind, counts in blind["compared"].items():
         print(f"{kind}: {counts['too much']} of {counts['pairs']} pairs share too much")
     for name in blind["which"][:10]:

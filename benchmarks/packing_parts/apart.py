@@ -1,4 +1,4 @@
-"""Running a function in a process of its own, to measure what memory it takes; and measuring time."""
+"""Runs a function in its own process to measure its memory, and measures time."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Row = dict[str, Any]
 
 
 class Apart(NamedTuple):
-    """What a function returned in a process of its own, and the most memory that process had."""
+    """The result of a function that ran in its own process, and the peak memory of that process."""
 
     result: Any
-    rss: int  # bytes, with mapped files
-    anonymous: int  # bytes, without
+    rss: int  # bytes, including mapped files
+    anonymous: int  # bytes, without mapped files
 
 
 def apart(work: Callable[..., Any], *args: Any) -> Apart:
@@ -51,7 +51,7 @@ def _status(name: str) -> int:
 
 @contextlib.contextmanager
 def timed(row: Row, name: str) -> Iterator[None]:
-    """Add the wall clock and the processor seconds of the body to `row`."""
+    """Add the wall-clock and CPU seconds of the body to `row`."""
     wall, used = time.perf_counter(), time.process_time()
     yield
     for key, seconds in ((f"{name}_s", time.perf_counter() - wall), (f"{name}_cpu_s", time.process_time() - used)):

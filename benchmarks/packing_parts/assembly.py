@@ -33,6 +33,7 @@ from schemas.fingerprint import sha256_file
 from schemas.records import TOKENS
 
 SPEED, MEMORY = (4096, 131072), (4096, 1048576)
+SMALL_STORE = 10_000_000  # bytes; a smaller store is measured at the first context only
 UNIT = 2500  # documents
 
 
@@ -43,18 +44,19 @@ def assembly(store_bytes: int, repeat: int, scratch: Path | None) -> Row:
         print(f"\nassembly from a store of {written / 1e6:.0f} MB; MB/s\n{'context':>10}{'shard':>10}"
               f"{'write_shard':>13}{'cp':>8}{'sha256':>8}{'TarWriter':>11}")  # fmt: skip
         speed = []
-        for context in SPEED:
+        for context in SPEED[: 1 if store_bytes < SMALL_STORE else None]:
             row = {"context": context} | apart(race, root, context, repeat).result
             speed.append(row)
-            rates = {way: row["bytes"] / 1e6 / seconds for way, seconds in row["seconds"].items()}
+            rates = {method: row["bytes"] / 1e6 / seconds for method, seconds in row["seconds"].items()}
             print(f"{context:>10,}{row['bytes'] / 1e6:>7.0f} MB{rates['write_shard']:>13,.0f}{rates['cp']:>8,.0f}"
                   f"{rates['sha256']:>8,.0f}{rates['TarWriter']:>11,.0f}", flush=True)  # fmt: skip
         idle = apart(nothing)
-        print(f"memory of a shard's writer; a process that does nothing has {idle.rss / 1e6:.0f} MB, of which "
-              f"{idle.anonymous / 1e6:.0f} MB is its own\n{'context':>10}{'shard':>10}{'documents':>11}{'own':>10}"
+        print(f"memory of the process that writes a shard; an idle process has {idle.rss / 1e6:.0f} MB, of which "
+              f"{idle.anonymous / 1e6:.0f} MB are anonymous\n"
+              f"{'context':>10}{'shard':>10}{'documents':>11}{'anonymous':>10}"
               f"{'with the mapped store':>23}")  # fmt: skip
         memory = []
-        for context in MEMORY:
+        for context in MEMORY[: 1 if store_bytes < SMALL_STORE else None]:
             for shard_bytes in (PackConfig().shard_bytes, store_bytes // 8):
                 apart(prepare, root, context, shard_bytes)
                 found = apart(write_prepared, root)
@@ -66,7 +68,7 @@ def assembly(store_bytes: int, repeat: int, scratch: Path | None) -> Row:
 
 
 def make_store(directory: Path, size: int) -> int:
-    """Write units of mixed documents with random tokens until there are `size` bytes; return how many there are."""
+    """Write units of mixed documents with random tokens until there are `size` bytes; return the number of bytes."""
     directory.mkdir()
     written, unit = 0, 0
     while written < size:
@@ -93,7 +95,7 @@ def parcels_of(store: Path, context: int, config: PackConfig) -> tuple[Plan, dic
 
 
 def race(root: Path, context: int, repeat: int) -> Row:
-    """Write the first shard in every way, in turns; return the least seconds of each."""
+    """Write the first shard by each method in turn; return the least seconds of each."""
     plan, sent = parcels_of(root / "tokens", context, ANYWHERE)
     name = min(sent)
     job, store, out = shard_job(plan, name, sent[name]), TokenStore(root / "tokens"), root / str(context)
@@ -106,18 +108,18 @@ def race(root: Path, context: int, repeat: int) -> Row:
         part_path(out, name).unlink()
         write_shard(job, store, out)
 
-    ways: dict[str, Callable[[], Any]] = {
+    methods: dict[str, Callable[[], Any]] = {
         "write_shard": ours,
         "cp": lambda: copy_file(shard, copy),
         "sha256": lambda: sha256_file(shard),
         "TarWriter": lambda: write_tar(other, samples),
     }
-    best = dict.fromkeys(ways, float("inf"))
+    best = dict.fromkeys(methods, float("inf"))
     for _ in range(repeat):
-        for way, run in ways.items():
+        for method, run in methods.items():
             started = time.perf_counter()
             run()
-            best[way] = min(best[way], time.perf_counter() - started)
+            best[method] = min(best[method], time.perf_counter() - started)
     return {"bytes": shard.stat().st_size, "seconds": best, "sequences": len(samples)}
 
 
@@ -126,7 +128,7 @@ def nothing() -> None:
 
 
 def samples_of(shard: Path) -> list[dict[str, Any]]:
-    """Return a shard's samples as webdataset writes them: arrays and objects, in memory."""
+    """Return a shard's samples in memory, as the arrays and objects that webdataset writes."""
     samples: dict[str, dict[str, Any]] = {}
     with tarfile.open(shard) as tar:
         for member in tar:
@@ -152,7 +154,7 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def prepare(root: Path, context: int, shard_bytes: int) -> None:
-    """Put what the writer of the first shard is handed into a file."""
+    """Save the input of the first shard's writer to a file."""
     plan, sent = parcels_of(root / "tokens", context, replace(ANYWHERE, shard_bytes=shard_bytes))
     (root / "handed").write_bytes(pickle.dumps((plan, min(sent), sent[min(sent)])))
 

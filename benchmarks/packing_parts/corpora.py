@@ -1,12 +1,12 @@
-"""The corpora that `packing.py` packs: index rows of documents with made-up lengths. Run alone, it describes them.
+"""The corpora that `packing.py` packs: index rows of documents with generated lengths. As a script, describes them.
 
     clips      videos of 1..30 frames, no caption: 257 k + 2 tokens
-    web        log-normal lengths, median 665 tokens, a tenth above 3,700: books, which may be cut anywhere
-    web whole  the same as question-answer documents: never cut, and left out where longer than the context
+    web        log-normal lengths, median 665 tokens, a tenth above 3,700: books, which can be cut anywhere
+    web whole  the same as question-answer documents: never cut, and rejected if longer than the context
     mixed      captioned clips of 1..100 frames, mostly short; books (log-normal, median 60,000 tokens) for a tenth of
                the tokens; films of 10 to 100 minutes at 4 frames a second for half of all tokens
 
-A frame is 256 codes and <eof>. Documents are `bos caption <vision> frames </vision> eos`, as those of real files.
+A frame is 256 codes and <eof>. Documents are `bos caption <vision> frames </vision> eos`, like those of real files.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Rng = np.random.Generator
 
 
 def videos(rng: Rng, frames: Integers, captions: Integers) -> pa.Table:
-    """Return rows of videos of `frames` [D] frames; a caption counts with its `bos` and `<vision>`."""
+    """Return rows of videos of `frames` [D] frames; captions include `bos` and `<vision>`."""
     spans = np.stack([captions + 1, frames * FRAME, np.ones_like(frames)], axis=1)
     return rows(rng, "video", spans, np.array([TEXT, VISION, TEXT], np.int8))
 
@@ -48,7 +48,7 @@ def texts(rng: Rng, kind: str, lengths: Integers) -> pa.Table:
 
 
 def rows(rng: Rng, kind: str, spans: Integers, modality: NDArray[np.int8]) -> pa.Table:
-    """Return index rows of documents whose spans are `spans` [D, M] tokens long; their ids are drawn."""
+    """Return index rows of documents whose spans are `spans` [D, M] tokens long; their ids are random."""
     count, width = spans.shape
     ends = np.cumsum(spans, axis=1)
     flat = pa.StructArray.from_arrays(
@@ -62,7 +62,7 @@ def rows(rng: Rng, kind: str, spans: Integers, modality: NDArray[np.int8]) -> pa
         ],
         fields=list(SPAN),
     )
-    drawn = rng.bytes(64 * count).hex()  # two SHA-256 a document
+    drawn = rng.bytes(64 * count).hex()  # two SHA-256 per document
     hashes = pa.array([drawn[i : i + 64] for i in range(0, 128 * count, 64)])
     known: dict[str, Any] = {
         "document_id": hashes[:count],

@@ -1,10 +1,10 @@
-"""How full sequences become and how many documents are cut, beside first fit and concatenation."""
+"""How full sequences become and how many documents are cut, compared with first fit and with concatenation."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,10 @@ from pipeline.runtime.token_store import FACTS, TokenStore
 from schemas.records import KINDS
 from tokenizer.text.sentencepiece import TextTokenizer
 
-CONTEXTS = (4096, 8192, 32768, 131072, 1048576)
-
 
 @dataclass(frozen=True)
 class Corpus:
-    """Where documents come from: made up, by name, or the token store of the workspace `real`, `epochs` times."""
+    """A source of documents: generated ones by name, or the token store of the workspace `real`, `epochs` times."""
 
     name: str
     documents: int
@@ -38,19 +36,19 @@ class Corpus:
     epochs: int = 1
 
     def table(self) -> pa.Table:
-        """Return its index rows, of the training split."""
+        """Return the index rows of the training split."""
         if self.real is None:
             return CORPORA[self.name](np.random.default_rng(0), self.documents)
         rows = TokenStore(self.real / "tokens").rows()
         return rows.filter(pa.compute.equal(rows["split"], "train"))
 
     def config(self, **options: Any) -> PackConfig:
-        """Return how it is packed."""
+        """Return the options that this corpus is packed with."""
         return PackConfig(mixture=Mixture(kind_epochs=dict.fromkeys(KINDS, float(self.epochs))), **options)
 
 
 def sample_workspace(folder: Path) -> Path:
-    """Return a workspace with the sample material tokenized; make it where it is not there yet."""
+    """Return a workspace that holds the tokenized sample material; create it if it does not exist."""
     made = folder / "work"
     if not (made / "tokens" / FACTS).is_file():
         manifest = folder / "samples" / "manifest.jsonl"
@@ -64,39 +62,47 @@ def sample_workspace(folder: Path) -> Path:
     return made
 
 
-def fill(workspace: Path | None, names: Collection[str], documents: int, grain_tokens: int) -> list[Row]:
+def select_corpora(names: Collection[str], documents: int, samples: Path | None) -> list[Corpus]:
+    """Return the corpora of these names; the real ones only if there is a folder for the sample material."""
     corpora = [Corpus(name, documents) for name in CORPORA if name in names]
-    if workspace is None:
-        print("fill: no --workspace is given, so real books and clips are left out")
-    else:
-        real = sample_workspace(workspace)
-        corpora += [
-            corpus for corpus in (Corpus("real", 0, real), Corpus("real x1000", 0, real, 1000)) if corpus.name in names
-        ]  # 1000 epochs: the sample is small
+    if samples is None:
+        print("fill: real books and clips are not measured; give a folder for them with --samples")
+        return corpora
+    real = sample_workspace(samples)
+    epochs = {"real": 1, "real x1000": 1000}  # the sample is small
+    return corpora + [Corpus(name, 0, real, count) for name, count in epochs.items() if name in names]
+
+
+def fill(corpora: Sequence[Corpus], contexts: Sequence[int], grain_tokens: int) -> list[Row]:
+    """Pack each corpus at each context, and print and return the figures."""
     print(f"\n{'fill':<12}{'context':>9}{'documents':>10}{'sequences':>11}{'fill':>10}{'bound':>10}{'of bound':>10}"
-          f"{'reach':>10}{'of bound':>10}{'plan':>8}{'peak':>9}{'longer':>9}{'cut':>9}{'cut, concat':>12}"
+          f"{'sentences':>10}{'of bound':>10}{'plan':>8}{'peak':>9}{'longer':>9}{'cut':>9}{'cut, concat':>12}"
           f"{'Grain':>9}{'bins':>6}")  # fmt: skip
     results = []
     for corpus in corpora:
-        for context in CONTEXTS:
+        for context in contexts:
             ours = apart(measure, corpus, context)
             row = {"corpus": corpus.name, "context": context, "peak": ours.rss} | ours.result
             others = apart(first_fit, corpus, context, grain_tokens)
             row |= {"grain_peak": others.rss} | others.result
             results.append(row)
-            reach = f"{row['reach_fill']:>10.4%}{row['reach_of_bound']:>10.4%}" if "reach_fill" in row else " " * 20
+            reach = (
+                f"{row['sentence_fill']:>10.4%}{row['sentence_of_bound']:>10.4%}"
+                if "sentence_fill" in row
+                else " " * 20
+            )
             print(f"{corpus.name:<12}{context:>9,}{row['documents']:>10,}{row['sequences']:>11,}{row['fill']:>10.4%}"
                   f"{row['bound']:>10.4%}{row['of_bound']:>10.4%}{reach}{row['plan_cpu_s']:>6.1f} s"
                   f"{row['peak'] / 1e6:>6.0f} MB{row['longer']:>9,}{row['cut']:>9,}{row['concat_cut']:>12,}"
                   f"{row['grain_fill']:>9.2%}{row['grain_bins']:>6,}", flush=True)  # fmt: skip
             if row.get("cuts"):
-                print(f"{'':<21}cuts of books at the end of a sentence: {row['cuts_at_sentences']:.1%} of "
-                      f"{row['cuts']:,}, without reach {row['cuts_at_sentences_anywhere']:.1%}")  # fmt: skip
+                print(f"{'':<21}cuts of books at a sentence end: {row['cuts_at_sentences']:.1%} of "
+                      f"{row['cuts']:,}; {row['cuts_at_sentences_anywhere']:.1%} if cut anywhere")  # fmt: skip
     return results
 
 
 def measure(corpus: Corpus, context: int) -> Row:
-    """Plan and assign one corpus at one context, as one unit; the documents' order is made twice, as in the job."""
+    """Plan and assign one corpus at one context as one unit; documents are ordered twice, as in the job."""
     table, row = corpus.table(), Row()
     with timed(row, "plan"):
         documents_of(table)
@@ -121,7 +127,7 @@ def measure(corpus: Corpus, context: int) -> Row:
         "concat_fill": int(ends[-1]) / (-(-int(ends[-1]) // context) * context),
     }
     if len(part.recipe.texts.lengths):
-        row |= with_reach(corpus, documents, context, pieces)
+        row |= at_sentence_ends(corpus, documents, context, pieces)
     return row
 
 
@@ -144,15 +150,15 @@ def planned(
 
 
 def whole_lengths(documents: Documents, plan: Plan) -> Integers:
-    """Return the lengths of all documents that go in, each as often as it does."""
+    """Return the lengths of all documents to pack, once for each epoch."""
     copies, _ = plan.config.mixture.copies(
         documents.table, documents.draw, context_length=plan.context_length, text_factor=1.0, seed=plan.config.seed
     )
     return np.repeat(documents.table["length"].to_numpy(), copies)
 
 
-def with_reach(corpus: Corpus, documents: Documents, context: int, anywhere: list[tuple[str, int, int]]) -> Row:
-    """Plan again with the default reach; of real books, see where the cuts are."""
+def at_sentence_ends(corpus: Corpus, documents: Documents, context: int, anywhere: list[tuple[str, int, int]]) -> Row:
+    """Plan again with cuts at sentence ends; for real books, count the cuts that are at one."""
     config = corpus.config()
     if corpus.real is None:  # there are no tokens: the plan alone
         options: dict[str, Any] = {"context_length": context, "text_factor": 1.0, "seed": config.seed}
@@ -170,14 +176,14 @@ def with_reach(corpus: Corpus, documents: Documents, context: int, anywhere: lis
         found |= {"cuts_at_sentences_anywhere": float(np.mean(plain)) if plain else None}
     part = plan.splits["train"]
     return found | {
-        "reach_sequences": part.sequences,
-        "reach_fill": plan.fill("train"),
-        "reach_of_bound": part.fewest / part.sequences,
+        "sentence_sequences": part.sequences,
+        "sentence_fill": plan.fill("train"),
+        "sentence_of_bound": part.fewest / part.sequences,
     }
 
 
 def _sentence_ends(documents: Documents, store: TokenStore, text: TextTokenizer) -> Callable[[str, int], bool | None]:
-    """Return a function that tells from the text itself whether a place in a book is the end of a sentence or line."""
+    """Return a function that reads the text to decide whether a position in a book is the end of a sentence or line."""
     columns = (documents.table[name].to_pylist() for name in ("document_id", "kind", "unit", "batch", "row"))
     books = {name: where for name, kind, *where in zip(*columns, strict=True) if kind == "book"}
     known: dict[tuple[str, int], bool] = {}
@@ -195,7 +201,7 @@ def _sentence_ends(documents: Documents, store: TokenStore, text: TextTokenizer)
 
 
 def first_fit(corpus: Corpus, context: int, most: int) -> Row:
-    """Pack the corpus with Grain, as a loader does: documents in random order, `most` tokens of them at most."""
+    """Pack the corpus with Grain, as a loader does: documents in random order, at most `most` tokens of them."""
     import grain
 
     documents, row = documents_of(corpus.table()), Row()
@@ -223,7 +229,7 @@ def first_fit(corpus: Corpus, context: int, most: int) -> Row:
 
 
 def cut(lengths: Integers, most: Integers) -> Integers:
-    """Return the lengths of pieces of at most `most` [D]: all are that long, but for the last of each document."""
+    """Split documents into pieces of `most` [D] tokens, the last of each possibly shorter; return the lengths."""
     counts = -(-lengths // most)
     pieces = np.repeat(most, counts)
     pieces[np.cumsum(counts) - 1] = lengths - (counts - 1) * most

@@ -1,4 +1,4 @@
-"""How planning grows with the number of documents: the job's own steps, unit by unit, each in its own process."""
+"""How planning grows with the number of documents: the steps of the job, unit by unit, each in its own process."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ ANYWHERE = PackConfig(sentence_reach=0.0)
 def growth(most: int, context: int, scratch: Path | None) -> list[Row]:
     idle = apart(nothing).rss
     rows, count = [], UNIT
-    print(f"\ngrowth, context {context:,}; a process that does nothing has {idle / 1e6:.0f} MB\n"
-          f"{'documents':>12}{'worker':>11}{'a document':>12}{'peak':>10}{'driver':>9}{'peak':>10}{'parcels':>13}"
+    print(f"\ngrowth, context {context:,}; an idle process has {idle / 1e6:.0f} MB\n"
+          f"{'documents':>12}{'worker':>11}{'per document':>14}{'peak':>10}{'driver':>9}{'peak':>10}{'parcels':>13}"
           f"{'plan':>10}{'ranks':>12}{'fill':>10}{'of bound':>10}")  # fmt: skip
     while count <= most:
         row = grow(count, context, scratch)
         rows.append(row)
-        print(f"{row['documents']:>12,}{row['worker_cpu_s']:>9.1f} s{row['worker_us_a_document']:>9.1f} us"
+        print(f"{row['documents']:>12,}{row['worker_cpu_s']:>9.1f} s{row['worker_us_per_document']:>11.1f} us"
               f"{row['worker_peak'] / 1e6:>7.0f} MB{row['driver_cpu_s']:>7.1f} s{row['driver_peak'] / 1e6:>7.0f} MB"
-              f"{row['parcel_bytes_a_document']:>9.0f} B/d{row['plan_bytes'] / 1e6:>7.2f} MB"
+              f"{row['parcel_bytes_per_document']:>9.0f} B/d{row['plan_bytes'] / 1e6:>7.2f} MB"
               f"{row['start_bytes'] / 1e6:>9.2f} MB{row['fill']:>10.4%}{row['of_bound']:>10.4%}",
               flush=True)  # fmt: skip
         count *= 10
@@ -54,8 +54,8 @@ def grow(count: int, context: int, scratch: Path | None) -> Row:
     row: Row = {"units": units} | counted.result | driver.result | sent.result
     row["worker_cpu_s"] = row["census_cpu_s"] + row["assign_cpu_s"]
     row["worker_s"] = row["census_s"] + row["assign_s"]
-    row["worker_us_a_document"] = row["worker_cpu_s"] / row["documents"] * 1e6
-    row["parcel_bytes_a_document"] = row["parcel_bytes"] / row["documents"]
+    row["worker_us_per_document"] = row["worker_cpu_s"] / row["documents"] * 1e6
+    row["parcel_bytes_per_document"] = row["parcel_bytes"] / row["documents"]
     row["worker_peak"], row["driver_peak"] = max(counted.rss, sent.rss), driver.rss
     return row
 
@@ -113,8 +113,8 @@ def send_units(folder: Path, units: int) -> Row:
 
 
 class NoTokens:
-    """A store for plans that read none."""
+    """A token store for plans that need no tokens."""
 
     def read(self, unit: int, batch: int, row: int, start: int = 0, length: int | None = None) -> Any:
-        """Refuse: nothing is to be read."""
-        raise RuntimeError("no token is needed to assign documents without reach")
+        """Raise: assignment reads no token unless cuts move to sentence ends."""
+        raise RuntimeError("a token was read, but cuts do not move to sentence ends")

@@ -1,4 +1,4 @@
-"""What Beam costs: the whole job on its local runner, and the same steps one after the other."""
+"""What Beam costs: the whole job on its local runner, compared with the same steps run one after the other."""
 
 from __future__ import annotations
 
@@ -24,21 +24,23 @@ from pipeline.runtime.workspace import Workspace
 UNITS = 32
 CONTEXT = 4096
 CONFIG = PackConfig(sentence_reach=0.0, shard_bytes=4 << 20)
-FACTS_OF_STORE = StoreFacts(vocabulary=VOCABULARY, frame_grid=(16, 16), frame_size=256, frame_rate=4.0)
+FACTS_OF_STORE = StoreFacts(
+    units=tuple(range(UNITS)), vocabulary=VOCABULARY, frame_grid=(16, 16), frame_size=256, frame_rate=4.0
+)
 
 
 def beam(documents: int, scratch: Path | None) -> Row:
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         root = Path(folder) / "workspace"
         apart(make_workspace, root, documents)
-        idle = apart(nothing).rss  # finding this function imports Beam
+        idle = apart(nothing).rss  # unpickling the function imports this module, and Beam with it
         row: Row = {"documents": documents, "idle": idle}
         print(f"\nthe whole job, {documents:,} documents of 4 to 12 tokens in {UNITS} units; "
-              f"a process that does nothing has {idle / 1e6:.0f} MB with Beam imported")  # fmt: skip
-        for name, way in (("with Beam", with_beam), ("without Beam", without_beam)):
-            found = apart(way, root)
+              f"an idle process with Beam imported has {idle / 1e6:.0f} MB")  # fmt: skip
+        for name, method in (("with Beam", with_beam), ("without Beam", without_beam)):
+            found = apart(method, root)
             row[name] = {"peak": found.rss} | found.result
-            print(f"{name:>14}: {found.result['job_s']:.1f} s, {found.result['job_cpu_s']:.1f} s of the processor, "
+            print(f"{name:>14}: {found.result['job_s']:.1f} s, {found.result['job_cpu_s']:.1f} s of CPU time, "
                   f"{found.result['shards']} shards, peak {found.rss / 1e6:.0f} MB", flush=True)  # fmt: skip
     return row
 
@@ -78,7 +80,7 @@ def without_beam(root: Path) -> Row:
         plan = make_plan(add_up(censuses), CONFIG, context_length=CONTEXT, vocabulary=VOCABULARY)
         begin(directory, plan.fingerprint)
         handed, sent = Ranks(), dict[str, list[Parcel]]()
-        with AssignWorker(workspace).open() as send:
+        with AssignWorker(workspace, census).open() as send:
             for unit, counted in zip(units, censuses, strict=True):
                 for name, parcel in send(handed.start(unit, counted.splits), plan):
                     sent.setdefault(name, []).append(parcel)

@@ -1,4 +1,4 @@
-"""Signatures of clips, as the survey makes them."""
+"""Signatures of clips, as the survey computes them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pipeline.video.types import DecodeConfig
 from schemas.fingerprint import fingerprint
 
 
-def look(path: Path, name: str, *, as_film: bool = False) -> Signature:
-    """Return a clip's signature, or what it would be were the clip too long to be decoded. Kept beside the clip."""
+def signature_of(path: Path, name: str, *, as_film: bool = False) -> Signature:
+    """Return a clip's signature; `as_film`: as for a video too long to decode completely. Cached next to the clip."""
     kept = path.with_name(f"{path.name}.{'film' if as_film else 'clip'}-{VERSION}.npz")
     if not kept.is_file():
         found = analyze_video(path, AnalysisConfig(decode_below_s=0.0 if as_film else 60.0), DecodeConfig())
