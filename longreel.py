@@ -115,8 +115,15 @@ def _run(name: str, arguments: list[str], options: tuple[str, ...]) -> int:
     try:
         command_class = SUBCOMMANDS[name].load()
         from pipeline.cli.parse import parse
+        from pipeline.cli.settings import record
 
-        parse(command_class, arguments, prog=f"longreel {name}")(options)
+        command = parse(command_class, arguments, prog=f"longreel {name}")
+        try:
+            command(options)
+        except Interrupted:
+            record(name, command)
+            raise
+        record(name, command)
     except Interrupted as e:
         return _fail(str(e), INTERRUPTED, name)
     except KeyboardInterrupt:

@@ -1,10 +1,10 @@
-"""What the trainer's subcommands take. `longreel` makes the command line from these."""
+"""Options of the command `train`. `longreel` builds the command line from them."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tyro.conf import arg
 
@@ -13,15 +13,17 @@ from trainer.run.loop import TrainConfig, train
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train a model on packed datasets, with ring attention over the mesh's axis `sequence`.
+    """Train a model on packed datasets, with ring attention over the mesh axis `sequence`.
 
-    The same command again goes on from the newest checkpoint in --out.
+    The same command resumes from the newest checkpoint in --out.
     """
+
+    RECORD: ClassVar = "out"
 
     training: Annotated[TrainConfig, arg(name="")]
 
     def __call__(self, options: tuple[str, ...]) -> None:
-        """Train, and say where the run stands."""
+        """Train, and print the last step, the held-out loss and the speed."""
         result = train(self.training)
         first, last = result.first_eval_loss, result.eval_loss
         fell = "" if first is None or last is None else f"; held-out loss {first:.4f} -> {last:.4f} nats a target"

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from pipeline.cli.settings import recorded_vision
 from pipeline.dataset.forget.forget import forget
 from pipeline.dataset.inspect import card_table
 from pipeline.dataset.trace.trace import trace_sequence, trace_token
@@ -66,8 +67,9 @@ class Trace:
     """Index of one token in the sequence. Default: list all spans of the sequence."""
     out: Path | None = None
     """PNG file to write the token's frame to."""
-    vision: str = "small-128"
-    """The VQGAN that encoded the frames: the name of a shipped checkpoint, or a file of weights."""
+    vision: str | None = None
+    """The VQGAN that encoded the frames: the name of a shipped checkpoint, or a file of weights. Default: the
+    workspace's, for a dataset in WORKSPACE/packed/."""
     text_model: Path | None = None
     """The SentencePiece model that encoded the text. Default: the workspace's, for a dataset in WORKSPACE/packed/."""
 
@@ -81,7 +83,7 @@ class Trace:
                 self.token,
                 shard=self.shard,
                 out=self.out,
-                vision=self.vision,
+                vision=self.vision or recorded_vision(self.dataset.resolve().parent.parent),
                 text_model=self.text_model,
             )
             for name, value in facts.items():

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.cli.settings import recorded_vision
 from pipeline.reports.reconstruction import codes_of, find_video, prompt_of, source_frames, write_rows
 from pipeline.runtime.token_store import StoreFacts
 from pipeline.runtime.workspace import Workspace
@@ -60,8 +61,9 @@ class Generate:
     """Sample from this many most likely tokens; 0 samples from all."""
     seed: int = 0
     """Random seed for sampling."""
-    vision: str = "small-128"
-    """The VQGAN that encoded the frames: the name of a shipped checkpoint, or a file of weights."""
+    vision: str | None = None
+    """The VQGAN that encoded the frames: the name of a shipped checkpoint, or a file of weights. Default: the one that
+    the workspace is configured for."""
 
     def __post_init__(self) -> None:
         for field in ("prompt_frames", "frames", "steps"):
@@ -110,9 +112,10 @@ class Generate:
 
     def _continue_video(self, out: Path, model: Transformer, facts: StoreFacts, workspace: Workspace) -> None:
         vocabulary, per_frame = facts.vocabulary, facts.frame_grid[0] * facts.frame_grid[1]
-        codec = FrameCodec.load(self.vision)
+        vision = self.vision or recorded_vision(workspace.root)
+        codec = FrameCodec.load(vision)
         if codec.sha256 != vocabulary.vision_sha256:
-            raise ConfigError(f"the VQGAN {self.vision!r} did not encode the tokens: name the one that did (--vision)")
+            raise ConfigError(f"the VQGAN {vision!r} did not encode the tokens: name the one that did (--vision)")
         stored = find_video(workspace, self.video)
         grammar = DocumentGrammar(
             vocabulary=vocabulary, frame_tokens=per_frame, max_frames=self.frames, min_frames=self.frames

@@ -64,6 +64,28 @@ def configured(
         yield workspace
 
 
+def record(name: str, command: object) -> None:
+    """Write the options of a command next to its output, if its class names that option as `RECORD`.
+
+    In an output folder the file is NAME.toml; next to an output file it is FILE.toml.
+    """
+    for option in options_of(type(command)):
+        if option.name == getattr(type(command), "RECORD", None):
+            out = Path(str(option.value_of(command)))
+            if out.exists():
+                path = out / f"{name}.toml" if out.is_dir() else out.with_name(f"{out.name}.toml")
+                write_text(path, command_toml(name, command))
+
+
+def recorded_vision(workspace: Path) -> str:
+    """Return the VQGAN that the workspace is configured for: the name of a shipped checkpoint, or a file of weights."""
+    from pipeline.tokenize.worker import TokenizeConfig
+
+    is_workspace = (workspace / "workspace.json").is_file()
+    spelling = Settings.read(workspace).values.get(("vision",)) if is_workspace else None
+    return TokenizeConfig().vision if spelling is None else str(tomllib.loads(f"value = {spelling}")["value"])
+
+
 def command_toml(name: str, command: object) -> str:
     """Return all options of a command as a configuration file."""
     options = [option for option in options_of(type(command)) if option.name not in TRANSIENT]

