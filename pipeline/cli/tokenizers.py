@@ -59,7 +59,7 @@ class ImportTokenizer:
     weights: Annotated[Positional[Path], arg(metavar="FILE")]
     """The published file."""
     out: Path
-    """The .safetensors file to write. Other commands take it as --vision."""
+    """The .safetensors file to write, for the option --vision of other commands."""
     frame_size: int | None = None
     """Side of the frames in pixels that the model was trained on; files of weights do not state it. Default: 256."""
     lookup: Lookup | None = None
@@ -84,7 +84,7 @@ class Perceptual:
     """Download VGG-16 weights (fine-tuned for edge detection, 59 MB) for the perceptual loss of train-tokenizer."""
 
     out: Path
-    """The .safetensors file to write. train-tokenizer and eval-tokenizer take it as --perceptual."""
+    """The .safetensors file to write, for the option --perceptual of train-tokenizer and eval-tokenizer."""
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Download and convert the weights."""

@@ -59,7 +59,7 @@ class Settings:
         path = workspace / NAME
         try:
             text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return cls({})
         except (OSError, ValueError) as e:
             raise UsageError(f"{path} cannot be read ({e}); restore it, or delete it and give all options anew") from e

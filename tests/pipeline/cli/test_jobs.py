@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from numpy.typing import NDArray
 
+import longreel
 from pipeline.cli.tokenizers import TrainTextTokenizer
 from pipeline.dedup.config import DedupConfig
 from pipeline.dedup.job import dedup_items
@@ -45,6 +45,7 @@ from pipeline.tokenize.worker import TokenizeConfig, TokenizeWorker
 from pipeline.tokenizer_jobs.train import TrainTokenizer
 from pipeline.video.decoder import DecodeConfig
 from schemas.errors import ConfigError, DatasetError, ManifestError
+from tests.support.command_server import CommandServer
 from tests.support.media import make_audio, make_video
 from tests.support.texts import story
 from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
@@ -219,6 +220,17 @@ def books(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def tokenized_books(text_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder of three books, and the workspace that was made of it."""
+    folder = tmp_path_factory.mktemp("books")
+    for n in range(3):
+        (folder / f"{n}.txt").write_text(story(n, 4))
+    out = tmp_path_factory.mktemp("books-made") / "out"
+    run(folder, out, text_model)
+    return folder, out
+
+
 @pytest.fixture
 def questions(books: Path, material: Path) -> Path:
     """The books with a video and three question-answer documents, of which one is broken."""
@@ -292,9 +304,11 @@ def test_the_text_model_learns_from_question_answer_documents(questions: Path, t
 @pytest.mark.parametrize(
     "files", ["survey/unit-*.parquet", "selection/unit-*.parquet", "tokens/unit-*.parquet", "tokens/*.arrow"]
 )
-def test_a_damaged_unit_is_made_again(files: str, harm: str, books: Path, text_model: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    run(books, out, text_model)
+def test_a_damaged_unit_is_made_again(
+    files: str, harm: str, tokenized_books: tuple[Path, Path], text_model: Path, tmp_path: Path
+) -> None:
+    books, made = tokenized_books
+    out = Path(shutil.copytree(made, tmp_path / "out"))
     before = made_bytes(out)
     for path in out.glob(files):
         path.write_bytes(b"not what was here") if harm == "garbage" else path.unlink()
@@ -305,10 +319,9 @@ def test_a_damaged_unit_is_made_again(files: str, harm: str, books: Path, text_m
 
 @pytest.mark.parametrize("harm", ["garbage", "lost"])
 def test_a_selection_that_lost_a_part_is_not_taken_for_whole(
-    harm: str, books: Path, text_model: Path, tmp_path: Path
+    harm: str, tokenized_books: tuple[Path, Path], text_model: Path, tmp_path: Path
 ) -> None:
-    run(books, tmp_path / "out", text_model)
-    workspace = Workspace.existing(tmp_path / "out")
+    workspace = Workspace.existing(Path(shutil.copytree(tokenized_books[1], tmp_path / "out")))
     unit = next(workspace.selection.glob("unit-*.parquet"))
     unit.write_bytes(b"PAR1") if harm == "garbage" else unit.unlink()
     tokens = {p: p.read_bytes() for p in workspace.tokens.iterdir()}
@@ -378,7 +391,7 @@ def test_retry_tokenizes_again_what_was_set_aside_and_nothing_else(
     workspace = Workspace.existing(tmp_path / "out")
     for retry, new in ((False, 0), (True, 1)):
         assert tokenize_items(workspace, config, text_model, Runner(), retry=retry).new == new
-    with pytest.raises(ConfigError, match="no video is stored"):
+    with pytest.raises(ConfigError, match="has no tokenized video"):
         find_video(workspace, None)
 
 
@@ -454,24 +467,33 @@ def test_a_folder_that_is_no_workspace_is_not_written_into(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
-    number: signal.Signals, first: tuple[Path, Any], material: Path, text_model: Path, tmp_path: Path
+def test_a_run_that_was_stopped_resumes_and_ends_with_the_same_bytes(
+    number: signal.Signals,
+    first: tuple[Path, Any],
+    material: Path,
+    text_model: Path,
+    commands: CommandServer,
+    tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "longreel", "run", str(material), "--out", str(out), "--context", "512"]
-    command += ["--text-model", str(text_model), "--units", "4", "--select.val-fraction", "0.3", "--decode.fps", "4"]
-    command += ["--pack.shard-bytes", "4096"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    command = ["run", str(material), "--out", str(out), "--context", "512", "--text-model", str(text_model)]
+    command += ["--units", "4", "--select.val-fraction", "0.3", "--decode.fps", "4", "--pack.shard-bytes", "4096"]
+
+    def stop(child: int) -> None:
         log = out / "logs" / "tokenize.jsonl"
         deadline = time.monotonic() + 120
-        while not log.exists() and process.poll() is None and time.monotonic() < deadline:
+        while not log.exists() and time.monotonic() < deadline:
             time.sleep(0.02)
-        os.kill(process.pid, number)
-        _, told = process.communicate(timeout=120)
+        os.kill(child, number)
+
+    printed = commands.stderr.read_text()
+    code = commands.run(command, stop)
     if number == signal.SIGINT:
-        assert process.returncode == 130
-        assert "Run the same command" in told
+        assert code == 130
+        assert "Run the same command" in commands.stderr.read_text().removeprefix(printed)
+    else:
+        assert code == -signal.SIGKILL
     assert not (out / "packed" / "512" / "dataset.json").exists()
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    assert longreel.main(command) == 0
     assert made_bytes(out) == made_bytes(first[0])
     assert (out / "packed" / "512" / "dataset.json").exists()

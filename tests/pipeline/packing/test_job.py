@@ -8,11 +8,8 @@ import re
 import resource
 import shutil
 import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +34,7 @@ from pipeline.runtime.workspace import Workspace
 from schemas.dataset import DatasetCard, read_card
 from schemas.errors import ConfigError, DatasetError, LongreelError, StorageError
 from schemas.vocab import TEXT, VISION
+from tests.support.command_server import CommandServer
 from tests.support.token_stores import (
     FRAME,
     VOCABULARY,
@@ -98,63 +96,10 @@ def assert_whole(workspace: Workspace, name: str | int = CONTEXT, *, store: bool
     assert [str(problem) for problem in verify(workspace.packed(name), store=tokens).problems] == []
 
 
-_COMMANDS = """
-import os, sys
-import longreel, pipeline.cli.jobs
-for line in sys.stdin:
-    if (child := os.fork()) == 0:
-        code = 1
-        try:
-            code = longreel.main(line.split())
-        finally:
-            os._exit(code)
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-class Commands:
-    """Runs `longreel` commands in processes of their own, forked from one that has loaded Beam already."""
-
-    def __init__(self, told: Path) -> None:
-        self.told = told
-        with told.open("w") as f:
-            self._server = subprocess.Popen(
-                [sys.executable, "-c", _COMMANDS],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=f,
-                text=True,
-                env={**os.environ, "PYTHONHASHSEED": "1"},
-                start_new_session=True,
-            )
-
-    def run(self, arguments: Sequence[str], during: Callable[[int], None] = lambda pid: None) -> int:
-        """Run one command, call `during` with its process meanwhile, and return its exit code."""
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        watchdog = threading.Timer(120, self._kill)  # Beam's local processes wait for ever for one that is lost
-        watchdog.start()
-        try:
-            self._server.stdin.write(" ".join(arguments) + "\n")
-            self._server.stdin.flush()
-            during(int(self._server.stdout.readline()))
-            return int(self._server.stdout.readline())
-        finally:
-            watchdog.cancel()
-
-    def close(self) -> None:
-        self._kill()
-        self._server.communicate()
-
-    def _kill(self) -> None:
-        os.killpg(self._server.pid, signal.SIGKILL)
-
-
 @pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandServer]:
     """Processes to be killed."""
-    server = Commands(tmp_path_factory.mktemp("commands") / "stderr")
+    server = CommandServer(tmp_path_factory.mktemp("commands") / "stderr")
     yield server
     server.close()
 
@@ -183,18 +128,18 @@ def test_the_bytes_depend_on_the_documents_alone(
 
 
 def test_processes_and_another_seed_of_pythons_hashes_change_no_byte(
-    commands: Commands, uneven: tuple[dict[str, bytes], JobReport], tmp_path: Path
+    commands: CommandServer, uneven: tuple[dict[str, bytes], JobReport], tmp_path: Path
 ) -> None:
     several = ["--", "--direct_num_workers=2", "--direct_running_mode=multi_processing"]
     workspace = write_workspace(tmp_path / "out", DOCUMENTS)
     command = ["pack", "--out", str(workspace.root), "--context", str(CONTEXT)]
-    assert commands.run([*command, *UNEVEN_OPTIONS.split()]) == 0, commands.told.read_text()
+    assert commands.run([*command, *UNEVEN_OPTIONS.split()]) == 0, commands.stderr.read_text()
     assert files(workspace.packed(CONTEXT)) == uneven[0]
     run(workspace)
     alone = files(workspace.packed(CONTEXT))
     other = write_workspace(tmp_path / "other", DOCUMENTS)  # the first one has the uneven options as its settings
     command = ["pack", "--out", str(other.root), "--context", str(CONTEXT)]
-    assert commands.run([*command, "--shard-bytes", "20000", *several]) == 0, commands.told.read_text()
+    assert commands.run([*command, "--shard-bytes", "20000", *several]) == 0, commands.stderr.read_text()
     assert files(other.packed(CONTEXT)) == alone
 
 
@@ -471,7 +416,7 @@ MANY = [*(book(f"b{i}", 30 + i % 700) for i in range(150)), *(video(f"v{i}", [1 
 
 
 @pytest.fixture(scope="module")
-def undisturbed(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], float]:
+def undisturbed(commands: CommandServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], float]:
     """The files that packing MANY makes, and the seconds it takes."""
     workspace = write_workspace(tmp_path_factory.mktemp("undisturbed") / "out", MANY, units=4)
     started = time.monotonic()
@@ -484,7 +429,7 @@ def packing(workspace: Workspace) -> list[str]:
 
 
 def test_a_job_that_is_killed_at_ten_moments_ends_with_the_same_bytes(
-    commands: Commands, undisturbed: tuple[dict[str, bytes], float], tmp_path: Path
+    commands: CommandServer, undisturbed: tuple[dict[str, bytes], float], tmp_path: Path
 ) -> None:
     expected, seconds = undisturbed
     workspace = write_workspace(tmp_path / "out", MANY, units=4)
@@ -511,7 +456,7 @@ def test_a_job_that_is_killed_at_ten_moments_ends_with_the_same_bytes(
 
 
 def test_ctrl_c_stops_packing_and_the_same_command_goes_on(
-    commands: Commands, undisturbed: tuple[dict[str, bytes], float], tmp_path: Path
+    commands: CommandServer, undisturbed: tuple[dict[str, bytes], float], tmp_path: Path
 ) -> None:
     workspace = write_workspace(tmp_path / "out", MANY, units=4)
 
@@ -522,7 +467,7 @@ def test_ctrl_c_stops_packing_and_the_same_command_goes_on(
         os.kill(child, signal.SIGINT)
 
     assert commands.run(packing(workspace), interrupt) == 130
-    assert "Run the same command to resume" in commands.told.read_text()
+    assert "Run the same command to resume" in commands.stderr.read_text()
     kept = {path: path.stat().st_mtime_ns for path in workspace.packed(512).glob("*.tar")}
     assert 0 < len(kept) < len([name for name in undisturbed[0] if name.endswith(".tar")])
     assert not (workspace.packed(512) / "dataset.json").exists()

@@ -1,0 +1,75 @@
+"""`longreel generate` continues what the workspace has with a model that `longreel train` made of it."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import longreel
+from pipeline.cli.generate import Generate
+from schemas.errors import ConfigError
+from tests.pipeline.cli.conftest import CONTEXT
+from tests.support.texts import story
+
+TRAIN = ["train", "--model", "debug", "--batch-size", "2", "--mesh.sequence", "4", "--mesh.data", "2"]
+
+
+@pytest.fixture(scope="module")
+def model(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model after two steps on the dataset of the workspace."""
+    out = tmp_path_factory.mktemp("model") / "model"
+    dataset = workspace / "packed" / str(CONTEXT)
+    assert longreel.main([*TRAIN, "--out", str(out), "--dataset", str(dataset), "--steps", "2"]) == 0
+    return out
+
+
+def test_the_options_of_a_training_are_stored_with_the_model(model: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    stored = tomllib.loads((model / "train.toml").read_text())
+    assert (stored["steps"], stored["model"], stored["mesh"]["sequence"]) == (2, "debug", 4)
+    assert longreel.main(["train", "--config", str(model / "train.toml")]) == 0
+    assert "nothing to do" in capfd.readouterr().err
+
+
+def test_a_video_is_continued_and_the_picture_has_three_rows(model: Path, workspace: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    generate = ["generate", "--model", str(model), "--workspace", str(workspace), "--out", str(picture)]
+    assert longreel.main([*generate, "--prompt-frames", "2", "--frames", "2"]) == 0
+    with Image.open(picture) as image:
+        assert image.size[0] >= 4 * 128
+        assert image.size[1] >= 3 * 128
+
+
+def test_a_text_is_continued(model: Path, workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generate = ["generate", "--model", str(model), "--workspace", str(workspace), "--text", "The clocks"]
+    assert longreel.main([*generate, "--steps", "3"]) == 0
+    assert capsys.readouterr().out.startswith("The clocks")
+
+
+def test_a_dataset_of_another_text_tokenizer_is_refused(
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for n, split in enumerate(("train", "val")):
+        (tmp_path / "in" / f"{split}.txt").write_text(story(n, 30))
+    more = tmp_path / "text.model"
+    books = str(tmp_path / "in")
+    assert longreel.main(["train-text-tokenizer", books, "--out", str(more), "--vocab-size", "600"]) == 0
+    other = tmp_path / "other"
+    run = ["run", books, "--out", str(other), "--context", str(CONTEXT), "--text-model", str(more), "--units", "2"]
+    assert longreel.main([*run, "--select.val-fraction", "0"]) == 0
+    dataset = other / "packed" / str(CONTEXT)
+    assert longreel.main([*TRAIN, "--out", str(model), "--dataset", str(dataset), "--steps", "4"]) == 1
+    printed = capfd.readouterr().err
+    assert "text_sha256" in printed
+    assert "different tokenizers" in printed
+    assert tomllib.loads((model / "train.toml").read_text())["steps"] == 2  # of what ran, not of what was refused
+
+
+def test_a_video_needs_a_file_to_write(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--out"):
+        Generate(model=tmp_path, workspace=tmp_path)(())
+    with pytest.raises(ConfigError, match="frames must be at least 1, got 0"):
+        Generate(model=tmp_path, workspace=tmp_path, frames=0)

@@ -1,0 +1,48 @@
+"""The table of subcommands, and the help of each."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+import longreel
+from pipeline.cli.subcommands import SUBCOMMANDS, Subcommand
+from schemas.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_subcommand_explains_every_option(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as e:
+        longreel.main([name, "--help"])
+    assert e.value.code == 0
+    told = capsys.readouterr().out
+    assert f"longreel {name}" in told
+    entries = re.split(r"(?m)^\s+(?=--?\w)", re.sub(r"\((default|required|repeatable)[^)]*\)", "", told))[1:]
+    bare = [entry for entry in entries if not re.search(r"[a-z]", re.split(r" {2,}|\n", entry, maxsplit=1)[1])]
+    assert entries
+    assert not bare
+
+
+def test_every_subcommand_names_a_dataclass_that_has_a_description() -> None:
+    for name, subcommand in SUBCOMMANDS.items():
+        command_class = subcommand.load()
+        assert dataclasses.is_dataclass(command_class)
+        assert (command_class.__doc__ or "").strip().endswith((".", "longreel.fish")), name
+
+
+def test_a_missing_module_names_the_extra_to_install(tmp_path: Path) -> None:
+    (tmp_path / "needs_more.py").write_text("import a_module_that_is_not_installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        subcommand = Subcommand(group="", module="needs_more", class_name="X", summary="")
+        with pytest.raises(ConfigError, match=r"a_module_that_is_not_installed.*longreel\[pipeline\]"):
+            subcommand.load()
+
+
+@pytest.mark.parametrize("name", [name for name, row in SUBCOMMANDS.items() if not row.uses_beam and name != "config"])
+def test_only_stages_take_options_for_beam(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert longreel.main([name, "--", "--runner=FlinkRunner"]) == 2
+    assert "takes no Beam options" in capsys.readouterr().err
