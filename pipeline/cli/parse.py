@@ -17,7 +17,7 @@ import tyro
 from pipeline.cli.options import TRANSIENT, Option, Value, options_of
 from pipeline.cli.settings import recorded_values
 from pipeline.cli.toml import read_config
-from schemas.errors import UsageError
+from schemas.errors import ConfigError, UsageError
 
 _CONFIG_HELP = (
     "A TOML file with options: the keys are their names, with a table for each prefix ([decode] fps = 4). Options on "
@@ -110,4 +110,7 @@ def build(command_class: type, arguments: Sequence[str], prog: str) -> Any:
         command_class.__name__, [("config", config, None)], bases=(command_class,), kw_only=True, frozen=True
     )
     shown.__doc__ = command_class.__doc__
-    return tyro.cli(shown, prog=prog, args=list(arguments))
+    try:
+        return tyro.cli(shown, prog=prog, args=list(arguments))
+    except ConfigError as e:  # from __post_init__; tyro reports only those of the outermost dataclass
+        raise UsageError(str(e)) from e

@@ -84,7 +84,7 @@ class Perceptual:
     """Download VGG-16 weights (fine-tuned for edge detection, 59 MB) for the perceptual loss of train-tokenizer."""
 
     out: Path
-    """The .safetensors file to write, for the option --perceptual of train-tokenizer and eval-tokenizer."""
+    """The .safetensors file to write, given to train-tokenizer and eval-tokenizer with --perceptual."""
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Download and convert the weights."""

@@ -50,13 +50,13 @@ def test_every_option_has_a_comment_and_a_missing_one_is_marked_as_required() ->
 
 
 def test_command_line_wins_over_the_file_and_the_file_over_the_workspace(tmp_path: Path) -> None:
-    Settings({("dedup", "bucket"): "5", ("select", "split-seed"): "6", ("select", "val-fraction"): "0.5"}).write(
+    Settings({("dedup", "max-bucket"): "5", ("select", "split-seed"): "6", ("select", "val-fraction"): "0.5"}).write(
         tmp_path
     )
-    (tmp_path / "c.toml").write_text("split-seed = 7\n[dedup]\nbucket = 8\n")
-    arguments = ["--out", str(tmp_path), "--config", str(tmp_path / "c.toml"), "--dedup.bucket", "9"]
+    (tmp_path / "c.toml").write_text("split-seed = 7\n[dedup]\nmax-bucket = 8\n")
+    arguments = ["--out", str(tmp_path), "--config", str(tmp_path / "c.toml"), "--dedup.max-bucket", "9"]
     values = tomllib.loads(effective_config("select", arguments))
-    assert (values["dedup"]["bucket"], values["split-seed"], values["val-fraction"]) == (9, 7, 0.5)
+    assert (values["dedup"]["max-bucket"], values["split-seed"], values["val-fraction"]) == (9, 7, 0.5)
 
 
 def test_printed_configuration_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

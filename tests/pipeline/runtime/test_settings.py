@@ -61,7 +61,7 @@ def test_reconfigure_applies_other_values_and_keeps_the_rest(tmp_path: Path) -> 
     ("key", "stages"),
     [
         (("survey", "thumbnails"), ("survey", "dedup", "select", "tokenize", "pack")),
-        (("dedup", "bucket"), ("dedup", "select", "tokenize", "pack")),
+        (("dedup", "max-bucket"), ("dedup", "select", "tokenize", "pack")),
         (LIMIT, ("select", "tokenize", "pack")),
         (("interleave", "seed"), ("tokenize", "pack")),
         (("vision",), ("tokenize", "pack")),
