@@ -31,6 +31,13 @@ from numpy.typing import NDArray
 from pipeline.video.analysis.analyze import analyze_video
 from pipeline.video.backends.opening import open_for_analysis, open_for_frames
 from pipeline.video.grid_frames import GridFrames
+from pipeline.video.message_codec import (
+    decode,
+    decode_settings,
+    encode,
+    stats_header,
+    stats_payload,
+)
 from pipeline.video.messages import (
     AnalyzeRequest,
     Failed,
@@ -50,11 +57,6 @@ from pipeline.video.messages import (
     SubtitlesRequest,
     ToChild,
     ToParent,
-    decode,
-    decode_settings,
-    encode,
-    stats_header,
-    stats_payload,
 )
 from pipeline.video.shots.detector import open_detector
 from pipeline.video.subtitles import read_subtitles

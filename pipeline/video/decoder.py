@@ -29,8 +29,11 @@ from numpy.typing import NDArray
 
 from pipeline.video.analysis.types import AnalysisConfig, VideoStats
 from pipeline.video.geometry import Crop
-from pipeline.video.messages import (
+from pipeline.video.message_codec import (
     PAYLOAD_PARTS,
+    stats_from,
+)
+from pipeline.video.messages import (
     Analyzed,
     AnalyzeRequest,
     Failed,
@@ -45,7 +48,6 @@ from pipeline.video.messages import (
     SubtitlesRead,
     SubtitlesRequest,
     ToParent,
-    stats_from,
 )
 from pipeline.video.process import DecoderProcess, TimeBudget
 from pipeline.video.shots.detector import Shots

@@ -31,6 +31,11 @@ import psutil
 from numpy.typing import NDArray
 
 from pipeline.video.backends.registry import require_backend
+from pipeline.video.message_codec import (
+    decode,
+    encode,
+    encode_settings,
+)
 from pipeline.video.messages import (
     ChildSettings,
     FreeSlot,
@@ -38,9 +43,6 @@ from pipeline.video.messages import (
     Started,
     ToChild,
     ToParent,
-    decode,
-    encode,
-    encode_settings,
 )
 from pipeline.video.types import DecodeConfig
 from schemas.errors import InputError, JobError, Reason

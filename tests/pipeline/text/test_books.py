@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline.text.books import BookConfig, kept_ranges, load_book, read_book
 from pipeline.text.cleaning.steps import STEPS
 from schemas.errors import ConfigError, InputError, Reason
+from tests.support.golden import check_golden
 from tests.support.texts import story, wrapped
 
 PLAIN = BookConfig(
@@ -74,3 +75,14 @@ def test_every_cleaning_step_has_an_option_and_is_in_the_fingerprint() -> None:
     assert PLAIN.steps == ()
     fingerprints = {BookConfig(**{name: False}).fingerprint_fields for name in names}  # type: ignore[arg-type]
     assert len(fingerprints | {BookConfig().fingerprint_fields}) == len(names) + 1
+
+
+def test_clean_text_changes_only_with_the_version(tmp_path: Path) -> None:
+    header = "The Project Gutenberg eBook of A Story\n\n*** START OF THE PROJECT GUTENBERG EBOOK A STORY ***\n\n"
+    footer = "\n*** END OF THE PROJECT GUTENBERG EBOOK A STORY ***\n\nMuch law.\n"
+    pages = [f"THE OLD MILL\n\n{wrapped(story(n, 4), 60)}\n{n}" for n in range(1, 9)]
+    body = "\n\f".join(pages) + "\n\nThe caf\u00c3\u00a9 of the exam-\nple, an example. Call +44 20 7946 0958.\n"
+    (tmp_path / "a.txt").write_text(header + body + footer)
+    config = BookConfig(mask_pii=True)
+    book = load_book(tmp_path / "a.txt", config)
+    check_golden("clean_text", config.fingerprint_fields, {"text": book.text.split("\n"), "counts": dict(book.counts)})

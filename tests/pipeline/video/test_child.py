@@ -15,12 +15,6 @@ import pytest
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import InputError
 from tests.support.decoder_processes import children, has_ended, shared_memory
-from tests.support.media import make_video
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_video(tmp_path_factory.mktemp("video") / "a.mp4", frames=3000)
 
 
 @pytest.fixture
@@ -37,8 +31,8 @@ def test_child_imports_neither_jax_nor_beam_nor_unused_decoders() -> None:
     assert not loaded & {"jax", "jaxlib", "flax", "apache_beam", "pyarrow", "psutil", "decord", "PIL"}
 
 
-def test_decoding_runs_ahead_by_at_most_the_ring(decoder: Decoder, video: Path) -> None:
-    frames = decoder.frames(video)
+def test_decoding_runs_ahead_by_at_most_the_ring(decoder: Decoder, long_video: Path) -> None:
+    frames = decoder.frames(long_video)
     next(frames)
     (child,) = children()
     used = -1.0
@@ -66,11 +60,11 @@ print(decoder._process.pid, flush=True)
 
 
 @pytest.mark.parametrize("end", ["killed", "ends without closing"])
-def test_child_ends_with_its_parent(video: Path, end: str) -> None:
+def test_child_ends_with_its_parent(long_video: Path, end: str) -> None:
     before = shared_memory()
     code = PARENT.format(then="time.sleep(60)" if end == "killed" else "")
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", code, str(video)],
+        [sys.executable, "-W", "error", "-c", code, str(long_video)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -85,12 +79,12 @@ def test_child_ends_with_its_parent(video: Path, end: str) -> None:
     assert shared_memory() <= before
 
 
-def test_child_survives_the_thread_that_started_it(decoder: Decoder, video: Path) -> None:
-    thread = threading.Thread(target=decoder.probe, args=(video,))
+def test_child_survives_the_thread_that_started_it(decoder: Decoder, long_video: Path) -> None:
+    thread = threading.Thread(target=decoder.probe, args=(long_video,))
     thread.start()
     thread.join()
     (child,) = children()
     time.sleep(0.2)
     assert child.is_running()
-    assert decoder.probe(video).duration_s == 120.0
+    assert decoder.probe(long_video).duration_s == 120.0
     assert children() == [child]

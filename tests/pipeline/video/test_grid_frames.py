@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline.video.decoder import DecodeConfig, Decoder
 from pipeline.video.geometry import Crop
 from schemas.errors import InputError, Reason
+from tests.support.golden import check_golden
 from tests.support.media import make_video
 
 SIZE = (160, 128)  # as coded
@@ -109,3 +110,19 @@ def test_crop_outside_the_picture_is_an_input_error(crop: Crop, decoders: dict[s
     with pytest.raises(InputError, match="is not inside the picture of 160x128") as error:
         first_frame(decoders["pyav"], path, crop)
     assert error.value.reason is Reason.UNREADABLE
+
+
+def test_frames_change_only_with_the_version(tmp_path: Path) -> None:
+    """Lossless files, so that the frames depend on the decoder only, not on an encoder."""
+    make_video(tmp_path / "a.mkv", codec="ffv1", pix_fmt="bgr0", frames=30, size=SIZE, picture=lambda i: with_bars())
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    config = DecodeConfig(size=8, fps=4)
+    with Decoder(config) as decoder:
+        output = {
+            name: [
+                {"times_s": times_s.tolist(), "frames": frames[:2].tolist()}
+                for frames, times_s in decoder.frames(tmp_path / name, crop=crop)
+            ]
+            for name, crop in (("a.mkv", INNER), ("a.png", None))
+        }
+    check_golden("decoded_frames", config.fingerprint_fields, output)

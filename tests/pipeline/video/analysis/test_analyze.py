@@ -12,9 +12,11 @@ import psutil
 import pytest
 from PIL import Image
 
+from pipeline.video.analysis.frame_signature import VERSION
 from pipeline.video.decoder import AnalysisConfig, DecodeConfig, Decoder, VideoStats
 from schemas.errors import InputError, Reason, StorageError
 from tests.pipeline.video.analysis.test_packets import remux
+from tests.support.golden import check_golden
 from tests.support.media import make_video, numbered, read_number
 from tests.support.moving_video import LONG, moving, video
 
@@ -136,3 +138,16 @@ def test_timestamps_beyond_the_duration_limit_are_rejected(tmp_path: Path) -> No
     with Decoder(DecodeConfig()) as decoder, pytest.raises(InputError, match="duration_limit_s") as e:
         decoder.analyze(path)
     assert e.value.reason is Reason.TOO_LONG
+
+
+def test_statistics_change_only_with_the_version(tmp_path: Path, decoder: Decoder) -> None:
+    path = video(tmp_path / "a.mkv", moving(3), 60, codec="ffv1", pix_fmt="bgr0")  # lossless: independent of an encoder
+    stats = decoder.analyze(path)
+    output = {
+        "crop": stats.crop,
+        "times_s": stats.times_s.tolist(),
+        "durations_s": stats.durations_s.tolist(),
+        "signatures": [signature.hex() for signature in stats.signatures],
+        "measures": {name: value for name, value in stats.measures.items() if name != "bit_rate"},
+    }
+    check_golden("video_statistics", VERSION, output)

@@ -13,6 +13,8 @@ import pytest
 
 from pipeline.video.decoder import DecodeConfig, Decoder, DecodeReport
 from pipeline.video.shots.content import ContentDetector
+from pipeline.video.shots.detector import shots_fingerprint_fields
+from tests.support.golden import check_golden
 from tests.support.scenes import film, make_film, scene
 
 
@@ -103,3 +105,11 @@ def test_memory_does_not_grow_with_the_video() -> None:
         assert watch(200, 700) - before < 20_000  # 500 frames of noise are 3 MB
     finally:
         tracemalloc.stop()
+
+
+def test_shot_starts_change_only_with_the_version() -> None:
+    detector = ContentDetector()
+    parts = [(0, 1, 1, 40), (1, 1, 1, 30), (1, 1, 0, 15), (-1, 0, 0, 10), (2, 0, 1, 15), (2, 1, 1, 20), (3, 1, 1, 9)]
+    for number, pixels in enumerate(film(*parts)):
+        detector.add(np.ascontiguousarray(pixels[::2, ::2]), number / 25)
+    check_golden("shot_starts", shots_fingerprint_fields("content"), detector.starts())
