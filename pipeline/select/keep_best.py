@@ -32,7 +32,7 @@ class KeepConfig:
     """What makes an item a near-duplicate of another one, and which of the two is kept."""
 
     remove_near_duplicates: bool = True
-    """Reject near-duplicates. If not, near-duplicates are kept in one split."""
+    """Reject near-duplicates. Otherwise they are kept, all in the same split."""
     min_containment: float = 0.8
     """Share of an item that another item must contain for the first one to be a near-duplicate, above 0 to 1."""
     min_similarity: float = 0.0

@@ -1,4 +1,4 @@
-"""Signatures without videos: grays that drift and change as in a film, and a workspace that holds them."""
+"""Generated frames that drift and change as in a film, their signatures, and a workspace that contains them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from schemas.records import SIGNATURES, SURVEY
 
 
 def scene(seed: int, seconds: float, *, start: float = 0.0, step: float = 0.5, calm: bool = False) -> list[Any]:
-    """Return grays [64, 64] every `step` seconds of soft shapes that move; `calm`: few of them do."""
+    """Return gray frames [64, 64] of soft moving shapes, one every `step` seconds; if `calm`, few shapes move."""
     rng = np.random.default_rng(seed)
     waves = rng.normal(size=(40, 1, 1)) / np.linspace(1, 4, 40)[:, None, None]
     where = rng.uniform(-5, 5, (2, 40, 1, 1)) * 2 * np.pi / GRAY_SIDE
@@ -37,14 +37,16 @@ def scene(seed: int, seconds: float, *, start: float = 0.0, step: float = 0.5, c
 def signature(
     name: str, grays: Sequence[NDArray[np.uint8]], *, step: float = 0.5, kind: str = "video", at: Any = None
 ) -> Signature:
-    """Return the signature of grays that stand `step` seconds apart."""
+    """Return the signature of gray frames at the times `at`, by default every `step` seconds."""
     times = np.arange(len(grays)) * step if at is None else np.asarray(at, float)
     samples = tuple(frame_signature(gray) for gray in grays)
     return Signature(fingerprint(name), kind, times, np.full(len(grays), float(step)), samples)
 
 
-def write_signatures(root: Path, signatures: Iterable[Signature], *, units: int = 3, aside: Sequence[str] = ()) -> Any:
-    """Make a workspace with nothing but survey and signature units; contents in `aside` were set aside."""
+def write_signatures(
+    root: Path, signatures: Iterable[Signature], *, units: int = 3, rejected: Sequence[str] = ()
+) -> Any:
+    """Return a workspace with survey and signature units only; the survey rejected the content_ids in `rejected`."""
     workspace = Workspace.open(root, units=units)
     rows: dict[int, list[Signature]] = {}
     for number, item in enumerate(signatures):
@@ -64,7 +66,7 @@ def write_signatures(root: Path, signatures: Iterable[Signature], *, units: int 
         survey = [
             dict.fromkeys(SURVEY.names)
             | {"uri": f"{s.content_id[:8]}.mp4", "kind": s.kind, "content_id": s.content_id}
-            | {"reason": "black" if s.content_id in aside else None}
+            | {"reason": "black" if s.content_id in rejected else None}
             for s in items
         ]
         write_table_unit(workspace.survey, unit, pa.Table.from_pylist(survey, SURVEY))

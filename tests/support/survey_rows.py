@@ -1,4 +1,4 @@
-"""Surveyed rows, pairs and signatures for tests, written as the jobs before `select` would write them."""
+"""Survey rows, pairs and signatures for tests, written as the jobs before `select` write them."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def select_config(
 
 
 def video(uri: str = "/files/a.mp4", **changes: Any) -> Row:
-    """Return the row of a good video whose content is a hash of its address."""
+    """Return the row of a video that the default filters keep; its content_id is a hash of its address."""
     facts = {"codec": "h264", "width": 640, "height": 360, "duration_s": 10.0, "frame_rate": 25.0, "size_bytes": 1000}
     return _row(uri, "video", facts | {"measures": {"brightness": 90.0}} | changes)
 
 
 def book(uri: str = "/files/a.txt", **changes: Any) -> Row:
-    """Return the row of a good book."""
+    """Return the row of a book that the default filters keep."""
     facts = {"encoding": "utf_8", "language": "en", "size_bytes": 60_000}
     return _row(uri, "book", facts | {"measures": {"characters": 60_000.0, "words": 10_000.0}} | changes)
 
 
 def broken(uri: str, reason: str, detail: str, kind: str = "video") -> Row:
-    """Return the row of an item that the survey set aside, and of which nothing is known."""
+    """Return the row of an item that the survey could not read and rejected."""
     nothing = {"document_id": None, "content_id": None}
     return _row(uri, kind, nothing | {"reason": reason, "detail": detail})
 
@@ -63,7 +63,7 @@ def _row(uri: str, kind: str, changes: Mapping[str, Any]) -> Row:
     content = fingerprint("content of", uri)
     plain = {"uri": uri, "kind": kind, "content_id": content, "document_id": fingerprint("bytes of", uri)}
     row = dict.fromkeys(SURVEY.names) | plain | {"fingerprint": fingerprint("row of", uri)}
-    row["cluster"] = changes.get("content_id") or content  # as `select` joins it where there are no pairs
+    row["cluster"] = changes.get("content_id") or content  # as `select` sets it if there are no pairs
     return row | changes
 
 

@@ -1,4 +1,4 @@
-"""Another edition of a book is found, a sequel is not."""
+"""Other editions and parts of a book are found, sequels and quotations are not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def misread(text: str, share: float) -> str:
     return "".join(MISREAD.get(c, c) if rng.random() < share else c for c in text)
 
 
-def share_a_key(a: Signature, b: Signature) -> bool:
+def collide(a: Signature, b: Signature) -> bool:
     return len(np.intersect1d(SIMILARITY.hash_keys(a), SIMILARITY.hash_keys(b))) > 0
 
 
@@ -51,7 +51,7 @@ EDITIONS = {
 @pytest.mark.parametrize("name", sorted(EDITIONS))
 def test_another_edition_is_found(name: str) -> None:
     a, b = signed(NOVEL, "a"), signed(EDITIONS[name], "b")
-    assert share_a_key(a, b)
+    assert collide(a, b)
     shared = SIMILARITY.compare(a, b)
     assert shared is not None
     assert shared.containment_a > 0.9
@@ -61,15 +61,15 @@ def test_another_edition_is_found(name: str) -> None:
     assert back.containment_b == pytest.approx(shared.containment_a, abs=0.05)
 
 
-def test_a_sequel_is_not_and_neither_is_one_that_quotes() -> None:
+def test_a_sequel_and_a_book_that_quotes_are_not_found() -> None:
     a = signed(NOVEL, "a")
-    assert not share_a_key(a, signed(story(2, 250)))
+    assert not collide(a, signed(story(2, 250)))
     assert SIMILARITY.compare(a, signed(story(2, 250))) is None
     quoting = "\n\n".join([*paragraphs(3, 60), NOVEL.split("\n\n")[100], *paragraphs(4, 60)])
     assert SIMILARITY.compare(a, signed(quoting)) is None
 
 
-def test_a_part_is_found_with_its_place() -> None:
+def test_a_part_is_found_at_its_place() -> None:
     parts = NOVEL.split("\n\n")
     before, middle = "\n\n".join(parts[:100]), "\n\n".join(parts[100:160])
     a, b = signed(NOVEL, "a"), signed(middle, "b")
@@ -83,7 +83,7 @@ def test_a_part_is_found_with_its_place() -> None:
     assert 0.5 < shared.similarity <= 1
 
 
-def test_a_page_that_cannot_be_read_does_not_break_a_match_and_missing_ones_do() -> None:
+def test_an_illegible_page_does_not_split_a_shared_range_and_missing_pages_do() -> None:
     middle = len(NOVEL) // 2
     blurred = NOVEL[:middle] + misread(NOVEL[middle : middle + 12_000], 0.4) + NOVEL[middle + 12_000 :]
     a, b = signed(NOVEL, "a"), signed(blurred, "b")
@@ -97,7 +97,7 @@ def test_a_page_that_cannot_be_read_does_not_break_a_match_and_missing_ones_do()
     assert shared.containment_a < 0.9
 
 
-def test_half_of_a_short_book_does_not_have_all_of_it() -> None:
+def test_half_of_a_short_book_does_not_contain_all_of_it() -> None:
     short = story(5, 6)  # a single sample
     half = "\n\n".join(short.split("\n\n")[:3])
     a, b = signed(short, "a"), signed(half, "b")
@@ -108,7 +108,7 @@ def test_half_of_a_short_book_does_not_have_all_of_it() -> None:
     assert shared.containment_a == pytest.approx(len(half) / len(short), abs=0.02)
 
 
-def test_equal_books_cover_each_other_wholly() -> None:
+def test_equal_books_contain_each_other() -> None:
     shared = SIMILARITY.compare(signed(NOVEL, "a"), signed(NOVEL, "b"))
     assert shared is not None
     assert (shared.containment_a, shared.containment_b, shared.similarity) == (1, 1, 1)
@@ -116,7 +116,7 @@ def test_equal_books_cover_each_other_wholly() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "...", "one", "one two three", " ".join(map(str, range(401)))])
-def test_short_texts_have_a_signature_or_none(text: str) -> None:
+def test_short_texts_have_one_sample_or_none(text: str) -> None:
     signature = signed(text)
     assert len(signature.samples) == len(signature.starts) == (1 if any(map(str.isalnum, text)) else 0)
     assert SIMILARITY.hash_keys(signature).shape == (len(signature.samples), 21)
@@ -124,7 +124,7 @@ def test_short_texts_have_a_signature_or_none(text: str) -> None:
     assert (shared is None) == (not signature.samples)
 
 
-def test_samples_cover_the_text_and_are_the_same_on_every_machine() -> None:
+def test_samples_cover_the_text_and_do_not_depend_on_the_machine() -> None:
     signature = signed(NOVEL)
     assert np.all(signature.starts[1:] == (signature.starts + signature.lengths)[:-1])
     assert signature.starts[-1] + signature.lengths[-1] == len(NOVEL)

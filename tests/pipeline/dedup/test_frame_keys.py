@@ -34,8 +34,8 @@ def test_the_view_of_the_bright_area_ignores_black_bars() -> None:
         signature_pictures(signature("", given).samples).astype(np.float32) for given in (grays, barred(grays))
     )
     views = zip(_views(one).swapaxes(0, 1), _views(other).swapaxes(0, 1), strict=True)
-    alike = [np.einsum("nc,nc->n", normalized(p), normalized(q)) for p, q in views]
-    assert alike[-1].min() > 0.9 > np.median(alike[:-1], axis=1).max()
+    correlations = [np.einsum("nc,nc->n", normalized(p), normalized(q)) for p, q in views]
+    assert correlations[-1].min() > 0.9 > np.median(correlations[:-1], axis=1).max()
 
 
 def test_an_empty_view_does_not_collide() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import signal
 from pathlib import Path
@@ -26,13 +27,14 @@ from tests.support.golden import check_golden
 from tests.support.signatures import scene, signature, write_signatures
 
 
-def corpus() -> list[Signature]:
+@functools.cache
+def corpus() -> tuple[Signature, ...]:
     """Return five scenes of six seconds, a darker copy of one, a part of another, two equal images, another image."""
     items = [signature(f"video {i}", scene(i, 6)) for i in range(5)]
     items.append(signature("copy of 0", [gray // 2 + 10 for gray in scene(0, 6)]))
     items.append(signature("part of 1", scene(1, 3, start=2.25)))
     items += [signature(name, scene(seed, 0.5), kind="image") for name, seed in (("p", 7), ("p again", 7), ("q", 8))]
-    return items
+    return tuple(items)
 
 
 def pairs_of(workspace: Workspace) -> set[tuple[str, str]]:
@@ -71,7 +73,7 @@ def test_copies_and_parts_are_found_and_no_other_pairs(done: Workspace) -> None:
 def test_the_output_depends_on_neither_units_nor_workers_nor_order(
     done: Workspace, tmp_path: Path, units: int, workers: int, seed: int
 ) -> None:
-    items = corpus()
+    items = list(corpus())
     random.Random(seed).shuffle(items)
     other = write_signatures(tmp_path / "w", items, units=units)
     dedup_items(other, DedupConfig(), Runner(workers))
@@ -96,7 +98,7 @@ def test_the_search_runs_again_only_if_its_inputs_changed(tmp_path: Path) -> Non
 
 
 def test_rejected_items_and_other_kinds_are_not_searched(tmp_path: Path) -> None:
-    workspace = write_signatures(tmp_path / "w", corpus(), aside=[fingerprint("copy of 0")])
+    workspace = write_signatures(tmp_path / "w", corpus(), rejected=[fingerprint("copy of 0")])
     report = dedup_items(workspace, DedupConfig(kinds=("video",)), Runner())
     assert report.items == 6
     assert pairs_of(workspace) == {pair("video 1", "part of 1")}
@@ -152,7 +154,7 @@ def test_a_workspace_without_signatures_has_no_pairs(tmp_path: Path) -> None:
     assert pairs_of(workspace) == set()
 
 
-def test_a_damaged_signature_unit_is_named(tmp_path: Path) -> None:
+def test_a_damaged_signature_unit_raises_with_its_name(tmp_path: Path) -> None:
     workspace = write_signatures(tmp_path / "w", corpus())
     path = next(workspace.signatures.iterdir())
     path.write_bytes(path.read_bytes()[:-40])

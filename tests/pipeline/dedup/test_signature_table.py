@@ -28,7 +28,7 @@ def test_items_are_numbered_by_content_whatever_the_units(tmp_path: Path) -> Non
 
 
 def test_rejected_items_and_other_kinds_have_no_number(tmp_path: Path) -> None:
-    workspace = write_signatures(tmp_path / "w", SIGNATURES, aside=[fingerprint("1")])
+    workspace = write_signatures(tmp_path / "w", SIGNATURES, rejected=[fingerprint("1")])
     _, ids = number_items(workspace, ("video",))
     assert set(ids.to_pylist()) == {s.content_id for n, s in enumerate(SIGNATURES) if n % 3 and n != 1}
 

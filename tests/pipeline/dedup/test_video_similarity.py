@@ -57,7 +57,7 @@ def test_a_copy_of_a_dark_video_is_found_with_a_logo_or_bars(change: Any) -> Non
     later = compare(a, signature("c", change(globe(scene(3, 8, start=40)))))
     assert (
         later is None or max(later.containment_a, later.containment_b) < 0.5
-    )  # silhouettes are alike; far from a copy
+    )  # silhouettes resemble each other, but are no copies
 
 
 @given(start=st.floats(0.5, 5), seconds=st.floats(3, 6))

@@ -25,7 +25,7 @@ from tests.support.survey_rows import Row, book, broken, pair, select_config, ty
         ({"duration_s": 0.5}, Reason.TOO_SHORT),
         ({"duration_s": 1.0}, None),
         ({"duration_s": 5 * 3600.0}, Reason.TOO_LONG),
-        ({"duration_s": None}, None),  # a stream that does not say; decoding will tell
+        ({"duration_s": None}, None),  # unknown until the video is decoded
         ({"width": 63}, Reason.TOO_SMALL),
         ({"height": 64}, None),
         ({"measures": {"brightness": 3.0}}, Reason.BLACK),
