@@ -112,7 +112,8 @@ class Tokenize:
     def __call__(self, options: tuple[str, ...]) -> None:
         """Run the stage."""
         workspace = Workspace.existing(self.place.out)
-        with configured(workspace, "tokenize", self, reconfigure=self.place.reconfigure):
+        again = self.place.reconfigure
+        with configured(workspace, "tokenize", self, text_model=self.text_model, reconfigure=again):
             text_model = text_model_of(workspace, self.text_model, self.tokenize)
             runner = self.place.runner(options)
             print_report(tokenize_items(workspace, self.tokenize, text_model, runner, retry=self.retry))

@@ -136,11 +136,9 @@ def options_of(command_class: type[Any], instance: object = None) -> list[Option
 
 
 def _walk(owner: type[Any], instance: object, names: tuple[str, ...], path: tuple[str, ...]) -> Iterator[Option]:
-    hints = get_type_hints(owner, include_extras=True)
     nested: list[tuple[type, object, tuple[str, ...], tuple[str, ...]]] = []
-    for field in dataclasses.fields(owner):
-        annotation, markers = _split(hints[field.name])
-        default = _default_of(field, instance)
+    for field, annotation, markers in fields_of(owner):
+        default = default_of(field, instance)
         if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
             inner = names if _is_flat(markers) else (*names, field.name.replace("_", "-"))
             nested.append((annotation, None if default is MISSING else default, inner, (*path, field.name)))
@@ -161,7 +159,15 @@ def _walk(owner: type[Any], instance: object, names: tuple[str, ...], path: tupl
         yield from _walk(annotation, default, inner, inner_path)
 
 
-def _default_of(field: dataclasses.Field[Any], instance: object) -> object:
+def fields_of(owner: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Any, tuple[Any, ...]]]:
+    """Yield every field of a dataclass with its type and tyro's markers."""
+    hints = get_type_hints(owner, include_extras=True)
+    for field in dataclasses.fields(owner):
+        yield field, *_split(hints[field.name])
+
+
+def default_of(field: dataclasses.Field[Any], instance: object) -> object:
+    """Return the value in `instance`, else the default, else MISSING."""
     if instance is not None:
         return getattr(instance, field.name)
     return field.default_factory() if field.default_factory is not MISSING else field.default

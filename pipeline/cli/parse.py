@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from pipeline.cli.help import described
 from pipeline.cli.options import TRANSIENT, Option, Value, options_of
 from pipeline.cli.settings import recorded_values
 from pipeline.cli.toml import read_config
@@ -28,7 +29,7 @@ _CONFIG_HELP = (
 def parse(command_class: type, arguments: Sequence[str], *, prog: str) -> Any:
     """Return the command. Raises UsageError for a wrong configuration file; exits with 2 as tyro does, or after help."""
     if {"-h", "--help"} & set(arguments):
-        return build(command_class, arguments, prog)
+        return build(described(command_class), arguments, prog)
     options = file_options(command_class)
     arguments, config = take_config(arguments)
     given = given_options(options_of(command_class), arguments)
@@ -105,7 +106,7 @@ def _arity(option: Option) -> float:
 
 def build(command_class: type, arguments: Sequence[str], prog: str) -> Any:
     """Return the command that tyro makes of the arguments, with `--config` among the options that `--help` shows."""
-    config = Annotated[Path | None, tyro.conf.arg(help=_CONFIG_HELP)]
+    config = Annotated[Path | None, tyro.conf.arg(help=_CONFIG_HELP, metavar="FILE", help_behavior_hint="")]
     shown = dataclasses.make_dataclass(
         command_class.__name__, [("config", config, None)], bases=(command_class,), kw_only=True, frozen=True
     )

@@ -68,7 +68,8 @@ class Run:
         """Run the stages, one after the other."""
         stages, runner = stages_of(self.context, self.pack), self.place.runner(options)
         workspace = Workspace.open(self.place.out, units=self.units)
-        with configured(workspace, "run", self, stages=stages, reconfigure=self.place.reconfigure):
+        again = self.place.reconfigure
+        with configured(workspace, "run", self, stages=stages, text_model=self.text_model, reconfigure=again):
             reports = []
             for report in self._jobs(workspace, stages, runner):
                 print_report(report)

@@ -19,6 +19,7 @@ from pipeline.runtime.settings import Key, Settings, apply_settings
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.files import write_text
+from schemas.fingerprint import sha256_file
 
 if TYPE_CHECKING:
     from pipeline.packing.job import Stage  # imports Beam, which `longreel train` does not need
@@ -52,16 +53,33 @@ def settings_of_command(command: object, stages: Iterable[Stage] = ()) -> dict[K
 
 @contextmanager
 def configured(
-    workspace: Workspace, name: str, command: object, *, stages: Iterable[Stage] = (), reconfigure: bool
+    workspace: Workspace,
+    name: str,
+    command: object,
+    *,
+    stages: Iterable[Stage] = (),
+    text_model: Path | None = None,
+    reconfigure: bool,
 ) -> Iterator[Workspace]:
     """Lock the workspace, record the settings of the command, and keep its options in logs/NAME.toml.
 
-    Raises UsageError when the settings differ from those recorded and `reconfigure` is false.
+    Raises UsageError when the settings differ from those recorded, or `text_model` from the workspace's, and
+    `reconfigure` is false.
     """
     with workspace.locked():
+        if text_model is not None and not reconfigure:
+            _require_same_text_model(workspace, text_model)
         apply_settings(workspace.root, settings_of_command(command, stages), reconfigure=reconfigure)
         write_text(workspace.root / "logs" / f"{name}.toml", command_toml(name, command))
         yield workspace
+
+
+def _require_same_text_model(workspace: Workspace, given: Path) -> None:
+    if workspace.text_model.is_file() and given.is_file() and sha256_file(given) != sha256_file(workspace.text_model):
+        raise UsageError(
+            f"--text-model {given} is not the text model of the workspace, {workspace.text_model}. With --reconfigure it "
+            "replaces that, and these stages run again for all items: tokenize, pack. Leave the option out to keep it."
+        )
 
 
 def record(name: str, command: object) -> None:

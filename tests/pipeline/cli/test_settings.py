@@ -13,7 +13,7 @@ import longreel
 from pipeline.cli.jobs import Survey
 from pipeline.cli.options import options_of
 from pipeline.cli.run import Run
-from pipeline.cli.settings import settings_of_command
+from pipeline.cli.settings import recorded_vision, settings_of_command
 from pipeline.cli.subcommands import SUBCOMMANDS
 from pipeline.packing.config import PackConfig
 from pipeline.packing.job import Stage
@@ -121,6 +121,28 @@ def test_a_new_workspace_and_one_without_settings_have_the_defaults(workspace: t
     assert longreel.main(run) == 0
     assert rejected(out) == set()
     assert Settings.read(out).values[("books", "mask-pii")] == "false"
+
+
+def test_another_text_model_is_refused_until_reconfigure(
+    workspace: tuple[list[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out = workspace
+    other = train_text_tokenizer([story(8, 5)], tmp_path / "other.model", TextTrainConfig(vocab_size=520))
+    command = ["tokenize", "--out", str(out), "--text-model", str(other)]
+    before = (out / "tokenizers" / "text.model").read_bytes()
+    assert longreel.main(command) == 2
+    assert "is not the text model of the workspace" in capsys.readouterr().err
+    assert (out / "tokenizers" / "text.model").read_bytes() == before
+    assert longreel.main([*command, "--reconfigure"]) == 0
+    assert (out / "tokenizers" / "text.model").read_bytes() == other.read_bytes()
+
+
+def test_the_vqgan_of_a_workspace_is_the_recorded_one(workspace: tuple[list[str], Path], tmp_path: Path) -> None:
+    _, out = workspace
+    assert recorded_vision(out) == "small-128"
+    Settings({("vision",): '"other.safetensors"'}).write(out)
+    assert recorded_vision(out) == "other.safetensors"
+    assert recorded_vision(tmp_path) == "small-128"  # no workspace
 
 
 def test_a_command_that_only_reads_needs_no_lock_and_records_nothing(workspace: tuple[list[str], Path]) -> None:
