@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -194,3 +197,10 @@ def test_report_is_set_at_the_end_only(decoder: Decoder, tmp_path: Path) -> None
 def test_decoder_cannot_be_pickled(decoder: Decoder) -> None:
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(decoder)
+
+
+def test_importing_the_decoder_loads_no_decoder_library() -> None:
+    code = "import sys, json, pipeline.video.decoder; print(json.dumps(sorted(sys.modules)))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
+    loaded = {name.partition(".")[0] for name in json.loads(printed)}
+    assert not loaded & {"av", "decord", "PIL", "cv2", "scenedetect", "torch"}
