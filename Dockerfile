@@ -1,4 +1,4 @@
-# The Beam worker image for Flink, Spark and Dataflow: Beam's boot binary from its SDK image, our packages, no root.
+# The image of the Beam workers for Flink, Spark and Dataflow: Beam's boot binary from its SDK image, Longreel, no root.
 #   docker build --tag longreel-worker .
 #   longreel run … -- --runner=FlinkRunner --environment_type=DOCKER --environment_config=longreel-worker
 FROM apache/beam_python3.11_sdk:2.77.0 AS beam
@@ -15,4 +15,6 @@ RUN pip install --constraint constraints.txt '.[pipeline]' && useradd --create-h
 COPY --from=beam /opt/apache/beam /opt/apache/beam
 USER 10001
 WORKDIR /home/longreel
+# Fails if the installed package lacks the command or a dependency of its jobs.
+RUN longreel --version && longreel run --help > /dev/null
 ENTRYPOINT ["/opt/apache/beam/boot"]

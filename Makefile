@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: help install test lint demo bench bench-smoke docker clean
+.PHONY: help install test test-install lint demo bench bench-smoke docker clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -20,6 +20,9 @@ $(READY): pyproject.toml constraints.txt
 
 test: install ## run all tests, WORKERS=2 at a time
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+test-install: install ## build wheel and sdist, install them in clean environments and run each extra there
+	$(BIN)/pytest -n 0 -m install tests/installation
 
 lint: install ## check style, types, the layers of the packages, and the Dockerfile
 	$(BIN)/ruff check .
