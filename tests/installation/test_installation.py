@@ -46,7 +46,13 @@ class Environment:
 
     def install(self, *requirements: str) -> None:
         """Install packages in the versions of constraints.txt."""
-        options = ("--quiet", "--disable-pip-version-check", "--no-compile", "--constraint", CHECKOUT / "constraints.txt")
+        options = (
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-compile",
+            "--constraint",
+            CHECKOUT / "constraints.txt",
+        )
         self.run("python", "-m", "pip", "install", *options, *requirements)
 
 
