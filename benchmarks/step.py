@@ -36,9 +36,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from schemas.vocab import Vocabulary
-from trainer.config import MeshConfig, ModelConfig, debug, flops_per_token, small
+from trainer.config import MeshConfig
 from trainer.data.loader import Placement
 from trainer.mesh import make_mesh
+from trainer.model.llama.config import LlamaConfig, debug, flops_per_token, small
 from trainer.run.loop import use_cpu_devices
 from trainer.run.optimizer import OptimizerConfig, make_optimizer, schedule
 from trainer.run.state import Plan, new_state
@@ -93,7 +94,7 @@ def matmul_flops() -> float:
     return 2 * 2048**3 / best_s(lambda: product(a, a), 5)
 
 
-def kept_bytes_per_token(config: ModelConfig) -> int:
+def kept_bytes_per_token(config: LlamaConfig) -> int:
     """Return the bytes per token that layers keep for the backward pass: stream, attention's output, log-sum-exp."""
     size = jnp.dtype(config.dtype).itemsize
     return config.layers * ((config.dim + config.heads * config.head_dim) * size + config.heads * 4)

@@ -27,10 +27,11 @@ from pipeline.packing.config import PackConfig
 from schemas.packed import expand
 from tests.support.local_packing import pack_documents
 from tests.support.token_stores import VOCABULARY, StoredDocument, book, image, qa, video
-from trainer.config import MeshConfig, debug
+from trainer.config import MeshConfig
 from trainer.mesh import make_mesh
+from trainer.model.llama.config import debug
 from trainer.model.loss import batch_sums
-from trainer.model.transformer import create
+from trainer.model.registry import create
 
 CONTEXT = 64
 Floats = NDArray[np.float64]

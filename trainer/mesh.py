@@ -28,6 +28,7 @@ from trainer.config import MeshConfig
 from trainer.divisibility import nearest
 
 AXES = ("data", "fsdp", "tensor", "sequence")
+HOST_MEMORY = "pinned_host"  # JAX's name of the memory that offloaded activations are kept in
 
 # The one table: the dims that things have, and the axes of the mesh that each is split over, outermost first.
 RULES: dict[str, tuple[str, ...]] = {
@@ -141,3 +142,13 @@ def constrain(x: jax.Array, dims: Sequence[str], mesh: Mesh | None, *, over: Seq
     if mesh is None:
         return x
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, partition(dims, x.shape, mesh, over=over)))
+
+
+def require_host_memory(device: jax.Device) -> None:
+    """Raise ConfigError unless the device can copy to and from host memory."""
+    kinds = [memory.kind for memory in device.addressable_memories()]
+    if HOST_MEMORY not in kinds:
+        raise ConfigError(
+            f"offload needs devices with {HOST_MEMORY} memory; {device.device_kind} has {', '.join(kinds)}: "
+            "run without --offload"
+        )

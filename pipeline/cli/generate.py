@@ -27,7 +27,7 @@ from trainer.config import MeshConfig
 from trainer.mesh import make_mesh
 from trainer.model.generate import generate
 from trainer.model.grammar import DocumentGrammar
-from trainer.model.transformer import Transformer
+from trainer.model.protocol import Model
 from trainer.run.state import load_model
 
 
@@ -85,9 +85,7 @@ class Generate:
         elif self.out is not None:
             self._continue_video(self.out, model, facts, workspace)
 
-    def _sample(
-        self, model: Transformer, prompt: NDArray[Any], steps: int, grammar: DocumentGrammar
-    ) -> NDArray[np.int32]:
+    def _sample(self, model: Model, prompt: NDArray[Any], steps: int, grammar: DocumentGrammar) -> NDArray[np.int32]:
         import jax.numpy as jnp
 
         ids = generate(
@@ -101,7 +99,7 @@ class Generate:
         )
         return np.asarray(ids)[0]
 
-    def _continue_text(self, prompt: str, model: Transformer, vocabulary: Vocabulary, path: Path) -> str:
+    def _continue_text(self, prompt: str, model: Model, vocabulary: Vocabulary, path: Path) -> str:
         text = TextTokenizer.load(path)
         if text.sha256 != vocabulary.text_sha256:
             raise ConfigError(f"{path} is not the model that encoded the tokens; run `longreel tokenize` to its end")
@@ -110,7 +108,7 @@ class Generate:
         generated = self._sample(model, ids, self.steps, grammar)
         return prompt + text.decode(generated[generated != vocabulary.eos_id])
 
-    def _continue_video(self, out: Path, model: Transformer, facts: StoreFacts, workspace: Workspace) -> None:
+    def _continue_video(self, out: Path, model: Model, facts: StoreFacts, workspace: Workspace) -> None:
         vocabulary, per_frame = facts.vocabulary, facts.frame_grid[0] * facts.frame_grid[1]
         vision = self.vision or recorded_vision(workspace.root)
         codec = FrameCodec.load(vision)

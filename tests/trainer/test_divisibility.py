@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigError
-from trainer.config import ModelConfig, debug, lwm_7b
 from trainer.divisibility import nearest, require_context, require_heads, require_rows
+from trainer.model.llama.config import LlamaConfig, debug, lwm_7b
 
 
 def _mesh(**sizes: int) -> dict[str, int]:
     return {"data": 1, "fsdp": 1, "tensor": 1, "sequence": 1} | sizes
 
 
-def _require(model: ModelConfig, tensor: int) -> None:
+def _require(model: LlamaConfig, tensor: int) -> None:
     require_heads(model.heads, model.kv_heads, _mesh(tensor=tensor), ff_dim=model.ff_dim)
 
 

@@ -8,9 +8,11 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 from schemas.errors import ConfigError
-from trainer.config import MeshConfig, debug
-from trainer.mesh import AXES, RULES, batch_sharding, make_mesh, partition, shardings
-from trainer.model.transformer import Transformer, create
+from trainer.config import MeshConfig
+from trainer.mesh import AXES, RULES, batch_sharding, make_mesh, partition, require_host_memory, shardings
+from trainer.model.llama.config import debug
+from trainer.model.llama.transformer import Transformer
+from trainer.model.registry import create
 
 
 def test_axes_stand_in_the_documented_order() -> None:
@@ -112,3 +114,17 @@ def test_a_model_is_made_in_parts_and_with_the_same_numbers_on_every_mesh() -> N
     assert gate.addressable_shards[0].data.shape == (2, 32 // 4, 48 // 2)
     same = jax.tree.map(lambda a, b: bool(jnp.array_equal(jax.device_get(a), b)), nnx.state(split), nnx.state(whole))
     assert all(jax.tree.leaves(same))
+
+
+def test_offload_without_host_memory_is_rejected() -> None:
+    class Memory:
+        kind = "device"
+
+    class Device:
+        device_kind = "abacus"
+
+        def addressable_memories(self) -> list[Memory]:
+            return [Memory()]
+
+    with pytest.raises(ConfigError, match="offload needs devices with pinned_host memory; abacus has device"):
+        require_host_memory(Device())

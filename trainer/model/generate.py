@@ -1,20 +1,18 @@
-"""Sampling from a model: one pass over the prompt, then an id at a time with the keys and values kept.
+"""Sampling from a model: one pass over the prompt, then one token at a time with the model's cache.
 
 The loop over steps is one jitted program. The same seed gives the same ids on the same machine and versions. A grammar
-(`grammar.py`) limits at every step which ids may follow.
+(`grammar.py`) limits which ids may follow at each step.
 
-Cost: a step reads all weights and the whole cache, L·(S + steps)·K·H·2 numbers a row, however much of it is filled.
-Limits: weights and cache lie on one device, the first of this process; rows of a batch have prompts of one length, and
-each is the start of one document.
+Cost: see the model's `decode`. Limits: weights and cache are on one device, the first of this process; all prompts of a
+batch have the same length, and each one starts a document.
 
-Axes: see `trainer/__init__.py`; C = S + steps, the length of the cache.
+Axes: see `trainer/__init__.py`.
 """
 
 from __future__ import annotations
 
-import math
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,20 +20,12 @@ from flax import nnx
 from jax import lax
 
 from schemas.errors import ConfigError
-from trainer.attention.context_parallel import attention
 from trainer.model.grammar import DocumentGrammar
-from trainer.model.transformer import Transformer, after_attention, attention_inputs, gathered
-
-
-class Cache(NamedTuple):
-    """Keys and values of all layers, [L,B,C,K,H] in the compute dtype; what is not filled yet is 0."""
-
-    k: jax.Array
-    v: jax.Array
+from trainer.model.protocol import Cache, Model
 
 
 def generate(
-    model: Transformer,
+    model: Model,
     prompt_ids: jax.Array,
     *,
     steps: int,
@@ -46,11 +36,12 @@ def generate(
 ) -> jax.Array:
     """Continue `prompt_ids` [B,S] int32 (S >= 1) by `steps` ids, and return those: [B,steps] int32.
 
-    Ids are drawn from the softmax of logits / temperature, among the `top_k` likeliest (0: all) of those that
-    `grammar` allows (None: all); temperature 0 takes the likeliest. Raises ConfigError for sizes that cannot be, and
-    for a model with a softmax by modality where there is no grammar.
+    Ids are drawn from the softmax of logits / temperature, among the `top_k` most likely (0: all) of those that
+    `grammar` allows (None: all). Temperature 0 takes the most likely id. Raises ConfigError for invalid sizes, and for
+    a model with softmax by_modality when there is no grammar.
     """
-    _check(model, prompt_ids, steps=steps, temperature=temperature, top_k=top_k, grammar=grammar)
+    _check_sampling(prompt_ids, steps=steps, temperature=temperature, top_k=top_k)
+    _check_model(model, prompt_ids.shape[1] + steps, grammar=grammar)
     graph, state = nnx.split(on_one_device(model))
     return _generate(
         graph,
@@ -64,53 +55,16 @@ def generate(
     )
 
 
-def on_one_device(model: Transformer) -> Transformer:
-    """Return a copy of `model` without a mesh, its parameters on the first device of this process."""
+def on_one_device(model: Model) -> Model:
+    """Return a copy of `model` without a mesh, with its parameters on the first device of this process."""
     graph, state = nnx.split(model)
-    alone: Transformer = nnx.merge(graph, jax.device_put(state, jax.local_devices()[0]))
+    alone = nnx.merge(graph, jax.device_put(state, jax.local_devices()[0]))
     alone.mesh = None
     return alone
 
 
-def prefill(model: Transformer, prompt: jax.Array, *, length: int) -> tuple[Cache, jax.Array]:
-    """Run the prompt [B,S]: return a cache of `length` with its keys and values, and the logits [B,V] after it."""
-    config = model.config
-    positions = jnp.broadcast_to(jnp.arange(prompt.shape[1], dtype=jnp.int32)[None], prompt.shape)
-    by, segment_ids = model.rotation(positions), jnp.ones_like(prompt)
-
-    def layer(x: jax.Array, stored: dict[str, jax.Array]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        w = gathered(stored, config, None)
-        q, k, v = attention_inputs(x, w, by, config=config, mesh=None)
-        attended = attention(q, k, v, segment_ids, positions, mesh=None, tile=config.tile)
-        return after_attention(x, attended, w, config=config, mesh=None), (k, v)
-
-    x, kept = lax.scan(layer, model.embed(prompt), model.stacked_weights())
-    room = [(0, 0), (0, 0), (0, length - prompt.shape[1]), (0, 0), (0, 0)]
-    return Cache(*(jnp.pad(x, room) for x in kept)), _logits(model, x[:, -1:], jnp.concatenate(model.heads()))
-
-
-def decode(
-    model: Transformer, cache: Cache, tokens: jax.Array, position: jax.Array, head: jax.Array
-) -> tuple[Cache, jax.Array]:
-    """Run one id a row, `tokens` [B] at `position` [] int32: return the cache with it and the logits [B,V] after it."""
-    config, stored = model.config, model.stacked_weights()
-    by = model.rotation(jnp.full((len(tokens), 1), position, jnp.int32))
-
-    def layer(n: jax.Array, carry: tuple[jax.Array, Cache]) -> tuple[jax.Array, Cache]:
-        x, cache = carry
-        w = gathered({name: weight[n] for name, weight in stored.items()}, config, None)
-        q, k, v = attention_inputs(x, w, by, config=config, mesh=None)
-        # In the carry of a loop this writes in place; as an output of a scan it would copy the cache every step.
-        cache = Cache(cache.k.at[n, :, position].set(k[:, 0]), cache.v.at[n, :, position].set(v[:, 0]))
-        attended = _attend_cached(q, cache.k[n], cache.v[n], position)
-        return after_attention(x, attended, w, config=config, mesh=None), cache
-
-    x, cache = lax.fori_loop(0, config.layers, layer, (model.embed(tokens[:, None]), cache))
-    return cache, _logits(model, x, head)
-
-
 def draw(logits: jax.Array, allowed: jax.Array | None, key: jax.Array, *, temperature: float, top_k: int) -> jax.Array:
-    """Draw one id a row from `logits` [B,V] among those that are `allowed`, bool [B,V]: [B] int32."""
+    """Draw one id per row from `logits` [B,V] among those that are `allowed`, bool [B,V]: [B] int32."""
     if allowed is not None:
         logits = jnp.where(allowed, logits, -jnp.inf)
     if temperature == 0:
@@ -123,7 +77,7 @@ def draw(logits: jax.Array, allowed: jax.Array | None, key: jax.Array, *, temper
 
 @partial(jax.jit, static_argnames=("graph", "steps", "temperature", "top_k", "grammar"))
 def _generate(
-    graph: nnx.GraphDef[Transformer],
+    graph: nnx.GraphDef[Model],
     state: nnx.State,
     prompt: jax.Array,
     key: jax.Array,
@@ -136,63 +90,51 @@ def _generate(
     model = nnx.merge(graph, state)
     head, start = jnp.concatenate(model.heads()), prompt.shape[1]
 
-    def sample(logits: jax.Array, place: Any, step: jax.Array) -> tuple[jax.Array, Any]:
+    def sample(hidden: jax.Array, place: Any, step: jax.Array) -> tuple[jax.Array, Any]:
         allowed = None if grammar is None else grammar.allowed(place)
+        logits = token_logits(hidden, head)
         chosen = draw(logits, allowed, jax.random.fold_in(key, step), temperature=temperature, top_k=top_k)
         return chosen, None if grammar is None else grammar.advance(place, chosen)
 
     def one(carry: tuple[Cache, jax.Array, Any], step: jax.Array) -> tuple[tuple[Cache, jax.Array, Any], jax.Array]:
-        cache, logits, place = carry
-        chosen, place = sample(logits, place, step)
-        cache, logits = decode(model, cache, chosen, start + step, head)
-        return (cache, logits, place), chosen
+        cache, hidden, place = carry
+        chosen, place = sample(hidden, place, step)
+        cache, hidden = model.decode(cache, chosen, start + step)
+        return (cache, hidden, place), chosen
 
-    cache, logits = prefill(model, prompt, length=start + steps - 1)
+    cache, hidden = model.prefill(prompt, length=start + steps - 1)
     place = None if grammar is None else grammar.start(prompt)
     counted = jnp.arange(steps - 1, dtype=jnp.int32)
-    (_, logits, place), chosen = lax.scan(one, (cache, logits, place), counted)
-    last, _ = sample(logits, place, jnp.asarray(steps - 1, jnp.int32))  # nothing follows it, so it is not run
+    (_, hidden, place), chosen = lax.scan(one, (cache, hidden, place), counted)
+    last, _ = sample(hidden, place, jnp.asarray(steps - 1, jnp.int32))  # the last id does not go through the model
     return jnp.concatenate([chosen.T, last[:, None]], axis=1)
 
 
-def _attend_cached(q: jax.Array, k: jax.Array, v: jax.Array, position: jax.Array) -> jax.Array:
-    """Attend from one query a row, [B,1,N,H], to keys and values [B,C,K,H] up to `position`."""
-    by_group = q.reshape(q.shape[0], k.shape[2], -1, q.shape[-1])
-    scores = jnp.einsum("bkgh,bskh->bkgs", by_group, k, preferred_element_type=jnp.float32)
-    seen = jnp.broadcast_to((jnp.arange(k.shape[1], dtype=jnp.int32) <= position)[None, None, None], scores.shape)
-    weights = jax.nn.softmax(jnp.where(seen, scores / math.sqrt(q.shape[-1]), -jnp.inf), axis=-1)
-    return jnp.einsum("bkgs,bskh->bkgh", weights.astype(v.dtype), v).reshape(q.shape)
+def token_logits(hidden: jax.Array, head: jax.Array) -> jax.Array:
+    """Return the logits [B,V] float32 of hidden states [B,D], given the head [V,D]."""
+    return jnp.einsum("bd,vd->bv", hidden, head, preferred_element_type=jnp.float32)
 
 
-def _logits(model: Transformer, x: jax.Array, head: jax.Array) -> jax.Array:
-    """Return the logits [B,V] float32 of the stream `x` [B,1,D]."""
-    return jnp.einsum("bd,vd->bv", model.normed(x)[:, 0], head, preferred_element_type=jnp.float32)
-
-
-def _check(
-    model: Transformer,
-    prompt_ids: jax.Array,
-    *,
-    steps: int,
-    temperature: float,
-    top_k: int,
-    grammar: DocumentGrammar | None,
-) -> None:
+def _check_sampling(prompt_ids: jax.Array, *, steps: int, temperature: float, top_k: int) -> None:
     if prompt_ids.ndim != 2 or 0 in prompt_ids.shape:
-        raise ConfigError(f"prompt_ids must be [B,S] with at least one id a row, got shape {prompt_ids.shape}")
+        raise ConfigError(f"prompt_ids must be [B,S] with at least one id per row, got shape {prompt_ids.shape}")
     if steps < 1 or temperature < 0 or top_k < 0:
         raise ConfigError(
             f"steps must be at least 1, temperature and top_k not negative; got {steps}, {temperature} and {top_k}"
         )
-    if prompt_ids.shape[1] + steps > model.config.max_positions:
+
+
+def _check_model(model: Model, length: int, *, grammar: DocumentGrammar | None) -> None:
+    """Raise ConfigError unless `model` can produce documents of `length` tokens under `grammar`."""
+    if length > model.config.max_positions:
         raise ConfigError(
-            f"a prompt of {prompt_ids.shape[1]} ids and {steps} steps go beyond max_positions = "
-            f"{model.config.max_positions}"
+            f"the prompt and the steps add up to {length} tokens, but the model's max_positions is "
+            f"{model.config.max_positions}: use a shorter prompt or fewer steps"
         )
     if grammar is None and model.config.softmax == "by_modality":
         raise ConfigError(
-            "the model's softmax is by_modality: it tells text ids apart, and vision ids, but not which of the two "
-            "comes next. Give a grammar, which does."
+            "the model was trained with softmax by_modality, which does not predict whether text or vision comes next. "
+            "Give a grammar, which decides it."
         )
     sizes = (model.text_size, model.vision_size)
     if grammar and sizes != (grammar.vocabulary.text_size, grammar.vocabulary.vision_size):

@@ -31,7 +31,7 @@ from schemas.errors import ConfigError
 from schemas.vocab import TEXT, VISION
 from trainer.config import Softmax
 from trainer.mesh import AXES, RULES
-from trainer.model.transformer import Transformer
+from trainer.model.protocol import Model
 
 SPLIT = (*RULES["sequence"], "tensor")  # the axes of the mesh that share the tokens of a row
 
@@ -52,7 +52,7 @@ class LossSums(NamedTuple):
         return self.ce / jnp.where(self.weight > 0, self.weight, 1.0)
 
 
-def batch_sums(model: Transformer, batch: Mapping[str, jax.Array]) -> LossSums:
+def batch_sums(model: Model, batch: Mapping[str, jax.Array]) -> LossSums:
     """Return the sums that the loss of a batch is made of.
 
     `batch` has `tokens`, `targets`, `segment_ids`, `positions` int32 and `weights` float32, all [B,S] in any one order

@@ -28,11 +28,10 @@ from schemas.runs.naming import array_name
 from schemas.runs.storage import read_errors, write_errors
 from schemas.vocab import Vocabulary
 from trainer.config import ModelConfig
+from trainer.model.registry import config_from_dict, config_to_dict, family_of
 
 CHECKPOINTS = "checkpoints"
-# What decides the shapes of the parameters. The rest of ModelConfig may differ where only parameters are taken over.
-SHAPE_FIELDS = ("dim", "layers", "heads", "kv_heads", "head_dim", "ff_dim")
-# What only changes how the same model is computed, up to rounding; a run may go on with others.
+# Fields that only change how a model is computed, up to rounding. A resumed run may use other values.
 _COMPUTE_FIELDS = ("attention", "tile", "chunk", "offload")
 
 _PARAMS, _OPTIMIZER, _POSITION, _DESCRIPTION = "params", "optimizer", "position", "description"
@@ -51,14 +50,17 @@ class Description:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready mapping; `from_dict` is its inverse."""
-        return dataclasses.asdict(self) | {"vocabulary": self.vocabulary.to_dict()}
+        return dataclasses.asdict(self) | {
+            "model": config_to_dict(self.model),
+            "vocabulary": self.vocabulary.to_dict(),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, where: Path) -> Description:
         """Read what `to_dict` wrote; raises ConfigError where it is another version's."""
         try:
             plain = dict(values)
-            model, vocabulary = ModelConfig(**plain.pop("model")), Vocabulary.from_dict(plain.pop("vocabulary"))
+            model, vocabulary = config_from_dict(plain.pop("model")), Vocabulary.from_dict(plain.pop("vocabulary"))
             return cls(model=model, vocabulary=vocabulary, **plain)
         except (TypeError, KeyError) as e:
             raise ConfigError(f"{where} was made by another version of Longreel and cannot be read: {e}") from e
@@ -66,7 +68,8 @@ class Description:
     def require_same(self, ours: Description, *, where: Path) -> None:
         """Raise VocabularyMismatch or ConfigError unless a run with `ours` may go on from this checkpoint."""
         self.require_vocabulary(ours.vocabulary, where=where)
-        fields = [f.name for f in dataclasses.fields(ModelConfig) if f.name not in _COMPUTE_FIELDS]
+        self._require_family(ours, where=where)
+        fields = [f.name for f in dataclasses.fields(self.model) if f.name not in _COMPUTE_FIELDS]
         _require_fields(self.model, ours.model, fields, where=where, what="another model")
         order = ["context_length", "dataset_fingerprint", "batch_size", "seed"]
         _require_fields(self, ours, order, where=where, what="other data, or another order of it")
@@ -74,7 +77,16 @@ class Description:
     def require_shapes(self, ours: Description, *, where: Path) -> None:
         """Raise VocabularyMismatch or ConfigError unless `ours` may begin with this checkpoint's parameters."""
         self.require_vocabulary(ours.vocabulary, where=where)
-        _require_fields(self.model, ours.model, SHAPE_FIELDS, where=where, what="a model of another shape")
+        self._require_family(ours, where=where)
+        _require_fields(self.model, ours.model, self.model.shape_fields, where=where, what="a model of another shape")
+
+    def _require_family(self, ours: Description, *, where: Path) -> None:
+        theirs, this = (family_of(x.model).name for x in (self, ours))
+        if theirs != this:
+            raise ConfigError(
+                f"{where} is a checkpoint of another model family: it has {theirs}, this run {this}. "
+                "Choose a --model of that family, or another --out."
+            )
 
     def require_vocabulary(self, ours: Vocabulary, *, where: Path) -> None:
         """Raise VocabularyMismatch that names every difference, unless `ours` is the checkpoint's."""

@@ -10,7 +10,6 @@ from tyro.conf import OmitArgPrefixes
 from schemas.errors import ConfigError
 from trainer.config import (
     ATTENTION_METHODS,
-    RECIPES,
     SOFTMAXES,
     AttentionMethod,
     MeshConfig,
@@ -18,6 +17,7 @@ from trainer.config import (
     Softmax,
 )
 from trainer.data.layout import LAYOUTS, Layout
+from trainer.model.registry import recipe
 from trainer.run.optimizer import OptimizerConfig
 
 
@@ -93,8 +93,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
-        if self.model not in RECIPES:
-            raise ConfigError(f"model must be one of {', '.join(RECIPES)}, got {self.model!r}")
+        recipe(self.model)
         if self.layout not in LAYOUTS:
             raise ConfigError(f"layout must be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
         for name in ("steps", "batch_size", "devices"):
@@ -111,9 +110,9 @@ class TrainConfig:
     @property
     def model_config(self) -> ModelConfig:
         """The recipe, with what this run changes of it."""
-        recipe = RECIPES[self.model]()
-        softmax = self.softmax or recipe.softmax
-        return replace(recipe, softmax=softmax, attention=self.attention, offload=self.memory.offload)
+        config = recipe(self.model)
+        softmax = self.softmax or config.softmax
+        return replace(config, softmax=softmax, attention=self.attention, offload=self.memory.offload)
 
     @property
     def rows(self) -> int:

@@ -15,13 +15,12 @@ import optax
 
 from schemas.errors import ConfigError
 from schemas.files import write_text
-from trainer.config import parameter_count
 from trainer.data.loader import Batch, Placement
 from trainer.data.shards import PackedSplit
-from trainer.divisibility import require_heads, require_rows
-from trainer.mesh import make_mesh
+from trainer.divisibility import require_rows
+from trainer.mesh import make_mesh, require_host_memory
 from trainer.model.loss import LossSums
-from trainer.model.transformer import require_host_memory
+from trainer.model.registry import config_to_dict, parameter_count
 from trainer.run.checkpoint import Description, open_run
 from trainer.run.config import TrainConfig
 from trainer.run.optimizer import make_optimizer, schedule
@@ -46,7 +45,7 @@ class Setup:
     def of(cls, config: TrainConfig) -> Setup:
         """Open the datasets and lay out mesh and state; ConfigError, DatasetError or VocabularyMismatch if unfit."""
         model, mesh = config.model_config, make_mesh(config.mesh)
-        require_heads(model.heads, model.kv_heads, mesh.shape, method=model.attention, ff_dim=model.ff_dim)
+        model.require_mesh(mesh.shape)
         require_rows(config.batch_size, mesh.shape, accumulate=config.memory.accumulate)
         if model.offload:
             require_host_memory(mesh.local_devices[0])
@@ -112,7 +111,7 @@ class Setup:
         about, mesh = self.description, self.plan.mesh
         facts = {
             "config": dataclasses.asdict(self.config),
-            "model": dataclasses.asdict(about.model),
+            "model": config_to_dict(about.model),
             "parameters": self.parameters,
             "vocabulary": about.vocabulary.to_dict(),
             "dataset_fingerprint": about.dataset_fingerprint,

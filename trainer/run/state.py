@@ -22,7 +22,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from schemas.vocab import Vocabulary
 from trainer.config import ModelConfig
 from trainer.mesh import shardings
-from trainer.model.transformer import Transformer, create
+from trainer.model.protocol import Model
+from trainer.model.registry import abstract, create
 from trainer.run.checkpoint import Checkpoints, Description, open_run
 
 
@@ -40,7 +41,7 @@ class TrainState:
 class Plan:
     """A state before it exists: the model's graph, and a TrainState of jax.ShapeDtypeStruct with shardings."""
 
-    graph: nnx.GraphDef[Transformer]
+    graph: nnx.GraphDef[Model]
     like: TrainState
     mesh: Mesh
 
@@ -97,7 +98,7 @@ def take_over(plan: Plan, run: Path) -> Any:
         return checkpoints.restore_params(checkpoints.newest(), plan.like.params)
 
 
-def load_model(run: Path, *, mesh: Mesh) -> tuple[Transformer, Description]:
+def load_model(run: Path, *, mesh: Mesh) -> tuple[Model, Description]:
     """Return the model of a run's newest checkpoint on `mesh`, without its optimizer, and what it was trained on.
 
     Raises ConfigError where `run` is not a run, DatasetError where its checkpoint cannot be read.
@@ -109,12 +110,8 @@ def load_model(run: Path, *, mesh: Mesh) -> tuple[Transformer, Description]:
         return nnx.merge(graph, checkpoints.restore_params(step, _placed(shapes, mesh))), description
 
 
-def _abstract_model(config: ModelConfig, vocabulary: Vocabulary, mesh: Mesh) -> tuple[nnx.GraphDef[Transformer], Any]:
-    def make() -> Transformer:
-        text_size, vision_size = vocabulary.text_size, vocabulary.vision_size
-        return Transformer(config, text_size=text_size, vision_size=vision_size, rngs=nnx.Rngs(0), mesh=mesh)
-
-    return nnx.split(nnx.eval_shape(make))
+def _abstract_model(config: ModelConfig, vocabulary: Vocabulary, mesh: Mesh) -> tuple[nnx.GraphDef[Model], Any]:
+    return abstract(config, text_size=vocabulary.text_size, vision_size=vocabulary.vision_size, mesh=mesh)
 
 
 def _placed(shapes: Any, mesh: Mesh) -> Any:

@@ -27,7 +27,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from trainer.data.loader import BATCH_TYPES, Batch
 from trainer.mesh import RULES, batch_sharding, shardings
 from trainer.model.loss import LossSums, batch_sums
-from trainer.model.transformer import Transformer
+from trainer.model.protocol import Model
 from trainer.run.state import Plan, TrainState
 
 
@@ -44,7 +44,7 @@ def train_step(
     state: TrainState,
     batch: Batch,
     *,
-    graph: nnx.GraphDef[Transformer],
+    graph: nnx.GraphDef[Model],
     optimizer: optax.GradientTransformation,
     rate: optax.Schedule,
     mesh: Mesh,
@@ -64,7 +64,7 @@ def train_step(
 
 
 def loss_gradient(
-    params: Any, batch: Batch, *, graph: nnx.GraphDef[Transformer], mesh: Mesh, accumulate: int
+    params: Any, batch: Batch, *, graph: nnx.GraphDef[Model], mesh: Mesh, accumulate: int
 ) -> tuple[Any, LossSums]:
     """Return the gradient of the batch's loss, float32 in the image of `params`, and the sums of the loss."""
     weight = batch["weights"].sum()
@@ -97,7 +97,7 @@ def micro_batches(x: jax.Array, mesh: Mesh, *, count: int) -> jax.Array:
     return jax.lax.with_sharding_constraint(apart, NamedSharding(mesh, spec))
 
 
-def eval_step(params: Any, batch: Batch, *, graph: nnx.GraphDef[Transformer]) -> LossSums:
+def eval_step(params: Any, batch: Batch, *, graph: nnx.GraphDef[Model]) -> LossSums:
     """Return the sums of a batch's loss, to be added to those of other batches."""
     return batch_sums(nnx.merge(graph, params), batch)
 

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from schemas.errors import ConfigError
 from tests.support.packed_sequences import FAST_COMPILE, VOCABULARY, packed
-from trainer.config import MeshConfig, debug
+from trainer.config import MeshConfig
 from trainer.data.layout import LAYOUTS, Layout, inverse, lay_out, permutation, stripe_width
 from trainer.mesh import make_mesh
+from trainer.model.llama.config import debug
 from trainer.model.loss import batch_sums
-from trainer.model.transformer import create
+from trainer.model.registry import create
 
 shapes = st.tuples(st.sampled_from(LAYOUTS), st.integers(1, 9), st.integers(1, 7), st.integers(1, 5))
 

@@ -11,32 +11,35 @@ from flax import nnx
 
 from schemas.errors import ConfigError
 from tests.support.packed_sequences import VOCABULARY
-from trainer.config import MeshConfig, debug
+from trainer.config import MeshConfig
 from trainer.mesh import make_mesh
-from trainer.model.generate import decode, draw, generate, on_one_device, prefill
+from trainer.model.generate import draw, generate, on_one_device, token_logits
 from trainer.model.grammar import DocumentGrammar
-from trainer.model.transformer import Transformer, create
+from trainer.model.llama.config import debug
+from trainer.model.llama.transformer import Transformer
+from trainer.model.protocol import Model
+from trainer.model.registry import create
 
 LENGTH = 24
 
 
-def _model(**sizes: int) -> Transformer:
+def _model(**sizes: int) -> Model:
     mesh = make_mesh(MeshConfig(**sizes), devices=jax.devices()[: int(np.prod(list(sizes.values())))])
     return create(debug(), text_size=VOCABULARY.text_size, vision_size=VOCABULARY.vision_size, mesh=mesh, seed=11)
 
 
 @pytest.fixture(scope="module")
-def model() -> Transformer:
+def model() -> Model:
     return on_one_device(_model(sequence=1))
 
 
 @jax.jit
-def _full(model: Transformer, tokens: jax.Array) -> jax.Array:
+def _full(model: Model, tokens: jax.Array) -> jax.Array:
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32)[None], tokens.shape)
     return jnp.einsum("bsd,vd->bsv", model(tokens, jnp.ones_like(tokens), positions), jnp.concatenate(model.heads()))
 
 
-def _all_logits(model: Transformer, tokens: jax.Array) -> jax.Array:
+def _all_logits(model: Model, tokens: jax.Array) -> jax.Array:
     """Return the logits [B,S,V] of the full forward."""
     length = tokens.shape[1]  # what follows has no effect, and one shape is compiled once
     return _full(model, jnp.pad(tokens, ((0, 0), (0, LENGTH - length))))[:, :length]
@@ -46,24 +49,25 @@ def _tokens(length: int) -> jax.Array:
     return jnp.asarray(np.random.default_rng(0).integers(0, VOCABULARY.size, (2, length)), jnp.int32)
 
 
-def test_logits_from_the_cache_are_those_of_the_full_forward(model: Transformer) -> None:
+def test_logits_from_the_cache_are_those_of_the_full_forward(model: Model) -> None:
     tokens, prompt = _tokens(LENGTH), 11
     full = _all_logits(model, tokens)
-    cache, logits = jax.jit(prefill, static_argnames="length")(model, tokens[:, :prompt], length=LENGTH)
-    np.testing.assert_allclose(logits, full[:, prompt - 1], atol=2e-5)
-    step = jax.jit(decode)
+    head = jnp.concatenate(model.heads())
+    cache, hidden = jax.jit(Transformer.prefill, static_argnames="length")(model, tokens[:, :prompt], length=LENGTH)
+    np.testing.assert_allclose(token_logits(hidden, head), full[:, prompt - 1], atol=2e-5)
+    step = jax.jit(Transformer.decode)
     for place in range(prompt, LENGTH):
-        cache, logits = step(model, cache, tokens[:, place], jnp.int32(place), jnp.concatenate(model.heads()))
-        np.testing.assert_allclose(logits, full[:, place], atol=2e-5)
+        cache, hidden = step(model, cache, tokens[:, place], jnp.int32(place))
+        np.testing.assert_allclose(token_logits(hidden, head), full[:, place], atol=2e-5)
 
 
-def test_temperature_0_takes_the_likeliest_of_the_full_forward(model: Transformer) -> None:
+def test_temperature_0_takes_the_likeliest_of_the_full_forward(model: Model) -> None:
     made = generate(model, _tokens(9), steps=6, seed=0, temperature=0)
     logits = _all_logits(model, jnp.concatenate([_tokens(9), made], axis=1))
     assert jnp.array_equal(made, logits[:, 8:-1].argmax(-1))
 
 
-def test_the_seed_decides_every_id(model: Transformer) -> None:
+def test_the_seed_decides_every_id(model: Model) -> None:
     hot = 100.0  # nearly even odds, so that it is the random numbers that decide
     first, again, other = (
         np.asarray(generate(model, _tokens(5), steps=12, seed=s, temperature=hot)) for s in (1, 1, 2)
@@ -75,12 +79,12 @@ def test_the_seed_decides_every_id(model: Transformer) -> None:
     assert len(set(first[0].tolist())) > 4
 
 
-def test_a_model_that_lies_on_a_mesh_generates_the_same(model: Transformer) -> None:
+def test_a_model_that_lies_on_a_mesh_generates_the_same(model: Model) -> None:
     made = generate(_model(fsdp=2, tensor=2, sequence=2), _tokens(5), steps=12, seed=1)
     assert jnp.array_equal(made, generate(model, _tokens(5), steps=12, seed=1))
 
 
-def test_what_is_generated_keeps_the_grammar(model: Transformer) -> None:
+def test_what_is_generated_keeps_the_grammar(model: Model) -> None:
     grammar = DocumentGrammar(vocabulary=VOCABULARY, frame_tokens=4, min_frames=2, max_frames=2)
     rows = jnp.asarray([[VOCABULARY.bos_id, *VOCABULARY.begin_vision]] * 16, jnp.int32)
     made = np.asarray(generate(model, rows, steps=12, seed=0, temperature=3.0, top_k=9, grammar=grammar))
@@ -99,9 +103,9 @@ def _draws(logits: jax.Array, allowed: jax.Array | None, *, temperature: float, 
     return np.bincount(np.asarray(drawn), minlength=len(logits))
 
 
-def test_a_model_with_a_softmax_by_modality_needs_a_grammar_which_tells_what_comes_next(model: Transformer) -> None:
+def test_a_model_with_a_softmax_by_modality_needs_a_grammar_which_tells_what_comes_next(model: Model) -> None:
     graph, state = nnx.split(model)
-    by_modality: Transformer = nnx.merge(graph, state)
+    by_modality: Model = nnx.merge(graph, state)
     by_modality.config = dataclasses.replace(model.config, softmax="by_modality")
     with pytest.raises(ConfigError, match="by_modality.*Give a grammar"):
         generate(by_modality, jnp.ones((1, 3), jnp.int32), steps=2, seed=0)
@@ -150,7 +154,7 @@ def test_only_the_likeliest_of_what_is_allowed_are_drawn() -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_refused(model: Transformer, change: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_is_refused(model: Model, change: dict[str, Any], message: str) -> None:
     asked: dict[str, Any] = {"prompt_ids": _tokens(3), "steps": 2, "seed": 0} | change
     prompt = asked.pop("prompt_ids")
     with pytest.raises(ConfigError, match=message):

@@ -14,10 +14,12 @@ from schemas.errors import ConfigError
 from schemas.packed import SPAN_DTYPE, expand
 from schemas.vocab import TEXT, VISION
 from tests.support.packed_sequences import VOCABULARY
-from trainer.config import MeshConfig, Softmax, debug
+from trainer.config import MeshConfig, Softmax
 from trainer.mesh import make_mesh
+from trainer.model.llama.config import debug
 from trainer.model.loss import LossSums, batch_sums, loss_sums
-from trainer.model.transformer import Transformer, create
+from trainer.model.protocol import Model
+from trainer.model.registry import create
 
 V, T, D = VOCABULARY.size, VOCABULARY.text_size, 16
 Arrays = tuple[jax.Array, ...]
@@ -149,7 +151,7 @@ def _stack(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 @lru_cache(maxsize=1)
-def _model() -> Transformer:
+def _model() -> Model:
     return create(debug(), text_size=T, vision_size=VOCABULARY.vision_size, mesh=_mesh(sequence=1), seed=5)
 
 

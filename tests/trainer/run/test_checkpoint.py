@@ -17,8 +17,9 @@ from flax import nnx
 
 from schemas.errors import ConfigError, DatasetError, VocabularyMismatch
 from tests.support.training_dataset import VOCABULARY, with_other_tokenizer
-from trainer.config import MeshConfig, debug
+from trainer.config import MeshConfig
 from trainer.mesh import Weight, make_mesh, shardings
+from trainer.model.llama.config import debug
 from trainer.run.checkpoint import Checkpoints, Description, named, open_run
 from trainer.run.optimizer import OptimizerConfig, make_optimizer
 

@@ -22,9 +22,10 @@ from schemas.dataset import read_index
 from schemas.runs.metrics import read_metrics
 from tests.support.training_dataset import VOCABULARY, write_dataset
 from tests.trainer.run.test_loop import config_of
-from trainer.config import MeshConfig, debug
+from trainer.config import MeshConfig
 from trainer.data.loader import Placement
 from trainer.mesh import make_mesh
+from trainer.model.llama.config import debug
 from trainer.run.loop import Cadence, TrainConfig, train
 from trainer.run.state import load_model
 

@@ -11,11 +11,12 @@ import pytest
 
 from tests.support.packed_sequences import FAST_COMPILE
 from tests.support.training_dataset import VOCABULARY, write_dataset
-from trainer.config import MeshConfig, debug
+from trainer.config import MeshConfig
 from trainer.data.layout import Layout
 from trainer.data.loader import Batch, Placement
 from trainer.data.shards import PackedSplit
 from trainer.mesh import batch_sharding, make_mesh
+from trainer.model.llama.config import debug
 from trainer.model.loss import LossSums
 from trainer.run.optimizer import OptimizerConfig, make_optimizer, schedule
 from trainer.run.state import Plan, TrainState, new_state

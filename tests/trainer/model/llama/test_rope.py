@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainer.model.rope import rotate, rotation
+from trainer.model.llama.rope import rotate, rotation
 
 THETA, HEAD_DIM, LONGEST = 5e7, 128, 1 << 20
 

@@ -16,19 +16,12 @@ from schemas.errors import ConfigError
 from tests.support.packed_sequences import FAST_COMPILE, VOCABULARY, Packed, packed, random_order
 from trainer.attention.context_parallel import LSE, attention
 from trainer.attention.reference import dense_attention
-from trainer.config import (
-    AttentionMethod,
-    MeshConfig,
-    ModelConfig,
-    debug,
-    flops_per_token,
-    lwm_7b,
-    parameter_count,
-    small,
-)
+from trainer.config import AttentionMethod, MeshConfig
 from trainer.mesh import batch_sharding, make_mesh
+from trainer.model.llama.config import LlamaConfig, debug
+from trainer.model.llama.transformer import Transformer
 from trainer.model.loss import batch_sums
-from trainer.model.transformer import Transformer, create, require_host_memory
+from trainer.model.registry import create
 
 TEXT, VISION = VOCABULARY.text_size, VOCABULARY.vision_size
 
@@ -38,9 +31,11 @@ def _mesh(**sizes: int) -> Mesh:
 
 
 @lru_cache
-def _model(mesh: Mesh | None = None, config: ModelConfig | None = None) -> Transformer:
+def _model(mesh: Mesh | None = None, config: LlamaConfig | None = None) -> Transformer:
     config = config or debug()
-    return create(config, text_size=TEXT, vision_size=VISION, mesh=mesh or _mesh(sequence=1), seed=7)
+    model = create(config, text_size=TEXT, vision_size=VISION, mesh=mesh or _mesh(sequence=1), seed=7)
+    assert isinstance(model, Transformer)
+    return model
 
 
 @jax.jit
@@ -123,7 +118,7 @@ def _batch(mesh: Mesh, *, rows: int) -> dict[str, jax.Array]:
 
 
 @lru_cache
-def _loss_and_gradients(mesh: Mesh, config: ModelConfig | None = None) -> tuple[jax.Array, Any]:
+def _loss_and_gradients(mesh: Mesh, config: LlamaConfig | None = None) -> tuple[jax.Array, Any]:
     graph, params = nnx.split(_model(mesh, config))
     loss = jax.value_and_grad(lambda p, batch: batch_sums(nnx.merge(graph, p), batch).mean)
     step = jax.jit(loss, compiler_options=FAST_COMPILE)
@@ -184,7 +179,7 @@ def _avals(equation: Any) -> list[Any]:
     return [v.aval for v in equation.outvars if hasattr(v.aval, "memory_space")]
 
 
-def _step_equations(mesh: Mesh, *, length: int, config: ModelConfig | None = None) -> list[Any]:
+def _step_equations(mesh: Mesh, *, length: int, config: LlamaConfig | None = None) -> list[Any]:
     """Return every operation of a training step's forward and backward, with those inside loops."""
     ids = jax.ShapeDtypeStruct((1, length), jnp.int32)
     batch = dict.fromkeys(("tokens", "targets", "segment_ids", "positions"), ids)
@@ -240,50 +235,3 @@ def test_what_a_layer_keeps_may_wait_in_host_memory() -> None:
     expected, same = _loss_and_gradients(mesh)
     assert loss == expected
     assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (gradients, same)), strict=True))
-
-
-def test_offloading_where_there_is_no_host_memory_is_refused() -> None:
-    class Memory:
-        kind = "device"
-
-    class Device:
-        device_kind = "abacus"
-
-        def addressable_memories(self) -> list[Memory]:
-            return [Memory()]
-
-    with pytest.raises(ConfigError, match="offload needs devices with pinned_host memory; abacus has device"):
-        require_host_memory(Device())
-
-
-def test_parameters_are_counted() -> None:
-    real = sum(x.size for x in jax.tree.leaves(nnx.state(_model())))
-    assert parameter_count(debug(), text_size=TEXT, vision_size=VISION) == real
-    seven = parameter_count(lwm_7b(), text_size=32000, vision_size=0)
-    assert seven == 6_738_415_616  # LLaMA-2-7B as published
-
-
-def test_operations_are_six_a_weight_and_those_of_attention() -> None:
-    config, span = small(), 500.5
-    counted = flops_per_token(config, text_size=1000, vision_size=200, mean_span=span)
-    products = parameter_count(config, text_size=1000, vision_size=200)
-    products -= 128 * 1200 + 128 * (2 * config.layers + 1)  # a lookup and the norms multiply nothing
-    assert counted == pytest.approx(6 * products + 12 * config.layers * 128 * span)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"dim": 0},
-        {"heads": 3},
-        {"head_dim": 7},
-        {"rope_theta": 1.0},
-        {"dtype": "float16"},
-        {"softmax": "hard"},
-        {"tile": 0},
-        {"chunk": -1},
-    ],
-)
-def test_an_impossible_shape_names_the_field(change: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(change))):
-        dataclasses.replace(debug(), **change)

@@ -1,0 +1,67 @@
+"""A model family that only tests use: the next token depends on the current one alone.
+
+It implements `trainer.model.protocol` in the fewest lines, without attention, to show that loss, sampling and training
+loop depend on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+
+from trainer.config import ModelConfig
+from trainer.mesh import Weight
+from trainer.model.protocol import ModelFamily
+
+
+@dataclass(frozen=True, kw_only=True)
+class BigramConfig(ModelConfig):
+    """The only shape: the width of the embedding."""
+
+    shape_fields: ClassVar[tuple[str, ...]] = ("width",)
+    width: int = 8
+
+    def require_mesh(self, mesh: Mapping[str, int]) -> None:
+        """Accept any mesh."""
+
+
+class Bigram(nnx.Module):
+    """Hidden states are embeddings."""
+
+    def __init__(
+        self, config: BigramConfig, *, text_size: int, vision_size: int, rngs: nnx.Rngs, mesh: Mesh | None = None
+    ) -> None:
+        self.config, self.text_size, self.vision_size, self.mesh = config, text_size, vision_size, mesh
+
+        def table(rows: int) -> nnx.Param[jax.Array]:
+            shape, init = (rows, config.width), jax.nn.initializers.normal(0.3)
+            return Weight(shape=shape, dims=("vocab", "embed"), init=init).make(rngs.params())
+
+        self.embedding = table(text_size + vision_size)
+        self.text_head, self.vision_head = table(text_size), table(vision_size)
+
+    def __call__(self, tokens: jax.Array, segment_ids: jax.Array, positions: jax.Array) -> jax.Array:
+        return jnp.take(self.embedding.get_value(), tokens, axis=0)
+
+    def heads(self) -> tuple[jax.Array, jax.Array]:
+        return self.text_head.get_value(), self.vision_head.get_value()
+
+    def prefill(self, prompt: jax.Array, *, length: int) -> tuple[tuple[()], jax.Array]:
+        return (), self.embedding.get_value()[prompt[:, -1]]
+
+    def decode(self, cache: tuple[()], tokens: jax.Array, position: jax.Array) -> tuple[tuple[()], jax.Array]:
+        return cache, self.embedding.get_value()[tokens]
+
+
+FAMILY = ModelFamily(
+    name="bigram",
+    config=BigramConfig,
+    recipes={"bigram": lambda: BigramConfig(tile=16, chunk=32)},
+    build=Bigram,
+)

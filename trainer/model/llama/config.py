@@ -1,0 +1,102 @@
+"""Configuration of LLaMA-type decoders and the named recipes.
+
+Shapes follow LLaMA (Touvron et al., arXiv 2302.13971) with grouped-query attention (Ainslie et al., arXiv 2305.13245).
+
+Axes: see `trainer/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from schemas.errors import ConfigError
+from trainer.config import ModelConfig
+from trainer.divisibility import require_heads
+
+
+@dataclass(frozen=True, kw_only=True)
+class LlamaConfig(ModelConfig):
+    """Shapes of a decoder, in addition to the settings of every model."""
+
+    shape_fields: ClassVar[tuple[str, ...]] = ("dim", "layers", "heads", "kv_heads", "head_dim", "ff_dim")
+
+    dim: int  # D
+    layers: int  # L
+    heads: int  # N
+    kv_heads: int  # K; each serves N / K query heads
+    head_dim: int  # H
+    ff_dim: int  # F
+    rope_theta: float = 1e6  # base of the rotary angles; LWM raises it with the context, to 5e7 at 1M tokens
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_positive(*self.shape_fields)
+        if self.heads % self.kv_heads:
+            raise ConfigError(f"heads must be a multiple of kv_heads, got {self.heads} and {self.kv_heads}")
+        if self.head_dim % 2:
+            raise ConfigError(f"head_dim must be even because rotary embeddings rotate pairs, got {self.head_dim}")
+        if self.rope_theta <= 1:
+            raise ConfigError(f"rope_theta must be greater than 1, got {self.rope_theta}")
+
+    def require_mesh(self, mesh: Mapping[str, int]) -> None:
+        """Raise ConfigError unless the mesh axis `tensor` divides heads and feed-forward columns."""
+        require_heads(self.heads, self.kv_heads, mesh, method=self.attention, ff_dim=self.ff_dim)
+
+    @property
+    def groups(self) -> int:
+        """Query heads per key/value head, G."""
+        return self.heads // self.kv_heads
+
+    @property
+    def matmul_weights(self) -> int:
+        """Weights of one layer that take part in a matrix product."""
+        attention = 2 * self.dim * self.head_dim * (self.heads + self.kv_heads)
+        return attention + 3 * self.dim * self.ff_dim
+
+
+def debug() -> LlamaConfig:
+    """Return the smallest model that has every part, for tests. It runs anywhere and learns very little."""
+    return LlamaConfig(dim=32, layers=2, heads=4, kv_heads=2, head_dim=8, ff_dim=48, tile=16, chunk=32)
+
+
+def small() -> LlamaConfig:
+    """Return a model for demonstrations on CPUs: 0.7 million parameters plus 256 for each vocabulary id."""
+    return LlamaConfig(dim=128, layers=4, heads=4, kv_heads=2, head_dim=32, ff_dim=352)
+
+
+def lwm_7b() -> LlamaConfig:
+    """Return the shapes of LLaMA-2-7B, which LWM starts from, with LWM's softmax and its rotary base for 1M tokens.
+
+    Float32 parameters and Adam's moments take 81 GB, split over the mesh axes fsdp and sequence. Activations are
+    bfloat16.
+    """
+    return LlamaConfig(
+        dim=4096,
+        layers=32,
+        heads=32,
+        kv_heads=32,
+        head_dim=128,
+        ff_dim=11008,
+        rope_theta=5e7,
+        softmax="by_modality",
+        dtype="bfloat16",
+        tile=512,
+        chunk=2048,
+    )
+
+
+RECIPES = {"debug": debug, "small": small, "lwm_7b": lwm_7b}
+
+
+def flops_per_token(config: LlamaConfig, *, text_size: int, vision_size: int, mean_span: float) -> float:
+    """Return the floating-point operations of one training step per token: 6 per weight plus those of attention.
+
+    This is the usual count for model FLOPs utilization (PaLM, arXiv 2204.02311, appendix B): forward and backward,
+    without rematerialization and without the embedding lookup. `mean_span` is the mean number of keys that a token
+    may attend to, including itself: (n + 1) / 2 for a document of n tokens, averaged over tokens.
+    """
+    weights = config.layers * config.matmul_weights + config.dim * (text_size + vision_size)
+    attention = 2 * config.layers * config.heads * config.head_dim * mean_span  # scores, and the weighted sum of values
+    return 6.0 * (weights + attention)

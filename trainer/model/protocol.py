@@ -1,0 +1,60 @@
+"""The interface between a model and everything that trains, evaluates or samples it.
+
+A model turns token ids into hidden states; the loss and the sampler multiply these with its heads. For sampling it also
+keeps a cache of what it has seen. Neither the loss, the sampler, the grammar nor the training loop knows anything else
+about a model, so a model family is one folder next to this module and one entry in `registry.py`.
+
+Axes: see `trainer/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+from jax.sharding import Mesh
+
+from trainer.config import ModelConfig
+
+Cache = Any  # a tree of arrays that a model defines; it is the carry of a loop, so its shapes stay the same
+
+
+class Model(Protocol):
+    """A model over the id space [text | vision] of `schemas/vocab.py`; implementations are `flax.nnx` modules.
+
+    Parameters are float32 and carry the names of their dims (`trainer.mesh.Weight.make`), which place them on a mesh.
+    """
+
+    config: Any  # the family's subclass of ModelConfig
+    text_size: int
+    vision_size: int
+    mesh: Mesh | None
+
+    def __call__(self, tokens: jax.Array, segment_ids: jax.Array, positions: jax.Array) -> jax.Array:
+        """Return the hidden states [B,S,D] of `tokens`, in the compute dtype; all arrays are [B,S] int32.
+
+        A token sees tokens of its own segment at its own or an earlier position. The order of the sequence must not
+        matter, because the loader permutes it (`data/layout.py`).
+        """
+
+    def heads(self) -> tuple[jax.Array, jax.Array]:
+        """Return the output weights [ids,D] of text and of vision; their products with hidden states are the logits."""
+
+    def prefill(self, prompt: jax.Array, *, length: int) -> tuple[Cache, jax.Array]:
+        """Run `prompt` [B,S]; return a cache with room for `length` tokens and the last hidden state [B,D]."""
+
+    def decode(self, cache: Cache, tokens: jax.Array, position: jax.Array) -> tuple[Cache, jax.Array]:
+        """Run one token per row, `tokens` [B] at `position` [] int32; return the cache and its hidden state [B,D]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFamily:
+    """A model family as the registry lists it."""
+
+    name: str
+    config: type[ModelConfig]
+    recipes: Mapping[str, Callable[[], ModelConfig]]  # by the name that `--model` takes
+    # Called with the configuration and the keywords text_size, vision_size, rngs (nnx.Rngs) and mesh.
+    build: Callable[..., Model]
