@@ -100,7 +100,7 @@ def kept_bytes_per_token(config: LlamaConfig) -> int:
     return config.layers * ((config.dim + config.heads * config.head_dim) * size + config.heads * 4)
 
 
-def measure(context: int, repeats: int, config: ModelConfig) -> dict[str, Any]:
+def measure(context: int, repeats: int, config: LlamaConfig) -> dict[str, Any]:
     """Return the figures of one context."""
     use_cpu_devices(DEVICES)
     mesh, steps = make_mesh(MeshConfig()), 100
