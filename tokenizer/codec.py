@@ -1,10 +1,10 @@
-"""Frames to codes and back with a loaded tokenizer.
+"""Encoding of frames to codes and decoding of codes to frames with a loaded tokenizer.
 
-Frames go through one compiled function in batches of a fixed size, the last one padded: a batch's shape decides
-the order of sums inside a convolution, so with free batches a frame at a decision boundary would get another
-code from run to run. Codes came out the same with one thread and with several; another processor or another
-version of XLA may still order its sums otherwise. Decoded pixels can differ by one step of 255 between numbers
-of threads. Cost with `small-128` on two CPU cores: see `tokenizer/weights/small-128.md`.
+One compiled function processes batches of a fixed size, the last one padded. The shape of a batch determines the order
+of sums inside a convolution, so with variable batches a frame near a decision boundary could get different codes in
+different runs. Codes do not depend on the number of threads; another processor or version of XLA may order sums
+differently. Decoded pixels can differ by 1 of 255 between numbers of threads. Cost of `small-128` on two CPU cores:
+`tokenizer/weights/small-128.md`.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from tokenizer.config import Compute, Lookup, VqganConfig
 from tokenizer.quantizers.lookup import find_codes
 from tokenizer.vqgan.vqgan import abstract, to_bytes, to_unit
 
-BATCH = 16  # frames that are computed together, at most
-_CACHED_BYTES = 1 << 25  # of a batch's first and largest activations, on a CPU
+BATCH = 16  # largest number of frames per batch
+_CACHED_BYTES = 1 << 25  # of the first and largest activations of a batch, on a CPU
 _SHIPPED = Path(__file__).parent / "weights"
 
 
 class FrameCodec:
-    """A tokenizer for frames. A frame's codes do not depend on the frames around it, nor on how a video is cut up."""
+    """A tokenizer for frames. The codes of a frame do not depend on other frames or on how a video is split."""
 
     def __init__(
         self, weights: Weights, *, sha256: str = "", compute: Compute = "float32", batch: int | None = None
     ) -> None:
         self.config = weights.config
-        self.sha256 = sha256  # of the file that the weights came from
+        self.sha256 = sha256  # of the weights file
         self.codebook_size = weights.config.codebook_size
         self.frame_size = weights.config.frame_size
         self.grid = weights.config.grid(self.frame_size, self.frame_size)
-        self.batch = batch or _batch(weights.config)  # frames that are computed together; fewer are filled up
+        self.batch = batch or _batch(weights.config)  # frames per batch; smaller batches are padded
         self._params, self._codebook = weights.params, weights.codebook
         graphdef, _ = abstract(weights.config, compute)
         self._encode = jax.jit(partial(encode, graphdef, weights.config.lookup))
@@ -52,12 +52,11 @@ class FrameCodec:
 
     @classmethod
     def load(cls, name_or_path: str, *, compute: Compute = "float32") -> FrameCodec:
-        """Load the shipped checkpoint of that name (`small-128`), or the file of weights at that path.
+        """Load the shipped checkpoint with this name (`small-128`), or the weights file at this path.
 
-        A file can be any of the published forms (`tokenizer/checkpoints/published.py`).
-
-        `compute` is the type of the convolutions; the code search is float32 in any case.
-        Raises ConfigError when there is no such file or it does not fit.
+        A file can have any of the published formats (`tokenizer/checkpoints/published.py`). `compute` is the dtype of
+        the convolutions; the code lookup is always float32. Raises ConfigError if there is no such file or it does not
+        fit.
         """
         path = weights_file(name_or_path)
         weights = checkpoint.load(path)
@@ -65,19 +64,19 @@ class FrameCodec:
 
     @property
     def code_dtype(self) -> type[np.uint16] | type[np.uint32]:
-        """The integer type of the codes."""
+        """Integer dtype of the codes."""
         return np.uint16 if self.codebook_size <= 1 << 16 else np.uint32
 
     def encode(self, frames: NDArray[np.uint8]) -> NDArray[np.uint16] | NDArray[np.uint32]:
-        """Map uint8 frames `[n, H, W, 3]` to codes `[n, rows * cols]`, row by row.
+        """Map uint8 frames `[n, H, W, 3]` to codes `[n, rows * cols]`, in row-major order.
 
-        H and W are any multiples of the factor. Raises InputError for n = 0, ConfigError for another dtype or
-        shape, before any work.
+        H and W are multiples of the factor. Raises InputError for n = 0, ConfigError for another dtype or shape, before
+        any computation.
         """
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
             raise ConfigError(f"frames must be uint8 [n, H, W, 3], got {frames.dtype} {list(frames.shape)}")
         if not len(frames):
-            raise InputError(Reason.EMPTY, "a clip without frames cannot be encoded")
+            raise InputError(Reason.EMPTY, "cannot encode a clip without frames")
         self.config.grid(*frames.shape[1:3])
         run = partial(self._encode, self._params, self._codebook)
         codes = _batched(run, frames, self.batch)
@@ -86,20 +85,20 @@ class FrameCodec:
     def decode(
         self, codes: NDArray[np.uint16] | NDArray[np.uint32], *, grid: tuple[int, int] | None = None
     ) -> NDArray[np.uint8]:
-        """Map codes `[n, rows * cols]` to uint8 frames `[n, H, W, 3]`; `grid` defaults to the tokenizer's own.
+        """Map codes `[n, rows * cols]` to uint8 frames `[n, H, W, 3]`; `grid` defaults to that of `frame_size`.
 
-        Raises InputError for n = 0, ConfigError for another shape, VocabularyMismatch for a code that the codebook
-        does not have.
+        Raises InputError for n = 0, ConfigError for another shape, VocabularyMismatch for a code outside the
+        codebook.
         """
         grid = grid or self.grid
         if codes.ndim != 2 or codes.shape[1] != grid[0] * grid[1] or not np.issubdtype(codes.dtype, np.integer):
             raise ConfigError(f"codes must be integers [n, {grid[0] * grid[1]}], got {codes.dtype} {list(codes.shape)}")
         if not len(codes):
-            raise InputError(Reason.EMPTY, "no codes to decode")
+            raise InputError(Reason.EMPTY, "there are no codes to decode")
         if codes.min() < 0 or codes.max() >= self.codebook_size:
             raise VocabularyMismatch(
-                f"codes run from {codes.min()} to {codes.max()}, but the codebook of {self.config.name!r} has "
-                f"{self.codebook_size}: were they made with another tokenizer?"
+                f"codes are between {codes.min()} and {codes.max()}, but the codebook of {self.config.name!r} has "
+                f"{self.codebook_size} codes: decode them with the tokenizer that encoded them"
             )
         return _batched(
             partial(self._decode, self._params, self._codebook, grid=grid), codes.astype(np.int32), self.batch
@@ -107,7 +106,7 @@ class FrameCodec:
 
 
 def _batch(config: VqganConfig) -> int:
-    """Return how many frames to compute together: on a CPU no more than its caches have room for."""
+    """Return the batch size: on a CPU, at most as many frames as fit in its caches."""
     if jax.default_backend() != "cpu":
         return BATCH
     frame_bytes = 4 * config.frame_size**2 * config.channels[0]
@@ -115,7 +114,7 @@ def _batch(config: VqganConfig) -> int:
 
 
 def weights_file(name_or_path: str) -> Path:
-    """Return the file of the shipped tokenizer of that name, or that path."""
+    """Return the file of the shipped tokenizer with this name, or the path itself."""
     shipped = _SHIPPED / f"{name_or_path}.safetensors"
     return shipped if shipped.is_file() else Path(name_or_path)
 
@@ -137,7 +136,7 @@ def decode(
 
 
 def _batched(run: Callable[[jax.Array], jax.Array], rows: NDArray[Any], size: int) -> NDArray[Any]:
-    """Run `rows` through in batches of `size`, the last one padded with zeros, and drop the padding."""
+    """Apply `run` to `rows` in batches of `size`, with the last one padded with zeros, and drop the padding."""
     done = []
     for start in range(0, len(rows), size):
         batch = rows[start : start + size]

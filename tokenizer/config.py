@@ -1,9 +1,9 @@
-"""The shape of a VQGAN, and the shapes that have a name.
+"""The architecture of a VQGAN, and the named architectures.
 
-A frame of H x W pixels becomes a grid of H/factor x W/factor codes, factor = 2 ** (levels - 1). The published
-LWM and aMUSEd tokenizers are one point of this space (`lwm-256`); the one that ships with this project is
-another (`small-128`): the same model class, another config. The fields that have a default are what other
-published VQGANs do otherwise (`tokenizer/checkpoints/published.py`); with the defaults the model is LWM's.
+A frame of H x W pixels is encoded as a grid of H/factor x W/factor codes, factor = 2 ** (levels - 1). The published
+LWM and aMUSEd tokenizers (`lwm-256`) and the tokenizer that ships with this project (`small-128`) are configurations of
+the same model class. Fields with a default describe differences of other published VQGANs
+(`tokenizer/checkpoints/published.py`); the defaults are those of LWM.
 """
 
 from __future__ import annotations
@@ -15,29 +15,31 @@ from typing import Any, Literal, get_args
 
 from schemas.errors import ConfigError
 
-Compute = Literal["float32", "bfloat16"]  # what convolutions compute in; parameters and code search are float32
-Lookup = Literal["distance", "product", "bounded"]  # how a latent finds its code: tokenizer/quantizers/lookup.py
+Compute = Literal["float32", "bfloat16"]  # dtype of the convolutions; parameters and code lookup are float32
+Lookup = Literal["distance", "product", "bounded"]  # how codes are assigned to latents: tokenizer/quantizers/lookup.py
 Downsample = Literal["conv", "average"]  # 3x3 with stride 2, or the mean of 2x2
-Shortcut = Literal["input", "output"]  # what a block's 1x1 convolution is applied to: MaskGIT's is on its output
-PixelRange = Literal["signed", "unsigned"]  # [-1, 1] or [0, 1], inside the model; outside it is always [-1, 1]
+Shortcut = Literal[
+    "input", "output"
+]  # to which the 1x1 convolution of a block is applied; MaskGIT applies it to the output
+PixelRange = Literal["signed", "unsigned"]  # [-1, 1] or [0, 1] inside the model; outside it is always [-1, 1]
 
 _CHOICES = {"lookup": Lookup, "downsample": Downsample, "shortcut": Shortcut, "pixel_range": PixelRange}
 
 
 @dataclass(frozen=True, kw_only=True)
 class VqganConfig:
-    """The shape of encoder, codebook and decoder; every field decides some tensor's shape, the codes or the pixels."""
+    """Architecture of encoder, codebook and decoder; every field affects a tensor's shape, the codes or the pixels."""
 
     name: str
-    frame_size: int  # pixels on a side that it is meant for; the weights themselves fit any multiple of the factor
-    channels: tuple[int, ...]  # of each level, full resolution first
-    blocks: int  # residual blocks a level in the encoder
+    frame_size: int  # pixels per side of the training frames; the weights accept any multiple of the factor
+    channels: tuple[int, ...]  # per level, full resolution first
+    blocks: int  # residual blocks per level of the encoder
     groups: int  # of every GroupNorm
-    latent_dim: int  # of a code's embedding
+    latent_dim: int  # dimension of latents and codes
     codebook_size: int
-    encoder_dim: int | None = None  # of the encoder's output and the decoder's input; None: latent_dim
-    decoder_blocks: int | None = None  # residual blocks a level in the decoder; None: blocks + 1
-    attention: tuple[int, ...] = ()  # the levels with attention after each residual block, in both halves
+    encoder_dim: int | None = None  # channels of the encoder's output and the decoder's input; None: latent_dim
+    decoder_blocks: int | None = None  # residual blocks per level of the decoder; None: blocks + 1
+    attention: tuple[int, ...] = ()  # levels with attention after each residual block, in encoder and decoder
     mid_attention: bool = False  # attention between the two residual blocks of the lowest resolution
     downsample: Downsample = "conv"
     shortcut: Shortcut = "input"
@@ -45,7 +47,7 @@ class VqganConfig:
     lookup: Lookup = "distance"
 
     def __post_init__(self) -> None:
-        """Check what cannot be right; raises ConfigError."""
+        """Validate the fields; raises ConfigError."""
         counts = ("frame_size", "blocks", "groups", "latent_dim", "codebook_size", "encoder_dim", "decoder_blocks")
         for field in counts:
             if (value := getattr(self, field)) is not None and value < 1:
@@ -65,13 +67,13 @@ class VqganConfig:
 
     @property
     def factor(self) -> int:
-        """Pixels along each side of one code's cell."""
+        """Pixels per side of the cell of one code."""
         return 1 << (len(self.channels) - 1)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Return (rows, columns) of codes for a frame of this size in pixels.
 
-        Raises ConfigError where the factor does not divide the size.
+        Raises ConfigError if the factor does not divide the size.
         """
         for field, value in (("height", height), ("width", width)):
             if value < 1 or value % self.factor:
@@ -82,13 +84,13 @@ class VqganConfig:
         return height // self.factor, width // self.factor
 
     def bits(self, height: int, width: int) -> float:
-        """Return the bits of a frame's codes, all of one length."""
+        """Return the number of bits of a frame's codes at a fixed length per code."""
         rows, columns = self.grid(height, width)
         return rows * columns * math.log2(self.codebook_size)
 
 
 def lwm_256() -> VqganConfig:
-    """Return the LWM / aMUSEd `vqgan-f16-8192` shape: 256 px, 16x16 codes of 8192, 146.24 M parameters, 213 GFLOP."""
+    """Return LWM's and aMUSEd's `vqgan-f16-8192`: 256 px, 16x16 codes of 8192, 146.24 M parameters, 213 GFLOP."""
     return VqganConfig(
         name="lwm-256",
         frame_size=256,
@@ -101,7 +103,7 @@ def lwm_256() -> VqganConfig:
 
 
 def small_128() -> VqganConfig:
-    """Return the shape of the shipped tokenizer: 128 px, 8x8 codes of 1024, for machines without an accelerator."""
+    """Return the architecture of the shipped tokenizer: 128 px, 8x8 codes of 1024, for machines without a GPU."""
     return VqganConfig(
         name="small-128",
         frame_size=128,
@@ -117,14 +119,14 @@ CONFIGS: dict[str, Callable[[], VqganConfig]] = {"lwm-256": lwm_256, "small-128"
 
 
 def named(name: str) -> VqganConfig:
-    """Return the configuration of this name; raises ConfigError that lists the names there are."""
+    """Return the architecture with this name; raises ConfigError that lists the known names."""
     if name not in CONFIGS:
         raise ConfigError(f"config must be one of {', '.join(sorted(CONFIGS))}, got {name!r}")
     return CONFIGS[name]()
 
 
 def require_weights(config: Any, *names: str) -> None:
-    """Raise ConfigError where a weight of a loss is negative."""
+    """Raise ConfigError if the weight of a loss is negative."""
     for name in names:
         if not getattr(config, name) >= 0:
             raise ConfigError(f"{name} must not be negative, got {getattr(config, name)}")

@@ -1,10 +1,10 @@
 """Checkpoints: safetensors with the tensor names and layouts of the published aMUSEd (diffusers) VQGAN.
 
-A parameter's path is its published name, but for the last word: `kernel` and `scale` are `weight` there.
-Convolutions are OIHW in the file and HWIO here, matrices output first; the codebook is
-`quantize.embedding.weight`. Files that this project writes also carry their configuration in the header, so that
-they load without being told what they are. Of the other published forms (`tokenizer/checkpoints/published.py`) the
-configuration is told from names and shapes (`tokenizer/checkpoints/infer_config.py`).
+The path of a parameter is its published name except for the last word: `kernel` and `scale` are called `weight`.
+Convolutions are OIHW in the file and HWIO here, matrices are output first; the codebook is
+`quantize.embedding.weight`. Files written by this project store their configuration in the header. For other published
+formats (`tokenizer/checkpoints/published.py`) it is inferred from names and shapes
+(`tokenizer/checkpoints/infer_config.py`).
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from tokenizer.config import VqganConfig
 from tokenizer.vqgan.vqgan import abstract
 
 _LAST_WORD = {"kernel": "weight", "scale": "weight", "bias": "bias"}
-_SHOWN = 5  # misfits named in a message
+_SHOWN = 5  # mismatches listed in a message
 
 
 class Weights(NamedTuple):
-    """All that a checkpoint holds."""
+    """The contents of a checkpoint."""
 
     config: VqganConfig
     params: nnx.State  # of `Vqgan`, float32
@@ -46,7 +46,7 @@ class Weights(NamedTuple):
 
 
 def published_shapes(config: VqganConfig) -> dict[str, tuple[int, ...]]:
-    """Return the name and shape of every tensor of a configuration as they stand in a file."""
+    """Return the name and shape in the file of every tensor of a configuration."""
     shapes = {}
     for path, leaf in jax.tree.leaves_with_path(abstract(config)[1]):
         shape = tuple(leaf.shape)
@@ -56,13 +56,13 @@ def published_shapes(config: VqganConfig) -> dict[str, tuple[int, ...]]:
 
 
 def save(path: Path, weights: Weights, *, dtype: type[np.floating[Any]] = np.float32) -> None:
-    """Write `weights` in `dtype` (float16 halves the file; loading always gives float32), whole or not at all.
+    """Write `weights` atomically in `dtype`: float16 halves the file, and loading always returns float32.
 
-    Raises ConfigError where a weight is not finite in `dtype`, StorageError where the file cannot be written.
+    Raises ConfigError if a weight is not finite in `dtype`, StorageError if the file cannot be written.
     """
     tensors = {_name(p): _to_file(np.asarray(leaf)) for p, leaf in jax.tree.leaves_with_path(weights.params)}
     tensors[_CODEBOOK] = np.asarray(weights.codebook)
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused by name below
+    with np.errstate(over="ignore"):  # overflow becomes infinity, which is rejected by name below
         tensors = {name: np.ascontiguousarray(tensors[name].astype(dtype)) for name in sorted(tensors)}
     for name, tensor in tensors.items():
         try:
@@ -74,18 +74,18 @@ def save(path: Path, weights: Weights, *, dtype: type[np.floating[Any]] = np.flo
 
 
 def load(path: Path, config: VqganConfig | None = None) -> Weights:
-    """Read a checkpoint of any published form.
+    """Read a checkpoint of any published format.
 
-    `config` defaults to what the file's header says, or else to what its tensors' names and shapes tell.
-    Raises ConfigError when the file is missing or cut short, is of no known kind, would execute anything, has
-    tensors that do not fit the configuration (the first of them are named), or holds a weight that is not finite.
+    `config` defaults to the one in the file's header, or else is inferred from the tensors' names and shapes. Raises
+    ConfigError if the file is missing, truncated or unsupported, would execute code, has tensors that do not match the
+    configuration (the first ones are listed), or contains a weight that is not finite.
     """
     contents = containers.read(path)
     try:
         published = translate(contents.tensors)
         config = config or _config_of(contents.header) or infer(published)
         _check_shapes(published.tensors, config)
-        # One at a time and at once as float32: what the file holds is not held twice.
+        # One tensor at a time, converted to float32 immediately, so that the file is not in memory twice.
         params = jax.tree.map_with_path(lambda p, _: _from_file(published.tensors, _name(p)), abstract(config)[1])
         return Weights(config, params, _from_file(published.tensors, _CODEBOOK))
     except ConfigError as e:
@@ -93,13 +93,13 @@ def load(path: Path, config: VqganConfig | None = None) -> Weights:
 
 
 def _name(path: tuple[Any, ...]) -> str:
-    """Return the published name of a parameter from its path in the model's state."""
+    """Return the published name of a parameter, given its path in the state of the model."""
     words = key_words(path)
     return ".".join([*words[:-1], _LAST_WORD[words[-1]]])
 
 
 def _to_file(array: NDArray[Any]) -> NDArray[Any]:
-    """Put the output's axis first, where a kernel has one."""
+    """Move the output axis of a kernel to the front."""
     return np.einsum({4: "hwio->oihw", 2: "io->oi", 1: "c->c"}[array.ndim], array)
 
 
@@ -112,27 +112,27 @@ def _from_file(tensors: Mapping[str, Stored], name: str) -> jax.Array:
 
 
 def _config_of(header: Mapping[str, str]) -> VqganConfig | None:
-    """Read the configuration in a file's header, if there is one."""
+    """Return the configuration in the header of a file, or None."""
     if "config" not in header:
         return None
     try:
         fields: dict[str, Any] = json.loads(header["config"])
-        told: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-        return VqganConfig(**told)
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return VqganConfig(**plain)
     except (ValueError, TypeError, KeyError, AttributeError) as e:
-        raise ConfigError(f"its header's `config` cannot be read ({e}): give the configuration") from e
+        raise ConfigError(f"`config` in its header cannot be read ({e}): give the configuration") from e
 
 
 def _header_of(config: VqganConfig) -> dict[str, str]:
-    """Write a configuration down, without the fields that are as in LWM."""
+    """Return a header with the fields of a configuration that are not defaults."""
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    told = {f.name: fields[f.name] for f in dataclasses.fields(config) if fields[f.name] != f.default}
-    # One entry only: safetensors writes several in an order that differs from call to call.
-    return {"config": json.dumps(told, sort_keys=True)}
+    plain = {f.name: fields[f.name] for f in dataclasses.fields(config) if fields[f.name] != f.default}
+    # A single entry: safetensors writes several entries in an unspecified order.
+    return {"config": json.dumps(plain, sort_keys=True)}
 
 
-def _misfits(tensors: Mapping[str, Stored], wanted: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Say what does not fit, in the order of the model, then what it does not know."""
+def _mismatches(tensors: Mapping[str, Stored], wanted: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Describe mismatches in the order of the model, then unexpected tensors."""
     found = {name: stored.shape for name, stored in tensors.items()}
     wrong = [
         f"{name} should be {list(shape)} and is {list(found[name]) if name in found else 'missing'}"
@@ -143,15 +143,15 @@ def _misfits(tensors: Mapping[str, Stored], wanted: Mapping[str, tuple[int, ...]
 
 
 def _check_shapes(tensors: Mapping[str, Stored], config: VqganConfig) -> None:
-    if misfits := _misfits(tensors, published_shapes(config)):
-        more = f"; and {len(misfits) - _SHOWN} more" if len(misfits) > _SHOWN else ""
+    if mismatches := _mismatches(tensors, published_shapes(config)):
+        more = f"; and {len(mismatches) - _SHOWN} more" if len(mismatches) > _SHOWN else ""
         raise ConfigError(
-            f"it does not fit {config.name!r}: {'; '.join(misfits[:_SHOWN])}{more}. "
-            "Give a whole file of the weights of a VQGAN, or the configuration it was made with"
+            f"it does not fit {config.name!r}: {'; '.join(mismatches[:_SHOWN])}{more}. "
+            "Give a complete weights file of a VQGAN, or the configuration that it was trained with"
         )
 
 
 def _check_finite(name: str, array: NDArray[Any]) -> None:
     if not np.isfinite(array).all():
         bad = int(array.size - np.isfinite(array).sum())
-        raise ConfigError(f"{name} has {bad} values of {array.size} that are not finite in {array.dtype}")
+        raise ConfigError(f"{bad} of {array.size} values of {name} are not finite in {array.dtype}")

@@ -1,11 +1,11 @@
-"""Open a file of weights, whatever kind of file it is; what kind is told from its first bytes, never from its name.
+"""Opens a weights file of any supported container; the first bytes determine which, never the file name.
 
-| kind | begins with | read by |
+| container | first bytes | read by |
 |---|---|---|
 | safetensors | a length below 4 GiB, then `{` | safetensors |
 | pickle of arrays (LWM) | 0x80, a protocol from 2 to 5 | `tokenizer/checkpoints/safe_pickle.py` |
 | torch's zip (taming, IBQ, LlamaGen) | `PK` | `tokenizer/checkpoints/torch_zip.py` |
-| flax msgpack (MaskGIT) | a map with a text for its first key | flax |
+| flax msgpack (MaskGIT) | a map whose first key is a string | flax |
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tokenizer.checkpoints.lazy_tensor import Stored, flatten
 from tokenizer.config import CONFIGS
 
 _OLD_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
-_KINDS = "safetensors, a torch zip file, a pickle of arrays, or flax msgpack"
+_SUPPORTED = "safetensors, a torch zip file, a pickle of arrays, or flax msgpack"
 
 
 class Contents(NamedTuple):
-    """What a file holds: its header's texts (safetensors only), and its tensors by their published names."""
+    """The contents of a file: the header (safetensors only), and the tensors by their published names."""
 
     header: dict[str, str]
     tensors: dict[str, Stored]
@@ -40,35 +40,37 @@ class Contents(NamedTuple):
 def read(path: Path) -> Contents:
     """Open the file at `path`.
 
-    Raises ConfigError when there is none, when it is of no known kind, cut short, or a pickle that calls anything.
+    Raises ConfigError if it is missing, unsupported or truncated, or is a pickle that calls a function.
     """
     try:
         with path.open("rb") as f:
             head = f.read(64)
     except FileNotFoundError as e:
-        raise ConfigError(f"no checkpoint at {path}: give a name ({', '.join(CONFIGS)}) or a file of weights") from e
+        raise ConfigError(f"{path} does not exist: give a name ({', '.join(CONFIGS)}) or a weights file") from e
     except IsADirectoryError as e:
-        raise ConfigError(f"{path} is a folder: give the file of weights itself") from e
+        raise ConfigError(f"{path} is a folder: give the weights file itself") from e
     except OSError as e:
         raise ConfigError(f"{path} cannot be read ({e})") from e
     if not head:
         raise ConfigError(f"{path} is empty: download or copy it again")
     first, second = head[0], head[1] if len(head) > 1 else 0
     try:
-        # First, as its length can begin like the others: four bytes of it are always zero.
+        # Checked first: a length can start with the same bytes as the others, but four of its bytes are always zero.
         if head[4:9] == b"\0\0\0\0{":
             return _safetensors(path)
         if head[:4] == b"PK\x03\x04":
             return Contents({}, flatten(torch_files.weights_of(torch_files.read(path))))
         if head.startswith(_OLD_TORCH):
-            raise ConfigError("it is of torch before 1.6: load it with torch and save it again")
+            raise ConfigError("it was written by torch before 1.6: load it with torch and save it again")
         if first == 0x80 and 2 <= second <= 5:
             return Contents({}, flatten(_params(pickles.load(path.read_bytes()))))
-        if 0x81 <= first <= 0x8F and 0xA1 <= second <= 0xBF:  # a map of up to 15 entries, and a short text in it
+        if (
+            0x81 <= first <= 0x8F and 0xA1 <= second <= 0xBF
+        ):  # a map of up to 15 entries whose first key is a short string
             return Contents({}, flatten(_params(_msgpack(path.read_bytes()))))
     except ConfigError as e:
         raise ConfigError(f"{path}: {e}") from e
-    raise ConfigError(f"{path} is no file of weights that is known: give {_KINDS}")
+    raise ConfigError(f"{path} is not a supported weights file: give {_SUPPORTED}")
 
 
 def _safetensors(path: Path) -> Contents:
@@ -78,7 +80,7 @@ def _safetensors(path: Path) -> Contents:
             shapes = {name: tuple(f.get_slice(name).get_shape()) for name in names}
             header = f.metadata() or {}
     except (OSError, safetensors.SafetensorError) as e:
-        raise ConfigError(f"it is not a whole safetensors file ({e}): download or copy it again") from e
+        raise ConfigError(f"it is not a complete safetensors file ({e}): download or copy it again") from e
     return Contents(header, {name: Stored(shapes[name], partial(_safetensor, path, name)) for name in names})
 
 
@@ -94,11 +96,11 @@ def _msgpack(data: bytes) -> Any:
     try:
         return serialization.msgpack_restore(data)
     except (msgpack.UnpackException, ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
-        raise ConfigError(f"it is not a whole file of flax msgpack ({e}): download or copy it again") from e
+        raise ConfigError(f"it is not a complete flax msgpack file ({e}): download or copy it again") from e
 
 
 def _params(tree: Any) -> Mapping[Any, Any]:
-    """Return a flax model's parameters: the tree itself, or what stands in it under `params`."""
+    """Return the parameters of a flax model: the tree itself, or its entry `params`."""
     if not isinstance(tree, dict):
-        raise ConfigError(f"it holds a {type(tree).__name__}, not a dictionary of parameters")
+        raise ConfigError(f"it contains a {type(tree).__name__} instead of a dictionary of parameters")
     return tree["params"] if isinstance(tree.get("params"), dict) else tree

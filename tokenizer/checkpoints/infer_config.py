@@ -1,8 +1,8 @@
-"""Tell a VQGAN's configuration from the names and shapes of its tensors.
+"""Infers a VQGAN's configuration from the names and shapes of its tensors.
 
-Three things no shape shows: the groups of the norms (32 in every published form), the size of the frames that it
-was trained on (256 pixels, but for larger factors than the published ones), and what a form's names stand for
-(`tokenizer/checkpoints/published.py`). A file that was written by this project says all of it in its header.
+Three properties cannot be inferred from shapes: the number of groups of the norms (32 in every published format), the
+size of the training frames (256 pixels is assumed), and the differences between formats
+(`tokenizer/checkpoints/published.py`). Files written by this project store all of them in the header.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _ATTENTION = re.compile(r"encoder\.down_blocks\.(\d{1,2})\.attentions\.")
 
 
 def infer(published: Published) -> VqganConfig:
-    """Return the configuration that fits best: a named one where its shapes are these, else one made of them.
+    """Return a named configuration with these shapes, or else a new one derived from them.
 
-    It need not fit: the caller compares every shape. Raises ConfigError where too much is missing to tell.
+    It may not match every tensor: the caller compares all shapes. Raises ConfigError if required tensors are missing.
     """
     tensors, hints = published.tensors, published.hints
     channels, blocks, decoder_blocks = _levels(tensors)
@@ -53,7 +53,7 @@ def infer(published: Published) -> VqganConfig:
 
 
 def _levels(tensors: Mapping[str, Stored]) -> tuple[tuple[int, ...], int, int]:
-    """Return the channels of each level, and the blocks a level has in the encoder and in the decoder."""
+    """Return the channels of each level, and the blocks per level of encoder and decoder."""
     found: dict[str, dict[int, list[tuple[int, int]]]] = {"encoder.down": {}, "decoder.up": {}}
     for name, stored in tensors.items():
         if (m := _BLOCK.match(name)) and len(stored.shape) == 4:
@@ -62,7 +62,7 @@ def _levels(tensors: Mapping[str, Stored]) -> tuple[tuple[int, ...], int, int]:
     levels = 1 + max((*encoder, *decoder), default=0)
     for half, there in (("encoder.down", encoder), ("decoder.up", decoder)):
         if missing := sorted(set(range(levels)) - set(there)):
-            raise ConfigError(f"{half}_blocks.{missing[0]} is missing: give a whole file of the weights of a VQGAN")
+            raise ConfigError(f"{half}_blocks.{missing[0]} is missing: give a complete weights file of a VQGAN")
     channels = tuple(encoder[level][0][1] for level in range(levels))
     counts = [1 + max(index for level in half.values() for index, _ in level) for half in (encoder, decoder)]
     return channels, counts[0], counts[1]
@@ -70,7 +70,7 @@ def _levels(tensors: Mapping[str, Stored]) -> tuple[tuple[int, ...], int, int]:
 
 def _shape(tensors: Mapping[str, Stored], name: str, *, dims: int) -> tuple[int, ...]:
     if name not in tensors:
-        raise ConfigError(f"{name} is missing: give a whole file of the weights of a VQGAN")
+        raise ConfigError(f"{name} is missing: give a complete weights file of a VQGAN")
     if len(shape := tensors[name].shape) != dims:
-        raise ConfigError(f"{name} should have {dims} dimensions and has the shape {list(shape)}")
+        raise ConfigError(f"{name} must have {dims} dimensions, got shape {list(shape)}")
     return shape

@@ -1,16 +1,16 @@
-"""The published forms of a VQGAN: whose names a file has, and what its tensors are called here.
+"""The published formats of a VQGAN, which are recognized by tensor names and renamed to the names used here.
 
-| form | told by | what it does otherwise than LWM |
+| format | recognized by | differences from LWM |
 |---|---|---|
-| LWM (arXiv 2402.08268) | `encoder.DownsamplingBlock_0` | nothing; kernels are HWIO |
-| aMUSEd, diffusers (2401.01808) | `encoder.down_blocks.0` | nothing; these are the names used here |
-| taming (2012.09841) | `encoder.down.0` | attention; `decoder.up` counts from the highest resolution |
-| IBQ (2412.02692) | the same, with `model_ema` | the averaged weights; the code of the largest inner product |
-| LlamaGen (2406.06525) | `encoder.conv_blocks.0` | attention; codes are scaled to length one |
-| MaskGIT (2202.04200) | `encoder.ResBlock_0` | pixels in [0, 1], average pooling, the shortcut on the block's output |
+| LWM (arXiv 2402.08268) | `encoder.DownsamplingBlock_0` | kernels are HWIO |
+| aMUSEd, diffusers (2401.01808) | `encoder.down_blocks.0` | none; these are the names used here |
+| taming (2012.09841) | `encoder.down.0` | attention; `decoder.up.0` has the highest resolution |
+| IBQ (2412.02692) | the same, with `model_ema` | the averaged weights; lookup by inner product |
+| LlamaGen (2406.06525) | `encoder.conv_blocks.0` | attention; codes are normalized to length 1 |
+| MaskGIT (2202.04200) | `encoder.ResBlock_0` | pixels in [0, 1], average pooling, shortcut applied to the block's output |
 
-What a form lacks is filled in where that changes nothing: MaskGIT's missing biases are zero, its missing 1x1
-convolutions around the codebook the identity, and its last convolution of 1x1 stands in the middle of 3x3.
+Tensors that a format omits are filled in with neutral values: MaskGIT's missing biases are zero, its missing 1x1
+convolutions around the codebook are the identity, and its last 1x1 convolution is zero-padded to 3x3.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ _SHOWN = 5  # names in a message
 
 
 class Published(NamedTuple):
-    """A file's tensors under the names of aMUSEd, OIHW, and what its names say about the model."""
+    """The tensors of a file under the names of aMUSEd, OIHW, and what the original names imply about the model."""
 
     form: str
     tensors: dict[str, Stored]
-    hints: dict[str, Any]  # fields of VqganConfig that no tensor's shape shows
+    hints: dict[str, Any]  # fields of VqganConfig that cannot be inferred from shapes
 
 
 def translate(tensors: Mapping[str, Stored]) -> Published:
-    """Tell a file's form by its tensors' names, and give them the names used here.
+    """Recognize the format by the tensors' names, and rename them to the names used here.
 
-    Raises ConfigError that names the first tensors when they are of no known form.
+    Raises ConfigError that lists the first tensors if the format is unknown.
     """
     for pattern, form, rename, hints in _FORMS:
         if any(re.match(pattern, name) for name in tensors):
             return Published(form, rename(tensors), hints)
     names = [f"{name} {list(stored.shape)}" for name, stored in list(tensors.items())[:_SHOWN]]
     raise ConfigError(
-        f"its tensors are of no VQGAN that is known ({'; '.join(names) or 'there are none'}). Known are the names of "
+        f"the tensors belong to no known VQGAN format ({'; '.join(names) or 'there are none'}). Supported formats: "
         "LWM, aMUSEd (diffusers VQModel), taming, IBQ, LlamaGen and MaskGIT"
     )
 
@@ -74,14 +74,14 @@ _TORCH_WORDS = [
 
 
 def _amused(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
-    """Take older names of attention for the newer ones; all else stays."""
+    """Rename the attention tensors of older versions."""
     old = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
     rules = [(rf"(\.attentions\.\d+)\.{before}\.", rf"\1.{after}.") for before, after in old.items()]
     return {_rewrite(name, rules): stored for name, stored in tensors.items()}
 
 
 def _taming(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
-    """Take the averaged weights where there are any: all of them, so that one that is missing is noticed."""
+    """Rename tensors, taking all averaged weights if there are any, so that a missing one is reported."""
     plain = {
         n: s for n, s in tensors.items() if re.match(r"(encoder|decoder|quant_conv|post_quant_conv|quantize)\.", n)
     }
@@ -121,7 +121,7 @@ def _llamagen(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
     renamed = {_rewrite(name, rules): stored for name, stored in kept.items()}
     renamed = {name: _flat_attention(name, stored) for name, stored in renamed.items()}
     if CODEBOOK in renamed:
-        renamed[CODEBOOK] = renamed[CODEBOOK].turned(renamed[CODEBOOK].shape, _length_one)
+        renamed[CODEBOOK] = renamed[CODEBOOK].transformed(renamed[CODEBOOK].shape, _length_one)
     return renamed
 
 
@@ -131,9 +131,9 @@ def _length_one(codes: NDArray[Any]) -> NDArray[Any]:
 
 
 def _flat_attention(name: str, stored: Stored) -> Stored:
-    """Write an attention's 1x1 convolution as the matrix that it is."""
+    """Convert a 1x1 convolution of attention to a matrix."""
     if ".attentions." in name and len(stored.shape) == 4 and stored.shape[2:] == (1, 1):
-        return stored.turned(stored.shape[:2], lambda array: array[:, :, 0, 0])
+        return stored.transformed(stored.shape[:2], lambda array: array[:, :, 0, 0])
     return stored
 
 
@@ -153,7 +153,7 @@ def _output_first(stored: Stored) -> Stored:
     if len(stored.shape) != 4:
         return stored
     h, w, i, o = stored.shape
-    return stored.turned((o, i, h, w), lambda array: np.einsum("hwio->oihw", array))
+    return stored.transformed((o, i, h, w), lambda array: np.einsum("hwio->oihw", array))
 
 
 def _lwm(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
@@ -173,10 +173,11 @@ def _lwm(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
 
 
 def _maskgit(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
-    """Count the blocks first: they are numbered through, level after level.
+    """Rename tensors, deriving levels from the consecutive numbers of the blocks.
 
-    With n blocks a level and L levels the encoder has n·L and then n, the decoder n and then n·L; the decoder's own
-    convolutions are the first, one behind each level but the last, and the last.
+    With n blocks per level and L levels, the encoder has n·L blocks and then n in the middle, the decoder n and then
+    n·L. The convolutions outside of blocks are, in the decoder, the first, one after each level except the last, and
+    the last.
     """
     names = list(tensors)
     levels = len({m[1] for name in names if (m := re.match(r"decoder\.Conv_(\d+)\.", name))}) - 1
@@ -211,7 +212,7 @@ def _maskgit(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
 
 
 def _filled_in(tensors: dict[str, Stored]) -> dict[str, Stored]:
-    """Add what MaskGIT's model lacks because it would change nothing."""
+    """Add the tensors that MaskGIT omits, with neutral values."""
     filled = dict(tensors)
     for name, stored in tensors.items():
         bias = name.removesuffix("weight") + "bias"
@@ -220,7 +221,7 @@ def _filled_in(tensors: dict[str, Stored]) -> dict[str, Stored]:
     last = tensors.get("encoder.conv_out.weight")
     if last is not None and len(last.shape) == 4 and last.shape[2:] == (1, 1):
         around = ((0, 0), (0, 0), (1, 1), (1, 1))
-        filled["encoder.conv_out.weight"] = last.turned((*last.shape[:2], 3, 3), partial(np.pad, pad_width=around))
+        filled["encoder.conv_out.weight"] = last.transformed((*last.shape[:2], 3, 3), partial(np.pad, pad_width=around))
     if CODEBOOK in tensors and len(tensors[CODEBOOK].shape) == 2:
         dim = tensors[CODEBOOK].shape[1]
         for name in ("quant_conv", "post_quant_conv"):

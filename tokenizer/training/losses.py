@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from tokenizer.config import require_weights
-from tokenizer.vqgan.layers import halved
+from tokenizer.vqgan.layers import average_pool
 
 CELL = 8  # pixels per side of a cell of the coarse loss; H and W must be multiples of it
 
@@ -40,7 +40,7 @@ def l1(reconstructed: jax.Array, pixels: jax.Array) -> jax.Array:
 
 def coarse(reconstructed: jax.Array, pixels: jax.Array) -> jax.Array:
     """Return the mean absolute difference of the means over cells of 8 x 8 pixels."""
-    return jnp.abs(halved(halved(halved(reconstructed - pixels)))).mean()
+    return jnp.abs(average_pool(average_pool(average_pool(reconstructed - pixels)))).mean()
 
 
 def edges(reconstructed: jax.Array, pixels: jax.Array) -> jax.Array:
@@ -49,5 +49,5 @@ def edges(reconstructed: jax.Array, pixels: jax.Array) -> jax.Array:
     total = jnp.zeros((), jnp.float32)
     for _ in range(3):
         total += jnp.abs(error[:, 1:] - error[:, :-1]).mean() + jnp.abs(error[:, :, 1:] - error[:, :, :-1]).mean()
-        error = halved(error)
+        error = average_pool(error)
     return total

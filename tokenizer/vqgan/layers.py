@@ -1,4 +1,4 @@
-"""The layers of a VQGAN: group normalization, residual block, attention, halving and doubling.
+"""The layers of a VQGAN: group normalization, residual block, attention, downsampling and upsampling.
 
 Arrays are `[B, H, W, C]`.
 """
@@ -17,7 +17,7 @@ _EPSILON = 1e-6
 
 
 def conv(inputs: int, outputs: int, *, size: int = 3, stride: int = 1, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Conv:
-    """Make a convolution that keeps the size, or a strided one without padding of its own."""
+    """Return a convolution with SAME padding, or a strided one without padding."""
     padding = "SAME" if stride == 1 else "VALID"
     return nnx.Conv(
         inputs,
@@ -32,10 +32,10 @@ def conv(inputs: int, outputs: int, *, size: int = 3, stride: int = 1, dtype: DT
 
 
 class GroupNorm(nnx.Module):
-    """Group normalization as one sum a channel and one multiply-add a pixel.
+    """Group normalization as one sum per channel and one multiply-add per pixel.
 
     The same function as `nnx.GroupNorm`, whose reduction over a five-dimensional view runs ten times slower in
-    XLA on a CPU (7.6 against 0.8 ms for `[32, 64, 64, 16]` with SiLU). Statistics are float32 whatever the input.
+    XLA on a CPU (7.6 against 0.8 ms for `[32, 64, 64, 16]` with SiLU). Statistics are float32 for any input dtype.
     """
 
     def __init__(self, channels: int, *, groups: int) -> None:
@@ -62,9 +62,10 @@ class GroupNorm(nnx.Module):
 
 
 class ResnetBlock(nnx.Module):
-    """norm, SiLU, conv, norm, SiLU, conv, added to the input (through a 1x1 convolution where channels change).
+    """norm, SiLU, conv, norm, SiLU, conv, added to the input (through a 1x1 convolution if the channels change).
 
-    With the shortcut "output" that convolution is applied to the block's own output, and the input is lost.
+    With the shortcut "output" the 1x1 convolution is applied to the output of the block instead of its
+    input, as in MaskGIT.
     """
 
     def __init__(
@@ -96,9 +97,9 @@ class ResnetBlock(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Each place looks at all of them: one head of softmax attention after a norm, added to the input.
+    """Single-head self-attention over all positions after a norm, added to the input.
 
-    Memory is the square of the number of places, so it belongs at low resolutions.
+    Memory is quadratic in the number of positions, so it is for low resolutions.
     """
 
     def __init__(self, channels: int, *, groups: int, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
@@ -111,15 +112,15 @@ class Attention(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `[B, H, W, C]` to the same shape."""
         b, h, w, c = x.shape
-        places = self.group_norm(x).reshape(b, h * w, c)
-        q, k, v = self.to_q(places), self.to_k(places), self.to_v(places)
+        positions = self.group_norm(x).reshape(b, h * w, c)
+        q, k, v = self.to_q(positions), self.to_k(positions), self.to_v(positions)
         logits = jnp.einsum("bqc,bkc->bqk", q, k, preferred_element_type=jnp.float32)
-        shares = jax.nn.softmax(logits * c**-0.5, axis=-1).astype(v.dtype)
-        return x + self.to_out[0](jnp.einsum("bqk,bkc->bqc", shares, v)).reshape(b, h, w, c)
+        probabilities = jax.nn.softmax(logits * c**-0.5, axis=-1).astype(v.dtype)
+        return x + self.to_out[0](jnp.einsum("bqk,bkc->bqc", probabilities, v)).reshape(b, h, w, c)
 
 
 class Downsample(nnx.Module):
-    """Halve the size: pad bottom and right by one, then 3x3 with stride 2."""
+    """Downsampling by 2: pads bottom and right by one pixel, then a 3x3 convolution with stride 2."""
 
     def __init__(self, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         self.conv = conv(channels, channels, stride=2, dtype=dtype, rngs=rngs)
@@ -130,21 +131,21 @@ class Downsample(nnx.Module):
 
 
 class AveragePool(nnx.Module):
-    """Halve the size: the mean of each 2x2."""
+    """Downsampling by 2: the mean of each 2x2."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `[B, H, W, C]` to `[B, H/2, W/2, C]`."""
-        return halved(x)
+        return average_pool(x)
 
 
-def halved(x: jax.Array) -> jax.Array:
+def average_pool(x: jax.Array) -> jax.Array:
     """Map `[B, H, W, C]`, H and W even, to the means of each 2x2, `[B, H/2, W/2, C]`."""
     b, h, w, c = x.shape
     return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
 class Upsample(nnx.Module):
-    """Double the size: nearest neighbor, then 3x3."""
+    """Upsampling by 2: nearest neighbor, then a 3x3 convolution."""
 
     def __init__(self, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         self.conv = conv(channels, channels, dtype=dtype, rngs=rngs)

@@ -1,9 +1,9 @@
-"""The VQGAN's encoder and decoder in Flax NNX, in the shapes of LWM and aMUSEd.
+"""The VQGAN's encoder and decoder in Flax NNX, with the architecture of LWM and aMUSEd.
 
 Esser et al., "Taming Transformers" (arXiv 2012.09841); by default without attention, as in aMUSEd (arXiv
 2401.01808) and LWM (arXiv 2402.08268). A residual block is norm, SiLU, conv, norm, SiLU, conv, with a 1x1
-shortcut where the channels change. Attributes carry the names of the aMUSEd / diffusers checkpoint, so that a
-parameter's path is its published name (`tokenizer/checkpoints/checkpoint.py`).
+shortcut if the number of channels changes. Attributes have the names of the aMUSEd / diffusers checkpoint, so the path
+of a parameter is its published name (`tokenizer/checkpoints/checkpoint.py`).
 
 Shapes: B frames, H x W pixels, h x w codes, D latent dim, C channels. Arrays are `[B, H, W, C]`.
 Cost: 213 GFLOP to encode a frame with `lwm-256`, 0.4 with `small-128`.
@@ -27,7 +27,7 @@ from tokenizer.vqgan.layers import Attention, AveragePool, Downsample, GroupNorm
 
 
 class Blocks(nnx.Module):
-    """Residual blocks at one resolution; the first one changes the channels. Attention follows the first of them."""
+    """Residual blocks at one resolution; the first changes the number of channels. The first ones have attention."""
 
     def __init__(
         self,
@@ -59,13 +59,13 @@ class Blocks(nnx.Module):
 
 
 def _mid_block(config: VqganConfig, *, dtype: DTypeLike, rngs: nnx.Rngs) -> Blocks:
-    """Make the two blocks of the lowest resolution; where there is attention, it stands between them."""
+    """Return the two blocks of the lowest resolution, with attention between them if configured."""
     channels, attentions = config.channels[-1], int(config.mid_attention)
     return Blocks(channels, channels, config=config, blocks=2, attentions=attentions, dtype=dtype, rngs=rngs)
 
 
 class DownLevel(Blocks):
-    """One resolution of the encoder: residual blocks, then half the size (not after the last level)."""
+    """One resolution of the encoder: residual blocks, then downsampling by 2 (except after the last level)."""
 
     def __init__(
         self, inputs: int, outputs: int, *, config: VqganConfig, level: int, dtype: DTypeLike, rngs: nnx.Rngs
@@ -73,11 +73,11 @@ class DownLevel(Blocks):
         blocks = config.blocks
         attentions = blocks if level in config.attention else 0
         super().__init__(inputs, outputs, config=config, blocks=blocks, attentions=attentions, dtype=dtype, rngs=rngs)
-        halving: list[Downsample | AveragePool] = []
+        downsamplers: list[Downsample | AveragePool] = []
         if level < len(config.channels) - 1:
             strided = config.downsample == "conv"
-            halving = [Downsample(outputs, dtype=dtype, rngs=rngs) if strided else AveragePool()]
-        self.downsamplers = nnx.List(halving)
+            downsamplers = [Downsample(outputs, dtype=dtype, rngs=rngs) if strided else AveragePool()]
+        self.downsamplers = nnx.List(downsamplers)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `[B, H, W, inputs]` to `[B, H/2, W/2, outputs]`, the last level to `[B, H, W, outputs]`."""
@@ -88,7 +88,7 @@ class DownLevel(Blocks):
 
 
 class UpLevel(Blocks):
-    """One resolution of the decoder: residual blocks, one more than the encoder has by default, then twice the size."""
+    """One resolution of the decoder: residual blocks, by default one more than in the encoder, then upsampling by 2."""
 
     def __init__(
         self, inputs: int, outputs: int, *, config: VqganConfig, level: int, dtype: DTypeLike, rngs: nnx.Rngs
@@ -107,7 +107,7 @@ class UpLevel(Blocks):
 
 
 class Encoder(nnx.Module):
-    """Pixels to latents."""
+    """Maps pixels to latents."""
 
     def __init__(self, config: VqganConfig, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         channels, groups = config.channels, config.groups
@@ -122,7 +122,7 @@ class Encoder(nnx.Module):
         self.conv_out = conv(channels[-1], outputs, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Map `[B, H, W, 3]` in the configuration's range to `[B, h, w, encoder_dim]`."""
+        """Map `[B, H, W, 3]` in the configured pixel range to `[B, h, w, encoder_dim]`."""
         x = self.conv_in(x)
         for level in self.down_blocks:
             x = level(x)
@@ -130,7 +130,7 @@ class Encoder(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """Latents to pixels; `up_blocks.0` is the lowest resolution."""
+    """Maps latents to pixels; `up_blocks.0` has the lowest resolution."""
 
     def __init__(self, config: VqganConfig, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         channels, groups = config.channels[::-1], config.groups
@@ -144,7 +144,7 @@ class Decoder(nnx.Module):
         self.conv_out = conv(channels[-1], 3, dtype=dtype, rngs=rngs)
 
     def __call__(self, z: jax.Array) -> jax.Array:
-        """Map `[B, h, w, encoder_dim]` to `[B, H, W, 3]`, about the configuration's range; the caller clips."""
+        """Map `[B, h, w, encoder_dim]` to `[B, H, W, 3]` in the configured pixel range, not clipped."""
         x = self.mid_block(self.conv_in(z))
         for level in self.up_blocks:
             x = level(x)
@@ -152,9 +152,9 @@ class Decoder(nnx.Module):
 
 
 class Vqgan(nnx.Module):
-    """Encoder and decoder around a quantizer, whose codebook lives apart (`tokenizer/quantizers/base.py`).
+    """Encoder and decoder; the codebook between them is separate (`tokenizer/quantizers/base.py`).
 
-    `compute` is what convolutions compute in; parameters are float32.
+    `compute` is the dtype of the convolutions; parameters are float32.
     """
 
     def __init__(self, config: VqganConfig, *, rngs: nnx.Rngs, compute: Compute = "float32") -> None:
@@ -173,7 +173,7 @@ class Vqgan(nnx.Module):
         return self.quant_conv(self.encoder(pixels)).astype(jnp.float32)
 
     def pixels(self, latents: jax.Array) -> jax.Array:
-        """Map quantized latents `[B, h, w, D]` to pixels `[B, H, W, 3]`, float32, not yet clipped to [-1, 1]."""
+        """Map quantized latents `[B, h, w, D]` to pixels `[B, H, W, 3]`, float32, not clipped to [-1, 1]."""
         pixels = self.decoder(self.post_quant_conv(latents)).astype(jnp.float32)
         return pixels * 2.0 - 1.0 if self.pixel_range == "unsigned" else pixels
 
@@ -184,20 +184,20 @@ def to_unit(frames: jax.Array) -> jax.Array:
 
 
 def to_bytes(pixels: jax.Array) -> jax.Array:
-    """Map float pixels to uint8: clipped to [-1, 1], rounded to the nearest, not truncated."""
+    """Map float pixels to uint8: clipped to [-1, 1] and rounded to the nearest."""
     return jnp.round((jnp.clip(pixels, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8)
 
 
 @lru_cache(maxsize=8)
 def abstract(config: VqganConfig, compute: Compute = "float32") -> tuple[nnx.GraphDef, nnx.State]:
-    """Return the model's structure and its parameters' shapes, without allocating any."""
+    """Return the graph definition and the parameters' shapes without allocating them."""
     return nnx.split(nnx.eval_shape(lambda: Vqgan(config, rngs=nnx.Rngs(0), compute=compute)))
 
 
 def init_params(config: VqganConfig, seed: int) -> nnx.State:
     """Return random parameters, float32: kernels normal with variance 1 / fan-in, biases 0, scales 1.
 
-    Drawn on the host: one generator from the seed, in the order of the tree, and nothing to compile.
+    Sampled on the host by one generator in the order of the tree, without compilation.
     """
     rng = np.random.default_rng(seed)
 
@@ -211,6 +211,6 @@ def init_params(config: VqganConfig, seed: int) -> nnx.State:
 
 
 def parameter_count(config: VqganConfig) -> tuple[int, int]:
-    """Return (parameters, tensors) of a configuration, codebook included, without allocating any."""
+    """Return the numbers of parameters and of tensors, codebook included, without allocating them."""
     leaves = jax.tree.leaves(abstract(config)[1])
     return sum(leaf.size for leaf in leaves) + config.codebook_size * config.latent_dim, len(leaves) + 1

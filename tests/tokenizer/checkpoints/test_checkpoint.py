@@ -116,37 +116,37 @@ def test_weights_that_are_not_finite_are_refused_by_name(weights: Weights, saved
     bad = np.zeros(8, np.float32)
     bad[3] = np.nan
     rewrite(saved, quant_conv__bias=bad)
-    with pytest.raises(ConfigError, match=r"quant_conv.bias has 1 values of 8 that are not finite"):
+    with pytest.raises(ConfigError, match=r"1 of 8 values of quant_conv.bias are not finite"):
         checkpoint.load(saved, TINY)
 
 
 def test_weights_too_large_for_float16_are_not_written(weights: Weights, tmp_path: Path) -> None:
     large = weights._replace(codebook=weights.codebook * 1e6)
-    with pytest.raises(ConfigError, match=r"quantize.embedding.weight has \d+ values of 256 .* float16"):
+    with pytest.raises(ConfigError, match=r"\d+ of 256 values of quantize.embedding.weight are not finite in float16"):
         checkpoint.save(tmp_path / "large.safetensors", large, dtype=np.float16)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_file_cut_short_says_so(saved: Path) -> None:
     saved.write_bytes(saved.read_bytes()[:-100])
-    with pytest.raises(ConfigError, match="is not a whole safetensors file"):
+    with pytest.raises(ConfigError, match="is not a complete safetensors file"):
         checkpoint.load(saved)
 
 
 def test_a_pickle_is_not_executed(tmp_path: Path) -> None:
     path = tmp_path / "evil.safetensors"
     path.write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
-    with pytest.raises(ConfigError, match="is no file of weights that is known"):
+    with pytest.raises(ConfigError, match="is not a supported weights file"):
         checkpoint.load(path)
 
 
 def test_a_missing_file_lists_the_names_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no checkpoint at .*none.safetensors: give a name \(lwm-256, small-128\)"):
+    with pytest.raises(ConfigError, match=r"none.safetensors does not exist: give a name \(lwm-256, small-128\)"):
         checkpoint.load(tmp_path / "none.safetensors")
 
 
 def test_a_header_that_cannot_be_read_is_an_error(saved: Path) -> None:
     tensors = safetensors.numpy.load_file(saved)
     safetensors.numpy.save_file(tensors, saved, metadata={"config": json.dumps({"name": "tiny"})})
-    with pytest.raises(ConfigError, match="`config` cannot be read"):
+    with pytest.raises(ConfigError, match="`config` in its header cannot be read"):
         checkpoint.load(saved)

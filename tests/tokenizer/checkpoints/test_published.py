@@ -194,7 +194,7 @@ def test_a_maskgit_that_halves_with_convolutions_is_refused(tmp_path: Path) -> N
 
 def test_another_kind_of_model_is_told_by_its_first_tensors(tmp_path: Path) -> None:
     torch_zip.save(tmp_path / "other", {"layers.0.weight": np.zeros((3, 2), np.float32)})
-    with pytest.raises(ConfigError, match=r"of no VQGAN that is known \(layers.0.weight \[3, 2\]\)"):
+    with pytest.raises(ConfigError, match=r"to no known VQGAN format \(layers.0.weight \[3, 2\]\)"):
         checkpoint.load(tmp_path / "other")
 
 
