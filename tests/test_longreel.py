@@ -16,6 +16,8 @@ import pytest
 import longreel
 from pipeline.cli.subcommands import SUBCOMMANDS, Subcommand
 
+pytestmark = pytest.mark.slow
+
 
 def test_help_lists_every_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
     assert longreel.main(["--help"]) == 0

@@ -20,6 +20,8 @@ from tokenizer.config import VqganConfig, lwm_256, small_128
 from tokenizer.evaluation.evaluate import psnr
 from tokenizer.vqgan.vqgan import abstract
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = Path(tokenizer.__file__).parent / "weights" / "small-128.safetensors"
 
 

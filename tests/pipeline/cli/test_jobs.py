@@ -50,6 +50,8 @@ from tests.support.media import make_audio, make_video
 from tests.support.texts import story
 from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
 
+pytestmark = pytest.mark.slow
+
 BOOK = "It was a bright cold day, and the clocks were striking thirteen. {}\n"
 CONFIG = TokenizeConfig(decode=DecodeConfig(fps=4))
 

@@ -26,6 +26,8 @@ from schemas.fingerprint import fingerprint
 from tests.support.golden import check_golden
 from tests.support.signatures import scene, signature, write_signatures
 
+pytestmark = pytest.mark.slow
+
 
 @functools.cache
 def corpus() -> tuple[Signature, ...]:

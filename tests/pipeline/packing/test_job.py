@@ -48,6 +48,8 @@ from tests.support.token_stores import (
 )
 from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
 
+pytestmark = pytest.mark.slow
+
 CONTEXT = 64
 DOCUMENTS = [
     *(book(f"book {i}", 17 * i + 40) for i in range(8)),

@@ -47,6 +47,8 @@ from tests.support.texts import story
 from tests.support.token_stores import video
 from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
 
+pytestmark = pytest.mark.slow
+
 FPS = 4
 SHOTS = ClipConfig(clips="shots")
 WORDS = "a caption somebody speaks twice and once more\n"

@@ -22,6 +22,8 @@ from tests.support.tiny_vqgan import tiny_weights
 from tests.support.vgg import narrow_vgg
 from tokenizer.checkpoints import checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 def scene(seed: int) -> Callable[[int], NDArray[np.uint8]]:
     """Patches of color that drift and change, like no other scene's."""

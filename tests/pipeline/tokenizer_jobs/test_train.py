@@ -25,6 +25,8 @@ from tokenizer.training.crops import CropConfig
 from tokenizer.training.discriminator import DiscriminatorConfig
 from tokenizer.training.train import WEIGHTS
 
+pytestmark = pytest.mark.slow
+
 SMALL = DecodeConfig(size=48, fps=5)
 
 

@@ -21,6 +21,8 @@ from schemas.errors import InputError, JobError, Reason
 from tests.support.decoder_processes import children, has_ended, shared_memory
 from tests.support.media import make_video, read_number
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def decoder() -> Iterator[Decoder]:

@@ -29,6 +29,8 @@ from tokenizer.config import VqganConfig, lwm_256
 from tokenizer.quantizers.lookup import find_codes
 from tokenizer.vqgan.vqgan import abstract, parameter_count, to_unit
 
+pytestmark = pytest.mark.slow
+
 
 @partial(jax.jit, static_argnums=0, compiler_options=FAST_COMPILE)
 def there_and_back(

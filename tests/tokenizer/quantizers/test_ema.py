@@ -9,6 +9,8 @@ from schemas.errors import ConfigError
 from tokenizer.quantizers.base import nearest_codes
 from tokenizer.quantizers.ema import EmaConfig, EmaState, update
 
+pytestmark = pytest.mark.slow
+
 
 def noise(*shape: int, seed: int = 0) -> jax.Array:
     return jax.random.normal(jax.random.key(seed), shape)

@@ -26,6 +26,8 @@ from tokenizer.quantizers.registry import Quantizers
 from tokenizer.quantizers.simvq import SimvqConfig
 from tokenizer.vqgan.vqgan import abstract, to_unit
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = Quantizers(fsq=FsqConfig(levels=(4, 4, 2)), l2=L2Config(dim=4))
 KINDS = Quantizers.names()
 KEY = jax.random.key(0)

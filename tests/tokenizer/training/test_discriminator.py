@@ -12,6 +12,8 @@ from tests.support.tokenizer_training import DISCRIMINATOR, largest
 from tokenizer.training import discriminator
 from tokenizer.training.discriminator import DiscriminatorConfig, LogitAverages
 
+pytestmark = pytest.mark.slow
+
 
 def test_hinge_is_zero_for_confident_logits_and_lecam_for_logits_within_the_averages() -> None:
     confident, unsure = jnp.full((4,), 2.0), jnp.zeros((4,))

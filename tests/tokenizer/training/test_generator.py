@@ -25,6 +25,8 @@ from tokenizer.training.generator import (
 from tokenizer.training.losses import LossConfig
 from tokenizer.vqgan.vqgan import to_unit
 
+pytestmark = pytest.mark.slow
+
 
 def pixels_of(run: TokenizerTrainConfig) -> jax.Array:
     return to_unit(jnp.asarray(batch(run)))

@@ -12,6 +12,8 @@ from schemas.errors import ConfigError
 from tests.support.vgg import narrow_vgg
 from tokenizer.training import perceptual
 
+pytestmark = pytest.mark.slow
+
 
 def test_shapes_are_those_of_vgg_16() -> None:
     shapes = perceptual.shapes()

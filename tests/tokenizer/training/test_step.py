@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from tests.support.tiny_vqgan import DOT, tiny_weights
 from tests.support.tokenizer_training import assert_equal, batch, config, initial_state, placed
@@ -23,6 +24,8 @@ from tokenizer.training.step import (
     weights_of,
 )
 from tokenizer.vqgan.vqgan import to_unit
+
+pytestmark = pytest.mark.slow
 
 
 def test_before_its_start_the_discriminator_has_no_influence_and_is_not_updated() -> None:

@@ -23,6 +23,8 @@ from tokenizer.training.snapshots import Snapshots, describe
 from tokenizer.training.step import make_mesh
 from tokenizer.training.train import WEIGHTS, train_tokenizer
 
+pytestmark = pytest.mark.slow
+
 
 def after(polls: int) -> Callable[[], bool]:
     """Request a stop after that many steps."""

@@ -15,6 +15,8 @@ from tokenizer.config import Compute, lwm_256, named, small_128
 from tokenizer.vqgan.layers import Downsample, GroupNorm, ResnetBlock, Upsample
 from tokenizer.vqgan.vqgan import abstract, init_params, parameter_count, to_bytes, to_unit
 
+pytestmark = pytest.mark.slow
+
 
 def noise(*shape: int, seed: int = 0) -> jax.Array:
     return jax.random.normal(jax.random.key(seed), shape)

@@ -12,6 +12,8 @@ from jax import lax
 from tokenizer.vqgan import layers, winograd
 from tokenizer.vqgan.winograd import convolution, convolve
 
+pytestmark = pytest.mark.slow
+
 NHWC = ("NHWC", "HWIO", "NHWC")
 plain = jax.jit(partial(lax.conv_general_dilated, window_strides=(1, 1), padding="SAME", dimension_numbers=NHWC))
 

@@ -21,6 +21,8 @@ from trainer.config import AttentionMethod, MeshConfig
 from trainer.data.layout import LAYOUTS, permutation
 from trainer.mesh import make_mesh
 
+pytestmark = pytest.mark.slow
+
 HEAD_DIM, ROWS, TILE = 8, 2, 4
 NAMES = ("out", "dQ", "dK", "dV")
 Arrays = tuple[jax.Array, ...]

@@ -18,6 +18,8 @@ from trainer.attention.kernel import KernelName
 from trainer.config import MeshConfig
 from trainer.mesh import make_mesh
 
+pytestmark = pytest.mark.slow
+
 ROWS, LENGTH, TILE, HEAD_DIM = 2, 64, 8, 16
 Arrays = tuple[jax.Array, ...]
 

@@ -16,6 +16,8 @@ from trainer.attention.context_parallel import attention
 from trainer.config import AttentionMethod, MeshConfig
 from trainer.mesh import make_mesh
 
+pytestmark = pytest.mark.slow
+
 DEVICES, LENGTH, HEADS, KV_HEADS, HEAD_DIM, TILE = 8, 256, 4, 2, 8, 8
 SHARE = LENGTH // DEVICES
 

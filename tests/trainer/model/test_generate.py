@@ -20,6 +20,8 @@ from trainer.model.llama.transformer import Transformer
 from trainer.model.protocol import Model
 from trainer.model.registry import create
 
+pytestmark = pytest.mark.slow
+
 LENGTH = 24
 
 

@@ -21,6 +21,8 @@ from trainer.model.loss import LossSums, batch_sums, loss_sums
 from trainer.model.protocol import Model
 from trainer.model.registry import create
 
+pytestmark = pytest.mark.slow
+
 V, T, D = VOCABULARY.size, VOCABULARY.text_size, 16
 Arrays = tuple[jax.Array, ...]
 

@@ -23,6 +23,8 @@ from trainer.model.llama.config import debug
 from trainer.run.checkpoint import Checkpoints, Description, named, open_run
 from trainer.run.optimizer import OptimizerConfig, make_optimizer
 
+pytestmark = pytest.mark.slow
+
 DESCRIPTION = Description(
     model=debug(), vocabulary=VOCABULARY, context_length=128, dataset_fingerprint="f" * 64, batch_size=2, seed=0
 )

@@ -29,6 +29,8 @@ from trainer.run.loop import Cadence, Memory, TrainConfig, TrainResult, train, u
 from trainer.run.optimizer import OptimizerConfig
 from trainer.run.state import load_model
 
+pytestmark = pytest.mark.slow
+
 S, STEPS = 128, 40
 OPTIMIZER = OptimizerConfig(learning_rate=3e-3, warmup_steps=4, decay_steps=STEPS)
 TIMINGS = ("step_s", "tokens_per_s", "seconds")

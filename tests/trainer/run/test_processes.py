@@ -29,6 +29,8 @@ from trainer.model.llama.config import debug
 from trainer.run.loop import Cadence, TrainConfig, train
 from trainer.run.state import load_model
 
+pytestmark = pytest.mark.slow
+
 S, PROCESSES, DEVICES = 512, 2, 8
 HEADERS = 512 + 128  # of the tar member and of the array, before a sample's tokens
 

@@ -22,6 +22,8 @@ from trainer.run.optimizer import OptimizerConfig, make_optimizer, schedule
 from trainer.run.state import Plan, TrainState, new_state
 from trainer.run.step import StepMetrics, compile_eval, compile_step, loss_gradient, micro_batches
 
+pytestmark = pytest.mark.slow
+
 S, B = 128, 4
 # As in test_loop.py, so that a step compiled there serves here too.
 OPTIMIZER = OptimizerConfig(learning_rate=3e-3, warmup_steps=4, decay_steps=40)

@@ -35,6 +35,8 @@ from tests.support.packed_datasets import make_dataset
 from tests.support.token_stores import StoredDocument, book, image, video
 from trainer.data.shards import PackedSplit
 
+pytestmark = pytest.mark.slow
+
 DOCUMENTS = [
     *(book(f"book {i}", 17 * i + 40) for i in range(6)),
     *(video(f"video {i}", [i + 1, 3]) for i in range(8)),
