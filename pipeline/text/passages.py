@@ -12,10 +12,11 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pipeline.text.words import WORD
+
 _MIN_WORDS, _MAX_WORDS = 1000, 4000
 _MEAN_EXTRA_WORDS = 1000  # mean number of words beyond the minimum
 _LONG_LINE = 2000  # characters; a longer line can be split between sentences
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+")
 _SENTENCE = re.compile(r".{1,2000}?(?:[.!?…][\"'”’»)\]]*\s+|[。！？]|$)|.{1,2000}", re.S)
 _HASHES = 1 << 64
 
@@ -33,7 +34,7 @@ def split_passages(text: str) -> list[Passage]:
     passages: list[Passage] = []
     start = end = words = 0
     for piece in _lines_or_sentences(text):
-        found = _WORD.findall(piece)
+        found = WORD.findall(piece)
         words += len(found)
         end += len(piece)
         if words >= _MAX_WORDS or (words >= _MIN_WORDS and _is_boundary(found)):

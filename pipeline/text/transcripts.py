@@ -70,10 +70,10 @@ def read_transcript(path: Path, config: TranscriptConfig = TranscriptConfig()) -
     """Return the cues of a .srt or .vtt file, recognized by its content. See `parse_transcript`."""
     try:
         if (size := path.stat().st_size) > config.max_bytes:
-            raise _bad(f"{size:,} bytes, the limit is {config.max_bytes:,}")
+            raise _invalid(f"{size:,} bytes, the limit is {config.max_bytes:,}")
         data = path.read_bytes()
     except OSError as e:
-        raise _bad(f"{path} cannot be read: {e.strerror or e}") from e
+        raise _invalid(f"{path} cannot be read: {e.strerror or e}") from e
     return parse_transcript(data, config)
 
 
@@ -91,7 +91,7 @@ def parse_transcript(data: bytes, config: TranscriptConfig = TranscriptConfig())
     if is_vtt:
         return list(_unrolled(cues))
     if not cues:
-        raise _bad(
+        raise _invalid(
             "it has no cues; expected SubRip (.srt) or WebVTT (.vtt) with times such as `00:00:01,000 --> 00:00:02,000`"
         )
     return cues
@@ -112,15 +112,15 @@ def _text(data: bytes, config: TranscriptConfig) -> str:
         text = body.decode(encoding)
     except UnicodeDecodeError as e:
         if mark or config.encoding is None:
-            raise _bad(
+            raise _invalid(
                 f"byte {len(mark) + e.start:,} is not valid {encoding}; convert the file to UTF-8 or set `encoding`"
             ) from e
         try:
             text = body.decode(config.encoding)
         except UnicodeDecodeError as second:
-            raise _bad(f"byte {second.start:,} is neither UTF-8 nor {config.encoding}") from second
+            raise _invalid(f"byte {second.start:,} is neither UTF-8 nor {config.encoding}") from second
     if (nul := text.find("\0")) >= 0:
-        raise _bad(f"NUL at character {nul:,}: the file is binary")
+        raise _invalid(f"NUL at character {nul:,}: the file is binary")
     return text
 
 
@@ -140,7 +140,7 @@ def _cues(lines: list[str], *, is_vtt: bool) -> Iterator[tuple[float, float, str
 def _timing(line: str, number: int) -> re.Match[str] | None:
     timing = _TIMING.fullmatch(line)
     if timing is None and _BROKEN_TIMING.match(line):
-        raise _bad(
+        raise _invalid(
             f"line {number} has a malformed time: {line.strip()[:80]!r}; expected `00:00:01,000 --> 00:00:02,000`"
         )
     return timing
@@ -160,7 +160,7 @@ def _ordered(events: Iterable[tuple[float, float, str]]) -> list[Cue]:
     cues = []
     for start, end, raw in events:
         if not (math.isfinite(start) and math.isfinite(end)):
-            raise _bad(f"a cue has the times {start} to {end} s")
+            raise _invalid(f"a cue has the times {start} to {end} s")
         start = max(start, 0.0)
         lines = (" ".join(line.split()) for line in raw.split("\n"))
         if text := "\n".join(line for line in lines if line):
@@ -181,5 +181,5 @@ def _unrolled(cues: list[Cue]) -> Iterator[Cue]:
         shown, until = lines, max(until, cue.end_s)
 
 
-def _bad(problem: str) -> InputError:
+def _invalid(problem: str) -> InputError:
     return InputError(Reason.BAD_TRANSCRIPT, f"invalid transcript: {problem}")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+")
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+")
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
@@ -38,7 +38,7 @@ def split_words(text: str) -> Words:
     """Return the words of `text`."""
     known: dict[str, int] = {}
     hashes, starts, ends = array("Q"), array("q"), array("q")  # Python lists take ten times the memory
-    for match in _WORD.finditer(text):
+    for match in WORD.finditer(text):
         word = match[0]
         if (value := known.get(word)) is None:
             digest = hashlib.blake2b(word.casefold().encode(), digest_size=8).digest()
