@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 
 def test_help_lists_every_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
     assert longreel.main(["--help"]) == 0
-    told = capsys.readouterr().out
-    assert all(f"  {name} " in told for name in SUBCOMMANDS)
+    printed = capsys.readouterr().out
+    assert all(f"  {name} " in printed for name in SUBCOMMANDS)
 
 
 def test_options_for_beam_are_refused_where_beam_does_not_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,7 +59,7 @@ def test_no_arguments_print_the_help_and_are_wrong_usage(capsys: pytest.CaptureF
     "make",
     [lambda path: (path / "schemas").mkdir() or path / "schemas" / "__init__.py", lambda path: path / "schemas.py"],
 )
-def test_a_package_of_the_same_name_on_the_path_is_named(make: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_a_package_that_shadows_an_own_one_is_named_with_its_path(make: Callable[[Path], Path], tmp_path: Path) -> None:
     make(tmp_path).write_text("raise RuntimeError('the wrong package was imported')")
     home = Path(longreel.__file__).parent
     found = subprocess.run(
@@ -105,11 +105,11 @@ class Broken:
         (["train", "--dataset", "{}/packed/7", "--out", "{}"], "no such dataset"),
     ],
 )
-def test_a_mistake_is_one_clear_message_without_a_traceback(
+def test_an_error_is_one_message_without_a_traceback(
     arguments: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     status = longreel.main([a.format(tmp_path / "new") for a in arguments])
-    told = capfd.readouterr().err
+    printed = capfd.readouterr().err
     assert status == 1
-    assert message in told
-    assert "Traceback" not in told
+    assert message in printed
+    assert "Traceback" not in printed

@@ -156,8 +156,8 @@ def _relative(command_class: type, option: Option) -> Key:
 
 
 def _differing(option: Option, spellings: Mapping[Key, str]) -> str:
-    told = ", ".join(f"{key[1]}: {text}" for key, text in spellings.items())
+    values = ", ".join(f"{key[1]}: {text}" for key, text in spellings.items())
     return (
-        f"the datasets were packed with different values of --{option.name} ({told}): pack them one at a time, or give "
+        f"the datasets were packed with different values of --{option.name} ({values}): pack them one at a time, or give "
         "the option"
     )

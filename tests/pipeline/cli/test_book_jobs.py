@@ -1,4 +1,4 @@
-"""Books of every kind through the jobs: what the survey saw is what becomes tokens, without what it cut."""
+"""Books of all formats through all stages: the tokens contain the surveyed text without its cuts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NONSENSE = "The clocks were striking thirteen on a cold day that had been bright
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Two folders' worth of books: files of all formats, tables, and what is no book."""
+    """Books in all formats, tables of books, and files that are not books."""
     folder = tmp_path_factory.mktemp("books")
     (folder / "wrapped.txt").write_text(wrapped(story(1, 10)))
     (folder / "again.txt").write_bytes(story(1, 10).replace("\n", "\r\n").encode("utf-16"))
@@ -73,12 +73,12 @@ def texts_of(workspace: Workspace) -> dict[str, str]:
     return {row["uri"]: text.decode(store.read(row["unit"], row["batch"], row["row"])) for row in rows}
 
 
-def test_what_the_survey_saw_becomes_tokens(material: list[str], tmp_path: Path) -> None:
+def test_tokens_contain_exactly_the_text_that_the_survey_kept(material: list[str], tmp_path: Path) -> None:
     workspace, reports = run(material, tmp_path / "out", BookConfig(), BookLook())
     assert [report.items for report in reports] == [14, 14, 9]
-    aside = {Path(r["uri"]).name: r["reason"] for r in pq.read_table(workspace.quarantine).to_pylist()}
-    assert aside.pop("t.parquet#row=00000001") == "unreadable"
-    assert aside == {
+    rejected = {Path(r["uri"]).name: r["reason"] for r in pq.read_table(workspace.quarantine).to_pylist()}
+    assert rejected.pop("t.parquet#row=00000001") == "unreadable"
+    assert rejected == {
         "binary.txt": "not_text",
         "bomb.epub": "too_large",
         "nonsense.txt": "quality",

@@ -1,4 +1,4 @@
-"""The jobs on real files: videos made here, a real text model, a small VQGAN, Beam's local runner."""
+"""All stages on real files: generated videos, a trained text model, the small VQGAN, Beam's local runner."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ CONFIG = TokenizeConfig(decode=DecodeConfig(fps=4))
 
 
 def scene(seed: int) -> Callable[[int], NDArray[np.uint8]]:
-    """Frames of a scene that is like no other: patches of color that drift."""
+    """Return a function that draws the frames of a unique scene: drifting patches of color."""
     patches = np.random.default_rng(seed).integers(0, 256, (8, 12, 3), np.uint8)
     return lambda i: np.roll(np.kron(patches, np.ones((8, 8, 1), np.uint8)), i, axis=1)
 
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three videos (one with caption and transcript), two books, questions, and what meets a pipeline in the wild."""
+    """Three videos (one with caption and transcript), two books, questions, and files with typical defects."""
     folder = tmp_path_factory.mktemp("material")
     for name, frames in (("a.mp4", 50), ("b.mkv", 75), ("c.mp4", 60)):
         make_video(folder / name, frames=frames, picture=scene(frames))
@@ -107,7 +107,7 @@ def run(
 
 
 def made_bytes(out: Path) -> dict[str, bytes]:
-    """Every file of the token store and of the dataset."""
+    """Return the bytes of every file of the token store and the dataset."""
     files = [*(out / "tokens").iterdir(), *(out / "packed" / "512").iterdir()]
     return {str(p.relative_to(out)): p.read_bytes() for p in sorted(files)}
 
@@ -118,14 +118,14 @@ def first(material: Path, text_model: Path, tmp_path_factory: pytest.TempPathFac
     return out, run(material, out, text_model)
 
 
-def test_every_item_ends_as_tokens_or_as_a_row_with_its_reason(first: tuple[Path, Any]) -> None:
+def test_every_item_becomes_tokens_or_a_quarantine_row_with_a_reason(first: tuple[Path, Any]) -> None:
     out, reports = first
     assert reports["survey"].items == 13
     assert reports["tokenize"].kept == 6
-    aside = {
+    rejected = {
         Path(r["uri"]).name: (r["job"], r["reason"]) for r in pq.read_table(out / "quarantine.parquet").to_pylist()
     }
-    assert aside == {
+    assert rejected == {
         "binary.txt": ("survey", "not_text"),
         "copy-of-c.mp4": ("select", "duplicate"),
         "cut.mp4": ("survey", "unreadable"),
@@ -141,7 +141,7 @@ def test_a_video_is_stored_with_its_frames_and_times(first: tuple[Path, Any]) ->
     assert rows["a.mp4"]["frames"] == 8
     assert rows["b.mkv"]["frames"] == 12
     vision = [(s["start_s"], s["end_s"]) for s in rows["a.mp4"]["spans"] if s["modality"] == 1]
-    assert vision == [(0.0, 1.0), (1.0, 2.0)]  # the cue at one second stands between them
+    assert vision == [(0.0, 1.0), (1.0, 2.0)]  # the cue at one second is between them
     assert rows["book0.txt"]["frames"] == rows["book0.txt"]["frame_tokens"] == 0
 
 
@@ -181,7 +181,7 @@ def test_one_more_video_encodes_one_more_video(material: Path, text_model: Path,
     assert (reports["tokenize"].new, reports["tokenize"].kept) == (0, 1)
 
 
-def test_another_configuration_makes_the_videos_again_but_not_the_books(
+def test_another_frame_rate_encodes_the_videos_again_but_not_the_books(
     material: Path, text_model: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "in"
@@ -193,7 +193,7 @@ def test_another_configuration_makes_the_videos_again_but_not_the_books(
     assert again["tokenize"].new == 1
 
 
-def test_a_file_that_changed_after_the_survey_is_set_aside_until_it_is_back(text_model: Path, tmp_path: Path) -> None:
+def test_a_file_that_changed_after_the_survey_is_rejected_until_it_is_restored(text_model: Path, tmp_path: Path) -> None:
     book = tmp_path / "in" / "book.txt"
     book.parent.mkdir()
     book.write_text(story(1))
@@ -224,7 +224,7 @@ def books(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def tokenized_books(text_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A folder of three books, and the workspace that was made of it."""
+    """A folder of three books, and a workspace with their tokens and dataset."""
     folder = tmp_path_factory.mktemp("books")
     for n in range(3):
         (folder / f"{n}.txt").write_text(story(n, 4))
@@ -244,19 +244,19 @@ def questions(books: Path, material: Path) -> Path:
         turns = [story, *(turn for pair in zip(asked, answers, strict=True) for turn in pair)]
         (books / f"{n}.qa.json").write_text(json.dumps({"turns": turns}))
     (books / "broken.qa.json").write_text('{"turns": [')
-    (books / "notes.json").write_text("{}")  # is none, and left alone
+    (books / "notes.json").write_text("{}")  # not a question-answer document: skipped
     return books
 
 
-def test_question_answer_documents_are_stored_with_weight_on_answers_only(
+def test_only_the_answers_of_question_answer_documents_have_loss_weight(
     questions: Path, text_model: Path, tmp_path: Path
 ) -> None:
     out, text = tmp_path / "out", TextTokenizer.load(text_model)
     reports = run(questions, out, text_model)
     assert (reports["survey"].items, reports["survey"].rejected) == (7, {"unreadable": 1})
     assert (reports["tokenize"].kept, reports["pack 512"].kept) == (6, 6)
-    aside = pq.read_table(out / "quarantine.parquet").to_pylist()
-    assert [(Path(r["uri"]).name, r["kind"], r["job"]) for r in aside] == [("broken.qa.json", "qa", "survey")]
+    rejected = pq.read_table(out / "quarantine.parquet").to_pylist()
+    assert [(Path(r["uri"]).name, r["kind"], r["job"]) for r in rejected] == [("broken.qa.json", "qa", "survey")]
 
     store = TokenStore(out / "tokens")
     rows = {Path(row["uri"]).name: row for row in store.table().to_pylist()}
@@ -279,7 +279,7 @@ def test_question_answer_documents_are_stored_with_weight_on_answers_only(
     assert sorted(r["weight"] for r in ledger if r["document_id"] == rows["1.qa.json"]["document_id"]) == [0, 0, 1, 1]
 
 
-def test_other_words_make_the_question_answer_documents_again_and_nothing_else(
+def test_other_prefixes_tokenize_only_the_question_answer_documents_again(
     questions: Path, text_model: Path, tmp_path: Path
 ) -> None:
     assert run(questions, tmp_path / "out", text_model)["tokenize"].new == 6
@@ -291,7 +291,7 @@ def test_other_words_make_the_question_answer_documents_again_and_nothing_else(
     assert {report.new for report in run(questions, tmp_path / "out", text_model, config=other).values()} == {0}
 
 
-def test_the_text_model_learns_from_question_answer_documents(questions: Path, tmp_path: Path) -> None:
+def test_the_text_model_is_trained_on_question_answer_documents_too(questions: Path, tmp_path: Path) -> None:
     for path in questions.iterdir():
         if path.suffix != ".json":
             path.unlink()
@@ -306,7 +306,7 @@ def test_the_text_model_learns_from_question_answer_documents(questions: Path, t
 @pytest.mark.parametrize(
     "files", ["survey/unit-*.parquet", "selection/unit-*.parquet", "tokens/unit-*.parquet", "tokens/*.arrow"]
 )
-def test_a_damaged_unit_is_made_again(
+def test_a_damaged_or_missing_unit_is_rebuilt_with_the_same_bytes(
     files: str, harm: str, tokenized_books: tuple[Path, Path], text_model: Path, tmp_path: Path
 ) -> None:
     books, made = tokenized_books
@@ -320,7 +320,7 @@ def test_a_damaged_unit_is_made_again(
 
 
 @pytest.mark.parametrize("harm", ["garbage", "lost"])
-def test_a_selection_that_lost_a_part_is_not_taken_for_whole(
+def test_tokenize_refuses_a_selection_with_a_damaged_or_missing_unit(
     harm: str, tokenized_books: tuple[Path, Path], text_model: Path, tmp_path: Path
 ) -> None:
     workspace = Workspace.existing(Path(shutil.copytree(tokenized_books[1], tmp_path / "out")))
@@ -332,7 +332,7 @@ def test_a_selection_that_lost_a_part_is_not_taken_for_whole(
     assert {p: p.read_bytes() for p in workspace.tokens.iterdir()} == tokens
 
 
-def test_moving_a_file_or_changing_its_split_packs_again_and_encodes_nothing(
+def test_moving_a_file_or_changing_its_split_packs_again_without_encoding(
     books: Path, text_model: Path, tmp_path: Path
 ) -> None:
     manifest, out = tmp_path / "m.jsonl", tmp_path / "out"
@@ -350,14 +350,14 @@ def test_moving_a_file_or_changing_its_split_packs_again_and_encodes_nothing(
     assert {Path(row["uri"]).name for row in rows} == {"1.txt", "2.txt", "renamed.txt"}
 
 
-def test_a_limit_that_is_raised_lets_in_what_it_kept_out(books: Path, tmp_path: Path) -> None:
+def test_raising_the_size_limit_accepts_items_that_it_rejected(books: Path, tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "out", units=2)
     for limit, rejected in ((5, {"too_large": 3}), (1 << 20, {})):
         worker = SurveyWorker(workspace=workspace, config=SurveyConfig(max_bytes=limit))
         assert survey_items([str(books)], workspace, worker, Runner()).rejected == rejected
 
 
-def test_question_answer_documents_have_a_limit_of_their_own(books: Path, tmp_path: Path) -> None:
+def test_question_answer_documents_have_their_own_size_limit(books: Path, tmp_path: Path) -> None:
     (books / "long.qa.json").write_text('{"turns": [{"role": "answer", "text": "%s"}]}' % ("x" * 5000))
     workspace = Workspace.open(tmp_path / "out", units=2)
     for limit, rejected in ((4000, {"too_large": 1}), (6000, {})):
@@ -365,7 +365,7 @@ def test_question_answer_documents_have_a_limit_of_their_own(books: Path, tmp_pa
         assert survey_items([str(books)], workspace, worker, Runner()).rejected == rejected
 
 
-def test_a_vqgan_is_trained_on_pictures_and_a_text_model_on_texts(tmp_path: Path) -> None:
+def test_a_vqgan_needs_images_or_videos_and_a_text_model_needs_texts(tmp_path: Path) -> None:
     (tmp_path / "a.qa.json").write_text('{"turns": [{"role": "answer", "text": "Thirteen."}]}')
     TrainTextTokenizer(inputs=(str(tmp_path),), out=tmp_path / "text.model")(())
     assert TextTokenizer.load(tmp_path / "text.model").is_lossless
@@ -376,7 +376,7 @@ def test_a_vqgan_is_trained_on_pictures_and_a_text_model_on_texts(tmp_path: Path
         TrainTextTokenizer(inputs=(str(tmp_path),), out=tmp_path / "text.model")(())
 
 
-def test_retry_looks_again_at_what_was_set_aside_and_at_nothing_else(books: Path, tmp_path: Path) -> None:
+def test_retry_surveys_only_the_rejected_items_again(books: Path, tmp_path: Path) -> None:
     (books / "0.txt").write_bytes(b"\0")
     workspace = Workspace.open(tmp_path / "out", units=10_000)  # each in a unit of its own: `new` counts units' items
     for retry, new in ((False, 3), (False, 0), (True, 1)):
@@ -384,7 +384,7 @@ def test_retry_looks_again_at_what_was_set_aside_and_at_nothing_else(books: Path
         assert survey_items([str(books)], workspace, worker, Runner()).new == new
 
 
-def test_retry_tokenizes_again_what_was_set_aside_and_nothing_else(
+def test_retry_tokenizes_only_the_rejected_items_again(
     books: Path, text_model: Path, tmp_path: Path
 ) -> None:
     (books / "0.txt").write_text(story(0, 40))
@@ -397,14 +397,14 @@ def test_retry_tokenizes_again_what_was_set_aside_and_nothing_else(
         find_video(workspace, None)
 
 
-def test_every_pass_over_a_unit_makes_a_document_however_short_its_time(
+def test_every_commit_interval_adds_at_least_one_document(
     books: Path, text_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokenize, "_COMMIT_EVERY_S", 0.0)
     assert run(books, tmp_path / "out", text_model)["tokenize"].kept == 3
 
 
-def test_only_one_command_works_in_a_workspace_and_clears_what_a_killed_one_left(tmp_path: Path) -> None:
+def test_the_lock_admits_one_command_and_removes_temporary_files_of_a_killed_one(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".workspace.json.12345678.tmp").touch()  # killed at its very first step
     workspace = Workspace.open(tmp_path / "out")
@@ -418,12 +418,12 @@ def test_only_one_command_works_in_a_workspace_and_clears_what_a_killed_one_left
         pass
 
 
-def test_a_workspace_is_the_same_wherever_a_worker_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workspace_root_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert Workspace.open(Path("out")).root == tmp_path / "out"
 
 
-def test_a_text_of_40_gigabytes_is_set_aside_at_once(tmp_path: Path) -> None:
+def test_a_text_of_40_gigabytes_is_rejected_without_reading_it(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     with (tmp_path / "in" / "huge.txt").open("wb") as f:
         f.truncate(40 << 30)  # sparse: takes no room, and would take minutes to read
@@ -434,7 +434,7 @@ def test_a_text_of_40_gigabytes_is_set_aside_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - started < 60  # of the 100 and more that 40 GB take to hash
 
 
-def test_decoding_and_encoding_are_one_stage_that_only_a_count_leaves(tmp_path: Path) -> None:
+def test_decoding_and_encoding_are_fused_and_emit_only_a_count(tmp_path: Path) -> None:
     worker = TokenizeWorker(workspace=Workspace.open(tmp_path / "out"), config=CONFIG, text_model=tmp_path)
     runner = FnApiRunner()
     pipeline = beam.Pipeline(runner=runner)
@@ -449,7 +449,7 @@ def test_decoding_and_encoding_are_one_stage_that_only_a_count_leaves(tmp_path: 
     assert not any("sink" in t.spec.urn for t in working.transforms)
 
 
-def test_jobs_out_of_order_say_what_to_run_first(text_model: Path, tmp_path: Path) -> None:
+def test_a_stage_names_the_stage_that_must_run_before_it(text_model: Path, tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "out")
     with pytest.raises(DatasetError, match="run the job before this one"):
         select_items(workspace, SelectConfig(), Runner())
@@ -459,7 +459,7 @@ def test_jobs_out_of_order_say_what_to_run_first(text_model: Path, tmp_path: Pat
         StoreFacts.read(workspace.tokens)
 
 
-def test_a_folder_that_is_no_workspace_is_not_written_into(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_not_used_as_a_workspace(tmp_path: Path) -> None:
     (tmp_path / "thesis.doc").touch()
     with pytest.raises(ConfigError, match="not empty and not a Longreel workspace"):
         Workspace.open(tmp_path)

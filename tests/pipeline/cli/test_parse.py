@@ -47,7 +47,7 @@ def test_each_dataset_has_its_own_packing(tmp_path: Path) -> None:
     assert parse(Pack, [*where, "64", "--context", "128", "--seed", "5"], prog="pack").pack.seed == 5
 
 
-def test_given_options_are_told_from_values() -> None:
+def test_options_are_distinguished_from_their_values() -> None:
     arguments = [
         "a",
         "b",

@@ -71,11 +71,11 @@ def test_other_settings_are_refused_with_the_difference(
     run, out = workspace
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert longreel.main([*run, "--books.no-mask-pii", "--pack.seed", "3"]) == 2
-    told = capsys.readouterr().err
-    assert "books.mask-pii: true -> false" in told
-    assert "pack.256.seed: 0 -> 3" in told
-    assert "survey, dedup, select, tokenize, pack" in told
-    assert "--reconfigure" in told
+    printed = capsys.readouterr().err
+    assert "books.mask-pii: true -> false" in printed
+    assert "pack.256.seed: 0 -> 3" in printed
+    assert "survey, dedup, select, tokenize, pack" in printed
+    assert "--reconfigure" in printed
     assert longreel.main(["pack", "--out", str(out), "--context", "256", "--seed", "3"]) == 2
     assert "these stages run again for the items that they affect: pack 256" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before

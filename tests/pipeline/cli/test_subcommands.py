@@ -18,9 +18,9 @@ def test_every_subcommand_explains_every_option(name: str, capsys: pytest.Captur
     with pytest.raises(SystemExit) as e:
         longreel.main([name, "--help"])
     assert e.value.code == 0
-    told = capsys.readouterr().out
-    assert f"longreel {name}" in told
-    entries = re.split(r"(?m)^\s+(?=--?\w)", re.sub(r"\((default|required|repeatable)[^)]*\)", "", told))[1:]
+    printed = capsys.readouterr().out
+    assert f"longreel {name}" in printed
+    entries = re.split(r"(?m)^\s+(?=--?\w)", re.sub(r"\((default|required|repeatable)[^)]*\)", "", printed))[1:]
     bare = [entry for entry in entries if not re.search(r"[a-z]", re.split(r" {2,}|\n", entry, maxsplit=1)[1])]
     assert entries
     assert not bare
