@@ -1,8 +1,8 @@
-"""Between commands and the settings of a workspace: which options are settings, and under which key.
+"""Maps the options of commands to the settings of a workspace.
 
-A command class lists its configurations in `SETTINGS`: attribute -> the table that `longreel run` has for it. `select`
-in a workspace is what the commands `select` (as --val-fraction) and `run` (as --select.val-fraction) both set. Packing
-is set for each dataset: [pack.4096].
+A command class lists its configurations in `SETTINGS`: attribute -> table of the workspace. The option --val-fraction of
+`select` and the option --select.val-fraction of `run` are one setting, `val-fraction` in [select]. Each dataset has its
+own settings of packing: [pack.4096].
 """
 
 from __future__ import annotations
@@ -64,9 +64,10 @@ def configured(
     """Lock the workspace, record the settings of the command, and keep its options in logs/NAME.toml.
 
     Raises UsageError when the settings differ from those recorded, or `text_model` from the workspace's, and
-    `reconfigure` is false.
+    `reconfigure` is false. A workspace without a manifest contains nothing yet that other settings could invalidate.
     """
     with workspace.locked():
+        reconfigure = reconfigure or not workspace.manifest.exists()
         if text_model is not None and not reconfigure:
             _require_same_text_model(workspace, text_model)
         apply_settings(workspace.root, settings_of_command(command, stages), reconfigure=reconfigure)

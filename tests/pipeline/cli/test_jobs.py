@@ -193,7 +193,9 @@ def test_another_frame_rate_encodes_the_videos_again_but_not_the_books(
     assert again["tokenize"].new == 1
 
 
-def test_a_file_that_changed_after_the_survey_is_rejected_until_it_is_restored(text_model: Path, tmp_path: Path) -> None:
+def test_a_file_that_changed_after_the_survey_is_rejected_until_it_is_restored(
+    text_model: Path, tmp_path: Path
+) -> None:
     book = tmp_path / "in" / "book.txt"
     book.parent.mkdir()
     book.write_text(story(1))
@@ -384,9 +386,7 @@ def test_retry_surveys_only_the_rejected_items_again(books: Path, tmp_path: Path
         assert survey_items([str(books)], workspace, worker, Runner()).new == new
 
 
-def test_retry_tokenizes_only_the_rejected_items_again(
-    books: Path, text_model: Path, tmp_path: Path
-) -> None:
+def test_retry_tokenizes_only_the_rejected_items_again(books: Path, text_model: Path, tmp_path: Path) -> None:
     (books / "0.txt").write_text(story(0, 40))
     config = TokenizeConfig(decode=CONFIG.decode, books=BookConfig(max_bytes=10_000))  # of this job alone
     assert run(books, tmp_path / "out", text_model, config=config)["tokenize"].rejected == {"too_large": 1}

@@ -123,6 +123,13 @@ def test_a_new_workspace_and_one_without_settings_have_the_defaults(workspace: t
     assert Settings.read(out).values[("books", "mask-pii")] == "false"
 
 
+def test_a_run_that_failed_before_the_manifest_fixes_no_setting(tmp_path: Path) -> None:
+    run = ["run", str(tmp_path / "gone"), "--out", str(tmp_path / "out"), "--context", "256", "--books.max-bytes"]
+    assert longreel.main([*run, "1000"]) == 1
+    assert longreel.main([*run, "2000"]) == 1  # not 2: the inputs are missing, the settings may change
+    assert Settings.read(tmp_path / "out").values[("books", "max-bytes")] == "2000"
+
+
 def test_another_text_model_is_refused_until_reconfigure(
     workspace: tuple[list[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
