@@ -171,7 +171,7 @@ def rate(attend: Callable[..., Any], arguments: Any, flops: float, seconds: floa
 def tiles_executed(placed: list[jax.Array], lengths: np.ndarray, tile: int) -> float:
     """Return work executed in tiles / useful work."""
     tokens = Tokens(*(jnp.asarray(np.asarray(x)) for x in placed[3:]))
-    limits = jax.jit(partial(bounds, tile=tile, stretches=DEVICES))(tokens, tokens)
+    limits = jax.jit(partial(bounds, tile=tile, key_ranges=DEVICES))(tokens, tokens)
     executed = int(np.sum(np.asarray(limits.stop - limits.start, np.int64)))
     return executed * tile**2 / float(np.sum(lengths * (lengths + 1) / 2))
 

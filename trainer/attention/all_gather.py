@@ -1,49 +1,33 @@
-"""Attention by all-gather: every device gets all keys and values at once, and attends to them with its own queries.
+"""Attention by all-gather: each device receives all keys and values at once and attends with its own queries.
 
-One collective in place of n-1 hops, at the cost of memory: K and V of the whole sequence on every device, and in
-backward dK and dV of it in float32, which are then summed and dealt out (reduce-scatter). This is how context
-parallelism of LLaMA 3 works (arXiv 2407.21783, section 3.3.2).
+One collective instead of n-1 hops, at the cost of memory: every device holds K and V of the whole sequence, and in the
+backward pass their gradients in float32, which a reduce-scatter sums and distributes. Context parallelism of LLaMA 3
+works this way (arXiv 2407.21783, section 3.3.2).
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import jax
 from jax import lax
 
-from trainer.attention.kernel import Kernel, Three
+from trainer.attention.protocol import Kernel, Keys, Output, QKVGrads, Queries, Residuals
 from trainer.attention.tiles import Tokens
 
-Tree = TypeVar("Tree")
+
+def forward(queries: Queries, keys: Keys, *, devices: int, kernel: Kernel) -> Output:
+    """Return attention of this device's queries to all keys."""
+    return kernel.forward(queries, _gathered(keys), key_ranges=devices)
 
 
-def forward(
-    q: jax.Array, k: jax.Array, v: jax.Array, tokens: Tokens, *, devices: int, kernel: Kernel
-) -> tuple[jax.Array, jax.Array]:
-    """Return this device's output [B,K,G,S,H] and log-sum-exp [B,K,G,S], float32."""
-    return kernel.forward(q, *_gathered((k, v), axis=2), tokens, _gathered(tokens, axis=1), stretches=devices)
-
-
-def backward(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    tokens: Tokens,
-    d_out: jax.Array,
-    lse: jax.Array,
-    delta: jax.Array,
-    *,
-    devices: int,
-    kernel: Kernel,
-) -> Three:
-    """Return this device's dQ [B,K,G,S,H], dK and dV [B,K,S,H], float32."""
-    k, v = _gathered((k, v), axis=2)
-    keys = _gathered(tokens, axis=1)
-    d_q, *whole = kernel.backward(q, k, v, tokens, keys, d_out, lse, delta, stretches=devices)
+def backward(queries: Queries, keys: Keys, saved: Residuals, *, devices: int, kernel: Kernel) -> QKVGrads:
+    """Return the gradients of this device's queries, keys and values."""
+    d_q, *whole = kernel.backward(queries, _gathered(keys), saved, key_ranges=devices)
     d_k, d_v = (lax.psum_scatter(x, "sequence", scatter_dimension=2, tiled=True) for x in whole)
-    return d_q, d_k, d_v
+    return QKVGrads(d_q, d_k, d_v)
 
 
-def _gathered(tree: Tree, *, axis: int) -> Tree:
-    return jax.tree.map(lambda x: lax.all_gather(x, "sequence", axis=axis, tiled=True), tree)
+def _gathered(keys: Keys) -> Keys:
+    def gather(x: jax.Array, axis: int) -> jax.Array:
+        return lax.all_gather(x, "sequence", axis=axis, tiled=True)
+
+    return Keys(gather(keys.k, 2), gather(keys.v, 2), Tokens(*(gather(x, 1) for x in keys.tokens)))

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from trainer.attention.protocol import Keys, Output, QKVGrads, Queries, Residuals
 from trainer.attention.reference import visible
 from trainer.attention.tiles import Bounds, Tokens, bounds
 
@@ -31,33 +32,31 @@ from trainer.attention.tiles import Bounds, Tokens, bounds
 _MASKED, _START = -1e30, -5e29
 NOTHING = -1e30  # log-sum-exp of a row that sees no key
 
-Three = tuple[jax.Array, jax.Array, jax.Array]
 Carry = TypeVar("Carry")
 
 
-def forward(
-    q: jax.Array, k: jax.Array, v: jax.Array, queries: Tokens, keys: Tokens, *, tile: int, stretches: int = 1
-) -> tuple[jax.Array, jax.Array]:
-    """Return attention of `q` [B,K,G,S,H] to `k`, `v` [B,K,T,H]: [B,K,G,S,H] and log-sum-exp [B,K,G,S], float32.
+def forward(queries: Queries, keys: Keys, *, tile: int, key_ranges: int = 1) -> Output:
+    """Return attention of `queries` to `keys`.
 
-    S and T are multiples of `tile`; the keys are so many equal `stretches` of reading order. A row that sees no key is
-    exactly 0, and its log-sum-exp NOTHING.
+    S and T are multiples of `tile`; the keys are `key_ranges` equal ranges, each in reading order. A row that sees no
+    key is exactly 0, and its log-sum-exp NOTHING.
     """
-    walk = _Walk.of(q, queries, keys, tile, stretches)
+    q, k, v = queries.q, keys.k, keys.v
+    walk = _Walk.of(queries, keys, tile, key_ranges)
     q_tiles, k_tiles, v_tiles = _query_tiles(q, tile), _key_tiles(k, tile), _key_tiles(v, tile)
 
     def query_tile(n: jax.Array, made: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         q_tile = _at(q_tiles, n)
 
-        def add(sums: Three, pair: _Pair) -> Three:
+        def add(sums: SoftmaxSums, pair: _Pair) -> SoftmaxSums:
             values, highest, weights = sums
             scores = walk.scores(q_tile, _at(k_tiles, pair.key), pair)
             top = jnp.maximum(highest, scores.max(-1))
             weight, fade = jnp.exp(scores - top[:, None]), jnp.exp(highest - top)
             added = _product("rs,sh->rh", weight, _at(v_tiles, pair.key))
-            return values * fade[:, None] + added, top, weights * fade + weight.sum(-1)
+            return SoftmaxSums(values * fade[:, None] + added, top, weights * fade + weight.sum(-1))
 
-        start = _like(q_tile, 0.0), _like(q_tile[:, 0], _START), _like(q_tile[:, 0], 0.0)
+        start = SoftmaxSums(_like(q_tile, 0.0), _like(q_tile[:, 0], _START), _like(q_tile[:, 0], 0.0))
         values, highest, weights = walk.over_keys(n, add, start)
         seen = weights > 0
         weights = jnp.where(seen, weights, 1.0)
@@ -66,35 +65,20 @@ def forward(
 
     start = _like(q_tiles, 0.0), _like(q_tiles[..., 0], 0.0)
     out, lse = lax.fori_loop(0, len(q_tiles), query_tile, start)
-    return _whole_queries(out, q.shape, tile), _whole_queries(lse, q.shape[:-1], tile)
+    return Output(_whole_queries(out, q.shape, tile), _whole_queries(lse, q.shape[:-1], tile))
 
 
-def backward(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    queries: Tokens,
-    keys: Tokens,
-    d_out: jax.Array,
-    lse: jax.Array,
-    delta: jax.Array,
-    *,
-    tile: int,
-    stretches: int = 1,
-) -> Three:
-    """Return what these keys add to dQ [B,K,G,S,H], and dK and dV [B,K,T,H], float32.
-
-    `d_out` [B,K,G,S,H] is the gradient of the output; `lse` and `delta` = sum(dO·O), [B,K,G,S], are of the whole
-    sequence, and the log-sum-exp of a row that sees nothing is 0.
-    """
-    walk = _Walk.of(q, queries, keys, tile, stretches)
-    rows = [_query_tiles(x, tile) for x in (q, d_out, lse, delta)]
+def backward(queries: Queries, keys: Keys, saved: Residuals, *, tile: int, key_ranges: int = 1) -> QKVGrads:
+    """Return what `keys` contribute to dQ, and their dK and dV; `tile` and `key_ranges` as in `forward`."""
+    q, k, v = queries.q, keys.k, keys.v
+    walk = _Walk.of(queries, keys, tile, key_ranges)
+    rows = [_query_tiles(x, tile) for x in (q, *saved)]
     k_tiles, v_tiles = _key_tiles(k, tile), _key_tiles(v, tile)
 
-    def query_tile(n: jax.Array, made: Three) -> Three:
+    def query_tile(n: jax.Array, made: QKVGrads) -> QKVGrads:
         q_tile, d_tile, lse_tile, delta_tile = (_at(x, n) for x in rows)
 
-        def add(carry: Three, pair: _Pair) -> Three:
+        def add(carry: QKVGrads, pair: _Pair) -> QKVGrads:
             d_q, d_k, d_v = carry
             k_tile = _at(k_tiles, pair.key)
             weights = jnp.exp(walk.scores(q_tile, k_tile, pair) - lse_tile[:, None])
@@ -102,15 +86,23 @@ def backward(
             d_scores = weights * (d_weights - delta_tile[:, None])
             d_k = _add(d_k, pair.key, _product("rs,rh->hs", d_scores, q_tile))
             d_v = _add(d_v, pair.key, _product("rs,rh->hs", weights, d_tile))
-            return d_q + _product("rs,sh->rh", d_scores, k_tile), d_k, d_v
+            return QKVGrads(d_q + _product("rs,sh->rh", d_scores, k_tile), d_k, d_v)
 
-        d_q, d_k, d_v = walk.over_keys(n, add, (_like(q_tile, 0.0), *made[1:]))
-        return _put(made[0], n, d_q), d_k, d_v
+        d_q, d_k, d_v = walk.over_keys(n, add, QKVGrads(_like(q_tile, 0.0), made.k, made.v))
+        return QKVGrads(_put(made.q, n, d_q), d_k, d_v)
 
     zeros = _like(k_tiles.reshape(len(k_tiles), -1, tile), 0.0)
-    d_q, d_k, d_v = lax.fori_loop(0, len(rows[0]), query_tile, (_like(rows[0], 0.0), zeros, zeros))
+    d_q, d_k, d_v = lax.fori_loop(0, len(rows[0]), query_tile, QKVGrads(_like(rows[0], 0.0), zeros, zeros))
     d_k, d_v = (x.swapaxes(1, 2).reshape(k.shape) for x in (d_k, d_v))
-    return _whole_queries(d_q, q.shape, tile) * walk.scale, d_k * walk.scale, d_v
+    return QKVGrads(_whole_queries(d_q, q.shape, tile) * walk.scale, d_k * walk.scale, d_v)
+
+
+class SoftmaxSums(NamedTuple):
+    """Running sums of the online softmax for the rows of one query tile."""
+
+    values: jax.Array  # [R,H], the weighted values
+    highest: jax.Array  # [R], the highest score so far
+    weights: jax.Array  # [R], the sum of weights
 
 
 class _Pair(NamedTuple):
@@ -130,19 +122,19 @@ class _Walk(NamedTuple):
     bounds: Bounds  # [B·I,C]
     heads: int
     query_tiles: int  # I
-    key_tiles: int  # J, in a stretch
+    key_tiles: int  # J, in a key range
     scale: float  # of scores
 
     @classmethod
-    def of(cls, q: jax.Array, queries: Tokens, keys: Tokens, tile: int, stretches: int) -> _Walk:
-        limits = bounds(queries, keys, tile=tile, stretches=stretches)
+    def of(cls, queries: Queries, keys: Keys, tile: int, key_ranges: int) -> _Walk:
+        q, limits = queries.q, bounds(queries.tokens, keys.tokens, tile=tile, key_ranges=key_ranges)
         return cls(
-            queries=Tokens(*(x.reshape(-1, tile) for x in queries)),
-            keys=Tokens(*(x.reshape(-1, tile) for x in keys)),
-            bounds=Bounds(*(x.reshape(-1, stretches) for x in limits)),
+            queries=Tokens(*(x.reshape(-1, tile) for x in queries.tokens)),
+            keys=Tokens(*(x.reshape(-1, tile) for x in keys.tokens)),
+            bounds=Bounds(*(x.reshape(-1, key_ranges) for x in limits)),
             heads=q.shape[1],
             query_tiles=q.shape[3] // tile,
-            key_tiles=keys.positions.shape[1] // tile // stretches,
+            key_tiles=keys.k.shape[2] // tile // key_ranges,
             scale=1 / math.sqrt(q.shape[-1]),
         )
 
@@ -151,11 +143,11 @@ class _Walk(NamedTuple):
         head = lax.div(n, self.query_tiles)  # of all rows
         row = lax.div(head, self.heads)
         tokens = row * self.query_tiles + lax.rem(n, self.query_tiles)
-        stretches = self.bounds.start.shape[1]
+        key_ranges = self.bounds.start.shape[1]
         start, stop, full_start, full_stop = (_at(x, tokens) for x in self.bounds)
 
-        def stretch(c: jax.Array, carry: Carry) -> Carry:
-            key, key_tokens = ((x * stretches + c) * self.key_tiles for x in (head, row))
+        def key_range(c: jax.Array, carry: Carry) -> Carry:
+            key, key_tokens = ((x * key_ranges + c) * self.key_tiles for x in (head, row))
             full = full_stop[c] - full_start[c]
 
             def whole(j: jax.Array, carry: Carry) -> Carry:
@@ -168,7 +160,7 @@ class _Walk(NamedTuple):
             carry = lax.fori_loop(full_start[c], full_stop[c], whole, carry)
             return lax.fori_loop(start[c], stop[c] - full, rest, carry)
 
-        return lax.fori_loop(0, stretches, stretch, carry)
+        return lax.fori_loop(0, key_ranges, key_range, carry)
 
     def scores(self, q_tile: jax.Array, k_tile: jax.Array, pair: _Pair) -> jax.Array:
         """Return the scores [R,tile], float32, of a query tile's rows [R,H] and a key tile [tile,H]."""

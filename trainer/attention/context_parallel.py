@@ -32,7 +32,6 @@ Axes: see `trainer/__init__.py`.
 from __future__ import annotations
 
 from functools import partial
-from types import ModuleType
 from typing import NamedTuple
 
 import jax
@@ -43,7 +42,8 @@ from jax.sharding import Mesh, PartitionSpec
 from trainer.attention import all_gather, ring, ulysses
 from trainer.attention import kernel as kernels
 from trainer.attention.blockwise import NOTHING
-from trainer.attention.kernel import KernelName, Three
+from trainer.attention.kernel import KernelName
+from trainer.attention.protocol import ContextParallel, Keys, Queries, Residuals
 from trainer.attention.tiles import Tokens
 from trainer.config import AttentionMethod
 from trainer.divisibility import require_even, require_heads, require_rows
@@ -51,7 +51,7 @@ from trainer.mesh import AXES, RULES
 
 OUT, LSE = "attention_out", "attention_lse"  # names under which a rematerialization policy may save them
 
-_WAYS: dict[str, ModuleType] = {"ring": ring, "all_gather": all_gather, "ulysses": ulysses}
+STRATEGIES: dict[AttentionMethod, ContextParallel] = {"ring": ring, "all_gather": all_gather, "ulysses": ulysses}
 
 
 def attention(
@@ -114,13 +114,14 @@ def _forward(
     plan: _Plan, q: jax.Array, k: jax.Array, v: jax.Array, segment_ids: jax.Array, positions: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     heads = _Heads.of(q, k, plan.tile)
-    tokens = Tokens(heads.padded(segment_ids), heads.padded(positions))
-    inputs = heads.split_queries(q), heads.split_keys(k), heads.split_keys(v), tokens
-    inner = kernels.kernel(plan.kernel, tile=plan.tile)
+    inputs, inner = (
+        heads.split(q, k, v, Tokens(segment_ids, positions)),
+        kernels.make_kernel(plan.kernel, tile=plan.tile),
+    )
     if plan.devices == 1:
-        out, lse = inner.forward(*inputs, tokens)
+        out, lse = inner.forward(*inputs)
     else:
-        out, lse = _WAYS[plan.method].forward(*inputs, devices=plan.devices, kernel=inner)
+        out, lse = STRATEGIES[plan.method].forward(*inputs, devices=plan.devices, kernel=inner)
     out = checkpoint_name(heads.joined_queries(out).astype(q.dtype), OUT)
     lse = checkpoint_name(lse, LSE)
     return out, (q, k, v, segment_ids, positions, out, lse)
@@ -129,18 +130,19 @@ def _forward(
 def _backward(plan: _Plan, saved: tuple[jax.Array, ...], d_out: jax.Array) -> tuple[jax.Array | None, ...]:
     q, k, v, segment_ids, positions, out, lse = saved
     heads = _Heads.of(q, k, plan.tile)
-    tokens = Tokens(heads.padded(segment_ids), heads.padded(positions))
-    inputs = heads.split_queries(q), heads.split_keys(k), heads.split_keys(v), tokens
+    inputs, inner = (
+        heads.split(q, k, v, Tokens(segment_ids, positions)),
+        kernels.make_kernel(plan.kernel, tile=plan.tile),
+    )
     delta = jnp.einsum("bsnh,bsnh->bsn", d_out, out, preferred_element_type=jnp.float32)
     # A row that sees nothing gets a log-sum-exp of 0, so that its masked scores weigh exp(-1e30) = 0 and not 1.
     lse = jnp.where(lse > NOTHING, lse, 0.0)
-    above = heads.split_queries(d_out), lse, heads.split_queries(delta[..., None])[..., 0]
-    inner = kernels.kernel(plan.kernel, tile=plan.tile)
+    residuals = Residuals(heads.split_queries(d_out), lse, heads.split_queries(delta[..., None])[..., 0])
     if plan.devices == 1:
-        made: Three = inner.backward(*inputs, tokens, *above)
+        gradients = inner.backward(*inputs, residuals)
     else:
-        made = _WAYS[plan.method].backward(*inputs, *above, devices=plan.devices, kernel=inner)
-    d_q, d_k, d_v = made
+        gradients = STRATEGIES[plan.method].backward(*inputs, residuals, devices=plan.devices, kernel=inner)
+    d_q, d_k, d_v = gradients
     d_k, d_v = heads.joined_keys(d_k).astype(k.dtype), heads.joined_keys(d_v).astype(v.dtype)
     return heads.joined_queries(d_q).astype(q.dtype), d_k, d_v, None, None
 
@@ -158,6 +160,11 @@ class _Heads(NamedTuple):
     @classmethod
     def of(cls, q: jax.Array, k: jax.Array, tile: int) -> _Heads:
         return cls(k.shape[2], q.shape[1], -q.shape[1] % tile)
+
+    def split(self, q: jax.Array, k: jax.Array, v: jax.Array, tokens: Tokens) -> tuple[Queries, Keys]:
+        """Return what the kernels take."""
+        tokens = Tokens(*(self.padded(x) for x in tokens))
+        return Queries(self.split_queries(q), tokens), Keys(self.split_keys(k), self.split_keys(v), tokens)
 
     def padded(self, x: jax.Array) -> jax.Array:
         """Fill up the dim S of [B,S,...]."""

@@ -5,10 +5,10 @@ The same two functions, on the same arrays. A program of the grid owns a tile of
 gives the log-sum-exp, backward takes the global one, so rings are put together from it as from the other (after
 FlashAttention-2, arXiv 2307.08691). Query heads that share keys read the same ones; nothing is repeated.
 
-`refusal` says why it cannot run somewhere, found by compiling a small instance. Everything here is also checked in
+`unsupported_reason` compiles a small instance to find out whether the devices can run it. Everything here is also checked in
 Pallas' interpret mode, on any machine; it has not been run on a GPU.
 
-Axes as in `blockwise.py`; M = B·K·G query heads of all rows, C stretches.
+Axes as in `blockwise.py`; M = B·K·G query heads of all rows, C key ranges.
 """
 
 from __future__ import annotations
@@ -24,31 +24,22 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
-from trainer.attention.blockwise import NOTHING
+from trainer.attention.blockwise import NOTHING, SoftmaxSums
+from trainer.attention.protocol import Keys, Output, QKVGrads, Queries, Residuals
 from trainer.attention.reference import visible
 from trainer.attention.tiles import Tokens, meetings, spans
 
 _MASKED, _START = -1e30, -5e29  # as in `blockwise.py`
-Three = tuple[jax.Array, jax.Array, jax.Array]
 Carry = TypeVar("Carry")
 
 
-def forward(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    queries: Tokens,
-    keys: Tokens,
-    *,
-    tile: int,
-    stretches: int = 1,
-    interpret: bool = False,
-) -> tuple[jax.Array, jax.Array]:
+def forward(queries: Queries, keys: Keys, *, tile: int, key_ranges: int = 1, interpret: bool = False) -> Output:
     """Do what `blockwise.forward` does."""
+    q, k, v = queries.q, keys.k, keys.v
     shape, grid = _Shape.of(q, k, tile), partial(_call, q, interpret)
-    live, _ = meetings(queries, keys, tile=tile)
-    inputs = [*spans(live, stretches=stretches), *queries, *keys, *shape.flat(q, k, v)]
-    specs = [*shape.query_specs(stretches), shape.query_rows, shape.all_keys, shape.all_keys]
+    live, _ = meetings(queries.tokens, keys.tokens, tile=tile)
+    inputs = [*spans(live, key_ranges=key_ranges), *queries.tokens, *keys.tokens, *shape.flat(q, k, v)]
+    specs = [*shape.query_specs(key_ranges), shape.query_rows, shape.all_keys, shape.all_keys]
     out, lse = grid(
         partial(_forward_tile, shape),
         (shape.heads, shape.groups, shape.query_tiles),
@@ -57,48 +48,38 @@ def forward(
         [shape.query_rows, shape.query_numbers],
         [shape.flat_queries, shape.flat_queries[:-1]],
     )
-    return out.reshape(q.shape), lse.reshape(q.shape[:-1])
+    return Output(out.reshape(q.shape), lse.reshape(q.shape[:-1]))
 
 
 def backward(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    queries: Tokens,
-    keys: Tokens,
-    d_out: jax.Array,
-    lse: jax.Array,
-    delta: jax.Array,
-    *,
-    tile: int,
-    stretches: int = 1,
-    interpret: bool = False,
-) -> Three:
+    queries: Queries, keys: Keys, saved: Residuals, *, tile: int, key_ranges: int = 1, interpret: bool = False
+) -> QKVGrads:
     """Do what `blockwise.backward` does."""
+    q, k, v = queries.q, keys.k, keys.v
     shape, grid = _Shape.of(q, k, tile), partial(_call, q, interpret)
-    live, _ = meetings(queries, keys, tile=tile)
-    inputs = [*queries, *keys, *shape.flat(q, k, v, d_out, lse, delta)]
+    live, _ = meetings(queries.tokens, keys.tokens, tile=tile)
+    inputs = [*queries.tokens, *keys.tokens, *shape.flat(q, k, v, *saved)]
     rows = [shape.query_rows, shape.query_numbers, shape.query_numbers]
     (d_q,) = grid(
         partial(_d_q_tile, shape),
         (shape.heads, shape.groups, shape.query_tiles),
-        [*shape.query_specs(stretches), shape.query_rows, shape.all_keys, shape.all_keys, *rows],
-        [*spans(live, stretches=stretches), *inputs],
+        [*shape.query_specs(key_ranges), shape.query_rows, shape.all_keys, shape.all_keys, *rows],
+        [*spans(live, key_ranges=key_ranges), *inputs],
         [shape.query_rows],
         [shape.flat_queries],
     )
-    # Queries come in stretches as long as those of the keys.
-    stretches = stretches * q.shape[3] // k.shape[2]
+    # Queries come in ranges as long as those of the keys.
+    query_ranges = key_ranges * q.shape[3] // k.shape[2]
     numbers = [shape.all_queries, shape.all_numbers, shape.all_numbers]
     d_k, d_v = grid(
         partial(_d_keys_tile, shape),
         (shape.heads, shape.key_tiles),
-        [*shape.key_specs(stretches), shape.all_queries, shape.key_rows, shape.key_rows, *numbers],
-        [*spans(live.swapaxes(1, 2), stretches=stretches), *inputs],
+        [*shape.key_specs(query_ranges), shape.all_queries, shape.key_rows, shape.key_rows, *numbers],
+        [*spans(live.swapaxes(1, 2), key_ranges=query_ranges), *inputs],
         [shape.key_rows] * 2,
         [shape.flat_keys] * 2,
     )
-    return d_q.reshape(q.shape), d_k.reshape(k.shape), d_v.reshape(k.shape)
+    return QKVGrads(d_q.reshape(q.shape), d_k.reshape(k.shape), d_v.reshape(k.shape))
 
 
 def block(tile: int) -> int:
@@ -107,15 +88,16 @@ def block(tile: int) -> int:
 
 
 @cache
-def refusal(block: int, head_dim: int, dtype: jnp.dtype) -> str | None:
+def unsupported_reason(block: int, head_dim: int, dtype: jnp.dtype) -> str | None:
     """Return why the kernel cannot run on this process' devices, or None if it can: a small instance is compiled."""
     if block < 16 or head_dim < 16 or head_dim & (head_dim - 1):
         return f"it needs a tile with a factor of 16 and a head dim of 16, 32, 64 ...: got {block} and {head_dim}"
 
     def both(q: jax.Array, k: jax.Array, ids: jax.Array) -> Any:
         tokens = Tokens(ids, ids)
-        out, lse = forward(q, k, k, tokens, tokens, tile=block)
-        return backward(q, k, k, tokens, tokens, out.astype(dtype), lse, lse, tile=block)
+        queries, keys = Queries(q, tokens), Keys(k, k, tokens)
+        out, lse = forward(queries, keys, tile=block)
+        return backward(queries, keys, Residuals(out.astype(dtype), lse, lse), tile=block)
 
     shapes = ((1, 1, 1, 2 * block, head_dim), dtype), ((1, 1, 2 * block, head_dim), dtype), ((1, 2 * block), jnp.int32)
     try:
@@ -161,9 +143,9 @@ class _Shape(NamedTuple):
 
     # Of a grid over heads, groups and query tiles (m, g, i).
 
-    def query_specs(self, stretches: int) -> list[pl.BlockSpec]:
+    def query_specs(self, key_ranges: int) -> list[pl.BlockSpec]:
         """Specs of the bounds, of a query tile's segment ids and positions, and of those of all keys."""
-        limits = pl.BlockSpec((None, None, stretches), lambda m, g, i: (m // self.kv_heads, i, 0))
+        limits = pl.BlockSpec((None, None, key_ranges), lambda m, g, i: (m // self.kv_heads, i, 0))
         mine = pl.BlockSpec((None, self.tile), lambda m, g, i: (m // self.kv_heads, i))
         others = pl.BlockSpec((None, self.flat_keys[1]), lambda m, g, i: (m // self.kv_heads, 0))
         return [limits, limits, mine, mine, others, others]
@@ -185,9 +167,9 @@ class _Shape(NamedTuple):
 
     # Of a grid over heads and key tiles (m, j).
 
-    def key_specs(self, stretches: int) -> list[pl.BlockSpec]:
+    def key_specs(self, query_ranges: int) -> list[pl.BlockSpec]:
         """Specs of the bounds, of all queries' segment ids and positions, and of those of a key tile."""
-        limits = pl.BlockSpec((None, None, stretches), lambda m, j: (m // self.kv_heads, j, 0))
+        limits = pl.BlockSpec((None, None, query_ranges), lambda m, j: (m // self.kv_heads, j, 0))
         others = pl.BlockSpec((None, self.flat_queries[2]), lambda m, j: (m // self.kv_heads, 0))
         mine = pl.BlockSpec((None, self.tile), lambda m, j: (m // self.kv_heads, j))
         return [limits, limits, others, others, mine, mine]
@@ -212,15 +194,15 @@ def _forward_tile(shape: _Shape, start: Any, stop: Any, qs: Any, qp: Any, ks: An
     q_ref, k_ref, v_ref, out_ref, lse_ref = refs
     q, mine = q_ref[...], (qs[...], qp[...])
 
-    def add(here: Any, sums: Three) -> Three:
+    def add(here: Any, sums: SoftmaxSums) -> SoftmaxSums:
         values, highest, weights = sums
         scores = _scores(q, k_ref[here, :], mine, (ks[here], kp[here]), shape.scale)
         top = jnp.maximum(highest, scores.max(-1))
         weight, fade = jnp.exp(scores - top[:, None]), jnp.exp(highest - top)
         added = _dot(weight.astype(v_ref.dtype), v_ref[here, :])
-        return values * fade[:, None] + added, top, weights * fade + weight.sum(-1)
+        return SoftmaxSums(values * fade[:, None] + added, top, weights * fade + weight.sum(-1))
 
-    zeros = jnp.zeros(q.shape, jnp.float32), jnp.full(len(q), _START), jnp.zeros(len(q))
+    zeros = SoftmaxSums(jnp.zeros(q.shape, jnp.float32), jnp.full(len(q), _START), jnp.zeros(len(q)))
     values, highest, weights = _over_tiles(shape, start, stop, shape.key_tiles, add, zeros)
     seen = weights > 0
     weights = jnp.where(seen, weights, 1.0)
@@ -265,14 +247,14 @@ def _d_keys_tile(shape: _Shape, start: Any, stop: Any, qs: Any, qp: Any, ks: Any
 def _over_tiles(
     shape: _Shape, start: Any, stop: Any, tiles: int, add: Callable[[Any, Carry], Carry], carry: Carry
 ) -> Carry:
-    """Call `add` with the slice of every tile, among `tiles`, that the bounds of each stretch name."""
-    stretches = start.shape[0]
+    """Call `add` with the slice of every tile, among `tiles`, that the bounds of each range name."""
+    ranges = start.shape[0]
 
-    def stretch(c: int | jax.Array, carry: Carry) -> Carry:
-        first = c * (tiles // stretches)
+    def tile_range(c: int | jax.Array, carry: Carry) -> Carry:
+        first = c * (tiles // ranges)
         return lax.fori_loop(start[c], stop[c], lambda j, x: add(pl.ds((first + j) * shape.tile, shape.tile), x), carry)
 
-    return lax.fori_loop(0, stretches, stretch, carry)
+    return lax.fori_loop(0, ranges, tile_range, carry)
 
 
 def _scores(q: jax.Array, k: jax.Array, queries: Any, keys: Any, scale: float) -> jax.Array:

@@ -1,80 +1,63 @@
-"""The protocol of one device's attention, and the kernels that keep it.
+"""The kernels by name, which of them the devices can run, and how their partial results are merged.
 
-A kernel computes attention of some queries to some keys and returns its log-sum-exp, by which parts are put together;
-backward gets the log-sum-exp of the whole sequence. So the ways over devices (`ring.py`, `all_gather.py`, `ulysses.py`)
-know nothing of tiles, and a kernel knows nothing of devices.
-
-    blockwise   XLA, anywhere
-    fused       one Pallas kernel a direction, for a GPU (`fused.py`); "interpreted" runs it anywhere, slowly, for tests
+blockwise   XLA, anywhere
+fused       one Pallas kernel per direction, for a GPU (`fused.py`); "interpreted" runs it anywhere, slowly, for tests
 """
 
 from __future__ import annotations
 
 import warnings
-from functools import cache, partial
-from typing import Any, Literal, NamedTuple, Protocol
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 
 from trainer.attention import blockwise, fused
-from trainer.attention.tiles import Tokens
+from trainer.attention.protocol import Kernel, Keys, Output, QKVGrads, Queries, Residuals
 
 KernelName = Literal["blockwise", "fused", "interpreted"]
-Three = tuple[jax.Array, jax.Array, jax.Array]
 
 
-class Forward(Protocol):
-    """Attention of some queries to some keys."""
+@dataclass(frozen=True)
+class _Blockwise:
+    tile: int
 
-    def __call__(
-        self, q: jax.Array, k: jax.Array, v: jax.Array, queries: Tokens, keys: Tokens, *, stretches: int = 1
-    ) -> tuple[jax.Array, jax.Array]:
-        """Return output and log-sum-exp, float32; see `blockwise.forward`."""
+    def forward(self, queries: Queries, keys: Keys, *, key_ranges: int = 1) -> Output:
+        return blockwise.forward(queries, keys, tile=self.tile, key_ranges=key_ranges)
 
-
-class Backward(Protocol):
-    """The gradients of queries, keys and values."""
-
-    def __call__(
-        self,
-        q: jax.Array,
-        k: jax.Array,
-        v: jax.Array,
-        queries: Tokens,
-        keys: Tokens,
-        d_out: jax.Array,
-        lse: jax.Array,
-        delta: jax.Array,
-        *,
-        stretches: int = 1,
-    ) -> Three:
-        """Return dQ, dK, dV, float32; see `blockwise.backward`."""
+    def backward(self, queries: Queries, keys: Keys, saved: Residuals, *, key_ranges: int = 1) -> QKVGrads:
+        return blockwise.backward(queries, keys, saved, tile=self.tile, key_ranges=key_ranges)
 
 
-class Kernel(NamedTuple):
-    """Both directions."""
+@dataclass(frozen=True)
+class _Fused:
+    tile: int
+    interpret: bool
 
-    forward: Forward
-    backward: Backward
+    def forward(self, queries: Queries, keys: Keys, *, key_ranges: int = 1) -> Output:
+        return fused.forward(queries, keys, tile=self.tile, key_ranges=key_ranges, interpret=self.interpret)
+
+    def backward(self, queries: Queries, keys: Keys, saved: Residuals, *, key_ranges: int = 1) -> QKVGrads:
+        return fused.backward(queries, keys, saved, tile=self.tile, key_ranges=key_ranges, interpret=self.interpret)
 
 
-def kernel(name: KernelName, *, tile: int) -> Kernel:
-    """Return the kernel of that name, for tokens cut into tiles of `tile`."""
+def make_kernel(name: KernelName, *, tile: int) -> Kernel:
+    """Return the kernel `name` for tokens in tiles of `tile`."""
     if name == "blockwise":
-        return Kernel(partial(blockwise.forward, tile=tile), partial(blockwise.backward, tile=tile))
-    side, interpret = fused.block(tile), name == "interpreted"
-    return Kernel(
-        partial(fused.forward, tile=side, interpret=interpret), partial(fused.backward, tile=side, interpret=interpret)
-    )
+        return _Blockwise(tile)
+    return _Fused(fused.block(tile), interpret=name == "interpreted")
 
 
 def usable(name: KernelName | None, *, platform: str, tile: int, head_dim: int, dtype: Any) -> KernelName:
-    """Return `name`, by default the fastest for the `platform`; blockwise, with one warning, where fused cannot run."""
+    """Return `name`, by default the fastest for `platform`.
+
+    Where the fused kernel cannot run, return blockwise and warn once.
+    """
     name = name or ("fused" if platform == "gpu" else "blockwise")
     if name != "fused":
         return name
-    reason = fused.refusal(fused.block(tile), head_dim, jnp.dtype(dtype))
+    reason = fused.unsupported_reason(fused.block(tile), head_dim, jnp.dtype(dtype))
     if reason is None:
         return name
     _warn(f"attention runs without the fused kernel, several times slower: {reason}")
@@ -83,17 +66,17 @@ def usable(name: KernelName | None, *, platform: str, tile: int, head_dim: int, 
 
 @cache
 def _warn(message: str) -> None:
-    """Warn, once a message and process: attention is traced many times."""
+    """Warn once per message and process: attention is traced many times."""
     warnings.warn(message, stacklevel=4)
 
 
-def merged(out: jax.Array, lse: jax.Array, more: jax.Array, more_lse: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Put attention to two sets of keys together: outputs [...,H] and log-sum-exps [...], float32.
+def merged(first: Output, second: Output) -> Output:
+    """Merge attention to two sets of keys.
 
-    A side that saw nothing has a log-sum-exp of `blockwise.NOTHING`, which is finite: two of them stay at nothing.
+    Where neither side saw a key the log-sum-exp is `blockwise.NOTHING`, which is finite, and the output stays 0.
     """
-    top = jnp.maximum(lse, more_lse)
-    weight, more_weight = jnp.exp(lse - top), jnp.exp(more_lse - top)
+    top = jnp.maximum(first.lse, second.lse)
+    weight, more_weight = jnp.exp(first.lse - top), jnp.exp(second.lse - top)
     total = weight + more_weight
-    out = out * (weight / total)[..., None] + more * (more_weight / total)[..., None]
-    return out, top + jnp.log(total)
+    out = first.out * (weight / total)[..., None] + second.out * (more_weight / total)[..., None]
+    return Output(out, top + jnp.log(total))

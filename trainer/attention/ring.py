@@ -1,92 +1,68 @@
-"""Ring attention: keys and values go round the devices of a sequence (Liu et al., arXiv 2310.01889).
+"""Ring attention: keys and values travel around the devices of a sequence (Liu et al., arXiv 2310.01889).
 
-Every device keeps its queries. A hop attends to the keys that are here while the next ones are already on their way:
+Every device keeps its queries. In each hop it attends to the keys it holds while the next keys are already arriving:
 
     forward     K and V take n-1 hops
-    backward    K and V take n-1 hops, dK and dV n; the last takes them home
+    backward    K and V take n-1 hops, dK and dV n; the last one returns them to their device
 
-In backward, too, nothing waits for what is sent: the sums for dK and dV that arrive during a hop are those of the same
-keys, and what this device adds is added at the hop's end.
+The backward pass does not wait for transfers either: the partial sums of dK and dV that arrive during a hop belong to
+the keys of that hop, and the device adds its contribution at the end of the hop.
 
-Limits: a hop is as slow as the device with the most work in it, so how even the ring runs is up to the layout of the
-sequence (`layout.py`); all hops are taken even where no pair of tiles is left to compute.
+Limits: a hop takes as long as the device with the most work, so the layout of the sequence (`data/layout.py`) decides
+how balanced the ring is; all hops are taken even if no pair of tiles is left to compute.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from trainer.attention.blockwise import NOTHING
-from trainer.attention.kernel import Kernel, Three, merged
-from trainer.attention.tiles import Tokens
+from trainer.attention.kernel import merged
+from trainer.attention.protocol import Kernel, Keys, Output, QKVGrads, Queries, Residuals
 
 Tree = TypeVar("Tree")
 
 
-class Keys(NamedTuple):
-    """What travels: keys and values [B,K,T,H], and what their tokens are."""
+def forward(queries: Queries, keys: Keys, *, devices: int, kernel: Kernel) -> Output:
+    """Return attention of this device's queries to all keys."""
 
-    k: jax.Array
-    v: jax.Array
-    tokens: Tokens
+    def attend(sums: Output, keys: Keys) -> Output:
+        return merged(sums, kernel.forward(queries, keys))
 
+    def hop(_: int, carry: tuple[Output, Keys]) -> tuple[Output, Keys]:
+        sums, keys = carry
+        arriving = _sent_on(keys, devices)
+        return attend(sums, keys), arriving
 
-def forward(
-    q: jax.Array, k: jax.Array, v: jax.Array, tokens: Tokens, *, devices: int, kernel: Kernel
-) -> tuple[jax.Array, jax.Array]:
-    """Return this device's output [B,K,G,S,H] and log-sum-exp [B,K,G,S], float32."""
-
-    def attend(out: jax.Array, lse: jax.Array, keys: Keys) -> tuple[jax.Array, jax.Array]:
-        return merged(out, lse, *kernel.forward(q, keys.k, keys.v, tokens, keys.tokens))
-
-    def hop(_: int, carry: tuple[jax.Array, jax.Array, Keys]) -> tuple[jax.Array, jax.Array, Keys]:
-        out, lse, keys = carry
-        arriving = _on(keys, devices)
-        return *attend(out, lse, keys), arriving
-
-    nothing = jnp.zeros_like(q, jnp.float32), jnp.full_like(q[..., 0], NOTHING, jnp.float32)
-    out, lse, keys = lax.fori_loop(0, devices - 1, hop, (*nothing, Keys(k, v, tokens)))
-    return attend(out, lse, keys)
+    nothing = Output(jnp.zeros_like(queries.q, jnp.float32), jnp.full_like(queries.q[..., 0], NOTHING, jnp.float32))
+    sums, keys = lax.fori_loop(0, devices - 1, hop, (nothing, keys))
+    return attend(sums, keys)
 
 
-def backward(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    tokens: Tokens,
-    d_out: jax.Array,
-    lse: jax.Array,
-    delta: jax.Array,
-    *,
-    devices: int,
-    kernel: Kernel,
-) -> Three:
-    """Return this device's dQ [B,K,G,S,H], dK and dV [B,K,S,H], float32."""
+def backward(queries: Queries, keys: Keys, saved: Residuals, *, devices: int, kernel: Kernel) -> QKVGrads:
+    """Return the gradients of this device's queries, keys and values."""
 
-    def differentiate(keys: Keys) -> Three:
-        return kernel.backward(q, keys.k, keys.v, tokens, keys.tokens, d_out, lse, delta)
+    def differentiate(keys: Keys) -> QKVGrads:
+        return kernel.backward(queries, keys, saved)
 
-    def hop(_: int, carry: tuple[Three, Keys]) -> tuple[Three, Keys]:
+    def hop(_: int, carry: tuple[QKVGrads, Keys]) -> tuple[QKVGrads, Keys]:
         (d_q, *sums), keys = carry
-        arriving, arrived = _on(keys, devices), _on(sums, devices)
-        added = differentiate(keys)
-        return jax.tree.map(jnp.add, (d_q, *arrived), added), arriving
+        arriving, arrived = _sent_on(keys, devices), _sent_on(sums, devices)
+        return jax.tree.map(jnp.add, QKVGrads(d_q, *arrived), differentiate(keys)), arriving
 
-    own = Keys(k, v, tokens)
-    arriving = _on(own, devices)
-    carry = differentiate(own), arriving  # no sums arrive at the first hop
+    arriving = _sent_on(keys, devices)
+    carry = differentiate(keys), arriving  # no sums arrive at the first hop
     (d_q, *sums), keys = lax.fori_loop(0, devices - 2, hop, carry)
-    arrived = _on(sums, devices)  # and no keys are sent on at the last
-    d_q, *sums = jax.tree.map(jnp.add, (d_q, *arrived), differentiate(keys))
-    d_k, d_v = _on(sums, devices)
-    return d_q, d_k, d_v
+    arrived = _sent_on(sums, devices)  # and no keys are sent on at the last
+    d_q, *sums = jax.tree.map(jnp.add, QKVGrads(d_q, *arrived), differentiate(keys))
+    return QKVGrads(d_q, *_sent_on(sums, devices))
 
 
-def _on(tree: Tree, devices: int) -> Tree:
-    """Hand every array of `tree` to the next device."""
+def _sent_on(tree: Tree, devices: int) -> Tree:
+    """Send every array of `tree` to the next device, and receive those of the previous one."""
     steps = [(i, (i + 1) % devices) for i in range(devices)]
     return jax.tree.map(lambda x: lax.ppermute(x, "sequence", steps), tree)

@@ -5,13 +5,13 @@ nothing after itself and nothing before the start of its segment, so two tiles c
 
     first key <= last query      and      segment of the last key >= segment of the first query
 
-with the first and the last of a tile in that order. Where a stretch of keys stands in reading order, as each device's
+with the first and the last of a tile in that order. Where a key range stands in reading order, as each device's
 part does in every layout of `layout.py`, the key tiles that a query tile can meet are one interval, and both ends of it
 are needed. In any other order the interval may hold tiles that the mask then empties; none that matters is left out.
 
 Bounds are values, not shapes: one compilation serves all packings.
 
-Axes: B batch, I tiles of queries, J tiles of keys, C stretches of keys (one a device, where they were gathered).
+Axes: B batch, I tiles of queries, J tiles of keys, C key ranges (one per device that keys were gathered from).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Tokens(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """For every query tile and stretch of keys, [B,I,C] int32, the key tiles to visit, counted within the stretch.
+    """For every query tile and key range, [B,I,C] int32, the key tiles to visit, counted within the key range.
 
     `start..stop` can meet; within them `full_start..full_stop` is a run of tiles of which every query sees every key.
     """
@@ -42,11 +42,11 @@ class Bounds(NamedTuple):
     full_stop: jax.Array
 
 
-def bounds(queries: Tokens, keys: Tokens, *, tile: int, stretches: int = 1) -> Bounds:
-    """Return the bounds for tokens [B,S] and [B,T], whose lengths are multiples of `tile` and of the stretches."""
+def bounds(queries: Tokens, keys: Tokens, *, tile: int, key_ranges: int = 1) -> Bounds:
+    """Return the bounds for tokens [B,S] and [B,T], whose lengths are multiples of `tile` and of `key_ranges`."""
     live, full = meetings(queries, keys, tile=tile)
-    start, stop = spans(live, stretches=stretches)
-    full_start, _ = spans(full, stretches=stretches)
+    start, stop = spans(live, key_ranges=key_ranges)
+    full_start, _ = spans(full, key_ranges=key_ranges)
     # The run ends at the first tile after its start that is not full.
     full = full.reshape(*start.shape, -1)
     count = full.shape[-1]
@@ -56,9 +56,9 @@ def bounds(queries: Tokens, keys: Tokens, *, tile: int, stretches: int = 1) -> B
     return Bounds(start, stop, jnp.where(none, stop, full_start), jnp.where(none, stop, full_stop))
 
 
-def spans(live: jax.Array, *, stretches: int) -> tuple[jax.Array, jax.Array]:
-    """Return `start` and `stop`, as in Bounds, of the marks in each stretch of the last axis of `live` [B,I,J]."""
-    return _span(live.reshape(*live.shape[:2], stretches, -1))
+def spans(live: jax.Array, *, key_ranges: int) -> tuple[jax.Array, jax.Array]:
+    """Return `start` and `stop`, as in Bounds, of the marks in each key range of the last axis of `live` [B,I,J]."""
+    return _span(live.reshape(*live.shape[:2], key_ranges, -1))
 
 
 def meetings(queries: Tokens, keys: Tokens, *, tile: int) -> tuple[jax.Array, jax.Array]:

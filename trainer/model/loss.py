@@ -10,7 +10,7 @@ head in place of the four that rematerialization takes (after Liger Kernel, arXi
 
 Every device goes through its own tokens, and devices of the `tensor` axis share the tokens of a row as those of
 `sequence` do, each with the whole head. A chunk in which no target has a weight is passed over: padding costs nothing,
-nor does a stretch of video in the pass over text.
+and so does a run of video in the pass over text.
 
 Axes: see `trainer/__init__.py`; T tokens of a device, C tokens of a chunk.
 """

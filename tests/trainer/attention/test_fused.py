@@ -58,7 +58,9 @@ def test_interpreted_it_gives_dense_attention_over_a_ring() -> None:
 
 
 def test_it_becomes_three_programs_for_a_gpu_inside_shard_map_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "refusal", lambda *_: None)  # there is no GPU here to compile for: it is only lowered
+    monkeypatch.setattr(
+        fused, "unsupported_reason", lambda *_: None
+    )  # there is no GPU here to compile for: it is only lowered
     arrays = [jax.ShapeDtypeStruct((1, 512, n, 64), jnp.bfloat16) for n in (4, 2, 2, 4)]
     ids = jax.ShapeDtypeStruct((1, 512), jnp.int32)
     for mesh, programs in ((None, 3), (_mesh(4), 2 + 3 * 2)):  # a ring has a loop, and hops before and after it
@@ -82,8 +84,8 @@ def test_where_it_cannot_run_one_warning_says_why_and_the_other_kernel_runs() ->
 
 
 def test_sizes_that_it_cannot_take_are_named() -> None:
-    assert "got 4 and" in (fused.refusal(fused.block(12), 64, jnp.dtype(jnp.float32)) or "")
-    assert "48" in (fused.refusal(fused.block(512), 48, jnp.dtype(jnp.float32)) or "")
+    assert "got 4 and" in (fused.unsupported_reason(fused.block(12), 64, jnp.dtype(jnp.float32)) or "")
+    assert "48" in (fused.unsupported_reason(fused.block(512), 48, jnp.dtype(jnp.float32)) or "")
 
 
 def test_a_cpu_takes_the_other_kernel_without_a_word() -> None:

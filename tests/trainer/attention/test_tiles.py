@@ -13,12 +13,12 @@ from trainer.attention.tiles import Bounds, Tokens, bounds
 from trainer.data.layout import LAYOUTS, permutation
 
 LENGTH, TILE, DEVICES = 64, 4, 4
-_compiled = jax.jit(bounds, static_argnames=("tile", "stretches"))
+_compiled = jax.jit(bounds, static_argnames=("tile", "key_ranges"))
 
 
-def _bounds(queries: Packed, keys: Packed, stretches: int = 1) -> Bounds:
+def _bounds(queries: Packed, keys: Packed, key_ranges: int = 1) -> Bounds:
     q, k = (Tokens(jnp.asarray(x.segment_ids), jnp.asarray(x.positions)) for x in (queries, keys))
-    return Bounds(*map(np.asarray, _compiled(q, k, tile=TILE, stretches=stretches)))
+    return Bounds(*map(np.asarray, _compiled(q, k, tile=TILE, key_ranges=key_ranges)))
 
 
 def _sets(limits: Bounds, tiles: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -66,7 +66,7 @@ def test_in_every_layout_only_pairs_that_meet_are_visited_and_all_that_may_go_un
     rows = packed(rng, rows=2, length=LENGTH, longest=longest).permuted(order)
     for device in range(DEVICES):
         queries = _part(rows, device)
-        visited, full = _sets(_bounds(queries, rows, stretches=DEVICES), LENGTH // TILE // DEVICES)
+        visited, full = _sets(_bounds(queries, rows, key_ranges=DEVICES), LENGTH // TILE // DEVICES)
         some, every = _needed(queries, rows)
         assert np.array_equal(visited, some)
         assert np.array_equal(full, every)
