@@ -129,7 +129,7 @@ def _run_steps(
         Stage("Compare", range(division.ranges), ComparisonWorker(workspace, scratch, similarity, division)),
     )
     with following("dedup", workspace.log("dedup"), len(units) + division.ranges):
-        run_stages(steps, runner)
+        run_stages(steps, runner, error_log=workspace.error_log("dedup"))
     return division.ranges
 
 

@@ -74,7 +74,9 @@ def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
             starts = [ranks.start(unit, read_census(_file(folder, unit)).splits) for unit in facts.units]
             with following(f"pack {stage.name}", workspace.log("pack"), shards):
                 sender, writer = AssignWorker(workspace, folder), ShardWorker(workspace, directory)
-                run_packing(starts, plan, sender=sender, writer=writer, runner=runner)
+                run_packing(
+                    starts, plan, sender=sender, writer=writer, runner=runner, error_log=workspace.error_log("pack")
+                )
             commit(
                 directory,
                 plan,
@@ -108,7 +110,7 @@ def _count(workspace: Workspace, stage: Stage, units: Sequence[int], worker: Cen
     folder = workspace.census(stage.name)
     shutil.rmtree(folder, ignore_errors=True)
     with following(f"pack {stage.name}, counting", workspace.log("pack"), len(units)):
-        run_each(units, worker, runner)
+        run_each(units, worker, runner, error_log=workspace.error_log("pack"))
     return add_up(read_census(_file(folder, unit)) for unit in units)
 
 

@@ -152,6 +152,10 @@ class Workspace:
         """The journal of a job."""
         return self.root / "logs" / f"{job}.jsonl"
 
+    def error_log(self, job: str) -> Path:
+        """The traceback of a job's internal error."""
+        return self.root / "logs" / f"{job}-error.txt"
+
     def unit_of(self, identity: str) -> int:
         """Return the unit an address (survey) or a document id (selection, tokens) belongs to."""
         return bucket(identity, self.units)

@@ -50,7 +50,14 @@ def select_items(workspace: Workspace, config: SelectConfig, runner: Runner) -> 
             workspace=workspace, config=config, clusters=Clusters.of(read_pairs(workspace), config.keep)
         )
         units = [unit_number(path) for path in unit_files(workspace.survey)]
-        run_selection(units, read=worker.read, judge=worker.judge, write=worker.write, runner=runner)
+        run_selection(
+            units,
+            read=worker.read,
+            judge=worker.judge,
+            write=worker.write,
+            runner=runner,
+            error_log=workspace.error_log("select"),
+        )
         finish_selection(workspace, config, fingerprint=key, items=len(surveyed))
         new = len(surveyed)
     selected = read_selection(workspace, ["reason", "split", "cluster"]).rows

@@ -27,7 +27,7 @@ def survey_items(inputs: Sequence[str], workspace: Workspace, worker: SurveyWork
     stale = {unit: n for unit in units if (n := _survey_left(workspace, unit, worker)) is not None}
     if stale:
         with following("survey", workspace.log("survey"), sum(stale.values())):
-            run_each(list(stale), worker, runner)
+            run_each(list(stale), worker, runner, error_log=workspace.error_log("survey"))
     table = read_units(workspace.survey, SURVEY)
     return report_on("survey", len(manifest.items), table, sum(stale.values()), started)
 

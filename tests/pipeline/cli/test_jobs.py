@@ -29,6 +29,7 @@ from pipeline.reports.reconstruction import find_video
 from pipeline.runtime.beam import Runner, each
 from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.token_store import StoreFacts, TokenStore
+from pipeline.runtime.worker_errors import ErrorLog
 from pipeline.runtime.workspace import Workspace
 from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
@@ -438,7 +439,7 @@ def test_decoding_and_encoding_are_fused_and_emit_only_a_count(tmp_path: Path) -
     worker = TokenizeWorker(workspace=Workspace.open(tmp_path / "out"), config=CONFIG, text_model=tmp_path)
     runner = FnApiRunner()
     pipeline = beam.Pipeline(runner=runner)
-    _ = pipeline | "Tokenize" >> each([0, 1], worker)
+    _ = pipeline | "Tokenize" >> each([0, 1], worker, ErrorLog(tmp_path / "error.txt"))
     _, stages = runner.create_stages(pipeline.to_runner_api())
     # Numbers of units are made and spread in the first stage; the second decodes, encodes and writes.
     assert len(stages) == 2

@@ -16,13 +16,15 @@ from schemas.errors import ConfigError, Interrupted, JobError, StorageError
 
 @dataclass(frozen=True)
 class Touch:
-    """Writes one file an element, counts its own openings, and fails where it is told to."""
+    """Writes one file per element, marks every time it is opened, and fails as `fail` says."""
 
     folder: Path
     fail: str = ""
 
     @contextmanager
     def open(self) -> Iterator[Callable[[int], None]]:
+        if self.fail == "open":
+            raise ConfigError("no model at x")
         marker = self.folder / f"open-{threading.get_ident()}"
         marker.touch()
         yield self.write
@@ -40,48 +42,69 @@ class Touch:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_each_element_is_worked_on_once_whatever_the_number_of_workers(tmp_path: Path, workers: int) -> None:
-    run_each(list(range(20)), Touch(tmp_path), Runner(workers))
+def test_a_worker_is_called_once_with_each_element_for_any_number_of_workers(tmp_path: Path, workers: int) -> None:
+    run_each(list(range(20)), Touch(tmp_path), Runner(workers), error_log=tmp_path / "logs" / "error.txt")
     assert {p.name for p in tmp_path.glob("element-*")} == {f"element-{i}" for i in range(20)}
 
 
 def test_the_worker_is_closed_at_the_end(tmp_path: Path) -> None:
-    run_each([1, 2], Touch(tmp_path), Runner())
+    run_each([1, 2], Touch(tmp_path), Runner(), error_log=tmp_path / "logs" / "error.txt")
     assert [p.name.endswith("-closed") for p in tmp_path.glob("open-*")] == [True]
 
 
-def test_our_own_error_comes_back_as_itself(tmp_path: Path) -> None:
+def test_an_error_of_a_worker_is_raised_unchanged(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"No space left on device.\nFree some space.$"):
-        run_each([1], Touch(tmp_path, "storage"), Runner())
+        run_each([1], Touch(tmp_path, "storage"), Runner(), error_log=tmp_path / "logs" / "error.txt")
 
 
-def test_a_defect_in_a_worker_is_a_job_error_that_quotes_it(tmp_path: Path) -> None:
-    with pytest.raises(JobError, match="a defect"):
-        run_each([1], Touch(tmp_path, "bug"), Runner())
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_internal_error_names_the_file_with_the_traceback(tmp_path: Path, workers: int) -> None:
+    log = tmp_path / "logs" / "error.txt"
+    with pytest.raises(JobError, match=f"internal error in a worker: ZeroDivisionError: a defect\n.*report.*{log}"):
+        run_each([1], Touch(tmp_path, "bug"), Runner(workers), error_log=log)
+    assert "in write\n" in log.read_text()
+    assert [path.name for path in log.parent.iterdir()] == ["error.txt"]
+    run_each([1], Touch(tmp_path), Runner(), error_log=log)
+    assert not log.exists()
+
+
+def test_an_error_of_a_worker_in_another_process_is_raised_unchanged(tmp_path: Path) -> None:
+    runner = Runner(2, ("--direct_running_mode=multi_processing",))
+    with pytest.raises(StorageError, match=r"No space left on device.\nFree some space.$"):
+        run_each([1], Touch(tmp_path, "storage"), runner, error_log=tmp_path / "logs" / "error.txt")
+    assert list((tmp_path / "logs").iterdir()) == []
+
+
+def test_an_error_while_a_worker_opens_is_raised_unchanged(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no model at x"):
+        run_each([1], Touch(tmp_path, "open"), Runner(), error_log=tmp_path / "error.txt")
 
 
 def test_ctrl_c_ends_the_job_between_elements(tmp_path: Path) -> None:
     with pytest.raises(Interrupted, match="Run the same command"):
-        run_each(list(range(50)), Touch(tmp_path, "stop"), Runner())
+        run_each(list(range(50)), Touch(tmp_path, "stop"), Runner(), error_log=tmp_path / "logs" / "error.txt")
     assert len(list(tmp_path.glob("element-*"))) < 50
 
 
-def test_ctrl_c_during_the_last_element_is_not_forgotten(tmp_path: Path) -> None:
+def test_ctrl_c_during_the_last_element_interrupts_the_job(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        run_each([0], Touch(tmp_path, "stop"), Runner())
+        run_each([0], Touch(tmp_path, "stop"), Runner(), error_log=tmp_path / "logs" / "error.txt")
     assert (tmp_path / "element-0").exists()
 
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [("--runer=FlinkRunner", "no option --runer"), ("--runner=NoSuch", "--runner=NoSuch: Unexpected pipeline runner")],
+    [
+        ("--runer=FlinkRunner", "has no option --runer; to use another runner"),
+        ("--runner=NoSuch", "--runner=NoSuch: Unexpected pipeline runner"),
+    ],
 )
-def test_an_option_that_beam_does_not_know_is_refused(option: str, message: str, tmp_path: Path) -> None:
+def test_an_option_that_beam_does_not_know_is_an_error(option: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
-        run_each([0], Touch(tmp_path), Runner(1, (option,)))
+        run_each([0], Touch(tmp_path), Runner(1, (option,)), error_log=tmp_path / "logs" / "error.txt")
     assert not list(tmp_path.iterdir())
 
 
-def test_no_worker_at_all_is_refused() -> None:
+def test_zero_workers_are_an_error() -> None:
     with pytest.raises(ConfigError, match="workers must be at least 1, got 0"):
         Runner(0)
