@@ -172,9 +172,6 @@ def _entry(row: dict[str, Any]) -> ShardEntry:
     return entry
 
 
-TEXT_KINDS = ("book", "qa")
-
-
 EMPTY, SHORT, LEFT_OUT = "empty", "shorter than min_tokens", "left out by the mixture"
 
 

@@ -16,9 +16,7 @@ from typing import Literal, get_args
 
 import pyarrow as pa
 
-Kind = Literal["video", "image", "book", "qa"]
 Split = Literal["train", "val"]
-KINDS: tuple[str, ...] = get_args(Kind)
 SPLITS: tuple[str, ...] = get_args(Split)
 
 MANIFEST = pa.schema(

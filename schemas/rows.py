@@ -1,71 +1,276 @@
-"""Rows of the tables in `schemas.records` as frozen dataclasses; Parquet rows are converted at the border."""
+"""The rows of the tables in `schemas.records` as frozen dataclasses.
+
+Jobs work on these; they become Arrow tables only where a file is read or written. The union over kinds of items is in
+`SurveyRow`: what only pictures have is in `visual`, what only texts have is in `text`, and the columns of the other are
+null in the file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self
+
+import pyarrow as pa
+
+from schemas.records import MANIFEST, SIGNATURES, SURVEY, TOKENS
+
+EMBEDDED = "embedded"  # a transcript in a subtitle stream of the video itself
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cut:
-    """A range of a book's clean text that is removed."""
+class Cut(NamedTuple):
+    """A range of a book's clean text that is never tokenized, in characters."""
 
-    start: int  # in characters
+    start: int
     end: int
     reason: str  # a schemas.errors.Reason, or "boilerplate"
     detail: str | None = None
 
+    @property
+    def range(self) -> tuple[int, int]:
+        """Start and end."""
+        return self.start, self.end
+
+
+class Crop(NamedTuple):
+    """The part of a picture without its bars, in pixels as displayed."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+class TimeRange(NamedTuple):
+    """A part of a video, in seconds."""
+
+    start: float
+    end: float
+
 
 @dataclass(frozen=True, kw_only=True)
-class SurveyRow:
-    """One item of the survey, or of the selection (schemas.records.SURVEY).
-
-    Columns that do not apply to the kind of the item, or that could not be measured, are None.
-    """
+class ManifestItem:
+    """A row of schemas.records.MANIFEST: one item as the user lists it."""
 
     uri: str
     kind: str
-    captions: tuple[str, ...] | None = None
-    transcript: str | None = None
+    captions: tuple[str, ...] = ()
+    transcript: str | None = None  # the path of a .srt or .vtt file, or EMBEDDED
     title: str | None = None
     source: str | None = None
     license: str | None = None
-    split: str | None = None
-    metadata: str | None = None
-    fingerprint: str | None = None
-    document_id: str | None = None
-    content_id: str | None = None
-    size_bytes: int | None = None
-    container: str | None = None
+    split: str | None = None  # None: chosen by a hash of the content
+    metadata: str | None = None  # the user's other columns, as a JSON object
+
+    @property
+    def sidecar(self) -> str | None:
+        """The address of the transcript file, None if there is none or it is embedded."""
+        return self.transcript if self.transcript and self.transcript != EMBEDDED else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisualFacts:
+    """What the survey finds about a video or image."""
+
     codec: str | None = None
-    width: int | None = None  # pixels as displayed
+    width: int | None = None  # as displayed: rotated, with square pixels
     height: int | None = None
     duration_s: float | None = None
-    frame_rate: float | None = None
+    frame_rate: float | None = None  # frames per second
     bit_depth: int | None = None
     interlaced: bool | None = None
-    crop: tuple[int, ...] | None = None
-    encoding: str | None = None
-    language: str | None = None
+    crop: Crop | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFacts:
+    """What the survey finds about a text."""
+
+    encoding: str | None = None  # of the file's bytes
+    language: str | None = None  # ISO 639-1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurveyRow(ManifestItem):
+    """A row of schemas.records.SURVEY, as the survey writes it, and with its verdict as select does."""
+
+    fingerprint: str | None = None
+    document_id: str | None = None  # SHA-256 of the file's bytes; None if they could not be read
+    content_id: str | None = None  # equal for equal content: of a video's packets, of a book's clean text
+    size_bytes: int | None = None
+    container: str | None = None
     transcript_sha256: str | None = None
-    measures: Mapping[str, float | None] | None = None
+    visual: VisualFacts | None = None
+    text: TextFacts | None = None
+    measures: Mapping[str, float | None] = field(default_factory=dict)  # every number that a limit can be set on
     cuts: tuple[Cut, ...] = ()
-    cluster: str | None = None
-    kept_content_id: str | None = None
-    reason: str | None = None  # a schemas.errors.Reason; None: the item is kept
+    cluster: str | None = None  # smallest content_id of all items that share content; None before select
+    kept_content_id: str | None = None  # of the copy that is kept instead
+    reason: str | None = None  # None: kept
     detail: str | None = None
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> SurveyRow:
-        """Return a row that `pyarrow.Table.to_pylist` gives. Columns that it does not have are None."""
-        values = {f.name: row[f.name] for f in fields(cls) if row.get(f.name) is not None}
-        values |= {name: tuple(values[name]) for name in ("captions", "crop") if name in values}
-        values |= {"measures": dict(values["measures"])} if "measures" in values else {}
-        return cls(**values | {"cuts": tuple(Cut(**cut) for cut in values.get("cuts", ()))})
+    def of(cls, item: ManifestItem, **changes: Any) -> Self:
+        """Return the row of an item about which `changes` are known."""
+        return cls(**{f.name: getattr(item, f.name) for f in dataclasses.fields(ManifestItem)} | changes)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """Return the row of a dict of Arrow values by column; columns that it does not have are null."""
+        columns = dict.fromkeys(SURVEY.names) | dict(row)
+        visual, text = ({name: columns.pop(name) for name in names} for names in (_VISUAL, _TEXT))
+        if visual["crop"]:
+            visual["crop"] = Crop(*visual["crop"])
+        return cls(
+            **columns
+            | {
+                "captions": tuple(columns["captions"] or ()),
+                "visual": VisualFacts(**visual) if any(v is not None for v in visual.values()) else None,
+                "text": TextFacts(**text) if any(v is not None for v in text.values()) else None,
+                "measures": dict(columns["measures"] or {}),
+                "cuts": tuple(Cut(**cut) for cut in columns["cuts"] or ()),
+            }
+        )
 
     def to_row(self) -> dict[str, Any]:
-        """Return the row as `pyarrow.Table.from_pylist` takes it."""
-        row = {f.name: getattr(self, f.name) for f in fields(self)}
-        lists = {name: list(row[name]) for name in ("captions", "crop") if row[name] is not None}
-        return row | lists | {"cuts": [asdict(cut) for cut in self.cuts] or None}
+        """Return the row as a dict of Arrow values by column."""
+        columns = _fields(self)
+        visual, text = columns.pop("visual") or VisualFacts(), columns.pop("text") or TextFacts()
+        columns |= _fields(visual) | _fields(text)
+        return columns | {
+            "captions": list(self.captions) or None,
+            "crop": visual.crop and list(visual.crop),
+            "measures": dict(self.measures) or None,
+            "cuts": [cut._asdict() for cut in self.cuts] or None,
+        }
+
+    @property
+    def identity(self) -> str:
+        """The document_id, or the address of an item that could not be read."""
+        return self.document_id or self.uri
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignatureRow:
+    """A row of schemas.records.SIGNATURES: an item as a sequence of n samples."""
+
+    content_id: str
+    kind: str
+    starts: Sequence[float]  # [n], in seconds, or in characters of the clean text
+    lengths: Sequence[float]  # [n], what each sample represents, in the same unit
+    samples: Sequence[bytes]  # [n]
+    thumbnail: bytes | None = None  # WebP
+
+
+@dataclass(frozen=True)
+class DocumentSpan:
+    """A run of tokens of one modality and weight. Times are in seconds of the video, None for text without a time."""
+
+    start: int  # in tokens, from the first of the document
+    length: int
+    modality: int
+    start_s: float | None
+    end_s: float | None
+    weight: float = 1.0  # of its tokens as targets
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentRow:
+    """A row of schemas.records.TOKENS: the index entry of one tokenized document."""
+
+    document_id: str  # the item's, or that of a clip, see schemas.records.clip_id
+    fingerprint: str
+    kind: str
+    split: str
+    uri: str
+    title: str | None = None
+    source: str | None = None
+    license: str | None = None
+    unit: int = -1
+    batch: int = -1
+    row: int = -1
+    length: int = 0  # tokens
+    frame_tokens: int = 0  # codes per frame + 1; 0 if there are no frames
+    frames: int = 0
+    frames_promised: int = 0  # by the container; more than `frames` means a loss
+    clip: TimeRange | None = None  # None: all of the item
+    shots: tuple[float, ...] | None = None  # where shots start, in seconds of the item; None: not detected
+    crop: Crop | None = None  # None: all of the picture
+    spans: tuple[DocumentSpan, ...] = ()
+    reason: str | None = None  # None: the tokens are stored
+    detail: str | None = None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """Return the row of a dict of Arrow values by column."""
+        clip, shots, crop = row["clip"], row["shots"], row["crop"]
+        return cls(
+            **dict(row)
+            | {
+                "clip": clip and TimeRange(**clip),
+                "shots": tuple(shots) if shots is not None else None,
+                "crop": crop and Crop(*crop),
+                "spans": tuple(DocumentSpan(**span) for span in row["spans"]),
+            }
+        )
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the row as a dict of Arrow values by column."""
+        return _fields(self) | {
+            "clip": self.clip and self.clip._asdict(),
+            "shots": list(self.shots) if self.shots is not None else None,
+            "crop": self.crop and list(self.crop),
+            "spans": [_fields(span) for span in self.spans],
+        }
+
+
+_VISUAL = tuple(f.name for f in dataclasses.fields(VisualFacts))
+_TEXT = tuple(f.name for f in dataclasses.fields(TextFacts))
+
+
+def manifest_items(table: pa.Table) -> list[ManifestItem]:
+    """Return the rows of a table of MANIFEST."""
+    return [ManifestItem(**row | {"captions": tuple(row["captions"] or ())}) for row in table.to_pylist()]
+
+
+def manifest_table(items: Iterable[ManifestItem]) -> pa.Table:
+    """Return items as a table of MANIFEST."""
+    names = MANIFEST.names
+    rows = ({name: getattr(item, name) for name in names} for item in items)
+    return pa.Table.from_pylist([row | {"captions": list(row["captions"]) or None} for row in rows], MANIFEST)
+
+
+def survey_rows(table: pa.Table) -> list[SurveyRow]:
+    """Return the rows of a table of SURVEY."""
+    return [SurveyRow.from_row(row) for row in table.to_pylist(maps_as_pydicts="strict")]
+
+
+def survey_table(rows: Iterable[SurveyRow]) -> pa.Table:
+    """Return rows as a table of SURVEY."""
+    return pa.Table.from_pylist([row.to_row() for row in rows], SURVEY)
+
+
+def signature_rows(table: pa.Table) -> list[SignatureRow]:
+    """Return the rows of a table of SIGNATURES."""
+    return [SignatureRow(**row) for row in table.to_pylist()]
+
+
+def signature_table(rows: Iterable[SignatureRow]) -> pa.Table:
+    """Return rows as a table of SIGNATURES."""
+    return pa.Table.from_pylist([{**_fields(row), "samples": list(row.samples)} for row in rows], SIGNATURES)
+
+
+def document_rows(table: pa.Table) -> list[DocumentRow]:
+    """Return the rows of a table of TOKENS."""
+    return [DocumentRow.from_row(row) for row in table.to_pylist()]
+
+
+def document_table(rows: Iterable[DocumentRow]) -> pa.Table:
+    """Return rows as a table of TOKENS."""
+    return pa.Table.from_pylist([row.to_row() for row in rows], TOKENS)
+
+
+def _fields(row: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass by name, not recursively."""
+    return {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}

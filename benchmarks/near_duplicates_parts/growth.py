@@ -55,7 +55,7 @@ def run(items: int, folder: str) -> None:
     """Generate the signatures of `items` items, search them, and print the figures as one line of JSON."""
     import resource
 
-    from pipeline.dedup.config import SIMILARITY, DedupConfig
+    from pipeline.dedup.config import DedupConfig, similarities
     from pipeline.dedup.job import dedup_items
     from pipeline.runtime.beam import Runner
 
@@ -69,7 +69,7 @@ def run(items: int, folder: str) -> None:
     seconds, cpu = time.perf_counter() - began, time.process_time() - used
     found = pq.read_table(workspace.pairs).select(["a", "b"]).to_pylist()
     there = {(row["a"], row["b"]) for row in found}
-    similarity: Any = SIMILARITY["video"]
+    similarity: Any = similarities()["video"]
     figures = {
         "items": report.items,
         "seconds": seconds,

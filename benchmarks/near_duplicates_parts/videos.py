@@ -26,7 +26,7 @@ from near_duplicates_parts.clips import (
     sub_clips,
     with_intro,
 )
-from pipeline.dedup.config import SIMILARITY, DedupConfig
+from pipeline.dedup.config import DedupConfig, similarities
 from pipeline.dedup.job import dedup_items
 from pipeline.dedup.pairs import Pair, read_pairs
 from pipeline.dedup.similarity import Signature
@@ -56,7 +56,7 @@ def videos(folder: Path, *, sources: Path | None = None, strengths: tuple[str, .
     """Generate clips in `folder` from `sources` (default: the sample videos), search, and compare with the truth."""
     clips = _clips(folder, sources, strengths)
     seen = [Item(clip, signature_of(clip.path, clip.name, as_film=clip.change == "film")) for clip in clips]
-    items = [item for item in seen if SIMILARITY["video"].hash_keys(item.signature).size]
+    items = [item for item in seen if similarities()["video"].hash_keys(item.signature).size]
     left_out = len(seen) - len(items)
     print(f"{left_out} of {len(seen)} clips have no hash keys and are excluded", flush=True)
     began = time.perf_counter()
@@ -180,7 +180,7 @@ def _precision(items: Sequence[Item], found: dict[tuple[str, str], Pair]) -> dic
 
 def _blind(items: Sequence[Item]) -> dict[str, Any]:
     """Compare hard negatives pairwise, whether or not they share hash keys."""
-    similarity = SIMILARITY["video"]
+    similarity = similarities()["video"]
     chosen = [item for item in items if item.clip.change in ("", "intro")]
     kinds = {"next parts": [0, 0], "other takes": [0, 0], "same intro": [0, 0], "other videos": [0, 0]}
     wrong = []

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from packing_parts.apart import Row, apart, timed
 from packing_parts.corpora import CORPORA, FRAME, VOCABULARY, Integers
+from pipeline.kinds.registry import kinds
 from pipeline.packing.assign import DOCUMENTS, PIECES, Ranks, assign, unpack_table
 from pipeline.packing.config import PackConfig
 from pipeline.packing.length_counts import take_census
@@ -22,7 +23,6 @@ from pipeline.packing.pieces import Documents, documents_of
 from pipeline.packing.plan import Plan, make_plan
 from pipeline.packing.sentence_ends import Sentences
 from pipeline.runtime.token_store import FACTS, TokenStore
-from schemas.records import KINDS
 from tokenizer.text.sentencepiece import TextTokenizer
 
 
@@ -44,7 +44,7 @@ class Corpus:
 
     def config(self, **options: Any) -> PackConfig:
         """Return the options that this corpus is packed with."""
-        return PackConfig(mixture=Mixture(kind_epochs=dict.fromkeys(KINDS, float(self.epochs))), **options)
+        return PackConfig(mixture=Mixture(kind_epochs=dict.fromkeys(kinds(), float(self.epochs))), **options)
 
 
 def sample_workspace(folder: Path) -> Path:

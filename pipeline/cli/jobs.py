@@ -27,9 +27,9 @@ from pipeline.survey.job import survey_items
 from pipeline.survey.worker import SurveyWorker
 from pipeline.text.books import BookConfig
 from pipeline.text.qa import QaConfig
+from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.job import tokenize_items
 from pipeline.tokenize.text_model import text_model_of
-from pipeline.tokenize.worker import TokenizeConfig
 from pipeline.video.decoder import DecodeConfig
 from schemas.errors import ConfigError
 

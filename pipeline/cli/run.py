@@ -28,9 +28,9 @@ from pipeline.select.quarantine import write_quarantine
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
 from pipeline.survey.worker import SurveyWorker
+from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.job import tokenize_items
 from pipeline.tokenize.text_model import text_model_of
-from pipeline.tokenize.worker import TokenizeConfig
 from schemas.files import write_text
 
 

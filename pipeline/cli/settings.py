@@ -98,7 +98,7 @@ def record(name: str, command: object) -> None:
 
 def recorded_vision(workspace: Path) -> str:
     """Return the VQGAN that the workspace is configured for: the name of a shipped checkpoint, or a file of weights."""
-    from pipeline.tokenize.worker import TokenizeConfig
+    from pipeline.tokenize.config import TokenizeConfig
 
     is_workspace = (workspace / "workspace.json").is_file()
     spelling = Settings.read(workspace).values.get(("vision",)) if is_workspace else None

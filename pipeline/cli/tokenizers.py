@@ -9,15 +9,18 @@ from typing import Annotated, ClassVar
 from tyro.conf import Positional, arg
 
 from pipeline.cli.place import FLAT, Inputs
+from pipeline.kinds.registry import kind_of
 from pipeline.runtime.progress import console
 from pipeline.sources.manifest import read_manifest
 from pipeline.text.books import BookConfig
+from pipeline.text.options import TextOptions
 from pipeline.text.qa import QaConfig
-from pipeline.tokenize.text_model import _texts
+from pipeline.tokenize.text_model import read_texts
 from pipeline.tokenizer_jobs.import_weights import import_weights
 from pipeline.tokenizer_jobs.perceptual_weights import fetch_weights
 from schemas.errors import ConfigError
 from schemas.fingerprint import sha256_file
+from schemas.rows import SurveyRow
 from tokenizer.config import Lookup
 from tokenizer.text.sentencepiece import TextTrainConfig, train_text_tokenizer
 
@@ -38,11 +41,12 @@ class TrainTextTokenizer:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Train and write the model."""
-        items = read_manifest(self.inputs).items.to_pylist()
-        texts = [item for item in items if item["kind"] in ("book", "qa")]
+        items = [SurveyRow.of(item) for item in read_manifest(self.inputs).items]
+        texts = [item for item in items if kind_of(item.kind).is_text]
         if not texts:
             raise ConfigError(f"no book and no question-answer document in {', '.join(self.inputs)}")
-        train_text_tokenizer(_texts(texts, self.books, self.qa), self.out, self.train)
+        text_options = TextOptions(books=self.books, qa=self.qa)
+        train_text_tokenizer(read_texts(texts, text_options), self.out, self.train)
         console.print(f"text tokenizer: {self.out}, from {len(texts)} books and question-answer documents")
 
 

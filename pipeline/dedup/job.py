@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from pipeline.dedup.candidates import MAX_ITEMS
 from pipeline.dedup.collision_worker import CollisionWorker
 from pipeline.dedup.comparison_worker import COUNTS, ComparisonWorker
-from pipeline.dedup.config import SIMILARITY, DedupConfig
+from pipeline.dedup.config import DedupConfig
 from pipeline.dedup.key_worker import KeyWorker
 from pipeline.dedup.scratch import Division, Scratch
 from pipeline.dedup.signature_table import number_items
@@ -54,9 +54,9 @@ def dedup_items(workspace: Workspace, config: DedupConfig, runner: Runner) -> Jo
     """Find the items that share content and write `workspace.pairs`, unless nothing has changed."""
     started = time.monotonic()
     shutil.rmtree(workspace.dedup, ignore_errors=True)  # left by a run that was killed
-    kinds = tuple(kind for kind in SIMILARITY if kind in config.kinds)
+    kinds = tuple(config.searches)
     items, ids = number_items(workspace, kinds)
-    key = _fingerprint(workspace, config, kinds, ids)
+    key = _fingerprint(workspace, config, ids)
     facts, new = _known_facts(workspace, key), 0
     if facts is None:
         facts, new = _search(workspace, config, kinds, items, runner), len(items)
@@ -73,12 +73,12 @@ def dedup_items(workspace: Workspace, config: DedupConfig, runner: Runner) -> Jo
     ).checked()
 
 
-def _fingerprint(workspace: Workspace, config: DedupConfig, kinds: Sequence[str], ids: pa.Array) -> str:
+def _fingerprint(workspace: Workspace, config: DedupConfig, ids: pa.Array) -> str:
     searched = hashlib.sha256()
     for content_id in ids.to_pylist():
         searched.update(f"{content_id}\n".encode())
     signatures = [sha256_file(path) for path in unit_files(workspace.signatures)]
-    return fingerprint(VERSION, config, {kind: SIMILARITY[kind] for kind in kinds}, searched.hexdigest(), signatures)
+    return fingerprint(VERSION, config.max_bucket, config.searches, searched.hexdigest(), signatures)
 
 
 def _known_facts(workspace: Workspace, key: str) -> dict[str, int] | None:
@@ -101,7 +101,7 @@ def _search(
         )
     scratch = Scratch(workspace.dedup / uuid.uuid4().hex[:8])  # workers of an earlier run may still write to theirs
     counts = np.bincount(items["kind"], minlength=len(kinds)).tolist()
-    similarity = tuple(SIMILARITY[kind].scaled_to(count) for kind, count in zip(kinds, counts, strict=True))
+    similarity = tuple(config.searches[kind].scaled_to(count) for kind, count in zip(kinds, counts, strict=True))
     try:
         write_array(scratch.items, items)
         ranges = _run_steps(workspace, config, scratch, similarity, items, runner)

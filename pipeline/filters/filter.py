@@ -24,5 +24,5 @@ class Filter(Protocol):
     """
 
     def reject(self, item: SurveyRow) -> Rejection | None:
-        """Return why `item` is rejected, or None if it is kept."""
+        """Return why `item`, a row of the survey, is rejected, or None if it is kept."""
         ...

@@ -18,8 +18,9 @@ class LanguageFilter:
 
     def reject(self, item: SurveyRow) -> Rejection | None:
         """See pipeline.filters.filter.Filter."""
-        language, allowed = item.language, {name.strip().lower() for name in self.languages}
-        if not allowed or item.kind != "book" or language in allowed:
+        allowed = {name.strip().lower() for name in self.languages}
+        if not allowed or item.text is None or item.text.language in allowed:
             return None
+        language = item.text.language
         detail = f"language {language or 'unknown'} is not one of {', '.join(self.languages)} (--languages)"
         return Rejection(Reason.LANGUAGE, detail)

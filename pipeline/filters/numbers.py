@@ -15,11 +15,11 @@ def numbers(row: SurveyRow) -> dict[str, float]:
 
     Derived are `duration_s` of videos, and `short_side`, the smaller of width and height in pixels.
     """
-    found = {name: float(value) for name, value in (row.measures or {}).items() if value is not None}
-    if row.kind == "video" and row.duration_s is not None:
-        found["duration_s"] = float(row.duration_s)
-    if row.width and row.height:
-        found["short_side"] = float(min(row.width, row.height))
+    found = {name: float(value) for name, value in row.measures.items() if value is not None}
+    if row.visual is not None and row.visual.duration_s is not None:
+        found["duration_s"] = float(row.visual.duration_s)
+    if row.visual is not None and row.visual.width and row.visual.height:
+        found["short_side"] = float(min(row.visual.width, row.visual.height))
     return found
 
 

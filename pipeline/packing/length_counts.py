@@ -18,12 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.kinds.registry import names_of_text_kinds
 from pipeline.packing.digest import DIGESTS, digest_documents
 from pipeline.packing.histogram_bins import Histogram
 from pipeline.packing.loss_weights import targets_of
 from pipeline.packing.mixture import Mixture
 from pipeline.packing.pieces import Documents, parts_of
-from schemas.dataset import TEXT_KINDS
 from schemas.errors import DatasetError
 from schemas.files import atomic
 from schemas.records import SPLITS
@@ -64,7 +64,7 @@ def take_census(
         table, documents.draw, context_length=context_length, text_factor=text_factor, seed=seed
     )
     split, kind = np.asarray(table["split"]), np.asarray(table["kind"])
-    is_text = np.isin(kind, TEXT_KINDS)
+    is_text = np.isin(kind, names_of_text_kinds())
     tokens = (table["length"].to_numpy() * copies)[split == "train"]
     text_tokens = int(tokens[is_text[split == "train"]].sum())
     targets = targets_of(table) * copies

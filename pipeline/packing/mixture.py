@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.kinds.registry import kinds, names_of_splittable_kinds, names_of_text_kinds
 from pipeline.packing.permutation import mix
-from schemas.dataset import EMPTY, LEFT_OUT, LONG, SHORT, TEXT_KINDS
+from schemas.dataset import EMPTY, LEFT_OUT, LONG, SHORT
 from schemas.errors import ConfigError
 from schemas.fingerprint import fingerprint
-from schemas.records import KINDS
 
 _MOST_EPOCHS = 1000.0
 
@@ -40,8 +40,8 @@ class Mixture:
     """Documents shorter than this stay out, held-out ones as well: for stages that are to learn from long contexts."""
 
     def __post_init__(self) -> None:
-        if strange := sorted(set(self.kind_epochs) - set(KINDS)):
-            raise ConfigError(f"kind_epochs names the kind {strange[0]!r}; known are {', '.join(KINDS)}")
+        if strange := sorted(set(self.kind_epochs) - set(kinds())):
+            raise ConfigError(f"kind_epochs names the kind {strange[0]!r}; known are {', '.join(kinds())}")
         for name in ("kind_epochs", "source_epochs"):
             for key, value in getattr(self, name).items():
                 if not 0 <= value <= _MOST_EPOCHS:
@@ -78,12 +78,14 @@ class Mixture:
         """
         kind, source = (np.array(table[name].to_pylist(), object) for name in ("kind", "source"))
         asked = _looked_up(self.kind_epochs, kind) * _looked_up(self.source_epochs, source)
-        text = np.where(np.isin(kind, TEXT_KINDS), text_factor, 1.0)
+        text = np.where(np.isin(kind, names_of_text_kinds()), text_factor, 1.0)
         epochs = np.where(np.asarray(table["split"]) == "train", asked * text, asked > 0)
         share = mix(draw ^ np.uint64(int(fingerprint(seed, "mixture")[:16], 16))) / 2.0**64
         copies = np.floor(epochs).astype(np.int64) + (share < epochs % 1)
         length = table["length"].to_numpy()
-        long = (kind == "qa") & (length > context_length)
+        # A text that may not be split must fit; visual documents are split between frames.
+        unsplittable = np.setdiff1d(names_of_text_kinds(), names_of_splittable_kinds())
+        long = np.isin(kind, unsplittable) & (length > context_length)
         short = (length > 0) & (length < self.min_tokens)
         fit = (length > 0) & ~long & ~short
         copies[~fit] = 0

@@ -21,11 +21,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.kinds.registry import kinds, names_of_splittable_kinds
 from pipeline.packing.cut_points import Spans, cut_points, cut_video
 from pipeline.packing.digest import check_spans
 from pipeline.packing.histogram_bins import Integers
 from schemas.errors import DatasetError
-from schemas.records import KINDS, SPLITS, item_of
+from schemas.records import SPLITS, item_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,7 @@ def _hashes(ids: Iterable[str]) -> NDArray[Any]:
 
 
 def _check(table: pa.Table) -> None:
-    for column, known in (("kind", KINDS), ("split", SPLITS)):
+    for column, known in (("kind", tuple(kinds())), ("split", SPLITS)):
         if strange := sorted(set(pc.unique(table[column]).to_pylist()) - set(known)):
             raise DatasetError(f"the token store has the {column} {strange[0]!r}; known are {', '.join(known)}")
     ids = pc.value_counts(table["document_id"])
@@ -83,10 +84,11 @@ def parts_of(documents: Documents, split: str, copies: Integers, *, context_leng
     table = documents.table
     here = np.asarray(table["split"]) == split
     kind, length = np.asarray(table["kind"]), table["length"].to_numpy()
-    whole = here & (kind != "book") & (length <= context_length)
-    text = _repeated(np.flatnonzero(here & (kind == "book")), copies, length)
+    is_splittable = np.isin(kind, names_of_splittable_kinds())
+    whole = here & ~is_splittable & (length <= context_length)
+    text = _repeated(np.flatnonzero(here & is_splittable), copies, length)
     parts = [_repeated(np.flatnonzero(whole), copies, length)]
-    for row in np.flatnonzero(here & (kind != "book") & (length > context_length) & (copies > 0)).tolist():
+    for row in np.flatnonzero(here & ~is_splittable & (length > context_length) & (copies > 0)).tolist():
         parts.append(_long(table, row, int(copies[row]), context_length))
     return _sorted(Parts(*(np.concatenate(column) for column in zip(*parts, strict=True)))), text
 

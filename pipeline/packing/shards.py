@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from pipeline.dataset.ledger import PieceTable, clip, ledger_rows
 from pipeline.dataset.sample import PARTS, listing_json
 from pipeline.dataset.tar import ending, member, npy
+from pipeline.kinds.registry import names_of_splittable_kinds
 from pipeline.packing.assign import DOCUMENTS, PIECES, Parcel, unpack_table
 from pipeline.packing.plan import Plan
 from pipeline.runtime.interrupt import raise_if_stopping
@@ -80,7 +81,7 @@ def shard_job(plan: Plan, name: str, parcels: Iterable[Parcel]) -> ShardJob:
     part = plan.splits[split]
     first, end = part.first_sequence(index), part.first_sequence(index + 1)
     pieces, documents = _unpacked(parcels)
-    is_book = np.asarray(documents["kind"]) == "book"
+    is_book = np.isin(np.asarray(documents["kind"]), names_of_splittable_kinds())
     document, sequence, start, length, copy = (
         pieces[column].to_numpy() for column in ("document", "sequence", "start", "length", "copy")
     )

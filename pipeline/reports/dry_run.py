@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,9 +28,8 @@ from pipeline.select.selection import read_selection
 from pipeline.survey.table import read_survey_unit
 from schemas.errors import DatasetError
 from schemas.records import SURVEY
-from schemas.rows import SurveyRow
+from schemas.rows import SurveyRow, survey_rows
 
-Row = Mapping[str, Any]
 SHOWN = 20  # changed items that are listed
 _BATCH = 10_000
 
@@ -46,7 +44,6 @@ _VERDICTS = pa.schema(
         pa.field("words", pa.float64(), nullable=False),  # of a book without its cuts; 0 for other kinds
     ]
 )
-_READ = ("uri", "kind", "split", "reason", "detail", "duration_s", "measures", "cuts")
 
 
 def judge_survey(workspace: Workspace, config: SelectConfig) -> Iterator[SurveyRow]:
@@ -65,7 +62,7 @@ def judge_survey(workspace: Workspace, config: SelectConfig) -> Iterator[SurveyR
     sharing = {*_repeated(workspace), *clusters.cluster}
     groups: dict[str, list[SurveyRow]] = {}
     for path in paths:
-        for row in map(clusters.join, map(SurveyRow.from_row, read_survey_unit(workspace, unit_number(path)))):
+        for row in map(clusters.join, read_survey_unit(workspace, unit_number(path))):
             if row.content_id in sharing:
                 groups.setdefault(clusters.cluster_of(content_of(row)), []).append(row)
             else:
@@ -93,27 +90,32 @@ def verdicts(rows: Iterable[SurveyRow]) -> pa.Table:
     return pa.concat_tables(batches).sort_by("uri")
 
 
-def _verdict(row: SurveyRow) -> dict[str, Any]:
-    measures = row.measures or {}
-    words, characters = measures.get("words") or 0.0, measures.get("characters") or 0.0
-    cut = at = 0
-    for one in row.cuts:
-        cut += max(0, one.end - max(at, one.start))
-        at = max(at, one.end)
-    shares = {"video_s": (row.duration_s or 0.0) if row.kind == "video" else 0.0}
-    shares["words"] = words * max(0.0, 1 - cut / characters) if characters else words
-    no_split = {"split": None} if row.reason else {}
-    return {name: getattr(row, name, None) for name in _VERDICTS.names} | shares | no_split
+def _verdict(row: SurveyRow) -> dict[str, object]:
+    """Return the row's columns of _VERDICTS."""
+    words, characters = (row.measures.get(name) or 0.0 for name in ("words", "characters"))
+    removed = at = 0
+    for cut in row.cuts:
+        removed += max(0, cut.end - max(at, cut.start))
+        at = max(at, cut.end)
+    return {
+        "uri": row.uri,
+        "kind": row.kind,
+        "split": None if row.reason else row.split,
+        "reason": row.reason,
+        "detail": row.detail,
+        "video_s": (row.visual.duration_s or 0.0) if row.visual else 0.0,
+        "words": words * max(0.0, 1 - removed / characters) if characters else words,
+    }
 
 
 def current(workspace: Workspace) -> tuple[SelectConfig, pa.Table] | None:
     """Return the options and verdicts of the finished selection, None if there is none."""
     try:
-        selection = read_selection(workspace, _READ)
+        selection = read_selection(workspace)
     except DatasetError:
         return None
     batches = selection.rows.to_batches(max_chunksize=_BATCH)
-    return selection.config, verdicts(SurveyRow.from_row(row) for batch in batches for row in batch.to_pylist())
+    return selection.config, verdicts(row for batch in batches for row in survey_rows(pa.Table.from_batches([batch])))
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ def change_lines(changed: pa.Table, limit: int = SHOWN) -> Iterator[str]:
         yield readable(f"  {row['uri']}: {was} → {now}{f' ({detail})' if detail else ''}")
 
 
-def _state(row: Row, suffix: str) -> str:
+def _state(row: Mapping[str, str | None], suffix: str) -> str:
     return str(row[f"reason{suffix}"] or f"kept in {row[f'split{suffix}']}")
 
 

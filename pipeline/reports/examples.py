@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.reports.funnel import TEXT_KINDS, Items, counts, kept_items
+from pipeline.kinds.registry import names_of_text_kinds
+from pipeline.reports.funnel import Items, counts, kept_items
 from pipeline.reports.tables import duration
 from pipeline.runtime.units import unit_name
 from pipeline.runtime.workspace import Workspace
@@ -79,7 +80,7 @@ def choose_examples(workspace: Workspace, items: Items) -> Examples:
     order = [("unit", "ascending"), ("content_id", "ascending"), ("uri", "ascending")]
     rows = _with_tokenize_verdicts(items).sort_by(order)
     kept = kept_items(rows)
-    is_text = pc.is_in(kept["kind"], TEXT_KINDS)
+    is_text = pc.is_in(kept["kind"], pa.array(names_of_text_kinds()))
     shown = [row for mask in (pc.invert(is_text), is_text) for row in kept.filter(mask).slice(0, SHOWN).to_pylist()]
     rejected = {
         reason: (n, rows.filter(pc.equal(rows["reason"], reason)).slice(0, SHOWN).to_pylist())
@@ -163,7 +164,7 @@ def _is_webp(data: bytes | None) -> bool:
 def _facts(row: Row) -> str:
     words = dict(row["measures"] or ()).get("words")
     facts = [
-        duration(row["duration_s"]) if row["kind"] == "video" and row["duration_s"] is not None else "",
+        duration(row["duration_s"]) if row["duration_s"] is not None else "",
         f"{row['width']} × {row['height']}" if row["width"] and row["height"] else "",
         f"{words:,.0f} words" if words is not None else "",
     ]

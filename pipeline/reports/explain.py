@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from pipeline.filters.numbers import shown
+from pipeline.kinds.registry import kind_of
 from pipeline.reports.item_history import (
     DedupHistory,
     ItemHistory,
@@ -19,6 +20,7 @@ from pipeline.reports.item_history import (
     Verdict,
 )
 from pipeline.runtime.progress import readable
+from schemas.rows import Cut
 
 _MAX_CUTS, _MAX_PAIRS, _MAX_RANGES = 40, 20, 3  # shown
 _UNITS = {
@@ -41,7 +43,7 @@ def tables(history: ItemHistory) -> Iterator[Table | str]:
     if history.cuts:
         yield from _cuts_table(history.cuts)
     if history.dedup.pairs:
-        yield _pairs_table(history.dedup, unit="s" if history.item["kind"] == "video" else "characters")
+        yield _pairs_table(history.dedup, unit=kind_of(history.item["kind"]).position_unit)
     yield _decisions_table(history)
 
 
@@ -83,8 +85,8 @@ def _measures_table(measures: list[Measure], options: str) -> Table:
     return table
 
 
-def _cuts_table(cuts: list[dict[str, Any]]) -> Iterator[Table | str]:
-    total = sum(cut["end"] - cut["start"] for cut in cuts)
+def _cuts_table(cuts: list[Cut]) -> Iterator[Table | str]:
+    total = sum(cut.end - cut.start for cut in cuts)
     title = f"removed from the book: {total:,} characters in {len(cuts):,} places"
     table = Table(title=title, title_justify="left")
     for name in ("from", "to", "characters"):
@@ -92,8 +94,8 @@ def _cuts_table(cuts: list[dict[str, Any]]) -> Iterator[Table | str]:
     table.add_column("reason")
     table.add_column("detail", overflow="fold")
     for cut in cuts[:_MAX_CUTS]:
-        places = (cut["start"], cut["end"], cut["end"] - cut["start"])
-        table.add_row(*(f"{n:,}" for n in places), cut["reason"], readable(cut["detail"] or ""))
+        places = (cut.start, cut.end, cut.end - cut.start)
+        table.add_row(*(f"{n:,}" for n in places), cut.reason, readable(cut.detail or ""))
     yield table
     if len(cuts) > _MAX_CUTS:
         yield f"{len(cuts) - _MAX_CUTS:,} more are not shown; --json lists all"
@@ -106,7 +108,7 @@ def _pairs_table(dedup: DedupHistory, *, unit: str) -> Table:
         table.add_column(name, justify="right")
     table.add_column(f"ranges of this ({unit})", overflow="fold")
     for pair in dedup.pairs[:_MAX_PAIRS]:
-        ranges = [f"{shown(r['start'])}–{shown(r['end'])}" for r in pair.shared[:_MAX_RANGES]]
+        ranges = [f"{shown(start)}–{shown(end)}" for start, end in pair.shared[:_MAX_RANGES]]
         more = " …" if len(pair.shared) > _MAX_RANGES else ""
         shares = (f"{share:.0%}" for share in (pair.containment, pair.containment_of_other, pair.similarity))
         name = next(iter(pair.addresses), pair.content_id)

@@ -28,7 +28,6 @@ _SURVEY_COLUMNS = (
     *("uri", "kind", "title", "source", "license", "content_id", "document_id", "duration_s", "width", "height"),
     *("encoding", "language", "measures", "reason", "detail"),
 )
-TEXT_KINDS = pa.array(["book", "qa"])
 _SELECTION_COLUMNS = ("uri", "split", "cuts", "kept_content_id", "reason", "detail")
 _TOKENS_COLUMNS = ("document_id", "uri", "kind", "split", "length", "frames", "reason", "detail")
 

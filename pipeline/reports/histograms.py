@@ -41,7 +41,7 @@ def measured_columns(items: pa.Table) -> dict[str, NDArray[np.float64]]:
         for name, first, end in zip(coded.dictionary.to_pylist(), starts[:-1], starts[1:], strict=True):
             rows = order[first:end]
             found[name] = numbers[rows][present[rows]]
-    durations = pc.if_else(pc.equal(items["kind"], "video"), items["duration_s"], None).drop_null()
+    durations = items["duration_s"].drop_null()
     sides = pc.min_element_wise(items["width"], items["height"], skip_nulls=False).drop_null()
     sides = sides.filter(pc.greater(sides, 0))
     for name, column in (("duration_s", durations), ("short_side", sides)):

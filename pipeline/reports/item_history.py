@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,25 +17,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.dedup.pairs import Pair
+from pipeline.dedup.similarity import Range
 from pipeline.filters.limit import Limit
 from pipeline.filters.numbers import numbers
 from pipeline.reports.item_lookup import ItemLookup
 from pipeline.runtime.token_store import items_of
 from pipeline.runtime.units import read_rows, unit_name
-from pipeline.runtime.workspace import Workspace, usable
+from pipeline.runtime.workspace import Workspace, read_manifest_unit, usable
 from pipeline.select.config import SelectConfig, as_options
 from pipeline.select.selection import Selection, read_selection
 from schemas.dataset import LEDGER, read_card
 from schemas.errors import DatasetError
 from schemas.records import MANIFEST, PAIRS, SURVEY, TOKENS
-from schemas.rows import SurveyRow
+from schemas.rows import Cut, DocumentRow, ManifestItem, SurveyRow, document_rows, survey_rows
 
-Row = Mapping[str, Any]
 State = Literal["kept", "rejected", "pending", "not applicable", "done", "packed", "forgotten", "absent"]
 _LISTED = 20  # pairs, and items of a cluster
-_STREAM = ("container", "codec", "width", "height", "duration_s", "frame_rate", "bit_depth", "interlaced", "crop")
-_FACTS = ("document_id", "content_id", "size_bytes", *_STREAM, "encoding", "language")
-_TOKENIZED = ("length", "frames", "frames_promised")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +57,7 @@ class SharedContent:
     containment: float  # share of this item that the other contains, 0 to 1
     containment_of_other: float
     similarity: float  # of the shared part, 0 to 1
-    shared: list[dict[str, float]]  # ranges of this item: seconds, or characters of the clean text
+    shared: Sequence[Range]  # ranges of this item: seconds, or characters of the clean text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +134,7 @@ class ItemHistory:
     options: str = ""  # of select, where they are not the defaults
     copies: list[str] = dataclasses.field(default_factory=list)  # addresses with the same content
     measures: list[Measure] = dataclasses.field(default_factory=list)
-    cuts: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    cuts: list[Cut] = dataclasses.field(default_factory=list)
     dedup: DedupHistory = DedupHistory(state="pending")
     select: SelectHistory = SelectHistory(state="pending")
     tokenize: TokenizeHistory = TokenizeHistory(state="pending")
@@ -154,21 +152,21 @@ def read_history(workspace: Workspace, item: str) -> ItemHistory:
     uri = _prefer_kept(lookup.find(item), selection)
     row = _read_row(workspace.survey, workspace.unit_of(uri), uri)
     if row is None:
-        listed = pq.read_table(workspace.manifest, filters=[("uri", "=", uri)]).to_pylist()[0]
-        return ItemHistory(item=_set_columns(listed, MANIFEST.names), survey=SurveyHistory(state="pending"))
-    judged = _read_row(workspace.selection, workspace.unit_of(row["document_id"] or uri), uri) if selection else None
+        (listed,) = (item for item in read_manifest_unit(workspace, workspace.unit_of(uri)) if item.uri == uri)
+        return ItemHistory(item=_manifest_columns(listed), survey=SurveyHistory(state="pending"))
+    judged = _read_row(workspace.selection, workspace.unit_of(row.identity), uri) if selection else None
     config = selection.config if selection else SelectConfig()
     return ItemHistory(
-        item=_set_columns(row, MANIFEST.names),
-        survey=SurveyHistory(**_verdict(row), facts=_set_columns(row, _FACTS)),
-        copies=[other for other in lookup.addresses(row["content_id"]) if other != uri],
+        item=_manifest_columns(row),
+        survey=SurveyHistory(**_verdict(row), facts=_facts(row)),
+        copies=[other for other in lookup.addresses(row.content_id) if other != uri],
         options=as_options(config),
-        measures=measures_of(numbers(SurveyRow.from_row(row)), config.limits),
-        cuts=(judged or row)["cuts"] or [],
-        dedup=_dedup(workspace, row["content_id"], lookup),
+        measures=measures_of(numbers(row), config.limits),
+        cuts=list((judged or row).cuts),
+        dedup=_dedup(workspace, row.content_id, lookup),
         select=_select(row, judged, selection, lookup) if selection and judged else SelectHistory(state="pending"),
         tokenize=_tokenize(workspace, judged),
-        pack=list(_packed(workspace, row["document_id"])),
+        pack=list(_packed(workspace, row.document_id)),
     )
 
 
@@ -191,27 +189,39 @@ def _measure(value: float, limit: Limit) -> Measure:
 
 
 def _without_none(value: Any) -> Any:
+    if isinstance(value, Cut):
+        value = value._asdict()
     if isinstance(value, dict):
         return {key: _without_none(entry) for key, entry in value.items() if entry is not None}
     return [_without_none(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
-def _set_columns(row: Row, names: Iterable[str]) -> dict[str, Any]:
-    return {name: row[name] for name in names if row[name] is not None}
+def _manifest_columns(item: ManifestItem) -> dict[str, Any]:
+    columns = {name: getattr(item, name) for name in MANIFEST.names}
+    return {name: value for name, value in columns.items() if value not in (None, ())}
 
 
-def _verdict(row: Row) -> dict[str, Any]:
-    return {"state": "rejected" if row["reason"] else "kept", "reason": row["reason"], "detail": row["detail"]}
+def _facts(row: SurveyRow) -> dict[str, Any]:
+    """Return the facts that are set, as JSON values."""
+    facts: dict[str, Any] = {
+        name: getattr(row, name) for name in ("document_id", "content_id", "size_bytes", "container")
+    }
+    for part in (row.visual, row.text):
+        facts |= {f.name: getattr(part, f.name) for f in dataclasses.fields(part)} if part else {}
+    return {name: value for name, value in facts.items() if value is not None}
 
 
-def _read_row(folder: Path, unit: int, uri: str) -> Row | None:
+def _verdict(row: SurveyRow | DocumentRow) -> dict[str, Any]:
+    return {"state": "rejected" if row.reason else "kept", "reason": row.reason, "detail": row.detail}
+
+
+def _read_row(folder: Path, unit: int, uri: str) -> SurveyRow | None:
     """Return the item's row of a survey or selection unit, None if there is none yet."""
     path = folder / f"{unit_name(unit)}.parquet"
     if not path.exists():
         return None
     table = read_rows(path, SURVEY)
-    rows = table.filter(pc.equal(table["uri"], uri)).to_pylist(maps_as_pydicts="strict")
-    return rows[0] if rows else None
+    return next(iter(survey_rows(table.filter(pc.equal(table["uri"], uri)))), None)
 
 
 def _read_selection(workspace: Workspace) -> Selection | None:
@@ -235,34 +245,36 @@ def _dedup(workspace: Workspace, content_id: str | None, lookup: ItemLookup) -> 
     name = content_id or ""
     of_item = (pc.field("a") == name) | (pc.field("b") == name)
     rows = pq.read_table(workspace.pairs, schema=PAIRS, filters=of_item).to_pylist()
-    pairs = sorted((_shared(row, name, lookup) for row in rows), key=lambda p: (-p.containment, p.content_id))
+    pairs = sorted(
+        (_shared(Pair.from_row(row), name, lookup) for row in rows), key=lambda p: (-p.containment, p.content_id)
+    )
     return DedupHistory(state="done", found=len(pairs), pairs=pairs[:_LISTED])
 
 
-def _shared(row: Row, content_id: str, lookup: ItemLookup) -> SharedContent:
-    this, other = ("a", "b") if row["a"] == content_id else ("b", "a")
+def _shared(pair: Pair, content_id: str, lookup: ItemLookup) -> SharedContent:
+    other = pair.other(content_id)
     return SharedContent(
-        content_id=row[other],
-        addresses=lookup.addresses(row[other], 1),
-        containment=row[f"containment_{this}"],
-        containment_of_other=row[f"containment_{other}"],
-        similarity=row["similarity"],
-        shared=row[f"shared_{this}"],
+        content_id=other,
+        addresses=lookup.addresses(other, 1),
+        containment=pair.containment_of(content_id),
+        containment_of_other=pair.containment_of(other),
+        similarity=pair.similarity,
+        shared=pair.shared_ranges_of(content_id),
     )
 
 
-def _select(row: Row, judged: Row, selection: Selection, lookup: ItemLookup) -> SelectHistory:
-    members = selection.rows.filter(pc.equal(selection.rows["cluster"], judged["cluster"]))["uri"]
-    history = SelectHistory(**_verdict(judged), cluster=judged["cluster"], cluster_size=len(members))
+def _select(row: SurveyRow, judged: SurveyRow, selection: Selection, lookup: ItemLookup) -> SelectHistory:
+    members = selection.rows.filter(pc.equal(selection.rows["cluster"], judged.cluster))["uri"]
+    history = SelectHistory(**_verdict(judged), cluster=judged.cluster, cluster_size=len(members))
     if len(members) > 1:
         listed = members.sort().slice(0, _LISTED).to_pylist()
         history = dataclasses.replace(history, cluster_items=listed)
-    if judged["kept_content_id"]:
-        kept = _kept_address(judged["kept_content_id"], selection, lookup)
-        history = dataclasses.replace(history, kept_content=judged["kept_content_id"], kept_item=kept)
-    if not judged["reason"]:
+    if judged.kept_content_id:
+        kept = _kept_address(judged.kept_content_id, selection, lookup)
+        history = dataclasses.replace(history, kept_content=judged.kept_content_id, kept_item=kept)
+    if not judged.reason:
         source = _split_source(row, members, lookup)
-        history = dataclasses.replace(history, split=judged["split"], split_source=source)
+        history = dataclasses.replace(history, split=judged.split, split_source=source)
     return history
 
 
@@ -272,8 +284,8 @@ def _kept_address(content_id: str, selection: Selection, lookup: ItemLookup) -> 
     return next(iter(kept.filter(pc.is_in(kept, pa.array(copies, pa.string()))).to_pylist()), None)
 
 
-def _split_source(row: Row, members: pa.ChunkedArray, lookup: ItemLookup) -> str:
-    if row["split"]:
+def _split_source(row: SurveyRow, members: pa.ChunkedArray, lookup: ItemLookup) -> str:
+    if row.split:
         return "the manifest"
     in_cluster = pc.is_in(lookup.table["uri"], members.combine_chunks())
     if len(lookup.table["split"].filter(in_cluster).drop_null()):
@@ -281,22 +293,27 @@ def _split_source(row: Row, members: pa.ChunkedArray, lookup: ItemLookup) -> str
     return "a hash of the cluster"
 
 
-def _tokenize(workspace: Workspace, judged: Row | None) -> TokenizeHistory:
+def _tokenize(workspace: Workspace, judged: SurveyRow | None) -> TokenizeHistory:
     if judged is None:
         return TokenizeHistory(state="pending")
-    if judged["reason"]:
+    if judged.reason:
         return TokenizeHistory(state="not applicable")
-    path = workspace.tokens / f"{unit_name(workspace.unit_of(judged['document_id']))}.parquet"
-    rows = []
+    path = workspace.tokens / f"{unit_name(workspace.unit_of(judged.identity))}.parquet"
+    rows: list[DocumentRow] = []
     if path.exists():
         table = read_rows(path, TOKENS)
-        rows = table.filter(pc.equal(items_of(table["document_id"]), judged["document_id"])).to_pylist()
+        rows = document_rows(table.filter(pc.equal(items_of(table["document_id"]), judged.document_id)))
     if not rows:
         return TokenizeHistory(state="pending")
-    if rows[0]["reason"]:
+    if rows[0].reason:
         return TokenizeHistory(**_verdict(rows[0]))
-    totals = {name: sum(row[name] for row in rows) for name in _TOKENIZED}
-    return TokenizeHistory(**_verdict(rows[0]), documents=len(rows), **totals)
+    return TokenizeHistory(
+        **_verdict(rows[0]),
+        documents=len(rows),
+        length=sum(row.length for row in rows),
+        frames=sum(row.frames for row in rows),
+        frames_promised=sum(row.frames_promised for row in rows),
+    )
 
 
 def _packed(workspace: Workspace, document_id: str | None) -> Iterator[PackHistory]:

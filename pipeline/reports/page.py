@@ -9,13 +9,15 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from pipeline.filters.limit_table import DEFAULTS
+from pipeline.kinds.registry import names_of_text_kinds
 from pipeline.reports import histograms as svg
 from pipeline.reports.examples import Examples, choose_examples
-from pipeline.reports.funnel import TEXT_KINDS, Items
+from pipeline.reports.funnel import Items
 from pipeline.reports.histograms import histograms, measured_columns
 from pipeline.reports.tables import tables_of
 from pipeline.runtime.progress import readable
@@ -28,7 +30,7 @@ _TEMPLATES = Path(__file__).with_name("templates")
 def render(workspace: Workspace) -> str:
     """Return the page. Raises DatasetError for a table that is damaged or has another schema version."""
     items = Items.read(workspace)
-    is_text = pc.is_in(items.surveyed["kind"], TEXT_KINDS)
+    is_text = pc.is_in(items.surveyed["kind"], pa.array(names_of_text_kinds()))
     visual, text = items.surveyed.filter(pc.invert(is_text)), items.surveyed.filter(is_text)
     limits = items.selection.limits if items.selection else DEFAULTS
     examples = choose_examples(workspace, items)

@@ -119,7 +119,7 @@ def splits_table(items: Items) -> Iterator[ReportTable]:
 @table("books")
 def languages_and_encodings(items: Items) -> Iterator[ReportTable]:
     """Yield the number of books in each language and encoding."""
-    books = items.surveyed.filter(pc.equal(items.surveyed["kind"], "book"))
+    books = items.surveyed.filter(pc.is_valid(items.surveyed["encoding"]))
     for title, name in (("Languages", "language"), ("Encodings", "encoding")):
         found = counts(pc.fill_null(books[name], _UNSPECIFIED))
         kept = _fill(with_durations_and_words(kept_items(books)), name)
@@ -136,7 +136,7 @@ def languages_and_encodings(items: Items) -> Iterator[ReportTable]:
 @table("books")
 def removed_text_table(items: Items) -> Iterator[ReportTable]:
     """Yield how much text was removed from the kept books, by reason."""
-    books = items.surveyed.filter(pc.equal(items.surveyed["kind"], "book"))
+    books = items.surveyed.filter(pc.is_valid(items.surveyed["encoding"]))
     cuts = kept_items(books)["cuts"].combine_chunks()
     flat, book = cuts.flatten(), pc.list_parent_indices(cuts)
     size = pc.subtract(flat.field("end"), flat.field("start"))
@@ -153,7 +153,7 @@ def removed_text_table(items: Items) -> Iterator[ReportTable]:
 
 def with_durations_and_words(items: pa.Table) -> pa.Table:
     """Append `video_s`, the seconds of a video, and `words`, the words of a book without its cuts; 0 for other kinds."""
-    seconds = pc.if_else(pc.equal(items["kind"], "video"), pc.fill_null(items["duration_s"], 0.0), 0.0)
+    seconds = pc.fill_null(items["duration_s"], 0.0)
     words, characters = (_measure(items, name) for name in ("words", "characters"))
     share = np.clip(1 - cut_characters(items["cuts"]) / np.where(characters > 0, characters, np.inf), 0, 1)
     return items.append_column("video_s", seconds).append_column("words", pa.array(words * share))

@@ -11,12 +11,13 @@ A file that is missing or cut is noticed when it is opened, a changed byte where
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,7 @@ from schemas.errors import DatasetError
 from schemas.files import atomic, inside
 from schemas.fingerprint import sha256_file
 from schemas.records import TOKENS, item_of
+from schemas.rows import DocumentRow, document_rows, document_table
 from schemas.vocab import Vocabulary
 
 FACTS = "store.json"
@@ -77,29 +79,36 @@ class TokenWriter:
             self._batch += 1
 
 
+class StoredDocument(NamedTuple):
+    """A document of the store: its index entry, and its tokens [length], none if it was rejected."""
+
+    row: DocumentRow
+    tokens: NDArray[Any]
+
+
 def write_unit(
     directory: Path,
     unit: int,
-    documents: Iterable[tuple[Mapping[str, Any], NDArray[Any]]],
+    documents: Iterable[tuple[DocumentRow, NDArray[Any]]],
     dtype: np.dtype[Any],
 ) -> pa.Table:
-    """Replace a unit by the documents given as (row, tokens), in their order; return its index.
+    """Replace a unit by these documents, in their order, and return its index.
 
-    `unit`, `batch`, `row` and `length` of a row are filled in here. A row with a `reason` stores no tokens.
-    Where `documents` raises, the unit on disk stays as it was.
+    `unit`, `batch`, `row` and `length` of a row are set here. A row with a `reason` stores no tokens. If `documents`
+    raises, the unit on disk is unchanged.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[DocumentRow] = []
     scratch = directory / f"{unit_name(unit)}.arrow"
     with atomic(scratch) as temporary:
         writer = TokenWriter(temporary, dtype)
         for row, tokens in documents:
-            batch, place = (-1, -1) if row["reason"] else writer.append(tokens)
-            rows.append({**row, "unit": unit, "batch": batch, "row": place, "length": len(tokens)})
+            batch, place = (-1, -1) if row.reason else writer.append(tokens)
+            rows.append(dataclasses.replace(row, unit=unit, batch=batch, row=place, length=len(tokens)))
         writer.close()
     arrow = scratch.with_name(_arrow_name(unit, scratch))
     scratch.replace(arrow)
     metadata = {_NAME: arrow.name, _SIZE: str(arrow.stat().st_size)}
-    table = pa.Table.from_pylist(rows, TOKENS.with_metadata(metadata))
+    table = document_table(rows).replace_schema_metadata(metadata)
     with atomic(directory / f"{unit_name(unit)}.parquet") as index:
         pq.write_table(table, index)
     for stale in directory.glob(f"{unit_name(unit)}-*.arrow"):
@@ -115,13 +124,13 @@ def remove_unit(directory: Path, unit: int) -> None:
         arrow.unlink(missing_ok=True)
 
 
-def read_unit(directory: Path, unit: int) -> pa.Table:
-    """Return a unit's index rows; none where the unit is absent or damaged, so that it is made again."""
+def read_unit(directory: Path, unit: int) -> list[DocumentRow]:
+    """Return the index rows of a unit; none if it is absent or damaged, so that it is computed again."""
     try:
         _arrow_file(directory, unit)
-        return read_rows(directory / f"{unit_name(unit)}.parquet", TOKENS)
+        return document_rows(read_rows(directory / f"{unit_name(unit)}.parquet", TOKENS))
     except DatasetError:
-        return TOKENS.empty_table()
+        return []
 
 
 def _arrow_name(unit: int, content: Path) -> str:

@@ -32,6 +32,7 @@ from pipeline.runtime.units import read_rows, unit_files, unit_name
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import atomic, write_text
 from schemas.fingerprint import bucket
+from schemas.rows import ManifestItem, manifest_items
 
 _VERSION = 1
 _GROUP_ROWS = 64  # so that one row of a unit can be read without all others
@@ -204,9 +205,9 @@ def write_manifest(workspace: Workspace, items: pa.Table) -> list[int]:
     return sorted(set(units.to_pylist()))
 
 
-def read_manifest_unit(workspace: Workspace, unit: int) -> pa.Table:
-    """Read the manifest's rows of one unit; row groups of other units are skipped."""
-    return pq.read_table(workspace.manifest, filters=[("unit", "=", unit)]).drop_columns("unit")
+def read_manifest_unit(workspace: Workspace, unit: int) -> list[ManifestItem]:
+    """Return the items of one unit; row groups of other units are skipped."""
+    return manifest_items(pq.read_table(workspace.manifest, filters=[("unit", "=", unit)]).drop_columns("unit"))
 
 
 def usable(table: pa.Table) -> pa.Table:

@@ -78,7 +78,7 @@ class SelectWorker:
     def read(self, unit: int) -> Iterator[tuple[str, SurveyRow]]:
         """Yield (cluster, row) of each row of a survey unit."""
         for row in read_survey_unit(self.workspace, unit):
-            joined = self.clusters.join(SurveyRow.from_row(row))
+            joined = self.clusters.join(row)
             yield self.clusters.cluster_of(content_of(joined)), joined
 
     def judge(self, rows: Sequence[SurveyRow]) -> Iterator[tuple[int, SurveyRow]]:

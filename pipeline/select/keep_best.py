@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 from pipeline.dedup.pairs import Pair
 from pipeline.filters.numbers import numbers
 from schemas.errors import ConfigError
-from schemas.rows import SurveyRow
+from schemas.rows import SurveyRow, VisualFacts
 
 Preference = Literal["resolution", "bit_rate", "length"]
 Rank = tuple[Any, ...]  # sort key of an item among its copies
@@ -79,9 +79,9 @@ def clusters(edges: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def rank(row: SurveyRow, prefer: Sequence[Preference]) -> Rank:
     """Return the sort key of a row among its copies: the best comes first; equal ones are sorted by address."""
-    found = numbers(row)
+    found, visual = numbers(row), row.visual or VisualFacts()
     values = {
-        "resolution": (row.width or 0) * (row.height or 0),
+        "resolution": (visual.width or 0) * (visual.height or 0),
         "bit_rate": found.get("bit_rate", 0.0),
         "length": found.get("duration_s", found.get("characters", 0.0)),
     }

@@ -16,6 +16,7 @@ import fsspec
 
 from pipeline.sources.text_tables import parse_row_uri, read_text
 from schemas.errors import InputError, Reason, storage_errors
+from schemas.fingerprint import sha256_file
 
 MAX_BYTES = 64 << 30  # default limit of an item
 _BLOCK_BYTES = 8 << 20
@@ -47,6 +48,12 @@ def stat(uri: str) -> Stat:
         return Stat(int(info["size"] or 0), tag)
     except (OSError, ValueError, ImportError, KeyError) as e:
         raise InputError(Reason.MISSING, f"{uri}: not found: {e}") from e
+
+
+def require_same(path: Path, sha256: str | None, uri: str) -> None:
+    """Raise InputError CHANGED unless a local file, of the input `uri`, has the SHA-256 that the survey recorded."""
+    if sha256_file(path) != sha256:
+        raise InputError(Reason.CHANGED, f"{uri} has changed since the survey; survey it again")
 
 
 @contextmanager

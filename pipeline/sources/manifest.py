@@ -1,9 +1,9 @@
-"""The manifest: what there is to work on, one row an item.
+"""The manifest: the list of items to process.
 
-Read from Parquet, JSONL or CSV files, or made from folders: there the kind comes from the file's ending, a text
-`NAME.txt` beside a video or image `NAME.*` is its caption, and `NAME.srt` or `NAME.vtt` its transcript; `NAME.qa.json`
-is a question-answer document, while any other JSON is none. Hidden files and folders are passed over; a link to a
-folder is not followed, but counted with what was left alone. Tables: see pipeline.sources.manifest_tables.
+It is read from Parquet, JSONL or CSV files (`pipeline.sources.manifest_tables`), or built from folders. In a folder the
+kind follows from the file extension; next to a video or image `NAME.*`, the text `NAME.txt` is its caption, and
+`NAME.srt` or `NAME.vtt` its transcript. Hidden files and folders are ignored. Links to folders are not followed; they
+are counted with the skipped files.
 """
 
 from __future__ import annotations
@@ -16,77 +16,50 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-import pyarrow as pa
-
+from pipeline.kinds.registry import kind_of_file, kinds
 from pipeline.sources.manifest_tables import TABLES, table_rows
 from schemas.errors import ManifestError
-from schemas.records import KINDS, MANIFEST, SPLITS
+from schemas.records import MANIFEST, SPLITS
+from schemas.rows import ManifestItem
 
-ENDINGS = {
-    "video": [
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".m2ts",
-        ".mts",
-        ".flv",
-        ".wmv",
-        ".ogv",
-        ".3gp",
-        ".gif",
-    ],
-    "image": [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"],
-    "book": [".txt", ".text", ".md", ".epub", ".html", ".htm"],
-    "qa": [".qa.json"],
-}
 TRANSCRIPTS = (".srt", ".vtt")
-_KIND_OF = {ending: kind for kind, endings in ENDINGS.items() for ending in endings}
 _COLUMNS = tuple(MANIFEST.names)
 _MAX_CAPTION_BYTES = 1 << 20
 
 
 class Manifest(NamedTuple):
-    """The items, sorted by address, and how many files of which ending in the folders were left alone."""
+    """The items, sorted by address, and the number of files skipped in the folders by extension."""
 
-    items: pa.Table
+    items: tuple[ManifestItem, ...]
     ignored: Mapping[str, int]
 
 
 def read_manifest(inputs: Iterable[str]) -> Manifest:
     """Read folders, single media files and manifest tables into one manifest.
 
-    Raises ManifestError that names file, row, column, value and what was expected. That a listed file is
-    missing is no error here: the survey sets it aside with a reason.
+    Raises ManifestError, which names file, row, column, value and what was expected. A listed file that is missing is
+    not an error here: the survey rejects it with a reason.
     """
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, ManifestItem] = {}
     origin: dict[str, str] = {}
     ignored: Counter[str] = Counter()
     for given in inputs:
         for where, row in _rows_of(given, ignored):
-            known = rows.setdefault(row["uri"], row)
-            if known != row:
+            if rows.setdefault(row.uri, row) != row:
                 raise ManifestError(
-                    f"{where}: {row['uri']!r} is already listed by {origin[row['uri']]} with other values; "
+                    f"{where}: {row.uri!r} is already listed by {origin[row.uri]} with other values; "
                     "list every file once"
                 )
-            origin.setdefault(row["uri"], where)
+            origin.setdefault(row.uri, where)
     if not rows:
+        supported = ", ".join(f"{name} ({' '.join(kind.endings)})" for name, kind in kinds().items())
         raise ManifestError(
-            f"nothing to do: there is no video ({' '.join(ENDINGS['video'])}), image ({' '.join(ENDINGS['image'])}) "
-            f"book ({' '.join(ENDINGS['book'])}) or question-answer document ({' '.join(ENDINGS['qa'])}) "
-            f"in {', '.join(inputs) or 'no input at all'}"
+            f"nothing to do: no item found in {', '.join(inputs) or 'no input at all'}; supported are {supported}"
         )
-    items = pa.Table.from_pylist([rows[uri] for uri in sorted(rows)], MANIFEST)
-    return Manifest(items, dict(sorted(ignored.items())))
+    return Manifest(tuple(rows[uri] for uri in sorted(rows)), dict(sorted(ignored.items())))
 
 
-def _rows_of(given: str, ignored: Counter[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows_of(given: str, ignored: Counter[str]) -> Iterator[tuple[str, ManifestItem]]:
     path = Path(given)
     if path.is_dir():
         yield from ((f"folder {given}", row) for row in _walk(path, ignored))
@@ -94,7 +67,7 @@ def _rows_of(given: str, ignored: Counter[str]) -> Iterator[tuple[str, dict[str,
         if not path.is_file():
             raise ManifestError(f"{given}: no such manifest")
         yield from ((where, _check(values, where, path.parent)) for where, values in table_rows(path))
-    elif "://" in given or _kind_of(given):
+    elif "://" in given or kind_of_file(given):
         yield given, _check({"uri": given}, given, Path.cwd())
     else:
         raise ManifestError(
@@ -103,22 +76,22 @@ def _rows_of(given: str, ignored: Counter[str]) -> Iterator[tuple[str, dict[str,
         )
 
 
-def _walk(folder: Path, ignored: Counter[str]) -> Iterator[dict[str, Any]]:
+def _walk(folder: Path, ignored: Counter[str]) -> Iterator[ManifestItem]:
     for directory, subfolders, names in os.walk(folder, onerror=_unlisted):
         subfolders[:] = sorted(d for d in subfolders if not d.startswith("."))
         ignored.update("linked folder" for d in subfolders if Path(directory, d).is_symlink())
         files = [Path(directory, n) for n in sorted(names) if not n.startswith(".")]
-        pictured = {p.stem for p in files if _kind_of(p.name) in ("video", "image")}
+        owners = {p.stem for p in files if (kind := kind_of_file(p.name)) and kind.takes_sidecars}
         sidecars = {
             (p.stem, p.suffix.lower()): p
             for p in files
-            if p.stem in pictured and p.suffix.lower() in (".txt", *TRANSCRIPTS)
+            if p.stem in owners and p.suffix.lower() in (".txt", *TRANSCRIPTS)
         }
         for path in files:
             ending = path.suffix.lower()
             if (path.stem, ending) in sidecars:
                 continue
-            if _kind_of(path.name):
+            if kind_of_file(path.name):
                 yield _check(_with_sidecars(path, sidecars), str(path), Path.cwd())
             else:
                 ignored[ending or path.name] += 1
@@ -152,8 +125,8 @@ def _read_caption(path: Path) -> str:
         raise ManifestError(f"{path}: the caption is not UTF-8 (byte {e.start})") from e
 
 
-def _check(values: Mapping[str, Any], where: str, base: Path) -> dict[str, Any]:
-    """Return a complete row with absolute addresses, or raise ManifestError."""
+def _check(values: Mapping[str, Any], where: str, base: Path) -> ManifestItem:
+    """Return a complete item with absolute addresses, or raise ManifestError."""
 
     def bad(column: str, expected: str) -> ManifestError:
         return ManifestError(f"{where}, column {column!r}: got {values.get(column)!r}, expected {expected}")
@@ -166,9 +139,10 @@ def _check(values: Mapping[str, Any], where: str, base: Path) -> dict[str, Any]:
     uri = values.get("uri")
     if not isinstance(uri, str) or not uri:
         raise bad("uri", "a path or an address")
-    kind = values.get("kind") or _kind_of(uri)
-    if kind not in KINDS:
-        raise bad("kind", f"one of {', '.join(KINDS)}")
+    of_file = kind_of_file(uri)
+    kind = values.get("kind") or (of_file.name if of_file else None)
+    if not isinstance(kind, str) or kind not in kinds():
+        raise bad("kind", f"one of {', '.join(kinds())}")
     captions = values.get("captions")
     if isinstance(captions, str):
         captions = [captions]
@@ -196,20 +170,14 @@ def _check(values: Mapping[str, Any], where: str, base: Path) -> dict[str, Any]:
             raise bad(name, "text that UTF-8 can hold")
     if not all(map(_is_utf8, captions or [])):
         raise bad("captions", "text that UTF-8 can hold")
-    return {
-        "uri": _absolute(uri, base),
-        "kind": kind,
-        "captions": [c for c in captions or [] if c.strip()] or None,
-        "transcript": transcript or None,
-        "metadata": metadata,
+    return ManifestItem(
+        uri=_absolute(uri, base),
+        kind=kind,
+        captions=tuple(c for c in captions or () if c.strip()),
+        transcript=transcript or None,
+        metadata=metadata,
         **plain,
-    }
-
-
-def _kind_of(name: str) -> str | None:
-    """Return the kind that a path's or an address's ending says; None for one that says nothing."""
-    suffixes = Path(name.lower()).suffixes
-    return _KIND_OF.get("".join(suffixes[-2:])) or _KIND_OF.get("".join(suffixes[-1:]))
+    )
 
 
 def _is_utf8(text: str) -> bool:

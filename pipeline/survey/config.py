@@ -1,30 +1,44 @@
-"""TODO."""
+"""Options of the survey."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipeline.sources.inputs import MAX_BYTES
-from pipeline.survey.book_worker import BookLook
 from schemas.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
+class BookSurveyConfig:
+    """What the survey removes from books."""
+
+    cut_passages: bool = True
+    """Cut passages of about 2,000 words that fail a quality rule or are in another language than the book."""
+    decontaminate: tuple[Path, ...] = ()
+    """Evaluation sets (.txt or .jsonl). Text that shares 13 consecutive words with one is cut, with some context."""
+
+    def __post_init__(self) -> None:
+        # The working directory of a worker may be another one.
+        object.__setattr__(self, "decontaminate", tuple(Path(path).absolute() for path in self.decontaminate))
+
+
+@dataclass(frozen=True, kw_only=True)
 class SurveyConfig:
-    """How closely to look."""
+    """How closely items are examined."""
 
     thumbnails: int = 5
-    """Frames of a video, spread over its length, that the report shows and that scores are given to see."""
+    """Frames per video for the thumbnails of the report and for scores, evenly spaced."""
     decode_below_s: float = 60.0
-    """A video shorter than this is decoded whole, where its key frames alone would give fewer than 16 looks. (A longer
-    one only where it has no key frame for a minute.)"""
+    """Decode a shorter video in full if its key frames give fewer than 16 sampled frames, in seconds. Longer videos are
+    decoded in full only if they have no key frame for a minute."""
     scores: tuple[str, ...] = ()
-    """Scores to give every video and image, from 0 to 1: `nsfw` (nudity), `text` (share of the frame that is text), or
-    what another package registers. They cost more than all the rest of the survey. For limits on them see
-    `longreel select --limit`."""
+    """Scores from 0 to 1 to compute for every video and image: `nsfw` (nudity), `text` (share of the frame covered by
+    text), or the name of an entry point in `longreel.scores`. Scores cost more than the rest of the survey. Limits on
+    them: `longreel select --limit`."""
     max_bytes: int = MAX_BYTES
-    """Files larger than this are set aside."""
-    books: BookLook = field(default_factory=BookLook)
+    """Reject larger files, in bytes."""
+    books: BookSurveyConfig = field(default_factory=BookSurveyConfig)
 
     def __post_init__(self) -> None:
         for name, least in (("thumbnails", 1), ("decode_below_s", 0), ("max_bytes", 1)):

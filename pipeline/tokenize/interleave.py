@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from pipeline.text.transcripts import Cue
 from schemas.errors import ConfigError, DatasetError, InputError, Reason, VocabularyMismatch
 from schemas.fingerprint import bucket
+from schemas.rows import DocumentSpan
 from schemas.vocab import TEXT, VISION, Vocabulary
 from tokenizer.text.sentencepiece import TextTokenizer
 
@@ -49,18 +50,6 @@ class InterleaveConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.caption_first <= 1:
             raise ConfigError(f"caption_first must lie in 0..1, got {self.caption_first}")
-
-
-@dataclass(frozen=True)
-class DocumentSpan:
-    """A run of tokens of one modality; the times of text that belongs to no time are None."""
-
-    start: int
-    length: int
-    modality: int
-    start_s: float | None
-    end_s: float | None
-    weight: float = 1.0  # of its tokens as targets
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The tokenize job: turn every selected item into tokens, unless its stored tokens are up to date."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from pipeline.runtime.token_store import FACTS, StoreFacts, TokenStore, one_of_e
 from pipeline.runtime.units import unit_files, unit_number
 from pipeline.runtime.workspace import Workspace, usable
 from pipeline.select.selection import read_selection
-from pipeline.tokenize.worker import TokenizeConfig, TokenizeWorker, load_codec, make_vocabulary, work_left
+from pipeline.tokenize.config import TokenizeConfig
+from pipeline.tokenize.tools import load_codec, make_vocabulary
+from pipeline.tokenize.worker import TokenizeWorker, items_to_tokenize
 from schemas.files import write_text
 from tokenizer.text.sentencepiece import TextTokenizer
 
@@ -23,7 +25,7 @@ from tokenizer.text.sentencepiece import TextTokenizer
 def tokenize_items(
     workspace: Workspace, config: TokenizeConfig, text_model: Path, runner: Runner, *, retry: bool = False
 ) -> JobReport:
-    """Make the tokens of every selected item that has none yet, or has those of another configuration."""
+    """Tokenize every selected item that has no tokens yet, or those of another configuration."""
     started = time.monotonic()
     selected = usable(read_selection(workspace).rows)
     codec, text = load_codec(config.vision), TextTokenizer.load(text_model)
@@ -34,7 +36,7 @@ def tokenize_items(
         if (unit := unit_number(path)) not in units:
             remove_unit(workspace.tokens, unit)
     worker = TokenizeWorker(workspace=workspace, config=config, text_model=text_model, retry=retry)
-    stale = {unit: n for unit in units if (n := work_left(worker, unit, vocabulary)) is not None}
+    stale = {unit: n for unit in units if (n := items_to_tokenize(worker, unit, vocabulary)) is not None}
     facts = StoreFacts(
         units=tuple(units),
         vocabulary=vocabulary,

@@ -1,30 +1,30 @@
-"""TODO."""
+"""The text tokenizer of a workspace: given by the user, or trained on the workspace's texts the first time."""
 
 from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
+from pipeline.kinds.registry import kind_of
 from pipeline.runtime.progress import console
 from pipeline.runtime.workspace import Workspace, usable
 from pipeline.select.selection import read_selection
-from pipeline.sources.inputs import local_file
-from pipeline.text.books import BookConfig, read_book
-from pipeline.text.qa import QaConfig, plain_text, read_turns
-from pipeline.tokenize.worker import TokenizeConfig
+from pipeline.sources.inputs import MAX_BYTES, local_file
+from pipeline.text.options import TextOptions
+from pipeline.tokenize.config import TokenizeConfig
 from schemas.errors import DatasetError, InputError
 from schemas.files import atomic
 from schemas.fingerprint import sha256_file
+from schemas.rows import SurveyRow, survey_rows
 from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
 
 
 def text_model_of(workspace: Workspace, given: Path | None, config: TokenizeConfig) -> Path:
     """Return the workspace's text model: a copy of the given one, or one trained on its texts the first time.
 
-    It is never trained again, so that ids stay what they are when more books come.
+    It is not trained again when more books are added, so that ids stay the same.
     """
     path = workspace.text_model
     if given is not None:
@@ -33,28 +33,25 @@ def text_model_of(workspace: Workspace, given: Path | None, config: TokenizeConf
             with atomic(path) as temporary:
                 shutil.copyfile(given, temporary)
     elif not path.is_file():
-        rows = usable(read_selection(workspace).rows).to_pylist()
+        rows = survey_rows(usable(read_selection(workspace).rows))
         if not rows:
-            raise DatasetError(f"nothing to tokenize: every item was set aside; why stands in {workspace.quarantine}")
-        training = sorted((r for r in rows if r["split"] == "train"), key=lambda r: r["document_id"])
-        captions = [caption for row in training for caption in row["captions"] or ()]
-        texts = _texts(training, config.books, config.qa)
+            raise DatasetError(f"nothing to tokenize: every item was rejected; see {workspace.quarantine} for reasons")
+        training = sorted((row for row in rows if row.split == "train"), key=lambda row: row.identity)
+        captions = [caption for row in training for caption in row.captions]
+        texts = read_texts(training, TextOptions(books=config.books, qa=config.qa))
         train_text_tokenizer(itertools.chain(captions, texts), path, TextTrainConfig())
-        console.print(f"text tokenizer: trained on {len(training)} items, {path}")
+        console.print(f"text tokenizer: trained on {len(training)} items: {path}")
     return path
 
 
-def _texts(items: Iterable[Mapping[str, Any]], books: BookConfig, qa: QaConfig) -> Iterator[str]:
-    """Yield the text of the books and question-answer documents among the items."""
-    for item in items:
-        uri, kind = item["uri"], item["kind"]
+def read_texts(rows: Iterable[SurveyRow], options: TextOptions) -> Iterator[str]:
+    """Yield the texts of items, those of kinds that have any; an item that cannot be read is skipped with a message."""
+    for row in rows:
+        kind = kind_of(row.kind)
+        if not kind.is_text:
+            continue
         try:
-            if kind == "book":
-                with local_file(uri, max_bytes=books.max_bytes) as path:
-                    cuts = [(cut["start"], cut["end"]) for cut in item.get("cuts") or ()]
-                    yield from read_book(path, books, cuts=cuts, content_id=item.get("content_id"))
-            elif kind == "qa":
-                with local_file(uri, max_bytes=qa.max_bytes) as path:
-                    yield plain_text(read_turns(path, qa))
+            with local_file(row.uri, max_bytes=kind.max_bytes(options) or MAX_BYTES) as path:
+                yield from kind.texts(path, row, options)
         except InputError as e:
-            console.print(f"text tokenizer: left out: {uri}: {e}")
+            console.print(f"text tokenizer: skipped {row.uri}: {e}")

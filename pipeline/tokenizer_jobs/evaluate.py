@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
+from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import raise_if_stopping, stop_on_signals
 from pipeline.runtime.progress import console, output
 from pipeline.sources.inputs import local_file
@@ -178,8 +179,8 @@ def _names(uris: Iterable[str]) -> dict[str, str]:
 
 
 def _held_out(inputs: Iterable[str]) -> list[str]:
-    items = read_manifest(inputs).items.to_pylist()
-    uris = [item["uri"] for item in items if item["kind"] in ("video", "image") and item["split"] != "train"]
+    items = read_manifest(inputs).items
+    uris = [item.uri for item in items if not kind_of(item.kind).is_text and item.split != "train"]
     if not uris:
         raise ConfigError(
             f"no video or image to evaluate on in {', '.join(inputs)}; those of the split train are left out"

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 from tyro.conf import Positional, arg
 
+from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import is_stopping, stop_on_signals
 from pipeline.runtime.progress import console
 from pipeline.sources.manifest import read_manifest
@@ -56,8 +57,8 @@ class TrainTokenizer:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Train, printing a line at each measurement."""
-        items = read_manifest(self.inputs).items.to_pylist()
-        uris = [item["uri"] for item in items if item["kind"] in ("video", "image") and item["split"] != "val"]
+        items = read_manifest(self.inputs).items
+        uris = [item.uri for item in items if not kind_of(item.kind).is_text and item.split != "val"]
         if not uris:
             raise ConfigError(f"no video or image to train on in {', '.join(self.inputs)}")
         if self.out.is_file() or self.out.suffix == ".safetensors":

@@ -57,8 +57,10 @@ def write_clips(workspace: Workspace) -> None:
     """Put two documents, clips of the item /v/clip.mp4, in the place of the one that it is."""
     unit = workspace.unit_of(CLIP.id)
     others = [d for d in (FILM, NOVEL, LOST) if workspace.unit_of(d.id) == unit]
-    clips = [(CLIP.row() | {"document_id": f"{CLIP.id}#{n:05d}"}, CLIP.tokens) for n in range(2)]
-    write_unit(workspace.tokens, unit, [*((d.row(), d.tokens) for d in others), *clips], token_stores.VOCABULARY.dtype)
+    clips = [(replace(CLIP.entry(), document_id=f"{CLIP.id}#{n:05d}"), CLIP.tokens) for n in range(2)]
+    write_unit(
+        workspace.tokens, unit, [*((d.entry(), d.tokens) for d in others), *clips], token_stores.VOCABULARY.dtype
+    )
 
 
 def write_finished_workspace(root: Path, options: SelectConfig | None = None) -> Workspace:

@@ -20,6 +20,7 @@ from pipeline.runtime.workspace import Workspace
 from schemas.files import write_text
 from schemas.fingerprint import bucket, fingerprint
 from schemas.records import TOKENS
+from schemas.rows import DocumentRow
 from schemas.vocab import TEXT, VISION, Vocabulary
 
 VOCABULARY = Vocabulary(
@@ -90,6 +91,10 @@ class StoredDocument:
             **self.facts,
         }
 
+    def entry(self) -> DocumentRow:
+        """Return its row as the stages of the pipeline pass it."""
+        return DocumentRow.from_row(self.row() | {"unit": -1, "batch": -1, "row": -1})
+
 
 def book(name: str, length: int, *, split: str = "train") -> StoredDocument:
     """Return a book of `length` tokens, bos and eos included."""
@@ -143,7 +148,7 @@ def write_store(directory: Path, documents: Iterable[StoredDocument], *, units: 
     for document in documents:
         by_unit.setdefault(bucket(document.id, units), []).append(document)
     for unit, some in by_unit.items():
-        write_unit(directory, unit, [(d.row(), d.tokens) for d in some], VOCABULARY.dtype)
+        write_unit(directory, unit, [(d.entry(), d.tokens) for d in some], VOCABULARY.dtype)
     return TokenStore(directory)
 
 

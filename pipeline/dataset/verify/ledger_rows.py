@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.dataset.sample import Sample
+from pipeline.kinds.registry import kinds
 from schemas.errors import DatasetError
-from schemas.records import KINDS, LEDGER
+from schemas.records import LEDGER
 
 _NUMBERS = ("start", "length", "modality", "weight")  # of a span, in the ledger as in the sequence
 _COLUMNS = ("sequence", "shard", "span", *_NUMBERS, "document_id", "copy", "document_start", "kind", "split")
@@ -99,5 +100,5 @@ class LedgerRows:
         ids = [sample.pieces[i].id for i in spans["document"].tolist()]
         if self._words["document_id"][first:end] != ids:
             yield "the ledger's document ids are not those of the json"
-        if set(self._words["split"][first:end]) != {split} or not set(self._words["kind"][first:end]) <= set(KINDS):
-            yield f"the ledger's split is not {split}, or a kind none of {', '.join(KINDS)}"
+        if set(self._words["split"][first:end]) != {split} or not set(self._words["kind"][first:end]) <= set(kinds()):
+            yield f"the ledger's split is not {split}, or a kind none of {', '.join(kinds())}"

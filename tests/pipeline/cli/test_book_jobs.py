@@ -16,15 +16,14 @@ from pipeline.runtime.workspace import Workspace, read_units
 from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.quarantine import write_quarantine
-from pipeline.survey.book_worker import BookLook
-from pipeline.survey.config import SurveyConfig
+from pipeline.survey.config import BookSurveyConfig, SurveyConfig
 from pipeline.survey.job import survey_items
 from pipeline.survey.table import read_survey_unit
 from pipeline.survey.worker import SurveyWorker
 from pipeline.text.books import BookConfig
+from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.job import tokenize_items
 from pipeline.tokenize.text_model import text_model_of
-from pipeline.tokenize.worker import TokenizeConfig
 from schemas.records import SIGNATURES
 from tests.support.epubs import make_epub
 from tests.support.texts import story, wrapped
@@ -56,7 +55,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [str(folder), str(tables / "t.jsonl"), str(tables / "t.parquet")]
 
 
-def run(material: list[str], out: Path, books: BookConfig, look: BookLook) -> tuple[Workspace, list[JobReport]]:
+def run(material: list[str], out: Path, books: BookConfig, look: BookSurveyConfig) -> tuple[Workspace, list[JobReport]]:
     workspace, runner = Workspace.open(out, units=3), Runner()
     worker = SurveyWorker(workspace=workspace, config=SurveyConfig(books=look), books=books)
     config = TokenizeConfig(books=books)
@@ -74,7 +73,7 @@ def texts_of(workspace: Workspace) -> dict[str, str]:
 
 
 def test_tokens_contain_exactly_the_text_that_the_survey_kept(material: list[str], tmp_path: Path) -> None:
-    workspace, reports = run(material, tmp_path / "out", BookConfig(), BookLook())
+    workspace, reports = run(material, tmp_path / "out", BookConfig(), BookSurveyConfig())
     assert [report.items for report in reports] == [14, 14, 9]
     rejected = {Path(r["uri"]).name: r["reason"] for r in pq.read_table(workspace.quarantine).to_pylist()}
     assert rejected.pop("t.parquet#row=00000001") == "unreadable"
@@ -91,7 +90,7 @@ def test_tokens_contain_exactly_the_text_that_the_survey_kept(material: list[str
     assert texts["good.epub"].startswith(story(4, 10))
     assert texts["t.parquet#row=00000002"] == story(10, 5)
     assert {story(7, 5), story(8, 5)} <= set(texts.values())
-    rows = [row for unit in range(3) for row in read_survey_unit(workspace, unit)]
+    rows = [row.to_row() for unit in range(3) for row in read_survey_unit(workspace, unit)]
     (mixed,) = [row for row in rows if row["uri"].endswith("mixed.md")]
     assert mixed["cuts"]
     assert len(texts["mixed.md"]) == mixed["measures"]["characters"] - sum(c["end"] - c["start"] for c in mixed["cuts"])
@@ -101,7 +100,7 @@ def test_tokens_contain_exactly_the_text_that_the_survey_kept(material: list[str
     assert set(signed) >= {row["content_id"] for row in rows if not row["reason"]}
 
     masked = BookConfig(mask_pii=True)
-    _, again = run(material, tmp_path / "out", masked, BookLook())
+    _, again = run(material, tmp_path / "out", masked, BookSurveyConfig())
     assert [report.new for report in again][0::2] == [14, 9]
     changed = {Path(uri).name: text for uri, text in texts_of(workspace).items()}
     assert changed.pop("mixed.md") == texts.pop("mixed.md").replace("me@example.org", "[email]")

@@ -40,9 +40,10 @@ from pipeline.survey.worker import SurveyWorker
 from pipeline.text.books import BookConfig
 from pipeline.text.qa import QaConfig
 from pipeline.tokenize import worker as tokenize
+from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.job import tokenize_items
 from pipeline.tokenize.text_model import text_model_of
-from pipeline.tokenize.worker import TokenizeConfig, TokenizeWorker
+from pipeline.tokenize.worker import TokenizeWorker
 from pipeline.tokenizer_jobs.train import TrainTokenizer
 from pipeline.video.decoder import DecodeConfig
 from schemas.errors import ConfigError, DatasetError, ManifestError

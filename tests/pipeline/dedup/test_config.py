@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.dedup.config import SIMILARITY, DedupConfig
+from pipeline.dedup.config import DedupConfig, similarities
 from schemas.errors import ConfigError
 
 
@@ -23,6 +23,6 @@ def test_options_out_of_range_raise(wrong: dict[str, Any], message: str) -> None
 
 
 def test_every_search_needs_collisions_and_gets_no_easier_in_a_large_corpus() -> None:
-    for similarity in SIMILARITY.values():
+    for similarity in similarities().values():
         assert 1 <= similarity.min_collisions <= similarity.sufficient_collisions
         assert similarity.scaled_to(1 << 24).min_collisions == similarity.min_collisions

@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.dedup import config as dedup_config
 from pipeline.dedup import job as dedup_job
 from pipeline.dedup import key_worker, scratch
 from pipeline.dedup.config import DedupConfig
 from pipeline.dedup.job import dedup_items
 from pipeline.dedup.similarity import Signature
 from pipeline.dedup.video_similarity import VideoSimilarity
+from pipeline.kinds.video import VIDEO
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import DatasetError, Interrupted
@@ -134,9 +134,9 @@ def test_an_interrupted_search_keeps_the_old_pairs_and_the_next_one_completes(
             signal.raise_signal(signal.SIGINT)
             return video.compare(a, b)
 
-    video = dedup_config.SIMILARITY["video"]
+    video = VIDEO.similarity()
     with monkeypatch.context() as patch:
-        patch.setitem(dedup_config.SIMILARITY, "video", Stopping())  # type: ignore[arg-type]
+        patch.setattr(type(VIDEO), "similarity", lambda _: Stopping())
         patch.setattr(dedup_job, "_fingerprint", lambda *_: "another")
         with pytest.raises(Interrupted):
             dedup_items(workspace, DedupConfig(), Runner())
@@ -180,14 +180,15 @@ def test_a_hash_key_that_all_items_share_adds_few_candidates_and_hides_no_copy(t
 def test_collisions_of_one_frame_do_not_suffice_unless_it_is_the_only_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(dedup_config.SIMILARITY, "video", VideoSimilarity(sufficient_collisions=1000))  # type: ignore[arg-type]
+    strict = VideoSimilarity(sufficient_collisions=1000)
+    monkeypatch.setattr(type(VIDEO), "similarity", lambda _: strict)
     shared = scene(50, 0.5)
     items = [signature("one", scene(1, 4) + shared), signature("other", scene(2, 4) + shared)]
     assert dedup_items(write_signatures(tmp_path / "w", items), DedupConfig(), Runner()).facts["candidates"] == 0
     items.append(signature("alone", shared))
     report = dedup_items(write_signatures(tmp_path / "w", items), DedupConfig(), Runner())
     assert (report.facts["candidates"], report.facts["pairs"]) == (2, 2)
-    monkeypatch.setitem(dedup_config.SIMILARITY, "video", VideoSimilarity())  # type: ignore[arg-type]
+    monkeypatch.setattr(type(VIDEO), "similarity", lambda _: VideoSimilarity())
     many = dedup_items(write_signatures(tmp_path / "w", items), DedupConfig(), Runner())
     assert many.facts["candidates"] == 3
 

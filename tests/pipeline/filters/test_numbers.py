@@ -19,7 +19,7 @@ def test_numbers_are_the_measures_and_those_derived_from_columns() -> None:
 
 
 def test_only_videos_have_a_duration() -> None:
-    assert "duration_s" not in numbers(typed(video(kind="image", duration_s=0.0)))
+    assert "duration_s" not in numbers(typed(video(kind="image", duration_s=None)))
     assert "duration_s" not in numbers(typed(book()))
 
 

@@ -68,12 +68,12 @@ def test_a_registered_score_is_measured_and_can_be_limited(tmp_path: Path) -> No
     workspace = Workspace.open(tmp_path / "out", units=1)
     worker = SurveyWorker(workspace=workspace, config=SurveyConfig(scores=("redness",)))
     assert survey_items([str(folder)], workspace, worker, Runner()).rejected == {"no_video": 1}
-    found = {Path(row["uri"]).name: row["measures"] for row in read_survey_unit(workspace, 0)}
+    found = {Path(row.uri).name: row.measures for row in read_survey_unit(workspace, 0)}
     assert found["red.mp4"]["redness"] == pytest.approx(0.8, abs=0.1)
     assert found["red.mp4"]["redness_mean"] <= found["red.mp4"]["redness"]
     assert found["blue.mp4"]["redness"] == pytest.approx(0.2, abs=0.1)
     assert found["blue.mp4"]["pictures"] >= 2
-    assert found["sound.mp4"] is None
+    assert found["sound.mp4"] == {}
     select_items(workspace, select_config("redness=:0.5"), Runner())
     judged = {Path(row["uri"]).name: row for row in read_selection(workspace).rows.to_pylist()}
     assert (judged["red.mp4"]["reason"], judged["blue.mp4"]["reason"]) == ("score", None)

@@ -338,8 +338,8 @@ def test_a_corpus_smaller_than_one_sequence_is_one_sequence(tmp_path: Path) -> N
 
 def test_a_hundred_thousand_documents_of_one_token_are_packed(tmp_path: Path) -> None:
     one = of_length("book", 1)
-    workspace, row, count = write_workspace(tmp_path / "out", [one], units=1), one.row(), 100_000
-    rows = ({**row, "document_id": f"{i:064x}", "kind": ("book", "image")[i % 2]} for i in range(count))
+    workspace, row, count = write_workspace(tmp_path / "out", [one], units=1), one.entry(), 100_000
+    rows = (replace(row, document_id=f"{i:064x}", kind=("book", "image")[i % 2]) for i in range(count))
     write_unit(workspace.tokens, 0, ((row, one.tokens) for row in rows), VOCABULARY.dtype)
     assert run(workspace, context=1000).kept == count
     card = card_of(workspace, 1000).splits["train"]

@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.kinds.registry import names_of_text_kinds
 from pipeline.packing.config import PackConfig
 from pipeline.packing.mixture import Mixture
 from pipeline.packing.pieces import documents_of
-from schemas.dataset import LEFT_OUT, LONG, SHORT, TEXT_KINDS
+from schemas.dataset import LEFT_OUT, LONG, SHORT
 from schemas.errors import ConfigError
 from schemas.records import TOKENS
 from tests.support.local_packing import make_jobs
@@ -100,7 +101,7 @@ def test_text_comes_to_its_share_of_the_tokens(share: float) -> None:
     )
     kinds = [np.array(job.documents["kind"].to_pylist())[job.pieces.document] for job in jobs if job.split == "train"]
     lengths = [job.pieces.length for job in jobs if job.split == "train"]
-    is_text = np.isin(np.concatenate(kinds), TEXT_KINDS)
+    is_text = np.isin(np.concatenate(kinds), names_of_text_kinds())
     found = np.concatenate(lengths)[is_text].sum() / np.concatenate(lengths).sum()
     assert found == pytest.approx(share, abs=0.02)
     assert made.splits["val"].documents == 60

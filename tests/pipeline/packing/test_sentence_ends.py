@@ -80,7 +80,7 @@ def test_books_are_cut_at_the_ends_of_sentences_and_no_token_is_lost(text: TextT
     for i in range(6):
         ids = np.concatenate([[text.bos_id], text.encode(prose(i + 1, 150 + 40 * i)), [text.eos_id]])
         documents.append(StoredDocument(f"book {i}", "book", [(TEXT, ids, None, None)]))
-    write_unit(tmp_path, 0, [(d.row(), d.tokens.astype(vocabulary.dtype)) for d in documents], vocabulary.dtype)
+    write_unit(tmp_path, 0, [(d.entry(), d.tokens.astype(vocabulary.dtype)) for d in documents], vocabulary.dtype)
     store, context = TokenStore(tmp_path), 512
     cuts = {}
     for reach in (0.0, 0.08):

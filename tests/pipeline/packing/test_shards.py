@@ -419,9 +419,9 @@ def test_a_document_that_is_not_what_its_row_says_is_an_error(
 def test_tokens_of_another_type_or_outside_the_vocabulary_are_an_error(tmp_path: Path) -> None:
     job = first_job(tmp_path, {})
     unit = job.documents["unit"][0].as_py()
-    write_unit(tmp_path / "wide", unit, [(book("b", 50).row(), np.zeros(50))], np.dtype(np.uint32))
+    write_unit(tmp_path / "wide", unit, [(book("b", 50).entry(), np.zeros(50))], np.dtype(np.uint32))
     with pytest.raises(DatasetError, match="of uint32"):
         write_shard(job, TokenStore(tmp_path / "wide"), tmp_path / "packed")
-    write_unit(tmp_path / "large", unit, [(book("b", 50).row(), np.full(50, 72))], np.dtype(np.uint16))
+    write_unit(tmp_path / "large", unit, [(book("b", 50).entry(), np.full(50, 72))], np.dtype(np.uint16))
     with pytest.raises(DatasetError, match="token 72 .* outside the vocabulary of 72"):
         write_shard(job, TokenStore(tmp_path / "large"), tmp_path / "packed")

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from pipeline.runtime import token_store as store
 from pipeline.runtime.token_store import TokenStore, read_unit, remove_unit, write_unit
 from schemas.errors import DatasetError
-from schemas.records import TOKENS
+from schemas.rows import DocumentRow
 
 
-def row(name: str, **changes: Any) -> dict[str, Any]:
-    empty = dict.fromkeys(TOKENS.names) | {"spans": [], "frame_tokens": 0, "frames": 0, "frames_promised": 0}
-    return empty | {"document_id": name, "fingerprint": "f", "kind": "book", "split": "train", "uri": name} | changes
+def row(name: str, **changes: Any) -> DocumentRow:
+    return DocumentRow(document_id=name, fingerprint="f", kind="book", split="train", uri=name, **changes)
 
 
 @given(lengths=st.lists(st.integers(0, 300), min_size=1, max_size=30), batch_bytes=st.integers(1, 600))

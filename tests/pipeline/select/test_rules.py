@@ -29,7 +29,7 @@ from tests.support.survey_rows import Row, book, broken, pair, select_config, ty
         ({"width": 63}, Reason.TOO_SMALL),
         ({"height": 64}, None),
         ({"measures": {"brightness": 3.0}}, Reason.BLACK),
-        ({"kind": "image", "duration_s": 0.0}, None),
+        ({"kind": "image", "duration_s": None}, None),
         ({"kind": "book", "width": None, "height": None, "measures": None}, None),
         ({"kind": "qa", "width": None, "height": None, "measures": None}, None),
         ({"reason": "crashed", "detail": "signal 11"}, Reason.CRASHED),

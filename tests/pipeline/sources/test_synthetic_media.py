@@ -10,11 +10,12 @@ from pipeline.sources.manifest import read_manifest
 from pipeline.sources.sample_media import synthesize
 from pipeline.sources.synthetic_media import write_synthetic_media
 from pipeline.video.decoder import DecodeConfig, Decoder
+from schemas.rows import manifest_table
 
 
 def test_media_are_moving_videos_and_books_and_are_reproducible(tmp_path: Path) -> None:
     first, second = (synthesize(tmp_path / name, videos=2, frames=10).parent for name in ("a", "b"))
-    items = read_manifest([str(first / "manifest.jsonl")]).items.to_pylist()
+    items = manifest_table(read_manifest([str(first / "manifest.jsonl")]).items).to_pylist()
     assert {item["kind"] for item in items} == {"video", "book"}
     assert {item["split"] for item in items} == {"train", "val"}
     with Decoder(DecodeConfig(fps=10)) as decoder:

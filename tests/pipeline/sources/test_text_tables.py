@@ -13,6 +13,7 @@ from pipeline.sources.inputs import local_file, stat
 from pipeline.sources.manifest import read_manifest
 from pipeline.sources.text_tables import parse_row_uri, row_address
 from schemas.errors import InputError, ManifestError, Reason
+from schemas.rows import manifest_table
 from tests.support.texts import story
 
 TEXTS = [story(n, 3) for n in range(7)]
@@ -38,7 +39,7 @@ def text_of(uri: str, max_bytes: int = 1 << 20) -> str:
 
 
 def test_each_row_is_a_book_with_its_own_uri(table: Path) -> None:
-    items = read_manifest([str(table)]).items.to_pylist()
+    items = manifest_table(read_manifest([str(table)]).items).to_pylist()
     assert [(item["kind"], item["title"], item["license"]) for item in items] == [
         ("book", f"Story {n}", "CC0-1.0") for n in range(7)
     ]
@@ -48,11 +49,11 @@ def test_each_row_is_a_book_with_its_own_uri(table: Path) -> None:
     assert stat(items[0]["uri"]) == stat(str(table))
     (listed,) = (table.parent / "m.jsonl",)
     listed.write_text(json.dumps({"uri": items[2]["uri"], "kind": "book"}))
-    assert text_of(read_manifest([str(listed)]).items["uri"][0].as_py()) == TEXTS[2]
+    assert text_of(read_manifest([str(listed)]).items[0].uri) == TEXTS[2]
 
 
 def test_missing_and_unreadable_rows_have_a_reason(table: Path) -> None:
-    uris = read_manifest([str(table)]).items["uri"].to_pylist()
+    uris = [item.uri for item in read_manifest([str(table)]).items]
 
     def reason(uri: str, max_bytes: int = 1 << 20) -> Reason:
         with pytest.raises(InputError) as caught:
@@ -98,7 +99,7 @@ def test_table_that_mixes_texts_and_uris_is_rejected(
 @pytest.mark.parametrize("row", [{"text": None}, {"text": 5}, {"text": "\ud800"}, {"text": ""}])
 def test_row_without_a_text_does_not_affect_other_rows(tmp_path: Path, row: dict[str, object]) -> None:
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(r) for r in ({"text": TEXTS[0]}, row)))
-    first, second = read_manifest([str(tmp_path / "a.jsonl")]).items["uri"].to_pylist()
+    first, second = [item.uri for item in read_manifest([str(tmp_path / "a.jsonl")]).items]
     assert text_of(first) == TEXTS[0]
     if row["text"] == "":
         assert text_of(second) == ""

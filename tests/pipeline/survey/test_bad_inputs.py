@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.kinds.video import VIDEO
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.workspace import Workspace
@@ -23,7 +24,9 @@ from pipeline.select.quarantine import write_quarantine
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
 from pipeline.survey.table import read_survey_unit
-from pipeline.survey.worker import SurveyWorker, look_at_video
+from pipeline.survey.tools import SurveyTools
+from pipeline.survey.worker import SurveyWorker
+from pipeline.text.options import TextOptions
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import InputError, Reason
 from tests.support.media import make_audio, make_video
@@ -78,7 +81,7 @@ def survey(uris: dict[str, str], place: Path) -> tuple[JobReport, dict[str, dict
     report = survey_items([str(manifest)], workspace, worker, Runner())
     select_items(workspace, SelectConfig(), Runner())
     write_quarantine(workspace)
-    return report, {row["uri"]: row for row in read_survey_unit(workspace, 0)}
+    return report, {row.uri: row for row in read_survey_unit(workspace, 0)}
 
 
 def test_two_hundred_damaged_files_cost_themselves_only(tmp_path: Path) -> None:
@@ -102,12 +105,13 @@ def test_two_hundred_damaged_files_cost_themselves_only(tmp_path: Path) -> None:
     assert report.rejected["unreadable"] > 10
     assert report.kept > 40
     for uri, row in rows.items():
-        assert (row["reason"] is None) == (row["measures"] is not None), uri
-        assert row["reason"] is None or row["detail"], uri
+        assert (row.reason is None) == bool(row.measures), uri
+        assert row.reason is None or row.detail, uri
     with Decoder(DecodeConfig()) as decoder:  # by itself each good file is the same
         for uri in good:
-            found = look_at_video(Path(uri), decoder, SurveyConfig(), ())
-            assert {name: rows[uri][name] for name in found.columns} == found.columns
+            found = VIDEO.survey(Path(uri), SurveyTools(config=SurveyConfig(), text=TextOptions(), decoder=decoder))
+            row = rows[uri]
+            assert (row.visual, row.measures, row.content_id) == (found.visual, found.measures, found.content_id)
 
 
 def test_what_is_no_file_is_a_row(tmp_path: Path) -> None:
@@ -139,10 +143,10 @@ def test_what_is_no_file_is_a_row(tmp_path: Path) -> None:
         listening.bind(str(tmp_path / "socket.mp4"))
         uris[str(tmp_path / "socket.mp4")] = "image"
         report, rows = survey(uris, tmp_path)
-    assert {Path(uri).name: row["reason"] for uri, row in rows.items() if Path(uri).name in wanted} == wanted
-    assert {row["reason"] for uri, row in rows.items() if "://" in uri or "socket" in uri} == {"missing"}
+    assert {Path(uri).name: row.reason for uri, row in rows.items() if Path(uri).name in wanted} == wanted
+    assert {row.reason for uri, row in rows.items() if "://" in uri or "socket" in uri} == {"missing"}
     assert (report.items, report.kept) == (len(uris), 1)
-    assert rows[str(good)]["measures"]["sampled_frames"] >= 2
+    assert rows[str(good)].measures["sampled_frames"] >= 2
 
 
 def test_a_file_that_grows_and_shrinks_while_it_is_looked_at_ends_in_time(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from pipeline.kinds.video import VIDEO
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.workspace import Workspace, read_table_unit
@@ -49,7 +50,7 @@ def run(
     workspace = Workspace.open(out, units=1)
     worker = SurveyWorker(workspace=workspace, config=SurveyConfig(**config))
     report = survey_items([str(folder)], workspace, worker, Runner())
-    rows = {Path(row["uri"]).name: row for row in read_survey_unit(workspace, 0)}
+    rows = {Path(row.uri).name: row.to_row() for row in read_survey_unit(workspace, 0)}
     signatures = read_table_unit(workspace.signatures, 0, SIGNATURES).to_pylist()
     return report, rows, {row["content_id"]: row for row in signatures}
 
@@ -101,13 +102,13 @@ def test_a_second_run_does_nothing_and_the_same_input_gives_the_same_bytes(folde
 
 def test_what_is_kept_keeps_its_signature(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, before, signatures = run(folder, tmp_path / "out")
-    looked = []
-    look = survey.look_at_video
-    monkeypatch.setattr(survey, "look_at_video", lambda path, *rest: looked.append(path.name) or look(path, *rest))
+    surveyed = []
+    survey_file = VIDEO.survey
+    monkeypatch.setattr(VIDEO, "survey", lambda path, tools: surveyed.append(path.name) or survey_file(path, tools))
     make_video(folder / "g.mp4", frames=75)
     (folder / "c.mp4").unlink()
     _, rows, after = run(folder, tmp_path / "out")
-    assert looked == ["g.mp4"]
+    assert surveyed == ["g.mp4"]
     assert set(after) == set(signatures) - {before["c.mp4"]["content_id"]} | {rows["g.mp4"]["content_id"]}
     assert all(after[name] == signatures[name] for name in after if name in signatures)
 
@@ -154,7 +155,7 @@ def test_a_file_that_is_written_to_while_it_is_read_is_set_aside(
     report, rows, signatures = run(folder, tmp_path / "out")
     row = rows["c.mp4"]
     assert (row["reason"], row["document_id"], row["content_id"]) == ("changed", None, None)
-    assert "written to while it was read" in row["detail"]
+    assert "modified while it was read" in row["detail"]
     assert report.kept + sum(report.rejected.values()) == report.items
     assert None not in signatures
     assert run(folder, tmp_path / "out")[1]["c.mp4"]["reason"] is None  # another file now: looked at again

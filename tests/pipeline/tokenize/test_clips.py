@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,17 @@ from pipeline.survey.job import survey_items
 from pipeline.survey.worker import SurveyWorker
 from pipeline.text.transcripts import Cue
 from pipeline.tokenize.clips import Clip, ClipConfig, cut, share_cues
+from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.interleave import InterleaveConfig, TextSegment, VisionSegment, parse_document
 from pipeline.tokenize.job import tokenize_items
-from pipeline.tokenize.worker import TokenizeConfig, document_fingerprint, load_codec, make_vocabulary
+from pipeline.tokenize.tools import load_codec, make_vocabulary
+from pipeline.tokenize.worker import document_fingerprint
 from pipeline.video.decoder import DecodeConfig
 from schemas.dataset import read_card
 from schemas.errors import ConfigError
 from schemas.fingerprint import bucket, fingerprint
-from schemas.records import LEDGER, SURVEY, TOKENS, clip_id, item_of
+from schemas.records import LEDGER, TOKENS, clip_id, item_of
+from schemas.rows import Crop, SurveyRow, VisualFacts
 from tests.support.media import make_video
 from tests.support.survey_rows import select_config
 from tests.support.texts import story
@@ -116,7 +120,7 @@ def test_a_cutting_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_shots_as_clips_need_shots() -> None:
-    with pytest.raises(ConfigError, match="shots=none finds none"):
+    with pytest.raises(ConfigError, match="clips=shots requires shot detection"):
         TokenizeConfig(cutting=SHOTS, shots="none")
 
 
@@ -394,21 +398,21 @@ def test_bars_that_the_survey_found_are_cut_off_unless_they_are_wanted(
 
 def test_a_fingerprint_holds_what_a_kind_depends_on_and_no_more(text_model: Path) -> None:
     vocabulary = _vocabulary(text_model)
-    row = dict.fromkeys(SURVEY.names) | {"document_id": "a" * 64, "kind": "video"}
+    row = SurveyRow(uri="a.mp4", document_id="a" * 64, kind="video")
     plain, by_shots = TokenizeConfig(), TokenizeConfig(cutting=SHOTS)
     differ = {
         "cut": (row, by_shots),
         "shots": (row, TokenizeConfig(shots="none")),
-        "crop": (row | {"crop": [0, 1, 2, 3]}, plain),
+        "crop": (replace(row, visual=VisualFacts(crop=Crop(0, 1, 2, 3))), plain),
         "length": (row, TokenizeConfig(cutting=ClipConfig(clips="shots", max_clip_s=9))),
         "plain": (row, plain),
-        "image": (row | {"kind": "image"}, plain),
+        "image": (replace(row, kind="image"), plain),
     }
     prints = {name: document_fingerprint(of, config, vocabulary) for name, (of, config) in differ.items()}
     assert len(set(prints.values())) == len(differ)
-    image = row | {"kind": "image"}
+    image = replace(row, kind="image")
     assert document_fingerprint(image, by_shots, vocabulary) == prints["image"]
-    without_bars = row | {"crop": [0, 0, 64, 48], "width": 64, "height": 48}
+    without_bars = replace(row, visual=VisualFacts(crop=Crop(0, 0, 64, 48), width=64, height=48))
     assert document_fingerprint(without_bars, plain, vocabulary) == prints["plain"]
     irrelevant = TokenizeConfig(cutting=ClipConfig(min_clip_s=3, max_clip_s=9))
     assert document_fingerprint(row, irrelevant, vocabulary) == prints["plain"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ from hypothesis import strategies as st
 from pipeline.filters.text_rules import TextCounts
 from pipeline.select.config import SelectConfig
 from pipeline.select.rules import judge
-from pipeline.survey.book_worker import BookLook, book_fingerprint, survey_book
+from pipeline.survey.book_analysis import book_fingerprint, survey_book
+from pipeline.survey.config import BookSurveyConfig
 from pipeline.text.books import BookConfig, load_book, read_book
 from pipeline.text.language import identify_language, majority_language
 from pipeline.text.passages import split_passages
 from pipeline.text.words import shingles, split_words
 from schemas.errors import Reason
-from schemas.records import SURVEY
 from schemas.rows import SurveyRow
 from tests.support.survey_rows import select_config
 from tests.support.texts import sentences, story, wrapped
@@ -32,12 +33,13 @@ unter hinter zwischen während gestern morgen niemals immer wieder Häuser Kinde
 wollte konnte mußte sollte eine keine meine unsere jeder dieser""".split()  # noqa: SIM905
 
 
-def surveyed(folder: Path, text: str, look: BookLook | None = None) -> dict[str, Any]:
+def surveyed(folder: Path, text: str, look: BookSurveyConfig | None = None) -> dict[str, Any]:
     path = folder / "book.txt"
     path.write_text(text)
-    columns, signature = survey_book(path, BookConfig(), look or BookLook())
-    assert signature.content_id == columns["content_id"]
-    return dict.fromkeys(SURVEY.names) | {"uri": str(path), "kind": "book", "document_id": "d"} | columns
+    found = survey_book(path, BookConfig(), look or BookSurveyConfig())
+    assert found.signature is not None
+    row = SurveyRow(uri=str(path), kind="book", document_id="d", content_id=found.content_id, container=found.container)
+    return replace(row, text=found.text, measures=found.measures, cuts=found.cuts).to_row()
 
 
 def german(count: int) -> str:
@@ -93,7 +95,7 @@ def test_passages_of_nonsense_or_another_language_are_cut_and_the_rest_goes_on(t
     assert "striking thirteen" not in kept[100:] or kept.count("striking thirteen") < 20
     assert kept.count("Müller") < 0.3 * foreign.count("Müller")
     assert len(kept.split()) > 0.8 * len((story(1, 120) + story(2, 120) + story(3, 120)).split())
-    assert surveyed(tmp_path, text, BookLook(cut_passages=False))["cuts"] is None
+    assert surveyed(tmp_path, text, BookSurveyConfig(cut_passages=False))["cuts"] is None
 
 
 def test_a_book_that_is_nonsense_for_the_most_part_is_set_aside(tmp_path: Path) -> None:
@@ -111,7 +113,13 @@ def test_only_languages_that_are_wanted_go_on(tmp_path: Path) -> None:
     assert judge(SurveyRow.from_row(row), select_config(languages=("EN", "de"))) is None
     verdict = judge(SurveyRow.from_row(row), select_config(languages=("en", "fr")))
     assert verdict == (Reason.LANGUAGE, "language de is not one of en, fr (--languages)")
-    assert judge(SurveyRow.from_row({**row, "kind": "qa", "language": None}), select_config(languages=("en",))) is None
+    assert (
+        judge(
+            SurveyRow.from_row({**row, "kind": "qa", "language": None, "encoding": None}),
+            select_config(languages=("en",)),
+        )
+        is None
+    )
 
 
 def test_the_language_of_most_passages_wins() -> None:
@@ -167,18 +175,20 @@ def test_passages_that_an_evaluation_set_has_are_cut(tmp_path: Path) -> None:
     paragraph = text.split("\n\n")[150]
     asked = " ".join(paragraph.split()[:20])
     path = evaluation_set(tmp_path, [asked.upper().replace(" ", " – ").replace(",", ""), "a short one"])
-    row = surveyed(tmp_path, wrapped(text), BookLook(decontaminate=(path,)))
+    row = surveyed(tmp_path, wrapped(text), BookSurveyConfig(decontaminate=(path,)))
     (cut,) = row["cuts"]
     assert cut["reason"] == "contaminated"
     assert cut["detail"] == "shares 8 13-grams of words with an evaluation set"
     assert cut["start"] < text.index(asked[:50]) < cut["end"]
     assert 0 < row["measures"]["contaminated_share"] == row["measures"]["cut_share"] < 0.1
     assert judge(SurveyRow.from_row(row), SelectConfig()) is None
-    whole = surveyed(tmp_path, story(1, 20), BookLook(decontaminate=(path, evaluation_set(tmp_path, [story(1, 20)]))))
+    whole = surveyed(
+        tmp_path, story(1, 20), BookSurveyConfig(decontaminate=(path, evaluation_set(tmp_path, [story(1, 20)])))
+    )
     verdict = judge(SurveyRow.from_row(whole), SelectConfig())
     assert verdict is not None
     assert verdict[0] is Reason.CONTAMINATED
-    clean = surveyed(tmp_path, story(5, 60), BookLook(decontaminate=(path,)))
+    clean = surveyed(tmp_path, story(5, 60), BookSurveyConfig(decontaminate=(path,)))
     assert (clean["cuts"], clean["measures"]["contaminated_share"]) == (None, 0)
 
 
@@ -186,14 +196,16 @@ def test_what_a_row_depends_on_changes_its_fingerprint(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(story(1, 1))
     (tmp_path / "b.txt").write_text(story(2, 1))
     looks = [
-        BookLook(),
-        BookLook(cut_passages=False),
-        *(BookLook(decontaminate=(tmp_path / n,)) for n in ("a.txt", "b.txt")),
+        BookSurveyConfig(),
+        BookSurveyConfig(cut_passages=False),
+        *(BookSurveyConfig(decontaminate=(tmp_path / n,)) for n in ("a.txt", "b.txt")),
     ]
     configs = [BookConfig(), BookConfig(mask_pii=True), BookConfig(join_lines=False)]
     found = [json.dumps(book_fingerprint(c, look)) for c in configs for look in looks]
     assert len(set(found)) == len(found)
-    assert book_fingerprint(BookConfig(max_bytes=5), BookLook()) == book_fingerprint(BookConfig(), BookLook())
+    assert book_fingerprint(BookConfig(max_bytes=5), BookSurveyConfig()) == book_fingerprint(
+        BookConfig(), BookSurveyConfig()
+    )
 
 
 def test_masking_is_part_of_the_clean_text(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""Books: files or table rows of text, cleaned, and split by the packer at sentence ends where it needs to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.dedup.book_similarity import BookSimilarity
+from pipeline.dedup.similarity import Similarity
+from pipeline.kinds.kind import BaseKind, Surveyed, TokenizedDocument
+from pipeline.survey.book_analysis import book_fingerprint, survey_book
+from pipeline.text.books import read_book
+from pipeline.text.options import TextOptions
+from pipeline.tokenize.interleave import book_document
+from schemas.rows import SurveyRow
+
+if TYPE_CHECKING:
+    from pipeline.survey.tools import SurveyTools
+    from pipeline.tokenize.config import TokenizeConfig
+    from pipeline.tokenize.tools import TokenizeTools
+
+
+class _Book(BaseKind):
+    name = "book"
+    endings = (".txt", ".text", ".md", ".epub", ".html", ".htm")
+    is_splittable = True
+
+    def similarity(self) -> Similarity:
+        """See ItemKind."""
+        return BookSimilarity()
+
+    def max_bytes(self, options: TextOptions) -> int:
+        """See ItemKind."""
+        return options.books.max_bytes
+
+    def survey_fingerprint(self, tools: SurveyTools) -> Any:
+        """See ItemKind."""
+        return book_fingerprint(tools.text.books, tools.config.books)
+
+    def survey(self, path: Path, tools: SurveyTools) -> Surveyed:
+        """See ItemKind."""
+        return survey_book(path, tools.text.books, tools.config.books)
+
+    def token_fingerprint(self, row: SurveyRow, config: TokenizeConfig) -> Any:
+        """See ItemKind."""
+        return _ranges(row), config.books.fingerprint_fields
+
+    def tokenize(self, path: Path, row: SurveyRow, tools: TokenizeTools) -> list[TokenizedDocument]:
+        """See ItemKind."""
+        chunks = read_book(path, tools.config.books, cuts=_ranges(row), content_id=row.content_id)
+        ids = np.concatenate(list(tools.text.encode_stream(chunks)))
+        return [TokenizedDocument(document=book_document(ids, vocabulary=tools.vocabulary))]
+
+    def texts(self, path: Path, row: SurveyRow, options: TextOptions) -> Iterator[str]:
+        """Yield the clean text, without the cuts where the book was surveyed."""
+        return read_book(path, options.books, cuts=_ranges(row), content_id=row.content_id)
+
+
+def _ranges(row: SurveyRow) -> list[tuple[int, int]]:
+    return [cut.range for cut in row.cuts]
+
+
+BOOK = _Book()

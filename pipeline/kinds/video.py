@@ -1,0 +1,41 @@
+"""Videos: one document each, or one per shot or time range (`--clips`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.dedup.similarity import Similarity
+from pipeline.dedup.video_similarity import VideoSimilarity
+from pipeline.kinds.kind import TokenizedDocument
+from pipeline.kinds.visual import VisualKind, tokenize_frames
+from pipeline.video.shots.detector import shots_fingerprint_fields
+from schemas.rows import SurveyRow
+
+if TYPE_CHECKING:
+    from pipeline.tokenize.config import TokenizeConfig
+    from pipeline.tokenize.tools import TokenizeTools
+
+
+class _Video(VisualKind):
+    name = "video"
+    endings = (
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
+        *(".ts", ".m2ts", ".mts", ".flv", ".wmv", ".ogv", ".3gp", ".gif"),
+    )
+
+    def similarity(self) -> Similarity:
+        """See ItemKind."""
+        return VideoSimilarity()
+
+    def token_fingerprint(self, row: SurveyRow, config: TokenizeConfig) -> Any:
+        """See ItemKind."""
+        clips = shots_fingerprint_fields(config.shots), config.cutting.recipe
+        return super().token_fingerprint(row, config), clips
+
+    def tokenize(self, path: Path, row: SurveyRow, tools: TokenizeTools) -> list[TokenizedDocument]:
+        """See ItemKind."""
+        return tokenize_frames(path, row, tools, clipping=tools.config.cutting, shots=tools.config.shots)
+
+
+VIDEO = _Video()
