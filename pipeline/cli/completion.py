@@ -26,7 +26,9 @@ class Completion:
     """Print a script that completes the subcommands and options of longreel.
 
     bash: longreel completion bash > ~/.local/share/bash-completion/completions/longreel
-    zsh:  longreel completion zsh > a file _longreel in a folder of $fpath
+
+    zsh: longreel completion zsh > FOLDER/_longreel, with a FOLDER that is in $fpath
+
     fish: longreel completion fish > ~/.config/fish/completions/longreel.fish
     """
 

@@ -41,11 +41,10 @@ def _field(default: object) -> Any:
 
 
 def _annotated(annotation: Any, markers: tuple[Any, ...], option: Option) -> Any:
-    text = option.help[:1].upper() + option.help[1:]
     hint = "" if option.default in (None, (), {}) else None  # None leaves it to tyro: (default: 4), (required)
     if option.positional and option.is_list and option.default is MISSING:
         hint = "(required)"
-    config = tyro.conf.arg(help=text, metavar=option.metavar or _metavar(option), help_behavior_hint=hint)
+    config = tyro.conf.arg(help=option.help, metavar=option.metavar or _metavar(option), help_behavior_hint=hint)
     return _with(annotation, (*markers, config))
 
 

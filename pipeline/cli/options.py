@@ -149,7 +149,7 @@ def _walk(owner: type[Any], instance: object, names: tuple[str, ...], path: tupl
             path=(*path, field.name),
             annotation=annotation,
             default=default,
-            help=" ".join((_help(owner, field.name) or (config and config.help) or "").split()),
+            help=_sentence(_help(owner, field.name) or (config and config.help) or ""),
             section=get_callable_description(owner).split("\n\n")[0] if path else "",
             positional=_POSITIONAL in markers,
             repeated=_REPEATED in markers,
@@ -188,6 +188,13 @@ def _is_flat(markers: tuple[Any, ...]) -> bool:
 
 def _members(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation) if get_origin(annotation) in (types.UnionType, typing.Union) else (annotation,)
+
+
+def _sentence(text: str) -> str:
+    """Return a description as one paragraph; one that is a comment in the source has no capital and no period."""
+    text = " ".join(text.split())
+    text = text[:1].upper() + text[1:]
+    return text if not text or text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _help(owner: type, name: str) -> str | None:

