@@ -68,13 +68,6 @@ def test_an_internal_error_names_the_file_with_the_traceback(tmp_path: Path, wor
     assert not log.exists()
 
 
-def test_an_error_of_a_worker_in_another_process_is_raised_unchanged(tmp_path: Path) -> None:
-    runner = Runner(2, ("--direct_running_mode=multi_processing",))
-    with pytest.raises(StorageError, match=r"No space left on device.\nFree some space.$"):
-        run_each([1], Touch(tmp_path, "storage"), runner, error_log=tmp_path / "logs" / "error.txt")
-    assert list((tmp_path / "logs").iterdir()) == []
-
-
 def test_an_error_while_a_worker_opens_is_raised_unchanged(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no model at x"):
         run_each([1], Touch(tmp_path, "open"), Runner(), error_log=tmp_path / "error.txt")
