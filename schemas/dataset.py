@@ -25,7 +25,8 @@ from schemas.vocab import Vocabulary
 
 SCHEMA_VERSION = 1
 CARD, INDEX, LEDGER, CROISSANT = "dataset.json", "index.json", "documents.parquet", "croissant.json"
-FORGETTING = ".forget"  # the folder in which `longreel forget` prepares the files of its switch
+FORGETTING = ".forget"  # folder in which `longreel forget` prepares the files that it replaces
+PARTS = ".parts"  # folder of the part files of written shards, until `longreel pack` commits the dataset
 
 
 def sequence_key(split: str, index: int) -> str:

@@ -1,7 +1,7 @@
-"""Single sequences of a packed dataset, found by their key.
+"""Reads single sequences of a packed dataset by key.
 
-Keys increase from one sequence of a shard to the next, but not always by one (`longreel forget` leaves gaps), so a key
-is found by halving: about 20 reads of one tar header among 10^6 sequences.
+Keys increase within a shard, but not always by one (`longreel forget` leaves gaps), so a key is found by binary search:
+about 20 reads of one tar header among 10^6 sequences.
 """
 
 from __future__ import annotations
@@ -14,37 +14,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset.names import key_number, key_of
-from pipeline.dataset.sample import Sample, read_sample
-from pipeline.dataset.tar import BLOCK, npy_header
 from schemas.dataset import DatasetCard, ShardEntry, read_index
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import inside
+from schemas.shards.ranged import SequenceFile
+from schemas.shards.sequence import PackedSequence, read_sequence
+from schemas.shards.tar import BLOCK
 
 
 class Sequences:
-    """The sequences of one dataset, read one at a time."""
+    """Random access to the sequences of one dataset by shard name and key."""
 
     def __init__(self, directory: Path, card: DatasetCard) -> None:
         self._directory, self._card = directory, card
         self._shards = {entry.url: entry for entry in read_index(directory)}
 
-    def read(self, shard: str, key: str) -> Sample:
-        """Return a sequence; raises DatasetError where it is not there, or not as Longreel writes it."""
+    def read(self, shard: str, key: str) -> PackedSequence:
+        """Return a sequence; raises DatasetError if it is missing or not as Longreel writes it."""
         entry, i = self._find(shard, key)
         start, end = entry.offsets[i : i + 2]
         try:
-            return read_sample(self._bytes(entry, start, end - start), key, self._card)
+            return read_sequence(self._bytes(entry, start, end - start), key, self._card)
         except DatasetError as e:
             raise DatasetError(f"{self._directory / shard}, {key}: {e}; `longreel verify` says what else is") from e
 
     def tokens(self, shard: str, key: str, start: int, length: int) -> NDArray[Any]:
-        """Return tokens [start, start + length) of a sequence without reading its others."""
+        """Return tokens [start, start + length) of a sequence without reading its other tokens."""
         entry, i = self._find(shard, key)
         dtype, context = self._card.vocabulary.dtype, self._card.context_length
         if not 0 <= start <= start + length <= context:
             raise DatasetError(f"{self._directory}: tokens {start}..{start + length} of {key}, which has {context}")
-        at = entry.offsets[i] + BLOCK + len(npy_header(dtype, context)) + start * dtype.itemsize
-        return np.frombuffer(self._bytes(entry, at, length * dtype.itemsize), dtype)
+        path = inside(self._directory, entry.url)
+        with SequenceFile(path, *entry.offsets[i : i + 2], f"{path}, {key}") as sequence:
+            return sequence.tokens(dtype, context, np.array([[start, start + length]]))[0]
 
     def _find(self, shard: str, key: str) -> tuple[ShardEntry, int]:
         entry = self._shards.get(shard)
@@ -61,7 +63,7 @@ class Sequences:
     def _number(self, entry: ShardEntry, i: int) -> int:
         number = key_number(key := key_of(self._bytes(entry, entry.offsets[i], BLOCK)), entry.split)
         if number is None:
-            raise DatasetError(f"{self._directory / entry.url}, sample {i}: {key!r} is no key; run `longreel verify`")
+            raise DatasetError(f"{self._directory / entry.url}, sequence {i}: {key!r} is no key; run `longreel verify`")
         return number
 
     def _bytes(self, entry: ShardEntry, start: int, length: int) -> bytes:

@@ -20,13 +20,13 @@ import pyarrow.parquet as pq
 
 from pipeline.dataset.croissant import write_croissant
 from pipeline.dataset.ledger import write_ledger
-from pipeline.dataset.sample import PARTS
 from pipeline.packing.plan import Plan
 from pipeline.packing.shards import part_path, read_part
 from schemas.dataset import (
     CARD,
     INDEX,
     LEDGER,
+    PARTS,
     SCHEMA_VERSION,
     DatasetCard,
     ShardEntry,

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.dataset.tar import BLOCK
 from pipeline.packing.config import PackConfig, require_context
 from pipeline.packing.digest import digest_array
 from pipeline.packing.histogram_bins import Integers
@@ -17,6 +16,7 @@ from pipeline.packing.recipe import Recipe, make_recipe
 from schemas.dataset import SCHEMA_VERSION, shard_name
 from schemas.errors import DatasetError
 from schemas.fingerprint import fingerprint
+from schemas.shards.tar import BLOCK
 from schemas.vocab import Vocabulary
 
 _SPAN_BYTES = 256  # of spans and JSON, a document: for the size of a shard only

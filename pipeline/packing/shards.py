@@ -14,13 +14,12 @@ Axes: S sequence, M spans.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,17 +28,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.dataset.ledger import PieceTable, clip, ledger_rows
-from pipeline.dataset.sample import PARTS, listing_json
-from pipeline.dataset.tar import ending, member, npy
 from pipeline.kinds.registry import names_of_splittable_kinds
 from pipeline.packing.assign import DOCUMENTS, PIECES, Parcel, unpack_table
 from pipeline.packing.plan import Plan
 from pipeline.runtime.interrupt import raise_if_stopping
 from pipeline.runtime.token_store import Tokens
-from schemas.dataset import ShardEntry, sequence_key, shard_name, shard_number
+from schemas.dataset import PARTS, ShardEntry, sequence_key, shard_name, shard_number
 from schemas.errors import DatasetError
 from schemas.files import atomic
 from schemas.fingerprint import sha256_file
+from schemas.shards.sequence import Chunk, PackedSequence, sequence_bytes
+from schemas.shards.writer import ShardWriter
 from schemas.vocab import Vocabulary
 
 _FINGERPRINT, _ENTRY = b"fingerprint", b"entry"
@@ -140,12 +139,12 @@ def write_shard(job: ShardJob, store: Tokens, directory: Path) -> None:
     pieces, documents = job.pieces, job.documents
     clips = clip(pieces, documents, text_weight=job.text_weight, vision_weight=job.vision_weight)
     with atomic(directory / job.name) as temporary, temporary.open("wb") as f:
-        tar = _Tar(f)
-        for i, (key, (tokens, listing)) in enumerate(zip(job.keys, _sequences(job, store), strict=True)):
+        shard = ShardWriter(f)
+        for i, (key, (tokens, chunks)) in enumerate(zip(job.keys, _sequences(job, store), strict=True)):
             raise_if_stopping()
             spans = clips.spans[clips.first[i] : clips.first[i + 1]]
-            tar.add({f"{key}.tokens.npy": npy(tokens), f"{key}.spans.npy": npy(spans), f"{key}.json": listing})
-        entry = tar.close(job)
+            shard.add(sequence_bytes(PackedSequence(key=key, tokens=tokens, spans=spans, chunks=chunks)))
+        entry = shard.close(job.name, job.split)
     rows = ledger_rows(clips, pieces, documents, keys=job.keys, shard=job.name)
     metadata = {_FINGERPRINT: job.fingerprint, _ENTRY: json.dumps(dataclasses.asdict(entry))}
     with atomic(part_path(directory, job.name)) as temporary:
@@ -181,45 +180,14 @@ def read_part(directory: Path, name: str, *, fingerprint: str) -> ShardEntry:
     return entry
 
 
-class _Tar:
-    """Writes samples one after the other, with the running hash and the offsets."""
-
-    def __init__(self, f: BinaryIO) -> None:
-        self._file = f
-        self._digest = hashlib.sha256()
-        self._offsets = [0]
-        self._position = 0
-
-    def add(self, members: dict[str, bytes]) -> None:
-        for name, data in members.items():
-            self._write(member(name, data))
-        self._offsets.append(self._position)
-
-    def close(self, job: ShardJob) -> ShardEntry:
-        self._write(ending(self._position))
-        return ShardEntry(
-            url=job.name,
-            split=job.split,
-            nsamples=len(self._offsets) - 1,
-            filesize=self._position,
-            sha256=self._digest.hexdigest(),
-            offsets=tuple(self._offsets),
-        )
-
-    def _write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._digest.update(data)
-        self._position += len(data)
-
-
-def _sequences(job: ShardJob, store: Tokens) -> Iterator[tuple[NDArray[Any], bytes]]:
-    """Assemble each sequence: its tokens [S] and its KEY.json."""
+def _sequences(job: ShardJob, store: Tokens) -> Iterator[tuple[NDArray[Any], list[Chunk]]]:
+    """Assemble each sequence: its tokens [S] and its chunks."""
     ids = job.documents["document_id"].combine_chunks()
     places = np.stack([job.documents[name].to_numpy() for name in ("unit", "batch", "row", "length")])
     columns = (job.pieces.document, job.pieces.copy, job.pieces.start, job.pieces.length)
     for first, end in itertools.pairwise(job.pieces.first.tolist()):
         tokens = np.zeros(job.context_length, job.vocabulary.dtype)
-        listing, at = [], 0
+        chunks, at = list[Chunk](), 0
         pieces = [column[first:end] for column in columns]
         rows = zip(*(column.tolist() for column in (*pieces, *places[:, pieces[0]])), strict=True)
         for document, copy, start, length, unit, batch, row, total in rows:
@@ -234,7 +202,7 @@ def _sequences(job: ShardJob, store: Tokens) -> Iterator[tuple[NDArray[Any], byt
                 )
             tokens[at : at + length] = read
             at += length
-            listing.append({"id": name, "copy": copy, "start": start, "length": length})
+            chunks.append(Chunk(id=name, copy=copy, start=start, length=length))
         if tokens.max() >= job.vocabulary.size:
-            raise DatasetError(f"token {tokens.max()} of {listing} is outside the vocabulary of {job.vocabulary.size}")
-        yield tokens, listing_json(listing)
+            raise DatasetError(f"token {tokens.max()} of {chunks} is outside the vocabulary of {job.vocabulary.size}")
+        yield tokens, chunks

@@ -23,7 +23,7 @@ from schemas.errors import ConfigError, DatasetError
 from schemas.files import inside
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.packed import ATTENTIONS, Attention, check_spans
-from trainer.data.sample import REPAIR, Sample
+from schemas.shards.ranged import REPAIR, SequenceFile
 
 # From here on one read of all tokens is cheaper than many of some. A process that holds half of a row, and the first
 # token of the next stripe as a target, stays below.
@@ -80,21 +80,21 @@ class PackedSplit:
         Raises DatasetError that names the shard where it is cut short, missing, or not what the index says.
         """
         wanted = np.array([[0, self.context_length]]) if ranges is None else ranges
-        with self._sample(index) as sample:
+        with self._sequence(index) as sequence:
             if (wanted[:, 1] - wanted[:, 0]).sum() >= _WHOLE_READ_FRACTION * self.context_length:
-                sample.fetch()
-            tokens, end = sample.tokens(self.vocabulary.dtype, self.context_length, wanted)
-            spans = sample.spans(end)
-        check_spans(spans, length=self.context_length, documents=_pieces(spans), where=sample.where)
+                sequence.fetch()
+            tokens, end = sequence.tokens(self.vocabulary.dtype, self.context_length, wanted)
+            spans = sequence.spans(end)
+        check_spans(spans, length=self.context_length, documents=_pieces(spans), where=sequence.where)
         if tokens.max(initial=0) >= self.vocabulary.size:
-            raise sample.error(f"token {tokens.max()} is outside the vocabulary of {self.vocabulary.size}")
+            raise sequence.error(f"token {tokens.max()} is outside the vocabulary of {self.vocabulary.size}")
         return tokens, spans
 
-    def _sample(self, index: int) -> Sample:
+    def _sequence(self, index: int) -> SequenceFile:
         shard = bisect.bisect_right(self._ends, index)
         i = index - (self._ends[shard - 1] if shard else 0)
         start, end = self._offsets[shard][i : i + 2].tolist()
-        return Sample(self._paths[shard], start, end, f"{self._paths[shard]}, sample {i}")
+        return SequenceFile(self._paths[shard], start, end, f"{self._paths[shard]}, sample {i}")
 
 
 def _check_same(cards: Mapping[Path, DatasetCard]) -> None:

@@ -27,7 +27,6 @@ from pipeline.dataset.croissant import write_croissant
 from pipeline.dataset.forget.plan import Found, ShardChange, Totals, card_without, changes, choose, find_documents
 from pipeline.dataset.forget.rewrite import rewrite
 from pipeline.dataset.ledger import write_ledger
-from pipeline.dataset.sample import PARTS
 from pipeline.runtime.progress import console, readable
 from pipeline.runtime.workspace import Workspace
 from schemas.dataset import (
@@ -36,6 +35,7 @@ from schemas.dataset import (
     FORGETTING,
     INDEX,
     LEDGER,
+    PARTS,
     DatasetCard,
     read_card,
     read_index,

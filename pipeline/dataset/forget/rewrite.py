@@ -12,11 +12,11 @@ import numpy as np
 
 from pipeline.dataset.forget.plan import ShardChange
 from pipeline.dataset.names import key_of
-from pipeline.dataset.sample import Sample, listing_json, read_sample
-from pipeline.dataset.tar import ending, member, npy
 from schemas.dataset import DatasetCard, ShardEntry
 from schemas.errors import DatasetError
 from schemas.files import atomic
+from schemas.shards.sequence import PackedSequence, read_sequence, sequence_bytes
+from schemas.shards.writer import ShardWriter
 
 
 def rewrite(
@@ -26,40 +26,30 @@ def rewrite(
 
     Raises DatasetError where the shard is not what was packed, or holds other documents than the ledger says.
     """
-    digest, offsets = hashlib.sha256(), [0]
     with atomic(folder / entry.url) as temporary, temporary.open("wb") as f:
+        shard = ShardWriter(f)
         for block in _left(path, entry, change, ids, card):
-            f.write(block)
-            digest.update(block)
-            offsets.append(offsets[-1] + len(block))
-        f.write(end := ending(offsets[-1]))
-        digest.update(end)
-    if len(offsets) == 1:
+            shard.add(block)
+        rewritten = shard.close(entry.url, entry.split)
+    if not rewritten.nsamples:
         (folder / entry.url).unlink()
         return None
-    return replace(
-        entry,
-        nsamples=len(offsets) - 1,
-        filesize=offsets[-1] + len(end),
-        sha256=digest.hexdigest(),
-        offsets=tuple(offsets),
-    )
+    return rewritten
 
 
-def repack(sample: Sample, ids: Collection[str]) -> bytes:
+def repack(sequence: PackedSequence, ids: Collection[str]) -> bytes:
     """Return the bytes of a sequence without the documents `ids`, the rest moved up; none where nothing is left."""
-    keep = np.array([piece.id not in ids for piece in sample.pieces])
+    keep = np.array([chunk.id not in ids for chunk in sequence.chunks])
     if not keep.any():
         return b""
-    spans = sample.spans[keep[sample.spans["document"]]].copy()
-    parts = [sample.tokens[start : start + length] for start, length in spans[["start", "length"]].tolist()]
-    tokens = np.zeros_like(sample.tokens)
+    spans = sequence.spans[keep[sequence.spans["document"]]].copy()
+    parts = [sequence.tokens[start : start + length] for start, length in spans[["start", "length"]].tolist()]
+    tokens = np.zeros_like(sequence.tokens)
     tokens[: spans["length"].sum()] = np.concatenate(parts)
     spans["start"] = np.cumsum(spans["length"]) - spans["length"]
     spans["document"] = (np.cumsum(keep) - 1)[spans["document"]]
-    pieces = [piece._asdict() for piece, stays in zip(sample.pieces, keep.tolist(), strict=True) if stays]
-    members = {"tokens.npy": npy(tokens), "spans.npy": npy(spans), "json": listing_json(pieces)}
-    return b"".join(member(f"{sample.key}.{name}", data) for name, data in members.items())
+    chunks = [chunk for chunk, stays in zip(sequence.chunks, keep.tolist(), strict=True) if stays]
+    return sequence_bytes(replace(sequence, tokens=tokens, spans=spans, chunks=chunks))
 
 
 def _left(
@@ -73,11 +63,11 @@ def _left(
             yield block
             continue
         try:
-            sample = read_sample(block, key, card)
+            sequence = read_sequence(block, key, card)
         except DatasetError as e:
             raise DatasetError(f"{path}, {key}: {e}; nothing was forgotten, run `longreel verify`") from e
-        if any(piece.id in ids for piece in sample.pieces):
-            made = repack(sample, ids)
+        if any(chunk.id in ids for chunk in sequence.chunks):
+            made = repack(sequence, ids)
             (repacked if made else dropped).add(key)
             yield from [made] if made else []
     if odd := sorted((repacked ^ change.repacked) | (dropped ^ change.dropped)):

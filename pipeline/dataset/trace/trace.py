@@ -23,16 +23,16 @@ from PIL import Image
 from rich.table import Table
 
 from pipeline.dataset.reader import Sequences
-from pipeline.dataset.sample import Sample
 from pipeline.dataset.trace.text_place import TextPlace, place_in_text
 from pipeline.dataset.verify.ledger_rows import LedgerRows
-from pipeline.dataset.verify.sample import sample_problems
+from pipeline.dataset.verify.sequence import sequence_problems
 from pipeline.runtime.progress import readable
 from schemas.dataset import LEDGER, DatasetCard, read_card
 from schemas.errors import ConfigError, DatasetError, VocabularyMismatch
 from schemas.files import atomic
 from schemas.records import LEDGER as LEDGER_SCHEMA
 from schemas.records import item_of
+from schemas.shards.sequence import PackedSequence
 from schemas.vocab import TEXT, VISION
 from tokenizer.text.sentencepiece import TextTokenizer
 
@@ -68,22 +68,24 @@ def trace_token(
     card = read_card(dataset)
     rows = rows_of(dataset, key, shard)
     sequences = Sequences(dataset, card)
-    sample = read_traced(sequences, rows, card)
+    sequence = read_traced(sequences, rows, card)
     row = row_at(rows, token, card)
     if out is not None and row["modality"] == TEXT:
         raise ConfigError(f"token {token} of {key} is text: --out is for frames")
     document = document_rows(dataset, row)
-    facts = _facts(row, token, sample) | _clip_facts(document)
+    facts = _facts(row, token, sequence) | _clip_facts(document)
     if row["modality"] == VISION:
-        return facts | _frame(frame_place(row, document, token, card), sample, card, out=out, vision=vision)
+        return facts | _frame(frame_place(row, document, token, card), sequence, card, out=out, vision=vision)
     return facts | _text(dataset, row, document, sequences, card, token - row["start"], text_model)
 
 
-def _frame(place: FramePlace, sample: Sample, card: DatasetCard, *, out: Path | None, vision: str) -> dict[str, str]:
+def _frame(
+    place: FramePlace, sequence: PackedSequence, card: DatasetCard, *, out: Path | None, vision: str
+) -> dict[str, str]:
     facts = {"frame": f"number {place.number} of 0..{place.frames - 1}", "time": f"{place.time_s:.2f} s"}
     if out is None:
         return facts | {"picture": "--out picture.png writes the frame"}
-    codes = sample.tokens[place.start : place.start + card.frame_grid[0] * card.frame_grid[1]]
+    codes = sequence.tokens[place.start : place.start + card.frame_grid[0] * card.frame_grid[1]]
     write_frame(out, codes, card, vision=vision)
     return facts | {"picture": str(out)}
 
@@ -122,14 +124,14 @@ def rows_of(dataset: Path, key: str, shard: str | None = None) -> list[Row]:
     return sorted(rows, key=lambda row: row["span"])
 
 
-def read_traced(sequences: Sequences, rows: list[Row], card: DatasetCard) -> Sample:
+def read_traced(sequences: Sequences, rows: list[Row], card: DatasetCard) -> PackedSequence:
     """Return the sequence of `rows`; raises DatasetError where it, or what the rows say of it, is not right."""
-    sample = sequences.read(rows[0]["shard"], rows[0]["sequence"])
+    sequence = sequences.read(rows[0]["shard"], rows[0]["sequence"])
     ledger = LedgerRows(pa.Table.from_pylist([dict(row) for row in rows], LEDGER_SCHEMA))
-    for problems in (sample_problems(sample, card), ledger.problems(sample, sample.key.partition("-")[0])):
+    for problems in (sequence_problems(sequence, card), ledger.problems(sequence, sequence.key.partition("-")[0])):
         for what in problems:
-            raise DatasetError(f"{sample.key} in {rows[0]['shard']}: {what}; run `longreel verify`")
-    return sample
+            raise DatasetError(f"{sequence.key} in {rows[0]['shard']}: {what}; run `longreel verify`")
+    return sequence
 
 
 def row_at(rows: list[Row], token: int, card: DatasetCard) -> Row:
@@ -234,10 +236,10 @@ def _workspace_model(dataset: Path) -> Path | None:
     return path if folder.name == "packed" and path.is_file() else None
 
 
-def _facts(row: Row, token: int, sample: Sample) -> dict[str, str]:
+def _facts(row: Row, token: int, sequence: PackedSequence) -> dict[str, str]:
     modality = "frames" if row["modality"] == VISION else "text"
     facts = {
-        "token": f"{token} of {row['sequence']} in {row['shard']}: id {sample.tokens[token]}, {modality}, "
+        "token": f"{token} of {row['sequence']} in {row['shard']}: id {sequence.tokens[token]}, {modality}, "
         f"weight {row['weight']:.4g}",
         "document": f"{row['document_id']}, copy {row['copy']}, {row['kind']}, {row['split']}",
         "title": row["title"],

@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.dataset.sample import Sample
 from pipeline.kinds.registry import kinds
 from schemas.errors import DatasetError
 from schemas.records import LEDGER
+from schemas.shards.sequence import PackedSequence
 
 _NUMBERS = ("start", "length", "modality", "weight")  # of a span, in the ledger as in the sequence
 _COLUMNS = ("sequence", "shard", "span", *_NUMBERS, "document_id", "copy", "document_start", "kind", "split")
@@ -80,14 +80,14 @@ class LedgerRows:
         """Return the sequences whose rows are not together, or that are none of the shard's `keys`."""
         return sorted(self._torn | (set(self._ranges) - set(keys)))
 
-    def problems(self, sample: Sample, split: str) -> Iterator[str]:
+    def problems(self, sequence: PackedSequence, split: str) -> Iterator[str]:
         """Yield where the rows of a sequence differ from its spans."""
-        first, end = self._ranges.get(sample.key, (0, 0))
-        spans = sample.spans
+        first, end = self._ranges.get(sequence.key, (0, 0))
+        spans = sequence.spans
         if end - first != len(spans):
             yield f"the ledger has {end - first} rows, the sequence {len(spans)} spans"
             return
-        starts, copies = np.array([(p.start, p.copy) for p in sample.pieces])[spans["document"]].T
+        starts, copies = np.array([(p.start, p.copy) for p in sequence.chunks])[spans["document"]].T
         begins = np.flatnonzero(np.diff(spans["document"], prepend=-1))
         offset = spans["start"] - np.repeat(spans["start"][begins], np.diff(begins, append=len(spans)))
         expected = {name: spans[name] for name in _NUMBERS}
@@ -97,7 +97,7 @@ class LedgerRows:
             if not np.array_equal(found, values):
                 i = int(np.argmax(found != values))
                 yield f"the ledger's {name} of span {i} is {found[i]}, it is {values[i]}"
-        ids = [sample.pieces[i].id for i in spans["document"].tolist()]
+        ids = [sequence.chunks[i].id for i in spans["document"].tolist()]
         if self._words["document_id"][first:end] != ids:
             yield "the ledger's document ids are not those of the json"
         if set(self._words["split"][first:end]) != {split} or not set(self._words["kind"][first:end]) <= set(kinds()):

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from pipeline.dataset.names import key_number, key_of
-from pipeline.dataset.tar import BLOCK
 from schemas.dataset import ShardEntry, sequence_key, shard_name
 from schemas.records import SPLITS
+from schemas.shards.tar import BLOCK
 
 _SHARD = re.compile(r"([a-z]+)-(\d{6,})-of-(\d{6,})\.tar")
 

@@ -1,8 +1,8 @@
 """Verify: is a packed dataset whole, unaltered, and what it says it is? Reads every byte twice: to hash and to check.
 
 Checked are the card, the hashes of index and ledger, and the list of shard files; of every shard its size and hash, tar
-headers, offsets, and every sequence (`verify_sample`); that the ledger has each span exactly once (`verify_ledger`);
-that the pieces of every document join without gap or overlap (`verify_pieces`); that no document that was forgotten
+headers, offsets, and every sequence (`sequence`); that the ledger has each span exactly once (`ledger_rows`);
+that the pieces of every document join without gap or overlap (`chunks`); that no document that was forgotten
 is there; the card's counts; and that `croissant.json` says what they say. With a token store, also
 that every document is there to its end and that each token is the store's. A changed byte in any of the files is
 noticed, as a hash no longer matches.
@@ -23,17 +23,17 @@ from typing import BinaryIO, NamedTuple
 import pyarrow as pa
 
 from pipeline.dataset.croissant import croissant_json
-from pipeline.dataset.sample import read_sample
-from pipeline.dataset.tar import ending
 from pipeline.dataset.verify.card import card_problems, split_problems
+from pipeline.dataset.verify.chunks import PieceLog, Store
 from pipeline.dataset.verify.ledger_rows import Ledger, LedgerRows
 from pipeline.dataset.verify.names import Keys, are_shard_names
-from pipeline.dataset.verify.pieces import PieceLog, Store
-from pipeline.dataset.verify.sample import sample_problems
+from pipeline.dataset.verify.sequence import sequence_problems
 from schemas.dataset import CARD, CROISSANT, EMPTY, INDEX, LEDGER, DatasetCard, ShardEntry, read_card, read_index
 from schemas.errors import DatasetError
 from schemas.fingerprint import sha256_file
 from schemas.records import SPLITS
+from schemas.shards.sequence import read_sequence
+from schemas.shards.tar import end_of_archive
 from schemas.vocab import VISION
 
 MOST_PROBLEMS = 100
@@ -234,34 +234,34 @@ class _Verification:
             self._sequence(f.read(end - start), entry, key, card, rows)
         if entry.offsets[-1] <= size:
             f.seek(entry.offsets[-1])
-            expected = ending(entry.offsets[-1])
+            expected = end_of_archive(entry.offsets[-1])
             if f.read(len(expected) + 1) != expected:
                 self._add(entry.url, "", "it does not end in zeros up to a whole record")
 
     def _sequence(self, block: bytes, entry: ShardEntry, key: str, card: DatasetCard, rows: LedgerRows | None) -> None:
         seen = self._seen[entry.split]
         try:
-            sample = read_sample(block, key, card)
+            sequence = read_sequence(block, key, card)
         except DatasetError as e:
             self._add(entry.url, key, str(e))
             seen.unreadable += 1
             return
-        problems = list(sample_problems(sample, card))
+        problems = list(sequence_problems(sequence, card))
         for what in problems:
             self._add(entry.url, key, what)
         if problems:  # what follows would repeat them
             seen.unreadable += 1
             return
-        for name in self._forgotten.intersection(piece.id for piece in sample.pieces):
+        for name in self._forgotten.intersection(piece.id for piece in sequence.chunks):
             self._add(entry.url, key, f"document {name} is there, which the card lists as forgotten")
-        for what in self._pieces.add(sample):
+        for what in self._pieces.add(sequence):
             self._add(entry.url, key, what)
-        for what in rows.problems(sample, entry.split) if rows is not None else ():
+        for what in rows.problems(sequence, entry.split) if rows is not None else ():
             self._add(LEDGER, key, what)
-        vision = int(sample.spans["length"][sample.spans["modality"] == VISION].sum())
-        tokens = int(sample.spans["length"].sum())
+        vision = int(sequence.spans["length"][sequence.spans["modality"] == VISION].sum())
+        tokens = int(sequence.spans["length"].sum())
         counts = {"sequences": 1, "tokens": tokens, "vision_tokens": vision, "text_tokens": tokens - vision}
-        seen.counts.update(counts | {"documents": sum(piece.start == 0 for piece in sample.pieces)})
+        seen.counts.update(counts | {"documents": sum(piece.start == 0 for piece in sequence.chunks)})
 
     def _totals(self, card: DatasetCard, shards: Counter[str]) -> None:
         """Compare what the sequences add up to; only where all of them could be read, or it would repeat the cause."""

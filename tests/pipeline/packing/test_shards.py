@@ -20,13 +20,12 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 
-from pipeline.dataset.sample import PARTS
 from pipeline.packing.commit import begin, is_current
 from pipeline.packing.config import PackConfig
 from pipeline.packing.plan import Plan
 from pipeline.packing.shards import ShardJob, is_written, write_shard
 from pipeline.runtime.token_store import TokenStore, write_unit
-from schemas.dataset import read_card, read_index
+from schemas.dataset import PARTS, read_card, read_index
 from schemas.errors import ConfigError, DatasetError
 from schemas.fingerprint import sha256_file
 from schemas.packed import SPAN_DTYPE, check_spans, expand

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import trainer.data.sample
+import schemas.shards.ranged
 from schemas.dataset import CARD, INDEX, ShardEntry, read_card, read_index, shard_name, write_index
 from schemas.errors import ConfigError, DatasetError, VocabularyMismatch
 from schemas.files import write_text
@@ -50,8 +50,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         made.append(("pread", size))
         return plain_pread(file, size, offset)
 
-    monkeypatch.setattr(trainer.data.sample.os, "open", counted_open)
-    monkeypatch.setattr(trainer.data.sample.os, "pread", counted_pread)
+    monkeypatch.setattr(schemas.shards.ranged.os, "open", counted_open)
+    monkeypatch.setattr(schemas.shards.ranged.os, "pread", counted_pread)
     return made
 
 

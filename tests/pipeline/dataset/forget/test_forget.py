@@ -21,11 +21,10 @@ import longreel
 from pipeline.dataset.forget.forget import finish, forget
 from pipeline.dataset.names import key_of
 from pipeline.dataset.reader import Sequences
-from pipeline.dataset.sample import PARTS
 from pipeline.dataset.verify.verify import verify
 from pipeline.runtime.token_store import TokenStore
 from pipeline.runtime.workspace import Workspace
-from schemas.dataset import read_card, read_index
+from schemas.dataset import PARTS, read_card, read_index
 from schemas.errors import ConfigError, DatasetError
 from schemas.fingerprint import sha256_file
 from schemas.packed import expand

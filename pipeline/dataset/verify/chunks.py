@@ -14,9 +14,9 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from pipeline.dataset.sample import Piece, Sample
 from pipeline.runtime.token_store import Tokens
 from schemas.errors import DatasetError
+from schemas.shards.sequence import Chunk, PackedSequence
 
 
 class Store(Tokens, Protocol):
@@ -45,21 +45,21 @@ class PieceLog:
             rows = zip(table["document_id"].to_pylist(), places, strict=True)
             self._rows = {name: place for name, place in rows if name not in without}
 
-    def add(self, sample: Sample) -> Iterator[str]:
+    def add(self, sequence: PackedSequence) -> Iterator[str]:
         """Take in the pieces of a sequence, and yield where its tokens are not those of the store."""
         number, at = len(self._keys), 0
-        self._keys.append(sample.key)
-        for piece in sample.pieces:
+        self._keys.append(sequence.key)
+        for piece in sequence.chunks:
             document = _number(piece.id, piece.copy)
             if piece.copy:
                 self._copies[document] = piece.id, piece.copy
             for column, value in zip(self._columns, (document, piece.start, piece.length, number), strict=True):
                 column.append(value)
             if self._store is not None:
-                yield from self._compare(piece, sample.tokens[at : at + piece.length], self._store)
+                yield from self._compare(piece, sequence.tokens[at : at + piece.length], self._store)
             at += piece.length
 
-    def _compare(self, piece: Piece, tokens: object, store: Store) -> Iterator[str]:
+    def _compare(self, piece: Chunk, tokens: object, store: Store) -> Iterator[str]:
         if piece.id not in self._rows:
             yield f"document {piece.id} is not in the token store"
             return

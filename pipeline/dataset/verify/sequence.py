@@ -12,20 +12,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.dataset.sample import Sample
 from schemas.dataset import DatasetCard
 from schemas.errors import DatasetError
 from schemas.packed import check_spans
+from schemas.shards.sequence import PackedSequence
 from schemas.vocab import VISION
 
 
-def sample_problems(sample: Sample, card: DatasetCard) -> Iterator[str]:
+def sequence_problems(sequence: PackedSequence, card: DatasetCard) -> Iterator[str]:
     """Yield what is wrong with the content of a sequence."""
-    tokens, spans, vocabulary = sample.tokens, sample.spans, card.vocabulary
+    tokens, spans, vocabulary = sequence.tokens, sequence.spans, card.vocabulary
     if not len(spans):
         yield "there is no span: the sequence is empty"
     try:
-        check_spans(spans, length=len(tokens), documents=len(sample.pieces), where="spans")
+        check_spans(spans, length=len(tokens), documents=len(sequence.chunks), where="spans")
     except DatasetError as e:
         yield str(e)
         return
@@ -39,6 +39,6 @@ def sample_problems(sample: Sample, card: DatasetCard) -> Iterator[str]:
     if (mixed := vocabulary.is_vision(tokens[:used]) != vision).any():
         at = int(np.argmax(mixed))
         yield f"token {at} is {tokens[at]}, which does not belong in a {'vision' if vision[at] else 'text'} span"
-    lengths = np.bincount(spans["document"], spans["length"], minlength=len(sample.pieces)).astype(np.int64)
-    if (listed := [piece.length for piece in sample.pieces]) != lengths.tolist():
+    lengths = np.bincount(spans["document"], spans["length"], minlength=len(sequence.chunks)).astype(np.int64)
+    if (listed := [piece.length for piece in sequence.chunks]) != lengths.tolist():
         yield f"json lists pieces of {listed[:8]} tokens, the spans have {lengths.tolist()[:8]}"

@@ -1,0 +1,112 @@
+"""Reads parts of one sequence in a shard without reading the rest: headers, ranges of tokens, and spans.
+
+`schemas.shards.sequence` describes the bytes and checks all of them; here, for speed, headers are parsed and only their
+consistency is checked. Nothing is unpickled, and nothing outside the sequence's bytes is read, whatever a header says.
+
+Axes: S sequence, M spans, R ranges of a sequence, n tokens in them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import DatasetError
+from schemas.shards.npy import parse_npy_header
+from schemas.shards.sequence import SPANS_MEMBER, TOKENS_MEMBER
+from schemas.shards.tar import BLOCK, padded_size, parse_header
+
+REPAIR = "Pack the dataset again (`longreel pack`), or copy it again from an intact copy."
+
+
+class _Member(NamedTuple):
+    """An array in the sequence. Offsets are in bytes from the start of the sequence."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    start: int  # of its values
+    end: int
+    next: int  # start of the next member
+
+
+class SequenceFile:
+    """One sequence: bytes [start, end) of a shard. A context manager, which keeps the file open.
+
+    Methods that read raise DatasetError with `where` if the shard is missing, cut short, or contradicts its headers.
+    """
+
+    def __init__(self, path: Path, start: int, end: int, where: str) -> None:
+        self._path, self._start, self._size, self.where = path, start, end - start, where
+        self._whole: memoryview | None = None
+
+    def __enter__(self) -> SequenceFile:
+        try:
+            self._file = os.open(self._path, os.O_RDONLY)
+        except OSError as e:
+            raise self.error(f"cannot be read: {e.strerror}") from e
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._file)
+
+    def error(self, problem: str) -> DatasetError:
+        """Return an error about this sequence."""
+        return DatasetError(f"{self.where}: {problem}. {REPAIR}")
+
+    def fetch(self) -> None:
+        """Read the whole sequence at once; later reads are served from memory."""
+        self._whole = self._read(0, self._size)
+
+    def tokens(self, dtype: np.dtype[Any], length: int, ranges: NDArray[np.int64]) -> tuple[NDArray[Any], int]:
+        """Return the tokens [n] of `ranges` [R, 2] and the offset of the next member; the member must be `dtype` [length]."""
+        member = self._member(0, TOKENS_MEMBER)
+        if member.shape != (length,) or member.dtype != dtype:
+            raise self.error(f"tokens are {member.dtype} {member.shape}, the card says {dtype} {(length,)}")
+        bounds = (member.start + ranges * dtype.itemsize).tolist()
+        runs = [np.frombuffer(self._read(start, end), dtype) for start, end in bounds]
+        return runs[0] if len(runs) == 1 else np.concatenate(runs), member.next
+
+    def spans(self, at: int) -> NDArray[Any]:
+        """Return the spans as stored, unchecked; `at` is the offset of their member."""
+        member = self._member(at, SPANS_MEMBER)
+        return np.frombuffer(self._read(member.start, member.end), member.dtype).reshape(member.shape)
+
+    def _member(self, at: int, suffix: str) -> _Member:
+        head = bytes(self._read(at, min(at + 2 * BLOCK, self._size)))
+        try:
+            name, size = parse_header(head[:BLOCK])
+        except ValueError as e:
+            raise self.error(f"no tar header at byte {self._start + at} ({e})") from e
+        if not name.endswith(f".{suffix}"):
+            raise self.error(f"found {name!r} where KEY.{suffix} was expected")
+        try:
+            shape, dtype, header_bytes = parse_npy_header(head[BLOCK:])
+        except ValueError as e:
+            raise self.error(f"{suffix} cannot be read ({e})") from e
+        start = at + BLOCK + header_bytes
+        end = start + math.prod(shape) * dtype.itemsize
+        if end - at - BLOCK != size:
+            raise self.error(f"{suffix} cannot be read (it has {size} bytes, not those of {dtype} {shape})")
+        return _Member(shape, dtype, start, end, at + BLOCK + padded_size(size))
+
+    def _read(self, start: int, end: int) -> memoryview:
+        if not 0 <= start <= end <= self._size:
+            raise self.error(f"a header leads to bytes {start} to {end} of a sequence of {self._size}")
+        if self._whole is not None:
+            return self._whole[start:end]
+        try:
+            data = os.pread(self._file, end - start, self._start + start)
+        except OSError as e:
+            raise self.error(f"cannot be read: {e.strerror}") from e
+        if len(data) != end - start:
+            expected = f"expected {end - start} bytes at {self._start + start}, got {len(data)}"
+            raise self.error(f"{expected}: the shard was cut short")
+        return memoryview(data)

@@ -1,0 +1,45 @@
+"""Writes a shard: its sequences one after the other, with their offsets and the running SHA-256 of the file."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import BinaryIO
+
+from schemas.dataset import ShardEntry
+from schemas.shards.tar import end_of_archive
+
+
+class ShardWriter:
+    """Appends sequences to an open file; `close` ends the archive and returns its index entry."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self._offsets = [0]
+
+    @property
+    def sequences(self) -> int:
+        """Number of sequences written."""
+        return len(self._offsets) - 1
+
+    def add(self, block: bytes) -> None:
+        """Append the bytes of one sequence (`schemas.shards.sequence.sequence_bytes`)."""
+        self._write(block)
+        self._offsets.append(self._offsets[-1] + len(block))
+
+    def close(self, url: str, split: str) -> ShardEntry:
+        """End the archive and return the index entry; the caller closes the file."""
+        end = end_of_archive(self._offsets[-1])
+        self._write(end)
+        return ShardEntry(
+            url=url,
+            split=split,
+            nsamples=self.sequences,
+            filesize=self._offsets[-1] + len(end),
+            sha256=self._digest.hexdigest(),
+            offsets=tuple(self._offsets),
+        )
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._digest.update(data)
