@@ -45,7 +45,8 @@ class Sequences:
         if not 0 <= start <= start + length <= context:
             raise DatasetError(f"{self._directory}: tokens {start}..{start + length} of {key}, which has {context}")
         path = inside(self._directory, entry.url)
-        with SequenceFile(path, *entry.offsets[i : i + 2], f"{path}, {key}") as sequence:
+        first, end = entry.offsets[i : i + 2]
+        with SequenceFile(path, first, end, f"{path}, {key}") as sequence:
             return sequence.tokens(dtype, context, np.array([[start, start + length]]))[0]
 
     def _find(self, shard: str, key: str) -> tuple[ShardEntry, int]:
