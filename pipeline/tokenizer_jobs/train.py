@@ -1,4 +1,4 @@
-"""The command `train-tokenizer`: videos through the pipeline's own decoder into the VQGAN's training."""
+"""The command `train-tokenizer`: trains a VQGAN on frames decoded by the pipeline's decoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.runtime.interrupt import is_stopping, stop_on_signals
 from pipeline.runtime.progress import console
 from pipeline.sources.manifest import read_manifest
 from pipeline.tokenizer_jobs.frame_cache import cached_frames
-from pipeline.tokenizer_jobs.training_set import beside
+from pipeline.tokenizer_jobs.training_set import training_table
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError
 from tokenizer.checkpoints import checkpoint
@@ -28,43 +28,43 @@ FLAT = arg(name="")
 class TrainTokenizer:
     """Train a VQGAN on the frames of videos and images.
 
-    The same command again goes on from the newest snapshot in --out, exactly. What it was trained on is written beside
-    the weights, so that `eval-tokenizer` never judges it by the same pictures.
+    The same command resumes exactly from the newest snapshot in --out. The training set is recorded next to the
+    weights, so that `eval-tokenizer` excludes it.
     """
 
     RECORD: ClassVar = "out"
 
     inputs: Annotated[Positional[tuple[str, ...]], arg(metavar="INPUT ...")]
-    """Folders of videos and images, single files, or manifests; items of the split `val` are left out."""
+    """Folders of videos and images, single files, or manifests; items of the split `val` are excluded."""
     out: Path
-    """The folder to write: tokenizer.safetensors, metrics, pictures, snapshots, and the frames that were decoded."""
+    """Output folder: tokenizer.safetensors, metrics, pictures, snapshots, and the decoded frames."""
     initial: Path | None = None
-    """A checkpoint to begin at."""
+    """Checkpoint to start from."""
     max_frames: int = 100_000
-    """Frames to keep on disk; of more, as many are drawn at random."""
+    """Maximum number of frames to keep on disk; a larger training set is sampled at random."""
     train: Annotated[TokenizerTrainConfig, FLAT] = field(default_factory=TokenizerTrainConfig)
     decode: DecodeConfig = field(default_factory=lambda: DecodeConfig(size=160))
 
     def __post_init__(self) -> None:
-        """Check what cannot be right; raises ConfigError."""
+        """Validate the fields; raises ConfigError."""
         if self.max_frames < 1:
             raise ConfigError(f"max_frames must be at least 1, got {self.max_frames}")
         if self.decode.size < self.train.crop.size:
             raise ConfigError(
-                f"crop.size is {self.train.crop.size} pixels, but decode.size only {self.decode.size}: "
-                "decode larger frames, or cut smaller crops"
+                f"crop.size is {self.train.crop.size} pixels, but decode.size is {self.decode.size}: "
+                "give a larger --decode.size or a smaller --crop.size"
             )
 
     def __call__(self, options: tuple[str, ...]) -> None:
-        """Train, printing a line at each measurement."""
+        """Decode the frames, then train."""
         items = read_manifest(self.inputs).items
         uris = [item.uri for item in items if not kind_of(item.kind).is_text and item.split != "val"]
         if not uris:
             raise ConfigError(f"no video or image to train on in {', '.join(self.inputs)}")
         if self.out.is_file() or self.out.suffix == ".safetensors":
-            raise ConfigError(f"--out must be a folder, got {self.out}: the weights will be {WEIGHTS} in it")
+            raise ConfigError(f"--out must be a folder, got {self.out}: the weights are written to {WEIGHTS} in it")
         self._require_files()
-        _say(f"{len(uris)} videos and images, {self.train.steps} steps, {_critic(self.train)}")
+        _log(f"{len(uris)} videos and images, {self.train.steps} steps, {_critic(self.train)}")
         with stop_on_signals():
             with Decoder(self.decode) as decoder:
                 frames = cached_frames(
@@ -73,14 +73,14 @@ class TrainTokenizer:
                     self.out,
                     limit=self.max_frames,
                     seed=self.train.seed,
-                    trained_on=beside(self.out / WEIGHTS),
-                    say=_say,
+                    trained_on=training_table(self.out / WEIGHTS),
+                    log=_log,
                 )
             path = train_tokenizer(self.train, frames, out=self.out, initial=self.initial, is_stopping=is_stopping)
-        _say(str(path))
+        _log(str(path))
 
     def _require_files(self) -> None:
-        """Raise ConfigError where a file that is needed after decoding does not fit: hours could lie between."""
+        """Raise ConfigError early if a file that is needed after decoding does not fit: decoding can take hours."""
         if self.initial is not None:
             checkpoint.load(self.initial, self.train.model)
         if self.train.perceptual is not None:
@@ -88,14 +88,14 @@ class TrainTokenizer:
 
 
 def _critic(train: TokenizerTrainConfig) -> str:
-    """Say when the discriminator sets in: one that never does is easily taken for one that did nothing."""
+    """Describe when the discriminator starts, or why it does not."""
     if train.discriminator.weight == 0:
         return "no discriminator"
     start = train.discriminator.start
     if start < train.steps:
-        return f"a discriminator from step {start:,} on"
-    return f"no discriminator (--discriminator.start is {start:,}; give one below {train.steps:,} to have it)"
+        return f"discriminator from step {start:,} on"
+    return f"no discriminator (--discriminator.start is {start:,}; give a value below {train.steps:,} to enable it)"
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     console.print(f"train-tokenizer: {line}")

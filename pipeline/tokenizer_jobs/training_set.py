@@ -1,7 +1,7 @@
-"""What a tokenizer was trained on, in a table beside its weights, so that it is never judged by the same pictures.
+"""The table of a tokenizer's training set, stored next to its weights, so that an evaluation can exclude it.
 
-A row is a video or image: where it was, the hash of its content, and the signature that near-duplicates are found by.
-So a re-encoded copy of a training video, or a part of one, is known again wherever it lies.
+A row is a video or image: its URI, the hash of its content, and the signature for near-duplicate search, which also
+recognizes re-encoded copies and parts of a training video.
 """
 
 from __future__ import annotations
@@ -23,65 +23,65 @@ from schemas.files import atomic
 from schemas.fingerprint import sha256_file
 from schemas.records import SIGNATURES
 
-TRAINED_ON = pa.schema(
+TRAINING_TABLE = pa.schema(
     [pa.field("uri", pa.string(), nullable=False), *(f for f in SIGNATURES if f.name != "thumbnail")]
 )
 _SIMILARITY = VideoSimilarity()
 
 
-def beside(weights: Path) -> Path:
-    """Return where the table of these weights is."""
+def training_table(weights: Path) -> Path:
+    """Return the path of the table that belongs to these weights."""
     return weights.with_suffix(".trained-on.parquet")
 
 
 def signature_of(decoder: Decoder, path: Path) -> Signature:
-    """Look at a video or image; raises InputError."""
+    """Return the signature of a video or image; raises InputError."""
     stats: VideoStats = decoder.analyze(path)
     kind = "image" if stats.info.is_picture else "video"
     return Signature(stats.content_id or sha256_file(path), kind, stats.times_s, stats.durations_s, stats.signatures)
 
 
-def write_trained_on(path: Path, items: Iterable[tuple[str, Signature]]) -> None:
-    """Write the table of items given as (uri, signature)."""
+def write_training_table(path: Path, items: Iterable[tuple[str, Signature]]) -> None:
+    """Write the table of items (uri, signature)."""
     with atomic(path) as temporary:
-        pq.write_table(pa.Table.from_pylist([_row(uri, signature) for uri, signature in items], TRAINED_ON), temporary)
+        pq.write_table(
+            pa.Table.from_pylist([_row(uri, signature) for uri, signature in items], TRAINING_TABLE), temporary
+        )
 
 
-def read_trained_on(path: Path) -> list[tuple[str, Signature]]:
-    """Read such a table; raises DatasetError where it is none."""
+def read_training_table(path: Path) -> list[tuple[str, Signature]]:
+    """Return the items (uri, signature) of a table; raises DatasetError if it is not such a table."""
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as e:
-        raise DatasetError(f"{path}: not a table of what was trained on: {e}") from e
-    if not table.schema.equals(TRAINED_ON):
-        raise DatasetError(
-            f"{path}: not a table of what was trained on: its columns are {', '.join(table.column_names)}"
-        )
+        raise DatasetError(f"{path} is not a table of a training set: {e}") from e
+    if not table.schema.equals(TRAINING_TABLE):
+        raise DatasetError(f"{path} is not a table of a training set: its columns are {', '.join(table.column_names)}")
     return list(_items(table))
 
 
-class TrainedOn:
-    """Finds what an item has in common with items that were trained on. Holds 300 bytes and keys for each second."""
+class TrainingSet:
+    """Finds overlaps of items with the training set. Uses 300 bytes plus hash keys per second of video."""
 
     def __init__(self, items: Iterable[tuple[str, Signature]]) -> None:
         self._items = [(uri, signature, np.unique(_SIMILARITY.hash_keys(signature))) for uri, signature in items]
 
     def shared(self, signature: Signature) -> str | None:
-        """Say what `signature` shares with the first of them that it shares anything with, or None."""
+        """Describe the overlap of `signature` with the training set, or return None."""
         for uri, other, _ in self._items:
             if signature.content_id == other.content_id:
-                return f"was trained on, as {uri}"
+                return f"in the training set, as {uri}"
         keys = np.unique(_SIMILARITY.hash_keys(signature))
         for uri, other, others in self._items:
             if np.isin(keys, others).sum() >= _SIMILARITY.min_collisions and (
                 found := _SIMILARITY.compare(signature, other)
             ):
-                return f"{found.containment_a:.0%} of it was trained on, in {uri}"
+                return f"{found.containment_a:.0%} of it is in the training set, in {uri}"
         return None
 
 
 def _row(uri: str, signature: Signature) -> dict[str, Any]:
-    return {"uri": uri, **{name: getattr(signature, name) for name in TRAINED_ON.names if name != "uri"}}
+    return {"uri": uri, **{name: getattr(signature, name) for name in TRAINING_TABLE.names if name != "uri"}}
 
 
 def _items(table: pa.Table) -> Iterator[tuple[str, Signature]]:

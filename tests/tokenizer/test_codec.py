@@ -148,7 +148,7 @@ def test_an_empty_clip_is_an_input_error(tiny: FrameCodec) -> None:
 
 
 def test_codes_of_another_codebook_are_refused(tiny: FrameCodec) -> None:
-    with pytest.raises(VocabularyMismatch, match="codes run from 0 to 32, but the codebook of 'tiny' has 32"):
+    with pytest.raises(VocabularyMismatch, match="codes are between 0 and 32, but the codebook of 'tiny' has 32 codes"):
         tiny.decode(np.arange(64, dtype=np.uint16)[None] // 63 * 32)
     with pytest.raises(ConfigError, match=r"codes must be integers \[n, 64\], got uint16 \[1, 63\]"):
         tiny.decode(np.zeros((1, 63), np.uint16))

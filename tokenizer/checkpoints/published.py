@@ -7,7 +7,7 @@
 | taming (2012.09841) | `encoder.down.0` | attention; `decoder.up.0` has the highest resolution |
 | IBQ (2412.02692) | the same, with `model_ema` | the averaged weights; lookup by inner product |
 | LlamaGen (2406.06525) | `encoder.conv_blocks.0` | attention; codes are normalized to length 1 |
-| MaskGIT (2202.04200) | `encoder.ResBlock_0` | pixels in [0, 1], average pooling, shortcut applied to the block's output |
+| MaskGIT (2202.04200) | `encoder.ResBlock_0` | pixels in [0, 1], average pooling, shortcut on the block's output |
 
 Tensors that a format omits are filled in with neutral values: MaskGIT's missing biases are zero, its missing 1x1
 convolutions around the codebook are the identity, and its last 1x1 convolution is zero-padded to 3x3.

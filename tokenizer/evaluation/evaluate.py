@@ -1,16 +1,16 @@
-"""How well a frame tokenizer does on given frames, with confidence intervals, beside JPEG and WebP of the same size.
+"""Quality of a frame tokenizer on given frames, with confidence intervals, next to JPEG and WebP at the same size.
 
 | measure | unit | what |
 |---|---|---|
-| psnr | dB | over all pixels and channels of a frame; 100 where it comes back exactly |
-| ssim | | Wang et al. (IEEE TIP 2004) over uniform windows of 8 x 8 pixels, a channel at a time |
-| flicker | gray levels | mean change of a pixel's error from one frame to the next: what is seen to shimmer |
-| use | share | of the codebook that occurs at all in these frames |
-| perplexity | codes | exp of the entropy of the codes: as many evenly used codes would carry as much |
+| psnr | dB | over all pixels and channels of a frame; 100 for an exact reconstruction |
+| ssim | | Wang et al. (IEEE TIP 2004) over uniform windows of 8 x 8 pixels, per channel |
+| flicker | gray levels | mean absolute change of a pixel's error between consecutive frames: visible shimmer |
+| utilization | fraction | of the codebook that occurs in these frames |
+| perplexity | codes | exp of the entropy of the codes: the number of equally frequent codes with the same information |
 
-An interval is that of the delete-one jackknife (Efron, "The Jackknife, the Bootstrap and Other Resampling Plans",
-1982) with Student's t, 95 %. What is deleted is a run of consecutive frames of a video, as neighbors are alike, and
-a whole video for the figure over all. It draws nothing at random. Nothing here knows whether frames were trained on.
+Intervals are 95 % delete-one jackknife intervals (Efron, "The Jackknife, the Bootstrap and Other Resampling Plans",
+1982) with Student's t. The deleted unit is a run of consecutive frames of a video, as neighboring frames are similar,
+and a whole video for the total. The method is deterministic. The caller must exclude frames of the training set.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from scipy.special import stdtrit
 
 from schemas.errors import InputError, Reason
 from tokenizer.codec import FrameCodec
-from tokenizer.evaluation.image_codecs import squeezed
+from tokenizer.evaluation.image_codecs import compress_frames
 
 Frames = NDArray[np.uint8]
 T = TypeVar("T")
@@ -35,15 +35,15 @@ Distance = Callable[[Frames, Frames], NDArray[np.float64]]  # two arrays [n, H, 
 
 _WINDOW = 8
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-_PSNR_CAP = 100.0  # dB, for frames that come back exactly
-_RANGES = {"psnr": (0.0, _PSNR_CAP), "ssim": (-1.0, 1.0)}  # others: from 0; no interval goes beyond
+_PSNR_CAP = 100.0  # dB, of an exact reconstruction
+_RANGES = {"psnr": (0.0, _PSNR_CAP), "ssim": (-1.0, 1.0)}  # other measures: from 0; intervals are clipped to the range
 _FROM_0 = (0.0, math.inf)
-_RUNS = 10  # of consecutive frames that a video is parted into for its intervals
+_RUNS = 10  # number of runs into which a video is divided for its intervals
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measure and its interval; the ends are None where there is one part only to judge by."""
+    """A measure and its interval; the bounds are None if there is only one part."""
 
     value: float
     low: float | None = None
@@ -52,52 +52,58 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Clip:
-    """What was measured on n consecutive frames of a video."""
+    """The measures of n consecutive frames of a video."""
 
     codes: NDArray[np.integer]  # [n, cells]
     measures: Mapping[str, Mapping[str, NDArray[np.float64]]]  # by codec ("tokens", "jpeg", ...) and measure: [<= n]
 
 
-class Rebuilt(NamedTuple):
-    """What comes back of n consecutive frames."""
+class Reconstruction(NamedTuple):
+    """The reconstruction of n consecutive frames."""
 
     codes: NDArray[np.integer]  # [n, cells]
     frames: dict[str, Frames]  # by codec: [n, H, W, 3]
 
 
-def rebuild(codec: FrameCodec, frames: Frames, *, rivals: Sequence[str] = ()) -> Rebuilt:
-    """Encode and decode consecutive frames uint8 `[n, H, W, 3]`, n > 0. `rivals` are names of RIVALS."""
+def reconstruct(codec: FrameCodec, frames: Frames, *, baselines: Sequence[str] = ()) -> Reconstruction:
+    """Encode and decode consecutive frames uint8 `[n, H, W, 3]`, n > 0. `baselines` are keys of BASELINES."""
     codes, (height, width) = codec.encode(frames), frames.shape[1:3]
-    rebuilt = {"tokens": codec.decode(codes, grid=codec.config.grid(height, width))}
+    reconstructed = {"tokens": codec.decode(codes, grid=codec.config.grid(height, width))}
     budget = math.floor(codec.config.bits(height, width) / 8)
-    return Rebuilt(codes, rebuilt | {name: squeezed(name, frames, budget) for name in rivals})
+    return Reconstruction(codes, reconstructed | {name: compress_frames(name, frames, budget) for name in baselines})
 
 
-def measure(frames: Frames, rebuilt: Rebuilt, *, distance: Distance | None = None) -> Clip:
-    """Compare frames with what came back of them."""
-    measures = {name: compare(frames, found, distance=distance) for name, found in rebuilt.frames.items()}
-    return Clip(rebuilt.codes, measures)
+def measure(frames: Frames, reconstructed: Reconstruction, *, distance: Distance | None = None) -> Clip:
+    """Compare frames with their reconstructions."""
+    measures = {name: compare(frames, found, distance=distance) for name, found in reconstructed.frames.items()}
+    return Clip(reconstructed.codes, measures)
 
 
-def compare(frames: Frames, rebuilt: Frames, *, distance: Distance | None = None) -> dict[str, NDArray[np.float64]]:
+def compare(
+    frames: Frames, reconstructed: Frames, *, distance: Distance | None = None
+) -> dict[str, NDArray[np.float64]]:
     """Return each measure of the frames `[n, H, W, 3]` of a clip: `[n]`, flicker `[n - 1]`."""
-    found = {"psnr": psnr(frames, rebuilt), "ssim": ssim(frames, rebuilt), "flicker": flicker(frames, rebuilt)}
-    return found | ({"distance": distance(frames, rebuilt)} if distance else {})
+    found = {
+        "psnr": psnr(frames, reconstructed),
+        "ssim": ssim(frames, reconstructed),
+        "flicker": flicker(frames, reconstructed),
+    }
+    return found | ({"distance": distance(frames, reconstructed)} if distance else {})
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out for a video, or for several together."""
+    """The results of a video, or of several videos together."""
 
     frames: int
-    tokens: dict[str, Estimate]  # by measure; use and perplexity, too
-    rivals: dict[str, dict[str, Estimate]]  # by codec and measure
+    tokens: dict[str, Estimate]  # by measure, including utilization and perplexity
+    baselines: dict[str, dict[str, Estimate]]  # by codec and measure
 
 
 def summarize(parts: Sequence[Sequence[Clip]], *, codebook_size: int) -> Evaluation:
-    """Put together what was measured on independent parts: runs of a video, or videos. None is empty."""
+    """Combine the measures of independent, non-empty parts: runs of a video, or videos; InputError if none."""
     if not parts or not all(parts):
-        raise InputError(Reason.EMPTY, "no frame to evaluate on")
+        raise InputError(Reason.EMPTY, "there is no frame to evaluate on")
     first = parts[0][0].measures
     values = {
         codec: {
@@ -106,7 +112,7 @@ def summarize(parts: Sequence[Sequence[Clip]], *, codebook_size: int) -> Evaluat
         for codec, measures in first.items()
     }
     values["tokens"] |= {
-        "use": jackknife(parts, lambda given: float((_histogram(given, codebook_size) > 0).mean()), (0, 1)),
+        "utilization": jackknife(parts, lambda given: float((_histogram(given, codebook_size) > 0).mean()), (0, 1)),
         "perplexity": jackknife(parts, lambda given: perplexity(_histogram(given, codebook_size)), (1, codebook_size)),
     }
     frames = sum(len(clip.codes) for part in parts for clip in part)
@@ -114,7 +120,7 @@ def summarize(parts: Sequence[Sequence[Clip]], *, codebook_size: int) -> Evaluat
 
 
 def runs_of(clips: Sequence[Clip]) -> list[list[Clip]]:
-    """Part the clips of one video into runs that an interval can be made of."""
+    """Divide the clips of one video into the runs that its interval is computed from."""
     count = min(len(clips), _RUNS)
     cuts = [round(i * len(clips) / count) for i in range(count + 1)] if count else [0]
     return [list(clips[start:end]) for start, end in itertools.pairwise(cuts)]
@@ -123,7 +129,7 @@ def runs_of(clips: Sequence[Clip]) -> list[list[Clip]]:
 def jackknife(
     parts: Sequence[T], statistic: Callable[[Sequence[T]], float], within: tuple[float, float] = (-math.inf, math.inf)
 ) -> Estimate:
-    """Return a statistic of all parts, and the interval that leaving out one at a time gives, cut to `within`."""
+    """Return a statistic of all parts and its delete-one interval, clipped to `within`."""
     value, count = statistic(parts), len(parts)
     if count < 2:
         return Estimate(value)
@@ -134,7 +140,7 @@ def jackknife(
 
 
 def _has(parts: Sequence[Sequence[Clip]], codec: str, name: str) -> bool:
-    """Say whether every part has this measure: flicker needs two frames."""
+    """Return whether every part has this measure: flicker needs two frames."""
     return all(any(clip.measures[codec][name].size for clip in part) for part in parts)
 
 
@@ -167,7 +173,7 @@ def psnr(a: Frames, b: Frames) -> NDArray[np.float64]:
 
 
 def flicker(a: Frames, b: Frames) -> NDArray[np.float64]:
-    """Return how much the error of `b` changes from each frame to the next, `[n - 1]`, in gray levels."""
+    """Return the mean absolute change of the error of `b` between consecutive frames, `[n - 1]`, in gray levels."""
     error = b.astype(np.int16) - a
     change: NDArray[np.float64] = np.abs(np.diff(error, axis=0)).mean((1, 2, 3), dtype=np.float64)
     return change

@@ -1,9 +1,9 @@
-"""JPEG and WebP at the size of a frame's codes: what the same bytes buy without a model.
+"""JPEG and WebP at the size of a frame's codes: baselines without a learned model.
 
-A frame is made smaller, too, before it is compressed, and larger again, where that gives the better picture: at a few
-hundredths of a bit a pixel it always does. Counted are the bytes that differ from frame to frame. What a receiver could
-know beforehand is free: JPEG's headers with its standard tables, WebP's container and key frame header. Of all scales
-and qualities that fit, the one of the smallest squared error is taken, for each frame anew.
+A frame can be downscaled before compression and upscaled afterwards: at a few hundredths of a bit per pixel that always
+gives the better image. Only bytes that differ between frames are counted. Bytes that a receiver could know beforehand
+are free: JPEG's headers with its standard tables, WebP's container and key frame header. For each frame, the scale and
+quality with the smallest squared error within the budget are selected.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _BEST = 100  # quality
 _WEBP_CONTAINER = 20 + 10  # RIFF and VP8 chunk headers; frame tag, start code, width and height
 
 
-def squeeze(form: Format, frame: Frame, budget: int) -> Frame:
-    """Return a frame as it comes back from at most `budget` bytes; its mean color where nothing fits."""
+def compress(form: Format, frame: Frame, budget: int) -> Frame:
+    """Return a frame compressed to at most `budget` bytes and decoded; its mean color if nothing fits."""
     picture = Image.fromarray(frame)
     best = np.broadcast_to(frame.mean((0, 1)).round().astype(np.uint8), frame.shape)
     error = _error(frame, best)
@@ -41,33 +41,33 @@ def squeeze(form: Format, frame: Frame, budget: int) -> Frame:
         if (off := _error(frame, found)) < error:
             best, error = found, off
         if quality == _BEST:
-            break  # a smaller picture can only lose more
+            break  # a smaller scale can only be worse
     return best
 
 
-RIVALS: dict[str, Format] = {"jpeg": "JPEG", "webp": "WEBP"}
+BASELINES: dict[str, Format] = {"jpeg": "JPEG", "webp": "WEBP"}
 
 
-def squeezed(rival: str, frames: NDArray[np.uint8], budget: int) -> NDArray[np.uint8]:
-    """Return frames `[n, H, W, 3]`, n > 0, each as it comes back from `budget` bytes; on all cores."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow compresses without Python's lock
-        return np.stack(list(pool.map(lambda frame: squeeze(RIVALS[rival], frame, budget), frames)))
+def compress_frames(baseline: str, frames: NDArray[np.uint8], budget: int) -> NDArray[np.uint8]:
+    """Return frames `[n, H, W, 3]`, n > 0, each compressed to `budget` bytes and decoded; uses all cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow releases the GIL
+        return np.stack(list(pool.map(lambda frame: compress(BASELINES[baseline], frame, budget), frames)))
 
 
 def cost(form: Format, coded: bytes) -> int:
-    """Return how many bytes of a compressed picture are counted."""
+    """Return the number of bytes of a compressed image that are counted."""
     if form == "WEBP":
         return max(0, len(coded) - _WEBP_CONTAINER)
-    at = 2  # each segment of the header: marker, then its length without the marker
+    at = 2  # a header segment is a marker, then its length without the marker
     while coded[at : at + 2] != b"\xff\xda":
         at += 2 + int.from_bytes(coded[at + 2 : at + 4], "big")
     start = at + 2 + int.from_bytes(coded[at + 2 : at + 4], "big")
-    return len(coded) - start - 2  # the last two end the picture
+    return len(coded) - start - 2  # without the end-of-image marker
 
 
 def _best_quality(form: Format, picture: Image.Image, budget: int) -> tuple[bytes | None, int]:
-    """Return the picture at the highest quality that fits, and that quality; None and 0 where none fits."""
-    fits, low, high = None, 0, _BEST + 1  # quality `low` fits, or none does yet; `high` does not
+    """Return the image at the highest quality that fits, and that quality; None and 0 if none fits."""
+    fits, low, high = None, 0, _BEST + 1  # `low` fits or is 0; `high` does not fit
     while high - low > 1:
         quality = (low + high) // 2
         coded = _encoded(form, picture, quality)

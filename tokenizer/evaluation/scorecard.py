@@ -1,4 +1,4 @@
-"""An evaluation to look at: a table in Markdown, and a picture of frames as they come back."""
+"""Presentation of an evaluation: a Markdown table, and an image of frames with their reconstructions."""
 
 from __future__ import annotations
 
@@ -11,29 +11,35 @@ from PIL import Image, ImageDraw
 
 from tokenizer.evaluation.evaluate import Estimate, Evaluation
 
-FRAMES = "frames"  # the row of what was to be rebuilt, beside those of codecs
-_DIGITS = {"psnr": 2, "ssim": 3, "flicker": 2, "distance": 3, "use": 3, "perplexity": 0}
-_UNITS = {"psnr": "PSNR, dB", "ssim": "SSIM", "flicker": "flicker", "use": "use", "distance": "perceptual distance"}
+FRAMES = "frames"  # the row of original frames
+_DIGITS = {"psnr": 2, "ssim": 3, "flicker": 2, "distance": 3, "utilization": 3, "perplexity": 0}
+_UNITS = {
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "flicker": "flicker",
+    "utilization": "utilization",
+    "distance": "perceptual distance",
+}
 _MARGIN, _LABEL = 2, 14  # pixels
 
 
 def markdown(rows: Mapping[str, Evaluation], facts: Mapping[str, Any]) -> str:
-    """Return the table: a line a video, a column a measure; rivals' in the same cell."""
+    """Return a table with one row per video and baseline, and one column per measure."""
     first = next(iter(rows.values()))
     names = list(first.tokens)
     title = (
-        f"`{facts['tokenizer']}` at {facts['bits_per_pixel']:.4f} bits a pixel "
-        f"({facts['bytes_per_frame']} bytes a frame), {facts['fps']:g} frames a second; 95 % intervals in brackets"
+        f"`{facts['tokenizer']}` at {facts['bits_per_pixel']:.4f} bits per pixel "
+        f"({facts['bytes_per_frame']} bytes per frame), {facts['fps']:g} frames per second; 95 % intervals in brackets"
     )
-    if first.rivals:
-        title += f"; below: {', '.join(first.rivals)} of the same size"
+    if first.baselines:
+        title += f"; baselines at the same size: {', '.join(first.baselines)}"
     lines = [title, "", f"| video | frames | {' | '.join(_UNITS.get(name, name) for name in names)} |"]
     lines += ["|---" * (2 + len(names)) + "|"]
     for video, score in rows.items():
         cells = [_cell(score.tokens.get(name), name) for name in names]
         lines.append(f"| {video} | {score.frames} | {' | '.join(cells)} |")
-        for rival, found in score.rivals.items():
-            lines.append(f"| &nbsp; {rival} | | {' | '.join(_cell(found.get(name), name) for name in names)} |")
+        for baseline, found in score.baselines.items():
+            lines.append(f"| &nbsp; {baseline} | | {' | '.join(_cell(found.get(name), name) for name in names)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -47,7 +53,7 @@ def _cell(estimate: Estimate | None, name: str) -> str:
 
 
 def grid(videos: Mapping[str, Mapping[str, NDArray[np.uint8]]], *, size: int) -> Image.Image:
-    """Return for each video its frames `[n, size, size, 3]`, and below them what each codec made of them."""
+    """Return for each video its frames `[n, size, size, 3]`, and below them the output of each codec."""
     strips = [
         (video if codec == FRAMES else codec, frames)
         for video, rows in videos.items()

@@ -1,4 +1,4 @@
-"""The evaluation of a tokenizer on videos: what is measured, written, and left out because it was trained on."""
+"""Evaluation of a tokenizer on videos: measures, outputs, and exclusion of the training set."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.tokenizer_jobs.evaluate import EvalTokenizer
-from pipeline.tokenizer_jobs.training_set import TrainedOn, beside, read_trained_on, signature_of, write_trained_on
+from pipeline.tokenizer_jobs.training_set import signature_of, training_table, write_training_table
 from pipeline.video.decoder import DecodeConfig, Decoder
-from schemas.errors import ConfigError, DatasetError
+from schemas.errors import ConfigError
 from tests.support.media import make_video
 from tests.support.tiny_vqgan import tiny_weights
 from tests.support.vgg import narrow_vgg
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 
 def scene(seed: int) -> Callable[[int], NDArray[np.uint8]]:
-    """Patches of color that drift and change, like no other scene's."""
+    """Patches of color that move and change, different for each seed."""
     rng = np.random.default_rng(seed)
     patches, change = rng.integers(0, 256, (2, 12, 16, 3))
 
@@ -39,7 +39,7 @@ def scene(seed: int) -> Callable[[int], NDArray[np.uint8]]:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three videos, and one that is a smaller, later encoding of a part of the first."""
+    """Three videos, and a smaller encoding of a part of the first."""
     folder = tmp_path_factory.mktemp("videos")
     for name, seed in (("first.mp4", 1), ("second.mp4", 2), ("third.mp4", 3)):
         make_video(folder / name, frames=120, picture=scene(seed))
@@ -51,46 +51,46 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
-    """A tiny tokenizer that was trained, so its table says, on the first video."""
+    """A tiny tokenizer whose table lists the first video as its training set."""
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     checkpoint.save(path, tiny_weights())
     with Decoder(DecodeConfig(size=16)) as decoder:
-        write_trained_on(beside(path), [("first.mp4", signature_of(decoder, videos / "first.mp4"))])
+        write_training_table(training_table(path), [("first.mp4", signature_of(decoder, videos / "first.mp4"))])
     return path
 
 
-def test_videos_that_were_trained_on_or_are_copies_are_left_out(videos: Path, weights: Path, tmp_path: Path) -> None:
+def test_videos_of_the_training_set_and_their_copies_are_excluded(videos: Path, weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     EvalTokenizer(inputs=(str(videos),), out=out, vision=str(weights), max_frames=20)(())
     record = json.loads((out / "evaluation.json").read_text())
-    left_out = {Path(uri).name: why for uri, why in record["left_out"].items()}
-    assert left_out.keys() == {"first.mp4", "part.mkv", "broken.mp4"}
-    assert left_out["first.mp4"] == "was trained on, as first.mp4"
-    assert left_out["part.mkv"].endswith("of it was trained on, in first.mp4")
+    excluded = {Path(uri).name: why for uri, why in record["excluded"].items()}
+    assert excluded.keys() == {"first.mp4", "part.mkv", "broken.mp4"}
+    assert excluded["first.mp4"] == "in the training set, as first.mp4"
+    assert excluded["part.mkv"].endswith("of it is in the training set, in first.mp4")
     assert {Path(uri).name for uri in record["videos"]} == {"second.mp4", "third.mp4"}
-    assert record["knows_what_it_was_trained_on"]
+    assert record["training_set_known"]
     assert record["all"]["frames"] == sum(video["frames"] for video in record["videos"].values())
     assert all(0 < video["frames"] <= 24 for video in record["videos"].values())
     for video in record["videos"].values():
         estimate = video["tokens"]["psnr"]
         assert estimate["low"] <= estimate["value"] <= estimate["high"]
-        assert video["rivals"].keys() == {"jpeg", "webp"}
-        assert all("ssim" in found for found in video["rivals"].values())
+        assert video["baselines"].keys() == {"jpeg", "webp"}
+        assert all("ssim" in found for found in video["baselines"].values())
     table = (out / "evaluation.md").read_text()
     assert "second.mp4" in table
     assert f"{record['all']['tokens']['psnr']['value']:.2f}" in table
     with Image.open(out / "pictures.png") as picture:
-        assert picture.height == 2 * 4 * (16 + 2 + 14)  # two videos: frames, tokens, and two rivals
+        assert picture.height == 2 * 4 * (16 + 2 + 14)  # two videos: frames, tokens, and two baselines
 
 
-def test_a_second_evaluation_writes_the_same_bytes(videos: Path, weights: Path, tmp_path: Path) -> None:
+def test_an_evaluation_is_reproducible_to_the_byte(videos: Path, weights: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        EvalTokenizer(inputs=(str(videos / "second.mp4"),), out=tmp_path / name, vision=str(weights), rivals=())(())
+        EvalTokenizer(inputs=(str(videos / "second.mp4"),), out=tmp_path / name, vision=str(weights), baselines=())(())
     for name in ("evaluation.json", "evaluation.md", "pictures.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_the_split_train_of_a_manifest_is_left_out_and_a_distance_is_measured(
+def test_items_of_the_split_train_are_excluded_and_the_perceptual_distance_is_measured(
     videos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vgg_file = tmp_path / "vgg.safetensors"
@@ -103,56 +103,42 @@ def test_the_split_train_of_a_manifest_is_left_out_and_a_distance_is_measured(
     EvalTokenizer(inputs=(str(manifest),), out=tmp_path / "out", vision=str(weights), perceptual=vgg_file)(())
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert [Path(uri).name for uri in record["videos"]] == ["third.mp4"]
-    found = [record["all"]["tokens"], *record["all"]["rivals"].values()]
+    found = [record["all"]["tokens"], *record["all"]["baselines"].values()]
     assert all(0 < codec["distance"]["value"] < 4 for codec in found)
     assert "perceptual distance" in (tmp_path / "out" / "evaluation.md").read_text()
 
 
-def test_two_files_of_one_name_have_a_line_and_a_picture_each(videos: Path, weights: Path, tmp_path: Path) -> None:
+def test_two_files_with_the_same_name_have_a_row_and_a_picture_each(
+    videos: Path, weights: Path, tmp_path: Path
+) -> None:
     for folder in ("one", "other"):
         (tmp_path / folder).mkdir()
         shutil.copy(videos / "second.mp4", tmp_path / folder)
     bare = shutil.copy(weights, tmp_path / "bare.safetensors")
     given = tuple(str(tmp_path / folder) for folder in ("one", "other"))
-    EvalTokenizer(inputs=given, out=tmp_path / "out", vision=str(bare), rivals=())(())
+    EvalTokenizer(inputs=given, out=tmp_path / "out", vision=str(bare), baselines=())(())
     told = (tmp_path / "out" / "evaluation.md").read_text()
     assert "one/second.mp4" in told
     assert "other/second.mp4" in told
 
 
-def test_weights_without_a_table_are_evaluated_and_that_is_said(
+def test_weights_without_a_table_are_evaluated_with_a_warning(
     videos: Path, weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     bare = shutil.copy(weights, tmp_path / "bare.safetensors")
-    EvalTokenizer(inputs=(str(videos / "first.mp4"),), out=tmp_path / "out", vision=str(bare), rivals=())(())
-    assert "nobody can say what they were trained on" in capfd.readouterr().err.replace("\n", " ")
-    assert not json.loads((tmp_path / "out" / "evaluation.json").read_text())["knows_what_it_was_trained_on"]
+    EvalTokenizer(inputs=(str(videos / "first.mp4"),), out=tmp_path / "out", vision=str(bare), baselines=())(())
+    assert "items of the training set are not excluded" in capfd.readouterr().err.replace("\n", " ")
+    assert not json.loads((tmp_path / "out" / "evaluation.json").read_text())["training_set_known"]
 
 
-def test_what_cannot_be_evaluated_is_a_clear_error(videos: Path, weights: Path, tmp_path: Path) -> None:
+def test_invalid_inputs_and_options_are_rejected(videos: Path, weights: Path, tmp_path: Path) -> None:
     def evaluate(name: str, **options: object) -> None:
         EvalTokenizer(inputs=(str(videos / name),), out=tmp_path / "out", vision=str(weights), **options)(())  # type: ignore[arg-type]
 
-    with pytest.raises(ConfigError, match="nothing to evaluate on: all of 1 items were left out"):
+    with pytest.raises(ConfigError, match="nothing to evaluate: all 1 items are excluded"):
         evaluate("first.mp4")
     with pytest.raises(ConfigError, match="max-frames must be at least 1, got 0"):
         evaluate("second.mp4", max_frames=0)
-    with pytest.raises(ConfigError, match="rivals must be among jpeg, webp, got avif"):
-        evaluate("second.mp4", rivals=("avif",))
+    with pytest.raises(ConfigError, match="baselines must be among jpeg, webp, got avif"):
+        evaluate("second.mp4", baselines=("avif",))
     assert not (tmp_path / "out").exists()
-
-
-def test_a_table_of_what_was_trained_on_comes_back(videos: Path, tmp_path: Path) -> None:
-    with Decoder(DecodeConfig(size=16)) as decoder:
-        given = [(name, signature_of(decoder, videos / name)) for name in ("first.mp4", "second.mp4")]
-        third = signature_of(decoder, videos / "third.mp4")
-    write_trained_on(tmp_path / "table.parquet", given)
-    found = read_trained_on(tmp_path / "table.parquet")
-    assert [(uri, s.content_id, s.samples) for uri, s in found] == [(uri, s.content_id, s.samples) for uri, s in given]
-    known = TrainedOn(found)
-    assert known.shared(given[1][1]) == "was trained on, as second.mp4"
-    assert known.shared(third) is None
-    assert TrainedOn([]).shared(third) is None
-    (tmp_path / "other.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DatasetError, match="not a table of what was trained on"):
-        read_trained_on(tmp_path / "other.parquet")

@@ -16,9 +16,7 @@ def run(*arguments: str | Path) -> int:
     return longreel.main(["import-tokenizer", *map(str, arguments)])
 
 
-def test_a_published_file_is_written_as_one_that_says_what_it_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_published_file_is_written_with_its_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     FORMATS["maskgit"][1](tmp_path / "published")
     out = tmp_path / "mine.safetensors"
     assert run(tmp_path / "published", "--out", out, "--frame-size", "512") == 0
@@ -27,7 +25,7 @@ def test_a_published_file_is_written_as_one_that_says_what_it_is(
     assert (config.frame_size, config.pixel_range, config.shortcut) == (512, "unsigned", "output")
 
 
-def test_what_a_form_says_wrongly_can_be_told(tmp_path: Path) -> None:
+def test_options_override_the_inferred_configuration(tmp_path: Path) -> None:
     FORMATS["taming"][1](tmp_path / "published")
     out = tmp_path / "mine.safetensors"
     assert run(tmp_path / "published", "--out", out, "--lookup", "product", "--name", "my-ibq") == 0
@@ -35,10 +33,10 @@ def test_what_a_form_says_wrongly_can_be_told(tmp_path: Path) -> None:
     assert (config.name, config.lookup) == ("my-ibq", "product")
 
 
-def test_a_file_that_is_refused_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rejected_file_leaves_no_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "p").write_bytes(pickle.dumps({"encoder": Calls(os.system, f"touch {tmp_path}/hacked")}))
     assert run(tmp_path / "p", "--out", tmp_path / "mine.safetensors") == 1
-    assert "it is a pickle that calls 'posix.system', and was not read" in capsys.readouterr().err
+    assert "it is a pickle that calls 'posix.system'; it was not read" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["p"]
 
 
@@ -46,11 +44,11 @@ def test_a_file_that_is_refused_leaves_nothing_behind(tmp_path: Path, capsys: py
     ("options", "message"),
     [
         (["--out", "mine.pt"], "--out must end in .safetensors, got mine.pt"),
-        (["--out", "a.safetensors"], "--out is the file to read itself"),
+        (["--out", "a.safetensors"], "--out is the input file"),
         (["--out", "b.safetensors", "--frame-size", "257"], "must be a multiple of 4 for 'taming-f4-48', got 257"),
     ],
 )
-def test_options_that_cannot_be_are_refused(
+def test_invalid_options_are_rejected(
     options: list[str],
     message: str,
     tmp_path: Path,

@@ -14,7 +14,7 @@ h5py: Any = pytest.importorskip("h5py", reason="h5py reads the published file: p
 
 
 def published(*, without: str = "") -> bytes:
-    """A file laid out as Keras lays out HED, each tensor filled with a number of its own."""
+    """A file laid out as Keras lays out HED, each tensor filled with a different number."""
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         for number, (block, count) in enumerate(((1, 2), (2, 2), (3, 3), (4, 3), (5, 3))):
@@ -28,7 +28,7 @@ def published(*, without: str = "") -> bytes:
     return content.getvalue()
 
 
-def test_the_convolutions_of_the_published_file_get_the_names_that_the_distance_asks_for() -> None:
+def test_the_convolutions_of_the_published_file_are_renamed_for_the_distance() -> None:
     tensors = convolutions(published())
     assert {name: tensor.shape for name, tensor in tensors.items()} == shapes()
     assert tensors["block1_conv1.kernel"].max() == 0
@@ -36,6 +36,6 @@ def test_the_convolutions_of_the_published_file_get_the_names_that_the_distance_
     assert tensors["block5_conv3.kernel"].max() == 420
 
 
-def test_a_file_that_lacks_one_names_it() -> None:
+def test_a_missing_tensor_is_named() -> None:
     with pytest.raises(JobError, match=r"no block4_conv1.bias of shape \[512\]"):
         convolutions(published(without="block4/layers/conv2d/bias"))

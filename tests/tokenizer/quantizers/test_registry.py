@@ -1,7 +1,8 @@
-"""What every quantizer has to do, and what each is for."""
+"""Properties that every quantizer must have, and the specific ones of each."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -17,18 +18,80 @@ from tests.support.tiny_vqgan import TINY, tiny_params
 from tokenizer.checkpoints import checkpoint
 from tokenizer.checkpoints.checkpoint import Weights
 from tokenizer.codec import FrameCodec
-from tokenizer.quantizers.base import Quantized, Quantizer, Variables, perplexity
+from tokenizer.config import VqganConfig
+from tokenizer.quantizers.base import (
+    Quantized,
+    Quantizer,
+    Variables,
+    mse_to_target,
+    nearest_codes,
+    perplexity,
+    straight_through,
+)
 from tokenizer.quantizers.fsq import FsqConfig
 from tokenizer.quantizers.ibq import IbqConfig
 from tokenizer.quantizers.l2 import L2Config
 from tokenizer.quantizers.lookup import find_codes
 from tokenizer.quantizers.registry import Quantizers
 from tokenizer.quantizers.simvq import SimvqConfig
+from tokenizer.training.config import TokenizerTrainConfig
+from tokenizer.training.crops import CropConfig
+from tokenizer.training.step import abstract_state, make_train_step
 from tokenizer.vqgan.vqgan import abstract, to_unit
 
 pytestmark = pytest.mark.slow
 
 OPTIONS = Quantizers(fsq=FsqConfig(levels=(4, 4, 2)), l2=L2Config(dim=4))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenConfig:
+    """A quantizer of this test module alone: the nearest of random codes that never change."""
+
+    commitment: float = 1.0
+
+    def configure(self, model: VqganConfig) -> VqganConfig:
+        return model
+
+    def init(self, latents: jax.Array, key: jax.Array, *, codes: int, mean_count: float) -> Variables:
+        return self.init_from_codebook(jax.random.normal(key, (codes, latents.shape[1])), mean_count=mean_count)
+
+    def init_from_codebook(self, codebook: jax.Array, *, mean_count: float) -> Variables:
+        return Variables((), codebook)
+
+    def quantize(self, variables: Variables, latents: jax.Array, key: jax.Array) -> Quantized:
+        codes = nearest_codes(latents, variables.state)
+        values = variables.state[codes]
+        loss = self.commitment * mse_to_target(latents, values)
+        return Quantized(straight_through(latents, values), codes, loss, variables.state, {})
+
+    def codebook(self, variables: Variables) -> jax.Array:
+        codebook: jax.Array = variables.state
+        return codebook
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithFrozen(Quantizers):
+    """The registration of a quantizer is one field."""
+
+    frozen: FrozenConfig = field(default_factory=FrozenConfig)
+
+
+def test_a_quantizer_is_added_by_one_class_and_one_field() -> None:
+    run = TokenizerTrainConfig(quantizer="frozen", options=WithFrozen(), crop=CropConfig(size=16), batch=2)
+    assert run.codebook == FrozenConfig()
+    state, images = abstract_state(run), jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.uint8)
+    after, metrics = jax.eval_shape(make_train_step(run, adversarial=False), state, images)
+    assert jax.tree.map(lambda a: a.shape, after) == jax.tree.map(lambda a: a.shape, state)
+    assert metrics["code_counts"].shape == (run.model.codebook_size,)
+    latents = noise(20, run.model.latent_dim)
+    variables = run.codebook.init(latents, KEY, codes=32, mean_count=1.0)
+    codes = find_codes(latents, run.codebook.codebook(variables), lookup=run.model.lookup)
+    np.testing.assert_array_equal(run.codebook.quantize(variables, latents, KEY).codes, codes)
+    with pytest.raises(ConfigError, match="one of ema, ibq, fsq, simvq, l2, frozen, got 'vq'"):
+        WithFrozen().get("vq")
+
+
 KINDS = Quantizers.names()
 KEY = jax.random.key(0)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline.sources.manifest import read_manifest
-from pipeline.tokenizer_jobs.training_set import beside, read_trained_on
+from pipeline.tokenizer_jobs.training_set import read_training_table, training_table
 from schemas.errors import DatasetError, JobError
 from tokenizer.codec import weights_file
 
@@ -43,7 +43,7 @@ def test_the_list_is_a_manifest_whose_training_part_is_the_table_beside_the_weig
         ("image", "train"): 112,
         ("video", "val"): 5,
     }
-    table = read_trained_on(beside(weights_file("small-128")))
+    table = read_training_table(training_table(weights_file("small-128")))
     listed = {"/".join(Path(item["uri"]).parts[-2:]) for item in items if item["split"] == "train"}
     assert {uri for uri, _ in table} == listed
 
