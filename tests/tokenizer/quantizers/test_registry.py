@@ -14,11 +14,11 @@ import pytest
 from flax import nnx
 
 from schemas.errors import ConfigError
-from tests.support.tiny_vqgan import TINY, tiny_params
+from tests.support.tiny_vqgan import DOT, TINY, tiny_params
 from tokenizer.checkpoints import checkpoint
 from tokenizer.checkpoints.checkpoint import Weights
 from tokenizer.codec import FrameCodec
-from tokenizer.config import VqganConfig
+from tokenizer.config import CONFIGS, VqganConfig
 from tokenizer.quantizers.base import (
     Quantized,
     Quantizer,
@@ -77,15 +77,18 @@ class WithFrozen(Quantizers):
     frozen: FrozenConfig = field(default_factory=FrozenConfig)
 
 
-def test_a_quantizer_is_added_by_one_class_and_one_field() -> None:
-    run = TokenizerTrainConfig(quantizer="frozen", options=WithFrozen(), crop=CropConfig(size=16), batch=2)
+def test_a_quantizer_is_added_by_one_class_and_one_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CONFIGS, "dot", lambda: DOT)
+    run = TokenizerTrainConfig(
+        architecture="dot", quantizer="frozen", options=WithFrozen(), crop=CropConfig(size=8), batch=2
+    )
     assert run.codebook == FrozenConfig()
-    state, images = abstract_state(run), jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.uint8)
+    state, images = abstract_state(run), jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.uint8)
     after, metrics = jax.eval_shape(make_train_step(run, adversarial=False), state, images)
     assert jax.tree.map(lambda a: a.shape, after) == jax.tree.map(lambda a: a.shape, state)
     assert metrics["code_counts"].shape == (run.model.codebook_size,)
     latents = noise(20, run.model.latent_dim)
-    variables = run.codebook.init(latents, KEY, codes=32, mean_count=1.0)
+    variables = run.codebook.init(latents, KEY, codes=16, mean_count=1.0)
     codes = find_codes(latents, run.codebook.codebook(variables), lookup=run.model.lookup)
     np.testing.assert_array_equal(run.codebook.quantize(variables, latents, KEY).codes, codes)
     with pytest.raises(ConfigError, match="one of ema, ibq, fsq, simvq, l2, frozen, got 'vq'"):
