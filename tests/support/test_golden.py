@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import golden
-from tests.support.golden import check_golden
+from tests.support.golden import check_golden, check_golden_codes
 
 OUTPUT = {"rows": [{"name": "a", "share": 0.25}, {"name": "b", "share": 1.0}]}
 
@@ -43,3 +43,12 @@ def test_a_new_version_must_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None
     check_golden("rows", (2, "x"), {"rows": []})
     monkeypatch.delenv("UPDATE_GOLDEN")
     check_golden("rows", (2, "x"), {"rows": []})
+
+
+def test_codes_may_differ_in_the_given_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPDATE_GOLDEN", "1")
+    check_golden_codes("codes", 1, range(10), min_equal=0.9)
+    check_golden_codes("codes", 1, [*range(9), 0], min_equal=0.9)
+    for changed in ([*range(8), 0, 0], range(8), range(20), []):
+        with pytest.raises(pytest.fail.Exception, match=r"% of the codes are equal, expected at least 90.0%"):
+            check_golden_codes("codes", 1, list(changed), min_equal=0.9)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from pipeline.kinds.registry import kind_of
 from pipeline.kinds.video import VIDEO
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.job_report import JobReport
@@ -21,12 +22,16 @@ from pipeline.survey import worker as survey
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
 from pipeline.survey.table import read_survey_unit
+from pipeline.survey.tools import SurveyTools
 from pipeline.survey.worker import SurveyWorker
+from pipeline.text.options import TextOptions
 from schemas.errors import ConfigError
-from schemas.fingerprint import sha256_file
+from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import SIGNATURES
 from tests.pipeline.video.analysis.test_packets import remux
+from tests.support.golden import check_golden
 from tests.support.media import make_video, numbered
+from tests.support.texts import story
 
 
 @pytest.fixture
@@ -165,3 +170,22 @@ def test_a_file_that_is_written_to_while_it_is_read_is_set_aside(
 def test_options_that_cannot_be_right_are_named(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         SurveyConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_rows_change_only_with_a_version(folder: Path, tmp_path: Path) -> None:
+    (folder / "e.txt").write_text(story(0, 4))
+    (folder / "g.qa.json").write_text(
+        '{"turns": [{"role": "question", "text": "Why?"}, {"role": "answer", "text": "Because."}]}'
+    )
+    _, rows, signatures = run(folder, tmp_path / "out")
+    for row in rows.values():
+        if row["kind"] in ("video", "image"):  # their bytes and statistics depend on encoders and processors
+            signature = signatures.get(row.pop("content_id"))
+            row["measures"] = sorted(row["measures"] or {})
+            row["signature"] = signature and [signature["starts"], signature["lengths"]]
+            del row["document_id"], row["size_bytes"]
+        del row["uri"], row["fingerprint"], row["detail"]
+    tools = SurveyTools(config=SurveyConfig(), text=TextOptions())
+    kinds = sorted({row["kind"] for row in rows.values()})
+    version = [survey._VERSION, {kind: fingerprint(kind_of(kind).survey_fingerprint(tools)) for kind in kinds}]
+    check_golden("survey_rows", version, rows)
