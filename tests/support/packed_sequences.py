@@ -21,10 +21,6 @@ VOCABULARY = Vocabulary(
 )
 
 
-# For what a test computes once: compiling it takes half the time, and the program does the same.
-FAST_COMPILE = {"xla_backend_optimization_level": 1}
-
-
 class Packed(NamedTuple):
     """Rows of documents, and what is left as padding: all [B,S] int32."""
 

@@ -73,8 +73,8 @@ def create(config: ModelConfig, *, text_size: int, vision_size: int, mesh: Mesh,
     """
     make = partial(_build, config, text_size=text_size, vision_size=vision_size, mesh=mesh, seed=seed)
     graph, shapes = nnx.split(nnx.eval_shape(make))
-    # It runs once, and optimizing it takes a CPU 5 s.
-    quick = {"xla_backend_optimization_level": 1} if mesh.devices.flat[0].platform == "cpu" else None
+    # The program runs once, and optimizing it takes a CPU 5 s.
+    quick = {"xla_backend_optimization_level": 0} if mesh.devices.flat[0].platform == "cpu" else None
     init = jax.jit(lambda: nnx.split(make())[1], out_shardings=shardings(shapes, mesh), compiler_options=quick)
     return nnx.merge(graph, init())
 

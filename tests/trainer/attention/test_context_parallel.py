@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
 from tests.support.float64_attention import float64_attention
-from tests.support.packed_sequences import FAST_COMPILE, Packed, packed, random_order
+from tests.support.packed_sequences import Packed, packed, random_order
 from trainer.attention.context_parallel import attention
 from trainer.attention.kernel import KernelName
 from trainer.config import AttentionMethod, MeshConfig
@@ -66,7 +66,7 @@ def _compiled(
     mesh: Mesh | None, method: AttentionMethod, tile: int = TILE, kernel: KernelName | None = None
 ) -> Callable[..., Arrays]:
     attend = partial(attention, mesh=mesh, method=method, tile=tile, kernel=kernel)
-    return jax.jit(partial(_all, attend), compiler_options=FAST_COMPILE)
+    return jax.jit(partial(_all, attend))
 
 
 def _of(case: Case) -> Callable[..., Arrays]:
@@ -187,7 +187,7 @@ def test_bfloat16_is_no_worse_than_dense_bfloat16(kernel: KernelName, devices: i
     made = _compiled(mesh, "ring", 16, kernel)(*arrays, *ids)
     assert all(x.dtype == jnp.bfloat16 for x in made)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # which JAX's own attention needs
-        dense = jax.jit(partial(_all, _dense_bfloat16), compiler_options=FAST_COMPILE)(*arrays, *ids)
+        dense = jax.jit(partial(_all, _dense_bfloat16))(*arrays, *ids)
     expected = float64_attention(*(np.asarray(x, np.float32) for x in arrays), rows)
     for name, a, b, c in zip(NAMES, made, dense, expected, strict=True):
         ours, theirs = (float(np.linalg.norm(np.asarray(x, np.float64) - c) / np.linalg.norm(c)) for x in (a, b))

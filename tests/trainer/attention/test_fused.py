@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import Mesh
 
 from tests.support.float64_attention import float64_attention
-from tests.support.packed_sequences import FAST_COMPILE, packed, random_order
+from tests.support.packed_sequences import packed, random_order
 from trainer.attention import fused, kernel
 from trainer.attention.context_parallel import attention
 from trainer.attention.kernel import KernelName
@@ -34,7 +34,7 @@ def _run(name: KernelName, mesh: Mesh | None = None, tile: int = TILE) -> Callab
         out, pull = jax.vjp(lambda q, k, v: attend(q, k, v, segment_ids, positions), q, k, v)
         return out, *pull(d_out)
 
-    return jax.jit(run, compiler_options=FAST_COMPILE)
+    return jax.jit(run)
 
 
 def _mesh(devices: int) -> Mesh:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigError
-from tests.support.packed_sequences import FAST_COMPILE, VOCABULARY, packed
+from tests.support.packed_sequences import VOCABULARY, packed
 from trainer.config import MeshConfig
 from trainer.data.layout import LAYOUTS, Layout, inverse, lay_out, permutation, stripe_width
 from trainer.mesh import make_mesh
@@ -103,7 +103,7 @@ def test_no_layout_changes_the_loss() -> None:
     mesh = make_mesh(MeshConfig(sequence=4), devices=jax.devices()[:4])
     model = create(debug(), text_size=text, vision_size=vision, mesh=mesh, seed=0)
     graph, state = nnx.split(model)
-    loss = jax.jit(lambda batch: batch_sums(nnx.merge(graph, state), batch).mean, compiler_options=FAST_COMPILE)
+    loss = jax.jit(lambda batch: batch_sums(nnx.merge(graph, state), batch).mean)
     expected = float(loss(batch))
     assert expected > 1
     for layout in LAYOUTS:

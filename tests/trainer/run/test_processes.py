@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from schemas.dataset import read_index
 from schemas.runs.metrics import read_metrics
 from tests.support.training_dataset import VOCABULARY, write_dataset
-from tests.trainer.run.test_loop import config_of
+from tests.trainer.run.test_loop import S, config_of
 from trainer.config import MeshConfig
 from trainer.data.loader import Placement
 from trainer.mesh import make_mesh
@@ -31,7 +31,7 @@ from trainer.run.state import load_model
 
 pytestmark = pytest.mark.slow
 
-S, PROCESSES, DEVICES = 512, 2, 8
+PROCESSES = 2
 HEADERS = 512 + 128  # of the tar member and of the array, before a sample's tokens
 
 _PROCESS = """

@@ -13,7 +13,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from schemas.errors import ConfigError
-from tests.support.packed_sequences import FAST_COMPILE, VOCABULARY, Packed, packed, random_order
+from tests.support.packed_sequences import VOCABULARY, Packed, packed, random_order
 from trainer.attention.context_parallel import LSE, attention
 from trainer.attention.reference import dense_attention
 from trainer.config import AttentionMethod, MeshConfig
@@ -121,7 +121,7 @@ def _batch(mesh: Mesh, *, rows: int) -> dict[str, jax.Array]:
 def _loss_and_gradients(mesh: Mesh, config: LlamaConfig | None = None) -> tuple[jax.Array, Any]:
     graph, params = nnx.split(_model(mesh, config))
     loss = jax.value_and_grad(lambda p, batch: batch_sums(nnx.merge(graph, p), batch).mean)
-    step = jax.jit(loss, compiler_options=FAST_COMPILE)
+    step = jax.jit(loss)
     value, gradients = step(params, _batch(mesh, rows=4))
     return value, jax.device_get(gradients)
 
