@@ -1,29 +1,54 @@
 #!/usr/bin/env bash
-# The main job on sample material, from videos and books to a model that goes on with a video. `make demo` runs it.
+# Runs the whole pipeline on sample material: from videos and books to a model that continues a video. `make demo` calls
+# it. The optional argument is the output folder.
 set -euo pipefail
 demo=${1:-demo}
-started=$SECONDS
-step() { printf '\n[%4d s] $ longreel %s\n' $((SECONDS - started)) "$*"; longreel "$@"; }
+stages=7
+stage=0
 
-step samples --out "$demo/samples"
-step train-text-tokenizer "$demo/samples/books" --out "$demo/text.model" --vocab-size 2048
-step run "$demo/samples/manifest.jsonl" --out "$demo/data" --text-model "$demo/text.model" \
+# Prints the number and purpose of a stage and the elapsed time.
+announce() {
+  stage=$((stage + 1))
+  printf '\n[%3d s] Stage %d of %d: %s\n' "$SECONDS" "$stage" "$stages" "$1"
+}
+# Prints a command and runs it.
+longreel() {
+  printf '$ longreel %s\n' "$*"
+  command longreel "$@"
+}
+
+announce "fetch sample videos and books"
+longreel samples --out "$demo/samples"
+
+announce "train a text tokenizer on the books"
+longreel train-text-tokenizer "$demo/samples/books" --out "$demo/text.model" --vocab-size 2048
+
+announce "survey, deduplicate, select, tokenize and pack, at two context lengths"
+longreel run "$demo/samples/manifest.jsonl" --out "$demo/data" --text-model "$demo/text.model" \
   --context 4096 --context 16384 --decode.fps 8
-step verify "$demo/data/packed/4096" --tokens "$demo/data/tokens"
-step verify "$demo/data/packed/16384" --tokens "$demo/data/tokens"
-step train --dataset "$demo/data/packed/4096" --out "$demo/model-4096" --model small --steps 80 --batch-size 2 \
-  --devices 8 --mesh.data 2 --mesh.sequence 4 --eval-every 40 --optimizer.learning-rate 4e-3
-step train --dataset "$demo/data/packed/16384" --out "$demo/model-16384" --init-from "$demo/model-4096" \
-  --model small --steps 6 --batch-size 1 --devices 8 --mesh.sequence 8 \
+
+announce "verify both datasets"
+longreel verify "$demo/data/packed/4096" --tokens "$demo/data/tokens"
+longreel verify "$demo/data/packed/16384" --tokens "$demo/data/tokens"
+
+announce "train a small model at a context of 4,096 tokens (compiles for half a minute first)"
+longreel train --dataset "$demo/data/packed/4096" --out "$demo/model-4096" --model small --steps 60 --batch-size 2 \
+  --devices 4 --mesh.data 2 --mesh.sequence 2 --eval-every 30 --optimizer.learning-rate 4e-3
+
+announce "continue at a context of 16,384 tokens (compiles for half a minute first)"
+longreel train --dataset "$demo/data/packed/16384" --out "$demo/model-16384" --init-from "$demo/model-4096" \
+  --model small --steps 5 --batch-size 1 --devices 4 --mesh.sequence 4 \
   --optimizer.learning-rate 1e-3 --optimizer.warmup-steps 2
-step generate --model "$demo/model-16384" --data "$demo/data" --out "$demo/picture.png"
+
+announce "let the model continue a video"
+longreel generate --model "$demo/model-16384" --workspace "$demo/data" --out "$demo/picture.png"
 
 cat <<END
 
-Done in $((SECONDS - started)) s. Everything is in $demo/:
-  picture.png        source frames, the same rebuilt from tokens, and the model's continuation
+Done in $SECONDS s. The output is in $demo/:
+  picture.png        source frames, their reconstruction from tokens, and the model's continuation
   data/packed/4096   a dataset: WebDataset shards, index.json, ledger (documents.parquet), card (dataset.json)
-  data/quarantine.parquet   what was set aside, and why
+  data/quarantine.parquet   the rejected items and the reasons
   model-4096, model-16384   checkpoints, metrics.jsonl, TensorBoard logs
 Next, with your own files:
   .venv/bin/longreel run VIDEOS/ BOOKS/ --out DIR --context 4096 --context 32768

@@ -150,6 +150,7 @@ class _Training:
     def _prepare(self) -> None:
         """Compile, and make the first state. Compilation keeps one core busy, so the step has one for itself."""
         started = time.perf_counter()
+        self._progress.log("compiling the training step; on a CPU this takes up to a minute")
         with ThreadPoolExecutor(max_workers=1) as second:
             rest = second.submit(self._prepare_rest)
             self._train_step = self._setup.compile_step()

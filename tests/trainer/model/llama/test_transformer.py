@@ -23,6 +23,8 @@ from trainer.model.llama.transformer import Transformer
 from trainer.model.loss import batch_sums
 from trainer.model.registry import create
 
+pytestmark = pytest.mark.slow
+
 TEXT, VISION = VOCABULARY.text_size, VOCABULARY.vision_size
 
 
