@@ -26,7 +26,7 @@ def test_when_every_item_is_rejected_the_reasons_are_written_and_no_text_model_i
     (tmp_path / "in" / "a.mp4").touch()
     out = tmp_path / "out"
     assert longreel.main(["run", str(tmp_path / "in"), "--out", str(out), "--context", "64"]) == 1
-    assert "every item was set aside" in capsys.readouterr().err
+    assert "every item was rejected" in capsys.readouterr().err
     assert pq.read_table(out / "quarantine.parquet")["reason"].to_pylist() == ["empty"]
     assert not (out / "tokenizers").exists()
 
