@@ -1,8 +1,8 @@
-"""What a job is doing: a journal that workers append to, and a display that follows it.
+"""Progress of a job: a journal that workers append to, and a display that follows it.
 
-A worker writes one short JSON line a record, with one `write` to a file opened for appending, so lines of
-several processes do not mix. The display counts the lines: a bar on a terminal, a plain line every ten seconds
-elsewhere. The journal informs people; nothing is computed from it.
+A worker writes one short JSON line per record, with a single `write` to a file that is opened for appending, so that
+lines of several processes do not mix. The display counts the lines: a progress bar on a terminal, otherwise a line of
+text every ten seconds. The journal is for people; no result depends on it.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 MADE, KEPT, REJECTED = "made", "kept", "rejected"
 _TERMINAL_S, _PLAIN_S = 0.2, 10.0
 _FILE_WIDTH = 160
-console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)  # paths are no markup
+console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)  # paths may look like markup
 
 
 def output() -> Console:
-    """Return the console of what a command was asked for: standard output, as wide as a terminal or a file can take."""
+    """Return the console for the output of a command: standard output, as wide as the terminal, or fixed for a file."""
     width = None if sys.stdout.isatty() else _FILE_WIDTH
     return Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=True)
 
 
 def readable(text: str) -> str:
-    """Return `text` with what a terminal would not show, or would obey, written as an escape."""
+    """Return `text` with unprintable characters and terminal controls escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def note(journal: Path, outcome: str, **facts: Any) -> None:
-    """Append one record's outcome (MADE, KEPT or REJECTED) and facts about it to the journal."""
+    """Append the outcome of one record (MADE, KEPT or REJECTED) and facts about it to the journal."""
     line = json.dumps({"time": round(time.time(), 3), "outcome": outcome, **facts}) + "\n"
-    # A journal that cannot be written (a full disk) must not hide the error that matters: the payload's own.
+    # A journal that cannot be written (full disk) must not hide the error of the output itself.
     with contextlib.suppress(OSError):
         descriptor = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
@@ -52,7 +52,7 @@ def note(journal: Path, outcome: str, **facts: Any) -> None:
 
 
 class _Follower:
-    """Counts the outcomes that were appended to a journal since it was opened."""
+    """Counts the outcomes appended to a journal after the follower was created."""
 
     def __init__(self, journal: Path) -> None:
         self.counts: Counter[str] = Counter()
@@ -75,7 +75,7 @@ class _Follower:
 
 @contextmanager
 def following(job: str, journal: Path, total: int) -> Iterator[None]:
-    """Show how far `job` has come with its `total` records while the body runs."""
+    """Show the progress of `job` through its `total` records while the body runs."""
     with contextlib.suppress(OSError):
         journal.parent.mkdir(parents=True, exist_ok=True)
     follower, done = _Follower(journal), threading.Event()

@@ -1,12 +1,12 @@
 """The token store: every document's tokens, written once, read by slices.
 
-    unit-00000-5f2a9c01.arrow   Arrow IPC file, one column `tokens`: large_list<uint16 | uint32>, a few MB a batch
-    unit-00000.parquet          one row a document (schemas.records.TOKENS), without payload; the commit
-    store.json                  what holds for all of them, and which there are; there when tokenizing came to its end
+    unit-00000-5f2a9c01.arrow   Arrow IPC file, one column `tokens`: large_list<uint16 | uint32>, batches of a few MB
+    unit-00000.parquet          one row per document (schemas.records.TOKENS), without tokens; the commit
+    store.json                  facts about the whole store; written when tokenize is complete
 
-The Arrow file is named after its content and the index names it, so replacing a unit is one rename: a crash at
-any point leaves either the old unit or the new one, whole. Reading maps the file into memory and copies nothing.
-A file that is missing or cut is noticed when it is opened, a changed byte where `check` is asked to read it all.
+The Arrow file is named after its content and the index names it, so that one rename replaces a unit: a crash at any
+point leaves the complete old unit or the complete new one. Reading maps the file into memory and copies nothing. A
+missing or truncated file is detected when it is opened; a changed byte, by `check`, which reads the whole file.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from schemas.vocab import Vocabulary
 FACTS = "store.json"
 BATCH_BYTES = 4 << 20
 _OPEN_FILES = 64  # Arrow files kept mapped at a time
-_OPEN_BATCHES = 4096  # of these, the batches whose rows are at hand
+_OPEN_BATCHES = 4096  # batches of these whose offsets are cached
 _NAME, _SIZE = b"arrow", b"arrow_bytes"
 
 
 def items_of(document_ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return for each document the id of the item that it was made of: what stands before the # of a clip's."""
+    """Return for each document the id of the item that it was made of: the part of a clip's id before the #."""
     return pc.replace_substring_regex(document_ids, "#.*", "")
 
 
 class TokenWriter:
-    """Appends documents to one Arrow file: `append` says in which batch and row a document will be."""
+    """Appends documents to one Arrow file; `append` returns the batch and row of a document."""
 
     def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
@@ -66,7 +66,7 @@ class TokenWriter:
         return place
 
     def close(self) -> None:
-        """Write what is pending and the file's footer."""
+        """Write pending documents and the footer of the file."""
         self._flush()
         self._file.close()
 
@@ -92,7 +92,7 @@ def write_unit(
     documents: Iterable[tuple[DocumentRow, NDArray[Any]]],
     dtype: np.dtype[Any],
 ) -> pa.Table:
-    """Replace a unit by these documents, in their order, and return its index.
+    """Replace a unit with these documents, in their order, and return its index.
 
     `unit`, `batch`, `row` and `length` of a row are set here. A row with a `reason` stores no tokens. If `documents`
     raises, the unit on disk is unchanged.
@@ -118,7 +118,7 @@ def write_unit(
 
 
 def remove_unit(directory: Path, unit: int) -> None:
-    """Delete a unit that no document belongs to any more."""
+    """Delete the files of a unit."""
     (directory / f"{unit_name(unit)}.parquet").unlink(missing_ok=True)
     for arrow in directory.glob(f"{unit_name(unit)}-*.arrow"):
         arrow.unlink(missing_ok=True)
@@ -151,16 +151,16 @@ def _arrow_file(directory: Path, unit: int) -> Path:
 
 
 def one_of_each_item(rows: pa.Table) -> pa.Table:
-    """Return the first row of each item: the clips of a video are documents of their own."""
+    """Return the first row of each item; an item with several clips has one row per clip."""
     first = {item_of(name): row for row, name in reversed(list(enumerate(rows["document_id"].to_pylist())))}
     return rows.take(pa.array(sorted(first.values()), pa.int64()))
 
 
 class Tokens(Protocol):
-    """What is read of a token store to pack it."""
+    """The part of a token store that packing needs."""
 
     def read(self, unit: int, batch: int, row: int, start: int = 0, length: int | None = None) -> NDArray[Any]:
-        """Return tokens of a document; raises DatasetError where they are not there."""
+        """Return tokens of a document; raises DatasetError if they do not exist."""
         ...
 
 
@@ -173,7 +173,7 @@ class TokenStore:
         self._batch = functools.lru_cache(maxsize=_OPEN_BATCHES)(self._open_batch)
 
     def rows(self) -> pa.Table:
-        """Return the index rows of all units, also of documents that were set aside."""
+        """Return the index rows of all units, including those of rejected documents."""
         tables = [read_rows(path, TOKENS) for path in unit_files(self._directory)]
         return pa.concat_tables([TOKENS.empty_table(), *tables])
 
@@ -186,7 +186,7 @@ class TokenStore:
     def read(self, unit: int, batch: int, row: int, start: int = 0, length: int | None = None) -> NDArray[Any]:
         """Return tokens [start, start + length) of a document: a view of the mapped file, not a copy.
 
-        Raises DatasetError where the unit, the row or the range is not there.
+        Raises DatasetError if the unit, the row or the range does not exist.
         """
         try:
             offsets, values = self._batch(unit, batch)
@@ -205,17 +205,17 @@ class TokenStore:
     def check(self, unit: int) -> None:
         """Read a unit's Arrow file and compare it with the hash in its name.
 
-        Raises DatasetError where it is missing, cut or altered.
+        Raises DatasetError if it is missing, truncated or altered.
         """
         path = _arrow_file(self._directory, unit)
         if path.name != (found := _arrow_name(unit, path)):
             raise DatasetError(
                 f"{path} was altered: by its content it should be named {found}. "
-                "Delete it and run `longreel tokenize`, which makes its documents again"
+                "Delete it and run `longreel tokenize`, which computes its documents again"
             )
 
     def _open_batch(self, unit: int, batch: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """Return a batch's offsets [rows + 1] and tokens, views both."""
+        """Return a batch's offsets [rows + 1] and tokens, as views."""
         column = self._open(unit).get_batch(batch).column(0)
         return column.offsets.to_numpy(), column.values.to_numpy(zero_copy_only=True)
 
@@ -225,9 +225,9 @@ class TokenStore:
 
 @dataclass(frozen=True, kw_only=True)
 class StoreFacts:
-    """What holds for every document of a finished token store; `store.json`, written last."""
+    """Facts about a complete token store: `store.json`, written last."""
 
-    units: tuple[int, ...]  # that there are, so that one that is lost is missed
+    units: tuple[int, ...]  # all of them, so that a lost one is detected
     vocabulary: Vocabulary
     frame_grid: tuple[int, int]
     frame_size: int
@@ -239,12 +239,12 @@ class StoreFacts:
 
     @classmethod
     def read(cls, directory: Path) -> StoreFacts:
-        """Read the facts; raises DatasetError where tokenizing was not finished."""
+        """Read the facts; raises DatasetError if tokenize has not completed."""
         try:
             values = json.loads((directory / FACTS).read_text(encoding="utf-8"))
             values |= {name: tuple(values[name]) for name in ("units", "frame_grid")}
             return cls(**values | {"vocabulary": Vocabulary.from_dict(values["vocabulary"])})
         except FileNotFoundError as e:
-            raise DatasetError(f"{directory} is not finished: run `longreel tokenize` to its end") from e
+            raise DatasetError(f"{directory} is incomplete: run `longreel tokenize` until it completes") from e
         except (ValueError, TypeError, KeyError) as e:
             raise DatasetError(f"{directory / FACTS} cannot be read: {e}; run `longreel tokenize` again") from e

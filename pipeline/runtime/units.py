@@ -1,4 +1,7 @@
-"""TODO."""
+"""Files of units: a unit is a part of the items, chosen by a hash of their identity, and one file per table.
+
+A unit is one element of a Beam job and is replaced as a whole.
+"""
 
 from __future__ import annotations
 
@@ -17,25 +20,25 @@ def unit_name(unit: int) -> str:
 
 
 def unit_number(path: Path) -> int:
-    """Return the unit that an index file belongs to; the inverse of `unit_name`."""
+    """Return the unit that a file belongs to; the inverse of `unit_name`."""
     return int(path.stem.split("-")[1])
 
 
 def unit_files(directory: Path) -> list[Path]:
-    """Return the committed index files of a directory of units, in order."""
+    """Return the Parquet files of a folder of units, in order; temporary files are not among them."""
     return sorted(directory.glob("unit-?????.parquet"))
 
 
 def read_rows(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a Parquet file of one of our schemas, all columns or some.
+    """Read a Parquet file that has `schema`, all columns or those in `columns`.
 
-    Raises DatasetError where it is absent, damaged, or another's.
+    Raises DatasetError if it is missing, damaged, or has another schema.
     """
     try:
         with pq.ParquetFile(path) as file:
             if file.schema_arrow.equals(schema):
                 table = file.read(columns).replace_schema_metadata(None)
-                return table.select(columns) if columns else table  # the file has them in its own order
+                return table.select(columns) if columns else table  # the file keeps its own order
     except (OSError, pa.ArrowException) as e:
-        raise DatasetError(f"{path} cannot be read ({e}); run the job that makes it again") from e
-    raise DatasetError(f"{path} was written by another version; run the job that makes it again")
+        raise DatasetError(f"{path} cannot be read ({e}); run the job that writes it again") from e
+    raise DatasetError(f"{path} was written by another version; run the job that writes it again")

@@ -1,18 +1,18 @@
-"""The workspace: the folder `--out` of a run, and what lies where in it.
+"""The workspace: the folder `--out` of a run, and its layout.
 
-OUT/workspace.json            how many units the work is cut into; fixed when the folder is made
+OUT/workspace.json            the number of units that the work is divided into; never changes
 OUT/manifest.parquet          the items, sorted by unit and address
-OUT/survey/unit-00000.parquet …       what a cheap look found
-OUT/signatures/unit-00000.parquet …   what near-duplicates are found by, and thumbnails
-OUT/pairs.parquet             items that share content, and in pairs.json what they were found from
-OUT/dedup/ …                  intermediate files of the search for them; deleted when it ends
-OUT/selection/unit-00000.parquet …    the judged rows
+OUT/survey/unit-00000.parquet …       what the survey found about each item
+OUT/signatures/unit-00000.parquet …   samples for the near-duplicate search, and thumbnails
+OUT/pairs.parquet             items that share content; pairs.json has the fingerprint of the search
+OUT/dedup/ …                  intermediate files of that search; deleted when it ends
+OUT/selection/unit-00000.parquet …    the rows with verdict and split
 OUT/tokens/unit-00000.parquet …       the token store
-OUT/tokenizers/text.model     the text tokenizer, where the run trained its own
-OUT/packed/4096/ …            one dataset a context length, or a stage of a curriculum
-OUT/census/4096/ …            what planning one counts; gone when it is written
-OUT/quarantine.parquet        every item that did not go on, and why
-OUT/logs/                     one JSON line a record worked on; what ran, with its configuration
+OUT/tokenizers/text.model     the text tokenizer, if the run trained one
+OUT/packed/4096/ …            one dataset per context length or stage of a curriculum
+OUT/census/4096/ …            length histograms for planning one; deleted when it is written
+OUT/quarantine.parquet        every rejected item with its reason
+OUT/logs/                     one JSON line per processed record; commands with their configuration
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from schemas.fingerprint import bucket
 from schemas.rows import ManifestItem, manifest_items
 
 _VERSION = 1
-_GROUP_ROWS = 64  # so that one row of a unit can be read without all others
+_GROUP_ROWS = 64  # so that one row of a unit can be read without the others
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Paths below `root`, and the number of units that items are spread over by a hash of their identity."""
+    """Paths below `root`, and the number of units; a hash of its identity assigns an item to one."""
 
     root: Path
     units: int
 
     @classmethod
     def open(cls, root: Path, *, units: int = 64) -> Workspace:
-        """Open the workspace at `root`, or make it with `units` units; an existing one keeps its number.
+        """Open the workspace at `root`, or create it with `units` units; an existing one keeps its number.
 
-        Raises ConfigError where `root` is a file, holds something else, or was made by another version.
+        Raises ConfigError if `root` is a file, contains other files, or has the layout of another version.
         """
-        root = root.absolute()  # a worker may stand in another folder
+        root = root.absolute()  # a worker may have another working directory
         marker = root / "workspace.json"
         if marker.is_file():
             try:
@@ -71,25 +71,25 @@ class Workspace:
 
     @classmethod
     def existing(cls, root: Path) -> Workspace:
-        """Open a workspace that must be there already."""
+        """Open an existing workspace; raises ConfigError if there is none."""
         if not (root / "workspace.json").is_file():
             raise ConfigError(f"{root} is not a Longreel workspace (it has no workspace.json)")
         return cls.open(root)
 
     @contextmanager
     def locked(self) -> Iterator[Workspace]:
-        """Keep other commands from writing here while the body runs, and clear away what a killed one left half-made.
+        """Exclude other commands while the body runs, and delete temporary files that a killed one left.
 
-        Raises ConfigError where another command works here. The lock is the system's: it ends with the process.
+        Raises ConfigError if another command holds the lock. The operating system releases it when the process ends.
         """
         with (self.root / "workspace.json").open("rb+") as marker:
             try:
                 fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as e:
                 raise ConfigError(
-                    f"another longreel command works in {self.root}; wait for its end, or choose another --out"
+                    f"another longreel command is running in {self.root}; wait until it ends, or choose another --out"
                 ) from e
-            except OSError:  # a file system without locks: that only one command works here is the user's to see to
+            except OSError:  # a file system without locks: the user has to run one command at a time
                 pass
             for folder in (self.root, self.survey, self.signatures, self.selection, self.tokens):
                 for temporary in folder.glob(".*.tmp"):
@@ -108,7 +108,7 @@ class Workspace:
 
     @property
     def signatures(self) -> Path:
-        """Folder of signature units, cut as the survey is."""
+        """Folder of signature units, one per survey unit."""
         return self.root / "signatures"
 
     @property
@@ -133,15 +133,15 @@ class Workspace:
 
     @property
     def quarantine(self) -> Path:
-        """The table of all items that did not go on."""
+        """The table of all rejected items."""
         return self.root / "quarantine.parquet"
 
     def packed(self, name: str | int) -> Path:
-        """Folder of a dataset, which is named after its context length or its stage of a curriculum."""
+        """Folder of a dataset, named after its context length or stage of a curriculum."""
         return self.root / "packed" / str(name)
 
     def census(self, name: str) -> Path:
-        """Folder of what is counted while a dataset is planned."""
+        """Folder of length histograms for planning a dataset."""
         return self.root / "census" / name
 
     @property
@@ -169,7 +169,7 @@ def write_table_unit(directory: Path, unit: int, table: pa.Table) -> None:
 
 
 def read_table_unit(directory: Path, unit: int, schema: pa.Schema) -> pa.Table:
-    """Read one unit; one that is absent, damaged or of another version is empty, so that it is made again."""
+    """Read one unit; a missing or damaged one, or one of another version, is empty, so that it is computed again."""
     try:
         return read_rows(directory / f"{unit_name(unit)}.parquet", schema)
     except DatasetError:
@@ -179,7 +179,7 @@ def read_table_unit(directory: Path, unit: int, schema: pa.Schema) -> pa.Table:
 def read_units(directory: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
     """Read all units of a folder of tables, all columns or some.
 
-    Raises DatasetError where it was never made or a unit is damaged.
+    Raises DatasetError if the folder does not exist or a unit is damaged.
     """
     if not directory.is_dir():
         raise DatasetError(f"{directory} does not exist: run the job before this one first")
@@ -189,7 +189,7 @@ def read_units(directory: Path, schema: pa.Schema, columns: Sequence[str] | None
 
 
 def drop_units(directory: Path, keep: Iterable[int]) -> None:
-    """Delete the units of a folder of tables that no item belongs to any more."""
+    """Delete the units of a folder of tables other than those in `keep`."""
     names = {f"{unit_name(unit)}.parquet" for unit in keep}
     for path in unit_files(directory):
         if path.name not in names:
@@ -211,5 +211,5 @@ def read_manifest_unit(workspace: Workspace, unit: int) -> list[ManifestItem]:
 
 
 def usable(table: pa.Table) -> pa.Table:
-    """Return the rows that were not set aside."""
+    """Return the rows that are not rejected."""
     return table.filter(pc.is_null(table["reason"]))

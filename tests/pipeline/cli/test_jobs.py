@@ -414,7 +414,7 @@ def test_the_lock_admits_one_command_and_removes_temporary_files_of_a_killed_one
     (workspace.tokens / ".unit-00000.arrow.12345678.tmp").touch()
     with workspace.locked():
         assert not list(workspace.root.rglob("*.tmp"))
-        with pytest.raises(ConfigError, match="another longreel command works in"), workspace.locked():
+        with pytest.raises(ConfigError, match="another longreel command is running in"), workspace.locked():
             pass
     with workspace.locked():
         pass

@@ -9,7 +9,7 @@ from pipeline.runtime import progress
 from pipeline.runtime.progress import KEPT, MADE, REJECTED, console, following, note
 
 
-def test_a_plain_line_tells_done_rate_rejects_and_time_left(
+def test_a_line_of_text_has_progress_rate_rejections_and_time_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "_PLAIN_S", 0.05)
@@ -24,7 +24,7 @@ def test_a_plain_line_tells_done_rate_rejects_and_time_left(
     assert "time left" in told
 
 
-def test_only_what_comes_after_the_start_is_counted(tmp_path: Path) -> None:
+def test_only_records_after_the_start_are_counted(tmp_path: Path) -> None:
     journal = tmp_path / "job.jsonl"
     note(journal, MADE)
     follower = progress._Follower(journal)
@@ -39,7 +39,7 @@ def test_only_what_comes_after_the_start_is_counted(tmp_path: Path) -> None:
     assert follower.counts == {MADE: 2}
 
 
-def test_a_journal_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+def test_a_journal_that_cannot_be_written_does_not_stop_a_job(tmp_path: Path) -> None:
     note(tmp_path / "no" / "such" / "folder.jsonl", MADE)
 
 
@@ -49,6 +49,6 @@ def test_a_record_is_one_line_of_json(tmp_path: Path) -> None:
     assert json.loads(line)["uri"] == "a\nb"
 
 
-def test_a_path_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_path_is_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     console.print("done: out [/x] :smile:")
     assert capsys.readouterr().err == "done: out [/x] :smile:\n"

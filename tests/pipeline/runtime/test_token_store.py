@@ -20,7 +20,7 @@ def row(name: str, **changes: Any) -> DocumentRow:
 
 @given(lengths=st.lists(st.integers(0, 300), min_size=1, max_size=30), batch_bytes=st.integers(1, 600))
 @settings(deadline=None, max_examples=25)
-def test_every_document_reads_back_whatever_the_batches(
+def test_every_document_reads_back_for_any_batch_size(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], batch_bytes: int
 ) -> None:
     directory = tmp_path_factory.mktemp("store")
@@ -44,7 +44,7 @@ def test_the_same_documents_give_the_same_bytes(tmp_path: Path) -> None:
     assert first == second
 
 
-def test_a_row_set_aside_stores_nothing_and_is_not_in_the_table(tmp_path: Path) -> None:
+def test_a_rejected_row_stores_no_tokens_and_is_not_in_the_table(tmp_path: Path) -> None:
     rows = [(row("a", reason="crashed"), np.zeros(0)), (row("b"), np.arange(4))]
     write_unit(tmp_path, 0, rows, np.dtype(np.uint16))
     opened = TokenStore(tmp_path)
@@ -73,7 +73,7 @@ def test_replacing_and_removing_a_unit_leaves_no_old_files(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
+def test_a_truncated_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     write_unit(tmp_path, 0, [(row("a"), np.arange(4000))], np.dtype(np.uint16))
     (arrow,) = tmp_path.glob("*.arrow")
     arrow.write_bytes(arrow.read_bytes()[:-100])
@@ -82,7 +82,7 @@ def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [(1, 0, 0), (0, 7, 0), (0, 0, 9), (0, 0, 0, 2, 3), (0, 0, 0, -1)])
-def test_what_is_not_there_is_a_clear_error(tmp_path: Path, place: tuple[int, ...]) -> None:
+def test_a_missing_unit_row_or_range_is_an_error(tmp_path: Path, place: tuple[int, ...]) -> None:
     write_unit(tmp_path, 0, [(row("a"), np.arange(4))], np.dtype(np.uint16))
     with pytest.raises(DatasetError):
         TokenStore(tmp_path).read(*place)
@@ -90,7 +90,7 @@ def test_what_is_not_there_is_a_clear_error(tmp_path: Path, place: tuple[int, ..
 
 @pytest.mark.parametrize("name", ["unit-00000.parquet", "unit-00000-*.arrow"])
 @pytest.mark.parametrize("content", [b"", b"PAR1 garbage PAR1", None])
-def test_a_damaged_unit_is_named_and_counts_as_absent(tmp_path: Path, name: str, content: bytes | None) -> None:
+def test_a_damaged_unit_is_an_error_that_names_it_and_is_computed_again(tmp_path: Path, name: str, content: bytes | None) -> None:
     write_unit(tmp_path, 0, [(row("a"), np.arange(4))], np.dtype(np.uint16))
     assert len(read_unit(tmp_path, 0)) == 1
     (path,) = tmp_path.glob(name)
