@@ -90,7 +90,9 @@ def test_a_missing_unit_row_or_range_is_an_error(tmp_path: Path, place: tuple[in
 
 @pytest.mark.parametrize("name", ["unit-00000.parquet", "unit-00000-*.arrow"])
 @pytest.mark.parametrize("content", [b"", b"PAR1 garbage PAR1", None])
-def test_a_damaged_unit_is_an_error_that_names_it_and_is_computed_again(tmp_path: Path, name: str, content: bytes | None) -> None:
+def test_a_damaged_unit_is_an_error_that_names_it_and_is_computed_again(
+    tmp_path: Path, name: str, content: bytes | None
+) -> None:
     write_unit(tmp_path, 0, [(row("a"), np.arange(4))], np.dtype(np.uint16))
     assert len(read_unit(tmp_path, 0)) == 1
     (path,) = tmp_path.glob(name)
