@@ -44,6 +44,7 @@ from schemas.files import write_text
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.packed import SPAN_DTYPE, expand
 from schemas.records import TOKENS
+from schemas.rows import DocumentRow
 from schemas.vocab import TEXT, VISION, Vocabulary
 from trainer.data.shards import PackedSplit
 
@@ -108,7 +109,8 @@ def pack(directory: Path, *, context: int, tokens: int) -> Path:
         documents.append(document(len(documents), rng))
         total += len(documents[-1][1])
     workspace = Workspace.open(directory / "workspace", units=1)
-    write_unit(workspace.tokens, 0, documents, VOCABULARY.dtype)
+    rows = [(DocumentRow.from_row(row | {"unit": -1, "batch": -1, "row": -1}), ids) for row, ids in documents]
+    write_unit(workspace.tokens, 0, rows, VOCABULARY.dtype)
     facts = StoreFacts(units=(0,), vocabulary=VOCABULARY, frame_grid=(16, 16), frame_size=256, frame_rate=4.0)
     write_text(workspace.tokens / FACTS, facts.to_json())
     # The tokens do not come from a text model, so books can be cut anywhere.

@@ -4,11 +4,11 @@ On disk a sequence is `KEY.tokens.npy` [S] and `KEY.spans.npy`, a structured arr
 spans alone the model's inputs are expanded: segment ids, positions, vision mask and loss weights. Spans are in
 order, do not overlap and leave no gap; what lies behind the last one is padding (segment 0, weight 0, token 0).
 
-`document` counts the pieces of documents in this sequence from 0; a piece is one run of spans with the same
+`document` counts the chunks of documents in this sequence from 0; a chunk is one run of spans with the same
 number. What a token attends to is the dataset's choice, its card's `attention`; the spans are the same for both:
 
-    document   attention never crosses pieces, and positions restart at 0 in each
-    sequence   all pieces of a sequence are one segment, and positions run on through it
+    document   attention never crosses chunks, and positions restart at 0 in each
+    sequence   all chunks of a sequence are one segment, and positions run on through it
 
 Axes: S sequence, M spans, R ranges of a sequence, n tokens in them (S where all of it is meant).
 """
@@ -37,7 +37,7 @@ class Expanded(NamedTuple):
     segment_ids: NDArray[np.int32]  # 0 for padding, else 1 + document; 1 where the sequence is one segment
     positions: NDArray[np.int32]  # from 0 in every segment; 0 for padding
     vision: NDArray[np.bool_]
-    weights: NDArray[np.float32]  # of the token as a *target*: 0 for the first of a piece, and for padding
+    weights: NDArray[np.float32]  # of the token as a *target*: 0 for the first of a chunk, and for padding
 
 
 def expand(
@@ -47,7 +47,7 @@ def expand(
 
     With `ranges` [R, 2], sorted and disjoint, only the tokens [a, b) of each are expanded, one range after the other:
     the arrays are [n], and so is the work. A weight belongs to the prediction *of* its token, from the token before it
-    in the same piece; so the trainer shifts tokens and weights together, and the first token of every piece has
+    in the same chunk; so the trainer shifts tokens and weights together, and the first token of every chunk has
     weight 0, whatever the attention. Raises ConfigError for an unknown attention; spans are trusted to be such as
     `check_spans` lets pass.
 
@@ -61,7 +61,7 @@ def expand(
     whole = attention == "sequence"
     segment_ids = (np.minimum(rows.segment, 1) if whole else rows.segment).repeat(rows.length)
     positions = np.arange(len(segment_ids), dtype=np.int32)
-    positions -= (rows.origin if whole else rows.piece).repeat(rows.length)
+    positions -= (rows.origin if whole else rows.chunk).repeat(rows.length)
     positions[rows.filled :] = 0
     weights = rows.weight.repeat(rows.length)
     weights[rows.start[rows.begins]] = 0
@@ -74,8 +74,8 @@ class _Rows(NamedTuple):
     start: NDArray[np.int32]
     length: NDArray[np.int64]
     segment: NDArray[np.int32]
-    begins: NDArray[np.bool_]  # a piece
-    piece: NDArray[np.int32]  # where the span's piece begins
+    begins: NDArray[np.bool_]  # a chunk
+    chunk: NDArray[np.int32]  # where the span's chunk begins
     origin: NDArray[np.int32]  # where the sequence begins
     vision: NDArray[np.bool_]
     weight: NDArray[np.float32]
@@ -94,7 +94,7 @@ def _rows(spans: NDArray[Any], length: int) -> _Rows:
         length=_column(spans["length"], length - used, np.int64),
         segment=segment,
         begins=begins,
-        piece=np.maximum.accumulate(start * begins),
+        chunk=np.maximum.accumulate(start * begins),
         origin=np.zeros(len(start), np.int32),
         vision=_column(spans["modality"] == VISION, False, np.bool_),
         weight=_column(spans["weight"], 0, np.float32),
@@ -124,7 +124,7 @@ def _cut(rows: _Rows, length: int, ranges: NDArray[np.int64]) -> _Rows:
         length=count,
         segment=rows.segment[of],
         begins=rows.begins[of] & (rows.start[of] == start),
-        piece=rows.piece[of] + moved,
+        chunk=rows.chunk[of] + moved,
         origin=moved,
         vision=rows.vision[of],
         weight=rows.weight[of],

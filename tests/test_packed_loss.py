@@ -70,7 +70,7 @@ class Rows(NamedTuple):
     weights: Floats
 
 
-class Piece(NamedTuple):
+class Chunk(NamedTuple):
     """Tokens [start, start + length) of a document."""
 
     document: StoredDocument
@@ -82,9 +82,9 @@ def pack(root: Path, documents: Sequence[StoredDocument], config: PackConfig) ->
     return pack_documents(root, documents, config, context=CONTEXT)
 
 
-def read_packed(directory: Path, documents: Sequence[StoredDocument]) -> tuple[Rows, list[Piece]]:
-    """Return the packed sequences as rows, and the pieces in them."""
-    by_id, rows, pieces = {d.id: d for d in documents}, [], []
+def read_packed(directory: Path, documents: Sequence[StoredDocument]) -> tuple[Rows, list[Chunk]]:
+    """Return the packed sequences as rows, and the chunks in them."""
+    by_id, rows, chunks = {d.id: d for d in documents}, [], []
     for path in sorted(directory.glob("*.tar")):
         with tarfile.open(path) as tar:
             data = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
@@ -93,15 +93,15 @@ def read_packed(directory: Path, documents: Sequence[StoredDocument]) -> tuple[R
             inputs = expand(spans, len(tokens))
             rows.append((tokens, inputs.segment_ids, inputs.positions, inputs.weights))
             listing = json.loads(data[f"{key}.json"])["documents"]
-            pieces += [Piece(by_id[p["id"]], p["start"], p["length"]) for p in listing]
-    return Rows(*(np.stack(column) for column in zip(*rows, strict=True))), pieces
+            chunks += [Chunk(by_id[p["id"]], p["start"], p["length"]) for p in listing]
+    return Rows(*(np.stack(column) for column in zip(*rows, strict=True))), chunks
 
 
-def unpacked(pieces: Sequence[Piece]) -> Rows:
-    """Return one piece a row, padded; weights as the documents say, 0 for the first token, which nothing predicts."""
-    length = max(piece.length for piece in pieces)
-    rows = Rows(*(np.zeros((len(pieces), length), dtype) for dtype in (np.int64, np.int64, np.int64, np.float64)))
-    for i, (document, start, n) in enumerate(pieces):
+def unpacked(chunks: Sequence[Chunk]) -> Rows:
+    """Return one chunk a row, padded; weights as the documents say, 0 for the first token, which nothing predicts."""
+    length = max(chunk.length for chunk in chunks)
+    rows = Rows(*(np.zeros((len(chunks), length), dtype) for dtype in (np.int64, np.int64, np.int64, np.float64)))
+    for i, (document, start, n) in enumerate(chunks):
         rows.tokens[i, :n] = document.tokens[start : start + n]
         rows.segment_ids[i, :n], rows.positions[i, :n] = 1, np.arange(n)
         rows.weights[i, 1:n] = said_weights(document)[start + 1 : start + n]
@@ -114,8 +114,8 @@ def said_weights(document: StoredDocument) -> Floats:
     return np.concatenate([np.full(len(run[1]), w) for run, w in zip(document.runs, weights, strict=True)])
 
 
-def whole(documents: Sequence[StoredDocument]) -> list[Piece]:
-    return [Piece(d, 0, len(d.tokens)) for d in documents]
+def whole(documents: Sequence[StoredDocument]) -> list[Chunk]:
+    return [Chunk(d, 0, len(d.tokens)) for d in documents]
 
 
 def cross_entropy(rows: Rows, *, dim: int = 8) -> Floats:
@@ -139,15 +139,15 @@ def loss(rows: Rows) -> float:
     return float((weights * cross_entropy(rows)).sum() / weights.sum())
 
 
-def weighted(pieces: Sequence[Piece], config: PackConfig) -> Rows:
-    """Return the pieces unpacked and padded, with the weights that the configuration asks for.
+def weighted(chunks: Sequence[Chunk], config: PackConfig) -> Rows:
+    """Return the chunks unpacked and padded, with the weights that the configuration asks for.
 
     `document`: the targets of a document, in all its rows, sum up to 1. Modalities are multiplied in after that.
     """
-    rows = unpacked(pieces)
+    rows = unpacked(chunks)
     weights = rows.weights
     if config.loss_weighting == "document":
-        _, owner = np.unique([piece.document.id for piece in pieces], return_inverse=True)
+        _, owner = np.unique([chunk.document.id for chunk in chunks], return_inverse=True)
         weights = weights / np.bincount(owner, weights.sum(1))[owner, None]
     vision = VOCABULARY.is_vision(rows.tokens)
     return rows._replace(weights=weights * np.where(vision, config.vision_weight, config.text_weight))
@@ -163,8 +163,8 @@ def test_packed_documents_lose_what_they_lose_unpacked_and_padded(
     tmp_path: Path, config: PackConfig, factors: tuple[float, float]
 ) -> None:
     config = replace(config, text_weight=factors[0], vision_weight=factors[1])
-    rows, pieces = read_packed(pack(tmp_path, WHOLE, config), WHOLE)
-    assert sorted(pieces, key=lambda p: p.document.id) == sorted(whole(WHOLE), key=lambda p: p.document.id)
+    rows, chunks = read_packed(pack(tmp_path, WHOLE, config), WHOLE)
+    assert sorted(chunks, key=lambda p: p.document.id) == sorted(whole(WHOLE), key=lambda p: p.document.id)
     assert len(rows.tokens) < len(WHOLE)
     assert loss(rows) == pytest.approx(loss(weighted(whole(WHOLE), config)), rel=1e-6)
 
@@ -207,13 +207,13 @@ def test_each_mistake_of_packing_would_show(tmp_path: Path, spoil: Callable[[Row
 
 
 @pytest.mark.parametrize("config", [TOKEN, DOCUMENT], ids=["token", "document"])
-def test_pieces_of_a_cut_document_lose_what_they_lose_as_rows_of_their_own(tmp_path: Path, config: PackConfig) -> None:
-    """What is left of each context behind a cut is gone, and the first token of each further piece is no target."""
+def test_chunks_of_a_cut_document_lose_what_they_lose_as_rows_of_their_own(tmp_path: Path, config: PackConfig) -> None:
+    """What is left of each context behind a cut is gone, and the first token of each further chunk is no target."""
     config = replace(config, vision_weight=0.5)
-    rows, pieces = read_packed(pack(tmp_path, CUT, config), CUT)
-    assert {piece.document.kind for piece in pieces if piece.start} == {"book", "video"}
-    assert loss(rows) == pytest.approx(loss(weighted(pieces, config)), rel=1e-6)
-    lost = [said_weights(piece.document)[piece.start] for piece in pieces if piece.start]
+    rows, chunks = read_packed(pack(tmp_path, CUT, config), CUT)
+    assert {chunk.document.kind for chunk in chunks if chunk.start} == {"book", "video"}
+    assert loss(rows) == pytest.approx(loss(weighted(chunks, config)), rel=1e-6)
+    lost = [said_weights(chunk.document)[chunk.start] for chunk in chunks if chunk.start]
     targets = np.count_nonzero(unpacked(whole(CUT)).weights)
     assert np.count_nonzero(rows.weights) == targets - np.count_nonzero(lost)
     assert abs(loss(rows) / loss(weighted(whole(CUT), config)) - 1) > 1e-4

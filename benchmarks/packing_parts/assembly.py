@@ -22,9 +22,9 @@ from packing_parts.apart import Row, apart
 from packing_parts.corpora import VOCABULARY, mixed
 from packing_parts.growth import ANYWHERE
 from pipeline.packing.assign import Parcel, Ranks, assign
+from pipeline.packing.chunks import documents_of
 from pipeline.packing.config import PackConfig
-from pipeline.packing.length_counts import add_up, take_census
-from pipeline.packing.pieces import documents_of
+from pipeline.packing.length_histograms import add_up, count_lengths
 from pipeline.packing.plan import Plan, make_plan
 from pipeline.packing.shards import part_path, shard_job, write_shard
 from pipeline.runtime.token_store import TokenStore, write_unit
@@ -83,13 +83,13 @@ def make_store(directory: Path, size: int) -> int:
 
 def parcels_of(store: Path, context: int, config: PackConfig) -> tuple[Plan, dict[str, list[Parcel]]]:
     units = [documents_of(read_rows(path, TOKENS)) for path in unit_files(store)]
-    censuses = [
-        take_census(unit, config.mixture, context_length=context, text_factor=1.0, seed=config.seed) for unit in units
+    counted = [
+        count_lengths(unit, config.mixture, context_length=context, text_factor=1.0, seed=config.seed) for unit in units
     ]
-    plan = make_plan(add_up(censuses), config, context_length=context, vocabulary=VOCABULARY)
+    plan = make_plan(add_up(counted), config, context_length=context, vocabulary=VOCABULARY)
     handed, sent = Ranks(), dict[str, list[Parcel]]()
-    for number, (unit, census) in enumerate(zip(units, censuses, strict=True)):
-        for name, parcel in assign(unit, plan, handed.start(number, census.splits), TokenStore(store), None):
+    for number, (unit, histograms) in enumerate(zip(units, counted, strict=True)):
+        for name, parcel in assign(unit, plan, handed.start(number, histograms.splits), TokenStore(store), None):
             sent.setdefault(name, []).append(parcel)
     return plan, sent
 

@@ -15,11 +15,11 @@ import pyarrow as pa
 from packing_parts.apart import Row, apart, timed
 from packing_parts.corpora import CORPORA, FRAME, VOCABULARY, Integers
 from pipeline.kinds.registry import kinds
-from pipeline.packing.assign import DOCUMENTS, PIECES, Ranks, assign, unpack_table
+from pipeline.packing.assign import CHUNKS, DOCUMENTS, Ranks, assign, unpack_table
+from pipeline.packing.chunks import Documents, documents_of
 from pipeline.packing.config import PackConfig
-from pipeline.packing.length_counts import take_census
+from pipeline.packing.length_histograms import count_lengths
 from pipeline.packing.mixture import Mixture
-from pipeline.packing.pieces import Documents, documents_of
 from pipeline.packing.plan import Plan, make_plan
 from pipeline.packing.sentence_ends import Sentences
 from pipeline.runtime.token_store import FACTS, TokenStore
@@ -107,7 +107,7 @@ def measure(corpus: Corpus, context: int) -> Row:
     with timed(row, "plan"):
         documents_of(table)
         documents = documents_of(table)
-        plan, pieces = planned(documents, corpus.config(sentence_reach=0.0), context)
+        plan, chunks = planned(documents, corpus.config(sentence_reach=0.0), context)
     part = plan.splits["train"]
     lengths = whole_lengths(documents, plan)
     ends = np.cumsum(lengths[np.random.default_rng(0).permutation(len(lengths))])
@@ -122,31 +122,31 @@ def measure(corpus: Corpus, context: int) -> Row:
         "bound": plan.best_fill("train"),
         "of_bound": part.fewest / part.sequences,
         "longer": int(np.sum(lengths > context)),
-        "cut": len({(d, c) for d, c, start in pieces if start}),
+        "cut": len({(d, c) for d, c, start in chunks if start}),
         "concat_cut": int(np.sum(before // context != (ends - 1) // context)),
         "concat_fill": int(ends[-1]) / (-(-int(ends[-1]) // context) * context),
     }
-    if len(part.recipe.texts.lengths):
-        row |= at_sentence_ends(corpus, documents, context, pieces)
+    if len(part.packing.texts.lengths):
+        row |= at_sentence_ends(corpus, documents, context, chunks)
     return row
 
 
 def planned(
     documents: Documents, config: PackConfig, context: int, *open_store: Any
 ) -> tuple[Plan, list[tuple[str, int, int]]]:
-    """Return the plan, and (document, copy, start) of every piece."""
+    """Return the plan, and (document, copy, start) of every chunk."""
     options: dict[str, Any] = {"context_length": context, "text_factor": 1.0, "seed": config.seed}
-    census = take_census(documents, config.mixture, **options)
-    plan = make_plan(census, config, context_length=context, vocabulary=VOCABULARY)
-    start = Ranks().start(0, census.splits)
+    histograms = count_lengths(documents, config.mixture, **options)
+    plan = make_plan(histograms, config, context_length=context, vocabulary=VOCABULARY)
+    start = Ranks().start(0, histograms.splits)
     store, sentences = open_store or (None, None)
     parcels = list(assign(documents, plan, start, store, sentences))  # type: ignore[arg-type]
-    pieces = []
+    chunks = []
     for _, parcel in parcels:
-        table, ids = unpack_table(parcel.pieces, PIECES), unpack_table(parcel.documents, DOCUMENTS)["document_id"]
+        table, ids = unpack_table(parcel.chunks, CHUNKS), unpack_table(parcel.documents, DOCUMENTS)["document_id"]
         columns = (ids.take(table["document"]), table["copy"], table["start"])
-        pieces += list(zip(*(column.to_pylist() for column in columns), strict=True))
-    return plan, pieces
+        chunks += list(zip(*(column.to_pylist() for column in columns), strict=True))
+    return plan, chunks
 
 
 def whole_lengths(documents: Documents, plan: Plan) -> Integers:
@@ -163,14 +163,14 @@ def at_sentence_ends(corpus: Corpus, documents: Documents, context: int, anywher
     if corpus.real is None:  # there are no tokens: the plan alone
         options: dict[str, Any] = {"context_length": context, "text_factor": 1.0, "seed": config.seed}
         plan = make_plan(
-            take_census(documents, config.mixture, **options), config, context_length=context, vocabulary=VOCABULARY
+            count_lengths(documents, config.mixture, **options), config, context_length=context, vocabulary=VOCABULARY
         )
         found: Row = {}
     else:
         store, text = TokenStore(corpus.real / "tokens"), TextTokenizer.load(corpus.real / "tokenizers" / "text.model")
-        plan, pieces = planned(documents, config, context, store, Sentences(text))
+        plan, chunks = planned(documents, config, context, store, Sentences(text))
         is_end = _sentence_ends(documents, store, text)
-        cuts, plain = ([is_end(d, start) for d, _, start in some if start] for some in (pieces, anywhere))
+        cuts, plain = ([is_end(d, start) for d, _, start in some if start] for some in (chunks, anywhere))
         cuts, plain = ([cut for cut in some if cut is not None] for some in (cuts, plain))
         found = {"cuts": len(cuts), "cuts_at_sentences": float(np.mean(cuts)) if cuts else None}
         found |= {"cuts_at_sentences_anywhere": float(np.mean(plain)) if plain else None}
@@ -212,11 +212,11 @@ def first_fit(corpus: Corpus, context: int, most: int) -> Row:
     some = np.random.default_rng(0).permutation(np.repeat(np.arange(len(copies)), copies))
     lengths = documents.table["length"].to_numpy()[some]
     is_video = documents.table["frame_tokens"].to_numpy()[some] > 0
-    pieces = cut(lengths, np.where(is_video & (lengths > context), context // FRAME * FRAME, context))
-    pieces = pieces[: max(1, int(np.searchsorted(np.cumsum(pieces), most)))]
+    chunks = cut(lengths, np.where(is_video & (lengths > context), context // FRAME * FRAME, context))
+    chunks = chunks[: max(1, int(np.searchsorted(np.cumsum(chunks), most)))]
     bins = max(8, min(1000, most // 2 // context))
     nothing = np.zeros(context, np.uint16)
-    source = grain.MapDataset.source(range(len(pieces))).map(lambda i: {"tokens": nothing[: pieces[i]]})
+    source = grain.MapDataset.source(range(len(chunks))).map(lambda i: {"tokens": nothing[: chunks[i]]})
     packed = grain.experimental.FirstFitPackIterDataset(
         source.to_iter_dataset(grain.ReadOptions(num_threads=0)),
         length_struct={"tokens": context},
@@ -224,13 +224,13 @@ def first_fit(corpus: Corpus, context: int, most: int) -> Row:
     )
     with timed(row, "grain"):
         made = sum(1 for _ in packed)
-    filled = int(pieces.sum()) / (made * context)
-    return row | {"grain_fill": filled, "grain_bins": bins, "grain_sequences": made, "grain_tokens": int(pieces.sum())}
+    filled = int(chunks.sum()) / (made * context)
+    return row | {"grain_fill": filled, "grain_bins": bins, "grain_sequences": made, "grain_tokens": int(chunks.sum())}
 
 
 def cut(lengths: Integers, most: Integers) -> Integers:
-    """Split documents into pieces of `most` [D] tokens, the last of each possibly shorter; return the lengths."""
+    """Split documents into chunks of `most` [D] tokens, the last of each possibly shorter; return the lengths."""
     counts = -(-lengths // most)
-    pieces = np.repeat(most, counts)
-    pieces[np.cumsum(counts) - 1] = lengths - (counts - 1) * most
-    return pieces
+    chunks = np.repeat(most, counts)
+    chunks[np.cumsum(counts) - 1] = lengths - (counts - 1) * most
+    return chunks

@@ -13,10 +13,10 @@ import pyarrow as pa
 from packing_parts.apart import Row, apart, timed
 from packing_parts.corpora import VOCABULARY, mixed
 from pipeline.packing.assign import Ranks, assign
+from pipeline.packing.chunks import documents_of
 from pipeline.packing.config import PackConfig
-from pipeline.packing.length_counts import add_up, read_census, take_census, write_census
+from pipeline.packing.length_histograms import add_up, count_lengths, read_histograms, write_histograms
 from pipeline.packing.mixture import Mixture
-from pipeline.packing.pieces import documents_of
 from pipeline.packing.plan import Plan, make_plan
 
 UNIT = 10_000  # documents
@@ -52,8 +52,8 @@ def grow(count: int, context: int, scratch: Path | None) -> Row:
         driver = apart(drive, Path(folder), units, context)
         sent = apart(send_units, Path(folder), units)
     row: Row = {"units": units} | counted.result | driver.result | sent.result
-    row["worker_cpu_s"] = row["census_cpu_s"] + row["assign_cpu_s"]
-    row["worker_s"] = row["census_s"] + row["assign_s"]
+    row["worker_cpu_s"] = row["histograms_cpu_s"] + row["assign_cpu_s"]
+    row["worker_s"] = row["histograms_s"] + row["assign_s"]
     row["worker_us_per_document"] = row["worker_cpu_s"] / row["documents"] * 1e6
     row["parcel_bytes_per_document"] = row["parcel_bytes"] / row["documents"]
     row["worker_peak"], row["driver_peak"] = max(counted.rss, sent.rss), driver.rss
@@ -68,9 +68,9 @@ def count_units(folder: Path, units: int, context: int) -> Row:
     row: Row = {"documents": 0}
     for unit in range(units):
         table = unit_table(unit)
-        with timed(row, "census"):
+        with timed(row, "histograms"):
             options: dict[str, Any] = {"context_length": context, "text_factor": 1.0, "seed": 0}
-            write_census(folder / f"{unit}.parquet", take_census(documents_of(table), Mixture(), **options))
+            write_histograms(folder / f"{unit}.parquet", count_lengths(documents_of(table), Mixture(), **options))
         row["documents"] += len(table)
     return row
 
@@ -78,10 +78,10 @@ def count_units(folder: Path, units: int, context: int) -> Row:
 def drive(folder: Path, units: int, context: int) -> Row:
     row: Row = {}
     with timed(row, "driver"):
-        census = add_up(read_census(folder / f"{unit}.parquet") for unit in range(units))
-        plan = make_plan(census, ANYWHERE, context_length=context, vocabulary=VOCABULARY)
+        histograms = add_up(read_histograms(folder / f"{unit}.parquet") for unit in range(units))
+        plan = make_plan(histograms, ANYWHERE, context_length=context, vocabulary=VOCABULARY)
         handed = Ranks()
-        starts = [handed.start(unit, read_census(folder / f"{unit}.parquet").splits) for unit in range(units)]
+        starts = [handed.start(unit, read_histograms(folder / f"{unit}.parquet").splits) for unit in range(units)]
     (folder / "plan").write_bytes(pickle.dumps(plan))
     row["plan_bytes"] = (folder / "plan").stat().st_size
     row["start_bytes"] = 0
@@ -93,7 +93,7 @@ def drive(folder: Path, units: int, context: int) -> Row:
         "tokens": split.tokens,
         "sequences": split.sequences,
         "shards": split.shards,
-        "lengths": len(split.recipe.items.lengths) + len(split.recipe.texts.lengths),
+        "lengths": len(split.packing.items.lengths) + len(split.packing.texts.lengths),
         "fill": plan.fill("train"),
         "of_bound": split.fewest / split.sequences,
     }

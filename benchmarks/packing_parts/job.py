@@ -13,8 +13,8 @@ from packing_parts.corpora import VOCABULARY, texts
 from pipeline.packing.assign import Parcel, Ranks
 from pipeline.packing.commit import begin, commit
 from pipeline.packing.config import PackConfig
-from pipeline.packing.job import AssignWorker, CensusWorker, ShardWorker, Stage, pack
-from pipeline.packing.length_counts import add_up, read_census
+from pipeline.packing.job import AssignWorker, HistogramWorker, ShardWorker, Stage, pack
+from pipeline.packing.length_histograms import add_up, read_histograms
 from pipeline.packing.plan import make_plan
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.token_store import FACTS, StoreFacts, write_unit
@@ -70,24 +70,24 @@ def with_beam(root: Path) -> Row:
 def without_beam(root: Path) -> Row:
     workspace, row = Workspace.existing(root), Row()
     stage = Stage(name="plain", context_length=CONTEXT, config=CONFIG)
-    directory, census = workspace.packed("plain"), workspace.census("plain")
+    directory, histograms = workspace.packed("plain"), workspace.length_histograms("plain")
     with timed(row, "job"):
         units = [unit_number(path) for path in unit_files(workspace.tokens)]
-        with CensusWorker(workspace, stage).open() as count:
+        with HistogramWorker(workspace, stage).open() as count:
             for unit in units:
                 count(unit)
-        censuses = [read_census(census / f"{unit_name(unit)}.parquet") for unit in units]
-        plan = make_plan(add_up(censuses), CONFIG, context_length=CONTEXT, vocabulary=VOCABULARY)
+        counted = [read_histograms(histograms / f"{unit_name(unit)}.parquet") for unit in units]
+        plan = make_plan(add_up(counted), CONFIG, context_length=CONTEXT, vocabulary=VOCABULARY)
         begin(directory, plan.fingerprint)
         handed, sent = Ranks(), dict[str, list[Parcel]]()
-        with AssignWorker(workspace, census).open() as send:
-            for unit, counted in zip(units, censuses, strict=True):
-                for name, parcel in send(handed.start(unit, counted.splits), plan):
+        with AssignWorker(workspace, histograms).open() as send:
+            for unit, histograms_of_unit in zip(units, counted, strict=True):
+                for name, parcel in send(handed.start(unit, histograms_of_unit.splits), plan):
                     sent.setdefault(name, []).append(parcel)
         with ShardWorker(workspace, directory).open() as write:
             for name, parcels in sent.items():
                 write((name, parcels), plan)
         facts = FACTS_OF_STORE
         commit(directory, plan, frame_grid=facts.frame_grid, frame_size=facts.frame_size, frame_rate=facts.frame_rate)
-        shutil.rmtree(census)
+        shutil.rmtree(histograms)
     return row | {"shards": len(sent)}

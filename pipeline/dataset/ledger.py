@@ -1,9 +1,9 @@
-"""From pieces of documents to spans of sequences, and the ledger's rows for them. Whole shards at a time, as arrays.
+"""From chunks of documents to spans of sequences, and the ledger's rows for them. Whole shards at a time, as arrays.
 
-A piece takes the spans of its document that it meets, clipped to it. A clipped run of frames takes its share of the
+A chunk takes the spans of its document that it meets, clipped to it. A clipped run of frames takes its share of the
 span's time: frame i of n lies at start_s + i · (end_s - start_s) / n. Clipped text keeps the time of the whole.
 
-Axes: D documents, N pieces, M spans, Q sequences.
+Axes: D documents, N chunks, M spans, Q sequences.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ _ROW_GROUP = 1 << 17
 _FROM_DOCUMENT = ("document_id", "kind", "split", "uri", "title", "source", "license")
 
 
-class PieceTable(NamedTuple):
-    """Pieces [N] of documents, in the order of their sequences."""
+class ChunkTable(NamedTuple):
+    """Chunks [N] of documents, in the order of their sequences."""
 
     document: Integers  # [N] row in the documents' table
     copy: Integers  # [N] of the document, from 0
     start: Integers  # [N] in the document
     length: Integers  # [N]
     weight: NDArray[np.float64]  # [N] of a target, before the modality multipliers
-    first: Integers  # [Q + 1] sequence q is the pieces first[q]..first[q + 1]
+    first: Integers  # [Q + 1] sequence q is the chunks first[q]..first[q + 1]
 
     @property
     def sequence(self) -> Integers:
-        """The sequence [N] of every piece."""
+        """The sequence [N] of every chunk."""
         return np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
 
 
 class Clips(NamedTuple):
-    """The spans [M] of the pieces, in order."""
+    """The spans [M] of the chunks, in order."""
 
     spans: NDArray[Any]  # [M] SPAN_DTYPE, as stored in the sequences
     first: Integers  # [Q + 1] the spans of sequence q are first[q]..first[q + 1]
-    piece: Integers  # [M]
+    chunk: Integers  # [M]
     document_start: Integers  # [M]
     start_s: NDArray[np.float64]  # [M] NaN where there is no time
     end_s: NDArray[np.float64]
 
 
-def clip(pieces: PieceTable, documents: pa.Table, *, text_weight: float, vision_weight: float) -> Clips:
-    """Cut the spans of `documents` [D] (records.TOKENS) to the pieces."""
+def clip(chunks: ChunkTable, documents: pa.Table, *, text_weight: float, vision_weight: float) -> Clips:
+    """Cut the spans of `documents` [D] (records.TOKENS) to the chunks."""
     column = documents["spans"].combine_chunks()
     counts = pc.list_value_length(column).to_numpy()
     flat = column.flatten()
@@ -64,30 +64,30 @@ def clip(pieces: PieceTable, documents: pa.Table, *, text_weight: float, vision_
     # One search over all documents at once: each has a stretch of `stride` keys of its own.
     stride = int(pc.max(documents["length"]).as_py()) + 1
     base = np.repeat(np.arange(len(documents)), counts) * stride
-    at = pieces.document * stride + pieces.start
+    at = chunks.document * stride + chunks.start
     low = np.searchsorted(base + begin + size, at, side="right")
-    count = np.searchsorted(base + begin, at + pieces.length) - low
-    piece = np.repeat(np.arange(len(count)), count)
+    count = np.searchsorted(base + begin, at + chunks.length) - low
+    chunk = np.repeat(np.arange(len(count)), count)
     span = np.arange(count.sum()) + np.repeat(low - (np.cumsum(count) - count), count)
-    start = np.maximum(begin[span], pieces.start[piece])
-    end = np.minimum(begin[span] + size[span], (pieces.start + pieces.length)[piece])
+    start = np.maximum(begin[span], chunks.start[chunk])
+    end = np.minimum(begin[span] + size[span], (chunks.start + chunks.length)[chunk])
     modality, weight = (flat.field(name).to_numpy()[span] for name in ("modality", "weight"))
-    frame = np.maximum(documents["frame_tokens"].to_numpy()[pieces.document[piece]], 1)
+    frame = np.maximum(documents["frame_tokens"].to_numpy()[chunks.document[chunk]], 1)
     part = (modality == VISION) & (end - start < size[span])
     start_s, end_s = (pc.fill_null(flat.field(n), np.nan).to_numpy()[span] for n in ("start_s", "end_s"))
     frame_s = (end_s - start_s) / np.maximum(size[span] // frame, 1)  # of text it is not used
-    first = np.searchsorted(piece, pieces.first)
+    first = np.searchsorted(chunk, chunks.first)
     return Clips(
         spans=_spans(
-            pieces,
-            piece,
+            chunks,
+            chunk,
             end - start,
             modality,
             first,
             weight * np.where(modality == VISION, vision_weight, text_weight),
         ),
         first=first,
-        piece=piece,
+        chunk=chunk,
         document_start=start,
         start_s=np.where(part, start_s + (start - begin[span]) // frame * frame_s, start_s),
         end_s=np.where(part, start_s + (end - begin[span]) // frame * frame_s, end_s),
@@ -95,33 +95,33 @@ def clip(pieces: PieceTable, documents: pa.Table, *, text_weight: float, vision_
 
 
 def _spans(
-    pieces: PieceTable,
-    piece: Integers,
+    chunks: ChunkTable,
+    chunk: Integers,
     length: Integers,
     modality: NDArray[np.int8],
     first: Integers,
     weight: NDArray[np.float64],
 ) -> NDArray[Any]:
-    spans = np.zeros(len(piece), SPAN_DTYPE)
+    spans = np.zeros(len(chunk), SPAN_DTYPE)
     before = np.concatenate([[0], np.cumsum(length)])
-    sequence = pieces.sequence[piece]
+    sequence = chunks.sequence[chunk]
     spans["start"] = before[:-1] - before[first[:-1]][sequence]
     spans["length"] = length
-    spans["document"] = piece - pieces.first[sequence]
+    spans["document"] = chunk - chunks.first[sequence]
     spans["modality"] = modality
-    spans["weight"] = pieces.weight[piece] * weight
+    spans["weight"] = chunks.weight[chunk] * weight
     return spans
 
 
-def ledger_rows(clips: Clips, pieces: PieceTable, documents: pa.Table, *, keys: list[str], shard: str) -> pa.Table:
+def ledger_rows(clips: Clips, chunks: ChunkTable, documents: pa.Table, *, keys: list[str], shard: str) -> pa.Table:
     """Return the ledger (records.LEDGER) of a shard's sequences, whose `keys` [Q] are given."""
-    sequence = pieces.sequence[clips.piece]
-    of_document = documents.select(_FROM_DOCUMENT).take(pieces.document[clips.piece])
+    sequence = chunks.sequence[clips.chunk]
+    of_document = documents.select(_FROM_DOCUMENT).take(chunks.document[clips.chunk])
     columns = {
         "sequence": pa.array(keys, pa.string()).take(pa.array(sequence)),
         "shard": pa.repeat(shard, len(sequence)),
         "span": pa.array(np.arange(len(sequence)) - clips.first[:-1][sequence], pa.int32()),
-        "copy": pa.array(pieces.copy[clips.piece], pa.int32()),
+        "copy": pa.array(chunks.copy[clips.chunk], pa.int32()),
         "document_start": pa.array(clips.document_start, pa.int64()),
         "start_s": pa.array(clips.start_s, from_pandas=True),  # NaN becomes null
         "end_s": pa.array(clips.end_s, from_pandas=True),

@@ -1,7 +1,7 @@
-"""Assigning a unit's documents to sequences, by the recipe and their ranks, and what travels to the shards.
+"""Assigning a unit's documents to sequences with the packing plan and their ranks; defines what is sent to the shards.
 
 Every unit works by itself: it knows at which rank its documents of each length begin (`Start`), so nothing needs to be
-sorted over all documents. What it sends to a shard is one `Parcel`: the pieces, and the index rows of their documents,
+sorted over all documents. What it sends to a shard is one `Parcel`: the chunks, and the index rows of their documents,
 compressed; about 90 bytes a document. No token travels. Of books, a few tokens before each cut are read, to move it to
 the end of a sentence.
 """
@@ -15,19 +15,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.packing.chunks import ChunkColumns, Documents, ranks, split_chunks
 from pipeline.packing.histogram_bins import Histogram, Integers
-from pipeline.packing.length_counts import SplitCensus
+from pipeline.packing.length_histograms import SplitHistograms
 from pipeline.packing.loss_weights import document_weights
+from pipeline.packing.packing_plan import Stream
 from pipeline.packing.permutation import permuted
-from pipeline.packing.pieces import Documents, Parts, parts_of, ranks
 from pipeline.packing.plan import Plan, SplitPlan
-from pipeline.packing.recipe import Stream
 from pipeline.packing.sentence_ends import Sentences
 from pipeline.runtime.token_store import Tokens
 from schemas.dataset import shard_name
 from schemas.records import TOKENS
 
-PIECES = pa.schema(
+CHUNKS = pa.schema(
     [
         ("sequence", pa.int64()),
         ("document", pa.int64()),  # row in the parcel's documents
@@ -56,14 +56,14 @@ class Start(NamedTuple):
 
 
 class Parcel(NamedTuple):
-    """What one unit sends to one shard: tables of PIECES and of records.TOKENS (see `pack_table`)."""
+    """What one unit sends to one shard: tables of CHUNKS and of records.TOKENS (see `pack_table`)."""
 
-    pieces: bytes
+    chunks: bytes
     documents: bytes
 
 
-class Pieces(NamedTuple):
-    """Pieces [N] of documents."""
+class Chunks(NamedTuple):
+    """Chunks [N] of documents."""
 
     sequence: Integers
     document: Integers
@@ -79,7 +79,7 @@ class Ranks:
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], dict[int, int]] = {}
 
-    def start(self, unit: int, splits: Mapping[str, SplitCensus]) -> Start:
+    def start(self, unit: int, splits: Mapping[str, SplitHistograms]) -> Start:
         """Return where this unit starts, and count its documents for the units after it."""
         items = {name: self._next((name, "item"), split.item) for name, split in splits.items()}
         texts = {name: self._next((name, "text"), split.text) for name, split in splits.items()}
@@ -96,7 +96,7 @@ class Ranks:
 def assign(
     documents: Documents, plan: Plan, start: Start, store: Tokens, sentences: Sentences | None
 ) -> Iterator[tuple[str, Parcel]]:
-    """Yield (shard, parcel) for all shards that hold a piece of a document of this unit.
+    """Yield (shard, parcel) for all shards that hold a chunk of a document of this unit.
 
     `sentences` is needed where the plan's reach is not 0.
     """
@@ -110,16 +110,18 @@ def assign(
     )
     for name in start.items:
         split = plan.splits[name]
-        items, texts = parts_of(documents, name, copies, context_length=plan.context_length)
-        stream = split.recipe.pour(texts.length, ranks(texts.length) + _first(start.texts[name], texts.length))
-        if split.recipe.reach:
+        items, texts = split_chunks(documents, name, copies, context_length=plan.context_length)
+        stream = split.packing.fill_free_space(
+            texts.length, ranks(texts.length) + _first(start.texts[name], texts.length)
+        )
+        if split.packing.reach:
             assert sentences is not None
-            stream = _at_sentences(stream, documents.table, texts, split.recipe.reach, store, sentences)
-        bins = split.recipe.bins_of(items.length, ranks(items.length) + _first(start.items[name], items.length))
+            stream = _at_sentences(stream, documents.table, texts, split.packing.reach, store, sentences)
+        bins = split.packing.bins_of(items.length, ranks(items.length) + _first(start.items[name], items.length))
         document = np.concatenate([items.document, texts.document[stream.text]])
         copy = np.concatenate([items.copy, texts.copy[stream.text]])
         begin = np.concatenate([items.start, stream.start])
-        pieces = Pieces(
+        chunks = Chunks(
             sequence=permuted(np.concatenate([bins, stream.bin]), split.sequences, config.seed, name),
             document=document,
             copy=copy,
@@ -127,22 +129,22 @@ def assign(
             length=np.concatenate([items.length, stream.length]),
             weight=_weights(documents.table, document, copy, begin, plan, split),
         )
-        yield from _parcels(pieces, documents.table, plan, name)
+        yield from _parcels(chunks, documents.table, plan, name)
 
 
 def _first(first: Integers, length: Integers) -> Integers:
-    """Return the rank at which this unit's pieces of each length begin, for all its pieces [N]."""
+    """Return the rank at which this unit's chunks of each length begin, for all its chunks [N]."""
     return first[np.unique(length, return_inverse=True)[1]]
 
 
 def _at_sentences(
-    stream: Stream, table: pa.Table, texts: Parts, reach: int, store: Tokens, sentences: Sentences
+    stream: Stream, table: pa.Table, texts: ChunkColumns, reach: int, store: Tokens, sentences: Sentences
 ) -> Stream:
     """Move the cuts within texts back to the ends of sentences that are within reach."""
     start, length = stream.start.copy(), stream.length.copy()
     places = list(zip(*(table[name].to_pylist() for name in ("unit", "batch", "row")), strict=True))
     for i in np.flatnonzero(stream.start > 0).tolist():
-        # The piece before keeps a token, wherever its own cut went.
+        # The chunk before keeps a token, wherever its own cut went.
         before = min(reach, int(stream.length[i - 1]) - 1)
         at, row = int(stream.start[i]), int(texts.document[stream.text[i]])
         unit, batch, place = places[row]
@@ -162,23 +164,23 @@ def _weights(
     return document_weights(table, document, copy, start, mean_targets=split.mean_targets)
 
 
-def _parcels(pieces: Pieces, table: pa.Table, plan: Plan, split: str) -> Iterator[tuple[str, Parcel]]:
-    count, shards = plan.splits[split].shards, plan.splits[split].shard_of(pieces.sequence)
+def _parcels(chunks: Chunks, table: pa.Table, plan: Plan, split: str) -> Iterator[tuple[str, Parcel]]:
+    count, shards = plan.splits[split].shards, plan.splits[split].shard_of(chunks.sequence)
     order = np.argsort(shards, kind="stable")
     # Taken once in the order of the shards and then sliced, as there may be many shards of few documents each.
-    keys, document = np.unique(shards[order] * len(table) + pieces.document[order], return_inverse=True)
+    keys, document = np.unique(shards[order] * len(table) + chunks.document[order], return_inverse=True)
     documents = table.select(DOCUMENTS.names).take(keys % len(table)).combine_chunks()
     numbers, first_document = np.unique(keys // len(table), return_index=True)
-    first_piece = np.searchsorted(shards[order], numbers)
-    columns = {name: values[order] for name, values in pieces._asdict().items()}
-    pieces_of = np.diff(first_piece, append=len(order))
-    columns["document"] = document.reshape(-1) - np.repeat(first_document, pieces_of)
-    sorted_pieces = pa.table(columns, PIECES)
+    first_chunk = np.searchsorted(shards[order], numbers)
+    columns = {name: values[order] for name, values in chunks._asdict().items()}
+    chunks_of = np.diff(first_chunk, append=len(order))
+    columns["document"] = document.reshape(-1) - np.repeat(first_document, chunks_of)
+    sorted_chunks = pa.table(columns, CHUNKS)
     slices = zip(
-        numbers, first_piece, pieces_of, first_document, np.diff(first_document, append=len(keys)), strict=True
+        numbers, first_chunk, chunks_of, first_document, np.diff(first_document, append=len(keys)), strict=True
     )
     for number, at, size, begin, rows in (map(int, some) for some in slices):
-        parcel = Parcel(pack_table(sorted_pieces.slice(at, size)), pack_table(documents.slice(begin, rows)))
+        parcel = Parcel(pack_table(sorted_chunks.slice(at, size)), pack_table(documents.slice(begin, rows)))
         yield shard_name(split, number, count), parcel
 
 

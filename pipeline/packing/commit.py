@@ -47,7 +47,7 @@ _UNFINISHED_PATTERN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # what `files.atomi
 def is_current(directory: Path, fingerprint: str) -> bool:
     """Tell whether the directory is a whole dataset of the plan with this fingerprint.
 
-    Compares the card, the index's hash and every shard's size; `verify` reads the content. Parts that were not cleared
+    Compares the card, the index's hash and every shard's size; `verify` reads the content. Part files that were not cleared
     away count as unfinished work.
     """
     try:
@@ -66,7 +66,7 @@ def is_current(directory: Path, fingerprint: str) -> bool:
 def begin(directory: Path, fingerprint: str) -> None:
     """Make the directory ready for the shards of a plan: what stands there is no dataset any more.
 
-    Parts of the same plan stay, for an interrupted run to go on from. Raises ConfigError where the directory holds
+    Part files of the same plan are kept, so that an interrupted run can be resumed. Raises ConfigError where the directory holds
     shards that were not written by Longreel, as those would be lost.
     """
     ours = any((directory / name).exists() for name in (CARD, INDEX, PARTS))

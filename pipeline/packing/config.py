@@ -1,8 +1,8 @@
 """How documents are packed: the configuration.
 
-The steps: `census` counts what there is, `recipe` decides from the counts what lies where, `plan` puts that together
-for the workers, `assign` finds each document's place, `shards` writes the sequences, and `commit` makes a dataset of
-them.
+The steps: `length_histograms` counts the documents by length, `packing_plan` assigns lengths to sequences, `plan` combines
+the packing plans of all splits for the workers, `assign` finds the sequence of each document, `shards` writes the
+sequences, and `commit` makes them a dataset.
 """
 
 from __future__ import annotations

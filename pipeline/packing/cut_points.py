@@ -1,6 +1,6 @@
 """Where videos and other documents that stay whole are cut if they are longer than the context: between frames.
 
-A piece has at least two tokens where that can be, as one alone is no target of anything.
+A chunk has at least two tokens where that can be, as one alone is no target of anything.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def cut_points(spans: Spans, *, frame_tokens: int, context_length: int, where: s
 def cut_at(points: Integers, start: int, room: int) -> int | None:
     """Return the last of a document's cut points that is within `room` tokens of `start`, or None.
 
-    The piece up to it and what is left behind it have two tokens or more (or nothing is left).
+    The chunk up to it and what is left behind it have two tokens or more (or nothing is left).
     """
     end = int(points[-1])
     for i in range(int(np.searchsorted(points, start + room, side="right")) - 1, -1, -1):
@@ -61,12 +61,12 @@ def cut_at(points: Integers, start: int, room: int) -> int | None:
 
 
 def cut_video(points: Integers, *, context_length: int, where: str) -> list[tuple[int, int]]:
-    """Return the (start, length) of pieces as long as the context allows; only the last is much shorter."""
-    pieces, start, end = [], 0, int(points[-1])
+    """Return the (start, length) of chunks as long as the context allows; only the last is much shorter."""
+    chunks, start, end = [], 0, int(points[-1])
     while start < end:
         point = cut_at(points, start, context_length)
         if point is None:
             raise ConfigError(f"context_length {context_length} is too short to cut {where} between its frames")
-        pieces.append((start, point - start))
+        chunks.append((start, point - start))
         start = point
-    return pieces
+    return chunks

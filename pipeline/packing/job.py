@@ -1,8 +1,8 @@
 """The pack job: count the documents, plan, and write the shards. Only rows of the documents' table go through Beam.
 
-    census     one element a unit: its documents' lengths, as histograms, into a file
-    plan       in the driver: the recipe, from the sum of the histograms
-    assign     one element a unit: its tokens are checked; each document's sequence, by recipe and rank; parcels go to
+    count      one element per unit: writes the length histograms of its documents to a file
+    plan       in the driver: makes the packing plan from the sum of the histograms
+    assign     one element a unit: its tokens are checked; each document's sequence, from the plan and rank; parcels go to
                the shards
     write      one element a shard: tokens are read from the store by reference, a sequence at a time
 
@@ -21,11 +21,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.packing.assign import Parcel, Ranks, Start, assign
+from pipeline.packing.chunks import Documents, documents_of
 from pipeline.packing.commit import begin, commit, is_current
 from pipeline.packing.config import PackConfig, require_context
 from pipeline.packing.digest import digest_documents
-from pipeline.packing.length_counts import Census, add_up, read_census, take_census, write_census
-from pipeline.packing.pieces import Documents, documents_of
+from pipeline.packing.length_histograms import (
+    LengthHistograms,
+    add_up,
+    count_lengths,
+    read_histograms,
+    write_histograms,
+)
 from pipeline.packing.plan import Plan, make_plan
 from pipeline.packing.sentence_ends import Sentences
 from pipeline.packing.shards import shard_job, write_shard
@@ -62,7 +68,7 @@ def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
     started = time.monotonic()
     require_context(stage.context_length)
     facts = StoreFacts.read(workspace.tokens)
-    folder, directory = workspace.census(stage.name), workspace.packed(stage.name)
+    folder, directory = workspace.length_histograms(stage.name), workspace.packed(stage.name)
     try:
         plan = _plan(workspace, stage, facts, runner)
         shards = sum(split.shards for split in plan.splits.values())
@@ -71,7 +77,7 @@ def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
             _require_nothing_forgotten_comes_back(workspace, directory)
             begin(directory, plan.fingerprint)
             ranks = Ranks()
-            starts = [ranks.start(unit, read_census(_file(folder, unit)).splits) for unit in facts.units]
+            starts = [ranks.start(unit, read_histograms(_file(folder, unit)).splits) for unit in facts.units]
             with following(f"pack {stage.name}", workspace.log("pack"), shards):
                 sender, writer = AssignWorker(workspace, folder), ShardWorker(workspace, directory)
                 run_packing(
@@ -90,15 +96,15 @@ def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
 
 
 def _plan(workspace: Workspace, stage: Stage, facts: StoreFacts, runner: Runner) -> Plan:
-    worker = CensusWorker(workspace, stage)
-    census = _count(workspace, stage, facts.units, worker, runner)
+    worker = HistogramWorker(workspace, stage)
+    histograms = _count(workspace, stage, facts.units, worker, runner)
     mixture = stage.config.mixture
     if mixture.text_share is not None:
-        factor = mixture.text_factor(census.text_tokens, census.other_tokens)
+        factor = mixture.text_factor(histograms.text_tokens, histograms.other_tokens)
         worker = replace(worker, text_factor=factor)
-        census = _count(workspace, stage, facts.units, worker, runner)
+        histograms = _count(workspace, stage, facts.units, worker, runner)
     return make_plan(
-        census,
+        histograms,
         stage.config,
         context_length=stage.context_length,
         vocabulary=facts.vocabulary,
@@ -106,12 +112,14 @@ def _plan(workspace: Workspace, stage: Stage, facts: StoreFacts, runner: Runner)
     )
 
 
-def _count(workspace: Workspace, stage: Stage, units: Sequence[int], worker: CensusWorker, runner: Runner) -> Census:
-    folder = workspace.census(stage.name)
+def _count(
+    workspace: Workspace, stage: Stage, units: Sequence[int], worker: HistogramWorker, runner: Runner
+) -> LengthHistograms:
+    folder = workspace.length_histograms(stage.name)
     shutil.rmtree(folder, ignore_errors=True)
     with following(f"pack {stage.name}, counting", workspace.log("pack"), len(units)):
         run_each(units, worker, runner, error_log=workspace.error_log("pack"))
-    return add_up(read_census(_file(folder, unit)) for unit in units)
+    return add_up(read_histograms(_file(folder, unit)) for unit in units)
 
 
 def _file(folder: Path, unit: int) -> Path:
@@ -161,7 +169,7 @@ def _report(plan: Plan, stage: Stage, *, new: bool, seconds: float) -> JobReport
 
 
 @dataclass(frozen=True)
-class CensusWorker:
+class HistogramWorker:
     """Counts units."""
 
     workspace: Workspace
@@ -174,23 +182,23 @@ class CensusWorker:
         yield self._count
 
     def _count(self, unit: int) -> None:
-        census = take_census(
+        histograms = count_lengths(
             _documents(self.workspace, unit),
             self.stage.config.mixture,
             context_length=self.stage.context_length,
             text_factor=self.text_factor,
             seed=self.stage.config.seed,
         )
-        write_census(_file(self.workspace.census(self.stage.name), unit), census)
-        note(self.workspace.log("pack"), MADE, unit=unit, documents=census.rows)
+        write_histograms(_file(self.workspace.length_histograms(self.stage.name), unit), histograms)
+        note(self.workspace.log("pack"), MADE, unit=unit, documents=histograms.rows)
 
 
 @dataclass(frozen=True)
 class AssignWorker:
-    """Sends pieces of a unit's documents to the shards, when their tokens are unaltered."""
+    """Sends chunks of a unit's documents to the shards, when their tokens are unaltered."""
 
     workspace: Workspace
-    census: Path
+    histograms: Path
 
     @contextmanager
     def open(self) -> Iterator[Callable[[Start, Plan], Iterator[tuple[str, Parcel]]]]:
@@ -200,10 +208,10 @@ class AssignWorker:
 
         def send(start: Start, plan: Plan) -> Iterator[tuple[str, Parcel]]:
             store.check(start.unit)
-            if not loaded and any(split.recipe.reach for split in plan.splits.values()):
+            if not loaded and any(split.packing.reach for split in plan.splits.values()):
                 loaded.append(_sentences(self.workspace, plan))
             documents = _documents(self.workspace, start.unit)
-            if digest_documents(documents.table) != read_census(_file(self.census, start.unit)).digest:
+            if digest_documents(documents.table) != read_histograms(_file(self.histograms, start.unit)).digest:
                 raise DatasetError(
                     f"{_file(self.workspace.tokens, start.unit)} changed while it was packed; run `longreel pack` again"
                 )

@@ -1,6 +1,6 @@
 """Loss weights of packed documents.
 
-The loss is Σ w·ce / Σ w over the targets of a global batch. A piece of n tokens has n - 1 targets, as its first token
+The loss is Σ w·ce / Σ w over the targets of a global batch. A chunk of n tokens has n - 1 targets, as its first token
 is predicted by nothing; a target counts as much as its span says (0 in a question, 1 in its answer).
 
     token       every target counts 1
@@ -9,7 +9,7 @@ is predicted by nothing; a target counts as much as its span says (0 in a questi
                 mean. c is the mean of t over the split's documents, before any is cut, so that the mean weight is
                 about 1.
 
-A document that is cut counts 1 with all its pieces together; the first token of each further piece is no target. One
+A document that is cut counts 1 with all its chunks together; the first token of each further chunk is no target. One
 that goes in twice counts 2. The multipliers of the modalities come on top, and move the mean.
 Source: "masked sequence packing", LWM, arXiv 2402.08268, section 4.2.
 """
@@ -47,9 +47,9 @@ def targets_of(table: pa.Table) -> NDArray[np.float64]:
 def document_weights(
     table: pa.Table, document: Integers, copy: Integers, start: Integers, *, mean_targets: float
 ) -> NDArray[np.float64]:
-    """Return the weight [N] of a target of each piece, so that every document of `table` counts the same.
+    """Return the weight [N] of a target of each chunk, so that every document of `table` counts the same.
 
-    The pieces, each from token `start` of a `copy` of a `document`, are all there are of these documents.
+    The chunks, each from token `start` of a `copy` of a `document`, are all there are of these documents.
     """
     if not len(document):
         return np.ones(0)

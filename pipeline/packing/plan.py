@@ -1,4 +1,4 @@
-"""The plan: all that the workers need to know to pack, made from the census of all documents.
+"""The plan: all that the workers need to know to pack, made from the length histograms of all documents.
 
 It does not grow with the number of documents, but with that of their lengths; it is what Beam hands to every worker.
 """
@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pipeline.packing.config import PackConfig, require_context
 from pipeline.packing.digest import digest_array
 from pipeline.packing.histogram_bins import Integers
-from pipeline.packing.length_counts import Census
-from pipeline.packing.recipe import Recipe, make_recipe
+from pipeline.packing.length_histograms import LengthHistograms
+from pipeline.packing.packing_plan import PackingPlan, make_packing_plan
 from schemas.dataset import SCHEMA_VERSION, shard_name
 from schemas.errors import DatasetError
 from schemas.fingerprint import fingerprint
 from schemas.shards.tar import BLOCK
 from schemas.vocab import Vocabulary
 
+VERSION = 1  # increment when the same documents give other shards
 _SPAN_BYTES = 256  # of spans and JSON, a document: for the size of a shard only
 
 
@@ -26,7 +27,7 @@ _SPAN_BYTES = 256  # of spans and JSON, a document: for the size of a shard only
 class SplitPlan:
     """What is planned for one split."""
 
-    recipe: Recipe
+    packing: PackingPlan
     shards: int
     documents: int  # one that goes in twice counts twice
     tokens: int
@@ -36,7 +37,7 @@ class SplitPlan:
     @property
     def sequences(self) -> int:
         """Number of sequences."""
-        return self.recipe.sequences
+        return self.packing.sequences
 
     def first_sequence(self, shard: int) -> int:
         """Return the first sequence of a shard; the numbers of sequences in shards differ by one at most."""
@@ -77,46 +78,53 @@ class Plan:
 
 
 def make_plan(
-    census: Census, config: PackConfig, *, context_length: int, vocabulary: Vocabulary, text_factor: float = 1.0
+    histograms: LengthHistograms,
+    config: PackConfig,
+    *,
+    context_length: int,
+    vocabulary: Vocabulary,
+    text_factor: float = 1.0,
 ) -> Plan:
     """Plan the packing of the documents that were counted.
 
     Raises ConfigError where the context is out of range, DatasetError where no document goes in.
     """
     require_context(context_length)
-    if not census.splits:
-        out = ", ".join(f"{number} {reason}" for reason, number in census.out.items())
+    if not histograms.splits:
+        out = ", ".join(f"{number} {reason}" for reason, number in histograms.out.items())
         raise DatasetError(
-            "there is no document to pack: " + (out or "every item was set aside, or nothing was tokenized")
+            "there is no document to pack: " + (out or "every item was rejected, or nothing was tokenized")
         )
-    splits = {name: _plan_split(census, name, config, context_length, vocabulary) for name in census.splits}
-    # With the recipes in it, shards of two runs that would differ are never taken for parts of one dataset.
-    recipes = {name: [digest_array(array) for array in part.recipe.arrays] for name, part in splits.items()}
+    splits = {name: _plan_split(histograms, name, config, context_length, vocabulary) for name in histograms.splits}
+    # With the packings in it, shards of two runs that would differ are never taken for parts of one dataset.
+    packings = {name: [digest_array(array) for array in part.packing.arrays] for name, part in splits.items()}
     return Plan(
         config=config,
         context_length=context_length,
         vocabulary=vocabulary,
         text_factor=text_factor,
-        documents=census.rows,
-        out=census.out,
+        documents=histograms.rows,
+        out=histograms.out,
         splits=splits,
         fingerprint=fingerprint(
-            SCHEMA_VERSION, config, context_length, vocabulary, f"{census.digest:x}", text_factor, recipes
+            VERSION, SCHEMA_VERSION, config, context_length, vocabulary, f"{histograms.digest:x}", text_factor, packings
         ),
     )
 
 
 def _plan_split(
-    census: Census, name: str, config: PackConfig, context_length: int, vocabulary: Vocabulary
+    histograms: LengthHistograms, name: str, config: PackConfig, context_length: int, vocabulary: Vocabulary
 ) -> SplitPlan:
-    split = census.splits[name]
+    split = histograms.splits[name]
     reach = config.reach(context_length) if split.text.items else 0
-    recipe, fewest = make_recipe(split.item, split.text, split.atom, context_length=context_length, reach=reach)
+    packing, fewest = make_packing_plan(
+        split.item, split.text, split.unsplittable, context_length=context_length, reach=reach
+    )
     a_sequence = 5 * BLOCK + context_length * vocabulary.dtype.itemsize
-    size = recipe.sequences * a_sequence + split.documents * _SPAN_BYTES
+    size = packing.sequences * a_sequence + split.documents * _SPAN_BYTES
     return SplitPlan(
-        recipe=recipe,
-        shards=min(recipe.sequences, max(1, -(-size // config.shard_bytes))),
+        packing=packing,
+        shards=min(packing.sequences, max(1, -(-size // config.shard_bytes))),
         documents=split.documents,
         tokens=split.item.tokens + split.text.tokens,
         fewest=fewest,

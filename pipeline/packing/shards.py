@@ -6,7 +6,7 @@ A shard is one unit of work. `shard_job` puts together what the units of documen
 file's metadata. A job whose part is there and right is not done again. `commit` makes a dataset of the parts.
 
 A sequence in the tar is KEY.tokens.npy [S], in the vocabulary's type, padded with 0; KEY.spans.npy [M]; and KEY.json
-with the piece of a document behind each number in the spans. The bytes depend on the plan alone.
+with the chunk of a document behind each number in the spans. The bytes depend on the plan alone.
 
 Axes: S sequence, M spans.
 """
@@ -27,9 +27,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.dataset.ledger import PieceTable, clip, ledger_rows
+from pipeline.dataset.ledger import ChunkTable, clip, ledger_rows
 from pipeline.kinds.registry import names_of_splittable_kinds
-from pipeline.packing.assign import DOCUMENTS, PIECES, Parcel, unpack_table
+from pipeline.packing.assign import CHUNKS, DOCUMENTS, Parcel, unpack_table
 from pipeline.packing.plan import Plan
 from pipeline.runtime.interrupt import raise_if_stopping
 from pipeline.runtime.token_store import Tokens
@@ -57,8 +57,8 @@ class ShardJob:
     vocabulary: Vocabulary
     text_weight: float
     vision_weight: float
-    pieces: PieceTable
-    documents: pa.Table  # rows of records.TOKENS that the pieces point to, as far as they are sent
+    chunks: ChunkTable
+    documents: pa.Table  # rows of records.TOKENS that the chunks point to, as far as they are sent
 
     @property
     def name(self) -> str:
@@ -68,7 +68,7 @@ class ShardJob:
     @property
     def keys(self) -> list[str]:
         """The KEY of each of its sequences."""
-        return [sequence_key(self.split, self.first_sequence + i) for i in range(len(self.pieces.first) - 1)]
+        return [sequence_key(self.split, self.first_sequence + i) for i in range(len(self.chunks.first) - 1)]
 
 
 def shard_job(plan: Plan, name: str, parcels: Iterable[Parcel]) -> ShardJob:
@@ -79,10 +79,10 @@ def shard_job(plan: Plan, name: str, parcels: Iterable[Parcel]) -> ShardJob:
     split, index = shard_number(name)
     part = plan.splits[split]
     first, end = part.first_sequence(index), part.first_sequence(index + 1)
-    pieces, documents = _unpacked(parcels)
+    chunks, documents = _unpacked(parcels)
     is_book = np.isin(np.asarray(documents["kind"]), names_of_splittable_kinds())
     document, sequence, start, length, copy = (
-        pieces[column].to_numpy() for column in ("document", "sequence", "start", "length", "copy")
+        chunks[column].to_numpy() for column in ("document", "sequence", "start", "length", "copy")
     )
     books = is_book[document]
     order = np.lexsort((start, copy, document, np.where(books, 0, -length), books, sequence))
@@ -96,12 +96,12 @@ def shard_job(plan: Plan, name: str, parcels: Iterable[Parcel]) -> ShardJob:
         vocabulary=plan.vocabulary,
         text_weight=plan.config.text_weight,
         vision_weight=plan.config.vision_weight,
-        pieces=PieceTable(
+        chunks=ChunkTable(
             document[order],
             copy[order],
             start[order],
             length[order],
-            pieces["weight"].to_numpy()[order],
+            chunks["weight"].to_numpy()[order],
             np.searchsorted(sequence[order], np.arange(first, end + 1)),
         ),
         documents=documents,
@@ -109,13 +109,13 @@ def shard_job(plan: Plan, name: str, parcels: Iterable[Parcel]) -> ShardJob:
 
 
 def _unpacked(parcels: Iterable[Parcel]) -> tuple[pa.Table, pa.Table]:
-    """Join parcels: the pieces, whose `document` is a row of the documents, which are sorted by their ids."""
-    pieces, documents = [], []
+    """Join parcels: the chunks, whose `document` is a row of the documents, which are sorted by their ids."""
+    chunks, documents = [], []
     before = 0
     for parcel in parcels:
-        some = unpack_table(parcel.pieces, PIECES)
+        some = unpack_table(parcel.chunks, CHUNKS)
         place = some.schema.get_field_index("document")
-        pieces.append(some.set_column(place, "document", pc.add(some["document"], before)))
+        chunks.append(some.set_column(place, "document", pc.add(some["document"], before)))
         documents.append(unpack_table(parcel.documents, DOCUMENTS))
         before += len(documents[-1])
     table = pa.concat_tables(documents)
@@ -123,7 +123,7 @@ def _unpacked(parcels: Iterable[Parcel]) -> tuple[pa.Table, pa.Table]:
     table = table.combine_chunks()
     order = pc.sort_indices(table["document_id"]).to_numpy()
     table = table.take(order).combine_chunks()
-    joined = pa.concat_tables(pieces).combine_chunks()
+    joined = pa.concat_tables(chunks).combine_chunks()
     place = joined.schema.get_field_index("document")
     rank = np.argsort(order)[joined["document"].to_numpy()]
     return joined.set_column(place, "document", pa.array(rank)), table
@@ -136,16 +136,16 @@ def write_shard(job: ShardJob, store: Tokens, directory: Path) -> None:
     """
     if is_written(job, directory):
         return
-    pieces, documents = job.pieces, job.documents
-    clips = clip(pieces, documents, text_weight=job.text_weight, vision_weight=job.vision_weight)
+    chunks, documents = job.chunks, job.documents
+    clips = clip(chunks, documents, text_weight=job.text_weight, vision_weight=job.vision_weight)
     with atomic(directory / job.name) as temporary, temporary.open("wb") as f:
         shard = ShardWriter(f)
-        for i, (key, (tokens, chunks)) in enumerate(zip(job.keys, _sequences(job, store), strict=True)):
+        for i, (key, (tokens, listing)) in enumerate(zip(job.keys, _sequences(job, store), strict=True)):
             raise_if_stopping()
             spans = clips.spans[clips.first[i] : clips.first[i + 1]]
-            shard.add(sequence_bytes(PackedSequence(key=key, tokens=tokens, spans=spans, chunks=chunks)))
+            shard.add(sequence_bytes(PackedSequence(key=key, tokens=tokens, spans=spans, chunks=listing)))
         entry = shard.close(job.name, job.split)
-    rows = ledger_rows(clips, pieces, documents, keys=job.keys, shard=job.name)
+    rows = ledger_rows(clips, chunks, documents, keys=job.keys, shard=job.name)
     metadata = {_FINGERPRINT: job.fingerprint, _ENTRY: json.dumps(dataclasses.asdict(entry))}
     with atomic(part_path(directory, job.name)) as temporary:
         pq.write_table(rows.replace_schema_metadata(metadata), temporary)
@@ -184,15 +184,15 @@ def _sequences(job: ShardJob, store: Tokens) -> Iterator[tuple[NDArray[Any], lis
     """Assemble each sequence: its tokens [S] and its chunks."""
     ids = job.documents["document_id"].combine_chunks()
     places = np.stack([job.documents[name].to_numpy() for name in ("unit", "batch", "row", "length")])
-    columns = (job.pieces.document, job.pieces.copy, job.pieces.start, job.pieces.length)
-    for first, end in itertools.pairwise(job.pieces.first.tolist()):
+    columns = (job.chunks.document, job.chunks.copy, job.chunks.start, job.chunks.length)
+    for first, end in itertools.pairwise(job.chunks.first.tolist()):
         tokens = np.zeros(job.context_length, job.vocabulary.dtype)
-        chunks, at = list[Chunk](), 0
-        pieces = [column[first:end] for column in columns]
-        rows = zip(*(column.tolist() for column in (*pieces, *places[:, pieces[0]])), strict=True)
+        listing, at = list[Chunk](), 0
+        chunks = [column[first:end] for column in columns]
+        rows = zip(*(column.tolist() for column in (*chunks, *places[:, chunks[0]])), strict=True)
         for document, copy, start, length, unit, batch, row, total in rows:
             name = ids[document].as_py()
-            # The piece that ends a document is read to its end, so that one that is longer than its row is noticed.
+            # The chunk that ends a document is read to its end, so that one that is longer than its row is noticed.
             read = store.read(unit, batch, row, start, None if start + length == total else length)
             if len(read) != length or read.dtype != tokens.dtype:
                 raise DatasetError(
@@ -202,7 +202,7 @@ def _sequences(job: ShardJob, store: Tokens) -> Iterator[tuple[NDArray[Any], lis
                 )
             tokens[at : at + length] = read
             at += length
-            chunks.append(Chunk(id=name, copy=copy, start=start, length=length))
+            listing.append(Chunk(id=name, copy=copy, start=start, length=length))
         if tokens.max() >= job.vocabulary.size:
-            raise DatasetError(f"token {tokens.max()} of {chunks} is outside the vocabulary of {job.vocabulary.size}")
-        yield tokens, chunks
+            raise DatasetError(f"token {tokens.max()} of {listing} is outside the vocabulary of {job.vocabulary.size}")
+        yield tokens, listing

@@ -3,7 +3,7 @@
 Jobs have four shapes. `run_each` calls a worker with every element (a unit of work, or a shard to write: metadata of
 about a hundred bytes); the worker reads its inputs, writes its output file and renames it into place, so that pixels
 and tokens never become elements. `run_stages` does so several times in order. `run_selection` groups survey rows by
-content, `run_packing` groups pieces of documents by shard.
+content, `run_packing` groups chunks of documents by shard.
 
 The local default is FnApiRunner, named explicitly, with threads as workers: JAX is loaded and compiled once, and a
 worker cannot die without the process. Other runners are selected by Beam's own options after `--`; their workers need
@@ -197,7 +197,7 @@ def run_stages(stages: Sequence[Stage], runner: Runner, *, error_log: Path) -> N
 def run_packing(
     starts: Sequence[Any], plan: Any, *, sender: Worker, writer: Worker, runner: Runner, error_log: Path
 ) -> None:
-    """Send the pieces of every unit's documents to the shards they belong in, and write the shards.
+    """Send the chunks of every unit's documents to the shards they belong in, and write the shards.
 
     `sender` is called with (start, plan) and yields (shard, parcel); `writer` with ((shard, parcels), plan). Raises
     errors as `run_each` does.

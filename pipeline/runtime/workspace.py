@@ -10,7 +10,7 @@ OUT/selection/unit-00000.parquet …    the rows with verdict and split
 OUT/tokens/unit-00000.parquet …       the token store
 OUT/tokenizers/text.model     the text tokenizer, if the run trained one
 OUT/packed/4096/ …            one dataset per context length or stage of a curriculum
-OUT/census/4096/ …            length histograms for planning one; deleted when it is written
+OUT/histograms/4096/ …        length histograms for planning one; deleted when it is written
 OUT/quarantine.parquet        every rejected item with its reason
 OUT/logs/                     one JSON line per processed record; commands with their configuration
 """
@@ -140,9 +140,9 @@ class Workspace:
         """Folder of a dataset, named after its context length or stage of a curriculum."""
         return self.root / "packed" / str(name)
 
-    def census(self, name: str) -> Path:
+    def length_histograms(self, name: str) -> Path:
         """Folder of length histograms for planning a dataset."""
-        return self.root / "census" / name
+        return self.root / "histograms" / name
 
     @property
     def text_model(self) -> Path:

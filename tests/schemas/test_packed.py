@@ -24,14 +24,14 @@ def make_spans(parts: list[tuple[int, bool, int, float]]) -> np.ndarray:
 
 def expanded_by_a_loop(spans: np.ndarray, length: int, attention: Attention) -> Expanded:
     segment, position, vision, weight = ([0] * length for _ in range(4))
-    pieces: dict[int, int] = {}  # tokens of each seen so far
+    chunks: dict[int, int] = {}  # tokens of each seen so far
     for start, n, document, modality, w in spans.tolist():
         for i in range(start, start + n):
-            nth = pieces.get(document, 0)
+            nth = chunks.get(document, 0)
             segment[i] = document + 1 if attention == "document" else 1
             position[i] = nth if attention == "document" else i
             vision[i], weight[i] = modality, w if nth else 0
-            pieces[document] = nth + 1
+            chunks[document] = nth + 1
     types = (np.int32, np.int32, np.bool_, np.float32)
     return Expanded(*(np.array(x, t) for x, t in zip((segment, position, vision, weight), types, strict=True)))
 

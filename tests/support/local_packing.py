@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.packing.assign import Parcel, Ranks, assign
+from pipeline.packing.chunks import documents_of
 from pipeline.packing.commit import begin, commit
 from pipeline.packing.config import PackConfig
-from pipeline.packing.length_counts import Census, add_up, take_census
-from pipeline.packing.pieces import documents_of
+from pipeline.packing.length_histograms import LengthHistograms, add_up, count_lengths
 from pipeline.packing.plan import Plan, make_plan
 from pipeline.packing.sentence_ends import Sentences
 from pipeline.packing.shards import ShardJob, shard_job, write_shard
@@ -45,18 +45,18 @@ def make_jobs(
     """
     units = [documents_of(table) for table in tables]
 
-    def count(factor: float) -> list[Census]:
+    def count(factor: float) -> list[LengthHistograms]:
         options: dict[str, Any] = {"context_length": context, "text_factor": factor, "seed": config.seed}
-        return [take_census(unit, config.mixture, **options) for unit in units]
+        return [count_lengths(unit, config.mixture, **options) for unit in units]
 
     total, factor = add_up(count(1.0)), 1.0
     if config.mixture.text_share is not None:
         factor = config.mixture.text_factor(total.text_tokens, total.other_tokens)
-    censuses = count(factor)
-    plan = make_plan(add_up(censuses), config, context_length=context, vocabulary=vocabulary, text_factor=factor)
+    counted = count(factor)
+    plan = make_plan(add_up(counted), config, context_length=context, vocabulary=vocabulary, text_factor=factor)
     ranks, sent = Ranks(), dict[str, list[Parcel]]()
-    for number, (unit, census) in enumerate(zip(units, censuses, strict=True)):
-        start = ranks.start(number, census.splits)
+    for number, (unit, histograms) in enumerate(zip(units, counted, strict=True)):
+        start = ranks.start(number, histograms.splits)
         for name, parcel in assign(unit, plan, start, store, sentences):  # type: ignore[arg-type]
             sent.setdefault(name, []).append(parcel)
     for parcels in sent.values():

@@ -1,7 +1,7 @@
 """Writes a small, valid packed dataset with nothing but `schemas`: what the trainer is tested on.
 
 Documents are runs that a small model learns in a few steps: a book counts upwards through the text ids, a video repeats
-one frame of codes. Lengths are drawn so that pieces of several documents share a sequence and some padding is left.
+one frame of codes. Lengths are drawn so that chunks of several documents share a sequence and some padding is left.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class PackedSplit:
                 sequence.fetch()
             tokens, end = sequence.tokens(self.vocabulary.dtype, self.context_length, wanted)
             spans = sequence.spans(end)
-        check_spans(spans, length=self.context_length, documents=_pieces(spans), where=sequence.where)
+        check_spans(spans, length=self.context_length, documents=_chunks(spans), where=sequence.where)
         if tokens.max(initial=0) >= self.vocabulary.size:
             raise sequence.error(f"token {tokens.max()} is outside the vocabulary of {self.vocabulary.size}")
         return tokens, spans
@@ -141,7 +141,7 @@ def _check_size(path: Path, shard: ShardEntry) -> None:
         )
 
 
-def _pieces(spans: NDArray[Any]) -> int:
-    """Return how many pieces of documents the spans name; check_spans then holds them to 0..n-1 in order."""
+def _chunks(spans: NDArray[Any]) -> int:
+    """Return how many chunks of documents the spans name; check_spans then holds them to 0..n-1 in order."""
     names = spans.dtype.names or ()
     return int(spans["document"].max(initial=-1)) + 1 if "document" in names else 0

@@ -1,7 +1,7 @@
 """Forget: take documents out of a packed dataset, and leave everything else as it is.
 
-Sequences that hold a piece of them are repacked: their other pieces move up, padding follows. Those that hold nothing
-else are dropped, and so is a shard that holds no other sequence. Names stay, so they get gaps. Shards without a piece
+Sequences that hold a chunk of them are repacked: their other chunks move up, padding follows. Those that hold nothing
+else are dropped, and so is a shard that holds no other sequence. Names stay, so they get gaps. Shards without a chunk
 of them are not touched; in one that is rewritten, the other sequences are copied byte by byte.
 
 New files are made in `.forget/`, the card last. Then the switch: the card is taken away, shards that are left empty are
@@ -9,7 +9,7 @@ removed, files are renamed into place, the card last. A kill before the switch l
 it leaves a directory without a card, which every reader refuses, and the same command goes on from there. A card that
 is there means that nothing was switched, so what stands in `.forget/` is then thrown away and made again.
 
-Cost: the ledger is read a few times, and the shards that hold a piece are read and written once.
+Cost: the ledger is read a few times, and the shards that hold a chunk are read and written once.
 """
 
 from __future__ import annotations

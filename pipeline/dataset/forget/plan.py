@@ -56,7 +56,7 @@ class ShardChange(NamedTuple):
 
 @dataclass
 class Totals:
-    """What stays in a split, and the lengths of the pieces that go."""
+    """What stays in a split, and the lengths of the chunks that go."""
 
     counts: Counter[str] = field(default_factory=Counter)
     gone: list[int] = field(default_factory=list)
@@ -173,8 +173,8 @@ def _add_up(totals: Totals, kept: pa.Table, removed: pa.Table, *, sequences: int
     documents = int(np.count_nonzero(kept["document_start"].to_numpy() == 0))
     counts = {"tokens": tokens, "vision_tokens": of_vision, "text_tokens": tokens - of_vision, "documents": documents}
     totals.counts.update(counts | {"sequences": sequences, "shards": int(sequences > 0)})
-    pieces = removed.group_by(["sequence", "document_id", "copy"]).aggregate([("length", "sum")])
-    totals.gone += pieces["length_sum"].to_pylist()
+    chunks = removed.group_by(["sequence", "document_id", "copy"]).aggregate([("length", "sum")])
+    totals.gone += chunks["length_sum"].to_pylist()
 
 
 def card_without(card: DatasetCard, ids: Collection[str], totals: dict[str, Totals]) -> DatasetCard:
@@ -198,7 +198,7 @@ def card_without(card: DatasetCard, ids: Collection[str], totals: dict[str, Tota
 def _split_card(before: SplitCard, totals: Totals, context_length: int) -> SplitCard:
     """Count anew, with a `best_fill` that is a bound still."""
     counts = totals.counts
-    # The forgotten pieces fit in k sequences of their own. With those, a packing of what is left is one of all; so it
+    # The forgotten chunks fit in k sequences of their own. With those, a packing of what is left is one of all; so it
     # has no fewer sequences than all needed, less k. Nor has it fewer than its tokens fill.
     fewest = round(before.tokens / (before.best_fill * context_length))
     fewest = max(fewest - _next_fit(totals.gone, context_length), -(-counts["tokens"] // context_length))
@@ -210,7 +210,7 @@ def _split_card(before: SplitCard, totals: Totals, context_length: int) -> Split
 
 
 def _next_fit(lengths: list[int], capacity: int) -> int:
-    """Return in how many sequences pieces of these lengths find room, one after the other."""
+    """Return in how many sequences chunks of these lengths find room, one after the other."""
     bins, room = 0, 0
     for length in sorted(lengths):
         if length > room:

@@ -1,7 +1,7 @@
 """Where a token of text stands in its document: the sentence around it, character, line and page.
 
 A text is a run of text spans of one document: a whole book, or what stands between two runs of frames. It may be cut
-into pieces in several sequences, so its tokens are read from the shards by way of the ledger. Characters and lines are
+into chunks in several sequences, so its tokens are read from the shards by way of the ledger. Characters and lines are
 counted in the UTF-8 that the tokens spell, from its first character; pages by form feeds.
 """
 

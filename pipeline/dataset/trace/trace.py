@@ -157,7 +157,7 @@ def document_rows(dataset: Path, row: Row) -> list[Row]:
     if (wrong := starts != ends - [r["length"] for r in rows]).any():
         at = int(starts[np.argmax(wrong)])
         raise DatasetError(
-            f"{dataset / LEDGER}: the pieces of document {row['document_id']} do not join at its token {at}; "
+            f"{dataset / LEDGER}: the chunks of document {row['document_id']} do not join at its token {at}; "
             "run `longreel verify`"
         )
     return rows

@@ -1,6 +1,6 @@
-"""Checks over all sequences: do the pieces of every document join up, and are they what the token store holds?
+"""Checks over all sequences: do the chunks of every document join up, and are they what the token store holds?
 
-A piece is kept in 28 bytes. Documents are told apart by 64 bits of a hash of their id: among 10^8 of them two meet by
+A chunk is kept in 28 bytes. Documents are told apart by 64 bits of a hash of their id: among 10^8 of them two meet by
 chance once in 4,000 datasets.
 """
 
@@ -27,8 +27,8 @@ class Store(Tokens, Protocol):
         ...
 
 
-class PieceLog:
-    """Collects every piece; with a store, compares its tokens with the store's, `without` some of its documents.
+class ChunkLog:
+    """Collects every chunk; with a store, compares its tokens with the store's, `without` some of its documents.
 
     `left_out` others of the store need not be there, as the mixture did not take them.
     """
@@ -46,41 +46,41 @@ class PieceLog:
             self._rows = {name: place for name, place in rows if name not in without}
 
     def add(self, sequence: PackedSequence) -> Iterator[str]:
-        """Take in the pieces of a sequence, and yield where its tokens are not those of the store."""
+        """Take in the chunks of a sequence, and yield where its tokens are not those of the store."""
         number, at = len(self._keys), 0
         self._keys.append(sequence.key)
-        for piece in sequence.chunks:
-            document = _number(piece.id, piece.copy)
-            if piece.copy:
-                self._copies[document] = piece.id, piece.copy
-            for column, value in zip(self._columns, (document, piece.start, piece.length, number), strict=True):
+        for chunk in sequence.chunks:
+            document = _number(chunk.id, chunk.copy)
+            if chunk.copy:
+                self._copies[document] = chunk.id, chunk.copy
+            for column, value in zip(self._columns, (document, chunk.start, chunk.length, number), strict=True):
                 column.append(value)
             if self._store is not None:
-                yield from self._compare(piece, sequence.tokens[at : at + piece.length], self._store)
-            at += piece.length
+                yield from self._compare(chunk, sequence.tokens[at : at + chunk.length], self._store)
+            at += chunk.length
 
-    def _compare(self, piece: Chunk, tokens: object, store: Store) -> Iterator[str]:
-        if piece.id not in self._rows:
-            yield f"document {piece.id} is not in the token store"
+    def _compare(self, chunk: Chunk, tokens: object, store: Store) -> Iterator[str]:
+        if chunk.id not in self._rows:
+            yield f"document {chunk.id} is not in the token store"
             return
-        unit, batch, row, _ = self._rows[piece.id]
+        unit, batch, row, _ = self._rows[chunk.id]
         try:
-            same = np.array_equal(store.read(unit, batch, row, piece.start, piece.length), np.asarray(tokens))
+            same = np.array_equal(store.read(unit, batch, row, chunk.start, chunk.length), np.asarray(tokens))
         except DatasetError as e:
             yield str(e)
             return
         if not same:
-            yield f"tokens {piece.start}..{piece.start + piece.length} of document {piece.id} are not the store's"
+            yield f"tokens {chunk.start}..{chunk.start + chunk.length} of document {chunk.id} are not the store's"
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Yield (key, what) for each document whose pieces overlap, leave a gap, or do not reach to its end."""
+        """Yield (key, what) for each document whose chunks overlap, leave a gap, or do not reach to its end."""
         document, start, length, sequence = (np.array(column) for column in self._columns)
         order = np.lexsort((start, document))
         document, start, end, sequence = document[order], start[order], (start + length)[order], sequence[order]
         is_first = np.diff(document, prepend=document[:1] + np.uint64(1)) != 0
         expected = np.where(is_first, 0, np.roll(end, 1))
         for i in np.flatnonzero(start != expected).tolist():
-            yield self._keys[sequence[i]], f"a piece begins at token {start[i]} of its document, expected {expected[i]}"
+            yield self._keys[sequence[i]], f"a chunk begins at token {start[i]} of its document, expected {expected[i]}"
         ends = dict(zip(document[np.roll(is_first, -1)].tolist(), end[np.roll(is_first, -1)].tolist(), strict=True))
         absent = [name for name, (*_, total) in self._rows.items() if total and _number(name, 0) not in ends]
         if len(absent) == self._left_out:

@@ -40,5 +40,5 @@ def sequence_problems(sequence: PackedSequence, card: DatasetCard) -> Iterator[s
         at = int(np.argmax(mixed))
         yield f"token {at} is {tokens[at]}, which does not belong in a {'vision' if vision[at] else 'text'} span"
     lengths = np.bincount(spans["document"], spans["length"], minlength=len(sequence.chunks)).astype(np.int64)
-    if (listed := [piece.length for piece in sequence.chunks]) != lengths.tolist():
-        yield f"json lists pieces of {listed[:8]} tokens, the spans have {lengths.tolist()[:8]}"
+    if (listed := [chunk.length for chunk in sequence.chunks]) != lengths.tolist():
+        yield f"json lists chunks of {listed[:8]} tokens, the spans have {lengths.tolist()[:8]}"

@@ -2,14 +2,14 @@
 
 Checked are the card, the hashes of index and ledger, and the list of shard files; of every shard its size and hash, tar
 headers, offsets, and every sequence (`sequence`); that the ledger has each span exactly once (`ledger_rows`);
-that the pieces of every document join without gap or overlap (`chunks`); that no document that was forgotten
+that the chunks of every document join without gap or overlap (`chunks`); that no document that was forgotten
 is there; the card's counts; and that `croissant.json` says what they say. With a token store, also
 that every document is there to its end and that each token is the store's. A changed byte in any of the files is
 noticed, as a hash no longer matches.
 
 All problems are named, up to a limit. A ledger whose hash is wrong is not opened, as nothing in it can be trusted;
 without a card that can be trusted only sizes and hashes are compared. Memory: one sequence, the ledger rows of a shard,
-and 28 bytes a piece of a document.
+and 28 bytes a chunk of a document.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from pipeline.dataset.croissant import croissant_json
 from pipeline.dataset.verify.card import card_problems, split_problems
-from pipeline.dataset.verify.chunks import PieceLog, Store
+from pipeline.dataset.verify.chunks import ChunkLog, Store
 from pipeline.dataset.verify.ledger_rows import Ledger, LedgerRows
 from pipeline.dataset.verify.names import Keys, are_shard_names
 from pipeline.dataset.verify.sequence import sequence_problems
@@ -110,7 +110,7 @@ class _Verification:
         self._files({entry.url for entry in entries})
         self._total = sum(entry.filesize for entry in entries)
         self._keys = Keys(with_gaps=bool(self._forgotten))
-        self._pieces = PieceLog(self._store, without=self._forgotten, left_out=_left_out(card))
+        self._chunks = ChunkLog(self._store, without=self._forgotten, left_out=_left_out(card))
         for entry in entries:
             self._shard(entry, card, ledger)
         if ledger is not None and not ledger.is_at_end():
@@ -252,16 +252,16 @@ class _Verification:
         if problems:  # what follows would repeat them
             seen.unreadable += 1
             return
-        for name in self._forgotten.intersection(piece.id for piece in sequence.chunks):
+        for name in self._forgotten.intersection(chunk.id for chunk in sequence.chunks):
             self._add(entry.url, key, f"document {name} is there, which the card lists as forgotten")
-        for what in self._pieces.add(sequence):
+        for what in self._chunks.add(sequence):
             self._add(entry.url, key, what)
         for what in rows.problems(sequence, entry.split) if rows is not None else ():
             self._add(LEDGER, key, what)
         vision = int(sequence.spans["length"][sequence.spans["modality"] == VISION].sum())
         tokens = int(sequence.spans["length"].sum())
         counts = {"sequences": 1, "tokens": tokens, "vision_tokens": vision, "text_tokens": tokens - vision}
-        seen.counts.update(counts | {"documents": sum(piece.start == 0 for piece in sequence.chunks)})
+        seen.counts.update(counts | {"documents": sum(chunk.start == 0 for chunk in sequence.chunks)})
 
     def _totals(self, card: DatasetCard, shards: Counter[str]) -> None:
         """Compare what the sequences add up to; only where all of them could be read, or it would repeat the cause."""
@@ -271,7 +271,7 @@ class _Verification:
             found = {name: seen.counts[name] for name in _COUNTED} | {"shards": shards[split]}
             for what in split_problems(card, split, found):
                 self._add(CARD, "", what)
-        for key, what in self._pieces.problems():
+        for key, what in self._chunks.problems():
             self._add("", key, what)
 
 

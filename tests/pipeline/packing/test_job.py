@@ -213,7 +213,7 @@ def test_packing_again_finds_nothing_to_do(tmp_path: Path) -> None:
     assert run(workspace).new == 0
     assert {path: path.stat().st_mtime_ns for path in workspace.packed(CONTEXT).iterdir()} == before
     assert shards_noted(workspace) == written == len(list(workspace.packed(CONTEXT).glob("*.tar")))
-    assert not workspace.census(str(CONTEXT)).exists()
+    assert not workspace.length_histograms(str(CONTEXT)).exists()
     assert run(workspace, replace(SMALL, attention="sequence")).new == len(DOCUMENTS)
     assert card_of(workspace).attention == "sequence"
 
@@ -370,9 +370,9 @@ def test_books_are_cut_at_the_ends_of_sentences_and_only_with_their_own_text_mod
     assert_whole(sentences)
     text, store = TextTokenizer.load(sentences.text_model), TokenStore(sentences.tokens)
     rows = {row["document_id"]: row for row in store.table().to_pylist()}
-    pieces = pq.read_table(sentences.packed(CONTEXT) / "documents.parquet").to_pylist()
-    starts = {(piece["document_id"], piece["document_start"] + piece["length"]): piece for piece in pieces}
-    cuts = [(rows[piece["document_id"]], piece["document_start"]) for piece in pieces if piece["document_start"]]
+    chunks = pq.read_table(sentences.packed(CONTEXT) / "documents.parquet").to_pylist()
+    starts = {(chunk["document_id"], chunk["document_start"] + chunk["length"]): chunk for chunk in chunks}
+    cuts = [(rows[chunk["document_id"]], chunk["document_start"]) for chunk in chunks if chunk["document_start"]]
     assert len(cuts) > 10
     for row, at in cuts:
         words = text.decode(store.read(row["unit"], row["batch"], row["row"], 0, at))
@@ -397,7 +397,7 @@ def test_books_are_cut_at_the_ends_of_sentences_and_only_with_their_own_text_mod
 
 @pytest.mark.parametrize(
     ("limit", "file"),
-    [(500, r"census/64/unit-0000\d\.parquet"), (30_000, r"packed/64/train-000000-of-000001\.tar")],
+    [(500, r"histograms/64/unit-0000\d\.parquet"), (30_000, r"packed/64/train-000000-of-000001\.tar")],
 )
 def test_a_full_disk_ends_the_job_and_what_was_written_is_kept(limit: int, file: str, tmp_path: Path) -> None:
     workspace = write_workspace(tmp_path / "out", DOCUMENTS)

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 
 from pipeline.kinds.registry import names_of_text_kinds
+from pipeline.packing.chunks import documents_of
 from pipeline.packing.config import PackConfig
 from pipeline.packing.mixture import Mixture
-from pipeline.packing.pieces import documents_of
 from schemas.dataset import LEFT_OUT, LONG, SHORT
 from schemas.errors import ConfigError
 from schemas.records import TOKENS
@@ -99,8 +99,8 @@ def test_text_comes_to_its_share_of_the_tokens(share: float) -> None:
     made, jobs = make_jobs(
         [table_of(DOCUMENTS)], PackConfig(mixture=Mixture(text_share=share, kind_epochs={"video": 2.0}))
     )
-    kinds = [np.array(job.documents["kind"].to_pylist())[job.pieces.document] for job in jobs if job.split == "train"]
-    lengths = [job.pieces.length for job in jobs if job.split == "train"]
+    kinds = [np.array(job.documents["kind"].to_pylist())[job.chunks.document] for job in jobs if job.split == "train"]
+    lengths = [job.chunks.length for job in jobs if job.split == "train"]
     is_text = np.isin(np.concatenate(kinds), names_of_text_kinds())
     found = np.concatenate(lengths)[is_text].sum() / np.concatenate(lengths).sum()
     assert found == pytest.approx(share, abs=0.02)

@@ -34,23 +34,23 @@ def planned(documents: Sequence[StoredDocument], context: int = CONTEXT, config:
     return make_jobs(tables_of(documents), config, context=context)[0]
 
 
-Piece = tuple[str, int, int, int, float]  # id, copy, start, length, weight
+Chunk = tuple[str, int, int, int, float]  # id, copy, start, length, weight
 
 
-def described(jobs: Sequence[ShardJob]) -> dict[str, list[list[Piece]]]:
+def described(jobs: Sequence[ShardJob]) -> dict[str, list[list[Chunk]]]:
     """Return what lies in each sequence of each split."""
-    result: dict[str, list[list[Piece]]] = {}
+    result: dict[str, list[list[Chunk]]] = {}
     for job in jobs:
         ids = job.documents["document_id"].to_pylist()
-        document, *rest, first = (column.tolist() for column in job.pieces)
-        pieces = [(ids[d], *others) for d, *others in zip(document, *rest, strict=True)]
-        result.setdefault(job.split, []).extend(pieces[a:b] for a, b in itertools.pairwise(first))
+        document, *rest, first = (column.tolist() for column in job.chunks)
+        chunks = [(ids[d], *others) for d, *others in zip(document, *rest, strict=True)]
+        result.setdefault(job.split, []).extend(chunks[a:b] for a, b in itertools.pairwise(first))
     return result
 
 
 def laid_out(
     documents: Sequence[StoredDocument], context: int = CONTEXT, config: PackConfig = ANYWHERE
-) -> dict[str, list[list[Piece]]]:
+) -> dict[str, list[list[Chunk]]]:
     return described(make_jobs(tables_of(documents), config, context=context)[1])
 
 
@@ -88,10 +88,10 @@ def test_every_token_of_every_document_lies_in_one_place(
     always = image("always there", split="val")
     documents[always.id] = always
     made, jobs = make_jobs(tables_of(list(documents.values())), config, context=context)
-    pieces: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    chunks: dict[tuple[str, int], list[tuple[int, int]]] = {}
     for split, sequences in described(jobs).items():
         assert made.splits[split].fewest <= len(sequences) == made.splits[split].sequences
-        assert sum(piece[3] for some in sequences for piece in some) == made.splits[split].tokens
+        assert sum(chunk[3] for some in sequences for chunk in some) == made.splits[split].tokens
         for sequence in sequences:
             assert 0 < sum(length for _, _, _, length, _ in sequence) <= context
             books = [documents[name].kind == "book" for name, *_ in sequence]
@@ -99,15 +99,15 @@ def test_every_token_of_every_document_lies_in_one_place(
             for name, copy, start, length, _ in sequence:
                 assert length > 0
                 assert documents[name].split == split
-                pieces.setdefault((name, copy), []).append((start, length))
+                chunks.setdefault((name, copy), []).append((start, length))
     for name, document in documents.items():
         asked = epochs.get(document.kind, 1.0)
         wanted = asked if document.split == "train" else min(1.0, np.ceil(asked))
-        copies = [copy for other, copy in pieces if other == name]
+        copies = [copy for other, copy in chunks if other == name]
         assert int(wanted) <= len(copies) <= np.ceil(wanted)
         assert sorted(copies) == list(range(len(copies)))
         for copy in copies:
-            some = sorted(pieces[name, copy])
+            some = sorted(chunks[name, copy])
             ends = np.cumsum([length for _, length in some])
             assert [start for start, _ in some] == [0, *ends[:-1].tolist()]
             assert ends[-1] == len(document.tokens)

@@ -98,10 +98,10 @@ def test_books_are_cut_at_the_ends_of_sentences_and_no_token_is_lost(text: TextT
         tokens = 0
         for job in jobs:
             ids = job.documents["document_id"].to_pylist()
-            filled = np.bincount(job.pieces.sequence, job.pieces.length)
+            filled = np.bincount(job.chunks.sequence, job.chunks.length)
             assert filled.max() <= context
             for document, start, length in zip(
-                job.pieces.document.tolist(), job.pieces.start.tolist(), job.pieces.length.tolist(), strict=True
+                job.chunks.document.tolist(), job.chunks.start.tolist(), job.chunks.length.tolist(), strict=True
             ):
                 tokens += length
                 whole = by_id[ids[document]]
@@ -119,4 +119,4 @@ def test_books_are_cut_at_the_ends_of_sentences_and_no_token_is_lost(text: TextT
 def test_videos_are_cut_between_frames_whatever_the_reach() -> None:
     rows = pa.Table.from_pylist([video(fingerprint("v"), [90]).row()], TOKENS)
     one, other = (make_jobs([rows], PackConfig(sentence_reach=reach)) for reach in (0.0, 0.2))
-    assert one[1][0].pieces.length.tolist() == other[1][0].pieces.length.tolist()
+    assert one[1][0].chunks.length.tolist() == other[1][0].chunks.length.tolist()

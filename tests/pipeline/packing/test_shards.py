@@ -87,11 +87,11 @@ def test_the_documents_come_back_from_the_sequences_token_by_token(packed: Path)
             assert sample["tokens.npy"].shape == (CONTEXT,)
             assert sample["tokens.npy"].dtype == np.uint16
             at = 0
-            for piece in sample["json"]["documents"]:
-                place = back[piece["id"]][piece["start"] : piece["start"] + piece["length"]]
+            for chunk in sample["json"]["documents"]:
+                place = back[chunk["id"]][chunk["start"] : chunk["start"] + chunk["length"]]
                 assert (place == 65535).all()
-                place[:] = sample["tokens.npy"][at : at + piece["length"]]
-                at += piece["length"]
+                place[:] = sample["tokens.npy"][at : at + chunk["length"]]
+                at += chunk["length"]
             assert not sample["tokens.npy"][at:].any()
         for document in DOCUMENTS:
             if document.split == split:
@@ -215,21 +215,21 @@ def test_the_ledger_has_every_span_once_in_order(packed: Path) -> None:
     by_id = {d.id: d.row() for d in DOCUMENTS}
     expected = []
     for sample in samples(packed, "train") + samples(packed, "val"):
-        pieces = sample["json"]["documents"]
-        inside = [0] * len(pieces)
-        for number, (start, length, piece, modality, weight) in enumerate(sample["spans.npy"].tolist()):
-            facts = by_id[pieces[piece]["id"]]
+        chunks = sample["json"]["documents"]
+        inside = [0] * len(chunks)
+        for number, (start, length, chunk, modality, weight) in enumerate(sample["spans.npy"].tolist()):
+            facts = by_id[chunks[chunk]["id"]]
             expected.append(
                 {"sequence": sample["key"], "shard": sample["shard"], "span": number, "start": start, "length": length}
                 | {
                     "modality": modality,
                     "weight": weight,
                     "copy": 0,
-                    "document_start": pieces[piece]["start"] + inside[piece],
+                    "document_start": chunks[chunk]["start"] + inside[chunk],
                 }
                 | {name: facts[name] for name in ("document_id", "kind", "split", "uri", "title", "source", "license")}
             )
-            inside[piece] += length
+            inside[chunk] += length
     assert [{k: v for k, v in row.items() if not k.endswith("_s")} for row in rows] == expected
 
 
@@ -268,8 +268,8 @@ def weighted_loss(directory: Path, losses: dict[str, np.ndarray]) -> float:
     total = weight = 0.0
     for sample in samples(directory, "train"):
         weights = expand(sample["spans.npy"], CONTEXT).weights.astype(np.float64)
-        pieces = [losses[p["id"]][p["start"] : p["start"] + p["length"]] for p in sample["json"]["documents"]]
-        ce = np.concatenate([*pieces, np.zeros(CONTEXT)])[:CONTEXT]
+        chunks = [losses[p["id"]][p["start"] : p["start"] + p["length"]] for p in sample["json"]["documents"]]
+        ce = np.concatenate([*chunks, np.zeros(CONTEXT)])[:CONTEXT]
         total, weight = total + float(weights @ ce), weight + float(weights.sum())
     return total / weight
 
@@ -289,7 +289,7 @@ def test_document_weights_give_the_loss_of_unpacked_and_padded_documents(
     assert weighted_loss(pack(tmp_path, config, documents), losses) == pytest.approx(unpacked, rel=1e-6)
 
 
-def test_a_cut_document_counts_one_with_all_its_pieces(tmp_path: Path) -> None:
+def test_a_cut_document_counts_one_with_all_its_chunks(tmp_path: Path) -> None:
     documents = [video("long", [40]), book("b", 150), video("short", [2])]
     directory = pack(tmp_path, PackConfig(loss_weighting="document"), documents)
     for chosen in documents:

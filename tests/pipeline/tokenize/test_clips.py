@@ -19,9 +19,9 @@ from pipeline.cli.datasets import Trace
 from pipeline.dataset.forget.forget import forget, plan, prepare
 from pipeline.dataset.forget.plan import Found, choose, find_documents
 from pipeline.dataset.verify.verify import verify
+from pipeline.packing.chunks import documents_of
 from pipeline.packing.config import PackConfig
 from pipeline.packing.job import Stage, pack
-from pipeline.packing.pieces import documents_of
 from pipeline.reports.reconstruction import codes_of, find_video, source_frames
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.job_report import JobReport

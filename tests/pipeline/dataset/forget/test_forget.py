@@ -88,11 +88,11 @@ def assert_all_tokens(directory: Path, documents: Sequence[StoredDocument]) -> N
     for split in ("train", "val"):
         for sample in samples(directory, split):
             at = 0
-            for piece in sample["json"]["documents"]:
-                place = back[piece["id"]][piece["start"] : piece["start"] + piece["length"]]
+            for chunk in sample["json"]["documents"]:
+                place = back[chunk["id"]][chunk["start"] : chunk["start"] + chunk["length"]]
                 assert (place == -1).all()
-                place[:] = sample["tokens.npy"][at : at + piece["length"]]
-                at += piece["length"]
+                place[:] = sample["tokens.npy"][at : at + chunk["length"]]
+                at += chunk["length"]
             assert not sample["tokens.npy"][at:].any()
             assert np.count_nonzero(expand(sample["spans.npy"], 64).segment_ids) == at
     for document in documents:

@@ -151,10 +151,10 @@ def expected_place(text: str, before: bytes, token: bytes) -> tuple[int, int, in
     return character, 1 + text[:character].count("\n"), 1 + text[:character].count("\f")
 
 
-def test_a_book_cut_into_pieces_gives_character_line_and_page_of_every_token(made: Made) -> None:
-    ids, pieces, seen = made.text.encode(BOOK), 0, 0
+def test_a_book_cut_into_chunks_gives_character_line_and_page_of_every_token(made: Made) -> None:
+    ids, chunks, seen = made.text.encode(BOOK), 0, 0
     for row, sample in traced(made, "files/book"):
-        pieces += 1
+        chunks += 1
         for offset in range(0, row["length"], 5):
             at = row["document_start"] + offset - 1  # bos stands before the text
             if not 0 <= at < len(ids):
@@ -168,7 +168,7 @@ def test_a_book_cut_into_pieces_gives_character_line_and_page_of_every_token(mad
             assert re.sub(r"\s+|\\n|\\x0c", "", plain) in re.sub(r"\s+", "", BOOK)
             assert len(plain) < 80
             seen += 1
-    assert pieces > 2
+    assert chunks > 2
     assert seen > 100
 
 
@@ -220,11 +220,11 @@ def test_a_character_in_several_tokens_is_marked_whole() -> None:
 
 
 def test_frames_of_a_cut_video_are_found_with_their_number_and_time(made: Made) -> None:
-    numbers, pieces = [], set()
+    numbers, chunks = [], set()
     for row, sample in traced(made, "files/film"):
         if row["modality"] != VISION:
             continue
-        pieces.add(row["sequence"])
+        chunks.add(row["sequence"])
         document = document_rows(made.dataset, row)
         for token in range(row["start"], row["start"] + row["length"], 13):
             found = frame_place(row, document, token, made.card)
@@ -234,7 +234,7 @@ def test_frames_of_a_cut_video_are_found_with_their_number_and_time(made: Made) 
             assert found.time_s == pytest.approx(found.number / RATE)
             assert found.frames == FRAMES
             numbers.append(found.number)
-    assert len(pieces) > 2
+    assert len(chunks) > 2
     assert numbers == sorted(numbers)
     assert set(numbers) == set(range(FRAMES))
 
@@ -416,13 +416,13 @@ def test_a_ledger_that_lies_is_not_repeated(copy: Made, change: dict[str, Any], 
         read_traced(Sequences(copy.dataset, copy.card), lying, copy.card)
 
 
-def test_pieces_of_a_document_that_do_not_join_are_named(copy: Made) -> None:
+def test_chunks_of_a_document_that_do_not_join_are_named(copy: Made) -> None:
     path = copy.dataset / "documents.parquet"
     table = pq.read_table(path)
     rows = table.to_pylist()
-    pieces = [i for i, row in enumerate(rows) if row["uri"] == "files/book"]
-    key = rows[pieces[0]]["sequence"]
-    del rows[pieces[-1]], rows[pieces[1] - (pieces[1] > pieces[-1])]
+    chunks = [i for i, row in enumerate(rows) if row["uri"] == "files/book"]
+    key = rows[chunks[0]]["sequence"]
+    del rows[chunks[-1]], rows[chunks[1] - (chunks[1] > chunks[-1])]
     pq.write_table(table.from_pylist(rows, table.schema), path)
     row = next(r for r in rows_of(copy.dataset, key) if r["uri"] == "files/book")
     with pytest.raises(DatasetError, match="do not join at its token"):

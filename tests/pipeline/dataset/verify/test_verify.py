@@ -192,7 +192,7 @@ def test_garbage_under_right_hashes_is_never_a_crash(
         (array("spans", put("modality", 0, 7)), "unknown modality"),
         (array("spans", put("document", -1, 9)), "document numbers"),
         (array("spans", lambda s: s[["start", "length"]].copy()), "spans.npy is not an .npy file"),
-        (listing(lambda d: d[0].update(length=d[0]["length"] + 1)), "json lists pieces of"),
+        (listing(lambda d: d[0].update(length=d[0]["length"] + 1)), "json lists chunks of"),
         (listing(lambda d: d[0].update(start=-1)), "out of range"),
         (listing(lambda d: d[0].update(start=10**30)), "out of range"),
         (listing(lambda d: d[0].update(id=5)), "not a chunk of a document"),
@@ -410,7 +410,7 @@ def test_junk_in_place_of_json_is_named(dataset: Path, name: str, junk: bytes) -
 
 
 def test_a_document_that_lies_in_two_places_is_named(dataset: Path) -> None:
-    """The pieces of one sequence are said to be those of another, in the ledger too."""
+    """The chunks of one sequence are said to be those of another, in the ledger too."""
     with tarfile.open(dataset / SHARD) as tar:
         members = {m.name.replace("000000000", "000000001", 1): tar.extractfile(m).read() for m in list(tar)[:3]}  # type: ignore[union-attr]
     rewrite(dataset, lambda _: members)
@@ -424,7 +424,7 @@ def test_a_document_that_lies_in_two_places_is_named(dataset: Path) -> None:
     pq.write_table(pa.concat_tables([table.filter(first), copied, others]), path)
     reseal(dataset)
     report = verify(dataset)
-    assert any("a piece begins at token" in p.what for p in report.problems), report.problems
+    assert any("a chunk begins at token" in p.what for p in report.problems), report.problems
 
 
 def test_tokens_that_are_not_those_of_the_store_are_named(dataset: Path, root: Path) -> None:

@@ -3,7 +3,7 @@
 `documents_of` brings a unit's index rows into that order: by a hash of the item's identity, the clips of an item one
 behind the other. Units are ranges of that hash (`schemas.fingerprint.bucket`), so documents have the same rank among
 all however many units there are.
-`parts_of` says what is packed of them: items, which stay whole (documents, and pieces of videos that are longer than
+`split_chunks` says what is packed of them: items, which stay whole (documents, and chunks of videos that are longer than
 the context), and texts, which can be cut anywhere.
 
 Cost: about 10 microseconds a document, and the search for cuts in long videos. Memory: one unit's index.
@@ -37,14 +37,14 @@ class Documents:
     draw: NDArray[np.uint64]
 
 
-class Parts(NamedTuple):
-    """What is packed of documents: pieces [N], and the atoms of long videos among them."""
+class ChunkColumns(NamedTuple):
+    """What is packed of documents: chunks [N], and the lengths of the unsplittable units (frames, text runs) of long videos."""
 
     document: Integers  # row in the documents' table
     copy: Integers
     start: Integers
     length: Integers
-    atoms: Integers  # [A] lengths
+    unsplittable: Integers  # [A] lengths
 
 
 def documents_of(table: pa.Table) -> Documents:
@@ -76,7 +76,9 @@ def _check(table: pa.Table) -> None:
     check_spans(table)
 
 
-def parts_of(documents: Documents, split: str, copies: Integers, *, context_length: int) -> tuple[Parts, Parts]:
+def split_chunks(
+    documents: Documents, split: str, copies: Integers, *, context_length: int
+) -> tuple[ChunkColumns, ChunkColumns]:
     """Return the items and the texts of a split's documents that go in `copies` [D] times.
 
     Raises ConfigError where a frame is longer than the context.
@@ -90,17 +92,17 @@ def parts_of(documents: Documents, split: str, copies: Integers, *, context_leng
     parts = [_repeated(np.flatnonzero(whole), copies, length)]
     for row in np.flatnonzero(here & ~is_splittable & (length > context_length) & (copies > 0)).tolist():
         parts.append(_long(table, row, int(copies[row]), context_length))
-    return _sorted(Parts(*(np.concatenate(column) for column in zip(*parts, strict=True)))), text
+    return _sorted(ChunkColumns(*(np.concatenate(column) for column in zip(*parts, strict=True)))), text
 
 
-def _repeated(rows: Integers, copies: Integers, length: Integers) -> Parts:
+def _repeated(rows: Integers, copies: Integers, length: Integers) -> ChunkColumns:
     times = copies[rows]
     document = np.repeat(rows, times)
     copy = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
-    return Parts(document, copy, np.zeros_like(document), length[document], length[document])
+    return ChunkColumns(document, copy, np.zeros_like(document), length[document], length[document])
 
 
-def _long(table: pa.Table, row: int, copies: int, context_length: int) -> Parts:
+def _long(table: pa.Table, row: int, copies: int, context_length: int) -> ChunkColumns:
     spans = table["spans"][row].values
     start, length, modality = (spans.field(name).to_numpy() for name in ("start", "length", "modality"))
     where = f"document {table['document_id'][row]} ({table['uri'][row]})"
@@ -109,20 +111,20 @@ def _long(table: pa.Table, row: int, copies: int, context_length: int) -> Parts:
         Spans(start, length, modality), frame_tokens=frame_tokens, context_length=context_length, where=where
     )
     starts, lengths = np.array(cut_video(points, context_length=context_length, where=where), np.int64).T
-    atoms = np.diff(points, prepend=0)
-    return Parts(
+    unsplittable = np.diff(points, prepend=0)
+    return ChunkColumns(
         document=np.full(copies * len(starts), row),
         copy=np.repeat(np.arange(copies), len(starts)),
         start=np.tile(starts, copies),
         length=np.tile(lengths, copies),
-        atoms=np.tile(atoms[atoms > 1], copies),
+        unsplittable=np.tile(unsplittable[unsplittable > 1], copies),
     )
 
 
-def _sorted(parts: Parts) -> Parts:
+def _sorted(parts: ChunkColumns) -> ChunkColumns:
     order = np.lexsort((parts.start, parts.copy, parts.document))
     document, copy, start, length = (column[order] for column in parts[:4])
-    return Parts(document, copy, start, length, parts.atoms)
+    return ChunkColumns(document, copy, start, length, parts.unsplittable)
 
 
 def ranks(length: Integers) -> Integers:

@@ -1,12 +1,12 @@
-"""The recipe of a split: in which sequence the r-th item of a length lies, and where the text stream is cut.
+"""The packing plan of a split: which sequence holds the r-th item of a length, and where the text stream is cut.
 
-A recipe is made from histograms alone, and is as short as they are; it is what goes to every worker. A worker that
+A packing plan is made from length histograms alone, and is as short as they are; every worker receives it. A worker that
 knows the rank of its documents among all of their length then finds their sequences by itself (`assign`).
 
-1. Items, which cannot be cut (whole documents, and pieces of long videos), are packed by best-fit-decreasing (`bins`).
+1. Items, which cannot be cut (whole documents, and chunks of long videos), are packed by best-fit-decreasing (`bins`).
    Where text cannot fill what that leaves and it is more than 0.1 % from a lower bound, packing by patterns is tried
    as well (`patterns`), and the better is kept.
-2. Books, the short ones first so that long ones stay long, are one stream, poured through the gaps that are left, the
+2. Books, the short ones first so that long ones stay long, are one stream, filled into the gaps that are left, the
    widest first, and on into sequences of their own. A book's place in the stream follows from its length and rank.
    The cut at the end of a gap may move back by up to `reach` tokens, to the end of a sentence; what it takes with it
    begins the next gap. So that there is room for it, `reach` places of each gap are left out of the stream.
@@ -28,7 +28,7 @@ _GOOD = 0.999  # of the best that could be: no more is tried
 
 
 class Stream(NamedTuple):
-    """Pieces of texts, each [N]: which text, from where in it, how long, and in which bin."""
+    """Chunks of texts, each [N]: which text, from where in it, how long, and in which bin."""
 
     text: Integers
     start: Integers
@@ -37,7 +37,7 @@ class Stream(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Recipe:
+class PackingPlan:
     """Where everything lies. Bins are numbered from 0 to `sequences` - 1, in no order that matters."""
 
     reach: int
@@ -65,7 +65,7 @@ class Recipe:
         found: Integers = first[p] + (item - start[p]) % bins[p]
         return found
 
-    def pour(self, length: Integers, rank: Integers) -> Stream:
+    def fill_free_space(self, length: Integers, rank: Integers) -> Stream:
         """Cut texts of `length` [T] and `rank` [T] where the gaps of the stream end."""
         if not len(length):
             return Stream(*(np.zeros(0, np.int64) for _ in range(4)))
@@ -79,9 +79,9 @@ class Recipe:
             return gap_base[run] + (position - at_base[run]) // room[run]
 
         first_gap = gap_at(begin)
-        pieces = gap_at(begin + length - 1) - first_gap + 1
-        text = np.repeat(np.arange(len(length)), pieces)
-        gap = np.repeat(first_gap - (np.cumsum(pieces) - pieces), pieces) + np.arange(pieces.sum())
+        chunks = gap_at(begin + length - 1) - first_gap + 1
+        text = np.repeat(np.arange(len(length)), chunks)
+        gap = np.repeat(first_gap - (np.cumsum(chunks) - chunks), chunks) + np.arange(chunks.sum())
         run = np.searchsorted(gap_base, gap, side="right") - 1
         gap_start = at_base[run] + (gap - gap_base[run]) * room[run]
         start = np.maximum(gap_start, begin[text])
@@ -89,16 +89,16 @@ class Recipe:
         return Stream(text, start - begin[text], end - start, first[run] + gap - gap_base[run])
 
 
-def make_recipe(
-    items: Histogram, texts: Histogram, atoms: Histogram, *, context_length: int, reach: int
-) -> tuple[Recipe, int]:
-    """Return the recipe, and a number of sequences that no packing can go below.
+def make_packing_plan(
+    items: Histogram, texts: Histogram, unsplittable: Histogram, *, context_length: int, reach: int
+) -> tuple[PackingPlan, int]:
+    """Return the packing plan, and a number of sequences that no packing can go below.
 
-    `items` cannot be cut; `texts` can, anywhere. `atoms` are what bounds the packing from below: items, but of long
+    `items` cannot be cut; `texts` can, anywhere. `unsplittable` are what bounds the packing from below: items, but of long
     videos each frame and text.
     """
     text = texts.tokens
-    fewest = max(-(-(items.tokens + text) // context_length), fewest_bins(atoms, context_length))
+    fewest = max(-(-(items.tokens + text) // context_length), fewest_bins(unsplittable, context_length))
     best: tuple[int, list[Placement], Bins] | None = None
     packers: tuple[Callable[[Histogram, int], tuple[list[Placement], Bins]], ...] = (
         best_fit_decreasing,
@@ -112,11 +112,11 @@ def make_recipe(
         if best[0] * _GOOD <= fewest:
             break
     else:
-        fewest = max(fewest, fewest_by_patterns(atoms, context_length))
+        fewest = max(fewest, fewest_by_patterns(unsplittable, context_length))
     assert best is not None  # there is always a packer
     count, placed, bins = best
     gaps = [*_gaps(bins, reach), Run(context_length - reach, bins.count, count - bins.count)]
-    return Recipe(
+    return PackingPlan(
         reach=reach,
         sequences=count,
         items=items,
