@@ -1,12 +1,12 @@
-"""Clips: what of a video becomes a document of its own, decided on the grid's frames after they are encoded.
+"""Clips: the parts of a video that become separate documents, chosen on the grid of frames after encoding.
 
     whole     the video is one document
-    shots     every shot is one; shots shorter than `min_clip_s` are joined with those after them (the last with the
-              one before), and shots longer than `max_clip_s` are cut into equal parts
-    seconds   equal parts, as few as there can be of at most `max_clip_s`
+    shots     every shot is one document; a shot shorter than `min_clip_s` is joined with the next one (the last with
+              the previous one), and a shot longer than `max_clip_s` is cut into equal parts
+    seconds   the smallest number of equal parts of at most `max_clip_s`
 
-Every frame lies in exactly one clip. So does every cue: in the clip that it is shown longest in. A caption belongs to
-every clip, as each is trained on alone. Clips keep the video's clock.
+Every frame is in exactly one clip. Every cue is in exactly one clip, the one with the longest overlap. Every clip has
+the caption, because each is a training document by itself. Times remain those of the video.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pipeline.text.transcripts import Cue
 from schemas.errors import ConfigError
 
 Clips = Literal["whole", "shots", "seconds"]
-_SLACK = 1e-6  # frames: of products of seconds and rates
+_SLACK = 1e-6  # frames; rounding error of seconds times frame rate
 
 
 class Clip(NamedTuple):
-    """Frames first..end-1 of the grid."""
+    """The frames [first, end) of the grid."""
 
     first: int
     end: int
@@ -32,7 +32,7 @@ class Clip(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ClipConfig:
-    """What of a video becomes a document."""
+    """Which parts of a video become documents."""
 
     clips: Clips = "whole"
     """Whole videos, their shots, or equal parts."""
@@ -55,7 +55,7 @@ class ClipConfig:
 
     @property
     def recipe(self) -> tuple[object, ...]:
-        """What the clips of a video depend on, for fingerprints."""
+        """The options that the clips of a video depend on, for fingerprints."""
         return {
             "whole": ("whole",),
             "shots": ("shots", self.min_clip_s, self.max_clip_s),
@@ -87,9 +87,9 @@ def _parts(first: int, end: int, longest: int) -> list[Clip]:
 
 
 def share_cues(cues: Sequence[Cue], clips: Sequence[Clip], *, fps: float) -> list[list[Cue]]:
-    """Return the cues of each clip: each goes where it is shown longest, to the first of those that are equal.
+    """Return the cues of each clip: a cue belongs to the clip with the longest overlap, the first of several.
 
-    A cue that no frame is shown with goes to the clip that is nearest.
+    A cue that overlaps no clip belongs to the nearest one.
     """
     shares: list[list[Cue]] = [[] for _ in clips]
     first = 0

@@ -1,16 +1,16 @@
-"""Interleave: frames, captions and what is said become one document of tokens, and back.
+"""Interleave frames, captions and transcripts into one document of tokens, and parse a document back.
 
     book     bos  text  eos
     image    bos  <vision> frame eov </vision>  caption  eos        (or the caption first)
     video    bos  <vision> frame eof … frame eov </vision>  cue  <vision> frame eof … eov </vision>  caption  eos
     qa       bos  context and question  answer  question  answer  eos
 
-The order of caption and video is drawn by a hash, as in LWM (arXiv 2402.08268, section 4.2). A cue of a transcript
-stands before the first frame that is not before its start; cues that fall on one place are joined by newlines.
-`<vision>` and `</vision>` are text. A document is a row of spans of one modality and one weight; in a vision span each
-frame is exactly its P codes and <eof> or <eov>, so a span can be cut at every multiple of P + 1.
+A hash chooses the order of caption and video, as in LWM (arXiv 2402.08268, section 4.2). A cue of a transcript precedes
+the first frame at or after its start; cues at the same position are joined by newlines. `<vision>` and `</vision>` are
+text. A document is a sequence of spans, each with one modality and one weight; in a vision span each frame is its P
+codes and <eof> or <eov>, so that a span can be cut at every multiple of P + 1.
 
-Frames are handled as one array: a film of two hours, 28,800 frames of 256 codes, takes about 10 ms, and 0.3 s with
+Frames are processed as one array: a film of two hours, 28,800 frames of 256 codes, takes about 10 ms, and 0.3 s with
 1,500 cues to encode.
 
 Axes: T frames, P codes of a frame, n tokens.
@@ -40,12 +40,12 @@ _DRAWS = 1 << 32
 
 @dataclass(frozen=True, kw_only=True)
 class InterleaveConfig:
-    """How text is set beside pictures."""
+    """How text and frames are ordered."""
 
     caption_first: float = 0.5
-    """Share of videos and images whose captions stand before them; after the others."""
+    """Share of videos and images whose caption comes first; the caption of the others comes last."""
     seed: int = 0
-    """Of the draw, which depends on nothing else but the item's identity."""
+    """Random seed for the order of caption and frames. The order also depends on the content of the item."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.caption_first <= 1:
@@ -54,11 +54,11 @@ class InterleaveConfig:
 
 @dataclass(frozen=True)
 class Document:
-    """Tokens [n] in the vocabulary's type, and the spans that cover them in order and without a gap."""
+    """Tokens [n] in the vocabulary's type, and the spans that cover them in order without gaps."""
 
     tokens: NDArray[Any]
     spans: list[DocumentSpan]
-    frame_tokens: int  # codes of a frame + 1; 0 where there is no frame
+    frame_tokens: int  # codes per frame + 1; 0 without frames
 
 
 @dataclass(frozen=True)
@@ -90,18 +90,18 @@ class _Run(NamedTuple):
 
 
 _TIMELESS = _Times(None, None)
-_Placed = dict[int, list[tuple[str, _Times]]]  # the texts that stand before a frame, or (at T) after the last
+_Placed = dict[int, list[tuple[str, _Times]]]  # the texts before each frame, and at T those after the last
 
 
 def book_document(ids: NDArray[Any], *, vocabulary: Vocabulary) -> Document:
-    """Return the document of a book's text ids [n]; raises InputError (EMPTY) where there are none."""
+    """Return the document of a book's text ids [n]; raises InputError (EMPTY) if there are none."""
     return text_document([(ids, 1.0)], vocabulary=vocabulary)
 
 
 def text_document(parts: Iterable[tuple[NDArray[Any], float]], *, vocabulary: Vocabulary) -> Document:
-    """Return the document of text ids [n] and their weights as targets; raises InputError (EMPTY) where none has any.
+    """Return the document of text ids [n] and their weights as targets; raises InputError (EMPTY) if all weights are 0.
 
-    bos has the weight of the first part and eos that of the last, so that the end of an answer is learned, too.
+    bos has the weight of the first part and eos that of the last, so that the model also learns where an answer ends.
     """
     runs = [_Run(ids, TEXT, _TIMELESS, weight) for ids, weight in parts if len(ids)]
     if not any(run.weight for run in runs):
@@ -126,9 +126,8 @@ def video_document(
     """Return the document of a video's codes [T, P]; an image is a video of one frame.
 
     Frame t is at `start_s + t / frame_rate` seconds. A vision span lasts from its first frame to one frame's time
-    after its last; a cue's span has the cue's own times; captions have none. Blank captions and cues are left out.
-    Raises InputError (EMPTY) where there is no frame, VocabularyMismatch where codes or text are of another
-    vocabulary.
+    after its last; a cue's span has the cue's own times; captions have none. Blank captions and cues are omitted.
+    Raises InputError (EMPTY) if there are no frames, VocabularyMismatch if codes or text belong to another vocabulary.
     """
     _check(codes, frame_rate, vocabulary, text)
     times = start_s + np.arange(len(codes)) / frame_rate

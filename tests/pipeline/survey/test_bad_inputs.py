@@ -84,7 +84,7 @@ def survey(uris: dict[str, str], place: Path) -> tuple[JobReport, dict[str, dict
     return report, {row.uri: row for row in read_survey_unit(workspace, 0)}
 
 
-def test_two_hundred_damaged_files_cost_themselves_only(tmp_path: Path) -> None:
+def test_two_hundred_damaged_files_do_not_affect_the_others(tmp_path: Path) -> None:
     uris: dict[str, str] = {}
     good: list[str] = []
     for number, (name, codec) in enumerate(_SOURCES.items()):
@@ -114,7 +114,7 @@ def test_two_hundred_damaged_files_cost_themselves_only(tmp_path: Path) -> None:
             assert (row.visual, row.measures, row.content_id) == (found.visual, found.measures, found.content_id)
 
 
-def test_what_is_no_file_is_a_row(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_file_has_a_row_with_its_reason(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     make_audio(tmp_path / "sound.mp4")
     (tmp_path / "empty.mkv").touch()
@@ -149,7 +149,7 @@ def test_what_is_no_file_is_a_row(tmp_path: Path) -> None:
     assert rows[str(good)].measures["sampled_frames"] >= 2
 
 
-def test_a_file_that_grows_and_shrinks_while_it_is_looked_at_ends_in_time(tmp_path: Path) -> None:
+def test_a_file_that_grows_and_shrinks_during_the_survey_ends_in_time(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.ts", frames=200)
     data, stop = path.read_bytes(), threading.Event()
 

@@ -47,7 +47,7 @@ def german(count: int) -> str:
     return "\n\n".join(" ".join(rng.choices(GERMAN, k=12)) + "." for _ in range(count)) + "\n"
 
 
-def test_an_honest_book_passes_and_has_its_numbers(tmp_path: Path) -> None:
+def test_a_proper_book_is_kept_with_its_measures(tmp_path: Path) -> None:
     row = surveyed(tmp_path, wrapped(story(1, 100)))
     assert judge(SurveyRow.from_row(row), SelectConfig()) is None
     assert (row["language"], row["encoding"], row["container"], row["cuts"]) == ("en", "utf-8", "text", None)
@@ -72,7 +72,7 @@ def test_the_identity_of_a_book_is_its_clean_text(tmp_path: Path) -> None:
 NONSENSE = "The clocks were striking thirteen on a cold day that had been bright. " * 200
 
 
-def test_scripts_without_spaces_are_not_judged_by_their_words(tmp_path: Path) -> None:
+def test_word_rules_do_not_apply_to_scripts_without_spaces(tmp_path: Path) -> None:
     lines = (
         "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。何でも薄暗いじめじめした所で泣いていた。\n"
     )
@@ -82,7 +82,7 @@ def test_scripts_without_spaces_are_not_judged_by_their_words(tmp_path: Path) ->
     assert "gopher_word_length" not in row["measures"]
 
 
-def test_passages_of_nonsense_or_another_language_are_cut_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_passages_of_nonsense_or_another_language_are_cut_and_the_rest_is_kept(tmp_path: Path) -> None:
     bad, foreign = NONSENSE * 3, german(600)
     text = "\n".join([story(1, 120), bad, story(2, 120), foreign, story(3, 120)])
     row = surveyed(tmp_path, text)
@@ -98,7 +98,7 @@ def test_passages_of_nonsense_or_another_language_are_cut_and_the_rest_goes_on(t
     assert surveyed(tmp_path, text, BookSurveyConfig(cut_passages=False))["cuts"] is None
 
 
-def test_a_book_that_is_nonsense_for_the_most_part_is_set_aside(tmp_path: Path) -> None:
+def test_a_book_that_is_mostly_nonsense_is_rejected(tmp_path: Path) -> None:
     row = surveyed(tmp_path, story(1, 40) + NONSENSE * 6)
     verdict = judge(SurveyRow.from_row(row), SelectConfig())
     assert verdict is not None
@@ -106,7 +106,7 @@ def test_a_book_that_is_nonsense_for_the_most_part_is_set_aside(tmp_path: Path) 
     assert row["measures"]["cut_share"] > 0.5
 
 
-def test_only_languages_that_are_wanted_go_on(tmp_path: Path) -> None:
+def test_only_books_in_selected_languages_are_kept(tmp_path: Path) -> None:
     row = surveyed(tmp_path, german(60))
     assert row["language"] == "de"
     assert judge(SurveyRow.from_row(row), SelectConfig()) is None
@@ -129,7 +129,7 @@ def test_the_language_of_most_passages_wins() -> None:
     assert majority_language([]) == (None, 0.0)
 
 
-def test_passages_cover_the_text_and_end_where_its_content_says() -> None:
+def test_passages_cover_the_text_and_their_ends_depend_on_content() -> None:
     text = story(1, 400)
     passages = split_passages(text)
     assert [p.start for p in passages] == [0, *(p.end for p in passages[:-1])]
@@ -146,7 +146,7 @@ def test_passages_cover_the_text_and_end_where_its_content_says() -> None:
 
 @given(st.text(max_size=300))
 @settings(deadline=None)
-def test_any_text_is_split_without_a_gap(text: str) -> None:
+def test_passages_of_any_text_have_no_gaps(text: str) -> None:
     passages = split_passages(text)
     assert "".join(text[p.start : p.end] for p in passages) == text
     words = split_words(text)
@@ -154,7 +154,7 @@ def test_any_text_is_split_without_a_gap(text: str) -> None:
     assert TextCounts.of(text).words == len(words.hashes)
 
 
-def test_words_are_the_same_whatever_their_case_and_marks() -> None:
+def test_words_are_compared_without_case_and_punctuation() -> None:
     one, other = split_words("“Don’t,” said THE_Old man"), split_words('"Don\'t" said the old _Man_!')
     assert np.array_equal(one.hashes, other.hashes)
     assert int(split_words("man").hashes[0]) == int.from_bytes(
@@ -170,7 +170,7 @@ def evaluation_set(folder: Path, texts: list[str]) -> Path:
     return path
 
 
-def test_passages_that_an_evaluation_set_has_are_cut(tmp_path: Path) -> None:
+def test_passages_from_an_evaluation_set_are_cut(tmp_path: Path) -> None:
     text = story(1, 400)
     paragraph = text.split("\n\n")[150]
     asked = " ".join(paragraph.split()[:20])
@@ -192,7 +192,7 @@ def test_passages_that_an_evaluation_set_has_are_cut(tmp_path: Path) -> None:
     assert (clean["cuts"], clean["measures"]["contaminated_share"]) == (None, 0)
 
 
-def test_what_a_row_depends_on_changes_its_fingerprint(tmp_path: Path) -> None:
+def test_every_option_that_affects_a_row_changes_its_fingerprint(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(story(1, 1))
     (tmp_path / "b.txt").write_text(story(2, 1))
     looks = [

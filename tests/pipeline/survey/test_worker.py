@@ -105,7 +105,7 @@ def test_a_second_run_does_nothing_and_the_same_input_gives_the_same_bytes(folde
     assert made(tmp_path / "out") == made(tmp_path / "other") == before
 
 
-def test_what_is_kept_keeps_its_signature(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unchanged_items_keep_their_signatures(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, before, signatures = run(folder, tmp_path / "out")
     surveyed = []
     survey_file = VIDEO.survey
@@ -119,7 +119,7 @@ def test_what_is_kept_keeps_its_signature(folder: Path, tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("damage", ["garbage", "one row"])
-def test_without_their_signatures_rows_are_made_again(folder: Path, tmp_path: Path, damage: str) -> None:
+def test_rows_without_signatures_are_computed_again(folder: Path, tmp_path: Path, damage: str) -> None:
     _, rows, signatures = run(folder, tmp_path / "out")
     path = tmp_path / "out" / "signatures" / "unit-00000.parquet"
     if damage == "garbage":
@@ -132,7 +132,7 @@ def test_without_their_signatures_rows_are_made_again(folder: Path, tmp_path: Pa
     assert (again, made) == (rows, signatures)
 
 
-def test_another_way_to_look_is_another_row(folder: Path, tmp_path: Path) -> None:
+def test_another_configuration_changes_the_rows(folder: Path, tmp_path: Path) -> None:
     _, _, before = run(folder, tmp_path / "out")
     report, rows, after = run(folder, tmp_path / "out", thumbnails=2)
     name = rows["a.mp4"]["content_id"]
@@ -143,7 +143,7 @@ def test_another_way_to_look_is_another_row(folder: Path, tmp_path: Path) -> Non
     assert sparse["a.mp4"]["measures"]["sampled_frames"] < rows["a.mp4"]["measures"]["sampled_frames"]
 
 
-def test_a_file_that_is_written_to_while_it_is_read_is_set_aside(
+def test_a_file_that_is_modified_while_it_is_read_is_rejected(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hash_file = survey.sha256_file
@@ -167,7 +167,7 @@ def test_a_file_that_is_written_to_while_it_is_read_is_set_aside(
 
 
 @pytest.mark.parametrize("wrong", [{"thumbnails": 0}, {"decode_below_s": -1}, {"max_bytes": 0}])
-def test_options_that_cannot_be_right_are_named(wrong: dict[str, int]) -> None:
+def test_invalid_options_are_errors_that_name_them(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         SurveyConfig(**wrong)  # type: ignore[arg-type]
 

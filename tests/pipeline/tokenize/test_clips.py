@@ -65,7 +65,7 @@ WORDS = "a caption somebody speaks twice and once more\n"
     longest=st.none() | st.floats(5, 30),
     clips=st.sampled_from(["whole", "shots", "seconds"]),
 )
-def test_clips_hold_every_frame_once_and_keep_to_their_lengths(
+def test_clips_contain_every_frame_once_and_respect_the_length_limits(
     frames: int, shot_frames: list[int], shortest: float, longest: float | None, clips: Any
 ) -> None:
     if clips == "seconds" and longest is None:
@@ -94,11 +94,13 @@ def test_clips_hold_every_frame_once_and_keep_to_their_lengths(
         (ClipConfig(clips="seconds", max_clip_s=0.05), [(i, i + 1) for i in range(40)]),  # a frame at least
     ],
 )
-def test_short_shots_are_joined_and_long_ones_cut_evenly(config: ClipConfig, expected: list[tuple[int, int]]) -> None:
+def test_short_shots_are_joined_and_long_shots_are_cut_evenly(
+    config: ClipConfig, expected: list[tuple[int, int]]
+) -> None:
     assert cut(40, [0, 8, 10, 40], config, fps=FPS) == expected
 
 
-def test_a_short_last_shot_is_joined_with_the_one_before() -> None:
+def test_a_short_last_shot_is_joined_with_the_previous_one() -> None:
     assert cut(40, [0, 20, 38], ClipConfig(clips="shots"), fps=FPS) == [(0, 20), (20, 40)]
 
 
@@ -114,17 +116,17 @@ def test_a_short_last_shot_is_joined_with_the_one_before() -> None:
         {"max_clip_s": float("nan")},
     ],
 )
-def test_a_cutting_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_clip_options_are_errors(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"clip"):
         ClipConfig(**wrong)
 
 
-def test_shots_as_clips_need_shots() -> None:
+def test_clips_by_shots_require_shot_detection() -> None:
     with pytest.raises(ConfigError, match="clips=shots requires shot detection"):
         TokenizeConfig(cutting=SHOTS, shots="none")
 
 
-def test_a_cue_goes_to_the_clip_that_it_is_shown_longest_in() -> None:
+def test_a_cue_belongs_to_the_clip_with_the_longest_overlap() -> None:
     clips = [Clip(0, 8), Clip(8, 16), Clip(16, 24)]  # two seconds each
     cues = {
         "in the first": (0.5, 1.5),
@@ -147,7 +149,7 @@ def test_a_cue_goes_to_the_clip_that_it_is_shown_longest_in() -> None:
     edges=st.sets(st.integers(1, 39), max_size=6).map(lambda inner: sorted({0, *inner, 40})),
     cues=st.lists(st.tuples(st.floats(0, 12), st.floats(0, 8)), max_size=8),
 )
-def test_no_cue_is_lost_or_doubled_and_none_overlaps_another_clip_more(
+def test_every_cue_is_in_exactly_the_clip_with_the_longest_overlap(
     edges: list[int], cues: list[tuple[float, float]]
 ) -> None:
     clips = [Clip(*ends) for ends in pairwise(edges)]
@@ -243,11 +245,11 @@ def test_each_shot_is_a_document_and_items_are_counted_once(cut_up: tuple[Worksp
     assert (len(book["document_id"]), book["clip"], book["shots"]) == (64, None, None)
 
 
-def test_items_are_counted_where_nothing_is_stored() -> None:
+def test_an_empty_store_has_no_items() -> None:
     assert one_of_each_item(TOKENS.empty_table()).num_rows == 0
 
 
-def test_clips_are_the_whole_video_cut_between_frames(
+def test_clips_together_equal_the_whole_video(
     cut_up: tuple[Workspace, Any], material: Path, text_model: Path, tmp_path: Path
 ) -> None:
     text = TextTokenizer.load(text_model)
@@ -270,7 +272,7 @@ def test_clips_are_the_whole_video_cut_between_frames(
     assert [row["clip"]["end"] for row in rows_of(whole, "three.mp4")] == [2.0, 4.0, 6.0]
 
 
-def test_times_in_the_ledger_are_those_of_the_video(cut_up: tuple[Workspace, Any]) -> None:
+def test_times_in_the_ledger_are_times_of_the_video(cut_up: tuple[Workspace, Any]) -> None:
     workspace, _ = cut_up
     ledger = pq.read_table(workspace.packed("512") / "documents.parquet").to_pylist()
     for row in rows_of(workspace, "three.mp4"):
@@ -280,7 +282,7 @@ def test_times_in_the_ledger_are_those_of_the_video(cut_up: tuple[Workspace, Any
         assert spans[-1]["end_s"] == row["clip"]["end"]
 
 
-def test_a_second_run_does_nothing_and_a_lost_unit_is_made_again_to_the_same_bytes(
+def test_a_second_run_does_nothing_and_a_lost_unit_is_computed_again_with_the_same_bytes(
     cut_up: tuple[Workspace, Any], material: Path, text_model: Path
 ) -> None:
     workspace, _ = cut_up
@@ -294,7 +296,7 @@ def test_a_second_run_does_nothing_and_a_lost_unit_is_made_again_to_the_same_byt
     assert {p: p.read_bytes() for p in workspace.tokens.glob("unit-*")} == {p: data for p, (data, _) in before.items()}
 
 
-def test_documents_have_the_same_order_however_many_units_their_items_are_spread_over() -> None:
+def test_the_order_of_documents_does_not_depend_on_the_number_of_units() -> None:
     rows = []
     for item in (fingerprint(n) for n in range(12)):
         rows += [video(item, [2]).row() | {"document_id": clip_id(item, number)} for number in range(4)]
@@ -307,7 +309,7 @@ def test_documents_have_the_same_order_however_many_units_their_items_are_spread
     assert [name[64:] for name in orders[0]] == [f"#0000{number}" for number in range(4)] * 12
 
 
-def test_a_clip_is_forgotten_alone_and_an_item_with_all_its_clips(
+def test_forget_removes_a_single_clip_or_an_item_with_all_its_clips(
     material: Path, text_model: Path, tmp_path: Path
 ) -> None:
     workspace, _ = run(material, tmp_path / "out", text_model)
@@ -334,7 +336,7 @@ def test_a_clip_is_forgotten_alone_and_an_item_with_all_its_clips(
         run(material, workspace.root, text_model, ClipConfig())
 
 
-def test_a_beginning_that_two_items_share_means_neither() -> None:
+def test_a_prefix_of_two_item_ids_matches_neither() -> None:
     found = [Found(f"{name}{'0' * 54}#0000{n}", "f", None) for name in ("abcdefgh01", "abcdefgh02") for n in range(2)]
     with pytest.raises(ConfigError, match="beginning of 2 documents"):
         choose(["abcdefgh"], found, [])
@@ -343,7 +345,7 @@ def test_a_beginning_that_two_items_share_means_neither() -> None:
     assert choose(["abcdefgh01"], found, [])[0] == found[:2]
 
 
-def test_trace_tells_which_part_of_its_video_a_clip_is(
+def test_trace_shows_the_time_range_of_a_clip(
     cut_up: tuple[Workspace, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace, _ = cut_up
@@ -371,7 +373,7 @@ def test_the_picture_of_a_video_shows_its_first_clip(cut_up: tuple[Workspace, An
     assert np.array_equal(source_frames(second, config, 3), source_frames(whole, config, 24)[8:11])
 
 
-def test_bars_that_the_survey_found_are_cut_off_unless_they_are_wanted(
+def test_bars_that_the_survey_found_are_cropped_unless_disabled(
     material: Path, text_model: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "in"
@@ -396,7 +398,7 @@ def test_bars_that_the_survey_found_are_cut_off_unless_they_are_wanted(
     assert found[0][1] != found[1][1]
 
 
-def test_a_fingerprint_holds_what_a_kind_depends_on_and_no_more(text_model: Path) -> None:
+def test_a_fingerprint_contains_only_what_the_kind_depends_on(text_model: Path) -> None:
     vocabulary = _vocabulary(text_model)
     row = SurveyRow(uri="a.mp4", document_id="a" * 64, kind="video")
     plain, by_shots = TokenizeConfig(), TokenizeConfig(cutting=SHOTS)

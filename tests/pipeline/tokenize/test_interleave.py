@@ -89,7 +89,7 @@ codes = hnp.arrays(
 
 @given(codes=codes, cues=cues, captions=st.lists(words, max_size=3), config=st.sampled_from([FIRST, LAST]))
 @settings(deadline=None, max_examples=150)
-def test_a_video_comes_back_exactly(
+def test_a_video_document_round_trips(
     text: TextTokenizer, codes: np.ndarray, cues: list[Cue], captions: list[str], config: InterleaveConfig
 ) -> None:
     document = video(text, codes, captions=captions, cues=cues, config=config)
@@ -116,7 +116,7 @@ def test_a_video_comes_back_exactly(
 
 @given(codes=codes, cues=cues, captions=st.lists(words, max_size=2))
 @settings(deadline=None, max_examples=100)
-def test_spans_cover_the_tokens_and_say_what_they_are(
+def test_spans_cover_all_tokens_with_their_modality(
     text: TextTokenizer, codes: np.ndarray, cues: list[Cue], captions: list[str]
 ) -> None:
     document = video(text, codes, captions=captions, cues=cues)
@@ -142,7 +142,7 @@ def test_spans_cover_the_tokens_and_say_what_they_are(
     assert frame == len(codes)
 
 
-def test_a_cue_stands_before_the_first_frame_that_is_not_before_it(text: TextTokenizer) -> None:
+def test_a_cue_precedes_the_first_frame_at_or_after_its_start(text: TextTokenizer) -> None:
     said = [Cue(-1, 0, "early"), Cue(0.5, 0.9, "on"), Cue(0.6, 2, "between"), Cue(1.0, 1.1, "too"), Cue(9, 10, "late")]
     document = video(text, [[1], [2], [3]], cues=said[::-1])
     assert outline(document, text) == ["early", [[1]], "on", [[2]], "between\ntoo", [[3]], "late"]
@@ -150,12 +150,12 @@ def test_a_cue_stands_before_the_first_frame_that_is_not_before_it(text: TextTok
     assert times == [(None, None), (-1, 0), (0.5, 0.9), (0.6, 2), (9, 10), (None, None)]
 
 
-def test_times_count_from_the_begin_of_the_video(text: TextTokenizer) -> None:
+def test_times_are_relative_to_the_start_of_the_video(text: TextTokenizer) -> None:
     document = video(text, [[1], [2]], cues=[Cue(10.2, 11, "x")], start_s=10.0, frame_rate=4.0)
     assert [(s.start_s, s.end_s) for s in document.spans if s.modality == VISION] == [(10.0, 10.25), (10.25, 10.5)]
 
 
-def test_a_document_is_laid_out_as_designed(text: TextTokenizer) -> None:
+def test_a_document_has_the_specified_layout(text: TextTokenizer) -> None:
     table = vocabulary(text)
     document = video(text, [[1, 2], [3, 4]], captions=["two dogs"])
     vision = [1, 2, table.eof - table.text_size, 3, 4, table.eov - table.text_size]
@@ -176,7 +176,7 @@ def test_an_image_is_a_video_of_one_frame(text: TextTokenizer) -> None:
     assert [s.length for s in document.spans if s.modality == VISION] == [4]
 
 
-def test_captions_stand_on_either_side_as_often_as_asked_and_always_on_the_same(text: TextTokenizer) -> None:
+def test_the_side_of_a_caption_is_deterministic_and_has_the_requested_frequency(text: TextTokenizer) -> None:
     def is_first(identity: str, config: InterleaveConfig) -> bool:
         document = video(text, [[1]], captions=["a dog"], config=config, seed_identity=identity)
         return isinstance(outline(document, text)[0], str)
@@ -188,7 +188,7 @@ def test_captions_stand_on_either_side_as_often_as_asked_and_always_on_the_same(
     assert firsts != [is_first(name, InterleaveConfig(caption_first=0.25, seed=1)) for name in names]
 
 
-def test_a_book_is_its_text_between_bos_and_eos(text: TextTokenizer) -> None:
+def test_a_book_is_text_between_bos_and_eos(text: TextTokenizer) -> None:
     story = "Two dogs run.\n\n  A <vision> of a cat.</vision>\n"
     document = book_document(text.encode(story), vocabulary=vocabulary(text))
     assert (document.tokens[0], document.tokens[-1]) == (text.bos_id, text.eos_id)
@@ -200,7 +200,7 @@ def test_a_book_is_its_text_between_bos_and_eos(text: TextTokenizer) -> None:
     assert outline(document, text) == [story]
 
 
-def test_tokens_are_wide_where_the_vocabulary_is(text: TextTokenizer) -> None:
+def test_a_large_vocabulary_has_wider_tokens(text: TextTokenizer) -> None:
     table = vocabulary(text, codebook_size=1 << 18)
     codes = np.array([[0, (1 << 18) - 1]], np.uint32)
     options: dict[str, Any] = {"vocabulary": table, "text": text, "config": FIRST, "seed_identity": "x"}
@@ -211,7 +211,7 @@ def test_tokens_are_wide_where_the_vocabulary_is(text: TextTokenizer) -> None:
     assert segment.codes.tolist() == codes.tolist()
 
 
-def test_nothing_gives_no_document(text: TextTokenizer) -> None:
+def test_an_empty_item_is_an_error(text: TextTokenizer) -> None:
     with pytest.raises(InputError) as caught:
         video(text, np.empty((0, 4), np.uint16), captions=["a dog"])
     assert caught.value.reason is Reason.EMPTY
@@ -220,7 +220,7 @@ def test_nothing_gives_no_document(text: TextTokenizer) -> None:
     assert caught.value.reason is Reason.EMPTY
 
 
-def test_codes_and_text_of_another_vocabulary_are_refused(text: TextTokenizer) -> None:
+def test_codes_and_text_of_another_vocabulary_are_errors(text: TextTokenizer) -> None:
     with pytest.raises(VocabularyMismatch, match=r"codes lie in 3\.\.1000, the codebook has 1000"):
         video(text, [[3], [1000]])
     with pytest.raises(VocabularyMismatch, match=r"codes lie in -1\.\.3"):
@@ -232,7 +232,7 @@ def test_codes_and_text_of_another_vocabulary_are_refused(text: TextTokenizer) -
         )
 
 
-def test_options_that_cannot_be_right_are_named(text: TextTokenizer) -> None:
+def test_invalid_options_are_errors_that_name_them(text: TextTokenizer) -> None:
     with pytest.raises(ConfigError, match=r"caption_first must lie in 0\.\.1, got 1\.5"):
         InterleaveConfig(caption_first=1.5)
     with pytest.raises(ConfigError, match="frame_rate must be above 0, got 0"):
@@ -241,7 +241,7 @@ def test_options_that_cannot_be_right_are_named(text: TextTokenizer) -> None:
         video(text, [[0.5]])
 
 
-def test_a_malformed_document_is_refused_at_the_token_that_breaks_it(text: TextTokenizer) -> None:
+def test_a_malformed_document_is_an_error_that_names_the_token(text: TextTokenizer) -> None:
     table = vocabulary(text)
     tokens = video(text, [[1, 2], [3, 4]], captions=["two dogs"], cues=[Cue(0.5, 1, "run")]).tokens
     begin = int(np.argmax(table.is_vision(tokens)))  # [1, 2, eov], text, [3, 4, eov], </vision>, eos
