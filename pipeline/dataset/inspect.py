@@ -1,4 +1,4 @@
-"""Inspect: what a packed dataset holds, from its card. Where a token came from is `trace`."""
+"""The table that `longreel inspect` prints: the contents of a packed dataset, read from its card."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from schemas.dataset import DatasetCard
 
 
 def card_table(card: DatasetCard) -> Table:
-    """Return the card as a table, a column a split."""
+    """Return the card as a table with one column per split."""
     forgotten = f", {len(card.forgotten):,} documents forgotten" if card.forgotten else ""
     facts = f"context {card.context_length:,}, {card.vocabulary.size:,} ids, {card.loss_weighting} weights, "
     table = Table(title=f"{facts}attention within the {card.attention}{forgotten}")

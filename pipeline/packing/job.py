@@ -195,7 +195,7 @@ class HistogramWorker:
 
 @dataclass(frozen=True)
 class AssignWorker:
-    """Sends chunks of a unit's documents to the shards, when their tokens are unaltered."""
+    """Checks the tokens of a unit and sends the chunks of its documents to the shards."""
 
     workspace: Workspace
     histograms: Path

@@ -152,7 +152,7 @@ def write_shard(job: ShardJob, store: Tokens, directory: Path) -> None:
 
 
 def is_written(job: ShardJob, directory: Path) -> bool:
-    """Tell whether the shard and its part are there, of this plan, and unaltered (reads the shard once)."""
+    """Return whether the shard and its part file exist, belong to this plan and match their hash; reads the shard once."""
     path = directory / job.name
     try:
         entry = read_part(directory, job.name, fingerprint=job.fingerprint)

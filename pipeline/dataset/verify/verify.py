@@ -1,15 +1,13 @@
-"""Verify: is a packed dataset whole, unaltered, and what it says it is? Reads every byte twice: to hash and to check.
+"""Verifies a packed dataset: reads every byte twice, to hash it and to check its content.
 
-Checked are the card, the hashes of index and ledger, and the list of shard files; of every shard its size and hash, tar
-headers, offsets, and every sequence (`sequence`); that the ledger has each span exactly once (`ledger_rows`);
-that the chunks of every document join without gap or overlap (`chunks`); that no document that was forgotten
-is there; the card's counts; and that `croissant.json` says what they say. With a token store, also
-that every document is there to its end and that each token is the store's. A changed byte in any of the files is
-noticed, as a hash no longer matches.
+The checks: the card and its counts; the hashes of the index and the ledger; the list of shard files; the size, hash,
+offsets and every sequence of each shard (`sequence`); each span exactly once in the ledger (`ledger_rows`); the chunks
+of every document join without gap or overlap (`chunks`); forgotten documents are absent; and `croissant.json` states
+the same facts. With a token store, every document is complete and each token equals the store's. A changed byte in any
+file is noticed, because a hash no longer matches.
 
-All problems are named, up to a limit. A ledger whose hash is wrong is not opened, as nothing in it can be trusted;
-without a card that can be trusted only sizes and hashes are compared. Memory: one sequence, the ledger rows of a shard,
-and 28 bytes a chunk of a document.
+All problems are reported, up to a limit. A ledger with a wrong hash is not opened; if the card cannot be trusted, only
+sizes and hashes are compared. Memory: one sequence, the ledger rows of a shard, and 28 bytes per chunk of a document.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ _COUNTED = ("sequences", "documents", "tokens", "text_tokens", "vision_tokens")
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong: in which file, at which sequence (or ""), and what."""
+    """One problem: the file, the key of the sequence (or ""), and a description."""
 
     file: str
     key: str
@@ -53,7 +51,7 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What was found. `problems` are the first of the `found` ones."""
+    """The result of `verify`: how much was checked, and the first MOST_PROBLEMS of the `found` problems."""
 
     problems: tuple[Problem, ...]
     found: int
@@ -66,7 +64,7 @@ class VerifyReport:
         """Return the report's closing line."""
         seen = f"{self.shards} shards, {self.sequences:,} sequences, {self.tokens:,} tokens, {self.size_bytes:,} bytes"
         if not self.found:
-            return f"whole and unaltered: {seen}"
+            return f"OK: dataset verified: {seen}"
         more = f", the first {len(self.problems)} named" if self.found > len(self.problems) else ""
         return f"{self.found} problems{more}: {seen}"
 
@@ -74,17 +72,17 @@ class VerifyReport:
 def verify(
     directory: Path, *, store: Store | None = None, progress: Callable[[int, int], None] | None = None
 ) -> VerifyReport:
-    """Check the dataset in `directory`, and with `store` that its tokens are the store's.
+    """Check the dataset in `directory`; with `store`, also compare its tokens with the store's.
 
-    `progress` is called with the bytes of shards that are checked and the bytes there are. Never raises for what is
-    in the files.
+    `progress` is called with the number of bytes checked and the total. The content of the files never raises an
+    error; it is reported as a problem.
     """
     return _Verification(directory, store, progress or (lambda done, total: None)).run()
 
 
 @dataclass
 class _Seen:
-    """What the sequences of a split add up to."""
+    """Counts of the sequences of a split."""
 
     unreadable: int = 0
     counts: Counter[str] = field(default_factory=Counter)
