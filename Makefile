@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 test: install ## run all tests, WORKERS=2 at a time
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
-test-quick: install ## run the tests that do not compile models or run whole jobs, in under two minutes
+test-quick: install ## run all tests but those that compile models or run whole jobs
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not slow and not install'
 
 fuzz: install ## run the property tests with new random examples, and many more of them

@@ -33,6 +33,8 @@ from trainer.model.llama.config import debug
 from trainer.model.loss import batch_sums
 from trainer.model.registry import create
 
+pytestmark = pytest.mark.slow
+
 CONTEXT = 64
 Floats = NDArray[np.float64]
 

@@ -29,6 +29,8 @@ from tests.support.epubs import make_epub
 from tests.support.texts import story, wrapped
 from tokenizer.text.sentencepiece import TextTokenizer
 
+pytestmark = pytest.mark.slow
+
 NONSENSE = "The clocks were striking thirteen on a cold day that had been bright. " * 300
 
 

@@ -12,6 +12,8 @@ from PIL import Image
 import longreel
 from tests.pipeline.cli.conftest import CONTEXT
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_dataset_passes_verify_against_its_token_store(workspace: Path) -> None:
     dataset = workspace / "packed" / str(CONTEXT)

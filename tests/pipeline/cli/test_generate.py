@@ -14,6 +14,8 @@ from schemas.errors import ConfigError
 from tests.pipeline.cli.conftest import CONTEXT
 from tests.support.texts import story
 
+pytestmark = pytest.mark.slow
+
 MESH = ["--mesh.sequence", "4", "--mesh.data", "2"]
 TRAIN = ["train", "--model", "debug", "--batch-size", "2", "--eval-every", "0", *MESH]
 

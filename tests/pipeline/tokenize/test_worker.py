@@ -29,6 +29,8 @@ from tests.support.survey_rows import select_config
 from tests.support.texts import story
 from tokenizer.text.sentencepiece import TextTrainConfig, train_text_tokenizer
 
+pytestmark = pytest.mark.slow
+
 CONFIG = TokenizeConfig(decode=DecodeConfig(fps=2))
 MIN_EQUAL = 0.98  # of the codes: rounding differs between processors
 

@@ -11,6 +11,8 @@ from tests.support.checkpoint_formats import FORMATS
 from tests.tokenizer.checkpoints.test_containers import Calls
 from tokenizer.checkpoints import checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 def run(*arguments: str | Path) -> int:
     return longreel.main(["import-tokenizer", *map(str, arguments)])
