@@ -1,1 +1,1 @@
-"""The contracts: vocabulary, records, the packed-sequence format, dataset card, fingerprints, errors."""
+"""Formats and types that the packages share: vocabulary, tables, shards, dataset card, fingerprints, errors."""

@@ -1,4 +1,4 @@
-"""Writing files so that a reader meets the whole of one or none of it."""
+"""Atomic writes: a reader finds either the complete file or the previous one."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from schemas.errors import DatasetError, storage_errors
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder; on success it is synced to disk and renamed to `path`.
+    """Yield a temporary path in the same folder; on success, sync it to disk and rename it to `path`.
 
-    On any error the temporary file is removed and `path` is left as it was. Raises StorageError when the
-    disk is full or the folder cannot be written.
+    On an error the temporary file is removed and `path` is unchanged. Raises StorageError if the disk is full or the
+    folder is not writable.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     with storage_errors(path):
@@ -35,19 +35,19 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, atomically."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_array(path: Path, values: NDArray[Any]) -> None:
-    """Write an array as .npy, whole or not at all; it can be mapped into memory."""
+    """Write an array as .npy, atomically; the file can be memory-mapped."""
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.save(file, values, allow_pickle=False)
 
 
 def inside(folder: Path, name: str) -> Path:
-    """Join a name that came from data; raises DatasetError where it would leave `folder`."""
+    """Join a folder and a file name read from data; raises DatasetError if the path is outside of `folder`."""
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise DatasetError(f"{folder}: the file name {name!r} points outside the folder")

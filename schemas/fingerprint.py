@@ -1,7 +1,7 @@
-"""Fingerprints: SHA-256 over bytes, and over values in one canonical form.
+"""Fingerprints: SHA-256 of bytes, and of values in a canonical form.
 
-A unit of work keeps a row whose fingerprint still matches, so a fingerprint holds all that a row depends on
-(content, configuration that matters, model weights) and nothing else (no paths, no times, no worker counts).
+A job reuses a row whose fingerprint still matches. A fingerprint therefore covers everything that the row depends on
+(content, relevant configuration, model weights) and nothing else (no paths, times or numbers of workers).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 def sha256_stream(stream: BinaryIO) -> str:
-    """Return the hex SHA-256 of all that is left in `stream`, read in 1 MiB blocks."""
+    """Return the hex SHA-256 of the rest of `stream`, read in blocks of 1 MiB."""
     digest = hashlib.sha256()
     while block := stream.read(_BLOCK_BYTES):
         digest.update(block)
@@ -31,10 +31,10 @@ def sha256_file(path: Path) -> str:
 
 
 def canonical_json(value: Any) -> str:
-    """Write dataclasses, mappings, sequences and scalars as JSON that depends on nothing but their values.
+    """Return dataclasses, mappings, sequences and scalars as JSON that depends only on their values.
 
-    A whole number is written the same whether it came as int or float. Raises TypeError for anything else, paths
-    among them: what a path leads to can go into a fingerprint, not where it lies.
+    4 and 4.0 have the same form. Raises TypeError for other types. Paths are among them: a fingerprint covers the
+    content of a file, not its location.
     """
     return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
@@ -45,9 +45,9 @@ def fingerprint(*values: Any) -> str:
 
 
 def bucket(identity: str, buckets: int) -> int:
-    """Return in which of `buckets` an identity falls: the same in every process, on every machine.
+    """Return the bucket of an identity, 0 to `buckets` - 1, by hash; it does not depend on process or machine.
 
-    Buckets are ranges of a hash, in its order: more of them cut the same order finer.
+    Buckets are consecutive ranges of the hash, so a larger number of buckets subdivides the same order.
     """
     return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") * buckets >> 64
 
@@ -64,4 +64,6 @@ def _plain(value: Any) -> Any:
             return {str(key): _plain(item) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    raise TypeError(f"{type(value).__name__} has no canonical form in a fingerprint")
+    raise TypeError(
+        f"{type(value).__name__} cannot be part of a fingerprint: convert it to numbers, strings or a dataclass"
+    )

@@ -1,16 +1,16 @@
-"""The packed sequence: S tokens, and the spans that say what they are.
+"""The packed sequence: S tokens, and spans that describe them.
 
-On disk a sequence is `KEY.tokens.npy` [S] and `KEY.spans.npy`, a structured array with one row a span. From the
-spans alone the model's inputs are expanded: segment ids, positions, vision mask and loss weights. Spans are in
-order, do not overlap and leave no gap; what lies behind the last one is padding (segment 0, weight 0, token 0).
+On disk a sequence is `KEY.tokens.npy` [S] and `KEY.spans.npy`, a structured array with one row per span. The spans
+determine the other inputs of the model: segment ids, positions, vision mask and loss weights. Spans are in order,
+without overlaps or gaps; the tokens after the last one are padding (segment 0, weight 0, token 0).
 
-`document` counts the chunks of documents in this sequence from 0; a chunk is one run of spans with the same
-number. What a token attends to is the dataset's choice, its card's `attention`; the spans are the same for both:
+`document` numbers the chunks of documents in this sequence from 0; a chunk is a run of spans with the same number. The
+card of the dataset defines the range of attention (`attention`); the spans are the same for both values:
 
     document   attention never crosses chunks, and positions restart at 0 in each
-    sequence   all chunks of a sequence are one segment, and positions run on through it
+    sequence   all chunks of a sequence are one segment with consecutive positions
 
-Axes: S sequence, M spans, R ranges of a sequence, n tokens in them (S where all of it is meant).
+Axes: S sequence, M spans, R ranges of a sequence, n tokens in the ranges (S without ranges).
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ SPAN_DTYPE = np.dtype(
 
 
 class Expanded(NamedTuple):
-    """What the model needs beside the tokens, each [n]."""
+    """The inputs of the model other than the tokens, each [n]."""
 
-    segment_ids: NDArray[np.int32]  # 0 for padding, else 1 + document; 1 where the sequence is one segment
-    positions: NDArray[np.int32]  # from 0 in every segment; 0 for padding
+    segment_ids: NDArray[np.int32]  # 0 for padding, otherwise 1 + document; 1 if the sequence is one segment
+    positions: NDArray[np.int32]  # starting at 0 in every segment; 0 for padding
     vision: NDArray[np.bool_]
     weights: NDArray[np.float32]  # of the token as a *target*: 0 for the first of a chunk, and for padding
 
@@ -45,13 +45,13 @@ def expand(
 ) -> Expanded:
     """Expand the spans [M] of a sequence of `length` tokens to per-token arrays [length].
 
-    With `ranges` [R, 2], sorted and disjoint, only the tokens [a, b) of each are expanded, one range after the other:
-    the arrays are [n], and so is the work. A weight belongs to the prediction *of* its token, from the token before it
-    in the same chunk; so the trainer shifts tokens and weights together, and the first token of every chunk has
-    weight 0, whatever the attention. Raises ConfigError for an unknown attention; spans are trusted to be such as
-    `check_spans` lets pass.
+    With `ranges` [R, 2], sorted and disjoint, only the tokens [a, b) of each range are expanded, and the results are
+    concatenated: the arrays are [n], and the cost is proportional to n. A weight applies to the prediction *of* its
+    token from the previous token of the same chunk, so the trainer shifts tokens and weights together, and the first
+    token of every chunk has weight 0 for both values of `attention`. Raises ConfigError for an unknown attention; the
+    spans must be valid (see `check_spans`).
 
-    One `repeat` an array, which copies runs of a value at the speed of memory; a span costs some tens of ns beside.
+    Each array is one `np.repeat`, which copies runs of a value at memory speed; a span costs a few tens of ns.
     """
     if attention not in ATTENTIONS:
         raise ConfigError(f"attention must be one of {', '.join(ATTENTIONS)}, got {attention!r}")
@@ -69,14 +69,14 @@ def expand(
 
 
 class _Rows(NamedTuple):
-    """Spans as columns, of which the last is the padding. Places are counted in what `expand` returns."""
+    """Spans as columns; the last row is the padding. Positions are indices into the arrays that `expand` returns."""
 
     start: NDArray[np.int32]
     length: NDArray[np.int64]
     segment: NDArray[np.int32]
-    begins: NDArray[np.bool_]  # a chunk
-    chunk: NDArray[np.int32]  # where the span's chunk begins
-    origin: NDArray[np.int32]  # where the sequence begins
+    begins: NDArray[np.bool_]  # True for the first span of a chunk
+    chunk: NDArray[np.int32]  # start of the span's chunk
+    origin: NDArray[np.int32]  # start of the sequence
     vision: NDArray[np.bool_]
     weight: NDArray[np.float32]
     filled: int  # tokens before the padding
@@ -133,7 +133,7 @@ def _cut(rows: _Rows, length: int, ranges: NDArray[np.int64]) -> _Rows:
 
 
 def check_spans(spans: NDArray[Any], *, length: int, documents: int, where: str) -> None:
-    """Raise DatasetError that names the first rule `spans` breaks for a sequence of `length` tokens."""
+    """Raise DatasetError, with the first rule that is violated, if spans of a sequence of `length` tokens are invalid."""
     if problem := _problem(spans, length, documents):
         raise DatasetError(f"{where}: {problem}")
 

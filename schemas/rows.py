@@ -1,8 +1,8 @@
 """The rows of the tables in `schemas.records` as frozen dataclasses.
 
-Jobs work on these; they become Arrow tables only where a file is read or written. The union over kinds of items is in
-`SurveyRow`: what only pictures have is in `visual`, what only texts have is in `text`, and the columns of the other are
-null in the file.
+Jobs use these classes; Arrow tables exist only where a file is read or written. `SurveyRow` covers all kinds of items:
+properties of videos and images are in `visual`, properties of texts in `text`. In the file, the columns that do not
+apply to a kind are null.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import pyarrow as pa
 
 from schemas.records import MANIFEST, SIGNATURES, SURVEY, TOKENS
 
-EMBEDDED = "embedded"  # a transcript in a subtitle stream of the video itself
+EMBEDDED = "embedded"  # the transcript is a subtitle stream of the video
 
 
 class Cut(NamedTuple):
-    """A range of a book's clean text that is never tokenized, in characters."""
+    """A range of a book's cleaned text that is not tokenized, in characters."""
 
     start: int
     end: int
@@ -34,7 +34,7 @@ class Cut(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """The part of a picture without its bars, in pixels as displayed."""
+    """The part of a picture without black bars, in pixels as displayed."""
 
     left: int
     top: int
@@ -60,18 +60,18 @@ class ManifestItem:
     title: str | None = None
     source: str | None = None
     license: str | None = None
-    split: str | None = None  # None: chosen by a hash of the content
+    split: str | None = None  # None: assigned by a hash of the content
     metadata: str | None = None  # the user's other columns, as a JSON object
 
     @property
     def sidecar(self) -> str | None:
-        """The address of the transcript file, None if there is none or it is embedded."""
+        """The path or URI of the transcript file; None if there is none or it is embedded."""
         return self.transcript if self.transcript and self.transcript != EMBEDDED else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class VisualFacts:
-    """What the survey finds about a video or image."""
+    """Properties of a video or image that the survey measures."""
 
     codec: str | None = None
     width: int | None = None  # as displayed: rotated, with square pixels
@@ -85,7 +85,7 @@ class VisualFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class TextFacts:
-    """What the survey finds about a text."""
+    """Properties of a text that the survey measures."""
 
     encoding: str | None = None  # of the file's bytes
     language: str | None = None  # ISO 639-1
@@ -93,31 +93,31 @@ class TextFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class SurveyRow(ManifestItem):
-    """A row of schemas.records.SURVEY, as the survey writes it, and with its verdict as select does."""
+    """A row of schemas.records.SURVEY; select adds the cluster and the reason for a rejection."""
 
     fingerprint: str | None = None
     document_id: str | None = None  # SHA-256 of the file's bytes; None if they could not be read
-    content_id: str | None = None  # equal for equal content: of a video's packets, of a book's clean text
+    content_id: str | None = None  # hash of a video's packets or a book's cleaned text
     size_bytes: int | None = None
     container: str | None = None
     transcript_sha256: str | None = None
     visual: VisualFacts | None = None
     text: TextFacts | None = None
-    measures: Mapping[str, float | None] = field(default_factory=dict)  # every number that a limit can be set on
+    measures: Mapping[str, float | None] = field(default_factory=dict)  # by name; limits apply to these
     cuts: tuple[Cut, ...] = ()
     cluster: str | None = None  # smallest content_id of all items that share content; None before select
-    kept_content_id: str | None = None  # of the copy that is kept instead
+    kept_content_id: str | None = None  # of the copy that is kept instead of this item
     reason: str | None = None  # None: kept
     detail: str | None = None
 
     @classmethod
     def of(cls, item: ManifestItem, **changes: Any) -> Self:
-        """Return the row of an item about which `changes` are known."""
+        """Return the row of an item with `changes` to its fields."""
         return cls(**{f.name: getattr(item, f.name) for f in dataclasses.fields(ManifestItem)} | changes)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
-        """Return the row of a dict of Arrow values by column; columns that it does not have are null."""
+        """Return the row of a dict of Arrow values by column; missing columns are null."""
         columns = dict.fromkeys(SURVEY.names) | dict(row)
         visual, text = ({name: columns.pop(name) for name in names} for names in (_VISUAL, _TEXT))
         if visual["crop"]:
@@ -147,7 +147,7 @@ class SurveyRow(ManifestItem):
 
     @property
     def identity(self) -> str:
-        """The document_id, or the address of an item that could not be read."""
+        """The document_id, or the URI of an item that could not be read."""
         return self.document_id or self.uri
 
 
@@ -157,8 +157,8 @@ class SignatureRow:
 
     content_id: str
     kind: str
-    starts: Sequence[float]  # [n], in seconds, or in characters of the clean text
-    lengths: Sequence[float]  # [n], what each sample represents, in the same unit
+    starts: Sequence[float]  # [n], in seconds, or in characters of the cleaned text
+    lengths: Sequence[float]  # [n], the extent that each sample represents, same unit
     samples: Sequence[bytes]  # [n]
     thumbnail: bytes | None = None  # WebP
 
@@ -172,14 +172,14 @@ class DocumentSpan:
     modality: int
     start_s: float | None
     end_s: float | None
-    weight: float = 1.0  # of its tokens as targets
+    weight: float = 1.0  # loss weight of its tokens as targets
 
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentRow:
     """A row of schemas.records.TOKENS: the index entry of one tokenized document."""
 
-    document_id: str  # the item's, or that of a clip, see schemas.records.clip_id
+    document_id: str  # of the item, or of a clip: see schemas.records.clip_id
     fingerprint: str
     kind: str
     split: str
@@ -193,10 +193,10 @@ class DocumentRow:
     length: int = 0  # tokens
     frame_tokens: int = 0  # codes per frame + 1; 0 if there are no frames
     frames: int = 0
-    frames_promised: int = 0  # by the container; more than `frames` means a loss
-    clip: TimeRange | None = None  # None: all of the item
-    shots: tuple[float, ...] | None = None  # where shots start, in seconds of the item; None: not detected
-    crop: Crop | None = None  # None: all of the picture
+    frames_promised: int = 0  # declared by the container; more than `frames` means a loss
+    clip: TimeRange | None = None  # None: the whole item
+    shots: tuple[float, ...] | None = None  # start of each shot, in seconds of the item; None: not detected
+    crop: Crop | None = None  # None: the whole picture
     spans: tuple[DocumentSpan, ...] = ()
     reason: str | None = None  # None: the tokens are stored
     detail: str | None = None

@@ -1,15 +1,15 @@
 """The vocabulary: one id space for text and vision.
 
-    0 … T-1            text ids, as the SentencePiece model numbers them
+    0 … T-1            text ids of the SentencePiece model
     T … T+C-1          the C codes of the VQGAN's codebook
-    T+C                <eof>, after every frame but the last
+    T+C                <eof>, after every frame except the last
     T+C+1              <eov>, after the last frame
 
-A video is `<vision> frame <eof> frame <eof> … frame <eov> </vision>`, an image a video of one frame. `<vision>`
-and `</vision>` are text: one id each where the text model has them as symbols, else the ids it spells them with.
+A video is `<vision> frame <eof> frame <eof> … frame <eov> </vision>`; an image is a video of one frame. `<vision>` and
+`</vision>` are text: one id each if the text model has them as symbols, otherwise the ids that spell them.
 
-LWM's released models number vision in a table of their own (codes 0-8191, <eof> 8192, <eov> 8193);
-`to_lwm` and `from_lwm` convert.
+LWM's released models have a separate id space for vision (codes 0-8191, <eof> 8192, <eov> 8193); `to_lwm` and
+`from_lwm` convert.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TEXT, VISION = 0, 1  # modalities, as stored in spans
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """The sizes and identities of both tokenizers, and where their ids lie in the one id space."""
+    """The sizes and hashes of both tokenizers, and the ids with a special meaning."""
 
     text_size: int
     codebook_size: int
@@ -52,17 +52,17 @@ class Vocabulary:
 
     @property
     def eof(self) -> int:
-        """Id of <eof>, which stands after every frame but the last."""
+        """Id of <eof>, the token after every frame except the last."""
         return self.text_size + self.codebook_size
 
     @property
     def eov(self) -> int:
-        """Id of <eov>, which stands after the last frame."""
+        """Id of <eov>, the token after the last frame."""
         return self.eof + 1
 
     @property
     def size(self) -> int:
-        """Number of ids in the space."""
+        """Number of ids."""
         return self.eov + 1
 
     @property
@@ -72,11 +72,11 @@ class Vocabulary:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type tokens are stored in: uint16 where the ids fit, else uint32."""
+        """The dtype of stored tokens: uint16 if all ids fit, otherwise uint32."""
         return np.dtype(np.uint16 if self.size <= 1 << 16 else np.uint32)
 
     def is_vision(self, tokens: NDArray[Any]) -> NDArray[np.bool_]:
-        """Tell codes, <eof> and <eov> from text ids."""
+        """Return a mask that is True for codes, <eof> and <eov>, and False for text."""
         return tokens >= self.text_size
 
     def to_lwm(self, tokens: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
@@ -89,28 +89,32 @@ class Vocabulary:
         """Return the tokens for LWM's ids and vision mask; the inverse of `to_lwm`."""
         limit = np.where(vision, self.vision_size, self.text_size)
         if np.any((ids < 0) | (ids >= limit)):
-            raise ConfigError("an LWM id lies outside its table")
+            worst = np.asarray(ids)[(ids < 0) | (ids >= limit)].flat[0]
+            raise ConfigError(
+                f"LWM id {worst} is out of range: text ids must be below {self.text_size}, "
+                f"vision ids below {self.vision_size}"
+            )
         return (np.asarray(ids, np.int64) + np.where(vision, self.text_size, 0)).astype(self.dtype)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready mapping; `from_dict` is its inverse."""
+        """Return a dictionary of JSON values; `from_dict` is the inverse."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Vocabulary:
-        """Read what `to_dict` wrote; raises ConfigError that names missing or unknown fields."""
+        """Create a vocabulary from the output of `to_dict`; raises ConfigError for missing or unknown fields."""
         names = {f.name for f in dataclasses.fields(cls)}
         if set(values) != names:
-            raise ConfigError(f"a vocabulary has the fields {sorted(names)}, got {sorted(values)}")
+            raise ConfigError(f"a vocabulary must have the fields {sorted(names)}, got {sorted(values)}")
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**plain)
 
     def require_same(self, other: Vocabulary, *, ours: str, theirs: str) -> None:
-        """Raise VocabularyMismatch that names every differing field, unless both are the same."""
+        """Raise VocabularyMismatch, with every field that differs, unless both are equal."""
         a, b = self.to_dict(), other.to_dict()
         differing = [f"  {k}: {ours} has {a[k]}, {theirs} has {b[k]}" for k in a if a[k] != b[k]]
         if differing:
             raise VocabularyMismatch(
                 f"{ours} and {theirs} were made with different tokenizers:\n" + "\n".join(differing) + "\n"
-                "Tokenize and pack with the tokenizers the other side used, or start a new model."
+                "Tokenize and pack again with the same tokenizers, or train a new model."
             )

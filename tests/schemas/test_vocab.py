@@ -41,7 +41,7 @@ def test_lwm_numbers_end_of_frame_and_of_vision_after_its_8192_codes() -> None:
 
 
 def test_an_lwm_id_outside_its_table_is_refused() -> None:
-    with pytest.raises(ConfigError, match="outside its table"):
+    with pytest.raises(ConfigError, match="LWM id 300 is out of range: text ids must be below 300"):
         vocabulary().from_lwm(np.array([300]), np.array([False]))
 
 

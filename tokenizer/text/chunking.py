@@ -1,8 +1,8 @@
-"""Cut text into blocks at places that depend on the text alone, however it arrives.
+"""Splits text into blocks. The boundaries depend only on the text, not on the chunks in which it is read.
 
-A block ends after the last newline within its first 1,024 characters; where there is none, before the last space;
-where there is none either, after 1,024 characters, or before a "<" that might begin a marker. Memory is bounded by
-one chunk and one block; the cost is a few string searches a block.
+A block has at most 1,024 characters. It ends after the last newline in this range; if there is none, before the last
+space; if there is no space either, after 1,024 characters, or before a "<" that could start a marker. Memory is bounded
+by one chunk and one block; the cost is a few string searches per block.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Iterable, Iterator
 BEGIN_VISION, END_VISION = "<vision>", "</vision>"
 BLOCK_CHARS = 1024
 
-_READ_CHARS = 1 << 16  # smaller chunks are joined before they are cut
+_READ_CHARS = 1 << 16  # smaller chunks are joined before they are split
 
 
 def blocks(chunks: Iterable[str]) -> Iterator[str]:
-    """Yield the blocks of the chunks' joined text; none is empty."""
+    """Yield the non-empty blocks of the concatenated chunks."""
     text = ""
     for chunk in _joined(chunks):
         text += chunk
         start = 0
         while len(text) - start > BLOCK_CHARS:
-            end = _cut(text, start)
+            end = _block_end(text, start)
             yield text[start:end]
             start = end
         text = text[start:]
@@ -30,19 +30,20 @@ def blocks(chunks: Iterable[str]) -> Iterator[str]:
         yield text
 
 
-def _cut(text: str, start: int) -> int:
+def _block_end(text: str, start: int) -> int:
+    """Return the end of the block that begins at `start`."""
     end = start + BLOCK_CHARS
     if (newline := text.rfind("\n", start, end)) >= 0:
         return newline + 1
     if (space := text.rfind(" ", start + 1, end)) >= 0:
         return space
-    # Never through a marker, or its halves would escape notice.
+    # Never split a marker: neither half would be recognized as one.
     marker = text.rfind("<", end - len(END_VISION) + 1, end)
     return marker if marker >= 0 else end
 
 
 def _joined(chunks: Iterable[str]) -> Iterator[str]:
-    """Join chunks until they are worth cutting: a reader that yields single characters is not punished."""
+    """Join small chunks, so that the cost does not depend on their number."""
     waiting: list[str] = []
     size = 0
     for chunk in chunks:

@@ -1,19 +1,20 @@
-"""Text to ids and back: the one door to SentencePiece.
+"""Encodes text to ids and decodes ids to text with a SentencePiece model, without loss.
 
-Any SentencePiece `.model` loads: BPE (Sennrich et al. 2016, arXiv 1508.07909) or unigram, LLaMA's and Mistral's
-among them. SentencePiece itself loses text in four places, and each is closed here so that, with a model that has
-byte fallback and no rewriting rule, `decode(encode(s)) == s` for every string:
+Any SentencePiece `.model` can be loaded: BPE (Sennrich et al. 2016, arXiv 1508.07909) or unigram, including those of
+LLaMA and Mistral. SentencePiece itself loses text in four cases. This module handles them, so that
+`decode(encode(s)) == s` for every string if the model has byte fallback and no normalization rule:
 
-* runs of spaces, and spaces at the ends, are kept, also where the model's own rule would remove them;
-* the space that a model puts before the first word is put and taken away here, once a text and not once a call;
-* "▁" (U+2581), which stands for a space inside pieces, is written as bytes where the text holds one itself;
-* `<vision>` and `</vision>` in a user's text are written as bytes (as `<unk>` by a model without bytes), so no
-  text can yield the ids that begin and end a video.
+* Runs of spaces, and leading and trailing spaces, are kept, even if the model's normalizer removes them.
+* The space that some models insert before the first word is added and removed here, once per text instead of once per
+  call.
+* "▁" (U+2581), which represents a space inside pieces, is encoded as bytes if the text contains it.
+* `<vision>` and `</vision>` in a user's text are encoded as bytes (as `<unk>` by a model without byte fallback), so
+  that no text produces the ids that begin and end a video.
 
-A text is encoded block by block (see blocks.py). The cuts depend on the text alone, so a book gives the same ids
-however it is read; and where no piece reaches over a newline or a space (LLaMA, Mistral, our own) they are the ids
-that SentencePiece gives for the whole text, at two to four times the speed: about 5 MB/s a core. Text without
-spaces (Chinese, Japanese) can be split otherwise at every 1,024th character.
+A text is encoded in blocks (`tokenizer/text/chunking.py`). Their boundaries depend only on the text, so the ids of a
+book do not depend on the chunks in which it is read. If no piece crosses a newline or a space (LLaMA, Mistral, models
+trained here), the ids equal those of SentencePiece for the whole text, at two to four times its speed: about 5 MB/s
+per core. In text without spaces (Chinese, Japanese) the pieces at block boundaries, every 1,024 characters, can differ.
 """
 
 from __future__ import annotations
@@ -39,28 +40,28 @@ from schemas.fingerprint import sha256_stream
 from tokenizer.text.chunking import BEGIN_VISION, END_VISION, blocks
 
 _SPACE = "\u2581"  # SentencePiece's visible space
-_BATCH_BLOCKS = 256  # encoded in one call: at most 256 Ki characters
+_BATCH_BLOCKS = 256  # per call of SentencePiece: at most 256 Ki characters
 _MODEL_LIMIT_BYTES = 1 << 28
 
-# A protobuf parser merges what is appended, so these bytes set, in the model's normalizer_spec (field 3), an empty
-# charsmap (2), add_dummy_prefix (3) = false and remove_extra_whitespaces (4) = false.
+# A protobuf parser merges appended fields. In the model's normalizer_spec (field 3), these bytes set an empty charsmap
+# (2), add_dummy_prefix (3) = false and remove_extra_whitespaces (4) = false.
 _KEEP_TEXT = b"\x1a\x06\x12\x00\x18\x00\x20\x00"
-_SMALLEST_CHARSMAP = 1024  # bytes; a specification without one is a few dozen
+_SMALLEST_CHARSMAP = 1024  # bytes; a specification without a charsmap has a few dozen
 
 _log = logging.getLogger(__name__)
 
 
 class TextTokenizer:
-    """A loaded model. Cheap to load (about 40 ms for 32,000 pieces): load it in each process, it is not pickled.
+    """A loaded SentencePiece model. It cannot be pickled; load it in each process (40 ms for 32,000 pieces).
 
     Attributes:
-        sha256: of the model file; the tokenizer's identity.
+        sha256: of the model file; identifies the tokenizer.
         size: number of ids.
-        bos_id, eos_id: stand before and after a document. A model that has only one of them uses it for both.
-        begin_vision, end_vision: ids of `<vision>` and `</vision>`: one id each where the model has them as pieces,
-            else the ids it spells them with (as LWM does with LLaMA's vocabulary).
-        prefix: the space that the model puts before the first word, or "".
-        losses: why the model cannot give every text back, in words; empty where it can.
+        bos_id, eos_id: the ids before and after a document. A model with only one of them uses it for both.
+        begin_vision, end_vision: ids of `<vision>` and `</vision>`: one id each if the model has them as pieces,
+            otherwise the ids that spell them (as in LWM with LLaMA's vocabulary).
+        prefix: the space that the model inserts before the first word, or "".
+        losses: the reasons why decoding does not restore every text; empty if the model is lossless.
     """
 
     def __init__(self, model: bytes, *, name: str) -> None:
@@ -84,20 +85,21 @@ class TextTokenizer:
 
     @classmethod
     def load(cls, path: Path) -> TextTokenizer:
-        """Load a `.model` file; raises ConfigError where it is missing, not a model, or cannot mark videos.
+        """Load a `.model` file; raises ConfigError if it is missing, not a model, or cannot encode the video markers.
 
-        A model that cannot give every text back is loaded all the same, with one warning in the log; `losses`
-        and `is_lossless` tell.
+        A model that is not lossless is loaded with one warning in the log; see `is_lossless` and `losses`.
         """
         try:
             if path.stat().st_size > _MODEL_LIMIT_BYTES:
-                raise ConfigError(f"{path} has {path.stat().st_size:,} bytes: that is no SentencePiece model")
+                raise ConfigError(
+                    f"{path} has {path.stat().st_size:,} bytes, too many for a SentencePiece model: give a .model file"
+                )
             tokenizer = cls(path.read_bytes(), name=str(path))
         except OSError as e:
             raise ConfigError(f"the text model {path} cannot be read: {e.strerror}") from e
         if not tokenizer.is_lossless:
             reasons = "; ".join(tokenizer.losses)
-            _log.warning("the text model %s cannot give every text back exactly: %s", path, reasons)
+            _log.warning("the text model %s does not restore every text exactly: %s", path, reasons)
         return tokenizer
 
     @property
@@ -107,23 +109,23 @@ class TextTokenizer:
 
     @property
     def surfaces(self) -> tuple[bytes, ...]:
-        """The bytes that each id stands for."""
+        """The bytes that each id decodes to."""
         return tuple(self._surfaces)
 
     @property
     def is_lossless(self) -> bool:
-        """Whether `decode(encode(s)) == s` for every string."""
+        """True if `decode(encode(s)) == s` for every string."""
         return not self.losses
 
     def encode(self, text: str) -> NDArray[np.uint32]:
         """Return the ids [n] of `text`, without bos and eos.
 
-        Raises InputError (NOT_TEXT) for half a surrogate pair, which no UTF-8 can hold.
+        Raises InputError (NOT_TEXT) for an unpaired surrogate, which UTF-8 cannot represent.
         """
         return self.encode_parts([text])[0]
 
     def encode_parts(self, parts: Sequence[str]) -> list[NDArray[np.uint32]]:
-        """Return the ids of each part, such that all of them together decode to the parts joined."""
+        """Return the ids of each part; their concatenation decodes to the concatenated parts."""
         filled = [i for i, part in enumerate(parts) if part]
         ids = [np.empty(0, np.uint32)] * len(parts)
         for i in filled:
@@ -133,29 +135,32 @@ class TextTokenizer:
         return ids
 
     def encode_stream(self, chunks: Iterable[str]) -> Iterator[NDArray[np.uint32]]:
-        """Yield the ids of the chunks' joined text, a few hundred thousand at a time, in bounded memory.
+        """Yield the ids of the concatenated chunks, at most a few hundred thousand at a time, in bounded memory.
 
-        Together they are `encode("".join(chunks))`, wherever the text is cut into chunks.
+        Their concatenation equals `encode("".join(chunks))` for any division of a text into chunks.
         """
         return self._encode_stream(self._framed(chunks))
 
     def decode(self, ids: NDArray[Any] | Sequence[int]) -> str:
-        """Return the text of `ids` [n]. Control ids (bos, eos) are silent; bytes that are no UTF-8 become U+FFFD.
+        """Return the text of `ids` [n]. Control ids (bos, eos) are skipped; invalid UTF-8 becomes U+FFFD.
 
-        As in SentencePiece, the first space is taken away where the model puts one before the first word.
+        As in SentencePiece, the first space is removed if the model inserts one before the first word.
         """
         plain = np.asarray(ids, np.int64)
         if np.any((plain < 0) | (plain >= self.size)):
-            raise ConfigError(f"{self._name} has the ids 0..{self.size - 1}, got {plain.min()}..{plain.max()}")
+            raise ConfigError(
+                f"ids must lie in 0..{self.size - 1} for {self._name}, got {plain.min()}..{plain.max()}: "
+                "decode them with the model that encoded them"
+            )
         text = self.surface(plain).decode("utf-8", errors="replace")
         return text.removeprefix(self.prefix).removesuffix(self._suffix)
 
     def surface(self, ids: NDArray[Any]) -> bytes:
-        """Return the UTF-8 of `ids` [n] as they stand, with `prefix`; it may begin or end within a character."""
+        """Return the UTF-8 bytes of `ids` [n], including `prefix`; they may begin or end inside a character."""
         return b"".join(map(self._surfaces.__getitem__, ids.tolist()))
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a TextTokenizer is not pickled: load it by its path in each process")
+        raise TypeError("a TextTokenizer cannot be pickled: load it by its path in each process")
 
     def _framed(self, chunks: Iterable[str]) -> Iterator[str]:
         filled = filter(None, chunks)
@@ -166,7 +171,7 @@ class TextTokenizer:
 
     def _encode_stream(self, chunks: Iterable[str]) -> Iterator[NDArray[np.uint32]]:
         if self._normalizer is not None:
-            # Rewritten before the markers are looked for: "＜vision＞" becomes "<vision>" under NFKC.
+            # Normalize before the search for markers: NFKC maps "＜vision＞" to "<vision>".
             chunks = (self._normalizer.Normalize(_utf8(block)).decode() for block in blocks(chunks))
         waiting = blocks(chunks)
         while batch := list(islice(waiting, _BATCH_BLOCKS)):
@@ -191,8 +196,8 @@ class TextTokenizer:
         bos, eos = given.bos_id(), given.eos_id()
         if bos < 0 and eos < 0:
             raise ConfigError(
-                f"the text model {self._name} has neither a bos nor an eos piece, and documents must be kept apart: "
-                "train one with bos_id and eos_id, or with `longreel train-text-tokenizer`"
+                f"the text model {self._name} has neither a bos nor an eos piece, so documents cannot be separated: "
+                "train a model with bos_id and eos_id, or use `longreel train-text-tokenizer`"
             )
         return (bos if bos >= 0 else eos), (eos if eos >= 0 else bos)
 
@@ -208,35 +213,35 @@ class TextTokenizer:
             return (self._pieces.index(marker),)
         ids = self._processor.encode(self.prefix + marker + self._suffix)
         escape = self._escapes[marker].tolist()
-        # A user's text writes the marker as `escape`; were it spelled so too, the two could not be told apart.
+        # The marker in a user's text is encoded as `escape`, so the marker itself needs another encoding.
         if any(ids[i : i + len(escape)] == escape for i in range(len(ids))):
             raise ConfigError(
-                f"the text model {self._name} has no pieces to spell {marker} with, so it cannot mark videos: add "
-                f"{BEGIN_VISION} and {END_VISION} as user-defined symbols, or `longreel train-text-tokenizer`"
+                f"the text model {self._name} has no pieces for {marker}, so it cannot mark videos: train it with "
+                f"{BEGIN_VISION} and {END_VISION} as user-defined symbols, or use `longreel train-text-tokenizer`"
             )
         return tuple(ids)
 
     def _find_losses(self) -> Iterator[str]:
         if self._normalizer is not None:
-            yield "its normalization rule (such as NFKC) rewrites characters"
+            yield "its normalization rule (such as NFKC) replaces characters"
         if not self._bytes:
-            yield "it has no byte fallback, so characters that it lacks become <unk>"
+            yield "it has no byte fallback, so characters without a piece become <unk>"
         elif self.decode(self.encode(" a  b\n ")) != " a  b\n ":
             yield "it has no piece for a space"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextTrainConfig:
-    """How a text tokenizer is trained."""
+    """Options of the training of a text tokenizer."""
 
     vocab_size: int = 32_000
-    """Ids, at most: a small corpus gives fewer."""
+    """Maximum number of ids; a small corpus yields fewer."""
     character_coverage: float = 0.9995
-    """Share of the corpus's characters that get a piece; the others are written in bytes."""
+    """Fraction of the corpus's characters that are covered by pieces; the others are encoded as bytes."""
     max_train_bytes: int = 128 << 20
-    """Of UTF-8; a larger corpus is sampled."""
+    """Bytes of UTF-8 to train on; a larger corpus is sampled."""
     seed: int = 0
-    """Of the sampling."""
+    """Random seed for sampling."""
 
     def __post_init__(self) -> None:
         if not 512 <= self.vocab_size <= 1_000_000:
@@ -248,15 +253,15 @@ class TextTrainConfig:
 
 
 def train_text_tokenizer(texts: Iterable[str], out: Path, config: TextTrainConfig) -> Path:
-    """Train a lossless BPE model on `texts` and write it to `out`, whole or not at all; returns `out`.
+    """Train a lossless BPE model on `texts` and write it to `out` atomically; returns `out`.
 
-    Ids: 0 <unk>, 1 bos, 2 eos, 3 `<vision>`, 4 `</vision>`, then 256 bytes, then pieces. No rewriting, no space
-    before the first word, runs of spaces kept, one piece a digit. A few sentences of our own are always in the
-    corpus, so that not even an empty one gives a model that cannot be used.
+    Ids: 0 <unk>, 1 bos, 2 eos, 3 `<vision>`, 4 `</vision>`, then 256 bytes, then pieces. The model has no normalization
+    and inserts no space before the first word; it keeps runs of spaces and has one piece per digit. A few built-in
+    sentences are always part of the corpus, so that even an empty one yields a usable model.
 
-    The bytes depend on the set of texts, the configuration and the version of SentencePiece alone: not on the
-    order of the texts, nor on the process. Memory: about five times `max_train_bytes`. Raises ConfigError where
-    the texts hold more kinds of characters than `vocab_size` has room for.
+    The bytes of the model depend only on the set of texts, the configuration and the version of SentencePiece, not on
+    the order of the texts or on the process. Memory: about five times `max_train_bytes`. Raises ConfigError if the
+    texts contain more distinct characters than fit in `vocab_size`.
     """
     lines = (line for block in [_SEED_TEXT, *_sample(texts, config)] for line in _LINE_ENDS.split(block) if line)
     model = io.BytesIO()
@@ -280,13 +285,13 @@ def train_text_tokenizer(texts: Iterable[str], out: Path, config: TextTrainConfi
             bos_id=1,
             eos_id=2,
             pad_id=-1,
-            num_threads=1,  # is written into the model
+            num_threads=1,  # stored in the model
             minloglevel=2,
         )
     except RuntimeError as e:
         raise ConfigError(
             f"SentencePiece cannot train with vocab_size={config.vocab_size} and "
-            f"character_coverage={config.character_coverage}: {e}. Raise the first or lower the second"
+            f"character_coverage={config.character_coverage}: {e}. Increase vocab_size or decrease character_coverage"
         ) from e
     with atomic(out) as temporary:
         temporary.write_bytes(model.getvalue())
@@ -298,15 +303,15 @@ _SEED_TEXT = (
     "The camera waits at the door; somebody walks in, looks around and says: what happened here?\n"
     "At 7:45 the rain had stopped. Two children ran down to the river (it was still high) and threw stones.\n"
 )
-# SentencePiece skips lines that hold U+2585, its mark for an unknown character.
+# SentencePiece skips lines that contain U+2585, its symbol for an unknown character.
 _LINE_ENDS = re.compile("[\n\u2585]")
 
 
 def _sample(texts: Iterable[str], config: TextTrainConfig) -> list[str]:
-    """Return blocks of `texts` of at most `max_train_bytes`: those with the smallest hash of seed and content."""
+    """Return blocks of `texts`, at most `max_train_bytes`: those with the smallest hashes of seed and content."""
     key = config.seed.to_bytes(16, "big", signed=True)
     kept: list[tuple[int, bytes]] = []
-    size, limit = 0, 1 << 64  # `limit`: the smallest rank that was dropped; none from there on comes back
+    size, limit = 0, 1 << 64  # `limit`: the smallest rank dropped so far; ranks from there on are dropped
     for text in texts:
         for block in blocks([text]):
             data = block.encode(errors="replace")
@@ -326,7 +331,8 @@ def _utf8(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError as e:
         raise InputError(
-            Reason.NOT_TEXT, f"half a surrogate pair ({text[e.start]!a}) is no text: correct the source's encoding"
+            Reason.NOT_TEXT,
+            f"the text contains an unpaired surrogate ({text[e.start]!a}): correct the encoding of the source",
         ) from e
 
 
@@ -338,7 +344,7 @@ def _processor(model: bytes, *, name: str) -> sentencepiece.SentencePieceProcess
 
 
 def _normalizer(model: bytes) -> sentencepiece.SentencePieceNormalizer | None:
-    """Return the model's rewriting rule alone, without its treatment of spaces; None where it rewrites nothing."""
+    """Return the model's normalization rule without its treatment of spaces, or None if it has no rule."""
     rule = sentencepiece.SentencePieceNormalizer(
         model_proto=model, add_dummy_prefix=False, remove_extra_whitespaces=False, escape_whitespaces=False
     )

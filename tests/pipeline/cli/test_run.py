@@ -82,7 +82,7 @@ def test_a_file_size_limit_is_reported_and_loses_nothing_that_was_made(
     assert commands.run(command, file_size=9 * 1024) == 1
     printed = commands.stderr.read_text()
     assert "cannot write" in printed
-    assert "What was made before is kept" in printed
+    assert "Finished work is kept" in printed
     assert "Traceback" not in printed
     assert longreel.main(command) == 0
     assert longreel.main(["verify", str(tmp_path / "out" / "packed" / str(CONTEXT))]) == 0

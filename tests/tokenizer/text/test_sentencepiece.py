@@ -244,7 +244,7 @@ def test_a_model_without_bos_uses_eos_and_one_without_both_is_refused(folder: Pa
 
 @pytest.mark.parametrize("byte_fallback", [True, False])
 def test_a_model_that_cannot_spell_a_marker_is_refused(folder: Path, byte_fallback: bool) -> None:
-    with pytest.raises(ConfigError, match="no pieces to spell <vision>"):
+    with pytest.raises(ConfigError, match="no pieces for <vision>"):
         train(folder / "han.model", ["漢字かな交じり文"] * 9, **LLAMA | {"byte_fallback": byte_fallback})
 
 
