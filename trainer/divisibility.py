@@ -1,6 +1,6 @@
-"""What must divide what: model, mesh and batch, held against each other before any work is done.
+"""Divisibility checks of model, mesh and batch, made before any work is done.
 
-Each check raises one ConfigError that names the numbers and the nearest ones that would do.
+Each check raises a ConfigError with the numbers and the nearest ones that fit.
 """
 
 from __future__ import annotations

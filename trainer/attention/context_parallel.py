@@ -1,14 +1,15 @@
-"""Attention over a sequence that no device holds whole: one function, and three ways to compute it.
+"""Attention over a sequence that is split over devices: one function and three context-parallel strategies.
 
-    ring         keys and values go round the devices          `ring.py`
-    all_gather   every device gets all keys and values          `all_gather.py`
+    ring         keys and values travel around the devices      `ring.py`
+    all_gather   every device receives all keys and values      `all_gather.py`
     ulysses      devices exchange tokens for heads, and back    `ulysses.py`
 
-All give the same result, and each needs of a device only what is in its file: a `forward` and a `backward` on the local
-parts, with a kernel (`kernel.py`) that does the work. With one device on the axis `sequence`, or no mesh, the kernel is
-all there is. Segment ids and positions say which token may see which, so the order of the sequence does not matter.
+All give the same result. Each implements `protocol.ContextParallel` on the local arrays with a kernel (`kernel.py`).
+With one device on the axis `sequence`, or without a mesh, the kernel runs alone. Segment ids and positions determine
+which token sees which, so the order of the sequence does not matter.
 
-Which to take. With s = S/n tokens a device, a device sends in a layer's forward, and holds beside its own part:
+Which to choose. With s = S/n tokens per device, a device sends the following in a layer's forward pass, and holds the
+following in addition to its own part:
 
     ring         2(n-1)·s·K·H, in n-1 hops behind the work      keys and values of one more device
     all_gather   2(n-1)·s·K·H, at once and before the work      keys and values of the whole sequence, 2·S·K·H
@@ -94,7 +95,7 @@ def attention(
 
 
 class _Plan(NamedTuple):
-    """What a compilation depends on, beside shapes."""
+    """Static arguments of a compilation, besides shapes."""
 
     method: AttentionMethod
     devices: int
@@ -151,7 +152,7 @@ _attention.defvjp(_forward, _backward)
 
 
 class _Heads(NamedTuple):
-    """How [B,S,heads,H] is turned for the kernels, which want tokens beside head dim and whole tiles, and back."""
+    """Conversion between [B,S,heads,H] and the layout of the kernels: tokens next to the head dim, in whole tiles."""
 
     kv_heads: int
     length: int

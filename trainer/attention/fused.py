@@ -5,8 +5,8 @@ The same two functions, on the same arrays. A program of the grid owns a tile of
 gives the log-sum-exp, backward takes the global one, so rings are put together from it as from the other (after
 FlashAttention-2, arXiv 2307.08691). Query heads that share keys read the same ones; nothing is repeated.
 
-`unsupported_reason` compiles a small instance to find out whether the devices can run it. Everything here is also checked in
-Pallas' interpret mode, on any machine; it has not been run on a GPU.
+`unsupported_reason` compiles a small instance to find out whether the devices can run it. The tests run everything here
+in Pallas' interpret mode, on any machine; it has not been run on a GPU.
 
 Axes as in `blockwise.py`; M = B·K·G query heads of all rows, C key ranges.
 """

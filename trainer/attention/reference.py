@@ -1,6 +1,6 @@
-"""Attention, written down plainly: the reference that every way of computing it is held to.
+"""Dense attention: the reference implementation that all others are tested against.
 
-It makes the whole matrix of scores [B,N,S,S] in float32 at the highest precision, so it is for tests and for sequences
+It materializes the matrix of scores [B,N,S,S] in float32 at the highest precision, so it is for tests and for sequences
 of a few thousand tokens.
 
 Axes: see `trainer/__init__.py`.

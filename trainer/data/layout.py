@@ -5,7 +5,7 @@ layout is only a permutation of the sequence, applied once by the loader after t
 
     contiguous     device d holds one run of S/n tokens. The last devices of a long document work the most.
     zigzag         2n runs; device d holds run d and run 2n-1-d. Even for one document, not for packed ones.
-    block_cyclic   stripes of w tokens are dealt out in turn: stripe s goes to device s mod n. Every device has early
+    block_cyclic   stripes of w tokens are distributed round-robin: stripe s goes to device s mod n. Every device has early
                    and late tokens of every document, and a stripe as wide as attention's tile keeps tiles skippable.
 
 The striping is that of Striped Attention (Brandon et al., arXiv 2311.09431) with a stripe of w tokens in place of one;
@@ -34,7 +34,7 @@ def permutation(layout: Layout, *, length: int, devices: int, stripe: int) -> ND
     """Return [S], the place in the original sequence of each token of the laid-out one.
 
     `laid_out = original[permutation]`, and device d holds `laid_out[d·S/n : (d+1)·S/n]`. `stripe` is used by
-    block_cyclic only. Raises ConfigError where the sequence cannot be dealt out evenly.
+    block_cyclic only. Raises ConfigError where the sequence cannot be split evenly.
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
@@ -48,7 +48,7 @@ def permutation(layout: Layout, *, length: int, devices: int, stripe: int) -> ND
         return np.stack([runs[0], runs[1, ::-1]], axis=1).reshape(-1)
     if stripe < 1 or length % (devices * stripe):
         raise ConfigError(
-            f"a context of {length} tokens cannot be dealt out in stripes of {stripe} tokens over {devices} devices: "
+            f"a context of {length} tokens cannot be distributed in stripes of {stripe} tokens over {devices} devices: "
             f"context must be a multiple of {devices * stripe}. Choose fewer devices, a narrower tile, or contiguous."
         )
     # Stripes in reading order are [turn, device]; a device keeps its own together.

@@ -1,9 +1,9 @@
-"""Which ids may follow: the grammar of a document, as something a jitted loop can run.
+"""The grammar of a document: which ids may come next, computed inside a jitted loop.
 
     outside vision    text ids; those of `<vision>` open vision
     inside            P codes a frame, then <eof> or <eov>
     after <eov>       the ids of `</vision>`, then outside again
-    after eos         eos, for ever
+    after eos         eos only
 
 `<vision>` and `</vision>` are text: one id each, or the several that a text model spells them with. `</vision>` is not
 allowed where nothing is open, nor is a further frame or video once the budget of frames is used up.
@@ -24,7 +24,7 @@ from schemas.vocab import Vocabulary
 
 
 class GrammarState(NamedTuple):
-    """Where each row stands."""
+    """The position of each row in the grammar."""
 
     inside: jax.Array  # [B] bool: between <vision> and <eov>
     place: jax.Array  # [B] int32: codes of the present frame so far

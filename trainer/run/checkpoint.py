@@ -5,9 +5,9 @@
     checkpoints/120/position      JSON: step, and the state of the data iterator
     checkpoints/120/description   JSON: model configuration, vocabulary, dataset, and what fixes its order
 
-A checkpoint is written under a temporary name and renamed, so one that can be listed is whole. Arrays are stored whole
-and restored to whatever mesh asks for them. Saving copies to the host and returns; the writing goes on beside training
-and is waited for before the next save. Nothing in it is executable: arrays and JSON.
+A checkpoint is written under a temporary name and renamed, so every listed checkpoint is complete. Arrays are stored
+unsharded and can be restored on any mesh. Saving copies the state to the host and returns; the write to disk overlaps
+with training and is awaited before the next save. Checkpoints contain arrays and JSON only, nothing executable.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PARAMS, _OPTIMIZER, _POSITION, _DESCRIPTION = "params", "optimizer", "position"
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a checkpoint belongs to. A run may only go on with the same; see `require_same`."""
+    """What a checkpoint was trained on. A run resumes only if it matches; see `require_same`."""
 
     model: ModelConfig
     vocabulary: Vocabulary
@@ -66,7 +66,7 @@ class Description:
             raise ConfigError(f"{where} was made by another version of Longreel and cannot be read: {e}") from e
 
     def require_same(self, ours: Description, *, where: Path) -> None:
-        """Raise VocabularyMismatch or ConfigError unless a run with `ours` may go on from this checkpoint."""
+        """Raise VocabularyMismatch or ConfigError unless a run with `ours` can resume from this checkpoint."""
         self.require_vocabulary(ours.vocabulary, where=where)
         self._require_family(ours, where=where)
         fields = [f.name for f in dataclasses.fields(self.model) if f.name not in _COMPUTE_FIELDS]
@@ -75,7 +75,7 @@ class Description:
         _require_fields(self, ours, order, where=where, what="other data, or another order of it")
 
     def require_shapes(self, ours: Description, *, where: Path) -> None:
-        """Raise VocabularyMismatch or ConfigError unless `ours` may begin with this checkpoint's parameters."""
+        """Raise VocabularyMismatch or ConfigError unless a run with `ours` can start from these parameters."""
         self.require_vocabulary(ours.vocabulary, where=where)
         self._require_family(ours, where=where)
         _require_fields(self.model, ours.model, self.model.shape_fields, where=where, what="a model of another shape")
@@ -102,15 +102,15 @@ def _require_fields(a: Any, b: Any, names: Sequence[str], *, where: Path, what: 
     if differing:
         raise ConfigError(
             f"{where} is a checkpoint of {what}:\n" + "\n".join(differing) + "\n"
-            "Give the values it was made with; or another --out, with --init-from to begin with its parameters."
+            "Use the same values to resume it; or another --out, and --init-from to start from its parameters."
         )
 
 
 class Checkpoints:
     """The checkpoints of a run; a context manager that waits for what is being written.
 
-    With `keep`, the run's owner: what a killed process left half-written is removed, and each save leaves the newest
-    `keep`. Without, a reader, which leaves everything as it is.
+    With `keep`, it owns the run: it deletes what a killed process left incomplete, and keeps the newest `keep`
+    checkpoints. Without `keep`, it only reads.
     """
 
     def __init__(self, run: Path, *, keep: int | None = None) -> None:
@@ -128,18 +128,18 @@ class Checkpoints:
             )
 
     def latest(self) -> int | None:
-        """Return the step of the newest checkpoint, or None where there is none."""
+        """Return the step of the newest checkpoint, or None if there is none."""
         return self._manager.latest_step()
 
     def newest(self) -> int:
-        """Return the step of the newest checkpoint; raises ConfigError where there is none."""
+        """Return the step of the newest checkpoint; raises ConfigError if there is none."""
         step = self.latest()
         if step is None:
             raise ConfigError(f"{self.path} has no finished checkpoint yet")
         return step
 
     def save(self, step: int, *, params: Any, optimizer: Any, position: Any, description: Description) -> None:
-        """Begin to write a checkpoint; does nothing where the newest is of this step.
+        """Start writing a checkpoint; do nothing if the newest one is of this step.
 
         `params` and `optimizer` are trees of arrays, `position` is JSON-ready. Raises StorageError where the disk is
         full, which may be reported by the next call, or by `wait`.
@@ -158,12 +158,12 @@ class Checkpoints:
             )
 
     def wait(self) -> None:
-        """Wait until what was saved is on disk."""
+        """Wait until saved checkpoints are on disk."""
         with write_errors(self.path, what="checkpoint"):
             self._manager.wait_until_finished()
 
     def describe(self, step: int) -> Description:
-        """Return what the checkpoint of `step` belongs to."""
+        """Return the description of the checkpoint of `step`."""
         restored = self._restore(step, {_DESCRIPTION: ocp.args.JsonRestore()})
         return Description.from_dict(restored[_DESCRIPTION], where=self.path / str(step))
 
@@ -193,7 +193,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
-        # Another error is on its way out: closing must not hide it.
+        # Another error is being raised; an error from waiting must not hide it.
         if e is None:
             self.wait()
         self._manager.close()

@@ -1,4 +1,4 @@
-"""What a training run is asked to do. The command line of `longreel train` is made from these fields."""
+"""Options of a training run. The command line of `longreel train` is generated from these fields."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from trainer.run.optimizer import OptimizerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Cadence:
-    """How often a run looks at held-out data, and saves itself."""
+    """How often a run evaluates on held-out data and writes checkpoints."""
 
     eval_every: int = 50
-    """Steps between evaluations on the split `val`, which also come before the first step and after the last.
-    0: never."""
+    """Steps between evaluations on the split `val`; the run also evaluates before the first and after the last step.
+    0 disables evaluation."""
     eval_sequences: int | None = None
-    """Held-out sequences to evaluate on at most, spread evenly over the split. By default all."""
+    """Maximum number of held-out sequences to evaluate on, spread evenly over the split. Default: all."""
     checkpoint_every: int = 100
-    """Steps between checkpoints; one is always made after the last step, and when a run is stopped."""
+    """Steps between checkpoints. One is always written after the last step and when the run is interrupted."""
     checkpoints_kept: int = 3
-    """How many checkpoints stay; older ones are removed."""
+    """Number of checkpoints to keep; older ones are deleted."""
 
     def __post_init__(self) -> None:
         if self.eval_every < 0:
@@ -46,12 +46,12 @@ class Cadence:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """What a step may trade for memory. The result is the same but for rounding."""
+    """Ways to save memory at the cost of time. Results are the same up to rounding."""
 
     accumulate: int = 1
-    """Micro-batches that a batch is computed as, one after another. The gradient is that of the whole batch."""
+    """Number of micro-batches that a batch is split into. The gradient is that of the whole batch."""
     offload: bool = False
-    """Keep what every layer saves for backward in the memory of the host, where it is not the device's own."""
+    """Keep activations saved for the backward pass in host memory."""
 
     def __post_init__(self) -> None:
         if self.accumulate < 1:
@@ -60,33 +60,33 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Train a model on packed datasets. The same command again goes on from the newest checkpoint in `out`."""
+    """Train a model on packed datasets. The same command resumes from the newest checkpoint in `out`."""
 
     dataset: tuple[Path, ...]
     """Packed dataset directories, of one context length and one vocabulary."""
     out: Path
-    """Folder of the run: checkpoints, metrics, configuration. One that has checkpoints is gone on with."""
+    """Output folder for checkpoints, metrics and configuration. A run that has checkpoints is resumed."""
     model: str = "small"
-    """Recipe of the model: debug, small or lwm_7b."""
+    """Name of the model recipe: debug, small or lwm_7b."""
     steps: int = 1000
-    """Updates to make in all; a run that goes on makes those that are left."""
+    """Total number of optimizer updates; a resumed run makes the remaining ones."""
     batch_size: int = 8
-    """Sequences in a step, over all devices."""
+    """Sequences per step, over all devices."""
     seed: int = 0
-    """Of the first parameters, and of the order of the data."""
+    """Random seed for parameter initialization and data order."""
     init_from: Path | None = None
-    """Another run, whose newest parameters this one begins with: how the context grows. The vocabulary and the
-    model's shape must be the same. Without effect once this run has a checkpoint of its own."""
+    """Output folder of another run, whose newest parameters initialize this one, for example to train at a longer
+    context. Vocabulary and parameter shapes must match. Ignored once this run has a checkpoint."""
     softmax: Softmax | None = None
-    """Over which ids a target's probability is normed: joint (all), or by_modality (text ids for text, vision ids for
-    vision, as in LWM). By default the recipe's; joint, but for lwm_7b."""
+    """Ids that a target's probability is normalized over: joint (all ids) or by_modality (text ids for text, vision ids
+    for vision, as in LWM). Default: the recipe's; by_modality for lwm_7b, joint otherwise."""
     attention: AttentionMethod = "ring"
-    """How attention is computed over the devices of the axis `sequence`: ring, all_gather or ulysses. The result is the
-    same but for rounding; `trainer/attention/context_parallel.py` says which to take when."""
+    """Context-parallel strategy over the mesh axis `sequence`: ring, all_gather or ulysses. Results are the same up to
+    rounding; see `trainer/attention/context_parallel.py` for which to choose."""
     layout: Layout = "block_cyclic"
-    """How a sequence is dealt to the devices of the mesh's axis `sequence`."""
+    """How the tokens of a sequence are distributed over the mesh axis `sequence`."""
     devices: int | None = None
-    """Virtual CPU devices to compute on. By default the devices that JAX finds."""
+    """Number of virtual CPU devices to use. Default: the devices that JAX finds."""
     cadence: OmitArgPrefixes[Cadence] = field(default_factory=Cadence)
     memory: OmitArgPrefixes[Memory] = field(default_factory=Memory)
     mesh: MeshConfig = field(default_factory=MeshConfig)
@@ -109,12 +109,12 @@ class TrainConfig:
 
     @property
     def model_config(self) -> ModelConfig:
-        """The recipe, with what this run changes of it."""
+        """The recipe with the overrides of this run."""
         config = recipe(self.model)
         softmax = self.softmax or config.softmax
         return replace(config, softmax=softmax, attention=self.attention, offload=self.memory.offload)
 
     @property
     def rows(self) -> int:
-        """Sequences that are computed at once, over all devices."""
+        """Sequences per micro-batch, over all devices."""
         return self.batch_size // self.memory.accumulate

@@ -1,18 +1,18 @@
-"""The loop: from packed datasets to a trained model, in steps that can be stopped anywhere and gone on with exactly.
+"""The training loop, which can be interrupted at any step and resumed exactly.
 
-    out/config-from-0.json     what ran from step 0 on; one file for every time the run was started
+    out/config-from-0.json     the configuration from step 0 on; one file per start of the run
     out/metrics.jsonl          see `schemas/runs/metrics.py`; and out/tensorboard/
     out/checkpoints/120/       see `checkpoint.py`
 
-The same command on the same `out` goes on from the newest checkpoint. Parameters, moments, step and data position come
-back to the bit, so k steps, a stop and N-k steps give what N steps give (on one kind of device and one mesh). Step and
-evaluation are compiled once, before anything is computed.
+The same command with the same `out` resumes from the newest checkpoint. Parameters, moments, step and data position are
+restored bit for bit, so k steps, an interruption and N-k steps give the result of N steps (on the same kind of device
+and the same mesh). Step and evaluation are compiled once, before anything is computed.
 
-Cost beside the steps: one synchronization with the host a step, to look at its loss; and for a checkpoint, a copy of
-the state to the host, which is then written beside the next steps.
+Overhead: one synchronization with the host per step, to check the loss; and for each checkpoint a copy of the state to
+the host, which is written to disk while training continues.
 
-Several processes (`jax.distributed`) each load their own part of a batch and write their own part of a checkpoint, on a
-file system that all share; the first writes metrics.
+In a distributed run (`jax.distributed`) each process loads its part of a batch and writes its part of a checkpoint, on
+a shared file system; the first process writes metrics.
 """
 
 from __future__ import annotations
@@ -53,22 +53,22 @@ __all__ = ["Cadence", "Memory", "TrainConfig", "TrainResult", "train", "use_cpu_
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """Where a run stands and what it left. Losses are in nats a target; None where there is no such measurement."""
+    """Outcome of a run. Losses are in nats per target, and None if they were not measured."""
 
     step: int
     loss: float | None  # of the last step's batch
     first_eval_loss: float | None
     eval_loss: float | None
-    tokens_per_s: float | None  # median over the steps on record; padding counts
+    tokens_per_s: float | None  # median over the recorded steps, padding included
     checkpoint: Path
     metrics: Path
 
 
 def train(config: TrainConfig) -> TrainResult:
-    """Train, or go on training, until `config.steps` updates are made.
+    """Train, or resume training, until `config.steps` updates are made.
 
-    Raises ConfigError, DatasetError, VocabularyMismatch before anything is computed; JobError where the loss is not
-    finite; Interrupted after Ctrl-C, when the checkpoint is on disk; StorageError where the disk is full.
+    Raises ConfigError, DatasetError or VocabularyMismatch before anything is computed; JobError if the loss is not
+    finite; Interrupted after Ctrl-C, once the checkpoint is on disk; StorageError if the disk is full.
     """
     use_cpu_devices(config.devices)
     with StopRequest(agree=any_process) as stop, ExitStack() as stack:
@@ -76,9 +76,9 @@ def train(config: TrainConfig) -> TrainResult:
 
 
 def use_cpu_devices(count: int | None) -> None:
-    """Have JAX make `count` virtual CPU devices; None leaves it as it is. Call it before anything is computed.
+    """Make JAX use `count` virtual CPU devices; None changes nothing. Call it before JAX computes anything.
 
-    Raises ConfigError where JAX has already started with another number.
+    Raises ConfigError if JAX has already started with another number.
     """
     if count is None:
         return
@@ -94,10 +94,10 @@ def use_cpu_devices(count: int | None) -> None:
 
 
 def _share_one_arena() -> None:
-    """Have all threads allocate from one arena, where the C library is glibc.
+    """Make all threads allocate from one arena, if the C library is glibc.
 
-    It gives each thread one of its own, and keeps there what the thread has freed. The many threads of virtual devices
-    held on to as much again as the step needs: 3.2 GB in place of 1.6 at 65,536 tokens in long documents.
+    By default glibc gives each thread its own arena and keeps freed memory there. The many threads of virtual devices
+    then doubled the memory of a step: 3.2 GB instead of 1.6 GB at 65,536 tokens in long documents.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
@@ -105,11 +105,11 @@ def _share_one_arena() -> None:
 
 
 class _StopAsked(Exception):
-    """The user asked to stop. Raised between batches, where the state is whole."""
+    """The user requested a stop. Raised between batches, when the state is complete."""
 
 
 class _Training:
-    """One run, from its start or its newest checkpoint to its end. What it opens is closed by `stack`."""
+    """One run, from its start or its newest checkpoint to its last step. `stack` closes what it opens."""
 
     def __init__(self, setup: Setup, stop: StopRequest, stack: ExitStack) -> None:
         config, primary = setup.config, jax.process_index() == 0
@@ -132,11 +132,11 @@ class _Training:
         stack.callback(self._batches.close)
 
     def run(self) -> TrainResult:
-        """Make the steps that are left."""
+        """Make the remaining steps."""
         if self._step >= self._config.steps:
             self._progress.log(f"nothing to do: {self._newest} has {self._step} of {self._config.steps} steps")
             return self._result()
-        self._progress.log(str(self._setup) + (f"; going on from {self._newest}" if self._step else ""))
+        self._progress.log(str(self._setup) + (f"; resuming from {self._newest}" if self._step else ""))
         if jax.process_index() == 0:
             self._setup.write_facts(self._config.out / f"config-from-{self._step}.json")
         self._prepare()
@@ -148,7 +148,7 @@ class _Training:
         return self._result()
 
     def _prepare(self) -> None:
-        """Compile, and make the first state. Compilation keeps one core busy, so the step has one for itself."""
+        """Compile, and make the initial state. Compilation uses one core, so the step gets its own thread."""
         started = time.perf_counter()
         self._progress.log("compiling the training step; on a CPU this takes up to a minute")
         with ThreadPoolExecutor(max_workers=1) as second:
@@ -186,7 +186,7 @@ class _Training:
         metrics: StepMetrics = jax.device_get(measured)
         self._step += 1
         row = self._row(metrics, time.perf_counter() - started)
-        # A finite gradient gives finite parameters: what is saved can be gone on with.
+        # A finite gradient gives finite parameters, so every checkpoint can be resumed.
         if not (math.isfinite(row["loss"]) and math.isfinite(row["gradient_norm"])):
             raise self._diverged(row)
         self._log.write("train", self._step, row)
@@ -242,10 +242,10 @@ class _Training:
     def _interrupted(self) -> Interrupted:
         where = f"stopped after step {self._step} of {self._config.steps}"
         if self._step == 0:
-            return Interrupted(f"{where}; nothing was made yet. Run the same command to start again.")
+            return Interrupted(f"{where}; no checkpoint exists yet. Run the same command to start again.")
         self._save()
         self._checkpoints.wait()
-        return Interrupted(f"{where}; saved as {self._newest}. Run the same command to go on from there.")
+        return Interrupted(f"{where}; saved as {self._newest}. Run the same command to resume.")
 
     def _diverged(self, row: dict[str, float]) -> JobError:
         self._checkpoints.wait()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 
@@ -12,7 +11,7 @@ from jax.sharding import Mesh
 
 from tests.support.float64_attention import float64_attention
 from tests.support.packed_sequences import packed, random_order
-from trainer.attention import fused, kernel
+from trainer.attention import fused
 from trainer.attention.context_parallel import attention
 from trainer.attention.kernel import KernelName
 from trainer.config import MeshConfig
@@ -41,7 +40,7 @@ def _mesh(devices: int) -> Mesh:
     return make_mesh(MeshConfig(sequence=devices), devices=jax.devices()[:devices])
 
 
-def test_interpreted_it_gives_dense_attention_over_a_ring() -> None:
+def test_the_interpreted_kernel_gives_dense_attention_over_a_ring() -> None:
     run = _run("interpreted", _mesh(2))
     for seed, longest in enumerate((1, 7, 30, LENGTH)):
         rng = np.random.default_rng(seed)
@@ -57,7 +56,7 @@ def test_interpreted_it_gives_dense_attention_over_a_ring() -> None:
             assert np.all(np.asarray(a)[rows.segment_ids == 0] == 0)
 
 
-def test_it_becomes_three_programs_for_a_gpu_inside_shard_map_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_lowers_to_three_gpu_programs_also_inside_shard_map(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         fused, "unsupported_reason", lambda *_: None
     )  # there is no GPU here to compile for: it is only lowered
@@ -68,27 +67,6 @@ def test_it_becomes_three_programs_for_a_gpu_inside_shard_map_too(monkeypatch: p
         assert traced.lower(lowering_platforms=("cuda",)).as_text().count("xla.gpu.triton") == programs
 
 
-def test_where_it_cannot_run_one_warning_says_why_and_the_other_kernel_runs() -> None:
-    kernel._warn.cache_clear()
-    arrays = [jax.ShapeDtypeStruct((1, 64, n, HEAD_DIM), jnp.float32) for n in (4, 2, 2)]
-    ids = jax.ShapeDtypeStruct((1, 64), jnp.int32)
-
-    def program(name: KernelName) -> str:
-        return str(jax.make_jaxpr(partial(attention, mesh=None, tile=16, kernel=name))(*arrays, ids, ids))
-
-    with pytest.warns(UserWarning, match="without the fused kernel.*cannot be compiled for cpu") as caught:
-        made = [program(name) for name in ("fused", "fused")]
-    assert len(caught) == 1
-    assert made == [program("blockwise")] * 2
-    assert "pallas_call" in program("interpreted")
-
-
-def test_sizes_that_it_cannot_take_are_named() -> None:
+def test_unsupported_sizes_are_reported() -> None:
     assert "got 4 and" in (fused.unsupported_reason(fused.block(12), 64, jnp.dtype(jnp.float32)) or "")
     assert "48" in (fused.unsupported_reason(fused.block(512), 48, jnp.dtype(jnp.float32)) or "")
-
-
-def test_a_cpu_takes_the_other_kernel_without_a_word() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert kernel.usable(None, platform="cpu", tile=64, head_dim=64, dtype=jnp.float32) == "blockwise"

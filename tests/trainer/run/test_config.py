@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tyro
+
+from schemas.errors import ConfigError
+from trainer.run.config import Memory, TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("model", "huge", "model must be one of debug, small, lwm_7b, got 'huge'"),
+        ("layout", "striped", "layout must be one of block_cyclic, zigzag, contiguous, got 'striped'"),
+        ("attention", "flash", "attention must be one of ring, all_gather, ulysses, got 'flash'"),
+        ("softmax", "hard", "softmax must be one of joint, by_modality, got 'hard'"),
+        ("steps", 0, "steps must be at least 1, got 0"),
+        ("batch_size", -1, "batch_size must be at least 1, got -1"),
+        ("seed", 1 << 32, "seed must lie in"),
+    ],
+)
+def test_an_invalid_option_is_rejected_with_its_name(tmp_path: Path, field: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig(**({"dataset": (tmp_path,), "out": tmp_path} | {field: value}))
+
+
+def test_the_command_line_is_generated_from_the_configuration() -> None:
+    line = "--dataset a b --out run --steps 7 --eval-every 0 --mesh.data 2 --optimizer.learning-rate 0.5 --devices 8"
+    line += " --accumulate 2 --offload --softmax by_modality"
+    config = tyro.cli(TrainConfig, args=line.split())
+    assert config.dataset == (Path("a"), Path("b"))
+    assert (config.steps, config.cadence.eval_every, config.mesh.data) == (7, 0, 2)
+    assert config.optimizer.learning_rate == 0.5
+    assert config.devices == 8
+    assert config.memory == Memory(accumulate=2, offload=True)
+    assert config.model_config.softmax == "by_modality"
+
+
+def test_micro_batches_are_at_least_one() -> None:
+    with pytest.raises(ConfigError, match="accumulate must be at least 1, got 0"):
+        Memory(accumulate=0)
