@@ -5,8 +5,8 @@ layout is only a permutation of the sequence, applied once by the loader after t
 
     contiguous     device d holds one run of S/n tokens. The last devices of a long document work the most.
     zigzag         2n runs; device d holds run d and run 2n-1-d. Even for one document, not for packed ones.
-    block_cyclic   stripes of w tokens are distributed round-robin: stripe s goes to device s mod n. Every device has early
-                   and late tokens of every document, and a stripe as wide as attention's tile keeps tiles skippable.
+    block_cyclic   stripes of w tokens are distributed round-robin: stripe s goes to device s mod n. Every device gets
+                   early and late tokens of every document; a stripe as wide as attention's tile keeps tiles skippable.
 
 The striping is that of Striped Attention (Brandon et al., arXiv 2311.09431) with a stripe of w tokens in place of one;
 zigzag is that of LLaMA 3 (arXiv 2407.21783, section 3.3.2). `benchmarks/layout.py` compares them. A device's part is in
