@@ -63,7 +63,7 @@ class Transformer(nnx.Module):
     def __init__(
         self, config: LlamaConfig, *, text_size: int, vision_size: int, rngs: nnx.Rngs, mesh: Mesh | None = None
     ) -> None:
-        """Make the parameters; `vision_size` counts the codes, <eof> and <eov>. `registry.create` places them on a mesh.
+        """Make the parameters; `vision_size` counts the codes, <eof> and <eov>. `registry.create` uses a mesh.
 
         Raises ConfigError if the mesh axis `tensor` does not divide heads or feed-forward columns.
         """
