@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import tokenizer
 from schemas.errors import ConfigError, InputError, Reason, VocabularyMismatch
 from schemas.fingerprint import sha256_file
-from tests.support.tiny_vqgan import TINY, moving_disc, tiny_weights
+from tests.support.vqgan.tiny_vqgan import TINY, moving_disc, tiny_weights
 from tokenizer.checkpoints import checkpoint
 from tokenizer.checkpoints.checkpoint import Weights
 from tokenizer.codec import BATCH, FrameCodec

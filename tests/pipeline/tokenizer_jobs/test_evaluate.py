@@ -18,8 +18,8 @@ from pipeline.tokenizer_jobs.training_set import signature_of, training_table, w
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError
 from tests.support.media import make_video
-from tests.support.tiny_vqgan import tiny_weights
-from tests.support.vgg import narrow_vgg
+from tests.support.vqgan.tiny_vqgan import tiny_weights
+from tests.support.vqgan.vgg import narrow_vgg
 from tokenizer.checkpoints import checkpoint
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import longreel
-from tests.support.checkpoint_formats import FORMATS
+from tests.support.vqgan.checkpoint_formats import FORMATS
 from tests.tokenizer.checkpoints.test_containers import Calls
 from tokenizer.checkpoints import checkpoint
 

@@ -11,7 +11,7 @@ import pytest
 from pipeline.tokenizer_jobs.train import TrainTokenizer
 from pipeline.video.decoder import DecodeConfig
 from schemas.errors import ConfigError, Interrupted
-from tests.support.tiny_vqgan import DOT
+from tests.support.vqgan.tiny_vqgan import DOT
 from tokenizer.config import CONFIGS
 from tokenizer.training.config import TokenizerTrainConfig
 from tokenizer.training.crops import CropConfig

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from schemas.runs.tensorboard import TensorBoard
-from tests.support.tensorboard_events import read_events
+from tests.support.training.tensorboard_events import read_events
 
 
 def write(run: Path, *, first: int, last: int, loss: float) -> None:

@@ -11,7 +11,7 @@ from schemas.dataset import DatasetCard, read_card
 from schemas.errors import DatasetError
 from schemas.packed import SPAN_DTYPE
 from schemas.shards.sequence import Chunk, PackedSequence, chunks_json, read_sequence, sequence_bytes
-from tests.support.training_dataset import write_dataset
+from tests.support.training.training_dataset import write_dataset
 
 KEY = "train-000000000"
 

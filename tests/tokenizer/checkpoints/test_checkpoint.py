@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 from schemas.errors import ConfigError
-from tests.support.tiny_vqgan import TINY, tiny_weights
+from tests.support.vqgan.tiny_vqgan import TINY, tiny_weights
 from tokenizer.checkpoints import checkpoint
 from tokenizer.checkpoints.checkpoint import Weights, published_shapes
 from tokenizer.config import lwm_256, small_128

@@ -14,8 +14,8 @@ import pytest
 from flax import serialization
 
 from schemas.errors import ConfigError
-from tests.support import torch_zip
-from tests.support.checkpoint_formats import FORMATS, lwm
+from tests.support.vqgan import torch_zip
+from tests.support.vqgan.checkpoint_formats import FORMATS, lwm
 from tokenizer.checkpoints import checkpoint, containers
 
 

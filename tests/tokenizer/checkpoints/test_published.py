@@ -16,9 +16,9 @@ import safetensors.numpy
 from flax import nnx, serialization
 
 from schemas.errors import ConfigError
-from tests.support import torch_zip
-from tests.support.checkpoint_formats import FAST_COMPILE, FORMATS, amused, ibq, llamagen, lwm, maskgit, taming
-from tests.support.tiny_vqgan import tiny_weights
+from tests.support.vqgan import torch_zip
+from tests.support.vqgan.checkpoint_formats import FAST_COMPILE, FORMATS, amused, ibq, llamagen, lwm, maskgit, taming
+from tests.support.vqgan.tiny_vqgan import tiny_weights
 from tokenizer.checkpoints import checkpoint
 from tokenizer.checkpoints.checkpoint import Weights, published_shapes
 from tokenizer.checkpoints.infer_config import infer

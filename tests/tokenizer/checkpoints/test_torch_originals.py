@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from schemas.errors import ConfigError
-from tests.support import torch_zip
-from tests.support.checkpoint_formats import FORMATS, taming
+from tests.support.vqgan import torch_zip
+from tests.support.vqgan.checkpoint_formats import FORMATS, taming
 from tokenizer.checkpoints import checkpoint, containers
 from tokenizer.codec import FrameCodec
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import InputError
-from tests.support.tiny_vqgan import moving_disc, tiny_weights
+from tests.support.vqgan.tiny_vqgan import moving_disc, tiny_weights
 from tokenizer.codec import FrameCodec
 from tokenizer.evaluation.evaluate import (
     Clip,

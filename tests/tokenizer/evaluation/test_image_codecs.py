@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.tiny_vqgan import moving_disc
+from tests.support.vqgan.tiny_vqgan import moving_disc
 from tokenizer.evaluation.evaluate import psnr
 from tokenizer.evaluation.image_codecs import compress_frames, cost
 

@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 from schemas.errors import ConfigError
-from tests.support.tiny_vqgan import DOT, TINY, tiny_params
+from tests.support.vqgan.tiny_vqgan import DOT, TINY, tiny_params
 from tokenizer.checkpoints import checkpoint
 from tokenizer.checkpoints.checkpoint import Weights
 from tokenizer.codec import FrameCodec

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.tiny_vqgan import DOT, TINY
-from tests.support.tokenizer_training import config, frames
+from tests.support.vqgan.tiny_vqgan import DOT, TINY
+from tests.support.vqgan.tokenizer_training import config, frames
 from tokenizer.config import CONFIGS
 from tokenizer.training.train import WEIGHTS, train_tokenizer
 

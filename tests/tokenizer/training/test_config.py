@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigError
-from tests.support.tokenizer_training import config
+from tests.support.vqgan.tokenizer_training import config
 from tokenizer.quantizers.fsq import FsqConfig
 from tokenizer.quantizers.registry import Quantizers
 from tokenizer.training.crops import CropConfig

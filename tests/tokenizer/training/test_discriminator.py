@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import ConfigError
-from tests.support.tokenizer_training import DISCRIMINATOR, largest
+from tests.support.vqgan.tokenizer_training import DISCRIMINATOR, largest
 from tokenizer.training import discriminator
 from tokenizer.training.discriminator import DiscriminatorConfig, LogitAverages
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.support.tiny_vqgan import DOT, tiny_weights
-from tests.support.tokenizer_training import batch, config, initial_state, largest
+from tests.support.vqgan.tiny_vqgan import DOT, tiny_weights
+from tests.support.vqgan.tokenizer_training import batch, config, initial_state, largest
 from tokenizer.quantizers.ema import EmaConfig
 from tokenizer.quantizers.registry import Quantizers
 from tokenizer.training import discriminator

@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 from schemas.errors import ConfigError
-from tests.support.vgg import narrow_vgg
+from tests.support.vqgan.vgg import narrow_vgg
 from tokenizer.training import perceptual
 
 pytestmark = pytest.mark.slow

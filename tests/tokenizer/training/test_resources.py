@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigError, StorageError
-from tests.support.tokenizer_training import config
+from tests.support.vqgan.tokenizer_training import config
 from tokenizer.training.resources import device_count, require_disk_space
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigError, DatasetError
-from tests.support.tokenizer_training import assert_equal, config, frames, initial_state, restored_state
+from tests.support.vqgan.tokenizer_training import assert_equal, config, frames, initial_state, restored_state
 from tokenizer.training.crops import fingerprint
 from tokenizer.training.snapshots import Snapshots, describe
 from tokenizer.training.step import make_mesh

@@ -9,8 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from tests.support.tiny_vqgan import DOT, tiny_weights
-from tests.support.tokenizer_training import assert_equal, batch, config, initial_state, placed
+from tests.support.vqgan.tiny_vqgan import DOT, tiny_weights
+from tests.support.vqgan.tokenizer_training import assert_equal, batch, config, initial_state, placed
 from tokenizer.checkpoints import checkpoint
 from tokenizer.training import discriminator
 from tokenizer.training.generator import reconstruct

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from schemas.errors import ConfigError, InputError, Interrupted, JobError, StorageError
-from tests.support.tensorboard_events import read_events
-from tests.support.tiny_vqgan import DOT, tiny_weights
-from tests.support.tokenizer_training import assert_equal, config, frames, largest, restored_state
+from tests.support.training.tensorboard_events import read_events
+from tests.support.vqgan.tiny_vqgan import DOT, tiny_weights
+from tests.support.vqgan.tokenizer_training import assert_equal, config, frames, largest, restored_state
 from tokenizer.checkpoints import checkpoint
 from tokenizer.codec import FrameCodec
 from tokenizer.quantizers.fsq import FsqConfig

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from schemas.errors import ConfigError
-from tests.support.tiny_vqgan import TINY, tiny_params
+from tests.support.vqgan.tiny_vqgan import TINY, tiny_params
 from tokenizer.config import Compute, lwm_256, named, small_128
 from tokenizer.vqgan.layers import Downsample, GroupNorm, ResnetBlock, Upsample
 from tokenizer.vqgan.vqgan import abstract, init_params, parameter_count, to_bytes, to_unit

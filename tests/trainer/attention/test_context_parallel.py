@@ -13,8 +13,8 @@ from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
-from tests.support.float64_attention import float64_attention
-from tests.support.packed_sequences import Packed, packed, random_order
+from tests.support.training.float64_attention import float64_attention
+from tests.support.training.packed_sequences import Packed, packed, random_order
 from trainer.attention.context_parallel import attention
 from trainer.attention.kernel import KernelName
 from trainer.config import AttentionMethod, MeshConfig

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from tests.support.float64_attention import float64_attention
-from tests.support.packed_sequences import packed, random_order
+from tests.support.training.float64_attention import float64_attention
+from tests.support.training.packed_sequences import packed, random_order
 from trainer.attention import fused
 from trainer.attention.context_parallel import attention
 from trainer.attention.kernel import KernelName

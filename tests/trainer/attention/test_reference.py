@@ -4,8 +4,8 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.support.float64_attention import float64_attention
-from tests.support.packed_sequences import Packed, packed, random_order
+from tests.support.training.float64_attention import float64_attention
+from tests.support.training.packed_sequences import Packed, packed, random_order
 from trainer.attention.reference import dense_attention, visible
 
 

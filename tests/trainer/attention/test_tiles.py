@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.support.packed_sequences import Packed, packed, random_order
+from tests.support.training.packed_sequences import Packed, packed, random_order
 from trainer.attention.tiles import Bounds, Tokens, bounds
 from trainer.data.layout import LAYOUTS, permutation
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigError
-from tests.support.packed_sequences import VOCABULARY, packed
+from tests.support.training.packed_sequences import VOCABULARY, packed
 from trainer.config import MeshConfig
 from trainer.data.layout import LAYOUTS, Layout, inverse, lay_out, permutation, stripe_width
 from trainer.mesh import make_mesh

@@ -15,7 +15,7 @@ from schemas.dataset import CARD, read_card
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import write_text
 from schemas.packed import expand
-from tests.support.training_dataset import VOCABULARY, write_dataset
+from tests.support.training.training_dataset import VOCABULARY, write_dataset
 from trainer.config import MeshConfig
 from trainer.data.layout import inverse, permutation
 from trainer.data.loader import Batch, Loader, Placement, Window, held_out_batches, training_batches

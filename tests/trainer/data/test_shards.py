@@ -19,7 +19,7 @@ from schemas.dataset import CARD, INDEX, ShardEntry, read_card, read_index, shar
 from schemas.errors import ConfigError, DatasetError, VocabularyMismatch
 from schemas.files import write_text
 from schemas.fingerprint import sha256_file
-from tests.support.training_dataset import VOCABULARY, with_other_tokenizer, write_dataset
+from tests.support.training.training_dataset import VOCABULARY, with_other_tokenizer, write_dataset
 from trainer.data.shards import PackedSplit
 
 S = 128

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from schemas.errors import ConfigError
-from tests.support.packed_sequences import VOCABULARY
+from tests.support.training.packed_sequences import VOCABULARY
 from trainer.config import MeshConfig
 from trainer.mesh import make_mesh
 from trainer.model.generate import draw, generate, on_one_device, token_logits

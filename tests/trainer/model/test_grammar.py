@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
 from schemas.vocab import Vocabulary
-from tests.support.packed_sequences import VOCABULARY
+from tests.support.training.packed_sequences import VOCABULARY
 from trainer.model.grammar import DocumentGrammar
 
 P = 4  # codes of a frame

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from schemas.errors import ConfigError
 from schemas.packed import SPAN_DTYPE, expand
 from schemas.vocab import TEXT, VISION
-from tests.support.packed_sequences import VOCABULARY
+from tests.support.training.packed_sequences import VOCABULARY
 from trainer.config import MeshConfig, Softmax
 from trainer.mesh import make_mesh
 from trainer.model.llama.config import debug

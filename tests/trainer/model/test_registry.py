@@ -10,8 +10,8 @@ import pytest
 from flax import nnx
 
 from schemas.errors import ConfigError
-from tests.support import bigram_model
-from tests.support.training_dataset import VOCABULARY, write_dataset
+from tests.support.training import bigram_model
+from tests.support.training.training_dataset import VOCABULARY, write_dataset
 from trainer.config import MeshConfig
 from trainer.mesh import make_mesh
 from trainer.model.generate import generate

@@ -16,7 +16,7 @@ import pytest
 from flax import nnx
 
 from schemas.errors import ConfigError, DatasetError, VocabularyMismatch
-from tests.support.training_dataset import VOCABULARY, with_other_tokenizer
+from tests.support.training.training_dataset import VOCABULARY, with_other_tokenizer
 from trainer.config import MeshConfig
 from trainer.mesh import Weight, make_mesh, shardings
 from trainer.model.llama.config import debug

@@ -17,7 +17,7 @@ import pytest
 
 from schemas.errors import ConfigError, DatasetError, JobError, VocabularyMismatch
 from schemas.runs.metrics import read_metrics
-from tests.support.training_dataset import VOCABULARY, with_other_tokenizer, write_dataset
+from tests.support.training.training_dataset import VOCABULARY, with_other_tokenizer, write_dataset
 from trainer.config import MeshConfig
 from trainer.data.loader import Placement
 from trainer.data.shards import PackedSplit

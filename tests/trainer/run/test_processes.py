@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from schemas.dataset import read_index
 from schemas.runs.metrics import read_metrics
-from tests.support.training_dataset import VOCABULARY, write_dataset
+from tests.support.training.training_dataset import VOCABULARY, write_dataset
 from tests.trainer.run.test_loop import S, config_of
 from trainer.config import MeshConfig
 from trainer.data.loader import Placement

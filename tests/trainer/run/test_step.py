@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.support.training_dataset import VOCABULARY, write_dataset
+from tests.support.training.training_dataset import VOCABULARY, write_dataset
 from trainer.config import MeshConfig
 from trainer.data.layout import Layout
 from trainer.data.loader import Batch, Placement

@@ -13,7 +13,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from schemas.errors import ConfigError
-from tests.support.packed_sequences import VOCABULARY, Packed, packed, random_order
+from tests.support.training.packed_sequences import VOCABULARY, Packed, packed, random_order
 from trainer.attention.context_parallel import LSE, attention
 from trainer.attention.reference import dense_attention
 from trainer.config import AttentionMethod, MeshConfig

@@ -1,6 +1,6 @@
 """A tokenizer training run that takes a second: options, frames, batches and states.
 
-The model is `tests.support.tiny_vqgan.DOT`; the tests register it under the name `dot`.
+The model is `tests.support.vqgan.tiny_vqgan.DOT`; the tests register it under the name `dot`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
-from tests.support.tiny_vqgan import DOT, tiny_weights
+from tests.support.vqgan.tiny_vqgan import DOT, tiny_weights
 from tokenizer.training import discriminator
 from tokenizer.training.config import TokenizerTrainConfig
 from tokenizer.training.crops import CropConfig, crops, fingerprint

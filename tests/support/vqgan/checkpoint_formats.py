@@ -18,9 +18,9 @@ import safetensors.numpy
 from flax import serialization
 from numpy.typing import NDArray
 
-from tests.support import torch_zip
-from tests.support.reference_flax import Lwm, Maskgit, randomized
-from tests.support.reference_torch import AMUSED, LLAMAGEN, TAMING, Names, Tensors, TorchVqgan
+from tests.support.vqgan import torch_zip
+from tests.support.vqgan.reference_flax import Lwm, Maskgit, randomized
+from tests.support.vqgan.reference_torch import AMUSED, LLAMAGEN, TAMING, Names, Tensors, TorchVqgan
 
 FAST_COMPILE = {"xla_backend_optimization_level": "0"}
 LEVELS_2, LEVELS_3 = (32, 64), (32, 32, 64)
