@@ -6,7 +6,8 @@ Exit codes:
     1    an error; the message says what happened and what to do. `verify` also returns 1 when it finds a problem
     2    wrong usage: an unknown subcommand, option or value; a wrong configuration file; or options that differ from the
          configuration of the workspace, without --reconfigure
-    3    an internal error, with a traceback: please report it
+    3    an internal error: please report it with the traceback, which is printed or in the log file that the message
+         names
     130  interrupted (Ctrl-C or SIGTERM); what was made is kept, and the same command resumes
 
 Only the standard library is imported before the check that `pipeline`, `schemas`, `tokenizer` and `trainer` are those
@@ -39,7 +40,8 @@ Exit codes:
   1    an error, described in the message; `verify` also returns 1 when it finds a problem
   2    wrong usage: an unknown subcommand, option or value; a wrong configuration file; or options
        that differ from the configuration of the workspace, without --reconfigure
-  3    an internal error, with a traceback: please report it
+  3    an internal error: please report it with the traceback, which is printed or in the log file
+       that the message names
   130  interrupted; what was made is kept, and the same command resumes"""
 
 
@@ -108,7 +110,7 @@ def help_text() -> str:
 def _run(name: str, arguments: list[str], options: tuple[str, ...]) -> int:
     """Parse the options of a subcommand, run it, and turn what it raises into a message and an exit code."""
     from pipeline.cli.subcommands import SUBCOMMANDS
-    from schemas.errors import Interrupted, LongreelError, UsageError
+    from schemas.errors import InternalError, Interrupted, LongreelError, UsageError
 
     for library in ("absl", "apache_beam", "jax", "orbax"):
         logging.getLogger(library).setLevel(logging.ERROR)
@@ -130,6 +132,8 @@ def _run(name: str, arguments: list[str], options: tuple[str, ...]) -> int:
         return _fail("interrupted; what was made is kept", INTERRUPTED, name)
     except UsageError as e:
         return _fail(str(e), USAGE, name)
+    except InternalError as e:
+        return _fail(str(e), INTERNAL, name)
     except (LongreelError, OSError) as e:  # OSError: for example a file where a folder is needed
         return _fail(str(e), FAILURE, name)
     except Exception:

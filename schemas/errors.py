@@ -8,7 +8,8 @@
     ├── DatasetError          an unfinished, truncated or modified token store or packed dataset
     ├── VocabularyMismatch    two artifacts of different tokenizers are used together
     ├── StorageError          a file cannot be written
-    ├── JobError              a job failed (a worker died, or its counts are inconsistent)
+    ├── JobError              a job failed (for example, a decoder process or a Beam runner)
+    │   └── InternalError     a defect of Longreel, which the user is asked to report
     └── Interrupted           the user stopped a command; finished work is kept
 
 A message states what happened, the value received, and what to do next. `InputError` is caught where the item is
@@ -97,6 +98,10 @@ class StorageError(LongreelError):
 
 class JobError(LongreelError):
     """A job failed."""
+
+
+class InternalError(JobError):
+    """A defect of Longreel; the message asks the user to report it, and the exit code is 3."""
 
 
 class Interrupted(LongreelError):

@@ -15,6 +15,7 @@ import pytest
 
 import longreel
 from pipeline.cli.subcommands import SUBCOMMANDS, Subcommand
+from pipeline.kinds.book import BOOK
 
 pytestmark = pytest.mark.slow
 
@@ -83,6 +84,19 @@ def test_an_internal_error_prints_its_traceback_and_has_its_own_exit_code(
     assert longreel.main(["broken"]) == 3
     assert "longreel broken: internal error; please report it" in caplog.text
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_an_internal_error_in_a_worker_has_the_same_exit_code_and_names_the_file_with_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "book.txt").write_text("It was a bright cold day in April. " * 30)
+    monkeypatch.setattr(BOOK, "survey", lambda path, tools: 1 // 0)
+    assert longreel.main(["survey", str(tmp_path / "book.txt"), "--out", str(tmp_path / "out")]) == 3
+    printed = capfd.readouterr().err
+    (log,) = (tmp_path / "out" / "logs").glob("*.txt")
+    assert "longreel survey: internal error in a worker: ZeroDivisionError" in printed
+    assert f"Please report this error and attach {log}" in printed
+    assert "ZeroDivisionError" in log.read_text()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ class _Video(VisualKind):
 
     def token_fingerprint(self, row: SurveyRow, config: TokenizeConfig) -> Any:
         """See ItemKind."""
-        clips = shots_fingerprint_fields(config.shots), config.cutting.recipe
+        clips = shots_fingerprint_fields(config.shots), config.cutting.fingerprint_fields
         return super().token_fingerprint(row, config), clips
 
     def tokenize(self, path: Path, row: SurveyRow, tools: TokenizeTools) -> list[TokenizedDocument]:

@@ -131,7 +131,8 @@ def each(elements: Sequence[Any], worker: Worker, errors: ErrorLog) -> beam.PTra
 def run_each(elements: Sequence[Any], worker: Worker, runner: Runner, *, error_log: Path) -> None:
     """Call `worker` with each of the elements.
 
-    Raises the error that a worker raised. An internal error is a JobError, and `error_log` has its traceback.
+    Raises the LongreelError that a worker raised. Any other exception becomes an InternalError, with its traceback in
+    `error_log`.
     """
     _run(lambda pipeline, errors: pipeline | "Each" >> each(elements, worker, errors), runner, error_log)
 

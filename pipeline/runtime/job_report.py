@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from schemas.errors import JobError
+from schemas.errors import InternalError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +25,9 @@ class JobReport:
     notes: tuple[str, ...] = ()
 
     def checked(self) -> JobReport:
-        """Return the report itself; raises JobError if its counts do not balance."""
+        """Return the report itself; raises InternalError if its counts do not balance."""
         if self.items != self.kept + self.rejected_items:
-            raise JobError(
+            raise InternalError(
                 f"{self.job}: the counts do not balance: "
                 f"{self.items} in, {self.kept} kept, {self.rejected_items} rejected. "
                 "Please report this, and do not use the output of this job."
@@ -56,7 +56,7 @@ class JobReport:
 def report_on(job: str, items: int, rows: pa.Table, new: int, started: float) -> JobReport:
     """Return the report of a job from its output rows, of which those with a `reason` are rejected.
 
-    `started` is the `time.monotonic()` at which the job began. Raises JobError if the counts do not balance.
+    `started` is the `time.monotonic()` at which the job began. Raises InternalError if the counts do not balance.
     """
     rejected = Counter(reason for reason in rows["reason"].to_pylist() if reason)
     return JobReport(

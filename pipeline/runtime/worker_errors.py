@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import schemas.errors
-from schemas.errors import InputError, Interrupted, JobError, LongreelError
+from schemas.errors import InputError, InternalError, Interrupted, LongreelError
 from schemas.files import write_text
 
 _RECORDS: dict[str, list[WorkerError]] = {}  # by run, of workers that are threads of the driver's process
@@ -95,18 +95,18 @@ class ErrorLog:
     def error_of(self, failure: Exception) -> LongreelError:
         """Return the error to raise for a run that ended with `failure`: the first that a worker recorded.
 
-        An internal error becomes a JobError that names the log file with its traceback.
+        An exception that is not one of ours becomes an InternalError that names the log file with its traceback.
         """
         records = self.records()
         first = next((error for error in records if error.error_class != Interrupted.__name__), None)
         error = first or (records[0] if records else WorkerError.of(failure))
         return error.exception() or self._internal_error(error)
 
-    def _internal_error(self, error: WorkerError) -> JobError:
+    def _internal_error(self, error: WorkerError) -> InternalError:
         reason = f" ({error.reason})" if error.reason else ""
-        told = f"internal error in a worker: {error.type_name}{reason}: {error.message}"
+        message = f"internal error in a worker: {error.type_name}{reason}: {error.message}"
         try:
             write_text(self.path, error.traceback)
         except (LongreelError, OSError):
-            return JobError(f"{told}\nPlease report this error with its traceback:\n{error.traceback}")
-        return JobError(f"{told}\nPlease report this error and attach {self.path}, which has the traceback.")
+            return InternalError(f"{message}\nPlease report this error with its traceback:\n{error.traceback}")
+        return InternalError(f"{message}\nPlease report this error and attach {self.path}, which has the traceback.")

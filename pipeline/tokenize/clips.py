@@ -32,14 +32,14 @@ class Clip(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ClipConfig:
-    """Which parts of a video become documents."""
+    """How videos are divided into documents."""
 
     clips: Clips = "whole"
-    """Whole videos, their shots, or equal parts."""
+    """The documents of a video: the whole video, one per shot, or one per equal part of at most `max_clip_s`."""
     min_clip_s: float = 1.0
-    """Shots that are shorter are joined with those after them."""
+    """Join a shorter shot with the next one, in seconds."""
     max_clip_s: float | None = None
-    """Longer shots are cut into equal parts; with clips=seconds, all is cut into parts of at most this."""
+    """Cut a longer shot into equal parts, in seconds; with clips=seconds, the maximum length of a part."""
 
     def __post_init__(self) -> None:
         if self.clips not in get_args(Clips):
@@ -54,8 +54,8 @@ class ClipConfig:
             raise ConfigError("clips=seconds needs max_clip_s: give --max-clip-s 30, for example")
 
     @property
-    def recipe(self) -> tuple[object, ...]:
-        """The options that the clips of a video depend on, for fingerprints."""
+    def fingerprint_fields(self) -> tuple[object, ...]:
+        """The options that affect the clips of a video, for the fingerprints of its documents."""
         return {
             "whole": ("whole",),
             "shots": ("shots", self.min_clip_s, self.max_clip_s),

@@ -40,10 +40,10 @@ _DRAWS = 1 << 32
 
 @dataclass(frozen=True, kw_only=True)
 class InterleaveConfig:
-    """How text and frames are ordered."""
+    """The order of text and frames."""
 
     caption_first: float = 0.5
-    """Share of videos and images whose caption comes first; the caption of the others comes last."""
+    """Fraction of videos and images, 0 to 1, with the caption before the frames; the others have it after them."""
     seed: int = 0
     """Random seed for the order of caption and frames. The order also depends on the content of the item."""
 
@@ -90,7 +90,7 @@ class _Run(NamedTuple):
 
 
 _TIMELESS = _Times(None, None)
-_Placed = dict[int, list[tuple[str, _Times]]]  # the texts before each frame, and at T those after the last
+_TextsByFrame = dict[int, list[tuple[str, _Times]]]  # by index of the following frame; T: after the last frame
 
 
 def book_document(ids: NDArray[Any], *, vocabulary: Vocabulary) -> Document:
@@ -131,32 +131,32 @@ def video_document(
     """
     _check(codes, frame_rate, vocabulary, text)
     times = start_s + np.arange(len(codes)) / frame_rate
-    texts = _placed(cues, times)
+    texts = _texts_by_frame(cues, times)
     if caption := "\n".join(c for c in captions if c.strip()):
         is_first = bucket(f"{config.seed}:{seed_identity}", _DRAWS) < config.caption_first * _DRAWS
-        place = 0 if is_first else len(codes)
-        texts[place].insert(0 if is_first else len(texts[place]), (caption, _TIMELESS))
+        frame = 0 if is_first else len(codes)
+        texts[frame].insert(0 if is_first else len(texts[frame]), (caption, _TIMELESS))
 
     frames = _frame_tokens(codes, sorted(texts)[1:], vocabulary)
     runs: list[_Run] = []
-    for place, end in pairwise([*sorted(texts), len(codes)]):
-        runs += _text_runs(texts[place], place=place, frame_count=len(codes), vocabulary=vocabulary, text=text)
-        if place < end:
-            lasts = _Times(float(times[place]), float(times[end - 1]) + 1 / frame_rate)
-            runs.append(_Run(frames[place:end].reshape(-1), VISION, lasts))
+    for first, end in pairwise([*sorted(texts), len(codes)]):
+        runs += _text_runs(texts[first], frame=first, frame_count=len(codes), vocabulary=vocabulary, text=text)
+        if first < end:
+            span = _Times(float(times[first]), float(times[end - 1]) + 1 / frame_rate)
+            runs.append(_Run(frames[first:end].reshape(-1), VISION, span))
     return _document(runs, vocabulary, frame_tokens=frames.shape[1])
 
 
 def parse_document(
     tokens: NDArray[Any], *, vocabulary: Vocabulary, frame_tokens: int
 ) -> list[TextSegment | VisionSegment]:
-    """Return what a document of tokens [n] holds, in order; the inverse of the functions above.
+    """Return the segments of a document of tokens [n] in order; the inverse of the functions above.
 
-    `frame_tokens` is codes of a frame + 1, 0 for a book. Raises DatasetError that says at which token the rules are
-    broken.
+    `frame_tokens` is the number of codes per frame + 1, or 0 for a document without frames. Raises DatasetError with
+    the position of the first token that violates the layout.
     """
     _require(len(tokens) > 0, "is empty", at=0)
-    _require(bool(np.all(tokens < vocabulary.size)), "is no id", at=int(np.argmax(tokens >= vocabulary.size)))
+    _require(bool(np.all(tokens < vocabulary.size)), "is not an id of the vocabulary", at=int(np.argmax(tokens >= vocabulary.size)))
     vision = vocabulary.is_vision(tokens)
     edges = [0, *(np.flatnonzero(np.diff(vision)) + 1).tolist(), len(tokens)]
     segments: list[TextSegment | VisionSegment] = []
@@ -174,30 +174,31 @@ def _check(codes: NDArray[Any], frame_rate: float, vocabulary: Vocabulary, text:
     if not (math.isfinite(frame_rate) and frame_rate > 0):
         raise ConfigError(f"frame_rate must be above 0, got {frame_rate}")
     if not codes.size:
-        raise InputError(Reason.EMPTY, "no frame came out of it")
+        raise InputError(Reason.EMPTY, "it has no frames")
     if text.sha256 != vocabulary.text_sha256:
         raise VocabularyMismatch(
-            f"the vocabulary's text model is {vocabulary.text_sha256[:12]}…, the one at work {text.sha256[:12]}…"
+            f"the vocabulary was made with text model {vocabulary.text_sha256[:12]}…, "
+            f"but the loaded text model is {text.sha256[:12]}…"
         )
     low, high = int(codes.min()), int(codes.max())
     if low < 0 or high >= vocabulary.codebook_size:
-        raise VocabularyMismatch(f"codes lie in {low}..{high}, the codebook has {vocabulary.codebook_size}")
+        raise VocabularyMismatch(f"codes lie in {low}..{high}, but the codebook has {vocabulary.codebook_size} entries")
 
 
-def _placed(cues: Sequence[Cue], times: NDArray[np.float64]) -> _Placed:
-    """Join the cues that stand before the same frame; the places 0 and T are always there."""
-    spoken = sorted((cue for cue in cues if cue.text.strip()), key=lambda cue: (cue.start_s, cue.end_s))
-    places = np.searchsorted(times, [cue.start_s for cue in spoken], side="left").tolist()
-    texts: _Placed = {0: [], len(times): []}
-    for place, group in groupby(zip(places, spoken, strict=True), key=itemgetter(0)):
-        said = [cue for _, cue in group]
-        lasts = _Times(said[0].start_s, max(cue.end_s for cue in said))
-        texts[place] = [("\n".join(cue.text for cue in said), lasts)]
+def _texts_by_frame(cues: Sequence[Cue], times: NDArray[np.float64]) -> _TextsByFrame:
+    """Join the cues that precede the same frame; the keys 0 and T always exist."""
+    not_blank = sorted((cue for cue in cues if cue.text.strip()), key=lambda cue: (cue.start_s, cue.end_s))
+    following = np.searchsorted(times, [cue.start_s for cue in not_blank], side="left").tolist()
+    texts: _TextsByFrame = {0: [], len(times): []}
+    for frame, group in groupby(zip(following, not_blank, strict=True), key=itemgetter(0)):
+        joined = [cue for _, cue in group]
+        span = _Times(joined[0].start_s, max(cue.end_s for cue in joined))
+        texts[frame] = [("\n".join(cue.text for cue in joined), span)]
     return texts
 
 
 def _frame_tokens(codes: NDArray[Any], ends: Sequence[int], vocabulary: Vocabulary) -> NDArray[Any]:
-    """Return [T, P + 1]: the codes as ids, and <eof>, or <eov> where a vision span ends."""
+    """Return [T, P + 1]: the codes of each frame as ids, then <eov> if a vision span ends there, otherwise <eof>."""
     frames = np.empty((codes.shape[0], codes.shape[1] + 1), vocabulary.dtype)
     frames[:, :-1] = codes
     frames[:, :-1] += vocabulary.dtype.type(vocabulary.text_size)
@@ -207,21 +208,24 @@ def _frame_tokens(codes: NDArray[Any], ends: Sequence[int], vocabulary: Vocabula
 
 
 def _text_runs(
-    texts: list[tuple[str, _Times]], *, place: int, frame_count: int, vocabulary: Vocabulary, text: TextTokenizer
+    texts: list[tuple[str, _Times]], *, frame: int, frame_count: int, vocabulary: Vocabulary, text: TextTokenizer
 ) -> Iterator[_Run]:
-    """Yield what stands between two vision spans: markers belong to the text beside them, bos and eos to none."""
-    is_first, is_last = place == 0, place == frame_count
-    begins = _TIMELESS if is_first or not texts else texts[0][1]
-    ends = _TIMELESS if is_last or not texts else texts[-1][1]
-    parts = [said + "\n" for said, _ in texts[:-1]] + [said for said, _ in texts[-1:]]
-    yield _Run(np.asarray([vocabulary.bos_id] if is_first else vocabulary.end_vision), TEXT, begins)
-    for ids, (_, times) in zip(text.encode_parts(parts), texts, strict=True):
+    """Yield the texts before `frame` with their markers.
+
+    A vision marker has the times of the adjacent text; bos and eos have none.
+    """
+    is_first, is_last = frame == 0, frame == frame_count
+    opening_times = _TIMELESS if is_first or not texts else texts[0][1]
+    closing_times = _TIMELESS if is_last or not texts else texts[-1][1]
+    lines = [line + "\n" for line, _ in texts[:-1]] + [line for line, _ in texts[-1:]]
+    yield _Run(np.asarray([vocabulary.bos_id] if is_first else vocabulary.end_vision), TEXT, opening_times)
+    for ids, (_, times) in zip(text.encode_parts(lines), texts, strict=True):
         yield _Run(ids, TEXT, times)
-    yield _Run(np.asarray([vocabulary.eos_id] if is_last else vocabulary.begin_vision), TEXT, ends)
+    yield _Run(np.asarray([vocabulary.eos_id] if is_last else vocabulary.begin_vision), TEXT, closing_times)
 
 
 def _document(runs: Iterable[_Run], vocabulary: Vocabulary, *, frame_tokens: int) -> Document:
-    """Lay the runs one behind the other; neighbors of one modality, one time and one weight are one span."""
+    """Concatenate the runs; adjacent runs of equal modality, times and weight become one span."""
     tokens: list[NDArray[Any]] = []
     spans: list[DocumentSpan] = []
     start = 0
@@ -238,42 +242,42 @@ def _parse_text(tokens: NDArray[Any], start: int, end: int, *, vocabulary: Vocab
     head, head_name = ((vocabulary.bos_id,), "bos") if start == 0 else (vocabulary.end_vision, "</vision>")
     tail, tail_name = ((vocabulary.eos_id,), "eos") if end == len(tokens) else (vocabulary.begin_vision, "<vision>")
     body, stop = start + len(head), end - len(tail)
-    _require(tuple(tokens[start:body].tolist()) == head, f"does not begin {head_name}", at=start)
-    ends_well = body <= stop and tuple(tokens[stop:end].tolist()) == tail
-    _require(ends_well, f"does not begin {tail_name}", at=max(stop, start))
+    _require(tuple(tokens[start:body].tolist()) == head, f"is not the start of {head_name}", at=start)
+    has_tail = body <= stop and tuple(tokens[stop:end].tolist()) == tail
+    _require(has_tail, f"is not the start of {tail_name}", at=max(stop, start))
     ids = tokens[body:stop]
     for special in ((vocabulary.bos_id,), (vocabulary.eos_id,), vocabulary.begin_vision, vocabulary.end_vision):
         found = _find(ids, special)
-        _require(found is None, f"begins {special}, which cannot stand within a text", at=body + (found or 0))
+        _require(found is None, f"is the start of {special}, which is not allowed within a text", at=body + (found or 0))
     return TextSegment(body, ids)
 
 
 def _parse_vision(
     tokens: NDArray[Any], start: int, end: int, *, vocabulary: Vocabulary, frame_tokens: int
 ) -> VisionSegment:
-    _require(frame_tokens > 1, f"is a vision token in a document with {frame_tokens} tokens a frame", at=start)
+    _require(frame_tokens > 1, f"is a vision token, but the document has {frame_tokens} tokens per frame", at=start)
     whole = (end - start) // frame_tokens * frame_tokens
     frames = tokens[start : start + whole].reshape(-1, frame_tokens)
-    codes, marks = frames[:, :-1], frames[:, -1]
+    codes, frame_ends = frames[:, :-1], frames[:, -1]
     wrong = np.empty(frames.shape, np.bool_)
     wrong[:, :-1] = codes >= vocabulary.eof
-    wrong[:, -1] = marks != vocabulary.eof
-    wrong[-1:, -1] = marks[-1:] != vocabulary.eov
+    wrong[:, -1] = frame_ends != vocabulary.eof
+    wrong[-1:, -1] = frame_ends[-1:] != vocabulary.eov
     at = int(np.argmax(wrong)) if wrong.any() else whole
-    _require(
-        at == end - start, f"breaks the rule of {frame_tokens - 1} codes and <eof>, at the end <eov>", at=start + at
-    )
+    rule = f"violates the layout of frames: {frame_tokens - 1} codes, then <eof>, or <eov> after the last frame"
+    _require(at == end - start, rule, at=start + at)
     return VisionSegment(start, codes - vocabulary.dtype.type(vocabulary.text_size))
 
 
 def _find(ids: NDArray[Any], special: tuple[int, ...]) -> int | None:
-    places = len(ids) - len(special) + 1
-    if places < 1:
+    """Return the position of the first occurrence of `special` in ids [n], or None."""
+    positions = len(ids) - len(special) + 1
+    if positions < 1:
         return None
-    match = np.logical_and.reduce([ids[i : i + places] == token for i, token in enumerate(special)])
+    match = np.logical_and.reduce([ids[i : i + positions] == token for i, token in enumerate(special)])
     return int(np.argmax(match)) if match.any() else None
 
 
-def _require(rule: bool, message: str, *, at: int) -> None:
-    if not rule:
+def _require(holds: bool, message: str, *, at: int) -> None:
+    if not holds:
         raise DatasetError(f"the document is malformed: token {at} {message}")

@@ -52,7 +52,7 @@ from pipeline.video.messages import (
 from pipeline.video.process import DecoderProcess, TimeBudget
 from pipeline.video.shots.detector import Shots
 from pipeline.video.types import DecodeConfig, DecodeReport, SubtitleLine, VideoInfo
-from schemas.errors import InputError, LongreelError, Reason, StorageError
+from schemas.errors import InputError, InternalError, LongreelError, Reason, StorageError
 
 __all__ = ["AnalysisConfig", "Batch", "DecodeConfig", "DecodeReport", "Decoder", "VideoInfo", "VideoStats"]
 
@@ -235,5 +235,5 @@ def _absolute(path: Path) -> str:
     return os.fspath(Path(path).absolute())
 
 
-def _unexpected(message: object) -> LongreelError:
-    return LongreelError(f"internal error: unexpected message from the decoder process: {message}")
+def _unexpected(message: object) -> InternalError:
+    return InternalError(f"internal error: unexpected message from the decoder process: {message}. Please report this")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.runtime.job_report import JobReport, report_on
-from schemas.errors import JobError
+from schemas.errors import InternalError
 
 REPORT = JobReport(
     job="select",
@@ -36,7 +36,7 @@ def test_a_run_that_processes_nothing_reports_nothing_to_do() -> None:
 
 
 def test_counts_that_do_not_balance_raise() -> None:
-    with pytest.raises(JobError, match="2500 in, 2496 kept, 3 rejected.*report this"):
+    with pytest.raises(InternalError, match="2500 in, 2496 kept, 3 rejected.*report this"):
         dataclasses.replace(REPORT, kept=2496).checked()
 
 
@@ -46,5 +46,5 @@ def test_rows_with_a_reason_are_rejected() -> None:
 
 
 def test_a_missing_row_does_not_balance() -> None:
-    with pytest.raises(JobError, match="4 in, 1 kept, 2 rejected"):
+    with pytest.raises(InternalError, match="4 in, 1 kept, 2 rejected"):
         report_on("survey", 4, pa.table({"reason": ["black", None, "black"]}), 2, time.monotonic())

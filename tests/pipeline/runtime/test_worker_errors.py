@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.runtime.worker_errors import ErrorLog, WorkerError
-from schemas.errors import InputError, Interrupted, JobError, LongreelError, Reason, StorageError, UsageError
+from schemas.errors import InputError, InternalError, Interrupted, JobError, LongreelError, Reason, StorageError, UsageError
 
 UNRELATED = RuntimeError("what the runner raises")
 
@@ -76,7 +76,7 @@ def test_the_first_error_is_the_cause_and_an_interruption_is_not(errors: ErrorLo
 def test_an_internal_error_names_the_file_with_its_traceback(errors: ErrorLog, error: Exception, told: str) -> None:
     fail(errors, error)
     found = errors.error_of(UNRELATED)
-    assert type(found) is JobError
+    assert type(found) is InternalError
     assert found.args[0].startswith("internal error in a worker: ")
     with pytest.raises(LongreelError, match=told + r"\nPlease report this error and attach .*job-error.txt"):
         raise found

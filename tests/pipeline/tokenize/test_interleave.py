@@ -221,7 +221,7 @@ def test_an_empty_item_is_an_error(text: TextTokenizer) -> None:
 
 
 def test_codes_and_text_of_another_vocabulary_are_errors(text: TextTokenizer) -> None:
-    with pytest.raises(VocabularyMismatch, match=r"codes lie in 3\.\.1000, the codebook has 1000"):
+    with pytest.raises(VocabularyMismatch, match=r"codes lie in 3\.\.1000, but the codebook has 1000"):
         video(text, [[3], [1000]])
     with pytest.raises(VocabularyMismatch, match=r"codes lie in -1\.\.3"):
         video(text, [[3], [-1]])
