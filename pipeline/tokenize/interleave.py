@@ -156,7 +156,11 @@ def parse_document(
     the position of the first token that violates the layout.
     """
     _require(len(tokens) > 0, "is empty", at=0)
-    _require(bool(np.all(tokens < vocabulary.size)), "is not an id of the vocabulary", at=int(np.argmax(tokens >= vocabulary.size)))
+    _require(
+        bool(np.all(tokens < vocabulary.size)),
+        "is not an id of the vocabulary",
+        at=int(np.argmax(tokens >= vocabulary.size)),
+    )
     vision = vocabulary.is_vision(tokens)
     edges = [0, *(np.flatnonzero(np.diff(vision)) + 1).tolist(), len(tokens)]
     segments: list[TextSegment | VisionSegment] = []
@@ -248,7 +252,9 @@ def _parse_text(tokens: NDArray[Any], start: int, end: int, *, vocabulary: Vocab
     ids = tokens[body:stop]
     for special in ((vocabulary.bos_id,), (vocabulary.eos_id,), vocabulary.begin_vision, vocabulary.end_vision):
         found = _find(ids, special)
-        _require(found is None, f"is the start of {special}, which is not allowed within a text", at=body + (found or 0))
+        _require(
+            found is None, f"is the start of {special}, which is not allowed within a text", at=body + (found or 0)
+        )
     return TextSegment(body, ids)
 
 

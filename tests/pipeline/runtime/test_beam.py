@@ -60,7 +60,9 @@ def test_an_error_of_a_worker_is_raised_unchanged(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_an_internal_error_names_the_file_with_the_traceback(tmp_path: Path, workers: int) -> None:
     log = tmp_path / "logs" / "error.txt"
-    with pytest.raises(InternalError, match=f"internal error in a worker: ZeroDivisionError: a defect\n.*report.*{log}"):
+    with pytest.raises(
+        InternalError, match=f"internal error in a worker: ZeroDivisionError: a defect\n.*report.*{log}"
+    ):
         run_each([1], Touch(tmp_path, "bug"), Runner(workers), error_log=log)
     assert "in write\n" in log.read_text()
     assert [path.name for path in log.parent.iterdir()] == ["error.txt"]

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from pipeline.runtime.worker_errors import ErrorLog, WorkerError
-from schemas.errors import InputError, InternalError, Interrupted, JobError, LongreelError, Reason, StorageError, UsageError
+from schemas.errors import (
+    InputError,
+    InternalError,
+    Interrupted,
+    JobError,
+    LongreelError,
+    Reason,
+    StorageError,
+    UsageError,
+)
 
 UNRELATED = RuntimeError("what the runner raises")
 
