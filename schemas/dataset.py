@@ -1,7 +1,7 @@
 """The directory of a packed dataset: card, shard index, and names of its files.
 
     train-000000-of-000002.tar …   sequences; `val-…` for held-out data
-    index.json                     wids shard index, with the byte offsets of all sequences and the SHA-256 of each shard
+    index.json                     wids shard index, with byte offsets of all sequences and the SHA-256 of each shard
     documents.parquet              the ledger: document, source, license and time range of every span
     croissant.json                 Croissant metadata, for data catalogs and other loaders
     dataset.json                   the card; written last, which commits the dataset
@@ -115,7 +115,7 @@ class DatasetCard:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardEntry:
-    """One shard in `index.json`. `offsets` [sequences + 1]: the first byte of each sequence, and the end of the last."""
+    """One shard in `index.json`. `offsets` [sequences + 1]: start of each sequence and end of the last, in bytes."""
 
     url: str
     split: str
@@ -142,7 +142,7 @@ def read_card(directory: Path) -> DatasetCard:
 def write_index(directory: Path, shards: list[ShardEntry]) -> None:
     """Write `index.json`: the fields that wids needs, and `split`, `sha256` and `offsets`.
 
-    wids reads all splits as one dataset; from the field `dataset` it sets the `__dataset__` of each sample to its split.
+    wids reads all splits as one dataset; the field `dataset` becomes the `__dataset__` of each sample.
     """
     index = {
         "__kind__": "wids-shard-index-v1",

@@ -133,7 +133,7 @@ def _cut(rows: _Rows, length: int, ranges: NDArray[np.int64]) -> _Rows:
 
 
 def check_spans(spans: NDArray[Any], *, length: int, documents: int, where: str) -> None:
-    """Raise DatasetError, with the first rule that is violated, if spans of a sequence of `length` tokens are invalid."""
+    """Raise DatasetError with the first violated rule if spans of a sequence of `length` tokens are invalid."""
     if problem := _problem(spans, length, documents):
         raise DatasetError(f"{where}: {problem}")
 

@@ -66,7 +66,10 @@ class SequenceFile:
         self._whole = self._read(0, self._size)
 
     def tokens(self, dtype: np.dtype[Any], length: int, ranges: NDArray[np.int64]) -> tuple[NDArray[Any], int]:
-        """Return the tokens [n] of `ranges` [R, 2] and the offset of the next member; the member must be `dtype` [length]."""
+        """Return the tokens [n] of `ranges` [R, 2] and the offset of the next member.
+
+        Raises DatasetError if the member is not an array `dtype` [length].
+        """
         member = self._member(0, TOKENS_MEMBER)
         if member.shape != (length,) or member.dtype != dtype:
             raise self.error(f"tokens are {member.dtype} {member.shape}, the card says {dtype} {(length,)}")

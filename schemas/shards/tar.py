@@ -67,7 +67,7 @@ def padded_size(size: int) -> int:
 
 
 def end_of_archive(position: int) -> bytes:
-    """Return the zeros that end an archive whose members end at byte `position`: at least two blocks, up to a record."""
+    """Return the zeros that end an archive after `position` bytes: at least two blocks, up to the end of a record."""
     return bytes(2 * BLOCK + -(position + 2 * BLOCK) % _RECORD)
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import pickle
 from functools import partial
 from pathlib import Path
@@ -211,16 +210,3 @@ def test_channels_that_no_published_form_has_ask_for_the_configuration(tmp_path:
 def test_the_default_fields_change_neither_shapes_nor_header() -> None:
     assert parameter_count(lwm_256()) == (146_244_675, 277)
     assert not any("attentions" in name for name in published_shapes(lwm_256()))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"attention": (2,)}, r"attention must name levels from 0 to 1, got \[2\]"),
-        ({"lookup": "near"}, r"lookup must be one of \('distance', 'product', 'bounded'\), got 'near'"),
-        ({"encoder_dim": 0}, "encoder_dim must be at least 1, got 0"),
-    ],
-)
-def test_fields_that_cannot_be_right_are_named(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        dataclasses.replace(tiny_weights().config, **change)

@@ -6,17 +6,14 @@ import numpy as np
 import pytest
 
 from schemas.errors import ConfigError
+from tests.support.vqgan.quantizer_examples import noise
 from tokenizer.quantizers.base import nearest_codes
 from tokenizer.quantizers.ema import EmaConfig, EmaState, update
 
 pytestmark = pytest.mark.slow
 
 
-def noise(*shape: int, seed: int = 0) -> jax.Array:
-    return jax.random.normal(jax.random.key(seed), shape)
-
-
-def test_data_init_draws_distinct_latents_while_there_are_enough() -> None:
+def test_initial_codes_are_distinct_latents_if_there_are_enough() -> None:
     latents = noise(50, 4)
     state = EmaConfig().init(latents, jax.random.key(3), codes=50, mean_count=0.5).state
     as_rows = {tuple(row) for row in np.asarray(state.codebook).tolist()}
@@ -24,13 +21,13 @@ def test_data_init_draws_distinct_latents_while_there_are_enough() -> None:
     np.testing.assert_array_equal(state.counts, np.full(50, 0.5, np.float32))
 
 
-def test_data_init_repeats_latents_when_there_are_fewer_than_codes() -> None:
+def test_initial_codes_repeat_latents_if_there_are_fewer_latents_than_codes() -> None:
     state = EmaConfig().init(noise(3, 4), jax.random.key(3), codes=8, mean_count=1.0).state
     _, counts = np.unique(np.asarray(state.codebook), axis=0, return_counts=True)
     assert sorted(counts.tolist()) == [2, 3, 3]
 
 
-def test_codes_move_by_the_moving_average_of_their_latents() -> None:
+def test_codes_are_moving_averages_of_their_latents() -> None:
     state = EmaState(jnp.asarray([[0.0], [10.0]]), jnp.asarray([2.0, 2.0]), jnp.asarray([[0.0], [20.0]]))
     latents = jnp.asarray([[1.0], [3.0], [12.0]])
     config = EmaConfig(decay=0.75, restart_below=0.0)
@@ -67,7 +64,7 @@ def test_scaling_batch_and_uses_together_restarts_the_same_codes() -> None:
 
 
 @pytest.mark.parametrize(("restart_below", "all_found"), [(0.25, True), (0.0, False)])
-def test_restarts_carry_codes_to_clusters_that_none_was_near(restart_below: float, all_found: bool) -> None:
+def test_restarts_move_codes_to_clusters_without_a_code(restart_below: float, all_found: bool) -> None:
     """Eight clusters, and codes that all begin far away from them: without restarts one code takes them all."""
     centers = noise(8, 4, seed=1) * 20
     data = centers[jnp.arange(256) % 8] + noise(256, 4, seed=2) * 0.1
@@ -85,6 +82,6 @@ def test_restarts_carry_codes_to_clusters_that_none_was_near(restart_below: floa
 
 
 @pytest.mark.parametrize("change", [{"decay": 1.0}, {"decay": -0.1}, {"restart_below": 1.5}])
-def test_a_decay_or_share_outside_its_range_is_refused(change: dict[str, float]) -> None:
+def test_an_option_outside_its_range_is_rejected(change: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"must be in \[0, 1\), got"):
         EmaConfig(**change)

@@ -20,10 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigError, InputError, Reason
-from tokenizer.text.chunking import BLOCK_CHARS, blocks
+from tokenizer.text.chunking import BLOCK_CHARS
 from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
 
-SOURCE = inspect.getsource(argparse)  # 100 kB of real text, at hand wherever Python is
+SOURCE = inspect.getsource(argparse)  # 100 kB of real text that is part of Python
 HAN = "".join(map(chr, range(0x4E00, 0x5000)))
 TRICKY = [
     "<vision>",
@@ -47,7 +47,7 @@ LLAMA = {"model_type": "bpe", "normalization_rule_name": "identity", "byte_fallb
 
 
 def train(path: Path, lines: list[str], **options: Any) -> TextTokenizer:
-    """Train a model such as others have published: by default with a space before the first word, as LLaMA's."""
+    """Train a model like published ones: by default with a space before the first word, as in LLaMA."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines),
@@ -93,13 +93,13 @@ def nfkc(folder: Path) -> TextTokenizer:
     return train(folder / "nfkc.model", SOURCE.splitlines(), model_type="bpe", user_defined_symbols=symbols)
 
 
-def places(ids: np.ndarray, special: tuple[int, ...]) -> list[int]:
+def positions(ids: np.ndarray, special: tuple[int, ...]) -> list[int]:
     return [i for i in range(len(ids)) if tuple(ids[i : i + len(special)]) == special]
 
 
 @given(text=texts)
 @settings(deadline=None, max_examples=60)
-def test_every_text_comes_back_exactly(lossless: TextTokenizer, text: str) -> None:
+def test_decode_restores_every_text(lossless: TextTokenizer, text: str) -> None:
     ids = lossless.encode(text)
     assert ids.dtype == np.uint32
     assert lossless.decode(ids) == text
@@ -108,21 +108,21 @@ def test_every_text_comes_back_exactly(lossless: TextTokenizer, text: str) -> No
 
 @given(text=texts)
 @settings(deadline=None, max_examples=60)
-def test_no_text_gives_the_ids_of_a_marker_or_a_control_piece(lossless: TextTokenizer, text: str) -> None:
+def test_no_text_produces_the_ids_of_a_marker_or_control_piece(lossless: TextTokenizer, text: str) -> None:
     ids = lossless.encode(text)
     for special in (lossless.begin_vision, lossless.end_vision, (lossless.bos_id,), (lossless.eos_id,)):
-        assert places(ids, special) == []
+        assert positions(ids, special) == []
 
 
-def test_a_marker_stays_one_wherever_a_block_ends(llama: TextTokenizer, own: TextTokenizer) -> None:
+def test_a_marker_at_any_distance_from_a_block_boundary_is_escaped(llama: TextTokenizer, own: TextTokenizer) -> None:
     for tokenizer, before in itertools.product((llama, own), range(BLOCK_CHARS - 12, BLOCK_CHARS + 3)):
         text = "x" * before + "<vision>" + "y" * 2000
         ids = tokenizer.encode(text)
         assert tokenizer.decode(ids) == text
-        assert places(ids, tokenizer.begin_vision) == []
+        assert positions(ids, tokenizer.begin_vision) == []
 
 
-def test_markers_are_one_id_where_the_model_has_them_and_spelled_where_not(
+def test_markers_are_one_id_if_the_model_has_them_and_are_spelled_otherwise(
     own: TextTokenizer, llama: TextTokenizer
 ) -> None:
     assert (own.begin_vision, own.end_vision) == ((3,), (4,))
@@ -131,7 +131,7 @@ def test_markers_are_one_id_where_the_model_has_them_and_spelled_where_not(
     assert own.decode(own.end_vision) == llama.decode(llama.end_vision) == "</vision>"
 
 
-def test_ids_are_those_that_sentencepiece_gives(llama: TextTokenizer, folder: Path) -> None:
+def test_ids_equal_those_of_sentencepiece(llama: TextTokenizer, folder: Path) -> None:
     plain = sentencepiece.SentencePieceProcessor(model_file=str(folder / "llama.model"))
     for text in (SOURCE, SOURCE.replace("\n", " "), "one word", " indented\n\n  text \n"):
         assert llama.encode(text).tolist() == plain.encode(text)
@@ -143,7 +143,7 @@ def test_ids_are_those_that_sentencepiece_gives(llama: TextTokenizer, folder: Pa
     cuts=st.lists(st.integers(0, 20_000), max_size=8),
 )
 @settings(deadline=None, max_examples=40)
-def test_ids_do_not_depend_on_how_a_book_is_cut_into_chunks(llama: TextTokenizer, text: str, cuts: list[int]) -> None:
+def test_ids_do_not_depend_on_the_chunks_of_a_book(llama: TextTokenizer, text: str, cuts: list[int]) -> None:
     edges = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
     chunks = [text[a:b] for a, b in itertools.pairwise(edges)]
     parts = list(llama.encode_stream([*chunks, ""]))
@@ -152,33 +152,25 @@ def test_ids_do_not_depend_on_how_a_book_is_cut_into_chunks(llama: TextTokenizer
     assert llama.decode(ids) == text
 
 
-def test_single_characters_make_the_same_book(llama: TextTokenizer) -> None:
+def test_chunks_of_single_characters_give_the_same_ids(llama: TextTokenizer) -> None:
     assert np.concatenate(list(llama.encode_stream(SOURCE))).tolist() == llama.encode(SOURCE).tolist()
 
 
-def test_a_book_without_end_is_encoded_as_it_comes(own: TextTokenizer) -> None:
+def test_an_endless_stream_is_encoded_incrementally(own: TextTokenizer) -> None:
     endless = itertools.repeat("not a single line break in all of this ")
     first = list(itertools.islice(own.encode_stream(endless), 2))
     assert sum(map(len, first)) > 1000
 
 
-@given(text=st.lists(texts.map(lambda t: t * 200), max_size=3).map("".join))
-@settings(deadline=None, max_examples=30)
-def test_blocks_are_the_text_cut_into_short_pieces(text: str) -> None:
-    pieces = list(blocks([text]))
-    assert "".join(pieces) == text
-    assert all(0 < len(piece) <= BLOCK_CHARS for piece in pieces)
-
-
 @given(parts=st.lists(texts, max_size=4))
 @settings(deadline=None, max_examples=30)
-def test_parts_decode_to_their_joined_text(lossless: TextTokenizer, parts: list[str]) -> None:
+def test_encoded_parts_decode_to_their_concatenation(lossless: TextTokenizer, parts: list[str]) -> None:
     ids = lossless.encode_parts(parts)
     assert [len(i) > 0 for i in ids] == [bool(part) for part in parts]
     assert lossless.decode(np.concatenate([np.empty(0, np.uint32), *ids])) == "".join(parts)
 
 
-def test_control_ids_are_silent_and_bytes_that_are_no_text_become_the_replacement_character(
+def test_control_ids_are_skipped_and_invalid_utf8_becomes_the_replacement_character(
     own: TextTokenizer,
 ) -> None:
     ids = own.encode("漢x")
@@ -187,18 +179,20 @@ def test_control_ids_are_silent_and_bytes_that_are_no_text_become_the_replacemen
 
 
 @pytest.mark.parametrize("wrong", [-1, 1 << 20])
-def test_ids_of_another_vocabulary_are_refused(own: TextTokenizer, wrong: int) -> None:
+def test_ids_outside_the_vocabulary_are_rejected(own: TextTokenizer, wrong: int) -> None:
     with pytest.raises(ConfigError, match=rf"0\.\.{own.size - 1}.*{wrong}"):
         own.decode([5, wrong])
 
 
-def test_half_a_surrogate_pair_is_no_text(own: TextTokenizer) -> None:
+def test_an_unpaired_surrogate_is_an_input_error(own: TextTokenizer) -> None:
     with pytest.raises(InputError, match="ud83d") as caught:
         own.encode("cut \ud83d short")
     assert caught.value.reason is Reason.NOT_TEXT
 
 
-def test_a_rewriting_model_says_so_once(nfkc: TextTokenizer, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_normalizing_model_is_loaded_with_one_warning(
+    nfkc: TextTokenizer, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     TextTokenizer.load(folder / "nfkc.model")
     assert not nfkc.is_lossless
     assert len(nfkc.losses) == 2
@@ -210,15 +204,17 @@ def test_a_rewriting_model_says_so_once(nfkc: TextTokenizer, folder: Path, caplo
 
 @pytest.mark.parametrize("symbols", [["<vision>", "</vision>"], []])
 @pytest.mark.parametrize("byte_fallback", [True, False])
-def test_a_rewriting_model_keeps_the_guard(folder: Path, symbols: list[str], byte_fallback: bool) -> None:
+def test_a_normalizing_model_produces_no_marker_from_text(
+    folder: Path, symbols: list[str], byte_fallback: bool
+) -> None:
     options = {"model_type": "bpe", "user_defined_symbols": symbols, "byte_fallback": byte_fallback}
     options["character_coverage"] = 1.0
-    tokenizer = train(folder / "rewriting.model", SOURCE.splitlines(), **options)
+    tokenizer = train(folder / "normalizing.model", SOURCE.splitlines(), **options)
     assert (len(tokenizer.begin_vision) == 1) == bool(symbols)
     for text in ("＜vision＞", "x <vision>", "＜" * 2000 + "/vision＞", "＜vision＞</ｖision>" * 300):
         for part in (text, " " + text):
             ids = tokenizer.encode(part)
-            assert places(ids, tokenizer.begin_vision) == places(ids, tokenizer.end_vision) == []
+            assert positions(ids, tokenizer.begin_vision) == positions(ids, tokenizer.end_vision) == []
     with pytest.raises(InputError, match="ud83d"):
         tokenizer.encode("\ud83d")
 
@@ -230,11 +226,11 @@ def test_a_lossless_model_loads_without_a_warning(
     assert caplog.text == ""
 
 
-def test_the_hash_of_the_file_is_the_identity(own: TextTokenizer, folder: Path) -> None:
+def test_the_sha256_is_that_of_the_model_file(own: TextTokenizer, folder: Path) -> None:
     assert own.sha256 == hashlib.sha256((folder / "own.model").read_bytes()).hexdigest()
 
 
-def test_a_model_without_bos_uses_eos_and_one_without_both_is_refused(folder: Path) -> None:
+def test_a_missing_bos_is_replaced_by_eos_and_a_model_without_both_is_rejected(folder: Path) -> None:
     lines, options = SOURCE.splitlines(), LLAMA | {"user_defined_symbols": ["<vision>", "</vision>"]}
     tokenizer = train(folder / "no_bos.model", lines, bos_id=-1, eos_id=1, **options)
     assert (tokenizer.bos_id, tokenizer.eos_id) == (1, 1)
@@ -243,12 +239,12 @@ def test_a_model_without_bos_uses_eos_and_one_without_both_is_refused(folder: Pa
 
 
 @pytest.mark.parametrize("byte_fallback", [True, False])
-def test_a_model_that_cannot_spell_a_marker_is_refused(folder: Path, byte_fallback: bool) -> None:
+def test_a_model_without_pieces_for_a_marker_is_rejected(folder: Path, byte_fallback: bool) -> None:
     with pytest.raises(ConfigError, match="no pieces for <vision>"):
         train(folder / "han.model", ["漢字かな交じり文"] * 9, **LLAMA | {"byte_fallback": byte_fallback})
 
 
-def test_what_is_no_model_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_rejected_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "junk.model").write_bytes(b"not a model at all")
     with pytest.raises(ConfigError, match=r"junk\.model is not a SentencePiece model"):
         TextTokenizer.load(tmp_path / "junk.model")
@@ -258,12 +254,12 @@ def test_what_is_no_model_is_refused_by_name(tmp_path: Path) -> None:
         TextTokenizer.load(tmp_path)
 
 
-def test_a_tokenizer_is_not_pickled(own: TextTokenizer) -> None:
+def test_a_tokenizer_cannot_be_pickled(own: TextTokenizer) -> None:
     with pytest.raises(TypeError, match="load it by its path"):
         pickle.dumps(own)
 
 
-def test_training_gives_the_same_bytes_in_any_order_and_process(tmp_path: Path) -> None:
+def test_training_is_deterministic_for_any_order_of_texts_and_any_process(tmp_path: Path) -> None:
     texts = SOURCE.split("\n\n")
     config = TextTrainConfig(vocab_size=1000, max_train_bytes=40_000)
     first = train_text_tokenizer(texts, tmp_path / "a.model", config).read_bytes()
@@ -283,14 +279,16 @@ def test_training_gives_the_same_bytes_in_any_order_and_process(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.model", "b.model", "c.model", "d.model"]
 
 
-def test_a_corpus_of_one_endless_line_is_used(own: TextTokenizer, tmp_path: Path) -> None:
+def test_a_corpus_of_one_long_line_is_used(own: TextTokenizer, tmp_path: Path) -> None:
     path = train_text_tokenizer([SOURCE.replace("\n", " ")], tmp_path / "one.model", TextTrainConfig(vocab_size=2000))
     one_line = TextTokenizer.load(path)
     assert len(one_line.encode(SOURCE)) < 1.1 * len(own.encode(SOURCE))
 
 
 @pytest.mark.parametrize("corpus", [[], [""], ["\n\n"], ["a"], ["\0\u2585"], ["<vision>"], [HAN * 99]])
-def test_no_corpus_is_too_small(tmp_path: Path, corpus: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_tiny_corpus_yields_a_usable_model(
+    tmp_path: Path, corpus: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
     tokenizer = TextTokenizer.load(train_text_tokenizer(corpus, tmp_path / "tiny.model", TextTrainConfig()))
     text = "".join(TRICKY) + "".join(map(chr, range(128)))
     assert tokenizer.decode(tokenizer.encode(text)) == text
@@ -300,11 +298,11 @@ def test_no_corpus_is_too_small(tmp_path: Path, corpus: list[str], capfd: pytest
     assert capfd.readouterr() == ("", "")
 
 
-def test_digits_stay_apart(own: TextTokenizer) -> None:
+def test_digits_are_separate_pieces(own: TextTokenizer) -> None:
     assert len(own.encode("2026")) == 4
 
 
-def test_too_many_kinds_of_characters_are_an_error_that_names_the_options(tmp_path: Path) -> None:
+def test_the_error_for_too_many_distinct_characters_names_the_options(tmp_path: Path) -> None:
     corpus = ["".join(map(chr, range(0x4E00, 0x5600)))]
     with pytest.raises(ConfigError, match=r"vocab_size=512 and character_coverage=0\.9995"):
         train_text_tokenizer(corpus, tmp_path / "han.model", TextTrainConfig(vocab_size=512))
@@ -312,6 +310,6 @@ def test_too_many_kinds_of_characters_are_an_error_that_names_the_options(tmp_pa
 
 
 @pytest.mark.parametrize(("field", "value"), [("vocab_size", 8), ("character_coverage", 2.0), ("max_train_bytes", 0)])
-def test_options_that_cannot_be_right_are_named(field: str, value: float) -> None:
+def test_the_error_for_an_invalid_option_names_it(field: str, value: float) -> None:
     with pytest.raises(ConfigError, match=rf"{field}.*{value}"):
         TextTrainConfig(**{field: value})  # type: ignore[arg-type]

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jax import lax
 
 from tokenizer.vqgan import layers, winograd
@@ -44,11 +46,23 @@ def test_it_equals_the_direct_convolution_for_any_number_of_rows_per_band(
     np.testing.assert_allclose(found, plain(x, kernel), atol=2e-5)
 
 
+@settings(deadline=None, max_examples=settings.default.max_examples // 25)  # every example is compiled
+@given(*(st.integers(1, most) for most in (2, 4, 3, 3, 4)), st.sampled_from([1, 600, 1 << 20]))
+def test_it_equals_the_direct_convolution_for_any_shape(
+    batch: int, rows: int, columns: int, channels: int, outputs: int, cached: int
+) -> None:
+    x, kernel = operands(batch, 4 * rows, 4 * columns, channels, outputs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, "_CACHED_BYTES", cached)
+        found = jax.jit(lambda x, kernel: convolve(x, kernel))(x, kernel)
+    np.testing.assert_allclose(found, plain(x, kernel), atol=2e-5)
+
+
 def test_its_gradients_equal_those_of_the_direct_convolution() -> None:
     x, kernel = operands(2, 8, 12, 3, 5)
 
-    def loss(convolve_: object, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return (jnp.sin(convolve_(x, kernel))).sum()  # type: ignore[operator]
+    def loss(function: object, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return (jnp.sin(function(x, kernel))).sum()  # type: ignore[operator]
 
     found, expected = (jax.jit(jax.grad(partial(loss, f), argnums=(0, 1)))(x, kernel) for f in (convolve, plain))
     for one, other in zip(found, expected, strict=True):
