@@ -31,6 +31,7 @@ from pipeline.runtime.token_store import TokenStore, write_unit
 from pipeline.runtime.units import read_rows, unit_files
 from schemas.fingerprint import sha256_file
 from schemas.records import TOKENS
+from schemas.rows import document_rows
 
 SPEED, MEMORY = (4096, 131072), (4096, 1048576)
 SMALL_STORE = 10_000_000  # bytes; a smaller store is measured at the first context only
@@ -73,8 +74,8 @@ def make_store(directory: Path, size: int) -> int:
     written, unit = 0, 0
     while written < size:
         rng = np.random.default_rng(unit)
-        rows = mixed(rng, UNIT).to_pylist()
-        some = ((row, rng.integers(0, VOCABULARY.size, row["length"], VOCABULARY.dtype)) for row in rows)
+        rows = document_rows(mixed(rng, UNIT))
+        some = ((row, rng.integers(0, VOCABULARY.size, row.length, VOCABULARY.dtype)) for row in rows)
         table = write_unit(directory, unit, some, VOCABULARY.dtype)
         written += int(np.sum(table["length"].to_numpy())) * VOCABULARY.dtype.itemsize
         unit += 1

@@ -20,6 +20,7 @@ from pipeline.runtime.beam import Runner
 from pipeline.runtime.token_store import FACTS, StoreFacts, write_unit
 from pipeline.runtime.units import unit_files, unit_name, unit_number
 from pipeline.runtime.workspace import Workspace
+from schemas.rows import document_rows
 
 UNITS = 32
 CONTEXT = 4096
@@ -54,8 +55,8 @@ def make_workspace(root: Path, documents: int) -> None:
     workspace.tokens.mkdir()
     for unit in range(UNITS):
         rng = np.random.default_rng(unit)
-        rows = texts(rng, "qa", rng.integers(4, 13, documents // UNITS)).to_pylist()
-        some = [(row, rng.integers(0, VOCABULARY.text_size, row["length"], VOCABULARY.dtype)) for row in rows]
+        rows = document_rows(texts(rng, "qa", rng.integers(4, 13, documents // UNITS)))
+        some = [(row, rng.integers(0, VOCABULARY.text_size, row.length, VOCABULARY.dtype)) for row in rows]
         write_unit(workspace.tokens, unit, some, VOCABULARY.dtype)
     (workspace.tokens / FACTS).write_text(FACTS_OF_STORE.to_json())
 
