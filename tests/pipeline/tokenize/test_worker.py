@@ -21,22 +21,27 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.interleave import VisionSegment, parse_document
 from pipeline.tokenize.job import tokenize_items
 from pipeline.tokenize.worker import read_selected
-from pipeline.video.decoder import DecodeConfig
 from schemas.fingerprint import fingerprint
+from schemas.rows import SurveyRow
 from tests.support.golden import check_golden, check_golden_codes
 from tests.support.media import make_video, numbered
+from tests.support.stages import Models
 from tests.support.survey_rows import select_config
 from tests.support.texts import story
 from tokenizer.text.sentencepiece import TextTrainConfig, train_text_tokenizer
 
 pytestmark = pytest.mark.slow
 
-CONFIG = TokenizeConfig(decode=DecodeConfig(fps=2))
 MIN_EQUAL = 0.98  # of the codes: rounding differs between processors
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
+def config(models: Models) -> TokenizeConfig:
+    return models.config(fps=2)
+
+
+@pytest.fixture
+def workspace(config: TokenizeConfig, tmp_path: Path) -> Workspace:
     """A video with caption and transcript, an image, a book and questions, tokenized in one unit."""
     folder = tmp_path / "in"
     folder.mkdir()
@@ -51,14 +56,14 @@ def workspace(tmp_path: Path) -> Workspace:
     words = "a caption that somebody speaks twice\n"
     model = train_text_tokenizer([words], tmp_path / "m.model", TextTrainConfig(vocab_size=512))
     workspace, runner = Workspace.open(tmp_path / "out", units=1), Runner()
-    worker = SurveyWorker(workspace=workspace, config=SurveyConfig(), decode=CONFIG.decode)
+    worker = SurveyWorker(workspace=workspace, config=SurveyConfig(), decode=config.decode)
     survey_items([str(folder)], workspace, worker, runner)
     select_items(workspace, select_config("frozen_share=:", val_fraction=0), runner)
-    tokenize_items(workspace, CONFIG, model, runner)
+    tokenize_items(workspace, config, model, runner)
     return workspace
 
 
-def test_tokens_change_only_with_a_version(workspace: Workspace) -> None:
+def test_tokens_change_only_with_a_version(workspace: Workspace, config: TokenizeConfig) -> None:
     store, vocabulary = TokenStore(workspace.tokens), StoreFacts.read(workspace.tokens).vocabulary
     documents: dict[str, Any] = {}
     codes: list[int] = []
@@ -74,13 +79,13 @@ def test_tokens_change_only_with_a_version(workspace: Workspace) -> None:
                 codes += segment.codes.ravel().tolist()
             else:
                 found["segments"].append(fingerprint(list(map(int, segment.ids))))
-    settings = {row.kind: _settings(row) for row in read_selected(workspace, 0)}
+    settings = {row.kind: _settings(row, config) for row in read_selected(workspace, 0)}
     version = [tokenize._VERSION, fingerprint(vocabulary), settings]
     assert sorted(found["kind"] for found in documents.values()) == ["book", "image", "qa", "video"]
     check_golden("document_tokens", version, documents)
     check_golden_codes("vision_codes", version, codes, min_equal=MIN_EQUAL)
 
 
-def _settings(row: Any) -> str:
+def _settings(row: SurveyRow, config: TokenizeConfig) -> str:
     """Return the hash of the versions and settings that the tokens of an item depend on."""
-    return fingerprint(kind_of(row.kind).token_fingerprint(row, CONFIG))
+    return fingerprint(kind_of(row.kind).token_fingerprint(row, config))

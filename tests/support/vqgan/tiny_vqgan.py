@@ -36,6 +36,16 @@ def tiny_weights(config: VqganConfig = TINY) -> Weights:
     return Weights(config, tiny_params(config), jax.numpy.asarray(codebook))
 
 
+def tiny_weights_of_varied_codes() -> Weights:
+    """`tiny_weights` without biases, which would move the latents of all frames near the same codebook entry."""
+    weights = tiny_weights()
+
+    def unbiased(path: jax.tree_util.KeyPath, leaf: jax.Array) -> jax.Array:
+        return leaf * 0 if "bias" in jax.tree_util.keystr(path) else leaf
+
+    return weights._replace(params=jax.tree.map_with_path(unbiased, weights.params))
+
+
 def moving_disc(count: int, height: int = 128, width: int = 128) -> NDArray[np.uint8]:
     """A bright disc that moves over a colored gradient, with noise: no two frames are equal."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
