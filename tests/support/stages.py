@@ -69,7 +69,9 @@ def run_stages(inputs: Path, out: Path, text_model: Path, config: TokenizeConfig
     return {report.job: report for report in reports}
 
 
-def run_on_clips(inputs: Path, out: Path, models: Models, cutting: ClipConfig | None = None) -> tuple[Workspace, Reports]:
+def run_on_clips(
+    inputs: Path, out: Path, models: Models, cutting: ClipConfig | None = None
+) -> tuple[Workspace, Reports]:
     """Run survey, select, tokenize and pack on videos of still scenes; each shot is a document by default."""
     config = models.clip_config(cutting)
     workspace, runner = Workspace.open(out, units=4), Runner()
