@@ -22,7 +22,7 @@ def make_spans(parts: list[tuple[int, bool, int, float]]) -> np.ndarray:
     return np.array(rows, SPAN_DTYPE)
 
 
-def expanded_by_a_loop(spans: np.ndarray, length: int, attention: Attention) -> Expanded:
+def expand_with_a_loop(spans: np.ndarray, length: int, attention: Attention) -> Expanded:
     segment, position, vision, weight = ([0] * length for _ in range(4))
     chunks: dict[int, int] = {}  # tokens of each seen so far
     for start, n, document, modality, w in spans.tolist():
@@ -44,17 +44,17 @@ def assert_same(got: Expanded, expected: Expanded) -> None:
 
 @given(spans_strategy, st.integers(0, 5), st.sampled_from(ATTENTIONS))
 @settings(deadline=None)
-def test_expanding_gives_what_a_plain_loop_gives(
+def test_expand_equals_a_loop_over_tokens(
     parts: list[tuple[int, bool, int, float]], padding: int, attention: Attention
 ) -> None:
     spans = make_spans(parts)
     length = int(spans["length"].sum()) + padding
-    assert_same(expand(spans, length, attention=attention), expanded_by_a_loop(spans, length, attention))
+    assert_same(expand(spans, length, attention=attention), expand_with_a_loop(spans, length, attention))
 
 
 @given(spans_strategy, st.integers(0, 5), st.sampled_from(ATTENTIONS), st.data())
 @settings(deadline=None)
-def test_expanding_ranges_gives_these_parts_of_the_whole(
+def test_expand_of_ranges_equals_these_ranges_of_the_whole(
     parts: list[tuple[int, bool, int, float]], padding: int, attention: Attention, data: st.DataObject
 ) -> None:
     spans = make_spans(parts)
@@ -68,19 +68,19 @@ def test_expanding_ranges_gives_these_parts_of_the_whole(
     assert_same(expand(spans, length, attention=attention, ranges=ranges), Expanded(*(x[inside] for x in whole)))
 
 
-def test_a_sequence_of_many_short_documents_expands_too() -> None:
+def test_many_short_documents_are_expanded() -> None:
     spans = make_spans([(1, True, 0, 1.0)] * 1000)
-    assert_same(expand(spans, 1024), expanded_by_a_loop(spans, 1024, "document"))
+    assert_same(expand(spans, 1024), expand_with_a_loop(spans, 1024, "document"))
 
 
-def test_an_unknown_attention_is_refused() -> None:
+def test_an_unknown_attention_is_rejected() -> None:
     with pytest.raises(ConfigError, match="attention must be one of document, sequence, got 'shard'"):
         expand(make_spans([]), 8, attention="shard")  # type: ignore[arg-type]
 
 
 @given(spans_strategy)
 @settings(deadline=None)
-def test_well_formed_spans_pass_the_check(parts: list[tuple[int, bool, int, float]]) -> None:
+def test_valid_spans_pass_the_check(parts: list[tuple[int, bool, int, float]]) -> None:
     spans = make_spans(parts)
     documents = len(np.unique(spans["document"]))
     check_spans(spans, length=int(spans["length"].sum()), documents=documents, where="here")
@@ -99,19 +99,19 @@ def test_well_formed_spans_pass_the_check(parts: list[tuple[int, bool, int, floa
         ("weight", np.nan, "negative or not finite"),
     ],
 )
-def test_a_wrong_span_is_named(field: str, value: float, message: str) -> None:
+def test_the_error_for_an_invalid_span_names_the_rule(field: str, value: float, message: str) -> None:
     spans = make_spans([(4, True, 0, 1.0), (6, False, 1, 1.0), (5, True, 0, 1.0)])
     spans[field][1] = value
     with pytest.raises(DatasetError, match=message):
         check_spans(spans, length=32, documents=2, where="train-000000000")
 
 
-def test_spans_longer_than_the_sequence_are_refused() -> None:
+def test_spans_longer_than_the_sequence_are_rejected() -> None:
     with pytest.raises(DatasetError, match="cover 15 tokens of a sequence of 14"):
         check_spans(make_spans([(15, True, 0, 1.0)]), length=14, documents=1, where="x")
 
 
-def test_the_last_document_must_be_there() -> None:
+def test_a_missing_last_document_is_rejected() -> None:
     with pytest.raises(DatasetError, match=r"document numbers \[0\] are not 0..1 in order"):
         check_spans(make_spans([(15, True, 0, 1.0)]), length=32, documents=2, where="x")
     with pytest.raises(DatasetError, match=r"document numbers \[\] are not 0..1 in order"):

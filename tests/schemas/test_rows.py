@@ -37,7 +37,7 @@ def test_dataclasses_have_the_columns_of_the_schemas() -> None:
 
 
 @pytest.mark.parametrize("row", [VIDEO, BOOK, MISSING], ids=lambda row: row.kind)
-def test_a_row_survives_a_table(row: SurveyRow) -> None:
+def test_rows_are_restored_from_a_table(row: SurveyRow) -> None:
     table = pa.Table.from_pylist([row.to_row()], SURVEY)
     (read,) = table.to_pylist(maps_as_pydicts="strict")
     assert SurveyRow.from_row(read) == row

@@ -43,30 +43,30 @@ def codes(codec: FrameCodec) -> NDArray[np.uint16] | NDArray[np.uint32]:
     return codec.encode(FRAMES)
 
 
-def test_the_shipped_tokenizer_is_small_and_says_which_file_it_is(codec: FrameCodec) -> None:
+def test_the_shipped_tokenizer_is_small_and_has_the_hash_of_its_file(codec: FrameCodec) -> None:
     assert SHIPPED.stat().st_size <= 16_000_000
     assert codec.sha256 == sha256_file(SHIPPED)
     assert (codec.codebook_size, codec.frame_size, codec.grid) == (1024, 128, (8, 8))
     assert SHIPPED.with_suffix(".md").is_file()
 
 
-def test_frames_become_codes_of_the_narrowest_type(codes: NDArray[np.uint16]) -> None:
+def test_codes_have_the_smallest_sufficient_dtype(codes: NDArray[np.uint16]) -> None:
     assert (codes.shape, codes.dtype) == ((len(FRAMES), 64), np.uint16)
     assert len(np.unique(codes, axis=0)) == len(FRAMES)
 
 
-def test_the_shipped_tokenizer_gives_back_the_picture(codec: FrameCodec, codes: NDArray[np.uint16]) -> None:
+def test_the_shipped_tokenizer_reconstructs_frames(codec: FrameCodec, codes: NDArray[np.uint16]) -> None:
     rebuilt = codec.decode(codes)
     assert (rebuilt.shape, rebuilt.dtype) == (FRAMES.shape, np.uint8)
     mean_picture = np.broadcast_to(FRAMES.mean((1, 2), keepdims=True), FRAMES.shape).round().astype(np.uint8)
     assert psnr(FRAMES, rebuilt).mean() > psnr(FRAMES, mean_picture).mean() + 4
-    # Its own frame is nearer to a rebuilt one than the frame after next is.
+    # A reconstruction is closer to its own frame than to the frame after the next one.
     assert (psnr(FRAMES[:-2], rebuilt[:-2]) > psnr(FRAMES[2:], rebuilt[:-2])).mean() > 0.9
 
 
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
-def test_codes_of_a_frame_do_not_depend_on_its_company(data: st.DataObject) -> None:
+def test_the_codes_of_a_frame_do_not_depend_on_other_frames(data: st.DataObject) -> None:
     codec, frames = _shared()
     expected = codec.encode(frames)
     order = data.draw(st.permutations(range(len(frames))))
@@ -74,25 +74,25 @@ def test_codes_of_a_frame_do_not_depend_on_its_company(data: st.DataObject) -> N
     np.testing.assert_array_equal(codec.encode(frames[chosen]), expected[chosen])
 
 
-def test_codes_do_not_depend_on_how_a_video_is_cut_up(codec: FrameCodec, codes: NDArray[np.uint16]) -> None:
+def test_codes_do_not_depend_on_how_a_video_is_split(codec: FrameCodec, codes: NDArray[np.uint16]) -> None:
     for size in (1, 7, BATCH):
         parts = [codec.encode(FRAMES[i : i + size]) for i in range(0, len(FRAMES), size)]
         np.testing.assert_array_equal(np.concatenate(parts), codes)
 
 
-def test_pixels_do_not_depend_on_how_codes_are_cut_up(codec: FrameCodec, codes: NDArray[np.uint16]) -> None:
+def test_pixels_do_not_depend_on_how_codes_are_split(codec: FrameCodec, codes: NDArray[np.uint16]) -> None:
     parts = [codec.decode(codes[i : i + 6]) for i in range(0, len(codes), 6)]
     np.testing.assert_array_equal(np.concatenate(parts), codec.decode(codes))
 
 
-def test_frames_of_another_size_have_a_grid_of_their_own(tiny: FrameCodec) -> None:
+def test_frames_of_another_size_have_another_grid(tiny: FrameCodec) -> None:
     frames = moving_disc(3, height=8, width=24)
     codes = tiny.encode(frames)
     assert codes.shape == (3, 4 * 12)
     assert tiny.decode(codes, grid=(4, 12)).shape == frames.shape
 
 
-def test_a_batch_has_room_in_the_caches_of_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_on_a_cpu_fits_in_its_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     def batch(config: VqganConfig) -> int:
         return FrameCodec(Weights(config, abstract(config)[1], jnp.zeros((1, 1)))).batch
 
@@ -103,21 +103,21 @@ def test_a_batch_has_room_in_the_caches_of_a_processor(monkeypatch: pytest.Monke
     assert batch(lwm_256()) == BATCH
 
 
-def test_codes_run_row_by_row(codec: FrameCodec) -> None:
+def test_codes_are_in_row_major_order(codec: FrameCodec) -> None:
     frames = np.zeros((1, 64, 128, 3), np.uint8)
     frames[:, :32] = 255  # the upper half
     grid = codec.encode(frames).reshape(4, 8)
     assert set(grid[:2].ravel()).isdisjoint(grid[2:].ravel())
 
 
-def test_a_large_codebook_takes_wide_codes() -> None:
+def test_codes_of_a_large_codebook_are_uint32() -> None:
     wide = VqganConfig(
         name="wide", frame_size=2, channels=(4, 4), blocks=1, groups=4, latent_dim=2, codebook_size=70_000
     )
     assert FrameCodec(tiny_weights(wide)).encode(np.zeros((1, 2, 2, 3), np.uint8)).dtype == np.uint32
 
 
-def test_a_codec_loads_from_a_path(tmp_path: Path, tiny: FrameCodec) -> None:
+def test_a_codec_is_loaded_from_a_path(tmp_path: Path, tiny: FrameCodec) -> None:
     path = tmp_path / "mine.safetensors"
     checkpoint.save(path, tiny_weights())
     loaded = FrameCodec.load(str(path))
@@ -135,19 +135,19 @@ def test_a_codec_loads_from_a_path(tmp_path: Path, tiny: FrameCodec) -> None:
         (np.zeros((1, 3, 16, 16), np.uint8), r"got uint8 \[1, 3, 16, 16\]"),
     ],
 )
-def test_frames_that_cannot_be_encoded_are_refused(tiny: FrameCodec, frames: NDArray[np.uint8], message: str) -> None:
+def test_invalid_frames_are_rejected(tiny: FrameCodec, frames: NDArray[np.uint8], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         tiny.encode(frames)
 
 
-def test_an_empty_clip_is_an_input_error(tiny: FrameCodec) -> None:
+def test_a_clip_without_frames_is_an_input_error(tiny: FrameCodec) -> None:
     for call, rows in ((tiny.encode, np.zeros((0, 16, 16, 3), np.uint8)), (tiny.decode, np.zeros((0, 64), np.uint16))):
         with pytest.raises(InputError) as e:
             call(rows)
         assert e.value.reason is Reason.EMPTY
 
 
-def test_codes_of_another_codebook_are_refused(tiny: FrameCodec) -> None:
+def test_codes_of_another_codebook_are_rejected(tiny: FrameCodec) -> None:
     with pytest.raises(VocabularyMismatch, match="codes are between 0 and 32, but the codebook of 'tiny' has 32 codes"):
         tiny.decode(np.arange(64, dtype=np.uint16)[None] // 63 * 32)
     with pytest.raises(ConfigError, match=r"codes must be integers \[n, 64\], got uint16 \[1, 63\]"):
@@ -158,7 +158,7 @@ _SHARED: list[tuple[FrameCodec, NDArray[np.uint8]]] = []
 
 
 def _shared() -> tuple[FrameCodec, NDArray[np.uint8]]:
-    """One codec for all examples: hypothesis and fixtures of function scope do not go together."""
+    """Return one codec for all examples: Hypothesis does not reset fixtures between examples."""
     if not _SHARED:
         _SHARED.append((FrameCodec(tiny_weights()), moving_disc(BATCH + 5, height=16, width=16)))
     return _SHARED[0]

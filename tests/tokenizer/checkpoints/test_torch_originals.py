@@ -22,18 +22,18 @@ def tensors() -> dict[str, Any]:
     base = torch.arange(24, dtype=torch.float32).reshape(2, 3, 4)
     return {
         "plain": base,
-        "turned": base.permute(2, 0, 1),
-        "part": base[1:, ::2],
-        "half": base.half(),
-        "brain": base.bfloat16(),
-        "whole": base.long(),
+        "permuted": base.permute(2, 0, 1),
+        "slice": base[1:, ::2],
+        "float16": base.half(),
+        "bfloat16": base.bfloat16(),
+        "integer": base.long(),
         "parameter": torch.nn.Parameter(base),
-        "one": torch.tensor(3.5),
-        "none": torch.zeros(0, 3),
+        "scalar": torch.tensor(3.5),
+        "empty": torch.zeros(0, 3),
     }
 
 
-def test_a_file_that_torch_wrote_reads_as_torch_reads_it(tmp_path: Path) -> None:
+def test_files_written_by_torch_are_read_as_torch_reads_them(tmp_path: Path) -> None:
     made = tensors()
     tree = {"state_dict": made, "args": argparse.Namespace(lr=0.1), "when": [1, 2.5, None, "text", {3}]}
     torch.save(tree, tmp_path / "t")
@@ -44,7 +44,7 @@ def test_a_file_that_torch_wrote_reads_as_torch_reads_it(tmp_path: Path) -> None
         np.testing.assert_array_equal(read[name].read().astype(np.float32), tensor.detach().float().numpy())
 
 
-def test_an_optimizers_state_is_left_where_it_is(tmp_path: Path) -> None:
+def test_the_state_of_an_optimizer_is_ignored(tmp_path: Path) -> None:
     model = torch.nn.Linear(3, 2)
     optimizer = torch.optim.Adam(model.parameters())
     model(torch.ones(1, 3)).sum().backward()
@@ -53,20 +53,20 @@ def test_an_optimizers_state_is_left_where_it_is(tmp_path: Path) -> None:
     assert containers.read(tmp_path / "t").tensors.keys() == {"weight", "bias"}
 
 
-def test_the_files_that_the_other_tests_write_are_torch_files(tmp_path: Path) -> None:
+def test_torch_reads_the_files_that_other_tests_write(tmp_path: Path) -> None:
     torch_zip.save(tmp_path / "t", taming().tree)
     for name, tensor in torch.load(tmp_path / "t", weights_only=True).items():
         np.testing.assert_array_equal(tensor.numpy(), taming().tree[name])
 
 
-def test_a_file_of_the_older_form_asks_to_be_saved_again(tmp_path: Path) -> None:
+def test_the_error_for_a_file_of_an_old_torch_asks_to_save_it_again(tmp_path: Path) -> None:
     torch.save({"x": torch.zeros(2)}, tmp_path / "t", _use_new_zipfile_serialization=False)
     with pytest.raises(ConfigError, match="of torch before 1.6"):
         containers.read(tmp_path / "t")
 
 
 @pytest.mark.parametrize("attention", [False, True])
-def test_diffusers_itself_gives_the_same_codes_and_pixels(attention: bool, tmp_path: Path) -> None:
+def test_codes_and_pixels_equal_those_of_diffusers(attention: bool, tmp_path: Path) -> None:
     diffusers = pytest.importorskip("diffusers", reason="pip install 'longreel[reference]'")
     word = "Attn" if attention else ""
     torch.manual_seed(0)
@@ -109,4 +109,4 @@ def test_an_export_loads_into_diffusers(tmp_path: Path) -> None:
         num_vq_embeddings=config.codebook_size,
         mid_block_add_attention=False,
     )
-    model.load_state_dict(load_file(tmp_path / "b.safetensors"))  # strict: every name is there, and no other
+    model.load_state_dict(load_file(tmp_path / "b.safetensors"))  # strict: the names must be the same

@@ -26,7 +26,7 @@ def tiny() -> FrameCodec:
     return FrameCodec(tiny_weights())
 
 
-def test_psnr_of_a_constant_error_is_its_formula() -> None:
+def test_psnr_of_a_constant_error_equals_the_formula() -> None:
     a = np.full((2, 8, 8, 3), 100, np.uint8)
     np.testing.assert_allclose(psnr(a, a + 10), 20 * np.log10(255 / 10))
     np.testing.assert_array_equal(psnr(a, a), [100.0, 100.0])
@@ -50,13 +50,13 @@ def test_ssim_equals_a_slow_loop_over_windows() -> None:
 def test_flicker_is_the_change_of_the_error_not_of_the_frame() -> None:
     frames = moving_disc(4, height=16, width=16)
     assert flicker(frames, np.clip(frames, 0, 245) + np.uint8(10)).max() < 10
-    steady = frames // 2  # room above
+    steady = frames // 2  # so that adding 10 does not overflow
     np.testing.assert_array_equal(flicker(steady, steady + 10), [0.0, 0.0, 0.0])
-    by_turns = steady + np.array([0, 10, 0, 10], np.uint8)[:, None, None, None]
-    np.testing.assert_allclose(flicker(steady, by_turns), 10.0)
+    alternating = steady + np.array([0, 10, 0, 10], np.uint8)[:, None, None, None]
+    np.testing.assert_allclose(flicker(steady, alternating), 10.0)
 
 
-def test_a_summary_adds_up_over_clips(tiny: FrameCodec) -> None:
+def test_a_summary_combines_all_clips(tiny: FrameCodec) -> None:
     frames = [moving_disc(2, height=16, width=16), moving_disc(3, height=8, width=24)]
     clips = [measure(given, reconstruct(tiny, given)) for given in frames]
     whole = summarize([[clip] for clip in clips], codebook_size=32)
@@ -70,7 +70,7 @@ def test_a_summary_adds_up_over_clips(tiny: FrameCodec) -> None:
     assert whole.tokens["psnr"].low is not None
 
 
-def test_one_frame_has_no_flicker_and_no_frame_is_an_input_error(tiny: FrameCodec) -> None:
+def test_a_single_frame_has_no_flicker_and_no_frames_are_an_input_error(tiny: FrameCodec) -> None:
     one, two = moving_disc(1, height=16, width=16), moving_disc(2, height=16, width=16)
     score = summarize([[measure(one, reconstruct(tiny, one, baselines=("webp",)))]], codebook_size=32)
     assert "flicker" not in score.tokens | score.baselines["webp"]
@@ -79,7 +79,7 @@ def test_one_frame_has_no_flicker_and_no_frame_is_an_input_error(tiny: FrameCode
         summarize([], codebook_size=32)
 
 
-def test_the_jackknife_of_a_mean_is_students_interval() -> None:
+def test_the_jackknife_interval_of_a_mean_is_that_of_students_t() -> None:
     values = [1.0, 2.0, 4.0, 7.0]
     found = jackknife(values, lambda given: float(np.mean(given)))
     half = 3.182446 * np.std(values, ddof=1) / 2  # t of 3 degrees of freedom, from a table

@@ -11,7 +11,7 @@ PLAIN = CropConfig(size=4, recolor=0.0)
 
 
 def numbered(count: int) -> NDArray[np.uint8]:
-    """Frames of 4 x 6 whose every pixel is the frame's number."""
+    """Return frames of 4 x 6 pixels; every pixel is the number of its frame."""
     return np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 4, 6, 3))
 
 
@@ -19,7 +19,7 @@ def numbers(seed: int, step: int, *, count: int = 50) -> list[int]:
     return crops(numbered(count), batch=16, config=PLAIN, seed=seed, step=step)[:, 0, 0, 0].tolist()
 
 
-def test_crops_are_pieces_of_the_frames_some_of_them_mirrored() -> None:
+def test_crops_are_windows_of_the_frames_and_some_are_mirrored() -> None:
     frame = np.random.default_rng(0).integers(0, 255, (1, 5, 7, 3), dtype=np.uint8)
     windows = {frame[0, i : i + 4, j : j + 4].tobytes() for i in range(2) for j in range(4)}
     mirrored = {frame[0, i : i + 4, j : j + 4][:, ::-1].tobytes() for i in range(2) for j in range(4)}
@@ -27,39 +27,39 @@ def test_crops_are_pieces_of_the_frames_some_of_them_mirrored() -> None:
     assert seen == windows | mirrored
 
 
-def test_with_zoom_larger_squares_are_cut_and_scaled_down_never_beyond_the_frame() -> None:
+def test_zoom_crops_larger_squares_within_the_frame_and_downscales_them() -> None:
     stairs = np.broadcast_to(np.arange(0, 240, 10, dtype=np.uint8)[None, None, :, None], (1, 24, 24, 3))
-    for zoom, widest in ((1.0, 10), (2.0, 20), (8.0, 60)):  # 24 pixels are only six times four
+    for zoom, widest in ((1.0, 10), (2.0, 20), (8.0, 60)):  # a frame of 24 pixels limits the zoom to 6
         batch = crops(stairs, batch=400, config=CropConfig(size=4, recolor=0, zoom=zoom), seed=0, step=0)
         assert batch.shape == (400, 4, 4, 3)
         slopes = np.abs(batch[:, 0, 1:, 0].astype(int) - batch[:, 0, :-1, 0]).mean(1)
         assert slopes.min() == 10
         assert 0.8 * widest <= slopes.max() <= widest
-        assert zoom == 1 or 0.3 < np.mean(slopes > 10 * np.sqrt(widest / 10)) < 0.6  # half of the doublings
+        assert zoom == 1 or 0.3 < np.mean(slopes > 10 * np.sqrt(widest / 10)) < 0.6  # half are above the geometric mean
 
 
-def test_recolored_crops_have_their_channels_exchanged() -> None:
+def test_recoloring_permutes_the_channels() -> None:
     frame = np.broadcast_to(np.array([10, 20, 30], np.uint8), (1, 4, 4, 3))
     batch = crops(frame, batch=600, config=CropConfig(size=4, recolor=0.5), seed=0, step=0)
     colors, counts = np.unique(batch[:, 0, 0], axis=0, return_counts=True)
     assert len(colors) == 6
-    assert counts.max() == counts[colors[:, 0].tolist().index(10)]  # as it was
-    assert 300 < counts.max() < 400  # half of them, and a sixth of the other half
+    assert counts.max() == counts[colors[:, 0].tolist().index(10)]  # not permuted
+    assert 300 < counts.max() < 400  # half of the crops, and a sixth of the other half
 
 
-def test_a_batch_is_a_function_of_seed_and_step() -> None:
+def test_a_batch_depends_only_on_seed_and_step() -> None:
     assert numbers(0, 7) == numbers(0, 7)
     assert numbers(0, 7) != numbers(0, 8)
     assert numbers(0, 7) != numbers(1, 7)
 
 
-def test_every_frame_comes_up_and_batches_mix_them() -> None:
+def test_all_frames_are_used_and_batches_mix_them() -> None:
     drawn = [numbers(0, step, count=20) for step in range(30)]
     assert {n for batch in drawn for n in batch} == set(range(20))
     assert sum(min(batch) < 10 <= max(batch) for batch in drawn) > 25
 
 
-def test_no_frame_and_frames_that_do_not_fit_are_refused() -> None:
+def test_missing_frames_and_frames_that_do_not_fit_are_rejected() -> None:
     with pytest.raises(InputError, match="no frame to train on"):
         require_frames(numbered(0), PLAIN)
     with pytest.raises(ConfigError, match="crop.size is 8 pixels, but a frame has 4x6"):

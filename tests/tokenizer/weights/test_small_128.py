@@ -1,4 +1,4 @@
-"""What small-128 was made from: the list is a manifest, and the script that lays it out believes nothing."""
+"""The training data of small-128: its list is a valid manifest, and the script that extracts it verifies all hashes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def row(archive: Path, member: str, content: bytes, **other: str) -> dict[str, A
     return {"uri": "train/a.bin", "metadata": facts | other}
 
 
-def test_the_list_is_a_manifest_whose_training_part_is_the_table_beside_the_weights(script: Any) -> None:
+def test_the_training_items_of_the_manifest_are_those_in_the_table_of_the_training_set(script: Any) -> None:
     items = read_manifest([str(script.LIST)]).items.to_pylist()
     assert Counter((item["kind"], item["split"]) for item in items) == {
         ("video", "train"): 13,
@@ -48,7 +48,7 @@ def test_the_list_is_a_manifest_whose_training_part_is_the_table_beside_the_weig
     assert {uri for uri, _ in table} == listed
 
 
-def test_files_are_taken_out_of_the_archives_that_are_named_and_of_no_others(script: Any, tmp_path: Path) -> None:
+def test_files_are_extracted_only_from_archives_with_the_listed_hashes(script: Any, tmp_path: Path) -> None:
     archive = tmp_path / "archives" / "some.whl"
     archive.parent.mkdir()
     with zipfile.ZipFile(archive, "w") as wheel:
@@ -67,7 +67,7 @@ def test_files_are_taken_out_of_the_archives_that_are_named_and_of_no_others(scr
         script.lay_out([good | {"uri": "../a.bin"}], archive.parent, tmp_path / "out")
 
 
-def test_the_list_names_no_archive_twice_with_different_hashes(script: Any) -> None:
+def test_every_archive_is_listed_with_one_hash(script: Any) -> None:
     facts = [json.loads(line)["metadata"] for line in script.LIST.read_text().splitlines()]
     assert len({fact["archive"] for fact in facts}) == len(
         {(fact["archive"], fact["archive_sha256"]) for fact in facts}
