@@ -8,7 +8,7 @@ import pytest
 
 import longreel
 from tests.support.vqgan.checkpoint_formats import FORMATS
-from tests.tokenizer.checkpoints.test_containers import Calls
+from tests.support.vqgan.hostile_files import Calls
 from tokenizer.checkpoints import checkpoint
 
 pytestmark = pytest.mark.slow

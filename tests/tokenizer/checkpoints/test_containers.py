@@ -9,7 +9,7 @@ import pytest
 from flax import serialization
 
 from tests.support.vqgan.checkpoint_formats import FORMATS, lwm
-from tests.support.vqgan.rejected_files import assert_rejected
+from tests.support.vqgan.hostile_files import assert_rejected
 from tokenizer.checkpoints import containers
 
 

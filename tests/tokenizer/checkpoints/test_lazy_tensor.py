@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import ConfigError
-from tests.support.vqgan.rejected_files import assert_rejected
+from tests.support.vqgan.hostile_files import assert_rejected
 from tokenizer.checkpoints.lazy_tensor import Stored, flatten, of_array
 
 

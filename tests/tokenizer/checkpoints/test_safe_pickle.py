@@ -4,28 +4,15 @@ import builtins
 import os
 import pickle
 import struct
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
 
 from tests.support.vqgan.checkpoint_formats import FORMATS
-from tests.support.vqgan.rejected_files import assert_rejected
+from tests.support.vqgan.hostile_files import Calls, assert_rejected
 from tokenizer.checkpoints import checkpoint, safe_pickle
-
-
-class Calls:
-    """An object whose pickle calls a function."""
-
-    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
-        self.call = function, args
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return self.call
-
 
 HOSTILE = {
     "posix.system": Calls(os.system, "touch hacked"),

@@ -13,7 +13,7 @@ import pytest
 from schemas.errors import ConfigError
 from tests.support.vqgan import torch_zip
 from tests.support.vqgan.checkpoint_formats import FORMATS
-from tests.support.vqgan.rejected_files import assert_rejected
+from tests.support.vqgan.hostile_files import Calls, assert_rejected
 from tokenizer.checkpoints import checkpoint, containers
 from tokenizer.checkpoints.torch_zip import read, weights_of
 
@@ -37,15 +37,8 @@ def test_averaged_weights_are_preferred() -> None:
     assert weights_of([weights]) == {}
 
 
-class Hostile:
-    """An object whose pickle calls a function."""
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return os.system, ("touch hacked",)
-
-
 def test_a_torch_file_that_calls_a_function_is_rejected(tmp_path: Path) -> None:
-    torch_zip.save(tmp_path / "t", {"state_dict": {"encoder.down.0": Hostile()}})
+    torch_zip.save(tmp_path / "t", {"state_dict": {"encoder.down.0": Calls(os.system, "touch hacked")}})
     assert_rejected(tmp_path / "t", r"calls 'posix.system'; it was not read")
 
 
