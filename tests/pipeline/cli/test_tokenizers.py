@@ -40,5 +40,5 @@ def test_weights_are_not_written_over_the_file_that_is_read(tmp_path: Path, caps
     assert longreel.main(["import-tokenizer", str(file), "--out", str(file)]) == 1
     assert longreel.main(["import-tokenizer", str(file), "--out", str(tmp_path / "a.bin")]) == 1
     printed = capsys.readouterr().err
-    assert "is the file to read itself" in printed
+    assert "--out is the input file" in printed
     assert "must end in .safetensors" in printed

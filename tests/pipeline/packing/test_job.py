@@ -277,7 +277,7 @@ def test_a_token_file_that_is_lost_cut_or_altered_is_named(pattern: str, harm: s
     workspace = write_workspace(tmp_path / "out", [book(f"book {i}", 2000) for i in range(20)])
     path = sorted(workspace.tokens.glob(pattern))[1]
     spoil(path, harm)
-    with pytest.raises(DatasetError, match=rf"{re.escape(str(path))}.*(tokenize|the job that makes it again)"):
+    with pytest.raises(DatasetError, match=rf"{re.escape(str(path))}.*(tokenize|the job that writes it again)"):
         run(workspace, context=1000)
     assert not list(workspace.root.rglob("dataset.json"))
 

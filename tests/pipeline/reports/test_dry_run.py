@@ -136,17 +136,17 @@ def test_items_not_yet_surveyed_or_selected_are_mentioned(tmp_path: Path, capsys
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "status", "message"),
     [
-        (["--limit", "brightnes=60:"], "did you mean 'brightness'?"),
-        (["--limit", "brightness"], "a limit must be NAME=MIN:MAX"),
-        (["--min-containment", "1.5"], "min_containment must be above 0"),
+        (["--limit", "brightnes=60:"], 1, "did you mean 'brightness'?"),
+        (["--limit", "brightness"], 2, "a limit must be NAME=MIN:MAX"),
+        (["--min-containment", "1.5"], 2, "min_containment must be above 0"),
     ],
 )
 def test_a_wrong_option_is_an_error(
-    workspace: Workspace, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, options: list[str], status: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert dry_run(workspace, *options) == 1
+    assert dry_run(workspace, *options) == status
     assert message in capsys.readouterr().err
 
 

@@ -37,14 +37,14 @@ def row(archive: Path, member: str, content: bytes, **other: str) -> dict[str, A
 
 
 def test_the_training_items_of_the_manifest_are_those_in_the_table_of_the_training_set(script: Any) -> None:
-    items = read_manifest([str(script.LIST)]).items.to_pylist()
-    assert Counter((item["kind"], item["split"]) for item in items) == {
+    items = read_manifest([str(script.LIST)]).items
+    assert Counter((item.kind, item.split) for item in items) == {
         ("video", "train"): 13,
         ("image", "train"): 112,
         ("video", "val"): 5,
     }
     table = read_training_table(training_table(weights_file("small-128")))
-    listed = {"/".join(Path(item["uri"]).parts[-2:]) for item in items if item["split"] == "train"}
+    listed = {"/".join(Path(item.uri).parts[-2:]) for item in items if item.split == "train"}
     assert {uri for uri, _ in table} == listed
 
 
@@ -54,17 +54,17 @@ def test_files_are_extracted_only_from_archives_with_the_listed_hashes(script: A
     with zipfile.ZipFile(archive, "w") as wheel:
         wheel.writestr("x/a.bin", b"content")
     good = row(archive, "x/a.bin", b"content")
-    script.lay_out([good], archive.parent, tmp_path / "out")
+    script.write_files([good], archive.parent, tmp_path / "out")
     assert (tmp_path / "out" / "train" / "a.bin").read_bytes() == b"content"
     for wrong, message in (
-        (row(archive, "x/a.bin", b"other"), "x/a.bin is another file"),
-        (row(archive, "x/a.bin", b"content", archive_sha256="0"), "some.whl is another file"),
-        (good | {"metadata": good["metadata"] | {"archive": "none.whl"}}, "lacks none.whl"),
+        (row(archive, "x/a.bin", b"other"), "x/a.bin differs from the listed file"),
+        (row(archive, "x/a.bin", b"content", archive_sha256="0"), "some.whl differs from the listed file"),
+        (good | {"metadata": good["metadata"] | {"archive": "none.whl"}}, "does not contain none.whl"),
     ):
         with pytest.raises(JobError, match=message):
-            script.lay_out([wrong], archive.parent, tmp_path / "out")
+            script.write_files([wrong], archive.parent, tmp_path / "out")
     with pytest.raises(DatasetError, match="points outside"):
-        script.lay_out([good | {"uri": "../a.bin"}], archive.parent, tmp_path / "out")
+        script.write_files([good | {"uri": "../a.bin"}], archive.parent, tmp_path / "out")
 
 
 def test_every_archive_is_listed_with_one_hash(script: Any) -> None:
