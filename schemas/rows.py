@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
 
-from schemas.records import MANIFEST, SIGNATURES, SURVEY, TOKENS
+from schemas.records import LEDGER, MANIFEST, SIGNATURES, SURVEY, TOKENS
 
 EMBEDDED = "embedded"  # the transcript is a subtitle stream of the video
 
@@ -225,6 +225,35 @@ class DocumentRow:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class LedgerRow:
+    """A row of schemas.records.LEDGER: one span of a packed sequence and the document that it is a part of."""
+
+    sequence: str  # key
+    shard: str  # file name
+    span: int  # index in the sequence, from 0
+    start: int  # in tokens of the sequence
+    length: int
+    modality: int
+    weight: float
+    document_id: str
+    copy: int  # from 0; a mixture can repeat a document
+    document_start: int  # in tokens of the document
+    kind: str
+    split: str
+    uri: str
+    title: str | None = None
+    source: str | None = None
+    license: str | None = None
+    start_s: float | None = None  # in seconds of the video; None for text without a time
+    end_s: float | None = None
+
+    @property
+    def end(self) -> int:
+        """The token of the sequence after the last of the span."""
+        return self.start + self.length
+
+
 _VISUAL = tuple(f.name for f in dataclasses.fields(VisualFacts))
 _TEXT = tuple(f.name for f in dataclasses.fields(TextFacts))
 
@@ -269,6 +298,16 @@ def document_rows(table: pa.Table) -> list[DocumentRow]:
 def document_table(rows: Iterable[DocumentRow]) -> pa.Table:
     """Return rows as a table of TOKENS."""
     return pa.Table.from_pylist([row.to_row() for row in rows], TOKENS)
+
+
+def ledger_rows(table: pa.Table) -> list[LedgerRow]:
+    """Return the rows of a table of LEDGER."""
+    return [LedgerRow(**row) for row in table.to_pylist()]
+
+
+def ledger_table(rows: Iterable[LedgerRow]) -> pa.Table:
+    """Return rows as a table of LEDGER."""
+    return pa.Table.from_pylist([_fields(row) for row in rows], LEDGER)
 
 
 def _fields(row: Any) -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""Croissant metadata (MLCommons, version 1.0) of a packed dataset: `croissant.json`, for catalogues and other loaders.
+"""Croissant metadata (MLCommons, version 1.0) of a packed dataset: `croissant.json`, for data catalogs and other loaders.
 
-It lists every file with size and SHA-256, the licenses of the documents with the tokens under each, and two record
-sets: `spans`, the columns of the ledger, and `shards`, the rows of the index. There is no record set of the members of
-the tars: mlcroissant unpacks an archive into a cache that is keyed by the file's name alone, and shards of two datasets
-have the same names.
+It lists every file with its size and SHA-256, the licenses of the documents with their numbers of tokens, and two
+record sets: `spans`, the columns of the ledger, and `shards`, the rows of the index. There is no record set for the
+members of the shards: mlcroissant caches an extracted archive by file name alone, and shards of different datasets have
+the same names.
 
-The bytes follow from the dataset alone: no date, no place, no user. `citeAs`, `datePublished` and `url`, which
-Croissant recommends, are for whoever publishes the dataset to add.
+The file depends only on the dataset; it contains no date, path or user name. The publisher of a dataset can add
+`citeAs`, `datePublished` and `url`, which Croissant recommends.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from schemas.records import LEDGER as LEDGER_SCHEMA
 
 SPANS, SHARDS = "spans", "shards"  # the record sets
 _SHARD_COLUMNS = {"url": "Text", "split": "Text", "nsamples": "Integer", "filesize": "Integer", "sha256": "Text"}
-_SHARD_TEXT = "A shard: each sequence is KEY.tokens.npy, KEY.spans.npy and KEY.json, as webdataset reads them."
-# As the specification has it: a reader warns of a context that differs.
+_SHARD_TEXT = "A shard in the format of webdataset: each sequence is KEY.tokens.npy, KEY.spans.npy and KEY.json."
+# The context of the specification; mlcroissant warns about any other.
 _CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -70,12 +70,12 @@ _CONTEXT = {
 
 
 def write_croissant(directory: Path, card: DatasetCard, shards: Sequence[ShardEntry]) -> None:
-    """Write `croissant.json` into `directory`, where index and ledger lie already and the card may still be missing."""
+    """Write `croissant.json` to `directory`, which must contain the index and the ledger; the card can be missing."""
     write_text(directory / CROISSANT, croissant_json(directory, card, shards))
 
 
 def croissant_json(directory: Path, card: DatasetCard, shards: Sequence[ShardEntry]) -> str:
-    """Return what `croissant.json` holds: a function of the card, the index and the ledger alone."""
+    """Return the content of `croissant.json`, which depends only on the card, the index and the ledger."""
     licenses = tokens_by_license(directory / LEDGER)
     metadata = {
         "@context": _CONTEXT,
@@ -92,7 +92,7 @@ def croissant_json(directory: Path, card: DatasetCard, shards: Sequence[ShardEnt
 
 
 def tokens_by_license(ledger: Path) -> Counter[str | None]:
-    """Return how many tokens stand under each license, in bounded memory; None: no license is stated."""
+    """Return the number of tokens by license, in bounded memory; None stands for documents without a license."""
     counts: Counter[str | None] = Counter()
     with pq.ParquetFile(ledger) as file:
         for batch in file.iter_batches(1 << 20, columns=["license", "length"]):
@@ -104,12 +104,12 @@ def tokens_by_license(ledger: Path) -> Counter[str | None]:
 
 def _description(card: DatasetCard, licenses: Counter[str | None]) -> str:
     splits = [
-        f"{name}: {split.sequences:,} sequences, {split.tokens:,} tokens ({split.text_tokens:,} of text, "
-        f"{split.vision_tokens:,} of frames) of {split.documents:,} documents"
+        f"{name}: {split.sequences:,} sequences, {split.tokens:,} tokens ({split.text_tokens:,} text, "
+        f"{split.vision_tokens:,} vision) of {split.documents:,} documents"
         for name, split in card.splits.items()
     ]
-    by_license = [f"{name or 'none stated'} {licenses[name]:,}" for name in sorted(licenses, key=lambda n: n or "")]
-    forgotten = f" Documents taken out after packing: {len(card.forgotten):,}." if card.forgotten else ""
+    by_license = [f"{name or 'unknown'} {licenses[name]:,}" for name in sorted(licenses, key=lambda n: n or "")]
+    forgotten = f" Documents removed after packing: {len(card.forgotten):,}." if card.forgotten else ""
     return (
         f"Videos, images and books as tokens, packed into sequences of {card.context_length:,} by Longreel. "
         f"{'; '.join(splits)}. Tokens by license: {', '.join(by_license)}.{forgotten}"
@@ -117,9 +117,9 @@ def _description(card: DatasetCard, licenses: Counter[str | None]) -> str:
 
 
 def _files(directory: Path, card: DatasetCard) -> list[dict[str, Any]]:
-    text = card.to_json().encode()  # the card is written after this file
+    text = card.to_json().encode()  # the card is written after croissant.json
     return [
-        _file(CARD, "application/json", len(text), hashlib.sha256(text).hexdigest(), "The dataset's card."),
+        _file(CARD, "application/json", len(text), hashlib.sha256(text).hexdigest(), "The dataset card."),
         _file(
             INDEX,
             "application/json",
@@ -132,7 +132,7 @@ def _files(directory: Path, card: DatasetCard) -> list[dict[str, Any]]:
             "application/x-parquet",
             (directory / LEDGER).stat().st_size,
             card.ledger_sha256,
-            "The ledger: every span of every sequence, back to document, source, license and time range.",
+            "The ledger: document, source, license and time range of every span of every sequence.",
         ),
     ]
 
@@ -156,7 +156,7 @@ def _file(name: str, encoding: str, size: int, sha256: str, description: str) ->
 
 def _spans() -> dict[str, Any]:
     fields = [_field(SPANS, f.name, _data_type(f.type), LEDGER, {"column": f.name}) for f in LEDGER_SCHEMA]
-    return _record_set(SPANS, "A row a span of a packed sequence.", ["sequence", "span"], fields)
+    return _record_set(SPANS, "One row per span of a packed sequence.", ["sequence", "span"], fields)
 
 
 def _shards() -> dict[str, Any]:
@@ -164,7 +164,7 @@ def _shards() -> dict[str, Any]:
         _field(SHARDS, name, kind, INDEX, {"jsonPath": f"$.shardlist[*].{name}"})
         for name, kind in _SHARD_COLUMNS.items()
     ]
-    return _record_set(SHARDS, "A row a shard.", ["url"], fields)
+    return _record_set(SHARDS, "One row per shard.", ["url"], fields)
 
 
 def _record_set(name: str, description: str, key: list[str], fields: list[dict[str, Any]]) -> dict[str, Any]:

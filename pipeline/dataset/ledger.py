@@ -1,7 +1,7 @@
-"""From chunks of documents to spans of sequences, and the ledger's rows for them. Whole shards at a time, as arrays.
+"""Converts the chunks of a shard to spans of sequences and to rows of the ledger, vectorized over the shard.
 
-A chunk takes the spans of its document that it meets, clipped to it. A clipped run of frames takes its share of the
-span's time: frame i of n lies at start_s + i · (end_s - start_s) / n. Clipped text keeps the time of the whole.
+A chunk contains the parts of its document's spans within its range. A part of a run of frames gets its share of the
+time: frame i of n starts at start_s + i · (end_s - start_s) / n. A part of a text span keeps the time of the whole span.
 
 Axes: D documents, N chunks, M spans, Q sequences.
 """
@@ -31,12 +31,12 @@ _FROM_DOCUMENT = ("document_id", "kind", "split", "uri", "title", "source", "lic
 class ChunkTable(NamedTuple):
     """Chunks [N] of documents, in the order of their sequences."""
 
-    document: Integers  # [N] row in the documents' table
-    copy: Integers  # [N] of the document, from 0
-    start: Integers  # [N] in the document
-    length: Integers  # [N]
-    weight: NDArray[np.float64]  # [N] of a target, before the modality multipliers
-    first: Integers  # [Q + 1] sequence q is the chunks first[q]..first[q + 1]
+    document: Integers  # [N] row in the table of documents
+    copy: Integers  # [N] copy of the document, from 0
+    start: Integers  # [N] in tokens of the document
+    length: Integers  # [N] in tokens
+    weight: NDArray[np.float64]  # [N] loss weight of a target, before the modality multipliers
+    first: Integers  # [Q + 1] sequence q has the chunks first[q]..first[q + 1]
 
     @property
     def sequence(self) -> Integers:
@@ -48,20 +48,20 @@ class Clips(NamedTuple):
     """The spans [M] of the chunks, in order."""
 
     spans: NDArray[Any]  # [M] SPAN_DTYPE, as stored in the sequences
-    first: Integers  # [Q + 1] the spans of sequence q are first[q]..first[q + 1]
-    chunk: Integers  # [M]
-    document_start: Integers  # [M]
-    start_s: NDArray[np.float64]  # [M] NaN where there is no time
-    end_s: NDArray[np.float64]
+    first: Integers  # [Q + 1] sequence q has the spans first[q]..first[q + 1]
+    chunk: Integers  # [M] row in the table of chunks
+    document_start: Integers  # [M] in tokens of the document
+    start_s: NDArray[np.float64]  # [M] in seconds; NaN if the span has no time
+    end_s: NDArray[np.float64]  # [M]
 
 
 def clip(chunks: ChunkTable, documents: pa.Table, *, text_weight: float, vision_weight: float) -> Clips:
-    """Cut the spans of `documents` [D] (records.TOKENS) to the chunks."""
+    """Return the parts of the spans of `documents` [D] (records.TOKENS) that are within the chunks."""
     column = documents["spans"].combine_chunks()
     counts = pc.list_value_length(column).to_numpy()
     flat = column.flatten()
     begin, size = (flat.field(name).to_numpy() for name in ("start", "length"))
-    # One search over all documents at once: each has a stretch of `stride` keys of its own.
+    # Each document has its own range of `stride` keys, so that one search covers all documents.
     stride = int(pc.max(documents["length"]).as_py()) + 1
     base = np.repeat(np.arange(len(documents)), counts) * stride
     at = chunks.document * stride + chunks.start
@@ -75,7 +75,7 @@ def clip(chunks: ChunkTable, documents: pa.Table, *, text_weight: float, vision_
     frame = np.maximum(documents["frame_tokens"].to_numpy()[chunks.document[chunk]], 1)
     part = (modality == VISION) & (end - start < size[span])
     start_s, end_s = (pc.fill_null(flat.field(n), np.nan).to_numpy()[span] for n in ("start_s", "end_s"))
-    frame_s = (end_s - start_s) / np.maximum(size[span] // frame, 1)  # of text it is not used
+    frame_s = (end_s - start_s) / np.maximum(size[span] // frame, 1)  # not used for text
     first = np.searchsorted(chunk, chunks.first)
     return Clips(
         spans=_spans(
@@ -113,8 +113,8 @@ def _spans(
     return spans
 
 
-def ledger_rows(clips: Clips, chunks: ChunkTable, documents: pa.Table, *, keys: list[str], shard: str) -> pa.Table:
-    """Return the ledger (records.LEDGER) of a shard's sequences, whose `keys` [Q] are given."""
+def shard_ledger(clips: Clips, chunks: ChunkTable, documents: pa.Table, *, keys: list[str], shard: str) -> pa.Table:
+    """Return the rows of the ledger (records.LEDGER) for a shard; `keys` [Q] are those of its sequences."""
     sequence = chunks.sequence[clips.chunk]
     of_document = documents.select(_FROM_DOCUMENT).take(chunks.document[clips.chunk])
     columns = {
@@ -131,9 +131,9 @@ def ledger_rows(clips: Clips, chunks: ChunkTable, documents: pa.Table, *, keys: 
     return pa.table([columns[name] for name in LEDGER.names], schema=LEDGER)
 
 
-def write_ledger(path: Path, parts: Iterable[pa.Table]) -> None:
-    """Write the ledger (records.LEDGER) as Parquet, whole or not at all, from tables of its rows in order."""
+def write_ledger(path: Path, tables: Iterable[pa.Table]) -> None:
+    """Write tables of records.LEDGER to one Parquet file, in order and atomically."""
     with atomic(path) as temporary, pq.ParquetWriter(temporary, LEDGER, compression="zstd") as out:
-        for part in parts:
-            if len(part):  # else there would be an empty row group
-                out.write_table(part, row_group_size=_ROW_GROUP)
+        for table in tables:
+            if len(table):  # an empty table would add an empty row group
+                out.write_table(table, row_group_size=_ROW_GROUP)

@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.dataset.ledger import ChunkTable, clip, ledger_rows
+from pipeline.dataset.ledger import ChunkTable, clip, shard_ledger
 from pipeline.kinds.registry import names_of_splittable_kinds
 from pipeline.packing.assign import CHUNKS, DOCUMENTS, Parcel, unpack_table
 from pipeline.packing.plan import Plan
@@ -145,7 +145,7 @@ def write_shard(job: ShardJob, store: Tokens, directory: Path) -> None:
             spans = clips.spans[clips.first[i] : clips.first[i + 1]]
             shard.add(sequence_bytes(PackedSequence(key=key, tokens=tokens, spans=spans, chunks=listing)))
         entry = shard.close(job.name, job.split)
-    rows = ledger_rows(clips, chunks, documents, keys=job.keys, shard=job.name)
+    rows = shard_ledger(clips, chunks, documents, keys=job.keys, shard=job.name)
     metadata = {_FINGERPRINT: job.fingerprint, _ENTRY: json.dumps(dataclasses.asdict(entry))}
     with atomic(part_path(directory, job.name)) as temporary:
         pq.write_table(rows.replace_schema_metadata(metadata), temporary)

@@ -1,11 +1,18 @@
-"""Packed datasets for tests that look at one after it was made: beside its token store, as in a workspace."""
+"""Packed datasets next to their token stores, as in a workspace."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
+
+from pipeline.dataset.croissant import write_croissant
 from pipeline.packing.config import PackConfig
+from schemas.dataset import CARD, INDEX, LEDGER, read_card, read_index, write_index
+from schemas.fingerprint import sha256_file
 from schemas.vocab import Vocabulary
 from tests.support.local_packing import pack_documents
 from tests.support.token_stores import VOCABULARY, StoredDocument
@@ -25,3 +32,17 @@ def make_dataset(
     return pack_documents(
         root, documents, config, name=f"packed/{context}", context=context, vocabulary=vocabulary, grid=grid
     )
+
+
+def reseal(directory: Path) -> None:
+    """Update every hash in an altered dataset, as a faulty writer or an attacker would."""
+    index = [dataclasses.replace(shard, sha256=sha256_file(directory / shard.url)) for shard in read_index(directory)]
+    write_index(directory, index)
+    card = dataclasses.replace(
+        read_card(directory),
+        index_sha256=sha256_file(directory / INDEX),
+        ledger_sha256=sha256_file(directory / LEDGER),
+    )
+    with contextlib.suppress(pa.ArrowException):  # a test can remove columns of the ledger
+        write_croissant(directory, card, index)
+    (directory / CARD).write_text(card.to_json())

@@ -1,14 +1,16 @@
-"""Where a token of text stands in its document: the sentence around it, character, line and page.
+"""The position of a text token in its document: the sentence around it, character, line and page.
 
-A text is a run of text spans of one document: a whole book, or what stands between two runs of frames. It may be cut
-into chunks in several sequences, so its tokens are read from the shards by way of the ledger. Characters and lines are
-counted in the UTF-8 that the tokens spell, from its first character; pages by form feeds.
+A text is a run of consecutive text spans of one document: a whole book, or the text between two runs of frames. Its
+chunks can be in several sequences, so the ledger is used to read its tokens from the shards. Characters, lines and
+pages (form feeds) are counted in the UTF-8 that the tokens decode to, from the start of the text.
+
+Axes: n tokens of a text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,19 +19,20 @@ from numpy.typing import NDArray
 from pipeline.dataset.reader import Sequences
 from pipeline.runtime.progress import readable
 from schemas.errors import DatasetError
+from schemas.rows import LedgerRow
 from schemas.vocab import TEXT, Vocabulary
 from tokenizer.text.sentencepiece import TextTokenizer
 
-_CHUNK = 1 << 20  # tokens whose bytes are counted at a time
-_WINDOW = 1024  # tokens on either side among which the sentence's ends are looked for
-_SIDE = 300  # characters shown of a sentence on either side of the token, at most
+_BATCH = 1 << 20  # tokens that are decoded at a time
+_WINDOW = 1024  # tokens on either side that are searched for the ends of the sentence
+_SIDE = 300  # most characters of the sentence shown on either side of the token
 _SENTENCE_END = re.compile("[.!?…。！？][\"'”’»)\\]]*(\\s+|$)|\\n\\s*\\n|\\f")
 _OPEN, _CLOSE = "⟦", "⟧"
 _NEWLINE, _FORM_FEED = 10, 12
 
 
 class TextPlace(NamedTuple):
-    """The sentence with the token marked, and where the token begins; `character` is None for a mark of structure."""
+    """The sentence with the token marked, and the position of the token; `character` is None for a structural token."""
 
     sentence: str
     character: int | None = None  # from 0
@@ -39,52 +42,54 @@ class TextPlace(NamedTuple):
 
 
 def place_in_text(
-    row: Mapping[str, Any],
+    row: LedgerRow,
     offset: int,
-    document: list[Mapping[str, Any]],
+    document: list[LedgerRow],
     sequences: Sequences,
     vocabulary: Vocabulary,
     text: TextTokenizer,
 ) -> TextPlace:
-    """Return where the token `offset` of the span `row` stands; `document` are the rows of its document, in order.
+    """Return the position of token `offset` of the span `row`; `document` has all rows of its document, in order.
 
-    Raises DatasetError where a shard does not hold what the ledger says.
+    Raises DatasetError if the shards differ from the ledger.
     """
     run = _run(row, document)
-    tokens = np.concatenate([sequences.tokens(r["shard"], r["sequence"], r["start"], r["length"]) for r in run])
+    tokens = np.concatenate([sequences.tokens(r.shard, r.sequence, r.start, r.length) for r in run])
     if tokens.max() >= vocabulary.text_size:
-        raise DatasetError(f"document {row['document_id']} has a span of text with a code in it; run `longreel verify`")
-    at = row["document_start"] - run[0]["document_start"] + offset
-    begins, ends = run[0]["document_start"] == 0, run[-1] is document[-1]
+        raise DatasetError(f"document {row.document_id} has a vision token in a text span; run `longreel verify`")
+    at = row.document_start - run[0].document_start + offset
+    begins, ends = run[0].document_start == 0, run[-1] is document[-1]
     head = (vocabulary.bos_id,) if begins else vocabulary.end_vision
     tail = (vocabulary.eos_id,) if ends else vocabulary.begin_vision
     first = len(head) if tuple(tokens[: len(head)].tolist()) == head else 0
     end = len(tokens) - (len(tail) if tuple(tokens[-len(tail) :].tolist()) == tail else 0)
     if at < first:
-        return TextPlace("the document begins here" if begins else "the mark </vision>, which ends frames")
+        return TextPlace("start of the document" if begins else "</vision>, the marker after frames")
     if at >= end:
-        return TextPlace("the document ends here" if ends else "the mark <vision>, which begins frames")
+        return TextPlace("end of the document" if ends else "<vision>, the marker before frames")
     return place_in_tokens(tokens[first:end], at - first, text)
 
 
 def place_in_tokens(tokens: NDArray[Any], at: int, text: TextTokenizer) -> TextPlace:
-    """Return where token `at` of a text's `tokens` [n] stands."""
+    """Return the position of token `at` of the `tokens` [n] of a text."""
     before, token, after = tokens[:at], text.surface(tokens[at : at + 1]), tokens[at + 1 :]
     characters = lines = feeds = feeds_after = 0
     for data in _bytes(before, text):
-        characters += int(np.count_nonzero(~_is_inner(data)))
+        characters += int(np.count_nonzero(~_is_continuation(data)))
         lines += int(np.count_nonzero(data == _NEWLINE))
         feeds += int(np.count_nonzero(data == _FORM_FEED))
     for data in _bytes(tokens[at:], text):
         feeds_after += int(np.count_nonzero(data == _FORM_FEED))
     left, right = text.surface(before[-_WINDOW:]), text.surface(after[:_WINDOW])
     added = len(text.prefix) if text.surface(tokens[:1]).startswith(text.prefix.encode()) else 0
-    if added and len(before) <= _WINDOW:  # the space that the model put before the first word
+    if added and len(before) <= _WINDOW:  # remove the space that the model adds before the first word
         left, token = (left[added:], token) if left else (left, token[added:])
-    inner = bool(token) and bool(_is_inner(np.frombuffer(token[:1], np.uint8))[0])
+    continues = bool(token) and bool(_is_continuation(np.frombuffer(token[:1], np.uint8))[0])
     return TextPlace(
         sentence=mark(left, token, right),
-        character=max(0, characters - added - inner),  # a token within a character stands where that one begins
+        character=max(
+            0, characters - added - continues
+        ),  # a token within a character is at the start of that character
         line=lines + 1,
         page=feeds + 1,
         pages=feeds + feeds_after + 1,
@@ -92,17 +97,19 @@ def place_in_tokens(tokens: NDArray[Any], at: int, text: TextTokenizer) -> TextP
 
 
 def mark(left: bytes, token: bytes, right: bytes) -> str:
-    """Return the sentence that `token` is in, the token between brackets; `left` and `right` are what is around it.
+    """Return the sentence that contains `token`, with the token in brackets; `left` and `right` are the bytes around it.
 
-    Of a character that is spelled in several tokens the whole is marked.
+    If the token is a part of a character, the whole character is in the brackets.
     """
     data = np.frombuffer(left + token + right, np.uint8)
-    whole = np.flatnonzero(~_is_inner(data))  # where characters begin
+    starts = np.flatnonzero(~_is_continuation(data))  # of characters
     start, end = len(left), len(left) + len(token)
     if token:
-        start = int(whole[np.searchsorted(whole, start, side="right") - 1]) if len(whole) and whole[0] <= start else 0
-        end = int(whole[i]) if (i := np.searchsorted(whole, end)) < len(whole) else len(data)
-    first = int(whole[0]) if len(whole) and whole[0] <= start else 0  # the window may begin within a character
+        start = (
+            int(starts[np.searchsorted(starts, start, side="right") - 1]) if len(starts) and starts[0] <= start else 0
+        )
+        end = int(starts[i]) if (i := np.searchsorted(starts, end)) < len(starts) else len(data)
+    first = int(starts[0]) if len(starts) and starts[0] <= start else 0  # the window can begin within a character
     parts = [data[a:b].tobytes().decode(errors="replace") for a, b in ((first, start), (start, end), (end, None))]
     begin, stop = _sentence(*parts)
     before, after = parts[0][begin:], parts[2][:stop]
@@ -113,29 +120,29 @@ def mark(left: bytes, token: bytes, right: bytes) -> str:
     return f"{shown_before}{_OPEN}{readable(parts[1])}{_CLOSE}{shown_after}".strip()
 
 
-def _run(row: Mapping[str, Any], document: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the spans of text around `row`, up to frames or the document's ends."""
-    at = next(i for i, r in enumerate(document) if r["document_start"] == row["document_start"])
+def _run(row: LedgerRow, document: list[LedgerRow]) -> list[LedgerRow]:
+    """Return the consecutive text spans around `row`."""
+    at = next(i for i, r in enumerate(document) if r.document_start == row.document_start)
     first, end = at, at + 1
-    while first and document[first - 1]["modality"] == TEXT:
+    while first and document[first - 1].modality == TEXT:
         first -= 1
-    while end < len(document) and document[end]["modality"] == TEXT:
+    while end < len(document) and document[end].modality == TEXT:
         end += 1
     return document[first:end]
 
 
 def _bytes(tokens: NDArray[Any], text: TextTokenizer) -> Iterator[NDArray[np.uint8]]:
-    for start in range(0, len(tokens), _CHUNK):
-        yield np.frombuffer(text.surface(tokens[start : start + _CHUNK]), np.uint8)
+    for start in range(0, len(tokens), _BATCH):
+        yield np.frombuffer(text.surface(tokens[start : start + _BATCH]), np.uint8)
 
 
-def _is_inner(data: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Tell the second and later bytes of a character in UTF-8."""
+def _is_continuation(data: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return which bytes are the second or a later byte of a UTF-8 character."""
     return (data & 0xC0) == 0x80
 
 
 def _sentence(left: str, token: str, right: str) -> tuple[int, int]:
-    """Return where in `left` the token's sentence begins, and where in `right` it ends."""
+    """Return the start of the token's sentence in `left` and its end in `right`."""
     whole = left + token + right
     ends = [m.end() for m in _SENTENCE_END.finditer(whole)]
     spaces = len(token) - len(token.lstrip())

@@ -19,7 +19,7 @@ from schemas.records import LEDGER
 from tests.support.packed_datasets import make_dataset
 from tests.support.token_stores import StoredDocument, book, image, video
 
-# mlcroissant calls what rdflib and pandas have deprecated.
+# mlcroissant uses deprecated functions of rdflib and pandas.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated"),
     pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.reset_index"),
@@ -50,7 +50,7 @@ def metadata(dataset: Path) -> dict[str, Any]:
     return values
 
 
-def test_mlcroissant_finds_no_error_and_misses_only_what_a_publisher_must_add(dataset: Path) -> None:
+def test_mlcroissant_reports_no_error_and_warns_only_about_fields_for_the_publisher(dataset: Path) -> None:
     read = mlcroissant.Dataset(jsonld=dataset / "croissant.json")
     issues = read.metadata.ctx.issues
     assert not issues.errors
@@ -59,18 +59,18 @@ def test_mlcroissant_finds_no_error_and_misses_only_what_a_publisher_must_add(da
     assert all(any(f'{name}" is recommended' in w for name in missing) for w in issues.warnings)
 
 
-def test_the_metadata_is_valid_as_plain_json_too(metadata: dict[str, Any]) -> None:
+def test_mlcroissant_accepts_the_metadata_as_a_json_object(metadata: dict[str, Any]) -> None:
     assert not mlcroissant.Dataset(jsonld=metadata).metadata.ctx.issues.errors
 
 
-def test_the_records_of_the_ledger_are_those_that_parquet_holds(dataset: Path) -> None:
+def test_mlcroissant_reads_the_rows_of_the_ledger(dataset: Path) -> None:
     records = list(mlcroissant.Dataset(jsonld=dataset / "croissant.json").records("spans"))
     rows = pq.read_table(dataset / "documents.parquet").to_pylist()
     plain = [{k: v.decode() if isinstance(v, bytes) else v for k, v in record.items()} for record in records]
     assert plain == [{f"spans/{name}": row[name] for name in LEDGER.names} for row in rows]
 
 
-def test_the_records_of_the_shards_are_those_of_the_index(dataset: Path) -> None:
+def test_mlcroissant_reads_the_shards_of_the_index(dataset: Path) -> None:
     records = list(mlcroissant.Dataset(jsonld=dataset / "croissant.json").records("shards"))
     found = [(r["shards/url"].decode(), r["shards/nsamples"], r["shards/sha256"].decode()) for r in records]
     assert found == [(shard.url, shard.nsamples, shard.sha256) for shard in read_index(dataset)]
@@ -89,17 +89,17 @@ def test_the_licenses_of_the_documents_are_listed_with_their_tokens(dataset: Pat
         license = document.row()["license"]
         expected[license] = expected.get(license, 0) + len(document.tokens)
     assert tokens_by_license(dataset / "documents.parquet") == expected
-    assert f"none stated {expected[None]:,}, CC-BY-4.0 {expected['CC-BY-4.0']:,}" in metadata["description"]
+    assert f"unknown {expected[None]:,}, CC-BY-4.0 {expected['CC-BY-4.0']:,}" in metadata["description"]
 
 
-def test_it_follows_from_the_dataset_alone(dataset: Path, tmp_path: Path) -> None:
+def test_the_metadata_depends_only_on_the_dataset(dataset: Path, tmp_path: Path) -> None:
     again = make_dataset(tmp_path, DOCUMENTS[::-1])
     assert (again / "croissant.json").read_bytes() == (dataset / "croissant.json").read_bytes()
     text = croissant_json(dataset, read_card(dataset), read_index(dataset))
     assert text.encode() == (dataset / "croissant.json").read_bytes()
 
 
-def test_a_description_of_another_dataset_is_named_by_verify(dataset: Path, tmp_path: Path) -> None:
+def test_verify_reports_the_metadata_of_another_dataset(dataset: Path, tmp_path: Path) -> None:
     other = make_dataset(tmp_path, DOCUMENTS[1:])
     assert verify(other).problems == ()
     write_croissant(other, dataclasses.replace(read_card(other), context_length=32), read_index(other))
@@ -107,7 +107,7 @@ def test_a_description_of_another_dataset_is_named_by_verify(dataset: Path, tmp_
 
 
 def test_duckdb_and_pandas_read_the_ledger(dataset: Path) -> None:
-    """As a data engineer would: how many tokens stand under which license, and of what kind?"""
+    """Count the tokens and documents by license and kind."""
     sql = f"""
         SELECT license, kind, sum(length)::BIGINT AS tokens, count(DISTINCT document_id) AS documents
         FROM '{dataset}/documents.parquet'

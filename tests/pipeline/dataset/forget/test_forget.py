@@ -28,9 +28,8 @@ from schemas.dataset import PARTS, read_card, read_index
 from schemas.errors import ConfigError, DatasetError
 from schemas.fingerprint import sha256_file
 from schemas.packed import expand
-from tests.pipeline.dataset.verify.test_verify import reseal
 from tests.pipeline.packing.test_shards import samples
-from tests.support.packed_datasets import make_dataset
+from tests.support.packed_datasets import make_dataset, reseal
 from tests.support.token_stores import StoredDocument, book, image, video
 from trainer.data.shards import PackedSplit
 

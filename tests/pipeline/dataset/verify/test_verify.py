@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import json
@@ -26,11 +25,11 @@ from pipeline.packing.config import PackConfig
 from pipeline.packing.mixture import Mixture
 from pipeline.runtime.token_store import TokenStore
 from schemas.dataset import DatasetCard, read_card, read_index, write_index
-from schemas.fingerprint import sha256_file
 from schemas.shards.npy import npy
 from schemas.shards.tar import end_of_archive, member
 from schemas.vocab import VISION
 from tests.pipeline.packing.test_shards import pack
+from tests.support.packed_datasets import reseal
 from tests.support.token_stores import VOCABULARY, book, image, video, write_store
 
 DOCUMENTS = [
@@ -63,19 +62,6 @@ def named(report: VerifyReport, file: str, key: str, what: str) -> bool:
 
 
 Members = dict[str, bytes]
-
-
-def reseal(directory: Path) -> None:
-    """Make every hash right again, as someone would who means to deceive, or a writer with a bug."""
-    index = [dataclasses.replace(shard, sha256=sha256_file(directory / shard.url)) for shard in read_index(directory)]
-    write_index(directory, index)
-    hashes: dict[str, Any] = {
-        f"{n}_sha256": sha256_file(directory / f) for n, f in (("index", "index.json"), ("ledger", "documents.parquet"))
-    }
-    card = dataclasses.replace(read_card(directory), **hashes)
-    with contextlib.suppress(pa.ArrowException):  # of a ledger that has not its columns
-        write_croissant(directory, card, index)
-    (directory / "dataset.json").write_text(card.to_json())
 
 
 def rewrite(directory: Path, change: Callable[[Members], Members], key: str = KEY) -> None:
