@@ -110,7 +110,7 @@ class Broken:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "nowhere", "--out", "{}", "--context", "4096"], "nothing is there"),
+        (["run", "nowhere", "--out", "{}", "--context", "4096"], "no such file or folder"),
         (["run", ".", "--out", "{}"], "--context 4096"),
         (["run", ".", "--out", "{}", "--context", "3"], "context_length must lie in 16..2147483647, got 3"),
         (["run", ".", "--out", "/dev/null/x", "--context", "4096"], "Not a directory"),

@@ -13,6 +13,7 @@ from pipeline.dedup.similarity import Similarity
 from pipeline.kinds.kind import BaseKind, Surveyed, TokenizedDocument
 from pipeline.survey.book_analysis import book_fingerprint, survey_book
 from pipeline.text.books import read_book
+from pipeline.text.formats.registry import FORMATS
 from pipeline.text.options import TextOptions
 from pipeline.tokenize.interleave import book_document
 from schemas.rows import SurveyRow
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 class _Book(BaseKind):
     name = "book"
-    endings = (".txt", ".text", ".md", ".epub", ".html", ".htm")
+    endings = tuple(suffix for book_format in FORMATS for suffix in book_format.suffixes)
     is_splittable = True
 
     def similarity(self) -> Similarity:

@@ -20,8 +20,8 @@ def survey_items(inputs: Sequence[str], workspace: Workspace, worker: SurveyWork
     """Read the manifest and survey every item that is new or has changed."""
     started = time.monotonic()
     manifest = read_manifest(inputs)
-    if manifest.ignored:
-        endings = ", ".join(f"{n} {ending}" for ending, n in manifest.ignored.items())
+    if manifest.skipped:
+        endings = ", ".join(f"{n} {ending}" for ending, n in manifest.skipped.items())
         console.print(f"survey: skipped (unsupported extension): {endings}")
     units = write_manifest(workspace, manifest_table(manifest.items))
     drop_units(workspace.survey, units)

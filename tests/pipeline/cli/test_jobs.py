@@ -466,7 +466,7 @@ def test_a_folder_with_other_files_is_not_used_as_a_workspace(tmp_path: Path) ->
     with pytest.raises(ConfigError, match="not empty and not a Longreel workspace"):
         Workspace.open(tmp_path)
     workspace = Workspace.open(tmp_path / "new")
-    with pytest.raises(ManifestError, match="nothing is there"):
+    with pytest.raises(ManifestError, match="no such file or folder"):
         survey_items(["gone"], workspace, SurveyWorker(workspace=workspace, config=SurveyConfig()), Runner())
 
 

@@ -77,6 +77,7 @@ def test_traits_of_the_built_in_kinds() -> None:
         ("s3://bucket/b.tar.mkv", "video"),
         ("c.webp", "image"),
         ("d.txt", "book"),
+        ("d.XHTML", "book"),
         ("e.qa.json", "qa"),
         ("f.json", None),
         ("g", None),

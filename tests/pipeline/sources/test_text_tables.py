@@ -82,9 +82,9 @@ def test_rows_of_a_changed_table_are_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"text": "a", "kind": "video"}], "a row with a text is a book"),
+        ([{"text": "a", "kind": "video"}], "expected 'book' for a row with a text"),
         ([{"text": "a", "license": 5}], "column 'license': got 5"),
-        ([{"text": "a"}, {"uri": "b.txt"}], "a text or an address"),
+        ([{"text": "a"}, {"uri": "b.txt"}], "got a 'uri' in a table of texts"),
         ([{"uri": "b.txt", "text": "a"}], "unknown column 'text'"),
     ],
 )
