@@ -51,17 +51,6 @@ def test_a_mesh_that_the_devices_do_not_make_up_is_refused_with_the_nearest_that
         make_mesh(config)
 
 
-@pytest.mark.parametrize("sizes", [{"data": 0}, {"tensor": -2}])
-def test_an_impossible_size_names_the_axis(sizes: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(sizes))):
-        MeshConfig(**sizes)
-
-
-def test_only_one_axis_may_take_what_is_left() -> None:
-    with pytest.raises(ConfigError, match="only one"):
-        MeshConfig(data=-1, sequence=-1)
-
-
 def test_dims_become_a_partition_by_the_table() -> None:
     mesh = make_mesh(MeshConfig(fsdp=2, tensor=2, sequence=2))
     spec = partition(("layers", "embed", "heads", "head_dim"), (2, 32, 4, 8), mesh)

@@ -234,11 +234,6 @@ def test_what_the_mesh_does_not_divide_is_refused(shape: tuple[int, ...], kv_hea
     _refused(rows, length, heads, kv_heads, _mesh(data=2, tensor=2, sequence=2), "ring", message)
 
 
-def test_ulysses_refuses_more_devices_than_key_value_heads() -> None:
-    message = r"sequence = 4 devices some of the 2 key/value heads that tensor = 1 leaves.*nearest sequence axis is 2"
-    _refused(1, 64, 4, 2, _mesh(sequence=4), "ulysses", message)
-
-
 def _refused(
     rows: int, length: int, heads: int, kv_heads: int, mesh: Mesh, method: AttentionMethod, message: str
 ) -> None:

@@ -27,6 +27,7 @@ from trainer.data.loader import Placement
 from trainer.mesh import make_mesh
 from trainer.model.llama.config import debug
 from trainer.run.loop import Cadence, TrainConfig, train
+from trainer.run.processes import any_process
 from trainer.run.state import load_model
 
 pytestmark = pytest.mark.slow
@@ -116,7 +117,12 @@ def _assert_restored_alike(run: Path) -> None:
         assert np.array_equal(a, b)
 
 
-def test_two_processes_read_their_parts_train_as_one_stop_together_and_leave_a_checkpoint_for_any_mesh(
+def test_a_single_process_decides_alone() -> None:
+    assert any_process(True) is True
+    assert any_process(False) is False
+
+
+def test_two_processes_read_only_their_tokens_stop_together_and_save_a_checkpoint_for_any_mesh(
     tmp_path: Path,
 ) -> None:
     dataset, out = write_dataset(tmp_path / "set", context=S, train=10, val=0), tmp_path / "two"

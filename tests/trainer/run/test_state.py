@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from schemas.errors import ConfigError
+from tests.support.training import bigram_model
+from tests.support.training.training_dataset import VOCABULARY
+from trainer.config import MeshConfig
+from trainer.mesh import make_mesh
+from trainer.model.registry import FAMILIES
+from trainer.run.checkpoint import Checkpoints, Description
+from trainer.run.optimizer import OptimizerConfig, make_optimizer
+from trainer.run.state import Plan, TrainState, load_model, new_state, resume, take_over
+
+MODEL = bigram_model.BigramConfig()
+OPTIMIZER = make_optimizer(OptimizerConfig(), steps=10)
+
+
+@pytest.fixture(autouse=True)
+def bigram(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FAMILIES, "bigram", bigram_model.FAMILY)
+
+
+def _plan(**sizes: int) -> Plan:
+    return Plan.of(MODEL, VOCABULARY, optimizer=OPTIMIZER, mesh=make_mesh(MeshConfig(**sizes)))
+
+
+def _state(plan: Plan, seed: int = 0) -> TrainState:
+    return new_state(plan, MODEL, VOCABULARY, optimizer=OPTIMIZER, seed=seed)
+
+
+def _assert_equal(a: Any, b: Any) -> None:
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def _save(run: Path, plan: Plan, state: TrainState, *, step: int) -> None:
+    description = Description(
+        model=MODEL, vocabulary=VOCABULARY, context_length=8, dataset_fingerprint="x", batch_size=1, seed=0
+    )
+    with Checkpoints(run, keep=1) as checkpoints:
+        checkpoints.save(step, params=state.params, optimizer=state.optimizer, position={}, description=description)
+
+
+def test_a_plan_has_the_shapes_dtypes_and_shardings_of_the_state() -> None:
+    plan = _plan(fsdp=4, sequence=2)
+    for x, like in zip(jax.tree.leaves(_state(plan)), jax.tree.leaves(plan.like), strict=True):
+        assert (x.shape, x.dtype) == (like.shape, like.dtype)
+        assert x.sharding == like.sharding
+        assert isinstance(like, jax.ShapeDtypeStruct)
+
+
+def test_a_new_state_starts_at_step_0_with_zero_moments_and_the_parameters_of_its_seed_on_any_mesh() -> None:
+    ring, split = _state(_plan()), _state(_plan(fsdp=4, sequence=2))
+    assert int(ring.step) == 0
+    assert all(not np.any(x) for x in jax.tree.leaves(ring.optimizer))
+    _assert_equal(ring.params, split.params)
+    other = _state(_plan(), seed=1)
+    assert not np.array_equal(jax.tree.leaves(ring.params)[0], jax.tree.leaves(other.params)[0])
+
+
+def test_a_checkpoint_is_resumed_on_another_mesh_with_its_step_parameters_and_moments(tmp_path: Path) -> None:
+    first, plan = _plan(), _plan(fsdp=4, sequence=2)
+    state = _state(first)
+    _save(tmp_path, first, state, step=3)
+    with Checkpoints(tmp_path) as checkpoints:
+        resumed = resume(plan, checkpoints, 3)
+    assert int(resumed.step) == 3
+    _assert_equal((resumed.params, resumed.optimizer), (state.params, state.optimizer))
+    for x, like in zip(jax.tree.leaves(resumed), jax.tree.leaves(plan.like), strict=True):
+        assert x.sharding == like.sharding
+
+
+def test_parameters_are_initialized_or_a_model_loaded_from_the_newest_checkpoint_of_another_run(tmp_path: Path) -> None:
+    plan = _plan()
+    state = _state(plan, seed=2)
+    _save(tmp_path, plan, state, step=5)
+    _assert_equal(take_over(plan, tmp_path), state.params)
+    model, description = load_model(tmp_path, mesh=plan.mesh)
+    assert description.vocabulary == VOCABULARY
+    np.testing.assert_array_equal(model.heads()[0], state.params["text_head"].get_value())
+
+
+def test_a_folder_without_checkpoints_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not the output of `longreel train`"):
+        load_model(tmp_path, mesh=make_mesh(MeshConfig()))
+    with pytest.raises(ConfigError, match="not the output of `longreel train`"):
+        take_over(_plan(), tmp_path)
