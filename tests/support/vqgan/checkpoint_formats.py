@@ -1,6 +1,6 @@
-"""Each published form once: a file of random weights, the frames, and what an independent model makes of them.
+"""One example per published format: a file of random weights, frames, and the output of an independent model.
 
-Small shapes, in which all that the forms do otherwise occurs: attention, several levels, another dim inside.
+The shapes are small but cover all differences between the formats: attention, several levels, another inner dimension.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ LEVELS_2, LEVELS_3 = (32, 64), (32, 32, 64)
 
 @dataclass(frozen=True)
 class Example:
-    """A file's weights, frames, and what the form's own model makes of them."""
+    """The weights of a file, frames, and the codes and pixels of an independent model."""
 
     tree: Any
     frames: NDArray[np.uint8]  # [2, 4 * factor, 6 * factor, 3]
     codes: NDArray[Any]  # [2, 24]
-    pixels: NDArray[Any]  # of those codes, as large as the frames, in [-1, 1] and beyond
+    pixels: NDArray[Any]  # decoded from the codes, size of the frames, not clipped to [-1, 1]
 
 
 def _frames(channels: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -76,7 +76,7 @@ def llamagen() -> Example:
 
 def _flax(model: Lwm | Maskgit, pixels: NDArray[Any], seed: int) -> tuple[Any, NDArray[Any], NDArray[Any]]:
     pixels = pixels.astype(np.float32)
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # as Linen's own layers need
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # required by the layers of Linen
         tree = randomized(jax.eval_shape(model.init, jax.random.key(0), pixels)["params"], seed)
         codes, made = jax.jit(model.apply, compiler_options=FAST_COMPILE)({"params": tree}, pixels)
     return tree, np.asarray(codes).reshape(2, -1), np.asarray(made)
@@ -97,7 +97,7 @@ def maskgit() -> Example:
 
 
 def write_ibq(path: Path) -> None:
-    """The averaged weights are the model's; the plain ones are others."""
+    """Write the weights as the averaged ones, and other values as the last ones."""
     averaged = ibq().tree
     state = {name: array + 1 for name, array in averaged.items()}
     state |= {"model_ema." + name.replace(".", ""): array for name, array in averaged.items()}
@@ -115,7 +115,7 @@ def write_taming(path: Path) -> None:
     torch_zip.save(path, {"state_dict": state, "global_step": 7, "callbacks": {"best": [1.5, None]}})
 
 
-# name: (the example, how its file is written, fields of the configuration that it must be told as)
+# name: (the example, the function that writes its file, fields of the configuration that must be inferred)
 FORMATS: dict[str, tuple[Callable[[], Example], Callable[[Path], Any], dict[str, Any]]] = {
     "amused": (
         amused,

@@ -1,6 +1,6 @@
-"""The published Flax VQGANs, written down a second time in Linen, whose automatic names are the published ones.
+"""Independent implementations of the published Flax VQGANs in Linen, whose automatic names are the published ones.
 
-From the papers and the published names alone; it shares nothing with `tokenizer/`.
+Based only on the papers and the published names; no code is shared with `tokenizer/`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from flax import linen as nn
 
 
 def randomized(tree: Any, seed: int) -> Any:
-    """Draw every leaf anew: fresh biases and scales would hide a mistake."""
+    """Return a tree of random values: initial biases (0) and scales (1) would hide errors."""
     rng = np.random.default_rng(seed)
 
     def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -118,12 +118,12 @@ class Codebook(nn.Module):
 
 
 def nearest(z: jax.Array, codebook: jax.Array) -> jax.Array:
-    """Map latents `[B, h, w, D]` to the numbers of the nearest codes."""
+    """Map latents `[B, h, w, D]` to the indices of the nearest codes."""
     return jnp.square(z[..., None, :] - codebook).sum(-1).argmin(-1)
 
 
 class Lwm(nn.Module):
-    """Pixels are in [-1, 1]."""
+    """LWM's model; pixels are in [-1, 1]."""
 
     channels: tuple[int, ...]
     blocks: int
@@ -138,14 +138,14 @@ class Lwm(nn.Module):
         self.quant_conv, self.post_quant_conv = nn.Conv(self.dim, (1, 1)), nn.Conv(self.z, (1, 1))
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Map pixels to codes `[B, h, w]` and to the pixels of those codes."""
+        """Map pixels to codes `[B, h, w]` and to the pixels decoded from them."""
         z, codebook = self.quant_conv(self.encoder(x)), self.quantize()
         codes = nearest(z, codebook)
         return codes, self.decoder(self.post_quant_conv(codebook[codes]))
 
 
 class ResBlock(nn.Module):
-    """MaskGIT's: no biases, and the shortcut is on the block's own output."""
+    """MaskGIT's residual block: no biases, and the shortcut is applied to the output of the block."""
 
     out: int
 
@@ -190,7 +190,7 @@ class MaskgitDecoder(nn.Module):
 
 
 class Maskgit(nn.Module):
-    """Pixels are in [0, 1]."""
+    """MaskGIT's model; pixels are in [0, 1]."""
 
     channels: tuple[int, ...]
     blocks: int
@@ -203,7 +203,7 @@ class Maskgit(nn.Module):
         self.quantizer = Codebook(self.codes, self.dim, "codebook")
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Map pixels to codes `[B, h, w]` and to the pixels of those codes."""
+        """Map pixels to codes `[B, h, w]` and to the pixels decoded from them."""
         z, codebook = self.encoder(x), self.quantizer()
         codes = nearest(z, codebook)
         return codes, self.decoder(codebook[codes])

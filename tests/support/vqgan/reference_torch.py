@@ -1,7 +1,7 @@
-"""The published torch VQGANs, written down a second time: plain numpy in float64, channels first, by their own names.
+"""An independent implementation of the published torch VQGANs in NumPy, float64, channels first.
 
-From the papers and the published names alone; it shares nothing with `tokenizer/`. One structure, three sets of names.
-A tensor is drawn when its name is first asked for, so the structure itself says which tensors a file has.
+Based only on the papers and the published names; no code is shared with `tokenizer/`. One structure has three sets of
+names. A tensor is created when it is first used, so the tensors of a file are those that the computation needs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 @dataclass
 class Tensors:
-    """Random weights, float32 as in a file."""
+    """Random weights by name, float32 as in a file."""
 
     seed: int
     drawn: dict[str, NDArray[np.float32]] = field(default_factory=dict)
@@ -59,7 +59,7 @@ def swish(x: Array) -> Array:
 
 @dataclass(frozen=True)
 class Names:
-    """How a form calls its parts; `level` counts from the full resolution, `step` in the order of the decoder."""
+    """The names of a format; `level` counts from the full resolution, `step` in the order of the decoder."""
 
     down: str
     down_attention: str
@@ -71,7 +71,7 @@ class Names:
     shortcut: str = "nin_shortcut"
     norm_out: str = "norm_out"
     attention: tuple[str, str, str, str, str] = ("norm", "q", "k", "v", "proj_out")
-    linear: bool = False  # attention's matrices are matrices, not 1x1 convolutions
+    linear: bool = False  # the weights of attention are matrices, not 1x1 convolutions
 
 
 TAMING = Names(

@@ -1,4 +1,4 @@
-"""VQGANs that are small enough for tests, with random weights."""
+"""Small VQGANs with random weights, for tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOT = VqganConfig(name="dot", frame_size=8, channels=(4,), blocks=1, groups=2, l
 
 
 def tiny_params(config: VqganConfig = TINY) -> nnx.State:
-    """Random parameters, scaled such that the variance of activations stays about constant."""
+    """Return random parameters, scaled to keep the variance of activations about constant."""
     rng = np.random.default_rng(0)
 
     def fill(leaf: jax.ShapeDtypeStruct) -> jax.Array:
@@ -31,6 +31,7 @@ def tiny_params(config: VqganConfig = TINY) -> nnx.State:
 
 
 def tiny_weights(config: VqganConfig = TINY) -> Weights:
+    """Return random parameters and a random codebook."""
     rng = np.random.default_rng(1)
     codebook = rng.standard_normal((config.codebook_size, config.latent_dim)).astype(np.float32)
     return Weights(config, tiny_params(config), jax.numpy.asarray(codebook))
@@ -47,7 +48,7 @@ def tiny_weights_of_varied_codes() -> Weights:
 
 
 def moving_disc(count: int, height: int = 128, width: int = 128) -> NDArray[np.uint8]:
-    """A bright disc that moves over a colored gradient, with noise: no two frames are equal."""
+    """Return frames of a bright disc that moves over a colored gradient, with noise: no two frames are equal."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     noise = np.random.default_rng(0)
     frames = []

@@ -1,4 +1,4 @@
-"""A tokenizer training run that takes a second: options, frames, batches and states.
+"""A tokenizer training run of one second: options, frames, batches and states.
 
 The model is `tests.support.vqgan.tiny_vqgan.DOT`; the tests register it under the name `dot`.
 """
@@ -27,7 +27,7 @@ DISCRIMINATOR = DiscriminatorConfig(start=16, filters=8, layers=1)
 
 
 def config(**changed: object) -> TokenizerTrainConfig:
-    """Sixteen steps without a discriminator, then eight with it."""
+    """Return options of 24 steps; the discriminator starts at step 16."""
     defaults = {
         "architecture": "dot",
         "steps": 24,
@@ -41,7 +41,7 @@ def config(**changed: object) -> TokenizerTrainConfig:
 
 
 def frames() -> NDArray[np.uint8]:
-    """Twelve frames of smooth colored waves, 20 x 24 pixels."""
+    """Return 12 frames of smooth colored waves, 20 x 24 pixels."""
     rng = np.random.default_rng(1)
     y, x = np.mgrid[:20, :24]
     wave = [np.sin(x * rng.uniform(0.1, 0.4) + y * rng.uniform(0.1, 0.4) + t) for t in range(36)]
@@ -49,22 +49,22 @@ def frames() -> NDArray[np.uint8]:
 
 
 def batch(run: TokenizerTrainConfig) -> NDArray[np.uint8]:
-    """The batch of step 0."""
+    """Return the batch of step 0."""
     return crops(frames(), batch=run.batch, config=run.crop, seed=0, step=0)
 
 
 def placed(images: NDArray[np.uint8], mesh: Mesh) -> jax.Array:
-    """A batch split over the devices of a mesh."""
+    """Return a batch that is sharded over the devices of a mesh."""
     return jax.device_put(images, NamedSharding(mesh, PartitionSpec("data")))
 
 
 def initial_state(run: TokenizerTrainConfig, seed: int = 0) -> TrainState:
-    """A state that a step may donate; `seed` is that of the discriminator."""
+    """Return a state that a step can donate; `seed` is the seed of the discriminator."""
     state = _state(run)
     critic = state.discriminator
     assert critic is not None
     state = state._replace(discriminator=critic._replace(params=discriminator.init_params(run.discriminator, seed)))
-    # Placed as the training loop places it, or the step would be compiled again.
+    # The placement of the training loop; another one would compile the step again.
     return jax.device_put(state, replicated(make_mesh(1)), may_alias=False)
 
 
@@ -74,17 +74,17 @@ def _state(run: TokenizerTrainConfig) -> TrainState:
 
 
 def restored_state(out: Path, step: int, run: TokenizerTrainConfig) -> TrainState:
-    """The state in the snapshot of a step, with its random key as integers."""
+    """Return the state in the snapshot of a step, with its random key as integers."""
     with Snapshots(out) as snapshots:
         state = snapshots.restore(step, run, describe(run, frames=fingerprint(frames())), make_mesh(1))
     return state._replace(key=jax.random.key_data(state.key))
 
 
 def assert_equal(a: object, b: object) -> None:
-    """Require two trees to be equal to the bit."""
+    """Assert that two trees are equal bit by bit."""
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 def largest(tree: Any) -> float:
-    """The largest absolute value in a tree."""
+    """Return the largest absolute value in a tree."""
     return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))

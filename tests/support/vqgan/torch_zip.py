@@ -1,4 +1,4 @@
-"""Write the zip files that torch writes, without torch."""
+"""Writes zip files in the format of torch, without torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Storage:
 
 @contextlib.contextmanager
 def torch_names() -> Iterator[dict[str, Any]]:
-    """Let a pickle name what torch has, whether or not torch is there."""
+    """Make the names of torch available to pickles, also if torch is not installed."""
     made: dict[str, Any] = {}
     modules = {name: types.ModuleType(name) for name in ("torch", "torch._utils")}
     for name in (*_KINDS.values(), "BFloat16Storage"):
@@ -52,7 +52,7 @@ def torch_names() -> Iterator[dict[str, Any]]:
 def save(
     path: Path, tree: Any, *, folder: str = "archive", claim: tuple[int, ...] | None = None, **zipped: Any
 ) -> None:
-    """Write `tree`, whose arrays become tensors; `claim` is the shape that every one of them then claims to have."""
+    """Write `tree` with its arrays as tensors; `claim` is a shape to store for all of them instead of their own."""
     storages: list[_Storage] = []
     index = io.BytesIO()
     with torch_names() as names:

@@ -14,7 +14,7 @@ NARROW_BLOCKS = ((8, 8), (8, 8), (16, 16, 16), (16, 16, 16), (16, 16, 16))
 
 
 def narrow_vgg(monkeypatch: pytest.MonkeyPatch) -> Vgg:
-    """Random weights of a VGG-16 whose blocks have few channels; `perceptual` takes it for the real one."""
+    """Return random weights of a VGG-16 with few channels, after setting its shapes in `perceptual`."""
     monkeypatch.setattr(perceptual, "BLOCKS", NARROW_BLOCKS)
     rng = np.random.default_rng(0)
     return {name: _random(rng, shape) for name, shape in perceptual.shapes().items()}

@@ -46,7 +46,7 @@ def test_steps_and_devices_may_change(saved: Path) -> None:
     assert describe(config(devices=1), frames="") == describe(config(devices=4), frames="")
 
 
-def test_a_damaged_snapshot_is_named(saved: Path, tmp_path: Path) -> None:
+def test_the_error_for_a_damaged_snapshot_names_it(saved: Path, tmp_path: Path) -> None:
     shutil.copytree(saved, tmp_path / "run")
     for path in (tmp_path / "run" / "snapshots" / "3" / "state").rglob("*"):
         if path.is_file():
