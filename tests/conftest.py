@@ -22,7 +22,7 @@ for _name, _value in {
     "JAX_NUMPY_RANK_PROMOTION": "raise",
     # Nearly all of the suite's time is compilation. Tests compare numbers of one program with those of another, never
     # with stored ones, so LLVM's cheapest level is as good a compiler as any.
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
 }.items():
     os.environ.setdefault(_name, _value)
