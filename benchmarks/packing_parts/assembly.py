@@ -21,11 +21,11 @@ import webdataset as wds
 from packing_parts.apart import Row, apart
 from packing_parts.corpora import VOCABULARY, mixed
 from packing_parts.growth import ANYWHERE
-from pipeline.packing.assign import Parcel, Ranks, assign
+from pipeline.packing.assign import RankCounter, ShardInput, assign
 from pipeline.packing.chunks import documents_of
 from pipeline.packing.config import PackConfig
-from pipeline.packing.length_histograms import add_up, count_lengths
-from pipeline.packing.plan import Plan, make_plan
+from pipeline.packing.length_histograms import count_lengths, sum_histograms
+from pipeline.packing.plan import DatasetPlan, make_plan
 from pipeline.packing.shards import part_path, shard_job, write_shard
 from pipeline.runtime.token_store import TokenStore, write_unit
 from pipeline.runtime.units import read_rows, unit_files
@@ -82,22 +82,22 @@ def make_store(directory: Path, size: int) -> int:
     return written
 
 
-def parcels_of(store: Path, context: int, config: PackConfig) -> tuple[Plan, dict[str, list[Parcel]]]:
+def shard_inputs_of(store: Path, context: int, config: PackConfig) -> tuple[DatasetPlan, dict[str, list[ShardInput]]]:
     units = [documents_of(read_rows(path, TOKENS)) for path in unit_files(store)]
     counted = [
         count_lengths(unit, config.mixture, context_length=context, text_factor=1.0, seed=config.seed) for unit in units
     ]
-    plan = make_plan(add_up(counted), config, context_length=context, vocabulary=VOCABULARY)
-    handed, sent = Ranks(), dict[str, list[Parcel]]()
+    plan = make_plan(sum_histograms(counted), config, context_length=context, vocabulary=VOCABULARY)
+    handed, sent = RankCounter(), dict[str, list[ShardInput]]()
     for number, (unit, histograms) in enumerate(zip(units, counted, strict=True)):
-        for name, parcel in assign(unit, plan, handed.start(number, histograms.splits), TokenStore(store), None):
-            sent.setdefault(name, []).append(parcel)
+        for name, shard_input in assign(unit, plan, handed.start(number, histograms.splits), TokenStore(store), None):
+            sent.setdefault(name, []).append(shard_input)
     return plan, sent
 
 
 def race(root: Path, context: int, repeat: int) -> Row:
     """Write the first shard by each method in turn; return the least seconds of each."""
-    plan, sent = parcels_of(root / "tokens", context, ANYWHERE)
+    plan, sent = shard_inputs_of(root / "tokens", context, ANYWHERE)
     name = min(sent)
     job, store, out = shard_job(plan, name, sent[name]), TokenStore(root / "tokens"), root / str(context)
     out.mkdir()
@@ -156,14 +156,14 @@ def copy_file(source: Path, target: Path) -> None:
 
 def prepare(root: Path, context: int, shard_bytes: int) -> None:
     """Save the input of the first shard's writer to a file."""
-    plan, sent = parcels_of(root / "tokens", context, replace(ANYWHERE, shard_bytes=shard_bytes))
+    plan, sent = shard_inputs_of(root / "tokens", context, replace(ANYWHERE, shard_bytes=shard_bytes))
     (root / "handed").write_bytes(pickle.dumps((plan, min(sent), sent[min(sent)])))
 
 
 def write_prepared(root: Path) -> Row:
-    plan, name, parcels = pickle.loads((root / "handed").read_bytes())  # noqa: S301
+    plan, name, shard_inputs = pickle.loads((root / "handed").read_bytes())  # noqa: S301
     with tempfile.TemporaryDirectory(dir=root) as out:
-        job = shard_job(plan, name, parcels)
+        job = shard_job(plan, name, shard_inputs)
         write_shard(job, TokenStore(root / "tokens"), Path(out))
         size = (Path(out) / name).stat().st_size
     return {"bytes": size, "documents": len(job.documents), "sequences": len(job.keys)}

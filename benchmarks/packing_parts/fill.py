@@ -15,13 +15,13 @@ import pyarrow as pa
 from packing_parts.apart import Row, apart, timed
 from packing_parts.corpora import CORPORA, FRAME, VOCABULARY, Integers
 from pipeline.kinds.registry import kinds
-from pipeline.packing.assign import CHUNKS, DOCUMENTS, Ranks, assign, unpack_table
+from pipeline.packing.assign import CHUNKS, DOCUMENTS, RankCounter, assign, unpack_table
 from pipeline.packing.chunks import Documents, documents_of
 from pipeline.packing.config import PackConfig
 from pipeline.packing.length_histograms import count_lengths
 from pipeline.packing.mixture import Mixture
-from pipeline.packing.plan import Plan, make_plan
-from pipeline.packing.sentence_ends import Sentences
+from pipeline.packing.plan import DatasetPlan, make_plan
+from pipeline.packing.sentence_ends import SentenceEnds
 from pipeline.runtime.token_store import FACTS, TokenStore
 from tokenizer.text.sentencepiece import TextTokenizer
 
@@ -114,13 +114,13 @@ def measure(corpus: Corpus, context: int) -> Row:
     before = np.concatenate([[0], ends[:-1]])
     row |= {
         "documents": part.documents,
-        "out": sum(plan.out.values()),
+        "out": sum(plan.excluded.values()),
         "tokens": part.tokens,
         "sequences": part.sequences,
-        "fewest": part.fewest,
+        "fewest": part.min_sequences,
         "fill": plan.fill("train"),
         "bound": plan.best_fill("train"),
-        "of_bound": part.fewest / part.sequences,
+        "of_bound": part.min_sequences / part.sequences,
         "longer": int(np.sum(lengths > context)),
         "cut": len({(d, c) for d, c, start in chunks if start}),
         "concat_cut": int(np.sum(before // context != (ends - 1) // context)),
@@ -133,23 +133,26 @@ def measure(corpus: Corpus, context: int) -> Row:
 
 def planned(
     documents: Documents, config: PackConfig, context: int, *open_store: Any
-) -> tuple[Plan, list[tuple[str, int, int]]]:
+) -> tuple[DatasetPlan, list[tuple[str, int, int]]]:
     """Return the plan, and (document, copy, start) of every chunk."""
     options: dict[str, Any] = {"context_length": context, "text_factor": 1.0, "seed": config.seed}
     histograms = count_lengths(documents, config.mixture, **options)
     plan = make_plan(histograms, config, context_length=context, vocabulary=VOCABULARY)
-    start = Ranks().start(0, histograms.splits)
+    start = RankCounter().start(0, histograms.splits)
     store, sentences = open_store or (None, None)
-    parcels = list(assign(documents, plan, start, store, sentences))  # type: ignore[arg-type]
+    shard_inputs = list(assign(documents, plan, start, store, sentences))  # type: ignore[arg-type]
     chunks = []
-    for _, parcel in parcels:
-        table, ids = unpack_table(parcel.chunks, CHUNKS), unpack_table(parcel.documents, DOCUMENTS)["document_id"]
+    for _, shard_input in shard_inputs:
+        table, ids = (
+            unpack_table(shard_input.chunks, CHUNKS),
+            unpack_table(shard_input.documents, DOCUMENTS)["document_id"],
+        )
         columns = (ids.take(table["document"]), table["copy"], table["start"])
         chunks += list(zip(*(column.to_pylist() for column in columns), strict=True))
     return plan, chunks
 
 
-def whole_lengths(documents: Documents, plan: Plan) -> Integers:
+def whole_lengths(documents: Documents, plan: DatasetPlan) -> Integers:
     """Return the lengths of all documents to pack, once for each epoch."""
     copies, _ = plan.config.mixture.copies(
         documents.table, documents.draw, context_length=plan.context_length, text_factor=1.0, seed=plan.config.seed
@@ -168,7 +171,7 @@ def at_sentence_ends(corpus: Corpus, documents: Documents, context: int, anywher
         found: Row = {}
     else:
         store, text = TokenStore(corpus.real / "tokens"), TextTokenizer.load(corpus.real / "tokenizers" / "text.model")
-        plan, chunks = planned(documents, config, context, store, Sentences(text))
+        plan, chunks = planned(documents, config, context, store, SentenceEnds(text))
         is_end = _sentence_ends(documents, store, text)
         cuts, plain = ([is_end(d, start) for d, _, start in some if start] for some in (chunks, anywhere))
         cuts, plain = ([cut for cut in some if cut is not None] for some in (cuts, plain))
@@ -178,7 +181,7 @@ def at_sentence_ends(corpus: Corpus, documents: Documents, context: int, anywher
     return found | {
         "sentence_sequences": part.sequences,
         "sentence_fill": plan.fill("train"),
-        "sentence_of_bound": part.fewest / part.sequences,
+        "sentence_of_bound": part.min_sequences / part.sequences,
     }
 
 

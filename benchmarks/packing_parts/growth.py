@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from packing_parts.apart import Row, apart, timed
 from packing_parts.corpora import VOCABULARY, mixed
-from pipeline.packing.assign import Ranks, assign
+from pipeline.packing.assign import RankCounter, assign
 from pipeline.packing.chunks import documents_of
 from pipeline.packing.config import PackConfig
-from pipeline.packing.length_histograms import add_up, count_lengths, read_histograms, write_histograms
+from pipeline.packing.length_histograms import count_lengths, read_histograms, sum_histograms, write_histograms
 from pipeline.packing.mixture import Mixture
-from pipeline.packing.plan import Plan, make_plan
+from pipeline.packing.plan import DatasetPlan, make_plan
 
 UNIT = 10_000  # documents
 ANYWHERE = PackConfig(sentence_reach=0.0)
@@ -27,14 +27,14 @@ def growth(most: int, context: int, scratch: Path | None) -> list[Row]:
     idle = apart(nothing).rss
     rows, count = [], UNIT
     print(f"\ngrowth, context {context:,}; an idle process has {idle / 1e6:.0f} MB\n"
-          f"{'documents':>12}{'worker':>11}{'per document':>14}{'peak':>10}{'driver':>9}{'peak':>10}{'parcels':>13}"
+          f"{'documents':>12}{'worker':>11}{'per document':>14}{'peak':>10}{'driver':>9}{'peak':>10}{'shard inputs':>13}"
           f"{'plan':>10}{'ranks':>12}{'fill':>10}{'of bound':>10}")  # fmt: skip
     while count <= most:
         row = grow(count, context, scratch)
         rows.append(row)
         print(f"{row['documents']:>12,}{row['worker_cpu_s']:>9.1f} s{row['worker_us_per_document']:>11.1f} us"
               f"{row['worker_peak'] / 1e6:>7.0f} MB{row['driver_cpu_s']:>7.1f} s{row['driver_peak'] / 1e6:>7.0f} MB"
-              f"{row['parcel_bytes_per_document']:>9.0f} B/d{row['plan_bytes'] / 1e6:>7.2f} MB"
+              f"{row['shard_input_bytes_per_document']:>9.0f} B/d{row['plan_bytes'] / 1e6:>7.2f} MB"
               f"{row['start_bytes'] / 1e6:>9.2f} MB{row['fill']:>10.4%}{row['of_bound']:>10.4%}",
               flush=True)  # fmt: skip
         count *= 10
@@ -55,7 +55,7 @@ def grow(count: int, context: int, scratch: Path | None) -> Row:
     row["worker_cpu_s"] = row["histograms_cpu_s"] + row["assign_cpu_s"]
     row["worker_s"] = row["histograms_s"] + row["assign_s"]
     row["worker_us_per_document"] = row["worker_cpu_s"] / row["documents"] * 1e6
-    row["parcel_bytes_per_document"] = row["parcel_bytes"] / row["documents"]
+    row["shard_input_bytes_per_document"] = row["shard_input_bytes"] / row["documents"]
     row["worker_peak"], row["driver_peak"] = max(counted.rss, sent.rss), driver.rss
     return row
 
@@ -78,9 +78,9 @@ def count_units(folder: Path, units: int, context: int) -> Row:
 def drive(folder: Path, units: int, context: int) -> Row:
     row: Row = {}
     with timed(row, "driver"):
-        histograms = add_up(read_histograms(folder / f"{unit}.parquet") for unit in range(units))
+        histograms = sum_histograms(read_histograms(folder / f"{unit}.parquet") for unit in range(units))
         plan = make_plan(histograms, ANYWHERE, context_length=context, vocabulary=VOCABULARY)
-        handed = Ranks()
+        handed = RankCounter()
         starts = [handed.start(unit, read_histograms(folder / f"{unit}.parquet").splits) for unit in range(units)]
     (folder / "plan").write_bytes(pickle.dumps(plan))
     row["plan_bytes"] = (folder / "plan").stat().st_size
@@ -95,20 +95,20 @@ def drive(folder: Path, units: int, context: int) -> Row:
         "shards": split.shards,
         "lengths": len(split.packing.items.lengths) + len(split.packing.texts.lengths),
         "fill": plan.fill("train"),
-        "of_bound": split.fewest / split.sequences,
+        "of_bound": split.min_sequences / split.sequences,
     }
 
 
 def send_units(folder: Path, units: int) -> Row:
-    row: Row = {"parcels": 0, "parcel_bytes": 0}
-    plan: Plan = pickle.loads((folder / "plan").read_bytes())  # noqa: S301
+    row: Row = {"shard_inputs": 0, "shard_input_bytes": 0}
+    plan: DatasetPlan = pickle.loads((folder / "plan").read_bytes())  # noqa: S301
     for unit in range(units):
         table = unit_table(unit)
         start = pickle.loads((folder / f"{unit}.start").read_bytes())  # noqa: S301
         with timed(row, "assign"):
-            for _, parcel in assign(documents_of(table), plan, start, NoTokens(), None):
-                row["parcels"] += 1
-                row["parcel_bytes"] += sum(map(len, parcel))
+            for _, shard_input in assign(documents_of(table), plan, start, NoTokens(), None):
+                row["shard_inputs"] += 1
+                row["shard_input_bytes"] += sum(map(len, shard_input))
     return row
 
 

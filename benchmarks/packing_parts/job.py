@@ -10,11 +10,11 @@ import numpy as np
 
 from packing_parts.apart import Row, apart, timed
 from packing_parts.corpora import VOCABULARY, texts
-from pipeline.packing.assign import Parcel, Ranks
+from pipeline.packing.assign import RankCounter, ShardInput
 from pipeline.packing.commit import begin, commit
 from pipeline.packing.config import PackConfig
 from pipeline.packing.job import AssignWorker, HistogramWorker, ShardWorker, Stage, pack
-from pipeline.packing.length_histograms import add_up, read_histograms
+from pipeline.packing.length_histograms import read_histograms, sum_histograms
 from pipeline.packing.plan import make_plan
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.token_store import FACTS, StoreFacts, write_unit
@@ -78,16 +78,16 @@ def without_beam(root: Path) -> Row:
             for unit in units:
                 count(unit)
         counted = [read_histograms(histograms / f"{unit_name(unit)}.parquet") for unit in units]
-        plan = make_plan(add_up(counted), CONFIG, context_length=CONTEXT, vocabulary=VOCABULARY)
+        plan = make_plan(sum_histograms(counted), CONFIG, context_length=CONTEXT, vocabulary=VOCABULARY)
         begin(directory, plan.fingerprint)
-        handed, sent = Ranks(), dict[str, list[Parcel]]()
+        handed, sent = RankCounter(), dict[str, list[ShardInput]]()
         with AssignWorker(workspace, histograms).open() as send:
             for unit, histograms_of_unit in zip(units, counted, strict=True):
-                for name, parcel in send(handed.start(unit, histograms_of_unit.splits), plan):
-                    sent.setdefault(name, []).append(parcel)
+                for name, shard_input in send(handed.start(unit, histograms_of_unit.splits), plan):
+                    sent.setdefault(name, []).append(shard_input)
         with ShardWorker(workspace, directory).open() as write:
-            for name, parcels in sent.items():
-                write((name, parcels), plan)
+            for name, shard_inputs in sent.items():
+                write((name, shard_inputs), plan)
         facts = FACTS_OF_STORE
         commit(directory, plan, frame_grid=facts.frame_grid, frame_size=facts.frame_size, frame_rate=facts.frame_rate)
         shutil.rmtree(histograms)

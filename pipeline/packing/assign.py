@@ -1,9 +1,9 @@
-"""Assigning a unit's documents to sequences with the packing plan and their ranks; defines what is sent to the shards.
+"""Assign the documents of a unit to sequences, and group the result by shard.
 
-Every unit works by itself: it knows at which rank its documents of each length begin (`Start`), so nothing needs to be
-sorted over all documents. What it sends to a shard is one `Parcel`: the chunks, and the index rows of their documents,
-compressed; about 90 bytes a document. No token travels. Of books, a few tokens before each cut are read, to move it to
-the end of a sentence.
+Units are assigned independently. A unit receives the rank of its first document of each length (`UnitStart`), so no
+global sort is needed. It emits at most one `ShardInput` per shard: the chunks and the index rows of their documents, as
+compressed Arrow record batches of about 90 bytes per document. Tokens are not shuffled through Beam. The only tokens
+read here are those before each cut in a book, to move the cut to the end of a sentence.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from pipeline.packing.length_histograms import SplitHistograms
 from pipeline.packing.loss_weights import document_weights
 from pipeline.packing.packing_plan import Stream
 from pipeline.packing.permutation import permuted
-from pipeline.packing.plan import Plan, SplitPlan
-from pipeline.packing.sentence_ends import Sentences
+from pipeline.packing.plan import DatasetPlan, SplitPlan
+from pipeline.packing.sentence_ends import SentenceEnds
 from pipeline.runtime.token_store import Tokens
 from schemas.dataset import shard_name
 from schemas.records import TOKENS
@@ -30,40 +30,42 @@ from schemas.records import TOKENS
 CHUNKS = pa.schema(
     [
         ("sequence", pa.int64()),
-        ("document", pa.int64()),  # row in the parcel's documents
+        ("document", pa.int64()),  # row of ShardInput.documents
         ("copy", pa.int64()),
         ("start", pa.int64()),
         ("length", pa.int64()),
-        ("weight", pa.float64()),  # of a target, before the weights of its span and its modality
+        ("weight", pa.float64()),  # loss weight per target, before the weights of span and modality
     ]
 )
 
-
-_SENT = (
+_DOCUMENT_COLUMNS = (
     *("document_id", "kind", "split", "uri", "title", "source", "license"),
     *("unit", "batch", "row", "length", "frame_tokens", "spans"),
 )
-# Of a document: what a shard says of it, or finds its tokens by.
-DOCUMENTS = pa.schema([TOKENS.field(name) for name in _SENT])
+# The columns that a shard records about a document or needs to locate its tokens.
+DOCUMENTS = pa.schema([TOKENS.field(name) for name in _DOCUMENT_COLUMNS])
 
 
-class Start(NamedTuple):
-    """Of a unit, and for each split: how many items and texts of each of its lengths stand in the units before it."""
+class UnitStart(NamedTuple):
+    """The rank of a unit's first item and first text of each length, by split.
+
+    Arrays are parallel to the lengths of the unit's histograms (`SplitHistograms.item` and `.text`).
+    """
 
     unit: int
     items: Mapping[str, Integers]
     texts: Mapping[str, Integers]
 
 
-class Parcel(NamedTuple):
-    """What one unit sends to one shard: tables of CHUNKS and of records.TOKENS (see `pack_table`)."""
+class ShardInput(NamedTuple):
+    """The contribution of one unit to one shard: tables of CHUNKS and DOCUMENTS, serialized by `pack_table`."""
 
     chunks: bytes
     documents: bytes
 
 
-class Chunks(NamedTuple):
-    """Chunks [N] of documents."""
+class AssignedChunks(NamedTuple):
+    """The columns [N] of CHUNKS, with `document` as a row of the unit's documents."""
 
     sequence: Integers
     document: Integers
@@ -73,17 +75,17 @@ class Chunks(NamedTuple):
     weight: NDArray[np.float64]
 
 
-class Ranks:
-    """Hands out the starts of units, in their order."""
+class RankCounter:
+    """Assigns ranks to documents of equal length; units must be passed in order."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], dict[int, int]] = {}
 
-    def start(self, unit: int, splits: Mapping[str, SplitHistograms]) -> Start:
-        """Return where this unit starts, and count its documents for the units after it."""
+    def start(self, unit: int, splits: Mapping[str, SplitHistograms]) -> UnitStart:
+        """Return the first ranks of this unit, and advance the counters by its documents."""
         items = {name: self._next((name, "item"), split.item) for name, split in splits.items()}
         texts = {name: self._next((name, "text"), split.text) for name, split in splits.items()}
-        return Start(unit, items, texts)
+        return UnitStart(unit, items, texts)
 
     def _next(self, key: tuple[str, str], histogram: Histogram) -> Integers:
         seen = self._seen.setdefault(key, {})
@@ -94,11 +96,11 @@ class Ranks:
 
 
 def assign(
-    documents: Documents, plan: Plan, start: Start, store: Tokens, sentences: Sentences | None
-) -> Iterator[tuple[str, Parcel]]:
-    """Yield (shard, parcel) for all shards that hold a chunk of a document of this unit.
+    documents: Documents, plan: DatasetPlan, start: UnitStart, store: Tokens, sentences: SentenceEnds | None
+) -> Iterator[tuple[str, ShardInput]]:
+    """Yield (shard name, shard input) for each shard that holds a chunk of this unit's documents.
 
-    `sentences` is needed where the plan's reach is not 0.
+    `sentences` must not be None if a packing plan has a nonzero `reach`.
     """
     config = plan.config
     copies, _ = config.mixture.copies(
@@ -121,7 +123,7 @@ def assign(
         document = np.concatenate([items.document, texts.document[stream.text]])
         copy = np.concatenate([items.copy, texts.copy[stream.text]])
         begin = np.concatenate([items.start, stream.start])
-        chunks = Chunks(
+        chunks = AssignedChunks(
             sequence=permuted(np.concatenate([bins, stream.bin]), split.sequences, config.seed, name),
             document=document,
             copy=copy,
@@ -129,45 +131,46 @@ def assign(
             length=np.concatenate([items.length, stream.length]),
             weight=_weights(documents.table, document, copy, begin, plan, split),
         )
-        yield from _parcels(chunks, documents.table, plan, name)
+        yield from _shard_inputs(chunks, documents.table, plan, name)
 
 
 def _first(first: Integers, length: Integers) -> Integers:
-    """Return the rank at which this unit's chunks of each length begin, for all its chunks [N]."""
+    """Return, for each chunk [N], the rank of the unit's first chunk of that length."""
     return first[np.unique(length, return_inverse=True)[1]]
 
 
 def _at_sentences(
-    stream: Stream, table: pa.Table, texts: ChunkColumns, reach: int, store: Tokens, sentences: Sentences
+    stream: Stream, table: pa.Table, texts: ChunkColumns, reach: int, store: Tokens, sentences: SentenceEnds
 ) -> Stream:
-    """Move the cuts within texts back to the ends of sentences that are within reach."""
+    """Move each cut inside a text back to the end of a sentence, by at most `reach` tokens."""
     start, length = stream.start.copy(), stream.length.copy()
-    places = list(zip(*(table[name].to_pylist() for name in ("unit", "batch", "row")), strict=True))
+    locations = list(zip(*(table[name].to_pylist() for name in ("unit", "batch", "row")), strict=True))
     for i in np.flatnonzero(stream.start > 0).tolist():
-        # The chunk before keeps a token, wherever its own cut went.
+        # The previous chunk keeps at least one token, even if its own start moved back.
         before = min(reach, int(stream.length[i - 1]) - 1)
         at, row = int(stream.start[i]), int(texts.document[stream.text[i]])
-        unit, batch, place = places[row]
-        tokens = store.read(unit, batch, place, at - before - 1, before + 2)
-        back = sentences.back(tokens)
-        start[i] -= back
-        length[i] += back
-        length[i - 1] -= back
+        tokens = store.read(*locations[row], at - before - 1, before + 2)
+        moved = sentences.tokens_to_move(tokens)
+        start[i] -= moved
+        length[i] += moved
+        length[i - 1] -= moved
     return Stream(stream.text, start, length, stream.bin)
 
 
 def _weights(
-    table: pa.Table, document: Integers, copy: Integers, start: Integers, plan: Plan, split: SplitPlan
+    table: pa.Table, document: Integers, copy: Integers, start: Integers, plan: DatasetPlan, split: SplitPlan
 ) -> NDArray[np.float64]:
     if plan.config.loss_weighting == "token":
         return np.ones(len(document))
     return document_weights(table, document, copy, start, mean_targets=split.mean_targets)
 
 
-def _parcels(chunks: Chunks, table: pa.Table, plan: Plan, split: str) -> Iterator[tuple[str, Parcel]]:
+def _shard_inputs(
+    chunks: AssignedChunks, table: pa.Table, plan: DatasetPlan, split: str
+) -> Iterator[tuple[str, ShardInput]]:
     count, shards = plan.splits[split].shards, plan.splits[split].shard_of(chunks.sequence)
     order = np.argsort(shards, kind="stable")
-    # Taken once in the order of the shards and then sliced, as there may be many shards of few documents each.
+    # One `take` in shard order, then slices: a `take` per shard is slow if there are many shards of few documents.
     keys, document = np.unique(shards[order] * len(table) + chunks.document[order], return_inverse=True)
     documents = table.select(DOCUMENTS.names).take(keys % len(table)).combine_chunks()
     numbers, first_document = np.unique(keys // len(table), return_index=True)
@@ -180,12 +183,12 @@ def _parcels(chunks: Chunks, table: pa.Table, plan: Plan, split: str) -> Iterato
         numbers, first_chunk, chunks_of, first_document, np.diff(first_document, append=len(keys)), strict=True
     )
     for number, at, size, begin, rows in (map(int, some) for some in slices):
-        parcel = Parcel(pack_table(sorted_chunks.slice(at, size)), pack_table(documents.slice(begin, rows)))
-        yield shard_name(split, number, count), parcel
+        shard_input = ShardInput(pack_table(sorted_chunks.slice(at, size)), pack_table(documents.slice(begin, rows)))
+        yield shard_name(split, number, count), shard_input
 
 
 def pack_table(table: pa.Table) -> bytes:
-    """Return a table as one compressed record batch, without its schema: a parcel of one document is small, too."""
+    """Serialize a table as one compressed record batch without its schema, which would dominate small tables."""
     sink = pa.BufferOutputStream()
     with pa.CompressedOutputStream(sink, "zstd") as out:
         out.write(table.combine_chunks().to_batches()[0].serialize())
@@ -193,6 +196,6 @@ def pack_table(table: pa.Table) -> bytes:
 
 
 def unpack_table(data: bytes, schema: pa.Schema) -> pa.Table:
-    """Return the table of `schema` that `pack_table` was given."""
+    """Return the table of schema `schema` that `pack_table` serialized."""
     with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as source:
         return pa.Table.from_batches([pa.ipc.read_record_batch(pa.py_buffer(source.read()), schema)])

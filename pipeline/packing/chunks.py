@@ -1,12 +1,11 @@
-"""What is packed of a unit's documents, in the one order that everything is counted in.
+"""Sort the documents of a unit into the global order, and split them into the chunks to be packed.
 
-`documents_of` brings a unit's index rows into that order: by a hash of the item's identity, the clips of an item one
-behind the other. Units are ranges of that hash (`schemas.fingerprint.bucket`), so documents have the same rank among
-all however many units there are.
-`split_chunks` says what is packed of them: items, which stay whole (documents, and chunks of videos that are longer than
-the context), and texts, which can be cut anywhere.
+`documents_of` sorts a unit's index rows by a hash of the item id; the clips of an item are adjacent. Units are ranges of
+that hash (`schemas.fingerprint.bucket`), so the rank of a document does not depend on the number of units.
+`split_chunks` returns items, which are packed whole (documents, and chunks of visual documents that exceed the context),
+and texts, which can be cut between any two tokens.
 
-Cost: about 10 microseconds a document, and the search for cuts in long videos. Memory: one unit's index.
+Cost: about 10 microseconds per document, plus the search for cut points in long videos. Memory: one unit's index.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ from schemas.records import SPLITS, item_of
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """Index rows (records.TOKENS) of a unit's documents, in order of a hash of their items, and a hash of their own."""
+    """Index rows (records.TOKENS) of a unit's documents, sorted by item hash, and a hash `draw` [D] of each document id."""
 
     table: pa.Table
     draw: NDArray[np.uint64]
 
 
 class ChunkColumns(NamedTuple):
-    """What is packed of documents: chunks [N], and the lengths of the unsplittable units (frames, text runs) of long videos."""
+    """Chunks [N] of documents, and the lengths of the unsplittable units they consist of (items, frames, text spans)."""
 
-    document: Integers  # row in the documents' table
+    document: Integers  # row of Documents.table
     copy: Integers
     start: Integers
     length: Integers
@@ -48,9 +47,9 @@ class ChunkColumns(NamedTuple):
 
 
 def documents_of(table: pa.Table) -> Documents:
-    """Sort index rows, check them, and leave out those without tokens.
+    """Drop the index rows of documents without tokens, sort the others, and validate them.
 
-    Raises DatasetError where a document is there twice or a row contradicts itself.
+    Raises DatasetError for a duplicate document, an unknown kind or split, or spans that do not cover the document.
     """
     table = table.filter(pc.is_null(table["reason"])).combine_chunks()
     ids = table["document_id"].to_pylist()
@@ -61,36 +60,38 @@ def documents_of(table: pa.Table) -> Documents:
 
 
 def _hashes(ids: Iterable[str]) -> NDArray[Any]:
-    """Return a SHA-256 of each id as four numbers [N, 4]."""
+    """Return the SHA-256 of each id as four 64-bit integers [N, 4]."""
     return np.frombuffer(b"".join(hashlib.sha256(i.encode()).digest() for i in ids), ">u8").reshape(-1, 4)
 
 
 def _check(table: pa.Table) -> None:
     for column, known in (("kind", tuple(kinds())), ("split", SPLITS)):
-        if strange := sorted(set(pc.unique(table[column]).to_pylist()) - set(known)):
-            raise DatasetError(f"the token store has the {column} {strange[0]!r}; known are {', '.join(known)}")
+        if unknown := sorted(set(pc.unique(table[column]).to_pylist()) - set(known)):
+            raise DatasetError(f"the token store has the {column} {unknown[0]!r}; known are {', '.join(known)}")
     ids = pc.value_counts(table["document_id"])
     if len(ids) < len(table):
-        twice = ids.filter(pc.greater(ids.field("counts"), 1))[0]["values"].as_py()
-        raise DatasetError(f"document {twice} is in the token store twice; run `longreel select` and `tokenize` again")
+        duplicate = ids.filter(pc.greater(ids.field("counts"), 1))[0]["values"].as_py()
+        raise DatasetError(
+            f"document {duplicate} is in the token store twice; run `longreel select` and `longreel tokenize` again"
+        )
     check_spans(table)
 
 
 def split_chunks(
     documents: Documents, split: str, copies: Integers, *, context_length: int
 ) -> tuple[ChunkColumns, ChunkColumns]:
-    """Return the items and the texts of a split's documents that go in `copies` [D] times.
+    """Return the items and the texts of a split; document d contributes `copies[d]` copies.
 
-    Raises ConfigError where a frame is longer than the context.
+    Raises ConfigError if a frame is longer than the context.
     """
     table = documents.table
-    here = np.asarray(table["split"]) == split
+    in_split = np.asarray(table["split"]) == split
     kind, length = np.asarray(table["kind"]), table["length"].to_numpy()
     is_splittable = np.isin(kind, names_of_splittable_kinds())
-    whole = here & ~is_splittable & (length <= context_length)
-    text = _repeated(np.flatnonzero(here & is_splittable), copies, length)
+    whole = in_split & ~is_splittable & (length <= context_length)
+    text = _repeated(np.flatnonzero(in_split & is_splittable), copies, length)
     parts = [_repeated(np.flatnonzero(whole), copies, length)]
-    for row in np.flatnonzero(here & ~is_splittable & (length > context_length) & (copies > 0)).tolist():
+    for row in np.flatnonzero(in_split & ~is_splittable & (length > context_length) & (copies > 0)).tolist():
         parts.append(_long(table, row, int(copies[row]), context_length))
     return _sorted(ChunkColumns(*(np.concatenate(column) for column in zip(*parts, strict=True)))), text
 
@@ -128,7 +129,7 @@ def _sorted(parts: ChunkColumns) -> ChunkColumns:
 
 
 def ranks(length: Integers) -> Integers:
-    """Return how many before each of `length` [N] are of the same length."""
+    """Return the rank of each element of `length` [N] among the elements of equal value."""
     order = np.argsort(length, kind="stable")
     ordered = length[order]
     first = np.flatnonzero(np.diff(ordered, prepend=-1))

@@ -1,8 +1,8 @@
-"""From written shards to a dataset: the ledger, the index, and last of all the card.
+"""Commit written shards as a dataset.
 
-`begin` takes an older card away before any shard is replaced, `commit` writes `documents.parquet` and `index.json` from
-the part files, removes shards that no longer belong, writes `dataset.json`, and only then clears the parts away. At
-every moment the directory is either a whole dataset or visibly unfinished.
+`begin` deletes the card (`dataset.json`) of an older dataset before any shard is replaced. `commit` writes
+`documents.parquet` and `index.json` from the part files, deletes stale shards, writes the card, and deletes the part
+files last. At any time, the directory is either a complete dataset or has no card.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from pipeline.dataset.croissant import write_croissant
 from pipeline.dataset.ledger import write_ledger
-from pipeline.packing.plan import Plan
+from pipeline.packing.plan import DatasetPlan
 from pipeline.packing.shards import part_path, read_part
 from schemas.dataset import (
     CARD,
@@ -41,14 +41,14 @@ from schemas.fingerprint import sha256_file
 from schemas.vocab import TEXT, VISION
 
 SHARD_PATTERN = re.compile(r"(train|val)-\d{6,}-of-\d{6,}\.tar")
-_UNFINISHED_PATTERN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # what `files.atomic` leaves where a process is killed
+_UNFINISHED_PATTERN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # left by `files.atomic` when a process is killed
 
 
 def is_current(directory: Path, fingerprint: str) -> bool:
-    """Tell whether the directory is a whole dataset of the plan with this fingerprint.
+    """Return whether the directory is a complete dataset of the plan with this fingerprint.
 
-    Compares the card, the index's hash and every shard's size; `verify` reads the content. Part files that were not cleared
-    away count as unfinished work.
+    Checks the card, the hash of the index and the size of each shard; `longreel verify` checks the content. A dataset
+    whose part files are not yet deleted is not complete.
     """
     try:
         card = read_card(directory)
@@ -64,14 +64,14 @@ def is_current(directory: Path, fingerprint: str) -> bool:
 
 
 def begin(directory: Path, fingerprint: str) -> None:
-    """Make the directory ready for the shards of a plan: what stands there is no dataset any more.
+    """Prepare the directory for the shards of a plan; an existing dataset in it becomes incomplete.
 
-    Part files of the same plan are kept, so that an interrupted run can be resumed. Raises ConfigError where the directory holds
-    shards that were not written by Longreel, as those would be lost.
+    Part files of the same plan are kept, so that an interrupted run can be resumed. Raises ConfigError if the directory
+    holds shards that Longreel did not write, because `commit` would delete them.
     """
     ours = any((directory / name).exists() for name in (CARD, INDEX, PARTS))
-    if not ours and (strange := _shards(directory)):
-        raise ConfigError(f"{directory} holds {strange[0].name} but no Longreel dataset; choose another folder")
+    if not ours and (foreign := _shards(directory)):
+        raise ConfigError(f"{directory} holds {foreign[0].name} but no Longreel dataset; choose another folder")
     with storage_errors(directory):
         (directory / PARTS).mkdir(parents=True, exist_ok=True)
         (directory / CARD).unlink(missing_ok=True)
@@ -83,9 +83,9 @@ def begin(directory: Path, fingerprint: str) -> None:
 
 
 def commit(
-    directory: Path, plan: Plan, *, frame_grid: tuple[int, int], frame_size: int, frame_rate: float
+    directory: Path, plan: DatasetPlan, *, frame_grid: tuple[int, int], frame_size: int, frame_rate: float
 ) -> DatasetCard:
-    """Make the shards of `plan` a dataset. Raises DatasetError where one is not written, or counts do not balance."""
+    """Commit the shards of `plan` as a dataset; raises DatasetError if a shard is missing or a token count is wrong."""
     names = {split: plan.shard_names(split) for split in plan.splits}
     shards = [read_part(directory, name, fingerprint=plan.fingerprint) for some in names.values() for name in some]
     tokens = _write_ledger(directory, [shard.url for shard in shards])
@@ -101,7 +101,7 @@ def commit(
         loss_weighting=plan.config.loss_weighting,
         attention=plan.config.attention,
         mixture=dataclasses.asdict(plan.config.mixture),
-        left_out=plan.out,
+        left_out=plan.excluded,
         fingerprint=plan.fingerprint,
         ledger_sha256=sha256_file(directory / LEDGER),
         index_sha256=sha256_file(directory / INDEX),
@@ -115,7 +115,7 @@ def commit(
 
 
 def _write_ledger(directory: Path, names: list[str]) -> dict[str, Counter[int]]:
-    """Join the parts, which are in the order of the sequences' keys; return each split's tokens by modality."""
+    """Concatenate the part files, already sorted by sequence key; return the token counts by split and modality."""
     tokens: dict[str, Counter[int]] = {}
 
     def parts() -> Iterator[pa.Table]:
@@ -129,13 +129,13 @@ def _write_ledger(directory: Path, names: list[str]) -> dict[str, Counter[int]]:
     return tokens
 
 
-def _split_card(plan: Plan, split: str, shards: list[ShardEntry], tokens: Counter[int]) -> SplitCard:
+def _split_card(plan: DatasetPlan, split: str, shards: list[ShardEntry], tokens: Counter[int]) -> SplitCard:
     part = plan.splits[split]
     mine = [shard for shard in shards if shard.split == split]
     if tokens.total() != part.tokens or sum(shard.nsamples for shard in mine) != part.sequences:
         raise DatasetError(
-            f"{split}: {tokens.total()} tokens were written, {part.tokens} planned; the counts do not balance. "
-            "Please report this"
+            f"internal error: {tokens.total()} tokens of split {split} were written but {part.tokens} planned; "
+            "please report this with the log file"
         )
     return SplitCard(
         sequences=part.sequences,

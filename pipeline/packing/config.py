@@ -1,8 +1,8 @@
-"""How documents are packed: the configuration.
+"""The configuration of packing.
 
-The steps: `length_histograms` counts the documents by length, `packing_plan` assigns lengths to sequences, `plan` combines
-the packing plans of all splits for the workers, `assign` finds the sequence of each document, `shards` writes the
-sequences, and `commit` makes them a dataset.
+The modules in the order in which a job calls them: `length_histograms` counts the documents by length, `packing_plan`
+assigns lengths to sequences, `plan` combines the packing plans of all splits, `assign` looks up the sequence of each
+document, `shards` writes the sequences, and `commit` commits them as a dataset.
 """
 
 from __future__ import annotations
@@ -22,21 +22,20 @@ class PackConfig:
 
     mixture: Mixture = field(default_factory=Mixture)
     attention: Attention = "document"
-    """What a token attends to: its own document, or all of the sequence before it (for contexts of books and videos
-    that belong together)."""
+    """Attention mask: within the same document only, or over all earlier tokens of the sequence."""
     loss_weighting: LossWeighting = "token"
-    """What counts the same in the loss: every token, or every document however long."""
+    """Weight every token equally in the loss, or every document equally regardless of its length."""
     text_weight: float = 1.0
-    """Multiplies the loss weight of text."""
+    """Factor on the loss weight of text tokens."""
     vision_weight: float = 1.0
-    """Multiplies the loss weight of frames."""
+    """Factor on the loss weight of vision tokens."""
     sentence_reach: float = 1 / 2048
-    """A book is cut at the end of a sentence where one is within this share of the context before the place that is
-    full. That share of each sequence may stay empty for it; 0 cuts anywhere."""
+    """Maximum distance, as a fraction of the context, by which a cut in a book moves back to the end of a sentence.
+    Up to this fraction of each sequence can stay empty. 0 cuts at any token."""
     shard_bytes: int = 512 << 20
-    """About how large a shard becomes."""
+    """Approximate size of a shard in bytes."""
     seed: int = 0
-    """Of the order of the sequences, and of what the mixture draws."""
+    """Random seed for shuffling the sequences and for sampling documents in the mixture."""
 
     def __post_init__(self) -> None:
         if self.loss_weighting not in ("token", "document"):
@@ -47,18 +46,20 @@ class PackConfig:
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be a finite number of at least 0, got {getattr(self, name)}")
         if self.text_weight == self.vision_weight == 0:
-            raise ConfigError("text_weight and vision_weight are both 0: nothing would be learned")
+            raise ConfigError(
+                "text_weight and vision_weight are both 0, so no token would have a loss; set at least one above 0"
+            )
         if not 0 <= self.sentence_reach <= 0.25:
             raise ConfigError(f"sentence_reach must lie in 0..0.25, got {self.sentence_reach}")
         if self.shard_bytes < 1:
             raise ConfigError(f"shard_bytes must be at least 1, got {self.shard_bytes}")
 
     def reach(self, context_length: int) -> int:
-        """Return by how many tokens a cut may move back."""
+        """Return the maximum number of tokens by which a cut moves back."""
         return int(self.sentence_reach * context_length)
 
 
 def require_context(context_length: int) -> None:
-    """Raise ConfigError where no sequence can be that long."""
+    """Raise ConfigError if sequences of this length are not supported."""
     if not SHORTEST_CONTEXT <= context_length < 1 << 31:
         raise ConfigError(f"context_length must lie in {SHORTEST_CONTEXT}..{(1 << 31) - 1}, got {context_length}")

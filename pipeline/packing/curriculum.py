@@ -1,6 +1,7 @@
-"""A curriculum: the stages of a model's training, each a dataset of its own, from one token store.
+"""Read a curriculum: the training stages of a model, each packed into a separate dataset from the same token store.
 
-A TOML file with one table a stage; its keys are the options of `longreel pack` without their dashes:
+A curriculum is a TOML file with one `[[stage]]` table per stage. The keys are `name`, `context` and the fields of
+`PackConfig` and `Mixture`:
 
     [[stage]]
     name = "32k"
@@ -33,7 +34,7 @@ _PACK = frozenset(field.name for field in dataclasses.fields(PackConfig)) - {"mi
 
 
 def read_curriculum(path: Path) -> list[Stage]:
-    """Read the stages, in their order; raises ConfigError that names the stage and the key that is wrong."""
+    """Return the stages in file order; raises ConfigError that names the invalid stage and key."""
     try:
         text = path.read_text(encoding="utf-8")
         tables = tomllib.loads(text).get("stage")
@@ -42,11 +43,11 @@ def read_curriculum(path: Path) -> list[Stage]:
     except ValueError as e:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise ConfigError(f"the curriculum {path} is not TOML: {e}") from e
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-        raise ConfigError(f"the curriculum {path} has no stage: give each a table [[stage]] with `context = 4096`")
+        raise ConfigError(f"the curriculum {path} has no stage; add a [[stage]] table with `context = 4096` for each")
     stages = [_stage(table, f"{path}, stage {i + 1}") for i, table in enumerate(tables)]
     names = [stage.name for stage in stages]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"{path} has two stages named {twice[0]!r}; give each a `name` of its own")
+    if duplicates := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"{path} has two stages named {duplicates[0]!r}; give each a different `name`")
     return stages
 
 
@@ -54,17 +55,19 @@ def _stage(table: Mapping[str, Any], where: str) -> Stage:
     values = dict(table)
     context = values.pop("context", None)
     if type(context) is not int:
-        raise ConfigError(f"{where}: `context` must be a whole number of tokens, got {context!r}")
+        raise ConfigError(f"{where}: `context` must be an integer number of tokens, got {context!r}")
     name = values.pop("name", str(context))
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ConfigError(f"{where}: `name` becomes a folder: letters, digits, `.`, `_`, `-`, got {name!r}")
+        raise ConfigError(
+            f"{where}: `name` becomes a folder name, so use only letters, digits, `.`, `_` and `-`, got {name!r}"
+        )
     if unknown := sorted(values.keys() - _MIXTURE - _PACK):
         known = ", ".join(sorted(_MIXTURE | _PACK | {"name", "context"}))
-        raise ConfigError(f"{where} ({name}): there is no option {unknown[0]!r}; known are {known}")
+        raise ConfigError(f"{where} ({name}): unknown option {unknown[0]!r}; known are {known}")
     try:
         require_context(context)
         mixture = Mixture(**{key: value for key, value in values.items() if key in _MIXTURE})
         config = PackConfig(mixture=mixture, **{key: value for key, value in values.items() if key in _PACK})
-    except (ConfigError, TypeError, AttributeError) as e:  # a text where a number belongs does not compare with one
+    except (ConfigError, TypeError, AttributeError) as e:  # TypeError, AttributeError: a value of the wrong type
         raise ConfigError(f"{where} ({name}): {e}") from e
     return Stage(name=name, context_length=context, config=config)

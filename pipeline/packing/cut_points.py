@@ -1,6 +1,6 @@
-"""Where videos and other documents that stay whole are cut if they are longer than the context: between frames.
+"""Cut points of visual documents that are longer than the context: between frames.
 
-A chunk has at least two tokens where that can be, as one alone is no target of anything.
+Chunks have at least two tokens where possible, because a chunk of one token has no target.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from schemas.errors import ConfigError, DatasetError
 from schemas.vocab import VISION
 
 Integers = NDArray[np.int64]
-SHORTEST = 2
+SHORTEST = 2  # tokens of a chunk
 
 
 class Spans(NamedTuple):
-    """A document's spans, each [M]."""
+    """The spans [M] of one document: start and length in tokens, and modality."""
 
     start: Integers
     length: Integers
@@ -26,10 +26,11 @@ class Spans(NamedTuple):
 
 
 def cut_points(spans: Spans, *, frame_tokens: int, context_length: int, where: str) -> Integers:
-    """Return the sorted places at which a video may be cut, its end included and its start not.
+    """Return the sorted token positions at which a document can be cut, including its end but not its start.
 
-    They are the ends of spans and of frames. A text span is cut inside only where it alone exceeds the context.
-    Raises ConfigError where a frame exceeds the context, DatasetError where a vision span is not whole frames.
+    Cut points are the ends of spans and of frames. A text span that exceeds the context can be cut at any token.
+    `where` names the document in error messages. Raises ConfigError if a frame exceeds the context, DatasetError if
+    the length of a vision span is not a multiple of `frame_tokens`.
     """
     vision = spans.modality == VISION
     if vision.any() and frame_tokens > context_length:
@@ -38,7 +39,9 @@ def cut_points(spans: Spans, *, frame_tokens: int, context_length: int, where: s
             f"pack with a context of at least {frame_tokens}"
         )
     if vision.any() and (frame_tokens < 1 or np.any(spans.length[vision] % frame_tokens)):
-        raise DatasetError(f"{where}: a vision span is not whole frames of {frame_tokens} tokens; tokenize it again")
+        raise DatasetError(
+            f"{where}: the length of a vision span is not a multiple of {frame_tokens} tokens; run `longreel tokenize` again"
+        )
     step = np.where(vision, frame_tokens, np.where(spans.length > context_length, 1, spans.length))
     count = spans.length // step
     within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
@@ -46,9 +49,9 @@ def cut_points(spans: Spans, *, frame_tokens: int, context_length: int, where: s
 
 
 def cut_at(points: Integers, start: int, room: int) -> int | None:
-    """Return the last of a document's cut points that is within `room` tokens of `start`, or None.
+    """Return the last cut point at most `room` tokens after `start`, or None.
 
-    The chunk up to it and what is left behind it have two tokens or more (or nothing is left).
+    The chunk before it has at least SHORTEST tokens, and so has the remainder after it unless that is empty.
     """
     end = int(points[-1])
     for i in range(int(np.searchsorted(points, start + room, side="right")) - 1, -1, -1):
@@ -61,12 +64,17 @@ def cut_at(points: Integers, start: int, room: int) -> int | None:
 
 
 def cut_video(points: Integers, *, context_length: int, where: str) -> list[tuple[int, int]]:
-    """Return the (start, length) of chunks as long as the context allows; only the last is much shorter."""
+    """Return the (start, length) of chunks, each as long as the context and the cut points allow.
+
+    Raises ConfigError if no cut point lies within `context_length` tokens of the previous one.
+    """
     chunks, start, end = [], 0, int(points[-1])
     while start < end:
         point = cut_at(points, start, context_length)
         if point is None:
-            raise ConfigError(f"context_length {context_length} is too short to cut {where} between its frames")
+            raise ConfigError(
+                f"context_length {context_length} is too short to cut {where} between frames; use a longer one"
+            )
         chunks.append((start, point - start))
         start = point
     return chunks

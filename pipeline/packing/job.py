@@ -1,13 +1,12 @@
-"""The pack job: count the documents, plan, and write the shards. Only rows of the documents' table go through Beam.
+"""The pack job: count the documents, plan, and write the shards. Only index rows pass through Beam, not tokens.
 
-    count      one element per unit: writes the length histograms of its documents to a file
-    plan       in the driver: makes the packing plan from the sum of the histograms
-    assign     one element a unit: its tokens are checked; each document's sequence, from the plan and rank; parcels go to
-               the shards
-    write      one element a shard: tokens are read from the store by reference, a sequence at a time
+    count      One element per unit: write the length histograms of its documents to a file.
+    plan       In the driver: make the dataset plan from the sum of the histograms.
+    assign     One element per unit: check its token files, look up the sequence of each chunk, emit shard inputs.
+    write      One element per shard: read the tokens from the store, one sequence at a time, and write the shard.
 
-The driver holds the histograms and, for each unit, the ranks it starts from. A worker holds the index of one unit, or
-the rows of one shard and the tokens of one sequence.
+The driver holds the histograms and, for each unit, its first ranks. A worker holds the index of one unit, or the rows of
+one shard and the tokens of one sequence.
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.packing.assign import Parcel, Ranks, Start, assign
+from pipeline.packing.assign import RankCounter, ShardInput, UnitStart, assign
 from pipeline.packing.chunks import Documents, documents_of
 from pipeline.packing.commit import begin, commit, is_current
 from pipeline.packing.config import PackConfig, require_context
 from pipeline.packing.digest import digest_documents
 from pipeline.packing.length_histograms import (
     LengthHistograms,
-    add_up,
     count_lengths,
     read_histograms,
+    sum_histograms,
     write_histograms,
 )
-from pipeline.packing.plan import Plan, make_plan
-from pipeline.packing.sentence_ends import Sentences
+from pipeline.packing.plan import DatasetPlan, make_plan
+from pipeline.packing.sentence_ends import SentenceEnds
 from pipeline.packing.shards import shard_job, write_shard
 from pipeline.runtime.beam import Runner, run_each, run_packing
 from pipeline.runtime.job_report import JobReport
@@ -49,7 +48,7 @@ from tokenizer.text.sentencepiece import TextTokenizer
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One dataset to be packed: its name, the tokens of a sequence, and how."""
+    """One dataset to pack: its name, the tokens per sequence, and the configuration."""
 
     name: str
     context_length: int
@@ -57,7 +56,7 @@ class Stage:
 
 
 def pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
-    """Pack the token store into one dataset, unless the very same is there already."""
+    """Pack the token store into one dataset; do nothing if the dataset of the same plan exists."""
     try:
         return _pack(workspace, stage, runner)
     except (ConfigError, DatasetError) as e:
@@ -74,9 +73,9 @@ def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
         shards = sum(split.shards for split in plan.splits.values())
         new = not is_current(directory, plan.fingerprint)
         if new:
-            _require_nothing_forgotten_comes_back(workspace, directory)
+            _require_forgotten_items_are_gone(workspace, directory)
             begin(directory, plan.fingerprint)
-            ranks = Ranks()
+            ranks = RankCounter()
             starts = [ranks.start(unit, read_histograms(_file(folder, unit)).splits) for unit in facts.units]
             with following(f"pack {stage.name}", workspace.log("pack"), shards):
                 sender, writer = AssignWorker(workspace, folder), ShardWorker(workspace, directory)
@@ -95,7 +94,7 @@ def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
     return _report(plan, stage, new=new, seconds=time.monotonic() - started)
 
 
-def _plan(workspace: Workspace, stage: Stage, facts: StoreFacts, runner: Runner) -> Plan:
+def _plan(workspace: Workspace, stage: Stage, facts: StoreFacts, runner: Runner) -> DatasetPlan:
     worker = HistogramWorker(workspace, stage)
     histograms = _count(workspace, stage, facts.units, worker, runner)
     mixture = stage.config.mixture
@@ -119,7 +118,7 @@ def _count(
     shutil.rmtree(folder, ignore_errors=True)
     with following(f"pack {stage.name}, counting", workspace.log("pack"), len(units)):
         run_each(units, worker, runner, error_log=workspace.error_log("pack"))
-    return add_up(read_histograms(_file(folder, unit)) for unit in units)
+    return sum_histograms(read_histograms(_file(folder, unit)) for unit in units)
 
 
 def _file(folder: Path, unit: int) -> Path:
@@ -130,10 +129,10 @@ def _documents(workspace: Workspace, unit: int) -> Documents:
     return documents_of(read_rows(_file(workspace.tokens, unit), TOKENS))
 
 
-def _require_nothing_forgotten_comes_back(workspace: Workspace, directory: Path) -> None:
-    """Raise ConfigError where the dataset in `directory` was made to forget what is still in the store.
+def _require_forgotten_items_are_gone(workspace: Workspace, directory: Path) -> None:
+    """Raise ConfigError if documents forgotten from the dataset in `directory` are still in the token store.
 
-    Whole items are compared: another cutting into clips would put what a forgotten one showed under another id.
+    Compares items instead of clips, because after a change of the clip boundaries a forgotten scene has another id.
     """
     forgotten: set[str] = set()
     for place in (directory, directory / FORGETTING):
@@ -142,35 +141,36 @@ def _require_nothing_forgotten_comes_back(workspace: Workspace, directory: Path)
     if not forgotten:
         return
     stored = TokenStore(workspace.tokens).table()["document_id"].to_pylist()
-    if back := sorted(set(map(item_of, forgotten)).intersection(map(item_of, stored))):
+    if remaining := sorted(set(map(item_of, forgotten)).intersection(map(item_of, stored))):
         raise ConfigError(
-            f"{directory} was made to forget {len(back)} documents that are still in the token store "
-            f"({back[0][:12]} …); packing it anew would bring them back. Take them out of the inputs and run survey, "
-            f"select and tokenize again; or delete {directory} to pack it with them"
+            f"{directory} was made to forget {len(remaining)} documents that are still in the token store "
+            f"({remaining[0][:12]} …), and packing would add them again. Remove them from the inputs and run `longreel "
+            f"survey`, `select` and `tokenize` again, or delete {directory} to pack them on purpose"
         )
 
 
-def _report(plan: Plan, stage: Stage, *, new: bool, seconds: float) -> JobReport:
-    out = sum(plan.out.values())
-    copies = sum(split.documents for split in plan.splits.values()) - (plan.documents - out)
+def _report(plan: DatasetPlan, stage: Stage, *, new: bool, seconds: float) -> JobReport:
+    excluded = sum(plan.excluded.values())
+    copies = sum(split.documents for split in plan.splits.values()) - (plan.documents - excluded)
     facts = {f"sequences in {name}": split.sequences for name, split in plan.splits.items()}
     return JobReport(
         job=f"pack {stage.name}",
         items=plan.documents,
-        kept=plan.documents - out,
-        rejected=dict(plan.out),
+        kept=plan.documents - excluded,
+        rejected=dict(plan.excluded),
         new=plan.documents if new else 0,
         seconds=seconds,
         facts=facts | ({"more copies of documents": copies} if copies else {}),
         notes=tuple(
-            f"{name} filled to {plan.fill(name):.3%}, at best {plan.best_fill(name):.3%}" for name in plan.splits
+            f"{name}: {plan.fill(name):.3%} of the places hold a token (upper bound {plan.best_fill(name):.3%})"
+            for name in plan.splits
         ),
     ).checked()
 
 
 @dataclass(frozen=True)
 class HistogramWorker:
-    """Counts units."""
+    """Writes the length histograms of units."""
 
     workspace: Workspace
     stage: Stage
@@ -178,7 +178,7 @@ class HistogramWorker:
 
     @contextmanager
     def open(self) -> Iterator[Callable[[int], None]]:
-        """Nothing to load; see pipeline.runtime.beam.Worker."""
+        """Return the function that counts one unit; see pipeline.runtime.beam.Worker."""
         yield self._count
 
     def _count(self, unit: int) -> None:
@@ -195,18 +195,18 @@ class HistogramWorker:
 
 @dataclass(frozen=True)
 class AssignWorker:
-    """Checks the tokens of a unit and sends the chunks of its documents to the shards."""
+    """Checks the token files of units and assigns their documents to shards."""
 
     workspace: Workspace
     histograms: Path
 
     @contextmanager
-    def open(self) -> Iterator[Callable[[Start, Plan], Iterator[tuple[str, Parcel]]]]:
+    def open(self) -> Iterator[Callable[[UnitStart, DatasetPlan], Iterator[tuple[str, ShardInput]]]]:
         """Open the token store; see pipeline.runtime.beam.Worker."""
         store = TokenStore(self.workspace.tokens)
-        loaded: list[Sentences] = []
+        loaded: list[SentenceEnds] = []
 
-        def send(start: Start, plan: Plan) -> Iterator[tuple[str, Parcel]]:
+        def send(start: UnitStart, plan: DatasetPlan) -> Iterator[tuple[str, ShardInput]]:
             store.check(start.unit)
             if not loaded and any(split.packing.reach for split in plan.splits.values()):
                 loaded.append(_sentences(self.workspace, plan))
@@ -220,16 +220,16 @@ class AssignWorker:
         yield send
 
 
-def _sentences(workspace: Workspace, plan: Plan) -> Sentences:
+def _sentences(workspace: Workspace, plan: DatasetPlan) -> SentenceEnds:
     path = workspace.text_model
     text = TextTokenizer.load(path) if path.exists() else None
     if text is None or text.sha256 != plan.vocabulary.text_sha256:
-        wrong = "is missing" if text is None else "is not what the tokens were made with"
+        problem = "is missing" if text is None else "is not the model that the text was tokenized with"
         raise ConfigError(
-            f"{path} {wrong}, so the ends of sentences cannot be told: "
-            "run `longreel tokenize` to its end, or pack with --sentence-reach 0"
+            f"{path} {problem}, so the ends of sentences cannot be found; "
+            "complete `longreel tokenize`, or pack with --sentence-reach 0"
         )
-    return Sentences(text)
+    return SentenceEnds(text)
 
 
 @dataclass(frozen=True)
@@ -240,13 +240,13 @@ class ShardWorker:
     directory: Path
 
     @contextmanager
-    def open(self) -> Iterator[Callable[[tuple[str, Iterable[Parcel]], Plan], None]]:
+    def open(self) -> Iterator[Callable[[tuple[str, Iterable[ShardInput]], DatasetPlan], None]]:
         """Open the token store; see pipeline.runtime.beam.Worker."""
         store = TokenStore(self.workspace.tokens)
 
-        def write(shard: tuple[str, Iterable[Parcel]], plan: Plan) -> None:
-            name, parcels = shard
-            write_shard(shard_job(plan, name, parcels), store, self.directory)
+        def write(shard: tuple[str, Iterable[ShardInput]], plan: DatasetPlan) -> None:
+            name, shard_inputs = shard
+            write_shard(shard_job(plan, name, shard_inputs), store, self.directory)
             note(self.workspace.log("pack"), MADE, shard=name)
 
         yield write

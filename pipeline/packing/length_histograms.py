@@ -1,7 +1,7 @@
-"""Length histograms: everything that planning needs to know about the documents.
+"""Length histograms: all that planning needs to know about the documents.
 
-Units are counted side by side, each into a file of its own, and added up. Its size follows the number of different
-lengths, not of documents.
+Units are counted in parallel, each into a separate file, and the counts are summed. The size of a file depends on the
+number of distinct lengths, not on the number of documents.
 """
 
 from __future__ import annotations
@@ -28,43 +28,39 @@ from schemas.errors import DatasetError
 from schemas.files import atomic
 from schemas.records import SPLITS
 
-ROLES = (
-    "item",
-    "unsplittable",
-    "text",
-)  # `unsplittable`: see `packing_plan.make_packing_plan`
-_AT_ONCE = 64  # counted in memory while they are added up
+ROLES = ("item", "unsplittable", "text")  # the histograms of SplitHistograms
+_BATCH = 64  # histograms of units that are in memory while they are summed
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitHistograms:
-    """The counts of one split; a document that goes in twice counts twice."""
+    """The counts of one split; each copy of a document counts."""
 
     documents: int
-    targets: float  # sum of the weights of all targets, before anything is cut
-    item: Histogram
-    unsplittable: Histogram
-    text: Histogram
+    targets: float  # sum of the span weights of all targets before cutting
+    item: Histogram  # chunks that are packed whole
+    unsplittable: Histogram  # see `packing_plan.make_packing_plan`
+    text: Histogram  # documents that can be cut at any token
 
 
 @dataclass(frozen=True, kw_only=True)
 class LengthHistograms:
-    """The counts of one unit, or of several."""
+    """The counts of one or more units."""
 
-    rows: int  # documents, each once
-    out: dict[str, int]  # documents that do not go in, by reason
-    digest: int
-    text_tokens: int  # of the training split, see Mixture.text_factor
-    other_tokens: int
+    rows: int  # documents, without copies
+    excluded: dict[str, int]  # documents that are not packed, by reason
+    digest: int  # of the documents, see `digest.digest_documents`
+    text_tokens: int  # in the training split, see `Mixture.text_factor`
+    other_tokens: int  # in the training split
     splits: dict[str, SplitHistograms]
 
 
 def count_lengths(
     documents: Documents, mixture: Mixture, *, context_length: int, text_factor: float, seed: int
 ) -> LengthHistograms:
-    """Count a unit's documents."""
+    """Count the documents of one unit."""
     table = documents.table
-    copies, out = mixture.copies(
+    copies, excluded = mixture.copies(
         table, documents.draw, context_length=context_length, text_factor=text_factor, seed=seed
     )
     split, kind = np.asarray(table["split"]), np.asarray(table["kind"])
@@ -86,7 +82,7 @@ def count_lengths(
         )
     return LengthHistograms(
         rows=len(table),
-        out=out,
+        excluded=excluded,
         digest=digest_documents(table),
         text_tokens=text_tokens,
         other_tokens=int(tokens.sum()) - text_tokens,
@@ -94,22 +90,22 @@ def count_lengths(
     )
 
 
-def add_up(units: Iterable[LengthHistograms]) -> LengthHistograms:
-    """Return the histograms of several units together; holds few of them at a time."""
+def sum_histograms(units: Iterable[LengthHistograms]) -> LengthHistograms:
+    """Return the sum of the histograms of units; at most _BATCH of them are in memory at a time."""
     left, total = iter(units), _add([])
-    while some := list(itertools.islice(left, _AT_ONCE)):
+    while some := list(itertools.islice(left, _BATCH)):
         total = _add([total, *some])
     return total
 
 
 def _add(some: list[LengthHistograms]) -> LengthHistograms:
     names = [name for name in SPLITS if any(name in histograms.splits for histograms in some)]
-    out: Counter[str] = Counter()
+    excluded: Counter[str] = Counter()
     for histograms in some:
-        out.update(histograms.out)
+        excluded.update(histograms.excluded)
     return LengthHistograms(
         rows=sum(histograms.rows for histograms in some),
-        out=dict(sorted(out.items())),
+        excluded=dict(sorted(excluded.items())),
         digest=sum(histograms.digest for histograms in some) % DIGESTS,
         text_tokens=sum(histograms.text_tokens for histograms in some),
         other_tokens=sum(histograms.other_tokens for histograms in some),
@@ -131,7 +127,7 @@ def _add_splits(some: list[SplitHistograms]) -> SplitHistograms:
 
 
 def write_histograms(path: Path, histograms: LengthHistograms) -> None:
-    """Write length histograms as Parquet: one row per length, the other fields as JSON in the file's metadata."""
+    """Write length histograms as Parquet: one row per length; the other fields are JSON in the metadata of the file."""
     rows: dict[str, list[Any]] = {"split": [], "role": [], "length": [], "count": []}
     facts: dict[str, Any] = {}
     for name, split in histograms.splits.items():
@@ -143,14 +139,14 @@ def write_histograms(path: Path, histograms: LengthHistograms) -> None:
             rows["length"] += histogram.lengths.tolist()
             rows["count"] += histogram.counts.tolist()
     schema = pa.schema([("split", pa.string()), ("role", pa.string()), ("length", pa.int64()), ("count", pa.int64())])
-    plain = {"rows": histograms.rows, "out": histograms.out, "digest": f"{histograms.digest:x}"}
+    plain = {"rows": histograms.rows, "excluded": histograms.excluded, "digest": f"{histograms.digest:x}"}
     plain |= {"text_tokens": histograms.text_tokens, "other_tokens": histograms.other_tokens, "splits": facts}
     with atomic(path) as temporary:
         pq.write_table(pa.table(rows, schema.with_metadata({"histograms": json.dumps(plain)})), temporary)
 
 
 def read_histograms(path: Path) -> LengthHistograms:
-    """Read what `write_histograms` wrote; raises DatasetError where it is not there."""
+    """Read a file written by `write_histograms`; raises DatasetError if it is missing or invalid."""
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as e:
@@ -161,8 +157,8 @@ def read_histograms(path: Path) -> LengthHistograms:
     length, count = table["length"].to_numpy(), table["count"].to_numpy()
 
     def histogram(name: str, of: str) -> Histogram:
-        here = (split == name) & (role == of)
-        return Histogram(length[here], count[here])
+        selected = (split == name) & (role == of)
+        return Histogram(length[selected], count[selected])
 
     splits = {
         name: SplitHistograms(

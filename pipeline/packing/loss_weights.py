@@ -1,16 +1,17 @@
 """Loss weights of packed documents.
 
-The loss is Σ w·ce / Σ w over the targets of a global batch. A chunk of n tokens has n - 1 targets, as its first token
-is predicted by nothing; a target counts as much as its span says (0 in a question, 1 in its answer).
+The loss is Σ w·ce / Σ w over the targets of a global batch, where ce is the cross-entropy of a target. A chunk of n
+tokens has n - 1 targets, because its first token has no context to be predicted from. The weight of a span (0 for a
+question, 1 for its answer) scales the targets in it.
 
-    token       every target counts 1
-    document    every document counts 1, however long: a target of a document with t targets counts c/t. This is the
-                loss that the same documents give unpacked and padded, one a row, as the mean over rows of each row's
-                mean. c is the mean of t over the split's documents, before any is cut, so that the mean weight is
-                about 1.
+    token       Each target has weight 1.
+    document    Each document has the same total weight: a target of a document with t targets has weight c/t. The loss
+                equals that of the same documents unpacked and padded, one per row, as the mean over rows of the mean
+                loss of each row. c is the mean of t over the split's documents before cutting, so that the mean weight
+                is about 1.
 
-A document that is cut counts 1 with all its chunks together; the first token of each further chunk is no target. One
-that goes in twice counts 2. The multipliers of the modalities come on top, and move the mean.
+The chunks of a document that is cut share the weight of the document. Each copy of a document has the full weight. The
+factors for text and vision are applied afterwards and change the mean.
 Source: "masked sequence packing", LWM, arXiv 2402.08268, section 4.2.
 """
 
@@ -27,7 +28,7 @@ Integers = NDArray[np.int64]
 
 
 class _Spans(NamedTuple):
-    """The spans [M] of all documents [D], and how many each has."""
+    """The spans [M] of all documents, and the number `counts` [D] of spans of each."""
 
     counts: Integers
     start: Integers
@@ -36,7 +37,10 @@ class _Spans(NamedTuple):
 
 
 def targets_of(table: pa.Table) -> NDArray[np.float64]:
-    """Return the sum of the span weights of each document's targets [D] (rows of records.TOKENS), uncut."""
+    """Return the sum of the span weights over the targets of each document [D] before cutting.
+
+    `table` has rows of records.TOKENS.
+    """
     spans = _spans(table)
     documents = np.repeat(np.arange(len(table)), spans.counts)
     totals = np.bincount(documents, spans.weight * spans.length, minlength=len(table))
@@ -47,9 +51,10 @@ def targets_of(table: pa.Table) -> NDArray[np.float64]:
 def document_weights(
     table: pa.Table, document: Integers, copy: Integers, start: Integers, *, mean_targets: float
 ) -> NDArray[np.float64]:
-    """Return the weight [N] of a target of each chunk, so that every document of `table` counts the same.
+    """Return the weight [N] per target of each chunk, so that each copy of a document has the same total weight.
 
-    The chunks, each from token `start` of a `copy` of a `document`, are all there are of these documents.
+    Chunk i starts at token `start[i]` of copy `copy[i]` of row `document[i]` of `table`. All chunks of a document must
+    be present. Documents without targets have weight 0.
     """
     if not len(document):
         return np.ones(0)
@@ -61,7 +66,7 @@ def document_weights(
 
 
 def _weight_at(table: pa.Table, document: Integers, start: Integers) -> NDArray[np.float64]:
-    """Return the span weight of token `start` [N] of each document."""
+    """Return the span weight of token `start[i]` of document `document[i]` [N]."""
     spans = _spans(table)
     stride = int(pc.max(table["length"]).as_py()) + 1
     begins = np.repeat(np.arange(len(table)), spans.counts) * stride + spans.start

@@ -1,15 +1,15 @@
-"""The packing plan of a split: which sequence holds the r-th item of a length, and where the text stream is cut.
+"""The packing plan of a split: which sequence holds each item, and where texts are cut.
 
-A packing plan is made from length histograms alone, and is as short as they are; every worker receives it. A worker that
-knows the rank of its documents among all of their length then finds their sequences by itself (`assign`).
+A packing plan is made from length histograms alone. It has about their size, and every worker receives it. Given the rank
+of a document among all documents of its length, a worker looks up the sequences of the document locally (`assign`).
 
-1. Items, which cannot be cut (whole documents, and chunks of long videos), are packed by best-fit-decreasing (`bins`).
-   Where text cannot fill what that leaves and it is more than 0.1 % from a lower bound, packing by patterns is tried
-   as well (`patterns`), and the better is kept.
-2. Books, the short ones first so that long ones stay long, are one stream, filled into the gaps that are left, the
-   widest first, and on into sequences of their own. A book's place in the stream follows from its length and rank.
-   The cut at the end of a gap may move back by up to `reach` tokens, to the end of a sentence; what it takes with it
-   begins the next gap. So that there is room for it, `reach` places of each gap are left out of the stream.
+1. Items, which cannot be cut (documents, and chunks of long videos), are packed by the algorithms in PACKERS, in order.
+   The packing that needs the fewest sequences is used. Later packers, which are slower, run only if the number of
+   sequences, including those for text, is more than 0.1 % above its lower bound.
+2. Texts, in ascending order of length so that long ones remain contiguous, form one stream. The stream fills the free
+   space of the bins, largest first, and then additional sequences. The position of a text in the stream follows from its
+   length and rank. A cut at the end of free space can move back by up to `reach` tokens to the end of a sentence; the
+   moved tokens go to the next chunk. `reach` tokens of each free space are reserved for them.
 """
 
 from __future__ import annotations
@@ -20,15 +20,30 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.packing.histogram_bins import Bins, Histogram, Integers, Placement, Run, best_fit_decreasing, fewest_bins
-from pipeline.packing.patterns import fewest_by_patterns, pack_by_patterns
+from pipeline.packing.histogram_bins import (
+    BinRange,
+    Bins,
+    Histogram,
+    Integers,
+    Placement,
+    best_fit_decreasing,
+    bins_lower_bound,
+)
+from pipeline.packing.patterns import pack_by_patterns, patterns_lower_bound
 from schemas.errors import DatasetError
 
-_GOOD = 0.999  # of the best that could be: no more is tried
+Packer = Callable[[Histogram, int], tuple[list[Placement], Bins]]
+"""Packs items of lengths in 1..capacity, given as (items, capacity); returns placements that cover all items in order,
+and the bins."""
+
+PACKERS: tuple[Packer, ...] = (best_fit_decreasing, pack_by_patterns)
+"""The packing algorithms, in the order in which they are tried; register another one here."""
+
+_NEAR_OPTIMAL = 0.999  # no further packer is tried if lower bound / sequences is at least this
 
 
 class Stream(NamedTuple):
-    """Chunks of texts, each [N]: which text, from where in it, how long, and in which bin."""
+    """Chunks [N] of texts: index of the text, start in the text, length, and bin."""
 
     text: Integers
     start: Integers
@@ -38,27 +53,27 @@ class Stream(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PackingPlan:
-    """Where everything lies. Bins are numbered from 0 to `sequences` - 1, in no order that matters."""
+    """The bin of every item and text. Bins are numbered from 0 to `sequences` - 1, before they are shuffled."""
 
     reach: int
     sequences: int
     items: Histogram
-    placements: Integers  # [P, 4] rows of `bins.Placement`, sorted
+    placements: Integers  # [P, 4] rows of `histogram_bins.Placement`, sorted
     texts: Histogram
-    gaps: Integers  # [R, 3] rows of `bins.Run`: rooms as the stream sees them, in its order
+    free_space: Integers  # [R, 3] rows of `histogram_bins.BinRange` in stream order, `reach` deducted from `room`
 
     @property
     def arrays(self) -> tuple[Integers, ...]:
-        """All its arrays."""
-        return (*self.items, self.placements, *self.texts, self.gaps)
+        """All arrays of the plan, for its fingerprint."""
+        return (*self.items, self.placements, *self.texts, self.free_space)
 
     def bins_of(self, length: Integers, rank: Integers) -> Integers:
-        """Return the bin [N] of the items of `length` [N] that have `rank` [N] among all of that length."""
+        """Return the bin of each item [N], given its length and its rank among all items of that length."""
         if not len(length):
             return np.zeros(0, np.int64)
         counts = self.items.counts
-        before = counts.sum() - np.cumsum(counts)  # items that are longer
-        place = _places(self.items, length, rank)
+        before = counts.sum() - np.cumsum(counts)  # number of longer items
+        place = _indices(self.items, length, rank)
         item = before[place] + rank
         start, _, first, bins = self.placements.T
         p = np.searchsorted(start, item, side="right") - 1
@@ -66,68 +81,65 @@ class PackingPlan:
         return found
 
     def fill_free_space(self, length: Integers, rank: Integers) -> Stream:
-        """Cut texts of `length` [T] and `rank` [T] where the gaps of the stream end."""
+        """Return the chunks of the texts of `length` [T] and `rank` [T], cut where free space ends."""
         if not len(length):
             return Stream(*(np.zeros(0, np.int64) for _ in range(4)))
         tokens = self.texts.lengths * self.texts.counts
-        begin = (np.cumsum(tokens) - tokens)[_places(self.texts, length, rank)] + rank * length
-        room, first, count = self.gaps.T
-        gap_base, at_base = (np.concatenate([[0], np.cumsum(x)]) for x in (count, room * count))
+        begin = (np.cumsum(tokens) - tokens)[_indices(self.texts, length, rank)] + rank * length
+        room, first, count = self.free_space.T
+        # Slots are the free spaces of single bins, numbered in stream order; `row` is the row of free_space of a slot.
+        first_slot, first_token = (np.concatenate([[0], np.cumsum(x)]) for x in (count, room * count))
 
-        def gap_at(position: Integers) -> Integers:
-            run = np.searchsorted(at_base, position, side="right") - 1
-            return gap_base[run] + (position - at_base[run]) // room[run]
+        def slot_at(position: Integers) -> Integers:
+            row = np.searchsorted(first_token, position, side="right") - 1
+            return first_slot[row] + (position - first_token[row]) // room[row]
 
-        first_gap = gap_at(begin)
-        chunks = gap_at(begin + length - 1) - first_gap + 1
+        slot_of_text = slot_at(begin)
+        chunks = slot_at(begin + length - 1) - slot_of_text + 1
         text = np.repeat(np.arange(len(length)), chunks)
-        gap = np.repeat(first_gap - (np.cumsum(chunks) - chunks), chunks) + np.arange(chunks.sum())
-        run = np.searchsorted(gap_base, gap, side="right") - 1
-        gap_start = at_base[run] + (gap - gap_base[run]) * room[run]
-        start = np.maximum(gap_start, begin[text])
-        end = np.minimum(gap_start + room[run], (begin + length)[text])
-        return Stream(text, start - begin[text], end - start, first[run] + gap - gap_base[run])
+        slot = np.repeat(slot_of_text - (np.cumsum(chunks) - chunks), chunks) + np.arange(chunks.sum())
+        row = np.searchsorted(first_slot, slot, side="right") - 1
+        slot_start = first_token[row] + (slot - first_slot[row]) * room[row]
+        start = np.maximum(slot_start, begin[text])
+        end = np.minimum(slot_start + room[row], (begin + length)[text])
+        return Stream(text, start - begin[text], end - start, first[row] + slot - first_slot[row])
 
 
 def make_packing_plan(
     items: Histogram, texts: Histogram, unsplittable: Histogram, *, context_length: int, reach: int
 ) -> tuple[PackingPlan, int]:
-    """Return the packing plan, and a number of sequences that no packing can go below.
+    """Return the packing plan, and a lower bound on the number of sequences of any packing.
 
-    `items` cannot be cut; `texts` can, anywhere. `unsplittable` are what bounds the packing from below: items, but of long
-    videos each frame and text.
+    `items` are packed whole; `texts` can be cut at any token. The lower bound is that of packing `unsplittable`: the
+    items, with the frames and text spans of long videos instead of the chunks that Longreel cuts these videos into.
     """
     text = texts.tokens
-    fewest = max(-(-(items.tokens + text) // context_length), fewest_bins(unsplittable, context_length))
+    lower_bound = max(-(-(items.tokens + text) // context_length), bins_lower_bound(unsplittable, context_length))
     best: tuple[int, list[Placement], Bins] | None = None
-    packers: tuple[Callable[[Histogram, int], tuple[list[Placement], Bins]], ...] = (
-        best_fit_decreasing,
-        pack_by_patterns,
-    )
-    for packer in packers if items.items else (best_fit_decreasing,):
+    for packer in PACKERS if items.items else PACKERS[:1]:
         placed, bins = packer(items, context_length)
-        count = bins.count + _own(bins, text, reach)
+        count = bins.count + _additional_bins(bins, text, reach)
         if best is None or count < best[0]:
             best = count, placed, bins
-        if best[0] * _GOOD <= fewest:
+        if best[0] * _NEAR_OPTIMAL <= lower_bound:
             break
     else:
-        fewest = max(fewest, fewest_by_patterns(unsplittable, context_length))
-    assert best is not None  # there is always a packer
+        lower_bound = max(lower_bound, patterns_lower_bound(unsplittable, context_length))
+    assert best is not None  # PACKERS is not empty
     count, placed, bins = best
-    gaps = [*_gaps(bins, reach), Run(context_length - reach, bins.count, count - bins.count)]
+    free = [*_free_space(bins, reach), BinRange(context_length - reach, bins.count, count - bins.count)]
     return PackingPlan(
         reach=reach,
         sequences=count,
         items=items,
         placements=np.array(placed, np.int64).reshape(-1, 4),
         texts=texts,
-        gaps=np.array([gap for gap in gaps if gap.bins], np.int64).reshape(-1, 3),
-    ), fewest
+        free_space=np.array([some for some in free if some.bins], np.int64).reshape(-1, 3),
+    ), lower_bound
 
 
-def _places(histogram: Histogram, length: Integers, rank: Integers) -> Integers:
-    """Return where in the histogram each length stands; raises DatasetError where it does not know of that many."""
+def _indices(histogram: Histogram, length: Integers, rank: Integers) -> Integers:
+    """Return the index of each length in the histogram; raises DatasetError if a rank is not below its count."""
     place = np.minimum(np.searchsorted(histogram.lengths, length), len(histogram.lengths) - 1)
     known = len(histogram.lengths) > 0 and np.all(histogram.lengths[place] == length)
     if not known or np.any(rank >= histogram.counts[place]):
@@ -135,12 +147,12 @@ def _places(histogram: Histogram, length: Integers, rank: Integers) -> Integers:
     return place
 
 
-def _gaps(bins: Bins, reach: int) -> list[Run]:
-    """Return the gaps as the text stream sees them; those of at most `reach` places stay empty."""
-    return [Run(run.room - reach, run.first, run.bins) for run in bins.rooms() if run.room > reach]
+def _free_space(bins: Bins, reach: int) -> list[BinRange]:
+    """Return the free space available to texts, largest first; rooms of at most `reach` tokens stay empty."""
+    return [BinRange(run.room - reach, run.first, run.bins) for run in bins.rooms() if run.room > reach]
 
 
-def _own(bins: Bins, text: int, reach: int) -> int:
-    """Return how many sequences `text` tokens need beside the gaps that are left in `bins`."""
-    within = sum(run.room * run.bins for run in _gaps(bins, reach))
+def _additional_bins(bins: Bins, text: int, reach: int) -> int:
+    """Return the number of sequences that `text` tokens need in addition to the free space of `bins`."""
+    within = sum(run.room * run.bins for run in _free_space(bins, reach))
     return max(0, -(-(text - within) // (bins.capacity - reach)))

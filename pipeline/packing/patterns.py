@@ -1,19 +1,20 @@
-"""Packing by patterns: which combinations of lengths fill a bin, and how often to use each.
+"""Bin packing by cutting-stock patterns: combinations of lengths that fill a bin, and how often to use each.
 
-Best-fit-decreasing is poor where few lengths make up a bin: clips of 9 to 12 frames in a context of 31 become pairs of
-12 with a third of the bin empty, though 12 + 10 + 9 would fill it. This is the cutting-stock problem, solved by column
-generation: a linear program (HiGHS, by SciPy) chooses among the patterns known, its dual prices value the lengths, and
-a knapsack over these values finds the pattern to add, until none is worth more than a bin. The program's solution is
-rounded down, and what is left over goes in by best fit. Gilmore and Gomory, Operations Research 9 (1961) and 11 (1963).
+Best-fit-decreasing is far from optimal if few items fill a bin: clips of 9 to 12 frames in a context of 31 become pairs
+of 12 that leave a quarter of the bin empty, although 12 + 10 + 9 fill it. This module solves the cutting-stock problem by
+column generation. A linear program (HiGHS in SciPy) selects among the known patterns, its dual prices assign a value to
+each length, and a knapsack over these values finds the next pattern, until no pattern is worth more than a bin. The
+solution is rounded down, and the remaining items are placed by best fit. Gilmore and Gomory, Operations Research 9
+(1961) and 11 (1963).
 
-Its prices also bound from below what any packing needs: Farley, Operations Research 38 (1990).
+The dual prices also give a lower bound on the number of bins: Farley, Operations Research 38 (1990).
 
-Lengths are grouped into at most 96 classes and measured in units of 1/16384 of the capacity, finer where there are
-fewer classes: rounded up for a packing, which is what it may lose against the best, rounded down for the bound. So it
-is at its best where lengths are few, or a bin holds few of them. It takes seconds, whatever the number of documents.
+Lengths are grouped into at most 96 classes and measured in units of 1/16384 of the capacity, or smaller units for fewer
+classes. They are rounded up for a packing, which limits how close it comes to the optimum, and down for the bound. The
+method works best for few distinct lengths or few items per bin. It takes seconds for any number of documents.
 
-The last digits of a linear program may differ from one processor to another, and with them which of several equally
-good packings is found; a plan's fingerprint therefore holds the plan itself (`packing`).
+The last digits of the solution of a linear program can differ between processors, and so can the choice among equally
+good packings. The fingerprint of a dataset plan therefore includes the packing plans.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from pipeline.packing.histogram_bins import Bins, Histogram, Integers, Placement, Run, place_rest
+from pipeline.packing.histogram_bins import BinRange, Bins, Histogram, Integers, Placement, place_rest
 
 Floats = NDArray[np.float64]
 _CLASSES = 96
-_WORK = _CLASSES << 14  # classes times units, which is what a knapsack costs
-_ROUNDS = 300
-_CLOSE = 1e-5  # how near to its bound the program is solved
+_WORK = _CLASSES << 14  # classes * units, the cost of a knapsack
+_MAX_ITERATIONS = 300
+_TOLERANCE = 1e-5  # relative gap between the solution and its lower bound
 
 
 class Solution(NamedTuple):
-    """How often [P] each pattern [P, D] is used, as fractions, and a number of bins that nothing goes below."""
+    """Patterns [P, D], fractional numbers `uses` [P] of bins that use each, and a lower bound on the number of bins."""
 
     patterns: Integers
     uses: Floats
@@ -44,26 +45,28 @@ class Solution(NamedTuple):
 
 
 class _Classes(NamedTuple):
-    """Items in groups of like length, and the groups' longest and shortest lengths in units; all [G]."""
+    """Items grouped by similar length, and the longest and shortest length of each group in units; all [G]."""
 
-    first: Integers  # item, as `bins.Placement` numbers them
+    first: Integers  # number of the first item, see `histogram_bins.Placement`
     items: Integers
     longest: Integers
     shortest: Integers
-    units: int  # in a bin
+    units: int  # capacity of a bin
 
 
 def pack_by_patterns(items: Histogram, capacity: int) -> tuple[list[Placement], Bins]:
-    """Pack items of lengths in 1..capacity; as `bins.best_fit_decreasing`."""
+    """Pack items of lengths in 1..capacity; same interface as `histogram_bins.best_fit_decreasing`."""
     classes = _classes(items, capacity)
     solution = solve(classes.longest, classes.items, classes.units)
-    ends = np.cumsum(items.counts[::-1])  # of each length's items, from long to short
+    ends = np.cumsum(items.counts[::-1])  # end of each length's range of items, in descending order of length
     lengths = items.lengths[::-1]
     bins, placed, taken = Bins(capacity), list[Placement](), classes.first.copy()
     left = classes.first + classes.items
-    for pattern, wanted in zip(solution.patterns, np.floor(solution.uses + _CLOSE).astype(int).tolist(), strict=True):
+    for pattern, wanted in zip(
+        solution.patterns, np.floor(solution.uses + _TOLERANCE).astype(int).tolist(), strict=True
+    ):
         some = np.flatnonzero(pattern)
-        uses = min(wanted, int((left - taken)[some].max(initial=0)))  # so that no bin stays empty
+        uses = min(wanted, int((left - taken)[some].max(initial=0)))  # no bin stays empty
         if not uses:
             continue
         dealt = [
@@ -80,8 +83,8 @@ def pack_by_patterns(items: Histogram, capacity: int) -> tuple[list[Placement], 
     return sorted(placed), bins
 
 
-def _rooms_of(dealt: list[Placement], lengths: Integers, ends: Integers, capacity: int) -> Iterator[Run]:
-    """Yield the room that is left in the bins to which all of `dealt` go; each gets its items from long to short."""
+def _rooms_of(dealt: list[Placement], lengths: Integers, ends: Integers, capacity: int) -> Iterator[BinRange]:
+    """Yield the ranges of equal room among the bins that receive the placements `dealt`, which share the same bins."""
     first, uses = dealt[0].first, dealt[0].bins
     edges = {0, uses}
     for p in dealt:
@@ -95,11 +98,11 @@ def _rooms_of(dealt: list[Placement], lengths: Integers, ends: Integers, capacit
             length = lengths[np.searchsorted(ends, np.minimum(p.item + item, ends[-1] - 1), side="right")]
             filled += np.where(item < p.items, length, 0)
     for start, end, tokens in zip(starts.tolist(), [*starts[1:].tolist(), uses], filled.tolist(), strict=True):
-        yield Run(capacity - tokens, first + start, end - start)
+        yield BinRange(capacity - tokens, first + start, end - start)
 
 
 def _untaken(taken: Integers, left: Integers, lengths: Integers, ends: Integers) -> Iterator[tuple[int, int, int]]:
-    """Yield the runs (length, items, first item) of items taken[i]..left[i], from long to short."""
+    """Yield ranges (length, items, first item) of the items taken[i]..left[i] - 1, in descending order of length."""
     for start, stop in zip(taken.tolist(), left.tolist(), strict=True):
         while start < stop:
             i = int(np.searchsorted(ends, start, side="right"))
@@ -108,37 +111,37 @@ def _untaken(taken: Integers, left: Integers, lengths: Integers, ends: Integers)
             start = end
 
 
-def fewest_by_patterns(items: Histogram, capacity: int) -> int:
-    """Return a number of bins that no packing of the items can go below."""
+def patterns_lower_bound(items: Histogram, capacity: int) -> int:
+    """Return a lower bound on the number of bins of any packing of the items."""
     if not items.items:
         return 0
     classes = _classes(items, capacity)
-    real = classes.shortest > 0
-    if not real.any():
+    nonzero = classes.shortest > 0
+    if not nonzero.any():
         return 0
-    bound = solve(classes.shortest[real], classes.items[real], classes.units).bound
-    return math.ceil(bound * (1 - 1e-9) - 1e-6)  # less what the arithmetic may be off by
+    bound = solve(classes.shortest[nonzero], classes.items[nonzero], classes.units).bound
+    return math.ceil(bound * (1 - 1e-9) - 1e-6)  # allows for rounding errors of the solver
 
 
 def solve(lengths: Integers, counts: Integers, capacity: int) -> Solution:
-    """Solve the linear program for `counts` items of `lengths` [D], each in 1..capacity."""
+    """Solve the linear program for `counts` [D] items of `lengths` [D], each in 1..capacity."""
     patterns = np.diag(np.minimum(capacity // lengths, counts))
     uses, bound = counts / np.diag(patterns), 0.0
-    for _ in range(_ROUNDS):
+    for _ in range(_MAX_ITERATIONS):
         solved = linprog(np.ones(len(patterns)), A_ub=-patterns.T, b_ub=-counts, method="highs")
         if not solved.success:
             break
         uses = solved.x
         pattern, worth = _knapsack(-solved.ineqlin.marginals, lengths, counts, capacity)
         bound = max(bound, solved.fun / max(1.0, worth))
-        if solved.fun - bound <= _CLOSE * solved.fun:
+        if solved.fun - bound <= _TOLERANCE * solved.fun:
             break
         patterns = np.vstack([patterns, pattern])
     return Solution(patterns[: len(uses)], uses, bound)
 
 
 def _knapsack(values: Floats, lengths: Integers, counts: Integers, capacity: int) -> tuple[Integers, float]:
-    """Return the pattern [D] of the greatest worth, and its worth. Lots of 1, 2, 4 … of a length are taken or not."""
+    """Return the pattern [D] of the greatest value, and its value, by dynamic programming over lots of 1, 2, 4, … items."""
     best = np.zeros(capacity + 1)
     lots: list[tuple[int, int, NDArray[np.bool_]]] = []
     for i, length in enumerate(lengths.tolist()):
@@ -161,13 +164,13 @@ def _knapsack(values: Floats, lengths: Integers, counts: Integers, capacity: int
 
 
 def _classes(items: Histogram, capacity: int) -> _Classes:
-    """Group the lengths, from long to short, so that lengths within a group differ as little as goes."""
+    """Group the lengths, in descending order, into at most _CLASSES ranges of the smallest possible spread."""
     lengths, counts = items.lengths[::-1], items.counts[::-1]
     starts = _starts(-lengths)
     ends = np.append(starts[1:], len(lengths))
     before = np.concatenate([[0], np.cumsum(counts)])
     unit = -(-capacity * len(starts) // _WORK)
-    whole = capacity // unit  # what is longer by rounding alone has a bin to itself either way
+    whole = capacity // unit  # lengths that exceed it only by rounding fill a bin alone in any case
     return _Classes(
         first=before[starts],
         items=before[ends] - before[starts],
@@ -178,7 +181,7 @@ def _classes(items: Histogram, capacity: int) -> _Classes:
 
 
 def _starts(values: Integers) -> Integers:
-    """Return where in the rising `values` [D] each of at most _CLASSES groups begins."""
+    """Return the start index of each of at most _CLASSES groups in the ascending `values` [D]."""
     spread = 1
     while True:
         starts: list[int] = []

@@ -1,6 +1,7 @@
-"""The plan: all that the workers need to know to pack, made from the length histograms of all documents.
+"""The dataset plan: all that workers need to pack, made from the length histograms of all documents.
 
-It does not grow with the number of documents, but with that of their lengths; it is what Beam hands to every worker.
+Its size depends on the number of distinct lengths, not on the number of documents. Beam sends it to every worker as a
+side input.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from schemas.fingerprint import fingerprint
 from schemas.shards.tar import BLOCK
 from schemas.vocab import Vocabulary
 
-VERSION = 1  # increment when the same documents give other shards
-_SPAN_BYTES = 256  # of spans and JSON, a document: for the size of a shard only
+VERSION = 1  # increment if the same documents give different shards
+_DOCUMENT_BYTES = 256  # estimated size of the spans and the JSON of a document
 
 
 @dataclass(frozen=True, eq=False)
 class SplitPlan:
-    """What is planned for one split."""
+    """The plan of one split: its packing plan, the number of shards, and the expected counts."""
 
     packing: PackingPlan
     shards: int
-    documents: int  # one that goes in twice counts twice
+    documents: int  # copies included
     tokens: int
-    fewest: int  # sequences that no packing can go below
-    mean_targets: float  # of a document
+    min_sequences: int  # lower bound on the number of sequences of any packing
+    mean_targets: float  # mean over the documents of the summed span weights of their targets
 
     @property
     def sequences(self) -> int:
@@ -40,41 +41,41 @@ class SplitPlan:
         return self.packing.sequences
 
     def first_sequence(self, shard: int) -> int:
-        """Return the first sequence of a shard; the numbers of sequences in shards differ by one at most."""
+        """Return the first sequence of a shard; the sizes of shards differ by at most one sequence."""
         return self.sequences * shard // self.shards
 
     def shard_of(self, sequence: Integers) -> Integers:
         """Return the shard of each sequence [N]."""
-        return ((sequence + 1) * self.shards - 1) // self.sequences  # the last whose first sequence is not behind it
+        return ((sequence + 1) * self.shards - 1) // self.sequences  # inverse of `first_sequence`
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
-    """What a packed dataset will be."""
+class DatasetPlan:
+    """The plan of a dataset."""
 
     config: PackConfig
     context_length: int
     vocabulary: Vocabulary
-    text_factor: float  # see Mixture
+    text_factor: float  # see `Mixture.text_factor`
     documents: int  # in the token store
-    out: Mapping[str, int]  # those that do not go in, by reason
-    splits: Mapping[str, SplitPlan]  # those with documents, in the order of records.SPLITS
+    excluded: Mapping[str, int]  # documents that are not packed, by reason
+    splits: Mapping[str, SplitPlan]  # splits with documents, in the order of records.SPLITS
     fingerprint: str
 
     def shard_names(self, split: str) -> list[str]:
-        """Return the names of a split's shards."""
+        """Return the file names of the shards of a split."""
         count = self.splits[split].shards
         return [shard_name(split, i, count) for i in range(count)]
 
     def fill(self, split: str) -> float:
-        """Return the share of places that hold a token."""
+        """Return the fraction of the places in the sequences of a split that hold a token."""
         part = self.splits[split]
         return part.tokens / (part.sequences * self.context_length)
 
     def best_fill(self, split: str) -> float:
-        """Return a fill that no packing of these documents can exceed."""
+        """Return an upper bound on the fill of any packing of these documents."""
         part = self.splits[split]
-        return part.tokens / (part.fewest * self.context_length)
+        return part.tokens / (part.min_sequences * self.context_length)
 
 
 def make_plan(
@@ -84,27 +85,27 @@ def make_plan(
     context_length: int,
     vocabulary: Vocabulary,
     text_factor: float = 1.0,
-) -> Plan:
-    """Plan the packing of the documents that were counted.
+) -> DatasetPlan:
+    """Plan the packing of the counted documents.
 
-    Raises ConfigError where the context is out of range, DatasetError where no document goes in.
+    Raises ConfigError if the context length is not supported, DatasetError if there is no document to pack.
     """
     require_context(context_length)
     if not histograms.splits:
-        out = ", ".join(f"{number} {reason}" for reason, number in histograms.out.items())
+        reasons = ", ".join(f"{number} {reason}" for reason, number in histograms.excluded.items())
         raise DatasetError(
-            "there is no document to pack: " + (out or "every item was rejected, or nothing was tokenized")
+            f"there is no document to pack: {reasons or 'the token store is empty'}; see `longreel report` for reasons"
         )
     splits = {name: _plan_split(histograms, name, config, context_length, vocabulary) for name in histograms.splits}
-    # With the packings in it, shards of two runs that would differ are never taken for parts of one dataset.
+    # The fingerprint includes the packing plans, so that a run never reuses shards of a different packing.
     packings = {name: [digest_array(array) for array in part.packing.arrays] for name, part in splits.items()}
-    return Plan(
+    return DatasetPlan(
         config=config,
         context_length=context_length,
         vocabulary=vocabulary,
         text_factor=text_factor,
         documents=histograms.rows,
-        out=histograms.out,
+        excluded=histograms.excluded,
         splits=splits,
         fingerprint=fingerprint(
             VERSION, SCHEMA_VERSION, config, context_length, vocabulary, f"{histograms.digest:x}", text_factor, packings
@@ -117,16 +118,16 @@ def _plan_split(
 ) -> SplitPlan:
     split = histograms.splits[name]
     reach = config.reach(context_length) if split.text.items else 0
-    packing, fewest = make_packing_plan(
+    packing, min_sequences = make_packing_plan(
         split.item, split.text, split.unsplittable, context_length=context_length, reach=reach
     )
-    a_sequence = 5 * BLOCK + context_length * vocabulary.dtype.itemsize
-    size = packing.sequences * a_sequence + split.documents * _SPAN_BYTES
+    sequence_bytes = 5 * BLOCK + context_length * vocabulary.dtype.itemsize
+    size = packing.sequences * sequence_bytes + split.documents * _DOCUMENT_BYTES
     return SplitPlan(
         packing=packing,
         shards=min(packing.sequences, max(1, -(-size // config.shard_bytes))),
         documents=split.documents,
         tokens=split.item.tokens + split.text.tokens,
-        fewest=fewest,
+        min_sequences=min_sequences,
         mean_targets=split.targets / split.documents,
     )

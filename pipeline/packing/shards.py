@@ -1,12 +1,12 @@
-"""Shards: the sequences of a plan, assembled from the token store and written as normalized tars.
+"""Write the planned sequences as shards: normalized tar files.
 
-A shard is one unit of work. `shard_job` puts together what the units of documents sent to it; `write_shard` writes
-`train-000000-of-000012.tar` and then, as the sign that it is whole, its part file
-`.parts/train-000000-of-000012.parquet`: the shard's ledger rows, with its index entry and the plan's fingerprint in the
-file's metadata. A job whose part is there and right is not done again. `commit` makes a dataset of the parts.
+A shard is one unit of work. `shard_job` merges the inputs of a shard from all units. `write_shard` writes
+`train-000000-of-000012.tar`, and then its part file `.parts/train-000000-of-000012.parquet`, which marks the shard as
+complete: the ledger rows of the shard, with its index entry and the fingerprint of the plan in the file metadata. Shards
+with a valid part file are not written again. `commit` combines the part files into a dataset.
 
-A sequence in the tar is KEY.tokens.npy [S], in the vocabulary's type, padded with 0; KEY.spans.npy [M]; and KEY.json
-with the chunk of a document behind each number in the spans. The bytes depend on the plan alone.
+A sequence in the tar consists of KEY.tokens.npy [S], in the type of the vocabulary and padded with 0; KEY.spans.npy [M];
+and KEY.json, which lists the chunks that the spans refer to. The bytes depend on the plan alone.
 
 Axes: S sequence, M spans.
 """
@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from pipeline.dataset.ledger import ChunkTable, clip, shard_ledger
 from pipeline.kinds.registry import names_of_splittable_kinds
-from pipeline.packing.assign import CHUNKS, DOCUMENTS, Parcel, unpack_table
-from pipeline.packing.plan import Plan
+from pipeline.packing.assign import CHUNKS, DOCUMENTS, ShardInput, unpack_table
+from pipeline.packing.plan import DatasetPlan
 from pipeline.runtime.interrupt import raise_if_stopping
 from pipeline.runtime.token_store import Tokens
 from schemas.dataset import PARTS, ShardEntry, sequence_key, shard_name, shard_number
@@ -46,19 +46,19 @@ _FINGERPRINT, _ENTRY = b"fingerprint", b"entry"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShardJob:
-    """All that is needed to write one shard, but the tokens."""
+    """All the data of one shard except its tokens."""
 
     fingerprint: str  # of the plan
     split: str
     index: int
-    shards: int  # of the split
+    shards: int  # number of shards of the split
     first_sequence: int
     context_length: int
     vocabulary: Vocabulary
     text_weight: float
     vision_weight: float
     chunks: ChunkTable
-    documents: pa.Table  # rows of records.TOKENS that the chunks point to, as far as they are sent
+    documents: pa.Table  # rows of assign.DOCUMENTS that the chunks refer to
 
     @property
     def name(self) -> str:
@@ -67,19 +67,19 @@ class ShardJob:
 
     @property
     def keys(self) -> list[str]:
-        """The KEY of each of its sequences."""
+        """The KEY of each sequence of the shard."""
         return [sequence_key(self.split, self.first_sequence + i) for i in range(len(self.chunks.first) - 1)]
 
 
-def shard_job(plan: Plan, name: str, parcels: Iterable[Parcel]) -> ShardJob:
-    """Put together what is needed to write the shard `name`, from all the parcels for it, in any order.
+def shard_job(plan: DatasetPlan, name: str, shard_inputs: Iterable[ShardInput]) -> ShardJob:
+    """Return the job of the shard `name` from all its inputs, in any order.
 
-    Within a sequence documents stand from long to short, and books, which fill what is left, last.
+    The documents of a sequence are sorted by descending length; books, which fill the free space, are last.
     """
     split, index = shard_number(name)
     part = plan.splits[split]
     first, end = part.first_sequence(index), part.first_sequence(index + 1)
-    chunks, documents = _unpacked(parcels)
+    chunks, documents = _unpacked(shard_inputs)
     is_book = np.isin(np.asarray(documents["kind"]), names_of_splittable_kinds())
     document, sequence, start, length, copy = (
         chunks[column].to_numpy() for column in ("document", "sequence", "start", "length", "copy")
@@ -108,18 +108,18 @@ def shard_job(plan: Plan, name: str, parcels: Iterable[Parcel]) -> ShardJob:
     )
 
 
-def _unpacked(parcels: Iterable[Parcel]) -> tuple[pa.Table, pa.Table]:
-    """Join parcels: the chunks, whose `document` is a row of the documents, which are sorted by their ids."""
+def _unpacked(shard_inputs: Iterable[ShardInput]) -> tuple[pa.Table, pa.Table]:
+    """Concatenate shard inputs; return the chunks, and the documents [D], sorted by id, that their `document` refers to."""
     chunks, documents = [], []
     before = 0
-    for parcel in parcels:
-        some = unpack_table(parcel.chunks, CHUNKS)
+    for shard_input in shard_inputs:
+        some = unpack_table(shard_input.chunks, CHUNKS)
         place = some.schema.get_field_index("document")
         chunks.append(some.set_column(place, "document", pc.add(some["document"], before)))
-        documents.append(unpack_table(parcel.documents, DOCUMENTS))
+        documents.append(unpack_table(shard_input.documents, DOCUMENTS))
         before += len(documents[-1])
     table = pa.concat_tables(documents)
-    documents.clear()  # each step frees what the one before made
+    documents.clear()  # frees memory before the table is copied
     table = table.combine_chunks()
     order = pc.sort_indices(table["document_id"]).to_numpy()
     table = table.take(order).combine_chunks()
@@ -130,9 +130,9 @@ def _unpacked(parcels: Iterable[Parcel]) -> tuple[pa.Table, pa.Table]:
 
 
 def write_shard(job: ShardJob, store: Tokens, directory: Path) -> None:
-    """Write a shard and its part file, each whole or not at all; do nothing where both are there already.
+    """Write a shard and its part file, each atomically; do nothing if both are already written.
 
-    Raises DatasetError where a document in the store is not what its row says, StorageError where the disk is full.
+    Raises DatasetError if a document in the token store contradicts its index row, StorageError if the disk is full.
     """
     if is_written(job, directory):
         return
@@ -152,7 +152,7 @@ def write_shard(job: ShardJob, store: Tokens, directory: Path) -> None:
 
 
 def is_written(job: ShardJob, directory: Path) -> bool:
-    """Return whether the shard and its part file exist, belong to this plan and match their hash; reads the shard once."""
+    """Return whether the shard and its part file exist, belong to this plan and match the hash; reads the shard once."""
     path = directory / job.name
     try:
         entry = read_part(directory, job.name, fingerprint=job.fingerprint)
@@ -162,12 +162,12 @@ def is_written(job: ShardJob, directory: Path) -> bool:
 
 
 def part_path(directory: Path, name: str) -> Path:
-    """Return where the part file of the shard `name` lies."""
+    """Return the path of the part file of the shard `name`."""
     return directory / PARTS / Path(name).with_suffix(".parquet").name
 
 
 def read_part(directory: Path, name: str, *, fingerprint: str) -> ShardEntry:
-    """Return the index entry in a shard's part file; raises DatasetError where it is not there or of another plan."""
+    """Return the index entry in the part file of a shard; raises DatasetError if it is missing or of another plan."""
     path = part_path(directory, name)
     try:
         metadata = pq.read_schema(path).metadata
@@ -181,7 +181,7 @@ def read_part(directory: Path, name: str, *, fingerprint: str) -> ShardEntry:
 
 
 def _sequences(job: ShardJob, store: Tokens) -> Iterator[tuple[NDArray[Any], list[Chunk]]]:
-    """Assemble each sequence: its tokens [S] and its chunks."""
+    """Yield the tokens [S] and the chunks of each sequence."""
     ids = job.documents["document_id"].combine_chunks()
     places = np.stack([job.documents[name].to_numpy() for name in ("unit", "batch", "row", "length")])
     columns = (job.chunks.document, job.chunks.copy, job.chunks.start, job.chunks.length)
@@ -192,17 +192,20 @@ def _sequences(job: ShardJob, store: Tokens) -> Iterator[tuple[NDArray[Any], lis
         rows = zip(*(column.tolist() for column in (*chunks, *places[:, chunks[0]])), strict=True)
         for document, copy, start, length, unit, batch, row, total in rows:
             name = ids[document].as_py()
-            # The chunk that ends a document is read to its end, so that one that is longer than its row is noticed.
+            # The last chunk of a document is read without a limit, to detect a document longer than its index row.
             read = store.read(unit, batch, row, start, None if start + length == total else length)
             if len(read) != length or read.dtype != tokens.dtype:
                 raise DatasetError(
                     f"document {name} ({job.documents['uri'][document]}): the token store holds {start + len(read)} "
-                    f"tokens of {read.dtype}, its index says {total} and the vocabulary {tokens.dtype}; "
+                    f"tokens of {read.dtype}, but the index row expects {total} of {tokens.dtype}; "
                     "run `longreel tokenize` again"
                 )
             tokens[at : at + length] = read
             at += length
             listing.append(Chunk(id=name, copy=copy, start=start, length=length))
         if tokens.max() >= job.vocabulary.size:
-            raise DatasetError(f"token {tokens.max()} of {listing} is outside the vocabulary of {job.vocabulary.size}")
+            raise DatasetError(
+                f"token {tokens.max()} of {listing} is outside the vocabulary of {job.vocabulary.size} tokens; "
+                "run `longreel tokenize` again"
+            )
         yield tokens, listing

@@ -198,10 +198,10 @@ def run_stages(stages: Sequence[Stage], runner: Runner, *, error_log: Path) -> N
 def run_packing(
     starts: Sequence[Any], plan: Any, *, sender: Worker, writer: Worker, runner: Runner, error_log: Path
 ) -> None:
-    """Send the chunks of every unit's documents to the shards they belong in, and write the shards.
+    """Assign the chunks of every unit to shards, group them by shard, and write the shards.
 
-    `sender` is called with (start, plan) and yields (shard, parcel); `writer` with ((shard, parcels), plan). Raises
-    errors as `run_each` does.
+    `sender` is called with (start, plan) and yields (shard, shard_input); `writer` is called with
+    ((shard, shard_inputs), plan). Raises the same errors as `run_each`.
     """
 
     def build(pipeline: beam.Pipeline, errors: ErrorLog) -> Any:

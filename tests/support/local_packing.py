@@ -10,13 +10,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.packing.assign import Parcel, Ranks, assign
+from pipeline.packing.assign import RankCounter, ShardInput, assign
 from pipeline.packing.chunks import documents_of
 from pipeline.packing.commit import begin, commit
 from pipeline.packing.config import PackConfig
-from pipeline.packing.length_histograms import LengthHistograms, add_up, count_lengths
-from pipeline.packing.plan import Plan, make_plan
-from pipeline.packing.sentence_ends import Sentences
+from pipeline.packing.length_histograms import LengthHistograms, count_lengths, sum_histograms
+from pipeline.packing.plan import DatasetPlan, make_plan
+from pipeline.packing.sentence_ends import SentenceEnds
 from pipeline.packing.shards import ShardJob, shard_job, write_shard
 from pipeline.runtime.token_store import TokenStore
 from pipeline.runtime.units import read_rows, unit_files
@@ -36,9 +36,9 @@ def make_jobs(
     context: int = CONTEXT,
     vocabulary: Vocabulary = VOCABULARY,
     store: TokenStore | None = None,
-    sentences: Sentences | None = None,
+    sentences: SentenceEnds | None = None,
     seed: int = 0,
-) -> tuple[Plan, list[ShardJob]]:
+) -> tuple[DatasetPlan, list[ShardJob]]:
     """Plan the packing of units, given as index tables; return the plan, and the shards' jobs in order of their names.
 
     What goes to a shard comes in an order drawn from `seed`.
@@ -49,18 +49,18 @@ def make_jobs(
         options: dict[str, Any] = {"context_length": context, "text_factor": factor, "seed": config.seed}
         return [count_lengths(unit, config.mixture, **options) for unit in units]
 
-    total, factor = add_up(count(1.0)), 1.0
+    total, factor = sum_histograms(count(1.0)), 1.0
     if config.mixture.text_share is not None:
         factor = config.mixture.text_factor(total.text_tokens, total.other_tokens)
     counted = count(factor)
-    plan = make_plan(add_up(counted), config, context_length=context, vocabulary=vocabulary, text_factor=factor)
-    ranks, sent = Ranks(), dict[str, list[Parcel]]()
+    plan = make_plan(sum_histograms(counted), config, context_length=context, vocabulary=vocabulary, text_factor=factor)
+    ranks, sent = RankCounter(), dict[str, list[ShardInput]]()
     for number, (unit, histograms) in enumerate(zip(units, counted, strict=True)):
         start = ranks.start(number, histograms.splits)
-        for name, parcel in assign(unit, plan, start, store, sentences):  # type: ignore[arg-type]
-            sent.setdefault(name, []).append(parcel)
-    for parcels in sent.values():
-        random.Random(seed).shuffle(parcels)
+        for name, shard_input in assign(unit, plan, start, store, sentences):  # type: ignore[arg-type]
+            sent.setdefault(name, []).append(shard_input)
+    for shard_inputs in sent.values():
+        random.Random(seed).shuffle(shard_inputs)
     names = [name for split in plan.splits for name in plan.shard_names(split)]
     assert sorted(names) == sorted(sent)
     return plan, [shard_job(pickle.loads(pickle.dumps(plan)), name, sent[name]) for name in names]  # noqa: S301
@@ -71,7 +71,7 @@ def unit_tables(directory: Path) -> list[pa.Table]:
     return [read_rows(path, TOKENS) for path in unit_files(directory)]
 
 
-def finish(directory: Path, plan: Plan, *, grid: tuple[int, int] = (2, 2)) -> DatasetCard:
+def finish(directory: Path, plan: DatasetPlan, *, grid: tuple[int, int] = (2, 2)) -> DatasetCard:
     """Make a dataset of shards that are written."""
     return commit(directory, plan, frame_grid=grid, frame_size=32, frame_rate=1.0)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.packing import patterns
-from pipeline.packing.histogram_bins import Bins, Histogram, Integers, Placement, best_fit_decreasing, fewest_bins
+from pipeline.packing.histogram_bins import Bins, Histogram, Integers, Placement, best_fit_decreasing, bins_lower_bound
 
 
 def laid_out(lengths: Sequence[int], placed: list[Placement], bins: Bins) -> tuple[Integers, Integers]:
@@ -68,7 +68,7 @@ def test_a_milliard_of_clips_is_a_handful_of_placements() -> None:
 @given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=7), capacity=st.integers(20, 24))
 @settings(deadline=None, max_examples=100)
 def test_no_packing_goes_below_the_bound(lengths: list[int], capacity: int) -> None:
-    bound = fewest_bins(Histogram.of(np.array(lengths)), capacity)
+    bound = bins_lower_bound(Histogram.of(np.array(lengths)), capacity)
     assert -(-sum(lengths) // capacity) <= bound <= fewest_by_trying(tuple(lengths), capacity)
 
 
@@ -87,7 +87,7 @@ def test_packing_by_patterns_fits_every_item_in_one_bin(
         patch.setattr(patterns, "_CLASSES", classes)
         patch.setattr(patterns, "_WORK", work)
         placed, bins = patterns.pack_by_patterns(items, capacity)
-        bound = patterns.fewest_by_patterns(items, capacity)
+        bound = patterns.patterns_lower_bound(items, capacity)
     filled, told = laid_out(lengths, placed, bins)
     assert filled.min() > 0
     assert filled.max() <= capacity
@@ -98,13 +98,13 @@ def test_packing_by_patterns_fits_every_item_in_one_bin(
 @given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=7), capacity=st.integers(20, 24))
 @settings(deadline=None, max_examples=40)
 def test_no_packing_goes_below_the_bound_by_patterns(lengths: list[int], capacity: int) -> None:
-    bound = patterns.fewest_by_patterns(Histogram.of(np.array(lengths)), capacity)
+    bound = patterns.patterns_lower_bound(Histogram.of(np.array(lengths)), capacity)
     assert bound <= fewest_by_trying(tuple(lengths), capacity)
 
 
 def test_the_bound_sees_that_frames_do_not_divide_the_context() -> None:
     def fewest(lengths: list[int], capacity: int) -> int:
-        return fewest_bins(Histogram.of(np.array(lengths)), capacity)
+        return bins_lower_bound(Histogram.of(np.array(lengths)), capacity)
 
     assert fewest([257] * 150, 4096) == 10  # 15 to a bin, though 15.9 would fit by tokens
     assert fewest([600, 1000] * 500, 4096) == 200  # no sum of them lies in 4,001..4,096

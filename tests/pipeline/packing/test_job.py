@@ -386,7 +386,7 @@ def test_books_are_cut_at_the_ends_of_sentences_and_only_with_their_own_text_mod
 
     train_text_tokenizer(["Quite another text."], sentences.text_model, TextTrainConfig(vocab_size=512))
     assert run(sentences, config).new == 0
-    with pytest.raises(ConfigError, match=r"text\.model is not what the tokens were made with"):
+    with pytest.raises(ConfigError, match=r"text\.model is not the model that the text was tokenized with"):
         run(sentences, replace(config, seed=1))
     sentences.text_model.unlink()
     with pytest.raises(ConfigError, match=r"text\.model is missing.*--sentence-reach 0"):

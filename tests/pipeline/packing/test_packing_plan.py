@@ -48,9 +48,9 @@ def test_chunks_assigned_by_a_packing_plan_fit_into_their_sequences(
         assert stream.length[mine].sum() == length
     assert (stream.length > 0).all()
     # The stream fills every gap that it passes, but for the last one it reaches.
-    gaps = np.concatenate([np.arange(first, first + bins) for _, first, bins in packing.gaps] or [NOTHING])
-    reached = np.flatnonzero(np.isin(gaps, stream.bin))
-    assert (filled[gaps[: reached.max(initial=0)]] == context - reach).all()
+    free = np.concatenate([np.arange(first, first + bins) for _, first, bins in packing.free_space] or [NOTHING])
+    reached = np.flatnonzero(np.isin(free, stream.bin))
+    assert (filled[free[: reached.max(initial=0)]] == context - reach).all()
 
 
 def test_documents_may_ask_for_their_places_in_any_company() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.packing.config import PackConfig
 from pipeline.packing.cut_points import Spans, cut_points
 from pipeline.packing.mixture import Mixture
-from pipeline.packing.plan import Plan
+from pipeline.packing.plan import DatasetPlan
 from pipeline.packing.shards import ShardJob
 from schemas.errors import ConfigError, DatasetError
 from schemas.fingerprint import bucket
@@ -30,7 +30,7 @@ def tables_of(documents: Sequence[StoredDocument], units: int = 2) -> list[pa.Ta
     return [pa.Table.from_pylist(some, TOKENS) for some in rows]
 
 
-def planned(documents: Sequence[StoredDocument], context: int = CONTEXT, config: PackConfig = ANYWHERE) -> Plan:
+def planned(documents: Sequence[StoredDocument], context: int = CONTEXT, config: PackConfig = ANYWHERE) -> DatasetPlan:
     return make_jobs(tables_of(documents), config, context=context)[0]
 
 
@@ -90,7 +90,7 @@ def test_every_token_of_every_document_lies_in_one_place(
     made, jobs = make_jobs(tables_of(list(documents.values())), config, context=context)
     chunks: dict[tuple[str, int], list[tuple[int, int]]] = {}
     for split, sequences in described(jobs).items():
-        assert made.splits[split].fewest <= len(sequences) == made.splits[split].sequences
+        assert made.splits[split].min_sequences <= len(sequences) == made.splits[split].sequences
         assert sum(chunk[3] for some in sequences for chunk in some) == made.splits[split].tokens
         for sequence in sequences:
             assert 0 < sum(length for _, _, _, length, _ in sequence) <= context
@@ -141,7 +141,7 @@ def test_the_order_of_the_rows_does_not_matter(specs: list[tuple[object, ...]], 
     shuffled = list(documents)
     order.shuffle(shuffled)  # type: ignore[attr-defined]
     one, jobs = make_jobs(tables_of(documents))
-    for units in (1, 2, 7):  # nor does the number of units, nor the order in which parcels arrive
+    for units in (1, 2, 7):  # nor does the number of units, nor the order in which shard_inputs arrive
         other, others = make_jobs(tables_of(shuffled, units), seed=units)
         assert one.fingerprint == other.fingerprint
         assert described(jobs) == described(others)
@@ -182,7 +182,7 @@ def test_clips_and_books_fill_the_context(context: int) -> None:
     texts = books(np.exp(rng.normal(11, 1, 150)).astype(np.int64))
     made, _ = make_jobs([pa.concat_tables([videos, texts])], ANYWHERE, context=context)
     assert made.best_fill("train") - made.fill("train") <= 0.001 * made.best_fill("train")
-    assert made.splits["train"].sequences <= made.splits["train"].fewest + 1  # all but the last are full
+    assert made.splits["train"].sequences <= made.splits["train"].min_sequences + 1  # all but the last are full
 
 
 @pytest.mark.parametrize("context", [4096, 16384])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.packing.config import PackConfig
-from pipeline.packing.sentence_ends import Sentences
+from pipeline.packing.sentence_ends import SentenceEnds
 from pipeline.runtime.token_store import TokenStore, write_unit
 from schemas.fingerprint import fingerprint
 from schemas.records import TOKENS
@@ -53,7 +53,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
 )
 def test_a_cut_moves_back_to_the_end_of_the_sentence(text: TextTokenizer, said: str, left: str) -> None:
     before, behind = text.encode_parts([said, " x"])
-    back = Sentences(text).back(np.concatenate([before, behind[:1]]))
+    back = SentenceEnds(text).tokens_to_move(np.concatenate([before, behind[:1]]))
     assert text.decode(before[: len(before) - back]) == left
 
 
@@ -62,7 +62,7 @@ def test_a_cut_moves_back_to_the_end_of_the_sentence(text: TextTokenizer, said: 
 def test_a_cut_never_moves_out_of_the_window(text: TextTokenizer, data: st.DataObject) -> None:
     size = data.draw(st.integers(2, 30))
     ids = data.draw(st.lists(st.integers(0, text.size - 1), min_size=size, max_size=size))
-    assert 0 <= Sentences(text).back(np.array(ids, np.uint32)) <= size - 2
+    assert 0 <= SentenceEnds(text).tokens_to_move(np.array(ids, np.uint32)) <= size - 2
 
 
 def test_books_are_cut_at_the_ends_of_sentences_and_no_token_is_lost(text: TextTokenizer, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_books_are_cut_at_the_ends_of_sentences_and_no_token_is_lost(text: TextT
             context=context,
             vocabulary=vocabulary,
             store=store,
-            sentences=Sentences(text),
+            sentences=SentenceEnds(text),
         )
         by_id = {d.id: d.tokens for d in documents}
         ends: list[bool] = []

@@ -22,7 +22,7 @@ import webdataset
 
 from pipeline.packing.commit import begin, is_current
 from pipeline.packing.config import PackConfig
-from pipeline.packing.plan import Plan
+from pipeline.packing.plan import DatasetPlan
 from pipeline.packing.shards import ShardJob, is_written, write_shard
 from pipeline.runtime.token_store import TokenStore, write_unit
 from schemas.dataset import PARTS, read_card, read_index
@@ -46,7 +46,7 @@ DOCUMENTS = [
 
 def prepare(
     tokens: Path, config: PackConfig = SMALL, documents: Sequence[StoredDocument] = DOCUMENTS, *, units: int = 3
-) -> tuple[Plan, list[ShardJob]]:
+) -> tuple[DatasetPlan, list[ShardJob]]:
     store = write_store(tokens, documents, units=units)
     return make_jobs(unit_tables(tokens), config, store=store)
 
@@ -402,7 +402,7 @@ def first_job(tmp_path: Path, change: dict[str, Any]) -> ShardJob:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"length": 49}, "holds 50 tokens of uint16, its index says 49"), ({"length": 51}, "tokens 0..51|holds 50"),
+    [({"length": 49}, "holds 50 tokens of uint16, but the index row expects 49"), ({"length": 51}, "tokens 0..51|holds 50"),
      ({"unit": 9}, "tokenize again|No such file")],
 )  # fmt: skip
 def test_a_document_that_is_not_what_its_row_says_is_an_error(
