@@ -149,7 +149,8 @@ def _at_sentences(
         # The previous chunk keeps at least one token, even if its own start moved back.
         before = min(reach, int(stream.length[i - 1]) - 1)
         at, row = int(stream.start[i]), int(texts.document[stream.text[i]])
-        tokens = store.read(*locations[row], at - before - 1, before + 2)
+        unit, batch, index = locations[row]
+        tokens = store.read(unit, batch, index, at - before - 1, before + 2)
         moved = sentences.tokens_to_move(tokens)
         start[i] -= moved
         length[i] += moved
