@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,12 @@ from pipeline.video.decoder import DecodeConfig
 from tests.support.media import make_video
 from tests.support.survey_rows import select_config
 from tests.support.texts import story
-from tests.support.vqgan.tiny_vqgan import TINY
-from tokenizer.text.sentencepiece import TextTokenizer
+from tests.support.vqgan.tiny_vqgan import TINY, tiny_weights_of_varied_codes
+from tokenizer.checkpoints import checkpoint
+from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
 
 FPS = 4
+CLOCKS = "It was a bright cold day, and the clocks were striking thirteen. {}\n"
 Reports = dict[str, JobReport]  # by job
 
 
@@ -54,6 +57,15 @@ class Models:
         """Return a configuration that makes a document of each shot and places its caption last."""
         cutting = cutting or ClipConfig(clips="shots")
         return self.config(interleave=InterleaveConfig(caption_first=0), cutting=cutting, **options)
+
+
+def save_models(folder: Path) -> Models:
+    """Train a text model, and save a VQGAN with random weights."""
+    sentences = ["a caption somebody speaks twice and once more\n", CLOCKS]
+    text = train_text_tokenizer(sentences, folder / "text.model", TextTrainConfig(vocab_size=512))
+    vision = folder / "tiny.safetensors"
+    checkpoint.save(vision, tiny_weights_of_varied_codes())
+    return Models(text, str(vision))
 
 
 def run_stages(inputs: Path, out: Path, text_model: Path, config: TokenizeConfig, *, workers: int = 1) -> Reports:
@@ -144,3 +156,9 @@ def write_books(folder: Path, count: int = 3) -> Path:
     for n in range(count):
         (folder / f"{n}.txt").write_text(story(n, 4))
     return folder
+
+
+def drifting_patches(seed: int) -> Callable[[int], NDArray[np.uint8]]:
+    """Return a function that draws the frames of a unique scene: drifting patches of color."""
+    patches = np.random.default_rng(seed).integers(0, 256, (8, 12, 3), np.uint8)
+    return lambda i: np.roll(np.kron(patches, np.ones((8, 8, 1), np.uint8)), i, axis=1)

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 import longreel
+from pipeline.cli.tokenizers import TrainTextTokenizer
+from pipeline.tokenizer_jobs.train import TrainTokenizer
+from schemas.errors import ConfigError
 from tests.support.texts import story
 from tokenizer.codec import weights_file
 from tokenizer.text.sentencepiece import TextTokenizer
@@ -42,3 +45,14 @@ def test_weights_are_not_written_over_the_file_that_is_read(tmp_path: Path, caps
     printed = capsys.readouterr().err
     assert "--out is the input file" in printed
     assert "must end in .safetensors" in printed
+
+
+def test_a_vqgan_needs_images_or_videos_and_a_text_model_needs_texts(tmp_path: Path) -> None:
+    (tmp_path / "a.qa.json").write_text('{"turns": [{"role": "answer", "text": "Thirteen."}]}')
+    TrainTextTokenizer(inputs=(str(tmp_path),), out=tmp_path / "text.model")(())
+    assert TextTokenizer.load(tmp_path / "text.model").is_lossless
+    with pytest.raises(ConfigError, match="no video or image to train on"):
+        TrainTokenizer(inputs=(str(tmp_path),), out=tmp_path / "vqgan.safetensors")(())
+    (tmp_path / "a.qa.json").rename(tmp_path / "a.png")
+    with pytest.raises(ConfigError, match="no book and no question-answer document"):
+        TrainTextTokenizer(inputs=(str(tmp_path),), out=tmp_path / "text.model")(())

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.runtime import token_store as store
-from pipeline.runtime.token_store import TokenStore, read_unit, remove_unit, write_unit
+from pipeline.runtime.token_store import StoreFacts, TokenStore, one_of_each_item, read_unit, remove_unit, write_unit
 from schemas.errors import DatasetError
+from schemas.records import TOKENS
 from schemas.rows import DocumentRow
 
 
@@ -105,3 +106,12 @@ def test_a_damaged_unit_is_an_error_that_names_it_and_is_computed_again(
     if path.suffix == ".parquet" and content is not None:
         with pytest.raises(DatasetError, match=r"unit-00000\.parquet cannot be read"):
             TokenStore(tmp_path).rows()
+
+
+def test_an_empty_store_has_no_items() -> None:
+    assert one_of_each_item(TOKENS.empty_table()).num_rows == 0
+
+
+def test_a_store_without_facts_is_an_error_that_names_the_command_to_run(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="longreel tokenize"):
+        StoreFacts.read(tmp_path)

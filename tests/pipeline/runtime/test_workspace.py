@@ -49,18 +49,6 @@ def test_a_folder_with_other_files_is_not_a_workspace(tmp_path: Path) -> None:
         Workspace.open(tmp_path / "new", units=0)
 
 
-def test_a_locked_workspace_rejects_a_second_command_and_temporary_files_are_deleted(tmp_path: Path) -> None:
-    workspace = Workspace.open(tmp_path / "out")
-    workspace.survey.mkdir()
-    (workspace.survey / ".unit-00000.parquet.0.tmp").touch()
-    with workspace.locked():
-        assert list(workspace.survey.iterdir()) == []
-        with pytest.raises(ConfigError, match="another longreel command"), workspace.locked():
-            pass
-    with workspace.locked():
-        pass
-
-
 def test_a_missing_unit_is_empty_but_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="does not exist"):
         read_units(tmp_path / "survey", SCHEMA)
@@ -85,3 +73,22 @@ def test_every_item_of_the_manifest_is_in_one_unit(tmp_path: Path) -> None:
 def test_rejected_rows_are_not_usable() -> None:
     rows = pa.table({"uri": ["/a", "/b"], "reason": [None, "missing"]}, SCHEMA)
     assert usable(rows)["uri"].to_pylist() == ["/a"]
+
+
+def test_the_lock_admits_one_command_and_removes_temporary_files_of_a_killed_one(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".workspace.json.12345678.tmp").touch()  # killed at its very first step
+    workspace = Workspace.open(tmp_path / "out")
+    workspace.tokens.mkdir()
+    (workspace.tokens / ".unit-00000.arrow.12345678.tmp").touch()
+    with workspace.locked():
+        assert not list(workspace.root.rglob("*.tmp"))
+        with pytest.raises(ConfigError, match="another longreel command is running in"), workspace.locked():
+            pass
+    with workspace.locked():
+        pass
+
+
+def test_a_workspace_root_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Workspace.open(Path("out")).root == tmp_path / "out"

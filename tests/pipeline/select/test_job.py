@@ -110,3 +110,8 @@ def test_the_selection_changes_only_with_the_version(tmp_path: Path) -> None:
     select(workspace, val_fraction=0.5)
     rows = read_selection(workspace).rows.sort_by("uri").to_pylist(maps_as_pydicts="strict")
     check_golden("selection", select_job.VERSION, [{k: v for k, v in row.items() if v is not None} for row in rows])
+
+
+def test_without_a_survey_the_error_says_to_run_it_first(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="run the job before this one"):
+        select_items(Workspace.open(tmp_path / "out"), SelectConfig(), Runner())

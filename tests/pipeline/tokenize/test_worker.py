@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,19 @@ from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
 from pipeline.survey.worker import SurveyWorker
 from pipeline.tokenize import worker as tokenize
+from pipeline.tokenize.clips import ClipConfig
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.interleave import VisionSegment, parse_document
 from pipeline.tokenize.job import tokenize_items
-from pipeline.tokenize.worker import read_selected
+from pipeline.tokenize.worker import document_fingerprint, read_selected
 from schemas.fingerprint import fingerprint
-from schemas.rows import SurveyRow
+from schemas.rows import Crop, SurveyRow, VisualFacts
 from tests.support.golden import check_golden, check_golden_codes
 from tests.support.media import make_video, numbered
-from tests.support.stages import Models
+from tests.support.stages import Models, run_stages
 from tests.support.survey_rows import select_config
 from tests.support.texts import story
+from tests.support.token_stores import VOCABULARY
 from tokenizer.text.sentencepiece import TextTrainConfig, train_text_tokenizer
 
 pytestmark = pytest.mark.slow
@@ -89,3 +92,31 @@ def test_tokens_change_only_with_a_version(workspace: Workspace, config: Tokeniz
 def _settings(row: SurveyRow, config: TokenizeConfig) -> str:
     """Return the hash of the versions and settings that the tokens of an item depend on."""
     return fingerprint(kind_of(row.kind).token_fingerprint(row, config))
+
+
+def test_a_fingerprint_contains_only_what_the_kind_depends_on() -> None:
+    row = SurveyRow(uri="a.mp4", document_id="a" * 64, kind="video")
+    plain, by_shots = TokenizeConfig(), TokenizeConfig(cutting=ClipConfig(clips="shots"))
+    differ = {
+        "cut": (row, by_shots),
+        "shots": (row, TokenizeConfig(shots="none")),
+        "crop": (replace(row, visual=VisualFacts(crop=Crop(0, 1, 2, 3))), plain),
+        "length": (row, TokenizeConfig(cutting=ClipConfig(clips="shots", max_clip_s=9))),
+        "plain": (row, plain),
+        "image": (replace(row, kind="image"), plain),
+    }
+    prints = {name: document_fingerprint(of, config, VOCABULARY) for name, (of, config) in differ.items()}
+    assert len(set(prints.values())) == len(differ)
+    image = replace(row, kind="image")
+    assert document_fingerprint(image, by_shots, VOCABULARY) == prints["image"]
+    without_bars = replace(row, visual=VisualFacts(crop=Crop(0, 0, 64, 48), width=64, height=48))
+    assert document_fingerprint(without_bars, plain, VOCABULARY) == prints["plain"]
+    irrelevant = TokenizeConfig(cutting=ClipConfig(min_clip_s=3, max_clip_s=9))
+    assert document_fingerprint(row, irrelevant, VOCABULARY) == prints["plain"]
+
+
+def test_every_commit_interval_adds_at_least_one_document(
+    books: Path, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenize, "_COMMIT_EVERY_S", 0.0)
+    assert run_stages(books, tmp_path / "out", models.text, models.config())["tokenize"].kept == 3

@@ -18,18 +18,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import longreel
-from pipeline.dataset.forget.forget import finish, forget
+from pipeline.dataset.forget.forget import finish, forget, plan, prepare
+from pipeline.dataset.forget.plan import find_documents
 from pipeline.dataset.names import key_of
 from pipeline.dataset.reader import Sequences
 from pipeline.dataset.verify.verify import verify
 from pipeline.runtime.token_store import TokenStore
 from pipeline.runtime.workspace import Workspace
+from pipeline.tokenize.clips import ClipConfig
 from schemas.dataset import PARTS, read_card, read_index
 from schemas.errors import ConfigError, DatasetError
 from schemas.fingerprint import sha256_file
 from schemas.packed import expand
+from schemas.records import LEDGER, item_of
 from tests.pipeline.packing.test_shards import samples
 from tests.support.packed_datasets import make_dataset, reseal
+from tests.support.stages import Models, rows_of, run_on_clips
 from tests.support.token_stores import StoredDocument, book, image, video
 from trainer.data.shards import PackedSplit
 
@@ -468,3 +472,30 @@ def test_verify_names_keys_and_shards_out_of_order_among_gaps(dataset: Path) -> 
 def test_verify_names_a_list_of_forgotten_documents_that_is_none(dataset: Path, ids: tuple[Any, ...]) -> None:
     (dataset / "dataset.json").write_text(dataclasses.replace(read_card(dataset), forgotten=ids).to_json())
     assert verify(dataset).problems[0].file == "dataset.json"
+
+
+def test_forget_removes_a_single_clip_or_an_item_with_all_its_clips(
+    shots_folder: Path, models: Models, tmp_path: Path
+) -> None:
+    workspace, _ = run_on_clips(shots_folder, tmp_path / "out", models)
+    dataset, store = workspace.packed("512"), TokenStore(workspace.tokens)
+    item = item_of(rows_of(workspace, "three.mp4")[0]["document_id"])
+    assert not verify(dataset, store=store).problems
+
+    def documents() -> set[str]:
+        return set(pq.read_table(dataset / "documents.parquet", schema=LEDGER)["document_id"].to_pylist())
+
+    before = documents()
+    forget(dataset, [f"{item}#00001"])
+    assert documents() == before - {f"{item}#00001"}
+    assert not verify(dataset, store=store).problems
+    # The next clip's forgetting is interrupted; then all of the item is asked for, by the beginning of its id.
+    card = read_card(dataset)
+    prepare(dataset, card, plan(dataset, card, find_documents(dataset / "documents.parquet", [f"{item}#00002"])))
+    (dataset / "dataset.json").unlink()
+    forget(dataset, [item[:10]])
+    assert documents() == {name for name in before if item_of(name) != item}
+    assert not verify(dataset, store=store).problems
+    assert read_card(dataset).forgotten == tuple(f"{item}#0000{n}" for n in range(3))
+    with pytest.raises(ConfigError, match="made to forget 1 documents"):  # also where it is no longer cut
+        run_on_clips(shots_folder, workspace.root, models, ClipConfig())

@@ -5,15 +5,19 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 import longreel
+from pipeline.cli.datasets import Trace
 from pipeline.dataset.forget.forget import forget
 from pipeline.dataset.trace.frame_place import frame_place
 from pipeline.dataset.trace.rows import copy_rows, row_of_token, sequence_rows
+from pipeline.runtime.workspace import Workspace
 from schemas.dataset import read_card
 from schemas.vocab import VISION
+from tests.support.stages import Reports, rows_of
 from tests.support.trace_dataset import BOOK, FRAMES, KEY, RATE, TraceDataset, a_frame, place, traced
 from tokenizer.codec import FrameCodec
 from tokenizer.text.sentencepiece import TextTrainConfig, train_text_tokenizer
@@ -142,3 +146,20 @@ def test_trace_after_another_document_was_forgotten(dataset_copy: TraceDataset) 
     row, _ = next(traced(left, "files/short"))
     assert row_of_token(sequence_rows(left.dataset, row.sequence), row.start, left.card) == row
     assert place(left, row, 1).character == 0
+
+
+def test_trace_shows_the_time_range_of_a_clip(
+    clips: tuple[Workspace, Reports], capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace, _ = clips
+    dataset = workspace.packed("512")
+    row = rows_of(workspace, "three.mp4")[1]
+    ledger = pq.read_table(dataset / "documents.parquet").to_pylist()
+    span = next(r for r in ledger if r["document_id"] == row["document_id"] and r["modality"] == 1)
+    capsys.readouterr()
+    Trace(dataset=dataset, key=span["sequence"], token=span["start"])(())
+    told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.strip())
+    assert told["clip"] == f"2.00..5.00 s of {row['document_id'][:64]}"
+    assert told["time"] == f"{span['start_s']:.2f} s"
+    Trace(dataset=dataset, key=span["sequence"])(())
+    assert f"{row['document_id'][:12]}#00001" in capsys.readouterr().out
