@@ -1,13 +1,14 @@
-"""The mesh of devices, and which dim of what is split over it.
+"""The device mesh, and the rules that shard arrays over it.
 
-All of sharding is one table, from the names of dims to axes of the mesh, and one pure function that reads it (after
-jax-llm-examples). A weight is declared once, with shape, names of dims and initializer; that declaration makes it,
-places it, and places its gradient and the optimizer's moments.
+One table maps dim names to mesh axes, and one pure function applies it (after jax-llm-examples). A weight is declared
+once, with its shape, dim names and initializer; the declaration determines how the parameter is initialized and how it,
+its gradient and the optimizer's moments are sharded.
 
-    data       copies of the model; rows of the batch
-    fsdp       rows of the batch; weights are split, and gathered a layer at a time (ZeRO-3)
-    tensor     heads and feed-forward columns (Megatron)
-    sequence   tokens of a row, in a ring; to the weights these devices are data-parallel, so weights split here too
+    data       model replicas; splits the rows of the batch
+    fsdp       splits the rows of the batch and the weights, which are gathered one layer at a time (ZeRO-3)
+    tensor     splits attention heads and feed-forward columns (Megatron)
+    sequence   splits the tokens of a row; these devices are data-parallel with respect to the weights, so the weights
+               are split over this axis too
 
 Axes: see `trainer/__init__.py`.
 """
@@ -28,9 +29,9 @@ from trainer.config import MeshConfig
 from trainer.divisibility import nearest
 
 AXES = ("data", "fsdp", "tensor", "sequence")
-HOST_MEMORY = "pinned_host"  # JAX's name of the memory that offloaded activations are kept in
+HOST_MEMORY = "pinned_host"  # JAX's name for the memory that holds offloaded activations
 
-# The one table: the dims that things have, and the axes of the mesh that each is split over, outermost first.
+# The mesh axes that each dim is split over, outermost first.
 RULES: dict[str, tuple[str, ...]] = {
     "batch": ("data", "fsdp"),
     "sequence": ("sequence",),
@@ -41,7 +42,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "embed": ("fsdp", "sequence"),
     "layers": (),
     "head_dim": (),
-    "model": (),  # the model dim of activations and norms, which is never split
+    "model": (),  # the model dim of activations and norms; never split
 }
 
 
@@ -58,14 +59,14 @@ class Weight:
         return replace(self, shape=(layers, *self.shape), dims=("layers", *self.dims))
 
     def make(self, key: jax.Array) -> nnx.Param[jax.Array]:
-        """Make the parameter. It carries `dims`, from which `shardings` places it and all that is shaped like it."""
+        """Initialize the parameter; it carries `dims`, by which `shardings` shards it, its gradient and moments."""
         return nnx.Param(self.init(key, self.shape), dims=self.dims)
 
 
 def make_mesh(config: MeshConfig, *, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Arrange `devices` (default: all) as a mesh with the axes `AXES`.
 
-    Raises ConfigError that names the nearest fit where the sizes do not multiply to the number of devices.
+    Raises ConfigError, with the nearest valid size, if the sizes do not multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     sizes = [config.data, config.fsdp, config.tensor, config.sequence]
@@ -79,7 +80,10 @@ def make_mesh(config: MeshConfig, *, devices: Sequence[jax.Device] | None = None
 
 
 def _misfit(sizes: Mapping[str, int], devices: int) -> str:
-    """Say that axes of these sizes, one of them -1 where it is open, do not make up the devices; and what would."""
+    """Return the error message for axis sizes that do not match the number of devices, with sizes that do.
+
+    A size of -1 is an axis that takes the remaining devices.
+    """
     largest = max(reversed(AXES), key=lambda axis: sizes[axis])
     rest = math.prod(size for axis, size in sizes.items() if axis != largest and size != -1)
     is_open = -1 in sizes.values()
@@ -99,10 +103,10 @@ def _misfit(sizes: Mapping[str, int], devices: int) -> str:
 
 
 def partition(dims: Sequence[str], shape: Sequence[int], mesh: Mesh, *, over: Sequence[str] = AXES) -> PartitionSpec:
-    """Turn the names of an array's dims into a PartitionSpec, by RULES.
+    """Convert the dim names of an array to a PartitionSpec, by RULES.
 
-    A dim that its axes do not divide evenly stays whole (a vocabulary of 8,003 ids, say). `over` limits the axes
-    that may be used: a weight in use is split over "tensor" only.
+    A dim that its axes do not divide evenly is not split (for example, a vocabulary of 8,003 ids). `over` restricts the
+    axes: during computation a weight is split over "tensor" only.
     """
 
     def axes(dim: str, size: int) -> tuple[str, ...] | None:
@@ -116,10 +120,10 @@ def partition(dims: Sequence[str], shape: Sequence[int], mesh: Mesh, *, over: Se
 
 
 def shardings(tree: Any, mesh: Mesh) -> Any:
-    """Return, for every leaf of `tree`, the NamedSharding it has on `mesh`; same structure as `tree`.
+    """Return the NamedSharding on `mesh` of every leaf of `tree`, in a tree of the same structure.
 
-    Parameters, and what an optimizer keeps in their image (moments), are placed by their `dims`; all else (counters)
-    has a copy on every device. Works on real arrays and on `jax.eval_shape`'s.
+    Parameters and the optimizer's moments are sharded by their `dims`; other leaves (counters) are replicated. Leaves
+    may be arrays or the results of `jax.eval_shape`.
     """
 
     def place(leaf: Any) -> Any:
@@ -138,7 +142,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def constrain(x: jax.Array, dims: Sequence[str], mesh: Mesh | None, *, over: Sequence[str] = AXES) -> jax.Array:
-    """Tell the compiler where `x` lies, by the names of its dims; without a mesh, do nothing."""
+    """Constrain the sharding of `x` by its dim names; without a mesh, return `x`."""
     if mesh is None:
         return x
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, partition(dims, x.shape, mesh, over=over)))

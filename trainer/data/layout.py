@@ -1,16 +1,16 @@
-"""Layouts: which device of the sequence axis holds which token.
+"""Layouts: the assignment of tokens to the devices of the sequence axis.
 
-Segment ids and positions travel with the tokens, so attention, and the loss too, do not care about the order: a
-layout is only a permutation of the sequence, applied once by the loader after targets were shifted.
+Segment ids and positions are permuted together with the tokens, so attention and the loss do not depend on the order. A
+layout is a permutation of the sequence, which the loader applies once, after it has shifted the targets.
 
-    contiguous     device d holds one run of S/n tokens. The last devices of a long document work the most.
-    zigzag         2n runs; device d holds run d and run 2n-1-d. Even for one document, not for packed ones.
+    contiguous     device d holds one run of S/n tokens. The last devices of a long document have the most work.
+    zigzag         2n runs; device d holds run d and run 2n-1-d. Balanced for one document, not for packed ones.
     block_cyclic   stripes of w tokens are distributed round-robin: stripe s goes to device s mod n. Every device gets
                    early and late tokens of every document; a stripe as wide as attention's tile keeps tiles skippable.
 
-The striping is that of Striped Attention (Brandon et al., arXiv 2311.09431) with a stripe of w tokens in place of one;
-zigzag is that of LLaMA 3 (arXiv 2407.21783, section 3.3.2). `benchmarks/layout.py` compares them. A device's part is in
-reading order in all of them, which is what keeps the bounds of attention's loops tight (`tiles.py`).
+block_cyclic is Striped Attention (Brandon et al., arXiv 2311.09431) with stripes of w tokens instead of one; zigzag is
+the layout of LLaMA 3 (arXiv 2407.21783, section 3.3.2). `benchmarks/layout.py` compares them. In all of them each
+device's part is in reading order, which keeps the bounds of attention's loops tight (`tiles.py`).
 
 Axes: S sequence, n devices of the sequence axis, w stripe.
 """
@@ -31,10 +31,10 @@ LAYOUTS: tuple[str, ...] = get_args(Layout)
 
 
 def permutation(layout: Layout, *, length: int, devices: int, stripe: int) -> NDArray[np.int64]:
-    """Return [S], the place in the original sequence of each token of the laid-out one.
+    """Return [S], the index in the original sequence of each token of the permuted sequence.
 
-    `laid_out = original[permutation]`, and device d holds `laid_out[d·S/n : (d+1)·S/n]`. `stripe` is used by
-    block_cyclic only. Raises ConfigError where the sequence cannot be split evenly.
+    `laid_out = original[permutation]`, and device d holds `laid_out[d·S/n : (d+1)·S/n]`. Only block_cyclic uses
+    `stripe`. Raises ConfigError if the sequence cannot be split evenly.
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
@@ -51,23 +51,22 @@ def permutation(layout: Layout, *, length: int, devices: int, stripe: int) -> ND
             f"a context of {length} tokens cannot be distributed in stripes of {stripe} tokens over {devices} devices: "
             f"context must be a multiple of {devices * stripe}. Choose fewer devices, a narrower tile, or contiguous."
         )
-    # Stripes in reading order are [turn, device]; a device keeps its own together.
+    # In reading order the stripes are [round, device]; the stripes of one device become contiguous.
     return order.reshape(-1, devices, stripe).swapaxes(0, 1).reshape(-1)
 
 
 def lay_out(arrays: Mapping[str, NDArray[Any]], order: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     """Permute tokens, targets, segment ids, positions and weights together: all [..., S] -> [..., len(order)].
 
-    The one place where an order is applied. Targets must have been shifted before. `order` is a permutation, or the
-    part of one that a process holds.
+    Targets must already be shifted. `order` is a permutation, or the part of it that a process holds.
     """
     return {name: np.take(array, order, axis=-1) for name, array in arrays.items()}
 
 
 def stripe_width(*, length: int, devices: int, tile: int) -> int:
-    """Return the widest stripe that deals a device's share of `length` tokens out evenly and fits attention's tile.
+    """Return the widest stripe, up to attention's tile, that divides a device's share of `length` tokens.
 
-    Raises ConfigError where none of even half the width would, since narrower tiles waste the arithmetic.
+    Raises ConfigError if it is narrower than half a tile, because narrow tiles are inefficient.
     """
     share = max(length // devices, 1)
     width = max(width for width in range(1, min(tile, share) + 1) if share % width == 0)

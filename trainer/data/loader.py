@@ -1,23 +1,23 @@
-"""Loading: from packed shards to batches that lie on the devices that need them.
+"""Loads packed shards into batches that are sharded over the mesh.
 
-    Window           the rows and columns of the global batch that this process' devices hold
-    Loader           indices [B] -> this process' part of the batch, laid out
-    Placement        makes the global arrays of all processes' parts, where they belong on the mesh
+    Window           the rows and columns of the global batch that the devices of this process hold
+    Loader           indices [B] -> this process's part of the batch, in the order of the layout
+    Placement        assembles the global arrays from the parts of all processes
     training_batches, held_out_batches
-                     Grain iterators over what a loader makes
+                     Grain iterators over the batches of a loader
 
-A sequence is addressed by (epoch, index) through a seeded permutation that Grain evaluates at one point: seeking is
-O(1), and the state of the iterator is one number. Every epoch has a permutation of its own.
+A seeded permutation maps (epoch, index) to a sequence. Grain evaluates it at single points, so seeking is O(1) and the
+state of the iterator is one number. Every epoch has a different permutation.
 
-What a process reads: where its devices hold all columns of a row, the sample in one `pread`; where they hold only a
-part (sequence parallelism over several hosts), the two headers, the runs of tokens that the layout deals to it (each
-with one token more, for the targets), and the spans, which are small; only these runs are expanded. Shards are files on
-a mounted file system; object storage is not read directly.
+If the devices of a process hold all columns of a row, the process reads the sample with one `pread`. If they hold only
+some columns (sequence parallelism over several hosts), it reads the two headers, the token ranges that the layout
+assigns to it (each with one extra token, for the targets) and the spans, which are small; it expands only these ranges.
+Shards are files on a mounted file system; object storage is not supported.
 
-Axes: B batch, S sequence (laid out), M spans. Batch arrays are all [B, S]:
+Axes: B batch, S sequence (in the order of the layout), M spans. All batch arrays are [B, S]:
 
-    tokens, targets   int32     targets[i] is the token after tokens[i]; its id says whether it is text or vision
-    weights           float32   of the target in the loss; 0 across documents and for padding
+    tokens, targets   int32     targets[i] is the token after tokens[i]; its id determines its modality
+    weights           float32   weight of the target in the loss; 0 at the end of a document and for padding
     segment_ids       int32     0 for padding
     positions         int32     from 0 in every document
 """
@@ -41,7 +41,7 @@ from trainer.data.shards import PackedSplit
 from trainer.divisibility import require_context, require_rows
 from trainer.mesh import batch_sharding
 
-Batch = dict[str, Any]  # name -> array [B, S]; see the module's docstring
+Batch = dict[str, Any]  # name -> array [B, S]; see the module docstring
 
 BATCH_TYPES = {
     "tokens": np.int32,
@@ -54,21 +54,21 @@ BATCH_TYPES = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Window:
-    """The part of the global batch that one process holds: sorted rows [b] and, in the laid-out order, columns [s]."""
+    """The part of the global batch that one process holds: sorted rows [b] and columns [s], in layout order."""
 
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
 
     @classmethod
     def of(cls, sharding: Sharding, shape: tuple[int, int]) -> Window:
-        """Return the window of this process' devices on an array of `shape` (B, S)."""
+        """Return the window of this process's devices for an array of `shape` (B, S)."""
         rows, columns = zip(*sharding.addressable_devices_indices_map(shape).values(), strict=True)
         return cls(rows=_union(rows, shape[0]), columns=_union(columns, shape[1]))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Placement:
-    """How batches of one shape lie on a mesh: where each token goes, and what of it this process makes."""
+    """How batches of one shape are distributed over a mesh, and which part of them this process loads."""
 
     shape: tuple[int, int]  # B, S
     sharding: NamedSharding
@@ -76,9 +76,9 @@ class Placement:
 
     @classmethod
     def of(cls, mesh: Mesh, shape: tuple[int, int], *, layout: Layout, tile: int) -> Placement:
-        """Place batches of `shape` on `mesh`; stripes are as wide as attention's `tile`, or as a device's share allows.
+        """Distribute batches of `shape` over `mesh`; a stripe is at most as wide as attention's `tile`.
 
-        Raises ConfigError where the mesh does not divide the batch, or tiles do not divide a device's part of a row.
+        Raises ConfigError if the mesh does not divide the batch, or if tiles do not divide a device's part of a row.
         """
         require_rows(shape[0], mesh.shape)
         require_context(shape[1], mesh.shape, tile=tile)
@@ -89,15 +89,15 @@ class Placement:
 
     @cached_property
     def window(self) -> Window:
-        """The part of a batch that this process makes."""
+        """The part of a batch that this process loads."""
         return Window.of(self.sharding, self.shape)
 
     def loader(self, split: PackedSplit) -> Loader:
-        """Return what makes this process' part of a batch."""
+        """Return the loader of this process's part of a batch."""
         return Loader(split, order=self.order, window=self.window)
 
     def place(self, batch: Batch) -> dict[str, jax.Array]:
-        """Make the global arrays [B, S], of which every process holds its window."""
+        """Assemble the global arrays [B, S] from this process's part; every process calls this with its own."""
         return {name: self._place(local) for name, local in batch.items()}
 
     def _place(self, local: NDArray[Any]) -> jax.Array:
@@ -110,7 +110,7 @@ class Placement:
 
 
 class Loader:
-    """Makes this process' part of a batch, laid out; see the module's docstring for the arrays."""
+    """Loads this process's part of a batch in layout order; see the module docstring for the arrays."""
 
     def __init__(self, split: PackedSplit, *, order: NDArray[np.int64], window: Window) -> None:
         self._split, self._window = split, window
@@ -124,9 +124,9 @@ class Loader:
         self._places = (np.cumsum(needed) - 1)[places]  # among those in the ranges
 
     def __call__(self, indices: NDArray[np.int64]) -> Batch:
-        """Return arrays [b, s] for the sequences `indices` [B] of the global batch; an index of -1 is a row of padding.
+        """Return arrays [b, s] for the sequences `indices` [B] of the global batch; an index of -1 gives padding.
 
-        Only the rows and columns of the window are made.
+        Only the rows and columns of the window are loaded.
         """
         rows = [self._row(int(index)) for index in np.asarray(indices)[self._window.rows]]
         return {name: np.stack([row[name] for row in rows]) for name in BATCH_TYPES}
@@ -147,26 +147,26 @@ class Loader:
 
 
 def training_batches(loader: Loader, *, sequences: int, batch_size: int, seed: int) -> grain.DatasetIterator[Batch]:
-    """Return an endless iterator over batches of shuffled sequences; every epoch is shuffled anew.
+    """Return an infinite iterator over batches of shuffled sequences; every epoch is reshuffled.
 
-    A batch may span the end of an epoch. `get_state`/`set_state` move it in O(1), to the batch.
+    A batch may span two epochs. `get_state` and `set_state` take O(1) and restore the exact batch.
     """
-    epochs = _MOST_SEQUENCES // sequences  # without a number, Grain's batches of one overflow its own length
+    epochs = _MOST_SEQUENCES // sequences  # an unlimited repeat with batches of one overflows Grain's length
     plan = grain.MapDataset.range(sequences).shuffle(seed).repeat(epochs).batch(batch_size)
     return iter(plan.map(loader).to_iter_dataset(_READ))
 
 
 def held_out_batches(loader: Loader, *, indices: NDArray[np.int64], batch_size: int) -> grain.DatasetIterator[Batch]:
-    """Return an iterator over `indices` in order; the last batch is filled up with rows of padding."""
+    """Return an iterator over `indices` in order; the last batch is completed with rows of padding."""
     padded = np.full(-(-len(indices) // batch_size) * batch_size, -1, np.int64)
     padded[: len(indices)] = indices
     groups = padded.reshape(-1, batch_size)
     return iter(grain.MapDataset.range(len(groups)).map(lambda i: loader(groups[i])).to_iter_dataset(_READ))
 
 
-_MOST_SEQUENCES = 1 << 52  # read in a run; Grain divides in float64, which is exact up to here
+_MOST_SEQUENCES = 1 << 52  # per run; Grain divides in float64, which is exact up to here
 
-# Two batches ahead hide the reading behind the step; more would only hold memory.
+# Prefetching two batches hides the reading behind the step; more would only use memory.
 _READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
 
 
@@ -183,7 +183,7 @@ def _union(slices: Sequence[slice], length: int) -> NDArray[np.int64]:
 
 
 def _inside(global_slice: slice, held: NDArray[np.int64], length: int) -> slice:
-    """Return where a slice of the global axis lies among the sorted places `held`, which contain all of it."""
+    """Return the range of the sorted indices `held` that a slice of the global axis covers; all of it is held."""
     start, stop, _ = global_slice.indices(length)
     first = int(np.searchsorted(held, start))
     return slice(first, first + stop - start)

@@ -1,8 +1,8 @@
 """Random access to the sequences of a packed dataset: one sequence is one read at its byte offset.
 
-A caller that needs only some of the tokens (sequence parallelism over several hosts) names their ranges, and then only
-the headers, the ranges, and the spans are read. A sequence is found by its number alone: keys and the names of shards
-may have gaps. Shards are files on a mounted file system; object storage is not read directly.
+A caller that needs only some of the tokens (sequence parallelism over several hosts) passes their ranges; then only the
+headers, these ranges and the spans are read. Sequences are addressed by index, so keys and shard names may have gaps.
+Shards are files on a mounted file system; object storage is not supported.
 
 Axes: S sequence, M spans, R ranges of a sequence, n tokens in them.
 """
@@ -25,17 +25,17 @@ from schemas.fingerprint import fingerprint, sha256_file
 from schemas.packed import ATTENTIONS, Attention, check_spans
 from schemas.shards.ranged import REPAIR, SequenceFile
 
-# From here on one read of all tokens is cheaper than many of some. A process that holds half of a row, and the first
-# token of the next stripe as a target, stays below.
+# Fraction of the tokens from which one read of the whole sequence is cheaper than one read per range. A process that
+# holds half of a row, and the first token of each next stripe as a target, is below it.
 _WHOLE_READ_FRACTION = 0.75
 
 
 class PackedSplit:
-    """Random access to one split of one or more packed datasets, one after the other.
+    """Random access to one split of one or more packed datasets, concatenated.
 
-    All must have the same context length, attention and vocabulary. Every shard's size is compared with the index at
-    the start, so that a missing or cut shard is found before the first step. Reading is thread-safe: it keeps no file
-    open.
+    All must have the same context length, attention and vocabulary. The constructor compares the size of every shard
+    with the index, so a missing or truncated shard is reported before the first step. Reading is thread-safe and keeps
+    no file open.
     """
 
     def __init__(self, directories: Sequence[Path], split: str) -> None:
@@ -59,7 +59,7 @@ class PackedSplit:
         for path, shard in shards:
             _check_size(path, shard)
         self._paths = [path for path, _ in shards]
-        self._offsets = [np.array(shard.offsets, np.int64) for _, shard in shards]  # a fifth of what ints take
+        self._offsets = [np.array(shard.offsets, np.int64) for _, shard in shards]  # smaller than a list
         self._ends = list(itertools.accumulate(shard.nsamples for _, shard in shards))
         if not len(self):
             have = ", ".join(sorted({name for card in cards.values() for name in card.splits})) or "none"
@@ -75,9 +75,9 @@ class PackedSplit:
     def read(self, index: int, *, ranges: NDArray[np.int64] | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return tokens [S] in the vocabulary's dtype, and spans [M]; `index` is in 0..len-1.
 
-        With `ranges` [R, 2], sorted and disjoint, the tokens [n] are those of [a, b) of each range, one range after the
-        other, and no others are read, unless most of them are asked for. Arrays may be read-only.
-        Raises DatasetError that names the shard where it is cut short, missing, or not what the index says.
+        With `ranges` [R, 2], sorted and disjoint, returns the tokens [n] of the half-open ranges, concatenated. Other
+        tokens are not read unless most of the sequence is requested. Arrays may be read-only. Raises DatasetError, with
+        the path of the shard, if the shard is truncated, missing or does not match the index.
         """
         wanted = np.array([[0, self.context_length]]) if ranges is None else ranges
         with self._sequence(index) as sequence:
@@ -98,7 +98,7 @@ class PackedSplit:
 
 
 def _check_same(cards: Mapping[Path, DatasetCard]) -> None:
-    """Raise where datasets cannot be trained on together."""
+    """Raise ConfigError or VocabularyMismatch if the datasets cannot be used in one run."""
     (ours, first), *others = cards.items()
     for theirs, card in others:
         first.vocabulary.require_same(card.vocabulary, ours=str(ours), theirs=str(theirs))
@@ -121,7 +121,7 @@ def _attention(directory: Path, card: DatasetCard) -> Attention:
 
 
 def _index(directory: Path, card: DatasetCard) -> list[ShardEntry]:
-    """Read the shard index, which must be the one that the card was written for."""
+    """Read the shard index; raise DatasetError if its hash is not the one in the card."""
     shards = read_index(directory)
     if sha256_file(directory / INDEX) != card.index_sha256:
         raise DatasetError(f"{directory / INDEX} is not the index that {CARD} was written for. {REPAIR}")
@@ -142,6 +142,6 @@ def _check_size(path: Path, shard: ShardEntry) -> None:
 
 
 def _chunks(spans: NDArray[Any]) -> int:
-    """Return how many chunks of documents the spans name; check_spans then holds them to 0..n-1 in order."""
+    """Return the number of document chunks in `spans`; `check_spans` verifies that they are 0..n-1 in order."""
     names = spans.dtype.names or ()
     return int(spans["document"].max(initial=-1)) + 1 if "document" in names else 0

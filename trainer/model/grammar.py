@@ -1,14 +1,14 @@
-"""The grammar of a document: which ids may come next, computed inside a jitted loop.
+"""The document grammar: the ids that are allowed next, computed inside a jitted loop.
 
-    outside vision    text ids; those of `<vision>` open vision
-    inside            P codes a frame, then <eof> or <eov>
+    outside vision    text ids; the ids of `<vision>` open vision
+    inside            P codes per frame, then <eof> or <eov>
     after <eov>       the ids of `</vision>`, then outside again
     after eos         eos only
 
-`<vision>` and `</vision>` are text: one id each, or the several that a text model spells them with. `</vision>` is not
-allowed where nothing is open, nor is a further frame or video once the budget of frames is used up.
+`<vision>` and `</vision>` are text: one id each, or several if the text tokenizer splits them. `</vision>` is allowed
+only after <eov>. No further frame or video is allowed after `max_frames` frames.
 
-Axes: B batch, V vocabulary, P codes of a frame, M ids of the longer marker.
+Axes: B batch, V vocabulary, P codes per frame, M ids of the longer marker.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ class GrammarState(NamedTuple):
     """The position of each row in the grammar."""
 
     inside: jax.Array  # [B] bool: between <vision> and <eov>
-    place: jax.Array  # [B] int32: codes of the present frame so far
-    frames: jax.Array  # [B] int32: frames that were completed
-    closing: jax.Array  # [B] int32: the next id of </vision>; its length where none is due
-    recent: jax.Array  # [B,M] int32: the last text ids, -1 where there are none
-    finished: jax.Array  # [B] bool: eos was seen
+    place: jax.Array  # [B] int32: codes of the current frame so far
+    frames: jax.Array  # [B] int32: completed frames
+    closing: jax.Array  # [B] int32: index of the next id of </vision>; its length if none is pending
+    recent: jax.Array  # [B,M] int32: the last text ids, -1 where there are fewer
+    finished: jax.Array  # [B] bool: eos was generated
 
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentGrammar:
-    """The grammar for a vocabulary, `frame_tokens` codes a frame and from `min_frames` to `max_frames` new frames.
+    """The grammar of a vocabulary with `frame_tokens` codes per frame and `min_frames` to `max_frames` new frames.
 
-    Fewer than `min_frames` come out only where the steps run out or text never opens a video.
+    The result has fewer than `min_frames` only if generation stops early or the text never opens a video.
     """
 
     vocabulary: Vocabulary
@@ -53,7 +53,7 @@ class DocumentGrammar:
             raise ConfigError(f"min_frames must lie in 0..max_frames = {self.max_frames}, got {self.min_frames}")
 
     def start(self, prompt: jax.Array) -> GrammarState:
-        """Return the state after `prompt` [B,S] int32. Its whole frames do not count; one that it leaves open does."""
+        """Return the state after `prompt` [B,S] int32; a frame counts as new if the prompt does not complete it."""
         batch, vocabulary = prompt.shape[0], self.vocabulary
         zeros, no = jnp.zeros(batch, jnp.int32), jnp.zeros(batch, jnp.bool_)
         kept = max(len(vocabulary.begin_vision), len(vocabulary.end_vision))
@@ -63,7 +63,7 @@ class DocumentGrammar:
         return state._replace(frames=zeros)
 
     def allowed(self, state: GrammarState) -> jax.Array:
-        """Return which ids may follow, bool [B,V]; at least one in every row."""
+        """Return the mask of allowed next ids, bool [B,V]; every row allows at least one."""
         v = self.vocabulary
         ids = jnp.arange(v.size, dtype=jnp.int32)[None]
         text = (ids < v.text_size) & ~self._completes(state, v.end_vision)
@@ -80,7 +80,7 @@ class DocumentGrammar:
         return jnp.where(state.finished[:, None], ids == v.eos_id, following)
 
     def advance(self, state: GrammarState, tokens: jax.Array) -> GrammarState:
-        """Return the state after one more id a row, `tokens` [B] int32."""
+        """Return the state after one more id per row, `tokens` [B] int32."""
         v = self.vocabulary
         code = (tokens >= v.text_size) & (tokens < v.eof)
         place = jnp.where(code & state.inside, state.place + 1, 0)
@@ -100,7 +100,7 @@ class DocumentGrammar:
         )
 
     def _completes(self, state: GrammarState, marker: tuple[int, ...]) -> jax.Array:
-        """Return, bool [B,V], the last id of `marker` where the ids before it have just been seen."""
+        """Return a mask, bool [B,V], of the last id of `marker`, for rows that end with the ids before it."""
         before = jnp.asarray(marker[:-1], jnp.int32)[None]
         seen = (state.recent[:, state.recent.shape[1] - len(marker) + 1 :] == before).all(axis=1)
         return seen[:, None] & (jnp.arange(self.vocabulary.size, dtype=jnp.int32)[None] == marker[-1])

@@ -1,16 +1,16 @@
-"""Cross-entropy over a vocabulary, without the matrix of logits.
+"""Cross-entropy over a vocabulary, without materializing the matrix of logits.
 
-The loss of a batch is the sum of w·ce over all its tokens divided by the sum of w: over the *global* batch, never a
-mean of the means of rows or devices. Logits exist for one chunk of tokens at a time. Where a gradient is wanted it is
-made in the same pass, since up to one factor it is known then: (softmax - onehot)·w. That takes three products with the
-head in place of the four that rematerialization takes (after Liger Kernel, arXiv 2410.10989).
+The loss of a batch is the sum of w·ce over all tokens divided by the sum of w. Both sums are over the *global* batch;
+the loss is not a mean of means over rows or devices. Logits exist for one chunk of tokens at a time. The gradient is
+computed in the same pass, because it is known there up to one factor: (softmax - onehot)·w. This takes three products
+with the head instead of the four of rematerialization (after Liger Kernel, arXiv 2410.10989).
 
-    joint         one pass: a target's probability is normed over all ids
-    by_modality   two passes: text targets against the text head alone, vision targets against the vision head alone
+    joint         one pass: a target's probability is normalized over all ids
+    by_modality   two passes: text targets with the text head only, vision targets with the vision head only
 
-Every device goes through its own tokens, and devices of the `tensor` axis share the tokens of a row as those of
-`sequence` do, each with the whole head. A chunk in which no target has a weight is passed over: padding costs nothing,
-and so does a run of video in the pass over text.
+Every device processes its own tokens with the whole head; the tokens of a row are split over the axes `sequence` and
+`tensor`. Chunks in which no target has a weight are skipped, so padding costs nothing, and neither does a run of video
+in the text pass.
 
 Axes: see `trainer/__init__.py`; T tokens of a device, C tokens of a chunk.
 """
@@ -33,30 +33,30 @@ from trainer.config import Softmax
 from trainer.mesh import AXES, RULES
 from trainer.model.protocol import Model
 
-SPLIT = (*RULES["sequence"], "tensor")  # the axes of the mesh that share the tokens of a row
+SPLIT = (*RULES["sequence"], "tensor")  # mesh axes that the tokens of a row are split over
 
 _Carry = TypeVar("_Carry")
 
 
 class LossSums(NamedTuple):
-    """Sums over the targets of a global batch, float32. Sums of several batches may be added up."""
+    """Sums over the targets of a global batch, float32. The sums of several batches may be added."""
 
-    ce: jax.Array  # of w·ce, in nats; the only one that has a gradient
-    weight: jax.Array  # of w
-    ce_by_modality: jax.Array  # the same two, [2] by schemas.vocab.TEXT and VISION
-    weight_by_modality: jax.Array
+    ce: jax.Array  # sum of w·ce, in nats; the only field with a gradient
+    weight: jax.Array  # sum of w
+    ce_by_modality: jax.Array  # [2], indexed by schemas.vocab.TEXT and VISION
+    weight_by_modality: jax.Array  # [2]
 
     @property
     def mean(self) -> jax.Array:
-        """The loss; 0 where no target has a weight."""
+        """The loss; 0 if no target has a weight."""
         return self.ce / jnp.where(self.weight > 0, self.weight, 1.0)
 
 
 def batch_sums(model: Model, batch: Mapping[str, jax.Array]) -> LossSums:
-    """Return the sums that the loss of a batch is made of.
+    """Return the sums that determine the loss of a batch.
 
-    `batch` has `tokens`, `targets`, `segment_ids`, `positions` int32 and `weights` float32, all [B,S] in any one order
-    of the sequence. `weights` are those of the targets.
+    `batch` has `tokens`, `targets`, `segment_ids`, `positions` int32 and `weights` float32, the weights of the targets.
+    All are [B,S], in the same order of the sequence.
     """
     hidden = model(batch["tokens"], batch["segment_ids"], batch["positions"])
     about = model.config
@@ -83,8 +83,8 @@ def loss_sums(
 ) -> LossSums:
     """Sum the weighted cross-entropy of `targets` [B,S] int32, given `hidden` [B,S,D] and the text and vision `heads`.
 
-    Both heads are [ids,D]; targets from the number of text ids on are vision. `weights` [B,S] is float32. Raises
-    ConfigError where the mesh does not divide the sequence.
+    Both heads are [ids,D]; targets at or above the number of text ids are vision. `weights` [B,S] is float32. Raises
+    ConfigError if the mesh does not divide the sequence.
     """
     if mesh is not None and hidden.shape[1] % (parts := math.prod(mesh.shape[axis] for axis in SPLIT)):
         raise ConfigError(f"{hidden.shape[1]} tokens cannot be split over {' x '.join(SPLIT)} = {parts} devices")
@@ -117,7 +117,7 @@ def _weighted_ce(
     weights: jax.Array,
     modality: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Return the sum of w·ce and the same [2] by modality; `targets` count the rows of `head` [V,D]."""
+    """Return the sum of w·ce, and the sums [2] by modality; `targets` are row indices of `head` [V,D]."""
     (ce,) = _over(mesh, partial(_local_ce, chunk=chunk), "hwttt", "s")(hidden, head, targets, weights, modality)
     return ce.sum(), ce
 
@@ -141,7 +141,10 @@ _weighted_ce.defvjp(_weighted_ce_forward, _weighted_ce_backward)
 
 
 def _over(mesh: Mesh | None, local: Callable[..., Any], inputs: str, outputs: str) -> Callable[..., Any]:
-    """Run `local` on every device's tokens; a letter an array: h hidden, t per token, w head, s sums."""
+    """Run `local` on the tokens of every device.
+
+    `inputs` and `outputs` have one letter per array: h hidden states, t one number per token, w head, s sums.
+    """
     if mesh is None:
         return partial(local, axes=())
     tokens = PartitionSpec(RULES["batch"], SPLIT)
@@ -156,7 +159,7 @@ def _over(mesh: Mesh | None, local: Callable[..., Any], inputs: str, outputs: st
 
 
 class _Chunks(NamedTuple):
-    """Tokens, a chunk at a time: hidden [n,C,D], the others [n,C]."""
+    """Tokens grouped into chunks: hidden [n,C,D], the other arrays [n,C]."""
 
     hidden: jax.Array
     targets: jax.Array
@@ -165,7 +168,7 @@ class _Chunks(NamedTuple):
 
     @classmethod
     def of(cls, *arrays: jax.Array, chunk: int) -> _Chunks:
-        """Lay [B,S,...] out as equal chunks of at most `chunk` tokens; what fills up the last has weight 0."""
+        """Reshape [B,S,...] into equal chunks of at most `chunk` tokens; padding of the last chunk has weight 0."""
         tokens = math.prod(arrays[0].shape[:2])
         parts = -(-tokens // chunk)
 
@@ -215,7 +218,7 @@ def _local_ce_and_gradients(
     chunk: int,
     axes: tuple[str, ...],
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return sums of w·ce [2], their gradient by hidden, as this device holds it, and by head, as all do."""
+    """Return the sums of w·ce [2], their gradient by this device's `hidden`, and that by `head` summed over devices."""
     Carry = tuple[jax.Array, jax.Array, jax.Array]
 
     def step(number: jax.Array, part: _Chunks, carry: Carry) -> Carry:

@@ -1,7 +1,7 @@
-"""One layer of the decoder: its weights, what goes into attention and what follows it.
+"""One decoder layer: its weights, the projections before attention, and everything after attention.
 
-Everything except attention is computed over chunks of tokens (Blockwise Parallel Transformer, arXiv 2305.19370), on
-every device over its own tokens, so that the sequence stays split throughout. The backward pass recomputes each chunk.
+Everything except attention is computed in chunks of tokens (Blockwise Parallel Transformer, arXiv 2305.19370). Every
+device processes its own tokens, so the sequence is never gathered. The backward pass recomputes each chunk.
 
 Axes: see `trainer/__init__.py`; C tokens of a chunk.
 """
@@ -24,14 +24,14 @@ from trainer.model.llama.rope import Rotation, rotate
 
 _NORM_EPS = 1e-5
 
-LayerWeights = Mapping[str, jax.Array]  # of one layer, in the compute dtype, by the names of `layer_weights`
+LayerWeights = Mapping[str, jax.Array]  # weights of one layer in the compute dtype, keyed as in `layer_weights`
 
 
 def layer_weights(config: LlamaConfig) -> dict[str, Weight]:
     """Declare the weights of one layer.
 
-    Products start with a standard deviation of 1/sqrt(inputs). The two that add to the residual stream have theirs
-    divided by sqrt(2 L), so that its size does not grow with depth (GPT-2).
+    Matrices are initialized with a standard deviation of 1/sqrt(inputs). For the two that add to the residual stream it
+    is divided by sqrt(2 L), so that the stream does not grow with depth (GPT-2).
     """
     d, n, k, h, f = config.dim, config.heads, config.kv_heads, config.head_dim, config.ff_dim
     into, depth = _normal(d), 2 * config.layers
@@ -49,10 +49,10 @@ def layer_weights(config: LlamaConfig) -> dict[str, Weight]:
 
 
 def gathered(weights: Mapping[str, jax.Array], config: LlamaConfig, mesh: Mesh | None) -> LayerWeights:
-    """Turn one layer's stored weights into those it computes with: compute dtype, split over tensor alone.
+    """Cast one layer's stored weights to the compute dtype and gather them, so that they are split over `tensor` only.
 
-    The cast comes first, so that half the bytes travel where the compute dtype is bfloat16. Their gradients come
-    back, and are summed over devices, in that dtype too.
+    The cast comes first, which halves the transfer if the compute dtype is bfloat16. Gradients are also summed over
+    devices in that dtype.
     """
     declared = layer_weights(config)
     return {
@@ -64,7 +64,7 @@ def gathered(weights: Mapping[str, jax.Array], config: LlamaConfig, mesh: Mesh |
 def attention_inputs(
     x: jax.Array, w: LayerWeights, by: Rotation, *, config: LlamaConfig, mesh: Mesh | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return queries [B,S,N,H], keys and values [B,S,K,H] of the stream `x` [B,S,D]."""
+    """Return queries [B,S,N,H], keys and values [B,S,K,H] of the residual stream `x` [B,S,D]."""
 
     def one(w: LayerWeights, x: jax.Array, by: Rotation) -> tuple[jax.Array, jax.Array, jax.Array]:
         y = rms_norm(x, w["attention_norm"])
@@ -81,10 +81,10 @@ def attention_inputs(
 def after_attention(
     x: jax.Array, attended: jax.Array, w: LayerWeights, *, config: LlamaConfig, mesh: Mesh | None
 ) -> jax.Array:
-    """Add to the stream `x` [B,S,D] what was attended to, [B,S,N,H], and then the feed-forward."""
+    """Add the projected attention output `attended` [B,S,N,H] to the stream `x` [B,S,D], then the feed-forward."""
 
     def summed(x: jax.Array) -> jax.Array:
-        """Add up what the devices of the axis `tensor` have, each from its heads or columns."""
+        """Sum over the devices of the axis `tensor`, each of which has the result of its heads or columns."""
         return x if mesh is None or mesh.shape["tensor"] == 1 else lax.psum(x, "tensor")
 
     def one(w: LayerWeights, x: jax.Array, attended: jax.Array) -> jax.Array:
@@ -108,10 +108,11 @@ def _blockwise(
     config: LlamaConfig,
     mesh: Mesh | None,
 ) -> Callable[..., Any]:
-    """Run `one(weights, *arrays)` over chunks of each device's tokens.
+    """Return a function that applies `one(weights, *arrays)` to chunks of each device's tokens.
 
-    A letter an array: t [B,S,...], h [B,S,heads,H]; `one` sees [C,...]. A chunk is computed again in backward, so what
-    is kept of it is what goes in. Gradients of the weights are summed over devices once, after the last chunk.
+    `inputs` and `outputs` have one letter per array: t [B,S,...], h [B,S,heads,H]; `one` gets arrays [C,...]. The
+    backward pass recomputes each chunk, so only its inputs are saved. Gradients of the weights are summed over devices
+    once, after the last chunk.
     """
 
     def local(w: LayerWeights, *arrays: Any) -> Any:
@@ -127,7 +128,7 @@ def _blockwise(
     specs = {"t": PartitionSpec(batch, sequence), "h": PartitionSpec(batch, sequence, RULES["heads"])}
     placed = {name: partition(declared[name].dims, w.shape, mesh, over=("tensor",)) for name, w in used.items()}
     made = tuple(specs[x] for x in outputs)
-    # Without vma checks the sum over devices in backward stands at the border, not inside the loop over chunks.
+    # With check_vma the sum over devices in the backward pass would be inside the loop over chunks.
     mapped = jax.shard_map(
         local,
         mesh=mesh,
@@ -139,14 +140,14 @@ def _blockwise(
 
 
 def rms_norm(x: jax.Array, scale: jax.Array) -> jax.Array:
-    """Scale `x` [...,D] to a root mean square of 1, then by `scale` [D]; computed in float32."""
+    """Divide `x` [...,D] by its root mean square and multiply by `scale` [D]; computed in float32."""
     y = x.astype(jnp.float32)
     y = y * lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + _NORM_EPS)
     return (y * jnp.broadcast_to(scale.astype(jnp.float32), y.shape)).astype(x.dtype)
 
 
 def over_chunks(one: Callable[..., Any], rows: Any, chunk: int) -> Any:
-    """Apply `one` to a tuple of trees of arrays [T,...], at most `chunk` rows at a time, in equal parts."""
+    """Apply `one` to a tuple of trees of arrays [T,...] in equal chunks of at most `chunk` rows."""
     count = len(jax.tree.leaves(rows)[0])
     parts = -(-count // chunk)
 
@@ -163,14 +164,14 @@ def _normal(inputs: float) -> Callable[[jax.Array, tuple[int, ...]], jax.Array]:
 
 
 def norm_weight(dim: int) -> Weight:
-    """Declare the scale of a norm, which starts at 1."""
+    """Declare the scale of a norm; initialized to 1."""
     return Weight(shape=(dim,), dims=("model",), init=_ones)
 
 
 def table_weight(size: int, dim: int) -> Weight:
     """Declare an embedding or a head.
 
-    Logits start with a variance of 1, so the first loss is about log V + 1/2; from smaller heads (0.02, as in GPT-2)
+    Initial logits have a variance of 1, so the first loss is about log V + 1/2. With smaller heads (0.02, as in GPT-2)
     the small recipe learns more slowly.
     """
     return Weight(shape=(size, dim), dims=("vocab", "embed"), init=_normal(dim))

@@ -5,9 +5,9 @@ grouped-query attention. Text and vision ids have separate embedding tables and 
 the vocabulary of `schemas/vocab.py`.
 
 Layers are stacked, [L, ...], and scanned, so the program has the size of one layer (`layer.py`). The backward pass
-recomputes each layer except attention: its output and log-sum-exp are saved, so its forward does not run twice. The
-saved arrays, these two and the layer's input, may stay in host memory (`offload`). On a CPU host memory is device
-memory, so they stay in place.
+recomputes each layer except attention: its output and log-sum-exp are saved, so its forward does not run twice. With
+`offload` the saved arrays (these two and the layer's input) are kept in host memory; on a CPU this is the device's
+memory, so nothing is copied.
 
 The order of the sequence does not matter: masks and angles follow from segment ids and positions alone.
 
@@ -63,7 +63,7 @@ class Transformer(nnx.Module):
     def __init__(
         self, config: LlamaConfig, *, text_size: int, vision_size: int, rngs: nnx.Rngs, mesh: Mesh | None = None
     ) -> None:
-        """Make the parameters; `vision_size` counts the codes, <eof> and <eov>. `registry.create` uses a mesh.
+        """Initialize the parameters; `vision_size` counts the codes, <eof> and <eov>. See also `registry.create`.
 
         Raises ConfigError if the mesh axis `tensor` does not divide heads or feed-forward columns.
         """
@@ -91,7 +91,7 @@ class Transformer(nnx.Module):
             attended = attend(q, k, v, segment_ids, positions)
             return after_attention(x, attended, w, config=config, mesh=mesh), None
 
-        # A scan needs no protection from common subexpressions: each direction is a loop of its own.
+        # Forward and backward are separate loops, so common subexpressions cannot be merged across them.
         layer = jax.checkpoint(layer, policy=_kept(config, mesh), prevent_cse=False)
         x, _ = lax.scan(layer, self.embed(tokens), self.stacked_weights())
         return self.normed(x)
@@ -109,17 +109,17 @@ class Transformer(nnx.Module):
         return rotation(positions, head_dim=c.head_dim, theta=c.rope_theta, max_positions=c.max_positions)
 
     def stacked_weights(self) -> dict[str, jax.Array]:
-        """Return the weights of all layers, [L, ...], as they are stored."""
+        """Return the stored weights of all layers, [L, ...]."""
         return {name: parameter.get_value() for name, parameter in self.layers.items()}
 
     def normed(self, x: jax.Array) -> jax.Array:
-        """Apply the norm that stands before the heads."""
+        """Apply the final norm, before the heads."""
         return rms_norm(x, self.final_norm.get_value())
 
     def heads(self) -> tuple[jax.Array, jax.Array]:
-        """Return the weights [ids,D], in the compute dtype, whose products with a hidden state are the logits.
+        """Return the output weights [ids,D] of text and of vision, in the compute dtype.
 
-        The first are for text ids, the second for vision ids.
+        Their products with a hidden state are the logits.
         """
         return self._used(self.text_head), self._used(self.vision_head)
 
@@ -148,7 +148,7 @@ class Transformer(nnx.Module):
             x, cache = carry
             w = gathered({name: weight[n] for name, weight in stored.items()}, config, None)
             q, k, v = attention_inputs(x, w, by, config=config, mesh=None)
-            # In the carry of a loop this writes in place; as an output of a scan it would copy the cache every step.
+            # The carry of a loop is updated in place; an output of a scan would copy the cache in every step.
             cache = Cache(cache.k.at[n, :, position].set(k[:, 0]), cache.v.at[n, :, position].set(v[:, 0]))
             attended = _attend_cached(q, cache.k[n], cache.v[n], position)
             return after_attention(x, attended, w, config=config, mesh=None), cache
@@ -162,7 +162,7 @@ class Transformer(nnx.Module):
 
 
 def _kept(config: LlamaConfig, mesh: Mesh | None) -> Callable[..., Any]:
-    """Return the rematerialization policy: what the backward pass of a layer finds saved, and where."""
+    """Return the rematerialization policy: the values saved for the backward pass of a layer, and where."""
     if not config.offload:
         return jax.checkpoint_policies.save_only_these_names(OUT, LSE)
     require_host_memory(jax.local_devices()[0] if mesh is None else mesh.local_devices[0])
