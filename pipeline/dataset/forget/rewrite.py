@@ -1,4 +1,4 @@
-"""A shard without some documents: their sequences repacked or dropped, the others copied byte by byte."""
+"""Writes a shard without some documents: repacks or drops their sequences and copies the others byte by byte."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from schemas.shards.writer import ShardWriter
 def rewrite(
     path: Path, folder: Path, entry: ShardEntry, change: ShardChange, ids: Collection[str], card: DatasetCard
 ) -> ShardEntry | None:
-    """Write the shard at `path` into `folder` without the documents `ids`; None, and no file, where nothing is left.
+    """Write the shard at `path` to `folder` without the documents `ids`; return None, without a file, if it is empty.
 
-    Raises DatasetError where the shard is not what was packed, or holds other documents than the ledger says.
+    Raises DatasetError if the shard was modified, or contains other documents than the ledger lists.
     """
     with atomic(folder / entry.url) as temporary, temporary.open("wb") as f:
         shard = ShardWriter(f)
-        for block in _left(path, entry, change, ids, card):
+        for block in _remaining(path, entry, change, ids, card):
             shard.add(block)
         rewritten = shard.close(entry.url, entry.split)
     if not rewritten.nsamples:
@@ -38,24 +38,24 @@ def rewrite(
 
 
 def repack(sequence: PackedSequence, ids: Collection[str]) -> bytes:
-    """Return the bytes of a sequence without the documents `ids`, the rest moved up; none where nothing is left."""
+    """Return the bytes of a sequence without the documents `ids`; no bytes if it has no other documents."""
     keep = np.array([chunk.id not in ids for chunk in sequence.chunks])
     if not keep.any():
         return b""
     spans = sequence.spans[keep[sequence.spans["document"]]].copy()
-    parts = [sequence.tokens[start : start + length] for start, length in spans[["start", "length"]].tolist()]
+    runs = [sequence.tokens[start : start + length] for start, length in spans[["start", "length"]].tolist()]
     tokens = np.zeros_like(sequence.tokens)
-    tokens[: spans["length"].sum()] = np.concatenate(parts)
+    tokens[: spans["length"].sum()] = np.concatenate(runs)
     spans["start"] = np.cumsum(spans["length"]) - spans["length"]
     spans["document"] = (np.cumsum(keep) - 1)[spans["document"]]
-    chunks = [chunk for chunk, stays in zip(sequence.chunks, keep.tolist(), strict=True) if stays]
+    chunks = [chunk for chunk, kept in zip(sequence.chunks, keep.tolist(), strict=True) if kept]
     return sequence_bytes(replace(sequence, tokens=tokens, spans=spans, chunks=chunks))
 
 
-def _left(
+def _remaining(
     path: Path, entry: ShardEntry, change: ShardChange, ids: Collection[str], card: DatasetCard
 ) -> Iterator[bytes]:
-    """Yield the bytes of each sequence that is left."""
+    """Yield the bytes of each remaining sequence."""
     repacked, dropped = set[str](), set[str]()
     for block in _blocks(path, entry):
         key = key_of(block)
@@ -65,17 +65,18 @@ def _left(
         try:
             sequence = read_sequence(block, key, card)
         except DatasetError as e:
-            raise DatasetError(f"{path}, {key}: {e}; nothing was forgotten, run `longreel verify`") from e
+            raise DatasetError(f"{path}, {key}: {e}; nothing was changed, run `longreel verify`") from e
         if any(chunk.id in ids for chunk in sequence.chunks):
-            made = repack(sequence, ids)
-            (repacked if made else dropped).add(key)
-            yield from [made] if made else []
-    if odd := sorted((repacked ^ change.repacked) | (dropped ^ change.dropped)):
-        raise DatasetError(f"{path}: {odd[0]} holds other documents than the ledger says; run `longreel verify`")
+            rest = repack(sequence, ids)
+            (repacked if rest else dropped).add(key)
+            if rest:
+                yield rest
+    if different := sorted((repacked ^ change.repacked) | (dropped ^ change.dropped)):
+        raise DatasetError(f"{path}: {different[0]} has other documents than the ledger lists; run `longreel verify`")
 
 
 def _blocks(path: Path, entry: ShardEntry) -> Iterator[bytes]:
-    """Yield the bytes of each sequence; raises DatasetError at the end where the shard is not what was packed."""
+    """Yield the bytes of each sequence; raises DatasetError at the end if the hash of the shard differs."""
     digest = hashlib.sha256()
     try:
         with path.open("rb") as f:
@@ -87,4 +88,6 @@ def _blocks(path: Path, entry: ShardEntry) -> Iterator[bytes]:
     except OSError as e:
         raise DatasetError(f"{path} cannot be read: {e.strerror}; run `longreel verify`") from e
     if digest.hexdigest() != entry.sha256:
-        raise DatasetError(f"{path} was altered, so nothing was forgotten; run `longreel verify`")
+        raise DatasetError(
+            f"{path} was modified, so nothing was changed: its SHA-256 is not {entry.sha256}; run `longreel verify`"
+        )
