@@ -55,7 +55,9 @@ class Sequences:
             raise DatasetError(f"{self._directory} has no shard {shard!r} in its index; run `longreel verify`")
         number = key_number(key, entry.split)
         if number is None:
-            raise ConfigError(f"{key!r} is not a key of the split {entry.split}; an example of a key is train-000000000")
+            raise ConfigError(
+                f"{key!r} is not a key of the split {entry.split}; an example of a key is train-000000000"
+            )
         i = bisect.bisect_left(range(entry.nsamples), number, key=lambda i: self._number(entry, i))
         if i == entry.nsamples or self._number(entry, i) != number:
             raise DatasetError(f"{self._directory / shard} does not hold {key}; run `longreel verify`")
@@ -64,7 +66,9 @@ class Sequences:
     def _number(self, entry: ShardEntry, i: int) -> int:
         number = key_number(key := key_of(self._bytes(entry, entry.offsets[i], BLOCK)), entry.split)
         if number is None:
-            raise DatasetError(f"{self._directory / entry.url}, sequence {i}: {key!r} is not a key; run `longreel verify`")
+            raise DatasetError(
+                f"{self._directory / entry.url}, sequence {i}: {key!r} is not a key; run `longreel verify`"
+            )
         return number
 
     def _bytes(self, entry: ShardEntry, start: int, length: int) -> bytes:
