@@ -80,5 +80,5 @@ class Sequences:
         except OSError as e:
             raise DatasetError(f"{path} cannot be read: {e.strerror}; run `longreel verify`") from e
         if len(data) != length:
-            raise DatasetError(f"{path} ends before byte {start + length}: it was cut short; run `longreel verify`")
+            raise DatasetError(f"{path} ends before byte {start + length}: it was truncated; run `longreel verify`")
         return data

@@ -38,7 +38,7 @@ class _Member(NamedTuple):
 class SequenceFile:
     """One sequence: bytes [start, end) of a shard. A context manager, which keeps the file open.
 
-    Methods that read raise DatasetError with `where` if the shard is missing, cut short, or contradicts its headers.
+    Methods that read raise DatasetError with `where` if the shard is missing, truncated, or contradicts its headers.
     """
 
     def __init__(self, path: Path, start: int, end: int, where: str) -> None:
@@ -111,5 +111,5 @@ class SequenceFile:
             raise self.error(f"cannot be read: {e.strerror}") from e
         if len(data) != end - start:
             expected = f"expected {end - start} bytes at {self._start + start}, got {len(data)}"
-            raise self.error(f"{expected}: the shard was cut short")
+            raise self.error(f"{expected}: the shard was truncated")
         return memoryview(data)

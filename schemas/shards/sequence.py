@@ -90,7 +90,7 @@ def _members(block: bytes, names: list[str]) -> Iterator[bytes]:
         end = at + BLOCK + size
         next_member = at + BLOCK + padded_size(size)
         if next_member > len(block) or any(block[end:next_member]):
-            raise DatasetError(f"{name} of {size} bytes is cut short or not padded with zeros")
+            raise DatasetError(f"{name} of {size} bytes is truncated or not padded with zeros")
         yield block[at + BLOCK : end]
         at = next_member
     if at != len(block):

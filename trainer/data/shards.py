@@ -137,7 +137,7 @@ def _check_size(path: Path, shard: ShardEntry) -> None:
         ) from e
     if actual != shard.filesize or shard.offsets[-1] > actual:
         raise DatasetError(
-            f"{path} has {actual} bytes, the index says {shard.filesize}: it was cut short or altered. {REPAIR}"
+            f"{path} has {actual} bytes, the index says {shard.filesize}: it was truncated or altered. {REPAIR}"
         )
 
 

@@ -45,7 +45,7 @@ def test_tokens_of_another_length_are_an_error(path: Path, length: int) -> None:
 
 def test_a_shard_that_ends_early_is_an_error(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:2000])
-    with SequenceFile(path, 6, 6 + len(BLOCK), "here") as sequence, pytest.raises(DatasetError, match="cut short"):
+    with SequenceFile(path, 6, 6 + len(BLOCK), "here") as sequence, pytest.raises(DatasetError, match="truncated"):
         sequence.fetch()
 
 

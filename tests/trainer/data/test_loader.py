@@ -236,6 +236,6 @@ def test_a_shard_that_is_cut_while_it_is_read_is_named_through_the_iterator(tmp_
     for shard in directory.glob("train-*.tar"):
         os.truncate(shard, 700)
     iterator = training_batches(_loader(split), sequences=len(split), batch_size=2, seed=0)
-    with pytest.raises(DatasetError, match=r"train-00000.*cut short"):
+    with pytest.raises(DatasetError, match=r"train-00000.*truncated"):
         next(iterator)
     iterator.close()
