@@ -17,11 +17,11 @@ def test_a_line_of_text_has_progress_rate_rejections_and_time_left(
     with following("tokenize", journal, 4):
         for outcome in (MADE, KEPT, REJECTED):
             note(journal, outcome, uri="x")
-        while "3 of 4" not in (told := capsys.readouterr().err):
+        while "3 of 4" not in (printed := capsys.readouterr().err):
             pass
-    assert "tokenize: 3 of 4" in told
-    assert "rejected 1" in told
-    assert "time left" in told
+    assert "tokenize: 3 of 4" in printed
+    assert "rejected 1" in printed
+    assert "time left" in printed
 
 
 def test_only_records_after_the_start_are_counted(tmp_path: Path) -> None:

@@ -76,18 +76,18 @@ def test_the_first_error_is_the_cause_and_an_interruption_is_not(errors: ErrorLo
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (ZeroDivisionError("a defect"), "ZeroDivisionError: a defect"),
         (InputError(Reason.EMPTY, "no bytes"), r"InputError \(empty\): no bytes"),
     ],
 )
-def test_an_internal_error_names_the_file_with_its_traceback(errors: ErrorLog, error: Exception, told: str) -> None:
+def test_an_internal_error_names_the_file_with_its_traceback(errors: ErrorLog, error: Exception, message: str) -> None:
     fail(errors, error)
     found = errors.error_of(UNRELATED)
     assert type(found) is InternalError
     assert found.args[0].startswith("internal error in a worker: ")
-    with pytest.raises(LongreelError, match=told + r"\nPlease report this error and attach .*job-error.txt"):
+    with pytest.raises(LongreelError, match=message + r"\nPlease report this error and attach .*job-error.txt"):
         raise found
     assert "in fail" in errors.path.read_text()
 

@@ -1,4 +1,4 @@
-"""Bad input to the survey: whatever is wrong with one item, it becomes a row with a reason, and the others are well."""
+"""Damaged and hostile inputs: each becomes a row with a reason and does not affect other items."""
 
 from __future__ import annotations
 

@@ -33,10 +33,10 @@ unter hinter zwischen während gestern morgen niemals immer wieder Häuser Kinde
 wollte konnte mußte sollte eine keine meine unsere jeder dieser""".split()  # noqa: SIM905
 
 
-def surveyed(folder: Path, text: str, look: BookSurveyConfig | None = None) -> dict[str, Any]:
+def surveyed(folder: Path, text: str, config: BookSurveyConfig | None = None) -> dict[str, Any]:
     path = folder / "book.txt"
     path.write_text(text)
-    found = survey_book(path, BookConfig(), look or BookSurveyConfig())
+    found = survey_book(path, BookConfig(), config or BookSurveyConfig())
     assert found.signature is not None
     row = SurveyRow(uri=str(path), kind="book", document_id="d", content_id=found.content_id, container=found.container)
     return replace(row, text=found.text, measures=found.measures, cuts=found.cuts).to_row()
@@ -195,13 +195,13 @@ def test_passages_from_an_evaluation_set_are_cut(tmp_path: Path) -> None:
 def test_every_option_that_affects_a_row_changes_its_fingerprint(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(story(1, 1))
     (tmp_path / "b.txt").write_text(story(2, 1))
-    looks = [
+    book_configs = [
         BookSurveyConfig(),
         BookSurveyConfig(cut_passages=False),
         *(BookSurveyConfig(decontaminate=(tmp_path / n,)) for n in ("a.txt", "b.txt")),
     ]
     configs = [BookConfig(), BookConfig(mask_pii=True), BookConfig(join_lines=False)]
-    found = [json.dumps(book_fingerprint(c, look)) for c in configs for look in looks]
+    found = [json.dumps(book_fingerprint(books, survey)) for books in configs for survey in book_configs]
     assert len(set(found)) == len(found)
     assert book_fingerprint(BookConfig(max_bytes=5), BookSurveyConfig()) == book_fingerprint(
         BookConfig(), BookSurveyConfig()

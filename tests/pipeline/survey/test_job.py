@@ -78,7 +78,8 @@ def test_question_answer_documents_have_their_own_size_limit(books: Path, tmp_pa
 
 def test_retry_surveys_only_the_rejected_items_again(books: Path, tmp_path: Path) -> None:
     (books / "0.txt").write_bytes(b"\0")
-    workspace = Workspace.open(tmp_path / "out", units=10_000)  # each in a unit of its own: `new` counts units' items
+    # One item per unit, because `new` counts all items of a unit.
+    workspace = Workspace.open(tmp_path / "out", units=10_000)
     for retry, new in ((False, 3), (False, 0), (True, 1)):
         worker = SurveyWorker(workspace=workspace, config=SurveyConfig(), retry=retry)
         assert survey_items([str(books)], workspace, worker, Runner()).new == new

@@ -106,9 +106,9 @@ def test_every_cue_is_in_exactly_the_clip_with_the_longest_overlap(
     edges: list[int], cues: list[tuple[float, float]]
 ) -> None:
     clips = [Clip(*ends) for ends in pairwise(edges)]
-    said = [Cue(start, start + lasts, str(i)) for i, (start, lasts) in enumerate(cues)]
-    shares = share_cues(said, clips, fps=FPS)
-    assert sorted(cue.text for share in shares for cue in share) == sorted(cue.text for cue in said)
+    cues_by_number = [Cue(start, start + length, str(i)) for i, (start, length) in enumerate(cues)]
+    shares = share_cues(cues_by_number, clips, fps=FPS)
+    assert sorted(cue.text for share in shares for cue in share) == sorted(cue.text for cue in cues_by_number)
     for clip, share in zip(clips, shares, strict=True):
         for cue in share:
             overlaps = [min(c.end, cue.end_s * FPS) - max(c.first, cue.start_s * FPS) for c in clips]

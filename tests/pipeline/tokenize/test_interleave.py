@@ -143,8 +143,8 @@ def test_spans_cover_all_tokens_with_their_modality(
 
 
 def test_a_cue_precedes_the_first_frame_at_or_after_its_start(text: TextTokenizer) -> None:
-    said = [Cue(-1, 0, "early"), Cue(0.5, 0.9, "on"), Cue(0.6, 2, "between"), Cue(1.0, 1.1, "too"), Cue(9, 10, "late")]
-    document = video(text, [[1], [2], [3]], cues=said[::-1])
+    cues = [Cue(-1, 0, "early"), Cue(0.5, 0.9, "on"), Cue(0.6, 2, "between"), Cue(1.0, 1.1, "too"), Cue(9, 10, "late")]
+    document = video(text, [[1], [2], [3]], cues=cues[::-1])
     assert outline(document, text) == ["early", [[1]], "on", [[2]], "between\ntoo", [[3]], "late"]
     times = [(s.start_s, s.end_s) for s in document.spans if s.modality == TEXT]
     assert times == [(None, None), (-1, 0), (0.5, 0.9), (0.6, 2), (9, 10), (None, None)]

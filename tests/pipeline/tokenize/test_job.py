@@ -126,18 +126,18 @@ def test_only_the_answers_of_question_answer_documents_have_loss_weight(
     assert {name for name, row in rows.items() if row["kind"] == "qa"} == {"0.qa.json", "1.qa.json"}
     for name, row in rows.items():
         tokens = store.read(row["unit"], row["batch"], row["row"])
-        said = [
+        texts = [
             (text.decode(tokens[s["start"] :][: s["length"]]), s["weight"]) for s in row["spans"] if not s["modality"]
         ]
         if name == "1.qa.json":
-            assert said == [
+            assert texts == [
                 (CLOCKS.format(7) + "USER: Clock 0?\nASSISTANT:", 0),
                 (" Thirteen, as on day 0.\n", 1),
                 ("USER: Clock 1?\nASSISTANT:", 0),
                 (" Thirteen, as on day 1.", 1),
             ]
         elif row["kind"] != "qa":
-            assert {weight for _, weight in said} == {1}
+            assert {weight for _, weight in texts} == {1}
     ledger = pq.read_table(out / "packed" / "512" / "documents.parquet").to_pylist()
     assert sorted(r["weight"] for r in ledger if r["document_id"] == rows["1.qa.json"]["document_id"]) == [0, 0, 1, 1]
 
@@ -217,7 +217,7 @@ def test_decoding_and_encoding_are_fused_and_emit_only_a_count(tmp_path: Path) -
     pipeline = beam.Pipeline(runner=runner)
     _ = pipeline | "Tokenize" >> each([0, 1], worker, ErrorLog(tmp_path / "error.txt"))
     _, stages = runner.create_stages(pipeline.to_runner_api())
-    # Numbers of units are made and spread in the first stage; the second decodes, encodes and writes.
+    # The first stage distributes the numbers of units; the second decodes, encodes and writes.
     assert len(stages) == 2
     (working,) = [stage for stage in stages if any(t.unique_name == "Tokenize/Work" for t in stage.transforms)]
     (work,) = [t for t in working.transforms if t.unique_name == "Tokenize/Work"]
@@ -254,12 +254,12 @@ def test_clips_together_equal_the_whole_video(
     parts = [content(clips[0], part, text) for part in rows_of(clips[0], "three.mp4")]
     assert np.array_equal(np.concatenate([part for part, _ in parts]), codes)
     assert sorted(texts) == ["a caption", "somebody speaks", "twice"]
-    assert [sorted(said) for _, said in parts] == [
+    assert [sorted(texts_of_clip) for _, texts_of_clip in parts] == [
         ["a caption", "somebody speaks"],
         ["a caption", "twice"],  # begins in the first shot, and lasts longer in the second
         ["a caption"],
     ]
-    # The same workspace, cut otherwise: the videos are made again, and the book is not.
+    # The same workspace with other clips: the videos are tokenized again, and the book is not.
     _, reports = run_on_clips(shots_folder, whole.root, models, ClipConfig(clips="seconds", max_clip_s=2.5))
     assert (reports["tokenize"].new, reports["tokenize"].facts["documents"]) == (2, 5)
     assert [row["clip"]["end"] for row in rows_of(whole, "three.mp4")] == [2.0, 4.0, 6.0]

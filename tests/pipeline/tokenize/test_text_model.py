@@ -30,7 +30,9 @@ def test_the_text_model_is_trained_on_question_answer_documents_too(questions: P
     survey_items([str(questions)], workspace, SurveyWorker(workspace=workspace, config=SurveyConfig()), Runner())
     select_items(workspace, SelectConfig(val_fraction=0), Runner())
     text = TextTokenizer.load(text_model_of(workspace, None, TokenizeConfig()))
-    assert len(text.encode("Thirteen, as on day")) < 8  # of 19 letters, none of whose pieces our own sentences have
+    assert (
+        len(text.encode("Thirteen, as on day")) < 8
+    )  # 19 letters; a model without these documents has no pieces for them
 
 
 def test_a_given_model_is_copied_and_used_by_later_commands(models: Models, tmp_path: Path) -> None:
