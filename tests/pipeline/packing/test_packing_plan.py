@@ -5,10 +5,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pipeline.packing import packing_plan
 from pipeline.packing.chunks import ranks
-from pipeline.packing.histogram_bins import Histogram, Integers
+from pipeline.packing.histogram_bins import (
+    BinRange,
+    Bins,
+    Histogram,
+    Integers,
+    Placement,
+    best_fit_decreasing,
+)
 from pipeline.packing.packing_plan import make_packing_plan
-from pipeline.packing.permutation import permuted
 from schemas.errors import DatasetError
 
 NOTHING = np.zeros(0, np.int64)
@@ -38,7 +45,7 @@ def test_chunks_assigned_by_a_packing_plan_fit_into_their_sequences(
     assert fewest <= count
     filled = np.bincount(bins, whole, minlength=count) + np.bincount(stream.bin, stream.length, minlength=count)
     assert len(filled) == count
-    # Each chunk that begins within a text may grow by `reach`, and still fits.
+    # Each chunk that starts inside a text can grow by `reach` and still fits.
     grown = np.bincount(stream.bin, reach * (stream.start > 0), minlength=count)
     assert (filled + grown <= context).all()
     assert (filled > 0).all()
@@ -47,13 +54,13 @@ def test_chunks_assigned_by_a_packing_plan_fit_into_their_sequences(
         assert np.array_equal(np.cumsum(stream.length[mine]) - stream.length[mine], stream.start[mine])
         assert stream.length[mine].sum() == length
     assert (stream.length > 0).all()
-    # The stream fills every gap that it passes, but for the last one it reaches.
+    # The stream fills all free space before the last one that it reaches.
     free = np.concatenate([np.arange(first, first + bins) for _, first, bins in packing.free_space] or [NOTHING])
     reached = np.flatnonzero(np.isin(free, stream.bin))
     assert (filled[free[: reached.max(initial=0)]] == context - reach).all()
 
 
-def test_documents_may_ask_for_their_places_in_any_company() -> None:
+def test_bins_of_documents_do_not_depend_on_the_other_documents_of_the_call() -> None:
     rng = np.random.default_rng(0)
     whole, texts = rng.integers(1, 60, 500), rng.integers(1, 300, 100)
     packing, _ = make_packing_plan(
@@ -71,7 +78,7 @@ def test_documents_may_ask_for_their_places_in_any_company() -> None:
     assert packing.fill_free_space(NOTHING, NOTHING).text.size == 0
 
 
-def test_a_document_that_was_not_counted_is_an_error() -> None:
+def test_a_document_that_is_not_in_the_histogram_raises() -> None:
     counted = Histogram.of(numbers([5, 5, 9]))
     packing, _ = make_packing_plan(counted, counted, counted, context_length=32, reach=0)
     for length, rank in ((5, 2), (7, 0), (10, 0)):
@@ -81,7 +88,7 @@ def test_a_document_that_was_not_counted_is_an_error() -> None:
             packing.fill_free_space(numbers([length]), numbers([rank]))
 
 
-def test_a_milliard_documents_are_planned_from_their_histogram() -> None:
+def test_a_billion_documents_are_planned_from_their_histogram() -> None:
     clips = Histogram(257 * np.arange(1, 101) + 5, np.full(100, 8_000_000))
     books = Histogram(np.unique(np.geomspace(2_000, 2_000_000, 5_000).astype(np.int64)), np.full(5_000, 40_000))
     books = Histogram(books.lengths, books.counts[: len(books.lengths)])
@@ -93,16 +100,26 @@ def test_a_milliard_documents_are_planned_from_their_histogram() -> None:
     assert 0 <= int(packing.bins_of(*last)[0]) < packing.sequences
 
 
-@given(count=st.integers(1, 300), seed=st.integers(0, 3))
-@settings(deadline=None)
-def test_a_permutation_reaches_every_place_once(count: int, seed: int) -> None:
-    places = permuted(np.arange(count), count, seed, "train")
-    assert np.array_equal(np.sort(places), np.arange(count))
-    assert np.array_equal(permuted(np.arange(count)[::-1], count, seed, "train"), places[::-1])
+def one_item_per_bin(items: Histogram, capacity: int) -> tuple[list[Placement], Bins]:
+    """Pack every item into a separate bin."""
+    bins, placed, item = Bins(capacity), list[Placement](), 0
+    for length, count in zip(items.lengths[::-1].tolist(), items.counts[::-1].tolist(), strict=True):
+        placed.append(Placement(item, count, bins.count, count))
+        bins.open(BinRange(capacity - length, bins.count, count))
+        item += count
+    return placed, bins
 
 
-def test_permutations_of_other_seeds_are_others_and_look_random() -> None:
-    one, other = (permuted(np.arange(10_000), 10_000, seed) for seed in (0, 1))
-    assert np.mean(one == other) < 0.01
-    assert abs(np.corrcoef(one, np.arange(10_000))[0, 1]) < 0.05
-    assert permuted(numbers([0, 1 << 39]), 1 << 40, 5).max() < 1 << 40
+@pytest.mark.parametrize("better_is_last", [True, False])
+def test_a_registered_packer_is_used_if_it_needs_fewer_sequences(
+    better_is_last: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items, nothing = Histogram.of(numbers([60] * 3 + [35] * 3)), Histogram.of(NOTHING)
+    packers = (one_item_per_bin, best_fit_decreasing)
+    monkeypatch.setattr(packing_plan, "PACKERS", packers if better_is_last else packers[::-1])
+    packing, lower_bound = make_packing_plan(items, nothing, items, context_length=100, reach=0)
+    assert (packing.sequences, lower_bound) == (3, 3)
+    assert sorted(packing.bins_of(numbers([60] * 3), numbers([0, 1, 2])).tolist()) == [0, 1, 2]
+    assert sorted(packing.bins_of(numbers([35] * 3), numbers([0, 1, 2])).tolist()) == [0, 1, 2]
+    monkeypatch.setattr(packing_plan, "PACKERS", packers[:1])
+    assert make_packing_plan(items, nothing, items, context_length=100, reach=0)[0].sequences == 6

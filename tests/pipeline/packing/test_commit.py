@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.packing.commit import begin, is_current
+from pipeline.packing.config import PackConfig
+from pipeline.packing.shards import is_written, write_shard
+from pipeline.runtime.token_store import TokenStore
+from schemas.dataset import PARTS, read_card
+from schemas.errors import ConfigError, DatasetError
+from tests.support.local_packing import CONTEXT, SMALL, finish, make_jobs, unit_tables
+from tests.support.packing_cases import (
+    DOCUMENTS,
+    files,
+    pack,
+    prepare,
+    samples,
+)
+from tests.support.token_stores import VOCABULARY
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pack(tmp_path_factory.mktemp("dataset"))
+
+
+def test_the_card_has_the_counts_of_each_split(packed: Path) -> None:
+    card = read_card(packed)
+    for split in ("train", "val"):
+        mine = [d for d in DOCUMENTS if d.split == split]
+        tokens = np.concatenate([d.tokens for d in mine])
+        facts = card.splits[split]
+        assert facts.documents == len(mine)
+        assert facts.tokens == len(tokens)
+        assert facts.vision_tokens == VOCABULARY.is_vision(tokens).sum()
+        assert facts.text_tokens == len(tokens) - facts.vision_tokens
+        assert facts.sequences == len(samples(packed, split))
+        assert facts.fill == len(tokens) / (facts.sequences * CONTEXT)
+        assert facts.fill <= facts.best_fill <= 1
+
+
+def test_a_committed_dataset_is_current_for_its_plan_only(packed: Path, tmp_path: Path) -> None:
+    made, _ = prepare(tmp_path / "tokens")
+    assert is_current(packed, made.fingerprint)
+    assert not is_current(packed, prepare(tmp_path / "other", replace(SMALL, seed=1))[0].fingerprint)
+    assert not is_current(tmp_path / "nowhere", made.fingerprint)
+
+
+@pytest.mark.parametrize("spoil", ["dataset.json", "index.json", "documents.parquet", "train-000000-of-", "cut"])
+def test_a_dataset_with_a_missing_or_truncated_file_is_not_current(tmp_path: Path, spoil: str) -> None:
+    directory = pack(tmp_path)
+    fingerprint = read_card(directory).fingerprint
+    assert is_current(directory, fingerprint)
+    path = next(p for p in sorted(directory.iterdir()) if p.name.startswith("val-" if spoil == "cut" else spoil))
+    if spoil == "cut":
+        os.truncate(path, 512)
+    else:
+        path.unlink()
+    assert not is_current(directory, fingerprint)
+
+
+def test_an_interrupted_run_resumes_with_its_complete_shards(packed: Path, tmp_path: Path) -> None:
+    made, jobs = prepare(tmp_path / "tokens")
+    store, directory = TokenStore(tmp_path / "tokens"), tmp_path / "packed"
+    begin(directory, made.fingerprint)
+    for job in jobs[:4]:
+        write_shard(job, store, directory)
+    with pytest.raises(DatasetError, match="missing"):
+        finish(directory, made)
+    with pytest.raises(DatasetError, match="unfinished"):
+        read_card(directory)
+    (directory / jobs[1].name).write_bytes(b"cut short")
+    (directory / jobs[3].name).write_bytes((directory / jobs[3].name).read_bytes()[:-1] + b"\1")
+    before = {job.name: (directory / job.name).stat().st_mtime_ns for job in jobs[:4]}
+    begin(directory, made.fingerprint)
+    assert [is_written(job, directory) for job in jobs[:5]] == [True, False, True, False, False]
+    for job in jobs:
+        write_shard(job, store, directory)
+    finish(directory, made)
+    after = {name: (directory / name).stat().st_mtime_ns for name in before}
+    assert [after[job.name] == before[job.name] for job in jobs[:4]] == [True, False, True, False]
+    assert files(directory) == files(packed)
+
+
+def test_a_new_plan_replaces_the_dataset_and_deletes_stale_shards(packed: Path, tmp_path: Path) -> None:
+    directory = pack(tmp_path, PackConfig(shard_bytes=5_000))
+    (directory / ".train-000000-of-000009.tar.0123abcd.tmp").touch()  # left by a killed writer
+    (directory / "notes.txt").touch()
+    made, jobs = prepare(tmp_path / "tokens")
+    begin(directory, made.fingerprint)
+    assert not (directory / "dataset.json").exists()
+    for job in jobs:
+        write_shard(job, TokenStore(tmp_path / "tokens"), directory)
+    finish(directory, made)
+    (directory / "notes.txt").unlink()
+    assert files(directory) == files(packed)
+
+
+def test_part_files_of_another_plan_are_deleted(tmp_path: Path) -> None:
+    made, jobs = prepare(tmp_path / "tokens")
+    other, other_jobs = make_jobs(unit_tables(tmp_path / "tokens"), replace(SMALL, seed=5))
+    directory, store = tmp_path / "packed", TokenStore(tmp_path / "tokens")
+    begin(directory, other.fingerprint)
+    for job in other_jobs:
+        write_shard(job, store, directory)
+    assert not any(is_written(job, directory) for job in jobs)
+    begin(directory, made.fingerprint)
+    assert not list((directory / PARTS).iterdir())
+
+
+def test_begin_raises_if_the_directory_holds_foreign_shards(tmp_path: Path) -> None:
+    foreign = tmp_path / "packed" / "train-000000-of-000001.tar"
+    foreign.parent.mkdir()
+    foreign.write_bytes(b"precious")
+    with pytest.raises(ConfigError, match="no Longreel dataset; choose another folder"):
+        begin(foreign.parent, "0" * 64)
+    assert foreign.read_bytes() == b"precious"
