@@ -28,8 +28,8 @@ from schemas.dataset import DatasetCard, read_card, read_index, write_index
 from schemas.shards.npy import npy
 from schemas.shards.tar import end_of_archive, member
 from schemas.vocab import VISION
-from tests.support.packing_cases import pack
 from tests.support.packed_datasets import reseal
+from tests.support.packing_cases import pack
 from tests.support.token_stores import VOCABULARY, book, image, video, write_store
 
 DOCUMENTS = [
