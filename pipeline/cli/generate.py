@@ -125,7 +125,7 @@ class Generate:
         shown, known = self.prompt_frames + self.frames, codes_of(stored, vocabulary)
         continued = np.concatenate([known[: self.prompt_frames], new.reshape(-1, per_frame)])
         rows = {
-            f"source: {Path(stored.row['uri']).name}": source_frames(
+            f"source: {Path(stored.row.uri).name}": source_frames(
                 stored, DecodeConfig(size=facts.frame_size, fps=facts.frame_rate), shown
             ),
             "reconstructed from the stored tokens": codec.decode(known[:shown]),

@@ -7,10 +7,10 @@ random sample. Thumbnails are read for the chosen items only.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,8 +32,25 @@ _COLUMNS = (
     *("uri", "kind", "title", "unit", "document_id", "content_id"),
     *("kept_content_id", "split", "reason", "detail", "judged", "duration_s", "width", "height", "measures"),
 )
-Row = Mapping[str, Any]
 _COPIES = (Reason.DUPLICATE.value, Reason.NEAR_DUPLICATE.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleItem:
+    """A row of the joined table of items, with the columns that a card shows."""
+
+    uri: str
+    kind: str
+    title: str | None
+    unit: int
+    content_id: str | None
+    split: str | None
+    reason: str | None  # None: kept
+    detail: str | None
+    duration_s: float | None
+    width: int | None
+    height: int | None
+    measures: Mapping[str, float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,16 +98,16 @@ def choose_examples(workspace: Workspace, items: Items) -> Examples:
     rows = _with_tokenize_verdicts(items).sort_by(order)
     kept = kept_items(rows)
     is_text = pc.is_in(kept["kind"], pa.array(names_of_text_kinds()))
-    shown = [row for mask in (pc.invert(is_text), is_text) for row in kept.filter(mask).slice(0, SHOWN).to_pylist()]
+    shown = [item for mask in (pc.invert(is_text), is_text) for item in _first(kept.filter(mask), SHOWN)]
     rejected = {
-        reason: (n, rows.filter(pc.equal(rows["reason"], reason)).slice(0, SHOWN).to_pylist())
+        reason: (n, _first(rows.filter(pc.equal(rows["reason"], reason)), SHOWN))
         for reason, n in counts(rows["reason"].drop_null()).items()
         if reason not in _COPIES
     }
     total, groups = _groups(rows)
     in_groups = itertools.chain.from_iterable(members for members, _ in groups)
     thumbnails = read_thumbnails(
-        workspace, [*shown, *(row for _, some in rejected.values() for row in some), *in_groups]
+        workspace, [*shown, *(item for _, some in rejected.values() for item in some), *in_groups]
     )
     return Examples(
         kept=Section(name="kept", total=len(kept), cards=_cards(shown, thumbnails)),
@@ -114,29 +131,33 @@ def _with_tokenize_verdicts(items: Items) -> pa.Table:
     return rows
 
 
-def _groups(rows: pa.Table) -> tuple[int, list[tuple[list[Row], int]]]:
+def _groups(rows: pa.Table) -> tuple[int, list[tuple[list[ExampleItem], int]]]:
     """Return the number of groups, and for the first ones their members (the kept item first) and how many more exist."""
     copies = rows.filter(pc.is_in(rows["reason"], pa.array(_COPIES)))
     sizes = counts(copies["kept_content_id"].drop_null())
     kept = rows.filter(pc.and_(rows["judged"], pc.invert(pc.is_in(rows["reason"], pa.array(_COPIES)))))
     kept = kept.filter(pc.is_in(kept["content_id"], pa.array(list(sizes), pa.string())))
     groups = []
-    for first in kept.slice(0, SHOWN).to_pylist():
-        others = (
-            copies.filter(pc.equal(copies["kept_content_id"], first["content_id"]))
-            .slice(0, _GROUP_SIZE - 1)
-            .to_pylist()
-        )
-        groups.append(([first, *others], sizes[first["content_id"]] - len(others)))
+    for first in _first(kept, SHOWN):
+        assert first.content_id is not None  # it is in `sizes`
+        others = _first(copies.filter(pc.equal(copies["kept_content_id"], first.content_id)), _GROUP_SIZE - 1)
+        groups.append(([first, *others], sizes[first.content_id] - len(others)))
     return len(sizes), groups
 
 
-def read_thumbnails(workspace: Workspace, rows: Iterable[Row]) -> dict[str, str]:
+def _first(rows: pa.Table, count: int) -> list[ExampleItem]:
+    """Return the first `count` rows of the joined table."""
+    names = [field.name for field in dataclasses.fields(ExampleItem)]
+    some = rows.slice(0, count).select(names).to_pylist(maps_as_pydicts="strict")
+    return [ExampleItem(**row | {"measures": row["measures"] or {}}) for row in some]
+
+
+def read_thumbnails(workspace: Workspace, items: Iterable[ExampleItem]) -> dict[str, str]:
     """Return thumbnails as data URIs by content id, without those that are missing, too large or not WebP."""
     wanted: dict[int, set[str]] = {}
-    for row in rows:
-        if row["content_id"] is not None:
-            wanted.setdefault(row["unit"], set()).add(row["content_id"])
+    for item in items:
+        if item.content_id is not None:
+            wanted.setdefault(item.unit, set()).add(item.content_id)
     thumbnails: dict[str, str] = {}
     for unit, names in sorted(wanted.items()):
         path = workspace.signatures / f"{unit_name(unit)}.parquet"
@@ -161,25 +182,25 @@ def _is_webp(data: bytes | None) -> bool:
     return data is not None and len(data) <= _MAX_BYTES and data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
-def _facts(row: Row) -> str:
-    words = dict(row["measures"] or ()).get("words")
+def _facts(item: ExampleItem) -> str:
+    words = item.measures.get("words")
     facts = [
-        duration(row["duration_s"]) if row["duration_s"] is not None else "",
-        f"{row['width']} × {row['height']}" if row["width"] and row["height"] else "",
+        duration(item.duration_s) if item.duration_s is not None else "",
+        f"{item.width} × {item.height}" if item.width and item.height else "",
         f"{words:,.0f} words" if words is not None else "",
     ]
     return ", ".join(filter(None, facts))
 
 
-def _cards(rows: Sequence[Row], thumbnails: Mapping[str, str]) -> tuple[Card, ...]:
+def _cards(items: Sequence[ExampleItem], thumbnails: Mapping[str, str]) -> tuple[Card, ...]:
     return tuple(
         Card(
-            name=row["title"] or row["uri"].rsplit("/", 1)[-1],
-            address=row["uri"],
-            kind=row["kind"],
-            facts=_facts(row),
-            decision=f"{row['reason']}: {row['detail']}" if row["reason"] else f"kept, {row['split']}",
-            thumbnail=thumbnails.get(row["content_id"]),
+            name=item.title or item.uri.rsplit("/", 1)[-1],
+            address=item.uri,
+            kind=item.kind,
+            facts=_facts(item),
+            decision=f"{item.reason}: {item.detail}" if item.reason else f"kept, {item.split}",
+            thumbnail=thumbnails.get(item.content_id or ""),
         )
-        for row in rows
+        for item in items
     )

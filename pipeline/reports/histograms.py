@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -111,9 +110,7 @@ def histogram(numbers: NDArray[np.float64], limit: Limit) -> Histogram:
         for part in (finite[is_within], finite[~is_within])
     )
     tallest = max(1, int((within + outside).max()))
-    facts: dict[str, Any] = dict.fromkeys(("median", "smallest", "largest"), "none")
-    if len(finite):
-        facts = {"median": shown(_median(finite)), "smallest": shown(finite[0]), "largest": shown(finite[-1])}
+    median, smallest, largest = _statistics(finite)
     return Histogram(
         name=limit.name,
         description=limit.what,
@@ -129,14 +126,20 @@ def histogram(numbers: NDArray[np.float64], limit: Limit) -> Histogram:
             if math.isfinite(bound) and 0 <= axis.place(bound) <= 1
         ),
         outside=tuple(_outside(numbers, limit)),
-        **facts,
+        median=median,
+        smallest=smallest,
+        largest=largest,
     )
 
 
-def _median(finite: NDArray[np.float64]) -> float:
-    return float(
-        finite[(len(finite) - 1) // 2]
-    )  # an element, since the mean of the middle two may not be one of the values
+def _statistics(finite: NDArray[np.float64]) -> tuple[str, str, str]:
+    """Return median, minimum and maximum of sorted values as text; "none" without values.
+
+    The median is one of the values; of an even number the lower of the middle two.
+    """
+    if not len(finite):
+        return "none", "none", "none"
+    return shown(finite[(len(finite) - 1) // 2]), shown(finite[0]), shown(finite[-1])
 
 
 def _outside(numbers: NDArray[np.float64], limit: Limit) -> Iterator[tuple[int, str, str]]:

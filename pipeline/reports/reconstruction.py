@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -19,7 +20,8 @@ from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import atomic
 from schemas.records import item_of
-from schemas.vocab import Vocabulary
+from schemas.rows import DocumentRow, document_rows
+from schemas.vocab import VISION, Vocabulary
 
 _LABEL_PIXELS, _GAP_PIXELS = 18, 2
 
@@ -28,58 +30,59 @@ _LABEL_PIXELS, _GAP_PIXELS = 18, 2
 class StoredVideo:
     """A tokenized video: its index row and its tokens [length]."""
 
-    row: Mapping[str, Any]
+    row: DocumentRow
     tokens: NDArray[Any]
 
 
 def find_video(workspace: Workspace, name: str | None) -> StoredVideo:
-    """Return the stored video whose address contains `name`; without a name the first of the validation split, else any.
+    """Return the stored video whose URI contains `name`; without a name, the first of the validation split or of all.
 
-    Raises ConfigError, which lists the stored videos, if none or several match.
+    Raises ConfigError, which lists the stored videos, if no video or several match.
     """
     store = TokenStore(workspace.tokens)
-    rows = [row for row in store.table().to_pylist() if row["kind"] == "video"]
-    names = sorted({Path(row["uri"]).name for row in rows})
-    matching = [row for row in rows if name is None or name in row["uri"]]
-    items = {item_of(row["document_id"]) for row in matching}  # of an item stored as clips, the first clip is taken
+    table = store.table()
+    rows = document_rows(table.filter(pc.equal(table["kind"], "video")))
+    names = sorted({Path(row.uri).name for row in rows})
+    matching = [row for row in rows if name is None or name in row.uri]
+    items = {item_of(row.document_id) for row in matching}  # of an item stored as clips, the first clip is taken
     if not rows:
         raise ConfigError(f"{workspace.root} has no tokenized video")
     if not matching or (name is not None and len(items) > 1):
         raise ConfigError(f"--video {name!r} matches {len(items)} stored videos; give one of: {', '.join(names)}")
-    row = min(matching, key=lambda r: (r["split"] != "val", r["uri"], r["document_id"]))
-    return StoredVideo(row, store.read(row["unit"], row["batch"], row["row"]))
+    row = min(matching, key=lambda r: (r.split != "val", r.uri, r.document_id))
+    return StoredVideo(row, store.read(row.unit, row.batch, row.row))
 
 
 def prompt_of(video: StoredVideo, frames: int) -> NDArray[Any]:
     """Return the video's tokens up to the end of its first `frames` frames."""
-    span = next((s for s in video.row["spans"] if s["modality"] == 1), None)
-    frame_tokens = video.row["frame_tokens"]
-    if span is None or span["length"] <= frames * frame_tokens:
-        held = 0 if span is None else span["length"] // frame_tokens
-        raise ConfigError(f"{video.row['uri']} has {held} frames before its first text; got --prompt-frames {frames}")
-    return video.tokens[: span["start"] + frames * frame_tokens]
+    span = next((s for s in video.row.spans if s.modality == VISION), None)
+    frame_tokens = video.row.frame_tokens
+    if span is None or span.length <= frames * frame_tokens:
+        held = 0 if span is None else span.length // frame_tokens
+        raise ConfigError(f"{video.row.uri} has {held} frames before its first text; got --prompt-frames {frames}")
+    return video.tokens[: span.start + frames * frame_tokens]
 
 
 def codes_of(video: StoredVideo, vocabulary: Vocabulary) -> NDArray[Any]:
     """Return the codes [T, P] of all frames of a stored video."""
-    segments = parse_document(video.tokens, vocabulary=vocabulary, frame_tokens=video.row["frame_tokens"])
+    segments = parse_document(video.tokens, vocabulary=vocabulary, frame_tokens=video.row.frame_tokens)
     return np.concatenate([segment.codes for segment in segments if isinstance(segment, VisionSegment)])
 
 
 def source_frames(video: StoredVideo, config: DecodeConfig, count: int) -> NDArray[np.uint8]:
     """Decode the first `count` frames of the source video, or of its clip, uint8 [n, H, W, 3]."""
-    clip, crop = video.row["clip"], video.row["crop"]
-    first = round(clip["start"] * config.fps) if clip else 0
+    clip, crop = video.row.clip, video.row.crop
+    first = round(clip.start * config.fps) if clip else 0
     batches: list[NDArray[np.uint8]] = []
-    with local_file(video.row["uri"]) as path, Decoder(config) as decoder:
+    with local_file(video.row.uri) as path, Decoder(config) as decoder:
         seen = 0
-        for frames, _ in decoder.frames(path, crop=tuple(crop) if crop else None):
+        for frames, _ in decoder.frames(path, crop=crop):
             batches.append(frames[max(0, first - seen) :])
             seen += len(frames)
             if seen >= first + count:
                 break
     if not sum(map(len, batches)):
-        raise DatasetError(f"{video.row['uri']} can no longer be decoded")
+        raise DatasetError(f"{video.row.uri} can no longer be decoded")
     return np.concatenate(batches)[:count]
 
 
