@@ -11,8 +11,10 @@ with the collection. The JSON is written last: a cache without it is incomplete 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,12 +25,58 @@ from pipeline.dedup.similarity import Signature
 from pipeline.runtime.interrupt import raise_if_stopping
 from pipeline.sources.inputs import local_file
 from pipeline.tokenizer_jobs.training_set import signature_of, write_training_table
-from pipeline.video.decoder import Decoder
+from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError, DatasetError, InputError, Reason, storage_errors
 from schemas.files import atomic, write_text
 from schemas.fingerprint import sha256_file
 
 FOLDER = "frames"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CacheKey:
+    """The inputs and options that the frames depend on."""
+
+    uris: list[str]
+    decode: Any  # DecodeConfig.fingerprint_fields, as JSON restores them
+    limit: int
+    seed: int
+
+    @classmethod
+    def of(cls, uris: Sequence[str], config: DecodeConfig, *, limit: int, seed: int) -> _CacheKey:
+        decode = json.loads(json.dumps(config.fingerprint_fields))
+        return cls(uris=sorted(uris), decode=decode, limit=limit, seed=seed)
+
+    def differing(self, other: _CacheKey) -> list[str]:
+        """Return the names of the fields in which two keys differ."""
+        names = (field.name for field in dataclasses.fields(self))
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CachedVideo:
+    uri: str
+    sha256: str
+    frames: int  # decoded ones, of which the cache contains a sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CacheFacts:
+    """The content of frames.json."""
+
+    frames: int
+    size: int  # side of a frame in pixels
+    made_of: _CacheKey
+    videos: Sequence[_CachedVideo]
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> _CacheFacts:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        videos = [_CachedVideo(**video) for video in values.pop("videos")]
+        return cls(**values | {"made_of": _CacheKey(**values["made_of"]), "videos": videos})
 
 
 def cached_frames(
@@ -47,36 +95,31 @@ def cached_frames(
     contains frames of other inputs or options, InputError if there is no frame, StorageError if the disk is full.
     """
     folder = out / FOLDER
-    # Converted by JSON, so that it compares equal to the stored value.
-    made_of = json.loads(
-        json.dumps({"uris": sorted(uris), "decode": decoder.config.fingerprint_fields, "limit": limit, "seed": seed})
-    )
+    made_of = _CacheKey.of(uris, decoder.config, limit=limit, seed=seed)
     facts_path = folder / "frames.json"
     if not facts_path.is_file():
-        facts = _decode(folder, made_of, decoder, trained_on, log)
-        write_text(facts_path, json.dumps(facts, indent=1) + "\n")
-    facts = json.loads(facts_path.read_text(encoding="utf-8"))
-    if facts["made_of"] != made_of:
-        differing = [name for name in made_of if facts["made_of"].get(name) != made_of[name]]
+        write_text(facts_path, _decode(folder, made_of, decoder, trained_on, log).to_json())
+    facts = _CacheFacts.read(facts_path)
+    if differing := made_of.differing(facts.made_of):
         raise ConfigError(
             f"{folder} contains frames decoded with different {', '.join(differing)}: "
             "give the same options, or another --out"
         )
-    return _mapped(folder / "frames.u8", facts["frames"], facts["size"])
+    return _mapped(folder / "frames.u8", facts.frames, facts.size)
 
 
 def _decode(
     folder: Path,
-    made_of: dict[str, Any],
+    made_of: _CacheKey,
     decoder: Decoder,
     trained_on: Path,
     log: Callable[[str], None],
-) -> dict[str, Any]:
-    videos: list[dict[str, Any]] = []
+) -> _CacheFacts:
+    videos: list[_CachedVideo] = []
     signatures: list[tuple[str, Signature]] = []
     with atomic(folder / "frames.u8") as temporary, temporary.open("w+b") as file:
-        kept = _Reservoir(file, made_of["limit"], made_of["seed"])
-        for uri in made_of["uris"]:
+        kept = _Reservoir(file, made_of.limit, made_of.seed)
+        for uri in made_of.uris:
             before = kept.seen
             try:
                 with local_file(uri) as path:
@@ -88,13 +131,13 @@ def _decode(
                 came = kept.seen - before
                 log(f"excluded: {uri}: {e}" if not came else f"{uri}: {e}; its first {came} frames are kept")
             if kept.seen > before:  # a truncated video belongs to the training set, too
-                videos.append({"uri": uri, "sha256": sha256, "frames": kept.seen - before})
+                videos.append(_CachedVideo(uri=uri, sha256=sha256, frames=kept.seen - before))
                 signatures.append((uri, signature))
         if not kept.count:
             raise InputError(Reason.EMPTY, "there is no frame to train on: no video or image could be decoded")
     write_training_table(trained_on, signatures)
     log(f"{len(videos)} videos and images have {kept.seen} frames, of which {kept.count} are kept")
-    return {"frames": kept.count, "size": decoder.config.size, "made_of": made_of, "videos": videos}
+    return _CacheFacts(frames=kept.count, size=decoder.config.size, made_of=made_of, videos=videos)
 
 
 class _Reservoir:
