@@ -23,9 +23,9 @@ class Train:
     training: Annotated[TrainConfig, arg(name="")]
 
     def __call__(self, options: tuple[str, ...]) -> None:
-        """Train, and print the last step, the held-out loss and the speed."""
+        """Train, and print the last step, the held-out loss and the throughput."""
         result = train(self.training)
         first, last = result.first_eval_loss, result.eval_loss
-        fell = "" if first is None or last is None else f"; held-out loss {first:.4f} -> {last:.4f} nats a target"
+        fell = "" if first is None or last is None else f"; held-out loss {first:.4f} -> {last:.4f} nats per target"
         speed = "" if result.tokens_per_s is None else f"; {result.tokens_per_s:,.0f} tokens/s"
         print(f"train: step {result.step}{fell}{speed}; {result.checkpoint}", file=sys.stderr)

@@ -1,6 +1,6 @@
-"""Divisibility checks of model, mesh and batch, made before any work is done.
+"""Divisibility checks of model, mesh and batch, done before any computation.
 
-Each check raises a ConfigError with the numbers and the nearest ones that fit.
+Each check raises a ConfigError with the values received and the nearest valid ones.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from schemas.errors import ConfigError
 from trainer.config import AttentionMethod
 
-_ROWS = ("data", "fsdp")  # the axes of the mesh that share the rows of a batch
+_ROWS = ("data", "fsdp")  # mesh axes that the rows of a batch are split over
 
 
 def require_heads(
     heads: int, kv_heads: int, mesh: Mapping[str, int], *, method: AttentionMethod = "ring", ff_dim: int = 0
 ) -> None:
-    """Raise unless query heads share key/value heads evenly, and the mesh divides heads and feed-forward columns."""
+    """Raise unless key/value heads divide query heads and the mesh divides heads and feed-forward columns."""
     if heads % kv_heads:
         raise ConfigError(
             f"{heads} query heads cannot share {kv_heads} key/value heads evenly: "
@@ -42,7 +42,7 @@ def require_heads(
 
 
 def require_rows(batch_size: int, mesh: Mapping[str, int], *, accumulate: int = 1) -> None:
-    """Raise unless every device gets as many rows of each micro-batch as every other."""
+    """Raise unless every device gets the same number of rows of each micro-batch."""
     groups = math.prod(mesh[axis] for axis in _ROWS)
     step = groups * accumulate
     if batch_size % step:
@@ -63,7 +63,7 @@ def require_even(context: int, sequence: int) -> None:
 
 
 def require_context(context: int, mesh: Mapping[str, int], *, tile: int) -> None:
-    """Raise unless every device gets an equal part of a row, in whole tiles where it is longer than one."""
+    """Raise unless every device gets an equal part of a row, in whole tiles if the part is longer than a tile."""
     sequence, tensor = mesh["sequence"], mesh["tensor"]
 
     def fits(context: int, sequence: int) -> bool:
@@ -75,7 +75,8 @@ def require_context(context: int, mesh: Mapping[str, int], *, tile: int) -> None
     step = sequence * tensor
     near = range(step, context + step * tile + 1, step)
     contexts = nearest(context, near, lambda n: fits(n, sequence))
-    fewer = [n for n in range(1, sequence) if sequence % n == 0 and fits(context, n)]  # the rest may go to `data`
+    # The devices that a smaller sequence axis leaves can be used by `data`.
+    fewer = [n for n in range(1, sequence) if sequence % n == 0 and fits(context, n)]
     over = f"{sequence} devices of the axis sequence" + (f" and {tensor} of tensor" if tensor > 1 else "")
     raise ConfigError(
         f"a context of {context} tokens cannot be split over {over} in tiles of {tile} tokens: "
@@ -84,18 +85,18 @@ def require_context(context: int, mesh: Mapping[str, int], *, tile: int) -> None
 
 
 def nearest(wanted: int, choices: Iterable[int], fits: Callable[[int], bool]) -> str:
-    """Name the nearest of the rising `choices` that fit, below and above what was wanted; "" where none does."""
+    """Return the nearest valid values below and above `wanted`, "" if there are none; `choices` are ascending."""
     good = [n for n in choices if fits(n)]
     below, above = [n for n in good if n < wanted][-1:], [n for n in good if n > wanted][:1]
     return " or ".join(map(str, below + above))
 
 
 def nearest_multiple(number: int, of: int) -> int:
-    """Return the multiple of `of`, at least `of`, that is nearest to `number`; the lower of two."""
+    """Return the multiple of `of`, at least `of`, that is nearest to `number`; the lower one of a tie."""
     below = number // of * of
     return max(of, below if number - below <= below + of - number else below + of)
 
 
 def nearest_divisor(number: int, to: int) -> int:
-    """Return the divisor of `number` that is nearest to `to`; the lower of two."""
+    """Return the divisor of `number` that is nearest to `to`; the lower one of a tie."""
     return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: (abs(d - to), d))

@@ -11,19 +11,19 @@ from pipeline.cli.parse import parse
 from trainer.commands import Train
 
 
-def test_options_become_the_configuration_of_a_training() -> None:
+def test_options_set_the_training_configuration() -> None:
     command = parse(Train, ["--dataset", "a", "b", "--out", "c", "--mesh.sequence", "-1"], prog="train")
     assert command.training.dataset == (Path("a"), Path("b"))
     assert command.training.mesh.sequence == -1
     assert command.training.steps == 1000
 
 
-def test_a_value_out_of_range_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_value_out_of_range_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert longreel.main(["train", "--dataset", "a", "--out", "c", "--steps", "0"]) == 2
     assert "steps must be at least 1, got 0" in capsys.readouterr().err
 
 
-def test_a_missing_dataset_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_dataset_is_reported_with_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert longreel.main(["train", "--dataset", str(tmp_path / "gone"), "--out", str(tmp_path / "model")]) == 1
     assert "no such dataset" in capsys.readouterr().err
     assert not (tmp_path / "model").exists()

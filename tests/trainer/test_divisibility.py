@@ -37,7 +37,7 @@ def _require(model: LlamaConfig, tensor: int) -> None:
         (120, {"sequence": 4, "tensor": 4}, 64, "4 devices of the axis sequence and 4 of tensor .* of 112 or 128"),
     ],
 )
-def test_a_context_that_devices_or_tiles_do_not_divide_names_the_nearest(
+def test_an_indivisible_context_is_rejected_with_the_nearest_valid_values(
     context: int, mesh: dict[str, int], tile: int, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -51,7 +51,7 @@ def test_a_context_that_devices_or_tiles_do_not_divide_names_the_nearest(
     tensor=st.sampled_from([1, 2, 4]),
     tile=st.integers(1, 64),
 )
-def test_what_is_named_would_do(context: int, sequence: int, tensor: int, tile: int) -> None:
+def test_suggested_values_are_valid(context: int, sequence: int, tensor: int, tile: int) -> None:
     try:
         require_context(context, _mesh(sequence=sequence, tensor=tensor), tile=tile)
     except ConfigError as e:
@@ -77,7 +77,7 @@ def test_what_is_named_would_do(context: int, sequence: int, tensor: int, tile: 
         (6, {"data": 2}, 4, "data x fsdp = 2 devices, 4 micro-batches: take 8$"),
     ],
 )
-def test_a_batch_that_does_not_split_names_the_nearest(
+def test_an_indivisible_batch_is_rejected_with_the_nearest_valid_sizes(
     batch_size: int, mesh: dict[str, int], accumulate: int, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -92,14 +92,14 @@ def test_a_batch_that_does_not_split_names_the_nearest(
         ({"ff_dim": 47}, 2, r"ff_dim = 47: take tensor = 1$"),
     ],
 )
-def test_tensor_parallelism_that_does_not_divide_the_heads_names_the_nearest(
+def test_tensor_parallelism_that_does_not_divide_the_heads_is_rejected_with_valid_sizes(
     change: dict[str, Any], tensor: int, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         _require(dataclasses.replace(debug(), **change), tensor)
 
 
-def test_what_fits_is_let_through() -> None:
+def test_valid_sizes_are_accepted() -> None:
     _require(lwm_7b(), 32)
     require_rows(16, _mesh(data=2, fsdp=2), accumulate=4)
     require_context(1 << 20, _mesh(sequence=64), tile=512)
@@ -107,6 +107,6 @@ def test_what_fits_is_let_through() -> None:
     require_context(4096, _mesh(sequence=64), tile=512)  # parts of 64 tokens: less than a tile
 
 
-def test_nothing_near_is_nothing() -> None:
+def test_nearest_returns_an_empty_text_if_no_value_is_valid() -> None:
     assert nearest(3, [1, 2, 4, 8], lambda n: n > 100) == ""
     assert nearest(3, [1, 2, 4, 8], lambda n: True) == "2 or 4"

@@ -15,7 +15,7 @@ from trainer.model.llama.transformer import Transformer
 from trainer.model.registry import create
 
 
-def test_axes_stand_in_the_documented_order() -> None:
+def test_axes_are_in_the_documented_order() -> None:
     mesh = make_mesh(MeshConfig(data=2, fsdp=1, tensor=2, sequence=2))
     assert mesh.axis_names == AXES == ("data", "fsdp", "tensor", "sequence")
     assert dict(mesh.shape) == {"data": 2, "fsdp": 1, "tensor": 2, "sequence": 2}
@@ -25,13 +25,13 @@ def test_axes_stand_in_the_documented_order() -> None:
     ("config", "sequence", "data"),
     [(MeshConfig(), 8, 1), (MeshConfig(data=2), 4, 2), (MeshConfig(data=-1, sequence=2), 2, 4)],
 )
-def test_minus_one_takes_the_devices_that_are_left(config: MeshConfig, sequence: int, data: int) -> None:
+def test_an_axis_of_minus_one_takes_the_remaining_devices(config: MeshConfig, sequence: int, data: int) -> None:
     mesh = make_mesh(config)
     assert mesh.shape["sequence"] == sequence
     assert mesh.shape["data"] == data
 
 
-def test_a_mesh_may_use_some_of_the_devices() -> None:
+def test_a_mesh_may_use_a_subset_of_the_devices() -> None:
     assert make_mesh(MeshConfig(), devices=jax.devices()[:3]).shape["sequence"] == 3
 
 
@@ -44,14 +44,14 @@ def test_a_mesh_may_use_some_of_the_devices() -> None:
         (MeshConfig(data=3, tensor=5, sequence=1), "takes 15 devices, there are 8: choose sizes that multiply"),
     ],
 )
-def test_a_mesh_that_the_devices_do_not_make_up_is_refused_with_the_nearest_that_they_do(
+def test_a_mesh_that_does_not_match_the_devices_is_rejected_with_the_nearest_sizes(
     config: MeshConfig, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         make_mesh(config)
 
 
-def test_dims_become_a_partition_by_the_table() -> None:
+def test_dims_are_partitioned_by_the_rules() -> None:
     mesh = make_mesh(MeshConfig(fsdp=2, tensor=2, sequence=2))
     spec = partition(("layers", "embed", "heads", "head_dim"), (2, 32, 4, 8), mesh)
     assert spec == PartitionSpec(None, ("fsdp", "sequence"), ("tensor",), None)
@@ -59,12 +59,12 @@ def test_dims_become_a_partition_by_the_table() -> None:
     assert used == PartitionSpec(None, None, ("tensor",), None)
 
 
-def test_a_dim_that_does_not_divide_stays_whole() -> None:
+def test_an_indivisible_dim_is_not_split() -> None:
     mesh = make_mesh(MeshConfig(tensor=2, sequence=4))
     assert partition(("vocab", "embed"), (37, 32), mesh) == PartitionSpec(None, ("sequence",))
 
 
-def test_a_dim_without_a_rule_is_refused() -> None:
+def test_a_dim_without_a_rule_is_rejected() -> None:
     with pytest.raises(ConfigError, match="'color'"):
         partition(("color",), (4,), make_mesh(MeshConfig()))
 
@@ -78,7 +78,7 @@ def test_a_batch_is_split_in_rows_and_tokens() -> None:
     assert sharding.shard_shape((4, 64)) == (1, 32)
 
 
-def test_moments_lie_where_their_parameters_do() -> None:
+def test_moments_are_sharded_like_their_parameters() -> None:
     mesh = make_mesh(MeshConfig(fsdp=2, tensor=2, sequence=2))
 
     def make() -> Transformer:
@@ -93,7 +93,7 @@ def test_moments_lie_where_their_parameters_do() -> None:
     assert placed["layers"]["gate"].get_value().spec == PartitionSpec(None, ("fsdp", "sequence"), ("tensor",))
 
 
-def test_a_model_is_made_in_parts_and_with_the_same_numbers_on_every_mesh() -> None:
+def test_a_model_is_initialized_sharded_and_identically_on_every_mesh() -> None:
     split = create(
         debug(), text_size=37, vision_size=13, mesh=make_mesh(MeshConfig(fsdp=2, tensor=2, sequence=2)), seed=3
     )

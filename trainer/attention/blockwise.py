@@ -1,16 +1,16 @@
-"""Attention of one device's queries to the keys it holds at the moment, a pair of tiles at a time.
+"""Blockwise attention in XLA: one device's queries against the keys it currently holds, one pair of tiles at a time.
 
-`forward` is the online softmax (Milakov & Gimelshein, arXiv 1805.02867); `backward` adds up all three gradients with
-weights rebuilt from the global log-sum-exp (FlashAttention-2, arXiv 2307.08691, its second algorithm). Each query tile
-visits the key tiles of its bounds (`tiles.py`): first those that need no mask, then the rest. So cost follows the sum
-of length² over documents, and the largest thing that exists is one tile of scores. `fused.py` has the same two
-functions for an accelerator.
+`forward` is the online softmax (Milakov & Gimelshein, arXiv 1805.02867). `backward` accumulates all three gradients
+with weights recomputed from the global log-sum-exp (FlashAttention-2, arXiv 2307.08691, algorithm 2). Each query tile
+visits the key tiles within its bounds (`tiles.py`), first those that need no mask, then the rest. The cost is
+proportional to the sum of length² over documents, and the largest temporary array is one tile of scores. `fused.py`
+implements the same two functions for a GPU.
 
-What made it fast on CPU, measured (`benchmarks/ring.py`): the mask and its comparisons stay off the tiles that need
-none; a query tile's sums live in the inner loop alone; one key/value head at a time, so that a tile of scores stays in
-the cache; tiles are contiguous, scores [R, tile] and never the other way about, dK and dV summed transposed.
+Choices that make it fast on a CPU (measured with `benchmarks/ring.py`): tiles that need no mask skip its comparisons;
+the running sums of a query tile exist only in the inner loop; key/value heads are processed one at a time, so a tile of
+scores fits in the cache; tiles are contiguous, scores are [R, tile], and dK and dV are accumulated transposed.
 
-Local axes beside those of `trainer/__init__.py`: T keys, R = G·tile rows of a query tile.
+Axes: those of `trainer/__init__.py`; T keys, R = G·tile rows of a query tile.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from trainer.attention.protocol import Keys, Output, QKVGrads, Queries, Residual
 from trainer.attention.reference import visible
 from trainer.attention.tiles import Bounds, Tokens, bounds
 
-# Masked scores lie below where the running maximum starts, so their weight is exp(-5e29) = 0 even in a row that has
-# seen nothing yet.
+# Masked scores are below the initial running maximum, so their weight is exp(-5e29) = 0 even in a row without any
+# unmasked score so far.
 _MASKED, _START = -1e30, -5e29
-NOTHING = -1e30  # log-sum-exp of a row that sees no key
+NOTHING = -1e30  # log-sum-exp of a row that attends to no key
 
 Carry = TypeVar("Carry")
 
@@ -38,8 +38,8 @@ Carry = TypeVar("Carry")
 def forward(queries: Queries, keys: Keys, *, tile: int, key_ranges: int = 1) -> Output:
     """Return attention of `queries` to `keys`.
 
-    S and T are multiples of `tile`; the keys are `key_ranges` equal ranges, each in reading order. A row that sees no
-    key is exactly 0, and its log-sum-exp NOTHING.
+    S and T are multiples of `tile`; the keys are `key_ranges` equal ranges, each in reading order. The output of a row
+    that attends to no key is exactly 0 and its log-sum-exp is NOTHING.
     """
     q, k, v = queries.q, keys.k, keys.v
     walk = _Walk.of(queries, keys, tile, key_ranges)
@@ -69,7 +69,7 @@ def forward(queries: Queries, keys: Keys, *, tile: int, key_ranges: int = 1) -> 
 
 
 def backward(queries: Queries, keys: Keys, saved: Residuals, *, tile: int, key_ranges: int = 1) -> QKVGrads:
-    """Return what `keys` contribute to dQ, and their dK and dV; `tile` and `key_ranges` as in `forward`."""
+    """Return the contribution of `keys` to dQ, and their dK and dV; `tile` and `key_ranges` as in `forward`."""
     q, k, v = queries.q, keys.k, keys.v
     walk = _Walk.of(queries, keys, tile, key_ranges)
     rows = [_query_tiles(x, tile) for x in (q, *saved)]
@@ -100,30 +100,30 @@ def backward(queries: Queries, keys: Keys, saved: Residuals, *, tile: int, key_r
 class SoftmaxSums(NamedTuple):
     """Running sums of the online softmax for the rows of one query tile."""
 
-    values: jax.Array  # [R,H], the weighted values
-    highest: jax.Array  # [R], the highest score so far
-    weights: jax.Array  # [R], the sum of weights
+    values: jax.Array  # [R,H], weighted sum of the values
+    highest: jax.Array  # [R], maximum score so far
+    weights: jax.Array  # [R], sum of the weights
 
 
 class _Pair(NamedTuple):
-    """Where a pair of tiles lies: its key tile among those of all heads, and both tiles' tokens."""
+    """Indices of a pair of tiles."""
 
-    key: jax.Array
-    query_tokens: jax.Array
-    key_tokens: jax.Array
-    masked: bool
+    key: jax.Array  # key tile, among those of all rows and heads
+    query_tokens: jax.Array  # tile in `_Walk.queries`
+    key_tokens: jax.Array  # tile in `_Walk.keys`
+    masked: bool  # whether scores need a mask
 
 
 class _Walk(NamedTuple):
-    """The way through the pairs of tiles: every query tile of all rows and heads visits the key tiles of its bounds."""
+    """Iteration over pairs of tiles: every query tile of all rows and heads visits the key tiles within its bounds."""
 
     queries: Tokens  # [B·I,tile]
     keys: Tokens  # [B·C·J,tile]
     bounds: Bounds  # [B·I,C]
     heads: int
     query_tiles: int  # I
-    key_tiles: int  # J, in a key range
-    scale: float  # of scores
+    key_tiles: int  # J, per key range
+    scale: float  # factor of the scores
 
     @classmethod
     def of(cls, queries: Queries, keys: Keys, tile: int, key_ranges: int) -> _Walk:
@@ -139,8 +139,8 @@ class _Walk(NamedTuple):
         )
 
     def over_keys(self, n: jax.Array, add: Callable[[Carry, _Pair], Carry], carry: Carry) -> Carry:
-        """Call `add` for every key tile that query tile `n` can meet, first for those that need no mask."""
-        head = lax.div(n, self.query_tiles)  # of all rows
+        """Call `add` for every key tile within the bounds of query tile `n`, first for those that need no mask."""
+        head = lax.div(n, self.query_tiles)  # among those of all rows
         row = lax.div(head, self.heads)
         tokens = row * self.query_tiles + lax.rem(n, self.query_tiles)
         key_ranges = self.bounds.start.shape[1]
@@ -202,10 +202,10 @@ def _add(x: jax.Array, n: jax.Array, part: jax.Array) -> jax.Array:
 
 
 def _like(x: jax.Array, value: float) -> jax.Array:
-    """Fill an array of the shape of `x` with float32; inside shard_map it counts as different on every device, too."""
+    """Return a float32 array of the shape of `x`, filled with `value`; in shard_map it varies over devices like `x`."""
     return jnp.full_like(x, value, jnp.float32)
 
 
 def _product(subscripts: str, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Multiply in float32. A CPU turns bfloat16 into it anyway, and so the weights need not be rounded."""
+    """Multiply in float32: a CPU converts bfloat16 to it anyway, and the weights are not rounded."""
     return jnp.einsum(subscripts, x.astype(jnp.float32), y.astype(jnp.float32))

@@ -1,12 +1,12 @@
-"""The kernel of `blockwise.py` for a GPU: one Pallas program a direction, in place of XLA's loops (through Triton).
+"""Fused attention for a GPU: the two functions of `blockwise.py` as Pallas programs, compiled by Triton.
 
-The same two functions, on the same arrays. A program of the grid owns a tile of queries (forward, dQ) or of keys
-(dK, dV) and loops over the tiles that can meet it, by the bounds of `tiles.py`; scores never leave the chip. Forward
-gives the log-sum-exp, backward takes the global one, so rings are put together from it as from the other (after
-FlashAttention-2, arXiv 2307.08691). Query heads that share keys read the same ones; nothing is repeated.
+A program of the grid owns a tile of queries (forward, dQ) or of keys (dK, dV) and loops over the tiles within its
+bounds (`tiles.py`); scores stay on the chip. `forward` returns the log-sum-exp and `backward` takes the global one, so
+the strategies use this kernel like the other (after FlashAttention-2, arXiv 2307.08691). Query heads that share a
+key/value head read the same keys; keys are not repeated.
 
-`unsupported_reason` compiles a small instance to find out whether the devices can run it. The tests run everything here
-in Pallas' interpret mode, on any machine; it has not been run on a GPU.
+`unsupported_reason` compiles a small instance to determine whether the devices can run the kernel. The tests run it in
+Pallas' interpret mode on any machine; it has not been run on a GPU.
 
 Axes as in `blockwise.py`; M = B·K·G query heads of all rows, C key ranges.
 """
@@ -34,7 +34,7 @@ Carry = TypeVar("Carry")
 
 
 def forward(queries: Queries, keys: Keys, *, tile: int, key_ranges: int = 1, interpret: bool = False) -> Output:
-    """Do what `blockwise.forward` does."""
+    """Implement `blockwise.forward`."""
     q, k, v = queries.q, keys.k, keys.v
     shape, grid = _Shape.of(q, k, tile), partial(_call, q, interpret)
     live, _ = meetings(queries.tokens, keys.tokens, tile=tile)
@@ -54,7 +54,7 @@ def forward(queries: Queries, keys: Keys, *, tile: int, key_ranges: int = 1, int
 def backward(
     queries: Queries, keys: Keys, saved: Residuals, *, tile: int, key_ranges: int = 1, interpret: bool = False
 ) -> QKVGrads:
-    """Do what `blockwise.backward` does."""
+    """Implement `blockwise.backward`."""
     q, k, v = queries.q, keys.k, keys.v
     shape, grid = _Shape.of(q, k, tile), partial(_call, q, interpret)
     live, _ = meetings(queries.tokens, keys.tokens, tile=tile)
@@ -68,7 +68,7 @@ def backward(
         [shape.query_rows],
         [shape.flat_queries],
     )
-    # Queries come in ranges as long as those of the keys.
+    # Query ranges have the length of key ranges.
     query_ranges = key_ranges * q.shape[3] // k.shape[2]
     numbers = [shape.all_queries, shape.all_numbers, shape.all_numbers]
     d_k, d_v = grid(
@@ -83,13 +83,13 @@ def backward(
 
 
 def block(tile: int) -> int:
-    """Return the side of the squares that the kernel computes, the largest power of two, up to 64, within `tile`."""
+    """Return the block size of the kernel: the largest power of two, up to 64, that divides `tile`."""
     return min(tile & -tile, 64)
 
 
 @cache
 def unsupported_reason(block: int, head_dim: int, dtype: jnp.dtype) -> str | None:
-    """Return why the kernel cannot run on this process' devices, or None if it can: a small instance is compiled."""
+    """Compile a small instance of the kernel; return why this process's devices cannot run it, or None if they can."""
     if block < 16 or head_dim < 16 or head_dim & (head_dim - 1):
         return f"it needs a tile with a factor of 16 and a head dim of 16, 32, 64 ...: got {block} and {head_dim}"
 
@@ -102,13 +102,13 @@ def unsupported_reason(block: int, head_dim: int, dtype: jnp.dtype) -> str | Non
     shapes = ((1, 1, 1, 2 * block, head_dim), dtype), ((1, 1, 2 * block, head_dim), dtype), ((1, 2 * block), jnp.int32)
     try:
         jax.jit(both).lower(*(jax.ShapeDtypeStruct(*x) for x in shapes)).compile()
-    except (RuntimeError, ValueError, TypeError) as error:  # what Pallas, Triton and XLA raise
+    except (RuntimeError, ValueError, TypeError) as error:  # the errors of Pallas, Triton and XLA
         return f"it cannot be compiled for {jax.default_backend()} ({str(error).splitlines()[0]})"
     return None
 
 
 class _Shape(NamedTuple):
-    """Sizes, and which block of an array a program of the grid gets: [M,G,S,H] for queries, [M,T,H] for keys."""
+    """Sizes and block specs of a grid; queries are [M,G,S,H], keys [M,T,H]."""
 
     heads: int  # M = B·K
     kv_heads: int  # K
@@ -123,28 +123,28 @@ class _Shape(NamedTuple):
         return cls(heads, q.shape[1], q.shape[2], tile, (heads, *q.shape[2:]), (heads, *k.shape[2:]))
 
     def flat(self, *arrays: jax.Array) -> list[jax.Array]:
-        """Fold batch and key/value heads into one dim."""
+        """Merge the dims of batch and key/value heads."""
         return [x.reshape(self.heads, *x.shape[2:]) for x in arrays]
 
     @property
     def query_tiles(self) -> int:
-        """I."""
+        """Number of query tiles, I."""
         return self.flat_queries[2] // self.tile
 
     @property
     def key_tiles(self) -> int:
-        """J."""
+        """Number of key tiles, J."""
         return self.flat_keys[1] // self.tile
 
     @property
     def scale(self) -> float:
-        """Of scores."""
+        """Factor of the scores."""
         return 1 / math.sqrt(self.flat_keys[2])
 
-    # Of a grid over heads, groups and query tiles (m, g, i).
+    # For a grid over heads, groups and query tiles (m, g, i):
 
     def query_specs(self, key_ranges: int) -> list[pl.BlockSpec]:
-        """Specs of the bounds, of a query tile's segment ids and positions, and of those of all keys."""
+        """Specs of the bounds, and of the segment ids and positions of a query tile and of all keys."""
         limits = pl.BlockSpec((None, None, key_ranges), lambda m, g, i: (m // self.kv_heads, i, 0))
         mine = pl.BlockSpec((None, self.tile), lambda m, g, i: (m // self.kv_heads, i))
         others = pl.BlockSpec((None, self.flat_keys[1]), lambda m, g, i: (m // self.kv_heads, 0))
@@ -152,23 +152,23 @@ class _Shape(NamedTuple):
 
     @property
     def query_rows(self) -> pl.BlockSpec:
-        """A query tile of one head."""
+        """Spec of a query tile of one head."""
         return pl.BlockSpec((None, None, self.tile, self.flat_keys[2]), lambda m, g, i: (m, g, i, 0))
 
     @property
     def query_numbers(self) -> pl.BlockSpec:
-        """One number a row of it."""
+        """Spec of one number per row of a query tile."""
         return pl.BlockSpec((None, None, self.tile), lambda m, g, i: (m, g, i))
 
     @property
     def all_keys(self) -> pl.BlockSpec:
-        """All keys of the head."""
+        """Spec of all keys of the head."""
         return pl.BlockSpec((None, *self.flat_keys[1:]), lambda m, g, i: (m, 0, 0))
 
-    # Of a grid over heads and key tiles (m, j).
+    # For a grid over heads and key tiles (m, j):
 
     def key_specs(self, query_ranges: int) -> list[pl.BlockSpec]:
-        """Specs of the bounds, of all queries' segment ids and positions, and of those of a key tile."""
+        """Specs of the bounds, and of the segment ids and positions of all queries and of a key tile."""
         limits = pl.BlockSpec((None, None, query_ranges), lambda m, j: (m // self.kv_heads, j, 0))
         others = pl.BlockSpec((None, self.flat_queries[2]), lambda m, j: (m // self.kv_heads, 0))
         mine = pl.BlockSpec((None, self.tile), lambda m, j: (m // self.kv_heads, j))
@@ -176,17 +176,17 @@ class _Shape(NamedTuple):
 
     @property
     def key_rows(self) -> pl.BlockSpec:
-        """A key tile of one head."""
+        """Spec of a key tile of one head."""
         return pl.BlockSpec((None, self.tile, self.flat_keys[2]), lambda m, j: (m, j, 0))
 
     @property
     def all_queries(self) -> pl.BlockSpec:
-        """All queries that share the head."""
+        """Spec of all queries that share the key/value head."""
         return pl.BlockSpec((None, *self.flat_queries[1:]), lambda m, j: (m, 0, 0, 0))
 
     @property
     def all_numbers(self) -> pl.BlockSpec:
-        """One number a row of them."""
+        """Spec of one number per row of all queries."""
         return pl.BlockSpec((None, *self.flat_queries[1:3]), lambda m, j: (m, 0, 0))
 
 
@@ -247,7 +247,7 @@ def _d_keys_tile(shape: _Shape, start: Any, stop: Any, qs: Any, qp: Any, ks: Any
 def _over_tiles(
     shape: _Shape, start: Any, stop: Any, tiles: int, add: Callable[[Any, Carry], Carry], carry: Carry
 ) -> Carry:
-    """Call `add` with the slice of every tile, among `tiles`, that the bounds of each range name."""
+    """Call `add` with the slice of every tile within the bounds of each range; the ranges share `tiles` tiles."""
     ranges = start.shape[0]
 
     def tile_range(c: int | jax.Array, carry: Carry) -> Carry:
@@ -262,7 +262,7 @@ def _scores(q: jax.Array, k: jax.Array, queries: Any, keys: Any, scale: float) -
 
 
 def _dot(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Multiply into float32; float32 inputs are not cut to TF32."""
+    """Multiply with a float32 result; float32 inputs are not rounded to TF32."""
     exact = lax.Precision.HIGHEST if x.dtype == jnp.float32 else None
     return jnp.dot(x, y, precision=exact, preferred_element_type=jnp.float32)
 
@@ -277,7 +277,7 @@ def _call(
     out_specs: list[pl.BlockSpec],
     out_shapes: list[tuple[int, ...]],
 ) -> list[jax.Array]:
-    """Run `program` over `grid`; what it makes is float32, and differs between devices where `like` does."""
+    """Run `program` over `grid`; the outputs are float32 and vary over the same devices as `like`."""
     varies = jax.typeof(like).manual_axis_type
     made = [jax.ShapeDtypeStruct(shape, jnp.float32, manual_axis_type=varies) for shape in out_shapes]
     run = pl.pallas_call(

@@ -1,15 +1,15 @@
-"""Which pairs of tiles can meet: the bounds of attention's loops.
+"""Bounds of attention's loops: the pairs of query and key tiles that interact.
 
-A query sees a key of its own segment at its own or an earlier position. In the order of (segment, position) it sees
-nothing after itself and nothing before the start of its segment, so two tiles can meet only where
+A query attends to keys of its own segment at its own or an earlier position. In the order of (segment, position) it
+attends to nothing after itself and nothing before the start of its segment, so two tiles interact only if
 
     first key <= last query      and      segment of the last key >= segment of the first query
 
-with the first and the last of a tile in that order. Where a key range stands in reading order, as each device's
-part does in every layout of `layout.py`, the key tiles that a query tile can meet are one interval, and both ends of it
-are needed. In any other order the interval may hold tiles that the mask then empties; none that matters is left out.
+where first and last refer to that order within a tile. If a key range is in reading order, as each device's part is in
+every layout of `layout.py`, the key tiles that interact with a query tile form one interval. In any other order the
+interval may contain tiles that are fully masked, but it never omits a tile that interacts.
 
-Bounds are values, not shapes: one compilation serves all packings.
+Bounds are values, not shapes, so one compilation works for every packing.
 
 Axes: B batch, I tiles of queries, J tiles of keys, C key ranges (one per device that keys were gathered from).
 """
@@ -24,16 +24,16 @@ from jax import lax
 
 
 class Tokens(NamedTuple):
-    """What tokens are: both [B,S] int32. Segment 0 is padding."""
+    """Segment and position of every token, both [B,S] int32. Segment 0 is padding."""
 
     segment_ids: jax.Array
     positions: jax.Array
 
 
 class Bounds(NamedTuple):
-    """For every query tile and key range, [B,I,C] int32, the key tiles to visit, counted within the key range.
+    """The key tiles to visit for every query tile and key range, [B,I,C] int32, as indices within the key range.
 
-    `start..stop` can meet; within them `full_start..full_stop` is a run of tiles of which every query sees every key.
+    Tiles in `start..stop` may interact; those in `full_start..full_stop`, a part of it, need no mask.
     """
 
     start: jax.Array
@@ -47,7 +47,7 @@ def bounds(queries: Tokens, keys: Tokens, *, tile: int, key_ranges: int = 1) -> 
     live, full = meetings(queries, keys, tile=tile)
     start, stop = spans(live, key_ranges=key_ranges)
     full_start, _ = spans(full, key_ranges=key_ranges)
-    # The run ends at the first tile after its start that is not full.
+    # The unmasked run ends at the first tile after its start that needs a mask.
     full = full.reshape(*start.shape, -1)
     count = full.shape[-1]
     places = lax.broadcasted_iota(jnp.int32, full.shape, 3)
@@ -57,12 +57,12 @@ def bounds(queries: Tokens, keys: Tokens, *, tile: int, key_ranges: int = 1) -> 
 
 
 def spans(live: jax.Array, *, key_ranges: int) -> tuple[jax.Array, jax.Array]:
-    """Return `start` and `stop`, as in Bounds, of the marks in each key range of the last axis of `live` [B,I,J]."""
+    """Return `start` and `stop`, as in Bounds, of the true entries in each key range of `live` [B,I,J]."""
     return _span(live.reshape(*live.shape[:2], key_ranges, -1))
 
 
 def meetings(queries: Tokens, keys: Tokens, *, tile: int) -> tuple[jax.Array, jax.Array]:
-    """Return which pairs of tiles can meet, and which need no mask: both bool [B,I,J]."""
+    """Return which pairs of tiles may interact and which need no mask, both bool [B,I,J]."""
     q, k = (_Extent.of(x, tile) for x in (queries, keys))
     q, k = _Extent(*(x[:, :, None] for x in q)), _Extent(*(x[:, None, :] for x in k))
     begun = (k.first < q.last) | ((k.first == q.last) & (k.first_position <= q.last_position))
@@ -72,15 +72,15 @@ def meetings(queries: Tokens, keys: Tokens, *, tile: int) -> tuple[jax.Array, ja
 
 
 class _Extent(NamedTuple):
-    """Of every tile [B,tiles]: its segments' range, the positions at its two ends, and the range of all positions."""
+    """Ranges of segments and positions of every tile, each [B,tiles]."""
 
-    first: jax.Array  # segment; above every other in a tile of padding
-    last: jax.Array  # segment; below every other in a tile of padding
-    first_position: jax.Array  # lowest in the first segment
-    last_position: jax.Array  # highest in the last segment
-    lowest: jax.Array
-    highest: jax.Array
-    whole: jax.Array  # has no padding
+    first: jax.Array  # lowest segment; the largest int32 if the tile is all padding
+    last: jax.Array  # highest segment; -1 if the tile is all padding
+    first_position: jax.Array  # lowest position in the first segment
+    last_position: jax.Array  # highest position in the last segment
+    lowest: jax.Array  # position
+    highest: jax.Array  # position
+    whole: jax.Array  # bool: no padding
 
     @classmethod
     def of(cls, tokens: Tokens, tile: int) -> _Extent:
@@ -100,7 +100,7 @@ class _Extent(NamedTuple):
 
 
 def _span(marked: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return the first and one past the last marked place of the last axis; 0 and 0 where nothing is marked."""
+    """Return the first and one past the last true index on the last axis; 0 and 0 if none is true."""
     places = lax.broadcasted_iota(jnp.int32, marked.shape, marked.ndim - 1)
     stop = jnp.where(marked, places + 1, 0).max(-1)
     return jnp.where(marked, places, stop[..., None]).min(-1), stop

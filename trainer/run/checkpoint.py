@@ -39,7 +39,7 @@ _PARAMS, _OPTIMIZER, _POSITION, _DESCRIPTION = "params", "optimizer", "position"
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a checkpoint was trained on. A run resumes only if it matches; see `require_same`."""
+    """Model, vocabulary and data of a checkpoint. A run resumes only if they match; see `require_same`."""
 
     model: ModelConfig
     vocabulary: Vocabulary
@@ -57,13 +57,13 @@ class Description:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, where: Path) -> Description:
-        """Read what `to_dict` wrote; raises ConfigError where it is another version's."""
+        """Read what `to_dict` wrote; raises ConfigError if another version wrote it."""
         try:
             plain = dict(values)
             model, vocabulary = config_from_dict(plain.pop("model")), Vocabulary.from_dict(plain.pop("vocabulary"))
             return cls(model=model, vocabulary=vocabulary, **plain)
         except (TypeError, KeyError) as e:
-            raise ConfigError(f"{where} was made by another version of Longreel and cannot be read: {e}") from e
+            raise ConfigError(f"{where} was written by another version of Longreel and cannot be read: {e}") from e
 
     def require_same(self, ours: Description, *, where: Path) -> None:
         """Raise VocabularyMismatch or ConfigError unless a run with `ours` can resume from this checkpoint."""
@@ -107,9 +107,9 @@ def _require_fields(a: Any, b: Any, names: Sequence[str], *, where: Path, what: 
 
 
 class Checkpoints:
-    """The checkpoints of a run; a context manager that waits for what is being written.
+    """The checkpoints of a run; a context manager that waits for pending writes on exit.
 
-    With `keep`, it owns the run: it deletes what a killed process left incomplete, and keeps the newest `keep`
+    With `keep`, it owns the run: it deletes the incomplete files of a killed process and keeps the newest `keep`
     checkpoints. Without `keep`, it only reads.
     """
 
@@ -141,8 +141,8 @@ class Checkpoints:
     def save(self, step: int, *, params: Any, optimizer: Any, position: Any, description: Description) -> None:
         """Start writing a checkpoint; do nothing if the newest one is of this step.
 
-        `params` and `optimizer` are trees of arrays, `position` is JSON-ready. Raises StorageError where the disk is
-        full, which may be reported by the next call, or by `wait`.
+        `params` and `optimizer` are trees of arrays, `position` is JSON-ready. Raises StorageError if the disk is full;
+        the error may be raised by the next call or by `wait`.
         """
         if self.latest() == step:
             return
@@ -168,7 +168,7 @@ class Checkpoints:
         return Description.from_dict(restored[_DESCRIPTION], where=self.path / str(step))
 
     def restore_params(self, step: int, like: Any) -> Any:
-        """Return the parameters; `like` is a tree of jax.ShapeDtypeStruct that carry shardings."""
+        """Return the parameters; `like` is a tree of jax.ShapeDtypeStruct with shardings."""
         return self._arrays(step, _PARAMS, like)
 
     def restore_optimizer(self, step: int, like: Any) -> Any:
@@ -176,7 +176,7 @@ class Checkpoints:
         return self._arrays(step, _OPTIMIZER, like)
 
     def restore_position(self, step: int) -> Any:
-        """Return the state of the data iterator, as it was given to `save`."""
+        """Return the state of the data iterator that was passed to `save`."""
         return self._restore(step, {_POSITION: ocp.args.JsonRestore()})[_POSITION]["data"]
 
     def _arrays(self, step: int, item: str, like: Any) -> Any:
@@ -200,12 +200,12 @@ class Checkpoints:
 
 
 def open_run(run: Path) -> Checkpoints:
-    """Open the checkpoints of a run to read them; raises ConfigError where `run` is not a run."""
+    """Open the checkpoints of a run for reading; raises ConfigError if `run` is not the output of a training run."""
     if not (run / CHECKPOINTS).is_dir():
         raise ConfigError(f"{run} is not the output of `longreel train`: it has no folder {CHECKPOINTS}/")
     return Checkpoints(run)
 
 
 def named(tree: Any) -> dict[str, Any]:
-    """Return the leaves of a tree by name, in the tree's order; names do not depend on the classes of its nodes."""
+    """Return the leaves of a tree by name, in the order of the tree; names do not depend on the classes of nodes."""
     return {array_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}

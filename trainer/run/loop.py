@@ -104,7 +104,7 @@ def _share_one_arena() -> None:
         library.mallopt(_M_ARENA_MAX, 1)
 
 
-class _StopAsked(Exception):
+class _StopRequested(Exception):
     """The user requested a stop. Raised between batches, when the state is complete."""
 
 
@@ -117,7 +117,7 @@ class _Training:
         self._checkpoints = stack.enter_context(Checkpoints(config.out, keep=config.cadence.checkpoints_kept))
         self._start = self._checkpoints.latest()
         if self._start is None:
-            setup.check_origin()
+            setup.check_init_from()
         else:
             where = self._checkpoints.path / str(self._start)
             self._checkpoints.describe(self._start).require_same(setup.description, where=where)
@@ -138,11 +138,11 @@ class _Training:
             return self._result()
         self._progress.log(str(self._setup) + (f"; resuming from {self._newest}" if self._step else ""))
         if jax.process_index() == 0:
-            self._setup.write_facts(self._config.out / f"config-from-{self._step}.json")
+            self._setup.write_config(self._config.out / f"config-from-{self._step}.json")
         self._prepare()
         try:
             self._make_steps()
-        except _StopAsked as e:
+        except _StopRequested as e:
             raise self._interrupted() from e
         self._checkpoints.wait()
         return self._result()
@@ -159,13 +159,13 @@ class _Training:
         self._progress.start()
 
     def _prepare_rest(self) -> None:
-        self._state = self._first_state()
+        self._state = self._initial_state()
         if self._setup.held_out is not None:
             self._eval_step = self._setup.compile_eval()
 
-    def _first_state(self) -> TrainState:
+    def _initial_state(self) -> TrainState:
         if self._start is None:
-            return self._setup.first_state()
+            return self._setup.initial_state()
         self._batches.set_state(self._checkpoints.restore_position(self._start))
         return resume(self._setup.plan, self._checkpoints, self._start)
 
@@ -237,7 +237,7 @@ class _Training:
 
     def _stop_if_asked(self) -> None:
         if self._stop.is_requested():
-            raise _StopAsked
+            raise _StopRequested
 
     def _interrupted(self) -> Interrupted:
         where = f"stopped after step {self._step} of {self._config.steps}"

@@ -1,8 +1,8 @@
-"""The optimizer: AdamW (Loshchilov and Hutter, arXiv 1711.05101), warm-up, cosine decay, a limit on the gradient.
+"""The optimizer: AdamW (Loshchilov and Hutter, arXiv 1711.05101) with warm-up, cosine decay and gradient clipping.
 
-The learning rate rises linearly to its peak over `warmup_steps`, then falls along half a cosine to `final_fraction` of
-it at `decay_steps`, and stays there. The gradient is scaled down where its norm over all parameters is above
-`clip_norm`. Norms' scales are not decayed. Moments are float32, in the image of the parameters, and split like them.
+The learning rate rises linearly to its peak over `warmup_steps`, follows half a cosine down to `final_fraction` of the
+peak at `decay_steps`, and then stays constant. The gradient is clipped to a global norm of `clip_norm`. Weight decay
+does not apply to the scales of norms. Moments are float32 and have the shapes and shardings of the parameters.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ class OptimizerConfig:
     warmup_steps: int = 10
     """Steps over which the learning rate rises from 0."""
     decay_steps: int | None = None
-    """Step at which the cosine has reached its end; by default the last of the run. Name it where you mean to extend
-    a run later: the schedule of the steps already made is then the same."""
+    """Step at which the cosine decay ends. Default: the last step of the run. Set it if you plan to extend the run
+    later, so that the schedule of the first steps stays the same."""
     final_fraction: float = 0.1
     """Learning rate at the end of the cosine, as a fraction of the peak."""
     beta1: float = 0.9
-    """Decay of the mean of gradients."""
+    """Decay rate of the mean of gradients."""
     beta2: float = 0.95
-    """Decay of the mean of squared gradients."""
+    """Decay rate of the mean of squared gradients."""
     epsilon: float = 1e-8
     """Added to the root of the mean of squared gradients."""
     weight_decay: float = 0.1
-    """Pull of weights towards 0, times the learning rate; norms are exempt."""
+    """Weight decay, multiplied by the learning rate; the scales of norms are exempt."""
     clip_norm: float = 1.0
-    """Largest norm of the whole gradient; longer ones are scaled down to it."""
+    """Maximum global norm of the gradient; larger gradients are scaled down to it."""
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "epsilon", "clip_norm"):
@@ -61,9 +61,9 @@ class OptimizerConfig:
 
 
 def schedule(config: OptimizerConfig, *, steps: int) -> optax.Schedule:
-    """Return the learning rate (float32 scalar) as a function of the updates made before (int32 scalar)."""
+    """Return the learning rate (float32 scalar) as a function of the number of updates so far (int32 scalar)."""
     end = config.decay_steps or steps
-    # A run shorter than its warm-up would otherwise never get to where it learns.
+    # A run shorter than its warm-up would otherwise never reach the peak.
     warmup = min(config.warmup_steps, end // 2)
     final = config.learning_rate * config.final_fraction
 
@@ -78,7 +78,7 @@ def schedule(config: OptimizerConfig, *, steps: int) -> optax.Schedule:
 
 
 def make_optimizer(config: OptimizerConfig, *, steps: int) -> optax.GradientTransformation:
-    """Return the optimizer of a run of `steps`; its parameters are a tree of nnx.Param that carry `dims`."""
+    """Return the optimizer of a run of `steps`; the parameters are a tree of nnx.Param with `dims` metadata."""
     chain = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(
@@ -92,7 +92,7 @@ def make_optimizer(config: OptimizerConfig, *, steps: int) -> optax.GradientTran
     )
 
     def update(gradient: Any, state: Any, params: Any) -> tuple[Any, Any]:
-        # Adam's bias correction raises a float to an integer power, which strict promotion refuses.
+        # Adam's bias correction raises a float to an integer power, which strict dtype promotion rejects.
         with jax.numpy_dtype_promotion("standard"):
             updates, new = chain.update(gradient, state, params)
         return updates, new
@@ -101,9 +101,9 @@ def make_optimizer(config: OptimizerConfig, *, steps: int) -> optax.GradientTran
 
 
 def is_decayed(params: Any) -> Any:
-    """Tell matrices, which are decayed, from the vectors of norms: a tree of bool in the image of `params`.
+    """Return a tree of bool like `params`: True for matrices, which are decayed, and False for the scales of norms.
 
-    Layers are stacked, so a norm's scales may well be an array of two dims; their names tell.
+    Layers are stacked, so a norm's scales may be an array of two dims; the dim names distinguish them.
     """
 
     def decayed(variable: nnx.Variable[Any]) -> Any:

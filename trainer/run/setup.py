@@ -1,4 +1,4 @@
-"""What a run is made of, before its first step: all that follows from the configuration and the datasets alone."""
+"""The components of a training run, built from its configuration and datasets and validated before the first step."""
 
 from __future__ import annotations
 
@@ -24,26 +24,29 @@ from trainer.model.registry import config_to_dict, parameter_count
 from trainer.run.checkpoint import Description, open_run
 from trainer.run.config import TrainConfig
 from trainer.run.optimizer import make_optimizer, schedule
-from trainer.run.state import Plan, TrainState, begin, new_state, take_over
+from trainer.run.state import Plan, TrainState, load_params, new_state, state_from_params
 from trainer.run.step import StepMetrics, compile_eval, compile_step
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """The parts of a run, checked against each other; nothing has been written or computed yet."""
+    """The components of a run, checked for consistency; nothing has been written or computed yet."""
 
     config: TrainConfig
     split: PackedSplit
-    held_out: PackedSplit | None  # None where the run does not evaluate
+    held_out: PackedSplit | None  # None if the run does not evaluate
     placement: Placement  # of a batch
-    held_out_placement: Placement  # of as many sequences as are computed at once
+    held_out_placement: Placement  # of a micro-batch, the batch size of evaluation
     optimizer: optax.GradientTransformation
     plan: Plan
     description: Description
 
     @classmethod
     def of(cls, config: TrainConfig) -> Setup:
-        """Open the datasets and lay out mesh and state; ConfigError, DatasetError or VocabularyMismatch if unfit."""
+        """Open the datasets, make the mesh and plan the state.
+
+        Raises ConfigError, DatasetError or VocabularyMismatch if configuration and data do not fit together.
+        """
         model, mesh = config.model_config, make_mesh(config.mesh)
         model.require_mesh(mesh.shape)
         require_rows(config.batch_size, mesh.shape, accumulate=config.memory.accumulate)
@@ -53,7 +56,7 @@ class Setup:
         if split.context_length > model.max_positions:
             raise ConfigError(
                 f"the dataset's context of {split.context_length} tokens is longer than the model's max_positions "
-                f"{model.max_positions}: pack at {model.max_positions} tokens or fewer, or take a recipe for more"
+                f"{model.max_positions}: pack at {model.max_positions} tokens or fewer, or use a recipe with more"
             )
         place = partial(Placement.of, mesh, layout=config.layout, tile=model.tile)
         placement = place((config.batch_size, split.context_length))
@@ -78,36 +81,36 @@ class Setup:
 
     @property
     def steps_per_epoch(self) -> float:
-        """Steps in which every sequence is seen once."""
+        """Number of steps in which every sequence is used once."""
         return len(self.split) / self.config.batch_size
 
-    def check_origin(self) -> None:
-        """Raise where `init_from` is no run, or its model has another vocabulary or shape."""
+    def check_init_from(self) -> None:
+        """Raise ConfigError or VocabularyMismatch if the checkpoint of `init_from` cannot initialize this run."""
         if self.config.init_from is not None:
             with open_run(self.config.init_from) as checkpoints:
                 step = checkpoints.newest()
                 checkpoints.describe(step).require_shapes(self.description, where=checkpoints.path / str(step))
 
-    def first_state(self) -> TrainState:
-        """Make the state before the first step: anew, or around the parameters of `init_from`."""
+    def initial_state(self) -> TrainState:
+        """Return the initial state, with the parameters of `init_from` if it is set."""
         if self.config.init_from is not None:
-            params = take_over(self.plan, self.config.init_from)
-            return begin(self.plan, params, optimizer=self.optimizer)
+            params = load_params(self.plan, self.config.init_from)
+            return state_from_params(self.plan, params, optimizer=self.optimizer)
         about = self.description
         return new_state(self.plan, about.model, about.vocabulary, optimizer=self.optimizer, seed=about.seed)
 
     def compile_step(self) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
-        """Compile the step."""
+        """Compile the training step."""
         rate = schedule(self.config.optimizer, steps=self.config.steps)
         accumulate = self.config.memory.accumulate
         return compile_step(self.plan, self.optimizer, rate, shape=self.placement.shape, accumulate=accumulate)
 
     def compile_eval(self) -> Callable[[Any, Batch], LossSums]:
-        """Compile the evaluation of a batch."""
+        """Compile the evaluation step."""
         return compile_eval(self.plan, shape=self.held_out_placement.shape)
 
-    def write_facts(self, path: Path) -> None:
-        """Write as JSON what runs: configuration, model, vocabulary, data, mesh, device and version."""
+    def write_config(self, path: Path) -> None:
+        """Write configuration, model, vocabulary, dataset, mesh, device and JAX version as JSON."""
         about, mesh = self.description, self.plan.mesh
         facts = {
             "config": dataclasses.asdict(self.config),
@@ -123,7 +126,7 @@ class Setup:
 
     @property
     def parameters(self) -> int:
-        """Number of the model's parameters."""
+        """Number of parameters of the model."""
         vocabulary = self.description.vocabulary
         sizes = {"text_size": vocabulary.text_size, "vision_size": vocabulary.vision_size}
         return parameter_count(self.description.model, **sizes)
@@ -135,5 +138,5 @@ class Setup:
         apart = f" in {parts} micro-batches" if parts > 1 else ""
         return (
             f"{self.config.model}: {self.parameters / 1e6:.1f} million parameters; mesh: {mesh}; {rows} sequences of "
-            f"{context:,} tokens a step{apart}, {self.steps_per_epoch:.1f} steps an epoch"
+            f"{context:,} tokens per step{apart}, {self.steps_per_epoch:.1f} steps per epoch"
         )

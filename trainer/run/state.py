@@ -1,7 +1,7 @@
-"""The state of training, and the three places it comes from: made anew, another run's parameters, a checkpoint.
+"""The training state: initialized from a seed or from another run's parameters, or restored from a checkpoint.
 
-A state's shapes, types and shardings are known before it exists, from the declarations of the weights: a `Plan`. So a
-step can be compiled, and a checkpoint restored, without making parameters first.
+The declarations of the weights determine the shapes, dtypes and shardings of a state before it exists; a `Plan` holds
+them. A step can therefore be compiled, and a checkpoint restored, without initializing parameters first.
 
 Axes: see `trainer/__init__.py`.
 """
@@ -30,16 +30,16 @@ from trainer.run.checkpoint import Checkpoints, Description, open_run
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
-    """What changes from step to step."""
+    """The values that a training step updates."""
 
-    step: jax.Array  # updates made, int32 scalar
+    step: jax.Array  # number of updates so far, int32 scalar
     params: Any  # nnx.State of the model's parameters, float32
-    optimizer: Any  # optax' state
+    optimizer: Any  # the optimizer state of optax
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A state before it exists: the model's graph, and a TrainState of jax.ShapeDtypeStruct with shardings."""
+    """The structure of a state: the model's graph, and a TrainState of jax.ShapeDtypeStruct with shardings."""
 
     graph: nnx.GraphDef[Model]
     like: TrainState
@@ -49,22 +49,22 @@ class Plan:
     def of(
         cls, config: ModelConfig, vocabulary: Vocabulary, *, optimizer: optax.GradientTransformation, mesh: Mesh
     ) -> Plan:
-        """Plan the state of a model of this vocabulary on `mesh`."""
+        """Return the plan for a model of this configuration and vocabulary on `mesh`."""
         graph, shapes = _abstract_model(config, vocabulary, mesh)
         moments = jax.eval_shape(optimizer.init, shapes)
         like = TrainState(jax.eval_shape(lambda: jnp.int32(0)), shapes, moments)
         return cls(graph=graph, like=_placed(like, mesh), mesh=mesh)
 
     @property
-    def everywhere(self) -> NamedSharding:
-        """The sharding of what every device has a copy of."""
+    def replicated(self) -> NamedSharding:
+        """The sharding of replicated values."""
         return NamedSharding(self.mesh, PartitionSpec())
 
 
 def new_state(
     plan: Plan, config: ModelConfig, vocabulary: Vocabulary, *, optimizer: optax.GradientTransformation, seed: int
 ) -> TrainState:
-    """Make parameters from `seed`, the same on any mesh, and start at step 0."""
+    """Initialize parameters from `seed`, identically on every mesh, and return the state at step 0."""
     model = create(
         config,
         text_size=vocabulary.text_size,
@@ -72,36 +72,37 @@ def new_state(
         mesh=plan.mesh,
         seed=seed,
     )
-    return begin(plan, nnx.split(model)[1], optimizer=optimizer)
+    return state_from_params(plan, nnx.split(model)[1], optimizer=optimizer)
 
 
-def begin(plan: Plan, params: Any, *, optimizer: optax.GradientTransformation) -> TrainState:
-    """Start at step 0 from `params`, with moments of 0 that lie where their parameters do."""
+def state_from_params(plan: Plan, params: Any, *, optimizer: optax.GradientTransformation) -> TrainState:
+    """Return the state at step 0 with `params` and zero moments, which are sharded like their parameters."""
     places = jax.tree.map(lambda x: x.sharding, plan.like.optimizer)
     moments = jax.jit(optimizer.init, out_shardings=places)(params)
     return TrainState(_step(plan, 0), params, moments)
 
 
 def resume(plan: Plan, checkpoints: Checkpoints, step: int) -> TrainState:
-    """Return the state that the checkpoint of `step` holds, on the plan's mesh."""
+    """Restore the checkpoint of `step` on the plan's mesh."""
     params = checkpoints.restore_params(step, plan.like.params)
     return TrainState(_step(plan, step), params, checkpoints.restore_optimizer(step, plan.like.optimizer))
 
 
-def take_over(plan: Plan, run: Path) -> Any:
-    """Return the parameters of another run's newest checkpoint, on the plan's mesh.
+def load_params(plan: Plan, run: Path) -> Any:
+    """Restore the parameters of another run's newest checkpoint on the plan's mesh.
 
-    Their shapes must be the plan's (`Description.require_shapes`); context length and rotary base may differ, which is
-    how context grows. Raises ConfigError where `run` is not a run, DatasetError where its checkpoint cannot be read.
+    Their shapes must match the plan (`Description.require_shapes`); context length and rotary base may differ, which
+    allows training to continue at a longer context. Raises ConfigError if `run` is not a training run, DatasetError if
+    its checkpoint cannot be read.
     """
     with open_run(run) as checkpoints:
         return checkpoints.restore_params(checkpoints.newest(), plan.like.params)
 
 
 def load_model(run: Path, *, mesh: Mesh) -> tuple[Model, Description]:
-    """Return the model of a run's newest checkpoint on `mesh`, without its optimizer, and what it was trained on.
+    """Restore the model of a run's newest checkpoint on `mesh`, without the optimizer; also return its description.
 
-    Raises ConfigError where `run` is not a run, DatasetError where its checkpoint cannot be read.
+    Raises ConfigError if `run` is not a training run, DatasetError if its checkpoint cannot be read.
     """
     with open_run(run) as checkpoints:
         step = checkpoints.newest()
@@ -122,4 +123,4 @@ def _placed(shapes: Any, mesh: Mesh) -> Any:
 
 
 def _step(plan: Plan, step: int) -> jax.Array:
-    return jax.device_put(np.int32(step), plan.everywhere)
+    return jax.device_put(np.int32(step), plan.replicated)

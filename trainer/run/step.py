@@ -1,13 +1,15 @@
-"""One step: the gradient of the global batch's loss, and the update. Pure functions, compiled once by the loop.
+"""A training step (gradient of the global batch's loss, then update) and an evaluation step.
+
+Both are pure functions, which the loop compiles once:
 
     train_step(state, batch) -> (state, metrics)
     eval_step(params, batch) -> sums
 
-Both take the static parts (the model's graph, the optimizer) as keywords, to be bound with `functools.partial`.
+The static arguments (the model's graph, the optimizer) are keywords, to be bound with `functools.partial`.
 
-A batch may be computed as several micro-batches, one after another: memory is then that of one, and gradients are
-added up in float32. Each micro-batch's w·ce is divided by the weight of the *whole* batch, which is known before the
-first, so the sum of their gradients is the gradient of the large batch, however unequal their weights are.
+A batch may be computed as several micro-batches, one after another. This takes the memory of one, and gradients are
+accumulated in float32. The w·ce of each micro-batch is divided by the weight of the *whole* batch, which is computed
+first, so the accumulated gradient is that of the whole batch even if the micro-batches have very different weights.
 
 Axes: see `trainer/__init__.py`.
 """
@@ -32,12 +34,12 @@ from trainer.run.state import Plan, TrainState
 
 
 class StepMetrics(NamedTuple):
-    """What a step measured; scalars, but for the sums by modality."""
+    """Metrics of a training step; scalars, except for the sums by modality."""
 
     sums: LossSums
-    gradient_norm: jax.Array  # before it was limited
+    gradient_norm: jax.Array  # before clipping
     learning_rate: jax.Array
-    useful_tokens: jax.Array  # targets that have a weight, int32
+    useful_tokens: jax.Array  # number of targets with a weight, int32
 
 
 def train_step(
@@ -50,7 +52,7 @@ def train_step(
     mesh: Mesh,
     accumulate: int = 1,
 ) -> tuple[TrainState, StepMetrics]:
-    """Return the state after one update, and what was measured before it."""
+    """Return the state after one update, and the metrics of the state before it."""
     gradient, sums = loss_gradient(state.params, batch, graph=graph, mesh=mesh, accumulate=accumulate)
     updates, moments = optimizer.update(gradient, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -66,7 +68,7 @@ def train_step(
 def loss_gradient(
     params: Any, batch: Batch, *, graph: nnx.GraphDef[Model], mesh: Mesh, accumulate: int
 ) -> tuple[Any, LossSums]:
-    """Return the gradient of the batch's loss, float32 in the image of `params`, and the sums of the loss."""
+    """Return the gradient of the batch's loss, a float32 tree like `params`, and the sums of the loss."""
     weight = batch["weights"].sum()
     weight = jnp.where(weight > 0, weight, 1.0)
 
@@ -89,7 +91,10 @@ def loss_gradient(
 
 
 def micro_batches(x: jax.Array, mesh: Mesh, *, count: int) -> jax.Array:
-    """Return rows [B,S] as micro-batches [count,B/count,S]; each takes some of every device's rows: nothing moves."""
+    """Split rows [B,S] into micro-batches [count,B/count,S].
+
+    Every micro-batch has rows of every device, so no data moves between devices.
+    """
     rows, length = x.shape
     groups = math.prod(mesh.shape[axis] for axis in RULES["batch"])
     apart = jnp.einsum("gar...->agr...", x.reshape(groups, count, -1, length)).reshape(count, rows // count, length)
@@ -112,27 +117,27 @@ def compile_step(
 ) -> jax.stages.Compiled:
     """Compile `train_step` for batches of `shape` (B, S), each computed as `accumulate` micro-batches.
 
-    The state that goes in is used up: its memory is reused.
+    The input state is donated: its memory is reused for the output.
     """
     places = jax.tree.map(lambda x: x.sharding, plan.like)
     step = jax.jit(
         partial(train_step, graph=plan.graph, optimizer=optimizer, rate=rate, mesh=plan.mesh, accumulate=accumulate),
         donate_argnums=0,
-        out_shardings=(places, plan.everywhere),
+        out_shardings=(places, plan.replicated),
     )
-    return step.lower(plan.like, _batch_like(shape, plan.mesh)).compile(_patience(plan.mesh))
+    return step.lower(plan.like, _batch_like(shape, plan.mesh)).compile(_collective_timeouts(plan.mesh))
 
 
 def compile_eval(plan: Plan, *, shape: tuple[int, int]) -> jax.stages.Compiled:
     """Compile `eval_step` for batches of `shape` (B, S)."""
-    step = jax.jit(partial(eval_step, graph=plan.graph), out_shardings=plan.everywhere)
-    return step.lower(plan.like.params, _batch_like(shape, plan.mesh)).compile(_patience(plan.mesh))
+    step = jax.jit(partial(eval_step, graph=plan.graph), out_shardings=plan.replicated)
+    return step.lower(plan.like.params, _batch_like(shape, plan.mesh)).compile(_collective_timeouts(plan.mesh))
 
 
-def _patience(mesh: Mesh) -> dict[str, str | bool] | None:
-    """Return how long virtual CPU devices may wait for each other, as options of the compiler.
+def _collective_timeouts(mesh: Mesh) -> dict[str, str | bool] | None:
+    """Return compiler options that set the collective timeouts of virtual CPU devices; None for other devices.
 
-    Where eight share two cores and a sequence has a million tokens, minutes are usual. XLA would complain after 20 s.
+    With eight devices on two cores and a million tokens, waits of minutes are normal; XLA warns after 20 s.
     """
     if mesh.devices.flat[0].platform != "cpu":
         return None

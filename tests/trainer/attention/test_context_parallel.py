@@ -89,7 +89,7 @@ def _check(run: Callable[..., Arrays], arrays: Arrays, rows: Packed) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_every_way_gives_dense_attention_whatever_the_packing_and_the_layout(case: Case) -> None:
+def test_every_strategy_equals_dense_attention_for_any_packing_and_layout(case: Case) -> None:
     devices, _, _, _, share = case
     length = devices * share
 
@@ -111,14 +111,14 @@ def test_every_way_gives_dense_attention_whatever_the_packing_and_the_layout(cas
     check()
 
 
-def test_rows_and_heads_are_split_too() -> None:
+def test_rows_and_heads_can_be_split() -> None:
     rng = np.random.default_rng(1)
     rows = packed(rng, rows=2, length=32, longest=20)
     case = (1, "ring", 4, 2, 32)
     _check(_compiled(_mesh(data=1, fsdp=2, tensor=2, sequence=2), "ring"), _inputs(rng, case), rows)
 
 
-def test_one_compilation_serves_all_packings() -> None:
+def test_one_compilation_works_for_all_packings() -> None:
     rng, run = np.random.default_rng(2), _compiled(_mesh(sequence=8), "ring")
     for longest in (1, 5, LENGTH):
         rows = packed(rng, rows=ROWS, length=LENGTH, longest=longest)
@@ -126,7 +126,7 @@ def test_one_compilation_serves_all_packings() -> None:
     assert run._cache_size() == 1
 
 
-def test_documents_of_one_token_see_themselves_alone() -> None:
+def test_documents_of_one_token_attend_only_to_themselves() -> None:
     rng = np.random.default_rng(3)
     q, k, v, d_out = _inputs(rng)
     ids = np.broadcast_to(np.arange(1, LENGTH + 1, dtype=np.int32), (ROWS, LENGTH))
@@ -138,7 +138,7 @@ def test_documents_of_one_token_see_themselves_alone() -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_document_may_start_or_end_at_and_beside_every_edge_of_a_tile(layout: str) -> None:
+def test_a_document_may_start_or_end_at_or_next_to_any_tile_boundary(layout: str) -> None:
     rng = np.random.default_rng(4)
     edges = np.arange(TILE, LENGTH, TILE)
     order = permutation(layout, length=LENGTH, devices=8, stripe=TILE)
@@ -156,7 +156,7 @@ def test_a_document_may_start_or_end_at_and_beside_every_edge_of_a_tile(layout: 
     _check(_of(RING), _inputs(rng), Packed(positions, segments, positions).permuted(order))
 
 
-def test_padding_gives_exactly_zero_and_takes_no_gradient() -> None:
+def test_padding_gives_exactly_zero_output_and_gradient() -> None:
     rng = np.random.default_rng(5)
     for case in (RING, (4, "all_gather", 4, 1, 16), (2, "ulysses", 4, 2, 32)):
         share, length = case[4], case[0] * case[4]
@@ -202,7 +202,7 @@ def _dense_bfloat16(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Arra
     return jnp.where((segments != 0)[..., None, None], out, jnp.zeros_like(out))
 
 
-def test_one_document_never_changes_another_and_a_second_run_gives_the_same_bits() -> None:
+def test_documents_do_not_affect_each_other_and_results_are_deterministic() -> None:
     rng = np.random.default_rng(8)
     rows = packed(rng, rows=ROWS, length=LENGTH, longest=25).permuted(random_order(rng, LENGTH))
     arrays, other = _inputs(rng), _inputs(rng)
@@ -229,12 +229,12 @@ def test_one_document_never_changes_another_and_a_second_run_gives_the_same_bits
         ((2, 64, 3), 2, "3 query heads cannot share 2 key/value heads evenly: the nearest .* is 1"),
     ],
 )
-def test_what_the_mesh_does_not_divide_is_refused(shape: tuple[int, ...], kv_heads: int, message: str) -> None:
+def test_sizes_that_the_mesh_does_not_divide_are_rejected(shape: tuple[int, ...], kv_heads: int, message: str) -> None:
     rows, length, heads = shape
-    _refused(rows, length, heads, kv_heads, _mesh(data=2, tensor=2, sequence=2), "ring", message)
+    _assert_rejected(rows, length, heads, kv_heads, _mesh(data=2, tensor=2, sequence=2), "ring", message)
 
 
-def _refused(
+def _assert_rejected(
     rows: int, length: int, heads: int, kv_heads: int, mesh: Mesh, method: AttentionMethod, message: str
 ) -> None:
     q, k = (jnp.ones((rows, length, n, HEAD_DIM)) for n in (heads, kv_heads))

@@ -40,7 +40,7 @@ def _mesh(devices: int) -> Mesh:
     return make_mesh(MeshConfig(sequence=devices), devices=jax.devices()[:devices])
 
 
-def test_the_interpreted_kernel_gives_dense_attention_over_a_ring() -> None:
+def test_the_interpreted_kernel_equals_dense_attention_in_a_ring() -> None:
     run = _run("interpreted", _mesh(2))
     for seed, longest in enumerate((1, 7, 30, LENGTH)):
         rng = np.random.default_rng(seed)
@@ -56,7 +56,7 @@ def test_the_interpreted_kernel_gives_dense_attention_over_a_ring() -> None:
             assert np.all(np.asarray(a)[rows.segment_ids == 0] == 0)
 
 
-def test_it_lowers_to_three_gpu_programs_also_inside_shard_map(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_lowers_to_three_gpu_programs_also_inside_shard_map(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         fused, "unsupported_reason", lambda *_: None
     )  # there is no GPU here to compile for: it is only lowered

@@ -25,7 +25,7 @@ def _by_hand(q: NDArray, k: NDArray, v: NDArray, rows: Packed) -> NDArray[np.flo
     return out
 
 
-def test_both_references_are_attention_written_by_hand() -> None:
+def test_both_references_equal_attention_computed_per_token() -> None:
     rng = np.random.default_rng(0)
     rows = packed(rng, rows=2, length=24, longest=12).permuted(random_order(rng, 24))
     assert np.any(rows.segment_ids == 0)
@@ -39,7 +39,7 @@ def test_both_references_are_attention_written_by_hand() -> None:
         assert np.all(np.asarray(a)[rows.segment_ids == 0] == 0)
 
 
-def test_a_token_sees_itself_and_what_is_before_it_in_its_own_document() -> None:
+def test_a_token_attends_to_itself_and_earlier_tokens_of_its_document() -> None:
     segments, positions = np.array([2, 1, 1, 0, 0]), np.array([0, 1, 0, 0, 0])
     seen = np.asarray(visible(segments, positions, segments, positions)).astype(int)
     assert seen.tolist() == [[1, 0, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]

@@ -45,7 +45,7 @@ def _part(rows: Packed, device: int) -> Packed:
 
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 1 << 30), longest=st.integers(1, LENGTH))
-def test_in_any_order_no_pair_of_tiles_is_left_out_and_none_is_wrongly_unmasked(seed: int, longest: int) -> None:
+def test_in_any_order_no_interacting_pair_is_skipped_and_none_is_wrongly_unmasked(seed: int, longest: int) -> None:
     rng = np.random.default_rng(seed)
     rows = packed(rng, rows=2, length=LENGTH, longest=longest).permuted(random_order(rng, LENGTH))
     visited, full = _sets(_bounds(rows, rows), LENGTH // TILE)
@@ -58,7 +58,7 @@ def test_in_any_order_no_pair_of_tiles_is_left_out_and_none_is_wrongly_unmasked(
 @pytest.mark.parametrize("layout", LAYOUTS)
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 1 << 30), longest=st.integers(1, LENGTH))
-def test_in_every_layout_only_pairs_that_meet_are_visited_and_all_that_may_go_unmasked(
+def test_in_every_layout_only_interacting_pairs_are_visited_with_as_few_masks_as_possible(
     layout: str, seed: int, longest: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -72,7 +72,7 @@ def test_in_every_layout_only_pairs_that_meet_are_visited_and_all_that_may_go_un
         assert np.array_equal(full, every)
 
 
-def test_work_follows_the_squares_of_the_documents() -> None:
+def test_work_is_proportional_to_the_squares_of_document_lengths() -> None:
     def work(documents: int) -> int:
         n = LENGTH // documents
         positions = np.tile(np.arange(n, dtype=np.int32), documents)[None]
@@ -85,7 +85,7 @@ def test_work_follows_the_squares_of_the_documents() -> None:
     assert work(16) == 16
 
 
-def test_padding_makes_no_work() -> None:
+def test_padding_takes_no_work() -> None:
     zeros = np.zeros((2, LENGTH), np.int32)
     limits = _bounds(*[Packed(zeros, zeros, zeros)] * 2)
     assert np.all(limits.start == limits.stop)

@@ -27,14 +27,14 @@ def _order(shape: tuple[Layout, int, int, int]) -> tuple[np.ndarray, int, int]:
 
 @given(shapes)
 @settings(deadline=None, max_examples=80)
-def test_a_layout_moves_every_token_to_one_place(shape: tuple[Layout, int, int, int]) -> None:
+def test_a_layout_is_a_permutation(shape: tuple[Layout, int, int, int]) -> None:
     order, _, _ = _order(shape)
     assert np.array_equal(np.sort(order), np.arange(len(order)))
 
 
 @given(shapes)
 @settings(deadline=None, max_examples=80)
-def test_the_inverse_brings_the_original_back(shape: tuple[Layout, int, int, int]) -> None:
+def test_the_inverse_restores_the_original_order(shape: tuple[Layout, int, int, int]) -> None:
     order, _, _ = _order(shape)
     original = np.arange(len(order)) * 7
     assert np.array_equal(original[order][inverse(order)], original)
@@ -51,7 +51,7 @@ def test_a_device_holds_every_nth_stripe_in_reading_order(shape: tuple[Layout, i
 
 @given(shapes)
 @settings(deadline=None, max_examples=80)
-def test_contiguous_leaves_the_order_as_it_is(shape: tuple[Layout, int, int, int]) -> None:
+def test_contiguous_keeps_the_order(shape: tuple[Layout, int, int, int]) -> None:
     order, _, _ = _order(("contiguous", *shape[1:]))
     assert np.array_equal(order, np.arange(len(order)))
 
@@ -74,13 +74,13 @@ def test_in_every_layout_a_device_holds_its_part_in_reading_order(shape: tuple[L
 
 
 @pytest.mark.parametrize(("layout", "most"), [("block_cyclic", 1.3), ("zigzag", 1.0), ("contiguous", 15.0)])
-def test_how_even_the_causal_work_of_one_document_is(layout: Layout, most: float) -> None:
+def test_the_causal_work_of_one_document_is_balanced_within_a_limit(layout: Layout, most: float) -> None:
     work = np.arange(1, 4097)  # a token's attention costs as much as it has tokens before it, and itself
     shares = work[permutation(layout, length=4096, devices=8, stripe=64)].reshape(8, -1).sum(1)
     assert most - 0.3 < shares.max() / shares.min() <= most
 
 
-def test_a_batch_is_permuted_as_one() -> None:
+def test_all_arrays_of_a_batch_are_permuted_together() -> None:
     rng = np.random.default_rng(0)
     batch = {name: rng.integers(0, 99, (2, 64)) for name in ("tokens", "targets", "segment_ids", "positions")}
     batch["weights"] = rng.normal(size=(2, 64)).astype(np.float32)
@@ -94,7 +94,7 @@ def test_a_batch_is_permuted_as_one() -> None:
     assert np.array_equal(lay_out(batch, order[16:32])["tokens"], laid_out["tokens"][:, 16:32])  # one device's part
 
 
-def test_no_layout_changes_the_loss() -> None:
+def test_the_loss_does_not_depend_on_the_layout() -> None:
     rng = np.random.default_rng(1)
     rows = packed(rng, rows=2, length=96, longest=40)
     weights = np.where(rows.segment_ids != 0, rng.uniform(0.5, 2, rows.tokens.shape), 0).astype(np.float32)
@@ -115,7 +115,7 @@ def test_no_layout_changes_the_loss() -> None:
     assert float(loss(apart)) != pytest.approx(expected, rel=1e-4)
 
 
-def test_a_context_that_cannot_be_dealt_out_names_what_would_fit() -> None:
+def test_an_indivisible_context_is_rejected_with_valid_values() -> None:
     with pytest.raises(ConfigError, match="multiple of 512"):
         permutation("block_cyclic", length=1000, devices=8, stripe=64)
     nearest = "1001 tokens .* 8 devices .*: the nearest context has 1000 tokens, the nearest sequence axis is 7"
@@ -125,12 +125,12 @@ def test_a_context_that_cannot_be_dealt_out_names_what_would_fit() -> None:
         permutation("zigzag", length=1000, devices=8, stripe=64)
 
 
-def test_a_share_that_no_tile_divides_is_refused_with_the_nearest_context_that_fits() -> None:
+def test_a_share_that_no_tile_divides_is_rejected_with_the_nearest_valid_context() -> None:
     with pytest.raises(ConfigError, match="leaves 127 tokens to each, .* 32 to 64 .* nearest .* has 1024 tokens"):
         stripe_width(length=8 * 127, devices=8, tile=64)
 
 
-def test_an_unknown_layout_is_named() -> None:
+def test_an_unknown_layout_is_rejected() -> None:
     with pytest.raises(ConfigError, match="'striped'"):
         permutation("striped", length=8, devices=2, stripe=2)  # type: ignore[arg-type]
 
@@ -138,6 +138,6 @@ def test_an_unknown_layout_is_named() -> None:
 @pytest.mark.parametrize(
     ("length", "tile", "width"), [(4096, 256, 256), (128, 256, 16), (8 * 48, 32, 24), (8 * 6, 4, 3)]
 )
-def test_a_stripe_fits_the_tile_and_deals_a_share_out_evenly(length: int, tile: int, width: int) -> None:
+def test_a_stripe_fits_the_tile_and_divides_the_share(length: int, tile: int, width: int) -> None:
     assert stripe_width(length=length, devices=8, tile=tile) == width
     permutation("block_cyclic", length=length, devices=8, stripe=width)

@@ -43,7 +43,7 @@ def _loader(split: PackedSplit, *, rows: int = 2) -> Loader:
     return Loader(split, order=np.arange(S), window=_whole(rows))
 
 
-def test_a_target_is_the_next_token_of_the_same_document_and_carries_its_weight(split: PackedSplit) -> None:
+def test_a_target_is_the_next_token_of_the_document_with_its_weight(split: PackedSplit) -> None:
     batch = _loader(split, rows=1)(np.array([4]))
     tokens, spans = split.read(4)
     inputs = expand(spans, S)
@@ -56,7 +56,7 @@ def test_a_target_is_the_next_token_of_the_same_document_and_carries_its_weight(
     assert np.count_nonzero(batch["weights"]) > S // 2
 
 
-def test_a_dataset_for_attention_over_sequences_makes_one_segment_of_each(tmp_path: Path, split: PackedSplit) -> None:
+def test_attention_over_sequences_makes_each_sequence_one_segment(tmp_path: Path, split: PackedSplit) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=8)
     card = dataclasses.replace(read_card(directory), attention="sequence")
     write_text(directory / CARD, card.to_json())
@@ -87,9 +87,7 @@ def test_arrays_have_the_documented_types(split: PackedSplit) -> None:
 
 @given(st.sets(st.integers(0, 7), min_size=1), st.sampled_from([8, 16]), st.integers(0, 7))
 @settings(deadline=None, max_examples=25)
-def test_a_host_that_holds_some_devices_gets_their_slice_of_the_whole(
-    split: PackedSplit, devices: set[int], stripe: int, index: int
-) -> None:
+def test_a_host_gets_the_slice_of_its_devices(split: PackedSplit, devices: set[int], stripe: int, index: int) -> None:
     order = permutation("block_cyclic", length=S, devices=8, stripe=stripe)
     whole = Loader(split, order=order, window=_whole(1))(np.array([index]))
     columns = np.flatnonzero(np.isin(np.arange(S) // (S // 8), list(devices)))
@@ -121,7 +119,7 @@ def test_a_host_reads_only_the_bytes_of_its_slice(tmp_path: Path, monkeypatch: p
     assert len(read) == 1
 
 
-def test_a_layout_permutes_every_array_alike(split: PackedSplit) -> None:
+def test_a_layout_permutes_all_arrays_in_the_same_way(split: PackedSplit) -> None:
     plain = _loader(split)(np.array([1, 2]))
     order = permutation("block_cyclic", length=S, devices=4, stripe=8)
     laid_out = Loader(split, order=order, window=_whole(2))(np.array([1, 2]))
@@ -132,7 +130,7 @@ def test_a_layout_permutes_every_array_alike(split: PackedSplit) -> None:
 @pytest.mark.parametrize(
     "mesh_config", [MeshConfig(), MeshConfig(data=2, sequence=4), MeshConfig(fsdp=2, tensor=2, sequence=2)]
 )
-def test_global_arrays_lie_on_the_devices_of_the_mesh(split: PackedSplit, mesh_config: MeshConfig) -> None:
+def test_global_arrays_are_sharded_over_the_mesh(split: PackedSplit, mesh_config: MeshConfig) -> None:
     placement = Placement.of(make_mesh(mesh_config), (2, S), layout="block_cyclic", tile=8)
     assert len(placement.window.rows) == 2
     assert len(placement.window.columns) == S
@@ -144,7 +142,7 @@ def test_global_arrays_lie_on_the_devices_of_the_mesh(split: PackedSplit, mesh_c
             assert np.array_equal(np.asarray(shard.data), batch[name][shard.index])
 
 
-def test_a_batch_that_the_mesh_does_not_divide_is_named() -> None:
+def test_a_batch_that_the_mesh_does_not_divide_is_rejected() -> None:
     mesh = make_mesh(MeshConfig(data=2, fsdp=2, sequence=2))
     with pytest.raises(ConfigError, match=r"batch_size = 6 .* data x fsdp = 4 devices: take 4 or 8"):
         Placement.of(mesh, (6, S), layout="block_cyclic", tile=8)
@@ -166,7 +164,7 @@ def _identify(split: PackedSplit, batches: list[Batch]) -> list[int]:
     return [known[row.tobytes()] for batch in batches for row in batch["tokens"]]
 
 
-def test_every_epoch_visits_every_sequence_once_in_an_order_of_its_own(split: PackedSplit) -> None:
+def test_every_epoch_visits_every_sequence_once_in_a_different_order(split: PackedSplit) -> None:
     seen = _identify(split, _take(split, seed=5, batches=12))
     epochs = [seen[0:8], seen[8:16], seen[16:24]]
     assert all(sorted(epoch) == list(range(8)) for epoch in epochs)
@@ -174,7 +172,7 @@ def test_every_epoch_visits_every_sequence_once_in_an_order_of_its_own(split: Pa
 
 
 @pytest.mark.parametrize("sequences", [1, 3, 9, 1000])
-def test_batches_of_one_sequence_are_endless_too(split: PackedSplit, sequences: int) -> None:
+def test_batches_of_one_sequence_are_infinite_too(split: PackedSplit, sequences: int) -> None:
     def loader(indices: NDArray[np.int64]) -> NDArray[np.int64]:
         return indices
 
@@ -183,13 +181,13 @@ def test_batches_of_one_sequence_are_endless_too(split: PackedSplit, sequences: 
     assert set(seen) <= set(range(sequences))
 
 
-def test_the_seed_decides_the_order(split: PackedSplit) -> None:
+def test_the_seed_determines_the_order(split: PackedSplit) -> None:
     first, again, other = (_identify(split, _take(split, seed=seed, batches=4)) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
 
-def test_a_restored_iterator_goes_on_where_the_saved_one_stood(split: PackedSplit) -> None:
+def test_a_restored_iterator_continues_at_the_saved_position(split: PackedSplit) -> None:
     expected = _identify(split, _take(split, seed=3, batches=9))
     iterator = training_batches(_loader(split), sequences=len(split), batch_size=2, seed=3)
     for _ in range(5):
@@ -203,7 +201,7 @@ def test_a_restored_iterator_goes_on_where_the_saved_one_stood(split: PackedSpli
     assert _identify(split, rest) == expected[10:]
 
 
-def test_seeking_far_ahead_reads_nothing_in_between(split: PackedSplit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seeking_reads_no_skipped_sequences(split: PackedSplit, monkeypatch: pytest.MonkeyPatch) -> None:
     iterator = training_batches(_loader(split), sequences=len(split), batch_size=2, seed=3)
     state = iterator.get_state()
     state["next_index"] = 10_000_000
@@ -221,7 +219,7 @@ def test_seeking_far_ahead_reads_nothing_in_between(split: PackedSplit, monkeypa
     assert len(reads) < 16
 
 
-def test_held_out_data_is_read_once_and_the_last_batch_is_filled_with_padding(directory: Path) -> None:
+def test_held_out_data_is_read_once_and_the_last_batch_is_padded(directory: Path) -> None:
     val = PackedSplit([directory], "val")
     batches = list(held_out_batches(_loader(val), indices=np.arange(len(val)), batch_size=2))
     assert _identify(val, [batches[0]]) == [0, 1]
@@ -230,7 +228,7 @@ def test_held_out_data_is_read_once_and_the_last_batch_is_filled_with_padding(di
     assert len(batches) == 2
 
 
-def test_a_shard_that_is_cut_while_it_is_read_is_named_through_the_iterator(tmp_path: Path) -> None:
+def test_the_iterator_reports_the_path_of_a_shard_truncated_during_reading(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S)
     split = PackedSplit([directory], "train")
     for shard in directory.glob("train-*.tar"):

@@ -76,7 +76,7 @@ def _from_tar(directory: Path, split: str) -> list[tuple[NDArray[np.uint16], NDA
     return found
 
 
-def test_random_access_returns_what_stands_in_the_tars(directory: Path, split: PackedSplit) -> None:
+def test_random_access_returns_the_contents_of_the_tars(directory: Path, split: PackedSplit) -> None:
     expected = _from_tar(directory, "train")
     assert len(split) == len(expected) == 8
     for index in (7, 0, 3, 2, 5):
@@ -87,7 +87,9 @@ def test_random_access_returns_what_stands_in_the_tars(directory: Path, split: P
 
 @given(st.lists(st.integers(0, S), min_size=2, max_size=12).map(sorted), st.integers(0, 7))
 @settings(deadline=None, max_examples=50)
-def test_ranges_of_a_sequence_are_these_parts_of_the_whole(split: PackedSplit, edges: list[int], index: int) -> None:
+def test_ranges_return_the_corresponding_tokens_of_the_sequence(
+    split: PackedSplit, edges: list[int], index: int
+) -> None:
     ranges = np.array(edges[: len(edges) // 2 * 2], np.int64).reshape(-1, 2)
     whole, spans = split.read(index)
     tokens, same_spans = split.read(index, ranges=ranges)
@@ -170,7 +172,9 @@ def test_keys_and_names_of_shards_may_have_gaps(directory: Path, split: PackedSp
     assert len(PackedSplit([tmp_path / "set"], "val")) == 3
 
 
-def test_the_attention_is_the_cards_and_all_datasets_agree(directory: Path, tmp_path: Path) -> None:
+def test_the_attention_is_read_from_the_card_and_must_be_the_same_in_all_datasets(
+    directory: Path, tmp_path: Path
+) -> None:
     other = _commit(write_dataset(tmp_path / "other", context=S, train=1, val=0), attention="sequence")
     assert PackedSplit([directory], "train").attention == "document"
     assert PackedSplit([other], "train").attention == "sequence"
@@ -276,7 +280,7 @@ def test_a_token_outside_the_vocabulary_is_an_error(tmp_path: Path) -> None:
         PackedSplit([directory], "train").read(0)
 
 
-def test_an_unfinished_directory_is_called_unfinished(tmp_path: Path) -> None:
+def test_an_unfinished_directory_is_reported_as_unfinished(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S)
     (directory / "dataset.json").unlink()
     with pytest.raises(DatasetError, match="unfinished"):
@@ -299,14 +303,14 @@ def test_a_split_without_sequences_is_an_error_that_lists_the_splits(tmp_path: P
         (b"ustar", b"abcde", r"no tar header at byte 0 \(no USTAR header"),
     ],
 )
-def test_a_header_that_lies_is_an_error(tmp_path: Path, old: bytes, new: bytes, message: str) -> None:
+def test_an_incorrect_header_is_an_error(tmp_path: Path, old: bytes, new: bytes, message: str) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
     _overwrite(next(directory.glob("*.tar")), old, new)
     with pytest.raises(DatasetError, match=message):
         PackedSplit([directory], "train").read(0)
 
 
-def test_no_header_leads_beyond_the_sequence(tmp_path: Path) -> None:
+def test_a_header_cannot_cause_reads_beyond_the_sequence(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=2, val=0)
     entry = read_index(directory)[0]
     short = dataclasses.replace(entry, offsets=(0, 1000, entry.offsets[2]))

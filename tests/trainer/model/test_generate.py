@@ -52,7 +52,7 @@ def _tokens(length: int) -> jax.Array:
     return jnp.asarray(np.random.default_rng(0).integers(0, VOCABULARY.size, (2, length)), jnp.int32)
 
 
-def test_logits_from_the_cache_are_those_of_the_full_forward(model: Model) -> None:
+def test_logits_from_the_cache_equal_those_of_the_full_forward_pass(model: Model) -> None:
     tokens, prompt = _tokens(LENGTH), 11
     full = _all_logits(model, tokens)
     head = jnp.concatenate(model.heads())
@@ -64,13 +64,13 @@ def test_logits_from_the_cache_are_those_of_the_full_forward(model: Model) -> No
         np.testing.assert_allclose(token_logits(hidden, head), full[:, place], atol=2e-5)
 
 
-def test_temperature_0_takes_the_likeliest_of_the_full_forward(model: Model) -> None:
+def test_temperature_0_takes_the_most_likely_id_of_the_full_forward_pass(model: Model) -> None:
     made = generate(model, _tokens(9), steps=6, seed=0, temperature=0)
     logits = _all_logits(model, jnp.concatenate([_tokens(9), made], axis=1))
     assert jnp.array_equal(made, logits[:, 8:-1].argmax(-1))
 
 
-def test_the_seed_decides_every_id(model: Model) -> None:
+def test_the_seed_determines_every_id(model: Model) -> None:
     first, again, other = (
         np.asarray(generate(model, _tokens(5), steps=12, seed=s, temperature=HOT)) for s in (1, 1, 2)
     )
@@ -81,12 +81,12 @@ def test_the_seed_decides_every_id(model: Model) -> None:
     assert len(set(first[0].tolist())) > 4
 
 
-def test_a_model_that_lies_on_a_mesh_generates_the_same(model: Model) -> None:
+def test_a_sharded_model_generates_the_same_ids(model: Model) -> None:
     made = generate(_model(fsdp=2, tensor=2, sequence=2), _tokens(5), steps=12, seed=1, temperature=HOT)
     assert jnp.array_equal(made, generate(model, _tokens(5), steps=12, seed=1, temperature=HOT))
 
 
-def test_what_is_generated_keeps_the_grammar(model: Model) -> None:
+def test_generated_ids_follow_the_grammar(model: Model) -> None:
     grammar = DocumentGrammar(vocabulary=VOCABULARY, frame_tokens=4, min_frames=2, max_frames=2)
     rows = jnp.asarray([[VOCABULARY.bos_id, *VOCABULARY.begin_vision]] * 16, jnp.int32)
     made = np.asarray(generate(model, rows, steps=12, seed=0, temperature=3.0, top_k=9, grammar=grammar))
@@ -105,7 +105,7 @@ def _draws(logits: jax.Array, allowed: jax.Array | None, *, temperature: float, 
     return np.bincount(np.asarray(drawn), minlength=len(logits))
 
 
-def test_a_model_with_a_softmax_by_modality_needs_a_grammar_which_tells_what_comes_next(model: Model) -> None:
+def test_a_model_with_softmax_by_modality_requires_a_grammar(model: Model) -> None:
     graph, state = nnx.split(model)
     by_modality: Model = nnx.merge(graph, state)
     by_modality.config = dataclasses.replace(model.config, softmax="by_modality")
@@ -121,7 +121,7 @@ def test_a_model_with_a_softmax_by_modality_needs_a_grammar_which_tells_what_com
     assert vision.any()
 
 
-def test_draws_follow_the_softmax() -> None:
+def test_samples_follow_the_softmax() -> None:
     logits = jnp.asarray(np.random.default_rng(1).normal(size=40), jnp.float32)
     counts = _draws(logits, None, temperature=2.0, top_k=0)
     expected = 8000 * np.asarray(jax.nn.softmax(logits / 2))
@@ -129,7 +129,7 @@ def test_draws_follow_the_softmax() -> None:
     assert chi_squared < 39 + 5 * np.sqrt(2 * 39)  # 39 degrees of freedom, five standard deviations
 
 
-def test_only_the_likeliest_of_what_is_allowed_are_drawn() -> None:
+def test_only_the_most_likely_allowed_ids_are_sampled() -> None:
     logits = jnp.arange(40, dtype=jnp.float32) / 40
     allowed = (jnp.arange(40) % 2 == 0)[None]
     counts = _draws(logits, allowed, temperature=1.0, top_k=3)
@@ -156,7 +156,7 @@ def test_only_the_likeliest_of_what_is_allowed_are_drawn() -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_refused(model: Model, change: dict[str, Any], message: str) -> None:
+def test_invalid_requests_are_rejected(model: Model, change: dict[str, Any], message: str) -> None:
     asked: dict[str, Any] = {"prompt_ids": _tokens(3), "steps": 2, "seed": 0} | change
     prompt = asked.pop("prompt_ids")
     with pytest.raises(ConfigError, match=message):
@@ -164,6 +164,6 @@ def test_what_cannot_be_is_refused(model: Model, change: dict[str, Any], message
 
 
 @pytest.mark.parametrize("sizes", [{"frame_tokens": 0, "max_frames": 1}, {"frame_tokens": 1, "max_frames": -1}])
-def test_a_grammar_that_cannot_be_is_refused(sizes: dict[str, int]) -> None:
+def test_an_invalid_grammar_is_rejected(sizes: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="frame"):
         DocumentGrammar(vocabulary=VOCABULARY, **sizes)

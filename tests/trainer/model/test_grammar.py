@@ -72,7 +72,7 @@ def _read(ids: list[int], vocabulary: Vocabulary) -> tuple[int, int, bool]:
 
 
 @pytest.mark.parametrize("vocabulary", [VOCABULARY, SPELLED], ids=["one-id", "spelled"])
-def test_every_walk_is_a_document_within_its_budget(vocabulary: Vocabulary) -> None:
+def test_every_allowed_path_is_a_document_within_its_frame_budget(vocabulary: Vocabulary) -> None:
     grammar = DocumentGrammar(vocabulary=vocabulary, frame_tokens=P, max_frames=5)
     code, eof, filler = vocabulary.text_size, vocabulary.eof, 20
     frame = [code] * P
@@ -103,7 +103,7 @@ def _video(grammar: DocumentGrammar, likelier: jax.Array) -> NDArray[np.int32]:
     return np.asarray(_walk(grammar, prompt, steps=3 * (P + 1) + 1, likelier=likelier))
 
 
-def test_a_number_of_frames_can_be_asked_for() -> None:
+def test_an_exact_number_of_frames_can_be_requested() -> None:
     grammar = DocumentGrammar(vocabulary=VOCABULARY, frame_tokens=P, min_frames=3, max_frames=3)
     made = _video(grammar, _likelier(VOCABULARY.eov))
     assert np.all(made[:, [P, 2 * P + 1]] == VOCABULARY.eof)
@@ -111,13 +111,13 @@ def test_a_number_of_frames_can_be_asked_for() -> None:
     assert np.all(made[:, -1] == VOCABULARY.end_vision[0])
 
 
-def test_between_least_and_most_frames_the_model_decides() -> None:
+def test_the_model_decides_between_min_and_max_frames() -> None:
     grammar = DocumentGrammar(vocabulary=VOCABULARY, frame_tokens=P, min_frames=1, max_frames=3)
     ends = _video(grammar, _likelier())[:, P].tolist()
     assert set(ends) == {VOCABULARY.eof, VOCABULARY.eov}
 
 
 @pytest.mark.parametrize("sizes", [{"frame_tokens": 0, "max_frames": 1}, {"frame_tokens": 1, "max_frames": -1}])
-def test_a_grammar_that_cannot_be_is_refused(sizes: dict[str, int]) -> None:
+def test_an_invalid_grammar_is_rejected(sizes: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="frame"):
         DocumentGrammar(vocabulary=VOCABULARY, **sizes)

@@ -59,7 +59,7 @@ def _sums(softmax: Softmax, *arrays: jax.Array, chunk: int = 4, mesh: Mesh | Non
     ("sizes", "chunk"),
     [(None, 1000), (None, 7), ({"data": 2, "sequence": 4}, 5), ({"fsdp": 2, "tensor": 2, "sequence": 2}, 8)],
 )
-def test_sums_and_gradients_are_those_of_the_whole_matrix(
+def test_sums_and_gradients_equal_those_of_the_full_logits(
     softmax: Softmax, sizes: dict[str, int] | None, chunk: int
 ) -> None:
     mesh = None if sizes is None else _mesh(**sizes)
@@ -88,7 +88,7 @@ def test_sums_and_gradients_are_those_of_the_whole_matrix(
     np.testing.assert_allclose(alone.ce_by_modality, sums.ce_by_modality, rtol=1e-6)
 
 
-def test_by_modality_the_other_modalitys_head_does_not_matter() -> None:
+def test_by_modality_ignores_the_head_of_the_other_modality() -> None:
     hidden, head, _, weights = _inputs(np.random.default_rng(5), rows=1, length=12)
     text = jnp.arange(12, dtype=jnp.int32)[None] % T
     sums = _sums("by_modality", hidden, head, text, weights)
@@ -98,7 +98,7 @@ def test_by_modality_the_other_modalitys_head_does_not_matter() -> None:
     assert not np.array_equal(*joint)
 
 
-def test_chunks_without_a_weight_are_not_computed() -> None:
+def test_chunks_without_weights_are_skipped() -> None:
     hidden, head, targets, weights = _inputs(np.random.default_rng(4), rows=1, length=16)
     weights = weights.at[:, 4:12].set(0.0)
     spoilt = hidden.at[:, 4:12].set(jnp.nan)  # NaN times 0 is NaN: it must not be touched at all
@@ -116,7 +116,7 @@ def test_large_logits_do_not_overflow() -> None:
     assert np.isfinite(gradient(hidden * 1e4)).all()
 
 
-def test_no_weight_gives_no_loss_and_no_gradient() -> None:
+def test_zero_weights_give_zero_loss_and_zero_gradient() -> None:
     hidden, head, targets, _ = _inputs(np.random.default_rng(2), rows=1, length=8)
     none = jnp.zeros((1, 8))
     loss, gradient = jax.value_and_grad(lambda h: _sums("joint", h, head, targets, none).mean)(hidden)
@@ -124,7 +124,7 @@ def test_no_weight_gives_no_loss_and_no_gradient() -> None:
     assert not gradient.any()
 
 
-def test_a_sequence_that_the_mesh_does_not_divide_is_refused() -> None:
+def test_a_sequence_that_the_mesh_does_not_divide_is_rejected() -> None:
     with pytest.raises(ConfigError, match="10 tokens"):
         _sums("joint", *_inputs(np.random.default_rng(3), rows=1, length=10), mesh=_mesh(sequence=4))
 
@@ -162,7 +162,7 @@ _loss = jax.jit(jax.value_and_grad(lambda model, batch: batch_sums(model, batch)
 
 @settings(deadline=None, max_examples=8)
 @given(seed=st.integers(0, 1 << 30))
-def test_packed_documents_lose_what_they_lose_unpacked_and_padded(seed: int) -> None:
+def test_packed_documents_have_the_loss_of_padded_unpacked_documents(seed: int) -> None:
     rng = np.random.default_rng(seed)
     cuts = np.sort(rng.choice(np.arange(1, 60), size=3, replace=False))
     lengths = [*np.diff(cuts, prepend=0).tolist(), 60 - int(cuts[-1])]

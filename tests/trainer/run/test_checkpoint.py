@@ -62,7 +62,7 @@ def _equal(a: Any, b: Any) -> bool:
 
 @pytest.mark.parametrize("saved", MESHES)
 @pytest.mark.parametrize("restored", MESHES)
-def test_what_was_saved_on_one_mesh_comes_back_to_the_bit_on_another(
+def test_a_checkpoint_is_restored_bit_for_bit_on_another_mesh(
     tmp_path: Path, saved: MeshConfig, restored: MeshConfig
 ) -> None:
     state = _state(saved)
@@ -81,7 +81,7 @@ def test_what_was_saved_on_one_mesh_comes_back_to_the_bit_on_another(
         assert back.sharding == wanted.sharding
 
 
-def test_only_the_newest_are_kept(tmp_path: Path) -> None:
+def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     state = _state(MESHES[0])
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         for step in (1, 2, 5, 9):
@@ -103,7 +103,7 @@ def test_names_do_not_depend_on_the_classes_of_the_tree() -> None:
     assert len(named(optimizer)) == len(jax.tree.leaves(optimizer))
 
 
-def test_another_tokenizer_is_refused_by_name() -> None:
+def test_another_tokenizer_is_rejected_with_the_field_that_differs() -> None:
     other = dataclasses.replace(DESCRIPTION, vocabulary=with_other_tokenizer())
     for require in (DESCRIPTION.require_same, DESCRIPTION.require_shapes):
         with pytest.raises(
@@ -112,18 +112,18 @@ def test_another_tokenizer_is_refused_by_name() -> None:
             require(other, where=Path("run/4"))
 
 
-def test_another_model_is_refused_with_the_fields_that_differ() -> None:
+def test_another_model_is_rejected_with_the_fields_that_differ() -> None:
     other = dataclasses.replace(DESCRIPTION, model=dataclasses.replace(debug(), layers=5, rope_theta=1e7))
     with pytest.raises(ConfigError, match=r"another model:\n  layers: the checkpoint has 2, this run 5\n  rope_theta"):
         DESCRIPTION.require_same(other, where=Path("run/4"))
 
 
-def test_a_run_may_go_on_with_another_way_to_compute_the_same_model() -> None:
+def test_a_run_can_resume_with_other_compute_settings() -> None:
     other = dataclasses.replace(debug(), tile=32, chunk=8, offload=True)
     DESCRIPTION.require_same(dataclasses.replace(DESCRIPTION, model=other), where=Path("run/4"))
 
 
-def test_a_longer_context_may_take_over_parameters_but_not_go_on() -> None:
+def test_a_longer_context_can_load_parameters_but_not_resume() -> None:
     grown = dataclasses.replace(
         DESCRIPTION,
         model=dataclasses.replace(debug(), rope_theta=1e7, tile=32),
@@ -141,13 +141,13 @@ def test_a_longer_context_may_take_over_parameters_but_not_go_on() -> None:
 
 
 @pytest.mark.parametrize("field", ["dim", "layers", "heads", "kv_heads", "head_dim", "ff_dim"])
-def test_parameters_of_another_shape_are_refused(field: str) -> None:
+def test_parameters_of_another_shape_are_rejected(field: str) -> None:
     model = dataclasses.replace(debug(), **{field: getattr(debug(), field) * 2, "heads": 8})
     with pytest.raises(ConfigError, match=rf"(?s)another shape.*{field}: the checkpoint has"):
         DESCRIPTION.require_shapes(dataclasses.replace(DESCRIPTION, model=model), where=Path("run/4"))
 
 
-def test_a_folder_that_is_no_run_is_called_so(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not the output of `longreel train`"):
         open_run(tmp_path)
     (tmp_path / "checkpoints").mkdir()
@@ -155,7 +155,7 @@ def test_a_folder_that_is_no_run_is_called_so(tmp_path: Path) -> None:
         checkpoints.newest()
 
 
-def test_a_damaged_checkpoint_says_which_and_what_to_do(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_reported_with_its_path_and_a_remedy(tmp_path: Path) -> None:
     state = _state(MESHES[0])
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         _save(checkpoints, 3, state)
@@ -166,10 +166,10 @@ def test_a_damaged_checkpoint_says_which_and_what_to_do(tmp_path: Path) -> None:
         checkpoints.restore_params(3, _like(state[0]))
 
 
-def test_a_description_of_another_version_is_refused() -> None:
+def test_a_description_of_another_version_is_rejected() -> None:
     values = DESCRIPTION.to_dict()
     values["model"] = {**values["model"], "flavour": "up"}
-    with pytest.raises(ConfigError, match=r"run/4 was made by another version .*flavour"):
+    with pytest.raises(ConfigError, match=r"run/4 was written by another version .*flavour"):
         Description.from_dict(values, where=Path("run/4"))
 
 
@@ -188,7 +188,7 @@ with Checkpoints(Path(sys.argv[1]), keep=3) as checkpoints:
 """
 
 
-def test_a_process_killed_while_it_saves_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+def test_a_process_killed_while_saving_leaves_a_complete_checkpoint(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", _SAVE_FOR_EVER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     for line in child.stdout:
@@ -230,7 +230,7 @@ with Checkpoints(Path(sys.argv[1]), keep=3) as checkpoints:
 """
 
 
-def test_a_disk_without_room_is_a_storage_error_and_the_older_checkpoint_stays(tmp_path: Path) -> None:
+def test_a_full_disk_is_a_storage_error_and_the_older_checkpoint_is_kept(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", _SAVE_BIG, str(tmp_path)], capture_output=True, text=True, check=False)
     assert "StorageError: cannot write" in done.stdout, done.stderr
     with open_run(tmp_path) as checkpoints:

@@ -10,7 +10,7 @@ from trainer.model.loss import LossSums
 from trainer.run.evaluate import evaluate, losses, spread
 
 
-def test_a_limit_on_evaluation_takes_sequences_from_all_over_the_split() -> None:
+def test_limited_evaluation_uses_sequences_spread_over_the_split() -> None:
     assert spread(10, 4).tolist() == [0, 2, 5, 7]
     assert spread(3, 8).tolist() == spread(3, None).tolist() == [0, 1, 2]
 

@@ -161,7 +161,7 @@ def test_a_run_stopped_by_a_signal_resumes_to_the_same_result(
     _assert_same_run(tmp_path, straight)
 
 
-def test_a_finished_run_does_nothing_again(dataset: Path, straight: TrainResult) -> None:
+def test_a_finished_run_makes_no_further_steps(dataset: Path, straight: TrainResult) -> None:
     out = straight.metrics.parent
     before = {path: path.stat().st_mtime_ns for path in (out / "checkpoints").rglob("*")}
     lines = straight.metrics.read_bytes()
@@ -181,7 +181,7 @@ def test_a_run_resumes_on_another_mesh_with_another_layout_and_micro_batches(
     assert ours == pytest.approx(theirs, rel=1e-3)
 
 
-def test_evaluation_comes_before_the_first_step_and_after_the_last_over_all_held_out_data(
+def test_all_held_out_data_is_evaluated_before_the_first_step_and_after_the_last(
     straight: TrainResult,
 ) -> None:
     rows = [row for row in _rows(straight.metrics.parent) if row["kind"] == "eval"]
@@ -213,7 +213,7 @@ def test_the_configuration_is_stored_with_the_results(straight: TrainResult) -> 
     assert facts["mesh"] == {"data": 1, "fsdp": 1, "tensor": 1, "sequence": 8}
 
 
-def test_context_grows_from_another_runs_parameters(straight: TrainResult, tmp_path: Path) -> None:
+def test_a_longer_context_starts_from_the_parameters_of_another_run(straight: TrainResult, tmp_path: Path) -> None:
     longer = write_dataset(tmp_path / "longer", context=2 * S, train=4, val=5, seed=0)
     config = config_of(longer, tmp_path / "grown", steps=1, batch_size=2, init_from=straight.metrics.parent)
     grown = train(config)
@@ -222,7 +222,7 @@ def test_context_grows_from_another_runs_parameters(straight: TrainResult, tmp_p
     assert [row["step"] for row in _rows(tmp_path / "grown")] == [0, 1, 1]
 
 
-def test_a_run_without_held_out_data_can_be_asked_for(tmp_path: Path) -> None:
+def test_a_run_can_train_without_held_out_data(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=4, val=0)
     with pytest.raises(DatasetError, match=r"no sequences in the split 'val'.*--eval-every 0"):
         train(config_of(directory, tmp_path / "run"))

@@ -42,7 +42,7 @@ def _updates(config: OptimizerConfig, gradients: list[Any]) -> dict[str, np.ndar
     return {name: np.asarray(params[name][...]) for name in ("matrix", "norm")}
 
 
-def test_the_rate_rises_to_its_peak_and_falls_along_half_a_cosine() -> None:
+def test_the_learning_rate_warms_up_and_decays_along_half_a_cosine() -> None:
     rate = schedule(OptimizerConfig(learning_rate=2.0, warmup_steps=4, final_fraction=0.1), steps=24)
     values = [float(rate(step)) for step in range(30)]
     assert values[:5] == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0])
@@ -51,7 +51,7 @@ def test_the_rate_rises_to_its_peak_and_falls_along_half_a_cosine() -> None:
     assert all(a >= b for a, b in itertools.pairwise(values[4:]))
 
 
-def test_a_run_shorter_than_its_warm_up_still_gets_to_its_peak() -> None:
+def test_a_run_shorter_than_its_warm_up_reaches_the_peak() -> None:
     rate = schedule(OptimizerConfig(learning_rate=1.0, warmup_steps=100), steps=10)
     assert max(float(rate(step)) for step in range(10)) == pytest.approx(1.0)
 
@@ -62,7 +62,7 @@ def test_decay_steps_make_the_schedule_independent_of_the_length_of_the_run() ->
     assert [float(short(step)) for step in range(20)] == [float(long(step)) for step in range(20)]
 
 
-def test_the_first_update_is_adams() -> None:
+def test_the_first_update_equals_that_of_adam() -> None:
     config = OptimizerConfig(learning_rate=0.1, warmup_steps=0, weight_decay=0.0, clip_norm=1e9)
     after = _updates(config, [_params(3.0)])
     # The bias-corrected means of a first gradient g are g and g²: the step is the learning rate, whatever g is.
@@ -76,7 +76,7 @@ def test_norms_are_not_decayed_and_matrices_are() -> None:
     assert np.array_equal(after["norm"], np.ones((2, 4)))
 
 
-def test_a_long_gradient_is_scaled_down_to_the_limit() -> None:
+def test_a_large_gradient_is_clipped_to_the_maximum_norm() -> None:
     # With a large epsilon the step is in proportion to the gradient, so that its scale shows.
     config = OptimizerConfig(learning_rate=1.0, warmup_steps=0, weight_decay=0.0, clip_norm=1.0, epsilon=1e3)
     moved = 1 - _updates(config, [_params(7.0)])["matrix"]
@@ -99,6 +99,6 @@ def test_a_long_gradient_is_scaled_down_to_the_limit() -> None:
         ("epsilon", 0.0),
     ],
 )
-def test_a_value_that_cannot_be_right_is_named(field: str, value: float) -> None:
+def test_an_invalid_value_is_rejected_with_the_name_of_the_field(field: str, value: float) -> None:
     with pytest.raises(ConfigError, match=rf"{field}.*{value}"):
         OptimizerConfig(**{field: value})

@@ -61,14 +61,14 @@ def test_a_context_longer_than_the_model_supports_is_rejected(dataset: Path, mon
 
 
 def test_init_from_must_be_the_output_of_a_run(dataset: Path) -> None:
-    Setup.of(_config(dataset)).check_origin()
+    Setup.of(_config(dataset)).check_init_from()
     with pytest.raises(ConfigError, match="not the output of `longreel train`"):
-        Setup.of(_config(dataset, init_from=dataset)).check_origin()
+        Setup.of(_config(dataset, init_from=dataset)).check_init_from()
 
 
 def test_the_stored_configuration_names_model_vocabulary_data_and_mesh(dataset: Path, tmp_path: Path) -> None:
     setup = Setup.of(_config(dataset, mesh=MeshConfig(data=2)))
-    setup.write_facts(tmp_path / "config.json")
+    setup.write_config(tmp_path / "config.json")
     facts = json.loads((tmp_path / "config.json").read_text())
     assert facts["config"]["steps"] == 5
     assert facts["model"]["family"] == "bigram"

@@ -15,7 +15,7 @@ from trainer.mesh import make_mesh
 from trainer.model.registry import FAMILIES
 from trainer.run.checkpoint import Checkpoints, Description
 from trainer.run.optimizer import OptimizerConfig, make_optimizer
-from trainer.run.state import Plan, TrainState, load_model, new_state, resume, take_over
+from trainer.run.state import Plan, TrainState, load_model, load_params, new_state, resume
 
 MODEL = bigram_model.BigramConfig()
 OPTIMIZER = make_optimizer(OptimizerConfig(), steps=10)
@@ -80,7 +80,7 @@ def test_parameters_are_initialized_or_a_model_loaded_from_the_newest_checkpoint
     plan = _plan()
     state = _state(plan, seed=2)
     _save(tmp_path, plan, state, step=5)
-    _assert_equal(take_over(plan, tmp_path), state.params)
+    _assert_equal(load_params(plan, tmp_path), state.params)
     model, description = load_model(tmp_path, mesh=plan.mesh)
     assert description.vocabulary == VOCABULARY
     np.testing.assert_array_equal(model.heads()[0], state.params["text_head"].get_value())
@@ -90,4 +90,4 @@ def test_a_folder_without_checkpoints_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not the output of `longreel train`"):
         load_model(tmp_path, mesh=make_mesh(MeshConfig()))
     with pytest.raises(ConfigError, match="not the output of `longreel train`"):
-        take_over(_plan(), tmp_path)
+        load_params(_plan(), tmp_path)

@@ -113,7 +113,7 @@ def test_loss_and_update_do_not_depend_on_the_layout(split: PackedSplit, ring: _
     _close(state.params, expected_state.params, 2e-3)
 
 
-def test_micro_batches_give_the_update_and_the_metrics_of_the_large_batch(split: PackedSplit, ring: _Trainer) -> None:
+def test_micro_batches_give_the_update_and_metrics_of_the_whole_batch(split: PackedSplit, ring: _Trainer) -> None:
     expected, expected_state = _run(ring, ring.state())
     metrics, state = _run(_Trainer(split, MESHES["ring of 8"], accumulate=2), ring.state())
     _close([m.sums for m in metrics], [m.sums for m in expected], 2e-5)
@@ -122,7 +122,7 @@ def test_micro_batches_give_the_update_and_the_metrics_of_the_large_batch(split:
     _close(state.params, expected_state.params, 2e-3)
 
 
-def test_micro_batches_of_very_unequal_weights_give_the_gradient_of_the_large_batch(split: PackedSplit) -> None:
+def test_micro_batches_of_unequal_weights_give_the_gradient_of_the_whole_batch(split: PackedSplit) -> None:
     trainer = _Trainer(split, MeshConfig(data=2, sequence=4))
     plan, params = trainer.plan, trainer.state().params
     batch = trainer.batch(0, 1, 2, 3)
@@ -144,7 +144,7 @@ def test_micro_batches_of_very_unequal_weights_give_the_gradient_of_the_large_ba
         assert np.abs(mean - b).max() > 0.1 * size  # else the mean of the micro-batches' means would do, too
 
 
-def test_rows_become_micro_batches_where_they_lie() -> None:
+def test_rows_are_split_into_micro_batches_without_moving_between_devices() -> None:
     mesh = make_mesh(MeshConfig(data=2, sequence=4))
     rows = jax.device_put(np.arange(8 * 16).reshape(8, 16), batch_sharding(mesh))
     deal = jax.jit(partial(micro_batches, mesh=mesh, count=2)).lower(rows).compile()
@@ -163,7 +163,7 @@ def test_the_loss_is_one_weighted_mean_over_the_batch_not_a_mean_of_rows(split: 
     assert len({round(float(r.weight), 3) for r in rows}) > 1  # else a mean of rows would be the same
 
 
-def test_rows_of_padding_change_nothing(ring: _Trainer) -> None:
+def test_rows_of_padding_do_not_change_the_result(ring: _Trainer) -> None:
     state = ring.state()
     alone = jax.device_get(ring.evaluate(state.params, ring.batch(5, -1, -1, -1)))
     elsewhere = jax.device_get(ring.evaluate(state.params, ring.batch(-1, -1, 5, -1)))
@@ -172,13 +172,13 @@ def test_rows_of_padding_change_nothing(ring: _Trainer) -> None:
     assert float(nothing.ce) == float(nothing.weight) == float(nothing.mean) == 0
 
 
-def test_a_batch_of_padding_alone_leaves_no_nan(ring: _Trainer) -> None:
+def test_a_batch_of_only_padding_gives_no_nan(ring: _Trainer) -> None:
     state, metrics = ring.step(ring.state(), ring.batch(-1, -1, -1, -1))
     assert float(metrics.gradient_norm) == 0
     assert all(bool(np.isfinite(np.asarray(x)).all()) for x in jax.tree.leaves(state.params))
 
 
-def test_the_step_counts_and_measures(split: PackedSplit, ring: _Trainer) -> None:
+def test_the_step_increments_the_count_and_returns_metrics(split: PackedSplit, ring: _Trainer) -> None:
     batch = ring.batch(0, 1, 2, 3)
     useful = int(np.count_nonzero(np.asarray(batch["weights"])))
     state, metrics = ring.step(ring.state(), batch)
@@ -204,7 +204,7 @@ def test_the_loss_falls(ring: _Trainer) -> None:
     assert float(metrics[-1].sums.mean) < float(metrics[0].sums.mean) - 0.7
 
 
-def test_evaluation_is_the_loss_the_step_reports(ring: _Trainer) -> None:
+def test_evaluation_equals_the_loss_of_the_step(ring: _Trainer) -> None:
     batch = ring.batch(0, 1, 2, 3)
     state = ring.state()
     evaluated = ring.evaluate(state.params, batch)
@@ -212,7 +212,7 @@ def test_evaluation_is_the_loss_the_step_reports(ring: _Trainer) -> None:
     assert float(evaluated.mean) == pytest.approx(float(metrics.sums.mean), rel=1e-5)
 
 
-def test_the_state_stays_where_the_plan_says(ring: _Trainer) -> None:
+def test_the_state_keeps_the_shardings_of_the_plan(ring: _Trainer) -> None:
     state, _ = ring.step(ring.state(), ring.batch(0, 1, 2, 3))
     for made, planned in zip(jax.tree.leaves(state), jax.tree.leaves(ring.plan.like), strict=True):
         assert (made.shape, made.dtype, made.sharding) == (planned.shape, planned.dtype, planned.sharding)

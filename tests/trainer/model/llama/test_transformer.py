@@ -79,7 +79,7 @@ def _plain(model: Transformer, rows: Packed, cos: jax.Array, sin: jax.Array) -> 
     return norm(x, model.final_norm.get_value())
 
 
-def test_hidden_states_are_those_of_the_decoder_written_plainly(model: Transformer, rows: Packed) -> None:
+def test_hidden_states_equal_those_of_a_plain_implementation(model: Transformer, rows: Packed) -> None:
     made = _hidden(model, rows)
     assert made.shape == (2, 64, 32)
     angles = rows.positions[..., None, None] * model.config.rope_theta ** (-np.arange(0, 8, 2) / 8)
@@ -87,12 +87,12 @@ def test_hidden_states_are_those_of_the_decoder_written_plainly(model: Transform
     np.testing.assert_allclose(made, _plain(model, rows, cos, sin), atol=2e-5)
 
 
-def test_the_order_of_the_sequence_does_not_matter(model: Transformer, rows: Packed) -> None:
+def test_hidden_states_do_not_depend_on_the_order_of_the_sequence(model: Transformer, rows: Packed) -> None:
     order = random_order(np.random.default_rng(1), 64)
     np.testing.assert_allclose(_hidden(model, rows.permuted(order)), _hidden(model, rows)[:, order], atol=1e-5)
 
 
-def test_one_document_never_changes_another(model: Transformer, rows: Packed) -> None:
+def test_documents_do_not_affect_each_other(model: Transformer, rows: Packed) -> None:
     changed = rows.segment_ids == 2
     assert changed.any()
     other = rows._replace(tokens=np.where(changed, (rows.tokens + 1) % VOCABULARY.size, rows.tokens).astype(np.int32))
@@ -101,7 +101,7 @@ def test_one_document_never_changes_another(model: Transformer, rows: Packed) ->
     assert not np.array_equal(before[changed], after[changed])
 
 
-def test_later_tokens_never_change_earlier_ones(model: Transformer, rows: Packed) -> None:
+def test_later_tokens_do_not_affect_earlier_ones(model: Transformer, rows: Packed) -> None:
     rows = Packed(rows.tokens, np.ones_like(rows.tokens), np.tile(np.arange(64, dtype=np.int32), (2, 1)))
     tokens = rows.tokens.copy()
     tokens[:, 40:] = (tokens[:, 40:] + 1) % VOCABULARY.size
@@ -155,7 +155,7 @@ def test_bfloat16_stays_near_float32_and_keeps_float32_parameters(model: Transfo
     assert float(difference) < 0.02 * float(jnp.linalg.norm(_hidden(model, rows)))
 
 
-def test_text_and_vision_ids_have_tables_of_their_own(model: Transformer) -> None:
+def test_text_and_vision_ids_have_separate_embedding_tables(model: Transformer) -> None:
     tokens = jnp.asarray([[0, TEXT - 1, TEXT, TEXT + VISION - 1]])
     rows = model.embed(tokens)[0]
     text, vision = model.text_embedding.get_value(), model.vision_embedding.get_value()
@@ -163,7 +163,7 @@ def test_text_and_vision_ids_have_tables_of_their_own(model: Transformer) -> Non
     assert [head.shape for head in model.heads()] == [(TEXT, 32), (VISION, 32)]
 
 
-def test_columns_that_the_mesh_does_not_divide_are_refused() -> None:
+def test_feed_forward_columns_that_the_mesh_does_not_divide_are_rejected() -> None:
     config = dataclasses.replace(debug(), ff_dim=47)
     with pytest.raises(ConfigError, match="ff_dim = 47"):
         _model(_mesh(tensor=2, sequence=1), config)
@@ -191,7 +191,7 @@ def _step_equations(mesh: Mesh, *, length: int, config: LlamaConfig | None = Non
     return list(_equations(jax.make_jaxpr(step)(params, batch).jaxpr))
 
 
-def test_nothing_of_the_size_of_scores_logits_or_feed_forward_exists() -> None:
+def test_no_array_has_the_size_of_scores_logits_or_feed_forward_activations() -> None:
     length, config = 4096, debug()
     equations = _step_equations(_mesh(sequence=1), length=length)
     sizes = {v.aval.size: e.primitive.name for e in equations for v in e.outvars if hasattr(v.aval, "size")}
@@ -216,7 +216,7 @@ def _count(equations: list[Any], primitive: str) -> int:
     return sum(e.primitive.name == primitive for e in equations)
 
 
-def test_the_forward_of_attention_is_not_run_again_in_backward() -> None:
+def test_the_backward_pass_does_not_recompute_attention() -> None:
     mesh = _mesh(sequence=4)
     step, alone = _step_equations(mesh, length=64), _attention_equations(mesh, length=64)
     assert _count(step, "ppermute") == _count(alone, "ppermute") > 0
@@ -224,7 +224,7 @@ def test_the_forward_of_attention_is_not_run_again_in_backward() -> None:
     assert [e.params["name"] for e in step if e.primitive.name == "name"].count(LSE) == 1
 
 
-def test_what_a_layer_keeps_may_wait_in_host_memory() -> None:
+def test_saved_activations_can_be_offloaded_to_host_memory() -> None:
     mesh = _mesh(sequence=1)
     config = dataclasses.replace(debug(), offload=True)
     length, c = 64, config
