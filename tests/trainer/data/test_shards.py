@@ -101,7 +101,7 @@ def test_ranges_return_the_corresponding_tokens_of_the_sequence(
 @pytest.mark.parametrize(
     "ranges", [[(60_000, 61_000)], [(i, i + 512) for i in range(1024, 65_536, 4096)]], ids=["contiguous", "striped"]
 )
-def test_the_tokens_of_ranges_are_read_without_the_rest(
+def test_only_the_tokens_of_the_ranges_are_read(
     tmp_path: Path, calls: list[tuple[str, int]], ranges: list[tuple[int, int]]
 ) -> None:
     long = PackedSplit([write_dataset(tmp_path / "long", context=65_536, train=1, val=0)], "train")
@@ -119,7 +119,7 @@ def test_the_tokens_of_ranges_are_read_without_the_rest(
     assert calls == expected
 
 
-def test_all_or_most_of_a_sequence_is_one_read(
+def test_all_or_most_of_a_sequence_is_read_at_once(
     directory: Path, split: PackedSplit, calls: list[tuple[str, int]]
 ) -> None:
     offsets = read_index(directory)[1].offsets
@@ -184,7 +184,7 @@ def test_the_attention_is_read_from_the_card_and_must_be_the_same_in_all_dataset
         PackedSplit([_commit(other, attention="shard")], "train")
 
 
-def test_several_datasets_are_read_one_after_the_other(directory: Path, tmp_path: Path) -> None:
+def test_several_datasets_are_concatenated(directory: Path, tmp_path: Path) -> None:
     second = write_dataset(tmp_path / "second", context=S, train=4, val=1, seed=9)
     both = PackedSplit([directory, second], "train")
     assert len(both) == 12
@@ -195,7 +195,7 @@ def test_several_datasets_are_read_one_after_the_other(directory: Path, tmp_path
     )
 
 
-def test_datasets_of_other_contexts_or_tokenizers_do_not_mix(directory: Path, tmp_path: Path) -> None:
+def test_datasets_of_different_contexts_or_tokenizers_are_rejected(directory: Path, tmp_path: Path) -> None:
     longer = write_dataset(tmp_path / "longer", context=2 * S, train=1)
     other = write_dataset(tmp_path / "other", context=S, train=1, vocabulary=with_other_tokenizer())
     with pytest.raises(ConfigError, match=r"128 tokens .* 256"):
@@ -204,7 +204,7 @@ def test_datasets_of_other_contexts_or_tokenizers_do_not_mix(directory: Path, tm
         PackedSplit([directory, other], "train")
 
 
-def test_a_cut_shard_is_named_with_its_expected_and_actual_size(tmp_path: Path) -> None:
+def test_a_truncated_shard_is_reported_with_its_expected_and_actual_size(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S)
     shard = sorted(directory.glob("train-*.tar"))[1]
     size = shard.stat().st_size
@@ -215,7 +215,7 @@ def test_a_cut_shard_is_named_with_its_expected_and_actual_size(tmp_path: Path) 
         PackedSplit([directory], "train")
 
 
-def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+def test_a_missing_shard_is_reported_with_its_path(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S)
     shard = sorted(directory.glob("train-*.tar"))[1]
     shard.unlink()
@@ -244,14 +244,14 @@ def test_a_pickle_in_place_of_an_array_is_not_loaded(tmp_path: Path) -> None:
         split.read(0)
 
 
-def test_an_index_that_is_not_the_cards_is_an_error(tmp_path: Path) -> None:
+def test_an_index_that_does_not_match_the_card_is_an_error(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=2, val=0)
     _overwrite(directory / "index.json", b'"offsets":[0,', b'"offsets":[1,')
     with pytest.raises(DatasetError, match=r"index.json is not the index that dataset.json was written for"):
         PackedSplit([directory], "train")
 
 
-def test_bytes_that_are_no_sample_are_an_error(tmp_path: Path) -> None:
+def test_bytes_that_are_not_a_sample_are_an_error(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=2, val=0)
     shard = next(directory.glob("train-*.tar"))
     split = PackedSplit([directory], "train")
@@ -266,7 +266,7 @@ def test_bytes_that_are_no_sample_are_an_error(tmp_path: Path) -> None:
         split.read(0)
 
 
-def test_tokens_of_another_type_than_the_card_says_are_an_error(tmp_path: Path) -> None:
+def test_tokens_of_another_dtype_than_in_the_card_are_an_error(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
     _overwrite(next(directory.glob("*.tar")), b"'descr': '<u2'", b"'descr': '<i2'")
     with pytest.raises(DatasetError, match=r"tokens are int16 \(128,\), the card says uint16"):
