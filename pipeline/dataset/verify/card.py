@@ -1,4 +1,4 @@
-"""Checks of the card: its own hash, its types and ranges, and its counts against what the sequences add up to."""
+"""Checks the card: its own hash, types and ranges, and its counts against those of the sequences."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def card_problems(card: DatasetCard, text: str) -> Iterator[str]:
-    """Yield what is wrong with a card that was read from `text`; nothing in it is to be trusted where there is any."""
+    """Yield the problems of a card that was read from `text`; a card with problems must not be used."""
     if card.to_json() != text:
-        yield "it was altered: its SHA-256 is not that of what it says"
+        yield "it was modified: its SHA-256 does not match its content"
     vocabulary = dataclasses.asdict(card.vocabulary)
     numbers = [v for name, v in vocabulary.items() if not name.endswith("sha256")]
     counts = [getattr(split, f.name) for split in card.splits.values() for f in dataclasses.fields(SplitCard)]
     flat = [i for n in (*numbers, card.context_length, card.frame_size, card.frame_grid) for i in _flat(n)]
     if not all(type(i) is int for i in flat) or not all(type(i) in (int, float) for i in [*counts, card.frame_rate]):
-        yield "a number in it is none"
+        yield "a field that must be a number has another type"
     elif card.context_length < SHORTEST_CONTEXT:
         yield f"context_length is {card.context_length}, below {SHORTEST_CONTEXT}"
     if not all(isinstance(i, str) and i for i in card.forgotten) or [*card.forgotten] != sorted(set(card.forgotten)):
-        yield "the forgotten documents in it are not ids, sorted and each once"
+        yield "`forgotten` is not a sorted list of distinct ids"
     if not all(type(number) is int and number >= 0 for number in card.left_out.values()):
-        yield "a number of documents that were left out is none"
+        yield "a count in `left_out` is not a non-negative integer"
     hashes = (card.ledger_sha256, card.index_sha256, card.fingerprint)
     if not all(isinstance(i, str) and _SHA256.fullmatch(i) for i in hashes):
-        yield "a SHA-256 in it is none"
+        yield "a field that must be a SHA-256 is not one"
     if not card.splits or not set(card.splits) <= set(SPLITS) or card.loss_weighting not in get_args(LossWeighting):
-        yield f"splits are {sorted(card.splits)} and loss_weighting {card.loss_weighting!r}; neither may be"
+        yield f"splits {sorted(card.splits)} or loss_weighting {card.loss_weighting!r} is invalid"
 
 
 def split_problems(card: DatasetCard, split: str, found: Mapping[str, int]) -> Iterator[str]:
-    """Yield where a split's counts are not those `found` in the sequences."""
+    """Yield the counts of a split that differ from those `found` in the sequences."""
     listed = card.splits.get(split)
     if listed is None:
         if any(found.values()):
-            yield f"it does not list the split {split}, of which there are {found['sequences']} sequences"
+            yield f"it does not list the split {split}, which has {found['sequences']} sequences"
         return
     for name, count in found.items():
         if getattr(listed, name) != count:
-            yield f"{split}: {name} is {getattr(listed, name)}, there are {count}"
+            yield f"{split}: {name} is {getattr(listed, name)}, expected {count}"
     fill = found["tokens"] / max(1, found["sequences"] * card.context_length)
     if listed.fill != fill or not fill <= listed.best_fill <= 1:
-        yield f"{split}: fill is {listed.fill} and best_fill {listed.best_fill}, the sequences are filled to {fill}"
+        yield f"{split}: fill is {listed.fill} and best_fill {listed.best_fill}, the fill of the sequences is {fill}"
 
 
 def _flat(value: object) -> tuple[object, ...]:

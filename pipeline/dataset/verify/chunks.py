@@ -1,7 +1,7 @@
-"""Checks over all sequences: do the chunks of every document join up, and are they what the token store holds?
+"""Checks over all sequences: the chunks of each document cover it without gaps and overlaps, and equal the token store.
 
-A chunk is kept in 28 bytes. Documents are told apart by 64 bits of a hash of their id: among 10^8 of them two meet by
-chance once in 4,000 datasets.
+A chunk uses 28 bytes of memory. Documents are identified by a 64-bit hash of their id: with 10^8 documents, the
+probability of a collision is 1 in 4,000.
 """
 
 from __future__ import annotations
@@ -20,22 +20,24 @@ from schemas.shards.sequence import Chunk, PackedSequence
 
 
 class Store(Tokens, Protocol):
-    """What is read here of a token store."""
+    """The part of a token store that is used here."""
 
     def table(self) -> pa.Table:
-        """Return the rows (records.TOKENS) of all documents."""
+        """Return the index (records.TOKENS) of all documents."""
         ...
 
 
 class ChunkLog:
-    """Collects every chunk; with a store, compares its tokens with the store's, `without` some of its documents.
+    """Collects all chunks; with a store, compares their tokens with the store's.
 
-    `left_out` others of the store need not be there, as the mixture did not take them.
+    The documents `without` are not expected in the dataset, nor are `left_out` others, which the mixture excluded.
     """
 
     def __init__(self, store: Store | None, *, without: Set[str] = frozenset(), left_out: int = 0) -> None:
         self._store, self._left_out = store, left_out
-        self._copies: dict[int, tuple[str, int]] = {}  # the document's hash -> its id and which copy, from 1
+        self._copies: dict[
+            int, tuple[str, int]
+        ] = {}  # hash of a copy -> id of the document, number of the copy (from 1)
         self._columns = array("Q"), array("q"), array("q"), array("l")  # document, start, length, sequence
         self._keys: list[str] = []
         self._rows: dict[str, tuple[int, int, int, int]] = {}
@@ -46,7 +48,7 @@ class ChunkLog:
             self._rows = {name: place for name, place in rows if name not in without}
 
     def add(self, sequence: PackedSequence) -> Iterator[str]:
-        """Take in the chunks of a sequence, and yield where its tokens are not those of the store."""
+        """Add the chunks of a sequence, and yield the chunks whose tokens differ from the store's."""
         number, at = len(self._keys), 0
         self._keys.append(sequence.key)
         for chunk in sequence.chunks:
@@ -70,10 +72,10 @@ class ChunkLog:
             yield str(e)
             return
         if not same:
-            yield f"tokens {chunk.start}..{chunk.start + chunk.length} of document {chunk.id} are not the store's"
+            yield f"tokens {chunk.start}..{chunk.start + chunk.length} of document {chunk.id} differ from the token store"
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Yield (key, what) for each document whose chunks overlap, leave a gap, or do not reach to its end."""
+        """Yield (key, problem) for each document with overlapping, missing or, with a store, truncated chunks."""
         document, start, length, sequence = (np.array(column) for column in self._columns)
         order = np.lexsort((start, document))
         document, start, end, sequence = document[order], start[order], (start + length)[order], sequence[order]
@@ -87,12 +89,15 @@ class ChunkLog:
             absent = []
         for name, (*_, total) in self._rows.items():
             if (reached := ends.get(_number(name, 0), total)) != total:
-                yield "", f"of document {name}, {reached} of {total} tokens are there"
+                yield "", f"the dataset has {reached} of {total} tokens of document {name}"
         for name in absent:
-            yield "", f"of document {name}, 0 of {self._rows[name][-1]} tokens are there"
+            yield "", f"the dataset has 0 of {self._rows[name][-1]} tokens of document {name}"
         for number, (name, copy) in self._copies.items() if self._store is not None else ():
             if name in self._rows and ends[number] != self._rows[name][-1]:
-                yield "", f"of document {name}, copy {copy}, {ends[number]} of {self._rows[name][-1]} tokens are there"
+                yield (
+                    "",
+                    f"the dataset has {ends[number]} of {self._rows[name][-1]} tokens of document {name}, copy {copy}",
+                )
 
 
 def _number(document: str, copy: int) -> int:

@@ -1,6 +1,6 @@
-"""Checks of the ledger against the sequences: every span once, in order, as the sequence has it.
+"""Checks that the ledger has exactly one row for every span of every sequence, in order, with the same values.
 
-The ledger is in the order of the shards, so it is read once, along with them.
+The ledger is in the order of the shards, so it is read once, in parallel with them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BATCH_ROWS = 1 << 16
 
 
 class Ledger:
-    """The ledger, read forwards."""
+    """The ledger, read sequentially."""
 
     def __init__(self, path: Path) -> None:
         file = pq.ParquetFile(path)
@@ -36,7 +36,7 @@ class Ledger:
         self._rest = LEDGER.empty_table().select(_COLUMNS)
 
     def rows_of(self, shard: str) -> LedgerRows:
-        """Return the rows that come next and are of this shard."""
+        """Return the next rows, as far as they belong to this shard."""
         taken = [self._rest.slice(0, 0)]
         while self._more():
             other = pc.index(pc.equal(self._rest["shard"], shard), False).as_py()
@@ -47,7 +47,7 @@ class Ledger:
         return LedgerRows(pa.concat_tables(taken))
 
     def is_at_end(self) -> bool:
-        """Tell whether all rows were taken."""
+        """Return whether all rows were read."""
         return not self._more()
 
     def _more(self) -> bool:
@@ -60,28 +60,28 @@ class Ledger:
 
 
 class LedgerRows:
-    """The ledger's rows of one shard, found by key."""
+    """The ledger's rows of one shard, by the key of the sequence."""
 
     def __init__(self, rows: pa.Table) -> None:
         self._numbers: Mapping[str, NDArray[Any]] = {
             name: rows[name].to_numpy() for name in (*_NUMBERS, "span", "copy", "document_start")
         }
-        self._words = {name: rows[name].to_pylist() for name in ("document_id", "kind", "split")}
+        self._strings = {name: rows[name].to_pylist() for name in ("document_id", "kind", "split")}
         self._ranges: dict[str, list[int]] = {}
-        self._torn: set[str] = set()
+        self._split: set[str] = set()
         last = None
         for i, key in enumerate(rows["sequence"].to_pylist()):
             if key != last and key in self._ranges:
-                self._torn.add(key)
+                self._split.add(key)
             self._ranges.setdefault(key, [i, i])[1] = i + 1
             last = key
 
     def strays(self, keys: list[str]) -> list[str]:
-        """Return the sequences whose rows are not together, or that are none of the shard's `keys`."""
-        return sorted(self._torn | (set(self._ranges) - set(keys)))
+        """Return the sequences with rows that are not consecutive, or that are not among the `keys` of the shard."""
+        return sorted(self._split | (set(self._ranges) - set(keys)))
 
     def problems(self, sequence: PackedSequence, split: str) -> Iterator[str]:
-        """Yield where the rows of a sequence differ from its spans."""
+        """Yield the differences between the rows of a sequence and its spans."""
         first, end = self._ranges.get(sequence.key, (0, 0))
         spans = sequence.spans
         if end - first != len(spans):
@@ -96,9 +96,11 @@ class LedgerRows:
             found = self._numbers[name][first:end]
             if not np.array_equal(found, values):
                 i = int(np.argmax(found != values))
-                yield f"the ledger's {name} of span {i} is {found[i]}, it is {values[i]}"
+                yield f"the ledger's {name} of span {i} is {found[i]}, expected {values[i]}"
         ids = [sequence.chunks[i].id for i in spans["document"].tolist()]
-        if self._words["document_id"][first:end] != ids:
-            yield "the ledger's document ids are not those of the json"
-        if set(self._words["split"][first:end]) != {split} or not set(self._words["kind"][first:end]) <= set(kinds()):
-            yield f"the ledger's split is not {split}, or a kind none of {', '.join(kinds())}"
+        if self._strings["document_id"][first:end] != ids:
+            yield "the ledger's document ids differ from those in the json"
+        if set(self._strings["split"][first:end]) != {split} or not set(self._strings["kind"][first:end]) <= set(
+            kinds()
+        ):
+            yield f"the ledger's split is not {split}, or a kind is not one of {', '.join(kinds())}"

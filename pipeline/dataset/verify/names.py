@@ -1,7 +1,7 @@
-"""Checks of the names: of the shards in the index, and of the sequences in a shard.
+"""Checks the names of shards in the index and the keys of sequences in a shard.
 
-They count up from 0 without a gap, but in a dataset from which documents were forgotten: what was dropped with them
-leaves a gap, and what stays keeps its name.
+Both are numbered from 0. `longreel forget` drops shards and sequences without renaming the others, so only a dataset with
+forgotten documents can have gaps.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SHARD = re.compile(r"([a-z]+)-(\d{6,})-of-(\d{6,})\.tar")
 
 
 def are_shard_names(entries: Sequence[ShardEntry], *, with_gaps: bool) -> bool:
-    """Tell whether the index lists shards as it should: splits in order, numbers rising, without a gap or with some."""
+    """Return whether the index lists the splits in order, with increasing shard numbers, and without unexpected gaps."""
     counts = Counter(entry.split for entry in entries)
     if not with_gaps:
         names = [shard_name(split, i, counts[split]) for split in SPLITS for i in range(counts[split])]
@@ -29,8 +29,8 @@ def are_shard_names(entries: Sequence[ShardEntry], *, with_gaps: bool) -> bool:
     places = [_place(entry) for entry in entries]
     known = [place for place in places if place is not None]
     totals = {(split, total) for split, _, total in known}
-    rising = all(a[:2] < b[:2] for a, b in itertools.pairwise(known))
-    return len(known) == len(places) and rising and len(totals) == len(counts)
+    increasing = all(a[:2] < b[:2] for a, b in itertools.pairwise(known))
+    return len(known) == len(places) and increasing and len(totals) == len(counts)
 
 
 def _place(entry: ShardEntry) -> tuple[int, int, int] | None:
@@ -43,16 +43,16 @@ def _place(entry: ShardEntry) -> tuple[int, int, int] | None:
 
 
 class Keys:
-    """The keys of a dataset's sequences, which are asked for shard by shard in the order of the index."""
+    """The expected keys of the sequences of a dataset, shard by shard in the order of the index."""
 
     def __init__(self, *, with_gaps: bool) -> None:
         self._with_gaps = with_gaps
         self._next = dict.fromkeys(SPLITS, 0)
 
     def of(self, entry: ShardEntry, file: BinaryIO | None) -> list[str]:
-        """Return the key that each sequence of a shard must have; `file` is None where it cannot be read.
+        """Return the expected key of each sequence of a shard; `file` is None if the shard cannot be read.
 
-        With gaps that is the key it has, where it lies beyond the one before; else the next number.
+        With gaps, any key that is greater than the previous one is expected; otherwise the next number.
         """
         return [self._take(entry.split, file, at) for at in entry.offsets[:-1]]
 

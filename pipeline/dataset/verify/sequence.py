@@ -1,7 +1,4 @@
-"""Checks of one packed sequence: its bytes, tokens, spans and listing.
-
-Nothing is guessed from foreign bytes: headers are compared with the only ones that Longreel writes, so that a pickle, a
-giant shape or a stray tar member is refused before anything reads it.
+"""Checks one packed sequence: its tokens, spans and chunks. `schemas.shards.sequence` checks its bytes.
 
 Axes: S sequence, M spans.
 """
@@ -20,10 +17,10 @@ from schemas.vocab import VISION
 
 
 def sequence_problems(sequence: PackedSequence, card: DatasetCard) -> Iterator[str]:
-    """Yield what is wrong with the content of a sequence."""
+    """Yield the problems of the content of a sequence."""
     tokens, spans, vocabulary = sequence.tokens, sequence.spans, card.vocabulary
     if not len(spans):
-        yield "there is no span: the sequence is empty"
+        yield "the sequence has no spans"
     try:
         check_spans(spans, length=len(tokens), documents=len(sequence.chunks), where="spans")
     except DatasetError as e:
@@ -31,7 +28,7 @@ def sequence_problems(sequence: PackedSequence, card: DatasetCard) -> Iterator[s
         return
     used = int(spans["length"].sum())
     if tokens[used:].any():
-        yield f"padding: token {used + int(np.argmax(tokens[used:] != 0))} behind the last span is not 0"
+        yield f"padding: token {used + int(np.argmax(tokens[used:] != 0))} after the last span is not 0"
     if (large := tokens >= vocabulary.size).any():
         at = int(np.argmax(large))
         yield f"token {at} is {tokens[at]}, outside the vocabulary of {vocabulary.size}"

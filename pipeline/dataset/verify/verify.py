@@ -112,7 +112,7 @@ class _Verification:
         for entry in entries:
             self._shard(entry, card, ledger)
         if ledger is not None and not ledger.is_at_end():
-            self._add(LEDGER, "", "it has rows of shards that the index does not list there")
+            self._add(LEDGER, "", "it has rows of shards that the index does not list in this order")
         if card is not None and entries:
             self._totals(card, Counter(entry.split for entry in entries))
         counts = sum((seen.counts for seen in self._seen.values()), Counter[str]())
@@ -131,7 +131,7 @@ class _Verification:
             self._problems.append(Problem(file, key, what))
 
     def _card(self) -> DatasetCard | None:
-        """Return the card where it can be trusted."""
+        """Return the card if it has no problems."""
         try:
             card = read_card(self._directory)
             problems = list(card_problems(card, (self._directory / CARD).read_text(encoding="utf-8")))
@@ -149,7 +149,7 @@ class _Verification:
             return []
         if not are_shard_names(entries, with_gaps=with_gaps):
             names = ", ".join(entry.url for entry in entries[:3])
-            self._add(INDEX, "", f"its shards are not those of a dataset, all and in order: it lists {names} …")
+            self._add(INDEX, "", f"shards are missing, misnamed or out of order: it lists {names} …")
             return [entry for entry in entries if entry.split in SPLITS]
         return entries
 
@@ -160,7 +160,7 @@ class _Verification:
             self._add(name, "", f"it cannot be read: {e.strerror}")
             return False
         if found != expected:
-            self._add(name, "", f"it was altered: its SHA-256 is {found}, {expected} was written")
+            self._add(name, "", f"it was modified: its SHA-256 is {found}, expected {expected}")
         return found == expected
 
     def _ledger(self, card: DatasetCard | None) -> Ledger | None:
@@ -176,7 +176,7 @@ class _Verification:
         path = self._directory / CROISSANT
         try:
             if path.read_bytes() != croissant_json(self._directory, card, entries).encode():
-                self._add(CROISSANT, "", "it was altered: it does not say what card, index and ledger say")
+                self._add(CROISSANT, "", "it was modified: it differs from the card, the index and the ledger")
         except (OSError, pa.ArrowException) as e:
             self._add(CROISSANT, "", f"it is missing or cannot be compared: {e}")
 
@@ -203,7 +203,7 @@ class _Verification:
                 with path.open("rb") as f:
                     keys = self._keys.of(entry, f)
                     for key in rows.strays(keys) if rows is not None else ():
-                        self._add(LEDGER, key, f"its rows are not together, or {entry.url} has no such sequence")
+                        self._add(LEDGER, key, f"its rows are not consecutive, or {entry.url} has no such sequence")
                     self._sequences(f, size, entry, keys, card, rows)
             except OSError as e:
                 self._add(entry.url, "", f"it cannot be read: {e.strerror}")
@@ -234,7 +234,7 @@ class _Verification:
             f.seek(entry.offsets[-1])
             expected = end_of_archive(entry.offsets[-1])
             if f.read(len(expected) + 1) != expected:
-                self._add(entry.url, "", "it does not end in zeros up to a whole record")
+                self._add(entry.url, "", "it does not end in zeros up to a multiple of 10,240 bytes")
 
     def _sequence(self, block: bytes, entry: ShardEntry, key: str, card: DatasetCard, rows: LedgerRows | None) -> None:
         seen = self._seen[entry.split]
@@ -247,11 +247,11 @@ class _Verification:
         problems = list(sequence_problems(sequence, card))
         for what in problems:
             self._add(entry.url, key, what)
-        if problems:  # what follows would repeat them
+        if problems:  # other checks would report the same problem
             seen.unreadable += 1
             return
         for name in self._forgotten.intersection(chunk.id for chunk in sequence.chunks):
-            self._add(entry.url, key, f"document {name} is there, which the card lists as forgotten")
+            self._add(entry.url, key, f"it contains document {name}, which the card lists as forgotten")
         for what in self._chunks.add(sequence):
             self._add(entry.url, key, what)
         for what in rows.problems(sequence, entry.split) if rows is not None else ():
@@ -262,7 +262,7 @@ class _Verification:
         seen.counts.update(counts | {"documents": sum(chunk.start == 0 for chunk in sequence.chunks)})
 
     def _totals(self, card: DatasetCard, shards: Counter[str]) -> None:
-        """Compare what the sequences add up to; only where all of them could be read, or it would repeat the cause."""
+        """Check the totals of all sequences, if all could be read: otherwise the cause has been reported."""
         if any(seen.unreadable for seen in self._seen.values()):
             return
         for split, seen in self._seen.items():
@@ -274,5 +274,5 @@ class _Verification:
 
 
 def _left_out(card: DatasetCard | None) -> int:
-    """Return how many documents with tokens the mixture left out."""
+    """Return the number of documents with tokens that the mixture excluded."""
     return sum(number for reason, number in card.left_out.items() if reason != EMPTY) if card else 0

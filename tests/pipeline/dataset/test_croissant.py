@@ -103,7 +103,7 @@ def test_verify_reports_the_metadata_of_another_dataset(dataset: Path, tmp_path:
     other = make_dataset(tmp_path, DOCUMENTS[1:])
     assert verify(other).problems == ()
     write_croissant(other, dataclasses.replace(read_card(other), context_length=32), read_index(other))
-    assert [(p.file, "it was altered" in p.what) for p in verify(other).problems] == [("croissant.json", True)]
+    assert [(p.file, "it was modified" in p.what) for p in verify(other).problems] == [("croissant.json", True)]
 
 
 def test_duckdb_and_pandas_read_the_ledger(dataset: Path) -> None:

@@ -49,7 +49,7 @@ def test_row_of_token_rejects_padding_and_tokens_outside_of_the_sequence(trace_d
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"document_id": "f" * 64}, "document ids are not those of the json"),
+        ({"document_id": "f" * 64}, "document ids differ from those in the json"),
         ({"start": 1}, "the ledger's start of span 0 is 1"),
         ({"shard": "train-000001-of-000099.tar"}, "no shard 'train-000001-of-000099.tar'"),
         ({"shard": "../../val-000000-of-000001.tar"}, "no shard '../../val"),

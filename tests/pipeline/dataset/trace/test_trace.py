@@ -158,8 +158,8 @@ def test_trace_shows_the_time_range_of_a_clip(
     span = next(r for r in ledger if r["document_id"] == row["document_id"] and r["modality"] == 1)
     capsys.readouterr()
     Trace(dataset=dataset, key=span["sequence"], token=span["start"])(())
-    told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.strip())
-    assert told["clip"] == f"2.00..5.00 s of {row['document_id'][:64]}"
-    assert told["time"] == f"{span['start_s']:.2f} s"
+    output = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.strip())
+    assert output["clip"] == f"2.00..5.00 s of {row['document_id'][:64]}"
+    assert output["time"] == f"{span['start_s']:.2f} s"
     Trace(dataset=dataset, key=span["sequence"])(())
     assert f"{row['document_id'][:12]}#00001" in capsys.readouterr().out
