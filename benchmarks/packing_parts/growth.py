@@ -27,7 +27,7 @@ def growth(most: int, context: int, scratch: Path | None) -> list[Row]:
     idle = apart(nothing).rss
     rows, count = [], UNIT
     print(f"\ngrowth, context {context:,}; an idle process has {idle / 1e6:.0f} MB\n"
-          f"{'documents':>12}{'worker':>11}{'per document':>14}{'peak':>10}{'driver':>9}{'peak':>10}{'shard inputs':>13}"
+          f"{'documents':>12}{'worker':>11}{'per document':>14}{'peak':>10}{'driver':>9}{'peak':>10}{'inputs':>13}"
           f"{'plan':>10}{'ranks':>12}{'fill':>10}{'of bound':>10}")  # fmt: skip
     while count <= most:
         row = grow(count, context, scratch)

@@ -1,9 +1,9 @@
 """Sort the documents of a unit into the global order, and split them into the chunks to be packed.
 
-`documents_of` sorts a unit's index rows by a hash of the item id; the clips of an item are adjacent. Units are ranges of
-that hash (`schemas.fingerprint.bucket`), so the rank of a document does not depend on the number of units.
-`split_chunks` returns items, which are packed whole (documents, and chunks of visual documents that exceed the context),
-and texts, which can be cut between any two tokens.
+`documents_of` sorts a unit's index rows by a hash of the item id; the clips of an item are adjacent. Units are ranges
+of that hash (`schemas.fingerprint.bucket`), so the rank of a document does not depend on the number of units.
+`split_chunks` returns items, which are packed whole (documents, and chunks of visual documents that exceed the
+context), and texts, which can be cut between any two tokens.
 
 Cost: about 10 microseconds per document, plus the search for cut points in long videos. Memory: one unit's index.
 """
@@ -30,14 +30,14 @@ from schemas.records import SPLITS, item_of
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """Index rows (records.TOKENS) of a unit's documents, sorted by item hash, and a hash `draw` [D] of each document id."""
+    """Index rows (records.TOKENS) of a unit's documents, sorted by item hash, and a hash `draw` [D] of each id."""
 
     table: pa.Table
     draw: NDArray[np.uint64]
 
 
 class ChunkColumns(NamedTuple):
-    """Chunks [N] of documents, and the lengths of the unsplittable units they consist of (items, frames, text spans)."""
+    """Chunks [N] of documents, and the lengths of their unsplittable units (items, frames, text spans)."""
 
     document: Integers  # row of Documents.table
     copy: Integers

@@ -2,7 +2,7 @@
 
 `begin` deletes the card (`dataset.json`) of an older dataset before any shard is replaced. `commit` writes
 `documents.parquet` and `index.json` from the part files, deletes stale shards, writes the card, and deletes the part
-files last. At any time, the directory is either a complete dataset or has no card.
+files last. At any time, a directory with a card is a complete dataset.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _UNFINISHED_PATTERN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # left by `files.at
 def is_current(directory: Path, fingerprint: str) -> bool:
     """Return whether the directory is a complete dataset of the plan with this fingerprint.
 
-    Checks the card, the hash of the index and the size of each shard; `longreel verify` checks the content. A dataset
-    whose part files are not yet deleted is not complete.
+    Checks the card, the hash of the index and the size of each shard; `longreel verify` checks the content. Returns
+    False if part files remain, because the commit was interrupted.
     """
     try:
         card = read_card(directory)

@@ -40,7 +40,8 @@ def cut_points(spans: Spans, *, frame_tokens: int, context_length: int, where: s
         )
     if vision.any() and (frame_tokens < 1 or np.any(spans.length[vision] % frame_tokens)):
         raise DatasetError(
-            f"{where}: the length of a vision span is not a multiple of {frame_tokens} tokens; run `longreel tokenize` again"
+            f"{where}: the length of a vision span is not a multiple of {frame_tokens} tokens; "
+            "run `longreel tokenize` again"
         )
     step = np.where(vision, frame_tokens, np.where(spans.length > context_length, 1, spans.length))
     count = spans.length // step

@@ -213,8 +213,9 @@ def _martello_toth(lengths: Integers, counts: Integers, capacity: int) -> int:
 
 
 def _fekete_schepers(lengths: Integers, counts: Integers, capacity: int) -> int:
-    """Return the maximum over k of the bound by u(k): an item of x = length/capacity has size x if (k+1)x is an integer,
-    else floor((k+1)x)/k.
+    """Return the maximum over k of the bound by u(k).
+
+    An item of x = length/capacity has size x if (k+1)x is an integer, else floor((k+1)x)/k.
     """
     most = min(capacity // int(lengths[0]) + 1, _BOUND_WORK // len(lengths) + 1, _MAX_K)
     best = 0

@@ -5,8 +5,8 @@
     assign     One element per unit: check its token files, look up the sequence of each chunk, emit shard inputs.
     write      One element per shard: read the tokens from the store, one sequence at a time, and write the shard.
 
-The driver holds the histograms and, for each unit, its first ranks. A worker holds the index of one unit, or the rows of
-one shard and the tokens of one sequence.
+The driver holds the histograms and, for each unit, its first ranks. A worker holds the index of one unit, or the rows
+of one shard and the tokens of one sequence.
 """
 
 from __future__ import annotations

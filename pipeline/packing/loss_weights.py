@@ -10,8 +10,8 @@ question, 1 for its answer) scales the targets in it.
                 loss of each row. c is the mean of t over the split's documents before cutting, so that the mean weight
                 is about 1.
 
-The chunks of a document that is cut share the weight of the document. Each copy of a document has the full weight. The
-factors for text and vision are applied afterwards and change the mean.
+The chunks of a document that is cut share the weight of the document; the first token of each chunk is not a target.
+Each copy of a document has the full weight. The factors for text and vision are applied afterwards and change the mean.
 Source: "masked sequence packing", LWM, arXiv 2402.08268, section 4.2.
 """
 

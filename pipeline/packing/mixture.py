@@ -66,8 +66,9 @@ class Mixture:
         factor = self.text_share / (1 - self.text_share) * other_tokens / max(1, text_tokens)
         if factor > _MAX_EPOCHS:
             raise ConfigError(
-                f"text_share {self.text_share} requires {factor:,.0f} epochs of text, at most {_MAX_EPOCHS:.0f} are supported: "
-                f"there are {text_tokens:,} tokens of text and {other_tokens:,} others. Use a smaller text_share or add text"
+                f"text_share {self.text_share} requires {factor:,.0f} epochs of text, at most {_MAX_EPOCHS:.0f} "
+                f"are supported: there are {text_tokens:,} tokens of text and {other_tokens:,} others. "
+                "Use a smaller text_share or add text"
             )
         return factor
 

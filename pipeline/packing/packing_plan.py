@@ -1,14 +1,15 @@
 """The packing plan of a split: which sequence holds each item, and where texts are cut.
 
-A packing plan is made from length histograms alone. It has about their size, and every worker receives it. Given the rank
-of a document among all documents of its length, a worker looks up the sequences of the document locally (`assign`).
+A packing plan is made from length histograms alone. It has about their size, and every worker receives it. Given the
+rank of a document among all documents of its length, a worker looks up the sequences of the document locally
+(`assign`).
 
 1. Items, which cannot be cut (documents, and chunks of long videos), are packed by the algorithms in PACKERS, in order.
    The packing that needs the fewest sequences is used. Later packers, which are slower, run only if the number of
    sequences, including those for text, is more than 0.1 % above its lower bound.
 2. Texts, in ascending order of length so that long ones remain contiguous, form one stream. The stream fills the free
-   space of the bins, largest first, and then additional sequences. The position of a text in the stream follows from its
-   length and rank. A cut at the end of free space can move back by up to `reach` tokens to the end of a sentence; the
+   space of the bins, largest first, and then additional sequences. The position of a text in it follows from its length
+   and rank. A cut at the end of free space can move back by up to `reach` tokens to the end of a sentence; the
    moved tokens go to the next chunk. `reach` tokens of each free space are reserved for them.
 """
 

@@ -1,9 +1,9 @@
 """Bin packing by cutting-stock patterns: combinations of lengths that fill a bin, and how often to use each.
 
 Best-fit-decreasing is far from optimal if few items fill a bin: clips of 9 to 12 frames in a context of 31 become pairs
-of 12 that leave a quarter of the bin empty, although 12 + 10 + 9 fill it. This module solves the cutting-stock problem by
-column generation. A linear program (HiGHS in SciPy) selects among the known patterns, its dual prices assign a value to
-each length, and a knapsack over these values finds the next pattern, until no pattern is worth more than a bin. The
+of 12 that leave a quarter of the bin empty, although 12 + 10 + 9 fill it. This module solves the cutting-stock problem
+by column generation. A linear program (HiGHS in SciPy) selects among the known patterns, its dual prices assign a value
+to each length, and a knapsack over these values finds the next pattern, until no pattern is worth more than a bin. The
 solution is rounded down, and the remaining items are placed by best fit. Gilmore and Gomory, Operations Research 9
 (1961) and 11 (1963).
 
@@ -141,7 +141,7 @@ def solve(lengths: Integers, counts: Integers, capacity: int) -> Solution:
 
 
 def _knapsack(values: Floats, lengths: Integers, counts: Integers, capacity: int) -> tuple[Integers, float]:
-    """Return the pattern [D] of the greatest value, and its value, by dynamic programming over lots of 1, 2, 4, … items."""
+    """Return the pattern [D] of maximum value, and its value; dynamic programming over lots of 1, 2, 4, … items."""
     best = np.zeros(capacity + 1)
     lots: list[tuple[int, int, NDArray[np.bool_]]] = []
     for i, length in enumerate(lengths.tolist()):

@@ -2,11 +2,11 @@
 
 A shard is one unit of work. `shard_job` merges the inputs of a shard from all units. `write_shard` writes
 `train-000000-of-000012.tar`, and then its part file `.parts/train-000000-of-000012.parquet`, which marks the shard as
-complete: the ledger rows of the shard, with its index entry and the fingerprint of the plan in the file metadata. Shards
-with a valid part file are not written again. `commit` combines the part files into a dataset.
+complete: the ledger rows of the shard, with its index entry and the fingerprint of the plan in the file metadata.
+Shards with a valid part file are not written again. `commit` combines the part files into a dataset.
 
-A sequence in the tar consists of KEY.tokens.npy [S], in the type of the vocabulary and padded with 0; KEY.spans.npy [M];
-and KEY.json, which lists the chunks that the spans refer to. The bytes depend on the plan alone.
+A sequence in the tar consists of KEY.tokens.npy [S], in the type of the vocabulary and padded with 0; KEY.spans.npy
+[M]; and KEY.json, which lists the chunks that the spans refer to. The bytes depend on the plan alone.
 
 Axes: S sequence, M spans.
 """
@@ -109,7 +109,7 @@ def shard_job(plan: DatasetPlan, name: str, shard_inputs: Iterable[ShardInput]) 
 
 
 def _unpacked(shard_inputs: Iterable[ShardInput]) -> tuple[pa.Table, pa.Table]:
-    """Concatenate shard inputs; return the chunks, and the documents [D], sorted by id, that their `document` refers to."""
+    """Concatenate shard inputs; return the chunks and the documents [D] they refer to, sorted by id."""
     chunks, documents = [], []
     before = 0
     for shard_input in shard_inputs:
@@ -152,7 +152,7 @@ def write_shard(job: ShardJob, store: Tokens, directory: Path) -> None:
 
 
 def is_written(job: ShardJob, directory: Path) -> bool:
-    """Return whether the shard and its part file exist, belong to this plan and match the hash; reads the shard once."""
+    """Return whether the shard and its part file exist, belong to this plan and match the hash; reads the shard."""
     path = directory / job.name
     try:
         entry = read_part(directory, job.name, fingerprint=job.fingerprint)

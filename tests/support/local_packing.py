@@ -1,4 +1,4 @@
-"""Packing without Beam, for tests: the same functions in the same order, one after the other."""
+"""Packing without Beam, for tests: calls the same functions in the same order in one process."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def make_jobs(
     sentences: SentenceEnds | None = None,
     seed: int = 0,
 ) -> tuple[DatasetPlan, list[ShardJob]]:
-    """Plan the packing of units, given as index tables; return the plan, and the shards' jobs in order of their names.
+    """Plan the packing of units, given as index tables; return the plan, and the shard jobs sorted by name.
 
-    What goes to a shard comes in an order drawn from `seed`.
+    The inputs of each shard are shuffled with `seed`.
     """
     units = [documents_of(table) for table in tables]
 
@@ -72,7 +72,7 @@ def unit_tables(directory: Path) -> list[pa.Table]:
 
 
 def finish(directory: Path, plan: DatasetPlan, *, grid: tuple[int, int] = (2, 2)) -> DatasetCard:
-    """Make a dataset of shards that are written."""
+    """Commit written shards as a dataset."""
     return commit(directory, plan, frame_grid=grid, frame_size=32, frame_rate=1.0)
 
 

@@ -18,7 +18,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_stages_come_in_their_order_with_all_that_is_said_of_them(tmp_path: Path) -> None:
+def test_stages_are_read_in_order_with_all_options(tmp_path: Path) -> None:
     stages = read_curriculum(
         written(
             tmp_path,
@@ -45,7 +45,7 @@ def test_stages_come_in_their_order_with_all_that_is_said_of_them(tmp_path: Path
     assert stages[1].config == PackConfig(mixture=mixture, loss_weighting="document", attention="sequence", seed=3)
 
 
-def test_the_example_has_the_stages_from_4k_to_a_million() -> None:
+def test_the_example_has_stages_from_4k_to_1m_tokens() -> None:
     contexts = [stage.context_length for stage in read_curriculum(EXAMPLE)]
     assert (min(contexts), max(contexts)) == (4096, 1 << 20)
     assert contexts == sorted(contexts)
@@ -71,11 +71,11 @@ def test_the_example_has_the_stages_from_4k_to_a_million() -> None:
         ("[[stage]]\ncontext = 64\n[[stage]]\ncontext = 64", "two stages named '64'"),
     ],
 )
-def test_a_curriculum_that_cannot_be_right_says_where(tmp_path: Path, text: str, message: str) -> None:
+def test_an_invalid_curriculum_raises_with_the_stage_and_key(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read_curriculum(written(tmp_path, text))
 
 
-def test_a_curriculum_that_is_not_there_says_so(tmp_path: Path) -> None:
+def test_a_missing_curriculum_raises(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         read_curriculum(tmp_path / "nowhere.toml")

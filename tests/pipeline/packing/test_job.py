@@ -1,4 +1,4 @@
-"""The pack job through Beam, on token stores that are written here: no tokenizing, everything else is real."""
+"""The pack job on Beam, with synthetic token stores."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def assert_whole(workspace: Workspace, name: str | int = CONTEXT, *, store: bool
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandServer]:
-    """Processes to be killed."""
+    """A server that runs commands in processes that can be killed."""
     server = CommandServer(tmp_path_factory.mktemp("commands") / "stderr")
     yield server
     server.close()
@@ -108,10 +108,10 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandServer
 
 @pytest.fixture(scope="module")
 def uneven(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], JobReport]:
-    """The files that UNEVEN makes of DOCUMENTS, and its report."""
+    """The files of DOCUMENTS packed with UNEVEN, and the report of the job."""
     workspace = write_workspace(tmp_path_factory.mktemp("uneven") / "out", DOCUMENTS)
     report = run(workspace, UNEVEN)
-    assert_whole(workspace, store=False)  # the store has documents that the mixture leaves out
+    assert_whole(workspace, store=False)  # the mixture excludes documents of the store
     return files(workspace.packed(CONTEXT)), report
 
 
@@ -119,7 +119,7 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], 
     ("units", "workers", "options"),
     [(3, 2, ()), (1, 1, ("--direct_runner_bundle_repeat=1",)), (16, 3, ())],
 )
-def test_the_bytes_depend_on_the_documents_alone(
+def test_bytes_do_not_depend_on_document_order_units_or_workers(
     units: int, workers: int, options: Sequence[str], uneven: tuple[dict[str, bytes], JobReport], tmp_path: Path
 ) -> None:
     shuffled = random.Random(units + workers).sample(DOCUMENTS, len(DOCUMENTS))
@@ -129,7 +129,7 @@ def test_the_bytes_depend_on_the_documents_alone(
     assert replace(report, seconds=0) == replace(uneven[1], seconds=0)
 
 
-def test_processes_and_another_seed_of_pythons_hashes_change_no_byte(
+def test_bytes_do_not_depend_on_processes_or_the_hash_seed(
     commands: CommandServer, uneven: tuple[dict[str, bytes], JobReport], tmp_path: Path
 ) -> None:
     several = ["--", "--direct_num_workers=2", "--direct_running_mode=multi_processing"]
@@ -139,13 +139,13 @@ def test_processes_and_another_seed_of_pythons_hashes_change_no_byte(
     assert files(workspace.packed(CONTEXT)) == uneven[0]
     run(workspace)
     alone = files(workspace.packed(CONTEXT))
-    other = write_workspace(tmp_path / "other", DOCUMENTS)  # the first one has the uneven options as its settings
+    other = write_workspace(tmp_path / "other", DOCUMENTS)  # `workspace` has saved the UNEVEN options
     command = ["pack", "--out", str(other.root), "--context", str(CONTEXT)]
     assert commands.run([*command, "--shard-bytes", "20000", *several]) == 0, commands.stderr.read_text()
     assert files(other.packed(CONTEXT)) == alone
 
 
-def test_a_mixture_takes_what_it_was_asked_for_and_its_counts_balance(
+def test_a_mixture_packs_the_requested_copies_and_its_counts_balance(
     uneven: tuple[dict[str, bytes], JobReport], tmp_path: Path
 ) -> None:
     documents = [
@@ -180,7 +180,7 @@ def test_a_mixture_takes_what_it_was_asked_for_and_its_counts_balance(
     assert set(pq.read_table(workspace.packed(CONTEXT) / "documents.parquet")["kind"].to_pylist()) == {
         "video",
         "image",
-        "book",  # of the held-out split
+        "book",  # in the held-out split
     }
 
 
@@ -195,7 +195,7 @@ def test_a_mixture_takes_what_it_was_asked_for_and_its_counts_balance(
         ([], Mixture(), "no document to pack"),
     ],
 )
-def test_a_mixture_that_cannot_be_had_says_why(
+def test_an_impossible_mixture_raises(
     documents: list[StoredDocument], mixture: Mixture, message: str, tmp_path: Path
 ) -> None:
     workspace = write_workspace(tmp_path / "out", documents)
@@ -204,7 +204,7 @@ def test_a_mixture_that_cannot_be_had_says_why(
     assert not workspace.packed(CONTEXT).exists()
 
 
-def test_packing_again_finds_nothing_to_do(tmp_path: Path) -> None:
+def test_a_second_run_writes_nothing(tmp_path: Path) -> None:
     workspace = write_workspace(tmp_path / "out", DOCUMENTS)
     assert run(workspace).new == len(DOCUMENTS)
     assert_whole(workspace)
@@ -218,7 +218,7 @@ def test_packing_again_finds_nothing_to_do(tmp_path: Path) -> None:
     assert card_of(workspace).attention == "sequence"
 
 
-def test_what_a_dataset_was_made_to_forget_is_not_packed_into_it_again(tmp_path: Path) -> None:
+def test_packing_raises_if_forgotten_documents_are_still_in_the_store(tmp_path: Path) -> None:
     workspace, gone = write_workspace(tmp_path / "out", DOCUMENTS), DOCUMENTS[0]
     run(workspace)
     forget(workspace.packed(CONTEXT), [gone.id])
@@ -259,21 +259,29 @@ def test_a_curriculum_packs_every_stage_from_one_store(tmp_path: Path) -> None:
 
 
 def spoil(path: Path, harm: str) -> None:
-    """Lose a file, cut it, or flip a bit in the middle of the tokens."""
-    if harm == "lost":
+    """Delete a file, truncate it, or flip a bit in the middle."""
+    if harm == "missing":
         path.unlink()
         return
     content = bytearray(path.read_bytes())
-    if harm == "altered":
+    if harm == "corrupt":
         content[len(content) // 2] ^= 1
-    path.write_bytes(content[:-1] if harm == "cut" else content)
+    path.write_bytes(content[:-1] if harm == "truncated" else content)
 
 
 @pytest.mark.parametrize(
     ("pattern", "harm"),
-    [("*.arrow", "lost"), ("*.arrow", "cut"), ("*.arrow", "altered"), ("*.parquet", "lost"), ("*.parquet", "cut")],
+    [
+        ("*.arrow", "missing"),
+        ("*.arrow", "truncated"),
+        ("*.arrow", "corrupt"),
+        ("*.parquet", "missing"),
+        ("*.parquet", "truncated"),
+    ],
 )
-def test_a_token_file_that_is_lost_cut_or_altered_is_named(pattern: str, harm: str, tmp_path: Path) -> None:
+def test_a_missing_truncated_or_corrupt_token_file_raises_with_its_path(
+    pattern: str, harm: str, tmp_path: Path
+) -> None:
     workspace = write_workspace(tmp_path / "out", [book(f"book {i}", 2000) for i in range(20)])
     path = sorted(workspace.tokens.glob(pattern))[1]
     spoil(path, harm)
@@ -283,7 +291,7 @@ def test_a_token_file_that_is_lost_cut_or_altered_is_named(pattern: str, harm: s
 
 
 @pytest.mark.parametrize("change", ["more", "fewer", "others"])
-def test_a_store_that_changes_while_it_is_packed_is_noticed(
+def test_a_store_that_changes_during_packing_raises(
     change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = write_workspace(tmp_path / "out", [book(f"book {i}", 50) for i in range(20)])
@@ -303,19 +311,19 @@ def test_a_store_that_changes_while_it_is_packed_is_noticed(
 
 
 def of_length(kind: str, length: int) -> StoredDocument:
-    """Return a book of `length` tokens, or a video; one of five tokens or fewer has no frame."""
+    """Return a book or a video of `length` tokens; videos of at most five tokens have no frame."""
     name = f"{kind} of {length}"
     if kind == "book" and length > 1:
         return book(name, length)
     if length <= FRAME:
         run = (TEXT, np.full(length, VOCABULARY.bos_id), None, None)
         return StoredDocument(name, kind, [run] if length else [], frame_tokens=0 if kind == "book" else FRAME)
-    frames = (length - 4) // FRAME - 1  # bos, <vision> before, </vision> and the text behind
+    frames = (length - 4) // FRAME - 1  # after bos, <vision>, </vision> and eos
     return video(name, [frames], cue=length - 3 - frames * FRAME)
 
 
 @pytest.mark.parametrize("kind", ["book", "video"])
-def test_documents_of_all_lengths_are_packed_whole(kind: str, tmp_path: Path) -> None:
+def test_documents_of_all_lengths_are_packed_completely(kind: str, tmp_path: Path) -> None:
     lengths = (0, 1, CONTEXT - 1, CONTEXT, CONTEXT + 1, 2 * CONTEXT, 100 * CONTEXT)
     documents = [of_length(kind, length) for length in lengths]
     assert [len(document.tokens) for document in documents] == [*lengths]
@@ -328,7 +336,7 @@ def test_documents_of_all_lengths_are_packed_whole(kind: str, tmp_path: Path) ->
     assert card.vision_tokens == sum(len(t) for d in documents for m, t, *_ in d.runs if m == VISION)
 
 
-def test_a_corpus_smaller_than_one_sequence_is_one_sequence(tmp_path: Path) -> None:
+def test_a_corpus_smaller_than_the_context_is_one_sequence(tmp_path: Path) -> None:
     workspace = write_workspace(tmp_path / "out", [of_length("book", 1), of_length("video", 20)])
     run(workspace, context=1000)
     card = card_of(workspace, 1000).splits["train"]
@@ -351,7 +359,7 @@ def test_a_hundred_thousand_documents_of_one_token_are_packed(tmp_path: Path) ->
 
 @pytest.fixture
 def sentences(tmp_path: Path) -> Workspace:
-    """A workspace of books in real words."""
+    """A workspace of books with sentences, and their text model."""
     words = "The clock struck one. Who was there? Nobody, as on any other day! It rained.\n"
     workspace = Workspace.open(tmp_path / "out", units=4)
     text = TextTokenizer.load(train_text_tokenizer([words], workspace.text_model, TextTrainConfig(vocab_size=512)))
@@ -362,7 +370,7 @@ def sentences(tmp_path: Path) -> Workspace:
     return write_workspace(workspace.root, books, units=4, vocabulary=vocabulary)
 
 
-def test_books_are_cut_at_the_ends_of_sentences_and_only_with_their_own_text_model(
+def test_books_are_cut_at_sentence_ends_and_need_the_text_model_of_their_tokens(
     sentences: Workspace, tmp_path: Path
 ) -> None:
     config = replace(SMALL, sentence_reach=0.25)
@@ -376,7 +384,7 @@ def test_books_are_cut_at_the_ends_of_sentences_and_only_with_their_own_text_mod
     assert len(cuts) > 10
     for row, at in cuts:
         words = text.decode(store.read(row["unit"], row["batch"], row["row"], 0, at))
-        # No sentence is longer than the reach of 16 tokens; but what stands before a cut keeps a token.
+        # No sentence is longer than the reach of 16 tokens, but the chunk before a cut keeps at least one token.
         assert words.rstrip()[-1] in ".?!" or starts[row["document_id"], at]["length"] <= 2 * 16
     assert sum(starts[row["document_id"], at]["length"] > 2 * 16 for row, at in cuts) > 5
     alone = files(sentences.packed(CONTEXT))
@@ -399,11 +407,11 @@ def test_books_are_cut_at_the_ends_of_sentences_and_only_with_their_own_text_mod
     ("limit", "file"),
     [(500, r"histograms/64/unit-0000\d\.parquet"), (30_000, r"packed/64/train-000000-of-000001\.tar")],
 )
-def test_a_full_disk_ends_the_job_and_what_was_written_is_kept(limit: int, file: str, tmp_path: Path) -> None:
+def test_a_full_disk_raises_and_the_next_run_resumes(limit: int, file: str, tmp_path: Path) -> None:
     workspace = write_workspace(tmp_path / "out", DOCUMENTS)
     config = replace(SMALL, shard_bytes=1 << 20)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))  # no file may be longer
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))  # bytes of a file
     try:
         with pytest.raises(StorageError, match=rf"cannot write .*/{file}: .* run the same command"):
             run(workspace, config)
@@ -419,7 +427,7 @@ MANY = [*(book(f"b{i}", 30 + i % 700) for i in range(150)), *(video(f"v{i}", [1 
 
 @pytest.fixture(scope="module")
 def undisturbed(commands: CommandServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], float]:
-    """The files that packing MANY makes, and the seconds it takes."""
+    """The files of MANY packed without interruption, and the duration in seconds."""
     workspace = write_workspace(tmp_path_factory.mktemp("undisturbed") / "out", MANY, units=4)
     started = time.monotonic()
     assert commands.run(packing(workspace)) == 0
@@ -430,7 +438,7 @@ def packing(workspace: Workspace) -> list[str]:
     return ["pack", "--out", str(workspace.root), "--context", "512", "--shard-bytes", "20000"]
 
 
-def test_a_job_that_is_killed_at_ten_moments_ends_with_the_same_bytes(
+def test_a_job_killed_at_ten_random_times_resumes_to_the_same_bytes(
     commands: CommandServer, undisturbed: tuple[dict[str, bytes], float], tmp_path: Path
 ) -> None:
     expected, seconds = undisturbed
@@ -441,14 +449,16 @@ def test_a_job_that_is_killed_at_ten_moments_ends_with_the_same_bytes(
 
         def kill(child: int, wait: float = wait) -> None:
             time.sleep(wait)
-            with suppress(ProcessLookupError):  # it came to its end before
+            with suppress(ProcessLookupError):  # it has finished
                 os.kill(child, signal.SIGKILL)
 
         if commands.run(packing(workspace), kill) == 0:
             assert files(workspace.packed(512)) == expected
             shutil.rmtree(workspace.packed(512))
         else:
-            if (workspace.packed(512) / "dataset.json").exists():  # the commit: only parts are left to clear away
+            if (
+                workspace.packed(512) / "dataset.json"
+            ).exists():  # killed during commit, before the part files were deleted
                 made = files(workspace.packed(512))
                 assert {name: made[name] for name in made if not name.startswith(".parts")} == expected
             hits.append(wait)
@@ -457,7 +467,7 @@ def test_a_job_that_is_killed_at_ten_moments_ends_with_the_same_bytes(
     assert_whole(workspace, 512)
 
 
-def test_ctrl_c_stops_packing_and_the_same_command_goes_on(
+def test_ctrl_c_stops_packing_and_the_same_command_resumes(
     commands: CommandServer, undisturbed: tuple[dict[str, bytes], float], tmp_path: Path
 ) -> None:
     workspace = write_workspace(tmp_path / "out", MANY, units=4)

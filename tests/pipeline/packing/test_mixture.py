@@ -27,7 +27,7 @@ def table_of(documents: list[StoredDocument], source: str | None = None) -> pa.T
 
 
 def copies(mixture: Mixture, documents: list[StoredDocument] = DOCUMENTS, **changes: Any) -> dict[str, int]:
-    """Return how often each document goes in, by its id."""
+    """Return the number of copies of each document by id."""
     options = {"context_length": 512, "text_factor": 1.0, "seed": 0, "source": None} | changes
     found = documents_of(table_of(documents, options.pop("source")))
     counts, _ = mixture.copies(found.table, found.draw, **options)
@@ -38,11 +38,11 @@ def of(found: dict[str, int], kind: str, split: str = "train") -> list[int]:
     return [found[d.id] for d in DOCUMENTS if d.kind == kind and d.split == split]
 
 
-def test_every_document_goes_in_once_where_nothing_is_said() -> None:
+def test_every_document_is_packed_once_by_default() -> None:
     assert set(copies(Mixture()).values()) == {1}
 
 
-def test_whole_epochs_are_copies_and_fractions_are_a_share_of_the_documents() -> None:
+def test_integer_epochs_are_copies_and_fractions_sample_documents() -> None:
     found = copies(Mixture(kind_epochs={"book": 2.0, "video": 1.5}))
     assert set(of(found, "book")) == {2}
     assert set(of(found, "video")) == {1, 2}
@@ -60,13 +60,13 @@ def test_epochs_of_kind_source_and_text_multiply() -> None:
     assert set(of(copies(mixture, source="archive", text_factor=0.5), "book")) == {3}
 
 
-def test_held_out_documents_go_in_once_whatever_the_mixture() -> None:
+def test_held_out_documents_are_packed_once_unless_their_kind_is_excluded() -> None:
     found = copies(Mixture(kind_epochs={"book": 0.1, "video": 5.0}), text_factor=9.0)
     assert set(of(found, "book", "val")) == set(of(found, "video", "val")) == {1}
-    assert set(of(copies(Mixture(kind_epochs={"video": 0.0})), "video", "val")) == {0}  # but for a kind that stays out
+    assert set(of(copies(Mixture(kind_epochs={"video": 0.0})), "video", "val")) == {0}
 
 
-def test_the_draw_depends_on_the_seed_and_the_document_alone() -> None:
+def test_sampling_depends_only_on_the_seed_and_the_document() -> None:
     mixture = Mixture(kind_epochs={"book": 0.5, "video": 0.5})
     first = copies(mixture)
     assert copies(mixture, DOCUMENTS[::-1]) == first
@@ -74,17 +74,17 @@ def test_the_draw_depends_on_the_seed_and_the_document_alone() -> None:
     assert copies(mixture, seed=1) != first
 
 
-def test_a_larger_fraction_keeps_what_a_smaller_one_kept() -> None:
+def test_a_larger_fraction_includes_the_sample_of_a_smaller_one() -> None:
     less, more = (copies(Mixture(kind_epochs={"book": e})) for e in (0.3, 0.6))
     assert all(more[i] >= n for i, n in less.items())
 
 
-def test_documents_that_stay_out_are_counted_by_reason() -> None:
+def test_excluded_documents_are_counted_by_reason() -> None:
     documents = [
         book("long", 100),
         book("short", 11),
         StoredDocument("empty", "book", [(0, np.ones(0), None, None)], facts={"spans": []}),
-        qa("asks too much", [(4, 5)], context=600),
+        qa("too long", [(4, 5)], context=600),
         image("unwanted"),
     ]
     found = documents_of(table_of(documents))
@@ -95,7 +95,7 @@ def test_documents_that_stay_out_are_counted_by_reason() -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_text_comes_to_its_share_of_the_tokens(share: float) -> None:
+def test_text_has_the_requested_share_of_tokens(share: float) -> None:
     made, jobs = make_jobs(
         [table_of(DOCUMENTS)], PackConfig(mixture=Mixture(text_share=share, kind_epochs={"video": 2.0}))
     )
@@ -107,7 +107,7 @@ def test_text_comes_to_its_share_of_the_tokens(share: float) -> None:
     assert made.splits["val"].documents == 60
 
 
-def test_a_share_that_cannot_be_reached_says_what_is_missing() -> None:
+def test_an_unreachable_text_share_raises() -> None:
     with pytest.raises(ConfigError, match=r"text_share 0\.5 cannot be reached: no book is left"):
         make_jobs([table_of([video("v", [2])])], PackConfig(mixture=Mixture(text_share=0.5)))
     with pytest.raises(ConfigError, match="no video or image is left"):
@@ -124,6 +124,6 @@ def test_a_share_that_cannot_be_reached_says_what_is_missing() -> None:
         ({"min_tokens": 0}, "min_tokens must be at least 1, got 0"),
     ],
 )
-def test_a_mixture_that_cannot_be_right_is_refused(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_raise(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Mixture(**options)

@@ -24,7 +24,7 @@ WORDS = [
 
 
 def prose(seed: int, sentences: int) -> str:
-    """Return sentences of 3 to 9 words, now and then a new paragraph."""
+    """Return random sentences of 3 to 9 words in paragraphs of about ten sentences."""
     rng = np.random.default_rng(seed)
     parts = []
     for _ in range(sentences):
@@ -41,31 +41,34 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
 
 
 @pytest.mark.parametrize(
-    ("said", "left"),
+    ("prefix", "kept"),
     [
         ("He saw the ship. The man", "He saw the ship."),
         ("the sea! Who saw the", "the sea!"),
         ('said the man." The old', 'said the man."'),
-        ("A night. The end.\n\nThe old. Ship", "A night. The end.\n\n"),  # a paragraph before a nearer sentence
-        ("it is 3.14 in all", "it is 3.14 in all"),  # no end: the cut stays
+        (
+            "A night. The end.\n\nThe old. Ship",
+            "A night. The end.\n\n",
+        ),  # the end of a paragraph is preferred to a nearer end of a sentence
+        ("it is 3.14 in all", "it is 3.14 in all"),  # no end of a sentence: the cut does not move
         ("no end in sight", "no end in sight"),
     ],
 )
-def test_a_cut_moves_back_to_the_end_of_the_sentence(text: TextTokenizer, said: str, left: str) -> None:
-    before, behind = text.encode_parts([said, " x"])
-    back = SentenceEnds(text).tokens_to_move(np.concatenate([before, behind[:1]]))
-    assert text.decode(before[: len(before) - back]) == left
+def test_a_cut_moves_back_to_the_end_of_the_sentence(text: TextTokenizer, prefix: str, kept: str) -> None:
+    before, behind = text.encode_parts([prefix, " x"])
+    moved = SentenceEnds(text).tokens_to_move(np.concatenate([before, behind[:1]]))
+    assert text.decode(before[: len(before) - moved]) == kept
 
 
 @given(data=st.data())
 @settings(deadline=None, max_examples=100)
-def test_a_cut_never_moves_out_of_the_window(text: TextTokenizer, data: st.DataObject) -> None:
+def test_a_cut_stays_within_the_window(text: TextTokenizer, data: st.DataObject) -> None:
     size = data.draw(st.integers(2, 30))
     ids = data.draw(st.lists(st.integers(0, text.size - 1), min_size=size, max_size=size))
     assert 0 <= SentenceEnds(text).tokens_to_move(np.array(ids, np.uint32)) <= size - 2
 
 
-def test_books_are_cut_at_the_ends_of_sentences_and_no_token_is_lost(text: TextTokenizer, tmp_path: Path) -> None:
+def test_books_are_cut_at_sentence_ends_without_losing_tokens(text: TextTokenizer, tmp_path: Path) -> None:
     vocabulary = Vocabulary(
         text_size=text.size,
         codebook_size=20,
@@ -112,11 +115,11 @@ def test_books_are_cut_at_the_ends_of_sentences_and_no_token_is_lost(text: TextT
         cuts[reach] = np.mean(ends)
         assert len(ends) >= 10
         assert made.fill("train") >= (1 - reach) * made.best_fill("train") - 1 / made.splits["train"].sequences
-    assert cuts[0.08] == 1.0  # a sentence of at most nine words ends within 40 tokens
+    assert cuts[0.08] == 1.0  # sentences of at most nine words have fewer than 40 tokens
     assert cuts[0.0] < 0.5
 
 
-def test_videos_are_cut_between_frames_whatever_the_reach() -> None:
+def test_cuts_in_videos_do_not_depend_on_the_reach() -> None:
     rows = pa.Table.from_pylist([video(fingerprint("v"), [90]).row()], TOKENS)
     one, other = (make_jobs([rows], PackConfig(sentence_reach=reach)) for reach in (0.0, 0.2))
     assert one[1][0].chunks.length.tolist() == other[1][0].chunks.length.tolist()

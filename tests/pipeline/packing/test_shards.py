@@ -218,9 +218,12 @@ def first_job(tmp_path: Path, change: dict[str, Any]) -> ShardJob:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"length": 49}, "holds 50 tokens of uint16, but the index row expects 49"), ({"length": 51}, "tokens 0..51|holds 50"),
-     ({"unit": 9}, "tokenize again|No such file")],
-)  # fmt: skip
+    [
+        ({"length": 49}, "holds 50 tokens of uint16, but the index row expects 49"),
+        ({"length": 51}, "tokens 0..51|holds 50"),
+        ({"unit": 9}, "tokenize again|No such file"),
+    ],
+)
 def test_a_document_that_contradicts_its_index_row_raises(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     job = first_job(tmp_path, change)
     with pytest.raises(DatasetError, match=message):
