@@ -56,7 +56,7 @@ class Generate:
     steps: int = 200
     """Tokens to generate when a text is continued."""
     temperature: float = 1.0
-    """Sampling temperature. Below 1, likely tokens are chosen more often; above 1, less often; 0 takes the likeliest."""
+    """Sampling temperature. Below 1, likely tokens are chosen more often, above 1 less often; 0 takes the likeliest."""
     top_k: int = 100
     """Sample from this many most likely tokens; 0 samples from all."""
     seed: int = 0

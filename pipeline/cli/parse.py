@@ -27,7 +27,7 @@ _CONFIG_HELP = (
 
 
 def parse(command_class: type, arguments: Sequence[str], *, prog: str) -> Any:
-    """Return the command. Raises UsageError for a wrong configuration file; exits with 2 as tyro does, or after help."""
+    """Return the command. Raises UsageError for a wrong configuration file; exits like tyro on wrong usage or help."""
     if {"-h", "--help"} & set(arguments):
         return build(described(command_class), arguments, prog)
     options = file_options(command_class)

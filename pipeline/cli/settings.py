@@ -1,8 +1,8 @@
 """Maps the options of commands to the settings of a workspace.
 
-A command class lists its configurations in `SETTINGS`: attribute -> table of the workspace. The option --val-fraction of
-`select` and the option --select.val-fraction of `run` are one setting, `val-fraction` in [select]. Each dataset has its
-own settings of packing: [pack.4096].
+A command class lists its configurations in `SETTINGS`: attribute -> table of the workspace. The option --val-fraction
+of `select` and the option --select.val-fraction of `run` are one setting, `val-fraction` in [select]. Each dataset has
+its own settings of packing: [pack.4096].
 """
 
 from __future__ import annotations
@@ -78,8 +78,9 @@ def configured(
 def _require_same_text_model(workspace: Workspace, given: Path) -> None:
     if workspace.text_model.is_file() and given.is_file() and sha256_file(given) != sha256_file(workspace.text_model):
         raise UsageError(
-            f"--text-model {given} is not the text model of the workspace, {workspace.text_model}. With --reconfigure it "
-            "replaces that, and these stages run again for all items: tokenize, pack. Leave the option out to keep it."
+            f"--text-model {given} is not the text model of the workspace, {workspace.text_model}. With --reconfigure "
+            "it replaces that, and these stages run again for all items: tokenize, pack. "
+            "Leave the option out to keep it."
         )
 
 
@@ -159,6 +160,6 @@ def _relative(command_class: type, option: Option) -> Key:
 def _differing(option: Option, spellings: Mapping[Key, str]) -> str:
     values = ", ".join(f"{key[1]}: {text}" for key, text in spellings.items())
     return (
-        f"the datasets were packed with different values of --{option.name} ({values}): pack them one at a time, or give "
-        "the option"
+        f"the datasets were packed with different values of --{option.name} ({values}): pack them one at a time, or "
+        "give the option"
     )

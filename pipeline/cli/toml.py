@@ -5,7 +5,8 @@
     [decode]
     fps = 4.0
 
-tomllib reads; writing has comments, which the libraries for writing TOML either lack or keep in a document of their own.
+tomllib reads; writing has comments, which the libraries for writing TOML either lack or keep in a document of their
+own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Croissant metadata (MLCommons, version 1.0) of a packed dataset: `croissant.json`, for data catalogs and other loaders.
+"""Croissant metadata (MLCommons, version 1.0) of a packed dataset: `croissant.json`, for catalogs and other loaders.
 
 It lists every file with its size and SHA-256, the licenses of the documents with their numbers of tokens, and two
 record sets: `spans`, the columns of the ledger, and `shards`, the rows of the index. There is no record set for the

@@ -1,7 +1,8 @@
 """Converts the chunks of a shard to spans of sequences and to rows of the ledger, vectorized over the shard.
 
 A chunk contains the parts of its document's spans within its range. A part of a run of frames gets its share of the
-time: frame i of n starts at start_s + i · (end_s - start_s) / n. A part of a text span keeps the time of the whole span.
+time: frame i of n starts at start_s + i · (end_s - start_s) / n. A part of a text span keeps the time of the whole
+span.
 
 Axes: D documents, N chunks, M spans, Q sequences.
 """

@@ -1,8 +1,8 @@
 """The protocol of an item kind: everything that the jobs need to know about videos, images, books, and kinds to come.
 
 A kind is an object that the registry (`pipeline.kinds.registry`) finds by name. Jobs never compare the names of kinds;
-they ask the kind. `BaseKind` has the answers that most kinds give, so a new kind defines `name`, `endings`, `survey` and
-`tokenize`, and overrides what differs.
+they ask the kind. `BaseKind` has the answers that most kinds give, so a new kind defines `name`, `endings`, `survey`
+and `tokenize`, and overrides what differs.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def kinds() -> Mapping[str, ItemKind]:
     for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
         try:
             kind: ItemKind = entry.load()
-        except Exception as e:  # noqa: BLE001 - another package's code
+        except Exception as e:
             raise ConfigError(f"the item kind {entry.name!r} ({entry.value}) cannot be loaded: {e!r}") from e
         _require_new(kind, found)
         found[kind.name] = kind

@@ -138,7 +138,7 @@ def _interleave(
 def _tokenized(
     document: Document, clip: Clip, clip_number: int | None, report: DecodeReport, *, fps: Any, crop: Crop | None
 ) -> TokenizedDocument:
-    """Return a clip's document with its facts. Frames missing at the end of the video are missing from the last clip."""
+    """Return a clip's document with its facts. Frames missing at the end of a video are missing from its last clip."""
     frames, last = clip.end - clip.first, report.frames - 1
     starts = [min(first, last) for first in report.shot_frames]  # a shot may start after the last frame of the grid
     shots = [s for s, first in zip(report.shots, starts, strict=True) if clip.first <= first < clip.end]

@@ -132,7 +132,7 @@ def _with_tokenize_verdicts(items: Items) -> pa.Table:
 
 
 def _groups(rows: pa.Table) -> tuple[int, list[tuple[list[ExampleItem], int]]]:
-    """Return the number of groups, and for the first ones their members (the kept item first) and how many more exist."""
+    """Return the number of groups, and of the first ones the members (the kept item first) and how many more exist."""
     copies = rows.filter(pc.is_in(rows["reason"], pa.array(_COPIES)))
     sizes = counts(copies["kept_content_id"].drop_null())
     kept = rows.filter(pc.and_(rows["judged"], pc.invert(pc.is_in(rows["reason"], pa.array(_COPIES)))))

@@ -152,7 +152,7 @@ def removed_text_table(items: Items) -> Iterator[ReportTable]:
 
 
 def with_durations_and_words(items: pa.Table) -> pa.Table:
-    """Append `video_s`, the seconds of a video, and `words`, the words of a book without its cuts; 0 for other kinds."""
+    """Append `video_s`, the duration of a video, and `words`, of a book without its cuts; 0 for other kinds."""
     seconds = pc.fill_null(items["duration_s"], 0.0)
     words, characters = (_measure(items, name) for name in ("words", "characters"))
     share = np.clip(1 - cut_characters(items["cuts"]) / np.where(characters > 0, characters, np.inf), 0, 1)

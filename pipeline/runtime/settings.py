@@ -120,7 +120,7 @@ def _refusal(workspace: Path, changes: list[Change]) -> str:
         [
             f"these options differ from the configuration of the workspace {workspace}:",
             *lines,
-            f"With --reconfigure they are applied, and these stages run again for the items that they affect: {stages}. "
+            f"With --reconfigure they are applied, and these stages run again for the items they affect: {stages}. "
             "Leave the options out to keep the configuration.",
         ]
     )

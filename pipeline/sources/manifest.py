@@ -1,9 +1,9 @@
 """The manifest: the list of items to process.
 
 It is read from Parquet, JSONL or CSV files (`pipeline.sources.manifest_tables`), or built from folders. In a folder the
-file extension determines the kind. Next to a video or image `NAME.*`, the file `NAME.txt` is its caption, and `NAME.srt`
-or `NAME.vtt` its transcript. Hidden files and folders are ignored. Links to folders are not followed; they are counted
-with the skipped files.
+file extension determines the kind. Next to a video or image `NAME.*`, the file `NAME.txt` is its caption, and
+`NAME.srt` or `NAME.vtt` its transcript. Hidden files and folders are ignored. Links to folders are not followed; they
+are counted with the skipped files.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Survey of a book: language, measures, cuts and signature, all from one reading of its clean text.
 
 The whole text is read, since its start alone does not tell whether a book is prose, in which language, and whether it
-copies another book. It is divided into passages of about 2,000 words. A passage is cut if it fails a quality rule (limits
-as for whole books, `pipeline.filters.limit_table`) or is clearly in another language than the book; around words that
-an evaluation set contains, some context is cut. The measures of the book are those of the passages that remain. A book
-of one passage is judged as a whole only. Cost: 0.7 MB/s of one core.
+copies another book. It is divided into passages of about 2,000 words. A passage is cut if it fails a quality rule
+(limits as for whole books, `pipeline.filters.limit_table`) or is clearly in another language than the book; around
+words that an evaluation set contains, some context is cut. The measures of the book are those of the passages that
+remain. A book of one passage is judged as a whole only. Cost: 0.7 MB/s of one core.
 """
 
 from __future__ import annotations

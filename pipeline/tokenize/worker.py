@@ -1,9 +1,9 @@
 """The worker of tokenize: turns the selected items of a unit into tokens, each once.
 
 Decoding and encoding happen in one call: frames go from the decoder's shared memory to the VQGAN in batches, codes and
-text are interleaved into documents, and the unit's file is replaced when its documents are complete. All documents of an
-item are in its unit, and are computed or reused together. Cost: the encoder's; the codes of one item and one batch of
-frames are in memory.
+text are interleaved into documents, and the unit's file is replaced when its documents are complete. All documents of
+an item are in its unit, and are computed or reused together. Cost: the encoder's; the codes of one item and one batch
+of frames are in memory.
 """
 
 from __future__ import annotations

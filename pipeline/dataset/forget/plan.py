@@ -122,8 +122,8 @@ def card_without(card: DatasetCard, ids: Collection[str], totals: dict[str, Tota
 def _split_card(before: SplitCard, totals: Totals, context_length: int) -> SplitCard:
     """Return the counts of the remaining data, with a `best_fill` that is still an upper bound."""
     counts = totals.counts
-    # The removed chunks fit in k additional sequences. Any packing of the remaining chunks, with these k sequences, is a
-    # packing of all chunks. So it has at least as many sequences as all chunks need, minus k. It also has at least as
+    # The removed chunks fit in k additional sequences. Any packing of the remaining chunks, with these k sequences, is
+    # a packing of all chunks. So it has at least as many sequences as all chunks need, minus k. It also has at least as
     # many as its tokens fill.
     fewest = round(before.tokens / (before.best_fill * context_length))
     fewest = max(fewest - _next_fit(totals.removed, context_length), -(-counts["tokens"] // context_length))

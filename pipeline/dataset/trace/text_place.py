@@ -97,7 +97,7 @@ def place_in_tokens(tokens: NDArray[Any], at: int, text: TextTokenizer) -> TextP
 
 
 def mark(left: bytes, token: bytes, right: bytes) -> str:
-    """Return the sentence that contains `token`, with the token in brackets; `left` and `right` are the bytes around it.
+    """Return the sentence that contains `token`, with the token in brackets. `left` and `right` are the bytes around.
 
     If the token is a part of a character, the whole character is in the brackets.
     """

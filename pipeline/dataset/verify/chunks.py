@@ -72,7 +72,8 @@ class ChunkLog:
             yield str(e)
             return
         if not same:
-            yield f"tokens {chunk.start}..{chunk.start + chunk.length} of document {chunk.id} differ from the token store"
+            end = chunk.start + chunk.length
+            yield f"tokens {chunk.start}..{end} of document {chunk.id} differ from the token store"
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield (key, problem) for each document with overlapping, missing or, with a store, truncated chunks."""

@@ -1,7 +1,7 @@
 """Checks the names of shards in the index and the keys of sequences in a shard.
 
-Both are numbered from 0. `longreel forget` drops shards and sequences without renaming the others, so only a dataset with
-forgotten documents can have gaps.
+Both are numbered from 0. `longreel forget` drops shards and sequences without renaming the others, so only a dataset
+with forgotten documents can have gaps.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SHARD = re.compile(r"([a-z]+)-(\d{6,})-of-(\d{6,})\.tar")
 
 
 def are_shard_names(entries: Sequence[ShardEntry], *, with_gaps: bool) -> bool:
-    """Return whether the index lists the splits in order, with increasing shard numbers, and without unexpected gaps."""
+    """Return whether the index lists the splits in order, with increasing shard numbers and without unexpected gaps."""
     counts = Counter(entry.split for entry in entries)
     if not with_gaps:
         names = [shard_name(split, i, counts[split]) for split in SPLITS for i in range(counts[split])]

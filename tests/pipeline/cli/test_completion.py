@@ -23,7 +23,8 @@ def bash(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def complete(bash: Path, *words: str) -> set[str]:
     """Return what a real bash offers for the last word."""
     line = " ".join(f"'{word}'" for word in words)
-    command = f"source {bash}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _longreel; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    setup = f"source {bash}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _longreel"
+    command = f"{setup}; printf '%s\\n' \"${{COMPREPLY[@]}}\""
     found = subprocess.run(["bash", "-uc", command], capture_output=True, text=True, check=True)
     assert found.stderr == ""
     return set(found.stdout.split())
