@@ -45,11 +45,14 @@ class Verify:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Print the report. Raises DatasetError when there is a problem."""
+        if not self.dataset.is_dir():
+            raise DatasetError(f"{self.dataset}: no such directory")
         report = verify(self.dataset, store=TokenStore(self.tokens) if self.tokens else None)
         for problem in report.problems:
             console.print(f"  {problem}")
         if report.problems:
-            raise DatasetError(f"{self.dataset}: {report.found} problems, the first {len(report.problems)} named above")
+            shown = f", the first {len(report.problems)} listed above" if report.found > len(report.problems) else ""
+            raise DatasetError(f"{self.dataset}: {report.found} problem{'s' if report.found > 1 else ''}{shown}")
         console.print(f"{self.dataset}: {report.summary()}")
 
 

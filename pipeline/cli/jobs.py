@@ -82,7 +82,7 @@ class Select:
     select: Annotated[SelectConfig, FLAT] = field(default_factory=SelectConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
-        """Run the stages dedup and select."""
+        """Run the jobs dedup and select."""
         workspace = Workspace.existing(self.place.out)
         if self.dry_run:
             out = output()

@@ -1,4 +1,4 @@
-"""Options that all stages share: where the workspace is, and how many threads work."""
+"""Options that all jobs share: where the workspace is, and how many threads work."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FLAT = arg(name="")  # the options of a nested configuration without its name be
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """The workspace, and how the stages run."""
+    """The workspace, and how the jobs run."""
 
     out: Path
     """The workspace: a new folder, or one that an earlier command made."""
@@ -25,7 +25,7 @@ class Place:
     after `--`."""
     reconfigure: bool = False
     """Apply options that differ from the configuration of the workspace. Without it such a command is refused, with a
-    list of the differences and the stages that run again."""
+    list of the differences and of the results that they invalidate."""
 
     def runner(self, options: tuple[str, ...]) -> Runner:
         """Return the Beam runner."""

@@ -1,4 +1,4 @@
-"""Options of the command `run`, which runs all stages."""
+"""Options of the command `run`, which runs all jobs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from schemas.files import write_text
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Run all stages: survey, dedup, select, tokenize, pack. A second run processes only what is new or changed."""
+    """Run all jobs: survey, dedup, select, tokenize, pack. A second run processes only what is new or changed."""
 
     SETTINGS: ClassVar = {
         "survey": ("survey",),
@@ -65,7 +65,7 @@ class Run:
     pack: PackConfig = field(default_factory=PackConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
-        """Run the stages, one after the other."""
+        """Run the jobs, one after the other."""
         stages, runner = stages_of(self.context, self.pack), self.place.runner(options)
         workspace = Workspace.open(self.place.out, units=self.units)
         again = self.place.reconfigure

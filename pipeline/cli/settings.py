@@ -79,7 +79,7 @@ def _require_same_text_model(workspace: Workspace, given: Path) -> None:
     if workspace.text_model.is_file() and given.is_file() and sha256_file(given) != sha256_file(workspace.text_model):
         raise UsageError(
             f"--text-model {given} is not the text model of the workspace, {workspace.text_model}. With --reconfigure "
-            "it replaces that, and these stages run again for all items: tokenize, pack. "
+            "it replaces that, which invalidates the results of tokenize and pack for all items. "
             "Leave the option out to keep it."
         )
 

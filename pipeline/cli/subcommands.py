@@ -55,8 +55,8 @@ def _group(title: str, *rows: tuple[str, str, str, str], uses_beam: bool = False
 SUBCOMMANDS: dict[str, Subcommand] = {
     **_group(
         "Prepare training data",
-        ("run", "pipeline.cli.run", "Run", "run all stages: survey, dedup, select, tokenize, pack"),
-        ("survey", "pipeline.cli.jobs", "Survey", "measure and fingerprint every video, image and book"),
+        ("run", "pipeline.cli.run", "Run", "run all jobs: survey, dedup, select, tokenize, pack"),
+        ("survey", "pipeline.cli.jobs", "Survey", "measure every item and compute its signature"),
         ("select", "pipeline.cli.jobs", "Select", "reject unusable and duplicate items; assign the splits"),
         ("tokenize", "pipeline.cli.jobs", "Tokenize", "decode and encode every selected item, once"),
         ("pack", "pipeline.cli.jobs", "Pack", "pack the tokens into sequences of one or more lengths"),

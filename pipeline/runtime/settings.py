@@ -120,8 +120,8 @@ def _refusal(workspace: Path, changes: list[Change]) -> str:
         [
             f"these options differ from the configuration of the workspace {workspace}:",
             *lines,
-            f"With --reconfigure they are applied, and these stages run again for the items they affect: {stages}. "
-            "Leave the options out to keep the configuration.",
+            f"With --reconfigure they are applied, which invalidates the results of: {stages}. "
+            "`longreel run` computes these again, for the affected items only. Leave the options out to keep the configuration.",
         ]
     )
 

@@ -77,7 +77,9 @@ def choose(
         elif any(is_prefix(name, i) or name == i for i in forgotten):
             already.append(name)
         else:
-            wrong.append(f"{name!r} is not an id, a prefix of at least {SHORTEST_PREFIX} characters of an id, or a URI")
+            wrong.append(
+                f"{name!r} is not an id, a prefix of at least {SHORTEST_PREFIX} characters of an id, or an address"
+            )
     if wrong:
         raise ConfigError("nothing was changed: " + "; ".join(wrong))
     return [chosen[i] for i in sorted(chosen)], already

@@ -1,4 +1,4 @@
-"""The options that all stages share."""
+"""The options that all jobs share."""
 
 from __future__ import annotations
 
