@@ -121,7 +121,8 @@ def _refusal(workspace: Path, changes: list[Change]) -> str:
             f"these options differ from the configuration of the workspace {workspace}:",
             *lines,
             f"With --reconfigure they are applied, which invalidates the results of: {stages}. "
-            "`longreel run` computes these again, for the affected items only. Leave the options out to keep the configuration.",
+            "`longreel run` computes these again, for the affected items only. "
+            "Leave the options out to keep the configuration.",
         ]
     )
 
