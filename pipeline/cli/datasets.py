@@ -46,7 +46,7 @@ class Verify:
     def __call__(self, options: tuple[str, ...]) -> None:
         """Print the report. Raises DatasetError when there is a problem."""
         if not self.dataset.is_dir():
-            raise DatasetError(f"{self.dataset}: no such directory")
+            raise DatasetError(f"{self.dataset}: no such dataset")
         report = verify(self.dataset, store=TokenStore(self.tokens) if self.tokens else None)
         for problem in report.problems:
             console.print(f"  {problem}")
