@@ -31,7 +31,7 @@ from pipeline.survey.table import read_survey_unit
 from schemas.errors import DatasetError
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import SURVEY
-from schemas.rows import SurveyRow
+from schemas.rows import SurveyRow, survey_table
 
 VERSION = 3  # raise it if the same rows and options would give another selection
 _INPUTS = ("uri", "fingerprint", "document_id", "reason")
@@ -85,13 +85,12 @@ class SelectWorker:
         """Yield (unit, judged row) of each row of a cluster."""
         pairs = self.clusters.pairs.get(self.clusters.cluster_of(content_of(rows[0])), ())
         for row in judge_cluster(rows, pairs, self.config):
-            yield self.workspace.unit_of(row.document_id or row.uri), row
+            yield self.workspace.unit_of(row.identity), row
 
     def write(self, unit: int, rows: Iterable[SurveyRow]) -> None:
         """Write a selection unit, sorted by content and address."""
         ordered = sorted(rows, key=lambda row: (row.document_id or "", row.uri))
-        table = pa.Table.from_pylist([row.to_row() for row in ordered], SURVEY)
-        write_table_unit(self.workspace.selection, unit, table)
+        write_table_unit(self.workspace.selection, unit, survey_table(ordered))
 
 
 def _fingerprint(workspace: Workspace, config: SelectConfig, surveyed: pa.Table) -> str:

@@ -95,7 +95,7 @@ def _drop_duplicates(
 
 def content_of(row: SurveyRow) -> str:
     """Return what identifies the content of a row; an item that could not be read has its address only."""
-    return row.content_id or row.document_id or row.uri
+    return row.content_id or row.identity
 
 
 def _keep(row: SurveyRow, kept: Mapping[str, Rank], pairs: Sequence[Pair], split: str) -> SurveyRow:
