@@ -4,8 +4,8 @@ Exit codes:
 
     0    success
     1    an error; the message says what happened and what to do. `verify` also returns 1 when it finds a problem
-    2    wrong usage: an unknown subcommand, option or value; a wrong configuration file; or options that differ from
-         the configuration of the workspace, without --reconfigure
+    2    wrong usage: an unknown subcommand or option, an invalid value or combination, a wrong configuration file, or
+         options that differ from the configuration of the workspace, without --reconfigure
     3    an internal error: please report it with the traceback, which is printed or in the log file that the message
          names
     130  interrupted (Ctrl-C or SIGTERM); what was made is kept, and the same command resumes
@@ -38,8 +38,9 @@ longreel SUBCOMMAND --help shows the options of a subcommand; longreel --version
 Exit codes:
   0    success
   1    an error, described in the message; `verify` also returns 1 when it finds a problem
-  2    wrong usage: an unknown subcommand, option or value; a wrong configuration file; or options
-       that differ from the configuration of the workspace, without --reconfigure
+  2    wrong usage: an unknown subcommand or option, an invalid value or combination, a wrong
+       configuration file, or options that differ from the configuration of the workspace,
+       without --reconfigure
   3    an internal error: please report it with the traceback, which is printed or in the log file
        that the message names
   130  interrupted; what was made is kept, and the same command resumes"""

@@ -111,8 +111,6 @@ class Broken:
     ("arguments", "message"),
     [
         (["run", "nowhere", "--out", "{}", "--context", "4096"], "no such file or folder"),
-        (["run", ".", "--out", "{}"], "--context 4096"),
-        (["run", ".", "--out", "{}", "--context", "3"], "context_length must lie in 16..2147483647, got 3"),
         (["run", ".", "--out", "/dev/null/x", "--context", "4096"], "Not a directory"),
         (["select", "--out", "{}"], "not a Longreel workspace"),
         (["verify", "{}/packed/7"], "no such dataset"),
@@ -127,3 +125,20 @@ def test_an_error_is_one_message_without_a_traceback(
     assert status == 1
     assert message in printed
     assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", ".", "--out", "{}"], "--context 4096"),
+        (["run", ".", "--out", "{}", "--context", "3"], "context_length must lie in 16..2147483647, got 3"),
+        (["pack", "--out", "{}", "--curriculum", "a.toml", "--context", "64"], "do not combine it with --context"),
+        (["generate", "--model", "{}", "--workspace", "{}"], "name the picture to write"),
+        (["trace", "{}", "--key", "train-000000000", "--out", "a.png"], "--out needs --token"),
+    ],
+)
+def test_wrong_combinations_and_values_of_options_are_wrong_usage(
+    arguments: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert longreel.main([a.format(tmp_path / "new") for a in arguments]) == 2
+    assert message in capfd.readouterr().err

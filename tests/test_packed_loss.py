@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pipeline.packing.config import PackConfig
 from schemas.packed import expand
-from tests.support.local_packing import pack_documents
+from tests.support.packing.local_packing import pack_documents
 from tests.support.token_stores import VOCABULARY, StoredDocument, book, image, qa, video
 from trainer.config import MeshConfig
 from trainer.mesh import make_mesh

@@ -16,7 +16,7 @@ from pipeline.dataset.verify.verify import verify
 from pipeline.runtime.progress import console, output
 from pipeline.runtime.token_store import TokenStore
 from schemas.dataset import read_card
-from schemas.errors import ConfigError, DatasetError
+from schemas.errors import DatasetError, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class Trace:
             for name, value in facts.items():
                 console.print(f"{name:<12} {value}", soft_wrap=True)  # one line each, for grep
         elif self.out is not None:
-            raise ConfigError("--out needs --token: the token whose frame is to be written")
+            raise UsageError("--out needs --token: the token whose frame is to be written")
         else:
             console.print(trace_sequence(self.dataset, self.key, shard=self.shard))
 

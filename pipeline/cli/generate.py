@@ -19,7 +19,7 @@ from pipeline.reports.reconstruction import codes_of, find_video, prompt_of, sou
 from pipeline.runtime.token_store import StoreFacts
 from pipeline.runtime.workspace import Workspace
 from pipeline.video.decoder import DecodeConfig
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, UsageError
 from schemas.vocab import Vocabulary
 from tokenizer.codec import FrameCodec
 from tokenizer.text.sentencepiece import TextTokenizer
@@ -75,7 +75,7 @@ class Generate:
         import jax
 
         if self.text is None and self.out is None:
-            raise ConfigError("name the picture to write (--out picture.png), or give a text (--text ...)")
+            raise UsageError("name the picture to write (--out picture.png), or give a text (--text ...)")
         workspace = Workspace.existing(self.workspace)
         facts = StoreFacts.read(workspace.tokens)
         model, description = load_model(self.model, mesh=make_mesh(MeshConfig(), devices=jax.local_devices()[:1]))

@@ -31,7 +31,7 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.job import tokenize_items
 from pipeline.tokenize.text_model import text_model_of
 from pipeline.video.decoder import DecodeConfig
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,16 +146,19 @@ class Pack:
         if self.curriculum is None:
             return stages_of(self.context, self.pack)
         if self.context or self.pack != PackConfig():
-            raise ConfigError("--curriculum sets all options of packing: do not combine it with --context or others")
+            raise UsageError("--curriculum sets all options of packing: do not combine it with --context or others")
         return read_curriculum(self.curriculum)
 
 
 def stages_of(contexts: tuple[int, ...], config: PackConfig) -> list[Stage]:
-    """Return one stage per context length. Raises ConfigError when there is none, or one is out of range."""
+    """Return one stage per context length. Raises UsageError when there is none, or one is out of range."""
     if not contexts:
-        raise ConfigError("give at least one context length: --context 4096")
-    for context in contexts:
-        require_context(context)
+        raise UsageError("give at least one context length: --context 4096")
+    try:
+        for context in contexts:
+            require_context(context)
+    except ConfigError as e:
+        raise UsageError(str(e)) from e
     return [Stage(name=str(c), context_length=c, config=config) for c in dict.fromkeys(contexts)]
 
 

@@ -6,6 +6,7 @@ These tests need the package index and take minutes, so `make test` excludes the
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tarfile
 import tomllib
@@ -135,6 +136,18 @@ def test_command_shows_help_and_version(extra: str, request: pytest.FixtureReque
     where = environment.run("python", "-P", "-c", "import longreel; print(longreel.__file__)").stdout
     assert Path(where.strip()).is_relative_to(environment.path)
     assert "train" in environment.run("longreel", "--help").stdout
+    assert environment.run("longreel", "--version").stdout == f"longreel {VERSION}\n"
+
+
+def test_editable_installation_imports_the_command_from_the_checkout(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=CHECKOUT, text=True, capture_output=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(CHECKOUT / name, checkout / name)
+    environment = create_environment(tmp_path / "venv", "--editable", str(checkout))
+    where = environment.run("python", "-P", "-c", "import longreel, pipeline; print(longreel.__file__)").stdout
+    assert Path(where.strip()) == checkout / "longreel.py"
     assert environment.run("longreel", "--version").stdout == f"longreel {VERSION}\n"
 
 

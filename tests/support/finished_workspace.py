@@ -13,7 +13,7 @@ from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.quarantine import write_quarantine
 from tests.support import token_stores
-from tests.support.local_packing import pack_documents
+from tests.support.packing.local_packing import pack_documents
 from tests.support.survey_rows import Row, book, broken, pair, video, webp, write_signatures, write_survey
 from tests.support.token_stores import StoredDocument
 

@@ -18,7 +18,7 @@ from pipeline.dataset.verify.verify import verify
 from pipeline.runtime.token_store import TokenStore
 from schemas.dataset import read_card, read_index
 from schemas.packed import expand
-from tests.support.packing_cases import samples
+from tests.support.packing.packing_cases import samples
 from tests.support.token_stores import StoredDocument, book, image, video
 
 DOCUMENTS = [

@@ -14,7 +14,7 @@ from pipeline.packing.config import PackConfig
 from schemas.dataset import CARD, INDEX, LEDGER, read_card, read_index, write_index
 from schemas.fingerprint import sha256_file
 from schemas.vocab import Vocabulary
-from tests.support.local_packing import pack_documents
+from tests.support.packing.local_packing import pack_documents
 from tests.support.token_stores import VOCABULARY, StoredDocument
 
 

@@ -9,6 +9,8 @@ import pytest
 
 import longreel
 
+pytestmark = pytest.mark.slow
+
 
 def test_explain_prints_tables_or_json(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["explain", "held.mp4", "--workspace", str(workspace)]

@@ -18,6 +18,8 @@ from schemas.packed import check_spans, expand
 from tests.pipeline.cli.conftest import CONTEXT
 from tests.support.command_server import CommandServer
 
+pytestmark = pytest.mark.slow
+
 
 def test_when_every_item_is_rejected_the_reasons_are_written_and_no_text_model_is_trained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -23,6 +23,8 @@ from pipeline.text.books import BookConfig
 from tests.support.texts import story
 from tokenizer.text.sentencepiece import TextTrainConfig, train_text_tokenizer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:

@@ -12,7 +12,7 @@ from schemas.dataset import read_card, read_index
 from schemas.errors import ConfigError, DatasetError
 from tests.support.forget_datasets import DOCUMENTS, FULL, blocks
 from tests.support.packed_datasets import make_dataset
-from tests.support.packing_cases import samples
+from tests.support.packing.packing_cases import samples
 
 
 @pytest.fixture(scope="module")

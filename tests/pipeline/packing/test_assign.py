@@ -16,8 +16,8 @@ from pipeline.packing.length_histograms import (
 from pipeline.packing.mixture import Mixture
 from schemas.records import TOKENS
 from schemas.vocab import VISION
-from tests.support.local_packing import CONTEXT, make_jobs
-from tests.support.packing_cases import (
+from tests.support.packing.local_packing import CONTEXT, make_jobs
+from tests.support.packing.packing_cases import (
     KINDS,
     described,
     laid_out_sequences,

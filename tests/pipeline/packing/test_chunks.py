@@ -9,8 +9,8 @@ from schemas.errors import DatasetError
 from schemas.fingerprint import bucket, fingerprint
 from schemas.records import TOKENS, clip_id, item_of
 from schemas.vocab import TEXT
-from tests.support.local_packing import CONTEXT, make_jobs
-from tests.support.packing_cases import (
+from tests.support.packing.local_packing import CONTEXT, make_jobs
+from tests.support.packing.packing_cases import (
     tables_of,
 )
 from tests.support.token_stores import FRAME, StoredDocument, book, video

@@ -13,8 +13,8 @@ from pipeline.packing.shards import is_written, write_shard
 from pipeline.runtime.token_store import TokenStore
 from schemas.dataset import PARTS, read_card
 from schemas.errors import ConfigError, DatasetError
-from tests.support.local_packing import CONTEXT, SMALL, finish, make_jobs, unit_tables
-from tests.support.packing_cases import (
+from tests.support.packing.local_packing import CONTEXT, SMALL, finish, make_jobs, unit_tables
+from tests.support.packing.packing_cases import (
     DOCUMENTS,
     files,
     pack,

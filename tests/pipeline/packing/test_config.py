@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.packing.config import PackConfig, require_context
 from schemas.errors import ConfigError
-from tests.support.packing_cases import (
+from tests.support.packing.packing_cases import (
     packed_plan,
 )
 from tests.support.token_stores import book

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pipeline.packing.cut_points import Spans, cut_at, cut_points, cut_video
 from schemas.errors import ConfigError, DatasetError
 from schemas.vocab import VISION
-from tests.support.packing_cases import (
+from tests.support.packing.packing_cases import (
     packed_plan,
 )
 from tests.support.token_stores import FRAME, video

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.packing.histogram_bins import Bins, Histogram, best_fit_decreasing, bins_lower_bound
-from tests.support.bin_packing import laid_out, optimal_bins, reference_best_fit_decreasing
+from tests.support.packing.bin_packing import laid_out, optimal_bins, reference_best_fit_decreasing
 
 
 @given(data=st.data(), capacity=st.sampled_from([1, 7, 64, 1023, 1024, 5000]))

@@ -19,8 +19,8 @@ from pipeline.packing.length_histograms import (
 from pipeline.packing.mixture import Mixture
 from schemas.errors import DatasetError
 from schemas.records import TOKENS
-from tests.support.local_packing import CONTEXT
-from tests.support.packing_cases import (
+from tests.support.packing.local_packing import CONTEXT
+from tests.support.packing.packing_cases import (
     DOCUMENTS,
 )
 from tests.support.token_stores import StoredDocument, book, image, video

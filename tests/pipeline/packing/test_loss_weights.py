@@ -11,8 +11,8 @@ from pipeline.packing.loss_weights import document_weights, targets_of
 from schemas.packed import expand
 from schemas.records import TOKENS
 from schemas.vocab import TEXT, VISION
-from tests.support.local_packing import CONTEXT
-from tests.support.packing_cases import (
+from tests.support.packing.local_packing import CONTEXT
+from tests.support.packing.packing_cases import (
     DOCUMENTS,
     pack,
     samples,

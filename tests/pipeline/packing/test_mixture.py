@@ -13,7 +13,7 @@ from pipeline.packing.mixture import Mixture
 from schemas.dataset import LEFT_OUT, LONG, SHORT
 from schemas.errors import ConfigError
 from schemas.records import TOKENS
-from tests.support.local_packing import make_jobs
+from tests.support.packing.local_packing import make_jobs
 from tests.support.token_stores import StoredDocument, book, image, qa, video
 
 DOCUMENTS = [

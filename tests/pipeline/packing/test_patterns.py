@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from pipeline.packing import patterns
 from pipeline.packing.histogram_bins import Histogram
-from tests.support.bin_packing import laid_out, optimal_bins, reference_best_fit_decreasing
-from tests.support.local_packing import make_jobs
-from tests.support.packing_cases import (
+from tests.support.packing.bin_packing import laid_out, optimal_bins, reference_best_fit_decreasing
+from tests.support.packing.local_packing import make_jobs
+from tests.support.packing.packing_cases import (
     ANYWHERE,
     clips,
 )

@@ -11,8 +11,8 @@ from pipeline.packing.config import PackConfig
 from pipeline.packing.plan import VERSION
 from schemas.dataset import read_index
 from tests.support.golden import check_golden
-from tests.support.local_packing import make_jobs, pack_documents
-from tests.support.packing_cases import ANYWHERE, books, clips, packed_plan
+from tests.support.packing.local_packing import make_jobs, pack_documents
+from tests.support.packing.packing_cases import ANYWHERE, books, clips, packed_plan
 from tests.support.token_stores import FRAME, StoredDocument, book, image, qa, video
 
 DOCUMENTS = [

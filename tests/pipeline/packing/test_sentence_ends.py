@@ -14,7 +14,7 @@ from pipeline.runtime.token_store import TokenStore, write_unit
 from schemas.fingerprint import fingerprint
 from schemas.records import TOKENS
 from schemas.vocab import TEXT, Vocabulary
-from tests.support.local_packing import make_jobs, unit_tables
+from tests.support.packing.local_packing import make_jobs, unit_tables
 from tests.support.token_stores import StoredDocument, video
 from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
 

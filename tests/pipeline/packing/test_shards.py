@@ -26,8 +26,8 @@ from schemas.fingerprint import sha256_file
 from schemas.packed import SPAN_DTYPE, check_spans, expand
 from schemas.records import LEDGER, TOKENS
 from schemas.vocab import TEXT, VISION
-from tests.support.local_packing import CONTEXT, make_jobs, pack_documents
-from tests.support.packing_cases import (
+from tests.support.packing.local_packing import CONTEXT, make_jobs, pack_documents
+from tests.support.packing.packing_cases import (
     DOCUMENTS,
     files,
     pack,

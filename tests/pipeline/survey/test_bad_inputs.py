@@ -31,6 +31,8 @@ from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import InputError, Reason
 from tests.support.media import make_audio, make_video
 
+pytestmark = pytest.mark.slow
+
 _LIMIT_S = 20.0
 _EACH = 40
 _SOURCES = {"a.mp4": "libx264", "a.mkv": "libx265", "a.ts": "libx264", "a.avi": "mpeg4", "a.webm": "libvpx-vp9"}

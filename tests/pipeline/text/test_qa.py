@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import io
 import json
 import random
 from collections import Counter
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +18,8 @@ from pipeline.text.qa import QaConfig, Turn, lay_out, parse_turns, plain_text, r
 from pipeline.tokenize.interleave import Document, TextSegment, parse_document, text_document
 from schemas.errors import ConfigError, InputError, Reason
 from schemas.vocab import TEXT, Vocabulary
-from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
+from tests.support.text_tokenizers import text_tokenizer
+from tokenizer.text.sentencepiece import TextTokenizer
 
 STORY = "Call me Ishmael. Some years ago I thought I would sail about a little.\n"
 GOOD = {
@@ -109,23 +108,9 @@ def test_layout_of_a_context_and_two_questions() -> None:
 @pytest.fixture(scope="module", params=["own", "llama"])
 def text(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
     """Our own model, and one that puts a space before the first word."""
-    path, corpus = tmp_path_factory.mktemp("models") / "text.model", [STORY + "USER: Who? ASSISTANT: <I>"] * 3
-    if request.param == "own":
-        return TextTokenizer.load(train_text_tokenizer(corpus, path, TextTrainConfig(vocab_size=512)))
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter("".join(corpus).splitlines()),
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=400,
-        hard_vocab_limit=False,
-        byte_fallback=True,
-        normalization_rule_name="identity",
-        remove_extra_whitespaces=False,
-        minloglevel=2,
+    return text_tokenizer(
+        request.param, [STORY + "USER: Who? ASSISTANT: <I>"] * 3, tmp_path_factory.mktemp("models") / "text.model"
     )
-    path.write_bytes(model.getvalue())
-    return TextTokenizer.load(path)
 
 
 def vocabulary(text: TextTokenizer) -> Vocabulary:

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 import pytest
-import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -22,7 +20,8 @@ from pipeline.tokenize.interleave import (
 )
 from schemas.errors import ConfigError, DatasetError, InputError, Reason, VocabularyMismatch
 from schemas.vocab import TEXT, VISION, Vocabulary
-from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
+from tests.support.text_tokenizers import text_tokenizer
+from tokenizer.text.sentencepiece import TextTokenizer
 
 CORPUS = ["A vision of two dogs <that> run over a wide green field, and of a cat that watches them."] * 3
 FIRST, LAST = InterleaveConfig(caption_first=1), InterleaveConfig(caption_first=0)
@@ -31,23 +30,7 @@ FIRST, LAST = InterleaveConfig(caption_first=1), InterleaveConfig(caption_first=
 @pytest.fixture(scope="module", params=["own", "llama"])
 def text(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
     """A model with `<vision>` as one piece, and one that spells it and puts a space before the first word."""
-    path = tmp_path_factory.mktemp("models") / "text.model"
-    if request.param == "own":
-        return TextTokenizer.load(train_text_tokenizer(CORPUS, path, TextTrainConfig(vocab_size=512)))
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(CORPUS),
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=400,
-        hard_vocab_limit=False,
-        byte_fallback=True,
-        normalization_rule_name="identity",
-        remove_extra_whitespaces=False,
-        minloglevel=2,
-    )
-    path.write_bytes(model.getvalue())
-    return TextTokenizer.load(path)
+    return text_tokenizer(request.param, CORPUS, tmp_path_factory.mktemp("models") / "text.model")
 
 
 def vocabulary(text: TextTokenizer, codebook_size: int = 1000) -> Vocabulary:

@@ -1,39 +1,22 @@
 from __future__ import annotations
 
-import io
 import re
 
 import pytest
-import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.dataset.trace.text_place import mark, place_in_tokens
 from schemas.vocab import VISION
+from tests.support.text_tokenizers import text_tokenizer
 from tests.support.trace_dataset import BOOK, CUES, PAGES, TraceDataset, place, traced
-from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
+from tokenizer.text.sentencepiece import TextTokenizer
 
 
 @pytest.fixture(scope="module", params=["own", "llama"])
 def any_text(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
     """Return a tokenizer with Longreel's options, and one with SentencePiece's, which adds a space before the text."""
-    path = tmp_path_factory.mktemp("models") / "text.model"
-    if request.param == "own":
-        return TextTokenizer.load(train_text_tokenizer([BOOK], path, TextTrainConfig(vocab_size=512)))
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(BOOK.replace("\f", "\n").splitlines()),
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=400,
-        hard_vocab_limit=False,
-        byte_fallback=True,
-        normalization_rule_name="identity",
-        remove_extra_whitespaces=False,
-        minloglevel=2,
-    )
-    path.write_bytes(model.getvalue())
-    return TextTokenizer.load(path)
+    return text_tokenizer(request.param, [BOOK], tmp_path_factory.mktemp("models") / "text.model")
 
 
 def expected_place(text: str, before: bytes, token: bytes) -> tuple[int, int, int]:

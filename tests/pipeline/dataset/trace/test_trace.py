@@ -94,7 +94,6 @@ def test_trace_without_a_token_lists_all_spans(trace_dataset: TraceDataset, caps
         (["--key", "val-000000009"], "no sequence 'val-000000009'"),
         (["--key", KEY, "--shard", "train-000000-of-000001.tar"], "is in val-000000-of-000001.tar, not in train"),
         (["--key", KEY, "--shard", "../../etc/passwd"], "not in ../../etc/passwd"),
-        (["--key", KEY, "--out", "x.png"], "--out needs --token"),
         (["--key", KEY, "--token", "1", "--out", "x.png"], "token 1 of val-000000000 is text: --out is for frames"),
         (["--key", KEY, "--token", "1", "--text-model", "nowhere.model"], "nowhere.model cannot be read"),
     ],

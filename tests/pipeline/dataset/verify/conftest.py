@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.packing.config import PackConfig
 from tests.support.altered_datasets import DOCUMENTS, SHARD
-from tests.support.local_packing import pack_documents
+from tests.support.packing.local_packing import pack_documents
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from pipeline.packing.shards import ShardJob
 from schemas.fingerprint import bucket
 from schemas.records import TOKENS
 from schemas.vocab import TEXT, VISION
-from tests.support.local_packing import CONTEXT, SMALL, make_jobs, pack_documents, unit_tables
+from tests.support.packing.local_packing import CONTEXT, SMALL, make_jobs, pack_documents, unit_tables
 from tests.support.token_stores import StoredDocument, book, image, video, write_store
 
 ANYWHERE = PackConfig(sentence_reach=0.0)
