@@ -29,8 +29,8 @@ from tests.support.altered_datasets import (
     put,
     rewrite,
 )
-from tests.support.packing.local_packing import pack_documents
 from tests.support.packed_datasets import reseal
+from tests.support.packing.local_packing import pack_documents
 from tests.support.token_stores import VOCABULARY, book, write_store
 
 

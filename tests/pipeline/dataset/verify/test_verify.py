@@ -19,8 +19,8 @@ from tests.support.altered_datasets import (
     SHARD,
     named,
 )
-from tests.support.packing.local_packing import pack_documents
 from tests.support.packed_datasets import reseal
+from tests.support.packing.local_packing import pack_documents
 from tests.support.token_stores import book
 
 
