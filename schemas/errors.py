@@ -3,7 +3,7 @@
     LongreelError
     ├── ConfigError           an invalid option (also a ValueError)
     │   └── UsageError        an invalid command line or configuration file
-    ├── ManifestError         an invalid manifest file, column or row
+    ├── ManifestError         an invalid manifest file or column; a row that is invalid is an InputError
     ├── InputError            an unusable input; it has a `reason` and becomes a row of the quarantine table
     ├── DatasetError          an unfinished, truncated or modified token store or packed dataset
     ├── VocabularyMismatch    two artifacts of different tokenizers are used together
@@ -39,7 +39,7 @@ class UsageError(ConfigError):
 
 
 class ManifestError(LongreelError):
-    """A manifest cannot be read; the message names the file, row, column, value and what was expected."""
+    """A manifest cannot be read, or lacks a column; the message names the file and what was expected."""
 
 
 class Reason(StrEnum):
@@ -73,6 +73,7 @@ class Reason(StrEnum):
     SCORE = "score"  # an optional score is outside its limits
     NOT_TEXT = "not_text"  # not text in a known encoding
     BAD_TRANSCRIPT = "bad_transcript"  # its transcript file cannot be read
+    INVALID_ROW = "invalid_row"  # its row of a manifest or table of texts is invalid
     CHANGED = "changed"  # the file has changed since the survey
 
 

@@ -1,6 +1,6 @@
 """Arrow schemas of the tables that the jobs write.
 
-manifest     one row per item, as the user lists it
+manifest     one row per item, as the user lists it, or the reason why it cannot be read from the list
 survey       one row per item: its measured properties, or the reason for its rejection
 signatures   one row per item: the samples by which near-duplicates are found
 pairs        one row per pair of items that share content
@@ -30,8 +30,11 @@ MANIFEST = pa.schema(
         pa.field("license", pa.string()),
         pa.field("split", pa.string()),  # null: assigned by a hash of the content
         pa.field("metadata", pa.string()),  # the user's other columns, as a JSON object
+        pa.field("reason", pa.string()),  # null: not rejected; else the item is not read
+        pa.field("detail", pa.string()),
     ]
 )
+USER_COLUMNS = tuple(name for name in MANIFEST.names if name not in ("reason", "detail"))  # of a manifest file
 
 CUT = pa.struct(
     [
@@ -59,14 +62,12 @@ SURVEY = pa.schema(
         pa.field("interlaced", pa.bool_()),
         pa.field("crop", pa.list_(pa.int32())),  # left, top, width, height without black bars, as displayed
         pa.field("encoding", pa.string()),  # of a book's bytes
-        pa.field("language", pa.string()),  # of a book, ISO 639-1
+        pa.field("language", pa.string()),  # of a book, ISO 639
         pa.field("transcript_sha256", pa.string()),  # of the transcript file's bytes; null if there is none
         pa.field("measures", pa.map_(pa.string(), pa.float64())),  # by name; limits apply to these
         pa.field("cuts", pa.list_(CUT)),  # ranges of a book's cleaned text that are not tokenized
         pa.field("cluster", pa.string()),  # smallest content_id of the items that share content; null before select
         pa.field("kept_content_id", pa.string()),  # content_id of the copy that is kept instead of this item
-        pa.field("reason", pa.string()),  # null: kept
-        pa.field("detail", pa.string()),
     ]
 )
 

@@ -62,6 +62,8 @@ class ManifestItem:
     license: str | None = None
     split: str | None = None  # None: assigned by a hash of the content
     metadata: str | None = None  # the user's other columns, as a JSON object
+    reason: str | None = None  # of a rejection, by the list or by a later job; None: kept
+    detail: str | None = None
 
     @property
     def sidecar(self) -> str | None:
@@ -88,7 +90,7 @@ class TextFacts:
     """Properties of a text that the survey measures."""
 
     encoding: str | None = None  # of the file's bytes
-    language: str | None = None  # ISO 639-1
+    language: str | None = None  # ISO 639
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +109,6 @@ class SurveyRow(ManifestItem):
     cuts: tuple[Cut, ...] = ()
     cluster: str | None = None  # smallest content_id of all items that share content; None before select
     kept_content_id: str | None = None  # of the copy that is kept instead of this item
-    reason: str | None = None  # None: kept
-    detail: str | None = None
 
     @classmethod
     def of(cls, item: ManifestItem, **changes: Any) -> Self:

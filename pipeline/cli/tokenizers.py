@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -11,7 +12,7 @@ from tyro.conf import Positional, arg
 from pipeline.cli.place import FLAT, Inputs
 from pipeline.kinds.registry import kind_of
 from pipeline.runtime.progress import console
-from pipeline.sources.manifest import read_manifest
+from pipeline.sources.manifest import read_valid_items
 from pipeline.text.books import BookConfig
 from pipeline.text.options import TextOptions
 from pipeline.text.qa import QaConfig
@@ -41,7 +42,7 @@ class TrainTextTokenizer:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Train and write the model."""
-        items = [SurveyRow.of(item) for item in read_manifest(self.inputs).items]
+        items = [SurveyRow.of(item) for item in read_valid_items(self.inputs, partial(console.print, markup=False))]
         texts = [item for item in items if kind_of(item.kind).is_text]
         if not texts:
             raise ConfigError(f"no book and no question-answer document in {', '.join(self.inputs)}")

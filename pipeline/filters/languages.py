@@ -14,7 +14,7 @@ class LanguageFilter:
     """Keeps books in one of `languages`, or all books if none is listed. Items of other kinds have no language."""
 
     languages: tuple[str, ...] = ()
-    """Languages of books to keep, as ISO 639-1 codes (en, de, ...). Default: all languages."""
+    """Languages of books to keep, as ISO 639 codes (en, de, ...). Default: all languages."""
 
     def reject(self, item: SurveyRow) -> Rejection | None:
         """See pipeline.filters.filter.Filter."""

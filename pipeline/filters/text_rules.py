@@ -90,7 +90,7 @@ class TextCounts:
         return total
 
     def numbers(self, language: str | None) -> dict[str, float]:
-        """Return the numbers of the rules that apply to a language (ISO 639-1; None: unknown)."""
+        """Return the numbers of the rules that apply to a language (ISO 639; None: unknown)."""
         found = {
             "gopher_bullet_lines": self.bullet_lines / max(1, self.lines),
             "gopher_ellipsis_lines": self.ellipsis_lines / max(1, self.lines),

@@ -29,7 +29,7 @@ from pipeline.select.config import SelectConfig, as_options
 from pipeline.select.selection import Selection, read_selection
 from schemas.dataset import LEDGER, read_card
 from schemas.errors import DatasetError
-from schemas.records import MANIFEST, PAIRS, SURVEY, TOKENS
+from schemas.records import PAIRS, SURVEY, TOKENS, USER_COLUMNS
 from schemas.rows import Cut, DocumentRow, ManifestItem, SurveyRow, document_rows, survey_rows
 
 State = Literal["kept", "rejected", "pending", "not applicable", "done", "packed", "forgotten", "absent"]
@@ -197,7 +197,7 @@ def _without_none(value: Any) -> Any:
 
 
 def _manifest_columns(item: ManifestItem) -> dict[str, Any]:
-    columns = {name: getattr(item, name) for name in MANIFEST.names}
+    columns = {name: getattr(item, name) for name in USER_COLUMNS}
     return {name: value for name, value in columns.items() if value not in (None, ())}
 
 

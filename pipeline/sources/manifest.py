@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from pipeline.kinds.registry import kind_of_file, kinds
-from pipeline.sources.manifest_rows import TRANSCRIPTS, absolute, parse_item
+from pipeline.sources.manifest_rows import TRANSCRIPTS, UNKNOWN_KIND, absolute, parse_item
 from pipeline.sources.manifest_tables import TABLES, ListedItem, table_items
-from schemas.errors import ManifestError
+from schemas.errors import InputError, ManifestError, Reason
 from schemas.rows import ManifestItem
 
 _MAX_CAPTION_BYTES = 1 << 20
@@ -36,26 +36,47 @@ class Manifest(NamedTuple):
 def read_manifest(inputs: Iterable[str]) -> Manifest:
     """Read folders, single media files and manifest tables into one manifest.
 
-    Raises ManifestError, which contains the file, row, column, value and expected value. A listed file that does not
-    exist is not an error here: the survey rejects it with a reason.
+    An invalid row of a table is an item with a reason, and so is a file that is listed twice with different values. A
+    listed file that does not exist is not an error here: the survey rejects it with a reason. Raises ManifestError for
+    an input that is no folder, media file or manifest.
     """
     items: dict[str, ManifestItem] = {}
     sources: dict[str, str] = {}
+    conflicts: dict[str, set[str]] = {}
     skipped: Counter[str] = Counter()
     for given in inputs:
         for source, item in _items_of(given, skipped):
-            if items.setdefault(item.uri, item) != item:
-                raise ManifestError(
-                    f"{source}: {item.uri!r} is already listed by {sources[item.uri]} with other values; "
-                    "list every file once"
-                )
-            sources.setdefault(item.uri, source)
+            known = items.setdefault(item.uri, item)
+            first = sources.setdefault(item.uri, source)
+            if known != item:
+                conflicts.setdefault(item.uri, {first}).add(source)
     if not items:
         supported = ", ".join(f"{name} ({' '.join(kind.endings)})" for name, kind in kinds().items())
         raise ManifestError(
             f"no item found in {', '.join(inputs) or 'an empty list of inputs'}; supported are {supported}"
         )
+    items |= {uri: _conflicting(uri, places) for uri, places in conflicts.items()}
     return Manifest(tuple(items[uri] for uri in sorted(items)), dict(sorted(skipped.items())))
+
+
+def read_valid_items(inputs: Iterable[str], log: Callable[[str], object]) -> tuple[ManifestItem, ...]:
+    """Return the items of `read_manifest` without those that it rejects, which are logged."""
+    items = read_manifest(inputs).items
+    for item in items:
+        if item.reason:
+            log(f"rejected ({item.reason}): {item.detail}")
+    return tuple(item for item in items if not item.reason)
+
+
+def _conflicting(uri: str, places: Iterable[str]) -> ManifestItem:
+    """Return the rejection of a file that is listed several times; it depends on no order."""
+    kind = kind_of_file(uri)
+    return ManifestItem(
+        uri=uri,
+        kind=kind.name if kind else UNKNOWN_KIND,
+        reason=Reason.INVALID_ROW.value,
+        detail=f"listed with different values by {' and by '.join(sorted(places))}; list every file once",
+    )
 
 
 def _items_of(given: str, skipped: Counter[str]) -> Iterator[ListedItem]:
@@ -67,7 +88,10 @@ def _items_of(given: str, skipped: Counter[str]) -> Iterator[ListedItem]:
             raise ManifestError(f"{given}: no such manifest")
         yield from table_items(path)
     elif "://" in given or kind_of_file(given):
-        yield ListedItem(given, parse_item({"uri": given}, source=given, base=Path.cwd()))
+        try:
+            yield ListedItem(given, parse_item({"uri": given}, base=Path.cwd()))
+        except InputError as e:
+            raise ManifestError(f"{given}: {e}") from e
     else:
         raise ManifestError(
             f"{given}: {'unsupported extension' if path.exists() else 'no such file or folder'}; "

@@ -5,27 +5,32 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.kinds.registry import kind_of_file, kinds
-from schemas.errors import ManifestError
-from schemas.records import MANIFEST, SPLITS
+from pipeline.sources.table_row import JsonRow
+from schemas.errors import InputError, Reason
+from schemas.records import SPLITS, USER_COLUMNS
 from schemas.rows import EMBEDDED, ManifestItem
 
 TRANSCRIPTS = (".srt", ".vtt")
-_COLUMNS = tuple(MANIFEST.names)
+UNKNOWN_KIND = "unknown"  # of a rejected row that does not tell its kind
+_VALIDATION = "validation"  # the name of the split "val" in Hugging Face datasets
+_SLICE = re.compile(r"(\w+)\[[\d:%-]*\]")  # such as train[:10%]
+_SHOWN_CHARS = 200
 
 
-def parse_item(values: Mapping[str, Any], *, source: str, base: Path) -> ManifestItem:
+def parse_item(values: JsonRow, *, base: Path) -> ManifestItem:
     """Return the item of a row, given as JSON values by column.
 
-    Relative paths are relative to `base`. `source` describes the position of the row in error messages. Raises
-    ManifestError, which contains the source, the column, the value and the expected value.
+    Relative paths are relative to `base`. Raises InputError INVALID_ROW with the column, the value and the expected
+    value.
     """
-    row = _Row(values, source)
-    row.require_known_columns()
+    require_known_columns(values)
+    row = _Row(values)
     uri = row.text("uri", required="a path or a URI")
     return ManifestItem(
         uri=absolute(uri, base),
@@ -35,9 +40,34 @@ def parse_item(values: Mapping[str, Any], *, source: str, base: Path) -> Manifes
         title=row.text("title") or None,
         source=row.text("source") or None,
         license=row.text("license") or None,
-        split=row.split(),
+        split=parse_split(values),
         metadata=row.metadata(),
     )
+
+
+def rejected_item(values: JsonRow, error: InputError, *, base: Path, address: str, is_text: bool) -> ManifestItem:
+    """Return the item of an invalid row, with the error as its reason.
+
+    Its URI is the one that the row gives, if it gives one and the row `is_text` does not apply, otherwise `address`.
+    """
+    uri, kind = address, "book" if is_text else UNKNOWN_KIND
+    if not is_text:
+        row = _Row(values)
+        try:
+            uri = absolute(row.text("uri", required="a path or a URI"), base)
+            kind = row.kind(uri)
+        except InputError:  # the columns that tell them are those that are invalid
+            pass
+    return ManifestItem(uri=uri, kind=kind, reason=error.reason.value, detail=str(error))
+
+
+def require_known_columns(names: Iterable[str]) -> None:
+    """Raise InputError INVALID_ROW for a name that is not that of a column, with the nearest one."""
+    for name in names:
+        if name not in USER_COLUMNS:
+            similar = difflib.get_close_matches(str(name), USER_COLUMNS, n=1)
+            hint = f"did you mean {similar[0]!r}?" if similar else f"the columns are {', '.join(USER_COLUMNS)}."
+            raise InputError(Reason.INVALID_ROW, f"unknown column {name!r}; {hint} Put custom fields into 'metadata'.")
 
 
 def absolute(uri: str, base: Path) -> str:
@@ -45,20 +75,27 @@ def absolute(uri: str, base: Path) -> str:
     return uri if "://" in uri else os.path.abspath(base / uri)  # noqa: PTH100 - keeps symlinks
 
 
+def parse_split(values: JsonRow) -> str | None:
+    """Return the split of a row. `validation` is `val`, and a slice such as `train[:10%]` is of its split.
+
+    Raises InputError INVALID_ROW for any other value: an item of an unknown split could be held-out data.
+    """
+    split = values.get("split")
+    if split is None or split == "":
+        return None
+    if isinstance(split, str):
+        name = match[1] if (match := _SLICE.fullmatch(split)) else split
+        name = "val" if name == _VALIDATION else name
+        if name in SPLITS:
+            return name
+    raise _error("split", split, f"one of {', '.join(SPLITS)}, {_VALIDATION}, or null")
+
+
 class _Row:
     """A row whose columns are checked one by one."""
 
-    def __init__(self, values: Mapping[str, Any], source: str) -> None:
-        self._values, self._source = values, source
-
-    def require_known_columns(self) -> None:
-        for name in self._values:
-            if name not in _COLUMNS:
-                similar = difflib.get_close_matches(str(name), _COLUMNS, n=1)
-                hint = f"did you mean {similar[0]!r}?" if similar else f"the columns are {', '.join(_COLUMNS)}."
-                raise ManifestError(
-                    f"{self._source}: unknown column {name!r}; {hint} Put custom fields into 'metadata'."
-                )
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
 
     def text(self, name: str, *, required: str | None = None) -> str:
         """Return a string, "" for a missing one unless `required` describes what must be given."""
@@ -67,7 +104,7 @@ class _Row:
             raise self._error(name, required)
         if not isinstance(value, str | None):
             raise self._error(name, required or "a string")
-        return self._encodable(name, value or "")
+        return self._storable(name, value or "")
 
     def kind(self, uri: str) -> str:
         by_extension = kind_of_file(uri)
@@ -84,7 +121,7 @@ class _Row:
             captions = [captions]
         if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
             raise self._error("captions", "a string or a list of strings")
-        return tuple(self._encodable("captions", caption) for caption in captions if caption.strip())
+        return tuple(self._storable("captions", caption) for caption in captions if caption.strip())
 
     def transcript(self, base: Path) -> str | None:
         transcript = self.text("transcript")
@@ -94,28 +131,31 @@ class _Row:
             raise self._error("transcript", f"{EMBEDDED!r} or a file with the extension {' or '.join(TRANSCRIPTS)}")
         return absolute(transcript, base)
 
-    def split(self) -> str | None:
-        split = self._values.get("split")
-        if split not in (None, *SPLITS):
-            raise self._error("split", f"one of {', '.join(SPLITS)}, or null")
-        return None if split is None else str(split)
-
     def metadata(self) -> str | None:
         """Return the metadata as JSON; a string is taken as JSON already."""
         metadata = self._values.get("metadata")
         if metadata is not None and not isinstance(metadata, str):
             try:
                 metadata = json.dumps(metadata, sort_keys=True)
-            except (TypeError, ValueError) as e:
+            except (TypeError, ValueError, RecursionError) as e:
                 raise self._error("metadata", "a string or a JSON value") from e
-        return None if metadata is None else self._encodable("metadata", metadata)
+        return None if metadata is None else self._storable("metadata", metadata)
 
-    def _encodable(self, name: str, text: str) -> str:
+    def _storable(self, name: str, text: str) -> str:
         try:
             text.encode()
-        except UnicodeEncodeError as e:  # a lone surrogate
-            raise self._error(name, "text that can be encoded as UTF-8") from e
+        except UnicodeEncodeError as e:  # an unpaired surrogate, or bytes of a CSV file that are not UTF-8
+            raise self._error(name, "text that is valid UTF-8") from e
+        if "\0" in text:
+            raise self._error(name, "text without a NUL")
         return text
 
-    def _error(self, name: str, expected: str) -> ManifestError:
-        return ManifestError(f"{self._source}, column {name!r}: got {self._values.get(name)!r}, expected {expected}")
+    def _error(self, name: str, expected: str) -> InputError:
+        return _error(name, self._values.get(name), expected)
+
+
+def _error(name: str, value: Any, expected: str) -> InputError:
+    shown = repr(value[:_SHOWN_CHARS] if isinstance(value, str) else value)
+    if len(shown) > _SHOWN_CHARS:
+        shown = f"{shown[:_SHOWN_CHARS]}..."
+    return InputError(Reason.INVALID_ROW, f"column {name!r}: got {shown}, expected {expected}")

@@ -1,32 +1,31 @@
 """Reads manifest tables: Parquet, JSONL or CSV files with one item per row.
 
 A JSONL or Parquet file with a column `text` and without a column `uri` is a table of texts: each row is a book (see
-pipeline.sources.text_tables). Columns that are not columns of a manifest are stored in the metadata of the item. Such a
-table is read once from beginning to end to list its rows; the text column of a Parquet file is not read.
+pipeline.sources.text_tables and text_rows). Such a table is read once from beginning to end to list its rows; the text
+column of a Parquet file is not read.
+
+A row that is invalid becomes an item with a reason, which the survey passes on as rejected. Its URI is that of the row,
+if it has one, otherwise the address of the row in the table.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from pipeline.sources.manifest_rows import parse_item
+from pipeline.sources.csv_rows import csv_rows
+from pipeline.sources.jsonl_rows import jsonl_rows
+from pipeline.sources.manifest_rows import parse_item, rejected_item, require_known_columns
+from pipeline.sources.parquet_rows import parquet_columns, parquet_rows
+from pipeline.sources.table_row import TableRow
+from pipeline.sources.text_rows import parse_text_row
 from pipeline.sources.text_tables import TEXT, byte_address, is_table_of_texts, row_address
-from schemas.errors import ManifestError
-from schemas.records import MANIFEST
+from schemas.errors import InputError, ManifestError
 from schemas.rows import ManifestItem
 
 TABLES = (".parquet", ".jsonl", ".csv")
-
-JsonRow = Mapping[str, Any]
-"""A row as the user wrote it: JSON values by column, not yet checked."""
 
 
 class ListedItem(NamedTuple):
@@ -39,94 +38,65 @@ class ListedItem(NamedTuple):
 def table_items(path: Path) -> Iterator[ListedItem]:
     """Yield the items of a manifest table or a table of texts. Relative paths are relative to the folder of the table.
 
-    Raises ManifestError for a file that cannot be read and for an invalid row.
+    Raises ManifestError for a file that cannot be read, or that has neither the column `uri` nor `text`.
     """
-    for number, (uri, values) in enumerate(_addressed_rows(path), start=1):
-        source = f"{path}, row {number}"
-        row = values if uri is None else _book_row(values, uri, source)
-        yield ListedItem(source, parse_item(row, source=source, base=path.parent))
-
-
-def _addressed_rows(path: Path) -> Iterator[tuple[str | None, JsonRow]]:
-    """Yield each row; of a table of texts with the URI of the row, else with None."""
     suffix = path.suffix.lower()
-    table = os.path.abspath(path)  # noqa: PTH100 - keeps symlinks
-    if suffix == ".csv":
-        yield from ((None, values) for values in _csv_rows(path))
-    elif suffix == ".jsonl":
-        has_texts = is_table_of_texts(next((values for _, values in _jsonl_lines(path)), {}))
-        for offset, values in _jsonl_lines(path):
-            yield byte_address(table, offset) if has_texts else None, values
+    if suffix == ".jsonl":
+        has_texts = _has_texts(path)
+        rows = jsonl_rows(path)
+    elif suffix == ".csv":
+        has_texts = False
+        rows = _manifest_csv(path)
     else:
-        has_texts = is_table_of_texts(_parquet_columns(path))
-        for row, values in enumerate(_parquet_rows(path, without=TEXT if has_texts else None)):
-            yield row_address(table, row) if has_texts else None, values
+        columns = parquet_columns(path)
+        has_texts = is_table_of_texts(columns)
+        if not has_texts:
+            _require_manifest(path, columns)
+        rows = parquet_rows(path, [name for name in columns if not (has_texts and name == TEXT)])
+    yield from (_listed(path, row, has_texts=has_texts) for row in rows)
 
 
-def _book_row(values: JsonRow, uri: str, source: str) -> JsonRow:
-    """Return the manifest row for a row of a table of texts, without its text."""
-    known = {name: values[name] for name in MANIFEST.names if name in values}
-    others = {name: value for name, value in values.items() if name not in {*MANIFEST.names, TEXT}}
-    if others and "metadata" not in known:
-        known["metadata"] = json.dumps(others, sort_keys=True, default=str)
-    if known.get("kind") not in (None, "book"):
-        raise ManifestError(f"{source}, column 'kind': got {known['kind']!r}, expected 'book' for a row with a text")
-    if "uri" in known:
-        raise ManifestError(f"{source}: got a 'uri' in a table of texts; list files in another manifest")
-    return {**known, "uri": uri, "kind": "book"}
-
-
-def _parquet_columns(path: Path) -> list[str]:
+def _listed(path: Path, row: TableRow, *, has_texts: bool) -> ListedItem:
+    is_jsonl = path.suffix.lower() == ".jsonl"
+    source = f"{path}, {'line' if is_jsonl else 'row'} {row.number}"
+    table = os.path.abspath(path)  # noqa: PTH100 - keeps symlinks
+    address = (byte_address if is_jsonl else row_address)(table, row.position)
     try:
-        return list(pq.read_schema(path).names)
-    except (OSError, pa.ArrowException) as e:
-        raise _unreadable_parquet(path, e) from e
+        if row.error:
+            raise row.error
+        if has_texts:
+            return ListedItem(source, parse_text_row(row.values, address))
+        return ListedItem(source, parse_item(row.values, base=path.parent))
+    except InputError as e:
+        error = InputError(e.reason, f"{source}: {e}")
+        rejected = rejected_item(row.values, error, base=path.parent, address=address, is_text=has_texts)
+        return ListedItem(source, rejected)
 
 
-def _parquet_rows(path: Path, *, without: str | None = None) -> Iterator[JsonRow]:
+def _has_texts(path: Path) -> bool:
+    """Whether a .jsonl file is a table of texts: its first row with a `text` or a `uri` decides."""
+    first = None
+    for row in jsonl_rows(path):
+        if row.values.keys() & {TEXT, "uri"}:
+            return is_table_of_texts(row.values)
+        first = first or row
+    if first is None:
+        return False
+    problem = first.error or f"got the columns {', '.join(map(repr, first.values)) or 'of an empty object'}"
+    raise ManifestError(f"{path}: no line is a JSON object with 'uri' or 'text'; line {first.number}: {problem}")
+
+
+def _manifest_csv(path: Path) -> Iterator[TableRow]:
+    for number, row in enumerate(csv_rows(path)):
+        if not number and not row.error:
+            _require_manifest(path, tuple(row.values))
+        yield row
+
+
+def _require_manifest(path: Path, columns: Sequence[str]) -> None:
+    if "uri" not in columns:
+        raise ManifestError(f"{path} has no column 'uri'; its columns are {', '.join(map(repr, columns))}")
     try:
-        with pq.ParquetFile(path) as file:
-            names = [name for name in file.schema_arrow.names if name != without]
-            if not names:  # without a column, iter_batches does not yield the number of rows
-                yield from ({} for _ in range(file.metadata.num_rows))
-                return
-            for batch in file.iter_batches(columns=None if without is None else names):
-                yield from batch.to_pylist()
-    except (OSError, pa.ArrowException) as e:  # Arrow raises OSError for a damaged page
-        raise _unreadable_parquet(path, e) from e
-
-
-def _unreadable_parquet(path: Path, error: Exception) -> ManifestError:
-    return ManifestError(f"{path} is not a readable Parquet file: {error}")
-
-
-def _jsonl_lines(path: Path) -> Iterator[tuple[int, JsonRow]]:
-    """Yield the offset in bytes and the values of each row. Blank lines are skipped."""
-    end = 0
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            start, end = end, end + len(line)
-            if not line.strip():
-                continue
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError) as e:
-                raise ManifestError(f"{path}, line {number}: invalid JSON ({e}); got {line[:80]!r}") from e
-            if not isinstance(values, dict):
-                raise ManifestError(f"{path}, line {number}: expected a JSON object, got {line[:80]!r}")
-            yield start, values
-
-
-def _csv_rows(path: Path) -> Iterator[JsonRow]:
-    """Yield the rows of a CSV file; an empty field is null, and captions may be a JSON list of strings."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file, strict=True):
-                if None in row:
-                    raise ManifestError(f"{path}: a row has more fields than the header: {row[None]!r}")
-                values: dict[str, Any] = {k: v or None for k, v in row.items()}
-                if (values.get("captions") or "").startswith('["'):  # but "[music]" is a caption
-                    values["captions"] = json.loads(values["captions"])
-                yield values
-    except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as e:
-        raise ManifestError(f"{path} is not a readable CSV file: {e}") from e
+        require_known_columns(columns)
+    except InputError as e:
+        raise ManifestError(f"{path}: {e}") from e

@@ -58,12 +58,15 @@ def is_table_of_texts(names: Any) -> bool:
 def read_text(row_uri: RowUri, max_bytes: int, version: str = "") -> str:
     """Return the text of a row. `version` identifies the table's content, so that a changed table is opened again.
 
-    Raises InputError: MISSING if there is no such row, TOO_LARGE, UNREADABLE for a row without a text.
+    Raises InputError: MISSING if there is no such row, TOO_LARGE, NOT_TEXT for a text that is not valid UTF-8,
+    UNREADABLE for a row without a text or with damage.
     """
     try:
         text = _line_text(row_uri, max_bytes) if row_uri.unit == "byte" else _row_text(row_uri, version)
     except (OSError, pa.ArrowException, ImportError) as e:
         raise InputError(Reason.MISSING, f"{row_uri.table}: cannot be read: {e}") from e
+    except UnicodeDecodeError as e:
+        raise InputError(Reason.NOT_TEXT, f"column {TEXT!r} of the row is not valid UTF-8: {e}") from e
     if not isinstance(text, str):
         kind = type(text).__name__
         raise InputError(Reason.UNREADABLE, f"column {TEXT!r} of the row must be a string, got {kind}")
@@ -81,7 +84,7 @@ def _line_text(row_uri: RowUri, max_bytes: int) -> Any:
             Reason.TOO_LARGE, f"the row has more than {most:,} bytes, the limit for a text of {max_bytes:,} bytes"
         )
     try:
-        row = json.loads(line)
+        row = json.loads(line.rstrip(b"\0").decode("utf-8-sig"))
     except (ValueError, RecursionError) as e:
         raise InputError(Reason.UNREADABLE, f"{row_uri.table}: no row starts at byte {row_uri.offset:,}: {e}") from e
     return row.get(TEXT) if isinstance(row, dict) else None
@@ -106,6 +109,7 @@ class _Cursor(threading.local):
     key: tuple[Any, ...] = ()
     row: int = 0
     texts: Iterator[Any] = iter(())
+    damage: InputError | None = None  # at `row`, beyond which the row group cannot be read
 
 
 _cursor = _Cursor()
@@ -118,12 +122,22 @@ def _row_text(row_uri: RowUri, version: str) -> Any:
         raise InputError(Reason.MISSING, f"{row_uri.table} has no row {row_uri.offset:,}")
     key = (row_uri.table, version, group)
     if _cursor.key != key or _cursor.row > row_uri.offset:
-        _cursor.key, _cursor.row, _cursor.texts = key, first, _texts(row_uri.table, group)
+        _cursor.key, _cursor.row, _cursor.damage = key, first, None
+        _cursor.texts = _texts(row_uri.table, group)
     text = None
     while _cursor.row <= row_uri.offset:
-        text = next(_cursor.texts, None)
+        text = _next_text(group)
         _cursor.row += 1
-    return text
+    return text.decode() if isinstance(text, bytes) else text
+
+
+def _next_text(group: int) -> Any:
+    if _cursor.damage is None:
+        try:
+            return next(_cursor.texts, None)
+        except (OSError, pa.ArrowException) as e:
+            _cursor.damage = InputError(Reason.UNREADABLE, f"row group {group} of the table is damaged: {e}")
+    raise _cursor.damage
 
 
 def _row_group(file: pq.ParquetFile, row: int) -> tuple[int | None, int]:
@@ -137,7 +151,15 @@ def _row_group(file: pq.ParquetFile, row: int) -> tuple[int | None, int]:
 
 
 def _texts(table: str, group: int) -> Iterator[Any]:
-    """Yield the texts of a row group; the file stays open until the last one."""
+    """Yield the texts of a row group; the file stays open until the last one. Strings are yielded as bytes.
+
+    Converting a string that is not UTF-8 would end the iteration before the rows that follow.
+    """
     with fsspec.open(table, "rb") as stream, pq.ParquetFile(stream) as file:
         for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=[TEXT]):
-            yield from batch.column(0).to_pylist()
+            column = batch.column(0)
+            if isinstance(column, pa.DictionaryArray):
+                column = column.dictionary_decode()
+            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+                column = column.cast(pa.large_binary())
+            yield from column.to_pylist()

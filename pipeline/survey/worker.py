@@ -61,6 +61,8 @@ class SurveyWorker:
 
     def fingerprint(self, item: ManifestItem) -> str:
         """Return a hash of everything an item's row depends on, without reading the file: only its size and version."""
+        if item.reason:
+            return fingerprint(_VERSION, item)
         versions = [_version(uri) for uri in (item.uri, item.sidecar) if uri]
         settings = kind_of(item.kind).survey_fingerprint(self._tools)
         return fingerprint(_VERSION, item, versions, settings, self._max_bytes(item))
@@ -91,6 +93,8 @@ class SurveyWorker:
 
     def _survey_item(self, item: ManifestItem, key: str, tools: SurveyTools) -> tuple[SurveyRow, SignatureRow | None]:
         row = SurveyRow.of(item, fingerprint=key)
+        if row.reason:  # its row of the manifest is invalid
+            return row, None
         try:
             with local_file(item.uri, max_bytes=self._max_bytes(item)) as path, _unchanged(path):
                 row = _with_file(row, path)

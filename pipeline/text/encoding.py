@@ -42,7 +42,7 @@ def decode(data: bytes, *, declared: str | None = None) -> Decoded:
     Raises InputError NOT_TEXT for a NUL byte, for invalid bytes in a Unicode encoding (with their position), and if no
     encoding fits.
     """
-    mark, unicode = _byte_order_mark(data)
+    mark, unicode = byte_order_mark(data)
     try:
         text = data[len(mark) :].decode(unicode)
         return Decoded(_without_nul(text, unicode, len(mark)), unicode)
@@ -146,7 +146,8 @@ def _is_mostly_utf8(data: bytes) -> bool:
     return valid > 10 * broken
 
 
-def _byte_order_mark(data: bytes) -> tuple[bytes, str]:
+def byte_order_mark(data: bytes) -> tuple[bytes, str]:
+    """Return the byte order mark at the start of a file and its encoding; without one, nothing and "utf-8"."""
     return next((m for m in _MARKS if data.startswith(m[0])), (b"", "utf-8"))
 
 
@@ -165,7 +166,7 @@ def _without_nul(text: str, encoding: str, start: int) -> str:
 
 
 def _stream(stream: BinaryIO, chunk_chars: int) -> Iterator[str]:
-    mark, encoding = _byte_order_mark(stream.read(4))
+    mark, encoding = byte_order_mark(stream.read(4))
     stream.seek(len(mark))
     decoder = codecs.getincrementaldecoder(encoding)()
     line_ends = io.IncrementalNewlineDecoder(None, translate=True)

@@ -18,7 +18,7 @@ _SLICE, _SLICES = 800, 3  # characters
 
 
 def identify_language(text: str) -> tuple[str, float]:
-    """Return the most probable language (ISO 639-1) and its probability, from three slices of the text."""
+    """Return the most probable language (ISO 639) and its probability, from three slices of the text."""
     step = max(_SLICE, (len(text) - _SLICE) // max(1, _SLICES - 1))
     sample = "\n".join(text[at : at + _SLICE] for at in range(0, len(text), step)[:_SLICES])
     language, probability = _model().classify(sample)

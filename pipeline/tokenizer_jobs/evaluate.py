@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -19,7 +20,7 @@ from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import raise_if_stopping, stop_on_signals
 from pipeline.runtime.progress import console, output
 from pipeline.sources.inputs import local_file
-from pipeline.sources.manifest import read_manifest
+from pipeline.sources.manifest import read_valid_items
 from pipeline.tokenizer_jobs.training_set import TrainingSet, read_training_table, signature_of, training_table
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError, InputError, storage_errors
@@ -178,7 +179,7 @@ def _names(uris: Iterable[str]) -> dict[str, str]:
 
 
 def _held_out(inputs: Iterable[str]) -> list[str]:
-    items = read_manifest(inputs).items
+    items = read_valid_items(inputs, partial(console.print, markup=False))
     uris = [item.uri for item in items if not kind_of(item.kind).is_text and item.split != "train"]
     if not uris:
         raise ConfigError(

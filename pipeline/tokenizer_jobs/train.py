@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import is_stopping, stop_on_signals
 from pipeline.runtime.progress import console
-from pipeline.sources.manifest import read_manifest
+from pipeline.sources.manifest import read_valid_items
 from pipeline.tokenizer_jobs.frame_cache import cached_frames
 from pipeline.tokenizer_jobs.training_set import training_table
 from pipeline.video.decoder import DecodeConfig, Decoder
@@ -57,7 +57,7 @@ class TrainTokenizer:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Decode the frames, then train."""
-        items = read_manifest(self.inputs).items
+        items = read_valid_items(self.inputs, _log)
         uris = [item.uri for item in items if not kind_of(item.kind).is_text and item.split != "val"]
         if not uris:
             raise ConfigError(f"no video or image to train on in {', '.join(self.inputs)}")
@@ -98,4 +98,4 @@ def _critic(train: TokenizerTrainConfig) -> str:
 
 
 def _log(line: str) -> None:
-    console.print(f"train-tokenizer: {line}")
+    console.print(f"train-tokenizer: {line}", markup=False)

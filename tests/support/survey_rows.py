@@ -18,7 +18,7 @@ from pipeline.filters.registry import Filters
 from pipeline.runtime.workspace import Workspace, write_manifest, write_table_unit
 from pipeline.select.config import SelectConfig
 from schemas.fingerprint import fingerprint
-from schemas.records import MANIFEST, SIGNATURES, SURVEY
+from schemas.records import MANIFEST, SIGNATURES, SURVEY, USER_COLUMNS
 from schemas.rows import SurveyRow
 
 Row = dict[str, Any]
@@ -76,7 +76,8 @@ def pair(one: Row, other: Row, *, of_one: float = 0.9, of_other: float = 0.9, **
 
 def write_survey(workspace: Workspace, rows: Sequence[Row], pairs: Iterable[Pair] = ()) -> None:
     """Write manifest, survey units and pairs."""
-    write_manifest(workspace, pa.Table.from_pylist([{n: r[n] for n in MANIFEST.names} for r in rows], MANIFEST))
+    listed = [{name: row[name] for name in USER_COLUMNS} for row in rows]
+    write_manifest(workspace, pa.Table.from_pylist(listed, MANIFEST))
     for unit, some in by_unit(workspace, rows).items():
         plain = [row | {"cluster": None} for row in some]
         write_table_unit(workspace.survey, unit, pa.Table.from_pylist(plain, SURVEY))

@@ -13,7 +13,7 @@ import pytest
 import longreel
 from pipeline.runtime.workspace import Workspace, write_manifest
 from schemas.dataset import read_card
-from schemas.records import MANIFEST
+from schemas.records import MANIFEST, USER_COLUMNS
 from tests.support.finished_workspace import (
     CLIP,
     FILM,
@@ -208,7 +208,7 @@ def test_explain_works_before_each_job_has_run(
 def test_an_item_listed_after_the_survey_is_pending(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     workspace = Workspace.open(tmp_path / "out", units=2)
     write_survey(workspace, [video("/v/a.mp4")])
-    rows = [{n: r[n] for n in MANIFEST.names} for r in (video("/v/a.mp4"), video("/v/b.mp4", license="MIT"))]
+    rows = [{n: r[n] for n in USER_COLUMNS} for r in (video("/v/a.mp4"), video("/v/b.mp4", license="MIT"))]
     write_manifest(workspace, pa.Table.from_pylist(rows, MANIFEST))
     found = explain(workspace, "/v/b.mp4", capsys)
     assert found["item"] == {"uri": "/v/b.mp4", "kind": "video", "license": "MIT"}

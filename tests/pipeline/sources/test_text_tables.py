@@ -12,8 +12,9 @@ import pytest
 from pipeline.sources.inputs import local_file, stat
 from pipeline.sources.manifest import read_manifest
 from pipeline.sources.text_tables import parse_row_uri, row_address
-from schemas.errors import InputError, ManifestError, Reason
+from schemas.errors import InputError, Reason
 from schemas.rows import manifest_table
+from tests.support.parquet_files import damage_row_group, not_utf8
 from tests.support.texts import story
 
 TEXTS = [story(n, 3) for n in range(7)]
@@ -36,6 +37,14 @@ def table(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def text_of(uri: str, max_bytes: int = 1 << 20) -> str:
     with local_file(uri, max_bytes=max_bytes) as path:
         return path.read_text()
+
+
+def outcome(uri: str) -> str:
+    """Return the text of a row, or the reason for its rejection."""
+    try:
+        return text_of(uri)
+    except InputError as e:
+        return e.reason.value
 
 
 def test_each_row_is_a_book_with_its_own_uri(table: Path) -> None:
@@ -79,23 +88,6 @@ def test_rows_of_a_changed_table_are_read_again(tmp_path: Path) -> None:
     assert len(read_manifest([str(path)]).items) == 4  # a table with the column text only
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([{"text": "a", "kind": "video"}], "expected 'book' for a row with a text"),
-        ([{"text": "a", "license": 5}], "column 'license': got 5"),
-        ([{"text": "a"}, {"uri": "b.txt"}], "got a 'uri' in a table of texts"),
-        ([{"uri": "b.txt", "text": "a"}], "unknown column 'text'"),
-    ],
-)
-def test_table_that_mixes_texts_and_uris_is_rejected(
-    tmp_path: Path, rows: list[dict[str, object]], message: str
-) -> None:
-    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    with pytest.raises(ManifestError, match=message):
-        read_manifest([str(tmp_path / "a.jsonl")])
-
-
 @pytest.mark.parametrize("row", [{"text": None}, {"text": 5}, {"text": "\ud800"}, {"text": ""}])
 def test_row_without_a_text_does_not_affect_other_rows(tmp_path: Path, row: dict[str, object]) -> None:
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(r) for r in ({"text": TEXTS[0]}, row)))
@@ -107,6 +99,37 @@ def test_row_without_a_text_does_not_affect_other_rows(tmp_path: Path, row: dict
         with pytest.raises(InputError) as caught:
             text_of(second)
         assert caught.value.reason in (Reason.UNREADABLE, Reason.NOT_TEXT)
+
+
+def test_rows_that_are_not_utf8_do_not_affect_other_rows(tmp_path: Path) -> None:
+    texts = [TEXTS[0].encode(), b"caf\xe9", TEXTS[1].encode(), None, TEXTS[2].encode()]
+    for name, string in (("a", pa.string()), ("b", pa.large_string())):
+        pq.write_table(pa.table({"text": not_utf8(texts, string)}), tmp_path / f"{name}.parquet")
+        uris = [item.uri for item in read_manifest([str(tmp_path / f"{name}.parquet")]).items]
+        assert [outcome(uri) for uri in uris] == [TEXTS[0], "not_text", TEXTS[1], "unreadable", TEXTS[2]]
+        assert [outcome(uri) for uri in reversed(uris)] == [TEXTS[2], "unreadable", TEXTS[1], "not_text", TEXTS[0]]
+    lines = [
+        json.dumps({"text": TEXTS[0]}).encode(),
+        b'{"text": "caf\xe9"}',
+        b'{"text": "\xed\xa0\x80"}',
+        b'{"text": "b"}',
+    ]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines) + bytes(100))
+    items = read_manifest([str(tmp_path / "a.jsonl")]).items
+    assert [item.reason or outcome(item.uri) for item in items] == [TEXTS[0], "invalid_row", "invalid_row", "b"]
+
+
+def test_texts_that_are_stored_as_a_dictionary_are_read(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": pa.array(["a", "b", "a"]).dictionary_encode()}), tmp_path / "a.parquet")
+    assert [outcome(item.uri) for item in read_manifest([str(tmp_path / "a.parquet")]).items] == ["a", "b", "a"]
+
+
+def test_a_damaged_row_group_costs_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": TEXTS[:6]}), path, row_group_size=2)
+    damage_row_group(path, 1)
+    found = [outcome(item.uri) for item in read_manifest([str(path)]).items]
+    assert found == [*TEXTS[:2], "unreadable", "unreadable", *TEXTS[4:6]]
 
 
 def test_only_uris_of_rows_are_parsed_as_rows() -> None:

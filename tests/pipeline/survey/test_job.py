@@ -6,11 +6,13 @@ import io
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from pipeline.runtime.beam import Runner
-from pipeline.runtime.workspace import Workspace
+from pipeline.runtime.workspace import Workspace, read_units
 from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.selection import read_selection
@@ -19,6 +21,8 @@ from pipeline.survey.job import survey_items
 from pipeline.survey.worker import SurveyWorker
 from pipeline.text.qa import QaConfig
 from schemas.errors import ManifestError
+from schemas.records import SURVEY
+from tests.support.parquet_files import not_utf8
 from tests.support.stages import write_books
 from tests.support.surveys import run_survey
 
@@ -94,6 +98,22 @@ def test_a_text_of_40_gigabytes_is_rejected_without_reading_it(tmp_path: Path) -
     started = time.monotonic()
     assert survey_items([str(tmp_path / "in")], workspace, worker, Runner()).rejected == {"too_large": 1}
     assert time.monotonic() - started < 60  # of the 100 and more that 40 GB take to hash
+
+
+def test_invalid_rows_are_rejected_and_the_others_are_surveyed(books: Path, tmp_path: Path) -> None:
+    lines = ['{"uri": "books/0.txt"}', '{"uri": "books/1.txt", "title": 1984}', "{oops", '{"kind": "video"}']
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    pq.write_table(pa.table({"text": not_utf8([b"caf\xe9", b"a tale " * 200])}), tmp_path / "t.parquet")
+    inputs = [str(tmp_path / name) for name in ("m.jsonl", "t.parquet")]
+    workspace = Workspace.open(tmp_path / "out", units=2)
+    worker = SurveyWorker(workspace=workspace, config=SurveyConfig())
+    for new in (6, 0):
+        report = survey_items(inputs, workspace, worker, Runner())
+        assert (report.items, report.kept, report.rejected) == (6, 2, {"invalid_row": 3, "not_text": 1})
+        assert report.new == new
+    rejected = {row["detail"]: row for row in read_units(workspace.survey, SURVEY).to_pylist() if row["reason"]}
+    (title,) = (row for detail, row in rejected.items() if "1984" in detail)
+    assert (title["uri"], title["kind"], title["document_id"]) == (str(books / "1.txt"), "book", None)
 
 
 def test_an_input_that_does_not_exist_is_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""Rows of Parquet files, of which some cannot be converted or are damaged."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.sources.parquet_rows import parquet_columns, parquet_rows
+from schemas.errors import ManifestError, Reason
+from tests.support.parquet_files import damage_row_group, not_utf8
+
+
+def test_rows_have_their_number_and_the_chosen_columns(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1, 2, 3], "b": ["x", "y", "z"]}), tmp_path / "t.parquet", row_group_size=2)
+    assert parquet_columns(tmp_path / "t.parquet") == ["a", "b"]
+    assert [tuple(row) for row in parquet_rows(tmp_path / "t.parquet", ["b"])] == [
+        (0, 1, {"b": "x"}, None),
+        (1, 2, {"b": "y"}, None),
+        (2, 3, {"b": "z"}, None),
+    ]
+    assert [row.position for row in parquet_rows(tmp_path / "t.parquet", [])] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        not_utf8([b"good", b"caf\xe9", b"good"]),
+        not_utf8([b"good", b"caf\xe9", b"good"], pa.large_string()),
+        not_utf8([b"good", b"caf\xe9", b"good"]).dictionary_encode(),
+        pa.array([{"name": "a"}] * 3).from_arrays([not_utf8([b"good", b"\xff", b"good"])], ["name"]),
+        pa.ListArray.from_arrays([0, 1, 2, 3], not_utf8([b"good", b"\xff", b"good"])),
+    ],
+    ids=["string", "large string", "dictionary", "struct", "list"],
+)
+def test_a_value_that_is_not_utf8_costs_its_row(tmp_path: Path, column: pa.Array) -> None:
+    pq.write_table(pa.table({"uri": ["a", "b", "c"], "title": column}), tmp_path / "t.parquet")
+    first, second, third = parquet_rows(tmp_path / "t.parquet", ["uri", "title"])
+    assert first.error is third.error is None
+    assert second.values["uri"] == "b"
+    assert second.error is not None
+    assert second.error.reason is Reason.INVALID_ROW
+    assert "column 'title' is not valid UTF-8" in str(second.error)
+
+
+def test_a_date_that_python_does_not_have_costs_its_row(tmp_path: Path) -> None:
+    dates = pa.array([0, 10**9, 1], pa.int32()).cast(pa.date32())
+    pq.write_table(pa.table({"uri": ["a", "b", "c"], "date": dates}), tmp_path / "t.parquet")
+    first, second, third = parquet_rows(tmp_path / "t.parquet", ["uri", "date"])
+    assert first.values == {"uri": "a", "date": datetime.date(1970, 1, 1)}
+    assert third.error is None
+    assert "column 'date' cannot be read" in str(second.error)
+
+
+def test_a_damaged_row_group_costs_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": [f"row {n}" * 50 for n in range(9)]}), path, row_group_size=3)
+    damage_row_group(path, 1)
+    found = list(parquet_rows(path, ["a"]))
+    assert [row.error is None for row in found] == [True] * 3 + [False] * 3 + [True] * 3
+    assert [row.position for row in found] == list(range(9))
+    assert found[3].error is not None
+    assert found[3].error.reason is Reason.UNREADABLE
+    assert "row group 1 of the file is damaged" in str(found[3].error)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 is not enough", b"PAR1" + bytes(100) + b"PAR1"])
+def test_a_file_that_is_not_parquet_is_an_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "t.parquet").write_bytes(content)
+    with pytest.raises(ManifestError, match="is not a readable Parquet file"):
+        parquet_columns(tmp_path / "t.parquet")
+    with pytest.raises(ManifestError, match="is not a readable Parquet file"):
+        list(parquet_rows(tmp_path / "t.parquet", []))
