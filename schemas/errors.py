@@ -72,6 +72,7 @@ class Reason(StrEnum):
     CONTAMINATED = "contaminated"  # shares text with an evaluation set
     SCORE = "score"  # an optional score is outside its limits
     NOT_TEXT = "not_text"  # not text in a known encoding
+    BAD_CAPTION = "bad_caption"  # its caption file cannot be read
     BAD_TRANSCRIPT = "bad_transcript"  # its transcript file cannot be read
     INVALID_ROW = "invalid_row"  # its row of a manifest or table of texts is invalid
     CHANGED = "changed"  # the file has changed since the survey

@@ -24,7 +24,9 @@ MANIFEST = pa.schema(
         pa.field("uri", pa.string(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),
         pa.field("captions", pa.list_(pa.string())),
-        pa.field("transcript", pa.string()),  # path of a .srt or .vtt, or "embedded"
+        pa.field("caption_file", pa.string()),  # path or URI of a text file, which the survey adds to the captions
+        pa.field("transcript", pa.string()),  # path or URI of a subtitle file, or "embedded"
+        pa.field("transcript_language", pa.string()),  # BCP 47
         pa.field("title", pa.string()),
         pa.field("source", pa.string()),
         pa.field("license", pa.string()),

@@ -56,7 +56,9 @@ class ManifestItem:
     uri: str
     kind: str
     captions: tuple[str, ...] = ()
-    transcript: str | None = None  # the path of a .srt or .vtt file, or EMBEDDED
+    caption_file: str | None = None  # the path or URI of a text file, which the survey adds to the captions
+    transcript: str | None = None  # the path or URI of a subtitle file, or EMBEDDED
+    transcript_language: str | None = None  # BCP 47
     title: str | None = None
     source: str | None = None
     license: str | None = None

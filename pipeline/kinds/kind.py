@@ -74,8 +74,13 @@ class ItemKind(Protocol):
         ...
 
     @property
-    def takes_sidecars(self) -> bool:
-        """Whether NAME.txt is the caption, and NAME.srt or NAME.vtt the transcript, of an item NAME.*."""
+    def takes_captions(self) -> bool:
+        """Whether a text file that is named like an item, as NAME.txt, is its caption; see pipeline.sources.sidecars."""
+        ...
+
+    @property
+    def takes_transcripts(self) -> bool:
+        """Whether a subtitle file that is named like an item, as NAME.srt, is its transcript."""
         ...
 
     @property
@@ -125,7 +130,8 @@ class ItemKind(Protocol):
 class BaseKind:
     """Defaults: unsplittable text without sidecars, near-duplicates and text for the tokenizer's training."""
 
-    takes_sidecars = False
+    takes_captions = False
+    takes_transcripts = False
     is_text = True
     is_splittable = False
     position_unit = "characters"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 class _Video(VisualKind):
     name = "video"
+    takes_transcripts = True
     endings = (
         *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
         *(".ts", ".m2ts", ".mts", ".flv", ".wmv", ".ogv", ".3gp", ".gif"),

@@ -34,7 +34,7 @@ _WHOLE = ClipConfig()
 class VisualKind(BaseKind):
     """The base of the kinds that are decoded into frames."""
 
-    takes_sidecars = True
+    takes_captions = True
     is_text = False
     position_unit = "s"
     has_duration = True

@@ -1,33 +1,29 @@
 """The manifest: the list of items to process.
 
 It is read from Parquet, JSONL or CSV files (`pipeline.sources.manifest_tables`), or built from folders. In a folder the
-file extension determines the kind. Next to a video or image `NAME.*`, the file `NAME.txt` is its caption, and
-`NAME.srt` or `NAME.vtt` its transcript. Hidden files and folders are ignored. Links to folders are not followed; they
-are counted with the skipped files.
+file extension determines the kind, and files that are named like a video or image are its caption and transcript
+(`pipeline.sources.sidecars`). Hidden files and folders are ignored. Links to folders are not followed; they are counted
+with the skipped files.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from pipeline.kinds.registry import kind_of_file, kinds
-from pipeline.sources.manifest_rows import TRANSCRIPTS, UNKNOWN_KIND, absolute, parse_item
+from pipeline.sources.manifest_rows import UNKNOWN_KIND, absolute, parse_item
 from pipeline.sources.manifest_tables import TABLES, ListedItem, table_items
+from pipeline.sources.sidecars import FolderSidecars, find_sidecars
 from schemas.errors import InputError, ManifestError, Reason
 from schemas.rows import ManifestItem
 
-_MAX_CAPTION_BYTES = 1 << 20
-
-_Sidecars = Mapping[tuple[str, str], Path]
-"""Captions and transcripts of a folder by stem and lower-case extension."""
-
 
 class Manifest(NamedTuple):
-    """The items, sorted by URI, and the number of files in folders that were skipped, by extension."""
+    """The items, sorted by URI, and the number of files in folders that were skipped, by extension or by reason."""
 
     items: tuple[ManifestItem, ...]
     skipped: Mapping[str, int]
@@ -105,40 +101,29 @@ def _walk(folder: Path, skipped: Counter[str]) -> Iterator[ManifestItem]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         skipped.update("linked folder" for name in subfolders if Path(directory, name).is_symlink())
         files = [Path(directory, name) for name in sorted(names) if not name.startswith(".")]
-        sidecars = _sidecars(files)
+        sidecars = find_sidecars([*files, *(Path(directory, name) for name in subfolders)])
+        skipped.update("unused caption or transcript" for _ in sidecars.unused)
         for path in files:
-            extension = path.suffix.lower()
-            if (path.stem, extension) in sidecars:
+            if path in sidecars.files:
                 continue
             if kind := kind_of_file(path.name):
                 yield _item(path, kind.name, sidecars)
             else:
-                skipped[extension or path.name] += 1
+                skipped[path.suffix.lower() or path.name] += 1
 
 
 def _raise_unlisted(error: OSError) -> NoReturn:
     raise ManifestError(f"the folder {error.filename} cannot be listed: {error.strerror}") from error
 
 
-def _sidecars(files: Sequence[Path]) -> _Sidecars:
-    owners = {path.stem for path in files if (kind := kind_of_file(path.name)) and kind.takes_sidecars}
-    return {
-        (path.stem, extension): path
-        for path in files
-        if path.stem in owners and (extension := path.suffix.lower()) in (".txt", *TRANSCRIPTS)
-    }
-
-
-def _item(path: Path, kind: str, sidecars: _Sidecars) -> ManifestItem:
-    caption = sidecars.get((path.stem, ".txt"))
-    text = _read_caption(caption) if caption else ""
-    transcripts = (sidecars.get((path.stem, extension)) for extension in TRANSCRIPTS)
-    transcript = next(filter(None, transcripts), None)
+def _item(path: Path, kind: str, sidecars: FolderSidecars) -> ManifestItem:
+    caption, transcript = sidecars.captions.get(path.name), sidecars.transcripts.get(path.name)
     return ManifestItem(
         uri=_absolute_path(path),
         kind=kind,
-        captions=(text,) if text else (),
-        transcript=_absolute_path(transcript) if transcript else None,
+        caption_file=_absolute_path(caption.path) if caption else None,
+        transcript=_absolute_path(transcript.path) if transcript else None,
+        transcript_language=transcript.language if transcript else None,
     )
 
 
@@ -148,12 +133,3 @@ def _absolute_path(path: Path) -> str:
     Bytes of a name that are not UTF-8 are escaped, so that the item can be listed; the survey rejects it as missing.
     """
     return absolute(os.fsencode(path).decode("utf-8", errors="backslashreplace"), Path.cwd())
-
-
-def _read_caption(path: Path) -> str:
-    try:
-        if (size := path.stat().st_size) > _MAX_CAPTION_BYTES:
-            raise ManifestError(f"{path}: the caption has {size:,} bytes, the limit is {_MAX_CAPTION_BYTES:,}")
-        return path.read_text(encoding="utf-8-sig").strip()
-    except UnicodeDecodeError as e:
-        raise ManifestError(f"{path}: the caption is not UTF-8 (byte {e.start})") from e

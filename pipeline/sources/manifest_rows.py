@@ -9,14 +9,15 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pipeline.kinds.registry import kind_of_file, kinds
+from pipeline.sources.sidecars import TRANSCRIPTS, language_of
 from pipeline.sources.table_row import JsonRow
 from schemas.errors import InputError, Reason
 from schemas.records import SPLITS, USER_COLUMNS
 from schemas.rows import EMBEDDED, ManifestItem
 
-TRANSCRIPTS = (".srt", ".vtt")
 UNKNOWN_KIND = "unknown"  # of a rejected row that does not tell its kind
 _VALIDATION = "validation"  # the name of the split "val" in Hugging Face datasets
 _SLICE = re.compile(r"(\w+)\[[\d:%-]*\]")  # such as train[:10%]
@@ -36,7 +37,9 @@ def parse_item(values: JsonRow, *, base: Path) -> ManifestItem:
         uri=absolute(uri, base),
         kind=row.kind(uri),
         captions=row.captions(),
+        caption_file=row.caption_file(base),
         transcript=row.transcript(base),
+        transcript_language=row.language(),
         title=row.text("title") or None,
         source=row.text("source") or None,
         license=row.text("license") or None,
@@ -123,13 +126,24 @@ class _Row:
             raise self._error("captions", "a string or a list of strings")
         return tuple(self._storable("captions", caption) for caption in captions if caption.strip())
 
+    def caption_file(self, base: Path) -> str | None:
+        caption = self.text("caption_file")
+        return absolute(caption, base) if caption else None
+
     def transcript(self, base: Path) -> str | None:
         transcript = self.text("transcript")
         if not transcript or transcript == EMBEDDED:
             return transcript or None
-        if Path(transcript).suffix.lower() not in TRANSCRIPTS:
+        path = urlsplit(transcript).path if "://" in transcript else transcript  # a URL can have a query
+        if Path(path).suffix.lower() not in TRANSCRIPTS:
             raise self._error("transcript", f"{EMBEDDED!r} or a file with the extension {' or '.join(TRANSCRIPTS)}")
         return absolute(transcript, base)
+
+    def language(self) -> str | None:
+        tag = self.text("transcript_language")
+        if tag and not language_of(tag):
+            raise self._error("transcript_language", "a language tag such as en, eng or pt-BR")
+        return language_of(tag) if tag else None
 
     def metadata(self) -> str | None:
         """Return the metadata as JSON; a string is taken as JSON already."""

@@ -21,8 +21,8 @@ def survey_items(inputs: Sequence[str], workspace: Workspace, worker: SurveyWork
     started = time.monotonic()
     manifest = read_manifest(inputs)
     if manifest.skipped:
-        endings = ", ".join(f"{n} {ending}" for ending, n in manifest.skipped.items())
-        console.print(f"survey: skipped (unsupported extension): {endings}")
+        counts = ", ".join(f"{n} {name}" for name, n in manifest.skipped.items())
+        console.print(f"survey: skipped files, by unsupported extension or reason: {counts}")
     units = write_manifest(workspace, manifest_table(manifest.items))
     drop_units(workspace.survey, units)
     drop_units(workspace.signatures, units)

@@ -19,6 +19,7 @@ from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import is_stopping, raise_if_stopping
 from pipeline.runtime.progress import KEPT, MADE, REJECTED, note
 from pipeline.runtime.workspace import Workspace, read_manifest_unit, read_table_unit, write_table_unit
+from pipeline.sources.captions import read_caption
 from pipeline.sources.inputs import local_file, stat
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.table import read_reusable
@@ -32,7 +33,7 @@ from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import SIGNATURES
 from schemas.rows import ManifestItem, SignatureRow, SurveyRow, signature_rows, signature_table, survey_table
 
-_VERSION = 4  # increment when the same input gives another row
+_VERSION = 5  # increment when the same input gives another row
 _MAX_TRANSCRIPT_BYTES = 1 << 30
 
 
@@ -63,7 +64,7 @@ class SurveyWorker:
         """Return a hash of everything an item's row depends on, without reading the file: only its size and version."""
         if item.reason:
             return fingerprint(_VERSION, item)
-        versions = [_version(uri) for uri in (item.uri, item.sidecar) if uri]
+        versions = [uri and _version(uri) for uri in (item.uri, item.caption_file, item.sidecar)]
         settings = kind_of(item.kind).survey_fingerprint(self._tools)
         return fingerprint(_VERSION, item, versions, settings, self._max_bytes(item))
 
@@ -100,8 +101,7 @@ class SurveyWorker:
                 row = _with_file(row, path)
                 found = kind_of(item.kind).survey(path, tools)
                 row = _with_findings(row, found)
-            if item.sidecar:
-                row = dataclasses.replace(row, transcript_sha256=_hash_transcript(item.sidecar))
+            row = _with_sidecars(row)
         except InputError as e:
             return _rejected(row, e.reason, str(e)), None
         except OSError as e:
@@ -131,6 +131,16 @@ def _with_findings(row: SurveyRow, found: Surveyed) -> SurveyRow:
         measures=found.measures,
         cuts=found.cuts,
     )
+
+
+def _with_sidecars(row: SurveyRow) -> SurveyRow:
+    if row.caption_file:
+        caption = read_caption(row.caption_file)
+        found = {"captions": (*row.captions, caption)} if caption else {"detail": f"{row.caption_file} is empty"}
+        row = dataclasses.replace(row, **found)
+    if row.sidecar:
+        row = dataclasses.replace(row, transcript_sha256=_hash_transcript(row.sidecar))
+    return row
 
 
 def _rejected(row: SurveyRow, reason: Reason, detail: str) -> SurveyRow:
@@ -177,5 +187,5 @@ def _hash_transcript(uri: str) -> str:
     try:
         with local_file(uri, max_bytes=_MAX_TRANSCRIPT_BYTES) as path:
             return sha256_file(path)
-    except InputError as e:
-        raise InputError(Reason.BAD_TRANSCRIPT, f"transcript {e}") from e
+    except (InputError, OSError) as e:
+        raise InputError(Reason.BAD_TRANSCRIPT, f"transcript {uri}: {e}") from e

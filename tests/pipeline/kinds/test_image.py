@@ -47,4 +47,5 @@ def test_an_image_is_one_document_of_one_frame_with_its_caption(
 
 def test_images_are_compared_by_image_similarity() -> None:
     assert isinstance(IMAGE.similarity(), ImageSimilarity)
-    assert IMAGE.takes_sidecars
+    assert IMAGE.takes_captions
+    assert not IMAGE.takes_transcripts

@@ -27,9 +27,8 @@ class _Minimal(BaseKind):
 def test_a_minimal_kind_implements_the_protocol_with_defaults() -> None:
     kind: ItemKind = _Minimal()
     row = SurveyRow(uri="a.min", kind="minimal")
-    assert (kind.takes_sidecars, kind.is_text, kind.is_splittable, kind.position_unit) == (
-        False, True, False, "characters",
-    )  # fmt: skip
+    assert not (kind.takes_captions or kind.takes_transcripts)
+    assert (kind.is_text, kind.is_splittable, kind.position_unit) == (True, False, "characters")
     assert kind.similarity() is None
     assert kind.max_bytes(TextOptions()) is None
     assert kind.survey_fingerprint(SurveyTools(config=SurveyConfig(), text=TextOptions())) is None

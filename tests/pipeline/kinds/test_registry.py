@@ -60,7 +60,8 @@ def test_the_built_in_kinds_have_distinct_endings() -> None:
 def test_traits_of_the_built_in_kinds() -> None:
     assert names_of_text_kinds() == ("book", "qa")
     assert names_of_splittable_kinds() == ("book",)
-    assert [name for name, kind in kinds().items() if kind.takes_sidecars] == ["video", "image"]
+    assert [name for name, kind in kinds().items() if kind.takes_captions] == ["video", "image"]
+    assert [name for name, kind in kinds().items() if kind.takes_transcripts] == ["video"]
     assert [name for name, kind in kinds().items() if kind.similarity()] == ["video", "image", "book"]
     assert {name: kind.position_unit for name, kind in kinds().items()} == {
         "video": "s",

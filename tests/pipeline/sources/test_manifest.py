@@ -57,15 +57,33 @@ def test_the_kind_column_overrides_the_extension(tmp_path: Path) -> None:
 def test_text_files_next_to_a_video_are_its_caption_and_transcript(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4", "a.txt", "a.srt", "b.txt")
     video, book = rows(tmp_path)
-    assert video["captions"] == ["content of a.txt"]
+    assert video["caption_file"] == str(tmp_path / "a.txt")
     assert video["transcript"] == str(tmp_path / "a.srt")
     assert Path(str(book["uri"])).name == "b.txt"
+
+
+def test_the_language_of_a_transcript_is_listed_and_other_sidecars_are_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "a.de.srt", "a.en.srt", "a.fr.vtt", "a.txt", "a.en.txt", "b.srt", "c.en.txt")
+    manifest = read_manifest([str(tmp_path)])
+    (video, book) = manifest.items
+    assert (video.transcript, video.transcript_language) == (str(tmp_path / "a.de.srt"), "de")
+    assert Path(book.uri).name == "c.en.txt"
+    assert manifest.skipped == {".srt": 1, "unused caption or transcript": 3}
+
+
+def test_a_caption_in_another_normalization_is_no_book(tmp_path: Path) -> None:
+    for item, caption in (("Café.mp4", "Cafe\u0301.txt"), ("\u00c9te\u0301.PNG", "E\u0301t\u00c9.TXT")):
+        touch(tmp_path, item, caption)
+    assert [(row["kind"], row["caption_file"] is not None) for row in rows(tmp_path)] == [
+        ("video", True),
+        ("image", True),
+    ]
 
 
 def test_extensions_of_sidecars_are_case_insensitive(tmp_path: Path) -> None:
     touch(tmp_path, "a.MP4", "a.TXT", "a.Srt")
     (video,) = rows(tmp_path)
-    assert video["captions"] == ["content of a.TXT"]
+    assert video["caption_file"] == str(tmp_path / "a.TXT")
     assert video["transcript"] == str(tmp_path / "a.Srt")
 
 

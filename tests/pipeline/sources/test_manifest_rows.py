@@ -23,11 +23,11 @@ BASE = Path("/data")
 def test_a_row_with_all_columns_becomes_an_item() -> None:
     row = {
         "uri": "a.mp4", "kind": "video", "captions": ["one", " ", "two"], "transcript": "a.srt", "title": "A",
-        "source": "S", "license": "MIT", "split": "val", "metadata": {"b": 1, "a": [2]},
+        "caption_file": "a.txt", "transcript_language": "eng", "source": "S", "license": "MIT", "split": "val", "metadata": {"b": 1, "a": [2]},
     }  # fmt: skip
     assert parse_item(row, base=BASE) == ManifestItem(
         uri="/data/a.mp4", kind="video", captions=("one", "two"), transcript="/data/a.srt", title="A",
-        source="S", license="MIT", split="val", metadata='{"a": [2], "b": 1}',
+        caption_file="/data/a.txt", transcript_language="en", source="S", license="MIT", split="val", metadata='{"a": [2], "b": 1}',
     )  # fmt: skip
 
 
@@ -52,6 +52,8 @@ def test_the_extension_determines_the_kind_of_a_row_without_one() -> None:
         ({"captions": {"en": "a"}}, "column 'captions': .*, expected a string or a list of strings"),
         ({"captions": ["a", None]}, "column 'captions': .*, expected a string or a list of strings"),
         ({"transcript": "a.doc"}, "expected 'embedded' or a file with the extension .srt or .vtt"),
+        ({"caption_file": ["a.txt"]}, "column 'caption_file': .*, expected a string"),
+        ({"transcript_language": "klingon"}, "expected a language tag such as en, eng or pt-BR"),
         ({"metadata": {1, 2}}, "column 'metadata': .*, expected a string or a JSON value"),
         ({"split": "test"}, "column 'split': got 'test', expected one of train, val, validation, or null"),
         ({"colour": "red"}, "unknown column 'colour'; the columns are uri, kind.* Put custom fields into 'metadata'"),
@@ -117,6 +119,12 @@ def test_the_nearest_column_is_suggested() -> None:
     require_known_columns(["uri", "kind", "metadata"])
     with pytest.raises(InputError, match=r"unknown column 'licence'; did you mean 'license'\?"):
         require_known_columns(["uri", "licence"])
+
+
+def test_a_caption_file_and_a_transcript_may_have_an_address_with_a_query() -> None:
+    addresses = {"caption_file": "https://host/a?id=1", "transcript": "https://host/a.EN.VTT?token=a.b#c"}
+    item = parse_item({"uri": "a.mp4"} | addresses, base=BASE)
+    assert {"caption_file": item.caption_file, "transcript": item.transcript} == addresses
 
 
 def test_a_uri_with_a_scheme_is_absolute_and_a_path_is_relative_to_the_base() -> None:

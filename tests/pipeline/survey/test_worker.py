@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from pipeline.survey.tools import SurveyTools
 from pipeline.text.options import TextOptions
 from schemas.fingerprint import fingerprint, sha256_file
 from tests.support.golden import check_golden
-from tests.support.media import make_video
+from tests.support.media import make_video, numbered
 from tests.support.surveys import run_survey
 from tests.support.texts import story
 
@@ -98,3 +99,44 @@ def test_rows_change_only_with_a_version(folder: Path, tmp_path: Path) -> None:
     kinds = sorted({row["kind"] for row in rows.values()})
     version = [survey._VERSION, {kind: fingerprint(kind_of(kind).survey_fingerprint(tools)) for kind in kinds}]
     check_golden("survey_rows", version, rows)
+
+
+def test_a_caption_or_transcript_that_cannot_be_read_rejects_its_item_only(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "transcript_is_folder.srt").mkdir(parents=True)
+    names = ("good", "empty", "latin1", "pipe", "link", "novel")
+    for number, name in enumerate(names):
+        Image.fromarray(numbered(number, (128, 96))).save(folder / f"{name}.png")
+    for number, name in enumerate(("good", "transcript_is_folder", "transcript_is_pipe")):
+        make_video(folder / f"{name}.mp4", frames=5 + number)
+    (folder / "good.txt").write_text("a caption")
+    (folder / "good.eng.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
+    (folder / "empty.txt").touch()
+    (folder / "latin1.txt").write_bytes("une légende".encode("latin-1"))
+    (folder / "link.txt").symlink_to("absent")
+    (folder / "novel.txt").write_text(story(0, 40) * 12)
+    os.mkfifo(folder / "pipe.txt")
+    os.mkfifo(folder / "transcript_is_pipe.srt")
+    report, rows, _ = run_survey(folder, tmp_path / "out")
+    assert {name: row["reason"] for name, row in rows.items() if row["reason"]} == {
+        "latin1.png": "bad_caption",
+        "pipe.png": "bad_caption",
+        "link.png": "bad_caption",
+        "transcript_is_folder.mp4": "bad_transcript",
+        "transcript_is_pipe.mp4": "bad_transcript",
+    }
+    assert (report.items, report.kept) == (10, 5)
+    assert rows["good.png"]["captions"] == rows["good.mp4"]["captions"] == ["a caption"]
+    assert rows["good.mp4"]["transcript_language"] == "en"
+    assert rows["empty.png"]["captions"] is None
+    assert rows["empty.png"]["detail"].endswith("empty.txt is empty")
+    assert (rows["novel.png"]["captions"], rows["novel.txt"]["kind"]) == (None, "book")
+
+
+def test_a_changed_caption_is_read_again(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.fromarray(numbered(1, (128, 96))).save(folder / "a.png")
+    for caption in ("first", "the second"):
+        (folder / "a.txt").write_text(caption)
+        assert run_survey(folder, tmp_path / "out")[1]["a.png"]["captions"] == [caption]

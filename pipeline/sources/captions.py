@@ -1,0 +1,23 @@
+"""Reads captions from files: UTF-8, or UTF-16 or UTF-32 with a byte order mark."""
+
+from __future__ import annotations
+
+from pipeline.sources.inputs import local_file
+from pipeline.text.encoding import read_utf8
+from schemas.errors import InputError, Reason
+
+_MAX_BYTES = 1 << 20
+
+
+def read_caption(uri: str) -> str:
+    """Return the text of a caption file, a path or a URI; "" if it is empty.
+
+    Raises InputError (BAD_CAPTION) if it cannot be read, is not text, or has more than 1 MiB.
+    """
+    try:
+        with local_file(uri, max_bytes=_MAX_BYTES) as path:
+            return "".join(read_utf8(path, max_bytes=_MAX_BYTES)).strip()
+    except InputError as e:
+        if e.reason is Reason.EMPTY:
+            return ""
+        raise InputError(Reason.BAD_CAPTION, f"caption {uri}: {e}") from e
