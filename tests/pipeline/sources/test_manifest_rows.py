@@ -23,11 +23,13 @@ BASE = Path("/data")
 def test_a_row_with_all_columns_becomes_an_item() -> None:
     row = {
         "uri": "a.mp4", "kind": "video", "captions": ["one", " ", "two"], "transcript": "a.srt", "title": "A",
-        "caption_file": "a.txt", "transcript_language": "eng", "source": "S", "license": "MIT", "split": "val", "metadata": {"b": 1, "a": [2]},
+        "caption_file": "a.txt", "transcript_language": "eng", "source": "S",
+        "license": "MIT", "split": "val", "metadata": {"b": 1, "a": [2]},
     }  # fmt: skip
     assert parse_item(row, base=BASE) == ManifestItem(
         uri="/data/a.mp4", kind="video", captions=("one", "two"), transcript="/data/a.srt", title="A",
-        caption_file="/data/a.txt", transcript_language="en", source="S", license="MIT", split="val", metadata='{"a": [2], "b": 1}',
+        caption_file="/data/a.txt", transcript_language="en", source="S",
+        license="MIT", split="val", metadata='{"a": [2], "b": 1}',
     )  # fmt: skip
 
 
