@@ -75,12 +75,12 @@ class ItemKind(Protocol):
 
     @property
     def takes_captions(self) -> bool:
-        """Whether a text file that is named like an item, as NAME.txt, is its caption; see pipeline.sources.sidecars."""
+        """Whether a text file that is named like an item is its caption; see pipeline.sources.sidecars."""
         ...
 
     @property
     def takes_transcripts(self) -> bool:
-        """Whether a subtitle file that is named like an item, as NAME.srt, is its transcript."""
+        """Whether a subtitle file that is named like an item is its transcript."""
         ...
 
     @property

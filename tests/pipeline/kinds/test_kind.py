@@ -27,7 +27,7 @@ class _Minimal(BaseKind):
 def test_a_minimal_kind_implements_the_protocol_with_defaults() -> None:
     kind: ItemKind = _Minimal()
     row = SurveyRow(uri="a.min", kind="minimal")
-    assert not (kind.takes_captions or kind.takes_transcripts)
+    assert (kind.takes_captions, kind.takes_transcripts) == (False, False)
     assert (kind.is_text, kind.is_splittable, kind.position_unit) == (True, False, "characters")
     assert kind.similarity() is None
     assert kind.max_bytes(TextOptions()) is None
