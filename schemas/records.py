@@ -70,6 +70,8 @@ SURVEY = pa.schema(
         pa.field("cuts", pa.list_(CUT)),  # ranges of a book's cleaned text that are not tokenized
         pa.field("cluster", pa.string()),  # smallest content_id of the items that share content; null before select
         pa.field("kept_content_id", pa.string()),  # content_id of the copy that is kept instead of this item
+        pa.field("text_from", pa.list_(pa.string())),  # rejected copies that captions and transcript come from
+        pa.field("transcript_shift_s", pa.float64()),  # to add to the times of a copy's transcript; null: its own
     ]
 )
 

@@ -111,6 +111,8 @@ class SurveyRow(ManifestItem):
     cuts: tuple[Cut, ...] = ()
     cluster: str | None = None  # smallest content_id of all items that share content; None before select
     kept_content_id: str | None = None  # of the copy that is kept instead of this item
+    text_from: tuple[str, ...] = ()  # addresses of the rejected copies that captions and transcript come from
+    transcript_shift_s: float | None = None  # to add to the times of a copy's transcript; None: the item's own
 
     @classmethod
     def of(cls, item: ManifestItem, **changes: Any) -> Self:
@@ -132,6 +134,7 @@ class SurveyRow(ManifestItem):
                 "text": TextFacts(**text) if any(v is not None for v in text.values()) else None,
                 "measures": dict(columns["measures"] or {}),
                 "cuts": tuple(Cut(**cut) for cut in columns["cuts"] or ()),
+                "text_from": tuple(columns["text_from"] or ()),
             }
         )
 
@@ -145,6 +148,7 @@ class SurveyRow(ManifestItem):
             "crop": visual.crop and list(visual.crop),
             "measures": dict(self.measures) or None,
             "cuts": [cut._asdict() for cut in self.cuts] or None,
+            "text_from": list(self.text_from) or None,
         }
 
     @property

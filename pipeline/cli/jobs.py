@@ -22,6 +22,7 @@ from pipeline.runtime.workspace import Workspace
 from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.quarantine import write_quarantine
+from pipeline.sources.item_defaults import ItemDefaults
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
 from pipeline.survey.worker import SurveyWorker
@@ -39,7 +40,13 @@ class Survey:
     """Measure every item: hashes, container facts, statistics of sampled frames and text, and fingerprints that find
     near-duplicates. Nothing is decoded in full or encoded."""
 
-    SETTINGS: ClassVar = {"survey": ("survey",), "decode": ("decode",), "books": ("books",), "qa": ("qa",)}
+    SETTINGS: ClassVar = {
+        "defaults": ("inputs",),
+        "survey": ("survey",),
+        "decode": ("decode",),
+        "books": ("books",),
+        "qa": ("qa",),
+    }
 
     inputs: Inputs
     """Folders of videos, images, books and question-answer documents; single files; or manifests (.parquet, .jsonl,
@@ -49,6 +56,7 @@ class Survey:
     """Number of units that a new workspace is divided into: the granularity of resume and of parallel work."""
     retry: bool = False
     """Process items again that an earlier survey rejected."""
+    defaults: Annotated[ItemDefaults, FLAT] = field(default_factory=ItemDefaults)
     survey: SurveyConfig = field(default_factory=SurveyConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     books: BookConfig = field(default_factory=BookConfig)
@@ -66,7 +74,8 @@ class Survey:
                 qa=self.qa,
                 retry=self.retry,
             )
-            print_report(survey_items(self.inputs, workspace, worker, self.place.runner(options)))
+            runner = self.place.runner(options)
+            print_report(survey_items(self.inputs, workspace, worker, runner, self.defaults))
 
 
 @dataclass(frozen=True, kw_only=True)

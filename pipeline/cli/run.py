@@ -25,6 +25,7 @@ from pipeline.runtime.workspace import Workspace
 from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.quarantine import write_quarantine
+from pipeline.sources.item_defaults import ItemDefaults
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
 from pipeline.survey.worker import SurveyWorker
@@ -39,6 +40,7 @@ class Run:
     """Run all jobs: survey, dedup, select, tokenize, pack. A second run processes only what is new or changed."""
 
     SETTINGS: ClassVar = {
+        "defaults": ("inputs",),
         "survey": ("survey",),
         "dedup": ("dedup",),
         "select": ("select",),
@@ -58,6 +60,7 @@ class Run:
     """Number of units that a new workspace is divided into: the granularity of resume and of parallel work."""
     retry: bool = False
     """Process items again that an earlier run rejected."""
+    defaults: Annotated[ItemDefaults, FLAT] = field(default_factory=ItemDefaults)
     survey: SurveyConfig = field(default_factory=SurveyConfig)
     dedup: DedupConfig = field(default_factory=DedupConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
@@ -86,7 +89,7 @@ class Run:
             qa=self.tokenize.qa,
             retry=self.retry,
         )
-        yield survey_items(self.inputs, workspace, worker, runner)
+        yield survey_items(self.inputs, workspace, worker, runner, self.defaults)
         yield dedup_items(workspace, self.dedup, runner)
         yield select_items(workspace, self.select, runner)
         write_quarantine(workspace)

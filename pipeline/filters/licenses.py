@@ -16,8 +16,8 @@ class LicenseFilter:
     """Keeps items under one of `licenses`, or all items if none is listed."""
 
     licenses: tuple[str, ...] = ()
-    """Licenses to keep, as the manifest spells them (case-insensitive). "unknown" keeps items whose manifest row has no
-    license. Default: all licenses."""
+    """Licenses to keep, as the manifest spells them (case-insensitive). "unknown" keeps items without a license.
+    Default: all licenses."""
 
     def __post_init__(self) -> None:
         if not all(name.strip() for name in self.licenses):
@@ -30,5 +30,8 @@ class LicenseFilter:
         if not allowed or (license or _UNKNOWN).casefold() in allowed:
             return None
         if not license:
-            return Rejection(Reason.LICENSE, "the manifest has no license for it; add unknown to --licenses to keep it")
+            return Rejection(
+                Reason.LICENSE,
+                "it has no license; give it one in the manifest or by --license, or add unknown to --licenses",
+            )
         return Rejection(Reason.LICENSE, f"license {license!r} is not one of {', '.join(self.licenses)} (--licenses)")

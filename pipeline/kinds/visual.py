@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from pipeline.tokenize.interleave import Document, video_document
 from pipeline.video.analysis.frame_signature import VERSION as SIGNATURE_VERSION
 from pipeline.video.decoder import AnalysisConfig, DecodeReport
 from pipeline.video.shots.detector import Shots
+from schemas.errors import InputError
 from schemas.records import clip_id
 from schemas.rows import EMBEDDED, Crop, SurveyRow, TimeRange, VisualFacts
 
@@ -74,6 +76,8 @@ class VisualKind(BaseKind):
     def token_fingerprint(self, row: SurveyRow, config: TokenizeConfig) -> Any:
         """See ItemKind."""
         transcript = (row.transcript == EMBEDDED, config.transcripts.encoding if row.transcript else None)
+        if row.transcript_shift_s is not None:
+            transcript = (*transcript, row.transcript_shift_s)
         return transcript, config.decode.fingerprint_fields, config.interleave, crop_of(row, config)
 
 
@@ -92,12 +96,13 @@ def tokenize_frames(
     crop, fps = crop_of(row, tools.config), tools.config.decode.fps
     codes, report = _encode(path, tools, crop=crop, shots=shots)
     clips = cut(report.frames, report.shot_frames, clipping, fps=fps)
-    shares = share_cues(_cues(path, row, tools), clips, fps=fps)
+    cues, lost = _cues_or_loss(path, row, tools)
+    shares = share_cues(cues, clips, fps=fps)
     documents = []
     for number, (clip, cues) in enumerate(zip(clips, shares, strict=True)):
         clip_number = None if clipping.clips == "whole" else number
         document = _interleave(codes[clip.first : clip.end], row, clip, clip_number, cues, tools)
-        documents.append(_tokenized(document, clip, clip_number, report, fps=fps, crop=crop))
+        documents.append(_tokenized(document, clip, clip_number, report, lost, fps=fps, crop=crop))
     return documents
 
 
@@ -136,7 +141,14 @@ def _interleave(
 
 
 def _tokenized(
-    document: Document, clip: Clip, clip_number: int | None, report: DecodeReport, *, fps: Any, crop: Crop | None
+    document: Document,
+    clip: Clip,
+    clip_number: int | None,
+    report: DecodeReport,
+    lost: str,
+    *,
+    fps: Any,
+    crop: Crop | None,
 ) -> TokenizedDocument:
     """Return a clip's document with its facts. Frames missing at the end of a video are missing from its last clip."""
     frames, last = clip.end - clip.first, report.frames - 1
@@ -150,8 +162,20 @@ def _tokenized(
         frames_promised=frames + (report.shortfall if clip.end > last else 0),
         shots=tuple(shots) or None,
         crop=crop,
-        detail=report.detail or None,
+        detail="; ".join(filter(None, [report.detail, lost])) or None,
     )
+
+
+def _cues_or_loss(path: Path, row: SurveyRow, tools: TokenizeTools) -> tuple[list[Cue], str]:
+    """Return the cues on the clock of the video, or none with the reason if a copy's transcript cannot be read."""
+    if row.transcript_shift_s is None:
+        return _cues(path, row, tools), ""
+    try:
+        cues = _cues(path, row, tools)
+    except InputError as e:  # the item itself is not at fault
+        return [], f"the transcript of its copy is not used: {e}"
+    shift = row.transcript_shift_s
+    return [replace(cue, start_s=cue.start_s + shift, end_s=cue.end_s + shift) for cue in cues], ""
 
 
 def _cues(path: Path, row: SurveyRow, tools: TokenizeTools) -> list[Cue]:

@@ -150,6 +150,9 @@ def _select_details(select: SelectHistory) -> Iterator[str]:
         yield f"kept instead: {select.kept_item or select.kept_content}"
     if select.split:
         yield f"split {select.split}, determined by {select.split_source}"
+    if select.text_from:
+        shift = f", shifted by {select.transcript_shift_s:+.1f} s" if select.transcript_shift_s else ""
+        yield f"text of its copy {', '.join(select.text_from)}{shift}"
     if select.cluster and select.cluster_size > 1:
         yield f"one of {select.cluster_size:,} items in cluster {select.cluster[:12]}"
 

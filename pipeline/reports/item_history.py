@@ -96,6 +96,8 @@ class SelectHistory(Verdict):
     kept_item: str | None = None  # its address
     split: str | None = None
     split_source: str | None = None  # what determined the split
+    text_from: list[str] = dataclasses.field(default_factory=list)  # copies that captions and transcript come from
+    transcript_shift_s: float | None = None  # added to the times of a copy's transcript
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +159,7 @@ def read_history(workspace: Workspace, item: str) -> ItemHistory:
     judged = _read_row(workspace.selection, workspace.unit_of(row.identity), uri) if selection else None
     config = selection.config if selection else SelectConfig()
     return ItemHistory(
-        item=_manifest_columns(row),
+        item=_manifest_columns(judged or row),
         survey=SurveyHistory(**_verdict(row), facts=_facts(row)),
         copies=[other for other in lookup.addresses(row.content_id) if other != uri],
         options=as_options(config),
@@ -273,8 +275,13 @@ def _select(row: SurveyRow, judged: SurveyRow, selection: Selection, lookup: Ite
         kept = _kept_address(judged.kept_content_id, selection, lookup)
         history = dataclasses.replace(history, kept_content=judged.kept_content_id, kept_item=kept)
     if not judged.reason:
-        source = _split_source(row, members, lookup)
-        history = dataclasses.replace(history, split=judged.split, split_source=source)
+        history = dataclasses.replace(
+            history,
+            split=judged.split,
+            split_source=_split_source(row, members, lookup),
+            text_from=list(judged.text_from),
+            transcript_shift_s=judged.transcript_shift_s,
+        )
     return history
 
 

@@ -23,7 +23,10 @@ from schemas.files import write_text
 NAME = "config.toml"
 Key = tuple[str, ...]  # ("decode", "fps"), ("vision",), ("pack", "4096", "min-tokens")
 _STAGES = ("survey", "dedup", "select", "tokenize", "pack")
-_FIRST_STAGE = dict.fromkeys(("survey", "decode", "books", "qa"), "survey") | {"dedup": "dedup", "select": "select"}
+_FIRST_STAGE = dict.fromkeys(("inputs", "survey", "decode", "books", "qa"), "survey") | {
+    "dedup": "dedup",
+    "select": "select",
+}
 _HEADER = "# Effective configuration of this workspace. To change it, give options together with --reconfigure.\n"
 _CHECKSUM = "# SHA-256 of what follows: "
 

@@ -33,7 +33,7 @@ from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import SURVEY
 from schemas.rows import SurveyRow, survey_table
 
-VERSION = 3  # raise it if the same rows and options would give another selection
+VERSION = 4  # raise it if the same rows and options would give another selection
 _INPUTS = ("uri", "fingerprint", "document_id", "reason")
 
 
@@ -60,10 +60,12 @@ def select_items(workspace: Workspace, config: SelectConfig, runner: Runner) -> 
         )
         finish_selection(workspace, config, fingerprint=key, items=len(surveyed))
         new = len(surveyed)
-    selected = read_selection(workspace, ["reason", "split", "cluster"]).rows
+    selected = read_selection(workspace, ["reason", "split", "cluster", "text_from"]).rows
     report = report_on("select", len(surveyed), selected, new, started)
     splits = Counter(usable(selected)["split"].to_pylist())
     facts = {f"in {name}": splits[name] for name in sorted(splits)}
+    if adopted := len(usable(selected)["text_from"].drop_null()):
+        facts["with text of a copy"] = adopted
     return replace(report, facts=facts, notes=_leaks(usable(selected)))
 
 

@@ -5,6 +5,7 @@ found by `dedup`, are judged together: of duplicates and near-duplicates the bes
 passages of a book that a better one contains are removed from it. The split is that of the manifest. If the manifest
 gives none, an item goes to the split that the manifest gives another item of its cluster, or else to the one that a
 hash of the cluster gives. Items that share content are never in both splits, unless the manifest puts them there.
+Text that a kept item does not have comes from its copies (`duplicate_text`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from pipeline.dedup.pairs import Pair
 from pipeline.filters.filter import Rejection
 from pipeline.select.config import SelectConfig
+from pipeline.select.duplicate_text import Copy, adopt_text
 from pipeline.select.keep_best import KeepConfig, Rank, choose, clusters, duplicate_passages, is_related, rank
 from schemas.errors import Reason
 from schemas.fingerprint import bucket
@@ -62,9 +64,12 @@ def judge_cluster(rows: Iterable[SurveyRow], pairs: Sequence[Pair], config: Sele
     kept = {content_id: ranks[content_id] for content_id in best if content_id not in near}
     splits = {row.split for row in ordered if row.split}
     passages = _book_pairs(pairs, config.keep)
+    copies = _copies(best, rejected, near, pairs, config.keep)
+    unused: dict[str, str] = {}
     for content_id in kept:
-        row = best[content_id]
-        yield _keep(row, kept, passages.get(content_id, ()), choose_split(row, config, splits))
+        adopted = adopt_text(best[content_id], copies[content_id], min_containment=config.keep.min_containment)
+        unused |= adopted.unused
+        yield _keep(adopted.row, kept, passages.get(content_id, ()), choose_split(adopted.row, config, splits))
     for content_id, pair in near.items():
         detail = _near_duplicate(content_id, pair, best[pair.other(content_id)].uri)
         rejected.append(_Rejected(best[content_id], Rejection(Reason.NEAR_DUPLICATE, detail), content_id))
@@ -72,7 +77,44 @@ def judge_cluster(rows: Iterable[SurveyRow], pairs: Sequence[Pair], config: Sele
     for row, (reason, detail), like in rejected:
         # The item that a copy duplicates may itself be a near-duplicate of the one that is kept.
         kept_content_id = like and kept_instead.get(like, like)
+        detail = "; ".join(filter(None, [detail, unused.get(row.uri)]))
         yield replace(row, reason=reason.value, detail=detail, kept_content_id=kept_content_id)
+
+
+def _copies(
+    best: Mapping[str, SurveyRow],
+    rejected: Iterable[_Rejected],
+    near: Mapping[str, Pair],
+    pairs: Iterable[Pair],
+    config: KeepConfig,
+) -> Mapping[str, Sequence[Copy]]:
+    """Return, by content_id of each kept item, the copies that are rejected in its favor; same content comes first.
+
+    A copy that a limit rejects, such as a small one, counts as well; its text is as good as that of others.
+    """
+    similar: dict[str, dict[str, Pair]] = {}  # by content_id of a rejected item, and of a kept one that contains it
+    for content_id, pair in near.items():
+        similar.setdefault(content_id, {})[pair.other(content_id)] = pair
+    for pair in pairs if config.remove_near_duplicates else ():
+        for content_id in (pair.a, pair.b):
+            if content_id not in best and pair.containment_of(content_id) >= config.min_containment:
+                similar.setdefault(content_id, {}).setdefault(pair.other(content_id), pair)
+    found: dict[str, list[Copy]] = {content_id: [] for content_id in best if content_id not in near}
+    for row in [*(one.row for one in rejected if _lends_text(one)), *(best[content_id] for content_id in near)]:
+        content_id = content_of(row)
+        if content_id in found:
+            found[content_id].append(Copy(row))
+        for kept, pair in similar.get(content_id, {}).items():
+            if kept in found:
+                found[kept].append(Copy(row, pair))
+    for copies in found.values():
+        copies.sort(key=lambda copy: (copy.pair is not None, rank(copy.row, config.prefer)))
+    return found
+
+
+def _lends_text(rejected: _Rejected) -> bool:
+    """Return whether the text of a rejected item may be used: the file can be, and its license allows it."""
+    return rejected.row.reason is None and rejected.rejection.reason is not Reason.LICENSE
 
 
 def _drop_duplicates(

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from pipeline.kinds.registry import kind_of_file, kinds
+from pipeline.sources.item_defaults import ItemDefaults
 from pipeline.sources.manifest_rows import UNKNOWN_KIND, absolute, parse_item
 from pipeline.sources.manifest_tables import TABLES, ListedItem, table_items
 from pipeline.sources.sidecars import FolderSidecars, find_sidecars
 from schemas.errors import InputError, ManifestError, Reason
 from schemas.rows import ManifestItem
+
+_NO_DEFAULTS = ItemDefaults()
 
 
 class Manifest(NamedTuple):
@@ -29,8 +32,8 @@ class Manifest(NamedTuple):
     skipped: Mapping[str, int]
 
 
-def read_manifest(inputs: Iterable[str]) -> Manifest:
-    """Read folders, single media files and manifest tables into one manifest.
+def read_manifest(inputs: Iterable[str], defaults: ItemDefaults = _NO_DEFAULTS) -> Manifest:
+    """Read folders, single media files and manifest tables into one manifest; items without a value get the default.
 
     An invalid row of a table is an item with a reason, and so is a file that is listed twice with different values. A
     listed file that does not exist is not an error here: the survey rejects it with a reason. Raises ManifestError for
@@ -52,7 +55,8 @@ def read_manifest(inputs: Iterable[str]) -> Manifest:
             f"no item found in {', '.join(inputs) or 'an empty list of inputs'}; supported are {supported}"
         )
     items |= {uri: _conflicting(uri, places) for uri, places in conflicts.items()}
-    return Manifest(tuple(items[uri] for uri in sorted(items)), dict(sorted(skipped.items())))
+    listed = tuple(defaults.applied_to(items[uri]) for uri in sorted(items))
+    return Manifest(listed, dict(sorted(skipped.items())))
 
 
 def read_valid_items(inputs: Iterable[str], log: Callable[[str], object]) -> tuple[ManifestItem, ...]:

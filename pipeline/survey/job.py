@@ -9,17 +9,26 @@ from pipeline.runtime.beam import Runner, run_each
 from pipeline.runtime.job_report import JobReport, report_on
 from pipeline.runtime.progress import console, following
 from pipeline.runtime.workspace import Workspace, drop_units, read_manifest_unit, read_units, write_manifest
+from pipeline.sources.item_defaults import ItemDefaults
 from pipeline.sources.manifest import read_manifest
 from pipeline.survey.table import read_reusable
 from pipeline.survey.worker import SurveyWorker
 from schemas.records import SURVEY
 from schemas.rows import manifest_table
 
+_NO_DEFAULTS = ItemDefaults()
 
-def survey_items(inputs: Sequence[str], workspace: Workspace, worker: SurveyWorker, runner: Runner) -> JobReport:
+
+def survey_items(
+    inputs: Sequence[str],
+    workspace: Workspace,
+    worker: SurveyWorker,
+    runner: Runner,
+    defaults: ItemDefaults = _NO_DEFAULTS,
+) -> JobReport:
     """Read the manifest and survey every item that is new or has changed."""
     started = time.monotonic()
-    manifest = read_manifest(inputs)
+    manifest = read_manifest(inputs, defaults)
     if manifest.skipped:
         counts = ", ".join(f"{n} {name}" for name, n in manifest.skipped.items())
         console.print(f"survey: skipped files, by unsupported extension or reason: {counts}")

@@ -142,3 +142,19 @@ def test_a_run_that_was_stopped_resumes_and_ends_with_the_same_bytes(
     assert longreel.main(command) == 0
     assert made_bytes(out) == made_bytes(first[0])
     assert (out / "packed" / "512" / "dataset.json").exists()
+
+
+def test_a_license_and_source_for_all_inputs_reach_the_survey_and_stay_configured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text(story(0, 20))
+    command = ["survey", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--units", "1"]
+    table = tmp_path / "out" / "survey" / "unit-00000.parquet"
+    assert longreel.main([*command, "--license", "CC-BY-4.0", "--source", "a site"]) == 0
+    facts = {"license": ["CC-BY-4.0"], "source": ["a site"]}
+    assert pq.read_table(table, columns=["license", "source"]).to_pydict() == facts
+    assert longreel.main(command) == 0  # the workspace keeps them
+    assert pq.read_table(table, columns=["license", "source"]).to_pydict() == facts
+    assert longreel.main([*command, "--license", "MIT"]) == 2
+    assert 'inputs.license: "CC-BY-4.0" -> "MIT"' in capsys.readouterr().err

@@ -8,7 +8,7 @@ from pipeline.filters.licenses import LicenseFilter
 from schemas.errors import ConfigError, Reason
 from tests.support.survey_rows import typed, video
 
-MISSING = "the manifest has no license for it; add unknown to --licenses to keep it"
+MISSING = "it has no license; give it one in the manifest or by --license, or add unknown to --licenses"
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from pipeline.tokenize.interleave import VisionSegment, parse_document
 from pipeline.tokenize.tools import TokenizeTools
 from pipeline.video.decoder import DecodeConfig
 from schemas.errors import InputError, Reason
-from schemas.fingerprint import sha256_file
+from schemas.fingerprint import fingerprint, sha256_file
 from schemas.rows import EMBEDDED, Crop, SurveyRow, VisualFacts
+from schemas.vocab import TEXT
 from tests.pipeline.kinds.conftest import survey_row
 from tests.support.media import make_video
 
@@ -42,6 +43,8 @@ def test_the_token_fingerprint_changes_with_crop_frames_and_transcript() -> None
     assert VIDEO.token_fingerprint(ROW, dataclasses.replace(config, crop_bars=False)) != before
     assert VIDEO.token_fingerprint(ROW, dataclasses.replace(config, decode=DecodeConfig(fps=1))) != before
     assert VIDEO.token_fingerprint(dataclasses.replace(ROW, transcript=EMBEDDED), config) != before
+    shifts = [dataclasses.replace(ROW, transcript="a.srt", transcript_shift_s=shift) for shift in (None, 0.0, 2.0)]
+    assert len({fingerprint(VIDEO.token_fingerprint(row, config)) for row in shifts}) == 3
     encoding = dataclasses.replace(config, transcripts=TranscriptConfig(encoding="latin-1"))
     assert VIDEO.token_fingerprint(ROW, encoding) == before  # the video has no transcript
     assert VIDEO.token_fingerprint(ROW, dataclasses.replace(config, books=BookConfig(mask_pii=True))) == before
@@ -70,7 +73,14 @@ def test_a_transcript_is_interleaved_with_frames_and_rejected_if_it_changed(
     texts = [tokenize_tools.text.decode(s.ids).strip() for s in segments if not isinstance(s, VisionSegment)]
     assert "somebody speaks" in texts
     assert sum(len(s.codes) for s in segments if isinstance(s, VisionSegment)) == found.frames == 4
+    shifted = dataclasses.replace(row, transcript_shift_s=0.5)
+    (later,) = tokenize_frames(path, shifted, tokenize_tools)
+    times = [[s.start_s for s in found.document.spans if s.modality == TEXT and s.start_s] for found in (found, later)]
+    assert times == [[0.5], [1.0]]
     sidecar.write_text("1\n00:00:00,500 --> 00:00:01,000\nnobody speaks\n")
+    (without,) = tokenize_frames(path, shifted, tokenize_tools)
+    assert without.detail is not None
+    assert without.detail.startswith("the transcript of its copy is not used: ")
     with pytest.raises(InputError) as caught:
         tokenize_frames(path, row, tokenize_tools)
     assert caught.value.reason is Reason.CHANGED
