@@ -75,9 +75,8 @@ class VisualKind(BaseKind):
 
     def token_fingerprint(self, row: SurveyRow, config: TokenizeConfig) -> Any:
         """See ItemKind."""
-        transcript = (row.transcript == EMBEDDED, config.transcripts.encoding if row.transcript else None)
-        if row.transcript_shift_s is not None:
-            transcript = (*transcript, row.transcript_shift_s)
+        shift = () if row.transcript_shift_s is None else (row.transcript_shift_s,)
+        transcript = (row.transcript == EMBEDDED, config.transcripts.encoding if row.transcript else None, *shift)
         return transcript, config.decode.fingerprint_fields, config.interleave, crop_of(row, config)
 
 

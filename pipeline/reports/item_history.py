@@ -159,7 +159,7 @@ def read_history(workspace: Workspace, item: str) -> ItemHistory:
     judged = _read_row(workspace.selection, workspace.unit_of(row.identity), uri) if selection else None
     config = selection.config if selection else SelectConfig()
     return ItemHistory(
-        item=_manifest_columns(judged or row),
+        item=_manifest_columns(dataclasses.replace(judged or row, split=row.split)),
         survey=SurveyHistory(**_verdict(row), facts=_facts(row)),
         copies=[other for other in lookup.addresses(row.content_id) if other != uri],
         options=as_options(config),
