@@ -76,9 +76,7 @@ def _with_facts(kept: SurveyRow, same: Sequence[SurveyRow]) -> tuple[SurveyRow, 
     return row, unused
 
 
-def _with_captions(
-    row: SurveyRow, kept: SurveyRow, copy: Copy, min_containment: float, notes: list[str]
-) -> SurveyRow:
+def _with_captions(row: SurveyRow, kept: SurveyRow, copy: Copy, min_containment: float, notes: list[str]) -> SurveyRow:
     """Return the row with the captions of a copy, if it has none; add to `notes` why they are not used."""
     found = copy.row
     if not found.captions or found.captions == row.captions:
