@@ -4,6 +4,7 @@
     ├── ConfigError           an invalid option (also a ValueError)
     │   └── UsageError        an invalid command line or configuration file
     ├── ManifestError         an invalid manifest file or column; a row that is invalid is an InputError
+    ├── AbsenceError          too many items of earlier runs are absent
     ├── InputError            an unusable input; it has a `reason` and becomes a row of the quarantine table
     ├── DatasetError          an unfinished, truncated or modified token store or packed dataset
     ├── VocabularyMismatch    two artifacts of different tokenizers are used together
@@ -42,10 +43,19 @@ class ManifestError(LongreelError):
     """A manifest cannot be read, or lacks a column; the message names the file and what was expected."""
 
 
+class AbsenceError(LongreelError):
+    """So many items of earlier runs are absent that a mistake is likely; nothing was changed."""
+
+
 class Reason(StrEnum):
     """Why an input was rejected. The quarantine table stores the value."""
 
-    MISSING = "missing"  # the file does not exist
+    MISSING = "missing"  # the file does not exist (HTTP 404 or 410)
+    UNREACHABLE = "unreachable"  # it may exist, but cannot be read now: permission denied, network or server error
+    NOT_ALLOWED = (
+        "not_allowed"  # a link leaves the given folders, or an address has a scheme or host that is not allowed
+    )
+    BAD_NAME = "bad_name"  # the file name is not valid UTF-8
     EMPTY = "empty"  # zero bytes, or zero tokens
     UNREADABLE = "unreadable"  # it cannot be decoded
     NO_VIDEO = "no_video"  # the container has no video stream
@@ -76,6 +86,10 @@ class Reason(StrEnum):
     BAD_TRANSCRIPT = "bad_transcript"  # its transcript file cannot be read
     INVALID_ROW = "invalid_row"  # its row of a manifest or table of texts is invalid
     CHANGED = "changed"  # the file has changed since the survey
+
+
+TEMPORARY = (Reason.MISSING, Reason.UNREACHABLE, Reason.CHANGED)
+"""Reasons that can disappear without a change of options; such items are tried again by every run."""
 
 
 class InputError(LongreelError):

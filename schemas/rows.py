@@ -97,7 +97,7 @@ class TextFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class SurveyRow(ManifestItem):
-    """A row of schemas.records.SURVEY; select adds the cluster and the reason for a rejection."""
+    """A row of schemas.records.SURVEY; select adds the cluster. `reason` is the verdict of the job, None: kept."""
 
     fingerprint: str | None = None
     document_id: str | None = None  # SHA-256 of the file's bytes; None if they could not be read
@@ -118,6 +118,10 @@ class SurveyRow(ManifestItem):
     def of(cls, item: ManifestItem, **changes: Any) -> Self:
         """Return the row of an item with `changes` to its fields."""
         return cls(**{f.name: getattr(item, f.name) for f in dataclasses.fields(ManifestItem)} | changes)
+
+    def with_item(self, item: ManifestItem) -> Self:
+        """Return the row with the columns of a manifest row."""
+        return dataclasses.replace(self, **{f.name: getattr(item, f.name) for f in dataclasses.fields(ManifestItem)})
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:

@@ -23,6 +23,7 @@ from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.quarantine import write_quarantine
 from pipeline.sources.item_defaults import ItemDefaults
+from pipeline.survey.absence import AbsenceConfig
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
 from pipeline.survey.worker import SurveyWorker
@@ -57,6 +58,7 @@ class Survey:
     retry: bool = False
     """Process items again that an earlier survey rejected."""
     defaults: Annotated[ItemDefaults, FLAT] = field(default_factory=ItemDefaults)
+    absence: Annotated[AbsenceConfig, FLAT] = field(default_factory=AbsenceConfig)
     survey: SurveyConfig = field(default_factory=SurveyConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     books: BookConfig = field(default_factory=BookConfig)
@@ -75,7 +77,7 @@ class Survey:
                 retry=self.retry,
             )
             runner = self.place.runner(options)
-            print_report(survey_items(self.inputs, workspace, worker, runner, self.defaults))
+            print_report(survey_items(self.inputs, workspace, worker, runner, self.defaults, self.absence))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.quarantine import write_quarantine
 from pipeline.sources.item_defaults import ItemDefaults
+from pipeline.survey.absence import AbsenceConfig
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
 from pipeline.survey.worker import SurveyWorker
@@ -61,6 +62,7 @@ class Run:
     retry: bool = False
     """Process items again that an earlier run rejected."""
     defaults: Annotated[ItemDefaults, FLAT] = field(default_factory=ItemDefaults)
+    absence: Annotated[AbsenceConfig, FLAT] = field(default_factory=AbsenceConfig)
     survey: SurveyConfig = field(default_factory=SurveyConfig)
     dedup: DedupConfig = field(default_factory=DedupConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
@@ -89,7 +91,7 @@ class Run:
             qa=self.tokenize.qa,
             retry=self.retry,
         )
-        yield survey_items(self.inputs, workspace, worker, runner, self.defaults)
+        yield survey_items(self.inputs, workspace, worker, runner, self.defaults, self.absence)
         yield dedup_items(workspace, self.dedup, runner)
         yield select_items(workspace, self.select, runner)
         write_quarantine(workspace)

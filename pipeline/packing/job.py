@@ -145,7 +145,7 @@ def _require_forgotten_items_are_gone(workspace: Workspace, directory: Path) -> 
         raise ConfigError(
             f"{directory} was made to forget {len(remaining)} documents that are still in the token store "
             f"({remaining[0][:12]} …), and packing would add them again. Remove them from the inputs and run `longreel "
-            f"survey`, `select` and `tokenize` again, or delete {directory} to pack them on purpose"
+            f"survey --prune`, `select` and `tokenize` again, or delete {directory} to pack them on purpose"
         )
 
 

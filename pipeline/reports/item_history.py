@@ -24,9 +24,10 @@ from pipeline.filters.numbers import numbers
 from pipeline.reports.item_lookup import ItemLookup
 from pipeline.runtime.token_store import items_of
 from pipeline.runtime.units import read_rows, unit_name
-from pipeline.runtime.workspace import Workspace, read_manifest_unit, usable
+from pipeline.runtime.workspace import Workspace, read_absent, read_manifest_unit, usable
 from pipeline.select.config import SelectConfig, as_options
 from pipeline.select.selection import Selection, read_selection
+from pipeline.survey.absence import describe
 from schemas.dataset import LEDGER, read_card
 from schemas.errors import DatasetError
 from schemas.records import PAIRS, SURVEY, TOKENS, USER_COLUMNS
@@ -160,7 +161,7 @@ def read_history(workspace: Workspace, item: str) -> ItemHistory:
     config = selection.config if selection else SelectConfig()
     return ItemHistory(
         item=_manifest_columns(dataclasses.replace(judged or row, split=row.split)),
-        survey=SurveyHistory(**_verdict(row), facts=_facts(row)),
+        survey=_surveyed(row, read_absent(workspace, workspace.unit_of(uri)).get(uri)),
         copies=[other for other in lookup.addresses(row.content_id) if other != uri],
         options=as_options(config),
         measures=measures_of(numbers(row), config.limits),
@@ -170,6 +171,13 @@ def read_history(workspace: Workspace, item: str) -> ItemHistory:
         tokenize=_tokenize(workspace, judged),
         pack=list(_packed(workspace, row.document_id)),
     )
+
+
+def _surveyed(row: SurveyRow, absence: str | None) -> SurveyHistory:
+    history = SurveyHistory(**_verdict(row), facts=_facts(row))
+    if absence is None:
+        return history
+    return dataclasses.replace(history, detail=f"absent ({describe(absence)}) and kept as it was; --prune removes it")
 
 
 def measures_of(found: Mapping[str, float], limits: Mapping[str, Limit]) -> list[Measure]:

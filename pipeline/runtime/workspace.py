@@ -1,7 +1,7 @@
 """The workspace: the folder `--out` of a run, and its layout.
 
 OUT/workspace.json            the number of units that the work is divided into; never changes
-OUT/manifest.parquet          the items, sorted by unit and address
+OUT/manifest.parquet          the items, sorted by unit and address, with the cause of those that are absent
 OUT/survey/unit-00000.parquet …       what the survey found about each item
 OUT/signatures/unit-00000.parquet …   samples for the near-duplicate search, and thumbnails
 OUT/pairs.parquet             items that share content; pairs.json has the fingerprint of the search
@@ -19,10 +19,11 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,6 +36,7 @@ from schemas.fingerprint import bucket
 from schemas.rows import ManifestItem, manifest_items
 
 _VERSION = 1
+_ABSENT = "absent"
 _GROUP_ROWS = 64  # so that one row of a unit can be read without the others
 
 
@@ -196,18 +198,39 @@ def drop_units(directory: Path, keep: Iterable[int]) -> None:
             path.unlink()
 
 
-def write_manifest(workspace: Workspace, items: pa.Table) -> list[int]:
-    """Write the manifest sorted by (unit, address) and return the units that have items."""
-    units = pa.array([workspace.unit_of(uri) for uri in items["uri"].to_pylist()], pa.int32())
-    table = items.append_column("unit", units).sort_by([("unit", "ascending"), ("uri", "ascending")])
+def write_manifest(
+    workspace: Workspace, items: pa.Table, absent: Mapping[str, str] = MappingProxyType({})
+) -> list[int]:
+    """Write the manifest sorted by (unit, address) and return the units that have items.
+
+    `absent` has the causes of absent items by address (pipeline.survey.absence).
+    """
+    uris = items["uri"].to_pylist()
+    units = pa.array([workspace.unit_of(uri) for uri in uris], pa.int32())
+    table = items.append_column("unit", units).append_column(
+        _ABSENT, pa.array([absent.get(uri) for uri in uris], pa.string())
+    )
     with atomic(workspace.manifest) as temporary:
-        pq.write_table(table, temporary, row_group_size=10_000)
+        ordered = table.sort_by([("unit", "ascending"), ("uri", "ascending")])
+        pq.write_table(ordered, temporary, row_group_size=10_000)
     return sorted(set(units.to_pylist()))
 
 
 def read_manifest_unit(workspace: Workspace, unit: int) -> list[ManifestItem]:
     """Return the items of one unit; row groups of other units are skipped."""
-    return manifest_items(pq.read_table(workspace.manifest, filters=[("unit", "=", unit)]).drop_columns("unit"))
+    rows = pq.read_table(workspace.manifest, filters=[("unit", "=", unit)])
+    return manifest_items(rows.drop_columns(["unit", _ABSENT]))
+
+
+def read_absent(workspace: Workspace, unit: int | None = None) -> dict[str, str]:
+    """Return the causes of absent items by address, of one unit or of all; none if there is no readable manifest."""
+    filters = None if unit is None else [("unit", "=", unit)]
+    try:
+        rows = pq.read_table(workspace.manifest, columns=["uri", _ABSENT], filters=filters)
+    except (OSError, pa.ArrowException):  # the next survey writes it again
+        return {}
+    absent = rows.filter(pc.is_valid(rows[_ABSENT]))
+    return dict(zip(absent["uri"].to_pylist(), absent[_ABSENT].to_pylist(), strict=True))
 
 
 def usable(table: pa.Table) -> pa.Table:

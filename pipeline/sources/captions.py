@@ -12,7 +12,8 @@ _MAX_BYTES = 1 << 20
 def read_caption(uri: str) -> str:
     """Return the text of a caption file, a path or a URI; "" if it is empty.
 
-    Raises InputError (BAD_CAPTION) if it cannot be read, is not text, or has more than 1 MiB.
+    Raises InputError: UNREACHABLE if it cannot be read now, BAD_CAPTION if it does not exist, is not text, or has more
+    than 1 MiB.
     """
     try:
         with local_file(uri, max_bytes=_MAX_BYTES) as path:
@@ -20,4 +21,5 @@ def read_caption(uri: str) -> str:
     except InputError as e:
         if e.reason is Reason.EMPTY:
             return ""
-        raise InputError(Reason.BAD_CAPTION, f"caption {uri}: {e}") from e
+        reason = e.reason if e.reason is Reason.UNREACHABLE else Reason.BAD_CAPTION
+        raise InputError(reason, f"caption {uri}: {e}") from e

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 
 from pipeline.runtime.beam import Runner, run_each
 from pipeline.runtime.job_report import JobReport, report_on
 from pipeline.runtime.progress import console, following
-from pipeline.runtime.workspace import Workspace, drop_units, read_manifest_unit, read_units, write_manifest
+from pipeline.runtime.workspace import (
+    Workspace,
+    drop_units,
+    read_absent,
+    read_manifest_unit,
+    read_units,
+    write_manifest,
+)
 from pipeline.sources.item_defaults import ItemDefaults
 from pipeline.sources.manifest import read_manifest
+from pipeline.survey.absence import AbsenceConfig, known_items, with_absent
 from pipeline.survey.table import read_reusable
 from pipeline.survey.worker import SurveyWorker
 from schemas.records import SURVEY
 from schemas.rows import manifest_table
 
 _NO_DEFAULTS = ItemDefaults()
+_KEEP_ABSENT = AbsenceConfig()
 
 
 def survey_items(
@@ -25,14 +35,21 @@ def survey_items(
     worker: SurveyWorker,
     runner: Runner,
     defaults: ItemDefaults = _NO_DEFAULTS,
+    absence: AbsenceConfig = _KEEP_ABSENT,
 ) -> JobReport:
-    """Read the manifest and survey every item that is new or has changed."""
+    """Read the manifest and survey every item that is new or has changed.
+
+    Raises ManifestError, and AbsenceError if too many known items are absent.
+    """
     started = time.monotonic()
     manifest = read_manifest(inputs, defaults)
     if manifest.skipped:
         counts = ", ".join(f"{n} {name}" for name, n in manifest.skipped.items())
         console.print(f"survey: skipped files, by unsupported extension or reason: {counts}")
-    units = write_manifest(workspace, manifest_table(manifest.items))
+    known = known_items(workspace)
+    found = with_absent(manifest.items, known, worker.versions, absence, before=read_absent(workspace))
+    worker = dataclasses.replace(worker, prune=absence.prune)
+    units = write_manifest(workspace, manifest_table(found.items), found.absent)
     drop_units(workspace.survey, units)
     drop_units(workspace.signatures, units)
     stale = {unit: count for unit in units if (count := _items_to_survey(workspace, unit, worker)) is not None}
@@ -40,14 +57,19 @@ def survey_items(
         with following("survey", workspace.log("survey"), sum(stale.values())):
             run_each(list(stale), worker, runner, error_log=workspace.error_log("survey"))
     table = read_units(workspace.survey, SURVEY)
-    return report_on("survey", len(manifest.items), table, sum(stale.values()), started)
+    report = report_on("survey", len(found.items), table, sum(stale.values()), started)
+    return dataclasses.replace(report, notes=tuple(filter(None, [found.note()])))
 
 
 def _items_to_survey(workspace: Workspace, unit: int, worker: SurveyWorker) -> int | None:
     """Return the number of items of a unit that has to run, None if all its rows are up to date."""
-    known = read_reusable(workspace, unit)
+    known, absent = read_reusable(workspace, unit), read_absent(workspace, unit)
     items = read_manifest_unit(workspace, unit)
-    fingerprints = {item.uri: worker.fingerprint(item) for item in items}
-    is_current = fingerprints == {uri: row.fingerprint for uri, row in known.items()}
+    is_current = known.keys() == {item.uri for item in items} and all(
+        known[item.uri].with_item(item) == known[item.uri]
+        if item.uri in absent
+        else known[item.uri].fingerprint == worker.fingerprint(item)
+        for item in items
+    )
     retries = worker.retry and any(row.reason for row in known.values())
     return None if is_current and not retries else len(items)

@@ -2,39 +2,81 @@
 
 Every file is read once for its SHA-256, which becomes the document's identity; the item's kind finds the rest
 (`pipeline.kinds`). An item that cannot be used is rejected with its reason. The signatures of a unit are written before
-its rows, and only the rows count as the result.
+its rows, and only the rows count as the result. An absent item, and a known one that cannot be read now, keep their
+rows (`pipeline.survey.absence`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.filters.scores import load_scores
 from pipeline.kinds.kind import Samples, Surveyed
 from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import is_stopping, raise_if_stopping
 from pipeline.runtime.progress import KEPT, MADE, REJECTED, note
-from pipeline.runtime.workspace import Workspace, read_manifest_unit, read_table_unit, write_table_unit
+from pipeline.runtime.workspace import (
+    Workspace,
+    read_absent,
+    read_manifest_unit,
+    read_table_unit,
+    write_table_unit,
+)
 from pipeline.sources.captions import read_caption
-from pipeline.sources.inputs import local_file, stat
+from pipeline.sources.inputs import Stat, local_file, stat
 from pipeline.survey.config import SurveyConfig
-from pipeline.survey.table import read_reusable
+from pipeline.survey.table import read_reusable, read_survey_unit
 from pipeline.survey.tools import SurveyTools
 from pipeline.text.books import BookConfig
 from pipeline.text.options import TextOptions
 from pipeline.text.qa import QaConfig
 from pipeline.video.decoder import DecodeConfig, Decoder
-from schemas.errors import InputError, Reason
+from schemas.errors import TEMPORARY, InputError, Reason
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import SIGNATURES
 from schemas.rows import ManifestItem, SignatureRow, SurveyRow, signature_rows, signature_table, survey_table
 
 _VERSION = 5  # increment when the same input gives another row
 _MAX_TRANSCRIPT_BYTES = 1 << 30
+
+
+class _Result(NamedTuple):
+    """The row of an item, its signature, and whether it was MADE or KEPT."""
+
+    row: SurveyRow
+    signature: SignatureRow | None
+    outcome: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """What earlier runs found about the items of a unit."""
+
+    rows: Mapping[str, SurveyRow]  # by address
+    reusable: Collection[str]  # addresses of the rows whose signature is there
+    signatures: Mapping[str, SignatureRow]  # by content
+    absent: Collection[str]  # addresses
+
+    @classmethod
+    def read(cls, workspace: Workspace, unit: int) -> _Known:
+        stored = signature_rows(read_table_unit(workspace.signatures, unit, SIGNATURES))
+        return cls(
+            rows={row.uri: row for row in read_survey_unit(workspace, unit)},
+            reusable=read_reusable(workspace, unit).keys(),
+            signatures={row.content_id: row for row in stored},
+            absent=read_absent(workspace, unit).keys(),
+        )
+
+    def is_reusable(self, row: SurveyRow) -> bool:
+        return row.uri in self.reusable
+
+    def signature(self, row: SurveyRow) -> SignatureRow | None:
+        return self.signatures.get(row.content_id or "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +89,7 @@ class SurveyWorker:
     books: BookConfig = field(default_factory=BookConfig)
     qa: QaConfig = field(default_factory=QaConfig)
     retry: bool = False  # survey rejected items again
+    prune: bool = False  # reject known items whose files are missing
 
     @contextmanager
     def open(self) -> Iterator[Callable[[int], None]]:
@@ -60,29 +103,33 @@ class SurveyWorker:
     def _tools(self) -> SurveyTools:
         return SurveyTools(config=self.config, text=TextOptions(books=self.books, qa=self.qa))
 
-    def fingerprint(self, item: ManifestItem) -> str:
-        """Return a hash of everything an item's row depends on, without reading the file: only its size and version."""
+    def versions(self, item: ManifestItem) -> list[Stat | None]:
+        """Return size and version of the file, caption and transcript; raises InputError if one cannot be read."""
+        return [stat(uri) if uri else None for uri in (item.uri, item.caption_file, item.sidecar)]
+
+    def fingerprint(self, item: ManifestItem, failure: Reason | None = None) -> str:
+        """Return a hash of everything an item's row depends on, without reading the file: only its size and version.
+
+        `failure` is why the file cannot be read. The hash differs then from that of a file that can, so that the item
+        is surveyed again when it can be read.
+        """
         if item.reason:
             return fingerprint(_VERSION, item)
-        versions = [uri and _version(uri) for uri in (item.uri, item.caption_file, item.sidecar)]
+        try:
+            versions = [] if failure else self.versions(item)
+        except InputError as e:
+            failure = e.reason
         settings = kind_of(item.kind).survey_fingerprint(self._tools)
-        return fingerprint(_VERSION, item, versions, settings, self._max_bytes(item))
+        return fingerprint(_VERSION, item, failure or versions, settings, self._max_bytes(item))
 
     def _survey_unit(self, unit: int, tools: SurveyTools) -> None:
-        known = read_reusable(self.workspace, unit)
-        stored = signature_rows(read_table_unit(self.workspace.signatures, unit, SIGNATURES))
-        known_signatures = {row.content_id: row for row in stored}
+        known = _Known.read(self.workspace, unit)
         rows: list[SurveyRow] = []
         signatures: dict[str, SignatureRow] = {}
         for item in read_manifest_unit(self.workspace, unit):
-            key, row = self.fingerprint(item), known.get(item.uri)
-            if row is not None and row.fingerprint == key and not (self.retry and row.reason):
-                signature, outcome = known_signatures.get(row.content_id or ""), KEPT
-            elif is_stopping():
+            if (result := self._result(item, known, tools)) is None:
                 continue
-            else:
-                row, signature = self._survey_item(item, key, tools)
-                outcome = MADE
+            row, signature, outcome = result
             rows.append(row)
             if signature is not None:
                 signatures.setdefault(signature.content_id, signature)
@@ -92,9 +139,31 @@ class SurveyWorker:
         write_table_unit(self.workspace.survey, unit, survey_table(rows))
         raise_if_stopping()
 
+    def _result(self, item: ManifestItem, known: _Known, tools: SurveyTools) -> _Result | None:
+        """Return an item's row: a known one if it is up to date or cannot be replaced now; None if the run stops."""
+        row = known.rows.get(item.uri)
+        kept = _Result(row, known.signature(row), KEPT) if row else None
+        if kept and item.uri in known.absent:
+            return kept._replace(row=kept.row.with_item(item))
+        key = self.fingerprint(item)
+        if (
+            kept
+            and known.is_reusable(kept.row)
+            and kept.row.fingerprint == key
+            and not (self.retry and kept.row.reason)
+        ):
+            return kept
+        if is_stopping():
+            return kept  # its fingerprint tells the next run to survey it again
+        made, signature = self._survey_item(item, key, tools)
+        is_deleted = self.prune and made.reason == Reason.MISSING
+        if kept and not kept.row.reason and made.reason in TEMPORARY and not is_deleted:
+            return kept  # absence is not deletion, see pipeline.survey.absence
+        return _Result(made, signature, MADE)
+
     def _survey_item(self, item: ManifestItem, key: str, tools: SurveyTools) -> tuple[SurveyRow, SignatureRow | None]:
         row = SurveyRow.of(item, fingerprint=key)
-        if row.reason:  # its row of the manifest is invalid
+        if row.reason:  # found when it was listed
             return row, None
         try:
             with local_file(item.uri, max_bytes=self._max_bytes(item)) as path, _unchanged(path):
@@ -103,6 +172,8 @@ class SurveyWorker:
                 row = _with_findings(row, found)
             row = _with_sidecars(row)
         except InputError as e:
+            if e.reason in TEMPORARY:
+                row = dataclasses.replace(row, fingerprint=self.fingerprint(item, e.reason))
             return _rejected(row, e.reason, str(e)), None
         except OSError as e:
             return _rejected(row, Reason.UNREADABLE, f"{item.uri}: {e}"), None
@@ -176,16 +247,11 @@ def _unchanged(path: Path) -> Iterator[None]:
         raise error
 
 
-def _version(uri: str) -> tuple[int, str]:
-    try:
-        return stat(uri)
-    except InputError:
-        return -1, "missing"
-
-
 def _hash_transcript(uri: str) -> str:
     try:
         with local_file(uri, max_bytes=_MAX_TRANSCRIPT_BYTES) as path:
             return sha256_file(path)
     except (InputError, OSError) as e:
-        raise InputError(Reason.BAD_TRANSCRIPT, f"transcript {uri}: {e}") from e
+        is_temporary = isinstance(e, InputError) and e.reason is Reason.UNREACHABLE
+        reason = Reason.UNREACHABLE if is_temporary else Reason.BAD_TRANSCRIPT
+        raise InputError(reason, f"transcript {uri}: {e}") from e

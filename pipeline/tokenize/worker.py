@@ -30,7 +30,7 @@ from pipeline.sources.inputs import local_file, require_same
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.tools import TokenizeTools
 from pipeline.video.decoder import Decoder
-from schemas.errors import InputError, Interrupted, Reason
+from schemas.errors import TEMPORARY, InputError, Interrupted
 from schemas.fingerprint import fingerprint
 from schemas.records import SURVEY, clip_id, item_of
 from schemas.rows import Crop, DocumentRow, SurveyRow, survey_rows
@@ -190,9 +190,8 @@ def _by_item(tokens: Path, unit: int) -> dict[str, list[DocumentRow]]:
 
 
 def _is_current(known: DocumentRow, key: str, *, retry: bool) -> bool:
-    """Return whether a stored row can be reused. A file that was missing or changed may be back by now."""
-    is_temporary = known.reason in (Reason.MISSING, Reason.CHANGED)
-    return known.fingerprint == key and not is_temporary and not (retry and known.reason)
+    """Return whether a stored row can be reused. A file that could not be read may be back by now."""
+    return known.fingerprint == key and known.reason not in TEMPORARY and not (retry and known.reason)
 
 
 def items_to_tokenize(worker: TokenizeWorker, unit: int, vocabulary: Vocabulary) -> int | None:

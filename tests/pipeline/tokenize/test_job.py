@@ -308,3 +308,33 @@ def test_without_a_selection_the_error_names_the_command_to_run(models: Models, 
     workspace = Workspace.open(tmp_path / "out")
     with pytest.raises(DatasetError, match="run `longreel select` first"):
         tokenize_items(workspace, models.config(), models.text, Runner())
+
+
+def test_an_absent_book_keeps_its_tokens_and_its_place_in_the_dataset(models: Models, tmp_path: Path) -> None:
+    folder = write_books(tmp_path / "books")
+    run_stages(folder, tmp_path / "out", models.text, models.config())
+    before = made_bytes(tmp_path / "out")
+    (folder / "1.txt").rename(tmp_path / "away.txt")
+    reports = run_stages(folder, tmp_path / "out", models.text, models.config())
+    assert "1 of 3 known items are absent" in reports["survey"].line()
+    assert {report.new for report in reports.values()} == {0}
+    assert made_bytes(tmp_path / "out") == before
+    (tmp_path / "away.txt").rename(folder / "1.txt")
+    assert {report.new for report in run_stages(folder, tmp_path / "out", models.text, models.config()).values()} == {0}
+    assert made_bytes(tmp_path / "out") == before
+
+
+def test_an_item_that_disappears_before_it_is_tokenized_is_tried_again_by_every_run(
+    models: Models, tmp_path: Path
+) -> None:
+    folder = write_books(tmp_path / "books")
+    config = models.config()
+    workspace = Workspace.open(tmp_path / "out", units=4)
+    worker = SurveyWorker(workspace=workspace, config=SurveyConfig(), decode=config.decode)
+    survey_items([str(folder)], workspace, worker, Runner())
+    select_items(workspace, SelectConfig(), Runner())
+    (folder / "1.txt").rename(tmp_path / "away.txt")
+    report = tokenize_items(workspace, config, models.text, Runner())
+    assert (report.kept, report.rejected) == (2, {"missing": 1})
+    (tmp_path / "away.txt").rename(folder / "1.txt")
+    assert tokenize_items(workspace, config, models.text, Runner()).kept == 3

@@ -1,0 +1,259 @@
+"""Items of earlier runs that are absent: kept with all that was made of them, until --prune."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline.dedup.config import DedupConfig
+from pipeline.dedup.job import dedup_items
+from pipeline.runtime.beam import Runner
+from pipeline.runtime.job_report import JobReport
+from pipeline.runtime.workspace import Workspace, read_absent, read_units
+from pipeline.select.config import SelectConfig
+from pipeline.select.job import select_items
+from pipeline.survey.absence import UNLISTED, AbsenceConfig, with_absent
+from pipeline.survey.config import SurveyConfig
+from pipeline.survey.job import survey_items
+from pipeline.survey.worker import SurveyWorker
+from schemas.errors import AbsenceError, ConfigError, InputError, ManifestError, Reason
+from schemas.records import SURVEY
+from schemas.rows import ManifestItem
+from tests.support.media import numbered
+from tests.support.stages import write_books
+
+KEEP, PRUNE = AbsenceConfig(max_absent=1), AbsenceConfig(prune=True)
+Rows = dict[str, dict[str, object]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of eight books."""
+    return write_books(tmp_path / "in", 8)
+
+
+def survey(inputs: Path | list[Path], out: Path, absence: AbsenceConfig | None = None) -> tuple[JobReport, Rows]:
+    """Survey inputs with one item per unit, and return the report and the rows by file name."""
+    workspace = Workspace.open(out, units=10_000)
+    worker = SurveyWorker(workspace=workspace, config=SurveyConfig())
+    given = [str(path) for path in (inputs if isinstance(inputs, list) else [inputs])]
+    report = survey_items(given, workspace, worker, Runner(), absence=absence or AbsenceConfig())
+    return report, {Path(str(r["uri"])).name: r for r in read_units(workspace.survey, SURVEY).to_pylist()}
+
+
+def files(out: Path) -> dict[str, bytes]:
+    """Return every file of a workspace except the journals."""
+    return {str(path): path.read_bytes() for path in out.rglob("*") if path.is_file() and "logs" not in path.parts}
+
+
+def move_away(folder: Path, away: Path, *names: str) -> None:
+    away.mkdir()
+    for name in names:
+        (folder / name).rename(away / name)
+
+
+def test_many_items_that_disappear_at_once_end_the_survey_and_change_nothing(folder: Path, tmp_path: Path) -> None:
+    survey(folder, tmp_path / "out")
+    before = files(tmp_path / "out")
+    move_away(folder, tmp_path / "away", "0.txt", "3.txt", "5.txt")
+    with pytest.raises(AbsenceError, match=r"3 of 8 known items are absent \(3 not listed by the inputs\)") as e:
+        survey(folder, tmp_path / "out")
+    assert all(text in str(e.value) for text in (str(folder / "0.txt"), "--max-absent 1", "--prune"))
+    assert files(tmp_path / "out") == before
+
+
+def test_absent_items_keep_their_rows_and_are_not_surveyed_again_when_they_are_back(
+    folder: Path, tmp_path: Path
+) -> None:
+    _, before = survey(folder, tmp_path / "out")
+    move_away(folder, tmp_path / "away", "0.txt", "3.txt", "5.txt")
+    report, rows = survey(folder, tmp_path / "out", KEEP)
+    assert (report.items, report.kept, report.new) == (8, 8, 0)
+    assert rows == before
+    assert report.line().count("3 of 8 known items are absent and kept as they were (3 not listed by the inputs)") == 1
+    for path in (tmp_path / "away").iterdir():
+        path.rename(folder / path.name)
+    report, rows = survey(folder, tmp_path / "out")
+    assert (report.new, report.notes, rows) == (0, (), before)
+
+
+def test_one_absent_item_is_kept_without_an_option(folder: Path, tmp_path: Path) -> None:
+    survey(folder, tmp_path / "out")
+    (folder / "0.txt").unlink()
+    report, rows = survey(folder, tmp_path / "out")
+    assert "0.txt" in rows
+    assert "1 of 8 known items are absent" in report.line()
+
+
+def test_only_items_that_became_absent_since_the_last_run_count(folder: Path, tmp_path: Path) -> None:
+    survey(folder, tmp_path / "out")
+    move_away(folder, tmp_path / "away", "0.txt", "1.txt", "2.txt")
+    survey(folder, tmp_path / "out", KEEP)
+    assert "3 of 8" in survey(folder, tmp_path / "out")[0].line()
+    (folder / "7.txt").unlink()
+    assert "4 of 8" in survey(folder, tmp_path / "out")[0].line()
+
+
+def test_prune_removes_what_is_absent(folder: Path, tmp_path: Path) -> None:
+    survey(folder, tmp_path / "out")
+    move_away(folder, tmp_path / "away", "0.txt", "3.txt", "5.txt")
+    report, rows = survey(folder, tmp_path / "out", PRUNE)
+    assert sorted(rows) == ["1.txt", "2.txt", "4.txt", "6.txt", "7.txt"]
+    assert (report.items, report.notes) == (5, ())
+
+
+def test_a_folder_that_is_gone_or_empty_is_an_error_that_changes_nothing(folder: Path, tmp_path: Path) -> None:
+    survey(folder, tmp_path / "out")
+    before = files(tmp_path / "out")
+    folder.rename(tmp_path / "away")
+    with pytest.raises(ManifestError, match="no such file or folder"):
+        survey(folder, tmp_path / "out", KEEP)
+    folder.mkdir()  # a mount point without its share
+    with pytest.raises(ManifestError, match="no item found"):
+        survey(folder, tmp_path / "out", KEEP)
+    assert files(tmp_path / "out") == before
+
+
+def test_items_of_an_input_that_is_not_given_are_kept(folder: Path, tmp_path: Path) -> None:
+    other = write_books(tmp_path / "other", 1)
+    (other / "0.txt").rename(other / "other.txt")
+    _, before = survey([folder, other], tmp_path / "out")
+    _, rows = survey(folder, tmp_path / "out")
+    assert rows == before
+    assert "other.txt" in rows
+    with pytest.raises(AbsenceError, match="8 of 9 known items are absent"):
+        survey(other, tmp_path / "out")
+
+
+def write_manifest_of(path: Path, *items: dict[str, str]) -> Path:
+    path.write_text("\n".join(map(json.dumps, items)))
+    return path
+
+
+def test_a_row_that_is_removed_from_a_manifest_is_kept_until_prune(folder: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "m.jsonl"
+    write_manifest_of(manifest, {"uri": "in/0.txt"}, {"uri": "in/1.txt"})
+    survey(manifest, tmp_path / "out")
+    write_manifest_of(manifest, {"uri": "in/0.txt"})
+    assert sorted(survey(manifest, tmp_path / "out")[1]) == ["0.txt", "1.txt"]
+    assert sorted(survey(manifest, tmp_path / "out", PRUNE)[1]) == ["0.txt"]
+
+
+def test_a_listed_item_whose_file_is_missing_keeps_what_it_gave_and_takes_the_new_license(
+    folder: Path, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "m.jsonl"
+    write_manifest_of(manifest, {"uri": "in/0.txt", "license": "MIT"}, {"uri": "in/1.txt"})
+    _, before = survey(manifest, tmp_path / "out")
+    (folder / "0.txt").unlink()
+    write_manifest_of(manifest, {"uri": "in/0.txt", "license": "CC0-1.0"}, {"uri": "in/1.txt"})
+    report, rows = survey(manifest, tmp_path / "out")
+    assert rows["0.txt"] == before["0.txt"] | {"license": "CC0-1.0"}
+    assert "(1 not found)" in report.line()
+    assert report.rejected == {}
+    assert survey(manifest, tmp_path / "out")[0].new == 0
+    assert survey(manifest, tmp_path / "out", PRUNE)[0].rejected == {"missing": 1}
+
+
+def test_a_missing_item_that_was_never_read_is_rejected_and_read_when_it_is_there(folder: Path, tmp_path: Path) -> None:
+    manifest = write_manifest_of(tmp_path / "m.jsonl", {"uri": "in/0.txt"}, {"uri": "in/new.txt"})
+    assert survey(manifest, tmp_path / "out")[0].rejected == {"missing": 1}
+    assert survey(manifest, tmp_path / "out")[0].new == 0
+    shutil.copy(folder / "1.txt", folder / "new.txt")
+    assert survey(manifest, tmp_path / "out")[0].rejected == {}
+
+
+def test_a_rejected_item_that_is_deleted_is_forgotten(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.mp4").write_bytes(b"no video")
+    survey(folder, tmp_path / "out")
+    (folder / "broken.mp4").unlink()
+    report, rows = survey(folder, tmp_path / "out")
+    assert (report.items, report.notes) == (8, ())
+    assert "broken.mp4" not in rows
+
+
+def test_changed_content_under_the_same_name_replaces_the_row(folder: Path, tmp_path: Path) -> None:
+    _, before = survey(folder, tmp_path / "out")
+    (folder / "0.txt").write_text("Another text, which is long enough to be a book. " * 20)
+    report, rows = survey(folder, tmp_path / "out")
+    assert rows["0.txt"]["document_id"] != before["0.txt"]["document_id"]
+    assert (report.new, report.notes) == (1, ())
+
+
+def test_the_caption_of_an_absent_picture_does_not_become_a_book(tmp_path: Path) -> None:
+    folder = write_books(tmp_path / "in", 2)
+    Image.fromarray(numbered(7, (128, 96))).save(folder / "picture.png")
+    (folder / "picture.txt").write_text("a numbered picture")
+    _, before = survey(folder, tmp_path / "out")
+    (folder / "picture.png").unlink()
+    assert survey(folder, tmp_path / "out")[1] == before
+
+
+def test_a_near_duplicate_of_an_absent_item_stays_rejected(tmp_path: Path) -> None:
+    folder = write_books(tmp_path / "in", 1)
+    text = (folder / "0.txt").read_text()
+    (folder / "near.txt").write_text(text + "One more sentence.\n")
+
+    def selected() -> list[tuple[str, str | None]]:
+        workspace = Workspace.open(tmp_path / "out")
+        dedup_items(workspace, DedupConfig(), Runner())
+        select_items(workspace, SelectConfig(), Runner())
+        rows = read_units(workspace.selection, SURVEY, ["uri", "reason"]).to_pylist()
+        return sorted((Path(row["uri"]).name, row["reason"]) for row in rows)
+
+    survey(folder, tmp_path / "out")
+    before = selected()
+    assert sorted(str(reason) for _, reason in before) == ["None", "near_duplicate"]
+    kept = next(name for name, reason in before if reason is None)
+    (folder / kept).unlink()
+    survey(folder, tmp_path / "out")
+    assert selected() == before
+
+
+def test_the_cause_of_each_absence_is_in_the_workspace(folder: Path, tmp_path: Path) -> None:
+    survey(folder, tmp_path / "out")
+    (folder / "0.txt").unlink()
+    survey(folder, tmp_path / "out")
+    assert read_absent(Workspace.existing(tmp_path / "out")) == {str(folder / "0.txt"): UNLISTED}
+    assert "absent" in pq.read_schema(tmp_path / "out" / "manifest.parquet").names
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_a_share_outside_of_0_to_1_is_an_error(share: float) -> None:
+    with pytest.raises(ConfigError, match="max_absent must be from 0 to 1"):
+        AbsenceConfig(max_absent=share)
+
+
+def failing(reason: Reason) -> Callable[[ManifestItem], object]:
+    def check(item: ManifestItem) -> object:
+        raise InputError(reason, item.uri)
+
+    return check
+
+
+ITEMS = {f"https://host/{n}.txt": ManifestItem(uri=f"https://host/{n}.txt", kind="book") for n in range(20)}
+
+
+@pytest.mark.parametrize(("absent", "refused"), [(1, False), (2, False), (3, True)])
+def test_the_limit_is_a_share_of_the_known_items(absent: int, refused: bool) -> None:
+    listed = list(ITEMS.values())[absent:]
+    if refused:
+        with pytest.raises(AbsenceError, match="3 of 20"):
+            with_absent(listed, ITEMS, str, AbsenceConfig(), before=())
+    else:
+        assert len(with_absent(listed, ITEMS, str, AbsenceConfig(), before=()).absent) == absent
+
+
+def test_prune_never_removes_an_unreachable_item() -> None:
+    found = with_absent(ITEMS.values(), ITEMS, failing(Reason.UNREACHABLE), PRUNE, before=())
+    assert set(found.absent.values()) == {"unreachable"}
+    assert found.items == tuple(ITEMS[uri] for uri in sorted(ITEMS))
+    found = with_absent(ITEMS.values(), ITEMS, failing(Reason.MISSING), PRUNE, before=())
+    assert not found.absent
+    assert len(found.items) == 20  # the survey rejects them
