@@ -1,4 +1,8 @@
-"""Images: documents of one frame."""
+"""Images: documents of one frame.
+
+The ending of a name decides only what is listed. The survey finds whether the content is one picture, and makes an
+animation or video that is named like an image a video, and the reverse.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +21,10 @@ if TYPE_CHECKING:
 
 class _Image(VisualKind):
     name = "image"
-    endings = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")
-    has_duration = False
+    endings = (
+        *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".tif", ".tiff", ".ico", ".avif"),
+        *(".heic", ".heif"),  # not readable: rejected with this reason
+    )
 
     def similarity(self) -> Similarity:
         """See ItemKind."""

@@ -37,6 +37,7 @@ class Samples:
 class Surveyed:
     """What the survey of one item finds."""
 
+    kind: str | None = None  # the kind that the content shows; None: the listed one
     content_id: str | None = None  # None: the hash of the file
     container: str | None = None
     visual: VisualFacts | None = None

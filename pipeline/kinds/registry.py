@@ -12,6 +12,7 @@ import importlib
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pipeline.kinds.kind import ItemKind
 from schemas.errors import ConfigError
@@ -52,6 +53,8 @@ def kind_of(name: str) -> ItemKind:
 
 def kind_of_file(name: str) -> ItemKind | None:
     """Return the kind that the ending of a path or address belongs to, None if there is none."""
+    if name.lower().startswith(("http://", "https://")):
+        name = urlsplit(name).path  # without a query, as in signed addresses
     suffixes = Path(name.lower()).suffixes
     endings = _by_ending()
     return endings.get("".join(suffixes[-2:])) or endings.get("".join(suffixes[-1:]))

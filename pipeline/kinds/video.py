@@ -21,8 +21,10 @@ class _Video(VisualKind):
     name = "video"
     takes_transcripts = True
     endings = (
-        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
-        *(".ts", ".m2ts", ".mts", ".flv", ".wmv", ".ogv", ".3gp", ".gif"),
+        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".vob"),
+        *(".ts", ".m2ts", ".mts", ".flv", ".f4v", ".wmv", ".asf", ".ogv", ".mxf", ".nut", ".dv", ".rm", ".rmvb"),
+        *(".m1v", ".m2v", ".h264", ".264", ".hevc", ".h265", ".265", ".obu", ".ivf", ".y4m", ".mjpg", ".mjpeg"),
+        ".gif",
     )
 
     def similarity(self) -> Similarity:

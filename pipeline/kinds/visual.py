@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _MAX_TRANSCRIPT_BYTES = 1 << 30
 _WHOLE = ClipConfig()
+_KIND_OF_CONTENT = {False: "video", True: "image"}  # by whether it is a still picture
 
 
 class VisualKind(BaseKind):
@@ -39,7 +40,6 @@ class VisualKind(BaseKind):
     takes_captions = True
     is_text = False
     position_unit = "s"
-    has_duration = True
 
     def survey_fingerprint(self, tools: SurveyTools) -> Any:
         """See ItemKind."""
@@ -47,18 +47,19 @@ class VisualKind(BaseKind):
         return config.thumbnails, config.decode_below_s, versions_of(config.scores), SIGNATURE_VERSION
 
     def survey(self, path: Path, tools: SurveyTools) -> Surveyed:
-        """Analyze sampled frames; see pipeline.video.analysis."""
+        """Analyze sampled frames (pipeline.video.analysis); the content determines whether it is an image or a video."""
         config = AnalysisConfig(tools.config.thumbnails, tools.config.decode_below_s, frames=bool(tools.scores))
         stats = tools.open_decoder.analyze(path, config)
         info = stats.info
         return Surveyed(
+            kind=_KIND_OF_CONTENT[info.is_picture] if self.name in _KIND_OF_CONTENT.values() else None,
             content_id=stats.content_id,
             container=info.container,
             visual=VisualFacts(
                 codec=info.codec,
                 width=info.width,
                 height=info.height,
-                duration_s=info.duration_s if self.has_duration else None,
+                duration_s=None if info.is_picture else info.duration_s,
                 frame_rate=info.frame_rate,
                 bit_depth=info.bit_depth,
                 interlaced=info.interlaced,

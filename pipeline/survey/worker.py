@@ -195,6 +195,7 @@ def _with_file(row: SurveyRow, path: Path) -> SurveyRow:
 def _with_findings(row: SurveyRow, found: Surveyed) -> SurveyRow:
     return dataclasses.replace(
         row,
+        kind=found.kind or row.kind,
         content_id=found.content_id or row.content_id,
         container=found.container,
         visual=found.visual,

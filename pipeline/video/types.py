@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.video.backends.registry import require_backend
 from schemas.errors import ConfigError
 
-_VERSION = 1  # increment when the same file gives other pixels or other times than before
+_VERSION = 2  # increment when the same file gives other pixels or other times than before
 
 
 SubtitleLine = tuple[float, float, str]

@@ -16,17 +16,17 @@ from pathlib import Path
 
 import av
 import av.container
-from av.codec.context import ThreadType
 from av.video.stream import VideoStream
 
 from pipeline.video.analysis.frame_schedule import DENSE_S, PAIR_S, SPARSE_S, FrameSchedule
 from pipeline.video.analysis.packets import PacketReader
 from pipeline.video.analysis.summary import FrameSummary
 from pipeline.video.analysis.types import AnalysisConfig, VideoStats
-from pipeline.video.backends.container import open_container, video_stream
+from pipeline.video.backends.container import open_container
 from pipeline.video.backends.opening import open_for_analysis
 from pipeline.video.backends.pyav import PyAVSource, orientation
 from pipeline.video.backends.source import AnalysisSource
+from pipeline.video.backends.stream_choice import open_decoder, video_stream
 from pipeline.video.time_grid import Timeline
 from pipeline.video.types import DecodeConfig
 from schemas.errors import InputError, Reason
@@ -100,9 +100,8 @@ def _require_within(limits: DecodeConfig, time_s: float, path: Path) -> None:
 def _sample_key_frames(
     path: Path, packets: PacketReader, stream: VideoStream, summary: FrameSummary, limits: DecodeConfig
 ) -> None:
-    context, schedule = stream.codec_context, FrameSchedule(SPARSE_S)
-    context.thread_type, context.thread_count = ThreadType.NONE, 1
-    context.options = {"max_pixels": str(limits.max_pixels)}
+    context, _ = open_decoder(stream, max_pixels=limits.max_pixels)
+    schedule = FrameSchedule(SPARSE_S)
     decoding: _KeyFrameDecoder | None = None
     for packet, time_s in packets.read():
         _require_within(limits, time_s, path)

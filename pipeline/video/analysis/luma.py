@@ -8,17 +8,18 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from pipeline.video.analysis.picture_measures import Luma
 from pipeline.video.geometry import Orientation
-from pipeline.video.scale import is_full_range
+from pipeline.video.scale import is_full_range, opaque
 
-_LUMA_PLANE_FIRST = ("yuv4", "yuvj4", "yuva4", "nv12", "nv21", "nv16")
+_LUMA_PLANE_FIRST = ("yuv4", "yuvj4", "nv12", "nv21", "nv16")
 _AREA = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
 
 def frame_luma(frame: av.VideoFrame) -> tuple[Luma, bool]:
-    """Return a frame's luma as coded, uint8 [height, width], and whether it is full range.
+    """Return a frame's luma as coded, uint8 [height, width], and whether it is full range. Alpha is put over white.
 
     The array may share memory with the frame.
     """
+    frame = opaque(frame)
     has_eight_bits = frame.format.components[0].bits == 8
     if has_eight_bits and frame.format.name.startswith(_LUMA_PLANE_FIRST):
         plane = frame.planes[0]

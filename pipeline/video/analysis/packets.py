@@ -2,8 +2,8 @@
 
 The hash covers the video stream only, so a file and its remux into another container are the same video. It is the
 SHA-256 of the codec's name and picture size, followed by the slices of H.264 and HEVC (pipeline/video/analysis/nal.py)
-or the packets of other codecs. If reading ends with an error, the hash is marked, so a truncated file never equals a
-complete one.
+or the packets of other codecs, with the alpha channel that Matroska stores next to them. If reading ends with an error,
+the hash is marked, so a truncated file never equals a complete one.
 
 Constant memory. Cost: 15 us per packet, and SHA-256.
 """
@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from fractions import Fraction
 
 import av
 import av.container
+from av.packet import PktSideDataT
 from av.video.stream import VideoStream
 
 from pipeline.video.analysis.nal import SliceParser
 from pipeline.video.backends.container import frame_rate
-from pipeline.video.time_grid import Timeline
+from pipeline.video.backends.stream_choice import has_separate_alpha
+from pipeline.video.packet_clock import PacketClock
 
 _TRUNCATION_MARK = b"cut short"
+_ALPHA: PktSideDataT = "matroska_block_additional"
 
 
 class PacketReader:
@@ -31,13 +33,12 @@ class PacketReader:
     def __init__(self, container: av.container.InputContainer, stream: VideoStream, *, allows_jumps: bool) -> None:
         context = stream.codec_context
         self._container, self._stream = container, stream
-        self._tick_s = float(stream.time_base or Fraction(1, av.time_base))
         self._parser = SliceParser.for_stream(context.codec.canonical_name, context.extradata or b"")
         self._hash = hashlib.sha256(f"{context.codec.canonical_name} {context.width}x{context.height} ".encode())
-        self._decoding_times = Timeline(1 / float(frame_rate(stream)), allows_jumps=allows_jumps)
-        self._first_delay_s: float | None = None
+        default_duration_s = 1 / float(frame_rate(container, stream))
+        self._clock = PacketClock(stream.time_base, default_duration_s=default_duration_s, allows_jumps=allows_jumps)
+        self._has_separate_alpha = has_separate_alpha(stream)
         self.count = self.size_bytes = 0
-        self.end_s = 0.0  # end of the last frame, from the start of the first
         self.detail = ""  # why reading ended before the end of the file
 
     def read(self) -> Iterator[tuple[av.Packet, float]]:
@@ -57,6 +58,11 @@ class PacketReader:
                 yield packet, self._add(packet)
 
     @property
+    def end_s(self) -> float:
+        """End of the last frame, in seconds from the start of the first."""
+        return self._clock.end_s
+
+    @property
     def content_id(self) -> str:
         """SHA-256 of the stream, in hex."""
         return self._hash.hexdigest()
@@ -68,25 +74,12 @@ class PacketReader:
     def _add(self, packet: av.Packet) -> float:
         self.count += 1
         self.size_bytes += packet.size
+        if self._has_separate_alpha and packet.has_sidedata(_ALPHA):
+            self._hash.update(memoryview(packet.get_sidedata(_ALPHA)))
         if self._parser is None:
             self._hash.update(memoryview(packet))
         else:
             for unit in self._parser.slices(bytes(packet)):
                 self._hash.update(len(unit).to_bytes(4, "big"))
                 self._hash.update(unit)
-        time_s = self._presentation_s(packet)
-        duration_s = (packet.duration or 0) * self._tick_s or self._decoding_times.default_duration_s
-        self.end_s = max(self.end_s, time_s + duration_s)
-        return time_s
-
-    def _presentation_s(self, packet: av.Packet) -> float:
-        # Packets are in decoding order, in which decoding times ascend; a frame is presented with some delay.
-        ticks = packet.pts if packet.dts is None else packet.dts
-        time_s = None if ticks is None else ticks * self._tick_s
-        placed_s = self._decoding_times.place(time_s, (packet.duration or 0) * self._tick_s)
-        if placed_s is None:
-            placed_s = self._decoding_times.last_s
-        delay_s = 0.0 if packet.pts is None or ticks is None else (packet.pts - ticks) * self._tick_s
-        if self._first_delay_s is None:
-            self._first_delay_s = delay_s
-        return max(0.0, placed_s + delay_s - self._first_delay_s)
+        return self._clock.place(packet)

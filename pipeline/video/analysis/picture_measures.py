@@ -1,6 +1,5 @@
 """Technical measures of pictures, independent of their content: pure functions on luma, without a decoder.
 
-`find_picture`     the picture between black bars
 `resample`         the picture without its bars as a small square, for signatures and comparisons
 `tile_detail`      sharpness of each tile
 `grid_steps`       visibility of the 8 x 8 block grid of strong compression
@@ -21,14 +20,8 @@ from numpy.typing import NDArray
 Luma = NDArray[np.uint8]
 
 TILES = 8
-_BLACK = 20  # full range: black bars and fades to black, with compression noise
+BLACK = 20  # full range: black bars and fades to black, with compression noise
 _BLACK_PICTURE_SHARE = 0.98
-# Shares of the pixels of a row or column that are lit.
-_MIN_PICTURE_SHARE = 0.85  # in the picture
-_MAX_BAR_SHARE = 0.5  # in a bar with subtitles or a logo
-_MAX_CLEAN_SHARE, _MIN_RIM_SHARE = 0.05, 0.25  # in a clean bar; at a dark edge of the picture next to it
-_STRAIGHT_RATIO = 0.7  # lit share at a straight edge over that further inside
-_SOFT_EDGE_FRACTION = 1 / 120  # of the side: how far the edge of a bar may blur
 _GRID = 8
 _MAX_STEP = 24  # a larger step is an edge in the picture
 _INVISIBLE_STEP = 0.5  # gray levels
@@ -51,52 +44,6 @@ def to_full_range(luma: Luma) -> Luma:
 
 
 _FULL_RANGE = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
-
-
-def find_picture(brightest: Luma) -> Box:
-    """Return the picture between black bars, from the maximum of each pixel over time (full range), [H, W].
-
-    A row or column belongs to the picture if nearly all of it was lit at some time; subtitles or a logo do not turn a
-    bar into picture. A bar must end at an edge: where light fades out towards the border of the frame, or only parts
-    of the border are ever lit, the whole frame is picture, unless those parts end on one straight line.
-    """
-    lit = brightest > _BLACK
-    height, width = lit.shape
-    top, bottom, left, right = 0, height, 0, width
-    if lit.any():
-        rows, columns = lit.mean(1), lit.mean(0)
-        top, bottom = _extent(rows, rows.max() / 2)
-        left, right = _extent(columns, columns.max() / 2)
-        for _ in range(3):  # with bars on all four sides, each pair lowers the lit share of the other's lines
-            top, bottom = _between_edges(lit[:, left:right].mean(1))
-            left, right = _between_edges(lit[top:bottom].mean(0))
-    return Box(left, top, right - left, bottom - top)
-
-
-def _extent(shares: NDArray[np.float64], minimum: float) -> tuple[int, int]:
-    found = np.flatnonzero(shares >= minimum)
-    return (int(found[0]), int(found[-1]) + 1) if len(found) else (0, len(shares))
-
-
-def _between_edges(shares: NDArray[np.float64]) -> tuple[int, int]:
-    start, end = _extent(shares, _MIN_PICTURE_SHARE)
-    soft = max(2, round(len(shares) * _SOFT_EDGE_FRACTION))
-    if start and shares[max(0, start - soft - 1) : max(1, start - soft)].max() > _MAX_BAR_SHARE:
-        start = _straight_edge(shares, soft)
-    if end < len(shares) and shares[min(end + soft, len(shares) - 1) : end + soft + 1].max() > _MAX_BAR_SHARE:
-        end = len(shares) - _straight_edge(shares[::-1], soft)
-    return start, end
-
-
-def _straight_edge(shares: NDArray[np.float64], soft: int) -> int:
-    """Return where a clean bar ends at a picture whose edge is partly dark (a black coat); 0 if there is none.
-
-    A round or ragged shape against a dark background widens from line to line; a shape that a bar cuts off starts at
-    its full width.
-    """
-    first = int(np.argmax(shares > _MAX_CLEAN_SHARE))
-    near, inside = (shares[min(first + lines, len(shares) - 1)] for lines in (soft, 3 * soft))
-    return first if first > soft and near >= max(_MIN_RIM_SHARE, _STRAIGHT_RATIO * inside) else 0
 
 
 def resample(gray: Luma, box: Box, frame: tuple[int, int], size: int) -> Luma:
@@ -170,7 +117,7 @@ def comb_share(luma: Luma) -> float:
 
 def is_black(picture: Luma) -> bool:
     """Whether nearly all of a picture (full range) is black."""
-    return float((picture <= _BLACK).mean()) >= _BLACK_PICTURE_SHARE
+    return float((picture <= BLACK).mean()) >= _BLACK_PICTURE_SHARE
 
 
 class Change(NamedTuple):

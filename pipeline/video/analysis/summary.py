@@ -32,6 +32,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.video.analysis.black_bars import find_picture
 from pipeline.video.analysis.frame_signature import GRAY_SIDE, frame_signature
 from pipeline.video.analysis.luma import LumaScaler, frame_luma, rotate
 from pipeline.video.analysis.picture_measures import (
@@ -40,7 +41,6 @@ from pipeline.video.analysis.picture_measures import (
     Luma,
     change,
     comb_share,
-    find_picture,
     grid_steps,
     is_black,
     resample,
@@ -114,7 +114,7 @@ class FrameSummary:
             raise ValueError("cannot summarize a video without sampled frames")
         is_full, oriented = self._first
         brightest = rotate(self._brightest if is_full else to_full_range(self._brightest), oriented)
-        shape, box = brightest.shape, find_picture(brightest)
+        shape, box = brightest.shape, find_picture(brightest, lambda: (gray for gray, _ in self._read()))
         times_s = np.array(self._times)
         durations_s = np.maximum(np.diff(times_s, append=end_s), 0)
         if not durations_s.any():

@@ -5,7 +5,8 @@ wrong in MPEG streams, where it also drops the first frames; it rotates pictures
 pixel aspect ratio and mirroring, assumes BT.601 for untagged HD, cannot open AV1, and may hang (the time limit ends
 that). Therefore times, pixel aspect ratio and orientation come from PyAV, which reads the packets without decoding
 them, and only MP4/MOV, Matroska and AVI are accepted. A file is rejected, with the advice to use PyAV, where decord
-counts other frames or other times than the container has, or replaces a frame that it cannot decode by a neighbor.
+counts other frames or other times than the container has, chooses another video stream, ignores an alpha channel, or
+replaces a frame that it cannot decode by a neighbor.
 Errors that its decoder conceals within a frame are not counted, as decord does not report them.
 
 Frames are selected and scaled as with PyAV. Cost: decoding plus a conversion to RGB at full size.
@@ -23,8 +24,9 @@ import decord
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.video.backends.container import open_container, video_stream
+from pipeline.video.backends.container import open_container
 from pipeline.video.backends.pyav import PyAVSource
+from pipeline.video.backends.stream_choice import video_stream
 from pipeline.video.geometry import Crop, Orientation, center_crop, coded_crop
 from pipeline.video.scale import Scaler, bt601_to_bt709
 from pipeline.video.time_grid import TimedFrame
@@ -50,11 +52,16 @@ class DecordSource:
             self.info, self.tick_s = reference.info, reference.tick_s
             self.default_duration_s = reference.default_duration_s
             self._sar, self._matrix_is_guessed = reference.sar, reference.guesses_bt709
+            has_alpha, other_sizes = reference.has_alpha, reference.other_sizes
         self.interlaced = self.info.interlaced
         if self.info.container not in _CONTAINERS:
             raise self._rejection(f"decord does not read {self.info.container} correctly")
         if self.info.flipped:
             raise self._rejection("decord ignores that the video is mirrored")
+        if has_alpha:
+            raise self._rejection("decord ignores the alpha channel")
+        if self._has_size_of_the_video(other_sizes):
+            raise self._rejection("it has several video streams of one size, of which decord may choose another")
         self._times = self._packet_times(max_pixels)
         self._reader = self._open()
         self._next = 0
@@ -103,7 +110,15 @@ class DecordSource:
                 self._pixels, self._next = self._reader.next().asnumpy(), number + 1
         except _ERRORS as e:
             raise self._rejection(f"decord could not decode frame {number} of {len(self._times)}") from e
+        height, width = self._pixels.shape[:2]
+        if not self._has_size_of_the_video([(width, height)]):
+            raise self._rejection("decord chooses another video stream")
         return self._pixels
+
+    def _has_size_of_the_video(self, sizes: list[tuple[int, int]]) -> bool:
+        """Whether any of the sizes (width, height) is that of the video, perhaps rotated."""
+        own = sorted((self.info.coded_width, self.info.coded_height))
+        return any(sorted(size) == own for size in sizes)
 
     def _open(self) -> Any:
         try:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from pipeline.video.backends.container import is_picture
+from pipeline.video.backends.picture_formats import HEAD_BYTES, is_picture
 from pipeline.video.backends.pyav import PyAVSource
 from pipeline.video.backends.registry import PICTURES, require_backend
 from pipeline.video.backends.source import AnalysisSource, FrameSource
 from schemas.errors import InputError, Reason
-
-_HEAD_BYTES = 32
 
 
 def open_for_analysis(path: Path, *, size: int, max_pixels: int) -> AnalysisSource:
@@ -34,7 +32,7 @@ def _head(path: Path) -> bytes:
         status = path.stat()
         if stat.S_ISREG(status.st_mode) and status.st_size:
             with path.open("rb") as f:
-                return f.read(_HEAD_BYTES)
+                return f.read(HEAD_BYTES)
     except (FileNotFoundError, NotADirectoryError) as e:
         raise InputError(Reason.MISSING, f"{path}: no such file") from e
     if not stat.S_ISREG(status.st_mode):

@@ -1,8 +1,10 @@
-"""Decodes pictures with Pillow: PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF, recognized by their first bytes.
+"""Decodes pictures with Pillow: PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF, ICO, recognized by their first bytes.
 
-A still picture is a video of one frame at time 0, in the orientation of its EXIF tag. An animated GIF, WebP, PNG or
-AVIF is a video; a frame with a duration of 10 ms or less is shown for 100 ms, as in browsers. Transparent pixels are
-composited over white. Color profiles are not applied. HEIC is rejected: FFmpeg would return one tile of the picture.
+A still picture is a video of one frame at time 0, in the orientation of its EXIF tag. A GIF, WebP, PNG or AVIF of more
+than one frame is a video; a frame with a duration of 10 ms or less is shown for 100 ms, as in browsers, and the default
+image of an animated PNG is not shown. Of a file with several pictures (pages of a TIFF, views of an MPO) the first is
+used, of an icon the largest. Pixels become RGB in pipeline/video/backends/picture_pixels.py. HEIC is rejected: FFmpeg
+would return one tile of the picture.
 """
 
 from __future__ import annotations
@@ -11,24 +13,26 @@ import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from pipeline.video.backends.picture_pixels import bit_depth, rgb_pixels
 from pipeline.video.geometry import EXIF_ORIENTATIONS, Crop, Orientation, center_crop, coded_crop, display_size
-from pipeline.video.scale import Scaler, over_white
+from pipeline.video.scale import Scaler
 from pipeline.video.time_grid import TimedFrame
 from pipeline.video.types import VideoInfo
 from schemas.errors import InputError, Reason
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "ICO")
 _ANIMATED = {"GIF", "WEBP", "PNG", "AVIF"}
 _EXIF_ORIENTATION = 274
 _MIN_DURATION_S, _DEFAULT_DURATION_S = 0.011, 0.1
 _MAX_ASPECT_RATIO = 100
-_WIDE_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
+_APPLIES_ORIENTATION = "TIFF"  # Pillow rotates these pictures itself
 # What Pillow raises on a damaged file.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 
@@ -58,10 +62,16 @@ class PictureSource:
             raise InputError(
                 Reason.TOO_LARGE, f"{path}: {width}x{height} pixels, the limit is {max_pixels} in total (max_pixels)"
             )
-        self._frames = 1
+        self._first, self._frames = 0, 1
         try:
+            pictures = getattr(self._image, "n_frames", 1)
+            if self._image.format == "WEBP" and pictures > 1:
+                _keep_alpha(self._image)
             if self._image.format in _ANIMATED:
-                self._frames = getattr(self._image, "n_frames", 1)
+                self._first = int(getattr(self._image, "default_image", False))
+                self._frames = pictures - self._first
+            elif pictures > 1:
+                self.detail = f"the first of {pictures} pictures in the file"
             self.info = self._describe()
         except _DAMAGE as e:
             self._image.close()
@@ -78,8 +88,8 @@ class PictureSource:
         time_s = 0.0
         for number in range(self._frames):
             try:
-                self._image.seek(number)
-                pixels = _rgb(self._image)
+                self._image.seek(self._first + number)
+                pixels = rgb_pixels(self._image)
             except _DAMAGE as e:
                 self.decode_errors += 1
                 self.detail = f"picture {number + 1} of {self._frames}: {e}"
@@ -125,7 +135,7 @@ class PictureSource:
         if self._frames == 1:
             return 0.0
         total = 0.0
-        for number in range(self._frames):
+        for number in range(self._first, self._first + self._frames):
             self._image.seek(number)
             self._image.load()  # some formats give the duration only then
             total += self._duration_s()
@@ -133,6 +143,8 @@ class PictureSource:
         return total
 
     def _orientation(self) -> Orientation:
+        if self._image.format == _APPLIES_ORIENTATION:
+            return Orientation()
         tag = self._image.getexif().get(_EXIF_ORIENTATION)
         return EXIF_ORIENTATIONS.get(tag if isinstance(tag, int) else 1, Orientation())
 
@@ -155,7 +167,7 @@ class PictureSource:
             frame_rate=self._frames / duration_s if duration_s else 0.0,
             duration_s=duration_s,
             start_s=0.0,
-            bit_depth=16 if self._image.mode in _WIDE_MODES else 8,
+            bit_depth=bit_depth(self._image),
             full_range=True,
             hdr=False,
             interlaced=False,
@@ -165,10 +177,8 @@ class PictureSource:
         )
 
 
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode in _WIDE_MODES:  # 16-bit gray, which Pillow would clip at 255
-        gray = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
-        return np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
-    if image.has_transparency_data:
-        return over_white(np.asarray(image.convert("RGBA")))
-    return np.ascontiguousarray(np.asarray(image.convert("RGB")))
+def _keep_alpha(animation: Any) -> None:
+    # The alpha flag of a WebP file only tells whether its frames have alpha. Where no frame has covered the canvas yet,
+    # it is transparent as well, but Pillow then drops the alpha channel that libwebp returns.
+    if animation.rawmode == "RGBX":
+        animation.rawmode = animation._mode = "RGBA"

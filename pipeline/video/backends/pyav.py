@@ -19,11 +19,12 @@ from typing import Any
 
 import av
 import numpy as np
-from av.codec.context import ThreadType
 from av.sidedata.sidedata import SideDataContainer
 from numpy.typing import NDArray
 
-from pipeline.video.backends.container import declared_duration_s, frame_rate, is_text, open_container, video_stream
+from pipeline.video.backends.container import ALLOWS_JUMPS, frame_rate, is_text, open_container
+from pipeline.video.backends.declared_duration import declared_duration_s
+from pipeline.video.backends.stream_choice import candidate_streams, open_decoder, video_stream
 from pipeline.video.geometry import (
     Crop,
     Orientation,
@@ -33,12 +34,11 @@ from pipeline.video.geometry import (
     orientation_from_matrix,
     pixel_aspect_ratio,
 )
-from pipeline.video.scale import Scaler, cropped, guesses_bt709, is_full_range
+from pipeline.video.scale import Scaler, cropped, guesses_bt709, has_alpha, is_full_range
 from pipeline.video.time_grid import TimedFrame, TimestampSelector
 from pipeline.video.types import VideoInfo
 from schemas.errors import InputError, Reason
 
-_ALLOWS_JUMPS = {"mpegts", "mpeg"}
 _HAS_NO_PTS = {"avi"}
 _HEAD_FRAMES = 3  # decoded when a video is opened, to describe it
 _MAX_ASPECT_RATIO = 100
@@ -54,16 +54,13 @@ class PyAVSource:
         self.path, self.size = path, size
         self.decode_errors = self.corrupt_frames = 0
         self.interlaced = False
-        self.detail = ""
         self._scaler = Scaler()
         with ExitStack() as stack:
             self._container = stack.enter_context(open_container(path, max_pixels=max_pixels))
             self._stream = video_stream(self._container, path, max_pixels=max_pixels)
             self._has_no_pts = self._container.format.name in _HAS_NO_PTS
             self._time_base = self._stream.time_base or Fraction(1, av.time_base)
-            context = self._stream.codec_context
-            context.thread_type, context.thread_count = ThreadType.NONE, 1
-            context.options = {"max_pixels": str(max_pixels)}  # also limits frames after a change of size in mid-stream
+            self._decoder, self.detail = open_decoder(self._stream, max_pixels=max_pixels)
             self._decoding = self._decoded()
             self._head = list(islice(self._decoding, _HEAD_FRAMES))
             if not self._head:
@@ -93,6 +90,17 @@ class PyAVSource:
         return guesses_bt709(self._head[0])
 
     @property
+    def other_sizes(self) -> list[tuple[int, int]]:
+        """Width and height of the video streams that were not chosen."""
+        others = [s for s in candidate_streams(self._container) if s.index != self._stream.index]
+        return [(s.codec_context.width, s.codec_context.height) for s in others if s.codec_context is not None]
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the first frame has an alpha channel or a palette."""
+        return has_alpha(self._head[0])
+
+    @property
     def default_duration_s(self) -> float:
         """Duration of a frame that has none in the file."""
         return 1 / self.info.frame_rate
@@ -100,7 +108,7 @@ class PyAVSource:
     @property
     def allows_jumps(self) -> bool:
         """Whether the format allows discontinuities in its timestamps."""
-        return self._container.format.name in _ALLOWS_JUMPS
+        return self._container.format.name in ALLOWS_JUMPS
 
     def timed_frames(self) -> Iterator[TimedFrame[av.VideoFrame]]:
         """Decode all frames, in presentation order. Call once."""
@@ -144,7 +152,7 @@ class PyAVSource:
             if packet is None:
                 return
             try:
-                frames = packet.decode()
+                frames = self._decoder.decode(packet)
             except av.FFmpegError as e:
                 self.decode_errors += 1
                 self.detail = self.detail or f"packet at {packet.pts}: {e.strerror or e}"
@@ -165,7 +173,7 @@ class PyAVSource:
     def _pixel_aspect_ratio(self, frame: av.VideoFrame) -> Fraction:
         first = self._head[0]
         switched = (frame.width, frame.height) != (first.width, first.height)
-        own = self._stream.codec_context.sample_aspect_ratio if switched else None
+        own = self._decoder.sample_aspect_ratio if switched else None
         return pixel_aspect_ratio(own or self._stream.sample_aspect_ratio)
 
     def _describe(self) -> VideoInfo:
@@ -184,7 +192,7 @@ class PyAVSource:
             rotation=-90 * oriented.turns % 360,
             flipped=oriented.flip,
             sar=float(sar),
-            frame_rate=float(frame_rate(stream)),
+            frame_rate=float(frame_rate(self._container, stream)),
             duration_s=declared_duration_s(self._container, stream, self.path),
             start_s=self._time_of(frame) or 0.0,
             bit_depth=max(component.bits for component in frame.format.components),

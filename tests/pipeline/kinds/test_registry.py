@@ -76,6 +76,8 @@ def test_traits_of_the_built_in_kinds() -> None:
     [
         ("a.MP4", "video"),
         ("s3://bucket/b.tar.mkv", "video"),
+        ("https://host/a.mp4?token=b.c#d.e", "video"),
+        ("a?b.mp4", "video"),
         ("c.webp", "image"),
         ("d.txt", "book"),
         ("d.XHTML", "book"),

@@ -6,7 +6,9 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from pipeline.kinds.image import IMAGE
 from pipeline.kinds.video import VIDEO
 from pipeline.kinds.visual import crop_of, tokenize_frames
 from pipeline.survey.config import SurveyConfig
@@ -22,7 +24,7 @@ from schemas.fingerprint import fingerprint, sha256_file
 from schemas.rows import EMBEDDED, Crop, SurveyRow, VisualFacts
 from schemas.vocab import TEXT
 from tests.pipeline.kinds.conftest import survey_row
-from tests.support.media import make_video
+from tests.support.media import make_video, numbered
 
 BARS = Crop(0, 10, 96, 44)
 ROW = SurveyRow(uri="a.mp4", kind="video", visual=VisualFacts(width=96, height=64, crop=BARS))
@@ -55,6 +57,20 @@ def test_the_survey_fingerprint_changes_with_the_number_of_sampled_frames(survey
     for config, is_equal in ((SurveyConfig(thumbnails=9), False), (SurveyConfig(max_bytes=9), True)):
         found = VIDEO.survey_fingerprint(dataclasses.replace(survey_tools, config=config))
         assert (found == before) is is_equal
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "AVIF"])
+def test_the_number_of_frames_makes_an_image_or_a_video_whatever_the_listed_kind(
+    tmp_path: Path, survey_tools: SurveyTools, format: str, frames: int
+) -> None:
+    pictures = [Image.fromarray(numbered(n, (96, 64))) for n in range(frames)]
+    pictures[0].save(tmp_path / "a.bin", format, save_all=True, append_images=pictures[1:], duration=400)
+    found = [kind.survey(tmp_path / "a.bin", survey_tools) for kind in (IMAGE, VIDEO)]
+    assert {surveyed.kind for surveyed in found} == {"image" if frames == 1 else "video"}
+    for surveyed in found:
+        assert surveyed.visual is not None
+        assert surveyed.visual.duration_s == (None if frames == 1 else pytest.approx(1.2))
 
 
 @pytest.mark.slow

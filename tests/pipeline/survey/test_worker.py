@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from pathlib import Path
 
@@ -44,6 +45,23 @@ def test_rows_and_signatures_belong_together(folder: Path, tmp_path: Path) -> No
     assert Image.open(io.BytesIO(signature["thumbnail"])).size[1] == 96
     picture = signatures[rows["d.png"]["content_id"]]
     assert (picture["starts"], picture["lengths"], len(picture["samples"])) == ([0], [1], 1)
+
+
+def test_the_content_determines_the_kind_in_every_kind_of_input(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    make_video(folder / "video.jpg", frames=50, format="mp4")
+    Image.fromarray(numbered(1, (96, 64))).save(folder / "picture.mp4", "JPEG")
+    kinds = {"video.jpg": "video", "picture.mp4": "image"}
+    manifest = tmp_path / "manifest.jsonl"
+    for given in (None, "kind"):
+        rows = [{"uri": f"in/{name}"} | ({given: "image"} if given else {}) for name in kinds]
+        manifest.write_text("\n".join(json.dumps(row) for row in rows))
+        for source in (manifest, folder):
+            _, found, signatures = run_survey(source, tmp_path / f"out-{given}-{source.name}")
+            assert {name: row["kind"] for name, row in found.items()} == kinds
+            assert sorted(signature["kind"] for signature in signatures.values()) == ["image", "video"]
+            assert (found["video.jpg"]["duration_s"], found["picture.mp4"]["duration_s"]) == (2.0, None)
 
 
 def test_unchanged_items_keep_their_signatures(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.video.decoder import DecodeConfig, Decoder
-from pipeline.video.scale import bt601_to_bt709, over_white
+from pipeline.video.scale import bt601_to_bt709, has_alpha, opaque, over_white
 from schemas.errors import InputError, Reason
 from tests.support.media import flat_yuv, make_video, numbered, quadrant_names, quadrants, read_number
 
@@ -102,6 +102,15 @@ def test_transparent_pixels_become_white(decoder: Decoder, tmp_path: Path) -> No
     frame = first(decoder, path)
     assert frame[32, 10].tolist() == [255, 255, 255]
     assert frame[32, 50].tolist() == [200, 0, 0]
+
+
+def test_only_frames_with_alpha_or_a_palette_are_composited() -> None:
+    plain = av.VideoFrame.from_ndarray(np.full((8, 8, 3), 9, np.uint8), format="rgb24")
+    assert opaque(plain) is plain
+    for pix_fmt in ("rgba", "yuva420p", "ya8", "gbrap"):
+        frame = av.VideoFrame.from_ndarray(np.zeros((8, 8, 4), np.uint8), format="rgba").reformat(format=pix_fmt)
+        assert has_alpha(frame)
+        assert (opaque(frame).format.name, opaque(frame).to_ndarray().min()) == ("rgb24", 255)
 
 
 def test_half_transparent_pixels_are_blended_with_white() -> None:

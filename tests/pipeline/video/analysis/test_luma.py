@@ -42,6 +42,13 @@ def test_luma_plane_of_a_frame_is_read_without_conversion() -> None:
     assert luma.mean() == pytest.approx(128, abs=1)
 
 
+def test_luma_of_transparent_pixels_is_white() -> None:
+    rgba = av.VideoFrame.from_ndarray(np.zeros((64, 64, 4), np.uint8), format="rgba")
+    for pix_fmt in ("rgba", "yuva420p"):
+        luma, is_full = frame_luma(rgba.reformat(format=pix_fmt))
+        assert (luma.min(), is_full) == (255, True)
+
+
 def test_scaling_averages_areas_to_every_size() -> None:
     luma = np.kron(np.array([[0, 100], [200, 60]], np.uint8), np.ones((32, 32), np.uint8))
     small, single = LumaScaler(2).scale(luma, [(2, 2), (1, 1)])

@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.video.analysis.nal import SliceParser
 from pipeline.video.analysis.packets import PacketReader
-from pipeline.video.backends.container import open_container, video_stream
+from pipeline.video.backends.container import open_container
+from pipeline.video.backends.stream_choice import video_stream
 from tests.support.media import make_video
 
 _ALLOWS_JUMPS = {"mpegts", "mpeg"}

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.video.analysis import picture_measures as measures
-from pipeline.video.analysis.picture_measures import Box, find_picture, resample
+from pipeline.video.analysis.picture_measures import Box, resample
 
 Luma = NDArray[np.uint8]
 RNG = np.random.default_rng(0)
@@ -26,76 +24,6 @@ def framed(picture: Luma, height: int, width: int, top: int, left: int) -> Luma:
     frame = RNG.integers(0, 6, (height, width)).astype(np.uint8)
     frame[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
     return frame
-
-
-def lit(height: int, width: int) -> Luma:
-    """Return a typical maximum of each pixel over time."""
-    return RNG.integers(60, 256, (height, width)).astype(np.uint8)
-
-
-@pytest.mark.parametrize(
-    "box", [Box(0, 0, 320, 180), Box(0, 22, 320, 136), Box(40, 0, 240, 180), Box(80, 45, 160, 90), Box(0, 0, 320, 150)]
-)
-def test_bars_on_any_side_are_found_to_the_pixel(box: Box) -> None:
-    assert find_picture(framed(lit(box.height, box.width), 180, 320, box.top, box.left)) == box
-
-
-def test_bar_with_a_soft_edge_is_found() -> None:
-    frame = framed(lit(136, 320), 180, 320, 22, 0)
-    frame[21], frame[158] = 40, 30
-    found = find_picture(frame)
-    assert (found.top, found.height) == (21, 138)
-
-
-def test_bar_with_subtitles_and_a_logo_is_found() -> None:
-    frame = framed(lit(136, 320), 180, 320, 22, 0)
-    frame[165:175, 40:280] = 255
-    frame[4:14, 300:316] = 255
-    assert find_picture(frame) == Box(0, 22, 320, 136)
-
-
-def test_bar_next_to_a_partly_dark_picture_is_found() -> None:
-    picture = lit(270, 480)
-    y, x = np.mgrid[:270, :480]
-    picture[(np.abs(x - 240) < (y - 180) * 1.7)] = 5  # shoulders, most of the last row
-    assert find_picture(framed(picture, 360, 480, 45, 0)) == Box(0, 45, 480, 270)
-    assert find_picture(framed(picture.T, 480, 360, 0, 45)) == Box(45, 0, 270, 480)
-    assert find_picture(framed(picture[::-1], 360, 480, 45, 0)) == Box(0, 45, 480, 270)
-
-
-@pytest.mark.parametrize("radius", [20, 40, 80, 130])
-def test_globe_on_black_is_not_cropped(radius: int) -> None:
-    y, x = np.mgrid[:270, :480]
-    globe = np.where((x - 240) ** 2 + (y - 135) ** 2 < radius**2, 200, 0).astype(np.uint8)
-    assert find_picture(globe) == Box(0, 0, 480, 270)
-
-
-def test_dark_parts_of_a_picture_are_not_bars() -> None:
-    night = framed(lit(100, 320), 180, 320, 80, 0)
-    for column in range(320):  # a skyline
-        night[80 - column % 60 : 80, column] = 120
-    fading = lit(180, 320)
-    fading[:60] = (fading[:60] * np.linspace(0, 1, 60)[:, None]).astype(np.uint8)
-    black = RNG.integers(0, 6, (180, 320)).astype(np.uint8)
-    for frame in (night, fading, black):
-        assert find_picture(frame) == Box(0, 0, 320, 180)
-
-
-def test_spot_of_light_on_black_is_not_cropped() -> None:
-    y, x = np.mgrid[:180, :320]
-    spot = (255 * np.exp(-((x - 160) ** 2 + (y - 90) ** 2) / 1500)).astype(np.uint8)
-    assert find_picture(spot) == Box(0, 0, 320, 180)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.integers(1, 90), st.integers(1, 160), st.integers(0, 89), st.integers(0, 159))
-def test_every_frame_has_a_picture_inside_it(height: int, width: int, top: int, left: int) -> None:
-    frame = framed(lit(height, width), 90, 160, min(top, 90 - height), min(left, 160 - width))
-    box = find_picture(frame)
-    assert box.left >= 0
-    assert box.top >= 0
-    assert 0 < box.width <= 160 - box.left
-    assert 0 < box.height <= 90 - box.top
 
 
 def test_resampling_averages_areas() -> None:

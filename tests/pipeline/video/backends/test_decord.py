@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import InputError, Reason
 from tests.support.media import flat_yuv, make_audio, make_video, numbered, quadrants, read_number
+from tests.support.transparent import make_transparent
 
 pytest.importorskip("decord", reason="decord has wheels for x86_64 only")
 
@@ -164,3 +165,10 @@ def test_errors_have_the_same_reasons_as_with_pyav(other: Decoder, tmp_path: Pat
         with pytest.raises(InputError) as e:
             list(other.frames(path))
         assert e.value.reason is reason
+
+
+def test_transparent_videos_are_rejected(pyav: Decoder, other: Decoder, tmp_path: Path) -> None:
+    path = make_transparent(tmp_path / "a.mov", "qtrle", "argb")
+    assert sum(len(times) for _, times in pyav.frames(path)) == 3
+    with pytest.raises(InputError, match="decord ignores the alpha channel; use backend=pyav"):
+        list(other.frames(path))
