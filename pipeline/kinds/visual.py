@@ -47,7 +47,7 @@ class VisualKind(BaseKind):
         return config.thumbnails, config.decode_below_s, versions_of(config.scores), SIGNATURE_VERSION
 
     def survey(self, path: Path, tools: SurveyTools) -> Surveyed:
-        """Analyze sampled frames (pipeline.video.analysis); the content determines whether it is an image or a video."""
+        """Analyze sampled frames (pipeline.video.analysis); the content shows whether it is a video or an image."""
         config = AnalysisConfig(tools.config.thumbnails, tools.config.decode_below_s, frames=bool(tools.scores))
         stats = tools.open_decoder.analyze(path, config)
         info = stats.info

@@ -41,7 +41,7 @@ from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import SIGNATURES
 from schemas.rows import ManifestItem, SignatureRow, SurveyRow, signature_rows, signature_table, survey_table
 
-_VERSION = 5  # increment when the same input gives another row
+_VERSION = 6  # increment when the same input gives another row
 _MAX_TRANSCRIPT_BYTES = 1 << 30
 
 
