@@ -37,6 +37,7 @@ _KIND_OF_CONTENT = {False: "video", True: "image"}  # by whether it is a still p
 class VisualKind(BaseKind):
     """The base of the kinds that are decoded into frames."""
 
+    name: str
     takes_captions = True
     is_text = False
     position_unit = "s"
