@@ -86,6 +86,7 @@ class Reason(StrEnum):
     BAD_TRANSCRIPT = "bad_transcript"  # its transcript file cannot be read
     INVALID_ROW = "invalid_row"  # its row of a manifest or table of texts is invalid
     CHANGED = "changed"  # the file has changed since the survey
+    FAILED = "failed"  # a defect of Longreel; the job's failure log has the traceback
 
 
 TEMPORARY = (Reason.MISSING, Reason.UNREACHABLE, Reason.CHANGED)
@@ -98,6 +99,11 @@ class InputError(LongreelError):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+    @property
+    def detail(self) -> str:
+        """The message for a table: one line of at most 1,000 characters that can be encoded as UTF-8."""
+        return " ".join(str(self).split())[:1000].encode(errors="backslashreplace").decode()
 
 
 class DatasetError(LongreelError):

@@ -1,13 +1,15 @@
-"""Atomic writes: a reader finds either the complete file or the previous one."""
+"""Atomic writes: a reader finds either the complete file or the previous one. Reads of regular files only."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,3 +54,17 @@ def inside(folder: Path, name: str) -> Path:
     if not path.is_relative_to(folder.resolve()):
         raise DatasetError(f"{folder}: the file name {name!r} points outside the folder")
     return folder / name
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises OSError for everything else that has a name: a folder, and a FIFO, socket or device, which could block for
+    ever.
+    """
+    if stat.S_ISREG(path.stat().st_mode):  # opening a device can have effects
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):  # the file may have been replaced in between
+            return os.fdopen(descriptor, "rb")
+        os.close(descriptor)
+    raise OSError(errno.EINVAL, "not a regular file but a folder, FIFO, socket or device", str(path))

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from schemas.errors import InternalError
+from schemas.errors import InternalError, Reason
+
+_DEFECTS = "`failed` is a defect of Longreel; please report it with the files logs/*-defects.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,7 @@ class JobReport:
         parts = [
             f"{self.job}: {self.items:,} in: {self.kept:,} kept, {self.rejected_items:,} rejected ({processed})",
             f"rejected: {reasons}" if reasons else "",
+            _DEFECTS if Reason.FAILED in self.rejected else "",
             ", ".join(f"{n:,} {name}" for name, n in self.facts.items()),
             *self.notes,
             f"{self.seconds:.1f} s",

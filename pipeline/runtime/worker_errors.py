@@ -19,9 +19,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import schemas.errors
-from schemas.errors import InputError, InternalError, Interrupted, LongreelError
+from schemas.errors import InputError, InternalError, Interrupted, JobError, LongreelError, Reason
 from schemas.files import write_text
 
+_MAX_DEFECT_BYTES = 1 << 20
+_OUT_OF_MEMORY = "a worker ran out of memory; use fewer --workers, or reject larger items (max-bytes)"
 _RECORDS: dict[str, list[WorkerError]] = {}  # by run, of workers that are threads of the driver's process
 
 
@@ -39,6 +41,8 @@ class WorkerError:
     @classmethod
     def of(cls, error: Exception) -> WorkerError:
         """Describe an exception. A plug-in's subclass of one of our errors is recorded as the error it extends."""
+        if isinstance(error, MemoryError):
+            error = JobError(_OUT_OF_MEMORY).with_traceback(error.__traceback__)
         classes = [c.__name__ for c in type(error).__mro__ if c.__module__ == schemas.errors.__name__]
         return cls(
             time_s=time.time(),
@@ -53,6 +57,18 @@ class WorkerError:
         """Return the recorded error as an exception, None if it is an internal error."""
         found = getattr(schemas.errors, self.error_class or "", None)
         return found(self.message) if isinstance(found, type) and issubclass(found, LongreelError) else None
+
+
+def log_defect(path: Path, error: InputError) -> None:
+    """Append the traceback of an InputError that is a defect (FAILED) to a file; other errors need none."""
+    if error.reason is not Reason.FAILED:
+        return
+    text = "".join(traceback.format_exception(error))
+    with contextlib.suppress(OSError):  # the row with the reason matters more
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            if file.tell() < _MAX_DEFECT_BYTES:  # the same defect can affect every item
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{text}\n")
 
 
 @dataclass(frozen=True)

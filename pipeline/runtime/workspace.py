@@ -159,6 +159,10 @@ class Workspace:
         """The traceback of a job's internal error."""
         return self.root / "logs" / f"{job}-error.txt"
 
+    def defect_log(self, job: str) -> Path:
+        """The tracebacks of the defects for which a job rejected items with the reason `failed`."""
+        return self.root / "logs" / f"{job}-defects.txt"
+
     def unit_of(self, identity: str) -> int:
         """Return the unit an address (survey) or a document id (selection, tokens) belongs to."""
         return bucket(identity, self.units)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISREG
 from typing import NamedTuple
 
 import fsspec
@@ -17,6 +18,7 @@ import fsspec
 from pipeline.sources.text_tables import parse_row_uri, read_text
 from schemas.errors import InputError, Reason, storage_errors
 from schemas.fingerprint import sha256_file
+from schemas.record_errors import record_errors
 
 MAX_BYTES = 64 << 30  # default limit of an item
 _BLOCK_BYTES = 8 << 20
@@ -32,22 +34,37 @@ class Stat(NamedTuple):
 def stat(uri: str) -> Stat:
     """Return the size and version of an input; for a row, those of its table.
 
-    Raises InputError MISSING if there is no file at `uri`.
+    Raises InputError MISSING if there is no file at `uri`, UNREADABLE if it is not a regular file or cannot be reached.
     """
     if row := parse_row_uri(uri):
         return stat(row.table)
     try:
-        if "://" not in uri:
-            status = Path(uri).stat()
-            if not Path(uri).is_file():
-                raise InputError(Reason.MISSING, f"{uri}: not a file")
-            return Stat(status.st_size, str(status.st_mtime_ns))
-        filesystem, path = fsspec.core.url_to_fs(uri)
-        info = filesystem.info(path)
-        tag = next((str(info[k]) for k in ("ETag", "etag", "md5Hash", "mtime", "LastModified") if info.get(k)), "")
-        return Stat(int(info["size"] or 0), tag)
-    except (OSError, ValueError, ImportError, KeyError) as e:
-        raise InputError(Reason.MISSING, f"{uri}: not found: {e}") from e
+        with record_errors(uri):
+            return _local_stat(uri) if "://" not in uri else _remote_stat(uri)
+    except InputError as e:
+        if isinstance(e.__cause__, FileNotFoundError | NotADirectoryError):
+            raise InputError(Reason.MISSING, f"{uri}: not found") from e
+        raise
+
+
+def _local_stat(path: str) -> Stat:
+    status = Path(path).stat()
+    if not S_ISREG(status.st_mode):
+        raise _not_regular(path)
+    return Stat(status.st_size, str(status.st_mtime_ns))
+
+
+def _remote_stat(uri: str) -> Stat:
+    filesystem, path = fsspec.core.url_to_fs(uri)
+    info = filesystem.info(path)
+    if info.get("type", "file") != "file":
+        raise _not_regular(uri)
+    tag = next((str(info[k]) for k in ("ETag", "etag", "md5Hash", "mtime", "LastModified") if info.get(k)), "")
+    return Stat(int(info["size"] or 0), tag)
+
+
+def _not_regular(uri: str) -> InputError:
+    return InputError(Reason.UNREADABLE, f"{uri}: a folder, FIFO, socket or device; expected a regular file")
 
 
 def require_same(path: Path, sha256: str | None, uri: str) -> None:
@@ -60,7 +77,8 @@ def require_same(path: Path, sha256: str | None, uri: str) -> None:
 def local_file(uri: str, *, max_bytes: int = MAX_BYTES) -> Iterator[Path]:
     """Return a context manager with a local path to the content of `uri`; a temporary copy is removed at its end.
 
-    Raises InputError: MISSING if it cannot be read, TOO_LARGE beyond `max_bytes`; StorageError if the disk is full.
+    Raises InputError: as `stat`, UNREADABLE if it cannot be read, TOO_LARGE beyond `max_bytes`; StorageError if the
+    disk is full.
     """
     size, version = stat(uri)
     if row := parse_row_uri(uri):
@@ -75,6 +93,8 @@ def local_file(uri: str, *, max_bytes: int = MAX_BYTES) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="longreel-") as folder:
         copy = Path(folder, "input" + Path(uri).suffix)
         _copy(uri, copy, max_bytes)
+        if (copied := copy.stat().st_size) < size:
+            raise InputError(Reason.UNREADABLE, f"{uri}: the transfer ended after {copied:,} of {size:,} bytes")
         yield copy
 
 
@@ -97,9 +117,6 @@ def _copy(uri: str, copy: Path, max_bytes: int) -> None:
 
 
 def _blocks(uri: str) -> Iterator[bytes]:
-    try:
-        with fsspec.open(uri, "rb") as source:
-            while block := source.read(_BLOCK_BYTES):
-                yield block
-    except (OSError, ValueError, ImportError) as e:
-        raise InputError(Reason.MISSING, f"{uri}: cannot be read: {e}") from e
+    with record_errors(uri), fsspec.open(uri, "rb") as source:
+        while block := source.read(_BLOCK_BYTES):
+            yield block

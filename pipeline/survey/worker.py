@@ -20,6 +20,7 @@ from pipeline.kinds.kind import Samples, Surveyed
 from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import is_stopping, raise_if_stopping
 from pipeline.runtime.progress import KEPT, MADE, REJECTED, note
+from pipeline.runtime.worker_errors import log_defect
 from pipeline.runtime.workspace import (
     Workspace,
     read_absent,
@@ -38,6 +39,7 @@ from pipeline.text.qa import QaConfig
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import TEMPORARY, InputError, Reason
 from schemas.fingerprint import fingerprint, sha256_file
+from schemas.record_errors import record_errors
 from schemas.records import SIGNATURES
 from schemas.rows import ManifestItem, SignatureRow, SurveyRow, signature_rows, signature_table, survey_table
 
@@ -166,17 +168,17 @@ class SurveyWorker:
         if row.reason:  # found when it was listed
             return row, None
         try:
-            with local_file(item.uri, max_bytes=self._max_bytes(item)) as path, _unchanged(path):
+            with _opened(item.uri, self._max_bytes(item)) as path:
                 row = _with_file(row, path)
                 found = kind_of(item.kind).survey(path, tools)
                 row = _with_findings(row, found)
-            row = _with_sidecars(row)
+            with record_errors(item.uri):
+                row = _with_sidecars(row)
         except InputError as e:
+            log_defect(self.workspace.defect_log("survey"), e)
             if e.reason in TEMPORARY:
                 row = dataclasses.replace(row, fingerprint=self.fingerprint(item, e.reason))
-            return _rejected(row, e.reason, str(e)), None
-        except OSError as e:
-            return _rejected(row, Reason.UNREADABLE, f"{item.uri}: {e}"), None
+            return _rejected(row, e), None
         return row, _signature(row, found.signature) if found.signature else None
 
     def _max_bytes(self, item: ManifestItem) -> int:
@@ -215,10 +217,10 @@ def _with_sidecars(row: SurveyRow) -> SurveyRow:
     return row
 
 
-def _rejected(row: SurveyRow, reason: Reason, detail: str) -> SurveyRow:
-    if reason is Reason.CHANGED:  # hashed while it was written to: the hash is of no file
+def _rejected(row: SurveyRow, error: InputError) -> SurveyRow:
+    if error.reason is Reason.CHANGED:  # hashed while it was written to: the hash is of no file
         row = dataclasses.replace(row, document_id=None, content_id=None)
-    return dataclasses.replace(row, reason=reason.value, detail=detail)
+    return dataclasses.replace(row, reason=error.reason.value, detail=error.detail)
 
 
 def _signature(row: SurveyRow, found: Samples) -> SignatureRow:
@@ -234,11 +236,19 @@ def _signature(row: SurveyRow, found: Samples) -> SignatureRow:
 
 
 @contextmanager
-def _unchanged(path: Path) -> Iterator[None]:
+def _opened(uri: str, max_bytes: int) -> Iterator[Path]:
+    """Yield a local path to the content of `uri`; raises InputError for whatever the body raises about the item."""
+    with record_errors(uri), local_file(uri, max_bytes=max_bytes) as path, _unchanged(path, uri):
+        yield path
+
+
+@contextmanager
+def _unchanged(path: Path, uri: str) -> Iterator[None]:
     """Raise InputError CHANGED if a file is modified while the body reads it, whatever else the body raises."""
     before, error = stat(str(path)), None
     try:
-        yield
+        with record_errors(uri):
+            yield
     except InputError as e:
         error = e
     if stat(str(path)) != before:
@@ -250,9 +260,8 @@ def _unchanged(path: Path) -> Iterator[None]:
 
 def _hash_transcript(uri: str) -> str:
     try:
-        with local_file(uri, max_bytes=_MAX_TRANSCRIPT_BYTES) as path:
+        with record_errors(uri), local_file(uri, max_bytes=_MAX_TRANSCRIPT_BYTES) as path:
             return sha256_file(path)
-    except (InputError, OSError) as e:
-        is_temporary = isinstance(e, InputError) and e.reason is Reason.UNREACHABLE
-        reason = Reason.UNREACHABLE if is_temporary else Reason.BAD_TRANSCRIPT
+    except InputError as e:
+        reason = e.reason if e.reason in (Reason.UNREACHABLE, Reason.FAILED) else Reason.BAD_TRANSCRIPT
         raise InputError(reason, f"transcript {uri}: {e}") from e

@@ -17,6 +17,7 @@ from pipeline.tokenize.config import TokenizeConfig
 from schemas.errors import DatasetError, InputError
 from schemas.files import atomic
 from schemas.fingerprint import sha256_file
+from schemas.record_errors import record_errors
 from schemas.rows import SurveyRow, survey_rows
 from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
 
@@ -51,7 +52,7 @@ def read_texts(rows: Iterable[SurveyRow], options: TextOptions) -> Iterator[str]
         if not kind.is_text:
             continue
         try:
-            with local_file(row.uri, max_bytes=kind.max_bytes(options) or MAX_BYTES) as path:
+            with record_errors(row.uri), local_file(row.uri, max_bytes=kind.max_bytes(options) or MAX_BYTES) as path:
                 yield from kind.texts(path, row, options)
         except InputError as e:
             console.print(f"text tokenizer: skipped {row.uri}: {e}")

@@ -25,6 +25,7 @@ from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import is_stopping, raise_if_stopping
 from pipeline.runtime.progress import MADE, REJECTED, note
 from pipeline.runtime.token_store import StoredDocument, TokenStore, read_unit, write_unit
+from pipeline.runtime.worker_errors import log_defect
 from pipeline.runtime.workspace import Workspace, read_table_unit, usable
 from pipeline.sources.inputs import local_file, require_same
 from pipeline.tokenize.config import TokenizeConfig
@@ -32,6 +33,7 @@ from pipeline.tokenize.tools import TokenizeTools
 from pipeline.video.decoder import Decoder
 from schemas.errors import TEMPORARY, InputError, Interrupted
 from schemas.fingerprint import fingerprint
+from schemas.record_errors import record_errors
 from schemas.records import SURVEY, clip_id, item_of
 from schemas.rows import Crop, DocumentRow, SurveyRow, survey_rows
 from schemas.vocab import Vocabulary
@@ -140,9 +142,11 @@ class _Pass:
         started = time.monotonic()
         empty = DocumentRow(document_id=selected.identity, **vars(header))
         try:
-            made = [_stored(empty, document) for document in self._tokenize_file(selected)]
+            with record_errors(selected.uri):
+                made = [_stored(empty, document) for document in self._tokenize_file(selected)]
         except InputError as e:
-            rejected = dataclasses.replace(empty, reason=e.reason.value, detail=str(e))
+            log_defect(self._worker.workspace.defect_log("tokenize"), e)
+            rejected = dataclasses.replace(empty, reason=e.reason.value, detail=e.detail)
             made = [StoredDocument(rejected, np.zeros(0, self._tools.vocabulary.dtype))]
         reason = made[0].row.reason
         note(

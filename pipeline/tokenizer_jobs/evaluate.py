@@ -25,6 +25,7 @@ from pipeline.tokenizer_jobs.training_set import TrainingSet, read_training_tabl
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError, InputError, storage_errors
 from schemas.files import atomic, write_text
+from schemas.record_errors import record_errors
 from tokenizer.codec import FrameCodec, weights_file
 from tokenizer.evaluation.evaluate import Clip, Distance, Evaluation, measure, reconstruct, runs_of, summarize
 from tokenizer.evaluation.image_codecs import BASELINES
@@ -105,7 +106,7 @@ class EvalTokenizer:
         for uri in uris:
             raise_if_stopping()
             try:
-                with local_file(uri) as path:
+                with record_errors(uri), local_file(uri) as path:
                     if shared := trained_on.shared(signature_of(decoder, path)):
                         excluded[uri] = shared
                     else:

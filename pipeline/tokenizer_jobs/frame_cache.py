@@ -29,6 +29,7 @@ from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError, DatasetError, InputError, Reason, storage_errors
 from schemas.files import atomic, write_text
 from schemas.fingerprint import sha256_file
+from schemas.record_errors import record_errors
 
 FOLDER = "frames"
 
@@ -122,7 +123,7 @@ def _decode(
         for uri in made_of.uris:
             before = kept.seen
             try:
-                with local_file(uri) as path:
+                with record_errors(uri), local_file(uri) as path:
                     signature, sha256 = signature_of(decoder, path), sha256_file(path)
                     for frames, _ in decoder.frames(path):
                         raise_if_stopping()

@@ -19,12 +19,12 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn, get_args
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
@@ -61,12 +61,13 @@ from pipeline.video.messages import (
 from pipeline.video.shots.detector import open_detector
 from pipeline.video.subtitles import read_subtitles
 from pipeline.video.types import DecodeConfig, SubtitleLine, VideoInfo
-from schemas.errors import InputError, Reason, StorageError
+from schemas.errors import InputError, Interrupted, Reason, StorageError
+from schemas.record_errors import record_errors
 
 _POLL_INTERVAL_S = 0.02
 
 
-class RequestStopped(Exception):
+class RequestStopped(Interrupted):
     """The parent stopped the running request."""
 
 
@@ -91,15 +92,15 @@ class Child:
         self._request = request.id
         self._send(Started(request.id))
         try:
-            self._answer(request)
+            with record_errors(request.path):
+                self._answer(request)
         except InputError as e:
-            self._fail(e.reason, str(e))
-        except (av.FFmpegError, OSError) as e:
-            self._fail(Reason.UNREADABLE, f"{request.path}: {e}")
+            trace = "".join(traceback.format_exception(e)) if e.reason is Reason.FAILED else ""
+            self._send(Failed(request.id, e.reason, str(e), trace))
         except StorageError as e:
             self._send(StorageFailed(request.id, str(e)))
         except MemoryError:
-            self._fail(Reason.MEMORY, f"{request.path}: decoding ran out of memory")
+            self._send(Failed(request.id, Reason.MEMORY, f"{request.path}: decoding ran out of memory"))
         except RequestStopped:
             self._send(Stopped(request.id))
 
@@ -175,9 +176,6 @@ class Child:
         except (EOFError, OSError):
             os._exit(0)  # the parent is gone
         return message
-
-    def _fail(self, reason: Reason, message: str) -> None:
-        self._send(Failed(self._request, reason, message))
 
     def _send(self, message: ToParent) -> None:
         try:

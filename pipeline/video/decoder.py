@@ -200,7 +200,10 @@ class Decoder:
             self._streaming = 0
             if isinstance(message, StorageFailed):
                 raise StorageError(message.message)
-            raise InputError(Reason(message.reason), message.message)
+            failure = InputError(Reason(message.reason), message.message)
+            if message.traceback:
+                failure.add_note(message.traceback)
+            raise failure
         return message
 
     def _stop(self) -> None:

@@ -143,6 +143,7 @@ class Failed:
     id: int
     reason: str
     message: str
+    traceback: str = ""  # of a defect
 
 
 @dataclass(frozen=True)

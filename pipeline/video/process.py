@@ -205,7 +205,8 @@ class DecoderProcess:
             code = 0
         size = self._output.seek(0, os.SEEK_END)
         self._output.seek(max(0, size - _MAX_OUTPUT_BYTES))
-        output = self._output.read().decode("utf-8", "replace").strip()
+        lines = self._output.read().decode("utf-8", "replace").split("\n")
+        output = next((line.strip() for line in reversed(lines) if line.strip()), "")  # of a traceback, the message
         self.close()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
         return f"{how}. {output}".strip()

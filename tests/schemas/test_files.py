@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from schemas.errors import DatasetError
-from schemas.files import atomic, inside, write_array, write_text
+from schemas.files import atomic, inside, open_regular, write_array, write_text
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -> None:
@@ -39,3 +41,21 @@ def test_arrays_and_texts_are_written_with_their_folders(tmp_path: Path) -> None
     np.testing.assert_array_equal(np.load(tmp_path / "new" / "x.npy", mmap_mode="r"), np.arange(3))
     write_text(tmp_path / "new" / "x.txt", "é")
     assert (tmp_path / "new" / "x.txt").read_bytes() == b"\xc3\xa9"
+
+
+def test_a_regular_file_is_opened_through_links(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"data")
+    (tmp_path / "link").symlink_to("file")
+    with open_regular(tmp_path / "link") as stream:
+        assert stream.read() == b"data"
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "nowhere")
+
+
+def test_a_fifo_a_socket_a_device_and_a_folder_are_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        for path in (tmp_path / "fifo", tmp_path / "socket", tmp_path, Path("/dev/zero")):
+            with pytest.raises(OSError, match="not a regular file"):
+                open_regular(path)

@@ -17,7 +17,6 @@ from pipeline.text.formats.epub import read_epub
 from pipeline.text.formats.html import read_html
 from pipeline.text.formats.plain_text import read_plain_text
 from pipeline.text.formats.source_text import SourceText, read_bytes
-from schemas.errors import InputError, Reason
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,5 @@ def _choose(path: Path, formats: tuple[BookFormat, ...]) -> BookFormat:
     suffix = path.suffix.lower()
     for known in formats:
         if suffix in known.suffixes:
-            if known.signature:
-                raise InputError(
-                    Reason.UNREADABLE, f"{path} is not a valid {known.name} file: its first bytes are {head!r}"
-                )
-            return known
+            return known  # a signature may follow other bytes, which the reader decides
     return PLAIN_TEXT

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from schemas.errors import InputError, Reason
+from schemas.files import open_regular
 
 
 class SourceText(NamedTuple):
@@ -14,12 +17,13 @@ class SourceText(NamedTuple):
     text: str
     container: str  # name of the format
     encoding: str
+    counts: Mapping[str, float] = MappingProxyType({})  # measures of the reading
 
 
 def read_bytes(path: Path, max_bytes: int) -> bytes:
     """Return the content of a file, at most `max_bytes`. Raises InputError UNREADABLE."""
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             return stream.read(max_bytes)
     except OSError as e:
         raise InputError(Reason.UNREADABLE, f"{path} cannot be read: {e.strerror or e}") from e

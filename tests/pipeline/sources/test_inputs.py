@@ -37,10 +37,10 @@ def test_remote_file_is_copied_and_the_copy_removed() -> None:
 def test_inputs_that_cannot_be_opened_have_a_reason(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert reason_of(str(tmp_path / "b")) is Reason.MISSING
-    assert reason_of(str(tmp_path)) is Reason.MISSING
+    assert reason_of(str(tmp_path)) is Reason.UNREADABLE
     assert reason_of(str(tmp_path / "a"), max_bytes=2) is Reason.TOO_LARGE
     assert reason_of("memory://absent") is Reason.MISSING
-    assert reason_of("nosuchprotocol://x/y") is Reason.MISSING
+    assert reason_of("nosuchprotocol://x/y") is Reason.UNREADABLE
 
 
 def test_changed_file_has_another_version(tmp_path: Path) -> None:

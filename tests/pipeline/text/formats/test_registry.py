@@ -43,7 +43,7 @@ def test_file_without_the_signature_of_its_suffix_is_rejected(tmp_path: Path) ->
     (tmp_path / "a.epub").write_text("not a zip archive")
     reason, message = rejection(tmp_path / "a.epub")
     assert reason is Reason.UNREADABLE
-    assert "is not a valid epub file: its first bytes are b'not '" in message
+    assert "is not a readable EPUB: File is not a zip file; its first bytes are b'not '" in message
 
 
 def test_files_that_cannot_be_read_have_a_reason(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_another_format_is_one_reader_and_one_entry(tmp_path: Path) -> None:
 
     (tmp_path / "a.rev").write_text("txet")
     added = (*FORMATS, BookFormat("reversed", (".rev",), read_reversed))
-    assert read_source(tmp_path / "a.rev", 100, formats=added) == ("text", "reversed", "utf-8")
+    assert read_source(tmp_path / "a.rev", 100, formats=added) == SourceText("text", "reversed", "utf-8")
 
 
 def test_suffixes_of_formats_are_distinct() -> None:
