@@ -28,6 +28,7 @@ _MAX_DICTIONARY_BYTES = 64 << 20  # of LZMA, which allocates it before it reads 
 _BLOCK_BYTES = 1 << 18
 _SMALL_BLOCK_BYTES = 4096  # zipfile limits the output of deflate only, not of bzip2 and LZMA
 _UTF8_FLAG = 0x800
+_HEADER_BYTES = 30  # of an entry; its last four are the lengths of the name and of the extra field
 
 
 class EpubArchive:
@@ -97,10 +98,10 @@ class EpubArchive:
         """Return an entry under the name in its own header, which zipfile compares with that in the directory."""
         file = cast(BinaryIO, self._archive.fp)
         file.seek(entry.header_offset)
-        header = file.read(zipfile.sizeFileHeader)
-        if len(header) < zipfile.sizeFileHeader:
-            return entry
-        *_, name_bytes, extra_bytes = struct.unpack(zipfile.structFileHeader, header)
+        header = file.read(_HEADER_BYTES)
+        if len(header) < _HEADER_BYTES:
+            return entry  # zipfile reports the damage
+        name_bytes, extra_bytes = struct.unpack("<HH", header[-4:])
         name = file.read(name_bytes)
         if entry.compress_type == zipfile.ZIP_LZMA:
             file.seek(extra_bytes, 1)
