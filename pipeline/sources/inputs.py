@@ -18,7 +18,7 @@ import fsspec
 from pipeline.sources.text_tables import parse_row_uri, read_text
 from schemas.errors import InputError, Reason, storage_errors
 from schemas.fingerprint import sha256_file
-from schemas.record_errors import record_errors
+from schemas.record_errors import brief, record_errors
 
 MAX_BYTES = 64 << 30  # default limit of an item
 _BLOCK_BYTES = 8 << 20
@@ -34,17 +34,29 @@ class Stat(NamedTuple):
 def stat(uri: str) -> Stat:
     """Return the size and version of an input; for a row, those of its table.
 
-    Raises InputError MISSING if there is no file at `uri`, UNREADABLE if it is not a regular file or cannot be reached.
+    Raises InputError: MISSING if there is no file at `uri`, UNREADABLE if it is not a regular file, UNREACHABLE if
+    that cannot be told.
     """
     if row := parse_row_uri(uri):
         return stat(row.table)
+    with _reaching(uri):
+        return _local_stat(uri) if "://" not in uri else _remote_stat(uri)
+
+
+@contextmanager
+def _reaching(uri: str) -> Iterator[None]:
+    """Raise InputError MISSING or UNREACHABLE for an exception of the file system of `uri`."""
     try:
         with record_errors(uri):
-            return _local_stat(uri) if "://" not in uri else _remote_stat(uri)
+            yield
     except InputError as e:
+        if e.__cause__ is None or e.reason is Reason.FAILED:
+            raise
         if isinstance(e.__cause__, FileNotFoundError | NotADirectoryError):
-            raise InputError(Reason.MISSING, f"{uri}: not found") from e
-        raise
+            raise InputError(Reason.MISSING, f"{uri}: not found: {brief(e.__cause__)}") from e
+        if "://" not in uri and not isinstance(e.__cause__, OSError):
+            raise  # no path at all, such as one with a NUL
+        raise InputError(Reason.UNREACHABLE, str(e)) from e
 
 
 def _local_stat(path: str) -> Stat:
@@ -64,7 +76,7 @@ def _remote_stat(uri: str) -> Stat:
 
 
 def _not_regular(uri: str) -> InputError:
-    return InputError(Reason.UNREADABLE, f"{uri}: a folder, FIFO, socket or device; expected a regular file")
+    return InputError(Reason.UNREADABLE, f"{uri}: not a file but a folder, FIFO, socket or device")
 
 
 def require_same(path: Path, sha256: str | None, uri: str) -> None:
@@ -77,8 +89,8 @@ def require_same(path: Path, sha256: str | None, uri: str) -> None:
 def local_file(uri: str, *, max_bytes: int = MAX_BYTES) -> Iterator[Path]:
     """Return a context manager with a local path to the content of `uri`; a temporary copy is removed at its end.
 
-    Raises InputError: as `stat`, UNREADABLE if it cannot be read, TOO_LARGE beyond `max_bytes`; StorageError if the
-    disk is full.
+    Raises InputError: as `stat`, UNREACHABLE if it cannot be read in full, TOO_LARGE beyond `max_bytes`; StorageError
+    if the disk is full.
     """
     size, version = stat(uri)
     if row := parse_row_uri(uri):
@@ -94,7 +106,7 @@ def local_file(uri: str, *, max_bytes: int = MAX_BYTES) -> Iterator[Path]:
         copy = Path(folder, "input" + Path(uri).suffix)
         _copy(uri, copy, max_bytes)
         if (copied := copy.stat().st_size) < size:
-            raise InputError(Reason.UNREADABLE, f"{uri}: the transfer ended after {copied:,} of {size:,} bytes")
+            raise InputError(Reason.UNREACHABLE, f"{uri}: the transfer ended after {copied:,} of {size:,} bytes")
         yield copy
 
 
@@ -117,6 +129,6 @@ def _copy(uri: str, copy: Path, max_bytes: int) -> None:
 
 
 def _blocks(uri: str) -> Iterator[bytes]:
-    with record_errors(uri), fsspec.open(uri, "rb") as source:
+    with _reaching(uri), fsspec.open(uri, "rb") as source:
         while block := source.read(_BLOCK_BYTES):
             yield block
