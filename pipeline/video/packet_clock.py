@@ -7,10 +7,18 @@ some delay after it is decoded. Packets without timestamps, as in bare streams, 
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import NamedTuple
 
 import av
 
 from pipeline.video.time_grid import Timeline
+
+
+class PlacedPacket(NamedTuple):
+    """The time during which the frame of a packet is shown, in seconds from the first packet's."""
+
+    start_s: float
+    end_s: float
 
 
 class PacketClock:
@@ -22,8 +30,8 @@ class PacketClock:
         self._first_delay_s: float | None = None
         self.end_s = 0.0
 
-    def place(self, packet: av.Packet) -> float:
-        """Return the presentation time of the next packet's frame, in seconds from the first."""
+    def place(self, packet: av.Packet) -> PlacedPacket:
+        """Return the time of the next packet's frame."""
         duration_s = (packet.duration or 0) * self._tick_s
         ticks = packet.pts if packet.dts is None else packet.dts
         placed_s = self._decoding_times.place(None if ticks is None else ticks * self._tick_s, duration_s)
@@ -33,5 +41,6 @@ class PacketClock:
         if self._first_delay_s is None:
             self._first_delay_s = delay_s
         time_s = max(0.0, placed_s + delay_s - self._first_delay_s)
-        self.end_s = max(self.end_s, time_s + (duration_s or self._decoding_times.default_duration_s))
-        return time_s
+        placed = PlacedPacket(time_s, time_s + (duration_s or self._decoding_times.default_duration_s))
+        self.end_s = max(self.end_s, placed.end_s)
+        return placed

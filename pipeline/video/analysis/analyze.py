@@ -35,6 +35,7 @@ _MAX_PAIR_PACKETS = 250
 _MIN_SAMPLES = 16  # of a short video
 _MAX_GAP_S = 60.0  # without a sampled frame
 _MAX_ASPECT_RATIO = 100
+_MAX_SHORT_S = 0.5  # by which the duration in a header may fall short of the packets
 
 
 def analyze_video(path: Path, config: AnalysisConfig, limits: DecodeConfig) -> VideoStats:
@@ -65,12 +66,14 @@ def analyze_video(path: Path, config: AnalysisConfig, limits: DecodeConfig) -> V
     if stats is None:  # opened again, so that the index of a long file is in memory only once
         with _open(path, limits) as source:
             stats = _from_all_frames(source, config, DENSE_S if is_short else SPARSE_S, limits)
+    if end_s > info.duration_s + _MAX_SHORT_S:  # the header is wrong
+        info = replace(info, duration_s=end_s)
     measures = {
         **stats.measures,
         "found_share": min(1.0, end_s / info.duration_s) if info.duration_s > 0 else 1.0,
         "bit_rate": 8 * packets.size_bytes / end_s if end_s > 0 else 0.0,
     }
-    return replace(stats, content_id=packets.content_id, measures=measures)
+    return replace(stats, info=info, content_id=packets.content_id, measures=measures)
 
 
 def _open(path: Path, limits: DecodeConfig) -> AnalysisSource:

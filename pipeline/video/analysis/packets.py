@@ -37,6 +37,8 @@ class PacketReader:
         self._hash = hashlib.sha256(f"{context.codec.canonical_name} {context.width}x{context.height} ".encode())
         default_duration_s = 1 / float(frame_rate(container, stream))
         self._clock = PacketClock(stream.time_base, default_duration_s=default_duration_s, allows_jumps=allows_jumps)
+        self._first_s: float | None = None
+        self._end_s = 0.0
         self._has_separate_alpha = has_separate_alpha(stream)
         self.count = self.size_bytes = 0
         self.detail = ""  # why reading ended before the end of the file
@@ -60,7 +62,7 @@ class PacketReader:
     @property
     def end_s(self) -> float:
         """End of the last frame, in seconds from the start of the first."""
-        return self._clock.end_s
+        return max(0.0, self._end_s - (self._first_s or 0.0))
 
     @property
     def content_id(self) -> str:
@@ -82,4 +84,8 @@ class PacketReader:
             for unit in self._parser.slices(bytes(packet)):
                 self._hash.update(len(unit).to_bytes(4, "big"))
                 self._hash.update(unit)
-        return self._clock.place(packet)
+        placed = self._clock.place(packet)
+        if not packet.is_discard:  # an edit list shows a part of the packets only
+            self._first_s = placed.start_s if self._first_s is None else min(self._first_s, placed.start_s)
+            self._end_s = max(self._end_s, placed.end_s)
+        return placed.start_s

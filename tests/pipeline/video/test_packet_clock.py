@@ -20,7 +20,7 @@ def packet(pts: int | None, dts: int | None, duration: int = 40) -> av.Packet:
 
 def times(packets: list[av.Packet], *, allows_jumps: bool = False) -> tuple[list[float], float]:
     clock = PacketClock(MS, default_duration_s=0.04, allows_jumps=allows_jumps)
-    return [clock.place(p) for p in packets], clock.end_s
+    return [clock.place(p).start_s for p in packets], clock.end_s
 
 
 def test_reordered_frames_are_placed_at_their_presentation_times() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -71,6 +72,25 @@ def test_long_video_with_one_key_frame_is_decoded_completely(decoder: Decoder, t
     stats = decoder.analyze(path)
     assert stats.measures["sampled_frames"] == pytest.approx(50 + 4, abs=1)
     assert np.diff(stats.times_s).max() < 2.3
+
+
+def test_duration_that_the_header_understates_is_that_of_the_packets(decoder: Decoder, tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.flv", frames=100)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"duration") + 9
+    content[at : at + 8] = struct.pack(">d", 0.4)
+    path.write_bytes(content)
+    stats = decoder.analyze(path)
+    assert (stats.info.duration_s, stats.measures["found_share"]) == (pytest.approx(4), 1)
+
+
+def test_duration_is_that_of_the_part_that_an_edit_list_shows(decoder: Decoder, tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=100)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"elst") + 12
+    content[at : at + 4] = struct.pack(">I", 400)  # of 4000
+    path.write_bytes(content)
+    assert decoder.analyze(path).info.duration_s == pytest.approx(0.4)
 
 
 def test_same_file_gives_the_same_stats_and_a_remux_the_same_signatures(decoder: Decoder, tmp_path: Path) -> None:
