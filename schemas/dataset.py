@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import xxhash
+
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import inside, write_text
-from schemas.fingerprint import fingerprint
+from schemas.fingerprint import fingerprint, sha256_file
 from schemas.vocab import Vocabulary
 
 SCHEMA_VERSION = 1
@@ -32,6 +35,8 @@ PARTS = ".parts"  # folder of the part files of shards, until `longreel pack` co
 EMPTY, SHORT, LEFT_OUT = "empty", "shorter than min_tokens", "left out by the mixture"
 LONG = "longer than the context"  # of question-answer documents: a split would separate questions from answers
 SHORTEST_CONTEXT = 16  # tokens
+REPAIR = "Pack the dataset again (`longreel pack`), or copy it again from an intact copy."
+_CHECKSUM_DIGITS = 16  # of one sequence
 LossWeighting = Literal["token", "document"]  # equal weight of every token, or of every document
 
 
@@ -123,10 +128,14 @@ class ShardEntry:
     filesize: int
     sha256: str
     offsets: tuple[int, ...]
+    checksums: str  # XXH3-64 of the bytes of each sequence, 16 hex digits each
 
 
 def read_card(directory: Path) -> DatasetCard:
-    """Read the card of a dataset; raises DatasetError if the directory is missing, unfinished or not a dataset."""
+    """Read the card of a dataset.
+
+    Raises DatasetError if the directory is missing, unfinished or not a dataset, or if the card was modified.
+    """
     path = directory / CARD
     if not directory.is_dir():
         raise DatasetError(f"{directory}: no such dataset directory")
@@ -134,9 +143,26 @@ def read_card(directory: Path) -> DatasetCard:
         command = "the same `longreel forget`" if (directory / FORGETTING / CARD).is_file() else "`longreel pack`"
         raise DatasetError(f"{directory} is unfinished: it has no {CARD}, which is written last. Run {command} again.")
     try:
-        return DatasetCard.from_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        card = DatasetCard.from_json(text)
+        is_same = card.to_json() == text
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
         raise DatasetError(f"{path} is not a dataset card: {e}") from e
+    if not is_same:
+        raise DatasetError(f"{path} was modified: its SHA-256 does not match its content. {REPAIR}")
+    return card
+
+
+def read_checked_index(directory: Path, card: DatasetCard) -> list[ShardEntry]:
+    """Read `index.json`; raises DatasetError as `read_index` does, and if it is not the one of the card."""
+    path = directory / INDEX
+    try:
+        is_same = sha256_file(path) == card.index_sha256
+    except OSError as e:
+        raise DatasetError(f"{path} cannot be read: {e.strerror}. {REPAIR}") from e
+    if not is_same:
+        raise DatasetError(f"{path} is not the index that {CARD} was written for. {REPAIR}")
+    return read_index(directory)
 
 
 def write_index(directory: Path, shards: list[ShardEntry]) -> None:
@@ -169,7 +195,20 @@ def read_index(directory: Path) -> list[ShardEntry]:
                 f"{path}: {shard.url} has {shard.nsamples} sequences and {len(shard.offsets)} offsets, "
                 f"expected {shard.nsamples + 1} offsets"
             )
+        digits = shard.checksums
+        if len(digits) != _CHECKSUM_DIGITS * shard.nsamples or not re.fullmatch("[0-9a-f]*", digits):
+            raise DatasetError(f"{path}: {shard.url} has {shard.nsamples} sequences, but not as many checksums")
     return shards
+
+
+def checksum_of_sequence(block: bytes | memoryview) -> str:
+    """Return the checksum of the bytes of a sequence, as in `ShardEntry.checksums`."""
+    return xxhash.xxh3_64_hexdigest(block)
+
+
+def checksum_at(checksums: str, i: int) -> str:
+    """Return the checksum of sequence `i` of a shard, from `ShardEntry.checksums`."""
+    return checksums[i * _CHECKSUM_DIGITS : (i + 1) * _CHECKSUM_DIGITS]
 
 
 def _entry(row: dict[str, Any]) -> ShardEntry:
@@ -177,8 +216,9 @@ def _entry(row: dict[str, Any]) -> ShardEntry:
     dataset = values.pop("dataset", None)
     entry = ShardEntry(**values)
     numbers = (entry.nsamples, entry.filesize, *entry.offsets)
-    if not all(isinstance(text, str) for text in (entry.url, entry.split, entry.sha256)) or dataset != entry.split:
-        raise ValueError(f"the entry of {entry.url!r} has an invalid url, split, sha256 or dataset")
+    texts = (entry.url, entry.split, entry.sha256, entry.checksums)
+    if not all(isinstance(text, str) for text in texts) or dataset != entry.split:
+        raise ValueError(f"the entry of {entry.url!r} has an invalid url, split, sha256, checksums or dataset")
     if not all(type(number) is int and number >= 0 for number in numbers) or sorted(entry.offsets) != [*entry.offsets]:
         raise ValueError(f"the sizes and offsets of {entry.url} are not increasing integers")
     return entry

@@ -7,6 +7,7 @@
     ├── AbsenceError          too many items of earlier runs are absent
     ├── InputError            an unusable input; it has a `reason` and becomes a row of the quarantine table
     ├── DatasetError          an unfinished, truncated or modified token store or packed dataset
+    │   └── DamagedSequence   a packed sequence whose bytes are not those that were written
     ├── VocabularyMismatch    two artifacts of different tokenizers are used together
     ├── StorageError          a file cannot be written
     ├── JobError              a job failed (for example, a decoder process or a Beam runner)
@@ -108,6 +109,10 @@ class InputError(LongreelError):
 
 class DatasetError(LongreelError):
     """A token store or packed dataset is unfinished, truncated or modified."""
+
+
+class DamagedSequence(DatasetError):
+    """A packed sequence cannot be read, or its bytes are not those that were written; training can skip it."""
 
 
 class VocabularyMismatch(LongreelError):

@@ -28,4 +28,5 @@ class Train:
         first, last = result.first_eval_loss, result.eval_loss
         fell = "" if first is None or last is None else f"; held-out loss {first:.4f} -> {last:.4f} nats per target"
         speed = "" if result.tokens_per_s is None else f"; {result.tokens_per_s:,.0f} tokens/s"
-        print(f"train: step {result.step}{fell}{speed}; {result.checkpoint}", file=sys.stderr)
+        skipped = f"; {result.skipped_sequences} damaged sequences skipped" if result.skipped_sequences else ""
+        print(f"train: step {result.step}{fell}{speed}{skipped}; {result.checkpoint}", file=sys.stderr)

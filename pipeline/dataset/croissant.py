@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from schemas.dataset import CARD, CROISSANT, INDEX, LEDGER, DatasetCard, ShardEntry
 from schemas.files import write_text
 from schemas.records import LEDGER as LEDGER_SCHEMA
+from schemas.tables import open_table
 
 SPANS, SHARDS = "spans", "shards"  # the record sets
 _SHARD_COLUMNS = {"url": "Text", "split": "Text", "nsamples": "Integer", "filesize": "Integer", "sha256": "Text"}
@@ -94,7 +94,7 @@ def croissant_json(directory: Path, card: DatasetCard, shards: Sequence[ShardEnt
 def tokens_by_license(ledger: Path) -> Counter[str | None]:
     """Return the number of tokens by license, in bounded memory; None stands for documents without a license."""
     counts: Counter[str | None] = Counter()
-    with pq.ParquetFile(ledger) as file:
+    with open_table(ledger) as file:
         for batch in file.iter_batches(1 << 20, columns=["license", "length"]):
             sums = pa.Table.from_batches([batch]).group_by("license").aggregate([("length", "sum")])
             for license, tokens in zip(sums["license"].to_pylist(), sums["length_sum"].to_pylist(), strict=True):

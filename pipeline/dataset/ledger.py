@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from schemas.files import atomic
 from schemas.packed import SPAN_DTYPE
 from schemas.records import LEDGER
+from schemas.tables import table_writer
 from schemas.vocab import VISION
 
 Integers = NDArray[np.int64]
@@ -134,7 +133,7 @@ def shard_ledger(clips: Clips, chunks: ChunkTable, documents: pa.Table, *, keys:
 
 def write_ledger(path: Path, tables: Iterable[pa.Table]) -> None:
     """Write tables of records.LEDGER to one Parquet file, in order and atomically."""
-    with atomic(path) as temporary, pq.ParquetWriter(temporary, LEDGER, compression="zstd") as out:
+    with table_writer(path, LEDGER, compression="zstd") as out:
         for table in tables:
             if len(table):  # an empty table would add an empty row group
                 out.write_table(table, row_group_size=_ROW_GROUP)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset.names import key_number, key_of
-from schemas.dataset import DatasetCard, ShardEntry, read_index
+from schemas.dataset import DatasetCard, ShardEntry, checksum_at, checksum_of_sequence, read_checked_index
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import inside
 from schemas.shards.ranged import SequenceFile
@@ -27,26 +27,31 @@ class Sequences:
 
     def __init__(self, directory: Path, card: DatasetCard) -> None:
         self._directory, self._card = directory, card
-        self._shards = {entry.url: entry for entry in read_index(directory)}
+        self._shards = {entry.url: entry for entry in read_checked_index(directory, card)}
 
     def read(self, shard: str, key: str) -> PackedSequence:
-        """Return a sequence; raises DatasetError if it is missing or not as Longreel writes it."""
+        """Return a sequence; raises DatasetError if it is missing, altered, or not as Longreel writes it."""
         entry, i = self._find(shard, key)
         start, end = entry.offsets[i : i + 2]
         try:
-            return read_sequence(self._bytes(entry, start, end - start), key, self._card)
+            block = self._bytes(entry, start, end - start)
+            if checksum_of_sequence(block) != checksum_at(entry.checksums, i):
+                raise DatasetError("its bytes were altered: their checksum is not the one in the index")
+            return read_sequence(block, key, self._card)
         except DatasetError as e:
             raise DatasetError(f"{self._directory / shard}, {key}: {e}; `longreel verify` says what else is") from e
 
     def tokens(self, shard: str, key: str, start: int, length: int) -> NDArray[Any]:
-        """Return tokens [start, start + length) of a sequence without reading its other tokens."""
+        """Return tokens [start, start + length) of a sequence; raises DatasetError if it is missing or altered."""
         entry, i = self._find(shard, key)
         dtype, context = self._card.vocabulary.dtype, self._card.context_length
         if not 0 <= start <= start + length <= context:
             raise DatasetError(f"{self._directory}: tokens {start}..{start + length} of {key}, which has {context}")
         path = inside(self._directory, entry.url)
         first, end = entry.offsets[i : i + 2]
-        with SequenceFile(path, first, end, f"{path}, {key}") as sequence:
+        checksum = checksum_at(entry.checksums, i)
+        with SequenceFile(path, first, end, f"{path}, {key}", checksum=checksum) as sequence:
+            sequence.fetch()
             return sequence.tokens(dtype, context, np.array([[start, start + length]]))[0]
 
     def _find(self, shard: str, key: str) -> tuple[ShardEntry, int]:

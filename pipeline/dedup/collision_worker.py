@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline.dedup.candidates import PARTITIONS, count_collisions, merge_pairs
 from pipeline.dedup.scratch import Division, Scratch
-from schemas.files import write_array, write_text
+from schemas.checksums import check_appended
+from schemas.files import read_array, write_array, write_json
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class _Buckets:
 
     @cached_property
     def _runs(self) -> list[tuple[Path, NDArray[np.int64]]]:
-        """The files of entries, and where their partitions start; read with the first element, when all exist."""
+        """The files of entries, and where their partitions start; checked with the first element, when all exist."""
         scratch = self.worker.scratch
-        return [
-            (scratch.keys(unit), np.load(scratch.key_bounds(unit), allow_pickle=False)) for unit in self.worker.units
-        ]
+        for unit in self.worker.units:
+            check_appended(scratch.keys(unit))
+        return [(scratch.keys(unit), read_array(scratch.key_bounds(unit))) for unit in self.worker.units]
 
     def count(self, part: int) -> None:
         """Write the pairs of a part of the partitions."""
@@ -50,7 +50,7 @@ class _Buckets:
         partitions = range(part * size, (part + 1) * size)
         counted = [count_collisions(self._entries(p), max_bucket=self.worker.max_bucket) for p in partitions]
         write_array(self.worker.scratch.collisions(part), merge_pairs([pairs for pairs, _ in counted]))
-        write_text(self.worker.scratch.full_buckets(part), json.dumps(sum(full for _, full in counted)))
+        write_json(self.worker.scratch.full_buckets(part), {"full": sum(full for _, full in counted)})
 
     def _entries(self, partition: int) -> NDArray[np.uint64]:
         parts = [np.zeros(0, np.uint64)]

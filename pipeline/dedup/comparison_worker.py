@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.dedup.candidates import PAIR, Pairs, from_two_samples, merge_pairs, split_pair
@@ -22,8 +21,9 @@ from pipeline.dedup.similarity import Similarity
 from pipeline.runtime.interrupt import raise_if_stopping
 from pipeline.runtime.progress import MADE, note
 from pipeline.runtime.workspace import Workspace
-from schemas.files import atomic
+from schemas.files import read_array, read_json
 from schemas.records import PAIRS
+from schemas.tables import table_writer
 
 COUNTS = "counts"  # key of the counts in the metadata of a file of pairs
 _GROUP_ROWS = 10_000
@@ -49,7 +49,7 @@ class ComparisonWorker:
         candidates = self._candidates(number, items)
         found = self._shared(candidates, items, signatures)
         counts = Counter({"candidates": len(candidates), "full buckets": self._full_buckets(number)})
-        with atomic(self.scratch.pairs(number)) as temporary, pq.ParquetWriter(temporary, PAIRS) as writer:
+        with table_writer(self.scratch.pairs(number), PAIRS) as writer:
             while pairs := list(itertools.islice(found, _GROUP_ROWS)):
                 writer.write_table(pairs_table(pairs))
                 counts["pairs"] += len(pairs)
@@ -72,14 +72,14 @@ class ComparisonWorker:
         edges = np.array([-(-self.division.items * n // ranges) << 32 for n in (number, number + 1)], np.uint64)
         parts = [np.zeros(0, PAIR)]
         for part in range(self.division.parts):
-            pairs = np.load(self.scratch.collisions(part), mmap_mode="r", allow_pickle=False)
+            pairs = read_array(self.scratch.collisions(part))
             parts.append(pairs[slice(*np.searchsorted(pairs["pair"], edges).tolist())])
         return merge_pairs(parts)
 
     def _full_buckets(self, number: int) -> int:
         """Return the number of full buckets of all parts for the first range, and 0 for the others."""
         paths = [self.scratch.full_buckets(part) for part in range(self.division.parts) if number == 0]
-        return sum(json.loads(path.read_text(encoding="utf-8")) for path in paths)
+        return sum(read_json(path)["full"] for path in paths)
 
     def _shared(self, candidates: Pairs, items: NDArray[Any], signatures: SignatureRows) -> Iterator[Pair]:
         """Yield the candidates that share content."""

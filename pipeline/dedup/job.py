@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.dedup.candidates import MAX_ITEMS
@@ -41,10 +40,11 @@ from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.progress import following
 from pipeline.runtime.units import unit_files
 from pipeline.runtime.workspace import Workspace
-from schemas.errors import ConfigError
-from schemas.files import atomic, write_array, write_text
+from schemas.errors import ConfigError, DatasetError
+from schemas.files import read_json, write_array, write_json
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import PAIRS
+from schemas.tables import open_table, table_writer
 
 VERSION = 2  # raise it if the same signatures would give other pairs
 _FACTS = "pairs.json"
@@ -61,7 +61,7 @@ def dedup_items(workspace: Workspace, config: DedupConfig, runner: Runner) -> Jo
     if facts is None:
         facts, new = _search(workspace, config, kinds, items, runner), len(items)
         found = {"fingerprint": key, "sha256": sha256_file(workspace.pairs), "facts": facts}
-        write_text(workspace.root / _FACTS, json.dumps(found) + "\n")
+        write_json(workspace.root / _FACTS, found)
     return JobReport(
         job="dedup",
         items=len(items),
@@ -84,10 +84,10 @@ def _fingerprint(workspace: Workspace, config: DedupConfig, ids: pa.Array) -> st
 def _known_facts(workspace: Workspace, key: str) -> dict[str, int] | None:
     """Return the counts of the last search if the table of pairs is that of the fingerprint `key`, else None."""
     try:
-        found = json.loads((workspace.root / _FACTS).read_text(encoding="utf-8"))
+        found = read_json(workspace.root / _FACTS)
         is_same = found["fingerprint"] == key and found["sha256"] == sha256_file(workspace.pairs)
         return dict(found["facts"]) if is_same else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, DatasetError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -136,9 +136,9 @@ def _run_steps(
 def _join(workspace: Workspace, parts: Sequence[Path]) -> Counter[str]:
     """Write the pairs of all ranges, which are in order, as one table, and return the sums of their counts."""
     counts: Counter[str] = Counter({"candidates": 0, "pairs": 0})
-    with atomic(workspace.pairs) as temporary, pq.ParquetWriter(temporary, PAIRS) as writer:
+    with table_writer(workspace.pairs, PAIRS) as writer:
         for path in parts:
-            with pq.ParquetFile(path) as part:
+            with open_table(path) as part:
                 counts.update(json.loads(part.metadata.metadata[COUNTS.encode()]))
                 writer.write_table(part.read())
     return counts

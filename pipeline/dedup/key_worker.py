@@ -17,6 +17,7 @@ from pipeline.dedup.similarity import Similarity
 from pipeline.runtime.interrupt import raise_if_stopping
 from pipeline.runtime.progress import MADE, note
 from pipeline.runtime.workspace import Workspace
+from schemas.checksums import append_checksum
 from schemas.errors import storage_errors
 from schemas.files import atomic, write_array
 
@@ -49,11 +50,13 @@ class KeyWorker:
     def _write(self, unit: int, items: NDArray[Any]) -> None:
         path = self.scratch.keys(unit)
         bounds, written = [np.zeros((0, PARTITIONS + 1), np.int64)], 0
-        with atomic(path) as temporary, temporary.open("wb") as file, storage_errors(path):
-            for partitions, entries in self._runs(unit, items):
-                bounds.append(written + np.searchsorted(partitions, np.arange(PARTITIONS + 1))[None])
-                file.write(entries.astype("<u8").tobytes())
-                written += len(entries)
+        with atomic(path) as temporary, storage_errors(path):
+            with temporary.open("wb") as file:
+                for partitions, entries in self._runs(unit, items):
+                    bounds.append(written + np.searchsorted(partitions, np.arange(PARTITIONS + 1))[None])
+                    file.write(entries.astype("<u8").tobytes())
+                    written += len(entries)
+            append_checksum(temporary)
         write_array(self.scratch.key_bounds(unit), np.concatenate(bounds))
         note(self.workspace.log("dedup"), MADE, unit=unit)
 

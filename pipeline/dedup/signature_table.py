@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from pipeline.dedup.similarity import Signature
 from pipeline.runtime.units import unit_files, unit_name, unit_number
 from pipeline.runtime.workspace import Workspace, read_units, usable
 from schemas.errors import DatasetError
+from schemas.files import read_array
 from schemas.records import SIGNATURES, SURVEY
+from schemas.tables import open_table
 
 ITEM = np.dtype([("unit", "<i4"), ("row", "<i4"), ("kind", "<i4")])  # where the signature of an item is
 _COLUMNS = ("content_id", "kind", "starts", "lengths", "samples")
@@ -80,8 +83,7 @@ def _one_per_content(ids: pa.Array, items: NDArray[Any], workspace: Workspace) -
 
 def read_items(path: Path) -> NDArray[Any]:
     """Map an array of ITEM into memory."""
-    items: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return items
+    return read_array(path)
 
 
 def read_unit(directory: Path, unit: int, rows: Mapping[int, int]) -> Iterator[tuple[int, Signature]]:
@@ -106,14 +108,15 @@ def _signature(rows: pa.Table | pa.RecordBatch, row: int) -> Signature:
     )
 
 
-def _open(path: Path) -> pq.ParquetFile:
+@contextmanager
+def _open(path: Path) -> Iterator[pq.ParquetFile]:
     try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as e:
-        raise DatasetError(f"{path} cannot be read ({e}); run `longreel survey` again") from e
-    if not file.schema_arrow.remove_metadata().equals(SIGNATURES):
-        raise DatasetError(f"{path} was written by another version; run `longreel survey` again")
-    return file
+        with open_table(path) as file:
+            if not file.schema_arrow.remove_metadata().equals(SIGNATURES):
+                raise DatasetError(f"{path} was written by another version")
+            yield file
+    except DatasetError as e:
+        raise DatasetError(f"{e}; run `longreel survey` again") from e
 
 
 @dataclass
@@ -125,6 +128,7 @@ class SignatureRows:
     _files: dict[int, tuple[pq.ParquetFile, NDArray[np.int64]]] = field(default_factory=dict)
     _groups: OrderedDict[tuple[int, int], pa.Table] = field(default_factory=OrderedDict)
     _bytes: int = 0
+    _open_files: ExitStack = field(default_factory=ExitStack)
 
     def read(self, number: int) -> Signature:
         """Return the signature of an item."""
@@ -154,12 +158,11 @@ class SignatureRows:
     def _file(self, unit: int) -> tuple[pq.ParquetFile, NDArray[np.int64]]:
         """Return the file of a unit, and the first rows of its row groups."""
         if unit not in self._files:
-            file = _open(self.directory / f"{unit_name(unit)}.parquet")
+            file = self._open_files.enter_context(_open(self.directory / f"{unit_name(unit)}.parquet"))
             sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
             self._files[unit] = file, np.cumsum([0, *sizes])
         return self._files[unit]
 
     def close(self) -> None:
         """Close the files."""
-        for file, _ in self._files.values():
-            file.close()
+        self._open_files.close()

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.dataset.croissant import write_croissant
 from pipeline.dataset.ledger import write_ledger
@@ -38,6 +37,7 @@ from schemas.dataset import (
 from schemas.errors import ConfigError, DatasetError, storage_errors
 from schemas.files import write_text
 from schemas.fingerprint import sha256_file
+from schemas.tables import read_table
 from schemas.vocab import TEXT, VISION
 
 SHARD_PATTERN = re.compile(r"(train|val)-\d{6,}-of-\d{6,}\.tar")
@@ -120,7 +120,7 @@ def _write_ledger(directory: Path, names: list[str]) -> dict[str, Counter[int]]:
 
     def parts() -> Iterator[pa.Table]:
         for name in names:
-            part = pq.read_table(part_path(directory, name)).replace_schema_metadata(None)
+            part = read_table(part_path(directory, name)).replace_schema_metadata(None)
             counts = np.bincount(part["modality"].to_numpy(), part["length"].to_numpy(), minlength=2)
             tokens.setdefault(name.split("-")[0], Counter()).update({m: int(counts[m]) for m in (TEXT, VISION)})
             yield part

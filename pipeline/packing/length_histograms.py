@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.kinds.registry import names_of_text_kinds
 from pipeline.packing.chunks import Documents, split_chunks
@@ -25,8 +24,8 @@ from pipeline.packing.histogram_bins import Histogram
 from pipeline.packing.loss_weights import targets_of
 from pipeline.packing.mixture import Mixture
 from schemas.errors import DatasetError
-from schemas.files import atomic
 from schemas.records import SPLITS
+from schemas.tables import read_table, write_table
 
 ROLES = ("item", "unsplittable", "text")  # the histograms of SplitHistograms
 _BATCH = 64  # histograms of units that are in memory while they are summed
@@ -141,16 +140,15 @@ def write_histograms(path: Path, histograms: LengthHistograms) -> None:
     schema = pa.schema([("split", pa.string()), ("role", pa.string()), ("length", pa.int64()), ("count", pa.int64())])
     plain = {"rows": histograms.rows, "excluded": histograms.excluded, "digest": f"{histograms.digest:x}"}
     plain |= {"text_tokens": histograms.text_tokens, "other_tokens": histograms.other_tokens, "splits": facts}
-    with atomic(path) as temporary:
-        pq.write_table(pa.table(rows, schema.with_metadata({"histograms": json.dumps(plain)})), temporary)
+    write_table(path, pa.table(rows, schema.with_metadata({"histograms": json.dumps(plain)})))
 
 
 def read_histograms(path: Path) -> LengthHistograms:
     """Read a file written by `write_histograms`; raises DatasetError if it is missing or invalid."""
     try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as e:
-        raise DatasetError(f"{path} cannot be read ({e}); run `longreel pack` again") from e
+        table = read_table(path)
+    except DatasetError as e:
+        raise DatasetError(f"{e}; run `longreel pack` again") from e
     plain = json.loads(table.schema.metadata[b"histograms"])
     facts = plain.pop("splits")
     split, role = np.asarray(table["split"]), np.asarray(table["role"])

@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.dataset.ledger import ChunkTable, clip, shard_ledger
@@ -39,6 +38,7 @@ from schemas.files import atomic
 from schemas.fingerprint import sha256_file
 from schemas.shards.sequence import Chunk, PackedSequence, sequence_bytes
 from schemas.shards.writer import ShardWriter
+from schemas.tables import open_table, write_table
 from schemas.vocab import Vocabulary
 
 _FINGERPRINT, _ENTRY = b"fingerprint", b"entry"
@@ -147,8 +147,7 @@ def write_shard(job: ShardJob, store: Tokens, directory: Path) -> None:
         entry = shard.close(job.name, job.split)
     rows = shard_ledger(clips, chunks, documents, keys=job.keys, shard=job.name)
     metadata = {_FINGERPRINT: job.fingerprint, _ENTRY: json.dumps(dataclasses.asdict(entry))}
-    with atomic(part_path(directory, job.name)) as temporary:
-        pq.write_table(rows.replace_schema_metadata(metadata), temporary)
+    write_table(part_path(directory, job.name), rows.replace_schema_metadata(metadata))
 
 
 def is_written(job: ShardJob, directory: Path) -> bool:
@@ -170,11 +169,12 @@ def read_part(directory: Path, name: str, *, fingerprint: str) -> ShardEntry:
     """Return the index entry in the part file of a shard; raises DatasetError if it is missing or of another plan."""
     path = part_path(directory, name)
     try:
-        metadata = pq.read_schema(path).metadata
+        with open_table(path) as file:
+            metadata = file.schema_arrow.metadata
         found, values = metadata[_FINGERPRINT].decode(), json.loads(metadata[_ENTRY])
         entry = ShardEntry(**{**values, "offsets": tuple(values["offsets"])})
-    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as e:
-        raise DatasetError(f"{path} is missing or cannot be read ({e}); run `longreel pack` again") from e
+    except (DatasetError, ValueError, TypeError, KeyError) as e:
+        raise DatasetError(f"{path} is missing or damaged ({e}); run `longreel pack` again") from e
     if found != fingerprint:
         raise DatasetError(f"{path} belongs to another plan; run `longreel pack` again")
     return entry

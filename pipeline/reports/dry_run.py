@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from rich.table import Table
 
 from pipeline.dedup.pairs import read_pairs
@@ -21,7 +20,7 @@ from pipeline.filters.limit_filter import require_known
 from pipeline.filters.numbers import measured_names
 from pipeline.runtime.progress import readable
 from pipeline.runtime.units import read_rows, unit_files, unit_number
-from pipeline.runtime.workspace import Workspace, read_units
+from pipeline.runtime.workspace import Workspace, read_listed, read_units
 from pipeline.select.config import SelectConfig, as_options
 from pipeline.select.rules import Clusters, content_of, judge_cluster
 from pipeline.select.selection import read_selection
@@ -209,7 +208,7 @@ def _state(row: Mapping[str, str | None], suffix: str) -> str:
 def dry_run_report(workspace: Workspace, config: SelectConfig) -> Iterator[Table | str]:
     """Yield what to print: the totals with the new options next to those of the current selection, and the changes."""
     after = verdicts(judge_survey(workspace, config))
-    listed = pq.read_metadata(workspace.manifest).num_rows if workspace.manifest.exists() else len(after)
+    listed = len(read_listed(workspace, ["uri"])) if workspace.manifest.exists() else len(after)
     if listed != len(after):
         yield f"{len(after):,} of {listed:,} listed items have been surveyed; only these are counted"
     if not workspace.pairs.exists():

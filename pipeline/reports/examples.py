@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.kinds.registry import names_of_text_kinds
 from pipeline.reports.funnel import Items, counts, kept_items
@@ -23,6 +22,7 @@ from pipeline.runtime.units import unit_name
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import DatasetError, Reason
 from schemas.records import SIGNATURES
+from schemas.tables import open_table
 
 SHOWN = 12  # items per section, and groups of duplicates
 _GROUP_SIZE = 6  # items shown per group
@@ -165,16 +165,16 @@ def read_thumbnails(workspace: Workspace, items: Iterable[ExampleItem]) -> dict[
             continue
         ids = pa.array(sorted(names), pa.string())
         try:
-            with pq.ParquetFile(path) as file:
+            with open_table(path) as file:
                 if not file.schema_arrow.equals(SIGNATURES):
-                    raise DatasetError(f"{path} has another schema version; run `longreel survey` again")
+                    raise DatasetError(f"{path} has another schema version")
                 for batch in file.iter_batches(_BATCH, columns=["content_id", "thumbnail"]):
                     for row in batch.filter(pc.is_in(batch["content_id"], ids)).to_pylist():
                         if _is_webp(row["thumbnail"]):
                             encoded = base64.b64encode(row["thumbnail"]).decode()
                             thumbnails[row["content_id"]] = f"data:image/webp;base64,{encoded}"
-        except (OSError, pa.ArrowException) as e:
-            raise DatasetError(f"{path} cannot be read ({e}); run `longreel survey` again") from e
+        except DatasetError as e:
+            raise DatasetError(f"{e}; run `longreel survey` again") from e
     return thumbnails
 
 

@@ -13,16 +13,16 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.runtime.token_store import items_of
 from pipeline.runtime.units import read_rows, unit_files, unit_number
-from pipeline.runtime.workspace import Workspace, usable
+from pipeline.runtime.workspace import Workspace, read_listed, usable
 from pipeline.select.config import SelectConfig
 from pipeline.select.selection import read_selection
 from schemas.dataset import LEDGER, DatasetCard, read_card
 from schemas.errors import DatasetError
 from schemas.records import SURVEY, TOKENS
+from schemas.tables import open_table
 
 _SURVEY_COLUMNS = (
     *("uri", "kind", "title", "source", "license", "content_id", "document_id", "duration_s", "width", "height"),
@@ -73,7 +73,7 @@ class Items:
         surveyed = _with_verdicts(*_survey_and_selection(workspace))
         listed = surveyed.select(["uri", "kind"])
         if workspace.manifest.exists():
-            listed = pq.read_table(workspace.manifest, columns=["uri", "kind"])
+            listed = read_listed(workspace, ["uri", "kind"])
             surveyed = surveyed.filter(pc.is_in(surveyed["uri"], listed["uri"].combine_chunks()))
         selection = _selection(workspace)
         kept = kept_items(surveyed)["document_id"].combine_chunks()
@@ -196,11 +196,11 @@ def _with_verdicts(surveyed: pa.Table, judged: pa.Table) -> pa.Table:
 def _documents(ledger: Path) -> pa.Array:
     """Return the distinct ids of the documents in a dataset."""
     try:
-        with pq.ParquetFile(ledger) as file:
+        with open_table(ledger) as file:
             groups = range(file.num_row_groups)
             ids = [pc.unique(file.read_row_group(n, columns=["document_id"])["document_id"]) for n in groups]
-    except (OSError, pa.ArrowException) as e:
-        raise DatasetError(f"{ledger} cannot be read ({e}); run `longreel verify` for a full check") from e
+    except DatasetError as e:
+        raise DatasetError(f"{e}; run `longreel verify` for a full check") from e
     return pc.unique(pa.chunked_array(ids, pa.string()))
 
 

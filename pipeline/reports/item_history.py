@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.dedup.pairs import Pair
 from pipeline.dedup.similarity import Range
@@ -32,6 +31,7 @@ from schemas.dataset import LEDGER, read_card
 from schemas.errors import DatasetError
 from schemas.records import PAIRS, SURVEY, TOKENS, USER_COLUMNS
 from schemas.rows import Cut, DocumentRow, ManifestItem, SurveyRow, document_rows, survey_rows
+from schemas.tables import read_table
 
 State = Literal["kept", "rejected", "pending", "not applicable", "done", "packed", "forgotten", "absent"]
 _LISTED = 20  # pairs, and items of a cluster
@@ -254,7 +254,10 @@ def _dedup(workspace: Workspace, content_id: str | None, lookup: ItemLookup) -> 
         return DedupHistory(state="pending")
     name = content_id or ""
     of_item = (pc.field("a") == name) | (pc.field("b") == name)
-    rows = pq.read_table(workspace.pairs, schema=PAIRS, filters=of_item).to_pylist()
+    try:
+        rows = read_table(workspace.pairs, PAIRS.names, filters=of_item).to_pylist()
+    except DatasetError as e:
+        raise DatasetError(f"{e}; run `longreel dedup` again") from e
     pairs = sorted(
         (_shared(Pair.from_row(row), name, lookup) for row in rows), key=lambda p: (-p.containment, p.content_id)
     )
@@ -369,6 +372,6 @@ def _ledger_rows(path: Path, document_id: str) -> pa.Table:
     columns = ["sequence", "length", "copy", "split", "uri"]
     of_item = (pc.field("document_id") == document_id) | pc.starts_with(pc.field("document_id"), f"{document_id}#")
     try:
-        return pq.read_table(path, columns=columns, filters=of_item)
-    except (OSError, pa.ArrowException) as e:
-        raise DatasetError(f"{path} cannot be read ({e}); run `longreel verify` for a full check") from e
+        return read_table(path, columns, filters=of_item)
+    except DatasetError as e:
+        raise DatasetError(f"{e}; run `longreel verify` for a full check") from e

@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.runtime.units import unit_files
-from pipeline.runtime.workspace import Workspace, read_units
+from pipeline.runtime.workspace import Workspace, read_listed, read_units
 from schemas.errors import ConfigError, DatasetError
 from schemas.records import SURVEY
 
@@ -35,7 +34,7 @@ class ItemLookup(NamedTuple):
         if unit_files(workspace.survey):
             found = read_units(workspace.survey, SURVEY, columns)
         if workspace.manifest.exists():
-            listed = pq.read_table(workspace.manifest, columns=["uri", "split"])
+            listed = read_listed(workspace, ["uri", "split"])
             later = listed.filter(pc.invert(pc.is_in(listed["uri"], found["uri"].combine_chunks())))
             nothing = pa.nulls(len(later), pa.string())
             found = pa.concat_tables([found, pa.table([later["uri"], nothing, nothing, later["split"]], schema=schema)])

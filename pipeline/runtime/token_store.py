@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,15 +21,15 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.runtime.units import read_rows, unit_files, unit_name
 from schemas.errors import DatasetError
-from schemas.files import atomic, inside
+from schemas.files import atomic, inside, json_with_checksum, read_json
 from schemas.fingerprint import sha256_file
 from schemas.records import TOKENS, item_of
 from schemas.rows import DocumentRow, document_rows, document_table
+from schemas.tables import open_table, write_table
 from schemas.vocab import Vocabulary
 
 FACTS = "store.json"
@@ -109,8 +108,7 @@ def write_unit(
     scratch.replace(arrow)
     metadata = {_NAME: arrow.name, _SIZE: str(arrow.stat().st_size)}
     table = document_table(rows).replace_schema_metadata(metadata)
-    with atomic(directory / f"{unit_name(unit)}.parquet") as index:
-        pq.write_table(table, index)
+    write_table(directory / f"{unit_name(unit)}.parquet", table)
     for stale in directory.glob(f"{unit_name(unit)}-*.arrow"):
         if stale != arrow:
             stale.unlink(missing_ok=True)
@@ -140,10 +138,11 @@ def _arrow_name(unit: int, content: Path) -> str:
 def _arrow_file(directory: Path, unit: int) -> Path:
     index = directory / f"{unit_name(unit)}.parquet"
     try:
-        metadata = pq.read_schema(index).metadata
+        with open_table(index) as file:
+            metadata = file.schema_arrow.metadata
         path = inside(directory, metadata[_NAME].decode())
         found, expected = path.stat().st_size, int(metadata[_SIZE])
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as e:
+    except (OSError, DatasetError, KeyError, TypeError, ValueError) as e:
         raise DatasetError(f"{index} or its tokens cannot be read ({e}); tokenize again") from e
     if found != expected:
         raise DatasetError(f"{path} has {found} bytes, its index says {expected}; tokenize again")
@@ -234,17 +233,17 @@ class StoreFacts:
     frame_rate: float
 
     def to_json(self) -> str:
-        """Return the facts as JSON."""
-        return json.dumps(asdict(self) | {"vocabulary": self.vocabulary.to_dict()}, indent=2, sort_keys=True) + "\n"
+        """Return the facts as JSON with a checksum."""
+        return json_with_checksum(asdict(self) | {"vocabulary": self.vocabulary.to_dict()})
 
     @classmethod
     def read(cls, directory: Path) -> StoreFacts:
         """Read the facts; raises DatasetError if tokenize has not completed."""
         try:
-            values = json.loads((directory / FACTS).read_text(encoding="utf-8"))
+            values = read_json(directory / FACTS)
             values |= {name: tuple(values[name]) for name in ("units", "frame_grid")}
             return cls(**values | {"vocabulary": Vocabulary.from_dict(values["vocabulary"])})
         except FileNotFoundError as e:
             raise DatasetError(f"{directory} is incomplete: run `longreel tokenize` until it completes") from e
-        except (ValueError, TypeError, KeyError) as e:
+        except (DatasetError, ValueError, TypeError, KeyError) as e:
             raise DatasetError(f"{directory / FACTS} cannot be read: {e}; run `longreel tokenize` again") from e

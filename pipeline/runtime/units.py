@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from schemas.errors import DatasetError
+from schemas.tables import open_table
 
 
 def unit_name(unit: int) -> str:
@@ -35,10 +35,10 @@ def read_rows(path: Path, schema: pa.Schema, columns: Sequence[str] | None = Non
     Raises DatasetError if it is missing, damaged, or has another schema.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with open_table(path) as file:
             if file.schema_arrow.equals(schema):
                 table = file.read(columns).replace_schema_metadata(None)
                 return table.select(columns) if columns else table  # the file keeps its own order
-    except (OSError, pa.ArrowException) as e:
-        raise DatasetError(f"{path} cannot be read ({e}); run the job that writes it again") from e
+    except DatasetError as e:
+        raise DatasetError(f"{e}; run the job that writes it again") from e
     raise DatasetError(f"{path} was written by another version; run the job that writes it again")

@@ -18,7 +18,6 @@ OUT/logs/                     one JSON line per processed record; commands with 
 from __future__ import annotations
 
 import fcntl
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,13 +26,13 @@ from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.runtime.units import read_rows, unit_files, unit_name
 from schemas.errors import ConfigError, DatasetError
-from schemas.files import atomic, write_text
+from schemas.files import read_json, write_json
 from schemas.fingerprint import bucket
 from schemas.rows import ManifestItem, manifest_items
+from schemas.tables import read_table, write_table
 
 _VERSION = 1
 _ABSENT = "absent"
@@ -57,10 +56,12 @@ class Workspace:
         marker = root / "workspace.json"
         if marker.is_file():
             try:
-                values = json.loads(marker.read_text(encoding="utf-8"))
+                values = read_json(marker)
                 version, units = values["version"], int(values["units"])
-            except (ValueError, KeyError, TypeError) as e:
-                raise ConfigError(f"{marker} is not a workspace file: {e}") from e
+            except (DatasetError, ValueError, KeyError, TypeError) as e:
+                raise ConfigError(
+                    f"{marker} is not a workspace file: {e}; copy it from another workspace with the same --units"
+                ) from e
             if version != _VERSION:
                 raise ConfigError(f"{root} was made by version {version} of the layout; this is {_VERSION}")
             return cls(root, units)
@@ -68,7 +69,7 @@ class Workspace:
             raise ConfigError(f"units must be at least 1, got {units}")
         if root.exists() and not (root.is_dir() and all(p.match(".workspace.json.*.tmp") for p in root.iterdir())):
             raise ConfigError(f"--out {root} is not empty and not a Longreel workspace; choose a new folder")
-        write_text(marker, json.dumps({"version": _VERSION, "units": units}) + "\n")
+        write_json(marker, {"version": _VERSION, "units": units})
         return cls(root, units)
 
     @classmethod
@@ -170,8 +171,7 @@ class Workspace:
 
 def write_table_unit(directory: Path, unit: int, table: pa.Table) -> None:
     """Replace one unit of a folder of tables."""
-    with atomic(directory / f"{unit_name(unit)}.parquet") as temporary:
-        pq.write_table(table, temporary, row_group_size=_GROUP_ROWS)
+    write_table(directory / f"{unit_name(unit)}.parquet", table, row_group_size=_GROUP_ROWS)
 
 
 def read_table_unit(directory: Path, unit: int, schema: pa.Schema) -> pa.Table:
@@ -214,15 +214,17 @@ def write_manifest(
     table = items.append_column("unit", units).append_column(
         _ABSENT, pa.array([absent.get(uri) for uri in uris], pa.string())
     )
-    with atomic(workspace.manifest) as temporary:
-        ordered = table.sort_by([("unit", "ascending"), ("uri", "ascending")])
-        pq.write_table(ordered, temporary, row_group_size=10_000)
+    ordered = table.sort_by([("unit", "ascending"), ("uri", "ascending")])
+    write_table(workspace.manifest, ordered, row_group_size=10_000)
     return sorted(set(units.to_pylist()))
 
 
 def read_manifest_unit(workspace: Workspace, unit: int) -> list[ManifestItem]:
-    """Return the items of one unit; row groups of other units are skipped."""
-    rows = pq.read_table(workspace.manifest, filters=[("unit", "=", unit)])
+    """Return the items of one unit; row groups of other units are skipped. Raises DatasetError if it is damaged."""
+    try:
+        rows = read_table(workspace.manifest, filters=[("unit", "=", unit)])
+    except DatasetError as e:
+        raise DatasetError(f"{e}; run `longreel survey` again") from e
     return manifest_items(rows.drop_columns(["unit", _ABSENT]))
 
 
@@ -230,11 +232,19 @@ def read_absent(workspace: Workspace, unit: int | None = None) -> dict[str, str]
     """Return the causes of absent items by address, of one unit or of all; none if there is no readable manifest."""
     filters = None if unit is None else [("unit", "=", unit)]
     try:
-        rows = pq.read_table(workspace.manifest, columns=["uri", _ABSENT], filters=filters)
-    except (OSError, pa.ArrowException):  # the next survey writes it again
+        rows = read_table(workspace.manifest, ["uri", _ABSENT], filters=filters)
+    except DatasetError:  # the next survey writes it again
         return {}
     absent = rows.filter(pc.is_valid(rows[_ABSENT]))
     return dict(zip(absent["uri"].to_pylist(), absent[_ABSENT].to_pylist(), strict=True))
+
+
+def read_listed(workspace: Workspace, columns: Sequence[str]) -> pa.Table:
+    """Return columns of the manifest; raises DatasetError if it is damaged."""
+    try:
+        return read_table(workspace.manifest, columns)
+    except DatasetError as e:
+        raise DatasetError(f"{e}; run `longreel survey` again") from e
 
 
 def usable(table: pa.Table) -> pa.Table:

@@ -6,14 +6,13 @@ from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.runtime.units import read_rows, unit_files
 from pipeline.runtime.workspace import Workspace, read_units, usable
 from pipeline.select.selection import read_selection
 from schemas.errors import DatasetError
-from schemas.files import atomic
 from schemas.records import QUARANTINE, SURVEY, TOKENS
+from schemas.tables import write_table
 
 
 def write_quarantine(workspace: Workspace) -> int:
@@ -31,8 +30,7 @@ def write_quarantine(workspace: Workspace) -> int:
             job = pa.array(["tokenize"] * len(tokenized), pa.string())
             parts.append(tokenized.append_column("job", job))
     rejected = pa.concat_tables([part.select(QUARANTINE.names).cast(QUARANTINE) for part in parts])
-    with atomic(workspace.quarantine) as temporary:
-        pq.write_table(rejected.sort_by([("uri", "ascending"), ("job", "ascending")]), temporary)
+    write_table(workspace.quarantine, rejected.sort_by([("uri", "ascending"), ("job", "ascending")]))
     return len(rejected)
 
 

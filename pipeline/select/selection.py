@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import NamedTuple
@@ -12,7 +11,7 @@ import pyarrow as pa
 from pipeline.runtime.workspace import Workspace, drop_units, read_units
 from pipeline.select.config import SelectConfig, config_from_json
 from schemas.errors import DatasetError
-from schemas.files import write_text
+from schemas.files import read_json, write_json
 from schemas.records import SURVEY
 
 _MARKER = "selection.json"
@@ -29,7 +28,7 @@ class Selection(NamedTuple):
 def finish_selection(workspace: Workspace, config: SelectConfig, *, fingerprint: str, items: int) -> None:
     """Write the marker that completes a selection of `items` rows."""
     facts = {"fingerprint": fingerprint, "items": items, "config": asdict(config)}
-    write_text(workspace.selection / _MARKER, json.dumps(facts) + "\n")
+    write_json(workspace.selection / _MARKER, facts)
 
 
 def begin_selection(workspace: Workspace) -> None:
@@ -45,11 +44,11 @@ def read_selection(workspace: Workspace, columns: Sequence[str] | None = None) -
     """
     marker = workspace.selection / _MARKER
     try:
-        facts = json.loads(marker.read_text(encoding="utf-8"))
+        facts = read_json(marker)
         key, items, config = facts["fingerprint"], facts["items"], config_from_json(facts["config"])
     except FileNotFoundError as e:
         raise DatasetError(f"{workspace.selection} is not finished: run `longreel select` first") from e
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
+    except (DatasetError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise DatasetError(f"{marker} cannot be read ({e}); run `longreel select` again") from e
     rows = read_units(workspace.selection, SURVEY, columns)
     if len(rows) != items:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipeline.kinds.registry import kind_of
-from pipeline.runtime.units import unit_name
+from pipeline.runtime.units import read_rows, unit_name
 from pipeline.runtime.workspace import Workspace, read_table_unit
-from schemas.records import SURVEY
+from schemas.errors import DatasetError
+from schemas.records import SIGNATURES, SURVEY
 from schemas.rows import SurveyRow, survey_rows
 
 
@@ -21,8 +19,8 @@ def read_reusable(workspace: Workspace, unit: int) -> dict[str, SurveyRow]:
     """Return the rows of an earlier run by address, without those whose signature is missing."""
     try:
         path = workspace.signatures / f"{unit_name(unit)}.parquet"
-        signed = set(pq.read_table(path, columns=["content_id"])["content_id"].to_pylist())
-    except (OSError, pa.ArrowException, KeyError):
+        signed = set(read_rows(path, SIGNATURES, ["content_id"])["content_id"].to_pylist())
+    except DatasetError:
         signed = set()
     rows = read_survey_unit(workspace, unit)
     return {row.uri: row for row in rows if row.reason or row.content_id in signed or not _has_signature(row)}

@@ -15,7 +15,7 @@ from pipeline.sources.inputs import MAX_BYTES, local_file
 from pipeline.text.options import TextOptions
 from pipeline.tokenize.config import TokenizeConfig
 from schemas.errors import DatasetError, InputError
-from schemas.files import atomic
+from schemas.files import atomic, read_json, write_json
 from schemas.fingerprint import sha256_file
 from schemas.record_errors import record_errors
 from schemas.rows import SurveyRow, survey_rows
@@ -31,9 +31,14 @@ def text_model_of(workspace: Workspace, given: Path | None, config: TokenizeConf
     if given is not None:
         sha256 = TextTokenizer.load(given).sha256
         if not path.is_file() or sha256_file(path) != sha256:
+            path.with_suffix(".json").unlink(missing_ok=True)  # of the old model
             with atomic(path) as temporary:
                 shutil.copyfile(given, temporary)
-    elif not path.is_file():
+        _record(path)
+    elif path.is_file():
+        _check(path)
+    else:
+        path.with_suffix(".json").unlink(missing_ok=True)
         rows = survey_rows(usable(read_selection(workspace).rows))
         if not rows:
             raise DatasetError(f"nothing to tokenize: every item was rejected; see {workspace.quarantine} for reasons")
@@ -41,8 +46,29 @@ def text_model_of(workspace: Workspace, given: Path | None, config: TokenizeConf
         captions = [caption for row in training for caption in row.captions]
         texts = read_texts(training, TextOptions(books=config.books, qa=config.qa))
         train_text_tokenizer(itertools.chain(captions, texts), path, TextTrainConfig())
+        _record(path)
         console.print(f"text tokenizer: trained on {len(training)} items: {path}")
     return path
+
+
+def _record(path: Path) -> None:
+    write_json(path.with_suffix(".json"), {"sha256": sha256_file(path)})
+
+
+def _check(path: Path) -> None:
+    """Raise DatasetError if the model is damaged, which would tokenize every item again, with other ids."""
+    record = path.with_suffix(".json")
+    if not record.exists():  # the command that wrote the model was killed before it wrote the record
+        _record(path)
+    try:
+        recorded = read_json(record).get("sha256")
+    except DatasetError as e:
+        raise DatasetError(f"{e}; delete it to accept {path} as it is") from e
+    if recorded != sha256_file(path):
+        raise DatasetError(
+            f"{path} is damaged: its SHA-256 is not the one in {record}. Restore it, or give a model with "
+            f"--text-model; or delete {path}, to train a new one and to tokenize everything again"
+        )
 
 
 def read_texts(rows: Iterable[SurveyRow], options: TextOptions) -> Iterator[str]:

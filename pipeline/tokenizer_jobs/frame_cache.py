@@ -26,8 +26,9 @@ from pipeline.runtime.interrupt import raise_if_stopping
 from pipeline.sources.inputs import local_file
 from pipeline.tokenizer_jobs.training_set import signature_of, write_training_table
 from pipeline.video.decoder import DecodeConfig, Decoder
+from schemas.checksums import file_checksum
 from schemas.errors import ConfigError, DatasetError, InputError, Reason, storage_errors
-from schemas.files import atomic, write_text
+from schemas.files import atomic, read_json, write_json
 from schemas.fingerprint import sha256_file
 from schemas.record_errors import record_errors
 
@@ -67,17 +68,18 @@ class _CacheFacts:
 
     frames: int
     size: int  # side of a frame in pixels
+    checksum_of_frames: str
     made_of: _CacheKey
     videos: Sequence[_CachedVideo]
 
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
-
     @classmethod
     def read(cls, path: Path) -> _CacheFacts:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        videos = [_CachedVideo(**video) for video in values.pop("videos")]
-        return cls(**values | {"made_of": _CacheKey(**values["made_of"]), "videos": videos})
+        try:
+            values = read_json(path)
+            videos = [_CachedVideo(**video) for video in values.pop("videos")]
+            return cls(**values | {"made_of": _CacheKey(**values["made_of"]), "videos": videos})
+        except (DatasetError, TypeError, KeyError) as e:
+            raise DatasetError(f"{path} cannot be used ({e}): remove the folder {path.parent} to decode again") from e
 
 
 def cached_frames(
@@ -99,14 +101,14 @@ def cached_frames(
     made_of = _CacheKey.of(uris, decoder.config, limit=limit, seed=seed)
     facts_path = folder / "frames.json"
     if not facts_path.is_file():
-        write_text(facts_path, _decode(folder, made_of, decoder, trained_on, log).to_json())
+        write_json(facts_path, dataclasses.asdict(_decode(folder, made_of, decoder, trained_on, log)))
     facts = _CacheFacts.read(facts_path)
     if differing := made_of.differing(facts.made_of):
         raise ConfigError(
             f"{folder} contains frames decoded with different {', '.join(differing)}: "
             "give the same options, or another --out"
         )
-    return _mapped(folder / "frames.u8", facts.frames, facts.size)
+    return _mapped(folder / "frames.u8", facts)
 
 
 def _decode(
@@ -138,7 +140,13 @@ def _decode(
             raise InputError(Reason.EMPTY, "there is no frame to train on: no video or image could be decoded")
     write_training_table(trained_on, signatures)
     log(f"{len(videos)} videos and images have {kept.seen} frames, of which {kept.count} are kept")
-    return _CacheFacts(frames=kept.count, size=decoder.config.size, made_of=made_of, videos=videos)
+    return _CacheFacts(
+        frames=kept.count,
+        size=decoder.config.size,
+        checksum_of_frames=file_checksum(folder / "frames.u8"),
+        made_of=made_of,
+        videos=videos,
+    )
 
 
 class _Reservoir:
@@ -161,8 +169,10 @@ class _Reservoir:
                 self.count = max(self.count, place + 1)
 
 
-def _mapped(path: Path, count: int, size: int) -> NDArray[np.uint8]:
-    shape = (count, size, size, 3)
+def _mapped(path: Path, facts: _CacheFacts) -> NDArray[np.uint8]:
+    shape = (facts.frames, facts.size, facts.size, 3)
     if not path.is_file() or path.stat().st_size != int(np.prod(shape)):
         raise DatasetError(f"{path} is missing or truncated: remove the folder {path.parent} to decode again")
+    if file_checksum(path) != facts.checksum_of_frames:
+        raise DatasetError(f"{path} is damaged: remove the folder {path.parent} to decode again")
     return np.memmap(path, np.uint8, "r", shape=shape)

@@ -12,16 +12,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.dedup.similarity import Signature
 from pipeline.dedup.video_similarity import VideoSimilarity
 from pipeline.video.analysis.types import VideoStats
 from pipeline.video.decoder import Decoder
 from schemas.errors import DatasetError
-from schemas.files import atomic
 from schemas.fingerprint import sha256_file
 from schemas.records import SIGNATURES
+from schemas.tables import read_table, write_table
 
 TRAINING_TABLE = pa.schema(
     [pa.field("uri", pa.string(), nullable=False), *(f for f in SIGNATURES if f.name != "thumbnail")]
@@ -43,17 +42,14 @@ def signature_of(decoder: Decoder, path: Path) -> Signature:
 
 def write_training_table(path: Path, items: Iterable[tuple[str, Signature]]) -> None:
     """Write the table of items (uri, signature)."""
-    with atomic(path) as temporary:
-        pq.write_table(
-            pa.Table.from_pylist([_row(uri, signature) for uri, signature in items], TRAINING_TABLE), temporary
-        )
+    write_table(path, pa.Table.from_pylist([_row(uri, signature) for uri, signature in items], TRAINING_TABLE))
 
 
 def read_training_table(path: Path) -> list[tuple[str, Signature]]:
     """Return the items (uri, signature) of a table; raises DatasetError if it is not such a table."""
     try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as e:
+        table = read_table(path)
+    except DatasetError as e:
         raise DatasetError(f"{path} is not a table of a training set: {e}") from e
     if not table.schema.equals(TRAINING_TABLE):
         raise DatasetError(f"{path} is not a table of a training set: its columns are {', '.join(table.column_names)}")

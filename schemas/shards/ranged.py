@@ -1,7 +1,8 @@
-"""Reads parts of one sequence in a shard without reading the rest: headers, ranges of tokens, and spans.
+"""Reads one sequence in a shard, or parts of it without the rest: headers, ranges of tokens, and spans.
 
-`schemas.shards.sequence` describes the bytes and checks all of them; here, for speed, headers are parsed and only their
-consistency is checked. Nothing is unpickled, and nothing outside the sequence's bytes is read, whatever a header says.
+`fetch` reads all bytes and compares them with the checksum in the index. `schemas.shards.sequence` describes the bytes;
+here, for speed, headers are parsed and only their consistency is checked. Nothing is unpickled, and nothing outside the
+sequence's bytes is read, whatever a header says.
 
 Axes: S sequence, M spans, R ranges of a sequence, n tokens in them.
 """
@@ -17,12 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import DatasetError
+from schemas.dataset import REPAIR, checksum_of_sequence
+from schemas.errors import DamagedSequence
 from schemas.shards.npy import parse_npy_header
 from schemas.shards.sequence import SPANS_MEMBER, TOKENS_MEMBER
 from schemas.shards.tar import BLOCK, padded_size, parse_header
-
-REPAIR = "Pack the dataset again (`longreel pack`), or copy it again from an intact copy."
 
 
 class _Member(NamedTuple):
@@ -38,11 +38,12 @@ class _Member(NamedTuple):
 class SequenceFile:
     """One sequence: bytes [start, end) of a shard. A context manager, which keeps the file open.
 
-    Methods that read raise DatasetError with `where` if the shard is missing, truncated, or contradicts its headers.
+    Methods that read raise DamagedSequence with `where` if the shard is missing, truncated, or contradicts its headers.
     """
 
-    def __init__(self, path: Path, start: int, end: int, where: str) -> None:
+    def __init__(self, path: Path, start: int, end: int, where: str, *, checksum: str) -> None:
         self._path, self._start, self._size, self.where = path, start, end - start, where
+        self._checksum = checksum
         self._whole: memoryview | None = None
 
     def __enter__(self) -> SequenceFile:
@@ -57,18 +58,24 @@ class SequenceFile:
     ) -> None:
         os.close(self._file)
 
-    def error(self, problem: str) -> DatasetError:
+    def error(self, problem: str) -> DamagedSequence:
         """Return an error about this sequence."""
-        return DatasetError(f"{self.where}: {problem}. {REPAIR}")
+        return DamagedSequence(f"{self.where}: {problem}. {REPAIR}")
 
     def fetch(self) -> None:
-        """Read the whole sequence at once; later reads are served from memory."""
-        self._whole = self._read(0, self._size)
+        """Read and check the whole sequence at once; later reads are served from memory.
+
+        Raises DamagedSequence if its bytes are not those that were written there.
+        """
+        whole = self._read(0, self._size)
+        if checksum_of_sequence(whole) != self._checksum:
+            raise self.error("its bytes were altered: their checksum is not the one in the index")
+        self._whole = whole
 
     def tokens(self, dtype: np.dtype[Any], length: int, ranges: NDArray[np.int64]) -> tuple[NDArray[Any], int]:
         """Return the tokens [n] of `ranges` [R, 2] and the offset of the next member.
 
-        Raises DatasetError if the member is not an array `dtype` [length].
+        Raises DamagedSequence if the member is not an array `dtype` [length].
         """
         member = self._member(0, TOKENS_MEMBER)
         if member.shape != (length,) or member.dtype != dtype:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import BinaryIO
 
-from schemas.dataset import ShardEntry
+from schemas.dataset import ShardEntry, checksum_of_sequence
 from schemas.shards.tar import end_of_archive
 
 
@@ -16,6 +16,7 @@ class ShardWriter:
         self._file = file
         self._digest = hashlib.sha256()
         self._offsets = [0]
+        self._checksums: list[str] = []
 
     @property
     def sequences(self) -> int:
@@ -26,6 +27,7 @@ class ShardWriter:
         """Append the bytes of one sequence (`schemas.shards.sequence.sequence_bytes`)."""
         self._write(block)
         self._offsets.append(self._offsets[-1] + len(block))
+        self._checksums.append(checksum_of_sequence(block))
 
     def close(self, url: str, split: str) -> ShardEntry:
         """End the archive and return the index entry; the caller closes the file."""
@@ -38,6 +40,7 @@ class ShardWriter:
             filesize=self._offsets[-1] + len(end),
             sha256=self._digest.hexdigest(),
             offsets=tuple(self._offsets),
+            checksums="".join(self._checksums),
         )
 
     def _write(self, data: bytes) -> None:

@@ -9,10 +9,14 @@ import pytest
 
 from schemas.dataset import (
     FORGETTING,
+    INDEX,
     DatasetCard,
     ShardEntry,
     SplitCard,
+    checksum_at,
+    checksum_of_sequence,
     read_card,
+    read_checked_index,
     read_index,
     sequence_key,
     shard_name,
@@ -20,6 +24,7 @@ from schemas.dataset import (
     write_index,
 )
 from schemas.errors import ConfigError, DatasetError
+from schemas.fingerprint import sha256_file
 from tests.support.token_stores import VOCABULARY
 
 SPLIT = SplitCard(
@@ -40,7 +45,13 @@ CARD = DatasetCard(
     forgotten=("d", "e"),
 )
 ENTRY = ShardEntry(
-    url="train-000000-of-000001.tar", split="train", nsamples=2, filesize=9, sha256="f", offsets=(0, 4, 8)
+    url="train-000000-of-000001.tar",
+    split="train",
+    nsamples=2,
+    filesize=9,
+    sha256="f",
+    offsets=(0, 4, 8),
+    checksums="0123456789abcdef" * 2,
 )
 
 
@@ -80,12 +91,40 @@ def test_an_index_is_read_as_it_was_written(tmp_path: Path) -> None:
         ({"offsets": (0, 8, 4)}, "not increasing"),
         ({"nsamples": 3}, "expected 4 offsets"),
         ({"filesize": -1}, "not increasing integers"),
+        ({"checksums": "0" * 16}, "has 2 sequences, but not as many checksums"),
+        ({"checksums": "x" * 32}, "has 2 sequences, but not as many checksums"),
+        ({"checksums": 0}, "an invalid url"),
     ],
 )
 def test_an_invalid_index_is_rejected(tmp_path: Path, change: dict[str, Any], what: str) -> None:
     write_index(tmp_path, [dataclasses.replace(ENTRY, **change)])
     with pytest.raises(DatasetError, match=what):
         read_index(tmp_path)
+
+
+def test_an_index_must_be_the_one_of_the_card(tmp_path: Path) -> None:
+    write_index(tmp_path, [ENTRY])
+    card = dataclasses.replace(CARD, index_sha256=sha256_file(tmp_path / INDEX))
+    assert read_checked_index(tmp_path, card) == [ENTRY]
+    with pytest.raises(DatasetError, match="is not the index that dataset.json was written for"):
+        read_checked_index(tmp_path, CARD)
+    (tmp_path / INDEX).unlink()
+    with pytest.raises(DatasetError, match="cannot be read"):
+        read_checked_index(tmp_path, card)
+
+
+def test_checksums_of_sequences_are_found_by_their_number() -> None:
+    checksums = [checksum_of_sequence(bytes([n])) for n in range(3)]
+    assert [checksum_at("".join(checksums), n) for n in range(3)] == checksums
+
+
+@pytest.mark.parametrize("change", [("a", "b"), ('"frame_size": ', '"frame_size": 1'), ("  ", " "), ("", " ")])
+def test_a_modified_card_is_rejected(tmp_path: Path, change: tuple[str, str]) -> None:
+    (tmp_path / "dataset.json").write_text(CARD.to_json())
+    assert read_card(tmp_path) == CARD
+    (tmp_path / "dataset.json").write_text(CARD.to_json().replace(*change, 1))
+    with pytest.raises(DatasetError, match=r"dataset.json (was modified|is not a dataset card)"):
+        read_card(tmp_path)
 
 
 def test_an_unfinished_dataset_names_the_command_that_completes_it(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import socket
 from pathlib import Path
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from schemas.errors import DatasetError
-from schemas.files import atomic, inside, open_regular, write_array, write_text
+from schemas.files import atomic, inside, open_regular, read_array, read_json, write_array, write_json, write_text
+from tests.support.bit_flips import flips
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -> None:
@@ -59,3 +61,39 @@ def test_a_fifo_a_socket_a_device_and_a_folder_are_refused_without_waiting(tmp_p
         for path in (tmp_path / "fifo", tmp_path / "socket", tmp_path, Path("/dev/zero")):
             with pytest.raises(OSError, match="not a regular file"):
                 open_regular(path)
+
+
+def test_json_is_read_as_it_was_written(tmp_path: Path) -> None:
+    values = {"b": [1, 2.5, None, "é"], "a": {"c": True}}
+    write_json(tmp_path / "f.json", values)
+    assert read_json(tmp_path / "f.json") == values
+    assert json.loads((tmp_path / "f.json").read_text())["b"] == values["b"]
+
+
+def test_flipped_bits_of_a_json_file_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "f.json"
+    write_json(path, {"units": 64, "name": "é"})
+    for _ in flips(path, 200):
+        with pytest.raises(DatasetError, match="f.json is damaged"):
+            read_json(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"3", b"[]", b"{}", b'{"a": 1}', b"[" * 100_000, b'{"checksum": NaN}', b"\xff\xfe"]
+)
+def test_json_without_its_checksum_is_rejected(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "f.json").write_bytes(content)
+    with pytest.raises(DatasetError, match="f.json is damaged"):
+        read_json(tmp_path / "f.json")
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / "gone.json")
+
+
+@pytest.mark.parametrize("length", [0, 7])
+def test_flipped_bits_of_an_array_are_found(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "a.npy"
+    write_array(path, np.arange(length, dtype=np.int32))
+    assert read_array(path).tolist() == np.load(path).tolist() == list(range(length))
+    for _ in flips(path, 200):
+        with pytest.raises(DatasetError, match="a.npy is damaged"):
+            read_array(path)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.dataset.verify.verify import VerifyReport
-from schemas.dataset import read_index, write_index
+from schemas.dataset import checksum_of_sequence, read_index, write_index
 from schemas.shards.npy import npy
 from schemas.shards.tar import end_of_archive, member
 from tests.support.packed_datasets import reseal
@@ -53,7 +53,13 @@ def rewrite(directory: Path, change: Callable[[Members], Members], key: str = KE
         offsets = np.cumsum([0, *map(len, blocks)]).tolist()
         data = b"".join(blocks) + end_of_archive(offsets[-1])
         (directory / shard.url).write_bytes(data)
-        shards[n] = dataclasses.replace(shard, offsets=tuple(offsets), filesize=len(data), nsamples=len(samples))
+        shards[n] = dataclasses.replace(
+            shard,
+            offsets=tuple(offsets),
+            filesize=len(data),
+            nsamples=len(samples),
+            checksums="".join(map(checksum_of_sequence, blocks)),
+        )
     write_index(directory, shards)
     reseal(directory)
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from pipeline.dedup.pairs import Pair, pairs_table
@@ -20,6 +19,7 @@ from pipeline.select.config import SelectConfig
 from schemas.fingerprint import fingerprint
 from schemas.records import MANIFEST, SIGNATURES, SURVEY, USER_COLUMNS
 from schemas.rows import SurveyRow
+from schemas.tables import write_table
 
 Row = dict[str, Any]
 
@@ -82,7 +82,7 @@ def write_survey(workspace: Workspace, rows: Sequence[Row], pairs: Iterable[Pair
         plain = [row | {"cluster": None} for row in some]
         write_table_unit(workspace.survey, unit, pa.Table.from_pylist(plain, SURVEY))
     if pairs := list(pairs):
-        pq.write_table(pairs_table(pairs), workspace.pairs)
+        write_table(workspace.pairs, pairs_table(pairs))
 
 
 def write_signatures(workspace: Workspace, thumbnails: Iterable[tuple[Row, bytes | None]]) -> None:

@@ -14,6 +14,9 @@ some columns (sequence parallelism over several hosts), it reads the two headers
 assigns to it (each with one extra token, for the targets) and the spans, which are small; it expands only these ranges.
 Shards are files on a mounted file system; object storage is not supported.
 
+A sequence whose bytes are damaged ends the run with its name, or is replaced by padding with `skip_damaged`, which
+leaves the order of all other sequences as it is.
+
 Axes: B batch, S sequence (in the order of the layout), M spans. All batch arrays are [B, S]:
 
     tokens, targets   int32     targets[i] is the token after tokens[i]; its id determines its modality
@@ -35,6 +38,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, Sharding
 from numpy.typing import NDArray
 
+from schemas.errors import DamagedSequence
 from schemas.packed import expand
 from trainer.data.layout import Layout, permutation, stripe_width
 from trainer.data.shards import PackedSplit
@@ -92,9 +96,9 @@ class Placement:
         """The part of a batch that this process loads."""
         return Window.of(self.sharding, self.shape)
 
-    def loader(self, split: PackedSplit) -> Loader:
+    def loader(self, split: PackedSplit, *, skip_damaged: bool = False) -> Loader:
         """Return the loader of this process's part of a batch."""
-        return Loader(split, order=self.order, window=self.window)
+        return Loader(split, order=self.order, window=self.window, skip_damaged=skip_damaged)
 
     def place(self, batch: Batch) -> dict[str, jax.Array]:
         """Assemble the global arrays [B, S] from this process's part; every process calls this with its own."""
@@ -110,10 +114,16 @@ class Placement:
 
 
 class Loader:
-    """Loads this process's part of a batch in layout order; see the module docstring for the arrays."""
+    """Loads this process's part of a batch in layout order; see the module docstring for the arrays.
 
-    def __init__(self, split: PackedSplit, *, order: NDArray[np.int64], window: Window) -> None:
-        self._split, self._window = split, window
+    `damaged` has the error of each sequence that was replaced by padding, by index.
+    """
+
+    def __init__(
+        self, split: PackedSplit, *, order: NDArray[np.int64], window: Window, skip_damaged: bool = False
+    ) -> None:
+        self._split, self._window, self._skip_damaged = split, window, skip_damaged
+        self.damaged: dict[int, DamagedSequence] = {}
         places = order[window.columns]
         needed = np.zeros(split.context_length + 1, np.bool_)
         needed[places] = True
@@ -126,14 +136,23 @@ class Loader:
     def __call__(self, indices: NDArray[np.int64]) -> Batch:
         """Return arrays [b, s] for the sequences `indices` [B] of the global batch; an index of -1 gives padding.
 
-        Only the rows and columns of the window are loaded.
+        Only the rows and columns of the window are loaded. Raises DamagedSequence, unless damaged sequences are
+        skipped.
         """
         rows = [self._row(int(index)) for index in np.asarray(indices)[self._window.rows]]
         return {name: np.stack([row[name] for row in rows]) for name in BATCH_TYPES}
 
     def _row(self, index: int) -> Mapping[str, NDArray[Any]]:
-        if index < 0:
-            return {name: np.zeros(len(self._places), dtype) for name, dtype in BATCH_TYPES.items()}
+        if index >= 0:
+            try:
+                return self._read(index)
+            except DamagedSequence as e:
+                if not self._skip_damaged:
+                    raise
+                self.damaged[index] = e
+        return {name: np.zeros(len(self._places), dtype) for name, dtype in BATCH_TYPES.items()}
+
+    def _read(self, index: int) -> Mapping[str, NDArray[Any]]:
         tokens, spans = self._split.read(index, ranges=self._ranges)
         inputs = expand(spans, self._split.context_length, attention=self._split.attention, ranges=self._ranges)
         here = self._places

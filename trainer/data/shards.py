@@ -1,7 +1,9 @@
 """Random access to the sequences of a packed dataset: one sequence is one read at its byte offset.
 
-A caller that needs only some of the tokens (sequence parallelism over several hosts) passes their ranges; then only the
-headers, these ranges and the spans are read. Sequences are addressed by index, so keys and shard names may have gaps.
+Every sequence is read whole the first time and compared with its checksum in the index, which finds altered bytes and
+swapped sequences. A caller that needs only some of the tokens (sequence parallelism over several hosts) passes their
+ranges; from the second time on, only the headers, these ranges and the spans are read. Sequences are addressed by
+index, so keys and shard names may have gaps.
 Shards are files on a mounted file system; object storage is not supported.
 
 Axes: S sequence, M spans, R ranges of a sequence, n tokens in them.
@@ -18,12 +20,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.dataset import CARD, INDEX, DatasetCard, ShardEntry, read_card, read_index
+from schemas.dataset import CARD, REPAIR, DatasetCard, ShardEntry, checksum_at, read_card, read_checked_index
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import inside
-from schemas.fingerprint import fingerprint, sha256_file
+from schemas.fingerprint import fingerprint
 from schemas.packed import ATTENTIONS, Attention, check_spans
-from schemas.shards.ranged import REPAIR, SequenceFile
+from schemas.shards.ranged import SequenceFile
 
 # Fraction of the tokens from which one read of the whole sequence is cheaper than one read per range. A process that
 # holds half of a row, and the first token of each next stripe as a target, is below it.
@@ -53,14 +55,16 @@ class PackedSplit:
         shards = [
             (inside(directory, shard.url), shard)
             for directory, card in cards.items()
-            for shard in _index(directory, card)
+            for shard in read_checked_index(directory, card)
             if shard.split == split
         ]
         for path, shard in shards:
             _check_size(path, shard)
         self._paths = [path for path, _ in shards]
         self._offsets = [np.array(shard.offsets, np.int64) for _, shard in shards]  # smaller than a list
+        self._checksums = [shard.checksums for _, shard in shards]
         self._ends = list(itertools.accumulate(shard.nsamples for _, shard in shards))
+        self._checked = np.zeros(len(self), np.bool_)  # sequences that were intact when they were first read
         if not len(self):
             have = ", ".join(sorted({name for card in cards.values() for name in card.splits})) or "none"
             raise DatasetError(
@@ -76,13 +80,16 @@ class PackedSplit:
         """Return tokens [S] in the vocabulary's dtype, and spans [M]; `index` is in 0..len-1.
 
         With `ranges` [R, 2], sorted and disjoint, returns the tokens [n] of the half-open ranges, concatenated. Other
-        tokens are not read unless most of the sequence is requested. Arrays may be read-only. Raises DatasetError, with
-        the path of the shard, if the shard is truncated, missing or does not match the index.
+        tokens are not read again unless most of the sequence is requested. Arrays may be read-only. Raises
+        DamagedSequence, with the path of the shard and the number of the sequence in it, if the bytes of the sequence
+        cannot be read or were altered.
         """
         wanted = np.array([[0, self.context_length]]) if ranges is None else ranges
         with self._sequence(index) as sequence:
-            if (wanted[:, 1] - wanted[:, 0]).sum() >= _WHOLE_READ_FRACTION * self.context_length:
+            most = (wanted[:, 1] - wanted[:, 0]).sum() >= _WHOLE_READ_FRACTION * self.context_length
+            if most or not self._checked[index]:
                 sequence.fetch()
+                self._checked[index] = True
             tokens, end = sequence.tokens(self.vocabulary.dtype, self.context_length, wanted)
             spans = sequence.spans(end)
         check_spans(spans, length=self.context_length, documents=_chunks(spans), where=sequence.where)
@@ -94,7 +101,8 @@ class PackedSplit:
         shard = bisect.bisect_right(self._ends, index)
         i = index - (self._ends[shard - 1] if shard else 0)
         start, end = self._offsets[shard][i : i + 2].tolist()
-        return SequenceFile(self._paths[shard], start, end, f"{self._paths[shard]}, sample {i}")
+        checksum = checksum_at(self._checksums[shard], i)
+        return SequenceFile(self._paths[shard], start, end, f"{self._paths[shard]}, sequence {i}", checksum=checksum)
 
 
 def _check_same(cards: Mapping[Path, DatasetCard]) -> None:
@@ -118,14 +126,6 @@ def _attention(directory: Path, card: DatasetCard) -> Attention:
     if card.attention not in ATTENTIONS:
         raise DatasetError(f"{directory / CARD}: attention is {card.attention!r}, known are {', '.join(ATTENTIONS)}")
     return cast(Attention, card.attention)
-
-
-def _index(directory: Path, card: DatasetCard) -> list[ShardEntry]:
-    """Read the shard index; raise DatasetError if its hash is not the one in the card."""
-    shards = read_index(directory)
-    if sha256_file(directory / INDEX) != card.index_sha256:
-        raise DatasetError(f"{directory / INDEX} is not the index that {CARD} was written for. {REPAIR}")
-    return shards
 
 
 def _check_size(path: Path, shard: ShardEntry) -> None:

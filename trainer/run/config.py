@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 from tyro.conf import OmitArgPrefixes
 
@@ -19,6 +20,8 @@ from trainer.config import (
 from trainer.data.layout import LAYOUTS, Layout
 from trainer.model.registry import recipe
 from trainer.run.optimizer import OptimizerConfig
+
+Damaged = Literal["stop", "skip"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +88,9 @@ class TrainConfig:
     rounding; see `trainer/attention/context_parallel.py` for which to choose."""
     layout: Layout = "block_cyclic"
     """How the tokens of a sequence are distributed over the mesh axis `sequence`."""
+    damaged: Damaged = "stop"
+    """What to do with a sequence whose bytes were altered since it was packed: stop the run, or skip the sequence. A
+    skipped one is named and counted; the order of the others stays as it is."""
     devices: int | None = None
     """Number of virtual CPU devices to use. Default: the devices that JAX finds."""
     cadence: OmitArgPrefixes[Cadence] = field(default_factory=Cadence)
@@ -100,6 +106,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
+        if self.damaged not in get_args(Damaged):
+            raise ConfigError(f"damaged must be stop or skip, got {self.damaged!r}")
         if self.attention not in ATTENTION_METHODS:
             raise ConfigError(f"attention must be one of {', '.join(ATTENTION_METHODS)}, got {self.attention!r}")
         if self.softmax is not None and self.softmax not in SOFTMAXES:

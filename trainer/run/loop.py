@@ -40,6 +40,7 @@ from trainer.data.loader import Batch, held_out_batches, training_batches
 from trainer.data.shards import PackedSplit
 from trainer.run.checkpoint import Checkpoints
 from trainer.run.config import Cadence, Memory, TrainConfig
+from trainer.run.damage import SkippedSequences, to_stderr
 from trainer.run.evaluate import evaluate, losses, spread
 from trainer.run.processes import any_process
 from trainer.run.setup import Setup
@@ -60,6 +61,7 @@ class TrainResult:
     first_eval_loss: float | None
     eval_loss: float | None
     tokens_per_s: float | None  # median over the recorded steps, padding included
+    skipped_sequences: int  # damaged ones, with `damaged="skip"`
     checkpoint: Path
     metrics: Path
 
@@ -127,8 +129,11 @@ class _Training:
         self._log = stack.enter_context(MetricsLog(config.out, step=logged, primary=primary, board=board))
         progress = TrainingProgress("train", steps=config.steps, done=self._step, visible=primary)
         self._progress = stack.enter_context(progress)
-        loader, sequences = setup.placement.loader(setup.split), len(setup.split)
-        self._batches = training_batches(loader, sequences=sequences, batch_size=config.batch_size, seed=config.seed)
+        self._skipped = SkippedSequences(self._progress.log if primary else to_stderr)
+        self._loader = setup.placement.loader(setup.split, skip_damaged=config.damaged == "skip")
+        self._batches = training_batches(
+            self._loader, sequences=len(setup.split), batch_size=config.batch_size, seed=config.seed
+        )
         stack.callback(self._batches.close)
 
     def run(self) -> TrainResult:
@@ -185,9 +190,12 @@ class _Training:
         self._state, measured = self._train_step(self._state, batch)
         metrics: StepMetrics = jax.device_get(measured)
         self._step += 1
+        self._skipped.update(self._loader)
         row = self._row(metrics, time.perf_counter() - started)
-        # A finite gradient gives finite parameters, so every checkpoint can be resumed.
-        if not (math.isfinite(row["loss"]) and math.isfinite(row["gradient_norm"])):
+        # A finite gradient gives finite parameters, so every checkpoint can be resumed. A batch without targets, all of
+        # whose sequences were skipped, has no loss.
+        has_loss = math.isfinite(row["loss"]) or not row["useful_tokens"]
+        if not (has_loss and math.isfinite(row["gradient_norm"])):
             raise self._diverged(row)
         self._log.write("train", self._step, row)
         self._progress.update(self._step, f"loss {row['loss']:.4f}, {row['tokens_per_s']:,.0f} tokens/s")
@@ -199,6 +207,7 @@ class _Training:
             "learning_rate": float(metrics.learning_rate),
             "useful_tokens": int(metrics.useful_tokens),
             "epoch": self._step / self._setup.steps_per_epoch,
+            "skipped_sequences": self._skipped.count,
             "step_s": step_s,
             "tokens_per_s": math.prod(self._setup.placement.shape) / step_s,
         }
@@ -220,10 +229,12 @@ class _Training:
 
     def _held_out_batches(self, split: PackedSplit, chosen: NDArray[np.int64]) -> Iterator[Batch]:
         placement = self._setup.held_out_placement
-        batches = held_out_batches(placement.loader(split), indices=chosen, batch_size=self._config.rows)
+        loader = placement.loader(split, skip_damaged=self._config.damaged == "skip")
+        batches = held_out_batches(loader, indices=chosen, batch_size=self._config.rows)
         with closing(batches):
             for batch in batches:
                 self._stop_if_asked()
+                self._skipped.update(loader)
                 yield placement.place(batch)
 
     def _save(self) -> None:
@@ -269,6 +280,7 @@ class _Training:
             first_eval_loss=evaluated[0]["loss"] if evaluated else None,
             eval_loss=evaluated[-1]["loss"] if evaluated else None,
             tokens_per_s=statistics.median(rates) if rates else None,
+            skipped_sequences=self._skipped.count,
             checkpoint=self._newest,
             metrics=self._log.path,
         )

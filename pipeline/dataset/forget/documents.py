@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from schemas.errors import ConfigError, DatasetError
 from schemas.records import LEDGER as LEDGER_SCHEMA
 from schemas.records import item_of
+from schemas.tables import open_table
 
 SHORTEST_PREFIX = 8  # characters of an id
 _BATCH_ROWS = 1 << 17
@@ -88,10 +88,10 @@ def choose(
 def read_batches(ledger: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """Yield the rows of the ledger as tables of bounded size; raises DatasetError if it cannot be read."""
     try:
-        with pq.ParquetFile(ledger) as file:
+        with open_table(ledger) as file:
             if not file.schema_arrow.equals(LEDGER_SCHEMA):
-                raise DatasetError(f"{ledger} does not have the columns of a ledger; run `longreel verify`")
+                raise DatasetError(f"{ledger} does not have the columns of a ledger")
             for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
                 yield pa.Table.from_batches([batch])
-    except (OSError, pa.ArrowException) as e:
-        raise DatasetError(f"{ledger} cannot be read ({e}); run `longreel verify`") from e
+    except DatasetError as e:
+        raise DatasetError(f"{e}; run `longreel verify`") from e

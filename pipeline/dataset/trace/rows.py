@@ -8,9 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.dataset.reader import Sequences
 from pipeline.dataset.verify.ledger_rows import LedgerRows
@@ -20,6 +18,7 @@ from schemas.errors import ConfigError, DatasetError
 from schemas.records import LEDGER as LEDGER_SCHEMA
 from schemas.rows import LedgerRow, ledger_rows, ledger_table
 from schemas.shards.sequence import PackedSequence
+from schemas.tables import open_table
 
 
 def sequence_rows(dataset: Path, key: str, shard: str | None = None) -> list[LedgerRow]:
@@ -82,9 +81,9 @@ def _read_ledger(dataset: Path, column: str, value: str) -> list[LedgerRow]:
     path = dataset / LEDGER
     tables = []
     try:
-        with pq.ParquetFile(path) as file:
+        with open_table(path) as file:
             if not file.schema_arrow.equals(LEDGER_SCHEMA):
-                raise DatasetError(f"{path} does not have the columns of a ledger; run `longreel verify`")
+                raise DatasetError(f"{path} does not have the columns of a ledger")
             at = LEDGER_SCHEMA.get_field_index(column)
             for group in range(file.num_row_groups):
                 statistics = file.metadata.row_group(group).column(at).statistics
@@ -93,6 +92,6 @@ def _read_ledger(dataset: Path, column: str, value: str) -> list[LedgerRow]:
                 mask = pc.equal(file.read_row_group(group, columns=[column])[column], value)
                 if pc.any(mask).as_py():
                     tables.append(file.read_row_group(group).filter(mask))
-    except (OSError, pa.ArrowException) as e:
-        raise DatasetError(f"{path} cannot be read ({e}); run `longreel verify` to list all problems") from e
+    except DatasetError as e:
+        raise DatasetError(f"{e}; run `longreel verify` to list all problems") from e
     return [row for table in tables for row in ledger_rows(table)]

@@ -29,7 +29,7 @@ class Ledger:
     """The ledger, read sequentially."""
 
     def __init__(self, path: Path) -> None:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path)  # `verify` has compared its hash with that of the card
         if not file.schema_arrow.equals(LEDGER):
             raise DatasetError(f"its columns are not {', '.join(LEDGER.names)} with their types")
         self._batches = file.iter_batches(_BATCH_ROWS, columns=list(_COLUMNS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,8 @@ import pytest
 from pipeline.dedup.candidates import PARTITIONS, bucket_entries, merge_pairs, split_pair
 from pipeline.dedup.collision_worker import CollisionWorker
 from pipeline.dedup.scratch import Division, Scratch
-from schemas.files import write_array
+from schemas.checksums import append_checksum
+from schemas.files import read_json, write_array
 
 
 def write_keys(scratch: Scratch, unit: int, keys: list[int], item: int) -> None:
@@ -21,6 +21,7 @@ def write_keys(scratch: Scratch, unit: int, keys: list[int], item: int) -> None:
     partitions, entries = bucket_entries(some, np.full(len(keys), item, np.uint64), zeros.astype(np.uint8), zeros)
     scratch.folder.mkdir(exist_ok=True)
     scratch.keys(unit).write_bytes(entries.astype("<u8").tobytes())
+    append_checksum(scratch.keys(unit))
     write_array(scratch.key_bounds(unit), np.searchsorted(partitions, np.arange(PARTITIONS + 1))[None])
 
 
@@ -35,4 +36,4 @@ def test_items_of_different_units_collide(tmp_path: Path, parts: int) -> None:
     pairs = merge_pairs([np.load(scratch.collisions(part)) for part in range(parts)])
     counts = zip(*(side.tolist() for side in split_pair(pairs["pair"])), pairs["collisions"].tolist(), strict=True)
     assert list(counts) == [(0, 1, 2), (0, 2, 1), (1, 2, 1)]
-    assert sum(json.loads(scratch.full_buckets(part).read_text()) for part in range(parts)) == 1  # that of key 3
+    assert sum(read_json(scratch.full_buckets(part))["full"] for part in range(parts)) == 1  # that of key 3

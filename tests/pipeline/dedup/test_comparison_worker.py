@@ -15,7 +15,7 @@ from pipeline.dedup.scratch import Division, Scratch
 from pipeline.dedup.signature_table import number_items
 from pipeline.dedup.video_similarity import VideoSimilarity
 from pipeline.runtime.workspace import Workspace
-from schemas.files import write_array, write_text
+from schemas.files import write_array, write_json
 from tests.support.signatures import scene, signature, write_signatures
 
 COPIES = sorted((signature(f"{n}", scene(1, 3)) for n in range(3)), key=lambda s: s.content_id)
@@ -39,7 +39,7 @@ def prepared(tmp_path: Path) -> tuple[Workspace, Scratch]:
         scratch.collisions(0),
         collisions((0, 1, 2, ONE_SAMPLE), (0, 2, 8, ONE_SAMPLE), (1, 2, 2, TWO_SAMPLES)),
     )
-    write_text(scratch.full_buckets(0), "5")
+    write_json(scratch.full_buckets(0), {"full": 5})
     workspace.log("dedup").parent.mkdir()
     return workspace, scratch
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from pipeline.dedup.pairs import Pair, pairs_table, read_pairs
 from pipeline.dedup.similarity import Shared
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import DatasetError
+from schemas.tables import write_table
 from tests.support.signatures import scene, signature
 
 PAIR = Pair(
@@ -45,9 +45,9 @@ def test_a_table_of_pairs_reads_back(tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "out")
     assert read_pairs(workspace) == []
     pairs = [PAIR, replace(PAIR, b="3", shared_a=(), shared_b=())]
-    pq.write_table(pairs_table(pairs), workspace.pairs)
+    write_table(workspace.pairs, pairs_table(pairs))
     assert read_pairs(workspace) == pairs
-    pq.write_table(pairs_table([]), workspace.pairs)
+    write_table(workspace.pairs, pairs_table([]))
     assert read_pairs(workspace) == []
 
 

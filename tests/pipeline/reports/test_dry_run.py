@@ -16,6 +16,7 @@ from pipeline.select.job import select_items
 from pipeline.select.keep_best import KeepConfig
 from pipeline.select.selection import read_selection
 from schemas.records import SURVEY
+from schemas.tables import write_table
 from tests.support.survey_rows import book, broken, pair, select_config, video, write_survey
 
 LARGE, SMALL = video("/v/large.mp4", license="MIT"), video("/v/small.mp4", width=320, height=180, license="MIT")
@@ -128,7 +129,7 @@ def test_items_not_yet_surveyed_or_selected_are_mentioned(tmp_path: Path, capsys
     select_items(workspace, SelectConfig(), Runner())
     write_survey(workspace, ROWS, PAIRS)
     unit = workspace.survey / "unit-00000.parquet"
-    pq.write_table(pq.read_table(unit).slice(0, 5).replace_schema_metadata(None).cast(SURVEY), unit)
+    write_table(unit, pq.read_table(unit).slice(0, 5).replace_schema_metadata(None).cast(SURVEY))
     assert dry_run(workspace) == 0
     told = capsys.readouterr().out
     assert "5 of 8 listed items have been surveyed; only these are counted" in told

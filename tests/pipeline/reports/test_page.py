@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import longreel
@@ -15,6 +14,7 @@ from pipeline.reports.page import render
 from pipeline.runtime.workspace import Workspace
 from pipeline.select.selection import begin_selection
 from schemas.errors import DatasetError
+from schemas.tables import write_table
 from tests.support.finished_workspace import ROWS
 from tests.support.survey_rows import broken, video, write_survey
 
@@ -84,7 +84,7 @@ def test_a_damaged_table_or_another_schema_version_is_an_error(mine: Workspace) 
     path.write_bytes(content[:-20])
     with pytest.raises(DatasetError, match="cannot be read"):
         render(mine)
-    pq.write_table(pa.table({"content_id": ["x"]}), path)
+    write_table(path, pa.table({"content_id": ["x"]}))
     with pytest.raises(DatasetError, match="another schema version|another version"):
         render(mine)
     path.unlink()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from pipeline.runtime.units import read_rows, unit_files, unit_name, unit_number
 from schemas.errors import DatasetError
+from schemas.tables import write_table
 
 SCHEMA = pa.schema([("a", pa.int64()), ("b", pa.string())])
 TABLE = pa.table({"a": [1, 2], "b": ["x", None]}, SCHEMA)
@@ -27,7 +27,7 @@ def test_unit_files_are_sorted_and_exclude_temporary_files(tmp_path: Path) -> No
 
 
 def test_rows_are_read_with_all_columns_or_those_requested_in_their_order(tmp_path: Path) -> None:
-    pq.write_table(TABLE.replace_schema_metadata({"x": "y"}), tmp_path / "t.parquet")
+    write_table(tmp_path / "t.parquet", TABLE.replace_schema_metadata({"x": "y"}))
     assert read_rows(tmp_path / "t.parquet", SCHEMA).equals(TABLE, check_metadata=True)
     assert read_rows(tmp_path / "t.parquet", SCHEMA, ["b", "a"]).column_names == ["b", "a"]
 
@@ -40,6 +40,6 @@ def test_a_missing_or_damaged_file_is_an_error_that_names_it(tmp_path: Path) -> 
 
 
 def test_a_file_with_another_schema_is_an_error(tmp_path: Path) -> None:
-    pq.write_table(TABLE.drop_columns("b"), tmp_path / "t.parquet")
+    write_table(tmp_path / "t.parquet", TABLE.drop_columns("b"))
     with pytest.raises(DatasetError, match="was written by another version; run the job that writes it again"):
         read_rows(tmp_path / "t.parquet", SCHEMA)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from schemas.dataset import checksum_of_sequence
 from schemas.shards.tar import member
 from schemas.shards.writer import ShardWriter
 
@@ -18,6 +19,7 @@ def test_the_index_entry_describes_the_file(tmp_path: Path) -> None:
     data = (tmp_path / "shard.tar").read_bytes()
     assert (entry.filesize, entry.sha256) == (len(data), hashlib.sha256(data).hexdigest())
     assert [data[a:b] for a, b in zip(entry.offsets, entry.offsets[1:], strict=False)] == blocks
+    assert entry.checksums == "".join(map(checksum_of_sequence, blocks))
     assert not any(data[entry.offsets[-1] :])
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from schemas.dataset import (
@@ -26,6 +27,7 @@ from schemas.dataset import (
     DatasetCard,
     ShardEntry,
     SplitCard,
+    checksum_of_sequence,
     sequence_key,
     shard_name,
     write_index,
@@ -34,6 +36,7 @@ from schemas.files import write_text
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.packed import SPAN_DTYPE
 from schemas.records import LEDGER as LEDGER_SCHEMA
+from schemas.tables import write_table
 from schemas.vocab import TEXT, VISION, Vocabulary
 
 FRAME = 4  # codes in a frame
@@ -83,7 +86,7 @@ def write_dataset(
             first += len(group)
         cards[split] = _split_card(samples, shards=len(groups), context=context)
     write_index(directory, shards)
-    pq.write_table(pa.Table.from_pylist([], schema=LEDGER_SCHEMA), directory / LEDGER)
+    write_table(directory / LEDGER, pa.Table.from_pylist([], schema=LEDGER_SCHEMA))
     card = DatasetCard(
         schema_version=1,
         context_length=context,
@@ -154,15 +157,21 @@ def _write_shard(
             _add(tar, f"{key}.spans.npy", _npy(spans))
             _add(tar, f"{key}.json", json.dumps({"documents": documents}).encode())
         offsets.append(tar.offset)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    data = path.read_bytes()
     return ShardEntry(
         url=name,
         split=split,
         nsamples=len(group),
-        filesize=path.stat().st_size,
-        sha256=digest,
+        filesize=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
         offsets=tuple(offsets),
+        checksums=checksums_of(data, offsets),
     )
+
+
+def checksums_of(data: bytes, offsets: Sequence[int]) -> str:
+    """Return `ShardEntry.checksums` of a shard."""
+    return "".join(checksum_of_sequence(data[start:end]) for start, end in itertools.pairwise(offsets))
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import schemas.shards.ranged
-from schemas.dataset import CARD, read_card
-from schemas.errors import ConfigError, DatasetError
+from schemas.dataset import CARD, read_card, read_index
+from schemas.errors import ConfigError, DamagedSequence, DatasetError
 from schemas.files import write_text
 from schemas.packed import expand
 from tests.support.training.training_dataset import VOCABULARY, write_dataset
@@ -226,6 +226,29 @@ def test_held_out_data_is_read_once_and_the_last_batch_is_padded(directory: Path
     assert np.array_equal(batches[1]["tokens"][0], val.read(2)[0])
     assert not any(batches[1][name][1].any() for name in batches[1])
     assert len(batches) == 2
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_a_damaged_sequence_ends_the_run_or_becomes_padding(tmp_path: Path, devices: int) -> None:
+    directory = write_dataset(tmp_path / "set", context=S)
+    entry = read_index(directory)[0]
+    intact = PackedSplit([directory], "train")
+    order = permutation("block_cyclic", length=S, devices=devices, stripe=8)
+    window = Window(rows=np.arange(2), columns=np.arange(S // devices))
+    expected = Loader(intact, order=order, window=window)(np.array([1, 0]))
+    data = bytearray((directory / entry.url).read_bytes())
+    data[1024 + 128 + 2 * (S - 1)] ^= 1  # the last token of the first sequence
+    (directory / entry.url).write_bytes(data)
+    altered = PackedSplit([directory], "train")
+    with pytest.raises(DamagedSequence, match=f"{entry.url}, sequence 0: its bytes were altered"):
+        Loader(altered, order=order, window=window)(np.array([1, 0]))
+    skipping = Loader(altered, order=order, window=window, skip_damaged=True)
+    for _ in range(2):
+        batch = skipping(np.array([1, 0]))
+        for name, array in batch.items():
+            assert np.array_equal(array[0], expected[name][0]), name
+            assert not array[1].any(), name
+        assert list(skipping.damaged) == [0]
 
 
 def test_the_iterator_reports_the_path_of_a_shard_truncated_during_reading(tmp_path: Path) -> None:

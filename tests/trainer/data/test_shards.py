@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 import schemas.shards.ranged
 from schemas.dataset import CARD, INDEX, ShardEntry, read_card, read_index, shard_name, write_index
-from schemas.errors import ConfigError, DatasetError, VocabularyMismatch
+from schemas.errors import ConfigError, DamagedSequence, DatasetError, VocabularyMismatch
 from schemas.files import write_text
 from schemas.fingerprint import sha256_file
-from tests.support.training.training_dataset import VOCABULARY, with_other_tokenizer, write_dataset
+from tests.support.training.training_dataset import VOCABULARY, checksums_of, with_other_tokenizer, write_dataset
 from trainer.data.shards import PackedSplit
 
 S = 128
@@ -62,6 +62,15 @@ def _commit(directory: Path, shards: list[ShardEntry] | None = None, **changes: 
         changes["index_sha256"] = sha256_file(directory / INDEX)
     write_text(directory / CARD, dataclasses.replace(read_card(directory), **changes).to_json())
     return directory
+
+
+def _rehash(directory: Path, **changes: Any) -> Path:
+    """Write the index and the card that belong to the shards, as a faulty writer would; `changes` are of the card."""
+    entries = [
+        dataclasses.replace(entry, checksums=checksums_of((directory / entry.url).read_bytes(), entry.offsets))
+        for entry in read_index(directory)
+    ]
+    return _commit(directory, entries, **changes)
 
 
 def _from_tar(directory: Path, split: str) -> list[tuple[NDArray[np.uint16], NDArray[np.void]]]:
@@ -145,6 +154,7 @@ def test_a_sequence_in_the_middle_of_a_million_is_one_read(tmp_path: Path, calls
                 os.pwrite(f.fileno(), sequence, offsets[1234])  # all the rest are holes in sparse files
             f.truncate(offsets[-1])
         facts = {"url": name, "nsamples": per_shard, "filesize": offsets[-1], "offsets": offsets}
+        facts["checksums"] = only.checksums * per_shard
         entries.append(dataclasses.replace(only, **facts))
     million = PackedSplit([_commit(directory, entries)], "train")
     assert len(million) == 10**6
@@ -162,7 +172,12 @@ def test_keys_and_names_of_shards_may_have_gaps(directory: Path, split: PackedSp
     path.write_bytes(data[a:b] + data[c:])  # without its second sequence
     (tmp_path / "set" / second.url).unlink()
     kept = dataclasses.replace(
-        first, nsamples=2, filesize=len(data) - (c - b), sha256=sha256_file(path), offsets=(a, b, b + d - c)
+        first,
+        nsamples=2,
+        filesize=len(data) - (c - b),
+        sha256=sha256_file(path),
+        offsets=(a, b, b + d - c),
+        checksums=first.checksums[:16] + first.checksums[32:],
     )
     gaps = PackedSplit([_commit(tmp_path / "set", [kept, third, val])], "train")
     assert len(gaps) == 4
@@ -231,7 +246,6 @@ def _overwrite(path: Path, old: bytes, new: bytes) -> None:
 
 def test_a_pickle_in_place_of_an_array_is_not_loaded(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
-    split = PackedSplit([directory], "train")
     stream = io.BytesIO()
     np.save(stream, np.array([{"x": 1}], object), allow_pickle=True)
     evil = stream.getvalue()
@@ -241,7 +255,7 @@ def test_a_pickle_in_place_of_an_array_is_not_loaded(tmp_path: Path) -> None:
     data[spans_at : spans_at + len(evil)] = evil
     shard.write_bytes(bytes(data))
     with pytest.raises(DatasetError, match=r"spans.npy cannot be read"):
-        split.read(0)
+        PackedSplit([_rehash(directory)], "train").read(0)
 
 
 def test_an_index_that_does_not_match_the_card_is_an_error(tmp_path: Path) -> None:
@@ -254,30 +268,29 @@ def test_an_index_that_does_not_match_the_card_is_an_error(tmp_path: Path) -> No
 def test_bytes_that_are_not_a_sample_are_an_error(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=2, val=0)
     shard = next(directory.glob("train-*.tar"))
-    split = PackedSplit([directory], "train")
     whole = shard.read_bytes()
     shard.write_bytes(whole[512:] + whole[:512])
-    with pytest.raises(DatasetError, match=rf"{shard.name}, sample 0: no tar header"):
-        split.read(0)
+    with pytest.raises(DatasetError, match=rf"{shard.name}, sequence 0: no tar header"):
+        PackedSplit([_rehash(directory)], "train").read(0)
     shard.write_bytes(whole.replace(b".tokens.npy", b".tokens.txt"))
     with pytest.raises(
         DatasetError, match=r"found 'train-000000000.tokens.txt' where KEY.tokens.npy was expected|header"
     ):
-        split.read(0)
+        PackedSplit([_rehash(directory)], "train").read(0)
 
 
 def test_tokens_of_another_dtype_than_in_the_card_are_an_error(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
     _overwrite(next(directory.glob("*.tar")), b"'descr': '<u2'", b"'descr': '<i2'")
     with pytest.raises(DatasetError, match=r"tokens are int16 \(128,\), the card says uint16"):
-        PackedSplit([directory], "train").read(0)
+        PackedSplit([_rehash(directory)], "train").read(0)
 
 
 def test_a_token_outside_the_vocabulary_is_an_error(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
-    _overwrite(directory / "dataset.json", b'"codebook_size": 32', b'"codebook_size": 8')
+    vocabulary = dataclasses.replace(read_card(directory).vocabulary, codebook_size=8)
     with pytest.raises(DatasetError, match=r"outside the vocabulary of 74"):
-        PackedSplit([directory], "train").read(0)
+        PackedSplit([_commit(directory, vocabulary=vocabulary)], "train").read(0)
 
 
 def test_an_unfinished_directory_is_reported_as_unfinished(tmp_path: Path) -> None:
@@ -307,12 +320,65 @@ def test_an_incorrect_header_is_an_error(tmp_path: Path, old: bytes, new: bytes,
     directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
     _overwrite(next(directory.glob("*.tar")), old, new)
     with pytest.raises(DatasetError, match=message):
-        PackedSplit([directory], "train").read(0)
+        PackedSplit([_rehash(directory)], "train").read(0)
 
 
 def test_a_header_cannot_cause_reads_beyond_the_sequence(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=2, val=0)
     entry = read_index(directory)[0]
     short = dataclasses.replace(entry, offsets=(0, 1000, entry.offsets[2]))
-    with pytest.raises(DatasetError, match=r"sample 0: a header leads to bytes .* of a sequence of 1000"):
-        PackedSplit([_commit(directory, [short])], "train").read(0)
+    _commit(directory, [short])
+    with pytest.raises(DatasetError, match=r"sequence 0: a header leads to bytes .* of a sequence of 1000"):
+        PackedSplit([_rehash(directory)], "train").read(0)
+
+
+def _flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def test_an_altered_sequence_is_named_and_the_others_can_be_read(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S)
+    split, second = PackedSplit([directory], "train"), read_index(directory)[1]
+    first = sum(entry.nsamples for entry in read_index(directory)[:1])
+    for offset in (second.offsets[0] + 700, second.offsets[1] - 1):  # a token; a byte of the padding of KEY.json
+        _flip(directory / second.url, offset)
+        with pytest.raises(DamagedSequence, match=rf"{second.url}, sequence 0: its bytes were altered.*longreel pack"):
+            split.read(first)
+        _flip(directory / second.url, offset)
+    split.read(first)
+
+
+def test_swapped_sequences_are_found(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=8)
+    entry = next(entry for entry in read_index(directory) if len(set(np.diff(entry.offsets))) < entry.nsamples)
+    sizes = np.diff(entry.offsets).tolist()
+    i, j = next((i, j) for i in range(len(sizes)) for j in range(i) if sizes[i] == sizes[j])
+    path = directory / entry.url
+    data = bytearray(path.read_bytes())
+    a, b = (slice(entry.offsets[n], entry.offsets[n + 1]) for n in (i, j))
+    data[a], data[b] = data[b], data[a]
+    path.write_bytes(data)
+    split = PackedSplit([directory], "train")
+    before = sum(e.nsamples for e in read_index(directory) if e.url < entry.url)
+    for n in (i, j):
+        with pytest.raises(DamagedSequence, match=f"{entry.url}, sequence {n}:"):
+            split.read(before + n)
+
+
+def test_the_first_read_of_a_range_checks_the_whole_sequence(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
+    entry = read_index(directory)[0]
+    _flip(directory / entry.url, 1024 + 128 + 2 * (S - 1))  # the last token, which is not in the range
+    split = PackedSplit([directory], "train")
+    for _ in range(2):
+        with pytest.raises(DamagedSequence):
+            split.read(0, ranges=np.array([[0, 4]]))
+
+
+def test_a_modified_card_is_rejected(tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path / "set", context=S)
+    _overwrite(directory / "dataset.json", b'"attention": "document"', b'"attention": "sequence"')
+    with pytest.raises(DatasetError, match=r"dataset.json was modified"):
+        PackedSplit([directory], "train")

@@ -12,6 +12,7 @@ from pipeline.dataset.forget.rewrite import repack, rewrite
 from schemas.dataset import read_card, read_index
 from schemas.errors import DatasetError
 from schemas.shards.sequence import read_sequence
+from schemas.tables import write_table
 from tests.support.forget_datasets import (
     DOCUMENTS,
     FULL,
@@ -69,7 +70,7 @@ def test_a_ledger_that_lists_other_documents_than_the_shard_is_rejected(dataset:
     swapped = {DOCUMENTS[2].id: DOCUMENTS[3].id, DOCUMENTS[3].id: DOCUMENTS[2].id}
     for row, name in zip(rows, ids, strict=True):
         row["document_id"] = swapped.get(name, name)
-    pq.write_table(table.from_pylist(rows, table.schema), path)
+    write_table(path, table.from_pylist(rows, table.schema))
     reseal(dataset)
     before = contents(dataset)
     with pytest.raises(DatasetError, match="other documents than the ledger lists"):

@@ -8,6 +8,7 @@ import pytest
 from pipeline.dataset.reader import Sequences
 from pipeline.dataset.trace.rows import copy_rows, read_checked, row_of_token, sequence_rows
 from schemas.errors import ConfigError, DatasetError
+from schemas.tables import write_table
 from tests.support.packed_datasets import reseal
 from tests.support.trace_dataset import BOOK, KEY, TraceDataset, traced
 
@@ -25,7 +26,7 @@ def test_a_sequence_in_several_shards_is_rejected(dataset_copy: TraceDataset) ->
     table = pq.read_table(path)
     rows = table.to_pylist()
     rows.append(next(x for x in rows if x["sequence"] == KEY) | {"shard": "val-000001-of-000002.tar"})
-    pq.write_table(table.from_pylist(rows, table.schema), path)
+    write_table(path, table.from_pylist(rows, table.schema))
     with pytest.raises(DatasetError, match="in 2 shards"):
         sequence_rows(dataset_copy.dataset, KEY)
 
@@ -67,7 +68,7 @@ def test_rows_that_differ_from_the_sequence_are_rejected(
     for values in rows:
         if values["sequence"] == KEY:
             values.update(change)
-    pq.write_table(table.from_pylist(rows, table.schema), path)
+    write_table(path, table.from_pylist(rows, table.schema))
     reseal(dataset_copy.dataset)
     altered = sequence_rows(dataset_copy.dataset, KEY)
     with pytest.raises(DatasetError, match=what):
@@ -81,7 +82,7 @@ def test_copy_rows_with_a_gap_are_rejected(dataset_copy: TraceDataset) -> None:
     chunks = [i for i, values in enumerate(rows) if values["uri"] == "files/book"]
     key = rows[chunks[0]]["sequence"]
     del rows[chunks[-1]], rows[chunks[1] - (chunks[1] > chunks[-1])]
-    pq.write_table(table.from_pylist(rows, table.schema), path)
+    write_table(path, table.from_pylist(rows, table.schema))
     row = next(r for r in sequence_rows(dataset_copy.dataset, key) if r.uri == "files/book")
     with pytest.raises(DatasetError, match="overlap or leave a gap at its token"):
         copy_rows(dataset_copy.dataset, row)

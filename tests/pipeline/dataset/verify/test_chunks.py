@@ -18,6 +18,7 @@ from pipeline.runtime.token_store import TokenStore
 from schemas.dataset import read_card
 from schemas.packed import SPAN_DTYPE
 from schemas.shards.sequence import Chunk, PackedSequence
+from schemas.tables import write_table
 from schemas.vocab import VISION
 from tests.support.altered_datasets import (
     DOCUMENTS,
@@ -46,7 +47,7 @@ def test_a_chunk_in_two_sequences_is_reported(dataset: Path) -> None:
     copied = table.filter(first)
     copied = copied.set_column(0, table.schema.field(0), pa.array([KEY] * len(copied)))
     others = table.filter(pc.and_(pc.invert(first), pc.invert(second)))
-    pq.write_table(pa.concat_tables([table.filter(first), copied, others]), path)
+    write_table(path, pa.concat_tables([table.filter(first), copied, others]))
     reseal(dataset)
     report = verify(dataset)
     assert any("a chunk begins at token" in p.what for p in report.problems), report.problems

@@ -12,6 +12,7 @@ from pipeline.dataset.verify.ledger_rows import Ledger
 from pipeline.dataset.verify.verify import verify
 from schemas.dataset import read_card, read_index, sequence_key
 from schemas.shards.sequence import read_sequence
+from schemas.tables import write_table
 from tests.support.altered_datasets import (
     KEY,
     named,
@@ -44,7 +45,7 @@ def test_a_ledger_that_differs_from_the_spans_is_reported(
     table = pq.read_table(path)
     rows = table.to_pylist()
     change(rows, next(i for i, row in enumerate(rows) if row["sequence"] == KEY))
-    pq.write_table(pa.Table.from_pylist(rows, table.schema), path)
+    write_table(path, pa.Table.from_pylist(rows, table.schema))
     reseal(dataset)
     assert named(verify(dataset), "documents.parquet", KEY, what), verify(dataset).problems
 
@@ -53,14 +54,14 @@ def test_ledger_rows_of_unknown_shards_are_reported(dataset: Path) -> None:
     path = dataset / "documents.parquet"
     table = pq.read_table(path)
     more = table.slice(0, 1).set_column(1, table.schema.field(1), pa.array(["train-000009-of-000009.tar"]))
-    pq.write_table(pa.concat_tables([table, more]), path)
+    write_table(path, pa.concat_tables([table, more]))
     reseal(dataset)
     assert named(verify(dataset), "documents.parquet", "", "rows of shards that the index does not list")
 
 
 def test_a_ledger_without_a_column_is_reported(dataset: Path) -> None:
     path = dataset / "documents.parquet"
-    pq.write_table(pq.read_table(path).drop_columns("license"), path)
+    write_table(path, pq.read_table(path).drop_columns("license"))
     reseal(dataset)
     assert named(verify(dataset), "documents.parquet", "", "its columns are not")
 

@@ -12,7 +12,10 @@ from schemas.shards.tar import member
 
 def entry(url: str, *, sequences: int = 0) -> ShardEntry:
     offsets = tuple(range(sequences + 1))
-    return ShardEntry(url=url, split=url.split("-")[0], nsamples=sequences, filesize=0, sha256="", offsets=offsets)
+    split = url.split("-")[0]
+    return ShardEntry(
+        url=url, split=split, nsamples=sequences, filesize=0, sha256="", offsets=offsets, checksums="0" * 16 * sequences
+    )
 
 
 @pytest.mark.parametrize(
