@@ -47,12 +47,12 @@ def flatten(tree: Mapping[Any, Any]) -> dict[str, Stored]:
     while waiting:
         prefix, depth, node = waiting.pop()
         seen += 1
-        if seen > _MAX_TENSORS or depth > _MAX_DEPTH:
+        below = len(node) if isinstance(node, Mapping) else 0
+        if seen + len(waiting) + below > _MAX_TENSORS or depth > _MAX_DEPTH:
             raise ConfigError(f"more than {_MAX_TENSORS} tensors or {_MAX_DEPTH} levels of names: this is not a VQGAN")
         if isinstance(node, Mapping):
             names = [key for key in node if isinstance(key, str)]
-            below = [(f"{prefix}.{name}" if prefix else name, depth + 1, node[name]) for name in names]
-            waiting.extend(reversed(below))
+            waiting.extend((f"{prefix}.{name}" if prefix else name, depth + 1, node[name]) for name in reversed(names))
         elif isinstance(node, Stored):
             if math.prod(node.shape) > _MAX_VALUES:
                 raise ConfigError(f"{prefix} claims the shape {list(node.shape)}: this is not a VQGAN")

@@ -3,15 +3,14 @@
 A pickle is a program. Here it may refer only to the names in `_NUMPY` (and, in a torch file, to those that
 `tokenizer/checkpoints/torch_zip.py` adds). Each of these names maps to a small function of this module that validates
 its arguments and creates an array: neither numpy, jax, flax nor torch is called. Any other name is rejected before it
-could be called. Opcodes are validated first, so that a number in the file cannot make the reader allocate more memory
-than the size of the file warrants.
+could be called. Opcodes are checked first (`tokenizer/checkpoints/pickle_check.py`), and what the functions make counts
+against a budget, so that time and memory are in proportion to the size of the file.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -20,22 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
+from tokenizer.checkpoints.pickle_check import check_pickle
 
-_MAX_OPCODES = 5_000_000
-# Opcodes that pickled arrays never use: numbered classes, instances of old-style classes, out-of-band buffers.
-_FORBIDDEN_OPCODES = {
-    "EXT1",
-    "EXT2",
-    "EXT4",
-    "INST",
-    "OBJ",
-    "NEWOBJ_EX",
-    "NEXT_BUFFER",
-    "PERSID",
-    "STRING",
-    "UNICODE",
-    "LONG",
-}
+_MAX_NAME = 256  # characters of a module and of a name in it
+_MAX_DTYPE = 16  # characters of the name of a type
+_MAX_DIMS = 16  # of an array
 _ERRORS = (
     *(pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError),
     *(OverflowError, MemoryError, RecursionError),
@@ -106,22 +94,56 @@ class _Array:
 
 
 def _number_type(code: Any) -> np.dtype[Any]:
-    dtype = np.dtype(code) if isinstance(code, str) else None
+    dtype = np.dtype(code) if isinstance(code, str) and len(code) <= _MAX_DTYPE else None
     if dtype is None or dtype.kind not in "biuf" or dtype.subdtype is not None:
-        raise ConfigError(f"arrays of type {code!r} are not supported: weights are numbers")
+        raise ConfigError(f"arrays of type {shown(code)} are not supported: weights are numbers")
     return dtype
 
 
 def _of_buffer(data: Any, dtype: _Dtype, shape: Any, order: str) -> NDArray[Any]:
     if not isinstance(data, bytes | bytearray) or not isinstance(dtype, _Dtype):
         raise ConfigError("an array has no buffer of bytes")
+    if not isinstance(shape, tuple | list) or len(shape) > _MAX_DIMS:
+        raise ConfigError("an array has no valid shape")
     return np.frombuffer(data, dtype.dtype).reshape(tuple(int(n) for n in shape), order="F" if order == "F" else "C")
 
 
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    if encoding != "latin1" or not isinstance(text, str):
-        raise ConfigError(f"text in encoding {encoding!r} is not supported")
-    return text.encode("latin1")  # older protocols write bytes this way
+class _Budget:
+    """Makes bytes and dictionaries, as long as they are together not larger than the pickle can warrant."""
+
+    def __init__(self, size: int) -> None:
+        self._left = 2 * size + 1024
+
+    def encode(self, text: Any, encoding: Any = "latin1") -> bytes:
+        """Return text as bytes; older protocols write bytes this way."""
+        if encoding != "latin1" or not isinstance(text, str):
+            raise ConfigError(f"text in encoding {shown(encoding)} is not supported")
+        self._spend(len(text))
+        return text.encode("latin1")
+
+    def entries(self, *items: Any) -> Entries:
+        """Return a dictionary of another dictionary, or of pairs as older protocols write them."""
+        given = items[0] if items else {}
+        if not isinstance(given, dict | list | tuple):
+            raise ConfigError("a dictionary is made of something else than pairs")
+        self._spend(len(given))
+        if not isinstance(given, dict) and not all(_is_pair(pair) for pair in given):
+            raise ConfigError("the keys of a dictionary are not strings or integers")
+        return Entries(given)
+
+    def _spend(self, amount: int) -> None:
+        self._left -= amount
+        if self._left < 0:
+            raise ConfigError("it is a pickle that makes far more than it contains; it was not read")
+
+
+def _is_pair(pair: Any) -> bool:
+    return isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str | int)
+
+
+def shown(value: Any) -> str:
+    """Return a value of a pickle for a message: only short strings, as others can be of any size."""
+    return repr(value) if isinstance(value, str) and len(value) <= _MAX_NAME else f"a {type(value).__name__}"
 
 
 def _of_jax(run: Any, args: tuple[Any, ...], state: tuple[Any, ...], *_: Any) -> NDArray[Any]:
@@ -140,9 +162,6 @@ _NUMPY: dict[str, Any] = {
     **{f"numpy.{core}.multiarray._reconstruct": _RECONSTRUCT for core in ("core", "_core")},
     **{f"numpy.{core}.numeric._frombuffer": Callee(_of_buffer) for core in ("core", "_core")},
     "ml_dtypes.bfloat16": "bfloat16",
-    "_codecs.encode": Callee(_encode),
-    "collections.OrderedDict": Callee(lambda *items: Entries(*items)),
-    "flax.core.frozen_dict.FrozenDict": Callee(lambda *items: Entries(*items)),
     "jax._src.array._reconstruct_array": Callee(_of_jax),
 }
 
@@ -160,6 +179,8 @@ class _Reader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the replacement of a name, or reject the name."""
+        if len(module) > _MAX_NAME or len(name) > _MAX_NAME:
+            raise ConfigError(f"it is a pickle with a name of {len(module) + len(name):,} characters; it was not read")
         whole = f"{module}.{name}"
         if whole in self._names:
             return self._names[whole]
@@ -193,24 +214,19 @@ def load(
     is truncated, or is not a pickle.
     """
     try:
-        _check_opcodes(data)
-        tree = _Reader(io.BytesIO(data), {**_NUMPY, **(names or {})}, ignored_packages, storage).load()
+        check_pickle(data)
+        budget = _Budget(len(data))
+        made = {
+            "_codecs.encode": Callee(budget.encode),
+            "collections.OrderedDict": Callee(budget.entries),
+            "flax.core.frozen_dict.FrozenDict": Callee(budget.entries),
+        }
+        tree = _Reader(io.BytesIO(data), {**_NUMPY, **made, **(names or {})}, ignored_packages, storage).load()
     except _ERRORS as e:
         raise ConfigError(
             f"it is not a complete pickle of arrays ({e or type(e).__name__}): download or copy it again"
         ) from e
     return _unwrap_arrays(tree)
-
-
-def _check_opcodes(data: bytes) -> None:
-    """Reject opcodes that pickled arrays never use, and memo indices larger than the file."""
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(io.BytesIO(data))):
-        if opcode.name in _FORBIDDEN_OPCODES or count > _MAX_OPCODES:
-            raise ConfigError(f"it is a pickle with opcode {opcode.name} at position {count}; it was not read")
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
-            raise ConfigError(
-                f"it is a pickle that claims {argument} memo entries in {len(data)} bytes; it was not read"
-            )
 
 
 def _unwrap_arrays(node: Any) -> Any:

@@ -8,6 +8,7 @@ read when one of its tensors is needed, so an optimizer's state costs nothing.
 from __future__ import annotations
 
 import math
+import struct
 import zipfile
 from collections.abc import Mapping
 from functools import partial
@@ -19,12 +20,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
+from schemas.record_errors import brief
 from tokenizer.checkpoints import safe_pickle as pickles
 from tokenizer.checkpoints.lazy_tensor import Stored
-from tokenizer.checkpoints.safe_pickle import Callee, Entries, Ignored
+from tokenizer.checkpoints.safe_pickle import Callee, Entries, Ignored, shown
 
 _MAX_PICKLE_BYTES = 256 << 20
 _MAX_ENTRIES = 200_000
+_MAX_DIMS = 16  # of a tensor
+_MAX_ARGUMENTS = 16  # in the description of a storage
+# What zipfile raises for damage, depending on where it is; OSError for an offset that is negative.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    OSError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    struct.error,
+)
 _STORAGES = {
     "FloatStorage": np.float32,
     "DoubleStorage": np.float64,
@@ -70,8 +85,10 @@ def read(path: Path) -> Any:
         prefix = _checked_prefix(z)
         index = z.read(f"{prefix}/data.pkl")
         big = f"{prefix}/byteorder" in z.namelist() and z.read(f"{prefix}/byteorder") == b"big"
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError, ValueError) as e:
-        raise ConfigError(f"it is not a complete zip file ({e}): download or copy it again") from e
+    except ConfigError:
+        raise
+    except _DAMAGE as e:
+        raise ConfigError(f"it is not a complete zip file ({brief(e)}): download or copy it again") from e
     if big:
         raise ConfigError("its values are big-endian, which is not supported: save it again on a little-endian machine")
     tensor = Callee(partial(_tensor, z, prefix))
@@ -109,15 +126,21 @@ def _checked_prefix(z: zipfile.ZipFile) -> str:
 
 
 def _storage(pid: Any) -> _Storage:
-    kind, type_name, key, *_ = pid
-    if kind != "storage" or type_name not in _STORAGES or not str(key).isalnum():
-        raise ConfigError(f"storages of type {pid!r} are not supported")
+    is_storage = isinstance(pid, tuple) and 3 <= len(pid) <= _MAX_ARGUMENTS and pid[0] == "storage"
+    type_name, key = pid[1:3] if is_storage else (None, None)
+    if not isinstance(type_name, str) or type_name not in _STORAGES:
+        raise ConfigError(f"storages of type {shown(type_name)} are not supported")
+    if not isinstance(key, str | int) or not str(key).isalnum():
+        raise ConfigError(f"storages named {shown(key)} are not supported")
     return _Storage(np.dtype(_STORAGES[type_name]), str(key))
 
 
 def _tensor(z: zipfile.ZipFile, prefix: str, storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Stored:
+    sizes = (shape, stride)
+    if not isinstance(storage, _Storage) or not all(isinstance(s, tuple) and len(s) <= _MAX_DIMS for s in sizes):
+        raise ConfigError("a tensor has no valid storage, shape or strides")
     numbers = (offset, *shape, *stride)
-    if not isinstance(storage, _Storage) or len(shape) != len(stride) or not all(type(n) is int for n in numbers):
+    if len(shape) != len(stride) or not all(type(n) is int for n in numbers):
         raise ConfigError("a tensor has no valid storage, shape or strides")
     if min(numbers) < 0:
         raise ConfigError(f"a tensor has invalid shape {list(shape)}, strides {list(stride)} or offset {offset}")
@@ -141,8 +164,8 @@ def _read_tensor(
         raise ConfigError(f"a tensor of shape {list(shape)} claims more than the {held} values of its storage")
     try:
         flat = np.frombuffer(z.read(name), dtype, count=held)
-    except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as e:
-        raise ConfigError(f"its entry {name!r} is damaged ({e}): download or copy it again") from e
+    except _DAMAGE as e:
+        raise ConfigError(f"its entry {name!r} is damaged ({brief(e)}): download or copy it again") from e
     steps = tuple(step * flat.itemsize for step in stride)
     return np.lib.stride_tricks.as_strided(flat[offset:], shape, steps, writeable=False)
 

@@ -114,3 +114,20 @@ def test_objects_of_a_training_run_are_ignored(tmp_path: Path) -> None:
     before = checkpoint.load(path)
     rezip(path, change)
     np.testing.assert_array_equal(checkpoint.load(path).codebook, before.codebook)
+
+
+def test_damage_anywhere_in_a_torch_file_names_the_file(tmp_path: Path) -> None:
+    torch_zip.save(tmp_path / "good", {"state_dict": {"a": np.ones(6, np.float32)}})
+    good, path, rejected = (tmp_path / "good").read_bytes(), tmp_path / "damaged", 0
+    for at in range(len(good)):
+        data = bytearray(good)
+        data[at] ^= 0xFF
+        path.write_bytes(data)
+        try:
+            for tensor in containers.read(path).tensors.values():
+                tensor.read()
+        except ConfigError as e:
+            rejected += 1
+            assert "Errno" not in str(e)
+            assert str(path) in str(e) or "its entry" in str(e) or "a tensor of shape" in str(e)
+    assert rejected > len(good) / 4
