@@ -118,7 +118,8 @@ def test_objects_of_a_training_run_are_ignored(tmp_path: Path) -> None:
 
 def test_damage_anywhere_in_a_torch_file_names_the_file(tmp_path: Path) -> None:
     torch_zip.save(tmp_path / "good", {"state_dict": {"a": np.ones(6, np.float32)}})
-    good, path, rejected = (tmp_path / "good").read_bytes(), tmp_path / "damaged", 0
+    good, path = (tmp_path / "good").read_bytes(), tmp_path / "damaged"
+    messages: list[str] = []
     for at in range(len(good)):
         data = bytearray(good)
         data[at] ^= 0xFF
@@ -127,7 +128,8 @@ def test_damage_anywhere_in_a_torch_file_names_the_file(tmp_path: Path) -> None:
             for tensor in containers.read(path).tensors.values():
                 tensor.read()
         except ConfigError as e:
-            rejected += 1
-            assert "Errno" not in str(e)
-            assert str(path) in str(e) or "its entry" in str(e) or "a tensor of shape" in str(e)
-    assert rejected > len(good) / 4
+            messages.append(str(e))
+    assert len(messages) > len(good) / 4
+    assert not [message for message in messages if "Errno" in message]
+    named = (str(path), "its entry", "a tensor of shape")  # of a tensor, checkpoint.load adds the path
+    assert not [message for message in messages if not any(name in message for name in named)]
