@@ -59,6 +59,7 @@ SURVEY = pa.schema(
         pa.field("width", pa.int32()),  # as displayed: rotated, with square pixels
         pa.field("height", pa.int32()),
         pa.field("duration_s", pa.float64()),
+        pa.field("start_s", pa.float64()),  # of the first frame, in seconds after the start of the container
         pa.field("frame_rate", pa.float64()),
         pa.field("bit_depth", pa.int32()),
         pa.field("interlaced", pa.bool_()),
@@ -150,6 +151,8 @@ TOKENS = pa.schema(
         pa.field(
             "frames_promised", pa.int64(), nullable=False
         ),  # declared by the container; more than `frames` means a loss
+        pa.field("cues", pa.int64(), nullable=False),  # of the transcript, in this document
+        pa.field("cues_outside", pa.int64(), nullable=False),  # left out, because they are outside the video
         pa.field("clip", RANGE),  # range of the item, in seconds; null: the whole item
         pa.field("shots", pa.list_(pa.float64())),  # start of each shot, in seconds of the item; null: not detected
         pa.field("crop", pa.list_(pa.int32())),  # as in the survey; null: the whole picture

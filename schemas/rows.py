@@ -81,6 +81,7 @@ class VisualFacts:
     width: int | None = None  # as displayed: rotated, with square pixels
     height: int | None = None
     duration_s: float | None = None
+    start_s: float | None = None  # of the first frame, in seconds after the start of the container
     frame_rate: float | None = None  # frames per second
     bit_depth: int | None = None
     interlaced: bool | None = None
@@ -204,6 +205,8 @@ class DocumentRow:
     frame_tokens: int = 0  # codes per frame + 1; 0 if there are no frames
     frames: int = 0
     frames_promised: int = 0  # declared by the container; more than `frames` means a loss
+    cues: int = 0  # of the transcript, in this document
+    cues_outside: int = 0  # of the item's transcript, outside the video and left out; counted in the first document
     clip: TimeRange | None = None  # None: the whole item
     shots: tuple[float, ...] | None = None  # start of each shot, in seconds of the item; None: not detected
     crop: Crop | None = None  # None: the whole picture

@@ -56,6 +56,8 @@ class TokenizedDocument:
     clip: TimeRange | None = None
     frames: int = 0
     frames_promised: int = 0  # by the container
+    cues: int = 0  # of the transcript, in this document
+    cues_outside: int = 0  # of the item's transcript, outside the video and left out; in the first document only
     shots: tuple[float, ...] | None = None  # seconds; None: not detected
     crop: tuple[int, int, int, int] | None = None  # left, top, width, height; None: the whole picture
     detail: str | None = None

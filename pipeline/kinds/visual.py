@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from pipeline.filters.scores import rate, versions_of
 from pipeline.kinds.kind import BaseKind, Samples, Surveyed, TokenizedDocument
 from pipeline.runtime.interrupt import raise_if_stopping
-from pipeline.sources.inputs import local_file, require_same
-from pipeline.text.transcripts import Cue, embedded_cues, read_transcript
+from pipeline.text.transcripts.cues import Cue
+from pipeline.text.transcripts.reading import VERSION as TRANSCRIPT_VERSION
 from pipeline.tokenize.clips import Clip, ClipConfig, cut, share_cues
 from pipeline.tokenize.interleave import Document, video_document
+from pipeline.tokenize.transcript import item_transcript
 from pipeline.video.analysis.frame_signature import VERSION as SIGNATURE_VERSION
 from pipeline.video.decoder import AnalysisConfig, DecodeReport
 from pipeline.video.shots.detector import Shots
-from schemas.errors import InputError
 from schemas.records import clip_id
 from schemas.rows import EMBEDDED, Crop, SurveyRow, TimeRange, VisualFacts
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pipeline.tokenize.config import TokenizeConfig
     from pipeline.tokenize.tools import TokenizeTools
 
-_MAX_TRANSCRIPT_BYTES = 1 << 30
 _WHOLE = ClipConfig()
 _KIND_OF_CONTENT = {False: "video", True: "image"}  # by whether it is a still picture
 
@@ -61,6 +60,7 @@ class VisualKind(BaseKind):
                 width=info.width,
                 height=info.height,
                 duration_s=None if info.is_picture else info.duration_s,
+                start_s=None if info.is_picture else info.start_s - info.container_start_s,
                 frame_rate=info.frame_rate,
                 bit_depth=info.bit_depth,
                 interlaced=info.interlaced,
@@ -77,8 +77,8 @@ class VisualKind(BaseKind):
 
     def token_fingerprint(self, row: SurveyRow, config: TokenizeConfig) -> Any:
         """See ItemKind."""
-        shift = () if row.transcript_shift_s is None else (row.transcript_shift_s,)
-        transcript = (row.transcript == EMBEDDED, config.transcripts.encoding if row.transcript else None, *shift)
+        source = row.transcript == EMBEDDED, row.transcript_shift_s, config.transcripts.encoding
+        transcript = (TRANSCRIPT_VERSION, *source) if row.transcript else (False, None)
         return transcript, config.decode.fingerprint_fields, config.interleave, crop_of(row, config)
 
 
@@ -97,14 +97,17 @@ def tokenize_frames(
     crop, fps = crop_of(row, tools.config), tools.config.decode.fps
     codes, report = _encode(path, tools, crop=crop, shots=shots)
     clips = cut(report.frames, report.shot_frames, clipping, fps=fps)
-    cues, lost = _cues_or_loss(path, row, tools)
-    shares = share_cues(cues, clips, fps=fps)
+    transcript, note = item_transcript(path, row, tools.decoder, tools.config)
+    shares = share_cues(transcript.cues, clips, fps=fps)
     documents = []
     for number, (clip, cues) in enumerate(zip(clips, shares, strict=True)):
         clip_number = None if clipping.clips == "whole" else number
         document = _interleave(codes[clip.first : clip.end], row, clip, clip_number, cues, tools)
-        documents.append(_tokenized(document, clip, clip_number, report, lost, fps=fps, crop=crop))
-    return documents
+        made = _tokenized(document, clip, clip_number, report, fps=fps, crop=crop)
+        documents.append(replace(made, cues=len(cues)))
+    first = documents[0]
+    detail = "; ".join(filter(None, [first.detail, note])) or None
+    return [replace(first, cues_outside=transcript.outside, detail=detail), *documents[1:]]
 
 
 def _encode(path: Path, tools: TokenizeTools, *, crop: Crop | None, shots: Shots) -> tuple[NDArray[Any], DecodeReport]:
@@ -146,7 +149,6 @@ def _tokenized(
     clip: Clip,
     clip_number: int | None,
     report: DecodeReport,
-    lost: str,
     *,
     fps: Any,
     crop: Crop | None,
@@ -163,27 +165,5 @@ def _tokenized(
         frames_promised=frames + (report.shortfall if clip.end > last else 0),
         shots=tuple(shots) or None,
         crop=crop,
-        detail="; ".join(filter(None, [report.detail, lost])) or None,
+        detail=report.detail or None,
     )
-
-
-def _cues_or_loss(path: Path, row: SurveyRow, tools: TokenizeTools) -> tuple[list[Cue], str]:
-    """Return the cues on the clock of the video, or none with the reason if a copy's transcript cannot be read."""
-    if row.transcript_shift_s is None:
-        return _cues(path, row, tools), ""
-    try:
-        cues = _cues(path, row, tools)
-    except InputError as e:  # the item itself is not at fault
-        return [], f"the transcript of its copy is not used: {e}"
-    shift = row.transcript_shift_s
-    return [replace(cue, start_s=cue.start_s + shift, end_s=cue.end_s + shift) for cue in cues], ""
-
-
-def _cues(path: Path, row: SurveyRow, tools: TokenizeTools) -> list[Cue]:
-    if not row.transcript:
-        return []
-    if row.transcript == EMBEDDED:
-        return embedded_cues(tools.decoder.subtitles(path))
-    with local_file(row.transcript, max_bytes=_MAX_TRANSCRIPT_BYTES) as sidecar:
-        require_same(sidecar, row.transcript_sha256, row.transcript)
-        return read_transcript(sidecar, tools.config.transcripts)

@@ -166,6 +166,8 @@ def _tokenize_details(tokenize: TokenizeHistory) -> Iterator[str]:
         yield f"{tokenize.frames:,} frames"
     if tokenize.frames_promised > tokenize.frames:
         yield f"the container promised {tokenize.frames_promised:,} frames"
+    if tokenize.cues:
+        yield f"{tokenize.cues:,} cues"
     if tokenize.detail:
         yield tokenize.detail
 

@@ -29,7 +29,18 @@ _SURVEY_COLUMNS = (
     *("encoding", "language", "measures", "reason", "detail"),
 )
 _SELECTION_COLUMNS = ("uri", "split", "cuts", "kept_content_id", "reason", "detail")
-_TOKENS_COLUMNS = ("document_id", "uri", "kind", "split", "length", "frames", "reason", "detail")
+_TOKENS_COLUMNS = (
+    "document_id",
+    "uri",
+    "kind",
+    "split",
+    "length",
+    "frames",
+    "cues",
+    "cues_outside",
+    "reason",
+    "detail",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

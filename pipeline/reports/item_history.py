@@ -109,6 +109,8 @@ class TokenizeHistory(Verdict):
     length: int = 0  # tokens
     frames: int = 0
     frames_promised: int = 0  # by the container
+    cues: int = 0  # of the transcript
+    cues_outside: int = 0  # left out, because they are outside the video
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,6 +333,8 @@ def _tokenize(workspace: Workspace, judged: SurveyRow | None) -> TokenizeHistory
         length=sum(row.length for row in rows),
         frames=sum(row.frames for row in rows),
         frames_promised=sum(row.frames_promised for row in rows),
+        cues=sum(row.cues for row in rows),
+        cues_outside=sum(row.cues_outside for row in rows),
     )
 
 

@@ -63,6 +63,18 @@ def kinds_table(items: Items) -> Iterator[ReportTable]:
 
 
 @table("funnel")
+def transcripts_table(items: Items) -> Iterator[ReportTable]:
+    """Yield the cues in the tokenized documents, and those that were left out, if there are any."""
+    documents = usable(items.tokenized)
+    sums = [("cues", "sum"), ("cues_outside", "sum")]
+    found = documents.group_by("split").aggregate(sums).sort_by("split").to_pylist()
+    rows = [(row["split"], *_integers(row["cues_sum"], row["cues_outside_sum"])) for row in found]
+    if any(row["cues_sum"] or row["cues_outside_sum"] for row in found):
+        columns = ("split", "cues", "cues outside their videos, left out")
+        yield ReportTable(title="Transcripts", columns=columns, rows=tuple(rows))
+
+
+@table("funnel")
 def datasets_table(items: Items) -> Iterator[ReportTable]:
     """Yield the size and fill of each packed dataset."""
     rows = []

@@ -7,9 +7,10 @@ A kept item keeps its own text. What it does not have comes from the first of it
     title, metadata           of a copy with the same content
     license and source        together, of the copies with the same content, if all that have a license agree
 
-A caption of a part does not describe the whole. The times of a transcript are shifted to the kept item's clock; if the
-shared ranges of the two do not have one shift (other speed, other order of scenes), the transcript is not used.
-Subtitles inside of a file are used only for the same bytes. What is not used is stated for the copy that has it.
+A caption of a part does not describe the whole. The times of a transcript, which count from the start of the copy's
+container, are shifted to the first frame of the kept item; if the shared ranges of the two do not have one shift (other
+speed, other order of scenes), the transcript is not used. Subtitles inside of a file are used only for the same bytes.
+What is not used is stated for the copy that has it.
 
 Every time is known to the distance of two sampled frames, so a shift below one second counts as none.
 """
@@ -106,10 +107,15 @@ def _with_transcript(row: SurveyRow, kept: SurveyRow, copy: Copy, notes: list[st
             transcript=found.transcript,
             transcript_sha256=found.transcript_sha256,
             transcript_language=found.transcript_language,
-            transcript_shift_s=shift_s,
+            transcript_shift_s=shift_s - _start_s(found),
             text_from=_with(row.text_from, found.uri),
         )
     return row
+
+
+def _start_s(row: SurveyRow) -> float:
+    """Return the time of the first frame on the clock of the item's transcript."""
+    return (row.visual and row.transcript != EMBEDDED and row.visual.start_s) or 0.0
 
 
 def _with(uris: tuple[str, ...], uri: str) -> tuple[str, ...]:

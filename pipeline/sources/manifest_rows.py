@@ -136,7 +136,7 @@ class _Row:
             return transcript or None
         path = urlsplit(transcript).path if "://" in transcript else transcript  # a URL can have a query
         if Path(path).suffix.lower() not in TRANSCRIPTS:
-            raise self._error("transcript", f"{EMBEDDED!r} or a file with the extension {' or '.join(TRANSCRIPTS)}")
+            raise self._error("transcript", f"{EMBEDDED!r} or a file with an extension of {', '.join(TRANSCRIPTS)}")
         return absolute(transcript, base)
 
     def language(self) -> str | None:

@@ -26,7 +26,7 @@ from typing import NamedTuple
 from pipeline.kinds.registry import kind_of_file
 
 CAPTIONS = (".txt",)
-TRANSCRIPTS = (".srt", ".vtt")
+TRANSCRIPTS = (".srt", ".vtt", ".ass", ".ssa", ".sbv")  # in order of preference
 MAX_CAPTION_BYTES = 1 << 16  # about 10,000 words
 
 _FORCED = frozenset(["forced", "foreign", "signs"])

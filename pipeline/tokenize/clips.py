@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NamedTuple, get_args
 
-from pipeline.text.transcripts import Cue
+from pipeline.text.transcripts.cues import Cue
 from schemas.errors import ConfigError
 
 Clips = Literal["whole", "shots", "seconds"]

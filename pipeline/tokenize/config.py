@@ -9,7 +9,7 @@ from tyro.conf import arg
 
 from pipeline.text.books import BookConfig
 from pipeline.text.qa import QaConfig
-from pipeline.text.transcripts import TranscriptConfig
+from pipeline.text.transcripts.reading import TranscriptConfig
 from pipeline.tokenize.clips import ClipConfig
 from pipeline.tokenize.interleave import InterleaveConfig
 from pipeline.video.decoder import DecodeConfig

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.text.transcripts import Cue
+from pipeline.text.transcripts.cues import Cue
 from schemas.errors import ConfigError, DatasetError, InputError, Reason, VocabularyMismatch
 from schemas.fingerprint import bucket
 from schemas.rows import DocumentSpan

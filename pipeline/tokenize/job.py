@@ -54,5 +54,8 @@ def tokenize_items(
     report = report_on("tokenize", len(selected), items, sum(stale.values()), started)
     short = pc.sum(pc.greater(rows["frames_promised"], rows["frames"])).as_py() or 0
     documents = {"documents": report.kept + len(rows) - len(items)} if len(rows) > len(items) else {}
+    cues, outside = (pc.sum(rows[name]).as_py() or 0 for name in ("cues", "cues_outside"))
+    transcripts = {"cues": cues, "cues outside their videos": outside}
     totals = documents | {"frames": pc.sum(rows["frames"]).as_py() or 0, "tokens": pc.sum(rows["length"]).as_py() or 0}
-    return replace(report, facts=totals | ({"cut short": short} if short else {}))
+    optional = {name: count for name, count in (transcripts | {"cut short": short}).items() if count}
+    return replace(report, facts=totals | optional)

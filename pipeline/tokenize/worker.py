@@ -176,6 +176,8 @@ def _stored(empty: DocumentRow, made: TokenizedDocument) -> StoredDocument:
         frame_tokens=made.document.frame_tokens,
         frames=made.frames,
         frames_promised=made.frames_promised,
+        cues=made.cues,
+        cues_outside=made.cues_outside,
         clip=made.clip,
         shots=made.shots,
         crop=made.crop and Crop(*made.crop),

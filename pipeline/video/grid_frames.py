@@ -80,6 +80,7 @@ class GridFrames:
             discontinuities=timeline.discontinuities,
             interlaced=source.interlaced or info.interlaced,
             detail=source.detail,
+            start_s=0.0 if info.is_picture else info.start_s - info.container_start_s,
             shots=shots,
             shot_frames=[first_grid_index(time_s, self._config.fps, self._tolerance) for time_s in shots],
         )

@@ -1,12 +1,11 @@
-"""Reads text subtitle streams of video files as plain text with times.
+"""Reads text subtitle streams of video files as events with times.
 
-FFmpeg converts every text format (mov_text, SubRip, WebVTT, ASS) to events of an ASS script; their formatting is
-removed here. Bitmap subtitles (DVD, Blu-ray, DVB) are ignored. Reads the whole file, decodes only text.
+FFmpeg converts every text format (mov_text, SubRip, WebVTT, ASS) to events of an ASS script; their formatting remains.
+Bitmap subtitles (DVD, Blu-ray, DVB) are ignored. Reads the whole file, decodes only text.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import av
@@ -17,17 +16,14 @@ from pipeline.video.backends.container import is_text, open_container
 from pipeline.video.types import SubtitleLine
 
 _FIELDS_BEFORE_TEXT = 8  # ReadOrder, Layer, Style, Name, MarginL, MarginR, MarginV, Effect
-_OVERRIDES = re.compile(r"\{[^}]*\}")
-_TAGS = re.compile(r"</?(?:i|b|u|s|c|v|font|ruby|rt|lang)\b[^>]*>", re.IGNORECASE)
-_DRAWING = re.compile(r"\\p[1-9]")
 _MAX_OPEN_S = 5.0  # duration of a line without an end, at most
 
 
 def read_subtitles(path: Path, *, video_start_s: float, max_pixels: int) -> list[SubtitleLine]:
     """Return the lines of one text stream, in order of time; an empty list without a text stream.
 
-    The stream is the default one, otherwise the first that is not forced, otherwise the first. Lines that end before
-    the video starts are left out. `video_start_s` is the time of the first frame on the file's clock.
+    The stream is the default one, otherwise the first that is not forced, otherwise the first. Times are negative
+    before the first frame, which is at `video_start_s` on the file's clock.
     """
     with open_container(path, max_pixels=max_pixels) as container:
         streams = [stream for stream in container.streams.subtitles if is_text(stream.codec_context)]
@@ -39,7 +35,7 @@ def read_subtitles(path: Path, *, video_start_s: float, max_pixels: int) -> list
                 stream.discard = Discard.all
         lines = [line for packet in container.demux(chosen) for line in _lines(packet, video_start_s)]
     lines.sort(key=lambda line: line[:2])
-    return [line for line in _with_ends(lines) if line[1] > max(0.0, line[0])]
+    return _with_ends(lines)
 
 
 def _rank(stream: SubtitleStream) -> tuple[bool, bool, int]:
@@ -56,18 +52,13 @@ def _lines(packet: av.Packet[SubtitleStream], video_start_s: float) -> list[Subt
         return []  # an invalid event does not affect the others
     start = float(packet.pts * packet.time_base) - video_start_s
     end = start + float((packet.duration or 0) * packet.time_base)
-    texts = [plain_text(rect.ass.decode("utf-8", "replace")) for rect in rects if hasattr(rect, "ass")]
-    return [(start, end, text) for text in texts if text]
+    texts = [event_text(rect.ass.decode("utf-8", "replace")) for rect in rects if hasattr(rect, "ass")]
+    return [(start, end, text) for text in texts if text.strip()]
 
 
-def plain_text(event: str) -> str:
-    """Return the text of an ASS event in FFmpeg's form (without times); empty for drawings."""
-    text = event.split(",", _FIELDS_BEFORE_TEXT)[-1]
-    if any(_DRAWING.search(override) for override in _OVERRIDES.findall(text)):
-        return ""
-    text = _TAGS.sub("", _OVERRIDES.sub("", text))
-    text = text.replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " ").replace("\r", "")
-    return "\n".join(line.strip() for line in text.split("\n")).strip()
+def event_text(event: str) -> str:
+    """Return the text of an ASS event in FFmpeg's form (without times), the last of its fields."""
+    return event.split(",", _FIELDS_BEFORE_TEXT)[-1]
 
 
 def _with_ends(lines: list[SubtitleLine]) -> list[SubtitleLine]:
@@ -76,5 +67,5 @@ def _with_ends(lines: list[SubtitleLine]) -> list[SubtitleLine]:
         if end <= start:
             following = lines[number + 1][0] if number + 1 < len(lines) else start + _MAX_OPEN_S
             end = min(following, start + _MAX_OPEN_S)
-        closed.append((max(0.0, start), end, text))
+        closed.append((start, end, text))
     return closed

@@ -12,7 +12,7 @@ _VERSION = 2  # increment when the same file gives other pixels or other times t
 
 
 SubtitleLine = tuple[float, float, str]
-"""Start and end in seconds from the video's first frame, and the text."""
+"""Start and end in seconds from the video's first frame, and the text in FFmpeg's form of SubStation."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ class VideoInfo:
     has_audio: bool
     subtitle_streams: int  # text subtitles only
     is_picture: bool  # a still picture: one frame, at time 0
+    container_start_s: float = 0.0  # where players begin: the first time of any stream, on the file's own clock
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class DecodeReport:
     discontinuities: int  # jumps of the clock that were closed
     interlaced: bool
     detail: str  # description of the errors; empty without any
+    start_s: float = 0.0  # of the first frame, in seconds after the start of the container
     shots: Sequence[float] = ()  # start time of each shot, in seconds from the first frame; empty without detection
     shot_frames: Sequence[int] = ()  # grid index of the first frame of each shot
 

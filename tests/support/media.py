@@ -98,6 +98,7 @@ def make_video(
     subtitles: Sequence[Cue] = (),
     subtitle_codec: str = "subrip",
     audio_s: float = 0.0,
+    audio_codec: str = "aac",
     picture: Callable[[int], NDArray[np.uint8] | av.VideoFrame] | None = None,
     options: dict[str, str] | None = None,
     format: str | None = None,
@@ -129,7 +130,7 @@ def make_video(
         if rotation or flip:
             stream.set_display_rotation(rotation, hflip=flip)
         cues = _add_subtitles(container, subtitle_codec) if subtitles else None
-        sound = container.add_stream("aac", rate=16000, layout="mono") if audio_s else None
+        sound = container.add_stream(audio_codec, rate=16000, layout="mono") if audio_s else None
         for i, tick in enumerate(pts):
             frame = _frame(draw(i), pix_fmt, color_range, colorspace)
             frame.pts, frame.time_base = tick + start, time_base

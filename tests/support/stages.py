@@ -132,7 +132,11 @@ def write_shots(folder: Path) -> Path:
     """Write a video of three shots with a caption and three cues, one of a single shot, and a book."""
     make_video(folder / "three.mp4", frames=150, picture=still_scenes([50, 75, 25]))  # 2, 3 and 1 seconds
     (folder / "three.txt").write_text("a caption")
-    cues = ("00:00:00,500 --> 00:00:01,000\nsomebody speaks", "00:00:01,900 --> 00:00:04,000\ntwice")
+    cues = (
+        "00:00:00,500 --> 00:00:01,000\nsomebody speaks",
+        "00:00:01,900 --> 00:00:04,000\ntwice",
+        "00:00:06,000 --> 00:00:07,000\nafter the video",
+    )
     (folder / "three.srt").write_text("\n\n".join(f"{i}\n{cue}" for i, cue in enumerate(cues)) + "\n")
     make_video(folder / "one.mp4", frames=50)
     (folder / "book.txt").write_text(story(0, 4))

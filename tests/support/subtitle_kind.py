@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.kinds.kind import BaseKind, Surveyed, TokenizedDocument
 from pipeline.survey.tools import SurveyTools
 from pipeline.text.options import TextOptions
-from pipeline.text.transcripts import read_transcript
+from pipeline.text.transcripts.reading import read_transcript
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.interleave import text_document
 from pipeline.tokenize.tools import TokenizeTools
@@ -36,7 +36,7 @@ class _Subtitles(BaseKind):
 
 
 def _text(path: Path) -> str:
-    return "\n".join(cue.text for cue in read_transcript(path))
+    return "\n".join(cue.text for cue in read_transcript(path).cues)
 
 
 SUBTITLES = _Subtitles()

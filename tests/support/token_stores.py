@@ -86,6 +86,8 @@ class StoredDocument:
             "frame_tokens": self.frame_tokens,
             "frames": frames,
             "frames_promised": frames,
+            "cues": 0,
+            "cues_outside": 0,
             "length": start,
             "spans": spans,
             **self.facts,

@@ -16,7 +16,7 @@ import tokenizer.codec
 from pipeline.dataset.reader import Sequences
 from pipeline.dataset.trace.rows import copy_rows, read_checked, sequence_rows
 from pipeline.dataset.trace.text_place import TextPlace, place_in_text
-from pipeline.text.transcripts import Cue
+from pipeline.text.transcripts.cues import Cue
 from pipeline.tokenize.interleave import Document, InterleaveConfig, book_document, video_document
 from schemas.dataset import DatasetCard, read_card
 from schemas.fingerprint import sha256_file

@@ -202,6 +202,7 @@ class PyAVSource:
             has_audio=bool(self._container.streams.audio),
             subtitle_streams=sum(is_text(s.codec_context) for s in self._container.streams.subtitles),
             is_picture=False,
+            container_start_s=(self._container.start_time or 0) / av.time_base,
         )
 
 

@@ -14,7 +14,7 @@ from pipeline.kinds.visual import crop_of, tokenize_frames
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.tools import SurveyTools
 from pipeline.text.books import BookConfig
-from pipeline.text.transcripts import TranscriptConfig
+from pipeline.text.transcripts.reading import TranscriptConfig
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.interleave import VisionSegment, parse_document
 from pipeline.tokenize.tools import TokenizeTools

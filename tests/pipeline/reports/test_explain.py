@@ -67,7 +67,8 @@ def test_the_history_of_a_packed_item_is_complete(workspace: Workspace, capsys: 
     assert found["select"]["state"] == "kept"
     assert found["select"]["split_source"] == "a hash of the cluster"
     assert found["select"]["cluster_items"] == ["/v/clip.mp4", "/v/small.mp4"]
-    counts = {"documents": 1, "length": len(CLIP.tokens), "frames": 4, "frames_promised": 4}
+    frames = {"frames": 4, "frames_promised": 4, "cues": 0, "cues_outside": 0}
+    counts = {"documents": 1, "length": len(CLIP.tokens), **frames}
     assert found["tokenize"] == {"state": "kept", **counts}
     (packed,) = found["pack"]
     assert packed | {"first": ""} == {

@@ -21,5 +21,5 @@ def test_measures_with_a_limit_come_first_in_the_order_of_the_limits() -> None:
 def test_json_leaves_out_what_is_not_set() -> None:
     history = ItemHistory(item={"uri": "a"}, survey=SurveyHistory(state="pending")).to_json()
     assert history["survey"] == {"state": "pending", "facts": {}}
-    assert history["select"] == {"state": "pending", "cluster_size": 1, "cluster_items": []}
+    assert history["select"] == {"state": "pending", "cluster_size": 1, "cluster_items": [], "text_from": []}
     assert history["measures"] == []

@@ -53,7 +53,7 @@ def test_the_extension_determines_the_kind_of_a_row_without_one() -> None:
         ({"license": b"MIT"}, "column 'license': got b'MIT', expected a string"),
         ({"captions": {"en": "a"}}, "column 'captions': .*, expected a string or a list of strings"),
         ({"captions": ["a", None]}, "column 'captions': .*, expected a string or a list of strings"),
-        ({"transcript": "a.doc"}, "expected 'embedded' or a file with the extension .srt or .vtt"),
+        ({"transcript": "a.doc"}, "expected 'embedded' or a file with an extension of .srt, .vtt, .ass"),
         ({"caption_file": ["a.txt"]}, "column 'caption_file': .*, expected a string"),
         ({"transcript_language": "klingon"}, "expected a language tag such as en, eng or pt-BR"),
         ({"metadata": {1, 2}}, "column 'metadata': .*, expected a string or a JSON value"),

@@ -65,6 +65,7 @@ def test_a_name_with_unknown_words_fits_no_item(tmp_path: Path, name: str) -> No
         (["movie.de.sdh.srt", "movie.fr.srt"], "movie.fr.srt"),
         (["movie.vtt", "movie.srt"], "movie.srt"),
         (["movie.en.vtt", "movie.en.srt"], "movie.en.srt"),
+        (["movie.en.ASS", "movie.en.sbv", "movie.fr.ssa"], "movie.en.ASS"),
         (["movie.mp4.srt", "movie.srt"], "movie.mp4.srt"),
         (["Movie.srt", "movie.srt"], "movie.srt"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.text.transcripts import Cue
+from pipeline.text.transcripts.cues import Cue
 from pipeline.tokenize.clips import Clip, ClipConfig, cut, share_cues
 from schemas.errors import ConfigError
 

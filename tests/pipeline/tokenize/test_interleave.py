@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline.text.transcripts import Cue
+from pipeline.text.transcripts.cues import Cue
 from pipeline.tokenize.interleave import (
     Document,
     InterleaveConfig,

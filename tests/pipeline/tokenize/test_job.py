@@ -237,6 +237,9 @@ def test_each_shot_is_a_document_and_items_are_counted_once(clips: tuple[Workspa
     assert [row["shots"] for row in rows] == [[0.0], [2.0], [5.0]]
     assert [row["frames"] for row in rows] == [8, 12, 4] == [row["frames_promised"] for row in rows]
     assert len({row["unit"] for row in rows}) == len({row["split"] for row in rows}) == 1
+    assert [(row["cues"], row["cues_outside"]) for row in rows] == [(1, 1), (1, 0), (0, 0)]
+    assert [row["detail"] for row in rows] == ["transcript: 1 outside the video", None, None]
+    assert "2 cues, 1 cues outside their videos" in report.line()
     (one,), (book,) = rows_of(workspace, "one.mp4"), rows_of(workspace, "book.txt")
     assert (one["document_id"][64:], one["clip"]) == ("#00000", {"start": 0.0, "end": 2.0})
     assert (len(book["document_id"]), book["clip"], book["shots"]) == (64, None, None)

@@ -108,7 +108,14 @@ def shape(
         for end, (length, modality) in zip(ends, parts, strict=True)
     ]
     facts = {"document_id": name, "fingerprint": "f", "kind": kind, "split": "train", "uri": name, "length": ends[-1]}
-    frame = {"frame_tokens": frame_tokens, "frames": frames, "frames_promised": frames, "spans": spans}
+    frame = {
+        "frame_tokens": frame_tokens,
+        "frames": frames,
+        "frames_promised": frames,
+        "cues": 0,
+        "cues_outside": 0,
+        "spans": spans,
+    }
     return dict.fromkeys(TOKENS.names) | {"unit": 0, "batch": 0, "row": 0} | facts | frame
 
 
