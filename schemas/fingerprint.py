@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from schemas.deadline import checkpoint
+
 _BLOCK_BYTES = 1 << 20
 
 
@@ -20,6 +22,7 @@ def sha256_stream(stream: BinaryIO) -> str:
     """Return the hex SHA-256 of the rest of `stream`, read in blocks of 1 MiB."""
     digest = hashlib.sha256()
     while block := stream.read(_BLOCK_BYTES):
+        checkpoint()
         digest.update(block)
     return digest.hexdigest()
 

@@ -16,6 +16,7 @@ from pipeline.text.books import read_book
 from pipeline.text.formats.registry import FORMATS
 from pipeline.text.options import TextOptions
 from pipeline.tokenize.interleave import book_document
+from schemas.deadline import checked
 from schemas.rows import SurveyRow
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ class _Book(BaseKind):
         """See ItemKind."""
         return options.books.max_bytes
 
+    def time_limit_s(self, options: TextOptions) -> float:
+        """See ItemKind."""
+        return options.books.time_limit_s
+
     def survey_fingerprint(self, tools: SurveyTools) -> Any:
         """See ItemKind."""
         return book_fingerprint(tools.text.books, tools.config.books)
@@ -52,7 +57,7 @@ class _Book(BaseKind):
     def tokenize(self, path: Path, row: SurveyRow, tools: TokenizeTools) -> list[TokenizedDocument]:
         """See ItemKind."""
         chunks = read_book(path, tools.config.books, cuts=_ranges(row), content_id=row.content_id)
-        ids = np.concatenate(list(tools.text.encode_stream(chunks)))
+        ids = np.concatenate(list(checked(tools.text.encode_stream(chunks), every=1)))
         return [TokenizedDocument(document=book_document(ids, vocabulary=tools.vocabulary))]
 
     def texts(self, path: Path, row: SurveyRow, options: TextOptions) -> Iterator[str]:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:  # types of what the jobs hand to a kind; the protocol itself 
     from pipeline.tokenize.tools import TokenizeTools
 
 
+DEFAULT_TIME_LIMIT_S = 1800.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Samples:
     """An item as a sequence of n samples, by which near-duplicates are found."""
@@ -109,6 +112,13 @@ class ItemKind(Protocol):
         """Return the size above which files are rejected, None for the survey's own limit."""
         ...
 
+    def time_limit_s(self, options: TextOptions) -> float | None:
+        """Return the seconds after which `schemas.deadline.checkpoint` raises in the survey or tokenization of an item.
+
+        Long loops call it, which also lets the user stop them. None: no limit but that of the decoder process.
+        """
+        ...
+
     def survey_fingerprint(self, tools: SurveyTools) -> Any:
         """Return the settings and versions that the result of `survey` depends on, besides the file."""
         ...
@@ -146,6 +156,10 @@ class BaseKind:
     def max_bytes(self, options: TextOptions) -> int | None:
         """See ItemKind."""
         return None
+
+    def time_limit_s(self, options: TextOptions) -> float | None:
+        """See ItemKind."""
+        return DEFAULT_TIME_LIMIT_S
 
     def survey_fingerprint(self, tools: SurveyTools) -> Any:
         """See ItemKind."""

@@ -26,6 +26,10 @@ class _QuestionAnswer(BaseKind):
         """See ItemKind."""
         return options.qa.max_bytes
 
+    def time_limit_s(self, options: TextOptions) -> float:
+        """See ItemKind."""
+        return options.qa.time_limit_s
+
     def survey(self, path: Path, tools: SurveyTools) -> Surveyed:
         """Read the whole file, so that a malformed one is rejected here."""
         read_turns(path, tools.text.qa)

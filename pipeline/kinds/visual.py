@@ -26,6 +26,7 @@ from schemas.rows import EMBEDDED, Crop, SurveyRow, TimeRange, VisualFacts
 
 if TYPE_CHECKING:
     from pipeline.survey.tools import SurveyTools
+    from pipeline.text.options import TextOptions
     from pipeline.tokenize.config import TokenizeConfig
     from pipeline.tokenize.tools import TokenizeTools
 
@@ -40,6 +41,9 @@ class VisualKind(BaseKind):
     takes_captions = True
     is_text = False
     position_unit = "s"
+
+    def time_limit_s(self, options: TextOptions) -> None:
+        """The decoder process has its own limit; encoding takes as long as the video."""
 
     def survey_fingerprint(self, tools: SurveyTools) -> Any:
         """See ItemKind."""

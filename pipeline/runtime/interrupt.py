@@ -6,8 +6,9 @@ The request belongs to the process, as workers run in threads of the engine and 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
+from schemas.deadline import time_limit
 from schemas.errors import Interrupted
 from schemas.runs.interrupt import StopRequest
 
@@ -23,6 +24,11 @@ def raise_if_stopping() -> None:
     """Raise Interrupted if the user requested a stop."""
     if is_stopping():
         raise Interrupted("stopped; what was made is kept. Run the same command to resume.")
+
+
+def item_limit(seconds: float | None) -> AbstractContextManager[None]:
+    """Return the context of one item's work: `checkpoint` in it raises Interrupted, or TIMEOUT after `seconds`."""
+    return time_limit(seconds, check=raise_if_stopping)
 
 
 @contextmanager

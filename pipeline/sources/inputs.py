@@ -16,6 +16,7 @@ from typing import NamedTuple
 import fsspec
 
 from pipeline.sources.text_tables import parse_row_uri, read_text
+from schemas.deadline import checked
 from schemas.errors import InputError, Reason, storage_errors
 from schemas.fingerprint import sha256_file
 from schemas.record_errors import brief, record_errors
@@ -122,7 +123,7 @@ def _written(text: str, path: Path) -> Path:
 
 def _copy(uri: str, copy: Path, max_bytes: int) -> None:
     with storage_errors(copy), copy.open("wb") as target:  # a full disk is not an error of the input
-        for block in _blocks(uri):
+        for block in checked(_blocks(uri), every=1):
             target.write(block)
             if target.tell() > max_bytes:
                 raise InputError(Reason.TOO_LARGE, f"{uri}: longer than the limit of {max_bytes:,} bytes (max-bytes)")

@@ -27,6 +27,7 @@ from pipeline.text.books import Book, BookConfig, kept_ranges, load_book
 from pipeline.text.language import MIN_CONFIDENCE, identify_language, majority_language
 from pipeline.text.passages import Passage, split_passages
 from pipeline.text.words import Words, split_words
+from schemas.deadline import checked
 from schemas.errors import Reason
 from schemas.rows import Cut, TextFacts
 
@@ -97,7 +98,7 @@ def analyze_text(book: Book, words: Words, survey: BookSurveyConfig) -> Surveyed
 
 
 def _analyze_passages(text: str, words: Words) -> Iterator[AnalyzedPassage]:
-    for passage in split_passages(text):
+    for passage in checked(split_passages(text), every=16):
         part = text[passage.start : passage.end]
         own = words.within(passage.start, passage.end)
         yield AnalyzedPassage(passage, *identify_language(part), own, TextCounts.of(part, own))
@@ -109,7 +110,7 @@ def _samples(text: str, content_id: str, words: Words) -> Samples:
 
 
 def _cut_passages(text: str, passages: list[AnalyzedPassage], language: str | None) -> Iterator[Cut]:
-    for analyzed in passages:
+    for analyzed in checked(passages, every=16):
         start, end, _ = analyzed.passage
         if rejection := _judge(text[start:end], analyzed, language):
             yield Cut(start, end, rejection.reason.value, rejection.detail)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from pipeline.filters.scores import load_scores
 from pipeline.kinds.kind import Samples, Surveyed
 from pipeline.kinds.registry import kind_of
-from pipeline.runtime.interrupt import is_stopping, raise_if_stopping
+from pipeline.runtime.interrupt import is_stopping, item_limit, raise_if_stopping
 from pipeline.runtime.progress import KEPT, MADE, REJECTED, note
 from pipeline.runtime.worker_errors import log_defect
 from pipeline.runtime.workspace import (
@@ -37,7 +37,7 @@ from pipeline.text.books import BookConfig
 from pipeline.text.options import TextOptions
 from pipeline.text.qa import QaConfig
 from pipeline.video.decoder import DecodeConfig, Decoder
-from schemas.errors import TEMPORARY, InputError, Reason
+from schemas.errors import TEMPORARY, InputError, Interrupted, Reason
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.record_errors import record_errors
 from schemas.records import SIGNATURES
@@ -157,7 +157,10 @@ class SurveyWorker:
             return kept
         if is_stopping():
             return kept  # its fingerprint tells the next run to survey it again
-        made, signature = self._survey_item(item, key, tools)
+        try:
+            made, signature = self._survey_item(item, key, tools)
+        except Interrupted:
+            return kept
         is_deleted = self.prune and made.reason == Reason.MISSING
         if kept and not kept.row.reason and made.reason in TEMPORARY and not is_deleted:
             return kept  # absence is not deletion, see pipeline.survey.absence
@@ -168,11 +171,12 @@ class SurveyWorker:
         if row.reason:  # found when it was listed
             return row, None
         try:
-            with _opened(item.uri, self._max_bytes(item)) as path:
-                row = _with_file(row, path)
-                found = kind_of(item.kind).survey(path, tools)
-                row = _with_findings(row, found)
-            with record_errors(item.uri):
+            kind = kind_of(item.kind)
+            with item_limit(kind.time_limit_s(tools.text)), record_errors(item.uri):
+                with _opened(item.uri, self._max_bytes(item)) as path:
+                    row = _with_file(row, path)
+                    found = kind.survey(path, tools)
+                    row = _with_findings(row, found)
                 row = _with_sidecars(row)
         except InputError as e:
             log_defect(self.workspace.defect_log("survey"), e)
@@ -237,8 +241,8 @@ def _signature(row: SurveyRow, found: Samples) -> SignatureRow:
 
 @contextmanager
 def _opened(uri: str, max_bytes: int) -> Iterator[Path]:
-    """Yield a local path to the content of `uri`; raises InputError for whatever the body raises about the item."""
-    with record_errors(uri), local_file(uri, max_bytes=max_bytes) as path, _unchanged(path, uri):
+    """Yield a local path to the content of `uri`; raises InputError CHANGED if it is modified meanwhile."""
+    with local_file(uri, max_bytes=max_bytes) as path, _unchanged(path, uri):
         yield path
 
 

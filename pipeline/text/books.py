@@ -22,6 +22,8 @@ from schemas.errors import ConfigError, InputError, Reason
 
 _VERSION = 2  # increment when the same file gives another clean text
 
+_MAX_LINES = 4_000_000  # a line takes up to 300 bytes of memory besides its text
+
 TextRange = tuple[int, int]
 """A range [start, end) of characters."""
 
@@ -32,6 +34,8 @@ class BookConfig:
 
     max_bytes: int = 64 << 20
     """Maximum size of a file, and of what an EPUB unpacks to. Larger books are rejected."""
+    time_limit_s: float = 1800.0
+    """Time limit per book in seconds, for the survey and for tokenization."""
     repair_text: bool = True
     """Repair wrongly decoded text, control characters and white space (ftfy)."""
     strip_boilerplate: bool = True
@@ -48,6 +52,8 @@ class BookConfig:
     def __post_init__(self) -> None:
         if self.max_bytes < 1:
             raise ConfigError(f"max_bytes must be at least 1, got {self.max_bytes}")
+        if not self.time_limit_s > 0:
+            raise ConfigError(f"time_limit_s must be above 0, got {self.time_limit_s}")
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -80,6 +86,7 @@ def load_book(path: Path, config: BookConfig) -> Book:
     Raises InputError as `read_source` does, and EMPTY if nothing is left after cleaning.
     """
     source = read_source(path, config.max_bytes)
+    _require_lines(source.text)
     text, counts = clean(source.text, config.steps)
     counts |= source.counts
     if config.mask_pii:
@@ -94,6 +101,12 @@ def load_book(path: Path, config: BookConfig) -> Book:
     if not text.strip():
         raise InputError(Reason.EMPTY, "no text is left after cleaning")
     return Book(text, source.container, source.encoding, counts)
+
+
+def _require_lines(text: str) -> None:
+    """Raise InputError TOO_LARGE for a text of very many short lines, each of which takes memory of its own."""
+    if (lines := text.count("\n")) > _MAX_LINES:
+        raise InputError(Reason.TOO_LARGE, f"the text has {lines:,} lines, the limit is {_MAX_LINES:,}; split the file")
 
 
 def read_book(

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipeline.text.words import WORD
+from schemas.deadline import checked
 
 _MIN_WORDS, _MAX_WORDS = 1000, 4000
 _MEAN_EXTRA_WORDS = 1000  # mean number of words beyond the minimum
@@ -33,7 +34,7 @@ def split_passages(text: str) -> list[Passage]:
     """Return the passages of `text`, in order and without gaps; none for an empty text."""
     passages: list[Passage] = []
     start = end = words = 0
-    for piece in _lines_or_sentences(text):
+    for piece in checked(_lines_or_sentences(text)):
         found = WORD.findall(piece)
         words += len(found)
         end += len(piece)

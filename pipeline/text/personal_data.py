@@ -11,6 +11,8 @@ import ipaddress
 import re
 from collections.abc import Callable
 
+from pipeline.text.line_chunks import line_chunks
+
 _EMAIL = re.compile(r"\b[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
 _IP4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.]*\d)")
 _IP6 = re.compile(r"(?<![\w:])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){3,7}(?![\w:])")
@@ -24,7 +26,12 @@ _PHONE = re.compile(
 
 def mask_personal_data(text: str) -> tuple[str, dict[str, float]]:
     """Return the masked text and the counts `pii_email`, `pii_iban`, `pii_card`, `pii_ip`, `pii_phone`."""
-    counts: dict[str, float] = {}
+    counts = dict.fromkeys((f"pii_{name}" for name, *_ in _TYPES), 0.0)
+    masked = [_mask_lines(lines, counts) for lines in line_chunks(text)]  # no pattern contains a line end
+    return "".join(masked), counts
+
+
+def _mask_lines(text: str, counts: dict[str, float]) -> str:
     for name, pattern, is_valid in _TYPES:
         count = 0
 
@@ -36,8 +43,8 @@ def mask_personal_data(text: str) -> tuple[str, dict[str, float]]:
             return f"[{name}]"
 
         text = pattern.sub(mask, text)
-        counts[f"pii_{name}"] = counts.get(f"pii_{name}", 0.0) + count
-    return text, counts
+        counts[f"pii_{name}"] += count
+    return text
 
 
 def _is_card(text: str) -> bool:

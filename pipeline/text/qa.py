@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from pipeline.text.encoding import read_utf8
+from schemas.deadline import checked, checkpoint
 from schemas.errors import ConfigError, InputError, Reason
 
 Role = Literal["context", "question", "answer"]
@@ -45,6 +46,8 @@ class QaConfig:
 
     max_bytes: int = 64 << 20
     """Maximum size of a file. Larger files are rejected."""
+    time_limit_s: float = 1800.0
+    """Time limit per file in seconds, for the survey and for tokenization."""
     question_prefix: str = "USER:"
     """Prefix of each question."""
     answer_prefix: str = "ASSISTANT:"
@@ -53,6 +56,8 @@ class QaConfig:
     def __post_init__(self) -> None:
         if self.max_bytes < 1:
             raise ConfigError(f"max_bytes must be at least 1, got {self.max_bytes}")
+        if not self.time_limit_s > 0:
+            raise ConfigError(f"time_limit_s must be above 0, got {self.time_limit_s}")
         for name in ("question_prefix", "answer_prefix"):
             word = getattr(self, name)
             if not word or word != word.strip() or not _is_plain(word):
@@ -109,7 +114,7 @@ def parse_turns(content: str) -> list[Turn]:
     given = _fields(document, ("turns",), where="the file")["turns"]
     if not isinstance(given, list):
         raise InputError(Reason.UNREADABLE, f"'turns' must be a list, got {_shown(given)}")
-    turns = [_turn(values, where=f"turn {number}") for number, values in enumerate(given, start=1)]
+    turns = [_turn(values, where=f"turn {number}") for number, values in enumerate(checked(given), start=1)]
     if not any(turn.role == "answer" for turn in turns):
         raise InputError(
             Reason.EMPTY, f"none of the {len(turns)} turns is an answer; at least one is required for training"
@@ -135,7 +140,7 @@ def plain_text(turns: Sequence[Turn]) -> str:
 
 def _parts(turns: Sequence[Turn], config: QaConfig) -> Iterator[WeightedText]:
     is_inside_line = False
-    for number, (role, text) in enumerate(turns, start=1):
+    for number, (role, text) in enumerate(checked(turns), start=1):
         if role == "context":
             yield WeightedText(text, 0.0)
             is_inside_line = not text.endswith("\n")
@@ -152,6 +157,7 @@ def _parts(turns: Sequence[Turn], config: QaConfig) -> Iterator[WeightedText]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    checkpoint()
     values: dict[str, Any] = {}
     for key, value in pairs:
         if key in values:

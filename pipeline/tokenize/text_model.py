@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline.kinds.registry import kind_of
+from pipeline.runtime.interrupt import item_limit
 from pipeline.runtime.progress import console
 from pipeline.runtime.workspace import Workspace, usable
 from pipeline.select.selection import read_selection
@@ -78,7 +79,13 @@ def read_texts(rows: Iterable[SurveyRow], options: TextOptions) -> Iterator[str]
         if not kind.is_text:
             continue
         try:
-            with record_errors(row.uri), local_file(row.uri, max_bytes=kind.max_bytes(options) or MAX_BYTES) as path:
-                yield from kind.texts(path, row, options)
+            with (
+                item_limit(kind.time_limit_s(options)),
+                record_errors(row.uri),
+                local_file(row.uri, max_bytes=kind.max_bytes(options) or MAX_BYTES) as path,
+            ):
+                texts = list(kind.texts(path, row, options))
         except InputError as e:
             console.print(f"text tokenizer: skipped {row.uri}: {e}")
+            continue
+        yield from texts

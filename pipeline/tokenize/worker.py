@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 
 from pipeline.kinds.kind import TokenizedDocument
 from pipeline.kinds.registry import kind_of
-from pipeline.runtime.interrupt import is_stopping, raise_if_stopping
+from pipeline.runtime.interrupt import is_stopping, item_limit, raise_if_stopping
 from pipeline.runtime.progress import MADE, REJECTED, note
 from pipeline.runtime.token_store import StoredDocument, TokenStore, read_unit, write_unit
 from pipeline.runtime.worker_errors import log_defect
 from pipeline.runtime.workspace import Workspace, read_table_unit, usable
 from pipeline.sources.inputs import local_file, require_same
+from pipeline.text.options import TextOptions
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.tools import TokenizeTools
 from pipeline.video.decoder import Decoder
@@ -163,9 +164,11 @@ class _Pass:
 
     def _tokenize_file(self, row: SurveyRow) -> list[TokenizedDocument]:
         """Return the documents of a selected item, at least one; raises InputError."""
-        with local_file(row.uri, max_bytes=sys.maxsize) as path:  # the survey enforced the limit
+        kind, config = kind_of(row.kind), self._tools.config
+        limit = kind.time_limit_s(TextOptions(books=config.books, qa=config.qa))
+        with item_limit(limit), local_file(row.uri, max_bytes=sys.maxsize) as path:  # the survey enforced the size
             require_same(path, row.document_id, row.uri)
-            return kind_of(row.kind).tokenize(path, row, self._tools)
+            return kind.tokenize(path, row, self._tools)
 
 
 def _stored(empty: DocumentRow, made: TokenizedDocument) -> StoredDocument:

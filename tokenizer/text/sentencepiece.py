@@ -34,6 +34,7 @@ import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
 
+from schemas.deadline import checkpoint
 from schemas.errors import ConfigError, InputError, Reason
 from schemas.files import atomic
 from schemas.fingerprint import sha256_stream
@@ -127,12 +128,18 @@ class TextTokenizer:
     def encode_parts(self, parts: Sequence[str]) -> list[NDArray[np.uint32]]:
         """Return the ids of each part; their concatenation decodes to the concatenated parts."""
         filled = [i for i, part in enumerate(parts) if part]
-        ids = [np.empty(0, np.uint32)] * len(parts)
-        for i in filled:
-            before = self.prefix if i == filled[0] else ""
-            after = self._suffix if i == filled[-1] else ""
-            ids[i] = np.concatenate([ids[i], *self._encode_stream([before + parts[i] + after])])
-        return ids
+        texts = {i: parts[i] for i in filled}
+        if filled:
+            texts[filled[0]] = self.prefix + texts[filled[0]]
+            texts[filled[-1]] += self._suffix
+        # Blocks of several parts are encoded in one call, as a part can be a single word.
+        ids: list[list[NDArray[np.uint32]]] = [[] for _ in parts]
+        owned = ((i, block) for i, text in texts.items() for block in self._blocks([text]))
+        while batch := list(islice(owned, _BATCH_BLOCKS)):
+            checkpoint()
+            for (i, _), encoded in zip(batch, self._encode_blocks([block for _, block in batch]), strict=True):
+                ids[i].append(encoded)
+        return [_joined(found) for found in ids]
 
     def encode_stream(self, chunks: Iterable[str]) -> Iterator[NDArray[np.uint32]]:
         """Yield the ids of the concatenated chunks, at most a few hundred thousand at a time, in bounded memory.
@@ -170,19 +177,22 @@ class TextTokenizer:
             yield self._suffix
 
     def _encode_stream(self, chunks: Iterable[str]) -> Iterator[NDArray[np.uint32]]:
+        waiting = self._blocks(chunks)
+        while batch := list(islice(waiting, _BATCH_BLOCKS)):
+            yield _joined(self._encode_blocks(batch))
+
+    def _blocks(self, chunks: Iterable[str]) -> Iterator[str]:
         if self._normalizer is not None:
             # Normalize before the search for markers: NFKC maps "＜vision＞" to "<vision>".
             chunks = (self._normalizer.Normalize(_utf8(block)).decode() for block in blocks(chunks))
-        waiting = blocks(chunks)
-        while batch := list(islice(waiting, _BATCH_BLOCKS)):
-            yield self._encode_batch(batch)
+        return blocks(chunks)
 
-    def _encode_batch(self, batch: list[str]) -> NDArray[np.uint32]:
-        parts = [part for block in batch for part in self._escaped.split(block) if part]
-        plain = [_utf8(part) for part in parts if part not in self._escapes]
+    def _encode_blocks(self, batch: Sequence[str]) -> list[NDArray[np.uint32]]:
+        """Return the ids of each block."""
+        parts = [[part for part in self._escaped.split(block) if part] for block in batch]
+        plain = [_utf8(part) for block in parts for part in block if part not in self._escapes]
         encoded = iter(self._processor.encode(plain, return_type="numpy", num_threads=1))
-        ids = [self._escapes[part] if part in self._escapes else next(encoded) for part in parts]
-        return np.concatenate(ids).view(np.uint32)
+        return [_joined([self._escapes[p] if p in self._escapes else next(encoded) for p in block]) for block in parts]
 
     def _surface(self, given: sentencepiece.SentencePieceProcessor, i: int) -> bytes:
         if given.is_control(i):
@@ -324,6 +334,11 @@ def _sample(texts: Iterable[str], config: TextTrainConfig) -> list[str]:
                 largest, dropped = heappop(kept)
                 limit, size = -largest, size - len(dropped)
     return [data.decode() for negative, data in sorted(kept) if -negative < limit]
+
+
+def _joined(ids: Sequence[NDArray[Any]]) -> NDArray[np.uint32]:
+    found = ids[0] if len(ids) == 1 else np.concatenate([np.empty(0, np.int32), *(part.view(np.int32) for part in ids)])
+    return found.view(np.uint32)
 
 
 def _utf8(text: str) -> bytes:

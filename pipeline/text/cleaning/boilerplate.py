@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import dropwhile
 
+from schemas.deadline import checked, checkpoint
+
 _START = re.compile(
     r"^\W*(?:START\W{1,4}(?:OF )?(?:THE|THIS) PROJECT GUTENBERG\b.*|\*?END\*?\W{0,2}THE SMALL PRINT!.*\*END\*.*"
     r"|START OF (?:THE|THIS) PROJECT GUTENBERG.*)$",
@@ -45,6 +47,7 @@ _TRANSCRIBER = re.compile(r"\[\s*transcriber'?s?'? notes?\b[^\[\]]{0,2000}\]", r
 def strip_boilerplate(text: str) -> tuple[str, float]:
     """Remove what publishers of scans and transcriptions add around a book; also returns the share of characters."""
     kept = _TRANSCRIBER.sub("", "\n".join(_between_marks(text.split("\n"))))
+    checkpoint()
     paragraphs = re.split(r"(\n\s*\n)", kept)  # text and white space alternate
     front = range(0, min(len(paragraphs), 2 * _SEARCHED_PARAGRAPHS), 2)
     back = range(max(0, (len(paragraphs) - 1) // 2 * 2 - 2 * _SEARCHED_PARAGRAPHS), len(paragraphs), 2)
@@ -62,14 +65,14 @@ def strip_boilerplate(text: str) -> tuple[str, float]:
 
 def _between_marks(lines: list[str]) -> Iterator[str]:
     """Yield the lines between Project Gutenberg's marks: from a start mark, or the first line, to the next end mark."""
-    starts = [i for i, line in enumerate(lines) if "gutenberg" in line.lower() and _START.match(line)]
+    starts = [i for i, line in enumerate(checked(lines)) if "gutenberg" in line.lower() and _START.match(line)]
     starts += [i for i, line in enumerate(lines) if "SMALL PRINT" in line and _SMALL_PRINT_END.match(line)]
     ends = [i for i, line in enumerate(lines) if "gutenberg" in line.lower() and _END.match(line)]
     if not starts and not ends:
         yield from lines
         return
     inside, marks = not starts, {**dict.fromkeys(ends, False), **dict.fromkeys(starts, True)}
-    for i, line in enumerate(lines):
+    for i, line in enumerate(checked(lines)):
         if i in marks:
             inside = marks[i]
         elif inside:

@@ -15,6 +15,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from schemas.deadline import checked
+
 _MAX_WIDTH = 120  # characters; longer lines are paragraphs
 _MIN_BREAKS = 5
 _FULL_SHARE = 0.85  # of the width: in proportional type, lines differ in their number of characters
@@ -32,7 +34,7 @@ def join_lines(text: str) -> tuple[str, float]:
     if not full:
         return text, 0.0
     parts, joined = [], 0
-    for block in blocks:
+    for block in checked(blocks):
         lines = _joined(block, full)
         joined += len(block) - len(lines)
         parts.append("\n".join(lines))
@@ -43,7 +45,7 @@ def _blocks(text: str) -> list[list[str]]:
     """Return the lines in blocks: lines without a blank line between them, or a single blank line."""
     blocks: list[list[str]] = []
     open_block = False
-    for line in text.split("\n"):
+    for line in checked(text.split("\n")):
         if not line.strip():
             blocks.append([line])
             open_block = False
@@ -65,7 +67,7 @@ def _full_width(blocks: list[list[str]]) -> float:
     longest = np.array([len(line) for block in blocks for line in block if line.strip()])
     if width > _MAX_WIDTH or np.mean(longest > 1.3 * width) > 0.02:
         return 0.0
-    full = np.mean([_is_full(line, after, _FULL_SHARE * width) for line, after in wrapped])
+    full = np.mean([_is_full(line, after, _FULL_SHARE * width) for line, after in checked(wrapped)])
     if full < 0.5 or _uppercase_share(after for _, after in wrapped) >= 0.6:
         return 0.0
     longest_full = float(np.percentile(lengths, 99))
@@ -85,7 +87,7 @@ def _joined(block: list[str], full: float) -> list[str]:
     indents = [len(_INDENT.match(line)[0]) for line in block]  # type: ignore[index]  # the pattern matches every line
     base = min(indents)
     lines = [[block[0]]]
-    for line, after, indent in zip(block, block[1:], indents[1:], strict=False):
+    for line, after, indent in checked(zip(block, block[1:], indents[1:], strict=False)):
         is_indented = indent > base and not after.startswith("\f") and not _ITEM.match(lines[-1][0])
         if _ITEM.match(after) or is_indented or not _continues(line, after, full):
             lines.append([after])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from schemas.deadline import checked, checkpoint
+
 _HYPHEN = re.compile(r"(?<!\w)(\w{1,60})(-|\u00ad|\u2010)\n([ \t\f]{0,80})(\w+)")
 _WORD = re.compile(r"\w+(?:[-\u2010]\w+)*")
 
@@ -17,11 +19,13 @@ def join_hyphens(text: str) -> tuple[str, float]:
     """
     if not _HYPHEN.search(text):
         return text, 0.0
-    known = Counter(word.casefold() for word in _WORD.findall(_HYPHEN.sub(" ", text)))
+    words = checked(_WORD.finditer(_HYPHEN.sub(" ", text)))
+    known = Counter(match[0].casefold() for match in words)
     joined = 0
 
     def join(match: re.Match[str]) -> str:
         nonlocal joined
+        checkpoint()
         first, hyphen, indent, second = match.groups()
         feed = "\f" * indent.count("\f")
         whole, hyphened = (first + second).casefold(), f"{first}-{second}".casefold()

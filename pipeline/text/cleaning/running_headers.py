@@ -12,6 +12,8 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 from statistics import median
 
+from schemas.deadline import checked
+
 _NUMBER = re.compile(r"\W{0,3}(?:p(?:age|g)?\.? ?)?(\d{1,4})\W{0,3}", re.I)
 _ROMAN = re.compile(r"\W{0,2}[ivxlc]{1,8}\W{0,2}")
 _NUMBERED_HEADER = re.compile(r"(?:(\d{1,4})\W{1,6}(\D{3,60}?)|(\D{3,60}?)\W{1,6}(\d{1,4}))\s*")
@@ -52,7 +54,7 @@ def _repeated_at_page_edges(lines: list[str], paged: list[int]) -> set[int]:
     """Return the lines at page edges that number the pages or are repeated on many pages."""
     bounds = [0, *paged, len(lines)]
     edges: list[tuple[int, int]] = []  # page, line
-    for page, (start, end) in enumerate(pairwise(bounds)):
+    for page, (start, end) in enumerate(pairwise(checked(bounds))):
         filled = [i for i in range(start, end) if lines[i].strip()]
         chosen = {*filled[:2], *filled[-2:]} if len(filled) > 4 else {*filled[:1], *filled[-1:]}
         edges += [(page, i) for i in sorted(chosen)]
@@ -84,7 +86,7 @@ def _key(line: str) -> str:
 def _consecutive_numbers(lines: list[str]) -> set[int]:
     """Return the lines with numbers that count up by one about a page apart, and the repeated headers next to them."""
     found: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for i, line in enumerate(lines):
+    for i, line in enumerate(checked(lines)):
         if len(line) > 80 or not _DIGITS.search(line):
             continue
         if (number := _page_number(line)) is not None:
@@ -99,7 +101,7 @@ def _consecutive_numbers(lines: list[str]) -> set[int]:
 def _chains(places: list[tuple[int, int]]) -> list[list[int]]:
     """Return runs of lines whose numbers count up by at most three, each a page's length per step apart."""
     chains: list[list[tuple[int, int]]] = []
-    for line, number in places:
+    for line, number in checked(places):
         for chain in reversed(chains[-8:]):
             last_line, last = chain[-1]
             pages = number - last
@@ -128,22 +130,22 @@ def _next_filled(lines: list[str], i: int, step: int) -> int:
 def _without(lines: list[str], drop: set[int]) -> list[str]:
     """Return the lines that are not dropped. A dropped page edge leaves one blank line, or none inside a sentence."""
     kept: list[str] = []
-    feeds, in_gap = "", False
-    for i, line in enumerate(lines):
+    feeds, in_gap = 0, False
+    for i, line in enumerate(checked(lines)):
         if i in drop or (in_gap and not line.strip()):
-            feeds += "\f" * line.count("\f")
+            feeds += line.count("\f")
             in_gap = True
             continue
         if in_gap:
             blank = False
             while kept and not kept[-1].strip():
-                feeds = "\f" * kept.pop().count("\f") + feeds
+                feeds += kept.pop().count("\f")
                 blank = True
             blank = blank or not lines[i - 1].strip()
             if kept and blank and not _sentence_continues(kept[-1], line):
                 kept.append("")
-        kept.append(feeds + line)
-        feeds, in_gap = "", False
+        kept.append("\f" * feeds + line)
+        feeds, in_gap = 0, False
     return kept
 
 

@@ -17,6 +17,7 @@ from pipeline.text.cleaning.hard_wraps import join_lines
 from pipeline.text.cleaning.hyphens import join_hyphens
 from pipeline.text.cleaning.repair import repair_text
 from pipeline.text.cleaning.running_headers import strip_running_headers
+from schemas.deadline import checkpoint
 
 
 @dataclass(frozen=True)
@@ -45,5 +46,6 @@ def clean(text: str, names: Iterable[str]) -> tuple[str, dict[str, float]]:
     wanted, measures = set(names), {}
     for step in STEPS:
         if step.name in wanted:
+            checkpoint()
             text, measures[step.measure] = step.apply(text)
     return text, measures

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, cast
 from urllib.parse import unquote
 
+from schemas.deadline import checkpoint
 from schemas.errors import InputError, Reason
 from schemas.record_errors import record_errors
 
@@ -27,6 +28,7 @@ _MAX_UNCHECKED_BYTES = 1 << 20  # smaller entries may have any ratio
 _MAX_DICTIONARY_BYTES = 64 << 20  # of LZMA, which allocates it before it reads anything
 _BLOCK_BYTES = 1 << 18
 _SMALL_BLOCK_BYTES = 4096  # zipfile limits the output of deflate only, not of bzip2 and LZMA
+_MAX_NAME_CHARS = 1000  # normalization takes quadratic time in the worst case
 _UTF8_FLAG = 0x800
 _HEADER_BYTES = 30  # of an entry; its last four are the lengths of the name and of the extra field
 
@@ -43,7 +45,7 @@ class EpubArchive:
             raise InputError(Reason.TOO_LARGE, f"the EPUB has {len(entries):,} entries; the limit is {_MAX_ENTRIES:,}")
         for entry in (entry for entry in entries if not entry.is_dir()):
             self._exact[entry.filename].append(entry)
-            for name in _spellings(entry):
+            for name in _spellings(entry) if len(entry.filename) <= _MAX_NAME_CHARS else ():
                 self._similar.setdefault(_key(name), entry.filename)
 
     @property
@@ -85,6 +87,7 @@ class EpubArchive:
         data = bytearray()
         with self._archive.open(self._as_stored(entry)) as stream:
             while block := stream.read(block_bytes):
+                checkpoint()
                 data += block
                 if len(data) > most:
                     raise InputError(
@@ -142,6 +145,8 @@ def _paths(href: str, folder: str) -> Iterator[str]:
     """Yield the paths in the archive that a reference can mean, the most likely ones first."""
     spellings = [href, href.partition("#")[0], href.partition("#")[0].partition("?")[0]]
     decoded = [unquote(name, encoding) for name in spellings for encoding in ("utf-8", "cp1252")]
+    if len(href) > _MAX_NAME_CHARS:
+        return
     for name in filter(None, dict.fromkeys([*spellings, *decoded, *map(unquote, decoded)])):
         path = name.replace("\\", "/")
         for base in (folder, ""):

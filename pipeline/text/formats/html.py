@@ -16,13 +16,18 @@ from selectolax.lexbor import LexborHTMLParser
 
 from pipeline.text.encoding import Decoded, decode
 from pipeline.text.formats.source_text import SourceText, read_bytes
+from schemas.deadline import checked, checkpoint
 from schemas.errors import InputError, Reason
 
 _DROPPED = "script,style,template,noscript,nav,iframe,object,svg,form,button,select,textarea,head,rt,rp,[hidden]"
 _BLOCKS = "p,div,h1,h2,h3,h4,h5,h6,li,ul,ol,dl,dt,dd,tr,table,blockquote,pre,section,article,header,footer,aside,main,figure,figcaption,hr,center,address,caption"  # noqa: E501
 _BLOCK, _LINE, _CELL = "\ue000", "\ue001", "\ue002"  # private-use characters, removed from the page first
+_MARKS = re.compile(f"[{_BLOCK}{_LINE}{_CELL}]")
 _MAX_CHARS = 64 << 20
 _MAX_DEPTH = 256
+_MAX_ATTRIBUTES = 256
+_MAX_ROOTS = 64
+_ROOT_TAG = re.compile(r"<(?:html|body)\b", re.I)
 _MAX_FORMATTING = 16
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
 _EMPTY_ELEMENT = re.compile(r"<([a-zA-Z][a-zA-Z0-9]*)((?:\s[^<>]{0,2000})?)/>")
@@ -31,6 +36,10 @@ _VOID = set("area base br col embed hr img input link meta param source track wb
 _CLOSED_BY_OTHERS = set(
     "p li dt dd option optgroup tr td th thead tbody tfoot colgroup rt rp a body html head".split()  # noqa: SIM905
 )
+# A start tag as the standard tokenizes it. Possessive quantifiers keep its cost linear.
+_ATTRIBUTE = r"""[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"'][^\s>]*+))?+"""
+_START_TAG = re.compile(rf"<[a-zA-Z][^\s/>]*+(?:[\s/]++|{_ATTRIBUTE})*+")
+_ATTRIBUTES = re.compile(_ATTRIBUTE)
 _FORMATTING = set("b big code em font i s small strike strong tt u".split())  # noqa: SIM905
 
 
@@ -68,24 +77,26 @@ def html_text(page: str) -> str:
 
     Raises InputError: TOO_LARGE beyond 64 Mi characters, UNREADABLE for a page that is nested too deep.
     """
-    page = page.translate({ord(c): None for c in (_BLOCK, _LINE, _CELL)})
+    page = _MARKS.sub("", page)
     page = _EMPTY_ELEMENT.sub(_with_end_tag, page)
     _require_limits(page)
+    _require_few_attributes(page)
+    checkpoint()
     tree = LexborHTMLParser(page)
     body = tree.body
     if body is None:
         return ""
-    for node in body.css(_DROPPED):
+    for node in checked(body.css(_DROPPED)):
         node.decompose()
     for pre in body.css("pre"):
         for child in list(pre.traverse(include_text=True)):
             if child.tag == "-text":
                 child.replace_with((child.text_content or "").replace("\n", _LINE).replace(" ", "\u00a0"))
-    for node in body.css("br"):
+    for node in checked(body.css("br")):
         node.insert_before(_LINE)
-    for node in body.css("td,th"):
+    for node in checked(body.css("td,th")):
         node.insert_after(_CELL)
-    for node in body.css(_BLOCKS):
+    for node in checked(body.css(_BLOCKS)):
         node.insert_before(_BLOCK)
         node.insert_after(_BLOCK)
     return _laid_out(body.text(deep=True))
@@ -107,13 +118,28 @@ def _with_end_tag(match: re.Match[str]) -> str:
     return match[0] if match[1].lower() in _VOID else f"<{match[1]}{match[2]}></{match[1]}>"
 
 
+def _require_few_attributes(page: str) -> None:
+    """Raise InputError UNREADABLE for elements whose attributes take quadratic time, as each is compared with all."""
+    if len(_ROOT_TAG.findall(page)) > _MAX_ROOTS:  # the attributes of repeated ones are added to the first
+        raise InputError(Reason.UNREADABLE, f"the HTML page has more than {_MAX_ROOTS} html and body elements")
+    for match in checked(_START_TAG.finditer(page)):
+        if match.end() - match.start() > 2 * _MAX_ATTRIBUTES and _attributes(match[0]) > _MAX_ATTRIBUTES:
+            raise InputError(
+                Reason.UNREADABLE, f"the HTML page has an element with more than {_MAX_ATTRIBUTES} attributes"
+            )
+
+
+def _attributes(tag: str) -> int:
+    return len(_ATTRIBUTES.findall(tag)) - 1  # the first is the name of the tag
+
+
 def _require_limits(page: str) -> None:
     if len(page) > _MAX_CHARS:
         raise InputError(Reason.TOO_LARGE, f"the HTML page has {len(page):,} characters; the limit is {_MAX_CHARS:,}")
     opened: Counter[str] = Counter()
     depth = formatting = 0
-    for slash, tag in _TAG.findall(page):
-        name = tag.lower()
+    for match in checked(_TAG.finditer(page)):
+        slash, name = match[1], match[2].lower()
         if name in _VOID or name in _CLOSED_BY_OTHERS or (slash and not opened[name]):
             continue
         step = -1 if slash else 1
