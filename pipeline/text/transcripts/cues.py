@@ -31,8 +31,8 @@ class Transcript:
     outside: int = 0  # cues left out because the video does not show anything at their time
 
     def shifted(self, seconds: float) -> Transcript:
-        """Return the transcript with `seconds` added to all times."""
-        cues = (dataclasses.replace(c, start_s=c.start_s + seconds, end_s=c.end_s + seconds) for c in self.cues)
+        """Return the transcript with `seconds` added to all times, to the microsecond."""
+        cues = (Cue(round(c.start_s + seconds, 6), round(c.end_s + seconds, 6), c.text) for c in self.cues)
         return dataclasses.replace(self, cues=tuple(cues))
 
     def within(self, duration_s: float) -> Transcript:

@@ -17,12 +17,14 @@ from pipeline.text.transcripts.cue_text import timed_text
 from pipeline.text.transcripts.cues import Event
 from schemas.errors import InputError, Reason
 
-_CLOCK = r"-?\d+(?:\s*[:.,;]\s*\d+){1,3}"
+# Repetitions of white space have limits, so that the time to match a long line is linear.
+_CLOCK = r"-?\d+(?:\s{0,3}[:.,;]\s{0,3}\d+){1,3}"
 _DASH = "-‐‑‒–—―−ー"
-_ARROW = rf"[{_DASH}=~\s]*(?:>|→|⇒|➔|➜|&gt;)+|[{_DASH}]{{1,3}}|,"
-_TIMING = re.compile(rf"\s*({_CLOCK})\s*({_ARROW})\s*({_CLOCK})(\s.*)?")
-_FULL_CLOCK = r"(?:\d+\s*:\s*){1,2}\d+\s*[.,]\s*\d+"
+_ARROW = rf"[{_DASH}=~\s]{{0,12}}(?:>|→|⇒|➔|➜|&gt;){{1,3}}|[{_DASH}]{{1,3}}|,"
+_TIMING = re.compile(rf"\s*({_CLOCK})\s{{0,12}}({_ARROW})\s{{0,12}}({_CLOCK})(\s.*)?")
+_FULL_CLOCK = r"(?:\d+\s{0,3}:\s{0,3}){1,2}\d+\s{0,3}[.,]\s{0,3}\d+"
 _TWO_CLOCKS = re.compile(rf"\W{{0,3}}{_FULL_CLOCK}[^<\d]{{1,12}}{_FULL_CLOCK}")
+_MAX_CLOCKS_CHARS, _MAX_CLOCKS_LETTERS = 100, 8  # of two times with mistakes
 _PART = re.compile(r"\s*([:.,;])\s*")
 _NUMBER = re.compile(r"\s*\d+\s*")
 _SETTINGS = re.compile(r"(?:\s+[a-z][\w-]*\s*:\s*\S+)+\s*", re.IGNORECASE)
@@ -123,9 +125,14 @@ def _is_first_of_cue(lines: Sequence[str], number: int) -> bool:
 
 
 def _is_malformed(line: str, *, is_expected: bool) -> bool:
-    if _TWO_CLOCKS.match(line) or (is_expected and line.count(":") >= 4 and len(re.findall(r"\d", line)) >= 4):
+    if _TWO_CLOCKS.match(line) or (is_expected and _has_damaged_clocks(line)):
         return True
     return "-->" in line and (is_expected or bool(re.match(r"\s*-?\d", line)))
+
+
+def _has_damaged_clocks(line: str) -> bool:
+    is_short = len(line) <= _MAX_CLOCKS_CHARS and sum(map(str.isalpha, line)) <= _MAX_CLOCKS_LETTERS
+    return is_short and line.count(":") >= 4 and "<" not in line
 
 
 def _require_timed_lines(lines: Sequence[str], timings: Sequence[_Timing]) -> None:
@@ -139,9 +146,9 @@ def _require_timed_lines(lines: Sequence[str], timings: Sequence[_Timing]) -> No
         if not _NUMBER.fullmatch(line) or len(line) > 9:
             continue
         if number + 1 in timed:
-            last = int(line)
-        elif int(line) == last + 1 and lines[number + 1].strip() and _is_blank(lines, number - 1):
-            _reject(number, f"is the number of cue {int(line)}, but no time follows; {_EXAMPLE}")
+            last = int(line.strip())
+        elif int(line.strip()) == last + 1 and lines[number + 1].strip() and _is_blank(lines, number - 1):
+            _reject(number, f"is the number of cue {line.strip()}, but no time follows; {_EXAMPLE}")
 
 
 def _require_timed_blocks(lines: Sequence[str], timings: Sequence[_Timing]) -> None:

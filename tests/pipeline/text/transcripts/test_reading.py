@@ -176,6 +176,19 @@ def test_rolling_captions_are_unrolled_in_every_format(name: str) -> None:
     assert found.notes == {"repeated lines of rolling captions": 4}
 
 
+def test_captions_of_speech_recognition_have_times_within_their_lines() -> None:
+    text = (
+        "WEBVTT\nKind: captions\nLanguage: en\n\n"
+        "00:00:00.000 --> 00:00:02.000 align:start position:0%\n \n"
+        "welcome<00:00:00.500><c> to</c><00:00:01.000><c> the</c><00:00:01.500><c> show</c>\n\n"
+        "00:00:02.000 --> 00:00:02.010 align:start position:0%\nwelcome to the show\n \n\n"
+        "00:00:02.010 --> 00:00:04.000 align:start position:0%\nwelcome to the show\n"
+        "of<00:00:02.500><c> the</c><00:00:03.000><c> week</c>\n"
+    )
+    for data in (text, text.split("\n\n", 1)[1]):  # without its header it is read as SubRip
+        assert cues(data) == [Cue(0.0, 2.0, "welcome to the show"), Cue(2.01, 4.0, "of the week")]
+
+
 def test_events_of_a_subtitle_stream_are_unrolled() -> None:
     events = [(start / 1000, end / 1000, "\\N".join(lines)) for start, end, lines in ROLLING]
     assert [cue.text for cue in embedded_transcript(events).cues] == [
