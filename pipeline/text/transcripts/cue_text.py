@@ -5,16 +5,18 @@ from __future__ import annotations
 import html
 import re
 
-_TAG = re.compile(
-    r"</?(?:[bius]|[cv]|lang|ruby|rt|font|span)(?:[ .\t][^<>]*)?>"  # formatting
-    r"|<(?:\d+:)?\d+:\d+\.\d+>",  # karaoke times
-    re.IGNORECASE,
-)
+_WORD_TIME = r"<(?:\d{1,4}:)?\d{1,3}:\d{1,2}\.\d{1,9}>"
+_TAG = re.compile(rf"</?(?:[bius]|[cv]|lang|ruby|rt|font|span)(?:[ .\t][^<>]*)?>|{_WORD_TIME}", re.IGNORECASE)
 _BREAK = re.compile(r"<br ?/?>|\[br\]", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:#\d+|#x[0-9a-f]+|[a-z][a-z0-9]*);", re.IGNORECASE)
 _STRAY_OVERRIDE = re.compile(r"\{\\[^{}]*\}")  # {\an8} in SubRip
 _OVERRIDE = re.compile(r"(?<!\\)\{[^}]*\}")
 _DRAWING = re.compile(r"\\p[1-9]")
+
+
+def has_word_times(text: str) -> bool:
+    """Whether a WebVTT text has times for single words, as `to<00:00:01.500> the<00:00:02.000> show`."""
+    return re.search(_WORD_TIME, text) is not None
 
 
 def timed_text(text: str) -> str:

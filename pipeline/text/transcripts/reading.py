@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from pipeline.text.transcripts.cue_text import clean_lines, substation_text
+from pipeline.text.transcripts.cue_text import clean_lines, has_word_times, substation_text
 from pipeline.text.transcripts.cues import Cue, Event, Transcript
 from pipeline.text.transcripts.rolling import unroll
 from pipeline.text.transcripts.substation import is_substation, parse_substation
@@ -78,7 +78,8 @@ def parse_transcript(data: bytes, config: TranscriptConfig = TranscriptConfig())
     counted in the notes. Raises InputError (BAD_TRANSCRIPT) for files without cues (except WebVTT), binary files, and
     times that cannot be read.
     """
-    lines = re.split(r"\r\n|\r|\n", _text(data, config))
+    text = _text(data, config)
+    lines = re.split(r"\r\n|\r|\n", text)
     if is_substation(lines):
         return _transcript(parse_substation(lines))
     events = parse_timed_text(lines)
@@ -87,7 +88,7 @@ def parse_transcript(data: bytes, config: TranscriptConfig = TranscriptConfig())
             "it has no cues; expected SubRip (.srt), WebVTT (.vtt), SubViewer (.sbv) or SubStation (.ass, .ssa), with "
             "times such as `00:00:01,000 --> 00:00:02,000`"
         )
-    return _transcript(events)
+    return _transcript(events, have_word_times=has_word_times(text))
 
 
 def embedded_transcript(events: Iterable[Event]) -> Transcript:
@@ -117,13 +118,13 @@ def _text(data: bytes, config: TranscriptConfig) -> str:
     return text.lstrip("\ufeff")  # some programs write the mark twice
 
 
-def _transcript(events: Iterable[Event]) -> Transcript:
+def _transcript(events: Iterable[Event], *, have_word_times: bool = False) -> Transcript:
     notes: Counter[str] = Counter()
     cues = [cue for event in events if (cue := _cue(event, notes))]
     notes["out of order"] += sum(later.start_s < cue.start_s for cue, later in pairwise(cues))
     unique = dict.fromkeys(cues)
     notes["repeated exactly"] += len(cues) - len(unique)
-    unrolled = unroll(sorted(unique, key=lambda cue: (cue.start_s, cue.end_s)))
+    unrolled = unroll(sorted(unique, key=lambda cue: (cue.start_s, cue.end_s)), have_word_times=have_word_times)
     notes["repeated lines of rolling captions"] += unrolled.removed_lines
     notes["overlapping"] += sum(later.start_s < cue.end_s for cue, later in pairwise(unrolled.cues))
     return Transcript(tuple(unrolled.cues), +notes)

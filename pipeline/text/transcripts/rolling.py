@@ -11,7 +11,8 @@ The same file may be SubRip, WebVTT, SubStation or a subtitle stream. Repetition
 from a chorus or from "Yes." "Yes."; a *run* of cues is taken for rolling if each shows the end of the previous one
 without a pause, and at least two of them add a line that the run did not show before (one, if the run also has a cue
 too short to read, as such files often have between two lines). Elsewhere only cues too short to read are dropped, if
-they repeat the previous one. Cost: linear.
+they repeat the previous one. In files with times for single words, which speech recognition writes, every run rolls.
+Cost: linear.
 """
 
 from __future__ import annotations
@@ -55,11 +56,13 @@ class _Step:
         return self.repeated > 0 and not self.added and self.cue.end_s - self.cue.start_s <= _MAX_FLASH_S
 
 
-def unroll(cues: Sequence[Cue]) -> Unrolled:
+def unroll(cues: Sequence[Cue], *, have_word_times: bool = False) -> Unrolled:
     """Return cues in order of time without the lines that the previous cue already showed."""
     unrolled: list[Cue] = []
     for run in _runs(cues):
-        unrolled += _flattened(run) if _is_rolling(run) else [step.cue for step in run if not step.is_flash]
+        unrolled += (
+            _flattened(run) if have_word_times or _is_rolling(run) else [step.cue for step in run if not step.is_flash]
+        )
     before, after = (sum(cue.text.count("\n") + 1 for cue in found) for found in (cues, unrolled))
     return Unrolled(unrolled, before - after)
 

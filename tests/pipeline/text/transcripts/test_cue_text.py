@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.text.transcripts.cue_text import clean_lines, substation_text, timed_text
+from pipeline.text.transcripts.cue_text import clean_lines, has_word_times, substation_text, timed_text
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,11 @@ def test_tags_and_entities_of_timed_text(written: str, text: str) -> None:
 )
 def test_overrides_of_substation(written: str, text: str) -> None:
     assert substation_text(written) == text
+
+
+def test_times_of_words_are_recognized() -> None:
+    assert has_word_times("to<00:00:02.500><c> the</c>")
+    assert has_word_times("to<02.500>") is has_word_times("to <i>2:30</i>") is False
 
 
 def test_lines_are_trimmed_and_blank_ones_removed() -> None:

@@ -86,6 +86,12 @@ def test_repetition_that_does_not_roll_is_kept(shown: Shown) -> None:
     assert texts(shown) == [text.replace(" / ", "\n") for _, _, text in shown]
 
 
+def test_every_run_rolls_in_files_with_times_of_words() -> None:
+    cues = [Cue(0.0, 0.4, "yeah"), Cue(0.4, 3.0, "yeah\nwhat"), Cue(3.0, 4.0, "this"), Cue(4.0, 4.4, "this")]
+    assert unroll(cues).removed_lines == 0
+    assert [cue.text for cue in unroll(cues, have_word_times=True).cues] == ["yeah", "what", "this"]
+
+
 def test_a_repetition_that_nobody_can_read_is_dropped() -> None:
     assert texts([(0, 2, "Yes."), (2, 2.04, "Yes."), (2.04, 4, "Yes.")]) == ["Yes.", "Yes."]
 
