@@ -22,6 +22,7 @@ from pipeline.runtime.workspace import Workspace
 from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.quarantine import write_quarantine
+from pipeline.sources.access import AccessConfig
 from pipeline.sources.item_defaults import ItemDefaults
 from pipeline.survey.absence import AbsenceConfig
 from pipeline.survey.config import SurveyConfig
@@ -43,6 +44,7 @@ class Survey:
 
     SETTINGS: ClassVar = {
         "defaults": ("inputs",),
+        "access": ("access",),
         "survey": ("survey",),
         "decode": ("decode",),
         "books": ("books",),
@@ -59,6 +61,7 @@ class Survey:
     """Process items again that an earlier survey rejected."""
     defaults: Annotated[ItemDefaults, FLAT] = field(default_factory=ItemDefaults)
     absence: Annotated[AbsenceConfig, FLAT] = field(default_factory=AbsenceConfig)
+    access: Annotated[AccessConfig, FLAT] = field(default_factory=AccessConfig)
     survey: SurveyConfig = field(default_factory=SurveyConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     books: BookConfig = field(default_factory=BookConfig)
@@ -74,6 +77,7 @@ class Survey:
                 decode=self.decode,
                 books=self.books,
                 qa=self.qa,
+                access=self.access,
                 retry=self.retry,
             )
             runner = self.place.runner(options)
@@ -111,13 +115,14 @@ class Select:
 class Tokenize:
     """Decode and encode every selected item, once. An interrupted command resumes."""
 
-    SETTINGS: ClassVar = {"tokenize": ()}
+    SETTINGS: ClassVar = {"access": ("access",), "tokenize": ()}
 
     place: Annotated[Place, FLAT]
     text_model: Path | None = None
     """A SentencePiece model. Default: the workspace's, which is trained on its texts the first time."""
     retry: bool = False
     """Process items again that an earlier command rejected."""
+    access: Annotated[AccessConfig, FLAT] = field(default_factory=AccessConfig)
     tokenize: Annotated[TokenizeConfig, FLAT] = field(default_factory=TokenizeConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
@@ -125,9 +130,10 @@ class Tokenize:
         workspace = Workspace.existing(self.place.out)
         again = self.place.reconfigure
         with configured(workspace, "tokenize", self, text_model=self.text_model, reconfigure=again):
-            text_model = text_model_of(workspace, self.text_model, self.tokenize)
+            text_model = text_model_of(workspace, self.text_model, self.tokenize, self.access)
             runner = self.place.runner(options)
-            print_report(tokenize_items(workspace, self.tokenize, text_model, runner, retry=self.retry))
+            report = tokenize_items(workspace, self.tokenize, text_model, runner, retry=self.retry, access=self.access)
+            print_report(report)
             write_quarantine(workspace)
 
 

@@ -25,6 +25,7 @@ from pipeline.runtime.workspace import Workspace
 from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.quarantine import write_quarantine
+from pipeline.sources.access import AccessConfig
 from pipeline.sources.item_defaults import ItemDefaults
 from pipeline.survey.absence import AbsenceConfig
 from pipeline.survey.config import SurveyConfig
@@ -42,6 +43,7 @@ class Run:
 
     SETTINGS: ClassVar = {
         "defaults": ("inputs",),
+        "access": ("access",),
         "survey": ("survey",),
         "dedup": ("dedup",),
         "select": ("select",),
@@ -63,6 +65,7 @@ class Run:
     """Process items again that an earlier run rejected."""
     defaults: Annotated[ItemDefaults, FLAT] = field(default_factory=ItemDefaults)
     absence: Annotated[AbsenceConfig, FLAT] = field(default_factory=AbsenceConfig)
+    access: Annotated[AccessConfig, FLAT] = field(default_factory=AccessConfig)
     survey: SurveyConfig = field(default_factory=SurveyConfig)
     dedup: DedupConfig = field(default_factory=DedupConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
@@ -89,14 +92,15 @@ class Run:
             decode=self.tokenize.decode,
             books=self.tokenize.books,
             qa=self.tokenize.qa,
+            access=self.access,
             retry=self.retry,
         )
         yield survey_items(self.inputs, workspace, worker, runner, self.defaults, self.absence)
         yield dedup_items(workspace, self.dedup, runner)
         yield select_items(workspace, self.select, runner)
         write_quarantine(workspace)
-        text_model = text_model_of(workspace, self.text_model, self.tokenize)
-        yield tokenize_items(workspace, self.tokenize, text_model, runner, retry=self.retry)
+        text_model = text_model_of(workspace, self.text_model, self.tokenize, self.access)
+        yield tokenize_items(workspace, self.tokenize, text_model, runner, retry=self.retry, access=self.access)
         if rejected := write_quarantine(workspace):
             console.print(f"{rejected} items were rejected; see {workspace.quarantine} for reasons")
         for stage in stages:

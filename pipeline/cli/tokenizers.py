@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 from pipeline.cli.place import FLAT, Inputs
 from pipeline.kinds.registry import kind_of
 from pipeline.runtime.progress import console
+from pipeline.sources.access import AccessConfig
 from pipeline.sources.manifest import read_valid_items
 from pipeline.text.books import BookConfig
 from pipeline.text.options import TextOptions
@@ -36,18 +37,22 @@ class TrainTextTokenizer:
     """Folders of books and question-answer documents, single files, or manifests."""
     out: Path
     """The .model file to write."""
+    access: Annotated[AccessConfig, FLAT] = field(default_factory=AccessConfig)
     books: BookConfig = field(default_factory=BookConfig)
     qa: QaConfig = field(default_factory=QaConfig)
     train: Annotated[TextTrainConfig, FLAT] = field(default_factory=TextTrainConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Train and write the model."""
-        items = [SurveyRow.of(item) for item in read_valid_items(self.inputs, partial(console.print, markup=False))]
+        items = [
+            SurveyRow.of(item)
+            for item in read_valid_items(self.inputs, partial(console.print, markup=False), self.access)
+        ]
         texts = [item for item in items if kind_of(item.kind).is_text]
         if not texts:
             raise ConfigError(f"no book and no question-answer document in {', '.join(self.inputs)}")
         text_options = TextOptions(books=self.books, qa=self.qa)
-        train_text_tokenizer(read_texts(texts, text_options), self.out, self.train)
+        train_text_tokenizer(read_texts(texts, text_options, self.access), self.out, self.train)
         console.print(f"text tokenizer: {self.out}, from {len(texts)} books and question-answer documents")
 
 

@@ -101,7 +101,7 @@ def tokenize_frames(
     crop, fps = crop_of(row, tools.config), tools.config.decode.fps
     codes, report = _encode(path, tools, crop=crop, shots=shots)
     clips = cut(report.frames, report.shot_frames, clipping, fps=fps)
-    transcript, note = item_transcript(path, row, tools.decoder, tools.config)
+    transcript, note = item_transcript(path, row, tools.decoder, tools.config, tools.access)
     shares = share_cues(transcript.cues, clips, fps=fps)
     documents = []
     for number, (clip, cues) in enumerate(zip(clips, shares, strict=True)):

@@ -43,6 +43,8 @@ class Change(NamedTuple):
         """The stages that depend on the setting."""
         if self.key[0] == "pack":
             return (f"pack {self.key[1]}",)
+        if self.key[0] == "access":  # no result depends on it
+            return ()
         return _STAGES[_STAGES.index(_FIRST_STAGE.get(self.key[0], "tokenize")) :]
 
 
@@ -108,8 +110,9 @@ def apply_settings(workspace: Path, new: Mapping[Key, str], *, reconfigure: bool
     """
     recorded = Settings.read(workspace, accept_edited=reconfigure)
     changes = recorded.changes(new)
-    if changes and not reconfigure:
-        raise UsageError(_refusal(workspace, changes))
+    costly = [change for change in changes if change.stages]
+    if costly and not reconfigure:
+        raise UsageError(_refusal(workspace, costly))
     if changes or new.keys() - recorded.values.keys() or reconfigure:
         recorded.with_values(new).write(workspace)
 

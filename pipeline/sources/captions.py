@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.sources.inputs import local_file
 from pipeline.text.encoding import read_utf8
 from schemas.errors import InputError, Reason
@@ -9,14 +10,14 @@ from schemas.errors import InputError, Reason
 _MAX_BYTES = 1 << 20
 
 
-def read_caption(uri: str) -> str:
+def read_caption(uri: str, access: AccessConfig = STRICT) -> str:
     """Return the text of a caption file, a path or a URI; "" if it is empty.
 
     Raises InputError: UNREACHABLE if it cannot be read now, BAD_CAPTION if it does not exist, is not text, or has more
     than 1 MiB.
     """
     try:
-        with local_file(uri, max_bytes=_MAX_BYTES) as path:
+        with local_file(uri, max_bytes=_MAX_BYTES, access=access) as path:
             return "".join(read_utf8(path, max_bytes=_MAX_BYTES)).strip()
     except InputError as e:
         if e.reason is Reason.EMPTY:

@@ -2,21 +2,25 @@
 
 It is read from Parquet, JSONL or CSV files (`pipeline.sources.manifest_tables`), or built from folders. In a folder the
 file extension determines the kind, and files that are named like a video or image are its caption and transcript
-(`pipeline.sources.sidecars`). Hidden files and folders are ignored. Links to folders are not followed; they are counted
-with the skipped files.
+(`pipeline.sources.sidecars`). Hidden files and folders are ignored. Links to folders are not followed by default; they
+are counted with the skipped files. Links to files are, within the given folders (`pipeline.sources.links`).
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from pipeline.kinds.registry import kind_of_file, kinds
+from pipeline.sources.access import STRICT, AccessConfig
+from pipeline.sources.addresses import BAD_NAME, address_of, is_bad_name, is_storable
 from pipeline.sources.item_defaults import ItemDefaults
-from pipeline.sources.manifest_rows import UNKNOWN_KIND, absolute, parse_item
+from pipeline.sources.links import Roots, checked_file, checked_row
+from pipeline.sources.manifest_rows import UNKNOWN_KIND, parse_item
 from pipeline.sources.manifest_tables import TABLES, ListedItem, table_items
 from pipeline.sources.sidecars import FolderSidecars, find_sidecars
 from schemas.errors import InputError, ManifestError, Reason
@@ -32,7 +36,9 @@ class Manifest(NamedTuple):
     skipped: Mapping[str, int]
 
 
-def read_manifest(inputs: Iterable[str], defaults: ItemDefaults = _NO_DEFAULTS) -> Manifest:
+def read_manifest(
+    inputs: Sequence[str], defaults: ItemDefaults = _NO_DEFAULTS, access: AccessConfig = STRICT
+) -> Manifest:
     """Read folders, single media files and manifest tables into one manifest; items without a value get the default.
 
     An invalid row of a table is an item with a reason, and so is a file that is listed twice with different values. A
@@ -43,8 +49,9 @@ def read_manifest(inputs: Iterable[str], defaults: ItemDefaults = _NO_DEFAULTS) 
     sources: dict[str, str] = {}
     conflicts: dict[str, set[str]] = {}
     skipped: Counter[str] = Counter()
+    roots = Roots(inputs, follow=access.follow_links)
     for given in inputs:
-        for source, item in _items_of(given, skipped):
+        for source, item in _items_of(given, roots, skipped):
             known = items.setdefault(item.uri, item)
             first = sources.setdefault(item.uri, source)
             if known != item:
@@ -59,9 +66,11 @@ def read_manifest(inputs: Iterable[str], defaults: ItemDefaults = _NO_DEFAULTS) 
     return Manifest(listed, dict(sorted(skipped.items())))
 
 
-def read_valid_items(inputs: Iterable[str], log: Callable[[str], object]) -> tuple[ManifestItem, ...]:
+def read_valid_items(
+    inputs: Sequence[str], log: Callable[[str], object], access: AccessConfig = STRICT
+) -> tuple[ManifestItem, ...]:
     """Return the items of `read_manifest` without those that it rejects, which are logged."""
-    items = read_manifest(inputs).items
+    items = read_manifest(inputs, access=access).items
     for item in items:
         if item.reason:
             log(f"rejected ({item.reason}): {item.detail}")
@@ -79,14 +88,16 @@ def _conflicting(uri: str, places: Iterable[str]) -> ManifestItem:
     )
 
 
-def _items_of(given: str, skipped: Counter[str]) -> Iterator[ListedItem]:
+def _items_of(given: str, roots: Roots, skipped: Counter[str]) -> Iterator[ListedItem]:
     path = Path(given)
     if path.is_dir():
-        yield from (ListedItem(f"folder {given}", item) for item in _walk(path, skipped))
+        yield from (ListedItem(f"folder {given}", item) for item in _walk(path, roots, skipped))
     elif path.suffix.lower() in TABLES:
         if not path.is_file():
             raise ManifestError(f"{given}: no such manifest")
-        yield from table_items(path)
+        if not is_storable(given):
+            raise ManifestError(f"{given}: {BAD_NAME}")
+        yield from (ListedItem(source, checked_row(item, roots, path)) for source, item in table_items(path))
     elif "://" in given or kind_of_file(given):
         try:
             yield ListedItem(given, parse_item({"uri": given}, base=Path.cwd()))
@@ -99,11 +110,9 @@ def _items_of(given: str, skipped: Counter[str]) -> Iterator[ListedItem]:
         )
 
 
-def _walk(folder: Path, skipped: Counter[str]) -> Iterator[ManifestItem]:
+def _walk(folder: Path, roots: Roots, skipped: Counter[str]) -> Iterator[ManifestItem]:
     """Yield the items of a folder and its subfolders in the order of their names."""
-    for directory, subfolders, names in os.walk(folder, onerror=_raise_unlisted):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        skipped.update("linked folder" for name in subfolders if Path(directory, name).is_symlink())
+    for directory, subfolders, names in _folders(folder, roots, skipped):
         files = [Path(directory, name) for name in sorted(names) if not name.startswith(".")]
         sidecars = find_sidecars([*files, *(Path(directory, name) for name in subfolders)])
         skipped.update("unused caption or transcript" for _ in sidecars.unused)
@@ -111,29 +120,43 @@ def _walk(folder: Path, skipped: Counter[str]) -> Iterator[ManifestItem]:
             if path in sidecars.files:
                 continue
             if kind := kind_of_file(path.name):
-                yield _item(path, kind.name, sidecars)
+                yield _item(path, kind.name, sidecars, roots, folder)
             else:
                 skipped[path.suffix.lower() or path.name] += 1
+
+
+def _folders(folder: Path, roots: Roots, skipped: Counter[str]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield each folder with its subfolders and files; a folder that links lead to twice is walked once."""
+    seen: set[tuple[int, int]] = set()
+    for directory, subfolders, names in os.walk(folder, onerror=_raise_unlisted, followlinks=roots.follow):
+        status = Path(directory).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            subfolders.clear()
+            skipped["folder that is linked several times"] += 1
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        if not roots.follow:
+            skipped.update("linked folder" for name in subfolders if Path(directory, name).is_symlink())
+        yield directory, subfolders, names
 
 
 def _raise_unlisted(error: OSError) -> NoReturn:
     raise ManifestError(f"the folder {error.filename} cannot be listed: {error.strerror}") from error
 
 
-def _item(path: Path, kind: str, sidecars: FolderSidecars) -> ManifestItem:
+def _item(path: Path, kind: str, sidecars: FolderSidecars, roots: Roots, folder: Path) -> ManifestItem:
     caption, transcript = sidecars.captions.get(path.name), sidecars.transcripts.get(path.name)
-    return ManifestItem(
-        uri=_absolute_path(path),
+    files = (path, caption.path if caption else None, transcript.path if transcript else None)
+    uri = address_of(path)
+    caption_file, transcript_file = (address_of(file) if file else None for file in files[1:])
+    item = ManifestItem(
+        uri=uri,
         kind=kind,
-        caption_file=_absolute_path(caption.path) if caption else None,
-        transcript=_absolute_path(transcript.path) if transcript else None,
+        caption_file=caption_file,
+        transcript=transcript_file,
         transcript_language=transcript.language if transcript else None,
     )
-
-
-def _absolute_path(path: Path) -> str:
-    """Return the absolute path as text.
-
-    Bytes of a name that are not UTF-8 are escaped, so that the item can be listed; the survey rejects it as missing.
-    """
-    return absolute(os.fsencode(path).decode("utf-8", errors="backslashreplace"), Path.cwd())
+    if bad := next((address for address in (uri, caption_file, transcript_file) if is_bad_name(address)), None):
+        return replace(item, reason=Reason.BAD_NAME.value, detail=f"{bad}: {BAD_NAME}")
+    return checked_file(item, files, roots, folder)

@@ -7,11 +7,14 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.kinds.registry import kind_of_file, kinds
+from pipeline.sources.addresses import BAD_NAME, address_of, is_bad_name, is_storable
 from pipeline.sources.sidecars import TRANSCRIPTS, language_of
 from pipeline.sources.table_row import JsonRow
 from schemas.errors import InputError, Reason
@@ -32,9 +35,9 @@ def parse_item(values: JsonRow, *, base: Path) -> ManifestItem:
     """
     require_known_columns(values)
     row = _Row(values)
-    uri = row.text("uri", required="a path or a URI")
-    return ManifestItem(
-        uri=absolute(uri, base),
+    uri = row.address("uri", base, required="a path or a URI")
+    item = ManifestItem(
+        uri=uri,
         kind=row.kind(uri),
         captions=row.captions(),
         caption_file=row.caption_file(base),
@@ -46,6 +49,9 @@ def parse_item(values: JsonRow, *, base: Path) -> ManifestItem:
         split=parse_split(values),
         metadata=row.metadata(),
     )
+    if bad := next(filter(is_bad_name, (item.uri, item.caption_file, item.sidecar)), None):
+        return replace(item, reason=Reason.BAD_NAME.value, detail=f"{bad}: {BAD_NAME}")
+    return item
 
 
 def rejected_item(values: JsonRow, error: InputError, *, base: Path, address: str, is_text: bool) -> ManifestItem:
@@ -57,7 +63,7 @@ def rejected_item(values: JsonRow, error: InputError, *, base: Path, address: st
     if not is_text:
         row = _Row(values)
         try:
-            uri = absolute(row.text("uri", required="a path or a URI"), base)
+            uri = row.address("uri", base, required="a path or a URI")
             kind = row.kind(uri)
         except InputError:  # the columns that tell them are those that are invalid
             pass
@@ -71,11 +77,6 @@ def require_known_columns(names: Iterable[str]) -> None:
             similar = difflib.get_close_matches(str(name), USER_COLUMNS, n=1)
             hint = f"did you mean {similar[0]!r}?" if similar else f"the columns are {', '.join(USER_COLUMNS)}."
             raise InputError(Reason.INVALID_ROW, f"unknown column {name!r}; {hint} Put custom fields into 'metadata'.")
-
-
-def absolute(uri: str, base: Path) -> str:
-    """Return a URI unchanged, and a path as an absolute path relative to `base`. Links are not resolved."""
-    return uri if "://" in uri else os.path.abspath(base / uri)  # noqa: PTH100 - keeps symlinks
 
 
 def parse_split(values: JsonRow) -> str | None:
@@ -109,6 +110,20 @@ class _Row:
             raise self._error(name, required or "a string")
         return self._storable(name, value or "")
 
+    def path(self, name: str, *, required: str | None = None) -> str:
+        """Return a path or URL; of a path, bytes that are not UTF-8 are unpaired surrogates."""
+        value = self._values.get(name)
+        if isinstance(value, str) and "://" not in value and "\0" not in value and not is_storable(value):
+            with suppress(UnicodeEncodeError):
+                os.fsencode(value)
+                return value
+        return self.text(name, required=required)
+
+    def address(self, name: str, base: Path, *, required: str | None = None) -> str:
+        """Return a URL unchanged, and the address of a path, relative to `base`; "" for a missing one."""
+        value = self.path(name, required=required)
+        return value if "://" in value or not value else address_of(base / value)
+
     def kind(self, uri: str) -> str:
         by_extension = kind_of_file(uri)
         kind = self._values.get("kind") or (by_extension.name if by_extension else None)
@@ -127,17 +142,16 @@ class _Row:
         return tuple(self._storable("captions", caption) for caption in captions if caption.strip())
 
     def caption_file(self, base: Path) -> str | None:
-        caption = self.text("caption_file")
-        return absolute(caption, base) if caption else None
+        return self.address("caption_file", base) or None
 
     def transcript(self, base: Path) -> str | None:
-        transcript = self.text("transcript")
+        transcript = self.path("transcript")
         if not transcript or transcript == EMBEDDED:
             return transcript or None
         path = urlsplit(transcript).path if "://" in transcript else transcript  # a URL can have a query
         if Path(path).suffix.lower() not in TRANSCRIPTS:
             raise self._error("transcript", f"{EMBEDDED!r} or a file with an extension of {', '.join(TRANSCRIPTS)}")
-        return absolute(transcript, base)
+        return self.address("transcript", base)
 
     def language(self) -> str | None:
         tag = self.text("transcript_language")

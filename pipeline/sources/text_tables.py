@@ -13,12 +13,16 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.sources.access import STRICT, AccessConfig
+from pipeline.sources.os_errors import reason_of
+from pipeline.sources.remote import open_remote
 from schemas.errors import InputError, Reason
 
 TEXT = "text"
@@ -55,16 +59,19 @@ def is_table_of_texts(names: Any) -> bool:
     return TEXT in names and "uri" not in names
 
 
-def read_text(row_uri: RowUri, max_bytes: int, version: str = "") -> str:
+def read_text(row_uri: RowUri, max_bytes: int, version: str = "", access: AccessConfig = STRICT) -> str:
     """Return the text of a row. `version` identifies the table's content, so that a changed table is opened again.
 
     Raises InputError: MISSING if there is no such row, TOO_LARGE, NOT_TEXT for a text that is not valid UTF-8,
     UNREADABLE for a row without a text or with damage.
     """
+    is_line = row_uri.unit == "byte"
     try:
-        text = _line_text(row_uri, max_bytes) if row_uri.unit == "byte" else _row_text(row_uri, version)
-    except (OSError, pa.ArrowException, ImportError) as e:
-        raise InputError(Reason.MISSING, f"{row_uri.table}: cannot be read: {e}") from e
+        text = _line_text(row_uri, max_bytes, access) if is_line else _row_text(row_uri, version, access)
+    except OSError as e:
+        raise InputError(reason_of(e), f"{row_uri.table}: cannot be read: {e}") from e
+    except pa.ArrowException as e:
+        raise InputError(Reason.UNREADABLE, f"{row_uri.table}: cannot be read: {e}") from e
     except UnicodeDecodeError as e:
         raise InputError(Reason.NOT_TEXT, f"column {TEXT!r} of the row is not valid UTF-8: {e}") from e
     if not isinstance(text, str):
@@ -75,9 +82,9 @@ def read_text(row_uri: RowUri, max_bytes: int, version: str = "") -> str:
     return text
 
 
-def _line_text(row_uri: RowUri, max_bytes: int) -> Any:
+def _line_text(row_uri: RowUri, max_bytes: int, access: AccessConfig) -> Any:
     most = 6 * max_bytes + (1 << 16)  # JSON can encode a byte in six, and the row has other columns
-    with fsspec.open(row_uri.table, "rb") as stream:
+    with _opened(row_uri.table, access) as stream:
         line = _line_at(stream, row_uri.offset, most)
     if len(line) > most:
         raise InputError(
@@ -103,6 +110,12 @@ def _line_at(stream: BinaryIO, offset: int, most: int) -> bytes:
     return b"".join(parts)
 
 
+@contextmanager
+def _opened(table: str, access: AccessConfig) -> Iterator[BinaryIO]:
+    with open_remote(table, access) if "://" in table else Path(table).open("rb") as stream:
+        yield stream
+
+
 class _Cursor(threading.local):
     """The position of a thread in a Parquet file, so that rows in ascending order are read in one pass."""
 
@@ -115,15 +128,15 @@ class _Cursor(threading.local):
 _cursor = _Cursor()
 
 
-def _row_text(row_uri: RowUri, version: str) -> Any:
-    with fsspec.open(row_uri.table, "rb") as stream, pq.ParquetFile(stream) as file:
+def _row_text(row_uri: RowUri, version: str, access: AccessConfig) -> Any:
+    with _opened(row_uri.table, access) as stream, pq.ParquetFile(stream) as file:
         group, first = _row_group(file, row_uri.offset)
     if group is None:
         raise InputError(Reason.MISSING, f"{row_uri.table} has no row {row_uri.offset:,}")
     key = (row_uri.table, version, group)
     if _cursor.key != key or _cursor.row > row_uri.offset:
         _cursor.key, _cursor.row, _cursor.damage = key, first, None
-        _cursor.texts = _texts(row_uri.table, group)
+        _cursor.texts = _texts(row_uri.table, group, access)
     text = None
     while _cursor.row <= row_uri.offset:
         text = _next_text(group)
@@ -135,7 +148,13 @@ def _next_text(group: int) -> Any:
     if _cursor.damage is None:
         try:
             return next(_cursor.texts, None)
+        except InputError:  # of a remote table
+            _cursor.key = ()  # the next row opens the table again
+            raise
         except (OSError, pa.ArrowException) as e:
+            if isinstance(e, OSError) and reason_of(e) is not Reason.UNREADABLE:
+                _cursor.key = ()
+                raise
             _cursor.damage = InputError(Reason.UNREADABLE, f"row group {group} of the table is damaged: {e}")
     raise _cursor.damage
 
@@ -150,12 +169,12 @@ def _row_group(file: pq.ParquetFile, row: int) -> tuple[int | None, int]:
     return None, first
 
 
-def _texts(table: str, group: int) -> Iterator[Any]:
+def _texts(table: str, group: int, access: AccessConfig) -> Iterator[Any]:
     """Yield the texts of a row group; the file stays open until the last one. Strings are yielded as bytes.
 
     Converting a string that is not UTF-8 would end the iteration before the rows that follow.
     """
-    with fsspec.open(table, "rb") as stream, pq.ParquetFile(stream) as file:
+    with _opened(table, access) as stream, pq.ParquetFile(stream) as file:
         for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=[TEXT]):
             column = batch.column(0)
             if isinstance(column, pa.DictionaryArray):

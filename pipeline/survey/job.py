@@ -42,7 +42,7 @@ def survey_items(
     Raises ManifestError, and AbsenceError if too many known items are absent.
     """
     started = time.monotonic()
-    manifest = read_manifest(inputs, defaults)
+    manifest = read_manifest(inputs, defaults, worker.access)
     if manifest.skipped:
         counts = ", ".join(f"{n} {name}" for name, n in manifest.skipped.items())
         console.print(f"survey: skipped files, by unsupported extension or reason: {counts}")

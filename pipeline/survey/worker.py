@@ -28,8 +28,9 @@ from pipeline.runtime.workspace import (
     read_table_unit,
     write_table_unit,
 )
+from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.sources.captions import read_caption
-from pipeline.sources.inputs import Stat, local_file, stat
+from pipeline.sources.inputs import Stat, hash_input, local_file, stat
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.table import read_reusable, read_survey_unit
 from pipeline.survey.tools import SurveyTools
@@ -38,7 +39,7 @@ from pipeline.text.options import TextOptions
 from pipeline.text.qa import QaConfig
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import TEMPORARY, InputError, Interrupted, Reason
-from schemas.fingerprint import fingerprint, sha256_file
+from schemas.fingerprint import fingerprint
 from schemas.record_errors import record_errors
 from schemas.records import SIGNATURES
 from schemas.rows import ManifestItem, SignatureRow, SurveyRow, signature_rows, signature_table, survey_table
@@ -90,6 +91,7 @@ class SurveyWorker:
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     books: BookConfig = field(default_factory=BookConfig)
     qa: QaConfig = field(default_factory=QaConfig)
+    access: AccessConfig = STRICT
     retry: bool = False  # survey rejected items again
     prune: bool = False  # reject known items whose files are missing
 
@@ -107,7 +109,7 @@ class SurveyWorker:
 
     def versions(self, item: ManifestItem) -> list[Stat | None]:
         """Return size and version of the file, caption and transcript; raises InputError if one cannot be read."""
-        return [stat(uri) if uri else None for uri in (item.uri, item.caption_file, item.sidecar)]
+        return [stat(uri, self.access) if uri else None for uri in (item.uri, item.caption_file, item.sidecar)]
 
     def fingerprint(self, item: ManifestItem, failure: Reason | None = None) -> str:
         """Return a hash of everything an item's row depends on, without reading the file: only its size and version.
@@ -173,11 +175,11 @@ class SurveyWorker:
         try:
             kind = kind_of(item.kind)
             with item_limit(kind.time_limit_s(tools.text)), record_errors(item.uri):
-                with _opened(item.uri, self._max_bytes(item)) as path:
+                with _opened(item.uri, self._max_bytes(item), self.access) as path:
                     row = _with_file(row, path)
                     found = kind.survey(path, tools)
                     row = _with_findings(row, found)
-                row = _with_sidecars(row)
+                row = _with_sidecars(row, self.access)
         except InputError as e:
             log_defect(self.workspace.defect_log("survey"), e)
             if e.reason in TEMPORARY:
@@ -194,7 +196,7 @@ def _with_file(row: SurveyRow, path: Path) -> SurveyRow:
     size = path.stat().st_size
     if size == 0:
         raise InputError(Reason.EMPTY, "the file is empty")
-    sha256 = sha256_file(path)
+    sha256 = hash_input(path, row.uri)
     return dataclasses.replace(row, size_bytes=size, document_id=sha256, content_id=sha256)
 
 
@@ -211,13 +213,13 @@ def _with_findings(row: SurveyRow, found: Surveyed) -> SurveyRow:
     )
 
 
-def _with_sidecars(row: SurveyRow) -> SurveyRow:
+def _with_sidecars(row: SurveyRow, access: AccessConfig) -> SurveyRow:
     if row.caption_file:
-        caption = read_caption(row.caption_file)
+        caption = read_caption(row.caption_file, access)
         found = {"captions": (*row.captions, caption)} if caption else {"detail": f"{row.caption_file} is empty"}
         row = dataclasses.replace(row, **found)
     if row.sidecar:
-        row = dataclasses.replace(row, transcript_sha256=_hash_transcript(row.sidecar))
+        row = dataclasses.replace(row, transcript_sha256=_hash_transcript(row.sidecar, access))
     return row
 
 
@@ -240,9 +242,9 @@ def _signature(row: SurveyRow, found: Samples) -> SignatureRow:
 
 
 @contextmanager
-def _opened(uri: str, max_bytes: int) -> Iterator[Path]:
+def _opened(uri: str, max_bytes: int, access: AccessConfig) -> Iterator[Path]:
     """Yield a local path to the content of `uri`; raises InputError CHANGED if it is modified meanwhile."""
-    with local_file(uri, max_bytes=max_bytes) as path, _unchanged(path, uri):
+    with local_file(uri, max_bytes=max_bytes, access=access) as path, _unchanged(path, uri):
         yield path
 
 
@@ -262,10 +264,10 @@ def _unchanged(path: Path, uri: str) -> Iterator[None]:
         raise error
 
 
-def _hash_transcript(uri: str) -> str:
+def _hash_transcript(uri: str, access: AccessConfig) -> str:
     try:
-        with record_errors(uri), local_file(uri, max_bytes=_MAX_TRANSCRIPT_BYTES) as path:
-            return sha256_file(path)
+        with record_errors(uri), local_file(uri, max_bytes=_MAX_TRANSCRIPT_BYTES, access=access) as path:
+            return hash_input(path, uri)
     except InputError as e:
         reason = e.reason if e.reason in (Reason.UNREACHABLE, Reason.FAILED) else Reason.BAD_TRANSCRIPT
         raise InputError(reason, f"transcript {uri}: {e}") from e

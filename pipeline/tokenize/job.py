@@ -15,6 +15,7 @@ from pipeline.runtime.token_store import FACTS, StoreFacts, TokenStore, one_of_e
 from pipeline.runtime.units import unit_files, unit_number
 from pipeline.runtime.workspace import Workspace, usable
 from pipeline.select.selection import read_selection
+from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.tools import load_codec, make_vocabulary
 from pipeline.tokenize.worker import TokenizeWorker, items_to_tokenize
@@ -23,7 +24,13 @@ from tokenizer.text.sentencepiece import TextTokenizer
 
 
 def tokenize_items(
-    workspace: Workspace, config: TokenizeConfig, text_model: Path, runner: Runner, *, retry: bool = False
+    workspace: Workspace,
+    config: TokenizeConfig,
+    text_model: Path,
+    runner: Runner,
+    *,
+    retry: bool = False,
+    access: AccessConfig = STRICT,
 ) -> JobReport:
     """Tokenize every selected item that has no tokens yet, or those of another configuration."""
     started = time.monotonic()
@@ -35,7 +42,7 @@ def tokenize_items(
     for path in unit_files(workspace.tokens):
         if (unit := unit_number(path)) not in units:
             remove_unit(workspace.tokens, unit)
-    worker = TokenizeWorker(workspace=workspace, config=config, text_model=text_model, retry=retry)
+    worker = TokenizeWorker(workspace=workspace, config=config, text_model=text_model, access=access, retry=retry)
     stale = {unit: n for unit in units if (n := items_to_tokenize(worker, unit, vocabulary)) is not None}
     facts = StoreFacts(
         units=tuple(units),

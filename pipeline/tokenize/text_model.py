@@ -12,6 +12,7 @@ from pipeline.runtime.interrupt import item_limit
 from pipeline.runtime.progress import console
 from pipeline.runtime.workspace import Workspace, usable
 from pipeline.select.selection import read_selection
+from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.sources.inputs import MAX_BYTES, local_file
 from pipeline.text.options import TextOptions
 from pipeline.tokenize.config import TokenizeConfig
@@ -23,7 +24,9 @@ from schemas.rows import SurveyRow, survey_rows
 from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
 
 
-def text_model_of(workspace: Workspace, given: Path | None, config: TokenizeConfig) -> Path:
+def text_model_of(
+    workspace: Workspace, given: Path | None, config: TokenizeConfig, access: AccessConfig = STRICT
+) -> Path:
     """Return the workspace's text model: a copy of the given one, or one trained on its texts the first time.
 
     It is not trained again when more books are added, so that ids stay the same.
@@ -45,7 +48,7 @@ def text_model_of(workspace: Workspace, given: Path | None, config: TokenizeConf
             raise DatasetError(f"nothing to tokenize: every item was rejected; see {workspace.quarantine} for reasons")
         training = sorted((row for row in rows if row.split == "train"), key=lambda row: row.identity)
         captions = [caption for row in training for caption in row.captions]
-        texts = read_texts(training, TextOptions(books=config.books, qa=config.qa))
+        texts = read_texts(training, TextOptions(books=config.books, qa=config.qa), access)
         train_text_tokenizer(itertools.chain(captions, texts), path, TextTrainConfig())
         _record(path)
         console.print(f"text tokenizer: trained on {len(training)} items: {path}")
@@ -72,7 +75,7 @@ def _check(path: Path) -> None:
         )
 
 
-def read_texts(rows: Iterable[SurveyRow], options: TextOptions) -> Iterator[str]:
+def read_texts(rows: Iterable[SurveyRow], options: TextOptions, access: AccessConfig = STRICT) -> Iterator[str]:
     """Yield the texts of items, those of kinds that have any; an item that cannot be read is skipped with a message."""
     for row in rows:
         kind = kind_of(row.kind)
@@ -82,7 +85,7 @@ def read_texts(rows: Iterable[SurveyRow], options: TextOptions) -> Iterator[str]
             with (
                 item_limit(kind.time_limit_s(options)),
                 record_errors(row.uri),
-                local_file(row.uri, max_bytes=kind.max_bytes(options) or MAX_BYTES) as path,
+                local_file(row.uri, max_bytes=kind.max_bytes(options) or MAX_BYTES, access=access) as path,
             ):
                 texts = list(kind.texts(path, row, options))
         except InputError as e:

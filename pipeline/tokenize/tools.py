@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.video.decoder import Decoder
 from schemas.errors import ConfigError
@@ -35,8 +36,10 @@ def make_vocabulary(text: TextTokenizer, codec: FrameCodec) -> Vocabulary:
 class TokenizeTools:
     """The options, and what they open. Raises ConfigError if the decoder's frame size is not the VQGAN's."""
 
-    def __init__(self, decoder: Decoder, text: TextTokenizer, config: TokenizeConfig) -> None:
-        self.config, self.decoder, self.text = config, decoder, text
+    def __init__(
+        self, decoder: Decoder, text: TextTokenizer, config: TokenizeConfig, access: AccessConfig = STRICT
+    ) -> None:
+        self.access, self.config, self.decoder, self.text = access, config, decoder, text
         self.codec = load_codec(config.vision)
         if config.decode.size != self.codec.frame_size:
             raise ConfigError(

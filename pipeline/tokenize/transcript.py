@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.sources.inputs import local_file, require_same
 from pipeline.text.transcripts.cues import Transcript
 from pipeline.text.transcripts.reading import embedded_transcript, read_transcript
@@ -31,7 +32,9 @@ class ItemTranscript(NamedTuple):
     note: str
 
 
-def item_transcript(path: Path, row: SurveyRow, decoder: Decoder, config: TokenizeConfig) -> ItemTranscript:
+def item_transcript(
+    path: Path, row: SurveyRow, decoder: Decoder, config: TokenizeConfig, access: AccessConfig = STRICT
+) -> ItemTranscript:
     """Return the cues that overlap the frames that `decoder` has decoded of a file, with times from the first frame.
 
     Raises InputError: BAD_TRANSCRIPT, MISSING or CHANGED. A transcript of a copy that cannot be read is only noted.
@@ -41,7 +44,7 @@ def item_transcript(path: Path, row: SurveyRow, decoder: Decoder, config: Tokeni
     report = decoder.report
     assert report is not None  # of the frames
     try:
-        found = _read(path, row, decoder, config, first_frame_s=report.start_s)
+        found = _read(path, row, decoder, config, access, first_frame_s=report.start_s)
     except InputError as e:
         if row.transcript_shift_s is None:
             raise
@@ -50,13 +53,21 @@ def item_transcript(path: Path, row: SurveyRow, decoder: Decoder, config: Tokeni
     return ItemTranscript(shown, f"transcript: {shown.summary}" if shown.summary else "")
 
 
-def _read(path: Path, row: SurveyRow, decoder: Decoder, config: TokenizeConfig, *, first_frame_s: float) -> Transcript:
+def _read(
+    path: Path,
+    row: SurveyRow,
+    decoder: Decoder,
+    config: TokenizeConfig,
+    access: AccessConfig,
+    *,
+    first_frame_s: float,
+) -> Transcript:
     assert row.transcript is not None
     if row.transcript == EMBEDDED:
         return embedded_transcript(decoder.subtitles(path))
     shift_s = -first_frame_s if row.transcript_shift_s is None else row.transcript_shift_s
     try:
-        with local_file(row.transcript, max_bytes=_MAX_BYTES) as sidecar:
+        with local_file(row.transcript, max_bytes=_MAX_BYTES, access=access) as sidecar:
             require_same(sidecar, row.transcript_sha256, row.transcript)
             return read_transcript(sidecar, config.transcripts).shifted(shift_s)
     except OSError as e:

@@ -27,6 +27,7 @@ from pipeline.runtime.progress import MADE, REJECTED, note
 from pipeline.runtime.token_store import StoredDocument, TokenStore, read_unit, write_unit
 from pipeline.runtime.worker_errors import log_defect
 from pipeline.runtime.workspace import Workspace, read_table_unit, usable
+from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.sources.inputs import local_file, require_same
 from pipeline.text.options import TextOptions
 from pipeline.tokenize.config import TokenizeConfig
@@ -82,13 +83,14 @@ class TokenizeWorker:
     workspace: Workspace
     config: TokenizeConfig
     text_model: Path
+    access: AccessConfig = STRICT
     retry: bool = False  # tokenize rejected items again
 
     @contextmanager
     def open(self) -> Iterator[Callable[[int], None]]:
         """Start the decoder and load both tokenizers; see pipeline.runtime.beam.Worker."""
         with Decoder(self.config.decode) as decoder:
-            tools = TokenizeTools(decoder, TextTokenizer.load(self.text_model), self.config)
+            tools = TokenizeTools(decoder, TextTokenizer.load(self.text_model), self.config, self.access)
             yield lambda unit: self._tokenize_unit(unit, tools)
 
     def _tokenize_unit(self, unit: int, tools: TokenizeTools) -> None:
@@ -166,7 +168,9 @@ class _Pass:
         """Return the documents of a selected item, at least one; raises InputError."""
         kind, config = kind_of(row.kind), self._tools.config
         limit = kind.time_limit_s(TextOptions(books=config.books, qa=config.qa))
-        with item_limit(limit), local_file(row.uri, max_bytes=sys.maxsize) as path:  # the survey enforced the size
+        access = self._worker.access
+        # The survey enforced the limit of bytes.
+        with item_limit(limit), local_file(row.uri, max_bytes=sys.maxsize, access=access) as path:
             require_same(path, row.document_id, row.uri)
             return kind.tokenize(path, row, self._tools)
 

@@ -19,6 +19,7 @@ from tyro.conf import Positional, arg
 from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import raise_if_stopping, stop_on_signals
 from pipeline.runtime.progress import console, output
+from pipeline.sources.access import AccessConfig
 from pipeline.sources.inputs import local_file
 from pipeline.sources.manifest import read_valid_items
 from pipeline.tokenizer_jobs.training_set import TrainingSet, read_training_table, signature_of, training_table
@@ -54,6 +55,7 @@ class EvalTokenizer:
     """Weights from `longreel perceptual`; adds the distance in the features of a VGG-16 to the measures."""
     baselines: tuple[str, ...] = tuple(BASELINES)
     """Image codecs to compare with at equal bytes."""
+    access: Annotated[AccessConfig, arg(name="")] = field(default_factory=AccessConfig)
     time_limit_s: float = 1800.0
     """Time limit for decoding one video, in seconds."""
     fps: float = 4.0
@@ -67,7 +69,7 @@ class EvalTokenizer:
             raise ConfigError(f"baselines must be among {', '.join(BASELINES)}, got {', '.join(unknown)}")
         codec = FrameCodec.load(self.vision)
         distance = self._distance(codec)
-        uris = _held_out(self.inputs)
+        uris = _held_out(self.inputs, self.access)
         table = training_table(weights_file(self.vision))
         known = read_training_table(table) if table.is_file() else None
         if known is None:
@@ -106,7 +108,7 @@ class EvalTokenizer:
         for uri in uris:
             raise_if_stopping()
             try:
-                with record_errors(uri), local_file(uri) as path:
+                with record_errors(uri), local_file(uri, access=self.access) as path:
                     if shared := trained_on.shared(signature_of(decoder, path)):
                         excluded[uri] = shared
                     else:
@@ -179,8 +181,8 @@ def _names(uris: Iterable[str]) -> dict[str, str]:
     return {uri: name if count[name] == 1 and name != "all" else uri for uri, name in names.items()}
 
 
-def _held_out(inputs: Iterable[str]) -> list[str]:
-    items = read_valid_items(inputs, partial(console.print, markup=False))
+def _held_out(inputs: Sequence[str], access: AccessConfig) -> list[str]:
+    items = read_valid_items(inputs, partial(console.print, markup=False), access)
     uris = [item.uri for item in items if not kind_of(item.kind).is_text and item.split != "train"]
     if not uris:
         raise ConfigError(

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from pipeline.dedup.similarity import Signature
 from pipeline.runtime.interrupt import raise_if_stopping
+from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.sources.inputs import local_file
 from pipeline.tokenizer_jobs.training_set import signature_of, write_training_table
 from pipeline.video.decoder import DecodeConfig, Decoder
@@ -90,6 +91,7 @@ def cached_frames(
     limit: int,
     seed: int,
     trained_on: Path,
+    access: AccessConfig = STRICT,
     log: Callable[[str], None] = lambda line: None,
 ) -> NDArray[np.uint8]:
     """Return all frames of the videos and images, memory-mapped, uint8 `[n, size, size, 3]`.
@@ -101,7 +103,7 @@ def cached_frames(
     made_of = _CacheKey.of(uris, decoder.config, limit=limit, seed=seed)
     facts_path = folder / "frames.json"
     if not facts_path.is_file():
-        write_json(facts_path, dataclasses.asdict(_decode(folder, made_of, decoder, trained_on, log)))
+        write_json(facts_path, dataclasses.asdict(_decode(folder, made_of, decoder, trained_on, access, log)))
     facts = _CacheFacts.read(facts_path)
     if differing := made_of.differing(facts.made_of):
         raise ConfigError(
@@ -116,6 +118,7 @@ def _decode(
     made_of: _CacheKey,
     decoder: Decoder,
     trained_on: Path,
+    access: AccessConfig,
     log: Callable[[str], None],
 ) -> _CacheFacts:
     videos: list[_CachedVideo] = []
@@ -125,7 +128,7 @@ def _decode(
         for uri in made_of.uris:
             before = kept.seen
             try:
-                with record_errors(uri), local_file(uri) as path:
+                with record_errors(uri), local_file(uri, access=access) as path:
                     signature, sha256 = signature_of(decoder, path), sha256_file(path)
                     for frames, _ in decoder.frames(path):
                         raise_if_stopping()

@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import is_stopping, stop_on_signals
 from pipeline.runtime.progress import console
+from pipeline.sources.access import AccessConfig
 from pipeline.sources.manifest import read_valid_items
 from pipeline.tokenizer_jobs.frame_cache import cached_frames
 from pipeline.tokenizer_jobs.training_set import training_table
@@ -42,6 +43,7 @@ class TrainTokenizer:
     """Checkpoint to start from."""
     max_frames: int = 100_000
     """Maximum number of frames to keep on disk; a larger training set is sampled at random."""
+    access: Annotated[AccessConfig, FLAT] = field(default_factory=AccessConfig)
     train: Annotated[TokenizerTrainConfig, FLAT] = field(default_factory=TokenizerTrainConfig)
     decode: DecodeConfig = field(default_factory=lambda: DecodeConfig(size=160))
 
@@ -57,7 +59,7 @@ class TrainTokenizer:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Decode the frames, then train."""
-        items = read_valid_items(self.inputs, _log)
+        items = read_valid_items(self.inputs, _log, self.access)
         uris = [item.uri for item in items if not kind_of(item.kind).is_text and item.split != "val"]
         if not uris:
             raise ConfigError(f"no video or image to train on in {', '.join(self.inputs)}")
@@ -71,6 +73,7 @@ class TrainTokenizer:
                     uris,
                     decoder,
                     self.out,
+                    access=self.access,
                     limit=self.max_frames,
                     seed=self.train.seed,
                     trained_on=training_table(self.out / WEIGHTS),

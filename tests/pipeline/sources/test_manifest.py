@@ -96,12 +96,6 @@ def test_links_to_folders_are_counted_and_not_followed(tmp_path: Path) -> None:
     assert manifest.skipped == {"linked folder": 1}
 
 
-def test_a_file_name_that_is_not_utf8_is_listed_with_escapes(tmp_path: Path) -> None:
-    touch(tmp_path, os.fsdecode(b"caf\xe9.mp4"), os.fsdecode(b"caf\xe9.srt"))
-    (row,) = rows(tmp_path)
-    assert (row["uri"], row["transcript"]) == (f"{tmp_path}/caf\\xe9.mp4", f"{tmp_path}/caf\\xe9.srt")
-
-
 def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "a.mp4", "sub/b.mp4")
     scandir = os.scandir

@@ -131,9 +131,9 @@ def test_a_path_that_is_not_a_file_has_a_row_with_its_reason(tmp_path: Path) -> 
         "empty.mkv": "empty",
         "folder.mp4": "unreadable",
         "pipe.mp4": "unreadable",
-        "loop.mp4": "unreachable",
+        "loop.mp4": "not_allowed",
         "nowhere.mp4": "missing",
-        "absent.mp4": "missing",
+        "absent.mp4": "not_allowed",
         "list.mp4": "unreadable",
         "remote.mp4": "unreadable",
         "good.mp4": None,
@@ -148,7 +148,7 @@ def test_a_path_that_is_not_a_file_has_a_row_with_its_reason(tmp_path: Path) -> 
         report, rows = survey(uris, tmp_path)
     assert {Path(uri).name: row.reason for uri, row in rows.items() if Path(uri).name in wanted} == wanted
     found = {Path(uri).name: row.reason for uri, row in rows.items()}
-    assert (found["a.mp4"], found["socket.mp4"]) == ("unreachable", "unreadable")
+    assert (found["a.mp4"], found["socket.mp4"]) == ("not_allowed", "unreadable")
     assert (report.items, report.kept) == (len(uris), 1)
     assert rows[str(good)].measures["sampled_frames"] >= 2
 
