@@ -24,12 +24,20 @@ def packed_12_bits(samples: NDArray[np.float64]) -> bytes:
     return np.stack([one >> 4, (one & 15) << 4 | other >> 8, other & 255], axis=2).astype(np.uint8).tobytes()
 
 
-def write_tiff(path: Path, data: bytes, *, bits: int, sample_format: int = 1, photometric: int = 1) -> Path:
-    """Write a gray picture of 60 x 40 pixels. `sample_format` is 1 unsigned, 2 signed, 3 floating-point.
+def write_tiff(
+    path: Path,
+    data: bytes,
+    *,
+    bits: int,
+    sample_format: int = 1,
+    photometric: int = 1,
+    size: tuple[int, int] = (60, 40),
+) -> Path:
+    """Write a gray picture of `size` (width, height). `sample_format` is 1 unsigned, 2 signed, 3 floating-point.
 
     `photometric` is 0 where white is zero and 1 where black is.
     """
-    height, width = ramp().shape
+    width, height = size
     sizes: dict[int, Any] = {256: (_LONG, width), 257: (_LONG, height), 278: (_LONG, height), 279: (_LONG, len(data))}
     forms = {258: bits, 259: 1, 262: photometric, 277: 1, 339: sample_format}
     tags = sizes | {tag: (_SHORT, value) for tag, value in forms.items()} | {273: (_LONG, 8)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -36,15 +36,23 @@ def shown_colors(frame: NDArray[np.uint8]) -> tuple[list[int], list[int], list[i
 
 
 def make_transparent(
-    path: Path, codec: str, pix_fmt: str, *, frames: int = 5, options: dict[str, str] | None = None
+    path: Path,
+    codec: str,
+    pix_fmt: str,
+    *,
+    frames: int = 5,
+    options: dict[str, str] | None = None,
+    draw: Callable[[int], NDArray[np.uint8]] | None = None,
 ) -> Path:
-    """Write a video whose every frame is the picture, and return its path."""
+    """Write a video whose every frame is the picture, or `draw(i)` of the same size, and return its path."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=10, options=options or {})
         stream.width, stream.height = SIZE
         stream.pix_fmt = pix_fmt
         for number in range(frames):
-            frame = av.VideoFrame.from_ndarray(half_transparent(), format="rgba").reformat(format=pix_fmt)
+            frame = av.VideoFrame.from_ndarray(draw(number) if draw else half_transparent(), format="rgba").reformat(
+                format=pix_fmt
+            )
             frame.pts, frame.time_base = number, Fraction(1, 10)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -2,8 +2,9 @@
 
 Transparent pixels are composited over white. Color profiles are not applied, except that CIE Lab is converted to sRGB.
 Samples of 8 to 16 bits lose their low bits. Pictures of floating-point numbers or 32-bit integers have no fixed white:
-it is 1.0 if all values are from 0 to 1; otherwise 255 or 65535 if all values are integers from 0 to there; otherwise
-the values are stretched from the smallest to the largest. Infinite values become black or white, and NaN black.
+it is 1.0 if all values are from 0 to 1, and 255 or 65535 if all are integers from 0 to there, provided that the largest
+reaches a quarter of it; otherwise the values are stretched from the smallest to the largest. Infinite values become
+black or white, and NaN black.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pipeline.video.scale import over_white
 
 DEEP_MODES = {"I;16", "I;16B", "I;16L", "I;16N"}
 _UNSCALED_MODES = {"I", "F"}
-_INTEGER_WHITES = (255, 65535)
+_MIN_REACH = 0.25  # of white: a picture that is darker is more likely on another scale
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
 _WHITE_IS_ZERO, _UNSIGNED, _SIGNED = 0, 1, 2
 
@@ -75,10 +76,10 @@ def stretch(samples: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 def _range(values: NDArray[np.float64]) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
-    if low >= 0 and high <= 1:
-        return 0.0, 1.0
-    if low >= 0 and high <= _INTEGER_WHITES[-1] and np.array_equal(values, np.rint(values)):
-        return 0.0, float(next(white for white in _INTEGER_WHITES if high <= white))
+    whites = (1, 255, 65535) if np.array_equal(values, np.rint(values)) else (1,)
+    white = next((white for white in whites if high <= white), None)
+    if white is not None and low >= 0 and high >= _MIN_REACH * white:
+        return 0.0, float(white)
     return low, high
 
 
