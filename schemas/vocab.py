@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError, VocabularyMismatch
+from schemas.field_types import require_types
 
 TEXT, VISION = 0, 1  # modalities, as stored in spans
 
@@ -102,11 +103,18 @@ class Vocabulary:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Vocabulary:
-        """Create a vocabulary from the output of `to_dict`; raises ConfigError for missing or unknown fields."""
+        """Create a vocabulary from the output of `to_dict`.
+
+        Raises ConfigError for missing or unknown fields and for values of another type.
+        """
         names = {f.name for f in dataclasses.fields(cls)}
         if set(values) != names:
             raise ConfigError(f"a vocabulary must have the fields {sorted(names)}, got {sorted(values)}")
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        try:
+            require_types(cls, plain)
+        except TypeError as e:
+            raise ConfigError(f"a vocabulary has {e}") from e
         return cls(**plain)
 
     def require_same(self, other: Vocabulary, *, ours: str, theirs: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ def flipped(data: bytes, bit: int) -> bytes:
     return bytes(changed)
 
 
-def flips(path: Path, count: int, *, seed: int = 0) -> Iterator[int]:
+def flips(path: Path, count: int, *, seed: int = 0) -> Generator[int]:
     """Flip `count` bits of a file, one at a time, and yield the number of each; restores the file at the end.
 
     The bits are different ones at random places, all of them if the file has no more.

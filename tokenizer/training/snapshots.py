@@ -2,8 +2,10 @@
 
     snapshots/500/state         arrays by name: parameters, averages, moments, codebook, discriminator, random key, step
     snapshots/500/description   JSON: the options and a fingerprint of the frames
+    snapshots/500/checksums.json   of all files; see `schemas/runs/checksums.py`
 
-A snapshot is written under a temporary name and renamed, so every listed snapshot is complete. A batch is a function
+A snapshot is written under a temporary name and renamed, so every listed snapshot is complete. What is restored is
+compared with the checksums first. A batch is a function
 of seed and step (`crops.py`), so the step is the position in the data. A snapshot contains nothing executable.
 """
 
@@ -21,16 +23,17 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, DatasetError
+from schemas.runs.checksums import CHECKSUMS, Checksums, write_checksums
 from schemas.runs.naming import array_name
-from schemas.runs.storage import read_errors, write_errors
+from schemas.runs.storage import older_intact, read_errors, write_errors
 from tokenizer.training.config import TokenizerTrainConfig
 from tokenizer.training.step import TrainState, abstract_state, replicated
 
 SNAPSHOTS = "snapshots"
 KEPT = 2
 
-_STATE, _DESCRIPTION = "state", "description"
+_STATE, _DESCRIPTION = _ITEMS = ("state", "description")
 _CHANGEABLE = ("steps", "save_every", "devices", "perceptual")  # may differ on resume; `perceptual` is a path
 
 
@@ -51,11 +54,20 @@ class Snapshots:
         with write_errors(self.path, what="snapshot"):
             self._manager = ocp.CheckpointManager(
                 self.path,
-                item_names=(_STATE, _DESCRIPTION),
+                item_names=_ITEMS,
                 options=ocp.CheckpointManagerOptions(
-                    preservation_policy=preservation_policy.LatestN(KEPT), cleanup_tmp_directories=True, create=True
+                    preservation_policy=preservation_policy.LatestN(KEPT),
+                    cleanup_tmp_directories=True,
+                    create=True,
+                    async_options=ocp.options.AsyncOptions(post_finalization_callback=self._write_checksums),
                 ),
             )
+
+    def _write_checksums(self) -> None:
+        """Write the checksums of the snapshot that has just been written, before it gets its final name."""
+        for folder in self.path.iterdir():
+            if (folder / _STATE).is_dir() and not (folder / CHECKSUMS).exists():
+                write_checksums(folder, _ITEMS)
 
     def latest(self) -> int | None:
         """Return the step of the newest snapshot, or None."""
@@ -87,7 +99,7 @@ class Snapshots:
         Raises ConfigError if the run has other options or frames, DatasetError if the snapshot cannot be read.
         """
         where = self.path / str(step)
-        restored = self._restore(where, {_DESCRIPTION: ocp.args.JsonRestore()})[_DESCRIPTION]
+        restored = self._restore(where, _DESCRIPTION, ocp.args.JsonRestore())
         if differing := _differences(restored, description):
             raise ConfigError(
                 f"{where} belongs to a run with different options:\n" + "\n".join(differing) + "\n"
@@ -100,13 +112,18 @@ class Snapshots:
         )
         target = _named(like)
         arguments = ocp.args.PyTreeRestore(target, restore_args=ocp.checkpoint_utils.construct_restore_args(target))
-        arrays = self._restore(where, {_STATE: arguments})[_STATE]
+        arrays = self._restore(where, _STATE, arguments)
         state = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in target])
         return state._replace(key=jax.random.wrap_key_data(state.key))
 
-    def _restore(self, where: Path, items: Mapping[str, Any]) -> Any:
-        with read_errors(where, what="snapshot"):
-            return self._manager.restore(int(where.name), args=ocp.args.Composite(**items))
+    def _restore(self, where: Path, item: str, arguments: Any) -> Any:
+        def remedy() -> str:
+            return older_intact(self.path, int(where.name), self._manager.all_steps(), _ITEMS, what="snapshot")
+
+        with read_errors(where, what="snapshot", remedy=remedy):
+            for problem in Checksums(where, [item]).problems():
+                raise DatasetError(problem)
+            return self._manager.restore(int(where.name), args=ocp.args.Composite(**{item: arguments}))[item]
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +142,9 @@ def _named(tree: Any) -> dict[str, Any]:
     return {array_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
-def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], prefix: str = "") -> list[str]:
+def _differences(theirs: Any, ours: Mapping[str, Any], prefix: str = "") -> list[str]:
+    if not isinstance(theirs, dict):
+        return [f"  the snapshot has {type(theirs).__name__} instead of options"]
     found = []
     for name in sorted({*theirs, *ours}):
         a, b = theirs.get(name), ours.get(name)

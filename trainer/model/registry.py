@@ -16,6 +16,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from schemas.errors import ConfigError
+from schemas.field_types import require_types
 from trainer.config import ModelConfig
 from trainer.mesh import shardings
 from trainer.model import llama
@@ -47,9 +48,14 @@ def config_to_dict(config: ModelConfig) -> dict[str, Any]:
 
 
 def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
-    """Read a mapping written by `config_to_dict`; raises KeyError or TypeError if it is from another version."""
+    """Read a mapping written by `config_to_dict`.
+
+    Raises KeyError, TypeError or ValueError if it is from another version, or if a field has a value of another type.
+    """
     fields = dict(values)
-    return FAMILIES[fields.pop("family")].config(**fields)
+    config = FAMILIES[fields.pop("family")].config
+    require_types(config, fields)
+    return config(**fields)
 
 
 def abstract(

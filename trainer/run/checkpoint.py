@@ -4,8 +4,10 @@
     checkpoints/120/optimizer     arrays by name
     checkpoints/120/position      JSON: step, and the state of the data iterator
     checkpoints/120/description   JSON: model configuration, vocabulary, dataset, and what fixes its order
+    checkpoints/120/checksums.json   of all files; see `schemas/runs/checksums.py`
 
-A checkpoint is written under a temporary name and renamed, so every listed checkpoint is complete. Arrays are stored
+A checkpoint is written under a temporary name and renamed, so every listed checkpoint is complete. What is restored is
+compared with the checksums first; where several processes train together, each reads a share. Arrays are stored
 unsharded and can be restored on any mesh. Saving copies the state to the host and returns; the write to disk overlaps
 with training and is awaited before the next save. Checkpoints contain arrays and JSON only, nothing executable.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,18 +26,22 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, DatasetError
+from schemas.field_types import require_types
+from schemas.runs.checksums import CHECKSUMS, Checksums, write_checksums
 from schemas.runs.naming import array_name
-from schemas.runs.storage import read_errors, write_errors
+from schemas.runs.storage import older_intact, read_errors, write_errors
 from schemas.vocab import Vocabulary
 from trainer.config import ModelConfig
 from trainer.model.registry import config_from_dict, config_to_dict, family_of
+from trainer.run.processes import first_of_all
 
 CHECKPOINTS = "checkpoints"
 # Fields that only change how a model is computed, up to rounding. A resumed run may use other values.
 _COMPUTE_FIELDS = ("attention", "tile", "chunk", "offload")
 
 _PARAMS, _OPTIMIZER, _POSITION, _DESCRIPTION = "params", "optimizer", "position", "description"
+_ITEMS = (_PARAMS, _OPTIMIZER, _POSITION, _DESCRIPTION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +68,9 @@ class Description:
         try:
             plain = dict(values)
             model, vocabulary = config_from_dict(plain.pop("model")), Vocabulary.from_dict(plain.pop("vocabulary"))
+            require_types(cls, plain)
             return cls(model=model, vocabulary=vocabulary, **plain)
-        except (TypeError, KeyError) as e:
+        except (TypeError, ValueError, KeyError, AttributeError) as e:
             raise ConfigError(f"{where} was written by another version of Longreel and cannot be read: {e}") from e
 
     def require_same(self, ours: Description, *, where: Path) -> None:
@@ -116,16 +124,27 @@ class Checkpoints:
     def __init__(self, run: Path, *, keep: int | None = None) -> None:
         self.path = run.absolute() / CHECKPOINTS
         preserved = preservation_policy.LatestN(keep) if keep else preservation_policy.PreserveAll()
+        self._intact: set[tuple[int, str]] = set()  # steps and items whose files were found to be intact
         with write_errors(self.path, what="checkpoint"):
             self._manager = ocp.CheckpointManager(
                 self.path,
-                item_names=(_PARAMS, _OPTIMIZER, _POSITION, _DESCRIPTION),
+                item_names=_ITEMS,
                 options=ocp.CheckpointManagerOptions(
                     preservation_policy=preserved,
                     cleanup_tmp_directories=keep is not None,
                     create=keep is not None,
+                    async_options=ocp.options.AsyncOptions(post_finalization_callback=self._write_checksums),
                 ),
             )
+
+    def _write_checksums(self) -> None:
+        """Write the checksums of the checkpoint that has just been written, before it gets its final name.
+
+        Orbax calls this in its background thread, in the first process, when the files of all processes are complete.
+        """
+        for folder in self.path.iterdir():
+            if (folder / _PARAMS).is_dir() and not (folder / CHECKSUMS).exists():
+                write_checksums(folder, _ITEMS)
 
     def latest(self) -> int | None:
         """Return the step of the newest checkpoint, or None if there is none."""
@@ -164,8 +183,8 @@ class Checkpoints:
 
     def describe(self, step: int) -> Description:
         """Return the description of the checkpoint of `step`."""
-        restored = self._restore(step, {_DESCRIPTION: ocp.args.JsonRestore()})
-        return Description.from_dict(restored[_DESCRIPTION], where=self.path / str(step))
+        restored = self._restore(step, _DESCRIPTION, ocp.args.JsonRestore())
+        return Description.from_dict(restored, where=self.path / str(step))
 
     def restore_params(self, step: int, like: Any) -> Any:
         """Return the parameters; `like` is a tree of jax.ShapeDtypeStruct with shardings."""
@@ -177,17 +196,37 @@ class Checkpoints:
 
     def restore_position(self, step: int) -> Any:
         """Return the state of the data iterator that was passed to `save`."""
-        return self._restore(step, {_POSITION: ocp.args.JsonRestore()})[_POSITION]["data"]
+        position = self._restore(step, _POSITION, ocp.args.JsonRestore())
+        with self.read_errors(step):
+            return position["data"]
 
     def _arrays(self, step: int, item: str, like: Any) -> Any:
         target = named(like)
         arguments = ocp.args.PyTreeRestore(target, restore_args=ocp.checkpoint_utils.construct_restore_args(target))
-        restored = self._restore(step, {item: arguments})[item]
+        restored = self._restore(step, item, arguments)
         return jax.tree.unflatten(jax.tree.structure(like), [restored[name] for name in target])
 
-    def _restore(self, step: int, items: Mapping[str, Any]) -> Any:
-        with read_errors(self.path / str(step), what="checkpoint"):
-            return self._manager.restore(step, args=ocp.args.Composite(**items))
+    def _restore(self, step: int, item: str, arguments: Any) -> Any:
+        with self.read_errors(step):
+            if (step, item) not in self._intact:
+                self._require_intact(step, item)
+                self._intact.add((step, item))
+            return self._manager.restore(step, args=ocp.args.Composite(**{item: arguments}))[item]
+
+    def _require_intact(self, step: int, item: str) -> None:
+        """Raise DatasetError, in all processes, that names the first damaged file of an item."""
+        files = Checksums(self.path / str(step), [item])
+        found = files.first_problem(part=jax.process_index(), parts=jax.process_count())
+        if (first := first_of_all(found)) is not None:
+            raise DatasetError(files.describe(first))
+
+    def read_errors(self, step: int) -> AbstractContextManager[None]:
+        """Raise DatasetError, which names an older intact checkpoint, if the one of `step` cannot be used."""
+
+        def remedy() -> str:
+            return older_intact(self.path, step, self._manager.all_steps(), _ITEMS, what="checkpoint")
+
+        return read_errors(self.path / str(step), what="checkpoint", remedy=remedy)
 
     def __enter__(self) -> Self:
         return self

@@ -171,7 +171,9 @@ class _Training:
     def _initial_state(self) -> TrainState:
         if self._start is None:
             return self._setup.initial_state()
-        self._batches.set_state(self._checkpoints.restore_position(self._start))
+        position = self._checkpoints.restore_position(self._start)
+        with self._checkpoints.read_errors(self._start):
+            self._batches.set_state(position)
         return resume(self._setup.plan, self._checkpoints, self._start)
 
     def _make_steps(self) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import DatasetError, StorageError
-from schemas.runs.storage import read_errors, write_errors
+from schemas.runs.checksums import CHECKSUMS, write_checksums
+from schemas.runs.storage import older_intact, read_errors, write_errors
 
 
 @pytest.mark.parametrize(
@@ -29,8 +30,42 @@ def test_another_error_while_writing_is_not_translated() -> None:
         raise ValueError("shapes differ")
 
 
-@pytest.mark.parametrize("error", [OSError("gone"), ValueError("gone"), KeyError("gone")])
-def test_an_unreadable_checkpoint_is_a_dataset_error_that_names_the_folder(error: Exception) -> None:
-    message = "the snapshot run/5 cannot be read .*gone.*Remove that folder to resume from the snapshot before it"
-    with pytest.raises(DatasetError, match=message), read_errors(Path("run/5"), what="snapshot"):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("gone"),
+        ValueError("gone"),
+        KeyError("gone"),
+        TypeError("gone"),
+        RecursionError("gone"),
+        IndexError("gone"),
+    ],
+)
+def test_an_unreadable_checkpoint_is_a_dataset_error_with_a_remedy(error: Exception) -> None:
+    message = "the snapshot run/5 cannot be read .*gone.*Take another"
+    with pytest.raises(DatasetError, match=message):
+        _read(error)
+
+
+def test_a_damaged_file_is_named_with_a_remedy() -> None:
+    with pytest.raises(DatasetError, match="the snapshot run/5 is damaged: params/d is missing. Take another"):
+        _read(DatasetError("params/d is missing"))
+
+
+def _read(error: Exception) -> None:
+    with read_errors(Path("run/5"), what="snapshot", remedy=lambda: "Take another"):
         raise error
+
+
+def test_the_remedy_is_the_newest_older_checkpoint_that_is_intact(tmp_path: Path) -> None:
+    for step in (2, 4, 6, 8):
+        (tmp_path / str(step) / "params").mkdir(parents=True)
+        (tmp_path / str(step) / "params" / "d").write_bytes(b"data")
+        write_checksums(tmp_path / str(step), ["params"])
+    (tmp_path / "6" / "params" / "d").write_bytes(b"dada")
+    told = older_intact(tmp_path, 8, [2, 4, 6, 8], ["params"], what="checkpoint")
+    removed = f"{tmp_path}/6, {tmp_path}/8"
+    assert told == f"The newest intact checkpoint before it is {tmp_path}/4: to continue from it, remove {removed}"
+    (tmp_path / "4" / CHECKSUMS).unlink()
+    assert f"is {tmp_path}/2:" in older_intact(tmp_path, 8, [2, 4, 6, 8], ["params"], what="checkpoint")
+    assert "No older checkpoint is intact" in older_intact(tmp_path, 2, [2, 4, 6, 8], ["params"], what="checkpoint")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigError, DatasetError
+from tests.support.bit_flips import flips
 from tests.support.vqgan.tokenizer_training import assert_equal, config, frames, initial_state, restored_state
 from tokenizer.training.crops import fingerprint
 from tokenizer.training.snapshots import Snapshots, describe
@@ -48,8 +49,11 @@ def test_steps_and_devices_may_change(saved: Path) -> None:
 
 def test_the_error_for_a_damaged_snapshot_names_it(saved: Path, tmp_path: Path) -> None:
     shutil.copytree(saved, tmp_path / "run")
-    for path in (tmp_path / "run" / "snapshots" / "3" / "state").rglob("*"):
-        if path.is_file():
-            path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DatasetError, match="Remove that folder to resume from the snapshot before it"):
+    path = max((tmp_path / "run" / "snapshots" / "3" / "state").rglob("*"), key=lambda path: path.stat().st_size)
+    remedy = r"The newest intact snapshot before it is .*/snapshots/2: to continue from it, remove .*/snapshots/3"
+    for _ in flips(path, 3):
+        with pytest.raises(DatasetError, match=rf"{path.name} was altered.*{remedy}"):
+            restored_state(tmp_path / "run", 3, config())
+    path.unlink()
+    with pytest.raises(DatasetError, match=rf"{path.name} is missing.*{remedy}"):
         restored_state(tmp_path / "run", 3, config())

@@ -16,6 +16,8 @@ import pytest
 from flax import nnx
 
 from schemas.errors import ConfigError, DatasetError, VocabularyMismatch
+from schemas.runs.checksums import write_checksums
+from tests.support.bit_flips import flips
 from tests.support.training.training_dataset import VOCABULARY, with_other_tokenizer
 from trainer.config import MeshConfig
 from trainer.mesh import Weight, make_mesh, shardings
@@ -157,13 +159,63 @@ def test_a_folder_that_is_not_a_run_is_rejected(tmp_path: Path) -> None:
 
 def test_a_damaged_checkpoint_is_reported_with_its_path_and_a_remedy(tmp_path: Path) -> None:
     state = _state(MESHES[0])
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        for step in (2, 3, 5):
+            _save(checkpoints, step, state)
+    _halve(next((tmp_path / "checkpoints/5/params").rglob("d/*")))
+    _halve(tmp_path / "checkpoints/3/position/metadata")
+    remedy = r"The newest intact checkpoint before it is \S+/checkpoints/2: to continue from it, remove \S+/3, \S+/5"
+    with open_run(tmp_path) as checkpoints:
+        with pytest.raises(DatasetError, match=rf"checkpoints/5 is damaged: \S+/params/\S+ has \d+ bytes.*{remedy}"):
+            checkpoints.restore_params(5, _like(state[0]))
+        checkpoints.restore_optimizer(5, _like(state[1]))
+        with pytest.raises(DatasetError, match=r"checkpoints/3 is damaged: \S+/position/metadata has"):
+            checkpoints.restore_position(3)
+
+
+def _halve(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def test_a_flipped_bit_of_any_restored_file_is_found(tmp_path: Path) -> None:
+    state = _state(MESHES[0])
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         _save(checkpoints, 3, state)
-    for path in (tmp_path / "checkpoints/3/params").rglob("*"):
-        if path.is_file() and path.parent.name == "d":
-            os.truncate(path, path.stat().st_size // 2)
-    with open_run(tmp_path) as checkpoints, pytest.raises(DatasetError, match=r"checkpoints/3 cannot be read"):
-        checkpoints.restore_params(3, _like(state[0]))
+    folder = tmp_path / "checkpoints" / "3"
+    paths = [path for name in ("params", "description", "checksums.json") for path in [folder / name]]
+    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
+    assert len(files) > 8
+    for file in files:
+        for _ in flips(file, 2):
+            with pytest.raises(DatasetError, match=f"is damaged: .*{file.name}"):
+                _restore(tmp_path, state[0])
+
+
+def _restore(run: Path, params: Any) -> None:
+    with open_run(run) as checkpoints:
+        checkpoints.describe(3)
+        checkpoints.restore_params(3, _like(params))
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", "3", '{"model": 3}', '{"model": {"family": []}}', "{"])
+def test_a_description_of_another_form_is_an_error(tmp_path: Path, content: str) -> None:
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        _save(checkpoints, 3, _state(MESHES[0]))
+    folder = tmp_path / "checkpoints" / "3"
+    (folder / "description" / "metadata").write_text(content)
+    write_checksums(folder, ["description"])
+    with open_run(tmp_path) as checkpoints, pytest.raises((DatasetError, ConfigError), match="checkpoints/3"):
+        checkpoints.describe(3)
+
+
+@pytest.mark.parametrize("change", [{"layers": "2"}, {"layers": 2.5}, {"rope_theta": None}, {"dtype": ["float32"]}])
+def test_a_description_with_a_value_of_another_type_names_the_field(change: dict[str, Any]) -> None:
+    values = DESCRIPTION.to_dict()
+    values["model"] = values["model"] | change
+    with pytest.raises(ConfigError, match=rf"run/4 was written by another version .*{next(iter(change))} = "):
+        Description.from_dict(values, where=Path("run/4"))
+    with pytest.raises(ConfigError, match=r"run/4 was written by another version .*batch_size = '2'"):
+        Description.from_dict(DESCRIPTION.to_dict() | {"batch_size": "2"}, where=Path("run/4"))
 
 
 def test_a_description_of_another_version_is_rejected() -> None:

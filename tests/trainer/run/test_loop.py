@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from schemas.dataset import read_index
 from schemas.errors import ConfigError, DatasetError, JobError, VocabularyMismatch
 from schemas.runs.metrics import read_metrics
+from tests.support.bit_flips import flips
 from tests.support.training.training_dataset import VOCABULARY, with_other_tokenizer, write_dataset
 from trainer.config import MeshConfig
 from trainer.data.loader import Placement
@@ -242,6 +245,19 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_checkpoint_before_
     arrays = _arrays(tmp_path / "every")
     assert arrays["step"] == 1
     assert all(np.isfinite(array).all() for array in arrays.values())
+
+
+def test_a_damaged_sequence_stops_the_run_by_name_or_is_skipped_and_counted(dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path / "set")
+    shard = read_index(tmp_path / "set")[0]
+    next(bits := flips(tmp_path / "set" / shard.url, 1))
+    short = {"steps": 3, "cadence": Cadence(eval_every=0)}  # 12 of 10 sequences: each of them at least once
+    with pytest.raises(DatasetError, match=rf"{shard.url}, sequence \d+: its bytes were altered"):
+        train(config_of(tmp_path / "set", tmp_path / "stopped", **short))
+    result = train(config_of(tmp_path / "set", tmp_path / "skipped", damaged="skip", **short))
+    bits.close()
+    assert result.skipped_sequences == 1
+    assert [row["skipped_sequences"] for row in read_metrics(result.metrics)][-1] == 1
 
 
 def test_an_unfinished_dataset_is_rejected(tmp_path: Path) -> None:
