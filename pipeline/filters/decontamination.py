@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.text.encoding import read_utf8
+from pipeline.text.encoding import read_unicode
 from pipeline.text.words import Words, shingles, split_words
 from schemas.errors import ConfigError, InputError
 from schemas.fingerprint import fingerprint, sha256_file
@@ -76,7 +76,7 @@ def load_sets(paths: tuple[Path, ...]) -> EvaluationSets | None:
 def _texts(path: Path) -> Iterator[str]:
     """Yield the texts of an evaluation set."""
     try:
-        content = "".join(read_utf8(path, max_bytes=_MAX_BYTES))
+        content = read_unicode(path, max_bytes=_MAX_BYTES).text
     except InputError as e:
         raise ConfigError(f"the evaluation set {path} cannot be read: {e}") from e
     if path.suffix == ".txt":

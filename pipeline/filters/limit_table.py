@@ -66,6 +66,11 @@ _TEXT = (
 )
 TEXT_RULES = tuple(limit.name for limit in _TEXT)
 
+_BYTES = (
+    _maximum("mended_bytes", None, Reason.NOT_TEXT, "bytes of a text file that were not valid and were mended"),
+    _maximum("padding_bytes", None, Reason.NOT_TEXT, "NULs at the end of a text file, which were dropped"),
+)
+
 _BOOK = (
     Limit("words", low=50, too_low=Reason.TOO_SHORT, too_high=Reason.TOO_LONG, what="words of a book"),
     *_TEXT,
@@ -80,4 +85,4 @@ _SCORES = (
     _maximum("text_share", None, Reason.SCORE, "mean share of a frame that is text, if scored"),
 )
 
-DEFAULTS: Mapping[str, Limit] = {limit.name: limit for limit in (*_VIDEO, *_BOOK, *_SCORES)}
+DEFAULTS: Mapping[str, Limit] = {limit.name: limit for limit in (*_VIDEO, *_BYTES, *_BOOK, *_SCORES)}

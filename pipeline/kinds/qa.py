@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.kinds.kind import BaseKind, Surveyed, TokenizedDocument
 from pipeline.text.options import TextOptions
-from pipeline.text.qa import lay_out, plain_text, read_turns
+from pipeline.text.qa import lay_out, parse_turns, plain_text, read_file, read_turns
 from pipeline.tokenize.interleave import text_document
-from schemas.rows import SurveyRow
+from schemas.rows import SurveyRow, TextFacts
 
 if TYPE_CHECKING:
     from pipeline.survey.tools import SurveyTools
@@ -32,8 +32,9 @@ class _QuestionAnswer(BaseKind):
 
     def survey(self, path: Path, tools: SurveyTools) -> Surveyed:
         """Read the whole file, so that a malformed one is rejected here."""
-        read_turns(path, tools.text.qa)
-        return Surveyed()
+        content = read_file(path, tools.text.qa)
+        parse_turns(content.text)
+        return Surveyed(text=TextFacts(encoding=content.encoding), measures=content.counts)
 
     def token_fingerprint(self, row: SurveyRow, config: TokenizeConfig) -> Any:
         """See ItemKind."""

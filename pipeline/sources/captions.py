@@ -1,10 +1,10 @@
-"""Reads captions from files: UTF-8, or UTF-16 or UTF-32 with a byte order mark."""
+"""Reads captions from files in UTF-8, UTF-16 or UTF-32."""
 
 from __future__ import annotations
 
 from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.sources.inputs import local_file
-from pipeline.text.encoding import read_utf8
+from pipeline.text.encoding import read_unicode
 from schemas.errors import InputError, Reason
 
 _MAX_BYTES = 1 << 20
@@ -18,7 +18,7 @@ def read_caption(uri: str, access: AccessConfig = STRICT) -> str:
     """
     try:
         with local_file(uri, max_bytes=_MAX_BYTES, access=access) as path:
-            return "".join(read_utf8(path, max_bytes=_MAX_BYTES)).strip()
+            return read_unicode(path, max_bytes=_MAX_BYTES).text.strip()
     except InputError as e:
         if e.reason is Reason.EMPTY:
             return ""

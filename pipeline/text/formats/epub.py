@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +36,7 @@ _HEAD_BYTES = 4
 class _Page(NamedTuple):
     text: str
     encoding: str
+    counts: Mapping[str, float]  # measures of its bytes
 
 
 class _Encrypted(NamedTuple):
@@ -108,7 +110,10 @@ def _text(archive: EpubArchive) -> SourceText:
         message = f"none of the EPUB's {len(chapters)} chapters can be read: {errors[0]}"
         raise InputError(errors[0].reason, message) from errors[0]
     text = "\n".join(page.text for page in pages if page.text)
-    return SourceText(text, "epub", pages[0].encoding, {LOST_CHAPTERS: float(len(errors))})
+    counts = Counter({LOST_CHAPTERS: float(len(errors))})
+    for page in pages:
+        counts.update(page.counts)
+    return SourceText(text, "epub", pages[0].encoding, counts)
 
 
 def _read(archive: EpubArchive, chapter: Chapter, encrypted: _Encrypted) -> _Page:
@@ -116,5 +121,6 @@ def _read(archive: EpubArchive, chapter: Chapter, encrypted: _Encrypted) -> _Pag
         raise InputError(Reason.UNREADABLE, f"the spine refers to {chapter.href[:80]!r}, which is missing")
     if encrypted.contains(chapter.name):
         raise InputError(Reason.UNREADABLE, f"the entry {chapter.name[:80]!r} is encrypted (DRM)")
-    page, encoding = decode_page(archive.read(chapter.name))
-    return _Page(html_text(_CDATA.sub(lambda match: escape(match[1]), page)), encoding)
+    page = decode_page(archive.read(chapter.name))
+    text = html_text(_CDATA.sub(lambda match: escape(match[1]), page.text))
+    return _Page(text, page.encoding, page.counts)

@@ -52,8 +52,8 @@ _ENCODING_NAME = re.compile("ascii|us-ascii|utf|iso-?8859|windows-?125|cp|koi8|b
 
 def read_html(path: Path, max_bytes: int) -> SourceText:
     """Return the text of an HTML file. Raises InputError as `html_text`, and NOT_TEXT as `decode_page`."""
-    page, encoding = decode_page(read_bytes(path, max_bytes + 1))
-    return SourceText(html_text(page), "html", encoding)
+    page = decode_page(read_bytes(path, max_bytes + 1))
+    return SourceText(html_text(page.text), "html", page.encoding, page.counts)
 
 
 def decode_page(data: bytes) -> Decoded:

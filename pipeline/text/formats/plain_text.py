@@ -10,5 +10,5 @@ from pipeline.text.formats.source_text import SourceText, read_bytes
 
 def read_plain_text(path: Path, max_bytes: int) -> SourceText:
     """Return the text of a file. Raises InputError UNREADABLE or NOT_TEXT."""
-    text, encoding = decode(read_bytes(path, max_bytes + 1))
-    return SourceText(normalize_line_endings(text), "text", encoding)
+    decoded = decode(read_bytes(path, max_bytes + 1))
+    return SourceText(normalize_line_endings(decoded.text), "text", decoded.encoding, decoded.counts)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.text.books import BookConfig, load_book, read_book
+from pipeline.text.encoding import Decoded
 from pipeline.text.formats.html import decode_page, html_text, read_html
 from schemas.errors import InputError, Reason
 
@@ -54,10 +55,10 @@ def test_self_closing_elements_of_xhtml_do_not_swallow_the_page() -> None:
 
 def test_declared_encoding_is_used_if_the_page_is_not_utf_8() -> None:
     page = '<meta charset="windows-1251"><p>весна</p>'
-    assert decode_page(page.encode("cp1251")) == (page, "cp1251")
-    assert decode_page(page.encode()) == (page, "utf-8")
+    assert decode_page(page.encode("cp1251")) == Decoded(page, "cp1251")
+    assert decode_page(page.encode()) == Decoded(page, "utf-8")
     unknown = '<meta charset="x-unknown"><p>' + "The café was closed, and nobody came. " * 9
-    assert decode_page(unknown.encode("cp1252")) == (unknown, "cp1252")
+    assert decode_page(unknown.encode("cp1252")) == Decoded(unknown, "cp1252")
 
 
 def test_reader_names_the_format(tmp_path: Path) -> None:
