@@ -15,6 +15,7 @@ from pipeline.text.legacy_encodings import decode_declared, decode_escaped, deco
 from pipeline.text.utf8_repair import mend_utf8
 from pipeline.text.wide_unicode import decode_unmarked, decode_wide
 from schemas.errors import InputError, Reason
+from schemas.files import open_regular
 
 # The little-endian mark of UTF-32 starts with that of UTF-16, so it is tested first.
 _MARKS = (
@@ -78,7 +79,8 @@ def read_unicode(path: Path, *, max_bytes: int) -> Decoded:
     """
     size = require_size(path, max_bytes)
     try:
-        data = path.read_bytes()
+        with open_regular(path) as stream:
+            data = stream.read()
     except OSError as e:
         raise InputError(Reason.UNREADABLE, f"{path} cannot be read: {e.strerror or e}") from e
     found = decode_unicode(data)

@@ -42,6 +42,8 @@ def decode_wide(data: bytes, encoding: str, *, start: int = 0) -> WideText:
             raise _invalid(start + e.start, f"is not valid {encoding.upper()}") from e
         padded, cut = data[start : start + e.start].decode(encoding), size - e.start
     text = padded.rstrip("\0")
+    if cut and not text:
+        raise _invalid(start, f"is not valid {encoding.upper()}")
     if wrong := impossible().search(text):
         at = start + len(text[: wrong.start()].encode(encoding))
         raise _invalid(at, f"is not {encoding.upper()} text; the file is binary, or a byte before is lost or was added")

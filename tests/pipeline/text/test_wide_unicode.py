@@ -41,6 +41,7 @@ def test_half_a_surrogate_pair_at_the_end_is_dropped() -> None:
     ("data", "message"),
     [
         (b"a\0\0\xd8b\0c\0", "byte 2 is not valid UTF-16-LE"),
+        (b"a", "byte 0 is not valid UTF-16-LE"),
         ("a\0b".encode("utf-16-le"), "byte 2 is not UTF-16-LE text"),
         (TEXTS[0].encode("utf-16-le")[1:], "starts UTF-16-LE text in which a byte is lost"),
         (TEXTS[1].encode("utf-16-le")[:50] + TEXTS[1].encode("utf-16-le")[51:], "a byte"),
