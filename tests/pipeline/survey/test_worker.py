@@ -21,6 +21,7 @@ from tests.support.golden import check_golden
 from tests.support.media import make_video, numbered
 from tests.support.surveys import run_survey
 from tests.support.texts import story
+from tests.support.web_folder import served
 
 
 def test_rows_and_signatures_belong_together(folder: Path, tmp_path: Path) -> None:
@@ -158,3 +159,42 @@ def test_a_changed_caption_is_read_again(tmp_path: Path) -> None:
     for caption in ("first", "the second"):
         (folder / "a.txt").write_text(caption)
         assert run_survey(folder, tmp_path / "out")[1]["a.png"]["captions"] == [caption]
+
+
+def test_captions_and_transcripts_of_a_manifest_are_read_and_rejected_like_those_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "folder.srt").mkdir()
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "good.txt").write_text("a caption")
+    (tmp_path / "good.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
+    (tmp_path / "latin1.txt").write_bytes("une légende".encode("latin-1"))
+    (tmp_path / "large.txt").write_bytes(b"a" * ((1 << 20) + 1))
+    with served(tmp_path) as url:
+        sidecars = {
+            "a.png": {"caption_file": "good.txt", "captions": ["listed"]},
+            "b.png": {"caption_file": f"{url}/good.txt?id=1"},
+            "c.png": {"caption_file": "pipe.txt"},
+            "d.png": {"caption_file": f"{url}/latin1.txt"},
+            "e.png": {"caption_file": f"{url}/absent.txt"},
+            "f.png": {"caption_file": f"{url}/large.txt"},
+            "g.png": {"caption_file": str(tmp_path)},
+            "h.mp4": {"transcript": f"{url}/good.srt?token=a.b", "transcript_language": "eng"},
+            "i.mp4": {"transcript": "folder.srt"},
+            "j.mp4": {"transcript": f"{url}/absent.vtt"},
+        }
+        for number, name in enumerate(sidecars):
+            if name.endswith("png"):
+                Image.fromarray(numbered(number, (128, 96))).save(tmp_path / name)
+            else:
+                make_video(tmp_path / name, frames=5 + number)
+        lines = [json.dumps({"uri": name, **columns}) for name, columns in sidecars.items()]
+        (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
+        report, rows, _ = run_survey(tmp_path / "manifest.jsonl", tmp_path / "out")
+    assert {name: row["reason"] for name, row in rows.items() if row["reason"]} == {
+        **dict.fromkeys(["c.png", "d.png", "e.png", "f.png", "g.png"], "bad_caption"),
+        **dict.fromkeys(["i.mp4", "j.mp4"], "bad_transcript"),
+    }
+    assert (report.items, report.kept) == (10, 3)
+    assert rows["a.png"]["captions"] == ["listed", "a caption"]
+    assert rows["b.png"]["captions"] == ["a caption"]
+    assert rows["h.mp4"]["transcript_sha256"] == sha256_file(tmp_path / "good.srt")
+    assert rows["h.mp4"]["transcript_language"] == "en"
