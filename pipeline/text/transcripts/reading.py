@@ -138,7 +138,7 @@ def _cue(event: Event, notes: Counter[str]) -> Cue | None:
         return None
     notes["with an end before the start"] += end < start
     notes["without a duration"] += end == start
-    return Cue(start, max(start, end), text)
+    return Cue(round(start, 6), round(max(start, end), 6), text)
 
 
 def _invalid(problem: str) -> InputError:
