@@ -5,9 +5,9 @@
 The files are downloaded with pip and the libraries installed into a temporary folder. CUES records the right cues of
 every file (number, and a checksum of times to the millisecond and text without formatting): every difference between
 two parsers was decided by hand. Where a line has no time or a time cannot be read, only a rejection is right, because
-any reading loses the line or puts it into another cue. A parser is *right* on a file, *rejects* it, or is *wrong*: other
-cues without an error. For every parser the wrong files are printed. `--smoke` uses generated files and the installed
-libraries.
+any reading loses the line or puts it into another cue. A parser is *right* on a file, *rejects* it, or is *wrong*:
+other cues without an error. For every parser the wrong files are printed. `--smoke` uses generated files and the
+installed libraries.
 """
 
 from __future__ import annotations
