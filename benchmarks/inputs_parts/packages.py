@@ -83,7 +83,7 @@ def _as_others_read(outcome: Outcome, name: str) -> str:
 
 
 def _size(path: Path) -> tuple[int, int] | None:
-    """Return the width and height of the first picture that Pillow or FFmpeg decodes, None if neither does."""
+    """Return the width and height, in square pixels, of the first picture that Pillow or FFmpeg decodes, else None."""
     try:
         with Image.open(path) as image:
             image.load()
@@ -94,6 +94,10 @@ def _size(path: Path) -> tuple[int, int] | None:
         with av.open(str(path)) as container:
             videos = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
             frame = next(container.decode(videos[0]), None) if videos else None
-            return frame and (frame.width, frame.height)
+            if frame is None:
+                return None
+            shape = videos[0].sample_aspect_ratio or 1
+            wide = (round(frame.width * shape), frame.height), (frame.width, round(frame.height / shape))
+            return wide[0] if shape >= 1 else wide[1]
     except av.FFmpegError:
         return None

@@ -25,6 +25,7 @@ _BLOCK = 8  # pixels: means over blocks show texture, but not noise
 _MAX_UNEVENNESS, _MIN_EVEN_SHARE = 4, 0.6  # gray levels above the dark quarter of a bar; share of its blocks
 _MAX_OPPOSITE_RATIO = 3  # between the widths of two bars on opposite sides
 _MAX_ONE_SIDED, _MAX_ONE_SIDED_LEVEL = 0.27, 8  # share of the side (2.39:1 in 16:9, all of it on one side); gray levels
+_MAX_LINE = 1 / 128  # share of the side
 _MIN_FRAMES, _MIN_STABLE_SHARE = 3, 0.5  # frames that are not black; share of them in which the picture begins there
 
 Frames = Callable[[], Iterable[Luma]]
@@ -88,13 +89,18 @@ def _confirmed(brightest: Luma, start: int, end: int, frames: Frames) -> tuple[i
     size = len(brightest)
     soft = max(2, round(size * _SOFT_EDGE_FRACTION))
     above, below = brightest[:start], brightest[end:][::-1]
-    bars = [bar if _is_uniform(bar, soft) else bar[:0] for bar in (above, below)]
+    bars = [bar if _is_line(bar, size) or _is_uniform(bar, soft) else bar[:0] for bar in (above, below)]
     thin, thick = sorted(len(bar) for bar in bars)
     if not thin or thick > _MAX_OPPOSITE_RATIO * thin:
-        upright = _is_one_sided_bar(bars[0], size, frames())
-        reversed_ = _is_one_sided_bar(bars[1], size, (frame[::-1] for frame in frames()))
-        bars = [bar if is_bar else bar[:0] for bar, is_bar in zip(bars, (upright, reversed_), strict=True)]
+        is_bar_above = _is_one_sided_bar(bars[0], size, frames())
+        is_bar_below = _is_one_sided_bar(bars[1], size, (frame[::-1] for frame in frames()))
+        bars = [bar if is_bar else bar[:0] for bar, is_bar in zip(bars, (is_bar_above, is_bar_below), strict=True)]
     return len(bars[0]), size - len(bars[1])
+
+
+def _is_line(bar: Luma, size: int) -> bool:
+    """Whether a bar is a dark line at the border, which frames from a capture device often have."""
+    return 0 < len(bar) <= _MAX_LINE * size
 
 
 def _is_uniform(bar: Luma, soft: int) -> bool:
@@ -118,6 +124,8 @@ def _unlit_levels(bar: Luma) -> NDArray[np.float64]:
 
 def _is_one_sided_bar(bar: Luma, size: int, frames: Iterable[Luma]) -> bool:
     """Whether a uniform bar above the picture, of which `size` rows are shown in all, is one without an opposite."""
+    if _is_line(bar, size):
+        return True
     if not 0 < len(bar) <= _MAX_ONE_SIDED * size or np.median(_unlit_levels(bar)) > _MAX_ONE_SIDED_LEVEL:
         return False
     return _is_stable(len(bar) / size, frames)
@@ -131,7 +139,7 @@ def _is_stable(width: float, frames: Iterable[Luma]) -> bool:
         inside = math.ceil(width * len(lit))
         typical = np.median(lit[inside:])
         if typical > _MAX_CLEAN_SHARE:
-            outside = lit[max(0, math.floor(width * len(lit)) - 1)]
+            outside = lit[math.floor(width * len(lit)) - 1]
             near = lit[inside : inside + 2].max()
             begins.append(near >= _STRAIGHT_RATIO * typical and outside <= _MAX_BAR_SHARE * near)
     return len(begins) >= _MIN_FRAMES and float(np.mean(begins)) >= _MIN_STABLE_SHARE

@@ -22,7 +22,7 @@ _FORMATS = (
     "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,vvc,av1,obu,ivf,flv,live_flv,ogg,asf,mxf,nut,rm,wtv,dv,"
     "yuv4mpegpipe,mjpeg,gif,apng,mp3,wav,flac,aac,ac3,eac3,aiff,amr,caf,w64,dts,truehd"
 )
-BARE_STREAMS = {"mpegvideo", "m4v", "h264", "hevc", "vvc", "av1", "obu", "mjpeg"}
+BARE_STREAMS = {"mpegvideo", "m4v", "h264", "hevc", "vvc", "av1", "obu", "mjpeg", "dv"}
 """Formats that are the packets of one codec, without a container."""
 ALLOWS_JUMPS = {"mpegts", "mpeg"}
 """Formats that allow discontinuities in their timestamps."""

@@ -145,6 +145,11 @@ def test_dark_scenery_on_both_sides_is_not_cropped() -> None:
     assert find_picture(frame) == Box(0, 0, 320, 180)
 
 
+def test_black_line_of_one_pixel_is_cropped() -> None:
+    frame = framed(lit(180, 319), 180, 320, 0, 1)
+    assert find_picture(frame) == find_picture(frame, [frame]) == Box(1, 0, 319, 180)
+
+
 def test_thin_black_line_does_not_make_the_dark_side_opposite_a_bar() -> None:
     frame = framed(lit(180, 196), 180, 320, 0, 4)
     assert find_picture(frame) == Box(4, 0, 316, 180)

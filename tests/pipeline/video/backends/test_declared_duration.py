@@ -125,4 +125,5 @@ def test_frame_rate_of_a_bare_stream_is_the_one_in_its_headers(decoder: Decoder,
     rates: dict[str, Any] = {}
     for format, codec in (("h264", "libx264"), ("hevc", "libx265"), ("m4v", "mpeg4")):
         rates[format] = decoder.probe(make_video(tmp_path / format, codec=codec, format=format, rate=10)).frame_rate
-    assert rates == {"h264": 10, "hevc": 10, "m4v": 10}
+    rates["dv"] = decoder.probe(make_video(tmp_path / "dv", codec="dvvideo", format="dv", size=(720, 576))).frame_rate
+    assert rates == {"h264": 10, "hevc": 10, "m4v": 10, "dv": 25}
