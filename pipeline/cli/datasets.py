@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +14,10 @@ from pipeline.dataset.forget.forget import forget
 from pipeline.dataset.inspect import card_table
 from pipeline.dataset.trace.trace import trace_sequence, trace_token
 from pipeline.dataset.verify.verify import verify
-from pipeline.runtime.progress import console, output
+from pipeline.dataset.verify.workspace import store_problems, workspace_problems
+from pipeline.runtime.progress import console, output, readable
 from pipeline.runtime.token_store import TokenStore
+from pipeline.runtime.workspace import Workspace
 from schemas.dataset import read_card
 from schemas.errors import DatasetError, UsageError
 
@@ -35,25 +38,58 @@ class Inspect:
 class Verify:
     """Check every hash, count, token id, span and ledger row of a dataset, and report each problem.
 
-    The exit code is 0 when the dataset has no problem, and 1 when it has one.
+    Files that do not belong to it are reported, too. The exit code is 0 without a problem, and 1 with one.
     """
 
     dataset: Positional[Path]
-    """Directory of the dataset."""
+    """Directory of the dataset; or a workspace, to check all its files and every dataset in it."""
     tokens: Path | None = None
-    """Token store to compare every chunk of the dataset with: WORKSPACE/tokens."""
+    """Token store to check, and to compare every chunk of the dataset with: WORKSPACE/tokens."""
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Print the report. Raises DatasetError when there is a problem."""
         if not self.dataset.is_dir():
             raise DatasetError(f"{self.dataset}: no such dataset")
-        report = verify(self.dataset, store=TokenStore(self.tokens) if self.tokens else None)
-        for problem in report.problems:
-            console.print(f"  {problem}")
-        if report.problems:
-            shown = f", the first {len(report.problems)} listed above" if report.found > len(report.problems) else ""
-            raise DatasetError(f"{self.dataset}: {report.found} problem{'s' if report.found > 1 else ''}{shown}")
-        console.print(f"{self.dataset}: {report.summary()}")
+        if (self.dataset / "workspace.json").is_file():
+            self._verify_workspace(Workspace.existing(self.dataset))
+            return
+        found = 0
+        if self.tokens is not None:
+            found = _print(self.tokens, store_problems(self.tokens))
+        store = TokenStore(self.tokens) if self.tokens is not None and not found else None
+        _require_none(self.dataset, found + _verify(self.dataset, store))
+
+    def _verify_workspace(self, workspace: Workspace) -> None:
+        problems = list(workspace_problems(workspace))
+        found = _print(workspace.root, problems)
+        has_store = workspace.tokens.is_dir() and not any(name.startswith("tokens/") for name, _ in problems)
+        packed = workspace.root / "packed"
+        for folder in sorted(path for path in packed.iterdir() if path.is_dir()) if packed.is_dir() else ():
+            found += _verify(folder, TokenStore(workspace.tokens) if has_store else None)
+        _require_none(workspace.root, found)
+        console.print(readable(f"OK: workspace verified: {workspace.root}"))
+
+
+def _verify(dataset: Path, store: TokenStore | None) -> int:
+    """Check a dataset, print the report, and return the number of problems."""
+    report = verify(dataset, store=store)
+    for problem in report.problems:
+        console.print(readable(f"  {problem}"))
+    console.print(readable(f"{dataset}: {report.summary()}"))
+    return report.found
+
+
+def _print(place: Path, problems: Iterable[tuple[str, str]]) -> int:
+    """Print problems of files and return their number."""
+    lines = [readable(f"  {place / name}: {problem}") for name, problem in problems]
+    for line in lines:
+        console.print(line)
+    return len(lines)
+
+
+def _require_none(place: Path, found: int) -> None:
+    if found:
+        raise DatasetError(f"{place}: {found} problem{'s' if found > 1 else ''}, listed above")
 
 
 @dataclass(frozen=True, kw_only=True)

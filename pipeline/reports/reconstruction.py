@@ -37,7 +37,8 @@ class StoredVideo:
 def find_video(workspace: Workspace, name: str | None) -> StoredVideo:
     """Return the stored video whose URI contains `name`; without a name, the first of the validation split or of all.
 
-    Raises ConfigError, which lists the stored videos, if no video or several match.
+    Raises ConfigError, which lists the stored videos, if no video or several match; DatasetError if its
+    unit is damaged.
     """
     store = TokenStore(workspace.tokens)
     table = store.table()
@@ -50,6 +51,7 @@ def find_video(workspace: Workspace, name: str | None) -> StoredVideo:
     if not matching or (name is not None and len(items) > 1):
         raise ConfigError(f"--video {name!r} matches {len(items)} stored videos; give one of: {', '.join(names)}")
     row = min(matching, key=lambda r: (r.split != "val", r.uri, r.document_id))
+    store.check(row.unit)
     return StoredVideo(row, store.read(row.unit, row.batch, row.row))
 
 

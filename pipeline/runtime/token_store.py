@@ -201,8 +201,8 @@ class TokenStore:
             raise DatasetError(f"{where}: tokens {start}..{start + length} of a document of {end - first}")
         return values[first + start : first + start + length]
 
-    def check(self, unit: int) -> None:
-        """Read a unit's Arrow file and compare it with the hash in its name.
+    def check(self, unit: int) -> Path:
+        """Read a unit's Arrow file, compare it with the hash in its name, and return its path.
 
         Raises DatasetError if it is missing, truncated or altered.
         """
@@ -212,6 +212,7 @@ class TokenStore:
                 f"{path} was altered: by its content it should be named {found}. "
                 "Delete it and run `longreel tokenize`, which computes its documents again"
             )
+        return path
 
     def _open_batch(self, unit: int, batch: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
         """Return a batch's offsets [rows + 1] and tokens, as views."""

@@ -130,6 +130,11 @@ class Workspace:
         return self.root / "selection"
 
     @property
+    def selection_marker(self) -> Path:
+        """The file that completes a selection."""
+        return self.selection / "selection.json"
+
+    @property
     def tokens(self) -> Path:
         """Folder of the token store."""
         return self.root / "tokens"

@@ -14,8 +14,6 @@ from schemas.errors import DatasetError
 from schemas.files import read_json, write_json
 from schemas.records import SURVEY
 
-_MARKER = "selection.json"
-
 
 class Selection(NamedTuple):
     """A finished selection: the fingerprint of its inputs, its options, and all judged rows."""
@@ -28,12 +26,12 @@ class Selection(NamedTuple):
 def finish_selection(workspace: Workspace, config: SelectConfig, *, fingerprint: str, items: int) -> None:
     """Write the marker that completes a selection of `items` rows."""
     facts = {"fingerprint": fingerprint, "items": items, "config": asdict(config)}
-    write_json(workspace.selection / _MARKER, facts)
+    write_json(workspace.selection_marker, facts)
 
 
 def begin_selection(workspace: Workspace) -> None:
     """Delete an earlier selection, its marker first: without a marker no reader uses what is left or new."""
-    (workspace.selection / _MARKER).unlink(missing_ok=True)
+    workspace.selection_marker.unlink(missing_ok=True)
     drop_units(workspace.selection, ())
 
 
@@ -42,7 +40,7 @@ def read_selection(workspace: Workspace, columns: Sequence[str] | None = None) -
 
     Raises DatasetError if it is not finished, or if a part of it is missing or damaged.
     """
-    marker = workspace.selection / _MARKER
+    marker = workspace.selection_marker
     try:
         facts = read_json(marker)
         key, items, config = facts["fingerprint"], facts["items"], config_from_json(facts["config"])

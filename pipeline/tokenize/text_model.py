@@ -38,7 +38,7 @@ def text_model_of(
             path.with_suffix(".json").unlink(missing_ok=True)  # of the old model
             with atomic(path) as temporary:
                 shutil.copyfile(given, temporary)
-        _record(path)
+        record_model(path)
     elif path.is_file():
         _check(path)
     else:
@@ -50,12 +50,13 @@ def text_model_of(
         captions = [caption for row in training for caption in row.captions]
         texts = read_texts(training, TextOptions(books=config.books, qa=config.qa), access)
         train_text_tokenizer(itertools.chain(captions, texts), path, TextTrainConfig())
-        _record(path)
+        record_model(path)
         console.print(f"text tokenizer: trained on {len(training)} items: {path}")
     return path
 
 
-def _record(path: Path) -> None:
+def record_model(path: Path) -> None:
+    """Write the SHA-256 of the model next to it."""
     write_json(path.with_suffix(".json"), {"sha256": sha256_file(path)})
 
 
@@ -63,7 +64,7 @@ def _check(path: Path) -> None:
     """Raise DatasetError if the model is damaged, which would tokenize every item again, with other ids."""
     record = path.with_suffix(".json")
     if not record.exists():  # the command that wrote the model was killed before it wrote the record
-        _record(path)
+        record_model(path)
     try:
         recorded = read_json(record).get("sha256")
     except DatasetError as e:

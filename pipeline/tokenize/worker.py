@@ -33,7 +33,7 @@ from pipeline.text.options import TextOptions
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.tools import TokenizeTools
 from pipeline.video.decoder import Decoder
-from schemas.errors import TEMPORARY, InputError, Interrupted
+from schemas.errors import TEMPORARY, DatasetError, InputError, Interrupted
 from schemas.fingerprint import fingerprint
 from schemas.record_errors import record_errors
 from schemas.records import SURVEY, clip_id, item_of
@@ -117,7 +117,7 @@ class _Pass:
         self._deadline: float | None = None  # set by the first document computed, so that every pass computes one
         tokens = worker.workspace.tokens
         self._store = TokenStore(tokens)
-        self._known = _by_item(tokens, unit)
+        self._known = _intact_by_item(self._store, tokens, unit)
 
     def documents(self, wanted: Sequence[SurveyRow]) -> Iterator[StoredDocument]:
         """Yield the rows and tokens of the unit."""
@@ -192,6 +192,15 @@ def _stored(empty: DocumentRow, made: TokenizedDocument) -> StoredDocument:
         detail=made.detail,
     )
     return StoredDocument(row, made.document.tokens)
+
+
+def _intact_by_item(store: TokenStore, tokens: Path, unit: int) -> dict[str, list[DocumentRow]]:
+    """Return the stored rows of a unit by item; none if its tokens are damaged, so that they are computed again."""
+    try:
+        store.check(unit)
+    except DatasetError:
+        return {}
+    return _by_item(tokens, unit)
 
 
 def _by_item(tokens: Path, unit: int) -> dict[str, list[DocumentRow]]:

@@ -26,6 +26,7 @@ from pipeline.dataset.verify.chunks import ChunkLog, Store
 from pipeline.dataset.verify.ledger_rows import Ledger, LedgerRows
 from pipeline.dataset.verify.names import Keys, are_shard_names
 from pipeline.dataset.verify.sequence import sequence_problems
+from pipeline.dataset.verify.strays import strays
 from schemas.dataset import (
     CARD,
     CROISSANT,
@@ -193,9 +194,9 @@ class _Verification:
             self._add(CROISSANT, "", f"it is missing or cannot be compared: {e}")
 
     def _files(self, listed: set[str]) -> None:
-        found = {path.name for path in self._directory.glob("*.tar")}
-        for name in sorted(found - listed):
-            self._add(name, "", "the shard is not in the index")
+        for name, what in strays(self._directory, {CARD, INDEX, LEDGER, CROISSANT, *listed}):
+            is_shard = name.endswith(".tar") and (self._directory / name).is_file()
+            self._add(name, "", "the shard is not in the index" if is_shard else what)
 
     def _shard(self, entry: ShardEntry, card: DatasetCard | None, ledger: Ledger | None) -> None:
         path = self._directory / entry.url

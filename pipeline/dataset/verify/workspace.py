@@ -1,0 +1,96 @@
+"""Checks the files of a workspace against their checksums: tables, token store, text model and settings.
+
+`verify` checks the datasets in it. Logs are not checked, as no command reads them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pipeline.dataset.verify.strays import strays
+from pipeline.runtime.settings import NAME as SETTINGS
+from pipeline.runtime.settings import Settings
+from pipeline.runtime.token_store import FACTS, StoreFacts, TokenStore
+from pipeline.runtime.units import unit_files, unit_name, unit_number
+from pipeline.runtime.workspace import Workspace
+from schemas.errors import DatasetError, LongreelError
+from schemas.files import read_json
+from schemas.fingerprint import sha256_file
+from schemas.tables import check_table
+
+_FOLDERS = ("survey", "signatures", "selection", "tokens", "tokenizers", "packed", "logs", "takedown")
+_FILES = ("workspace.json", SETTINGS, "manifest.parquet", "pairs.parquet", "pairs.json", "quarantine.parquet")
+_UNFINISHED = {"dedup": "an interrupted `longreel dedup`", "histograms": "an interrupted `longreel pack`"}
+
+Found = tuple[str, str]  # file, relative to the workspace or store, and problem
+
+
+def workspace_problems(workspace: Workspace) -> Iterator[Found]:
+    """Yield the problems of the files of a workspace, except for its datasets."""
+    root = workspace.root
+    yield from strays(root, _FILES, _FOLDERS, unfinished=_UNFINISHED)
+    yield from _problem(SETTINGS, Settings.read, root)
+    for path in (workspace.manifest, workspace.pairs, workspace.quarantine):
+        if path.exists():
+            yield from _problem(path.name, check_table, path)
+    if (root / "pairs.json").exists():
+        yield from _problem("pairs.json", read_json, root / "pairs.json")
+    for folder in (workspace.survey, workspace.signatures, workspace.selection):
+        if folder.is_dir():
+            yield from _below(folder, _table_problems(folder, workspace.selection_marker))
+    yield from _text_model_problems(workspace.text_model)
+    if workspace.tokens.is_dir():
+        yield from _below(workspace.tokens, store_problems(workspace.tokens))
+
+
+def store_problems(directory: Path) -> Iterator[Found]:
+    """Yield the problems of the files of a token store; every byte is read."""
+    store, expected = TokenStore(directory), {FACTS}
+    try:
+        units = StoreFacts.read(directory).units
+    except DatasetError as e:
+        yield FACTS, str(e)
+        units = tuple(unit_number(path) for path in unit_files(directory))
+    for unit in units:
+        index = f"{unit_name(unit)}.parquet"
+        expected.add(index)
+        try:
+            expected.add(store.check(unit).name)
+        except DatasetError as e:
+            yield index, str(e)
+            expected |= {path.name for path in directory.glob(f"{unit_name(unit)}-*.arrow")}
+    yield from strays(directory, expected, unfinished={})
+
+
+def _below(folder: Path, found: Iterator[Found]) -> Iterator[Found]:
+    return ((f"{folder.name}/{name}", problem) for name, problem in found)
+
+
+def _table_problems(folder: Path, marker: Path) -> Iterator[Found]:
+    paths = unit_files(folder)
+    also = {marker.name} if marker.parent == folder and marker.exists() else set()
+    yield from strays(folder, also | {path.name for path in paths}, unfinished={})
+    for path in paths:
+        yield from _problem(path.name, check_table, path)
+    if also:
+        yield from _problem(marker.name, read_json, marker)
+
+
+def _text_model_problems(model: Path) -> Iterator[Found]:
+    name, record = f"{model.parent.name}/{model.name}", model.with_suffix(".json")
+    if not model.parent.is_dir():
+        return
+    yield from _below(model.parent, strays(model.parent, (model.name, record.name)))
+    try:
+        if record.exists() and read_json(record).get("sha256") != sha256_file(model):
+            yield name, f"it was altered: its SHA-256 is not the one in {record.name}"
+    except (OSError, DatasetError) as e:
+        yield name, f"it cannot be compared with {record.name}: {e}"
+
+
+def _problem(name: str, check: Callable[[Path], object], path: Path) -> Iterator[Found]:
+    try:
+        check(path)
+    except (OSError, LongreelError) as e:
+        yield name, str(e)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.dataset.verify.workspace import store_problems, workspace_problems
+from pipeline.runtime.workspace import Workspace
+from pipeline.tokenize.text_model import record_model
+from tests.support.bit_flips import flips
+from tests.support.finished_workspace import write_finished_workspace
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return write_finished_workspace(tmp_path_factory.mktemp("finished") / "out")
+
+
+@pytest.fixture
+def workspace(finished: Workspace, tmp_path: Path) -> Workspace:
+    return Workspace.existing(Path(shutil.copytree(finished.root, tmp_path / "out")))
+
+
+def test_an_intact_workspace_has_no_problems(finished: Workspace) -> None:
+    assert list(workspace_problems(finished)) == []
+
+
+def test_a_flipped_bit_of_any_file_is_found_by_name(workspace: Workspace) -> None:
+    names = ["manifest.parquet", "pairs.parquet", "quarantine.parquet", "selection/selection.json", "tokens/store.json"]
+    for folder, ending in (("survey", "parquet"), ("signatures", "parquet"), ("selection", "parquet"), ("tokens", "*")):
+        names += sorted(
+            str(path.relative_to(workspace.root)) for path in workspace.root.glob(f"{folder}/unit-*.{ending}")
+        )
+    assert len(names) > 12
+    for name in names:
+        index = Path(name).with_name(Path(name).stem[:10] + ".parquet")  # of an Arrow file, which it names
+        for _ in flips(workspace.root / name, 2):
+            found = {file for file, _ in workspace_problems(workspace)}
+            assert found & {name, str(index)}, name
+
+
+def test_a_damaged_text_model_is_found(workspace: Workspace) -> None:
+    workspace.text_model.parent.mkdir()
+    workspace.text_model.write_bytes(b"a model")
+    record_model(workspace.text_model)
+    assert list(workspace_problems(workspace)) == []
+    workspace.text_model.write_bytes(b"a modem")
+    ((name, problem),) = workspace_problems(workspace)
+    assert (name, problem) == ("tokenizers/text.model", "it was altered: its SHA-256 is not the one in text.json")
+
+
+def test_files_that_do_not_belong_are_found(workspace: Workspace) -> None:
+    added = ["a.pkl", "survey/.unit-00000.parquet.0a1b2c3d.tmp", "tokens/unit-00000-12345678.arrow", "dedup/"]
+    for name in added:
+        path = workspace.root / name
+        path.mkdir() if name.endswith("/") else path.touch()
+    found = dict(workspace_problems(workspace))
+    assert sorted(found) == sorted(name.strip("/") for name in added)
+    assert found["dedup"] == "it was left by an interrupted `longreel dedup`; run the same command again"
+
+
+def test_a_missing_unit_of_the_store_is_found(workspace: Workspace) -> None:
+    index = next(workspace.tokens.glob("unit-*.parquet"))
+    index.unlink()
+    assert index.name in dict(store_problems(workspace.tokens))
