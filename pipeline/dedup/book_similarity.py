@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from pipeline.dedup.similarity import Range, Shared, Signature
 from pipeline.text.words import Words, mix, shingles, split_words
 
-VERSION = (1, rensa.RMinHash.ALGORITHM_VERSION)  # change it if the signature of a text changes
+VERSION = (2, rensa.RMinHash.ALGORITHM_VERSION)  # change it if the signature of a text changes
 _SHINGLE = 5  # words
 _HASHES, _BAND, _BANDS = 64, 3, 21
 _SEED = 42

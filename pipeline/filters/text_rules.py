@@ -9,6 +9,9 @@ section 3.6), with the arithmetic of datatrove's filters. Differences, and why:
   have to be downloaded, and count rows of dashes in a table as repeated n-grams.
 - Blank lines are not counted: the space between two paragraphs is not a line of a list.
 - An n-gram that occurs once is not repeated.
+- Rules that count words do not apply to text of which most is in a script without spaces between words, the rule for
+  their length only to alphabets, whose words it was made for, and the rule for the ends of lines not to scripts
+  without a full stop. The script of the text decides, not its language.
 
 The default bounds are in pipeline.filters.limit_table. Cost: 3 million characters per second.
 """
@@ -19,18 +22,20 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.text.language import UNSPACED
-from pipeline.text.words import Words, shingles, split_words
+from pipeline.text.scripts import SENTENCE_ENDS, UNPUNCTUATED
+from pipeline.text.words import SYLLABIC_WORD, UNSPACED_WORD, Words, shingles, split_words
 
-VERSION = 1  # raise it if the same text would give other numbers
+VERSION = 2  # raise it if the same text would give other numbers
 STOP_WORDS = {name: split_words(name).hashes[0] for name in "the be to of and that have with".split()}  # noqa: SIM905
 _NUMBER = re.compile(r"(?<![^\W_])\d+(?![^\W_])")
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
-_TERMINAL = tuple(".?!。？！．｡…‼⁇⁈⁉؟۔।॥።։᙮")
+_TERMINAL = tuple(sorted(SENTENCE_ENDS))
+_UNPUNCTUATED = re.compile(rf"[{UNPUNCTUATED}](?<=[^\W_])")
 _CLOSING = "\"'”’»›)]*_"  # may follow terminal punctuation
 _BULLETS = ("•", "-", "*", "–", "‣", "◦")
 _ELLIPSES = ("...", "…")
@@ -46,6 +51,10 @@ class TextCounts:
     characters: int = 0
     words: int = 0
     word_characters: int = 0
+    unspaced_characters: int = 0  # of words in scripts without spaces
+    unpunctuated_characters: int = 0  # in scripts without a full stop
+    alphabetic_words: int = 0  # in neither those nor scripts of syllables
+    alphabetic_characters: int = 0
     numbers_alone: int = 0  # words of digits only
     hashes: int = 0
     ellipses: int = 0
@@ -62,10 +71,16 @@ class TextCounts:
         """Return the counts of one passage; `words` are its words, if they are known already."""
         words = split_words(text) if words is None else words
         lines = [line.strip() for line in text.split("\n") if line.strip()]
+        word_characters = int(np.sum(words.ends - words.starts))
+        unspaced, syllabic = _count(UNSPACED_WORD, text), _count(SYLLABIC_WORD, text)
         return cls(
             characters=len(text),
             words=len(words.hashes),
-            word_characters=int(np.sum(words.ends - words.starts)),
+            word_characters=word_characters,
+            unspaced_characters=unspaced.characters,
+            unpunctuated_characters=_count(_UNPUNCTUATED, text).characters,
+            alphabetic_words=len(words.hashes) - unspaced.words - syllabic.words,
+            alphabetic_characters=word_characters - unspaced.characters - syllabic.characters,
             numbers_alone=len(_NUMBER.findall(text)),
             hashes=text.count("#"),
             ellipses=sum(map(text.count, _ELLIPSES)),
@@ -94,12 +109,14 @@ class TextCounts:
         found = {
             "gopher_bullet_lines": self.bullet_lines / max(1, self.lines),
             "gopher_ellipsis_lines": self.ellipsis_lines / max(1, self.lines),
-            "fineweb_ended_lines": self.ended_lines / max(1, self.lines),
         }
-        if language in UNSPACED:
+        if not self._is_most(self.unpunctuated_characters):
+            found["fineweb_ended_lines"] = self.ended_lines / max(1, self.lines)
+        if self._is_most(self.unspaced_characters):
             return found
+        if self._is_most(self.alphabetic_characters):
+            found["gopher_word_length"] = self.alphabetic_characters / max(1, self.alphabetic_words)
         found |= {
-            "gopher_word_length": self.word_characters / max(1, self.words),
             "gopher_symbols": max(self.hashes, self.ellipses) / max(1, self.words),
             "gopher_alphabetic_words": 1 - self.numbers_alone / max(1, self.words),
             "fineweb_short_lines": self.short_lines / max(1, self.lines),
@@ -109,6 +126,21 @@ class TextCounts:
         if language == "en":
             found["gopher_stop_words"] = float(len(self.stop_words))
         return found
+
+    def _is_most(self, characters: int) -> bool:
+        return 2 * characters > self.word_characters
+
+
+class _Count(NamedTuple):
+    words: int
+    characters: int
+
+
+def _count(pattern: re.Pattern[str], text: str) -> _Count:
+    if text.isascii():
+        return _Count(0, 0)
+    found = pattern.findall(text)
+    return _Count(len(found), sum(map(len, found)))
 
 
 _SUMMED = tuple(name for name in TextCounts.__dataclass_fields__ if name not in ("stop_words", "ngrams"))

@@ -24,7 +24,7 @@ from pipeline.filters.text_rules import TextCounts
 from pipeline.kinds.kind import Samples, Surveyed
 from pipeline.survey.config import BookSurveyConfig
 from pipeline.text.books import Book, BookConfig, kept_ranges, load_book
-from pipeline.text.language import MIN_CONFIDENCE, identify_language, majority_language
+from pipeline.text.language import MIN_CONFIDENCE, are_alike, identify_language, majority_language
 from pipeline.text.passages import Passage, split_passages
 from pipeline.text.words import Words, split_words
 from schemas.deadline import checked
@@ -123,7 +123,7 @@ def _contaminated(words: Words, characters: int, sets: EvaluationSets) -> Iterat
 
 
 def _judge(part: str, passage: AnalyzedPassage, language: str | None) -> Rejection | None:
-    if passage.language != language and passage.probability >= MIN_CONFIDENCE:
+    if not are_alike(passage.language, language) and passage.probability >= MIN_CONFIDENCE:
         return Rejection(
             Reason.LANGUAGE, f"{passage.language} (probability {passage.probability:.2f}) in a book in {language}"
         )

@@ -44,7 +44,7 @@ from schemas.record_errors import record_errors
 from schemas.records import SIGNATURES
 from schemas.rows import ManifestItem, SignatureRow, SurveyRow, signature_rows, signature_table, survey_table
 
-_VERSION = 7  # increment when the same input gives another row
+_VERSION = 8  # increment when the same input gives another row
 _MAX_TRANSCRIPT_BYTES = 1 << 30
 
 

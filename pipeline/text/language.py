@@ -12,8 +12,16 @@ from collections.abc import Iterable
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 MIN_CONFIDENCE = 0.9  # probability from which the language of a passage counts
-# Languages without spaces between words: rules that count words or their letters do not apply to them.
-UNSPACED = frozenset(["zh", "ja", "th", "lo", "km", "my", "bo", "dz"])
+# Languages that are written alike or nearly so, whose passages in one book are identified as one or another.
+_GROUPS = (
+    {"zh", "yue", "wuu"},
+    {"ar", "ary", "arz"},
+    {"bs", "hr", "sr"},
+    {"id", "ms"},
+    {"no", "nn", "nb", "da"},
+    {"uz", "uzs"},
+    {"ku", "sdh"},
+)
 _SLICE, _SLICES = 800, 3  # characters
 
 
@@ -23,6 +31,11 @@ def identify_language(text: str) -> tuple[str, float]:
     sample = "\n".join(text[at : at + _SLICE] for at in range(0, len(text), step)[:_SLICES])
     language, probability = _model().classify(sample)
     return str(language), float(probability)
+
+
+def are_alike(language: str | None, other: str | None) -> bool:
+    """Whether two languages are equal, or cannot be told apart by the passages of a book."""
+    return language == other or any({language, other} <= group for group in _GROUPS)
 
 
 def majority_language(passages: Iterable[tuple[str, float, int]]) -> tuple[str | None, float]:

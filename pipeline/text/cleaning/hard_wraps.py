@@ -15,6 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from pipeline.text.scripts import UNSPACED
 from schemas.deadline import checked
 
 _MAX_WIDTH = 120  # characters; longer lines are paragraphs
@@ -24,7 +25,7 @@ _MONOSPACED_SHARE = 0.9  # share of lines without room for a word, from which ty
 _ITEM = re.compile(r"\s*(?:[-*•–—‣◦]\s|\(?\d{1,3}[.)]\s|\(?[a-zA-Z][.)]\s|#{1,6}\s|>|\||```|~~~)")
 _GAP = re.compile(r"\S(?: {3}|\t)")
 _INDENT = re.compile(r"[ \t]*")
-_UNSPACED = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]")  # scripts without spaces between words
+_UNSPACED = re.compile(f"[{UNSPACED}\uff00-\uffef]")  # and full-width punctuation
 
 
 def join_lines(text: str) -> tuple[str, float]:

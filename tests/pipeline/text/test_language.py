@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.text.language import MIN_CONFIDENCE, UNSPACED, identify_language, majority_language
+from pipeline.text.language import MIN_CONFIDENCE, are_alike, identify_language, majority_language
 from tests.support.texts import story
 
 
@@ -39,5 +39,11 @@ def test_equal_shares_give_the_first_language_in_alphabetical_order() -> None:
     assert majority_language([("fr", 0.99, 10), ("de", 0.99, 10)]) == ("de", 0.5)
 
 
-def test_languages_without_spaces_are_listed() -> None:
-    assert {"zh", "ja", "th"} <= UNSPACED
+def test_languages_that_passages_do_not_tell_apart_are_alike() -> None:
+    assert are_alike("zh", "yue")
+    assert are_alike("hr", "sr")
+    assert are_alike("en", "en")
+    assert are_alike(None, None)
+    assert not are_alike("en", "de")
+    assert not are_alike("zh", "ja")
+    assert not are_alike("zh", None)

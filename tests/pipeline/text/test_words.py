@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,8 +22,30 @@ def test_hash_of_a_word_is_blake2b() -> None:
     assert split_words("Man").hashes.tolist() == [expected]
 
 
-def test_characters_of_scripts_without_spaces_are_words() -> None:
-    assert len(split_words("吾輩は猫である").hashes) == 7
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("吾輩は猫である。", list("吾輩は猫である")),
+        ("データ・ベース々", list("データベース々")),
+        ("𠮷野家ﾃﾞｽ", ["𠮷", "野", "家", "ﾃ", "ﾞ", "ｽ"]),
+        ("ที่นี่ ๑๒", ["ที่", "นี่", "๑", "๒"]),
+        ("ໜຶ່ງ", ["ໜຶ່", "ງ"]),
+        ("ព្រៃ។", ["ព្", "រៃ"]),
+        ("ရှေး။", ["ရှေး"]),
+        ("སྔོན་ཆེ", ["སྔོ", "ན", "ཆེ"]),
+        ("ꆈꌠ", ["ꆈ", "ꌠ"]),
+        ("Windows漢字2020年", ["Windows", "漢", "字", "2020", "年"]),
+        ("हिन्दी भाषा।", ["हिन्दी", "भाषा"]),
+        ("വൃദ്ധൻ", ["വൃദ്ധൻ"]),
+        ("שָׁלוֹם לְכֻלָּם", ["שָׁלוֹם", "לְכֻלָּם"]),
+        ("می‌شود", ["می‌شود"]),
+        ("cafe\u0301 caf\u00e9 na\u00efve", ["cafe\u0301", "caf\u00e9", "na\u00efve"]),
+        ("don’t _stop_ re-read", ["don", "t", "stop", "re", "read"]),
+    ],
+)
+def test_words_depend_on_the_script(text: str, words: list[str]) -> None:
+    found = split_words(text)
+    assert [text[a:b] for a, b in zip(found.starts.tolist(), found.ends.tolist(), strict=True)] == words
 
 
 @given(st.text(max_size=200))
@@ -30,7 +53,7 @@ def test_characters_of_scripts_without_spaces_are_words() -> None:
 def test_positions_delimit_the_words(text: str) -> None:
     words = split_words(text)
     found = [text[a:b] for a, b in zip(words.starts.tolist(), words.ends.tolist(), strict=True)]
-    assert all(word.isalnum() for word in found)
+    assert all(word[0].isalnum() and not any(c.isspace() or c in "_’-.,。" for c in word) for word in found)
     assert [split_words(word).hashes.tolist() for word in found] == [[value] for value in words.hashes.tolist()]
 
 
