@@ -21,6 +21,7 @@ import importlib.metadata
 import importlib.util
 import logging
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit code; see the module's docstring."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if problem := shadowed_package():
-        return _fail(problem, USAGE)
+        print(f"longreel: {problem}", file=sys.stderr)  # without importing a package
+        return USAGE
     if not given or given[0] in ("-h", "--help"):
         print(help_text())
         return SUCCESS if given else USAGE
@@ -116,6 +118,7 @@ def _run(name: str, arguments: list[str], options: tuple[str, ...]) -> int:
     for library in ("absl", "apache_beam", "jax", "orbax"):
         logging.getLogger(library).setLevel(logging.ERROR)
     try:
+        _require_printable(arguments)
         command_class = SUBCOMMANDS[name].load()
         from pipeline.cli.parse import parse
         from pipeline.cli.settings import record
@@ -137,14 +140,26 @@ def _run(name: str, arguments: list[str], options: tuple[str, ...]) -> int:
         return _fail(str(e), INTERNAL, name)
     except (LongreelError, OSError) as e:  # OSError: for example a file where a folder is needed
         return _fail(str(e), FAILURE, name)
-    except Exception:
-        logging.getLogger("longreel").exception("longreel %s: internal error; please report it with this text", name)
-        return INTERNAL
+    except Exception:  # noqa: BLE001 - a defect, which is reported with its traceback
+        return _fail(f"internal error; please report it with this text\n{traceback.format_exc()}", INTERNAL, name)
     return SUCCESS
 
 
+def _require_printable(arguments: list[str]) -> None:
+    """Raise UsageError for an option that a terminal would execute where the message about it quotes it."""
+    from schemas.errors import UsageError
+    from schemas.printable import printable
+
+    for argument in arguments:
+        option = argument.partition("=")[0]
+        if option.startswith("-") and option != printable(option):
+            raise UsageError(f"unknown option {printable(option)}; give a file of this name as ./{printable(option)}")
+
+
 def _fail(message: str, code: int, name: str = "") -> int:
-    print(f"longreel{f' {name}' if name else ''}: {message}", file=sys.stderr)
+    from schemas.printable import printable
+
+    print(printable(f"longreel{f' {name}' if name else ''}: {message}", keep="\n"), file=sys.stderr)
     return code
 
 

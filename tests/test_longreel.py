@@ -77,13 +77,14 @@ def test_a_package_that_shadows_an_own_one_is_named_with_its_path(make: Callable
 
 
 def test_an_internal_error_prints_its_traceback_and_has_its_own_exit_code(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = Subcommand(group="", module="tests.test_longreel", class_name="Broken", summary="")
     monkeypatch.setitem(SUBCOMMANDS, "broken", broken)
     assert longreel.main(["broken"]) == 3
-    assert "longreel broken: internal error; please report it" in caplog.text
-    assert "ZeroDivisionError" in caplog.text
+    printed = capsys.readouterr().err
+    assert "longreel broken: internal error; please report it" in printed
+    assert "ZeroDivisionError" in printed
 
 
 def test_an_internal_error_in_a_worker_has_the_same_exit_code_and_names_the_file_with_the_traceback(

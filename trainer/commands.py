@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 from tyro.conf import arg
 
+from schemas.printable import printable
 from trainer.run.loop import TrainConfig, train
 
 
@@ -29,4 +30,5 @@ class Train:
         fell = "" if first is None or last is None else f"; held-out loss {first:.4f} -> {last:.4f} nats per target"
         speed = "" if result.tokens_per_s is None else f"; {result.tokens_per_s:,.0f} tokens/s"
         skipped = f"; {result.skipped_sequences} damaged sequences skipped" if result.skipped_sequences else ""
-        print(f"train: step {result.step}{fell}{speed}{skipped}; {result.checkpoint}", file=sys.stderr)
+        line = f"train: step {result.step}{fell}{speed}{skipped}; {result.checkpoint}"
+        print(printable(line), file=sys.stderr)

@@ -20,6 +20,7 @@ from pipeline.runtime.token_store import StoreFacts
 from pipeline.runtime.workspace import Workspace
 from pipeline.video.decoder import DecodeConfig
 from schemas.errors import ConfigError, UsageError
+from schemas.printable import printable
 from schemas.vocab import Vocabulary
 from tokenizer.codec import FrameCodec
 from tokenizer.text.sentencepiece import TextTokenizer
@@ -81,7 +82,7 @@ class Generate:
         model, description = load_model(self.model, mesh=make_mesh(MeshConfig(), devices=jax.local_devices()[:1]))
         facts.vocabulary.require_same(description.vocabulary, ours=str(self.workspace), theirs=str(self.model))
         if self.text is not None:
-            print(self._continue_text(self.text, model, facts.vocabulary, workspace.text_model))
+            print(printable(self._continue_text(self.text, model, facts.vocabulary, workspace.text_model), keep="\n\t"))
         elif self.out is not None:
             self._continue_video(self.out, model, facts, workspace)
 
@@ -132,4 +133,4 @@ class Generate:
             f"{self.prompt_frames} frames given, then the model's continuation": codec.decode(continued),
         }
         write_rows(out, rows, columns=shown)
-        print(f"generate: {out}: source, reconstruction, continuation", file=sys.stderr)
+        print(printable(f"generate: {out}: source, reconstruction, continuation"), file=sys.stderr)

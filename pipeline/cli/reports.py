@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from tyro.conf import Positional
 from pipeline.reports.explain import tables
 from pipeline.reports.item_history import read_history
 from pipeline.reports.page import render
-from pipeline.runtime.progress import console, output
+from pipeline.runtime.progress import console, json_text, output
 from pipeline.runtime.workspace import Workspace
 from schemas.files import write_text
 
@@ -31,7 +30,7 @@ class Explain:
         """Print the history of the item."""
         history = read_history(Workspace.existing(self.workspace), self.item)
         if self.json:
-            print(json.dumps(history.to_json(), indent=2, allow_nan=False))
+            print(json_text(history.to_json(), indent=2))
             return
         console = output()
         for part in tables(history):

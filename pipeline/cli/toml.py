@@ -21,6 +21,7 @@ from pathlib import Path
 
 from pipeline.cli.options import NONE, Option, Scalar, Value
 from schemas.errors import UsageError
+from schemas.printable import printable
 
 _WIDTH = 100
 
@@ -137,4 +138,4 @@ def _key(name: str) -> str:
 
 
 def _text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's escapes are TOML's
+    return printable(json.dumps(text, ensure_ascii=False))  # JSON's escapes are TOML's

@@ -18,7 +18,6 @@ from rich.table import Table
 from pipeline.dedup.pairs import read_pairs
 from pipeline.filters.limit_filter import require_known
 from pipeline.filters.numbers import measured_names
-from pipeline.runtime.progress import readable
 from pipeline.runtime.units import read_rows, unit_files, unit_number
 from pipeline.runtime.workspace import Workspace, read_listed, read_units
 from pipeline.select.config import SelectConfig, as_options
@@ -26,6 +25,7 @@ from pipeline.select.rules import Clusters, content_of, judge_cluster
 from pipeline.select.selection import read_selection
 from pipeline.survey.table import read_survey_unit
 from schemas.errors import DatasetError
+from schemas.printable import printable
 from schemas.records import SURVEY
 from schemas.rows import SurveyRow, survey_rows
 
@@ -172,7 +172,7 @@ def summary_table(before: SelectionSummary | None, after: SelectionSummary) -> T
         if before:
             change = round(number, places) - round(old[name], places)
             cells = [f"{old[name]:,.{places}f}", *cells, f"{change:+,.{places}f}" if change else ""]
-        table.add_row(readable(name), *cells, style="bold" if name in ("kept", "rejected") else None)
+        table.add_row(printable(name), *cells, style="bold" if name in ("kept", "rejected") else None)
     return table
 
 
@@ -198,7 +198,7 @@ def change_lines(changed: pa.Table, limit: int = SHOWN) -> Iterator[str]:
     for row in changed.slice(0, limit).to_pylist():
         was, now = (_state(row, suffix) for suffix in ("_before", ""))
         detail = row["detail"] if row["reason"] else row["detail_before"]
-        yield readable(f"  {row['uri']}: {was} → {now}{f' ({detail})' if detail else ''}")
+        yield printable(f"  {row['uri']}: {was} → {now}{f' ({detail})' if detail else ''}")
 
 
 def _state(row: Mapping[str, str | None], suffix: str) -> str:

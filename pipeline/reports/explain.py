@@ -19,7 +19,7 @@ from pipeline.reports.item_history import (
     TokenizeHistory,
     Verdict,
 )
-from pipeline.runtime.progress import readable
+from schemas.printable import printable
 from schemas.rows import Cut
 
 _MAX_CUTS, _MAX_PAIRS, _MAX_RANGES = 40, 20, 3  # shown
@@ -34,7 +34,7 @@ _UNITS = {
 
 def tables(history: ItemHistory) -> Iterator[Table | str]:
     """Yield what to print of a history."""
-    yield readable(history.item["uri"])
+    yield printable(history.item["uri"])
     yield _facts_table(history)
     if history.survey.state == "pending":
         return
@@ -52,9 +52,9 @@ def _facts_table(history: ItemHistory) -> Table:
     for name, value in {**history.item, **history.survey.facts}.items():
         if name != "uri":
             label, unit = _UNITS.get(name, (name.replace("_", " "), ""))
-            table.add_row(label, readable(_format(name, value) + unit))
+            table.add_row(label, printable(_format(name, value) + unit))
     for address in history.copies:
-        table.add_row("same content", readable(address))
+        table.add_row("same content", printable(address))
     return table
 
 
@@ -71,7 +71,7 @@ def _format(name: str, value: Any) -> str:
 
 def _measures_table(measures: list[Measure], options: str) -> Table:
     source = f"the options {options}" if options else "the default options"
-    table = Table(title=f"measures, with the limits of {readable(source)}", title_justify="left")
+    table = Table(title=f"measures, with the limits of {printable(source)}", title_justify="left")
     for name in ("measure", "value", "at least", "at most"):
         table.add_column(name, justify="left" if name == "measure" else "right")
     table.add_column("")
@@ -81,7 +81,7 @@ def _measures_table(measures: list[Measure], options: str) -> Table:
         mark = f"✗ {measure.violation}" if measure.violation else "✓" if any(bounds) else ""
         value = measure.value if isinstance(measure.value, str) else shown(measure.value)
         style = "bold red" if measure.violation else None
-        table.add_row(readable(measure.name), value, *bounds, mark, measure.description, style=style)
+        table.add_row(printable(measure.name), value, *bounds, mark, measure.description, style=style)
     return table
 
 
@@ -95,7 +95,7 @@ def _cuts_table(cuts: list[Cut]) -> Iterator[Table | str]:
     table.add_column("detail", overflow="fold")
     for cut in cuts[:_MAX_CUTS]:
         places = (cut.start, cut.end, cut.end - cut.start)
-        table.add_row(*(f"{n:,}" for n in places), cut.reason, readable(cut.detail or ""))
+        table.add_row(*(f"{n:,}" for n in places), cut.reason, printable(cut.detail or ""))
     yield table
     if len(cuts) > _MAX_CUTS:
         yield f"{len(cuts) - _MAX_CUTS:,} more are not shown; --json lists all"
@@ -112,7 +112,7 @@ def _pairs_table(dedup: DedupHistory, *, unit: str) -> Table:
         more = " …" if len(pair.shared) > _MAX_RANGES else ""
         shares = (f"{share:.0%}" for share in (pair.containment, pair.containment_of_other, pair.similarity))
         name = next(iter(pair.addresses), pair.content_id)
-        table.add_row(readable(name), *shares, ", ".join(ranges) + more)
+        table.add_row(printable(name), *shares, ", ".join(ranges) + more)
     return table
 
 
@@ -121,7 +121,7 @@ def _decisions_table(history: ItemHistory) -> Table:
     for name in ("job", "outcome", "detail"):
         table.add_column(name, overflow="fold")
     for job, outcome, detail in _decisions(history):
-        table.add_row(job, outcome, readable(detail), style="bold red" if outcome.startswith("rejected") else None)
+        table.add_row(job, outcome, printable(detail), style="bold red" if outcome.startswith("rejected") else None)
     return table
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -11,7 +10,9 @@ import pyarrow.compute as pc
 
 from pipeline.runtime.units import unit_files
 from pipeline.runtime.workspace import Workspace, read_listed, read_units
+from pipeline.sources.addresses import address_of, typed_name
 from schemas.errors import ConfigError, DatasetError
+from schemas.printable import printable
 from schemas.records import SURVEY
 
 SHORTEST_PREFIX = 8  # characters of an id
@@ -56,7 +57,8 @@ class ItemLookup(NamedTuple):
         Raises ConfigError if nothing matches, with the nearest names, or if different items match.
         """
         uri = self.table["uri"]
-        for address in (item, os.path.abspath(item)):  # noqa: PTH100 - as the manifest writes paths
+        path, item = address_of(item), typed_name(item)
+        for address in (item, path):
             if pc.any(pc.equal(uri, address)).as_py():
                 return [address]
         if len(item) >= SHORTEST_PREFIX:
@@ -78,7 +80,7 @@ class ItemLookup(NamedTuple):
     def _near(self, item: str) -> str:
         uri = self.table["uri"]
         name = item.rstrip("/").rsplit("/", 1)[-1]
-        names = pc.replace_substring_regex(uri, ".*/", "")
+        names = pc.replace_substring_regex(uri, "(?s).*/", "")
         near: list[str] = []
         if name:
             near = uri.filter(pc.match_substring(names, name, ignore_case=True)).slice(0, _NAMED).to_pylist()
@@ -87,11 +89,11 @@ class ItemLookup(NamedTuple):
             close = dict.fromkeys(difflib.get_close_matches(name, known, n=_NAMED))  # nearest first
             near = [uri.filter(pc.equal(names, other))[0].as_py() for other in close]
         if near:
-            return f"nearest: {', '.join(near)}"
+            return f"nearest: {', '.join(map(printable, near))}"
         return f"the workspace lists {_some(uri.slice(0, _NAMED + 1).to_pylist(), of=len(uri))}"
 
 
 def _some(names: list[str], of: int | None = None) -> str:
     count = len(names) if of is None else of
     more = " …" if count > _NAMED else ""
-    return f"{count} items ({', '.join(names[:_NAMED])}{more})"
+    return f"{count} items ({', '.join(map(printable, names[:_NAMED]))}{more})"

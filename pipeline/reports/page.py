@@ -20,9 +20,9 @@ from pipeline.reports.examples import Examples, choose_examples
 from pipeline.reports.funnel import Items
 from pipeline.reports.histograms import histograms, measured_columns
 from pipeline.reports.tables import tables_of
-from pipeline.runtime.progress import readable
 from pipeline.runtime.workspace import Workspace
 from pipeline.select.config import as_options
+from schemas.printable import printable
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
@@ -59,7 +59,7 @@ def _anchors(examples: Examples) -> dict[str, str]:
 
 def _printable(value: Any) -> Any:
     """Spell out control and bidirectional characters in strings from data; leave markup as it is."""
-    return readable(value) if type(value) is str else value
+    return printable(value) if type(value) is str else value
 
 
 @functools.cache

@@ -21,27 +21,43 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from schemas.printable import printable
 
 MADE, KEPT, REJECTED = "made", "kept", "rejected"
 _TERMINAL_S, _PLAIN_S = 0.2, 10.0
 _FILE_WIDTH = 160
-console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)  # paths may look like markup
+
+
+class DataConsole(Console):
+    """A console whose strings are data: file names and messages, in which no control and no markup takes effect."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, soft_wrap=True, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a string, which may be a cell of a table, as it is printed."""
+        return super().render_str(printable(text), **options)
+
+
+console = DataConsole(stderr=True)
 
 
 def output() -> Console:
     """Return the console for the output of a command: standard output, as wide as the terminal, or fixed for a file."""
     width = None if sys.stdout.isatty() else _FILE_WIDTH
-    return Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=True)
+    return DataConsole(width=width)
 
 
-def readable(text: str) -> str:
-    """Return `text` with unprintable characters and terminal controls escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """Return a value as JSON that is safe to print."""
+    return printable(json.dumps(value, indent=indent, allow_nan=False), keep="\n")
 
 
 def note(journal: Path, outcome: str, **facts: Any) -> None:
     """Append the outcome of one record (MADE, KEPT or REJECTED) and facts about it to the journal."""
-    line = json.dumps({"time": round(time.time(), 3), "outcome": outcome, **facts}) + "\n"
+    line = json_text({"time": round(time.time(), 3), "outcome": outcome, **facts}) + "\n"
     # A journal that cannot be written (full disk) must not hide the error of the output itself.
     with contextlib.suppress(OSError):
         descriptor = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

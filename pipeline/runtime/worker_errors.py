@@ -21,6 +21,7 @@ from pathlib import Path
 import schemas.errors
 from schemas.errors import InputError, InternalError, Interrupted, JobError, LongreelError, Reason
 from schemas.files import write_text
+from schemas.printable import printable
 
 _MAX_DEFECT_BYTES = 1 << 20
 _OUT_OF_MEMORY = "a worker ran out of memory; use fewer --workers, or reject larger items (max-bytes)"
@@ -63,7 +64,7 @@ def log_defect(path: Path, error: InputError) -> None:
     """Append the traceback of an InputError that is a defect (FAILED) to a file; other errors need none."""
     if error.reason is not Reason.FAILED:
         return
-    text = "".join(traceback.format_exception(error))
+    text = printable("".join(traceback.format_exception(error)), keep="\n")
     with contextlib.suppress(OSError):  # the row with the reason matters more
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
@@ -122,7 +123,7 @@ class ErrorLog:
         reason = f" ({error.reason})" if error.reason else ""
         message = f"internal error in a worker: {error.type_name}{reason}: {error.message}"
         try:
-            write_text(self.path, error.traceback)
+            write_text(self.path, printable(error.traceback, keep="\n"))
         except (LongreelError, OSError):
             return InternalError(f"{message}\nPlease report this error with its traceback:\n{error.traceback}")
         return InternalError(f"{message}\nPlease report this error and attach {self.path}, which has the traceback.")

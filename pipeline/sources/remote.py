@@ -164,6 +164,8 @@ def _tried(uri: str, access: AccessConfig, request: Callable[[], T]) -> T:
             with record_errors(uri):
                 return request()
         except InputError as e:
+            if e.reason is Reason.TIMEOUT:  # of the item: the server may be faster another time
+                raise InputError(Reason.UNREACHABLE, f"{uri}: {e}") from e
             if e.__cause__ is None or e.reason is Reason.FAILED:
                 raise
             failure, error = failure_of(e.__cause__), e.__cause__

@@ -85,5 +85,6 @@ def get_samples(out: Path) -> Path:
     except StorageError:
         raise
     except LongreelError as e:
-        console.print(f"samples: {e}\nsamples: using synthetic videos and the Python reference instead")
+        console.print(f"samples: {e}")
+        console.print("samples: using synthetic videos and the Python reference instead")
         return synthesize(out)

@@ -1,10 +1,10 @@
 """Known items that a survey does not find. Absence is not deletion: they are kept as they were.
 
 An item is known if an earlier survey accepted it. It is absent if the inputs no longer list it (a file or folder is
-gone, a share is not mounted, a row of a manifest was removed, fewer inputs are given), or if they list it and it or its
-transcript cannot be read (not found, permission denied, a network or server error). An absent item keeps its rows,
-signature, tokens and documents. `--prune` removes those that are not listed or not found, and no others: what cannot
-be read today may be there tomorrow.
+gone, a share is not mounted, a row of a manifest was removed, fewer inputs are given), if its row is invalid, or if it
+or its caption or transcript cannot be read (not found, permission denied, a network or server error). An absent item
+keeps its rows, signature, tokens and documents. `--prune` removes those that are not listed or not found or that have
+an invalid row, and no others: what cannot be read today may be there tomorrow.
 
 Many items that disappear at once are more likely a mistake than an intention, so the survey refuses to continue
 when more than `max_absent` of the known items have disappeared since the last run. It then changes nothing.
@@ -21,11 +21,17 @@ import pyarrow as pa
 from pipeline.runtime.units import read_rows, unit_files
 from pipeline.runtime.workspace import Workspace, usable
 from schemas.errors import AbsenceError, ConfigError, DatasetError, InputError, Reason
+from schemas.printable import printable
 from schemas.records import MANIFEST, SURVEY
 from schemas.rows import ManifestItem, manifest_items
 
 UNLISTED = "unlisted"
-_WORDS = {UNLISTED: "not listed by the inputs", "missing": "not found", "unreachable": "not readable now"}
+_WORDS = {
+    UNLISTED: "not listed by the inputs",
+    "missing": "not found",
+    "unreachable": "not readable now",
+    "invalid_row": "listed by an invalid row",
+}
 _MIN_ITEMS = 1  # that may be absent, however few are known
 _FROM_THE_USER = ("title", "source", "license", "split", "metadata")  # apply without the file
 
@@ -107,8 +113,8 @@ def with_absent(
 
 
 def _cause(item: ManifestItem, check: Callable[[ManifestItem], object]) -> str | None:
-    if item.reason:
-        return None  # found when it was listed
+    if item.reason:  # found when it was listed
+        return item.reason if item.reason == Reason.INVALID_ROW else None
     try:
         check(item)
     except InputError as e:
@@ -118,14 +124,16 @@ def _cause(item: ManifestItem, check: Callable[[ManifestItem], object]) -> str |
 
 def _as_known(known: ManifestItem, listed: ManifestItem | None) -> ManifestItem:
     """Return an absent item as it was surveyed, with what the inputs say of it now and no file has to confirm."""
-    return replace(known, **{name: getattr(listed, name) for name in _FROM_THE_USER}) if listed else known
+    if listed is None or listed.reason:
+        return known
+    return replace(known, **{name: getattr(listed, name) for name in _FROM_THE_USER})
 
 
 def _require_few(absent: Mapping[str, str], before: Iterable[str], known: int, share: float) -> None:
     new = {uri: absent[uri] for uri in absent.keys() - set(before)}
     if len(new) <= max(int(share * known), _MIN_ITEMS):
         return
-    example = min(new)
+    example = printable(min(new))
     raise AbsenceError(
         f"{len(new):,} of {known:,} known items are absent ({_causes(new)}), for example {example}. The limit is "
         f"{share:.0%} (--max-absent), and nothing was changed. If a disk, share or server is not available, run the "

@@ -9,6 +9,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from schemas.printable import printable
+
 _PLAIN_S = 10.0
 
 
@@ -37,7 +39,7 @@ class TrainingProgress:
 
     def log(self, line: str) -> None:
         """Print a line; on a terminal, above the bar."""
-        self._console.print(line, markup=False)
+        self._console.print(printable(line, keep="\n"), markup=False)
 
     def start(self) -> None:
         """Start the clock of the time left. Call this after compilation, before the first step."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from schemas.printable import printable
 from trainer.data.loader import Loader
 
 
@@ -30,4 +31,4 @@ class SkippedSequences:
 
 def to_stderr(line: str) -> None:
     """Print a line, in a process that displays no progress."""
-    print(f"train: {line}", file=sys.stderr)
+    print(printable(f"train: {line}"), file=sys.stderr)

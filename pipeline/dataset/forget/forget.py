@@ -28,12 +28,13 @@ from pipeline.dataset.forget.plan import ShardChange, Totals, card_without, chan
 from pipeline.dataset.forget.rewrite import rewrite
 from pipeline.dataset.forget.switch import finish, switch, write_documents
 from pipeline.dataset.ledger import write_ledger
-from pipeline.runtime.progress import console, readable
+from pipeline.runtime.progress import console
 from pipeline.runtime.workspace import Workspace
 from schemas.dataset import CARD, FORGETTING, INDEX, LEDGER, PARTS, DatasetCard, read_card, read_index, write_index
 from schemas.errors import ConfigError, DatasetError, storage_errors
 from schemas.files import inside, write_text
 from schemas.fingerprint import sha256_file
+from schemas.printable import printable
 
 _OTHER_COPIES = (
     "forget: the token store and the datasets of other context lengths still contain these documents, and `longreel "
@@ -53,7 +54,7 @@ class Change:
     def lines(self, before: DatasetCard) -> Iterator[str]:
         """Yield a description of the change, line by line; `before` is the card of the present dataset."""
         for document in self.documents:
-            yield readable(f"document {document.document_id}: {document.title or 'no title'}, {document.uri}")
+            yield printable(f"document {document.document_id}: {document.title or 'no title'}, {document.uri}")
         repacked, dropped = (sum(len(getattr(s, n)) for s in self.shards.values()) for n in ("repacked", "dropped"))
         counts = [sum(split.shards for split in card.splits.values()) for card in (before, self.card)]
         removed = counts[0] - counts[1]
@@ -85,7 +86,7 @@ def forget(directory: Path, items: Sequence[str], *, dry_run: bool = False) -> N
         items = [item for item in items if _matches_any(item, candidates) or not _matches_any(item, finished)]
         documents, already = choose(items, candidates, card.forgotten)
         for item in already:
-            console.print(f"forget: {readable(item)} was already forgotten")
+            console.print(f"forget: {printable(item)} was already forgotten")
         if documents:
             _forget(directory, card, documents, dry_run=dry_run)
         if (documents or finished) and not dry_run:

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.dataset.forget.documents import DocumentRef
-from pipeline.runtime.progress import console, readable
+from pipeline.runtime.progress import console
 from schemas.dataset import CARD, CROISSANT, FORGETTING, INDEX, LEDGER, read_card, read_index
 from schemas.errors import storage_errors
 from schemas.files import inside, write_text
+from schemas.printable import printable
 
 _DOCUMENTS = "documents.json"  # in `.forget/`: the documents that are removed
 
@@ -59,7 +60,7 @@ def finish(directory: Path) -> list[DocumentRef]:
         if not {document.document_id for document in documents} <= set(read_card(directory).forgotten):
             return []  # the replacement had not begun
     for document in documents:
-        console.print(readable(f"forget: completed the interrupted removal of {document.document_id}, {document.uri}"))
+        console.print(printable(f"forget: completed the interrupted removal of {document.document_id}, {document.uri}"))
     return documents
 
 

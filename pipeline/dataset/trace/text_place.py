@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset.reader import Sequences
-from pipeline.runtime.progress import readable
 from schemas.errors import DatasetError
+from schemas.printable import printable
 from schemas.rows import LedgerRow
 from schemas.vocab import TEXT, Vocabulary
 from tokenizer.text.sentencepiece import TextTokenizer
@@ -116,8 +116,8 @@ def mark(left: bytes, token: bytes, right: bytes) -> str:
     before = "… " + before[-_SIDE:] if len(before) > _SIDE else before
     after = after[:_SIDE] + " …" if len(after) > _SIDE else after
     flat = (re.sub(r"\s+", " ", part) for part in (before, after))
-    shown_before, shown_after = (readable(part) for part in flat)
-    return f"{shown_before}{_OPEN}{readable(parts[1])}{_CLOSE}{shown_after}".strip()
+    shown_before, shown_after = (printable(part) for part in flat)
+    return f"{shown_before}{_OPEN}{printable(parts[1])}{_CLOSE}{shown_after}".strip()
 
 
 def _run(row: LedgerRow, document: list[LedgerRow]) -> list[LedgerRow]:

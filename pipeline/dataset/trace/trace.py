@@ -18,9 +18,9 @@ from pipeline.dataset.reader import Sequences
 from pipeline.dataset.trace.frame_place import FramePlace, frame_place, write_frame
 from pipeline.dataset.trace.rows import copy_rows, read_checked, row_of_token, sequence_rows
 from pipeline.dataset.trace.text_place import TextPlace, place_in_text
-from pipeline.runtime.progress import readable
 from schemas.dataset import DatasetCard, read_card
 from schemas.errors import ConfigError, VocabularyMismatch
+from schemas.printable import printable
 from schemas.records import item_of
 from schemas.rows import LedgerRow
 from schemas.shards.sequence import PackedSequence
@@ -120,7 +120,7 @@ def _facts(row: LedgerRow, token: int, sequence: PackedSequence) -> dict[str, st
     }
     if row.modality == TEXT and row.start_s is not None:
         facts["time"] = f"{_time(row)} s"
-    return {name: readable(value or "unknown") for name, value in facts.items()}
+    return {name: printable(value or "unknown") for name, value in facts.items()}
 
 
 def _clip_facts(document: list[LedgerRow]) -> dict[str, str]:
@@ -152,12 +152,12 @@ def _span_table(rows: list[LedgerRow]) -> Table:
             f"{row.start}..{row.end - 1}",
             "vision" if row.modality == VISION else "text",
             f"{row.weight:.4g}",
-            readable(f"{_short(row.document_id)} {row.title or Path(row.uri).name}"),
+            printable(f"{_short(row.document_id)} {row.title or Path(row.uri).name}"),
             str(row.copy),
             str(row.document_start),
             _time(row),
-            readable(row.source or ""),
-            readable(row.license or ""),
+            printable(row.source or ""),
+            printable(row.license or ""),
         )
     return table
 

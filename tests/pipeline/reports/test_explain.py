@@ -247,7 +247,7 @@ def test_terminal_escapes_in_names_are_escaped(tmp_path: Path, capsys: pytest.Ca
     told = capsys.readouterr().out
     assert "\x1b" not in told
     assert "\x07" not in told
-    assert "\\x1b[31mred\\x07[bold].mp4" in told
+    assert "\\u001b[31mred\\u0007[bold].mp4" in told
 
 
 def test_a_damaged_unit_is_an_error(workspace: Workspace, tmp_path: Path) -> None:

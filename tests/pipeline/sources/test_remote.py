@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.sources.access import AccessConfig
 from pipeline.sources.remote import copy_remote, open_remote, remote_stat
+from schemas.deadline import time_limit
 from schemas.errors import InputError, Reason, StorageError
 from tests.support.http_server import ALLOWED, Answer, Server, serving
 
@@ -194,3 +195,11 @@ def test_a_full_disk_is_a_storage_error_and_is_not_tried_again(server: Server) -
     with pytest.raises(StorageError, match="No space left"):
         copy_remote(f"{server.url}/a.txt", OPEN, Path("/dev/full"), max_bytes=1 << 20)
     assert server.requests == ["HEAD /a.txt", "GET /a.txt"]
+
+
+def test_the_time_limit_of_an_item_ends_a_slow_transfer_and_does_not_reject_the_content(server: Server) -> None:
+    server.answers["/slow.txt"] = Answer(body=BODY, delay_s=0.2)
+    with time_limit(0.3):
+        reason, message = refused(f"{server.url}/slow.txt", OPEN)
+    assert reason is Reason.UNREACHABLE
+    assert "time limit" in message

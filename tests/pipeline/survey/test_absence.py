@@ -161,6 +161,17 @@ def test_a_listed_item_whose_file_is_missing_keeps_what_it_gave_and_takes_the_ne
     assert survey(manifest, tmp_path / "out", PRUNE)[0].rejected == {"missing": 1}
 
 
+def test_an_item_whose_row_becomes_invalid_is_kept(folder: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "m.jsonl"
+    write_manifest_of(manifest, {"uri": "in/0.txt", "license": "MIT"}, {"uri": "in/1.txt"})
+    _, before = survey(manifest, tmp_path / "out")
+    write_manifest_of(manifest, {"uri": "in/0.txt", "licence": "MIT"}, {"uri": "in/1.txt"})
+    report, rows = survey(manifest, tmp_path / "out")
+    assert rows == before
+    assert "(1 listed by an invalid row)" in report.line()
+    assert survey(manifest, tmp_path / "out", PRUNE)[0].rejected == {"invalid_row": 1}
+
+
 def test_a_missing_item_that_was_never_read_is_rejected_and_read_when_it_is_there(folder: Path, tmp_path: Path) -> None:
     manifest = write_manifest_of(tmp_path / "m.jsonl", {"uri": "in/0.txt"}, {"uri": "in/new.txt"})
     assert survey(manifest, tmp_path / "out")[0].rejected == {"missing": 1}

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.dataset.trace.text_place import mark, place_in_tokens
+from schemas.printable import printable
 from schemas.vocab import VISION
 from tests.support.text_tokenizers import text_tokenizer
 from tests.support.trace_dataset import BOOK, CUES, PAGES, TraceDataset, place, traced
@@ -40,7 +41,7 @@ def test_character_line_and_page_of_every_token_of_a_book_in_several_chunks(trac
             assert (found.character, found.line, found.page) == expected_place(BOOK, before, token)
             assert found.pages == len(PAGES)
             plain = re.sub("[⟦⟧]", "", found.sentence)
-            assert re.sub(r"\s+|\\n|\\x0c", "", plain) in re.sub(r"\s+", "", BOOK)
+            assert re.sub(r"\s+|\\n|\\u000c", "", plain) in re.sub(r"\s+", "", BOOK)
             assert len(plain) < 80
             seen += 1
     assert chunks > 2
@@ -64,9 +65,7 @@ def test_place_of_every_token_of_any_text(any_text: TextTokenizer, data: st.Data
         shown = found.sentence[found.sentence.index("⟦") + 1 : found.sentence.index("⟧")]
         end = len((before + token).decode(errors="ignore"))
         end += (before + token).decode(errors="ignore").encode() != before + token  # the rest of a character
-        assert shown == "".join(
-            c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[found.character or 0 : end]
-        )
+        assert shown == printable(text[found.character or 0 : end])
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_trace_of_a_text_token_shows_sentence_title_license_line_and_page(
     assert re.search(rf"line +{1 + BOOK[:character].count(chr(10))} *\n", output)
     assert "CC0-1.0" in output
     assert "a shelf" in output
-    assert "A \\x1b[31mred\\x1b[0m book" in output
+    assert "A \\u001b[31mred\\u001b[0m book" in output
     assert "\x1b" not in output
 
 
