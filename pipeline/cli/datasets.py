@@ -15,7 +15,7 @@ from pipeline.dataset.inspect import card_table
 from pipeline.dataset.trace.trace import trace_sequence, trace_token
 from pipeline.dataset.verify.verify import verify
 from pipeline.dataset.verify.workspace import store_problems, workspace_problems
-from pipeline.runtime.progress import console, output, readable
+from pipeline.runtime.progress import console, output
 from pipeline.runtime.token_store import TokenStore
 from pipeline.runtime.workspace import Workspace
 from schemas.dataset import read_card
@@ -67,21 +67,21 @@ class Verify:
         for folder in sorted(path for path in packed.iterdir() if path.is_dir()) if packed.is_dir() else ():
             found += _verify(folder, TokenStore(workspace.tokens) if has_store else None)
         _require_none(workspace.root, found)
-        console.print(readable(f"OK: workspace verified: {workspace.root}"))
+        console.print(f"OK: workspace verified: {workspace.root}")
 
 
 def _verify(dataset: Path, store: TokenStore | None) -> int:
     """Check a dataset, print the report, and return the number of problems."""
     report = verify(dataset, store=store)
     for problem in report.problems:
-        console.print(readable(f"  {problem}"))
-    console.print(readable(f"{dataset}: {report.summary()}"))
+        console.print(f"  {problem}")
+    console.print(f"{dataset}: {report.summary()}")
     return report.found
 
 
 def _print(place: Path, problems: Iterable[tuple[str, str]]) -> int:
     """Print problems of files and return their number."""
-    lines = [readable(f"  {place / name}: {problem}") for name, problem in problems]
+    lines = [printable(f"  {place / name}: {problem}") for name, problem in problems]
     for line in lines:
         console.print(line)
     return len(lines)
