@@ -81,7 +81,7 @@ def _verify(dataset: Path, store: TokenStore | None) -> int:
 
 def _print(place: Path, problems: Iterable[tuple[str, str]]) -> int:
     """Print problems of files and return their number."""
-    lines = [printable(f"  {place / name}: {problem}") for name, problem in problems]
+    lines = [f"  {place / name}: {problem}" for name, problem in problems]
     for line in lines:
         console.print(line)
     return len(lines)
