@@ -1,9 +1,10 @@
-"""License and source of all items whose manifest row has none, such as the files of a folder."""
+"""What items get that no manifest gives them, such as the files of a folder."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
+from pipeline.sources.sidecars import language_of
 from schemas.errors import ConfigError
 from schemas.rows import ManifestItem
 
@@ -17,11 +18,19 @@ class ItemDefaults:
     source: str | None = None
     """Source of every item for which no manifest gives one, for example the name of a website."""
 
+    languages_of_transcripts: tuple[str, ...] = ()
+    """Languages of transcripts to prefer if a folder has several for a video, in this order, for example en pt-BR. The
+    language is in the name of the file: `film.en.srt`."""
+
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name, value in (("license", self.license), ("source", self.source)):
             if value is not None and not value.strip():
-                raise ConfigError(f"{field.name} must not be empty, got {value!r}")
+                raise ConfigError(f"{name} must not be empty, got {value!r}")
+        tags = tuple(language_of(tag) or "" for tag in self.languages_of_transcripts)
+        if "" in tags:
+            unknown = self.languages_of_transcripts[tags.index("")]
+            raise ConfigError(f"languages_of_transcripts must be language tags such as en or pt-BR, got {unknown!r}")
+        object.__setattr__(self, "languages_of_transcripts", tags)
 
     def applied_to(self, item: ManifestItem) -> ManifestItem:
         """Return the item with the values that it does not have itself."""

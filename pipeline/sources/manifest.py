@@ -51,7 +51,7 @@ def read_manifest(
     skipped: Counter[str] = Counter()
     roots = Roots(inputs, follow=access.follow_links)
     for given in inputs:
-        for source, item in _items_of(given, roots, skipped):
+        for source, item in _items_of(given, roots, skipped, defaults.languages_of_transcripts):
             known = items.setdefault(item.uri, item)
             first = sources.setdefault(item.uri, source)
             if known != item:
@@ -88,10 +88,10 @@ def _conflicting(uri: str, places: Iterable[str]) -> ManifestItem:
     )
 
 
-def _items_of(given: str, roots: Roots, skipped: Counter[str]) -> Iterator[ListedItem]:
+def _items_of(given: str, roots: Roots, skipped: Counter[str], languages: Sequence[str]) -> Iterator[ListedItem]:
     path = Path(given)
     if path.is_dir():
-        yield from (ListedItem(f"folder {given}", item) for item in _walk(path, roots, skipped))
+        yield from (ListedItem(f"folder {given}", item) for item in _walk(path, roots, skipped, languages))
     elif path.suffix.lower() in TABLES:
         if not path.is_file():
             raise ManifestError(f"{given}: no such manifest")
@@ -110,11 +110,11 @@ def _items_of(given: str, roots: Roots, skipped: Counter[str]) -> Iterator[Liste
         )
 
 
-def _walk(folder: Path, roots: Roots, skipped: Counter[str]) -> Iterator[ManifestItem]:
+def _walk(folder: Path, roots: Roots, skipped: Counter[str], languages: Sequence[str]) -> Iterator[ManifestItem]:
     """Yield the items of a folder and its subfolders in the order of their names."""
     for directory, subfolders, names in _folders(folder, roots, skipped):
         files = [Path(directory, name) for name in sorted(names) if not name.startswith(".")]
-        sidecars = find_sidecars([*files, *(Path(directory, name) for name in subfolders)])
+        sidecars = find_sidecars([*files, *(Path(directory, name) for name in subfolders)], languages)
         skipped.update("unused caption or transcript" for _ in sidecars.unused)
         for path in files:
             if path in sidecars.files:

@@ -8,8 +8,9 @@ in BCP 47, and words such as "forced"), then its own extension. Names are compar
 normalization form C, then without regard to case: file systems and archives change both. A sidecar belongs to the items
 with the longest name that fits, so `movie.part.srt` belongs to `movie.part.mp4` and not to `movie.mp4`.
 
-Of several sidecars of an item, one without tags is used; otherwise the first by language, in the order of the codes;
-subtitles for the hard of hearing only if there are no others, and forced ones, which translate a few lines, last.
+Of several sidecars of an item, the one in the most preferred language is used; otherwise one without tags; otherwise the
+first by language, in the order of the codes. Subtitles for the hard of hearing are used only if there are no others, and
+forced ones, which translate a few lines, last.
 
 A text of more than `MAX_CAPTION_BYTES` is a book, whatever its name: a caption is not as long, and a book can have the
 name of its cover picture.
@@ -83,10 +84,11 @@ class _Match(NamedTuple):
     owner: _Owner
     difference: int  # of the names
 
-    @property
-    def rank(self) -> tuple[object, ...]:
+    def rank(self, languages: Sequence[str]) -> tuple[object, ...]:
+        """Return a key by which the best of several sidecars is the least."""
         tags, extension = self.tags, self.path.suffix.lower()
-        quality = tags.is_forced, self.has_tags, tags.is_for_hard_of_hearing, tags.language or ""
+        preference = _preference(tags.language, languages)
+        quality = tags.is_forced, preference, self.has_tags, tags.is_for_hard_of_hearing, tags.language or ""
         is_general = self.owner.stem != self.owner.name  # movie.srt rather than movie.mp4.srt
         order = TRANSCRIPTS.index(extension) if extension in TRANSCRIPTS else 0
         return *quality, self.difference, is_general, order, self.path.name
@@ -108,8 +110,8 @@ class _Owners:
         return [owner for owner in owners if owner.difference(stem) == least]
 
 
-def find_sidecars(entries: Sequence[Path]) -> FolderSidecars:
-    """Return the sidecars among the entries of one folder, files and subfolders.
+def find_sidecars(entries: Sequence[Path], languages: Sequence[str] = ()) -> FolderSidecars:
+    """Return the sidecars among the entries of one folder, files and subfolders; `languages` are preferred in order.
 
     An entry that cannot be read is a sidecar as well: its item is then rejected with the reason.
     """
@@ -119,8 +121,8 @@ def find_sidecars(entries: Sequence[Path]) -> FolderSidecars:
     captions = _by_item((path for path in entries if _is_caption(path)), captioned)
     transcripts = _by_item((path for path in entries if path.suffix.lower() in TRANSCRIPTS), transcribed)
     return FolderSidecars(
-        captions=_best(captions),
-        transcripts=_best(transcripts),
+        captions=_best(captions, languages),
+        transcripts=_best(transcripts, languages),
         files=frozenset(match.path for found in (captions, transcripts) for m in found.values() for match in m),
     )
 
@@ -155,9 +157,15 @@ def _matches(path: Path, owners: _Owners) -> Iterator[tuple[str, _Match]]:
             return
 
 
-def _best(found: Mapping[str, list[_Match]]) -> dict[str, Sidecar]:
-    best = {name: min(matches, key=lambda match: match.rank) for name, matches in found.items()}
+def _best(found: Mapping[str, list[_Match]], languages: Sequence[str]) -> dict[str, Sidecar]:
+    best = {name: min(matches, key=lambda match: match.rank(languages)) for name, matches in found.items()}
     return {name: Sidecar(match.path, match.tags.language) for name, match in best.items()}
+
+
+def _preference(language: str | None, languages: Sequence[str]) -> int:
+    """Return the place of a language in a list in which "en" stands for all kinds of English, its length if absent."""
+    names = {language, (language or "").partition("-")[0]}
+    return next((number for number, name in enumerate(languages) if name in names), len(languages))
 
 
 def _tags(words: Sequence[str]) -> _Tags | None:

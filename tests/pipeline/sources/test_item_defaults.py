@@ -41,3 +41,13 @@ def test_every_kind_of_input_gets_the_defaults(tmp_path: Path) -> None:
 def test_an_empty_value_raises(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} must not be empty"):
         ItemDefaults(**{name: " "})
+
+
+def test_transcripts_in_preferred_languages_are_chosen(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a.de.srt", "a.en.srt"):
+        (tmp_path / name).touch()
+    for languages, chosen in (((), "de"), (("eng", "DE"), "en")):
+        (item,) = read_manifest([str(tmp_path)], ItemDefaults(languages_of_transcripts=languages)).items
+        assert item.transcript_language == chosen
+    with pytest.raises(ConfigError, match="must be language tags such as en or pt-BR, got 'klingon'"):
+        ItemDefaults(languages_of_transcripts=("en", "klingon"))

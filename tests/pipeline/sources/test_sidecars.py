@@ -77,6 +77,24 @@ def test_one_of_several_transcripts_is_chosen(tmp_path: Path, names: list[str], 
     assert {path.name for path in found.files} == {*names}
 
 
+@pytest.mark.parametrize(
+    ("languages", "chosen"),
+    [
+        ((), "movie.srt"),
+        (("fr",), "movie.fr.srt"),
+        (("it", "en"), "movie.en-GB.srt"),
+        (("en-US", "en"), "movie.en-US.sdh.srt"),
+        (("ja",), "movie.srt"),
+        (("de",), "movie.srt"),  # only forced ones
+    ],
+)
+def test_preferred_languages_come_first(tmp_path: Path, languages: tuple[str, ...], chosen: str) -> None:
+    names = ["movie.srt", "movie.en-GB.srt", "movie.en-US.sdh.srt", "movie.fr.srt", "movie.de.forced.srt"]
+    find(tmp_path, "movie.mp4", *names)
+    found = find_sidecars(sorted(tmp_path.iterdir()), languages)
+    assert found.transcripts["movie.mp4"].path.name == chosen
+
+
 def test_a_sidecar_belongs_to_the_item_with_the_longest_name(tmp_path: Path) -> None:
     names = ["movie.mp4", "movie.part.mp4", "movie.en.mkv"]
     sidecars = ["movie.srt", "movie.part.srt", "movie.part.en.vtt", "movie.en.srt", "movie.de.srt"]
