@@ -8,9 +8,9 @@ in BCP 47, and words such as "forced"), then its own extension. Names are compar
 normalization form C, then without regard to case: file systems and archives change both. A sidecar belongs to the items
 with the longest name that fits, so `movie.part.srt` belongs to `movie.part.mp4` and not to `movie.mp4`.
 
-Of several sidecars of an item, the one in the most preferred language is used; otherwise one without tags; otherwise the
-first by language, in the order of the codes. Subtitles for the hard of hearing are used only if there are no others, and
-forced ones, which translate a few lines, last.
+Of several sidecars of an item, the one in the most preferred language is used; otherwise one without tags; otherwise
+the first by language, in the order of the codes. Subtitles for the hard of hearing are used only if there are no
+others, and forced ones, which translate a few lines, last.
 
 A text of more than `MAX_CAPTION_BYTES` is a book, whatever its name: a caption is not as long, and a book can have the
 name of its cover picture.

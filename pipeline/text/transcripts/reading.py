@@ -79,7 +79,7 @@ def parse_transcript(data: bytes, config: TranscriptConfig = TranscriptConfig())
     times that cannot be read.
     """
     text = _text(data, config)
-    lines = re.split(r"\r\n|\r|\n", text)
+    lines = re.split(r"\r{0,2}\n|\r", text)
     if is_substation(lines):
         return _transcript(parse_substation(lines))
     events = parse_timed_text(lines)

@@ -25,6 +25,7 @@ _TIMING = re.compile(rf"\s*({_CLOCK})\s{{0,12}}({_ARROW})\s{{0,12}}({_CLOCK})(\s
 _FULL_CLOCK = r"(?:\d+\s{0,3}:\s{0,3}){1,2}\d+\s{0,3}[.,]\s{0,3}\d+"
 _TWO_CLOCKS = re.compile(rf"\W{{0,3}}{_FULL_CLOCK}[^<\d]{{1,12}}{_FULL_CLOCK}")
 _MAX_CLOCKS_CHARS, _MAX_CLOCKS_LETTERS = 100, 8  # of two times with mistakes
+_INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _PART = re.compile(r"\s*([:.,;])\s*")
 _NUMBER = re.compile(r"\s*\d+\s*")
 _SETTINGS = re.compile(r"(?:\s+[a-z][\w-]*\s*:\s*\S+)+\s*", re.IGNORECASE)
@@ -54,7 +55,11 @@ def parse_timed_text(lines: Sequence[str]) -> list[Event]:
     events = []
     ends = [*(timing.line for timing in timings[1:]), len(lines)]
     for timing, end in zip(timings, ends, strict=True):
-        body = _vtt_body(lines[timing.line + 1 : end]) if is_vtt else _srt_body(lines, timing.line + 1, end)
+        body = lines[timing.line + 1 : end]
+        if is_vtt and "" in body:  # a line of one space is not blank
+            body = body[: body.index("")]
+        elif end < len(lines):
+            body = _without_number(body)
         events.append((timing.start_s, timing.end_s, timed_text("\n".join([timing.rest, *body]))))
     return events
 
@@ -65,22 +70,28 @@ def is_webvtt(lines: Sequence[str]) -> bool:
     return first.startswith("WEBVTT")
 
 
-def _vtt_body(lines: Sequence[str]) -> Sequence[str]:
-    return lines[: lines.index("")] if "" in lines else lines  # a line of one space is not blank
-
-
-def _srt_body(lines: Sequence[str], first: int, end: int) -> Sequence[str]:
-    has_number = first < end < len(lines) and _NUMBER.fullmatch(lines[end - 1])
-    return lines[first : end - 1 if has_number else end]  # the number is that of the next cue
+def _without_number(body: Sequence[str]) -> Sequence[str]:
+    """Return the lines before the next time without the number of its cue: after a blank line, or the last line."""
+    end = len(body)
+    while end and not body[end - 1].strip():
+        end -= 1
+    if not end or not _NUMBER.fullmatch(body[end - 1]):
+        return body
+    return body[: end - 1] if end == len(body) or _is_blank(body, end - 2) else body
 
 
 def _timings(lines: Sequence[str]) -> Iterator[_Timing]:
     for number, written in enumerate(lines):
-        line = written if written.isascii() else unicodedata.normalize("NFKC", written)  # full-width characters
+        line = written if written.isascii() else _plain(written)
         if timing := _timing(line, number):
             yield timing
         elif _is_malformed(line, is_expected=_is_first_of_cue(lines, number)):
             _reject(number, f"has a malformed time: {written.strip()[:80]!r}; {_EXAMPLE}")
+
+
+def _plain(line: str) -> str:
+    """Return a line with ASCII instead of full-width characters, without marks of text direction and byte order."""
+    return unicodedata.normalize("NFKC", _INVISIBLE.sub("", line))
 
 
 def _timing(line: str, number: int) -> _Timing | None:

@@ -73,7 +73,7 @@ def test_webvtt_is_read_without_notes_styles_and_identifiers() -> None:
     ]
 
 
-@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r", "\r\r\n"])
 @pytest.mark.parametrize(
     ("mark", "encoding"),
     [
