@@ -22,5 +22,5 @@ def read_caption(uri: str, access: AccessConfig = STRICT) -> str:
     except InputError as e:
         if e.reason is Reason.EMPTY:
             return ""
-        reason = e.reason if e.reason is Reason.UNREACHABLE else Reason.BAD_CAPTION
+        reason = e.reason if e.reason in (Reason.UNREACHABLE, Reason.NOT_ALLOWED) else Reason.BAD_CAPTION
         raise InputError(reason, f"caption {uri}: {e}") from e

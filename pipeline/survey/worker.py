@@ -45,6 +45,7 @@ from schemas.records import SIGNATURES
 from schemas.rows import ManifestItem, SignatureRow, SurveyRow, signature_rows, signature_table, survey_table
 
 _VERSION = 8  # increment when the same input gives another row
+_OWN_REASONS = (Reason.UNREACHABLE, Reason.NOT_ALLOWED, Reason.FAILED)  # not of the transcript's content
 _MAX_TRANSCRIPT_BYTES = 1 << 30
 
 
@@ -269,5 +270,5 @@ def _hash_transcript(uri: str, access: AccessConfig) -> str:
         with record_errors(uri), local_file(uri, max_bytes=_MAX_TRANSCRIPT_BYTES, access=access) as path:
             return hash_input(path, uri)
     except InputError as e:
-        reason = e.reason if e.reason in (Reason.UNREACHABLE, Reason.FAILED) else Reason.BAD_TRANSCRIPT
+        reason = e.reason if e.reason in _OWN_REASONS else Reason.BAD_TRANSCRIPT
         raise InputError(reason, f"transcript {uri}: {e}") from e

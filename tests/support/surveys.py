@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.workspace import Workspace, read_table_unit
+from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
 from pipeline.survey.table import read_survey_unit
@@ -17,10 +18,12 @@ from schemas.records import SIGNATURES
 Rows = dict[str, dict[str, Any]]
 
 
-def run_survey(folder: Path, out: Path, **config: Any) -> tuple[JobReport, Rows, Rows]:
+def run_survey(
+    folder: Path, out: Path, *, access: AccessConfig = STRICT, **config: Any
+) -> tuple[JobReport, Rows, Rows]:
     """Survey a folder in one unit; return the report, the rows by file name, and the signatures by content."""
     workspace = Workspace.open(out, units=1)
-    worker = SurveyWorker(workspace=workspace, config=SurveyConfig(**config))
+    worker = SurveyWorker(workspace=workspace, config=SurveyConfig(**config), access=access)
     report = survey_items([str(folder)], workspace, worker, Runner())
     rows = {Path(row.uri).name: row.to_row() for row in read_survey_unit(workspace, 0)}
     signatures = read_table_unit(workspace.signatures, 0, SIGNATURES).to_pylist()

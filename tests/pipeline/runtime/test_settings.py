@@ -89,3 +89,9 @@ def test_a_file_that_is_not_toml_is_named(content: bytes, tmp_path: Path) -> Non
     (tmp_path / NAME).write_bytes(content)
     with pytest.raises(UsageError, match=NAME):
         Settings.read(tmp_path, accept_edited=True)
+
+
+def test_what_may_be_read_changes_without_reconfigure(tmp_path: Path) -> None:
+    apply_settings(tmp_path, {("access", "follow-links"): "false", ("decode", "fps"): "4.0"}, reconfigure=False)
+    apply_settings(tmp_path, {("access", "follow-links"): "true"}, reconfigure=False)
+    assert Settings.read(tmp_path).values[("access", "follow-links")] == "true"

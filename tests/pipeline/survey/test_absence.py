@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+import longreel
 from pipeline.dedup.config import DedupConfig
 from pipeline.dedup.job import dedup_items
 from pipeline.runtime.beam import Runner
@@ -18,6 +19,7 @@ from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.workspace import Workspace, read_absent, read_units
 from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
+from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.survey.absence import UNLISTED, AbsenceConfig, with_absent
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
@@ -25,8 +27,10 @@ from pipeline.survey.worker import SurveyWorker
 from schemas.errors import AbsenceError, ConfigError, InputError, ManifestError, Reason
 from schemas.records import SURVEY
 from schemas.rows import ManifestItem
+from tests.support.http_server import ALLOWED, Answer, serving
 from tests.support.media import numbered
 from tests.support.stages import write_books
+from tests.support.texts import story
 
 KEEP, PRUNE = AbsenceConfig(max_absent=1), AbsenceConfig(prune=True)
 Rows = dict[str, dict[str, object]]
@@ -38,10 +42,15 @@ def folder(tmp_path: Path) -> Path:
     return write_books(tmp_path / "in", 8)
 
 
-def survey(inputs: Path | list[Path], out: Path, absence: AbsenceConfig | None = None) -> tuple[JobReport, Rows]:
+def survey(
+    inputs: Path | list[Path | str] | str,
+    out: Path,
+    absence: AbsenceConfig | None = None,
+    access: AccessConfig = STRICT,
+) -> tuple[JobReport, Rows]:
     """Survey inputs with one item per unit, and return the report and the rows by file name."""
     workspace = Workspace.open(out, units=10_000)
-    worker = SurveyWorker(workspace=workspace, config=SurveyConfig())
+    worker = SurveyWorker(workspace=workspace, config=SurveyConfig(), access=access)
     given = [str(path) for path in (inputs if isinstance(inputs, list) else [inputs])]
     report = survey_items(given, workspace, worker, Runner(), absence=absence or AbsenceConfig())
     return report, {Path(str(r["uri"])).name: r for r in read_units(workspace.survey, SURVEY).to_pylist()}
@@ -268,3 +277,53 @@ def test_prune_never_removes_an_unreachable_item() -> None:
     found = with_absent(ITEMS.values(), ITEMS, failing(Reason.MISSING), PRUNE, before=())
     assert not found.absent
     assert len(found.items) == 20  # the survey rejects them
+
+
+def test_a_server_that_fails_for_a_while_costs_nothing_and_one_that_recovers_is_read(tmp_path: Path) -> None:
+    body = story(0, 4).encode()
+    access = AccessConfig(allow_hosts=(ALLOWED,), fetch_attempts=1)
+    with serving(
+        {f"/{n}.txt": Answer(body=body + str(n).encode(), headers={"ETag": str(n)}) for n in range(4)}
+    ) as server:
+        server.answers["/3.txt"] = Answer(status=403)
+        rows = [{"uri": f"{server.url}/{n}.txt"} for n in range(4)]
+        manifest = write_manifest_of(tmp_path / "m.jsonl", *rows)
+        report, before = survey(manifest, tmp_path / "out", access=access)
+        assert report.rejected == {"unreachable": 1}
+        there, server.answers["/0.txt"] = server.answers["/0.txt"], Answer(status=503)
+        server.answers["/3.txt"] = Answer(body=body + b"3")
+        report, after = survey(manifest, tmp_path / "out", access=access)
+        assert (report.kept, report.rejected) == (4, {})
+        assert after["0.txt"] == before["0.txt"]
+        assert "1 of 3 known items are absent and kept as they were (1 not readable now)" in report.line()
+        assert survey(manifest, tmp_path / "out", PRUNE, access=access)[1] == after
+        server.answers["/0.txt"] = there
+        report, again = survey(manifest, tmp_path / "out", access=access)
+        assert (report.new, report.notes, again) == (0, (), after)
+        server.answers.update({f"/{n}.txt": Answer(status=429) for n in range(3)})
+        with pytest.raises(AbsenceError, match=r"3 of 4 known items are absent \(3 not readable now\)"):
+            survey(manifest, tmp_path / "out", access=access)
+
+
+def test_a_body_that_is_cut_after_the_check_keeps_the_known_item(tmp_path: Path) -> None:
+    access = AccessConfig(allow_hosts=(ALLOWED,), fetch_attempts=1)
+    with serving({"/0.txt": Answer(body=story(0, 4).encode(), headers={"ETag": "1"})}) as server:
+        _, before = survey(f"{server.url}/0.txt", tmp_path / "out", access=access)
+        server.answers["/0.txt"] = Answer(body=story(1, 4).encode(), headers={"ETag": "2"}, cut=100)
+        report, rows = survey(f"{server.url}/0.txt", tmp_path / "out", access=access)
+        assert (report.rejected, rows) == ({}, before)
+        server.answers["/0.txt"] = Answer(body=story(1, 4).encode(), headers={"ETag": "2"})
+        assert survey(f"{server.url}/0.txt", tmp_path / "out", access=access)[1] != before
+
+
+def test_the_command_ends_with_1_and_says_what_to_do(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["survey", str(folder), "--out", str(tmp_path / "out")]
+    assert longreel.main(command) == 0
+    move_away(folder, tmp_path / "away", "0.txt", "3.txt", "5.txt")
+    assert longreel.main(command) == 1
+    assert "longreel survey: 3 of 8 known items are absent" in capsys.readouterr().err
+    assert longreel.main([*command, "--max-absent", "1"]) == 0
+    assert longreel.main([*command, "--prune"]) == 0
+    assert len(read_units(tmp_path / "out" / "survey", SURVEY)) == 5

@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline.kinds.registry import kind_of
 from pipeline.kinds.video import VIDEO
+from pipeline.sources.access import AccessConfig
 from pipeline.survey import worker as survey
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.tools import SurveyTools
@@ -81,17 +82,17 @@ def test_unchanged_items_keep_their_signatures(folder: Path, tmp_path: Path, mon
 def test_a_file_that_is_modified_while_it_is_read_is_rejected(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hash_file = survey.sha256_file
+    hash_file = survey.hash_input
 
-    def grow(path: Path) -> str:
-        found = hash_file(path)
+    def grow(path: Path, uri: str) -> str:
+        found = hash_file(path, uri)
         if path.name == "c.mp4" and not path.with_suffix(".done").exists():
             path.with_suffix(".done").touch()
             with path.open("ab") as f:
                 f.write(b"more")
         return found
 
-    monkeypatch.setattr(survey, "sha256_file", grow)
+    monkeypatch.setattr(survey, "hash_input", grow)
     report, rows, signatures = run_survey(folder, tmp_path / "out")
     row = rows["c.mp4"]
     assert (row["reason"], row["document_id"], row["content_id"]) == ("changed", None, None)
@@ -168,6 +169,7 @@ def test_captions_and_transcripts_of_a_manifest_are_read_and_rejected_like_those
     (tmp_path / "good.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
     (tmp_path / "latin1.txt").write_bytes("une légende".encode("latin-1"))
     (tmp_path / "large.txt").write_bytes(b"a" * ((1 << 20) + 1))
+    access = AccessConfig(allow_hosts=("localhost", "127.0.0.1"))
     with served(tmp_path) as url:
         sidecars = {
             "a.png": {"caption_file": "good.txt", "captions": ["listed"]},
@@ -188,7 +190,7 @@ def test_captions_and_transcripts_of_a_manifest_are_read_and_rejected_like_those
                 make_video(tmp_path / name, frames=5 + number)
         lines = [json.dumps({"uri": name, **columns}) for name, columns in sidecars.items()]
         (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
-        report, rows, _ = run_survey(tmp_path / "manifest.jsonl", tmp_path / "out")
+        report, rows, _ = run_survey(tmp_path / "manifest.jsonl", tmp_path / "out", access=access)
     assert {name: row["reason"] for name, row in rows.items() if row["reason"]} == {
         **dict.fromkeys(["c.png", "d.png", "e.png", "f.png", "g.png"], "bad_caption"),
         **dict.fromkeys(["i.mp4", "j.mp4"], "bad_transcript"),
