@@ -15,7 +15,7 @@ from pipeline.reports.funnel import Items
 from pipeline.reports.page import render
 from pipeline.reports.tables import cut_characters, duration, with_durations_and_words
 from pipeline.runtime.workspace import Workspace
-from schemas.records import SURVEY
+from schemas.records import SURVEY, TOKENS
 from schemas.rows import SurveyRow
 from tests.support.survey_rows import Row, book
 
@@ -42,6 +42,31 @@ def test_overlapping_cuts_are_counted_once_and_as_in_a_dry_run(rows: list[list[t
 )
 def test_a_duration_is_formatted_in_two_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_cues_are_counted_by_split_if_there_are_any() -> None:
+    rows = [
+        {"split": "train", "cues": 1200, "cues_outside": 898, "reason": None},
+        {"split": "train", "cues": 3, "cues_outside": 0, "reason": None},
+        {"split": "val", "cues": 0, "cues_outside": 2, "reason": None},
+        {"split": "val", "cues": 0, "cues_outside": 0, "reason": "bad_transcript"},
+    ]
+    schema = pa.schema([TOKENS.field(name) for name in rows[0]])
+
+    def of(some: list[dict[str, object]]) -> list[tables.ReportTable]:
+        items = Items(
+            listed=pa.table({}),
+            surveyed=pa.table({}),
+            tokenized=pa.Table.from_pylist(some, schema),
+            datasets={},
+            unfinished=(),
+            selection=None,
+        )
+        return list(tables.transcripts_table(items))
+
+    (table,) = of(rows)
+    assert table.rows == (("train", "1,203", "898"), ("val", "0", "2"))
+    assert of(rows[3:]) == of([]) == []
 
 
 def test_a_registered_table_appears_in_its_section_of_the_page(

@@ -122,6 +122,15 @@ def test_a_transcript_is_shifted_to_the_clock_of_the_kept_video_or_not_used(
     assert said == (expected if shift is None else "")
 
 
+@pytest.mark.parametrize(("transcript", "shift"), [("/v/b.srt", -2.5), (EMBEDDED, 0.0)])
+def test_a_transcript_file_counts_from_the_start_of_the_container_of_its_copy(transcript: str, shift: float) -> None:
+    same = {"content_id": "c", "document_id": "d"}
+    row, _ = adopted(
+        video("a.mp4", start_s=1.0, **same), video("b.mp4", start_s=2.5, transcript=transcript, **same), None
+    )
+    assert row.transcript_shift_s == shift
+
+
 def test_the_caption_of_a_part_is_not_that_of_the_whole() -> None:
     whole, part = video("whole.mp4", duration_s=60.0), video("part.mp4", captions=["a caption"])
     row, said = adopted(whole, part, pair(whole, part, of_one=0.2, of_other=1.0))
