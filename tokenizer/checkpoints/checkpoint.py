@@ -22,10 +22,12 @@ import safetensors.numpy
 from flax import nnx
 from numpy.typing import NDArray
 
+from schemas.checksums import PLACEHOLDER
 from schemas.errors import ConfigError
+from schemas.field_types import require_types
 from schemas.files import atomic
 from schemas.runs.naming import key_words
-from tokenizer.checkpoints import containers
+from tokenizer.checkpoints import containers, own_checksum
 from tokenizer.checkpoints.infer_config import infer
 from tokenizer.checkpoints.lazy_tensor import Stored
 from tokenizer.checkpoints.published import CODEBOOK as _CODEBOOK
@@ -71,17 +73,19 @@ def save(path: Path, weights: Weights, *, dtype: type[np.floating[Any]] = np.flo
             raise ConfigError(f"{path}: {e}") from e
     with atomic(path) as temporary:
         safetensors.numpy.save_file(tensors, temporary, metadata=_header_of(weights.config))
+        own_checksum.write_checksum(temporary)
 
 
 def load(path: Path, config: VqganConfig | None = None) -> Weights:
     """Read a checkpoint of any published format.
 
     `config` defaults to the one in the file's header, or else is inferred from the tensors' names and shapes. Raises
-    ConfigError if the file is missing, truncated or unsupported, would execute code, has tensors that do not match the
-    configuration (the first ones are listed), or contains a weight that is not finite.
+    ConfigError if the file is missing, truncated, damaged or unsupported, would execute code, has tensors that do not
+    match the configuration (the first ones are listed), or contains a weight that is not finite.
     """
     contents = containers.read(path)
     try:
+        own_checksum.check(path)
         published = translate(contents.tensors)
         config = config or _config_of(contents.header) or infer(published)
         _check_shapes(published.tensors, config)
@@ -118,8 +122,10 @@ def _config_of(header: Mapping[str, str]) -> VqganConfig | None:
     try:
         fields: dict[str, Any] = json.loads(header["config"])
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        plain.pop(own_checksum.KEY, None)
+        require_types(VqganConfig, plain)
         return VqganConfig(**plain)
-    except (ValueError, TypeError, KeyError, AttributeError) as e:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
         raise ConfigError(f"`config` in its header cannot be read ({e}): give the configuration") from e
 
 
@@ -127,6 +133,7 @@ def _header_of(config: VqganConfig) -> dict[str, str]:
     """Return a header with the fields of a configuration that are not defaults."""
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     plain = {f.name: fields[f.name] for f in dataclasses.fields(config) if fields[f.name] != f.default}
+    plain[own_checksum.KEY] = PLACEHOLDER.decode()
     # A single entry: safetensors writes several entries in an unspecified order.
     return {"config": json.dumps(plain, sort_keys=True)}
 
