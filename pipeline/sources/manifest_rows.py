@@ -18,6 +18,7 @@ from pipeline.sources.addresses import BAD_NAME, address_of, is_bad_name, is_sto
 from pipeline.sources.sidecars import TRANSCRIPTS, language_of
 from pipeline.sources.table_row import JsonRow
 from schemas.errors import InputError, Reason
+from schemas.printable import printable
 from schemas.records import SPLITS, USER_COLUMNS
 from schemas.rows import EMBEDDED, ManifestItem
 
@@ -67,7 +68,7 @@ def rejected_item(values: JsonRow, error: InputError, *, base: Path, address: st
             kind = row.kind(uri)
         except InputError:  # the columns that tell them are those that are invalid
             pass
-    return ManifestItem(uri=uri, kind=kind, reason=error.reason.value, detail=str(error))
+    return ManifestItem(uri=uri, kind=kind, reason=error.reason.value, detail=printable(str(error)))
 
 
 def require_known_columns(names: Iterable[str]) -> None:

@@ -74,7 +74,8 @@ def decode_legacy(data: bytes) -> DetectedText | None:
 def _is_plausible(text: str, encoding: str, limit: float) -> bool:
     if impossible().search(text) or implausible_share(text) > limit:
         return False
-    return encoding not in ("gb18030", "big5", "cp949") or len(_KANA.findall(text)) <= _MAX_KANA * len(text)
+    sample = text[:_SAMPLE_BYTES]
+    return encoding not in ("gb18030", "big5", "cp949") or len(_KANA.findall(sample)) <= _MAX_KANA * len(sample)
 
 
 def try_decode(data: bytes, encoding: str) -> str | None:

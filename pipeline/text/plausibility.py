@@ -15,6 +15,7 @@ import unicodedata
 import numpy as np
 
 _SHIFTED = 4  # successive pairs of such characters
+_MAX_COUNTED = 1 << 18  # characters
 _MAX_EXAMINED = 20_000
 _WITHIN_WORDS = frozenset("'’‘ʼ`´·-‐‑–—/…|\u00ad\u200c\u200d")
 _SCRIPTS = ((0x0250, "Latin"), (0x0370, None), (0x0400, "Greek"), (0x0530, "Cyrillic"))  # up to a code point
@@ -44,7 +45,8 @@ def implausible_share(text: str) -> float:
 
     It is 1 for Latin script in which most letters are not ASCII: no language is written so.
     """
-    if len(re.findall("[\u00c0-\u024f]", text)) > len(re.findall("[A-Za-z]", text)):
+    sample = text[:_MAX_COUNTED]
+    if len(re.findall("[\u00c0-\u024f]", sample)) > len(re.findall("[A-Za-z]", sample)):
         return 1.0
     found = list(itertools.islice(re.finditer("[^\x00-\x7f]", text), _MAX_EXAMINED))
     return sum(_is_implausible(text, match.start()) for match in found) / max(1, len(found))

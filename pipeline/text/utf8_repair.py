@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from schemas.deadline import checked
 from schemas.errors import InputError, Reason
 
 # Bytes that are not UTF-8, as `surrogateescape` decodes them.
@@ -18,13 +19,13 @@ _STRAYS = re.compile("[\udc80-\udcff]+")
 _SURROGATE_PAIR = re.compile("\udced([\udca0-\udcaf])([\udc80-\udcbf])\udced([\udcb0-\udcbf])([\udc80-\udcbf])")
 # Characters that are frequent in UTF-8, and whose bytes have no meaning together in another encoding of Latin script.
 _TYPICAL = re.compile("[\u00a0-\u017f\u2010-\u203a\u20ac]")
-_NOT_ASCII = re.compile("[^\x00-\x7f\udc80-\udcff]")
 _NOT_ASCII_RUN = re.compile("[^\x00-\x7f]+")
 _LETTERS = frozenset("ŠŒŽšœžŸ") | {chr(c) for c in range(0xC0, 0x100)} - {"×", "÷"}
 _OPENING, _CLOSING, _APOSTROPHE, _DASHES = "‘“", "”", "’", "–—"
 _ISOLATION = 3  # characters before and after a stray byte that must be intact
 _EVIDENCE = 8  # stray bytes per typical character, up to which a text is UTF-8
 _FEW = 10
+_EXAMINED = 1 << 20  # characters or bytes from which the script is told
 _LEADS = {0xC2, 0xC3}  # first bytes of the most frequent characters
 
 
@@ -49,7 +50,7 @@ def mend_utf8(data: bytes, *, is_other_declared: bool = False) -> MendedText | N
         return None
     parts, at, mended = [], 0, 6 * pairs
     mender = _Mender(text)
-    for stray in strays:
+    for stray in checked(strays):
         start, end = stray.span()
         letter = mender.mend(start, end)
         if letter is None:
@@ -69,7 +70,7 @@ def mend_cp1252(data: bytes) -> str | None:
 
 def has_typical_characters(data: bytes) -> bool:
     """Whether data of Latin script that is not UTF-8 contains UTF-8: another encoding would ruin these characters."""
-    text = data.decode("utf-8", "surrogateescape")
+    text = data[:_EXAMINED].decode("utf-8", "surrogateescape")
     strays = sum(map(len, _STRAYS.findall(text)))
     return _is_latin_script(text, strays) and 20 * len(_TYPICAL.findall(text)) > strays
 
@@ -93,10 +94,10 @@ def _is_utf8(text: str, strays: Sequence[re.Match[str]], *, is_other_declared: b
     next to none where stray bytes stand alone, as in the encodings of Latin script.
     """
     count = sum(len(stray[0]) for stray in strays)
-    valid = len(_NOT_ASCII.findall(text))
+    valid = len(text) - len(text.encode("ascii", "ignore")) - count
     if valid >= 4 * count:
         return True
-    typical = len(_TYPICAL.findall(text))
+    typical = sum(1 for _ in _TYPICAL.finditer(text))
     return not is_other_declared and _EVIDENCE * typical >= count and _is_latin_script(text, count)
 
 
@@ -104,7 +105,7 @@ def _is_latin_script(text: str, strays: int) -> bool:
     """Whether most letters are ASCII: stray bytes are few, or stand alone between ASCII characters."""
     if strays <= max(_FEW, len(text) // 20):
         return True
-    runs = [run for run in _NOT_ASCII_RUN.findall(text) if _STRAYS.search(run)]
+    runs = [run for run in _NOT_ASCII_RUN.findall(text[:_EXAMINED]) if _STRAYS.search(run)]
     return 2 * sum(len(run) == 1 for run in runs) >= len(runs)
 
 

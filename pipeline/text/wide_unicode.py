@@ -16,6 +16,7 @@ _WIDTHS = {"utf-32-le": 4, "utf-32-be": 4, "utf-16-le": 2, "utf-16-be": 2}
 _SPACES = re.compile("[ \n\u3000\u3001\u3002\uff0c]")
 _CONTROLS = re.compile(b"[\x01-\x08\x0e-\x1f]")  # the second bytes of other scripts
 _MAX_NOT_NUL = 0.6  # share of bytes in UTF-16 that is ASCII for the most part
+_SAMPLE = 1 << 18  # characters
 _MIN_SPACES = 0.005  # share of characters; with the wrong byte order there are next to none
 
 
@@ -63,7 +64,8 @@ def decode_unmarked(data: bytes) -> WideText | None:
             found = decode_wide(data, encoding)
         except InputError:
             continue
-        if found.text and len(_SPACES.findall(found.text)) >= _MIN_SPACES * len(found.text):
+        sample = found.text[:_SAMPLE]
+        if sample and len(_SPACES.findall(sample)) >= _MIN_SPACES * len(sample):
             return found
     return None
 
