@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from inputs_parts.case import Case, either, kept, rejected, text
 from inputs_parts.media import clip, picture
-from tests.support.epubs import FIRST, OPF, SECOND, make_epub
+from tests.support.epubs import CONTAINER, FIRST, OPF, SECOND, make_epub
 from tests.support.texts import story
 
 _LISTED = (".hidden/a.png", ".hidden/b.png")
@@ -40,10 +40,17 @@ def _encodings(folder: Path) -> None:
     (folder / "many_quotes.txt").write_bytes(story(503, 60).replace(" and ", " “and” ").encode() + b"\n\n" + stray)
     (folder / "cp1252.txt").write_bytes(f"{story(504, 80)}\n\n{CAFE} “Yes,” she said.".encode("cp1252"))
     (folder / "utf16.txt").write_bytes(f"{story(505, 80)}\n\n{CAFE}".encode("utf-16"))
+    (folder / "one_byte.txt").write_bytes(f"{story(506, 80)}\n\n{CAFE}\n\n".encode() + stray[:20])
+    accents = story(508, 80).replace(" old ", " älter ").replace(" quiet ", " größer ").replace(" famous ", " célèbre ")
+    (folder / "accents.txt").write_bytes(accents.encode() + b"\n\n" + stray)
+    (folder / "page.html").write_bytes(f"<html><body><p>{story(507, 60)}</p><p>{CAFE}</p>".encode() + b"<p>" + stray)
 
 
 def _nuls(folder: Path) -> None:
     (folder / "tail.txt").write_bytes(f"{story(511, 60)}\n\n{CAFE}\n".encode() + bytes(3000))
+    (folder / "wide.txt").write_bytes(f"{story(513, 60)}\n\n{CAFE}\n".encode("utf-16") + bytes(3000))
+    picture(folder / "caption.png")
+    (folder / "caption.txt").write_bytes(b"A calm harbour." + bytes(100))
     (folder / "head.txt").write_bytes(bytes(64) + f"{story(512, 60)}\n\n{CAFE}\n".encode())
 
 
@@ -88,24 +95,32 @@ def _opf(*changes: tuple[str, str]) -> str:
     return opf
 
 
+def _two_rootfiles() -> str:
+    other = '<rootfiles><rootfile full-path="other.pdf" media-type="application/pdf"/>'
+    return CONTAINER.replace("<rootfiles>", other)
+
+
 def _epubs(folder: Path) -> None:
-    changes: Mapping[str, Mapping[str, str | None]] = {
+    changes: Mapping[str, Mapping[str, str | bytes | None]] = {
         "plain": {},
         "case": {"OPS/book.opf": _opf(("first.xhtml", "FIRST.XHTML"))},
         "old_types": {"OPS/book.opf": _opf(("application/xhtml+xml", "text/x-oeb1-document"))},
         "absolute": {"OPS/book.opf": _opf(("first.xhtml", "/OPS/first.xhtml"))},
         "backslash": {"OPS/book.opf": _opf(("first.xhtml", "..\\OPS\\first.xhtml"))},
         "missing": {"OPS/second part.xhtml": None},
+        "rootfiles": {"META-INF/container.xml": _two_rootfiles()},
+        "no_mimetype": {"mimetype": None},
+        "utf16": {"OPS/book.opf": OPF.replace('version="1.0"?', 'version="1.0" encoding="utf-16"?').encode("utf-16")},
     }
     for number, (name, change) in enumerate(changes.items()):
         make_epub(folder / f"{name}.epub", {**_book(600 + 10 * number), **change})
-    whole = make_epub(folder / "prefix.epub", _book(680))
+    whole = make_epub(folder / "prefix.epub", _book(780))
     whole.write_bytes(b"junk before the archive\n" + whole.read_bytes())
     _damaged_lzma(folder / "lzma.epub")
 
 
 def _damaged_lzma(path: Path) -> None:
-    make_epub(path, _book(690))
+    make_epub(path, _book(790))
     with zipfile.ZipFile(path) as given:
         entries = {name: given.read(name) for name in given.namelist()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as made:
@@ -127,6 +142,14 @@ def _jsonl(folder: Path) -> None:
     pq.write_table(pa.table({"text": texts, "source": sources}), folder / "struct.parquet")
     splits = pa.table({"text": [story(720 + n, 30) for n in range(2)], "split": ["validation", "test"]})
     pq.write_table(splits, folder / "splits.parquet")
+    odd = [{"text": None}, {"text": ["a", "list"]}, {"text": story(740, 30), "captions": {"en": 1}}, [1, 2]]
+    lines = [
+        json.dumps({"text": story(741, 30)}),
+        *map(json.dumps, odd),
+        "{broken",
+        json.dumps({"text": story(742, 30)}),
+    ]
+    (folder / "odd.jsonl").write_text("\n".join(lines))
 
 
 def _not_utf8(folder: Path) -> None:
@@ -148,9 +171,15 @@ CASES = (
     Case(
         "01 UTF-8 with stray bytes",
         _encodings,
-        {"few_bytes.txt": _MENDED, "many_quotes.txt": _MENDED, "cp1252.txt": text(CAFE), "utf16.txt": text(CAFE)},
+        dict.fromkeys(("one_byte.txt", "accents.txt", "page.html"), _MENDED)
+        | {"few_bytes.txt": _MENDED, "many_quotes.txt": _MENDED, "cp1252.txt": text(CAFE), "utf16.txt": text(CAFE)},
     ),
-    Case("16 padding with NUL", _nuls, {"tail.txt": text(CAFE), "head.txt": either(text(CAFE), rejected("not_text"))}),
+    Case(
+        "16 padding with NUL",
+        _nuls,
+        {"tail.txt": text(CAFE), "head.txt": either(text(CAFE), rejected("not_text"))}
+        | {"wide.txt": text(CAFE), "caption.png": text("A calm harbour.")},
+    ),
     Case("07 Cantonese", _cantonese, {"yue.txt": kept}),
     Case(
         "05 captions that cannot be read",
@@ -172,6 +201,7 @@ CASES = (
         "06 EPUB",
         _epubs,
         {f"{name}.epub": text("Ishmael", "sea.") for name in ("plain", "case", "old_types", "absolute", "backslash")}
+        | {f"{name}.epub": text("Ishmael", "sea.") for name in ("rootfiles", "no_mimetype", "utf16")}
         | {
             "missing.epub": text("Ishmael"),
             "prefix.epub": text("Ishmael", "sea."),
@@ -182,9 +212,11 @@ CASES = (
         "09 text tables",
         _jsonl,
         {f"titles.jsonl#{n}": kept if n != 1 else either(kept, rejected("invalid_row")) for n in range(3)}
-        | {name: kept for name in ("struct.parquet#0", "struct.parquet#1", "splits.parquet#0")}
-        | {"splits.parquet#1": either(kept, rejected("invalid_row"))},
-        tables=("titles.jsonl", "struct.parquet", "splits.parquet"),
+        | dict.fromkeys(("struct.parquet#0", "struct.parquet#1", "splits.parquet#0"), kept)
+        | {"splits.parquet#1": either(kept, rejected("invalid_row"))}
+        | {f"odd.jsonl#{n}": rejected("invalid_row", "not_text", "unreadable") for n in (1, 2, 4, 5)}
+        | {"odd.jsonl#0": kept, "odd.jsonl#3": either(kept, rejected("invalid_row")), "odd.jsonl#6": kept},
+        tables=("titles.jsonl", "struct.parquet", "splits.parquet", "odd.jsonl"),
     ),
     Case(
         "19 rows that are not UTF-8",

@@ -110,13 +110,41 @@ def _bars(folder: Path) -> None:
     clip(folder / "pillarbox.mp4", picture=_lit(9204, left=16, right=16))
 
 
+_PROMISING = ("a.h264", "a.hevc", "a.mpg", "a.ts", "audio.flv", "audio.wmv", "no_index.avi", "fragments.mp4")
+
+
 def _promises(folder: Path) -> None:
     for name, codec in (("a.h264", "libx264"), ("a.hevc", "libx265")):
         clip(folder / name, codec=codec, format=name[2:])
     make_video(folder / "a.mpg", codec="mpeg2video", frames=50, picture=lambda i: texture(9300, i), size=SIZE)
     clip(folder / "a.ts")
     clip(folder / "audio.flv", audio_s=9.0)
+    clip(folder / "audio.wmv", codec="wmv2", audio_s=9.0)
+    clip(folder / "no_index.avi", codec="mpeg4")
+    content = (folder / "no_index.avi").read_bytes()
+    (folder / "no_index.avi").write_bytes(content[: content.rindex(b"idx1")])
     clip(folder / "fragments.mp4", container_options={"movflags": "frag_keyframe+empty_moov"})
+
+
+def _long(folder: Path) -> None:
+    """Write two encodings of an interview of 200 s: little moves, and key frames lie elsewhere."""
+    still, face = texture(9700, 0, (192, 108)), texture(9701, 0, (24, 24))
+
+    def at(second: float) -> Picture:
+        frame = still.copy()
+        left, top = 80 + round(8 * np.sin(second)), 40 + round(5 * np.sin(second / 3))
+        frame[top : top + 24, left : left + 24] = face
+        return frame
+
+    for name, rate, options in (("one.mp4", 8, {"g": "40", "crf": "20"}), ("other.mp4", 10, {"g": "73", "crf": "28"})):
+        make_video(
+            folder / name,
+            frames=200 * rate,
+            rate=rate,
+            size=(192, 108),
+            picture=lambda i, rate=rate: at(i / rate + 0.08 * (rate > 8)),  # type: ignore[misc]
+            options=options,
+        )
 
 
 def _names(folder: Path) -> None:
@@ -170,12 +198,13 @@ CASES = (
     Case(
         "promised frames",
         _promises,
-        dict.fromkeys(("a.h264", "a.hevc", "a.mpg", "a.ts", "audio.flv", "fragments.mp4"), promised_what_it_has),
+        dict.fromkeys(_PROMISING, promised_what_it_has),
     ),
     Case(
         "file names that are not UTF-8",
         _names,
         {name: rejected("bad_name") for name in ("caf%E9.mp4", "caf%E8.mp4")},
     ),
+    Case("long re-encoding", _long, {"one.mp4": duplicate_of("other.mp4")}),
     Case("flipped copy", _flipped, {"plain.mp4": duplicate_of("flipped.mp4")}),
 )
