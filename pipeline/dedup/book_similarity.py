@@ -26,12 +26,14 @@ from numpy.typing import NDArray
 
 from pipeline.dedup.similarity import Range, Shared, Signature
 from pipeline.text.words import Words, mix, shingles, split_words
+from schemas.deadline import checked
 
 VERSION = (2, rensa.RMinHash.ALGORITHM_VERSION)  # change it if the signature of a text changes
 _SHINGLE = 5  # words
 _HASHES, _BAND, _BANDS = 64, 3, 21
 _SEED = 42
 _MIN_WORDS, _MAX_WORDS, _MEAN_REST = 400, 2500, 600  # of a sample
+_BATCH = 1024  # samples per call of rensa
 _MAX_EQUAL = 8  # samples of a book that agree in one MinHash and are compared
 
 
@@ -43,7 +45,7 @@ def book_signature(text: str, content_id: str, words: Words | None = None) -> Si
     # A shingle belongs to the sample that it starts in, or to the last sample.
     offsets = np.minimum(boundaries, len(hashes))
     used = np.flatnonzero(np.diff(offsets))
-    samples = [np.unique(hashes[offsets[i] : offsets[i + 1]]) for i in used]
+    samples = [np.unique(hashes[offsets[i] : offsets[i + 1]]) for i in checked(used)]
     starts = np.append(words.starts, len(text))[boundaries[used]] if len(used) else np.zeros(0, np.int64)
     ends = np.append(starts[1:], len(text)) if len(used) else starts
     return Signature(
@@ -175,10 +177,17 @@ def _boundaries(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
 def _minhashes(samples: list[NDArray[np.uint64]]) -> tuple[bytes, ...]:
     if not samples:
         return ()
+    return tuple(
+        np.asarray(row, "<u4").tobytes()
+        for first in checked(range(0, len(samples), _BATCH), every=1)
+        for row in _minhash_rows(samples[first : first + _BATCH])
+    )
+
+
+def _minhash_rows(samples: list[NDArray[np.uint64]]) -> list[list[int]]:
     offsets = np.cumsum([0, *map(len, samples)]).tolist()
     tokens = np.concatenate(samples)
-    rows = rensa.RMinHash.digest_matrix_from_flat_token_hashes(tokens, offsets, _HASHES, _SEED).to_rows()
-    return tuple(np.asarray(row, "<u4").tobytes() for row in rows)
+    return rensa.RMinHash.digest_matrix_from_flat_token_hashes(tokens, offsets, _HASHES, _SEED).to_rows()
 
 
 def _matrix(signature: Signature) -> NDArray[np.uint32]:

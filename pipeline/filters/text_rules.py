@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from pipeline.text.scripts import SENTENCE_ENDS, UNPUNCTUATED
 from pipeline.text.words import SYLLABIC_WORD, UNSPACED_WORD, Words, shingles, split_words
+from schemas.deadline import checked
 
 VERSION = 2  # raise it if the same text would give other numbers
 STOP_WORDS = {name: split_words(name).hashes[0] for name in "the be to of and that have with".split()}  # noqa: SIM905
@@ -151,8 +152,8 @@ def repetition(text: str) -> dict[str, float]:
 
     Lines and paragraphs without a letter or digit (rules, rows of asterisks) are not counted.
     """
-    lines = [line.strip() for line in text.split("\n") if _LETTER_OR_DIGIT.search(line)]
-    paragraphs = [p.strip() for p in re.split(r"\n\s*\n", text) if _LETTER_OR_DIGIT.search(p)]
+    lines = [line.strip() for line in checked(text.split("\n")) if _LETTER_OR_DIGIT.search(line)]
+    paragraphs = [p.strip() for p in checked(re.split(r"\n\s*\n", text)) if _LETTER_OR_DIGIT.search(p)]
     found: dict[str, float] = {}
     for name, parts in (("line", lines), ("paragraph", paragraphs)):
         count, characters = _repeats(parts)
@@ -170,7 +171,7 @@ def _repeats(parts: Sequence[str]) -> tuple[int, int]:
     """Return how many parts repeat an earlier one, and the characters in them."""
     seen: set[str] = set()
     count = characters = 0
-    for part in parts:
+    for part in checked(parts):
         if part in seen:
             count += 1
             characters += len(part)

@@ -44,6 +44,7 @@ Role = Literal["context", "question", "answer"]
 ROLES: tuple[str, ...] = get_args(Role)
 _VERSION = 1  # increment when the same file gives another layout
 _LINE_START = "(?:^|(?<=[\n\v\f\x1c-\x1e\x85\u2028\u2029]))"  # after all that is shown as a line break
+_MAX_TURNS = 500_000  # a turn takes up to 3 KB of memory besides its text
 _MAX_SHOWN_CHARS = 60  # of an invalid value in a message
 
 
@@ -130,6 +131,8 @@ def parse_turns(content: str) -> list[Turn]:
     given = _fields(document, ("turns",), where="the file")["turns"]
     if not isinstance(given, list):
         raise InputError(Reason.UNREADABLE, f"'turns' must be a list, got {_shown(given)}")
+    if len(given) > _MAX_TURNS:
+        raise InputError(Reason.TOO_LARGE, f"{len(given):,} turns, the limit is {_MAX_TURNS:,}; split the file")
     turns = [_turn(values, where=f"turn {number}") for number, values in enumerate(checked(given), start=1)]
     if not any(turn.role == "answer" for turn in turns):
         raise InputError(

@@ -8,6 +8,7 @@ from collections import Counter
 from schemas.deadline import checked, checkpoint
 
 _HYPHEN = re.compile(r"(?<!\w)(\w{1,60})(-|\u00ad|\u2010)\n([ \t\f]{0,80})(\w+)")
+_AT_LINE_END = ("-\n", "\u00ad\n", "\u2010\n")  # found much faster than the pattern
 _WORD = re.compile(r"\w+(?:[-\u2010]\w+)*")
 
 
@@ -17,7 +18,7 @@ def join_hyphens(text: str) -> tuple[str, float]:
     "exam-" and "ple" become "example" if the book contains that word, or does not contain both parts as words; "well-"
     and "known" become "well-known" if the book contains that. Otherwise they stay split.
     """
-    if not _HYPHEN.search(text):
+    if not any(hyphen in text for hyphen in _AT_LINE_END) or not _HYPHEN.search(text):
         return text, 0.0
     words = checked(_WORD.finditer(_HYPHEN.sub(" ", text)))
     known = Counter(match[0].casefold() for match in words)
