@@ -5,13 +5,15 @@ The request belongs to the process, as workers run in threads of the engine and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from schemas.deadline import time_limit
 from schemas.errors import Interrupted
 from schemas.runs.interrupt import StopRequest
 
+_REPORT_S = 10.0
 _STOP = StopRequest()
 
 
@@ -26,9 +28,24 @@ def raise_if_stopping() -> None:
         raise Interrupted("stopped; what was made is kept. Run the same command to resume.")
 
 
-def item_limit(seconds: float | None) -> AbstractContextManager[None]:
-    """Return the context of one item's work: `checkpoint` in it raises Interrupted, or TIMEOUT after `seconds`."""
-    return time_limit(seconds, check=raise_if_stopping)
+def item_limit(
+    seconds: float | None, *, report: Callable[[float], None] = lambda seconds: None
+) -> AbstractContextManager[None]:
+    """Return the context of one item's work: `checkpoint` in it raises Interrupted, or TIMEOUT after `seconds`.
+
+    `report` is called every ten seconds with the time that the item has taken so far.
+    """
+    started = time.monotonic()
+    reports = 0
+
+    def check() -> None:
+        nonlocal reports
+        raise_if_stopping()
+        if (passed := time.monotonic() - started) > _REPORT_S * (reports + 1):
+            reports = int(passed / _REPORT_S)
+            report(passed)
+
+    return time_limit(seconds, check=check)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from rich.text import Text
 from schemas.printable import printable
 
 MADE, KEPT, REJECTED = "made", "kept", "rejected"
+WORKING = "working"  # on a record that takes long; not an outcome
 _TERMINAL_S, _PLAIN_S = 0.2, 10.0
 _FILE_WIDTH = 160
 
@@ -56,8 +57,9 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
 
 
 def note(journal: Path, outcome: str, **facts: Any) -> None:
-    """Append the outcome of one record (MADE, KEPT or REJECTED) and facts about it to the journal."""
-    line = json_text({"time": round(time.time(), 3), "outcome": outcome, **facts}) + "\n"
+    """Append the outcome of one record (MADE, KEPT or REJECTED), or WORKING, and facts about it to the journal."""
+    line = json_text({"time": round(time.time(), 3), "outcome": outcome, **facts}) + "
+"
     # A journal that cannot be written (full disk) must not hide the error of the output itself.
     with contextlib.suppress(OSError):
         descriptor = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -72,6 +74,7 @@ class _Follower:
 
     def __init__(self, journal: Path) -> None:
         self.counts: Counter[str] = Counter()
+        self.working = ""  # on which record, if the last line of the journal says so
         self._path = journal
         self._at = journal.stat().st_size if journal.exists() else 0
         self._rest = b""
@@ -86,7 +89,14 @@ class _Follower:
         *lines, self._rest = (self._rest + block).split(b"\n")
         for line in lines:
             with contextlib.suppress(ValueError, KeyError, TypeError):
-                self.counts[json.loads(line)["outcome"]] += 1
+                self._take(json.loads(line))
+
+    def _take(self, line: dict[str, Any]) -> None:
+        if line["outcome"] == WORKING:
+            self.working = f"working on {printable(Path(line['uri']).name)} for {line['seconds']:.0f} s"
+        else:
+            self.counts[line["outcome"]] += 1
+            self.working = ""
 
 
 @contextmanager
@@ -110,20 +120,21 @@ def _bar(job: str, follower: _Follower, total: int, done: threading.Event) -> No
         TextColumn("{task.description:<9}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}, rejected {task.fields[rejected]}"),
+        TextColumn("{task.fields[rate]}, rejected {task.fields[rejected]} {task.fields[working]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
     started = time.monotonic()
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(job, total=total, rate="", rejected=0)
+        task = progress.add_task(job, total=total, rate="", rejected=0, working="")
         while True:
             last = done.wait(_TERMINAL_S)
             follower.read()
             n = follower.counts.total()
             rate = f"{n / max(time.monotonic() - started, 1e-3):.1f}/s"
-            progress.update(task, completed=n, rate=rate, rejected=follower.counts[REJECTED])
+            rejected = follower.counts[REJECTED]
+            progress.update(task, completed=n, rate=rate, rejected=rejected, working=follower.working)
             if last:
                 return
 
@@ -134,6 +145,6 @@ def _lines(job: str, follower: _Follower, total: int, done: threading.Event) -> 
         follower.read()
         n, passed = follower.counts.total(), time.monotonic() - started
         left = f"{(total - n) * passed / n:.0f} s" if n else "unknown"
-        console.print(
-            f"{job}: {n} of {total}, {n / passed:.1f}/s, rejected {follower.counts[REJECTED]}, time left {left}"
-        )
+        rejected = follower.counts[REJECTED]
+        working = f", {follower.working}" if follower.working else ""
+        console.print(f"{job}: {n} of {total}, {n / passed:.1f}/s, rejected {rejected}, time left {left}{working}")

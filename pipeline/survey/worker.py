@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from pipeline.filters.scores import load_scores
 from pipeline.kinds.kind import Samples, Surveyed
 from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import is_stopping, item_limit, raise_if_stopping
-from pipeline.runtime.progress import KEPT, MADE, REJECTED, note
+from pipeline.runtime.progress import KEPT, MADE, REJECTED, WORKING, note
 from pipeline.runtime.worker_errors import log_defect
 from pipeline.runtime.workspace import (
     Workspace,
@@ -175,7 +176,8 @@ class SurveyWorker:
             return row, None
         try:
             kind = kind_of(item.kind)
-            with item_limit(kind.time_limit_s(tools.text)), record_errors(item.uri):
+            limit = item_limit(kind.time_limit_s(tools.text), report=partial(self._report, item.uri))
+            with limit, record_errors(item.uri):
                 with _opened(item.uri, self._max_bytes(item), self.access) as path:
                     row = _with_file(row, path)
                     found = kind.survey(path, tools)
@@ -187,6 +189,9 @@ class SurveyWorker:
                 row = dataclasses.replace(row, fingerprint=self.fingerprint(item, e.reason))
             return _rejected(row, e), None
         return row, _signature(row, found.signature) if found.signature else None
+
+    def _report(self, uri: str, seconds: float) -> None:
+        note(self.workspace.log("survey"), WORKING, uri=uri, seconds=round(seconds))
 
     def _max_bytes(self, item: ManifestItem) -> int:
         limit = kind_of(item.kind).max_bytes(self._tools.text)

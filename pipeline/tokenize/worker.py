@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from pipeline.kinds.kind import TokenizedDocument
 from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import is_stopping, item_limit, raise_if_stopping
-from pipeline.runtime.progress import MADE, REJECTED, note
+from pipeline.runtime.progress import MADE, REJECTED, WORKING, note
 from pipeline.runtime.token_store import StoredDocument, TokenStore, read_unit, write_unit
 from pipeline.runtime.worker_errors import log_defect
 from pipeline.runtime.workspace import Workspace, read_table_unit, usable
@@ -164,13 +165,17 @@ class _Pass:
         )
         return made
 
+    def _report(self, uri: str, seconds: float) -> None:
+        note(self._worker.workspace.log("tokenize"), WORKING, uri=uri, seconds=round(seconds))
+
     def _tokenize_file(self, row: SurveyRow) -> list[TokenizedDocument]:
         """Return the documents of a selected item, at least one; raises InputError."""
         kind, config = kind_of(row.kind), self._tools.config
-        limit = kind.time_limit_s(TextOptions(books=config.books, qa=config.qa))
+        seconds = kind.time_limit_s(TextOptions(books=config.books, qa=config.qa))
+        limit = item_limit(seconds, report=partial(self._report, row.uri))
         access = self._worker.access
         # The survey enforced the limit of bytes.
-        with item_limit(limit), local_file(row.uri, max_bytes=sys.maxsize, access=access) as path:
+        with limit, local_file(row.uri, max_bytes=sys.maxsize, access=access) as path:
             require_same(path, row.document_id, row.uri)
             return kind.tokenize(path, row, self._tools)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.runtime.interrupt import is_stopping, raise_if_stopping, stop_on_signals
+from pipeline.runtime import interrupt
+from pipeline.runtime.interrupt import is_stopping, item_limit, raise_if_stopping, stop_on_signals
+from schemas.deadline import checkpoint
 from schemas.errors import Interrupted
 
 
@@ -29,3 +32,24 @@ def test_the_request_and_the_signal_handlers_end_with_the_job() -> None:
     assert signal.getsignal(signal.SIGINT) is before
     assert not is_stopping()
     raise_if_stopping()
+
+
+def test_a_request_ends_the_work_on_an_item_at_its_next_checkpoint() -> None:
+    with stop_on_signals(), item_limit(None):
+        checkpoint()
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Interrupted):
+            checkpoint()
+
+
+def test_an_item_that_takes_long_is_reported_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupt, "_REPORT_S", 0.02)
+    reports: list[float] = []
+    with item_limit(None, report=reports.append):
+        checkpoint()
+        assert not reports
+        for _ in range(10):
+            time.sleep(0.01)
+            checkpoint()
+    assert 2 <= len(reports) <= 6
+    assert reports == sorted(reports)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.runtime import progress
-from pipeline.runtime.progress import KEPT, MADE, REJECTED, console, following, note
+from pipeline.runtime.progress import KEPT, MADE, REJECTED, WORKING, console, following, note
 
 
 def test_a_line_of_text_has_progress_rate_rejections_and_time_left(
@@ -52,3 +52,15 @@ def test_a_record_is_one_line_of_json(tmp_path: Path) -> None:
 def test_a_path_is_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     console.print("done: out [/x] :smile:")
     assert capsys.readouterr().err == "done: out [/x] :smile:\n"
+
+
+def test_a_record_that_takes_long_is_shown_until_its_outcome_and_is_not_counted(tmp_path: Path) -> None:
+    journal = tmp_path / "job.jsonl"
+    follower = progress._Follower(journal)
+    note(journal, WORKING, uri="/books/long\x1b.txt", seconds=42)
+    follower.read()
+    assert follower.working == "working on long\\x1b.txt for 42 s"
+    assert not follower.counts
+    note(journal, MADE, uri="/books/long\x1b.txt")
+    follower.read()
+    assert (follower.working, follower.counts) == ("", {MADE: 1})

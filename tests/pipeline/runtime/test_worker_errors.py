@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runtime.worker_errors import ErrorLog, WorkerError
+from pipeline.runtime import worker_errors
+from pipeline.runtime.worker_errors import ErrorLog, WorkerError, log_defect
 from schemas.errors import (
     InputError,
     InternalError,
@@ -108,3 +109,23 @@ def test_runs_do_not_share_records(errors: ErrorLog) -> None:
     assert ErrorLog(errors.path).records() == []
     errors.clear()
     assert errors.records() == []
+
+
+def test_running_out_of_memory_says_what_to_do(errors: ErrorLog) -> None:
+    fail(errors, MemoryError())
+    found = errors.error_of(UNRELATED)
+    assert (type(found), "use fewer --workers" in str(found)) == (JobError, True)
+
+
+def test_only_a_defect_is_logged_with_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "logs" / "defects.txt"
+    log_defect(path, InputError(Reason.UNREADABLE, "damaged"))
+    assert not path.exists()
+    defect = InputError(Reason.FAILED, "a.txt: IndexError: x")
+    defect.__cause__ = IndexError("the cause")
+    log_defect(path, defect)
+    assert "IndexError: the cause" in path.read_text()
+    size = path.stat().st_size
+    monkeypatch.setattr(worker_errors, "_MAX_DEFECT_BYTES", size)
+    log_defect(path, defect)
+    assert path.stat().st_size == size  # a defect that affects every item does not fill the disk
