@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.runtime import interrupt
@@ -53,3 +58,25 @@ def test_an_item_that_takes_long_is_reported_at_intervals(monkeypatch: pytest.Mo
             checkpoint()
     assert 2 <= len(reports) <= 6
     assert reports == sorted(reports)
+
+
+@pytest.mark.slow
+def test_a_command_stops_inside_a_long_book(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "long.txt").write_text("A line of a long book, which goes on and on.\n" * 600_000)
+    command = [sys.executable, "-P", "longreel.py", "survey", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "out" / "manifest.parquet").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    used = psutil.Process(process.pid).cpu_times().user
+    began = time.monotonic()
+    while process.poll() is None and time.monotonic() - began < 60:
+        with contextlib.suppress(psutil.Error):
+            after = psutil.Process(process.pid).cpu_times().user
+        time.sleep(0.02)
+    assert process.poll() == 130
+    assert after - used < 2  # processor time, as other tests run at the same time; the book takes 20 s
+    assert "stopped; what was made is kept" in process.communicate()[1]

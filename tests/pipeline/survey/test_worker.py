@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,18 @@ from PIL import Image
 from pipeline.kinds.registry import kind_of
 from pipeline.kinds.video import VIDEO
 from pipeline.sources.access import AccessConfig
+from pipeline.runtime.beam import Runner
+from pipeline.runtime.workspace import Workspace
+from pipeline.survey import book_analysis
 from pipeline.survey import worker as survey
 from pipeline.survey.config import SurveyConfig
+from pipeline.survey.job import survey_items
+from pipeline.survey.table import read_survey_unit
 from pipeline.survey.tools import SurveyTools
+from pipeline.survey.worker import SurveyWorker
+from pipeline.text.books import BookConfig
 from pipeline.text.options import TextOptions
+from schemas.errors import Interrupted
 from schemas.fingerprint import fingerprint, sha256_file
 from tests.support.golden import check_golden
 from tests.support.media import make_video, numbered
@@ -200,3 +210,43 @@ def test_captions_and_transcripts_of_a_manifest_are_read_and_rejected_like_those
     assert rows["b.png"]["captions"] == ["a caption"]
     assert rows["h.mp4"]["transcript_sha256"] == sha256_file(tmp_path / "good.srt")
     assert rows["h.mp4"]["transcript_language"] == "en"
+
+
+def test_a_defect_rejects_its_item_and_is_logged_and_the_run_continues(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(book_analysis, "split_words", lambda: None)  # its caller raises a TypeError
+    report, rows, _ = run_survey(folder, tmp_path / "out")
+    books = [row for row in rows.values() if row["kind"] == "book"]
+    assert {row["reason"] for row in books} == {"failed"}
+    assert all("TypeError" in row["detail"] and "\n" not in row["detail"] for row in books)
+    assert (report.rejected["failed"], "please report it with" in report.line()) == (len(books), True)
+    assert any(row["kind"] == "video" and row["reason"] is None for row in rows.values())
+    assert "Traceback" in (tmp_path / "out" / "logs" / "survey-defects.txt").read_text()
+
+
+def test_a_book_beyond_its_time_limit_is_rejected_and_others_are_not(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "long.txt").write_text("A line of a long book, which goes on and on.\n" * 200_000)
+    workspace = Workspace.open(tmp_path / "out", units=1)
+    worker = SurveyWorker(workspace=workspace, config=SurveyConfig(), books=BookConfig(time_limit_s=0.2))
+    report = survey_items([str(folder)], workspace, worker, Runner())
+    assert report.rejected == {"timeout": 1}
+    (row,) = read_survey_unit(workspace, 0)
+    assert "stopped at the time limit of 0.2 s" in (row.detail or "")
+
+
+def test_a_long_book_is_abandoned_on_a_stop_and_surveyed_by_the_next_run(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.txt").write_text(story(9))
+    (folder / "b.txt").write_text("A line of a long book, which goes on and on.\n" * 100_000)
+    workspace = Workspace.open(tmp_path / "out", units=1)
+    worker = SurveyWorker(workspace=workspace, config=SurveyConfig())
+    stop = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    stop.start()
+    with pytest.raises(Interrupted):
+        survey_items([str(folder)], workspace, worker, Runner())
+    assert [Path(row.uri).name for row in read_survey_unit(workspace, 0)] == ["a.txt"]
+    assert survey_items([str(folder)], workspace, worker, Runner()).items == 2

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.text.books import BookConfig, kept_ranges, load_book, read_book
 from pipeline.text.cleaning.steps import STEPS
+from schemas.deadline import time_limit
 from schemas.errors import ConfigError, InputError, Reason
 from tests.support.golden import check_golden
 from tests.support.texts import story, wrapped
@@ -86,3 +87,19 @@ def test_clean_text_changes_only_with_the_version(tmp_path: Path) -> None:
     config = BookConfig(mask_pii=True)
     book = load_book(tmp_path / "a.txt", config)
     check_golden("clean_text", config.fingerprint_fields, {"text": book.text.split("\n"), "counts": dict(book.counts)})
+
+
+def test_a_book_of_very_many_short_lines_is_too_large(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("ab\n" * 4_000_001)
+    with pytest.raises(InputError, match=r"the text has 4,000,001 lines, the limit is 4,000,000; split the file") as e:
+        load_book(tmp_path / "a.txt", BookConfig())
+    assert e.value.reason is Reason.TOO_LARGE
+
+
+def test_reading_a_book_ends_at_its_time_limit(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("A line of a long book, which goes on.\n" * 100_000)
+    with pytest.raises(InputError) as e, time_limit(0.01):
+        load_book(tmp_path / "a.txt", BookConfig())
+    assert e.value.reason is Reason.TIMEOUT
+    with pytest.raises(ConfigError, match="time_limit_s must be above 0, got 0"):
+        BookConfig(time_limit_s=0)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline.text.qa import QaConfig, Turn, lay_out, parse_turns, plain_text, read_file, read_turns
 from pipeline.tokenize.interleave import Document, TextSegment, parse_document, text_document
+from schemas.deadline import time_limit
 from schemas.errors import ConfigError, InputError, Reason
 from schemas.vocab import TEXT, Vocabulary
 from tests.support.text_tokenizers import text_tokenizer
@@ -333,3 +334,19 @@ def test_files_that_cannot_be_opened_have_a_reason(tmp_path: Path) -> None:
 def test_invalid_options_are_rejected_by_name(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         QaConfig(**wrong)
+
+
+def test_a_file_of_very_many_turns_is_too_large() -> None:
+    turns = ",".join(['{"role":"answer","text":"a"}'] * 500_001)
+    with pytest.raises(InputError, match=r"500,001 turns, the limit is 500,000; split the file") as e:
+        parse_turns(f'{{"turns":[{turns}]}}')
+    assert e.value.reason is Reason.TOO_LARGE
+
+
+def test_reading_ends_at_its_time_limit() -> None:
+    turns = ",".join(['{"role":"answer","text":"a"}'] * 50_000)
+    with pytest.raises(InputError) as e, time_limit(0.001):
+        parse_turns(f'{{"turns":[{turns}]}}')
+    assert e.value.reason is Reason.TIMEOUT
+    with pytest.raises(ConfigError, match="time_limit_s must be above 0, got -1"):
+        QaConfig(time_limit_s=-1)

@@ -313,3 +313,11 @@ def test_the_error_for_too_many_distinct_characters_names_the_options(tmp_path: 
 def test_the_error_for_an_invalid_option_names_it(field: str, value: float) -> None:
     with pytest.raises(ConfigError, match=rf"{field}.*{value}"):
         TextTrainConfig(**{field: value})  # type: ignore[arg-type]
+
+
+def test_many_tiny_parts_are_encoded_together_and_as_if_alone(lossless: TextTokenizer) -> None:
+    parts = [f" answer {i}\n" * (i % 3) + "x" * (2000 * (i == 5)) for i in range(600)]
+    found = lossless.encode_parts(parts)
+    for i in (5, 6, 77, 299, 300, 301):
+        np.testing.assert_array_equal(found[i], lossless.encode_parts(["\n", parts[i], "\n"])[1])
+    assert lossless.decode(np.concatenate(found)) == "".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 
@@ -56,3 +57,12 @@ def test_headers_with_numbers_are_removed_and_chapter_headings_kept() -> None:
     assert strip_running_headers(listed) == (listed, 0.0)
     marked = "He came [Pg 12] home.\n\n[Pg 13]\n\n{page 14} Late, wo[Pg 15]rn [Pg 16]\nand tired.[Pg 17]\n"
     assert strip_running_headers(marked) == ("He came home.\n\n\nLate, worn\nand tired.\n", 6.0)
+
+
+def test_many_empty_pages_take_linear_time() -> None:
+    pages = "".join(f"\fiv\n\n{'text ' * 5}end\n" for _ in range(20))
+    began = time.monotonic()
+    cleaned, removed = strip_running_headers(pages + "\n\f" * 300_000 + "iv\n\nlast\n")
+    assert time.monotonic() - began < 20
+    assert cleaned.count("\f") == 300_020
+    assert (removed, "iv" in cleaned, cleaned[-6:]) == (21, False, "\flast\n")

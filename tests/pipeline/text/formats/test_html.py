@@ -64,3 +64,25 @@ def test_declared_encoding_is_used_if_the_page_is_not_utf_8() -> None:
 def test_reader_names_the_format(tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text("<p>text</p>")
     assert read_html(tmp_path / "a.html", 100)[:3] == ("text\n", "html", "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        ("<p " + " ".join(f"a{i}=1" for i in range(100_000)) + ">", "more than 256 attributes"),
+        ("<p x='>'" + " ".join(f"a{i}" for i in range(100_000)) + ">", "more than 256 attributes"),
+        ('<p title="<"' + " ".join(f"a{i}" for i in range(100_000)) + ">", "more than 256 attributes"),
+        ("".join(f"<body a{i}=1>" for i in range(60_000)), "more than 64 html and body elements"),
+        ("".join(f"<HTML a{i}=1>" for i in range(60_000)), "more than 64 html and body elements"),
+    ],
+)
+def test_attributes_that_would_take_quadratic_time_are_rejected(page: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as e:
+        html_text(page)
+    assert e.value.reason is Reason.UNREADABLE
+
+
+def test_long_values_and_unterminated_quotes_are_no_attributes() -> None:
+    image = f'<img alt="{"many words " * 2000}" src="data:image/png;base64,{"A" * 10_000}">'
+    assert html_text(f"{image}<p class='{'a ' * 5000}'>text</p>") == "text\n"
+    assert html_text("<p>text</p>" + "<a x=\"<a y='" * 20) == "text\n"
