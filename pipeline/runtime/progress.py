@@ -58,8 +58,7 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
 
 def note(journal: Path, outcome: str, **facts: Any) -> None:
     """Append the outcome of one record (MADE, KEPT or REJECTED), or WORKING, and facts about it to the journal."""
-    line = json_text({"time": round(time.time(), 3), "outcome": outcome, **facts}) + "
-"
+    line = json_text({"time": round(time.time(), 3), "outcome": outcome, **facts}) + "\n"
     # A journal that cannot be written (full disk) must not hide the error of the output itself.
     with contextlib.suppress(OSError):
         descriptor = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

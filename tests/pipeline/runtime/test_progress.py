@@ -59,7 +59,7 @@ def test_a_record_that_takes_long_is_shown_until_its_outcome_and_is_not_counted(
     follower = progress._Follower(journal)
     note(journal, WORKING, uri="/books/long\x1b.txt", seconds=42)
     follower.read()
-    assert follower.working == "working on long\\x1b.txt for 42 s"
+    assert follower.working == "working on long\\u001b.txt for 42 s"
     assert not follower.counts
     note(journal, MADE, uri="/books/long\x1b.txt")
     follower.read()
