@@ -14,9 +14,9 @@ from PIL import Image
 
 from pipeline.kinds.registry import kind_of
 from pipeline.kinds.video import VIDEO
-from pipeline.sources.access import AccessConfig
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.workspace import Workspace
+from pipeline.sources.access import AccessConfig
 from pipeline.survey import book_analysis
 from pipeline.survey import worker as survey
 from pipeline.survey.config import SurveyConfig
