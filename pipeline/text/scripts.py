@@ -10,15 +10,18 @@ from __future__ import annotations
 import itertools
 import unicodedata
 
-UNSPACED = (  # no spaces between words; each character with its marks counts as a word
-    "\u0e00-\u0fff"  # Thai, Lao, Tibetan
-    "\u1000-\u109f\ua9e0-\ua9ff\uaa60-\uaa7f"  # Myanmar
-    "\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\uaa80-\uaadf"  # Khmer; Tai Le, New Tai Lue, Tai Tham, Tai Viet
-    "\u1b00-\u1b7f\ua980-\ua9df"  # Balinese, Javanese
+BY_CHARACTER = (  # no spaces between words, and each character says about as much as a word
     "\u2e80-\u312f\u31a0-\u31bf\u31f0-\u31ff\uff66-\uff9f\U0001b000-\U0001b16f"  # kana, bopomofo, radicals
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
     "\ua000-\ua4cf"  # Yi
 )
+BY_MARK = (  # no spaces between words; a run of letters up to a vowel sign or tone mark counts as a word
+    "\u0e00-\u0fff"  # Thai, Lao, Tibetan
+    "\u1000-\u109f\ua9e0-\ua9ff\uaa60-\uaa7f"  # Myanmar
+    "\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\uaa80-\uaadf"  # Khmer; Tai Le, New Tai Lue, Tai Tham, Tai Viet
+    "\u1b00-\u1b7f\ua980-\ua9df"  # Balinese, Javanese
+)
+UNSPACED = BY_CHARACTER + BY_MARK
 UNPUNCTUATED = "\u0e00-\u0eff\u1950-\u19df\u1a20-\u1aaf\uaa80-\uaadf"  # sentences end with a space: Thai, Lao, Tai
 SYLLABIC = (  # a letter is a syllable or has a vowel of its own, so words have fewer or more letters than in alphabets
     "\u0900-\u0dff\u1700-\u177f\u1900-\u194f\u1a00-\u1a1f\u1b80-\u1c4f"  # Brahmic

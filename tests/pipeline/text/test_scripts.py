@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from pipeline.text.scripts import SENTENCE_ENDS, SYLLABIC, UNPUNCTUATED, UNSPACED, marks
+from pipeline.text.scripts import BY_CHARACTER, BY_MARK, SENTENCE_ENDS, SYLLABIC, UNPUNCTUATED, UNSPACED, marks
 
 
 @pytest.mark.parametrize("letter", "漢㐀𠮷かカㄅꆈทລကកབᥐᦀᨠꪀꦲﾃ々")
@@ -20,6 +20,12 @@ def test_scripts_without_spaces_are_listed(letter: str) -> None:
 def test_scripts_of_syllables_are_listed(letter: str) -> None:
     assert re.fullmatch(f"[{SYLLABIC}]", letter)
     assert not re.fullmatch(f"[{UNSPACED}]", letter)
+
+
+def test_a_script_is_divided_by_characters_or_by_marks() -> None:
+    assert BY_CHARACTER + BY_MARK == UNSPACED
+    assert all(re.fullmatch(f"[{BY_CHARACTER}]", letter) for letter in "漢㐀𠮷かカㄅꆈﾃ々")
+    assert all(re.fullmatch(f"[{BY_MARK}]", letter) for letter in "ทລကកབᥐᦀᨠꪀꦲ")
 
 
 @pytest.mark.parametrize("letter", "aéяαاא5ქՀ ")
