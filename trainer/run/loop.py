@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 import statistics
 import time
 from collections.abc import Iterator
@@ -48,6 +49,10 @@ from trainer.run.state import TrainState, resume
 from trainer.run.step import StepMetrics
 
 _M_ARENA_MAX = -8  # of glibc's malloc.h
+_COLLECTIVE_LIMITS_S = {
+    "xla_cpu_collective_call_warn_stuck_timeout_seconds": 30 * 60,
+    "xla_cpu_collective_call_terminate_timeout_seconds": 60 * 60,
+}
 
 __all__ = ["Cadence", "Memory", "TrainConfig", "TrainResult", "train", "use_cpu_devices"]
 
@@ -85,6 +90,7 @@ def use_cpu_devices(count: int | None) -> None:
     if count is None:
         return
     _share_one_arena()
+    _wait_long_for_collectives()
     try:
         jax.config.update("jax_num_cpu_devices", count)
         jax.config.update("jax_platforms", "cpu")
@@ -104,6 +110,17 @@ def _share_one_arena() -> None:
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
         library.mallopt(_M_ARENA_MAX, 1)
+
+
+def _wait_long_for_collectives() -> None:
+    """Raise XLA's time limits of collectives between virtual devices, unless the user set them in XLA_FLAGS.
+
+    With eight devices on two cores and a million tokens, waits of minutes are normal; XLA warns after 20 s and aborts
+    the process after 60 s. The flags are read when JAX starts. As compiler options of one program they have no effect.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    added = [f"--{name}={seconds}" for name, seconds in _COLLECTIVE_LIMITS_S.items() if name not in flags]
+    os.environ["XLA_FLAGS"] = " ".join(filter(None, [flags, *added]))
 
 
 class _StopRequested(Exception):

@@ -6,15 +6,18 @@ import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import optax
+from jax.sharding import Mesh
 
 from schemas.errors import ConfigError
 from schemas.files import write_text
+from schemas.vocab import Vocabulary
+from trainer.config import ModelConfig
 from trainer.data.loader import Batch, Placement
 from trainer.data.shards import PackedSplit
 from trainer.divisibility import require_rows
@@ -23,9 +26,12 @@ from trainer.model.loss import LossSums
 from trainer.model.registry import config_to_dict, parameter_count
 from trainer.run.checkpoint import Description, open_run
 from trainer.run.config import TrainConfig
-from trainer.run.optimizer import make_optimizer, schedule
+from trainer.run.optimizer import OptimizerConfig, make_optimizer, schedule
 from trainer.run.state import Plan, TrainState, load_params, new_state, state_from_params
 from trainer.run.step import StepMetrics, compile_eval, compile_step
+
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
+EvalStep = Callable[[Any, Batch], LossSums]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,15 +105,23 @@ class Setup:
         about = self.description
         return new_state(self.plan, about.model, about.vocabulary, optimizer=self.optimizer, seed=about.seed)
 
-    def compile_step(self) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
+    def compile_step(self) -> TrainStep:
         """Compile the training step."""
-        rate = schedule(self.config.optimizer, steps=self.config.steps)
-        accumulate = self.config.memory.accumulate
-        return compile_step(self.plan, self.optimizer, rate, shape=self.placement.shape, accumulate=accumulate)
+        optimizer = self.config.optimizer
+        return _compiled_step(
+            self.description.model,
+            self.description.vocabulary,
+            optimizer,
+            steps=optimizer.decay_steps or self.config.steps,
+            mesh=self.plan.mesh,
+            shape=self.placement.shape,
+            accumulate=self.config.memory.accumulate,
+        )
 
-    def compile_eval(self) -> Callable[[Any, Batch], LossSums]:
+    def compile_eval(self) -> EvalStep:
         """Compile the evaluation step."""
-        return compile_eval(self.plan, shape=self.held_out_placement.shape)
+        model, vocabulary = self.description.model, self.description.vocabulary
+        return _compiled_eval(model, vocabulary, mesh=self.plan.mesh, shape=self.held_out_placement.shape)
 
     def write_config(self, path: Path) -> None:
         """Write configuration, model, vocabulary, dataset, mesh, device and JAX version as JSON."""
@@ -140,3 +154,28 @@ class Setup:
             f"{self.config.model}: {self.parameters / 1e6:.1f} million parameters; mesh: {mesh}; {rows} sequences of "
             f"{context:,} tokens per step{apart}, {self.steps_per_epoch:.1f} steps per epoch"
         )
+
+
+# Tracing and compiling take seconds to minutes, so runs of one process with the same shapes share the programs.
+
+
+@lru_cache(maxsize=4)
+def _compiled_step(
+    model: ModelConfig,
+    vocabulary: Vocabulary,
+    config: OptimizerConfig,
+    *,
+    steps: int,
+    mesh: Mesh,
+    shape: tuple[int, int],
+    accumulate: int,
+) -> TrainStep:
+    optimizer = make_optimizer(config, steps=steps)
+    plan = Plan.of(model, vocabulary, optimizer=optimizer, mesh=mesh)
+    return compile_step(plan, optimizer, schedule(config, steps=steps), shape=shape, accumulate=accumulate)
+
+
+@lru_cache(maxsize=4)
+def _compiled_eval(model: ModelConfig, vocabulary: Vocabulary, *, mesh: Mesh, shape: tuple[int, int]) -> EvalStep:
+    plan = Plan.of(model, vocabulary, optimizer=optax.identity(), mesh=mesh)
+    return compile_eval(plan, shape=shape)

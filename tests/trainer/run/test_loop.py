@@ -331,3 +331,13 @@ def test_the_number_of_devices_is_set_before_jax_starts() -> None:
     environment = {k: v for k, v in os.environ.items() if k not in ("JAX_NUM_CPU_DEVICES", "JAX_PLATFORMS")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "3\n"
+
+
+def test_time_limits_of_collectives_are_raised_unless_the_user_set_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    warn, end = (f"--xla_cpu_collective_call_{name}_timeout_seconds" for name in ("warn_stuck", "terminate"))
+    monkeypatch.delenv("XLA_FLAGS")
+    use_cpu_devices(8)
+    assert os.environ["XLA_FLAGS"] == f"{warn}=1800 {end}=3600"
+    monkeypatch.setenv("XLA_FLAGS", f"{warn}=5")
+    use_cpu_devices(8)
+    assert os.environ["XLA_FLAGS"] == f"{warn}=5 {end}=3600"
