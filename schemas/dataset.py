@@ -28,12 +28,12 @@ from schemas.vocab import Vocabulary
 
 SCHEMA_VERSION = 1
 CARD, INDEX, LEDGER, CROISSANT = "dataset.json", "index.json", "documents.parquet", "croissant.json"
-FORGETTING = ".forget"  # folder of the new files that `longreel forget` has not yet moved into place
 PARTS = ".parts"  # folder of the part files of shards, until `longreel pack` commits the dataset
 
 # Why documents were not packed: keys of `DatasetCard.left_out`
 EMPTY, SHORT, LEFT_OUT = "empty", "shorter than min_tokens", "left out by the mixture"
 LONG = "longer than the context"  # of question-answer documents: a split would separate questions from answers
+TAKEN_DOWN = "taken down"  # is on the block list of the workspace
 SHORTEST_CONTEXT = 16  # tokens
 REPAIR = "Pack the dataset again (`longreel pack`), or copy it again from an intact copy."
 _CHECKSUM_DIGITS = 16  # of one sequence
@@ -88,7 +88,7 @@ class DatasetCard:
     attention: str = "document"  # range of attention: "document" or "sequence" (schemas.packed)
     mixture: Mapping[str, Any] = field(default_factory=dict)  # options that select and repeat documents
     left_out: Mapping[str, int] = field(default_factory=dict)  # documents of the store that were not packed, by reason
-    forgotten: tuple[str, ...] = ()  # ids of documents that `longreel forget` removed
+    taken_down: tuple[str, ...] = ()  # ids of documents that `longreel takedown` removed
 
     def to_json(self) -> str:
         """Return the card as JSON with sorted keys, including the SHA-256 of the other values."""
@@ -111,7 +111,7 @@ class DatasetCard:
             raise ConfigError(f"fields {sorted(set(values) ^ names)} are missing or unknown")
         values["vocabulary"] = Vocabulary.from_dict(values["vocabulary"])
         values["frame_grid"] = tuple(values["frame_grid"])
-        values["forgotten"] = tuple(values["forgotten"])
+        values["taken_down"] = tuple(values["taken_down"])
         if not isinstance(values["left_out"], dict) or not isinstance(values["mixture"], dict):
             raise ConfigError("left_out and mixture must be JSON objects")
         values["splits"] = {name: SplitCard(**split) for name, split in values["splits"].items()}
@@ -140,8 +140,9 @@ def read_card(directory: Path) -> DatasetCard:
     if not directory.is_dir():
         raise DatasetError(f"{directory}: no such dataset directory")
     if not path.is_file():
-        command = "the same `longreel forget`" if (directory / FORGETTING / CARD).is_file() else "`longreel pack`"
-        raise DatasetError(f"{directory} is unfinished: it has no {CARD}, which is written last. Run {command} again.")
+        raise DatasetError(
+            f"{directory} is unfinished: it has no {CARD}, which is written last. Run `longreel pack` again."
+        )
     try:
         text = path.read_text(encoding="utf-8")
         card = DatasetCard.from_json(text)

@@ -82,6 +82,7 @@ class Reason(StrEnum):
     QUALITY = "quality"  # fails a text quality rule (Gopher, FineWeb)
     CONTAMINATED = "contaminated"  # shares text with an evaluation set
     SCORE = "score"  # an optional score is outside its limits
+    TAKEN_DOWN = "taken_down"  # by `longreel takedown`; blocked
     NOT_TEXT = "not_text"  # not text in a known encoding
     BAD_CAPTION = "bad_caption"  # its caption file cannot be read
     BAD_TRANSCRIPT = "bad_transcript"  # its transcript file cannot be read

@@ -1,16 +1,14 @@
-"""Options of the commands that read or change a packed dataset: inspect, verify, trace, forget."""
+"""Options of the commands that read or change a packed dataset: inspect, verify, trace."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from pipeline.cli.settings import recorded_vision
-from pipeline.dataset.forget.forget import forget
 from pipeline.dataset.inspect import card_table
 from pipeline.dataset.trace.trace import trace_sequence, trace_token
 from pipeline.dataset.verify.verify import verify
@@ -131,19 +129,3 @@ class Trace:
             raise UsageError("--out needs --token: the token whose frame is to be written")
         else:
             console.print(trace_sequence(self.dataset, self.key, shard=self.shard))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Forget:
-    """Remove documents from a dataset. Their sequences are packed again without them; all other bytes stay the same."""
-
-    dataset: Positional[Path]
-    """Directory of the dataset."""
-    items: Annotated[Positional[tuple[str, ...]], arg(metavar="ITEM ...")]
-    """Documents to remove: an id, the first 8 or more characters of one, or an address."""
-    dry_run: bool = False
-    """Print what would change, and change nothing."""
-
-    def __call__(self, options: tuple[str, ...]) -> None:
-        """Remove the documents, and print what changed."""
-        forget(self.dataset, self.items, dry_run=self.dry_run)

@@ -64,6 +64,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     ),
     **_group(
         "Understand the result",
+        ("list", "pipeline.cli.listing", "List", "list items with job and reason, as a table or JSON lines"),
         ("explain", "pipeline.cli.reports", "Explain", "show every measure of one item and every decision about it"),
         ("report", "pipeline.cli.reports", "Report", "write an HTML report of a workspace"),
     ),
@@ -72,7 +73,15 @@ SUBCOMMANDS: dict[str, Subcommand] = {
         ("inspect", "pipeline.cli.datasets", "Inspect", "show what a dataset contains"),
         ("verify", "pipeline.cli.datasets", "Verify", "check every hash, count, token id and span"),
         ("trace", "pipeline.cli.datasets", "Trace", "show the source of a token, and its sentence or frame"),
-        ("forget", "pipeline.cli.datasets", "Forget", "remove documents from a dataset"),
+    ),
+    **_group(
+        "Remove data",
+        (
+            "takedown",
+            "pipeline.cli.takedown",
+            "Takedown",
+            "remove items from a workspace and all its datasets for ever",
+        ),
     ),
     **_group(
         "Train a model",

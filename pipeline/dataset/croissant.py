@@ -109,10 +109,10 @@ def _description(card: DatasetCard, licenses: Counter[str | None]) -> str:
         for name, split in card.splits.items()
     ]
     by_license = [f"{name or 'unknown'} {licenses[name]:,}" for name in sorted(licenses, key=lambda n: n or "")]
-    forgotten = f" Documents removed after packing: {len(card.forgotten):,}." if card.forgotten else ""
+    removed = f" Documents removed after packing: {len(card.taken_down):,}." if card.taken_down else ""
     return (
         f"Videos, images and books as tokens, packed into sequences of {card.context_length:,} by Longreel. "
-        f"{'; '.join(splits)}. Tokens by license: {', '.join(by_license)}.{forgotten}"
+        f"{'; '.join(splits)}. Tokens by license: {', '.join(by_license)}.{removed}"
     )
 
 

@@ -9,9 +9,9 @@ from schemas.dataset import DatasetCard
 
 def card_table(card: DatasetCard) -> Table:
     """Return the card as a table with one column per split."""
-    forgotten = f", {len(card.forgotten):,} documents forgotten" if card.forgotten else ""
+    taken_down = f", {len(card.taken_down):,} documents taken down" if card.taken_down else ""
     facts = f"context {card.context_length:,}, {card.vocabulary.size:,} ids, {card.loss_weighting} weights, "
-    table = Table(title=f"{facts}attention within the {card.attention}{forgotten}")
+    table = Table(title=f"{facts}attention within the {card.attention}{taken_down}")
     table.add_column("")
     for split in card.splits:
         table.add_column(split, justify="right")

@@ -1,7 +1,7 @@
 """Reads single sequences of a packed dataset by key.
 
-Keys increase within a shard, but not always by one (`longreel forget` leaves gaps), so a key is found by binary search:
-about 20 reads of one tar header among 10^6 sequences.
+Keys increase within a shard, but not always by one (`longreel takedown` leaves gaps), so a key is found by binary
+search: about 20 reads of one tar header among 10^6 sequences.
 """
 
 from __future__ import annotations

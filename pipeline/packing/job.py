@@ -11,7 +11,6 @@ of one shard and the tokens of one sequence.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.dedup.block_list import BlockList
 from pipeline.packing.assign import RankCounter, ShardInput, UnitStart, assign
 from pipeline.packing.chunks import Documents, documents_of
 from pipeline.packing.commit import begin, commit, is_current
@@ -37,12 +40,12 @@ from pipeline.packing.shards import shard_job, write_shard
 from pipeline.runtime.beam import Runner, run_each, run_packing
 from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.progress import MADE, following, note
-from pipeline.runtime.token_store import StoreFacts, TokenStore
+from pipeline.runtime.token_store import StoreFacts, TokenStore, items_of
 from pipeline.runtime.units import read_rows, unit_name
 from pipeline.runtime.workspace import Workspace
-from schemas.dataset import FORGETTING, read_card
+from schemas.dataset import TAKEN_DOWN
 from schemas.errors import ConfigError, DatasetError
-from schemas.records import TOKENS, item_of
+from schemas.records import TOKENS
 from tokenizer.text.sentencepiece import TextTokenizer
 
 
@@ -73,7 +76,6 @@ def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
         shards = sum(split.shards for split in plan.splits.values())
         new = not is_current(directory, plan.fingerprint)
         if new:
-            _require_forgotten_items_are_gone(workspace, directory)
             begin(directory, plan.fingerprint)
             ranks = RankCounter()
             starts = [ranks.start(unit, read_histograms(_file(folder, unit)).splits) for unit in facts.units]
@@ -125,28 +127,13 @@ def _file(folder: Path, unit: int) -> Path:
     return folder / f"{unit_name(unit)}.parquet"
 
 
-def _documents(workspace: Workspace, unit: int) -> Documents:
-    return documents_of(read_rows(_file(workspace.tokens, unit), TOKENS))
-
-
-def _require_forgotten_items_are_gone(workspace: Workspace, directory: Path) -> None:
-    """Raise ConfigError if documents forgotten from the dataset in `directory` are still in the token store.
-
-    Compares items instead of clips, because after a change of the clip boundaries a forgotten scene has another id.
-    """
-    forgotten: set[str] = set()
-    for place in (directory, directory / FORGETTING):
-        with contextlib.suppress(DatasetError):
-            forgotten.update(read_card(place).forgotten)
-    if not forgotten:
-        return
-    stored = TokenStore(workspace.tokens).table()["document_id"].to_pylist()
-    if remaining := sorted(set(map(item_of, forgotten)).intersection(map(item_of, stored))):
-        raise ConfigError(
-            f"{directory} was made to forget {len(remaining)} documents that are still in the token store "
-            f"({remaining[0][:12]} …), and packing would add them again. Remove them from the inputs and run `longreel "
-            f"survey --prune`, `select` and `tokenize` again, or delete {directory} to pack them on purpose"
-        )
+def _documents(workspace: Workspace, unit: int) -> tuple[Documents, int]:
+    """Return the documents of a unit, and the number of others, which were taken down."""
+    table = read_rows(_file(workspace.tokens, unit), TOKENS)
+    blocked = pa.array(BlockList.read(workspace).takedowns, pa.string())
+    is_blocked = pc.is_in(items_of(table["document_id"]), blocked)
+    count = pc.sum(pc.and_(is_blocked, pc.is_null(table["reason"]))).as_py() or 0
+    return documents_of(table.filter(pc.invert(is_blocked))), count
 
 
 def _report(plan: DatasetPlan, stage: Stage, *, new: bool, seconds: float) -> JobReport:
@@ -182,13 +169,17 @@ class HistogramWorker:
         yield self._count
 
     def _count(self, unit: int) -> None:
+        documents, taken_down = _documents(self.workspace, unit)
         histograms = count_lengths(
-            _documents(self.workspace, unit),
+            documents,
             self.stage.config.mixture,
             context_length=self.stage.context_length,
             text_factor=self.text_factor,
             seed=self.stage.config.seed,
         )
+        if taken_down:
+            excluded = histograms.excluded | {TAKEN_DOWN: taken_down}
+            histograms = replace(histograms, rows=histograms.rows + taken_down, excluded=excluded)
         write_histograms(_file(self.workspace.length_histograms(self.stage.name), unit), histograms)
         note(self.workspace.log("pack"), MADE, unit=unit, documents=histograms.rows)
 
@@ -210,7 +201,7 @@ class AssignWorker:
             store.check(start.unit)
             if not loaded and any(split.packing.reach for split in plan.splits.values()):
                 loaded.append(_sentences(self.workspace, plan))
-            documents = _documents(self.workspace, start.unit)
+            documents, _ = _documents(self.workspace, start.unit)
             if digest_documents(documents.table) != read_histograms(_file(self.histograms, start.unit)).digest:
                 raise DatasetError(
                     f"{_file(self.workspace.tokens, start.unit)} changed while it was packed; run `longreel pack` again"

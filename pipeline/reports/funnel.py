@@ -92,7 +92,7 @@ class Items:
         tokenized = pa.concat_tables([TOKENS.empty_table().select(_TOKENS_COLUMNS), *units])
         datasets: dict[str, Dataset] = {}
         unfinished = []
-        for folder in sorted(path for path in (workspace.root / "packed").glob("*") if path.is_dir()):
+        for folder in workspace.datasets():
             try:
                 datasets[folder.name] = Dataset(read_card(folder), _documents(folder / LEDGER))
             except DatasetError:
@@ -218,12 +218,12 @@ def _documents(ledger: Path) -> pa.Array:
 def _pack_step(name: str, dataset: Dataset, made: pa.ChunkedArray) -> Step:
     """Count the tokenized documents that a dataset contains. Any others in it come from an earlier selection."""
     packed = pc.sum(pc.is_in(made, dataset.documents)).as_py() or 0
-    forgotten = pc.sum(pc.is_in(made, pa.array(dataset.card.forgotten, pa.string()))).as_py() or 0
-    rest = len(made) - packed - forgotten
+    taken_down = pc.sum(pc.is_in(made, pa.array(dataset.card.taken_down, pa.string()))).as_py() or 0
+    rest = len(made) - packed - taken_down
     left_out = dict(dataset.card.left_out)
     if sum(left_out.values()) != rest:  # documents were tokenized after it was packed
         left_out = {"not packed": rest}
-    rejected = {reason: n for reason, n in {**left_out, "forgotten": forgotten}.items() if n}
+    rejected = {reason: n for reason, n in {**left_out, "taken down": taken_down}.items() if n}
     old = len(dataset.documents) - packed
     note = f"also contains {old:,} documents that are no longer selected" if old else ""
     return Step(name=f"pack {name}", items_in=len(made), kept=packed, rejected=rejected, note=note)

@@ -29,11 +29,11 @@ from pipeline.select.selection import Selection, read_selection
 from pipeline.survey.absence import describe
 from schemas.dataset import LEDGER, read_card
 from schemas.errors import DatasetError
-from schemas.records import PAIRS, SURVEY, TOKENS, USER_COLUMNS
+from schemas.records import PAIRS, SURVEY, TOKENS, USER_COLUMNS, item_of
 from schemas.rows import Cut, DocumentRow, ManifestItem, SurveyRow, document_rows, survey_rows
 from schemas.tables import read_table
 
-State = Literal["kept", "rejected", "pending", "not applicable", "done", "packed", "forgotten", "absent"]
+State = Literal["kept", "rejected", "pending", "not applicable", "done", "packed", "taken down", "absent"]
 _LISTED = 20  # pairs, and items of a cluster
 
 
@@ -340,7 +340,7 @@ def _tokenize(workspace: Workspace, judged: SurveyRow | None) -> TokenizeHistory
 
 def _packed(workspace: Workspace, document_id: str | None) -> Iterator[PackHistory]:
     """Yield for each dataset what it contains of the item, according to its ledger."""
-    for folder in sorted(path for path in (workspace.root / "packed").glob("*") if path.is_dir()):
+    for folder in workspace.datasets():
         name = str(folder.relative_to(workspace.root))
         try:
             card = read_card(folder)
@@ -350,8 +350,8 @@ def _packed(workspace: Workspace, document_id: str | None) -> Iterator[PackHisto
         rows = _ledger_rows(folder / LEDGER, document_id or "")
         if len(rows):
             yield _pack_history(name, card.context_length, rows)
-        elif any(forgotten.partition("#")[0] == document_id for forgotten in card.forgotten):
-            yield PackHistory(dataset=name, state="forgotten", context_length=card.context_length)
+        elif any(item_of(name) == document_id for name in card.taken_down):
+            yield PackHistory(dataset=name, state="taken down", context_length=card.context_length)
         else:
             left_out = dict(card.left_out)
             yield PackHistory(dataset=name, state="absent", context_length=card.context_length, left_out=left_out)

@@ -69,8 +69,8 @@ class ItemLookup(NamedTuple):
                 if names := pc.unique(rows[column]).to_pylist():
                     if len(names) > 1:
                         raise ConfigError(f"the id prefix {item!r} matches {_some(names)}: give more characters")
-                    return rows["uri"].to_pylist()
-        named = uri.filter(pc.or_(pc.ends_with(uri, f"/{item}"), pc.equal(uri, item))).to_pylist()
+                    return rows["uri"].unique().to_pylist()
+        named = uri.filter(pc.or_(pc.ends_with(uri, f"/{item}"), pc.equal(uri, item))).unique().to_pylist()
         if len(named) > 1:
             raise ConfigError(f"the file name {item!r} matches {_some(named)}: give the full address")
         if named:

@@ -11,6 +11,7 @@ missing or truncated file is detected when it is opened; a changed byte, by `che
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterable
@@ -23,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.runtime.units import read_rows, unit_files, unit_name
+from pipeline.runtime.units import read_rows, unit_files, unit_name, unit_number
 from schemas.errors import DatasetError
 from schemas.files import atomic, inside, json_with_checksum, read_json
 from schemas.fingerprint import sha256_file
@@ -120,6 +121,22 @@ def remove_unit(directory: Path, unit: int) -> None:
     (directory / f"{unit_name(unit)}.parquet").unlink(missing_ok=True)
     for arrow in directory.glob(f"{unit_name(unit)}-*.arrow"):
         arrow.unlink(missing_ok=True)
+
+
+def orphans(directory: Path) -> list[Path]:
+    """Return the files of tokens that no index names: a process was killed before it could delete them."""
+    named = set()
+    for path in unit_files(directory):
+        with contextlib.suppress(DatasetError):
+            named.add(_arrow_file(directory, unit_number(path)))
+    return sorted(path for path in directory.glob("unit-*.arrow") if path not in named)
+
+
+def token_type(directory: Path, unit: int) -> np.dtype[Any]:
+    """Return the type of the tokens of a unit; raises DatasetError if they are missing or truncated."""
+    with pa.memory_map(str(_arrow_file(directory, unit))) as source:
+        field = pa.ipc.open_file(source).schema.field("tokens")
+    return np.dtype(field.type.value_type.to_pandas_dtype())
 
 
 def read_unit(directory: Path, unit: int) -> list[DocumentRow]:

@@ -10,6 +10,7 @@ OUT/selection/unit-00000.parquet …    the rows with verdict and split
 OUT/tokens/unit-00000.parquet …       the token store
 OUT/tokenizers/text.model     the text tokenizer, if the run trained one
 OUT/packed/4096/ …            one dataset per context length or stage of a curriculum
+OUT/takedown/ …               block list, receipts and progress of `longreel takedown`
 OUT/histograms/4096/ …        length histograms for planning one; deleted when it is written
 OUT/quarantine.parquet        every rejected item with its reason
 OUT/logs/                     one JSON line per processed record; commands with their configuration
@@ -31,6 +32,7 @@ from pipeline.runtime.units import read_rows, unit_files, unit_name
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import read_json, write_json
 from schemas.fingerprint import bucket
+from schemas.records import MANIFEST
 from schemas.rows import ManifestItem, manifest_items
 from schemas.tables import read_table, write_table
 
@@ -148,6 +150,16 @@ class Workspace:
         """Folder of a dataset, named after its context length or stage of a curriculum."""
         return self.root / "packed" / str(name)
 
+    def datasets(self) -> list[Path]:
+        """Return the folders of all datasets, finished or not, in the order of their names."""
+        folders = (path for path in (self.root / "packed").glob("*") if path.is_dir())
+        return sorted(path for path in folders if not path.name.startswith("."))
+
+    @property
+    def takedown(self) -> Path:
+        """Folder of block list and receipts of `longreel takedown`."""
+        return self.root / "takedown"
+
     def length_histograms(self, name: str) -> Path:
         """Folder of length histograms for planning a dataset."""
         return self.root / "histograms" / name
@@ -222,6 +234,11 @@ def write_manifest(
     ordered = table.sort_by([("unit", "ascending"), ("uri", "ascending")])
     write_table(workspace.manifest, ordered, row_group_size=10_000)
     return sorted(set(units.to_pylist()))
+
+
+def read_listed_items(workspace: Workspace) -> list[ManifestItem]:
+    """Return all items of the manifest."""
+    return manifest_items(read_listed(workspace, MANIFEST.names))
 
 
 def read_manifest_unit(workspace: Workspace, unit: int) -> list[ManifestItem]:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.dedup.block_list import BlockList
 from pipeline.dedup.pairs import read_pairs
 from pipeline.filters.limit_filter import require_known
 from pipeline.filters.numbers import measured_names
@@ -28,6 +29,7 @@ from pipeline.select.config import SelectConfig
 from pipeline.select.rules import Clusters, content_of, judge_cluster
 from pipeline.select.selection import begin_selection, finish_selection, read_selection
 from pipeline.survey.table import read_survey_unit
+from pipeline.survey.taken_down import taken_down_row
 from schemas.errors import DatasetError
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import SURVEY
@@ -41,14 +43,14 @@ def select_items(workspace: Workspace, config: SelectConfig, runner: Runner) -> 
     """Judge every surveyed item and choose its split, unless nothing has changed."""
     started = time.monotonic()
     surveyed = read_units(workspace.survey, SURVEY, [*_INPUTS, "measures"])
-    key = _fingerprint(workspace, config, surveyed)
+    blocked = BlockList.read(workspace).takedowns
+    key = _fingerprint(workspace, config, surveyed, blocked)
     new = 0
     if not _is_selected(workspace, key):
         begin_selection(workspace)
         require_known(config.limits, measured_names(surveyed["measures"]))
-        worker = SelectWorker(
-            workspace=workspace, config=config, clusters=Clusters.of(read_pairs(workspace), config.keep)
-        )
+        clusters = Clusters.of(read_pairs(workspace), config.keep)
+        worker = SelectWorker(workspace=workspace, config=config, clusters=clusters, blocked=blocked)
         units = [unit_number(path) for path in unit_files(workspace.survey)]
         run_selection(
             units,
@@ -76,10 +78,14 @@ class SelectWorker:
     workspace: Workspace
     config: SelectConfig
     clusters: Clusters
+    blocked: Mapping[str, str]  # takedowns by document_id and content_id
 
     def read(self, unit: int) -> Iterator[tuple[str, SurveyRow]]:
         """Yield (cluster, row) of each row of a survey unit."""
         for row in read_survey_unit(self.workspace, unit):
+            takedown = self.blocked.get(row.document_id or "") or self.blocked.get(row.content_id or "")
+            if takedown and not row.reason:  # of a survey that was restored from a backup
+                row = taken_down_row(row, takedown)
             joined = self.clusters.join(row)
             yield self.clusters.cluster_of(content_of(joined)), joined
 
@@ -95,10 +101,10 @@ class SelectWorker:
         write_table_unit(self.workspace.selection, unit, survey_table(ordered))
 
 
-def _fingerprint(workspace: Workspace, config: SelectConfig, surveyed: pa.Table) -> str:
+def _fingerprint(workspace: Workspace, config: SelectConfig, surveyed: pa.Table, blocked: Mapping[str, str]) -> str:
     rows = sorted(zip(*(surveyed[name].to_pylist() for name in _INPUTS), strict=True), key=str)
     pairs = sha256_file(workspace.pairs) if workspace.pairs.exists() else None
-    return fingerprint(VERSION, config, config.limits, rows, pairs)
+    return fingerprint(VERSION, config, config.limits, rows, pairs, *([sorted(blocked)] if blocked else []))
 
 
 def _is_selected(workspace: Workspace, key: str) -> bool:

@@ -149,14 +149,17 @@ def _pair_with_kept(
         for kept in duplicated[middle]:  # an item that does not contain enough of the middle one cannot be inferred
             onward = near[middle][kept]
             if kept != name and pair.containment_of(middle) > 0:
-                inferred = _infer(name, kept, middle, pair, onward)
+                inferred = infer(name, kept, middle, pair, onward)
                 if inferred.containment_of(name) >= min_containment:
                     return inferred
     return None
 
 
-def _infer(name: str, kept: str, middle: str, pair: Pair, onward: Pair) -> Pair:
-    """Return the pair of two items by what both share with `middle`, with lower bounds of their containment."""
+def infer(name: str, kept: str, middle: str, pair: Pair, onward: Pair) -> Pair:
+    """Return the pair of `name` and `kept` by what both share with `middle`, with lower bounds of their containment.
+
+    `middle` must contain a part of either.
+    """
     of_name = _lower_bound(pair.containment_of(name), pair.containment_of(middle), onward.containment_of(middle))
     of_kept = _lower_bound(onward.containment_of(kept), onward.containment_of(middle), pair.containment_of(middle))
     (a, of_a), (b, of_b) = sorted([(name, of_name), (kept, max(0.0, of_kept))])

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 
+from pipeline.dedup.block_list import BlockList
 from pipeline.runtime.beam import Runner, run_each
 from pipeline.runtime.job_report import JobReport, report_on
 from pipeline.runtime.progress import console, following
@@ -21,6 +22,7 @@ from pipeline.sources.item_defaults import ItemDefaults
 from pipeline.sources.manifest import read_manifest
 from pipeline.survey.absence import AbsenceConfig, known_items, with_absent
 from pipeline.survey.table import read_reusable
+from pipeline.survey.taken_down import block_found_items, without_blocked
 from pipeline.survey.worker import SurveyWorker
 from schemas.records import SURVEY
 from schemas.rows import manifest_table
@@ -42,20 +44,22 @@ def survey_items(
     Raises ManifestError, and AbsenceError if too many known items are absent.
     """
     started = time.monotonic()
-    manifest = read_manifest(inputs, defaults, worker.access)
+    manifest, block_list = read_manifest(inputs, defaults, worker.access), BlockList.read(workspace)
     if manifest.skipped:
         counts = ", ".join(f"{n} {name}" for name, n in manifest.skipped.items())
         console.print(f"survey: skipped files, by unsupported extension or reason: {counts}")
     known = known_items(workspace)
     found = with_absent(manifest.items, known, worker.versions, absence, before=read_absent(workspace))
     worker = dataclasses.replace(worker, prune=absence.prune)
-    units = write_manifest(workspace, manifest_table(found.items), found.absent)
+    units = write_manifest(workspace, manifest_table(without_blocked(found.items, block_list)), found.absent)
     drop_units(workspace.survey, units)
     drop_units(workspace.signatures, units)
     stale = {unit: count for unit in units if (count := _items_to_survey(workspace, unit, worker)) is not None}
     if stale:
         with following("survey", workspace.log("survey"), sum(stale.values())):
             run_each(list(stale), worker, runner, error_log=workspace.error_log("survey"))
+    if block_list:
+        block_found_items(workspace, block_list)
     table = read_units(workspace.survey, SURVEY)
     report = report_on("survey", len(found.items), table, sum(stale.values()), started)
     return dataclasses.replace(report, notes=tuple(filter(None, [found.note()])))

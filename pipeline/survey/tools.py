@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from pipeline.dedup.block_list import BlockList
 from pipeline.filters.scores import Score
 from pipeline.survey.config import SurveyConfig
 from pipeline.text.options import TextOptions
@@ -19,6 +20,7 @@ class SurveyTools:
     text: TextOptions
     decoder: Decoder | None = None
     scores: Sequence[Score] = ()
+    block_list: BlockList = field(default_factory=BlockList)
 
     @property
     def open_decoder(self) -> Decoder:

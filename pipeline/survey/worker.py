@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.dedup.block_list import BlockList
 from pipeline.filters.scores import load_scores
 from pipeline.kinds.kind import Samples, Surveyed
 from pipeline.kinds.registry import kind_of
@@ -34,6 +35,7 @@ from pipeline.sources.captions import read_caption
 from pipeline.sources.inputs import Stat, hash_input, local_file, stat
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.table import read_reusable, read_survey_unit
+from pipeline.survey.taken_down import listed_fingerprint, taken_down_row
 from pipeline.survey.tools import SurveyTools
 from pipeline.text.books import BookConfig
 from pipeline.text.options import TextOptions
@@ -102,7 +104,8 @@ class SurveyWorker:
         """Start the decoder and load the scores; see pipeline.runtime.beam.Worker."""
         scores = load_scores(self.config.scores)
         with Decoder(self.decode) as decoder:
-            tools = dataclasses.replace(self._tools, decoder=decoder, scores=scores)
+            block_list = BlockList.read(self.workspace)
+            tools = dataclasses.replace(self._tools, decoder=decoder, scores=scores, block_list=block_list)
             yield lambda unit: self._survey_unit(unit, tools)
 
     @property
@@ -120,7 +123,7 @@ class SurveyWorker:
         is surveyed again when it can be read.
         """
         if item.reason:
-            return fingerprint(_VERSION, item)
+            return listed_fingerprint(item)
         try:
             versions = [] if failure else self.versions(item)
         except InputError as e:
@@ -180,6 +183,8 @@ class SurveyWorker:
             with limit, record_errors(item.uri):
                 with _opened(item.uri, self._max_bytes(item), self.access) as path:
                     row = _with_file(row, path)
+                    if blocked := tools.block_list.with_hash(row.document_id):
+                        return taken_down_row(row, blocked.takedown), None
                     found = kind.survey(path, tools)
                     row = _with_findings(row, found)
                 row = _with_sidecars(row, self.access)
@@ -188,7 +193,10 @@ class SurveyWorker:
             if e.reason in TEMPORARY:
                 row = dataclasses.replace(row, fingerprint=self.fingerprint(item, e.reason))
             return _rejected(row, e), None
-        return row, _signature(row, found.signature) if found.signature else None
+        signature = _signature(row, found.signature) if found.signature else None
+        if blocked := tools.block_list.with_hash(row.content_id) or tools.block_list.like(signature):
+            return taken_down_row(row, blocked.takedown), None
+        return row, signature
 
     def _report(self, uri: str, seconds: float) -> None:
         note(self.workspace.log("survey"), WORKING, uri=uri, seconds=round(seconds))

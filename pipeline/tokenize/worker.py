@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.dedup.block_list import BlockList
 from pipeline.kinds.kind import TokenizedDocument
 from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import is_stopping, item_limit, raise_if_stopping
@@ -35,6 +36,7 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.tools import TokenizeTools
 from pipeline.video.decoder import Decoder
 from schemas.errors import TEMPORARY, DatasetError, InputError, Interrupted
+        self._block_list = BlockList.read(worker.workspace)
 from schemas.fingerprint import fingerprint
 from schemas.record_errors import record_errors
 from schemas.records import SURVEY, clip_id, item_of
@@ -59,8 +61,9 @@ class _Header:
     license: str | None
 
     @classmethod
-    def of(cls, row: SurveyRow, config: TokenizeConfig, vocabulary: Vocabulary) -> _Header:
-        key = document_fingerprint(row, config, vocabulary)
+    def of(cls, row: SurveyRow, config: TokenizeConfig, vocabulary: Vocabulary, block_list: BlockList) -> _Header:
+        blocked = block_list.with_hash(row.document_id, row.content_id)
+        key = fingerprint(blocked.takedown) if blocked else document_fingerprint(row, config, vocabulary)
         assert row.split is not None  # of a selected item
         return cls(key, row.kind, row.split, row.uri, row.title, row.source, row.license)
 
@@ -119,12 +122,13 @@ class _Pass:
         tokens = worker.workspace.tokens
         self._store = TokenStore(tokens)
         self._known = _intact_by_item(self._store, tokens, unit)
+        self._block_list = BlockList.read(worker.workspace)
 
     def documents(self, wanted: Sequence[SurveyRow]) -> Iterator[StoredDocument]:
         """Yield the rows and tokens of the unit."""
         config, vocabulary = self._worker.config, self._tools.vocabulary
         for selected in wanted:
-            header = _Header.of(selected, config, vocabulary)
+            header = _Header.of(selected, config, vocabulary, self._block_list)
             known = self._known.get(selected.identity)
             if known and _is_current(known[0], header.fingerprint, retry=self._retry):
                 yield from (StoredDocument(header.applied_to(row), self._read(row)) for row in known)
@@ -170,6 +174,9 @@ class _Pass:
 
     def _tokenize_file(self, row: SurveyRow) -> list[TokenizedDocument]:
         """Return the documents of a selected item, at least one; raises InputError."""
+        if blocked := self._block_list.with_hash(row.document_id, row.content_id):
+            # of a selection that was restored from a backup
+            raise InputError(Reason.TAKEN_DOWN, f"taken down; see takedown/receipts/{blocked.takedown}.json")
         kind, config = kind_of(row.kind), self._tools.config
         seconds = kind.time_limit_s(TextOptions(books=config.books, qa=config.qa))
         limit = item_limit(seconds, report=partial(self._report, row.uri))
@@ -225,7 +232,8 @@ def items_to_tokenize(worker: TokenizeWorker, unit: int, vocabulary: Vocabulary)
     """Return the number of items of a unit that have to be computed, None if its files are up to date."""
     known = _by_item(worker.workspace.tokens, unit)
     selected = read_selected(worker.workspace, unit)
-    wanted = {row.identity: _Header.of(row, worker.config, vocabulary) for row in selected}
+    block_list = BlockList.read(worker.workspace)
+    wanted = {row.identity: _Header.of(row, worker.config, vocabulary, block_list) for row in selected}
     missing = [
         item
         for item, header in wanted.items()

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from schemas.dataset import (
-    FORGETTING,
     INDEX,
     DatasetCard,
     ShardEntry,
@@ -42,7 +41,7 @@ CARD = DatasetCard(
     ledger_sha256="b" * 64,
     index_sha256="c" * 64,
     splits={"train": SPLIT},
-    forgotten=("d", "e"),
+    taken_down=("d", "e"),
 )
 ENTRY = ShardEntry(
     url="train-000000-of-000001.tar",
@@ -131,8 +130,4 @@ def test_an_unfinished_dataset_names_the_command_that_completes_it(tmp_path: Pat
     with pytest.raises(DatasetError, match="no such dataset directory"):
         read_card(tmp_path / "missing")
     with pytest.raises(DatasetError, match="Run `longreel pack` again"):
-        read_card(tmp_path)
-    (tmp_path / FORGETTING).mkdir()
-    (tmp_path / FORGETTING / "dataset.json").write_text(CARD.to_json())
-    with pytest.raises(DatasetError, match="Run the same `longreel forget` again"):
         read_card(tmp_path)

@@ -23,8 +23,8 @@ def card_problems(card: DatasetCard) -> Iterator[str]:
         yield "a field that must be a number has another type"
     elif card.context_length < SHORTEST_CONTEXT:
         yield f"context_length is {card.context_length}, below {SHORTEST_CONTEXT}"
-    if not all(isinstance(i, str) and i for i in card.forgotten) or [*card.forgotten] != sorted(set(card.forgotten)):
-        yield "`forgotten` is not a sorted list of distinct ids"
+    if not all(isinstance(i, str) and i for i in card.taken_down) or [*card.taken_down] != sorted(set(card.taken_down)):
+        yield "`taken_down` is not a sorted list of distinct ids"
     if not all(type(number) is int and number >= 0 for number in card.left_out.values()):
         yield "a count in `left_out` is not a non-negative integer"
     hashes = (card.ledger_sha256, card.index_sha256, card.fingerprint)

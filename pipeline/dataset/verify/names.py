@@ -1,7 +1,7 @@
 """Checks the names of shards in the index and the keys of sequences in a shard.
 
-Both are numbered from 0. `longreel forget` drops shards and sequences without renaming the others, so only a dataset
-with forgotten documents can have gaps.
+Both are numbered from 0. `longreel takedown` drops shards and sequences without renaming the others, so only a dataset
+from which documents were removed can have gaps.
 """
 
 from __future__ import annotations

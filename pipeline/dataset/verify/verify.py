@@ -2,9 +2,9 @@
 
 The checks: the card and its counts; the hashes of the index and the ledger; the list of shard files; the size, hash,
 offsets and every sequence of each shard (`sequence`); each span exactly once in the ledger (`ledger_rows`); the chunks
-of every document join without gap or overlap (`chunks`); forgotten documents are absent; and `croissant.json` states
-the same facts. With a token store, every document is complete and each token equals the store's. A changed byte in any
-file is noticed, because a hash no longer matches.
+of every document join without gap or overlap (`chunks`); documents that were taken down are absent; and
+`croissant.json` states the same facts. With a token store, every document is complete and each token equals the
+store's. A changed byte in any file is noticed, because a hash no longer matches.
 
 All problems are reported, up to a limit. A ledger with a wrong hash is not opened; if the card cannot be trusted, only
 sizes and hashes are compared. Memory: one sequence, the ledger rows of a shard, and 28 bytes per chunk of a document.
@@ -111,8 +111,8 @@ class _Verification:
 
     def run(self) -> VerifyReport:
         card = self._card()
-        self._forgotten = frozenset(card.forgotten if card else ())
-        entries = self._index(with_gaps=card is None or bool(self._forgotten))
+        self._taken_down = frozenset(card.taken_down if card else ())
+        entries = self._index(with_gaps=card is None or bool(self._taken_down))
         if card is not None:
             self._hash(INDEX, card.index_sha256)
         ledger = self._ledger(card)
@@ -120,8 +120,8 @@ class _Verification:
             self._croissant(card, entries)
         self._files({entry.url for entry in entries})
         self._total = sum(entry.filesize for entry in entries)
-        self._keys = Keys(with_gaps=bool(self._forgotten))
-        self._chunks = ChunkLog(self._store, without=self._forgotten, left_out=_left_out(card))
+        self._keys = Keys(with_gaps=bool(self._taken_down))
+        self._chunks = ChunkLog(self._store, without=self._taken_down, left_out=_left_out(card))
         for entry in entries:
             self._shard(entry, card, ledger)
         if ledger is not None and not ledger.is_at_end():
@@ -266,8 +266,8 @@ class _Verification:
         if problems:  # other checks would report the same problem
             seen.unreadable += 1
             return
-        for name in self._forgotten.intersection(chunk.id for chunk in sequence.chunks):
-            self._add(entry.url, key, f"it contains document {name}, which the card lists as forgotten")
+        for name in self._taken_down.intersection(chunk.id for chunk in sequence.chunks):
+            self._add(entry.url, key, f"it contains document {name}, which the card lists as taken down")
         for what in self._chunks.add(sequence):
             self._add(entry.url, key, what)
         for what in rows.problems(sequence, entry.split) if rows is not None else ():

@@ -1,4 +1,4 @@
-"""The commands for packed datasets: inspect, verify, trace, forget."""
+"""The commands for packed datasets: inspect, verify, trace."""
 
 from __future__ import annotations
 
@@ -42,14 +42,6 @@ def test_trace_shows_the_source_of_a_token_and_its_frame_or_sentence(
     assert "⟦" in printed
     first_sentence = Path(text["uri"]).read_text().split(". ")[0]
     assert first_sentence.split()[-1] + "." in printed
-
-
-def test_a_dataset_passes_verify_after_a_document_was_removed(workspace: Path, tmp_path: Path) -> None:
-    dataset = Path(shutil.copytree(workspace / "packed" / str(CONTEXT), tmp_path / "dataset"))
-    uri = next(u for u in pq.read_table(dataset / "documents.parquet")["uri"].to_pylist() if u.endswith("book1.txt"))
-    assert longreel.main(["forget", str(dataset), uri]) == 0
-    assert longreel.main(["verify", str(dataset), "--tokens", str(workspace / "tokens")]) == 0
-    assert uri not in pq.read_table(dataset / "documents.parquet")["uri"].to_pylist()
 
 
 def test_verify_returns_1_and_names_the_problem_of_a_damaged_dataset(

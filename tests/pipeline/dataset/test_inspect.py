@@ -28,6 +28,6 @@ def test_the_table_has_a_column_of_counts_per_split(card: DatasetCard) -> None:
         assert cells["best fill"] == f"{split.best_fill:.4%}"
 
 
-def test_the_title_has_the_number_of_forgotten_documents(card: DatasetCard) -> None:
-    assert "forgotten" not in str(card_table(card).title)
-    assert "2 documents forgotten" in str(card_table(dataclasses.replace(card, forgotten=("a", "b"))).title)
+def test_the_title_has_the_number_of_documents_that_were_taken_down(card: DatasetCard) -> None:
+    assert "taken down" not in str(card_table(card).title)
+    assert "2 documents taken down" in str(card_table(dataclasses.replace(card, taken_down=("a", "b"))).title)

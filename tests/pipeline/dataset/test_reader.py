@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.dataset.forget.forget import forget
 from pipeline.dataset.reader import Sequences
+from pipeline.dataset.removal.remove import remove_items
 from schemas.dataset import read_card, read_index
 from schemas.errors import ConfigError, DatasetError
-from tests.support.forget_datasets import DOCUMENTS, FULL, blocks
 from tests.support.packed_datasets import make_dataset
 from tests.support.packing.packing_cases import samples
+from tests.support.removal_datasets import DOCUMENTS, FULL, blocks
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def dataset(root: Path, tmp_path: Path) -> Path:
 
 
 def test_sequences_are_found_by_key_in_a_dataset_with_gaps(root: Path, dataset: Path) -> None:
-    forget(dataset, [FULL.id])
+    remove_items(dataset, [FULL.id])
     remaining = blocks(dataset)
     assert len(remaining) < len(blocks(root / "packed" / "64"))
     sequences = Sequences(dataset, read_card(dataset))

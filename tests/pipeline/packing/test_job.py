@@ -22,8 +22,8 @@ import pytest
 import pipeline.packing.job
 from pipeline.cli.jobs import Pack
 from pipeline.cli.place import Place
-from pipeline.dataset.forget.forget import forget
 from pipeline.dataset.verify.verify import verify
+from pipeline.dedup.block_list import BlockedItem, write_blocked
 from pipeline.packing.config import PackConfig
 from pipeline.packing.job import Stage, pack
 from pipeline.packing.mixture import Mixture
@@ -218,19 +218,13 @@ def test_a_second_run_writes_nothing(tmp_path: Path) -> None:
     assert card_of(workspace).attention == "sequence"
 
 
-def test_packing_raises_if_forgotten_documents_are_still_in_the_store(tmp_path: Path) -> None:
+def test_documents_on_the_block_list_are_not_packed(tmp_path: Path) -> None:
     workspace, gone = write_workspace(tmp_path / "out", DOCUMENTS), DOCUMENTS[0]
-    run(workspace)
-    forget(workspace.packed(CONTEXT), [gone.id])
-    before = files(workspace.packed(CONTEXT))
-    with pytest.raises(ConfigError, match=r"made to forget 1 documents that are still in the token store"):
-        run(workspace)
-    assert files(workspace.packed(CONTEXT)) == before
-    shutil.rmtree(workspace.tokens)
-    without = write_workspace(tmp_path / "out", DOCUMENTS[1:])
-    assert run(without).items == len(DOCUMENTS) - 1
-    assert card_of(without).forgotten == ()
-    assert_whole(without)
+    write_blocked(workspace, "a", [BlockedItem(uri=gone.name, kind="book", takedown="a", document_id=gone.id)])
+    report = run(workspace)
+    assert (report.items, report.rejected["taken down"]) == (len(DOCUMENTS), 1)
+    assert gone.id not in pq.read_table(workspace.packed(CONTEXT) / "documents.parquet")["document_id"].to_pylist()
+    assert verify(workspace.packed(CONTEXT), store=TokenStore(workspace.tokens)).problems == ()
 
 
 def shards_noted(workspace: Workspace) -> int:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 import longreel
+from pipeline.dataset.removal.remove import remove_items
 from pipeline.runtime.workspace import Workspace, write_manifest
 from schemas.dataset import read_card
 from schemas.records import MANIFEST, USER_COLUMNS
@@ -216,15 +217,15 @@ def test_an_item_listed_after_the_survey_is_pending(tmp_path: Path, capsys: pyte
     assert [found[job]["state"] for job in ("survey", "dedup", "select", "tokenize")] == ["pending"] * 4
 
 
-def test_forgotten_and_absent_items_are_reported(
+def test_items_that_were_removed_from_a_dataset_or_are_absent_are_reported(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = Workspace(Path(shutil.copytree(workspace.root, tmp_path / "copy")), workspace.units)
     dataset = copy.packed(64)
-    assert longreel.main(["forget", str(dataset), CLIP.id]) == 0
-    assert read_card(dataset).forgotten == (CLIP.id,)
+    remove_items(dataset, [CLIP.id])
+    assert read_card(dataset).taken_down == (CLIP.id,)
     capsys.readouterr()
-    assert explain(copy, "clip.mp4", capsys)["pack"][0]["state"] == "forgotten"
+    assert explain(copy, "clip.mp4", capsys)["pack"][0]["state"] == "taken down"
     assert explain(copy, LOST.id, capsys)["pack"][0]["state"] == "absent"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import longreel
+from pipeline.dataset.removal.remove import remove_items
 from pipeline.reports.funnel import Items, Step
 from pipeline.reports.page import render
 from pipeline.runtime.workspace import Workspace
@@ -38,8 +38,8 @@ def test_items_not_yet_judged_by_select_are_pending(mine: Workspace) -> None:
 
 
 def test_a_dataset_packed_from_an_earlier_selection_is_noted(mine: Workspace) -> None:
-    assert longreel.main(["forget", str(mine.packed(64)), CLIP.id]) == 0
-    assert steps(mine)["pack 64"].rejected == {"forgotten": 1}
+    remove_items(mine.packed(64), [CLIP.id])
+    assert steps(mine)["pack 64"].rejected == {"taken down": 1}
     rows = [row for row in ROWS.values() if row["uri"] != "/v/film.mp4"]
     write_survey(mine, rows, [])
     step = steps(mine)["pack 64"]

@@ -11,7 +11,7 @@ from PIL import Image
 
 import longreel
 from pipeline.cli.datasets import Trace
-from pipeline.dataset.forget.forget import forget
+from pipeline.dataset.removal.remove import remove_items
 from pipeline.dataset.trace.frame_place import frame_place
 from pipeline.dataset.trace.rows import copy_rows, row_of_token, sequence_rows
 from pipeline.runtime.workspace import Workspace
@@ -135,8 +135,9 @@ def test_a_vqgan_that_did_not_make_the_dataset_is_rejected(
     assert not picture.exists()
 
 
-def test_trace_after_another_document_was_forgotten(dataset_copy: TraceDataset) -> None:
-    forget(dataset_copy.dataset, ["files/book"])
+def test_trace_after_another_document_was_removed(dataset_copy: TraceDataset) -> None:
+    book = next(row for row, _ in traced(dataset_copy, "files/book"))
+    remove_items(dataset_copy.dataset, [book.document_id])
     left = dataclasses.replace(dataset_copy, card=read_card(dataset_copy.dataset))
     found = [frame_place(row, copy_rows(left.dataset, row), row.start, left.card).number
              for row, _ in traced(left, "files/film") if row.modality == VISION]  # fmt: skip

@@ -73,7 +73,7 @@ def test_a_split_that_the_card_does_not_list_is_reported(dataset: Path) -> None:
         ({"context_length": 4}, "context_length is 4, below 16"),
         ({"context_length": "64"}, "must be a number"),
         ({"index_sha256": "0"}, "must be a SHA-256"),
-        ({"forgotten": ("b", "a")}, "`forgotten` is not a sorted list"),
+        ({"taken_down": ("b", "a")}, "`taken_down` is not a sorted list"),
         ({"left_out": {"empty": -1}}, "a count in `left_out`"),
         ({"loss_weighting": "row"}, "loss_weighting 'row' is invalid"),
     ],

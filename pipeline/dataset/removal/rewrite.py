@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.dataset.forget.plan import ShardChange
 from pipeline.dataset.names import key_of
+from pipeline.dataset.removal.plan import ShardChange
 from schemas.dataset import DatasetCard, ShardEntry
 from schemas.errors import DatasetError
 from schemas.files import atomic

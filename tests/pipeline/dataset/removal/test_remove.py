@@ -12,26 +12,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import longreel
-from pipeline.dataset.forget.documents import find_documents
-from pipeline.dataset.forget.forget import forget, plan, prepare
+from pipeline.dataset.removal.exchange import staging_of
+from pipeline.dataset.removal.remove import plan_removal, remove_items
 from pipeline.dataset.verify.verify import verify
 from pipeline.runtime.token_store import TokenStore
-from pipeline.runtime.workspace import Workspace
-from pipeline.tokenize.clips import ClipConfig
 from schemas.dataset import read_card, read_index
-from schemas.errors import ConfigError, DatasetError
+from schemas.errors import DatasetError
 from schemas.fingerprint import sha256_file
 from schemas.records import LEDGER, item_of
-from tests.support.forget_datasets import (
+from tests.support.packed_datasets import make_dataset, reseal
+from tests.support.removal_datasets import (
     DOCUMENTS,
+    FEW,
     FULL,
     GONE,
+    Killed,
     assert_all_tokens,
-    assert_forgotten,
+    assert_removed,
     contents,
+    killed_at,
 )
-from tests.support.packed_datasets import make_dataset, reseal
 from tests.support.stages import Models, rows_of, run_on_clips
 from tests.support.token_stores import StoredDocument, book, image, video
 from trainer.data.shards import PackedSplit
@@ -54,7 +54,7 @@ def corpora(draw: st.DrawFn) -> tuple[list[StoredDocument], list[StoredDocument]
 
 @given(corpus=corpora())
 @settings(deadline=None, max_examples=15)
-def test_forget_removes_the_documents_and_nothing_else(
+def test_the_documents_are_removed_and_nothing_else(
     corpus: tuple[list[StoredDocument], list[StoredDocument], int],
 ) -> None:
     documents, gone, shard_bytes = corpus
@@ -63,19 +63,19 @@ def test_forget_removes_the_documents_and_nothing_else(
     with tempfile.TemporaryDirectory() as folder:
         before = make_dataset(Path(folder), documents, shard_bytes=shard_bytes)
         once, twice = (Path(shutil.copytree(before, Path(folder) / name)) for name in ("once", "twice"))
-        forget(once, [document.id for document in gone])
+        remove_items(once, [document.id for document in gone])
         store = TokenStore(Path(folder) / "tokens")
-        assert_forgotten(before, once, gone, store)
+        assert_removed(before, once, gone, store)
         assert_all_tokens(once, [d for d in documents if d not in gone])
         for document in gone:
-            forget(twice, [document.id])
-        assert_forgotten(before, twice, gone, store)
+            remove_items(twice, [document.id])
+        assert_removed(before, twice, gone, store)
         same = ("index.json", "documents.parquet", *(shard.url for shard in read_index(once)))
         assert all((once / name).read_bytes() == (twice / name).read_bytes() for name in same)
 
 
 def test_the_trainer_reads_every_remaining_sequence(root: Path, dataset: Path) -> None:
-    forget(dataset, [document.id for document in GONE])
+    remove_items(dataset, [document.id for document in GONE])
     split = PackedSplit([dataset], "train")
     assert len(split) == read_card(dataset).splits["train"].sequences
     tokens = sum(int(spans["length"].sum()) for _, spans in map(split.read, range(len(split))))
@@ -85,42 +85,56 @@ def test_the_trainer_reads_every_remaining_sequence(root: Path, dataset: Path) -
 
 def test_shards_and_splits_without_sequences_are_removed(dataset: Path) -> None:
     held_out = [document for document in DOCUMENTS if document.split == "val"]
-    forget(dataset, [document.id for document in held_out])
+    remove_items(dataset, [document.id for document in held_out])
     assert not list(dataset.glob("val-*.tar"))
     assert set(read_card(dataset).splits) == {"train"}
     assert verify(dataset).problems == ()
     longest_first = sorted(DOCUMENTS, key=lambda document: -len(document.tokens))
     train = [document.id for document in longest_first if document.split == "train"]
     shards = len(list(dataset.glob("*.tar")))
-    forget(dataset, train[:-1])
+    remove_items(dataset, train[:-1])
     assert len(list(dataset.glob("*.tar"))) < shards
     assert verify(dataset).problems == ()
-    with pytest.raises(ConfigError, match="no sequence would remain"):
-        forget(dataset, train[-1:])
-    assert verify(dataset).problems == ()
-    assert not (dataset / ".forget").exists()
 
 
-def test_a_forgotten_document_is_reported_and_nothing_changes(dataset: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    forget(dataset, [DOCUMENTS[0].id])
+def test_a_dataset_of_which_nothing_remains_is_deleted(dataset: Path) -> None:
+    found = remove_items(dataset, [document.id for document in DOCUMENTS])
+    assert found is not None
+    assert found.card is None
+    assert list(dataset.parent.iterdir()) == []
+
+
+def test_items_that_a_dataset_does_not_have_change_nothing(dataset: Path) -> None:
+    remove_items(dataset, [DOCUMENTS[0].id])
     before = contents(dataset)
-    capfd.readouterr()
-    assert longreel.main(["forget", str(dataset), DOCUMENTS[0].id, DOCUMENTS[0].id[:9]]) == 0
-    output = capfd.readouterr().err
-    assert output.count("was already forgotten") == 2
+    assert remove_items(dataset, [DOCUMENTS[0].id, "f" * 64]) is None
     assert contents(dataset) == before
 
 
-def test_a_dry_run_prints_the_change_and_writes_nothing(dataset: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_states_the_change_and_writes_nothing(dataset: Path) -> None:
     before, items = contents(dataset), [document.id for document in GONE]
-    assert longreel.main(["forget", str(dataset), *items, "--dry-run"]) == 0
-    would = [line for line in capfd.readouterr().err.splitlines() if "--dry-run" not in line]
+    planned = plan_removal(dataset, items)
+    assert planned is not None
     assert contents(dataset) == before
-    assert longreel.main(["forget", str(dataset), *items]) == 0
-    did = capfd.readouterr().err.splitlines()
-    assert did[:-1] == would
-    assert "still contain these documents" in did[-1]
-    assert any("repacked" in line for line in did)
+    removed = remove_items(dataset, items)
+    assert removed is not None
+    assert list(removed.lines()) == list(planned.lines())
+    assert "2 documents; sequences: " in next(planned.lines())
+
+
+def test_files_that_change_are_recorded_and_others_are_kept(dataset: Path) -> None:
+    (dataset / "notes.md").write_text("of a user")
+    (dataset / "stray-000000.tar").write_text("of an earlier plan")
+    (dataset / ".train-000000-of-000001.tar.0123abcd.tmp").write_text("of a killed process")
+    before, recorded = contents(dataset), dict[str, str | None]()
+    remove_items(dataset, [FULL.id], record=lambda path, sha256: recorded.update({path.name: sha256}))
+    after = contents(dataset)
+    names = before.keys() & after.keys()
+    assert {name for name in names if before[name] != after[name]} <= recorded.keys()
+    assert after["notes.md"] == b"of a user"
+    assert after.keys() == before.keys() - {"stray-000000.tar", ".train-000000-of-000001.tar.0123abcd.tmp"} - {
+        name for name in recorded if name not in after
+    }
 
 
 @pytest.mark.parametrize("kind", ["documents.parquet", "index.json", "*.tar"])
@@ -131,9 +145,9 @@ def test_a_modified_dataset_is_rejected_and_unchanged(dataset: Path, kind: str) 
     (dataset / name).write_bytes(data)
     before = contents(dataset)
     with pytest.raises(DatasetError, match="verify"):
-        forget(dataset, [document.id for document in DOCUMENTS[:20]])
+        remove_items(dataset, [document.id for document in DOCUMENTS[:20]])
     assert contents(dataset) == before
-    assert not (dataset / ".forget").exists()
+    assert not staging_of(dataset).exists()
 
 
 def test_a_shard_outside_of_the_directory_is_not_read_or_removed(dataset: Path, tmp_path: Path) -> None:
@@ -146,36 +160,27 @@ def test_a_shard_outside_of_the_directory_is_not_read_or_removed(dataset: Path, 
     sha256 = sha256_file(dataset / "index.json")
     (dataset / "dataset.json").write_text(dataclasses.replace(card, index_sha256=sha256).to_json())
     with pytest.raises(DatasetError, match="points outside the folder"):
-        forget(dataset, [DOCUMENTS[2].id])
+        remove_items(dataset, [DOCUMENTS[2].id])
     assert outside.exists()
 
 
-def test_a_concurrent_command_is_rejected(tmp_path: Path) -> None:
-    Workspace.open(tmp_path / "out")
-    dataset = make_dataset(tmp_path / "out", DOCUMENTS)
-    with Workspace.existing(tmp_path / "out").locked(), pytest.raises(ConfigError, match="another longreel command"):
-        forget(dataset, [DOCUMENTS[2].id])
-    forget(dataset, [DOCUMENTS[2].id])
-    assert verify(dataset).problems == ()
-
-
-def test_verify_reports_a_forgotten_document_in_the_dataset(dataset: Path) -> None:
-    card = dataclasses.replace(read_card(dataset), forgotten=(DOCUMENTS[0].id,))
+def test_verify_reports_a_document_in_the_dataset_that_was_taken_down(dataset: Path) -> None:
+    card = dataclasses.replace(read_card(dataset), taken_down=(DOCUMENTS[0].id,))
     (dataset / "dataset.json").write_text(card.to_json())
-    assert any("which the card lists as forgotten" in p.what for p in verify(dataset).problems)
+    assert any("which the card lists as taken down" in p.what for p in verify(dataset).problems)
 
 
-def test_verify_allows_gaps_only_if_documents_were_forgotten(root: Path, dataset: Path) -> None:
-    forget(dataset, [FULL.id])
+def test_verify_allows_gaps_only_if_documents_were_removed(root: Path, dataset: Path) -> None:
+    remove_items(dataset, [FULL.id])
     assert verify(dataset).problems == ()
     assert verify(dataset, store=TokenStore(root / "tokens")).problems == ()
-    (dataset / "dataset.json").write_text(dataclasses.replace(read_card(dataset), forgotten=()).to_json())
+    (dataset / "dataset.json").write_text(dataclasses.replace(read_card(dataset), taken_down=()).to_json())
     problems = verify(dataset).problems
     assert any("expected the normalized tar header" in p.what for p in problems)
 
 
 def test_verify_reports_keys_and_shards_out_of_order(dataset: Path) -> None:
-    forget(dataset, [FULL.id])
+    remove_items(dataset, [FULL.id])
     shards = read_index(dataset)
     first, second = (dataset / shards[i].url for i in (0, 1))
     data, other = first.read_bytes(), second.read_bytes()
@@ -196,33 +201,42 @@ def test_verify_reports_keys_and_shards_out_of_order(dataset: Path) -> None:
 
 
 @pytest.mark.parametrize("ids", [("b", "a"), ("a", "a"), (5,), ("",)])
-def test_verify_reports_an_invalid_list_of_forgotten_documents(dataset: Path, ids: tuple[Any, ...]) -> None:
-    (dataset / "dataset.json").write_text(dataclasses.replace(read_card(dataset), forgotten=ids).to_json())
+def test_verify_reports_an_invalid_list_of_documents_that_were_taken_down(dataset: Path, ids: tuple[Any, ...]) -> None:
+    (dataset / "dataset.json").write_text(dataclasses.replace(read_card(dataset), taken_down=ids).to_json())
     assert verify(dataset).problems[0].file == "dataset.json"
 
 
-def test_forget_removes_a_single_clip_or_an_item_with_all_its_clips(
-    shots_folder: Path, models: Models, tmp_path: Path
-) -> None:
+def test_an_item_is_removed_with_all_its_clips(shots_folder: Path, models: Models, tmp_path: Path) -> None:
     workspace, _ = run_on_clips(shots_folder, tmp_path / "out", models)
     dataset, store = workspace.packed("512"), TokenStore(workspace.tokens)
     item = item_of(rows_of(workspace, "three.mp4")[0]["document_id"])
-    assert not verify(dataset, store=store).problems
 
     def documents() -> set[str]:
         return set(pq.read_table(dataset / "documents.parquet", schema=LEDGER)["document_id"].to_pylist())
 
     before = documents()
-    forget(dataset, [f"{item}#00001"])
-    assert documents() == before - {f"{item}#00001"}
-    assert not verify(dataset, store=store).problems
-    # The removal of another clip is interrupted; then all clips of the item are selected by a prefix of its id.
-    card = read_card(dataset)
-    prepare(dataset, card, plan(dataset, card, find_documents(dataset / "documents.parquet", [f"{item}#00002"])))
-    (dataset / "dataset.json").unlink()
-    forget(dataset, [item[:10]])
+    remove_items(dataset, [item])
     assert documents() == {name for name in before if item_of(name) != item}
     assert not verify(dataset, store=store).problems
-    assert read_card(dataset).forgotten == tuple(f"{item}#0000{n}" for n in range(3))
-    with pytest.raises(ConfigError, match="made to forget 1 documents"):  # also if the video is not split into clips
-        run_on_clips(shots_folder, workspace.root, models, ClipConfig())
+    assert read_card(dataset).taken_down == tuple(f"{item}#0000{n}" for n in range(3))
+
+
+def test_a_dataset_is_complete_after_a_kill_at_any_step_and_the_same_call_completes_the_removal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [FEW[1].id, FULL.id, FEW[-1].id]
+    before = make_dataset(tmp_path / "root", FEW, shard_bytes=6_000)
+    whole = Path(shutil.copytree(before, tmp_path / "whole" / "64"))
+    with killed_at(10_000, monkeypatch) as done:
+        remove_items(whole, items)
+    expected, untouched = contents(whole), contents(before)
+    for step in range(len(done)):
+        dataset = Path(shutil.copytree(before, tmp_path / f"{step}" / "64"))
+        with killed_at(step, monkeypatch), pytest.raises(Killed):
+            remove_items(dataset, items)
+        assert contents(dataset) in (untouched, expected)
+        remove_items(dataset, items)
+        assert contents(dataset) == expected
+        assert [path.name for path in dataset.parent.iterdir()] == ["64"]
+        shutil.rmtree(dataset.parent)
+    assert sum("exchange" in step for step in done) == 1

@@ -1,4 +1,4 @@
-"""Datasets for tests of `longreel forget`, and checks of the result."""
+"""Datasets for tests of the removal of items, and checks of the result."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.dataset.names import key_of
+from pipeline.dataset.removal import exchange
 from pipeline.dataset.verify.verify import verify
 from pipeline.runtime.token_store import TokenStore
 from schemas.dataset import read_card, read_index
@@ -74,7 +75,7 @@ def assert_all_tokens(directory: Path, documents: Sequence[StoredDocument]) -> N
         assert np.array_equal(found[document.id], document.tokens)
 
 
-def assert_forgotten(before: Path, after: Path, gone: Sequence[StoredDocument], store: TokenStore) -> None:
+def assert_removed(before: Path, after: Path, gone: Sequence[StoredDocument], store: TokenStore) -> None:
     """Check that `after` is the dataset `before` without the documents `gone`, and that all else is unchanged."""
     report = verify(after, store=store)
     assert report.problems == ()
@@ -87,7 +88,7 @@ def assert_forgotten(before: Path, after: Path, gone: Sequence[StoredDocument], 
         if not any(key_of(data[at:]) in touched for at in shard.offsets[:-1]):
             assert (after / shard.url).read_bytes() == data
     card = read_card(after)
-    assert set(card.forgotten) == {*read_card(before).forgotten, *(document.id for document in gone)}
+    assert set(card.taken_down) == {*read_card(before).taken_down, *(document.id for document in gone)}
     assert card.fingerprint != read_card(before).fingerprint
     listed = {shard.url for shard in read_index(after)} | {"index.json", "documents.parquet", "croissant.json"}
     assert {path.name for path in after.iterdir()} == listed | {"dataset.json"}
@@ -98,8 +99,11 @@ class Killed(BaseException):
 
 
 @contextmanager
-def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Raise Killed before the `step`-th change of a directory; yield the list of the changes made."""
+def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, *, at_once: bool = True) -> Iterator[list[str]]:
+    """Raise Killed before the `step`-th change of a directory; yield the list of the changes made.
+
+    Without `at_once`, the file system cannot exchange two directories in one step.
+    """
     done: list[str] = []
 
     def limited(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -112,6 +116,8 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
         return call
 
     with monkeypatch.context() as patch:
-        for name in ("unlink", "replace", "rmdir", "mkdir"):
+        for name in ("unlink", "replace", "rmdir", "mkdir", "rename", "link"):
             patch.setattr(os, name, limited(name, getattr(os, name)))
+        real = limited("exchange", exchange._exchange_at_once)
+        patch.setattr(exchange, "_exchange_at_once", real if at_once else lambda one, other: False)
         yield done

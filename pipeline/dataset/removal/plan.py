@@ -17,9 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.dataset.forget.documents import read_batches
+from pipeline.dataset.removal.documents import read_batches
 from schemas.dataset import DatasetCard, SplitCard
-from schemas.errors import ConfigError
 from schemas.fingerprint import fingerprint
 from schemas.vocab import VISION
 
@@ -98,24 +97,21 @@ def _update(totals: Totals, kept: pa.Table, removed: pa.Table, *, sequences: int
     totals.removed += chunks["length_sum"].to_pylist()
 
 
-def card_without(card: DatasetCard, ids: Collection[str], totals: dict[str, Totals]) -> DatasetCard:
-    """Return the card without the documents `ids`, with the old hashes of the files.
-
-    Raises ConfigError if no sequence would remain.
-    """
+def card_without(card: DatasetCard, ids: Collection[str], totals: dict[str, Totals]) -> DatasetCard | None:
+    """Return the card without the documents `ids`, with the old hashes of the files; None if no sequence remains."""
     splits = {
         name: _split_card(split, totals[name], card.context_length)
         for name, split in card.splits.items()
         if name in totals and totals[name].counts["sequences"]
     }
     if not splits:
-        raise ConfigError("nothing was changed: no sequence would remain; delete the dataset instead")
+        return None
     return replace(
         card,
         # The order of training changes, so a run that resumes from a checkpoint must detect another dataset.
         fingerprint=fingerprint(card.fingerprint, sorted(ids)),
         splits=splits,
-        forgotten=tuple(sorted({*card.forgotten, *ids})),
+        taken_down=tuple(sorted({*card.taken_down, *ids})),
     )
 
 

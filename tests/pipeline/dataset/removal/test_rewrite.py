@@ -6,14 +6,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.dataset.forget.forget import forget
-from pipeline.dataset.forget.plan import ShardChange
-from pipeline.dataset.forget.rewrite import repack, rewrite
+from pipeline.dataset.removal.plan import ShardChange
+from pipeline.dataset.removal.remove import remove_items
+from pipeline.dataset.removal.rewrite import repack, rewrite
 from schemas.dataset import read_card, read_index
 from schemas.errors import DatasetError
 from schemas.shards.sequence import read_sequence
 from schemas.tables import write_table
-from tests.support.forget_datasets import (
+from tests.support.packed_datasets import reseal
+from tests.support.removal_datasets import (
     DOCUMENTS,
     FULL,
     GONE,
@@ -21,7 +22,6 @@ from tests.support.forget_datasets import (
     contents,
     keys_with,
 )
-from tests.support.packed_datasets import reseal
 
 
 def test_repack_moves_the_other_chunks_to_the_front(dataset: Path) -> None:
@@ -74,5 +74,5 @@ def test_a_ledger_that_lists_other_documents_than_the_shard_is_rejected(dataset:
     reseal(dataset)
     before = contents(dataset)
     with pytest.raises(DatasetError, match="other documents than the ledger lists"):
-        forget(dataset, [DOCUMENTS[2].id])
+        remove_items(dataset, [DOCUMENTS[2].id])
     assert contents(dataset) == before
