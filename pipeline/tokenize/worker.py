@@ -35,8 +35,7 @@ from pipeline.text.options import TextOptions
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.tools import TokenizeTools
 from pipeline.video.decoder import Decoder
-from schemas.errors import TEMPORARY, DatasetError, InputError, Interrupted
-        self._block_list = BlockList.read(worker.workspace)
+from schemas.errors import TEMPORARY, DatasetError, InputError, Interrupted, Reason
 from schemas.fingerprint import fingerprint
 from schemas.record_errors import record_errors
 from schemas.records import SURVEY, clip_id, item_of

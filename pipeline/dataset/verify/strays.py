@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from schemas.dataset import FORGETTING, PARTS
+from schemas.dataset import PARTS
 
 # Folders of an interrupted command, which the same command completes.
-_UNFINISHED = {PARTS: "an interrupted `longreel pack`", FORGETTING: "an interrupted `longreel forget`"}
+_UNFINISHED = {PARTS: "an interrupted `longreel pack`"}
 
 
 def strays(
