@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from pipeline.dataset.removal.documents import read_batches
 
+from pipeline.dataset.removal.documents import read_batches
 from pipeline.dataset.verify.verify import verify
 from pipeline.dedup.pairs import read_pairs
 from pipeline.dedup.signature_table import read_unit
