@@ -21,6 +21,8 @@ from flax import serialization
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
+from schemas.files import open_regular
+from schemas.record_errors import brief
 from tokenizer.checkpoints import safe_pickle as pickles
 from tokenizer.checkpoints import torch_zip as torch_files
 from tokenizer.checkpoints.lazy_tensor import Stored, flatten
@@ -43,14 +45,14 @@ def read(path: Path) -> Contents:
     Raises ConfigError if it is missing, unsupported or truncated, or is a pickle that calls a function.
     """
     try:
-        with path.open("rb") as f:
+        with open_regular(path) as f:
             head = f.read(64)
     except FileNotFoundError as e:
         raise ConfigError(f"{path} does not exist: give a name ({', '.join(CONFIGS)}) or a weights file") from e
-    except IsADirectoryError as e:
-        raise ConfigError(f"{path} is a folder: give the weights file itself") from e
     except OSError as e:
-        raise ConfigError(f"{path} cannot be read ({e})") from e
+        if path.is_dir():
+            raise ConfigError(f"{path} is a folder: give the weights file itself") from e
+        raise ConfigError(f"{path} cannot be read: {brief(e)}") from e
     if not head:
         raise ConfigError(f"{path} is empty: download or copy it again")
     first, second = head[0], head[1] if len(head) > 1 else 0

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from schemas.deadline import checkpoint
 from schemas.errors import ConfigError, InputError, Reason
-from schemas.files import atomic
+from schemas.files import atomic, open_regular
 from schemas.fingerprint import sha256_stream
 from tokenizer.text.chunking import BEGIN_VISION, END_VISION, blocks
 
@@ -95,7 +95,8 @@ class TextTokenizer:
                 raise ConfigError(
                     f"{path} has {path.stat().st_size:,} bytes, too many for a SentencePiece model: give a .model file"
                 )
-            tokenizer = cls(path.read_bytes(), name=str(path))
+            with open_regular(path) as stream:
+                tokenizer = cls(stream.read(), name=str(path))
         except OSError as e:
             raise ConfigError(f"the text model {path} cannot be read: {e.strerror}") from e
         if not tokenizer.is_lossless:

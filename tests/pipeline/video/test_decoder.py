@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import InputError, LongreelError, Reason
+from tests.support.growing_stream import write_growing_stream
 from tests.support.media import make_video, read_number
 
 
@@ -204,3 +205,14 @@ def test_importing_the_decoder_loads_no_decoder_library() -> None:
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
     loaded = {name.partition(".")[0] for name in json.loads(printed)}
     assert not loaded & {"av", "decord", "PIL", "cv2", "scenedetect", "torch"}
+
+
+def test_a_stream_that_appears_later_makes_one_file_unreadable_and_the_decoder_goes_on(tmp_path: Path) -> None:
+    """PyAV raises an IndexError for packets of a stream that was not there when the file was opened."""
+    path, good = write_growing_stream(tmp_path / "a.ts"), make_video(tmp_path / "b.mp4", frames=8)
+    with Decoder(DecodeConfig()) as decoder:
+        for read in (decoder.analyze, lambda path: list(decoder.frames(path))):
+            with pytest.raises(InputError, match="IndexError: list index out of range") as e:
+                read(path)
+            assert (e.value.reason, "Traceback" in str(e.value)) == (Reason.UNREADABLE, False)
+        assert decoder.analyze(good).measures

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 import struct
 from pathlib import Path
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 from flax import serialization
 
+from schemas.errors import ConfigError
 from tests.support.vqgan.checkpoint_formats import FORMATS, lwm
 from tests.support.vqgan.hostile_files import assert_rejected
 from tokenizer.checkpoints import containers
+from tokenizer.text.sentencepiece import TextTokenizer
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -72,3 +75,11 @@ def test_a_codebook_of_another_dimension_is_rejected(tmp_path: Path) -> None:
 def test_msgpack_without_arrays_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes(serialization.msgpack_serialize({"params": {"a": "text", "b": 3}}))
     assert_rejected(tmp_path / "m", "to no known VQGAN format")
+
+
+def test_a_fifo_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="pipe cannot be read: not a regular file"):
+        containers.read(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="pipe cannot be read: not a regular file"):
+        TextTokenizer.load(tmp_path / "pipe")
