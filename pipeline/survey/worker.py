@@ -283,5 +283,6 @@ def _hash_transcript(uri: str, access: AccessConfig) -> str:
         with record_errors(uri), local_file(uri, max_bytes=_MAX_TRANSCRIPT_BYTES, access=access) as path:
             return hash_input(path, uri)
     except InputError as e:
-        reason = e.reason if e.reason in _OWN_REASONS else Reason.BAD_TRANSCRIPT
+        is_denied = "://" not in uri and isinstance(e.__cause__, PermissionError)  # it is there, but not for us
+        reason = e.reason if e.reason in _OWN_REASONS and not is_denied else Reason.BAD_TRANSCRIPT
         raise InputError(reason, f"transcript {uri}: {e}") from e

@@ -26,7 +26,7 @@ from pipeline.survey.tools import SurveyTools
 from pipeline.survey.worker import SurveyWorker
 from pipeline.text.books import BookConfig
 from pipeline.text.options import TextOptions
-from schemas.errors import Interrupted
+from schemas.errors import InputError, Interrupted, Reason
 from schemas.fingerprint import fingerprint, sha256_file
 from tests.support.golden import check_golden
 from tests.support.media import make_video, numbered
@@ -250,3 +250,17 @@ def test_a_long_book_is_abandoned_on_a_stop_and_surveyed_by_the_next_run(tmp_pat
         survey_items([str(folder)], workspace, worker, Runner())
     assert [Path(row.uri).name for row in read_survey_unit(workspace, 0)] == ["a.txt"]
     assert survey_items([str(folder)], workspace, worker, Runner()).items == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can become another user")
+def test_a_transcript_that_may_not_be_read_is_a_bad_transcript(tmp_path: Path) -> None:
+    transcript = tmp_path / "a.srt"
+    transcript.touch(mode=0o000)
+    tmp_path.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(InputError, match="Permission denied") as caught:
+            survey._hash_transcript(str(transcript), AccessConfig())
+    finally:
+        os.seteuid(0)
+    assert caught.value.reason is Reason.BAD_TRANSCRIPT
