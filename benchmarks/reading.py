@@ -8,6 +8,7 @@ stays in the page cache. Rates are tokens per second of CPU time (user and syste
 
     read         `PackedSplit.read` of every sequence in random order, checks included
     and expand   the same followed by `expand`: all that the model needs
+    checksum     the time of the checksums alone, as a share of that of `read` and of that of `and expand`
     webdataset   `wds.WebDataset(shards).decode()` in shard order; returns tokens and spans without checks
     expand       `expand` alone, for several numbers of spans per sequence
     by slices    the plain alternative: four slice assignments per span
@@ -19,6 +20,7 @@ positions): wall-clock time to open it, and to read each of these sequences.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import tempfile
@@ -39,7 +41,16 @@ from pipeline.packing.job import pack as run_pack
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.token_store import FACTS, StoreFacts, write_unit
 from pipeline.runtime.workspace import Workspace
-from schemas.dataset import CARD, INDEX, read_card, read_index, shard_name, write_index
+from schemas.dataset import (
+    CARD,
+    INDEX,
+    checksum_at,
+    checksum_of_sequence,
+    read_card,
+    read_index,
+    shard_name,
+    write_index,
+)
 from schemas.files import write_text
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.packed import SPAN_DTYPE, expand
@@ -97,6 +108,8 @@ def document(number: int, rng: np.random.Generator) -> tuple[dict[str, Any], NDA
         "frames": 0 if is_book else runs[1][1] // FRAME,
         "frames_promised": 0 if is_book else runs[1][1] // FRAME,
         "length": ends[-1],
+        "cues": 0,
+        "cues_outside": 0,
         "spans": spans,
     }
     return row, rng.integers(5, VOCABULARY.text_size, ends[-1]).astype(VOCABULARY.dtype)
@@ -135,7 +148,7 @@ def fastest(
 
 
 def measure_read(directory: Path, repeats: int) -> dict[str, float]:
-    """Return tokens per second of each reading method, and the mean number of spans per sequence."""
+    """Return tokens per second of each method, the shares of the checksums in the time, and the spans per sequence."""
     split = PackedSplit([directory], "train")
     order = np.random.default_rng(1).permutation(len(split)).tolist()
     shards = [str(directory / shard.url) for shard in read_index(directory)]
@@ -149,14 +162,27 @@ def measure_read(directory: Path, repeats: int) -> dict[str, float]:
         for index in order:
             expand(split.read(index)[1], split.context_length)
 
+    blocks = [
+        memoryview((directory / shard.url).read_bytes())[start:end]
+        for shard in read_index(directory)
+        if shard.split == "train"
+        for start, end in itertools.pairwise(shard.offsets)
+    ]
+
+    def checksum() -> None:
+        for index in order:
+            checksum_of_sequence(blocks[index])
+
     def webdataset() -> None:
         found = sum(len(sample["tokens.npy"]) for sample in wds.WebDataset(shards, shardshuffle=False).decode())
         if found != len(split) * split.context_length:
             raise RuntimeError(f"webdataset returned {found} tokens")
 
     tokens = len(split) * split.context_length
-    times = fastest({"read": read, "and expand": read_and_expand, "webdataset": webdataset}, repeats)
-    return {name: tokens / seconds for name, seconds in times.items()} | {"spans": float(np.mean(spans))}
+    ways = {"read": read, "and expand": read_and_expand, "webdataset": webdataset, "checksum": checksum}
+    times = fastest(ways, repeats)
+    shares = {f"checksum of {name}": times["checksum"] / times[name] for name in ("read", "and expand")}
+    return {name: tokens / seconds for name, seconds in times.items()} | shares | {"spans": float(np.mean(spans))}
 
 
 def some_spans(context: int, count: int) -> NDArray[Any]:
@@ -221,7 +247,8 @@ def spread(packed: Path, directory: Path, places: list[int], *, shards: int) -> 
             f.truncate(offsets[-1])
             for place in (p % per_shard for p in places if p // per_shard == number):
                 os.pwrite(f.fileno(), sequence, offsets[place])
-        entries.append(dataclasses.replace(first, url=name, nsamples=per_shard, filesize=offsets[-1], offsets=offsets))
+        facts = {"url": name, "nsamples": per_shard, "filesize": offsets[-1], "offsets": offsets}
+        entries.append(dataclasses.replace(first, checksums=checksum_at(first.checksums, 0) * per_shard, **facts))
     write_index(directory, entries)
     card = dataclasses.replace(read_card(packed), index_sha256=sha256_file(directory / INDEX))
     write_text(directory / CARD, card.to_json())
@@ -248,14 +275,16 @@ def main(options: Options) -> None:
         options = dataclasses.replace(options, contexts=(4096,), tokens=1 << 17, repeats=1, seeks=10, shards=3)
     results: dict[str, Any] = {"cores": os.cpu_count(), "read": [], "expand": []}
     print("million tokens per second of one core")
-    print(f"{'context':>9}{'spans':>9}{'read':>9}{'and expand':>12}{'webdataset':>12}")
+    print(f"{'context':>9}{'spans':>9}{'read':>9}{'and expand':>12}{'webdataset':>12}{'checksum':>17}")
     with tempfile.TemporaryDirectory() as folder:
         for context in options.contexts:
             packed = pack(Path(folder) / str(context), context=context, tokens=options.tokens)
             row = measure_read(packed, options.repeats)
             results["read"].append({"context": context, **row})
             rates = (row[name] / 1e6 for name in ("read", "and expand", "webdataset"))
-            print("{:>9,}{:>9.1f}{:>9.1f}{:>12.1f}{:>12.1f}".format(context, row["spans"], *rates), flush=True)
+            shares = (row[f"checksum of {name}"] for name in ("read", "and expand"))
+            line = "{:>9,}{:>9.1f}{:>9.1f}{:>12.1f}{:>12.1f}{:>9.2%}{:>8.2%}"
+            print(line.format(context, row["spans"], *rates, *shares), flush=True)
         small = pack(Path(folder) / "small", context=4096, tokens=1 << 18)
         results["seek"] = seek = measure_seek(small, Path(folder) / "million", options)
     print(f"\n{'context':>9}{'spans':>9}{'expand':>9}{'by slices':>12}")

@@ -27,8 +27,9 @@ from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import is_stopping, item_limit, raise_if_stopping
 from pipeline.runtime.progress import MADE, REJECTED, WORKING, note
 from pipeline.runtime.token_store import StoredDocument, TokenStore, read_unit, write_unit
+from pipeline.runtime.units import read_rows, unit_name
 from pipeline.runtime.worker_errors import log_defect
-from pipeline.runtime.workspace import Workspace, read_table_unit, usable
+from pipeline.runtime.workspace import Workspace, usable
 from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.sources.inputs import local_file, require_same
 from pipeline.text.options import TextOptions
@@ -107,8 +108,9 @@ class TokenizeWorker:
 
 
 def read_selected(workspace: Workspace, unit: int) -> list[SurveyRow]:
-    """Return the items of a unit that select kept."""
-    return survey_rows(usable(read_table_unit(workspace.selection, unit, SURVEY)))
+    """Return the items of a unit that select kept; raises DatasetError if the unit is damaged."""
+    path = workspace.selection / f"{unit_name(unit)}.parquet"
+    return survey_rows(usable(read_rows(path, SURVEY))) if path.exists() else []
 
 
 class _Pass:

@@ -4,7 +4,8 @@
     {"kind": "eval", "step": 12, "loss": 5.3, "text_loss": 6.2, "vision_loss": 5.0, "sequences": 40, …}
 
 `step` is the number of updates: an evaluation at step 0 measures the initial model. A value that does not exist (the
-text loss of a batch without text) is null, never NaN, so every line is valid JSON.
+text loss of a batch without text) is null, never NaN, so every line is valid JSON. The field `checksum` is the hash of
+the others; a line that does not match it is damaged and dropped.
 
 A run that resumes from the checkpoint of step k keeps the lines up to k and drops later ones, which it writes again.
 The same values can go to TensorBoard, under the tags `train/loss`, `eval/loss`, ….
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
+from schemas.checksums import checksum
 from schemas.errors import storage_errors
 from schemas.files import write_text
 
@@ -38,24 +40,41 @@ class ScalarWriter(Protocol):
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a `metrics.jsonl`, [] if there is no file; an incomplete last line is ignored."""
+    """Return the rows of a `metrics.jsonl`, without damaged lines and an incomplete last one; [] if there is no file."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the rows and the number of damaged lines."""
     if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+        return [], 0
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    rows = [row for row in map(_row, lines) if row is not None]
+    return rows, len(lines) - len(rows)
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    try:
+        row: dict[str, Any] = json.loads(line)
+        del row["checksum"]
+        return row if _line(row) == line + "\n" else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 class MetricsLog:
     """Appends rows to a run's metrics; a context manager.
 
     Rows after `step`, where the run resumes, are dropped first; a new run gives -1. Where several processes train
-    together, one is `primary` and writes; the others keep the same rows in memory. Raises StorageError if the disk is
+    together, one is `primary` and writes; the others keep the same rows in memory. `damaged` is the number of damaged
+    lines of an earlier part of the run, which are dropped. Raises StorageError if the disk is
     full.
     """
 
     def __init__(self, run: Path, *, step: int, primary: bool = True, board: ScalarWriter | None = None) -> None:
         self.path = run / METRICS
-        kept = [row for row in read_metrics(self.path) if row["step"] <= step]
+        rows, self.damaged = _read(self.path)  # lines that are dropped
+        kept = [row for row in rows if row["step"] <= step]
         self._rows = {(row["kind"], row["step"]): row for row in kept}
         self._primary, self._board = primary, board
         if primary:
@@ -101,7 +120,8 @@ class MetricsLog:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, allow_nan=False) + "\n"
+    text = json.dumps(row, allow_nan=False)
+    return json.dumps({**row, "checksum": checksum(text.encode())[:16]}, allow_nan=False) + "\n"
 
 
 def _finite(value: float) -> float | None:

@@ -34,6 +34,7 @@ from schemas.dataset import read_card, read_checked_index
 from schemas.errors import DatasetError
 from schemas.files import read_array, write_array
 from schemas.records import SIGNATURES, SURVEY, TOKENS
+from schemas.runs.metrics import MetricsLog, read_metrics
 from schemas.tables import read_table
 from tests.support.finished_workspace import write_finished_workspace
 from tests.support.packing.local_packing import make_jobs, unit_tables
@@ -145,6 +146,11 @@ def checkpoint_kinds(folder: Path) -> Iterator[Kind]:
         yield Kind(f"checkpoint, {item}", files, functools.partial(_opened, folder / "run", [read]))
     files = sorted(path for path in place.iterdir() if path.is_file())
     yield Kind("checkpoint, its own files", files, functools.partial(_opened, folder / "run", [*readers.values()]))
+    metrics = folder / "run" / "metrics.jsonl"
+    with MetricsLog(folder / "run", step=-1) as log:
+        for step in range(20):
+            log.write("train", step, {"loss": 5.0 / (step + 1)})
+    yield Kind("metrics.jsonl", [metrics], lambda: _metrics(metrics))
     weights = folder / "tiny.safetensors"
     weights_files.save(weights, tiny_weights())
     yield Kind("weights of a tokenizer", [weights], lambda: _weights(weights))
@@ -202,6 +208,14 @@ def _arrays(tree: Any) -> list[bytes]:
 def _opened(run: Path, readers: list[Callable[[Checkpoints], object]]) -> list[object]:
     with open_run(run) as checkpoints:
         return [read(checkpoints) for read in readers]
+
+
+def _metrics(path: Path) -> object:
+    """Read the metrics, and raise DatasetError if lines were dropped, which a run prints."""
+    rows = read_metrics(path)
+    if len(rows) < 20 and all(row["loss"] == 5.0 / (row["step"] + 1) for row in rows):
+        raise DatasetError(f"damaged lines of {path} are dropped")
+    return rows
 
 
 def _weights(path: Path) -> object:

@@ -116,6 +116,8 @@ class _Training:
         self._board = TensorBoard(out, step=step)
         self._log = stack.enter_context(MetricsLog(out, step=step, board=self._board))
         self._progress = stack.enter_context(TrainingProgress("train-tokenizer", steps=self._config.steps, done=step))
+        if self._log.damaged:
+            self._progress.log(f"dropped {self._log.damaged} damaged lines of {self._log.path}")
         self._window = MetricsWindow()
         write_text(out / f"config-from-{step}.json", json.dumps(_plain(self._config), indent=1, sort_keys=True) + "\n")
 

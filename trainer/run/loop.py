@@ -146,6 +146,8 @@ class _Training:
         self._log = stack.enter_context(MetricsLog(config.out, step=logged, primary=primary, board=board))
         progress = TrainingProgress("train", steps=config.steps, done=self._step, visible=primary)
         self._progress = stack.enter_context(progress)
+        if self._log.damaged:
+            self._progress.log(f"dropped {self._log.damaged} damaged lines of {self._log.path}")
         self._skipped = SkippedSequences(self._progress.log if primary else to_stderr)
         self._loader = setup.placement.loader(setup.split, skip_damaged=config.damaged == "skip")
         self._batches = training_batches(

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from schemas.runs.metrics import MetricsLog, read_metrics
+from tests.support.bit_flips import flips
 
 
 class Recorder:
@@ -61,11 +62,26 @@ def test_a_line_truncated_by_a_crash_is_dropped(tmp_path: Path) -> None:
     assert [row["step"] for row in read_metrics(path)] == [1, 2, 4]
 
 
+def test_a_damaged_line_is_dropped_and_counted(tmp_path: Path) -> None:
+    write(tmp_path, first=1, last=3)
+    path = tmp_path / "metrics.jsonl"
+    rows = read_metrics(path)
+    for _ in flips(path, 200):
+        assert read_metrics(path) in [rows[:n] + rows[n + 1 :] for n in range(3)] + [[rows[0]], [rows[2]]]
+    path.write_text(path.read_text().replace('"step": 2', '"step": 7') + "[" * 100_000 + "\n")
+    with MetricsLog(tmp_path, step=3) as log:
+        assert log.damaged == 2
+        assert [row["step"] for row in log.rows("train")] == [1, 3]
+    assert read_metrics(path) == [rows[0], rows[2]]
+
+
 def test_a_value_that_is_not_finite_becomes_null(tmp_path: Path) -> None:
     with MetricsLog(tmp_path, step=0) as log:
         log.write("train", 1, {"loss": 1.0, "vision_loss": float("nan")})
     text = (tmp_path / "metrics.jsonl").read_text()
-    assert json.loads(text) == {"kind": "train", "step": 1, "loss": 1.0, "vision_loss": None}
+    row = json.loads(text)
+    del row["checksum"]
+    assert row == {"kind": "train", "step": 1, "loss": 1.0, "vision_loss": None}
     assert "NaN" not in text
 
 

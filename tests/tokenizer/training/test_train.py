@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from PIL import Image
 
 from schemas.errors import ConfigError, InputError, Interrupted, JobError, StorageError
+from schemas.runs.metrics import read_metrics
 from tests.support.training.tensorboard_events import read_events
 from tests.support.vqgan.tiny_vqgan import DOT, tiny_weights
 from tests.support.vqgan.tokenizer_training import assert_equal, config, frames, largest, restored_state
@@ -33,7 +33,7 @@ def after(polls: int) -> Callable[[], bool]:
 
 
 def log(out: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return read_metrics(out / "metrics.jsonl")
 
 
 def test_training_improves_the_reconstructions(whole: Path) -> None:
