@@ -40,7 +40,7 @@ class ScalarWriter(Protocol):
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a `metrics.jsonl`, without damaged lines and an incomplete last one; [] if there is no file."""
+    """Return the rows of a `metrics.jsonl` without damaged lines and an incomplete last one; [] if there is none."""
     return _read(path)[0]
 
 
