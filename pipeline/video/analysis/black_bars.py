@@ -24,7 +24,8 @@ _SOFT_EDGE_FRACTION = 1 / 120  # of the side: how far the edge of a bar may blur
 _BLOCK = 8  # pixels: means over blocks show texture, but not noise
 _MAX_UNEVENNESS, _MIN_EVEN_SHARE = 4, 0.6  # gray levels above the dark quarter of a bar; share of its blocks
 _MAX_OPPOSITE_RATIO = 3  # between the widths of two bars on opposite sides
-_MAX_ONE_SIDED, _MAX_ONE_SIDED_LEVEL = 0.27, 8  # share of the side (2.39:1 in 16:9, all of it on one side); gray levels
+_MAX_ONE_SIDED, _MAX_ONE_SIDED_LEVEL = 0.2, 5  # share of the side; gray levels
+_MIN_EDGE_SHARE = 0.5  # of the brightness of the picture, right at its edge
 _MAX_LINE = 1 / 128  # share of the side
 _MIN_FRAMES, _MIN_STABLE_SHARE = 3, 0.5  # frames that are not black; share of them in which the picture begins there
 
@@ -92,8 +93,8 @@ def _confirmed(brightest: Luma, start: int, end: int, frames: Frames) -> tuple[i
     bars = [bar if _is_line(bar, size) or _is_uniform(bar, soft) else bar[:0] for bar in (above, below)]
     thin, thick = sorted(len(bar) for bar in bars)
     if not thin or thick > _MAX_OPPOSITE_RATIO * thin:
-        is_bar_above = _is_one_sided_bar(bars[0], size, frames())
-        is_bar_below = _is_one_sided_bar(bars[1], size, (frame[::-1] for frame in frames()))
+        is_bar_above = _is_one_sided_bar(bars[0], brightest, soft, frames())
+        is_bar_below = _is_one_sided_bar(bars[1], brightest[::-1], soft, (frame[::-1] for frame in frames()))
         bars = [bar if is_bar else bar[:0] for bar, is_bar in zip(bars, (is_bar_above, is_bar_below), strict=True)]
     return len(bars[0]), size - len(bars[1])
 
@@ -122,13 +123,16 @@ def _unlit_levels(bar: Luma) -> NDArray[np.float64]:
     return levels
 
 
-def _is_one_sided_bar(bar: Luma, size: int, frames: Iterable[Luma]) -> bool:
-    """Whether a uniform bar above the picture, of which `size` rows are shown in all, is one without an opposite."""
+def _is_one_sided_bar(bar: Luma, brightest: Luma, soft: int, frames: Iterable[Luma]) -> bool:
+    """Whether a uniform bar, the first rows of `brightest`, is one although there is no bar on the opposite side."""
+    size = len(brightest)
     if _is_line(bar, size):
         return True
     if not 0 < len(bar) <= _MAX_ONE_SIDED * size or np.median(_unlit_levels(bar)) > _MAX_ONE_SIDED_LEVEL:
         return False
-    return _is_stable(len(bar) / size, frames)
+    levels = brightest[len(bar) :].mean(1)
+    is_sharp = levels[min(soft, len(levels) - 1)] >= _MIN_EDGE_SHARE * np.median(levels)  # light on a stage fades out
+    return bool(is_sharp) and _is_stable(len(bar) / size, frames)
 
 
 def _is_stable(width: float, frames: Iterable[Luma]) -> bool:

@@ -117,7 +117,7 @@ def whole(frames: list[Luma]) -> bool:
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
-@pytest.mark.parametrize("dark", [100, 160, 240])
+@pytest.mark.parametrize("dark", [70, 160, 240])
 @pytest.mark.parametrize("level", [0, 6, 18])
 def test_dark_stage_with_its_light_on_one_side_is_not_cropped(turns: int, dark: int, level: int) -> None:
     frames = []
@@ -125,6 +125,13 @@ def test_dark_stage_with_its_light_on_one_side_is_not_cropped(turns: int, dark: 
         frame = np.full((180, 320), level, np.uint8)
         frame[:, dark:] = lit(180, 320 - dark)
         frames.append(frame)
+    assert whole(turned(frames, turns))
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_narrow_dark_side_at_which_the_light_fades_out_is_not_cropped(turns: int) -> None:
+    light = np.clip((np.arange(320) - 50) / 30, 0, 1)
+    frames = [(lit(180, 320) * light).astype(np.uint8) for _ in range(6)]
     assert whole(turned(frames, turns))
 
 
