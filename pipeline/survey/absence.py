@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
+from pipeline.runtime.progress import console
 from pipeline.runtime.units import read_rows, unit_files
 from pipeline.runtime.workspace import Workspace, usable
 from schemas.errors import AbsenceError, ConfigError, DatasetError, InputError, Reason
@@ -81,8 +82,8 @@ def known_items(workspace: Workspace) -> dict[str, ManifestItem]:
     for path in unit_files(workspace.survey):
         try:
             tables.append(read_rows(path, SURVEY, MANIFEST.names))
-        except DatasetError:
-            continue  # the survey makes it again
+        except DatasetError as e:
+            console.print(f"survey: {e}; its items are surveyed again, and those that are absent are lost")
     return {item.uri: item for item in manifest_items(usable(pa.concat_tables(tables)))}
 
 

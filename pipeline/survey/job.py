@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.dedup.block_list import BlockList
 from pipeline.runtime.beam import Runner, run_each
@@ -18,6 +18,7 @@ from pipeline.runtime.workspace import (
     read_units,
     write_manifest,
 )
+from pipeline.sources.inputs import Stat
 from pipeline.sources.item_defaults import ItemDefaults
 from pipeline.sources.manifest import read_manifest
 from pipeline.survey.absence import AbsenceConfig, known_items, with_absent
@@ -25,7 +26,7 @@ from pipeline.survey.table import read_reusable
 from pipeline.survey.taken_down import block_found_items, without_blocked
 from pipeline.survey.worker import SurveyWorker
 from schemas.records import SURVEY
-from schemas.rows import manifest_table
+from schemas.rows import ManifestItem, manifest_table
 
 _NO_DEFAULTS = ItemDefaults()
 _KEEP_ABSENT = AbsenceConfig()
@@ -48,13 +49,18 @@ def survey_items(
     if manifest.skipped:
         counts = ", ".join(f"{n} {name}" for name, n in manifest.skipped.items())
         console.print(f"survey: skipped files, by unsupported extension or reason: {counts}")
-    known = known_items(workspace)
-    found = with_absent(manifest.items, known, worker.versions, absence, before=read_absent(workspace))
-    worker = dataclasses.replace(worker, prune=absence.prune)
+    versions: dict[str, list[Stat | None]] = {}  # of known items, so that a server is asked once for each
+
+    def check(item: ManifestItem) -> None:
+        versions[item.uri] = worker.versions(item)
+
+    found = with_absent(manifest.items, known_items(workspace), check, absence, before=read_absent(workspace))
     units = write_manifest(workspace, manifest_table(without_blocked(found.items, block_list)), found.absent)
     drop_units(workspace.survey, units)
     drop_units(workspace.signatures, units)
-    stale = {unit: count for unit in units if (count := _items_to_survey(workspace, unit, worker)) is not None}
+    worker = dataclasses.replace(worker, prune=absence.prune)
+    counts_of = {unit: _items_to_survey(workspace, unit, worker, versions) for unit in units}
+    stale = {unit: count for unit, count in counts_of.items() if count is not None}
     if stale:
         with following("survey", workspace.log("survey"), sum(stale.values())):
             run_each(list(stale), worker, runner, error_log=workspace.error_log("survey"))
@@ -65,14 +71,16 @@ def survey_items(
     return dataclasses.replace(report, notes=tuple(filter(None, [found.note()])))
 
 
-def _items_to_survey(workspace: Workspace, unit: int, worker: SurveyWorker) -> int | None:
+def _items_to_survey(
+    workspace: Workspace, unit: int, worker: SurveyWorker, versions: Mapping[str, list[Stat | None]]
+) -> int | None:
     """Return the number of items of a unit that has to run, None if all its rows are up to date."""
     known, absent = read_reusable(workspace, unit), read_absent(workspace, unit)
     items = read_manifest_unit(workspace, unit)
     is_current = known.keys() == {item.uri for item in items} and all(
         known[item.uri].with_item(item) == known[item.uri]
         if item.uri in absent
-        else known[item.uri].fingerprint == worker.fingerprint(item)
+        else known[item.uri].fingerprint == worker.fingerprint(item, versions.get(item.uri))
         for item in items
     )
     retries = worker.retry and any(row.reason for row in known.values())

@@ -9,7 +9,7 @@ rows (`pipeline.survey.absence`).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -116,20 +116,20 @@ class SurveyWorker:
         """Return size and version of the file, caption and transcript; raises InputError if one cannot be read."""
         return [stat(uri, self.access) if uri else None for uri in (item.uri, item.caption_file, item.sidecar)]
 
-    def fingerprint(self, item: ManifestItem, failure: Reason | None = None) -> str:
+    def fingerprint(self, item: ManifestItem, state: Sequence[Stat | None] | Reason | None = None) -> str:
         """Return a hash of everything an item's row depends on, without reading the file: only its size and version.
 
-        `failure` is why the file cannot be read. The hash differs then from that of a file that can, so that the item
-        is surveyed again when it can be read.
+        `state` is the result of `versions`, or why the file cannot be read; None: to be found out. The hash of an item
+        that cannot be read differs from that of one that can, so that it is surveyed again when it can be read.
         """
         if item.reason:
             return listed_fingerprint(item)
         try:
-            versions = [] if failure else self.versions(item)
+            state = state or self.versions(item)
         except InputError as e:
-            failure = e.reason
+            state = e.reason
         settings = kind_of(item.kind).survey_fingerprint(self._tools)
-        return fingerprint(_VERSION, item, failure or versions, settings, self._max_bytes(item))
+        return fingerprint(_VERSION, item, state, settings, self._max_bytes(item))
 
     def _survey_unit(self, unit: int, tools: SurveyTools) -> None:
         known = _Known.read(self.workspace, unit)

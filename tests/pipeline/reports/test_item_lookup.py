@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from pipeline.reports.item_lookup import ItemLookup
 from pipeline.runtime.workspace import Workspace
+from pipeline.sources.addresses import address_of
+from pipeline.sources.manifest import read_manifest
 from schemas.errors import ConfigError, DatasetError
-from tests.support.survey_rows import video, write_survey
+from schemas.rows import ManifestItem
+from tests.support.survey_rows import Row, broken, video, write_survey
 
 
 @pytest.fixture
@@ -50,3 +54,19 @@ def test_a_file_name_of_several_items_is_ambiguous(lookup: ItemLookup) -> None:
 def test_an_empty_workspace_names_the_command_to_run(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="run `longreel survey INPUT"):
         ItemLookup.of(Workspace.open(tmp_path / "empty", units=1))
+
+
+def test_a_file_whose_name_is_not_utf8_is_found_by_path_and_name(tmp_path: Path) -> None:
+    names = [os.fsdecode(b"caf\xe9.mp4"), os.fsdecode(b"caf\xea.mp4"), "caf\\xe9.mp4"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    workspace = Workspace.open(tmp_path / "out", units=2)
+    write_survey(workspace, [item_row(item) for item in read_manifest([str(tmp_path)]).items])
+    lookup = ItemLookup.of(workspace)
+    for name in names:
+        (found,) = lookup.find(str(tmp_path / name))
+        assert lookup.find(name) == [found] == [address_of(tmp_path / name)]
+
+
+def item_row(item: ManifestItem) -> Row:
+    return broken(item.uri, "bad_name", item.detail or "")

@@ -327,3 +327,17 @@ def test_the_command_ends_with_1_and_says_what_to_do(
     assert longreel.main([*command, "--max-absent", "1"]) == 0
     assert longreel.main([*command, "--prune"]) == 0
     assert len(read_units(tmp_path / "out" / "survey", SURVEY)) == 5
+
+
+def test_the_hosts_that_a_command_allows_are_those_of_later_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    with serving({"/0.txt": Answer(body=story(0, 4).encode())}) as server:
+        uri = f"{server.url}/0.txt"
+        assert longreel.main(["survey", uri, *out]) == 0
+        assert "1 not_allowed" in capsys.readouterr().err
+        assert longreel.main(["survey", uri, *out, "--allow-hosts", ALLOWED]) == 0
+        assert "1 kept, 0 rejected" in capsys.readouterr().err
+        assert longreel.main(["survey", uri, *out]) == 0
+        assert "1 kept, 0 rejected (nothing to do)" in capsys.readouterr().err
