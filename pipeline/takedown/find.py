@@ -118,7 +118,7 @@ def _known_items(workspace: Workspace, datasets: Iterable[Path]) -> pa.Table:
     """Return all items that anything in the workspace refers to, as distinct rows of _KNOWN."""
     tables = [_KNOWN.empty_table(), *_listed(workspace)]
     for folder in (workspace.survey, workspace.selection):
-        tables += [read_rows(path, SURVEY, _KNOWN.names) for path in unit_files(folder)]
+        tables += [_with_ids(read_rows(path, SURVEY, _KNOWN.names)) for path in unit_files(folder)]
     for path in unit_files(workspace.tokens):
         tables.append(_of_documents(read_rows(path, TOKENS, ["uri", "kind", "document_id"])))
     for directory in datasets:
@@ -131,6 +131,13 @@ def _known_items(workspace: Workspace, datasets: Iterable[Path]) -> pa.Table:
     if not len(known):
         raise DatasetError(f"{workspace.root} lists no items: run `longreel survey INPUT ... --out {workspace.root}`")
     return known
+
+
+def _with_ids(rows: pa.Table) -> pa.Table:
+    """Return rows of the survey or selection; select names the content of an item without one by its address."""
+    is_address = pc.equal(rows["content_id"], rows["uri"])
+    content = pc.if_else(is_address, pa.scalar(None, pa.string()), rows["content_id"])
+    return rows.set_column(rows.column_names.index("content_id"), "content_id", content)
 
 
 def _listed(workspace: Workspace) -> Iterator[pa.Table]:

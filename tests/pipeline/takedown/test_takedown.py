@@ -126,7 +126,7 @@ def test_a_dry_run_states_what_would_be_removed_and_writes_nothing(
     assert "1 documents; sequences: " in printed
 
 
-@pytest.mark.parametrize("names", [["nowhere.mp4"], ["clip.mp4", "nowhere.mp4"], []])
+@pytest.mark.parametrize("names", [["nowhere.mp4"], ["clip.mp4", "nowhere.mp4"], ["/v/gone."], []])
 def test_unknown_names_change_nothing(workspace: Workspace, names: list[str]) -> None:
     before = contents(workspace.root)
     with pytest.raises(ConfigError, match="no item matches|name at least one item"):
