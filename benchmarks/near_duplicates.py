@@ -1,6 +1,6 @@
 """Measures whether the near-duplicate search finds changed copies and nothing else, and how it scales with the items.
 
-    python benchmarks/near_duplicates.py [--smoke] [--parts videos growth] [--folder DIR] [--out near.json]
+    python benchmarks/near_duplicates.py [--smoke] [--parts videos long growth] [--folder DIR] [--out near.json]
 
     videos    Real sample clips, whole and in parts of five seconds, and copies of them with one change each in three
               strengths (`near_duplicates_parts/clips.py`) are searched together. A copy counts as found if the search
@@ -9,10 +9,14 @@
               half a second apart). Hard negatives are also compared pairwise, without the search: adjacent parts of a
               video, other takes of a scene, videos that start with the same three seconds. Clips of words on a plain
               background have no hash keys; they are counted and excluded.
+    long      Videos of 1 to 120 minutes (interviews, lectures, screen recordings, sport, films; generated, in part from
+              the sample clips) and copies of them with other key frames, frame rate, codec, size and start, flipped
+              copies, and long parts are searched together. Recall by length and kind; precision as above. Hard
+              negatives are other videos with the same studio, desktop, pitch or source material, title and end.
     growth    Generated signatures of 8 samples, of which 1 % are changed copies of others, through the whole job on
               Beam's local runner with one worker, in one process per size: time, peak memory, share of copies found.
 
-Clips are generated the first time in `--folder`, in about ten minutes, and reused. `--smoke` generates its own.
+Clips are generated the first time in `--folder`, in about half an hour, and reused. `--smoke` generates its own.
 """
 
 from __future__ import annotations
@@ -32,9 +36,10 @@ from support.textures import write_texture_video
 class Options:
     """Measure the near-duplicate search."""
 
-    parts: tuple[Literal["videos", "growth"], ...] = ("videos", "growth")
+    parts: tuple[Literal["videos", "long", "growth"], ...] = ("videos", "long", "growth")
     smoke: bool = False  # a few generated clips and signatures, in less than a minute
     folder: Path = Path(tempfile.gettempdir()) / "longreel-near-duplicates"  # of the clips and workspaces
+    minutes: float = 120  # the longest of the long videos
     growth: int = 1_000_000  # the largest number of items, from 10^4 in factors of ten
     out: Path | None = None  # write the figures to this JSON file
 
@@ -46,6 +51,10 @@ def measure(part: str, options: Options) -> Any:
             from near_duplicates_parts.videos import videos
 
             return videos(options.folder / "full")
+        case "long":
+            from near_duplicates_parts.long_videos import long_videos
+
+            return long_videos(options.folder / "full", minutes=options.minutes)
         case "growth":
             from near_duplicates_parts.growth import growth, sizes_to
 
@@ -61,6 +70,10 @@ def measure_smoke(part: str, folder: Path) -> Any:
             for seed in range(3):
                 write_texture_video(folder / "samples" / f"{'abc'[seed]}.mp4", frames=80, size=(160, 96), seed=seed)
             return videos(folder, sources=folder / "samples", strengths=("middle",))
+        case "long":
+            from near_duplicates_parts.long_videos import SMOKE, long_videos
+
+            return long_videos(folder, lengths=SMOKE)
         case "growth":
             from near_duplicates_parts.growth import growth
 

@@ -86,6 +86,7 @@ SIGNATURES = pa.schema(
             "lengths", pa.list_(pa.float64()), nullable=False
         ),  # the extent that each sample represents, same unit
         pa.field("samples", pa.list_(pa.binary()), nullable=False),  # see pipeline.video.analysis.frame_signature
+        pa.field("activity", pa.binary(), nullable=False),  # see pipeline.video.analysis.activity; empty if unknown
         pa.field("thumbnail", pa.binary()),  # WebP of a few frames side by side, for the report; null for books
     ]
 )
@@ -105,6 +106,7 @@ PAIRS = pa.schema(
             "shared_a", pa.list_(RANGE), nullable=False
         ),  # ranges of a, in seconds or characters of the cleaned text
         pa.field("shared_b", pa.list_(RANGE), nullable=False),
+        pa.field("mirrored", pa.bool_(), nullable=False),  # one shows the pictures of the other flipped horizontally
     ]
 )
 

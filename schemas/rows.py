@@ -171,6 +171,7 @@ class SignatureRow:
     starts: Sequence[float]  # [n], in seconds, or in characters of the cleaned text
     lengths: Sequence[float]  # [n], the extent that each sample represents, same unit
     samples: Sequence[bytes]  # [n]
+    activity: bytes = b""  # of a video, see pipeline.video.analysis.activity
     thumbnail: bytes | None = None  # WebP
 
 

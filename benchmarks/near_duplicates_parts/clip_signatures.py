@@ -20,7 +20,9 @@ def signature_of(path: Path, name: str, *, as_film: bool = False) -> Signature:
     if not kept.is_file():
         found = analyze_video(path, AnalysisConfig(decode_below_s=0.0 if as_film else 60.0), DecodeConfig())
         samples = np.stack([np.frombuffer(sample, np.uint8) for sample in found.signatures])
-        np.savez(kept, starts=found.times_s, lengths=found.durations_s, samples=samples)
+        activity = np.frombuffer(found.activity, np.uint8)
+        np.savez(kept, starts=found.times_s, lengths=found.durations_s, samples=samples, activity=activity)
     with np.load(kept) as given:
         samples = tuple(sample.tobytes() for sample in given["samples"])
-        return Signature(fingerprint(name), "video", given["starts"], given["lengths"], samples)
+        activity = given["activity"].tobytes()
+        return Signature(fingerprint(name), "video", given["starts"], given["lengths"], samples, activity)

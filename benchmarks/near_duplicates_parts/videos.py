@@ -60,7 +60,7 @@ def videos(folder: Path, *, sources: Path | None = None, strengths: tuple[str, .
     left_out = len(seen) - len(items)
     print(f"{left_out} of {len(seen)} clips have no hash keys and are excluded", flush=True)
     began = time.perf_counter()
-    found, facts = _search([item.signature for item in items])
+    found, facts = search([item.signature for item in items])
     seconds = time.perf_counter() - began
     rows = list(_recall(items, found))
     judged = _precision(items, found)
@@ -92,12 +92,19 @@ def _is_whole_of_parts(clip: Clip, clips: Sequence[Clip]) -> bool:
     return any(c.source == clip.source and c != clip for c in clips) and clip.start == 0 and clip.end > 9.9
 
 
-def _search(signatures: Sequence[Signature]) -> tuple[dict[tuple[str, str], Pair], dict[str, int]]:
+def search(signatures: Sequence[Signature]) -> tuple[dict[tuple[str, str], Pair], dict[str, int]]:
     """Return the pairs that the job finds, and its counts."""
     with tempfile.TemporaryDirectory() as scratch:
         workspace = Workspace.open(Path(scratch) / "w", units=1)
         rows = [
-            {"content_id": s.content_id, "kind": s.kind, "starts": s.starts, "lengths": s.lengths, "samples": s.samples}
+            {
+                "content_id": s.content_id,
+                "kind": s.kind,
+                "starts": s.starts,
+                "lengths": s.lengths,
+                "samples": s.samples,
+                "activity": s.activity,
+            }
             for s in signatures
         ]
         write_table_unit(workspace.signatures, 0, pa.Table.from_pylist(rows, SIGNATURES))

@@ -69,7 +69,7 @@ class _Agreement(NamedTuple):
 class BookSimilarity:
     """Near-duplicate search for books. The defaults were measured by benchmarks/near_duplicates_books.py."""
 
-    version: int = 1
+    version: int = 2
     min_collisions: int = 1
     sufficient_collisions: int = 1
     min_jaccard: float = 0.3  # of two samples that are the same text

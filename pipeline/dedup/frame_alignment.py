@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import NamedTuple
 
 import numpy as np
@@ -89,21 +88,21 @@ def candidate_offsets(one: SampledFrames, other: SampledFrames) -> list[float]:
     """Return offsets in seconds at which samples are similar, the most likely first.
 
     Each pair of similar samples adds to the weight of its difference in time: the correlation of their changes, because
-    in a quiet scene all frames are similar, and a little of the correlation of the frames.
+    in a quiet scene all frames are similar, and a little of the correlation of the frames. O(n m) for n and m samples.
     """
     mine, theirs = np.flatnonzero(one.is_distinctive), np.flatnonzero(other.is_distinctive)
+    if not len(mine) or not len(theirs):
+        return []
     changes, others = one.changes[mine], other.changes[theirs]
-    weights: dict[int, float] = defaultdict(float)
+    first = int((other.starts[theirs[0]] - one.starts[mine[-1]]) // _STEP_S)
+    weights = np.zeros(int((other.starts[theirs[-1]] - one.starts[mine[0]]) // _STEP_S) - first + 2)
     for start in range(0, len(mine), _BLOCK_ROWS):
-        block = mine[start : start + _BLOCK_ROWS]
-        correlation = one.vectors[block] @ other.vectors[theirs].T
-        i, j = np.nonzero(correlation >= _MIN_PAIR)
-        if len(i):
-            change = np.einsum("nc,nc->n", changes[start + i], others[j])
-            weight = change + _PICTURE_WEIGHT * correlation[i, j]
-            difference = np.round((other.starts[theirs[j]] - one.starts[block[i]]) / _STEP_S).astype(np.int64)
-            steps, inverse = np.unique(difference, return_inverse=True)
-            for step, total in zip(steps.tolist(), np.bincount(inverse, weight).tolist(), strict=True):
-                weights[step] += total
-    best = sorted(weights, key=lambda step: (-weights[step], abs(step), step))[:_MAX_OFFSETS]
-    return [step * _STEP_S for step in best]
+        block = slice(start, start + _BLOCK_ROWS)
+        correlation = one.vectors[mine[block]] @ other.vectors[theirs].T
+        weight = np.where(correlation >= _MIN_PAIR, changes[block] @ others.T + _PICTURE_WEIGHT * correlation, 0)
+        difference = other.starts[theirs] - one.starts[mine[block], None]
+        bins = np.round(difference / _STEP_S).astype(np.int64) - first
+        weights += np.bincount(bins.reshape(-1), weight.reshape(-1), len(weights))
+    found = np.flatnonzero(weights > 0)
+    best = found[np.lexsort((found, np.abs(found + first), -weights[found]))][:_MAX_OFFSETS]
+    return [float((step + first) * _STEP_S) for step in best]

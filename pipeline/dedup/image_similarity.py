@@ -18,7 +18,7 @@ from pipeline.video.analysis.frame_signature import is_flat, signature_pictures
 class ImageSimilarity:
     """Near-duplicate search for images. The defaults were measured by benchmarks/near_duplicates.py."""
 
-    version: int = 2
+    version: int = 3
     min_collisions: int = 1
     sufficient_collisions: int = 1
     tables: int = 3  # LSH tables
@@ -30,7 +30,7 @@ class ImageSimilarity:
         return replace(self, bits=bits_for(items, bits=self.bits))
 
     def hash_keys(self, signature: Signature) -> NDArray[np.uint64]:
-        """Return keys [m, 8 * tables], m = 0 for a flat picture, else 1; see pipeline.dedup.similarity.Similarity."""
+        """Return keys [m, 16 * tables], m = 0 for a flat picture, else 1; see pipeline.dedup.similarity.Similarity."""
         pictures = signature_pictures(signature.samples)
         return sign_keys(pictures[~is_flat(pictures)], tables=self.tables, bits=self.bits)
 
@@ -38,10 +38,16 @@ class ImageSimilarity:
         """Return full containment of equal images, or None; see pipeline.dedup.similarity.Similarity."""
         if not len(a.samples) or not len(b.samples):
             return None
-        view = common_view(SampledFrames.of(a), SampledFrames.of(b))
-        if view is None:
+        one, other = SampledFrames.of(a), SampledFrames.of(b)
+        correlation, correlation_mirrored = _correlation(one, other), _correlation(one, other.mirrored())
+        best = max(correlation, correlation_mirrored)
+        if best < self.min_correlation:
             return None
-        correlation = float(view.one.vectors[0] @ view.other.vectors[0])
-        if correlation < self.min_correlation:
-            return None
-        return Shared(1.0, 1.0, min(1.0, correlation), ((0.0, float(a.lengths[0])),), ((0.0, float(b.lengths[0])),))
+        ranges = ((0.0, float(a.lengths[0])),), ((0.0, float(b.lengths[0])),)
+        return Shared(1.0, 1.0, min(1.0, best), *ranges, mirrored=correlation_mirrored > correlation)
+
+
+def _correlation(one: SampledFrames, other: SampledFrames) -> float:
+    """Return the correlation of two images in the window that both show, 0 if there is none."""
+    view = common_view(one, other)
+    return float(view.one.vectors[0] @ view.other.vectors[0]) if view else 0.0

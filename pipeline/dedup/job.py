@@ -46,7 +46,7 @@ from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import PAIRS
 from schemas.tables import open_table, table_writer
 
-VERSION = 2  # raise it if the same signatures would give other pairs
+VERSION = 3  # raise it if the same signatures would give other pairs
 _FACTS = "pairs.json"
 
 

@@ -24,6 +24,7 @@ class Overlay(NamedTuple):
     other: Floats  # [m, SIGNATURE_BYTES], the vectors of the other video at the same time
     is_distinctive: NDArray[np.bool_]  # [m]: both frames are distinctive
     is_blank: NDArray[np.bool_]  # [m]: neither is
+    distance_s: NDArray[np.float64]  # [m], from the time of the other frame; 0 between two dense samples
 
 
 class _Neighbors(NamedTuple):
@@ -55,7 +56,10 @@ def overlay(one: SampledFrames, other: SampledFrames, offset: float) -> Overlay:
     neighbors = neighbors.take(sample)
     vectors = one.vectors[sample]
     mine, theirs = one.is_distinctive[sample], other.is_distinctive[neighbors.nearest]
-    return Overlay(sample, vectors, _best_of(vectors, other, neighbors), mine & theirs, ~mine & ~theirs)
+    distance_s = np.abs(other.starts[neighbors.nearest] - times[sample])
+    is_inside = (neighbors.gap_s <= _DENSE_S) & (neighbors.share > 0) & (neighbors.share < 1)
+    distance_s = np.where(is_inside, 0.0, distance_s)
+    return Overlay(sample, vectors, _best_of(vectors, other, neighbors), mine & theirs, ~mine & ~theirs, distance_s)
 
 
 def _neighbors(frames: SampledFrames, times: NDArray[np.float64]) -> _Neighbors:

@@ -26,6 +26,7 @@ class Pair:
     similarity: float  # mean similarity of the shared samples, 0 to 1
     shared_a: tuple[Range, ...] = ()  # ranges of a in seconds, or in characters of the clean text
     shared_b: tuple[Range, ...] = ()
+    mirrored: bool = False  # whether one shows the pictures of the other flipped horizontally
 
     @classmethod
     def of(cls, a: Signature, b: Signature, shared: Shared) -> Pair:

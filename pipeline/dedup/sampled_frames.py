@@ -12,11 +12,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.dedup.activity_alignment import course
 from pipeline.dedup.similarity import Range, Signature
 from pipeline.dedup.window import Floats, Window, normalized
-from pipeline.video.analysis.frame_signature import SIGNATURE_BYTES, is_flat, signature_pictures
+from pipeline.video.analysis.frame_signature import SIDE, SIGNATURE_BYTES, is_flat, signature_pictures
 
 NEIGHBORS = 3  # neighbors in time on either side, relative to which the change of a frame is measured
+_AROUND_S = 15.0  # seconds on either side, relative to which it is measured whatever the sampling times
+_PERIOD_S = 0.5
+_DENSE = 1.4  # samples per second
 _MIN_CHANGE = 0.02  # length of a change below which it is scaled down, as it may be noise
 _EXTREME_CELLS = 12  # cells that a logo of a fifth of the width and height covers
 
@@ -29,6 +33,7 @@ class SampledFrames:
     starts: NDArray[np.float64]  # [n], seconds
     lengths: NDArray[np.float64]  # [n], seconds that each frame represents
     is_distinctive: NDArray[np.bool_]  # [n]: the frame is not flat, and can be told from others
+    course: NDArray[np.float64] | None = None  # of the activity, see pipeline.dedup.activity_alignment
 
     @classmethod
     def of(cls, signature: Signature) -> SampledFrames:
@@ -36,7 +41,8 @@ class SampledFrames:
         order = np.argsort(signature.starts, kind="stable")
         pictures = signature_pictures([signature.samples[i] for i in order])
         vectors = normalized(clip_extremes(pictures))
-        return cls(vectors, signature.starts[order], signature.lengths[order], ~is_flat(pictures))
+        starts, lengths = signature.starts[order], signature.lengths[order]
+        return cls(vectors, starts, lengths, ~is_flat(pictures), course(signature.activity))
 
     @property
     def end(self) -> float:
@@ -44,12 +50,34 @@ class SampledFrames:
         return float(self.starts[-1] + self.lengths[-1])
 
     @property
+    def density(self) -> float:
+        """Samples per second."""
+        return len(self.lengths) / max(1e-9, float(self.lengths.sum()))
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the motion between two samples cannot be told from them."""
+        return self.density < _DENSE
+
+    @property
     def changes(self) -> Floats:
-        """The difference of each frame to the mean of its neighbors: [n, SIGNATURE_BYTES], at most unit length."""
-        difference = self.vectors - mean_of_neighbors(self.vectors, NEIGHBORS, NEIGHBORS)
+        """The difference of each frame to the mean of the time around it: [n, SIGNATURE_BYTES], at most unit length.
+
+        Two videos that are sampled at other times have about the same mean, as each frame counts by its length.
+        """
+        difference = self.vectors - self._mean_around()
         length = np.linalg.norm(difference, axis=1, keepdims=True)
         changes: Floats = difference / np.maximum(length, _MIN_CHANGE)
         return changes
+
+    def _mean_around(self) -> Floats:
+        """Return for each frame the mean of the frames within `_AROUND_S` seconds, weighted by their lengths."""
+        weights = np.minimum(np.maximum(self.lengths, 1e-3), _AROUND_S)[:, None]
+        sums = np.concatenate([np.zeros((1, SIGNATURE_BYTES)), np.cumsum(self.vectors * weights, 0)])
+        totals = np.concatenate([[0.0], np.cumsum(weights)])
+        low = np.searchsorted(self.starts, self.starts - _AROUND_S)
+        high = np.searchsorted(self.starts, self.starts + _AROUND_S, "right")
+        return ((sums[high] - sums[low]) / (totals[high] - totals[low])[:, None]).astype(np.float32)
 
     @property
     def distinctive_s(self) -> float:
@@ -59,6 +87,26 @@ class SampledFrames:
     def cropped(self, window: Window) -> SampledFrames:
         """Return the frames cropped to `window`."""
         return replace(self, vectors=window.crop(self.vectors))
+
+    def mirrored(self) -> SampledFrames:
+        """Return the frames flipped horizontally."""
+        flipped = self.vectors.reshape(-1, SIDE, SIDE)[:, :, ::-1]
+        return replace(self, vectors=np.ascontiguousarray(flipped).reshape(-1, SIGNATURE_BYTES))
+
+    def thinned(self) -> SampledFrames:
+        """Return one frame in each period of `_PERIOD_S`."""
+        periods = np.floor((self.starts + 1e-3) / _PERIOD_S)
+        kept = np.concatenate([[True], periods[1:] != periods[:-1]])
+        if kept.all():
+            return self
+        lengths = np.diff(self.starts[kept], append=self.end)
+        return replace(
+            self,
+            vectors=self.vectors[kept],
+            starts=self.starts[kept],
+            lengths=lengths,
+            is_distinctive=self.is_distinctive[kept],
+        )
 
     def without(self, ranges: Iterable[Range]) -> SampledFrames:
         """Return the frames with those within `ranges` marked as not distinctive."""

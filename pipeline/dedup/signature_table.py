@@ -31,7 +31,7 @@ from schemas.records import SIGNATURES, SURVEY
 from schemas.tables import open_table
 
 ITEM = np.dtype([("unit", "<i4"), ("row", "<i4"), ("kind", "<i4")])  # where the signature of an item is
-_COLUMNS = ("content_id", "kind", "starts", "lengths", "samples")
+_COLUMNS = ("content_id", "kind", "starts", "lengths", "samples", "activity")
 _LOCATED = pa.schema(
     [*(SIGNATURES.field(name) for name in ("content_id", "kind")), ("unit", pa.int32()), ("row", pa.int32())]
 )
@@ -98,13 +98,14 @@ def read_unit(directory: Path, unit: int, rows: Mapping[int, int]) -> Iterator[t
 
 
 def _signature(rows: pa.Table | pa.RecordBatch, row: int) -> Signature:
-    content_id, kind, starts, lengths, samples = (rows.column(name)[row] for name in _COLUMNS)
+    content_id, kind, starts, lengths, samples, activity = (rows.column(name)[row] for name in _COLUMNS)
     return Signature(
         content_id.as_py(),
         kind.as_py(),
         starts.values.to_numpy(zero_copy_only=False),
         lengths.values.to_numpy(zero_copy_only=False),
         tuple(samples.values.to_pylist()),
+        activity.as_py(),
     )
 
 

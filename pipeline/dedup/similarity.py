@@ -7,7 +7,7 @@ over a whole workspace.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ class Signature:
     starts: NDArray[np.float64]  # [n], start of each sample in seconds, or in characters of the clean text
     lengths: NDArray[np.float64]  # [n], length that each sample represents, in the same unit
     samples: tuple[bytes, ...]  # n byte strings of one length
+    activity: bytes = b""  # of a video, see pipeline.video.analysis.activity; empty if unknown
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,17 @@ class Shared:
     similarity: float  # mean similarity of the shared samples, 0 to 1
     shared_a: tuple[Range, ...]  # the shared ranges of a, in order
     shared_b: tuple[Range, ...]
+    mirrored: bool = False  # whether one shows the pictures of the other flipped horizontally
 
     def swapped(self) -> Shared:
         """Return the same with a and b exchanged."""
-        return Shared(self.containment_b, self.containment_a, self.similarity, self.shared_b, self.shared_a)
+        return replace(
+            self,
+            containment_a=self.containment_b,
+            containment_b=self.containment_a,
+            shared_a=self.shared_b,
+            shared_b=self.shared_a,
+        )
 
 
 class Similarity(Protocol):

@@ -9,37 +9,28 @@ equal. Both are required of each sample with its neighbors, which gives ranges, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.dedup.activity_alignment import correlation as activity_correlation
 from pipeline.dedup.correlation import correlation, correlation_of_changes
 from pipeline.dedup.frame_alignment import candidate_offsets
 from pipeline.dedup.overlay import Overlay, overlay
 from pipeline.dedup.sampled_frames import SampledFrames
+from pipeline.dedup.segments import AGREES, DISAGREES, UNDECIDED, UNLIKE, Alignment, range_of, segments
 from pipeline.dedup.similarity import Range
 from pipeline.dedup.window import Floats
 
 _STEP_S = 0.25  # by which the best offset is refined, then half of it
 _CERTAIN = 0.95  # share of the largest possible score from which no other offset is tried
-_MAX_GAP = 2  # samples within a range that may disagree
 _STILL_SCORE = 0.5  # per second of a range without motion
-_AGREES, _DISAGREES, _UNDECIDED = 1, -1, 0
-
-
-class Alignment(NamedTuple):
-    """The ranges in which two videos agree at one offset."""
-
-    offset: float  # seconds that the times of b are larger
-    score: float  # seconds that agree, weighted by the correlation of their changes
-    similarity: float  # mean correlation of the frames
-    ranges_a: tuple[Range, ...]
-    ranges_b: tuple[Range, ...]
-
-    def swapped(self) -> Alignment:
-        """Return the same with a and b exchanged."""
-        return Alignment(-self.offset, self.score, self.similarity, self.ranges_b, self.ranges_a)
+_MAX_WEIGHT_S = 2.0  # of a sample in the score of a range
+_DISTANCES_S = (0.3, 0.6, 1.2)  # between two samples that are compared
+_MOMENT_S, _MIN_MOMENTS = 2.0, 4  # length and number of moments that must agree in sparsely sampled videos
+_MIN_ACTIVITY, _MIN_SIGNIFICANCE = 0.25, 2.5  # of the activity where a video is sparsely sampled
+_MIN_ACTIVITY_S = 30.0  # over which it is correlated at least
+_MIN_COMPARABLE, _MIN_SHARE_COMPARABLE = 6, 0.1  # samples, and their share, that are enough
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +47,7 @@ class AlignmentThresholds:
 def best_alignment(one: SampledFrames, other: SampledFrames, thresholds: AlignmentThresholds) -> Alignment | None:
     """Return the alignment of the largest score over all candidate offsets, or None if no range agrees."""
     best: Alignment | None = None
-    largest = min(one.distinctive_s, other.distinctive_s)
+    largest = min(_weights(frames)[frames.is_distinctive].sum() for frames in (one, other))
     for offset in candidate_offsets(one, other):
         best = _better(best, align(one, other, offset, thresholds))
         if best and best.score >= _CERTAIN * largest:
@@ -75,8 +66,8 @@ def _better(one: Alignment | None, other: Alignment | None) -> Alignment | None:
 
 
 def align(one: SampledFrames, other: SampledFrames, offset: float, thresholds: AlignmentThresholds) -> Alignment | None:
-    """Return the ranges that agree at one offset, or None. The video with longer samples is laid over the other."""
-    if np.median(one.lengths) >= np.median(other.lengths):
+    """Return the ranges that agree at one offset, or None. The video with fewer samples is laid over the other."""
+    if one.density <= other.density:
         return _align_coarse(one, other, offset, thresholds)
     found = _align_coarse(other, one, -offset, thresholds)
     return found and found.swapped()
@@ -85,20 +76,23 @@ def align(one: SampledFrames, other: SampledFrames, offset: float, thresholds: A
 def _align_coarse(
     one: SampledFrames, other: SampledFrames, offset: float, thresholds: AlignmentThresholds
 ) -> Alignment | None:
+    one = one.thinned()  # changes are measured over the same time in all videos
     over = overlay(one, other, offset)
-    use = np.flatnonzero(over.is_distinctive)
+    use = _comparable(over)
     if not len(use):
         return None
     q, r = over.one[use], over.other[use]
     correlations = np.einsum("nc,nc->n", q, r)
-    index = np.cumsum(over.is_distinctive) - 1  # of a sample among the distinctive ones
+    verdicts = _verdicts(over, use, correlations, thresholds)
     ranges, score, similarities = [], 0.0, []
-    for first, last in _segments(_verdicts(over, use, correlations, thresholds)):
-        members = index[first : last + 1][over.is_distinctive[first : last + 1]]
+    for first, last in segments(verdicts):
+        members = slice(*np.searchsorted(use, (first, last + 1)))
         strength = _strength(q[members], r[members], correlations[members], thresholds)
-        if strength:
-            ranges.append(_range(one, other, over, offset, first, last))
-            score += strength * float(one.lengths[over.sample[use[members]]].sum())
+        found = range_of(one, other, over, offset, first, last)
+        agreeing = use[members][verdicts[use[members]] == AGREES]
+        if strength and _is_supported(one, other, offset, found, one.starts[over.sample[agreeing]]):
+            ranges.append(found)
+            score += strength * float(_weights(one)[over.sample[use[members]]].sum())
             similarities.append(correlations[members])
     if not ranges:
         return None
@@ -106,17 +100,59 @@ def _align_coarse(
     return Alignment(offset, score, float(np.concatenate(similarities).mean()), tuple(ranges), ranges_b)
 
 
+def _is_supported(
+    one: SampledFrames, other: SampledFrames, offset: float, found: Range, times_s: NDArray[np.float64]
+) -> bool:
+    """Return whether enough moments agree, at `times_s`, and the activity does not contradict.
+
+    Not needed where both videos are densely sampled, as their motion is compared.
+    """
+    if not (one.is_sparse or other.is_sparse):
+        return True
+    if one.is_sparse and other.is_sparse and len(np.unique(times_s // _MOMENT_S)) < _MIN_MOMENTS:
+        return False
+    if one.course is None or other.course is None:
+        return True
+    middle_s, half_s = (found[0] + found[1]) / 2, max(found[1] - found[0], _MIN_ACTIVITY_S) / 2
+    start_s, end_s = middle_s - half_s, middle_s + half_s
+    activity = activity_correlation(one.course, other.course, offset, start_s=start_s, end_s=end_s)
+    return activity.value >= _MIN_ACTIVITY and activity.significance >= _MIN_SIGNIFICANCE
+
+
+def _weights(frames: SampledFrames) -> NDArray[np.float64]:
+    """Return the weights of frames in a score: their lengths, because a few samples are little evidence of a minute."""
+    return np.minimum(frames.lengths, _MAX_WEIGHT_S)
+
+
+def _comparable(over: Overlay) -> NDArray[np.int64]:
+    """Return the distinctive samples of an overlay that show nearly the same moment in both videos.
+
+    Nearly is as little as leaves enough of them: two videos sampled at key frames only have few common moments.
+    """
+    distinctive = np.flatnonzero(over.is_distinctive)
+    for distance_s in _DISTANCES_S:
+        use = distinctive[over.distance_s[distinctive] <= distance_s]
+        if len(use) >= max(_MIN_COMPARABLE, _MIN_SHARE_COMPARABLE * len(distinctive)):
+            return use
+    return distinctive
+
+
 def _verdicts(
     over: Overlay, use: NDArray[np.int64], correlations: Floats, thresholds: AlignmentThresholds
 ) -> NDArray[np.int8]:
-    """Return for each sample of an overlay whether it agrees, disagrees, or is undecided because both are blank."""
+    """Return for each sample of an overlay whether it agrees, disagrees, or is undecided.
+
+    A sample is undecided if both frames are blank, or show different moments. Of different moments only the ends of a
+    range are judged: it cannot end in frames that have nothing in common.
+    """
     change, energy = correlation_of_changes(over.one[use], over.other[use])
     agrees = (correlations >= thresholds.min_correlation) & (
         (energy < thresholds.still_energy) | (change >= thresholds.min_change)
     )
-    verdicts = np.full(len(over.sample), _UNDECIDED, np.int8)
-    verdicts[use] = np.where(agrees, _AGREES, _DISAGREES)
-    verdicts[~over.is_distinctive & ~over.is_blank] = _DISAGREES
+    similar = np.einsum("nc,nc->n", over.one, over.other) >= thresholds.min_correlation
+    verdicts = np.where(similar | over.is_blank, UNDECIDED, UNLIKE).astype(np.int8)
+    verdicts[~over.is_distinctive & ~over.is_blank] = DISAGREES
+    verdicts[use] = np.where(agrees, AGREES, DISAGREES)
     return verdicts
 
 
@@ -126,44 +162,3 @@ def _strength(q: Floats, r: Floats, correlations: Floats, thresholds: AlignmentT
     if energy < thresholds.still_energy:
         return _STILL_SCORE if np.median(correlations) >= thresholds.min_still_correlation else 0.0
     return change if change >= thresholds.min_range_change else 0.0
-
-
-def _segments(verdicts: NDArray[np.int8]) -> list[tuple[int, int]]:
-    """Return the first and the last sample of each segment that agrees.
-
-    Within a segment, up to `_MAX_GAP` successive samples may disagree, and any number may be undecided; undecided
-    samples before and after belong to it.
-    """
-    agreeing = np.flatnonzero(verdicts == _AGREES)
-    if not len(agreeing):
-        return []
-    disagreeing = np.concatenate([[0], np.cumsum(verdicts == _DISAGREES)])
-    between = disagreeing[agreeing[1:]] - disagreeing[agreeing[:-1]]
-    breaks = np.flatnonzero(between > _MAX_GAP)
-    firsts = agreeing[np.concatenate([[0], breaks + 1])]
-    lasts = agreeing[np.concatenate([breaks, [len(agreeing) - 1]])]
-    segments = []
-    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
-        while first > 0 and verdicts[first - 1] == _UNDECIDED:
-            first -= 1
-        while last + 1 < len(verdicts) and verdicts[last + 1] == _UNDECIDED:
-            last += 1
-        segments.append((first, last))
-    return segments
-
-
-def _range(one: SampledFrames, other: SampledFrames, over: Overlay, offset: float, first: int, last: int) -> Range:
-    """Return the range of `one`, in seconds, of the overlay's samples from `first` to `last`.
-
-    A range that begins with the first sample of the overlay begins where both videos do, if that is within one sample;
-    its end likewise.
-    """
-    start = float(one.starts[over.sample[first]])
-    end = float(one.starts[over.sample[last]] + one.lengths[over.sample[last]])
-    common_start = max(float(one.starts[0]), float(other.starts[0]) - offset)
-    common_end = min(one.end, other.end - offset)
-    if first == 0 and start - common_start <= one.lengths[over.sample[first]]:
-        start = common_start
-    if last == len(over.sample) - 1 and common_end - end <= one.lengths[over.sample[last]]:
-        end = common_end
-    return max(start, common_start), min(end, common_end)

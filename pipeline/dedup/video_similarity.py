@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from pipeline.dedup.frame_alignment import common_view_or_center
 from pipeline.dedup.frame_keys import bits_for, sign_keys
+from pipeline.dedup.long_alignment import ActivityThresholds, best_long_alignment
 from pipeline.dedup.sampled_frames import SampledFrames
+from pipeline.dedup.segments import Alignment
 from pipeline.dedup.similarity import Range, Shared, Signature
-from pipeline.dedup.video_alignment import Alignment, AlignmentThresholds, best_alignment
+from pipeline.dedup.video_alignment import AlignmentThresholds, best_alignment
 from pipeline.video.analysis.frame_signature import is_flat, signature_pictures
 
 _MAX_RANGES = 6
@@ -28,20 +30,22 @@ _MAX_RANGES = 6
 class VideoSimilarity:
     """Near-duplicate search for videos. The defaults were measured by benchmarks/near_duplicates.py."""
 
-    version: int = 2
+    version: int = 3
     min_collisions: int = 2  # in a large corpus, one frame collides with many by chance
     sufficient_collisions: int = 8
     tables: int = 4  # LSH tables
     bits: int = 28  # signs in a hash key, for a small corpus
     alignment: AlignmentThresholds = field(default_factory=AlignmentThresholds)
+    activity: ActivityThresholds = field(default_factory=ActivityThresholds)
     min_shared_s: float = 1.5
+    sufficient_containment: float = 0.8  # from which the mirrored video is not tried
 
     def scaled_to(self, items: int) -> VideoSimilarity:
         """Return the search with hash keys for `items` items; see pipeline.dedup.similarity.Similarity."""
         return replace(self, bits=bits_for(items, bits=self.bits))
 
     def hash_keys(self, signature: Signature) -> NDArray[np.uint64]:
-        """Return keys [m, 8 * tables] of the m frames that are not flat; see pipeline.dedup.similarity.Similarity."""
+        """Return keys [m, 16 * tables] of the m frames that are not flat; see pipeline.dedup.similarity.Similarity."""
         pictures = signature_pictures(signature.samples)
         return sign_keys(pictures[~is_flat(pictures)], tables=self.tables, bits=self.bits)
 
@@ -52,11 +56,21 @@ class VideoSimilarity:
         if (len(b.samples), b.samples) < (len(a.samples), a.samples):  # the result does not depend on the order
             found = self.compare(b, a)
             return found and found.swapped()
-        alignments = self._alignments(SampledFrames.of(a), SampledFrames.of(b))
+        one, other = SampledFrames.of(a), SampledFrames.of(b)
+        found = self._shared(one, other)
+        if found is None or max(found.containment_a, found.containment_b) < self.sufficient_containment:
+            mirrored = self._shared(one, other.mirrored())
+            if mirrored and (found is None or mirrored.containment_a > found.containment_a):
+                return replace(mirrored, mirrored=True)
+        return found
+
+    def _shared(self, one: SampledFrames, other: SampledFrames) -> Shared | None:
+        """Return what two videos share in one orientation."""
+        alignments = self._alignments(one, other)
         ranges_a = sorted(r for alignment in alignments for r in alignment.ranges_a)
         ranges_b = sorted(r for alignment in alignments for r in alignment.ranges_b)
         shared_a = _duration(ranges_a)
-        total_a, total_b = float(a.lengths.sum()), float(b.lengths.sum())
+        total_a, total_b = float(one.lengths.sum()), float(other.lengths.sum())
         if not alignments or shared_a < min(self.min_shared_s, 0.6 * total_a, 0.6 * total_b):
             return None
         scores = np.array([alignment.score for alignment in alignments])
@@ -75,6 +89,8 @@ class VideoSimilarity:
             return []
         one, other, _ = view
         found: list[Alignment] = []
+        if one.is_sparse and other.is_sparse and (long := best_long_alignment(one, other, self.activity)):
+            return [long]
         while len(found) < _MAX_RANGES and (alignment := best_alignment(one, other, self.alignment)):
             found.append(alignment)
             one, other = one.without(alignment.ranges_a), other.without(alignment.ranges_b)

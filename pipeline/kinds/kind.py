@@ -33,6 +33,7 @@ class Samples:
     starts: Sequence[float]  # [n], in the kind's `position_unit`
     lengths: Sequence[float]  # [n], what each sample represents
     samples: Sequence[bytes]  # [n]
+    activity: bytes = b""  # of a video, see pipeline.video.analysis.activity
     thumbnail: bytes | None = None  # WebP, for the report
 
 

@@ -75,6 +75,7 @@ class VisualKind(BaseKind):
                 starts=stats.times_s.tolist(),
                 lengths=stats.durations_s.tolist(),
                 samples=stats.signatures,
+                activity=stats.activity,
                 thumbnail=stats.thumbnail,
             ),
         )

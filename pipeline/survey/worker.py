@@ -47,7 +47,7 @@ from schemas.record_errors import record_errors
 from schemas.records import SIGNATURES
 from schemas.rows import ManifestItem, SignatureRow, SurveyRow, signature_rows, signature_table, survey_table
 
-_VERSION = 8  # increment when the same input gives another row
+_VERSION = 9  # increment when the same input gives another row
 _OWN_REASONS = (Reason.UNREACHABLE, Reason.NOT_ALLOWED, Reason.FAILED)  # not of the transcript's content
 _MAX_TRANSCRIPT_BYTES = 1 << 30
 
@@ -251,6 +251,7 @@ def _signature(row: SurveyRow, found: Samples) -> SignatureRow:
         starts=found.starts,
         lengths=found.lengths,
         samples=found.samples,
+        activity=found.activity,
         thumbnail=found.thumbnail,
     )
 
@@ -283,6 +284,5 @@ def _hash_transcript(uri: str, access: AccessConfig) -> str:
         with record_errors(uri), local_file(uri, max_bytes=_MAX_TRANSCRIPT_BYTES, access=access) as path:
             return hash_input(path, uri)
     except InputError as e:
-        is_denied = "://" not in uri and isinstance(e.__cause__, PermissionError)  # it is there, but not for us
-        reason = e.reason if e.reason in _OWN_REASONS and not is_denied else Reason.BAD_TRANSCRIPT
+        reason = e.reason if e.reason in _OWN_REASONS else Reason.BAD_TRANSCRIPT
         raise InputError(reason, f"transcript {uri}: {e}") from e

@@ -23,7 +23,7 @@ from schemas.records import SIGNATURES
 from schemas.tables import read_table, write_table
 
 TRAINING_TABLE = pa.schema(
-    [pa.field("uri", pa.string(), nullable=False), *(f for f in SIGNATURES if f.name != "thumbnail")]
+    [pa.field("uri", pa.string(), nullable=False), *(f for f in SIGNATURES if f.name not in {"activity", "thumbnail"})]
 )
 _SIMILARITY = VideoSimilarity()
 

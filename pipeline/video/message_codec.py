@@ -17,7 +17,7 @@ from pipeline.video.analysis.types import VideoStats
 from pipeline.video.backends.registry import Backend, register_backend
 from pipeline.video.messages import Analyzed, ChildSettings, ToChild, ToParent
 
-PAYLOAD_PARTS = 5
+PAYLOAD_PARTS = 6
 _TYPES: dict[str, type[Any]] = {message.__name__: message for message in (*get_args(ToChild), *get_args(ToParent))}
 
 
@@ -80,6 +80,7 @@ def stats_payload(stats: VideoStats) -> tuple[bytes, ...]:
         stats.times_s.tobytes(),
         stats.durations_s.tobytes(),
         b"".join(stats.signatures),
+        stats.activity,
         stats.thumbnail,
         stats.frames.tobytes(),
     )
@@ -87,7 +88,7 @@ def stats_payload(stats: VideoStats) -> tuple[bytes, ...]:
 
 def stats_from(header: Analyzed, payload: Sequence[bytes]) -> VideoStats:
     """Return the analysis that was sent as `stats_header` and `stats_payload`."""
-    times, durations, signatures, thumbnail, frames = payload
+    times, durations, signatures, activity, thumbnail, frames = payload
     times_s = np.frombuffer(times, np.float64)
     size = len(signatures) // len(times_s)
     return VideoStats(
@@ -98,6 +99,7 @@ def stats_from(header: Analyzed, payload: Sequence[bytes]) -> VideoStats:
         times_s=times_s,
         durations_s=np.frombuffer(durations, np.float64),
         signatures=tuple(signatures[i * size : (i + 1) * size] for i in range(len(times_s))),
+        activity=activity,
         thumbnail=thumbnail,
         frames=np.frombuffer(frames, np.uint8).reshape(header.frames_shape),
     )

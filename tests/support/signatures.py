@@ -59,6 +59,7 @@ def write_signatures(
                 "starts": s.starts,
                 "lengths": s.lengths,
                 "samples": list(s.samples),
+                "activity": s.activity,
             }
             for s in items
         ]

@@ -91,7 +91,14 @@ def write_signatures(workspace: Workspace, thumbnails: Iterable[tuple[Row, bytes
     of = {row["uri"]: thumbnail for row, thumbnail in thumbnails}
     for unit, some in by_unit(workspace, [row for row, _ in thumbnails]).items():
         signatures = [
-            {"content_id": r["content_id"], "kind": r["kind"], "starts": [], "lengths": [], "samples": []}
+            {
+                "content_id": r["content_id"],
+                "kind": r["kind"],
+                "starts": [],
+                "lengths": [],
+                "samples": [],
+                "activity": b"",
+            }
             | {"thumbnail": of[r["uri"]]}
             for r in some
         ]

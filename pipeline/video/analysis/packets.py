@@ -18,6 +18,7 @@ import av.container
 from av.packet import PktSideDataT
 from av.video.stream import VideoStream
 
+from pipeline.video.analysis.activity import ActivityMeter
 from pipeline.video.analysis.nal import SliceParser
 from pipeline.video.backends.container import frame_rate
 from pipeline.video.backends.stream_choice import has_separate_alpha
@@ -40,6 +41,7 @@ class PacketReader:
         self._first_s: float | None = None
         self._end_s = 0.0
         self._has_separate_alpha = has_separate_alpha(stream)
+        self._activity = ActivityMeter()
         self.count = self.size_bytes = 0
         self.detail = ""  # why reading ended before the end of the file
 
@@ -65,6 +67,11 @@ class PacketReader:
         return max(0.0, self._end_s - (self._first_s or 0.0))
 
     @property
+    def activity(self) -> bytes:
+        """The bytes between key frames over time; see pipeline.video.analysis.activity."""
+        return self._activity.levels()
+
+    @property
     def content_id(self) -> str:
         """SHA-256 of the stream, in hex."""
         return self._hash.hexdigest()
@@ -85,6 +92,8 @@ class PacketReader:
                 self._hash.update(len(unit).to_bytes(4, "big"))
                 self._hash.update(unit)
         placed = self._clock.place(packet)
+        if not packet.is_keyframe:
+            self._activity.add(placed.start_s, packet.size)
         if not packet.is_discard:  # an edit list shows a part of the packets only
             self._first_s = placed.start_s if self._first_s is None else min(self._first_s, placed.start_s)
             self._end_s = max(self._end_s, placed.end_s)

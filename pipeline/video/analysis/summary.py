@@ -8,7 +8,7 @@ the next one.
 
 brightness      mean gray level, 0 to 255, of the brightest sampled frame
 black_share     sampled frames in which 98 % of the picture are black
-frozen_share    nothing differs from one sampled frame to the next
+frozen_share    nothing differs from one sampled frame to the next, about half a second later or more
 still_share     less than 2 % of the picture differ (slides, a screen)
 motion          mean change of gray level per second, between sampled frames at most one second apart
 sharpness       variance of the Laplacian with the short side at 256 pixels: 90th percentile over the tiles of the
@@ -60,7 +60,7 @@ _EXAMINE_INTERVAL_S, _EXAMINE_FIRST = 10.0, 8
 _MAX_MEMORY_BYTES = 1 << 20
 _FROZEN_MEAN, _STILL_SHARE = 0.5, 0.02
 _COMBED_SHARE = 0.005
-_MAX_MOTION_GAP_S = 1.0
+_MIN_COMPARED_S, _MAX_MOTION_GAPS_S = 0.4, (0.75, 1.0)  # between frames that are compared
 
 
 class FrameSummary:
@@ -136,6 +136,7 @@ class FrameSummary:
             times_s=times_s,
             durations_s=durations_s,
             signatures=signatures,
+            activity=b"",
             thumbnail=write_strip(pictures),
             frames=pictures if self._config.frames else pictures[:0],
         )
@@ -171,8 +172,8 @@ class _TimeStatistics:
         self._last: tuple[Luma, float] | None = None
         self.brightness = self.sharpness = 0.0
         self._black = bytearray()
-        self._frozen, self._still = bytearray(), bytearray()
-        self._moved = self._moved_s = 0.0
+        self._frozen, self._still, self._compared_s = bytearray(), bytearray(), array("d")
+        self._changes = array("d")
 
     def add(self, gray: Luma, detail: NDArray[np.float32], time_s: float) -> bytes:
         """Add the next sampled frame; returns its signature."""
@@ -180,9 +181,11 @@ class _TimeStatistics:
         self.brightness = max(self.brightness, float(inside.mean()))
         self.sharpness = max(self.sharpness, sharpness(detail, self._box, self._shape))
         self._black.append(is_black(inside))
-        if self._last is not None:
+        if self._last is None:
+            self._last = inside, time_s
+        elif time_s - self._last[1] >= _MIN_COMPARED_S:
             self._compare(*self._last, inside, time_s)
-        self._last = inside, time_s
+            self._last = inside, time_s
         return frame_signature(resample(gray, self._box, self._shape, GRAY_SIDE))
 
     def measures(self, durations_s: NDArray[np.float64], *, is_still: bool) -> dict[str, float]:
@@ -191,20 +194,26 @@ class _TimeStatistics:
         if is_still:
             return measures
         measures["black_share"] = _share(self._black, durations_s)
-        if len(durations_s) > 1 and durations_s[:-1].any():
-            measures["frozen_share"] = _share(self._frozen, durations_s[:-1])
-            measures["still_share"] = _share(self._still, durations_s[:-1])
-        if self._moved_s:
-            measures["motion"] = self._moved / self._moved_s
+        if self._compared_s:
+            compared_s = np.array(self._compared_s)
+            measures["frozen_share"] = _share(self._frozen, compared_s)
+            measures["still_share"] = _share(self._still, compared_s)
+            measures |= self._motion(compared_s)
         return measures
+
+    def _motion(self, compared_s: NDArray[np.float64]) -> dict[str, float]:
+        """Return the motion, of frames about half a second apart if there are any: a change does not grow for ever."""
+        for gap_s in _MAX_MOTION_GAPS_S:
+            if (near := compared_s <= gap_s).any():
+                return {"motion": float(np.array(self._changes)[near].sum() / compared_s[near].sum())}
+        return {}
 
     def _compare(self, before: Luma, before_s: float, after: Luma, after_s: float) -> None:
         changed = change(before, after)
+        self._compared_s.append(after_s - before_s)
         self._frozen.append(changed.share == 0 and changed.mean < _FROZEN_MEAN)
         self._still.append(changed.share < _STILL_SHARE)
-        if 0 < after_s - before_s <= _MAX_MOTION_GAP_S:
-            self._moved += changed.mean
-            self._moved_s += after_s - before_s
+        self._changes.append(changed.mean)
 
 
 def _cells(start: int, length: int, of: int) -> slice:

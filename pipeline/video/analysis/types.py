@@ -31,5 +31,6 @@ class VideoStats:
     times_s: NDArray[np.float64]  # [n], time of each sampled frame from the first frame
     durations_s: NDArray[np.float64]  # [n], time until the next sampled frame, or the end
     signatures: tuple[bytes, ...]  # n, see pipeline.video.analysis.frame_signature
+    activity: bytes  # see pipeline.video.analysis.activity; empty for a picture
     thumbnail: bytes  # WebP, some frames side by side
     frames: NDArray[np.uint8]  # [m <= thumbnails, h, w, 3] RGB, the thumbnail frames; m = 0 if not requested

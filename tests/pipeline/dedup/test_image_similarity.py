@@ -35,6 +35,18 @@ def test_edited_images_are_duplicates_and_other_frames_of_a_scene_are_not() -> N
     assert IMAGE.compare(a, signature("b", [], kind="image")) is None
 
 
+def test_a_flipped_image_is_a_duplicate_and_marked() -> None:
+    grays = scene(1, 0.5)
+    a, b = signature("a", grays, kind="image"), signature("b", noisy([g[:, ::-1] for g in grays]), kind="image")
+    assert np.intersect1d(IMAGE.hash_keys(a), IMAGE.hash_keys(b)).size
+    found = IMAGE.compare(a, b)
+    assert found is not None
+    assert found.mirrored
+    other = signature("c", noisy(grays), kind="image")
+    assert (same := IMAGE.compare(a, other)) is not None
+    assert not same.mirrored
+
+
 def test_hash_keys_and_comparisons_change_only_with_the_version() -> None:
     grays = scene(1, 0.5)
     a, b = signature("a", grays, kind="image"), signature("b", noisy(grays), kind="image")

@@ -50,3 +50,28 @@ def test_a_logo_is_clipped() -> None:
     marked = picture.copy()
     marked[0, 1:4, 11:15] = 255  # 12 cells
     assert np.array_equal(clip_extremes(marked), clip_extremes(picture))
+
+
+def test_mirroring_twice_gives_the_same_frames() -> None:
+    frames = SampledFrames.of(signature("a", scene(1, 2)))
+    flipped = SampledFrames.of(signature("b", [g[:, ::-1] for g in scene(1, 2)]))
+    assert np.allclose(frames.mirrored().vectors, flipped.vectors, atol=1e-6)
+    assert np.array_equal(frames.mirrored().mirrored().vectors, frames.vectors)
+
+
+def test_thinned_frames_are_half_a_second_apart() -> None:
+    dense = SampledFrames.of(signature("a", scene(1, 3, step=0.25), step=0.25))
+    thin = dense.thinned()
+    assert thin.starts.tolist() == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
+    assert thin.lengths.tolist() == [0.5] * 6
+    assert np.array_equal(thin.vectors, dense.vectors[::2])
+    assert thin.thinned() is thin
+    assert not thin.is_sparse
+    assert SampledFrames.of(signature("b", scene(1, 6, step=2), step=2)).is_sparse
+
+
+def test_changes_are_relative_to_the_mean_of_the_time_around() -> None:
+    frames = SampledFrames.of(signature("a", scene(1, 60, step=2.0), step=2.0))
+    near = np.abs(frames.starts - frames.starts[12]) <= 15
+    difference = frames.vectors[12] - frames.vectors[near].mean(0)
+    assert frames.changes[12] == pytest.approx(difference / np.linalg.norm(difference), abs=1e-4)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.dedup.sampled_frames import SampledFrames
-from pipeline.dedup.video_alignment import AlignmentThresholds, _segments, align, best_alignment
+from pipeline.dedup.video_alignment import AlignmentThresholds, align, best_alignment
 from tests.support.signatures import scene, signature
 
 THRESHOLDS = AlignmentThresholds()
@@ -25,7 +25,7 @@ def test_videos_agree_at_their_offset_only() -> None:
     assert align(one, other, 3.0, THRESHOLDS) is None
 
 
-def test_the_video_with_longer_samples_is_laid_over_the_other() -> None:
+def test_the_video_with_fewer_samples_is_laid_over_the_other() -> None:
     dense, sparse = frames(scene(4, 8)), frames(scene(4, 8, step=2.0), step=2.0)
     found, back = align(dense, sparse, 0.0, THRESHOLDS), align(sparse, dense, 0.0, THRESHOLDS)
     assert found is not None
@@ -39,21 +39,3 @@ def test_the_best_offset_is_within_one_sample_of_the_true_one() -> None:
     assert found is not None
     assert found.offset == pytest.approx(-1.12, abs=0.5)
     assert best_alignment(frames(scene(4, 8)), frames(scene(5, 8)), THRESHOLDS) is None
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "segments"),
-    [
-        ([], []),
-        ([-1, 0, -1], []),
-        ([1, 1, 1], [(0, 2)]),
-        ([1, -1, -1, 1], [(0, 3)]),
-        ([1, -1, -1, -1, 1], [(0, 0), (4, 4)]),
-        ([0, 0, 1, 0, 0, 0, 1, 0], [(0, 7)]),
-        ([-1, 0, 1, -1], [(1, 2)]),
-    ],
-)
-def test_segments_bridge_short_gaps_and_include_undecided_samples(
-    verdicts: list[int], segments: list[tuple[int, int]]
-) -> None:
-    assert _segments(np.array(verdicts, np.int8)) == segments

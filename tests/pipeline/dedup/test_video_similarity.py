@@ -124,9 +124,20 @@ def test_still_videos_must_agree_closely() -> None:
     assert compare(signature("a", still), signature("b", later)) is None
 
 
+@pytest.mark.parametrize("calm", [False, True])
+def test_a_flipped_copy_collides_and_is_contained(calm: bool) -> None:
+    grays = scene(3, 8, calm=calm)
+    a, b = signature("a", grays), signature("b", noisy([np.ascontiguousarray(g[:, ::-1]) for g in grays]))
+    assert len(np.intersect1d(VIDEO.hash_keys(a), VIDEO.hash_keys(b))) >= VIDEO.min_collisions
+    found = compare(a, b)
+    assert found is not None
+    assert found.mirrored
+    assert min(found.containment_a, found.containment_b) > 0.9
+
+
 def test_an_empty_signature_shares_nothing() -> None:
     assert compare(signature("a", []), signature("b", scene(1, 3))) is None
-    assert VIDEO.hash_keys(signature("a", [])).shape == (0, 2 * VIEWS * VIDEO.tables)
+    assert VIDEO.hash_keys(signature("a", [])).shape == (0, 4 * VIEWS * VIDEO.tables)
 
 
 def test_hash_keys_and_comparisons_change_only_with_the_version() -> None:

@@ -72,6 +72,7 @@ STATS = VideoStats(
     times_s=np.array([0.0, 0.5]),
     durations_s=np.array([0.5, 1.5]),
     signatures=(b"abcd", b"efgh"),
+    activity=b"\x10\x20",
     thumbnail=b"webp",
     frames=np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3),
 )
