@@ -222,6 +222,8 @@ def load(
             "flax.core.frozen_dict.FrozenDict": Callee(budget.entries),
         }
         tree = _Reader(io.BytesIO(data), {**_NUMPY, **made, **(names or {})}, ignored_packages, storage).load()
+    except ConfigError:
+        raise
     except _ERRORS as e:
         raise ConfigError(
             f"it is not a complete pickle of arrays ({e or type(e).__name__}): download or copy it again"

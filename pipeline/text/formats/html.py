@@ -103,8 +103,9 @@ def html_text(page: str) -> str:
 
 
 def _laid_out(text: str) -> str:
+    checkpoint()
     text = re.sub(r"[ \t\r\n\f]+", " ", text).replace(_CELL, "\t").replace(_LINE, "\n")
-    blocks = (_trimmed(block) for block in text.split(_BLOCK))
+    blocks = (_trimmed(block) for block in checked(text.split(_BLOCK)))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
