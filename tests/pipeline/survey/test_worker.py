@@ -66,14 +66,28 @@ def test_the_content_determines_the_kind_in_every_kind_of_input(tmp_path: Path) 
     Image.fromarray(numbered(1, (96, 64))).save(folder / "picture.mp4", "JPEG")
     kinds = {"video.jpg": "video", "picture.mp4": "image"}
     manifest = tmp_path / "manifest.jsonl"
-    for given in (None, "kind"):
-        rows = [{"uri": f"in/{name}"} | ({given: "image"} if given else {}) for name in kinds]
-        manifest.write_text("\n".join(json.dumps(row) for row in rows))
-        for source in (manifest, folder):
-            _, found, signatures = run_survey(source, tmp_path / f"out-{given}-{source.name}")
-            assert {name: row["kind"] for name, row in found.items()} == kinds
-            assert sorted(signature["kind"] for signature in signatures.values()) == ["image", "video"]
-            assert (found["video.jpg"]["duration_s"], found["picture.mp4"]["duration_s"]) == (2.0, None)
+    # The kind of one row is listed, and wrong.
+    rows = [{"uri": "in/video.jpg", "kind": "image"}, {"uri": "in/picture.mp4"}]
+    manifest.write_text("\n".join(map(json.dumps, rows)))
+    for source in (manifest, folder):
+        _, found, signatures = run_survey(source, tmp_path / f"out-{source.name}")
+        assert {name: row["kind"] for name, row in found.items()} == kinds
+        assert sorted(signature["kind"] for signature in signatures.values()) == ["image", "video"]
+        assert (found["video.jpg"]["duration_s"], found["picture.mp4"]["duration_s"]) == (2.0, None)
+
+
+def test_the_content_determines_the_kind_of_a_url(tmp_path: Path) -> None:
+    make_video(tmp_path / "video.jpg", frames=50, format="mp4")
+    Image.fromarray(numbered(1, (96, 64))).save(tmp_path / "picture.mp4", "JPEG")
+    with served(tmp_path) as url:
+        rows = [{"uri": f"{url}/video.jpg?token=a.b"}, {"uri": f"{url}/picture.mp4", "kind": "video"}]
+        (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        access = AccessConfig(allow_hosts=("127.0.0.1",))
+        _, found, _ = run_survey(tmp_path / "manifest.jsonl", tmp_path / "out", access=access)
+    assert {name: row["kind"] for name, row in found.items()} == {
+        "video.jpg?token=a.b": "video",
+        "picture.mp4": "image",
+    }
 
 
 def test_unchanged_items_keep_their_signatures(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
