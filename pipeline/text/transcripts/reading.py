@@ -78,17 +78,21 @@ def parse_transcript(data: bytes, config: TranscriptConfig = TranscriptConfig())
     counted in the notes. Raises InputError (BAD_TRANSCRIPT) for files without cues (except WebVTT), binary files, and
     times that cannot be read.
     """
-    text = _text(data, config)
+    padded = _text(data, config)
+    text = padded.rstrip("\0")
+    if (nul := text.find("\0")) >= 0:
+        raise _invalid(f"NUL at character {nul:,}: the file is binary")
+    notes = Counter({"NUL characters at the end dropped": len(padded) - len(text)})
     lines = re.split(r"\r{0,2}\n|\r", text)
     if is_substation(lines):
-        return _transcript(parse_substation(lines))
+        return _transcript(parse_substation(lines), notes)
     events = parse_timed_text(lines)
     if not events and not is_webvtt(lines):
         raise _invalid(
             "it has no cues; expected SubRip (.srt), WebVTT (.vtt), SubViewer (.sbv) or SubStation (.ass, .ssa), with "
             "times such as `00:00:01,000 --> 00:00:02,000`"
         )
-    return _transcript(events, have_word_times=has_word_times(text))
+    return _transcript(events, notes, have_word_times=has_word_times(text))
 
 
 def embedded_transcript(events: Iterable[Event]) -> Transcript:
@@ -96,7 +100,7 @@ def embedded_transcript(events: Iterable[Event]) -> Transcript:
 
     Raises InputError (BAD_TRANSCRIPT) for times that are not finite.
     """
-    return _transcript((start, end, substation_text(text)) for start, end, text in events)
+    return _transcript(((start, end, substation_text(text)) for start, end, text in events), Counter())
 
 
 def _text(data: bytes, config: TranscriptConfig) -> str:
@@ -113,13 +117,10 @@ def _text(data: bytes, config: TranscriptConfig) -> str:
             text = body.decode(config.encoding)
         except UnicodeDecodeError as second:
             raise _invalid(f"byte {second.start:,} is neither UTF-8 nor {config.encoding}") from second
-    if (nul := text.find("\0")) >= 0:
-        raise _invalid(f"NUL at character {nul:,}: the file is binary")
     return text.lstrip("\ufeff")  # some programs write the mark twice
 
 
-def _transcript(events: Iterable[Event], *, have_word_times: bool = False) -> Transcript:
-    notes: Counter[str] = Counter()
+def _transcript(events: Iterable[Event], notes: Counter[str], *, have_word_times: bool = False) -> Transcript:
     cues = [cue for event in events if (cue := _cue(event, notes))]
     notes["out of order"] += sum(later.start_s < cue.start_s for cue, later in pairwise(cues))
     unique = dict.fromkeys(cues)

@@ -218,6 +218,15 @@ def test_other_encodings_must_be_configured() -> None:
             TranscriptConfig(encoding=unknown)
 
 
+def test_nul_characters_at_the_end_are_dropped() -> None:
+    found = parse_transcript(SRT.encode() + bytes(100))
+    assert (found.cues, found.notes) == (
+        parse_transcript(SRT.encode()).cues,
+        {"NUL characters at the end dropped": 100},
+    )
+    assert "it has no cues" in message(bytes(100))
+
+
 def test_binary_file_is_rejected() -> None:
     assert "NUL at character 3" in message(b"abc\0def")
 
