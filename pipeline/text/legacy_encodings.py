@@ -59,13 +59,13 @@ def decode_declared(data: bytes, declared: str) -> DetectedText | None:
 
 def decode_legacy(data: bytes) -> DetectedText | None:
     """Return the text of data in the encoding that is detected, None if none is plausible."""
-    limit = _MAX_IMPLAUSIBLE
-    if _high_bytes(data) <= _FEW_BYTES:
-        limit = 0.0
-        if (mended := mend_cp1252(data)) is not None:
-            return DetectedText(mended, "cp1252")
+    is_sparse = _high_bytes(data) <= _FEW_BYTES
+    mended = mend_cp1252(data) if is_sparse else None
     name = _detect(_sample(data))
+    if mended is not None and name != "mac-roman":  # whose quotation marks are capitals of cp1252
+        return DetectedText(mended, "cp1252")
     text = try_decode(data, name) if name else None
+    limit = 0.0 if is_sparse else _MAX_IMPLAUSIBLE
     if name is None or text is None or has_typical_characters(data) or not _is_plausible(text, name, limit):
         return None
     return DetectedText(text, name)

@@ -49,13 +49,16 @@ def implausible_share(text: str) -> float:
     if len(re.findall("[\u00c0-\u024f]", sample)) > len(re.findall("[A-Za-z]", sample)):
         return 1.0
     found = list(itertools.islice(re.finditer("[^\x00-\x7f]", text), _MAX_EXAMINED))
-    return sum(_is_implausible(text, match.start()) for match in found) / max(1, len(found))
+    opening = "" if "„" in text or "‚" in text else "“‘"  # these close German quotations
+    return sum(_is_implausible(text, match.start(), opening) for match in found) / max(1, len(found))
 
 
-def _is_implausible(text: str, at: int) -> bool:
+def _is_implausible(text: str, at: int, opening: str) -> bool:
     character = text[at]
     before, after = text[at - 1 : at], text[at + 1 : at + 2]
     category = unicodedata.category(character)
+    if character in opening and before.isalpha():
+        return True
     if character in "’¶" and not before.isalpha() and after.isalpha() and _script(after) == "Greek":
         return True  # the letter Ά, which ISO 8859-7 and cp1253 encode differently
     if category[0] in "SPN" and character not in _WITHIN_WORDS and character < "\u2e80":

@@ -22,7 +22,6 @@ _TYPICAL = re.compile("[\u00a0-\u017f\u2010-\u203a\u20ac]")
 _NOT_ASCII_RUN = re.compile("[^\x00-\x7f]+")
 _LETTERS = frozenset("ŠŒŽšœžŸ") | {chr(c) for c in range(0xC0, 0x100)} - {"×", "÷"}
 _OPENING, _CLOSING, _APOSTROPHE, _DASHES = "‘“", "”", "’", "–—"
-_ISOLATION = 3  # characters before and after a stray byte that must be intact
 _EVIDENCE = 8  # stray bytes per typical character, up to which a text is UTF-8
 _FEW = 10
 _EXAMINED = 1 << 20  # characters or bytes from which the script is told
@@ -121,27 +120,41 @@ class _Mender:
         self._is_western = all(_is_cp1252(c) for c in characters if c.isalpha())
 
     def mend(self, start: int, end: int) -> str | None:
-        """Return what stands for the stray bytes in [start, end): a character, or "" for the rest of one; or None."""
+        """Return what stands for the stray bytes in [start, end): characters, or "" for the rest of one; or None."""
         text = self._text
         codes = [ord(c) - 0xDC00 for c in text[start:end]]
         is_cut = end == len(text) and _is_start(codes)
-        if is_cut and codes[0] in self._leads:
-            return ""
-        if len(codes) == 1 and codes[0] not in self._halves and (letter := self._fitting(start, codes[0])):
-            return letter
         is_rest = start == 0 and len(codes) <= 3 and max(codes) < 0xC0
+        if (is_cut and codes[0] in self._leads) or (is_rest and len(codes) > 1):
+            return ""
+        if letters := self._fitting(start, codes):
+            return letters
         return "" if is_rest or (is_cut and self._leads) else None
 
-    def _fitting(self, at: int, code: int) -> str | None:
-        text = self._text
-        before, after = text[at - 1 : at], text[at + 1 : at + 2]
-        near = text[max(0, at - _ISOLATION) : at] + text[at + 1 : at + 1 + _ISOLATION]
-        letter = bytes([code]).decode("cp1252", "replace")
-        if _STRAYS.search(near):
-            return None
-        if letter in _LETTERS:
-            return letter if self._is_western and _fits_as_letter(letter, before, after) else None
-        return letter if _fits_as_punctuation(letter, before, after) else None
+    def _fitting(self, start: int, codes: Sequence[int]) -> str | None:
+        """Return the characters of stray bytes in cp1252, None if one of them does not fit."""
+        letters = bytes(codes).decode("cp1252", "replace")
+        around = self._text[max(0, start - 1) : start] + letters
+        around = around.rjust(len(letters) + 1, "\n") + (
+            self._text[start + len(codes) : start + len(codes) + 1] or "\n"
+        )
+        for i, (code, letter) in enumerate(zip(codes, letters, strict=True)):
+            if code in self._halves or self._is_part(start + i, code):
+                return None
+            before, after = around[i], around[i + 2]
+            if letter not in _LETTERS:
+                is_fitting = _fits_as_punctuation(letter, before, after)
+            else:
+                is_fitting = self._is_western and _fits_as_letter(letter, before, after)
+            if not is_fitting:
+                return None
+        return letters
+
+    def _is_part(self, at: int, code: int) -> bool:
+        """Whether a stray byte and another one near it can be what is left of one character."""
+        if code >= 0xE0:
+            return any("\udc80" <= c <= "\udcbf" for c in self._text[at + 1 : at + 4])
+        return code < 0xC0 and any("\udcc0" <= c <= "\udcff" for c in self._text[max(0, at - 3) : at])
 
 
 def _is_cp1252(character: str) -> bool:

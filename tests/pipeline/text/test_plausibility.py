@@ -55,6 +55,11 @@ def test_ascii_and_nothing_are_plausible() -> None:
     assert implausible_share("") == implausible_share("It’s a “bright” day") == 0
 
 
+def test_a_quotation_mark_that_opens_does_not_follow_a_letter() -> None:
+    assert implausible_share("A letter from Zo‘ arrived.") == 1
+    assert implausible_share("„Ja“, sagte er.") == 0
+
+
 @pytest.mark.parametrize("text", ["a\x00b", "a\x07", "a\x85b", "a\u0378b", "\ufffe"])
 def test_controls_and_code_points_without_a_character_are_impossible(text: str) -> None:
     assert impossible().search(text)

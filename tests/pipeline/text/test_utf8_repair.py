@@ -30,6 +30,9 @@ def mend(text: str) -> MendedText | None:
         ("stra\udcdfe", "straße"),
         ("il va \udce0 Paris", "il va à Paris"),
         ("don\udc92t", "don’t"),
+        ("d\udce9j\udce0 vu", "déjà vu"),
+        ("cr\udce9\udce9e", "créée"),
+        ("l\udc92\udce9t\udce9", "l’été"),
         ("the boys\udc92 hats", "the boys’ hats"),
         ("he said \udc93yes\udc94.", "he said “yes”."),
         ("one \udc96 two", "one – two"),
@@ -48,8 +51,9 @@ def test_a_stray_byte_that_fits_becomes_its_character_in_cp1252(text: str, expec
         ("f9", b"\xe9", "x"),  # next to a digit
         ("caf", b"\xc9", " noir"),  # a capital after a small letter
         ("caf", b"\xe9", "Noir"),
-        ("caf", b"\xe9\xe8", " noir"),  # not single
-        ("ca", b"\xe9f\xe8", " noir"),  # next to another one
+        ("caf", b"\xe9\xa9", " noir"),  # the rest of one character
+        ("caf", b"\xe9j\x92", "noir"),
+        ("caf", b"\xc3\xe9", " noir"),
         ("слово", b"\xe9", "слово"),  # within another script
         ("caf", b"\xc3", " noir"),  # the first half of é
         ("déjà, cafo", b"\xa9", " noir"),  # the second half of é
