@@ -1,0 +1,47 @@
+"""What a workspace has besides its tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.runtime.workspace import Workspace
+from pipeline.takedown.files import clear_files, delete_unfinished, is_unfinished, unknown_files
+from pipeline.takedown.journal import Journal
+from tests.pipeline.takedown.test_journal import REQUEST
+from tests.support.removal_datasets import contents
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    workspace = Workspace.open(tmp_path / "out", units=1)
+    (workspace.root / "logs").mkdir()
+    return workspace
+
+
+def test_files_that_may_quote_an_item_are_deleted_and_journals_lose_its_lines(workspace: Workspace) -> None:
+    root, journal = workspace.root, Journal(workspace, "id")
+    journal.begin(REQUEST)
+    left = {"logs/run.toml", "logs/survey.jsonl", "notes.txt", "workspace.json", "takedown/pending/id/request.json"}
+    gone = ("logs/survey-error.txt", "logs/tokenize-defects.txt", "logs/.survey.0a/1.json", "report.html")
+    gone += ("survey/.unit-00000.parquet.0123abcd.tmp", "packed/64/.train.tar.0123abcd.tmp", "dedup/x/keys.u64")
+    gone += ("takedown/blocked/.id.parquet.0123abcd.tmp",)
+    for name in (*gone, *left - {"workspace.json", "takedown/pending/id/request.json"}):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text('{"uri": "/v/a.mp4"}\n{"uri": "/v/b.mp4"}\n')
+    clear_files(workspace, REQUEST, journal)
+    assert contents(root).keys() == left | {"takedown/pending/id/before.jsonl"}
+    assert (root / "logs" / "survey.jsonl").read_text() == '{"uri": "/v/b.mp4"}\n'
+    assert unknown_files(workspace) == ["notes.txt"]
+
+
+def test_of_an_unfinished_dataset_only_files_of_longreel_are_deleted(workspace: Workspace) -> None:
+    folder, journal = workspace.packed(64), Journal(workspace, "id")
+    journal.begin(REQUEST)
+    (folder / ".parts").mkdir(parents=True)
+    for name in ("train-000000-of-000001.tar", ".parts/train-000000-of-000001.parquet", "index.json", "notes.md"):
+        (folder / name).touch()
+    assert is_unfinished(folder)
+    delete_unfinished(folder, journal)
+    assert contents(folder).keys() == {"notes.md"}
