@@ -145,6 +145,13 @@ class Journal:
         return found
 
 
+def discard_unbegun(workspace: Workspace) -> None:
+    """Delete what a process left that was killed before its request was complete: it has changed nothing."""
+    for folder in sorted((workspace.takedown / "pending").glob("*")):
+        if not (folder / _REQUEST).is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def pending(workspace: Workspace) -> Sequence[Journal]:
     """Return the takedowns that have begun and are not complete, in order."""
     folders = sorted((workspace.takedown / "pending").glob("*"))

@@ -24,7 +24,7 @@ from pipeline.runtime.progress import console
 from pipeline.runtime.workspace import Workspace
 from pipeline.takedown import files, tables
 from pipeline.takedown.find import Found, blocked_items, find
-from pipeline.takedown.journal import Journal, Request, new_id, pending, started_now
+from pipeline.takedown.journal import Journal, Request, discard_unbegun, new_id, pending, started_now
 from pipeline.takedown.trained import clear_tokenizer_run, tokenizer_runs, trained_models
 from schemas.dataset import CARD, LEDGER, read_card
 from schemas.errors import ConfigError, DatasetError
@@ -69,6 +69,7 @@ def take_down(workspace: Workspace, items: Sequence[str], config: TakedownConfig
         raise ConfigError("name at least one item: an address, a path, a file name, or an id (8 characters are enough)")
     with workspace.locked():
         if not dry_run:
+            discard_unbegun(workspace)
             for journal in pending(workspace):
                 _say(f"completing the takedown {journal.id}, which was interrupted")
                 _remove(workspace, journal)

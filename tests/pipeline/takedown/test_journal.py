@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.runtime.workspace import Workspace
 from pipeline.takedown.find import Found, Related, Target
-from pipeline.takedown.journal import Journal, Request, new_id, pending
+from pipeline.takedown.journal import Journal, Request, discard_unbegun, new_id, pending
 from schemas.errors import DatasetError
 from schemas.fingerprint import sha256_file
 
@@ -70,6 +70,16 @@ def test_a_receipt_is_never_written_over(journal: Journal) -> None:
     journal.finish({"id": "first"})
     journal.finish({"id": "second"})
     assert json.loads(journal.receipt.read_text())["id"] == "first"
+
+
+def test_a_request_that_was_not_written_is_discarded(journal: Journal, tmp_path: Path) -> None:
+    workspace = Workspace.existing(tmp_path / "out")
+    unbegun = workspace.takedown / "pending" / "other"
+    unbegun.mkdir()
+    (unbegun / ".request.json.0123abcd.tmp").touch()
+    discard_unbegun(workspace)
+    assert [found.id for found in pending(workspace)] == ["id"]
+    assert not unbegun.exists()
 
 
 def test_ids_differ() -> None:
