@@ -23,6 +23,8 @@ _FOLDERS = ("survey", "signatures", "selection", "tokens", "tokenizers", "packed
 _FILES = ("workspace.json", SETTINGS, "manifest.parquet", "pairs.parquet", "pairs.json", "quarantine.parquet")
 _UNFINISHED = {"dedup": "an interrupted `longreel dedup`", "histograms": "an interrupted `longreel pack`"}
 
+_CHECKS: dict[str, Callable[[Path], object]] = {".parquet": check_table, ".json": read_json}
+
 Found = tuple[str, str]  # file, relative to the workspace or store, and problem
 
 
@@ -40,6 +42,9 @@ def workspace_problems(workspace: Workspace) -> Iterator[Found]:
         if folder.is_dir():
             yield from _below(folder, _table_problems(folder, workspace.selection_marker))
     yield from _text_model_problems(workspace.text_model)
+    for path in sorted((root / "takedown").rglob("*")):  # block lists, and receipts and progress of takedowns
+        if path.suffix in _CHECKS:
+            yield from _problem(str(path.relative_to(root)), _CHECKS[path.suffix], path)
     if workspace.tokens.is_dir():
         yield from _below(workspace.tokens, store_problems(workspace.tokens))
 

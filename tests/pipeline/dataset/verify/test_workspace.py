@@ -3,11 +3,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipeline.dataset.verify.workspace import store_problems, workspace_problems
 from pipeline.runtime.workspace import Workspace
 from pipeline.tokenize.text_model import record_model
+from schemas.files import write_json
+from schemas.tables import write_table
 from tests.support.bit_flips import flips
 from tests.support.finished_workspace import write_finished_workspace
 
@@ -48,6 +51,16 @@ def test_a_damaged_text_model_is_found(workspace: Workspace) -> None:
     workspace.text_model.write_bytes(b"a modem")
     ((name, problem),) = workspace_problems(workspace)
     assert (name, problem) == ("tokenizers/text.model", "it was altered: its SHA-256 is not the one in text.json")
+
+
+def test_damaged_files_of_takedowns_are_found(workspace: Workspace) -> None:
+    table, receipt = (workspace.root / "takedown" / name for name in ("blocked/a.parquet", "receipts/a.json"))
+    write_table(table, pa.table({"uri": ["a"]}))
+    write_json(receipt, {"items": ["a"]})
+    assert list(workspace_problems(workspace)) == []
+    for path in (table, receipt):
+        for _ in flips(path, 2):
+            assert [name for name, _ in workspace_problems(workspace)] == [str(path.relative_to(workspace.root))]
 
 
 def test_files_that_do_not_belong_are_found(workspace: Workspace) -> None:
