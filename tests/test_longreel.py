@@ -15,7 +15,6 @@ import pytest
 
 import longreel
 from pipeline.cli.subcommands import SUBCOMMANDS, Subcommand
-from pipeline.kinds.book import BOOK
 
 pytestmark = pytest.mark.slow
 
@@ -91,7 +90,7 @@ def test_an_internal_error_in_a_worker_has_the_same_exit_code_and_names_the_file
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "book.txt").write_text("It was a bright cold day in April. " * 30)
-    monkeypatch.setattr(BOOK, "survey", lambda path, tools: 1 // 0)
+    monkeypatch.setattr("pipeline.survey.worker.write_table_unit", lambda *table: 1 // 0)  # not of one item
     assert longreel.main(["survey", str(tmp_path / "book.txt"), "--out", str(tmp_path / "out")]) == 3
     printed = capfd.readouterr().err
     (log,) = (tmp_path / "out" / "logs").glob("*.txt")
