@@ -8,7 +8,6 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,44 +29,13 @@ from pipeline.text.options import TextOptions
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import InputError, Reason
 from tests.support.media import make_audio, make_video
+from tests.support.mutations import mutate
 
 pytestmark = pytest.mark.slow
 
 _LIMIT_S = 20.0
 _EACH = 40
 _SOURCES = {"a.mp4": "libx264", "a.mkv": "libx265", "a.ts": "libx264", "a.avi": "mpeg4", "a.webm": "libvpx-vp9"}
-
-
-def cut(data: bytearray, rng: random.Random) -> None:
-    del data[rng.randrange(1, len(data)) :]
-
-
-def flip(data: bytearray, rng: random.Random) -> None:
-    for _ in range(rng.choice((1, 8, 64))):
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-
-
-def flip_header(data: bytearray, rng: random.Random) -> None:
-    for _ in range(rng.choice((1, 4, 16))):
-        data[rng.randrange(min(512, len(data)))] = rng.randrange(256)
-
-
-def fill(data: bytearray, rng: random.Random) -> None:
-    start, length = rng.randrange(len(data)), rng.randrange(1, 400)
-    data[start : start + length] = rng.choice((bytes, rng.randbytes))(len(data[start : start + length]))
-
-
-def drop(data: bytearray, rng: random.Random) -> None:
-    start = rng.randrange(len(data))
-    del data[start : start + rng.randrange(1, 400)]
-
-
-def repeat(data: bytearray, rng: random.Random) -> None:
-    start, length = rng.randrange(len(data)), rng.randrange(1, 400)
-    data[start:start] = data[start : start + length] * rng.choice((1, 20))
-
-
-_MUTATIONS: tuple[Callable[[bytearray, random.Random], None], ...] = (cut, flip, flip_header, fill, drop, repeat)
 
 
 def survey(uris: dict[str, str], place: Path) -> tuple[JobReport, dict[str, dict[str, Any]]]:
@@ -93,10 +61,8 @@ def test_two_hundred_damaged_files_do_not_affect_the_others(tmp_path: Path) -> N
         whole = make_video(tmp_path / name, codec=codec, frames=16, size=(64, 48))
         good.append(str(whole))
         for seed in range(_EACH):
-            rng, data = random.Random(1000 * number + seed), bytearray(whole.read_bytes())
-            _MUTATIONS[seed % len(_MUTATIONS)](data, rng)
             bad = tmp_path / f"{number}-{seed:02}{whole.suffix}"
-            bad.write_bytes(data)
+            bad.write_bytes(mutate(whole.read_bytes(), 1002 * number + seed))
             uris[str(bad)] = "video"
         uris[str(whole)] = "video"
     began = time.monotonic()
