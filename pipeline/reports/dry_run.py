@@ -19,7 +19,7 @@ from pipeline.dedup.pairs import read_pairs
 from pipeline.filters.limit_filter import require_known
 from pipeline.filters.numbers import measured_names
 from pipeline.runtime.units import read_rows, unit_files, unit_number
-from pipeline.runtime.workspace import Workspace, read_listed, read_units
+from pipeline.runtime.workspace import Workspace, read_absent, read_listed, read_units
 from pipeline.select.config import SelectConfig, as_options
 from pipeline.select.rules import Clusters, content_of, judge_cluster
 from pipeline.select.selection import read_selection
@@ -60,14 +60,15 @@ def judge_survey(workspace: Workspace, config: SelectConfig) -> Iterator[SurveyR
     clusters = Clusters.of(read_pairs(workspace), config.keep)
     sharing = {*_repeated(workspace), *clusters.cluster}
     groups: dict[str, list[SurveyRow]] = {}
+    absent = read_absent(workspace)
     for path in paths:
         for row in map(clusters.join, read_survey_unit(workspace, unit_number(path))):
             if row.content_id in sharing:
                 groups.setdefault(clusters.cluster_of(content_of(row)), []).append(row)
             else:
-                yield from judge_cluster([row], (), config)
+                yield from judge_cluster([row], (), config, absent=absent)
     for cluster, rows in groups.items():
-        yield from judge_cluster(rows, clusters.pairs.get(cluster, ()), config)
+        yield from judge_cluster(rows, clusters.pairs.get(cluster, ()), config, absent=absent)
 
 
 def _repeated(workspace: Workspace) -> list[str]:

@@ -24,7 +24,7 @@ from pipeline.filters.numbers import measured_names
 from pipeline.runtime.beam import Runner, run_selection
 from pipeline.runtime.job_report import JobReport, report_on
 from pipeline.runtime.units import unit_files, unit_number
-from pipeline.runtime.workspace import Workspace, read_units, usable, write_table_unit
+from pipeline.runtime.workspace import Workspace, read_absent, read_units, usable, write_table_unit
 from pipeline.select.config import SelectConfig
 from pipeline.select.rules import Clusters, content_of, judge_cluster
 from pipeline.select.selection import begin_selection, finish_selection, read_selection
@@ -42,15 +42,16 @@ _INPUTS = ("uri", "fingerprint", "document_id", "reason")
 def select_items(workspace: Workspace, config: SelectConfig, runner: Runner) -> JobReport:
     """Judge every surveyed item and choose its split, unless nothing has changed."""
     started = time.monotonic()
-    surveyed = read_units(workspace.survey, SURVEY, [*_INPUTS, "measures"])
+    surveyed = read_units(workspace.survey, SURVEY, [*_INPUTS, "content_id", "measures"])
     blocked = BlockList.read(workspace).takedowns
-    key = _fingerprint(workspace, config, surveyed, blocked)
+    absent = _absent_copies(workspace, surveyed)
+    key = _fingerprint(workspace, config, surveyed, [*blocked, *absent])
     new = 0
     if not _is_selected(workspace, key):
         begin_selection(workspace)
         require_known(config.limits, measured_names(surveyed["measures"]))
         clusters = Clusters.of(read_pairs(workspace), config.keep)
-        worker = SelectWorker(workspace=workspace, config=config, clusters=clusters, blocked=blocked)
+        worker = SelectWorker(workspace=workspace, config=config, clusters=clusters, blocked=blocked, absent=absent)
         units = [unit_number(path) for path in unit_files(workspace.survey)]
         run_selection(
             units,
@@ -79,6 +80,7 @@ class SelectWorker:
     config: SelectConfig
     clusters: Clusters
     blocked: Mapping[str, str]  # takedowns by document_id and content_id
+    absent: frozenset[str] = frozenset()  # addresses of absent items that share content with others
 
     def read(self, unit: int) -> Iterator[tuple[str, SurveyRow]]:
         """Yield (cluster, row) of each row of a survey unit."""
@@ -92,7 +94,7 @@ class SelectWorker:
     def judge(self, rows: Sequence[SurveyRow]) -> Iterator[tuple[int, SurveyRow]]:
         """Yield (unit, judged row) of each row of a cluster."""
         pairs = self.clusters.pairs.get(self.clusters.cluster_of(content_of(rows[0])), ())
-        for row in judge_cluster(rows, pairs, self.config):
+        for row in judge_cluster(rows, pairs, self.config, absent=self.absent):
             yield self.workspace.unit_of(row.identity), row
 
     def write(self, unit: int, rows: Iterable[SurveyRow]) -> None:
@@ -101,10 +103,21 @@ class SelectWorker:
         write_table_unit(self.workspace.selection, unit, survey_table(ordered))
 
 
-def _fingerprint(workspace: Workspace, config: SelectConfig, surveyed: pa.Table, blocked: Mapping[str, str]) -> str:
+def _absent_copies(workspace: Workspace, surveyed: pa.Table) -> frozenset[str]:
+    """Return the addresses of absent items that share content with others."""
+    absent = read_absent(workspace)
+    if not absent:
+        return frozenset()
+    counts = Counter(surveyed["content_id"].to_pylist())
+    paired = {name for pair in read_pairs(workspace) for name in (pair.a, pair.b)}
+    rows = zip(surveyed["uri"].to_pylist(), surveyed["content_id"].to_pylist(), strict=True)
+    return frozenset(u for u, content in rows if u in absent and content and (counts[content] > 1 or content in paired))
+
+
+def _fingerprint(workspace: Workspace, config: SelectConfig, surveyed: pa.Table, special: Sequence[str]) -> str:
     rows = sorted(zip(*(surveyed[name].to_pylist() for name in _INPUTS), strict=True), key=str)
     pairs = sha256_file(workspace.pairs) if workspace.pairs.exists() else None
-    return fingerprint(VERSION, config, config.limits, rows, pairs, *([sorted(blocked)] if blocked else []))
+    return fingerprint(VERSION, config, config.limits, rows, pairs, *([sorted(special)] if special else []))
 
 
 def _is_selected(workspace: Workspace, key: str) -> bool:

@@ -55,14 +55,20 @@ class _Rejected(NamedTuple):
     duplicates: str | None = None
 
 
-def judge_cluster(rows: Iterable[SurveyRow], pairs: Sequence[Pair], config: SelectConfig) -> Iterator[SurveyRow]:
-    """Judge rows that share content, of which `pairs` are the pairs, and yield each row once with its verdict."""
-    ordered = sorted(rows, key=lambda r: rank(r, config.keep.prefer))
+def judge_cluster(
+    rows: Iterable[SurveyRow], pairs: Sequence[Pair], config: SelectConfig, *, absent: Collection[str] = ()
+) -> Iterator[SurveyRow]:
+    """Judge rows that share content, of which `pairs` are the pairs, and yield each row once with its verdict.
+
+    `absent` are the addresses of absent items, of which a present copy is preferred.
+    """
+    ordered = sorted(rows, key=lambda r: rank(r, config.keep.prefer, absent))
     best, rejected = _drop_duplicates(ordered, config)
-    ranks = {content_id: rank(row, config.keep.prefer) for content_id, row in best.items()}
+    ranks = {content_id: rank(row, config.keep.prefer, absent) for content_id, row in best.items()}
     near = choose(ranks, pairs, config.keep) if config.keep.remove_near_duplicates else {}
     kept = {content_id: ranks[content_id] for content_id in best if content_id not in near}
-    splits = {row.split for row in ordered if row.split}
+    present = [row for row in ordered if row.uri not in absent]
+    splits = {row.split for row in present or ordered if row.split}
     passages = _book_pairs(pairs, config.keep)
     copies = _copies(best, rejected, near, pairs, config.keep)
     unused: dict[str, str] = {}

@@ -56,5 +56,5 @@ def test_verify_returns_1_and_names_the_problem_of_a_damaged_dataset(
 
 def test_out_of_trace_needs_a_token(workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dataset = workspace / "packed" / str(CONTEXT)
-    assert longreel.main(["trace", str(dataset), "--key", "val-000000000", "--out", str(tmp_path / "a.png")]) == 1
+    assert longreel.main(["trace", str(dataset), "--key", "val-000000000", "--out", str(tmp_path / "a.png")]) == 2
     assert "--out needs --token" in capsys.readouterr().err

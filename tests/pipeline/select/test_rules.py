@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -40,11 +41,13 @@ def test_an_item_is_kept_up_to_the_bounds_of_the_default_limits(changes: dict[st
     assert (verdict and verdict[0]) == reason
 
 
-def judged(rows: list[Row], pairs: list[Pair], config: SelectConfig | None = None) -> dict[str, Row]:
+def judged(
+    rows: list[Row], pairs: list[Pair], config: SelectConfig | None = None, absent: Collection[str] = ()
+) -> dict[str, Row]:
     """Judge the rows of one cluster; their judged rows by address."""
     config = config or SelectConfig()
     joined = [Clusters.of(pairs, config.keep).join(typed(row)) for row in rows]
-    found = [row.to_row() for row in judge_cluster(joined, pairs, config)]
+    found = [row.to_row() for row in judge_cluster(joined, pairs, config, absent=absent)]
     assert sorted(r["uri"] for r in found) == sorted(r["uri"] for r in rows)
     return {row["uri"]: row for row in found}
 
@@ -58,6 +61,13 @@ def test_the_first_address_of_equal_items_is_kept() -> None:
     assert found["b.mp4"]["detail"] == "same content as a.mp4"
     assert found["c.mp4"]["detail"] == "same bytes as a.mp4"
     assert found["c.mp4"]["kept_content_id"] == "c"
+
+
+def test_a_present_copy_is_kept_instead_of_an_absent_one_and_decides_the_split() -> None:
+    rows = [video("a.mp4", content_id="c", split="train"), video("moved.mp4", content_id="c", split="val")]
+    found = judged(rows, [], absent=("a.mp4",))
+    assert (found["moved.mp4"]["reason"], found["moved.mp4"]["split"]) == (None, "val")
+    assert found["a.mp4"]["detail"] == "same content as moved.mp4"
 
 
 def test_an_unusable_item_does_not_reject_its_duplicate() -> None:
