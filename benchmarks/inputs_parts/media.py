@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 
 SIZE = (128, 96)
 RATE = 8
@@ -29,7 +29,7 @@ def texture(seed: int, moment: float = 0, size: tuple[int, int] = SIZE) -> Pictu
 
 
 def clip(path: Path, *, seconds: float = 3, seed: int | None = None, size: tuple[int, int] = SIZE, **more: Any) -> Path:
-    """Write a moving video of 8 frames per second; `more` are options of tests.support.media.make_video."""
+    """Write a moving video of 8 frames per second; `more` are options of tests.support.inputs.media.make_video."""
     number = next(_seeds) if seed is None else seed
     more.setdefault("picture", lambda i: texture(number, i, size))
     return make_video(path, frames=round(seconds * RATE), rate=RATE, size=size, **more)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from inputs_parts.case import Case, cue, either, rejected, text, text_on_the_kept
 from inputs_parts.media import SIZE, Picture, clip, texture
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 
 Cue = tuple[float, float, str]
 _EMBEDDED = {".hidden/subrip.mkv": "subrip", ".hidden/ass.mkv": "ass", ".hidden/mov_text.mp4": "mov_text"}

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from inputs_parts.case import Case, either, kept, rejected, text
 from inputs_parts.media import clip, picture
-from tests.support.epubs import CONTAINER, FIRST, OPF, SECOND, make_epub
+from tests.support.inputs.epubs import CONTAINER, FIRST, OPF, SECOND, make_epub
 from tests.support.texts import story
 
 _LISTED = (".hidden/a.png", ".hidden/b.png")

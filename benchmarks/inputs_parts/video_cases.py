@@ -22,10 +22,10 @@ from inputs_parts.case import (
     uncropped,
 )
 from inputs_parts.media import SIZE, Picture, animation, clip, picture, texture
-from tests.support.media import make_video
-from tests.support.streams import StreamSpec, make_streams
-from tests.support.tiffs import packed_12_bits, ramp, write_tiff
-from tests.support.transparent import make_transparent
+from tests.support.inputs.media import make_video
+from tests.support.inputs.streams import StreamSpec, make_streams
+from tests.support.inputs.tiffs import packed_12_bits, ramp, write_tiff
+from tests.support.inputs.transparent import make_transparent
 
 BRIGHT = measure("brightness", 60)
 WHITE = measure("brightness", 130)  # a third is black

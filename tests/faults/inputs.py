@@ -24,8 +24,8 @@ from pipeline.video.decoder import DecodeConfig
 from schemas.errors import LongreelError, Reason
 from schemas.records import SURVEY
 from tests.faults.outcomes import Outcomes
-from tests.support.epubs import make_epub
-from tests.support.media import make_video
+from tests.support.inputs.epubs import make_epub
+from tests.support.inputs.media import make_video
 from tests.support.mutations import mutate
 from tests.support.texts import story
 

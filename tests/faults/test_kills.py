@@ -20,7 +20,7 @@ import longreel
 from schemas.runs.metrics import read_metrics
 from tests.faults.outcomes import Outcomes
 from tests.support.command_server import CommandServer
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 from tests.support.texts import story
 from tests.support.training.training_dataset import write_dataset
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from schemas.dataset import read_card
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 from tests.support.texts import story
 
 pytestmark = pytest.mark.install

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 
 SIZE = (64, 48)
 _ROOM = np.random.default_rng(0).integers(30, 200, (12, 16), np.uint8).repeat(4, 0).repeat(4, 1)

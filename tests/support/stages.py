@@ -29,7 +29,7 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.interleave import InterleaveConfig, TextSegment, VisionSegment, parse_document
 from pipeline.tokenize.job import tokenize_items
 from pipeline.video.decoder import DecodeConfig
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 from tests.support.survey_rows import select_config
 from tests.support.texts import story
 from tests.support.vqgan.tiny_vqgan import TINY, tiny_weights_of_varied_codes

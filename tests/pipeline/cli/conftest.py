@@ -12,7 +12,7 @@ from PIL import Image
 
 import longreel
 from tests.support.command_server import CommandServer
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 from tests.support.texts import story
 
 CONTEXT = 1024

@@ -25,7 +25,7 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.job import tokenize_items
 from pipeline.tokenize.text_model import text_model_of
 from schemas.records import SIGNATURES
-from tests.support.epubs import make_epub
+from tests.support.inputs.epubs import make_epub
 from tests.support.texts import story, wrapped
 from tokenizer.text.sentencepiece import TextTokenizer
 

@@ -8,7 +8,7 @@ import pytest
 from pipeline.dedup.frame_alignment import candidate_offsets, common_view, common_view_or_center
 from pipeline.dedup.sampled_frames import SampledFrames
 from pipeline.video.analysis.frame_signature import GRAY_SIDE
-from tests.support.edited_frames import crop, logo
+from tests.support.inputs.edited_frames import crop, logo
 from tests.support.signatures import scene, signature
 
 GRAYS = scene(3, 6)

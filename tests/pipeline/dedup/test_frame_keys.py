@@ -8,7 +8,7 @@ from pipeline.dedup.frame_keys import _views, bits_for, sign_keys
 from pipeline.dedup.video_similarity import VideoSimilarity
 from pipeline.dedup.window import normalized
 from pipeline.video.analysis.frame_signature import SIDE, signature_pictures
-from tests.support.edited_frames import barred, globe
+from tests.support.inputs.edited_frames import barred, globe
 from tests.support.signatures import scene, signature
 
 VIDEO = VideoSimilarity()

@@ -8,8 +8,8 @@ from dataclasses import asdict
 import numpy as np
 
 from pipeline.dedup.image_similarity import ImageSimilarity
-from tests.support.edited_frames import crop, noisy
 from tests.support.golden import check_golden
+from tests.support.inputs.edited_frames import crop, noisy
 from tests.support.signatures import scene, signature
 
 IMAGE = ImageSimilarity()

@@ -15,8 +15,8 @@ from pipeline.dedup.frame_keys import VIEWS
 from pipeline.dedup.similarity import Shared, Signature
 from pipeline.dedup.video_similarity import VideoSimilarity
 from pipeline.video.analysis.frame_signature import GRAY_SIDE
-from tests.support.edited_frames import barred, crop, globe, logo, noisy
 from tests.support.golden import check_golden
+from tests.support.inputs.edited_frames import barred, crop, globe, logo, noisy
 from tests.support.signatures import scene, signature
 
 VIDEO = VideoSimilarity()

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.filters.score_nsfw import make
 from schemas.errors import ConfigError
-from tests.support.smooth_frames import smooth_frames
+from tests.support.inputs.smooth_frames import smooth_frames
 
 
 def test_smooth_frames_have_a_low_probability_of_nudity() -> None:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.filters.score_text import make
 from schemas.errors import ConfigError
-from tests.support.smooth_frames import smooth_frames
+from tests.support.inputs.smooth_frames import smooth_frames
 
 
 def test_the_share_of_text_is_measured() -> None:

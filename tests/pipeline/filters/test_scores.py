@@ -22,7 +22,7 @@ from pipeline.survey.job import survey_items
 from pipeline.survey.table import read_survey_unit
 from pipeline.survey.worker import SurveyWorker
 from schemas.errors import ConfigError
-from tests.support.media import make_audio, make_video
+from tests.support.inputs.media import make_audio, make_video
 from tests.support.survey_rows import select_config
 
 REDNESS = """

@@ -13,7 +13,7 @@ from pipeline.survey.tools import SurveyTools
 from pipeline.tokenize.interleave import VisionSegment, parse_document
 from pipeline.tokenize.tools import TokenizeTools
 from tests.pipeline.kinds.conftest import survey_row
-from tests.support.media import numbered
+from tests.support.inputs.media import numbered
 
 
 @pytest.fixture

@@ -29,12 +29,12 @@ from schemas.errors import ConfigError
 from tests.support.survey_rows import select_config
 from tests.support.texts import story
 
-PLUGIN = EntryPoint("subtitles", "tests.support.subtitle_kind:SUBTITLES", registry.GROUP)
+PLUGIN = EntryPoint("subtitles", "tests.support.inputs.subtitle_kind:SUBTITLES", registry.GROUP)
 
 
 @pytest.fixture
 def register(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Register the kind of tests.support.subtitle_kind as an installed package would."""
+    """Register the kind of tests.support.inputs.subtitle_kind as an installed package would."""
     _register(monkeypatch, PLUGIN)
     yield
     _forget_kinds()

@@ -15,7 +15,7 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.tools import TokenizeTools
 from schemas.rows import SurveyRow, TimeRange
 from tests.pipeline.kinds.conftest import survey_row
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 
 
 @pytest.fixture(scope="module")

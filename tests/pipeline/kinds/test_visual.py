@@ -24,7 +24,7 @@ from schemas.fingerprint import fingerprint, sha256_file
 from schemas.rows import EMBEDDED, Crop, SurveyRow, VisualFacts
 from schemas.vocab import TEXT
 from tests.pipeline.kinds.conftest import survey_row
-from tests.support.media import make_video, numbered
+from tests.support.inputs.media import make_video, numbered
 
 BARS = Crop(0, 10, 96, 44)
 ROW = SurveyRow(uri="a.mp4", kind="video", visual=VisualFacts(width=96, height=64, crop=BARS))

@@ -13,7 +13,7 @@ import pytest
 from pipeline.sources.manifest_tables import table_items
 from schemas.errors import ManifestError
 from schemas.rows import ManifestItem
-from tests.support.parquet_files import not_utf8
+from tests.support.inputs.parquet_files import not_utf8
 
 
 def items(path: Path) -> list[ManifestItem]:

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.sources.parquet_rows import parquet_columns, parquet_rows
 from schemas.errors import ManifestError, Reason
-from tests.support.parquet_files import damage_row_group, not_utf8
+from tests.support.inputs.parquet_files import damage_row_group, not_utf8
 
 
 def test_rows_have_their_number_and_the_chosen_columns(tmp_path: Path) -> None:

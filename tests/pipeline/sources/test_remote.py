@@ -17,7 +17,7 @@ from pipeline.sources.access import AccessConfig
 from pipeline.sources.remote import copy_remote, open_remote, remote_stat
 from schemas.deadline import time_limit
 from schemas.errors import InputError, Reason, StorageError
-from tests.support.http_server import ALLOWED, Answer, Server, serving
+from tests.support.inputs.http_server import ALLOWED, Answer, Server, serving
 
 OPEN = AccessConfig(allow_hosts=(ALLOWED, "localhost"), fetch_max_wait_s=4)
 ONCE = AccessConfig(allow_hosts=(ALLOWED,), fetch_attempts=1, fetch_timeout_s=0.3)

@@ -14,7 +14,7 @@ from pipeline.sources.manifest import read_manifest
 from pipeline.sources.text_tables import parse_row_uri, row_address
 from schemas.errors import InputError, Reason
 from schemas.rows import manifest_table
-from tests.support.parquet_files import damage_row_group, not_utf8
+from tests.support.inputs.parquet_files import damage_row_group, not_utf8
 from tests.support.texts import story
 
 TEXTS = [story(n, 3) for n in range(7)]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.pipeline.video.analysis.test_packets import remux
-from tests.support.media import make_video, numbered
+from tests.support.inputs.media import make_video, numbered
 
 
 @pytest.fixture

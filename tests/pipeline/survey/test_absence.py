@@ -27,8 +27,8 @@ from pipeline.survey.worker import SurveyWorker
 from schemas.errors import AbsenceError, ConfigError, InputError, ManifestError, Reason
 from schemas.records import SURVEY
 from schemas.rows import ManifestItem
-from tests.support.http_server import ALLOWED, Answer, serving
-from tests.support.media import numbered
+from tests.support.inputs.http_server import ALLOWED, Answer, serving
+from tests.support.inputs.media import numbered
 from tests.support.stages import write_books
 from tests.support.texts import story
 

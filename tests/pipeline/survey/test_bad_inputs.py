@@ -28,7 +28,7 @@ from pipeline.survey.worker import SurveyWorker
 from pipeline.text.options import TextOptions
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import InputError, Reason
-from tests.support.media import make_audio, make_video
+from tests.support.inputs.media import make_audio, make_video
 from tests.support.mutations import mutate
 
 pytestmark = pytest.mark.slow

@@ -22,7 +22,7 @@ from pipeline.survey.worker import SurveyWorker
 from pipeline.text.qa import QaConfig
 from schemas.errors import ManifestError
 from schemas.records import SURVEY
-from tests.support.parquet_files import not_utf8
+from tests.support.inputs.parquet_files import not_utf8
 from tests.support.stages import write_books
 from tests.support.surveys import run_survey
 

@@ -29,10 +29,10 @@ from pipeline.text.options import TextOptions
 from schemas.errors import Interrupted
 from schemas.fingerprint import fingerprint, sha256_file
 from tests.support.golden import check_golden
-from tests.support.media import make_video, numbered
+from tests.support.inputs.media import make_video, numbered
+from tests.support.inputs.web_folder import served
 from tests.support.surveys import run_survey
 from tests.support.texts import story
-from tests.support.web_folder import served
 
 
 def test_rows_and_signatures_belong_together(folder: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 from tests.support.stages import CLOCKS, drifting_patches, write_books
 
 

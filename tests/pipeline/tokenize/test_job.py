@@ -33,7 +33,7 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.job import tokenize_items
 from pipeline.tokenize.worker import TokenizeWorker
 from schemas.errors import ConfigError, DatasetError
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 from tests.support.stages import (
     CLOCKS,
     Models,

@@ -15,7 +15,7 @@ from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import InputError, Reason
 from schemas.fingerprint import sha256_file
 from schemas.rows import EMBEDDED, SurveyRow
-from tests.support.media import Cue, make_video, numbered
+from tests.support.inputs.media import Cue, make_video, numbered
 
 FPS, DELAY_S = 25, 2
 CUES = [

@@ -26,7 +26,7 @@ from pipeline.tokenize.worker import document_fingerprint, read_selected
 from schemas.fingerprint import fingerprint
 from schemas.rows import Crop, SurveyRow, VisualFacts
 from tests.support.golden import check_golden, check_golden_codes
-from tests.support.media import make_video, numbered
+from tests.support.inputs.media import make_video, numbered
 from tests.support.stages import Models, run_stages
 from tests.support.survey_rows import select_config
 from tests.support.texts import story

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.media import make_video, numbered
+from tests.support.inputs.media import make_video, numbered
 
 
 @pytest.fixture(scope="package")

@@ -17,7 +17,7 @@ from pipeline.tokenizer_jobs.evaluate import EvalTokenizer
 from pipeline.tokenizer_jobs.training_set import signature_of, training_table, write_training_table
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 from tests.support.vqgan.tiny_vqgan import tiny_weights
 from tests.support.vqgan.vgg import narrow_vgg
 from tokenizer.checkpoints import checkpoint

@@ -12,7 +12,7 @@ from pipeline.tokenizer_jobs.frame_cache import cached_frames
 from pipeline.tokenizer_jobs.training_set import read_training_table, training_table
 from pipeline.video.decoder import Batch, DecodeConfig, Decoder
 from schemas.errors import ConfigError, DatasetError, InputError, Reason
-from tests.support.media import read_number
+from tests.support.inputs.media import read_number
 from tokenizer.training.train import WEIGHTS
 
 SMALL = DecodeConfig(size=48, fps=5)

@@ -16,7 +16,7 @@ from pipeline.tokenizer_jobs.training_set import (
 )
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import DatasetError
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 
 
 def pattern(name: str) -> Callable[[int], NDArray[np.uint8]]:

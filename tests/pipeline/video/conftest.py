@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import InputError, LongreelError, Reason
-from tests.support.growing_stream import write_growing_stream
-from tests.support.media import make_video, read_number
+from tests.support.inputs.growing_stream import write_growing_stream
+from tests.support.inputs.media import make_video, read_number
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from pipeline.video.decoder import DecodeConfig, Decoder
 from pipeline.video.geometry import Crop
 from schemas.errors import InputError, Reason
 from tests.support.golden import check_golden
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 
 SIZE = (160, 128)  # as coded
 INNER = (16, 32, 120, 80)  # left, top, width, height of the picture between the bars

@@ -19,7 +19,7 @@ from pipeline.video.decoder import DecodeConfig, Decoder
 from pipeline.video.process import DecoderProcess
 from schemas.errors import InputError, JobError, Reason
 from tests.support.decoder_processes import children, has_ended, shared_memory
-from tests.support.media import make_video, read_number
+from tests.support.inputs.media import make_video, read_number
 
 pytestmark = pytest.mark.slow
 

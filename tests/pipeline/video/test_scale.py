@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.video.decoder import DecodeConfig, Decoder
 from pipeline.video.scale import bt601_to_bt709, has_alpha, opaque, over_white
 from schemas.errors import InputError, Reason
-from tests.support.media import flat_yuv, make_video, numbered, quadrant_names, quadrants, read_number
+from tests.support.inputs.media import flat_yuv, make_video, numbered, quadrant_names, quadrants, read_number
 
 SIZE = 64
 LIMITED, FULL = 1, 2

@@ -10,7 +10,7 @@ import pytest
 from pipeline.text.transcripts.reading import embedded_transcript
 from pipeline.video.decoder import Decoder
 from pipeline.video.subtitles import event_text
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 
 LINES = [(0.2, 0.5, "Good morning."), (0.8, 1.4, "Zwei Zeilen,\nätsch!")]
 

@@ -11,7 +11,7 @@ import pytest
 from pipeline.text.books import BookConfig, load_book, read_book
 from pipeline.text.formats.epub import read_epub
 from schemas.errors import InputError, Reason
-from tests.support.epubs import CONTAINER, OPF, PARTS, make_epub
+from tests.support.inputs.epubs import CONTAINER, OPF, PARTS, make_epub
 
 PLAIN = BookConfig(
     repair_text=False, strip_boilerplate=False, strip_running_headers=False, join_hyphens=False, join_lines=False

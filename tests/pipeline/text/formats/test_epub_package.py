@@ -10,7 +10,7 @@ import pytest
 from pipeline.text.formats.epub_archive import EpubArchive
 from pipeline.text.formats.epub_package import Chapter, read_spine
 from schemas.errors import InputError
-from tests.support.epubs import CONTAINER, OPF, make_epub
+from tests.support.inputs.epubs import CONTAINER, OPF, make_epub
 
 READ = ["OPS/first.xhtml", "OPS/second part.xhtml"]
 PACKAGE_TYPE = "application/oebps-package+xml"

@@ -9,7 +9,7 @@ import pytest
 from pipeline.text.formats.registry import FORMATS, BookFormat, read_source
 from pipeline.text.formats.source_text import SourceText
 from schemas.errors import InputError, Reason
-from tests.support.epubs import make_epub
+from tests.support.inputs.epubs import make_epub
 
 
 def rejection(path: Path, max_bytes: int = 1 << 20) -> tuple[Reason, str]:

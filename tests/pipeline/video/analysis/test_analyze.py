@@ -18,8 +18,8 @@ from pipeline.video.decoder import AnalysisConfig, DecodeConfig, Decoder, VideoS
 from schemas.errors import InputError, Reason, StorageError
 from tests.pipeline.video.analysis.test_packets import remux
 from tests.support.golden import check_golden
-from tests.support.media import make_video, numbered, read_number
-from tests.support.moving_video import LONG, moving, video
+from tests.support.inputs.media import make_video, numbered, read_number
+from tests.support.inputs.moving_video import LONG, moving, video
 
 
 @pytest.fixture(scope="module")

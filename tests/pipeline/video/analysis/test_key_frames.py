@@ -16,7 +16,7 @@ from pipeline.video.analysis.summary import FrameSummary
 from pipeline.video.analysis.types import AnalysisConfig, VideoStats
 from pipeline.video.backends.opening import open_for_analysis
 from pipeline.video.types import DecodeConfig
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 
 RATE = 10
 

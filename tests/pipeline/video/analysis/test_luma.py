@@ -12,8 +12,8 @@ import pytest
 from pipeline.video.analysis.luma import LumaScaler, frame_luma, rotate
 from pipeline.video.decoder import Decoder
 from pipeline.video.geometry import Orientation
-from tests.support.media import flat_yuv
-from tests.support.moving_video import moving, video
+from tests.support.inputs.media import flat_yuv
+from tests.support.inputs.moving_video import moving, video
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pipeline.video.analysis.nal import SliceParser
 from pipeline.video.analysis.packets import PacketReader
 from pipeline.video.backends.container import open_container
 from pipeline.video.backends.stream_choice import video_stream
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 
 _ALLOWS_JUMPS = {"mpegts", "mpeg"}
 

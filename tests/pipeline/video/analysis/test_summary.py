@@ -13,7 +13,7 @@ from PIL import Image
 from pipeline.video.analysis.summary import FrameSummary
 from pipeline.video.analysis.types import AnalysisConfig
 from pipeline.video.decoder import Decoder
-from tests.support.moving_video import LONG, SIZE, TEXTURE, Picture, moving, video
+from tests.support.inputs.moving_video import LONG, SIZE, TEXTURE, Picture, moving, video
 
 
 @pytest.fixture(scope="module")

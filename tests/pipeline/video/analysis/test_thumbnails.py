@@ -15,7 +15,7 @@ from pipeline.video.analysis.thumbnails import ThumbnailSelector, short_side_to,
 from pipeline.video.analysis.types import AnalysisConfig
 from pipeline.video.decoder import Decoder
 from pipeline.video.geometry import Orientation
-from tests.support.media import make_video, numbered, quadrant_names, quadrants, read_number
+from tests.support.inputs.media import make_video, numbered, quadrant_names, quadrants, read_number
 
 
 @pytest.fixture(scope="module")

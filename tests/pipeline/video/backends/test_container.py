@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.video.decoder import DecodeConfig, Decoder, DecodeReport
 from schemas.errors import InputError, Reason
-from tests.support.media import make_audio, make_video, numbered, read_number
+from tests.support.inputs.media import make_audio, make_video, numbered, read_number
 
 
 @pytest.fixture(scope="module")

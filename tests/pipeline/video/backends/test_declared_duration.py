@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.video.decoder import DecodeConfig, Decoder, DecodeReport
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from PIL import Image
 
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import InputError, Reason
-from tests.support.media import flat_yuv, make_audio, make_video, numbered, quadrants, read_number
-from tests.support.transparent import make_transparent
+from tests.support.inputs.media import flat_yuv, make_audio, make_video, numbered, quadrants, read_number
+from tests.support.inputs.transparent import make_transparent
 
 pytest.importorskip("decord", reason="decord has wheels for x86_64 only")
 

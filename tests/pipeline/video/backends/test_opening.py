@@ -12,7 +12,7 @@ from pipeline.video.backends.opening import open_for_analysis, open_for_frames
 from pipeline.video.backends.pillow import PictureSource
 from pipeline.video.backends.pyav import PyAVSource
 from schemas.errors import InputError, Reason
-from tests.support.media import make_video, numbered
+from tests.support.inputs.media import make_video, numbered
 
 LIMITS = {"size": 32, "max_pixels": 1 << 20}
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.video.backends.picture_formats import HEAD_BYTES, is_picture
 from schemas.errors import InputError
-from tests.support.media import make_video, numbered
+from tests.support.inputs.media import make_video, numbered
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "ICO", "MPO"])

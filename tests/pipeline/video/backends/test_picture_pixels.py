@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from pipeline.video.backends.picture_pixels import bit_depth, rgb_pixels, stretch
-from tests.support.media import quadrants
-from tests.support.tiffs import packed_12_bits, ramp, write_tiff
-from tests.support.transparent import COLOR, SPOT, half_transparent, palette_picture
+from tests.support.inputs.media import quadrants
+from tests.support.inputs.tiffs import packed_12_bits, ramp, write_tiff
+from tests.support.inputs.transparent import COLOR, SPOT, half_transparent, palette_picture
 
 RAMP = np.rint(ramp() * 255)
 

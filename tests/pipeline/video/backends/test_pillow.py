@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.video.decoder import AnalysisConfig, DecodeConfig, Decoder
 from schemas.errors import InputError, Reason
-from tests.support.media import numbered, quadrant_names, quadrants, read_number
+from tests.support.inputs.media import numbered, quadrant_names, quadrants, read_number
 
 
 @pytest.fixture(scope="module")

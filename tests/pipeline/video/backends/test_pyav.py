@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.video.backends.pyav import PyAVSource, orientation
 from schemas.errors import InputError, Reason
-from tests.support.media import make_video, read_number
+from tests.support.inputs.media import make_video, read_number
 
 
 def test_frames_have_their_presentation_times_and_durations(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pipeline.video.backends import registry
 from pipeline.video.backends.registry import Backend, register_backend, require_backend
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError, InputError, JobError, Reason
-from tests.support.media import make_video, numbered, read_number
+from tests.support.inputs.media import make_video, numbered, read_number
 
 ARRAYS = Backend("arrays", "tests.support.array_backend:ArraySource")
 PICTURES = np.stack([numbered(n, (64, 64)) for n in range(50)])

@@ -13,7 +13,7 @@ from pipeline.video.backends.pillow import PictureSource
 from pipeline.video.backends.pyav import PyAVSource
 from pipeline.video.backends.source import AnalysisSource, FrameSource
 from tests.support.array_backend import ArraySource
-from tests.support.media import make_video, numbered, read_number
+from tests.support.inputs.media import make_video, numbered, read_number
 
 SIZE = (64, 64)
 

@@ -14,9 +14,9 @@ from pipeline.video.backends.pyav import PyAVSource
 from pipeline.video.backends.stream_choice import open_decoder, video_stream
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import InputError
-from tests.support.media import make_video, read_number
-from tests.support.streams import StreamSpec, make_streams
-from tests.support.transparent import make_png_video, make_transparent, palette_picture, shown_colors
+from tests.support.inputs.media import make_video, read_number
+from tests.support.inputs.streams import StreamSpec, make_streams
+from tests.support.inputs.transparent import make_png_video, make_transparent, palette_picture, shown_colors
 
 NONE, DEFAULT = Disposition(0), Disposition.default
 SMALL, LARGE, HUGE = (64, 48), (192, 144), (2600, 2000)

@@ -15,7 +15,7 @@ from pipeline.video.decoder import DecodeConfig, Decoder, DecodeReport
 from pipeline.video.shots.content import ContentDetector
 from pipeline.video.shots.detector import shots_fingerprint_fields
 from tests.support.golden import check_golden
-from tests.support.scenes import film, make_film, scene
+from tests.support.inputs.scenes import film, make_film, scene
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pipeline.video.decoder import DecodeConfig, Decoder, DecodeReport
 from pipeline.video.shots.content import ContentDetector
 from pipeline.video.shots.detector import open_detector, require_detector, shots_fingerprint_fields
 from schemas.errors import ConfigError
-from tests.support.scenes import film, make_film
+from tests.support.inputs.scenes import film, make_film
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 
 Picture = NDArray[np.uint8]
 SIZE = (320, 180)

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 from av.stream import Disposition
 
-from tests.support.media import numbered
+from tests.support.inputs.media import numbered
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.support.media import make_video
+from tests.support.inputs.media import make_video
 
 SIZE = (128, 72)
 
