@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,8 +19,10 @@ from pipeline.runtime.workspace import Workspace, read_units
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
 from pipeline.survey.worker import SurveyWorker
+from pipeline.text.transcripts.reading import read_transcript
 from pipeline.video.decoder import DecodeConfig
-from schemas.errors import LongreelError, Reason
+from schemas.errors import InputError, LongreelError, Reason
+from schemas.record_errors import record_errors
 from schemas.records import SURVEY
 from tests.faults.outcomes import Outcomes
 from tests.support.inputs.epubs import make_epub
@@ -31,7 +32,9 @@ from tests.support.texts import story
 
 ITEM_LIMIT_S = 30.0
 _SIZE = (64, 48)
+CAPTION = b"A caption of one line."
 _CUES = "1\n00:00:00,000 --> 00:00:00,400\nHello there.\n\n2\n00:00:00,500 --> 00:00:00,900\nGood evening.\n"
+TRANSCRIPTS = {"a.srt": _CUES.encode(), "b.vtt": f"WEBVTT\n\n{_CUES.replace(',', '.')}".encode()}
 _TURNS = {
     "turns": [
         {"role": "context", "text": "A clerk came in."},
@@ -61,15 +64,6 @@ def write_items(folder: Path) -> list[Path]:
         (folder / name).write_text(text)
         files.append(folder / name)
     return [*files, make_epub(folder / "book.epub")]
-
-
-def sidecars() -> dict[str, bytes]:
-    """Return a valid caption and transcripts by file ending."""
-    return {
-        ".txt": b"A caption of one line.",
-        ".srt": _CUES.encode(),
-        ".vtt": f"WEBVTT\n\n{_CUES.replace(',', '.')}".encode(),
-    }
 
 
 def write_tables(folder: Path) -> list[Path]:
@@ -105,20 +99,33 @@ def survey_damaged(whole: Path, folder: Path, *, seeds: Sequence[int]) -> Outcom
     return survey_folder(whole.name, folder, expected=[str(copy) for copy in copies])
 
 
-def survey_damaged_sidecars(ending: str, whole: bytes, folder: Path, *, seeds: Sequence[int]) -> Outcomes:
-    """Survey a picture with damaged captions, or a video with damaged transcripts; each copy must have one row."""
+def survey_damaged_captions(whole: bytes, folder: Path, *, seeds: Sequence[int]) -> Outcomes:
+    """Survey a picture with damaged captions; each copy must have one row."""
     folder.mkdir()
-    suffix = ".png" if ending == ".txt" else ".mp4"
-    first = folder / f"first{suffix}"
-    if suffix == ".png":
-        Image.new("RGB", _SIZE).save(first)
-    else:
-        make_video(first, frames=25, size=_SIZE)
-    copies = [folder / f"{seed:08}{suffix}" for seed in seeds]
+    picture = Image.new("RGB", _SIZE)
+    copies = [folder / f"{seed:08}.png" for seed in seeds]
     for seed, copy in zip(seeds, copies, strict=True):
-        shutil.copyfile(first, copy)
-        copy.with_suffix(ending).write_bytes(mutate(whole, seed))
-    return survey_folder(f"sidecar {ending}", folder, expected=[str(copy) for copy in copies])
+        picture.save(copy)
+        copy.with_suffix(".txt").write_bytes(mutate(whole, seed))
+    return survey_folder("caption", folder, expected=[str(copy) for copy in copies])
+
+
+def read_damaged_transcripts(name: str, whole: bytes, folder: Path, *, seeds: Sequence[int]) -> Outcomes:
+    """Read damaged copies of a transcript as `tokenize` does."""
+    folder.mkdir()
+    outcomes = Outcomes(f"transcript {name}")
+    for seed in seeds:
+        copy = folder / f"{seed:08}-{name}"
+        copy.write_bytes(mutate(whole, seed))
+        try:
+            with watchdog(ITEM_LIMIT_S), record_errors(str(copy)):
+                read_transcript(copy)
+        except InputError as e:
+            outcomes.named += e.reason is not Reason.FAILED
+            outcomes.wrong += [] if e.reason is not Reason.FAILED else [f"{name}, seed {seed}: {e}"]
+        else:
+            outcomes.unchanged += 1
+    return outcomes
 
 
 def survey_folder(kind: str, folder: Path, *, expected: Sequence[str]) -> Outcomes:

@@ -14,11 +14,13 @@ import pytest
 
 from pipeline.runtime.workspace import Workspace
 from tests.faults.inputs import (
+    CAPTION,
+    TRANSCRIPTS,
     VIDEOS,
     count_rows,
-    sidecars,
+    read_damaged_transcripts,
     survey_damaged,
-    survey_damaged_sidecars,
+    survey_damaged_captions,
     survey_damaged_table,
     write_items,
     write_tables,
@@ -67,13 +69,10 @@ def _campaign(folder: Path, results: list[Outcomes], *, items: int, videos: int,
         parts = _chunks(videos if file.name in VIDEOS else items)
         some = [survey_damaged(file, folder / f"{file.name}-{part.start}", seeds=part) for part in parts]
         found.append(_sum(file.name, some))
-    for ending, content in sidecars().items():
-        count = items if ending == ".txt" else videos
-        parts = _chunks(count)
-        some = [
-            survey_damaged_sidecars(ending, content, folder / f"of{ending}-{part.start}", seeds=part) for part in parts
-        ]
-        found.append(_sum(f"sidecar {ending}", some))
+    some = [survey_damaged_captions(CAPTION, folder / f"captions-{part.start}", seeds=part) for part in _chunks(items)]
+    found.append(_sum("caption", some))
+    for name, content in TRANSCRIPTS.items():
+        found.append(read_damaged_transcripts(name, content, folder / f"of-{name}", seeds=range(items)))
     found += [
         survey_damaged_table(file, folder / f"tables-{file.name}", seeds=range(tables)) for file in write_tables(whole)
     ]
