@@ -119,4 +119,5 @@ def open_regular(path: Path) -> BinaryIO:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):  # the file may have been replaced in between
             return os.fdopen(descriptor, "rb")
         os.close(descriptor)
-    raise OSError(errno.EINVAL, "not a regular file but a folder, FIFO, socket or device", str(path))
+    what = "folder" if path.is_dir() else "FIFO, socket or device"
+    raise OSError(errno.EINVAL, f"not a regular file but a {what}", str(path))

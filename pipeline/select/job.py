@@ -42,7 +42,7 @@ _INPUTS = ("uri", "fingerprint", "document_id", "reason")
 def select_items(workspace: Workspace, config: SelectConfig, runner: Runner) -> JobReport:
     """Judge every surveyed item and choose its split, unless nothing has changed."""
     started = time.monotonic()
-    surveyed = read_units(workspace.survey, SURVEY, [*_INPUTS, "content_id", "measures"])
+    surveyed = read_units(workspace.survey, SURVEY, [*_INPUTS, "measures"])
     blocked = BlockList.read(workspace).takedowns
     absent = _absent_copies(workspace, surveyed)
     key = _fingerprint(workspace, config, surveyed, [*blocked, *absent])
@@ -80,7 +80,7 @@ class SelectWorker:
     config: SelectConfig
     clusters: Clusters
     blocked: Mapping[str, str]  # takedowns by document_id and content_id
-    absent: frozenset[str] = frozenset()  # addresses of absent items that share content with others
+    absent: frozenset[str] = frozenset()  # addresses of absent items of which there is a copy
 
     def read(self, unit: int) -> Iterator[tuple[str, SurveyRow]]:
         """Yield (cluster, row) of each row of a survey unit."""
@@ -104,14 +104,10 @@ class SelectWorker:
 
 
 def _absent_copies(workspace: Workspace, surveyed: pa.Table) -> frozenset[str]:
-    """Return the addresses of absent items that share content with others."""
-    absent = read_absent(workspace)
-    if not absent:
-        return frozenset()
-    counts = Counter(surveyed["content_id"].to_pylist())
-    paired = {name for pair in read_pairs(workspace) for name in (pair.a, pair.b)}
-    rows = zip(surveyed["uri"].to_pylist(), surveyed["content_id"].to_pylist(), strict=True)
-    return frozenset(u for u, content in rows if u in absent and content and (counts[content] > 1 or content in paired))
+    """Return the addresses of absent items of which there is another file with the same bytes."""
+    absent, counts = read_absent(workspace), Counter(surveyed["document_id"].to_pylist())
+    rows = zip(surveyed["uri"].to_pylist(), surveyed["document_id"].to_pylist(), strict=True)
+    return frozenset(uri for uri, document in rows if uri in absent and document and counts[document] > 1)
 
 
 def _fingerprint(workspace: Workspace, config: SelectConfig, surveyed: pa.Table, special: Sequence[str]) -> str:

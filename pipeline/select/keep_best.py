@@ -14,7 +14,7 @@ c - (1 - d) * (length of `middle` / length of the item). Time is linear in the p
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -77,18 +77,15 @@ def clusters(edges: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {name: root(name) for name in parent}
 
 
-def rank(row: SurveyRow, prefer: Sequence[Preference], absent: Collection[str] = ()) -> Rank:
-    """Return the sort key of a row among its copies: the best comes first; equal ones are sorted by address.
-
-    Copies whose address is in `absent` come last, so that a file that was moved is kept under its new address.
-    """
+def rank(row: SurveyRow, prefer: Sequence[Preference]) -> Rank:
+    """Return the sort key of a row among its copies: the best comes first; equal ones are sorted by address."""
     found, visual = numbers(row), row.visual or VisualFacts()
     values = {
         "resolution": (visual.width or 0) * (visual.height or 0),
         "bit_rate": found.get("bit_rate", 0.0),
         "length": found.get("duration_s", found.get("characters", 0.0)),
     }
-    return (row.uri in absent, *(-values[name] for name in prefer), row.uri)
+    return (*(-values[name] for name in prefer), row.uri)
 
 
 def choose(ranks: Mapping[str, Rank], pairs: Iterable[Pair], config: KeepConfig) -> dict[str, Pair]:

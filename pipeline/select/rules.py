@@ -60,11 +60,12 @@ def judge_cluster(
 ) -> Iterator[SurveyRow]:
     """Judge rows that share content, of which `pairs` are the pairs, and yield each row once with its verdict.
 
-    `absent` are the addresses of absent items, of which a present copy is preferred.
+    `absent` are the addresses of absent items. They take part as if they were there, but a present file with the same
+    bytes is kept instead: the file was moved.
     """
-    ordered = sorted(rows, key=lambda r: rank(r, config.keep.prefer, absent))
+    ordered = _in_order(rows, config.keep, absent)
     best, rejected = _drop_duplicates(ordered, config)
-    ranks = {content_id: rank(row, config.keep.prefer, absent) for content_id, row in best.items()}
+    ranks = {content_id: rank(row, config.keep.prefer) for content_id, row in best.items()}
     near = choose(ranks, pairs, config.keep) if config.keep.remove_near_duplicates else {}
     kept = {content_id: ranks[content_id] for content_id in best if content_id not in near}
     present = [row for row in ordered if row.uri not in absent]
@@ -85,6 +86,15 @@ def judge_cluster(
         kept_content_id = like and kept_instead.get(like, like)
         detail = "; ".join(filter(None, [detail, unused.get(row.uri)]))
         yield replace(row, reason=reason.value, detail=detail, kept_content_id=kept_content_id)
+
+
+def _in_order(rows: Iterable[SurveyRow], config: KeepConfig, absent: Collection[str]) -> list[SurveyRow]:
+    """Return the rows, better ones first, and of those with the same bytes the present ones first."""
+    ranked = sorted(rows, key=lambda row: rank(row, config.prefer))
+    place: dict[str, int] = {}
+    for number, row in enumerate(ranked):
+        place.setdefault(row.identity, number)
+    return sorted(ranked, key=lambda row: (place[row.identity], row.uri in absent))
 
 
 def _copies(

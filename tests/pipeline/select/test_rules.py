@@ -64,10 +64,16 @@ def test_the_first_address_of_equal_items_is_kept() -> None:
 
 
 def test_a_present_copy_is_kept_instead_of_an_absent_one_and_decides_the_split() -> None:
-    rows = [video("a.mp4", content_id="c", split="train"), video("moved.mp4", content_id="c", split="val")]
+    same = {"content_id": "c", "document_id": "d"}
+    rows = [video("a.mp4", split="train", **same), video("moved.mp4", split="val", **same)]
     found = judged(rows, [], absent=("a.mp4",))
     assert (found["moved.mp4"]["reason"], found["moved.mp4"]["split"]) == (None, "val")
-    assert found["a.mp4"]["detail"] == "same content as moved.mp4"
+    assert found["a.mp4"]["detail"] == "same bytes as moved.mp4"
+
+
+def test_an_absent_item_stays_kept_instead_of_a_copy_with_other_bytes() -> None:
+    rows = [video("a.mp4", content_id="c", document_id="d"), video("b.mp4", content_id="c", document_id="e")]
+    assert judged(rows, [], absent=("a.mp4",))["b.mp4"]["detail"] == "same content as a.mp4"
 
 
 def test_an_unusable_item_does_not_reject_its_duplicate() -> None:

@@ -250,7 +250,7 @@ def test_a_file_that_is_not_a_model_is_rejected_with_its_path(tmp_path: Path) ->
         TextTokenizer.load(tmp_path / "junk.model")
     with pytest.raises(ConfigError, match=r"absent\.model cannot be read: No such file"):
         TextTokenizer.load(tmp_path / "absent.model")
-    with pytest.raises(ConfigError, match="Is a directory"):
+    with pytest.raises(ConfigError, match="not a regular file but a folder"):
         TextTokenizer.load(tmp_path)
 
 
