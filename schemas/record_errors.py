@@ -25,7 +25,7 @@ _OF_CONTENT = (
     *(OSError, EOFError, ImportError, NotImplementedError, RecursionError, UnicodeError),
     *(struct.error, zlib.error, lzma.LZMAError),
 )
-_OF_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_OF_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _MAX_CHARS = 300
 
 
@@ -34,8 +34,8 @@ def record_errors(item: str) -> Iterator[None]:
     """Raise InputError for an exception that the body raises while it reads `item`, an address for the message.
 
     UNREADABLE: the content, or what it is read with, is at fault; FAILED: a defect of Longreel. Raises StorageError if
-    the machine has no memory, disk space or file descriptors left. Errors of Longreel, MemoryError and the end of the
-    process pass unchanged.
+    the machine has no memory, disk space or file descriptors left, or does not let files grow. Errors of Longreel,
+    MemoryError and the end of the process pass unchanged.
     """
     try:
         yield

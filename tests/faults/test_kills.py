@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -124,7 +125,8 @@ def _start_from(command: Command, out: Path) -> None:
 
 def _kill_after(seconds: float, process: int) -> None:
     time.sleep(seconds)
-    os.kill(process, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # it was faster
+        os.kill(process, signal.SIGKILL)
 
 
 def finished_files(out: Path) -> dict[str, bytes]:

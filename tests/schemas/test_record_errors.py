@@ -101,7 +101,7 @@ def test_what_concerns_more_than_the_item_passes_unchanged(error: BaseException)
     assert e.value is error
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EMFILE, errno.ENOMEM])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENOMEM])
 def test_a_machine_without_resources_ends_the_command(code: int) -> None:
     with (
         pytest.raises(StorageError, match=r"a.mp4 cannot be read: .*run the same command again"),
