@@ -104,6 +104,7 @@ def _write(workspace: Workspace, unit: int, count: int) -> list[tuple[str, str]]
         "starts": pa.ListArray.from_arrays(lists, at),
         "lengths": pa.ListArray.from_arrays(lists, pa.array(np.full(count * SAMPLES, 0.5))),
         "samples": pa.ListArray.from_arrays(lists, samples),
+        "activity": pa.array([b""] * count, pa.binary()),
         "thumbnail": pa.nulls(count, pa.binary()),
     }
     write_table_unit(workspace.signatures, unit, pa.table(columns, schema=SIGNATURES))

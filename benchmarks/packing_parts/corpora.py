@@ -74,7 +74,7 @@ def rows(rng: Rng, kind: str, spans: Integers, modality: NDArray[np.int8]) -> pa
         "kind": pa.repeat(kind, count),
         "split": pa.repeat("train", count),
     }
-    zeros = ("unit", "batch", "row", "frames", "frames_promised")
+    zeros = ("cues", "cues_outside", "unit", "batch", "row", "frames", "frames_promised")
     known |= {name: pa.array(np.zeros(count), TOKENS.field(name).type) for name in zeros}
     return pa.table([known.get(f.name, pa.nulls(count, f.type)) for f in TOKENS], schema=TOKENS)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Touch:
     def open(self) -> Iterator[Callable[[int], None]]:
         if self.fail == "open":
             raise ConfigError("no model at x")
-        marker = self.folder / f"open-{threading.get_ident()}"
+        marker = self.folder / f"open-{uuid.uuid4()}"
         marker.touch()
         yield self.write
         marker.rename(marker.with_name(marker.name + "-closed"))
