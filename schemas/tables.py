@@ -21,7 +21,7 @@ from schemas.files import atomic
 
 _KEY = b"longreel.checksum"
 _FIELD = _KEY + b"\x18\x20"  # in Thrift's compact protocol the value, a string of 32 bytes, follows the key
-_FOOTER_BYTES = 1 << 16  # the end of a file, which contains the metadata
+_END_BYTES = 8
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def _write_checksum(path: Path) -> None:
     with pa.OSFile(str(path), "rb") as file:
         at = _place(file)
         if at is None or file.read_at(len(PLACEHOLDER), at) != PLACEHOLDER:
-            raise ValueError(f"{path} has no place for a checksum in its last {_FOOTER_BYTES} bytes")
+            raise ValueError(f"{path} has no place for a checksum in its footer")
         digest = checksum_in_place(file, file.size(), at)
     with path.open("r+b") as writable:
         writable.seek(at)
@@ -95,7 +95,12 @@ def _check(file: pa.NativeFile, path: Path) -> None:
 
 
 def _place(file: pa.NativeFile) -> int | None:
-    """Return the offset of the checksum's value."""
-    start = max(0, file.size() - _FOOTER_BYTES)
-    found = file.read_at(_FOOTER_BYTES, start).rfind(_FIELD)
+    """Return the offset of the checksum's value; None if there is none, or the file does not end in a footer."""
+    size = file.size()
+    # A file ends in the footer, its length (4 bytes, little endian) and "PAR1".
+    length = int.from_bytes(file.read_at(_END_BYTES, max(0, size - _END_BYTES))[:4], "little")
+    if length + _END_BYTES > size:
+        return None
+    start = size - _END_BYTES - length
+    found = file.read_at(length, start).rfind(_FIELD)
     return start + found + len(_FIELD) if found >= 0 else None

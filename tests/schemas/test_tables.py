@@ -36,6 +36,17 @@ def test_the_same_table_gives_the_same_bytes(path: Path, tmp_path: Path) -> None
     assert (tmp_path / "again.parquet").read_bytes() == path.read_bytes()
 
 
+@pytest.mark.parametrize("size", [100, 70_000, 1_000_000])
+def test_metadata_of_any_size_and_many_row_groups_are_covered(size: int, tmp_path: Path) -> None:
+    wide = TABLE.replace_schema_metadata({"key": "v" * size})
+    long = pa.concat_tables([wide] * 300)
+    write_table(tmp_path / "t.parquet", long, row_group_size=1)
+    assert read_table(tmp_path / "t.parquet").equals(long)
+    for _ in flips(tmp_path / "t.parquet", 20):
+        with pytest.raises(DatasetError, match=r"t\.parquet cannot be read"):
+            check_table(tmp_path / "t.parquet")
+
+
 def test_flipped_bits_are_found(path: Path) -> None:
     for _ in flips(path, 300):
         with pytest.raises(DatasetError, match=r"t\.parquet cannot be read"):
