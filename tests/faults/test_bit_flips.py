@@ -13,6 +13,8 @@ import pytest
 from tests.faults.files import Kind, checkpoint_kinds, dataset_kinds, workspace_kinds
 from tests.faults.outcomes import Outcomes, flip_bits
 
+pytestmark = pytest.mark.slow
+
 Kinds = Callable[[Path], Iterator[Kind]]
 ALL = pytest.mark.parametrize("kinds", [workspace_kinds, dataset_kinds, checkpoint_kinds])
 

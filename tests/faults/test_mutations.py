@@ -28,6 +28,8 @@ from tests.faults.inputs import (
 from tests.faults.outcomes import Outcomes
 from tests.support.mutations import mutate
 
+pytestmark = pytest.mark.slow
+
 _CHUNK = 500  # copies in one survey
 _COMMAND_LIMIT_S = 1800
 

@@ -15,6 +15,8 @@ from pipeline.video.analysis.types import AnalysisConfig
 from pipeline.video.types import DecodeConfig
 from tests.support.encodings import Studio
 
+pytestmark = pytest.mark.slow
+
 VIDEO = VideoSimilarity()
 INTERVIEW = Studio(1, 130)
 

@@ -19,6 +19,8 @@ from schemas.deadline import time_limit
 from schemas.errors import InputError, Reason, StorageError
 from tests.support.inputs.http_server import ALLOWED, Answer, Server, serving
 
+pytestmark = pytest.mark.slow
+
 OPEN = AccessConfig(allow_hosts=(ALLOWED, "localhost"), fetch_max_wait_s=4)
 ONCE = AccessConfig(allow_hosts=(ALLOWED,), fetch_attempts=1, fetch_timeout_s=0.3)
 BODY = b"It was a bright cold day in April. " * 100

@@ -32,6 +32,8 @@ from tests.support.inputs.media import numbered
 from tests.support.stages import write_books
 from tests.support.texts import story
 
+pytestmark = pytest.mark.slow
+
 KEEP, PRUNE = AbsenceConfig(max_absent=1), AbsenceConfig(prune=True)
 Rows = dict[str, dict[str, object]]
 

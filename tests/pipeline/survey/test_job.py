@@ -26,6 +26,8 @@ from tests.support.inputs.parquet_files import not_utf8
 from tests.support.stages import write_books
 from tests.support.surveys import run_survey
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def books(tmp_path: Path) -> Path:

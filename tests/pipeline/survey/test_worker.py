@@ -34,6 +34,8 @@ from tests.support.inputs.web_folder import served
 from tests.support.surveys import run_survey
 from tests.support.texts import story
 
+pytestmark = pytest.mark.slow
+
 
 def test_rows_and_signatures_belong_together(folder: Path, tmp_path: Path) -> None:
     report, rows, signatures = run_survey(folder, tmp_path / "out")
