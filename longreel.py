@@ -16,7 +16,6 @@ of this installation: the names are generic, and a folder of that name earlier o
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
 import importlib.util
 import logging
@@ -60,12 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"longreel {importlib.metadata.version('longreel')}")
         return SUCCESS
     name, *rest = given
-    from pipeline.cli.subcommands import SUBCOMMANDS
+    from pipeline.cli.subcommands import SUBCOMMANDS, unknown_subcommand
 
     if name not in SUBCOMMANDS:
-        near = difflib.get_close_matches(name, SUBCOMMANDS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "`longreel --help` lists the subcommands"
-        return _fail(f"unknown subcommand {name!r}; {hint}", USAGE)
+        return _fail(unknown_subcommand(name), USAGE)
     options: tuple[str, ...] = ()
     if name == "config" and rest[:1] not in (["-h"], ["--help"]):
         rest, options = rest[:1], tuple(rest[1:])  # the options of another command are not parsed as its own

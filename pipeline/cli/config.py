@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass
 
@@ -10,7 +9,7 @@ from tyro.conf import Positional
 
 from pipeline.cli.options import Option, Value, options_of
 from pipeline.cli.parse import build, file_options, given_options, layered, take_config, with_values
-from pipeline.cli.subcommands import SUBCOMMANDS
+from pipeline.cli.subcommands import SUBCOMMANDS, unknown_subcommand
 from pipeline.cli.toml import write_config
 from schemas.errors import UsageError
 
@@ -36,8 +35,7 @@ class Config:
 def effective_config(name: str, arguments: Sequence[str]) -> str:
     """Return the configuration file that has the same effect as the arguments of the command `name`."""
     if name not in SUBCOMMANDS:
-        near = difflib.get_close_matches(name, SUBCOMMANDS, n=1)
-        raise UsageError(f"unknown subcommand {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        raise UsageError(unknown_subcommand(name))
     command_class = SUBCOMMANDS[name].load()
     options = file_options(command_class)
     arguments, config = take_config([argument for argument in arguments if argument not in ("-h", "--help")])

@@ -6,6 +6,7 @@ This module imports nothing heavy: `longreel --help` has to be fast and works wi
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import logging
 from dataclasses import dataclass
@@ -123,3 +124,10 @@ SUBCOMMANDS: dict[str, Subcommand] = {
         ("samples", "pipeline.cli.samples", "Samples", "download sample videos and books"),
     ),
 }
+
+
+def unknown_subcommand(name: str) -> str:
+    """Return the message for a name that is no subcommand, with the nearest one."""
+    near = difflib.get_close_matches(name, SUBCOMMANDS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "`longreel --help` lists the subcommands"
+    return f"unknown subcommand {name!r}; {hint}"

@@ -8,6 +8,7 @@ significant over a range. Pictures must agree where both videos have a sample of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.dedup.activity_alignment import correlation, likely_offsets, local_correlation
 from pipeline.dedup.overlay import Overlay, overlay
 from pipeline.dedup.sampled_frames import SampledFrames
-from pipeline.dedup.segments import AGREES, DISAGREES, UNDECIDED, Alignment, range_of, segments
+from pipeline.dedup.segments import AGREES, DISAGREES, UNDECIDED, Alignment, lay_over, range_of, segments
 
 _OFFSETS = 3  # that are tried
 _STEP_S = 0.125  # by which the best one is refined
@@ -51,11 +52,8 @@ def best_long_alignment(one: SampledFrames, other: SampledFrames, thresholds: Ac
 def align_long(
     one: SampledFrames, other: SampledFrames, offset: float, thresholds: ActivityThresholds
 ) -> Alignment | None:
-    """Return the ranges that agree at one offset, or None. The video with fewer samples is laid over the other."""
-    if one.density <= other.density:
-        return _align_coarse(one, other, offset, thresholds)
-    found = _align_coarse(other, one, -offset, thresholds)
-    return found and found.swapped()
+    """Return the ranges that agree at one offset, or None."""
+    return lay_over(one, other, offset, partial(_align_coarse, thresholds=thresholds))
 
 
 def _align_coarse(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,19 @@ class Alignment(NamedTuple):
     def swapped(self) -> Alignment:
         """Return the same with a and b exchanged."""
         return Alignment(-self.offset, self.score, self.similarity, self.ranges_b, self.ranges_a)
+
+
+def lay_over(
+    one: SampledFrames,
+    other: SampledFrames,
+    offset: float,
+    align_coarse: Callable[[SampledFrames, SampledFrames, float], Alignment | None],
+) -> Alignment | None:
+    """Call `align_coarse` with the video of fewer samples first, which it lays over the other one."""
+    if one.density <= other.density:
+        return align_coarse(one, other, offset)
+    found = align_coarse(other, one, -offset)
+    return found and found.swapped()
 
 
 def segments(verdicts: NDArray[np.int8]) -> list[tuple[int, int]]:

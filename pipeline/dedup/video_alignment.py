@@ -9,6 +9,7 @@ equal. Both are required of each sample with its neighbors, which gives ranges, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from pipeline.dedup.correlation import correlation, correlation_of_changes
 from pipeline.dedup.frame_alignment import candidate_offsets
 from pipeline.dedup.overlay import Overlay, overlay
 from pipeline.dedup.sampled_frames import SampledFrames
-from pipeline.dedup.segments import AGREES, DISAGREES, UNDECIDED, UNLIKE, Alignment, range_of, segments
+from pipeline.dedup.segments import AGREES, DISAGREES, UNDECIDED, UNLIKE, Alignment, lay_over, range_of, segments
 from pipeline.dedup.similarity import Range
 from pipeline.dedup.window import Floats
 
@@ -66,11 +67,8 @@ def _better(one: Alignment | None, other: Alignment | None) -> Alignment | None:
 
 
 def align(one: SampledFrames, other: SampledFrames, offset: float, thresholds: AlignmentThresholds) -> Alignment | None:
-    """Return the ranges that agree at one offset, or None. The video with fewer samples is laid over the other."""
-    if one.density <= other.density:
-        return _align_coarse(one, other, offset, thresholds)
-    found = _align_coarse(other, one, -offset, thresholds)
-    return found and found.swapped()
+    """Return the ranges that agree at one offset, or None."""
+    return lay_over(one, other, offset, partial(_align_coarse, thresholds=thresholds))
 
 
 def _align_coarse(

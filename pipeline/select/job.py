@@ -105,7 +105,10 @@ class SelectWorker:
 
 def _absent_copies(workspace: Workspace, surveyed: pa.Table) -> frozenset[str]:
     """Return the addresses of absent items of which there is another file with the same bytes."""
-    absent, counts = read_absent(workspace), Counter(surveyed["document_id"].to_pylist())
+    absent = read_absent(workspace)
+    if not absent:
+        return frozenset()
+    counts = Counter(surveyed["document_id"].to_pylist())
     rows = zip(surveyed["uri"].to_pylist(), surveyed["document_id"].to_pylist(), strict=True)
     return frozenset(uri for uri, document in rows if uri in absent and document and counts[document] > 1)
 

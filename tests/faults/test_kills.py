@@ -22,6 +22,7 @@ from schemas.runs.metrics import read_metrics
 from tests.faults.outcomes import Outcomes
 from tests.support.command_server import CommandServer
 from tests.support.inputs.media import make_video
+from tests.support.stages import made_bytes
 from tests.support.texts import story
 from tests.support.training.training_dataset import write_dataset
 
@@ -131,8 +132,7 @@ def _kill_after(seconds: float, process: int) -> None:
 
 def finished_files(out: Path) -> dict[str, bytes]:
     """Return the bytes of every file that a job made."""
-    files = [path for name in _FOLDERS for path in (out / name).rglob("*") if path.is_file()]
-    return {str(path.relative_to(out)): path.read_bytes() for path in files}
+    return made_bytes(out, _FOLDERS)
 
 
 def _verified_tokens(out: Path) -> dict[str, bytes]:

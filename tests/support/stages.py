@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,9 +107,9 @@ def _tokenize_and_pack(
     return tokenize_items(workspace, config, text_model, runner), pack(workspace, stage, runner)
 
 
-def made_bytes(out: Path) -> dict[str, bytes]:
-    """Return the bytes of every file of the token store and the dataset."""
-    files = [*(out / "tokens").iterdir(), *(out / "packed" / "512").iterdir()]
+def made_bytes(out: Path, folders: Sequence[str] = ("tokens", "packed/512")) -> dict[str, bytes]:
+    """Return the bytes of every file in folders of a workspace: by default of the token store and the dataset."""
+    files = [path for folder in folders for path in (out / folder).rglob("*") if path.is_file()]
     return {str(p.relative_to(out)): p.read_bytes() for p in sorted(files)}
 
 

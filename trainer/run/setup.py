@@ -66,7 +66,8 @@ class Setup:
             )
         place = partial(Placement.of, mesh, layout=config.layout, tile=model.tile)
         placement = place((config.batch_size, split.context_length))
-        optimizer = make_optimizer(config.optimizer, steps=config.steps)
+        steps = config.optimizer.decay_steps or config.steps
+        optimizer, plan = _planned(model, split.vocabulary, config.optimizer, steps=steps, mesh=mesh)
         return cls(
             config=config,
             split=split,
@@ -74,7 +75,7 @@ class Setup:
             placement=placement,
             held_out_placement=place((config.rows, split.context_length)),
             optimizer=optimizer,
-            plan=Plan.of(model, split.vocabulary, optimizer=optimizer, mesh=mesh),
+            plan=plan,
             description=Description(
                 model=model,
                 vocabulary=split.vocabulary,
@@ -160,6 +161,14 @@ class Setup:
 
 
 @lru_cache(maxsize=4)
+def _planned(
+    model: ModelConfig, vocabulary: Vocabulary, config: OptimizerConfig, *, steps: int, mesh: Mesh
+) -> tuple[optax.GradientTransformation, Plan]:
+    optimizer = make_optimizer(config, steps=steps)
+    return optimizer, Plan.of(model, vocabulary, optimizer=optimizer, mesh=mesh)
+
+
+@lru_cache(maxsize=4)
 def _compiled_step(
     model: ModelConfig,
     vocabulary: Vocabulary,
@@ -170,8 +179,7 @@ def _compiled_step(
     shape: tuple[int, int],
     accumulate: int,
 ) -> TrainStep:
-    optimizer = make_optimizer(config, steps=steps)
-    plan = Plan.of(model, vocabulary, optimizer=optimizer, mesh=mesh)
+    optimizer, plan = _planned(model, vocabulary, config, steps=steps, mesh=mesh)
     return compile_step(plan, optimizer, schedule(config, steps=steps), shape=shape, accumulate=accumulate)
 
 

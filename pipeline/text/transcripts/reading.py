@@ -7,7 +7,6 @@ whole file in memory, up to a limit.
 
 from __future__ import annotations
 
-import codecs
 import math
 import re
 import stat
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from pipeline.text.encoding import byte_order_mark
 from pipeline.text.transcripts.cue_text import clean_lines, has_word_times, substation_text
 from pipeline.text.transcripts.cues import Cue, Event, Transcript
 from pipeline.text.transcripts.rolling import unroll
@@ -25,15 +25,6 @@ from pipeline.text.transcripts.timed_text import is_webvtt, parse_timed_text
 from schemas.errors import ConfigError, InputError, Reason
 
 VERSION = 2  # increment when the same file gives other cues
-
-# The little-endian mark of UTF-32 starts with that of UTF-16, so it is tested first.
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +95,7 @@ def embedded_transcript(events: Iterable[Event]) -> Transcript:
 
 
 def _text(data: bytes, config: TranscriptConfig) -> str:
-    mark, encoding = next((m for m in _MARKS if data.startswith(m[0])), (b"", "utf-8"))
+    mark, encoding = byte_order_mark(data)
     body = data[len(mark) :]
     try:
         text = body.decode(encoding)

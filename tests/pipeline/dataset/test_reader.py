@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +9,8 @@ from pipeline.dataset.reader import Sequences
 from pipeline.dataset.removal.remove import remove_items
 from schemas.dataset import read_card, read_index
 from schemas.errors import ConfigError, DatasetError
-from tests.support.packed_datasets import make_dataset
 from tests.support.packing.packing_cases import samples
-from tests.support.removal_datasets import DOCUMENTS, FULL, blocks
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("root")
-    make_dataset(root, DOCUMENTS)
-    return root
-
-
-@pytest.fixture
-def dataset(root: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(root / "packed" / "64", tmp_path / "64"))
+from tests.support.removal_datasets import FULL, blocks
 
 
 def test_sequences_are_found_by_key_in_a_dataset_with_gaps(root: Path, dataset: Path) -> None:
