@@ -14,6 +14,8 @@ from trainer.model.llama.config import debug
 from trainer.model.llama.transformer import Transformer
 from trainer.model.registry import create
 
+pytestmark = pytest.mark.slow
+
 
 def test_axes_are_in_the_documented_order() -> None:
     mesh = make_mesh(MeshConfig(data=2, fsdp=1, tensor=2, sequence=2))

@@ -25,6 +25,8 @@ from schemas.errors import ConfigError
 from tests.support.inputs.media import make_audio, make_video
 from tests.support.survey_rows import select_config
 
+pytestmark = pytest.mark.slow
+
 REDNESS = """
 def make():
     def rate(frames):

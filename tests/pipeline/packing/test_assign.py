@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,8 @@ from tests.support.packing.packing_cases import (
     tables_of,
 )
 from tests.support.token_stores import FRAME, StoredDocument, book, image, video
+
+pytestmark = pytest.mark.slow
 
 
 @given(

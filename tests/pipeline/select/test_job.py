@@ -21,6 +21,8 @@ from schemas.records import SURVEY
 from tests.support.golden import check_golden
 from tests.support.survey_rows import Row, book, broken, pair, select_config, video, write_survey
 
+pytestmark = pytest.mark.slow
+
 LARGE, SMALL = video("/v/large.mp4", license="MIT"), video("/v/small.mp4", width=320, height=180, license="MIT")
 LONG, SHORT = book("/b/long.txt", measures={"characters": 90_000.0}), book("/b/short.txt")
 ROWS = [

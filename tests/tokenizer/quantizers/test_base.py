@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from tests.support.vqgan.quantizer_examples import noise
 from tokenizer.quantizers import base
 
+pytestmark = pytest.mark.slow
+
 
 @settings(max_examples=15, deadline=None)
 @given(

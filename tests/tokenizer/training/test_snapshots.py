@@ -12,6 +12,8 @@ from tokenizer.training.crops import fingerprint
 from tokenizer.training.snapshots import Snapshots, describe
 from tokenizer.training.step import make_mesh
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:

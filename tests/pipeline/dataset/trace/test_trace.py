@@ -22,6 +22,8 @@ from tests.support.trace_dataset import BOOK, FRAMES, KEY, RATE, TraceDataset, a
 from tokenizer.codec import FrameCodec
 from tokenizer.text.sentencepiece import TextTrainConfig, train_text_tokenizer
 
+pytestmark = pytest.mark.slow
+
 
 def test_trace_of_a_vision_token_writes_its_frame(
     trace_dataset: TraceDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

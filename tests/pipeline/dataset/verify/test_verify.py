@@ -23,6 +23,8 @@ from tests.support.packed_datasets import reseal
 from tests.support.packing.local_packing import pack_documents
 from tests.support.token_stores import book
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_intact_dataset_has_no_problems(root: Path) -> None:
     seen: list[tuple[int, int]] = []

@@ -21,6 +21,8 @@ from tests.support.golden import check_golden
 from tests.support.inputs.media import make_video, numbered, read_number
 from tests.support.inputs.moving_video import LONG, moving, video
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:

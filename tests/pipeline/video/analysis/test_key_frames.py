@@ -18,6 +18,8 @@ from pipeline.video.backends.opening import open_for_analysis
 from pipeline.video.types import DecodeConfig
 from tests.support.inputs.media import make_video
 
+pytestmark = pytest.mark.slow
+
 RATE = 10
 
 

@@ -15,6 +15,8 @@ from pipeline.video.analysis.types import AnalysisConfig
 from pipeline.video.decoder import Decoder
 from tests.support.inputs.moving_video import LONG, SIZE, TEXTURE, Picture, moving, video
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
