@@ -11,9 +11,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from schemas.errors import ConfigError
+from schemas.field_types import require_types
 
 # joint: one softmax over all ids. by_modality: text targets are normalized over text ids only and vision targets over
 # vision ids only, as in LWM. The model then does not learn which modality comes next; the document grammar decides it.
@@ -52,6 +53,15 @@ class ModelConfig(ABC):
         for name in names:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read the configuration from plain values, as `dataclasses.asdict` makes them.
+
+        Fields that are missing have their defaults. Raises TypeError, ValueError or ConfigError for wrong values.
+        """
+        require_types(cls, values)
+        return cls(**values)
 
     @abstractmethod
     def require_mesh(self, mesh: Mapping[str, int]) -> None:

@@ -48,19 +48,26 @@ RULES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Weight:
-    """The declaration of a parameter: `dims` names each dim of `shape` in RULES; `init(key, shape)` is float32."""
+    """The declaration of a parameter: `dims` names each dim of `shape` in RULES; `init(key, shape)` is float32.
+
+    Weight decay applies to a parameter that is `decayed`: to matrices, but not to biases and the scales of norms.
+    """
 
     shape: tuple[int, ...]
     dims: tuple[str, ...]
     init: Callable[[jax.Array, tuple[int, ...]], jax.Array]
+    decayed: bool = True
 
     def stacked(self, layers: int) -> Weight:
         """Return the declaration of this weight for all layers at once, [L, ...]."""
         return replace(self, shape=(layers, *self.shape), dims=("layers", *self.dims))
 
     def make(self, key: jax.Array) -> nnx.Param[jax.Array]:
-        """Initialize the parameter; it carries `dims`, by which `shardings` shards it, its gradient and moments."""
-        return nnx.Param(self.init(key, self.shape), dims=self.dims)
+        """Initialize the parameter.
+
+        It carries `dims`, by which `shardings` shards it, its gradient and moments, and `decayed` for the optimizer.
+        """
+        return nnx.Param(self.init(key, self.shape), dims=self.dims, decayed=self.decayed)
 
 
 def make_mesh(config: MeshConfig, *, devices: Sequence[jax.Device] | None = None) -> Mesh:

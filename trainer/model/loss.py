@@ -91,7 +91,7 @@ def loss_sums(
     text_size = heads[TEXT].shape[0]
     modality = jnp.where(targets >= text_size, VISION, TEXT).astype(jnp.int32)
     ce = partial(_weighted_ce, chunk, mesh)
-    if softmax == "joint":
+    if softmax == "joint" or not len(heads[VISION]):
         total, by_modality = ce(hidden, jnp.concatenate(heads), targets, weights, modality)
     else:
         passes = (

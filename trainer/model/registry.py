@@ -16,7 +16,6 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from schemas.errors import ConfigError
-from schemas.field_types import require_types
 from trainer.config import ModelConfig
 from trainer.mesh import shardings
 from trainer.model import llama
@@ -53,9 +52,7 @@ def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
     Raises KeyError, TypeError or ValueError if it is from another version, or if a field has a value of another type.
     """
     fields = dict(values)
-    config = FAMILIES[fields.pop("family")].config
-    require_types(config, fields)
-    return config(**fields)
+    return FAMILIES[fields.pop("family")].config.from_dict(fields)
 
 
 def abstract(

@@ -2,7 +2,7 @@
 
 The learning rate rises linearly to its peak over `warmup_steps`, follows half a cosine down to `final_fraction` of the
 peak at `decay_steps`, and then stays constant. The gradient is clipped to a global norm of `clip_norm`. Weight decay
-does not apply to the scales of norms. Moments are float32 and have the shapes and shardings of the parameters.
+does not apply to biases and the scales of norms. Moments are float32, shaped and sharded like the parameters.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class OptimizerConfig:
     epsilon: float = 1e-8
     """Added to the root of the mean of squared gradients."""
     weight_decay: float = 0.1
-    """Weight decay, multiplied by the learning rate; the scales of norms are exempt."""
+    """Weight decay, multiplied by the learning rate; biases and the scales of norms are exempt."""
     clip_norm: float = 1.0
     """Maximum global norm of the gradient; larger gradients are scaled down to it."""
 
@@ -101,13 +101,10 @@ def make_optimizer(config: OptimizerConfig, *, steps: int) -> optax.GradientTran
 
 
 def is_decayed(params: Any) -> Any:
-    """Return a tree of bool like `params`: True for matrices, which are decayed, and False for the scales of norms.
-
-    Layers are stacked, so a norm's scales may be an array of two dims; the dim names distinguish them.
-    """
+    """Return a tree of bool like `params`: what each parameter's declaration says (`trainer.mesh.Weight`)."""
 
     def decayed(variable: nnx.Variable[Any]) -> Any:
-        dims = [dim for dim in variable.get_metadata()["dims"] if dim != "layers"]
-        return jax.tree.map(lambda _: len(dims) > 1, variable)
+        applies = variable.get_metadata()["decayed"]
+        return jax.tree.map(lambda _: applies, variable)
 
     return jax.tree.map(decayed, params, is_leaf=lambda x: isinstance(x, nnx.Variable))

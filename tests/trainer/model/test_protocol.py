@@ -56,5 +56,6 @@ def test_parameters_are_float32_and_name_their_dims(model: Model) -> None:
     for parameter in parameters:
         assert parameter.get_value().dtype == jnp.float32
         dims = parameter.get_metadata()["dims"]
+        assert isinstance(parameter.get_metadata()["decayed"], bool)
         assert len(dims) == len(parameter.get_value().shape)
         assert set(dims) <= set(RULES)

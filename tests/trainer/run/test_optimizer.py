@@ -26,7 +26,8 @@ def _params(value: float) -> Any:
 
             key = jax.random.key(0)
             self.matrix = Weight(shape=(4, 4), dims=("embed", "ff"), init=constant).make(key)
-            self.norm = Weight(shape=(2, 4), dims=("layers", "model"), init=constant).make(key)
+            norm = Weight(shape=(4,), dims=("model",), init=constant, decayed=False)
+            self.norm = norm.stacked(2).make(key)
 
     return nnx.state(Model())
 

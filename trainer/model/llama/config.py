@@ -1,6 +1,17 @@
 """Configuration of LLaMA-type decoders and the named recipes.
 
 Shapes follow LLaMA (Touvron et al., arXiv 2302.13971) with grouped-query attention (Ainslie et al., arXiv 2305.13245).
+The published models that the fields after `ff_dim` describe:
+
+    LLaMA 2, Mistral        none; LLaMA 2 and Mistral 0.1 have rope_theta 1e4, Mistral 0.2 1e6
+    LLaMA 3, 3.1, 3.2       rope_theta 5e5; 3.1 and later rope_scaling llama3; 3.2 of 1B and 3B tied_heads
+    Qwen 2, 2.5             qkv_bias, norm_eps 1e-6, rope_theta 1e6; small ones tied_heads; rope_scaling yarn
+    Qwen 3 (dense)          qk_norm, norm_eps 1e-6, rope_theta 1e6; small ones tied_heads
+    SmolLM2                 tied_heads
+    LWM                     norm_eps 1e-6, softmax by_modality
+
+Attention over a sliding window (Mistral 0.1, `use_sliding_window` of Qwen) does not exist here: every token sees all of
+its document.
 
 Axes: see `trainer/__init__.py`.
 """
@@ -9,18 +20,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from schemas.errors import ConfigError
 from trainer.config import ModelConfig
 from trainer.divisibility import require_heads
+from trainer.model.llama.rope_scaling import RopeScaling
+
+_SIZES = ("dim", "layers", "heads", "kv_heads", "head_dim", "ff_dim")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LlamaConfig(ModelConfig):
     """Shapes of a decoder, in addition to the settings of every model."""
 
-    shape_fields: ClassVar[tuple[str, ...]] = ("dim", "layers", "heads", "kv_heads", "head_dim", "ff_dim")
+    shape_fields: ClassVar[tuple[str, ...]] = (
+        *_SIZES,
+        "tied_heads",
+        "qkv_bias",
+        "output_bias",
+        "qk_norm",
+    )
 
     dim: int  # D
     layers: int  # L
@@ -28,17 +48,35 @@ class LlamaConfig(ModelConfig):
     kv_heads: int  # K; each serves N / K query heads
     head_dim: int  # H
     ff_dim: int  # F
+    norm_eps: float = 1e-5  # added to the mean square by every norm
+    tied_heads: bool = False  # the embedding tables are the heads, for text and for vision
+    qkv_bias: bool = False  # biases on queries, keys and values
+    output_bias: bool = False  # a bias on the output of attention
+    qk_norm: bool = False  # a norm of each query and key head, before the rotation
     rope_theta: float = 1e6  # base of the rotary angles; LWM raises it with the context, to 5e7 at 1M tokens
+    rope_scaling: RopeScaling | None = None  # how the angles are scaled to a context beyond that of the pretraining
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_positive(*self.shape_fields)
+        self.require_positive(*_SIZES)
         if self.heads % self.kv_heads:
             raise ConfigError(f"heads must be a multiple of kv_heads, got {self.heads} and {self.kv_heads}")
         if self.head_dim % 2:
             raise ConfigError(f"head_dim must be even because rotary embeddings rotate pairs, got {self.head_dim}")
         if self.rope_theta <= 1:
             raise ConfigError(f"rope_theta must be greater than 1, got {self.rope_theta}")
+        if not 0 < self.norm_eps < 1:
+            raise ConfigError(f"norm_eps must lie between 0 and 1, got {self.norm_eps}")
+        if self.rope_scaling is not None:
+            self.rope_scaling.require_head_dim(self.head_dim)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read the configuration from plain values, of which `rope_scaling` is a mapping."""
+        fields = dict(values)
+        if isinstance(scaling := fields.get("rope_scaling"), Mapping):
+            fields["rope_scaling"] = RopeScaling.from_dict(scaling)
+        return super().from_dict(fields)
 
     def require_mesh(self, mesh: Mapping[str, int]) -> None:
         """Raise ConfigError unless the mesh axis `tensor` divides heads and feed-forward columns."""
@@ -79,6 +117,7 @@ def lwm_7b() -> LlamaConfig:
         kv_heads=32,
         head_dim=128,
         ff_dim=11008,
+        norm_eps=1e-6,
         rope_theta=5e7,
         softmax="by_modality",
         dtype="bfloat16",

@@ -22,9 +22,11 @@ from trainer.mesh import RULES, Weight, constrain, partition
 from trainer.model.llama.config import LlamaConfig
 from trainer.model.llama.rope import Rotation, rotate
 
-_NORM_EPS = 1e-5
-
 LayerWeights = Mapping[str, jax.Array]  # weights of one layer in the compute dtype, keyed as in `layer_weights`
+
+_PROJECTIONS = ("query", "key", "value", "query_bias", "key_bias", "value_bias")
+_BEFORE_ATTENTION = ("attention_norm", *_PROJECTIONS, "query_norm", "key_norm")
+_AFTER_ATTENTION = ("output", "output_bias", "ff_norm", "gate", "up", "down")
 
 
 def layer_weights(config: LlamaConfig) -> dict[str, Weight]:
@@ -33,8 +35,9 @@ def layer_weights(config: LlamaConfig) -> dict[str, Weight]:
     Matrices are initialized with a standard deviation of 1/sqrt(inputs). For the two that add to the residual stream it
     is divided by sqrt(2 L), so that the stream does not grow with depth (GPT-2).
     """
-    d, n, k, h, f = config.dim, config.heads, config.kv_heads, config.head_dim, config.ff_dim
+    d, n, h, f = config.dim, config.heads, config.head_dim, config.ff_dim
     into, depth = _normal(d), 2 * config.layers
+    k = config.kv_heads
     return {
         "attention_norm": norm_weight(d),
         "query": Weight(shape=(d, n, h), dims=("embed", "heads", "head_dim"), init=into),
@@ -45,7 +48,23 @@ def layer_weights(config: LlamaConfig) -> dict[str, Weight]:
         "gate": Weight(shape=(d, f), dims=("embed", "ff"), init=into),
         "up": Weight(shape=(d, f), dims=("embed", "ff"), init=into),
         "down": Weight(shape=(f, d), dims=("ff", "embed"), init=_normal(f * depth)),
+        **_optional_weights(config),
     }
+
+
+def _optional_weights(config: LlamaConfig) -> dict[str, Weight]:
+    """Declare the biases and norms that only some models have; see `LlamaConfig`."""
+    h = config.head_dim
+    weights: dict[str, Weight] = {}
+    if config.qkv_bias:
+        weights["query_bias"] = _bias((config.heads, h), ("heads", "head_dim"))
+        weights["key_bias"] = _bias((config.kv_heads, h), ("kv_heads", "head_dim"))
+        weights["value_bias"] = _bias((config.kv_heads, h), ("kv_heads", "head_dim"))
+    if config.output_bias:
+        weights["output_bias"] = _bias((config.dim,), ("model",))
+    if config.qk_norm:
+        weights |= {name: norm_weight(h, dim="head_dim") for name in ("query_norm", "key_norm")}
+    return weights
 
 
 def gathered(weights: Mapping[str, jax.Array], config: LlamaConfig, mesh: Mesh | None) -> LayerWeights:
@@ -66,15 +85,22 @@ def attention_inputs(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return queries [B,S,N,H], keys and values [B,S,K,H] of the residual stream `x` [B,S,D]."""
 
-    def one(w: LayerWeights, x: jax.Array, by: Rotation) -> tuple[jax.Array, jax.Array, jax.Array]:
-        y = rms_norm(x, w["attention_norm"])
-        q, k, v = (jnp.einsum("cd,dnh->cnh", y, w[name]) for name in ("query", "key", "value"))
-        return rotate(q, by), rotate(k, by), v
+    def projected(y: jax.Array, name: str, w: LayerWeights) -> jax.Array:
+        heads = jnp.einsum("cd,dnh->cnh", y, w[name])
+        return heads + w[f"{name}_bias"][None] if config.qkv_bias else heads
 
-    names = ("attention_norm", "query", "key", "value")
-    made: tuple[jax.Array, jax.Array, jax.Array] = _blockwise(one, w, names, "tt", "hhh", config=config, mesh=mesh)(
-        x, by
-    )
+    def turned(heads: jax.Array, name: str, w: LayerWeights, by: Rotation) -> jax.Array:
+        if config.qk_norm:
+            heads = rms_norm(heads, w[f"{name}_norm"], eps=config.norm_eps)
+        return rotate(heads, by)
+
+    def one(w: LayerWeights, x: jax.Array, by: Rotation) -> tuple[jax.Array, jax.Array, jax.Array]:
+        y = rms_norm(x, w["attention_norm"], eps=config.norm_eps)
+        q, k, v = (projected(y, name, w) for name in ("query", "key", "value"))
+        return turned(q, "query", w, by), turned(k, "key", w, by), v
+
+    run = _blockwise(one, w, _BEFORE_ATTENTION, "tt", "hhh", config=config, mesh=mesh)
+    made: tuple[jax.Array, jax.Array, jax.Array] = run(x, by)
     return made
 
 
@@ -89,11 +115,12 @@ def after_attention(
 
     def one(w: LayerWeights, x: jax.Array, attended: jax.Array) -> jax.Array:
         x = x + summed(jnp.einsum("cnh,nhd->cd", attended, w["output"]))
-        y = rms_norm(x, w["ff_norm"])
+        if config.output_bias:
+            x = x + w["output_bias"][None]
+        y = rms_norm(x, w["ff_norm"], eps=config.norm_eps)
         return x + summed((jax.nn.silu(y @ w["gate"]) * (y @ w["up"])) @ w["down"])
 
-    names = ("output", "ff_norm", "gate", "up", "down")
-    run = _blockwise(one, w, names, "th", "t", config=config, mesh=mesh)
+    run = _blockwise(one, w, _AFTER_ATTENTION, "th", "t", config=config, mesh=mesh)
     made: jax.Array = run(x, attended)
     return made
 
@@ -110,9 +137,9 @@ def _blockwise(
 ) -> Callable[..., Any]:
     """Return a function that applies `one(weights, *arrays)` to chunks of each device's tokens.
 
-    `inputs` and `outputs` have one letter per array: t [B,S,...], h [B,S,heads,H]; `one` gets arrays [C,...]. The
-    backward pass recomputes each chunk, so only its inputs are saved. Gradients of the weights are summed over devices
-    once, after the last chunk.
+    Names of weights that the model does not have are left out. `inputs` and `outputs` have one letter per array:
+    t [B,S,...], h [B,S,heads,H]; `one` gets arrays [C,...]. The backward pass recomputes each chunk, so only its inputs
+    are saved. Gradients of the weights are summed over devices once, after the last chunk.
     """
 
     def local(w: LayerWeights, *arrays: Any) -> Any:
@@ -121,7 +148,7 @@ def _blockwise(
         made = over_chunks(lambda *part: jax.checkpoint(one, prevent_cse=False)(w, *part), rows, config.chunk)
         return jax.tree.map(lambda x: x.reshape(batch, length, *x.shape[1:]), made)
 
-    used = {name: weights[name] for name in names}
+    used = {name: weights[name] for name in names if name in weights}
     if mesh is None:
         return partial(local, used)
     declared, batch, sequence = layer_weights(config), RULES["batch"], RULES["sequence"]
@@ -139,10 +166,13 @@ def _blockwise(
     return partial(mapped, used)
 
 
-def rms_norm(x: jax.Array, scale: jax.Array) -> jax.Array:
-    """Divide `x` [...,D] by its root mean square and multiply by `scale` [D]; computed in float32."""
+def rms_norm(x: jax.Array, scale: jax.Array, *, eps: float) -> jax.Array:
+    """Divide `x` [...,D] by its root mean square and multiply by `scale` [D]; computed in float32.
+
+    `eps` is added to the mean square.
+    """
     y = x.astype(jnp.float32)
-    y = y * lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + _NORM_EPS)
+    y = y * lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + eps)
     return (y * jnp.broadcast_to(scale.astype(jnp.float32), y.shape)).astype(x.dtype)
 
 
@@ -163,9 +193,13 @@ def _normal(inputs: float) -> Callable[[jax.Array, tuple[int, ...]], jax.Array]:
     return jax.nn.initializers.normal(1 / math.sqrt(inputs))
 
 
-def norm_weight(dim: int) -> Weight:
-    """Declare the scale of a norm; initialized to 1."""
-    return Weight(shape=(dim,), dims=("model",), init=_ones)
+def norm_weight(size: int, *, dim: str = "model") -> Weight:
+    """Declare the scale of a norm over the dim named `dim`; initialized to 1."""
+    return Weight(shape=(size,), dims=(dim,), init=_constant(1.0), decayed=False)
+
+
+def _bias(shape: tuple[int, ...], dims: tuple[str, ...]) -> Weight:
+    return Weight(shape=shape, dims=dims, init=_constant(0.0), decayed=False)
 
 
 def table_weight(size: int, dim: int) -> Weight:
@@ -177,6 +211,5 @@ def table_weight(size: int, dim: int) -> Weight:
     return Weight(shape=(size, dim), dims=("vocab", "embed"), init=_normal(dim))
 
 
-def _ones(key: Any, shape: tuple[int, ...]) -> jax.Array:
-    del key
-    return jnp.ones(shape)
+def _constant(value: float) -> Callable[[jax.Array, tuple[int, ...]], jax.Array]:
+    return lambda key, shape: jnp.full(shape, value)

@@ -63,7 +63,7 @@ class Transformer(nnx.Module):
     def __init__(
         self, config: LlamaConfig, *, text_size: int, vision_size: int, rngs: nnx.Rngs, mesh: Mesh | None = None
     ) -> None:
-        """Initialize the parameters; `vision_size` counts the codes, <eof> and <eov>. See also `registry.create`.
+        """Initialize the parameters; `vision_size` counts the codes, <eof> and <eov>, or is 0. See `registry.create`.
 
         Raises ConfigError if the mesh axis `tensor` does not divide heads or feed-forward columns.
         """
@@ -72,13 +72,16 @@ class Transformer(nnx.Module):
         self.config, self.text_size, self.vision_size, self.mesh = config, text_size, vision_size, mesh
         dim = config.dim
         self.text_embedding = table_weight(text_size, dim).make(rngs.params())
-        self.vision_embedding = table_weight(vision_size, dim).make(rngs.params())
+        if vision_size:
+            self.vision_embedding = table_weight(vision_size, dim).make(rngs.params())
         self.layers = nnx.Dict(
             {name: w.stacked(config.layers).make(rngs.params()) for name, w in layer_weights(config).items()}
         )
         self.final_norm = norm_weight(dim).make(rngs.params())
-        self.text_head = table_weight(text_size, dim).make(rngs.params())
-        self.vision_head = table_weight(vision_size, dim).make(rngs.params())
+        if not config.tied_heads:
+            self.text_head = table_weight(text_size, dim).make(rngs.params())
+        if vision_size and not config.tied_heads:
+            self.vision_head = table_weight(vision_size, dim).make(rngs.params())
 
     def __call__(self, tokens: jax.Array, segment_ids: jax.Array, positions: jax.Array) -> jax.Array:
         """Return the normed hidden states [B,S,D], in the compute dtype, of `tokens`; all arrays [B,S] int32."""
@@ -98,6 +101,8 @@ class Transformer(nnx.Module):
 
     def embed(self, tokens: jax.Array) -> jax.Array:
         """Look up `tokens` [B,S] in the table of their modality: [B,S,D]."""
+        if not self.vision_size:
+            return constrain(jnp.take(self._used(self.text_embedding), tokens, axis=0), _HIDDEN, self.mesh)
         vision = tokens >= self.text_size
         text = jnp.take(self._used(self.text_embedding), jnp.where(vision, 0, tokens), axis=0)
         codes = jnp.take(self._used(self.vision_embedding), jnp.where(vision, tokens - self.text_size, 0), axis=0)
@@ -106,7 +111,13 @@ class Transformer(nnx.Module):
     def rotation(self, positions: jax.Array) -> Rotation:
         """Return the rotary angles for `positions` [B,S]."""
         c = self.config
-        return rotation(positions, head_dim=c.head_dim, theta=c.rope_theta, max_positions=c.max_positions)
+        return rotation(
+            positions,
+            head_dim=c.head_dim,
+            theta=c.rope_theta,
+            max_positions=c.max_positions,
+            scaling=c.rope_scaling,
+        )
 
     def stacked_weights(self) -> dict[str, jax.Array]:
         """Return the stored weights of all layers, [L, ...]."""
@@ -114,14 +125,18 @@ class Transformer(nnx.Module):
 
     def normed(self, x: jax.Array) -> jax.Array:
         """Apply the final norm, before the heads."""
-        return rms_norm(x, self.final_norm.get_value())
+        return rms_norm(x, self.final_norm.get_value(), eps=self.config.norm_eps)
 
     def heads(self) -> tuple[jax.Array, jax.Array]:
         """Return the output weights [ids,D] of text and of vision, in the compute dtype.
 
         Their products with a hidden state are the logits.
         """
-        return self._used(self.text_head), self._used(self.vision_head)
+        tied = self.config.tied_heads
+        text = self._used(self.text_embedding if tied else self.text_head)
+        if not self.vision_size:
+            return text, text[:0]
+        return text, self._used(self.vision_embedding if tied else self.vision_head)
 
     def prefill(self, prompt: jax.Array, *, length: int) -> tuple[Cache, jax.Array]:
         """Run `prompt` [B,S]; return a cache with room for `length` tokens and the last hidden state [B,D]."""

@@ -16,12 +16,12 @@ def test_rms_norm_divides_by_the_root_mean_square_and_multiplies_by_the_scale() 
     rng = np.random.default_rng(0)
     x, scale = rng.normal(size=(2, 5, 16)).astype(np.float32) * 30, rng.normal(size=16).astype(np.float32)
     expected = x / np.sqrt((x.astype(np.float64) ** 2).mean(-1, keepdims=True)) * scale
-    np.testing.assert_allclose(rms_norm(jnp.asarray(x), jnp.asarray(scale)), expected, rtol=1e-5)
+    np.testing.assert_allclose(rms_norm(jnp.asarray(x), jnp.asarray(scale), eps=1e-5), expected, rtol=1e-5)
 
 
 def test_rms_norm_computes_in_float32_and_returns_the_dtype_of_its_input() -> None:
     x = jnp.full((1, 4096), 300.0, jnp.bfloat16)
-    made = rms_norm(x, jnp.ones(4096))
+    made = rms_norm(x, jnp.ones(4096), eps=1e-5)
     assert made.dtype == jnp.bfloat16
     np.testing.assert_array_equal(made.astype(jnp.float32), 1.0)
 

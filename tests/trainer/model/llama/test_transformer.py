@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from typing import Any
@@ -19,6 +20,7 @@ from trainer.attention.reference import dense_attention
 from trainer.config import AttentionMethod, MeshConfig
 from trainer.mesh import batch_sharding, make_mesh
 from trainer.model.llama.config import LlamaConfig, debug
+from trainer.model.llama.rope_scaling import RopeScaling, frequencies
 from trainer.model.llama.transformer import Transformer
 from trainer.model.loss import batch_sums
 from trainer.model.registry import create
@@ -60,31 +62,95 @@ def _plain(model: Transformer, rows: Packed, cos: jax.Array, sin: jax.Array) -> 
     """The same decoder once more, one thing after another: no scan, no tiles, no chunks."""
 
     def norm(x: jax.Array, scale: jax.Array) -> jax.Array:
-        return x / jnp.sqrt((x * x).mean(-1, keepdims=True) + 1e-5) * scale[None, None]
+        return x / jnp.sqrt((x * x).mean(-1, keepdims=True) + model.config.norm_eps) * scale
 
     def turned(x: jax.Array) -> jax.Array:
         left, right = jnp.split(x, 2, axis=-1)
         return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1)
 
+    about = model.config
     table = jnp.concatenate([model.text_embedding.get_value(), model.vision_embedding.get_value()])
     x = table[rows.tokens]
-    for n in range(model.config.layers):
+    for n in range(about.layers):
         w = {name: parameter.get_value()[n] for name, parameter in model.layers.items()}
         y = norm(x, w["attention_norm"])
         q, k, v = (jnp.einsum("bsd,dnh->bsnh", y, w[name]) for name in ("query", "key", "value"))
+        if about.qkv_bias:
+            q, k, v = (x + w[f"{name}_bias"] for x, name in ((q, "query"), (k, "key"), (v, "value")))
+        if about.qk_norm:
+            q, k = norm(q, w["query_norm"]), norm(k, w["key_norm"])
         attended = dense_attention(turned(q), turned(k), v, rows.segment_ids, rows.positions)
         x = x + jnp.einsum("bsnh,nhd->bsd", attended, w["output"])
+        if about.output_bias:
+            x = x + w["output_bias"]
         y = norm(x, w["ff_norm"])
         x = x + (jax.nn.silu(y @ w["gate"]) * (y @ w["up"])) @ w["down"]
     return norm(x, model.final_norm.get_value())
 
 
-def test_hidden_states_equal_those_of_a_plain_implementation(model: Transformer, rows: Packed) -> None:
+# One configuration with every weight that only some published models have.
+EVERY_PART = dataclasses.replace(
+    debug(),
+    head_dim=16,
+    norm_eps=1e-2,
+    qkv_bias=True,
+    output_bias=True,
+    qk_norm=True,
+    tied_heads=True,
+    rope_scaling=RopeScaling(kind="yarn", factor=4.0, original_positions=32),
+)
+
+
+@pytest.mark.parametrize("config", [debug(), EVERY_PART], ids=["plain", "every_part"])
+def test_hidden_states_equal_those_of_a_plain_implementation(config: LlamaConfig, rows: Packed) -> None:
+    model = _shaken(_model(config=config))
     made = _hidden(model, rows)
     assert made.shape == (2, 64, 32)
-    angles = rows.positions[..., None, None] * model.config.rope_theta ** (-np.arange(0, 8, 2) / 8)
-    cos, sin = (turn(angles).astype(np.float32) for turn in (np.cos, np.sin))
-    np.testing.assert_allclose(made, _plain(model, rows, cos, sin), atol=2e-5)
+    speeds = frequencies(head_dim=config.head_dim, theta=config.rope_theta, scaling=config.rope_scaling)
+    amplitude = config.rope_scaling.amplitude if config.rope_scaling else 1.0
+    angles = rows.positions[..., None, None] * speeds
+    cos, sin = ((amplitude * turn(angles)).astype(np.float32) for turn in (np.cos, np.sin))
+    with jax.numpy_rank_promotion("allow"):
+        expected = _plain(model, rows, cos, sin)
+    np.testing.assert_allclose(made, expected, atol=2e-5)
+
+
+def _shaken(model: Transformer) -> Transformer:
+    """Return the model with random biases and scales of norms, which are 0 and 1 at first."""
+    rng = np.random.default_rng(5)
+    graph, params = nnx.split(model)
+
+    def shaken(x: jax.Array) -> jax.Array:
+        return x + rng.normal(0, 0.1, x.shape).astype(np.float32)
+
+    return nnx.merge(graph, jax.tree.map(shaken, params))
+
+
+def test_prefill_and_decode_equal_a_whole_pass_with_every_part() -> None:
+    model = _shaken(_model(config=EVERY_PART))
+    tokens = np.random.default_rng(8).integers(0, VOCABULARY.size, (2, 12)).astype(np.int32)
+    positions = np.tile(np.arange(12, dtype=np.int32), (2, 1))
+    whole = _hidden(model, Packed(tokens, np.ones_like(tokens), positions))
+    cache, last = model.prefill(jnp.asarray(tokens[:, :10]), length=12)
+    np.testing.assert_allclose(last, whole[:, 9], atol=2e-5)
+    for n in (10, 11):
+        cache, last = model.decode(cache, jnp.asarray(tokens[:, n]), jnp.int32(n))
+        np.testing.assert_allclose(last, whole[:, n], atol=2e-5)
+
+
+def test_a_model_without_vision_ids_has_no_vision_tables(rows: Packed) -> None:
+    mesh = _mesh(sequence=1)
+    model = create(debug(), text_size=TEXT, vision_size=0, mesh=mesh, seed=7)
+    assert not {"vision_embedding", "vision_head"} & set(nnx.state(model))
+    text, vision = model.heads()
+    assert (text.shape, vision.shape) == ((TEXT, 32), (0, 32))
+    batch = _batch(mesh, rows=1)
+    batch |= {name: batch[name] % TEXT for name in ("tokens", "targets")}
+    for softmax in ("joint", "by_modality"):
+        model.config = dataclasses.replace(debug(), softmax=softmax)
+        sums = batch_sums(model, batch)
+        assert float(sums.weight_by_modality[1]) == 0
+        assert float(sums.mean) == pytest.approx(math.log(TEXT), abs=1)
 
 
 def test_hidden_states_do_not_depend_on_the_order_of_the_sequence(model: Transformer, rows: Packed) -> None:
@@ -137,8 +203,8 @@ def _loss_and_gradients(mesh: Mesh, config: LlamaConfig | None = None) -> tuple[
     ],
 )
 def test_loss_and_gradients_are_the_same_on_every_mesh(method: AttentionMethod, sizes: dict[str, int]) -> None:
-    loss, gradients = _loss_and_gradients(_mesh(**sizes), dataclasses.replace(debug(), attention=method))
-    alone, expected = _loss_and_gradients(_mesh(sequence=1))
+    loss, gradients = _loss_and_gradients(_mesh(**sizes), dataclasses.replace(EVERY_PART, attention=method))
+    alone, expected = _loss_and_gradients(_mesh(sequence=1), EVERY_PART)
     np.testing.assert_allclose(loss, alone, rtol=1e-6)
     for path, a in jax.tree.leaves_with_path(gradients):
         b = dict(jax.tree.leaves_with_path(expected))[path]
