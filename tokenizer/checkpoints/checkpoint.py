@@ -29,7 +29,7 @@ from schemas.files import atomic
 from schemas.runs.naming import key_words
 from tokenizer.checkpoints import containers, own_checksum
 from tokenizer.checkpoints.infer_config import infer
-from tokenizer.checkpoints.lazy_tensor import Stored
+from schemas.weight_files.stored import Stored
 from tokenizer.checkpoints.published import CODEBOOK as _CODEBOOK
 from tokenizer.checkpoints.published import translate
 from tokenizer.config import VqganConfig

@@ -3,8 +3,8 @@
 | container | first bytes | read by |
 |---|---|---|
 | safetensors | a length below 4 GiB, then `{` | safetensors |
-| pickle of arrays (LWM) | 0x80, a protocol from 2 to 5 | `tokenizer/checkpoints/safe_pickle.py` |
-| torch's zip (taming, IBQ, LlamaGen) | `PK` | `tokenizer/checkpoints/torch_zip.py` |
+| pickle of arrays (LWM) | 0x80, a protocol from 2 to 5 | `schemas/weight_files/safe_pickle.py` |
+| torch's zip (taming, IBQ, LlamaGen) | `PK` | `schemas/weight_files/torch_zip.py` |
 | flax msgpack (MaskGIT) | a map whose first key is a string | flax |
 """
 
@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from schemas.errors import ConfigError
 from schemas.files import open_regular
 from schemas.record_errors import brief
-from tokenizer.checkpoints import safe_pickle as pickles
-from tokenizer.checkpoints import torch_zip as torch_files
-from tokenizer.checkpoints.lazy_tensor import Stored, flatten
+from schemas.weight_files import safe_pickle as pickles
+from schemas.weight_files import torch_zip as torch_files
+from schemas.weight_files.stored import Stored
+from tokenizer.checkpoints.lazy_tensor import flatten
 from tokenizer.config import CONFIGS
 
 _OLD_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."

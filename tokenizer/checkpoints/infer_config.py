@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from schemas.errors import ConfigError
-from tokenizer.checkpoints.lazy_tensor import Stored
+from schemas.weight_files.stored import Stored
 from tokenizer.checkpoints.published import CODEBOOK, Published
 from tokenizer.config import CONFIGS, VqganConfig
 

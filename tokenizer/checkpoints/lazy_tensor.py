@@ -1,34 +1,19 @@
-"""A tensor in a file: the shape is known immediately, the values are read on demand.
-
-Names and shapes of a file are validated before anything large is read or decompressed.
-"""
+"""The tensors of a file by name; names and shapes are validated before anything large is read or decompressed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
+from schemas.weight_files.stored import Stored
 
 # Far more than any VQGAN has. Shared branches of a tree can expand without limit, and a shape can claim any size.
 _MAX_TENSORS, _MAX_DEPTH, _MAX_VALUES = 20_000, 16, 1 << 31
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A tensor; `read` raises ConfigError if the file does not contain what it declares."""
-
-    shape: tuple[int, ...]
-    read: Callable[[], NDArray[Any]]
-
-    def transformed(self, shape: tuple[int, ...], change: Callable[[NDArray[Any]], NDArray[Any]]) -> Stored:
-        """Return this tensor with `change` applied when it is read; `shape` is that of the result."""
-        return Stored(shape, lambda: change(self.read()))
 
 
 def of_array(array: NDArray[Any]) -> Stored:

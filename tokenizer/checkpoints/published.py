@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
-from tokenizer.checkpoints.lazy_tensor import Stored
+from schemas.weight_files.stored import Stored
 
 CODEBOOK = "quantize.embedding.weight"
 _SHOWN = 5  # names in a message

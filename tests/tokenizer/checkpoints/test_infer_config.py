@@ -11,7 +11,7 @@ from tests.support.vqgan.tiny_vqgan import tiny_weights
 from tokenizer.checkpoints import checkpoint
 from tokenizer.checkpoints.checkpoint import published_shapes
 from tokenizer.checkpoints.infer_config import infer
-from tokenizer.checkpoints.lazy_tensor import Stored
+from schemas.weight_files.stored import Stored
 from tokenizer.checkpoints.published import translate
 from tokenizer.config import VqganConfig, lwm_256
 

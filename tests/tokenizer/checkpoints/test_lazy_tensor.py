@@ -9,7 +9,8 @@ import pytest
 
 from schemas.errors import ConfigError
 from tests.support.vqgan.hostile_files import assert_rejected
-from tokenizer.checkpoints.lazy_tensor import Stored, flatten, of_array
+from schemas.weight_files.stored import Stored
+from tokenizer.checkpoints.lazy_tensor import flatten, of_array
 
 
 def test_flatten_joins_the_names_of_nested_dictionaries_in_their_order() -> None:

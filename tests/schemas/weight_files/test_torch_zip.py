@@ -15,7 +15,7 @@ from tests.support.vqgan import torch_zip
 from tests.support.vqgan.checkpoint_formats import FORMATS
 from tests.support.vqgan.hostile_files import Calls, assert_rejected
 from tokenizer.checkpoints import checkpoint, containers
-from tokenizer.checkpoints.torch_zip import read, weights_of
+from schemas.weight_files.torch_zip import read, weights_of
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int64, ml_dtypes.bfloat16])
@@ -133,3 +133,24 @@ def test_damage_anywhere_in_a_torch_file_names_the_file(tmp_path: Path) -> None:
     assert not [message for message in messages if "Errno" in message]
     named = (str(path), "its entry", "a tensor of shape")  # of a tensor, checkpoint.load adds the path
     assert not [message for message in messages if not any(name in message for name in named)]
+
+
+def test_a_part_of_a_tensor_is_read_from_its_place(tmp_path: Path) -> None:
+    array = np.arange(60, dtype=np.float16).reshape(5, 12)
+    torch_zip.save(tmp_path / "t", {"a": np.zeros(3, np.float32), "x": array})
+    stored = read(tmp_path / "t")["x"]
+    assert stored.part is not None
+    assert stored.dtype == np.float16
+    np.testing.assert_array_equal(stored.part(12, 36), array[1:3].reshape(-1))
+
+
+def test_a_part_of_a_damaged_storage_is_not_read(tmp_path: Path) -> None:
+    array = np.arange(60, dtype=np.float32)
+    torch_zip.save(tmp_path / "t", {"x": array})
+    whole = bytearray((tmp_path / "t").read_bytes())
+    whole[whole.index(array.tobytes()) + 200] ^= 1
+    (tmp_path / "t").write_bytes(whole)
+    part = read(tmp_path / "t")["x"].part
+    assert part is not None
+    with pytest.raises(ConfigError, match="is damaged"):
+        part(0, 4)

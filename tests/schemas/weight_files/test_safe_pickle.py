@@ -12,7 +12,8 @@ import pytest
 
 from tests.support.vqgan.checkpoint_formats import FORMATS
 from tests.support.vqgan.hostile_files import Calls, assert_rejected
-from tokenizer.checkpoints import checkpoint, safe_pickle
+from schemas.weight_files import safe_pickle
+from tokenizer.checkpoints import checkpoint
 
 HOSTILE = {
     "posix.system": Calls(os.system, "touch hacked"),

@@ -1,19 +1,22 @@
 """Reads zip files written by torch, without torch and without executing code.
 
 Such a file contains a pickle (`NAME/data.pkl`: names, shapes, strides) and one entry of raw values per storage
-(`NAME/data/KEY`), none of them compressed. The pickle is read by `tokenizer/checkpoints/safe_pickle.py`; a storage is
-read when one of its tensors is needed, so an optimizer's state costs nothing.
+(`NAME/data/KEY`), none of them compressed. The pickle is read by `schemas/weight_files/safe_pickle.py`; a storage is
+read when one of its tensors is needed, so an optimizer's state costs nothing. A part of a tensor is read from its place
+in the file, after the checksum of its storage has been compared once.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import struct
 import zipfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import ml_dtypes
 import numpy as np
@@ -21,13 +24,15 @@ from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
 from schemas.record_errors import brief
-from tokenizer.checkpoints import safe_pickle as pickles
-from tokenizer.checkpoints.lazy_tensor import Stored
-from tokenizer.checkpoints.safe_pickle import Callee, Entries, Ignored, shown
+from schemas.weight_files import safe_pickle as pickles
+from schemas.weight_files.stored import Stored
+from schemas.weight_files.safe_pickle import Callee, Entries, Ignored, shown
 
 _MAX_PICKLE_BYTES = 256 << 20
 _MAX_ENTRIES = 200_000
 _MAX_DIMS = 16  # of a tensor
+_BLOCK_BYTES = 1 << 20
+_LOCAL_HEADER = struct.Struct("<26xHH")  # of an entry; the lengths of its name and of its extra field
 _MAX_ARGUMENTS = 16  # in the description of a storage
 # What zipfile raises for damage, depending on where it is; OSError for an offset that is negative.
 _DAMAGE = (
@@ -110,7 +115,7 @@ def _checked_prefix(z: zipfile.ZipFile) -> str:
     """Return the folder that contains all entries of a torch file, after validating the entries."""
     infos = z.infolist()
     if len(infos) > _MAX_ENTRIES:
-        raise ConfigError(f"it is a zip file of {len(infos)} entries, more than any VQGAN has")
+        raise ConfigError(f"it is a zip file of {len(infos)} entries, more than any model has")
     for info in infos:
         parts = info.filename.split("/")
         if info.filename.startswith("/") or ".." in parts or "\\" in info.filename:
@@ -144,8 +149,11 @@ def _tensor(z: zipfile.ZipFile, prefix: str, storage: Any, offset: Any, shape: A
         raise ConfigError("a tensor has no valid storage, shape or strides")
     if min(numbers) < 0:
         raise ConfigError(f"a tensor has invalid shape {list(shape)}, strides {list(stride)} or offset {offset}")
-    read = partial(_read_tensor, z, f"{prefix}/data/{storage.key}", storage.dtype, offset, shape, stride)
-    return Stored(tuple(shape), read)
+    name = f"{prefix}/data/{storage.key}"
+    read = partial(_read_tensor, z, name, storage.dtype, offset, shape, stride)
+    is_flat = stride == tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
+    part = partial(_read_part, z, name, storage.dtype, offset, shape, stride) if is_flat else None
+    return Stored(tuple(shape), read, part, storage.dtype)
 
 
 def _read_tensor(
@@ -157,17 +165,68 @@ def _read_tensor(
     stride: tuple[int, ...],
 ) -> NDArray[Any]:
     """Read one tensor, after validating that its storage is large enough."""
-    held = z.getinfo(name).file_size // dtype.itemsize if name in z.NameToInfo else 0
-    count = math.prod(list(shape))
-    last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
-    if count > held or (count and last >= held):
-        raise ConfigError(f"a tensor of shape {list(shape)} claims more than the {held} values of its storage")
+    held = _held(z, name, dtype, offset, shape, stride)
     try:
         flat = np.frombuffer(z.read(name), dtype, count=held)
     except _DAMAGE as e:
         raise ConfigError(f"its entry {name!r} is damaged ({brief(e)}): download or copy it again") from e
     steps = tuple(step * flat.itemsize for step in stride)
     return np.lib.stride_tricks.as_strided(flat[offset:], shape, steps, writeable=False)
+
+
+def _held(
+    z: zipfile.ZipFile, name: str, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...], stride: tuple[int, ...]
+) -> int:
+    """Return the number of values of a storage; raises ConfigError if a tensor claims more."""
+    held = z.getinfo(name).file_size // dtype.itemsize if name in z.NameToInfo else 0
+    count = math.prod(list(shape))
+    last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+    if count > held or (count and last >= held):
+        raise ConfigError(f"a tensor of shape {list(shape)} claims more than the {held} values of its storage")
+    return held
+
+
+def _read_part(
+    z: zipfile.ZipFile,
+    name: str,
+    dtype: np.dtype[Any],
+    offset: int,
+    shape: tuple[int, ...],
+    stride: tuple[int, ...],
+    start: int,
+    stop: int,
+) -> NDArray[Any]:
+    """Read the values from `start` to `stop` of a tensor in row-major order."""
+    _held(z, name, dtype, offset, shape, stride)
+    file = z.fp
+    assert file is not None
+    try:
+        at = _place(z, name) + (offset + start) * dtype.itemsize
+        data = os.pread(file.fileno(), (stop - start) * dtype.itemsize, at)
+        return np.frombuffer(data, dtype, count=stop - start)
+    except _DAMAGE as e:
+        raise ConfigError(f"its entry {name!r} is damaged ({brief(e)}): download or copy it again") from e
+
+
+_INTACT: WeakKeyDictionary[zipfile.ZipFile, dict[str, int]] = WeakKeyDictionary()
+
+
+def _place(z: zipfile.ZipFile, name: str) -> int:
+    """Return the offset of an entry's content in the file, after comparing its checksum the first time."""
+    known = _INTACT.setdefault(z, {})
+    if name not in known:
+        with z.open(name) as entry:
+            while entry.read(_BLOCK_BYTES):
+                pass  # reading to the end compares the checksum
+        known[name] = _content_offset(z, z.getinfo(name).header_offset)
+    return known[name]
+
+
+def _content_offset(z: zipfile.ZipFile, header: int) -> int:
+    assert z.fp is not None
+    lengths = os.pread(z.fp.fileno(), _LOCAL_HEADER.size, header)
+    name, extra = _LOCAL_HEADER.unpack(lengths)
+    return header + _LOCAL_HEADER.size + int(name) + int(extra)
 
 
 def weights_of(tree: Any) -> Mapping[Any, Any]:

@@ -1,9 +1,9 @@
 """Reads pickles of arrays without executing code.
 
 A pickle is a program. Here it may refer only to the names in `_NUMPY` (and, in a torch file, to those that
-`tokenizer/checkpoints/torch_zip.py` adds). Each of these names maps to a small function of this module that validates
+`schemas/weight_files/torch_zip.py` adds). Each of these names maps to a small function of this module that validates
 its arguments and creates an array: neither numpy, jax, flax nor torch is called. Any other name is rejected before it
-could be called. Opcodes are checked first (`tokenizer/checkpoints/pickle_check.py`), and what the functions make counts
+could be called. Opcodes are checked first (`schemas/weight_files/pickle_check.py`), and what the functions make counts
 against a budget, so that time and memory are in proportion to the size of the file.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
-from tokenizer.checkpoints.pickle_check import check_pickle
+from schemas.weight_files.pickle_check import check_pickle
 
 _MAX_NAME = 256  # characters of a module and of a name in it
 _MAX_DTYPE = 16  # characters of the name of a type
