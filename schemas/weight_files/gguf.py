@@ -35,7 +35,7 @@ Value = bool | int | float | str | list[Any]
 
 
 class GgufTensor(NamedTuple):
-    """Where a tensor is: `shape` has the outermost dim first, as in numpy; `offset` counts from the start of the file."""
+    """Where a tensor is: `shape` is in the order of numpy, `offset` counts from the start of the file."""
 
     shape: tuple[int, ...]
     type_id: int  # one of ggml's types, for example 0 for float32

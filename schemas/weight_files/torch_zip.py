@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from schemas.errors import ConfigError
 from schemas.record_errors import brief
 from schemas.weight_files import safe_pickle as pickles
-from schemas.weight_files.stored import Stored
 from schemas.weight_files.safe_pickle import Callee, Entries, Ignored, shown
+from schemas.weight_files.stored import Stored
 
 _MAX_PICKLE_BYTES = 256 << 20
 _MAX_ENTRIES = 200_000

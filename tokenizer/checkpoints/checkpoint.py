@@ -27,9 +27,9 @@ from schemas.errors import ConfigError
 from schemas.field_types import require_types
 from schemas.files import atomic
 from schemas.runs.naming import key_words
+from schemas.weight_files.stored import Stored
 from tokenizer.checkpoints import containers, own_checksum
 from tokenizer.checkpoints.infer_config import infer
-from schemas.weight_files.stored import Stored
 from tokenizer.checkpoints.published import CODEBOOK as _CODEBOOK
 from tokenizer.checkpoints.published import translate
 from tokenizer.config import VqganConfig

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from schemas.errors import ConfigError
-from tests.support.vqgan.hostile_files import assert_rejected
 from schemas.weight_files import pickle_check, safe_pickle
 from schemas.weight_files.pickle_check import check_pickle
+from tests.support.vqgan.hostile_files import assert_rejected
 
 NESTED = b")q\x000" + b"h\x00h\x00\x86q\x000" * 64 + b"h\x00"  # a tuple of two equal tuples, 64 times over
 MANY = b"(" + b"K\x01" * 100_000

@@ -10,9 +10,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from schemas.weight_files import safe_pickle
 from tests.support.vqgan.checkpoint_formats import FORMATS
 from tests.support.vqgan.hostile_files import Calls, assert_rejected
-from schemas.weight_files import safe_pickle
 from tokenizer.checkpoints import checkpoint
 
 HOSTILE = {

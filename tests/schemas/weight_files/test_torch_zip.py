@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from schemas.errors import ConfigError
+from schemas.weight_files.torch_zip import read, weights_of
 from tests.support.vqgan import torch_zip
 from tests.support.vqgan.checkpoint_formats import FORMATS
 from tests.support.vqgan.hostile_files import Calls, assert_rejected
 from tokenizer.checkpoints import checkpoint, containers
-from schemas.weight_files.torch_zip import read, weights_of
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int64, ml_dtypes.bfloat16])

@@ -6,12 +6,12 @@ import pytest
 import safetensors.numpy
 
 from schemas.errors import ConfigError
+from schemas.weight_files.stored import Stored
 from tests.support.vqgan.checkpoint_formats import amused
 from tests.support.vqgan.tiny_vqgan import tiny_weights
 from tokenizer.checkpoints import checkpoint
 from tokenizer.checkpoints.checkpoint import published_shapes
 from tokenizer.checkpoints.infer_config import infer
-from schemas.weight_files.stored import Stored
 from tokenizer.checkpoints.published import translate
 from tokenizer.config import VqganConfig, lwm_256
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from schemas.errors import ConfigError
-from tests.support.vqgan.hostile_files import assert_rejected
 from schemas.weight_files.stored import Stored
+from tests.support.vqgan.hostile_files import assert_rejected
 from tokenizer.checkpoints.lazy_tensor import flatten, of_array
 
 
