@@ -13,12 +13,14 @@ They detect damage, not tampering, at the speed of memory (20 to 50 GB/s); ident
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import xxhash
 
 from schemas.errors import DatasetError
+from schemas.storage.location import Location, located
 
 DIGEST_BYTES = 16
 PLACEHOLDER = b"0" * 32  # where a file contains its own checksum
@@ -30,10 +32,10 @@ def checksum(data: bytes | memoryview) -> str:
     return xxhash.xxh3_128_hexdigest(data)
 
 
-def file_checksum(path: Path) -> str:
+def file_checksum(path: Location | Path) -> str:
     """Return the XXH3-128 of a file, 32 hex digits."""
-    with path.open("rb") as f:
-        return _digest(f, path.stat().st_size).hexdigest()
+    with located(path).open() as f:
+        return _digest(f, _size(f)).hexdigest()
 
 
 def append_checksum(path: Path) -> None:
@@ -42,11 +44,11 @@ def append_checksum(path: Path) -> None:
         f.write(_digest(f, path.stat().st_size).digest())
 
 
-def check_appended(path: Path) -> None:
+def check_appended(path: Location | Path) -> None:
     """Raise DatasetError if a file is missing, or does not end in the checksum of the bytes before it."""
     try:
-        size = path.stat().st_size - DIGEST_BYTES
-        with path.open("rb") as f:
+        with located(path).local().open("rb") as f:  # whose bytes are mapped next
+            size = _size(f) - DIGEST_BYTES
             same = size >= 0 and _digest(f, size).digest() == f.read()
     except OSError as e:
         raise DatasetError(f"{path} cannot be read ({e}); run the same command again") from e
@@ -61,6 +63,12 @@ def checksum_in_place(file: Any, size: int, at: int) -> bytes:
     digest.update(PLACEHOLDER)
     file.seek(at + len(PLACEHOLDER))
     return _update(digest, file, size - at - len(PLACEHOLDER)).hexdigest().encode()
+
+
+def _size(file: BinaryIO) -> int:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
 
 
 def _digest(file: Any, size: int) -> xxhash.xxh3_128:

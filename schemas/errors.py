@@ -9,7 +9,9 @@
     ├── DatasetError          an unfinished, truncated or modified token store or packed dataset
     │   └── DamagedSequence   a packed sequence whose bytes are not those that were written
     ├── VocabularyMismatch    two artifacts of different tokenizers are used together
-    ├── StorageError          a file cannot be written
+    ├── StorageError          a file cannot be written, or a store (S3, GCS) cannot be reached
+    │   ├── Conflict          a conditional write was refused, as another process wrote first
+    │   └── LeaseHeld         another process works on the same workspace or dataset
     ├── JobError              a job failed (for example, a decoder process or a Beam runner)
     │   └── InternalError     a defect of Longreel, which the user is asked to report
     └── Interrupted           the user stopped a command; finished work is kept
@@ -25,7 +27,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path
 
 
 class LongreelError(Exception):
@@ -121,7 +122,15 @@ class VocabularyMismatch(LongreelError):
 
 
 class StorageError(LongreelError):
-    """A file cannot be written: the disk is full or read-only, or permission is denied."""
+    """A file cannot be written (disk full or read-only, permission denied), or a store cannot be reached."""
+
+
+class Conflict(StorageError):
+    """An object exists already, or has another version than the one that was to be replaced; nothing was written."""
+
+
+class LeaseHeld(StorageError):
+    """Another process holds the lease of a workspace or dataset, or took it over when this one's had expired."""
 
 
 class JobError(LongreelError):
@@ -140,7 +149,7 @@ _STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: object) -> Iterator[None]:
     """Raise StorageError for errors of the storage (disk full, read-only, permission denied) while writing `path`."""
     try:
         yield

@@ -6,47 +6,33 @@ import errno
 import json
 import os
 import stat
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.checksums import append_checksum, check_appended, checksum
-from schemas.errors import DatasetError, storage_errors
+from schemas.errors import DatasetError
+from schemas.storage.location import Location, located
 
+Place = TypeVar("Place", Location, Path)
 _CHECKSUM = "checksum"
 
 
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; on success, sync it to disk and rename it to `path`.
-
-    On an error the temporary file is removed and `path` is unchanged. Raises StorageError if the disk is full or the
-    folder is not writable.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-            with temporary.open("rb") as f:
-                os.fsync(f.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+def atomic(path: Location | Path) -> AbstractContextManager[Path]:
+    """Return a context manager with the path of a temporary file that replaces `path`: see `Location.writing`."""
+    return located(path).writing()
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Location | Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    located(path).write(text.encode())
 
 
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
+def write_json(path: Location | Path, values: Mapping[str, Any]) -> None:
     """Write a JSON object with a checksum, atomically."""
     write_text(path, json_with_checksum(values))
 
@@ -56,13 +42,13 @@ def json_with_checksum(values: Mapping[str, Any]) -> str:
     return json.dumps({**values, _CHECKSUM: checksum(json.dumps(values).encode())}, indent=1) + "\n"
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Location | Path) -> dict[str, Any]:
     """Return the values that `write_json` wrote.
 
     Raises FileNotFoundError if the file is missing, DatasetError if it is damaged or cannot be read.
     """
     try:
-        return parse_json(path.read_bytes())
+        return parse_json(located(path).read())
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as e:
@@ -82,7 +68,7 @@ def parse_json(data: bytes) -> dict[str, Any]:
     return values
 
 
-def write_array(path: Path, values: NDArray[Any]) -> None:
+def write_array(path: Location | Path, values: NDArray[Any]) -> None:
     """Write an array as .npy, followed by a checksum, atomically; the file can be memory-mapped."""
     with atomic(path) as temporary:
         with temporary.open("wb") as file:
@@ -90,22 +76,28 @@ def write_array(path: Path, values: NDArray[Any]) -> None:
         append_checksum(temporary)
 
 
-def read_array(path: Path) -> NDArray[Any]:
+def read_array(path: Location | Path) -> NDArray[Any]:
     """Map an array that `write_array` wrote into memory, read-only; raises DatasetError if the file is damaged."""
     check_appended(path)
     try:
-        values: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        values: NDArray[Any] = np.load(located(path).local(), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as e:
         raise DatasetError(f"{path} is not an array ({e}); run the same command again") from e
     return values
 
 
-def inside(folder: Path, name: str) -> Path:
+def inside(folder: Place, name: str) -> Place:
     """Join a folder and a file name read from data; raises DatasetError if the path is outside of `folder`."""
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
+    if _leads_out(located(folder), name):
         raise DatasetError(f"{folder}: the file name {name!r} points outside the folder")
     return folder / name
+
+
+def _leads_out(folder: Location, name: str) -> bool:
+    if not folder.is_local:
+        return folder.inside(name) is None
+    root = folder.local()
+    return not (root / name).resolve().is_relative_to(root.resolve())
 
 
 def open_regular(path: Path) -> BinaryIO:

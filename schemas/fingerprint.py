@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from schemas.deadline import checkpoint
+from schemas.storage.location import Location, located
 
 _BLOCK_BYTES = 1 << 20
 
@@ -27,9 +28,9 @@ def sha256_stream(stream: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def sha256_file(path: Path) -> str:
-    """Return the hex SHA-256 of a local file."""
-    with path.open("rb") as f:
+def sha256_file(path: Location | Path) -> str:
+    """Return the hex SHA-256 of a file."""
+    with located(path).open() as f:
         return sha256_stream(f)
 
 
@@ -65,7 +66,7 @@ def _plain(value: Any) -> Any:
             return [_plain(item) for item in value]
         case Mapping():
             return {str(key): _plain(item) for key, item in value.items()}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type | Location):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     raise TypeError(
         f"{type(value).__name__} cannot be part of a fingerprint: convert it to numbers, strings or a dataclass"

@@ -18,14 +18,18 @@ import pyarrow.parquet as pq
 from schemas.checksums import PLACEHOLDER, checksum_in_place
 from schemas.errors import DatasetError
 from schemas.files import atomic
+from schemas.storage.location import Location, located
 
 _KEY = b"longreel.checksum"
 _FIELD = _KEY + b"\x18\x20"  # in Thrift's compact protocol the value, a string of 32 bytes, follows the key
 _END_BYTES = 8
+_MEMORY_BYTES = 64 << 20
 
 
 @contextmanager
-def table_writer(path: Path, schema: pa.Schema, *, compression: str = "snappy") -> Iterator[pq.ParquetWriter]:
+def table_writer(
+    path: Location | Path, schema: pa.Schema, *, compression: str = "snappy"
+) -> Iterator[pq.ParquetWriter]:
     """Yield a writer of a Parquet file; on success, add the checksum and replace `path` atomically."""
     with atomic(path) as temporary:
         with pq.ParquetWriter(temporary, schema, compression=compression) as writer:
@@ -34,14 +38,14 @@ def table_writer(path: Path, schema: pa.Schema, *, compression: str = "snappy") 
         _write_checksum(temporary)
 
 
-def write_table(path: Path, table: pa.Table, *, row_group_size: int | None = None) -> None:
+def write_table(path: Location | Path, table: pa.Table, *, row_group_size: int | None = None) -> None:
     """Write a table as Parquet with a checksum, atomically; metadata of its schema is stored, too."""
     with table_writer(path, table.schema) as writer:
         writer.write_table(table, row_group_size)
 
 
 @contextmanager
-def open_table(path: Path) -> Iterator[pq.ParquetFile]:
+def open_table(path: Location | Path) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file whose checksum matches.
 
     Raises DatasetError if it is missing, damaged or without a checksum, or if it cannot be read in the body.
@@ -50,7 +54,7 @@ def open_table(path: Path) -> Iterator[pq.ParquetFile]:
         yield pq.ParquetFile(file)
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None, *, filters: Any = None) -> pa.Table:
+def read_table(path: Location | Path, columns: Sequence[str] | None = None, *, filters: Any = None) -> pa.Table:
     """Read a Parquet file, all columns or some, all rows or those that match `filters` (see `pyarrow.parquet`).
 
     Raises DatasetError as `open_table` does, and if a column does not exist.
@@ -59,20 +63,27 @@ def read_table(path: Path, columns: Sequence[str] | None = None, *, filters: Any
         return pq.read_table(file, columns=None if columns is None else list(columns), filters=filters)
 
 
-def check_table(path: Path) -> None:
+def check_table(path: Location | Path) -> None:
     """Raise DatasetError if a Parquet file is missing, damaged or without a checksum."""
     with _checked(path):
         pass
 
 
 @contextmanager
-def _checked(path: Path) -> Iterator[pa.NativeFile]:
+def _checked(path: Location | Path) -> Iterator[pa.NativeFile]:
     try:
-        with pa.OSFile(str(path), "rb") as file:
+        with _opened(located(path)) as file:
             _check(file, path)
             yield file
     except (OSError, pa.ArrowException) as e:
         raise DatasetError(f"{path} cannot be read ({e})") from e
+
+
+def _opened(path: Location) -> pa.NativeFile:
+    """Open a file, which is read twice: a small object of a store is kept in memory meanwhile, others in the cache."""
+    if not path.is_local and ((found := path.stat()) is None or found.size <= _MEMORY_BYTES):
+        return pa.BufferReader(path.read())
+    return pa.OSFile(str(path.local()), "rb")
 
 
 def _write_checksum(path: Path) -> None:
@@ -86,7 +97,7 @@ def _write_checksum(path: Path) -> None:
         writable.write(digest)
 
 
-def _check(file: pa.NativeFile, path: Path) -> None:
+def _check(file: pa.NativeFile, path: Location | Path) -> None:
     at = _place(file)
     if at is None:
         raise DatasetError(f"{path} cannot be read (it has no checksum: it is damaged, or another version wrote it)")
