@@ -32,12 +32,12 @@ longreel verify "$demo/data/packed/4096" --tokens "$demo/data/tokens"
 longreel verify "$demo/data/packed/16384" --tokens "$demo/data/tokens"
 
 announce "train a small model at a context of 4,096 tokens (compiles for half a minute first)"
-longreel train --dataset "$demo/data/packed/4096" --out "$demo/model-4096" --model small --steps 40 --batch-size 2 \
+longreel train --dataset "$demo/data/packed/4096" --out "$demo/model-4096" --model.recipe small --steps 40 --batch-size 2 \
   --devices 4 --mesh.data 2 --mesh.sequence 2 --eval-every 20 --optimizer.learning-rate 4e-3
 
 announce "continue at a context of 16,384 tokens (compiles for half a minute first)"
 longreel train --dataset "$demo/data/packed/16384" --out "$demo/model-16384" --init-from "$demo/model-4096" \
-  --model small --steps 5 --batch-size 1 --devices 4 --mesh.sequence 4 \
+  --model.recipe small --steps 5 --batch-size 1 --devices 4 --mesh.sequence 4 \
   --optimizer.learning-rate 1e-3 --optimizer.warmup-steps 2
 
 announce "let the model continue a video"

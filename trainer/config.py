@@ -23,6 +23,7 @@ SOFTMAXES: tuple[str, ...] = get_args(Softmax)
 AttentionMethod = Literal["ring", "all_gather", "ulysses"]  # see `attention/context_parallel.py` for which to choose
 ATTENTION_METHODS: tuple[str, ...] = get_args(AttentionMethod)
 Dtype = Literal["float32", "bfloat16"]
+DTYPES: tuple[str, ...] = get_args(Dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,8 @@ class ModelConfig(ABC):
 
     def __post_init__(self) -> None:
         self.require_positive("max_positions", "tile", "chunk")
-        if self.dtype not in get_args(Dtype):
-            raise ConfigError(f"dtype must be float32 or bfloat16, got {self.dtype!r}")
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
         if self.softmax not in SOFTMAXES:
             raise ConfigError(f"softmax must be one of {', '.join(SOFTMAXES)}, got {self.softmax!r}")
         if self.attention not in ATTENTION_METHODS:

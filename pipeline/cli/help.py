@@ -15,7 +15,7 @@ import tyro
 
 from pipeline.cli.options import Option, default_of, fields_of, options_of
 
-_WORDS = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}
+_WORDS = {bool: "{True,False}", int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}
 
 
 def described(owner: type[Any], instance: object = None) -> type[Any]:

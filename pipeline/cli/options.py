@@ -114,7 +114,7 @@ class Option:
 
     def to_arguments(self, value: Value) -> list[str]:
         """Return the command-line arguments that give `value`."""
-        if isinstance(value, bool):
+        if isinstance(value, bool) and self.annotation is bool:
             return [self.flags[0 if value else 1]]
         if isinstance(value, dict):
             words = [word for key, number in value.items() for word in (key, str(number))]

@@ -72,7 +72,7 @@ def _commands(folder: Path) -> Iterator[Command]:
     inputs, finished = write_material(folder / "in"), folder / "finished"
     assert longreel.main(run_command(inputs, finished)) == 0
     dataset = write_dataset(folder / "set", context=128, train=8, val=2)
-    train = ["train", "--dataset", str(dataset), "--model", "debug", "--steps", "12", "--batch-size", "4"]
+    train = ["train", "--dataset", str(dataset), "--model.recipe", "debug", "--steps", "12", "--batch-size", "4"]
     train += ["--checkpoint-every", "3", "--eval-every", "0"]
     select = ["select", "--val-fraction", "0.5", "--reconfigure"]
     yield Command("run", partial(run_command, inputs))

@@ -163,7 +163,7 @@ def test_trainer_takes_two_steps_without_beam(dataset: Path, trainer: Environmen
     missing = trainer.run("python", "-c", "import apache_beam", check=False)
     assert missing.returncode == 1
     assert "No module named 'apache_beam'" in missing.stderr
-    options = ("--model", "debug", "--steps", "2", "--batch-size", "1", "--eval-every", "0")
+    options = ("--model.recipe", "debug", "--steps", "2", "--batch-size", "1", "--eval-every", "0")
     trainer.run("longreel", "train", "--dataset", dataset, "--out", tmp_path / "model", *options)
     steps = [line for line in (tmp_path / "model" / "metrics.jsonl").read_text().splitlines() if '"loss"' in line]
     assert len(steps) == 2

@@ -11,14 +11,16 @@ from tyro.conf import OmitArgPrefixes
 from schemas.errors import ConfigError
 from trainer.config import (
     ATTENTION_METHODS,
+    DTYPES,
     SOFTMAXES,
     AttentionMethod,
+    Dtype,
     MeshConfig,
     ModelConfig,
     Softmax,
 )
 from trainer.data.layout import LAYOUTS, Layout
-from trainer.model.registry import recipe
+from trainer.run.model_options import ModelOptions
 from trainer.run.optimizer import OptimizerConfig
 
 Damaged = Literal["stop", "skip"]
@@ -69,8 +71,6 @@ class TrainConfig:
     """Packed dataset directories, of one context length and one vocabulary."""
     out: Path
     """Output folder for checkpoints, metrics and configuration. A run that has checkpoints is resumed."""
-    model: str = "small"
-    """Name of the model recipe: debug, small or lwm_7b."""
     steps: int = 1000
     """Total number of optimizer updates; a resumed run makes the remaining ones."""
     batch_size: int = 8
@@ -78,11 +78,14 @@ class TrainConfig:
     seed: int = 0
     """Random seed for parameter initialization and data order."""
     init_from: Path | None = None
-    """Output folder of another run, whose newest parameters initialize this one, for example to train at a longer
-    context. Vocabulary and parameter shapes must match. Ignored once this run has a checkpoint."""
+    """Output folder of another run or of import-model, whose newest parameters initialize this one, for example to
+    train at a longer context. Vocabulary and parameter shapes must match. Ignored once this run has a checkpoint."""
     softmax: Softmax | None = None
     """Ids that a target's probability is normalized over: joint (all ids) or by_modality (text ids for text, vision ids
-    for vision, as in LWM). Default: the recipe's; by_modality for lwm_7b, joint otherwise."""
+    for vision, as in LWM). Default: the model's; by_modality for lwm_7b, joint for other recipes."""
+    dtype: Dtype | None = None
+    """Type of activations and matrix products: float32 or bfloat16; parameters and the optimizer's state are always
+    float32. Default: the model's; bfloat16 for 1b, 7b and lwm_7b."""
     attention: AttentionMethod = "ring"
     """Context-parallel strategy over the mesh axis `sequence`: ring, all_gather or ulysses. Results are the same up to
     rounding; see `trainer/attention/context_parallel.py` for which to choose."""
@@ -95,11 +98,11 @@ class TrainConfig:
     """Number of virtual CPU devices to use. Default: the devices that JAX finds."""
     cadence: OmitArgPrefixes[Cadence] = field(default_factory=Cadence)
     memory: OmitArgPrefixes[Memory] = field(default_factory=Memory)
+    model: ModelOptions = field(default_factory=ModelOptions)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
-        recipe(self.model)
         if self.layout not in LAYOUTS:
             raise ConfigError(f"layout must be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
         for name in ("steps", "batch_size", "devices"):
@@ -112,15 +115,25 @@ class TrainConfig:
             raise ConfigError(f"attention must be one of {', '.join(ATTENTION_METHODS)}, got {self.attention!r}")
         if self.softmax is not None and self.softmax not in SOFTMAXES:
             raise ConfigError(f"softmax must be one of {', '.join(SOFTMAXES)}, got {self.softmax!r}")
+        if self.dtype is not None and self.dtype not in DTYPES:
+            raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        self.optimizer.require_warmup(self.steps)
         if not 0 <= self.seed < 1 << 32:
             raise ConfigError(f"seed must lie in 0..2**32-1, got {self.seed}")
 
-    @property
     def model_config(self) -> ModelConfig:
-        """The recipe with the overrides of this run."""
-        config = recipe(self.model)
-        softmax = self.softmax or config.softmax
-        return replace(config, softmax=softmax, attention=self.attention, offload=self.memory.offload)
+        """Return the model's configuration: see `ModelOptions`; this run's way of computing it comes on top.
+
+        Without a recipe it reads the checkpoint of this run, or of `init_from`.
+        """
+        config = self.model.configuration(runs=(self.out, self.init_from))
+        return replace(
+            config,
+            softmax=self.softmax or config.softmax,
+            dtype=self.dtype or config.dtype,
+            attention=self.attention,
+            offload=self.memory.offload,
+        )
 
     @property
     def rows(self) -> int:

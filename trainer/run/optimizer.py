@@ -1,15 +1,21 @@
-"""The optimizer: AdamW (Loshchilov and Hutter, arXiv 1711.05101) with warm-up, cosine decay and gradient clipping.
+"""The optimizer: AdamW (Loshchilov and Hutter, arXiv 1711.05101) with a schedule and gradient clipping.
 
-The learning rate rises linearly to its peak over `warmup_steps`, follows half a cosine down to `final_fraction` of the
-peak at `decay_steps`, and then stays constant. The gradient is clipped to a global norm of `clip_norm`. Weight decay
-does not apply to biases and the scales of norms. Moments are float32, shaped and sharded like the parameters.
+The learning rate rises linearly to its peak over the warm-up. From there to the end of the schedule it
+
+    constant   stays
+    cosine     follows half a cosine down to `final_fraction` of the peak
+    linear     falls on a line to that
+    wsd        stays, then falls on a line to that over the last steps (warm-up, stable, decay: arXiv 2404.06395)
+
+and then stays constant. The gradient is clipped to a global norm of `clip_norm`. Weight decay does not apply to biases
+and the scales of norms. Moments are float32, shaped and sharded like the parameters.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +24,9 @@ from flax import nnx
 
 from schemas.errors import ConfigError
 
+Schedule = Literal["constant", "cosine", "linear", "wsd"]
+_WARMUP = 10  # steps, unless the configuration says how many
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
@@ -25,13 +34,17 @@ class OptimizerConfig:
 
     learning_rate: float = 1e-3
     """Peak learning rate, reached after the warm-up."""
-    warmup_steps: int = 10
-    """Steps over which the learning rate rises from 0."""
+    schedule: Schedule = "cosine"
+    """How the learning rate falls after the warm-up: constant, cosine, linear or wsd, which falls at the end."""
+    warmup_steps: int | None = None
+    """Steps over which the learning rate rises from 0. Default: 10, or half of the steps of a shorter schedule."""
     decay_steps: int | None = None
-    """Step at which the cosine decay ends. Default: the last step of the run. Set it if you plan to extend the run
-    later, so that the schedule of the first steps stays the same."""
+    """Step at which the schedule ends. Default: the last step of the run. Set it if you plan to extend the run later,
+    so that the schedule of the first steps stays the same."""
+    cooldown_fraction: float = 0.2
+    """Share of the schedule, at its end, in which wsd lets the learning rate fall."""
     final_fraction: float = 0.1
-    """Learning rate at the end of the cosine, as a fraction of the peak."""
+    """Learning rate at the end of the schedule, as a fraction of the peak; constant ignores it."""
     beta1: float = 0.9
     """Decay rate of the mean of gradients."""
     beta2: float = 0.95
@@ -44,37 +57,75 @@ class OptimizerConfig:
     """Maximum global norm of the gradient; larger gradients are scaled down to it."""
 
     def __post_init__(self) -> None:
+        if self.schedule not in get_args(Schedule):
+            raise ConfigError(f"schedule must be one of {', '.join(get_args(Schedule))}, got {self.schedule!r}")
         for name in ("learning_rate", "epsilon", "clip_norm"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be a positive number, got {getattr(self, name)}")
-        for name in ("beta1", "beta2", "final_fraction"):
-            if not 0 <= getattr(self, name) <= 1 or (name != "final_fraction" and getattr(self, name) == 1):
+        for name in ("beta1", "beta2", "final_fraction", "cooldown_fraction"):
+            if not 0 <= getattr(self, name) <= 1 or (name.startswith("beta") and getattr(self, name) == 1):
                 raise ConfigError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
         if not 0 <= self.weight_decay < math.inf:
             raise ConfigError(f"weight_decay must not be negative, got {self.weight_decay}")
-        if self.warmup_steps < 0:
+        if self.warmup_steps is not None and self.warmup_steps < 0:
             raise ConfigError(f"warmup_steps must not be negative, got {self.warmup_steps}")
-        if self.decay_steps is not None and self.decay_steps < max(1, self.warmup_steps):
+        if self.decay_steps is not None:
+            if self.decay_steps < 1:
+                raise ConfigError(f"decay_steps must be at least 1, got {self.decay_steps}")
+            self.require_warmup(self.decay_steps)
+
+    def require_warmup(self, steps: int) -> None:
+        """Raise ConfigError unless the warm-up that is asked for fits into a run of `steps`."""
+        end = self.decay_steps or steps
+        if self.warmup_steps is not None and self.warmup_steps > end:
+            what = "decay_steps" if self.decay_steps else "steps"
             raise ConfigError(
-                f"decay_steps must be at least warmup_steps ({self.warmup_steps}), got {self.decay_steps}"
+                f"warmup_steps = {self.warmup_steps} is more than {what} = {end}, so the learning rate would never "
+                f"reach its peak: take at most {end}, leave warmup_steps out, or set decay_steps to the end of a "
+                "longer schedule"
             )
+
+    def warmup(self, steps: int) -> int:
+        """Return the number of warm-up steps in a run of `steps`."""
+        end = self.decay_steps or steps
+        return min(_WARMUP, end // 2) if self.warmup_steps is None else self.warmup_steps
+
+    def describe(self, steps: int) -> str:
+        """Return the schedule of a run of `steps` in words."""
+        end, peak = self.decay_steps or steps, f"{self.learning_rate:g}"
+        then = f"{self.schedule} to {self.learning_rate * self.final_fraction:g} at step {end}"
+        if self.schedule == "wsd":
+            then = f"constant to step {self.cooldown_start(steps)}, {then}"
+        after = "constant" if self.schedule == "constant" else then
+        return f"learning rate: {self.warmup(steps)} steps of warm-up to {peak}, {after}"
+
+    def cooldown_start(self, steps: int) -> int:
+        """Return the step from which wsd lets the learning rate of a run of `steps` fall."""
+        end = self.decay_steps or steps
+        return max(self.warmup(steps), end - round(self.cooldown_fraction * end))
 
 
 def schedule(config: OptimizerConfig, *, steps: int) -> optax.Schedule:
     """Return the learning rate (float32 scalar) as a function of the number of updates so far (int32 scalar)."""
-    end = config.decay_steps or steps
-    # A run shorter than its warm-up would otherwise never reach the peak.
-    warmup = min(config.warmup_steps, end // 2)
+    end, warmup = config.decay_steps or steps, config.warmup(steps)
+    start = config.cooldown_start(steps) if config.schedule == "wsd" else warmup
     final = config.learning_rate * config.final_fraction
 
     def rate(count: Any) -> jax.Array:
         step = jnp.asarray(count, jnp.float32)
         rising = config.learning_rate * (step + 1.0) / max(warmup, 1)
-        progress = jnp.clip((step - warmup) / max(end - warmup, 1), 0.0, 1.0)
-        falling = final + (config.learning_rate - final) * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+        progress = jnp.clip((step - start) / max(end - start, 1), 0.0, 1.0)
+        falling = final + (config.learning_rate - final) * _remaining(config.schedule, progress)
         return jnp.where(step < warmup, rising, falling)
 
     return rate
+
+
+def _remaining(schedule: Schedule, progress: jax.Array) -> jax.Array:
+    """Return how much of the way from the final rate to the peak is left, from 1 to 0."""
+    if schedule == "constant":
+        return jnp.ones_like(progress)
+    return 0.5 * (1.0 + jnp.cos(jnp.pi * progress)) if schedule == "cosine" else 1.0 - progress
 
 
 def make_optimizer(config: OptimizerConfig, *, steps: int) -> optax.GradientTransformation:

@@ -53,7 +53,7 @@ class Setup:
 
         Raises ConfigError, DatasetError or VocabularyMismatch if configuration and data do not fit together.
         """
-        model, mesh = config.model_config, make_mesh(config.mesh)
+        model, mesh = config.model_config(), make_mesh(config.mesh)
         model.require_mesh(mesh.shape)
         require_rows(config.batch_size, mesh.shape, accumulate=config.memory.accumulate)
         if model.offload:
@@ -151,9 +151,11 @@ class Setup:
         rows, context = self.placement.shape
         parts = self.config.memory.accumulate
         apart = f" in {parts} micro-batches" if parts > 1 else ""
+        rates = self.config.optimizer.describe(self.config.steps)
         return (
-            f"{self.config.model}: {self.parameters / 1e6:.1f} million parameters; mesh: {mesh}; {rows} sequences of "
-            f"{context:,} tokens per step{apart}, {self.steps_per_epoch:.1f} steps per epoch"
+            f"{self.config.model.recipe or 'model'}: {self.parameters / 1e6:.1f} million parameters; mesh: {mesh}; "
+            f"{rows} sequences of {context:,} tokens per step{apart}, {self.steps_per_epoch:.1f} steps per epoch; "
+            f"{rates}"
         )
 
 

@@ -17,7 +17,7 @@ from tests.support.texts import story
 pytestmark = pytest.mark.slow
 
 MESH = ["--mesh.sequence", "4", "--mesh.data", "2"]
-TRAIN = ["train", "--model", "debug", "--batch-size", "2", "--eval-every", "0", *MESH]
+TRAIN = ["train", "--model.recipe", "debug", "--batch-size", "2", "--eval-every", "0", *MESH]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def model(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_options_of_a_training_are_stored_with_the_model(model: Path, capfd: pytest.CaptureFixture[str]) -> None:
     stored = tomllib.loads((model / "train.toml").read_text())
-    assert (stored["steps"], stored["model"], stored["mesh"]["sequence"]) == (2, "debug", 4)
+    assert (stored["steps"], stored["model"]["recipe"], stored["mesh"]["sequence"]) == (2, "debug", 4)
     assert longreel.main(["train", "--config", str(model / "train.toml")]) == 0
     assert "nothing to do" in capfd.readouterr().err
 

@@ -27,6 +27,7 @@ from trainer.model.registry import (
     recipe,
 )
 from trainer.run.loop import Cadence, TrainConfig, train
+from trainer.run.model_options import ModelOptions
 from trainer.run.optimizer import OptimizerConfig
 from trainer.run.state import load_model
 
@@ -40,7 +41,7 @@ def _config(tmp_path: Path, *, steps: int, model: str = "bigram") -> TrainConfig
     return TrainConfig(
         dataset=(tmp_path / "set",),
         out=tmp_path / "run",
-        model=model,
+        model=ModelOptions(recipe=model),
         steps=steps,
         batch_size=4,
         cadence=Cadence(eval_every=2),
@@ -80,7 +81,9 @@ def test_a_checkpoint_of_another_family_is_rejected(tmp_path: Path) -> None:
 
 def test_recipes_are_found_by_name() -> None:
     assert recipe("small") == small()
-    with pytest.raises(ConfigError, match="model must be one of debug, small, lwm_7b, got 'huge'"):
+    with pytest.raises(
+        ConfigError, match="model must be one of debug, small, 10m, 30m, 100m, 1b, 7b, lwm_7b, got 'huge'"
+    ):
         recipe("huge")
 
 
@@ -89,6 +92,15 @@ def test_a_configuration_survives_json() -> None:
     assert stored["family"] == "llama"
     assert config_from_dict(stored) == lwm_7b()
     assert isinstance(config_from_dict(stored), LlamaConfig)
+
+
+def test_a_configuration_that_an_earlier_version_stored_is_read_as_that_version_computed_it() -> None:
+    newer = ("norm_eps", "tied_heads", "qkv_bias", "output_bias", "qk_norm", "rope_scaling")
+    stored = {name: value for name, value in config_to_dict(debug()).items() if name not in newer}
+    config = config_from_dict(stored)
+    assert isinstance(config, LlamaConfig)
+    assert config == debug()
+    assert config.norm_eps == 1e-5  # a constant then, also for lwm_7b
 
 
 def test_a_family_that_is_not_registered_is_rejected() -> None:

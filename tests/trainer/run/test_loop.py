@@ -27,6 +27,7 @@ from trainer.data.shards import PackedSplit
 from trainer.mesh import make_mesh
 from trainer.run.checkpoint import open_run
 from trainer.run.loop import Cadence, Memory, TrainConfig, TrainResult, train, use_cpu_devices
+from trainer.run.model_options import ModelOptions
 from trainer.run.optimizer import OptimizerConfig
 from trainer.run.state import load_model
 
@@ -46,7 +47,7 @@ def config_of(dataset: Path, out: Path, **changes: Any) -> TrainConfig:
     config = TrainConfig(
         dataset=(dataset,),
         out=out,
-        model="debug",
+        model=ModelOptions(recipe="debug"),
         steps=STEPS,
         batch_size=4,
         cadence=Cadence(eval_every=10, checkpoint_every=8, checkpoints_kept=2),
@@ -315,7 +316,7 @@ def test_resuming_with_other_data_or_another_order_is_rejected(dataset: Path, st
     with pytest.raises(ConfigError, match=r"(?s)batch_size: the checkpoint has 4, this run 2.*--init-from"):
         train(config_of(dataset, straight.metrics.parent, batch_size=2))
     with pytest.raises(ConfigError, match="layers: the checkpoint has 2, this run 4"):
-        train(config_of(dataset, straight.metrics.parent, model="small"))
+        train(config_of(dataset, straight.metrics.parent, model=ModelOptions(recipe="small")))
 
 
 def test_the_number_of_devices_cannot_change_once_jax_has_started() -> None:

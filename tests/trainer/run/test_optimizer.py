@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from typing import Any
@@ -52,9 +53,56 @@ def test_the_learning_rate_warms_up_and_decays_along_half_a_cosine() -> None:
     assert all(a >= b for a, b in itertools.pairwise(values[4:]))
 
 
-def test_a_run_shorter_than_its_warm_up_reaches_the_peak() -> None:
-    rate = schedule(OptimizerConfig(learning_rate=1.0, warmup_steps=100), steps=10)
-    assert max(float(rate(step)) for step in range(10)) == pytest.approx(1.0)
+@pytest.mark.parametrize(
+    ("name", "later", "end"),
+    [("constant", 2.0, 2.0), ("linear", 1.1, 0.2), ("cosine", 1.1, 0.2), ("wsd", 2.0, 0.2)],
+)
+def test_each_schedule_starts_at_the_peak_and_ends_at_its_final_rate(name: Any, later: float, end: float) -> None:
+    config = OptimizerConfig(learning_rate=2.0, schedule=name, warmup_steps=4, final_fraction=0.1)
+    values = [float(schedule(config, steps=24)(step)) for step in range(40)]
+    assert values[:4] == pytest.approx([0.5, 1.0, 1.5, 2.0])
+    assert values[14] == pytest.approx(later)  # half way between the warm-up and the end
+    assert values[24:] == pytest.approx([end] * 16)
+
+
+def test_wsd_falls_on_a_line_over_the_last_steps() -> None:
+    config = OptimizerConfig(
+        learning_rate=1.0, schedule="wsd", warmup_steps=5, cooldown_fraction=0.25, final_fraction=0.0
+    )
+    values = [float(schedule(config, steps=40)(step)) for step in range(41)]
+    assert values[5:31] == pytest.approx([1.0] * 26)
+    assert values[31:] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0])
+
+
+def test_a_warm_up_that_is_asked_for_is_never_cut() -> None:
+    config = OptimizerConfig(learning_rate=1.0, warmup_steps=10)
+    values = [float(schedule(config, steps=12)(step)) for step in range(12)]
+    assert values[:10] == pytest.approx([0.1 * n for n in range(1, 11)])
+    config.require_warmup(10)
+    with pytest.raises(ConfigError, match="warmup_steps = 10 is more than steps = 9, .* take at most 9"):
+        config.require_warmup(9)
+    with pytest.raises(ConfigError, match="warmup_steps = 10 is more than decay_steps = 8"):
+        dataclasses.replace(config, decay_steps=8)
+    dataclasses.replace(config, decay_steps=100).require_warmup(9)
+
+
+def test_the_default_warm_up_is_ten_steps_or_half_of_a_shorter_run() -> None:
+    config = OptimizerConfig(learning_rate=1.0)
+    assert [config.warmup(steps) for steps in (1, 12, 20, 1000)] == [0, 6, 10, 10]
+    assert max(float(schedule(config, steps=3)(step)) for step in range(3)) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "learning rate: 10 steps of warm-up to 0.001, cosine to 0.0001 at step 100"),
+        ({"schedule": "constant", "warmup_steps": 3}, "learning rate: 3 steps of warm-up to 0.001, constant"),
+        ({"schedule": "wsd"}, "warm-up to 0.001, constant to step 80, wsd to 0.0001 at step 100"),
+        ({"schedule": "linear", "decay_steps": 400}, "linear to 0.0001 at step 400"),
+    ],
+)
+def test_the_schedule_is_described_in_words(changes: dict[str, Any], words: str) -> None:
+    assert words in OptimizerConfig(**changes).describe(100)
 
 
 def test_decay_steps_make_the_schedule_independent_of_the_length_of_the_run() -> None:
@@ -95,11 +143,12 @@ def test_a_large_gradient_is_clipped_to_the_maximum_norm() -> None:
         ("final_fraction", 1.5),
         ("weight_decay", -1.0),
         ("warmup_steps", -1),
-        ("decay_steps", 5),
+        ("decay_steps", 0),
+        ("schedule", "step"),
         ("clip_norm", 0.0),
         ("epsilon", 0.0),
     ],
 )
-def test_an_invalid_value_is_rejected_with_the_name_of_the_field(field: str, value: float) -> None:
+def test_an_invalid_value_is_rejected_with_the_name_of_the_field(field: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=rf"{field}.*{value}"):
         OptimizerConfig(**{field: value})

@@ -13,6 +13,7 @@ from tests.support.training.training_dataset import VOCABULARY, write_dataset
 from trainer.config import MeshConfig
 from trainer.model.registry import FAMILIES
 from trainer.run.config import Cadence, Memory, TrainConfig
+from trainer.run.model_options import ModelOptions
 from trainer.run.setup import Setup
 
 S = 128
@@ -29,7 +30,9 @@ def dataset(tmp_path: Path) -> Path:
 
 
 def _config(dataset: Path, **changes: Any) -> TrainConfig:
-    config = TrainConfig(dataset=(dataset,), out=dataset.parent / "run", model="bigram", steps=5, batch_size=4)
+    config = TrainConfig(
+        dataset=(dataset,), out=dataset.parent / "run", model=ModelOptions(recipe="bigram"), steps=5, batch_size=4
+    )
     return dataclasses.replace(config, **changes)
 
 

@@ -19,7 +19,7 @@ Axes: see `trainer/__init__.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from schemas.errors import ConfigError
@@ -126,7 +126,46 @@ def lwm_7b() -> LlamaConfig:
     )
 
 
-RECIPES = {"debug": debug, "small": small, "lwm_7b": lwm_7b}
+def million_10() -> LlamaConfig:
+    """Return a model of 9.4 million parameters plus 768 for each vocabulary id."""
+    return LlamaConfig(dim=384, layers=6, heads=6, kv_heads=2, head_dim=64, ff_dim=1024)
+
+
+def million_30() -> LlamaConfig:
+    """Return a model of 29.5 million parameters plus 1,024 for each vocabulary id."""
+    return LlamaConfig(dim=512, layers=10, heads=8, kv_heads=4, head_dim=64, ff_dim=1408)
+
+
+def million_100() -> LlamaConfig:
+    """Return a model of 100.7 million parameters plus 1,536 for each vocabulary id."""
+    return LlamaConfig(dim=768, layers=16, heads=12, kv_heads=4, head_dim=64, ff_dim=2048)
+
+
+def billion_1() -> LlamaConfig:
+    """Return the shapes of LLaMA-3.2-1B: 0.97 billion parameters plus 4,096 for each vocabulary id."""
+    sizes = LlamaConfig(dim=2048, layers=16, heads=32, kv_heads=8, head_dim=64, ff_dim=8192)
+    return replace(sizes, dtype="bfloat16", tile=512, chunk=2048)
+
+
+def billion_7() -> LlamaConfig:
+    """Return the shapes of Mistral-7B: 6.98 billion parameters plus 8,192 for each vocabulary id.
+
+    Its 8 key/value heads make a ring send a quarter of what `lwm_7b` sends.
+    """
+    sizes = LlamaConfig(dim=4096, layers=32, heads=32, kv_heads=8, head_dim=128, ff_dim=14336)
+    return replace(sizes, dtype="bfloat16", tile=512, chunk=2048)
+
+
+RECIPES = {
+    "debug": debug,
+    "small": small,
+    "10m": million_10,
+    "30m": million_30,
+    "100m": million_100,
+    "1b": billion_1,
+    "7b": billion_7,
+    "lwm_7b": lwm_7b,
+}
 
 
 def flops_per_token(config: LlamaConfig, *, text_size: int, vision_size: int, mean_span: float) -> float:

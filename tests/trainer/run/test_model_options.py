@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.errors import ConfigError
+from tests.support.training import bigram_model
+from tests.trainer.run.test_checkpoint import DESCRIPTION
+from trainer.model.llama.config import LlamaConfig, debug, small
+from trainer.model.registry import FAMILIES
+from trainer.run.checkpoint import Checkpoints
+from trainer.run.model_options import ModelOptions, stored_model
+
+
+def _stored(run: Path, model: LlamaConfig) -> Path:
+    """Write a checkpoint with this configuration; its arrays do not matter."""
+    arrays = {"x": np.zeros(1, np.float32)}
+    with Checkpoints(run, keep=1) as checkpoints:
+        description = dataclasses.replace(DESCRIPTION, model=model)
+        checkpoints.save(1, params=arrays, optimizer=arrays, position={}, description=description)
+    return run
+
+
+def test_values_that_are_given_replace_those_of_the_recipe() -> None:
+    options = ModelOptions(recipe="debug", layers=5, qkv_bias=True, rope_theta=1e4, chunk=64)
+    expected = dataclasses.replace(debug(), layers=5, qkv_bias=True, rope_theta=1e4, chunk=64)
+    assert options.configuration() == expected
+
+
+def test_the_default_is_the_recipe_small(tmp_path: Path) -> None:
+    assert ModelOptions().configuration(runs=(tmp_path / "none", None)) == small()
+
+
+def test_without_a_recipe_the_first_run_with_a_checkpoint_decides(tmp_path: Path) -> None:
+    resumed, other = (dataclasses.replace(debug(), layers=n, norm_eps=1e-6) for n in (3, 4))
+    source = _stored(tmp_path / "source", other)
+    assert ModelOptions().configuration(runs=(tmp_path / "out", source)) == other
+    out = _stored(tmp_path / "out", resumed)
+    assert ModelOptions().configuration(runs=(out, source)) == resumed
+    assert ModelOptions(rope_theta=5e7).configuration(runs=(out,)) == dataclasses.replace(resumed, rope_theta=5e7)
+    assert ModelOptions(recipe="debug").configuration(runs=(out, source)) == debug()
+    assert stored_model(tmp_path / "none") is None
+
+
+def test_unknown_recipes_and_sizes_that_do_not_fit_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="model must be one of debug, small, 10m, .* got 'huge'"):
+        ModelOptions(recipe="huge")
+    with pytest.raises(ConfigError, match="heads must be a multiple of kv_heads, got 3 and 2"):
+        ModelOptions(recipe="debug", heads=3).configuration()
+    monkeypatch.setitem(FAMILIES, "bigram", bigram_model.FAMILY)
+    with pytest.raises(ConfigError, match="--model.kv-heads: models of the family bigram have no such value"):
+        ModelOptions(recipe="bigram", kv_heads=2).configuration()

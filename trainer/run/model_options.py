@@ -1,0 +1,88 @@
+"""Options for the model of a run: whose configuration it starts from, and what differs from that."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import ConfigError
+from trainer.config import ModelConfig
+from trainer.model.registry import family_of, recipe
+from trainer.run.checkpoint import CHECKPOINTS, open_run
+
+DEFAULT_RECIPE = "small"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The model. Sizes that are not given are those of the recipe; `longreel plan-training` shows the result."""
+
+    recipe: str | None = None
+    """Named sizes to start from: debug, small, 10m, 30m, 100m, 1b, 7b or lwm_7b. Default: those of the run that is
+    resumed, or of --init-from; small otherwise."""
+    dim: int | None = None
+    """Width of the residual stream."""
+    layers: int | None = None
+    """Number of layers."""
+    heads: int | None = None
+    """Number of query heads."""
+    kv_heads: int | None = None
+    """Number of key and value heads; it divides heads."""
+    head_dim: int | None = None
+    """Width of a head; heads x head-dim need not be dim."""
+    ff_dim: int | None = None
+    """Width of the feed-forward layer."""
+    norm_eps: float | None = None
+    """Number that norms add to the mean square."""
+    tied_heads: bool | None = None
+    """Whether the embedding tables are also the output heads."""
+    qkv_bias: bool | None = None
+    """Whether queries, keys and values have biases, as in Qwen 2."""
+    output_bias: bool | None = None
+    """Whether the output of attention has a bias."""
+    qk_norm: bool | None = None
+    """Whether each query and key head is normed, as in Qwen 3."""
+    rope_theta: float | None = None
+    """Base of the rotary angles. LWM raises it with the context: 1e6 at 32K tokens, 1e7 at 128K, 5e7 at 1M."""
+    max_positions: int | None = None
+    """Longest document in tokens."""
+    tile: int | None = None
+    """Side of a block of attention in tokens."""
+    chunk: int | None = None
+    """Tokens per block in everything except attention."""
+
+    def __post_init__(self) -> None:
+        if self.recipe is not None:
+            recipe(self.recipe)
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The fields that are given, except the recipe."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if value is not None and name != "recipe"}
+
+    def configuration(self, *, runs: tuple[Path | None, ...] = ()) -> ModelConfig:
+        """Return the configuration: of the recipe, or else of the first of `runs` with a checkpoint, then changed.
+
+        Raises ConfigError for values that do not fit together, DatasetError if a checkpoint cannot be read.
+        """
+        if self.recipe is not None:
+            base = recipe(self.recipe)
+        else:
+            stored = (stored_model(run) for run in runs if run is not None)
+            base = next((model for model in stored if model is not None), None) or recipe(DEFAULT_RECIPE)
+        known = {field.name for field in dataclasses.fields(base)}
+        if foreign := [f"--model.{name.replace('_', '-')}" for name in self.changes if name not in known]:
+            raise ConfigError(f"{', '.join(foreign)}: models of the family {family_of(base).name} have no such value")
+        return dataclasses.replace(base, **self.changes)
+
+
+def stored_model(run: Path) -> ModelConfig | None:
+    """Return the model's configuration in a run's newest checkpoint; None if the run has none."""
+    if not (run / CHECKPOINTS).is_dir():
+        return None
+    with open_run(run) as checkpoints:
+        step = checkpoints.latest()
+        return None if step is None else checkpoints.describe(step).model
