@@ -43,7 +43,9 @@ from tests.support.vqgan.tiny_vqgan import tiny_weights
 from tokenizer.checkpoints import checkpoint as weights_files
 from trainer.data.shards import PackedSplit
 from trainer.model.llama.config import debug
-from trainer.run.checkpoint import Checkpoints, Description, open_run
+from trainer.run.checkpoint import Checkpoints, open_run
+from trainer.run.description import Description
+from trainer.run.retention import Retention
 
 CONTEXT = 128
 
@@ -131,7 +133,7 @@ def checkpoint_kinds(folder: Path) -> Iterator[Kind]:
     about = Description(
         model=debug(), vocabulary=VOCABULARY, context_length=CONTEXT, dataset_fingerprint="f", batch_size=2, seed=0
     )
-    with Checkpoints(folder / "run", keep=2) as checkpoints:
+    with Checkpoints(folder / "run", keep=Retention(newest=2)) as checkpoints:
         for step in (2, 4):
             checkpoints.save(step, params=params, optimizer=params, position={"next": step}, description=about)
     place = folder / "run" / "checkpoints" / "4"

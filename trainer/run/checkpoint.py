@@ -3,21 +3,20 @@
     checkpoints/120/params        arrays by name, such as `layers/attention/query`
     checkpoints/120/optimizer     arrays by name
     checkpoints/120/position      JSON: step, and the state of the data iterator
-    checkpoints/120/description   JSON: model configuration, vocabulary, dataset, and what fixes its order
+    checkpoints/120/description   JSON; see `description.py`
     checkpoints/120/checksums.json   of all files; see `schemas/runs/checksums.py`
 
 A checkpoint is written under a temporary name and renamed, so every listed checkpoint is complete. What is restored is
 compared with the checksums first; where several processes train together, each reads a share. Arrays are stored
-unsharded and can be restored on any mesh. Saving copies the state to the host and returns; the write to disk overlaps
-with training and is awaited before the next save. Checkpoints contain arrays and JSON only, nothing executable.
+unsharded and can be restored on any mesh. A damaged one is set aside, and the run resumes from the one before. Saving
+copies the state to the host and returns; the write to disk overlaps with training and is awaited before the next save.
+Checkpoints contain arrays and JSON only, nothing executable.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,111 +25,37 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from schemas.errors import ConfigError, DatasetError
-from schemas.field_types import require_types
+from schemas.errors import ConfigError, DatasetError, storage_errors
 from schemas.runs.checksums import CHECKSUMS, Checksums, write_checksums
-from schemas.runs.naming import array_name
+from schemas.runs.naming import array_name, earlier_name
 from schemas.runs.storage import older_intact, read_errors, write_errors
-from schemas.vocab import Vocabulary
-from trainer.config import ModelConfig
-from trainer.model.registry import config_from_dict, config_to_dict, family_of
-from trainer.run.processes import first_of_all
+from trainer.run.description import Description
+from trainer.run.processes import first_of_all, wait_for_all
+from trainer.run.retention import Retention
 
 CHECKPOINTS = "checkpoints"
-# Fields that only change how a model is computed, up to rounding. A resumed run may use other values.
-_COMPUTE_FIELDS = ("attention", "tile", "chunk", "offload")
+SET_ASIDE = "checkpoints-set-aside"
 
 _PARAMS, _OPTIMIZER, _POSITION, _DESCRIPTION = "params", "optimizer", "position", "description"
 _ITEMS = (_PARAMS, _OPTIMIZER, _POSITION, _DESCRIPTION)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Description:
-    """Model, vocabulary and data of a checkpoint. A run resumes only if they match; see `require_same`."""
-
-    model: ModelConfig
-    vocabulary: Vocabulary
-    context_length: int
-    dataset_fingerprint: str
-    batch_size: int
-    seed: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready mapping; `from_dict` is its inverse."""
-        return dataclasses.asdict(self) | {
-            "model": config_to_dict(self.model),
-            "vocabulary": self.vocabulary.to_dict(),
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], *, where: Path) -> Description:
-        """Read what `to_dict` wrote; raises ConfigError if another version wrote it."""
-        try:
-            plain = dict(values)
-            model, vocabulary = config_from_dict(plain.pop("model")), Vocabulary.from_dict(plain.pop("vocabulary"))
-            require_types(cls, plain)
-            return cls(model=model, vocabulary=vocabulary, **plain)
-        except (TypeError, ValueError, KeyError, AttributeError) as e:
-            raise ConfigError(f"{where} was written by another version of Longreel and cannot be read: {e}") from e
-
-    def require_same(self, ours: Description, *, where: Path) -> None:
-        """Raise VocabularyMismatch or ConfigError unless a run with `ours` can resume from this checkpoint."""
-        self.require_vocabulary(ours.vocabulary, where=where)
-        self._require_family(ours, where=where)
-        fields = [f.name for f in dataclasses.fields(self.model) if f.name not in _COMPUTE_FIELDS]
-        _require_fields(self.model, ours.model, fields, where=where, what="another model")
-        order = ["context_length", "dataset_fingerprint", "batch_size", "seed"]
-        _require_fields(self, ours, order, where=where, what="other data, or another order of it")
-
-    def require_shapes(self, ours: Description, *, where: Path) -> None:
-        """Raise VocabularyMismatch or ConfigError unless a run with `ours` can start from these parameters."""
-        self.require_vocabulary(ours.vocabulary, where=where)
-        self._require_family(ours, where=where)
-        _require_fields(self.model, ours.model, self.model.shape_fields, where=where, what="a model of another shape")
-
-    def _require_family(self, ours: Description, *, where: Path) -> None:
-        theirs, this = (family_of(x.model).name for x in (self, ours))
-        if theirs != this:
-            raise ConfigError(
-                f"{where} is a checkpoint of another model family: it has {theirs}, this run {this}. "
-                "Choose a --model of that family, or another --out."
-            )
-
-    def require_vocabulary(self, ours: Vocabulary, *, where: Path) -> None:
-        """Raise VocabularyMismatch that names every difference, unless `ours` is the checkpoint's."""
-        self.vocabulary.require_same(ours, ours=f"the checkpoint {where}", theirs="the dataset")
-
-
-def _require_fields(a: Any, b: Any, names: Sequence[str], *, where: Path, what: str) -> None:
-    differing = [
-        f"  {name}: the checkpoint has {getattr(a, name)}, this run {getattr(b, name)}"
-        for name in names
-        if getattr(a, name) != getattr(b, name)
-    ]
-    if differing:
-        raise ConfigError(
-            f"{where} is a checkpoint of {what}:\n" + "\n".join(differing) + "\n"
-            "Use the same values to resume it; or another --out, and --init-from to start from its parameters."
-        )
-
-
 class Checkpoints:
     """The checkpoints of a run; a context manager that waits for pending writes on exit.
 
-    With `keep`, it owns the run: it deletes the incomplete files of a killed process and keeps the newest `keep`
-    checkpoints. Without `keep`, it only reads.
+    With `keep`, it owns the run: it deletes the incomplete files of a killed process and the checkpoints that are not
+    to be kept. Without `keep`, it only reads.
     """
 
-    def __init__(self, run: Path, *, keep: int | None = None) -> None:
+    def __init__(self, run: Path, *, keep: Retention | None = None) -> None:
         self.path = run.absolute() / CHECKPOINTS
-        preserved = preservation_policy.LatestN(keep) if keep else preservation_policy.PreserveAll()
         self._intact: set[tuple[int, str]] = set()  # steps and items whose files were found to be intact
         with write_errors(self.path, what="checkpoint"):
             self._manager = ocp.CheckpointManager(
                 self.path,
                 item_names=_ITEMS,
                 options=ocp.CheckpointManagerOptions(
-                    preservation_policy=preserved,
+                    preservation_policy=keep or preservation_policy.PreserveAll(),
                     cleanup_tmp_directories=keep is not None,
                     create=keep is not None,
                     async_options=ocp.options.AsyncOptions(post_finalization_callback=self._write_checksums),
@@ -156,6 +81,44 @@ class Checkpoints:
         if step is None:
             raise ConfigError(f"{self.path} has no finished checkpoint yet")
         return step
+
+    def steps(self) -> list[int]:
+        """Return the steps of all checkpoints, in ascending order."""
+        return sorted(self._manager.all_steps())
+
+    def newest_intact(self) -> tuple[int | None, list[str]]:
+        """Return the step of the newest checkpoint whose files are all intact, and what is wrong with newer ones.
+
+        Every process must call this together; each reads a share of the files.
+        """
+        problems: list[str] = []
+        for step in reversed(self.steps()):
+            try:
+                for item in _ITEMS:
+                    self._check(step, item)
+            except DatasetError as e:
+                problems.append(str(e))
+            else:
+                return step, problems
+        return None, problems
+
+    def set_aside_after(self, step: int | None) -> Path | None:
+        """Move the checkpoints after `step`, all for None, out of the way; return their new folder, if there are any.
+
+        Every process must call this together.
+        """
+        later = [other for other in self.steps() if step is None or other > step]
+        if not later:
+            return None
+        aside = self.path.with_name(SET_ASIDE)
+        if jax.process_index() == 0:
+            with storage_errors(aside):
+                aside.mkdir(exist_ok=True)
+                for other in later:
+                    (self.path / str(other)).rename(_unused(aside / str(other)))
+        wait_for_all("checkpoints are set aside")
+        self._manager.reload()
+        return aside
 
     def save(self, step: int, *, params: Any, optimizer: Any, position: Any, description: Description) -> None:
         """Start writing a checkpoint; do nothing if the newest one is of this step.
@@ -201,24 +164,28 @@ class Checkpoints:
             return position["data"]
 
     def _arrays(self, step: int, item: str, like: Any) -> Any:
-        target = named(like)
+        with self.read_errors(step):
+            self._check(step, item)
+            stored = ocp.PyTreeCheckpointer().metadata(self.path / str(step) / item).item_metadata.tree
+        target = {name if name in stored else earlier_name(name): leaf for name, leaf in named(like).items()}
         arguments = ocp.args.PyTreeRestore(target, restore_args=ocp.checkpoint_utils.construct_restore_args(target))
         restored = self._restore(step, item, arguments)
         return jax.tree.unflatten(jax.tree.structure(like), [restored[name] for name in target])
 
     def _restore(self, step: int, item: str, arguments: Any) -> Any:
         with self.read_errors(step):
-            if (step, item) not in self._intact:
-                self._require_intact(step, item)
-                self._intact.add((step, item))
+            self._check(step, item)
             return self._manager.restore(step, args=ocp.args.Composite(**{item: arguments}))[item]
 
-    def _require_intact(self, step: int, item: str) -> None:
-        """Raise DatasetError, in all processes, that names the first damaged file of an item."""
+    def _check(self, step: int, item: str) -> None:
+        """Raise DatasetError, in all processes, that names the first damaged file of an item; check it only once."""
+        if (step, item) in self._intact:
+            return
         files = Checksums(self.path / str(step), [item])
         found = files.first_problem(part=jax.process_index(), parts=jax.process_count())
         if (first := first_of_all(found)) is not None:
             raise DatasetError(files.describe(first))
+        self._intact.add((step, item))
 
     def read_errors(self, step: int) -> AbstractContextManager[None]:
         """Raise DatasetError, which names an older intact checkpoint, if the one of `step` cannot be used."""
@@ -248,3 +215,8 @@ def open_run(run: Path) -> Checkpoints:
 def named(tree: Any) -> dict[str, Any]:
     """Return the leaves of a tree by name, in the order of the tree; names do not depend on the classes of nodes."""
     return {array_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+def _unused(path: Path) -> Path:
+    """Return `path`, or the first of `path.1`, `path.2`, … that does not exist."""
+    return next(p for p in chain([path], (path.with_name(f"{path.name}.{i}") for i in count(1))) if not p.exists())

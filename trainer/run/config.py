@@ -20,8 +20,10 @@ from trainer.config import (
     Softmax,
 )
 from trainer.data.layout import LAYOUTS, Layout
+from trainer.run.divergence import Divergence
 from trainer.run.model_options import ModelOptions
 from trainer.run.optimizer import OptimizerConfig
+from trainer.run.profile import step_range
 
 Damaged = Literal["stop", "skip"]
 
@@ -38,12 +40,22 @@ class Cadence:
     checkpoint_every: int = 100
     """Steps between checkpoints. One is always written after the last step and when the run is interrupted."""
     checkpoints_kept: int = 3
-    """Number of checkpoints to keep; older ones are deleted."""
+    """Number of newest checkpoints to keep; older ones are deleted, except for those that the next options keep."""
+    keep_every: int | None = None
+    """Keep also the checkpoints whose step is a multiple of this."""
+    keep_hours: float | None = None
+    """Keep also one checkpoint for every so many hours."""
+    keep_best: int = 0
+    """Keep also this many checkpoints with the lowest held-out loss."""
 
     def __post_init__(self) -> None:
         if self.eval_every < 0:
             raise ConfigError(f"eval_every must not be negative, got {self.eval_every}; 0 means never")
-        for name in ("eval_sequences", "checkpoint_every", "checkpoints_kept"):
+        if self.keep_best < 0:
+            raise ConfigError(f"keep_best must not be negative, got {self.keep_best}")
+        if self.keep_hours is not None and not self.keep_hours > 0:
+            raise ConfigError(f"keep_hours must be positive, got {self.keep_hours}")
+        for name in ("eval_sequences", "checkpoint_every", "checkpoints_kept", "keep_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
@@ -91,6 +103,12 @@ class TrainConfig:
     rounding; see `trainer/attention/context_parallel.py` for which to choose."""
     layout: Layout = "block_cyclic"
     """How the tokens of a sequence are distributed over the mesh axis `sequence`."""
+    checkpoint_step: int | None = None
+    """Step of the checkpoint to resume from; later ones are set aside. Default: the newest that is not damaged."""
+    allow_changed: bool = False
+    """Resume with other settings of optimizer, schedule, model, data or their order than those of the checkpoint."""
+    profile_steps: str | None = None
+    """First and last step to profile, such as 10:12. Writes OUT/profile/, which XProf and Perfetto display."""
     damaged: Damaged = "stop"
     """What to do with a sequence whose bytes were altered since it was packed: stop the run, or skip the sequence. A
     skipped one is named and counted; the order of the others stays as it is."""
@@ -101,6 +119,7 @@ class TrainConfig:
     model: ModelOptions = field(default_factory=ModelOptions)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    divergence: OmitArgPrefixes[Divergence] = field(default_factory=Divergence)
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
@@ -109,6 +128,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
+        if self.profile_steps is not None:
+            step_range(self.profile_steps)
         if self.damaged not in get_args(Damaged):
             raise ConfigError(f"damaged must be stop or skip, got {self.damaged!r}")
         if self.attention not in ATTENTION_METHODS:

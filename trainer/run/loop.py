@@ -42,8 +42,13 @@ from trainer.data.shards import PackedSplit
 from trainer.run.checkpoint import Checkpoints
 from trainer.run.config import Cadence, Memory, TrainConfig
 from trainer.run.damage import SkippedSequences, to_stderr
+from trainer.run.divergence import Updates
 from trainer.run.evaluate import evaluate, losses, spread
+from trainer.run.lock import locked
 from trainer.run.processes import any_process
+from trainer.run.profile import StepProfile
+from trainer.run.resumption import choose_start
+from trainer.run.retention import Retention
 from trainer.run.setup import Setup
 from trainer.run.state import TrainState, resume
 from trainer.run.step import StepMetrics
@@ -133,19 +138,24 @@ class _Training:
     def __init__(self, setup: Setup, stop: StopRequest, stack: ExitStack) -> None:
         config, primary = setup.config, jax.process_index() == 0
         self._setup, self._config, self._stop = setup, config, stop
-        self._checkpoints = stack.enter_context(Checkpoints(config.out, keep=config.cadence.checkpoints_kept))
-        self._start = self._checkpoints.latest()
-        if self._start is None:
+        stack.enter_context(locked(config.out))
+        self._checkpoints = stack.enter_context(Checkpoints(config.out, keep=self._retention()))
+        start = choose_start(
+            self._checkpoints,
+            setup.description,
+            step=config.checkpoint_step,
+            allow_changed=config.allow_changed,
+        )
+        if start.step is None:
             setup.check_init_from()
-        else:
-            where = self._checkpoints.path / str(self._start)
-            self._checkpoints.describe(self._start).require_same(setup.description, where=where)
-        self._step = self._start or 0
+        self._start, self._step = start.step, start.step or 0
         logged = -1 if self._start is None else self._start
         board = TensorBoard(config.out, step=logged) if primary else None
         self._log = stack.enter_context(MetricsLog(config.out, step=logged, primary=primary, board=board))
         progress = TrainingProgress("train", steps=config.steps, done=self._step, visible=primary)
         self._progress = stack.enter_context(progress)
+        for note in start.notes:
+            self._progress.log(note)
         if self._log.damaged:
             self._progress.log(f"dropped {self._log.damaged} damaged lines of {self._log.path}")
         self._skipped = SkippedSequences(self._progress.log if primary else to_stderr)
@@ -154,6 +164,10 @@ class _Training:
             self._loader, sequences=len(setup.split), batch_size=config.batch_size, seed=config.seed
         )
         stack.callback(self._batches.close)
+        self._updates = Updates(config.divergence, self._log.rows("train"))
+        self._profile = StepProfile(config.out, config.profile_steps)
+        stack.callback(self._profile.close)
+        self._compile_s = 0.0  # until the next row
 
     def run(self) -> TrainResult:
         """Make the remaining steps."""
@@ -179,7 +193,8 @@ class _Training:
             rest = second.submit(self._prepare_rest)
             self._train_step = self._setup.compile_step()
             rest.result()
-        self._progress.log(f"compiled in {time.perf_counter() - started:.1f} s")
+        self._compile_s = time.perf_counter() - started
+        self._progress.log(f"compiled in {self._compile_s:.1f} s")
         self._progress.start()
 
     def _prepare_rest(self) -> None:
@@ -196,40 +211,58 @@ class _Training:
         return resume(self._setup.plan, self._checkpoints, self._start)
 
     def _make_steps(self) -> None:
-        while True:
-            self._evaluate_if_due()
-            if self._step == self._config.steps:
-                return
+        self._evaluate_if_due()
+        while self._step < self._config.steps:
             self._stop_if_asked()
             self._make_step()
+            self._evaluate_if_due()
             if self._step % self._config.cadence.checkpoint_every == 0 or self._step == self._config.steps:
                 self._save()
 
     def _make_step(self) -> None:
+        self._profile.before(self._step + 1)
         started = time.perf_counter()
-        batch = self._setup.placement.place(next(self._batches))
-        self._state, measured = self._train_step(self._state, batch)
+        loaded = next(self._batches)
+        wait_s = time.perf_counter() - started
+        batch = self._setup.placement.place(loaded)
+        limit = jax.device_put(np.float32(self._updates.limit()), self._setup.plan.replicated)
+        self._state, measured = self._train_step(self._state, batch, limit)
         metrics: StepMetrics = jax.device_get(measured)
         self._step += 1
         self._skipped.update(self._loader)
-        row = self._row(metrics, time.perf_counter() - started)
-        # A finite gradient gives finite parameters, so every checkpoint can be resumed. A batch without targets, all of
-        # whose sequences were skipped, has no loss.
-        has_loss = math.isfinite(row["loss"]) or not row["useful_tokens"]
-        if not (has_loss and math.isfinite(row["gradient_norm"])):
-            raise self._diverged(row)
+        row = self._row(metrics, step_s=time.perf_counter() - started, wait_s=wait_s)
+        if self._profile.after(self._step):
+            self._progress.log(f"step {self._step}: wrote the profile {self._profile.path}")
+        self._judge(row)
         self._log.write("train", self._step, row)
         self._progress.update(self._step, f"loss {row['loss']:.4f}, {row['tokens_per_s']:,.0f} tokens/s")
 
-    def _row(self, metrics: StepMetrics, step_s: float) -> dict[str, float]:
+    def _judge(self, row: dict[str, float]) -> None:
+        """Raise JobError if the run diverged; say so if the step's update was skipped."""
+        applied = bool(row["applied"])
+        self._updates.record(self._step, applied=applied, norm=row["gradient_norm"])
+        if self._updates.must_stop:
+            raise self._diverged(row)
+        if not applied:
+            self._progress.log(
+                f"step {self._step}: skipped the update: {_measured(row)} ({self._updates.skipped} skipped within "
+                f"1,000 steps, --skip-budget is {self._config.divergence.skip_budget})"
+            )
+
+    def _row(self, metrics: StepMetrics, *, step_s: float, wait_s: float) -> dict[str, float]:
+        compile_s, self._compile_s = self._compile_s, 0.0
         sums = np.stack([metrics.sums.ce_by_modality, metrics.sums.weight_by_modality])
         return losses(sums) | {
+            "applied": int(metrics.applied),
             "gradient_norm": float(metrics.gradient_norm),
+            "parameter_norm": float(metrics.parameter_norm),
             "learning_rate": float(metrics.learning_rate),
             "useful_tokens": int(metrics.useful_tokens),
             "epoch": self._step / self._setup.steps_per_epoch,
             "skipped_sequences": self._skipped.count,
             "step_s": step_s,
+            "data_wait_s": wait_s,
+            "compile_s": compile_s,
             "tokens_per_s": math.prod(self._setup.placement.shape) / step_s,
         }
 
@@ -284,8 +317,23 @@ class _Training:
         none = self._checkpoints.latest() is None
         back = "There is no checkpoint yet" if none else f"The newest checkpoint is {self._newest}"
         return JobError(
-            f"training diverged at step {self._step}: the loss is {row['loss']}, the norm of the gradient "
-            f"{row['gradient_norm']}. {back}. Run again with a lower --optimizer.learning-rate, or a longer warm-up."
+            f"training diverged at step {self._step}: {_measured(row)}. {back}. Run again with a lower "
+            "--optimizer.learning-rate or a longer warm-up (and --allow-changed), or with a larger --skip-budget."
+        )
+
+    def _retention(self) -> Retention:
+        cadence = self._config.cadence
+
+        def loss(step: int) -> float | None:
+            row = self._log.find("eval", step)
+            return None if row is None else row["loss"]
+
+        return Retention(
+            newest=cadence.checkpoints_kept,
+            every=cadence.keep_every,
+            hours=cadence.keep_hours,
+            best=cadence.keep_best,
+            loss=loss,
         )
 
     @property
@@ -305,3 +353,7 @@ class _Training:
             checkpoint=self._newest,
             metrics=self._log.path,
         )
+
+
+def _measured(row: dict[str, float]) -> str:
+    return f"the loss is {row['loss']}, the norm of the gradient {row['gradient_norm']}"

@@ -21,3 +21,9 @@ def any_process(flag: bool) -> bool:
     if jax.process_count() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.array([flag]))))
+
+
+def wait_for_all(what: str) -> None:
+    """Wait until every process has come to this place, which `what` names in an error."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)

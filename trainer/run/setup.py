@@ -24,13 +24,14 @@ from trainer.divisibility import require_rows
 from trainer.mesh import make_mesh, require_host_memory
 from trainer.model.loss import LossSums
 from trainer.model.registry import config_to_dict, parameter_count
-from trainer.run.checkpoint import Description, open_run
+from trainer.run.checkpoint import open_run
 from trainer.run.config import TrainConfig
+from trainer.run.description import Description
 from trainer.run.optimizer import OptimizerConfig, make_optimizer, schedule
 from trainer.run.state import Plan, TrainState, load_params, new_state, state_from_params
 from trainer.run.step import StepMetrics, compile_eval, compile_step
 
-TrainStep = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
+TrainStep = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, StepMetrics]]
 EvalStep = Callable[[Any, Batch], LossSums]
 
 
@@ -83,6 +84,8 @@ class Setup:
                 dataset_fingerprint=split.fingerprint,
                 batch_size=config.batch_size,
                 seed=config.seed,
+                optimizer=config.optimizer,
+                schedule_steps=steps,
             ),
         )
 

@@ -24,7 +24,8 @@ from trainer.config import ModelConfig
 from trainer.mesh import shardings
 from trainer.model.protocol import Model
 from trainer.model.registry import abstract, create
-from trainer.run.checkpoint import Checkpoints, Description, open_run
+from trainer.run.checkpoint import Checkpoints, open_run
+from trainer.run.description import Description
 
 
 @jax.tree_util.register_dataclass

@@ -2,7 +2,7 @@
 
 Both are pure functions, which the loop compiles once:
 
-    train_step(state, batch) -> (state, metrics)
+    train_step(state, batch, limit) -> (state, metrics)
     eval_step(params, batch) -> sums
 
 The static arguments (the model's graph, the optimizer) are keywords, to be bound with `functools.partial`.
@@ -37,7 +37,9 @@ class StepMetrics(NamedTuple):
     """Metrics of a training step; scalars, except for the sums by modality."""
 
     sums: LossSums
+    applied: jax.Array  # bool: the update was made; see `train_step`
     gradient_norm: jax.Array  # before clipping
+    parameter_norm: jax.Array
     learning_rate: jax.Array
     useful_tokens: jax.Array  # number of targets with a weight, int32
 
@@ -45,6 +47,7 @@ class StepMetrics(NamedTuple):
 def train_step(
     state: TrainState,
     batch: Batch,
+    limit: jax.Array,
     *,
     graph: nnx.GraphDef[Model],
     optimizer: optax.GradientTransformation,
@@ -52,13 +55,27 @@ def train_step(
     mesh: Mesh,
     accumulate: int = 1,
 ) -> tuple[TrainState, StepMetrics]:
-    """Return the state after one update, and the metrics of the state before it."""
+    """Return the state after one update, and the metrics of the state before it.
+
+    Where the loss is not finite, or the norm of the gradient not or above `limit` (float32 scalar), parameters and
+    moments stay as they are. Counters advance, so that the schedule follows the number of steps.
+    """
     gradient, sums = loss_gradient(state.params, batch, graph=graph, mesh=mesh, accumulate=accumulate)
     updates, moments = optimizer.update(gradient, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
+    norm = optax.tree.norm(gradient)
+    applied = jnp.isfinite(sums.ce) & (norm <= limit)  # a comparison with NaN is false
+
+    def keep(old: jax.Array, new: jax.Array) -> jax.Array:
+        return jnp.where(applied, new, old) if jnp.issubdtype(new.dtype, jnp.inexact) else new
+
+    params = jax.tree.map(keep, state.params, params)
+    moments = jax.tree.map(keep, state.optimizer, moments)
     metrics = StepMetrics(
         sums=sums,
-        gradient_norm=optax.tree.norm(gradient),
+        applied=applied,
+        gradient_norm=norm,
+        parameter_norm=optax.tree.norm(state.params),
         learning_rate=rate(state.step),
         useful_tokens=jnp.sum(batch["weights"] > 0, dtype=jnp.int32),
     )
@@ -125,7 +142,8 @@ def compile_step(
         donate_argnums=0,
         out_shardings=(places, plan.replicated),
     )
-    return step.lower(plan.like, _batch_like(shape, plan.mesh)).compile()
+    limit = jax.ShapeDtypeStruct((), jnp.float32, sharding=plan.replicated)
+    return step.lower(plan.like, _batch_like(shape, plan.mesh), limit).compile()
 
 
 def compile_eval(plan: Plan, *, shape: tuple[int, int]) -> jax.stages.Compiled:

@@ -26,6 +26,7 @@ from trainer.data.loader import Placement
 from trainer.data.shards import PackedSplit
 from trainer.mesh import make_mesh
 from trainer.run.checkpoint import open_run
+from trainer.run.divergence import Divergence
 from trainer.run.loop import Cadence, Memory, TrainConfig, TrainResult, train, use_cpu_devices
 from trainer.run.model_options import ModelOptions
 from trainer.run.optimizer import OptimizerConfig
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.slow
 
 S, STEPS = 128, 40
 OPTIMIZER = OptimizerConfig(learning_rate=3e-3, warmup_steps=4, decay_steps=STEPS)
-TIMINGS = ("step_s", "tokens_per_s", "seconds")
+TIMINGS = ("step_s", "tokens_per_s", "seconds", "data_wait_s", "compile_s")
 
 
 @pytest.fixture(scope="module")
@@ -236,16 +237,58 @@ def test_a_run_can_train_without_held_out_data(tmp_path: Path) -> None:
     assert result.loss is not None
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_checkpoint_before_it(tmp_path: Path) -> None:
+def test_a_step_whose_loss_is_not_finite_is_skipped_within_a_budget_or_ends_the_run(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=10, val=0, heavy=8)  # comes in the second batch
     rare, every = Cadence(eval_every=0), Cadence(eval_every=0, checkpoint_every=1)
+    stop = Divergence(on_divergence="stop")
     with pytest.raises(JobError, match=r"diverged at step 2: the loss is (inf|nan).*There is no checkpoint yet"):
-        train(config_of(directory, tmp_path / "rare", cadence=rare))
+        train(config_of(directory, tmp_path / "rare", cadence=rare, divergence=stop))
     with pytest.raises(JobError, match=r"diverged at step 2: .*checkpoints/1\. Run again with a lower"):
-        train(config_of(directory, tmp_path / "every", cadence=every))
+        train(config_of(directory, tmp_path / "every", cadence=every, divergence=stop))
     arrays = _arrays(tmp_path / "every")
     assert arrays["step"] == 1
     assert all(np.isfinite(array).all() for array in arrays.values())
+
+    # The same command with a budget goes on where that one ended for ever; it counts what it skips.
+    result = train(config_of(directory, tmp_path / "every", cadence=every, steps=9))
+    applied = [row["applied"] for row in read_metrics(result.metrics)]
+    assert (applied[0], applied[1], len(applied)) == (1, 0, 9)
+    assert 2 <= applied.count(0) <= 5
+    assert all(np.isfinite(array).all() for array in _arrays(tmp_path / "every").values())
+    with pytest.raises(JobError, match="or with a larger --skip-budget"):
+        train(config_of(directory, tmp_path / "budget", cadence=rare, divergence=Divergence(skip_budget=1)))
+
+
+def test_a_damaged_newest_checkpoint_costs_the_steps_since_the_one_before(
+    dataset: Path, straight: TrainResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(config_of(dataset, tmp_path, steps=20, cadence=Cadence(eval_every=10, checkpoint_every=8)))
+    _damage(next((tmp_path / "checkpoints/20/params").rglob("d/*")))
+    _damage(tmp_path / "checkpoints/16/position/metadata")
+    train(config_of(dataset, tmp_path))
+    said = capsys.readouterr().err
+    assert "a checkpoint is damaged" in said
+    assert "moved the checkpoints after step 8 to" in said
+    assert sorted(path.name for path in (tmp_path / "checkpoints-set-aside").iterdir()) == ["16", "20"]
+    _assert_same_run(tmp_path, straight)
+
+
+def _damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_settings_that_change_on_resuming_have_to_be_allowed(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = {"cadence": Cadence(eval_every=0)}
+    train(config_of(dataset, tmp_path, steps=1, **short))
+    other = dataclasses.replace(OPTIMIZER, learning_rate=1e-4)
+    with pytest.raises(ConfigError, match=r"learning_rate: the checkpoint has 0.003, this run 0.0001\n.*allow-changed"):
+        train(config_of(dataset, tmp_path, steps=2, optimizer=other, **short))
+    assert train(config_of(dataset, tmp_path, steps=2, optimizer=other, allow_changed=True, **short)).step == 2
+    assert "changed: learning_rate: the checkpoint has 0.003, this run 0.0001" in capsys.readouterr().err
 
 
 def test_a_damaged_sequence_stops_the_run_by_name_or_is_skipped_and_counted(dataset: Path, tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ from tests.support.training.training_dataset import VOCABULARY
 from trainer.config import MeshConfig
 from trainer.mesh import make_mesh
 from trainer.model.registry import FAMILIES
-from trainer.run.checkpoint import Checkpoints, Description
+from trainer.run.checkpoint import Checkpoints
+from trainer.run.description import Description
 from trainer.run.optimizer import OptimizerConfig, make_optimizer
+from trainer.run.retention import Retention
 from trainer.run.state import Plan, TrainState, load_model, load_params, new_state, resume
 
 MODEL = bigram_model.BigramConfig()
@@ -43,7 +45,7 @@ def _save(run: Path, plan: Plan, state: TrainState, *, step: int) -> None:
     description = Description(
         model=MODEL, vocabulary=VOCABULARY, context_length=8, dataset_fingerprint="x", batch_size=1, seed=0
     )
-    with Checkpoints(run, keep=1) as checkpoints:
+    with Checkpoints(run, keep=Retention(newest=1)) as checkpoints:
         checkpoints.save(step, params=state.params, optimizer=state.optimizer, position={}, description=description)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
@@ -54,8 +55,11 @@ class _Trainer:
         self._placement = Placement.of(mesh, (B, S), layout=layout, tile=MODEL.tile)
         self._loader = self._placement.loader(split)
 
+    def step(self, state: TrainState, batch: Batch, *, limit: float = math.inf) -> tuple[TrainState, StepMetrics]:
+        return self._step(state, batch, jax.device_put(np.float32(limit), self.plan.replicated))
+
     @cached_property
-    def step(self) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
+    def _step(self) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, StepMetrics]]:
         rate = schedule(OPTIMIZER, steps=20)
         return compile_step(self.plan, self.optimizer, rate, shape=(B, S), accumulate=self._accumulate)
 
@@ -216,3 +220,27 @@ def test_the_state_keeps_the_shardings_of_the_plan(ring: _Trainer) -> None:
     state, _ = ring.step(ring.state(), ring.batch(0, 1, 2, 3))
     for made, planned in zip(jax.tree.leaves(state), jax.tree.leaves(ring.plan.like), strict=True):
         assert (made.shape, made.dtype, made.sharding) == (planned.shape, planned.dtype, planned.sharding)
+
+
+def test_a_step_above_the_limit_or_without_a_finite_loss_changes_only_the_counters(ring: _Trainer) -> None:
+    batch = ring.batch(0, 1, 2, 3)
+    before = jax.device_get(ring.state())
+    state, metrics = ring.step(ring.state(), batch, limit=1e-6)
+    assert not metrics.applied
+    _assert_only_counted(before, state)
+    broken = {**batch, "weights": batch["weights"] * np.inf}
+    state, metrics = ring.step(ring.state(), broken)
+    assert not metrics.applied
+    _assert_only_counted(before, state)
+    norm = float(metrics.parameter_norm)
+    assert norm == pytest.approx(math.sqrt(sum(np.square(x).sum() for x in jax.tree.leaves(before.params))), rel=1e-5)
+    assert bool(ring.step(ring.state(), batch)[1].applied)
+
+
+def _assert_only_counted(before: TrainState, after: TrainState) -> None:
+    assert int(after.step) == int(before.step) + 1
+    for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(jax.device_get(after)), strict=True):
+        if np.issubdtype(np.asarray(new).dtype, np.inexact):
+            assert np.array_equal(old, new)
+        else:
+            assert new == old + 1

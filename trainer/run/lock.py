@@ -1,0 +1,41 @@
+"""The lock of a run's output folder: two runs in one folder would mix their checkpoints and metrics."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+
+from schemas.errors import ConfigError, storage_errors
+from trainer.run.processes import any_process
+
+LOCK = "run.lock"
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Exclude other runs from `out` while the body runs; the operating system releases the lock of a killed process.
+
+    Where several processes train together, the first takes the lock for all. Raises ConfigError, in all processes, if
+    another run holds it.
+    """
+    path = out / LOCK
+    with storage_errors(path):
+        out.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            if any_process(jax.process_index() == 0 and not _take(file.fileno())):
+                raise ConfigError(f"another run is training in {out}: wait until it ends, or choose another --out")
+            yield
+
+
+def _take(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: the user has to start one run at a time
+        return True
+    return True
