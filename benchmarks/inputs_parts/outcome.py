@@ -11,7 +11,7 @@ from pipeline.runtime.workspace import Workspace, read_units
 from pipeline.tokenize.interleave import VisionSegment, parse_document
 from schemas.records import SURVEY
 from schemas.rows import DocumentRow, SurveyRow, document_rows, survey_rows
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from pipeline.packing.mixture import Mixture
 from pipeline.packing.plan import DatasetPlan, make_plan
 from pipeline.packing.sentence_ends import SentenceEnds
 from pipeline.runtime.token_store import FACTS, TokenStore
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from schemas.errors import ConfigError, UsageError
 from schemas.printable import printable
 from schemas.vocab import Vocabulary
 from tokenizer.codec import FrameCodec
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 from trainer.config import MeshConfig
 from trainer.mesh import make_mesh
 from trainer.model.generate import generate

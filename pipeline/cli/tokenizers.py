@@ -24,7 +24,7 @@ from schemas.errors import ConfigError
 from schemas.fingerprint import sha256_file
 from schemas.rows import SurveyRow
 from tokenizer.config import Lookup
-from tokenizer.text.sentencepiece import TextTrainConfig, train_text_tokenizer
+from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,7 @@ from pipeline.runtime.workspace import Workspace
 from schemas.dataset import TAKEN_DOWN
 from schemas.errors import ConfigError, DatasetError
 from schemas.records import TOKENS
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)

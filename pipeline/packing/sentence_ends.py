@@ -12,7 +12,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 
 _PARAGRAPH, _SENTENCE = 2, 1
 _END = re.compile("[.!?\u2026\u3002\uff01\uff1f\u0964][\"'\u2019\u201d\u00bb)\\]]*\\s*$")

@@ -33,7 +33,7 @@ from schemas.errors import ConfigError, DatasetError, InputError, Reason, Vocabu
 from schemas.fingerprint import bucket
 from schemas.rows import DocumentSpan
 from schemas.vocab import TEXT, VISION, Vocabulary
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 
 _DRAWS = 1 << 32
 

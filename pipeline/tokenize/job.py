@@ -20,7 +20,7 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.tools import load_codec, make_vocabulary
 from pipeline.tokenize.worker import TokenizeWorker, items_to_tokenize
 from schemas.files import write_text
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 
 
 def tokenize_items(

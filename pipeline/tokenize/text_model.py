@@ -21,7 +21,8 @@ from schemas.files import atomic, read_json, write_json
 from schemas.fingerprint import sha256_file
 from schemas.record_errors import record_errors
 from schemas.rows import SurveyRow, survey_rows
-from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
+from tokenizer.text.tokenizer import TextTokenizer
+from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
 
 def text_model_of(

@@ -10,7 +10,7 @@ from pipeline.video.decoder import Decoder
 from schemas.errors import ConfigError
 from schemas.vocab import Vocabulary
 from tokenizer.codec import FrameCodec
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 
 
 @functools.lru_cache(maxsize=4)

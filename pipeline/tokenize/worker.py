@@ -42,7 +42,7 @@ from schemas.record_errors import record_errors
 from schemas.records import SURVEY, clip_id, item_of
 from schemas.rows import Crop, DocumentRow, SurveyRow, survey_rows
 from schemas.vocab import Vocabulary
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 
 _VERSION = 1  # increment when the same input gives other tokens
 _COMMIT_EVERY_S = 300.0  # a killed worker loses at most this much work

@@ -34,7 +34,8 @@ from tests.support.survey_rows import select_config
 from tests.support.texts import story
 from tests.support.vqgan.tiny_vqgan import TINY, tiny_weights_of_varied_codes
 from tokenizer.checkpoints import checkpoint
-from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
+from tokenizer.text.tokenizer import TextTokenizer
+from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
 FPS = 4
 CLOCKS = "It was a bright cold day, and the clocks were striking thirteen. {}\n"

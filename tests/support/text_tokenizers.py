@@ -8,7 +8,8 @@ from pathlib import Path
 
 import sentencepiece
 
-from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
+from tokenizer.text.tokenizer import TextTokenizer
+from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
 
 def text_tokenizer(kind: str, corpus: Iterable[str], path: Path) -> TextTokenizer:

@@ -25,7 +25,8 @@ from schemas.shards.sequence import PackedSequence
 from schemas.vocab import VISION, Vocabulary
 from tests.support.packed_datasets import make_dataset
 from tests.support.token_stores import StoredDocument
-from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
+from tokenizer.text.tokenizer import TextTokenizer
+from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
 CONTEXT, GRID, RATE = 256, (8, 8), 2.0
 WEIGHTS = Path(tokenizer.codec.__file__).parent / "weights" / "small-128.safetensors"

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-BEGIN_VISION, END_VISION = "<vision>", "</vision>"
+from tokenizer.text.model import END_VISION
+
 BLOCK_CHARS = 1024
 
 _READ_CHARS = 1 << 16  # smaller chunks are joined before they are split

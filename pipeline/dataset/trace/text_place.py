@@ -21,7 +21,7 @@ from schemas.errors import DatasetError
 from schemas.printable import printable
 from schemas.rows import LedgerRow
 from schemas.vocab import TEXT, Vocabulary
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 
 _BATCH = 1 << 20  # tokens that are decoded at a time
 _WINDOW = 1024  # tokens on either side that are searched for the ends of the sentence

@@ -25,7 +25,7 @@ from schemas.records import item_of
 from schemas.rows import LedgerRow
 from schemas.shards.sequence import PackedSequence
 from schemas.vocab import TEXT, VISION
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 
 
 def trace_sequence(dataset: Path, key: str, *, shard: str | None = None) -> Table:

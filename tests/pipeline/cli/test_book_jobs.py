@@ -27,7 +27,7 @@ from pipeline.tokenize.text_model import text_model_of
 from schemas.records import SIGNATURES
 from tests.support.inputs.epubs import make_epub
 from tests.support.texts import story, wrapped
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 
 pytestmark = pytest.mark.slow
 

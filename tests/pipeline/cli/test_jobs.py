@@ -21,7 +21,7 @@ from tests.support.command_server import CommandServer
 from tests.support.inputs.media import make_audio, make_video
 from tests.support.stages import CLOCKS, drifting_patches, made_bytes, run_stages
 from tests.support.texts import story
-from tokenizer.text.sentencepiece import TextTrainConfig, train_text_tokenizer
+from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ from pipeline.runtime.settings import Settings
 from pipeline.runtime.workspace import Workspace
 from pipeline.text.books import BookConfig
 from tests.support.texts import story
-from tokenizer.text.sentencepiece import TextTrainConfig, train_text_tokenizer
+from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
 pytestmark = pytest.mark.slow
 

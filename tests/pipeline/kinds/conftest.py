@@ -16,7 +16,8 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.tools import TokenizeTools
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.rows import SurveyRow
-from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
+from tokenizer.text.tokenizer import TextTokenizer
+from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
 
 @pytest.fixture(scope="package")

@@ -46,7 +46,8 @@ from tests.support.token_stores import (
     write_store,
     write_workspace,
 )
-from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
+from tokenizer.text.tokenizer import TextTokenizer
+from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,8 @@ from schemas.records import TOKENS
 from schemas.vocab import TEXT, Vocabulary
 from tests.support.packing.local_packing import make_jobs, unit_tables
 from tests.support.token_stores import StoredDocument, video
-from tokenizer.text.sentencepiece import TextTokenizer, TextTrainConfig, train_text_tokenizer
+from tokenizer.text.tokenizer import TextTokenizer
+from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
 WORDS = [
     f"{first}{last}" for first in ("wha", "shi", "cap", "mor", "ni", "sto") for last in ("le", "p", "tain", "ning")

@@ -21,7 +21,7 @@ from schemas.deadline import time_limit
 from schemas.errors import ConfigError, InputError, Reason
 from schemas.vocab import TEXT, Vocabulary
 from tests.support.text_tokenizers import text_tokenizer
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 
 STORY = "Call me Ishmael. Some years ago I thought I would sail about a little.\n"
 GOOD = {

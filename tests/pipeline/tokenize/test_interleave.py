@@ -21,7 +21,7 @@ from pipeline.tokenize.interleave import (
 from schemas.errors import ConfigError, DatasetError, InputError, Reason, VocabularyMismatch
 from schemas.vocab import TEXT, VISION, Vocabulary
 from tests.support.text_tokenizers import text_tokenizer
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 
 CORPUS = ["A vision of two dogs <that> run over a wide green field, and of a cat that watches them."] * 3
 FIRST, LAST = InterleaveConfig(caption_first=1), InterleaveConfig(caption_first=0)

@@ -47,7 +47,7 @@ from tests.support.stages import (
     write_books,
 )
 from tests.support.texts import story
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ from pipeline.tokenize.text_model import read_texts, text_model_of
 from schemas.errors import ConfigError
 from schemas.rows import SurveyRow
 from tests.support.stages import Models
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 
 
 def test_the_text_model_is_trained_on_question_answer_documents_too(questions: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError
 from tests.support.stages import Models
 from tests.support.vqgan.tiny_vqgan import TINY
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 
 
 def test_a_codec_is_loaded_once_per_process(models: Models) -> None:

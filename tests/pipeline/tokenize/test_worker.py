@@ -31,7 +31,7 @@ from tests.support.stages import Models, run_stages
 from tests.support.survey_rows import select_config
 from tests.support.texts import story
 from tests.support.token_stores import VOCABULARY
-from tokenizer.text.sentencepiece import TextTrainConfig, train_text_tokenizer
+from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from schemas.errors import ConfigError
 from tests.support.vqgan.checkpoint_formats import FORMATS, lwm
 from tests.support.vqgan.hostile_files import assert_rejected
 from tokenizer.checkpoints import containers
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -11,7 +11,7 @@ from schemas.printable import printable
 from schemas.vocab import VISION
 from tests.support.text_tokenizers import text_tokenizer
 from tests.support.trace_dataset import BOOK, CUES, PAGES, TraceDataset, place, traced
-from tokenizer.text.sentencepiece import TextTokenizer
+from tokenizer.text.tokenizer import TextTokenizer
 
 
 @pytest.fixture(scope="module", params=["own", "llama"])

@@ -20,7 +20,7 @@ from schemas.vocab import VISION
 from tests.support.stages import Reports, rows_of
 from tests.support.trace_dataset import BOOK, FRAMES, KEY, RATE, TraceDataset, a_frame, place, traced
 from tokenizer.codec import FrameCodec
-from tokenizer.text.sentencepiece import TextTrainConfig, train_text_tokenizer
+from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,142 @@
+"""Converts the tokenizer in the metadata of a .gguf file to a tokenizer.json or a SentencePiece model.
+
+`tokenizer.ggml.model` says which: "gpt2" is byte-level BPE with merges, and `tokenizer.ggml.pre` names its
+pre-tokenizer; "llama" is SentencePiece's BPE, whose pieces, scores and types are stored as they are in a .model file.
+Unused tokens at the end, which pad the table of a model (Qwen), are left out, as in the published tokenizer.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import ConfigError
+from schemas.weight_files.gguf import read_header
+from tokenizer.text.sentencepiece_proto import Piece, PieceType, write_model
+
+_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_UPPER, _LOWER = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
+_FIRST = r"[^\r\n\p{L}\p{N}]?"
+_CASED_REST = _REST.replace(r"[\r\n]*", r"[\r\n/]*")
+
+
+def _cased(suffix: str, digits: str) -> str:
+    words = rf"{_FIRST}[{_UPPER}]*[{_LOWER}]+{suffix}|{_FIRST}[{_UPPER}]+[{_LOWER}]*{suffix}"
+    return f"{words}|{digits}|{_CASED_REST}"
+
+
+# The patterns of the published tokenizer.json files, by llama.cpp's names of pre-tokenizers.
+_PATTERNS = {
+    "llama-bpe": rf"{_CONTRACTIONS}|{_FIRST}\p{{L}}+|\p{{N}}{{1,3}}|{_REST}",
+    "qwen2": rf"{_CONTRACTIONS}|{_FIRST}\p{{L}}+|\p{{N}}|{_REST}",
+    "tekken": _cased("", r"\p{N}"),
+    "gpt-4o": _cased(f"{_CONTRACTIONS}?", r"\p{N}{1,3}"),
+}
+_ALIASES = {"llama3": "llama-bpe", "llama-v3": "llama-bpe", "olmo": "gpt-2", "phi-2": "gpt-2", "mpt": "gpt-2"}
+_WHOLE_TOKENS = ("llama-bpe", "tekken")  # a word that is a token is not built by merges
+_PREFIX = "tokenizer.ggml."
+
+_Converted = tuple[str, bytes, dict[str, Any]]
+
+
+def convert_gguf(path: Path) -> _Converted:
+    """Return the name and content of the main file, and the configuration; raises ConfigError."""
+    values = _metadata(path)
+    try:
+        kind = values["model"]
+        if kind not in ("gpt2", "llama"):
+            raise ConfigError(f"the tokenizer in {path} is of the kind {kind!r:.40}; gpt2 and llama are supported")
+        pieces = _pieces(values)
+        return _byte_level(values, pieces, path) if kind == "gpt2" else _sentencepiece(values, pieces)
+    except (KeyError, IndexError, TypeError, ValueError) as e:
+        what = f"it has no tokenizer.ggml.{e.args[0]}" if isinstance(e, KeyError) else str(e)
+        raise ConfigError(f"{path} has no valid tokenizer: {what}") from e
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    header = read_header(path).metadata
+    found: dict[str, Any] = {k.removeprefix(_PREFIX): v for k, v in header.items() if k.startswith(_PREFIX)}
+    return found | {"chat_template": header.get("tokenizer.chat_template")}
+
+
+def _pieces(values: Mapping[str, Any]) -> list[Piece]:
+    tokens = values["tokens"]
+    types = values.get("token_type") or [PieceType.NORMAL] * len(tokens)
+    scores = values.get("scores") or [0.0] * len(tokens)
+    pieces = [Piece(t, float(s), PieceType(k)) for t, s, k in zip(tokens, scores, types, strict=True)]
+    while pieces and pieces[-1].type == PieceType.UNUSED:
+        pieces.pop()
+    return pieces
+
+
+def _config(values: Mapping[str, Any], pieces: list[Piece]) -> dict[str, Any]:
+    keys = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+    ids = {name: values.get(f"{key}_token_id") for name, key in keys.items()}
+    names = {name: pieces[i].text for name, i in ids.items() if i is not None and i < len(pieces)}
+    return names | {"add_bos_token": values.get("add_bos_token"), "chat_template": values["chat_template"]}
+
+
+def _sentencepiece(values: Mapping[str, Any], pieces: list[Piece]) -> _Converted:
+    config = _config(values, pieces)
+    names = {key: config.get(f"{key}_token") for key in ("bos", "eos", "unk", "pad")}
+    model = write_model(pieces, names=names, adds_prefix=values.get("add_space_prefix", True))
+    return "tokenizer.model", model, config
+
+
+def _byte_level(values: Mapping[str, Any], pieces: list[Piece], path: Path) -> _Converted:
+    name = values.get("pre", "default")
+    name = _ALIASES.get(name, name)
+    if name not in ("gpt-2", "smollm", *_PATTERNS):
+        known = ", ".join(sorted(("gpt-2", "smollm", *_PATTERNS, *_ALIASES)))
+        raise ConfigError(
+            f"the tokenizer in {path} has the pre-tokenizer {name!r:.40}; supported are {known}. "
+            "Give the model's tokenizer.json instead"
+        )
+    config = _config(values, pieces)
+    added = [i for i, piece in enumerate(pieces) if piece.type != PieceType.NORMAL]
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [_added(i, pieces[i]) for i in added],
+        "normalizer": {"type": "NFC"} if name == "qwen2" else None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": _splitters(name)},
+        "post_processor": _template(values, pieces) if values.get("add_bos_token") else None,
+        "decoder": _BYTE_LEVEL | {"use_regex": True},
+        "model": {
+            "type": "BPE",
+            "ignore_merges": name in _WHOLE_TOKENS,
+            "vocab": {piece.text: i for i, piece in enumerate(pieces)},
+            "merges": values["merges"],
+        },
+    }
+    return "tokenizer.json", json.dumps(tokenizer, ensure_ascii=False).encode(), config
+
+
+_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+
+
+def _splitters(name: str) -> list[dict[str, Any]]:
+    words = _BYTE_LEVEL | {"use_regex": name not in _PATTERNS}
+    if name == "smollm":
+        return [{"type": "Digits", "individual_digits": True}, words]
+    if name not in _PATTERNS:
+        return [words]
+    pattern = {"Regex": _PATTERNS[name]}
+    return [{"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}, words]
+
+
+def _added(i: int, piece: Piece) -> dict[str, Any]:
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": i, "content": piece.text, "special": piece.type != PieceType.USER_DEFINED, **flags}
+
+
+def _template(values: Mapping[str, Any], pieces: list[Piece]) -> dict[str, Any]:
+    """Return the post-processor that adds bos, which `transformers` needs in a tokenizer.json."""
+    i = values["bos_token_id"]
+    text = pieces[i].text
+    bos = {"SpecialToken": {"id": text, "type_id": 0}}
+    first, second = ({"Sequence": {"id": name, "type_id": n}} for n, name in enumerate("AB"))
+    token = {text: {"id": text, "ids": [i], "tokens": [text]}}
+    return {"type": "TemplateProcessing", "single": [bos, first], "pair": [bos, first, second], "special_tokens": token}
