@@ -12,6 +12,9 @@ import tempfile
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.object_servers import gcs, gcs_of_session, s3, s3_of_session
+
+__all__ = ["gcs", "gcs_of_session", "s3", "s3_of_session"]  # fixtures of all tests
 _CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 for _name, _value in {

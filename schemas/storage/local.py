@@ -35,8 +35,8 @@ class LocalStore:
 
     def read(self, key: str, *, limit: int | None) -> bytes:
         """Return the bytes of a file."""
-        with FileIO(key) as file:  # half the time of Path.open
-            return file.readall() if limit is None else BufferedReader(file).read(limit)
+        with self.open(key) as file:
+            return file.read() if limit is None else file.read(limit)
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """Return a range of the bytes of a file."""
@@ -48,7 +48,7 @@ class LocalStore:
 
     def open(self, key: str) -> BinaryIO:
         """Open a file."""
-        return BufferedReader(FileIO(key))
+        return BufferedReader(FileIO(key))  # takes half the time of Path.open
 
     def write(self, key: str, data: bytes, condition: Condition) -> str:
         """Write a file under a temporary name, sync it to disk and rename it."""

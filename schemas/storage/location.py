@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
 import posixpath
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,12 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from schemas.errors import ConfigError
+from schemas.storage.buckets import BUCKETS
 from schemas.storage.local import LocalStore
 from schemas.storage.store import Condition, Stat, Store
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
-_BUCKETS: dict[str, Callable[[str], Store]] = {}
 LOCAL = "file"
 
 
@@ -47,8 +48,8 @@ class Location:
         scheme, rest = url["scheme"].lower(), url["rest"]
         if scheme == LOCAL:
             return cls(LOCAL, "", str(Path("/" + rest.removeprefix("localhost").lstrip("/"))))
-        if scheme not in _BUCKETS:
-            known = ", ".join(f"{name}://" for name in (LOCAL, *_BUCKETS))
+        if scheme not in BUCKETS:
+            known = ", ".join(f"{name}://" for name in (LOCAL, *BUCKETS))
             raise ConfigError(f"unknown scheme {scheme}:// of a location; known are {known}, and local paths")
         bucket, _, key = rest.partition("/")
         if not _BUCKET.fullmatch(bucket):  # it is not shown, as it may contain a password
@@ -211,4 +212,7 @@ def located(place: Location | Path) -> Location:
 @functools.cache
 def _store_of(scheme: str, bucket: str) -> Store:
     """Return the store of a bucket, one a process."""
-    return LocalStore() if scheme == LOCAL else _BUCKETS[scheme](bucket)
+    return LocalStore() if scheme == LOCAL else BUCKETS[scheme](bucket)
+
+
+os.register_at_fork(after_in_child=_store_of.cache_clear)  # connections belong to one process

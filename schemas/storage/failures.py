@@ -1,0 +1,110 @@
+"""Requests to a remote store: what their failures mean, and when they are tried again.
+
+What may pass (5xx, 429, SlowDown, a connection that is lost, a timeout) is tried again with exponential backoff and
+jitter. Messages contain neither responses nor headers, in which servers repeat access keys.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import NoReturn, TypeVar
+
+from schemas.errors import Conflict, StorageError
+
+T = TypeVar("T")
+
+_FIRST_WAIT_S, _MAX_WAIT_S = 0.1, 8.0
+PATIENCE_S = 120.0  # of one request, if the store has answered this process before
+FIRST_PATIENCE_S = 10.0  # if it never has: the address is probably wrong
+
+
+class Kind(Enum):
+    """What a failed request means."""
+
+    ABSENT = auto()  # no such object
+    NO_BUCKET = auto()
+    DENIED = auto()  # no credentials, wrong ones, or without permission
+    CONFLICT = auto()  # the condition of a write does not hold, or the object of a read was replaced
+    PAST_END = auto()  # a range that starts at or after the end
+    BUSY = auto()  # may pass; the store answered
+    NO_ANSWER = auto()  # may pass; the store did not answer
+    REFUSED = auto()  # anything else
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failed request: its meaning, and a short text without credentials, such as `503 SlowDown`."""
+
+    kind: Kind
+    text: str
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request can succeed later."""
+        return self.kind in (Kind.BUSY, Kind.NO_ANSWER)
+
+
+class RequestFailed(Exception):
+    """A request failed; clients raise it instead of the exceptions of their libraries."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+class Requests:
+    """Sends the requests of one bucket. `advice` says what to check if the store cannot be reached or refuses."""
+
+    def __init__(self, bucket_url: str, *, unreachable: str, denied: str) -> None:
+        self._bucket_url, self._unreachable, self._denied = bucket_url, unreachable, denied
+        self._has_answered = False
+
+    def send(self, url: str, request: Callable[[int], T]) -> T:
+        """Return the result of `request`, which is called with the number of the attempt, from 0.
+
+        Raises FileNotFoundError, EOFError (past the end), Conflict or StorageError, which name `url`.
+        """
+        started = time.monotonic()
+        attempt = 0
+        while True:
+            try:
+                result = request(attempt)
+            except RequestFailed as e:
+                failure = e.failure
+            else:
+                self._has_answered = True
+                return result
+            if failure.kind is not Kind.NO_ANSWER:
+                self._has_answered = True
+            attempt += 1
+            wait_s = random.uniform(0.5, 1.0) * min(_MAX_WAIT_S, _FIRST_WAIT_S * 2**attempt)
+            passed_s = time.monotonic() - started
+            patience_s = PATIENCE_S if self._has_answered else FIRST_PATIENCE_S
+            if not failure.may_pass or passed_s + wait_s > patience_s:
+                self._raise(url, failure, f"{attempt} attempt{'s' * (attempt > 1)} in {passed_s:.0f} s")
+            time.sleep(wait_s)
+
+    def _raise(self, url: str, failure: Failure, tries: str) -> NoReturn:
+        match failure.kind:
+            case Kind.ABSENT:
+                raise FileNotFoundError(errno.ENOENT, "no such object", url)
+            case Kind.PAST_END:
+                raise EOFError(f"{url} ends before the bytes that were asked for")
+            case Kind.CONFLICT:
+                raise Conflict(f"{url} was written by another process in the meantime")
+            case Kind.NO_BUCKET:
+                raise StorageError(
+                    f"{url}: the bucket {self._bucket_url} does not exist; create it, or correct its name"
+                )
+            case Kind.DENIED:
+                raise StorageError(f"{url}: access denied ({failure.text}). {self._denied}")
+            case Kind.REFUSED:
+                raise StorageError(f"{url}: the store refuses the request ({failure.text}). {self._unreachable}")
+        raise StorageError(
+            f"{url}: the store cannot be reached ({failure.text}; {tries}). Finished work is kept. {self._unreachable}"
+        )

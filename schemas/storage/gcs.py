@@ -1,0 +1,154 @@
+"""Requests to Google Cloud Storage, through google-cloud-storage.
+
+Credentials come from Google's standard chain (Application Default Credentials); STORAGE_EMULATOR_HOST selects another
+server. A version is the generation of an object.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import ConfigError
+from schemas.storage.client import Entry, Uploaded, md5, md5_of_file
+from schemas.storage.failures import Failure, Kind, RequestFailed
+from schemas.storage.store import Condition, Stat
+
+_TIMEOUT_S = (5.0, 60.0)  # to connect, and between bytes
+_MARK = "longreel-write"
+_PASSING = {408, 409, 429, 500, 502, 503, 504}
+_PARALLEL_DELETIONS = 8
+_ONCE: dict[str, Any] = {"timeout": _TIMEOUT_S, "retry": None}
+_KINDS = {
+    401: Kind.DENIED,
+    403: Kind.DENIED,
+    404: Kind.ABSENT,
+    410: Kind.ABSENT,
+    412: Kind.CONFLICT,
+    416: Kind.PAST_END,
+}
+
+
+class GcsClient:
+    """Implements `Client` for one bucket."""
+
+    unreachable = "Check the network (and STORAGE_EMULATOR_HOST, if it is set), and run the same command again"
+    denied = (
+        "Check the credentials (`gcloud auth application-default login`, GOOGLE_APPLICATION_CREDENTIALS, or the "
+        "service account of the machine) and that they have the role Storage Object Admin for the bucket"
+    )
+
+    def __init__(self, bucket: str) -> None:
+        try:
+            from google.auth.exceptions import DefaultCredentialsError
+            from google.cloud import storage  # type: ignore[attr-defined]
+        except ImportError as e:
+            raise ConfigError(
+                "gs:// needs the package google-cloud-storage; install it with: pip install 'longreel[gcs]'"
+            ) from e
+        project = os.environ.get("GOOGLE_CLOUD_PROJECT") or "none"  # only for making buckets
+        try:
+            self._client = storage.Client(project=project)
+        except DefaultCredentialsError as e:
+            raise ConfigError(f"gs://{bucket}: no credentials found. {self.denied}") from e
+        self._bucket = self._client.bucket(bucket)
+
+    def head(self, key: str) -> Stat | None:
+        """Return size and generation."""
+        with _failures():
+            blob = self._bucket.get_blob(key, **_ONCE)
+        return None if blob is None else Stat(blob.size, str(blob.generation))
+
+    def get(self, key: str, start: int, length: int | None, version: str | None) -> bytes:
+        """Download a range."""
+        blob = self._bucket.blob(key, generation=None if version is None else int(version))
+        end = None if length is None else start + length - 1
+        with _failures():
+            data: bytes = blob.download_as_bytes(
+                start=start or None, end=end, raw_download=True, checksum=None, **_ONCE
+            )
+        return data
+
+    def put(self, key: str, data: bytes, condition: Condition, mark: str | None) -> Uploaded:
+        """Upload with ifGenerationMatch."""
+        blob = self._bucket.blob(key)
+        blob.metadata = None if mark is None else {_MARK: mark}
+        generation = 0 if condition.if_absent else condition.if_version and int(condition.if_version)
+        with _failures(absent=Kind.NO_BUCKET):
+            blob.upload_from_string(data, "application/octet-stream", if_generation_match=generation, **_ONCE)
+        return _uploaded(blob, md5(data))
+
+    def mark(self, key: str) -> str | None:
+        """Return a value of the object's metadata."""
+        with _failures():
+            blob = self._bucket.get_blob(key, **_ONCE)
+        return None if blob is None else (blob.metadata or {}).get(_MARK)
+
+    def upload(self, key: str, path: Path) -> Uploaded:
+        """Upload a file; a large one in parts, which the library sends again where that is needed."""
+        blob = self._bucket.blob(key)
+        with _failures(absent=Kind.NO_BUCKET):
+            blob.upload_from_filename(str(path), "application/octet-stream", timeout=_TIMEOUT_S)
+        return _uploaded(blob, md5_of_file(path))
+
+    def children(self, prefix: str) -> tuple[Sequence[str], Sequence[str]]:
+        """List with a delimiter."""
+        with _failures(absent=Kind.NO_BUCKET):
+            found = self._client.list_blobs(self._bucket, prefix=prefix or None, delimiter="/", **_ONCE)
+            objects = [blob.name for blob in found]
+            return objects, [name.removesuffix("/") for name in found.prefixes]
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """List all pages."""
+        with _failures(absent=Kind.NO_BUCKET):
+            for blob in self._client.list_blobs(self._bucket, prefix=prefix or None, **_ONCE):
+                yield Entry(blob.name, blob.size)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete one object a request, several at a time."""
+        with ThreadPoolExecutor(min(len(keys), _PARALLEL_DELETIONS)) as pool:
+            list(pool.map(self._delete, keys))
+
+    def _delete(self, key: str) -> None:
+        try:
+            with _failures():
+                self._bucket.blob(key).delete(**_ONCE)
+        except RequestFailed as e:
+            if e.failure.kind is not Kind.ABSENT:
+                raise
+
+
+def _uploaded(blob: Any, expected: str) -> Uploaded:
+    """Compare the hash that the store computed."""
+    found = base64.b64decode(blob.md5_hash or "").hex()
+    return Uploaded(str(blob.generation), found == expected if found else None)
+
+
+@contextmanager
+def _failures(*, absent: Kind = Kind.ABSENT) -> Iterator[None]:
+    """Raise RequestFailed for the exceptions of the library; `absent` is what 404 means."""
+    from google.api_core.exceptions import GoogleAPICallError
+    from google.auth.exceptions import GoogleAuthError, TransportError
+    from google.cloud.exceptions import GoogleCloudError
+    from requests.exceptions import ConnectionError as NoConnection
+    from requests.exceptions import RequestException, Timeout
+
+    try:
+        yield
+    except (GoogleAPICallError, GoogleCloudError) as e:
+        kind = _KINDS.get(e.code or 0, Kind.BUSY if e.code in _PASSING else Kind.REFUSED)
+        raise RequestFailed(Failure(absent if kind is Kind.ABSENT else kind, f"HTTP {e.code or 0:d}")) from None
+    except Timeout:
+        raise RequestFailed(Failure(Kind.NO_ANSWER, "timeout")) from None
+    except (TransportError, NoConnection) as e:
+        kind = Kind.NO_ANSWER if "NewConnectionError" in repr(e) else Kind.BUSY
+        raise RequestFailed(Failure(kind, "no connection")) from None
+    except GoogleAuthError as e:
+        raise RequestFailed(Failure(Kind.DENIED, type(e).__name__)) from None
+    except RequestException:
+        raise RequestFailed(Failure(Kind.BUSY, "connection lost")) from None

@@ -1,0 +1,207 @@
+"""A bucket as a store: the requests of a `Client`, tried again where they may pass."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from io import BufferedReader
+from pathlib import Path
+from typing import BinaryIO
+
+from schemas.errors import Conflict, StorageError, storage_errors
+from schemas.storage.cache import cached
+from schemas.storage.client import Client, Uploaded
+from schemas.storage.failures import Failure, Kind, RequestFailed, Requests
+from schemas.storage.reader import RangedReader
+from schemas.storage.store import ALWAYS, Condition, Stat, is_hidden
+
+_COPY_BYTES = 16 << 20  # of one request of a copy
+_DELETED_AT_ONCE = 1000
+
+
+class RemoteStore:
+    """Implements `Store` for one bucket; `url` is its address, such as s3://bucket."""
+
+    def __init__(self, url: str, client: Client) -> None:
+        self._url, self._client = url, client
+        self._requests = Requests(url, unreachable=client.unreachable, denied=client.denied)
+        self._has_bucket = False
+
+    def stat(self, key: str) -> Stat | None:
+        """Return size and version; raises StorageError if the bucket does not exist."""
+        found = self._requests.send(self._at(key), lambda _: self._client.head(key) if key else None)
+        if found is None:
+            self._require_bucket()
+        return found
+
+    def is_folder(self, key: str) -> bool:
+        """Whether an object begins with the key and a slash."""
+        prefix = _prefix(key)
+        return self._requests.send(
+            self._at(key), lambda _: any(not _is_hidden_key(entry.key) for entry in self._client.entries(prefix))
+        )
+
+    def read(self, key: str, *, limit: int | None) -> bytes:
+        """Return the bytes of an object."""
+        if limit == 0:
+            return b""
+        try:
+            return self._get(key, 0, limit, None)
+        except EOFError:  # a range of an empty object
+            return b""
+
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """Return a range of the bytes of an object."""
+        if length == 0:
+            return b""
+        data = self._get(key, start, length, None)
+        if len(data) != length:
+            raise EOFError(f"{self._at(key)} ends after {start + len(data):,} bytes, expected {start + length:,}")
+        return data
+
+    def open(self, key: str) -> BinaryIO:
+        """Open the present version of an object."""
+        found = self._existing(key)
+        fetch = partial(self._range_of_version, key, found.version)
+        return BufferedReader(RangedReader(fetch, found.size))
+
+    def write(self, key: str, data: bytes, condition: Condition) -> str:
+        """Send an object in one request."""
+        url, mark = self._at(key), None if condition == ALWAYS else uuid.uuid4().hex
+        sent = self._requests.send(url, partial(self._put_once, key, data, condition, mark))
+        if not sent.is_intact and (found := self.stat(key)) is not None and found.version == sent.version:
+            self._require_same(key, found, hashlib.sha256(data).hexdigest(), len(data))
+        return sent.version
+
+    @contextmanager
+    def scratch(self, folder: str, name: str) -> Iterator[Path]:
+        """Yield a path in the temporary folder."""
+        del folder
+        with tempfile.TemporaryDirectory(prefix="longreel-") as made:
+            path = Path(made, name)
+            with storage_errors(path):
+                yield path
+
+    def put(self, key: str, path: Path) -> None:
+        """Upload a file, then read back its size and hash."""
+        size = path.stat().st_size
+        sent = self._requests.send(self._at(key), lambda _: self._client.upload(key, path))
+        found = self.stat(key)
+        if found is None or found.version != sent.version:
+            raise Conflict(f"{self._at(key)} was replaced or deleted by another process while it was written")
+        if not sent.is_intact or found.size != size:
+            with path.open("rb") as file:
+                self._require_same(key, found, hashlib.file_digest(file, "sha256").hexdigest(), size)
+
+    def local(self, key: str) -> Path:
+        """Return a copy in the cache."""
+        found = self._existing(key)
+        return cached(self._at(key), found, partial(self._download, key, found))
+
+    def names(self, folder: str) -> Iterator[str]:
+        """Yield the names in a folder."""
+        prefix = _prefix(folder)
+        objects, folders = self._requests.send(self._at(folder), lambda _: self._client.children(prefix))
+        for key in {*objects, *folders}:
+            name = key[len(prefix) :]
+            if name and not is_hidden(name):
+                yield name
+
+    def walk(self, folder: str) -> Iterator[str]:
+        """Yield the keys below a folder."""
+        yield from (key for key in self._keys(folder) if not _is_hidden_key(key))
+
+    def delete(self, key: str) -> None:
+        """Delete an object."""
+        self._requests.send(self._at(key), lambda _: self._client.delete([key]))
+
+    def delete_folder(self, folder: str) -> None:
+        """Delete all objects below a folder, leases too."""
+        keys = self._keys(folder)
+        for start in range(0, len(keys), _DELETED_AT_ONCE):
+            batch = keys[start : start + _DELETED_AT_ONCE]
+            self._requests.send(self._at(folder), partial(self._delete_once, batch))
+
+    def _keys(self, folder: str) -> list[str]:
+        prefix = _prefix(folder)
+        return self._requests.send(self._at(folder), lambda _: sorted(e.key for e in self._client.entries(prefix)))
+
+    def _delete_once(self, keys: list[str], _: int) -> None:
+        self._client.delete(keys)
+
+    def _get(self, key: str, start: int, length: int | None, version: str | None) -> bytes:
+        try:
+            return self._requests.send(self._at(key), lambda _: self._client.get(key, start, length, version))
+        except FileNotFoundError:
+            self._require_bucket()
+            raise
+
+    def _require_bucket(self) -> None:
+        """Raise StorageError if the bucket does not exist, which an answer about an object may not tell."""
+        if not self._has_bucket:
+            self._requests.send(self._url, lambda _: next(iter(self._client.entries("")), None))
+            self._has_bucket = True
+
+    def _range_of_version(self, key: str, version: str, start: int, length: int) -> bytes:
+        try:
+            data = self._get(key, start, length, version)
+        except (Conflict, FileNotFoundError) as e:
+            raise StorageError(f"{self._at(key)} was replaced while it was read; run the same command again") from e
+        if len(data) != length:
+            raise StorageError(f"{self._at(key)}: the store returned {len(data):,} bytes, expected {length:,}")
+        return data
+
+    def _put_once(self, key: str, data: bytes, condition: Condition, mark: str | None, attempt: int) -> Uploaded:
+        try:
+            return self._client.put(key, data, condition, mark)
+        except RequestFailed as e:
+            # The answer to an earlier attempt may have been lost: then the object that is in the way is ours.
+            if attempt and e.failure.kind is Kind.CONFLICT and (found := self._own(key, mark)) is not None:
+                return found
+            if e.failure.kind is Kind.ABSENT:  # there is nothing to replace
+                raise RequestFailed(Failure(Kind.CONFLICT, e.failure.text)) from e
+            raise
+
+    def _own(self, key: str, mark: str | None) -> Uploaded | None:
+        found = self._client.head(key)
+        is_own = found is not None and self._client.mark(key) == mark
+        return Uploaded(found.version, None) if found is not None and is_own else None
+
+    def _require_same(self, key: str, found: Stat, sha256: str, size: int) -> None:
+        """Read an object back; raise StorageError unless it is what was sent."""
+        if found.size != size or self._sha256(key, found) != sha256:
+            raise StorageError(
+                f"{self._at(key)}: the store has not kept what was sent to it; run the same command again"
+            )
+
+    def _sha256(self, key: str, found: Stat) -> str:
+        digest = hashlib.sha256()
+        for start in range(0, found.size, _COPY_BYTES):
+            digest.update(self._range_of_version(key, found.version, start, min(_COPY_BYTES, found.size - start)))
+        return digest.hexdigest()
+
+    def _download(self, key: str, found: Stat, path: Path) -> None:
+        with path.open("wb") as file:
+            for start in range(0, found.size, _COPY_BYTES):
+                file.write(self._range_of_version(key, found.version, start, min(_COPY_BYTES, found.size - start)))
+
+    def _existing(self, key: str) -> Stat:
+        if (found := self.stat(key)) is None:
+            raise FileNotFoundError(errno.ENOENT, "no such object", self._at(key))
+        return found
+
+    def _at(self, key: str) -> str:
+        return f"{self._url}/{key}" if key else self._url
+
+
+def _prefix(folder: str) -> str:
+    return f"{folder}/" if folder else ""
+
+
+def _is_hidden_key(key: str) -> bool:
+    return is_hidden(key.rpartition("/")[2])

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import ConfigError, StorageError
+from schemas.storage.failures import Kind
+from schemas.storage.location import Location
+from schemas.storage.s3 import S3Client, _etag_of_file, _failure
+from tests.support.object_servers import ObjectServer
+
+
+def test_without_the_package_the_error_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(ConfigError, match=r"pip install 'longreel\[s3\]'"):
+        Location.parse(f"s3://bucket-{uuid.uuid4().hex}/x").read()
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
+    with pytest.raises(ConfigError, match="credentials are not part of an address") as e:
+        Location.parse("s3://key:password@bucket/x")
+    assert "password" not in str(e.value)
+
+
+def test_the_hash_of_an_upload_in_parts_is_the_one_of_the_store(s3: ObjectServer, tmp_path: Path) -> None:
+    bucket = s3.bucket()
+    path = tmp_path / "x"
+    for size in (0, 1, 8 << 20, (8 << 20) + 1):
+        path.write_bytes(os.urandom(size))
+        assert S3Client(bucket.bucket).upload("x", path).is_intact
+    assert _etag_of_file(path, 100 << 20) == hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def test_keys_of_a_profile_are_used(s3: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = s3.bucket()
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    (tmp_path / "credentials").write_text("[other]\naws_access_key_id = from-profile\naws_secret_access_key = s\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_PROFILE", "other")
+    (bucket / "x").write(b"data")
+    assert (bucket / "x").read() == b"data"
+    monkeypatch.setenv("AWS_PROFILE", "missing")
+    with pytest.raises(ConfigError, match="the AWS profile cannot be used: .*missing"):
+        s3.bucket().list()
+
+
+def test_answers_are_told_apart() -> None:
+    assert _failure("status code: 503 Service Unavailable: <Code>SlowDown</Code>", None).kind is Kind.BUSY
+    assert _failure("status code: 409 Conflict", Kind.CONFLICT).kind is Kind.BUSY
+    assert _failure("status code: 412 Precondition Failed", Kind.CONFLICT).kind is Kind.CONFLICT
+    assert _failure("status code: 301 Moved", None).text == "HTTP 301: the bucket is in another region"
+    assert _failure("PUT http://169.254.169.254/latest/api/token", None).kind is Kind.DENIED
+
+
+def test_an_answer_that_repeats_the_key_is_not_shown() -> None:
+    answer = "status code: 403 Forbidden: <Error><Code>InvalidAccessKeyId</Code><AWSAccessKeyId>AKIA1</AWSAccessKeyId>"
+    assert _failure(answer, Kind.DENIED).text == "HTTP 403 InvalidAccessKeyId"
+
+
+def test_a_name_that_s3_cannot_have_is_an_error(s3: ObjectServer) -> None:
+    with pytest.raises(StorageError, match="refuses the request"):
+        (s3.bucket() / "a" / ".." / "b").read()
