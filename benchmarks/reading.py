@@ -20,6 +20,7 @@ positions): wall-clock time to open it, and to read each of these sequences.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import os
@@ -41,21 +42,14 @@ from pipeline.packing.job import pack as run_pack
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.token_store import FACTS, StoreFacts, write_unit
 from pipeline.runtime.workspace import Workspace
-from schemas.dataset import (
-    CARD,
-    INDEX,
-    checksum_at,
-    checksum_of_sequence,
-    read_card,
-    read_index,
-    shard_name,
-    write_index,
-)
+from schemas.dataset import read_card
+from schemas.dataset_files import CARD, INDEX, StoredFile, shard_name
 from schemas.files import write_text
-from schemas.fingerprint import fingerprint, sha256_file
+from schemas.fingerprint import fingerprint
 from schemas.packed import SPAN_DTYPE, expand
 from schemas.records import TOKENS
 from schemas.rows import DocumentRow
+from schemas.shards.index import checksum_at, checksum_of_sequence, index_json, read_checked_index
 from schemas.vocab import TEXT, VISION, Vocabulary
 from trainer.data.shards import PackedSplit
 
@@ -151,7 +145,7 @@ def measure_read(directory: Path, repeats: int) -> dict[str, float]:
     """Return tokens per second of each method, the shares of the checksums in the time, and the spans per sequence."""
     split = PackedSplit([directory], "train")
     order = np.random.default_rng(1).permutation(len(split)).tolist()
-    shards = [str(directory / shard.url) for shard in read_index(directory)]
+    shards = [str(directory / shard.url) for shard in read_checked_index(directory, read_card(directory))]
     spans = [len(split.read(index)[1]) for index in order]
 
     def read() -> None:
@@ -164,7 +158,7 @@ def measure_read(directory: Path, repeats: int) -> dict[str, float]:
 
     blocks = [
         memoryview((directory / shard.url).read_bytes())[start:end]
-        for shard in read_index(directory)
+        for shard in read_checked_index(directory, read_card(directory))
         if shard.split == "train"
         for start, end in itertools.pairwise(shard.offsets)
     ]
@@ -235,7 +229,7 @@ def expand_rates(context: int, spans_per_sequence: int, repeats: int) -> dict[st
 def spread(packed: Path, directory: Path, places: list[int], *, shards: int) -> Path:
     """Write a sparse dataset of `shards` shards; the sequences at `places` are a copy of one of `packed`."""
     per_shard = PER_SHARD
-    first = read_index(packed)[0]
+    first = read_checked_index(packed, read_card(packed))[0]
     with (packed / first.url).open("rb") as f:
         sequence = f.read(first.offsets[1])
     offsets = tuple(i * len(sequence) for i in range(per_shard + 1))
@@ -249,8 +243,11 @@ def spread(packed: Path, directory: Path, places: list[int], *, shards: int) -> 
                 os.pwrite(f.fileno(), sequence, offsets[place])
         facts = {"url": name, "nsamples": per_shard, "filesize": offsets[-1], "offsets": offsets}
         entries.append(dataclasses.replace(first, checksums=checksum_at(first.checksums, 0) * per_shard, **facts))
-    write_index(directory, entries)
-    card = dataclasses.replace(read_card(packed), index_sha256=sha256_file(directory / INDEX))
+    (directory / INDEX).write_text(index_json(entries))
+    data = (directory / INDEX).read_bytes()
+    index = StoredFile(name=INDEX, filesize=len(data), sha256=hashlib.sha256(data).hexdigest())
+    card = read_card(packed)
+    card = dataclasses.replace(card, files={**card.files, INDEX: index}, shards=tuple(e.file for e in entries))
     write_text(directory / CARD, card.to_json())
     return directory
 

@@ -47,7 +47,7 @@ cat <<END
 
 Done in $SECONDS s. The output is in $demo/:
   picture.png        source frames, their reconstruction from tokens, and the model's continuation
-  data/packed/4096   a dataset: WebDataset shards, index.json, ledger (documents.parquet), card (dataset.json)
+  data/packed/4096   a dataset: WebDataset shards, index, ledger (documents-*.parquet), card (dataset.json)
   data/quarantine.parquet   the rejected items and the reasons
   model-4096, model-16384   checkpoints, metrics.jsonl, TensorBoard logs
 Next, with your own files:

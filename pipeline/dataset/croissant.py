@@ -1,9 +1,7 @@
 """Croissant metadata (MLCommons, version 1.0) of a packed dataset: `croissant.json`, for catalogs and other loaders.
 
-It lists every file with its size and SHA-256, the licenses of the documents with their numbers of tokens, and two
-record sets: `spans`, the columns of the ledger, and `shards`, the rows of the index. There is no record set for the
-members of the shards: mlcroissant caches an extracted archive by file name alone, and shards of different datasets have
-the same names.
+It lists every file but the card, which names this one, with its size and SHA-256; the licenses of the documents with
+their numbers of tokens; and two record sets: `spans`, the columns of the ledger, and `shards`, the rows of the index.
 
 The file depends only on the dataset; it contains no date, path or user name. The publisher of a dataset can add
 `citeAs`, `datePublished` and `url`, which Croissant recommends.
@@ -11,22 +9,27 @@ The file depends only on the dataset; it contains no date, path or user name. Th
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from schemas.dataset import CARD, CROISSANT, INDEX, LEDGER, DatasetCard, ShardEntry
-from schemas.files import write_text
+from schemas.dataset import DatasetCard
+from schemas.dataset_files import INDEX, LEDGER, StoredFile
 from schemas.records import LEDGER as LEDGER_SCHEMA
 from schemas.tables import open_table
 
 SPANS, SHARDS = "spans", "shards"  # the record sets
 _SHARD_COLUMNS = {"url": "Text", "split": "Text", "nsamples": "Integer", "filesize": "Integer", "sha256": "Text"}
+_FILES = {
+    INDEX: ("application/json", "The shard index (wids), with the byte offset of every sequence."),
+    LEDGER: (
+        "application/x-parquet",
+        "The ledger: document, source, license and time range of every span of every sequence.",
+    ),
+}
 _SHARD_TEXT = "A shard in the format of webdataset: each sequence is KEY.tokens.npy, KEY.spans.npy and KEY.json."
 # The context of the specification; mlcroissant warns about any other.
 _CONTEXT = {
@@ -69,14 +72,9 @@ _CONTEXT = {
 }
 
 
-def write_croissant(directory: Path, card: DatasetCard, shards: Sequence[ShardEntry]) -> None:
-    """Write `croissant.json` to `directory`, which must contain the index and the ledger; the card can be missing."""
-    write_text(directory / CROISSANT, croissant_json(directory, card, shards))
-
-
-def croissant_json(directory: Path, card: DatasetCard, shards: Sequence[ShardEntry]) -> str:
-    """Return the content of `croissant.json`, which depends only on the card, the index and the ledger."""
-    licenses = tokens_by_license(directory / LEDGER)
+def croissant_json(directory: Path, card: DatasetCard) -> str:
+    """Return the Croissant metadata, which depends only on the card, without its entry of this file, and the ledger."""
+    licenses = tokens_by_license(card.file(directory, LEDGER))
     metadata = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -85,8 +83,9 @@ def croissant_json(directory: Path, card: DatasetCard, shards: Sequence[ShardEnt
         "version": f"{card.schema_version}.0.0",
         "description": _description(card, licenses),
         "license": sorted(license for license in licenses if license),
-        "distribution": [*_files(directory, card), *map(_shard, shards)],
-        "recordSet": [_spans(), _shards()],
+        "distribution": [_file(file, *_FILES[name]) for name, file in sorted(card.files.items()) if name in _FILES]
+        + [_file(shard, "application/x-tar", _SHARD_TEXT) for shard in card.shards],
+        "recordSet": [_spans(card.files[LEDGER].name), _shards(card.files[INDEX].name)],
     }
     return json.dumps(metadata, indent=1, ensure_ascii=True) + "\n"
 
@@ -116,52 +115,27 @@ def _description(card: DatasetCard, licenses: Counter[str | None]) -> str:
     )
 
 
-def _files(directory: Path, card: DatasetCard) -> list[dict[str, Any]]:
-    text = card.to_json().encode()  # the card is written after croissant.json
-    return [
-        _file(CARD, "application/json", len(text), hashlib.sha256(text).hexdigest(), "The dataset card."),
-        _file(
-            INDEX,
-            "application/json",
-            (directory / INDEX).stat().st_size,
-            card.index_sha256,
-            "The shard index (wids), with the byte offset of every sequence.",
-        ),
-        _file(
-            LEDGER,
-            "application/x-parquet",
-            (directory / LEDGER).stat().st_size,
-            card.ledger_sha256,
-            "The ledger: document, source, license and time range of every span of every sequence.",
-        ),
-    ]
-
-
-def _shard(shard: ShardEntry) -> dict[str, Any]:
-    return _file(shard.url, "application/x-tar", shard.filesize, shard.sha256, _SHARD_TEXT)
-
-
-def _file(name: str, encoding: str, size: int, sha256: str, description: str) -> dict[str, Any]:
+def _file(file: StoredFile, encoding: str, description: str) -> dict[str, Any]:
     return {
         "@type": "cr:FileObject",
-        "@id": name,
-        "name": name,
+        "@id": file.name,
+        "name": file.name,
         "description": description,
-        "contentUrl": name,
-        "contentSize": f"{size} B",
+        "contentUrl": file.name,
+        "contentSize": f"{file.filesize} B",
         "encodingFormat": encoding,
-        "sha256": sha256,
+        "sha256": file.sha256,
     }
 
 
-def _spans() -> dict[str, Any]:
-    fields = [_field(SPANS, f.name, _data_type(f.type), LEDGER, {"column": f.name}) for f in LEDGER_SCHEMA]
+def _spans(ledger: str) -> dict[str, Any]:
+    fields = [_field(SPANS, f.name, _data_type(f.type), ledger, {"column": f.name}) for f in LEDGER_SCHEMA]
     return _record_set(SPANS, "One row per span of a packed sequence.", ["sequence", "span"], fields)
 
 
-def _shards() -> dict[str, Any]:
+def _shards(index: str) -> dict[str, Any]:
     fields = [
-        _field(SHARDS, name, kind, INDEX, {"jsonPath": f"$.shardlist[*].{name}"})
+        _field(SHARDS, name, kind, index, {"jsonPath": f"$.shardlist[*].{name}"})
         for name, kind in _SHARD_COLUMNS.items()
     ]
     return _record_set(SHARDS, "One row per shard.", ["url"], fields)

@@ -18,6 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from schemas.content_named import content_named
+from schemas.dataset_files import LEDGER as NAME
+from schemas.dataset_files import StoredFile
 from schemas.packed import SPAN_DTYPE
 from schemas.records import LEDGER
 from schemas.tables import table_writer
@@ -131,9 +134,11 @@ def shard_ledger(clips: Clips, chunks: ChunkTable, documents: pa.Table, *, keys:
     return pa.table([columns[name] for name in LEDGER.names], schema=LEDGER)
 
 
-def write_ledger(path: Path, tables: Iterable[pa.Table]) -> None:
-    """Write tables of records.LEDGER to one Parquet file, in order and atomically."""
-    with table_writer(path, LEDGER, compression="zstd") as out:
+def write_ledger(directory: Path, tables: Iterable[pa.Table]) -> StoredFile:
+    """Write tables of records.LEDGER, in order, to the ledger of a dataset."""
+    with content_named(directory, NAME) as draft, table_writer(draft.path, LEDGER, compression="zstd") as out:
         for table in tables:
             if len(table):  # an empty table would add an empty row group
                 out.write_table(table, row_group_size=_ROW_GROUP)
+    assert draft.stored is not None
+    return draft.stored

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from schemas.dataset import sequence_key
+from schemas.dataset_files import sequence_key
 from schemas.records import SPLITS
 from schemas.shards.sequence import TOKENS_MEMBER
 

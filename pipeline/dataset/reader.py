@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset.names import key_number, key_of
-from schemas.dataset import DatasetCard, ShardEntry, checksum_at, checksum_of_sequence, read_checked_index
+from schemas.dataset import DatasetCard
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import inside
+from schemas.shards.index import ShardEntry, checksum_at, checksum_of_sequence, read_checked_index
 from schemas.shards.ranged import SequenceFile
 from schemas.shards.sequence import PackedSequence, read_sequence
 from schemas.shards.tar import BLOCK

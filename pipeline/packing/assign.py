@@ -24,7 +24,7 @@ from pipeline.packing.permutation import permuted
 from pipeline.packing.plan import DatasetPlan, SplitPlan
 from pipeline.packing.sentence_ends import SentenceEnds
 from pipeline.runtime.token_store import Tokens
-from schemas.dataset import shard_name
+from schemas.dataset_files import shard_name
 from schemas.records import TOKENS
 
 CHUNKS = pa.schema(

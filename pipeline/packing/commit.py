@@ -1,15 +1,12 @@
 """Commit written shards as a dataset.
 
-`begin` deletes the card (`dataset.json`) of an older dataset before any shard is replaced. `commit` writes
-`documents.parquet` and `index.json` from the part files, deletes stale shards, writes the card, and deletes the part
-files last. At any time, a directory with a card is a complete dataset.
+`begin` keeps the dataset that is in the directory, and what an interrupted run of the same plan has written. `commit`
+writes the files that describe the shards, from the part files, and replaces the card (`pipeline.dataset.commit`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,80 +14,65 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.dataset.croissant import write_croissant
+from pipeline.dataset.commit import card_version, delete_leftovers, describe, replace_card
 from pipeline.dataset.ledger import write_ledger
 from pipeline.packing.plan import DatasetPlan
 from pipeline.packing.shards import part_path, read_part
-from schemas.dataset import (
-    CARD,
-    INDEX,
-    LEDGER,
-    PARTS,
-    SCHEMA_VERSION,
-    DatasetCard,
-    ShardEntry,
-    SplitCard,
-    read_card,
-    read_index,
-    write_index,
-)
-from schemas.errors import ConfigError, DatasetError, storage_errors
-from schemas.files import write_text
-from schemas.fingerprint import sha256_file
+from schemas.dataset import SCHEMA_VERSION, DatasetCard, SplitCard, read_card
+from schemas.dataset_files import LEDGER, PARTS, shard_number
+from schemas.errors import DatasetError, storage_errors
+from schemas.shards.index import ShardEntry, read_checked_index
 from schemas.tables import read_table
 from schemas.vocab import TEXT, VISION
-
-SHARD_PATTERN = re.compile(r"(train|val)-\d{6,}-of-\d{6,}\.tar")
-_UNFINISHED_PATTERN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # left by `files.atomic` when a process is killed
 
 
 def is_current(directory: Path, fingerprint: str) -> bool:
     """Return whether the directory is a complete dataset of the plan with this fingerprint.
 
-    Checks the card, the hash of the index and the size of each shard; `longreel verify` checks the content. Returns
-    False if part files remain, because the commit was interrupted.
+    Checks the card, the hash of the index and the size of each file; `longreel verify` checks the content.
     """
     try:
         card = read_card(directory)
-        same = card.fingerprint == fingerprint and sha256_file(directory / INDEX) == card.index_sha256
-        return (
-            same
-            and not (directory / PARTS).exists()
-            and (directory / LEDGER).is_file()
-            and all((directory / shard.url).stat().st_size == shard.filesize for shard in read_index(directory))
-        )
+        read_checked_index(directory, card)
+        sizes_match = all((directory / file.name).stat().st_size == file.filesize for file in card.stored)
+        return card.fingerprint == fingerprint and sizes_match
     except (OSError, DatasetError):
         return False
 
 
-def begin(directory: Path, fingerprint: str) -> None:
-    """Prepare the directory for the shards of a plan; an existing dataset in it becomes incomplete.
+def begin(directory: Path, fingerprint: str) -> str | None:
+    """Prepare the directory for the shards of a plan; return the version of the card that `commit` replaces.
 
-    Part files of the same plan are kept, so that an interrupted run can be resumed. Raises ConfigError if the directory
-    holds shards that Longreel did not write, because `commit` would delete them.
+    Part files of the same plan are kept, so that an interrupted run can be resumed.
     """
-    ours = any((directory / name).exists() for name in (CARD, INDEX, PARTS))
-    if not ours and (foreign := _shards(directory)):
-        raise ConfigError(f"{directory} holds {foreign[0].name} but no Longreel dataset; choose another folder")
     with storage_errors(directory):
         (directory / PARTS).mkdir(parents=True, exist_ok=True)
-        (directory / CARD).unlink(missing_ok=True)
     for part in (directory / PARTS).glob("*.parquet"):
         try:
             read_part(directory, part.name, fingerprint=fingerprint)
         except DatasetError:
             part.unlink()
+    return card_version(directory)
 
 
 def commit(
-    directory: Path, plan: DatasetPlan, *, frame_grid: tuple[int, int], frame_size: int, frame_rate: float
+    directory: Path,
+    plan: DatasetPlan,
+    *,
+    frame_grid: tuple[int, int],
+    frame_size: int,
+    frame_rate: float,
+    version: str | None,
 ) -> DatasetCard:
-    """Commit the shards of `plan` as a dataset; raises DatasetError if a shard is missing or a token count is wrong."""
-    names = {split: plan.shard_names(split) for split in plan.splits}
-    shards = [read_part(directory, name, fingerprint=plan.fingerprint) for some in names.values() for name in some]
-    tokens = _write_ledger(directory, [shard.url for shard in shards])
-    splits = {split: _split_card(plan, split, shards, tokens[split]) for split in plan.splits}
-    write_index(directory, shards)
+    """Commit the shards of `plan` as a dataset, in place of the one whose card has the `version`.
+
+    Raises DatasetError if a shard is missing or a token count is wrong, StorageError if another command has replaced
+    the card.
+    """
+    names = [name for split in plan.splits for name in plan.shard_names(split)]
+    shards = [read_part(directory, name, fingerprint=plan.fingerprint) for name in names]
+    tokens: dict[str, Counter[int]] = {split: Counter() for split in plan.splits}
+    ledger = write_ledger(directory, _parts(directory, names, tokens))
     card = DatasetCard(
         schema_version=SCHEMA_VERSION,
         context_length=plan.context_length,
@@ -103,30 +85,23 @@ def commit(
         mixture=dataclasses.asdict(plan.config.mixture),
         left_out=plan.excluded,
         fingerprint=plan.fingerprint,
-        ledger_sha256=sha256_file(directory / LEDGER),
-        index_sha256=sha256_file(directory / INDEX),
-        splits=splits,
+        files={LEDGER: ledger},
+        shards=tuple(shard.file for shard in shards),
+        splits={split: _split_card(plan, split, shards, tokens[split]) for split in plan.splits},
     )
-    write_croissant(directory, card, shards)
-    _remove_stale(directory, {shard.url for shard in shards})
-    write_text(directory / CARD, card.to_json())
-    shutil.rmtree(directory / PARTS)
+    card = describe(directory, card, shards)
+    replace_card(directory, card, version=version)
+    delete_leftovers(directory, card)
     return card
 
 
-def _write_ledger(directory: Path, names: list[str]) -> dict[str, Counter[int]]:
-    """Concatenate the part files, already sorted by sequence key; return the token counts by split and modality."""
-    tokens: dict[str, Counter[int]] = {}
-
-    def parts() -> Iterator[pa.Table]:
-        for name in names:
-            part = read_table(part_path(directory, name)).replace_schema_metadata(None)
-            counts = np.bincount(part["modality"].to_numpy(), part["length"].to_numpy(), minlength=2)
-            tokens.setdefault(name.split("-")[0], Counter()).update({m: int(counts[m]) for m in (TEXT, VISION)})
-            yield part
-
-    write_ledger(directory / LEDGER, parts())
-    return tokens
+def _parts(directory: Path, names: list[str], tokens: dict[str, Counter[int]]) -> Iterator[pa.Table]:
+    """Yield the rows of the part files, already sorted by sequence key; count the tokens by split and modality."""
+    for name in names:
+        part = read_table(part_path(directory, name)).replace_schema_metadata(None)
+        counts = np.bincount(part["modality"].to_numpy(), part["length"].to_numpy(), minlength=2)
+        tokens[shard_number(name)[0]].update({m: int(counts[m]) for m in (TEXT, VISION)})
+        yield part
 
 
 def _split_card(plan: DatasetPlan, split: str, shards: list[ShardEntry], tokens: Counter[int]) -> SplitCard:
@@ -147,15 +122,3 @@ def _split_card(plan: DatasetPlan, split: str, shards: list[ShardEntry], tokens:
         fill=plan.fill(split),
         best_fill=plan.best_fill(split),
     )
-
-
-def _remove_stale(directory: Path, keep: set[str]) -> None:
-    unfinished = [p for p in directory.iterdir() if p.is_file() and _UNFINISHED_PATTERN.fullmatch(p.name)]
-    for path in [*(p for p in _shards(directory) if p.name not in keep), *unfinished]:
-        path.unlink()
-
-
-def _shards(directory: Path) -> list[Path]:
-    if not directory.is_dir():
-        return []
-    return sorted(p for p in directory.iterdir() if SHARD_PATTERN.fullmatch(p.name))

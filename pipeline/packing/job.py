@@ -21,6 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.dataset.commit import delete_leftovers
 from pipeline.dedup.block_list import BlockList
 from pipeline.packing.assign import RankCounter, ShardInput, UnitStart, assign
 from pipeline.packing.chunks import Documents, documents_of
@@ -43,7 +44,7 @@ from pipeline.runtime.progress import MADE, following, note
 from pipeline.runtime.token_store import StoreFacts, TokenStore, items_of
 from pipeline.runtime.units import read_rows, unit_name
 from pipeline.runtime.workspace import Workspace
-from schemas.dataset import TAKEN_DOWN
+from schemas.dataset import TAKEN_DOWN, read_card
 from schemas.errors import ConfigError, DatasetError
 from schemas.records import TOKENS
 from tokenizer.text.tokenizer import TextTokenizer
@@ -76,7 +77,7 @@ def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
         shards = sum(split.shards for split in plan.splits.values())
         new = not is_current(directory, plan.fingerprint)
         if new:
-            begin(directory, plan.fingerprint)
+            version = begin(directory, plan.fingerprint)
             ranks = RankCounter()
             starts = [ranks.start(unit, read_histograms(_file(folder, unit)).splits) for unit in facts.units]
             with following(f"pack {stage.name}", workspace.log("pack"), shards):
@@ -90,7 +91,10 @@ def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
                 frame_grid=facts.frame_grid,
                 frame_size=facts.frame_size,
                 frame_rate=facts.frame_rate,
+                version=version,
             )
+        else:
+            delete_leftovers(directory, read_card(directory))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return _report(plan, stage, new=new, seconds=time.monotonic() - started)

@@ -14,7 +14,8 @@ from pipeline.packing.digest import digest_array
 from pipeline.packing.histogram_bins import Integers
 from pipeline.packing.length_histograms import LengthHistograms
 from pipeline.packing.packing_plan import PackingPlan, make_packing_plan
-from schemas.dataset import SCHEMA_VERSION, shard_name
+from schemas.dataset import SCHEMA_VERSION
+from schemas.dataset_files import shard_name
 from schemas.errors import DatasetError
 from schemas.fingerprint import fingerprint
 from schemas.shards.tar import BLOCK

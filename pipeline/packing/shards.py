@@ -1,8 +1,8 @@
 """Write the planned sequences as shards: normalized tar files.
 
 A shard is one unit of work. `shard_job` merges the inputs of a shard from all units. `write_shard` writes
-`train-000000-of-000012.tar`, and then its part file `.parts/train-000000-of-000012.parquet`, which marks the shard as
-complete: the ledger rows of the shard, with its index entry and the fingerprint of the plan in the file metadata.
+`train-000000-of-000012-HASH.tar`, and then its part file `.parts/train-000000-of-000012.parquet`, which marks the shard
+as complete: the ledger rows of the shard, with its index entry and the fingerprint of the plan in the file metadata.
 Shards with a valid part file are not written again. `commit` combines the part files into a dataset.
 
 A sequence in the tar consists of KEY.tokens.npy [S], in the type of the vocabulary and padded with 0; KEY.spans.npy
@@ -32,10 +32,11 @@ from pipeline.packing.assign import CHUNKS, DOCUMENTS, ShardInput, unpack_table
 from pipeline.packing.plan import DatasetPlan
 from pipeline.runtime.interrupt import raise_if_stopping
 from pipeline.runtime.token_store import Tokens
-from schemas.dataset import PARTS, ShardEntry, sequence_key, shard_name, shard_number
+from schemas.content_named import content_named
+from schemas.dataset_files import PARTS, sequence_key, shard_name, shard_number
 from schemas.errors import DatasetError
-from schemas.files import atomic
 from schemas.fingerprint import sha256_file
+from schemas.shards.index import ShardEntry
 from schemas.shards.sequence import Chunk, PackedSequence, sequence_bytes
 from schemas.shards.writer import ShardWriter
 from schemas.tables import open_table, write_table
@@ -62,7 +63,7 @@ class ShardJob:
 
     @property
     def name(self) -> str:
-        """The shard's file name."""
+        """The name of the shard without the hash."""
         return shard_name(self.split, self.index, self.shards)
 
     @property
@@ -138,23 +139,24 @@ def write_shard(job: ShardJob, store: Tokens, directory: Path) -> None:
         return
     chunks, documents = job.chunks, job.documents
     clips = clip(chunks, documents, text_weight=job.text_weight, vision_weight=job.vision_weight)
-    with atomic(directory / job.name) as temporary, temporary.open("wb") as f:
+    with content_named(directory, job.name) as draft, draft.path.open("wb") as f:
         shard = ShardWriter(f)
         for i, (key, (tokens, listing)) in enumerate(zip(job.keys, _sequences(job, store), strict=True)):
             raise_if_stopping()
             spans = clips.spans[clips.first[i] : clips.first[i + 1]]
             shard.add(sequence_bytes(PackedSequence(key=key, tokens=tokens, spans=spans, chunks=listing)))
         entry = shard.close(job.name, job.split)
-    rows = shard_ledger(clips, chunks, documents, keys=job.keys, shard=job.name)
+        draft.sha256 = entry.sha256
+    rows = shard_ledger(clips, chunks, documents, keys=job.keys, shard=entry.url)
     metadata = {_FINGERPRINT: job.fingerprint, _ENTRY: json.dumps(dataclasses.asdict(entry))}
     write_table(part_path(directory, job.name), rows.replace_schema_metadata(metadata))
 
 
 def is_written(job: ShardJob, directory: Path) -> bool:
     """Return whether the shard and its part file exist, belong to this plan and match the hash; reads the shard."""
-    path = directory / job.name
     try:
         entry = read_part(directory, job.name, fingerprint=job.fingerprint)
+        path = directory / entry.url
         return path.stat().st_size == entry.filesize and sha256_file(path) == entry.sha256
     except (OSError, DatasetError):
         return False

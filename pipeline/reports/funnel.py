@@ -19,7 +19,8 @@ from pipeline.runtime.units import read_rows, unit_files, unit_number
 from pipeline.runtime.workspace import Workspace, read_listed, usable
 from pipeline.select.config import SelectConfig
 from pipeline.select.selection import read_selection
-from schemas.dataset import LEDGER, DatasetCard, read_card
+from schemas.dataset import DatasetCard, read_card
+from schemas.dataset_files import LEDGER
 from schemas.errors import DatasetError
 from schemas.records import SURVEY, TOKENS
 from schemas.tables import open_table
@@ -94,7 +95,8 @@ class Items:
         unfinished = []
         for folder in workspace.datasets():
             try:
-                datasets[folder.name] = Dataset(read_card(folder), _documents(folder / LEDGER))
+                card = read_card(folder)
+                datasets[folder.name] = Dataset(card, _documents(card.file(folder, LEDGER)))
             except DatasetError:
                 unfinished.append(folder.name)
         return cls(

@@ -27,7 +27,8 @@ from pipeline.runtime.workspace import Workspace, read_absent, read_manifest_uni
 from pipeline.select.config import SelectConfig, as_options
 from pipeline.select.selection import Selection, read_selection
 from pipeline.survey.absence import describe
-from schemas.dataset import LEDGER, read_card
+from schemas.dataset import read_card
+from schemas.dataset_files import LEDGER
 from schemas.errors import DatasetError
 from schemas.records import PAIRS, SURVEY, TOKENS, USER_COLUMNS, item_of
 from schemas.rows import Cut, DocumentRow, ManifestItem, SurveyRow, document_rows, survey_rows
@@ -347,7 +348,7 @@ def _packed(workspace: Workspace, document_id: str | None) -> Iterator[PackHisto
         except DatasetError as e:
             yield PackHistory(dataset=name, state="pending", detail=str(e))
             continue
-        rows = _ledger_rows(folder / LEDGER, document_id or "")
+        rows = _ledger_rows(card.file(folder, LEDGER), document_id or "")
         if len(rows):
             yield _pack_history(name, card.context_length, rows)
         elif any(item_of(name) == document_id for name in card.taken_down):

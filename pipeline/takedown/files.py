@@ -15,11 +15,11 @@ from pathlib import Path
 
 from pipeline.runtime.workspace import Workspace
 from pipeline.takedown.journal import Journal, Request
-from schemas.dataset import CARD, CROISSANT, INDEX, LEDGER, PARTS
+from schemas.dataset_files import CARD
 from schemas.errors import storage_errors
 from schemas.files import atomic
+from schemas.storage.store import is_hidden
 
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # left by `files.atomic` when a process is killed
 _KNOWN = {
     *("workspace.json", "config.toml", "manifest.parquet", "pairs.parquet", "pairs.json", "quarantine.parquet"),
     *("survey", "signatures", "selection", "tokens", "tokenizers", "packed", "logs", "takedown"),
@@ -44,13 +44,6 @@ def clear_files(workspace: Workspace, request: Request, journal: Journal) -> Non
         _drop_lines(path, names, journal)
 
 
-def delete_unfinished(directory: Path, journal: Journal) -> None:
-    """Delete the files of a dataset that has no card: `longreel pack` makes them again."""
-    for path in sorted(directory.iterdir()):
-        if path.suffix == ".tar" or path.name in (PARTS, INDEX, LEDGER, CROISSANT) or _TEMPORARY.fullmatch(path.name):
-            _delete(path, journal)
-
-
 def is_unfinished(directory: Path) -> bool:
     """Return whether a dataset has no card."""
     return not (directory / CARD).is_file()
@@ -71,7 +64,7 @@ def _temporary(root: Path) -> Iterator[Path]:
     below = (path for name in ("packed", "takedown") for path in sorted((root / name).glob("*")))
     for folder in (root, *(root / name for name in sorted(_KNOWN)), *below):
         if folder.is_dir():
-            yield from sorted(path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name))
+            yield from sorted(path for path in folder.iterdir() if is_hidden(path.name))
 
 
 def _spellings(names: Collection[str]) -> list[bytes]:

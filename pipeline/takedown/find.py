@@ -27,7 +27,7 @@ from pipeline.runtime.units import read_rows, unit_files
 from pipeline.runtime.workspace import Workspace, read_listed
 from pipeline.select.keep_best import infer
 from pipeline.sources.text_tables import parse_row_uri
-from schemas.dataset import LEDGER
+from schemas.dataset_files import LEDGERS
 from schemas.errors import DatasetError
 from schemas.records import SIGNATURES, SURVEY, TOKENS
 from schemas.rows import signature_rows
@@ -122,8 +122,8 @@ def _known_items(workspace: Workspace, datasets: Iterable[Path]) -> pa.Table:
     for path in unit_files(workspace.tokens):
         tables.append(_of_documents(read_rows(path, TOKENS, ["uri", "kind", "document_id"])))
     for directory in datasets:
-        if (directory / LEDGER).is_file():
-            batches = read_batches(directory / LEDGER, ["uri", "kind", "document_id"])
+        for ledger in sorted(directory.glob(LEDGERS)):  # also that of a dataset that was replaced, until it is deleted
+            batches = read_batches(ledger, ["uri", "kind", "document_id"])
             tables += [_of_documents(_distinct(batch)) for batch in batches]
     blocked = [{name: getattr(item, name) for name in _KNOWN.names} for item in BlockList.read(workspace).items]
     tables.append(pa.Table.from_pylist(blocked, _KNOWN))

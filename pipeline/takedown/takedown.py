@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline.dataset.removal.exchange import recover, unfinished_exchanges
+from pipeline.dataset.commit import delete_dataset
 from pipeline.dataset.removal.remove import plan_removal, remove_items
 from pipeline.dedup.block_list import write_blocked
 from pipeline.runtime.progress import console
@@ -26,7 +26,8 @@ from pipeline.takedown import files, tables
 from pipeline.takedown.find import Found, blocked_items, find
 from pipeline.takedown.journal import Journal, Request, discard_unbegun, new_id, pending, started_now
 from pipeline.takedown.trained import clear_tokenizer_run, tokenizer_runs, trained_models
-from schemas.dataset import CARD, LEDGER, read_card
+from schemas.dataset import read_card
+from schemas.dataset_files import CARD, LEDGERS
 from schemas.errors import ConfigError, DatasetError
 from schemas.records import item_of
 
@@ -97,10 +98,8 @@ def _say(line: str) -> None:
 
 
 def _datasets(workspace: Workspace, also: Sequence[Path]) -> list[Path]:
-    """Return the folders of all datasets; an exchange that was killed is completed first."""
-    for directory in (*unfinished_exchanges(workspace.root / "packed"), *also):
-        recover(directory)
-    return [*workspace.datasets(), *(folder for folder in also if (folder / LEDGER).is_file())]
+    """Return the folders of all datasets."""
+    return [*workspace.datasets(), *(folder for folder in also if any(folder.glob(LEDGERS)))]
 
 
 def _description(found: Found) -> Iterator[str]:
@@ -183,7 +182,7 @@ def _block(workspace: Workspace, request: Request) -> None:
 def _remove_from_dataset(directory: Path, request: Request, journal: Journal, done: _Done) -> None:
     items = {*request.found.documents, *(request.found.adopters or {})}
     if files.is_unfinished(directory):
-        files.delete_unfinished(directory, journal)
+        delete_dataset(directory, record=journal.before)
         _say(f"{directory}: it was not finished, so its files were deleted; run `longreel pack` to make it again")
         return
     try:

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.dataset import REPAIR, checksum_of_sequence
+from schemas.dataset import REPAIR
 from schemas.errors import DamagedSequence
+from schemas.shards.index import checksum_of_sequence
 from schemas.shards.npy import parse_npy_header
 from schemas.shards.sequence import SPANS_MEMBER, TOKENS_MEMBER
 from schemas.shards.tar import BLOCK, padded_size, parse_header

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import BinaryIO
 
-from schemas.dataset import ShardEntry, checksum_of_sequence
+from schemas.dataset_files import content_name
+from schemas.shards.index import ShardEntry, checksum_of_sequence
 from schemas.shards.tar import end_of_archive
 
 
@@ -29,16 +30,17 @@ class ShardWriter:
         self._offsets.append(self._offsets[-1] + len(block))
         self._checksums.append(checksum_of_sequence(block))
 
-    def close(self, url: str, split: str) -> ShardEntry:
-        """End the archive and return the index entry; the caller closes the file."""
+    def close(self, name: str, split: str) -> ShardEntry:
+        """End the archive and return the index entry; the caller closes the file. `name` is without the hash."""
         end = end_of_archive(self._offsets[-1])
         self._write(end)
+        sha256 = self._digest.hexdigest()
         return ShardEntry(
-            url=url,
+            url=content_name(name, sha256),
             split=split,
             nsamples=self.sequences,
             filesize=self._offsets[-1] + len(end),
-            sha256=self._digest.hexdigest(),
+            sha256=sha256,
             offsets=tuple(self._offsets),
             checksums="".join(self._checksums),
         )

@@ -30,14 +30,16 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.text_model import record_model, text_model_of
 from pipeline.tokenizer_jobs.training_set import read_training_table, write_training_table
 from schemas.checksums import append_checksum, check_appended
-from schemas.dataset import read_card, read_checked_index
+from schemas.dataset import read_card
 from schemas.errors import DatasetError
 from schemas.files import read_array, write_array
 from schemas.records import SIGNATURES, SURVEY, TOKENS
 from schemas.runs.metrics import MetricsLog, read_metrics
+from schemas.shards.index import read_checked_index
 from schemas.tables import read_table
 from tests.support.finished_workspace import write_finished_workspace
 from tests.support.packing.local_packing import make_jobs, unit_tables
+from tests.support.stored_files import file_of
 from tests.support.training.training_dataset import VOCABULARY, write_dataset
 from tests.support.vqgan.tiny_vqgan import tiny_weights
 from tokenizer.checkpoints import checkpoint as weights_files
@@ -114,9 +116,9 @@ def dataset_kinds(folder: Path) -> Iterator[Kind]:
     """Write datasets to `folder`, and yield the kinds of their files."""
     packed = write_finished_workspace(folder / "packing").root / "packed" / "64"
     shards = sorted(packed.glob("*.tar"))
-    card, ledger = read_card(packed), packed / "documents.parquet"
+    card, ledger = read_card(packed), file_of(packed, "documents.parquet")
     yield Kind("dataset.json", [packed / "dataset.json"], lambda: read_card(packed))
-    yield Kind("index.json", [packed / "index.json"], lambda: read_checked_index(packed, card))
+    yield Kind("index.json", [file_of(packed, "index.json")], lambda: read_checked_index(packed, card))
     yield Kind("ledger", [ledger], lambda: [_rows(batch) for batch in read_batches(ledger)])
     files = sorted(path for path in packed.iterdir() if path.is_file())
     yield Kind("any file of a dataset, verify", files, lambda: _verified(packed))

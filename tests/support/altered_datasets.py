@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.dataset.verify.verify import VerifyReport
-from schemas.dataset import checksum_of_sequence, read_index, write_index
+from schemas.dataset_files import plain_name
+from schemas.shards.index import checksum_of_sequence
 from schemas.shards.npy import npy
 from schemas.shards.tar import end_of_archive, member
 from tests.support.packed_datasets import reseal
+from tests.support.stored_files import file_of, index_of, write_index
 from tests.support.token_stores import book, image, video
 
 DOCUMENTS = [
@@ -32,7 +34,7 @@ SHARD = "train-000000-of-000003.tar"
 
 def named(report: VerifyReport, file: str, key: str, what: str) -> bool:
     """Return whether the report has a problem of this file and key that contains `what`."""
-    return any(p.file == file and p.key == key and what in p.what for p in report.problems)
+    return any(plain_name(p.file) == file and p.key == key and what in p.what for p in report.problems)
 
 
 Members = dict[str, bytes]
@@ -40,7 +42,7 @@ Members = dict[str, bytes]
 
 def rewrite(directory: Path, change: Callable[[Members], Members], key: str = KEY) -> None:
     """Change the members of one sequence and update its shard, the offsets and the hashes."""
-    shards = read_index(directory)
+    shards = index_of(directory)
     for n, shard in enumerate(shards):
         samples: dict[str, Members] = {}
         with tarfile.open(directory / shard.url) as tar:
@@ -102,6 +104,6 @@ def raw(part: str, data: bytes) -> Callable[[Members], Members]:
 
 def first_span(dataset: Path, modality: int) -> int:
     """Return the first token of a modality in the sequence KEY."""
-    with tarfile.open(dataset / SHARD) as tar:
+    with tarfile.open(file_of(dataset, SHARD)) as tar:
         spans = np.load(io.BytesIO(tar.extractfile(f"{KEY}.spans.npy").read()))  # type: ignore[union-attr]
     return int(spans["start"][np.argmax(spans["modality"] == modality)])

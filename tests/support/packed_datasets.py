@@ -8,22 +8,16 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.dataset.croissant import write_croissant
+from pipeline.dataset.croissant import croissant_json
 from pipeline.packing.config import PackConfig
-from schemas.dataset import (
-    CARD,
-    INDEX,
-    LEDGER,
-    DatasetCard,
-    ShardEntry,
-    checksum_of_sequence,
-    read_index,
-    write_index,
-)
+from schemas.dataset import DatasetCard
+from schemas.dataset_files import CARD, CROISSANT
 from schemas.errors import DatasetError
 from schemas.fingerprint import sha256_file
+from schemas.shards.index import ShardEntry, checksum_of_sequence
 from schemas.vocab import Vocabulary
 from tests.support.packing.local_packing import pack_documents
+from tests.support.stored_files import file_of, index_of, stored_file, write_index
 from tests.support.token_stores import VOCABULARY, StoredDocument
 
 
@@ -45,16 +39,20 @@ def make_dataset(
 
 def reseal(directory: Path) -> None:
     """Update every hash in an altered dataset, as a faulty writer or an attacker would."""
-    index = [_rehashed(directory, shard) for shard in read_index(directory)]
+    index = [_rehashed(directory, shard) for shard in index_of(directory)]
     write_index(directory, index)
-    card = dataclasses.replace(
-        DatasetCard.from_json((directory / CARD).read_text()),
-        index_sha256=sha256_file(directory / INDEX),
-        ledger_sha256=sha256_file(directory / LEDGER),
-    )
+    card = read_card_unchecked(directory)
+    files = {name: stored_file(directory, name) for name in card.files}
+    card = dataclasses.replace(card, files=files, shards=tuple(entry.file for entry in index))
     with contextlib.suppress(DatasetError):  # a test can remove columns of the ledger
-        write_croissant(directory, card, index)
+        file_of(directory, CROISSANT).write_text(croissant_json(directory, card))
+    card = dataclasses.replace(card, files=files | {CROISSANT: stored_file(directory, CROISSANT)})
     (directory / CARD).write_text(card.to_json())
+
+
+def read_card_unchecked(directory: Path) -> DatasetCard:
+    """Return the card of a dataset, which may have been altered."""
+    return DatasetCard.from_json((directory / CARD).read_text())
 
 
 def _rehashed(directory: Path, shard: ShardEntry) -> ShardEntry:

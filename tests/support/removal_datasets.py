@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.dataset.names import key_of
-from pipeline.dataset.removal import exchange
 from pipeline.dataset.verify.verify import verify
 from pipeline.runtime.token_store import TokenStore
-from schemas.dataset import read_card, read_index
+from schemas.dataset import read_card
+from schemas.dataset_files import CARD
 from schemas.packed import expand
 from tests.support.packing.packing_cases import samples
+from tests.support.stored_files import file_of, index_of
 from tests.support.token_stores import StoredDocument, book, image, video
 
 DOCUMENTS = [
@@ -44,7 +45,7 @@ def contents(directory: Path) -> dict[str, bytes]:
 def blocks(directory: Path) -> dict[str, bytes]:
     """Return the bytes of every sequence, by key."""
     found = {}
-    for shard in read_index(directory):
+    for shard in index_of(directory):
         data = (directory / shard.url).read_bytes()
         for start, end in pairwise(shard.offsets):
             found[key_of(data[start:end])] = data[start:end]
@@ -54,7 +55,7 @@ def blocks(directory: Path) -> dict[str, bytes]:
 def keys_with(directory: Path, documents: Sequence[StoredDocument]) -> set[str]:
     """Return the keys of the sequences that contain a part of the documents."""
     ids = {document.id for document in documents}
-    rows = pq.read_table(directory / "documents.parquet", columns=["sequence", "document_id"]).to_pylist()
+    rows = pq.read_table(file_of(directory, "documents.parquet"), columns=["sequence", "document_id"]).to_pylist()
     return {row["sequence"] for row in rows if row["document_id"] in ids}
 
 
@@ -83,15 +84,15 @@ def assert_removed(before: Path, after: Path, gone: Sequence[StoredDocument], st
     assert not keys_with(after, gone)
     assert {k: v for k, v in old.items() if k not in touched} == {k: v for k, v in new.items() if k not in touched}
     assert set(new) <= set(old)
-    for shard in read_index(before):
+    for shard in index_of(before):
         data = (before / shard.url).read_bytes()
-        if not any(key_of(data[at:]) in touched for at in shard.offsets[:-1]):
-            assert (after / shard.url).read_bytes() == data
+        changed = any(key_of(data[at:]) in touched for at in shard.offsets[:-1])
+        assert (after / shard.url).exists() != changed
+        assert changed or (after / shard.url).read_bytes() == data
     card = read_card(after)
     assert set(card.taken_down) == {*read_card(before).taken_down, *(document.id for document in gone)}
     assert card.fingerprint != read_card(before).fingerprint
-    listed = {shard.url for shard in read_index(after)} | {"index.json", "documents.parquet", "croissant.json"}
-    assert {path.name for path in after.iterdir()} == listed | {"dataset.json"}
+    assert {path.name for path in after.iterdir()} == {file.name for file in card.stored} | {CARD}
 
 
 class Killed(BaseException):
@@ -99,11 +100,8 @@ class Killed(BaseException):
 
 
 @contextmanager
-def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, *, at_once: bool = True) -> Iterator[list[str]]:
-    """Raise Killed before the `step`-th change of a directory; yield the list of the changes made.
-
-    Without `at_once`, the file system cannot exchange two directories in one step.
-    """
+def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Raise Killed before the `step`-th change of a directory; yield the list of the changes made."""
     done: list[str] = []
 
     def limited(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -118,6 +116,4 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, *, at_once: bool = Tru
     with monkeypatch.context() as patch:
         for name in ("unlink", "replace", "rmdir", "mkdir", "rename", "link"):
             patch.setattr(os, name, limited(name, getattr(os, name)))
-        real = limited("exchange", exchange._exchange_at_once)
-        patch.setattr(exchange, "_exchange_at_once", real if at_once else lambda one, other: False)
         yield done

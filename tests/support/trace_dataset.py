@@ -24,6 +24,7 @@ from schemas.rows import LedgerRow, ledger_rows
 from schemas.shards.sequence import PackedSequence
 from schemas.vocab import VISION, Vocabulary
 from tests.support.packed_datasets import make_dataset
+from tests.support.stored_files import file_of
 from tests.support.token_stores import StoredDocument
 from tokenizer.text.tokenizer import TextTokenizer
 from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
@@ -104,7 +105,7 @@ def _stored(name: str, kind: str, document: Document, *, split: str = "train", *
 def traced(dataset: TraceDataset, uri: str) -> Iterator[tuple[LedgerRow, PackedSequence]]:
     """Yield the ledger's rows of a document and their sequences, in the document's order."""
     sequences = Sequences(dataset.dataset, dataset.card)
-    table = pq.read_table(dataset.dataset / "documents.parquet")
+    table = pq.read_table(file_of(dataset.dataset, "documents.parquet"))
     rows = ledger_rows(table.filter(pc.equal(table["uri"], uri)))
     for row in sorted(rows, key=lambda r: r.document_start):
         yield row, read_checked(sequences, sequence_rows(dataset.dataset, row.sequence), dataset.card)

@@ -3,7 +3,9 @@
 Every sequence is read whole the first time and compared with its checksum in the index, which finds altered bytes and
 swapped sequences. A caller that needs only some of the tokens (sequence parallelism over several hosts) passes their
 ranges; from the second time on, only the headers, these ranges and the spans are read. Sequences are addressed by
-index, so keys and shard names may have gaps.
+index, so keys and shard names may have gaps. When `longreel takedown` or `longreel pack` replaces the dataset, its old
+shards are deleted, and reading one of them raises an error that says so.
+
 Shards are files on a mounted file system; object storage is not supported.
 
 Axes: S sequence, M spans, R ranges of a sequence, n tokens in them.
@@ -20,11 +22,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.dataset import CARD, REPAIR, DatasetCard, ShardEntry, checksum_at, read_card, read_checked_index
-from schemas.errors import ConfigError, DatasetError
+from schemas.dataset import REPAIR, DatasetCard, read_card
+from schemas.dataset_files import CARD
+from schemas.errors import ConfigError, DamagedSequence, DatasetError
 from schemas.files import inside
 from schemas.fingerprint import fingerprint
 from schemas.packed import ATTENTIONS, Attention, check_spans
+from schemas.shards.index import ShardEntry, checksum_at, read_checked_index
 from schemas.shards.ranged import SequenceFile
 
 # Fraction of the tokens from which one read of the whole sequence is cheaper than one read per range. A process that
@@ -53,13 +57,9 @@ class PackedSplit:
         prints = [card.fingerprint for card in cards.values()]
         self.fingerprint = prints[0] if len(prints) == 1 else fingerprint(prints)
         shards = [
-            (inside(directory, shard.url), shard)
-            for directory, card in cards.items()
-            for shard in read_checked_index(directory, card)
-            if shard.split == split
+            (inside(directory, shard.url), shard) for directory in cards for shard in _shards(directory, cards, split)
         ]
-        for path, shard in shards:
-            _check_size(path, shard)
+        self._cards = cards
         self._paths = [path for path, _ in shards]
         self._offsets = [np.array(shard.offsets, np.int64) for _, shard in shards]  # smaller than a list
         self._checksums = [shard.checksums for _, shard in shards]
@@ -82,8 +82,16 @@ class PackedSplit:
         With `ranges` [R, 2], sorted and disjoint, returns the tokens [n] of the half-open ranges, concatenated. Other
         tokens are not read again unless most of the sequence is requested. Arrays may be read-only. Raises
         DamagedSequence, with the path of the shard and the number of the sequence in it, if the bytes of the sequence
-        cannot be read or were altered.
+        cannot be read or were altered; DatasetError if the dataset was replaced.
         """
+        try:
+            return self._read(index, ranges)
+        except DamagedSequence as e:
+            directory = self._paths[bisect.bisect_right(self._ends, index)].parent
+            _require_same_card(directory, self._cards[directory], e)
+            raise
+
+    def _read(self, index: int, ranges: NDArray[np.int64] | None) -> tuple[NDArray[Any], NDArray[Any]]:
         wanted = np.array([[0, self.context_length]]) if ranges is None else ranges
         with self._sequence(index) as sequence:
             most = (wanted[:, 1] - wanted[:, 0]).sum() >= _WHOLE_READ_FRACTION * self.context_length
@@ -103,6 +111,31 @@ class PackedSplit:
         start, end = self._offsets[shard][i : i + 2].tolist()
         checksum = checksum_at(self._checksums[shard], i)
         return SequenceFile(self._paths[shard], start, end, f"{self._paths[shard]}, sequence {i}", checksum=checksum)
+
+
+def _shards(directory: Path, cards: Mapping[Path, DatasetCard], split: str) -> list[ShardEntry]:
+    """Return the shards of a split, after a comparison of their sizes with the index."""
+    try:
+        shards = [shard for shard in read_checked_index(directory, cards[directory]) if shard.split == split]
+        for shard in shards:
+            _check_size(inside(directory, shard.url), shard)
+    except DatasetError as e:
+        _require_same_card(directory, cards[directory], e)
+        raise
+    return shards
+
+
+def _require_same_card(directory: Path, card: DatasetCard, cause: DatasetError) -> None:
+    """Raise DatasetError if the dataset was replaced since its card was read."""
+    try:
+        is_same = read_card(directory) == card
+    except DatasetError:  # `cause` says more
+        return
+    if not is_same:
+        raise DatasetError(
+            f"{directory} was replaced by `longreel takedown` or `longreel pack` while it was read, and its old shards "
+            "were deleted; start the command again to read the new dataset"
+        ) from cause
 
 
 def _check_same(cards: Mapping[Path, DatasetCard]) -> None:

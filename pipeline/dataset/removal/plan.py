@@ -98,7 +98,7 @@ def _update(totals: Totals, kept: pa.Table, removed: pa.Table, *, sequences: int
 
 
 def card_without(card: DatasetCard, ids: Collection[str], totals: dict[str, Totals]) -> DatasetCard | None:
-    """Return the card without the documents `ids`, with the old hashes of the files; None if no sequence remains."""
+    """Return the card without the documents `ids`, with the old files; None if no sequence remains."""
     splits = {
         name: _split_card(split, totals[name], card.context_length)
         for name, split in card.splits.items()

@@ -12,29 +12,34 @@ import numpy as np
 
 from pipeline.dataset.names import key_of
 from pipeline.dataset.removal.plan import ShardChange
-from schemas.dataset import DatasetCard, ShardEntry
+from schemas.content_named import content_named
+from schemas.dataset import DatasetCard
+from schemas.dataset_files import plain_name
 from schemas.errors import DatasetError
-from schemas.files import atomic
+from schemas.shards.index import ShardEntry
 from schemas.shards.sequence import PackedSequence, read_sequence, sequence_bytes
 from schemas.shards.writer import ShardWriter
 
 
 def rewrite(
-    path: Path, folder: Path, entry: ShardEntry, change: ShardChange, ids: Collection[str], card: DatasetCard
+    path: Path, entry: ShardEntry, change: ShardChange, ids: Collection[str], card: DatasetCard
 ) -> ShardEntry | None:
-    """Write the shard at `path` to `folder` without the documents `ids`; return None, without a file, if it is empty.
+    """Write the shard at `path` again without the documents `ids`; return None, without a file, if it is empty.
 
-    Raises DatasetError if the shard was modified, or contains other documents than the ledger lists.
+    The new shard is in the same folder, under another name. Raises DatasetError if the shard was modified, or contains
+    other documents than the ledger lists.
     """
-    with atomic(folder / entry.url) as temporary, temporary.open("wb") as f:
-        shard = ShardWriter(f)
-        for block in _remaining(path, entry, change, ids, card):
-            shard.add(block)
-        rewritten = shard.close(entry.url, entry.split)
-    if not rewritten.nsamples:
-        (folder / entry.url).unlink()
-        return None
-    return rewritten
+    name = plain_name(entry.url)
+    with content_named(path.parent, name) as draft:
+        with draft.path.open("wb") as f:
+            shard = ShardWriter(f)
+            for block in _remaining(path, entry, change, ids, card):
+                shard.add(block)
+            rewritten = shard.close(name, entry.split)
+        draft.sha256 = rewritten.sha256
+        if not rewritten.nsamples:
+            draft.path.unlink()
+    return rewritten if draft.stored else None
 
 
 def repack(sequence: PackedSequence, ids: Collection[str]) -> bytes:

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from pipeline.dataset.reader import Sequences
 from pipeline.dataset.verify.ledger_rows import LedgerRows
 from pipeline.dataset.verify.sequence import sequence_problems
-from schemas.dataset import LEDGER, DatasetCard
+from schemas.dataset import DatasetCard, read_card
+from schemas.dataset_files import LEDGER, plain_name
 from schemas.errors import ConfigError, DatasetError
 from schemas.records import LEDGER as LEDGER_SCHEMA
 from schemas.rows import LedgerRow, ledger_rows, ledger_table
@@ -31,10 +32,15 @@ def sequence_rows(dataset: Path, key: str, shard: str | None = None) -> list[Led
         raise ConfigError(f"{dataset} has no sequence {key!r}; an example of a key is train-000000000")
     shards = {row.shard for row in rows}
     if len(shards) > 1:
-        raise DatasetError(f"{dataset / LEDGER} lists {key} in {len(shards)} shards; run `longreel verify`")
-    if shard is not None and shards != {shard.removesuffix(".tar") + ".tar"}:
+        raise DatasetError(f"{dataset}: the ledger lists {key} in {len(shards)} shards; run `longreel verify`")
+    if shard is not None and shard.removesuffix(".tar") not in _names(rows[0].shard):
         raise ConfigError(f"{key} is in {rows[0].shard}, not in {shard}")
     return sorted(rows, key=lambda row: row.span)
+
+
+def _names(shard: str) -> list[str]:
+    """Return the names by which a user can give a shard: with and without the hash."""
+    return [name.removesuffix(".tar") for name in (shard, plain_name(shard))]
 
 
 def read_checked(sequences: Sequences, rows: list[LedgerRow], card: DatasetCard) -> PackedSequence:
@@ -70,7 +76,7 @@ def copy_rows(dataset: Path, row: LedgerRow) -> list[LedgerRow]:
     if (wrong := starts != np.cumsum(lengths) - lengths).any():
         at = int(starts[np.argmax(wrong)])
         raise DatasetError(
-            f"{dataset / LEDGER}: the chunks of document {row.document_id} overlap or leave a gap at its token {at}; "
+            f"{dataset}: the ledger's chunks of document {row.document_id} overlap or leave a gap at its token {at}; "
             "run `longreel verify`"
         )
     return rows
@@ -78,7 +84,7 @@ def copy_rows(dataset: Path, row: LedgerRow) -> list[LedgerRow]:
 
 def _read_ledger(dataset: Path, column: str, value: str) -> list[LedgerRow]:
     """Return the rows with `value` in `column`; only that column is read of row groups without such a row."""
-    path = dataset / LEDGER
+    path = read_card(dataset).file(dataset, LEDGER)
     tables = []
     try:
         with open_table(path) as file:

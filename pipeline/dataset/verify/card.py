@@ -27,7 +27,7 @@ def card_problems(card: DatasetCard) -> Iterator[str]:
         yield "`taken_down` is not a sorted list of distinct ids"
     if not all(type(number) is int and number >= 0 for number in card.left_out.values()):
         yield "a count in `left_out` is not a non-negative integer"
-    hashes = (card.ledger_sha256, card.index_sha256, card.fingerprint)
+    hashes = (card.fingerprint, *(file.sha256 for file in card.stored))
     if not all(isinstance(i, str) and _SHA256.fullmatch(i) for i in hashes):
         yield "a field that must be a SHA-256 is not one"
     if not card.splits or not set(card.splits) <= set(SPLITS) or card.loss_weighting not in get_args(LossWeighting):

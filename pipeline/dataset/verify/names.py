@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from pipeline.dataset.names import key_number, key_of
-from schemas.dataset import ShardEntry, sequence_key, shard_name
+from schemas.dataset_files import plain_name, sequence_key, shard_name
 from schemas.records import SPLITS
+from schemas.shards.index import ShardEntry
 from schemas.shards.tar import BLOCK
 
-_SHARD = re.compile(r"([a-z]+)-(\d{6,})-of-(\d{6,})\.tar")
+_SHARD = re.compile(r"([a-z]+)-(\d{6,})-of-(\d{6,})-[0-9a-f]{12}\.tar")
 
 
 def are_shard_names(entries: Sequence[ShardEntry], *, with_gaps: bool) -> bool:
@@ -25,7 +26,7 @@ def are_shard_names(entries: Sequence[ShardEntry], *, with_gaps: bool) -> bool:
     counts = Counter(entry.split for entry in entries)
     if not with_gaps:
         names = [shard_name(split, i, counts[split]) for split in SPLITS for i in range(counts[split])]
-        return [entry.url for entry in entries] == names
+        return all(_SHARD.fullmatch(entry.url) for entry in entries) and [plain_name(e.url) for e in entries] == names
     places = [_place(entry) for entry in entries]
     known = [place for place in places if place is not None]
     totals = {(split, total) for split, _, total in known}
@@ -38,7 +39,7 @@ def _place(entry: ShardEntry) -> tuple[int, int, int] | None:
     if not found or entry.split not in SPLITS:
         return None
     number, total = int(found[2]), int(found[3])
-    right = number < total and entry.url == shard_name(entry.split, number, total)
+    right = number < total and plain_name(entry.url) == shard_name(entry.split, number, total)
     return (SPLITS.index(entry.split), number, total) if right else None
 
 

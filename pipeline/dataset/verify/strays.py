@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-
-from schemas.dataset import PARTS
-
-# Folders of an interrupted command, which the same command completes.
-_UNFINISHED = {PARTS: "an interrupted `longreel pack`"}
+from types import MappingProxyType
 
 
 def strays(
@@ -16,9 +12,12 @@ def strays(
     files: Collection[str],
     folders: Collection[str] = (),
     *,
-    unfinished: Mapping[str, str] = _UNFINISHED,
+    unfinished: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[tuple[str, str]]:
-    """Yield (name, problem) of each entry of `directory` that is none of these files or folders."""
+    """Yield (name, problem) of each entry of `directory` that is none of these files or folders.
+
+    `unfinished` has the folders that an interrupted command leaves, and this command, which completes them.
+    """
     for path in sorted(directory.iterdir()) if directory.is_dir() else ():
         name = path.name
         if name in unfinished and path.is_dir():

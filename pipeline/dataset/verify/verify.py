@@ -6,8 +6,9 @@ of every document join without gap or overlap (`chunks`); documents that were ta
 `croissant.json` states the same facts. With a token store, every document is complete and each token equals the
 store's. A changed byte in any file is noticed, because a hash no longer matches.
 
-All problems are reported, up to a limit. A ledger with a wrong hash is not opened; if the card cannot be trusted, only
-sizes and hashes are compared. Memory: one sequence, the ledger rows of a shard, and 28 bytes per chunk of a document.
+All problems are reported, up to a limit. A ledger with a wrong hash is not opened; without a valid card, nothing is.
+Files that an interrupted command left are counted, and are no problem. If the card is replaced meanwhile, the new
+dataset is verified. Memory: one sequence, the ledger rows of a shard, and 28 bytes per chunk of a document.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 
+from pipeline.dataset.commit import card_version, is_leftover, leftovers
 from pipeline.dataset.croissant import croissant_json
 from pipeline.dataset.verify.card import card_problems, split_problems
 from pipeline.dataset.verify.chunks import ChunkLog, Store
@@ -27,22 +29,12 @@ from pipeline.dataset.verify.ledger_rows import Ledger, LedgerRows
 from pipeline.dataset.verify.names import Keys, are_shard_names
 from pipeline.dataset.verify.sequence import sequence_problems
 from pipeline.dataset.verify.strays import strays
-from schemas.dataset import (
-    CARD,
-    CROISSANT,
-    EMPTY,
-    INDEX,
-    LEDGER,
-    DatasetCard,
-    ShardEntry,
-    checksum_at,
-    checksum_of_sequence,
-    read_card,
-    read_index,
-)
+from schemas.dataset import EMPTY, DatasetCard, read_card
+from schemas.dataset_files import CARD, CROISSANT, INDEX, LEDGER, StoredFile
 from schemas.errors import DatasetError
 from schemas.fingerprint import sha256_file
 from schemas.records import SPLITS
+from schemas.shards.index import ShardEntry, checksum_at, checksum_of_sequence, read_index
 from schemas.shards.sequence import read_sequence
 from schemas.shards.tar import end_of_archive
 from schemas.vocab import VISION
@@ -72,10 +64,13 @@ class VerifyReport:
     sequences: int
     tokens: int
     size_bytes: int
+    leftovers: int = 0  # files of an interrupted command, which the next one deletes
 
     def summary(self) -> str:
         """Return the report's closing line."""
         seen = f"{self.shards} shards, {self.sequences:,} sequences, {self.tokens:,} tokens, {self.size_bytes:,} bytes"
+        if self.leftovers:
+            seen += f"; an interrupted command left {self.leftovers} files, which the next pack or takedown deletes"
         if not self.found:
             return f"OK: dataset verified: {seen}"
         more = f", the first {len(self.problems)} named" if self.found > len(self.problems) else ""
@@ -90,7 +85,11 @@ def verify(
     `progress` is called with the number of bytes checked and the total. The content of the files never raises an
     error; it is reported as a problem.
     """
-    return _Verification(directory, store, progress or (lambda done, total: None)).run()
+    while True:
+        version = card_version(directory)
+        report = _Verification(directory, store, progress or (lambda done, total: None)).run()
+        if not report.found or card_version(directory) == version:  # otherwise files were deleted while they were read
+            return report
 
 
 @dataclass
@@ -105,37 +104,42 @@ class _Verification:
     def __init__(self, directory: Path, store: Store | None, progress: Callable[[int, int], None]) -> None:
         self._directory, self._progress = directory, progress
         self._problems: list[Problem] = []
-        self._found = self._done = self._total = 0
+        self._found = self._done = self._total = self._leftovers = 0
+        self._names: dict[str, str] = {}  # of the files that the card names, by the name without the hash
         self._seen = {split: _Seen() for split in SPLITS}
         self._store = store
 
     def run(self) -> VerifyReport:
         card = self._card()
-        self._taken_down = frozenset(card.taken_down if card else ())
-        entries = self._index(with_gaps=card is None or bool(self._taken_down))
-        if card is not None:
-            self._hash(INDEX, card.index_sha256)
+        if card is None:
+            return self._report(0, Counter())
+        self._names = {name: file.name for name, file in card.files.items()}
+        self._taken_down = frozenset(card.taken_down)
+        entries = self._index(card)
         ledger = self._ledger(card)
-        if card is not None and ledger is not None:
-            self._croissant(card, entries)
-        self._files({entry.url for entry in entries})
+        if ledger is not None:
+            self._croissant(card)
+        self._files(card)
         self._total = sum(entry.filesize for entry in entries)
         self._keys = Keys(with_gaps=bool(self._taken_down))
         self._chunks = ChunkLog(self._store, without=self._taken_down, left_out=_left_out(card))
         for entry in entries:
             self._shard(entry, card, ledger)
         if ledger is not None and not ledger.is_at_end():
-            self._add(LEDGER, "", "it has rows of shards that the index does not list in this order")
-        if card is not None and entries:
+            self._add(self._names[LEDGER], "", "it has rows of shards that the index does not list in this order")
+        if entries:
             self._totals(card, Counter(entry.split for entry in entries))
-        counts = sum((seen.counts for seen in self._seen.values()), Counter[str]())
+        return self._report(len(entries), sum((seen.counts for seen in self._seen.values()), Counter[str]()))
+
+    def _report(self, shards: int, counts: Counter[str]) -> VerifyReport:
         return VerifyReport(
             problems=tuple(self._problems),
             found=self._found,
-            shards=len(entries),
+            shards=shards,
             sequences=counts["sequences"],
             tokens=counts["tokens"],
             size_bytes=self._done,
+            leftovers=self._leftovers,
         )
 
     def _add(self, file: str, key: str, what: str) -> None:
@@ -154,51 +158,56 @@ class _Verification:
             self._add(CARD, "", what)
         return None if problems else card
 
-    def _index(self, *, with_gaps: bool) -> list[ShardEntry]:
+    def _index(self, card: DatasetCard) -> list[ShardEntry]:
+        self._hash(card.files[INDEX])
         try:
-            entries = read_index(self._directory)
+            entries = read_index(card.file(self._directory, INDEX))
         except DatasetError as e:
-            self._add(INDEX, "", str(e))
+            self._add(self._names[INDEX], "", str(e))
             return []
-        if not are_shard_names(entries, with_gaps=with_gaps):
+        if tuple(entry.file for entry in entries) != card.shards:
+            self._add(self._names[INDEX], "", "it does not list the shards that the card names")
+        if not are_shard_names(entries, with_gaps=bool(card.taken_down)):
             names = ", ".join(entry.url for entry in entries[:3])
-            self._add(INDEX, "", f"shards are missing, misnamed or out of order: it lists {names} …")
+            self._add(self._names[INDEX], "", f"shards are missing, misnamed or out of order: it lists {names} …")
             return [entry for entry in entries if entry.split in SPLITS]
         return entries
 
-    def _hash(self, name: str, expected: str) -> bool:
+    def _hash(self, file: StoredFile) -> bool:
         try:
-            found = sha256_file(self._directory / name)
+            found = sha256_file(self._directory / file.name)
         except OSError as e:
-            self._add(name, "", f"it cannot be read: {e.strerror}")
+            self._add(file.name, "", f"it cannot be read: {e.strerror}")
             return False
-        if found != expected:
-            self._add(name, "", f"it was modified: its SHA-256 is {found}, expected {expected}")
-        return found == expected
+        if found != file.sha256:
+            self._add(file.name, "", f"it was modified: its SHA-256 is {found}, expected {file.sha256}")
+        return found == file.sha256
 
-    def _ledger(self, card: DatasetCard | None) -> Ledger | None:
-        if card is None or not self._hash(LEDGER, card.ledger_sha256):
+    def _ledger(self, card: DatasetCard) -> Ledger | None:
+        if not self._hash(card.files[LEDGER]):
             return None
         try:
-            return Ledger(self._directory / LEDGER)
+            return Ledger(card.file(self._directory, LEDGER))
         except (OSError, pa.ArrowException, DatasetError) as e:
-            self._add(LEDGER, "", f"it cannot be read: {e}")
+            self._add(self._names[LEDGER], "", f"it cannot be read: {e}")
             return None
 
-    def _croissant(self, card: DatasetCard, entries: list[ShardEntry]) -> None:
-        path = self._directory / CROISSANT
+    def _croissant(self, card: DatasetCard) -> None:
+        if not self._hash(card.files[CROISSANT]):
+            return
         try:
-            if path.read_bytes() != croissant_json(self._directory, card, entries).encode():
-                self._add(CROISSANT, "", "it was modified: it differs from the card, the index and the ledger")
+            if card.file(self._directory, CROISSANT).read_bytes() != croissant_json(self._directory, card).encode():
+                self._add(self._names[CROISSANT], "", "it differs from the card, the index and the ledger")
         except (OSError, DatasetError) as e:
-            self._add(CROISSANT, "", f"it is missing or cannot be compared: {e}")
+            self._add(self._names[CROISSANT], "", f"it cannot be compared: {e}")
 
-    def _files(self, listed: set[str]) -> None:
-        for name, what in strays(self._directory, {CARD, INDEX, LEDGER, CROISSANT, *listed}):
-            is_shard = name.endswith(".tar") and (self._directory / name).is_file()
-            self._add(name, "", "the shard is not in the index" if is_shard else what)
+    def _files(self, card: DatasetCard) -> None:
+        self._leftovers = len(leftovers(self._directory, card))
+        for name, what in strays(self._directory, {CARD, *(file.name for file in card.stored)}):
+            if not is_leftover(name):
+                self._add(name, "", what)
 
-    def _shard(self, entry: ShardEntry, card: DatasetCard | None, ledger: Ledger | None) -> None:
+    def _shard(self, entry: ShardEntry, card: DatasetCard, ledger: Ledger | None) -> None:
         path = self._directory / entry.url
         rows = self._ledger_rows(ledger, entry.url)
         if not path.is_file():
@@ -210,24 +219,25 @@ class _Verification:
         self._done += size
         if size != entry.filesize:
             self._add(entry.url, "", f"it has {size} bytes, the index says {entry.filesize}")
-        self._hash(entry.url, entry.sha256)
-        if card is not None:
-            try:
-                with path.open("rb") as f:
-                    keys = self._keys.of(entry, f)
-                    for key in rows.strays(keys) if rows is not None else ():
-                        self._add(LEDGER, key, f"its rows are not consecutive, or {entry.url} has no such sequence")
-                    self._sequences(f, size, entry, keys, card, rows)
-            except OSError as e:
-                self._add(entry.url, "", f"it cannot be read: {e.strerror}")
-                self._seen[entry.split].unreadable += 1
+        self._hash(entry.file)
+        try:
+            with path.open("rb") as f:
+                keys = self._keys.of(entry, f)
+                for key in rows.strays(keys) if rows is not None else ():
+                    self._add(
+                        self._names[LEDGER], key, f"its rows are not consecutive, or {entry.url} has no such sequence"
+                    )
+                self._sequences(f, size, entry, keys, card, rows)
+        except OSError as e:
+            self._add(entry.url, "", f"it cannot be read: {e.strerror}")
+            self._seen[entry.split].unreadable += 1
         self._progress(self._done, self._total)
 
     def _ledger_rows(self, ledger: Ledger | None, shard: str) -> LedgerRows | None:
         try:
             return ledger.rows_of(shard) if ledger is not None else None
         except (OSError, pa.ArrowException) as e:
-            self._add(LEDGER, "", f"the rows of {shard} cannot be read: {e}")
+            self._add(self._names[LEDGER], "", f"the rows of {shard} cannot be read: {e}")
             return None
 
     def _sequences(
@@ -271,7 +281,7 @@ class _Verification:
         for what in self._chunks.add(sequence):
             self._add(entry.url, key, what)
         for what in rows.problems(sequence, entry.split) if rows is not None else ():
-            self._add(LEDGER, key, what)
+            self._add(self._names[LEDGER], key, what)
         vision = int(sequence.spans["length"][sequence.spans["modality"] == VISION].sum())
         tokens = int(sequence.spans["length"].sum())
         counts = {"sequences": 1, "tokens": tokens, "vision_tokens": vision, "text_tokens": tokens - vision}
@@ -289,6 +299,6 @@ class _Verification:
             self._add("", key, what)
 
 
-def _left_out(card: DatasetCard | None) -> int:
+def _left_out(card: DatasetCard) -> int:
     """Return the number of documents with tokens that the mixture excluded."""
-    return sum(number for reason, number in card.left_out.items() if reason != EMPTY) if card else 0
+    return sum(number for reason, number in card.left_out.items() if reason != EMPTY)

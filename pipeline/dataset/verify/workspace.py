@@ -65,7 +65,7 @@ def store_problems(directory: Path) -> Iterator[Found]:
         except DatasetError as e:
             yield index, str(e)
             expected |= {path.name for path in directory.glob(f"{unit_name(unit)}-*.arrow")}
-    yield from strays(directory, expected, unfinished={})
+    yield from strays(directory, expected)
 
 
 def _below(folder: Path, found: Iterator[Found]) -> Iterator[Found]:
@@ -75,7 +75,7 @@ def _below(folder: Path, found: Iterator[Found]) -> Iterator[Found]:
 def _table_problems(folder: Path, marker: Path) -> Iterator[Found]:
     paths = unit_files(folder)
     also = {marker.name} if marker.parent == folder and marker.exists() else set()
-    yield from strays(folder, also | {path.name for path in paths}, unfinished={})
+    yield from strays(folder, also | {path.name for path in paths})
     for path in paths:
         yield from _problem(path.name, check_table, path)
     if also:

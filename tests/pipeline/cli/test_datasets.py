@@ -11,6 +11,7 @@ from PIL import Image
 
 import longreel
 from tests.pipeline.cli.conftest import CONTEXT
+from tests.support.stored_files import file_of
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +28,7 @@ def test_trace_shows_the_source_of_a_token_and_its_frame_or_sentence(
     assert longreel.main(["inspect", str(dataset)]) == 0
     assert longreel.main(["trace", str(dataset), "--key", "val-000000000"]) == 0
     assert "CC0-1.0" in capsys.readouterr().out
-    rows = pq.read_table(dataset / "documents.parquet").to_pylist()
+    rows = pq.read_table(file_of(dataset, "documents.parquet")).to_pylist()
     frames = next(row for row in rows if row["modality"] == 1)
     place = ["--key", frames["sequence"], "--token", str(frames["start"] + 70)]
     picture = tmp_path / "picture.png"

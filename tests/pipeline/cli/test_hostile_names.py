@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import longreel
+from tests.support.stored_files import file_of
 from tests.support.text_tokenizers import text_tokenizer
 from tests.support.texts import story
 
@@ -62,7 +63,7 @@ def test_no_command_prints_a_character_that_a_terminal_executes(
         return printed.out + printed.err
 
     run("run", manifest, *place, *model)
-    rows = pq.read_table(out / "packed" / "256" / "documents.parquet").to_pylist()
+    rows = pq.read_table(file_of(out / "packed" / "256", "documents.parquet")).to_pylist()
     uri = rows[0]["uri"]
     assert harmful(uri)
     run("survey", str(next(inputs.glob("books*"))), manifest, "--out", str(out), "--max-absent", "1")

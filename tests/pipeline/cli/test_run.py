@@ -17,6 +17,7 @@ from schemas.dataset import read_card
 from schemas.packed import check_spans, expand
 from tests.pipeline.cli.conftest import CONTEXT
 from tests.support.command_server import CommandServer
+from tests.support.stored_files import file_of
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +61,7 @@ def test_plain_webdataset_reads_every_sequence(workspace: Path) -> None:
 
 
 def test_every_token_of_the_store_is_in_the_ledger_once(workspace: Path) -> None:
-    ledger = pq.read_table(workspace / "packed" / str(CONTEXT) / "documents.parquet")
+    ledger = pq.read_table(file_of(workspace / "packed" / str(CONTEXT), "documents.parquet"))
     lengths = ledger.group_by("document_id").aggregate([("length", "sum")]).to_pylist()
     stored = TokenStore(workspace / "tokens").table().to_pylist()
     assert {r["document_id"]: r["length_sum"] for r in lengths} == {r["document_id"]: r["length"] for r in stored}

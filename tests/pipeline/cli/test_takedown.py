@@ -16,6 +16,7 @@ from pipeline.runtime.token_store import TokenStore
 from tests.pipeline.cli.conftest import CONTEXT
 from tests.support.command_server import CommandServer
 from tests.support.leftovers import files_with
+from tests.support.stored_files import file_of
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +26,7 @@ def out(workspace: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(workspace, tmp_path / "out"))
 
 
-@pytest.mark.parametrize("sign", ["takedown/pending/*/request.json", "packed/.*.removal", "takedown/blocked/*.parquet"])
+@pytest.mark.parametrize("sign", ["takedown/pending/*/request.json", "packed/*/.train-*.tmp", "takedown/blocked/*.parquet"])
 def test_a_takedown_that_is_killed_leaves_readable_datasets_and_the_same_command_completes_it(
     out: Path, commands: CommandServer, sign: str
 ) -> None:
@@ -48,7 +49,7 @@ def test_a_takedown_that_is_killed_leaves_readable_datasets_and_the_same_command
     assert longreel.main(["verify", dataset, "--tokens", str(out / "tokens")]) == 0
     assert files_with(out, tokens) == []
     assert len(list((out / "takedown" / "receipts").glob("*.json"))) == 1
-    uris = pq.read_table(out / "packed" / str(CONTEXT) / "documents.parquet")["uri"].to_pylist()
+    uris = pq.read_table(file_of(out / "packed" / str(CONTEXT), "documents.parquet"))["uri"].to_pylist()
     assert not any(uri.endswith("b.mp4") for uri in uris)
 
 

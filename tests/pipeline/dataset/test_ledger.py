@@ -13,6 +13,7 @@ from schemas.records import LEDGER
 from schemas.rows import document_table, ledger_rows
 from schemas.vocab import TEXT, VISION
 from tests.support.stages import Reports, rows_of
+from tests.support.stored_files import file_of, stored_file
 from tests.support.token_stores import book, video
 
 DOCUMENTS = document_table([book("a", 40).entry(), video("b", [4, 2], cue=3).entry()])
@@ -70,8 +71,9 @@ def test_an_empty_table_adds_no_row_group(tmp_path: Path) -> None:
     table = shard_ledger(
         clip(chunks, DOCUMENTS, text_weight=1.0, vision_weight=1.0), chunks, DOCUMENTS, keys=["k"], shard="s.tar"
     )
-    path = tmp_path / "documents.parquet"
-    write_ledger(path, [LEDGER.empty_table(), table, LEDGER.empty_table(), table])
+    stored = write_ledger(tmp_path, [LEDGER.empty_table(), table, LEDGER.empty_table(), table])
+    path = file_of(tmp_path, "documents.parquet")
+    assert stored == stored_file(tmp_path, "documents.parquet")
     assert pq.ParquetFile(path).num_row_groups == 2
     assert pq.read_table(path).equals(pa.concat_tables([table, table]))
 
@@ -79,7 +81,7 @@ def test_an_empty_table_adds_no_row_group(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_times_in_the_ledger_are_times_of_the_video(clips: tuple[Workspace, Reports]) -> None:
     workspace, _ = clips
-    ledger = pq.read_table(workspace.packed("512") / "documents.parquet").to_pylist()
+    ledger = pq.read_table(file_of(workspace.packed("512"), "documents.parquet")).to_pylist()
     for row in rows_of(workspace, "three.mp4"):
         spans = [span for span in ledger if span["document_id"] == row["document_id"] and span["modality"] == 1]
         spans.sort(key=lambda span: span["document_start"])

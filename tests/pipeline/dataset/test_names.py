@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.dataset.names import key_number, key_of
-from schemas.dataset import sequence_key
+from schemas.dataset_files import sequence_key
 from schemas.shards.tar import member
 
 

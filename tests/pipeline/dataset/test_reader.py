@@ -7,10 +7,11 @@ import pytest
 
 from pipeline.dataset.reader import Sequences
 from pipeline.dataset.removal.remove import remove_items
-from schemas.dataset import read_card, read_index
+from schemas.dataset import read_card
 from schemas.errors import ConfigError, DatasetError
 from tests.support.packing.packing_cases import samples
 from tests.support.removal_datasets import FULL, blocks
+from tests.support.stored_files import index_of
 
 
 def test_sequences_are_found_by_key_in_a_dataset_with_gaps(root: Path, dataset: Path) -> None:
@@ -24,12 +25,12 @@ def test_sequences_are_found_by_key_in_a_dataset_with_gaps(root: Path, dataset: 
         assert np.array_equal(found.tokens[3:9], sequences.tokens(sample["shard"], sample["key"], 3, 6))
     gap = min(set(blocks(root / "packed" / "64")) - set(remaining))
     with pytest.raises(DatasetError, match="does not hold"):
-        sequences.read(next(s.url for s in read_index(dataset)), gap)
+        sequences.read(next(s.url for s in index_of(dataset)), gap)
 
 
 @pytest.mark.parametrize(("start", "length"), [(-1, 2), (63, 2), (0, 65), (3, -1)])
 def test_tokens_outside_of_the_sequence_are_rejected(dataset: Path, start: int, length: int) -> None:
-    shard = read_index(dataset)[0].url
+    shard = index_of(dataset)[0].url
     with pytest.raises(DatasetError, match="train-000000000"):
         Sequences(dataset, read_card(dataset)).tokens(shard, "train-000000000", start, length)
 
@@ -40,7 +41,7 @@ def test_an_unknown_shard_is_rejected(dataset: Path) -> None:
 
 
 def test_a_truncated_or_missing_shard_is_rejected(dataset: Path) -> None:
-    entry = next(entry for entry in read_index(dataset) if entry.split == "val")
+    entry = next(entry for entry in index_of(dataset) if entry.split == "val")
     shard = dataset / entry.url
     sequences = Sequences(dataset, read_card(dataset))
     shard.write_bytes(shard.read_bytes()[:700])

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.packing.commit import begin, is_current
+from pipeline.dataset.verify.verify import verify
+from pipeline.packing.commit import begin, commit, is_current
 from pipeline.packing.config import PackConfig
 from pipeline.packing.shards import is_written, write_shard
 from pipeline.runtime.token_store import TokenStore
-from schemas.dataset import PARTS, read_card
-from schemas.errors import ConfigError, DatasetError
+from schemas.dataset import read_card
+from schemas.dataset_files import PARTS
+from schemas.errors import DatasetError, StorageError
 from tests.support.packing.local_packing import CONTEXT, SMALL, finish, make_jobs, unit_tables
 from tests.support.packing.packing_cases import (
     DOCUMENTS,
@@ -21,6 +23,7 @@ from tests.support.packing.packing_cases import (
     prepare,
     samples,
 )
+from tests.support.stored_files import file_of
 from tests.support.token_stores import VOCABULARY
 
 
@@ -51,7 +54,7 @@ def test_a_committed_dataset_is_current_for_its_plan_only(packed: Path, tmp_path
     assert not is_current(tmp_path / "nowhere", made.fingerprint)
 
 
-@pytest.mark.parametrize("spoil", ["dataset.json", "index.json", "documents.parquet", "train-000000-of-", "cut"])
+@pytest.mark.parametrize("spoil", ["dataset", "index-", "documents-", "croissant-", "train-000000-of-", "cut"])
 def test_a_dataset_with_a_missing_or_truncated_file_is_not_current(tmp_path: Path, spoil: str) -> None:
     directory = pack(tmp_path)
     fingerprint = read_card(directory).fingerprint
@@ -74,28 +77,34 @@ def test_an_interrupted_run_resumes_with_its_complete_shards(packed: Path, tmp_p
         finish(directory, made)
     with pytest.raises(DatasetError, match="unfinished"):
         read_card(directory)
-    (directory / jobs[1].name).write_bytes(b"cut short")
-    (directory / jobs[3].name).write_bytes((directory / jobs[3].name).read_bytes()[:-1] + b"\1")
-    before = {job.name: (directory / job.name).stat().st_mtime_ns for job in jobs[:4]}
+    paths = [file_of(directory, job.name) for job in jobs[:4]]
+    paths[1].write_bytes(b"cut short")
+    paths[3].write_bytes(paths[3].read_bytes()[:-1] + b"\1")
+    before = [path.stat().st_mtime_ns for path in paths]
     begin(directory, made.fingerprint)
     assert [is_written(job, directory) for job in jobs[:5]] == [True, False, True, False, False]
     for job in jobs:
         write_shard(job, store, directory)
     finish(directory, made)
-    after = {name: (directory / name).stat().st_mtime_ns for name in before}
-    assert [after[job.name] == before[job.name] for job in jobs[:4]] == [True, False, True, False]
+    after = [path.stat().st_mtime_ns for path in paths]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True, False]
     assert files(directory) == files(packed)
 
 
-def test_a_new_plan_replaces_the_dataset_and_deletes_stale_shards(packed: Path, tmp_path: Path) -> None:
+def test_a_new_plan_replaces_the_dataset_at_once_and_deletes_the_files_of_the_old_one(
+    packed: Path, tmp_path: Path
+) -> None:
     directory = pack(tmp_path, PackConfig(shard_bytes=5_000))
+    before = read_card(directory)
+    begin(directory, before.fingerprint)
     (directory / ".train-000000-of-000009.tar.0123abcd.tmp").touch()  # left by a killed writer
     (directory / "notes.txt").touch()
     made, jobs = prepare(tmp_path / "tokens")
     begin(directory, made.fingerprint)
-    assert not (directory / "dataset.json").exists()
     for job in jobs:
         write_shard(job, TokenStore(tmp_path / "tokens"), directory)
+    assert read_card(directory) == before
+    assert verify(directory).found == 1  # notes.txt
     finish(directory, made)
     (directory / "notes.txt").unlink()
     assert files(directory) == files(packed)
@@ -113,10 +122,34 @@ def test_part_files_of_another_plan_are_deleted(tmp_path: Path) -> None:
     assert not list((directory / PARTS).iterdir())
 
 
-def test_begin_raises_if_the_directory_holds_foreign_shards(tmp_path: Path) -> None:
+def test_files_of_others_are_kept(packed: Path, tmp_path: Path) -> None:
     foreign = tmp_path / "packed" / "train-000000-of-000001.tar"
     foreign.parent.mkdir()
     foreign.write_bytes(b"precious")
-    with pytest.raises(ConfigError, match="no Longreel dataset; choose another folder"):
-        begin(foreign.parent, "0" * 64)
+    assert pack(tmp_path) == foreign.parent
     assert foreign.read_bytes() == b"precious"
+
+
+def test_a_dataset_that_another_command_has_replaced_is_not_overwritten(tmp_path: Path) -> None:
+    made, jobs = prepare(tmp_path / "tokens")
+    directory = tmp_path / "packed"
+    for job in jobs:
+        write_shard(job, TokenStore(tmp_path / "tokens"), directory)
+    version = begin(directory, made.fingerprint)
+    (directory / "dataset.json").write_text("{}")
+    with pytest.raises(StorageError, match=r"dataset\.json was changed by another command; run the same command again"):
+        commit(directory, made, frame_grid=(2, 2), frame_size=32, frame_rate=1.0, version=version)
+    assert (directory / "dataset.json").read_text() == "{}"
+
+
+def test_a_dataset_with_a_truncated_shard_is_not_committed(tmp_path: Path) -> None:
+    made, jobs = prepare(tmp_path / "tokens")
+    directory = tmp_path / "packed"
+    version = begin(directory, made.fingerprint)
+    for job in jobs:
+        write_shard(job, TokenStore(tmp_path / "tokens"), directory)
+    path = file_of(directory, jobs[0].name)
+    os.truncate(path, 100)
+    with pytest.raises(StorageError, match=f"{path.name} has 100 bytes, but .* were written"):
+        commit(directory, made, frame_grid=(2, 2), frame_size=32, frame_rate=1.0, version=version)
+    assert not (directory / "dataset.json").exists()

@@ -35,6 +35,7 @@ from schemas.dataset import DatasetCard, read_card
 from schemas.errors import ConfigError, DatasetError, LongreelError, StorageError
 from schemas.vocab import TEXT, VISION
 from tests.support.command_server import CommandServer
+from tests.support.stored_files import file_of
 from tests.support.token_stores import (
     FRAME,
     VOCABULARY,
@@ -159,7 +160,7 @@ def test_a_mixture_packs_the_requested_copies_and_its_counts_balance(
     epochs = {"video": 2.25, "image": 0.0}
     report = run(workspace, PackConfig(mixture=Mixture(kind_epochs=epochs, source_epochs={"web": 0.5})))
     assert report.items == len(documents) == report.kept + sum(report.rejected.values())
-    ledger = pq.read_table(workspace.packed(CONTEXT) / "documents.parquet")
+    ledger = pq.read_table(file_of(workspace.packed(CONTEXT), "documents.parquet"))
     taken = ledger.group_by(["split", "kind"]).aggregate([("document_id", "count_distinct")]).to_pylist()
     count = {(row["split"], row["kind"]): row["document_id_count_distinct"] for row in taken}
     assert count["val", "book"] == 20
@@ -174,11 +175,11 @@ def test_a_mixture_packs_the_requested_copies_and_its_counts_balance(
     share = PackConfig(mixture=Mixture(text_share=0.16, kind_epochs=epochs))
     run(workspace, share)
     card = card_of(workspace).splits["train"]
-    ledger = pq.read_table(workspace.packed(CONTEXT) / "documents.parquet", filters=[("split", "=", "train")])
+    ledger = pq.read_table(file_of(workspace.packed(CONTEXT), "documents.parquet"), filters=[("split", "=", "train")])
     text = int(ledger["length"].to_numpy()[np.asarray(ledger["kind"]) == "book"].sum())
     assert text / card.tokens == pytest.approx(0.16, abs=0.03)
     run(workspace, replace(share, mixture=Mixture(text_share=0)))
-    assert set(pq.read_table(workspace.packed(CONTEXT) / "documents.parquet")["kind"].to_pylist()) == {
+    assert set(pq.read_table(file_of(workspace.packed(CONTEXT), "documents.parquet"))["kind"].to_pylist()) == {
         "video",
         "image",
         "book",  # in the held-out split
@@ -224,7 +225,9 @@ def test_documents_on_the_block_list_are_not_packed(tmp_path: Path) -> None:
     write_blocked(workspace, "a", [BlockedItem(uri=gone.name, kind="book", takedown="a", document_id=gone.id)])
     report = run(workspace)
     assert (report.items, report.rejected["taken down"]) == (len(DOCUMENTS), 1)
-    assert gone.id not in pq.read_table(workspace.packed(CONTEXT) / "documents.parquet")["document_id"].to_pylist()
+    assert (
+        gone.id not in pq.read_table(file_of(workspace.packed(CONTEXT), "documents.parquet"))["document_id"].to_pylist()
+    )
     assert verify(workspace.packed(CONTEXT), store=TokenStore(workspace.tokens)).problems == ()
 
 
@@ -347,7 +350,7 @@ def test_a_hundred_thousand_documents_of_one_token_are_packed(tmp_path: Path) ->
     assert run(workspace, context=1000).kept == count
     card = card_of(workspace, 1000).splits["train"]
     assert (card.sequences, card.tokens, card.fill) == (100, count, 1.0)
-    ledger = pq.read_table(workspace.packed(1000) / "documents.parquet")
+    ledger = pq.read_table(file_of(workspace.packed(1000), "documents.parquet"))
     assert len(ledger) == len(set(ledger["document_id"].to_pylist())) == count
     assert_whole(workspace, 1000, store=False)
 
@@ -373,7 +376,7 @@ def test_books_are_cut_at_sentence_ends_and_need_the_text_model_of_their_tokens(
     assert_whole(sentences)
     text, store = TextTokenizer.load(sentences.text_model), TokenStore(sentences.tokens)
     rows = {row["document_id"]: row for row in store.table().to_pylist()}
-    chunks = pq.read_table(sentences.packed(CONTEXT) / "documents.parquet").to_pylist()
+    chunks = pq.read_table(file_of(sentences.packed(CONTEXT), "documents.parquet")).to_pylist()
     starts = {(chunk["document_id"], chunk["document_start"] + chunk["length"]): chunk for chunk in chunks}
     cuts = [(rows[chunk["document_id"]], chunk["document_start"]) for chunk in chunks if chunk["document_start"]]
     assert len(cuts) > 10

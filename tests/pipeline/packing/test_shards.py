@@ -20,7 +20,7 @@ import webdataset
 from pipeline.packing.config import PackConfig
 from pipeline.packing.shards import ShardJob, write_shard
 from pipeline.runtime.token_store import TokenStore, write_unit
-from schemas.dataset import PARTS, read_index
+from schemas.dataset_files import PARTS, plain_name
 from schemas.errors import DatasetError
 from schemas.fingerprint import sha256_file
 from schemas.packed import SPAN_DTYPE, check_spans, expand
@@ -33,6 +33,7 @@ from tests.support.packing.packing_cases import (
     pack,
     samples,
 )
+from tests.support.stored_files import file_of, index_of
 from tests.support.token_stores import FRAME, VOCABULARY, book, write_store
 
 
@@ -74,12 +75,12 @@ def test_bytes_do_not_depend_on_document_order_or_number_of_units(packed: Path, 
 
 
 def test_shards_are_balanced_and_close_to_the_requested_size(tmp_path: Path) -> None:
-    index = read_index(pack(tmp_path, PackConfig(shard_bytes=16_000)))
+    index = index_of(pack(tmp_path, PackConfig(shard_bytes=16_000)))
     counts = [shard.nsamples for shard in index if shard.split == "train"]
     assert len(counts) > 2
     assert max(counts) - min(counts) <= 1
     assert all(8_000 < shard.offsets[-1] < 20_000 for shard in index if shard.split == "train")
-    assert [shard.url for shard in index] == [
+    assert [plain_name(shard.url) for shard in index] == [
         *(f"train-{i:06d}-of-{len(counts):06d}.tar" for i in range(len(counts))),
         "val-000000-of-000001.tar",
     ]
@@ -113,7 +114,7 @@ def test_headers_equal_those_of_tarfile_and_numpy(packed: Path) -> None:
 
 def test_index_offsets_point_to_samples(packed: Path) -> None:
     number = 0
-    for shard in (s for s in read_index(packed) if s.split == "train"):
+    for shard in (s for s in index_of(packed) if s.split == "train"):
         data = (packed / shard.url).read_bytes()
         for a, b in itertools.pairwise(shard.offsets):
             with tarfile.open(fileobj=io.BytesIO(data[a:b] + bytes(1024))) as tar:
@@ -127,7 +128,7 @@ def test_index_offsets_point_to_samples(packed: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves closing to the GC
 def test_webdataset_iterates_over_every_sequence(packed: Path) -> None:
-    urls = [str(packed / shard.url) for shard in read_index(packed)]
+    urls = [str(packed / shard.url) for shard in index_of(packed)]
     found = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
     gc.collect()
     expected = samples(packed, "train") + samples(packed, "val")
@@ -154,8 +155,9 @@ def wids(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     return wids
 
 
-def test_wids_reads_the_index(packed: Path, wids: types.ModuleType) -> None:
-    dataset = wids.ShardListDataset(str(packed / "index.json"), cache_dir=str(packed), transformations=[])
+@pytest.mark.parametrize("name", ["dataset.json", "index.json"])
+def test_wids_reads_the_card_and_the_index(packed: Path, wids: types.ModuleType, name: str) -> None:
+    dataset = wids.ShardListDataset(str(file_of(packed, name)), cache_dir=str(packed), transformations=[])
     expected = samples(packed, "train") + samples(packed, "val")
     assert len(dataset) == len(expected)
     for i in (0, 1, len(expected) - 1):
@@ -168,7 +170,7 @@ def test_wids_reads_the_index(packed: Path, wids: types.ModuleType) -> None:
 
 
 def test_the_ledger_contains_every_span_once_in_order(packed: Path) -> None:
-    ledger = pq.read_table(packed / "documents.parquet")
+    ledger = pq.read_table(file_of(packed, "documents.parquet"))
     assert ledger.schema.equals(LEDGER)
     rows = ledger.to_pylist()
     assert rows == sorted(rows, key=lambda r: (r["sequence"], r["span"]))
@@ -195,7 +197,7 @@ def test_the_ledger_contains_every_span_once_in_order(packed: Path) -> None:
 
 def test_chunks_of_a_cut_video_keep_their_timestamps(packed: Path) -> None:
     long = next(d for d in DOCUMENTS if d.name == "long")
-    rows = [r for r in pq.read_table(packed / "documents.parquet").to_pylist() if r["document_id"] == long.id]
+    rows = [r for r in pq.read_table(file_of(packed, "documents.parquet")).to_pylist() if r["document_id"] == long.id]
     times = []
     for row in sorted(rows, key=lambda r: r["document_start"]):
         if row["modality"] == VISION:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.runtime.workspace import Workspace
-from pipeline.takedown.files import clear_files, delete_unfinished, is_unfinished, unknown_files
+from pipeline.takedown.files import clear_files, is_unfinished, unknown_files
 from pipeline.takedown.journal import Journal
 from tests.pipeline.takedown.test_journal import REQUEST
 from tests.support.removal_datasets import contents
@@ -36,12 +36,9 @@ def test_files_that_may_quote_an_item_are_deleted_and_journals_lose_its_lines(wo
     assert unknown_files(workspace) == ["notes.txt"]
 
 
-def test_of_an_unfinished_dataset_only_files_of_longreel_are_deleted(workspace: Workspace) -> None:
-    folder, journal = workspace.packed(64), Journal(workspace, "id")
-    journal.begin(REQUEST)
+def test_a_dataset_is_unfinished_until_it_has_a_card(workspace: Workspace) -> None:
+    folder = workspace.packed(64)
     (folder / ".parts").mkdir(parents=True)
-    for name in ("train-000000-of-000001.tar", ".parts/train-000000-of-000001.parquet", "index.json", "notes.md"):
-        (folder / name).touch()
     assert is_unfinished(folder)
-    delete_unfinished(folder, journal)
-    assert contents(folder).keys() == {"notes.md"}
+    (folder / "dataset.json").touch()
+    assert not is_unfinished(folder)

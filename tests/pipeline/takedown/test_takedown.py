@@ -187,7 +187,7 @@ def test_a_damaged_dataset_is_named_and_the_takedown_is_completed_when_it_is_gon
 def test_an_unfinished_dataset_is_deleted(workspace: Workspace) -> None:
     (workspace.packed(DATASET) / "dataset.json").unlink()
     take_down(workspace, ["clip.mp4"], TakedownConfig())
-    assert list(workspace.packed(DATASET).iterdir()) == []
+    assert not workspace.packed(DATASET).exists()
 
 
 def test_text_that_a_kept_item_has_from_a_removed_one_is_removed_with_its_tokens(workspace: Workspace) -> None:

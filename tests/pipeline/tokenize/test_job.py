@@ -46,6 +46,7 @@ from tests.support.stages import (
     still_scenes,
     write_books,
 )
+from tests.support.stored_files import file_of
 from tests.support.texts import story
 from tokenizer.text.tokenizer import TextTokenizer
 
@@ -138,7 +139,7 @@ def test_only_the_answers_of_question_answer_documents_have_loss_weight(
             ]
         elif row["kind"] != "qa":
             assert {weight for _, weight in texts} == {1}
-    ledger = pq.read_table(out / "packed" / "512" / "documents.parquet").to_pylist()
+    ledger = pq.read_table(file_of(out / "packed" / "512", "documents.parquet")).to_pylist()
     assert sorted(r["weight"] for r in ledger if r["document_id"] == rows["1.qa.json"]["document_id"]) == [0, 0, 1, 1]
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.dataset import checksum_of_sequence
 from schemas.errors import DamagedSequence, DatasetError
 from schemas.packed import SPAN_DTYPE
+from schemas.shards.index import checksum_of_sequence
 from schemas.shards.ranged import SequenceFile
 from schemas.shards.sequence import Chunk, PackedSequence, sequence_bytes
 

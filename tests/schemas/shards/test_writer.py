@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from schemas.dataset import checksum_of_sequence
+from schemas.shards.index import checksum_of_sequence
 from schemas.shards.tar import member
 from schemas.shards.writer import ShardWriter
 

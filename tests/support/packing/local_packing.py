@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.dataset.commit import card_version
 from pipeline.packing.assign import RankCounter, ShardInput, assign
 from pipeline.packing.chunks import documents_of
 from pipeline.packing.commit import begin, commit
@@ -73,7 +74,8 @@ def unit_tables(directory: Path) -> list[pa.Table]:
 
 def finish(directory: Path, plan: DatasetPlan, *, grid: tuple[int, int] = (2, 2)) -> DatasetCard:
     """Commit written shards as a dataset."""
-    return commit(directory, plan, frame_grid=grid, frame_size=32, frame_rate=1.0)
+    version = card_version(directory)
+    return commit(directory, plan, frame_grid=grid, frame_size=32, frame_rate=1.0, version=version)
 
 
 def pack_documents(

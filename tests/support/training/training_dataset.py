@@ -20,24 +20,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.dataset import (
-    CARD,
-    INDEX,
-    LEDGER,
-    DatasetCard,
-    ShardEntry,
-    SplitCard,
-    checksum_of_sequence,
-    sequence_key,
-    shard_name,
-    write_index,
-)
+from schemas.dataset import SCHEMA_VERSION, DatasetCard, SplitCard
+from schemas.dataset_files import CARD, CROISSANT, INDEX, LEDGER, sequence_key, shard_name
 from schemas.files import write_text
-from schemas.fingerprint import fingerprint, sha256_file
+from schemas.fingerprint import fingerprint
 from schemas.packed import SPAN_DTYPE
 from schemas.records import LEDGER as LEDGER_SCHEMA
+from schemas.shards.index import ShardEntry, checksum_of_sequence, index_json
 from schemas.tables import write_table
 from schemas.vocab import TEXT, VISION, Vocabulary
+from tests.support.stored_files import stored_file
 
 FRAME = 4  # codes in a frame
 
@@ -85,10 +77,11 @@ def write_dataset(
             shards.append(_write_shard(directory, name, split, first, group))
             first += len(group)
         cards[split] = _split_card(samples, shards=len(groups), context=context)
-    write_index(directory, shards)
+    (directory / INDEX).write_text(index_json(shards))
     write_table(directory / LEDGER, pa.Table.from_pylist([], schema=LEDGER_SCHEMA))
+    (directory / CROISSANT).write_text("{}")
     card = DatasetCard(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         context_length=context,
         vocabulary=vocabulary,
         frame_grid=(2, 2),
@@ -96,8 +89,8 @@ def write_dataset(
         frame_rate=4.0,
         loss_weighting="token",
         fingerprint=fingerprint([s.sha256 for s in shards]),
-        ledger_sha256=sha256_file(directory / LEDGER),
-        index_sha256=sha256_file(directory / INDEX),
+        files={name: stored_file(directory, name) for name in (INDEX, LEDGER, CROISSANT)},
+        shards=tuple(shard.file for shard in shards),
         splits=cards,
     )
     write_text(directory / CARD, card.to_json())

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import schemas.shards.ranged
-from schemas.dataset import CARD, read_card, read_index
+from schemas.dataset import read_card
+from schemas.dataset_files import CARD
 from schemas.errors import ConfigError, DamagedSequence, DatasetError
 from schemas.files import write_text
 from schemas.packed import expand
+from tests.support.stored_files import index_of
 from tests.support.training.training_dataset import VOCABULARY, write_dataset
 from trainer.config import MeshConfig
 from trainer.data.layout import inverse, permutation
@@ -231,7 +233,7 @@ def test_held_out_data_is_read_once_and_the_last_batch_is_padded(directory: Path
 @pytest.mark.parametrize("devices", [1, 4])
 def test_a_damaged_sequence_ends_the_run_or_becomes_padding(tmp_path: Path, devices: int) -> None:
     directory = write_dataset(tmp_path / "set", context=S)
-    entry = read_index(directory)[0]
+    entry = index_of(directory)[0]
     intact = PackedSplit([directory], "train")
     order = permutation("block_cyclic", length=S, devices=devices, stripe=8)
     window = Window(rows=np.arange(2), columns=np.arange(S // devices))

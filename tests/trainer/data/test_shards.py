@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import schemas.shards.ranged
-from schemas.dataset import CARD, INDEX, ShardEntry, read_card, read_index, shard_name, write_index
+from schemas.dataset import read_card
+from schemas.dataset_files import CARD, INDEX, shard_name
 from schemas.errors import ConfigError, DamagedSequence, DatasetError, VocabularyMismatch
 from schemas.files import write_text
 from schemas.fingerprint import sha256_file
+from schemas.shards.index import ShardEntry
+from tests.support.stored_files import file_of, index_of, stored_file, write_index
 from tests.support.training.training_dataset import VOCABULARY, checksums_of, with_other_tokenizer, write_dataset
 from trainer.data.shards import PackedSplit
 
@@ -59,7 +62,8 @@ def _commit(directory: Path, shards: list[ShardEntry] | None = None, **changes: 
     """Write another index and card over those of a dataset."""
     if shards is not None:
         write_index(directory, shards)
-        changes["index_sha256"] = sha256_file(directory / INDEX)
+        files = read_card(directory).files | {INDEX: stored_file(directory, INDEX)}
+        changes |= {"files": files, "shards": tuple(shard.file for shard in shards)}
     write_text(directory / CARD, dataclasses.replace(read_card(directory), **changes).to_json())
     return directory
 
@@ -68,7 +72,7 @@ def _rehash(directory: Path, **changes: Any) -> Path:
     """Write the index and the card that belong to the shards, as a faulty writer would; `changes` are of the card."""
     entries = [
         dataclasses.replace(entry, checksums=checksums_of((directory / entry.url).read_bytes(), entry.offsets))
-        for entry in read_index(directory)
+        for entry in index_of(directory)
     ]
     return _commit(directory, entries, **changes)
 
@@ -131,7 +135,7 @@ def test_only_the_tokens_of_the_ranges_are_read(
 def test_all_or_most_of_a_sequence_is_read_at_once(
     directory: Path, split: PackedSplit, calls: list[tuple[str, int]]
 ) -> None:
-    offsets = read_index(directory)[1].offsets
+    offsets = index_of(directory)[1].offsets
     for ranges in (None, np.array([[0, 40], [60, S]])):
         calls.clear()
         split.read(4, ranges=ranges)
@@ -140,7 +144,7 @@ def test_all_or_most_of_a_sequence_is_read_at_once(
 
 def test_a_sequence_in_the_middle_of_a_million_is_one_read(tmp_path: Path, calls: list[tuple[str, int]]) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
-    (only,) = read_index(directory)
+    (only,) = index_of(directory)
     path = directory / only.url
     size, shards, per_shard = only.offsets[1], 250, 4000
     sequence = path.read_bytes()[:size]
@@ -166,7 +170,7 @@ def test_a_sequence_in_the_middle_of_a_million_is_one_read(tmp_path: Path, calls
 
 def test_keys_and_names_of_shards_may_have_gaps(directory: Path, split: PackedSplit, tmp_path: Path) -> None:
     shutil.copytree(directory, tmp_path / "set")
-    first, second, third, val = read_index(tmp_path / "set")
+    first, second, third, val = index_of(tmp_path / "set")
     path = tmp_path / "set" / first.url
     data, (a, b, c, d) = path.read_bytes(), first.offsets
     path.write_bytes(data[a:b] + data[c:])  # without its second sequence
@@ -260,7 +264,7 @@ def test_a_pickle_in_place_of_an_array_is_not_loaded(tmp_path: Path) -> None:
 
 def test_an_index_that_does_not_match_the_card_is_an_error(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=2, val=0)
-    _overwrite(directory / "index.json", b'"offsets":[0,', b'"offsets":[1,')
+    _overwrite(file_of(directory, "index.json"), b'"offsets":[0,', b'"offsets":[1,')
     with pytest.raises(DatasetError, match=r"index.json is not the index that dataset.json was written for"):
         PackedSplit([directory], "train")
 
@@ -325,7 +329,7 @@ def test_an_incorrect_header_is_an_error(tmp_path: Path, old: bytes, new: bytes,
 
 def test_a_header_cannot_cause_reads_beyond_the_sequence(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=2, val=0)
-    entry = read_index(directory)[0]
+    entry = index_of(directory)[0]
     short = dataclasses.replace(entry, offsets=(0, 1000, entry.offsets[2]))
     _commit(directory, [short])
     with pytest.raises(DatasetError, match=r"sequence 0: a header leads to bytes .* of a sequence of 1000"):
@@ -340,8 +344,8 @@ def _flip(path: Path, at: int) -> None:
 
 def test_an_altered_sequence_is_named_and_the_others_can_be_read(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S)
-    split, second = PackedSplit([directory], "train"), read_index(directory)[1]
-    first = sum(entry.nsamples for entry in read_index(directory)[:1])
+    split, second = PackedSplit([directory], "train"), index_of(directory)[1]
+    first = sum(entry.nsamples for entry in index_of(directory)[:1])
     for offset in (second.offsets[0] + 700, second.offsets[1] - 1):  # a token; a byte of the padding of KEY.json
         _flip(directory / second.url, offset)
         with pytest.raises(DamagedSequence, match=rf"{second.url}, sequence 0: its bytes were altered.*longreel pack"):
@@ -352,7 +356,7 @@ def test_an_altered_sequence_is_named_and_the_others_can_be_read(tmp_path: Path)
 
 def test_swapped_sequences_are_found(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=8)
-    entry = next(entry for entry in read_index(directory) if len(set(np.diff(entry.offsets))) < entry.nsamples)
+    entry = next(entry for entry in index_of(directory) if len(set(np.diff(entry.offsets))) < entry.nsamples)
     sizes = np.diff(entry.offsets).tolist()
     i, j = next((i, j) for i in range(len(sizes)) for j in range(i) if sizes[i] == sizes[j])
     path = directory / entry.url
@@ -361,7 +365,7 @@ def test_swapped_sequences_are_found(tmp_path: Path) -> None:
     data[a], data[b] = data[b], data[a]
     path.write_bytes(data)
     split = PackedSplit([directory], "train")
-    before = sum(e.nsamples for e in read_index(directory) if e.url < entry.url)
+    before = sum(e.nsamples for e in index_of(directory) if e.url < entry.url)
     for n in (i, j):
         with pytest.raises(DamagedSequence, match=f"{entry.url}, sequence {n}:"):
             split.read(before + n)
@@ -369,7 +373,7 @@ def test_swapped_sequences_are_found(tmp_path: Path) -> None:
 
 def test_the_first_read_of_a_range_checks_the_whole_sequence(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
-    entry = read_index(directory)[0]
+    entry = index_of(directory)[0]
     _flip(directory / entry.url, 1024 + 128 + 2 * (S - 1))  # the last token, which is not in the range
     split = PackedSplit([directory], "train")
     for _ in range(2):

@@ -16,10 +16,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from schemas.dataset import read_index
 from schemas.errors import ConfigError, DatasetError, JobError, VocabularyMismatch
 from schemas.runs.metrics import read_metrics
 from tests.support.bit_flips import flips
+from tests.support.stored_files import index_of
 from tests.support.training.training_dataset import VOCABULARY, with_other_tokenizer, write_dataset
 from trainer.config import MeshConfig
 from trainer.data.loader import Placement
@@ -293,7 +293,7 @@ def test_settings_that_change_on_resuming_have_to_be_allowed(
 
 def test_a_damaged_sequence_stops_the_run_by_name_or_is_skipped_and_counted(dataset: Path, tmp_path: Path) -> None:
     shutil.copytree(dataset, tmp_path / "set")
-    shard = read_index(tmp_path / "set")[0]
+    shard = index_of(tmp_path / "set")[0]
     next(bits := flips(tmp_path / "set" / shard.url, 1))
     short = {"steps": 3, "cadence": Cadence(eval_every=0)}  # 12 of 10 sequences: each of them at least once
     with pytest.raises(DatasetError, match=rf"{shard.url}, sequence \d+: its bytes were altered"):

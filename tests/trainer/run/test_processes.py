@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from schemas.dataset import read_index
 from schemas.runs.metrics import read_metrics
+from tests.support.stored_files import index_of
 from tests.support.training.training_dataset import VOCABULARY, write_dataset
 from tests.trainer.run.test_loop import S, config_of
 from trainer.config import MeshConfig
@@ -100,7 +100,7 @@ def _tokens_read(dataset: Path, read: list[tuple[str, int, int]]) -> dict[int, N
     The first time, a sample is read whole and checked; this read is left out. Later, the first read of a sample is for
     its headers; it takes a few of the tokens behind them with it.
     """
-    index = read_index(dataset)
+    index = index_of(dataset)
     places = {(str(dataset / shard.url), *place) for shard in index for place in itertools.pairwise(shard.offsets)}
     assert places <= set(read)
     size, samples = VOCABULARY.dtype.itemsize, {}

@@ -4,12 +4,13 @@ from pathlib import Path
 
 from pipeline.dataset.removal.plan import Totals, card_without, changes
 from pipeline.dataset.removal.remove import remove_items
-from schemas.dataset import read_card, read_index
+from schemas.dataset import read_card
 from tests.support.packed_datasets import make_dataset
 from tests.support.removal_datasets import (
     GONE,
     keys_with,
 )
+from tests.support.stored_files import file_of, index_of
 from tests.support.token_stores import video
 
 
@@ -38,8 +39,8 @@ def test_best_fill_remains_a_tight_bound(tmp_path: Path) -> None:
 def test_changes_renumber_the_spans_of_repacked_sequences(dataset: Path) -> None:
     ids = {document.id for document in GONE}
     totals: dict[str, Totals] = {}
-    results = list(changes(dataset / "documents.parquet", ids, totals))
-    assert [change.shard for change, _ in results] == [entry.url for entry in read_index(dataset)]
+    results = list(changes(file_of(dataset, "documents.parquet"), ids, totals))
+    assert [change.shard for change, _ in results] == [entry.url for entry in index_of(dataset)]
     affected = frozenset().union(*(change.repacked | change.dropped for change, _ in results))
     assert affected == keys_with(dataset, GONE)
     for _, table in results:

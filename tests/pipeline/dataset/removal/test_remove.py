@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dataset.removal.exchange import staging_of
+from pipeline.dataset.commit import delete_dataset
 from pipeline.dataset.removal.remove import plan_removal, remove_items
 from pipeline.dataset.verify.verify import verify
 from pipeline.runtime.token_store import TokenStore
-from schemas.dataset import read_card, read_index
-from schemas.errors import DatasetError
-from schemas.fingerprint import sha256_file
+from schemas.dataset import read_card
+from schemas.dataset_files import INDEX
+from schemas.dataset_files import LEDGER as LEDGER_FILE
+from schemas.errors import DatasetError, StorageError
 from schemas.records import LEDGER, item_of
 from tests.support.packed_datasets import make_dataset, reseal
 from tests.support.removal_datasets import (
@@ -33,6 +34,7 @@ from tests.support.removal_datasets import (
     killed_at,
 )
 from tests.support.stages import Models, rows_of, run_on_clips
+from tests.support.stored_files import file_of, index_of, stored_file
 from tests.support.token_stores import StoredDocument, book, image, video
 from trainer.data.shards import PackedSplit
 
@@ -70,8 +72,9 @@ def test_the_documents_are_removed_and_nothing_else(
         for document in gone:
             remove_items(twice, [document.id])
         assert_removed(before, twice, gone, store)
-        same = ("index.json", "documents.parquet", *(shard.url for shard in read_index(once)))
-        assert all((once / name).read_bytes() == (twice / name).read_bytes() for name in same)
+        cards = [read_card(folder) for folder in (once, twice)]
+        assert cards[0].shards == cards[1].shards
+        assert all(cards[0].files[name] == cards[1].files[name] for name in (INDEX, LEDGER_FILE))
 
 
 def test_the_trainer_reads_every_remaining_sequence(root: Path, dataset: Path) -> None:
@@ -124,20 +127,22 @@ def test_a_plan_states_the_change_and_writes_nothing(dataset: Path) -> None:
 
 def test_files_that_change_are_recorded_and_others_are_kept(dataset: Path) -> None:
     (dataset / "notes.md").write_text("of a user")
-    (dataset / "stray-000000.tar").write_text("of an earlier plan")
-    (dataset / ".train-000000-of-000001.tar.0123abcd.tmp").write_text("of a killed process")
+    left = {"train-000000-of-000001-0123456789ab.tar", ".train-000000-of-000001.tar.0123abcd.tmp"}
+    for name in left:
+        (dataset / name).write_text("of a killed process")
     before, recorded = contents(dataset), dict[str, str | None]()
     remove_items(dataset, [FULL.id], record=lambda path, sha256: recorded.update({path.name: sha256}))
     after = contents(dataset)
     names = before.keys() & after.keys()
     assert {name for name in names if before[name] != after[name]} <= recorded.keys()
     assert after["notes.md"] == b"of a user"
-    assert after.keys() == before.keys() - {"stray-000000.tar", ".train-000000-of-000001.tar.0123abcd.tmp"} - {
-        name for name in recorded if name not in after
-    }
+    assert before.keys() - after.keys() <= recorded.keys()
+    assert left <= recorded.keys() - after.keys()
+    assert recorded["dataset.json"] is None
+    assert after.keys() == {file.name for file in read_card(dataset).stored} | {"dataset.json", "notes.md"}
 
 
-@pytest.mark.parametrize("kind", ["documents.parquet", "index.json", "*.tar"])
+@pytest.mark.parametrize("kind", ["documents-*.parquet", "index-*.json", "*.tar"])
 def test_a_modified_dataset_is_rejected_and_unchanged(dataset: Path, kind: str) -> None:
     name = min(dataset.glob(kind)).name
     data = bytearray((dataset / name).read_bytes())
@@ -147,18 +152,17 @@ def test_a_modified_dataset_is_rejected_and_unchanged(dataset: Path, kind: str) 
     with pytest.raises(DatasetError, match="verify"):
         remove_items(dataset, [document.id for document in DOCUMENTS[:20]])
     assert contents(dataset) == before
-    assert not staging_of(dataset).exists()
 
 
 def test_a_shard_outside_of_the_directory_is_not_read_or_removed(dataset: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside.tar"
     shutil.copy(min(dataset.glob("*.tar")), outside)
-    index = json.loads((dataset / "index.json").read_text())
+    index = json.loads(file_of(dataset, "index.json").read_text())
     index["shardlist"][0]["url"] = "../outside.tar"
-    (dataset / "index.json").write_text(json.dumps(index))
+    file_of(dataset, "index.json").write_text(json.dumps(index))
     card = read_card(dataset)
-    sha256 = sha256_file(dataset / "index.json")
-    (dataset / "dataset.json").write_text(dataclasses.replace(card, index_sha256=sha256).to_json())
+    files = {**card.files, INDEX: stored_file(dataset, INDEX)}
+    (dataset / "dataset.json").write_text(dataclasses.replace(card, files=files).to_json())
     with pytest.raises(DatasetError, match="points outside the folder"):
         remove_items(dataset, [DOCUMENTS[2].id])
     assert outside.exists()
@@ -181,7 +185,7 @@ def test_verify_allows_gaps_only_if_documents_were_removed(root: Path, dataset: 
 
 def test_verify_reports_keys_and_shards_out_of_order(dataset: Path) -> None:
     remove_items(dataset, [FULL.id])
-    shards = read_index(dataset)
+    shards = index_of(dataset)
     first, second = (dataset / shards[i].url for i in (0, 1))
     data, other = first.read_bytes(), second.read_bytes()
     first.write_bytes(other)
@@ -189,13 +193,13 @@ def test_verify_reports_keys_and_shards_out_of_order(dataset: Path) -> None:
     swapped = [dataclasses.replace(b, url=a.url) for a, b in ((shards[0], shards[1]), (shards[1], shards[0]))] + shards[
         2:
     ]
-    index = json.loads((dataset / "index.json").read_text())
+    index = json.loads(file_of(dataset, "index.json").read_text())
     index["shardlist"] = [dataclasses.asdict(s) | {"dataset": s.split} for s in swapped]
-    (dataset / "index.json").write_text(json.dumps(index, separators=(",", ":")) + "\n")
+    file_of(dataset, "index.json").write_text(json.dumps(index, separators=(",", ":")) + "\n")
     reseal(dataset)
     assert any("expected the normalized tar header" in p.what for p in verify(dataset).problems)
     index["shardlist"][:2] = index["shardlist"][1::-1]
-    (dataset / "index.json").write_text(json.dumps(index, separators=(",", ":")) + "\n")
+    file_of(dataset, "index.json").write_text(json.dumps(index, separators=(",", ":")) + "\n")
     reseal(dataset)
     assert any("shards are missing, misnamed or out of order" in p.what for p in verify(dataset).problems)
 
@@ -212,7 +216,7 @@ def test_an_item_is_removed_with_all_its_clips(shots_folder: Path, models: Model
     item = item_of(rows_of(workspace, "three.mp4")[0]["document_id"])
 
     def documents() -> set[str]:
-        return set(pq.read_table(dataset / "documents.parquet", schema=LEDGER)["document_id"].to_pylist())
+        return set(pq.read_table(file_of(dataset, "documents.parquet"), schema=LEDGER)["document_id"].to_pylist())
 
     before = documents()
     remove_items(dataset, [item])
@@ -230,13 +234,51 @@ def test_a_dataset_is_complete_after_a_kill_at_any_step_and_the_same_call_comple
     with killed_at(10_000, monkeypatch) as done:
         remove_items(whole, items)
     expected, untouched = contents(whole), contents(before)
+    found = []
     for step in range(len(done)):
         dataset = Path(shutil.copytree(before, tmp_path / f"{step}" / "64"))
         with killed_at(step, monkeypatch), pytest.raises(Killed):
             remove_items(dataset, items)
-        assert contents(dataset) in (untouched, expected)
+        assert verify(dataset).problems == ()
+        named = {"dataset.json", *(file.name for file in read_card(dataset).stored)}
+        found.append({name: data for name, data in contents(dataset).items() if name in named})
         remove_items(dataset, items)
         assert contents(dataset) == expected
-        assert [path.name for path in dataset.parent.iterdir()] == ["64"]
         shutil.rmtree(dataset.parent)
-    assert sum("exchange" in step for step in done) == 1
+    replaced = found.index(expected)
+    assert found == [untouched] * replaced + [expected] * (len(done) - replaced)
+    assert 0 < replaced < len(done) - 1
+
+
+def test_a_deletion_that_was_killed_at_any_step_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [document.id for document in FEW]
+    before = make_dataset(tmp_path / "root", FEW, shard_bytes=6_000)
+    whole = Path(shutil.copytree(before, tmp_path / "whole" / "64"))
+    with killed_at(10_000, monkeypatch) as done:
+        remove_items(whole, items)
+    assert not whole.exists()
+    for step in range(len(done)):
+        dataset = Path(shutil.copytree(before, tmp_path / f"{step}" / "64"))
+        with killed_at(step, monkeypatch), pytest.raises(Killed):
+            remove_items(dataset, items)
+        if (dataset / "dataset.json").exists():
+            assert contents(dataset) == contents(before)
+        delete_dataset(dataset)
+        assert not dataset.exists()
+
+
+def test_a_dataset_that_another_command_replaced_meanwhile_is_not_changed(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Path(shutil.copytree(dataset, tmp_path / "other"))
+    remove_items(other, [FULL.id])
+
+    def replaced(path: Path, sha256: str | None) -> None:
+        if path.name == "dataset.json":
+            for file in other.iterdir():
+                shutil.copy(file, dataset)
+
+    with pytest.raises(StorageError, match="was changed by another command; run the same command again"):
+        remove_items(dataset, [DOCUMENTS[0].id], record=replaced)
+    assert contents(dataset) == contents(other)
+    assert verify(dataset).problems == ()

@@ -10,6 +10,7 @@ from pipeline.dataset.trace.rows import copy_rows, read_checked, row_of_token, s
 from schemas.errors import ConfigError, DatasetError
 from schemas.tables import write_table
 from tests.support.packed_datasets import reseal
+from tests.support.stored_files import file_of
 from tests.support.trace_dataset import BOOK, KEY, TraceDataset, traced
 
 
@@ -22,7 +23,7 @@ def test_sequence_rows_are_all_spans_of_the_sequence_in_order(trace_dataset: Tra
 
 
 def test_a_sequence_in_several_shards_is_rejected(dataset_copy: TraceDataset) -> None:
-    path = dataset_copy.dataset / "documents.parquet"
+    path = file_of(dataset_copy.dataset, "documents.parquet")
     table = pq.read_table(path)
     rows = table.to_pylist()
     rows.append(next(x for x in rows if x["sequence"] == KEY) | {"shard": "val-000001-of-000002.tar"})
@@ -62,7 +63,7 @@ def test_row_of_token_rejects_padding_and_tokens_outside_of_the_sequence(trace_d
 def test_rows_that_differ_from_the_sequence_are_rejected(
     dataset_copy: TraceDataset, change: dict[str, Any], what: str
 ) -> None:
-    path = dataset_copy.dataset / "documents.parquet"
+    path = file_of(dataset_copy.dataset, "documents.parquet")
     table = pq.read_table(path)
     rows = table.to_pylist()
     for values in rows:
@@ -76,7 +77,7 @@ def test_rows_that_differ_from_the_sequence_are_rejected(
 
 
 def test_copy_rows_with_a_gap_are_rejected(dataset_copy: TraceDataset) -> None:
-    path = dataset_copy.dataset / "documents.parquet"
+    path = file_of(dataset_copy.dataset, "documents.parquet")
     table = pq.read_table(path)
     rows = table.to_pylist()
     chunks = [i for i, values in enumerate(rows) if values["uri"] == "files/book"]

@@ -8,13 +8,14 @@ import pytest
 from pipeline.packing.config import PackConfig
 from tests.support.altered_datasets import DOCUMENTS, SHARD
 from tests.support.packing.local_packing import pack_documents
+from tests.support.stored_files import file_of
 
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("root")
     pack_documents(root, DOCUMENTS, PackConfig(shard_bytes=16_000, seed=4))  # KEY has vision and text tokens
-    assert (root / "packed" / SHARD).exists()
+    assert file_of(root / "packed", SHARD).exists()
     return root
 
 

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-from pipeline.dataset.croissant import write_croissant
+from pipeline.dataset.croissant import croissant_json
 from pipeline.dataset.verify.card import card_problems, split_problems
 from pipeline.dataset.verify.verify import verify
-from schemas.dataset import DatasetCard, read_card, read_index
+from schemas.dataset import DatasetCard, ShardFile, read_card
+from schemas.dataset_files import CROISSANT
 from tests.support.altered_datasets import (
     named,
 )
+from tests.support.stored_files import file_of, stored_file
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,8 @@ def test_a_card_with_wrong_counts_is_reported(dataset: Path, field: str, value: 
     change: dict[str, Any] = {field: value}
     splits = {**card.splits, "train": dataclasses.replace(card.splits["train"], **change)}
     changed = dataclasses.replace(card, splits=splits)
-    write_croissant(dataset, changed, read_index(dataset))
+    file_of(dataset, CROISSANT).write_text(croissant_json(dataset, changed))
+    changed = dataclasses.replace(changed, files={**card.files, CROISSANT: stored_file(dataset, CROISSANT)})
     (dataset / "dataset.json").write_text(changed.to_json())
     report = verify(dataset)
     assert report.found
@@ -45,7 +48,7 @@ def test_a_card_with_wrong_counts_is_reported(dataset: Path, field: str, value: 
 
 @pytest.mark.parametrize(
     "change",
-    [{"context_length": 128}, {"context_length": "64"}, {"context_length": 4}, {"index_sha256": 7}, {"splits": {}},
+    [{"context_length": 128}, {"context_length": "64"}, {"context_length": 4}, {"fingerprint": 7}, {"splits": {}},
      {"loss_weighting": "row"}, {"frame_grid": ("a", 2)}, {"context_length": 10**30}],
 )  # fmt: skip
 def test_a_card_with_invalid_values_is_reported(dataset: Path, change: dict[str, Any]) -> None:
@@ -72,7 +75,8 @@ def test_a_split_that_the_card_does_not_list_is_reported(dataset: Path) -> None:
     [
         ({"context_length": 4}, "context_length is 4, below 16"),
         ({"context_length": "64"}, "must be a number"),
-        ({"index_sha256": "0"}, "must be a SHA-256"),
+        ({"fingerprint": "0"}, "must be a SHA-256"),
+        ({"shards": (ShardFile(name="a", filesize=1, sha256="0", split="train", nsamples=1),)}, "must be a SHA-256"),
         ({"taken_down": ("b", "a")}, "`taken_down` is not a sorted list"),
         ({"left_out": {"empty": -1}}, "a count in `left_out`"),
         ({"loss_weighting": "row"}, "loss_weighting 'row' is invalid"),

@@ -32,15 +32,16 @@ from tests.support.altered_datasets import (
 )
 from tests.support.packed_datasets import reseal
 from tests.support.packing.local_packing import pack_documents
+from tests.support.stored_files import file_of
 from tests.support.token_stores import VOCABULARY, book, write_store
 
 
 def test_a_chunk_in_two_sequences_is_reported(dataset: Path) -> None:
     """The second sequence repeats the first, and so does the ledger."""
-    with tarfile.open(dataset / SHARD) as tar:
+    with tarfile.open(file_of(dataset, SHARD)) as tar:
         members = {m.name.replace("000000000", "000000001", 1): tar.extractfile(m).read() for m in list(tar)[:3]}  # type: ignore[union-attr]
     rewrite(dataset, lambda _: members)
-    path = dataset / "documents.parquet"
+    path = file_of(dataset, "documents.parquet")
     table = pq.read_table(path)
     keys = table["sequence"]
     first, second = (pc.equal(keys, f"train-00000000{i}") for i in (0, 1))

@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.dataset.verify.ledger_rows import Ledger
 from pipeline.dataset.verify.verify import verify
-from schemas.dataset import read_card, read_index, sequence_key
+from schemas.dataset import read_card
+from schemas.dataset_files import sequence_key
 from schemas.shards.sequence import read_sequence
 from schemas.tables import write_table
 from tests.support.altered_datasets import (
@@ -18,6 +19,7 @@ from tests.support.altered_datasets import (
     named,
 )
 from tests.support.packed_datasets import reseal
+from tests.support.stored_files import file_of, index_of
 
 Rows = list[dict[str, Any]]
 
@@ -41,7 +43,7 @@ Rows = list[dict[str, Any]]
 def test_a_ledger_that_differs_from_the_spans_is_reported(
     dataset: Path, change: Callable[[Rows, int], Any], what: str
 ) -> None:
-    path = dataset / "documents.parquet"
+    path = file_of(dataset, "documents.parquet")
     table = pq.read_table(path)
     rows = table.to_pylist()
     change(rows, next(i for i, row in enumerate(rows) if row["sequence"] == KEY))
@@ -51,7 +53,7 @@ def test_a_ledger_that_differs_from_the_spans_is_reported(
 
 
 def test_ledger_rows_of_unknown_shards_are_reported(dataset: Path) -> None:
-    path = dataset / "documents.parquet"
+    path = file_of(dataset, "documents.parquet")
     table = pq.read_table(path)
     more = table.slice(0, 1).set_column(1, table.schema.field(1), pa.array(["train-000009-of-000009.tar"]))
     write_table(path, pa.concat_tables([table, more]))
@@ -60,20 +62,20 @@ def test_ledger_rows_of_unknown_shards_are_reported(dataset: Path) -> None:
 
 
 def test_a_ledger_without_a_column_is_reported(dataset: Path) -> None:
-    path = dataset / "documents.parquet"
+    path = file_of(dataset, "documents.parquet")
     write_table(path, pq.read_table(path).drop_columns("license"))
     reseal(dataset)
     assert named(verify(dataset), "documents.parquet", "", "its columns are not")
 
 
 def test_the_ledger_is_read_shard_by_shard(dataset: Path) -> None:
-    ledger = Ledger(dataset / "documents.parquet")
+    ledger = Ledger(file_of(dataset, "documents.parquet"))
     card = read_card(dataset)
-    for entry in read_index(dataset):
+    for entry in index_of(dataset):
         assert not ledger.is_at_end()
         rows = ledger.rows_of(entry.url)
         data = (dataset / entry.url).read_bytes()
-        start = sum(e.nsamples for e in read_index(dataset) if e.split == entry.split and e.url < entry.url)
+        start = sum(e.nsamples for e in index_of(dataset) if e.split == entry.split and e.url < entry.url)
         keys = [sequence_key(entry.split, start + i) for i in range(entry.nsamples)]
         assert rows.strays(keys) == []
         assert rows.strays(keys[1:]) == keys[:1]

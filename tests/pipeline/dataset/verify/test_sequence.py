@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from pipeline.dataset.verify.verify import verify
-from schemas.dataset import read_index
 from schemas.shards.npy import npy
 from schemas.vocab import VISION
 from tests.support.altered_datasets import (
@@ -27,6 +26,7 @@ from tests.support.altered_datasets import (
     rewrite,
 )
 from tests.support.packed_datasets import reseal
+from tests.support.stored_files import file_of, index_of
 from tests.support.token_stores import VOCABULARY
 
 
@@ -85,7 +85,7 @@ def test_a_token_in_a_span_of_the_other_modality_is_reported(
 
 def test_padding_that_is_not_zero_is_reported(dataset: Path) -> None:
     shard = "val-000000-of-000001.tar"
-    with tarfile.open(dataset / shard) as tar:
+    with tarfile.open(file_of(dataset, shard)) as tar:
         arrays = [m for m in tar if m.name.endswith("tokens.npy")]
         padded = [m for m in arrays if not np.load(io.BytesIO(tar.extractfile(m).read()))[-1]]  # type: ignore[union-attr]
     key = padded[0].name.split(".")[0]
@@ -105,8 +105,8 @@ def test_padding_that_is_not_zero_is_reported(dataset: Path) -> None:
     [(b"0000444\0", b"0000644\0"), (b"ustar\x0000", b"ustar  \0"), (b"00000000000\0", b"00000000001\0")],
 )
 def test_a_tar_header_that_is_not_normalized_is_reported(dataset: Path, old: bytes, new: bytes) -> None:
-    path = dataset / SHARD
-    start = read_index(dataset)[0].offsets[1]
+    path = file_of(dataset, SHARD)
+    start = index_of(dataset)[0].offsets[1]
     data = path.read_bytes()
     path.write_bytes(data[:start] + data[start:].replace(old, new, 1))
     reseal(dataset)

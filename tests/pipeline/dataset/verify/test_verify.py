@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pipeline.dataset.verify.verify import MOST_PROBLEMS, verify
 from pipeline.packing.config import PackConfig
 from pipeline.runtime.token_store import TokenStore
-from schemas.dataset import read_card, read_index
+from schemas.dataset import read_card
+from schemas.dataset_files import plain_name
 from tests.support.altered_datasets import (
     DOCUMENTS,
     KEY,
@@ -21,6 +22,7 @@ from tests.support.altered_datasets import (
 )
 from tests.support.packed_datasets import reseal
 from tests.support.packing.local_packing import pack_documents
+from tests.support.stored_files import file_of, index_of
 from tests.support.token_stores import book
 
 pytestmark = pytest.mark.slow
@@ -74,17 +76,17 @@ def test_random_bytes_with_correct_hashes_are_reported_without_a_crash(
 
 @pytest.mark.parametrize(("at", "key", "what"), [(-1, "", "does not end in zeros"), (1, KEY, "not padded with zeros")])
 def test_padding_of_the_archive_that_is_not_zero_is_reported(dataset: Path, at: int, key: str, what: str) -> None:
-    path = dataset / SHARD
+    path = file_of(dataset, SHARD)
     data = bytearray(path.read_bytes())
-    data[-1 if at < 0 else read_index(dataset)[0].offsets[2] - 1] = 1
+    data[-1 if at < 0 else index_of(dataset)[0].offsets[2] - 1] = 1
     path.write_bytes(data)
     reseal(dataset)
     assert named(verify(dataset), SHARD, key, what)
 
 
 def test_the_lost_sequences_of_a_truncated_shard_are_reported(dataset: Path) -> None:
-    shard = read_index(dataset)[0]
-    os.truncate(dataset / SHARD, shard.offsets[1] + 100)
+    shard = index_of(dataset)[0]
+    os.truncate(file_of(dataset, SHARD), shard.offsets[1] + 100)
     report = verify(dataset)
     assert named(report, SHARD, "", f"it has {shard.offsets[1] + 100} bytes, the index says {shard.filesize}")
     assert not named(report, SHARD, "train-000000000", "")
@@ -94,26 +96,27 @@ def test_the_lost_sequences_of_a_truncated_shard_are_reported(dataset: Path) -> 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 10240, b"not a tar at all" * 2000])
 def test_a_file_that_is_not_a_shard_is_reported(dataset: Path, content: bytes) -> None:
-    (dataset / SHARD).write_bytes(content)
+    file_of(dataset, SHARD).write_bytes(content)
     assert named(verify(dataset), SHARD, "", "it was modified")
 
 
 @pytest.mark.parametrize("name", ["dataset.json", "index.json", "documents.parquet", SHARD])
 def test_a_missing_file_is_reported(dataset: Path, name: str) -> None:
-    (dataset / name).unlink()
-    assert verify(dataset).problems[0].file == name or named(verify(dataset), name, "", "missing")
+    file_of(dataset, name).unlink()
+    report = verify(dataset)
+    assert plain_name(report.problems[0].file) == name or named(report, name, "", "missing")
 
 
 def test_a_shard_that_is_not_in_the_index_is_reported(dataset: Path) -> None:
-    shutil.copy(dataset / SHARD, dataset / "train-000003-of-000004.tar")
-    assert named(verify(dataset), "train-000003-of-000004.tar", "", "not in the index")
+    shutil.copy(file_of(dataset, SHARD), dataset / "train-000003-of-000004.tar")
+    assert named(verify(dataset), "train-000003-of-000004.tar", "", "a file that does not belong here")
 
 
 def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
     assert "no such dataset directory" in verify(tmp_path / "nowhere").problems[0].what
 
 
-def index_of(url: str) -> bytes:
+def index_with(url: str) -> bytes:
     """Return an index of one shard without sequences."""
     split = {"split": "train", "dataset": "train"}
     row = {"url": url, **split, "nsamples": 0, "filesize": 0, "sha256": "", "offsets": [0]}
@@ -123,20 +126,20 @@ def index_of(url: str) -> bytes:
 @pytest.mark.parametrize(
     "junk",
     [b"", b"\xff", b"[]", b"{}", b"[" * 100_000, b'{"shardlist": [3]}', b'{"shardlist": 3}',
-     index_of("../a.tar"), index_of("\0"), index_of("a.tar").replace(b"[0]", b'["0"]')],
+     index_with("../a.tar"), index_with("\0"), index_with("a.tar").replace(b"[0]", b'["0"]')],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["dataset.json", "index.json"])
 def test_invalid_json_is_reported(dataset: Path, name: str, junk: bytes) -> None:
-    (dataset / name).write_bytes(junk)
-    assert verify(dataset).problems[0].file == name
+    file_of(dataset, name).write_bytes(junk)
+    assert plain_name(verify(dataset).problems[0].file) == name
 
 
 def test_the_report_lists_the_first_problems_and_counts_all(tmp_path: Path) -> None:
     documents = [book(f"book {i}", 64) for i in range(150)]
     directory = pack_documents(tmp_path, documents, PackConfig())
     assert read_card(directory).splits["train"].sequences == 150
-    data = (directory / "train-000000-of-000001.tar").read_bytes()
-    (directory / "train-000000-of-000001.tar").write_bytes(data.replace(b"0000444\0", b"0000644\0"))
+    shard = file_of(directory, "train-000000-of-000001.tar")
+    shard.write_bytes(shard.read_bytes().replace(b"0000444\0", b"0000644\0"))
     report = verify(directory)
     assert len(report.problems) == MOST_PROBLEMS
     assert report.found == 151
