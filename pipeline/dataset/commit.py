@@ -19,8 +19,8 @@ from schemas.dataset import DatasetCard
 from schemas.dataset_files import CARD, CROISSANT, INDEX, PARTS, StoredFile, is_dataset_file
 from schemas.errors import StorageError, storage_errors
 from schemas.files import write_text
-from schemas.storage.store import is_hidden
 from schemas.shards.index import ShardEntry, index_json
+from schemas.storage.store import is_hidden
 
 Record = Callable[[Path, str | None], None]  # a file that is about to change, and its SHA-256 if it is known
 

@@ -26,7 +26,9 @@ def out(workspace: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(workspace, tmp_path / "out"))
 
 
-@pytest.mark.parametrize("sign", ["takedown/pending/*/request.json", "packed/*/.train-*.tmp", "takedown/blocked/*.parquet"])
+@pytest.mark.parametrize(
+    "sign", ["takedown/pending/*/request.json", "packed/*/.train-*.tmp", "takedown/blocked/*.parquet"]
+)
 def test_a_takedown_that_is_killed_leaves_readable_datasets_and_the_same_command_completes_it(
     out: Path, commands: CommandServer, sign: str
 ) -> None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from schemas.dataset_files import plain_name
-
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 
 from pipeline.packing.config import PackConfig
 from pipeline.packing.plan import VERSION
+from schemas.dataset_files import plain_name
 from tests.support.golden import check_golden
 from tests.support.packing.local_packing import make_jobs, pack_documents
 from tests.support.packing.packing_cases import ANYWHERE, books, clips, packed_plan
