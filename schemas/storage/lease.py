@@ -1,25 +1,52 @@
 """Mutual exclusion of the processes that change a workspace or a dataset.
 
-On a local file, a lock of the operating system, which ends with the process.
+On a local file, a lock of the operating system, which ends with the process. In a bucket, an object `.NAME.lease` next
+to the object NAME: it names its owner and when it expires, its owner renews it, and every change of it is a conditional
+write. Another process may take over when it has expired, or when its owner was a process of the same machine that no
+longer runs. Clocks of the machines must agree within seconds, as they do with NTP.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import json
+import os
+import socket
+import threading
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
-from schemas.errors import LeaseHeld
+from schemas.errors import Conflict, LeaseHeld, StorageError
 from schemas.storage.location import Location
+
+_RENEWALS = 3  # in the time of a lease
+
+
+class Lease:
+    """A lease that is held. `check` it before a change that another process must not meet."""
+
+    def check(self) -> None:
+        """Raise LeaseHeld if another process may have taken over."""
 
 
 @contextmanager
-def lease(location: Location, *, owner: str, ttl_s: float = 60.0) -> Iterator[None]:
+def lease(location: Location, *, owner: str, ttl_s: float = 60.0) -> Iterator[Lease]:
     """Exclude other processes from `location`, a file that exists, while the body runs.
 
-    `owner` is named to others; where the operating system does not end the lease with the process, it expires `ttl_s`
-    seconds after it was last renewed. Raises LeaseHeld if another process holds it.
+    `owner` is named to others. In a bucket the lease expires `ttl_s` seconds after its last renewal. Raises LeaseHeld
+    if another process holds it, and at the end of the body if another one took over meanwhile.
     """
+    with _locked(location) if location.is_local else _leased(location, owner, ttl_s) as held:
+        yield held
+
+
+@contextmanager
+def _locked(location: Location) -> Iterator[Lease]:
     with location.local().open("rb+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -27,4 +54,122 @@ def lease(location: Location, *, owner: str, ttl_s: float = 60.0) -> Iterator[No
             raise LeaseHeld(f"{location} is in use by another longreel command; wait until it ends") from e
         except OSError:  # a file system without locks: the user has to run one command at a time
             pass
-        yield
+        yield Lease()
+
+
+@dataclass(frozen=True)
+class _Record:
+    """The content of a lease object. Times are seconds since 1970."""
+
+    owner: str
+    expires: float
+    machine: str
+    pid: int
+    started: str  # of the process, in ticks since the machine started
+    token: str  # so that no two records are equal
+
+    @property
+    def is_free(self) -> bool:
+        """Whether another process may take over."""
+        return self.expires <= time.time() or self._is_dead()
+
+    def _is_dead(self) -> bool:
+        return bool(self.machine) and self.machine == _machine() and self.started != _started(self.pid)
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+
+class _BucketLease(Lease):
+    def __init__(self, place: Location, record: _Record, version: str, ttl_s: float) -> None:
+        self._place, self._record, self._version, self._ttl_s = place, record, version, ttl_s
+        self._until = time.monotonic() + ttl_s
+        self._is_lost = False
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._renew_until_end, daemon=True, name="lease")
+        self._thread.start()
+
+    def check(self) -> None:
+        if self._is_lost or time.monotonic() > self._until:
+            raise LeaseHeld(
+                f"the lease {self._place} expired and another longreel command may have taken over; this one stops. "
+                "Check the network and the clock, and run it again"
+            )
+
+    def release(self) -> None:
+        """Stop renewals and let the lease expire now, if it is still held."""
+        self._end.set()
+        self._thread.join()
+        with contextlib.suppress(StorageError):  # it expires by itself
+            self._write(expires=0.0)
+
+    def _renew_until_end(self) -> None:
+        while not self._end.wait(self._ttl_s / _RENEWALS) and not self._is_lost:
+            with contextlib.suppress(StorageError):  # it is tried again until the lease expires
+                self._write(expires=time.time() + self._ttl_s)
+
+    def _write(self, *, expires: float) -> None:
+        sent = time.monotonic()
+        self._record = replace(self._record, expires=expires, token=uuid.uuid4().hex)
+        try:
+            self._version = self._place.write(self._record.to_json(), if_version=self._version)
+        except Conflict:
+            self._is_lost = True
+            raise
+        self._until = sent + self._ttl_s
+
+
+@contextmanager
+def _leased(location: Location, owner: str, ttl_s: float) -> Iterator[Lease]:
+    place = location.with_name(f".{location.name}.lease")
+    record = _Record(owner, time.time() + ttl_s, _machine(), os.getpid(), _started(os.getpid()), uuid.uuid4().hex)
+    held = _BucketLease(place, record, _acquire(location, place, record), ttl_s)
+    try:
+        yield held
+        held.check()
+    finally:
+        held.release()
+
+
+def _acquire(location: Location, place: Location, record: _Record) -> str:
+    """Write the lease and return its version; raises LeaseHeld."""
+    found = place.stat()
+    holder = _read(place) if found is not None else None
+    if holder is not None and not holder.is_free:
+        left_s = max(1.0, holder.expires - time.time())
+        raise LeaseHeld(
+            f"{location} is in use by another longreel command ({holder.owner}); wait until it ends. If it was killed, "
+            f"its lease expires in {left_s:.0f} s"
+        )
+    try:
+        if found is None:
+            return place.write(record.to_json(), if_absent=True)
+        return place.write(record.to_json(), if_version=found.version)
+    except Conflict as e:
+        raise LeaseHeld(f"{location} is in use by another longreel command, which started at the same time") from e
+
+
+def _read(place: Location) -> _Record | None:
+    """Return a lease; None if there is none, or what is there is no lease."""
+    try:
+        return _Record(**json.loads(place.read()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def _machine() -> str:
+    """Return a name of the machine and the namespace of its processes; "" where there is none."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    """Return when a process of this machine started; "" if it does not run."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return ""
+    return "" if state == "Z" else fields[18]
