@@ -123,7 +123,6 @@ def pack(directory: Path, *, context: int, tokens: int) -> Path:
     # The tokens do not come from a text model, so books can be cut anywhere.
     stage = Stage(name="packed", context_length=context, config=PackConfig(shard_bytes=8 << 20, sentence_reach=0.0))
     with workspace.locked():
-        workspace.log("pack").parent.mkdir(exist_ok=True)
         run_pack(workspace, stage, Runner())
     return workspace.packed(stage.name)
 

@@ -8,7 +8,9 @@ joiners, no-break spaces, emoji.
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from typing import Any
 
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _ESCAPED = frozenset(["Cc", "Cs", "Zl", "Zp"])  # controls, lone surrogates, line and paragraph separators
@@ -24,6 +26,11 @@ def printable(text: str, *, keep: str = "") -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if c in keep or not _is_harmful(c) else _escape(c) for c in text)
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """Return a value as JSON that is safe to print."""
+    return printable(json.dumps(value, indent=indent, allow_nan=False), keep="\n")
 
 
 def _is_harmful(character: str) -> bool:

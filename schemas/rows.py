@@ -115,6 +115,11 @@ class SurveyRow(ManifestItem):
     text_from: tuple[str, ...] = ()  # addresses of the rejected copies that captions and transcript come from
     transcript_shift_s: float | None = None  # to add to the times of a copy's transcript; None: the item's own
 
+    @property
+    def duration_s(self) -> float | None:
+        """The duration of a video; None for other kinds."""
+        return self.visual and self.visual.duration_s
+
     @classmethod
     def of(cls, item: ManifestItem, **changes: Any) -> Self:
         """Return the row of an item with `changes` to its fields."""

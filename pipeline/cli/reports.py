@@ -10,9 +10,10 @@ from tyro.conf import Positional
 from pipeline.reports.explain import tables
 from pipeline.reports.item_history import read_history
 from pipeline.reports.page import render
-from pipeline.runtime.progress import console, json_text, output
+from pipeline.runtime.progress import console, output
 from pipeline.runtime.workspace import Workspace
 from schemas.files import write_text
+from schemas.printable import json_text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from pipeline.dedup.scratch import Division, Scratch
 from pipeline.dedup.signature_table import SignatureRows, read_items
 from pipeline.dedup.similarity import Similarity
 from pipeline.runtime.interrupt import raise_if_stopping
-from pipeline.runtime.progress import MADE, note
+from pipeline.runtime.journal import MADE, note
 from pipeline.runtime.workspace import Workspace
 from schemas.files import read_array, read_json
 from schemas.records import PAIRS
@@ -54,7 +54,7 @@ class ComparisonWorker:
                 writer.write_table(pairs_table(pairs))
                 counts["pairs"] += len(pairs)
             writer.add_key_value_metadata({COUNTS: json.dumps(counts)})
-        note(self.workspace.log("dedup"), MADE, range=number)
+        note(MADE, range=number)
 
     def _candidates(self, number: int, items: NDArray[Any]) -> Pairs:
         """Return the pairs of a range with enough collisions to be compared."""

@@ -128,8 +128,9 @@ def _run_steps(
         Stage("Collide", range(division.parts), CollisionWorker(scratch, units, config.max_bucket, division)),
         Stage("Compare", range(division.ranges), ComparisonWorker(workspace, scratch, similarity, division)),
     )
-    with following("dedup", workspace.log("dedup"), len(units) + division.ranges):
-        run_stages(steps, runner, error_log=workspace.error_log("dedup"))
+    log = workspace.start_log("dedup")
+    with following("dedup", log, len(units) + division.ranges):
+        run_stages(steps, runner, log=log)
     return division.ranges
 
 

@@ -15,7 +15,7 @@ from pipeline.dedup.scratch import Scratch
 from pipeline.dedup.signature_table import read_items, read_unit
 from pipeline.dedup.similarity import Similarity
 from pipeline.runtime.interrupt import raise_if_stopping
-from pipeline.runtime.progress import MADE, note
+from pipeline.runtime.journal import MADE, note
 from pipeline.runtime.workspace import Workspace
 from schemas.checksums import append_checksum
 from schemas.errors import storage_errors
@@ -58,7 +58,7 @@ class KeyWorker:
                     written += len(entries)
             append_checksum(temporary)
         write_array(self.scratch.key_bounds(unit), np.concatenate(bounds))
-        note(self.workspace.log("dedup"), MADE, unit=unit)
+        note(MADE, unit=unit)
 
     def _runs(self, unit: int, items: NDArray[Any]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint64]]]:
         """Yield the partitions and entries of a unit, sorted, at most about `_FLUSH_KEYS` at a time."""

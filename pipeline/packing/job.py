@@ -40,7 +40,8 @@ from pipeline.packing.sentence_ends import SentenceEnds
 from pipeline.packing.shards import shard_job, write_shard
 from pipeline.runtime.beam import Runner, run_each, run_packing
 from pipeline.runtime.job_report import JobReport
-from pipeline.runtime.progress import MADE, following, note
+from pipeline.runtime.journal import MADE, note
+from pipeline.runtime.progress import following
 from pipeline.runtime.token_store import StoreFacts, TokenStore, items_of
 from pipeline.runtime.units import read_rows, unit_name
 from pipeline.runtime.workspace import Workspace
@@ -80,11 +81,10 @@ def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
             version = begin(directory, plan.fingerprint)
             ranks = RankCounter()
             starts = [ranks.start(unit, read_histograms(_file(folder, unit)).splits) for unit in facts.units]
-            with following(f"pack {stage.name}", workspace.log("pack"), shards):
+            log = workspace.start_log("pack")
+            with following(f"pack {stage.name}", log, shards):
                 sender, writer = AssignWorker(workspace, folder), ShardWorker(workspace, directory)
-                run_packing(
-                    starts, plan, sender=sender, writer=writer, runner=runner, error_log=workspace.error_log("pack")
-                )
+                run_packing(starts, plan, sender=sender, writer=writer, runner=runner, log=log)
             commit(
                 directory,
                 plan,
@@ -122,8 +122,9 @@ def _count(
 ) -> LengthHistograms:
     folder = workspace.length_histograms(stage.name)
     shutil.rmtree(folder, ignore_errors=True)
-    with following(f"pack {stage.name}, counting", workspace.log("pack"), len(units)):
-        run_each(units, worker, runner, error_log=workspace.error_log("pack"))
+    log = workspace.start_log("pack")
+    with following(f"pack {stage.name}, counting", log, len(units)):
+        run_each(units, worker, runner, log=log)
     return sum_histograms(read_histograms(_file(folder, unit)) for unit in units)
 
 
@@ -185,7 +186,7 @@ class HistogramWorker:
             excluded = histograms.excluded | {TAKEN_DOWN: taken_down}
             histograms = replace(histograms, rows=histograms.rows + taken_down, excluded=excluded)
         write_histograms(_file(self.workspace.length_histograms(self.stage.name), unit), histograms)
-        note(self.workspace.log("pack"), MADE, unit=unit, documents=histograms.rows)
+        note(MADE, unit=unit, documents=histograms.rows)
 
 
 @dataclass(frozen=True)
@@ -242,6 +243,6 @@ class ShardWorker:
         def write(shard: tuple[str, Iterable[ShardInput]], plan: DatasetPlan) -> None:
             name, shard_inputs = shard
             write_shard(shard_job(plan, name, shard_inputs), store, self.directory)
-            note(self.workspace.log("pack"), MADE, shard=name)
+            note(MADE, shard=name)
 
         yield write

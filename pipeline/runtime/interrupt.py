@@ -1,6 +1,7 @@
 """Clean interruption of a job: Ctrl-C requests a stop, which long work checks between records and frame batches.
 
-The request belongs to the process, as workers run in threads of the engine and have no argument to receive it by.
+The request belongs to the process, as workers run in threads of the engine and have no argument to receive it by. In a
+process of another engine the driver requests it by the name of the run, of which a process may serve several.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 
 from schemas.deadline import time_limit
 from schemas.errors import Interrupted
@@ -15,11 +17,28 @@ from schemas.runs.interrupt import StopRequest
 
 _REPORT_S = 10.0
 _STOP = StopRequest()
+_RUN: ContextVar[str] = ContextVar("run", default="")
+_STOPPED_RUNS: set[str] = set()
 
 
 def is_stopping() -> bool:
     """Return whether the user requested a stop."""
-    return _STOP.is_requested()
+    return _STOP.is_requested() or _RUN.get() in _STOPPED_RUNS
+
+
+def request_stop(run: str) -> None:
+    """Request a stop of the work on a run's elements in this process."""
+    _STOPPED_RUNS.add(run)
+
+
+@contextmanager
+def in_run(run: str) -> Iterator[None]:
+    """Let requests to stop a run apply to the body."""
+    token = _RUN.set(run)
+    try:
+        yield
+    finally:
+        _RUN.reset(token)
 
 
 def raise_if_stopping() -> None:

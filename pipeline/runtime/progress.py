@@ -1,33 +1,32 @@
-"""Progress of a job: a journal that workers append to, and a display that follows it.
+"""Progress of a job, as its workers' journals tell it (pipeline.runtime.journal), and the console.
 
-A worker writes one short JSON line per record, with a single `write` to a file that is opened for appending, so that
-lines of several processes do not mix. The display counts the lines: a progress bar on a terminal, otherwise a line of
-text every ten seconds. The journal is for people; no result depends on it.
+The driver reads the summaries of the journals of the elements that are not done: a progress bar on a terminal,
+otherwise a line of text every ten seconds. It is the same on every engine.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from pipeline.runtime.job_log import SUFFIX, JobLog
+from pipeline.runtime.journal import REJECTED, Summary, defects_in
+from schemas.errors import LongreelError
 from schemas.printable import printable
+from schemas.storage.location import Location
 
-MADE, KEPT, REJECTED = "made", "kept", "rejected"
-WORKING = "working"  # on a record that takes long; not an outcome
-_TERMINAL_S, _PLAIN_S = 0.2, 10.0
+_TERMINAL_S, _STORE_S, _PLAIN_S = 0.2, 5.0, 10.0  # between looks at the journals; of a terminal, in a store, as text
 _FILE_WIDTH = 160
 
 
@@ -51,67 +50,69 @@ def output() -> Console:
     return DataConsole(width=width)
 
 
-def json_text(value: Any, *, indent: int | None = None) -> str:
-    """Return a value as JSON that is safe to print."""
-    return printable(json.dumps(value, indent=indent, allow_nan=False), keep="\n")
-
-
-def note(journal: Path, outcome: str, **facts: Any) -> None:
-    """Append the outcome of one record (MADE, KEPT or REJECTED), or WORKING, and facts about it to the journal."""
-    line = json_text({"time": round(time.time(), 3), "outcome": outcome, **facts}) + "\n"
-    # A journal that cannot be written (full disk) must not hide the error of the output itself.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
-
-
 class _Follower:
-    """Counts the outcomes appended to a journal after the follower was created."""
+    """Sums up the journals of a run: how many records have which outcome, and which one takes long."""
 
-    def __init__(self, journal: Path) -> None:
+    def __init__(self, log: JobLog) -> None:
         self.counts: Counter[str] = Counter()
-        self.working = ""  # on which record, if the last line of the journal says so
-        self._path = journal
-        self._at = journal.stat().st_size if journal.exists() else 0
-        self._rest = b""
+        self.working = ""
+        self.is_local = log.folder.is_local
+        self._folder = log.folder
+        self._done: Counter[str] = Counter()  # counts of the journals that are complete
+        self._names: set[str] = set()  # of these journals, which are read once
+        self._defects: list[Location] = []  # those of them that have tracebacks
 
     def read(self) -> None:
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._at)
-            block = file.read()
-        self._at += len(block)
-        *lines, self._rest = (self._rest + block).split(b"\n")
-        for line in lines:
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                self._take(json.loads(line))
+        """Read the journals that may have changed. One that cannot be read now is read the next time."""
+        with contextlib.suppress(OSError, LongreelError):
+            running = [summary for place in self._folder.list(f"*{SUFFIX}") if (summary := self._summary(place))]
+            self.counts = sum((Counter(summary.counts) for summary in running), self._done.copy())
+            self.working = _longest(running)
 
-    def _take(self, line: dict[str, Any]) -> None:
-        if line["outcome"] == WORKING:
-            self.working = f"working on {printable(Path(line['uri']).name)} for {line['seconds']:.0f} s"
-        else:
-            self.counts[line["outcome"]] += 1
-            self.working = ""
+    def _summary(self, place: Location) -> Summary | None:
+        """Return the summary of a journal that is not complete."""
+        if place.name in self._names or (summary := Summary.read(place)) is None:
+            return None
+        if not summary.done:
+            return summary
+        self._names.add(place.name)
+        self._done.update(summary.counts)
+        if summary.defects:
+            self._defects.append(place)
+        return None
+
+    def defects(self) -> str:
+        """Return the tracebacks of the run."""
+        with contextlib.suppress(OSError, LongreelError, ValueError, KeyError):
+            return "\n".join(text for place in self._defects for text in defects_in(place))
+        return ""
+
+
+def _longest(running: Sequence[Summary]) -> str:
+    """Return which record takes longest, and how many others take long."""
+    working = sorted((s for s in running if s.working_uri), key=lambda s: s.working_s)
+    if not working:
+        return ""
+    name = printable(PurePosixPath(working[-1].working_uri).name)
+    others = f", {len(working) - 1} more take long" if len(working) > 1 else ""
+    return f"working on {name} for {working[-1].working_s:.0f} s{others}"
 
 
 @contextmanager
-def following(job: str, journal: Path, total: int) -> Iterator[None]:
-    """Show the progress of `job` through its `total` records while the body runs."""
-    with contextlib.suppress(OSError):
-        journal.parent.mkdir(parents=True, exist_ok=True)
-    follower, done = _Follower(journal), threading.Event()
+def following(title: str, log: JobLog, total: int) -> Iterator[None]:
+    """Show the progress of a job through its `total` records while the body runs, and collect tracebacks of defects."""
+    follower, done = _Follower(log), threading.Event()
     show = _bar if console.is_terminal else _lines
-    thread = threading.Thread(target=show, args=(job, follower, total, done), daemon=True)
+    thread = threading.Thread(target=show, args=(title, follower, total, done), daemon=True)
     thread.start()
     try:
         yield
     finally:
         done.set()
         thread.join()
+        follower.read()
+        if defects := follower.defects():
+            log.add_defects(defects)
 
 
 def _bar(job: str, follower: _Follower, total: int, done: threading.Event) -> None:
@@ -128,7 +129,7 @@ def _bar(job: str, follower: _Follower, total: int, done: threading.Event) -> No
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(job, total=total, rate="", rejected=0, working="")
         while True:
-            last = done.wait(_TERMINAL_S)
+            last = done.wait(_TERMINAL_S if follower.is_local else _STORE_S)
             follower.read()
             n = follower.counts.total()
             rate = f"{n / max(time.monotonic() - started, 1e-3):.1f}/s"

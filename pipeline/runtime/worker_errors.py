@@ -2,28 +2,25 @@
 
 A runner adds to the text of an exception, or passes on the worker's traceback as text only. A worker therefore records
 the error that ends its work: in a list for a driver in the same process, where a full disk does not matter, and in a
-JSON file next to the job's error log for a driver in another one.
+JSON file among the records of the run (pipeline.runtime.job_log) for a driver in another one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import time
 import traceback
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 import schemas.errors
-from schemas.errors import InputError, InternalError, Interrupted, JobError, LongreelError, Reason
-from schemas.files import write_text
+from pipeline.runtime.job_log import JobLog
+from schemas.errors import InputError, InternalError, Interrupted, JobError, LongreelError
 from schemas.printable import printable
 
-_MAX_DEFECT_BYTES = 1 << 20
 _OUT_OF_MEMORY = "a worker ran out of memory; use fewer --workers, or reject larger items (max-bytes)"
 _RECORDS: dict[str, list[WorkerError]] = {}  # by run, of workers that are threads of the driver's process
 
@@ -60,28 +57,11 @@ class WorkerError:
         return found(self.message) if isinstance(found, type) and issubclass(found, LongreelError) else None
 
 
-def log_defect(path: Path, error: InputError) -> None:
-    """Append the traceback of an InputError that is a defect (FAILED) to a file; other errors need none."""
-    if error.reason is not Reason.FAILED:
-        return
-    text = printable("".join(traceback.format_exception(error)), keep="\n")
-    with contextlib.suppress(OSError):  # the row with the reason matters more
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            if file.tell() < _MAX_DEFECT_BYTES:  # the same defect can affect every item
-                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{text}\n")
-
-
 @dataclass(frozen=True)
 class ErrorLog:
-    """Where the workers of one run record errors, and `path`, the text file for the traceback of an internal error."""
+    """Where the workers of one run record errors, and the driver the traceback of an internal error."""
 
-    path: Path
-    run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
-
-    @property
-    def _folder(self) -> Path:
-        return self.path.with_name(f".{self.path.stem}.{self.run}")
+    log: JobLog
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -93,21 +73,22 @@ class ErrorLog:
             raise
 
     def _record(self, error: WorkerError) -> None:
-        _RECORDS.setdefault(self.run, []).append(error)
+        _RECORDS.setdefault(self.log.run, []).append(error)
         with contextlib.suppress(LongreelError, OSError):  # the exception itself matters more than its record
-            write_text(self._folder / f"{uuid.uuid4().hex}.json", json.dumps(asdict(error)))
+            (self.log.errors / f"{uuid.uuid4().hex}.json").write(json.dumps(asdict(error)).encode())
 
     def records(self) -> list[WorkerError]:
         """Return the errors of the run, in the order of time."""
-        found = _RECORDS.get(self.run) or [
-            WorkerError(**json.loads(path.read_text(encoding="utf-8"))) for path in self._folder.glob("*.json")
+        found = _RECORDS.get(self.log.run) or [
+            WorkerError(**json.loads(place.read())) for place in self.log.errors.list("*.json")
         ]
         return sorted(found, key=lambda error: error.time_s)
 
     def clear(self) -> None:
         """Delete the records of the run."""
-        _RECORDS.pop(self.run, None)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        _RECORDS.pop(self.log.run, None)
+        with contextlib.suppress(LongreelError, OSError):
+            self.log.errors.delete_folder()
 
     def error_of(self, failure: Exception) -> LongreelError:
         """Return the error to raise for a run that ended with `failure`: the first that a worker recorded.
@@ -123,7 +104,9 @@ class ErrorLog:
         reason = f" ({error.reason})" if error.reason else ""
         message = f"internal error in a worker: {error.type_name}{reason}: {error.message}"
         try:
-            write_text(self.path, printable(error.traceback, keep="\n"))
+            self.log.error_text.write(printable(error.traceback, keep="\n").encode())
         except (LongreelError, OSError):
             return InternalError(f"{message}\nPlease report this error with its traceback:\n{error.traceback}")
-        return InternalError(f"{message}\nPlease report this error and attach {self.path}, which has the traceback.")
+        return InternalError(
+            f"{message}\nPlease report this error and attach {self.log.error_text}, which has the traceback."
+        )

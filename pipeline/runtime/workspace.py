@@ -13,7 +13,7 @@ OUT/packed/4096/ …            one dataset per context length or stage of a cur
 OUT/takedown/ …               block list, receipts and progress of `longreel takedown`
 OUT/histograms/4096/ …        length histograms for planning one; deleted when it is written
 OUT/quarantine.parquet        every rejected item with its reason
-OUT/logs/                     one JSON line per processed record; commands with their configuration
+OUT/logs/                     records of runs (pipeline.runtime.job_log); commands with their configuration
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from types import MappingProxyType
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.runtime.job_log import JobLog
 from pipeline.runtime.units import read_rows, unit_files, unit_name
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import read_json, write_json
@@ -169,17 +170,14 @@ class Workspace:
         """The text tokenizer."""
         return self.root / "tokenizers" / "text.model"
 
-    def log(self, job: str) -> Path:
-        """The journal of a job."""
-        return self.root / "logs" / f"{job}.jsonl"
+    @property
+    def logs(self) -> Path:
+        """Folder of the records of runs (pipeline.runtime.job_log) and of commands with their configuration."""
+        return self.root / "logs"
 
-    def error_log(self, job: str) -> Path:
-        """The traceback of a job's internal error."""
-        return self.root / "logs" / f"{job}-error.txt"
-
-    def defect_log(self, job: str) -> Path:
-        """The tracebacks of the defects for which a job rejected items with the reason `failed`."""
-        return self.root / "logs" / f"{job}-defects.txt"
+    def start_log(self, job: str) -> JobLog:
+        """Return the records of a run of a job that begins."""
+        return JobLog.start(self.logs, job)
 
     def unit_of(self, identity: str) -> int:
         """Return the unit an address (survey) or a document id (selection, tokens) belongs to."""

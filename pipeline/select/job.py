@@ -59,7 +59,7 @@ def select_items(workspace: Workspace, config: SelectConfig, runner: Runner) -> 
             judge=worker.judge,
             write=worker.write,
             runner=runner,
-            error_log=workspace.error_log("select"),
+            log=workspace.start_log("select"),
         )
         finish_selection(workspace, config, fingerprint=key, items=len(surveyed))
         new = len(surveyed)

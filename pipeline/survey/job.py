@@ -62,8 +62,9 @@ def survey_items(
     counts_of = {unit: _items_to_survey(workspace, unit, worker, versions) for unit in units}
     stale = {unit: count for unit, count in counts_of.items() if count is not None}
     if stale:
-        with following("survey", workspace.log("survey"), sum(stale.values())):
-            run_each(list(stale), worker, runner, error_log=workspace.error_log("survey"))
+        log = workspace.start_log("survey")
+        with following("survey", log, sum(stale.values())):
+            run_each(list(stale), worker, runner, log=log)
     if block_list:
         block_found_items(workspace, block_list)
     table = read_units(workspace.survey, SURVEY)

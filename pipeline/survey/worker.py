@@ -21,8 +21,7 @@ from pipeline.filters.scores import load_scores
 from pipeline.kinds.kind import Samples, Surveyed
 from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import is_stopping, item_limit, raise_if_stopping
-from pipeline.runtime.progress import KEPT, MADE, REJECTED, WORKING, note
-from pipeline.runtime.worker_errors import log_defect
+from pipeline.runtime.journal import KEPT, MADE, REJECTED, WORKING, note, note_defect
 from pipeline.runtime.workspace import (
     Workspace,
     read_absent,
@@ -142,7 +141,7 @@ class SurveyWorker:
             rows.append(row)
             if signature is not None:
                 signatures.setdefault(signature.content_id, signature)
-            note(self.workspace.log("survey"), REJECTED if row.reason else outcome, uri=row.uri, reason=row.reason)
+            note(REJECTED if row.reason else outcome, uri=row.uri, reason=row.reason, video_seconds=row.duration_s)
         ordered = [signatures[name] for name in sorted(signatures)]
         write_table_unit(self.workspace.signatures, unit, signature_table(ordered))
         write_table_unit(self.workspace.survey, unit, survey_table(rows))
@@ -179,7 +178,7 @@ class SurveyWorker:
             return row, None
         try:
             kind = kind_of(item.kind)
-            limit = item_limit(kind.time_limit_s(tools.text), report=partial(self._report, item.uri))
+            limit = item_limit(kind.time_limit_s(tools.text), report=partial(_note_working, item.uri))
             with limit, record_errors(item.uri):
                 with _opened(item.uri, self._max_bytes(item), self.access) as path:
                     row = _with_file(row, path)
@@ -189,7 +188,7 @@ class SurveyWorker:
                     row = _with_findings(row, found)
                 row = _with_sidecars(row, self.access)
         except InputError as e:
-            log_defect(self.workspace.defect_log("survey"), e)
+            note_defect(e)
             if e.reason in TEMPORARY:
                 row = dataclasses.replace(row, fingerprint=self.fingerprint(item, e.reason))
             return _rejected(row, e), None
@@ -198,12 +197,13 @@ class SurveyWorker:
             return taken_down_row(row, blocked.takedown), None
         return row, signature
 
-    def _report(self, uri: str, seconds: float) -> None:
-        note(self.workspace.log("survey"), WORKING, uri=uri, seconds=round(seconds))
-
     def _max_bytes(self, item: ManifestItem) -> int:
         limit = kind_of(item.kind).max_bytes(self._tools.text)
         return self.config.max_bytes if limit is None else min(self.config.max_bytes, limit)
+
+
+def _note_working(uri: str, seconds: float) -> None:
+    note(WORKING, uri=uri, seconds=round(seconds))
 
 
 def _with_file(row: SurveyRow, path: Path) -> SurveyRow:

@@ -37,10 +37,10 @@ def clear_files(workspace: Workspace, request: Request, journal: Journal) -> Non
     logs = workspace.root / "logs"
     for path in sorted([*logs.glob("*-error.txt"), *logs.glob("*-defects.txt")]):
         _delete(path, journal)
-    for folder in sorted(path for path in logs.glob(".*") if path.is_dir()):  # records of workers that failed
+    for folder in sorted(logs.glob("*/*/errors")):  # of workers that failed
         _delete(folder, journal)
     names = _spellings({*request.found.uris, *request.found.documents, *request.found.contents})
-    for path in sorted(logs.glob("*.jsonl")):
+    for path in sorted(logs.glob("*/*/*.jsonl")):
         _drop_lines(path, names, journal)
 
 

@@ -53,8 +53,9 @@ def tokenize_items(
     )
     if stale:
         (workspace.tokens / FACTS).unlink(missing_ok=True)
-        with following("tokenize", workspace.log("tokenize"), sum(stale.values())):
-            run_each(list(stale), worker, runner, error_log=workspace.error_log("tokenize"))
+        log = workspace.start_log("tokenize")
+        with following("tokenize", log, sum(stale.values())):
+            run_each(list(stale), worker, runner, log=log)
     write_text(workspace.tokens / FACTS, facts.to_json())
     rows = TokenStore(workspace.tokens).rows()
     items = one_of_each_item(rows)

@@ -25,10 +25,9 @@ from pipeline.dedup.block_list import BlockList
 from pipeline.kinds.kind import TokenizedDocument
 from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import is_stopping, item_limit, raise_if_stopping
-from pipeline.runtime.progress import MADE, REJECTED, WORKING, note
+from pipeline.runtime.journal import MADE, REJECTED, WORKING, note, note_defect
 from pipeline.runtime.token_store import StoredDocument, TokenStore, read_unit, write_unit
 from pipeline.runtime.units import read_rows, unit_name
-from pipeline.runtime.worker_errors import log_defect
 from pipeline.runtime.workspace import Workspace, usable
 from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.sources.inputs import local_file, require_same
@@ -154,24 +153,24 @@ class _Pass:
             with record_errors(selected.uri):
                 made = [_stored(empty, document) for document in self._tokenize_file(selected)]
         except InputError as e:
-            log_defect(self._worker.workspace.defect_log("tokenize"), e)
+            note_defect(e)
             rejected = dataclasses.replace(empty, reason=e.reason.value, detail=e.detail)
             made = [StoredDocument(rejected, np.zeros(0, self._tools.vocabulary.dtype))]
         reason = made[0].row.reason
         note(
-            self._worker.workspace.log("tokenize"),
             REJECTED if reason else MADE,
             uri=selected.uri,
             reason=reason,
             documents=len(made),
             frames=sum(document.row.frames for document in made),
             tokens=sum(len(document.tokens) for document in made),
+            video_seconds=selected.duration_s,
             seconds=round(time.monotonic() - started, 3),
         )
         return made
 
     def _report(self, uri: str, seconds: float) -> None:
-        note(self._worker.workspace.log("tokenize"), WORKING, uri=uri, seconds=round(seconds))
+        note(WORKING, uri=uri, seconds=round(seconds))
 
     def _tokenize_file(self, row: SurveyRow) -> list[TokenizedDocument]:
         """Return the documents of a selected item, at least one; raises InputError."""

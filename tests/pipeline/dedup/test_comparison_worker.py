@@ -40,7 +40,6 @@ def prepared(tmp_path: Path) -> tuple[Workspace, Scratch]:
         collisions((0, 1, 2, ONE_SAMPLE), (0, 2, 8, ONE_SAMPLE), (1, 2, 2, TWO_SAMPLES)),
     )
     write_json(scratch.full_buckets(0), {"full": 5})
-    workspace.log("dedup").parent.mkdir()
     return workspace, scratch
 
 

@@ -28,7 +28,6 @@ def test_all_keys_of_a_unit_are_written(
     scratch = Scratch(tmp_path / "scratch")
     items, _ = number_items(workspace, ("video",))
     write_array(scratch.items, items)
-    workspace.log("dedup").parent.mkdir()
     with KeyWorker(workspace, scratch, (VideoSimilarity(),)).open() as write:
         write(0)
     entries, bounds = np.fromfile(scratch.keys(0), "<u8")[:-2], np.load(scratch.key_bounds(0))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.runtime.beam import Runner, run_each
+from pipeline.runtime.job_log import JobLog
 from schemas.errors import ConfigError, InternalError, Interrupted, StorageError
 
 
@@ -41,62 +42,66 @@ class Touch:
             f.write(str(element))
 
 
+def started(folder: Path) -> JobLog:
+    return JobLog.start(folder / "logs", "job")
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_worker_is_called_once_with_each_element_for_any_number_of_workers(tmp_path: Path, workers: int) -> None:
-    run_each(list(range(20)), Touch(tmp_path), Runner(workers), error_log=tmp_path / "logs" / "error.txt")
+    run_each(list(range(20)), Touch(tmp_path), Runner(workers), log=started(tmp_path))
     assert {p.name for p in tmp_path.glob("element-*")} == {f"element-{i}" for i in range(20)}
 
 
 def test_the_worker_is_closed_at_the_end(tmp_path: Path) -> None:
-    run_each([1, 2], Touch(tmp_path), Runner(), error_log=tmp_path / "logs" / "error.txt")
+    run_each([1, 2], Touch(tmp_path), Runner(), log=started(tmp_path))
     assert [p.name.endswith("-closed") for p in tmp_path.glob("open-*")] == [True]
 
 
 def test_an_error_of_a_worker_is_raised_unchanged(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"No space left on device.\nFree some space.$"):
-        run_each([1], Touch(tmp_path, "storage"), Runner(), error_log=tmp_path / "logs" / "error.txt")
+        run_each([1], Touch(tmp_path, "storage"), Runner(), log=started(tmp_path))
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_an_internal_error_names_the_file_with_the_traceback(tmp_path: Path, workers: int) -> None:
-    log = tmp_path / "logs" / "error.txt"
+    log = started(tmp_path)
     with pytest.raises(
-        InternalError, match=f"internal error in a worker: ZeroDivisionError: a defect\n.*report.*{log}"
+        InternalError, match=f"internal error in a worker: ZeroDivisionError: a defect\n.*report.*{log.error_text}"
     ):
-        run_each([1], Touch(tmp_path, "bug"), Runner(workers), error_log=log)
-    assert "in write\n" in log.read_text()
-    assert [path.name for path in log.parent.iterdir()] == ["error.txt"]
-    run_each([1], Touch(tmp_path), Runner(), error_log=log)
-    assert not log.exists()
+        run_each([1], Touch(tmp_path, "bug"), Runner(workers), log=log)
+    assert b"in write\n" in log.error_text.read()
+    assert list(log.logs.walk()) == [log.error_text]
+    run_each([1], Touch(tmp_path), Runner(), log=started(tmp_path))
+    assert not log.error_text.exists()
 
 
 def test_an_error_while_a_worker_opens_is_raised_unchanged(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no model at x"):
-        run_each([1], Touch(tmp_path, "open"), Runner(), error_log=tmp_path / "error.txt")
+        run_each([1], Touch(tmp_path, "open"), Runner(), log=started(tmp_path))
 
 
 def test_ctrl_c_ends_the_job_between_elements(tmp_path: Path) -> None:
     with pytest.raises(Interrupted, match="Run the same command"):
-        run_each(list(range(50)), Touch(tmp_path, "stop"), Runner(), error_log=tmp_path / "logs" / "error.txt")
+        run_each(list(range(50)), Touch(tmp_path, "stop"), Runner(), log=started(tmp_path))
     assert len(list(tmp_path.glob("element-*"))) < 50
 
 
 def test_ctrl_c_during_the_last_element_interrupts_the_job(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        run_each([0], Touch(tmp_path, "stop"), Runner(), error_log=tmp_path / "logs" / "error.txt")
+        run_each([0], Touch(tmp_path, "stop"), Runner(), log=started(tmp_path))
     assert (tmp_path / "element-0").exists()
 
 
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--runer=FlinkRunner", "has no option --runer; to use another runner"),
-        ("--runner=NoSuch", "--runner=NoSuch: Unexpected pipeline runner"),
+        ("--runer=FlinkRunner", "has no option --runer; to use another runner, give --engine"),
+        ("--runner=NoSuch", "--runner=NoSuch is not the local engine; give --engine beam"),
     ],
 )
 def test_an_option_that_beam_does_not_know_is_an_error(option: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
-        run_each([0], Touch(tmp_path), Runner(1, (option,)), error_log=tmp_path / "logs" / "error.txt")
+        run_each([0], Touch(tmp_path), Runner(1, (option,)), log=started(tmp_path))
     assert not list(tmp_path.iterdir())
 
 

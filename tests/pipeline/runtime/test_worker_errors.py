@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runtime import worker_errors
-from pipeline.runtime.worker_errors import ErrorLog, WorkerError, log_defect
+from pipeline.runtime.job_log import JobLog
+from pipeline.runtime.worker_errors import ErrorLog, WorkerError
 from schemas.errors import (
     InputError,
     InternalError,
@@ -38,7 +38,7 @@ def fail_in_process(errors: ErrorLog, message: str) -> None:
 
 @pytest.fixture
 def errors(tmp_path: Path) -> ErrorLog:
-    return ErrorLog(tmp_path / "job-error.txt")
+    return ErrorLog(JobLog.start(tmp_path, "job"))
 
 
 @pytest.mark.parametrize("message", ["disk full\nFree some space [while running 'Work']", "caf\udce9 \u2603", ""])
@@ -46,7 +46,7 @@ def test_an_error_keeps_its_class_and_its_message(errors: ErrorLog, message: str
     fail(errors, StorageError(message))
     found = errors.error_of(UNRELATED)
     assert (type(found), str(found)) == (StorageError, message)
-    assert not errors.path.exists()
+    assert not errors.log.error_text.exists()
 
 
 def test_a_subclass_is_raised_as_the_error_that_it_extends(errors: ErrorLog) -> None:
@@ -65,7 +65,7 @@ def test_a_record_of_another_process_is_read_from_its_file(errors: ErrorLog) -> 
     assert "in fail\n" in record.traceback
     assert type(errors.error_of(UNRELATED)) is StorageError
     errors.clear()
-    assert list(errors.path.parent.iterdir()) == []
+    assert list(errors.log.logs.walk()) == []
 
 
 def test_the_first_error_is_the_cause_and_an_interruption_is_not(errors: ErrorLog) -> None:
@@ -90,12 +90,12 @@ def test_an_internal_error_names_the_file_with_its_traceback(errors: ErrorLog, e
     assert found.args[0].startswith("internal error in a worker: ")
     with pytest.raises(LongreelError, match=message + r"\nPlease report this error and attach .*job-error.txt"):
         raise found
-    assert "in fail" in errors.path.read_text()
+    assert "in fail" in errors.log.error_text.read().decode()
 
 
 def test_the_traceback_is_in_the_message_if_it_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file where the folder should be")
-    errors = ErrorLog(tmp_path / "logs" / "job-error.txt")
+    errors = ErrorLog(JobLog.start(tmp_path / "logs", "job"))
     fail(errors, ZeroDivisionError("a defect"))
     assert "raise error\nZeroDivisionError: a defect" in str(errors.error_of(UNRELATED))
 
@@ -106,7 +106,7 @@ def test_without_a_record_the_failure_of_the_runner_is_reported(errors: ErrorLog
 
 def test_runs_do_not_share_records(errors: ErrorLog) -> None:
     fail(errors, StorageError("of this run"))
-    assert ErrorLog(errors.path).records() == []
+    assert ErrorLog(JobLog.start(errors.log.logs, "job")).records() == []
     errors.clear()
     assert errors.records() == []
 
@@ -115,17 +115,3 @@ def test_running_out_of_memory_says_what_to_do(errors: ErrorLog) -> None:
     fail(errors, MemoryError())
     found = errors.error_of(UNRELATED)
     assert (type(found), "use fewer --workers" in str(found)) == (JobError, True)
-
-
-def test_only_a_defect_is_logged_with_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "logs" / "defects.txt"
-    log_defect(path, InputError(Reason.UNREADABLE, "damaged"))
-    assert not path.exists()
-    defect = InputError(Reason.FAILED, "a.txt: IndexError: x")
-    defect.__cause__ = IndexError("the cause")
-    log_defect(path, defect)
-    assert "IndexError: the cause" in path.read_text()
-    size = path.stat().st_size
-    monkeypatch.setattr(worker_errors, "_MAX_DEFECT_BYTES", size)
-    log_defect(path, defect)
-    assert path.stat().st_size == size  # a defect that affects every item does not fill the disk

@@ -23,8 +23,14 @@ def workspace(tmp_path: Path) -> Workspace:
 def test_files_that_may_quote_an_item_are_deleted_and_journals_lose_its_lines(workspace: Workspace) -> None:
     root, journal = workspace.root, Journal(workspace, "id")
     journal.begin(REQUEST)
-    left = {"logs/run.toml", "logs/survey.jsonl", "notes.txt", "workspace.json", "takedown/pending/id/request.json"}
-    gone = ("logs/survey-error.txt", "logs/tokenize-defects.txt", "logs/.survey.0a/1.json", "report.html")
+    left = {
+        "logs/run.toml",
+        "logs/survey/run/element-00000.jsonl",
+        "notes.txt",
+        "workspace.json",
+        "takedown/pending/id/request.json",
+    }
+    gone = ("logs/survey-error.txt", "logs/tokenize-defects.txt", "logs/survey/run/errors/1.json", "report.html")
     gone += ("survey/.unit-00000.parquet.0123abcd.tmp", "packed/64/.train.tar.0123abcd.tmp", "dedup/x/keys.u64")
     gone += ("takedown/blocked/.id.parquet.0123abcd.tmp",)
     for name in (*gone, *left - {"workspace.json", "takedown/pending/id/request.json"}):
@@ -32,7 +38,7 @@ def test_files_that_may_quote_an_item_are_deleted_and_journals_lose_its_lines(wo
         (root / name).write_text('{"uri": "/v/a.mp4"}\n{"uri": "/v/b.mp4"}\n')
     clear_files(workspace, REQUEST, journal)
     assert contents(root).keys() == left | {"takedown/pending/id/before.jsonl"}
-    assert (root / "logs" / "survey.jsonl").read_text() == '{"uri": "/v/b.mp4"}\n'
+    assert (root / "logs/survey/run/element-00000.jsonl").read_text() == '{"uri": "/v/b.mp4"}\n'
     assert unknown_files(workspace) == ["notes.txt"]
 
 

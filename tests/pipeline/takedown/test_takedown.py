@@ -47,16 +47,16 @@ def is_verified(workspace: Workspace) -> bool:
 
 def test_nothing_of_an_item_is_left_but_its_name_and_hashes(workspace: Workspace) -> None:
     (workspace.root / "report.html").write_bytes(TITLE)
-    workspace.error_log("tokenize").parent.mkdir(exist_ok=True)
-    workspace.error_log("tokenize").write_bytes(TITLE)
-    workspace.log("survey").write_text('{"uri": "/v/clip.mp4"}\n{"uri": "/v/film.mp4"}\n')
+    log = workspace.start_log("survey")
+    log.error_text.write(TITLE)
+    log.journal("element-00000").write(b'{"uri": "/v/clip.mp4"}\n{"uri": "/v/film.mp4"}\n')
     tokens = CLIP.tokens[2:12].tobytes()
     assert len(files_with(workspace.root, TITLE, tokens)) > 4
     take_down(workspace, ["clip.mp4"], TakedownConfig())
     assert files_with(workspace.root, TITLE, tokens) == []
     hashes = [str(ROWS["/v/clip.mp4"][name]).encode() for name in ("document_id", "content_id")]
     assert files_with(workspace.root, *hashes, without=["takedown"]) == [f"packed/{DATASET}/dataset.json"]
-    assert workspace.log("survey").read_text() == '{"uri": "/v/film.mp4"}\n'
+    assert log.journal("element-00000").read() == b'{"uri": "/v/film.mp4"}\n'
     assert is_verified(workspace)
     assert reasons(workspace)["clip.mp4"] == "taken_down"
     assert len(list_items(workspace, ItemFilter())) == len(ROWS)

@@ -1,0 +1,47 @@
+"""The local engine: Beam's FnApiRunner with threads of this process as workers.
+
+JAX is loaded and compiled once, and a worker cannot die without the process.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+
+from pipeline.runtime.engines.engine import Engine, new_pipeline
+from pipeline.runtime.job_log import JobLog
+from schemas.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class LocalEngine(Engine):
+    """Threads of this process."""
+
+    @contextmanager
+    def pipeline(
+        self, log: JobLog, *, workers: int, options: tuple[str, ...], reads: Sequence[str]
+    ) -> Iterator[beam.Pipeline]:
+        """Return an empty pipeline; raises ConfigError for options of other runners."""
+        _require_known(options)
+        # Beam logs a failing element's traceback, which goes to the error log, and advice about DirectRunner.
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+        mode = "in_memory" if workers == 1 else "multi_threading"
+        flags = [f"--direct_num_workers={workers}", f"--direct_running_mode={mode}", *options]
+        yield new_pipeline(flags, runner=FnApiRunner())
+
+
+def _require_known(options: tuple[str, ...]) -> None:
+    parsed = PipelineOptions(list(options))
+    if (runner := parsed.view_as(StandardOptions).runner) is not None:
+        raise ConfigError(f"--runner={runner} is not the local engine; give --engine beam before `--`")
+    known, given = parsed.get_all_options(), parsed.get_all_options(retain_unknown_options=True)
+    if unknown := sorted(given.keys() - known.keys()):
+        raise ConfigError(
+            f"Beam's local runner has no option --{', --'.join(unknown)}; to use another runner, give --engine"
+        )
