@@ -8,11 +8,12 @@ of Dask serves many jobs), or when the process exits.
 from __future__ import annotations
 
 import atexit
-import pickle
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, NamedTuple, Protocol
+
+import cloudpickle
 
 
 class Worker(Protocol):
@@ -41,7 +42,7 @@ _LOCK = threading.Lock()
 
 def borrow(run: str, worker: Worker) -> Opened:
     """Return an idle opened worker of a run with this configuration, or open one; those of other runs are closed."""
-    key = run, pickle.dumps(worker)
+    key = run, cloudpickle.dumps(worker)
     close_idle(lambda opened: opened.key[0] != run)
     with _LOCK:
         found = next((opened for opened in _IDLE if opened.key == key), None)
