@@ -118,7 +118,7 @@ class SurveyRow(ManifestItem):
     @property
     def duration_s(self) -> float | None:
         """The duration of a video; None for other kinds."""
-        return self.visual and self.visual.duration_s
+        return self.visual.duration_s if self.visual else None
 
     @classmethod
     def of(cls, item: ManifestItem, **changes: Any) -> Self:
