@@ -11,7 +11,7 @@ defined inside another: Dask computes the last transform only, and Beam would pi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -43,6 +43,16 @@ class Runner:
             raise ConfigError(f"workers must be at least 1, got {self.workers}")
 
 
+def each(
+    pipeline: beam.Pipeline, elements: Sequence[Any], worker: Worker, log: JobLog, hints: Mapping[str, str]
+) -> None:
+    """Add the steps to a pipeline that create the elements, distribute them and call a worker with each, in one stage."""
+    work: Any = beam.ParDo(DoEach(worker, log, "element"))
+    if hints:
+        work = work.with_resource_hints(**hints)
+    _ = pipeline | "Elements" >> beam.Create(elements) | "Work" >> work  # Create distributes them
+
+
 def run_each(
     elements: Sequence[Any],
     worker: Worker,
@@ -58,14 +68,8 @@ def run_each(
     workers read; an engine whose workers lack one refuses the job. Raises the LongreelError that a worker raised. Any
     other exception becomes an InternalError, with its traceback in a file of `log`.
     """
-
-    def build(pipeline: beam.Pipeline) -> None:
-        work: Any = beam.ParDo(DoEach(worker, log, "element"))
-        if encodes and (hints := runner.engine.hints()):
-            work = work.with_resource_hints(**hints)
-        pipeline | "Elements" >> beam.Create(elements) | "Work" >> work  # Create distributes them
-
-    _run(build, runner, log, reads)
+    hints = runner.engine.hints() if encodes else {}
+    _run(lambda pipeline: each(pipeline, elements, worker, log, hints), runner, log, reads)
 
 
 class _Judge(Generic[Row]):

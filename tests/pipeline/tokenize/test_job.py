@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from pipeline.reports.reconstruction import find_video
 from pipeline.runtime.beam import Runner, each
+from pipeline.runtime.job_log import JobLog
 from pipeline.runtime.token_store import TokenStore
 from pipeline.runtime.units import unit_name
-from pipeline.runtime.worker_errors import ErrorLog
 from pipeline.runtime.workspace import Workspace
 from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
@@ -216,12 +216,12 @@ def test_decoding_and_encoding_are_fused_and_emit_only_a_count(tmp_path: Path) -
     worker = TokenizeWorker(workspace=Workspace.open(tmp_path / "out"), config=TokenizeConfig(), text_model=tmp_path)
     runner = FnApiRunner()
     pipeline = beam.Pipeline(runner=runner)
-    _ = pipeline | "Tokenize" >> each([0, 1], worker, ErrorLog(tmp_path / "error.txt"))
+    each(pipeline, [0, 1], worker, JobLog.start(tmp_path, "tokenize"), {})
     _, stages = runner.create_stages(pipeline.to_runner_api())
     # The first stage distributes the numbers of units; the second decodes, encodes and writes.
     assert len(stages) == 2
-    (working,) = [stage for stage in stages if any(t.unique_name == "Tokenize/Work" for t in stage.transforms)]
-    (work,) = [t for t in working.transforms if t.unique_name == "Tokenize/Work"]
+    (working,) = [stage for stage in stages if any(t.unique_name == "Work" for t in stage.transforms)]
+    (work,) = [t for t in working.transforms if t.unique_name == "Work"]
     consumed = {name for stage in stages for t in stage.transforms for name in t.inputs.values()}
     assert not set(work.outputs.values()) & consumed
     assert not any("sink" in t.spec.urn for t in working.transforms)
