@@ -46,7 +46,7 @@ class Runner:
 def each(
     pipeline: beam.Pipeline, elements: Sequence[Any], worker: Worker, log: JobLog, hints: Mapping[str, str]
 ) -> None:
-    """Add the steps to a pipeline that create the elements, distribute them and call a worker with each, in one stage."""
+    """Create the elements, distribute them and call a worker with each, in one stage."""
     work: Any = beam.ParDo(DoEach(worker, log, "element"))
     if hints:
         work = work.with_resource_hints(**hints)
