@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+import jax
 from tyro.conf import arg
 
 from schemas.printable import printable
+from trainer.run.distributed import PROCESS_ID
+from trainer.run.launcher import run_locally
 from trainer.run.loop import TrainConfig, train
 
 
@@ -25,7 +29,13 @@ class Train:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Train, and print the last step, the held-out loss and the throughput."""
+        count = self.training.processes.local_processes
+        if count is not None and PROCESS_ID not in os.environ:
+            run_locally(count, [sys.executable, "-P", "-m", "longreel", *sys.argv[1:]])
+            return
         result = train(self.training)
+        if jax.process_index():
+            return
         first, last = result.first_eval_loss, result.eval_loss
         fell = "" if first is None or last is None else f"; held-out loss {first:.4f} -> {last:.4f} nats per target"
         speed = "" if result.tokens_per_s is None else f"; {result.tokens_per_s:,.0f} tokens/s"

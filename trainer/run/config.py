@@ -20,6 +20,7 @@ from trainer.config import (
     Softmax,
 )
 from trainer.data.layout import LAYOUTS, Layout
+from trainer.run.distributed import Distributed
 from trainer.run.divergence import Divergence
 from trainer.run.model_options import ModelOptions
 from trainer.run.optimizer import OptimizerConfig
@@ -113,13 +114,14 @@ class TrainConfig:
     """What to do with a sequence whose bytes were altered since it was packed: stop the run, or skip the sequence. A
     skipped one is named and counted; the order of the others stays as it is."""
     devices: int | None = None
-    """Number of virtual CPU devices to use. Default: the devices that JAX finds."""
+    """Number of virtual CPU devices to use in each process. Default: the devices that JAX finds."""
     cadence: OmitArgPrefixes[Cadence] = field(default_factory=Cadence)
     memory: OmitArgPrefixes[Memory] = field(default_factory=Memory)
     model: ModelOptions = field(default_factory=ModelOptions)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     divergence: OmitArgPrefixes[Divergence] = field(default_factory=Divergence)
+    processes: OmitArgPrefixes[Distributed] = field(default_factory=Distributed)
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:

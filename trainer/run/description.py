@@ -36,7 +36,7 @@ class Description:
     batch_size: int
     seed: int
     optimizer: OptimizerConfig | None = None  # None in checkpoints that do not tell
-    schedule_steps: int | None = None  # the step at which the schedule ends
+    schedule_steps: int | None = None  # the step at which the schedule ends, if it has an end
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready mapping; `from_dict` is its inverse."""

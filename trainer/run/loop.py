@@ -42,6 +42,7 @@ from trainer.data.shards import PackedSplit
 from trainer.run.checkpoint import Checkpoints
 from trainer.run.config import Cadence, Memory, TrainConfig
 from trainer.run.damage import SkippedSequences, to_stderr
+from trainer.run.distributed import connect, connection_errors
 from trainer.run.divergence import Updates
 from trainer.run.evaluate import evaluate, losses, spread
 from trainer.run.lock import locked
@@ -83,6 +84,7 @@ def train(config: TrainConfig) -> TrainResult:
     finite; Interrupted after Ctrl-C, once the checkpoint is on disk; StorageError if the disk is full.
     """
     use_cpu_devices(config.devices)
+    connect(config.processes)
     with StopRequest(agree=any_process) as stop, ExitStack() as stack:
         return _Training(Setup.of(config), stop, stack).run()
 
@@ -226,8 +228,9 @@ class _Training:
         wait_s = time.perf_counter() - started
         batch = self._setup.placement.place(loaded)
         limit = jax.device_put(np.float32(self._updates.limit()), self._setup.plan.replicated)
-        self._state, measured = self._train_step(self._state, batch, limit)
-        metrics: StepMetrics = jax.device_get(measured)
+        with connection_errors(self._step):
+            self._state, measured = self._train_step(self._state, batch, limit)
+            metrics: StepMetrics = jax.device_get(measured)
         self._step += 1
         self._skipped.update(self._loader)
         row = self._row(metrics, step_s=time.perf_counter() - started, wait_s=wait_s)

@@ -85,7 +85,7 @@ class Setup:
                 batch_size=config.batch_size,
                 seed=config.seed,
                 optimizer=config.optimizer,
-                schedule_steps=steps,
+                schedule_steps=None if config.optimizer.schedule == "constant" else steps,
             ),
         )
 

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from trainer.config import MeshConfig
 from trainer.data.loader import Placement
 from trainer.mesh import make_mesh
 from trainer.model.llama.config import debug
+from trainer.run.launcher import free_port
 from trainer.run.loop import Cadence, TrainConfig, train
 from trainer.run.processes import any_process
 from trainer.run.state import load_model
@@ -45,6 +45,7 @@ if int(count) > 1:
     jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=int(count), process_id=int(rank))
 from schemas.errors import Interrupted
 from tests.trainer.run.test_processes import _config
+from trainer.run.launcher import free_port
 from trainer.run.loop import train
 read, pread = set(), os.pread
 def counted(fd, size, start):
@@ -66,13 +67,6 @@ def _start(rank: int, dataset: Path, out: Path, *, count: int, port: int, steps:
     return subprocess.Popen(
         [sys.executable, "-c", _PROCESS, *arguments], env=environment, stdout=subprocess.PIPE, text=True
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-    return port
 
 
 def _losses(out: Path, last: int) -> list[tuple[str, int, float]]:
@@ -130,7 +124,7 @@ def test_two_processes_check_sequences_once_read_only_their_tokens_stop_together
     tmp_path: Path,
 ) -> None:
     dataset, out = write_dataset(tmp_path / "set", context=S, train=10, val=0), tmp_path / "two"
-    port = _free_port()
+    port = free_port()
     processes = [_start(rank, dataset, out, count=PROCESSES, port=port) for rank in range(PROCESSES)]
     try:
         while all(p.poll() is None for p in processes) and len(read_metrics(out / "metrics.jsonl")) < 6:

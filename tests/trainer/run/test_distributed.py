@@ -1,0 +1,137 @@
+"""Runs of several processes through the public command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from schemas.errors import ConfigError
+from schemas.runs.metrics import read_metrics
+from tests.support.training.training_dataset import write_dataset
+from trainer.run.distributed import COORDINATOR, PROCESS_ID, PROCESSES, Distributed, group_of
+from trainer.run.launcher import free_port
+from trainer.run.loop import Cadence, TrainConfig, train
+from trainer.run.model_options import ModelOptions
+from trainer.run.optimizer import OptimizerConfig
+from trainer.run.rendezvous import Group
+
+S = 128
+
+
+def command(dataset: Path, out: Path, *options: str, devices: int, steps: int = 6) -> list[str]:
+    """Return a small run; its losses do not depend on how the devices are divided among processes."""
+    run = ["--dataset", str(dataset), "--out", str(out), "--steps", str(steps), "--devices", str(devices)]
+    model = ["--model.recipe", "debug", "--batch-size", "4", "--optimizer.warmup-steps", "0"]
+    schedule = ["--optimizer.schedule", "constant", "--eval-every", "0", "--checkpoint-every", "2"]
+    return [sys.executable, "-m", "longreel", "train", *run, *model, *schedule, *options]
+
+
+def environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k not in ("JAX_NUM_CPU_DEVICES", "JAX_PLATFORMS")}
+
+
+def losses(out: Path) -> list[float]:
+    return [row["loss"] for row in read_metrics(out / "metrics.jsonl")]
+
+
+@pytest.mark.parametrize(
+    ("config", "variables", "expected"),
+    [
+        (Distributed(distributed=True), {}, None),
+        (Distributed(distributed=True, coordinator="h:1", processes=2, process_id=1), {}, Group("h:1", 2, 1)),
+        (Distributed(), {COORDINATOR: "[::1]:80", PROCESSES: "4", PROCESS_ID: "3"}, Group("[::1]:80", 4, 3)),
+        (Distributed(distributed=True, process_id=0), {COORDINATOR: "h:1", PROCESSES: "2"}, Group("h:1", 2, 0)),
+    ],
+)
+def test_the_group_comes_from_options_or_the_environment(
+    config: Distributed, variables: dict[str, str], expected: Group | None
+) -> None:
+    assert group_of(config, variables) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"coordinator": "h:1"}, "--processes, --process-id must be given"),
+        ({"coordinator": "h", "processes": 2, "process_id": 0}, "HOST:PORT, got 'h'"),
+        ({"coordinator": "h:x", "processes": 2, "process_id": 0}, "HOST:PORT"),
+        ({"coordinator": "h:1", "processes": 2, "process_id": 2}, r"less than processes \(2\), got 2"),
+        ({"processes": 0}, "processes must be at least 1"),
+        ({"process_id": -1}, "process_id must not be negative"),
+        ({"distributed": False, "processes": 2}, "need --distributed"),
+        ({"local_processes": 2}, "either --distributed or --local-processes"),
+    ],
+)
+def test_inconsistent_options_are_rejected(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        group_of(Distributed(**{"distributed": True, **changes}), {})  # type: ignore[arg-type]
+
+
+def test_an_environment_variable_that_is_not_a_number_is_rejected() -> None:
+    with pytest.raises(ConfigError, match=r"\$LONGREEL_PROCESSES must be a number, got 'two'"):
+        group_of(Distributed(distributed=True), {COORDINATOR: "h:1", PROCESSES: "two", PROCESS_ID: "0"})
+
+
+@pytest.mark.slow
+def test_a_process_whose_peers_do_not_come_ends_with_a_message(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "set", context=S, train=4, val=0)
+    alone = ["--distributed", "--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--process-id", "0"]
+    line = command(dataset, tmp_path / "run", *alone, "--connect-timeout-s", "3", devices=4)
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1, done.stderr
+    assert "process 1 of 2 did not come to 127.0.0.1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_end_when_one_is_killed_and_resume(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "set", context=S, train=10, val=0)
+    one, two = tmp_path / "one", tmp_path / "two"
+    optimizer = OptimizerConfig(warmup_steps=0, schedule="constant")
+    whole = TrainConfig(
+        dataset=(dataset,),
+        out=one,
+        steps=6,
+        batch_size=4,
+        model=ModelOptions(recipe="debug"),
+        cadence=Cadence(eval_every=0),
+        optimizer=optimizer,
+    )
+    train(whole)
+
+    endless = command(dataset, two, "--local-processes", "2", devices=4, steps=100_000)
+    launcher = subprocess.Popen(endless, env=environment(), stderr=subprocess.PIPE, text=True)
+    try:
+        while launcher.poll() is None and len(losses(two)) < 6:
+            time.sleep(0.05)
+        processes = psutil.Process(launcher.pid).children(recursive=True)
+        second = next(p for p in processes if p.environ().get(PROCESS_ID) == "1")
+        killed = time.monotonic()
+        second.send_signal(signal.SIGKILL)
+        _, said = launcher.communicate(timeout=120)
+    finally:
+        launcher.kill()
+    assert time.monotonic() - killed < 60
+    assert launcher.returncode == 1
+    assert "process 1 of 2 was killed by signal 9; the others were ended" in said
+    assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+    assert losses(two)[:6] == pytest.approx(losses(one), abs=1e-6)
+
+    subprocess.run(
+        command(dataset, two, "--local-processes", "2", devices=4, steps=len(losses(two)) + 2),
+        env=environment(),
+        check=True,
+        timeout=300,
+    )
+    assert losses(two)[:6] == pytest.approx(losses(one), abs=1e-6)
+
+
+def test_a_run_of_one_process_needs_no_group() -> None:
+    assert group_of(Distributed(), {}) is None

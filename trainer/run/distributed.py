@@ -1,0 +1,125 @@
+"""Joins the processes of a run: one per host, or several on one machine (`launcher.py`).
+
+The first process listens at the coordinator's address; all connect to it, learn of all devices, and train as one. A
+process that dies ends the others: they lose a connection, or the coordinator reports it after `_HEARTBEAT_S`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import jax
+
+from schemas.errors import ConfigError, JobError
+from trainer.run.rendezvous import Group, meet
+
+COORDINATOR, PROCESSES, PROCESS_ID = "LONGREEL_COORDINATOR", "LONGREEL_PROCESSES", "LONGREEL_PROCESS_ID"
+
+_HEARTBEAT_S = 30  # a process that is silent for so long is dead
+_SHUTDOWN_S = 30  # how long a process that ends waits for the others
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distributed:
+    """How the processes of a run find each other; see docs/distributed_training.md."""
+
+    distributed: bool = False
+    """Train together with other processes, usually one per host. Each runs the same command. Without the next three
+    options, JAX finds them out from SLURM, Open MPI, GKE, Cloud TPU or Kubernetes."""
+    coordinator: str | None = None
+    """HOST:PORT at which the first process listens. Default: $LONGREEL_COORDINATOR."""
+    processes: int | None = None
+    """Number of processes. Default: $LONGREEL_PROCESSES."""
+    process_id: int | None = None
+    """Number of this process, from 0. Default: $LONGREEL_PROCESS_ID."""
+    connect_timeout_s: int = 300
+    """Seconds to wait until all processes are there."""
+    local_processes: int | None = None
+    """Start so many processes on this machine, each with --devices virtual CPU devices, and train with them."""
+
+    def __post_init__(self) -> None:
+        for name in ("processes", "connect_timeout_s", "local_processes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
+        if self.process_id is not None and self.process_id < 0:
+            raise ConfigError(f"process_id must not be negative, got {self.process_id}")
+        given = (self.coordinator, self.processes, self.process_id)
+        if not self.distributed and any(value is not None for value in given):
+            raise ConfigError("coordinator, processes and process_id need --distributed")
+        if self.distributed and self.local_processes is not None:
+            raise ConfigError("choose either --distributed or --local-processes")
+
+
+def group_of(config: Distributed, environment: Mapping[str, str]) -> Group | None:
+    """Return the group that options and environment variables name; None if JAX has to find it out.
+
+    Raises ConfigError if only a part of it is named, or if it is inconsistent.
+    """
+    found = {
+        "--coordinator": config.coordinator or environment.get(COORDINATOR),
+        "--processes": _number(config.processes, environment, PROCESSES),
+        "--process-id": _number(config.process_id, environment, PROCESS_ID),
+    }
+    if all(value is None for value in found.values()):
+        return None
+    if missing := [name for name, value in found.items() if value is None]:
+        raise ConfigError(f"{', '.join(missing)} must be given, too, for processes to find each other")
+    return Group(*found.values())  # type: ignore[arg-type]
+
+
+def _number(given: int | None, environment: Mapping[str, str], name: str) -> int | None:
+    text = environment.get(name)
+    if given is not None or text is None:
+        return given
+    if not text.isdecimal():
+        raise ConfigError(f"${name} must be a number, got {text!r}")
+    return int(text)
+
+
+def connect(config: Distributed) -> None:
+    """Join the other processes of a distributed run; call it before JAX computes anything.
+
+    Raises ConfigError if it is not known how to find them, JobError if they are not all there in time.
+    """
+    group = group_of(config, os.environ) if config.distributed or PROCESS_ID in os.environ else None
+    if group is None and not config.distributed:
+        return
+    if group is not None:
+        meet(group, timeout_s=config.connect_timeout_s)
+    try:
+        jax.distributed.initialize(
+            coordinator_address=group.coordinator if group else None,
+            num_processes=group.processes if group else None,
+            process_id=group.process_id if group else None,
+            initialization_timeout=config.connect_timeout_s,
+            heartbeat_timeout_seconds=_HEARTBEAT_S,
+            shutdown_timeout_seconds=_SHUTDOWN_S,
+        )
+    except ValueError as e:
+        raise ConfigError(
+            f"cannot find out the processes of this run ({e}): give --coordinator, --processes and --process-id"
+        ) from e
+    except RuntimeError as e:
+        raise JobError(f"the processes of this run cannot be connected: {_first_line(e)}") from e
+
+
+@contextmanager
+def connection_errors(step: int) -> Iterator[None]:
+    """Raise JobError if another process of the run is lost while the body computes."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as e:
+        if jax.process_count() == 1:
+            raise
+        raise JobError(
+            f"another process of this run was lost after step {step} ({_first_line(e)}). Start all processes again; "
+            "they resume from the newest checkpoint"
+        ) from e
+
+
+def _first_line(e: BaseException) -> str:
+    return (str(e).splitlines() or [type(e).__name__])[0][:200]

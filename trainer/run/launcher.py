@@ -1,0 +1,114 @@
+"""Starts the processes of a run on this machine, shows what they print, and ends all when one ends with an error."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import IO
+
+from schemas.errors import Interrupted, JobError
+from schemas.printable import printable
+from trainer.run.distributed import COORDINATOR, PROCESS_ID, PROCESSES
+
+_INTERRUPTED = 130
+_END_S = 10.0  # how long the others may take to end by themselves
+_POLL_S = 0.1
+
+
+def run_locally(count: int, command: Sequence[str]) -> None:
+    """Run `command` in `count` processes that train together, and wait until all have ended.
+
+    The first process has this one's standard error, the lines of the others begin with their number. A signal goes to
+    all. Raises Interrupted if they stopped on request, and JobError if one of them failed.
+    """
+    coordinator = f"127.0.0.1:{free_port()}"
+    processes = [_start(i, count, command, coordinator=coordinator) for i in range(count)]
+    threads = [threading.Thread(target=_show, args=(i, p.stderr), daemon=True) for i, p in enumerate(processes)]
+    for thread in threads:
+        thread.start()
+    with _forwarding(processes):
+        failed = _first_failure(processes)
+    _end(processes)
+    for thread in threads:
+        thread.join()
+    if failed is not None:
+        i, code = failed
+        if code == _INTERRUPTED:
+            raise Interrupted("all processes stopped; the same command resumes")
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        raise JobError(f"process {i} of {count} {how}; the others were ended. The same command resumes.")
+
+
+def _start(i: int, count: int, command: Sequence[str], *, coordinator: str) -> subprocess.Popen[str]:
+    place = {COORDINATOR: coordinator, PROCESSES: str(count), PROCESS_ID: str(i)}
+    return subprocess.Popen(
+        command,
+        env=os.environ | place,
+        stdout=None if i == 0 else subprocess.DEVNULL,
+        stderr=None if i == 0 else subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+
+
+def free_port() -> int:
+    """Return a TCP port of this machine that is free now."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+    return port
+
+
+def _show(i: int, stream: IO[str] | None) -> None:
+    if stream is None:
+        return
+    with stream:
+        for line in stream:
+            print(printable(f"process {i}: {line.rstrip()}"), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _forwarding(processes: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
+    """Send SIGTERM and SIGINT on to the processes while the body runs."""
+
+    def forward(number: int, _: FrameType | None) -> None:
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+
+    previous = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _first_failure(processes: Sequence[subprocess.Popen[str]]) -> tuple[int, int] | None:
+    """Wait until all processes have ended, or one with an error; return its number and exit code."""
+    while True:
+        codes = [process.poll() for process in processes]
+        for i, code in enumerate(codes):
+            if code:
+                return i, code
+        if all(code == 0 for code in codes):
+            return None
+        time.sleep(_POLL_S)
+
+
+def _end(processes: Sequence[subprocess.Popen[str]]) -> None:
+    """Wait a little for processes that are ending, and kill the others: they wait for one that is gone."""
+    deadline = time.monotonic() + _END_S
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(deadline - time.monotonic(), 0))
+        process.kill()
+        process.wait()
