@@ -50,7 +50,7 @@ class Corpus:
 def sample_workspace(folder: Path) -> Path:
     """Return a workspace that holds the tokenized sample material; create it if it does not exist."""
     made = folder / "work"
-    if not (made / "tokens" / FACTS).is_file():
+    if not any(made.glob(f"tokens/*/{FACTS}")):
         manifest = folder / "samples" / "manifest.jsonl"
         for command in (
             ("samples", "--out", folder / "samples"),

@@ -52,7 +52,7 @@ def nothing() -> None:
 
 def make_workspace(root: Path, documents: int) -> None:
     workspace = Workspace.open(root, units=UNITS)
-    workspace.tokens.mkdir()
+    workspace.tokens.mkdir(parents=True)
     for unit in range(UNITS):
         rng = np.random.default_rng(unit)
         rows = document_rows(texts(rng, "qa", rng.integers(4, 13, documents // UNITS)))

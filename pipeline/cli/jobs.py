@@ -55,8 +55,9 @@ class Survey:
     """Folders of videos, images, books and question-answer documents; single files; or manifests (.parquet, .jsonl,
     .csv)."""
     place: Annotated[Place, FLAT]
-    units: int = 64
-    """Number of units that a new workspace is divided into: the granularity of resume and of parallel work."""
+    units: int | None = None
+    """Number of units that the work is divided into: the granularity of resume and of parallel work. The workspace
+    keeps it; a multiple divides the units. Default: chosen from the number of items, and grows with it."""
     retry: bool = False
     """Process items again that an earlier survey rejected."""
     defaults: Annotated[ItemDefaults, FLAT] = field(default_factory=ItemDefaults)
@@ -81,7 +82,7 @@ class Survey:
                 retry=self.retry,
             )
             runner = self.place.runner(options)
-            print_report(survey_items(self.inputs, workspace, worker, runner, self.defaults, self.absence))
+            print_report(survey_items(self.inputs, workspace, worker, runner, self.defaults, self.absence, self.units))
 
 
 @dataclass(frozen=True, kw_only=True)

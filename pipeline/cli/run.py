@@ -59,8 +59,9 @@ class Run:
     place: Annotated[Place, FLAT]
     text_model: Path | None = None
     """A SentencePiece model. Default: the workspace's, which is trained on its texts the first time."""
-    units: int = 64
-    """Number of units that a new workspace is divided into: the granularity of resume and of parallel work."""
+    units: int | None = None
+    """Number of units that the work is divided into: the granularity of resume and of parallel work. The workspace
+    keeps it; a multiple divides the units. Default: chosen from the number of items, and grows with it."""
     retry: bool = False
     """Process items again that an earlier run rejected."""
     defaults: Annotated[ItemDefaults, FLAT] = field(default_factory=ItemDefaults)
@@ -95,7 +96,7 @@ class Run:
             access=self.access,
             retry=self.retry,
         )
-        yield survey_items(self.inputs, workspace, worker, runner, self.defaults, self.absence)
+        yield survey_items(self.inputs, workspace, worker, runner, self.defaults, self.absence, self.units)
         yield dedup_items(workspace, self.dedup, runner)
         yield select_items(workspace, self.select, runner)
         write_quarantine(workspace)

@@ -81,7 +81,7 @@ def list_items(workspace: Workspace, wanted: ItemFilter) -> pa.Table:
 
 
 def _with_verdicts(workspace: Workspace) -> pa.Table:
-    surveyed = _read(workspace, "survey")
+    surveyed = _surveyed(workspace)
     judged = _selected(workspace)
     not_judged = _others(surveyed, judged)
     listed = _listed(workspace)
@@ -101,8 +101,8 @@ def _with_verdicts(workspace: Workspace) -> pa.Table:
     return _with_tokenize_verdicts(workspace, pa.concat_tables(parts))
 
 
-def _read(workspace: Workspace, folder: str) -> pa.Table:
-    units = (read_rows(path, SURVEY, _COLUMNS) for path in unit_files(workspace.root / folder))
+def _surveyed(workspace: Workspace) -> pa.Table:
+    units = (read_rows(path, SURVEY, _COLUMNS) for path in unit_files(workspace.survey))
     return pa.concat_tables([_SCHEMA.empty_table(), *(unit.cast(_SCHEMA) for unit in units)])
 
 

@@ -5,8 +5,10 @@
     store.json                  facts about the whole store; written when tokenize is complete
 
 The Arrow file is named after its content and the index names it, so that one rename replaces a unit: a crash at any
-point leaves the complete old unit or the complete new one. Reading maps the file into memory and copies nothing. A
-missing or truncated file is detected when it is opened; a changed byte, by `check`, which reads the whole file.
+point leaves the complete old unit or the complete new one. When the units of a workspace are divided, their indexes
+name the files of the units before (`share_tokens`), until tokenize writes each unit again. Reading maps the file into
+memory and copies nothing. A missing or truncated file is detected when it is opened; a changed byte, by `check`, which
+reads the whole file.
 """
 
 from __future__ import annotations
@@ -105,7 +107,7 @@ def write_unit(
             batch, place = (-1, -1) if row.reason else writer.append(tokens)
             rows.append(dataclasses.replace(row, unit=unit, batch=batch, row=place, length=len(tokens)))
         writer.close()
-    arrow = scratch.with_name(_arrow_name(unit, scratch))
+    arrow = scratch.with_name(_arrow_name(scratch))
     scratch.replace(arrow)
     metadata = {_NAME: arrow.name, _SIZE: str(arrow.stat().st_size)}
     table = document_table(rows).replace_schema_metadata(metadata)
@@ -123,13 +125,33 @@ def remove_unit(directory: Path, unit: int) -> None:
         arrow.unlink(missing_ok=True)
 
 
+def share_tokens(index: pa.Table, directory: Path) -> pa.Table:
+    """Return rows of the index of a unit of `directory` for a folder next to it; their tokens stay where they are."""
+    metadata = dict(index.schema.metadata)
+    name = metadata[_NAME].decode()
+    return index.replace_schema_metadata(metadata | {_NAME: name if "/" in name else f"{directory.name}/{name}"})
+
+
+def shared_file(directory: Path, unit: int) -> Path | None:
+    """Return the file with the tokens of a unit if it was a larger unit's before a division; None if it is its own."""
+    try:
+        path = _arrow_file(directory, unit)
+    except DatasetError:  # tokenize computes the unit again
+        return None
+    return path if path.parent != directory else None
+
+
 def orphans(directory: Path) -> list[Path]:
-    """Return the files of tokens that no index names: a process was killed before it could delete them."""
+    """Return the files of tokens that no index names, those of folders next to `directory` included.
+
+    A process was killed before it could delete them, or each unit has its own file again after they were divided.
+    """
     named = set()
     for path in unit_files(directory):
         with contextlib.suppress(DatasetError):
             named.add(_arrow_file(directory, unit_number(path)))
-    return sorted(path for path in directory.glob("unit-*.arrow") if path not in named)
+    folders = [directory, *(path for path in directory.parent.iterdir() if path.name.isdigit() and path != directory)]
+    return sorted(path for folder in folders for path in folder.glob("unit-*.arrow") if path not in named)
 
 
 def token_type(directory: Path, unit: int) -> np.dtype[Any]:
@@ -148,8 +170,9 @@ def read_unit(directory: Path, unit: int) -> list[DocumentRow]:
         return []
 
 
-def _arrow_name(unit: int, content: Path) -> str:
-    return f"{unit_name(unit)}-{sha256_file(content)[:8]}.arrow"
+def _arrow_name(content: Path) -> str:
+    """Return the name of a file of tokens: the first part of its name, and the hash of its content."""
+    return f"{content.stem[: len(unit_name(0))]}-{sha256_file(content)[:8]}.arrow"
 
 
 def _arrow_file(directory: Path, unit: int) -> Path:
@@ -157,7 +180,8 @@ def _arrow_file(directory: Path, unit: int) -> Path:
     try:
         with open_table(index) as file:
             metadata = file.schema_arrow.metadata
-        path = inside(directory, metadata[_NAME].decode())
+        name = metadata[_NAME].decode()
+        path = inside(directory.parent if "/" in name else directory, name)
         found, expected = path.stat().st_size, int(metadata[_SIZE])
     except (OSError, DatasetError, KeyError, TypeError, ValueError) as e:
         raise DatasetError(f"{index} or its tokens cannot be read ({e}); tokenize again") from e
@@ -224,7 +248,7 @@ class TokenStore:
         Raises DatasetError if it is missing, truncated or altered.
         """
         path = _arrow_file(self._directory, unit)
-        if path.name != (found := _arrow_name(unit, path)):
+        if path.name != (found := _arrow_name(path)):
             raise DatasetError(
                 f"{path} was altered: by its content it should be named {found}. "
                 "Delete it and run `longreel tokenize`, which computes its documents again"
@@ -253,6 +277,10 @@ class StoreFacts:
     def to_json(self) -> str:
         """Return the facts as JSON with a checksum."""
         return json_with_checksum(asdict(self) | {"vocabulary": self.vocabulary.to_dict()})
+
+    def with_units(self, units: tuple[int, ...]) -> StoreFacts:
+        """Return the facts about the same documents in other units."""
+        return dataclasses.replace(self, units=units)
 
     @classmethod
     def read(cls, directory: Path) -> StoreFacts:

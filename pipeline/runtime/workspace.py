@@ -1,13 +1,13 @@
 """The workspace: the folder `--out` of a run, and its layout.
 
-OUT/workspace.json            the number of units that the work is divided into; never changes
+OUT/workspace.json            the number of units that the work is divided into; it grows with the items
 OUT/manifest.parquet          the items, sorted by unit and address, with the cause of those that are absent
-OUT/survey/unit-00000.parquet …       what the survey found about each item
-OUT/signatures/unit-00000.parquet …   samples for the near-duplicate search, and thumbnails
+OUT/survey/64/unit-00000.parquet …       what the survey found about each item, here in 64 units
+OUT/signatures/64/unit-00000.parquet …   samples for the near-duplicate search, and thumbnails
 OUT/pairs.parquet             items that share content; pairs.json has the fingerprint of the search
 OUT/dedup/ …                  intermediate files of that search; deleted when it ends
-OUT/selection/unit-00000.parquet …    the rows with verdict and split
-OUT/tokens/unit-00000.parquet …       the token store
+OUT/selection/64/unit-00000.parquet …    the rows with verdict and split
+OUT/tokens/64/unit-00000.parquet …       the token store
 OUT/tokenizers/text.model     the text tokenizer, if the run trained one
 OUT/packed/4096/ …            one dataset per context length or stage of a curriculum
 OUT/takedown/ …               block list, receipts and progress of `longreel takedown`
@@ -37,43 +37,51 @@ from schemas.records import MANIFEST
 from schemas.rows import ManifestItem, manifest_items
 from schemas.tables import read_table, write_table
 
-_VERSION = 1
+_VERSION = 2
+MAX_UNITS = 99_999  # names of units have five digits
 _ABSENT = "absent"
 _GROUP_ROWS = 64  # so that one row of a unit can be read without the others
 
 
-@dataclass(frozen=True)
+@dataclass
 class Workspace:
-    """Paths below `root`, and the number of units; a hash of its identity assigns an item to one."""
+    """Paths below `root`, and the number of units; a hash of its identity assigns an item to one.
+
+    The number is part of the paths of the files of units; `pipeline.runtime.growth` increases it.
+    """
 
     root: Path
     units: int
+    grows: bool = False  # whether the survey chooses the number
 
     @classmethod
-    def open(cls, root: Path, *, units: int = 64) -> Workspace:
+    def open(cls, root: Path, *, units: int | None = None) -> Workspace:
         """Open the workspace at `root`, or create it with `units` units; an existing one keeps its number.
 
-        Raises ConfigError if `root` is a file, contains other files, or has the layout of another version.
+        Without `units`, the survey chooses the number. Raises ConfigError if `root` is a file, contains other files, or
+        has the layout of another version.
         """
         root = root.absolute()  # a worker may have another working directory
         marker = root / "workspace.json"
         if marker.is_file():
             try:
                 values = read_json(marker)
-                version, units = values["version"], int(values["units"])
+                version = values["version"]
+                opened = cls(root, int(values["units"]), bool(values["grows"]))
             except (DatasetError, ValueError, KeyError, TypeError) as e:
                 raise ConfigError(
                     f"{marker} is not a workspace file: {e}; copy it from another workspace with the same --units"
                 ) from e
             if version != _VERSION:
                 raise ConfigError(f"{root} was made by version {version} of the layout; this is {_VERSION}")
-            return cls(root, units)
-        if units < 1:
-            raise ConfigError(f"units must be at least 1, got {units}")
+            return opened
+        if units is not None and not 1 <= units <= MAX_UNITS:
+            raise ConfigError(f"units must be from 1 to {MAX_UNITS:,}, got {units}")
         if root.exists() and not (root.is_dir() and all(p.match(".workspace.json.*.tmp") for p in root.iterdir())):
             raise ConfigError(f"--out {root} is not empty and not a Longreel workspace; choose a new folder")
-        write_json(marker, {"version": _VERSION, "units": units})
-        return cls(root, units)
+        created = cls(root, units or 1, grows=units is None)
+        created.save()
+        return created
 
     @classmethod
     def existing(cls, root: Path) -> Workspace:
@@ -81,6 +89,11 @@ class Workspace:
         if not (root / "workspace.json").is_file():
             raise ConfigError(f"{root} is not a Longreel workspace (it has no workspace.json)")
         return cls.open(root)
+
+    def save(self) -> None:
+        """Write the number of units to workspace.json: from now on, readers use the files of this number."""
+        values = {"version": _VERSION, "units": self.units, "grows": self.grows}
+        write_json(self.root / "workspace.json", values)
 
     @contextmanager
     def locked(self) -> Iterator[Workspace]:
@@ -110,12 +123,12 @@ class Workspace:
     @property
     def survey(self) -> Path:
         """Folder of survey units."""
-        return self.root / "survey"
+        return self.root / "survey" / str(self.units)
 
     @property
     def signatures(self) -> Path:
         """Folder of signature units, one per survey unit."""
-        return self.root / "signatures"
+        return self.root / "signatures" / str(self.units)
 
     @property
     def pairs(self) -> Path:
@@ -130,7 +143,7 @@ class Workspace:
     @property
     def selection(self) -> Path:
         """Folder of selection units."""
-        return self.root / "selection"
+        return self.root / "selection" / str(self.units)
 
     @property
     def selection_marker(self) -> Path:
@@ -140,7 +153,7 @@ class Workspace:
     @property
     def tokens(self) -> Path:
         """Folder of the token store."""
-        return self.root / "tokens"
+        return self.root / "tokens" / str(self.units)
 
     @property
     def quarantine(self) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.dedup.block_list import BlockList
 from pipeline.runtime.beam import Runner, run_each
+from pipeline.runtime.growth import divide
 from pipeline.runtime.job_report import JobReport, report_on
 from pipeline.runtime.progress import console, following
 from pipeline.runtime.workspace import (
@@ -39,8 +40,9 @@ def survey_items(
     runner: Runner,
     defaults: ItemDefaults = _NO_DEFAULTS,
     absence: AbsenceConfig = _KEEP_ABSENT,
+    units: int | None = None,
 ) -> JobReport:
-    """Read the manifest and survey every item that is new or has changed.
+    """Read the manifest and survey every item that is new or has changed, in `units` units if this is not None.
 
     Raises ManifestError, and AbsenceError if too many known items are absent.
     """
@@ -55,11 +57,12 @@ def survey_items(
         versions[item.uri] = worker.versions(item)
 
     found = with_absent(manifest.items, known_items(workspace), check, absence, before=read_absent(workspace))
-    units = write_manifest(workspace, manifest_table(without_blocked(found.items, block_list)), found.absent)
-    drop_units(workspace.survey, units)
-    drop_units(workspace.signatures, units)
+    divide(workspace, len(found.items), units)
+    listed = write_manifest(workspace, manifest_table(without_blocked(found.items, block_list)), found.absent)
+    drop_units(workspace.survey, listed)
+    drop_units(workspace.signatures, listed)
     worker = dataclasses.replace(worker, prune=absence.prune)
-    counts_of = {unit: _items_to_survey(workspace, unit, worker, versions) for unit in units}
+    counts_of = {unit: _items_to_survey(workspace, unit, worker, versions) for unit in listed}
     stale = {unit: count for unit, count in counts_of.items() if count is not None}
     if stale:
         log = workspace.start_log("survey")

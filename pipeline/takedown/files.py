@@ -62,7 +62,10 @@ def temporary_copies() -> list[str]:
 def _temporary(root: Path) -> Iterator[Path]:
     """Yield the files that killed processes left in the folders of the workspace."""
     below = (path for name in ("packed", "takedown") for path in sorted((root / name).glob("*")))
-    for folder in (root, *(root / name for name in sorted(_KNOWN)), *below):
+    units = (
+        path for name in ("survey", "signatures", "selection", "tokens") for path in sorted((root / name).glob("*"))
+    )
+    for folder in (root, *(root / name for name in sorted(_KNOWN)), *units, *below):
         if folder.is_dir():
             yield from sorted(path for path in folder.iterdir() if is_hidden(path.name))
 

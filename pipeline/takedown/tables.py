@@ -21,6 +21,7 @@ from pipeline.runtime.token_store import (
     items_of,
     orphans,
     remove_unit,
+    shared_file,
     token_type,
     write_unit,
 )
@@ -140,7 +141,8 @@ def drop_tokens(workspace: Workspace, request: Request, journal: Journal) -> Non
     The file of a unit is written again without them and the old one is deleted, so that no byte of them remains in it.
     """
     items = {*request.found.documents, *(request.found.adopters or {})}
-    for path, table in _units_with(workspace.tokens, TOKENS, "document_id", items, journal):
+    found = list(_units_with(workspace.tokens, TOKENS, "document_id", items, journal))
+    for path, table in [*found, *_sharing(workspace.tokens, [path for path, _ in found])]:
         unit = unit_number(path)
         for file in (path, *sorted(workspace.tokens.glob(f"{path.stem}-*.arrow"))):
             journal.before(file)
@@ -153,6 +155,14 @@ def drop_tokens(workspace: Workspace, request: Request, journal: Journal) -> Non
     for path in orphans(workspace.tokens):
         journal.before(path)
         path.unlink()
+
+
+def _sharing(tokens: Path, changed: Collection[Path]) -> Iterator[tuple[Path, pa.Table]]:
+    """Yield the other units whose tokens are in the files of those in `changed`, since units were divided."""
+    shared = {shared_file(tokens, unit_number(path)) for path in changed} - {None}
+    for path in unit_files(tokens) if shared else ():
+        if path not in changed and shared_file(tokens, unit_number(path)) in shared:
+            yield path, read_rows(path, TOKENS)
 
 
 def _with_tokens(tokens: Path, rows: Iterable[DocumentRow]) -> Iterator[StoredDocument]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from pipeline.dataset.commit import delete_dataset
 from pipeline.dataset.removal.remove import plan_removal, remove_items
 from pipeline.dedup.block_list import write_blocked
+from pipeline.runtime.growth import drop_other_divisions
 from pipeline.runtime.progress import console
 from pipeline.runtime.workspace import Workspace
 from pipeline.takedown import files, tables
@@ -146,6 +147,7 @@ def _remove(workspace: Workspace, journal: Journal) -> None:
         journal.finish(None)
         return
     _block(workspace, request)
+    drop_other_divisions(workspace)
     done = _Done()
     also = [Path(folder) for folder in request.also]
     for directory in _datasets(workspace, also):

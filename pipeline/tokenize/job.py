@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from pipeline.runtime.beam import Runner, run_each
+from pipeline.runtime.growth import drop_other_divisions
 from pipeline.runtime.job_report import JobReport, report_on
 from pipeline.runtime.progress import following
 from pipeline.runtime.token_store import FACTS, StoreFacts, TokenStore, one_of_each_item, remove_unit
@@ -38,7 +39,7 @@ def tokenize_items(
     codec, text = load_codec(config.vision), TextTokenizer.load(text_model)
     vocabulary = make_vocabulary(text, codec)
     units = sorted({workspace.unit_of(i) for i in selected["document_id"].to_pylist()})
-    workspace.tokens.mkdir(exist_ok=True)
+    workspace.tokens.mkdir(parents=True, exist_ok=True)
     for path in unit_files(workspace.tokens):
         if (unit := unit_number(path)) not in units:
             remove_unit(workspace.tokens, unit)
@@ -57,6 +58,7 @@ def tokenize_items(
         with following("tokenize", log, sum(stale.values())):
             run_each(list(stale), worker, runner, log=log)
     write_text(workspace.tokens / FACTS, facts.to_json())
+    drop_other_divisions(workspace)
     rows = TokenStore(workspace.tokens).rows()
     items = one_of_each_item(rows)
     report = report_on("tokenize", len(selected), items, sum(stale.values()), started)

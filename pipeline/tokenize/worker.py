@@ -26,7 +26,7 @@ from pipeline.kinds.kind import TokenizedDocument
 from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import is_stopping, item_limit, raise_if_stopping
 from pipeline.runtime.journal import MADE, REJECTED, WORKING, note, note_defect
-from pipeline.runtime.token_store import StoredDocument, TokenStore, read_unit, write_unit
+from pipeline.runtime.token_store import StoredDocument, TokenStore, read_unit, shared_file, write_unit
 from pipeline.runtime.units import read_rows, unit_name
 from pipeline.runtime.workspace import Workspace, usable
 from pipeline.sources.access import STRICT, AccessConfig
@@ -239,7 +239,9 @@ def items_to_tokenize(worker: TokenizeWorker, unit: int, vocabulary: Vocabulary)
         for item, header in wanted.items()
         if item not in known or not _is_current(known[item][0], header.fingerprint, retry=worker.retry)
     ]
-    is_current = wanted.keys() == known.keys() and all(
-        header.matches(row) for item, header in wanted.items() for row in known[item]
+    is_current = (
+        wanted.keys() == known.keys()
+        and not shared_file(worker.workspace.tokens, unit)
+        and all(header.matches(row) for item, header in wanted.items() for row in known[item])
     )
     return None if is_current and not missing else len(missing)

@@ -71,7 +71,8 @@ def write_finished_workspace(root: Path, options: SelectConfig | None = None) ->
     seen = [row for row in rows if row["kind"] == "video" and row["content_id"]]
     write_signatures(workspace, [(row, webp((40 + 20 * n, 90, 200 - 20 * n))) for n, row in enumerate(seen)])
     select_items(workspace, options or SelectConfig(), Runner())
-    pack_documents(root, [CLIP, FILM, NOVEL], PackConfig(shard_bytes=12_000), name="packed/64", units=UNITS)
+    config, tokens = PackConfig(shard_bytes=12_000), f"tokens/{UNITS}"
+    pack_documents(root, [CLIP, FILM, NOVEL], config, name="packed/64", units=UNITS, tokens=tokens)
     token_stores.write_store(workspace.tokens, [CLIP, FILM, NOVEL, LOST], units=UNITS)
     token_stores.write_facts(workspace)
     write_quarantine(workspace)

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.dataset.verify.strays import strays
 from pipeline.runtime.settings import NAME as SETTINGS
 from pipeline.runtime.settings import Settings
-from pipeline.runtime.token_store import FACTS, StoreFacts, TokenStore
+from pipeline.runtime.token_store import FACTS, StoreFacts, TokenStore, shared_file
 from pipeline.runtime.units import unit_files, unit_name, unit_number
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import DatasetError, LongreelError
@@ -39,14 +39,16 @@ def workspace_problems(workspace: Workspace) -> Iterator[Found]:
     if (root / "pairs.json").exists():
         yield from _problem("pairs.json", read_json, root / "pairs.json")
     for folder in (workspace.survey, workspace.signatures, workspace.selection):
+        yield from _below(root, folder.parent, _other_divisions(folder))
         if folder.is_dir():
-            yield from _below(folder, _table_problems(folder, workspace.selection_marker))
-    yield from _text_model_problems(workspace.text_model)
+            yield from _below(root, folder, _table_problems(folder, workspace.selection_marker))
+    yield from _text_model_problems(root, workspace.text_model)
     for path in sorted((root / "takedown").rglob("*")):  # block lists, and receipts and progress of takedowns
         if path.suffix in _CHECKS:
             yield from _problem(str(path.relative_to(root)), _CHECKS[path.suffix], path)
+    yield from _below(root, workspace.tokens.parent, _other_divisions(workspace.tokens))
     if workspace.tokens.is_dir():
-        yield from _below(workspace.tokens, store_problems(workspace.tokens))
+        yield from _below(root, workspace.tokens, store_problems(workspace.tokens))
 
 
 def store_problems(directory: Path) -> Iterator[Found]:
@@ -61,15 +63,24 @@ def store_problems(directory: Path) -> Iterator[Found]:
         index = f"{unit_name(unit)}.parquet"
         expected.add(index)
         try:
-            expected.add(store.check(unit).name)
+            path = store.check(unit)
+            expected |= {path.name} if path.parent == directory else set()
         except DatasetError as e:
             yield index, str(e)
             expected |= {path.name for path in directory.glob(f"{unit_name(unit)}-*.arrow")}
     yield from strays(directory, expected)
 
 
-def _below(folder: Path, found: Iterator[Found]) -> Iterator[Found]:
-    return ((f"{folder.name}/{name}", problem) for name, problem in found)
+def _other_divisions(folder: Path) -> Iterator[Found]:
+    """Yield what is next to the folder of the units, except for tokens that their index still names."""
+    named = {path.parent.name for unit in unit_files(folder) if (path := shared_file(folder, unit_number(unit)))}
+    digits = [path.name for path in folder.parent.glob("*") if path.name.isdigit() and path != folder]
+    unfinished = {name: "an interrupted `longreel survey`" for name in digits if name not in named}
+    yield from strays(folder.parent, (), {folder.name, *named}, unfinished=unfinished)
+
+
+def _below(root: Path, folder: Path, found: Iterator[Found]) -> Iterator[Found]:
+    return ((f"{folder.relative_to(root)}/{name}", problem) for name, problem in found)
 
 
 def _table_problems(folder: Path, marker: Path) -> Iterator[Found]:
@@ -82,11 +93,11 @@ def _table_problems(folder: Path, marker: Path) -> Iterator[Found]:
         yield from _problem(marker.name, read_json, marker)
 
 
-def _text_model_problems(model: Path) -> Iterator[Found]:
+def _text_model_problems(root: Path, model: Path) -> Iterator[Found]:
     name, record = f"{model.parent.name}/{model.name}", model.with_suffix(".json")
     if not model.parent.is_dir():
         return
-    yield from _below(model.parent, strays(model.parent, (model.name, record.name)))
+    yield from _below(root, model.parent, strays(model.parent, (model.name, record.name)))
     try:
         if record.exists() and read_json(record).get("sha256") != sha256_file(model):
             yield name, f"it was altered: its SHA-256 is not the one in {record.name}"

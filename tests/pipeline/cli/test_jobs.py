@@ -150,7 +150,7 @@ def test_a_license_and_source_for_all_inputs_reach_the_survey_and_stay_configure
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_text(story(0, 20))
     command = ["survey", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--units", "1"]
-    table = tmp_path / "out" / "survey" / "unit-00000.parquet"
+    table = tmp_path / "out" / "survey" / "1" / "unit-00000.parquet"
     assert longreel.main([*command, "--license", "CC-BY-4.0", "--source", "a site"]) == 0
     facts = {"license": ["CC-BY-4.0"], "source": ["a site"]}
     assert pq.read_table(table, columns=["license", "source"]).to_pydict() == facts

@@ -95,7 +95,7 @@ def test_settings_are_recorded_before_the_work_so_that_a_crash_loses_none(
     workspace: tuple[list[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, out = workspace
-    for unit in (out / "survey").iterdir():  # which units there are depends on the addresses
+    for unit in (out / "survey").rglob("*.parquet"):  # which units there are depends on the addresses
         unit.unlink()
     (out / "manifest.parquet").unlink()
     (out / "manifest.parquet").mkdir()  # the survey cannot write it

@@ -301,7 +301,7 @@ def test_a_store_that_changes_during_packing_raises(
         real(*args, **options)
 
     monkeypatch.setattr(pipeline.packing.job, "run_packing", late)
-    with pytest.raises(DatasetError, match=r"tokens/unit-0000\d\.parquet changed while it was packed"):
+    with pytest.raises(DatasetError, match=r"tokens/\d/unit-0000\d\.parquet changed while it was packed"):
         run(workspace)
     monkeypatch.undo()
     assert run(workspace).kept == len(names)

@@ -253,5 +253,5 @@ def test_terminal_escapes_in_names_are_escaped(tmp_path: Path, capsys: pytest.Ca
 
 def test_a_damaged_unit_is_an_error(workspace: Workspace, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(workspace.root, tmp_path / "copy"))
-    next((copy / "survey").glob("*.parquet")).write_bytes(b"PAR1 no more")
+    next((copy / "survey").rglob("*.parquet")).write_bytes(b"PAR1 no more")
     assert longreel.main(["explain", "clip.mp4", "--workspace", str(copy)]) == 1

@@ -45,7 +45,7 @@ def test_a_folder_with_other_files_is_not_a_workspace(tmp_path: Path) -> None:
         Workspace.open(tmp_path)
     with pytest.raises(ConfigError, match="is not a Longreel workspace"):
         Workspace.existing(tmp_path)
-    with pytest.raises(ConfigError, match="units must be at least 1, got 0"):
+    with pytest.raises(ConfigError, match="units must be from 1 to 99,999, got 0"):
         Workspace.open(tmp_path / "new", units=0)
 
 
@@ -79,7 +79,7 @@ def test_the_lock_admits_one_command_and_removes_temporary_files_of_a_killed_one
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".workspace.json.12345678.tmp").touch()  # killed at its very first step
     workspace = Workspace.open(tmp_path / "out")
-    workspace.tokens.mkdir()
+    workspace.tokens.mkdir(parents=True)
     (workspace.tokens / ".unit-00000.arrow.12345678.tmp").touch()
     with workspace.locked():
         assert not list(workspace.root.rglob("*.tmp"))

@@ -328,7 +328,7 @@ def test_the_command_ends_with_1_and_says_what_to_do(
     assert "longreel survey: 3 of 8 known items are absent" in capsys.readouterr().err
     assert longreel.main([*command, "--max-absent", "1"]) == 0
     assert longreel.main([*command, "--prune"]) == 0
-    assert len(read_units(tmp_path / "out" / "survey", SURVEY)) == 5
+    assert len(read_units(Workspace.existing(tmp_path / "out").survey, SURVEY)) == 5
 
 
 def test_the_hosts_that_a_command_allows_are_those_of_later_commands(

@@ -17,7 +17,7 @@ from tests.support.surveys import run_survey
 @pytest.mark.parametrize("damage", ["garbage", "one row"])
 def test_rows_without_signatures_are_computed_again(folder: Path, tmp_path: Path, damage: str) -> None:
     _, rows, signatures = run_survey(folder, tmp_path / "out")
-    path = tmp_path / "out" / "signatures" / "unit-00000.parquet"
+    path = tmp_path / "out" / "signatures" / "1" / "unit-00000.parquet"
     if damage == "garbage":
         path.write_bytes(b"PAR1 nonsense")
     else:

@@ -31,7 +31,7 @@ def test_files_that_may_quote_an_item_are_deleted_and_journals_lose_its_lines(wo
         "takedown/pending/id/request.json",
     }
     gone = ("logs/survey-error.txt", "logs/tokenize-defects.txt", "logs/survey/run/errors/1.json", "report.html")
-    gone += ("survey/.unit-00000.parquet.0123abcd.tmp", "packed/64/.train.tar.0123abcd.tmp", "dedup/x/keys.u64")
+    gone += ("survey/1/.unit-00000.parquet.0123abcd.tmp", "packed/64/.train.tar.0123abcd.tmp", "dedup/x/keys.u64")
     gone += ("takedown/blocked/.id.parquet.0123abcd.tmp",)
     for name in (*gone, *left - {"workspace.json", "takedown/pending/id/request.json"}):
         (root / name).parent.mkdir(parents=True, exist_ok=True)

@@ -155,7 +155,7 @@ def test_other_prefixes_tokenize_only_the_question_answer_documents_again(
 
 @pytest.mark.parametrize("harm", ["garbage", "lost"])
 @pytest.mark.parametrize(
-    "files", ["survey/unit-*.parquet", "selection/unit-*.parquet", "tokens/unit-*.parquet", "tokens/*.arrow"]
+    "files", ["survey/*/unit-*.parquet", "selection/*/unit-*.parquet", "tokens/*/unit-*.parquet", "tokens/*/*.arrow"]
 )
 def test_a_damaged_or_missing_unit_is_rebuilt_with_the_same_bytes(
     files: str, harm: str, tokenized_books: tuple[Path, Path], models: Models, tmp_path: Path

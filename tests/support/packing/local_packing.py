@@ -89,10 +89,11 @@ def pack_documents(
     grid: tuple[int, int] = (2, 2),
     seed: int = 0,
     units: int = 3,
+    tokens: str = "tokens",
 ) -> Path:
-    """Write a token store (root/tokens) and a dataset (root/`name`) of `documents`; return the dataset's folder."""
-    store, directory = write_store(root / "tokens", documents, units=units), root / name
-    tables = unit_tables(root / "tokens")
+    """Write a token store (root/`tokens`) and a dataset (root/`name`) of `documents`; return the dataset's folder."""
+    store, directory = write_store(root / tokens, documents, units=units), root / name
+    tables = unit_tables(root / tokens)
     plan, jobs = make_jobs(tables, config, context=context, vocabulary=vocabulary, store=store, seed=seed)
     begin(directory, plan.fingerprint)
     random.Random(seed).shuffle(jobs)

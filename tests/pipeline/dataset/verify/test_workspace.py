@@ -30,10 +30,16 @@ def test_an_intact_workspace_has_no_problems(finished: Workspace) -> None:
 
 
 def test_a_flipped_bit_of_any_file_is_found_by_name(workspace: Workspace) -> None:
-    names = ["manifest.parquet", "pairs.parquet", "quarantine.parquet", "selection/selection.json", "tokens/store.json"]
+    names = [
+        "manifest.parquet",
+        "pairs.parquet",
+        "quarantine.parquet",
+        "selection/3/selection.json",
+        "tokens/3/store.json",
+    ]
     for folder, ending in (("survey", "parquet"), ("signatures", "parquet"), ("selection", "parquet"), ("tokens", "*")):
         names += sorted(
-            str(path.relative_to(workspace.root)) for path in workspace.root.glob(f"{folder}/unit-*.{ending}")
+            str(path.relative_to(workspace.root)) for path in workspace.root.glob(f"{folder}/*/unit-*.{ending}")
         )
     assert len(names) > 12
     for name in names:
@@ -64,7 +70,7 @@ def test_damaged_files_of_takedowns_are_found(workspace: Workspace) -> None:
 
 
 def test_files_that_do_not_belong_are_found(workspace: Workspace) -> None:
-    added = ["a.pkl", "survey/.unit-00000.parquet.0a1b2c3d.tmp", "tokens/unit-00000-12345678.arrow", "dedup/"]
+    added = ["a.pkl", "survey/3/.unit-00000.parquet.0a1b2c3d.tmp", "tokens/3/unit-00000-12345678.arrow", "dedup/"]
     for name in added:
         path = workspace.root / name
         path.mkdir() if name.endswith("/") else path.touch()
