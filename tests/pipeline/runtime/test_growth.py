@@ -30,7 +30,7 @@ from tests.support.stages import made_bytes
 from tests.support.survey_rows import select_config
 from tests.support.texts import story
 from tests.support.token_stores import write_workspace
-from tokenizer.text.sentencepiece import TextTrainConfig, train_text_tokenizer
+from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
 STAGE = Stage(name="64", context_length=64, config=PackConfig())
 
