@@ -11,6 +11,8 @@
     ├── VocabularyMismatch    two artifacts of different tokenizers are used together
     ├── StorageError          a file cannot be written, or a store (S3, GCS) cannot be reached
     │   ├── Conflict          a conditional write was refused, as another process wrote first
+    │   ├── BucketError       a bucket does not exist, denies access or has not kept what was written
+    │   │   └── Unreachable   it does not answer, or answers with errors that may pass, after all attempts
     │   └── LeaseHeld         another process works on the same workspace or dataset
     ├── JobError              a job failed (for example, a decoder process or a Beam runner)
     │   └── InternalError     a defect of Longreel, which the user is asked to report
@@ -127,6 +129,14 @@ class StorageError(LongreelError):
 
 class Conflict(StorageError):
     """An object exists already, or has another version than the one that was to be replaced; nothing was written."""
+
+
+class BucketError(StorageError):
+    """A bucket cannot be used: it does not exist, denies access, or has not kept what was written."""
+
+
+class Unreachable(BucketError):
+    """A store does not answer, or answers with errors that may pass, after all attempts."""
 
 
 class LeaseHeld(StorageError):

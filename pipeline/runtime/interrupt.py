@@ -47,6 +47,16 @@ def raise_if_stopping() -> None:
         raise Interrupted("stopped; what was made is kept. Run the same command to resume.")
 
 
+def sleep_unless_stopping(seconds: float) -> bool:
+    """Wait; return False at once if the user requests a stop."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        if is_stopping():
+            return False
+        time.sleep(min(left, 0.1))
+    return True
+
+
 def item_limit(
     seconds: float | None, *, report: Callable[[float], None] = lambda seconds: None
 ) -> AbstractContextManager[None]:

@@ -1,4 +1,6 @@
-"""What inputs may be read: options, and the rule for URL schemes. `http_client` checks hosts, `links` links.
+"""What inputs may be read: options, and the rule for URL schemes.
+
+`http_client` checks hosts, `links` links, `given_buckets` buckets.
 
 A manifest, a link or a server names addresses that the user has not seen. By default none of them leads to a file
 outside of the given folders, to another kind of storage, or into the network of the machine that reads it.
@@ -15,8 +17,10 @@ from tyro.conf import UseAppendAction
 
 from schemas.errors import ConfigError, InputError, Reason
 
-SCHEMES = ("http", "https", "s3", "gs", "gcs", "az", "abfs")
+SCHEMES = ("http", "https", "s3", "gs")
+_NO_STORAGE = ("dask",)  # of fsspec; opening one starts a cluster of workers
 _SCHEME = re.compile(r"[a-z][a-z0-9+._-]*")
+_BUCKETS = re.compile(r"(s3|gs)://[a-z0-9*?._-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +31,11 @@ class AccessConfig:
     """Follow symbolic links that lead out of the given folders, and links to folders. Default: such items are rejected
     (`not_allowed`), and links to folders are skipped."""
     allow_schemes: UseAppendAction[tuple[str, ...]] = ()
-    """A URL scheme that items may have besides http, https, s3, gs, gcs, az and abfs, for example `file`, `ftp`, `hf`
-    or `zip`. Repeat the option for several."""
+    """A URL scheme that items may have besides http, https, s3 and gs, for example `file`, `ftp`, `hf`, `az` or `zip`.
+    Repeat the option for several."""
+    allow_buckets: UseAppendAction[tuple[str, ...]] = ()
+    """A bucket that rows of a manifest may name although no input is in it, such as `s3://name` or `gs://name-*`: they
+    are read with your credentials. Repeat the option for several."""
     allow_hosts: UseAppendAction[tuple[str, ...]] = ()
     """A host name, address or network (10.0.0.0/8) that http and https URLs and redirects may reach although it is not
     public: loopback, link-local and private addresses are refused otherwise. Repeat the option for several."""
@@ -43,6 +50,9 @@ class AccessConfig:
         for scheme in self.allow_schemes:
             if not _SCHEME.fullmatch(scheme):
                 raise ConfigError(f"allow_schemes: expected a URL scheme such as ftp, got {scheme!r}")
+        for bucket in self.allow_buckets:
+            if not _BUCKETS.fullmatch(bucket):
+                raise ConfigError(f"allow_buckets: expected s3://NAME or gs://NAME, got {bucket!r}")
         for host in self.allow_hosts:
             if not host or "://" in host or ("/" in host and _network(host) is None):
                 raise ConfigError(f"allow_hosts: expected a host name, an address or a network, got {host!r}")
@@ -70,6 +80,8 @@ STRICT = AccessConfig()
 def require_allowed(uri: str, access: AccessConfig) -> None:
     """Raise InputError NOT_ALLOWED unless every scheme of a URL is allowed; a chained URL (a::b) has several."""
     for scheme in schemes_of(uri):
+        if scheme in _NO_STORAGE:
+            raise InputError(Reason.NOT_ALLOWED, f"{uri}: URLs with the scheme {scheme!r} cannot be read")
         if scheme not in SCHEMES and scheme not in access.allow_schemes:
             raise InputError(
                 Reason.NOT_ALLOWED,

@@ -8,8 +8,12 @@ two names have two addresses, and neither is that of a file whose name is valid.
 from __future__ import annotations
 
 import os
+import posixpath
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from schemas.storage.location import Location
 
 _PREFIX = "file://"
 BAD_NAME = "the file name is not valid UTF-8; rename the file"
@@ -19,6 +23,21 @@ def address_of(path: str | Path) -> str:
     """Return the address of a path, made absolute; links are not resolved. It is always valid UTF-8."""
     text = os.path.abspath(path)  # noqa: PTH100 - keeps symlinks
     return text if is_storable(text) else _PREFIX + quote_from_bytes(_bytes(text))
+
+
+def address_in(folder: Path | Location, path: str) -> str:
+    """Return the address of a path in a folder, or of an absolute path, which is a local one.
+
+    Raises ValueError if the path leads out of the bucket that `folder` is in.
+    """
+    if isinstance(folder, Path):
+        return address_of(folder / path)
+    if path.startswith("/"):
+        return address_of(path)
+    key = posixpath.normpath(posixpath.join(folder.key, path))
+    if key == ".." or key.startswith("../"):
+        raise ValueError(f"{path} leads out of the bucket {folder.bucket}")
+    return str(replace(folder, key=key))
 
 
 def is_bad_name(address: str | None) -> bool:

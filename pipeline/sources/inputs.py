@@ -1,4 +1,4 @@
-"""Opens inputs by URI: local files directly, remote ones (s3://, gs://, https://) through fsspec as a local copy.
+"""Opens inputs by URI: local files directly, remote ones (s3://, gs://, https://) as a local copy.
 
 Decoders need a seekable file, so a remote input is first copied to a temporary file, within a size limit. A row of a
 table of texts (pipeline.sources.text_tables) is written to a temporary file as well.

@@ -1,6 +1,7 @@
 """The manifest: the list of items to process.
 
-It is read from Parquet, JSONL or CSV files (`pipeline.sources.manifest_tables`), or built from folders. In a folder the
+It is read from Parquet, JSONL or CSV files (`pipeline.sources.manifest_tables`), or built from folders, here from those
+of the file system and in `pipeline.sources.bucket_folders` from those of buckets. In a folder the
 file extension determines the kind, and files that are named like a video or image are its caption and transcript
 (`pipeline.sources.sidecars`). Hidden files and folders are ignored. Links to folders are not followed by default; they
 are counted with the skipped files. Links to files are, within the given folders (`pipeline.sources.links`).
@@ -12,12 +13,17 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+import fsspec
+
 from pipeline.kinds.registry import kind_of_file, kinds
-from pipeline.sources.access import STRICT, AccessConfig
+from pipeline.sources.access import SCHEMES, STRICT, AccessConfig, schemes_of
 from pipeline.sources.addresses import BAD_NAME, address_of, is_bad_name, is_storable
+from pipeline.sources.bucket_folders import bucket_items
+from pipeline.sources.given_buckets import GivenBuckets, is_in_bucket
 from pipeline.sources.item_defaults import ItemDefaults
 from pipeline.sources.links import Roots, checked_file, checked_row
 from pipeline.sources.manifest_rows import UNKNOWN_KIND, parse_item
@@ -25,6 +31,7 @@ from pipeline.sources.manifest_tables import TABLES, ListedItem, table_items
 from pipeline.sources.sidecars import FolderSidecars, find_sidecars
 from schemas.errors import InputError, ManifestError, Reason
 from schemas.rows import ManifestItem
+from schemas.storage.location import Location
 
 _NO_DEFAULTS = ItemDefaults()
 
@@ -49,9 +56,9 @@ def read_manifest(
     sources: dict[str, str] = {}
     conflicts: dict[str, set[str]] = {}
     skipped: Counter[str] = Counter()
-    roots = Roots(inputs, follow=access.follow_links)
+    rules = _Rules(Roots(inputs, follow=access.follow_links), GivenBuckets(inputs, access))
     for given in inputs:
-        for source, item in _items_of(given, roots, skipped, defaults.languages_of_transcripts):
+        for source, item in _items_of(given, rules, skipped, defaults.languages_of_transcripts):
             known = items.setdefault(item.uri, item)
             first = sources.setdefault(item.uri, source)
             if known != item:
@@ -88,21 +95,29 @@ def _conflicting(uri: str, places: Iterable[str]) -> ManifestItem:
     )
 
 
-def _items_of(given: str, roots: Roots, skipped: Counter[str], languages: Sequence[str]) -> Iterator[ListedItem]:
+class _Rules(NamedTuple):
+    """What items may name."""
+
+    roots: Roots
+    buckets: GivenBuckets
+
+
+def _items_of(given: str, rules: _Rules, skipped: Counter[str], languages: Sequence[str]) -> Iterator[ListedItem]:
     path = Path(given)
-    if path.is_dir():
-        yield from (ListedItem(f"folder {given}", item) for item in _walk(path, roots, skipped, languages))
-    elif path.suffix.lower() in TABLES:
+    if is_in_bucket(given):
+        yield from _items_in_bucket(given, rules, skipped, languages)
+    elif path.is_dir():
+        yield from (ListedItem(f"folder {given}", item) for item in _walk(path, rules.roots, skipped, languages))
+    elif path.suffix.lower() in TABLES and "://" not in given:
         if not path.is_file():
             raise ManifestError(f"{given}: no such manifest")
         if not is_storable(given):
             raise ManifestError(f"{given}: {BAD_NAME}")
-        yield from (ListedItem(source, checked_row(item, roots, path)) for source, item in table_items(path))
+        for source, item in table_items(path):
+            checked = checked_row(item, rules.roots, path)
+            yield ListedItem(source, rules.buckets.checked(checked, is_remote=False))
     elif "://" in given or kind_of_file(given):
-        try:
-            yield ListedItem(given, parse_item({"uri": given}, base=Path.cwd()))
-        except InputError as e:
-            raise ManifestError(f"{given}: {e}") from e
+        yield _single(given)
     else:
         raise ManifestError(
             f"{given}: {'unsupported extension' if path.exists() else 'no such file or folder'}; "
@@ -110,19 +125,51 @@ def _items_of(given: str, roots: Roots, skipped: Counter[str], languages: Sequen
         )
 
 
+def _items_in_bucket(
+    given: str, rules: _Rules, skipped: Counter[str], languages: Sequence[str]
+) -> Iterator[ListedItem]:
+    location = Location.parse(given)
+    if location.suffix.lower() in TABLES:
+        for source, item in table_items(location):
+            yield ListedItem(source, rules.buckets.checked(item, is_remote=True))
+    elif kind_of_file(location.name) and not given.endswith("/"):
+        yield _single(str(location))
+    else:
+        yield from (ListedItem(f"folder {given}", item) for item in bucket_items(location, skipped, languages))
+
+
+def _single(given: str) -> ListedItem:
+    """Return the item of a file or URL. Raises ManifestError."""
+    scheme = schemes_of(given)[0]
+    if "://" in given and scheme not in SCHEMES and scheme not in fsspec.available_protocols():
+        known = ", ".join(SCHEMES)
+        raise ManifestError(f"{given}: unknown scheme {scheme!r}; known are {known}, and those of --allow-schemes")
+    try:
+        return ListedItem(given, parse_item({"uri": given}, base=Path.cwd()))
+    except InputError as e:
+        raise ManifestError(f"{given}: {e}") from e
+
+
 def _walk(folder: Path, roots: Roots, skipped: Counter[str], languages: Sequence[str]) -> Iterator[ManifestItem]:
     """Yield the items of a folder and its subfolders in the order of their names."""
     for directory, subfolders, names in _folders(folder, roots, skipped):
-        files = [Path(directory, name) for name in sorted(names) if not name.startswith(".")]
-        sidecars = find_sidecars([*files, *(Path(directory, name) for name in subfolders)], languages)
+        files = sorted(name for name in names if not name.startswith("."))
+        sidecars = find_sidecars([*files, *subfolders], partial(_size, directory), languages)
         skipped.update("unused caption or transcript" for _ in sidecars.unused)
-        for path in files:
-            if path in sidecars.files:
+        for name in files:
+            if name in sidecars.files:
                 continue
-            if kind := kind_of_file(path.name):
-                yield _item(path, kind.name, sidecars, roots, folder)
+            if kind := kind_of_file(name):
+                yield _item(Path(directory), name, kind.name, sidecars, roots, folder)
             else:
-                skipped[path.suffix.lower() or path.name] += 1
+                skipped[Path(name).suffix.lower() or name] += 1
+
+
+def _size(directory: str, name: str) -> int | None:
+    try:
+        return Path(directory, name).stat().st_size
+    except OSError:
+        return None
 
 
 def _folders(folder: Path, roots: Roots, skipped: Counter[str]) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -145,9 +192,10 @@ def _raise_unlisted(error: OSError) -> NoReturn:
     raise ManifestError(f"the folder {error.filename} cannot be listed: {error.strerror}") from error
 
 
-def _item(path: Path, kind: str, sidecars: FolderSidecars, roots: Roots, folder: Path) -> ManifestItem:
-    caption, transcript = sidecars.captions.get(path.name), sidecars.transcripts.get(path.name)
-    files = (path, caption.path if caption else None, transcript.path if transcript else None)
+def _item(directory: Path, name: str, kind: str, sidecars: FolderSidecars, roots: Roots, folder: Path) -> ManifestItem:
+    path = directory / name
+    caption, transcript = sidecars.captions.get(name), sidecars.transcripts.get(name)
+    files = (path, *(directory / sidecar.file if sidecar else None for sidecar in (caption, transcript)))
     uri = address_of(path)
     caption_file, transcript_file = (address_of(file) if file else None for file in files[1:])
     item = ManifestItem(

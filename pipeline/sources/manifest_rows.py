@@ -14,13 +14,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.kinds.registry import kind_of_file, kinds
-from pipeline.sources.addresses import BAD_NAME, address_of, is_bad_name, is_storable
+from pipeline.sources.addresses import BAD_NAME, address_in, is_bad_name, is_storable
 from pipeline.sources.sidecars import TRANSCRIPTS, language_of
 from pipeline.sources.table_row import JsonRow
 from schemas.errors import InputError, Reason
 from schemas.printable import printable
 from schemas.records import SPLITS, USER_COLUMNS
 from schemas.rows import EMBEDDED, ManifestItem
+from schemas.storage.location import Location
 
 UNKNOWN_KIND = "unknown"  # of a rejected row that does not tell its kind
 _VALIDATION = "validation"  # the name of the split "val" in Hugging Face datasets
@@ -28,7 +29,7 @@ _SLICE = re.compile(r"(\w+)\[[\d:%-]*\]")  # such as train[:10%]
 _SHOWN_CHARS = 200
 
 
-def parse_item(values: JsonRow, *, base: Path) -> ManifestItem:
+def parse_item(values: JsonRow, *, base: Path | Location) -> ManifestItem:
     """Return the item of a row, given as JSON values by column.
 
     Relative paths are relative to `base`. Raises InputError INVALID_ROW with the column, the value and the expected
@@ -55,7 +56,9 @@ def parse_item(values: JsonRow, *, base: Path) -> ManifestItem:
     return item
 
 
-def rejected_item(values: JsonRow, error: InputError, *, base: Path, address: str, is_text: bool) -> ManifestItem:
+def rejected_item(
+    values: JsonRow, error: InputError, *, base: Path | Location, address: str, is_text: bool
+) -> ManifestItem:
     """Return the item of an invalid row, with the error as its reason.
 
     Its URI is the one that the row gives, if it gives one and the row `is_text` does not apply, otherwise `address`.
@@ -120,10 +123,15 @@ class _Row:
                 return value
         return self.text(name, required=required)
 
-    def address(self, name: str, base: Path, *, required: str | None = None) -> str:
+    def address(self, name: str, base: Path | Location, *, required: str | None = None) -> str:
         """Return a URL unchanged, and the address of a path, relative to `base`; "" for a missing one."""
         value = self.path(name, required=required)
-        return value if "://" in value or not value else address_of(base / value)
+        if "://" in value or not value:
+            return value
+        try:
+            return address_in(base, value)
+        except ValueError as e:
+            raise self._error(name, "a path inside the bucket of the manifest") from e
 
     def kind(self, uri: str) -> str:
         by_extension = kind_of_file(uri)
@@ -142,10 +150,10 @@ class _Row:
             raise self._error("captions", "a string or a list of strings")
         return tuple(self._storable("captions", caption) for caption in captions if caption.strip())
 
-    def caption_file(self, base: Path) -> str | None:
+    def caption_file(self, base: Path | Location) -> str | None:
         return self.address("caption_file", base) or None
 
-    def transcript(self, base: Path) -> str | None:
+    def transcript(self, base: Path | Location) -> str | None:
         transcript = self.path("transcript")
         if not transcript or transcript == EMBEDDED:
             return transcript or None

@@ -24,6 +24,7 @@ from pipeline.sources.text_rows import parse_text_row
 from pipeline.sources.text_tables import TEXT, byte_address, is_table_of_texts, row_address
 from schemas.errors import InputError, ManifestError
 from schemas.rows import ManifestItem
+from schemas.storage.location import Location
 
 TABLES = (".parquet", ".jsonl", ".csv")
 
@@ -35,16 +36,45 @@ class ListedItem(NamedTuple):
     item: ManifestItem
 
 
-def table_items(path: Path) -> Iterator[ListedItem]:
+class _Table(NamedTuple):
+    """A table: its bytes in a local file, and how it is named."""
+
+    file: Path
+    suffix: str
+    name: str  # for messages
+    address: str
+    folder: Path | Location  # relative addresses of its rows are relative to it
+
+    @classmethod
+    def of(cls, table: Path | Location) -> _Table:
+        """Return a table in a file, or in a bucket, from which it is copied; raises FileNotFoundError."""
+        if isinstance(table, Location):
+            return cls(table.local(), table.suffix.lower(), str(table), str(table), table.parent)
+        address = os.path.abspath(table)  # noqa: PTH100 - keeps symlinks
+        return cls(table, table.suffix.lower(), str(table), address, table.parent)
+
+
+def table_items(table: Path | Location) -> Iterator[ListedItem]:
     """Yield the items of a manifest table or a table of texts. Relative paths are relative to the folder of the table.
 
     Raises ManifestError for a file that cannot be read, or that has neither the column `uri` nor `text`.
     """
-    suffix = path.suffix.lower()
-    if suffix == ".jsonl":
+    try:
+        found = _Table.of(table)
+    except FileNotFoundError as e:
+        raise ManifestError(f"{table}: no such manifest") from e
+    try:
+        yield from _items(found)
+    except ManifestError as e:  # which names the copy
+        raise ManifestError(str(e).replace(str(found.file), found.name)) from e
+
+
+def _items(table: _Table) -> Iterator[ListedItem]:
+    path = table.file
+    if table.suffix == ".jsonl":
         has_texts = _has_texts(path)
         rows = jsonl_rows(path)
-    elif suffix == ".csv":
+    elif table.suffix == ".csv":
         has_texts = False
         rows = _manifest_csv(path)
     else:
@@ -53,23 +83,22 @@ def table_items(path: Path) -> Iterator[ListedItem]:
         if not has_texts:
             _require_manifest(path, columns)
         rows = parquet_rows(path, [name for name in columns if not (has_texts and name == TEXT)])
-    yield from (_listed(path, row, has_texts=has_texts) for row in rows)
+    yield from (_listed(table, row, has_texts=has_texts) for row in rows)
 
 
-def _listed(path: Path, row: TableRow, *, has_texts: bool) -> ListedItem:
-    is_jsonl = path.suffix.lower() == ".jsonl"
-    source = f"{path}, {'line' if is_jsonl else 'row'} {row.number}"
-    table = os.path.abspath(path)  # noqa: PTH100 - keeps symlinks
-    address = (byte_address if is_jsonl else row_address)(table, row.position)
+def _listed(table: _Table, row: TableRow, *, has_texts: bool) -> ListedItem:
+    is_jsonl = table.suffix == ".jsonl"
+    source = f"{table.name}, {'line' if is_jsonl else 'row'} {row.number}"
+    address = (byte_address if is_jsonl else row_address)(table.address, row.position)
     try:
         if row.error:
             raise row.error
         if has_texts:
             return ListedItem(source, parse_text_row(row.values, address))
-        return ListedItem(source, parse_item(row.values, base=path.parent))
+        return ListedItem(source, parse_item(row.values, base=table.folder))
     except InputError as e:
         error = InputError(e.reason, f"{source}: {e}")
-        rejected = rejected_item(row.values, error, base=path.parent, address=address, is_text=has_texts)
+        rejected = rejected_item(row.values, error, base=table.folder, address=address, is_text=has_texts)
         return ListedItem(source, rejected)
 
 

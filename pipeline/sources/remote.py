@@ -1,4 +1,6 @@
-"""Reads remote inputs through fsspec: requests are tried again while a server or the network fails.
+"""Reads remote inputs: objects of buckets as `bucket_files` does, others through fsspec.
+
+Requests are tried again while a server or the network fails.
 
 A failure is *missing* only where the server says so (HTTP 404 or 410, no such object). Everything else that may pass is
 *unreachable*: HTTP 403, 429 and 5xx, refused connections, names that do not resolve, timeouts, bodies that are cut
@@ -17,7 +19,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from io import RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
@@ -25,8 +26,10 @@ import aiohttp
 import fsspec
 from fsspec.exceptions import FSTimeoutError
 
-from pipeline.runtime.interrupt import is_stopping
+from pipeline.runtime.interrupt import sleep_unless_stopping
 from pipeline.sources.access import AccessConfig, require_allowed, schemes_of
+from pipeline.sources.bucket_files import copy_object, object_stat, open_object, write_fully
+from pipeline.sources.given_buckets import is_in_bucket
 from pipeline.sources.http_client import AddressNotAllowed, open_session
 from pipeline.sources.os_errors import reason_of
 from schemas.deadline import checked
@@ -65,6 +68,9 @@ class Failure(NamedTuple):
 def remote_stat(uri: str, access: AccessConfig) -> RemoteFile:
     """Return facts about a remote file without reading it; raises InputError."""
     require_allowed(uri, access)
+    if is_in_bucket(uri):
+        found = object_stat(uri, access)
+        return RemoteFile(found.size, found.version)
     return _tried(uri, access, lambda: _stat(uri, access))
 
 
@@ -74,13 +80,17 @@ def copy_remote(uri: str, access: AccessConfig, copy: Path, *, max_bytes: int) -
     Every attempt begins anew, so that the copy is of one version.
     """
     require_allowed(uri, access)
+    if is_in_bucket(uri):
+        copy_object(uri, access, copy, max_bytes=max_bytes)
+        return
 
     def attempt() -> None:
         expected, size = _stat(uri, access).size_bytes, 0
         with copy.open("wb", buffering=0) as target:  # so that closing it cannot fail
             for block in checked(_blocks(uri, access, expected), every=1):
                 with storage_errors(copy):  # a full disk is not an error of the input
-                    size += _write(target, block)
+                    write_fully(target, block)
+                size += len(block)
                 if size > max_bytes:
                     message = f"{uri}: longer than the limit of {max_bytes:,} bytes (max-bytes)"
                     raise InputError(Reason.TOO_LARGE, message)
@@ -90,17 +100,14 @@ def copy_remote(uri: str, access: AccessConfig, copy: Path, *, max_bytes: int) -
     _tried(uri, access, attempt)
 
 
-def _write(target: RawIOBase, block: bytes) -> int:
-    rest = memoryview(block)
-    while rest:
-        rest = rest[target.write(rest) :]
-    return len(block)
-
-
 @contextmanager
 def open_remote(uri: str, access: AccessConfig) -> Iterator[BinaryIO]:
     """Return a context manager with a remote file that can seek; what its reads raise becomes InputError."""
     require_allowed(uri, access)
+    if is_in_bucket(uri):
+        with open_object(uri, access) as stream:
+            yield stream
+        return
     file = _tried(uri, access, lambda: _open(uri, access))
     try:
         with file:
@@ -173,7 +180,7 @@ def _tried(uri: str, access: AccessConfig, request: Callable[[], T]) -> T:
         if not failure.may_pass or attempt == access.fetch_attempts or waited + wait > access.fetch_max_wait_s:
             break
         waited += wait
-        if not _sleep(wait):
+        if not sleep_unless_stopping(wait):
             break
     if failure.no_answer:
         _down[host] = time.monotonic() + _DOWN_S
@@ -190,16 +197,6 @@ def _wait_s(failure: Failure, attempt: int) -> float:
     if failure.retry_after_s is not None:
         return failure.retry_after_s
     return float(_FIRST_WAIT_S * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))
-
-
-def _sleep(seconds: float) -> bool:
-    """Wait; return False at once if the user stops the command."""
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        if is_stopping():
-            return False
-        time.sleep(min(left, 0.1))
-    return True
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -19,9 +19,9 @@ name of its cover picture.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePath
 from typing import NamedTuple
 
 from pipeline.kinds.registry import kind_of_file
@@ -41,9 +41,9 @@ _LONG_CODES = frozenset(["ast", "ceb", "cmn", "fil", "mul", "nan", "und", "wuu",
 
 
 class Sidecar(NamedTuple):
-    """A caption or transcript, and the language in its name."""
+    """The name of a caption or transcript, and the language in it."""
 
-    path: Path
+    file: str
     language: str | None
 
 
@@ -53,12 +53,12 @@ class FolderSidecars:
 
     captions: Mapping[str, Sidecar] = field(default_factory=dict)  # by name of the item
     transcripts: Mapping[str, Sidecar] = field(default_factory=dict)
-    files: frozenset[Path] = frozenset()
+    files: frozenset[str] = frozenset()
 
     @property
-    def unused(self) -> list[Path]:
+    def unused(self) -> list[str]:
         """The sidecars of items that have a better one."""
-        used = {sidecar.path for found in (self.captions, self.transcripts) for sidecar in found.values()}
+        used = {sidecar.file for found in (self.captions, self.transcripts) for sidecar in found.values()}
         return sorted(self.files - used)
 
 
@@ -78,7 +78,7 @@ class _Owner(NamedTuple):
 
 
 class _Match(NamedTuple):
-    path: Path
+    file: str
     tags: _Tags
     has_tags: bool
     owner: _Owner
@@ -86,12 +86,12 @@ class _Match(NamedTuple):
 
     def rank(self, languages: Sequence[str]) -> tuple[object, ...]:
         """Return a key by which the best of several sidecars is the least."""
-        tags, extension = self.tags, self.path.suffix.lower()
+        tags, extension = self.tags, _suffix(self.file)
         preference = _preference(tags.language, languages)
         quality = tags.is_forced, preference, self.has_tags, tags.is_for_hard_of_hearing, tags.language or ""
         is_general = self.owner.stem != self.owner.name  # movie.srt rather than movie.mp4.srt
         order = TRANSCRIPTS.index(extension) if extension in TRANSCRIPTS else 0
-        return *quality, self.difference, is_general, order, self.path.name
+        return *quality, self.difference, is_general, order, self.file
 
 
 class _Owners:
@@ -100,7 +100,7 @@ class _Owners:
     def __init__(self, names: Iterable[str]) -> None:
         self._by_key: dict[str, list[_Owner]] = {}
         for name in names:
-            for stem in (Path(name).stem, name):
+            for stem in (PurePath(name).stem, name):
                 self._by_key.setdefault(_folded(stem), []).append(_Owner(name, stem))
 
     def named(self, stem: str) -> list[_Owner]:
@@ -110,56 +110,62 @@ class _Owners:
         return [owner for owner in owners if owner.difference(stem) == least]
 
 
-def find_sidecars(entries: Sequence[Path], languages: Sequence[str] = ()) -> FolderSidecars:
-    """Return the sidecars among the entries of one folder, files and subfolders; `languages` are preferred in order.
+def find_sidecars(
+    names: Sequence[str], size_of: Callable[[str], int | None], languages: Sequence[str] = ()
+) -> FolderSidecars:
+    """Return the sidecars among the names in one folder, files and subfolders; `languages` are preferred in order.
 
-    An entry that cannot be read is a sidecar as well: its item is then rejected with the reason.
+    `size_of` returns the size in bytes of a file; None for an entry that cannot be read, which is a sidecar as well:
+    its item is then rejected with the reason.
     """
-    kinds = {path.name: kind for path in entries if (kind := kind_of_file(path.name))}
+    kinds = {name: kind for name in names if (kind := kind_of_file(name))}
     captioned = _Owners(name for name, kind in kinds.items() if kind.takes_captions)
     transcribed = _Owners(name for name, kind in kinds.items() if kind.takes_transcripts)
-    captions = _by_item((path for path in entries if _is_caption(path)), captioned)
-    transcripts = _by_item((path for path in entries if path.suffix.lower() in TRANSCRIPTS), transcribed)
+    captions = _by_item((name for name in names if _suffix(name) in CAPTIONS), captioned)
+    transcripts = _by_item((name for name in names if _suffix(name) in TRANSCRIPTS), transcribed)
+    captions = {
+        name: small for name, found in captions.items() if (small := [m for m in found if _is_small(m, size_of)])
+    }
     return FolderSidecars(
         captions=_best(captions, languages),
         transcripts=_best(transcripts, languages),
-        files=frozenset(match.path for found in (captions, transcripts) for m in found.values() for match in m),
+        files=frozenset(match.file for found in (captions, transcripts) for m in found.values() for match in m),
     )
 
 
-def _is_caption(path: Path) -> bool:
-    if path.suffix.lower() not in CAPTIONS:
-        return False
-    try:
-        return path.stat().st_size <= MAX_CAPTION_BYTES
-    except OSError:
-        return True
+def _is_small(match: _Match, size_of: Callable[[str], int | None]) -> bool:
+    size = size_of(match.file)
+    return size is None or size <= MAX_CAPTION_BYTES
 
 
-def _by_item(paths: Iterable[Path], owners: _Owners) -> dict[str, list[_Match]]:
+def _suffix(name: str) -> str:
+    return PurePath(name).suffix.lower()
+
+
+def _by_item(names: Iterable[str], owners: _Owners) -> dict[str, list[_Match]]:
     found: dict[str, list[_Match]] = {}
-    for path in paths:
-        for owner, match in _matches(path, owners):
+    for name in names:
+        for owner, match in _matches(name, owners):
             found.setdefault(owner, []).append(match)
     return found
 
 
-def _matches(path: Path, owners: _Owners) -> Iterator[tuple[str, _Match]]:
+def _matches(file: str, owners: _Owners) -> Iterator[tuple[str, _Match]]:
     """Yield the items that a sidecar belongs to, by name."""
-    parts = path.stem.split(".")
+    parts = PurePath(file).stem.split(".")
     for count in range(min(_MAX_TAGS, len(parts) - 1) + 1):
         stem, tags = ".".join(parts[: len(parts) - count]), _tags(parts[len(parts) - count :])
         if tags is None:
             return
         if found := owners.named(stem):
             for owner in found:
-                yield owner.name, _Match(path, tags, count > 0, owner, owner.difference(stem))
+                yield owner.name, _Match(file, tags, count > 0, owner, owner.difference(stem))
             return
 
 
 def _best(found: Mapping[str, list[_Match]], languages: Sequence[str]) -> dict[str, Sidecar]:
     best = {name: min(matches, key=lambda match: match.rank(languages)) for name, matches in found.items()}
-    return {name: Sidecar(match.path, match.tags.language) for name, match in best.items()}
+    return {name: Sidecar(match.file, match.tags.language) for name, match in best.items()}
 
 
 def _preference(language: str | None, languages: Sequence[str]) -> int:

@@ -9,18 +9,42 @@ from __future__ import annotations
 import errno
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NoReturn, TypeVar
 
-from schemas.errors import Conflict, StorageError
+from schemas.errors import BucketError, Conflict, Unreachable
 
 T = TypeVar("T")
 
 _FIRST_WAIT_S, _MAX_WAIT_S = 0.1, 8.0
 PATIENCE_S = 120.0  # of one request, if the store has answered this process before
 FIRST_PATIENCE_S = 10.0  # if it never has: the address is probably wrong
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often and how long requests of the current thread are tried, and how it waits (False: no longer)."""
+
+    attempts: int
+    wait_s: float
+    sleep: Callable[[float], bool]
+
+
+_patience: ContextVar[Patience | None] = ContextVar("patience", default=None)
+
+
+@contextmanager
+def patience(limits: Patience) -> Iterator[None]:
+    """Apply other limits to the requests of the body: of an input, which a job can do without."""
+    token = _patience.set(limits)
+    try:
+        yield
+    finally:
+        _patience.reset(token)
 
 
 class Kind(Enum):
@@ -82,12 +106,22 @@ class Requests:
             if failure.kind is not Kind.NO_ANSWER:
                 self._has_answered = True
             attempt += 1
-            wait_s = random.uniform(0.5, 1.0) * min(_MAX_WAIT_S, _FIRST_WAIT_S * 2**attempt)
             passed_s = time.monotonic() - started
-            patience_s = PATIENCE_S if self._has_answered else FIRST_PATIENCE_S
-            if not failure.may_pass or passed_s + wait_s > patience_s:
+            if not failure.may_pass or not self._wait(attempt, passed_s):
                 self._raise(url, failure, f"{attempt} attempt{'s' * (attempt > 1)} in {passed_s:.0f} s")
-            time.sleep(wait_s)
+
+    def _wait(self, attempt: int, passed_s: float) -> bool:
+        """Wait before the next attempt; return False if there is to be none."""
+        wait_s = random.uniform(0.5, 1.0) * min(_MAX_WAIT_S, _FIRST_WAIT_S * 2**attempt)
+        patience_s = PATIENCE_S if self._has_answered else FIRST_PATIENCE_S
+        limits = _patience.get()
+        if limits is not None:
+            patience_s = min(patience_s, limits.wait_s)
+            return attempt < limits.attempts and passed_s + wait_s <= patience_s and limits.sleep(wait_s)
+        if passed_s + wait_s > patience_s:
+            return False
+        time.sleep(wait_s)
+        return True
 
     def _raise(self, url: str, failure: Failure, tries: str) -> NoReturn:
         match failure.kind:
@@ -98,13 +132,13 @@ class Requests:
             case Kind.CONFLICT:
                 raise Conflict(f"{url} was written by another process in the meantime")
             case Kind.NO_BUCKET:
-                raise StorageError(
+                raise BucketError(
                     f"{url}: the bucket {self._bucket_url} does not exist; create it, or correct its name"
                 )
             case Kind.DENIED:
-                raise StorageError(f"{url}: access denied ({failure.text}). {self._denied}")
+                raise BucketError(f"{url}: access denied ({failure.text}). {self._denied}")
             case Kind.REFUSED:
-                raise StorageError(f"{url}: the store refuses the request ({failure.text}). {self._unreachable}")
-        raise StorageError(
+                raise BucketError(f"{url}: the store refuses the request ({failure.text}). {self._unreachable}")
+        raise Unreachable(
             f"{url}: the store cannot be reached ({failure.text}; {tries}). Finished work is kept. {self._unreachable}"
         )

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,7 @@ def _failures(*, absent: Kind = Kind.ABSENT) -> Iterator[None]:
     from google.cloud.exceptions import GoogleCloudError
     from requests.exceptions import ConnectionError as NoConnection
     from requests.exceptions import RequestException, Timeout
+    from urllib3.exceptions import HTTPError
 
     try:
         yield
@@ -150,5 +152,5 @@ def _failures(*, absent: Kind = Kind.ABSENT) -> Iterator[None]:
         raise RequestFailed(Failure(kind, "no connection")) from None
     except GoogleAuthError as e:
         raise RequestFailed(Failure(Kind.DENIED, type(e).__name__)) from None
-    except RequestException:
+    except (RequestException, HTTPError, HTTPException, ConnectionError):  # the library does not wrap all of them
         raise RequestFailed(Failure(Kind.BUSY, "connection lost")) from None

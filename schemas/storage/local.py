@@ -91,7 +91,7 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError):
             return
 
-    def walk(self, folder: str) -> Iterator[str]:
+    def walk(self, folder: str) -> Iterator[tuple[str, int]]:
         """Yield the paths of all files below a folder; links to folders are not followed."""
         try:
             with os.scandir(folder) as entries:
@@ -102,7 +102,7 @@ class LocalStore:
             if name.endswith("/"):
                 yield from self.walk(entry.path)
             elif entry.is_file() and not is_hidden(name):
-                yield entry.path
+                yield entry.path, entry.stat().st_size
 
     def delete(self, key: str) -> None:
         """Delete a file."""

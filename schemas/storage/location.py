@@ -184,8 +184,12 @@ class Location:
 
     def walk(self) -> Iterator[Location]:
         """Yield all objects below this folder, sorted; temporary files are left out."""
-        for key in self._store.walk(self.key):
-            yield Location(self.scheme, self.bucket, key)
+        yield from (location for location, _ in self.sizes())
+
+    def sizes(self) -> Iterator[tuple[Location, int]]:
+        """Yield all objects below this folder with their sizes, sorted; temporary files are left out."""
+        for key, size in self._store.walk(self.key):
+            yield Location(self.scheme, self.bucket, key), size
 
     def delete(self) -> None:
         """Delete the object, if there is one."""

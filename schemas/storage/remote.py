@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from io import BufferedReader
+from itertools import zip_longest
 from pathlib import Path
 from typing import BinaryIO
 
-from schemas.errors import Conflict, StorageError, storage_errors
+from schemas.errors import BucketError, Conflict, storage_errors
 from schemas.storage.cache import cached
-from schemas.storage.client import Client, Uploaded
+from schemas.storage.client import Client, Entry, Uploaded
 from schemas.storage.failures import Failure, Kind, RequestFailed, Requests
 from schemas.storage.reader import RangedReader
 from schemas.storage.store import ALWAYS, Condition, Stat, is_hidden
@@ -112,9 +113,13 @@ class RemoteStore:
             if name and not is_hidden(name):
                 yield name
 
-    def walk(self, folder: str) -> Iterator[str]:
-        """Yield the keys below a folder."""
-        yield from (key for key in self._keys(folder) if not _is_hidden_key(key))
+    def walk(self, folder: str) -> Iterator[tuple[str, int]]:
+        """Yield the keys and sizes below a folder; objects of no bytes that stand for a folder are left out."""
+        entries = self._entries(folder)
+        for entry, following in zip_longest(entries, entries[1:]):
+            is_folder = entry.size == 0 and following is not None and following.key.startswith(f"{entry.key}/")
+            if not is_folder and not entry.key.endswith("/") and not _is_hidden_key(entry.key):
+                yield entry.key, entry.size
 
     def delete(self, key: str) -> None:
         """Delete an object."""
@@ -122,14 +127,16 @@ class RemoteStore:
 
     def delete_folder(self, folder: str) -> None:
         """Delete all objects below a folder, leases too."""
-        keys = self._keys(folder)
+        keys = [entry.key for entry in self._entries(folder)]
         for start in range(0, len(keys), _DELETED_AT_ONCE):
             batch = keys[start : start + _DELETED_AT_ONCE]
             self._requests.send(self._at(folder), partial(self._delete_once, batch))
 
-    def _keys(self, folder: str) -> list[str]:
+    def _entries(self, folder: str) -> list[Entry]:
         prefix = _prefix(folder)
-        return self._requests.send(self._at(folder), lambda _: sorted(e.key for e in self._client.entries(prefix)))
+        return self._requests.send(
+            self._at(folder), lambda _: sorted(self._client.entries(prefix), key=lambda entry: entry.key)
+        )
 
     def _delete_once(self, keys: list[str], _: int) -> None:
         self._client.delete(keys)
@@ -151,9 +158,9 @@ class RemoteStore:
         try:
             data = self._get(key, start, length, version)
         except (Conflict, FileNotFoundError) as e:
-            raise StorageError(f"{self._at(key)} was replaced while it was read; run the same command again") from e
+            raise BucketError(f"{self._at(key)} was replaced while it was read; run the same command again") from e
         if len(data) != length:
-            raise StorageError(f"{self._at(key)}: the store returned {len(data):,} bytes, expected {length:,}")
+            raise BucketError(f"{self._at(key)}: the store returned {len(data):,} bytes, expected {length:,}")
         return data
 
     def _put_once(self, key: str, data: bytes, condition: Condition, mark: str | None, attempt: int) -> Uploaded:
@@ -175,7 +182,7 @@ class RemoteStore:
     def _require_same(self, key: str, found: Stat, sha256: str, size: int) -> None:
         """Read an object back; raise StorageError unless it is what was sent."""
         if found.size != size or self._sha256(key, found) != sha256:
-            raise StorageError(
+            raise BucketError(
                 f"{self._at(key)}: the store has not kept what was sent to it; run the same command again"
             )
 

@@ -77,8 +77,8 @@ class Store(Protocol):
         """Yield the names of the objects and folders in a folder, in no particular order."""
         ...
 
-    def walk(self, folder: str) -> Iterator[str]:
-        """Yield the keys of all objects below a folder in the order of the keys."""
+    def walk(self, folder: str) -> Iterator[tuple[str, int]]:
+        """Yield the keys and sizes of all objects below a folder in the order of the keys."""
         ...
 
     def delete(self, key: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ Rows = dict[str, dict[str, Any]]
 
 
 def run_survey(
-    folder: Path, out: Path, *, access: AccessConfig = STRICT, **config: Any
+    inputs: Path | Sequence[str], out: Path, *, access: AccessConfig = STRICT, **config: Any
 ) -> tuple[JobReport, Rows, Rows]:
-    """Survey a folder in one unit; return the report, the rows by file name, and the signatures by content."""
+    """Survey a folder, or inputs, in one unit; return the report, the rows by name, and the signatures by content."""
     workspace = Workspace.open(out, units=1)
     worker = SurveyWorker(workspace=workspace, config=SurveyConfig(**config), access=access)
-    report = survey_items([str(folder)], workspace, worker, Runner())
+    report = survey_items([str(inputs)] if isinstance(inputs, Path) else inputs, workspace, worker, Runner())
     rows = {Path(row.uri).name: row.to_row() for row in read_survey_unit(workspace, 0)}
     signatures = read_table_unit(workspace.signatures, 0, SIGNATURES).to_pylist()
     return report, rows, {row["content_id"]: row for row in signatures}

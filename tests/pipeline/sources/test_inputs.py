@@ -62,7 +62,9 @@ def test_every_scheme_that_fsspec_knows_gives_a_reason_in_time() -> None:
     reasons = dict(line.split(" ", 1) for line in run.stdout.splitlines())
     expected = {uri.format(scheme) for scheme in fsspec.available_protocols() for uri in _SCHEME_URIS}
     assert reasons.keys() == expected, run.stderr
-    assert set(reasons.values()) <= {"missing", "unreachable", "unreadable"}
+    clusters = {uri.format("dask") for uri in _SCHEME_URIS}
+    assert {uri for uri, reason in reasons.items() if reason == "not_allowed"} == expected & clusters
+    assert set(reasons.values()) <= {"missing", "unreachable", "unreadable", "not_allowed"}
 
 
 _SCHEME_URIS = ("{}://x.invalid", "{}://", "{}://x::file:///not-a-zip")

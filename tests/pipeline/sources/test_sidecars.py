@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,20 @@ from pipeline.sources.sidecars import MAX_CAPTION_BYTES, FolderSidecars, find_si
 def find(folder: Path, *names: str) -> FolderSidecars:
     for name in names:
         (folder / name).write_text("text")
-    return find_sidecars(sorted(folder.iterdir()))
+    return sidecars_of(folder)
+
+
+def sidecars_of(folder: Path, languages: Sequence[str] = ()) -> FolderSidecars:
+    return find_sidecars(sorted(path.name for path in folder.iterdir()), lambda name: _size(folder / name), languages)
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.exists() else None
 
 
 def transcripts(folder: Path, *names: str) -> dict[str, tuple[str, str | None]]:
     found = find(folder, *names).transcripts
-    return {name: (sidecar.path.name, sidecar.language) for name, sidecar in found.items()}
+    return {name: (sidecar.file, sidecar.language) for name, sidecar in found.items()}
 
 
 @pytest.mark.parametrize(
@@ -72,9 +81,9 @@ def test_a_name_with_unknown_words_fits_no_item(tmp_path: Path, name: str) -> No
 )
 def test_one_of_several_transcripts_is_chosen(tmp_path: Path, names: list[str], chosen: str) -> None:
     found = find(tmp_path, "movie.mp4", *names)
-    assert found.transcripts["movie.mp4"].path.name == chosen
-    assert {path.name for path in found.unused} == {*names} - {chosen}
-    assert {path.name for path in found.files} == {*names}
+    assert found.transcripts["movie.mp4"].file == chosen
+    assert {*found.unused} == {*names} - {chosen}
+    assert {*found.files} == {*names}
 
 
 @pytest.mark.parametrize(
@@ -91,8 +100,8 @@ def test_one_of_several_transcripts_is_chosen(tmp_path: Path, names: list[str], 
 def test_preferred_languages_come_first(tmp_path: Path, languages: tuple[str, ...], chosen: str) -> None:
     names = ["movie.srt", "movie.en-GB.srt", "movie.en-US.sdh.srt", "movie.fr.srt", "movie.de.forced.srt"]
     find(tmp_path, "movie.mp4", *names)
-    found = find_sidecars(sorted(tmp_path.iterdir()), languages)
-    assert found.transcripts["movie.mp4"].path.name == chosen
+    found = sidecars_of(tmp_path, languages)
+    assert found.transcripts["movie.mp4"].file == chosen
 
 
 def test_a_sidecar_belongs_to_the_item_with_the_longest_name(tmp_path: Path) -> None:
@@ -108,11 +117,11 @@ def test_a_sidecar_belongs_to_the_item_with_the_longest_name(tmp_path: Path) -> 
 
 def test_a_sidecar_belongs_to_all_items_of_its_name(tmp_path: Path) -> None:
     found = find(tmp_path, "a.mp4", "a.webm", "a.jpg", "a.srt", "a.txt", "a.webm.vtt")
-    assert {name: sidecar.path.name for name, sidecar in found.transcripts.items()} == {
+    assert {name: sidecar.file for name, sidecar in found.transcripts.items()} == {
         "a.mp4": "a.srt",
         "a.webm": "a.webm.vtt",
     }
-    assert {name: sidecar.path.name for name, sidecar in found.captions.items()} == dict.fromkeys(
+    assert {name: sidecar.file for name, sidecar in found.captions.items()} == dict.fromkeys(
         ["a.mp4", "a.webm", "a.jpg"], "a.txt"
     )
 
@@ -127,7 +136,7 @@ def test_names_match_in_any_normalization_and_case(tmp_path: Path, item_form: st
     item = unicodedata.normalize(item_form, f"{NAME}.mp4")  # type: ignore[arg-type]
     names = [unicodedata.normalize(form, change(f"{NAME}{end}")) for end in (".txt", ".en.srt")]  # type: ignore[operator]
     found = find(tmp_path, item, *names)
-    assert (found.captions[item].path.name, found.transcripts[item].path.name) == tuple(names)
+    assert (found.captions[item].file, found.transcripts[item].file) == tuple(names)
     assert found.transcripts[item].language == "en"
 
 
@@ -145,9 +154,9 @@ def test_a_long_text_is_a_book_and_not_a_caption(tmp_path: Path) -> None:
     for name, size in (("caption.txt", MAX_CAPTION_BYTES), ("novel.txt", MAX_CAPTION_BYTES + 1)):
         (tmp_path / name).write_bytes(b"a" * size)
         (tmp_path / name).with_suffix(".jpg").touch()
-    found = find_sidecars(sorted(tmp_path.iterdir()))
+    found = sidecars_of(tmp_path)
     assert found.captions.keys() == {"caption.jpg"}
-    assert found.files == {tmp_path / "caption.txt"}
+    assert found.files == {"caption.txt"}
 
 
 def test_texts_next_to_books_are_no_sidecars(tmp_path: Path) -> None:
@@ -163,7 +172,7 @@ def test_entries_that_are_no_files_are_sidecars_of_their_items(tmp_path: Path) -
     (tmp_path / "a.srt").mkdir()
     (tmp_path / "a.txt").symlink_to("absent")
     found = find(tmp_path, "a.mp4")
-    assert found.files == {tmp_path / "a.srt", tmp_path / "a.txt"}
+    assert found.files == {"a.srt", "a.txt"}
 
 
 @pytest.mark.parametrize(
