@@ -6,7 +6,8 @@
     T+C+1              <eov>, after the last frame
 
 A video is `<vision> frame <eof> frame <eof> … frame <eov> </vision>`; an image is a video of one frame. `<vision>` and
-`</vision>` are text: one id each if the text model has them as symbols, otherwise the ids that spell them.
+`</vision>` are text: one id each if the text model has them as symbols, otherwise the ids that spell them. An imported
+model of text alone has a codebook of size 0 and no vision ids.
 
 LWM's released models have a separate id space for vision (codes 0-8191, <eof> 8192, <eov> 8193); `to_lwm` and
 `from_lwm` convert.
@@ -42,14 +43,17 @@ class Vocabulary:
     vision_sha256: str
 
     def __post_init__(self) -> None:
-        for name in ("text_size", "codebook_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.text_size < 1 or self.codebook_size < 0:
+            raise ConfigError(
+                "text_size must be at least 1 and codebook_size not negative, "
+                f"got {self.text_size} and {self.codebook_size}"
+            )
         for i in (self.bos_id, self.eos_id, *self.begin_vision, *self.end_vision):
             if not 0 <= i < self.text_size:
                 raise ConfigError(f"special id {i} is outside the text ids 0..{self.text_size - 1}")
-        if not self.begin_vision or not self.end_vision:
-            raise ConfigError("begin_vision and end_vision must hold at least one id each")
+        # Both are empty in an imported model whose text tokenizer is not known; it cannot make a dataset.
+        if bool(self.begin_vision) != bool(self.end_vision):
+            raise ConfigError("begin_vision and end_vision must hold at least one id each, or both none")
 
     @property
     def eof(self) -> int:
@@ -64,12 +68,12 @@ class Vocabulary:
     @property
     def size(self) -> int:
         """Number of ids."""
-        return self.eov + 1
+        return self.text_size + self.vision_size
 
     @property
     def vision_size(self) -> int:
-        """Number of vision ids: the codes, <eof> and <eov>."""
-        return self.codebook_size + 2
+        """Number of vision ids: the codes, <eof> and <eov>; 0 without a codebook."""
+        return self.codebook_size + 2 if self.codebook_size else 0
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -22,7 +22,7 @@ from typing import Any
 
 import jax
 from flax import nnx
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from schemas.errors import ConfigError
 from trainer.config import MeshConfig
@@ -109,7 +109,9 @@ def _misfit(sizes: Mapping[str, int], devices: int) -> str:
     )
 
 
-def partition(dims: Sequence[str], shape: Sequence[int], mesh: Mesh, *, over: Sequence[str] = AXES) -> PartitionSpec:
+def partition(
+    dims: Sequence[str], shape: Sequence[int], mesh: Mesh | AbstractMesh, *, over: Sequence[str] = AXES
+) -> PartitionSpec:
     """Convert the dim names of an array to a PartitionSpec, by RULES.
 
     A dim that its axes do not divide evenly is not split (for example, a vocabulary of 8,003 ids). `over` restricts the

@@ -87,6 +87,18 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     **_group(
         "Train a model",
         ("train", "trainer.commands", "Train", "train a model on packed datasets, with ring attention"),
+        (
+            "import-model",
+            "trainer.published.commands",
+            "ImportModel",
+            "convert a published language model (safetensors, GGUF, torch, LWM) to a checkpoint",
+        ),
+        (
+            "export-model",
+            "trainer.published.commands",
+            "ExportModel",
+            "write a run for transformers, vLLM and llama.cpp, or for LWM's code",
+        ),
         ("generate", "pipeline.cli.generate", "Generate", "continue a stored video or a text with a trained model"),
     ),
     **_group(

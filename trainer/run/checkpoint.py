@@ -29,6 +29,7 @@ from schemas.errors import ConfigError, DatasetError, storage_errors
 from schemas.runs.checksums import CHECKSUMS, Checksums, write_checksums
 from schemas.runs.naming import array_name, earlier_name
 from schemas.runs.storage import older_intact, read_errors, write_errors
+from trainer.run.arrays import ArrayReader
 from trainer.run.description import Description
 from trainer.run.processes import first_of_all, wait_for_all
 from trainer.run.retention import Retention
@@ -156,6 +157,12 @@ class Checkpoints:
     def restore_optimizer(self, step: int, like: Any) -> Any:
         """Return the optimizer's state; `like` as in `restore_params`."""
         return self._arrays(step, _OPTIMIZER, like)
+
+    def open_params(self, step: int) -> ArrayReader:
+        """Open the parameters to be read in parts, after comparing their files with the checksums."""
+        with self.read_errors(step):
+            self._check(step, _PARAMS)
+            return ArrayReader(self.path / str(step) / _PARAMS)
 
     def restore_position(self, step: int) -> Any:
         """Return the state of the data iterator that was passed to `save`."""

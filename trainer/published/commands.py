@@ -1,0 +1,54 @@
+"""Options of the commands `import-model` and `export-model`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from schemas.printable import printable
+from trainer.published.exporting import ExportConfig, export_model
+from trainer.published.importing import ImportConfig, import_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportModel:
+    """Convert a published language model to a checkpoint, tensor by tensor.
+
+    Reads safetensors and torch files of Hugging Face (Llama, Mistral, Qwen 2, Qwen 3, SmolLM2), GGUF files, Meta's
+    consolidated shards, and LWM's msgpack. `longreel train --init-from` starts from the result.
+    """
+
+    source: Positional[str]
+    """Folder or file of the model, or params::FILE, trainstate_params::FILE or flax_params::FILE of LWM."""
+    importing: Annotated[ImportConfig, arg(name="")]
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Import, and print what was done."""
+        result = import_model(self.source, self.importing)
+        for line in result.account:
+            print(printable(f"import-model: {line}"), file=sys.stderr)
+        print(printable(f"import-model: {result.parameters:,} parameters; {result.checkpoint}"), file=sys.stderr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportModel:
+    """Write the newest checkpoint of a run in a format that transformers, vLLM, llama.cpp or LWM's code loads.
+
+    A model of text and vision becomes one LlamaForCausalLM with the vision ids behind the text ids.
+    """
+
+    run: Positional[Path]
+    """Output folder of `longreel train` or `longreel import-model`."""
+    exporting: Annotated[ExportConfig, arg(name="")]
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Export, and print the files."""
+        result = export_model(self.run, self.exporting)
+        for file in result.files:
+            line = f"export-model: {result.out / file.name}: {file.size_bytes:,} bytes, SHA-256 {file.sha256}"
+            print(printable(line), file=sys.stderr)
+        print(printable(f"export-model: step {result.step}, {result.parameters:,} parameters"), file=sys.stderr)
