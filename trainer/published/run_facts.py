@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schemas.dataset import LEDGER, DatasetCard, read_card
+from schemas.dataset import DatasetCard, read_card
+from schemas.dataset_files import LEDGER
 from schemas.errors import LongreelError
 from schemas.files import read_json
 from schemas.fingerprint import sha256_file
@@ -103,7 +104,7 @@ def _dataset(path: Path) -> DatasetFacts:
     except LongreelError:
         return DatasetFacts(path=str(path), card=None, licenses=None)
     try:
-        table = read_table(path / LEDGER, columns=["license", "length"])
+        table = read_table(card.file(path, LEDGER), columns=["license", "length"])
     except (LongreelError, OSError):
         return DatasetFacts(path=str(path), card=card, licenses=None)
     counts: Counter[str] = Counter()

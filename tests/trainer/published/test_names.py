@@ -21,4 +21,3 @@ def test_only_queries_and_keys_are_reordered_and_only_where_pairs_lie_side_by_si
     assert turned == {stacked_name("query"), stacked_name("key")}
     for naming in (HUGGING_FACE, gguf("qwen2"), gguf("qwen3")):
         assert not any(layout.interleaved for _, layout in naming.of_layer(config, 0).values())
-

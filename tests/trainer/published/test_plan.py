@@ -37,9 +37,7 @@ def test_every_array_has_a_piece_for_every_layer(tmp_path: Path) -> None:
 def test_a_tensor_of_another_architecture_is_an_error(tmp_path: Path) -> None:
     state = random_state(tiny(qk_norm=True))
     source = open_source(str(write_hf(tmp_path, tiny(), state)))
-    with pytest.raises(
-        ConfigError, match="has 4 tensors that its configuration does not account for"
-    ):
+    with pytest.raises(ConfigError, match="has 4 tensors that its configuration does not account for"):
         pieces(source, text_size=TEXT_SIZE, vision_size=0)
 
 

@@ -75,7 +75,7 @@ def test_defaults_are_those_of_transformers() -> None:
         ({"mlp_bias": True}, "mlp_bias is true"),
         ({"architectures": ["MistralForCausalLM"], "sliding_window": 4096}, "a sliding window of 4096 tokens"),
         ({"layer_types": ["sliding_attention", "full_attention"]}, "a sliding window"),
-        ({"model_type": "qwen2", "architectures": None, "use_sliding_window": True, "sliding_window": 9}, "of 9 tokens"),
+        ({"model_type": "qwen2", "architectures": None, "use_sliding_window": True, "sliding_window": 9}, "of 9 "),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor must be 1"),
         ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "kind dynamic is not supported: its frequencies depend"),
         ({"rope_scaling": {"type": "ntk"}}, "rope_scaling.kind must be one of"),
