@@ -68,7 +68,7 @@ def build(case: Case, folder: Path) -> list[Path]:
 
 def run(inputs: Sequence[Path], out: Path, models: Models) -> str:
     """Run the pipeline on the inputs; return the message with which it ended, "" if it succeeded."""
-    options = ["--context", "4096", "--units", "4", "--select.val-fraction", "0", "--text-model", str(models.text)]
+    options = ["--context", "4096", "--units", "4", "--select.val-fraction", "0", "--text-tokenizer", str(models.text)]
     options += ["--vision", models.vision, "--decode.size", str(TINY.frame_size), "--workers", "1"]
     command = [sys.executable, "-P", str(ROOT / "longreel.py"), "run", *map(str, inputs), "--out", str(out), *options]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)

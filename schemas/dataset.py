@@ -3,6 +3,7 @@
     train-000000-of-000002-HASH.tar …   sequences; `val-…` for held-out data
     index-HASH.json          byte offset and checksum of every sequence (`schemas.shards.index`)
     documents-HASH.parquet   the ledger: document, source, license and time range of every span
+    text_tokenizer-HASH/     the files of the text tokenizer (`schemas.text_tokenizer`)
     croissant-HASH.json      Croissant metadata, for data catalogs and other loaders
     dataset.json             the card: names, sizes and hashes of all these files. It is also a shard index of wids
 
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from schemas.dataset_files import CARD, CROISSANT, INDEX, LEDGER, StoredFile
+from schemas.dataset_files import CARD, CROISSANT, INDEX, LEDGER, StoredFile, is_dataset_file
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import inside
 from schemas.fingerprint import fingerprint
@@ -78,11 +79,12 @@ class DatasetCard:
     mixture: Mapping[str, Any] = field(default_factory=dict)  # options that select and repeat documents
     left_out: Mapping[str, int] = field(default_factory=dict)  # documents of the store that were not packed, by reason
     taken_down: tuple[str, ...] = ()  # ids of documents that `longreel takedown` removed
+    text_tokenizer: tuple[StoredFile, ...] = ()  # its files, in one folder; none if the workspace had none
 
     @property
     def stored(self) -> list[StoredFile]:
         """All files that the card names."""
-        return [*self.files.values(), *self.shards]
+        return [*self.files.values(), *self.shards, *self.text_tokenizer]
 
     def file(self, directory: Path, name: str) -> Path:
         """Return the path of the index, ledger or Croissant metadata; `name` is its name without the hash.
@@ -90,6 +92,10 @@ class DatasetCard:
         Raises DatasetError if the path is outside of the directory.
         """
         return inside(directory, self.files[name].name)
+
+    def text_tokenizer_folder(self, directory: Path) -> Path | None:
+        """Return the folder of the text tokenizer, which `transformers` can load; None if the dataset has none."""
+        return inside(directory, self.text_tokenizer[0].name).parent if self.text_tokenizer else None
 
     def to_json(self) -> str:
         """Return the card as JSON with sorted keys, including the SHA-256 of the other values."""
@@ -118,6 +124,11 @@ class DatasetCard:
         values["vocabulary"] = Vocabulary.from_dict(values["vocabulary"])
         values["frame_grid"] = tuple(values["frame_grid"])
         values["taken_down"] = tuple(values["taken_down"])
+        values["text_tokenizer"] = tuple(StoredFile(**file) for file in values["text_tokenizer"])
+        for file in values["text_tokenizer"]:
+            folder, _, name = file.name.partition("/")
+            if not is_dataset_file(folder) or not name or "/" in name or name.startswith("."):
+                raise ConfigError(f"{file.name!r} is not the name of a file of a text tokenizer")
         if not isinstance(values["left_out"], dict) or not isinstance(values["mixture"], dict):
             raise ConfigError("left_out and mixture must be JSON objects")
         values["splits"] = {name: SplitCard(**split) for name, split in values["splits"].items()}

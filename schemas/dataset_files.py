@@ -13,10 +13,12 @@ from dataclasses import dataclass
 CARD = "dataset.json"
 INDEX, LEDGER, CROISSANT = "index.json", "documents.parquet", "croissant.json"  # names without the hash
 LEDGERS = "documents-*.parquet"  # pattern of the names of ledgers
+TEXT_TOKENIZER = "text_tokenizer"  # folder, without the hash
 PARTS = ".parts"  # folder of the part files of shards, until `longreel pack` commits the dataset
 
 _DIGITS = 12  # of the hash in a name
 _NAME = re.compile(rf"(.+)-([0-9a-f]{{{_DIGITS}}})(\.[a-z]+)")
+_TOKENIZER = re.compile(rf"{TEXT_TOKENIZER}-[0-9a-f]{{{_DIGITS}}}")
 _PLAIN = re.compile(r"(train|val)-\d{6,}-of-\d{6,}\.tar|index\.json|documents\.parquet|croissant\.json")
 
 
@@ -51,6 +53,11 @@ def content_name(name: str, sha256: str) -> str:
     return f"{stem}-{sha256[:_DIGITS]}{dot}{suffix}"
 
 
+def tokenizer_folder(fingerprint: str) -> str:
+    """Return the name of the folder of a text tokenizer whose files have this fingerprint."""
+    return f"{TEXT_TOKENIZER}-{fingerprint[:_DIGITS]}"
+
+
 def plain_name(name: str) -> str:
     """Return the name of a file without the hash: the inverse of `content_name`. Other names are returned unchanged."""
     found = _NAME.fullmatch(name)
@@ -58,6 +65,8 @@ def plain_name(name: str) -> str:
 
 
 def is_dataset_file(name: str) -> bool:
-    """Return whether `name` is one that Longreel gives to a file of a dataset, other than the card."""
+    """Return whether `name` is one that Longreel gives to a file or folder of a dataset, other than the card."""
+    if _TOKENIZER.fullmatch(name):
+        return True
     plain = plain_name(name)
     return plain != name and _PLAIN.fullmatch(plain) is not None

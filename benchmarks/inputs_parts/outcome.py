@@ -26,9 +26,9 @@ class Item:
 class Run:
     """All items and documents of a workspace by URI."""
 
-    def __init__(self, root: Path, text_model: Path) -> None:
+    def __init__(self, root: Path, text_tokenizer: Path) -> None:
         workspace = Workspace.existing(root)
-        self._text_model = text_model
+        self._text_tokenizer = text_tokenizer
         self._store = TokenStore(workspace.tokens)
         self._vocabulary = StoreFacts.read(workspace.tokens).vocabulary
         self.surveyed = {row.uri: row for row in survey_rows(read_units(workspace.survey, SURVEY))}
@@ -37,7 +37,7 @@ class Run:
 
     @cached_property
     def _text(self) -> TextTokenizer:
-        return TextTokenizer.load(self._text_model)
+        return TextTokenizer.load(self._text_tokenizer)
 
     def item(self, uri: str) -> Item | None:
         """Return an item, None if it is not listed."""

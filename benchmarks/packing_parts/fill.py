@@ -170,7 +170,7 @@ def at_sentence_ends(corpus: Corpus, documents: Documents, context: int, anywher
         )
         found: Row = {}
     else:
-        store, text = TokenStore(corpus.real / "tokens"), TextTokenizer.load(corpus.real / "tokenizers" / "text.model")
+        store, text = TokenStore(corpus.real / "tokens"), TextTokenizer.load(corpus.real / "tokenizers" / "text")
         plan, chunks = planned(documents, config, context, store, SentenceEnds(text))
         is_end = _sentence_ends(documents, store, text)
         cuts, plain = ([is_end(d, start) for d, _, start in some if start] for some in (chunks, anywhere))

@@ -89,6 +89,13 @@ def without_beam(root: Path) -> Row:
             for name, shard_inputs in sent.items():
                 write((name, shard_inputs), plan)
         facts = FACTS_OF_STORE
-        commit(directory, plan, frame_grid=facts.frame_grid, frame_size=facts.frame_size, frame_rate=facts.frame_rate)
+        commit(
+            directory,
+            plan,
+            frame_grid=facts.frame_grid,
+            frame_size=facts.frame_size,
+            frame_rate=facts.frame_rate,
+            text_tokenizer=(),
+        )
         shutil.rmtree(histograms)
     return row | {"shards": len(sent)}

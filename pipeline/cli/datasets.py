@@ -107,8 +107,8 @@ class Trace:
     vision: str | None = None
     """The VQGAN that encoded the frames: the name of a shipped checkpoint, or a file of weights. Default: the
     workspace's, for a dataset in WORKSPACE/packed/."""
-    text_model: Path | None = None
-    """The SentencePiece model that encoded the text. Default: the workspace's, for a dataset in WORKSPACE/packed/."""
+    text_tokenizer: Path | None = None
+    """The text tokenizer that encoded the text, if the dataset has no copy of it."""
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Print the table or the facts, and write the frame."""
@@ -121,7 +121,7 @@ class Trace:
                 shard=self.shard,
                 out=self.out,
                 vision=self.vision or recorded_vision(self.dataset.resolve().parent.parent),
-                text_model=self.text_model,
+                text_tokenizer=self.text_tokenizer,
             )
             for name, value in facts.items():
                 console.print(f"{name:<12} {value}", soft_wrap=True)  # one line each, for grep

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.cli.settings import recorded_vision
 from pipeline.reports.reconstruction import codes_of, find_video, prompt_of, source_frames, write_rows
+from pipeline.runtime.kept_tokenizer import check_kept
 from pipeline.runtime.token_store import StoreFacts
 from pipeline.runtime.workspace import Workspace
 from pipeline.video.decoder import DecodeConfig
@@ -82,7 +83,9 @@ class Generate:
         model, description = load_model(self.model, mesh=make_mesh(MeshConfig(), devices=jax.local_devices()[:1]))
         facts.vocabulary.require_same(description.vocabulary, ours=str(self.workspace), theirs=str(self.model))
         if self.text is not None:
-            print(printable(self._continue_text(self.text, model, facts.vocabulary, workspace.text_model), keep="\n\t"))
+            check_kept(workspace)
+            text = self._continue_text(self.text, model, facts.vocabulary, workspace.text_tokenizer)
+            print(printable(text, keep="\n\t"))
         elif self.out is not None:
             self._continue_video(self.out, model, facts, workspace)
 

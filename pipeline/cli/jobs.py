@@ -32,7 +32,7 @@ from pipeline.text.books import BookConfig
 from pipeline.text.qa import QaConfig
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.job import tokenize_items
-from pipeline.tokenize.text_model import text_model_of
+from pipeline.tokenize.text_tokenizer import text_tokenizer_of
 from pipeline.video.decoder import DecodeConfig
 from schemas.errors import ConfigError, UsageError
 
@@ -119,8 +119,9 @@ class Tokenize:
     SETTINGS: ClassVar = {"access": ("access",), "tokenize": ()}
 
     place: Annotated[Place, FLAT]
-    text_model: Path | None = None
-    """A SentencePiece model. Default: the workspace's, which is trained on its texts the first time."""
+    text_tokenizer: Path | None = None
+    """A text tokenizer: a SentencePiece .model, a tokenizer.json, the folder of a published model, or a .gguf file.
+    Default: the workspace's, which is trained on its texts the first time."""
     retry: bool = False
     """Process items again that an earlier command rejected."""
     access: Annotated[AccessConfig, FLAT] = field(default_factory=AccessConfig)
@@ -130,10 +131,10 @@ class Tokenize:
         """Run the stage."""
         workspace = Workspace.existing(self.place.out)
         again = self.place.reconfigure
-        with configured(workspace, "tokenize", self, text_model=self.text_model, reconfigure=again):
-            text_model = text_model_of(workspace, self.text_model, self.tokenize, self.access)
+        with configured(workspace, "tokenize", self, text_tokenizer=self.text_tokenizer, reconfigure=again):
+            text = text_tokenizer_of(workspace, self.text_tokenizer, self.tokenize, self.access)
             runner = self.place.runner(options)
-            report = tokenize_items(workspace, self.tokenize, text_model, runner, retry=self.retry, access=self.access)
+            report = tokenize_items(workspace, self.tokenize, text, runner, retry=self.retry, access=self.access)
             print_report(report)
             write_quarantine(workspace)
 

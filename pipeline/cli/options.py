@@ -29,7 +29,7 @@ TRANSIENT = ("config", "reconfigure")  # options that say how to take the others
 class Option:
     """One leaf field of a command."""
 
-    name: str  # as on the command line, without dashes in front: decode.fps, text-model
+    name: str  # as on the command line, without dashes in front: decode.fps, text-tokenizer
     path: tuple[str, ...]  # the attributes that lead to the value
     annotation: Any  # the type, without tyro's markers
     default: object  # dataclasses.MISSING if required

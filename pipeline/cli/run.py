@@ -33,7 +33,7 @@ from pipeline.survey.job import survey_items
 from pipeline.survey.worker import SurveyWorker
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.job import tokenize_items
-from pipeline.tokenize.text_model import text_model_of
+from pipeline.tokenize.text_tokenizer import text_tokenizer_of
 from schemas.files import write_text
 
 
@@ -57,8 +57,9 @@ class Run:
     context: UseAppendAction[tuple[int, ...]]
     """Tokens per sequence; required. Repeat the option to pack several datasets."""
     place: Annotated[Place, FLAT]
-    text_model: Path | None = None
-    """A SentencePiece model. Default: the workspace's, which is trained on its texts the first time."""
+    text_tokenizer: Path | None = None
+    """A text tokenizer: a SentencePiece .model, a tokenizer.json, the folder of a published model, or a .gguf file.
+    Default: the workspace's, which is trained on its texts the first time."""
     units: int | None = None
     """Number of units that the work is divided into: the granularity of resume and of parallel work. The workspace
     keeps it; a multiple divides the units. Default: chosen from the number of items, and grows with it."""
@@ -78,7 +79,7 @@ class Run:
         stages, runner = stages_of(self.context, self.pack), self.place.runner(options)
         workspace = Workspace.open(self.place.out, units=self.units)
         again = self.place.reconfigure
-        with configured(workspace, "run", self, stages=stages, text_model=self.text_model, reconfigure=again):
+        with configured(workspace, "run", self, stages=stages, text_tokenizer=self.text_tokenizer, reconfigure=again):
             reports = []
             for report in self._jobs(workspace, stages, runner):
                 print_report(report)
@@ -100,8 +101,8 @@ class Run:
         yield dedup_items(workspace, self.dedup, runner)
         yield select_items(workspace, self.select, runner)
         write_quarantine(workspace)
-        text_model = text_model_of(workspace, self.text_model, self.tokenize, self.access)
-        yield tokenize_items(workspace, self.tokenize, text_model, runner, retry=self.retry, access=self.access)
+        text = text_tokenizer_of(workspace, self.text_tokenizer, self.tokenize, self.access)
+        yield tokenize_items(workspace, self.tokenize, text, runner, retry=self.retry, access=self.access)
         if rejected := write_quarantine(workspace):
             console.print(f"{rejected} items were rejected; see {workspace.quarantine} for reasons")
         for stage in stages:

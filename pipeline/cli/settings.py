@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, get_type_hints
 
 from pipeline.cli.options import NONE, TRANSIENT, Option, Scalar, Value, options_of
 from pipeline.cli.toml import spelled, write_config
+from pipeline.runtime.kept_tokenizer import kept_hashes
 from pipeline.runtime.settings import Key, Settings, apply_settings
 from pipeline.runtime.workspace import Workspace
-from schemas.errors import UsageError
+from schemas.errors import DatasetError, UsageError
 from schemas.files import write_text
-from schemas.fingerprint import sha256_file
 
 if TYPE_CHECKING:
     from pipeline.packing.job import Stage  # imports Beam, which `longreel train` does not need
@@ -58,28 +58,34 @@ def configured(
     command: object,
     *,
     stages: Iterable[Stage] = (),
-    text_model: Path | None = None,
+    text_tokenizer: Path | None = None,
     reconfigure: bool,
 ) -> Iterator[Workspace]:
     """Lock the workspace, record the settings of the command, and keep its options in logs/NAME.toml.
 
-    Raises UsageError when the settings differ from those recorded, or `text_model` from the workspace's, and
+    Raises UsageError when the settings differ from those recorded, or `text_tokenizer` from the workspace's, and
     `reconfigure` is false. A workspace without a manifest contains nothing yet that other settings could invalidate.
     """
     with workspace.locked():
         reconfigure = reconfigure or not workspace.manifest.exists()
-        if text_model is not None and not reconfigure:
-            _require_same_text_model(workspace, text_model)
+        if text_tokenizer is not None and not reconfigure:
+            _require_same_text_tokenizer(workspace, text_tokenizer)
         apply_settings(workspace.root, settings_of_command(command, stages), reconfigure=reconfigure)
         write_text(workspace.root / "logs" / f"{name}.toml", command_toml(name, command))
         yield workspace
 
 
-def _require_same_text_model(workspace: Workspace, given: Path) -> None:
-    if workspace.text_model.is_file() and given.is_file() and sha256_file(given) != sha256_file(workspace.text_model):
+def _require_same_text_tokenizer(workspace: Workspace, given: Path) -> None:
+    from tokenizer.text.tokenizer import TextTokenizer
+
+    try:
+        kept = kept_hashes(workspace)
+    except DatasetError:  # damaged: giving it again repairs it
+        return
+    if kept and kept != TextTokenizer.load(given).files.hashes():
         raise UsageError(
-            f"--text-model {given} is not the text model of the workspace, {workspace.text_model}. With --reconfigure "
-            "it replaces that, which invalidates the results of tokenize and pack for all items. "
+            f"--text-tokenizer {given} is not the tokenizer of the workspace, {workspace.text_tokenizer}. With "
+            "--reconfigure it replaces that, which invalidates the results of tokenize and pack for all items. "
             "Leave the option out to keep it."
         )
 

@@ -17,7 +17,7 @@ from pipeline.sources.manifest import read_valid_items
 from pipeline.text.books import BookConfig
 from pipeline.text.options import TextOptions
 from pipeline.text.qa import QaConfig
-from pipeline.tokenize.text_model import read_texts
+from pipeline.tokenize.text_tokenizer import read_texts
 from pipeline.tokenizer_jobs.import_weights import import_weights
 from pipeline.tokenizer_jobs.perceptual_weights import fetch_weights
 from schemas.errors import ConfigError

@@ -61,7 +61,7 @@ def replace_card(directory: Path, card: DatasetCard, *, version: str | None) -> 
 
 def leftovers(directory: Path, card: DatasetCard | None) -> list[Path]:
     """Return the files of an interrupted command: those of Longreel that the card does not name, and part files."""
-    named = {file.name for file in card.stored} if card else set()
+    named = {file.name.split("/")[0] for file in card.stored} if card else set()
     return sorted(p for p in directory.iterdir() if p.name not in named and is_leftover(p.name))
 
 

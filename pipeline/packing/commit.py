@@ -19,7 +19,7 @@ from pipeline.dataset.ledger import write_ledger
 from pipeline.packing.plan import DatasetPlan
 from pipeline.packing.shards import part_path, read_part
 from schemas.dataset import SCHEMA_VERSION, DatasetCard, SplitCard, read_card
-from schemas.dataset_files import LEDGER, PARTS, shard_number
+from schemas.dataset_files import LEDGER, PARTS, StoredFile, shard_number
 from schemas.errors import DatasetError, storage_errors
 from schemas.shards.index import ShardEntry, read_checked_index
 from schemas.tables import read_table
@@ -62,6 +62,7 @@ def commit(
     frame_grid: tuple[int, int],
     frame_size: int,
     frame_rate: float,
+    text_tokenizer: tuple[StoredFile, ...],
     version: str | None,
 ) -> DatasetCard:
     """Commit the shards of `plan` as a dataset, in place of the one whose card has the `version`.
@@ -88,6 +89,7 @@ def commit(
         files={LEDGER: ledger},
         shards=tuple(shard.file for shard in shards),
         splits={split: _split_card(plan, split, shards, tokens[split]) for split in plan.splits},
+        text_tokenizer=text_tokenizer,
     )
     card = describe(directory, card, shards)
     replace_card(directory, card, version=version)

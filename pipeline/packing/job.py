@@ -41,13 +41,16 @@ from pipeline.packing.shards import shard_job, write_shard
 from pipeline.runtime.beam import Runner, run_each, run_packing
 from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.journal import MADE, note
+from pipeline.runtime.kept_tokenizer import kept_hashes
 from pipeline.runtime.progress import following
 from pipeline.runtime.token_store import StoreFacts, TokenStore, items_of
 from pipeline.runtime.units import read_rows, unit_name
 from pipeline.runtime.workspace import Workspace
 from schemas.dataset import TAKEN_DOWN, read_card
+from schemas.dataset_files import StoredFile
 from schemas.errors import ConfigError, DatasetError
 from schemas.records import TOKENS
+from schemas.text_tokenizer import store_files
 from tokenizer.text.tokenizer import TextTokenizer
 
 
@@ -92,6 +95,7 @@ def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
                 frame_size=facts.frame_size,
                 frame_rate=facts.frame_rate,
                 version=version,
+                text_tokenizer=_copy_tokenizer(workspace, directory, plan),
             )
         else:
             delete_leftovers(directory, read_card(directory))
@@ -115,6 +119,14 @@ def _plan(workspace: Workspace, stage: Stage, facts: StoreFacts, runner: Runner)
         vocabulary=facts.vocabulary,
         text_factor=worker.text_factor,
     )
+
+
+def _copy_tokenizer(workspace: Workspace, directory: Path, plan: DatasetPlan) -> tuple[StoredFile, ...]:
+    """Copy the text tokenizer to the dataset; return its files, none if the workspace has another."""
+    hashes = kept_hashes(workspace)
+    if plan.vocabulary.text_sha256 not in hashes.values():
+        return ()
+    return store_files(workspace.text_tokenizer, directory, hashes)
 
 
 def _count(
@@ -217,10 +229,10 @@ class AssignWorker:
 
 
 def _sentences(workspace: Workspace, plan: DatasetPlan) -> SentenceEnds:
-    path = workspace.text_model
-    text = TextTokenizer.load(path) if path.exists() else None
+    path = workspace.text_tokenizer
+    text = TextTokenizer.load(path) if kept_hashes(workspace) else None
     if text is None or text.sha256 != plan.vocabulary.text_sha256:
-        problem = "is missing" if text is None else "is not the model that the text was tokenized with"
+        problem = "is missing" if text is None else "is not the tokenizer that the text was tokenized with"
         raise ConfigError(
             f"{path} {problem}, so the ends of sentences cannot be found; "
             "complete `longreel tokenize`, or pack with --sentence-reach 0"

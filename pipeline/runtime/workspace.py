@@ -8,7 +8,7 @@ OUT/pairs.parquet             items that share content; pairs.json has the finge
 OUT/dedup/ …                  intermediate files of that search; deleted when it ends
 OUT/selection/64/unit-00000.parquet …    the rows with verdict and split
 OUT/tokens/64/unit-00000.parquet …       the token store
-OUT/tokenizers/text.model     the text tokenizer, if the run trained one
+OUT/tokenizers/text/          the text tokenizer; text.json has the SHA-256 of its files
 OUT/packed/4096/ …            one dataset per context length or stage of a curriculum
 OUT/takedown/ …               block list, receipts and progress of `longreel takedown`
 OUT/histograms/4096/ …        length histograms for planning one; deleted when it is written
@@ -179,9 +179,9 @@ class Workspace:
         return self.root / "histograms" / name
 
     @property
-    def text_model(self) -> Path:
-        """The text tokenizer."""
-        return self.root / "tokenizers" / "text.model"
+    def text_tokenizer(self) -> Path:
+        """Folder of the text tokenizer; see pipeline.runtime.kept_tokenizer."""
+        return self.root / "tokenizers" / "text"
 
     @property
     def logs(self) -> Path:

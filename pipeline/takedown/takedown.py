@@ -219,8 +219,8 @@ def _not_removed(workspace: Workspace, request: Request, journal: Journal) -> It
             yield said
     changed = {name: before for name, before in request.fingerprints.items() if _is_changed(Path(name), before)}
     yield from map(str, trained_models(workspace, map(Path, request.models), changed))
-    if workspace.text_model.is_file():
-        yield f"{workspace.text_model}: its word pieces may have been learned from their text"
+    if workspace.text_tokenizer.is_dir():
+        yield f"{workspace.text_tokenizer}: its word pieces may have been learned from their text"
     yield from (f"input file {t.uri}" for t in request.found.targets if Path(t.uri).exists())
     yield from (f"{name} in the workspace was not examined" for name in files.unknown_files(workspace))
     yield from (f"temporary copy {name} of a running or killed command" for name in files.temporary_copies())

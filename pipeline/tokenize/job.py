@@ -27,7 +27,7 @@ from tokenizer.text.tokenizer import TextTokenizer
 def tokenize_items(
     workspace: Workspace,
     config: TokenizeConfig,
-    text_model: Path,
+    text_tokenizer: Path,
     runner: Runner,
     *,
     retry: bool = False,
@@ -36,14 +36,16 @@ def tokenize_items(
     """Tokenize every selected item that has no tokens yet, or those of another configuration."""
     started = time.monotonic()
     selected = usable(read_selection(workspace).rows)
-    codec, text = load_codec(config.vision), TextTokenizer.load(text_model)
+    codec, text = load_codec(config.vision), TextTokenizer.load(text_tokenizer)
     vocabulary = make_vocabulary(text, codec)
     units = sorted({workspace.unit_of(i) for i in selected["document_id"].to_pylist()})
     workspace.tokens.mkdir(parents=True, exist_ok=True)
     for path in unit_files(workspace.tokens):
         if (unit := unit_number(path)) not in units:
             remove_unit(workspace.tokens, unit)
-    worker = TokenizeWorker(workspace=workspace, config=config, text_model=text_model, access=access, retry=retry)
+    worker = TokenizeWorker(
+        workspace=workspace, config=config, text_tokenizer=text_tokenizer, access=access, retry=retry
+    )
     stale = {unit: n for unit in units if (n := items_to_tokenize(worker, unit, vocabulary)) is not None}
     facts = StoreFacts(
         units=tuple(units),

@@ -85,7 +85,7 @@ class TokenizeWorker:
 
     workspace: Workspace
     config: TokenizeConfig
-    text_model: Path
+    text_tokenizer: Path
     access: AccessConfig = STRICT
     retry: bool = False  # tokenize rejected items again
 
@@ -93,7 +93,7 @@ class TokenizeWorker:
     def open(self) -> Iterator[Callable[[int], None]]:
         """Start the decoder and load both tokenizers; see pipeline.runtime.beam.Worker."""
         with Decoder(self.config.decode) as decoder:
-            tools = TokenizeTools(decoder, TextTokenizer.load(self.text_model), self.config, self.access)
+            tools = TokenizeTools(decoder, TextTokenizer.load(self.text_tokenizer), self.config, self.access)
             yield lambda unit: self._tokenize_unit(unit, tools)
 
     def _tokenize_unit(self, unit: int, tools: TokenizeTools) -> None:

@@ -21,13 +21,14 @@ from pipeline.packing.commit import begin
 from pipeline.packing.length_histograms import count_lengths, read_histograms, write_histograms
 from pipeline.packing.mixture import Mixture
 from pipeline.packing.shards import read_part, write_shard
+from pipeline.runtime.kept_tokenizer import keep_tokenizer, record_of
 from pipeline.runtime.settings import Settings, apply_settings
 from pipeline.runtime.token_store import StoreFacts, TokenStore
 from pipeline.runtime.units import read_rows, unit_files, unit_number
 from pipeline.runtime.workspace import Workspace, read_listed, read_manifest_unit, read_units
 from pipeline.select.selection import read_selection
 from pipeline.tokenize.config import TokenizeConfig
-from pipeline.tokenize.text_model import record_model, text_model_of
+from pipeline.tokenize.text_tokenizer import text_tokenizer_of
 from pipeline.tokenizer_jobs.training_set import read_training_table, write_training_table
 from schemas.checksums import append_checksum, check_appended
 from schemas.dataset import read_card
@@ -43,6 +44,7 @@ from tests.support.stored_files import file_of
 from tests.support.training.training_dataset import VOCABULARY, write_dataset
 from tests.support.vqgan.tiny_vqgan import tiny_weights
 from tokenizer.checkpoints import checkpoint as weights_files
+from tokenizer.text.files import TokenizerFiles
 from trainer.data.shards import PackedSplit
 from trainer.model.llama.config import debug
 from trainer.run.checkpoint import Checkpoints, open_run
@@ -66,9 +68,7 @@ def workspace_kinds(folder: Path) -> Iterator[Kind]:
     workspace = write_finished_workspace(folder / "workspace")
     root, tokens = workspace.root, workspace.tokens
     apply_settings(root, {("survey", "max-bytes"): "1000", ("vision",): '"small-128"'}, reconfigure=False)
-    workspace.text_model.parent.mkdir()
-    workspace.text_model.write_bytes(np.random.default_rng(0).bytes(4000))
-    record_model(workspace.text_model)
+    keep_tokenizer(workspace, TokenizerFiles("tokenizer.model", np.random.default_rng(0).bytes(4000), {"bos": "<s>"}))
     yield Kind("workspace.json", [root / "workspace.json"], lambda: Workspace.existing(root))
     yield Kind("config.toml", [root / "config.toml"], lambda: Settings.read(root))
     yield Kind("manifest", [workspace.manifest], lambda: _manifest(workspace))
@@ -83,9 +83,13 @@ def workspace_kinds(folder: Path) -> Iterator[Kind]:
     yield Kind("token index", unit_files(tokens), lambda: _rows(TokenStore(tokens).rows()))
     yield Kind("tokens", sorted(tokens.glob("*.arrow")), lambda: _tokens(tokens))
     yield Kind("store.json", [tokens / "store.json"], lambda: StoreFacts.read(tokens))
-    model, config = workspace.text_model, TokenizeConfig()
-    yield Kind("text model", [model], lambda: text_model_of(workspace, None, config).read_bytes())
-    yield Kind("text model's hash", [model.with_suffix(".json")], lambda: text_model_of(workspace, None, config))
+    model, config = sorted(workspace.text_tokenizer.iterdir()), TokenizeConfig()
+
+    def kept() -> list[bytes]:
+        return [path.read_bytes() for path in sorted(text_tokenizer_of(workspace, None, config).iterdir())]
+
+    yield Kind("text tokenizer", model, kept)
+    yield Kind("text tokenizer's hashes", [record_of(workspace)], lambda: text_tokenizer_of(workspace, None, config))
     yield from _scratch_kinds(workspace, folder / "scratch")
 
 

@@ -69,14 +69,14 @@ def save_models(folder: Path) -> Models:
     return Models(text, str(vision))
 
 
-def run_stages(inputs: Path, out: Path, text_model: Path, config: TokenizeConfig, *, workers: int = 1) -> Reports:
+def run_stages(inputs: Path, out: Path, text_tokenizer: Path, config: TokenizeConfig, *, workers: int = 1) -> Reports:
     """Run survey, dedup, select, tokenize and pack, and write the quarantine table."""
     workspace, runner = Workspace.open(out, units=4), Runner(workers)
     reports = [
         _survey(inputs, workspace, config, runner),
         dedup_items(workspace, DedupConfig(), runner),
         select_items(workspace, SelectConfig(val_fraction=0.3), runner),
-        *_tokenize_and_pack(workspace, text_model, config, runner),
+        *_tokenize_and_pack(workspace, text_tokenizer, config, runner),
     ]
     write_quarantine(workspace)
     return {report.job: report for report in reports}
@@ -102,10 +102,10 @@ def _survey(inputs: Path, workspace: Workspace, config: TokenizeConfig, runner: 
 
 
 def _tokenize_and_pack(
-    workspace: Workspace, text_model: Path, config: TokenizeConfig, runner: Runner
+    workspace: Workspace, text_tokenizer: Path, config: TokenizeConfig, runner: Runner
 ) -> tuple[JobReport, JobReport]:
     stage = Stage(name="512", context_length=512, config=PackConfig(shard_bytes=4096))
-    return tokenize_items(workspace, config, text_model, runner), pack(workspace, stage, runner)
+    return tokenize_items(workspace, config, text_tokenizer, runner), pack(workspace, stage, runner)
 
 
 def made_bytes(out: Path, folders: Sequence[str] = ("tokens", "packed/512")) -> dict[str, bytes]:

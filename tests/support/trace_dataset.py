@@ -18,10 +18,11 @@ from pipeline.dataset.trace.rows import copy_rows, read_checked, sequence_rows
 from pipeline.dataset.trace.text_place import TextPlace, place_in_text
 from pipeline.text.transcripts.cues import Cue
 from pipeline.tokenize.interleave import Document, InterleaveConfig, book_document, video_document
-from schemas.dataset import DatasetCard, read_card
+from schemas.dataset import CARD, DatasetCard, read_card
 from schemas.fingerprint import sha256_file
 from schemas.rows import LedgerRow, ledger_rows
 from schemas.shards.sequence import PackedSequence
+from schemas.text_tokenizer import store_files
 from schemas.vocab import VISION, Vocabulary
 from tests.support.packed_datasets import make_dataset
 from tests.support.stored_files import file_of
@@ -52,14 +53,14 @@ class TraceDataset:
 
     @property
     def model(self) -> Path:
-        return self.dataset.parents[1] / "tokenizers" / "text.model"
+        folder = self.card.text_tokenizer_folder(self.dataset)
+        assert folder is not None
+        return folder
 
 
 def make_trace_dataset(out: Path) -> TraceDataset:
     """Write the dataset of a workspace `out` and its text tokenizer."""
-    text = TextTokenizer.load(
-        train_text_tokenizer([BOOK], out / "tokenizers" / "text.model", TextTrainConfig(vocab_size=512))
-    )
+    text = TextTokenizer.load(train_text_tokenizer([BOOK], out / "text.model", TextTrainConfig(vocab_size=512)))
     vocabulary = Vocabulary(
         text_size=text.size,
         codebook_size=1024,
@@ -89,7 +90,10 @@ def make_trace_dataset(out: Path) -> TraceDataset:
         _stored("held out", "book", book_document(text.encode("Held out."), vocabulary=vocabulary), split="val"),
     ]
     dataset = make_dataset(out, documents, context=CONTEXT, vocabulary=vocabulary, grid=GRID, shard_bytes=10_000)
-    card = read_card(dataset)
+    text.files.write(out / "text")
+    stored = store_files(out / "text", dataset, text.files.hashes())
+    card = dataclasses.replace(read_card(dataset), text_tokenizer=stored)
+    (dataset / CARD).write_text(card.to_json())
     assert len(list(dataset.glob("train-*.tar"))) >= 3
     return TraceDataset(dataset, text, card, codes)
 

@@ -46,12 +46,12 @@ def trace_token(
     shard: str | None = None,
     out: Path | None = None,
     vision: str = "small-128",
-    text_model: Path | None = None,
+    text_tokenizer: Path | None = None,
 ) -> dict[str, str]:
     """Return properties of one token of the sequence `key`, by name; with `out`, also write its frame as a PNG.
 
-    `vision` is the VQGAN that decodes the frame; `text_model` defaults to the text tokenizer of the dataset's
-    workspace. Raises ConfigError if there is no such token or `out` is given for a text token, DatasetError if the
+    `vision` is the VQGAN that decodes the frame; `text_tokenizer` defaults to the dataset's
+    copy. Raises ConfigError if there is no such token or `out` is given for a text token, DatasetError if the
     sequence and the ledger differ, VocabularyMismatch if the dataset was made with another tokenizer.
     """
     card = read_card(dataset)
@@ -65,7 +65,7 @@ def trace_token(
     facts = _facts(row, token, sequence) | _clip_facts(document)
     if row.modality == VISION:
         return facts | _frame(frame_place(row, document, token, card), sequence, card, out=out, vision=vision)
-    return facts | _text(dataset, row, document, sequences, card, token - row.start, text_model)
+    return facts | _text(dataset, row, document, sequences, card, token - row.start, text_tokenizer)
 
 
 def _frame(
@@ -86,24 +86,18 @@ def _text(
     sequences: Sequences,
     card: DatasetCard,
     offset: int,
-    text_model: Path | None,
+    text_tokenizer: Path | None,
 ) -> dict[str, str]:
-    path, vocabulary = text_model or _workspace_model(dataset), card.vocabulary
+    path, vocabulary = text_tokenizer or card.text_tokenizer_folder(dataset), card.vocabulary
     if path is None:
-        return {"sentence": "--text-model FILE shows it; the dataset is not in a workspace that has the model"}
+        return {"sentence": "--text-tokenizer FILE shows it; the dataset has no copy of its text tokenizer"}
     text = TextTokenizer.load(path)
     if text.sha256 != vocabulary.text_sha256:
         raise VocabularyMismatch(
             f"{path} has the SHA-256 {text.sha256}, but the text of {dataset} was encoded with "
-            f"{vocabulary.text_sha256}: give that model with --text-model"
+            f"{vocabulary.text_sha256}: give that tokenizer with --text-tokenizer"
         )
     return _text_facts(place_in_text(row, offset, document, sequences, vocabulary, text), text)
-
-
-def _workspace_model(dataset: Path) -> Path | None:
-    folder = dataset.resolve().parent
-    path = folder.parent / "tokenizers" / "text.model"
-    return path if folder.name == "packed" and path.is_file() else None
 
 
 def _facts(row: LedgerRow, token: int, sequence: PackedSequence) -> dict[str, str]:

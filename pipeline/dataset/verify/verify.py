@@ -1,10 +1,10 @@
 """Verifies a packed dataset: reads every byte twice, to hash it and to check its content.
 
-The checks: the card and its counts; the hashes of the index and the ledger; the list of shard files; the size, hash,
-offsets and every sequence of each shard (`sequence`); each span exactly once in the ledger (`ledger_rows`); the chunks
-of every document join without gap or overlap (`chunks`); documents that were taken down are absent; and
-`croissant.json` states the same facts. With a token store, every document is complete and each token equals the
-store's. A changed byte in any file is noticed, because a hash no longer matches.
+The checks: the card and its counts; the hashes of the index, the ledger and the text tokenizer; the list of shard
+files; the size, hash, offsets and every sequence of each shard (`sequence`); each span exactly once in the ledger
+(`ledger_rows`); the chunks of every document join without gap or overlap (`chunks`); documents that were taken down are
+absent; and `croissant.json` states the same facts. With a token store, every document is complete and each token equals
+the store's. A changed byte in any file is noticed, because a hash no longer matches.
 
 All problems are reported, up to a limit. A ledger with a wrong hash is not opened; without a valid card, nothing is.
 Files that an interrupted command left are counted, and are no problem. If the card is replaced meanwhile, the new
@@ -116,6 +116,7 @@ class _Verification:
         self._names = {name: file.name for name, file in card.files.items()}
         self._taken_down = frozenset(card.taken_down)
         entries = self._index(card)
+        self._text_tokenizer(card)
         ledger = self._ledger(card)
         if ledger is not None:
             self._croissant(card)
@@ -182,6 +183,13 @@ class _Verification:
         if found != file.sha256:
             self._add(file.name, "", f"it was modified: its SHA-256 is {found}, expected {file.sha256}")
         return found == file.sha256
+
+    def _text_tokenizer(self, card: DatasetCard) -> None:
+        for file in card.text_tokenizer:
+            self._hash(file)
+        if (folder := card.text_tokenizer_folder(self._directory)) is not None:
+            for name, what in strays(folder, {Path(file.name).name for file in card.text_tokenizer}):
+                self._add(f"{folder.name}/{name}", "", what)
 
     def _ledger(self, card: DatasetCard) -> Ledger | None:
         if not self._hash(card.files[LEDGER]):

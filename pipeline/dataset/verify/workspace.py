@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.dataset.verify.strays import strays
+from pipeline.runtime.kept_tokenizer import kept_hashes, record_of
 from pipeline.runtime.settings import NAME as SETTINGS
 from pipeline.runtime.settings import Settings
 from pipeline.runtime.token_store import FACTS, StoreFacts, TokenStore, shared_file
@@ -16,8 +17,8 @@ from pipeline.runtime.units import unit_files, unit_name, unit_number
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import DatasetError, LongreelError
 from schemas.files import read_json
-from schemas.fingerprint import sha256_file
 from schemas.tables import check_table
+from schemas.text_tokenizer import file_problems
 
 _FOLDERS = ("survey", "signatures", "selection", "tokens", "tokenizers", "packed", "logs", "takedown")
 _FILES = ("workspace.json", SETTINGS, "manifest.parquet", "pairs.parquet", "pairs.json", "quarantine.parquet")
@@ -42,7 +43,7 @@ def workspace_problems(workspace: Workspace) -> Iterator[Found]:
         yield from _below(root, folder.parent, _other_divisions(folder))
         if folder.is_dir():
             yield from _below(root, folder, _table_problems(folder, workspace.selection_marker))
-    yield from _text_model_problems(root, workspace.text_model)
+    yield from _text_tokenizer_problems(workspace)
     for path in sorted((root / "takedown").rglob("*")):  # block lists, and receipts and progress of takedowns
         if path.suffix in _CHECKS:
             yield from _problem(str(path.relative_to(root)), _CHECKS[path.suffix], path)
@@ -93,16 +94,18 @@ def _table_problems(folder: Path, marker: Path) -> Iterator[Found]:
         yield from _problem(marker.name, read_json, marker)
 
 
-def _text_model_problems(root: Path, model: Path) -> Iterator[Found]:
-    name, record = f"{model.parent.name}/{model.name}", model.with_suffix(".json")
-    if not model.parent.is_dir():
+def _text_tokenizer_problems(workspace: Workspace) -> Iterator[Found]:
+    folder, record = workspace.text_tokenizer, record_of(workspace)
+    if not folder.parent.is_dir():
         return
-    yield from _below(root, model.parent, strays(model.parent, (model.name, record.name)))
+    yield from _below(workspace.root, folder.parent, strays(folder.parent, (record.name,), (folder.name,)))
     try:
-        if record.exists() and read_json(record).get("sha256") != sha256_file(model):
-            yield name, f"it was altered: its SHA-256 is not the one in {record.name}"
-    except (OSError, DatasetError) as e:
-        yield name, f"it cannot be compared with {record.name}: {e}"
+        hashes = kept_hashes(workspace)
+    except DatasetError as e:
+        yield f"{folder.parent.name}/{record.name}", str(e)
+        return
+    for name, problem in (*strays(folder, hashes), *file_problems(folder, hashes)):
+        yield f"{folder.parent.name}/{folder.name}/{name}", problem
 
 
 def _problem(name: str, check: Callable[[Path], object], path: Path) -> Iterator[Found]:

@@ -23,7 +23,7 @@ from pipeline.survey.worker import SurveyWorker
 from pipeline.text.books import BookConfig
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.job import tokenize_items
-from pipeline.tokenize.text_model import text_model_of
+from pipeline.tokenize.text_tokenizer import text_tokenizer_of
 from schemas.records import SIGNATURES
 from tests.support.inputs.epubs import make_epub
 from tests.support.texts import story, wrapped
@@ -62,14 +62,14 @@ def run(material: list[str], out: Path, books: BookConfig, look: BookSurveyConfi
     worker = SurveyWorker(workspace=workspace, config=SurveyConfig(books=look), books=books)
     config = TokenizeConfig(books=books)
     reports = [survey_items(material, workspace, worker, runner), select_items(workspace, SelectConfig(), runner)]
-    model = text_model_of(workspace, None, config)
+    model = text_tokenizer_of(workspace, None, config)
     reports.append(tokenize_items(workspace, config, model, runner))
     write_quarantine(workspace)
     return workspace, reports
 
 
 def texts_of(workspace: Workspace) -> dict[str, str]:
-    text, store = TextTokenizer.load(workspace.text_model), TokenStore(workspace.tokens)
+    text, store = TextTokenizer.load(workspace.text_tokenizer), TokenStore(workspace.tokens)
     rows = store.table().to_pylist()
     return {row["uri"]: text.decode(store.read(row["unit"], row["batch"], row["row"])) for row in rows}
 

@@ -61,7 +61,7 @@ def test_a_dataset_of_another_text_tokenizer_is_refused(
     books = str(tmp_path / "in")
     assert longreel.main(["train-text-tokenizer", books, "--out", str(more), "--vocab-size", "600"]) == 0
     other = tmp_path / "other"
-    run = ["run", books, "--out", str(other), "--context", str(CONTEXT), "--text-model", str(more), "--units", "2"]
+    run = ["run", books, "--out", str(other), "--context", str(CONTEXT), "--text-tokenizer", str(more), "--units", "2"]
     assert longreel.main([*run, "--select.val-fraction", "0"]) == 0
     dataset = other / "packed" / str(CONTEXT)
     assert longreel.main([*TRAIN, "--out", str(model), "--dataset", str(dataset), "--steps", "4"]) == 1

@@ -24,7 +24,7 @@ def test_optional_values_and_empty_defaults_read_well(
     with pytest.raises(SystemExit):
         longreel.main(["run", "--help"])
     printed = capsys.readouterr().out
-    assert "--text-model PATH" in printed
+    assert "--text-tokenizer PATH" in printed
     assert "--config FILE" in printed
     assert "--select.licenses TEXT ..." in printed
     assert "--pack.mixture.kind-epochs NAME NUMBER ..." in printed

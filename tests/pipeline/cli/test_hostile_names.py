@@ -52,7 +52,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_no_command_prints_a_character_that_a_terminal_executes(
     inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    out, model = tmp_path / "out", ["--text-model", str(inputs / "text.model")]
+    out, model = tmp_path / "out", ["--text-tokenizer", str(inputs / "text.model")]
     dataset, manifest = str(out / "packed" / "256"), str(inputs / "m.jsonl")
     place = ["--context", "256", "--out", str(out)]
 

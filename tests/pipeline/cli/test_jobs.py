@@ -51,15 +51,15 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def text_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("model") / "text.model"
     return train_text_tokenizer([CLOCKS], out, TextTrainConfig(vocab_size=512))
 
 
 @pytest.fixture(scope="module")
-def first(material: Path, text_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+def first(material: Path, text_tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     out = tmp_path_factory.mktemp("first") / "out"
-    return out, run_stages(material, out, text_model, CONFIG)
+    return out, run_stages(material, out, text_tokenizer, CONFIG)
 
 
 def test_every_item_becomes_tokens_or_a_quarantine_row_with_a_reason(first: tuple[Path, Any]) -> None:
@@ -89,16 +89,16 @@ def test_a_video_is_stored_with_its_frames_and_times(first: tuple[Path, Any]) ->
     assert rows["book0.txt"]["frames"] == rows["book0.txt"]["frame_tokens"] == 0
 
 
-def test_a_second_run_does_nothing(first: tuple[Path, Any], material: Path, text_model: Path) -> None:
+def test_a_second_run_does_nothing(first: tuple[Path, Any], material: Path, text_tokenizer: Path) -> None:
     out, _ = first
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*-0*")}
-    reports = run_stages(material, out, text_model, CONFIG)
+    reports = run_stages(material, out, text_tokenizer, CONFIG)
     assert [report.new for report in reports.values()] == [0] * len(reports)
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*-0*")} == before
 
 
 def test_more_workers_and_another_order_give_the_same_bytes(
-    first: tuple[Path, Any], material: Path, text_model: Path, tmp_path: Path
+    first: tuple[Path, Any], material: Path, text_tokenizer: Path, tmp_path: Path
 ) -> None:
     rows = [{"uri": str(p)} for p in material.iterdir() if p.suffix in (".mp4", ".mkv", ".json") or "book" in p.name]
     for row in rows:
@@ -107,7 +107,7 @@ def test_more_workers_and_another_order_give_the_same_bytes(
     rows.append({"uri": str(material / "binary.txt")})
     random.Random(0).shuffle(rows)
     (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    run_stages(tmp_path / "m.jsonl", tmp_path / "out", text_model, CONFIG, workers=2)
+    run_stages(tmp_path / "m.jsonl", tmp_path / "out", text_tokenizer, CONFIG, workers=2)
     assert made_bytes(tmp_path / "out") == made_bytes(first[0])
 
 
@@ -116,12 +116,12 @@ def test_a_run_that_was_stopped_resumes_and_ends_with_the_same_bytes(
     number: signal.Signals,
     first: tuple[Path, Any],
     material: Path,
-    text_model: Path,
+    text_tokenizer: Path,
     commands: CommandServer,
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"
-    command = ["run", str(material), "--out", str(out), "--context", "512", "--text-model", str(text_model)]
+    command = ["run", str(material), "--out", str(out), "--context", "512", "--text-tokenizer", str(text_tokenizer)]
     command += ["--units", "4", "--select.val-fraction", "0.3", "--decode.fps", "4", "--pack.shard-bytes", "4096"]
 
     def stop(child: int) -> None:

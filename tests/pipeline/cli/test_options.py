@@ -34,7 +34,7 @@ def test_an_option_knows_its_type_its_default_and_its_place() -> None:
     options = {option.name: option for option in options_of(Run)}
     fps = options["decode.fps"]
     assert (fps.path, fps.table, fps.key, fps.element) == (("tokenize", "decode", "fps"), ("decode",), "fps", float)
-    assert options["text-model"].is_optional
+    assert options["text-tokenizer"].is_optional
     assert options["context"].repeated
     assert options["inputs"].positional
     assert options["shots"].choices == ("none", "content", "transnet")

@@ -56,7 +56,7 @@ def test_options_are_distinguished_from_their_values() -> None:
         "--select.licenses",
         "x",
         "y",
-        "--text_model",
+        "--text_tokenizer",
         "m",
         "--context",
         "4",
@@ -66,7 +66,7 @@ def test_options_are_distinguished_from_their_values() -> None:
         "context": ["3", "4"],
         "retry": [],
         "select.licenses": ["x", "y"],
-        "text-model": ["m"],
+        "text-tokenizer": ["m"],
     }
     assert given_options(options_of(Run), ["--no-retry", "a"]) == {"retry": [], "inputs": ["a"]}
 

@@ -22,7 +22,7 @@ from tests.support.stored_files import file_of
 pytestmark = pytest.mark.slow
 
 
-def test_when_every_item_is_rejected_the_reasons_are_written_and_no_text_model_is_trained(
+def test_when_every_item_is_rejected_the_reasons_are_written_and_no_text_tokenizer_is_trained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in").mkdir()

@@ -33,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
     for n in range(3):
         (folder / f"book{n}.txt").write_text(story(n, 10 + 10 * n))
     model = train_text_tokenizer([story(9, 5)], folder.parent / "text.model", TextTrainConfig(vocab_size=512))
-    run = ["run", str(folder), "--context", "256", "--text-model", str(model), "--units", "2"]
+    run = ["run", str(folder), "--context", "256", "--text-tokenizer", str(model), "--units", "2"]
     out = tmp_path_factory.mktemp("run") / "out"
     assert longreel.main([*run, "--out", str(out), "--books.mask-pii", "--select.limit", "words=700:"]) == 0
     return run, out
@@ -114,8 +114,8 @@ def test_what_ran_can_be_given_back(workspace: tuple[list[str], Path], tmp_path:
     again = tmp_path / "again"
     assert longreel.main(["run", "--config", str(stored), "--out", str(again)]) == 0
     for name in ("tokens", "packed/256"):
-        files = {path.name: path.read_bytes() for path in (out / name).iterdir()}
-        assert {path.name: path.read_bytes() for path in (again / name).iterdir()} == files
+        files = {path.name: path.read_bytes() for path in (out / name).rglob("*") if path.is_file()}
+        assert {path.name: path.read_bytes() for path in (again / name).rglob("*") if path.is_file()} == files
 
 
 def test_a_new_workspace_and_one_without_settings_have_the_defaults(workspace: tuple[list[str], Path]) -> None:
@@ -133,18 +133,18 @@ def test_a_run_that_failed_before_the_manifest_fixes_no_setting(tmp_path: Path) 
     assert Settings.read(tmp_path / "out").values[("books", "max-bytes")] == "2000"
 
 
-def test_another_text_model_is_refused_until_reconfigure(
+def test_another_text_tokenizer_is_refused_until_reconfigure(
     workspace: tuple[list[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, out = workspace
     other = train_text_tokenizer([story(8, 5)], tmp_path / "other.model", TextTrainConfig(vocab_size=520))
-    command = ["tokenize", "--out", str(out), "--text-model", str(other)]
-    before = (out / "tokenizers" / "text.model").read_bytes()
+    command = ["tokenize", "--out", str(out), "--text-tokenizer", str(other)]
+    before = (out / "tokenizers" / "text" / "tokenizer.model").read_bytes()
     assert longreel.main(command) == 2
-    assert "is not the text model of the workspace" in capsys.readouterr().err
-    assert (out / "tokenizers" / "text.model").read_bytes() == before
+    assert "is not the tokenizer of the workspace" in capsys.readouterr().err
+    assert (out / "tokenizers" / "text" / "tokenizer.model").read_bytes() == before
     assert longreel.main([*command, "--reconfigure"]) == 0
-    assert (out / "tokenizers" / "text.model").read_bytes() == other.read_bytes()
+    assert (out / "tokenizers" / "text" / "tokenizer.model").read_bytes() == other.read_bytes()
 
 
 def test_the_vqgan_of_a_workspace_is_the_recorded_one(workspace: tuple[list[str], Path], tmp_path: Path) -> None:

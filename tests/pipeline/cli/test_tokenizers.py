@@ -47,7 +47,7 @@ def test_weights_are_not_written_over_the_file_that_is_read(tmp_path: Path, caps
     assert "must end in .safetensors" in printed
 
 
-def test_a_vqgan_needs_images_or_videos_and_a_text_model_needs_texts(tmp_path: Path) -> None:
+def test_a_vqgan_needs_images_or_videos_and_a_text_tokenizer_needs_texts(tmp_path: Path) -> None:
     (tmp_path / "a.qa.json").write_text('{"turns": [{"role": "answer", "text": "Thirteen."}]}')
     TrainTextTokenizer(inputs=(str(tmp_path),), out=tmp_path / "text.model")(())
     assert TextTokenizer.load(tmp_path / "text.model").is_lossless

@@ -24,7 +24,7 @@ from pipeline.survey.job import survey_items
 from pipeline.survey.worker import SurveyWorker
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.job import tokenize_items
-from pipeline.tokenize.text_model import text_model_of
+from pipeline.tokenize.text_tokenizer import text_tokenizer_of
 from schemas.errors import ConfigError
 from tests.support.survey_rows import select_config
 from tests.support.texts import story
@@ -125,8 +125,8 @@ def test_a_kind_of_another_package_goes_through_every_job(tmp_path: Path) -> Non
     assert (surveyed.items, surveyed.kept) == (4, 3)
     dedup_items(workspace, DedupConfig(), runner)
     assert select_items(workspace, select_config("words=60:", val_fraction=0), runner).kept == 3
-    text_model = text_model_of(workspace, None, config)
-    assert tokenize_items(workspace, config, text_model, runner).kept == 3
+    text_tokenizer = text_tokenizer_of(workspace, None, config)
+    assert tokenize_items(workspace, config, text_tokenizer, runner).kept == 3
     stage = Stage(name="8192", context_length=8192, config=PackConfig())
     packed = pack(workspace, stage, runner)
     assert (packed.items, packed.kept) == (3, 3)

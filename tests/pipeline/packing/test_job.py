@@ -29,6 +29,7 @@ from pipeline.packing.job import Stage, pack
 from pipeline.packing.mixture import Mixture
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.job_report import JobReport
+from pipeline.runtime.kept_tokenizer import keep_tokenizer
 from pipeline.runtime.token_store import TokenStore, write_unit
 from pipeline.runtime.workspace import Workspace
 from schemas.dataset import DatasetCard, read_card
@@ -355,12 +356,20 @@ def test_a_hundred_thousand_documents_of_one_token_are_packed(tmp_path: Path) ->
     assert_whole(workspace, 1000, store=False)
 
 
+def keep_trained(words: str, workspace: Workspace) -> TextTokenizer:
+    path = train_text_tokenizer([words], workspace.root / "new.model", TextTrainConfig(vocab_size=512))
+    text = TextTokenizer.load(path)
+    path.unlink()
+    keep_tokenizer(workspace, text.files)
+    return text
+
+
 @pytest.fixture
 def sentences(tmp_path: Path) -> Workspace:
     """A workspace of books with sentences, and their text model."""
     words = "The clock struck one. Who was there? Nobody, as on any other day! It rained.\n"
     workspace = Workspace.open(tmp_path / "out", units=4)
-    text = TextTokenizer.load(train_text_tokenizer([words], workspace.text_model, TextTrainConfig(vocab_size=512)))
+    text = keep_trained(words, workspace)
     vocabulary = replace(VOCABULARY, text_size=text.size, text_sha256=text.sha256, bos_id=text.bos_id)
     books = [
         StoredDocument(f"b{i}", "book", [(TEXT, np.array(text.encode(words * (i + 3))), None, None)]) for i in range(9)
@@ -368,13 +377,13 @@ def sentences(tmp_path: Path) -> Workspace:
     return write_workspace(workspace.root, books, units=4, vocabulary=vocabulary)
 
 
-def test_books_are_cut_at_sentence_ends_and_need_the_text_model_of_their_tokens(
+def test_books_are_cut_at_sentence_ends_and_need_the_text_tokenizer_of_their_tokens(
     sentences: Workspace, tmp_path: Path
 ) -> None:
     config = replace(SMALL, sentence_reach=0.25)
     run(sentences, config)
     assert_whole(sentences)
-    text, store = TextTokenizer.load(sentences.text_model), TokenStore(sentences.tokens)
+    text, store = TextTokenizer.load(sentences.text_tokenizer), TokenStore(sentences.tokens)
     rows = {row["document_id"]: row for row in store.table().to_pylist()}
     chunks = pq.read_table(file_of(sentences.packed(CONTEXT), "documents.parquet")).to_pylist()
     starts = {(chunk["document_id"], chunk["document_start"] + chunk["length"]): chunk for chunk in chunks}
@@ -390,14 +399,20 @@ def test_books_are_cut_at_sentence_ends_and_need_the_text_model_of_their_tokens(
     run(sentences, config, workers=2)
     assert files(sentences.packed(CONTEXT)) == alone
 
-    train_text_tokenizer(["Quite another text."], sentences.text_model, TextTrainConfig(vocab_size=512))
+    dataset = sentences.packed(CONTEXT)
+    folder = read_card(dataset).text_tokenizer_folder(dataset)
+    assert folder is not None
+    assert TextTokenizer.load(folder).files == text.files
+    keep_trained("Quite another text.", sentences)
     assert run(sentences, config).new == 0
-    with pytest.raises(ConfigError, match=r"text\.model is not the model that the text was tokenized with"):
+    with pytest.raises(ConfigError, match=r"text is not the tokenizer that the text was tokenized with"):
         run(sentences, replace(config, seed=1))
-    sentences.text_model.unlink()
-    with pytest.raises(ConfigError, match=r"text\.model is missing.*--sentence-reach 0"):
+    shutil.rmtree(sentences.text_tokenizer.parent)
+    with pytest.raises(ConfigError, match=r"text is missing.*--sentence-reach 0"):
         run(sentences, replace(config, seed=1))
     assert run(sentences, replace(config, seed=1, sentence_reach=0)).new == 9
+    assert read_card(dataset).text_tokenizer == ()
+    assert not folder.exists()
     assert_whole(sentences)
 
 

@@ -213,7 +213,9 @@ def test_retry_tokenizes_only_the_rejected_items_again(books: Path, models: Mode
 
 
 def test_decoding_and_encoding_are_fused_and_emit_only_a_count(tmp_path: Path) -> None:
-    worker = TokenizeWorker(workspace=Workspace.open(tmp_path / "out"), config=TokenizeConfig(), text_model=tmp_path)
+    worker = TokenizeWorker(
+        workspace=Workspace.open(tmp_path / "out"), config=TokenizeConfig(), text_tokenizer=tmp_path
+    )
     runner = FnApiRunner()
     pipeline = beam.Pipeline(runner=runner)
     each(pipeline, [0, 1], worker, JobLog.start(tmp_path, "tokenize"), {})

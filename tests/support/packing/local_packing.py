@@ -75,7 +75,7 @@ def unit_tables(directory: Path) -> list[pa.Table]:
 def finish(directory: Path, plan: DatasetPlan, *, grid: tuple[int, int] = (2, 2)) -> DatasetCard:
     """Commit written shards as a dataset."""
     version = card_version(directory)
-    return commit(directory, plan, frame_grid=grid, frame_size=32, frame_rate=1.0, version=version)
+    return commit(directory, plan, frame_grid=grid, frame_size=32, frame_rate=1.0, text_tokenizer=(), version=version)
 
 
 def pack_documents(

@@ -133,7 +133,7 @@ def pack(
 
 
 def files(directory: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in directory.iterdir()}
+    return {p.name: p.read_bytes() for p in directory.rglob("*") if p.is_file()}
 
 
 def samples(directory: Path, split: str) -> list[dict[str, Any]]:

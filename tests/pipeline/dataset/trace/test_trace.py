@@ -98,7 +98,7 @@ def test_trace_without_a_token_lists_all_spans(trace_dataset: TraceDataset, caps
         (["--key", KEY, "--shard", "train-000000-of-000001.tar"], "is in val-000000-of-000001-"),
         (["--key", KEY, "--shard", "../../etc/passwd"], "not in ../../etc/passwd"),
         (["--key", KEY, "--token", "1", "--out", "x.png"], "token 1 of val-000000000 is text: --out is for frames"),
-        (["--key", KEY, "--token", "1", "--text-model", "nowhere.model"], "nowhere.model cannot be read"),
+        (["--key", KEY, "--token", "1", "--text-tokenizer", "nowhere.model"], "nowhere.model cannot be read"),
     ],
 )
 def test_trace_rejects_wrong_options(
@@ -108,17 +108,17 @@ def test_trace_rejects_wrong_options(
     assert what in capsys.readouterr().err
 
 
-def test_a_dataset_outside_a_workspace_needs_the_text_model_that_it_was_made_with(
+def test_a_dataset_outside_a_workspace_needs_the_text_tokenizer_that_it_was_made_with(
     trace_dataset: TraceDataset, dataset_copy: TraceDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["trace", str(dataset_copy.dataset), "--key", KEY, "--token", "2"]
     assert longreel.main(command) == 0
-    assert "--text-model FILE shows it" in capsys.readouterr().out
-    assert longreel.main([*command, "--text-model", str(trace_dataset.model)]) == 0
+    assert "--text-tokenizer FILE shows it" in capsys.readouterr().out
+    assert longreel.main([*command, "--text-tokenizer", str(trace_dataset.model)]) == 0
     assert "⟧" in capsys.readouterr().out
     other = train_text_tokenizer(["other words"], tmp_path / "other.model", TextTrainConfig(vocab_size=512))
-    assert longreel.main([*command, "--text-model", str(other)]) == 1
-    assert "give that model with --text-model" in capsys.readouterr().err
+    assert longreel.main([*command, "--text-tokenizer", str(other)]) == 1
+    assert "give that model with --text-tokenizer" in capsys.readouterr().err
 
 
 def test_a_vqgan_that_did_not_make_the_dataset_is_rejected(

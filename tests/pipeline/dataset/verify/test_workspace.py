@@ -7,12 +7,13 @@ import pyarrow as pa
 import pytest
 
 from pipeline.dataset.verify.workspace import store_problems, workspace_problems
+from pipeline.runtime.kept_tokenizer import keep_tokenizer
 from pipeline.runtime.workspace import Workspace
-from pipeline.tokenize.text_model import record_model
 from schemas.files import write_json
 from schemas.tables import write_table
 from tests.support.bit_flips import flips
 from tests.support.finished_workspace import write_finished_workspace
+from tokenizer.text.files import TokenizerFiles
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +50,16 @@ def test_a_flipped_bit_of_any_file_is_found_by_name(workspace: Workspace) -> Non
             assert found & {name, str(index)}, name
 
 
-def test_a_damaged_text_model_is_found(workspace: Workspace) -> None:
-    workspace.text_model.parent.mkdir()
-    workspace.text_model.write_bytes(b"a model")
-    record_model(workspace.text_model)
+def test_a_damaged_text_tokenizer_is_found(workspace: Workspace) -> None:
+    keep_tokenizer(workspace, TokenizerFiles("tokenizer.model", b"a model", {}))
     assert list(workspace_problems(workspace)) == []
-    workspace.text_model.write_bytes(b"a modem")
+    (workspace.text_tokenizer / "tokenizer.model").write_bytes(b"a modem")
     ((name, problem),) = workspace_problems(workspace)
-    assert (name, problem) == ("tokenizers/text.model", "it was altered: its SHA-256 is not the one in text.json")
+    assert name == "tokenizers/text/tokenizer.model"
+    assert "it was altered" in problem
+    (workspace.root / "tokenizers" / "text.json").unlink()
+    ((name, problem),) = workspace_problems(workspace)
+    assert (name, "is incomplete" in problem) == ("tokenizers/text.json", True)
 
 
 def test_damaged_files_of_takedowns_are_found(workspace: Workspace) -> None:

@@ -15,21 +15,21 @@ from pipeline.survey.job import survey_items
 from pipeline.survey.worker import SurveyWorker
 from pipeline.text.options import TextOptions
 from pipeline.tokenize.config import TokenizeConfig
-from pipeline.tokenize.text_model import read_texts, text_model_of
+from pipeline.tokenize.text_tokenizer import read_texts, text_tokenizer_of
 from schemas.errors import ConfigError
 from schemas.rows import SurveyRow
 from tests.support.stages import Models
 from tokenizer.text.tokenizer import TextTokenizer
 
 
-def test_the_text_model_is_trained_on_question_answer_documents_too(questions: Path, tmp_path: Path) -> None:
+def test_the_text_tokenizer_is_trained_on_question_answer_documents_too(questions: Path, tmp_path: Path) -> None:
     for path in questions.iterdir():
         if path.suffix != ".json":
             path.unlink()
     workspace = Workspace.open(tmp_path / "out", units=2)
     survey_items([str(questions)], workspace, SurveyWorker(workspace=workspace, config=SurveyConfig()), Runner())
     select_items(workspace, SelectConfig(val_fraction=0), Runner())
-    text = TextTokenizer.load(text_model_of(workspace, None, TokenizeConfig()))
+    text = TextTokenizer.load(text_tokenizer_of(workspace, None, TokenizeConfig()))
     assert (
         len(text.encode("Thirteen, as on day")) < 8
     )  # 19 letters; a model without these documents has no pieces for them
@@ -37,19 +37,19 @@ def test_the_text_model_is_trained_on_question_answer_documents_too(questions: P
 
 def test_a_given_model_is_copied_and_used_by_later_commands(models: Models, tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "out")
-    path = text_model_of(workspace, models.text, TokenizeConfig())
-    assert path == workspace.text_model
-    assert path.read_bytes() == models.text.read_bytes()
-    assert text_model_of(workspace, None, TokenizeConfig()) == path
+    path = text_tokenizer_of(workspace, models.text, TokenizeConfig())
+    assert path == workspace.text_tokenizer
+    assert (path / "tokenizer.model").read_bytes() == models.text.read_bytes()
+    assert text_tokenizer_of(workspace, None, TokenizeConfig()) == path
 
 
 def test_a_given_file_that_is_not_a_model_leaves_the_model_of_the_workspace(models: Models, tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "out")
-    text_model_of(workspace, models.text, TokenizeConfig())
+    text_tokenizer_of(workspace, models.text, TokenizeConfig())
     (tmp_path / "bad.model").write_bytes(b"not a model")
     with pytest.raises(ConfigError, match=r"bad\.model"):
-        text_model_of(workspace, tmp_path / "bad.model", TokenizeConfig())
-    assert workspace.text_model.read_bytes() == models.text.read_bytes()
+        text_tokenizer_of(workspace, tmp_path / "bad.model", TokenizeConfig())
+    assert (workspace.text_tokenizer / "tokenizer.model").read_bytes() == models.text.read_bytes()
 
 
 def test_an_item_that_cannot_be_read_is_skipped_with_a_message(books: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,51 @@
+"""The files of a text tokenizer in a folder: in a workspace, in a packed dataset, in a training run.
+
+A folder holds the vocabulary (tokenizer.model or tokenizer.json) and tokenizer_config.json, as `transformers` and vLLM
+read them. The SHA-256 of each file is recorded elsewhere: in the dataset's card, for example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from schemas.dataset_files import StoredFile, tokenizer_folder
+from schemas.errors import DatasetError
+from schemas.files import atomic, inside
+from schemas.fingerprint import fingerprint, sha256_file
+
+
+def file_problems(folder: Path, hashes: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield (name, problem) of each file that is missing or differs from its SHA-256."""
+    for name, expected in hashes.items():
+        try:
+            if sha256_file(inside(folder, name)) != expected:
+                yield name, f"it was altered: its SHA-256 is not {expected}"
+        except (OSError, DatasetError) as e:
+            yield name, f"it cannot be read: {e}"
+
+
+def copy_files(source: Path, target: Path, hashes: Mapping[str, str]) -> None:
+    """Copy the files of a text tokenizer to the folder `target`, each atomically, and delete others in it.
+
+    Raises DatasetError, with `target` unchanged, if a file is missing or differs from its SHA-256.
+    """
+    for name, problem in file_problems(source, hashes):
+        raise DatasetError(f"{source / name}: {problem}")
+    for name in hashes:
+        with atomic(target / name) as temporary:
+            temporary.write_bytes((source / name).read_bytes())
+    for path in target.iterdir():
+        if path.name not in hashes:
+            path.unlink()
+
+
+def store_files(source: Path, directory: Path, hashes: Mapping[str, str]) -> tuple[StoredFile, ...]:
+    """Copy the files of a text tokenizer to a folder of the dataset in `directory`; return them for its card.
+
+    The name of the folder depends on the content, so the tokenizer of an older dataset in the directory remains.
+    """
+    folder = tokenizer_folder(fingerprint(*sorted(hashes.items())))
+    copy_files(source, directory / folder, hashes)
+    sizes = {name: (directory / folder / name).stat().st_size for name in hashes}
+    return tuple(StoredFile(name=f"{folder}/{name}", filesize=sizes[name], sha256=hashes[name]) for name in hashes)
