@@ -18,7 +18,8 @@ from pipeline.dataset.trace.rows import copy_rows, read_checked, sequence_rows
 from pipeline.dataset.trace.text_place import TextPlace, place_in_text
 from pipeline.text.transcripts.cues import Cue
 from pipeline.tokenize.interleave import Document, InterleaveConfig, book_document, video_document
-from schemas.dataset import CARD, DatasetCard, read_card
+from schemas.dataset import DatasetCard, read_card
+from schemas.dataset_files import CARD
 from schemas.fingerprint import sha256_file
 from schemas.rows import LedgerRow, ledger_rows
 from schemas.shards.sequence import PackedSequence

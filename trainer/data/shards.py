@@ -30,6 +30,7 @@ from schemas.fingerprint import fingerprint
 from schemas.packed import ATTENTIONS, Attention, check_spans
 from schemas.shards.index import ShardEntry, checksum_at, read_checked_index
 from schemas.shards.ranged import SequenceFile
+from schemas.text_tokenizer import copy_files
 
 # Fraction of the tokens from which one read of the whole sequence is cheaper than one read per range. A process that
 # holds half of a row, and the first token of each next stripe as a target, is below it.
@@ -75,6 +76,13 @@ class PackedSplit:
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
+
+    def copy_text_tokenizer(self, folder: Path) -> None:
+        """Copy the text tokenizer of the datasets to `folder`, if one of them has it: all have the same ids."""
+        for directory, card in self._cards.items():
+            if (source := card.text_tokenizer_folder(directory)) is not None:
+                copy_files(source, folder, {Path(file.name).name: file.sha256 for file in card.text_tokenizer})
+                return
 
     def read(self, index: int, *, ranges: NDArray[np.int64] | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return tokens [S] in the vocabulary's dtype, and spans [M]; `index` is in 0..len-1.

@@ -1,6 +1,7 @@
 """The training loop, which can be interrupted at any step and resumed exactly.
 
     out/config-from-0.json     the configuration from step 0 on; one file per start of the run
+    out/text_tokenizer/        the text tokenizer of the datasets, for `generate` and `export-model`
     out/metrics.jsonl          see `schemas/runs/metrics.py`; and out/tensorboard/
     out/checkpoints/120/       see `checkpoint.py`
 
@@ -32,6 +33,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import ConfigError, Interrupted, JobError
 from schemas.runs.interrupt import StopRequest
 from schemas.runs.metrics import MetricsLog
@@ -179,6 +181,7 @@ class _Training:
         self._progress.log(str(self._setup) + (f"; resuming from {self._newest}" if self._step else ""))
         if jax.process_index() == 0:
             self._setup.write_config(self._config.out / f"config-from-{self._step}.json")
+            self._setup.split.copy_text_tokenizer(self._config.out / TEXT_TOKENIZER)
         self._prepare()
         try:
             self._make_steps()

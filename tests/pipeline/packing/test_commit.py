@@ -138,7 +138,7 @@ def test_a_dataset_that_another_command_has_replaced_is_not_overwritten(tmp_path
     version = begin(directory, made.fingerprint)
     (directory / "dataset.json").write_text("{}")
     with pytest.raises(StorageError, match=r"dataset\.json was changed by another command; run the same command again"):
-        commit(directory, made, frame_grid=(2, 2), frame_size=32, frame_rate=1.0, version=version)
+        commit(directory, made, frame_grid=(2, 2), frame_size=32, frame_rate=1.0, text_tokenizer=(), version=version)
     assert (directory / "dataset.json").read_text() == "{}"
 
 
@@ -151,5 +151,5 @@ def test_a_dataset_with_a_truncated_shard_is_not_committed(tmp_path: Path) -> No
     path = file_of(directory, jobs[0].name)
     os.truncate(path, 100)
     with pytest.raises(StorageError, match=f"{path.name} has 100 bytes, but .* were written"):
-        commit(directory, made, frame_grid=(2, 2), frame_size=32, frame_rate=1.0, version=version)
+        commit(directory, made, frame_grid=(2, 2), frame_size=32, frame_rate=1.0, text_tokenizer=(), version=version)
     assert not (directory / "dataset.json").exists()

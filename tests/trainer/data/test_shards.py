@@ -21,6 +21,7 @@ from schemas.errors import ConfigError, DamagedSequence, DatasetError, Vocabular
 from schemas.files import write_text
 from schemas.fingerprint import sha256_file
 from schemas.shards.index import ShardEntry
+from schemas.text_tokenizer import store_files
 from tests.support.stored_files import file_of, index_of, stored_file, write_index
 from tests.support.training.training_dataset import VOCABULARY, checksums_of, with_other_tokenizer, write_dataset
 from trainer.data.shards import PackedSplit
@@ -281,6 +282,21 @@ def test_bytes_that_are_not_a_sample_are_an_error(tmp_path: Path) -> None:
         DatasetError, match=r"found 'train-000000000.tokens.txt' where KEY.tokens.npy was expected|header"
     ):
         PackedSplit([_rehash(directory)], "train").read(0)
+
+
+def test_the_text_tokenizer_of_the_datasets_is_copied(tmp_path: Path) -> None:
+    without = write_dataset(tmp_path / "without", context=S, train=1, val=0)
+    directory = write_dataset(tmp_path / "with", context=S, train=1, val=0)
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "tokenizer.json").write_bytes(b"{}")
+    stored = store_files(
+        tmp_path / "text", directory, {"tokenizer.json": sha256_file(tmp_path / "text/tokenizer.json")}
+    )
+    _commit(directory, text_tokenizer=stored)
+    PackedSplit([without], "train").copy_text_tokenizer(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    PackedSplit([without, directory], "train").copy_text_tokenizer(tmp_path / "run")
+    assert (tmp_path / "run" / "tokenizer.json").read_bytes() == b"{}"
 
 
 def test_tokens_of_another_dtype_than_in_the_card_are_an_error(tmp_path: Path) -> None:

@@ -108,17 +108,21 @@ def test_trace_rejects_wrong_options(
     assert what in capsys.readouterr().err
 
 
-def test_a_dataset_outside_a_workspace_needs_the_text_tokenizer_that_it_was_made_with(
+def test_a_dataset_without_a_copy_of_its_text_tokenizer_needs_the_one_that_it_was_made_with(
     trace_dataset: TraceDataset, dataset_copy: TraceDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["trace", str(dataset_copy.dataset), "--key", KEY, "--token", "2"]
+    assert longreel.main(command) == 0
+    assert "⟧" in capsys.readouterr().out
+    without = dataclasses.replace(dataset_copy.card, text_tokenizer=())
+    (dataset_copy.dataset / "dataset.json").write_text(without.to_json())
     assert longreel.main(command) == 0
     assert "--text-tokenizer FILE shows it" in capsys.readouterr().out
     assert longreel.main([*command, "--text-tokenizer", str(trace_dataset.model)]) == 0
     assert "⟧" in capsys.readouterr().out
     other = train_text_tokenizer(["other words"], tmp_path / "other.model", TextTrainConfig(vocab_size=512))
     assert longreel.main([*command, "--text-tokenizer", str(other)]) == 1
-    assert "give that model with --text-tokenizer" in capsys.readouterr().err
+    assert "give that tokenizer with --text-tokenizer" in capsys.readouterr().err
 
 
 def test_a_vqgan_that_did_not_make_the_dataset_is_rejected(
