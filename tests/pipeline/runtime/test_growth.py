@@ -149,7 +149,7 @@ class _Jobs:
 
 
 @pytest.fixture(scope="module")
-def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def text_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = [story(0, 40)]
     train_text_tokenizer(
         words, path := tmp_path_factory.mktemp("model") / "text.model", TextTrainConfig(vocab_size=512)
@@ -166,10 +166,10 @@ def _write_questions(folder: Path, numbers: range) -> None:
 
 @pytest.mark.slow
 def test_the_dataset_has_the_same_bytes_for_any_number_of_units_and_for_a_corpus_that_grew(
-    text_model: Path, tmp_path: Path
+    text_tokenizer: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "in"
-    jobs = _Jobs(folder, text_model)
+    jobs = _Jobs(folder, text_tokenizer)
     _write_questions(folder, range(10))
     grown = tmp_path / "grown"
     assert jobs.run(grown) == (10, 10)
