@@ -50,6 +50,7 @@ from schemas.packed import SPAN_DTYPE, expand
 from schemas.records import TOKENS
 from schemas.rows import DocumentRow
 from schemas.shards.index import checksum_at, checksum_of_sequence, index_json, read_checked_index
+from schemas.storage.location import located
 from schemas.vocab import TEXT, VISION, Vocabulary
 from trainer.data.shards import PackedSplit
 
@@ -124,7 +125,7 @@ def pack(directory: Path, *, context: int, tokens: int) -> Path:
     stage = Stage(name="packed", context_length=context, config=PackConfig(shard_bytes=8 << 20, sentence_reach=0.0))
     with workspace.locked():
         run_pack(workspace, stage, Runner())
-    return workspace.packed(stage.name)
+    return workspace.packed(stage.name).local()
 
 
 def fastest(
@@ -144,7 +145,7 @@ def measure_read(directory: Path, repeats: int) -> dict[str, float]:
     """Return tokens per second of each method, the shares of the checksums in the time, and the spans per sequence."""
     split = PackedSplit([directory], "train")
     order = np.random.default_rng(1).permutation(len(split)).tolist()
-    shards = [str(directory / shard.url) for shard in read_checked_index(directory, read_card(directory))]
+    shards = [str(directory / shard.url) for shard in read_checked_index(located(directory), read_card(directory))]
     spans = [len(split.read(index)[1]) for index in order]
 
     def read() -> None:
@@ -157,7 +158,7 @@ def measure_read(directory: Path, repeats: int) -> dict[str, float]:
 
     blocks = [
         memoryview((directory / shard.url).read_bytes())[start:end]
-        for shard in read_checked_index(directory, read_card(directory))
+        for shard in read_checked_index(located(directory), read_card(directory))
         if shard.split == "train"
         for start, end in itertools.pairwise(shard.offsets)
     ]
@@ -228,7 +229,7 @@ def expand_rates(context: int, spans_per_sequence: int, repeats: int) -> dict[st
 def spread(packed: Path, directory: Path, places: list[int], *, shards: int) -> Path:
     """Write a sparse dataset of `shards` shards; the sequences at `places` are a copy of one of `packed`."""
     per_shard = PER_SHARD
-    first = read_checked_index(packed, read_card(packed))[0]
+    first = read_checked_index(located(packed), read_card(packed))[0]
     with (packed / first.url).open("rb") as f:
         sequence = f.read(first.offsets[1])
     offsets = tuple(i * len(sequence) for i in range(per_shard + 1))

@@ -24,6 +24,7 @@ from schemas.dataset_files import CARD, CROISSANT, INDEX, LEDGER, StoredFile, is
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import inside
 from schemas.fingerprint import fingerprint
+from schemas.storage.location import Location, located
 from schemas.vocab import Vocabulary
 
 SCHEMA_VERSION = 2
@@ -86,14 +87,14 @@ class DatasetCard:
         """All files that the card names."""
         return [*self.files.values(), *self.shards, *self.text_tokenizer]
 
-    def file(self, directory: Path, name: str) -> Path:
-        """Return the path of the index, ledger or Croissant metadata; `name` is its name without the hash.
+    def file(self, directory: Location, name: str) -> Location:
+        """Return the location of the index, ledger or Croissant metadata; `name` is its name without the hash.
 
-        Raises DatasetError if the path is outside of the directory.
+        Raises DatasetError if it is outside of the directory.
         """
         return inside(directory, self.files[name].name)
 
-    def text_tokenizer_folder(self, directory: Path) -> Path | None:
+    def text_tokenizer_folder(self, directory: Location) -> Location | None:
         """Return the folder of the text tokenizer, which `transformers` can load; None if the dataset has none."""
         return inside(directory, self.text_tokenizer[0].name).parent if self.text_tokenizer else None
 
@@ -135,22 +136,23 @@ class DatasetCard:
         return cls(**values)
 
 
-def read_card(directory: Path) -> DatasetCard:
+def read_card(directory: Location | Path) -> DatasetCard:
     """Read the card of a dataset.
 
     Raises DatasetError if the directory is missing, unfinished or not a dataset, or if the card was modified.
     """
-    path = directory / CARD
-    if not directory.is_dir():
-        raise DatasetError(f"{directory}: no such dataset directory")
-    if not path.is_file():
-        raise DatasetError(
-            f"{directory} is unfinished: it has no {CARD}, which is written last. Run `longreel pack` again."
-        )
+    folder = located(directory)
+    path = folder / CARD
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read().decode()
         card = DatasetCard.from_json(text)
         is_same = card.to_json() == text
+    except (FileNotFoundError, NotADirectoryError) as e:
+        if not folder.exists():
+            raise DatasetError(f"{directory}: no such dataset directory") from e
+        raise DatasetError(
+            f"{directory} is unfinished: it has no {CARD}, which is written last. Run `longreel pack` again."
+        ) from e
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
         raise DatasetError(f"{path} is not a dataset card: {e}") from e
     if not is_same:

@@ -6,26 +6,29 @@ read them. The SHA-256 of each file is recorded elsewhere: in the dataset's card
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.dataset_files import StoredFile, tokenizer_folder
 from schemas.errors import DatasetError
-from schemas.files import atomic, inside
+from schemas.files import inside
 from schemas.fingerprint import fingerprint, sha256_file
+from schemas.storage.location import Location, located
 
 
-def file_problems(folder: Path, hashes: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def file_problems(folder: Location | Path, hashes: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield (name, problem) of each file that is missing or differs from its SHA-256."""
     for name, expected in hashes.items():
         try:
-            if sha256_file(inside(folder, name)) != expected:
+            if sha256_file(inside(located(folder), name)) != expected:
                 yield name, f"it was altered: its SHA-256 is not {expected}"
         except (OSError, DatasetError) as e:
             yield name, f"it cannot be read: {e}"
 
 
-def copy_files(source: Path, target: Path, hashes: Mapping[str, str]) -> None:
+def copy_files(source: Location | Path, target: Location | Path, hashes: Mapping[str, str]) -> None:
     """Copy the files of a text tokenizer to the folder `target`, each atomically, and delete others in it.
 
     Raises DatasetError, with `target` unchanged, if a file is missing or differs from its SHA-256.
@@ -33,19 +36,30 @@ def copy_files(source: Path, target: Path, hashes: Mapping[str, str]) -> None:
     for name, problem in file_problems(source, hashes):
         raise DatasetError(f"{source / name}: {problem}")
     for name in hashes:
-        with atomic(target / name) as temporary:
-            temporary.write_bytes((source / name).read_bytes())
-    for path in target.iterdir():
-        if path.name not in hashes:
-            path.unlink()
+        (located(target) / name).write((located(source) / name).read())
+    for other in located(target).list():
+        if other.name not in hashes:
+            other.delete()
 
 
-def store_files(source: Path, directory: Path, hashes: Mapping[str, str]) -> tuple[StoredFile, ...]:
+def store_files(source: Location | Path, directory: Location, hashes: Mapping[str, str]) -> tuple[StoredFile, ...]:
     """Copy the files of a text tokenizer to a folder of the dataset in `directory`; return them for its card.
 
     The name of the folder depends on the content, so the tokenizer of an older dataset in the directory remains.
     """
     folder = tokenizer_folder(fingerprint(*sorted(hashes.items())))
     copy_files(source, directory / folder, hashes)
-    sizes = {name: (directory / folder / name).stat().st_size for name in hashes}
+    sizes = {name: len((directory / folder / name).read()) for name in hashes}
     return tuple(StoredFile(name=f"{folder}/{name}", filesize=sizes[name], sha256=hashes[name]) for name in hashes)
+
+
+@contextmanager
+def local_copy(place: Location) -> Iterator[Path]:
+    """Yield the path of a local file or folder with the text tokenizer at `place`, for libraries that read it."""
+    if place.is_local or place.stat():
+        yield place.local()
+    else:
+        with tempfile.TemporaryDirectory(prefix="longreel-") as folder:
+            for file in place.list():
+                Path(folder, file.name).write_bytes(file.read())
+            yield Path(folder)

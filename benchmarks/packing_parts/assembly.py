@@ -32,6 +32,7 @@ from pipeline.runtime.units import read_rows, unit_files
 from schemas.fingerprint import sha256_file
 from schemas.records import TOKENS
 from schemas.rows import document_rows
+from schemas.storage.location import located
 
 SPEED, MEMORY = (4096, 131072), (4096, 1048576)
 SMALL_STORE = 10_000_000  # bytes; a smaller store is measured at the first context only
@@ -101,13 +102,13 @@ def race(root: Path, context: int, repeat: int) -> Row:
     name = min(sent)
     job, store, out = shard_job(plan, name, sent[name]), TokenStore(root / "tokens"), root / str(context)
     out.mkdir()
-    write_shard(job, store, out)
+    write_shard(job, store, located(out))
     shard, copy, other = out / name, out / "copy.tar", out / "other.tar"
     samples = samples_of(shard)
 
     def ours() -> None:
         part_path(out, name).unlink()
-        write_shard(job, store, out)
+        write_shard(job, store, located(out))
 
     methods: dict[str, Callable[[], Any]] = {
         "write_shard": ours,
@@ -164,6 +165,6 @@ def write_prepared(root: Path) -> Row:
     plan, name, shard_inputs = pickle.loads((root / "handed").read_bytes())  # noqa: S301
     with tempfile.TemporaryDirectory(dir=root) as out:
         job = shard_job(plan, name, shard_inputs)
-        write_shard(job, TokenStore(root / "tokens"), Path(out))
+        write_shard(job, TokenStore(root / "tokens"), located(Path(out)))
         size = (Path(out) / name).stat().st_size
     return {"bytes": size, "documents": len(job.documents), "sequences": len(job.keys)}

@@ -18,6 +18,7 @@ from pipeline.packing.config import PackConfig
 from pipeline.packing.length_histograms import count_lengths, read_histograms, sum_histograms, write_histograms
 from pipeline.packing.mixture import Mixture
 from pipeline.packing.plan import DatasetPlan, make_plan
+from schemas.storage.location import located
 
 UNIT = 10_000  # documents
 ANYWHERE = PackConfig(sentence_reach=0.0)
@@ -70,7 +71,9 @@ def count_units(folder: Path, units: int, context: int) -> Row:
         table = unit_table(unit)
         with timed(row, "histograms"):
             options: dict[str, Any] = {"context_length": context, "text_factor": 1.0, "seed": 0}
-            write_histograms(folder / f"{unit}.parquet", count_lengths(documents_of(table), Mixture(), **options))
+            write_histograms(
+                located(folder / f"{unit}.parquet"), count_lengths(documents_of(table), Mixture(), **options)
+            )
         row["documents"] += len(table)
     return row
 
@@ -78,10 +81,12 @@ def count_units(folder: Path, units: int, context: int) -> Row:
 def drive(folder: Path, units: int, context: int) -> Row:
     row: Row = {}
     with timed(row, "driver"):
-        histograms = sum_histograms(read_histograms(folder / f"{unit}.parquet") for unit in range(units))
+        histograms = sum_histograms(read_histograms(located(folder / f"{unit}.parquet")) for unit in range(units))
         plan = make_plan(histograms, ANYWHERE, context_length=context, vocabulary=VOCABULARY)
         handed = RankCounter()
-        starts = [handed.start(unit, read_histograms(folder / f"{unit}.parquet").splits) for unit in range(units)]
+        starts = [
+            handed.start(unit, read_histograms(located(folder / f"{unit}.parquet")).splits) for unit in range(units)
+        ]
     (folder / "plan").write_bytes(pickle.dumps(plan))
     row["plan_bytes"] = (folder / "plan").stat().st_size
     row["start_bytes"] = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -65,7 +64,7 @@ def with_beam(root: Path) -> Row:
     workspace, row = Workspace.existing(root), Row()
     with timed(row, "job"):
         pack(workspace, Stage(name="beam", context_length=CONTEXT, config=CONFIG), Runner(1))
-    return row | {"shards": len(list(workspace.packed("beam").glob("*.tar")))}
+    return row | {"shards": len(workspace.packed("beam").list("*.tar"))}
 
 
 def without_beam(root: Path) -> Row:
@@ -79,7 +78,7 @@ def without_beam(root: Path) -> Row:
                 count(unit)
         counted = [read_histograms(histograms / f"{unit_name(unit)}.parquet") for unit in units]
         plan = make_plan(sum_histograms(counted), CONFIG, context_length=CONTEXT, vocabulary=VOCABULARY)
-        begin(directory, plan.fingerprint)
+        version = begin(directory, plan.fingerprint)
         handed, sent = RankCounter(), dict[str, list[ShardInput]]()
         with AssignWorker(workspace, histograms).open() as send:
             for unit, histograms_of_unit in zip(units, counted, strict=True):
@@ -96,6 +95,7 @@ def without_beam(root: Path) -> Row:
             frame_size=facts.frame_size,
             frame_rate=facts.frame_rate,
             text_tokenizer=(),
+            version=version,
         )
-        shutil.rmtree(histograms)
+        histograms.delete_folder()
     return row | {"shards": len(sent)}

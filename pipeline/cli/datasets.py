@@ -18,13 +18,15 @@ from pipeline.runtime.token_store import TokenStore
 from pipeline.runtime.workspace import Workspace
 from schemas.dataset import read_card
 from schemas.errors import DatasetError, UsageError
+from schemas.storage.location import Location, located
+from schemas.storage.option import Address
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inspect:
     """Show what a dataset contains: sequences, documents, tokens, and the share of each sequence that is filled."""
 
-    dataset: Positional[Path]
+    dataset: Positional[Address]
     """Directory of the dataset."""
 
     def __call__(self, options: tuple[str, ...]) -> None:
@@ -39,36 +41,41 @@ class Verify:
     Files that do not belong to it are reported, too. The exit code is 0 without a problem, and 1 with one.
     """
 
-    dataset: Positional[Path]
+    dataset: Positional[Address]
     """Directory of the dataset; or a workspace, to check all its files and every dataset in it."""
-    tokens: Path | None = None
+    tokens: Address | None = None
     """Token store to check, and to compare every chunk of the dataset with: WORKSPACE/tokens."""
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Print the report. Raises DatasetError when there is a problem."""
-        if not self.dataset.is_dir():
+        if not self.dataset.is_folder():
             raise DatasetError(f"{self.dataset}: no such dataset")
-        if (self.dataset / "workspace.json").is_file():
-            self._verify_workspace(Workspace.existing(self.dataset))
+        if (self.dataset / "workspace.json").stat():
+            self._verify_workspace(Workspace.existing(self.dataset.local()))
             return
         found = 0
         if self.tokens is not None:
-            found = _print(self.tokens, store_problems(self.tokens))
-        store = TokenStore(self.tokens) if self.tokens is not None and not found else None
+            found = _print(self.tokens, store_problems(_store_of(self.tokens)))
+        store = TokenStore(_store_of(self.tokens)) if self.tokens is not None and not found else None
         _require_none(self.dataset, found + _verify(self.dataset, store))
 
     def _verify_workspace(self, workspace: Workspace) -> None:
         problems = list(workspace_problems(workspace))
-        found = _print(workspace.root, problems)
+        found = _print(located(workspace.root), problems)
         has_store = workspace.tokens.is_dir() and not any(name.startswith("tokens/") for name, _ in problems)
-        packed = workspace.root / "packed"
-        for folder in sorted(path for path in packed.iterdir() if path.is_dir()) if packed.is_dir() else ():
+        for folder in workspace.datasets():
             found += _verify(folder, TokenStore(workspace.tokens) if has_store else None)
-        _require_none(workspace.root, found)
+        _require_none(located(workspace.root), found)
         console.print(f"OK: workspace verified: {workspace.root}")
 
 
-def _verify(dataset: Path, store: TokenStore | None) -> int:
+def _store_of(tokens: Location) -> Path:
+    """Return the folder of a token store: that of a workspace is named after its number of units."""
+    is_workspaces = tokens.name == "tokens" and (tokens.parent / "workspace.json").stat()
+    return Workspace.existing(tokens.parent.local()).tokens if is_workspaces else tokens.local()
+
+
+def _verify(dataset: Location, store: TokenStore | None) -> int:
     """Check a dataset, print the report, and return the number of problems."""
     report = verify(dataset, store=store)
     for problem in report.problems:
@@ -77,7 +84,7 @@ def _verify(dataset: Path, store: TokenStore | None) -> int:
     return report.found
 
 
-def _print(place: Path, problems: Iterable[tuple[str, str]]) -> int:
+def _print(place: Location, problems: Iterable[tuple[str, str]]) -> int:
     """Print problems of files and return their number."""
     lines = [f"  {place / name}: {problem}" for name, problem in problems]
     for line in lines:
@@ -85,7 +92,7 @@ def _print(place: Path, problems: Iterable[tuple[str, str]]) -> int:
     return len(lines)
 
 
-def _require_none(place: Path, found: int) -> None:
+def _require_none(place: Location, found: int) -> None:
     if found:
         raise DatasetError(f"{place}: {found} problem{'s' if found > 1 else ''}, listed above")
 
@@ -94,7 +101,7 @@ def _require_none(place: Path, found: int) -> None:
 class Trace:
     """Show which documents a sequence is made of, or with --token the source of one token and its sentence or frame."""
 
-    dataset: Positional[Path]
+    dataset: Positional[Address]
     """Directory of the dataset."""
     key: str
     """Key of the sequence, such as train-000000000."""
@@ -107,7 +114,7 @@ class Trace:
     vision: str | None = None
     """The VQGAN that encoded the frames: the name of a shipped checkpoint, or a file of weights. Default: the
     workspace's, for a dataset in WORKSPACE/packed/."""
-    text_tokenizer: Path | None = None
+    text_tokenizer: Address | None = None
     """The text tokenizer that encoded the text, if the dataset has no copy of it."""
 
     def __call__(self, options: tuple[str, ...]) -> None:
@@ -120,7 +127,7 @@ class Trace:
                 self.token,
                 shard=self.shard,
                 out=self.out,
-                vision=self.vision or recorded_vision(self.dataset.resolve().parent.parent),
+                vision=self.vision or recorded_vision(_workspace_of(self.dataset)),
                 text_tokenizer=self.text_tokenizer,
             )
             for name, value in facts.items():
@@ -129,3 +136,8 @@ class Trace:
             raise UsageError("--out needs --token: the token whose frame is to be written")
         else:
             console.print(trace_sequence(self.dataset, self.key, shard=self.shard))
+
+
+def _workspace_of(dataset: Location) -> Path:
+    """Return the folder in which the workspace of a dataset is, if it is in one."""
+    return dataset.local().resolve().parent.parent

@@ -14,10 +14,12 @@ import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from tyro._docstrings import get_callable_description, get_field_docstring
 from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction
+
+from schemas.storage.location import Location
 
 Scalar = bool | int | float | str
 Value = Scalar | list[Scalar] | dict[str, Scalar]  # what TOML holds
@@ -61,7 +63,8 @@ class Option:
     def element(self) -> Any:
         """The type of one value: of an element for tuples, of what is not None for optional values."""
         members = [member for member in _members(self.annotation) if member is not type(None)]
-        return get_args(members[0])[0] if get_origin(members[0]) is tuple else members[0]
+        element = get_args(members[0])[0] if get_origin(members[0]) is tuple else members[0]
+        return get_args(element)[0] if get_origin(element) is Annotated else element
 
     @property
     def is_optional(self) -> bool:
@@ -90,6 +93,7 @@ class Option:
         if self.is_mapping:
             return "a table of numbers"
         words = {bool: "true or false", int: "an integer", float: "a number", str: "a string", Path: "a path"}
+        words |= {Location: "a path or URL"}
         one = f"one of {', '.join(self.choices)}" if self.choices else words.get(self.element, str(self.element))
         return f"a list, each element {one}" if self.is_list else one
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +18,7 @@ import pyarrow as pa
 from schemas.dataset import DatasetCard
 from schemas.dataset_files import INDEX, LEDGER, StoredFile
 from schemas.records import LEDGER as LEDGER_SCHEMA
+from schemas.storage.location import Location
 from schemas.tables import open_table
 
 SPANS, SHARDS = "spans", "shards"  # the record sets
@@ -72,7 +72,7 @@ _CONTEXT = {
 }
 
 
-def croissant_json(directory: Path, card: DatasetCard) -> str:
+def croissant_json(directory: Location, card: DatasetCard) -> str:
     """Return the Croissant metadata, which depends only on the card, without its entry of this file, and the ledger."""
     licenses = tokens_by_license(card.file(directory, LEDGER))
     metadata = {
@@ -90,7 +90,7 @@ def croissant_json(directory: Path, card: DatasetCard) -> str:
     return json.dumps(metadata, indent=1, ensure_ascii=True) + "\n"
 
 
-def tokens_by_license(ledger: Path) -> Counter[str | None]:
+def tokens_by_license(ledger: Location) -> Counter[str | None]:
     """Return the number of tokens by license, in bounded memory; None stands for documents without a license."""
     counts: Counter[str | None] = Counter()
     with open_table(ledger) as file:

@@ -10,7 +10,6 @@ Axes: D documents, N chunks, M spans, Q sequences.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from schemas.dataset_files import LEDGER as NAME
 from schemas.dataset_files import StoredFile
 from schemas.packed import SPAN_DTYPE
 from schemas.records import LEDGER
+from schemas.storage.location import Location
 from schemas.tables import table_writer
 from schemas.vocab import VISION
 
@@ -134,7 +134,7 @@ def shard_ledger(clips: Clips, chunks: ChunkTable, documents: pa.Table, *, keys:
     return pa.table([columns[name] for name in LEDGER.names], schema=LEDGER)
 
 
-def write_ledger(directory: Path, tables: Iterable[pa.Table]) -> StoredFile:
+def write_ledger(directory: Location, tables: Iterable[pa.Table]) -> StoredFile:
     """Write tables of records.LEDGER, in order, to the ledger of a dataset."""
     with content_named(directory, NAME) as draft, table_writer(draft.path, LEDGER, compression="zstd") as out:
         for table in tables:

@@ -7,7 +7,6 @@ search: about 20 reads of one tar header among 10^6 sequences.
 from __future__ import annotations
 
 import bisect
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,15 +17,16 @@ from schemas.dataset import DatasetCard
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import inside
 from schemas.shards.index import ShardEntry, checksum_at, checksum_of_sequence, read_checked_index
-from schemas.shards.ranged import SequenceFile
+from schemas.shards.remote import open_sequence
 from schemas.shards.sequence import PackedSequence, read_sequence
 from schemas.shards.tar import BLOCK
+from schemas.storage.location import Location
 
 
 class Sequences:
     """Random access to the sequences of one dataset by shard name and key."""
 
-    def __init__(self, directory: Path, card: DatasetCard) -> None:
+    def __init__(self, directory: Location, card: DatasetCard) -> None:
         self._directory, self._card = directory, card
         self._shards = {entry.url: entry for entry in read_checked_index(directory, card)}
 
@@ -51,7 +51,7 @@ class Sequences:
         path = inside(self._directory, entry.url)
         first, end = entry.offsets[i : i + 2]
         checksum = checksum_at(entry.checksums, i)
-        with SequenceFile(path, first, end, f"{path}, {key}", checksum=checksum) as sequence:
+        with open_sequence(path, first, end, f"{path}, {key}", checksum=checksum) as sequence:
             sequence.fetch()
             return sequence.tokens(dtype, context, np.array([[start, start + length]]))[0]
 
@@ -80,11 +80,10 @@ class Sequences:
     def _bytes(self, entry: ShardEntry, start: int, length: int) -> bytes:
         path = inside(self._directory, entry.url)
         try:
-            with path.open("rb") as f:
-                f.seek(start)
-                data = f.read(length)
+            return path.read_range(start, length)
         except OSError as e:
             raise DatasetError(f"{path} cannot be read: {e.strerror}; run `longreel verify`") from e
-        if len(data) != length:
-            raise DatasetError(f"{path} ends before byte {start + length}: it was truncated; run `longreel verify`")
-        return data
+        except EOFError as e:
+            raise DatasetError(
+                f"{path} ends before byte {start + length}: it was truncated; run `longreel verify`"
+            ) from e

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +19,14 @@ from pipeline.packing.plan import DatasetPlan
 from pipeline.packing.shards import part_path, read_part
 from schemas.dataset import SCHEMA_VERSION, DatasetCard, SplitCard, read_card
 from schemas.dataset_files import LEDGER, PARTS, StoredFile, shard_number
-from schemas.errors import DatasetError, storage_errors
+from schemas.errors import DatasetError
 from schemas.shards.index import ShardEntry, read_checked_index
+from schemas.storage.location import Location
 from schemas.tables import read_table
 from schemas.vocab import TEXT, VISION
 
 
-def is_current(directory: Path, fingerprint: str) -> bool:
+def is_current(directory: Location, fingerprint: str) -> bool:
     """Return whether the directory is a complete dataset of the plan with this fingerprint.
 
     Checks the card, the hash of the index and the size of each file; `longreel verify` checks the content.
@@ -34,29 +34,27 @@ def is_current(directory: Path, fingerprint: str) -> bool:
     try:
         card = read_card(directory)
         read_checked_index(directory, card)
-        sizes_match = all((directory / file.name).stat().st_size == file.filesize for file in card.stored)
+        sizes_match = all(_size(directory / file.name) == file.filesize for file in card.stored)
         return card.fingerprint == fingerprint and sizes_match
     except (OSError, DatasetError):
         return False
 
 
-def begin(directory: Path, fingerprint: str) -> str | None:
+def begin(directory: Location, fingerprint: str) -> str | None:
     """Prepare the directory for the shards of a plan; return the version of the card that `commit` replaces.
 
     Part files of the same plan are kept, so that an interrupted run can be resumed.
     """
-    with storage_errors(directory):
-        (directory / PARTS).mkdir(parents=True, exist_ok=True)
-    for part in (directory / PARTS).glob("*.parquet"):
+    for part in (directory / PARTS).list("*.parquet"):
         try:
             read_part(directory, part.name, fingerprint=fingerprint)
         except DatasetError:
-            part.unlink()
+            part.delete()
     return card_version(directory)
 
 
 def commit(
-    directory: Path,
+    directory: Location,
     plan: DatasetPlan,
     *,
     frame_grid: tuple[int, int],
@@ -97,7 +95,7 @@ def commit(
     return card
 
 
-def _parts(directory: Path, names: list[str], tokens: dict[str, Counter[int]]) -> Iterator[pa.Table]:
+def _parts(directory: Location, names: list[str], tokens: dict[str, Counter[int]]) -> Iterator[pa.Table]:
     """Yield the rows of the part files, already sorted by sequence key; count the tokens by split and modality."""
     for name in names:
         part = read_table(part_path(directory, name)).replace_schema_metadata(None)
@@ -124,3 +122,8 @@ def _split_card(plan: DatasetPlan, split: str, shards: list[ShardEntry], tokens:
         fill=plan.fill(split),
         best_fill=plan.best_fill(split),
     )
+
+
+def _size(place: Location) -> int | None:
+    found = place.stat()
+    return found.size if found else None

@@ -11,12 +11,10 @@ of one shard and the tokens of one sequence.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -50,6 +48,7 @@ from schemas.dataset import TAKEN_DOWN, read_card
 from schemas.dataset_files import StoredFile
 from schemas.errors import ConfigError, DatasetError
 from schemas.records import TOKENS
+from schemas.storage.location import Location
 from schemas.text_tokenizer import store_files
 from tokenizer.text.tokenizer import TextTokenizer
 
@@ -100,7 +99,7 @@ def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
         else:
             delete_leftovers(directory, read_card(directory))
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.delete_folder()
     return _report(plan, stage, new=new, seconds=time.monotonic() - started)
 
 
@@ -121,7 +120,7 @@ def _plan(workspace: Workspace, stage: Stage, facts: StoreFacts, runner: Runner)
     )
 
 
-def _copy_tokenizer(workspace: Workspace, directory: Path, plan: DatasetPlan) -> tuple[StoredFile, ...]:
+def _copy_tokenizer(workspace: Workspace, directory: Location, plan: DatasetPlan) -> tuple[StoredFile, ...]:
     """Copy the text tokenizer to the dataset; return its files, none if the workspace has another."""
     hashes = kept_hashes(workspace)
     if plan.vocabulary.text_sha256 not in hashes.values():
@@ -133,20 +132,20 @@ def _count(
     workspace: Workspace, stage: Stage, units: Sequence[int], worker: HistogramWorker, runner: Runner
 ) -> LengthHistograms:
     folder = workspace.length_histograms(stage.name)
-    shutil.rmtree(folder, ignore_errors=True)
+    folder.delete_folder()
     log = workspace.start_log("pack")
     with following(f"pack {stage.name}, counting", log, len(units)):
         run_each(units, worker, runner, log=log)
     return sum_histograms(read_histograms(_file(folder, unit)) for unit in units)
 
 
-def _file(folder: Path, unit: int) -> Path:
+def _file(folder: Location, unit: int) -> Location:
     return folder / f"{unit_name(unit)}.parquet"
 
 
 def _documents(workspace: Workspace, unit: int) -> tuple[Documents, int]:
     """Return the documents of a unit, and the number of others, which were taken down."""
-    table = read_rows(_file(workspace.tokens, unit), TOKENS)
+    table = read_rows(workspace.tokens / f"{unit_name(unit)}.parquet", TOKENS)
     blocked = pa.array(BlockList.read(workspace).takedowns, pa.string())
     is_blocked = pc.is_in(items_of(table["document_id"]), blocked)
     count = pc.sum(pc.and_(is_blocked, pc.is_null(table["reason"]))).as_py() or 0
@@ -206,7 +205,7 @@ class AssignWorker:
     """Checks the token files of units and assigns their documents to shards."""
 
     workspace: Workspace
-    histograms: Path
+    histograms: Location
 
     @contextmanager
     def open(self) -> Iterator[Callable[[UnitStart, DatasetPlan], Iterator[tuple[str, ShardInput]]]]:
@@ -221,7 +220,8 @@ class AssignWorker:
             documents, _ = _documents(self.workspace, start.unit)
             if digest_documents(documents.table) != read_histograms(_file(self.histograms, start.unit)).digest:
                 raise DatasetError(
-                    f"{_file(self.workspace.tokens, start.unit)} changed while it was packed; run `longreel pack` again"
+                    f"{self.workspace.tokens / unit_name(start.unit)}.parquet changed while it was packed; "
+                    "run `longreel pack` again"
                 )
             return assign(documents, plan, start, store, loaded[0] if loaded else None)
 
@@ -245,7 +245,7 @@ class ShardWorker:
     """Writes shards."""
 
     workspace: Workspace
-    directory: Path
+    directory: Location
 
     @contextmanager
     def open(self) -> Iterator[Callable[[tuple[str, Iterable[ShardInput]], DatasetPlan], None]]:

@@ -11,7 +11,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from pipeline.packing.loss_weights import targets_of
 from pipeline.packing.mixture import Mixture
 from schemas.errors import DatasetError
 from schemas.records import SPLITS
+from schemas.storage.location import Location
 from schemas.tables import read_table, write_table
 
 ROLES = ("item", "unsplittable", "text")  # the histograms of SplitHistograms
@@ -125,7 +125,7 @@ def _add_splits(some: list[SplitHistograms]) -> SplitHistograms:
     )
 
 
-def write_histograms(path: Path, histograms: LengthHistograms) -> None:
+def write_histograms(path: Location, histograms: LengthHistograms) -> None:
     """Write length histograms as Parquet: one row per length; the other fields are JSON in the metadata of the file."""
     rows: dict[str, list[Any]] = {"split": [], "role": [], "length": [], "count": []}
     facts: dict[str, Any] = {}
@@ -143,7 +143,7 @@ def write_histograms(path: Path, histograms: LengthHistograms) -> None:
     write_table(path, pa.table(rows, schema.with_metadata({"histograms": json.dumps(plain)})))
 
 
-def read_histograms(path: Path) -> LengthHistograms:
+def read_histograms(path: Location) -> LengthHistograms:
     """Read a file written by `write_histograms`; raises DatasetError if it is missing or invalid."""
     try:
         table = read_table(path)

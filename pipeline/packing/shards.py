@@ -18,7 +18,6 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +38,7 @@ from schemas.fingerprint import sha256_file
 from schemas.shards.index import ShardEntry
 from schemas.shards.sequence import Chunk, PackedSequence, sequence_bytes
 from schemas.shards.writer import ShardWriter
+from schemas.storage.location import Location
 from schemas.tables import open_table, write_table
 from schemas.vocab import Vocabulary
 
@@ -130,7 +130,7 @@ def _unpacked(shard_inputs: Iterable[ShardInput]) -> tuple[pa.Table, pa.Table]:
     return joined.set_column(place, "document", pa.array(rank)), table
 
 
-def write_shard(job: ShardJob, store: Tokens, directory: Path) -> None:
+def write_shard(job: ShardJob, store: Tokens, directory: Location) -> None:
     """Write a shard and its part file, each atomically; do nothing if both are already written.
 
     Raises DatasetError if a document in the token store contradicts its index row, StorageError if the disk is full.
@@ -152,22 +152,23 @@ def write_shard(job: ShardJob, store: Tokens, directory: Path) -> None:
     write_table(part_path(directory, job.name), rows.replace_schema_metadata(metadata))
 
 
-def is_written(job: ShardJob, directory: Path) -> bool:
+def is_written(job: ShardJob, directory: Location) -> bool:
     """Return whether the shard and its part file exist, belong to this plan and match the hash; reads the shard."""
     try:
         entry = read_part(directory, job.name, fingerprint=job.fingerprint)
         path = directory / entry.url
-        return path.stat().st_size == entry.filesize and sha256_file(path) == entry.sha256
+        found = path.stat()
+        return found is not None and found.size == entry.filesize and sha256_file(path) == entry.sha256
     except (OSError, DatasetError):
         return False
 
 
-def part_path(directory: Path, name: str) -> Path:
-    """Return the path of the part file of the shard `name`."""
-    return directory / PARTS / Path(name).with_suffix(".parquet").name
+def part_path(directory: Location, name: str) -> Location:
+    """Return the place of the part file of the shard `name`."""
+    return directory / PARTS / f"{name.removesuffix('.tar').removesuffix('.parquet')}.parquet"
 
 
-def read_part(directory: Path, name: str, *, fingerprint: str) -> ShardEntry:
+def read_part(directory: Location, name: str, *, fingerprint: str) -> ShardEntry:
     """Return the index entry in the part file of a shard; raises DatasetError if it is missing or of another plan."""
     path = part_path(directory, name)
     try:

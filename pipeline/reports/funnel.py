@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -23,6 +22,7 @@ from schemas.dataset import DatasetCard, read_card
 from schemas.dataset_files import LEDGER
 from schemas.errors import DatasetError
 from schemas.records import SURVEY, TOKENS
+from schemas.storage.location import Location
 from schemas.tables import open_table
 
 _SURVEY_COLUMNS = (
@@ -206,7 +206,7 @@ def _with_verdicts(surveyed: pa.Table, judged: pa.Table) -> pa.Table:
     return table.append_column("judged", is_judged)
 
 
-def _documents(ledger: Path) -> pa.Array:
+def _documents(ledger: Location) -> pa.Array:
     """Return the distinct ids of the documents in a dataset."""
     try:
         with open_table(ledger) as file:

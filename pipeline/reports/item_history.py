@@ -32,6 +32,7 @@ from schemas.dataset_files import LEDGER
 from schemas.errors import DatasetError
 from schemas.records import PAIRS, SURVEY, TOKENS, USER_COLUMNS, item_of
 from schemas.rows import Cut, DocumentRow, ManifestItem, SurveyRow, document_rows, survey_rows
+from schemas.storage.location import Location
 from schemas.tables import read_table
 
 State = Literal["kept", "rejected", "pending", "not applicable", "done", "packed", "taken down", "absent"]
@@ -342,7 +343,7 @@ def _tokenize(workspace: Workspace, judged: SurveyRow | None) -> TokenizeHistory
 def _packed(workspace: Workspace, document_id: str | None) -> Iterator[PackHistory]:
     """Yield for each dataset what it contains of the item, according to its ledger."""
     for folder in workspace.datasets():
-        name = str(folder.relative_to(workspace.root))
+        name = f"packed/{folder.name}"
         try:
             card = read_card(folder)
         except DatasetError as e:
@@ -373,7 +374,7 @@ def _pack_history(dataset: str, context_length: int, rows: pa.Table) -> PackHist
     )
 
 
-def _ledger_rows(path: Path, document_id: str) -> pa.Table:
+def _ledger_rows(path: Location, document_id: str) -> pa.Table:
     columns = ["sequence", "length", "copy", "split", "uri"]
     of_item = (pc.field("document_id") == document_id) | pc.starts_with(pc.field("document_id"), f"{document_id}#")
     try:

@@ -35,6 +35,7 @@ from schemas.files import read_json, write_json
 from schemas.fingerprint import bucket
 from schemas.records import MANIFEST
 from schemas.rows import ManifestItem, manifest_items
+from schemas.storage.location import Location, located
 from schemas.tables import read_table, write_table
 
 _VERSION = 2
@@ -160,23 +161,23 @@ class Workspace:
         """The table of all rejected items."""
         return self.root / "quarantine.parquet"
 
-    def packed(self, name: str | int) -> Path:
+    def packed(self, name: str | int) -> Location:
         """Folder of a dataset, named after its context length or stage of a curriculum."""
-        return self.root / "packed" / str(name)
+        return located(self.root) / "packed" / str(name)
 
-    def datasets(self) -> list[Path]:
+    def datasets(self) -> list[Location]:
         """Return the folders of all datasets, finished or not, in the order of their names."""
-        folders = (path for path in (self.root / "packed").glob("*") if path.is_dir())
-        return sorted(path for path in folders if not path.name.startswith("."))
+        folders = (located(self.root) / "packed").list()
+        return [folder for folder in folders if not folder.name.startswith(".") and folder.is_folder()]
 
     @property
     def takedown(self) -> Path:
         """Folder of block list and receipts of `longreel takedown`."""
         return self.root / "takedown"
 
-    def length_histograms(self, name: str) -> Path:
+    def length_histograms(self, name: str) -> Location:
         """Folder of length histograms for planning a dataset."""
-        return self.root / "histograms" / name
+        return located(self.root) / "histograms" / name
 
     @property
     def text_tokenizer(self) -> Path:

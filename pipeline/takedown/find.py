@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -31,6 +30,7 @@ from schemas.dataset_files import LEDGERS
 from schemas.errors import DatasetError
 from schemas.records import SIGNATURES, SURVEY, TOKENS
 from schemas.rows import signature_rows
+from schemas.storage.location import Location
 
 _KNOWN = pa.schema([(name, pa.string()) for name in ("uri", "kind", "document_id", "content_id")])
 _REQUESTED = "requested"
@@ -83,7 +83,7 @@ class Found:
 def find(
     workspace: Workspace,
     names: Sequence[str],
-    datasets: Iterable[Path],
+    datasets: Iterable[Location],
     *,
     near_duplicates: bool,
     min_containment: float,
@@ -114,7 +114,7 @@ def find(
     return Found(targets=targets, related=kept, adopters=_adopters(workspace, because))
 
 
-def _known_items(workspace: Workspace, datasets: Iterable[Path]) -> pa.Table:
+def _known_items(workspace: Workspace, datasets: Iterable[Location]) -> pa.Table:
     """Return all items that anything in the workspace refers to, as distinct rows of _KNOWN."""
     tables = [_KNOWN.empty_table(), *_listed(workspace)]
     for folder in (workspace.survey, workspace.selection):
@@ -122,7 +122,7 @@ def _known_items(workspace: Workspace, datasets: Iterable[Path]) -> pa.Table:
     for path in unit_files(workspace.tokens):
         tables.append(_of_documents(read_rows(path, TOKENS, ["uri", "kind", "document_id"])))
     for directory in datasets:
-        for ledger in sorted(directory.glob(LEDGERS)):  # also that of a dataset that was replaced, until it is deleted
+        for ledger in directory.list(LEDGERS):  # also that of a dataset that was replaced, until it is deleted
             batches = read_batches(ledger, ["uri", "kind", "document_id"])
             tables += [_of_documents(_distinct(batch)) for batch in batches]
     blocked = [{name: getattr(item, name) for name in _KNOWN.names} for item in BlockList.read(workspace).items]

@@ -1,7 +1,7 @@
 """The progress and the receipt of a takedown.
 
     WORKSPACE/takedown/pending/ID/request.json   what a takedown that has begun removes
-    WORKSPACE/takedown/pending/ID/before.jsonl   the SHA-256 of each file before it was first changed
+    WORKSPACE/takedown/pending/ID/before/…       the SHA-256 of each file before it was first changed, one file each
     WORKSPACE/takedown/receipts/ID.json          what was removed, where and when; never changed or deleted
 
 A receipt has names, hashes and counts, and nothing of the content. It is written when everything was removed; then the
@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
-import os
-import shutil
+import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,11 +21,12 @@ from typing import Any
 
 from pipeline.runtime.workspace import Workspace
 from pipeline.takedown.find import Found, Related, Target
-from schemas.errors import DatasetError, storage_errors
+from schemas.errors import DatasetError
 from schemas.files import read_json, write_json
 from schemas.fingerprint import sha256_file
+from schemas.storage.location import Location, located
 
-_REQUEST, _BEFORE = "request.json", "before.jsonl"
+_REQUEST, _BEFORE = "request.json", "before"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +72,16 @@ class Journal:
     """The progress of one takedown."""
 
     def __init__(self, workspace: Workspace, takedown: str) -> None:
-        self._workspace, self.id = workspace, takedown
-        self._folder = workspace.takedown / "pending" / takedown
+        self.id = takedown
+        self._root = located(workspace.root)
+        self._takedown = located(workspace.takedown)
+        self._folder = self._takedown / "pending" / takedown
         self._known = self._read()
 
     @property
-    def receipt(self) -> Path:
-        """The path of the receipt."""
-        return self._workspace.takedown / "receipts" / f"{self.id}.json"
+    def receipt(self) -> Location:
+        """The place of the receipt."""
+        return self._takedown / "receipts" / f"{self.id}.json"
 
     def begin(self, request: Request) -> None:
         """Write the request: from here on the takedown is completed, whatever happens."""
@@ -94,65 +95,54 @@ class Journal:
         except (OSError, DatasetError, TypeError, KeyError) as e:
             raise DatasetError(f"{path} cannot be read ({e}); delete its folder and name the items again") from e
 
-    def before(self, path: Path, sha256: str | None = None) -> None:
+    def before(self, place: Location | Path, sha256: str | None = None) -> None:
         """Record the hash of a file that is about to change; of a folder, those of its files."""
-        if path.is_dir():
-            for part in sorted(path.rglob("*")):
-                if part.is_file():
-                    self.before(part)
-        elif path.is_file() and (name := self._name(path)) not in self._known:
-            self._known[name] = sha256 or sha256_file(path)
-            line = json.dumps({"path": name, "sha256": self._known[name]}) + "\n"
-            with storage_errors(self._folder), (self._folder / _BEFORE).open("a", encoding="utf-8") as file:
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
+        place = located(place)
+        if place.stat() is None:
+            for part in place.walk():
+                self.before(part)
+        elif (name := self._name(place)) not in self._known:
+            self._known[name] = sha256 or sha256_file(place)
+            record = f"{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()}.json"
+            write_json(self._folder / _BEFORE / record, {"path": name, "sha256": self._known[name]})
 
     def changes(self) -> list[dict[str, str | None]]:
         """Return each file that is different now, with the hashes before and after; null: there is none."""
         found: list[dict[str, str | None]] = []
         for name, sha256 in sorted(self._known.items()):
-            path = self._workspace.root / name
-            after = sha256_file(path) if path.is_file() else None
+            place = Location.parse(name) if _is_outside(name) else self._root / name
+            after = sha256_file(place) if place.stat() else None
             if after != sha256:
                 found.append({"path": name, "sha256_before": sha256, "sha256_after": after})
         return found
 
     def finish(self, facts: Mapping[str, Any] | None) -> None:
         """Write the receipt, unless `facts` is None, and delete the record of progress."""
-        if facts is not None and not self.receipt.exists():
+        if facts is not None and not self.receipt.stat():
             write_json(self.receipt, facts)
-        with storage_errors(self._folder):
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.delete_folder()
 
-    def _name(self, path: Path) -> str:
-        """Return a path relative to the workspace, or absolute if it is outside of it."""
-        path = path.absolute()
-        return str(path.relative_to(self._workspace.root)) if path.is_relative_to(self._workspace.root) else str(path)
+    def _name(self, place: Location) -> str:
+        """Return an address relative to the workspace, or the whole one if it is outside of it."""
+        return place.relative_to(self._root) if place.is_relative_to(self._root) else str(place)
 
     def _read(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        try:
-            lines = (self._folder / _BEFORE).read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return found
-        for line in lines:
-            try:
-                row = json.loads(line)
-                found.setdefault(row["path"], row["sha256"])
-            except (ValueError, KeyError, TypeError):
-                continue  # the last line of a process that was killed: the file had not changed yet
-        return found
+        records = (read_json(place) for place in (self._folder / _BEFORE).list("*.json"))
+        return {record["path"]: record["sha256"] for record in records}
+
+
+def _is_outside(name: str) -> bool:
+    return name.startswith("/") or "://" in name
 
 
 def discard_unbegun(workspace: Workspace) -> None:
     """Delete what a process left that was killed before its request was complete: it has changed nothing."""
-    for folder in sorted((workspace.takedown / "pending").glob("*")):
-        if not (folder / _REQUEST).is_file():
-            shutil.rmtree(folder, ignore_errors=True)
+    for folder in (located(workspace.takedown) / "pending").list():
+        if not (folder / _REQUEST).stat():
+            folder.delete_folder()
 
 
 def pending(workspace: Workspace) -> Sequence[Journal]:
     """Return the takedowns that have begun and are not complete, in order."""
-    folders = sorted((workspace.takedown / "pending").glob("*"))
-    return [Journal(workspace, folder.name) for folder in folders if (folder / _REQUEST).is_file()]
+    folders = (located(workspace.takedown) / "pending").list()
+    return [Journal(workspace, folder.name) for folder in folders if (folder / _REQUEST).stat()]

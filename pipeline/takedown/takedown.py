@@ -15,7 +15,6 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 
 from pipeline.dataset.commit import delete_dataset
 from pipeline.dataset.removal.remove import plan_removal, remove_items
@@ -29,8 +28,10 @@ from pipeline.takedown.journal import Journal, Request, discard_unbegun, new_id,
 from pipeline.takedown.trained import clear_tokenizer_run, tokenizer_runs, trained_models
 from schemas.dataset import read_card
 from schemas.dataset_files import CARD, LEDGERS
-from schemas.errors import ConfigError, DatasetError
+from schemas.errors import ConfigError, DatasetError, StorageError
 from schemas.records import item_of
+from schemas.storage.location import Location, located
+from schemas.storage.option import Address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +43,9 @@ class TakedownConfig:
     min_containment: float = 0.5
     """Share of an item that another one must contain, or the other way round, for the other one to be removed, above 0
     to 1. Items that share less are listed and kept."""
-    also: tuple[Path, ...] = ()
+    also: tuple[Address, ...] = ()
     """Folders outside of the workspace to remove the items from: copies of datasets, output of train-tokenizer."""
-    models: tuple[Path, ...] = ()
+    models: tuple[Address, ...] = ()
     """Folders to search for models that were trained on the items, to name them in the receipt. The workspace and the
     folder that it is in are always searched."""
 
@@ -98,9 +99,9 @@ def _say(line: str) -> None:
     console.print(f"takedown: {line}")
 
 
-def _datasets(workspace: Workspace, also: Sequence[Path]) -> list[Path]:
+def _datasets(workspace: Workspace, also: Sequence[Location]) -> list[Location]:
     """Return the folders of all datasets."""
-    return [*workspace.datasets(), *(folder for folder in also if any(folder.glob(LEDGERS)))]
+    return [*workspace.datasets(), *(folder for folder in also if folder.list(LEDGERS))]
 
 
 def _description(found: Found) -> Iterator[str]:
@@ -125,7 +126,7 @@ def _preview(workspace: Workspace, found: Found, config: TakedownConfig) -> Iter
 def _request(
     workspace: Workspace, takedown: str, items: Sequence[str], found: Found, config: TakedownConfig
 ) -> Request:
-    finished = [folder for folder in _datasets(workspace, config.also) if (folder / CARD).is_file()]
+    finished = [folder for folder in _datasets(workspace, config.also) if (folder / CARD).stat()]
     return Request(
         id=takedown,
         started=started_now(),
@@ -134,22 +135,22 @@ def _request(
         min_containment=config.min_containment,
         found=found,
         selected=tables.selected_uris(workspace, found.uris),
-        also=tuple(str(folder.absolute()) for folder in config.also),
-        models=tuple(str(folder.absolute()) for folder in config.models),
-        fingerprints={str(folder.absolute()): read_card(folder).fingerprint for folder in finished},
+        also=tuple(str(folder) for folder in config.also),
+        models=tuple(str(folder) for folder in config.models),
+        fingerprints={str(folder): read_card(folder).fingerprint for folder in finished},
     )
 
 
 def _remove(workspace: Workspace, journal: Journal) -> None:
     """Do what a request says; steps that are done already change nothing."""
     request = journal.request()
-    if journal.receipt.exists():
+    if journal.receipt.stat():
         journal.finish(None)
         return
     _block(workspace, request)
     drop_other_divisions(workspace)
     done = _Done()
-    also = [Path(folder) for folder in request.also]
+    also = [Location.parse(folder) for folder in request.also]
     for directory in _datasets(workspace, also):
         _remove_from_dataset(directory, request, journal, done)
     for step in (
@@ -181,7 +182,7 @@ def _block(workspace: Workspace, request: Request) -> None:
         write_blocked(workspace, request.id, entries if request.near_duplicates else plain)
 
 
-def _remove_from_dataset(directory: Path, request: Request, journal: Journal, done: _Done) -> None:
+def _remove_from_dataset(directory: Location, request: Request, journal: Journal, done: _Done) -> None:
     items = {*request.found.documents, *(request.found.adopters or {})}
     if files.is_unfinished(directory):
         delete_dataset(directory, record=journal.before)
@@ -201,9 +202,10 @@ def _dataset_facts(request: Request) -> Iterator[dict[str, object]]:
     """Yield each dataset that changed, with the documents that were removed; no fingerprint: it was deleted."""
     items = {*request.found.documents, *(request.found.adopters or {})}
     for name, before in request.fingerprints.items():
-        if not _is_changed(Path(name), before):
+        folder = Location.parse(name)
+        if not _is_changed(folder, before):
             continue
-        card = read_card(Path(name)) if (Path(name) / CARD).is_file() else None
+        card = read_card(folder) if (folder / CARD).stat() else None
         yield {
             "dataset": name,
             "documents": [document for document in card.taken_down if item_of(document) in items] if card else None,
@@ -214,20 +216,30 @@ def _dataset_facts(request: Request) -> Iterator[dict[str, object]]:
 
 def _not_removed(workspace: Workspace, request: Request, journal: Journal) -> Iterator[str]:
     """Yield what still has something of the items, in words."""
-    for run in tokenizer_runs(workspace, map(Path, request.also)):
+    for run in tokenizer_runs(workspace, map(Location.parse, request.also)):
         if said := clear_tokenizer_run(run, request, journal):
             yield said
-    changed = {name: before for name, before in request.fingerprints.items() if _is_changed(Path(name), before)}
-    yield from map(str, trained_models(workspace, map(Path, request.models), changed))
-    if workspace.text_tokenizer.is_dir():
+    changed = {
+        name: before for name, before in request.fingerprints.items() if _is_changed(Location.parse(name), before)
+    }
+    yield from map(str, trained_models(workspace, map(Location.parse, request.models), changed))
+    if located(workspace.text_tokenizer).is_folder():
         yield f"{workspace.text_tokenizer}: its word pieces may have been learned from their text"
-    yield from (f"input file {t.uri}" for t in request.found.targets if Path(t.uri).exists())
+    yield from (f"input file {t.uri}" for t in request.found.targets if _exists(t.uri))
     yield from (f"{name} in the workspace was not examined" for name in files.unknown_files(workspace))
     yield from (f"temporary copy {name} of a running or killed command" for name in files.temporary_copies())
     yield "copies of datasets or of the workspace elsewhere, which are not known (--also removes the items from them)"
 
 
-def _is_changed(directory: Path, fingerprint: str) -> bool:
+def _exists(uri: str) -> bool:
+    """Whether an input is a file that Longreel can see."""
+    try:
+        return Location.parse(uri).stat() is not None
+    except (ConfigError, StorageError, OSError, ValueError):  # of another scheme; out of reach; not a valid name
+        return False
+
+
+def _is_changed(directory: Location, fingerprint: str) -> bool:
     try:
         return read_card(directory).fingerprint != fingerprint
     except DatasetError:  # it was deleted
@@ -253,7 +265,7 @@ def _finish(workspace: Workspace, request: Request, journal: Journal, done: _Don
         "not_removed": done.kept,
     }
     if not changes:
-        (workspace.takedown / "blocked" / f"{request.id}.parquet").unlink(missing_ok=True)
+        (located(workspace.takedown) / "blocked" / f"{request.id}.parquet").delete()
         journal.finish(None)
         _say("nothing of these items was left; they stay on the block list")
         return

@@ -7,11 +7,11 @@ wids.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import xxhash
@@ -20,7 +20,7 @@ from schemas.dataset import REPAIR, DatasetCard, ShardFile
 from schemas.dataset_files import CARD, INDEX
 from schemas.errors import DatasetError
 from schemas.files import inside
-from schemas.fingerprint import sha256_file
+from schemas.storage.location import Location
 
 _CHECKSUM_DIGITS = 16  # of one sequence
 
@@ -56,29 +56,29 @@ def index_json(shards: Sequence[ShardEntry]) -> str:
     return json.dumps(index, separators=(",", ":")) + "\n"
 
 
-def read_checked_index(directory: Path, card: DatasetCard) -> list[ShardEntry]:
-    """Read the index of a card; raises DatasetError as `read_index` does, and if it is not the one of the card."""
+def read_checked_index(directory: Location, card: DatasetCard) -> list[ShardEntry]:
+    """Read the index of a card; raises DatasetError as `parse_index` does, and if it is not the one of the card."""
     path = card.file(directory, INDEX)
     try:
-        is_same = sha256_file(path) == card.files[INDEX].sha256
+        data = path.read()
     except OSError as e:
         raise DatasetError(f"{path} cannot be read: {e.strerror}. {REPAIR}") from e
-    if not is_same:
+    if hashlib.sha256(data).hexdigest() != card.files[INDEX].sha256:
         raise DatasetError(f"{path} is not the index that {CARD} was written for. {REPAIR}")
-    shards = read_index(path)
+    shards = parse_index(data, path)
     if tuple(shard.file for shard in shards) != card.shards:
         raise DatasetError(f"{path} does not list the shards that {CARD} names. {REPAIR}")
     return shards
 
 
-def read_index(path: Path) -> list[ShardEntry]:
-    """Read an index; raises DatasetError if it is missing, malformed, or names a file outside of its directory."""
+def parse_index(data: bytes, path: Location) -> list[ShardEntry]:
+    """Parse an index; raises DatasetError if it is malformed, or names a file outside of the directory of `path`."""
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["shardlist"]
+        rows = json.loads(data)["shardlist"]
         shards = [_entry(row) for row in rows]
         for shard in shards:
             inside(path.parent, shard.url)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
         raise DatasetError(f"{path} is not a valid shard index: {e}. Run `longreel verify`") from e
     for shard in shards:
         if len(shard.offsets) != shard.nsamples + 1:

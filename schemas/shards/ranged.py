@@ -37,17 +37,18 @@ class _Member(NamedTuple):
 
 
 class SequenceFile:
-    """One sequence: bytes [start, end) of a shard. A context manager, which keeps the file open.
+    """One sequence: bytes [start, end) of a local shard. A context manager, which keeps the file open.
 
     Methods that read raise DamagedSequence with `where` if the shard is missing, truncated, or contradicts its headers.
     """
 
-    def __init__(self, path: Path, start: int, end: int, where: str, *, checksum: str) -> None:
+    def __init__(self, path: Path | None, start: int, end: int, where: str, *, checksum: str) -> None:
         self._path, self._start, self._size, self.where = path, start, end - start, where
         self._checksum = checksum
         self._whole: memoryview | None = None
 
     def __enter__(self) -> SequenceFile:
+        assert self._path is not None
         try:
             self._file = os.open(self._path, os.O_RDONLY)
         except OSError as e:
@@ -114,10 +115,15 @@ class SequenceFile:
         if self._whole is not None:
             return self._whole[start:end]
         try:
-            data = os.pread(self._file, end - start, self._start + start)
+            data = self._bytes(start, end)
         except OSError as e:
             raise self.error(f"cannot be read: {e.strerror}") from e
+        except EOFError as e:
+            raise self.error(f"{e}: the shard was truncated") from e
         if len(data) != end - start:
             expected = f"expected {end - start} bytes at {self._start + start}, got {len(data)}"
             raise self.error(f"{expected}: the shard was truncated")
         return memoryview(data)
+
+    def _bytes(self, start: int, end: int) -> bytes:
+        return os.pread(self._file, end - start, self._start + start)

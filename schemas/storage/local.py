@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from schemas.errors import Conflict, storage_errors
-from schemas.storage.store import Condition, Stat, is_hidden
+from schemas.storage.store import Condition, Stat, is_hidden, is_temporary
 
 
 class LocalStore:
@@ -85,11 +85,11 @@ class LocalStore:
 
     def names(self, folder: str) -> Iterator[str]:
         """Yield the names in a folder."""
-        try:
-            with os.scandir(folder) as entries:
-                yield from (entry.name for entry in entries if not is_hidden(entry.name))
-        except (FileNotFoundError, NotADirectoryError):
-            return
+        yield from (name for name in _names(folder) if not is_hidden(name))
+
+    def temporary(self, folder: str) -> Iterator[str]:
+        """Yield the names of files that `scratch` made."""
+        yield from filter(is_temporary, _names(folder))
 
     def walk(self, folder: str) -> Iterator[tuple[str, int]]:
         """Yield the paths of all files below a folder; links to folders are not followed."""
@@ -117,6 +117,14 @@ class LocalStore:
             except FileNotFoundError:
                 if Path(folder).exists():  # another process deleted one of its files at the same time
                     raise
+
+
+def _names(folder: str) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from (entry.name for entry in entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return
 
 
 def _stat_of(status: os.stat_result) -> Stat:

@@ -178,6 +178,10 @@ class Location:
         """
         return self._store.local(self.key)
 
+    def temporary(self) -> list[Location]:
+        """Return the temporary files in this folder, which killed processes left, sorted; a bucket has none."""
+        return sorted(self / name for name in self._store.temporary(self.key))
+
     def list(self, pattern: str = "*") -> list[Location]:
         """Return the objects and folders in this folder whose names match, sorted; temporary files are left out."""
         return sorted(self / name for name in self._store.names(self.key) if fnmatchcase(name, pattern))

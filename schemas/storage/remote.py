@@ -113,6 +113,11 @@ class RemoteStore:
             if name and not is_hidden(name):
                 yield name
 
+    def temporary(self, folder: str) -> Iterator[str]:
+        """Yield nothing: temporary files are in the temporary folder."""
+        del folder
+        yield from ()
+
     def walk(self, folder: str) -> Iterator[tuple[str, int]]:
         """Yield the keys and sizes below a folder; objects of no bytes that stand for a folder are left out."""
         entries = self._entries(folder)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp", re.DOTALL)
 _HIDDEN = re.compile(r"\..*\.([0-9a-f]{8}\.tmp|lease)", re.DOTALL)
 
 
@@ -77,6 +78,10 @@ class Store(Protocol):
         """Yield the names of the objects and folders in a folder, in no particular order."""
         ...
 
+    def temporary(self, folder: str) -> Iterator[str]:
+        """Yield the names of the temporary files in a folder."""
+        ...
+
     def walk(self, folder: str) -> Iterator[tuple[str, int]]:
         """Yield the keys and sizes of all objects below a folder in the order of the keys."""
         ...
@@ -88,6 +93,11 @@ class Store(Protocol):
     def delete_folder(self, folder: str) -> None:
         """Delete all objects below a folder, if there are any."""
         ...
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a name is that of a temporary file, which a killed process leaves."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def is_hidden(name: str) -> bool:

@@ -37,6 +37,7 @@ from schemas.files import read_array, write_array
 from schemas.records import SIGNATURES, SURVEY, TOKENS
 from schemas.runs.metrics import MetricsLog, read_metrics
 from schemas.shards.index import read_checked_index
+from schemas.storage.location import located
 from schemas.tables import read_table
 from tests.support.finished_workspace import write_finished_workspace
 from tests.support.packing.local_packing import make_jobs, unit_tables
@@ -101,7 +102,7 @@ def _scratch_kinds(workspace: Workspace, folder: Path) -> Iterator[Kind]:
     append_checksum(entries)
     documents = documents_of(read_rows(unit_files(workspace.tokens)[0], TOKENS))
     counted = count_lengths(documents, Mixture(), context_length=64, text_factor=1.0, seed=0)
-    write_histograms(histograms, counted)
+    write_histograms(located(histograms), counted)
     table = folder / "x.trained-on.parquet"
     write_training_table(table, [])
     yield Kind("intermediate arrays", [array], lambda: read_array(array).tobytes())
@@ -109,8 +110,8 @@ def _scratch_kinds(workspace: Workspace, folder: Path) -> Iterator[Kind]:
     yield Kind("length histograms", [histograms], lambda: _histograms(histograms))
     yield Kind("training set of a tokenizer", [table], lambda: read_training_table(table))
     plan, jobs = make_jobs(unit_tables(workspace.tokens))
-    begin(folder / "packed", plan.fingerprint)
-    write_shard(jobs[0], TokenStore(workspace.tokens), folder / "packed")
+    begin(located(folder / "packed"), plan.fingerprint)
+    write_shard(jobs[0], TokenStore(workspace.tokens), located(folder / "packed"))
     part = next((folder / "packed" / ".parts").glob("*.parquet"))
     read = functools.partial(read_part, folder / "packed", jobs[0].name, fingerprint=plan.fingerprint)
     yield Kind("parts of a dataset", [part], lambda: (read(), _rows(read_table(part))))
@@ -122,8 +123,8 @@ def dataset_kinds(folder: Path) -> Iterator[Kind]:
     shards = sorted(packed.glob("*.tar"))
     card, ledger = read_card(packed), file_of(packed, "documents.parquet")
     yield Kind("dataset.json", [packed / "dataset.json"], lambda: read_card(packed))
-    yield Kind("index.json", [file_of(packed, "index.json")], lambda: read_checked_index(packed, card))
-    yield Kind("ledger", [ledger], lambda: [_rows(batch) for batch in read_batches(ledger)])
+    yield Kind("index.json", [file_of(packed, "index.json")], lambda: read_checked_index(located(packed), card))
+    yield Kind("ledger", [ledger], lambda: [_rows(batch) for batch in read_batches(located(ledger))])
     files = sorted(path for path in packed.iterdir() if path.is_file())
     yield Kind("any file of a dataset, verify", files, lambda: _verified(packed))
     yield Kind("shards, training", shards, lambda: _sequences(packed))
@@ -188,7 +189,7 @@ def _tokens(directory: Path) -> object:
 
 
 def _histograms(path: Path) -> object:
-    found = read_histograms(path)
+    found = read_histograms(located(path))
     return found.rows, found.digest, [(name, split.item.lengths.tolist()) for name, split in found.splits.items()]
 
 

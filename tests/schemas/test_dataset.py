@@ -10,6 +10,7 @@ import pytest
 from schemas.dataset import SCHEMA_VERSION, DatasetCard, ShardFile, SplitCard, read_card
 from schemas.dataset_files import CROISSANT, INDEX, LEDGER, StoredFile
 from schemas.errors import ConfigError, DatasetError
+from schemas.storage.location import located
 from tests.support.token_stores import VOCABULARY
 
 SPLIT = SplitCard(
@@ -52,10 +53,10 @@ def test_a_card_is_a_shard_index_of_wids() -> None:
 
 def test_a_card_names_all_files_of_the_dataset(tmp_path: Path) -> None:
     assert [file.name for file in CARD.stored] == [CROISSANT, INDEX, LEDGER, "train-000000-of-000001.tar"]
-    assert CARD.file(tmp_path, LEDGER) == tmp_path / LEDGER
+    assert CARD.file(located(tmp_path), LEDGER) == located(tmp_path / LEDGER)
     outside = dataclasses.replace(CARD, files={LEDGER: StoredFile(name="../x", filesize=1, sha256="")})
     with pytest.raises(DatasetError, match="points outside the folder"):
-        outside.file(tmp_path, LEDGER)
+        outside.file(located(tmp_path), LEDGER)
 
 
 def test_the_hash_in_the_card_depends_on_every_value() -> None:
@@ -89,5 +90,6 @@ def test_a_modified_card_is_rejected(tmp_path: Path, change: tuple[str, str]) ->
 def test_an_unfinished_dataset_names_the_command_that_completes_it(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no such dataset directory"):
         read_card(tmp_path / "missing")
-    with pytest.raises(DatasetError, match="Run `longreel pack` again"):
+    (tmp_path / ".parts").mkdir()
+    with pytest.raises(DatasetError, match="is unfinished.* Run `longreel pack` again"):
         read_card(tmp_path)

@@ -7,6 +7,7 @@ import pytest
 from schemas.dataset_files import is_dataset_file
 from schemas.errors import DatasetError
 from schemas.fingerprint import sha256_file
+from schemas.storage.location import located
 from schemas.text_tokenizer import copy_files, file_problems, store_files
 
 
@@ -33,13 +34,13 @@ def test_a_copy_has_the_same_files_and_no_others(source: Path, tmp_path: Path) -
 
 
 def test_files_stored_in_a_dataset_have_a_folder_of_their_own(source: Path, tmp_path: Path) -> None:
-    stored = store_files(source, tmp_path / "dataset", hashes(source))
+    stored = store_files(source, located(tmp_path / "dataset"), hashes(source))
     (folder,) = {file.name.split("/")[0] for file in stored}
     assert is_dataset_file(folder)
     assert {file.name.split("/")[1]: file.sha256 for file in stored} == hashes(tmp_path / "dataset" / folder)
     assert all((tmp_path / "dataset" / file.name).stat().st_size == file.filesize for file in stored)
     (source / "tokenizer.json").write_bytes(b"{ }")
-    assert store_files(source, tmp_path / "dataset", hashes(source))[0].name.split("/")[0] != folder
+    assert store_files(source, located(tmp_path / "dataset"), hashes(source))[0].name.split("/")[0] != folder
 
 
 def test_a_damaged_or_missing_file_is_not_copied(source: Path, tmp_path: Path) -> None:

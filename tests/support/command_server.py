@@ -1,4 +1,4 @@
-"""Runs `longreel` commands in processes of their own, forked from one that has imported Beam and JAX already.
+"""Runs `longreel` commands in processes of their own, forked from one that has imported their modules already.
 
 Starting Python and importing both takes seconds. A fork is safe because the server itself never computes anything.
 """
@@ -15,8 +15,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 _SERVER = """
-import json, os, resource, sys
-import longreel, pipeline.cli.jobs, pipeline.cli.run
+import importlib, json, os, resource, sys
+main, *modules = sys.argv[1:]
+for module in modules:
+    importlib.import_module(module)
+module, name = main.split(":")
+run = getattr(importlib.import_module(module), name)
 for line in sys.stdin:
     request = json.loads(line)
     if (child := os.fork()) == 0:
@@ -24,7 +28,7 @@ for line in sys.stdin:
         try:
             if request["file_size"] is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_size"], request["file_size"]))
-            code = longreel.main(request["arguments"])
+            code = run(request["arguments"])
         finally:
             sys.stderr.flush()
             os._exit(code)
@@ -34,13 +38,22 @@ for line in sys.stdin:
 
 
 class CommandServer:
-    """A process that forks for every command. `stderr` collects what all of them print there."""
+    """A process that forks for every command. `stderr` collects what all of them print there.
 
-    def __init__(self, stderr: Path) -> None:
+    `main` is the function that runs a command, and `modules` what is imported before.
+    """
+
+    def __init__(
+        self,
+        stderr: Path,
+        *,
+        main: str = "longreel:main",
+        modules: Sequence[str] = ("pipeline.cli.jobs", "pipeline.cli.run"),
+    ) -> None:
         self.stderr = stderr
         with stderr.open("w") as f:
             self._server = subprocess.Popen(
-                [sys.executable, "-c", _SERVER],
+                [sys.executable, "-c", _SERVER, main, *modules],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=f,

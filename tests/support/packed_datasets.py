@@ -15,6 +15,7 @@ from schemas.dataset_files import CARD, CROISSANT
 from schemas.errors import DatasetError
 from schemas.fingerprint import sha256_file
 from schemas.shards.index import ShardEntry, checksum_of_sequence
+from schemas.storage.location import located
 from schemas.vocab import Vocabulary
 from tests.support.packing.local_packing import pack_documents
 from tests.support.stored_files import file_of, index_of, stored_file, write_index
@@ -45,7 +46,7 @@ def reseal(directory: Path) -> None:
     files = {name: stored_file(directory, name) for name in card.files}
     card = dataclasses.replace(card, files=files, shards=tuple(entry.file for entry in index))
     with contextlib.suppress(DatasetError):  # a test can remove columns of the ledger
-        file_of(directory, CROISSANT).write_text(croissant_json(directory, card))
+        file_of(directory, CROISSANT).write_text(croissant_json(located(directory), card))
     card = dataclasses.replace(card, files=files | {CROISSANT: stored_file(directory, CROISSANT)})
     (directory / CARD).write_text(card.to_json())
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from schemas.dataset_files import CARD, INDEX, StoredFile, plain_name
 from schemas.fingerprint import sha256_file
-from schemas.shards.index import ShardEntry, index_json, read_index
+from schemas.shards.index import ShardEntry, index_json, parse_index
+from schemas.storage.location import located
 
 
 def file_of(directory: Path, name: str) -> Path:
@@ -31,4 +32,5 @@ def write_index(directory: Path, shards: Sequence[ShardEntry]) -> None:
 
 def index_of(directory: Path) -> list[ShardEntry]:
     """Return the index of a dataset, unchecked."""
-    return read_index(file_of(directory, INDEX))
+    path = located(file_of(directory, INDEX))
+    return parse_index(path.read(), path)

@@ -23,6 +23,7 @@ from schemas.dataset_files import CARD
 from schemas.fingerprint import sha256_file
 from schemas.rows import LedgerRow, ledger_rows
 from schemas.shards.sequence import PackedSequence
+from schemas.storage.location import located
 from schemas.text_tokenizer import store_files
 from schemas.vocab import VISION, Vocabulary
 from tests.support.packed_datasets import make_dataset
@@ -54,9 +55,9 @@ class TraceDataset:
 
     @property
     def model(self) -> Path:
-        folder = self.card.text_tokenizer_folder(self.dataset)
+        folder = self.card.text_tokenizer_folder(located(self.dataset))
         assert folder is not None
-        return folder
+        return folder.local()
 
 
 def make_trace_dataset(out: Path) -> TraceDataset:
@@ -92,7 +93,7 @@ def make_trace_dataset(out: Path) -> TraceDataset:
     ]
     dataset = make_dataset(out, documents, context=CONTEXT, vocabulary=vocabulary, grid=GRID, shard_bytes=10_000)
     text.files.write(out / "text")
-    stored = store_files(out / "text", dataset, text.files.hashes())
+    stored = store_files(out / "text", located(dataset), text.files.hashes())
     card = dataclasses.replace(read_card(dataset), text_tokenizer=stored)
     (dataset / CARD).write_text(card.to_json())
     assert len(list(dataset.glob("train-*.tar"))) >= 3
@@ -109,17 +110,17 @@ def _stored(name: str, kind: str, document: Document, *, split: str = "train", *
 
 def traced(dataset: TraceDataset, uri: str) -> Iterator[tuple[LedgerRow, PackedSequence]]:
     """Yield the ledger's rows of a document and their sequences, in the document's order."""
-    sequences = Sequences(dataset.dataset, dataset.card)
+    sequences = Sequences(located(dataset.dataset), dataset.card)
     table = pq.read_table(file_of(dataset.dataset, "documents.parquet"))
     rows = ledger_rows(table.filter(pc.equal(table["uri"], uri)))
     for row in sorted(rows, key=lambda r: r.document_start):
-        yield row, read_checked(sequences, sequence_rows(dataset.dataset, row.sequence), dataset.card)
+        yield row, read_checked(sequences, sequence_rows(located(dataset.dataset), row.sequence), dataset.card)
 
 
 def place(dataset: TraceDataset, row: LedgerRow, offset: int) -> TextPlace:
     """Return the position of token `offset` of a text span."""
-    sequences = Sequences(dataset.dataset, dataset.card)
-    document = copy_rows(dataset.dataset, row)
+    sequences = Sequences(located(dataset.dataset), dataset.card)
+    document = copy_rows(located(dataset.dataset), row)
     return place_in_text(row, offset, document, sequences, dataset.card.vocabulary, dataset.text)
 
 

@@ -12,7 +12,8 @@ state of the iterator is one number. Every epoch has a different permutation.
 If the devices of a process hold all columns of a row, the process reads the sample with one `pread`. If they hold only
 some columns (sequence parallelism over several hosts), it reads the two headers, the token ranges that the layout
 assigns to it (each with one extra token, for the targets) and the spans, which are small; it expands only these ranges.
-Shards are files on a mounted file system; object storage is not supported.
+From an object store, the rows of a batch are read at the same time, and more batches ahead, since the delay of a
+request is much longer than its transfer.
 
 A sequence whose bytes are damaged ends the run with its name, or is replaced by padding with `skip_damaged`, which
 leaves the order of all other sequences as it is.
@@ -28,6 +29,7 @@ Axes: B batch, S sequence (in the order of the layout), M spans. All batch array
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -132,6 +134,15 @@ class Loader:
         edges = np.flatnonzero(np.diff(needed, prepend=False, append=False))
         self._ranges = None if needed.all() else edges.reshape(-1, 2)
         self._places = (np.cumsum(needed) - 1)[places]  # among those in the ranges
+        self._pool = ThreadPoolExecutor(_REMOTE_ROWS, thread_name_prefix="longreel-rows") if split.is_remote else None
+
+    @property
+    def read_options(self) -> grain.ReadOptions:
+        """How many batches Grain reads ahead."""
+        if self._pool is None:
+            return _READ
+        ahead = max(_READ.prefetch_buffer_size, _REMOTE_ROWS // max(1, len(self._window.rows)))
+        return grain.ReadOptions(num_threads=ahead, prefetch_buffer_size=ahead)
 
     def __call__(self, indices: NDArray[np.int64]) -> Batch:
         """Return arrays [b, s] for the sequences `indices` [B] of the global batch; an index of -1 gives padding.
@@ -139,7 +150,8 @@ class Loader:
         Only the rows and columns of the window are loaded. Raises DamagedSequence, unless damaged sequences are
         skipped.
         """
-        rows = [self._row(int(index)) for index in np.asarray(indices)[self._window.rows]]
+        wanted = np.asarray(indices)[self._window.rows].tolist()
+        rows = list(map(self._row, wanted) if self._pool is None else self._pool.map(self._row, wanted))
         return {name: np.stack([row[name] for row in rows]) for name in BATCH_TYPES}
 
     def _row(self, index: int) -> Mapping[str, NDArray[Any]]:
@@ -165,25 +177,35 @@ class Loader:
         }
 
 
-def training_batches(loader: Loader, *, sequences: int, batch_size: int, seed: int) -> grain.DatasetIterator[Batch]:
+def training_batches(
+    loader: Loader, *, sequences: int, batch_size: int, seed: int, read: grain.ReadOptions | None = None
+) -> grain.DatasetIterator[Batch]:
     """Return an infinite iterator over batches of shuffled sequences; every epoch is reshuffled.
+
+    `read` says how many batches are read ahead: `Loader.read_options` for the shards of a loader.
 
     A batch may span two epochs. `get_state` and `set_state` take O(1) and restore the exact batch.
     """
     epochs = _MOST_SEQUENCES // sequences  # an unlimited repeat with batches of one overflows Grain's length
     plan = grain.MapDataset.range(sequences).shuffle(seed).repeat(epochs).batch(batch_size)
-    return iter(plan.map(loader).to_iter_dataset(_READ))
+    return iter(plan.map(loader).to_iter_dataset(read or _READ))
 
 
-def held_out_batches(loader: Loader, *, indices: NDArray[np.int64], batch_size: int) -> grain.DatasetIterator[Batch]:
+def held_out_batches(
+    loader: Loader, *, indices: NDArray[np.int64], batch_size: int, read: grain.ReadOptions | None = None
+) -> grain.DatasetIterator[Batch]:
     """Return an iterator over `indices` in order; the last batch is completed with rows of padding."""
     padded = np.full(-(-len(indices) // batch_size) * batch_size, -1, np.int64)
     padded[: len(indices)] = indices
     groups = padded.reshape(-1, batch_size)
-    return iter(grain.MapDataset.range(len(groups)).map(lambda i: loader(groups[i])).to_iter_dataset(_READ))
+    return iter(
+        grain.MapDataset.range(len(groups)).map(lambda i: loader(groups[i])).to_iter_dataset(loader.read_options)
+    )
 
 
 _MOST_SEQUENCES = 1 << 52  # per run; Grain divides in float64, which is exact up to here
+
+_REMOTE_ROWS = 16  # that are read at the same time from an object store
 
 # Prefetching two batches hides the reading behind the step; more would only use memory.
 _READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)

@@ -6,7 +6,7 @@ ranges; from the second time on, only the headers, these ranges and the spans ar
 index, so keys and shard names may have gaps. When `longreel takedown` or `longreel pack` replaces the dataset, its old
 shards are deleted, and reading one of them raises an error that says so.
 
-Shards are files on a mounted file system; object storage is not supported.
+Of a dataset in an object store, the same bytes are read, by ranged requests, those of one sequence at once.
 
 Axes: S sequence, M spans, R ranges of a sequence, n tokens in them.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,11 +31,15 @@ from schemas.fingerprint import fingerprint
 from schemas.packed import ATTENTIONS, Attention, check_spans
 from schemas.shards.index import ShardEntry, checksum_at, read_checked_index
 from schemas.shards.ranged import SequenceFile
+from schemas.shards.remote import RemoteSequence
+from schemas.storage.location import Location, located
+from schemas.storage.store import Stat
 from schemas.text_tokenizer import copy_files
 
 # Fraction of the tokens from which one read of the whole sequence is cheaper than one read per range. A process that
 # holds half of a row, and the first token of each next stripe as a target, is below it.
 _WHOLE_READ_FRACTION = 0.75
+_REQUESTS = 32  # in flight while the sizes of shards are compared
 
 
 class PackedSplit:
@@ -45,15 +50,15 @@ class PackedSplit:
     no file open.
     """
 
-    def __init__(self, directories: Sequence[Path], split: str) -> None:
+    def __init__(self, directories: Sequence[Location | Path], split: str) -> None:
         if not directories:
             raise ConfigError("dataset must name at least one packed dataset directory, got none")
-        cards = {directory: read_card(directory) for directory in directories}
-        first = cards[directories[0]]
+        cards = {directory: read_card(directory) for directory in map(located, directories)}
+        first = next(iter(cards.values()))
         _check_same(cards)
         self.split = split
         self.context_length = first.context_length
-        self.attention = _attention(directories[0], first)
+        self.attention = _attention(next(iter(cards)), first)
         self.vocabulary = first.vocabulary
         prints = [card.fingerprint for card in cards.values()]
         self.fingerprint = prints[0] if len(prints) == 1 else fingerprint(prints)
@@ -61,7 +66,8 @@ class PackedSplit:
             (inside(directory, shard.url), shard) for directory in cards for shard in _shards(directory, cards, split)
         ]
         self._cards = cards
-        self._paths = [path for path, _ in shards]
+        self._places = [place for place, _ in shards]
+        self._paths = [place.local() if place.is_local else None for place in self._places]
         self._offsets = [np.array(shard.offsets, np.int64) for _, shard in shards]  # smaller than a list
         self._checksums = [shard.checksums for _, shard in shards]
         self._ends = list(itertools.accumulate(shard.nsamples for _, shard in shards))
@@ -77,11 +83,16 @@ class PackedSplit:
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether any of its shards is in an object store, so that reading one takes a request."""
+        return None in self._paths
+
     def copy_text_tokenizer(self, folder: Path) -> None:
         """Copy the text tokenizer of the datasets to `folder`, if one of them has it: all have the same ids."""
         for directory, card in self._cards.items():
             if (source := card.text_tokenizer_folder(directory)) is not None:
-                copy_files(source, folder, {Path(file.name).name: file.sha256 for file in card.text_tokenizer})
+                copy_files(source, folder, {file.name.rpartition("/")[2]: file.sha256 for file in card.text_tokenizer})
                 return
 
     def read(self, index: int, *, ranges: NDArray[np.int64] | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -95,7 +106,7 @@ class PackedSplit:
         try:
             return self._read(index, ranges)
         except DamagedSequence as e:
-            directory = self._paths[bisect.bisect_right(self._ends, index)].parent
+            directory = self._places[bisect.bisect_right(self._ends, index)].parent
             _require_same_card(directory, self._cards[directory], e)
             raise
 
@@ -106,6 +117,8 @@ class PackedSplit:
             if most or not self._checked[index]:
                 sequence.fetch()
                 self._checked[index] = True
+            elif isinstance(sequence, RemoteSequence):
+                sequence.request(self.vocabulary.dtype, self.context_length, wanted)
             tokens, end = sequence.tokens(self.vocabulary.dtype, self.context_length, wanted)
             spans = sequence.spans(end)
         check_spans(spans, length=self.context_length, documents=_chunks(spans), where=sequence.where)
@@ -118,22 +131,27 @@ class PackedSplit:
         i = index - (self._ends[shard - 1] if shard else 0)
         start, end = self._offsets[shard][i : i + 2].tolist()
         checksum = checksum_at(self._checksums[shard], i)
-        return SequenceFile(self._paths[shard], start, end, f"{self._paths[shard]}, sequence {i}", checksum=checksum)
+        where = f"{self._places[shard]}, sequence {i}"
+        if (path := self._paths[shard]) is None:
+            return RemoteSequence(self._places[shard], start, end, where, checksum=checksum)
+        return SequenceFile(path, start, end, where, checksum=checksum)
 
 
-def _shards(directory: Path, cards: Mapping[Path, DatasetCard], split: str) -> list[ShardEntry]:
+def _shards(directory: Location, cards: Mapping[Location, DatasetCard], split: str) -> list[ShardEntry]:
     """Return the shards of a split, after a comparison of their sizes with the index."""
     try:
         shards = [shard for shard in read_checked_index(directory, cards[directory]) if shard.split == split]
-        for shard in shards:
-            _check_size(inside(directory, shard.url), shard)
+        places = [inside(directory, shard.url) for shard in shards]
+        with ThreadPoolExecutor(1 if directory.is_local else _REQUESTS) as pool:
+            for place, shard, found in zip(places, shards, pool.map(Location.stat, places), strict=True):
+                _check_size(place, shard, found)
     except DatasetError as e:
         _require_same_card(directory, cards[directory], e)
         raise
     return shards
 
 
-def _require_same_card(directory: Path, card: DatasetCard, cause: DatasetError) -> None:
+def _require_same_card(directory: Location, card: DatasetCard, cause: DatasetError) -> None:
     """Raise DatasetError if the dataset was replaced since its card was read."""
     try:
         is_same = read_card(directory) == card
@@ -146,7 +164,7 @@ def _require_same_card(directory: Path, card: DatasetCard, cause: DatasetError) 
         ) from cause
 
 
-def _check_same(cards: Mapping[Path, DatasetCard]) -> None:
+def _check_same(cards: Mapping[Location, DatasetCard]) -> None:
     """Raise ConfigError or VocabularyMismatch if the datasets cannot be used in one run."""
     (ours, first), *others = cards.items()
     for theirs, card in others:
@@ -163,22 +181,19 @@ def _check_same(cards: Mapping[Path, DatasetCard]) -> None:
             )
 
 
-def _attention(directory: Path, card: DatasetCard) -> Attention:
+def _attention(directory: Location, card: DatasetCard) -> Attention:
     if card.attention not in ATTENTIONS:
         raise DatasetError(f"{directory / CARD}: attention is {card.attention!r}, known are {', '.join(ATTENTIONS)}")
     return cast(Attention, card.attention)
 
 
-def _check_size(path: Path, shard: ShardEntry) -> None:
-    try:
-        actual = path.stat().st_size
-    except OSError as e:
-        raise DatasetError(
-            f"{path} cannot be read: {e.strerror}; the index lists it with {shard.filesize} bytes. {REPAIR}"
-        ) from e
+def _check_size(place: Location, shard: ShardEntry, found: Stat | None) -> None:
+    if found is None:
+        raise DatasetError(f"{place} is missing; the index lists it with {shard.filesize} bytes. {REPAIR}")
+    actual = found.size
     if actual != shard.filesize or shard.offsets[-1] > actual:
         raise DatasetError(
-            f"{path} has {actual} bytes, the index says {shard.filesize}: it was truncated or altered. {REPAIR}"
+            f"{place} has {actual} bytes, the index says {shard.filesize}: it was truncated or altered. {REPAIR}"
         )
 
 

@@ -17,6 +17,7 @@ from schemas.errors import LongreelError
 from schemas.files import read_json
 from schemas.fingerprint import sha256_file
 from schemas.runs.metrics import METRICS, read_metrics
+from schemas.storage.location import Location
 from schemas.tables import read_table
 from trainer.published.importing import RECORD, TOKENIZER
 from trainer.published.source import tokenizer_files
@@ -55,7 +56,7 @@ class RunFacts:
         return cls(
             run=run,
             configuration=configuration,
-            datasets=tuple(_dataset(Path(path)) for path in options.get("dataset", ())),
+            datasets=tuple(_dataset(Location.parse(path)) for path in options.get("dataset", ())),
             train_loss=next((row["loss"] for row in reversed(rows) if row["kind"] == "train"), None),
             eval_losses=tuple(row["loss"] for row in rows if row["kind"] == "eval" and row["loss"] is not None),
             imported=_record(run),
@@ -98,7 +99,7 @@ def _is_start(path: Path) -> bool:
     return path.stem.rpartition("-")[2].isdigit()
 
 
-def _dataset(path: Path) -> DatasetFacts:
+def _dataset(path: Location) -> DatasetFacts:
     try:
         card = read_card(path)
     except LongreelError:

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from tyro.conf import OmitArgPrefixes
 
 from schemas.errors import ConfigError
+from schemas.storage.option import Address
 from trainer.config import (
     ATTENTION_METHODS,
     DTYPES,
@@ -80,8 +81,9 @@ class Memory:
 class TrainConfig:
     """Train a model on packed datasets. The same command resumes from the newest checkpoint in `out`."""
 
-    dataset: tuple[Path, ...]
-    """Packed dataset directories, of one context length and one vocabulary."""
+    dataset: tuple[Address, ...]
+    """Packed dataset directories, of one context length and one vocabulary: paths, or addresses in S3 or Google Cloud
+    Storage (s3://BUCKET/FOLDER, gs://BUCKET/FOLDER)."""
     out: Path
     """Output folder for checkpoints, metrics and configuration. A run that has checkpoints is resumed."""
     steps: int = 1000

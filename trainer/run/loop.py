@@ -165,7 +165,11 @@ class _Training:
         self._skipped = SkippedSequences(self._progress.log if primary else to_stderr)
         self._loader = setup.placement.loader(setup.split, skip_damaged=config.damaged == "skip")
         self._batches = training_batches(
-            self._loader, sequences=len(setup.split), batch_size=config.batch_size, seed=config.seed
+            self._loader,
+            sequences=len(setup.split),
+            batch_size=config.batch_size,
+            seed=config.seed,
+            read=self._loader.read_options,
         )
         stack.callback(self._batches.close)
         self._updates = Updates(config.divergence, self._log.rows("train"))
@@ -290,7 +294,7 @@ class _Training:
     def _held_out_batches(self, split: PackedSplit, chosen: NDArray[np.int64]) -> Iterator[Batch]:
         placement = self._setup.held_out_placement
         loader = placement.loader(split, skip_damaged=self._config.damaged == "skip")
-        batches = held_out_batches(loader, indices=chosen, batch_size=self._config.rows)
+        batches = held_out_batches(loader, indices=chosen, batch_size=self._config.rows, read=loader.read_options)
         with closing(batches):
             for batch in batches:
                 self._stop_if_asked()

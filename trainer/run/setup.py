@@ -131,7 +131,7 @@ class Setup:
         """Write configuration, model, vocabulary, dataset, mesh, device and JAX version as JSON."""
         about, mesh = self.description, self.plan.mesh
         facts = {
-            "config": dataclasses.asdict(self.config),
+            "config": dataclasses.asdict(self.config) | {"dataset": list(map(str, self.config.dataset))},
             "model": config_to_dict(about.model),
             "parameters": self.parameters,
             "vocabulary": about.vocabulary.to_dict(),

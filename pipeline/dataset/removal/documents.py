@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,12 +10,13 @@ import pyarrow.compute as pc
 from pipeline.runtime.token_store import items_of
 from schemas.errors import DatasetError
 from schemas.records import LEDGER as LEDGER_SCHEMA
+from schemas.storage.location import Location
 from schemas.tables import open_table
 
 _BATCH_ROWS = 1 << 17
 
 
-def documents_of_items(ledger: Path, items: Collection[str]) -> frozenset[str]:
+def documents_of_items(ledger: Location, items: Collection[str]) -> frozenset[str]:
     """Return the ids of the documents that were made of `items` (document_ids of the survey): a clip has its own."""
     wanted = pa.array(sorted(items), pa.string())
     found: set[str] = set()
@@ -26,7 +26,7 @@ def documents_of_items(ledger: Path, items: Collection[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def read_batches(ledger: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+def read_batches(ledger: Location, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """Yield the rows of the ledger as tables of bounded size; raises DatasetError if it cannot be read."""
     try:
         with open_table(ledger) as file:

@@ -10,7 +10,6 @@ import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 from pipeline.dataset.removal.documents import read_batches
 from schemas.dataset import DatasetCard, SplitCard
 from schemas.fingerprint import fingerprint
+from schemas.storage.location import Location
 from schemas.vocab import VISION
 
 
@@ -39,7 +39,9 @@ class Totals:
     removed: list[int] = field(default_factory=list)
 
 
-def changes(ledger: Path, ids: Collection[str], totals: dict[str, Totals]) -> Iterator[tuple[ShardChange, pa.Table]]:
+def changes(
+    ledger: Location, ids: Collection[str], totals: dict[str, Totals]
+) -> Iterator[tuple[ShardChange, pa.Table]]:
     """Yield the change and the remaining rows of each shard, in the ledger's order, and update `totals` by split."""
     wanted = pa.array(sorted(ids), pa.string())
     for shard, rows in _by_shard(ledger):
@@ -52,7 +54,7 @@ def changes(ledger: Path, ids: Collection[str], totals: dict[str, Totals]) -> It
         yield ShardChange(shard, affected & remaining, affected - remaining), kept
 
 
-def _by_shard(ledger: Path) -> Iterator[tuple[str, pa.Table]]:
+def _by_shard(ledger: Location) -> Iterator[tuple[str, pa.Table]]:
     """Yield the rows of each shard, which are consecutive."""
     pending: list[pa.Table] = []
     for batch in read_batches(ledger):

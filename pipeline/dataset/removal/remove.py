@@ -40,6 +40,7 @@ from schemas.errors import DatasetError
 from schemas.files import inside
 from schemas.fingerprint import sha256_file
 from schemas.shards.index import ShardEntry, read_checked_index
+from schemas.storage.location import Location, located
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,13 @@ class Removal:
             yield f"{name}: {split.tokens:,} tokens, fill {split.fill:.3%} -> {result}"
 
 
-def remove_items(directory: Path, items: Collection[str], *, record: Record = ignore) -> Removal | None:
+def remove_items(place: Location | Path, items: Collection[str], *, record: Record = ignore) -> Removal | None:
     """Remove the documents of `items` (document_ids) from a dataset; return None if it has none of them.
 
     `record` is called with each file before it is replaced or deleted. Raises DatasetError, with the dataset unchanged,
     if it is unfinished or was modified.
     """
+    directory = located(place)
     version, card = card_version(directory), read_card(directory)
     delete_leftovers(directory, card, record=record)
     removal = plan_removal(directory, items)
@@ -90,8 +92,9 @@ def remove_items(directory: Path, items: Collection[str], *, record: Record = ig
     return removal
 
 
-def plan_removal(directory: Path, items: Collection[str]) -> Removal | None:
+def plan_removal(place: Location | Path, items: Collection[str]) -> Removal | None:
     """Return what would change, None if the dataset has none of the items; writes nothing."""
+    directory = located(place)
     card = read_card(directory)
     _require_unmodified(directory, card)
     ledger = card.file(directory, LEDGER)
@@ -103,7 +106,7 @@ def plan_removal(directory: Path, items: Collection[str]) -> Removal | None:
     return Removal(card, card_without(card, ids, totals), ids, shards)
 
 
-def _write(directory: Path, removal: Removal, card: DatasetCard) -> DatasetCard:
+def _write(directory: Location, removal: Removal, card: DatasetCard) -> DatasetCard:
     """Write the files of the dataset without the documents that differ; return its card."""
     entries = dict(_rewritten(directory, removal))
     kept = [entry for entry in entries.values() if entry is not None]
@@ -114,7 +117,7 @@ def _write(directory: Path, removal: Removal, card: DatasetCard) -> DatasetCard:
     return describe(directory, card, kept)
 
 
-def _rewritten(directory: Path, removal: Removal) -> Iterator[tuple[str, ShardEntry | None]]:
+def _rewritten(directory: Location, removal: Removal) -> Iterator[tuple[str, ShardEntry | None]]:
     """Yield the old name of each shard with its new entry; None if nothing of it remains."""
     for entry in read_checked_index(directory, removal.before):
         if change := removal.shards.get(entry.url):
@@ -132,7 +135,7 @@ def _renamed(tables: Iterable[pa.Table], names: Mapping[str, str]) -> Iterator[p
             yield table.set_column(at, table.schema.field(at), name)
 
 
-def _require_unmodified(directory: Path, card: DatasetCard) -> None:
+def _require_unmodified(directory: Location, card: DatasetCard) -> None:
     for name in (LEDGER, INDEX):
         path, expected = card.file(directory, name), card.files[name].sha256
         try:

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
@@ -19,10 +18,11 @@ from schemas.errors import DatasetError
 from schemas.shards.index import ShardEntry
 from schemas.shards.sequence import PackedSequence, read_sequence, sequence_bytes
 from schemas.shards.writer import ShardWriter
+from schemas.storage.location import Location
 
 
 def rewrite(
-    path: Path, entry: ShardEntry, change: ShardChange, ids: Collection[str], card: DatasetCard
+    path: Location, entry: ShardEntry, change: ShardChange, ids: Collection[str], card: DatasetCard
 ) -> ShardEntry | None:
     """Write the shard at `path` again without the documents `ids`; return None, without a file, if it is empty.
 
@@ -58,7 +58,7 @@ def repack(sequence: PackedSequence, ids: Collection[str]) -> bytes:
 
 
 def _remaining(
-    path: Path, entry: ShardEntry, change: ShardChange, ids: Collection[str], card: DatasetCard
+    path: Location, entry: ShardEntry, change: ShardChange, ids: Collection[str], card: DatasetCard
 ) -> Iterator[bytes]:
     """Yield the bytes of each remaining sequence."""
     repacked, dropped = set[str](), set[str]()
@@ -80,11 +80,11 @@ def _remaining(
         raise DatasetError(f"{path}: {different[0]} has other documents than the ledger lists; run `longreel verify`")
 
 
-def _blocks(path: Path, entry: ShardEntry) -> Iterator[bytes]:
+def _blocks(path: Location, entry: ShardEntry) -> Iterator[bytes]:
     """Yield the bytes of each sequence; raises DatasetError at the end if the hash of the shard differs."""
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as f:
+        with path.open() as f:
             for start, end in pairwise(entry.offsets):
                 block = f.read(end - start)
                 digest.update(block)

@@ -5,8 +5,6 @@ Cost: the row groups whose range of values includes the wanted one; the others a
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow.compute as pc
 
@@ -19,10 +17,11 @@ from schemas.errors import ConfigError, DatasetError
 from schemas.records import LEDGER as LEDGER_SCHEMA
 from schemas.rows import LedgerRow, ledger_rows, ledger_table
 from schemas.shards.sequence import PackedSequence
+from schemas.storage.location import Location
 from schemas.tables import open_table
 
 
-def sequence_rows(dataset: Path, key: str, shard: str | None = None) -> list[LedgerRow]:
+def sequence_rows(dataset: Location, key: str, shard: str | None = None) -> list[LedgerRow]:
     """Return the ledger's rows of one sequence, in order.
 
     Raises ConfigError if the dataset has no sequence `key`, or has it in another shard than `shard`.
@@ -64,7 +63,7 @@ def row_of_token(rows: list[LedgerRow], token: int, card: DatasetCard) -> Ledger
     raise ConfigError(f"token {token} is outside of {key}, which has the tokens 0..{card.context_length - 1}")
 
 
-def copy_rows(dataset: Path, row: LedgerRow) -> list[LedgerRow]:
+def copy_rows(dataset: Location, row: LedgerRow) -> list[LedgerRow]:
     """Return all rows of the copy of a document that `row` belongs to, from all sequences, in the document's order.
 
     Raises DatasetError if they overlap or leave a gap.
@@ -82,7 +81,7 @@ def copy_rows(dataset: Path, row: LedgerRow) -> list[LedgerRow]:
     return rows
 
 
-def _read_ledger(dataset: Path, column: str, value: str) -> list[LedgerRow]:
+def _read_ledger(dataset: Location, column: str, value: str) -> list[LedgerRow]:
     """Return the rows with `value` in `column`; only that column is read of row groups without such a row."""
     path = read_card(dataset).file(dataset, LEDGER)
     tables = []

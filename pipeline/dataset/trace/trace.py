@@ -24,29 +24,32 @@ from schemas.printable import printable
 from schemas.records import item_of
 from schemas.rows import LedgerRow
 from schemas.shards.sequence import PackedSequence
+from schemas.storage.location import Location, located
+from schemas.text_tokenizer import local_copy
 from schemas.vocab import TEXT, VISION
 from tokenizer.text.tokenizer import TextTokenizer
 
 
-def trace_sequence(dataset: Path, key: str, *, shard: str | None = None) -> Table:
+def trace_sequence(place: Location | Path, key: str, *, shard: str | None = None) -> Table:
     """Return the spans of the sequence `key` as a table.
 
     Raises ConfigError if the dataset has no such sequence, DatasetError if the sequence and the ledger differ.
     """
+    dataset = located(place)
     rows, card = sequence_rows(dataset, key, shard), read_card(dataset)
     read_checked(Sequences(dataset, card), rows, card)
     return _span_table(rows)
 
 
 def trace_token(
-    dataset: Path,
+    place: Location | Path,
     key: str,
     token: int,
     *,
     shard: str | None = None,
     out: Path | None = None,
     vision: str = "small-128",
-    text_tokenizer: Path | None = None,
+    text_tokenizer: Location | Path | None = None,
 ) -> dict[str, str]:
     """Return properties of one token of the sequence `key`, by name; with `out`, also write its frame as a PNG.
 
@@ -54,6 +57,7 @@ def trace_token(
     copy. Raises ConfigError if there is no such token or `out` is given for a text token, DatasetError if the
     sequence and the ledger differ, VocabularyMismatch if the dataset was made with another tokenizer.
     """
+    dataset = located(place)
     card = read_card(dataset)
     rows = sequence_rows(dataset, key, shard)
     sequences = Sequences(dataset, card)
@@ -80,18 +84,20 @@ def _frame(
 
 
 def _text(
-    dataset: Path,
+    dataset: Location,
     row: LedgerRow,
     document: list[LedgerRow],
     sequences: Sequences,
     card: DatasetCard,
     offset: int,
-    text_tokenizer: Path | None,
+    text_tokenizer: Location | Path | None,
 ) -> dict[str, str]:
-    path, vocabulary = text_tokenizer or card.text_tokenizer_folder(dataset), card.vocabulary
+    vocabulary = card.vocabulary
+    path = located(text_tokenizer) if text_tokenizer else card.text_tokenizer_folder(dataset)
     if path is None:
         return {"sentence": "--text-tokenizer FILE shows it; the dataset has no copy of its text tokenizer"}
-    text = TextTokenizer.load(path)
+    with local_copy(path) as copy:
+        text = TextTokenizer.load(copy)
     if text.sha256 != vocabulary.text_sha256:
         raise VocabularyMismatch(
             f"{path} has the SHA-256 {text.sha256}, but the text of {dataset} was encoded with "

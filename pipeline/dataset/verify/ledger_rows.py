@@ -6,7 +6,6 @@ The ledger is in the order of the shards, so it is read once, in parallel with t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from pipeline.kinds.registry import kinds
 from schemas.errors import DatasetError
 from schemas.records import LEDGER
 from schemas.shards.sequence import PackedSequence
+from schemas.storage.location import Location
 
 _NUMBERS = ("start", "length", "modality", "weight")  # of a span, in the ledger as in the sequence
 _COLUMNS = ("sequence", "shard", "span", *_NUMBERS, "document_id", "copy", "document_start", "kind", "split")
@@ -28,8 +28,8 @@ _BATCH_ROWS = 1 << 16
 class Ledger:
     """The ledger, read sequentially."""
 
-    def __init__(self, path: Path) -> None:
-        file = pq.ParquetFile(path)  # `verify` has compared its hash with that of the card
+    def __init__(self, path: Location) -> None:
+        file = pq.ParquetFile(path.local())  # `verify` has compared its hash with that of the card
         if not file.schema_arrow.equals(LEDGER):
             raise DatasetError(f"its columns are not {', '.join(LEDGER.names)} with their types")
         self._batches = file.iter_batches(_BATCH_ROWS, columns=list(_COLUMNS))

@@ -6,9 +6,13 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from schemas.storage.location import Location, located
+
+_OTHER = "that does not belong here; move it away or delete it"
+
 
 def strays(
-    directory: Path,
+    directory: Location | Path,
     files: Collection[str],
     folders: Collection[str] = (),
     *,
@@ -18,12 +22,18 @@ def strays(
 
     `unfinished` has the folders that an interrupted command leaves, and this command, which completes them.
     """
-    for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+    folder = located(directory)
+    if not folder.is_local:
+        names = (place.name for place in folder.list())
+        yield from ((name, f"an object {_OTHER}") for name in names if name not in {*files, *folders, *unfinished})
+        return
+    root = folder.local()
+    for path in sorted(root.iterdir()) if root.is_dir() else ():
         name = path.name
         if name in unfinished and path.is_dir():
             yield name, f"it was left by {unfinished[name]}; run the same command again"
         elif path.is_symlink() or name not in (folders if path.is_dir() else files):
-            yield name, f"{_kind(path)} that does not belong here; move it away or delete it"
+            yield name, f"{_kind(path)} {_OTHER}"
 
 
 def _kind(path: Path) -> str:

@@ -34,9 +34,10 @@ from schemas.dataset_files import CARD, CROISSANT, INDEX, LEDGER, StoredFile
 from schemas.errors import DatasetError
 from schemas.fingerprint import sha256_file
 from schemas.records import SPLITS
-from schemas.shards.index import ShardEntry, checksum_at, checksum_of_sequence, read_index
+from schemas.shards.index import ShardEntry, checksum_at, checksum_of_sequence, parse_index
 from schemas.shards.sequence import read_sequence
 from schemas.shards.tar import end_of_archive
+from schemas.storage.location import Location, located
 from schemas.vocab import VISION
 
 MOST_PROBLEMS = 100
@@ -78,13 +79,14 @@ class VerifyReport:
 
 
 def verify(
-    directory: Path, *, store: Store | None = None, progress: Callable[[int, int], None] | None = None
+    place: Location | Path, *, store: Store | None = None, progress: Callable[[int, int], None] | None = None
 ) -> VerifyReport:
-    """Check the dataset in `directory`; with `store`, also compare its tokens with the store's.
+    """Check the dataset in `place`; with `store`, also compare its tokens with the store's.
 
     `progress` is called with the number of bytes checked and the total. The content of the files never raises an
     error; it is reported as a problem.
     """
+    directory = located(place)
     while True:
         version = card_version(directory)
         report = _Verification(directory, store, progress or (lambda done, total: None)).run()
@@ -101,7 +103,7 @@ class _Seen:
 
 
 class _Verification:
-    def __init__(self, directory: Path, store: Store | None, progress: Callable[[int, int], None]) -> None:
+    def __init__(self, directory: Location, store: Store | None, progress: Callable[[int, int], None]) -> None:
         self._directory, self._progress = directory, progress
         self._problems: list[Problem] = []
         self._found = self._done = self._total = self._leftovers = 0
@@ -162,8 +164,9 @@ class _Verification:
     def _index(self, card: DatasetCard) -> list[ShardEntry]:
         self._hash(card.files[INDEX])
         try:
-            entries = read_index(card.file(self._directory, INDEX))
-        except DatasetError as e:
+            path = card.file(self._directory, INDEX)
+            entries = parse_index(path.read(), path)
+        except (OSError, DatasetError) as e:
             self._add(self._names[INDEX], "", str(e))
             return []
         if tuple(entry.file for entry in entries) != card.shards:
@@ -176,7 +179,7 @@ class _Verification:
 
     def _hash(self, file: StoredFile) -> bool:
         try:
-            found = sha256_file(self._directory / file.name)
+            found = sha256_file((self._directory / file.name).local())  # a copy in the cache is read again
         except OSError as e:
             self._add(file.name, "", f"it cannot be read: {e.strerror}")
             return False
@@ -204,7 +207,7 @@ class _Verification:
         if not self._hash(card.files[CROISSANT]):
             return
         try:
-            if card.file(self._directory, CROISSANT).read_bytes() != croissant_json(self._directory, card).encode():
+            if card.file(self._directory, CROISSANT).read() != croissant_json(self._directory, card).encode():
                 self._add(self._names[CROISSANT], "", "it differs from the card, the index and the ledger")
         except (OSError, DatasetError) as e:
             self._add(self._names[CROISSANT], "", f"it cannot be compared: {e}")
@@ -218,18 +221,19 @@ class _Verification:
     def _shard(self, entry: ShardEntry, card: DatasetCard, ledger: Ledger | None) -> None:
         path = self._directory / entry.url
         rows = self._ledger_rows(ledger, entry.url)
-        if not path.is_file():
+        found = path.stat()
+        if found is None:
             self._add(entry.url, "", "the shard is missing")
             self._keys.of(entry, None)
             self._seen[entry.split].unreadable += entry.nsamples
             return
-        size = path.stat().st_size
+        size = found.size
         self._done += size
         if size != entry.filesize:
             self._add(entry.url, "", f"it has {size} bytes, the index says {entry.filesize}")
         self._hash(entry.file)
         try:
-            with path.open("rb") as f:
+            with path.local().open("rb") as f:
                 keys = self._keys.of(entry, f)
                 for key in rows.strays(keys) if rows is not None else ():
                     self._add(

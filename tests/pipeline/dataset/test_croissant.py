@@ -18,6 +18,7 @@ from schemas.dataset import read_card
 from schemas.dataset_files import CARD, CROISSANT, plain_name
 from schemas.fingerprint import sha256_file
 from schemas.records import LEDGER
+from schemas.storage.location import located
 from tests.support.altered_datasets import named
 from tests.support.packed_datasets import make_dataset
 from tests.support.stored_files import file_of, index_of, stored_file
@@ -92,14 +93,14 @@ def test_the_licenses_of_the_documents_are_listed_with_their_tokens(dataset: Pat
     for document in DOCUMENTS:
         license = document.row()["license"]
         expected[license] = expected.get(license, 0) + len(document.tokens)
-    assert tokens_by_license(file_of(dataset, "documents.parquet")) == expected
+    assert tokens_by_license(located(file_of(dataset, "documents.parquet"))) == expected
     assert f"unknown {expected[None]:,}, CC-BY-4.0 {expected['CC-BY-4.0']:,}" in metadata["description"]
 
 
 def test_the_metadata_depends_only_on_the_dataset(dataset: Path, tmp_path: Path) -> None:
     again = make_dataset(tmp_path, DOCUMENTS[::-1])
     assert file_of(again, "croissant.json").read_bytes() == file_of(dataset, "croissant.json").read_bytes()
-    text = croissant_json(dataset, read_card(dataset))
+    text = croissant_json(located(dataset), read_card(dataset))
     assert text.encode() == file_of(dataset, "croissant.json").read_bytes()
 
 

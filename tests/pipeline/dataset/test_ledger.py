@@ -11,6 +11,7 @@ from pipeline.dataset.ledger import ChunkTable, clip, shard_ledger, write_ledger
 from pipeline.runtime.workspace import Workspace
 from schemas.records import LEDGER
 from schemas.rows import document_table, ledger_rows
+from schemas.storage.location import located
 from schemas.vocab import TEXT, VISION
 from tests.support.stages import Reports, rows_of
 from tests.support.stored_files import file_of, stored_file
@@ -71,7 +72,7 @@ def test_an_empty_table_adds_no_row_group(tmp_path: Path) -> None:
     table = shard_ledger(
         clip(chunks, DOCUMENTS, text_weight=1.0, vision_weight=1.0), chunks, DOCUMENTS, keys=["k"], shard="s.tar"
     )
-    stored = write_ledger(tmp_path, [LEDGER.empty_table(), table, LEDGER.empty_table(), table])
+    stored = write_ledger(located(tmp_path), [LEDGER.empty_table(), table, LEDGER.empty_table(), table])
     path = file_of(tmp_path, "documents.parquet")
     assert stored == stored_file(tmp_path, "documents.parquet")
     assert pq.ParquetFile(path).num_row_groups == 2
@@ -81,7 +82,7 @@ def test_an_empty_table_adds_no_row_group(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_times_in_the_ledger_are_times_of_the_video(clips: tuple[Workspace, Reports]) -> None:
     workspace, _ = clips
-    ledger = pq.read_table(file_of(workspace.packed("512"), "documents.parquet")).to_pylist()
+    ledger = pq.read_table(file_of(workspace.packed("512").local(), "documents.parquet")).to_pylist()
     for row in rows_of(workspace, "three.mp4"):
         spans = [span for span in ledger if span["document_id"] == row["document_id"] and span["modality"] == 1]
         spans.sort(key=lambda span: span["document_start"])

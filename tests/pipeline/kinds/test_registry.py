@@ -130,6 +130,6 @@ def test_a_kind_of_another_package_goes_through_every_job(tmp_path: Path) -> Non
     stage = Stage(name="8192", context_length=8192, config=PackConfig())
     packed = pack(workspace, stage, runner)
     assert (packed.items, packed.kept) == (3, 3)
-    report = verify(workspace.packed(8192), store=TokenStore(workspace.tokens))
+    report = verify(workspace.packed(8192).local(), store=TokenStore(workspace.tokens))
     assert report.problems == ()
     assert set(TokenStore(workspace.tokens).table()["kind"].to_pylist()) == {"subtitles"}

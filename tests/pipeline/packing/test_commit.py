@@ -15,6 +15,7 @@ from pipeline.runtime.token_store import TokenStore
 from schemas.dataset import read_card
 from schemas.dataset_files import PARTS
 from schemas.errors import DatasetError, StorageError
+from schemas.storage.location import located
 from tests.support.packing.local_packing import CONTEXT, SMALL, finish, make_jobs, unit_tables
 from tests.support.packing.packing_cases import (
     DOCUMENTS,
@@ -49,30 +50,30 @@ def test_the_card_has_the_counts_of_each_split(packed: Path) -> None:
 
 def test_a_committed_dataset_is_current_for_its_plan_only(packed: Path, tmp_path: Path) -> None:
     made, _ = prepare(tmp_path / "tokens")
-    assert is_current(packed, made.fingerprint)
-    assert not is_current(packed, prepare(tmp_path / "other", replace(SMALL, seed=1))[0].fingerprint)
-    assert not is_current(tmp_path / "nowhere", made.fingerprint)
+    assert is_current(located(packed), made.fingerprint)
+    assert not is_current(located(packed), prepare(tmp_path / "other", replace(SMALL, seed=1))[0].fingerprint)
+    assert not is_current(located(tmp_path / "nowhere"), made.fingerprint)
 
 
 @pytest.mark.parametrize("spoil", ["dataset", "index-", "documents-", "croissant-", "train-000000-of-", "cut"])
 def test_a_dataset_with_a_missing_or_truncated_file_is_not_current(tmp_path: Path, spoil: str) -> None:
     directory = pack(tmp_path)
     fingerprint = read_card(directory).fingerprint
-    assert is_current(directory, fingerprint)
+    assert is_current(located(directory), fingerprint)
     path = next(p for p in sorted(directory.iterdir()) if p.name.startswith("val-" if spoil == "cut" else spoil))
     if spoil == "cut":
         os.truncate(path, 512)
     else:
         path.unlink()
-    assert not is_current(directory, fingerprint)
+    assert not is_current(located(directory), fingerprint)
 
 
 def test_an_interrupted_run_resumes_with_its_complete_shards(packed: Path, tmp_path: Path) -> None:
     made, jobs = prepare(tmp_path / "tokens")
     store, directory = TokenStore(tmp_path / "tokens"), tmp_path / "packed"
-    begin(directory, made.fingerprint)
+    begin(located(directory), made.fingerprint)
     for job in jobs[:4]:
-        write_shard(job, store, directory)
+        write_shard(job, store, located(directory))
     with pytest.raises(DatasetError, match="missing"):
         finish(directory, made)
     with pytest.raises(DatasetError, match="unfinished"):
@@ -81,10 +82,10 @@ def test_an_interrupted_run_resumes_with_its_complete_shards(packed: Path, tmp_p
     paths[1].write_bytes(b"cut short")
     paths[3].write_bytes(paths[3].read_bytes()[:-1] + b"\1")
     before = [path.stat().st_mtime_ns for path in paths]
-    begin(directory, made.fingerprint)
-    assert [is_written(job, directory) for job in jobs[:5]] == [True, False, True, False, False]
+    begin(located(directory), made.fingerprint)
+    assert [is_written(job, located(directory)) for job in jobs[:5]] == [True, False, True, False, False]
     for job in jobs:
-        write_shard(job, store, directory)
+        write_shard(job, store, located(directory))
     finish(directory, made)
     after = [path.stat().st_mtime_ns for path in paths]
     assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True, False]
@@ -96,13 +97,13 @@ def test_a_new_plan_replaces_the_dataset_at_once_and_deletes_the_files_of_the_ol
 ) -> None:
     directory = pack(tmp_path, PackConfig(shard_bytes=5_000))
     before = read_card(directory)
-    begin(directory, before.fingerprint)
+    begin(located(directory), before.fingerprint)
     (directory / ".train-000000-of-000009.tar.0123abcd.tmp").touch()  # left by a killed writer
     (directory / "notes.txt").touch()
     made, jobs = prepare(tmp_path / "tokens")
-    begin(directory, made.fingerprint)
+    begin(located(directory), made.fingerprint)
     for job in jobs:
-        write_shard(job, TokenStore(tmp_path / "tokens"), directory)
+        write_shard(job, TokenStore(tmp_path / "tokens"), located(directory))
     assert read_card(directory) == before
     assert verify(directory).found == 1  # notes.txt
     finish(directory, made)
@@ -114,11 +115,11 @@ def test_part_files_of_another_plan_are_deleted(tmp_path: Path) -> None:
     made, jobs = prepare(tmp_path / "tokens")
     other, other_jobs = make_jobs(unit_tables(tmp_path / "tokens"), replace(SMALL, seed=5))
     directory, store = tmp_path / "packed", TokenStore(tmp_path / "tokens")
-    begin(directory, other.fingerprint)
+    begin(located(directory), other.fingerprint)
     for job in other_jobs:
-        write_shard(job, store, directory)
-    assert not any(is_written(job, directory) for job in jobs)
-    begin(directory, made.fingerprint)
+        write_shard(job, store, located(directory))
+    assert not any(is_written(job, located(directory)) for job in jobs)
+    begin(located(directory), made.fingerprint)
     assert not list((directory / PARTS).iterdir())
 
 
@@ -134,22 +135,38 @@ def test_a_dataset_that_another_command_has_replaced_is_not_overwritten(tmp_path
     made, jobs = prepare(tmp_path / "tokens")
     directory = tmp_path / "packed"
     for job in jobs:
-        write_shard(job, TokenStore(tmp_path / "tokens"), directory)
-    version = begin(directory, made.fingerprint)
+        write_shard(job, TokenStore(tmp_path / "tokens"), located(directory))
+    version = begin(located(directory), made.fingerprint)
     (directory / "dataset.json").write_text("{}")
     with pytest.raises(StorageError, match=r"dataset\.json was changed by another command; run the same command again"):
-        commit(directory, made, frame_grid=(2, 2), frame_size=32, frame_rate=1.0, text_tokenizer=(), version=version)
+        commit(
+            located(directory),
+            made,
+            frame_grid=(2, 2),
+            frame_size=32,
+            frame_rate=1.0,
+            text_tokenizer=(),
+            version=version,
+        )
     assert (directory / "dataset.json").read_text() == "{}"
 
 
 def test_a_dataset_with_a_truncated_shard_is_not_committed(tmp_path: Path) -> None:
     made, jobs = prepare(tmp_path / "tokens")
     directory = tmp_path / "packed"
-    version = begin(directory, made.fingerprint)
+    version = begin(located(directory), made.fingerprint)
     for job in jobs:
-        write_shard(job, TokenStore(tmp_path / "tokens"), directory)
+        write_shard(job, TokenStore(tmp_path / "tokens"), located(directory))
     path = file_of(directory, jobs[0].name)
     os.truncate(path, 100)
     with pytest.raises(StorageError, match=f"{path.name} has 100 bytes, but .* were written"):
-        commit(directory, made, frame_grid=(2, 2), frame_size=32, frame_rate=1.0, text_tokenizer=(), version=version)
+        commit(
+            located(directory),
+            made,
+            frame_grid=(2, 2),
+            frame_size=32,
+            frame_rate=1.0,
+            text_tokenizer=(),
+            version=version,
+        )
     assert not (directory / "dataset.json").exists()

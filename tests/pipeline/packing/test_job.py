@@ -34,6 +34,7 @@ from pipeline.runtime.token_store import TokenStore, write_unit
 from pipeline.runtime.workspace import Workspace
 from schemas.dataset import DatasetCard, read_card
 from schemas.errors import ConfigError, DatasetError, LongreelError, StorageError
+from schemas.storage.location import located
 from schemas.vocab import TEXT, VISION
 from tests.support.command_server import CommandServer
 from tests.support.stored_files import file_of
@@ -93,12 +94,12 @@ def files(directory: Path) -> dict[str, bytes]:
 
 
 def card_of(workspace: Workspace, name: str | int = CONTEXT) -> DatasetCard:
-    return read_card(workspace.packed(name))
+    return read_card(workspace.packed(name).local())
 
 
 def assert_whole(workspace: Workspace, name: str | int = CONTEXT, *, store: bool = True) -> None:
     tokens = TokenStore(workspace.tokens) if store else None
-    assert [str(problem) for problem in verify(workspace.packed(name), store=tokens).problems] == []
+    assert [str(problem) for problem in verify(workspace.packed(name).local(), store=tokens).problems] == []
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], 
     workspace = write_workspace(tmp_path_factory.mktemp("uneven") / "out", DOCUMENTS)
     report = run(workspace, UNEVEN)
     assert_whole(workspace, store=False)  # the mixture excludes documents of the store
-    return files(workspace.packed(CONTEXT)), report
+    return files(workspace.packed(CONTEXT).local()), report
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_bytes_do_not_depend_on_document_order_units_or_workers(
     shuffled = random.Random(units + workers).sample(DOCUMENTS, len(DOCUMENTS))
     workspace = write_workspace(tmp_path / "out", shuffled, units=units)
     report = run(workspace, UNEVEN, workers=workers, options=options)
-    assert files(workspace.packed(CONTEXT)) == uneven[0]
+    assert files(workspace.packed(CONTEXT).local()) == uneven[0]
     assert replace(report, seconds=0) == replace(uneven[1], seconds=0)
 
 
@@ -139,13 +140,13 @@ def test_bytes_do_not_depend_on_processes_or_the_hash_seed(
     workspace = write_workspace(tmp_path / "out", DOCUMENTS)
     command = ["pack", "--out", str(workspace.root), "--context", str(CONTEXT)]
     assert commands.run([*command, *UNEVEN_OPTIONS.split()]) == 0, commands.stderr.read_text()
-    assert files(workspace.packed(CONTEXT)) == uneven[0]
+    assert files(workspace.packed(CONTEXT).local()) == uneven[0]
     run(workspace)
-    alone = files(workspace.packed(CONTEXT))
+    alone = files(workspace.packed(CONTEXT).local())
     other = write_workspace(tmp_path / "other", DOCUMENTS)  # `workspace` has saved the UNEVEN options
     command = ["pack", "--out", str(other.root), "--context", str(CONTEXT)]
     assert commands.run([*command, "--shard-bytes", "20000", *several]) == 0, commands.stderr.read_text()
-    assert files(other.packed(CONTEXT)) == alone
+    assert files(other.packed(CONTEXT).local()) == alone
 
 
 def test_a_mixture_packs_the_requested_copies_and_its_counts_balance(
@@ -161,7 +162,7 @@ def test_a_mixture_packs_the_requested_copies_and_its_counts_balance(
     epochs = {"video": 2.25, "image": 0.0}
     report = run(workspace, PackConfig(mixture=Mixture(kind_epochs=epochs, source_epochs={"web": 0.5})))
     assert report.items == len(documents) == report.kept + sum(report.rejected.values())
-    ledger = pq.read_table(file_of(workspace.packed(CONTEXT), "documents.parquet"))
+    ledger = pq.read_table(file_of(workspace.packed(CONTEXT).local(), "documents.parquet"))
     taken = ledger.group_by(["split", "kind"]).aggregate([("document_id", "count_distinct")]).to_pylist()
     count = {(row["split"], row["kind"]): row["document_id_count_distinct"] for row in taken}
     assert count["val", "book"] == 20
@@ -176,11 +177,13 @@ def test_a_mixture_packs_the_requested_copies_and_its_counts_balance(
     share = PackConfig(mixture=Mixture(text_share=0.16, kind_epochs=epochs))
     run(workspace, share)
     card = card_of(workspace).splits["train"]
-    ledger = pq.read_table(file_of(workspace.packed(CONTEXT), "documents.parquet"), filters=[("split", "=", "train")])
+    ledger = pq.read_table(
+        file_of(workspace.packed(CONTEXT).local(), "documents.parquet"), filters=[("split", "=", "train")]
+    )
     text = int(ledger["length"].to_numpy()[np.asarray(ledger["kind"]) == "book"].sum())
     assert text / card.tokens == pytest.approx(0.16, abs=0.03)
     run(workspace, replace(share, mixture=Mixture(text_share=0)))
-    assert set(pq.read_table(file_of(workspace.packed(CONTEXT), "documents.parquet"))["kind"].to_pylist()) == {
+    assert set(pq.read_table(file_of(workspace.packed(CONTEXT).local(), "documents.parquet"))["kind"].to_pylist()) == {
         "video",
         "image",
         "book",  # in the held-out split
@@ -204,18 +207,18 @@ def test_an_impossible_mixture_raises(
     workspace = write_workspace(tmp_path / "out", documents)
     with pytest.raises(LongreelError, match=message):
         run(workspace, PackConfig(mixture=mixture))
-    assert not workspace.packed(CONTEXT).exists()
+    assert not workspace.packed(CONTEXT).local().exists()
 
 
 def test_a_second_run_writes_nothing(tmp_path: Path) -> None:
     workspace = write_workspace(tmp_path / "out", DOCUMENTS)
     assert run(workspace).new == len(DOCUMENTS)
     assert_whole(workspace)
-    before = {path: path.stat().st_mtime_ns for path in workspace.packed(CONTEXT).iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in workspace.packed(CONTEXT).local().iterdir()}
     written = shards_noted(workspace)
     assert run(workspace).new == 0
-    assert {path: path.stat().st_mtime_ns for path in workspace.packed(CONTEXT).iterdir()} == before
-    assert shards_noted(workspace) == written == len(list(workspace.packed(CONTEXT).glob("*.tar")))
+    assert {path: path.stat().st_mtime_ns for path in workspace.packed(CONTEXT).local().iterdir()} == before
+    assert shards_noted(workspace) == written == len(list(workspace.packed(CONTEXT).local().glob("*.tar")))
     assert not workspace.length_histograms(str(CONTEXT)).exists()
     assert run(workspace, replace(SMALL, attention="sequence")).new == len(DOCUMENTS)
     assert card_of(workspace).attention == "sequence"
@@ -227,9 +230,10 @@ def test_documents_on_the_block_list_are_not_packed(tmp_path: Path) -> None:
     report = run(workspace)
     assert (report.items, report.rejected["taken down"]) == (len(DOCUMENTS), 1)
     assert (
-        gone.id not in pq.read_table(file_of(workspace.packed(CONTEXT), "documents.parquet"))["document_id"].to_pylist()
+        gone.id
+        not in pq.read_table(file_of(workspace.packed(CONTEXT).local(), "documents.parquet"))["document_id"].to_pylist()
     )
-    assert verify(workspace.packed(CONTEXT), store=TokenStore(workspace.tokens)).problems == ()
+    assert verify(workspace.packed(CONTEXT).local(), store=TokenStore(workspace.tokens)).problems == ()
 
 
 def shards_noted(workspace: Workspace) -> int:
@@ -351,7 +355,7 @@ def test_a_hundred_thousand_documents_of_one_token_are_packed(tmp_path: Path) ->
     assert run(workspace, context=1000).kept == count
     card = card_of(workspace, 1000).splits["train"]
     assert (card.sequences, card.tokens, card.fill) == (100, count, 1.0)
-    ledger = pq.read_table(file_of(workspace.packed(1000), "documents.parquet"))
+    ledger = pq.read_table(file_of(workspace.packed(1000).local(), "documents.parquet"))
     assert len(ledger) == len(set(ledger["document_id"].to_pylist())) == count
     assert_whole(workspace, 1000, store=False)
 
@@ -385,7 +389,7 @@ def test_books_are_cut_at_sentence_ends_and_need_the_text_tokenizer_of_their_tok
     assert_whole(sentences)
     text, store = TextTokenizer.load(sentences.text_tokenizer), TokenStore(sentences.tokens)
     rows = {row["document_id"]: row for row in store.table().to_pylist()}
-    chunks = pq.read_table(file_of(sentences.packed(CONTEXT), "documents.parquet")).to_pylist()
+    chunks = pq.read_table(file_of(sentences.packed(CONTEXT).local(), "documents.parquet")).to_pylist()
     starts = {(chunk["document_id"], chunk["document_start"] + chunk["length"]): chunk for chunk in chunks}
     cuts = [(rows[chunk["document_id"]], chunk["document_start"]) for chunk in chunks if chunk["document_start"]]
     assert len(cuts) > 10
@@ -394,15 +398,15 @@ def test_books_are_cut_at_sentence_ends_and_need_the_text_tokenizer_of_their_tok
         # No sentence is longer than the reach of 16 tokens, but the chunk before a cut keeps at least one token.
         assert words.rstrip()[-1] in ".?!" or starts[row["document_id"], at]["length"] <= 2 * 16
     assert sum(starts[row["document_id"], at]["length"] > 2 * 16 for row, at in cuts) > 5
-    alone = files(sentences.packed(CONTEXT))
-    shutil.rmtree(sentences.packed(CONTEXT))
+    alone = files(sentences.packed(CONTEXT).local())
+    shutil.rmtree(sentences.packed(CONTEXT).local())
     run(sentences, config, workers=2)
-    assert files(sentences.packed(CONTEXT)) == alone
+    assert files(sentences.packed(CONTEXT).local()) == alone
 
     dataset = sentences.packed(CONTEXT)
-    folder = read_card(dataset).text_tokenizer_folder(dataset)
+    folder = read_card(dataset).text_tokenizer_folder(located(dataset))
     assert folder is not None
-    assert TextTokenizer.load(folder).files == text.files
+    assert TextTokenizer.load(folder.local()).files == text.files
     keep_trained("Quite another text.", sentences)
     assert run(sentences, config).new == 0
     with pytest.raises(ConfigError, match=r"text is not the tokenizer that the text was tokenized with"):
@@ -444,7 +448,7 @@ def undisturbed(commands: CommandServer, tmp_path_factory: pytest.TempPathFactor
     workspace = write_workspace(tmp_path_factory.mktemp("undisturbed") / "out", MANY, units=4)
     started = time.monotonic()
     assert commands.run(packing(workspace)) == 0
-    return files(workspace.packed(512)), time.monotonic() - started
+    return files(workspace.packed(512).local()), time.monotonic() - started
 
 
 def packing(workspace: Workspace) -> list[str]:
@@ -466,17 +470,17 @@ def test_a_job_killed_at_ten_random_times_resumes_to_the_same_bytes(
                 os.kill(child, signal.SIGKILL)
 
         if commands.run(packing(workspace), kill) == 0:
-            assert files(workspace.packed(512)) == expected
-            shutil.rmtree(workspace.packed(512))
+            assert files(workspace.packed(512).local()) == expected
+            shutil.rmtree(workspace.packed(512).local())
         else:
             if (
-                workspace.packed(512) / "dataset.json"
+                workspace.packed(512).local() / "dataset.json"
             ).exists():  # killed during commit, before the part files were deleted
-                made = files(workspace.packed(512))
+                made = files(workspace.packed(512).local())
                 assert {name: made[name] for name in made if not name.startswith(".parts")} == expected
             hits.append(wait)
     assert commands.run(packing(workspace)) == 0
-    assert files(workspace.packed(512)) == expected
+    assert files(workspace.packed(512).local()) == expected
     assert_whole(workspace, 512)
 
 
@@ -487,15 +491,15 @@ def test_ctrl_c_stops_packing_and_the_same_command_resumes(
 
     def interrupt(child: int) -> None:
         deadline = time.monotonic() + 60
-        while not list(workspace.packed(512).glob("*.tar")) and time.monotonic() < deadline:
+        while not list(workspace.packed(512).local().glob("*.tar")) and time.monotonic() < deadline:
             time.sleep(0.005)
         os.kill(child, signal.SIGINT)
 
     assert commands.run(packing(workspace), interrupt) == 130
     assert "Run the same command to resume" in commands.stderr.read_text()
-    kept = {path: path.stat().st_mtime_ns for path in workspace.packed(512).glob("*.tar")}
+    kept = {path: path.stat().st_mtime_ns for path in workspace.packed(512).local().glob("*.tar")}
     assert 0 < len(kept) < len([name for name in undisturbed[0] if name.endswith(".tar")])
-    assert not (workspace.packed(512) / "dataset.json").exists()
+    assert not (workspace.packed(512).local() / "dataset.json").exists()
     assert commands.run(packing(workspace)) == 0
-    assert files(workspace.packed(512)) == undisturbed[0]
+    assert files(workspace.packed(512).local()) == undisturbed[0]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept

@@ -19,6 +19,7 @@ from pipeline.packing.length_histograms import (
 from pipeline.packing.mixture import Mixture
 from schemas.errors import DatasetError
 from schemas.records import TOKENS
+from schemas.storage.location import located
 from tests.support.packing.local_packing import CONTEXT
 from tests.support.packing.packing_cases import (
     DOCUMENTS,
@@ -62,8 +63,8 @@ def test_the_sum_over_units_equals_the_count_of_all_documents() -> None:
 
 def test_written_histograms_are_restored(tmp_path: Path) -> None:
     histograms = counted(DOCUMENTS)
-    write_histograms(tmp_path / "unit.parquet", histograms)
-    assert_equal(read_histograms(tmp_path / "unit.parquet"), histograms)
+    write_histograms(located(tmp_path / "unit.parquet"), histograms)
+    assert_equal(read_histograms(located(tmp_path / "unit.parquet")), histograms)
 
 
 @pytest.mark.parametrize("content", [None, b"PAR1"])
@@ -72,4 +73,4 @@ def test_a_missing_or_invalid_file_raises(content: bytes | None, tmp_path: Path)
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DatasetError, match="cannot be read .* run `longreel pack` again"):
-        read_histograms(path)
+        read_histograms(located(path))

@@ -221,7 +221,7 @@ def test_items_that_were_removed_from_a_dataset_or_are_absent_are_reported(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = Workspace(Path(shutil.copytree(workspace.root, tmp_path / "copy")), workspace.units)
-    dataset = copy.packed(64)
+    dataset = copy.packed(64).local()
     remove_items(dataset, [CLIP.id])
     assert read_card(dataset).taken_down == (CLIP.id,)
     capsys.readouterr()

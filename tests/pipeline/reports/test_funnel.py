@@ -38,7 +38,7 @@ def test_items_not_yet_judged_by_select_are_pending(mine: Workspace) -> None:
 
 
 def test_a_dataset_packed_from_an_earlier_selection_is_noted(mine: Workspace) -> None:
-    remove_items(mine.packed(64), [CLIP.id])
+    remove_items(mine.packed(64).local(), [CLIP.id])
     assert steps(mine)["pack 64"].rejected == {"taken down": 1}
     rows = [row for row in ROWS.values() if row["uri"] != "/v/film.mp4"]
     write_survey(mine, rows, [])

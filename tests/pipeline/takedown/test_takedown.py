@@ -22,6 +22,7 @@ from pipeline.takedown.takedown import TakedownConfig, take_down
 from schemas.dataset import read_card
 from schemas.errors import ConfigError, DatasetError
 from schemas.fingerprint import sha256_file
+from schemas.storage.location import located
 from tests.support.finished_workspace import CLIP, FILM, NOVEL, PAIRS, ROWS
 from tests.support.leftovers import files_with
 from tests.support.removal_datasets import Killed, contents, killed_at
@@ -42,7 +43,7 @@ def reasons(workspace: Workspace) -> dict[str, str]:
 
 
 def is_verified(workspace: Workspace) -> bool:
-    return verify(workspace.packed(DATASET), store=TokenStore(workspace.tokens)).problems == ()
+    return verify(workspace.packed(DATASET).local(), store=TokenStore(workspace.tokens)).problems == ()
 
 
 def test_nothing_of_an_item_is_left_but_its_name_and_hashes(workspace: Workspace) -> None:
@@ -76,7 +77,7 @@ def test_near_duplicates_are_removed_unless_only_the_item_is_wanted(workspace: W
 def test_copies_under_other_names_are_always_removed(workspace: Workspace) -> None:
     take_down(workspace, [FILM.id[:10]], TakedownConfig(near_duplicates=False))
     assert {name for name, reason in reasons(workspace).items() if reason == "taken_down"} == {"film.mp4", "copy.mp4"}
-    assert "val" not in read_card(workspace.packed(DATASET)).splits
+    assert "val" not in read_card(workspace.packed(DATASET).local()).splits
     assert is_verified(workspace)
 
 
@@ -92,8 +93,8 @@ def test_the_receipt_has_what_where_and_when_with_the_hashes_of_every_changed_fi
     ]
     (dataset,) = receipt["datasets"]
     assert dataset["documents"] == [NOVEL.id]
-    assert dataset["fingerprint_before"] == read_card(finished.packed(DATASET)).fingerprint
-    assert dataset["fingerprint_after"] == read_card(workspace.packed(DATASET)).fingerprint
+    assert dataset["fingerprint_before"] == read_card(finished.packed(DATASET).local()).fingerprint
+    assert dataset["fingerprint_after"] == read_card(workspace.packed(DATASET).local()).fingerprint
     assert receipt["started"] <= receipt["finished"]
     changed = {row["path"]: (row["sha256_before"], row["sha256_after"]) for row in receipt["files"]}
     before, after = contents(finished.root), contents(workspace.root)
@@ -147,7 +148,7 @@ def test_a_takedown_that_was_killed_is_completed_by_the_next_one(
         copy = Workspace(Path(shutil.copytree(workspace.root, tmp_path / f"{step}")), workspace.units)
         with killed_at(step, monkeypatch), pytest.raises(Killed):
             take_down(copy, ["clip.mp4"], TakedownConfig())
-        assert verify(copy.packed(DATASET)).problems == ()
+        assert verify(copy.packed(DATASET).local()).problems == ()
         take_down(copy, ["clip.mp4"], TakedownConfig())
         assert made(copy.root) == made(whole.root)
         assert files_with(copy.root, TITLE, CLIP.tokens[2:12].tobytes()) == []
@@ -160,7 +161,7 @@ def test_an_item_that_is_no_longer_listed_is_found_in_an_old_dataset(workspace: 
     write_survey(workspace, [row for row in ROWS.values() if row["uri"] != "/v/clip.mp4"], [])
     shutil.rmtree(workspace.selection)
     take_down(workspace, ["/v/clip.mp4"], TakedownConfig())
-    assert CLIP.id in read_card(workspace.packed(DATASET)).taken_down
+    assert CLIP.id in read_card(workspace.packed(DATASET).local()).taken_down
     assert BlockList.read(workspace).with_hash(CLIP.id) is not None
 
 
@@ -173,21 +174,21 @@ def test_select_rejects_a_blocked_item_of_a_restored_survey(workspace: Workspace
 
 
 def test_a_damaged_dataset_is_named_and_the_takedown_is_completed_when_it_is_gone(workspace: Workspace) -> None:
-    for shard in workspace.packed(DATASET).glob("*.tar"):
+    for shard in workspace.packed(DATASET).local().glob("*.tar"):
         shard.write_bytes(shard.read_bytes()[:-512])
     with pytest.raises(DatasetError, match="removed from everything else"):
         take_down(workspace, ["clip.mp4"], TakedownConfig())
     assert files_with(workspace.root, TITLE, CLIP.tokens[2:12].tobytes(), without=["packed"]) == []
     assert receipts(workspace) == []
-    shutil.rmtree(workspace.packed(DATASET))
+    shutil.rmtree(workspace.packed(DATASET).local())
     take_down(workspace, ["clip.mp4"], TakedownConfig())
     assert len(receipts(workspace)) == 1
 
 
 def test_an_unfinished_dataset_is_deleted(workspace: Workspace) -> None:
-    (workspace.packed(DATASET) / "dataset.json").unlink()
+    (workspace.packed(DATASET).local() / "dataset.json").unlink()
     take_down(workspace, ["clip.mp4"], TakedownConfig())
-    assert not workspace.packed(DATASET).exists()
+    assert not workspace.packed(DATASET).local().exists()
 
 
 def test_text_that_a_kept_item_has_from_a_removed_one_is_removed_with_its_tokens(workspace: Workspace) -> None:
@@ -204,8 +205,8 @@ def test_text_that_a_kept_item_has_from_a_removed_one_is_removed_with_its_tokens
 
 
 def test_a_copy_of_a_dataset_elsewhere_is_cleared_on_request(workspace: Workspace, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(workspace.packed(DATASET), tmp_path / "elsewhere" / "64"))
-    take_down(workspace, ["clip.mp4"], TakedownConfig(also=(copy,)))
+    copy = Path(shutil.copytree(workspace.packed(DATASET).local(), tmp_path / "elsewhere" / "64"))
+    take_down(workspace, ["clip.mp4"], TakedownConfig(also=(located(copy),)))
     assert CLIP.id in read_card(copy).taken_down
     assert verify(copy).problems == ()
 
@@ -213,8 +214,8 @@ def test_a_copy_of_a_dataset_elsewhere_is_cleared_on_request(workspace: Workspac
 def test_models_and_inputs_that_still_have_an_item_are_named(workspace: Workspace) -> None:
     run = workspace.root.parent / "model"
     (run / "checkpoints" / "20").mkdir(parents=True)
-    facts = {"config": {"dataset": [str(workspace.packed(DATASET))]}}
-    facts |= {"dataset_fingerprint": read_card(workspace.packed(DATASET)).fingerprint}
+    facts = {"config": {"dataset": [str(workspace.packed(DATASET).local())]}}
+    facts |= {"dataset_fingerprint": read_card(workspace.packed(DATASET).local()).fingerprint}
     (run / "config-from-0.json").write_text(json.dumps(facts))
     take_down(workspace, ["clip.mp4"], TakedownConfig())
     (path,) = receipts(workspace)

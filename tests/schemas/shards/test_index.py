@@ -15,10 +15,10 @@ from schemas.shards.index import (
     checksum_of_sequence,
     index_json,
     read_checked_index,
-    read_index,
 )
+from schemas.storage.location import located
 from tests.schemas.test_dataset import CARD
-from tests.support.stored_files import stored_file
+from tests.support.stored_files import index_of, stored_file
 
 ENTRY = ShardEntry(
     url="train-000000-of-000001.tar",
@@ -33,7 +33,7 @@ ENTRY = ShardEntry(
 
 def test_an_index_is_read_as_it_was_written(tmp_path: Path) -> None:
     (tmp_path / INDEX).write_text(index_json([ENTRY]))
-    assert read_index(tmp_path / INDEX) == [ENTRY]
+    assert index_of(tmp_path) == [ENTRY]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_an_index_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_an_invalid_index_is_rejected(tmp_path: Path, change: dict[str, Any], what: str) -> None:
     (tmp_path / INDEX).write_text(index_json([dataclasses.replace(ENTRY, **change)]))
     with pytest.raises(DatasetError, match=what):
-        read_index(tmp_path / INDEX)
+        index_of(tmp_path)
 
 
 def card_of(directory: Path, *shards: ShardEntry) -> DatasetCard:
@@ -63,15 +63,15 @@ def card_of(directory: Path, *shards: ShardEntry) -> DatasetCard:
 def test_an_index_must_be_the_one_of_the_card(tmp_path: Path) -> None:
     (tmp_path / INDEX).write_text(index_json([ENTRY]))
     card = card_of(tmp_path, ENTRY)
-    assert read_checked_index(tmp_path, card) == [ENTRY]
+    assert read_checked_index(located(tmp_path), card) == [ENTRY]
     with pytest.raises(DatasetError, match="is not the index that dataset.json was written for"):
-        read_checked_index(tmp_path, CARD)
+        read_checked_index(located(tmp_path), CARD)
     for shards in ((), (dataclasses.replace(ENTRY, filesize=10),), (ENTRY, ENTRY)):
         with pytest.raises(DatasetError, match="does not list the shards that dataset.json names"):
-            read_checked_index(tmp_path, card_of(tmp_path, *shards))
+            read_checked_index(located(tmp_path), card_of(tmp_path, *shards))
     (tmp_path / INDEX).unlink()
     with pytest.raises(DatasetError, match="cannot be read"):
-        read_checked_index(tmp_path, card)
+        read_checked_index(located(tmp_path), card)
 
 
 def test_checksums_of_sequences_are_found_by_their_number() -> None:

@@ -23,6 +23,7 @@ from pipeline.runtime.token_store import TokenStore
 from pipeline.runtime.units import read_rows, unit_files
 from schemas.dataset import DatasetCard
 from schemas.records import TOKENS
+from schemas.storage.location import located
 from schemas.vocab import Vocabulary
 from tests.support.token_stores import VOCABULARY, StoredDocument, write_store
 
@@ -74,8 +75,10 @@ def unit_tables(directory: Path) -> list[pa.Table]:
 
 def finish(directory: Path, plan: DatasetPlan, *, grid: tuple[int, int] = (2, 2)) -> DatasetCard:
     """Commit written shards as a dataset."""
-    version = card_version(directory)
-    return commit(directory, plan, frame_grid=grid, frame_size=32, frame_rate=1.0, text_tokenizer=(), version=version)
+    version = card_version(located(directory))
+    return commit(
+        located(directory), plan, frame_grid=grid, frame_size=32, frame_rate=1.0, text_tokenizer=(), version=version
+    )
 
 
 def pack_documents(
@@ -95,9 +98,9 @@ def pack_documents(
     store, directory = write_store(root / tokens, documents, units=units), root / name
     tables = unit_tables(root / tokens)
     plan, jobs = make_jobs(tables, config, context=context, vocabulary=vocabulary, store=store, seed=seed)
-    begin(directory, plan.fingerprint)
+    begin(located(directory), plan.fingerprint)
     random.Random(seed).shuffle(jobs)
     for job in jobs:
-        write_shard(job, store, directory)
+        write_shard(job, store, located(directory))
     finish(directory, plan, grid=grid)
     return directory

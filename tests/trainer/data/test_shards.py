@@ -21,7 +21,9 @@ from schemas.errors import ConfigError, DamagedSequence, DatasetError, Vocabular
 from schemas.files import write_text
 from schemas.fingerprint import sha256_file
 from schemas.shards.index import ShardEntry
+from schemas.storage.location import Location, located
 from schemas.text_tokenizer import store_files
+from tests.support.object_servers import ObjectServer
 from tests.support.stored_files import file_of, index_of, stored_file, write_index
 from tests.support.training.training_dataset import VOCABULARY, checksums_of, with_other_tokenizer, write_dataset
 from trainer.data.shards import PackedSplit
@@ -239,7 +241,7 @@ def test_a_missing_shard_is_reported_with_its_path(tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "set", context=S)
     shard = sorted(directory.glob("train-*.tar"))[1]
     shard.unlink()
-    with pytest.raises(DatasetError, match=rf"{shard.name} cannot be read: No such file"):
+    with pytest.raises(DatasetError, match=rf"{shard.name} is missing; the index lists it with"):
         PackedSplit([directory], "train")
 
 
@@ -290,7 +292,7 @@ def test_the_text_tokenizer_of_the_datasets_is_copied(tmp_path: Path) -> None:
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "tokenizer.json").write_bytes(b"{}")
     stored = store_files(
-        tmp_path / "text", directory, {"tokenizer.json": sha256_file(tmp_path / "text/tokenizer.json")}
+        tmp_path / "text", located(directory), {"tokenizer.json": sha256_file(tmp_path / "text/tokenizer.json")}
     )
     _commit(directory, text_tokenizer=stored)
     PackedSplit([without], "train").copy_text_tokenizer(tmp_path / "none")
@@ -402,3 +404,60 @@ def test_a_modified_card_is_rejected(tmp_path: Path) -> None:
     _overwrite(directory / "dataset.json", b'"attention": "document"', b'"attention": "sequence"')
     with pytest.raises(DatasetError, match=r"dataset.json was modified"):
         PackedSplit([directory], "train")
+
+
+@pytest.fixture
+def remote(directory: Path, s3: ObjectServer) -> Location:
+    """The dataset in S3."""
+    folder = s3.bucket() / "packed" / "128"
+    for path in directory.iterdir():
+        (folder / path.name).write(path.read_bytes())
+    return folder
+
+
+def test_a_dataset_in_an_object_store_is_read_as_from_disk(
+    split: PackedSplit, remote: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    plain = Location.read_range
+    monkeypatch.setattr(Location, "read_range", lambda p, at, length: made.append(length) or plain(p, at, length))
+    there = PackedSplit([remote], "train")
+    assert there.is_remote
+    assert not split.is_remote
+    assert (len(there), there.fingerprint) == (len(split), split.fingerprint)
+    assert made == []
+    for ranges in (None, np.array([[0, 16], [64, 81]])):
+        for index in range(len(split)):
+            for one, other in zip(there.read(index, ranges=ranges), split.read(index, ranges=ranges), strict=True):
+                assert np.array_equal(one, other)
+    assert len(made) == len(split) * (1 + 4)  # whole, then two headers and two ranges
+    with pytest.raises(DatasetError, match="has no sequences in the split 'test'"):
+        PackedSplit([remote], "test")
+
+
+def test_a_dataset_that_is_replaced_while_it_is_read_is_not_called_damaged(
+    directory: Path, remote: Location, tmp_path: Path
+) -> None:
+    local = located(shutil.copytree(directory, tmp_path / "set"))
+    for folder in (local, remote):
+        split = PackedSplit([folder], "train")
+        other = dataclasses.replace(read_card(folder), fingerprint="0" * 64)
+        for shard in folder.list("*.tar"):
+            shard.delete()
+        with pytest.raises(DamagedSequence, match="cannot be read: (?i:no such)"):
+            split.read(0)
+        (folder / CARD).write(other.to_json().encode())
+        with pytest.raises(DatasetError, match="was replaced by `longreel takedown` or `longreel pack`") as caught:
+            split.read(0)
+        assert not isinstance(caught.value, DamagedSequence)
+
+
+def test_a_missing_or_truncated_shard_in_an_object_store_is_reported(remote: Location) -> None:
+    shard = remote.list("train-*.tar")[0]
+    data = shard.read()
+    shard.write(data[:-1])
+    with pytest.raises(DatasetError, match=rf"{shard} has {len(data) - 1} bytes, the index says {len(data)}"):
+        PackedSplit([remote], "train")
+    shard.delete()
+    with pytest.raises(DatasetError, match=f"{shard} is missing"):
+        PackedSplit([remote], "train")

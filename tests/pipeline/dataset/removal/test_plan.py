@@ -5,6 +5,7 @@ from pathlib import Path
 from pipeline.dataset.removal.plan import Totals, card_without, changes
 from pipeline.dataset.removal.remove import remove_items
 from schemas.dataset import read_card
+from schemas.storage.location import located
 from tests.support.packed_datasets import make_dataset
 from tests.support.removal_datasets import (
     GONE,
@@ -39,7 +40,7 @@ def test_best_fill_remains_a_tight_bound(tmp_path: Path) -> None:
 def test_changes_renumber_the_spans_of_repacked_sequences(dataset: Path) -> None:
     ids = {document.id for document in GONE}
     totals: dict[str, Totals] = {}
-    results = list(changes(file_of(dataset, "documents.parquet"), ids, totals))
+    results = list(changes(located(file_of(dataset, "documents.parquet")), ids, totals))
     assert [change.shard for change, _ in results] == [entry.url for entry in index_of(dataset)]
     affected = frozenset().union(*(change.repacked | change.dropped for change, _ in results))
     assert affected == keys_with(dataset, GONE)

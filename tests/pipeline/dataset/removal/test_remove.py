@@ -21,6 +21,7 @@ from schemas.dataset_files import INDEX
 from schemas.dataset_files import LEDGER as LEDGER_FILE
 from schemas.errors import DatasetError, StorageError
 from schemas.records import LEDGER, item_of
+from schemas.storage.location import located
 from tests.support.packed_datasets import make_dataset, reseal
 from tests.support.removal_datasets import (
     DOCUMENTS,
@@ -212,7 +213,7 @@ def test_verify_reports_an_invalid_list_of_documents_that_were_taken_down(datase
 
 def test_an_item_is_removed_with_all_its_clips(shots_folder: Path, models: Models, tmp_path: Path) -> None:
     workspace, _ = run_on_clips(shots_folder, tmp_path / "out", models)
-    dataset, store = workspace.packed("512"), TokenStore(workspace.tokens)
+    dataset, store = workspace.packed("512").local(), TokenStore(workspace.tokens)
     item = item_of(rows_of(workspace, "three.mp4")[0]["document_id"])
 
     def documents() -> set[str]:
@@ -263,7 +264,7 @@ def test_a_deletion_that_was_killed_at_any_step_is_completed(tmp_path: Path, mon
             remove_items(dataset, items)
         if (dataset / "dataset.json").exists():
             assert contents(dataset) == contents(before)
-        delete_dataset(dataset)
+        delete_dataset(located(dataset))
         assert not dataset.exists()
 
 

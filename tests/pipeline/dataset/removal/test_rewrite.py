@@ -12,6 +12,7 @@ from pipeline.dataset.removal.rewrite import repack, rewrite
 from schemas.dataset import read_card
 from schemas.errors import DatasetError
 from schemas.shards.sequence import read_sequence
+from schemas.storage.location import located
 from schemas.tables import write_table
 from tests.support.packed_datasets import reseal
 from tests.support.removal_datasets import (
@@ -60,7 +61,7 @@ def test_a_shard_without_other_sequences_is_not_written(dataset: Path) -> None:
     keys = frozenset(key for key in blocks(dataset) if key.startswith("val"))
     change = ShardChange(entry.url, frozenset(), keys)
     before = contents(dataset)
-    assert rewrite(dataset / entry.url, entry, change, ids, read_card(dataset)) is None
+    assert rewrite(located(dataset / entry.url), entry, change, ids, read_card(dataset)) is None
     assert contents(dataset) == before
 
 

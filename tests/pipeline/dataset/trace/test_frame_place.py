@@ -9,6 +9,7 @@ import pytest
 from pipeline.dataset.trace.frame_place import frame_place, write_frame
 from pipeline.dataset.trace.rows import copy_rows
 from schemas.errors import DatasetError
+from schemas.storage.location import located
 from schemas.vocab import VISION
 from tests.support.trace_dataset import FRAMES, RATE, TraceDataset, traced
 
@@ -19,7 +20,7 @@ def test_number_and_time_of_every_frame_of_a_video_in_several_chunks(trace_datas
         if row.modality != VISION:
             continue
         chunks.add(row.sequence)
-        document = copy_rows(trace_dataset.dataset, row)
+        document = copy_rows(located(trace_dataset.dataset), row)
         for token in range(row.start, row.start + row.length, 13):
             found = frame_place(row, document, token, trace_dataset.card)
             codes = sample.tokens[found.start : found.start + 64] - trace_dataset.text.size

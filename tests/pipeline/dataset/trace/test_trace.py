@@ -16,6 +16,7 @@ from pipeline.dataset.trace.frame_place import frame_place
 from pipeline.dataset.trace.rows import copy_rows, row_of_token, sequence_rows
 from pipeline.runtime.workspace import Workspace
 from schemas.dataset import read_card
+from schemas.storage.location import located
 from schemas.vocab import VISION
 from tests.support.stages import Reports, rows_of
 from tests.support.stored_files import file_of
@@ -82,7 +83,7 @@ def test_trace_without_a_token_lists_all_spans(trace_dataset: TraceDataset, caps
     key, _, _ = a_frame(trace_dataset)
     assert longreel.main(["trace", str(trace_dataset.dataset), "--key", key]) == 0
     output = capsys.readouterr().out
-    rows = sequence_rows(trace_dataset.dataset, key)
+    rows = sequence_rows(located(trace_dataset.dataset), key)
     assert all(f"{row.start}..{row.end - 1}" in output for row in rows)
     assert "CC-BY-4.0" in output
     assert "\x1b" not in output
@@ -146,12 +147,12 @@ def test_trace_after_another_document_was_removed(dataset_copy: TraceDataset) ->
     book = next(row for row, _ in traced(dataset_copy, "files/book"))
     remove_items(dataset_copy.dataset, [book.document_id])
     left = dataclasses.replace(dataset_copy, card=read_card(dataset_copy.dataset))
-    found = [frame_place(row, copy_rows(left.dataset, row), row.start, left.card).number
+    found = [frame_place(row, copy_rows(located(left.dataset), row), row.start, left.card).number
              for row, _ in traced(left, "files/film") if row.modality == VISION]  # fmt: skip
     assert found[0] == 0
     assert found == sorted(found)
     row, _ = next(traced(left, "files/short"))
-    assert row_of_token(sequence_rows(left.dataset, row.sequence), row.start, left.card) == row
+    assert row_of_token(sequence_rows(located(left.dataset), row.sequence), row.start, left.card) == row
     assert place(left, row, 1).character == 0
 
 
@@ -159,14 +160,14 @@ def test_trace_shows_the_time_range_of_a_clip(
     clips: tuple[Workspace, Reports], capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace, _ = clips
-    dataset = workspace.packed("512")
+    dataset = workspace.packed("512").local()
     row = rows_of(workspace, "three.mp4")[1]
     ledger = pq.read_table(file_of(dataset, "documents.parquet")).to_pylist()
     span = next(r for r in ledger if r["document_id"] == row["document_id"] and r["modality"] == 1)
     capsys.readouterr()
-    Trace(dataset=dataset, key=span["sequence"], token=span["start"])(())
+    Trace(dataset=workspace.packed("512"), key=span["sequence"], token=span["start"])(())
     output = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.strip())
     assert output["clip"] == f"2.00..5.00 s of {row['document_id'][:64]}"
     assert output["time"] == f"{span['start_s']:.2f} s"
-    Trace(dataset=dataset, key=span["sequence"])(())
+    Trace(dataset=workspace.packed("512"), key=span["sequence"])(())
     assert f"{row['document_id'][:12]}#00001" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from pipeline.dataset.verify.card import card_problems, split_problems
 from pipeline.dataset.verify.verify import verify
 from schemas.dataset import DatasetCard, ShardFile, read_card
 from schemas.dataset_files import CROISSANT
+from schemas.storage.location import located
 from tests.support.altered_datasets import (
     named,
 )
@@ -38,7 +39,7 @@ def test_a_card_with_wrong_counts_is_reported(dataset: Path, field: str, value: 
     change: dict[str, Any] = {field: value}
     splits = {**card.splits, "train": dataclasses.replace(card.splits["train"], **change)}
     changed = dataclasses.replace(card, splits=splits)
-    file_of(dataset, CROISSANT).write_text(croissant_json(dataset, changed))
+    file_of(dataset, CROISSANT).write_text(croissant_json(located(dataset), changed))
     changed = dataclasses.replace(changed, files={**card.files, CROISSANT: stored_file(dataset, CROISSANT)})
     (dataset / "dataset.json").write_text(changed.to_json())
     report = verify(dataset)

@@ -13,6 +13,7 @@ from pipeline.dataset.verify.verify import verify
 from schemas.dataset import read_card
 from schemas.dataset_files import sequence_key
 from schemas.shards.sequence import read_sequence
+from schemas.storage.location import located
 from schemas.tables import write_table
 from tests.support.altered_datasets import (
     KEY,
@@ -69,7 +70,7 @@ def test_a_ledger_without_a_column_is_reported(dataset: Path) -> None:
 
 
 def test_the_ledger_is_read_shard_by_shard(dataset: Path) -> None:
-    ledger = Ledger(file_of(dataset, "documents.parquet"))
+    ledger = Ledger(located(file_of(dataset, "documents.parquet")))
     card = read_card(dataset)
     for entry in index_of(dataset):
         assert not ledger.is_at_end()

@@ -1,0 +1,130 @@
+"""Kills the driver while it changes a dataset in an object store: a reader finds the old dataset or the new one.
+
+`make test` kills `pack` and `takedown` twice each, `make faults` ten times each, in S3 and in Google Cloud Storage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pipeline.dataset.verify.verify import verify
+from pipeline.runtime.token_store import TokenStore
+from schemas.dataset import read_card
+from schemas.storage.location import Location
+from tests.faults.outcomes import Outcomes
+from tests.support.command_server import CommandServer
+from tests.support.dataset_driver import pack_to
+from tests.support.object_servers import ObjectServer
+from tests.support.removal_datasets import FEW, FULL
+from tests.support.token_stores import write_store
+
+pytestmark = pytest.mark.slow
+
+OLD_BYTES, NEW_BYTES = 12_000, 40_000  # of a shard
+GONE = (FEW[1].id, FULL.id, FEW[-1].id)
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Change:
+    """A command that changes a dataset that another one has packed, from the dataset to the arguments."""
+
+    name: str
+    arguments: Callable[[Location], Sequence[str]]
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Path:
+    write_store(tmp_path / "tokens", FEW)
+    return tmp_path / "tokens"
+
+
+@contextlib.contextmanager
+def drivers(folder: Path) -> Iterator[CommandServer]:
+    """Run commands of the dataset driver in processes that find the server."""
+    server = CommandServer(folder / "stderr", main="tests.support.dataset_driver:main", modules=())
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def changes(tokens: Path) -> list[Change]:
+    return [
+        Change("pack", lambda place: ["pack", str(tokens), str(place), str(NEW_BYTES)]),
+        Change("takedown", lambda place: ["remove", str(place), *GONE]),
+    ]
+
+
+def test_a_driver_that_is_killed_leaves_the_old_dataset_or_the_new_one(
+    tokens: Path, s3: ObjectServer, results: list[Outcomes]
+) -> None:
+    campaign(tokens, s3, results, kills=2)
+
+
+@pytest.mark.faults
+def test_a_driver_that_is_killed_ten_times_leaves_the_old_dataset_or_the_new_one(
+    tokens: Path, s3: ObjectServer, gcs: ObjectServer, results: list[Outcomes]
+) -> None:
+    for server in (s3, gcs):
+        campaign(tokens, server, results, kills=10)
+
+
+def campaign(tokens: Path, server: ObjectServer, results: list[Outcomes], *, kills: int) -> None:
+    """Kill both commands at moments spread over the time that they take."""
+    bucket = server.bucket()
+    with drivers(tokens.parent) as commands:
+        assert commands.run(["pack", str(tokens), str(bucket / "first"), str(OLD_BYTES)]) == 0  # waits for the imports
+        for change in changes(tokens):
+            outcomes = Outcomes(f"kill of {change.name}, {server.scheme}")
+            results.append(outcomes)
+            kill_at_moments(change, commands, tokens, bucket, outcomes, kills=kills)
+            assert outcomes.wrong == [], commands.stderr.read_text()[-4000:]
+
+
+def kill_at_moments(
+    change: Change, commands: CommandServer, tokens: Path, bucket: Location, outcomes: Outcomes, *, kills: int
+) -> None:
+    straight = packed(tokens, bucket)
+    before = read_card(straight)
+    started = time.monotonic()
+    assert commands.run(change.arguments(straight)) == 0, commands.stderr.read_text()
+    took, expected, after = time.monotonic() - started, contents(straight), read_card(straight)
+    for kill in range(kills):
+        place = packed(tokens, bucket)
+        code = commands.run(change.arguments(place), partial(kill_after, took * 0.8 * (kill + 0.5) / kills))
+        found, problems = read_card(place), verify(place, store=TokenStore(tokens)).problems
+        again = commands.run(change.arguments(place))
+        if problems or found not in (before, after) or again or contents(place) != expected:
+            outcomes.wrong.append(f"kill {kill + 1} of {kills} in {took:.1f} s: {problems}, then exit code {again}")
+        elif code == -signal.SIGKILL:
+            outcomes.named += 1
+        else:  # it was faster
+            outcomes.unchanged += 1
+
+
+def packed(tokens: Path, bucket: Location) -> Location:
+    """Pack the dataset that a command changes."""
+    place = bucket / str(next(_numbers)) / "64"
+    pack_to(tokens, place, shard_bytes=OLD_BYTES)
+    return place
+
+
+def contents(place: Location) -> dict[str, bytes]:
+    return {found.relative_to(place): found.read() for found in place.walk()}
+
+
+def kill_after(seconds: float, process: int) -> None:
+    time.sleep(seconds)
+    with contextlib.suppress(ProcessLookupError):  # it was faster
+        os.kill(process, signal.SIGKILL)
