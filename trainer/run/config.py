@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -28,6 +29,7 @@ from trainer.run.optimizer import OptimizerConfig
 from trainer.run.profile import step_range
 
 Damaged = Literal["stop", "skip"]
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")  # a path has one slash less than the URL that it was made from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +128,12 @@ class TrainConfig:
     processes: OmitArgPrefixes[Distributed] = field(default_factory=Distributed)
 
     def __post_init__(self) -> None:
+        for name in ("out", "init_from"):
+            if found := _URL.match(str(getattr(self, name) or "")):
+                raise ConfigError(
+                    f"{name} must be a folder of the file system, as checkpoints are written and read there, got an "
+                    f"address with {found[1]}://; train into a local folder and copy it afterwards"
+                )
         if self.layout not in LAYOUTS:
             raise ConfigError(f"layout must be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
         for name in ("steps", "batch_size", "devices"):

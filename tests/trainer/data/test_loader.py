@@ -16,6 +16,7 @@ from schemas.dataset_files import CARD
 from schemas.errors import ConfigError, DamagedSequence, DatasetError
 from schemas.files import write_text
 from schemas.packed import expand
+from tests.support.object_servers import ObjectServer
 from tests.support.stored_files import index_of
 from tests.support.training.training_dataset import VOCABULARY, write_dataset
 from trainer.config import MeshConfig
@@ -171,6 +172,25 @@ def test_every_epoch_visits_every_sequence_once_in_a_different_order(split: Pack
     epochs = [seen[0:8], seen[8:16], seen[16:24]]
     assert all(sorted(epoch) == list(range(8)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_batches_from_an_object_store_are_those_from_disk(
+    directory: Path, split: PackedSplit, s3: ObjectServer
+) -> None:
+    there = s3.bucket() / "set"
+    for path in directory.iterdir():
+        (there / path.name).write(path.read_bytes())
+    loaders = [_loader(split), _loader(PackedSplit([there], "train"))]
+    assert loaders[1].read_options.prefetch_buffer_size > loaders[0].read_options.prefetch_buffer_size
+    iterators = [
+        training_batches(loader, sequences=len(split), batch_size=2, seed=3, read=loader.read_options)
+        for loader in loaders
+    ]
+    for _ in range(6):
+        one, other = map(next, iterators)
+        assert all(np.array_equal(one[name], other[name]) for name in one)
+    for iterator in iterators:
+        iterator.close()
 
 
 @pytest.mark.parametrize("sequences", [1, 3, 9, 1000])

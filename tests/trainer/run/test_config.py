@@ -7,6 +7,7 @@ import pytest
 import tyro
 
 from schemas.errors import ConfigError
+from schemas.storage.location import Location
 from trainer.model.llama.config import LlamaConfig
 from trainer.run.config import Memory, TrainConfig
 from trainer.run.optimizer import OptimizerConfig
@@ -22,6 +23,12 @@ from trainer.run.optimizer import OptimizerConfig
         ("steps", 0, "steps must be at least 1, got 0"),
         ("batch_size", -1, "batch_size must be at least 1, got -1"),
         ("seed", 1 << 32, "seed must lie in"),
+        (
+            "out",
+            Path("s3://bucket/run"),
+            "out must be a folder of the file system.*s3://; train into a local",
+        ),
+        ("init_from", Path("gs://bucket/run"), "init_from must be a folder of the file system.*with gs://"),
     ],
 )
 def test_an_invalid_option_is_rejected_with_its_name(tmp_path: Path, field: str, value: Any, message: str) -> None:
@@ -34,7 +41,7 @@ def test_the_command_line_is_generated_from_the_configuration() -> None:
     line += " --accumulate 2 --offload --softmax by_modality --dtype bfloat16"
     line += " --model.recipe 10m --model.layers 3 --model.tied-heads True --model.rope-theta 5e5 --model.tile 64"
     config = tyro.cli(TrainConfig, args=line.split())
-    assert config.dataset == (Path("a"), Path("b"))
+    assert config.dataset == (Location.parse("a"), Location.parse("b"))
     assert (config.steps, config.cadence.eval_every, config.mesh.data) == (7, 0, 2)
     assert config.optimizer.learning_rate == 0.5
     assert config.devices == 8

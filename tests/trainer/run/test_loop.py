@@ -19,6 +19,7 @@ import pytest
 from schemas.errors import ConfigError, DatasetError, JobError, VocabularyMismatch
 from schemas.runs.metrics import read_metrics
 from tests.support.bit_flips import flips
+from tests.support.object_servers import ObjectServer
 from tests.support.stored_files import index_of
 from tests.support.training.training_dataset import VOCABULARY, with_other_tokenizer, write_dataset
 from trainer.config import MeshConfig
@@ -55,6 +56,19 @@ def config_of(dataset: Path, out: Path, **changes: Any) -> TrainConfig:
         optimizer=OPTIMIZER,
     )
     return dataclasses.replace(config, **changes)
+
+
+def test_a_dataset_in_an_object_store_trains_the_same_model(dataset: Path, s3: ObjectServer, tmp_path: Path) -> None:
+    there = s3.bucket() / "packed" / "128"
+    for path in dataset.iterdir():
+        (there / path.name).write(path.read_bytes())
+    cadence = Cadence(eval_every=2, checkpoint_every=2)
+    small = config_of(dataset, tmp_path / "local", steps=4, cadence=cadence, devices=1)
+    train(small)
+    train(dataclasses.replace(small, dataset=(there,), out=tmp_path / "remote"))
+    assert _rows(tmp_path / "remote") == _rows(tmp_path / "local")
+    facts = json.loads((tmp_path / "remote" / "config-from-0.json").read_text())
+    assert facts["config"]["dataset"] == [str(there)]
 
 
 @pytest.fixture(scope="module")
