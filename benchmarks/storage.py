@@ -1,0 +1,207 @@
+"""Measures reads from a bucket through Longreel beside obstore alone, and that local files cost what they did.
+
+    python benchmarks/storage.py [--smoke] [--size 268435456] [--out storage.json]
+
+nginx serves a file of random bytes as an object of a bucket; where it is not installed, a server in Python does, and
+the output says so. Each method reads random ranges from one or several threads, in turns, and the best of `repeats`
+runs counts:
+
+    obstore     `obstore.get_range`, the client alone
+    Location    `Location.read_range`, with retries and errors that name the address
+    stream      `Location.open`, then seek and read, as Parquet and Arrow do
+
+Local files: microseconds for one atomic write, one whole read and one ranged read through `Location`, beside the same
+system calls made by hand (temporary name, fsync, rename; open and read), in turns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import obstore
+import tyro
+from obstore.store import S3Store
+from support.static_server import static_server
+
+from schemas.storage.location import Location, located
+
+READS = ((64 << 10, 1), (1 << 20, 4), (8 << 20, 4), (64 << 20, 4))  # bytes of a range, threads
+BUCKET, KEY = "benchmark", "object"
+LOCAL_CALLS = {"atomic write": 20, "read": 400, "read of a range": 400}  # a write waits for the disk
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure storage."""
+
+    size: int = 256 << 20  # of the object, in bytes
+    seconds: float = 2.0  # about so long each run reads
+    repeats: int = 3
+    smoke: bool = False  # a small object and short runs, in a few seconds
+    out: Path | None = None  # write the figures to this JSON file
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What one method achieves."""
+
+    reads_per_s: float
+    megabytes_per_s: float
+    cpu_s_per_gigabyte: float
+
+
+@contextmanager
+def bucket(folder: Path, size: int) -> Iterator[str]:
+    """Serve an object of random bytes; yield the name of the server."""
+    root = folder / "root"
+    (root / BUCKET).mkdir(parents=True)
+    (root / BUCKET / KEY).write_bytes(np.random.default_rng(0).bytes(size))
+    folder.chmod(0o755)
+    with static_server(root, folder) as server:
+        os.environ.update(
+            AWS_ENDPOINT_URL=server.endpoint, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x", AWS_REGION="us-east-1"
+        )
+        yield server.name
+
+
+def readers() -> dict[str, Callable[[], Callable[[int, int], object]]]:
+    """Return the methods: functions that make a reader for one thread."""
+    store = S3Store(BUCKET, config={"endpoint": os.environ["AWS_ENDPOINT_URL"]}, client_options={"allow_http": True})
+    location = Location.parse(f"s3://{BUCKET}/{KEY}")
+
+    def streamed() -> Callable[[int, int], object]:
+        stream = location.open()
+
+        def read(start: int, length: int) -> object:
+            stream.seek(start)
+            return stream.read(length)
+
+        return read
+
+    return {
+        "obstore": lambda: lambda start, length: bytes(obstore.get_range(store, KEY, start=start, length=length)),
+        "Location": lambda: location.read_range,
+        "stream": streamed,
+    }
+
+
+def run(make: Callable[[], Callable[[int, int], object]], *, size: int, length: int, threads: int, reads: int) -> Rate:
+    """Read `reads` random ranges."""
+    starts = np.random.default_rng(1).integers(0, size - length + 1, reads).tolist()
+
+    def share(number: int) -> None:
+        read = make()
+        for start in starts[number::threads]:
+            read(start, length)
+
+    started, cpu = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(share, range(threads)))
+    passed, used = time.perf_counter() - started, time.process_time() - cpu
+    total = reads * length
+    return Rate(reads / passed, total / passed / 1e6, used / total * 1e9)
+
+
+def measure_remote(options: Options) -> list[dict[str, Any]]:
+    """Return the best rate of each method for each size of a range."""
+    methods, rows = readers(), []
+    for length, threads in READS:
+        if length > options.size // 2:
+            continue
+        pilot = run(methods["obstore"], size=options.size, length=length, threads=threads, reads=2 * threads)
+        reads = max(2 * threads, int(pilot.reads_per_s * options.seconds))
+        best: dict[str, Rate] = {}
+        for _, (name, make) in itertools.product(range(options.repeats), methods.items()):
+            rate = run(make, size=options.size, length=length, threads=threads, reads=reads)
+            best[name] = max(rate, best.get(name, rate), key=lambda each: each.reads_per_s)
+        rows.append({"bytes": length, "threads": threads} | {n: dataclasses.asdict(r) for n, r in best.items()})
+    return rows
+
+
+def write_by_hand(path: Path) -> None:
+    """Write a file as `Location.write` does."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        temporary.write_bytes(b"x" * 1000)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_through_location(path: Path) -> None:
+    """Write a file as jobs do."""
+    with located(path).writing() as temporary:
+        temporary.write_bytes(b"x" * 1000)
+
+
+def range_by_hand(path: Path) -> bytes:
+    """Read a range of a file."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return os.pread(file, 100, 500)
+    finally:
+        os.close(file)
+
+
+def measure_local(folder: Path, repeats: int) -> dict[str, dict[str, float]]:
+    """Return the microseconds of each call, by hand and through Location."""
+    path = folder / "local"
+    location = located(path)
+    location.write(b"x" * 1000)
+    pairs: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "atomic write": (lambda: write_by_hand(path), lambda: write_through_location(path)),
+        "read": (path.read_bytes, location.read),
+        "read of a range": (lambda: range_by_hand(path), lambda: location.read_range(500, 100)),
+    }
+    found = {name: {"by hand": float("inf"), "Location": float("inf")} for name in pairs}
+    for _, (name, calls) in itertools.product(range(repeats), pairs.items()):
+        for how, call in zip(("by hand", "Location"), calls, strict=True):
+            started = time.perf_counter()
+            for _ in range(LOCAL_CALLS[name]):
+                call()
+            found[name][how] = min(found[name][how], (time.perf_counter() - started) / LOCAL_CALLS[name] * 1e6)
+    return found
+
+
+def main(options: Options) -> None:
+    if options.smoke:
+        options = dataclasses.replace(options, size=4 << 20, seconds=0.1, repeats=1)
+    results: dict[str, Any] = {"cores": os.cpu_count()}
+    with tempfile.TemporaryDirectory() as folder:
+        with bucket(Path(folder), options.size) as server:
+            results |= {"server": server, "remote": measure_remote(options)}
+        results["local"] = measure_local(Path(folder), 5 * options.repeats)
+    print(f"server: {server}")
+    print(f"{'range':>10}{'threads':>9}{'method':>12}{'reads/s':>11}{'MB/s':>9}{'CPU s/GB':>10}")
+    for row in results["remote"]:
+        for method in readers():
+            rate = row[method]
+            print(
+                f"{row['bytes'] >> 10:>6,} KiB{row['threads']:>9}{method:>12}{rate['reads_per_s']:>11,.0f}"
+                f"{rate['megabytes_per_s']:>9,.0f}{rate['cpu_s_per_gigabyte']:>10.2f}"
+            )
+    print(f"\n{'local, microseconds':>22}{'by hand':>10}{'Location':>10}")
+    for name, times in results["local"].items():
+        print(f"{name:>22}{times['by hand']:>10.1f}{times['Location']:>10.1f}")
+    if options.out:
+        options.out.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
