@@ -8,12 +8,12 @@ divided by the speed of a plain float32 product in the same process), and memory
 of about 1,000 tokens. Each context runs in its own process, so that its peak memory is its own.
 
 Memory: `peak` is the largest resident size of the process; `program` is what the compiled step allocates on all devices
-(XLA's buffer assignment), also as bytes per token; `kept` is the part of it that the layers keep for the backward pass:
-layers x ((dim + heads x head_dim) x bytes + heads x 4) bytes per token. The rest is the backward pass of one layer: in
-XLA's buffer assignment, eleven arrays as large as the queries, thirteen as large as the keys (the ring holds keys,
-values and the sums of their gradients twice: the local copy and the one in transfer), cosines and sines. For `small`
-that is 4,160 + 11 x 512 + 13 x 256 + 256 = 13,376 bytes per token, which is the slope between 256K and 1M. Weights and
-the logits of one chunk per device do not grow with the context.
+(XLA's buffer assignment), also as bytes per token; `planned` is what `longreel plan-training` expects of it; `kept` is
+the part that the layers keep for the backward pass: layers x ((dim + heads x head_dim) x bytes + heads x 4) bytes per
+token. The rest is the backward pass of one layer: in XLA's buffer assignment, eleven arrays as large as the queries,
+thirteen as large as the keys (the ring holds keys, values and the sums of their gradients twice: the local copy and the
+one in transfer), cosines and sines. For `small` that is 4,160 + 11 x 512 + 13 x 256 + 256 = 13,376 bytes per token,
+which is the slope between 256K and 1M. Weights and the logits of one chunk per device do not grow with the context.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ from schemas.vocab import Vocabulary
 from trainer.config import MeshConfig
 from trainer.data.loader import Placement
 from trainer.mesh import make_mesh
-from trainer.model.llama.config import LlamaConfig, debug, flops_per_token, small
+from trainer.model.llama.config import LlamaConfig, debug, small
+from trainer.model.llama.costs import flops_per_token
+from trainer.planning.plan import TrainingPlan, Workload
 from trainer.run.loop import use_cpu_devices
 from trainer.run.optimizer import OptimizerConfig, make_optimizer, schedule
 from trainer.run.state import Plan, new_state
@@ -124,6 +126,7 @@ def measure(context: int, repeats: int, config: LlamaConfig) -> dict[str, Any]:
     sizes = {"text_size": VOCABULARY.text_size, "vision_size": VOCABULARY.vision_size}
     flops = context * flops_per_token(config, **sizes, mean_span=mean_span)
     program = step.memory_analysis().temp_size_in_bytes * DEVICES
+    planned = TrainingPlan.of(config, mesh.shape, Workload(context=context, batch_size=1, **sizes)).memory
     return {
         "context": context,
         "step_s": taken,
@@ -134,6 +137,7 @@ def measure(context: int, repeats: int, config: LlamaConfig) -> dict[str, Any]:
         "before_bytes": before,
         "program_bytes": program,
         "program_bytes_per_token": program / context,
+        "planned_bytes": planned.temporary * DEVICES,
         "kept_bytes_per_token": kept_bytes_per_token(config),
     }
 
@@ -160,7 +164,18 @@ def main() -> None:
         options.contexts, options.repeats = [1024], 1
     model = "debug" if options.smoke else "small"
     print(f"a step of {model}, {DEVICES} virtual devices, documents of about {DOCUMENT:,}; best of {options.repeats}\n")
-    columns = ("context", "seconds", "tokens/s", "matmul GFLOP/s", "MFU", "peak GB", "program GB", "B/token", "kept")
+    columns = (
+        "context",
+        "seconds",
+        "tokens/s",
+        "matmul GFLOP/s",
+        "MFU",
+        "peak GB",
+        "program GB",
+        "planned GB",
+        "B/token",
+        "kept",
+    )
     print("".join(f"{name:>15}" for name in columns))
     rows = []
     for context in options.contexts:
@@ -174,6 +189,7 @@ def main() -> None:
             f"{r['mfu']:.0%}",
             f"{r['peak_bytes'] / 1e9:.2f}",
             f"{r['program_bytes'] / 1e9:.2f}",
+            f"{r['planned_bytes'] / 1e9:.2f}",
             f"{r['program_bytes_per_token']:,.0f}",
             f"{r['kept_bytes_per_token']:,.0f}",
         )

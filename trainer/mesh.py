@@ -76,14 +76,20 @@ def make_mesh(config: MeshConfig, *, devices: Sequence[jax.Device] | None = None
     Raises ConfigError, with the nearest valid size, if the sizes do not multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
+    sizes = mesh_sizes(config, devices=len(devices))
+    types = (AxisType.Auto,) * len(AXES)
+    return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=types, devices=list(devices))
+
+
+def mesh_sizes(config: MeshConfig, *, devices: int) -> dict[str, int]:
+    """Return the size of each axis of `AXES` for a number of devices; raises ConfigError as `make_mesh` does."""
     sizes = [config.data, config.fsdp, config.tensor, config.sequence]
     named = math.prod(size for size in sizes if size != -1)
-    if -1 in sizes and len(devices) % named == 0:
-        sizes[sizes.index(-1)] = len(devices) // named
-    if -1 in sizes or math.prod(sizes) != len(devices):
-        raise ConfigError(_misfit(dict(zip(AXES, sizes, strict=True)), len(devices)))
-    types = (AxisType.Auto,) * len(AXES)
-    return jax.make_mesh(tuple(sizes), AXES, axis_types=types, devices=list(devices))
+    if -1 in sizes and devices % named == 0:
+        sizes[sizes.index(-1)] = devices // named
+    if -1 in sizes or math.prod(sizes) != devices:
+        raise ConfigError(_misfit(dict(zip(AXES, sizes, strict=True)), devices))
+    return dict(zip(AXES, sizes, strict=True))
 
 
 def _misfit(sizes: Mapping[str, int], devices: int) -> str:

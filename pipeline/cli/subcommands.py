@@ -99,6 +99,12 @@ SUBCOMMANDS: dict[str, Subcommand] = {
             "ExportModel",
             "write a run for transformers, vLLM and llama.cpp, or for LWM's code",
         ),
+        (
+            "plan-training",
+            "trainer.planning.command",
+            "PlanTraining",
+            "estimate memory, operations and time of a training without running it",
+        ),
         ("generate", "pipeline.cli.generate", "Generate", "continue a stored video or a text with a trained model"),
     ),
     **_group(

@@ -50,6 +50,25 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepMemory:
+    """Bytes of a device during a training step, besides parameters, gradients and the optimizer's state."""
+
+    kept: int  # activations that layers keep for the backward pass
+    offloaded: int  # the same, in host memory
+    working: int  # the most that one layer or the loss needs while it runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What `longreel plan-training` has to know of a family; both functions take its configuration first."""
+
+    # (config, *, text_size, vision_size, mean_span): floating-point operations of a training step per token.
+    flops_per_token: Callable[..., float]
+    # (config, mesh, *, tokens, ids): for the tokens of a micro-batch on one device, and the ids of the vocabulary.
+    step_memory: Callable[..., StepMemory]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelFamily:
     """A model family as the registry lists it."""
 
@@ -58,3 +77,4 @@ class ModelFamily:
     recipes: Mapping[str, Callable[[], ModelConfig]]  # by the name that `--model` takes
     # Called with the configuration and the keywords text_size, vision_size, rngs (nnx.Rngs) and mesh.
     build: Callable[..., Model]
+    costs: Costs | None = None  # None: its training cannot be planned

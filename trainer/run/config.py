@@ -159,7 +159,7 @@ class TrainConfig:
 
         Without a recipe it reads the checkpoint of this run, or of `init_from`.
         """
-        config = self.model.configuration(runs=(self.out, self.init_from))
+        config = self.model.configuration(resumed=self.out, init_from=self.init_from)
         return replace(
             config,
             softmax=self.softmax or config.softmax,

@@ -63,26 +63,26 @@ class ModelOptions:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if value is not None and name != "recipe"}
 
-    def configuration(self, *, runs: tuple[Path | None, ...] = ()) -> ModelConfig:
-        """Return the configuration: of the recipe, or else of the first of `runs` with a checkpoint, then changed.
+    def configuration(self, *, resumed: Path | None = None, init_from: Path | None = None) -> ModelConfig:
+        """Return the configuration of the recipe, or else of the run to resume or to start from, then changed.
 
-        Raises ConfigError for values that do not fit together, DatasetError if a checkpoint cannot be read.
+        Raises ConfigError for values that do not fit together or if `init_from` has no checkpoint, DatasetError if a
+        checkpoint cannot be read.
         """
-        if self.recipe is not None:
-            base = recipe(self.recipe)
-        else:
-            stored = (stored_model(run) for run in runs if run is not None)
-            base = next((model for model in stored if model is not None), None) or recipe(DEFAULT_RECIPE)
+        base = self._base(resumed, init_from)
         known = {field.name for field in dataclasses.fields(base)}
         if foreign := [f"--model.{name.replace('_', '-')}" for name in self.changes if name not in known]:
             raise ConfigError(f"{', '.join(foreign)}: models of the family {family_of(base).name} have no such value")
         return dataclasses.replace(base, **self.changes)
 
-
-def stored_model(run: Path) -> ModelConfig | None:
-    """Return the model's configuration in a run's newest checkpoint; None if the run has none."""
-    if not (run / CHECKPOINTS).is_dir():
-        return None
-    with open_run(run) as checkpoints:
-        step = checkpoints.latest()
-        return None if step is None else checkpoints.describe(step).model
+    def _base(self, resumed: Path | None, init_from: Path | None) -> ModelConfig:
+        if self.recipe is not None:
+            return recipe(self.recipe)
+        if resumed is not None and (resumed / CHECKPOINTS).is_dir():
+            with open_run(resumed) as checkpoints:
+                if (step := checkpoints.latest()) is not None:
+                    return checkpoints.describe(step).model
+        if init_from is None:
+            return recipe(DEFAULT_RECIPE)
+        with open_run(init_from) as checkpoints:
+            return checkpoints.describe(checkpoints.newest()).model

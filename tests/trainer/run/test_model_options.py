@@ -12,7 +12,7 @@ from tests.trainer.run.test_checkpoint import DESCRIPTION
 from trainer.model.llama.config import LlamaConfig, debug, small
 from trainer.model.registry import FAMILIES
 from trainer.run.checkpoint import Checkpoints
-from trainer.run.model_options import ModelOptions, stored_model
+from trainer.run.model_options import ModelOptions
 
 
 def _stored(run: Path, model: LlamaConfig) -> Path:
@@ -31,18 +31,23 @@ def test_values_that_are_given_replace_those_of_the_recipe() -> None:
 
 
 def test_the_default_is_the_recipe_small(tmp_path: Path) -> None:
-    assert ModelOptions().configuration(runs=(tmp_path / "none", None)) == small()
+    assert ModelOptions().configuration(resumed=tmp_path / "none") == small()
 
 
-def test_without_a_recipe_the_first_run_with_a_checkpoint_decides(tmp_path: Path) -> None:
-    resumed, other = (dataclasses.replace(debug(), layers=n, norm_eps=1e-6) for n in (3, 4))
-    source = _stored(tmp_path / "source", other)
-    assert ModelOptions().configuration(runs=(tmp_path / "out", source)) == other
-    out = _stored(tmp_path / "out", resumed)
-    assert ModelOptions().configuration(runs=(out, source)) == resumed
-    assert ModelOptions(rope_theta=5e7).configuration(runs=(out,)) == dataclasses.replace(resumed, rope_theta=5e7)
-    assert ModelOptions(recipe="debug").configuration(runs=(out, source)) == debug()
-    assert stored_model(tmp_path / "none") is None
+def test_without_a_recipe_the_run_to_resume_or_else_to_start_from_decides(tmp_path: Path) -> None:
+    ours, theirs = (dataclasses.replace(debug(), layers=n, norm_eps=1e-6) for n in (3, 4))
+    out, source = tmp_path / "out", _stored(tmp_path / "source", theirs)
+    assert ModelOptions().configuration(resumed=out, init_from=source) == theirs
+    _stored(out, ours)
+    assert ModelOptions().configuration(resumed=out, init_from=source) == ours
+    assert ModelOptions().configuration(resumed=out, init_from=tmp_path / "gone") == ours
+    assert ModelOptions(rope_theta=5e7).configuration(resumed=out) == dataclasses.replace(ours, rope_theta=5e7)
+    assert ModelOptions(recipe="debug").configuration(resumed=out, init_from=source) == debug()
+
+
+def test_a_run_to_start_from_must_have_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not the output of `longreel train`"):
+        ModelOptions().configuration(init_from=tmp_path)
 
 
 def test_unknown_recipes_and_sizes_that_do_not_fit_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,15 +166,3 @@ RECIPES = {
     "7b": billion_7,
     "lwm_7b": lwm_7b,
 }
-
-
-def flops_per_token(config: LlamaConfig, *, text_size: int, vision_size: int, mean_span: float) -> float:
-    """Return the floating-point operations of one training step per token: 6 per weight plus those of attention.
-
-    This is the usual count for model FLOPs utilization (PaLM, arXiv 2204.02311, appendix B): forward and backward,
-    without rematerialization and without the embedding lookup. `mean_span` is the mean number of keys that a token
-    may attend to, including itself: (n + 1) / 2 for a document of n tokens, averaged over tokens.
-    """
-    weights = config.layers * config.matmul_weights + config.dim * (text_size + vision_size)
-    attention = 2 * config.layers * config.heads * config.head_dim * mean_span  # scores, and the weighted sum of values
-    return 6.0 * (weights + attention)

@@ -6,16 +6,18 @@ from typing import Any
 import pytest
 
 from schemas.errors import ConfigError
-from trainer.model.llama.config import debug, flops_per_token, small
+from trainer.model.llama.config import RECIPES, debug
 from trainer.model.registry import parameter_count
 
 
-def test_flops_are_six_per_weight_plus_those_of_attention() -> None:
-    config, span = small(), 500.5
-    counted = flops_per_token(config, text_size=1000, vision_size=200, mean_span=span)
-    products = parameter_count(config, text_size=1000, vision_size=200)
-    products -= 128 * 1200 + 128 * (2 * config.layers + 1)  # a lookup and the norms multiply nothing
-    assert counted == pytest.approx(6 * products + 12 * config.layers * 128 * span)
+@pytest.mark.parametrize(
+    ("name", "in_layers"),
+    [("10m", 9.4e6), ("30m", 29.5e6), ("100m", 100.7e6), ("1b", 0.97e9), ("7b", 6.98e9), ("lwm_7b", 6.48e9)],
+)
+def test_a_recipe_has_the_parameters_that_it_is_named_after(name: str, in_layers: float) -> None:
+    config = RECIPES[name]()
+    count = parameter_count(config, text_size=1, vision_size=0) - 2 * config.dim
+    assert count == pytest.approx(in_layers, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,7 @@ def test_flops_are_six_per_weight_plus_those_of_attention() -> None:
         {"heads": 3},
         {"head_dim": 7},
         {"rope_theta": 1.0},
+        {"norm_eps": 0.0},
         {"dtype": "float16"},
         {"softmax": "hard"},
         {"tile": 0},

@@ -1,0 +1,72 @@
+"""Spells a training plan out for a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from trainer.config import ModelConfig
+from trainer.planning.plan import DeviceMemory, TrainingPlan, Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """How fast all devices together train."""
+
+    flops_per_s: float  # of matrix products
+    utilization: float  # share of it that a step reaches, by the operations that a plan counts
+    source: str  # where the number comes from
+
+
+def lines_of(
+    plan: TrainingPlan, config: ModelConfig, mesh: Mapping[str, int], work: Workload, *, steps: int, speed: Speed
+) -> Iterator[str]:
+    """Yield the lines of the report."""
+    in_layers = plan.parameters - plan.table_parameters
+    yield f"parameters  {plan.parameters:,}: {in_layers:,} in layers, {plan.table_parameters:,} in tables and heads"
+    axes = ", ".join(f"{axis} {size}" for axis, size in mesh.items())
+    yield f"mesh        {axes}: {math.prod(mesh.values()):,} devices"
+    share = work.tokens // (mesh["data"] * mesh["fsdp"] * mesh["sequence"])
+    apart = f" in {work.accumulate} micro-batches" if work.accumulate > 1 else ""
+    yield f"step        {work.batch_size:,} x {work.context:,} = {work.tokens:,} tokens; {share:,} a device{apart}"
+    yield ""
+    yield f"memory of a device, activations in {config.dtype}"
+    yield from (f"  {name:<44}{_bytes(size):>10}" for name, size in _memory(plan.memory))
+    yield ""
+    seconds = plan.flops / (speed.flops_per_s * speed.utilization)
+    attention = plan.attention_flops / plan.flops
+    yield f"operations  {plan.flops:.3g} FLOPs a step, {attention:.0%} of them in attention"
+    yield (
+        f"step time   {_time(seconds)} at {speed.utilization:.0%} of {speed.flops_per_s:.3g} FLOP/s ({speed.source}): "
+        f"{work.tokens / seconds:,.0f} tokens/s"
+    )
+    yield f"run         {steps:,} steps, {steps * work.tokens:.3g} tokens, {_time(steps * seconds)}"
+
+
+def _memory(memory: DeviceMemory) -> Iterator[tuple[str, int]]:
+    yield "parameters, float32", memory.parameters
+    yield "optimizer: two moments, float32", memory.optimizer
+    yield "batch", memory.batch
+    yield "gradients, float32", memory.gradients
+    yield "activations kept for the backward pass", memory.kept
+    yield "one layer, or the loss, while it runs", memory.working
+    yield "total at the peak", memory.total
+    if memory.offloaded:
+        yield "in host memory: activations", memory.offloaded
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"
+
+
+def _time(seconds: float) -> str:
+    for unit, length in (("s", 60.0), ("min", 60.0), ("h", 48.0)):
+        if seconds < length * (1.5 if unit != "h" else 1):
+            return f"{seconds:.3g} {unit}"
+        seconds /= 60 if unit != "h" else 24
+    return f"{seconds:,.3g} days"
