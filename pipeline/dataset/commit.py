@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from pipeline.dataset.croissant import croissant_json
 from schemas.content_named import content_named
-from schemas.dataset import DatasetCard
+from schemas.dataset import DatasetCard, read_card
 from schemas.dataset_files import CARD, CROISSANT, INDEX, PARTS, StoredFile, is_dataset_file
 from schemas.errors import Conflict, StorageError
 from schemas.shards.index import ShardEntry, index_json
@@ -74,7 +74,12 @@ def is_leftover(name: str) -> bool:
 
 
 def delete_leftovers(directory: Location, card: DatasetCard | None, *, record: Record = ignore) -> None:
-    """Delete the files of an interrupted command; `record` is called with each of them before."""
+    """Delete the files of an interrupted command; `record` is called with each of them before.
+
+    Does nothing if another command has replaced the card: it deletes them.
+    """
+    if card is not None and read_card(directory) != card:
+        return
     for place in leftovers(directory, card):
         record(place, None)
         if place.stat() is None:

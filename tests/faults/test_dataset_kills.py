@@ -20,6 +20,7 @@ import pytest
 from pipeline.dataset.verify.verify import verify
 from pipeline.runtime.token_store import TokenStore
 from schemas.dataset import read_card
+from schemas.dataset_files import PARTS
 from schemas.storage.location import Location
 from tests.faults.outcomes import Outcomes
 from tests.support.command_server import CommandServer
@@ -52,6 +53,7 @@ def tokens(tmp_path: Path) -> Path:
 @contextlib.contextmanager
 def drivers(folder: Path) -> Iterator[CommandServer]:
     """Run commands of the dataset driver in processes that find the server."""
+    folder.mkdir(exist_ok=True)
     server = CommandServer(folder / "stderr", main="tests.support.dataset_driver:main", modules=())
     try:
         yield server
@@ -78,6 +80,38 @@ def test_a_driver_that_is_killed_ten_times_leaves_the_old_dataset_or_the_new_one
 ) -> None:
     for server in (s3, gcs):
         campaign(tokens, server, results, kills=10)
+
+
+def test_a_second_driver_is_refused_until_the_lease_of_the_first_expires(tokens: Path, s3: ObjectServer) -> None:
+    bucket = s3.bucket()
+    place, straight = packed(tokens, bucket), packed(tokens, bucket)
+    pack_to(tokens, straight, shard_bytes=NEW_BYTES)
+    command = ["pack", str(tokens), str(place), str(NEW_BYTES)]
+    with drivers(tokens.parent / "1") as first, drivers(tokens.parent / "2") as second:
+        for server in (first, second):
+            assert server.run(["pack", str(tokens), str(packed(tokens, bucket)), str(OLD_BYTES)]) == 0
+
+        def take_over(process: int) -> None:
+            wait_until(lambda: bool((place / PARTS).list()))
+            os.kill(process, signal.SIGSTOP)
+            try:
+                assert second.run(command) == 1
+                assert "LeaseHeld" in second.stderr.read_text()
+                wait_until(lambda: second.run(command) == 0)
+                assert contents(place) == contents(straight)
+            finally:
+                os.kill(process, signal.SIGCONT)
+
+        assert first.run(command, take_over) == 1
+    assert contents(place) == contents(straight)
+    assert verify(place).problems == ()
+
+
+def wait_until(is_done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_done():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def campaign(tokens: Path, server: ObjectServer, results: list[Outcomes], *, kills: int) -> None:
@@ -121,6 +155,7 @@ def packed(tokens: Path, bucket: Location) -> Location:
 
 
 def contents(place: Location) -> dict[str, bytes]:
+    """Return the bytes of every file of a dataset."""
     return {found.relative_to(place): found.read() for found in place.walk()}
 
 

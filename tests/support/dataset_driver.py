@@ -1,11 +1,15 @@
 """A command line to pack a dataset and to remove items from it, in any store, for processes that tests kill.
 
+Both commands hold the lease of `workspace.json` next to the dataset meanwhile, as commands hold that of a workspace.
+
 pack TOKENS ADDRESS BYTES      pack the token store in the folder TOKENS, into shards of about so many BYTES
 remove ADDRESS DOCUMENT ...    remove documents from the dataset
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,17 +20,29 @@ from pipeline.packing.config import PackConfig
 from pipeline.packing.shards import write_shard
 from pipeline.runtime.token_store import TokenStore
 from schemas.dataset import read_card
+from schemas.errors import LongreelError
+from schemas.storage.lease import lease
 from schemas.storage.location import Location
 from tests.support.packing.local_packing import make_jobs, unit_tables
 
+LEASE_S = 3.0
+
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a command."""
+    """Run a command; return 1 for an error that Longreel raises."""
     command, *values = arguments
-    if command == "pack":
-        pack_to(Path(values[0]), Location.parse(values[1]), shard_bytes=int(values[2]))
-    else:
-        remove_items(Location.parse(values[0]), values[1:])
+    directory = Location.parse(values[1 if command == "pack" else 0])
+    marker = directory.parent / "workspace.json"
+    marker.write(b"{}")
+    try:
+        with lease(marker, owner=f"process {os.getpid()}", ttl_s=LEASE_S):
+            if command == "pack":
+                pack_to(Path(values[0]), directory, shard_bytes=int(values[2]))
+            else:
+                remove_items(directory, values[1:])
+    except LongreelError as e:
+        print(f"{type(e).__name__}: {e}", file=sys.stderr)
+        return 1
     return 0
 
 
