@@ -1,6 +1,6 @@
 """The vocabulary: one id space for text and vision.
 
-    0 … T-1            text ids of the SentencePiece model
+    0 … T-1            text ids of the text tokenizer
     T … T+C-1          the C codes of the VQGAN's codebook
     T+C                <eof>, after every frame except the last
     T+C+1              <eov>, after the last frame

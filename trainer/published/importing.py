@@ -129,11 +129,11 @@ def _model(published: Published, vocabulary: Vocabulary) -> LlamaConfig:
 def _vocabulary(published: Published, config: ImportConfig) -> Vocabulary:
     if config.dataset is not None:
         found = read_card(config.dataset).vocabulary
-        theirs = tokenizer_sha256(published)
-        if theirs not in (_NOT_IDENTIFIED, found.text_sha256) and not config.other_tokenizer:
+        theirs = [sha256_file(path) for path in published.tokenizer_files if path.name in TOKENIZER_FILES]
+        if theirs and found.text_sha256 not in theirs and not config.other_tokenizer:
             raise ConfigError(
                 f"{config.dataset} was encoded with the text tokenizer {found.text_sha256[:12]}…, the source has "
-                f"{theirs[:12]}…: its text ids would stand for other pieces. Tokenize and pack with the source's "
+                f"{theirs[0][:12]}…: its text ids would stand for other pieces. Tokenize and pack with the source's "
                 "tokenizer, or give --other-tokenizer to train new meanings"
             )
         return found

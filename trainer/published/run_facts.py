@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.dataset import DatasetCard, read_card
-from schemas.dataset_files import LEDGER
+from schemas.dataset_files import LEDGER, TEXT_TOKENIZER
 from schemas.errors import LongreelError
 from schemas.files import read_json
 from schemas.fingerprint import sha256_file
@@ -75,9 +75,9 @@ class RunFacts:
         return next((list(card.frame_grid) for card in cards if card), None)
 
     def tokenizer_files(self, sha256: str) -> list[Path]:
-        """Return the files of the text tokenizer with this hash, from the import that the run began from."""
-        for facts in self.history:
-            files = tokenizer_files(facts.run / TOKENIZER)
+        """Return the files of the text tokenizer with this hash: those of the data, or of the imported model."""
+        folders = (facts.run / name for facts in self.history for name in (TEXT_TOKENIZER, TOKENIZER))
+        for files in map(tokenizer_files, folders):
             if any(sha256_file(path) == sha256 for path in files):
                 return files
         return []

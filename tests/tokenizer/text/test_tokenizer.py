@@ -47,7 +47,7 @@ def is_plain(text: str, library: Tokenizer) -> bool:
 
 
 @given(text=texts)
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 def test_decode_restores_every_text(pair: Pair, text: str) -> None:
     ids = pair.ours.encode(text)
     assert ids.dtype == np.uint32
@@ -58,7 +58,7 @@ def test_decode_restores_every_text(pair: Pair, text: str) -> None:
 
 
 @given(text=texts)
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 def test_ids_equal_those_of_the_library(pair: Pair, text: str) -> None:
     if is_plain(text, pair.library) and not (pair.ours.prefix and text.startswith(" ")):
         assert pair.ours.encode(text).tolist() == pair.library.encode(text, add_special_tokens=False).ids
@@ -72,7 +72,7 @@ def test_ids_of_long_texts_equal_those_of_the_library(pair: Pair) -> None:
 
 
 @given(text=texts)
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 def test_no_text_produces_the_ids_of_a_marker_or_special_token(pair: Pair, text: str) -> None:
     ids = pair.ours.encode(text + "".join(SPECIAL) + text)
     for special in (pair.ours.begin_vision, pair.ours.end_vision, *((i,) for i in pair.ours.control.values())):
@@ -83,7 +83,7 @@ def test_no_text_produces_the_ids_of_a_marker_or_special_token(pair: Pair, text:
     text=st.lists(texts.flatmap(lambda t: st.integers(1, 600).map(lambda n: t * n)), max_size=4).map("".join),
     cuts=st.lists(st.integers(0, 200_000), max_size=8),
 )
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=8)
 def test_ids_do_not_depend_on_the_chunks_of_a_book(pair: Pair, text: str, cuts: list[int]) -> None:
     edges = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
     parts = list(pair.ours.encode_stream([*(text[a:b] for a, b in itertools.pairwise(edges)), ""]))
@@ -101,7 +101,7 @@ def test_a_marker_at_any_distance_from_a_forced_cut_is_escaped(pair: Pair) -> No
 
 
 @given(parts=st.lists(texts, max_size=4))
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=8)
 def test_encoded_parts_decode_to_their_concatenation(pair: Pair, parts: list[str]) -> None:
     ids = pair.ours.encode_parts(parts)
     assert [len(i) > 0 for i in ids] == [bool(part) for part in parts]
@@ -110,7 +110,7 @@ def test_encoded_parts_decode_to_their_concatenation(pair: Pair, parts: list[str
 
 
 @given(text=texts)
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=8)
 def test_byte_offsets_are_those_of_the_decoded_bytes(pair: Pair, text: str) -> None:
     ids = pair.ours.encode(text)
     offsets, whole = pair.ours.byte_offsets(ids), pair.ours.surface(ids)
