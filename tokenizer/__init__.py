@@ -1,1 +1,1 @@
-"""Text to ids (SentencePiece, tokenizer.json) and frames to codes (VQGAN in Flax NNX): models, training, evaluation, checkpoints."""
+"""Text to ids, and frames to codes (VQGAN in Flax NNX): models, training, evaluation, checkpoints."""
