@@ -103,11 +103,11 @@ def race(root: Path, context: int, repeat: int) -> Row:
     job, store, out = shard_job(plan, name, sent[name]), TokenStore(root / "tokens"), root / str(context)
     out.mkdir()
     write_shard(job, store, located(out))
-    shard, copy, other = out / name, out / "copy.tar", out / "other.tar"
+    shard, copy, other = written_shard(out), out / "copy.tar", out / "other.tar"
     samples = samples_of(shard)
 
     def ours() -> None:
-        part_path(out, name).unlink()
+        part_path(located(out), name).delete()
         write_shard(job, store, located(out))
 
     methods: dict[str, Callable[[], Any]] = {
@@ -123,6 +123,12 @@ def race(root: Path, context: int, repeat: int) -> Row:
             run()
             best[method] = min(best[method], time.perf_counter() - started)
     return {"bytes": shard.stat().st_size, "seconds": best, "sequences": len(samples)}
+
+
+def written_shard(folder: Path) -> Path:
+    """Return the only shard in a folder; its name depends on its content."""
+    (shard,) = folder.glob("train-*.tar")
+    return shard
 
 
 def nothing() -> None:
@@ -166,5 +172,5 @@ def write_prepared(root: Path) -> Row:
     with tempfile.TemporaryDirectory(dir=root) as out:
         job = shard_job(plan, name, shard_inputs)
         write_shard(job, TokenStore(root / "tokens"), located(Path(out)))
-        size = (Path(out) / name).stat().st_size
+        size = written_shard(Path(out)).stat().st_size
     return {"bytes": size, "documents": len(job.documents), "sequences": len(job.keys)}
