@@ -10,6 +10,9 @@ runs counts:
     Location    `Location.read_range`, with retries and errors that name the address
     stream      `Location.open`, then seek and read, as Parquet and Arrow do
 
+    trainer     `PackedSplit.read` of a dataset that is served in the same way, one sequence after the other in random
+                order and from four threads; beside it `obstore` reads the same ranges
+
 Local files: microseconds for one atomic write, one whole read and one ranged read through `Location`, beside the same
 system calls made by hand (temporary name, fsync, rename; open and read), in turns.
 """
@@ -34,9 +37,13 @@ import numpy as np
 import obstore
 import tyro
 from obstore.store import S3Store
+from reading import pack
 from support.static_server import static_server
 
+from schemas.dataset import read_card
+from schemas.shards.index import read_checked_index
 from schemas.storage.location import Location, located
+from trainer.data.shards import PackedSplit
 
 READS = ((64 << 10, 1), (1 << 20, 4), (8 << 20, 4), (64 << 20, 4))  # bytes of a range, threads
 BUCKET, KEY = "benchmark", "object"
@@ -49,6 +56,9 @@ class Options:
 
     size: int = 256 << 20  # of the object, in bytes
     seconds: float = 2.0  # about so long each run reads
+    context: int = 65536  # tokens of a packed sequence
+    tokens: int = 1 << 24  # of the dataset
+    sequences: int = 400  # that are read from it
     repeats: int = 3
     smoke: bool = False  # a small object and short runs, in a few seconds
     out: Path | None = None  # write the figures to this JSON file
@@ -77,9 +87,14 @@ def bucket(folder: Path, size: int) -> Iterator[str]:
         yield server.name
 
 
+def obstore_alone() -> S3Store:
+    """Return obstore's client of the bucket."""
+    return S3Store(BUCKET, config={"endpoint": os.environ["AWS_ENDPOINT_URL"]}, client_options={"allow_http": True})
+
+
 def readers() -> dict[str, Callable[[], Callable[[int, int], object]]]:
     """Return the methods: functions that make a reader for one thread."""
-    store = S3Store(BUCKET, config={"endpoint": os.environ["AWS_ENDPOINT_URL"]}, client_options={"allow_http": True})
+    store = obstore_alone()
     location = Location.parse(f"s3://{BUCKET}/{KEY}")
 
     def streamed() -> Callable[[int, int], object]:
@@ -121,6 +136,8 @@ def measure_remote(options: Options) -> list[dict[str, Any]]:
     for length, threads in READS:
         if length > options.size // 2:
             continue
+        for make in methods.values():
+            make()(0, 1)  # connects
         pilot = run(methods["obstore"], size=options.size, length=length, threads=threads, reads=2 * threads)
         reads = max(2 * threads, int(pilot.reads_per_s * options.seconds))
         best: dict[str, Rate] = {}
@@ -128,6 +145,37 @@ def measure_remote(options: Options) -> list[dict[str, Any]]:
             rate = run(make, size=options.size, length=length, threads=threads, reads=reads)
             best[name] = max(rate, best.get(name, rate), key=lambda each: each.reads_per_s)
         rows.append({"bytes": length, "threads": threads} | {n: dataclasses.asdict(r) for n, r in best.items()})
+    return rows
+
+
+def measure_trainer(folder: Path, options: Options) -> list[dict[str, Any]]:
+    """Return the rates at which the trainer reads packed sequences, and obstore their bytes."""
+    pack(folder / "root" / BUCKET, context=options.context, tokens=options.tokens)
+    dataset = Location.parse(f"s3://{BUCKET}") / "workspace" / "packed" / "packed"
+    split = PackedSplit([dataset], "train")
+    entries = [e for e in read_checked_index(dataset, read_card(dataset)) if e.split == "train"]
+    ranges = [(dataset / e.url, *pair) for e in entries for pair in itertools.pairwise(e.offsets)]
+    order = np.random.default_rng(3).integers(0, len(ranges), options.sequences).tolist()
+    store = obstore_alone()
+
+    def alone(index: int) -> None:
+        shard, start, end = ranges[index]
+        obstore.get_range(store, shard.key, start=start, end=end)
+
+    rows = []
+    alone(order[0])  # connects
+    split.read(order[0])
+    for threads in (1, 4):
+        ways = {"obstore": alone, "trainer": split.read}
+        best = dict.fromkeys(ways, float("inf"))
+        for _, (name, way) in itertools.product(range(options.repeats), ways.items()):
+            started = time.perf_counter()
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(way, order))
+            best[name] = min(best[name], time.perf_counter() - started)
+        total = sum(ranges[index][2] - ranges[index][1] for index in order)
+        row = {name: [len(order) / best[name], total / best[name] / 1e6] for name in ways}
+        rows.append({"threads": threads, "bytes": total // len(order)} | row)
     return rows
 
 
@@ -181,11 +229,14 @@ def measure_local(folder: Path, repeats: int) -> dict[str, dict[str, float]]:
 
 def main(options: Options) -> None:
     if options.smoke:
-        options = dataclasses.replace(options, size=4 << 20, seconds=0.1, repeats=1)
+        options = dataclasses.replace(
+            options, size=4 << 20, seconds=0.1, repeats=1, context=4096, tokens=1 << 16, sequences=10
+        )
     results: dict[str, Any] = {"cores": os.cpu_count()}
     with tempfile.TemporaryDirectory() as folder:
         with bucket(Path(folder), options.size) as server:
             results |= {"server": server, "remote": measure_remote(options)}
+            results["trainer"] = measure_trainer(Path(folder), options)
         results["local"] = measure_local(Path(folder), 5 * options.repeats)
     print(f"server: {server}")
     print(f"{'range':>10}{'threads':>9}{'method':>12}{'reads/s':>11}{'MB/s':>9}{'CPU s/GB':>10}")
@@ -195,6 +246,14 @@ def main(options: Options) -> None:
             print(
                 f"{row['bytes'] >> 10:>6,} KiB{row['threads']:>9}{method:>12}{rate['reads_per_s']:>11,.0f}"
                 f"{rate['megabytes_per_s']:>9,.0f}{rate['cpu_s_per_gigabyte']:>10.2f}"
+            )
+    print(f"\n{'sequence':>10}{'threads':>9}{'method':>12}{'reads/s':>11}{'MB/s':>9}")
+    for row in results["trainer"]:
+        for method in ("obstore", "trainer"):
+            print(
+                "{:>6,} KiB{:>9}{:>12}{:>11,.0f}{:>9,.0f}".format(
+                    row["bytes"] >> 10, row["threads"], method, *row[method]
+                )
             )
     print(f"\n{'local, microseconds':>22}{'by hand':>10}{'Location':>10}")
     for name, times in results["local"].items():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from schemas.storage.store import Condition, Stat
 
@@ -17,6 +17,13 @@ class Entry:
 
     key: str
     size: int
+
+
+class Page(NamedTuple):
+    """A part of a listing, and whether there may be more."""
+
+    entries: Sequence[Entry]
+    has_more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,7 @@ class Uploaded:
 class Client(Protocol):
     """Requests to one bucket. All raise `failures.RequestFailed`; safe to use from several threads."""
 
+    deleted_at_once: int  # how many objects one request can delete
     unreachable: str  # what to check if the store cannot be reached
     denied: str  # what to check if access is denied
 
@@ -57,12 +65,12 @@ class Client(Protocol):
         """Return the keys of the objects and of the folders, without a slash at the end, directly below a prefix."""
         ...
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
-        """Yield all objects whose keys begin with a prefix, sorted."""
+    def page(self, prefix: str, after: str) -> Page:
+        """Return the first objects, up to about 1,000, whose keys begin with a prefix and follow `after`, sorted."""
         ...
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete objects; those that do not exist are no error."""
+        """Delete up to `deleted_at_once` objects; those that do not exist are no error."""
         ...
 
 

@@ -9,21 +9,20 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import ConfigError
-from schemas.storage.client import Entry, Uploaded, md5, md5_of_file
+from schemas.storage.client import Entry, Page, Uploaded, md5, md5_of_file
 from schemas.storage.failures import Failure, Kind, RequestFailed
 from schemas.storage.store import Condition, Stat
 
 _TIMEOUT_S = (5.0, 60.0)  # to connect, and between bytes
 _MARK = "longreel-write"
 _PASSING = {408, 409, 429, 500, 502, 503, 504}
-_PARALLEL_DELETIONS = 8
+_PAGE = 1000
 _ONCE: dict[str, Any] = {"timeout": _TIMEOUT_S, "retry": None}
 _KINDS = {
     401: Kind.DENIED,
@@ -38,6 +37,7 @@ _KINDS = {
 class GcsClient:
     """Implements `Client` for one bucket."""
 
+    deleted_at_once = 1
     unreachable = "Check the network (and STORAGE_EMULATOR_HOST, if it is set), and run the same command again"
     denied = (
         "Check the credentials (`gcloud auth application-default login`, GOOGLE_APPLICATION_CREDENTIALS, or the "
@@ -98,24 +98,24 @@ class GcsClient:
         return _uploaded(blob, md5_of_file(path))
 
     def children(self, prefix: str) -> tuple[Sequence[str], Sequence[str]]:
-        """List with a delimiter."""
+        """List with a delimiter; the library repeats the requests of single pages."""
         with _failures(absent=Kind.NO_BUCKET):
-            found = self._client.list_blobs(self._bucket, prefix=prefix or None, delimiter="/", **_ONCE)
+            found = self._client.list_blobs(self._bucket, prefix=prefix or None, delimiter="/", timeout=_TIMEOUT_S)
             objects = [blob.name for blob in found]
             return objects, [name.removesuffix("/") for name in found.prefixes]
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
-        """List all pages."""
+    def page(self, prefix: str, after: str) -> Page:
+        """List one page."""
         with _failures(absent=Kind.NO_BUCKET):
-            for blob in self._client.list_blobs(self._bucket, prefix=prefix or None, **_ONCE):
-                yield Entry(blob.name, blob.size)
+            blobs = self._client.list_blobs(
+                self._bucket, prefix=prefix or None, start_offset=after or None, max_results=_PAGE, **_ONCE
+            )
+            found = [Entry(blob.name, blob.size) for blob in blobs]
+        return Page([entry for entry in found if entry.key != after], len(found) >= _PAGE)
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete one object a request, several at a time."""
-        with ThreadPoolExecutor(min(len(keys), _PARALLEL_DELETIONS)) as pool:
-            list(pool.map(self._delete, keys))
-
-    def _delete(self, key: str) -> None:
+        """Delete one object."""
+        (key,) = keys
         try:
             with _failures():
                 self._bucket.blob(key).delete(**_ONCE)

@@ -7,22 +7,24 @@ import hashlib
 import tempfile
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from io import BufferedReader
-from itertools import zip_longest
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import BinaryIO
 
 from schemas.errors import BucketError, Conflict, storage_errors
 from schemas.storage.cache import cached
-from schemas.storage.client import Client, Entry, Uploaded
+from schemas.storage.client import Client, Entry, Page, Uploaded
 from schemas.storage.failures import Failure, Kind, RequestFailed, Requests
 from schemas.storage.reader import RangedReader
 from schemas.storage.store import ALWAYS, Condition, Stat, is_hidden
 
 _COPY_BYTES = 16 << 20  # of one request of a copy
-_DELETED_AT_ONCE = 1000
+_PARALLEL_DELETIONS = 8
+_END = Entry("", 0)
 
 
 class RemoteStore:
@@ -42,10 +44,7 @@ class RemoteStore:
 
     def is_folder(self, key: str) -> bool:
         """Whether an object begins with the key and a slash."""
-        prefix = _prefix(key)
-        return self._requests.send(
-            self._at(key), lambda _: any(not _is_hidden_key(entry.key) for entry in self._client.entries(prefix))
-        )
+        return any(not _is_hidden_key(entry.key) for entry in self._entries(key))
 
     def read(self, key: str, *, limit: int | None) -> bytes:
         """Return the bytes of an object."""
@@ -120,9 +119,8 @@ class RemoteStore:
 
     def walk(self, folder: str) -> Iterator[tuple[str, int]]:
         """Yield the keys and sizes below a folder; objects of no bytes that stand for a folder are left out."""
-        entries = self._entries(folder)
-        for entry, following in zip_longest(entries, entries[1:]):
-            is_folder = entry.size == 0 and following is not None and following.key.startswith(f"{entry.key}/")
+        for entry, following in pairwise(chain(self._entries(folder), [_END])):
+            is_folder = entry.size == 0 and following.key.startswith(f"{entry.key}/")
             if not is_folder and not entry.key.endswith("/") and not _is_hidden_key(entry.key):
                 yield entry.key, entry.size
 
@@ -132,19 +130,25 @@ class RemoteStore:
 
     def delete_folder(self, folder: str) -> None:
         """Delete all objects below a folder, leases too."""
-        keys = [entry.key for entry in self._entries(folder)]
-        for start in range(0, len(keys), _DELETED_AT_ONCE):
-            batch = keys[start : start + _DELETED_AT_ONCE]
-            self._requests.send(self._at(folder), partial(self._delete_once, batch))
+        keys, count = [entry.key for entry in self._entries(folder)], self._client.deleted_at_once
+        batches = [keys[start : start + count] for start in range(0, len(keys), count)]
+        with ThreadPoolExecutor(_PARALLEL_DELETIONS) as pool:
+            list(pool.map(partial(self._delete, folder), batches))
 
-    def _entries(self, folder: str) -> list[Entry]:
-        prefix = _prefix(folder)
-        return self._requests.send(
-            self._at(folder), lambda _: sorted(self._client.entries(prefix), key=lambda entry: entry.key)
-        )
+    def _delete(self, folder: str, keys: list[str]) -> None:
+        self._requests.send(self._at(folder), lambda _: self._client.delete(keys))
 
-    def _delete_once(self, keys: list[str], _: int) -> None:
-        self._client.delete(keys)
+    def _entries(self, folder: str) -> Iterator[Entry]:
+        """Yield the objects below a folder, sorted. Pages are requested one by one, so that each can be repeated."""
+        prefix, after = _prefix(folder), ""
+        has_more = True
+        while has_more:
+            entries, has_more = self._requests.send(self._at(folder), partial(self._page, prefix, after))
+            yield from entries
+            after = entries[-1].key if entries else after
+
+    def _page(self, prefix: str, after: str, _: int) -> Page:
+        return self._client.page(prefix, after)
 
     def _get(self, key: str, start: int, length: int | None, version: str | None) -> bytes:
         try:
@@ -156,7 +160,7 @@ class RemoteStore:
     def _require_bucket(self) -> None:
         """Raise StorageError if the bucket does not exist, which an answer about an object may not tell."""
         if not self._has_bucket:
-            self._requests.send(self._url, lambda _: next(iter(self._client.entries("")), None))
+            self._requests.send(self._url, lambda _: self._client.page("", ""))
             self._has_bucket = True
 
     def _range_of_version(self, key: str, version: str, start: int, length: int) -> bytes:

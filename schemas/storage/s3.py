@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ConfigError
-from schemas.storage.client import Entry, Uploaded, md5
+from schemas.storage.client import Entry, Page, Uploaded, md5
 from schemas.storage.failures import Failure, Kind, RequestFailed
 from schemas.storage.store import Condition, Stat
 
@@ -28,7 +28,8 @@ _MARK = "longreel-write"
 _PART_BYTES = 8 << 20
 _MAX_PARTS = 10_000
 _PARALLEL_PARTS = 4
-_RETRIES_OF_A_PART = 12  # an upload is not begun again for one part
+_PAGE = 1000
+_RETRIES_OF_A_PART = 12  # of an upload or a list, which is not begun again for one part
 _OWN_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
              "AWS_CONTAINER_CREDENTIALS_FULL_URI")  # fmt: skip
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -40,6 +41,7 @@ _PASSING_CODES = {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeo
 class S3Client:
     """Implements `Client` for one bucket."""
 
+    deleted_at_once = 1000
     unreachable = "Check the network, AWS_ENDPOINT_URL and AWS_REGION, and run the same command again"
     denied = (
         "Check the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the role of the machine) "
@@ -59,7 +61,7 @@ class S3Client:
     def head(self, key: str) -> Stat | None:
         """Return size and ETag."""
         try:
-            with _failures():
+            with _FAILURES:
                 meta = self._obstore.head(self._store, key)
         except RequestFailed as e:
             if e.failure.kind is Kind.ABSENT:  # an answer to HEAD does not tell whether the bucket exists
@@ -69,7 +71,7 @@ class S3Client:
 
     def get(self, key: str, start: int, length: int | None, version: str | None) -> bytes:
         """Send one GET with a Range."""
-        with _failures():
+        with _FAILURES:
             if length is not None and version is None:
                 return bytes(self._obstore.get_range(self._store, key, start=start, length=length))
             options: dict[str, Any] = {} if version is None else {"if_match": version}
@@ -85,20 +87,20 @@ class S3Client:
         if condition.if_version is not None:
             mode = {"e_tag": condition.if_version}
         attributes: Any = None if mark is None else {_MARK: mark}
-        with _failures():
+        with _FAILURES:
             result = self._obstore.put(self._store, key, data, mode=mode, attributes=attributes, use_multipart=False)
         return _uploaded(result["e_tag"], md5(data))
 
     def mark(self, key: str) -> str | None:
         """Return a value of the object's metadata."""
-        with _failures():
+        with _FAILURES:
             return self._obstore.get(self._store, key).attributes.get(_MARK)
 
     def upload(self, key: str, path: Path) -> Uploaded:
         """Upload a file in parts, which the store joins when it has all of them."""
         size = path.stat().st_size
         part_bytes = max(_PART_BYTES, -(-size // (_MAX_PARTS << 20)) << 20)
-        with _failures():
+        with _FAILURES:
             result = self._obstore.put(
                 self._retrying, key, path, chunk_size=part_bytes, max_concurrency=_PARALLEL_PARTS
             )
@@ -106,19 +108,20 @@ class S3Client:
 
     def children(self, prefix: str) -> tuple[Sequence[str], Sequence[str]]:
         """List with a delimiter."""
-        with _failures():
-            found = self._obstore.list_with_delimiter(self._store, prefix or None)
+        with _FAILURES:
+            found = self._obstore.list_with_delimiter(self._retrying, prefix or None)
         return [entry["path"] for entry in found["objects"]], list(found["common_prefixes"])
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
-        """List all pages."""
-        with _failures():
-            for page in self._obstore.list(self._store, prefix or None, chunk_size=1000):
-                yield from (Entry(entry["path"], entry["size"]) for entry in page)
+    def page(self, prefix: str, after: str) -> Page:
+        """List one page."""
+        with _FAILURES:
+            pages = self._obstore.list(self._store, prefix or None, offset=after or None, chunk_size=_PAGE)
+            found = [Entry(entry["path"], entry["size"]) for entry in next(iter(pages), [])]
+        return Page(found, len(found) >= _PAGE)
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete up to 1,000 objects a request."""
-        with _failures():
+        """Delete objects."""
+        with _FAILURES:
             self._obstore.delete(self._store, list(keys))
 
 
@@ -175,19 +178,24 @@ def _uploaded(etag: str | None, expected: str) -> Uploaded:
     return Uploaded(etag or "", True if (etag or "").strip('"') == expected else None)
 
 
-@contextmanager
-def _failures() -> Iterator[None]:
-    """Raise RequestFailed for the exceptions of obstore."""
-    from obstore.exceptions import BaseError
+class _Failures:
+    """A context manager that raises RequestFailed for the exceptions of obstore; it costs nothing if there is none."""
 
-    try:
-        yield
-    except FileNotFoundError as e:
-        raise RequestFailed(_failure(str(e), Kind.ABSENT)) from None
-    except (BaseError, OSError, ValueError) as e:
-        raise RequestFailed(_failure(str(e), _KINDS.get(type(e).__name__))) from None
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
+        if e is None:
+            return
+        from obstore.exceptions import BaseError
+
+        if isinstance(e, FileNotFoundError):
+            raise RequestFailed(_failure(str(e), Kind.ABSENT)) from None
+        if isinstance(e, BaseError | OSError | ValueError):
+            raise RequestFailed(_failure(str(e), _KINDS.get(type(e).__name__))) from None
 
 
+_FAILURES = _Failures()
 _KINDS = {
     "AlreadyExistsError": Kind.CONFLICT,
     "PreconditionError": Kind.CONFLICT,

@@ -108,6 +108,23 @@ def test_a_folder_is_listed_walked_and_deleted(folder: Location) -> None:
 
 
 @every_kind
+def test_a_folder_of_more_objects_than_a_page_is_walked(
+    folder: Location, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setattr("schemas.storage.gcs._PAGE", 2)
+    monkeypatch.setattr("schemas.storage.s3._PAGE", 2)
+    names = ["a", "a-b/c", "a/b", "a/b/c", "b", "c/1", "c/2"]
+    if request.node.callspec.params["folder"] == "local":
+        names = ["a-b/c", "a/b/c", "b", "c/1", "c/2"]  # a file is no folder there
+    for name in names:
+        (folder / name).write(b"x")
+    assert [place.relative_to(folder) for place in folder.walk()] == sorted(names)
+    assert sum(size for _, size in folder.sizes()) == len(names)
+    folder.delete_folder()
+    assert list(folder.walk()) == []
+
+
+@every_kind
 def test_one_of_sixteen_threads_creates_an_object(folder: Location) -> None:
     winners = _race(lambda number: (folder / "marker").write(b"%d" % number, if_absent=True))
     assert (folder / "marker").read() == b"%d" % winners[0]
