@@ -4,6 +4,7 @@ A tokenizer is read from a SentencePiece .model file, a tokenizer.json of the li
 published model, or the metadata of a .gguf file. What is kept, and what `TokenizerFiles.write` writes, is always
 
     tokenizer.model or tokenizer.json    the vocabulary, byte by byte as published; its SHA-256 identifies the tokenizer
+    tokenizer.json                       the same as tokenizer.model, if it can be converted, for other programs
     tokenizer_config.json                names of special tokens and the chat template, as `transformers` reads them
 """
 
@@ -21,6 +22,7 @@ from schemas.errors import ConfigError
 from schemas.files import atomic, open_regular
 from schemas.weight_files.gguf import MAGIC as GGUF_MAGIC
 from tokenizer.text.gguf_metadata import convert_gguf
+from tokenizer.text.sentencepiece_json import tokenizer_json_of
 from tokenizer.text.sentencepiece_proto import read_pieces
 
 MODEL, JSON, CONFIG, TEMPLATE = "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
@@ -60,7 +62,9 @@ class TokenizerFiles:
     def contents(self) -> dict[str, bytes]:
         """Return the files, by name."""
         config = json.dumps(self.config, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
-        return {self.main_name: self.main, CONFIG: config.encode()}
+        files = {self.main_name: self.main, CONFIG: config.encode()}
+        converted = tokenizer_json_of(self.main) if self.main_name == MODEL else None
+        return files if converted is None else files | {JSON: converted}
 
     def hashes(self) -> dict[str, str]:
         """Return the SHA-256 of each file, by name."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from schemas.errors import ConfigError
 from schemas.weight_files.gguf import read_header
+from tokenizer.text.sentencepiece_json import bos_template
 from tokenizer.text.sentencepiece_proto import Piece, PieceType, write_model
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -102,7 +103,7 @@ def _byte_level(values: Mapping[str, Any], pieces: list[Piece], path: Path) -> _
         "added_tokens": [_added(i, pieces[i]) for i in added],
         "normalizer": {"type": "NFC"} if name == "qwen2" else None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": _splitters(name)},
-        "post_processor": _template(values, pieces) if values.get("add_bos_token") else None,
+        "post_processor": _template(values, pieces),
         "decoder": _BYTE_LEVEL | {"use_regex": True},
         "model": {
             "type": "BPE",
@@ -132,11 +133,6 @@ def _added(i: int, piece: Piece) -> dict[str, Any]:
     return {"id": i, "content": piece.text, "special": piece.type != PieceType.USER_DEFINED, **flags}
 
 
-def _template(values: Mapping[str, Any], pieces: list[Piece]) -> dict[str, Any]:
-    """Return the post-processor that adds bos, which `transformers` needs in a tokenizer.json."""
-    i = values["bos_token_id"]
-    text = pieces[i].text
-    bos = {"SpecialToken": {"id": text, "type_id": 0}}
-    first, second = ({"Sequence": {"id": name, "type_id": n}} for n, name in enumerate("AB"))
-    token = {text: {"id": text, "ids": [i], "tokens": [text]}}
-    return {"type": "TemplateProcessing", "single": [bos, first], "pair": [bos, first, second], "special_tokens": token}
+def _template(values: Mapping[str, Any], pieces: list[Piece]) -> dict[str, Any] | None:
+    i = values.get("bos_token_id")
+    return bos_template(pieces[i].text, i) if i is not None and values.get("add_bos_token") else None

@@ -42,6 +42,28 @@ def read_pieces(model: bytes) -> list[Piece]:
     return [_piece(value) for number, value in _fields(model) if number == 1 and isinstance(value, bytes)]
 
 
+class Settings(NamedTuple):
+    """What a model does besides merging pieces."""
+
+    is_bpe: bool
+    normalizes: bool  # has a table of replacements
+    adds_prefix: bool
+    spaces_last: bool  # spaces are at the ends of pieces
+
+
+def read_settings(model: bytes) -> Settings:
+    """Return the settings of a model; raises ValueError if it is not a SentencePiece model."""
+    parts = {number: value for number, value in _fields(model) if number in (2, 3) and isinstance(value, bytes)}
+    trainer, normalizer = (dict(_fields(parts.get(number, b""))) for number in (2, 3))
+    charsmap = normalizer.get(2, b"")
+    return Settings(
+        is_bpe=trainer.get(3) == _BPE,
+        normalizes=isinstance(charsmap, bytes) and len(charsmap) > 0,
+        adds_prefix=bool(normalizer.get(3, 1)),
+        spaces_last=bool(trainer.get(24, 0)),
+    )
+
+
 def write_model(pieces: Sequence[Piece], *, names: Mapping[str, str | None], adds_prefix: bool) -> bytes:
     """Return a BPE model with these pieces, without a normalization rule.
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from schemas.deadline import checkpoint
 from schemas.errors import ConfigError, InputError, Reason
 from tokenizer.text.byte_pairs import BytePairModel
-from tokenizer.text.files import MODEL, TokenizerFiles, read_tokenizer_files
+from tokenizer.text.files import JSON, MODEL, TokenizerFiles, read_tokenizer_files
 from tokenizer.text.model import BEGIN_VISION, END_VISION, TextModel
 from tokenizer.text.sentencepiece import SentencePieceModel
 
@@ -191,7 +191,8 @@ class TextTokenizer:
         model, pieces = self._model, self._model.pieces
         ids = {"bos": model.bos_id, "eos": model.eos_id, "unk": model.unk_id, "pad": model.pad_id}
         names = {f"{key}_token": None if i is None else pieces[i] for key, i in ids.items()}
-        kind = "LlamaTokenizer" if files.main_name == MODEL else "PreTrainedTokenizerFast"
+        # The class of a tokenizer.json; `LlamaTokenizer` has rules of its own about the space before a text.
+        kind = "PreTrainedTokenizerFast" if JSON in files.contents() else "LlamaTokenizer"
         return files.with_config(tokenizer_class=files.config.get("tokenizer_class", kind), **names)
 
     def _ends(self) -> tuple[int, int]:
