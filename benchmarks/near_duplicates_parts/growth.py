@@ -67,7 +67,7 @@ def run(items: int, folder: str) -> None:
     began, used = time.perf_counter(), time.process_time()
     report = dedup_items(workspace, DedupConfig(), Runner())
     seconds, cpu = time.perf_counter() - began, time.process_time() - used
-    found = pq.read_table(workspace.pairs).select(["a", "b"]).to_pylist()
+    found = pq.read_table(workspace.pairs.local()).select(["a", "b"]).to_pylist()
     there = {(row["a"], row["b"]) for row in found}
     similarity: Any = similarities()["video"]
     figures = {

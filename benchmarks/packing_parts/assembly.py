@@ -77,14 +77,14 @@ def make_store(directory: Path, size: int) -> int:
         rng = np.random.default_rng(unit)
         rows = document_rows(mixed(rng, UNIT))
         some = ((row, rng.integers(0, VOCABULARY.size, row.length, VOCABULARY.dtype)) for row in rows)
-        table = write_unit(directory, unit, some, VOCABULARY.dtype)
+        table = write_unit(located(directory), unit, some, VOCABULARY.dtype)
         written += int(np.sum(table["length"].to_numpy())) * VOCABULARY.dtype.itemsize
         unit += 1
     return written
 
 
 def shard_inputs_of(store: Path, context: int, config: PackConfig) -> tuple[DatasetPlan, dict[str, list[ShardInput]]]:
-    units = [documents_of(read_rows(path, TOKENS)) for path in unit_files(store)]
+    units = [documents_of(read_rows(located(path), TOKENS)) for path in unit_files(store)]
     counted = [
         count_lengths(unit, config.mixture, context_length=context, text_factor=1.0, seed=config.seed) for unit in units
     ]
@@ -100,7 +100,7 @@ def race(root: Path, context: int, repeat: int) -> Row:
     """Write the first shard by each method in turn; return the least seconds of each."""
     plan, sent = shard_inputs_of(root / "tokens", context, ANYWHERE)
     name = min(sent)
-    job, store, out = shard_job(plan, name, sent[name]), TokenStore(root / "tokens"), root / str(context)
+    job, store, out = shard_job(plan, name, sent[name]), TokenStore(located(root / "tokens")), root / str(context)
     out.mkdir()
     write_shard(job, store, located(out))
     shard, copy, other = written_shard(out), out / "copy.tar", out / "other.tar"
@@ -171,6 +171,6 @@ def write_prepared(root: Path) -> Row:
     plan, name, shard_inputs = pickle.loads((root / "handed").read_bytes())  # noqa: S301
     with tempfile.TemporaryDirectory(dir=root) as out:
         job = shard_job(plan, name, shard_inputs)
-        write_shard(job, TokenStore(root / "tokens"), located(Path(out)))
+        write_shard(job, TokenStore(located(root / "tokens")), located(Path(out)))
         size = written_shard(Path(out)).stat().st_size
     return {"bytes": size, "documents": len(job.documents), "sequences": len(job.keys)}

@@ -20,6 +20,7 @@ from pipeline.runtime.token_store import FACTS, StoreFacts, write_unit
 from pipeline.runtime.units import unit_files, unit_name, unit_number
 from pipeline.runtime.workspace import Workspace
 from schemas.rows import document_rows
+from schemas.storage.location import located
 
 UNITS = 32
 CONTEXT = 4096
@@ -51,13 +52,13 @@ def nothing() -> None:
 
 def make_workspace(root: Path, documents: int) -> None:
     workspace = Workspace.open(root, units=UNITS)
-    workspace.tokens.mkdir(parents=True)
+    workspace.tokens.local().mkdir(parents=True)
     for unit in range(UNITS):
         rng = np.random.default_rng(unit)
         rows = document_rows(texts(rng, "qa", rng.integers(4, 13, documents // UNITS)))
         some = [(row, rng.integers(0, VOCABULARY.text_size, row.length, VOCABULARY.dtype)) for row in rows]
         write_unit(workspace.tokens, unit, some, VOCABULARY.dtype)
-    (workspace.tokens / FACTS).write_text(FACTS_OF_STORE.to_json())
+    (workspace.tokens.local() / FACTS).write_text(FACTS_OF_STORE.to_json())
 
 
 def with_beam(root: Path) -> Row:
@@ -72,7 +73,7 @@ def without_beam(root: Path) -> Row:
     stage = Stage(name="plain", context_length=CONTEXT, config=CONFIG)
     directory, histograms = workspace.packed("plain"), workspace.length_histograms("plain")
     with timed(row, "job"):
-        units = [unit_number(path) for path in unit_files(workspace.tokens)]
+        units = [unit_number(located(path)) for path in unit_files(workspace.tokens)]
         with HistogramWorker(workspace, stage).open() as count:
             for unit in units:
                 count(unit)

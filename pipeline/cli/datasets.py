@@ -51,7 +51,7 @@ class Verify:
         if not self.dataset.is_folder():
             raise DatasetError(f"{self.dataset}: no such dataset")
         if (self.dataset / "workspace.json").stat():
-            self._verify_workspace(Workspace.existing(self.dataset.local()))
+            self._verify_workspace(Workspace.existing(self.dataset))
             return
         found = 0
         if self.tokens is not None:
@@ -61,18 +61,18 @@ class Verify:
 
     def _verify_workspace(self, workspace: Workspace) -> None:
         problems = list(workspace_problems(workspace))
-        found = _print(located(workspace.root), problems)
-        has_store = workspace.tokens.is_dir() and not any(name.startswith("tokens/") for name, _ in problems)
+        found = _print(workspace.root, problems)
+        has_store = workspace.tokens.is_folder() and not any(name.startswith("tokens/") for name, _ in problems)
         for folder in workspace.datasets():
             found += _verify(folder, TokenStore(workspace.tokens) if has_store else None)
-        _require_none(located(workspace.root), found)
+        _require_none(workspace.root, found)
         console.print(f"OK: workspace verified: {workspace.root}")
 
 
-def _store_of(tokens: Location) -> Path:
+def _store_of(tokens: Location) -> Location:
     """Return the folder of a token store: that of a workspace is named after its number of units."""
     is_workspaces = tokens.name == "tokens" and (tokens.parent / "workspace.json").stat()
-    return Workspace.existing(tokens.parent.local()).tokens if is_workspaces else tokens.local()
+    return Workspace.existing(tokens.parent).tokens if is_workspaces else tokens
 
 
 def _verify(dataset: Location, store: TokenStore | None) -> int:
@@ -138,6 +138,6 @@ class Trace:
             console.print(trace_sequence(self.dataset, self.key, shard=self.shard))
 
 
-def _workspace_of(dataset: Location) -> Path:
+def _workspace_of(dataset: Location) -> Location:
     """Return the folder in which the workspace of a dataset is, if it is in one."""
-    return dataset.local().resolve().parent.parent
+    return (located(dataset.local().resolve()) if dataset.is_local else dataset).parent.parent

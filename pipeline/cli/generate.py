@@ -22,6 +22,8 @@ from pipeline.runtime.workspace import Workspace
 from pipeline.video.decoder import DecodeConfig
 from schemas.errors import ConfigError, UsageError
 from schemas.printable import printable
+from schemas.storage.location import Location
+from schemas.storage.option import Address
 from schemas.vocab import Vocabulary
 from tokenizer.codec import FrameCodec
 from tokenizer.text.tokenizer import TextTokenizer
@@ -43,7 +45,7 @@ class Generate:
 
     model: Path
     """Output folder of `longreel train`."""
-    workspace: Path
+    workspace: Address
     """The workspace with the tokens and tokenizers that the model was trained on."""
     out: Path | None = None
     """PNG file to write. Required to continue a video."""
@@ -103,7 +105,7 @@ class Generate:
         )
         return np.asarray(ids)[0]
 
-    def _continue_text(self, prompt: str, model: Model, vocabulary: Vocabulary, path: Path) -> str:
+    def _continue_text(self, prompt: str, model: Model, vocabulary: Vocabulary, path: Location) -> str:
         text = TextTokenizer.load(path)
         if text.sha256 != vocabulary.text_sha256:
             raise ConfigError(f"{path} is not the model that encoded the tokens; run `longreel tokenize` to its end")

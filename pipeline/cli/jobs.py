@@ -35,6 +35,7 @@ from pipeline.tokenize.job import tokenize_items
 from pipeline.tokenize.text_tokenizer import text_tokenizer_of
 from pipeline.video.decoder import DecodeConfig
 from schemas.errors import ConfigError, UsageError
+from schemas.storage.option import Address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +120,7 @@ class Tokenize:
     SETTINGS: ClassVar = {"access": ("access",), "tokenize": ()}
 
     place: Annotated[Place, FLAT]
-    text_tokenizer: Path | None = None
+    text_tokenizer: Address | None = None
     """A text tokenizer: a SentencePiece .model, a tokenizer.json, the folder of a published model, or a .gguf file.
     Default: the workspace's, which is trained on its texts the first time."""
     retry: bool = False

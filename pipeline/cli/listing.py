@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from tyro.conf import Positional, UseAppendAction
@@ -15,6 +14,7 @@ from pipeline.reports.listing import KEPT, REJECTED, ItemFilter, items_table, js
 from pipeline.runtime.progress import console, output
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import ConfigError
+from schemas.storage.option import Address
 
 _TABLE_ROWS = 100
 
@@ -28,7 +28,7 @@ class List:
     also when no item is found.
     """
 
-    workspace: Positional[Path]
+    workspace: Positional[Address]
     """The workspace."""
     rejected: bool = False
     """List rejected items only."""

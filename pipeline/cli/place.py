@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from pipeline.runtime.beam import Runner
+from schemas.storage.option import Address
 
 Inputs = Annotated[Positional[tuple[str, ...]], arg(metavar="INPUT ...")]
 FLAT = arg(name="")  # the options of a nested configuration without its name before them
@@ -18,8 +18,9 @@ FLAT = arg(name="")  # the options of a nested configuration without its name be
 class Place:
     """The workspace, and how the jobs run."""
 
-    out: Path
-    """The workspace: a new folder, or one that an earlier command made."""
+    out: Address
+    """The workspace: a new folder, or one that an earlier command made; also in a bucket, as s3://BUCKET/FOLDER or
+    gs://BUCKET/FOLDER."""
     workers: int = 1
     """Local worker threads. Decoding and encoding overlap even with one. To use another Beam runner, give its options
     after `--`."""

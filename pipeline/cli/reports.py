@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from tyro.conf import Positional
 
@@ -14,6 +13,7 @@ from pipeline.runtime.progress import console, output
 from pipeline.runtime.workspace import Workspace
 from schemas.files import write_text
 from schemas.printable import json_text
+from schemas.storage.option import Address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class Explain:
 
     item: Positional[str]
     """An address as listed, a path, a file name, or a document id (its first 8 characters are enough)."""
-    workspace: Path
+    workspace: Address
     """The workspace."""
     json: bool = False
     """Print JSON instead of tables."""
@@ -42,9 +42,9 @@ class Explain:
 class Report:
     """Write an HTML report of a workspace: funnel, reasons, histograms with limits, thumbnails, licenses, splits."""
 
-    workspace: Positional[Path]
+    workspace: Positional[Address]
     """The workspace."""
-    out: Path | None = None
+    out: Address | None = None
     """The HTML file to write. Default: report.html in the workspace."""
 
     def __call__(self, options: tuple[str, ...]) -> None:

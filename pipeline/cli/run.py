@@ -6,7 +6,6 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 from tyro.conf import UseAppendAction
@@ -35,6 +34,7 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.job import tokenize_items
 from pipeline.tokenize.text_tokenizer import text_tokenizer_of
 from schemas.files import write_text
+from schemas.storage.option import Address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Run:
     context: UseAppendAction[tuple[int, ...]]
     """Tokens per sequence; required. Repeat the option to pack several datasets."""
     place: Annotated[Place, FLAT]
-    text_tokenizer: Path | None = None
+    text_tokenizer: Address | None = None
     """A text tokenizer: a SentencePiece .model, a tokenizer.json, the folder of a published model, or a .gguf file.
     Default: the workspace's, which is trained on its texts the first time."""
     units: int | None = None

@@ -20,6 +20,7 @@ from pipeline.runtime.settings import Key, Settings, apply_settings
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import DatasetError, UsageError
 from schemas.files import write_text
+from schemas.storage.location import Location
 
 if TYPE_CHECKING:
     from pipeline.packing.job import Stage  # imports Beam, which `longreel train` does not need
@@ -58,7 +59,7 @@ def configured(
     command: object,
     *,
     stages: Iterable[Stage] = (),
-    text_tokenizer: Path | None = None,
+    text_tokenizer: Location | None = None,
     reconfigure: bool,
 ) -> Iterator[Workspace]:
     """Lock the workspace, record the settings of the command, and keep its options in logs/NAME.toml.
@@ -75,7 +76,7 @@ def configured(
         yield workspace
 
 
-def _require_same_text_tokenizer(workspace: Workspace, given: Path) -> None:
+def _require_same_text_tokenizer(workspace: Workspace, given: Location) -> None:
     from tokenizer.text.tokenizer import TextTokenizer
 
     try:
@@ -103,11 +104,11 @@ def record(name: str, command: object) -> None:
                 write_text(path, command_toml(name, command))
 
 
-def recorded_vision(workspace: Path) -> str:
+def recorded_vision(workspace: Location) -> str:
     """Return the VQGAN that the workspace is configured for: the name of a shipped checkpoint, or a file of weights."""
     from pipeline.tokenize.config import TokenizeConfig
 
-    is_workspace = (workspace / "workspace.json").is_file()
+    is_workspace = (workspace / "workspace.json").exists()
     spelling = Settings.read(workspace).values.get(("vision",)) if is_workspace else None
     return TokenizeConfig().vision if spelling is None else str(tomllib.loads(f"value = {spelling}")["value"])
 
@@ -130,7 +131,7 @@ def recorded_values(
     where = given["out"][-1] if given.get("out") else values.get("out")
     if not tables or not isinstance(where, str):
         return {}
-    settings = Settings.read(Path(where), accept_edited="reconfigure" in given).values
+    settings = Settings.read(Location.parse(where), accept_edited="reconfigure" in given).values
     datasets = [str(context) for context in given.get("context") or _as_list(values.get("context"))]
     found: dict[str, Value] = {}
     for option in options:

@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +33,7 @@ from pipeline.sources.text_tables import parse_row_uri
 from schemas.errors import DatasetError
 from schemas.fingerprint import fingerprint
 from schemas.rows import SignatureRow
+from schemas.storage.location import Location
 from schemas.tables import write_table
 
 MIN_SHARE = 0.5  # of the samples of an item, from which it is a copy
@@ -189,7 +189,7 @@ class BlockList:
     def read(cls, workspace: Workspace) -> BlockList:
         """Read the block list. Raises DatasetError for a damaged file: a blocked item must not return unnoticed."""
         found: list[BlockedItem] = []
-        for path in sorted(workspace.root.joinpath(*_FOLDER).glob("*.parquet")):
+        for path in _folder(workspace).list("*.parquet"):
             try:
                 found += _items(read_rows(path, BLOCKED), path.stem)
             except DatasetError as e:
@@ -256,8 +256,12 @@ def _is_copy(one: SampleKeys, other: SampleKeys | None) -> bool:
     return max(shared_share(one, other), shared_share(other, one)) >= MIN_SHARE
 
 
-def write_blocked(workspace: Workspace, file: str, items: Iterable[BlockedItem]) -> Path:
+def _folder(workspace: Workspace) -> Location:
+    return workspace.takedown / "blocked"
+
+
+def write_blocked(workspace: Workspace, file: str, items: Iterable[BlockedItem]) -> Location:
     """Replace a file of the block list, named after its takedown or FOUND; return its path."""
-    path = workspace.root.joinpath(*_FOLDER, f"{file}.parquet")
+    path = _folder(workspace) / f"{file}.parquet"
     write_table(path, pa.Table.from_pylist([item.to_row() for item in items], BLOCKED))
     return path

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from pipeline.dedup.candidates import PARTITIONS, count_collisions, merge_pairs
 from pipeline.dedup.scratch import Division, Scratch
 from schemas.checksums import check_appended
 from schemas.files import read_array, write_array, write_json
+from schemas.storage.location import Location
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,12 @@ class _Buckets:
     worker: CollisionWorker
 
     @cached_property
-    def _runs(self) -> list[tuple[Path, NDArray[np.int64]]]:
+    def _runs(self) -> list[tuple[Location, NDArray[np.int64]]]:
         """The files of entries, and where their partitions start; checked with the first element, when all exist."""
         scratch = self.worker.scratch
-        for unit in self.worker.units:
-            check_appended(scratch.keys(unit))
+        for place in (scratch.keys(unit) for unit in self.worker.units):
+            if place.is_local:  # of a file in a bucket, only the partitions of this worker are read
+                check_appended(place)
         return [(scratch.keys(unit), read_array(scratch.key_bounds(unit))) for unit in self.worker.units]
 
     def count(self, part: int) -> None:
@@ -54,8 +55,9 @@ class _Buckets:
 
     def _entries(self, partition: int) -> NDArray[np.uint64]:
         parts = [np.zeros(0, np.uint64)]
-        for path, runs in self._runs:
+        for place, runs in self._runs:
             for start, end in runs[:, partition : partition + 2].tolist():
                 if end > start:
-                    parts.append(np.fromfile(path, "<u8", end - start, offset=8 * start).astype(np.uint64))
+                    data = place.read_range(8 * start, 8 * (end - start))
+                    parts.append(np.frombuffer(data, "<u8").astype(np.uint64))
         return np.concatenate(parts)

@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,6 +42,7 @@ from schemas.errors import ConfigError, DatasetError
 from schemas.files import read_json, write_array, write_json
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.records import PAIRS
+from schemas.storage.location import Location
 from schemas.tables import open_table, table_writer
 
 VERSION = 3  # raise it if the same signatures would give other pairs
@@ -53,7 +52,7 @@ _FACTS = "pairs.json"
 def dedup_items(workspace: Workspace, config: DedupConfig, runner: Runner) -> JobReport:
     """Find the items that share content and write `workspace.pairs`, unless nothing has changed."""
     started = time.monotonic()
-    shutil.rmtree(workspace.dedup, ignore_errors=True)  # left by a run that was killed
+    workspace.dedup.delete_folder()  # left by a run that was killed
     kinds = tuple(config.searches)
     items, ids = number_items(workspace, kinds)
     key = _fingerprint(workspace, config, ids)
@@ -61,6 +60,7 @@ def dedup_items(workspace: Workspace, config: DedupConfig, runner: Runner) -> Jo
     if facts is None:
         facts, new = _search(workspace, config, kinds, items, runner), len(items)
         found = {"fingerprint": key, "sha256": sha256_file(workspace.pairs), "facts": facts}
+        found |= {"kinds": kinds, "searched": _digest(ids)}
         write_json(workspace.root / _FACTS, found)
     return JobReport(
         job="dedup",
@@ -74,11 +74,25 @@ def dedup_items(workspace: Workspace, config: DedupConfig, runner: Runner) -> Jo
 
 
 def _fingerprint(workspace: Workspace, config: DedupConfig, ids: pa.Array) -> str:
+    signatures = [sha256_file(path) for path in unit_files(workspace.signatures)]
+    return fingerprint(VERSION, config.max_bucket, config.searches, _digest(ids), signatures)
+
+
+def _digest(ids: pa.Array) -> str:
+    """Return a SHA-256 of the content_ids of the items of a search."""
     searched = hashlib.sha256()
     for content_id in ids.to_pylist():
         searched.update(f"{content_id}\n".encode())
-    signatures = [sha256_file(path) for path in unit_files(workspace.signatures)]
-    return fingerprint(VERSION, config.max_bucket, config.searches, searched.hexdigest(), signatures)
+    return searched.hexdigest()
+
+
+def has_searched_all(workspace: Workspace) -> bool:
+    """Return whether the last search had all items that the survey has now."""
+    try:
+        found = read_json(workspace.root / _FACTS)
+        return bool(found["searched"] == _digest(number_items(workspace, found["kinds"])[1]))
+    except (OSError, DatasetError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _known_facts(workspace: Workspace, key: str) -> dict[str, int] | None:
@@ -107,7 +121,7 @@ def _search(
         ranges = _run_steps(workspace, config, scratch, similarity, items, runner)
         found = _join(workspace, [scratch.pairs(number) for number in range(ranges)])
     finally:
-        shutil.rmtree(workspace.dedup, ignore_errors=True)
+        workspace.dedup.delete_folder()
     return {name: n for name, n in found.items() if n or name != "full buckets"}
 
 
@@ -134,7 +148,7 @@ def _run_steps(
     return division.ranges
 
 
-def _join(workspace: Workspace, parts: Sequence[Path]) -> Counter[str]:
+def _join(workspace: Workspace, parts: Sequence[Location]) -> Counter[str]:
     """Write the pairs of all ranges, which are in order, as one table, and return the sums of their counts."""
     counts: Counter[str] = Counter({"candidates": 0, "pairs": 0})
     with table_writer(workspace.pairs, PAIRS) as writer:

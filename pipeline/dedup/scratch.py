@@ -13,11 +13,11 @@ A file that is missing is an error, as every name follows from the number of uni
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.dedup.candidates import PARTITIONS
 from pipeline.runtime.units import unit_name
+from schemas.storage.location import Location
 
 _ITEMS_PER_PART = 32
 _MAX_RANGES = 64
@@ -41,29 +41,29 @@ class Division(NamedTuple):
 class Scratch:
     """Paths of the intermediate files in `folder`."""
 
-    folder: Path
+    folder: Location
 
     @property
-    def items(self) -> Path:
+    def items(self) -> Location:
         """The items of the search."""
         return self.folder / "items.npy"
 
-    def keys(self, unit: int) -> Path:
+    def keys(self, unit: int) -> Location:
         """The entries of a unit."""
         return self.folder / f"keys-{unit_name(unit)}.u64"
 
-    def key_bounds(self, unit: int) -> Path:
+    def key_bounds(self, unit: int) -> Location:
         """Where the partitions start in the entries of a unit."""
-        return self.keys(unit).with_suffix(".npy")
+        return self.folder / f"keys-{unit_name(unit)}.npy"
 
-    def collisions(self, part: int) -> Path:
+    def collisions(self, part: int) -> Location:
         """The pairs of a part of the partitions."""
         return self.folder / f"collisions-{part:03d}.npy"
 
-    def full_buckets(self, part: int) -> Path:
+    def full_buckets(self, part: int) -> Location:
         """The number of buckets over the maximum size in a part of the partitions."""
-        return self.collisions(part).with_suffix(".json")
+        return self.folder / f"collisions-{part:03d}.json"
 
-    def pairs(self, number: int) -> Path:
+    def pairs(self, number: int) -> Location:
         """The pairs of a range that share content."""
         return self.folder / f"pairs-{number:03d}.parquet"

@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from pipeline.runtime.workspace import Workspace, read_units, usable
 from schemas.errors import DatasetError
 from schemas.files import read_array
 from schemas.records import SIGNATURES, SURVEY
+from schemas.storage.location import Location
 from schemas.tables import open_table
 
 ITEM = np.dtype([("unit", "<i4"), ("row", "<i4"), ("kind", "<i4")])  # where the signature of an item is
@@ -58,7 +58,7 @@ def number_items(workspace: Workspace, kinds: Sequence[str]) -> tuple[NDArray[An
     return items[rows], ids.take(rows)
 
 
-def _located(path: Path) -> pa.Table:
+def _located(path: Location) -> pa.Table:
     """Return content_id, kind, unit and row of the signatures of a unit."""
     with _open(path) as file:
         table = file.read(columns=["content_id", "kind"])
@@ -81,12 +81,12 @@ def _one_per_content(ids: pa.Array, items: NDArray[Any], workspace: Workspace) -
     return starts
 
 
-def read_items(path: Path) -> NDArray[Any]:
+def read_items(path: Location) -> NDArray[Any]:
     """Map an array of ITEM into memory."""
     return read_array(path)
 
 
-def read_unit(directory: Path, unit: int, rows: Mapping[int, int]) -> Iterator[tuple[int, Signature]]:
+def read_unit(directory: Location, unit: int, rows: Mapping[int, int]) -> Iterator[tuple[int, Signature]]:
     """Yield (number, signature) of the rows of a unit that `rows` maps to a number, reading `_BATCH_ROWS` at a time."""
     first = 0
     with _open(directory / f"{unit_name(unit)}.parquet") as file:
@@ -110,7 +110,7 @@ def _signature(rows: pa.Table | pa.RecordBatch, row: int) -> Signature:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[pq.ParquetFile]:
+def _open(path: Location) -> Iterator[pq.ParquetFile]:
     try:
         with open_table(path) as file:
             if not file.schema_arrow.remove_metadata().equals(SIGNATURES):
@@ -124,7 +124,7 @@ def _open(path: Path) -> Iterator[pq.ParquetFile]:
 class SignatureRows:
     """Random access to signatures: reads whole row groups, and caches the latest `_CACHE_BYTES` of them."""
 
-    directory: Path
+    directory: Location
     items: NDArray[Any]  # [N] of ITEM
     _files: dict[int, tuple[pq.ParquetFile, NDArray[np.int64]]] = field(default_factory=dict)
     _groups: OrderedDict[tuple[int, int], pa.Table] = field(default_factory=OrderedDict)

@@ -10,7 +10,6 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -229,7 +228,7 @@ def _verdict(row: SurveyRow | DocumentRow) -> dict[str, Any]:
     return {"state": "rejected" if row.reason else "kept", "reason": row.reason, "detail": row.detail}
 
 
-def _read_row(folder: Path, unit: int, uri: str) -> SurveyRow | None:
+def _read_row(folder: Location, unit: int, uri: str) -> SurveyRow | None:
     """Return the item's row of a survey or selection unit, None if there is none yet."""
     path = folder / f"{unit_name(unit)}.parquet"
     if not path.exists():

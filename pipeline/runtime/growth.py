@@ -12,9 +12,7 @@ an item is moved about once per doubling of the corpus.
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +25,7 @@ from schemas.errors import ConfigError, DatasetError
 from schemas.files import write_text
 from schemas.fingerprint import bucket
 from schemas.records import SIGNATURES, SURVEY, TOKENS, item_of
+from schemas.storage.location import Location
 from schemas.tables import open_table, write_table
 
 ITEMS_PER_UNIT = 128  # a few minutes of work: the survey of a video takes about a second, its tokens take ten
@@ -72,33 +71,34 @@ def drop_other_divisions(workspace: Workspace) -> None:
     for folder in _folders(workspace):
         for other in _others(folder):
             if folder == workspace.tokens:
-                for path in (*unit_files(other), other / FACTS):
-                    path.unlink(missing_ok=True)
+                for place in (*unit_files(other), other / FACTS):
+                    place.delete()
             else:
-                shutil.rmtree(other)
-    named = {shared_file(workspace.tokens, unit_number(path)) for path in unit_files(workspace.tokens)}
-    for other in _others(workspace.tokens):
-        for path in set(other.glob("unit-*.arrow")) - named:
-            path.unlink()
-        if not any(other.iterdir()):
-            other.rmdir()
+                other.delete_folder()
+    if others := _others(workspace.tokens):
+        named = {shared_file(workspace.tokens, unit_number(path)) for path in unit_files(workspace.tokens)}
+        for other in others:
+            left = other.list("unit-*.arrow")
+            for place in set(left) - named:
+                place.delete()
+            if not named.intersection(left):
+                other.delete_folder()
 
 
-def _folders(workspace: Workspace) -> tuple[Path, ...]:
+def _folders(workspace: Workspace) -> tuple[Location, ...]:
     return workspace.survey, workspace.signatures, workspace.selection, workspace.tokens
 
 
-def _others(folder: Path) -> list[Path]:
+def _others(folder: Location) -> list[Location]:
     """Return the folders next to `folder` with another number of units."""
-    around = folder.parent.iterdir() if folder.parent.is_dir() else ()
-    return sorted(path for path in around if path.name.isdigit() and path != folder)
+    return [place for place in folder.parent.list() if place.name.isdigit() and place != folder]
 
 
 def _divide(old: Workspace, units: int) -> None:
     """Write the tables of all units, distributed over `units`."""
     new = Workspace(old.root, units)
     for folder in _folders(new):
-        shutil.rmtree(folder, ignore_errors=True)  # of a division that was killed
+        folder.delete_folder()  # of a division that was killed
     for unit in map(unit_number, unit_files(old.survey)):
         _divide_survey(old, new, unit)
     with contextlib.suppress(DatasetError, FileNotFoundError):  # without a marker select writes it again
@@ -117,11 +117,11 @@ def _divide_survey(old: Workspace, new: Workspace, unit: int) -> None:
 
 
 def _divide_selection(old: Workspace, new: Workspace) -> None:
-    marker = old.selection_marker.read_text(encoding="utf-8")
+    marker = old.selection_marker.read()
     for path in unit_files(old.selection):
         for unit, rows in _parts(read_rows(path, SURVEY), _judged, new.units):
             write_table_unit(new.selection, unit, rows)
-    write_text(new.selection_marker, marker)
+    new.selection_marker.write(marker)
 
 
 def _divide_tokens(old: Workspace, new: Workspace) -> None:

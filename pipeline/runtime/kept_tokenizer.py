@@ -5,11 +5,10 @@ text.json is deleted first and written last, so files without it are those of a 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import DatasetError
 from schemas.files import read_json, write_json
+from schemas.storage.location import Location
 from schemas.text_tokenizer import file_problems
 from tokenizer.text.files import TokenizerFiles
 
@@ -22,11 +21,11 @@ def keep_tokenizer(workspace: Workspace, files: TokenizerFiles) -> None:
             return
     except DatasetError:  # damaged, or of a killed command
         pass
-    record.unlink(missing_ok=True)
+    record.delete()
     files.write(folder)
-    for path in folder.iterdir():
-        if path.name not in hashes:
-            path.unlink()
+    for place in folder.list():
+        if place.name not in hashes:
+            place.delete()
     write_json(record, {"files": hashes})
 
 
@@ -40,7 +39,7 @@ def kept_hashes(workspace: Workspace) -> dict[str, str]:
     try:
         hashes: dict[str, str] = read_json(record)["files"]
     except FileNotFoundError:
-        if folder.is_dir() and any(folder.iterdir()):
+        if folder.is_folder():
             raise DatasetError(f"{folder} is incomplete: the command that wrote it was killed; {repair}") from None
         return {}
     except (DatasetError, KeyError) as e:
@@ -59,6 +58,6 @@ def check_kept(workspace: Workspace) -> None:
         )
 
 
-def record_of(workspace: Workspace) -> Path:
-    """Return the path of the record."""
-    return workspace.text_tokenizer.with_suffix(".json")
+def record_of(workspace: Workspace) -> Location:
+    """Return the record."""
+    return workspace.text_tokenizer.with_name(f"{workspace.text_tokenizer.name}.json")

@@ -14,11 +14,11 @@ import hashlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from schemas.errors import UsageError
 from schemas.files import write_text
+from schemas.storage.location import Location
 
 NAME = "config.toml"
 Key = tuple[str, ...]  # ("decode", "fps"), ("vision",), ("pack", "4096", "min-tokens")
@@ -55,7 +55,7 @@ class Settings:
     values: Mapping[Key, str]
 
     @classmethod
-    def read(cls, workspace: Path, *, accept_edited: bool = False) -> Settings:
+    def read(cls, workspace: Location, *, accept_edited: bool = False) -> Settings:
         """Read the settings of a workspace; there are none before its first stage.
 
         Raises UsageError for a file that is not what a command wrote, except for one that is valid TOML with
@@ -63,7 +63,7 @@ class Settings:
         """
         path = workspace / NAME
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read().decode()
         except (FileNotFoundError, NotADirectoryError):
             return cls({})
         except (OSError, ValueError) as e:
@@ -91,7 +91,7 @@ class Settings:
         """Return the settings with those in `new` replaced or added."""
         return Settings({**self.values, **new})
 
-    def write(self, workspace: Path) -> None:
+    def write(self, workspace: Location) -> None:
         """Replace the file of the workspace."""
         tables: dict[Key, list[str]] = {(): []}
         for key, value in sorted(self.values.items()):
@@ -102,7 +102,7 @@ class Settings:
         write_text(workspace / NAME, f"{_HEADER}{_CHECKSUM}{_sha256(body)}\n{body}")
 
 
-def apply_settings(workspace: Path, new: Mapping[Key, str], *, reconfigure: bool) -> None:
+def apply_settings(workspace: Location, new: Mapping[Key, str], *, reconfigure: bool) -> None:
     """Record the settings of a stage that is about to start.
 
     Raises UsageError, which lists the differences and what they cost, if other values are recorded and `reconfigure` is
@@ -117,7 +117,7 @@ def apply_settings(workspace: Path, new: Mapping[Key, str], *, reconfigure: bool
         recorded.with_values(new).write(workspace)
 
 
-def _refusal(workspace: Path, changes: list[Change]) -> str:
+def _refusal(workspace: Location, changes: list[Change]) -> str:
     lines = [f"  {'.'.join(change.key)}: {change.old} -> {change.new}" for change in changes]
     affected = {stage for change in changes for stage in change.stages}
     known = [stage for stage in _STAGES if stage in affected]

@@ -4,11 +4,11 @@
     unit-00000.parquet          one row per document (schemas.records.TOKENS), without tokens; the commit
     store.json                  facts about the whole store; written when tokenize is complete
 
-The Arrow file is named after its content and the index names it, so that one rename replaces a unit: a crash at any
+The Arrow file is named after its content and the index names it, so replacing the index replaces a unit: a crash at any
 point leaves the complete old unit or the complete new one. When the units of a workspace are divided, their indexes
-name the files of the units before (`share_tokens`), until tokenize writes each unit again. Reading maps the file into
-memory and copies nothing. A missing or truncated file is detected when it is opened; a changed byte, by `check`, which
-reads the whole file.
+name the files of the units before (`share_tokens`), until tokenize writes each unit again. Reading maps a local file
+into memory and copies nothing; of a remote one, it reads the batches that are needed. A missing or truncated file is
+detected when it is opened; a changed byte, by `check`, which reads the whole file.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from numpy.typing import NDArray
 
 from pipeline.runtime.units import read_rows, unit_files, unit_name, unit_number
 from schemas.errors import DatasetError
-from schemas.files import atomic, inside, json_with_checksum, read_json
+from schemas.files import inside, json_with_checksum, read_json
 from schemas.fingerprint import sha256_file
 from schemas.records import TOKENS, item_of
 from schemas.rows import DocumentRow, document_rows, document_table
+from schemas.storage.location import Location
 from schemas.tables import open_table, write_table
 from schemas.vocab import Vocabulary
 
@@ -39,6 +40,7 @@ FACTS = "store.json"
 BATCH_BYTES = 4 << 20
 _OPEN_FILES = 64  # Arrow files kept mapped at a time
 _OPEN_BATCHES = 4096  # batches of these whose offsets are cached
+_REMOTE_BATCHES = 16  # of a store: these are in memory
 _NAME, _SIZE = b"arrow", b"arrow_bytes"
 
 
@@ -89,7 +91,7 @@ class StoredDocument(NamedTuple):
 
 
 def write_unit(
-    directory: Path,
+    directory: Location,
     unit: int,
     documents: Iterable[tuple[DocumentRow, NDArray[Any]]],
     dtype: np.dtype[Any],
@@ -100,39 +102,38 @@ def write_unit(
     raises, the unit on disk is unchanged.
     """
     rows: list[DocumentRow] = []
-    scratch = directory / f"{unit_name(unit)}.arrow"
-    with atomic(scratch) as temporary:
+    with directory.scratch(f"{unit_name(unit)}.arrow") as temporary:
         writer = TokenWriter(temporary, dtype)
         for row, tokens in documents:
             batch, place = (-1, -1) if row.reason else writer.append(tokens)
             rows.append(dataclasses.replace(row, unit=unit, batch=batch, row=place, length=len(tokens)))
         writer.close()
-    arrow = scratch.with_name(_arrow_name(scratch))
-    scratch.replace(arrow)
-    metadata = {_NAME: arrow.name, _SIZE: str(arrow.stat().st_size)}
+        arrow = directory / _arrow_name(unit_name(unit), Location.parse(temporary))
+        metadata = {_NAME: arrow.name, _SIZE: str(temporary.stat().st_size)}
+        arrow.put(temporary)
     table = document_table(rows).replace_schema_metadata(metadata)
     write_table(directory / f"{unit_name(unit)}.parquet", table)
-    for stale in directory.glob(f"{unit_name(unit)}-*.arrow"):
+    for stale in directory.list(f"{unit_name(unit)}-*.arrow"):
         if stale != arrow:
-            stale.unlink(missing_ok=True)
+            stale.delete()
     return table
 
 
-def remove_unit(directory: Path, unit: int) -> None:
+def remove_unit(directory: Location, unit: int) -> None:
     """Delete the files of a unit."""
-    (directory / f"{unit_name(unit)}.parquet").unlink(missing_ok=True)
-    for arrow in directory.glob(f"{unit_name(unit)}-*.arrow"):
-        arrow.unlink(missing_ok=True)
+    (directory / f"{unit_name(unit)}.parquet").delete()
+    for arrow in directory.list(f"{unit_name(unit)}-*.arrow"):
+        arrow.delete()
 
 
-def share_tokens(index: pa.Table, directory: Path) -> pa.Table:
+def share_tokens(index: pa.Table, directory: Location) -> pa.Table:
     """Return rows of the index of a unit of `directory` for a folder next to it; their tokens stay where they are."""
     metadata = dict(index.schema.metadata)
     name = metadata[_NAME].decode()
     return index.replace_schema_metadata(metadata | {_NAME: name if "/" in name else f"{directory.name}/{name}"})
 
 
-def shared_file(directory: Path, unit: int) -> Path | None:
+def shared_file(directory: Location, unit: int) -> Location | None:
     """Return the file with the tokens of a unit if it was a larger unit's before a division; None if it is its own."""
     try:
         path = _arrow_file(directory, unit)
@@ -141,7 +142,7 @@ def shared_file(directory: Path, unit: int) -> Path | None:
     return path if path.parent != directory else None
 
 
-def orphans(directory: Path) -> list[Path]:
+def orphans(directory: Location) -> list[Location]:
     """Return the files of tokens that no index names, those of folders next to `directory` included.
 
     A process was killed before it could delete them, or each unit has its own file again after they were divided.
@@ -150,18 +151,18 @@ def orphans(directory: Path) -> list[Path]:
     for path in unit_files(directory):
         with contextlib.suppress(DatasetError):
             named.add(_arrow_file(directory, unit_number(path)))
-    folders = [directory, *(path for path in directory.parent.iterdir() if path.name.isdigit() and path != directory)]
-    return sorted(path for folder in folders for path in folder.glob("unit-*.arrow") if path not in named)
+    folders = [directory, *(path for path in directory.parent.list() if path.name.isdigit() and path != directory)]
+    return sorted(path for folder in folders for path in folder.list("unit-*.arrow") if path not in named)
 
 
-def token_type(directory: Path, unit: int) -> np.dtype[Any]:
+def token_type(directory: Location, unit: int) -> np.dtype[Any]:
     """Return the type of the tokens of a unit; raises DatasetError if they are missing or truncated."""
-    with pa.memory_map(str(_arrow_file(directory, unit))) as source:
+    with _opened(_arrow_file(directory, unit)) as source:
         field = pa.ipc.open_file(source).schema.field("tokens")
     return np.dtype(field.type.value_type.to_pandas_dtype())
 
 
-def read_unit(directory: Path, unit: int) -> list[DocumentRow]:
+def read_unit(directory: Location, unit: int) -> list[DocumentRow]:
     """Return the index rows of a unit; none if it is absent or damaged, so that it is computed again."""
     try:
         _arrow_file(directory, unit)
@@ -170,23 +171,29 @@ def read_unit(directory: Path, unit: int) -> list[DocumentRow]:
         return []
 
 
-def _arrow_name(content: Path) -> str:
-    """Return the name of a file of tokens: the first part of its name, and the hash of its content."""
-    return f"{content.stem[: len(unit_name(0))]}-{sha256_file(content)[:8]}.arrow"
+def _arrow_name(unit: str, content: Location) -> str:
+    return f"{unit}-{sha256_file(content)[:8]}.arrow"
 
 
-def _arrow_file(directory: Path, unit: int) -> Path:
+def _opened(arrow: Location) -> pa.NativeFile:
+    """Map a local file into memory; read ranges of a remote one."""
+    return pa.memory_map(str(arrow)) if arrow.is_local else pa.PythonFile(arrow.open(), "r")
+
+
+def _arrow_file(directory: Location, unit: int) -> Location:
     index = directory / f"{unit_name(unit)}.parquet"
     try:
         with open_table(index) as file:
             metadata = file.schema_arrow.metadata
         name = metadata[_NAME].decode()
         path = inside(directory.parent if "/" in name else directory, name)
-        found, expected = path.stat().st_size, int(metadata[_SIZE])
+        found, expected = path.stat(), int(metadata[_SIZE])
     except (OSError, DatasetError, KeyError, TypeError, ValueError) as e:
         raise DatasetError(f"{index} or its tokens cannot be read ({e}); tokenize again") from e
-    if found != expected:
-        raise DatasetError(f"{path} has {found} bytes, its index says {expected}; tokenize again")
+    if found is None:
+        raise DatasetError(f"{index} or its tokens cannot be read ({path} does not exist); tokenize again")
+    if found.size != expected:
+        raise DatasetError(f"{path} has {found.size} bytes, its index says {expected}; tokenize again")
     return path
 
 
@@ -207,10 +214,11 @@ class Tokens(Protocol):
 class TokenStore:
     """A directory of units, open for reading. Safe to use from several threads; not pickled."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Location) -> None:
         self._directory = directory
         self._open = functools.lru_cache(maxsize=_OPEN_FILES)(self._open_unit)
-        self._batch = functools.lru_cache(maxsize=_OPEN_BATCHES)(self._open_batch)
+        batches = _OPEN_BATCHES if directory.is_local else _REMOTE_BATCHES
+        self._batch = functools.lru_cache(maxsize=batches)(self._open_batch)
 
     def rows(self) -> pa.Table:
         """Return the index rows of all units, including those of rejected documents."""
@@ -242,13 +250,13 @@ class TokenStore:
             raise DatasetError(f"{where}: tokens {start}..{start + length} of a document of {end - first}")
         return values[first + start : first + start + length]
 
-    def check(self, unit: int) -> Path:
+    def check(self, unit: int) -> Location:
         """Read a unit's Arrow file, compare it with the hash in its name, and return its path.
 
         Raises DatasetError if it is missing, truncated or altered.
         """
         path = _arrow_file(self._directory, unit)
-        if path.name != (found := _arrow_name(path)):
+        if path.name != (found := _arrow_name(path.name[: len(unit_name(0))], path)):
             raise DatasetError(
                 f"{path} was altered: by its content it should be named {found}. "
                 "Delete it and run `longreel tokenize`, which computes its documents again"
@@ -261,7 +269,7 @@ class TokenStore:
         return column.offsets.to_numpy(), column.values.to_numpy(zero_copy_only=True)
 
     def _open_unit(self, unit: int) -> Any:
-        return pa.ipc.open_file(pa.memory_map(str(_arrow_file(self._directory, unit))))
+        return pa.ipc.open_file(_opened(_arrow_file(self._directory, unit)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,7 +291,7 @@ class StoreFacts:
         return dataclasses.replace(self, units=units)
 
     @classmethod
-    def read(cls, directory: Path) -> StoreFacts:
+    def read(cls, directory: Location) -> StoreFacts:
         """Read the facts; raises DatasetError if tokenize has not completed."""
         try:
             values = read_json(directory / FACTS)

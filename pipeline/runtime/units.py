@@ -6,11 +6,11 @@ A unit is one element of a Beam job and is replaced as a whole.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow as pa
 
 from schemas.errors import DatasetError
+from schemas.storage.location import Location
 from schemas.tables import open_table
 
 
@@ -19,17 +19,17 @@ def unit_name(unit: int) -> str:
     return f"unit-{unit:05d}"
 
 
-def unit_number(path: Path) -> int:
+def unit_number(path: Location) -> int:
     """Return the unit that a file belongs to; the inverse of `unit_name`."""
     return int(path.stem.split("-")[1])
 
 
-def unit_files(directory: Path) -> list[Path]:
+def unit_files(directory: Location) -> list[Location]:
     """Return the Parquet files of a folder of units, in order; temporary files are not among them."""
-    return sorted(directory.glob("unit-?????.parquet"))
+    return directory.list("unit-?????.parquet")
 
 
-def read_rows(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+def read_rows(path: Location, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a Parquet file that has `schema`, all columns or those in `columns`.
 
     Raises DatasetError if it is missing, damaged, or has another schema.

@@ -18,7 +18,8 @@ OUT/logs/                     records of runs (pipeline.runtime.job_log); comman
 
 from __future__ import annotations
 
-import fcntl
+import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from schemas.files import read_json, write_json
 from schemas.fingerprint import bucket
 from schemas.records import MANIFEST
 from schemas.rows import ManifestItem, manifest_items
+from schemas.storage.lease import lease
 from schemas.storage.location import Location, located
 from schemas.tables import read_table, write_table
 
@@ -51,45 +53,51 @@ class Workspace:
     The number is part of the paths of the files of units; `pipeline.runtime.growth` increases it.
     """
 
-    root: Path
+    root: Location
     units: int
     grows: bool = False  # whether the survey chooses the number
 
     @classmethod
-    def open(cls, root: Path, *, units: int | None = None) -> Workspace:
+    def open(cls, root: Location | Path, *, units: int | None = None) -> Workspace:
         """Open the workspace at `root`, or create it with `units` units; an existing one keeps its number.
 
         Without `units`, the survey chooses the number. Raises ConfigError if `root` is a file, contains other files, or
         has the layout of another version.
         """
-        root = root.absolute()  # a worker may have another working directory
-        marker = root / "workspace.json"
-        if marker.is_file():
-            try:
-                values = read_json(marker)
-                version = values["version"]
-                opened = cls(root, int(values["units"]), bool(values["grows"]))
-            except (DatasetError, ValueError, KeyError, TypeError) as e:
-                raise ConfigError(
-                    f"{marker} is not a workspace file: {e}; copy it from another workspace with the same --units"
-                ) from e
-            if version != _VERSION:
-                raise ConfigError(f"{root} was made by version {version} of the layout; this is {_VERSION}")
+        root = located(root)
+        if (opened := cls._read(root)) is not None:
             return opened
         if units is not None and not 1 <= units <= MAX_UNITS:
             raise ConfigError(f"units must be from 1 to {MAX_UNITS:,}, got {units}")
-        if root.exists() and not (root.is_dir() and all(p.match(".workspace.json.*.tmp") for p in root.iterdir())):
+        if root.exists():
             raise ConfigError(f"--out {root} is not empty and not a Longreel workspace; choose a new folder")
         created = cls(root, units or 1, grows=units is None)
         created.save()
         return created
 
     @classmethod
-    def existing(cls, root: Path) -> Workspace:
+    def existing(cls, root: Location | Path) -> Workspace:
         """Open an existing workspace; raises ConfigError if there is none."""
-        if not (root / "workspace.json").is_file():
+        if (opened := cls._read(located(root))) is None:
             raise ConfigError(f"{root} is not a Longreel workspace (it has no workspace.json)")
-        return cls.open(root)
+        return opened
+
+    @classmethod
+    def _read(cls, root: Location) -> Workspace | None:
+        marker = root / "workspace.json"
+        try:
+            values = read_json(marker)
+            version = values["version"]
+            opened = cls(root, int(values["units"]), bool(values["grows"]))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (DatasetError, ValueError, KeyError, TypeError) as e:
+            raise ConfigError(
+                f"{marker} is not a workspace file: {e}; copy it from another workspace with the same --units"
+            ) from e
+        if version != _VERSION:
+            raise ConfigError(f"{root} was made by version {version} of the layout; this is {_VERSION}")
+        return opened
 
     def save(self) -> None:
         """Write the number of units to workspace.json: from now on, readers use the files of this number."""
@@ -100,92 +108,85 @@ class Workspace:
     def locked(self) -> Iterator[Workspace]:
         """Exclude other commands while the body runs, and delete temporary files that a killed one left.
 
-        Raises ConfigError if another command holds the lock. The operating system releases it when the process ends.
+        Raises LeaseHeld if another command holds the workspace (schemas.storage.lease).
         """
-        with (self.root / "workspace.json").open("rb+") as marker:
-            try:
-                fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as e:
-                raise ConfigError(
-                    f"another longreel command is running in {self.root}; wait until it ends, or choose another --out"
-                ) from e
-            except OSError:  # a file system without locks: the user has to run one command at a time
-                pass
+        owner = f"{socket.gethostname()}, process {os.getpid()}"
+        with lease(self.root / "workspace.json", owner=owner):
             for folder in (self.root, self.survey, self.signatures, self.selection, self.tokens):
-                for temporary in folder.glob(".*.tmp"):
-                    temporary.unlink(missing_ok=True)
+                for temporary in folder.temporary():
+                    temporary.delete()
             yield self
 
     @property
-    def manifest(self) -> Path:
+    def manifest(self) -> Location:
         """The normalized manifest."""
         return self.root / "manifest.parquet"
 
     @property
-    def survey(self) -> Path:
+    def survey(self) -> Location:
         """Folder of survey units."""
         return self.root / "survey" / str(self.units)
 
     @property
-    def signatures(self) -> Path:
+    def signatures(self) -> Location:
         """Folder of signature units, one per survey unit."""
         return self.root / "signatures" / str(self.units)
 
     @property
-    def pairs(self) -> Path:
+    def pairs(self) -> Location:
         """The table of items that share content."""
         return self.root / "pairs.parquet"
 
     @property
-    def dedup(self) -> Path:
+    def dedup(self) -> Location:
         """Folder of intermediate files of the search for shared content."""
         return self.root / "dedup"
 
     @property
-    def selection(self) -> Path:
+    def selection(self) -> Location:
         """Folder of selection units."""
         return self.root / "selection" / str(self.units)
 
     @property
-    def selection_marker(self) -> Path:
+    def selection_marker(self) -> Location:
         """The file that completes a selection."""
         return self.selection / "selection.json"
 
     @property
-    def tokens(self) -> Path:
+    def tokens(self) -> Location:
         """Folder of the token store."""
         return self.root / "tokens" / str(self.units)
 
     @property
-    def quarantine(self) -> Path:
+    def quarantine(self) -> Location:
         """The table of all rejected items."""
         return self.root / "quarantine.parquet"
 
     def packed(self, name: str | int) -> Location:
         """Folder of a dataset, named after its context length or stage of a curriculum."""
-        return located(self.root) / "packed" / str(name)
+        return self.root / "packed" / str(name)
 
     def datasets(self) -> list[Location]:
         """Return the folders of all datasets, finished or not, in the order of their names."""
-        folders = (located(self.root) / "packed").list()
+        folders = (self.root / "packed").list()
         return [folder for folder in folders if not folder.name.startswith(".") and folder.is_folder()]
 
     @property
-    def takedown(self) -> Path:
+    def takedown(self) -> Location:
         """Folder of block list and receipts of `longreel takedown`."""
         return self.root / "takedown"
 
     def length_histograms(self, name: str) -> Location:
         """Folder of length histograms for planning a dataset."""
-        return located(self.root) / "histograms" / name
+        return self.root / "histograms" / name
 
     @property
-    def text_tokenizer(self) -> Path:
+    def text_tokenizer(self) -> Location:
         """Folder of the text tokenizer; see pipeline.runtime.kept_tokenizer."""
         return self.root / "tokenizers" / "text"
 
     @property
-    def logs(self) -> Path:
+    def logs(self) -> Location:
         """Folder of the records of runs (pipeline.runtime.job_log) and of commands with their configuration."""
         return self.root / "logs"
 
@@ -198,12 +199,12 @@ class Workspace:
         return bucket(identity, self.units)
 
 
-def write_table_unit(directory: Path, unit: int, table: pa.Table) -> None:
+def write_table_unit(directory: Location, unit: int, table: pa.Table) -> None:
     """Replace one unit of a folder of tables."""
     write_table(directory / f"{unit_name(unit)}.parquet", table, row_group_size=_GROUP_ROWS)
 
 
-def read_table_unit(directory: Path, unit: int, schema: pa.Schema) -> pa.Table:
+def read_table_unit(directory: Location, unit: int, schema: pa.Schema) -> pa.Table:
     """Read one unit; a missing or damaged one, or one of another version, is empty, so that it is computed again."""
     try:
         return read_rows(directory / f"{unit_name(unit)}.parquet", schema)
@@ -211,24 +212,24 @@ def read_table_unit(directory: Path, unit: int, schema: pa.Schema) -> pa.Table:
         return schema.empty_table()
 
 
-def read_units(directory: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+def read_units(directory: Location, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
     """Read all units of a folder of tables, all columns or some.
 
     Raises DatasetError if the folder does not exist or a unit is damaged.
     """
-    if not directory.is_dir():
+    if not (files := unit_files(directory)) and not directory.is_folder():
         raise DatasetError(f"{directory} does not exist: run the job before this one first")
     empty = schema.empty_table()
-    tables = (read_rows(path, schema, columns) for path in unit_files(directory))
+    tables = (read_rows(path, schema, columns) for path in files)
     return pa.concat_tables([empty.select(columns) if columns else empty, *tables])
 
 
-def drop_units(directory: Path, keep: Iterable[int]) -> None:
+def drop_units(directory: Location, keep: Iterable[int]) -> None:
     """Delete the units of a folder of tables other than those in `keep`."""
     names = {f"{unit_name(unit)}.parquet" for unit in keep}
     for path in unit_files(directory):
         if path.name not in names:
-            path.unlink()
+            path.delete()
 
 
 def write_manifest(

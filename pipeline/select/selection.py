@@ -31,7 +31,7 @@ def finish_selection(workspace: Workspace, config: SelectConfig, *, fingerprint:
 
 def begin_selection(workspace: Workspace) -> None:
     """Delete an earlier selection, its marker first: without a marker no reader uses what is left or new."""
-    workspace.selection_marker.unlink(missing_ok=True)
+    workspace.selection_marker.delete()
     drop_units(workspace.selection, ())
 
 

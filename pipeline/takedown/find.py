@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from pipeline.dataset.removal.documents import read_batches
 from pipeline.dedup.block_list import MIN_SHARE, BlockedItem, BlockList, SampleKeys, search_of
+from pipeline.dedup.job import has_searched_all
 from pipeline.dedup.pairs import Pair, read_pairs
 from pipeline.reports.item_lookup import ItemLookup
 from pipeline.runtime.token_store import items_of
@@ -274,10 +275,7 @@ def _by_pairs(
 
 def is_stale(workspace: Workspace) -> bool:
     """Return whether items were surveyed after the last search for near-duplicates, or there was none."""
-    if not workspace.pairs.exists():
-        return bool(unit_files(workspace.signatures))
-    searched = workspace.pairs.stat().st_mtime_ns
-    return any(path.stat().st_mtime_ns > searched for path in unit_files(workspace.signatures))
+    return bool(unit_files(workspace.signatures)) and not has_searched_all(workspace)
 
 
 def _by_keys(workspace: Workspace, contents: Collection[str]) -> Iterator[tuple[str, str]]:

@@ -6,10 +6,8 @@ next run finds nothing to do; signatures, pairs and tokens of the items are gone
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -28,11 +26,11 @@ from pipeline.runtime.token_store import (
 from pipeline.runtime.units import read_rows, unit_files, unit_number
 from pipeline.runtime.workspace import Workspace, read_listed_items, write_table_unit
 from pipeline.survey.taken_down import clear_manifest_rows, taken_down_row
-from pipeline.takedown.find import is_stale
 from pipeline.takedown.journal import Journal, Request
 from schemas.errors import DatasetError, Reason
 from schemas.records import PAIRS, QUARANTINE, SIGNATURES, SURVEY, TOKENS, item_of
 from schemas.rows import DocumentRow, SurveyRow, document_rows, survey_rows, survey_table
+from schemas.storage.location import Location
 from schemas.tables import write_table
 
 
@@ -122,17 +120,14 @@ def drop_signatures(workspace: Workspace, request: Request, journal: Journal) ->
 
 
 def drop_pairs(workspace: Workspace, request: Request, journal: Journal) -> None:
-    """Delete the pairs of the items; a table that does not cover all items stays marked as such by its time."""
+    """Delete the pairs of the items."""
     if not workspace.pairs.exists():
         return
-    table, was_stale = read_rows(workspace.pairs, PAIRS), is_stale(workspace)
+    table = read_rows(workspace.pairs, PAIRS)
     kept = _without(_without(table, "a", request.found.contents), "b", request.found.contents)
     if len(kept) < len(table):
-        times = workspace.pairs.stat()
         journal.before(workspace.pairs)
         write_table(workspace.pairs, kept)
-        if was_stale:
-            os.utime(workspace.pairs, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def drop_tokens(workspace: Workspace, request: Request, journal: Journal) -> None:
@@ -144,7 +139,7 @@ def drop_tokens(workspace: Workspace, request: Request, journal: Journal) -> Non
     found = list(_units_with(workspace.tokens, TOKENS, "document_id", items, journal))
     for path, table in [*found, *_sharing(workspace.tokens, [path for path, _ in found])]:
         unit = unit_number(path)
-        for file in (path, *sorted(workspace.tokens.glob(f"{path.stem}-*.arrow"))):
+        for file in (path, *workspace.tokens.list(f"{path.stem}-*.arrow")):
             journal.before(file)
         rows = document_rows(table)
         kept = [row for row in rows if item_of(row.document_id) not in items]
@@ -154,10 +149,10 @@ def drop_tokens(workspace: Workspace, request: Request, journal: Journal) -> Non
             remove_unit(workspace.tokens, unit)
     for path in orphans(workspace.tokens):
         journal.before(path)
-        path.unlink()
+        path.delete()
 
 
-def _sharing(tokens: Path, changed: Collection[Path]) -> Iterator[tuple[Path, pa.Table]]:
+def _sharing(tokens: Location, changed: Collection[Location]) -> Iterator[tuple[Location, pa.Table]]:
     """Yield the other units whose tokens are in the files of those in `changed`, since units were divided."""
     shared = {shared_file(tokens, unit_number(path)) for path in changed} - {None}
     for path in unit_files(tokens) if shared else ():
@@ -165,7 +160,7 @@ def _sharing(tokens: Path, changed: Collection[Path]) -> Iterator[tuple[Path, pa
             yield path, read_rows(path, TOKENS)
 
 
-def _with_tokens(tokens: Path, rows: Iterable[DocumentRow]) -> Iterator[StoredDocument]:
+def _with_tokens(tokens: Location, rows: Iterable[DocumentRow]) -> Iterator[StoredDocument]:
     store = TokenStore(tokens)
     for row in rows:
         yield StoredDocument(row, np.zeros(0) if row.reason else store.read(row.unit, row.batch, row.row))
@@ -197,8 +192,8 @@ def selected_uris(workspace: Workspace, uris: Collection[str]) -> tuple[str, ...
 
 
 def _units_with(
-    folder: Path, schema: pa.Schema, column: str, values: Collection[str], journal: Journal
-) -> Iterator[tuple[Path, pa.Table]]:
+    folder: Location, schema: pa.Schema, column: str, values: Collection[str], journal: Journal
+) -> Iterator[tuple[Location, pa.Table]]:
     """Yield the units of a folder of tables that have one of the values, read completely.
 
     A damaged unit may have them, too, and its job makes it again, so it is deleted.
@@ -213,7 +208,7 @@ def _units_with(
                 yield path, read_rows(path, schema)
         except DatasetError:
             journal.before(path)
-            path.unlink()
+            path.delete()
 
 
 def _without(table: pa.Table, column: str, values: Collection[str]) -> pa.Table:

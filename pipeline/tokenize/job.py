@@ -21,13 +21,14 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.tools import load_codec, make_vocabulary
 from pipeline.tokenize.worker import TokenizeWorker, items_to_tokenize
 from schemas.files import write_text
+from schemas.storage.location import Location, located
 from tokenizer.text.tokenizer import TextTokenizer
 
 
 def tokenize_items(
     workspace: Workspace,
     config: TokenizeConfig,
-    text_tokenizer: Path,
+    text_tokenizer: Location | Path,
     runner: Runner,
     *,
     retry: bool = False,
@@ -39,12 +40,11 @@ def tokenize_items(
     codec, text = load_codec(config.vision), TextTokenizer.load(text_tokenizer)
     vocabulary = make_vocabulary(text, codec)
     units = sorted({workspace.unit_of(i) for i in selected["document_id"].to_pylist()})
-    workspace.tokens.mkdir(parents=True, exist_ok=True)
     for path in unit_files(workspace.tokens):
         if (unit := unit_number(path)) not in units:
             remove_unit(workspace.tokens, unit)
     worker = TokenizeWorker(
-        workspace=workspace, config=config, text_tokenizer=text_tokenizer, access=access, retry=retry
+        workspace=workspace, config=config, text_tokenizer=located(text_tokenizer), access=access, retry=retry
     )
     stale = {unit: n for unit in units if (n := items_to_tokenize(worker, unit, vocabulary)) is not None}
     facts = StoreFacts(
@@ -55,7 +55,7 @@ def tokenize_items(
         frame_rate=float(config.decode.fps),
     )
     if stale:
-        (workspace.tokens / FACTS).unlink(missing_ok=True)
+        (workspace.tokens / FACTS).delete()
         log = workspace.start_log("tokenize")
         with following("tokenize", log, sum(stale.values())):
             run_each(list(stale), worker, runner, log=log)

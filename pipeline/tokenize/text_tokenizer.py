@@ -20,14 +20,15 @@ from pipeline.tokenize.config import TokenizeConfig
 from schemas.errors import DatasetError, InputError
 from schemas.record_errors import record_errors
 from schemas.rows import SurveyRow, survey_rows
+from schemas.storage.location import Location
 from tokenizer.text.files import MODEL
 from tokenizer.text.tokenizer import TextTokenizer
 from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
 
 def text_tokenizer_of(
-    workspace: Workspace, given: Path | None, config: TokenizeConfig, access: AccessConfig = STRICT
-) -> Path:
+    workspace: Workspace, given: Location | Path | None, config: TokenizeConfig, access: AccessConfig = STRICT
+) -> Location:
     """Return the folder of the workspace's text tokenizer: a copy of the given one, or one trained on its texts.
 
     It is not trained again when more books are added, so that ids stay the same.

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +39,7 @@ from schemas.fingerprint import fingerprint
 from schemas.record_errors import record_errors
 from schemas.records import SURVEY, clip_id, item_of
 from schemas.rows import Crop, DocumentRow, SurveyRow, survey_rows
+from schemas.storage.location import Location
 from schemas.vocab import Vocabulary
 from tokenizer.text.tokenizer import TextTokenizer
 
@@ -85,7 +85,7 @@ class TokenizeWorker:
 
     workspace: Workspace
     config: TokenizeConfig
-    text_tokenizer: Path
+    text_tokenizer: Location
     access: AccessConfig = STRICT
     retry: bool = False  # tokenize rejected items again
 
@@ -206,7 +206,7 @@ def _stored(empty: DocumentRow, made: TokenizedDocument) -> StoredDocument:
     return StoredDocument(row, made.document.tokens)
 
 
-def _intact_by_item(store: TokenStore, tokens: Path, unit: int) -> dict[str, list[DocumentRow]]:
+def _intact_by_item(store: TokenStore, tokens: Location, unit: int) -> dict[str, list[DocumentRow]]:
     """Return the stored rows of a unit by item; none if its tokens are damaged, so that they are computed again."""
     try:
         store.check(unit)
@@ -215,7 +215,7 @@ def _intact_by_item(store: TokenStore, tokens: Path, unit: int) -> dict[str, lis
     return _by_item(tokens, unit)
 
 
-def _by_item(tokens: Path, unit: int) -> dict[str, list[DocumentRow]]:
+def _by_item(tokens: Location, unit: int) -> dict[str, list[DocumentRow]]:
     """Return the stored rows of a unit by the item they were made of; a unit has all documents of an item or none."""
     items: dict[str, list[DocumentRow]] = {}
     for row in read_unit(tokens, unit):

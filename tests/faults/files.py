@@ -67,11 +67,11 @@ class Kind:
 def workspace_kinds(folder: Path) -> Iterator[Kind]:
     """Write a workspace to `folder`, and yield the kinds of its files."""
     workspace = write_finished_workspace(folder / "workspace")
-    root, tokens = workspace.root, workspace.tokens
-    apply_settings(root, {("survey", "max-bytes"): "1000", ("vision",): '"small-128"'}, reconfigure=False)
+    root, tokens = workspace.root.local(), workspace.tokens.local()
+    apply_settings(workspace.root, {("survey", "max-bytes"): "1000", ("vision",): '"small-128"'}, reconfigure=False)
     keep_tokenizer(workspace, TokenizerFiles("tokenizer.model", np.random.default_rng(0).bytes(4000), {"bos": "<s>"}))
     yield Kind("workspace.json", [root / "workspace.json"], lambda: Workspace.existing(root))
-    yield Kind("config.toml", [root / "config.toml"], lambda: Settings.read(root))
+    yield Kind("config.toml", [root / "config.toml"], lambda: Settings.read(located(root)))
     yield Kind("manifest", [workspace.manifest], lambda: _manifest(workspace))
     yield Kind("survey", unit_files(workspace.survey), lambda: _rows(read_units(workspace.survey, SURVEY)))
     signatures = unit_files(workspace.signatures)
@@ -176,12 +176,12 @@ def _manifest(workspace: Workspace) -> object:
 
 
 def _signatures(path: Path) -> object:
-    found = read_unit(path.parent, unit_number(path), {row: row for row in range(100)})
+    found = read_unit(path.parent, unit_number(located(path)), {row: row for row in range(100)})
     return [(n, s.content_id, s.kind, s.starts.tolist(), s.lengths.tolist(), s.samples) for n, s in found]
 
 
 def _tokens(directory: Path) -> object:
-    store = TokenStore(directory)
+    store = TokenStore(located(directory))
     places = [tuple(row[name] for name in ("unit", "batch", "row")) for row in store.table().to_pylist()]
     for unit in sorted({unit for unit, *_ in places}):
         store.check(unit)

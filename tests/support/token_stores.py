@@ -21,6 +21,7 @@ from schemas.files import write_text
 from schemas.fingerprint import bucket, fingerprint
 from schemas.records import TOKENS
 from schemas.rows import DocumentRow
+from schemas.storage.location import located
 from schemas.vocab import TEXT, VISION, Vocabulary
 
 VOCABULARY = Vocabulary(
@@ -150,8 +151,8 @@ def write_store(directory: Path, documents: Iterable[StoredDocument], *, units: 
     for document in documents:
         by_unit.setdefault(bucket(document.id, units), []).append(document)
     for unit, some in by_unit.items():
-        write_unit(directory, unit, [(d.entry(), d.tokens) for d in some], VOCABULARY.dtype)
-    return TokenStore(directory)
+        write_unit(located(directory), unit, [(d.entry(), d.tokens) for d in some], VOCABULARY.dtype)
+    return TokenStore(located(directory))
 
 
 def write_workspace(
@@ -167,7 +168,7 @@ def write_workspace(
 def write_facts(workspace: Workspace, *, vocabulary: Vocabulary = VOCABULARY) -> None:
     """Say that the token store is finished."""
     facts = StoreFacts(
-        units=tuple(unit_number(path) for path in unit_files(workspace.tokens)),
+        units=tuple(unit_number(located(path)) for path in unit_files(workspace.tokens)),
         vocabulary=vocabulary,
         frame_grid=(2, 2),
         frame_size=32,

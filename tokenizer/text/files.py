@@ -20,6 +20,7 @@ from typing import Any
 
 from schemas.errors import ConfigError
 from schemas.files import atomic, open_regular
+from schemas.storage.location import Location
 from schemas.weight_files.gguf import MAGIC as GGUF_MAGIC
 from tokenizer.text.gguf_metadata import convert_gguf
 from tokenizer.text.sentencepiece_json import tokenizer_json_of
@@ -74,7 +75,7 @@ class TokenizerFiles:
         """Return the files with other values in the configuration; those that are None do not change it."""
         return replace(self, config={**self.config, **{k: v for k, v in values.items() if v is not None}})
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Location | Path) -> None:
         """Write the files to `folder`, each atomically: what `transformers`, vLLM and `TextTokenizer.load` read."""
         for name, data in self.contents().items():
             with atomic(folder / name) as temporary:

@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 
 from schemas.deadline import checkpoint
 from schemas.errors import ConfigError, InputError, Reason
+from schemas.storage.location import Location, located
+from schemas.text_tokenizer import local_copy
 from tokenizer.text.byte_pairs import BytePairModel
 from tokenizer.text.files import JSON, MODEL, TokenizerFiles, read_tokenizer_files
 from tokenizer.text.model import BEGIN_VISION, END_VISION, TextModel
@@ -64,13 +66,15 @@ class TextTokenizer:
         self.end_vision = self._spell(END_VISION)
 
     @classmethod
-    def load(cls, path: Path) -> TextTokenizer:
+    def load(cls, path: Location | Path) -> TextTokenizer:
         """Load a .model file, a tokenizer.json, the folder of a published model, or the tokenizer of a .gguf file.
 
         Raises ConfigError if it is missing, not a tokenizer, of an unsupported kind, or cannot encode the video
         markers. A model that is not lossless is loaded with one warning in the log; see `is_lossless` and `losses`.
         """
-        tokenizer = cls(read_tokenizer_files(path), name=str(path))
+        with local_copy(located(path)) as local:
+            files = read_tokenizer_files(local)
+        tokenizer = cls(files, name=str(path))
         if not tokenizer.is_lossless:
             reasons = "; ".join(tokenizer.losses)
             _log.warning("the text tokenizer %s does not restore every text exactly: %s", path, reasons)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from pipeline.dataset.verify.strays import strays
 from pipeline.runtime.kept_tokenizer import kept_hashes, record_of
@@ -17,6 +16,7 @@ from pipeline.runtime.units import unit_files, unit_name, unit_number
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import DatasetError, LongreelError
 from schemas.files import read_json
+from schemas.storage.location import Location
 from schemas.tables import check_table
 from schemas.text_tokenizer import file_problems
 
@@ -24,7 +24,7 @@ _FOLDERS = ("survey", "signatures", "selection", "tokens", "tokenizers", "packed
 _FILES = ("workspace.json", SETTINGS, "manifest.parquet", "pairs.parquet", "pairs.json", "quarantine.parquet")
 _UNFINISHED = {"dedup": "an interrupted `longreel dedup`", "histograms": "an interrupted `longreel pack`"}
 
-_CHECKS: dict[str, Callable[[Path], object]] = {".parquet": check_table, ".json": read_json}
+_CHECKS: dict[str, Callable[[Location], object]] = {".parquet": check_table, ".json": read_json}
 
 Found = tuple[str, str]  # file, relative to the workspace or store, and problem
 
@@ -41,18 +41,18 @@ def workspace_problems(workspace: Workspace) -> Iterator[Found]:
         yield from _problem("pairs.json", read_json, root / "pairs.json")
     for folder in (workspace.survey, workspace.signatures, workspace.selection):
         yield from _below(root, folder.parent, _other_divisions(folder))
-        if folder.is_dir():
+        if folder.is_folder():
             yield from _below(root, folder, _table_problems(folder, workspace.selection_marker))
     yield from _text_tokenizer_problems(workspace)
-    for path in sorted((root / "takedown").rglob("*")):  # block lists, and receipts and progress of takedowns
+    for path in (root / "takedown").walk():  # block lists, and receipts and progress of takedowns
         if path.suffix in _CHECKS:
-            yield from _problem(str(path.relative_to(root)), _CHECKS[path.suffix], path)
+            yield from _problem(path.relative_to(root), _CHECKS[path.suffix], path)
     yield from _below(root, workspace.tokens.parent, _other_divisions(workspace.tokens))
-    if workspace.tokens.is_dir():
+    if workspace.tokens.is_folder():
         yield from _below(root, workspace.tokens, store_problems(workspace.tokens))
 
 
-def store_problems(directory: Path) -> Iterator[Found]:
+def store_problems(directory: Location) -> Iterator[Found]:
     """Yield the problems of the files of a token store; every byte is read."""
     store, expected = TokenStore(directory), {FACTS}
     try:
@@ -68,23 +68,23 @@ def store_problems(directory: Path) -> Iterator[Found]:
             expected |= {path.name} if path.parent == directory else set()
         except DatasetError as e:
             yield index, str(e)
-            expected |= {path.name for path in directory.glob(f"{unit_name(unit)}-*.arrow")}
+            expected |= {path.name for path in directory.list(f"{unit_name(unit)}-*.arrow")}
     yield from strays(directory, expected)
 
 
-def _other_divisions(folder: Path) -> Iterator[Found]:
+def _other_divisions(folder: Location) -> Iterator[Found]:
     """Yield what is next to the folder of the units, except for tokens that their index still names."""
     named = {path.parent.name for unit in unit_files(folder) if (path := shared_file(folder, unit_number(unit)))}
-    digits = [path.name for path in folder.parent.glob("*") if path.name.isdigit() and path != folder]
+    digits = [path.name for path in folder.parent.list() if path.name.isdigit() and path != folder]
     unfinished = {name: "an interrupted `longreel survey`" for name in digits if name not in named}
     yield from strays(folder.parent, (), {folder.name, *named}, unfinished=unfinished)
 
 
-def _below(root: Path, folder: Path, found: Iterator[Found]) -> Iterator[Found]:
+def _below(root: Location, folder: Location, found: Iterator[Found]) -> Iterator[Found]:
     return ((f"{folder.relative_to(root)}/{name}", problem) for name, problem in found)
 
 
-def _table_problems(folder: Path, marker: Path) -> Iterator[Found]:
+def _table_problems(folder: Location, marker: Location) -> Iterator[Found]:
     paths = unit_files(folder)
     also = {marker.name} if marker.parent == folder and marker.exists() else set()
     yield from strays(folder, also | {path.name for path in paths})
@@ -96,7 +96,7 @@ def _table_problems(folder: Path, marker: Path) -> Iterator[Found]:
 
 def _text_tokenizer_problems(workspace: Workspace) -> Iterator[Found]:
     folder, record = workspace.text_tokenizer, record_of(workspace)
-    if not folder.parent.is_dir():
+    if not folder.parent.is_folder():
         return
     yield from _below(workspace.root, folder.parent, strays(folder.parent, (record.name,), (folder.name,)))
     try:
@@ -108,7 +108,7 @@ def _text_tokenizer_problems(workspace: Workspace) -> Iterator[Found]:
         yield f"{folder.parent.name}/{folder.name}/{name}", problem
 
 
-def _problem(name: str, check: Callable[[Path], object], path: Path) -> Iterator[Found]:
+def _problem(name: str, check: Callable[[Location], object], path: Location) -> Iterator[Found]:
     try:
         check(path)
     except (OSError, LongreelError) as e:

@@ -77,7 +77,7 @@ def texts_of(workspace: Workspace) -> dict[str, str]:
 def test_tokens_contain_exactly_the_text_that_the_survey_kept(material: list[str], tmp_path: Path) -> None:
     workspace, reports = run(material, tmp_path / "out", BookConfig(), BookSurveyConfig())
     assert [report.items for report in reports] == [14, 14, 9]
-    rejected = {Path(r["uri"]).name: r["reason"] for r in pq.read_table(workspace.quarantine).to_pylist()}
+    rejected = {Path(r["uri"]).name: r["reason"] for r in pq.read_table(workspace.quarantine.local()).to_pylist()}
     assert rejected.pop("t.parquet#row=00000001") == "unreadable"
     assert rejected == {
         "binary.txt": "not_text",

@@ -39,7 +39,7 @@ def test_a_second_command_at_once_is_refused(tmp_path: Path, capsys: pytest.Capt
     with Workspace.open(tmp_path / "out").locked():
         assert longreel.main(["run", str(tmp_path / "a.txt"), "--out", str(tmp_path / "out"), "--context", "64"]) == 1
         assert longreel.main(["pack", "--out", str(tmp_path / "out"), "--context", "64"]) == 1
-    assert capsys.readouterr().err.count("another longreel command is running in") == 2
+    assert capsys.readouterr().err.count("is in use by another longreel command") == 2
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves its files open

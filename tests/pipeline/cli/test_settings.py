@@ -20,6 +20,7 @@ from pipeline.packing.job import Stage
 from pipeline.runtime.settings import Settings
 from pipeline.runtime.workspace import Workspace
 from pipeline.text.books import BookConfig
+from schemas.storage.location import located
 from tests.support.texts import story
 from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
@@ -86,7 +87,7 @@ def test_other_settings_are_refused_with_the_difference(
 def test_reconfigure_applies_other_settings_and_later_commands_keep_them(workspace: tuple[list[str], Path]) -> None:
     run, out = workspace
     assert longreel.main([*run, "--pack.seed", "3", "--reconfigure"]) == 0
-    assert Settings.read(out).values[("pack", "256", "seed")] == "3"
+    assert Settings.read(located(out)).values[("pack", "256", "seed")] == "3"
     assert longreel.main(["pack", "--out", str(out), "--context", "256"]) == 0
     assert tomllib.loads((out / "logs" / "pack.toml").read_text())["seed"] == 3
 
@@ -100,7 +101,7 @@ def test_settings_are_recorded_before_the_work_so_that_a_crash_loses_none(
     (out / "manifest.parquet").unlink()
     (out / "manifest.parquet").mkdir()  # the survey cannot write it
     assert longreel.main([*run, "--select.limit", "words=2:", "--reconfigure"]) == 1
-    assert Settings.read(out).values[("select", "limit")] == '["words=2:"]'
+    assert Settings.read(located(out)).values[("select", "limit")] == '["words=2:"]'
     (out / "manifest.parquet").rmdir()
     assert longreel.main(run) == 0
     assert rejected(out) == set()
@@ -123,14 +124,14 @@ def test_a_new_workspace_and_one_without_settings_have_the_defaults(workspace: t
     (out / "config.toml").unlink()
     assert longreel.main(run) == 0
     assert rejected(out) == set()
-    assert Settings.read(out).values[("books", "mask-pii")] == "false"
+    assert Settings.read(located(out)).values[("books", "mask-pii")] == "false"
 
 
 def test_a_run_that_failed_before_the_manifest_fixes_no_setting(tmp_path: Path) -> None:
     run = ["run", str(tmp_path / "gone"), "--out", str(tmp_path / "out"), "--context", "256", "--books.max-bytes"]
     assert longreel.main([*run, "1000"]) == 1
     assert longreel.main([*run, "2000"]) == 1  # not 2: the inputs are missing, the settings may change
-    assert Settings.read(tmp_path / "out").values[("books", "max-bytes")] == "2000"
+    assert Settings.read(located(tmp_path / "out")).values[("books", "max-bytes")] == "2000"
 
 
 def test_another_text_tokenizer_is_refused_until_reconfigure(
@@ -149,10 +150,10 @@ def test_another_text_tokenizer_is_refused_until_reconfigure(
 
 def test_the_vqgan_of_a_workspace_is_the_recorded_one(workspace: tuple[list[str], Path], tmp_path: Path) -> None:
     _, out = workspace
-    assert recorded_vision(out) == "small-128"
+    assert recorded_vision(located(out)) == "small-128"
     Settings({("vision",): '"other.safetensors"'}).write(out)
-    assert recorded_vision(out) == "other.safetensors"
-    assert recorded_vision(tmp_path) == "small-128"  # no workspace
+    assert recorded_vision(located(out)) == "other.safetensors"
+    assert recorded_vision(located(tmp_path)) == "small-128"  # no workspace
 
 
 def test_a_command_that_only_reads_needs_no_lock_and_records_nothing(workspace: tuple[list[str], Path]) -> None:

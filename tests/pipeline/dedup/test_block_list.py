@@ -94,12 +94,12 @@ def test_the_list_is_read_as_written_and_finds_items_by_address_and_hash(tmp_pat
 def test_the_list_contains_no_sample(tmp_path: Path) -> None:
     workspace, film = Workspace.open(tmp_path / "out", units=1), signature("a", FILM)
     path = write_blocked(workspace, "t", blocked(film).items)
-    assert not any(sample[:16] in path.read_bytes() for sample in film.samples)
+    assert not any(sample[:16] in path.read() for sample in film.samples)
 
 
 def test_a_damaged_list_is_an_error_and_not_empty(tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "out", units=1)
     path = write_blocked(workspace, "t", [BlockedItem(uri="/v/a", kind="video", takedown="t")])
-    path.write_bytes(path.read_bytes()[:-9])
+    path.write(path.read()[:-9])
     with pytest.raises(DatasetError, match="restore it from a backup"):
         BlockList.read(workspace)

@@ -12,6 +12,7 @@ from pipeline.dedup.collision_worker import CollisionWorker
 from pipeline.dedup.scratch import Division, Scratch
 from schemas.checksums import append_checksum
 from schemas.files import read_json, write_array
+from schemas.storage.location import located
 
 
 def write_keys(scratch: Scratch, unit: int, keys: list[int], item: int) -> None:
@@ -19,21 +20,20 @@ def write_keys(scratch: Scratch, unit: int, keys: list[int], item: int) -> None:
     some = np.array(keys, np.uint64)
     zeros = np.zeros(len(keys), np.uint64)
     partitions, entries = bucket_entries(some, np.full(len(keys), item, np.uint64), zeros.astype(np.uint8), zeros)
-    scratch.folder.mkdir(exist_ok=True)
-    scratch.keys(unit).write_bytes(entries.astype("<u8").tobytes())
-    append_checksum(scratch.keys(unit))
+    scratch.keys(unit).write(entries.astype("<u8").tobytes())
+    append_checksum(scratch.keys(unit).local())
     write_array(scratch.key_bounds(unit), np.searchsorted(partitions, np.arange(PARTITIONS + 1))[None])
 
 
 @pytest.mark.parametrize("parts", [1, 4])
 def test_items_of_different_units_collide(tmp_path: Path, parts: int) -> None:
-    scratch = Scratch(tmp_path / "scratch")
+    scratch = Scratch(located(tmp_path / "scratch"))
     for unit, keys in enumerate(([1, 2, 3, 9], [2, 3, 4], [5, 6, 3])):
         write_keys(scratch, unit, keys, unit)
     with CollisionWorker(scratch, (0, 1, 2), 2, Division(3, parts, 1)).open() as count:
         for part in range(parts):
             count(part)
-    pairs = merge_pairs([np.load(scratch.collisions(part)) for part in range(parts)])
+    pairs = merge_pairs([np.load(scratch.collisions(part).local()) for part in range(parts)])
     counts = zip(*(side.tolist() for side in split_pair(pairs["pair"])), pairs["collisions"].tolist(), strict=True)
     assert list(counts) == [(0, 1, 2), (0, 2, 1), (1, 2, 1)]
     assert sum(read_json(scratch.full_buckets(part))["full"] for part in range(parts)) == 1  # that of key 3

@@ -16,6 +16,7 @@ from pipeline.dedup.signature_table import number_items
 from pipeline.dedup.video_similarity import VideoSimilarity
 from pipeline.runtime.workspace import Workspace
 from schemas.files import write_array, write_json
+from schemas.storage.location import located
 from tests.support.signatures import scene, signature, write_signatures
 
 COPIES = sorted((signature(f"{n}", scene(1, 3)) for n in range(3)), key=lambda s: s.content_id)
@@ -33,7 +34,7 @@ def collisions(*pairs: tuple[int, int, int, tuple[int, ...]]) -> np.ndarray:
 def prepared(tmp_path: Path) -> tuple[Workspace, Scratch]:
     """Three equal videos; the first two pairs of them collide in one frame only."""
     workspace: Workspace = write_signatures(tmp_path / "w", COPIES, units=2)
-    scratch = Scratch(tmp_path / "scratch")
+    scratch = Scratch(located(tmp_path / "scratch"))
     write_array(scratch.items, number_items(workspace, ("video",))[0])
     write_array(
         scratch.collisions(0),
@@ -50,8 +51,8 @@ def test_pairs_with_enough_collisions_are_compared(prepared: tuple[Workspace, Sc
     with ComparisonWorker(workspace, scratch, (VideoSimilarity(),), Division(3, 1, ranges)).open() as compare:
         for number in range(ranges):
             compare(number)
-            found += pq.read_table(scratch.pairs(number)).to_pylist()
-            counts.append(json.loads(pq.read_metadata(scratch.pairs(number)).metadata[COUNTS.encode()]))
+            found += pq.read_table(scratch.pairs(number).local()).to_pylist()
+            counts.append(json.loads(pq.read_metadata(scratch.pairs(number).local()).metadata[COUNTS.encode()]))
     ids = [one.content_id for one in COPIES]
     assert [(row["a"], row["b"]) for row in found] == [(ids[0], ids[2]), (ids[1], ids[2])]
     assert all(row["containment_a"] == row["containment_b"] == 1 for row in found)

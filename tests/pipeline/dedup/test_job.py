@@ -40,7 +40,7 @@ def corpus() -> tuple[Signature, ...]:
 
 
 def pairs_of(workspace: Workspace) -> set[tuple[str, str]]:
-    return {(row["a"], row["b"]) for row in pq.read_table(workspace.pairs).to_pylist()}
+    return {(row["a"], row["b"]) for row in pq.read_table(workspace.pairs.local()).to_pylist()}
 
 
 def pair(one: str, other: str) -> tuple[str, str]:
@@ -79,7 +79,7 @@ def test_the_output_depends_on_neither_units_nor_workers_nor_order(
     random.Random(seed).shuffle(items)
     other = write_signatures(tmp_path / "w", items, units=units)
     dedup_items(other, DedupConfig(), Runner(workers))
-    assert other.pairs.read_bytes() == done.pairs.read_bytes()
+    assert other.pairs.local().read_bytes() == done.pairs.read_bytes()
 
 
 def test_the_search_runs_again_only_if_its_inputs_changed(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_the_search_runs_again_only_if_its_inputs_changed(tmp_path: Path) -> Non
     assert workspace.pairs.stat().st_mtime_ns == made
 
     assert dedup_items(workspace, DedupConfig(max_bucket=16), Runner()).new == 10
-    workspace.pairs.write_bytes(b"damaged")
+    workspace.pairs.local().write_bytes(b"damaged")
     assert dedup_items(workspace, DedupConfig(max_bucket=16), Runner()).new == 10
     assert pairs_of(workspace) == FOUND
     write_signatures(tmp_path / "w", corpus()[:6])
@@ -118,7 +118,7 @@ def test_an_interrupted_search_keeps_the_old_pairs_and_the_next_one_completes(
 ) -> None:
     workspace = write_signatures(tmp_path / "w", corpus()[:6])
     dedup_items(workspace, DedupConfig(), Runner())
-    before = workspace.pairs.read_bytes()
+    before = workspace.pairs.local().read_bytes()
     write_signatures(tmp_path / "w", corpus())
 
     class Stopping:
@@ -140,7 +140,7 @@ def test_an_interrupted_search_keeps_the_old_pairs_and_the_next_one_completes(
         patch.setattr(dedup_job, "_fingerprint", lambda *_: "another")
         with pytest.raises(Interrupted):
             dedup_items(workspace, DedupConfig(), Runner())
-    assert workspace.pairs.read_bytes() == before
+    assert workspace.pairs.local().read_bytes() == before
     assert not workspace.dedup.exists()
     dedup_items(workspace, DedupConfig(), Runner())
     assert pairs_of(workspace) == FOUND
@@ -148,7 +148,7 @@ def test_an_interrupted_search_keeps_the_old_pairs_and_the_next_one_completes(
 
 def test_a_workspace_without_signatures_has_no_pairs(tmp_path: Path) -> None:
     workspace = write_signatures(tmp_path / "w", corpus())
-    for path in workspace.signatures.iterdir():
+    for path in workspace.signatures.local().iterdir():
         path.unlink()
     workspace.signatures.rmdir()
     report = dedup_items(workspace, DedupConfig(), Runner())
@@ -158,7 +158,7 @@ def test_a_workspace_without_signatures_has_no_pairs(tmp_path: Path) -> None:
 
 def test_a_damaged_signature_unit_raises_with_its_name(tmp_path: Path) -> None:
     workspace = write_signatures(tmp_path / "w", corpus())
-    path = next(workspace.signatures.iterdir())
+    path = next(workspace.signatures.local().iterdir())
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DatasetError, match=f"{path.name}.*run `longreel survey` again"):
         dedup_items(workspace, DedupConfig(), Runner())
@@ -172,7 +172,7 @@ def test_a_hash_key_that_all_items_share_adds_few_candidates_and_hides_no_copy(t
     report = dedup_items(workspace, DedupConfig(max_bucket=8), Runner())
     assert report.facts["full buckets"] > 0
     assert report.facts["candidates"] < 6 * 41
-    rows = {(row["a"], row["b"]): row for row in pq.read_table(workspace.pairs).to_pylist()}
+    rows = {(row["a"], row["b"]): row for row in pq.read_table(workspace.pairs.local()).to_pylist()}
     assert rows.pop(pair("7", "copy of 7"))["containment_a"] == 1
     assert all(max(row["containment_a"], row["containment_b"]) < 0.5 for row in rows.values())
 

@@ -14,6 +14,7 @@ from pipeline.dedup.scratch import Scratch
 from pipeline.dedup.signature_table import number_items
 from pipeline.dedup.video_similarity import VideoSimilarity
 from schemas.files import write_array
+from schemas.storage.location import located
 from tests.support.signatures import scene, signature, write_signatures
 
 VIDEOS = [signature(f"{n}", scene(n, 2)) for n in range(4)]
@@ -25,12 +26,12 @@ def test_all_keys_of_a_unit_are_written(
 ) -> None:
     monkeypatch.setattr(key_worker, "_FLUSH_KEYS", flush_keys)
     workspace = write_signatures(tmp_path / "w", VIDEOS, units=1)
-    scratch = Scratch(tmp_path / "scratch")
+    scratch = Scratch(located(tmp_path / "scratch"))
     items, _ = number_items(workspace, ("video",))
     write_array(scratch.items, items)
     with KeyWorker(workspace, scratch, (VideoSimilarity(),)).open() as write:
         write(0)
-    entries, bounds = np.fromfile(scratch.keys(0), "<u8")[:-2], np.load(scratch.key_bounds(0))
+    entries, bounds = np.fromfile(scratch.keys(0).local(), "<u8")[:-2], np.load(scratch.key_bounds(0).local())
     expected = sum(len(np.unique(VideoSimilarity().hash_keys(video))) for video in VIDEOS)
     assert bounds.shape == (runs, PARTITIONS + 1)
     assert bounds[-1, -1] == len(entries) == expected

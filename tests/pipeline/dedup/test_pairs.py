@@ -53,6 +53,6 @@ def test_a_table_of_pairs_reads_back(tmp_path: Path) -> None:
 
 def test_a_damaged_table_raises(tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "out")
-    workspace.pairs.write_bytes(b"no table")
+    workspace.pairs.local().write_bytes(b"no table")
     with pytest.raises(DatasetError, match="cannot be read"):
         read_pairs(workspace)

@@ -62,7 +62,7 @@ def test_a_unit_yields_the_wanted_rows(tmp_path: Path) -> None:
 
 def test_a_damaged_unit_raises_with_its_path(tmp_path: Path) -> None:
     workspace = write_signatures(tmp_path / "w", SIGNATURES, units=1)
-    path = next(workspace.signatures.iterdir())
+    path = next(workspace.signatures.local().iterdir())
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DatasetError, match=f"{path.name}.*run `longreel survey` again"):
         number_items(workspace, ("video",))

@@ -102,7 +102,7 @@ def test_an_unknown_or_broken_score_raises_before_anything_is_surveyed(tmp_path:
         worker = SurveyWorker(workspace=workspace, config=SurveyConfig(scores=(name,)))
         with pytest.raises(ConfigError, match=message):
             survey_items([str(tmp_path / "a.mp4")], workspace, worker, Runner())
-        assert not list(workspace.survey.glob("*"))
+        assert not list(workspace.survey.local().glob("*"))
 
 
 def test_invalid_numbers_raise() -> None:

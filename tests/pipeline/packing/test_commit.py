@@ -70,7 +70,7 @@ def test_a_dataset_with_a_missing_or_truncated_file_is_not_current(tmp_path: Pat
 
 def test_an_interrupted_run_resumes_with_its_complete_shards(packed: Path, tmp_path: Path) -> None:
     made, jobs = prepare(tmp_path / "tokens")
-    store, directory = TokenStore(tmp_path / "tokens"), tmp_path / "packed"
+    store, directory = TokenStore(located(tmp_path / "tokens")), tmp_path / "packed"
     begin(located(directory), made.fingerprint)
     for job in jobs[:4]:
         write_shard(job, store, located(directory))
@@ -103,7 +103,7 @@ def test_a_new_plan_replaces_the_dataset_at_once_and_deletes_the_files_of_the_ol
     made, jobs = prepare(tmp_path / "tokens")
     begin(located(directory), made.fingerprint)
     for job in jobs:
-        write_shard(job, TokenStore(tmp_path / "tokens"), located(directory))
+        write_shard(job, TokenStore(located(tmp_path / "tokens")), located(directory))
     assert read_card(directory) == before
     assert verify(directory).found == 1  # notes.txt
     finish(directory, made)
@@ -113,8 +113,8 @@ def test_a_new_plan_replaces_the_dataset_at_once_and_deletes_the_files_of_the_ol
 
 def test_part_files_of_another_plan_are_deleted(tmp_path: Path) -> None:
     made, jobs = prepare(tmp_path / "tokens")
-    other, other_jobs = make_jobs(unit_tables(tmp_path / "tokens"), replace(SMALL, seed=5))
-    directory, store = tmp_path / "packed", TokenStore(tmp_path / "tokens")
+    other, other_jobs = make_jobs(unit_tables(located(tmp_path / "tokens")), replace(SMALL, seed=5))
+    directory, store = tmp_path / "packed", TokenStore(located(tmp_path / "tokens"))
     begin(located(directory), other.fingerprint)
     for job in other_jobs:
         write_shard(job, store, located(directory))
@@ -135,7 +135,7 @@ def test_a_dataset_that_another_command_has_replaced_is_not_overwritten(tmp_path
     made, jobs = prepare(tmp_path / "tokens")
     directory = tmp_path / "packed"
     for job in jobs:
-        write_shard(job, TokenStore(tmp_path / "tokens"), located(directory))
+        write_shard(job, TokenStore(located(tmp_path / "tokens")), located(directory))
     version = begin(located(directory), made.fingerprint)
     (directory / "dataset.json").write_text("{}")
     with pytest.raises(StorageError, match=r"dataset\.json was changed by another command; run the same command again"):
@@ -156,7 +156,7 @@ def test_a_dataset_with_a_truncated_shard_is_not_committed(tmp_path: Path) -> No
     directory = tmp_path / "packed"
     version = begin(located(directory), made.fingerprint)
     for job in jobs:
-        write_shard(job, TokenStore(tmp_path / "tokens"), located(directory))
+        write_shard(job, TokenStore(located(tmp_path / "tokens")), located(directory))
     path = file_of(directory, jobs[0].name)
     os.truncate(path, 100)
     with pytest.raises(StorageError, match=f"{path.name} has 100 bytes, but .* were written"):

@@ -237,7 +237,7 @@ def test_documents_on_the_block_list_are_not_packed(tmp_path: Path) -> None:
 
 
 def shards_noted(workspace: Workspace) -> int:
-    return sum(path.read_text().count('"shard"') for path in workspace.logs.glob("pack/*/shard-*.jsonl"))
+    return sum(path.read_text().count('"shard"') for path in workspace.logs.local().glob("pack/*/shard-*.jsonl"))
 
 
 STAGES = ("short", "256", "all")
@@ -256,9 +256,9 @@ def test_a_curriculum_packs_every_stage_from_one_store(tmp_path: Path) -> None:
     assert [card_of(workspace, name).context_length for name in STAGES] == [32, 256, 8192]
     for name in STAGES:
         assert_whole(workspace, name)
-    before = {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*.tar")}
+    before = {path: path.stat().st_mtime_ns for path in workspace.root.local().rglob("*.tar")}
     Pack(place=Place(out=workspace.root), curriculum=curriculum)(())
-    assert {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*.tar")} == before
+    assert {path: path.stat().st_mtime_ns for path in workspace.root.local().rglob("*.tar")} == before
 
 
 def spoil(path: Path, harm: str) -> None:
@@ -286,11 +286,11 @@ def test_a_missing_truncated_or_corrupt_token_file_raises_with_its_path(
     pattern: str, harm: str, tmp_path: Path
 ) -> None:
     workspace = write_workspace(tmp_path / "out", [book(f"book {i}", 2000) for i in range(20)])
-    path = sorted(workspace.tokens.glob(pattern))[1]
+    path = sorted(workspace.tokens.local().glob(pattern))[1]
     spoil(path, harm)
     with pytest.raises(DatasetError, match=rf"{re.escape(str(path))}.*(tokenize|the job that writes it again)"):
         run(workspace, context=1000)
-    assert not list(workspace.root.rglob("dataset.json"))
+    assert not list(workspace.root.local().rglob("dataset.json"))
 
 
 @pytest.mark.parametrize("change", ["more", "fewer", "others"])
@@ -434,7 +434,7 @@ def test_a_full_disk_raises_and_the_next_run_resumes(limit: int, file: str, tmp_
             run(workspace, config)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert not list(workspace.root.rglob("*.tmp"))
+    assert not list(workspace.root.local().rglob("*.tmp"))
     assert run(workspace, config).new == len(DOCUMENTS)
     assert_whole(workspace)
 

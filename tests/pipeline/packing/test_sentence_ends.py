@@ -13,6 +13,7 @@ from pipeline.packing.sentence_ends import SentenceEnds
 from pipeline.runtime.token_store import TokenStore, write_unit
 from schemas.fingerprint import fingerprint
 from schemas.records import TOKENS
+from schemas.storage.location import located
 from schemas.vocab import TEXT, Vocabulary
 from tests.support.packing.local_packing import make_jobs, unit_tables
 from tests.support.token_stores import StoredDocument, video
@@ -84,13 +85,15 @@ def test_books_are_cut_at_sentence_ends_without_losing_tokens(text: TextTokenize
     for i in range(6):
         ids = np.concatenate([[text.bos_id], text.encode(prose(i + 1, 150 + 40 * i)), [text.eos_id]])
         documents.append(StoredDocument(f"book {i}", "book", [(TEXT, ids, None, None)]))
-    write_unit(tmp_path, 0, [(d.entry(), d.tokens.astype(vocabulary.dtype)) for d in documents], vocabulary.dtype)
-    store, context = TokenStore(tmp_path), 512
+    write_unit(
+        located(tmp_path), 0, [(d.entry(), d.tokens.astype(vocabulary.dtype)) for d in documents], vocabulary.dtype
+    )
+    store, context = TokenStore(located(tmp_path)), 512
     cuts = {}
     for reach in (0.0, 0.08):
         config = PackConfig(sentence_reach=reach)
         made, jobs = make_jobs(
-            unit_tables(tmp_path),
+            unit_tables(located(tmp_path)),
             config,
             context=context,
             vocabulary=vocabulary,

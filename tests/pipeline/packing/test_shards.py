@@ -230,7 +230,7 @@ def first_job(tmp_path: Path, change: dict[str, Any]) -> ShardJob:
 def test_a_document_that_contradicts_its_index_row_raises(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     job = first_job(tmp_path, change)
     with pytest.raises(DatasetError, match=message):
-        write_shard(job, TokenStore(tmp_path / "tokens"), located(tmp_path / "packed"))
+        write_shard(job, TokenStore(located(tmp_path / "tokens")), located(tmp_path / "packed"))
     assert not list((tmp_path / "packed").glob("**/*.tar*"))
     assert not (tmp_path / "packed" / PARTS).exists()
 
@@ -238,9 +238,9 @@ def test_a_document_that_contradicts_its_index_row_raises(tmp_path: Path, change
 def test_tokens_of_another_dtype_or_outside_the_vocabulary_raise(tmp_path: Path) -> None:
     job = first_job(tmp_path, {})
     unit = job.documents["unit"][0].as_py()
-    write_unit(tmp_path / "wide", unit, [(book("b", 50).entry(), np.zeros(50))], np.dtype(np.uint32))
+    write_unit(located(tmp_path / "wide"), unit, [(book("b", 50).entry(), np.zeros(50))], np.dtype(np.uint32))
     with pytest.raises(DatasetError, match="of uint32"):
-        write_shard(job, TokenStore(tmp_path / "wide"), located(tmp_path / "packed"))
-    write_unit(tmp_path / "large", unit, [(book("b", 50).entry(), np.full(50, 72))], np.dtype(np.uint16))
+        write_shard(job, TokenStore(located(tmp_path / "wide")), located(tmp_path / "packed"))
+    write_unit(located(tmp_path / "large"), unit, [(book("b", 50).entry(), np.full(50, 72))], np.dtype(np.uint16))
     with pytest.raises(DatasetError, match="token 72 .* outside the vocabulary of 72"):
-        write_shard(job, TokenStore(tmp_path / "large"), located(tmp_path / "packed"))
+        write_shard(job, TokenStore(located(tmp_path / "large")), located(tmp_path / "packed"))

@@ -21,4 +21,4 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture
 def mine(workspace: Workspace, tmp_path: Path) -> Workspace:
     """A copy of the workspace that a test may change."""
-    return Workspace(Path(shutil.copytree(workspace.root, tmp_path / "out")), workspace.units)
+    return Workspace.existing(Path(shutil.copytree(workspace.root.local(), tmp_path / "out")))

@@ -100,9 +100,9 @@ def test_changed_items_are_listed_with_the_old_and_new_verdict(
 
 
 def test_a_dry_run_writes_nothing(workspace: Workspace) -> None:
-    before = {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in workspace.root.local().rglob("*")}
     assert dry_run(workspace, "--limit", "brightness=60:") == 0
-    assert {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in workspace.root.local().rglob("*")} == before
 
 
 def test_without_a_selection_only_the_new_totals_are_shown_and_long_lists_are_truncated(
@@ -128,7 +128,7 @@ def test_items_not_yet_surveyed_or_selected_are_mentioned(tmp_path: Path, capsys
     write_survey(workspace, ROWS[:2])
     select_items(workspace, SelectConfig(), Runner())
     write_survey(workspace, ROWS, PAIRS)
-    unit = workspace.survey / "unit-00000.parquet"
+    unit = workspace.survey.local() / "unit-00000.parquet"
     write_table(unit, pq.read_table(unit).slice(0, 5).replace_schema_metadata(None).cast(SURVEY))
     assert dry_run(workspace) == 0
     told = capsys.readouterr().out

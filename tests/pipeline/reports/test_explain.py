@@ -185,24 +185,24 @@ def test_a_relative_path_is_resolved_against_the_working_directory(
 def test_explain_works_before_each_job_has_run(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    early = Workspace(Path(shutil.copytree(workspace.root, tmp_path / "early")), workspace.units)
-    (early.root / "packed" / "64" / "dataset.json").unlink()
+    early = Workspace.existing(Path(shutil.copytree(workspace.root.local(), tmp_path / "early")))
+    (early.root.local() / "packed" / "64" / "dataset.json").unlink()
     assert explain(early, "clip.mp4", capsys)["pack"][0]["state"] == "pending"
-    shutil.rmtree(early.root / "packed")
-    shutil.rmtree(early.tokens)
+    shutil.rmtree(early.root.local() / "packed")
+    shutil.rmtree(early.tokens.local())
     found = explain(early, "clip.mp4", capsys)
     assert (found["tokenize"]["state"], found["pack"]) == ("pending", [])
-    shutil.rmtree(early.selection)
+    shutil.rmtree(early.selection.local())
     found = explain(early, "dark.mp4", capsys)
     assert found["select"]["state"] == "pending"
     assert found["options"] == ""  # the default limits, which the item violates as well
     assert [m["name"] for m in found["measures"] if "violation" in m] == ["brightness"]
-    early.pairs.unlink()
+    early.pairs.local().unlink()
     assert explain(early, "clip.mp4", capsys)["dedup"]["state"] == "pending"
-    shutil.rmtree(early.survey)
+    shutil.rmtree(early.survey.local())
     assert explain(early, "clip.mp4", capsys)["survey"]["state"] == "pending"
     assert show(early, "clip.mp4", capsys)
-    early.manifest.unlink()
+    early.manifest.local().unlink()
     assert longreel.main(["explain", "clip.mp4", "--workspace", str(early.root)]) == 1
     assert "lists no items" in capsys.readouterr().err
 
@@ -220,7 +220,7 @@ def test_an_item_listed_after_the_survey_is_pending(tmp_path: Path, capsys: pyte
 def test_items_that_were_removed_from_a_dataset_or_are_absent_are_reported(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy = Workspace(Path(shutil.copytree(workspace.root, tmp_path / "copy")), workspace.units)
+    copy = Workspace.existing(Path(shutil.copytree(workspace.root.local(), tmp_path / "copy")))
     dataset = copy.packed(64).local()
     remove_items(dataset, [CLIP.id])
     assert read_card(dataset).taken_down == (CLIP.id,)
@@ -232,7 +232,7 @@ def test_items_that_were_removed_from_a_dataset_or_are_absent_are_reported(
 def test_clips_of_one_video_are_added_up(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy = Workspace(Path(shutil.copytree(workspace.root, tmp_path / "copy")), workspace.units)
+    copy = Workspace.existing(Path(shutil.copytree(workspace.root.local(), tmp_path / "copy")))
     write_clips(copy)
     found = explain(copy, "clip.mp4", capsys)["tokenize"]
     assert (found["documents"], found["length"], found["frames"]) == (2, 2 * len(CLIP.tokens), 8)
@@ -252,6 +252,6 @@ def test_terminal_escapes_in_names_are_escaped(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_a_damaged_unit_is_an_error(workspace: Workspace, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(workspace.root, tmp_path / "copy"))
+    copy = Path(shutil.copytree(workspace.root.local(), tmp_path / "copy"))
     next((copy / "survey").rglob("*.parquet")).write_bytes(b"PAR1 no more")
     assert longreel.main(["explain", "clip.mp4", "--workspace", str(copy)]) == 1

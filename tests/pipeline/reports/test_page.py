@@ -26,23 +26,23 @@ def steps(workspace: Workspace) -> dict[str, Step]:
 
 
 def test_the_page_renders_at_every_stage_and_shows_what_is_pending(mine: Workspace) -> None:
-    (mine.root / "packed" / "64" / "dataset.json").unlink()
+    (mine.root.local() / "packed" / "64" / "dataset.json").unlink()
     assert list(steps(mine)) == ["survey", "select", "tokenize"]
     assert "Unfinished: 64" in render(mine)
-    shutil.rmtree(mine.tokens)
+    shutil.rmtree(mine.tokens.local())
     assert steps(mine)["tokenize"].pending == 4
     begin_selection(mine)
     assert steps(mine)["select"].pending == 9
     assert "No selection has finished yet" in render(mine)
-    shutil.rmtree(mine.signatures)
+    shutil.rmtree(mine.signatures.local())
     assert "<img" not in render(mine)
-    (mine.survey / "unit-00000.parquet").unlink()
+    (mine.survey.local() / "unit-00000.parquet").unlink()
     left = steps(mine)["survey"]
     assert left.pending == len(ROWS) - left.kept - left.rejected_total > 0
-    shutil.rmtree(mine.survey)
+    shutil.rmtree(mine.survey.local())
     assert steps(mine)["survey"].pending == len(ROWS)
     assert "What happened to 11 listed items" in render(mine)
-    mine.manifest.unlink()
+    mine.manifest.local().unlink()
     assert "What happened to 0 listed items" in render(mine)
 
 
@@ -51,9 +51,9 @@ def test_the_page_does_not_depend_on_the_location_of_the_workspace(workspace: Wo
     assert first == render(workspace)
     assert first == render(mine)  # whose folder has another parent and the same name
     assert longreel.main(["report", str(mine.root)]) == 0
-    assert (mine.root / "report.html").read_text(encoding="utf-8") == first
+    assert (mine.root.local() / "report.html").read_text(encoding="utf-8") == first
     assert longreel.main(["report", str(mine.root)]) == 0  # the page itself is no part of what it tells
-    assert (mine.root / "report.html").read_text(encoding="utf-8") == first
+    assert (mine.root.local() / "report.html").read_text(encoding="utf-8") == first
 
 
 def test_the_page_shows_the_limits_of_the_selection(workspace: Workspace) -> None:
@@ -79,7 +79,7 @@ def test_the_page_loads_nothing_and_escapes_text_from_data(tmp_path: Path) -> No
 
 
 def test_a_damaged_table_or_another_schema_version_is_an_error(mine: Workspace) -> None:
-    path = next(mine.signatures.glob("*.parquet"))
+    path = next(mine.signatures.local().glob("*.parquet"))
     content = path.read_bytes()
     path.write_bytes(content[:-20])
     with pytest.raises(DatasetError, match="cannot be read"):
@@ -89,7 +89,7 @@ def test_a_damaged_table_or_another_schema_version_is_an_error(mine: Workspace) 
         render(mine)
     path.unlink()
     render(mine)
-    next(mine.survey.glob("*.parquet")).write_bytes(b"PAR1")
+    next(mine.survey.local().glob("*.parquet")).write_bytes(b"PAR1")
     with pytest.raises(DatasetError, match="cannot be read"):
         render(mine)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -72,7 +71,7 @@ def _rows(workspace: Workspace) -> object:
 
 def test_divided_units_have_the_rows_and_tokens_of_before(tmp_path: Path) -> None:
     workspace = write_finished_workspace(tmp_path / "out")
-    before, files = _rows(workspace), list(workspace.tokens.glob("*.arrow"))
+    before, files = _rows(workspace), list(workspace.tokens.local().glob("*.arrow"))
     for units in (6, 24):
         divide(workspace, 0, given=units)
         assert _rows(workspace) == before
@@ -84,7 +83,7 @@ def test_divided_units_have_the_rows_and_tokens_of_before(tmp_path: Path) -> Non
             )
         )
     assert all(path.exists() for path in files)  # no byte of tokens was copied
-    assert sorted(p.name for p in (workspace.root / "survey").iterdir()) == ["24"]
+    assert sorted(p.name for p in (workspace.root.local() / "survey").iterdir()) == ["24"]
 
 
 def test_a_division_that_is_killed_changes_nothing_and_is_repeated(
@@ -115,7 +114,7 @@ def test_a_takedown_leaves_no_token_in_a_file_that_divided_units_share(tmp_path:
     assert left.keys() == {row["document_id"] for row in rows} - {CLIP.id}
     assert orphans(workspace.tokens) == []
     needle = CLIP.tokens.tobytes()
-    assert not any(needle in path.read_bytes() for path in (workspace.root / "tokens").rglob("*.arrow"))
+    assert not any(needle in path.read_bytes() for path in (workspace.root.local() / "tokens").rglob("*.arrow"))
     for document in (FILM, NOVEL):
         row = left[document.id]
         assert store.read(row["unit"], row["batch"], row["row"]).tolist() == document.tokens.tolist()
@@ -124,11 +123,11 @@ def test_a_takedown_leaves_no_token_in_a_file_that_divided_units_share(tmp_path:
 def test_packing_reads_the_tokens_of_divided_units(tmp_path: Path) -> None:
     workspace = write_workspace(tmp_path / "out", [CLIP, FILM, NOVEL])
     pack(workspace, STAGE, Runner())
-    before = made_bytes(workspace.root, ["packed"])
-    shutil.rmtree(workspace.packed(64))
+    before = made_bytes(workspace.root.local(), ["packed"])
+    workspace.packed(64).delete_folder()
     divide(workspace, 0, given=12)
     pack(workspace, STAGE, Runner())
-    assert made_bytes(workspace.root, ["packed"]) == before
+    assert made_bytes(workspace.root.local(), ["packed"]) == before
 
 
 class _Jobs:

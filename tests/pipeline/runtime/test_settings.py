@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.runtime.settings import NAME, Change, Settings, apply_settings
 from schemas.errors import UsageError
+from schemas.storage.location import located
 
 FPS, SEED, LIMIT = ("decode", "fps"), ("pack", "4096", "seed"), ("select", "limit")
 VALUES = {
@@ -20,29 +21,29 @@ VALUES = {
 
 
 def test_a_workspace_without_a_file_has_no_settings(tmp_path: Path) -> None:
-    assert Settings.read(tmp_path).values == {}
+    assert Settings.read(located(tmp_path)).values == {}
 
 
 def test_settings_are_read_back(tmp_path: Path) -> None:
-    Settings(VALUES).write(tmp_path)
-    assert Settings.read(tmp_path).values == VALUES
+    Settings(VALUES).write(located(tmp_path))
+    assert Settings.read(located(tmp_path)).values == VALUES
 
 
 def test_first_values_are_recorded_and_the_same_ones_leave_the_file_alone(tmp_path: Path) -> None:
-    apply_settings(tmp_path, {FPS: "4.0"}, reconfigure=False)
-    apply_settings(tmp_path, {SEED: "1"}, reconfigure=False)
-    assert Settings.read(tmp_path).values == {FPS: "4.0", SEED: "1"}
+    apply_settings(located(tmp_path), {FPS: "4.0"}, reconfigure=False)
+    apply_settings(located(tmp_path), {SEED: "1"}, reconfigure=False)
+    assert Settings.read(located(tmp_path)).values == {FPS: "4.0", SEED: "1"}
     before = (tmp_path / NAME).stat()
-    apply_settings(tmp_path, {SEED: "1"}, reconfigure=False)
+    apply_settings(located(tmp_path), {SEED: "1"}, reconfigure=False)
     assert (tmp_path / NAME).stat().st_mtime_ns == before.st_mtime_ns
     assert (tmp_path / NAME).stat().st_ino == before.st_ino
 
 
 def test_other_values_are_refused_with_the_differences_and_the_stages(tmp_path: Path) -> None:
-    apply_settings(tmp_path, VALUES, reconfigure=False)
+    apply_settings(located(tmp_path), VALUES, reconfigure=False)
     before = (tmp_path / NAME).read_bytes()
     with pytest.raises(UsageError) as e:
-        apply_settings(tmp_path, {FPS: "2.0", ("vision",): '"other"', SEED: "0"}, reconfigure=False)
+        apply_settings(located(tmp_path), {FPS: "2.0", ("vision",): '"other"', SEED: "0"}, reconfigure=False)
     assert "decode.fps: 4.0 -> 2.0" in str(e.value)
     assert 'vision: "small-128" -> "other"' in str(e.value)
     assert "seed" not in str(e.value)
@@ -52,9 +53,9 @@ def test_other_values_are_refused_with_the_differences_and_the_stages(tmp_path: 
 
 
 def test_reconfigure_applies_other_values_and_keeps_the_rest(tmp_path: Path) -> None:
-    apply_settings(tmp_path, VALUES, reconfigure=False)
-    apply_settings(tmp_path, {FPS: "2.0"}, reconfigure=True)
-    assert Settings.read(tmp_path).values == VALUES | {FPS: "2.0"}
+    apply_settings(located(tmp_path), VALUES, reconfigure=False)
+    apply_settings(located(tmp_path), {FPS: "2.0"}, reconfigure=True)
+    assert Settings.read(located(tmp_path)).values == VALUES | {FPS: "2.0"}
 
 
 @pytest.mark.parametrize(
@@ -73,25 +74,27 @@ def test_a_change_names_the_stages_that_depend_on_it(key: tuple[str, ...], stage
 
 
 def test_a_file_that_was_edited_is_accepted_with_reconfigure_only(tmp_path: Path) -> None:
-    Settings(VALUES).write(tmp_path)
+    Settings(VALUES).write(located(tmp_path))
     path = tmp_path / NAME
     path.write_text(path.read_text().replace("fps = 4.0", "fps = 2.0"))
     with pytest.raises(UsageError, match="was edited or damaged"):
-        Settings.read(tmp_path)
+        Settings.read(located(tmp_path))
     with pytest.raises(UsageError, match="was edited or damaged"):
-        apply_settings(tmp_path, {FPS: "2.0"}, reconfigure=False)
-    apply_settings(tmp_path, {}, reconfigure=True)
-    assert Settings.read(tmp_path).values == VALUES | {FPS: "2.0"}
+        apply_settings(located(tmp_path), {FPS: "2.0"}, reconfigure=False)
+    apply_settings(located(tmp_path), {}, reconfigure=True)
+    assert Settings.read(located(tmp_path)).values == VALUES | {FPS: "2.0"}
 
 
 @pytest.mark.parametrize("content", [b"x = ", b"\xff\xfe", b"[a\nb = 1\n"])
 def test_a_file_that_is_not_toml_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(content)
     with pytest.raises(UsageError, match=NAME):
-        Settings.read(tmp_path, accept_edited=True)
+        Settings.read(located(tmp_path), accept_edited=True)
 
 
 def test_what_may_be_read_changes_without_reconfigure(tmp_path: Path) -> None:
-    apply_settings(tmp_path, {("access", "follow-links"): "false", ("decode", "fps"): "4.0"}, reconfigure=False)
-    apply_settings(tmp_path, {("access", "follow-links"): "true"}, reconfigure=False)
-    assert Settings.read(tmp_path).values[("access", "follow-links")] == "true"
+    apply_settings(
+        located(tmp_path), {("access", "follow-links"): "false", ("decode", "fps"): "4.0"}, reconfigure=False
+    )
+    apply_settings(located(tmp_path), {("access", "follow-links"): "true"}, reconfigure=False)
+    assert Settings.read(located(tmp_path)).values[("access", "follow-links")] == "true"

@@ -17,8 +17,9 @@ from pipeline.runtime.workspace import (
     write_manifest,
     write_table_unit,
 )
-from schemas.errors import ConfigError, DatasetError
+from schemas.errors import ConfigError, DatasetError, LeaseHeld
 from schemas.rows import ManifestItem, manifest_table
+from schemas.storage.location import located
 
 SCHEMA = pa.schema([("uri", pa.string()), ("reason", pa.string())])
 
@@ -51,14 +52,14 @@ def test_a_folder_with_other_files_is_not_a_workspace(tmp_path: Path) -> None:
 
 def test_a_missing_unit_is_empty_but_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="does not exist"):
-        read_units(tmp_path / "survey", SCHEMA)
+        read_units(located(tmp_path / "survey"), SCHEMA)
     for unit in (2, 0):
-        write_table_unit(tmp_path / "survey", unit, table(f"/{unit}"))
-    assert read_table_unit(tmp_path / "survey", 1, SCHEMA).num_rows == 0
-    assert read_units(tmp_path / "survey", SCHEMA)["uri"].to_pylist() == ["/0", "/2"]
-    assert read_units(tmp_path / "survey", SCHEMA, ["reason"]).column_names == ["reason"]
-    drop_units(tmp_path / "survey", keep=[2])
-    assert read_units(tmp_path / "survey", SCHEMA)["uri"].to_pylist() == ["/2"]
+        write_table_unit(located(tmp_path / "survey"), unit, table(f"/{unit}"))
+    assert read_table_unit(located(tmp_path / "survey"), 1, SCHEMA).num_rows == 0
+    assert read_units(located(tmp_path / "survey"), SCHEMA)["uri"].to_pylist() == ["/0", "/2"]
+    assert read_units(located(tmp_path / "survey"), SCHEMA, ["reason"]).column_names == ["reason"]
+    drop_units(located(tmp_path / "survey"), keep=[2])
+    assert read_units(located(tmp_path / "survey"), SCHEMA)["uri"].to_pylist() == ["/2"]
 
 
 def test_every_item_of_the_manifest_is_in_one_unit(tmp_path: Path) -> None:
@@ -79,11 +80,11 @@ def test_the_lock_admits_one_command_and_removes_temporary_files_of_a_killed_one
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".workspace.json.12345678.tmp").touch()  # killed at its very first step
     workspace = Workspace.open(tmp_path / "out")
-    workspace.tokens.mkdir(parents=True)
-    (workspace.tokens / ".unit-00000.arrow.12345678.tmp").touch()
+    workspace.tokens.local().mkdir(parents=True)
+    (workspace.tokens.local() / ".unit-00000.arrow.12345678.tmp").touch()
     with workspace.locked():
-        assert not list(workspace.root.rglob("*.tmp"))
-        with pytest.raises(ConfigError, match="another longreel command is running in"), workspace.locked():
+        assert not list(workspace.root.local().rglob("*.tmp"))
+        with pytest.raises(LeaseHeld, match="is in use by another longreel command"), workspace.locked():
             pass
     with workspace.locked():
         pass
@@ -91,4 +92,4 @@ def test_the_lock_admits_one_command_and_removes_temporary_files_of_a_killed_one
 
 def test_a_workspace_root_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Workspace.open(Path("out")).root == tmp_path / "out"
+    assert Workspace.open(Path("out")).root == located(tmp_path / "out")

@@ -75,14 +75,14 @@ def test_the_job_runs_again_only_if_options_or_pairs_changed(tmp_path: Path) -> 
     write_survey(workspace, ROWS, PAIRS_FOUND[1:])
     assert (report := select(workspace)).new == 7
     assert report.kept == 4
-    workspace.pairs.unlink()
+    workspace.pairs.local().unlink()
     assert select(workspace).new == 7
 
 
 def test_an_interrupted_selection_is_not_mistaken_for_the_previous_one(tmp_path: Path) -> None:
     workspace = surveyed(tmp_path / "out")
     select(workspace)
-    before = {path: path.read_bytes() for path in workspace.selection.iterdir()}
+    before = {path: path.read_bytes() for path in workspace.selection.local().iterdir()}
     begin_selection(workspace)  # a job with other options starts, writes all its units, and is killed
     for path, content in before.items():
         if path.suffix == ".parquet":
@@ -90,7 +90,7 @@ def test_an_interrupted_selection_is_not_mistaken_for_the_previous_one(tmp_path:
     with pytest.raises(DatasetError, match="not finished"):
         read_selection(workspace)
     assert select(workspace).new == 7
-    assert {path: path.read_bytes() for path in workspace.selection.iterdir()} == before
+    assert {path: path.read_bytes() for path in workspace.selection.local().iterdir()} == before
 
 
 def test_a_split_of_the_manifest_holds_for_all_items_that_share_content(tmp_path: Path) -> None:

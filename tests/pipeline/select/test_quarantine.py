@@ -25,7 +25,7 @@ def test_rejected_items_are_listed_by_address_with_job_and_reason(tmp_path: Path
     write_survey(workspace, ROWS)
     select_items(workspace, SelectConfig(), Runner())
     assert write_quarantine(workspace) == 2
-    rows = pq.read_table(workspace.quarantine).to_pylist()
+    rows = pq.read_table(workspace.quarantine.local()).to_pylist()
     assert [(row["uri"], row["job"], row["reason"]) for row in rows] == [
         ("/v/dark.mp4", "select", "black"),
         ("/v/gone.mp4", "survey", "missing"),
@@ -37,4 +37,4 @@ def test_a_workspace_without_rejected_items_has_an_empty_table(tmp_path: Path) -
     write_survey(workspace, ROWS[:1])
     select_items(workspace, SelectConfig(), Runner())
     assert write_quarantine(workspace) == 0
-    assert len(pq.read_table(workspace.quarantine)) == 0
+    assert len(pq.read_table(workspace.quarantine.local())) == 0

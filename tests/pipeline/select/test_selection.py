@@ -34,14 +34,14 @@ def test_a_finished_selection_has_its_fingerprint_options_and_rows(workspace: Wo
 
 def test_a_selection_that_has_begun_is_empty_and_unfinished(workspace: Workspace) -> None:
     begin_selection(workspace)
-    assert list(workspace.selection.iterdir()) == []
+    assert list(workspace.selection.local().iterdir()) == []
     with pytest.raises(DatasetError, match="not finished: run `longreel select` first"):
         read_selection(workspace)
 
 
 @pytest.mark.parametrize("marker", ["", "[]", '{"fingerprint": "x", "items": 2, "config": {"keep": 3}}'])
 def test_a_marker_that_cannot_be_read_raises(workspace: Workspace, marker: str) -> None:
-    (workspace.selection / "selection.json").write_text(marker)
+    (workspace.selection.local() / "selection.json").write_text(marker)
     with pytest.raises(DatasetError, match="run `longreel select` again"):
         read_selection(workspace)
 

@@ -33,7 +33,7 @@ def test_an_absent_or_damaged_unit_has_no_rows(tmp_path: Path) -> None:
     assert read_survey_unit(workspace, 0) == []
     write_survey(workspace, [video()])
     assert [row.uri for row in read_survey_unit(workspace, 0)] == ["/files/a.mp4"]
-    (workspace.survey / "unit-00000.parquet").write_bytes(b"PAR1 nonsense")
+    (workspace.survey.local() / "unit-00000.parquet").write_bytes(b"PAR1 nonsense")
     assert read_survey_unit(workspace, 0) == []
 
 

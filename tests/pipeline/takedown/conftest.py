@@ -18,4 +18,4 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture
 def workspace(finished: Workspace, tmp_path: Path) -> Workspace:
-    return Workspace(Path(shutil.copytree(finished.root, tmp_path / "out")), finished.units)
+    return Workspace.existing(Path(shutil.copytree(finished.root.local(), tmp_path / "out")))

@@ -16,12 +16,12 @@ from tests.support.removal_datasets import contents
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     workspace = Workspace.open(tmp_path / "out", units=1)
-    (workspace.root / "logs").mkdir()
+    (workspace.root.local() / "logs").mkdir()
     return workspace
 
 
 def test_files_that_may_quote_an_item_are_deleted_and_journals_lose_its_lines(workspace: Workspace) -> None:
-    root, journal = workspace.root, Journal(workspace, "id")
+    root, journal = workspace.root.local(), Journal(workspace, "id")
     journal.begin(REQUEST)
     left = {
         "logs/run.toml",

@@ -72,7 +72,7 @@ def test_a_receipt_is_never_written_over(journal: Journal) -> None:
 
 def test_a_request_that_was_not_written_is_discarded(journal: Journal, tmp_path: Path) -> None:
     workspace = Workspace.existing(tmp_path / "out")
-    unbegun = workspace.takedown / "pending" / "other"
+    unbegun = workspace.takedown.local() / "pending" / "other"
     unbegun.mkdir()
     (unbegun / ".request.json.0123abcd.tmp").touch()
     discard_unbegun(workspace)

@@ -31,11 +31,11 @@ def test_other_tokens_and_pairs_stay_as_they_were(workspace: Workspace) -> None:
             {name: value for name, value in one[document.id].items() if name not in places} for one in (before, after)
         ]
         assert same[0] == same[1]
-    assert pq.read_table(workspace.pairs)["kind"].to_pylist() == ["book"]
+    assert pq.read_table(workspace.pairs.local())["kind"].to_pylist() == ["book"]
 
 
 def test_tokens_that_no_index_names_are_deleted(workspace: Workspace) -> None:
-    arrow = next(workspace.tokens.glob("unit-*.arrow"))
+    arrow = next(workspace.tokens.local().glob("unit-*.arrow"))
     stray = arrow.with_name("unit-00000-00000000.arrow")
     shutil.copy(arrow, stray)
     assert orphans(workspace.tokens) == [stray]
@@ -52,7 +52,7 @@ def test_a_damaged_table_stops_a_takedown_before_it_begins_and_may_be_deleted(wo
     with pytest.raises(DatasetError, match="cannot be read"):
         take_down(workspace, ["clip.mp4"], TakedownConfig())
     assert not workspace.takedown.exists()
-    shutil.rmtree(workspace.selection)
-    shutil.rmtree(workspace.signatures)
+    shutil.rmtree(workspace.selection.local())
+    shutil.rmtree(workspace.signatures.local())
     take_down(workspace, ["clip.mp4"], TakedownConfig())
     assert files_with(workspace.root, title, CLIP.tokens[2:12].tobytes()) == []

@@ -47,7 +47,7 @@ def is_verified(workspace: Workspace) -> bool:
 
 
 def test_nothing_of_an_item_is_left_but_its_name_and_hashes(workspace: Workspace) -> None:
-    (workspace.root / "report.html").write_bytes(TITLE)
+    (workspace.root.local() / "report.html").write_bytes(TITLE)
     log = workspace.start_log("survey")
     log.error_text.write(TITLE)
     log.journal("element-00000").write(b'{"uri": "/v/clip.mp4"}\n{"uri": "/v/film.mp4"}\n')
@@ -66,12 +66,12 @@ def test_nothing_of_an_item_is_left_but_its_name_and_hashes(workspace: Workspace
 
 
 def test_near_duplicates_are_removed_unless_only_the_item_is_wanted(workspace: Workspace, tmp_path: Path) -> None:
-    other = Workspace(Path(shutil.copytree(workspace.root, tmp_path / "other")), workspace.units)
+    other = Workspace.existing(Path(shutil.copytree(workspace.root.local(), tmp_path / "other")))
     take_down(workspace, ["/v/clip.mp4"], TakedownConfig())
     assert {name for name, reason in reasons(workspace).items() if reason == "taken_down"} == {"clip.mp4", "small.mp4"}
     take_down(other, ["/v/clip.mp4"], TakedownConfig(near_duplicates=False))
     assert {name for name, reason in reasons(other).items() if reason == "taken_down"} == {"clip.mp4"}
-    assert len(pq.read_table(other.pairs)) == len(PAIRS) - 1
+    assert len(pq.read_table(other.pairs.local())) == len(PAIRS) - 1
 
 
 def test_copies_under_other_names_are_always_removed(workspace: Workspace) -> None:
@@ -97,7 +97,7 @@ def test_the_receipt_has_what_where_and_when_with_the_hashes_of_every_changed_fi
     assert dataset["fingerprint_after"] == read_card(workspace.packed(DATASET).local()).fingerprint
     assert receipt["started"] <= receipt["finished"]
     changed = {row["path"]: (row["sha256_before"], row["sha256_after"]) for row in receipt["files"]}
-    before, after = contents(finished.root), contents(workspace.root)
+    before, after = contents(finished.root.local()), contents(workspace.root.local())
     different = {name for name in before if before[name] != after.get(name)}
     assert changed.keys() == different
     for name, (old, new) in changed.items():
@@ -108,20 +108,20 @@ def test_the_receipt_has_what_where_and_when_with_the_hashes_of_every_changed_fi
 
 def test_a_repeated_takedown_changes_nothing(workspace: Workspace, capfd: pytest.CaptureFixture[str]) -> None:
     take_down(workspace, ["clip.mp4"], TakedownConfig())
-    before = contents(workspace.root)
+    before = contents(workspace.root.local())
     for name in ("clip.mp4", CLIP.id):
         take_down(workspace, [name], TakedownConfig())
         assert "nothing of these items was left" in capfd.readouterr().err
-    assert contents(workspace.root) == before
+    assert contents(workspace.root.local()) == before
 
 
 def test_a_dry_run_states_what_would_be_removed_and_writes_nothing(
     workspace: Workspace, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    before = contents(workspace.root)
+    before = contents(workspace.root.local())
     take_down(workspace, ["clip.mp4"], TakedownConfig(), dry_run=True)
     printed = capfd.readouterr().err
-    assert contents(workspace.root) == before
+    assert contents(workspace.root.local()) == before
     assert "/v/clip.mp4 (requested)" in printed
     assert "/v/small.mp4 (near-duplicate: /v/clip.mp4 contains 90% of it" in printed
     assert "1 documents; sequences: " in printed
@@ -129,10 +129,10 @@ def test_a_dry_run_states_what_would_be_removed_and_writes_nothing(
 
 @pytest.mark.parametrize("names", [["nowhere.mp4"], ["clip.mp4", "nowhere.mp4"], ["/v/gone."], []])
 def test_unknown_names_change_nothing(workspace: Workspace, names: list[str]) -> None:
-    before = contents(workspace.root)
+    before = contents(workspace.root.local())
     with pytest.raises(ConfigError, match="no item matches|name at least one item"):
         take_down(workspace, names, TakedownConfig())
-    assert contents(workspace.root) == before
+    assert contents(workspace.root.local()) == before
 
 
 def test_a_takedown_that_was_killed_is_completed_by_the_next_one(
@@ -141,11 +141,11 @@ def test_a_takedown_that_was_killed_is_completed_by_the_next_one(
     def made(root: Path) -> dict[str, bytes]:
         return {name: data for name, data in contents(root).items() if name.split("/")[0] in ("packed", "tokens")}
 
-    whole = Workspace(Path(shutil.copytree(workspace.root, tmp_path / "whole")), workspace.units)
+    whole = Workspace.existing(Path(shutil.copytree(workspace.root.local(), tmp_path / "whole")))
     with killed_at(10_000, monkeypatch) as done:
         take_down(whole, ["clip.mp4"], TakedownConfig())
     for step in range(0, len(done), 9):
-        copy = Workspace(Path(shutil.copytree(workspace.root, tmp_path / f"{step}")), workspace.units)
+        copy = Workspace.existing(Path(shutil.copytree(workspace.root.local(), tmp_path / f"{step}")))
         with killed_at(step, monkeypatch), pytest.raises(Killed):
             take_down(copy, ["clip.mp4"], TakedownConfig())
         assert verify(copy.packed(DATASET).local()).problems == ()
@@ -154,12 +154,12 @@ def test_a_takedown_that_was_killed_is_completed_by_the_next_one(
         assert files_with(copy.root, TITLE, CLIP.tokens[2:12].tobytes()) == []
         assert reasons(copy)["clip.mp4"] == "taken_down"
         assert not list((copy.takedown / "pending").glob("*"))
-        shutil.rmtree(copy.root)
+        shutil.rmtree(copy.root.local())
 
 
 def test_an_item_that_is_no_longer_listed_is_found_in_an_old_dataset(workspace: Workspace) -> None:
     write_survey(workspace, [row for row in ROWS.values() if row["uri"] != "/v/clip.mp4"], [])
-    shutil.rmtree(workspace.selection)
+    shutil.rmtree(workspace.selection.local())
     take_down(workspace, ["/v/clip.mp4"], TakedownConfig())
     assert CLIP.id in read_card(workspace.packed(DATASET).local()).taken_down
     assert BlockList.read(workspace).with_hash(CLIP.id) is not None
@@ -192,7 +192,7 @@ def test_an_unfinished_dataset_is_deleted(workspace: Workspace) -> None:
 
 
 def test_text_that_a_kept_item_has_from_a_removed_one_is_removed_with_its_tokens(workspace: Workspace) -> None:
-    shutil.rmtree(workspace.selection)
+    shutil.rmtree(workspace.selection.local())
     rows = [row | {"captions": ["zebra"]} if row["uri"] == "/v/small.mp4" else row for row in ROWS.values()]
     write_survey(workspace, rows, PAIRS)
     select_items(workspace, SelectConfig(), Runner())

@@ -33,6 +33,7 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.job import tokenize_items
 from pipeline.tokenize.worker import TokenizeWorker
 from schemas.errors import ConfigError, DatasetError
+from schemas.storage.location import located
 from tests.support.inputs.media import make_video
 from tests.support.stages import (
     CLOCKS,
@@ -64,7 +65,7 @@ def tokenized_books(models: Models, tmp_path_factory: pytest.TempPathFactory) ->
 
 def _copy(workspace: Workspace, folder: Path) -> Workspace:
     """Return a copy of a workspace, with the times of its files."""
-    return Workspace.existing(Path(shutil.copytree(workspace.root, folder / "copy")))
+    return Workspace.existing(Path(shutil.copytree(workspace.root.local(), folder / "copy")))
 
 
 def test_one_more_video_encodes_one_more_video(videos: Path, models: Models, tmp_path: Path) -> None:
@@ -109,7 +110,7 @@ def test_a_file_that_changed_after_the_survey_is_rejected_until_it_is_restored(m
     os.utime(book, ns=(before.st_atime_ns, before.st_mtime_ns))
     reports = run_stages(book.parent, tmp_path / "out", models.text, models.config())
     assert (reports["survey"].new, reports["tokenize"].kept) == (0, 1)
-    assert pq.read_table(workspace.quarantine).num_rows == 0
+    assert pq.read_table(workspace.quarantine.local()).num_rows == 0
 
 
 def test_only_the_answers_of_question_answer_documents_have_loss_weight(
@@ -122,7 +123,7 @@ def test_only_the_answers_of_question_answer_documents_have_loss_weight(
     rejected = pq.read_table(out / "quarantine.parquet").to_pylist()
     assert [(Path(r["uri"]).name, r["kind"], r["job"]) for r in rejected] == [("broken.qa.json", "qa", "survey")]
 
-    store = TokenStore(out / "tokens")
+    store = TokenStore(located(out / "tokens"))
     rows = {Path(row["uri"]).name: row for row in store.table().to_pylist()}
     assert {name for name, row in rows.items() if row["kind"] == "qa"} == {"0.qa.json", "1.qa.json"}
     for name, row in rows.items():
@@ -175,12 +176,12 @@ def test_tokenize_refuses_a_selection_with_a_damaged_or_missing_unit(
     harm: str, tokenized_books: tuple[Path, Path], models: Models, tmp_path: Path
 ) -> None:
     workspace = Workspace.existing(Path(shutil.copytree(tokenized_books[1], tmp_path / "out")))
-    unit = next(workspace.selection.glob("unit-*.parquet"))
+    unit = next(workspace.selection.local().glob("unit-*.parquet"))
     unit.write_bytes(b"PAR1") if harm == "garbage" else unit.unlink()
-    tokens = {p: p.read_bytes() for p in workspace.tokens.iterdir()}
+    tokens = {p: p.read_bytes() for p in workspace.tokens.local().iterdir()}
     with pytest.raises(DatasetError, match=r"selection.*again"):
         tokenize_items(workspace, models.config(), models.text, Runner())
-    assert {p: p.read_bytes() for p in workspace.tokens.iterdir()} == tokens
+    assert {p: p.read_bytes() for p in workspace.tokens.local().iterdir()} == tokens
 
 
 def test_moving_a_file_or_changing_its_split_packs_again_without_encoding(
@@ -196,7 +197,7 @@ def test_moving_a_file_or_changing_its_split_packs_again_without_encoding(
     (books / "0.txt").rename(books / "renamed.txt")
     reports = run_stages(listed("val"), out, models.text, models.config())
     assert (reports["tokenize"].new, reports["pack 512"].new) == (0, 3)
-    rows = TokenStore(out / "tokens").table().to_pylist()
+    rows = TokenStore(located(out / "tokens")).table().to_pylist()
     assert {row["split"] for row in rows} == {"val"}
     assert {Path(row["uri"]).name for row in rows} == {"1.txt", "2.txt", "renamed.txt"}
 
@@ -275,14 +276,16 @@ def test_a_second_run_does_nothing_and_a_lost_unit_is_computed_again_with_the_sa
     clips: tuple[Workspace, Reports], shots_folder: Path, models: Models, tmp_path: Path
 ) -> None:
     workspace = _copy(clips[0], tmp_path)
-    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in workspace.tokens.glob("unit-*")}
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in workspace.tokens.local().glob("unit-*")}
     _, reports = run_on_clips(shots_folder, workspace.root, models)
     assert [report.new for report in reports.values()] == [0, 0, 0, 0]
-    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in workspace.tokens.glob("unit-*")} == before
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in workspace.tokens.local().glob("unit-*")} == before
     (workspace.tokens / f"{unit_name(rows_of(workspace, 'three.mp4')[0]['unit'])}.parquet").unlink()
     _, reports = run_on_clips(shots_folder, workspace.root, models)
     assert reports["tokenize"].new >= 1
-    assert {p: p.read_bytes() for p in workspace.tokens.glob("unit-*")} == {p: data for p, (data, _) in before.items()}
+    assert {p: p.read_bytes() for p in workspace.tokens.local().glob("unit-*")} == {
+        p: data for p, (data, _) in before.items()
+    }
 
 
 def test_bars_that_the_survey_found_are_cropped_unless_disabled(

@@ -49,7 +49,7 @@ def test_a_given_file_that_is_not_a_model_leaves_the_model_of_the_workspace(mode
     (tmp_path / "bad.model").write_bytes(b"not a model")
     with pytest.raises(ConfigError, match=r"bad\.model"):
         text_tokenizer_of(workspace, tmp_path / "bad.model", TokenizeConfig())
-    assert (workspace.text_tokenizer / "tokenizer.model").read_bytes() == models.text.read_bytes()
+    assert (workspace.text_tokenizer / "tokenizer.model").read() == models.text.read_bytes()
 
 
 def test_an_item_that_cannot_be_read_is_skipped_with_a_message(books: Path, capsys: pytest.CaptureFixture[str]) -> None:

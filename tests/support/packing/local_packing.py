@@ -70,7 +70,7 @@ def make_jobs(
 
 def unit_tables(directory: Path) -> list[pa.Table]:
     """Return the index of each unit of a token store."""
-    return [read_rows(path, TOKENS) for path in unit_files(directory)]
+    return [read_rows(located(path), TOKENS) for path in unit_files(located(directory))]
 
 
 def finish(directory: Path, plan: DatasetPlan, *, grid: tuple[int, int] = (2, 2)) -> DatasetCard:

@@ -178,7 +178,7 @@ def test_verify_reports_a_document_in_the_dataset_that_was_taken_down(dataset: P
 def test_verify_allows_gaps_only_if_documents_were_removed(root: Path, dataset: Path) -> None:
     remove_items(dataset, [FULL.id])
     assert verify(dataset).problems == ()
-    assert verify(dataset, store=TokenStore(root / "tokens")).problems == ()
+    assert verify(dataset, store=TokenStore(located(root / "tokens"))).problems == ()
     (dataset / "dataset.json").write_text(dataclasses.replace(read_card(dataset), taken_down=()).to_json())
     problems = verify(dataset).problems
     assert any("expected the normalized tar header" in p.what for p in problems)

@@ -18,6 +18,7 @@ from pipeline.runtime.token_store import TokenStore
 from schemas.dataset import read_card
 from schemas.packed import SPAN_DTYPE
 from schemas.shards.sequence import Chunk, PackedSequence
+from schemas.storage.location import located
 from schemas.tables import write_table
 from schemas.vocab import VISION
 from tests.support.altered_datasets import (
@@ -59,7 +60,7 @@ def test_tokens_that_differ_from_the_store_are_reported(dataset: Path, root: Pat
     rewrite(dataset, array("tokens", put(None, at, VOCABULARY.text_size + 19)))
     rewritten = verify(dataset)
     assert rewritten.problems == ()  # a valid dataset, but of other tokens
-    report = verify(dataset, store=TokenStore(root / "tokens"))
+    report = verify(dataset, store=TokenStore(located(root / "tokens")))
     assert named(report, SHARD, KEY, "differ from the token store")
 
 
@@ -73,7 +74,7 @@ def test_documents_missing_from_the_dataset_or_the_store_are_reported(root: Path
 def test_documents_that_the_mixture_excludes_or_repeats_are_expected(tmp_path: Path) -> None:
     mixture = Mixture(kind_epochs={"book": 2.0, "image": 0.0}, min_tokens=40)
     directory = pack_documents(tmp_path, DOCUMENTS, PackConfig(mixture=mixture))
-    store = TokenStore(tmp_path / "tokens")
+    store = TokenStore(located(tmp_path / "tokens"))
     card = read_card(directory)
     assert sum(card.left_out.values()) == sum(d.kind == "image" or len(d.tokens) < 40 for d in DOCUMENTS)
     assert verify(directory, store=store).problems == ()

@@ -14,6 +14,7 @@ from pipeline.packing.config import PackConfig
 from pipeline.runtime.token_store import TokenStore
 from schemas.dataset import read_card
 from schemas.dataset_files import plain_name
+from schemas.storage.location import located
 from tests.support.altered_datasets import (
     DOCUMENTS,
     KEY,
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 def test_an_intact_dataset_has_no_problems(root: Path) -> None:
     seen: list[tuple[int, int]] = []
-    report = verify(root / "packed", store=TokenStore(root / "tokens"), progress=lambda *at: seen.append(at))
+    report = verify(root / "packed", store=TokenStore(located(root / "tokens")), progress=lambda *at: seen.append(at))
     assert report.problems == ()
     assert report.found == 0
     size = sum(p.stat().st_size for p in (root / "packed").glob("*.tar"))
@@ -68,7 +69,7 @@ def test_random_bytes_with_correct_hashes_are_reported_without_a_crash(
     content[at : at + 200] = data.draw(st.binary(min_size=1, max_size=200))
     path.write_bytes(content)
     reseal(directory)
-    report = verify(directory, store=TokenStore(root / "tokens"))
+    report = verify(directory, store=TokenStore(located(root / "tokens")))
     changed = content != (root / "packed" / path.name).read_bytes()
     assert bool(report.found) == changed
     shutil.rmtree(directory)

@@ -23,7 +23,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture
 def workspace(finished: Workspace, tmp_path: Path) -> Workspace:
-    return Workspace.existing(Path(shutil.copytree(finished.root, tmp_path / "out")))
+    return Workspace.existing(Path(shutil.copytree(finished.root.local(), tmp_path / "out")))
 
 
 def test_an_intact_workspace_has_no_problems(finished: Workspace) -> None:
@@ -40,12 +40,13 @@ def test_a_flipped_bit_of_any_file_is_found_by_name(workspace: Workspace) -> Non
     ]
     for folder, ending in (("survey", "parquet"), ("signatures", "parquet"), ("selection", "parquet"), ("tokens", "*")):
         names += sorted(
-            str(path.relative_to(workspace.root)) for path in workspace.root.glob(f"{folder}/*/unit-*.{ending}")
+            str(path.relative_to(workspace.root.local()))
+            for path in workspace.root.local().glob(f"{folder}/*/unit-*.{ending}")
         )
     assert len(names) > 12
     for name in names:
         index = Path(name).with_name(Path(name).stem[:10] + ".parquet")  # of an Arrow file, which it names
-        for _ in flips(workspace.root / name, 2):
+        for _ in flips(workspace.root.local() / name, 2):
             found = {file for file, _ in workspace_problems(workspace)}
             assert found & {name, str(index)}, name
 
@@ -53,29 +54,31 @@ def test_a_flipped_bit_of_any_file_is_found_by_name(workspace: Workspace) -> Non
 def test_a_damaged_text_tokenizer_is_found(workspace: Workspace) -> None:
     keep_tokenizer(workspace, TokenizerFiles("tokenizer.model", b"a model", {}))
     assert list(workspace_problems(workspace)) == []
-    (workspace.text_tokenizer / "tokenizer.model").write_bytes(b"a modem")
+    (workspace.text_tokenizer / "tokenizer.model").write(b"a modem")
     ((name, problem),) = workspace_problems(workspace)
     assert name == "tokenizers/text/tokenizer.model"
     assert "it was altered" in problem
-    (workspace.root / "tokenizers" / "text.json").unlink()
+    (workspace.root / "tokenizers" / "text.json").delete()
     ((name, problem),) = workspace_problems(workspace)
     assert (name, "is incomplete" in problem) == ("tokenizers/text.json", True)
 
 
 def test_damaged_files_of_takedowns_are_found(workspace: Workspace) -> None:
-    table, receipt = (workspace.root / "takedown" / name for name in ("blocked/a.parquet", "receipts/a.json"))
+    table, receipt = (workspace.root.local() / "takedown" / name for name in ("blocked/a.parquet", "receipts/a.json"))
     write_table(table, pa.table({"uri": ["a"]}))
     write_json(receipt, {"items": ["a"]})
     assert list(workspace_problems(workspace)) == []
     for path in (table, receipt):
         for _ in flips(path, 2):
-            assert [name for name, _ in workspace_problems(workspace)] == [str(path.relative_to(workspace.root))]
+            assert [name for name, _ in workspace_problems(workspace)] == [
+                str(path.relative_to(workspace.root.local()))
+            ]
 
 
 def test_files_that_do_not_belong_are_found(workspace: Workspace) -> None:
     added = ["a.pkl", "survey/3/.unit-00000.parquet.0a1b2c3d.tmp", "tokens/3/unit-00000-12345678.arrow", "dedup/"]
     for name in added:
-        path = workspace.root / name
+        path = workspace.root.local() / name
         path.mkdir() if name.endswith("/") else path.touch()
     found = dict(workspace_problems(workspace))
     assert sorted(found) == sorted(name.strip("/") for name in added)
@@ -83,6 +86,6 @@ def test_files_that_do_not_belong_are_found(workspace: Workspace) -> None:
 
 
 def test_a_missing_unit_of_the_store_is_found(workspace: Workspace) -> None:
-    index = next(workspace.tokens.glob("unit-*.parquet"))
+    index = next(workspace.tokens.local().glob("unit-*.parquet"))
     index.unlink()
     assert index.name in dict(store_problems(workspace.tokens))
