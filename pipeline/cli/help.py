@@ -14,8 +14,9 @@ from typing import Annotated, Any
 import tyro
 
 from pipeline.cli.options import Option, default_of, fields_of, options_of
+from schemas.storage.location import Location
 
-_WORDS = {bool: "{True,False}", int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}
+_WORDS = {bool: "{True,False}", int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH", Location: "PATH|URL"}
 
 
 def described(owner: type[Any], instance: object = None) -> type[Any]:
@@ -25,7 +26,7 @@ def described(owner: type[Any], instance: object = None) -> type[Any]:
     for field, annotation, markers in fields_of(owner):
         default = default_of(field, instance)
         if field.name in options:
-            kept = tuple(marker for marker in markers if not hasattr(marker, "metavar"))
+            kept = tuple(marker for marker in markers if not hasattr(marker, "help"))
             made.append((field.name, _annotated(annotation, kept, options[field.name]), _field(default)))
         else:
             inner = described(annotation, None if default is MISSING else default)

@@ -143,11 +143,11 @@ def _walk(owner: type[Any], instance: object, names: tuple[str, ...], path: tupl
     nested: list[tuple[type, object, tuple[str, ...], tuple[str, ...]]] = []
     for field, annotation, markers in fields_of(owner):
         default = default_of(field, instance)
-        if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        if is_configuration(annotation):
             inner = names if _is_flat(markers) else (*names, field.name.replace("_", "-"))
             nested.append((annotation, None if default is MISSING else default, inner, (*path, field.name)))
             continue
-        config = next((marker for marker in markers if hasattr(marker, "metavar")), None)
+        config = next((marker for marker in markers if hasattr(marker, "metavar") and hasattr(marker, "help")), None)
         yield Option(
             name=".".join([*names, field.name.replace("_", "-")]),
             path=(*path, field.name),
@@ -168,6 +168,11 @@ def fields_of(owner: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Any, t
     hints = get_type_hints(owner, include_extras=True)
     for field in dataclasses.fields(owner):
         yield field, *_split(hints[field.name])
+
+
+def is_configuration(annotation: Any) -> bool:
+    """Return whether a field has options of its own; a location is one value."""
+    return isinstance(annotation, type) and dataclasses.is_dataclass(annotation) and annotation is not Location
 
 
 def default_of(field: dataclasses.Field[Any], instance: object) -> object:

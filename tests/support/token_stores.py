@@ -21,7 +21,7 @@ from schemas.files import write_text
 from schemas.fingerprint import bucket, fingerprint
 from schemas.records import TOKENS
 from schemas.rows import DocumentRow
-from schemas.storage.location import located
+from schemas.storage.location import Location, located
 from schemas.vocab import TEXT, VISION, Vocabulary
 
 VOCABULARY = Vocabulary(
@@ -145,7 +145,7 @@ def image(name: str, *, caption: int = 4, split: str = "train") -> StoredDocumen
     return video(name, [1], cue=caption, split=split, kind="image")
 
 
-def write_store(directory: Path, documents: Iterable[StoredDocument], *, units: int = 3) -> TokenStore:
+def write_store(directory: Location | Path, documents: Iterable[StoredDocument], *, units: int = 3) -> TokenStore:
     """Write the documents, spread over `units` units, and open the store."""
     by_unit: dict[int, list[StoredDocument]] = {}
     for document in documents:

@@ -43,7 +43,7 @@ def test_values_of_every_type_are_read_back(tmp_path: Path) -> None:
 
 def test_every_option_has_a_comment_and_a_missing_one_is_marked_as_required() -> None:
     lines = effective_config("select", []).splitlines()
-    assert "# out =  # required: a path" in lines
+    assert "# out =  # required: a path or URL" in lines
     settings = [i for i, line in enumerate(lines) if " = " in line and not line.startswith("# ")]
     assert settings
     assert all(lines[i - 1].startswith("# ") for i in settings)

@@ -20,7 +20,7 @@ def test_a_file_gives_what_the_command_line_leaves_out(tmp_path: Path) -> None:
     path.write_text('inputs = ["a", "b"]\ncontext = [64]\nout = "there"\nretry = true\n[decode]\nfps = 4\n')
     command = parse(Run, ["--config", str(path), "--context", "128", "--no-retry"], prog="run")
     assert (command.inputs, command.context, command.retry) == (("a", "b"), (128,), False)
-    assert (str(command.place.out), command.tokenize.decode.fps) == ("there", 4.0)
+    assert (str(command.place.out), command.tokenize.decode.fps) == (str(Path("there").absolute()), 4.0)
     command = parse(Run, ["c", f"--config={path}"], prog="run")
     assert command.inputs == ("c",)
     assert command.context == (64,)

@@ -35,7 +35,7 @@ def test_any_value_is_read_back(value: Scalar | list[Scalar] | dict[str, Scalar]
         ("units = true", "units must be an integer, got true"),
         ("retry = 1", "retry must be true or false, got 1"),
         ("vision = 3", "vision must be a string, got 3"),
-        ("text-tokenizer = 3", "text-tokenizer must be a path, got 3"),
+        ("text-tokenizer = 3", "text-tokenizer must be a path or URL, got 3"),
         ('clips = "cuts"', 'clips must be one of whole, shots, seconds, got "cuts"'),
         ("context = 4096", "context must be a list, each element an integer, got 4096"),
         ("context = [4096, '8192']", 'context must be a list, each element an integer, got [4096, "8192"]'),
