@@ -99,7 +99,7 @@ def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
         else:
             delete_leftovers(directory, read_card(directory))
     finally:
-        folder.delete_folder()
+        folder.parent.delete_folder()
     return _report(plan, stage, new=new, seconds=time.monotonic() - started)
 
 
