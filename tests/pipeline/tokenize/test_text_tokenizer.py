@@ -39,7 +39,7 @@ def test_a_given_model_is_copied_and_used_by_later_commands(models: Models, tmp_
     workspace = Workspace.open(tmp_path / "out")
     path = text_tokenizer_of(workspace, models.text, TokenizeConfig())
     assert path == workspace.text_tokenizer
-    assert (path / "tokenizer.model").read_bytes() == models.text.read_bytes()
+    assert (path / "tokenizer.model").read() == models.text.read_bytes()
     assert text_tokenizer_of(workspace, None, TokenizeConfig()) == path
 
 
