@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: help install test test-quick faults test-install fuzz lint demo bench bench-smoke docker clean
+.PHONY: help install test test-quick faults real-weights test-install fuzz lint demo bench bench-smoke docker clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -22,13 +22,16 @@ test: install ## run all tests, WORKERS=2 at a time
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 test-quick: install ## run all tests but those that compile models or run whole jobs
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not slow and not install and not faults'
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not slow and not install and not faults and not real'
 
 fuzz: install ## run the property tests with new random examples, and many more of them
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -n $(WORKERS) --dist worksteal -m hypothesis
 
 faults: install ## run the campaigns of faults as a whole and print what was tried; this takes many minutes
-	$(BIN)/pytest -n 0 -m faults tests/faults
+	$(BIN)/pytest -n 0 -m faults tests/faults tests/trainer/published
+
+real-weights: install ## compare published weights with transformers and llama.cpp; needs the extra reference and xllamacpp
+	$(BIN)/pytest -n 0 -s -m real tests/trainer/published
 
 test-install: install ## build wheel and sdist, install them in clean environments and run each extra there
 	$(BIN)/pytest -n 0 -m install tests/installation

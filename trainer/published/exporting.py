@@ -53,8 +53,7 @@ class ExportConfig:
     dtype: ExportDtype = "float32"
     """Type of the values. float32 keeps every bit; bfloat16 and float16 take half the space (float16: hf only)."""
     tokenizer: Path | None = None
-    """Text tokenizer to include: its folder, or tokenizer.model or tokenizer.json. Default: that of the imported model
-    that the run started from."""
+    """Text tokenizer to include: its folder, or tokenizer.model or tokenizer.json. Default: that of the run."""
     shard_gb: float = 5.0
     """Size of a safetensors file, in GB, after which the next one starts."""
     scan: bool = True

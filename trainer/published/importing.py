@@ -1,7 +1,7 @@
 """Imports a published model as a checkpoint, tensor by tensor.
 
     OUT/checkpoints/0/      parameters and description, as of a training run at step 0; it has no optimizer
-    OUT/tokenizer/          the files of the source's text tokenizer
+    OUT/text_tokenizer/     the files of the text tokenizer: the dataset's, or else the source's
     OUT/import.json         where the model came from (files, sizes, SHA-256), and what was done to its tables
 
 Blocks of 16 MB are read, converted to float32 and written, so memory does not depend on the model's size. The folder
@@ -21,6 +21,7 @@ from typing import Any
 from jax.sharding import AbstractMesh, AxisType
 
 from schemas.dataset import read_card
+from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import ConfigError, storage_errors
 from schemas.files import write_json
 from schemas.fingerprint import sha256_file
@@ -34,12 +35,12 @@ from trainer.published import names
 from trainer.published.layout import BLOCK_BYTES
 from trainer.published.plan import Piece, array_shapes, pieces, tensor_dtypes
 from trainer.published.source import TOKENIZER_FILES, Published, open_source
-from trainer.published.tables import NewRows, deviation
+from trainer.published.tables import NewRows, known_rows
 from trainer.run.arrays import ArrayWriter
 from trainer.run.checkpoint import CHECKPOINTS
 from trainer.run.description import Description
 
-RECORD, TOKENIZER = "import.json", "tokenizer"
+RECORD = "import.json"
 _UNFINISHED = ".import-unfinished"
 _LWM_VISION, _LWM_CODES = 8448, 8192  # rows of LWM's vision tables, of which 254 are spare
 LWM_SPARE = 256  # LWM's vision tables have a multiple of this many rows
@@ -113,7 +114,7 @@ def import_model(source: str, config: ImportConfig) -> ImportResult:
         (step / "params").mkdir(parents=True)
         _write_arrays(step / "params", model, found, vocabulary, config)
         _write_description(step, model, vocabulary, config.seed)
-        _copy_tokenizer(published, config.out)
+        _copy_tokenizer(published, config)
         _write_record(config.out, source, published, account)
         work.rename(config.out / CHECKPOINTS)
     parameters = sum(math.prod(shape) for shape in array_shapes(model, **sizes).values())
@@ -230,9 +231,9 @@ def _new_rows(
         piece, size = filled.get(name), sizes[modality]
         start = (piece.rows or 0) if piece else 0
         if start < size:
-            like = filled[f"text_{kind}"].tensor
-            new = NewRows(table=name, dim=model.dim, deviation=deviation(like), seed=seed)
-            made[name] = (start, size, new)
+            like = filled[f"text_{kind}"]
+            known = known_rows(like.tensor, like.layout)
+            made[name] = (start, size, NewRows(table=name, known=known, seed=seed))
     return made
 
 
@@ -292,10 +293,14 @@ def _write_description(step: Path, model: LlamaConfig, vocabulary: Vocabulary, s
     write_checksums(step, ("params", "description"))
 
 
-def _copy_tokenizer(published: Published, out: Path) -> None:
-    for path in published.tokenizer_files:
-        (out / TOKENIZER).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, out / TOKENIZER / path.name)
+def _copy_tokenizer(published: Published, config: ImportConfig) -> None:
+    files = published.tokenizer_files
+    if config.dataset is not None:
+        folder = read_card(config.dataset).text_tokenizer_folder(config.dataset)
+        files = sorted(folder.iterdir()) if folder else []
+    for path in files:
+        (config.out / TEXT_TOKENIZER).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, config.out / TEXT_TOKENIZER / path.name)
 
 
 def _write_record(out: Path, source: str, published: Published, account: list[str]) -> None:

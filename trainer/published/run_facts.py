@@ -19,7 +19,7 @@ from schemas.fingerprint import sha256_file
 from schemas.runs.metrics import METRICS, read_metrics
 from schemas.storage.location import Location
 from schemas.tables import read_table
-from trainer.published.importing import RECORD, TOKENIZER
+from trainer.published.importing import RECORD
 from trainer.published.source import tokenizer_files
 
 _MAX_RUNS = 32  # that began from one another
@@ -75,12 +75,16 @@ class RunFacts:
         return next((list(card.frame_grid) for card in cards if card), None)
 
     def tokenizer_files(self, sha256: str) -> list[Path]:
-        """Return the files of the text tokenizer with this hash: those of the data, or of the imported model."""
-        folders = (facts.run / name for facts in self.history for name in (TEXT_TOKENIZER, TOKENIZER))
-        for files in map(tokenizer_files, folders):
+        """Return the files of the text tokenizer with this hash, of the run and of those that it began from.
+
+        Where several have a file of a name, the newest run's is returned.
+        """
+        found: dict[str, Path] = {}
+        for facts in reversed(self.history):
+            files = tokenizer_files(facts.run / TEXT_TOKENIZER)
             if any(sha256_file(path) == sha256 for path in files):
-                return files
-        return []
+                found |= {path.name: path for path in files}
+        return list(found.values())
 
 
 def _configuration(run: Path) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
+from schemas.weight_files import torch_zip
 from schemas.weight_files.stored import Stored
-from schemas.weight_files.torch_zip import read
 from trainer.published.files.tensor import BFLOAT16, Tensor, Tensors, joined, require_file
 
 _NAMES = {
@@ -35,21 +35,24 @@ def read_torch(path: Path) -> Tensors:
     """Return the tensors of one file; raises ConfigError if it is damaged or its pickle calls a function."""
     require_file(path)
     try:
-        tree = read(path)
+        tree = torch_zip.read(path)
         if not isinstance(tree, dict):
             raise ConfigError(f"it contains a {type(tree).__name__} instead of a dictionary of tensors")
-        return {str(name): _tensor(value) for name, value in tree.items() if isinstance(value, Stored)}
+        return {str(name): _tensor(path, value) for name, value in tree.items() if isinstance(value, Stored)}
     except ConfigError as e:
         raise ConfigError(f"{path}: {e}") from e
 
 
-def _tensor(stored: Stored) -> Tensor:
+def _tensor(path: Path, stored: Stored) -> Tensor:
     dtype = "?" if stored.dtype is None else _NAMES.get(stored.dtype, str(stored.dtype).upper())
 
-    def whole(start: int, stop: int) -> NDArray[Any]:
-        return stored.read().reshape(-1)[start:stop]
+    def read(start: int, stop: int) -> NDArray[Any]:
+        try:
+            return stored.part(start, stop) if stored.part else stored.read().reshape(-1)[start:stop]
+        except ConfigError as e:
+            raise ConfigError(f"{path}: {e}") from e
 
-    return Tensor(stored.shape, dtype, stored.part or whole)
+    return Tensor(stored.shape, dtype, read)
 
 
 def read_consolidated(folder: Path, *, dim: int) -> Tensors:
