@@ -26,6 +26,7 @@ from schemas.errors import ConfigError, storage_errors
 from schemas.files import write_json
 from schemas.fingerprint import sha256_file
 from schemas.runs.checksums import write_checksums
+from schemas.storage.location import located
 from schemas.vocab import Vocabulary
 from trainer.config import MeshConfig
 from trainer.mesh import AXES, partition
@@ -294,13 +295,13 @@ def _write_description(step: Path, model: LlamaConfig, vocabulary: Vocabulary, s
 
 
 def _copy_tokenizer(published: Published, config: ImportConfig) -> None:
-    files = published.tokenizer_files
+    files = [located(path) for path in published.tokenizer_files]
     if config.dataset is not None:
-        folder = read_card(config.dataset).text_tokenizer_folder(config.dataset)
-        files = sorted(folder.iterdir()) if folder else []
-    for path in files:
-        (config.out / TEXT_TOKENIZER).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, config.out / TEXT_TOKENIZER / path.name)
+        directory = located(config.dataset)
+        folder = read_card(directory).text_tokenizer_folder(directory)
+        files = folder.list() if folder else []
+    for file in files:
+        located(config.out / TEXT_TOKENIZER / file.name).write(file.read())
 
 
 def _write_record(out: Path, source: str, published: Published, account: list[str]) -> None:
