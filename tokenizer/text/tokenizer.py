@@ -33,6 +33,7 @@ from tokenizer.text.files import JSON, MODEL, TokenizerFiles, read_tokenizer_fil
 from tokenizer.text.model import BEGIN_VISION, END_VISION, TextModel
 from tokenizer.text.sentencepiece import SentencePieceModel
 
+_MARKER = re.compile(f"{BEGIN_VISION}|{END_VISION}")
 _BATCH_CHARS = 1 << 18  # per call of the library
 
 _log = logging.getLogger(__name__)
@@ -121,8 +122,10 @@ class TextTokenizer:
         if filled:
             texts[filled[0]] = self.prefix + texts[filled[0]]
             texts[filled[-1]] += self._model.suffix
-        # Blocks of several parts are encoded in one call, as a part can be a single word.
         ids: list[list[NDArray[np.uint32]]] = [[] for _ in parts]
+        for i, spans in self._divided_markers(texts).items():
+            ids[i] = list(self._encode_around(texts.pop(i), spans))
+        # Blocks of several parts are encoded in one call, as a part can be a single word.
         owned = ((i, block) for i, text in texts.items() for block in self._blocks([text]))
         for batch in _batches(owned):
             checkpoint()
@@ -172,6 +175,29 @@ class TextTokenizer:
             yield self.prefix + first
             yield from filled
             yield self._model.suffix
+
+    def _divided_markers(self, texts: Mapping[int, str]) -> dict[int, list[tuple[int, int]]]:
+        """Return where each text has a fragment of a marker that begins in one text and ends in another."""
+        joined, found = "".join(texts.values()), dict[int, list[tuple[int, int]]]()
+        markers = [match.span() for match in _MARKER.finditer(joined)] if "vision>" in joined else []
+        at = 0
+        for i, text in texts.items():
+            end = at + len(text)
+            for start, stop in markers:
+                if max(start, at) < min(stop, end) and not (at <= start and stop <= end):
+                    found.setdefault(i, []).append((max(start, at) - at, min(stop, end) - at))
+            at = end
+        return found
+
+    def _encode_around(self, text: str, spans: Sequence[tuple[int, int]]) -> Iterator[NDArray[np.uint32]]:
+        """Yield the ids of a text, with those of the bytes of each span."""
+        at = 0
+        for start, end in spans:
+            yield from self._encode_stream([text[at:start]])
+            spelled = [self._model.bytes.get(byte, self.unk_id or 0) for byte in text[start:end].encode()]
+            yield np.array(spelled, np.uint32)
+            at = end
+        yield from self._encode_stream([text[at:]])
 
     def _encode_stream(self, chunks: Iterable[str]) -> Iterator[NDArray[np.uint32]]:
         for batch in _batches((0, block) for block in self._blocks(chunks)):

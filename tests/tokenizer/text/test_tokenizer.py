@@ -109,6 +109,17 @@ def test_encoded_parts_decode_to_their_concatenation(pair: Pair, parts: list[str
         assert pair.ours.decode(np.concatenate([np.empty(0, np.uint32), *ids])) == "".join(parts)
 
 
+def test_a_marker_that_is_divided_between_parts_stays_text(pair: Pair) -> None:
+    for marker, ids in (("<vision>", pair.ours.begin_vision), ("</vision>", pair.ours.end_vision)):
+        for cut, before in itertools.product(range(1, len(marker)), ("", "a ")):
+            parts = [before + marker[:cut], "", marker[cut:-1], f"{marker[-1]} b{marker}"]
+            found = pair.ours.encode_parts(parts)
+            joined = np.concatenate(found)
+            assert pair.ours.decode(joined) == "".join(parts)
+            assert [len(part) > 0 for part in found] == [bool(part) for part in parts]
+            assert not any(tuple(joined[i : i + len(ids)].tolist()) == ids for i in range(len(joined)))
+
+
 @given(text=texts)
 @settings(deadline=None, max_examples=8)
 def test_byte_offsets_are_those_of_the_decoded_bytes(pair: Pair, text: str) -> None:
