@@ -11,6 +11,7 @@ import jax
 from tyro.conf import OmitArgPrefixes
 
 from schemas.errors import ConfigError
+from schemas.storage.option import Address
 from trainer.config import ATTENTION_METHODS, DTYPES, AttentionMethod, Dtype, MeshConfig, ModelConfig
 from trainer.data.shards import PackedSplit
 from trainer.mesh import mesh_sizes
@@ -28,8 +29,8 @@ class PlanTraining:
     The memory is an estimate, within 15 % of what XLA allocates where that was measured: see docs/models.md.
     """
 
-    dataset: tuple[Path, ...] = ()
-    """Packed dataset directories, from which context and vocabulary are taken."""
+    dataset: tuple[Address, ...] = ()
+    """Packed dataset directories, or addresses of them, from which context and vocabulary are taken."""
     init_from: Path | None = None
     """Output folder of the run or of the imported model to start from, whose sizes are taken without a recipe."""
     context: int = 32_768

@@ -38,7 +38,8 @@ class Distributed:
     connect_timeout_s: int = 300
     """Seconds to wait until all processes are there."""
     local_processes: int | None = None
-    """Start so many processes on this machine, each with --devices virtual CPU devices, and train with them."""
+    """Start so many processes on this machine and train with them. The option devices is the number of virtual CPU
+    devices of each."""
 
     def __post_init__(self) -> None:
         for name in ("processes", "connect_timeout_s", "local_processes"):

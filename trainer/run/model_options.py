@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, DatasetError
 from trainer.config import ModelConfig
 from trainer.model.registry import family_of, recipe
 from trainer.run.checkpoint import CHECKPOINTS, open_run
@@ -78,11 +78,22 @@ class ModelOptions:
     def _base(self, resumed: Path | None, init_from: Path | None) -> ModelConfig:
         if self.recipe is not None:
             return recipe(self.recipe)
-        if resumed is not None and (resumed / CHECKPOINTS).is_dir():
-            with open_run(resumed) as checkpoints:
-                if (step := checkpoints.latest()) is not None:
-                    return checkpoints.describe(step).model
+        if resumed is not None and (model := _stored_model(resumed)) is not None:
+            return model
         if init_from is None:
             return recipe(DEFAULT_RECIPE)
         with open_run(init_from) as checkpoints:
             return checkpoints.describe(checkpoints.newest()).model
+
+
+def _stored_model(run: Path) -> ModelConfig | None:
+    """Return the model of the newest checkpoint of a run whose description is not damaged; None if there is none."""
+    if not (run / CHECKPOINTS).is_dir():
+        return None
+    with open_run(run) as checkpoints:
+        for step in reversed(checkpoints.steps()):
+            try:
+                return checkpoints.describe(step).model
+            except DatasetError:  # the run resumes from an older one, or says what is damaged
+                continue
+    return None

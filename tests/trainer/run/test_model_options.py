@@ -13,14 +13,15 @@ from trainer.model.llama.config import LlamaConfig, debug, small
 from trainer.model.registry import FAMILIES
 from trainer.run.checkpoint import Checkpoints
 from trainer.run.model_options import ModelOptions
+from trainer.run.retention import Retention
 
 
-def _stored(run: Path, model: LlamaConfig) -> Path:
+def _stored(run: Path, model: LlamaConfig, *, step: int = 1) -> Path:
     """Write a checkpoint with this configuration; its arrays do not matter."""
     arrays = {"x": np.zeros(1, np.float32)}
-    with Checkpoints(run, keep=1) as checkpoints:
+    with Checkpoints(run, keep=Retention(newest=2)) as checkpoints:
         description = dataclasses.replace(DESCRIPTION, model=model)
-        checkpoints.save(1, params=arrays, optimizer=arrays, position={}, description=description)
+        checkpoints.save(step, params=arrays, optimizer=arrays, position={}, description=description)
     return run
 
 
@@ -43,6 +44,13 @@ def test_without_a_recipe_the_run_to_resume_or_else_to_start_from_decides(tmp_pa
     assert ModelOptions().configuration(resumed=out, init_from=tmp_path / "gone") == ours
     assert ModelOptions(rope_theta=5e7).configuration(resumed=out) == dataclasses.replace(ours, rope_theta=5e7)
     assert ModelOptions(recipe="debug").configuration(resumed=out, init_from=source) == debug()
+
+
+def test_a_damaged_checkpoint_does_not_decide_the_model(tmp_path: Path) -> None:
+    for step in (1, 2):
+        _stored(tmp_path, dataclasses.replace(debug(), layers=3), step=step)
+    (tmp_path / "checkpoints" / "2" / "description" / "metadata").write_text("{")
+    assert ModelOptions().configuration(resumed=tmp_path) == dataclasses.replace(debug(), layers=3)
 
 
 def test_a_run_to_start_from_must_have_a_checkpoint(tmp_path: Path) -> None:
