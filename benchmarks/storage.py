@@ -13,6 +13,8 @@ runs counts:
     trainer     `PackedSplit.read` of a dataset that is served in the same way, one sequence after the other in random
                 order and from four threads; beside it `obstore` reads the same ranges
 
+    pack        `TokenStore.read` of all documents of a token store; beside it obstore reads the file in ranges of 4 MiB
+
 Local files: microseconds for one atomic write, one whole read and one ranged read through `Location`, beside the same
 system calls made by hand (temporary name, fsync, rename; open and read), in turns.
 """
@@ -40,6 +42,8 @@ from obstore.store import S3Store
 from reading import pack
 from support.static_server import static_server
 
+from pipeline.runtime.token_store import BATCH_BYTES, TokenStore
+from pipeline.runtime.workspace import Workspace
 from schemas.dataset import read_card
 from schemas.shards.index import read_checked_index
 from schemas.storage.location import Location, located
@@ -179,6 +183,32 @@ def measure_trainer(folder: Path, options: Options) -> list[dict[str, Any]]:
     return rows
 
 
+def measure_pack(folder: Path, repeats: int) -> dict[str, float]:
+    """Return the MB/s at which packing reads a token store from beginning to end, and obstore its file."""
+    root = located(folder / "root" / BUCKET)
+    tokens = Workspace.existing(root / "workspace").tokens
+    rows = TokenStore(tokens).table().sort_by([("batch", "ascending"), ("row", "ascending")]).to_pylist()
+    ((arrow, size),) = [found for found in (root / "workspace" / "tokens").sizes() if found[0].suffix == ".arrow"]
+    remote, store = Location.parse(f"s3://{BUCKET}") / tokens.relative_to(root), obstore_alone()
+    key = arrow.relative_to(root)
+
+    def documents() -> None:
+        opened = TokenStore(remote)
+        for row in rows:
+            opened.read(row["unit"], row["batch"], row["row"])
+
+    def alone() -> None:
+        for start in range(0, size, BATCH_BYTES):
+            obstore.get_range(store, key, start=start, end=min(start + BATCH_BYTES, size))
+
+    best = {"obstore": float("inf"), "pack": float("inf")}
+    for _, (name, way) in itertools.product(range(repeats), (("obstore", alone), ("pack", documents))):
+        started = time.perf_counter()
+        way()
+        best[name] = min(best[name], time.perf_counter() - started)
+    return {name: size / seconds / 1e6 for name, seconds in best.items()}
+
+
 def write_by_hand(path: Path) -> None:
     """Write a file as `Location.write` does."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -237,6 +267,7 @@ def main(options: Options) -> None:
         with bucket(Path(folder), options.size) as server:
             results |= {"server": server, "remote": measure_remote(options)}
             results["trainer"] = measure_trainer(Path(folder), options)
+            results["pack"] = measure_pack(Path(folder), options.repeats)
         results["local"] = measure_local(Path(folder), 5 * options.repeats)
     print(f"server: {server}")
     print(f"{'range':>10}{'threads':>9}{'method':>12}{'reads/s':>11}{'MB/s':>9}{'CPU s/GB':>10}")
@@ -255,6 +286,11 @@ def main(options: Options) -> None:
                     row["bytes"] >> 10, row["threads"], method, *row[method]
                 )
             )
+    print(
+        "\ndocuments of a token store: {pack:,.0f} MB/s, its file by obstore {obstore:,.0f} MB/s".format(
+            **results["pack"]
+        )
+    )
     print(f"\n{'local, microseconds':>22}{'by hand':>10}{'Location':>10}")
     for name, times in results["local"].items():
         print(f"{name:>22}{times['by hand']:>10.1f}{times['Location']:>10.1f}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from pipeline.runtime.token_store import TokenStore
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import LeaseHeld
 from schemas.storage.location import Location, located
+from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.support.inputs.media import make_video
-from tests.support.object_servers import ObjectServer
+from tests.support.object_servers import ObjectServer, enter
 from tests.support.stages import Models, save_models
 from tests.support.texts import story
 from tests.support.token_stores import VOCABULARY, book, write_store
@@ -78,9 +80,23 @@ def server(request: pytest.FixtureRequest) -> ObjectServer:
     return found
 
 
+@pytest.fixture
+def faults(server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """A proxy in front of the server, which lets one request in a hundred fail at random."""
+    with faulty_proxy(server.endpoint, rate=0.01) as proxy:
+        enter(server.behind(proxy.endpoint), monkeypatch)
+        yield proxy
+
+
 @pytest.mark.slow
-def test_a_run_with_its_workspace_in_a_bucket_makes_the_bytes_of_a_local_one(
-    server: ObjectServer, samples: Path, models: Models, local: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_run_with_its_workspace_in_a_bucket_makes_the_bytes_of_a_local_one_though_requests_fail(
+    faults: FaultyProxy,
+    server: ObjectServer,
+    samples: Path,
+    models: Models,
+    local: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = server.bucket() / "work" / "space"
     run(samples, models, out)
@@ -91,6 +107,7 @@ def test_a_run_with_its_workspace_in_a_bucket_makes_the_bytes_of_a_local_one(
     assert [name for name in expected if found[name] != expected[name]] == []
     run(samples, models, out)  # nothing is left to do
     assert made(out) == expected
+    assert faults.failed
     _check_reading(out, local, tmp_path, capsys)
 
 
