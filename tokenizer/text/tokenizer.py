@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 class TextTokenizer:
-    """A loaded text tokenizer. It cannot be pickled; load it in each process (40 ms to 1 s).
+    """A loaded text tokenizer. It cannot be pickled; load it in each process (0.05 to 0.5 s).
 
     Attributes:
         files: the files that it was made of, to be written next to what it encodes.
