@@ -2,8 +2,9 @@
 
 A new row is the mean of the known ones plus the sum of a few random differences from it, scaled so that new rows have
 the mean and the covariance of the known ones. So new ids get logits like those of unlikely known ones, and the model's
-text is nearly as likely as before: 1,026 new rows add 0.010 nats to the loss of SmolLM2-135M on a book. Rows without the
-mean take much of the probability. See John Hewitt, "Initializing new word embeddings for pretrained language models", 2021.
+text is nearly as likely as before: 1,026 new rows add 0.010 nats to the loss of SmolLM2-135M on a book. Rows without
+the mean take much of the probability. See John Hewitt, "Initializing new word embeddings for pretrained language
+models", 2021.
 
 A row depends on the seed, the table and its number only.
 """
