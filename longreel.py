@@ -110,7 +110,7 @@ def help_text() -> str:
 def _run(name: str, arguments: list[str], options: tuple[str, ...]) -> int:
     """Parse the options of a subcommand, run it, and turn what it raises into a message and an exit code."""
     from pipeline.cli.subcommands import SUBCOMMANDS
-    from schemas.errors import InternalError, Interrupted, LongreelError, UsageError
+    from schemas.errors import InternalError, Interrupted, LongreelError, TemplateWritten, UsageError
 
     for library in ("absl", "apache_beam", "jax", "orbax"):
         logging.getLogger(library).setLevel(logging.ERROR)
@@ -127,6 +127,8 @@ def _run(name: str, arguments: list[str], options: tuple[str, ...]) -> int:
             record(name, command)
             raise
         record(name, command)
+    except TemplateWritten as e:
+        print(f"longreel {name}: {e}")
     except Interrupted as e:
         return _fail(str(e), INTERRUPTED, name)
     except KeyboardInterrupt:

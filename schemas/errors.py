@@ -16,6 +16,7 @@
     │   └── LeaseHeld         another process works on the same workspace or dataset
     ├── JobError              a job failed (for example, a decoder process or a Beam runner)
     │   └── InternalError     a defect of Longreel, which the user is asked to report
+    ├── TemplateWritten       no failure: the template of a job was written, as the user asked, instead of running it
     └── Interrupted           the user stopped a command; finished work is kept
 
 A message states what happened, the value received, and what to do next. `InputError` is caught where the item is
@@ -149,6 +150,10 @@ class JobError(LongreelError):
 
 class InternalError(JobError):
     """A defect of Longreel; the message asks the user to report it, and the exit code is 3."""
+
+
+class TemplateWritten(LongreelError):
+    """The template of a job was written instead of running the job; the command ends, with success."""
 
 
 class Interrupted(LongreelError):

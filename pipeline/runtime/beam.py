@@ -195,4 +195,4 @@ def _run_built(
         raise
     except Exception as e:  # the class depends on the runner
         raise_if_stopping()
-        raise errors.error_of(e) from e
+        raise errors.error_of(engine.failure(e)) from e

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from pipeline.dedup.block_list import BlockList
 from pipeline.runtime.beam import Runner, run_each
@@ -31,6 +33,7 @@ from schemas.rows import ManifestItem, manifest_table
 
 _NO_DEFAULTS = ItemDefaults()
 _KEEP_ABSENT = AbsenceConfig()
+_FILES_CHECKED = 8
 
 
 def survey_items(
@@ -67,12 +70,18 @@ def survey_items(
     if stale:
         log = workspace.start_log("survey")
         with following("survey", log, sum(stale.values())):
-            run_each(list(stale), worker, runner, log=log)
+            run_each(list(stale), worker, runner, log=log, reads=_local_files(found.items))
     if block_list:
         block_found_items(workspace, block_list)
     table = read_units(workspace.survey, SURVEY)
     report = report_on("survey", len(found.items), table, sum(stale.values()), started)
     return dataclasses.replace(report, notes=tuple(filter(None, [found.note()])))
+
+
+def _local_files(items: Sequence[ManifestItem]) -> list[str]:
+    """Return some local files among the items, for engines to find out whether their workers have them."""
+    local = (item.uri for item in items if item.uri.startswith("/") and Path(item.uri).is_file())
+    return list(itertools.islice(local, _FILES_CHECKED))
 
 
 def _items_to_survey(

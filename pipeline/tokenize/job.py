@@ -58,7 +58,8 @@ def tokenize_items(
         (workspace.tokens / FACTS).delete()
         log = workspace.start_log("tokenize")
         with following("tokenize", log, sum(stale.values())):
-            run_each(list(stale), worker, runner, log=log)
+            models = [path for path in map(str, (text_tokenizer, config.vision)) if Path(path).is_absolute()]
+            run_each(list(stale), worker, runner, log=log, encodes=True, reads=models)
     write_text(workspace.tokens / FACTS, facts.to_json())
     drop_other_divisions(workspace)
     rows = TokenStore(workspace.tokens).rows()

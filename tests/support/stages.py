@@ -69,9 +69,17 @@ def save_models(folder: Path) -> Models:
     return Models(text, str(vision))
 
 
-def run_stages(inputs: Path, out: Path, text_tokenizer: Path, config: TokenizeConfig, *, workers: int = 1) -> Reports:
+def run_stages(
+    inputs: Path,
+    out: Path,
+    text_tokenizer: Path,
+    config: TokenizeConfig,
+    *,
+    workers: int = 1,
+    runner: Runner | None = None,
+) -> Reports:
     """Run survey, dedup, select, tokenize and pack, and write the quarantine table."""
-    workspace, runner = Workspace.open(out, units=4), Runner(workers)
+    workspace, runner = Workspace.open(out, units=4), runner or Runner(workers)
     reports = [
         _survey(inputs, workspace, config, runner),
         dedup_items(workspace, DedupConfig(), runner),

@@ -42,6 +42,10 @@ class Engine(ABC):
         """Ask the workers to write what they made and to stop; False if the engine can only cancel."""
         return False
 
+    def failure(self, error: Exception) -> Exception:
+        """Return the error to report for one that the runner raised and no worker recorded."""
+        return error
+
     def close(self, result: PipelineResult) -> None:
         """Release what a run of a pipeline holds: by default nothing."""
         return
