@@ -17,7 +17,7 @@ from tests.support.inputs.media import make_video
 from tests.support.stages import Models, made_bytes, run_stages, save_models
 from tests.support.texts import story
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 MADE = ("survey", "signatures", "selection", "tokens", "packed", "quarantine.parquet", "pairs.parquet")
 
 
