@@ -25,6 +25,7 @@ from schemas.fingerprint import sha256_file
 from schemas.storage.location import located
 from tests.support.finished_workspace import CLIP, FILM, NOVEL, PAIRS, ROWS
 from tests.support.leftovers import files_with
+from tests.support.object_servers import ObjectServer
 from tests.support.removal_datasets import Killed, contents, killed_at
 from tests.support.survey_rows import write_survey
 
@@ -223,3 +224,16 @@ def test_models_and_inputs_that_still_have_an_item_are_named(workspace: Workspac
     assert any(f"model {run} was trained on" in line and "checkpoints 20" in line for line in said)
     with pytest.raises(ConfigError, match="min_containment must be above 0"):
         TakedownConfig(min_containment=0)
+
+
+def test_a_copy_of_a_dataset_in_a_bucket_is_cleared_on_request(workspace: Workspace, s3: ObjectServer) -> None:
+    copy, here = s3.bucket() / "sets" / "64", workspace.packed(DATASET)
+    for file in here.list():
+        (copy / file.name).write(file.read())
+    take_down(workspace, ["clip.mp4"], TakedownConfig(also=(copy,)))
+    assert read_card(copy) == read_card(here)
+    assert verify(copy).problems == ()
+    assert {file.name: file.read() for file in copy.list()} == {file.name: file.read() for file in here.list()}
+    (path,) = receipts(workspace)
+    changed = [row["path"] for row in json.loads(path.read_text())["files"]]
+    assert f"{copy}/dataset.json" in changed

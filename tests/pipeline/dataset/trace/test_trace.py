@@ -17,7 +17,8 @@ from pipeline.dataset.trace.rows import copy_rows, row_of_token, sequence_rows
 from pipeline.runtime.workspace import Workspace
 from schemas.dataset import read_card
 from schemas.storage.location import located
-from schemas.vocab import VISION
+from schemas.vocab import TEXT, VISION
+from tests.support.object_servers import ObjectServer
 from tests.support.stages import Reports, rows_of
 from tests.support.stored_files import file_of
 from tests.support.trace_dataset import BOOK, FRAMES, KEY, RATE, TraceDataset, a_frame, place, traced
@@ -171,3 +172,28 @@ def test_trace_shows_the_time_range_of_a_clip(
     assert output["time"] == f"{span['start_s']:.2f} s"
     Trace(dataset=workspace.packed("512"), key=span["sequence"])(())
     assert f"{row['document_id'][:12]}#00001" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["s3", "gcs"])
+def test_commands_read_a_dataset_in_a_bucket_as_from_disk(
+    trace_dataset: TraceDataset, kind: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server: ObjectServer = request.getfixturevalue(kind)
+    there = server.bucket() / "sets" / "256"
+    for file in located(trace_dataset.dataset).walk():
+        (there / file.relative_to(located(trace_dataset.dataset))).write(file.read())
+    film = next(row for row, _ in traced(trace_dataset, "files/film") if row.modality == VISION)
+    cue = next(row for row, _ in traced(trace_dataset, "files/film") if row.modality == TEXT)
+    commands = [["inspect"], ["trace", "--key", KEY]]
+    commands += [["trace", "--key", row.sequence, "--token", str(row.start)] for row in (film, cue)]
+    for name, *options in commands:
+        printed = []
+        for where in (there, trace_dataset.dataset):
+            assert longreel.main([name, str(where), *options]) == 0
+            printed.append(capsys.readouterr().out)
+        assert printed[0] == printed[1]
+        assert printed[0]
+    assert longreel.main(["verify", str(there)]) == 0
+    (there / "notes.txt").write(b"of a user")
+    assert longreel.main(["verify", str(there)]) == 1
+    assert "notes.txt: an object that does not belong here" in capsys.readouterr().err
