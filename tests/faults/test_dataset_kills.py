@@ -18,13 +18,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.dataset.verify.verify import verify
-from pipeline.runtime.token_store import TokenStore
 from schemas.dataset import read_card
 from schemas.dataset_files import PARTS
 from schemas.storage.location import Location
 from tests.faults.outcomes import Outcomes
 from tests.support.command_server import CommandServer
 from tests.support.dataset_driver import pack_to
+from tests.support.finished_workspace import write_finished_workspace
 from tests.support.object_servers import ObjectServer
 from tests.support.removal_datasets import FEW, FULL
 from tests.support.token_stores import write_store
@@ -32,6 +32,10 @@ from tests.support.token_stores import write_store
 pytestmark = pytest.mark.slow
 
 OLD_BYTES, NEW_BYTES = 12_000, 40_000  # of a shard
+COMMANDS = {
+    "pack": ["--context", "64", "--shard-bytes", "40000", "--sentence-reach", "0"],
+    "takedown": ["clip.mp4"],
+}
 GONE = (FEW[1].id, FULL.id, FEW[-1].id)
 _numbers = itertools.count()
 
@@ -48,6 +52,32 @@ class Change:
 def tokens(tmp_path: Path) -> Path:
     write_store(tmp_path / "tokens", FEW)
     return tmp_path / "tokens"
+
+
+@pytest.mark.faults
+def test_commands_on_a_workspace_in_a_bucket_that_are_killed_leave_the_old_dataset_or_the_new_one(
+    tmp_path: Path, s3: ObjectServer, results: list[Outcomes]
+) -> None:
+    finished, bucket = write_finished_workspace(tmp_path / "finished").root, s3.bucket()
+
+    def start() -> Location:
+        place = bucket / str(next(_numbers))
+        for file in finished.walk():
+            (place / file.relative_to(finished)).write(file.read())
+        return place / "packed" / "64"
+
+    with contextlib.closing(CommandServer(tmp_path / "stderr")) as commands:
+        assert commands.run(["verify", str(finished / "packed" / "64")]) == 0  # waits for the imports
+        for name, options in COMMANDS.items():
+            change = Change(f"longreel {name}", partial(_on_workspace, name, options))
+            outcomes = Outcomes(f"kill of longreel {name}, s3")
+            results.append(outcomes)
+            kill_at_moments(change, commands, start, outcomes, kills=10)
+            assert outcomes.wrong == [], commands.stderr.read_text()[-4000:]
+
+
+def _on_workspace(name: str, options: Sequence[str], dataset: Location) -> list[str]:
+    return [name, *options, "--out", str(dataset.parent.parent)]
 
 
 @contextlib.contextmanager
@@ -122,22 +152,23 @@ def campaign(tokens: Path, server: ObjectServer, results: list[Outcomes], *, kil
         for change in changes(tokens):
             outcomes = Outcomes(f"kill of {change.name}, {server.scheme}")
             results.append(outcomes)
-            kill_at_moments(change, commands, tokens, bucket, outcomes, kills=kills)
+            kill_at_moments(change, commands, partial(packed, tokens, bucket), outcomes, kills=kills)
             assert outcomes.wrong == [], commands.stderr.read_text()[-4000:]
 
 
 def kill_at_moments(
-    change: Change, commands: CommandServer, tokens: Path, bucket: Location, outcomes: Outcomes, *, kills: int
+    change: Change, commands: CommandServer, start: Callable[[], Location], outcomes: Outcomes, *, kills: int
 ) -> None:
-    straight = packed(tokens, bucket)
+    """Kill a command that changes the dataset that `start` makes, and compare what the next one completes."""
+    straight = start()
     before = read_card(straight)
     started = time.monotonic()
     assert commands.run(change.arguments(straight)) == 0, commands.stderr.read_text()
     took, expected, after = time.monotonic() - started, contents(straight), read_card(straight)
     for kill in range(kills):
-        place = packed(tokens, bucket)
+        place = start()
         code = commands.run(change.arguments(place), partial(kill_after, took * 0.8 * (kill + 0.5) / kills))
-        found, problems = read_card(place), verify(place, store=TokenStore(tokens)).problems
+        found, problems = read_card(place), verify(place).problems
         again = commands.run(change.arguments(place))
         if problems or found not in (before, after) or again or contents(place) != expected:
             outcomes.wrong.append(f"kill {kill + 1} of {kills} in {took:.1f} s: {problems}, then exit code {again}")
