@@ -8,13 +8,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from schemas.storage.location import Location, located
 
-def files_with(root: Path, *needles: bytes, without: Iterable[str] = ()) -> list[str]:
+
+def files_with(place: Location | Path, *needles: bytes, without: Iterable[str] = ()) -> list[str]:
     """Return the files that contain one of `needles`, as they are or as values of a Parquet table.
 
     Files below one of the folders `without` are not searched.
     """
-    found = []
+    found, root = [], located(place).local()
     for path in sorted(root.rglob("*")):
         name = str(path.relative_to(root))
         if path.is_file() and not any(name.startswith(f"{folder}/") for folder in without):

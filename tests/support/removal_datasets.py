@@ -19,6 +19,7 @@ from pipeline.runtime.token_store import TokenStore
 from schemas.dataset import read_card
 from schemas.dataset_files import CARD
 from schemas.packed import expand
+from schemas.storage.location import Location, located
 from tests.support.packing.packing_cases import samples
 from tests.support.stored_files import file_of, index_of
 from tests.support.token_stores import StoredDocument, book, image, video
@@ -37,8 +38,9 @@ FULL, LONG = DOCUMENTS[18], DOCUMENTS[21]
 FEW = [book("a", 60), book("b", 90), *(video(f"{i}", [i + 3]) for i in range(5)), FULL, DOCUMENTS[-1]]
 
 
-def contents(directory: Path) -> dict[str, bytes]:
+def contents(place: Location | Path) -> dict[str, bytes]:
     """Return the content of every file in a directory, by relative path."""
+    directory = located(place).local()
     return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
 
 

@@ -11,6 +11,7 @@ from pipeline.runtime.token_store import TokenStore, orphans
 from pipeline.runtime.workspace import Workspace
 from pipeline.takedown.takedown import TakedownConfig, take_down
 from schemas.errors import DatasetError
+from schemas.storage.location import located
 from tests.support.finished_workspace import CLIP, FILM, NOVEL
 from tests.support.leftovers import files_with
 
@@ -38,7 +39,7 @@ def test_tokens_that_no_index_names_are_deleted(workspace: Workspace) -> None:
     arrow = next(workspace.tokens.local().glob("unit-*.arrow"))
     stray = arrow.with_name("unit-00000-00000000.arrow")
     shutil.copy(arrow, stray)
-    assert orphans(workspace.tokens) == [stray]
+    assert orphans(workspace.tokens) == [located(stray)]
     take_down(workspace, ["clip.mp4"], TakedownConfig())
     assert orphans(workspace.tokens) == []
 
@@ -46,9 +47,8 @@ def test_tokens_that_no_index_names_are_deleted(workspace: Workspace) -> None:
 def test_a_damaged_table_stops_a_takedown_before_it_begins_and_may_be_deleted(workspace: Workspace) -> None:
     title = b"A <b>clip</b>"
     for folder in (workspace.selection, workspace.signatures):
-        for path in folder.glob("*.parquet"):
-            data = path.read_bytes()
-            path.write_bytes(data[:-4] + bytes(4))
+        for path in folder.list("*.parquet"):
+            path.write(path.read()[:-4] + bytes(4))
     with pytest.raises(DatasetError, match="cannot be read"):
         take_down(workspace, ["clip.mp4"], TakedownConfig())
     assert not workspace.takedown.exists()

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 
 
 def receipts(workspace: Workspace) -> list[Path]:
-    return sorted((workspace.takedown / "receipts").glob("*.json"))
+    return [receipt.local() for receipt in (workspace.takedown / "receipts").list("*.json")]
 
 
 def reasons(workspace: Workspace) -> dict[str, str]:
@@ -104,7 +104,7 @@ def test_the_receipt_has_what_where_and_when_with_the_hashes_of_every_changed_fi
     for name, (old, new) in changed.items():
         assert old == sha256_file(finished.root / name)
         assert new == (sha256_file(workspace.root / name) if name in after else None)
-    assert not list((workspace.takedown / "pending").glob("*"))
+    assert not (workspace.takedown / "pending").list()
 
 
 def test_a_repeated_takedown_changes_nothing(workspace: Workspace, capfd: pytest.CaptureFixture[str]) -> None:
@@ -154,7 +154,7 @@ def test_a_takedown_that_was_killed_is_completed_by_the_next_one(
         assert made(copy.root) == made(whole.root)
         assert files_with(copy.root, TITLE, CLIP.tokens[2:12].tobytes()) == []
         assert reasons(copy)["clip.mp4"] == "taken_down"
-        assert not list((copy.takedown / "pending").glob("*"))
+        assert not (copy.takedown / "pending").list()
         shutil.rmtree(copy.root.local())
 
 
@@ -213,7 +213,7 @@ def test_a_copy_of_a_dataset_elsewhere_is_cleared_on_request(workspace: Workspac
 
 
 def test_models_and_inputs_that_still_have_an_item_are_named(workspace: Workspace) -> None:
-    run = workspace.root.parent / "model"
+    run = workspace.root.parent.local() / "model"
     (run / "checkpoints" / "20").mkdir(parents=True)
     facts = {"config": {"dataset": [str(workspace.packed(DATASET).local())]}}
     facts |= {"dataset_fingerprint": read_card(workspace.packed(DATASET).local()).fingerprint}
