@@ -11,7 +11,6 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any
 
 from jinja2 import TemplateError, nodes
@@ -155,11 +154,6 @@ class _Ticks(NodeTransformer):
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
         return nodes.Call(nodes.Name("concat_", "load"), list(node.nodes), [], None, None)
-
-
-def strftime(now: datetime) -> Callable[[str], str]:
-    """Return the function `strftime_now` for a time."""
-    return now.strftime
 
 
 def _tick() -> nodes.Output:
