@@ -6,7 +6,9 @@ events that depends on the seed. Two seeds are therefore a hard negative: they l
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -14,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
+Scene = Callable[[int, float], Iterator[Picture]]  # of a seed and a frame rate
 WIDTH, HEIGHT = 192, 108
+_QUESTION_S = 10.0
 
 FACE = "WolfgangLanger_Pexels"  # a talking head
 FILM = ("bikes", "bigbuckbunny", "cityCC0", "trailer_bbb", "world", "jwpIntro", "testMovie")
@@ -125,7 +129,26 @@ def film(seed: int, rate: float, clips: Sequence[NDArray[np.uint8]]) -> Iterator
             yield clip[int(first + number * speed), top : top + HEIGHT, left : left + WIDTH]
 
 
-def scenes(folder: Path) -> dict[str, Callable[[int, float], Iterator[Picture]]]:
+def quiz(seed: int, rate: float) -> Iterator[Picture]:
+    """Questions of one template, each shown for ten seconds while a bar runs out: all videos have one rhythm."""
+    rng = np.random.default_rng([6, seed])
+    while True:
+        picture = _slide(rng)
+        for number in range(round(_QUESTION_S * rate)):
+            shown = picture.copy()
+            shown[HEIGHT - 6 :, : int(WIDTH * (1 - number / rate / _QUESTION_S))] = 90
+            yield shown
+
+
+def with_cards(pictures: Scene, seed: int, seconds: float, rate: Fraction, *, card_s: float) -> Iterator[Picture]:
+    """Yield a scene between a title and an end that are the same for every seed."""
+    card, whole = round(card_s * rate), round(seconds * rate)
+    yield from itertools.islice(pictures(9999, float(rate)), card)
+    yield from itertools.islice(pictures(seed, float(rate)), whole - 2 * card)
+    yield from itertools.islice(pictures(9998, float(rate)), card)
+
+
+def scenes(folder: Path) -> dict[str, Scene]:
     """Return the scenes by name; `folder` has the sample videos."""
     face = read_clip(folder / f"{FACE}.mp4", width=WIDTH + 20, height=HEIGHT + 12)
     clips = [

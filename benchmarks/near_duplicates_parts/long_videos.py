@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 from near_duplicates_parts.clip_signatures import signature_of
 from near_duplicates_parts.clips import sample_videos
 from near_duplicates_parts.long_clips import ENCODINGS, WHOLE, LongClip, write_copy, write_original
-from near_duplicates_parts.long_scenes import Picture, scenes, screen, sport
+from near_duplicates_parts.long_scenes import Scene, scenes, screen, sport, with_cards
 from near_duplicates_parts.videos import search
 from pipeline.dedup.config import similarities
 from pipeline.dedup.pairs import Pair
@@ -70,27 +70,16 @@ def long_videos(folder: Path, *, lengths: Sequence[Length] = LENGTHS, minutes: f
     return {"clips": len(items), "search": facts, "recall": rows, "precision": judged, "hard negatives": negatives}
 
 
-def _clips(
-    folder: Path, length: Length, made: dict[str, Callable[[int, float], Iterator[Picture]]]
-) -> Iterator[LongClip]:
+def _clips(folder: Path, length: Length, made: dict[str, Scene]) -> Iterator[LongClip]:
     for (scene, pictures), seed in itertools.product(made.items(), range(length.videos)):
         name = f"{scene}-{length.minutes:g}-{seed}"
         seconds = 60 * length.minutes
         clip = LongClip(folder / name / f"{name}.mp4", scene, length.minutes, name, 0.0, seconds)
-        write_original(clip.path, _with_cards(pictures, seed, seconds, length.rate), seconds=seconds, rate=length.rate)
+        shown = with_cards(pictures, seed, seconds, length.rate, card_s=_CARD_S)
+        write_original(clip.path, shown, seconds=seconds, rate=length.rate)
         yield clip
         for kind in length.kinds if seed < length.copied else ():
             yield write_copy(clip, kind, rate=length.rate)
-
-
-def _with_cards(
-    pictures: Callable[[int, float], Iterator[Picture]], seed: int, seconds: float, rate: Fraction
-) -> Iterator[Picture]:
-    """Yield a scene between a title and an end that are the same for every seed."""
-    card, whole = round(_CARD_S * rate), round(seconds * rate)
-    yield from itertools.islice(pictures(9999, float(rate)), card)
-    yield from itertools.islice(pictures(seed, float(rate)), whole - 2 * card)
-    yield from itertools.islice(pictures(9998, float(rate)), card)
 
 
 def _recall(items: Sequence[Item], found: dict[tuple[str, str], Pair]) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 The course of the bytes is known all the time, the pictures only at sampled frames. It gives the offset of two encodings
 of one recording, and tells other recordings apart that look alike. Levels are compared relative to their mean over
-`_AROUND_S`, because rate control moves that mean. An encoder with a constant rate of bytes, or a picture that never or
+`AROUND_S`, because rate control moves that mean. An encoder with a constant rate of bytes, or a picture that never or
 always moves alike, has no course: its correlation is not significant, and only pictures decide.
 """
 
@@ -13,16 +13,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.video.analysis.activity import PERIOD_S, STEPS_PER_OCTAVE
+from pipeline.video.analysis.activity import AROUND_S, PERIOD_S, STEPS_PER_OCTAVE, mean_around
 
 Floats = NDArray[np.float64]
 
-_AROUND_S = 10.0  # on either side
 _LOCAL_S = 8.0  # on either side of a time at which the correlation is wanted
 MIN_OVERLAP_S = 20.0
 _MIN_DEVIATION = 0.1  # octaves
 _MAX_LAG_S = 10.0  # over which the levels of a video may be correlated with themselves
 _APART_S = 2.0  # between two candidate offsets
+_MAX_OTHER = 0.6  # of the score of an offset that stands out: the best of the others
 
 
 class Correlation(NamedTuple):
@@ -37,8 +37,8 @@ def course(levels: bytes) -> Floats | None:
     octaves = np.frombuffer(levels, np.uint8) / STEPS_PER_OCTAVE
     if len(octaves) * PERIOD_S < MIN_OVERLAP_S:
         return None
-    around = round(_AROUND_S / PERIOD_S)
-    relative = octaves - _mean_around(octaves, around)
+    around = round(AROUND_S / PERIOD_S)
+    relative = octaves - mean_around(octaves, around)
     return relative if relative.std() >= _MIN_DEVIATION else None
 
 
@@ -47,6 +47,38 @@ def likely_offsets(one: Floats, other: Floats, *, count: int) -> list[float]:
 
     O(n log n), by Fourier transforms.
     """
+    score = _scores(one, other)
+    offsets = []
+    for _ in range(count):
+        best = int(np.argmax(score))
+        if score[best] <= 0:
+            break
+        offsets.append((best - len(one) + 1) * PERIOD_S)
+        score[_near(best)] = -np.inf
+    return offsets
+
+
+def stands_out(one: Floats | None, other: Floats | None, offset: float) -> bool:
+    """Return whether two courses correlate far better at one offset than at all others.
+
+    They do not if they correlate by chance, or because both have the same rhythm (a question every ten seconds).
+    """
+    if one is None or other is None:
+        return False
+    score = _scores(one, other)
+    near = _near(round(offset / PERIOD_S) + len(one) - 1)
+    best = float(score[near].max(initial=0.0))
+    score[near] = 0.0
+    return float(score.max()) < _MAX_OTHER * best
+
+
+def _near(place: int) -> slice:
+    apart = round(_APART_S / PERIOD_S)
+    return slice(max(0, place - apart), max(0, place + apart + 1))
+
+
+def _scores(one: Floats, other: Floats) -> Floats:
+    """Return the correlation at each offset, weighted by the root of the overlap; -inf if that is too short."""
     size = 1 << int(np.ceil(np.log2(len(one) + len(other))))
     known = [np.ones(len(one)), np.ones(len(other))]
 
@@ -57,16 +89,7 @@ def likely_offsets(one: Floats, other: Floats, *, count: int) -> list[float]:
     overlap = products(known[0], known[1])
     energy = products(one**2, known[1]) * products(known[0], other**2)
     value = products(one, other) / np.sqrt(np.maximum(energy, 1e-9))
-    score = np.where(overlap * PERIOD_S >= MIN_OVERLAP_S - 1e-3, value * np.sqrt(np.maximum(overlap, 0)), -np.inf)
-    offsets = []
-    apart = round(_APART_S / PERIOD_S)
-    for _ in range(count):
-        best = int(np.argmax(score))
-        if score[best] <= 0:
-            break
-        offsets.append((best - len(one) + 1) * PERIOD_S)
-        score[max(0, best - apart) : best + apart + 1] = -np.inf
-    return offsets
+    return np.where(overlap * PERIOD_S >= MIN_OVERLAP_S - 1e-3, value * np.sqrt(np.maximum(overlap, 0)), -np.inf)
 
 
 def correlation(one: Floats, other: Floats, offset: float, *, start_s: float, end_s: float) -> Correlation:
@@ -95,7 +118,7 @@ def local_correlation(one: Floats, other: Floats, offset: float, times_s: Floats
     if len(x) * PERIOD_S < MIN_OVERLAP_S:
         return found
     around = round(_LOCAL_S / PERIOD_S)
-    means = [_mean_around(values, around) for values in (x, y, x * y, x * x, y * y)]
+    means = [mean_around(values, around) for values in (x, y, x * y, x * x, y * y)]
     mean_x, mean_y, product, square_x, square_y = means
     spread = np.maximum(square_x - mean_x**2, 1e-4) * np.maximum(square_y - mean_y**2, 1e-4)
     values = (product - mean_x * mean_y) / np.sqrt(spread)
@@ -110,14 +133,6 @@ def _overlap(one: Floats, other: Floats, offset: float) -> tuple[Floats, Floats,
     shift = round(offset / PERIOD_S)
     first, last = max(0, -shift), min(len(one), len(other) - shift)
     return one[first : max(first, last)], other[first + shift : max(first, last) + shift], first
-
-
-def _mean_around(values: Floats, around: int) -> Floats:
-    """Return the mean of each of `values` [n] and of `around` values on either side; fewer at the ends."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    index = np.arange(len(values))
-    low, high = np.maximum(index - around, 0), np.minimum(index + around + 1, len(values))
-    return (sums[high] - sums[low]) / (high - low)
 
 
 def _autocorrelation(values: Floats, lag: int) -> float:

@@ -1,8 +1,10 @@
 """The ranges in which two sparsely sampled videos agree, by the course of their activity and by their pictures.
 
 Key frames of two encodings show different moments. Most sampled frames can therefore not be compared closely, and where
-little moves even frames of other recordings resemble each other. The activity decides instead: its correlation must be
-significant over a range. Pictures must agree where both videos have a sample of nearly the same time.
+little moves even frames of other recordings resemble each other. The activity decides where a range may be: its
+correlation must be significant. Chance, or a rhythm that two videos have in common, can make it so. Therefore pictures
+of nearly the same time must agree as well, and so must what changes in them: their difference to the mean of the range.
+Two recordings in one studio agree in the first and not in the second.
 """
 
 from __future__ import annotations
@@ -13,15 +15,13 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dedup.activity_alignment import correlation, likely_offsets, local_correlation
+from pipeline.dedup.activity_alignment import correlation, likely_offsets, local_correlation, stands_out
+from pipeline.dedup.correlation import SAME_MOMENT_S, compare_pictures
 from pipeline.dedup.overlay import Overlay, overlay
 from pipeline.dedup.sampled_frames import SampledFrames
 from pipeline.dedup.segments import AGREES, DISAGREES, UNDECIDED, Alignment, lay_over, range_of, segments
 
 _OFFSETS = 3  # that are tried
-_STEP_S = 0.125  # by which the best one is refined
-_SAME_MOMENT_S = 0.3  # between two samples that are compared
-_MIN_COMPARED = 3  # samples of a range: those of the nearest moments, if there are fewer of the same
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +42,7 @@ def best_long_alignment(one: SampledFrames, other: SampledFrames, thresholds: Ac
         return None
     offsets = likely_offsets(one.course, other.course, count=_OFFSETS)
     found = [align_long(one, other, offset, thresholds) for offset in offsets]
-    best = max((alignment for alignment in found if alignment), key=lambda a: a.score, default=None)
-    if best is None:
-        return None
-    near = [align_long(one, other, best.offset + step, thresholds) for step in (-_STEP_S, _STEP_S)]
-    return max((alignment for alignment in (best, *near) if alignment), key=lambda a: a.similarity)
+    return max((alignment for alignment in found if alignment), key=lambda a: a.score, default=None)
 
 
 def align_long(
@@ -64,46 +60,30 @@ def _align_coarse(
     over = overlay(one, other, offset)
     if not len(over.sample):
         return None
-    pictures = np.einsum("nc,nc->n", over.one, over.other)
     activity = local_correlation(one.course, other.course, offset, one.starts[over.sample])
-    compared = over.is_distinctive & (over.distance_s <= _SAME_MOMENT_S)
-    verdicts = _verdicts(over, pictures, activity, compared, thresholds)
+    is_certain = stands_out(one.course, other.course, offset)
     ranges, score, similarities = [], 0.0, []
-    for first, last in segments(verdicts):
+    for first, last in segments(_verdicts(over, activity, thresholds)):
         found = range_of(one, other, over, offset, first, last)
         value, significance = correlation(one.course, other.course, offset, start_s=found[0], end_s=found[1])
-        similarity = _similarity(over, pictures, first, last)
-        if (
-            value >= thresholds.min_range_value
-            and significance >= thresholds.min_significance
-            and similarity >= thresholds.min_correlation
-        ):
+        if value < thresholds.min_range_value or significance < thresholds.min_significance:
+            continue
+        pictures = compare_pictures(one, other, offset, found)
+        if pictures.is_sufficient(is_certain=is_certain):
             ranges.append(found)
             score += value * (found[1] - found[0])
-            similarities.append(similarity)
+            similarities.append(pictures.similarity)
     if not ranges:
         return None
     ranges_b = tuple((start + offset, end + offset) for start, end in ranges)
     return Alignment(offset, score, float(np.mean(similarities)), tuple(ranges), ranges_b)
 
 
-def _similarity(over: Overlay, pictures: NDArray[np.float32], first: int, last: int) -> float:
-    """Return the median correlation of the samples from `first` to `last` that show the same moment, or nearly so."""
-    inside = first + np.flatnonzero(over.is_distinctive[first : last + 1])
-    nearest = inside[np.argsort(over.distance_s[inside], kind="stable")]
-    count = max(_MIN_COMPARED, int(np.sum(over.distance_s[nearest] <= _SAME_MOMENT_S)))
-    return float(np.median(pictures[nearest[:count]])) if len(nearest) else 0.0
-
-
-def _verdicts(
-    over: Overlay,
-    pictures: NDArray[np.float32],
-    activity: NDArray[np.float64],
-    compared: NDArray[np.bool_],
-    thresholds: ActivityThresholds,
-) -> NDArray[np.int8]:
+def _verdicts(over: Overlay, activity: NDArray[np.float64], thresholds: ActivityThresholds) -> NDArray[np.int8]:
     """Return for each sample of an overlay whether it agrees, disagrees, or is undecided."""
-    differs = compared & (pictures < thresholds.min_correlation)
+    pictures = np.einsum("nc,nc->n", over.one, over.other)
+    is_compared = over.is_distinctive & (over.distance_s <= SAME_MOMENT_S)
+    differs = is_compared & (pictures < thresholds.min_correlation)
     unrelated = (activity <= thresholds.max_unrelated) & (pictures < thresholds.min_same_correlation) & ~over.is_blank
     verdicts = np.where(differs | unrelated, DISAGREES, UNDECIDED).astype(np.int8)
     verdicts[(activity >= thresholds.min_value) & ~differs] = AGREES

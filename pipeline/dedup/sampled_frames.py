@@ -79,6 +79,13 @@ class SampledFrames:
         high = np.searchsorted(self.starts, self.starts + _AROUND_S, "right")
         return ((sums[high] - sums[low]) / (totals[high] - totals[low])[:, None]).astype(np.float32)
 
+    def mean(self, start_s: float, end_s: float) -> Floats:
+        """Return the mean [SIGNATURE_BYTES] of the frames shown between two times; each counts by its length."""
+        is_shown = (self.starts + self.lengths > start_s) & (self.starts < end_s)
+        weights = np.where(is_shown, np.minimum(self.lengths, _AROUND_S), 0)
+        total: Floats = (weights @ self.vectors / max(1e-9, float(weights.sum()))).astype(np.float32)
+        return total
+
     @property
     def distinctive_s(self) -> float:
         """Seconds of frames that are distinctive."""

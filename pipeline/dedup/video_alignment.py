@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dedup.activity_alignment import correlation as activity_correlation
-from pipeline.dedup.correlation import correlation, correlation_of_changes
+from pipeline.dedup.activity_alignment import stands_out
+from pipeline.dedup.correlation import compare_pictures, correlation, correlation_of_changes
 from pipeline.dedup.frame_alignment import candidate_offsets
 from pipeline.dedup.overlay import Overlay, overlay
 from pipeline.dedup.sampled_frames import SampledFrames
@@ -101,14 +102,17 @@ def _align_coarse(
 def _is_supported(
     one: SampledFrames, other: SampledFrames, offset: float, found: Range, times_s: NDArray[np.float64]
 ) -> bool:
-    """Return whether enough moments agree, at `times_s`, and the activity does not contradict.
+    """Return whether enough moments agree, at `times_s`, so do the pictures, and the activity does not contradict.
 
     Not needed where both videos are densely sampled, as their motion is compared.
     """
     if not (one.is_sparse or other.is_sparse):
         return True
-    if one.is_sparse and other.is_sparse and len(np.unique(times_s // _MOMENT_S)) < _MIN_MOMENTS:
-        return False
+    if one.is_sparse and other.is_sparse:
+        is_certain = stands_out(one.course, other.course, offset)
+        pictures = compare_pictures(one, other, offset, found)
+        if len(np.unique(times_s // _MOMENT_S)) < _MIN_MOMENTS or not pictures.is_sufficient(is_certain=is_certain):
+            return False
     if one.course is None or other.course is None:
         return True
     middle_s, half_s = (found[0] + found[1]) / 2, max(found[1] - found[0], _MIN_ACTIVITY_S) / 2

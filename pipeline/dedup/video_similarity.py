@@ -30,7 +30,7 @@ _MAX_RANGES = 6
 class VideoSimilarity:
     """Near-duplicate search for videos. The defaults were measured by benchmarks/near_duplicates.py."""
 
-    version: int = 3
+    version: int = 4
     min_collisions: int = 2  # in a large corpus, one frame collides with many by chance
     sufficient_collisions: int = 8
     tables: int = 4  # LSH tables

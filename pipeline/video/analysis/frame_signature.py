@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 SIDE = 16
 SIGNATURE_BYTES = SIDE * SIDE
 GRAY_SIDE = 64
-VERSION = 3  # increment when the same picture gives another signature
+VERSION = 4  # increment when the same picture gives another signature
 
 MIN_CONTRAST = 5.0  # gray levels, standard deviation over the cells
 _MIN_DETAIL = 0.08  # share of cells that differ from the median cell

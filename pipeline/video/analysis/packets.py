@@ -92,7 +92,9 @@ class PacketReader:
                 self._hash.update(len(unit).to_bytes(4, "big"))
                 self._hash.update(unit)
         placed = self._clock.place(packet)
-        if not packet.is_keyframe:
+        if packet.is_keyframe:
+            self._activity.add_key_frame(placed.start_s)
+        else:
             self._activity.add(placed.start_s, packet.size)
         if not packet.is_discard:  # an edit list shows a part of the packets only
             self._first_s = placed.start_s if self._first_s is None else min(self._first_s, placed.start_s)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.dedup.activity_alignment import correlation, course, likely_offsets, local_correlation
+from pipeline.dedup.activity_alignment import correlation, course, likely_offsets, local_correlation, stands_out
 from pipeline.video.analysis.activity import PERIOD_S, STEPS_PER_OCTAVE
 
 Floats = NDArray[np.float64]
@@ -76,3 +76,22 @@ def test_the_local_correlation_agrees_with_a_direct_computation() -> None:
         index = round(time_s / PERIOD_S)
         part = slice(max(0, index - 32), index + 33)
         assert value == pytest.approx(np.corrcoef(x[part], y[part])[0, 1], abs=1e-6)
+
+
+def test_the_offset_of_a_copy_stands_out_and_those_of_chance_do_not() -> None:
+    one = random_course(10, 120)
+    copy = one[40:] + 0.5 * np.random.default_rng(11).normal(size=len(one) - 40)
+    assert stands_out(one, copy, -10.0)
+    assert not stands_out(one, copy, 30.0)
+    chance = random_course(12, 120)
+    assert not stands_out(one, chance, likely_offsets(one, chance, count=1)[0])
+    assert not stands_out(one, None, 0.0)
+
+
+def test_no_offset_of_a_common_rhythm_stands_out() -> None:
+    rng = np.random.default_rng(13)
+    beat = np.tile(np.concatenate([[4.0], np.zeros(39)]), 12)  # every ten seconds
+    one, other = (beat + 0.3 * rng.normal(size=len(beat)) for _ in range(2))
+    offset = likely_offsets(one, other, count=1)[0]
+    assert correlation(one, other, offset, start_s=0, end_s=120).significance > 4.5
+    assert not stands_out(one, other, offset)

@@ -1,11 +1,13 @@
-"""The correlation of changes agrees with a direct computation."""
+"""The correlation of changes agrees with a direct computation; pictures agree by what changes in them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from pipeline.dedup.correlation import correlation, correlation_of_changes
+from pipeline.dedup.correlation import PictureAgreement, compare_pictures, correlation, correlation_of_changes
+from pipeline.dedup.sampled_frames import SampledFrames
 from pipeline.dedup.window import normalized
 from pipeline.video.analysis.frame_signature import SIDE
 
@@ -31,3 +33,59 @@ def test_correlation_is_that_of_all_values_together() -> None:
     x = rng.normal(size=(5, 7)).astype(np.float32)
     assert correlation(x, 3 * x) == (pytest.approx(1), pytest.approx(9 * float((x * x).sum()) / 5))
     assert correlation(x, -x)[0] == pytest.approx(-1)
+
+
+def frames(pictures: NDArray[np.float64], every_s: float = 2.0) -> SampledFrames:
+    count = len(pictures)
+    starts, lengths = np.arange(count) * every_s, np.full(count, every_s)
+    return SampledFrames(normalized(pictures), starts, lengths, np.ones(count, bool))
+
+
+def test_a_noisy_copy_explains_the_changes_and_other_changes_in_the_same_room_do_not() -> None:
+    rng = np.random.default_rng(3)
+    room = 4 * rng.normal(size=(1, SIDE, SIDE))
+    moves, others = rng.normal(size=(2, 30, SIDE, SIDE))
+    noise = 0.2 * rng.normal(size=moves.shape)
+    one = frames(room + moves)
+    copy = compare_pictures(one, frames(room + moves + noise), 0.0, (0.0, 60.0))
+    other = compare_pictures(one, frames(room + others), 0.0, (0.0, 60.0))
+    assert copy.explained > 0.9
+    assert copy.is_sufficient(is_certain=False)
+    assert other.similarity > 0.85  # the room alone
+    assert other.explained < 0.2
+    assert not other.is_sufficient(is_certain=True)
+
+
+def test_slides_of_one_template_differ_by_more_than_changes_in_them() -> None:
+    rng = np.random.default_rng(4)
+    template, speaker = 4 * rng.normal(size=(1, SIDE, SIDE)), 0.3 * rng.normal(size=(20, SIDE, SIDE))
+    one, other = (frames(template + rng.normal(size=(1, SIDE, SIDE)) + speaker) for _ in range(2))
+    found = compare_pictures(one, other, 0.0, (0.0, 40.0))
+    assert found.explained < 0
+    assert not found.is_sufficient(is_certain=True)
+
+
+def test_pictures_of_the_best_step_near_an_offset_are_compared() -> None:
+    moves = np.random.default_rng(5).normal(size=(40, SIDE, SIDE))
+    one = frames(moves)
+    late = SampledFrames(one.vectors, one.starts + 0.125, one.lengths, one.is_distinctive)
+    assert compare_pictures(one, late, 0.0, (0.0, 80.0)).similarity == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("explained", "is_certain", "expected"),
+    [(0.7, True, True), (0.7, False, False), (0.9, False, True), (0.5, True, False)],
+)
+def test_an_uncertain_offset_needs_better_pictures(explained: float, is_certain: bool, expected: bool) -> None:
+    assert PictureAgreement(0.9, explained, 0.1, 5).is_sufficient(is_certain=is_certain) == expected
+
+
+def test_still_pictures_must_be_equal_and_one_moment_is_not_enough() -> None:
+    assert PictureAgreement(0.99, 0.0, 1e-4, 5).is_sufficient(is_certain=False)
+    assert not PictureAgreement(0.98, 1.0, 1e-4, 5).is_sufficient(is_certain=True)
+    assert not PictureAgreement(1.0, 1.0, 0.1, 1).is_sufficient(is_certain=True)
+
+
+def test_videos_without_a_common_time_do_not_agree() -> None:
+    one = frames(np.random.default_rng(6).normal(size=(9, SIDE, SIDE)))
+    assert not compare_pictures(one, one, 500.0, (0.0, 18.0)).is_sufficient(is_certain=True)

@@ -75,3 +75,10 @@ def test_changes_are_relative_to_the_mean_of_the_time_around() -> None:
     near = np.abs(frames.starts - frames.starts[12]) <= 15
     difference = frames.vectors[12] - frames.vectors[near].mean(0)
     assert frames.changes[12] == pytest.approx(difference / np.linalg.norm(difference), abs=1e-4)
+
+
+def test_the_mean_of_a_range_counts_frames_by_their_lengths() -> None:
+    vectors = np.eye(3, SIDE * SIDE, dtype=np.float32)
+    frames = SampledFrames(vectors, np.array([0.0, 1.0, 4.0]), np.array([1.0, 3.0, 2.0]), np.ones(3, bool))
+    assert frames.mean(0.0, 4.0)[:3] == pytest.approx([0.25, 0.75, 0.0])
+    assert frames.mean(100.0, 200.0).tolist() == [0.0] * SIDE * SIDE

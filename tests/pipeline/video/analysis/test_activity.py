@@ -45,3 +45,29 @@ def test_another_quality_moves_all_levels_alike(scale: float) -> None:
     times = np.arange(40) * PERIOD_S
     one, other = (levels(list(zip(times, (sizes * s).astype(int), strict=True))) for s in (1.0, scale))
     assert np.ptp(other.astype(int) - one) <= 1
+
+
+def with_key_frames(pattern: np.ndarray, content: np.ndarray, *, key_frame_s: float) -> np.ndarray:
+    """Return the levels of a video whose encoder adds `pattern` octaves after each key frame."""
+    meter, step = ActivityMeter(), round(key_frame_s / PERIOD_S)
+    for period, octaves in enumerate(content):
+        if period % step == 0:
+            meter.add_key_frame(period * PERIOD_S)
+        meter.add(period * PERIOD_S, round(2 ** (10 + octaves + pattern[period % step])))
+    return np.frombuffer(meter.levels(), np.uint8).astype(float)
+
+
+def test_videos_of_one_encoder_have_no_rhythm_of_key_frames_in_common() -> None:
+    rng = np.random.default_rng(2)
+    pattern = rng.normal(size=8)
+    contents = rng.normal(size=(2, 240)) * 0.3
+    one, other = (with_key_frames(pattern, content, key_frame_s=2.0) for content in contents)
+    assert abs(np.corrcoef(one, other)[0, 1]) < 0.15
+    again = with_key_frames(np.zeros(12), contents[0], key_frame_s=3.0)
+    assert np.corrcoef(one, again)[0, 1] > 0.9
+
+
+def test_few_key_frames_change_nothing() -> None:
+    content = np.random.default_rng(3).normal(size=100)
+    kept = with_key_frames(np.zeros(40), content, key_frame_s=10.0)
+    assert kept.tolist() == levels([(i * PERIOD_S, round(2 ** (10 + c))) for i, c in enumerate(content)]).tolist()
