@@ -1,6 +1,6 @@
 """Measures whether the near-duplicate search finds changed copies and nothing else, and how it scales with the items.
 
-    python benchmarks/near_duplicates.py [--smoke] [--parts videos long negatives growth] [--folder DIR] [--out near.json]
+    python benchmarks/near_duplicates.py [--smoke] [--parts videos long negatives growth] [--folder DIR] [--out FILE]
 
     videos    Real sample clips, whole and in parts of five seconds, and copies of them with one change each in three
               strengths (`near_duplicates_parts/clips.py`) are searched together. A copy counts as found if the search
