@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import sys
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal
 
 import jax
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
 from schemas.printable import printable
+from trainer.compilation_cache import use_compilation_cache
+from trainer.config import MeshConfig
+from trainer.evaluation.loss import LossConfig, measure_loss
 from trainer.run.distributed import PROCESS_ID
 from trainer.run.launcher import run_locally
-from trainer.run.loop import TrainConfig, train
+from trainer.run.loop import TrainConfig, train, use_cpu_devices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,3 +47,20 @@ class Train:
         skipped = f"; {result.skipped_sequences} damaged sequences skipped" if result.skipped_sequences else ""
         line = f"train: step {result.step}{fell}{speed}{skipped}; {result.checkpoint}"
         print(printable(line), file=sys.stderr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval:
+    """Measure a trained model. Prints a JSON object; a value that cannot be measured is null."""
+
+    suite: Annotated[Literal["loss"], Positional]
+    """loss: the mean over all targets, and over those of text and of vision, in nats per target."""
+    loss: Annotated[LossConfig, arg(name="")]
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Print what was measured."""
+        use_cpu_devices(self.loss.devices)
+        use_compilation_cache()
+        measured = measure_loss(self.loss, self.mesh)
+        print(json.dumps({name: value if math.isfinite(value) else None for name, value in measured.items()}))

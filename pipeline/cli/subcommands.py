@@ -105,6 +105,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
             "PlanTraining",
             "estimate memory, operations and time of a training without running it",
         ),
+        ("eval", "trainer.commands", "Eval", "measure the loss of a trained model on packed datasets"),
         ("generate", "pipeline.cli.generate", "Generate", "continue a stored video or a text with a trained model"),
     ),
     **_group(

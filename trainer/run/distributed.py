@@ -24,7 +24,7 @@ _SHUTDOWN_S = 30  # how long a process that ends waits for the others
 
 @dataclass(frozen=True, kw_only=True)
 class Distributed:
-    """How the processes of a run find each other; see docs/distributed_training.md."""
+    """How the processes of a run find each other; see docs/training_runs.md."""
 
     distributed: bool = False
     """Train together with other processes, usually one per host. Each runs the same command. Without the next three

@@ -39,6 +39,7 @@ from schemas.runs.interrupt import StopRequest
 from schemas.runs.metrics import MetricsLog
 from schemas.runs.progress import TrainingProgress
 from schemas.runs.tensorboard import TensorBoard
+from trainer.compilation_cache import use_compilation_cache
 from trainer.data.loader import Batch, held_out_batches, training_batches
 from trainer.data.shards import PackedSplit
 from trainer.run.checkpoint import Checkpoints
@@ -87,6 +88,7 @@ def train(config: TrainConfig) -> TrainResult:
     """
     use_cpu_devices(config.devices)
     connect(config.processes)
+    use_compilation_cache()
     with StopRequest(agree=any_process) as stop, ExitStack() as stack:
         return _Training(Setup.of(config), stop, stack).run()
 

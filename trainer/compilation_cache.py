@@ -1,0 +1,31 @@
+"""JAX's persistent cache of compiled programs, so that a run that is started again does not compile again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+
+_MOST_BYTES = 4 << 30  # programs that were not used for the longest time are deleted
+
+
+def default_folder() -> Path:
+    """Return the folder for compiled programs: `longreel/compiled` in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longreel" / "compiled"
+
+
+def use_compilation_cache() -> Path | None:
+    """Keep compiled programs between runs, unless JAX's own settings say where, or several CPU devices are used.
+
+    JAX's key of a program covers its code, options, devices and versions. Programs for several virtual CPU devices are
+    not kept: loaded from the cache they can deadlock (JAX 0.10, a mesh of data 2 and sequence 4). Returns the folder,
+    or None if this function changed nothing.
+    """
+    devices = jax.devices()
+    if jax.config.jax_compilation_cache_dir or (devices[0].platform == "cpu" and len(devices) > 1):
+        return None
+    folder = default_folder()
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", _MOST_BYTES)
+    return folder

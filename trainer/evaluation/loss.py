@@ -1,0 +1,81 @@
+"""The loss of a trained model on packed datasets, without training."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optax
+
+from schemas.errors import ConfigError
+from schemas.storage.option import Address
+from trainer.config import MeshConfig
+from trainer.data.layout import Layout
+from trainer.data.loader import Placement, held_out_batches
+from trainer.data.shards import PackedSplit
+from trainer.mesh import make_mesh
+from trainer.run.checkpoint import open_run
+from trainer.run.evaluate import evaluate, spread
+from trainer.run.state import Plan
+from trainer.run.step import compile_eval
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Measure the loss of a run's checkpoint on packed datasets, in nats per target."""
+
+    model: Path
+    """Output folder of `longreel train` or `longreel import-model`."""
+    dataset: tuple[Address, ...]
+    """Packed dataset directories, of the model's vocabulary: paths, or addresses in S3 or Google Cloud Storage."""
+    split: str = "val"
+    """Which sequences: val or train."""
+    sequences: int | None = None
+    """Maximum number of sequences, spread evenly over the split. Default: all."""
+    checkpoint_step: int | None = None
+    """Step of the checkpoint. Default: the newest."""
+    batch_size: int = 1
+    """Sequences at a time, over all devices."""
+    layout: Layout = "block_cyclic"
+    """How the tokens of a sequence are distributed over the mesh axis `sequence`."""
+    devices: int | None = None
+    """Number of virtual CPU devices to use. Default: the devices that JAX finds."""
+
+    def __post_init__(self) -> None:
+        for name in ("sequences", "batch_size", "devices"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
+
+
+def measure_loss(config: LossConfig, mesh_config: MeshConfig) -> dict[str, Any]:
+    """Return the step of the checkpoint, the number of sequences, and the losses by modality; NaN without targets.
+
+    Raises ConfigError, DatasetError or VocabularyMismatch.
+    """
+    mesh = make_mesh(mesh_config)
+    split = PackedSplit(config.dataset, config.split)
+    with open_run(config.model) as checkpoints:
+        step = checkpoints.newest() if config.checkpoint_step is None else config.checkpoint_step
+        if step not in checkpoints.steps():
+            have = ", ".join(map(str, checkpoints.steps()))
+            raise ConfigError(f"{checkpoints.path} has no checkpoint of step {step}; it has: {have}")
+        about = checkpoints.describe(step)
+        about.require_vocabulary(split.vocabulary, where=checkpoints.path / str(step))
+        about.model.require_mesh(mesh.shape)
+        if split.context_length > about.model.max_positions:
+            raise ConfigError(
+                f"the dataset's context of {split.context_length} tokens is longer than the model's max_positions "
+                f"{about.model.max_positions}: measure on a dataset of shorter sequences"
+            )
+        plan = Plan.of(about.model, about.vocabulary, optimizer=optax.identity(), mesh=mesh)
+        shape = (config.batch_size, split.context_length)
+        placement = Placement.of(mesh, shape, layout=config.layout, tile=about.model.tile)
+        params = checkpoints.restore_params(step, plan.like.params)
+    chosen = spread(len(split), config.sequences)
+    batches = held_out_batches(placement.loader(split), indices=chosen, batch_size=config.batch_size)
+    with closing(batches):
+        losses = evaluate(compile_eval(plan, shape=shape), params, map(placement.place, batches))
+    return {"step": step, "sequences": len(chosen), **losses}
