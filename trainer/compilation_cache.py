@@ -23,7 +23,7 @@ def use_compilation_cache() -> Path | None:
     or None if this function changed nothing.
     """
     devices = jax.devices()
-    if jax.config.jax_compilation_cache_dir or (devices[0].platform == "cpu" and len(devices) > 1):
+    if jax.config.values["jax_compilation_cache_dir"] or (devices[0].platform == "cpu" and len(devices) > 1):
         return None
     folder = default_folder()
     jax.config.update("jax_compilation_cache_dir", str(folder))
