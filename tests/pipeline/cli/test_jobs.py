@@ -15,6 +15,7 @@ import pytest
 
 import longreel
 from pipeline.runtime.token_store import TokenStore
+from pipeline.runtime.workspace import Workspace
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.video.decoder import DecodeConfig
 from tests.support.command_server import CommandServer
@@ -25,6 +26,7 @@ from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
 pytestmark = pytest.mark.slow
 
+_MADE = ("survey", "signatures", "selection", "tokens", "packed")
 CONFIG = TokenizeConfig(decode=DecodeConfig(fps=4))
 
 
@@ -81,7 +83,7 @@ def test_every_item_becomes_tokens_or_a_quarantine_row_with_a_reason(first: tupl
 
 
 def test_a_video_is_stored_with_its_frames_and_times(first: tuple[Path, Any]) -> None:
-    rows = {Path(r["uri"]).name: r for r in TokenStore(first[0] / "tokens").table().to_pylist()}
+    rows = {Path(r["uri"]).name: r for r in TokenStore(Workspace.existing(first[0]).tokens).table().to_pylist()}
     assert rows["a.mp4"]["frames"] == 8
     assert rows["b.mkv"]["frames"] == 12
     vision = [(s["start_s"], s["end_s"]) for s in rows["a.mp4"]["spans"] if s["modality"] == 1]
@@ -91,10 +93,11 @@ def test_a_video_is_stored_with_its_frames_and_times(first: tuple[Path, Any]) ->
 
 def test_a_second_run_does_nothing(first: tuple[Path, Any], material: Path, text_tokenizer: Path) -> None:
     out, _ = first
-    before = {p: p.stat().st_mtime_ns for p in out.rglob("*-0*")}
+    before = {p: p.stat().st_mtime_ns for folder in _MADE for p in (out / folder).rglob("*-0*")}
+    assert before
     reports = run_stages(material, out, text_tokenizer, CONFIG)
     assert [report.new for report in reports.values()] == [0] * len(reports)
-    assert {p: p.stat().st_mtime_ns for p in out.rglob("*-0*")} == before
+    assert {p: p.stat().st_mtime_ns for folder in _MADE for p in (out / folder).rglob("*-0*")} == before
 
 
 def test_more_workers_and_another_order_give_the_same_bytes(
@@ -111,23 +114,36 @@ def test_more_workers_and_another_order_give_the_same_bytes(
     assert made_bytes(tmp_path / "out") == made_bytes(first[0])
 
 
+def run_command(material: Path, out: Path, text_tokenizer: Path) -> list[str]:
+    """Return the arguments of a run with the settings of `first`."""
+    command = ["run", str(material), "--out", str(out), "--context", "512", "--text-tokenizer", str(text_tokenizer)]
+    return [*command, "--units", "4", "--select.val-fraction", "0.3", "--decode.fps", "4", "--pack.shard-bytes", "4096"]
+
+
+@pytest.fixture(scope="module")
+def whole(material: Path, text_tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace of a run that was not stopped; its dataset has the text tokenizer, unlike that of `first`."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    assert longreel.main(run_command(material, out, text_tokenizer)) == 0
+    return out
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_was_stopped_resumes_and_ends_with_the_same_bytes(
     number: signal.Signals,
     first: tuple[Path, Any],
+    whole: Path,
     material: Path,
     text_tokenizer: Path,
     commands: CommandServer,
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"
-    command = ["run", str(material), "--out", str(out), "--context", "512", "--text-tokenizer", str(text_tokenizer)]
-    command += ["--units", "4", "--select.val-fraction", "0.3", "--decode.fps", "4", "--pack.shard-bytes", "4096"]
+    command = run_command(material, out, text_tokenizer)
 
     def stop(child: int) -> None:
-        log = out / "logs" / "tokenize.jsonl"
         deadline = time.monotonic() + 120
-        while not log.exists() and time.monotonic() < deadline:
+        while not any(out.glob("logs/tokenize/*/*.jsonl")) and time.monotonic() < deadline:
             time.sleep(0.02)
         os.kill(child, number)
 
@@ -140,7 +156,8 @@ def test_a_run_that_was_stopped_resumes_and_ends_with_the_same_bytes(
         assert code == -signal.SIGKILL
     assert not (out / "packed" / "512" / "dataset.json").exists()
     assert longreel.main(command) == 0
-    assert made_bytes(out) == made_bytes(first[0])
+    assert made_bytes(out) == made_bytes(whole)
+    assert made_bytes(out, ["tokens"]) == made_bytes(first[0], ["tokens"])
     assert (out / "packed" / "512" / "dataset.json").exists()
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import longreel
 from pipeline.runtime.token_store import TokenStore
-from schemas.storage.location import located
+from pipeline.runtime.workspace import Workspace
 from tests.pipeline.cli.conftest import CONTEXT
 from tests.support.command_server import CommandServer
 from tests.support.leftovers import files_with
@@ -33,7 +33,7 @@ def out(workspace: Path, tmp_path: Path) -> Path:
 def test_a_takedown_that_is_killed_leaves_readable_datasets_and_the_same_command_completes_it(
     out: Path, commands: CommandServer, sign: str
 ) -> None:
-    store = TokenStore(located(out / "tokens"))
+    store = TokenStore(Workspace.existing(out).tokens)
     (row,) = [row for row in store.table().to_pylist() if row["uri"].endswith("b.mp4")]
     tokens = store.read(row["unit"], row["batch"], row["row"], 40, 40).tobytes()
     dataset = str(out / "packed" / str(CONTEXT))

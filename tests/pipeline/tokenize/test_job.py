@@ -33,7 +33,6 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.job import tokenize_items
 from pipeline.tokenize.worker import TokenizeWorker
 from schemas.errors import ConfigError, DatasetError
-from schemas.storage.location import located
 from tests.support.inputs.media import make_video
 from tests.support.stages import (
     CLOCKS,
@@ -123,7 +122,7 @@ def test_only_the_answers_of_question_answer_documents_have_loss_weight(
     rejected = pq.read_table(out / "quarantine.parquet").to_pylist()
     assert [(Path(r["uri"]).name, r["kind"], r["job"]) for r in rejected] == [("broken.qa.json", "qa", "survey")]
 
-    store = TokenStore(located(out / "tokens"))
+    store = TokenStore(Workspace.existing(out).tokens)
     rows = {Path(row["uri"]).name: row for row in store.table().to_pylist()}
     assert {name for name, row in rows.items() if row["kind"] == "qa"} == {"0.qa.json", "1.qa.json"}
     for name, row in rows.items():
@@ -197,7 +196,7 @@ def test_moving_a_file_or_changing_its_split_packs_again_without_encoding(
     (books / "0.txt").rename(books / "renamed.txt")
     reports = run_stages(listed("val"), out, models.text, models.config())
     assert (reports["tokenize"].new, reports["pack 512"].new) == (0, 3)
-    rows = TokenStore(located(out / "tokens")).table().to_pylist()
+    rows = TokenStore(Workspace.existing(out).tokens).table().to_pylist()
     assert {row["split"] for row in rows} == {"val"}
     assert {Path(row["uri"]).name for row in rows} == {"1.txt", "2.txt", "renamed.txt"}
 
@@ -280,7 +279,7 @@ def test_a_second_run_does_nothing_and_a_lost_unit_is_computed_again_with_the_sa
     _, reports = run_on_clips(shots_folder, workspace.root, models)
     assert [report.new for report in reports.values()] == [0, 0, 0, 0]
     assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in workspace.tokens.local().glob("unit-*")} == before
-    (workspace.tokens / f"{unit_name(rows_of(workspace, 'three.mp4')[0]['unit'])}.parquet").unlink()
+    (workspace.tokens / f"{unit_name(rows_of(workspace, 'three.mp4')[0]['unit'])}.parquet").delete()
     _, reports = run_on_clips(shots_folder, workspace.root, models)
     assert reports["tokenize"].new >= 1
     assert {p: p.read_bytes() for p in workspace.tokens.local().glob("unit-*")} == {
