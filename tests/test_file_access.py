@@ -17,8 +17,10 @@ _STORAGE = "schemas/storage/"
 _ALLOWED = {
     "inputs are folders and links of the file system, or copied to a temporary file": """
         pipeline/sources/inputs.py pipeline/sources/links.py pipeline/sources/manifest.py
-        pipeline/text/encoding.py pipeline/text/transcripts/reading.py pipeline/takedown/files.py
+        pipeline/survey/job.py pipeline/text/encoding.py pipeline/text/transcripts/reading.py
+        pipeline/takedown/files.py
     """,
+    "workers compare the code that they have installed": "pipeline/runtime/engines/dask_probe.py",
     "sample material is made in a local folder": """
         pipeline/sources/sample_media.py pipeline/sources/sample_packages.py pipeline/sources/synthetic_media.py
     """,
