@@ -10,7 +10,14 @@ import psutil
 
 def children() -> list[psutil.Process]:
     """Return the decoder processes of this process."""
-    return [child for child in psutil.Process().children() if "pipeline.video.child" in child.cmdline()]
+    return [child for child in psutil.Process().children() if "pipeline.video.child" in _command(child)]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except (psutil.ZombieProcess, psutil.NoSuchProcess):  # it ended in the meantime, or is not waited for yet
+        return []
 
 
 def shared_memory() -> set[Path]:

@@ -26,7 +26,7 @@ def test_only_one_axis_may_take_the_remaining_devices() -> None:
         ({"tile": 0}, "tile must be at least 1, got 0"),
         ({"chunk": -1}, "chunk must be at least 1, got -1"),
         ({"max_positions": 0}, "max_positions must be at least 1, got 0"),
-        ({"dtype": "float16"}, "dtype must be float32 or bfloat16, got 'float16'"),
+        ({"dtype": "float16"}, "dtype must be one of float32, bfloat16, got 'float16'"),
         ({"softmax": "hard"}, "softmax must be one of joint, by_modality, got 'hard'"),
         ({"attention": "flash"}, "attention must be one of ring, all_gather, ulysses, got 'flash'"),
     ],

@@ -363,7 +363,7 @@ def test_a_hundred_thousand_documents_of_one_token_are_packed(tmp_path: Path) ->
 def keep_trained(words: str, workspace: Workspace) -> TextTokenizer:
     path = train_text_tokenizer([words], workspace.root / "new.model", TextTrainConfig(vocab_size=512))
     text = TextTokenizer.load(path)
-    path.unlink()
+    (workspace.root / "new.model").delete()
     keep_tokenizer(workspace, text.files)
     return text
 

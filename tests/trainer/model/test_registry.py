@@ -45,7 +45,7 @@ def _config(tmp_path: Path, *, steps: int, model: str = "bigram") -> TrainConfig
         steps=steps,
         batch_size=4,
         cadence=Cadence(eval_every=2),
-        optimizer=OptimizerConfig(learning_rate=0.3, warmup_steps=0),
+        optimizer=OptimizerConfig(learning_rate=0.3, warmup_steps=0, schedule="constant"),
     )
 
 

@@ -63,7 +63,7 @@ def test_a_dataset_in_an_object_store_trains_the_same_model(dataset: Path, s3: O
     for path in dataset.iterdir():
         (there / path.name).write(path.read_bytes())
     cadence = Cadence(eval_every=2, checkpoint_every=2)
-    small = config_of(dataset, tmp_path / "local", steps=4, cadence=cadence, devices=1)
+    small = config_of(dataset, tmp_path / "local", steps=4, cadence=cadence)
     train(small)
     train(dataclasses.replace(small, dataset=(there,), out=tmp_path / "remote"))
     assert _rows(tmp_path / "remote") == _rows(tmp_path / "local")
