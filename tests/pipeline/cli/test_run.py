@@ -15,6 +15,7 @@ from pipeline.runtime.token_store import TokenStore
 from pipeline.runtime.workspace import Workspace
 from schemas.dataset import read_card
 from schemas.packed import check_spans, expand
+from schemas.storage.location import located
 from tests.pipeline.cli.conftest import CONTEXT
 from tests.support.command_server import CommandServer
 from tests.support.stored_files import file_of
@@ -63,7 +64,7 @@ def test_plain_webdataset_reads_every_sequence(workspace: Path) -> None:
 def test_every_token_of_the_store_is_in_the_ledger_once(workspace: Path) -> None:
     ledger = pq.read_table(file_of(workspace / "packed" / str(CONTEXT), "documents.parquet"))
     lengths = ledger.group_by("document_id").aggregate([("length", "sum")]).to_pylist()
-    stored = TokenStore(workspace / "tokens").table().to_pylist()
+    stored = TokenStore(Workspace.existing(located(workspace)).tokens).table().to_pylist()
     assert {r["document_id"]: r["length_sum"] for r in lengths} == {r["document_id"]: r["length"] for r in stored}
     assert set(ledger["license"].to_pylist()) == {"CC0-1.0"}
 

@@ -411,7 +411,7 @@ def test_books_are_cut_at_sentence_ends_and_need_the_text_tokenizer_of_their_tok
     assert run(sentences, config).new == 0
     with pytest.raises(ConfigError, match=r"text is not the tokenizer that the text was tokenized with"):
         run(sentences, replace(config, seed=1))
-    shutil.rmtree(sentences.text_tokenizer.parent)
+    sentences.text_tokenizer.parent.delete_folder()
     with pytest.raises(ConfigError, match=r"text is missing.*--sentence-reach 0"):
         run(sentences, replace(config, seed=1))
     assert run(sentences, replace(config, seed=1, sentence_reach=0)).new == 9

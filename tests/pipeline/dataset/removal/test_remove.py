@@ -67,7 +67,7 @@ def test_the_documents_are_removed_and_nothing_else(
         before = make_dataset(Path(folder), documents, shard_bytes=shard_bytes)
         once, twice = (Path(shutil.copytree(before, Path(folder) / name)) for name in ("once", "twice"))
         remove_items(once, [document.id for document in gone])
-        store = TokenStore(Path(folder) / "tokens")
+        store = TokenStore(located(Path(folder) / "tokens"))
         assert_removed(before, once, gone, store)
         assert_all_tokens(once, [d for d in documents if d not in gone])
         for document in gone:
