@@ -84,14 +84,14 @@ def make_store(directory: Path, size: int) -> int:
 
 
 def shard_inputs_of(store: Path, context: int, config: PackConfig) -> tuple[DatasetPlan, dict[str, list[ShardInput]]]:
-    units = [documents_of(read_rows(located(path), TOKENS)) for path in unit_files(store)]
+    units = [documents_of(read_rows(path, TOKENS)) for path in unit_files(located(store))]
     counted = [
         count_lengths(unit, config.mixture, context_length=context, text_factor=1.0, seed=config.seed) for unit in units
     ]
     plan = make_plan(sum_histograms(counted), config, context_length=context, vocabulary=VOCABULARY)
     handed, sent = RankCounter(), dict[str, list[ShardInput]]()
     for number, (unit, histograms) in enumerate(zip(units, counted, strict=True)):
-        for name, shard_input in assign(unit, plan, handed.start(number, histograms.splits), TokenStore(store), None):
+        for name, shard_input in assign(unit, plan, handed.start(number, histograms.splits), TokenStore(located(store)), None):
             sent.setdefault(name, []).append(shard_input)
     return plan, sent
 
