@@ -91,7 +91,9 @@ def shard_inputs_of(store: Path, context: int, config: PackConfig) -> tuple[Data
     plan = make_plan(sum_histograms(counted), config, context_length=context, vocabulary=VOCABULARY)
     handed, sent = RankCounter(), dict[str, list[ShardInput]]()
     for number, (unit, histograms) in enumerate(zip(units, counted, strict=True)):
-        for name, shard_input in assign(unit, plan, handed.start(number, histograms.splits), TokenStore(located(store)), None):
+        for name, shard_input in assign(
+            unit, plan, handed.start(number, histograms.splits), TokenStore(located(store)), None
+        ):
             sent.setdefault(name, []).append(shard_input)
     return plan, sent
 
