@@ -1,4 +1,4 @@
-"""Measures reads from a bucket through Longreel beside obstore alone, and that local files cost what they did.
+"""Measures reads from a bucket through Longreel and through obstore alone, and the cost of local files.
 
     python benchmarks/storage.py [--smoke] [--size 268435456] [--out storage.json]
 
@@ -11,11 +11,11 @@ runs counts:
     stream      `Location.open`, then seek and read, as Parquet and Arrow do
 
     trainer     `PackedSplit.read` of a dataset that is served in the same way, one sequence after the other in random
-                order and from four threads; beside it `obstore` reads the same ranges
+                order and from four threads; for comparison, `obstore` reads the same ranges
 
-    pack        `TokenStore.read` of all documents of a token store; beside it obstore reads the file in ranges of 4 MiB
+    pack        `TokenStore.read` of all documents of a token store; obstore reads the file in ranges of 4 MiB
 
-Local files: microseconds for one atomic write, one whole read and one ranged read through `Location`, beside the same
+Local files: microseconds for one atomic write, one whole read and one ranged read through `Location`, and for the same
 system calls made by hand (temporary name, fsync, rename; open and read), in turns.
 """
 

@@ -1,4 +1,4 @@
-"""Measures the speed of text tokenizers, beside the libraries alone, and the memory for a large book.
+"""Measures the speed of text tokenizers, compared with the libraries alone, and the memory for a large book.
 
     python benchmarks/text_tokenizers.py [--smoke] [--megabytes 4] [--book-megabytes 100] [--out text_tokenizers.json]
         [--tokenizers FILE_OR_FOLDER ...]

@@ -3,7 +3,7 @@
 A unit is a range of the hash of an identity. The number is multiplied, so each unit is divided into ranges of its own,
 and nothing is computed again: the rows of its tables are distributed by their hash, and the index of its tokens names
 the old file until tokenize writes the unit again. New tables are in folders of the new number. `workspace.json` is
-replaced when they are complete; a command that is killed before that leaves folders that no reader looks at.
+replaced when they are complete; a command that is killed before that leaves folders that nothing reads.
 
 Cost: one pass over survey, signatures, selection and token index, about 20 KB per item. As the number at least doubles,
 an item is moved about once per doubling of the corpus.

@@ -26,7 +26,7 @@ from schemas.errors import LongreelError
 from schemas.printable import printable
 from schemas.storage.location import Location
 
-_TERMINAL_S, _STORE_S, _PLAIN_S = 0.2, 5.0, 10.0  # between looks at the journals; of a terminal, in a store, as text
+_TERMINAL_S, _STORE_S, _PLAIN_S = 0.2, 5.0, 10.0  # between reads of the journals: for a terminal, from a store, as text
 _FILE_WIDTH = 160
 
 

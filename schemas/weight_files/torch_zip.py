@@ -150,62 +150,58 @@ def _tensor(z: zipfile.ZipFile, prefix: str, storage: Any, offset: Any, shape: A
     if min(numbers) < 0:
         raise ConfigError(f"a tensor has invalid shape {list(shape)}, strides {list(stride)} or offset {offset}")
     name = f"{prefix}/data/{storage.key}"
-    read = partial(_read_tensor, z, name, storage.dtype, offset, shape, stride)
+    view = _View(name, storage.dtype, offset, shape, stride)
     is_flat = stride == tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
-    part = partial(_read_part, z, name, storage.dtype, offset, shape, stride) if is_flat else None
-    return Stored(tuple(shape), read, part, storage.dtype)
+    part = partial(_read_part, z, view) if is_flat else None
+    return Stored(tuple(shape), partial(_read_tensor, z, view), part, storage.dtype)
 
 
-def _read_tensor(
-    z: zipfile.ZipFile,
-    name: str,
-    dtype: np.dtype[Any],
-    offset: int,
-    shape: tuple[int, ...],
-    stride: tuple[int, ...],
-) -> NDArray[Any]:
+class _View(NamedTuple):
+    """Which values of a storage a tensor has."""
+
+    name: str  # of the storage's entry
+    dtype: np.dtype[Any]
+    offset: int  # values
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]  # values
+
+
+def _read_tensor(z: zipfile.ZipFile, view: _View) -> NDArray[Any]:
     """Read one tensor, after validating that its storage is large enough."""
-    held = _held(z, name, dtype, offset, shape, stride)
+    held = _held(z, view)
     try:
-        flat = np.frombuffer(z.read(name), dtype, count=held)
+        flat = np.frombuffer(z.read(view.name), view.dtype, count=held)
     except _DAMAGE as e:
-        raise ConfigError(f"its entry {name!r} is damaged ({brief(e)}): download or copy it again") from e
-    steps = tuple(step * flat.itemsize for step in stride)
-    return np.lib.stride_tricks.as_strided(flat[offset:], shape, steps, writeable=False)
+        raise _damaged(view, e) from e
+    steps = tuple(step * flat.itemsize for step in view.stride)
+    return np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, steps, writeable=False)
 
 
-def _held(
-    z: zipfile.ZipFile, name: str, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...], stride: tuple[int, ...]
-) -> int:
+def _held(z: zipfile.ZipFile, view: _View) -> int:
     """Return the number of values of a storage; raises ConfigError if a tensor claims more."""
-    held = z.getinfo(name).file_size // dtype.itemsize if name in z.NameToInfo else 0
-    count = math.prod(list(shape))
-    last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+    held = z.getinfo(view.name).file_size // view.dtype.itemsize if view.name in z.NameToInfo else 0
+    count = math.prod(list(view.shape))
+    last = view.offset + sum((n - 1) * step for n, step in zip(view.shape, view.stride, strict=True))
     if count > held or (count and last >= held):
-        raise ConfigError(f"a tensor of shape {list(shape)} claims more than the {held} values of its storage")
+        raise ConfigError(f"a tensor of shape {list(view.shape)} claims more than the {held} values of its storage")
     return held
 
 
-def _read_part(
-    z: zipfile.ZipFile,
-    name: str,
-    dtype: np.dtype[Any],
-    offset: int,
-    shape: tuple[int, ...],
-    stride: tuple[int, ...],
-    start: int,
-    stop: int,
-) -> NDArray[Any]:
+def _read_part(z: zipfile.ZipFile, view: _View, start: int, stop: int) -> NDArray[Any]:
     """Read the values from `start` to `stop` of a tensor in row-major order."""
-    _held(z, name, dtype, offset, shape, stride)
+    _held(z, view)
     file = z.fp
     assert file is not None
     try:
-        at = _place(z, name) + (offset + start) * dtype.itemsize
-        data = os.pread(file.fileno(), (stop - start) * dtype.itemsize, at)
-        return np.frombuffer(data, dtype, count=stop - start)
+        at = _place(z, view.name) + (view.offset + start) * view.dtype.itemsize
+        data = os.pread(file.fileno(), (stop - start) * view.dtype.itemsize, at)
+        return np.frombuffer(data, view.dtype, count=stop - start)
     except _DAMAGE as e:
-        raise ConfigError(f"its entry {name!r} is damaged ({brief(e)}): download or copy it again") from e
+        raise _damaged(view, e) from e
+
+
+def _damaged(view: _View, e: Exception) -> ConfigError:
+    return ConfigError(f"its entry {view.name!r} is damaged ({brief(e)}): download or copy it again")
 
 
 _INTACT: WeakKeyDictionary[zipfile.ZipFile, dict[str, int]] = WeakKeyDictionary()

@@ -15,6 +15,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.run.launcher import free_port
+
 _START_S = 120.0
 _ROOT = str(Path(__file__).parents[2])
 
@@ -90,13 +92,6 @@ def with_group(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, 9)
     except ProcessLookupError:
         process.kill()
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _module(package: str, name: str, *arguments: str) -> list[str]:

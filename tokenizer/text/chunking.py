@@ -19,7 +19,7 @@ _READ_CHARS = 1 << 16  # smaller chunks are joined before they are split
 def blocks(chunks: Iterable[str]) -> Iterator[str]:
     """Yield the non-empty blocks of the concatenated chunks."""
     text = ""
-    for chunk in _joined(chunks):
+    for chunk in joined(chunks):
         text += chunk
         start = 0
         while len(text) - start > BLOCK_CHARS:
@@ -43,8 +43,8 @@ def _block_end(text: str, start: int) -> int:
     return marker if marker >= 0 else end
 
 
-def _joined(chunks: Iterable[str]) -> Iterator[str]:
-    """Join small chunks, so that the cost does not depend on their number."""
+def joined(chunks: Iterable[str]) -> Iterator[str]:
+    """Join small chunks, so that the cost of splitting the text does not depend on their number."""
     waiting: list[str] = []
     size = 0
     for chunk in chunks:

@@ -15,6 +15,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 
+from tokenizer.text.chunking import joined
 from tokenizer.text.model import END_VISION
 
 BLOCK_CHARS, LONGEST_BLOCK_CHARS = 4096, 1 << 16
@@ -55,7 +56,7 @@ def rules_of_tokens(tokens: Iterable[str]) -> tuple[re.Pattern[str], ...]:
 def cut_blocks(chunks: Iterable[str], rules: tuple[re.Pattern[str], ...]) -> Iterator[str]:
     """Yield the non-empty blocks of the concatenated chunks."""
     text = ""
-    for chunk in _joined(chunks):
+    for chunk in joined(chunks):
         text += chunk
         start = 0
         # One character more than the longest block, which the rules look at.
@@ -103,16 +104,3 @@ def _anywhere(text: str, end: int) -> int:
         if not unicodedata.combining(text[at]) and text[at - 1 : at + 1] != "\r\n":
             return at
     return end
-
-
-def _joined(chunks: Iterable[str]) -> Iterator[str]:
-    """Join small chunks, so that the cost does not depend on their number."""
-    waiting: list[str] = []
-    size = 0
-    for chunk in chunks:
-        waiting.append(chunk)
-        size += len(chunk)
-        if size >= LONGEST_BLOCK_CHARS:
-            yield "".join(waiting)
-            waiting, size = [], 0
-    yield "".join(waiting)

@@ -59,9 +59,7 @@ def measure_loss(config: LossConfig, mesh_config: MeshConfig) -> dict[str, Any]:
     split = PackedSplit(config.dataset, config.split)
     with open_run(config.model) as checkpoints:
         step = checkpoints.newest() if config.checkpoint_step is None else config.checkpoint_step
-        if step not in checkpoints.steps():
-            have = ", ".join(map(str, checkpoints.steps()))
-            raise ConfigError(f"{checkpoints.path} has no checkpoint of step {step}; it has: {have}")
+        checkpoints.require(step)
         about = checkpoints.describe(step)
         about.require_vocabulary(split.vocabulary, where=checkpoints.path / str(step))
         about.model.require_mesh(mesh.shape)

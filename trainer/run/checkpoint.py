@@ -87,6 +87,12 @@ class Checkpoints:
         """Return the steps of all checkpoints, in ascending order."""
         return sorted(self._manager.all_steps())
 
+    def require(self, step: int) -> None:
+        """Raise ConfigError, with the steps that exist, unless there is a checkpoint of `step`."""
+        if step not in self.steps():
+            have = ", ".join(map(str, self.steps())) or "none"
+            raise ConfigError(f"{self.path} has no checkpoint of step {step}; it has: {have}")
+
     def newest_intact(self) -> tuple[int | None, list[str]]:
         """Return the step of the newest checkpoint whose files are all intact, and what is wrong with newer ones.
 

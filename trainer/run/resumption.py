@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas.errors import ConfigError, DatasetError
+from schemas.errors import DatasetError
 from trainer.run.checkpoint import Checkpoints
 from trainer.run.description import Description
 
@@ -34,9 +34,8 @@ def choose_start(
                 "start again with another --out"
             )
         notes += [f"a checkpoint is damaged: {problem}" for problem in problems]
-    elif step not in checkpoints.steps():
-        have = ", ".join(map(str, checkpoints.steps())) or "none"
-        raise ConfigError(f"{checkpoints.path} has no checkpoint of step {step}; it has: {have}")
+    else:
+        checkpoints.require(step)
     if step is None:
         return Start(None)
     where = checkpoints.path / str(step)

@@ -10,6 +10,7 @@ import pytest
 from pipeline.dataset.verify.verify import verify
 from pipeline.packing.commit import begin, commit, is_current
 from pipeline.packing.config import PackConfig
+from pipeline.packing.plan import DatasetPlan
 from pipeline.packing.shards import is_written, write_shard
 from pipeline.runtime.token_store import TokenStore
 from schemas.dataset import read_card
@@ -131,6 +132,18 @@ def test_files_of_others_are_kept(packed: Path, tmp_path: Path) -> None:
     assert foreign.read_bytes() == b"precious"
 
 
+def _commit(directory: Path, made: DatasetPlan, version: str | None) -> None:
+    commit(
+        located(directory),
+        made,
+        frame_grid=(2, 2),
+        frame_size=32,
+        frame_rate=1.0,
+        text_tokenizer=(),
+        version=version,
+    )
+
+
 def test_a_dataset_that_another_command_has_replaced_is_not_overwritten(tmp_path: Path) -> None:
     made, jobs = prepare(tmp_path / "tokens")
     directory = tmp_path / "packed"
@@ -139,15 +152,7 @@ def test_a_dataset_that_another_command_has_replaced_is_not_overwritten(tmp_path
     version = begin(located(directory), made.fingerprint)
     (directory / "dataset.json").write_text("{}")
     with pytest.raises(StorageError, match=r"dataset\.json was changed by another command; run the same command again"):
-        commit(
-            located(directory),
-            made,
-            frame_grid=(2, 2),
-            frame_size=32,
-            frame_rate=1.0,
-            text_tokenizer=(),
-            version=version,
-        )
+        _commit(directory, made, version)
     assert (directory / "dataset.json").read_text() == "{}"
 
 
@@ -160,13 +165,5 @@ def test_a_dataset_with_a_truncated_shard_is_not_committed(tmp_path: Path) -> No
     path = file_of(directory, jobs[0].name)
     os.truncate(path, 100)
     with pytest.raises(StorageError, match=f"{path.name} has 100 bytes, but .* were written"):
-        commit(
-            located(directory),
-            made,
-            frame_grid=(2, 2),
-            frame_size=32,
-            frame_rate=1.0,
-            text_tokenizer=(),
-            version=version,
-        )
+        _commit(directory, made, version)
     assert not (directory / "dataset.json").exists()
