@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from schemas.files import read_array, write_array
 from schemas.records import SIGNATURES, SURVEY, TOKENS
 from schemas.runs.metrics import MetricsLog, read_metrics
 from schemas.shards.index import read_checked_index
-from schemas.storage.location import located
+from schemas.storage.location import Location, located
 from schemas.tables import read_table
 from tests.support.finished_workspace import write_finished_workspace
 from tests.support.packing.local_packing import make_jobs, unit_tables
@@ -57,21 +57,25 @@ CONTEXT = 128
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file: its files, and the function that reads what they hold."""
+    """A kind of file: its files, which are local, and the function that reads what they hold."""
 
     name: str
-    files: list[Path]
+    places: Sequence[Location | Path]
     read: Callable[[], object]
+
+    @property
+    def files(self) -> list[Path]:
+        return [located(place).local() for place in self.places]
 
 
 def workspace_kinds(folder: Path) -> Iterator[Kind]:
     """Write a workspace to `folder`, and yield the kinds of its files."""
     workspace = write_finished_workspace(folder / "workspace")
-    root, tokens = workspace.root.local(), workspace.tokens.local()
+    root, tokens = workspace.root, workspace.tokens
     apply_settings(workspace.root, {("survey", "max-bytes"): "1000", ("vision",): '"small-128"'}, reconfigure=False)
     keep_tokenizer(workspace, TokenizerFiles("tokenizer.model", np.random.default_rng(0).bytes(4000), {"bos": "<s>"}))
     yield Kind("workspace.json", [root / "workspace.json"], lambda: Workspace.existing(root))
-    yield Kind("config.toml", [root / "config.toml"], lambda: Settings.read(located(root)))
+    yield Kind("config.toml", [root / "config.toml"], lambda: Settings.read(root))
     yield Kind("manifest", [workspace.manifest], lambda: _manifest(workspace))
     yield Kind("survey", unit_files(workspace.survey), lambda: _rows(read_units(workspace.survey, SURVEY)))
     signatures = unit_files(workspace.signatures)
@@ -82,12 +86,12 @@ def workspace_kinds(folder: Path) -> Iterator[Kind]:
     yield Kind("selection.json", [workspace.selection_marker], lambda: read_selection(workspace)[:2])
     yield Kind("quarantine", [workspace.quarantine], lambda: _rows(read_table(workspace.quarantine)))
     yield Kind("token index", unit_files(tokens), lambda: _rows(TokenStore(tokens).rows()))
-    yield Kind("tokens", sorted(tokens.glob("*.arrow")), lambda: _tokens(tokens))
+    yield Kind("tokens", tokens.list("*.arrow"), lambda: _tokens(tokens))
     yield Kind("store.json", [tokens / "store.json"], lambda: StoreFacts.read(tokens))
-    model, config = sorted(workspace.text_tokenizer.iterdir()), TokenizeConfig()
+    model, config = workspace.text_tokenizer.list(), TokenizeConfig()
 
     def kept() -> list[bytes]:
-        return [path.read_bytes() for path in sorted(text_tokenizer_of(workspace, None, config).iterdir())]
+        return [path.read() for path in text_tokenizer_of(workspace, None, config).list()]
 
     yield Kind("text tokenizer", model, kept)
     yield Kind("text tokenizer's hashes", [record_of(workspace)], lambda: text_tokenizer_of(workspace, None, config))
@@ -109,17 +113,17 @@ def _scratch_kinds(workspace: Workspace, folder: Path) -> Iterator[Kind]:
     yield Kind("hash keys", [entries], lambda: check_appended(entries))
     yield Kind("length histograms", [histograms], lambda: _histograms(histograms))
     yield Kind("training set of a tokenizer", [table], lambda: read_training_table(table))
-    plan, jobs = make_jobs(unit_tables(workspace.tokens))
+    plan, jobs = make_jobs(unit_tables(workspace.tokens.local()))
     begin(located(folder / "packed"), plan.fingerprint)
     write_shard(jobs[0], TokenStore(workspace.tokens), located(folder / "packed"))
     part = next((folder / "packed" / ".parts").glob("*.parquet"))
-    read = functools.partial(read_part, folder / "packed", jobs[0].name, fingerprint=plan.fingerprint)
+    read = functools.partial(read_part, located(folder / "packed"), jobs[0].name, fingerprint=plan.fingerprint)
     yield Kind("parts of a dataset", [part], lambda: (read(), _rows(read_table(part))))
 
 
 def dataset_kinds(folder: Path) -> Iterator[Kind]:
     """Write datasets to `folder`, and yield the kinds of their files."""
-    packed = write_finished_workspace(folder / "packing").root / "packed" / "64"
+    packed = write_finished_workspace(folder / "packing").root.local() / "packed" / "64"
     shards = sorted(packed.glob("*.tar"))
     card, ledger = read_card(packed), file_of(packed, "documents.parquet")
     yield Kind("dataset.json", [packed / "dataset.json"], lambda: read_card(packed))
@@ -175,13 +179,13 @@ def _manifest(workspace: Workspace) -> object:
     return units, _rows(read_listed(workspace, ["uri", "kind"]))
 
 
-def _signatures(path: Path) -> object:
-    found = read_unit(path.parent, unit_number(located(path)), {row: row for row in range(100)})
+def _signatures(path: Location) -> object:
+    found = read_unit(path.parent, unit_number(path), {row: row for row in range(100)})
     return [(n, s.content_id, s.kind, s.starts.tolist(), s.lengths.tolist(), s.samples) for n, s in found]
 
 
-def _tokens(directory: Path) -> object:
-    store = TokenStore(located(directory))
+def _tokens(directory: Location) -> object:
+    store = TokenStore(directory)
     places = [tuple(row[name] for name in ("unit", "batch", "row")) for row in store.table().to_pylist()]
     for unit in sorted({unit for unit, *_ in places}):
         store.check(unit)

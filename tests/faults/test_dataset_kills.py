@@ -133,6 +133,8 @@ def test_a_second_driver_is_refused_until_the_lease_of_the_first_expires(tokens:
                 os.kill(process, signal.SIGCONT)
 
         assert first.run(command, take_over) == 1
+        assert read_card(place) == read_card(straight)
+        assert second.run(command) == 0  # deletes what the first wrote when it woke up
     assert contents(place) == contents(straight)
     assert verify(place).problems == ()
 

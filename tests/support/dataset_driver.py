@@ -22,7 +22,7 @@ from pipeline.runtime.token_store import TokenStore
 from schemas.dataset import read_card
 from schemas.errors import LongreelError
 from schemas.storage.lease import lease
-from schemas.storage.location import Location
+from schemas.storage.location import Location, located
 from tests.support.packing.local_packing import make_jobs, unit_tables
 
 LEASE_S = 3.0
@@ -54,5 +54,5 @@ def pack_to(tokens: Path, directory: Location, *, shard_bytes: int) -> None:
         return
     version = begin(directory, plan.fingerprint)
     for job in jobs:
-        write_shard(job, TokenStore(tokens), directory)
+        write_shard(job, TokenStore(located(tokens)), directory)
     commit(directory, plan, frame_grid=(2, 2), frame_size=32, frame_rate=1.0, text_tokenizer=(), version=version)

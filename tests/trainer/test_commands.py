@@ -8,12 +8,13 @@ import pytest
 
 import longreel
 from pipeline.cli.parse import parse
+from schemas.storage.location import located
 from trainer.commands import Train
 
 
 def test_options_set_the_training_configuration() -> None:
     command = parse(Train, ["--dataset", "a", "b", "--out", "c", "--mesh.sequence", "-1"], prog="train")
-    assert command.training.dataset == (Path("a"), Path("b"))
+    assert command.training.dataset == (located("a"), located("b"))
     assert command.training.mesh.sequence == -1
     assert command.training.steps == 1000
 
