@@ -38,7 +38,7 @@ def signature(
     name: str, grays: Sequence[NDArray[np.uint8]], *, step: float = 0.5, kind: str = "video", at: Any = None
 ) -> Signature:
     """Return the signature of gray frames at the times `at`, by default every `step` seconds."""
-    times = np.arange(len(grays)) * step if at is None else np.asarray(at, float)
+    times: Any = np.arange(len(grays)) * step if at is None else np.asarray(at, float)
     samples = tuple(frame_signature(gray) for gray in grays)
     return Signature(fingerprint(name), kind, times, np.full(len(grays), float(step)), samples)
 

@@ -70,7 +70,7 @@ def _row(uri: str, kind: str, changes: Mapping[str, Any]) -> Row:
 def pair(one: Row, other: Row, *, of_one: float = 0.9, of_other: float = 0.9, **changes: Any) -> Pair:
     """Return the pair of two rows: `other` contains a share `of_one` of `one`."""
     (a, of_a), (b, of_b) = sorted([(one["content_id"], of_one), (other["content_id"], of_other)])
-    facts = {"similarity": 0.95, "shared_a": ((0.0, 9.0),), "shared_b": ((0.0, 9.0),)} | changes
+    facts: dict[str, Any] = {"similarity": 0.95, "shared_a": ((0.0, 9.0),), "shared_b": ((0.0, 9.0),)} | changes
     return Pair(a=a, b=b, kind=one["kind"], containment_a=of_a, containment_b=of_b, **facts)
 
 

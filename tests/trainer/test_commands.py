@@ -14,7 +14,7 @@ from trainer.commands import Train
 
 def test_options_set_the_training_configuration() -> None:
     command = parse(Train, ["--dataset", "a", "b", "--out", "c", "--mesh.sequence", "-1"], prog="train")
-    assert command.training.dataset == (located("a"), located("b"))
+    assert command.training.dataset == (located(Path("a")), located(Path("b")))
     assert command.training.mesh.sequence == -1
     assert command.training.steps == 1000
 

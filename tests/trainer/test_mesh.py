@@ -101,6 +101,7 @@ def test_a_model_is_initialized_sharded_and_identically_on_every_mesh() -> None:
     )
     one = make_mesh(MeshConfig(), devices=jax.devices()[:1])
     whole = create(debug(), text_size=37, vision_size=13, mesh=one, seed=3)
+    assert isinstance(split, Transformer)
     gate = split.layers["gate"].get_value()
     assert gate.addressable_shards[0].data.shape == (2, 32 // 4, 48 // 2)
     same = jax.tree.map(lambda a, b: bool(jnp.array_equal(jax.device_get(a), b)), nnx.state(split), nnx.state(whole))

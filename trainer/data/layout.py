@@ -27,7 +27,7 @@ from schemas.errors import ConfigError
 from trainer.divisibility import nearest_multiple, require_even
 
 Layout = Literal["block_cyclic", "zigzag", "contiguous"]
-LAYOUTS: tuple[str, ...] = get_args(Layout)
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 
 def permutation(layout: Layout, *, length: int, devices: int, stripe: int) -> NDArray[np.int64]:

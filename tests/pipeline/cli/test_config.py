@@ -11,6 +11,7 @@ import longreel
 from pipeline.cli.config import effective_config
 from pipeline.cli.subcommands import SUBCOMMANDS
 from pipeline.runtime.settings import Settings
+from schemas.storage.location import located
 
 
 @pytest.mark.parametrize("name", SUBCOMMANDS)
@@ -51,7 +52,7 @@ def test_every_option_has_a_comment_and_a_missing_one_is_marked_as_required() ->
 
 def test_command_line_wins_over_the_file_and_the_file_over_the_workspace(tmp_path: Path) -> None:
     Settings({("dedup", "max-bucket"): "5", ("select", "split-seed"): "6", ("select", "val-fraction"): "0.5"}).write(
-        tmp_path
+        located(tmp_path)
     )
     (tmp_path / "c.toml").write_text("split-seed = 7\n[dedup]\nmax-bucket = 8\n")
     arguments = ["--out", str(tmp_path), "--config", str(tmp_path / "c.toml"), "--dedup.max-bucket", "9"]

@@ -11,6 +11,7 @@ from PIL import Image
 import longreel
 from pipeline.cli.generate import Generate
 from schemas.errors import ConfigError
+from schemas.storage.location import located
 from tests.pipeline.cli.conftest import CONTEXT
 from tests.support.texts import story
 
@@ -73,6 +74,6 @@ def test_a_dataset_of_another_text_tokenizer_is_refused(
 
 def test_a_video_needs_a_file_to_write(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--out"):
-        Generate(model=tmp_path, workspace=tmp_path)(())
+        Generate(model=tmp_path, workspace=located(tmp_path))(())
     with pytest.raises(ConfigError, match="frames must be at least 1, got 0"):
-        Generate(model=tmp_path, workspace=tmp_path, frames=0)
+        Generate(model=tmp_path, workspace=located(tmp_path), frames=0)

@@ -13,6 +13,7 @@ from pipeline.cli.parse import given_options, parse, take_config
 from pipeline.cli.run import Run
 from pipeline.runtime.settings import Settings
 from schemas.errors import UsageError
+from schemas.storage.location import located
 
 
 def test_a_file_gives_what_the_command_line_leaves_out(tmp_path: Path) -> None:
@@ -27,7 +28,7 @@ def test_a_file_gives_what_the_command_line_leaves_out(tmp_path: Path) -> None:
 
 
 def test_the_workspace_gives_what_the_file_leaves_out(tmp_path: Path) -> None:
-    Settings({("select", "limit"): '["motion=1:"]', ("select", "split-seed"): "3"}).write(tmp_path)
+    Settings({("select", "limit"): '["motion=1:"]', ("select", "split-seed"): "3"}).write(located(tmp_path))
     (tmp_path / "c.toml").write_text("split-seed = 4\n")
     command = parse(Select, ["--out", str(tmp_path), "--config", str(tmp_path / "c.toml")], prog="select")
     assert (command.select.filters.limit.limit, command.select.split_seed) == (("motion=1:",), 4)
@@ -37,7 +38,7 @@ def test_the_workspace_gives_what_the_file_leaves_out(tmp_path: Path) -> None:
 
 
 def test_each_dataset_has_its_own_packing(tmp_path: Path) -> None:
-    Settings({("pack", "64", "seed"): "1", ("pack", "128", "seed"): "2"}).write(tmp_path)
+    Settings({("pack", "64", "seed"): "1", ("pack", "128", "seed"): "2"}).write(located(tmp_path))
     where = ["--out", str(tmp_path), "--context"]
     assert parse(Pack, [*where, "64"], prog="pack").pack.seed == 1
     assert parse(Pack, [*where, "128"], prog="pack").pack.seed == 2

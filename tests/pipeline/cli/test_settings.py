@@ -151,7 +151,7 @@ def test_another_text_tokenizer_is_refused_until_reconfigure(
 def test_the_vqgan_of_a_workspace_is_the_recorded_one(workspace: tuple[list[str], Path], tmp_path: Path) -> None:
     _, out = workspace
     assert recorded_vision(located(out)) == "small-128"
-    Settings({("vision",): '"other.safetensors"'}).write(out)
+    Settings({("vision",): '"other.safetensors"'}).write(located(out))
     assert recorded_vision(located(out)) == "other.safetensors"
     assert recorded_vision(located(tmp_path)) == "small-128"  # no workspace
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -35,9 +37,10 @@ def test_correlation_is_that_of_all_values_together() -> None:
     assert correlation(x, -x)[0] == pytest.approx(-1)
 
 
-def frames(pictures: NDArray[np.float64], every_s: float = 2.0) -> SampledFrames:
+def frames(pictures: NDArray[Any], every_s: float = 2.0) -> SampledFrames:
     count = len(pictures)
-    starts, lengths = np.arange(count) * every_s, np.full(count, every_s)
+    starts: Any = np.arange(count) * every_s
+    lengths = np.full(count, every_s)
     return SampledFrames(normalized(pictures), starts, lengths, np.ones(count, bool))
 
 

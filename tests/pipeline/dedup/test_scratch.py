@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.dedup.candidates import MAX_ITEMS, PARTITIONS
 from pipeline.dedup.scratch import Division, Scratch
+from schemas.storage.location import located
 
 
 @given(st.integers(0, MAX_ITEMS))
@@ -23,7 +24,7 @@ def test_more_items_are_divided_into_more_parts() -> None:
 
 
 def test_every_file_has_a_name_of_its_own() -> None:
-    scratch = Scratch(Path("x"))
+    scratch = Scratch(located(Path("x")))
     names = [scratch.items, *(name(1) for name in (scratch.keys, scratch.key_bounds, scratch.collisions))]
     names += [scratch.full_buckets(1), scratch.pairs(1), scratch.pairs(2)]
     assert len(set(names)) == len(names)

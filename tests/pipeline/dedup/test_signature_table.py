@@ -13,6 +13,7 @@ from pipeline.dedup.signature_table import SignatureRows, number_items, read_ite
 from schemas.errors import DatasetError
 from schemas.files import write_array
 from schemas.fingerprint import fingerprint
+from schemas.storage.location import located
 from tests.support.signatures import scene, signature, write_signatures
 
 SIGNATURES = [signature(f"{n}", scene(n, 1), kind="video" if n % 3 else "image") for n in range(12)]
@@ -72,5 +73,5 @@ def test_items_are_mapped_into_memory(tmp_path: Path) -> None:
     items = np.zeros(3, signature_table.ITEM)
     items["row"] = [5, 6, 7]
     write_array(tmp_path / "items.npy", items)
-    assert isinstance(read_items(tmp_path / "items.npy"), np.memmap)
-    assert np.array_equal(read_items(tmp_path / "items.npy"), items)
+    assert isinstance(read_items(located(tmp_path / "items.npy")), np.memmap)
+    assert np.array_equal(read_items(located(tmp_path / "items.npy")), items)

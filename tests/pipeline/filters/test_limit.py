@@ -22,8 +22,8 @@ def detail(limit: Limit, number: float) -> str | None:
 
 @given(st.one_of(st.none(), finite), st.one_of(st.none(), finite), finite)
 def test_a_printed_limit_parses_to_the_same_limit(low: float | None, high: float | None, number: float) -> None:
-    bounds = sorted((-math.inf if low is None else low, math.inf if high is None else high))
-    limit = Limit("n", *bounds)
+    least, most = sorted((-math.inf if low is None else low, math.inf if high is None else high))
+    limit = Limit("n", least, most)
     parsed = parse_limits([str(limit)])["n"]
     assert (parsed.low, parsed.high) == (limit.low, limit.high)
     rejection = limit.reject(number)

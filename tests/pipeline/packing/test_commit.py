@@ -114,7 +114,7 @@ def test_a_new_plan_replaces_the_dataset_at_once_and_deletes_the_files_of_the_ol
 
 def test_part_files_of_another_plan_are_deleted(tmp_path: Path) -> None:
     made, jobs = prepare(tmp_path / "tokens")
-    other, other_jobs = make_jobs(unit_tables(located(tmp_path / "tokens")), replace(SMALL, seed=5))
+    other, other_jobs = make_jobs(unit_tables(tmp_path / "tokens"), replace(SMALL, seed=5))
     directory, store = tmp_path / "packed", TokenStore(located(tmp_path / "tokens"))
     begin(located(directory), other.fingerprint)
     for job in other_jobs:

@@ -27,7 +27,7 @@ from pipeline.dedup.block_list import BlockedItem, write_blocked
 from pipeline.packing.config import PackConfig
 from pipeline.packing.job import Stage, pack
 from pipeline.packing.mixture import Mixture
-from pipeline.runtime.beam import Runner
+from pipeline.runtime.beam import Runner, run_packing
 from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.kept_tokenizer import keep_tokenizer
 from pipeline.runtime.token_store import TokenStore, write_unit
@@ -299,11 +299,10 @@ def test_a_store_that_changes_during_packing_raises(
 ) -> None:
     workspace = write_workspace(tmp_path / "out", [book(f"book {i}", 50) for i in range(20)])
     names = {"more": range(30), "fewer": range(10), "others": range(1, 21)}[change]
-    real = pipeline.packing.job.run_packing
 
     def late(*args: Any, **options: Any) -> None:
         write_store(workspace.tokens, [book(f"book {i}", 50) for i in names])
-        real(*args, **options)
+        run_packing(*args, **options)
 
     monkeypatch.setattr(pipeline.packing.job, "run_packing", late)
     with pytest.raises(DatasetError, match=r"tokens/\d/unit-0000\d\.parquet changed while it was packed"):
@@ -361,7 +360,7 @@ def test_a_hundred_thousand_documents_of_one_token_are_packed(tmp_path: Path) ->
 
 
 def keep_trained(words: str, workspace: Workspace) -> TextTokenizer:
-    path = train_text_tokenizer([words], workspace.root / "new.model", TextTrainConfig(vocab_size=512))
+    path = train_text_tokenizer([words], workspace.root.local() / "new.model", TextTrainConfig(vocab_size=512))
     text = TextTokenizer.load(path)
     (workspace.root / "new.model").delete()
     keep_tokenizer(workspace, text.files)
@@ -378,7 +377,7 @@ def sentences(tmp_path: Path) -> Workspace:
     books = [
         StoredDocument(f"b{i}", "book", [(TEXT, np.array(text.encode(words * (i + 3))), None, None)]) for i in range(9)
     ]
-    return write_workspace(workspace.root, books, units=4, vocabulary=vocabulary)
+    return write_workspace(workspace.root.local(), books, units=4, vocabulary=vocabulary)
 
 
 def test_books_are_cut_at_sentence_ends_and_need_the_text_tokenizer_of_their_tokens(

@@ -93,7 +93,7 @@ def test_books_are_cut_at_sentence_ends_without_losing_tokens(text: TextTokenize
     for reach in (0.0, 0.08):
         config = PackConfig(sentence_reach=reach)
         made, jobs = make_jobs(
-            unit_tables(located(tmp_path)),
+            unit_tables(tmp_path),
             config,
             context=context,
             vocabulary=vocabulary,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from pipeline.runtime.job_log import JobLog
 def test_the_records_of_the_latest_runs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
     for second in range(7):
-        monkeypatch.setattr(job_log.time, "strftime", lambda *_, second=second: f"2026010{second}-000000")
+        monkeypatch.setattr(time, "strftime", lambda *_, second=second: f"2026010{second}-000000")
         runs.append(JobLog.start(tmp_path, "survey"))
         runs[-1].journal("element-0").write(b"x")
     JobLog.start(tmp_path, "pack").journal("element-0").write(b"x")

@@ -37,7 +37,7 @@ def test_a_missing_or_damaged_file_is_an_error_that_names_it(tmp_path: Path) -> 
     (tmp_path / "damaged.parquet").write_bytes(b"PAR1 garbage")
     for name in ("missing.parquet", "damaged.parquet"):
         with pytest.raises(DatasetError, match=rf"{name} cannot be read .*; run the job that writes it again"):
-            read_rows(tmp_path / name, SCHEMA)
+            read_rows(located(tmp_path / name), SCHEMA)
 
 
 def test_a_file_with_another_schema_is_an_error(tmp_path: Path) -> None:

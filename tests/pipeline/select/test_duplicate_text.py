@@ -114,8 +114,14 @@ def test_a_transcript_is_shifted_to_the_clock_of_the_kept_video_or_not_used(
 ) -> None:
     kept, copy = video("kept.mp4"), video("copy.mp4", **TRANSCRIPT)
     kept_first = kept["content_id"] < copy["content_id"]
-    ranges = dict(zip(("shared_a", "shared_b"), (of_kept, of_copy) if kept_first else (of_copy, of_kept), strict=True))
-    row, said = adopted(kept, copy, pair(kept, copy, **{name: tuple(some) for name, some in ranges.items()}))
+    ranges: dict[str, Any] = dict(
+        zip(
+            ("shared_a", "shared_b"),
+            (tuple(of_kept), tuple(of_copy)) if kept_first else (tuple(of_copy), tuple(of_kept)),
+            strict=True,
+        )
+    )
+    row, said = adopted(kept, copy, pair(kept, copy, **ranges))
     assert row.transcript_shift_s == shift
     assert row.transcript == (None if shift is None else "/v/b.srt")
     expected = "its transcript is not used: its times do not have a constant shift to those of the kept copy"

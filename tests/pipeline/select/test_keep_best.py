@@ -33,7 +33,8 @@ def item(name: str, *, width: int = 640, bit_rate: float = 1e6, seconds: float =
 
 def pair(a: str, b: str, containment_a: float, containment_b: float, **other: Any) -> Pair:
     (a, of_a), (b, of_b) = sorted([(a, containment_a), (b, containment_b)])
-    return Pair(a=a, b=b, containment_a=of_a, containment_b=of_b, **{"similarity": 1.0, "kind": "video"} | other)
+    facts: dict[str, Any] = {"similarity": 1.0, "kind": "video"} | other
+    return Pair(a=a, b=b, containment_a=of_a, containment_b=of_b, **facts)
 
 
 def ranks(rows: list[Row], config: KeepConfig) -> dict[str, Rank]:

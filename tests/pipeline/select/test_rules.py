@@ -138,7 +138,8 @@ def test_passages_that_a_better_book_contains_are_removed() -> None:
     short = book("short.txt", measures={"characters": 60_000.0}, cuts=[header])
     shared = pair(long, short, of_one=0.1, of_other=0.2)
     name = "shared_a" if shared.a == short["content_id"] else "shared_b"
-    shared = replace(shared, **{name: ((100.0, 900.0), (900.0, 1000.0), (5000.0, 6000.0))})
+    ranges: dict[str, Any] = {name: ((100.0, 900.0), (900.0, 1000.0), (5000.0, 6000.0))}
+    shared = replace(shared, **ranges)
     found = judged([long, short], [shared])
     by = f"{long['content_id']} contains this passage"
     assert [row["reason"] for row in found.values()] == [None, None]

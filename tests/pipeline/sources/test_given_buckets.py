@@ -36,12 +36,13 @@ def test_a_row_may_not_name_a_bucket_that_was_not_given(tmp_path: Path, address:
 
 def test_captions_transcripts_and_parts_of_chained_addresses_are_checked(tmp_path: Path) -> None:
     secret = "s3://private/a.srt"
-    for row in (
+    rows: tuple[dict[str, object], ...] = (
         {"uri": "a.mp4", "caption_file": secret},
         {"uri": "a.mp4", "transcript": secret},
         {"uri": f"zip://a.mp4::{secret}", "kind": "video"},
         {"uri": "s3://private/books.jsonl#byte=000000000000", "kind": "book"},
-    ):
+    )
+    for row in rows:
         assert listed(tmp_path, row, allow_schemes=("zip",)).reason == "not_allowed"
 
 

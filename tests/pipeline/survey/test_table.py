@@ -10,6 +10,7 @@ import pytest
 from pipeline.runtime.workspace import Workspace, write_table_unit
 from pipeline.survey.table import read_reusable, read_survey_unit
 from schemas.records import SIGNATURES
+from schemas.storage.location import located
 from tests.support.survey_rows import book, broken, video, write_signatures, write_survey
 from tests.support.surveys import run_survey
 
@@ -22,7 +23,7 @@ def test_rows_without_signatures_are_computed_again(folder: Path, tmp_path: Path
         path.write_bytes(b"PAR1 nonsense")
     else:
         kept = [signatures[name] for name in sorted(signatures)[1:]]
-        write_table_unit(path.parent, 0, pa.Table.from_pylist(kept, SIGNATURES))
+        write_table_unit(located(path.parent), 0, pa.Table.from_pylist(kept, SIGNATURES))
     report, again, made = run_survey(folder, tmp_path / "out")
     assert report.new == 6
     assert (again, made) == (rows, signatures)

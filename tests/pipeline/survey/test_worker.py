@@ -17,6 +17,7 @@ from pipeline.kinds.video import VIDEO
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.workspace import Workspace
 from pipeline.sources.access import AccessConfig
+from pipeline.sources.inputs import hash_input
 from pipeline.survey import book_analysis
 from pipeline.survey import worker as survey
 from pipeline.survey.config import SurveyConfig
@@ -108,7 +109,7 @@ def test_unchanged_items_keep_their_signatures(folder: Path, tmp_path: Path, mon
 def test_a_file_that_is_modified_while_it_is_read_is_rejected(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hash_file = survey.hash_input
+    hash_file = hash_input
 
     def grow(path: Path, uri: str) -> str:
         found = hash_file(path, uri)

@@ -22,7 +22,7 @@ from pipeline.takedown.takedown import TakedownConfig, take_down
 from schemas.dataset import read_card
 from schemas.errors import ConfigError, DatasetError
 from schemas.fingerprint import sha256_file
-from schemas.storage.location import located
+from schemas.storage.location import Location, located
 from tests.support.finished_workspace import CLIP, FILM, NOVEL, PAIRS, ROWS
 from tests.support.leftovers import files_with
 from tests.support.object_servers import ObjectServer
@@ -139,7 +139,7 @@ def test_unknown_names_change_nothing(workspace: Workspace, names: list[str]) ->
 def test_a_takedown_that_was_killed_is_completed_by_the_next_one(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def made(root: Path) -> dict[str, bytes]:
+    def made(root: Location) -> dict[str, bytes]:
         return {name: data for name, data in contents(root).items() if name.split("/")[0] in ("packed", "tokens")}
 
     whole = Workspace.existing(Path(shutil.copytree(workspace.root.local(), tmp_path / "whole")))

@@ -48,7 +48,7 @@ def vocabulary(text: TextTokenizer, codebook_size: int = 1000) -> Vocabulary:
 
 def video(text: TextTokenizer, codes: Any, *, config: InterleaveConfig = FIRST, **options: Any) -> Document:
     """Make a document at 2 frames a second."""
-    options = {"frame_rate": 2.0, "seed_identity": "a film"} | options
+    options = {"frame_rate": 2.0, "seed_identity": "a film", **options}
     return video_document(np.asarray(codes), vocabulary=vocabulary(text), text=text, config=config, **options)
 
 

@@ -12,7 +12,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from numpy.typing import NDArray
 
 from pipeline.reports.reconstruction import find_video
@@ -33,6 +33,7 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.job import tokenize_items
 from pipeline.tokenize.worker import TokenizeWorker
 from schemas.errors import ConfigError, DatasetError
+from schemas.storage.location import located
 from tests.support.inputs.media import make_video
 from tests.support.stages import (
     CLOCKS,
@@ -214,7 +215,7 @@ def test_retry_tokenizes_only_the_rejected_items_again(books: Path, models: Mode
 
 def test_decoding_and_encoding_are_fused_and_emit_only_a_count(tmp_path: Path) -> None:
     worker = TokenizeWorker(
-        workspace=Workspace.open(tmp_path / "out"), config=TokenizeConfig(), text_tokenizer=tmp_path
+        workspace=Workspace.open(tmp_path / "out"), config=TokenizeConfig(), text_tokenizer=located(tmp_path)
     )
     runner = FnApiRunner()
     pipeline = beam.Pipeline(runner=runner)
@@ -266,7 +267,7 @@ def test_clips_together_equal_the_whole_video(
         ["a caption"],
     ]
     # The same workspace with other clips: the videos are tokenized again, and the book is not.
-    _, reports = run_on_clips(shots_folder, whole.root, models, ClipConfig(clips="seconds", max_clip_s=2.5))
+    _, reports = run_on_clips(shots_folder, whole.root.local(), models, ClipConfig(clips="seconds", max_clip_s=2.5))
     assert (reports["tokenize"].new, reports["tokenize"].facts["documents"]) == (2, 5)
     assert [row["clip"]["end"] for row in rows_of(whole, "three.mp4")] == [2.0, 4.0, 6.0]
 
@@ -276,11 +277,11 @@ def test_a_second_run_does_nothing_and_a_lost_unit_is_computed_again_with_the_sa
 ) -> None:
     workspace = _copy(clips[0], tmp_path)
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in workspace.tokens.local().glob("unit-*")}
-    _, reports = run_on_clips(shots_folder, workspace.root, models)
+    _, reports = run_on_clips(shots_folder, workspace.root.local(), models)
     assert [report.new for report in reports.values()] == [0, 0, 0, 0]
     assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in workspace.tokens.local().glob("unit-*")} == before
     (workspace.tokens / f"{unit_name(rows_of(workspace, 'three.mp4')[0]['unit'])}.parquet").delete()
-    _, reports = run_on_clips(shots_folder, workspace.root, models)
+    _, reports = run_on_clips(shots_folder, workspace.root.local(), models)
     assert reports["tokenize"].new >= 1
     assert {p: p.read_bytes() for p in workspace.tokens.local().glob("unit-*")} == {
         p: data for p, (data, _) in before.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -39,7 +40,7 @@ def _clock(seconds: float) -> str:
     return f"{'-' * (seconds < 0)}00:00:{abs(seconds):06.3f}".replace(".", ",")
 
 
-def find(path: Path, decoder: Decoder, transcript: Path | None = None, **changes: float) -> ItemTranscript:
+def find(path: Path, decoder: Decoder, transcript: Path | None = None, **changes: Any) -> ItemTranscript:
     """Return the transcript of a video after its frames were decoded, from a file or from the video itself."""
     for _ in decoder.frames(path):
         pass

@@ -10,6 +10,7 @@ import numpy as np
 
 from trainer.config import MeshConfig
 from trainer.mesh import make_mesh
+from trainer.model.llama.config import LlamaConfig
 from trainer.model.protocol import Model
 from trainer.published.importing import ImportConfig, import_model
 from trainer.published.plan import array_shapes
@@ -39,6 +40,7 @@ def description(run: Path) -> Description:
 def arrays(run: Path) -> dict[str, np.ndarray]:
     """Return the arrays of a checkpoint by name."""
     about = description(run)
+    assert isinstance(about.model, LlamaConfig)
     sizes = {"text_size": about.vocabulary.text_size, "vision_size": about.vocabulary.vision_size}
     reader = ArrayReader(run / "checkpoints" / "0" / "params")
     return {

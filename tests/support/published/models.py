@@ -195,11 +195,11 @@ def write_gguf(
     writer.add_uint32("tokenizer.ggml.eos_token_id", 2)
     for name, value in metadata.items():
         writer.add_float32(f"{architecture}.{name}", value)
-    for name, value in _renamed(_turned(config, state) if architecture == "llama" else state, _GGUF).items():
-        if quantize is not None and value.ndim == 2:
-            writer.add_tensor(name, gguf.quants.quantize(value, quantize), raw_dtype=quantize)
+    for name, array in _renamed(_turned(config, state) if architecture == "llama" else state, _GGUF).items():
+        if quantize is not None and array.ndim == 2:
+            writer.add_tensor(name, gguf.quants.quantize(array, quantize), raw_dtype=quantize)
         else:
-            writer.add_tensor(name, value)
+            writer.add_tensor(name, array)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

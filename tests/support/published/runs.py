@@ -12,6 +12,7 @@ import pyarrow as pa
 from schemas.dataset import read_card
 from schemas.dataset_files import LEDGER
 from schemas.runs.metrics import MetricsLog
+from schemas.storage.location import located
 from schemas.tables import write_table
 
 
@@ -37,4 +38,4 @@ def write_run(
 def write_ledger(dataset: Path, licenses: Mapping[str | None, int]) -> None:
     """Replace the ledger of a dataset by one with the tokens of each license."""
     table = pa.table({"license": pa.array(list(licenses), pa.string()), "length": list(licenses.values())})
-    write_table(read_card(dataset).file(dataset, LEDGER), table)
+    write_table(read_card(dataset).file(located(dataset), LEDGER), table)

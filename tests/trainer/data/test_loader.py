@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import schemas.shards.ranged
 from schemas.dataset import read_card
 from schemas.dataset_files import CARD
 from schemas.errors import ConfigError, DamagedSequence, DatasetError
@@ -109,7 +108,7 @@ def test_a_host_reads_only_the_bytes_of_its_slice(tmp_path: Path, monkeypatch: p
         read.append(size)
         return pread(fd, size, offset)
 
-    monkeypatch.setattr(schemas.shards.ranged.os, "pread", counted)
+    monkeypatch.setattr(os, "pread", counted)
     order = permutation("block_cyclic", length=length, devices=8, stripe=512)
     spans_bytes = long.read(0)[1].nbytes
     payload_bytes = length * VOCABULARY.dtype.itemsize

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import schemas.shards.ranged
 from schemas.dataset import read_card
 from schemas.dataset_files import CARD, INDEX, shard_name
 from schemas.errors import ConfigError, DamagedSequence, DatasetError, VocabularyMismatch
@@ -56,8 +55,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         made.append(("pread", size))
         return plain_pread(file, size, offset)
 
-    monkeypatch.setattr(schemas.shards.ranged.os, "open", counted_open)
-    monkeypatch.setattr(schemas.shards.ranged.os, "pread", counted_pread)
+    monkeypatch.setattr(os, "open", counted_open)
+    monkeypatch.setattr(os, "pread", counted_pread)
     return made
 
 
@@ -160,7 +159,7 @@ def test_a_sequence_in_the_middle_of_a_million_is_one_read(tmp_path: Path, calls
             if number == 125:
                 os.pwrite(f.fileno(), sequence, offsets[1234])  # all the rest are holes in sparse files
             f.truncate(offsets[-1])
-        facts = {"url": name, "nsamples": per_shard, "filesize": offsets[-1], "offsets": offsets}
+        facts: dict[str, Any] = {"url": name, "nsamples": per_shard, "filesize": offsets[-1], "offsets": offsets}
         facts["checksums"] = only.checksums * per_shard
         entries.append(dataclasses.replace(only, **facts))
     million = PackedSplit([_commit(directory, entries)], "train")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from longreel import main
+from schemas.storage.location import located
 from tests.support.published.checkpoints import arrays
 from tests.support.published.models import random_state, tiny, write_hf
 from tests.support.training.training_dataset import VOCABULARY, write_dataset
@@ -28,7 +29,9 @@ def test_a_model_imported_for_a_dataset_initializes_a_run_and_is_exported(
     said = capsys.readouterr().err
     assert "import-model: text tables: 37 rows of the source; rows 37 to 63 are new" in said
     assert arrays(Path(model))["vision_head"].shape == (VOCABULARY.vision_size, 16)
-    setup = Setup.of(TrainConfig(dataset=(dataset,), out=tmp_path / "run", init_from=Path(model), batch_size=8))
+    setup = Setup.of(
+        TrainConfig(dataset=(located(dataset),), out=tmp_path / "run", init_from=Path(model), batch_size=8)
+    )
     setup.check_init_from()
     assert setup.description.model == replace(tiny(), tile=128, chunk=256)
     params = named(load_params(setup.plan, Path(model)))

@@ -7,7 +7,7 @@ import pytest
 import tyro
 
 from schemas.errors import ConfigError
-from schemas.storage.location import Location
+from schemas.storage.location import Location, located
 from trainer.model.llama.config import LlamaConfig
 from trainer.run.config import Memory, TrainConfig
 from trainer.run.optimizer import OptimizerConfig
@@ -33,7 +33,7 @@ from trainer.run.optimizer import OptimizerConfig
 )
 def test_an_invalid_option_is_rejected_with_its_name(tmp_path: Path, field: str, value: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        TrainConfig(**({"dataset": (tmp_path,), "out": tmp_path} | {field: value}))
+        TrainConfig(**{"dataset": (located(tmp_path),), "out": tmp_path, field: value})
 
 
 def test_the_command_line_is_generated_from_the_configuration() -> None:
@@ -54,7 +54,7 @@ def test_the_command_line_is_generated_from_the_configuration() -> None:
 
 def test_a_warm_up_longer_than_the_run_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="warmup_steps = 20 is more than steps = 12"):
-        TrainConfig(dataset=(tmp_path,), out=tmp_path, steps=12, optimizer=OptimizerConfig(warmup_steps=20))
+        TrainConfig(dataset=(located(tmp_path),), out=tmp_path, steps=12, optimizer=OptimizerConfig(warmup_steps=20))
 
 
 def test_micro_batches_are_at_least_one() -> None:

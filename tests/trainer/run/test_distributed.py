@@ -14,6 +14,7 @@ import pytest
 
 from schemas.errors import ConfigError
 from schemas.runs.metrics import read_metrics
+from schemas.storage.location import located
 from tests.support.training.training_dataset import write_dataset
 from trainer.run.distributed import COORDINATOR, PROCESS_ID, PROCESSES, Distributed, group_of
 from trainer.run.launcher import free_port
@@ -96,7 +97,7 @@ def test_two_processes_train_as_one_end_when_one_is_killed_and_resume(tmp_path: 
     one, two = tmp_path / "one", tmp_path / "two"
     optimizer = OptimizerConfig(warmup_steps=0, schedule="constant")
     whole = TrainConfig(
-        dataset=(dataset,),
+        dataset=(located(dataset),),
         out=one,
         steps=6,
         batch_size=4,

@@ -18,6 +18,7 @@ import pytest
 
 from schemas.errors import ConfigError, DatasetError, JobError, VocabularyMismatch
 from schemas.runs.metrics import read_metrics
+from schemas.storage.location import located
 from tests.support.bit_flips import flips
 from tests.support.object_servers import ObjectServer
 from tests.support.stored_files import index_of
@@ -47,7 +48,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config_of(dataset: Path, out: Path, **changes: Any) -> TrainConfig:
     config = TrainConfig(
-        dataset=(dataset,),
+        dataset=(located(dataset),),
         out=out,
         model=ModelOptions(recipe="debug"),
         steps=STEPS,
@@ -365,7 +366,7 @@ def test_a_dataset_of_another_context_length_is_rejected(dataset: Path, straight
     with pytest.raises(ConfigError, match=f"context_length: the checkpoint has {S}, this run {2 * S}"):
         train(config_of(longer, straight.metrics.parent))
     with pytest.raises(ConfigError, match=f"a context of {S} tokens and .* of {2 * S}"):
-        train(dataclasses.replace(config_of(dataset, tmp_path / "run"), dataset=(dataset, longer)))
+        train(dataclasses.replace(config_of(dataset, tmp_path / "run"), dataset=(located(dataset), located(longer))))
     assert not (tmp_path / "run").exists()
 
 

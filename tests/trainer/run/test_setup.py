@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import ConfigError
+from schemas.storage.location import located
 from tests.support.training import bigram_model
 from tests.support.training.training_dataset import VOCABULARY, write_dataset
 from trainer.config import MeshConfig
@@ -31,7 +32,11 @@ def dataset(tmp_path: Path) -> Path:
 
 def _config(dataset: Path, **changes: Any) -> TrainConfig:
     config = TrainConfig(
-        dataset=(dataset,), out=dataset.parent / "run", model=ModelOptions(recipe="bigram"), steps=5, batch_size=4
+        dataset=(located(dataset),),
+        out=dataset.parent / "run",
+        model=ModelOptions(recipe="bigram"),
+        steps=5,
+        batch_size=4,
     )
     return dataclasses.replace(config, **changes)
 

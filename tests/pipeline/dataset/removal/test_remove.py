@@ -21,7 +21,7 @@ from schemas.dataset_files import INDEX
 from schemas.dataset_files import LEDGER as LEDGER_FILE
 from schemas.errors import DatasetError, StorageError
 from schemas.records import LEDGER, item_of
-from schemas.storage.location import located
+from schemas.storage.location import Location, located
 from tests.support.packed_datasets import make_dataset, reseal
 from tests.support.removal_datasets import (
     DOCUMENTS,
@@ -274,7 +274,7 @@ def test_a_dataset_that_another_command_replaced_meanwhile_is_not_changed(
     other = Path(shutil.copytree(dataset, tmp_path / "other"))
     remove_items(other, [FULL.id])
 
-    def replaced(path: Path, sha256: str | None) -> None:
+    def replaced(path: Location, sha256: str | None) -> None:
         if path.name == "dataset.json":
             for file in other.iterdir():
                 shutil.copy(file, dataset)

@@ -101,5 +101,5 @@ def test_a_repetition_that_nobody_can_read_is_dropped() -> None:
 )
 @settings(deadline=None, max_examples=50)
 def test_unrolling_gives_the_lines_from_which_rolling_captions_were_made(lines: list[str], visible: int) -> None:
-    shown = [(i, i + 1, " / ".join(lines[max(0, i - visible + 1) : i + 1])) for i in range(len(lines))]
+    shown = [(float(i), i + 1.0, " / ".join(lines[max(0, i - visible + 1) : i + 1])) for i in range(len(lines))]
     assert texts(shown) == lines

@@ -25,7 +25,7 @@ def entry(shape: list[int], begin: int, end: int, dtype: str = "F32") -> dict[st
 
 
 def test_values_are_those_that_the_package_writes(tmp_path: Path) -> None:
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "a": np.arange(24, dtype=np.float32).reshape(4, 6),
         "b": np.arange(6, dtype=np.float16),
         "c": np.arange(3, dtype=np.int64),
