@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -27,11 +26,11 @@ from tokenizer.checkpoints.checkpoint import Weights
 from tokenizer.config import Compute, Lookup, VqganConfig
 from tokenizer.quantizers.lookup import find_codes
 from tokenizer.vqgan.vqgan import abstract, to_bytes, to_unit
+from tokenizer.weights_file import SHIPPED, weights_file
 
 BATCH = 16  # largest number of frames per batch
 _CACHED_BYTES = 1 << 25  # of the first and largest activations of a batch, on a CPU
-_SHIPPED = Path(__file__).parent / "weights"
-_SHA256 = {"small-128.safetensors": "439541cade30c276ec572ff6c6d1e4cb6e8ee27bc854bca31a2a2745f85bc883"}  # of _SHIPPED
+_SHA256 = {"small-128.safetensors": "439541cade30c276ec572ff6c6d1e4cb6e8ee27bc854bca31a2a2745f85bc883"}  # of SHIPPED
 
 
 class FrameCodec:
@@ -52,17 +51,17 @@ class FrameCodec:
         self._decode = jax.jit(partial(decode, graphdef), static_argnames="grid")
 
     @classmethod
-    def load(cls, name_or_path: str, *, compute: Compute = "float32") -> FrameCodec:
-        """Load the shipped checkpoint with this name (`small-128`), or the weights file at this path.
+    def load(cls, name_or_place: str, *, compute: Compute = "float32") -> FrameCodec:
+        """Load the shipped checkpoint with this name (`small-128`), or the weights file at this path or URL.
 
         A file can have any of the published formats (`tokenizer/checkpoints/published.py`). `compute` is the dtype of
         the convolutions; the code lookup is always float32. Raises ConfigError if there is no such file or it does not
         fit.
         """
-        path = weights_file(name_or_path)
+        path = weights_file(name_or_place)
         weights = checkpoint.load(path)
         sha256 = sha256_file(path)
-        if path.parent == _SHIPPED and sha256 != _SHA256.get(path.name, sha256):
+        if path.parent == SHIPPED and sha256 != _SHA256.get(path.name, sha256):
             raise ConfigError(f"{path}: it is damaged: its SHA-256 is {sha256}; install Longreel again")
         return cls(weights, sha256=sha256, compute=compute)
 
@@ -115,12 +114,6 @@ def _batch(config: VqganConfig) -> int:
         return BATCH
     frame_bytes = 4 * config.frame_size**2 * config.channels[0]
     return max(1, min(BATCH, _CACHED_BYTES // frame_bytes))
-
-
-def weights_file(name_or_path: str) -> Path:
-    """Return the file of the shipped tokenizer with this name, or the path itself."""
-    shipped = _SHIPPED / f"{name_or_path}.safetensors"
-    return shipped if shipped.is_file() else Path(name_or_path)
 
 
 def encode(

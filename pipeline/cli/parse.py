@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from pipeline.cli.settings import recorded_values
 from pipeline.cli.toml import read_config
 from schemas.errors import ConfigError, UsageError
 
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")  # a path has one slash less than the URL that it was made from
 _CONFIG_HELP = (
     "A TOML file with options: the keys are their names, with a table for each prefix ([decode] fps = 4). Options on "
     "the command line win. `longreel config COMMAND` prints such a file."
@@ -75,6 +77,8 @@ def take_config(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
             raise UsageError("--config needs a file")
     if len(files) > 1:
         raise UsageError(f"--config was given {len(files)} times: {', '.join(files)}; give one file")
+    if files and (found := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", files[0])):
+        raise UsageError(f"--config takes a path of the file system, got an address with {found[0]}; copy the file")
     return left, Path(files[0]) if files else None
 
 
@@ -112,6 +116,20 @@ def build(command_class: type, arguments: Sequence[str], prog: str) -> Any:
     )
     shown.__doc__ = command_class.__doc__
     try:
-        return tyro.cli(shown, prog=prog, args=list(arguments))
+        command: Any = tyro.cli(shown, prog=prog, args=list(arguments))
     except ConfigError as e:  # from __post_init__; tyro reports only those of the outermost dataclass
         raise UsageError(str(e)) from e
+    for option in options_of(command_class):
+        if option.element is Path:
+            _require_local(option, option.value_of(command))
+    return command
+
+
+def _require_local(option: Option, value: Any) -> None:
+    """Raise UsageError if the value of an option that takes paths is a URL, which would become a folder `s3:`."""
+    for path in value if isinstance(value, tuple) else (value,):
+        if found := _URL.match(str(path)):
+            raise UsageError(
+                f"{option.flags[0] if option.flags else option.name} takes a path of the file system, got an address "
+                f"with {found[1]}://; copy what it names to or from a local path"
+            )

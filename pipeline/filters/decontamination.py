@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from pipeline.text.encoding import read_unicode
 from pipeline.text.words import Words, shingles, split_words
 from schemas.errors import ConfigError, InputError
 from schemas.fingerprint import fingerprint, sha256_file
+from schemas.storage.location import Location
 
 NGRAM_WORDS = 13
 _MARGIN = 200  # characters
@@ -57,7 +57,7 @@ def _with_margin(words: Words, first: int, characters: int) -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=4)
-def load_sets(paths: tuple[Path, ...]) -> EvaluationSets | None:
+def load_sets(paths: tuple[Location, ...]) -> EvaluationSets | None:
     """Read evaluation sets, once per process; None if there are no paths.
 
     Raises ConfigError for a file that cannot be read, has another format, or has no text of 13 words.
@@ -73,11 +73,11 @@ def load_sets(paths: tuple[Path, ...]) -> EvaluationSets | None:
     return EvaluationSets(np.unique(np.concatenate(ngrams)), fingerprint(sorted(map(sha256_file, paths))))
 
 
-def _texts(path: Path) -> Iterator[str]:
+def _texts(path: Location) -> Iterator[str]:
     """Yield the texts of an evaluation set."""
     try:
-        content = read_unicode(path, max_bytes=_MAX_BYTES).text
-    except InputError as e:
+        content = read_unicode(path.local(), max_bytes=_MAX_BYTES).text
+    except (InputError, FileNotFoundError) as e:
         raise ConfigError(f"the evaluation set {path} cannot be read: {e}") from e
     if path.suffix == ".txt":
         yield content

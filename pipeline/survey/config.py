@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pipeline.sources.inputs import MAX_BYTES
 from schemas.errors import ConfigError
+from schemas.storage.option import Address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,12 +15,8 @@ class BookSurveyConfig:
 
     cut_passages: bool = True
     """Cut passages of about 2,000 words that fail a quality rule or are in another language than the book."""
-    decontaminate: tuple[Path, ...] = ()
+    decontaminate: tuple[Address, ...] = ()
     """Evaluation sets (.txt or .jsonl). Text that shares 13 consecutive words with one is cut, with some context."""
-
-    def __post_init__(self) -> None:
-        # The working directory of a worker may be another one.
-        object.__setattr__(self, "decontaminate", tuple(Path(path).absolute() for path in self.decontaminate))
 
 
 @dataclass(frozen=True, kw_only=True)

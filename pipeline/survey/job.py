@@ -70,7 +70,8 @@ def survey_items(
     if stale:
         log = workspace.start_log("survey")
         with following("survey", log, sum(stale.values())):
-            run_each(list(stale), worker, runner, log=log, reads=_local_files(found.items))
+            sets = [str(place) for place in worker.config.books.decontaminate if place.is_local]
+            run_each(list(stale), worker, runner, log=log, reads=[*sets, *_local_files(found.items)])
     if block_list:
         block_found_items(workspace, block_list)
     table = read_units(workspace.survey, SURVEY)

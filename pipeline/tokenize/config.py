@@ -15,6 +15,7 @@ from pipeline.tokenize.interleave import InterleaveConfig
 from pipeline.video.decoder import DecodeConfig
 from pipeline.video.shots.detector import Shots, require_detector
 from schemas.errors import ConfigError
+from tokenizer.weights_file import is_shipped, weights_location
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class TokenizeConfig:
     """How items become tokens."""
 
     vision: str = "small-128"
-    """The VQGAN: the name of a shipped checkpoint, or the path of a file of weights in any published form."""
+    """The VQGAN: the name of a shipped checkpoint, or the path or URL of a file of weights in any published form."""
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     books: BookConfig = field(default_factory=BookConfig)
     qa: QaConfig = field(default_factory=QaConfig)
@@ -37,6 +38,8 @@ class TokenizeConfig:
 
     def __post_init__(self) -> None:
         require_detector(self.shots)
+        if not is_shipped(self.vision):  # the working directory of a worker may be another one
+            object.__setattr__(self, "vision", str(weights_location(self.vision)))
         if self.cutting.clips == "shots" and self.shots == "none":
             raise ConfigError(
                 "clips=shots requires shot detection, got shots=none: use shots=content or shots=transnet"

@@ -23,6 +23,7 @@ from pipeline.tokenize.worker import TokenizeWorker, items_to_tokenize
 from schemas.files import write_text
 from schemas.storage.location import Location, located
 from tokenizer.text.tokenizer import TextTokenizer
+from tokenizer.weights_file import is_shipped
 
 
 def tokenize_items(
@@ -58,8 +59,7 @@ def tokenize_items(
         (workspace.tokens / FACTS).delete()
         log = workspace.start_log("tokenize")
         with following("tokenize", log, sum(stale.values())):
-            models = [path for path in map(str, (text_tokenizer, config.vision)) if Path(path).is_absolute()]
-            run_each(list(stale), worker, runner, log=log, encodes=True, reads=models)
+            run_each(list(stale), worker, runner, log=log, encodes=True, reads=_local_models(config, text_tokenizer))
     write_text(workspace.tokens / FACTS, facts.to_json())
     drop_other_divisions(workspace)
     rows = TokenStore(workspace.tokens).rows()
@@ -72,3 +72,9 @@ def tokenize_items(
     totals = documents | {"frames": pc.sum(rows["frames"]).as_py() or 0, "tokens": pc.sum(rows["length"]).as_py() or 0}
     optional = {name: count for name, count in (transcripts | {"cut short": short}).items() if count}
     return replace(report, facts=totals | optional)
+
+
+def _local_models(config: TokenizeConfig, text_tokenizer: Location | Path) -> list[str]:
+    """Return the local paths of models that workers load; they have the shipped ones."""
+    vision = [] if is_shipped(config.vision) else [Location.parse(config.vision)]
+    return [str(place) for place in (located(text_tokenizer), *vision) if place.is_local]

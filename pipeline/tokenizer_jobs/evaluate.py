@@ -27,12 +27,13 @@ from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError, InputError, storage_errors
 from schemas.files import atomic, write_text
 from schemas.record_errors import record_errors
-from tokenizer.codec import FrameCodec, weights_file
+from tokenizer.codec import FrameCodec
 from tokenizer.evaluation.evaluate import Clip, Distance, Evaluation, measure, reconstruct, runs_of, summarize
 from tokenizer.evaluation.image_codecs import BASELINES
 from tokenizer.evaluation.scorecard import FRAMES, grid, markdown
 from tokenizer.training import perceptual
 from tokenizer.vqgan.vqgan import to_unit
+from tokenizer.weights_file import weights_location
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +71,8 @@ class EvalTokenizer:
         codec = FrameCodec.load(self.vision)
         distance = self._distance(codec)
         uris = _held_out(self.inputs, self.access)
-        table = training_table(weights_file(self.vision))
-        known = read_training_table(table) if table.is_file() else None
+        table = training_table(weights_location(self.vision))
+        known = read_training_table(table) if table.stat() else None
         if known is None:
             console.print(
                 f"eval-tokenizer: no {table.name} next to the weights: items of the training set are not excluded"

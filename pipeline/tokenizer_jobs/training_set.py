@@ -18,8 +18,10 @@ from pipeline.dedup.video_similarity import VideoSimilarity
 from pipeline.video.analysis.types import VideoStats
 from pipeline.video.decoder import Decoder
 from schemas.errors import DatasetError
+from schemas.files import Place
 from schemas.fingerprint import sha256_file
 from schemas.records import SIGNATURES
+from schemas.storage.location import Location
 from schemas.tables import read_table, write_table
 
 TRAINING_TABLE = pa.schema(
@@ -28,9 +30,9 @@ TRAINING_TABLE = pa.schema(
 _SIMILARITY = VideoSimilarity()
 
 
-def training_table(weights: Path) -> Path:
-    """Return the path of the table that belongs to these weights."""
-    return weights.with_suffix(".trained-on.parquet")
+def training_table(weights: Place) -> Place:
+    """Return the place of the table that belongs to these weights."""
+    return weights.with_name(f"{weights.stem}.trained-on.parquet")
 
 
 def signature_of(decoder: Decoder, path: Path) -> Signature:
@@ -45,7 +47,7 @@ def write_training_table(path: Path, items: Iterable[tuple[str, Signature]]) -> 
     write_table(path, pa.Table.from_pylist([_row(uri, signature) for uri, signature in items], TRAINING_TABLE))
 
 
-def read_training_table(path: Path) -> list[tuple[str, Signature]]:
+def read_training_table(path: Location | Path) -> list[tuple[str, Signature]]:
     """Return the items (uri, signature) of a table; raises DatasetError if it is not such a table."""
     try:
         table = read_table(path)

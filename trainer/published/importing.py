@@ -27,6 +27,7 @@ from schemas.files import write_json
 from schemas.fingerprint import sha256_file
 from schemas.runs.checksums import write_checksums
 from schemas.storage.location import located
+from schemas.storage.option import Address
 from schemas.vocab import Vocabulary
 from trainer.config import MeshConfig
 from trainer.mesh import AXES, partition
@@ -54,7 +55,7 @@ class ImportConfig:
 
     out: Path
     """Output folder, to be given to `longreel train --init-from` and `longreel generate --model`."""
-    dataset: Path | None = None
+    dataset: Address | None = None
     """Packed dataset whose vocabulary the model gets: text rows are added or dropped, vision rows are new unless the
     source has them. Needed to train on that dataset."""
     vision_size: int | None = None
@@ -297,7 +298,7 @@ def _write_description(step: Path, model: LlamaConfig, vocabulary: Vocabulary, s
 def _copy_tokenizer(published: Published, config: ImportConfig) -> None:
     files = [located(path) for path in published.tokenizer_files]
     if config.dataset is not None:
-        directory = located(config.dataset)
+        directory = config.dataset
         folder = read_card(directory).text_tokenizer_folder(directory)
         files = folder.list() if folder else []
     for file in files:

@@ -12,8 +12,8 @@ from pipeline.cli.tokenizers import TrainTextTokenizer
 from pipeline.tokenizer_jobs.train import TrainTokenizer
 from schemas.errors import ConfigError
 from tests.support.texts import story
-from tokenizer.codec import weights_file
 from tokenizer.text.tokenizer import TextTokenizer
+from tokenizer.weights_file import weights_file
 
 
 def test_a_text_tokenizer_is_trained_and_its_options_are_stored_next_to_it(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from pipeline.filters.decontamination import NGRAM_WORDS, load_sets
 from pipeline.text.words import split_words
 from schemas.errors import ConfigError
+from schemas.storage.location import Location
 from tests.support.texts import story
 
 TEXT = story(1, 40)
@@ -22,9 +23,9 @@ def question(first: int, count: int) -> str:
     return " ".join(TEXT[WORDS.starts[i] : WORDS.ends[i]].upper() for i in some)
 
 
-def write_set(path: Path, texts: list[str]) -> Path:
+def write_set(path: Path, texts: list[str]) -> Location:
     path.write_text("\n".join(json.dumps({"id": i, "q": [{"text": text}]}) for i, text in enumerate(texts)))
-    return path
+    return Location.parse(path)
 
 
 def test_shared_13_grams_are_removed_with_a_margin_and_whole_words(tmp_path: Path) -> None:
@@ -56,8 +57,8 @@ def test_other_texts_are_left_whole(tmp_path: Path) -> None:
 
 
 def test_the_order_of_the_sets_does_not_matter(tmp_path: Path) -> None:
-    one, other = tmp_path / "a.txt", write_set(tmp_path / "b.jsonl", [question(300, 20)])
-    one.write_text(story(9, 3))
+    one, other = Location.parse(tmp_path / "a.txt"), write_set(tmp_path / "b.jsonl", [question(300, 20)])
+    one.write(story(9, 3).encode())
     first, second = load_sets((one, other)), load_sets((other, one))
     assert first is not None
     assert second is not None
@@ -78,5 +79,5 @@ def test_an_unusable_evaluation_set_raises(tmp_path: Path, name: str, content: s
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(ConfigError, match=message):
-        load_sets((tmp_path / name,))
+        load_sets((Location.parse(tmp_path / name),))
     assert load_sets(()) is None

@@ -24,6 +24,7 @@ from pipeline.text.passages import split_passages
 from pipeline.text.words import shingles, split_words
 from schemas.errors import Reason
 from schemas.rows import SurveyRow
+from schemas.storage.location import Location
 from tests.support.survey_rows import select_config
 from tests.support.texts import sentences, story, wrapped
 
@@ -164,10 +165,10 @@ def test_words_are_compared_without_case_and_punctuation() -> None:
     assert len(shingles(one.hashes, 7)) == 0
 
 
-def evaluation_set(folder: Path, texts: list[str]) -> Path:
+def evaluation_set(folder: Path, texts: list[str]) -> Location:
     path = folder / "set.jsonl"
     path.write_text("\n".join(json.dumps({"id": i, "q": [{"text": t}]}) for i, t in enumerate(texts)))
-    return path
+    return Location.parse(path)
 
 
 def test_passages_from_an_evaluation_set_are_cut(tmp_path: Path) -> None:
@@ -198,7 +199,7 @@ def test_every_option_that_affects_a_row_changes_its_fingerprint(tmp_path: Path)
     book_configs = [
         BookSurveyConfig(),
         BookSurveyConfig(cut_passages=False),
-        *(BookSurveyConfig(decontaminate=(tmp_path / n,)) for n in ("a.txt", "b.txt")),
+        *(BookSurveyConfig(decontaminate=(Location.parse(tmp_path / n),)) for n in ("a.txt", "b.txt")),
     ]
     configs = [BookConfig(), BookConfig(mask_pii=True), BookConfig(join_lines=False)]
     found = [json.dumps(book_fingerprint(books, survey)) for books in configs for survey in book_configs]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tyro
 
 from pipeline.survey.config import BookSurveyConfig, SurveyConfig
 from schemas.errors import ConfigError
@@ -18,4 +19,5 @@ def test_invalid_options_are_errors_that_name_them(wrong: dict[str, int]) -> Non
 
 def test_paths_of_evaluation_sets_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert BookSurveyConfig(decontaminate=(Path("eval.jsonl"),)).decontaminate == (tmp_path / "eval.jsonl",)
+    command = tyro.cli(BookSurveyConfig, args=["--decontaminate", "eval.jsonl", "gs://bucket/eval.txt"])
+    assert list(map(str, command.decontaminate)) == [str(tmp_path / "eval.jsonl"), "gs://bucket/eval.txt"]

@@ -15,7 +15,7 @@ import pytest
 from pipeline.sources.manifest import read_manifest
 from pipeline.tokenizer_jobs.training_set import read_training_table, training_table
 from schemas.errors import DatasetError, JobError
-from tokenizer.codec import weights_file
+from tokenizer.weights_file import weights_file
 
 SCRIPT = Path(__file__).parents[3] / "examples" / "small_128.py"
 
