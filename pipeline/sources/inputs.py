@@ -19,6 +19,7 @@ from pipeline.sources.remote import copy_remote, remote_stat
 from pipeline.sources.text_tables import parse_row_uri, read_text
 from schemas.errors import InputError, Reason, storage_errors
 from schemas.fingerprint import sha256_file
+from schemas.record_errors import record_errors
 
 MAX_BYTES = 64 << 30  # default limit of an item
 
@@ -73,8 +74,11 @@ def local_file(uri: str, *, max_bytes: int = MAX_BYTES, access: AccessConfig = S
     """
     size, version = stat(uri, access)
     if row := parse_row_uri(uri):
-        with tempfile.TemporaryDirectory(prefix="longreel-") as folder:
-            yield _written(read_text(row, max_bytes, version, access), Path(folder, "row.txt"))
+        with (
+            tempfile.TemporaryDirectory(prefix="longreel-") as folder,
+            _named_after(uri, Path(folder, "row.txt")) as copy,
+        ):
+            yield _written(read_text(row, max_bytes, version, access), copy)
         return
     if size > max_bytes:
         raise InputError(Reason.TOO_LARGE, f"{uri}: {size:,} bytes, the limit is {max_bytes:,} (max-bytes)")
@@ -84,7 +88,18 @@ def local_file(uri: str, *, max_bytes: int = MAX_BYTES, access: AccessConfig = S
     with tempfile.TemporaryDirectory(prefix="longreel-") as folder:
         copy = Path(folder, "input" + Path(uri).suffix)
         copy_remote(uri, access, copy, max_bytes=max_bytes)
-        yield copy
+        with _named_after(uri, copy):
+            yield copy
+
+
+@contextmanager
+def _named_after(uri: str, copy: Path) -> Iterator[Path]:
+    """Name `uri` in the errors of the body instead of its temporary copy, whose path is another one in every run."""
+    try:
+        with record_errors(uri):
+            yield copy
+    except InputError as e:
+        raise InputError(e.reason, str(e).replace(str(copy), uri)) from e
 
 
 def _written(text: str, path: Path) -> Path:

@@ -176,7 +176,7 @@ def _require_files(client: Any, log: JobLog, reads: Sequence[str]) -> None:
     question, expected = folder / "question", uuid.uuid4().hex.encode()
     question.write(expected)
     try:
-        found = client.run(dask_probe.answer, question, list(reads), uuid.uuid4().hex)
+        found = client.run(dask_probe.answer, str(log.logs.parent), question, list(reads), uuid.uuid4().hex)
         answers = [place.read() for place in folder.list() if place != question]
     finally:
         folder.delete_folder()

@@ -38,15 +38,15 @@ def versions(packages: Sequence[str], roots: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def answer(question: Any, reads: Sequence[str], name: str) -> list[str]:
+def answer(workspace: str, question: Any, reads: Sequence[str], name: str) -> list[str]:
     """Return what a worker cannot reach: the workspace, or paths that it has to read.
 
-    `question` is the location of an object that the driver wrote; the worker writes `name` next to it.
+    `question` is the location of an object in it that the driver wrote; the worker writes `name` next to it.
     """
     missing = [path for path in reads if not Path(path).exists()]
     try:
         found = question.read()
         (question.parent / name).write(found)
     except Exception as e:  # noqa: BLE001 - any is an answer
-        return [f"{question} ({type(e).__name__})", *missing]
+        return [f"{workspace} ({type(e).__name__})", *missing]
     return missing

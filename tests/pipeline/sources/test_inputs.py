@@ -90,3 +90,18 @@ def test_an_input_output_error_is_unreachable() -> None:
         hash_input(Path("/proc/self/mem"), "a.mp4")  # no page is mapped at its beginning
     assert e.value.reason is Reason.UNREACHABLE
     assert str(e.value) == "a.mp4: Input/output error"
+
+
+def _refuse(path: Path, *, ours: bool) -> None:
+    raise InputError(Reason.EMPTY, f"{path} is empty") if ours else OSError(f"{path} is empty")
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_errors_name_the_address_and_not_the_temporary_copy(ours: bool) -> None:
+    uri = "memory://copies/a.mp4"
+    with fsspec.open(uri, "wb") as f:
+        f.write(b"x")
+    with pytest.raises(InputError) as e, local_file(uri, access=MEMORY) as path:
+        _refuse(path, ours=ours)
+    assert str(path) not in str(e.value)
+    assert str(e.value).endswith(f"{uri} is empty")
