@@ -77,8 +77,8 @@ def take_config(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
             raise UsageError("--config needs a file")
     if len(files) > 1:
         raise UsageError(f"--config was given {len(files)} times: {', '.join(files)}; give one file")
-    if files and (found := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", files[0])):
-        raise UsageError(f"--config takes a path of the file system, got an address with {found[0]}; copy the file")
+    if files and (url := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", files[0])):
+        raise UsageError(f"--config takes a path of the file system, got an address with {url[0]}; copy the file")
     return left, Path(files[0]) if files else None
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING
 from pathlib import Path
 
 import pytest
 
-from pipeline.cli.options import MISSING, Option, options_of
+from pipeline.cli.options import Option, options_of
 from pipeline.cli.parse import build, parse
 from pipeline.cli.subcommands import SUBCOMMANDS
 from schemas.errors import ConfigError, UsageError
