@@ -1,15 +1,13 @@
-"""Atomic writes: a reader finds either the complete file or the previous one. Reads of regular files only."""
+"""Atomic writes: a reader finds either the complete file or the previous one. Reads of small files with checks."""
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import stat
+import tomllib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +15,11 @@ from numpy.typing import NDArray
 from schemas.checksums import append_checksum, check_appended, checksum
 from schemas.errors import DatasetError
 from schemas.storage.location import Location, located
+from schemas.storage.regular import open_regular
 
 Place = TypeVar("Place", Location, Path)
 _CHECKSUM = "checksum"
+_MAX_TOML_BYTES = 1 << 20
 
 
 def atomic(path: Location | Path) -> AbstractContextManager[Path]:
@@ -100,16 +100,16 @@ def _leads_out(folder: Location, name: str) -> bool:
     return not (root / name).resolve().is_relative_to(root.resolve())
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading.
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file that a user wrote.
 
-    Raises OSError for everything else that has a name: a folder, and a FIFO, socket or device, which could block for
-    ever.
+    Raises OSError if it is no regular file or cannot be read; ValueError if it is too large or not valid TOML.
     """
-    if stat.S_ISREG(path.stat().st_mode):  # opening a device can have effects
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):  # the file may have been replaced in between
-            return os.fdopen(descriptor, "rb")
-        os.close(descriptor)
-    what = "folder" if path.is_dir() else "FIFO, socket or device"
-    raise OSError(errno.EINVAL, f"not a regular file but a {what}", str(path))
+    with open_regular(path) as file:
+        data = file.read(_MAX_TOML_BYTES + 1)
+    if len(data) > _MAX_TOML_BYTES:
+        raise ValueError(f"it is longer than the limit of {_MAX_TOML_BYTES:,} bytes")
+    try:
+        return tomllib.loads(data.decode())
+    except RecursionError as e:
+        raise ValueError("its values are nested too deeply") from e

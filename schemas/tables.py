@@ -19,6 +19,7 @@ from schemas.checksums import PLACEHOLDER, checksum_in_place
 from schemas.errors import DatasetError
 from schemas.files import atomic
 from schemas.storage.location import Location, located
+from schemas.storage.regular import require_regular
 
 _KEY = b"longreel.checksum"
 _FIELD = _KEY + b"\x18\x20"  # in Thrift's compact protocol the value, a string of 32 bytes, follows the key
@@ -83,7 +84,8 @@ def _opened(path: Location) -> pa.NativeFile:
     """Open a file, which is read twice: a small object of a store is kept in memory meanwhile, others in the cache."""
     if not path.is_local and ((found := path.stat()) is None or found.size <= _MEMORY_BYTES):
         return pa.BufferReader(path.read())
-    return pa.OSFile(str(path.local()), "rb")
+    require_regular(file := path.local())
+    return pa.OSFile(str(file), "rb")
 
 
 def _write_checksum(path: Path) -> None:

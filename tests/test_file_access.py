@@ -17,7 +17,7 @@ _STORAGE = "schemas/storage/"
 _ALLOWED = {
     "inputs are folders and links of the file system, or copied to a temporary file": """
         pipeline/sources/inputs.py pipeline/sources/links.py pipeline/sources/manifest.py
-        pipeline/survey/job.py pipeline/text/encoding.py pipeline/text/transcripts/reading.py
+        pipeline/survey/job.py pipeline/text/encoding.py
         pipeline/takedown/files.py
     """,
     "workers compare the code that they have installed": "pipeline/runtime/engines/dask_probe.py",
@@ -29,11 +29,11 @@ _ALLOWED = {
     """,
     "members of archives have such a method": "pipeline/text/formats/epub_archive.py",
     "options and the terminal": """
-        pipeline/cli/listing.py pipeline/cli/settings.py pipeline/cli/toml.py pipeline/packing/curriculum.py
+        pipeline/cli/listing.py pipeline/cli/settings.py
     """,
     "works with the local file that Location.local, .writing or .scratch gives": """
         pipeline/dataset/commit.py pipeline/dataset/removal/rewrite.py pipeline/runtime/token_store.py
-        pipeline/tokenize/text_tokenizer.py schemas/files.py schemas/shards/ranged.py schemas/tables.py
+        pipeline/tokenize/text_tokenizer.py schemas/shards/ranged.py schemas/tables.py
         schemas/text_tokenizer.py
     """,
     "links and special files exist in local folders only": "pipeline/dataset/verify/strays.py",
@@ -45,7 +45,7 @@ _ALLOWED = {
     """,
     "a training run is a local folder, whose checkpoints Orbax writes": """
         pipeline/tokenizer_jobs/evaluate.py pipeline/tokenizer_jobs/frame_cache.py pipeline/tokenizer_jobs/train.py
-        schemas/runs/checksums.py schemas/runs/metrics.py tokenizer/training/resources.py
+        schemas/runs/checksums.py tokenizer/training/resources.py
         tokenizer/training/snapshots.py tokenizer/training/train.py trainer/run/arrays.py trainer/run/checkpoint.py
         trainer/run/lock.py trainer/run/model_options.py
     """,

@@ -15,12 +15,12 @@ import difflib
 import json
 import math
 import textwrap
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pipeline.cli.options import NONE, Option, Scalar, Value
 from schemas.errors import UsageError
+from schemas.files import read_toml
 from schemas.printable import printable
 
 _WIDTH = 100
@@ -32,7 +32,7 @@ def read_config(path: Path, options: Iterable[Option]) -> dict[str, Value]:
     Raises UsageError for a file that cannot be read, an unknown key (with the nearest one), or a value of a wrong type.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = read_toml(path)
     except OSError as e:
         raise UsageError(f"--config {path} cannot be read: {e.strerror}") from e
     except ValueError as e:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from pipeline.packing.config import PackConfig, require_context
 from pipeline.packing.job import Stage
 from pipeline.packing.mixture import Mixture
 from schemas.errors import ConfigError
+from schemas.files import read_toml
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MIXTURE = frozenset(field.name for field in dataclasses.fields(Mixture))
@@ -36,8 +36,7 @@ _PACK = frozenset(field.name for field in dataclasses.fields(PackConfig)) - {"mi
 def read_curriculum(path: Path) -> list[Stage]:
     """Return the stages in file order; raises ConfigError that names the invalid stage and key."""
     try:
-        text = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(text).get("stage")
+        tables = read_toml(path).get("stage")
     except OSError as e:
         raise ConfigError(f"the curriculum {path} cannot be read: {e.strerror}") from e
     except ValueError as e:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors

@@ -15,7 +15,7 @@ from pipeline.text.legacy_encodings import decode_declared, decode_escaped, deco
 from pipeline.text.utf8_repair import mend_utf8
 from pipeline.text.wide_unicode import decode_unmarked, decode_wide
 from schemas.errors import InputError, Reason
-from schemas.files import open_regular
+from schemas.storage.regular import open_regular
 
 # The little-endian mark of UTF-32 starts with that of UTF-16, so it is tested first.
 _MARKS = (

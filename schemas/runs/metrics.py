@@ -23,6 +23,7 @@ from typing import Any, Literal, Protocol, Self
 from schemas.checksums import checksum
 from schemas.errors import storage_errors
 from schemas.files import write_text
+from schemas.storage.location import located
 
 METRICS = "metrics.jsonl"
 
@@ -48,7 +49,7 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
     """Return the rows and the number of damaged lines."""
     if not path.exists():
         return [], 0
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    lines = located(path).read().decode(errors="replace").split("\n")[:-1]
     rows = [row for row in map(_row, lines) if row is not None]
     return rows, len(lines) - len(rows)
 

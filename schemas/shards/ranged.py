@@ -24,6 +24,7 @@ from schemas.shards.index import checksum_of_sequence
 from schemas.shards.npy import parse_npy_header
 from schemas.shards.sequence import SPANS_MEMBER, TOKENS_MEMBER
 from schemas.shards.tar import BLOCK, padded_size, parse_header
+from schemas.storage.regular import regular_descriptor
 
 
 class _Member(NamedTuple):
@@ -50,7 +51,7 @@ class SequenceFile:
     def __enter__(self) -> SequenceFile:
         assert self._path is not None
         try:
-            self._file = os.open(self._path, os.O_RDONLY)
+            self._file = regular_descriptor(self._path)
         except OSError as e:
             raise self.error(f"cannot be read: {e.strerror}") from e
         return self

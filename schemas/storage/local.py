@@ -10,11 +10,12 @@ import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedReader, FileIO
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
 from schemas.errors import Conflict, storage_errors
+from schemas.storage.regular import open_regular, regular_descriptor
 from schemas.storage.store import Condition, Stat, is_hidden, is_temporary
 
 
@@ -40,15 +41,18 @@ class LocalStore:
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """Return a range of the bytes of a file."""
-        with FileIO(key) as file:
-            data = os.pread(file.fileno(), length, start)
+        descriptor = regular_descriptor(key)
+        try:
+            data = os.pread(descriptor, length, start)
+        finally:
+            os.close(descriptor)
         if len(data) != length:
             raise EOFError(f"{key} ends after {start + len(data):,} bytes, expected {start + length:,}")
         return data
 
     def open(self, key: str) -> BinaryIO:
         """Open a file."""
-        return BufferedReader(FileIO(key))  # takes half the time of Path.open
+        return open_regular(key)
 
     def write(self, key: str, data: bytes, condition: Condition) -> str:
         """Write a file under a temporary name, sync it to disk and rename it."""

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from schemas.errors import ConfigError
-from schemas.files import open_regular
 from schemas.record_errors import brief
+from schemas.storage.regular import open_regular
 
 MAGIC = b"GGUF"
 _VERSIONS = (2, 3)

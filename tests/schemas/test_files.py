@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from schemas.errors import DatasetError
-from schemas.files import atomic, inside, open_regular, read_array, read_json, write_array, write_json, write_text
+from schemas.files import atomic, inside, read_array, read_json, read_toml, write_array, write_json, write_text
 from tests.support.bit_flips import flips
 
 
@@ -43,24 +42,6 @@ def test_arrays_and_texts_are_written_with_their_folders(tmp_path: Path) -> None
     np.testing.assert_array_equal(np.load(tmp_path / "new" / "x.npy", mmap_mode="r"), np.arange(3))
     write_text(tmp_path / "new" / "x.txt", "é")
     assert (tmp_path / "new" / "x.txt").read_bytes() == b"\xc3\xa9"
-
-
-def test_a_regular_file_is_opened_through_links(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"data")
-    (tmp_path / "link").symlink_to("file")
-    with open_regular(tmp_path / "link") as stream:
-        assert stream.read() == b"data"
-    with pytest.raises(FileNotFoundError):
-        open_regular(tmp_path / "nowhere")
-
-
-def test_a_fifo_a_socket_a_device_and_a_folder_are_refused_without_waiting(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(tmp_path / "socket"))
-        for path in (tmp_path / "fifo", tmp_path / "socket", tmp_path, Path("/dev/zero")):
-            with pytest.raises(OSError, match="not a regular file"):
-                open_regular(path)
 
 
 def test_json_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -97,3 +78,16 @@ def test_flipped_bits_of_an_array_are_found(tmp_path: Path, length: int) -> None
     for _ in flips(path, 200):
         with pytest.raises(DatasetError, match="a.npy is damaged"):
             read_array(path)
+
+
+def test_a_toml_file_that_is_endless_too_long_or_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", Path("/dev/zero")):
+        with pytest.raises(OSError, match="not a regular file"):
+            read_toml(path)
+    (tmp_path / "long.toml").write_bytes(b"#" * (1 << 21))
+    with pytest.raises(ValueError, match="longer than the limit of 1,048,576 bytes"):
+        read_toml(tmp_path / "long.toml")
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 100_000)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        read_toml(tmp_path / "deep.toml")

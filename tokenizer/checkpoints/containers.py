@@ -21,8 +21,8 @@ from flax import serialization
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
-from schemas.files import open_regular
 from schemas.record_errors import brief
+from schemas.storage.regular import open_regular
 from schemas.weight_files import safe_pickle as pickles
 from schemas.weight_files import torch_zip as torch_files
 from schemas.weight_files.stored import Stored

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from schemas.checksums import PLACEHOLDER, checksum_in_place
 from schemas.errors import ConfigError
+from schemas.storage.regular import open_regular
 
 KEY = "longreel.checksum"  # in the JSON of the header's entry `config`
 _FIELD = KEY.encode() + rb"\": \""  # the JSON of `config` is a string within the JSON of the header
@@ -29,7 +30,7 @@ def write_checksum(path: Path) -> None:
 
 def check(path: Path) -> None:
     """Raise ConfigError if a file has a checksum that does not match; a file without one passes."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         at = _place(file)
         if at is None:
             return

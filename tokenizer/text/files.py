@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import ConfigError
-from schemas.files import atomic, open_regular
+from schemas.files import atomic
 from schemas.storage.location import Location
+from schemas.storage.regular import open_regular
 from schemas.weight_files.gguf import MAGIC as GGUF_MAGIC
 from tokenizer.text.gguf_metadata import convert_gguf
 from tokenizer.text.sentencepiece_json import tokenizer_json_of

@@ -23,6 +23,7 @@ import safetensors.numpy
 from jax.typing import DTypeLike
 
 from schemas.errors import ConfigError
+from schemas.storage.regular import require_regular
 
 # Channels of the convolutions of each block.
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -47,6 +48,7 @@ def shapes() -> dict[str, tuple[int, ...]]:
 def load(path: Path) -> Vgg:
     """Read the weights from a safetensors file; raises ConfigError if a tensor is missing or does not fit."""
     try:
+        require_regular(path)
         tensors = safetensors.numpy.load_file(path)
     except FileNotFoundError as e:
         raise ConfigError(f"{path} does not exist: download the weights with `longreel perceptual --out {path}`") from e

@@ -17,7 +17,7 @@ from schemas.errors import LongreelError
 from schemas.files import read_json
 from schemas.fingerprint import sha256_file
 from schemas.runs.metrics import METRICS, read_metrics
-from schemas.storage.location import Location
+from schemas.storage.location import Location, located
 from schemas.tables import read_table
 from trainer.published.importing import RECORD
 from trainer.published.source import tokenizer_files
@@ -93,7 +93,7 @@ def _configuration(run: Path) -> dict[str, Any]:
     if not starts:
         return {}
     try:
-        values = json.loads(starts[max(starts)].read_text(encoding="utf-8"))
+        values = json.loads(located(starts[max(starts)]).read())
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}

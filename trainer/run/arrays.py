@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from schemas.errors import InternalError
 from schemas.runs.naming import earlier_name
 from schemas.runs.storage import write_errors
+from schemas.storage.location import located
 
 _METADATA = "_METADATA"
 _SMALL_CHUNK_BYTES = 64 << 20
@@ -87,7 +88,7 @@ class ArrayReader:
     def __init__(self, folder: Path) -> None:
         """Read the names of the arrays; raises ValueError or OSError if the folder is not of a checkpoint."""
         self._folder = folder
-        described = json.loads((folder / _METADATA).read_text())["tree_metadata"]
+        described = json.loads(located(folder / _METADATA).read())["tree_metadata"]
         self._names = {entry["key_metadata"][0]["key"] for entry in described.values()}
         self._name, self._array = "", None  # the array that is open
 

@@ -38,6 +38,7 @@ from schemas.shards.index import ShardEntry, checksum_at, checksum_of_sequence, 
 from schemas.shards.sequence import read_sequence
 from schemas.shards.tar import end_of_archive
 from schemas.storage.location import Location, located
+from schemas.storage.regular import open_regular
 from schemas.vocab import VISION
 
 MOST_PROBLEMS = 100
@@ -233,7 +234,7 @@ class _Verification:
             self._add(entry.url, "", f"it has {size} bytes, the index says {entry.filesize}")
         self._hash(entry.file)
         try:
-            with path.local().open("rb") as f:
+            with open_regular(path.local()) as f:
                 keys = self._keys.of(entry, f)
                 for key in rows.strays(keys) if rows is not None else ():
                     self._add(

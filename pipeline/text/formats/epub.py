@@ -22,8 +22,8 @@ from pipeline.text.formats.source_text import SourceText
 from pipeline.text.formats.xml_elements import Element, xml_elements
 from schemas.deadline import checkpoint
 from schemas.errors import InputError, Reason
-from schemas.files import open_regular
 from schemas.record_errors import record_errors
+from schemas.storage.regular import open_regular
 
 LOST_CHAPTERS = "lost_chapters"  # measure: the number of chapters that could not be read
 _ENCRYPTION = "META-INF/encryption.xml"

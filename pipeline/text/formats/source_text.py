@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from schemas.errors import InputError, Reason
-from schemas.files import open_regular
+from schemas.storage.regular import open_regular
 
 
 class SourceText(NamedTuple):

@@ -8,8 +8,8 @@ whole file in memory, up to a limit.
 from __future__ import annotations
 
 import math
+import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from pipeline.text.transcripts.rolling import unroll
 from pipeline.text.transcripts.substation import is_substation, parse_substation
 from pipeline.text.transcripts.timed_text import is_webvtt, parse_timed_text
 from schemas.errors import ConfigError, InputError, Reason
+from schemas.storage.regular import open_regular
 
 VERSION = 2  # increment when the same file gives other cues
 
@@ -50,12 +51,10 @@ class TranscriptConfig:
 def read_transcript(path: Path, config: TranscriptConfig = TranscriptConfig()) -> Transcript:
     """Return the cues of a subtitle file. See `parse_transcript`."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise _invalid(f"{path} is a folder or device, expected a file")
-        if status.st_size > config.max_bytes:
-            raise _invalid(f"{status.st_size:,} bytes, the limit is {config.max_bytes:,}")
-        data = path.read_bytes()
+        with open_regular(path) as file:
+            if (size := os.fstat(file.fileno()).st_size) > config.max_bytes:
+                raise _invalid(f"{size:,} bytes, the limit is {config.max_bytes:,}")
+            data = file.read()
     except OSError as e:
         raise _invalid(f"{path} cannot be read: {e.strerror or e}") from e
     return parse_transcript(data, config)

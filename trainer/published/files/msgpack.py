@@ -23,8 +23,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from schemas.errors import ConfigError
-from schemas.files import open_regular
 from schemas.record_errors import brief
+from schemas.storage.regular import open_regular
 from trainer.published.files.tensor import BFLOAT16, Tensor, Tensors, in_file, joined, require_file
 
 _ARRAY_CODE, _MAX_DEPTH, _MAX_NAMES, _MAX_NAME_BYTES = 1, 16, 200_000, 4096

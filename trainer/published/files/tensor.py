@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
-from schemas.files import open_regular
 from schemas.record_errors import brief
+from schemas.storage.regular import open_regular
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
