@@ -12,8 +12,6 @@ import tempfile
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.object_servers import gcs, gcs_of_session, s3, s3_of_session
-
 __all__ = ["gcs", "gcs_of_session", "s3", "s3_of_session"]  # fixtures of all tests
 _CACHE = "JAX_COMPILATION_CACHE_DIR"
 
@@ -29,6 +27,9 @@ for _name, _value in {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
 }.items():
     os.environ.setdefault(_name, _value)
+
+# This imports JAX.
+from tests.support.object_servers import gcs, gcs_of_session, s3, s3_of_session  # noqa: E402
 
 # Examples are the same on every machine and in every run; `make fuzz` draws new ones, and many more.
 settings.register_profile("default", derandomize=True, deadline=None)

@@ -52,6 +52,16 @@ def require_rows(batch_size: int, mesh: Mapping[str, int], *, accumulate: int = 
         raise ConfigError(f"batch_size = {batch_size} cannot be split evenly over {parts}: take {choices}")
 
 
+def require_micro_batches(batch_sizes: Iterable[int], rows: int) -> None:
+    """Raise unless every batch of a ramp is a whole number of micro-batches of `rows`."""
+    for size in batch_sizes:
+        if size % rows:
+            raise ConfigError(
+                f"batch_ramp has a batch of {size} sequences, which is no multiple of a micro-batch (batch_size / "
+                f"accumulate = {rows}): take {nearest_multiple(size, rows)}"
+            )
+
+
 def require_even(context: int, sequence: int) -> None:
     """Raise unless `sequence` devices get equal parts of a row."""
     if context % sequence:

@@ -6,8 +6,8 @@
     training_batches, held_out_batches
                      Grain iterators over the batches of a loader
 
-A seeded permutation maps (epoch, index) to a sequence. Grain evaluates it at single points, so seeking is O(1) and the
-state of the iterator is one number. Every epoch has a different permutation.
+The sequences of a batch are a function of its number (`order.py`), so seeking is O(1) and the state of the iterator is
+that number.
 
 If the devices of a process hold all columns of a row, the process reads the sample with one `pread`. If they hold only
 some columns (sequence parallelism over several hosts), it reads the two headers, the token ranges that the layout
@@ -28,11 +28,12 @@ Axes: B batch, S sequence (in the order of the layout), M spans. All batch array
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import grain
 import jax
@@ -136,6 +137,12 @@ class Loader:
         self._places = (np.cumsum(needed) - 1)[places]  # among those in the ranges
         self._pool = ThreadPoolExecutor(_REMOTE_ROWS, thread_name_prefix="longreel-rows") if split.is_remote else None
 
+    def resized(self, window: Window) -> Self:
+        """Return a loader of batches of another size, whose window has the same columns; `damaged` is shared."""
+        other = copy.copy(self)
+        other._window = window
+        return other
+
     @property
     def read_options(self) -> grain.ReadOptions:
         """How many batches Grain reads ahead."""
@@ -178,17 +185,18 @@ class Loader:
 
 
 def training_batches(
-    loader: Loader, *, sequences: int, batch_size: int, seed: int, read: grain.ReadOptions | None = None
+    load: Callable[[NDArray[np.int64]], Batch],
+    sequences: Callable[[int], NDArray[np.int64]],
+    *,
+    read: grain.ReadOptions | None = None,
 ) -> grain.DatasetIterator[Batch]:
-    """Return an infinite iterator over batches of shuffled sequences; every epoch is reshuffled.
+    """Return an infinite iterator over the batches 0, 1, …, of which `sequences` returns the indices [B].
 
-    `read` says how many batches are read ahead: `Loader.read_options` for the shards of a loader.
-
-    A batch may span two epochs. `get_state` and `set_state` take O(1) and restore the exact batch.
+    `load` is a loader; `read` says how many batches are read ahead: `Loader.read_options` for the shards of a loader.
+    `get_state` and `set_state` take O(1) and restore the exact batch.
     """
-    epochs = _MOST_SEQUENCES // sequences  # an unlimited repeat with batches of one overflows Grain's length
-    plan = grain.MapDataset.range(sequences).shuffle(seed).repeat(epochs).batch(batch_size)
-    return iter(plan.map(loader).to_iter_dataset(read or _READ))
+    batches = grain.MapDataset.range(_MOST_BATCHES).map(lambda number: load(sequences(number)))
+    return iter(batches.to_iter_dataset(read or _READ))
 
 
 def held_out_batches(
@@ -203,7 +211,7 @@ def held_out_batches(
     )
 
 
-_MOST_SEQUENCES = 1 << 52  # per run; Grain divides in float64, which is exact up to here
+_MOST_BATCHES = 1 << 52  # per run
 
 _REMOTE_ROWS = 16  # that are read at the same time from an object store
 

@@ -43,7 +43,7 @@ _REQUESTS = 32  # in flight while the sizes of shards are compared
 
 
 class PackedSplit:
-    """Random access to one split of one or more packed datasets, concatenated.
+    """Random access to one split of one or more packed datasets, concatenated; `sizes` has their numbers of sequences.
 
     All must have the same context length, attention and vocabulary. The constructor compares the size of every shard
     with the index, so a missing or truncated shard is reported before the first step. Reading is thread-safe and keeps
@@ -54,17 +54,18 @@ class PackedSplit:
         if not directories:
             raise ConfigError("dataset must name at least one packed dataset directory, got none")
         cards = {directory: read_card(directory) for directory in map(located, directories)}
+        named = [located(directory) for directory in directories]  # one that is named twice counts twice
         first = next(iter(cards.values()))
         _check_same(cards)
         self.split = split
         self.context_length = first.context_length
         self.attention = _attention(next(iter(cards)), first)
         self.vocabulary = first.vocabulary
-        prints = [card.fingerprint for card in cards.values()]
+        prints = [cards[directory].fingerprint for directory in named]
         self.fingerprint = prints[0] if len(prints) == 1 else fingerprint(prints)
-        shards = [
-            (inside(directory, shard.url), shard) for directory in cards for shard in _shards(directory, cards, split)
-        ]
+        found = {directory: _shards(directory, cards, split) for directory in cards}
+        shards = [(inside(directory, shard.url), shard) for directory in named for shard in found[directory]]
+        self.sizes = [sum(shard.nsamples for shard in found[directory]) for directory in named]
         self._cards = cards
         self._places = [place for place, _ in shards]
         self._paths = [place.local() if place.is_local else None for place in self._places]

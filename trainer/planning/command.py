@@ -11,8 +11,8 @@ import jax
 from tyro.conf import OmitArgPrefixes
 
 from schemas.errors import ConfigError
-from schemas.storage.option import Address
 from trainer.config import ATTENTION_METHODS, DTYPES, AttentionMethod, Dtype, MeshConfig, ModelConfig
+from trainer.data.mixture import DatasetOption, directory_of
 from trainer.data.shards import PackedSplit
 from trainer.mesh import mesh_sizes
 from trainer.planning.plan import TrainingPlan, Workload
@@ -29,7 +29,7 @@ class PlanTraining:
     The memory is an estimate, within 15 % of what XLA allocates where that was measured: see docs/models.md.
     """
 
-    dataset: tuple[Address, ...] = ()
+    dataset: tuple[DatasetOption, ...] = ()
     """Packed dataset directories, or addresses of them, from which context and vocabulary are taken."""
     init_from: Path | None = None
     """Output folder of the run or of the imported model to start from, whose sizes are taken without a recipe."""
@@ -98,7 +98,7 @@ class PlanTraining:
         )
         if not self.dataset:
             return work
-        split = PackedSplit(self.dataset, "train")
+        split = PackedSplit(tuple(map(directory_of, self.dataset)), "train")
         sizes = {"text_size": split.vocabulary.text_size, "vision_size": split.vocabulary.vision_size}
         return dataclasses.replace(work, context=split.context_length, **sizes)
 

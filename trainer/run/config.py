@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from tyro.conf import OmitArgPrefixes
 
 from schemas.errors import ConfigError
-from schemas.storage.option import Address
+from schemas.storage.location import Location
 from trainer.config import (
     ATTENTION_METHODS,
     DTYPES,
@@ -21,7 +21,9 @@ from trainer.config import (
     ModelConfig,
     Softmax,
 )
+from trainer.data.batch_sizes import BatchSizeOption, BatchSizes
 from trainer.data.layout import LAYOUTS, Layout
+from trainer.data.mixture import DatasetOption, Mixture, MixtureOption, directory_of, mixtures_of
 from trainer.run.distributed import Distributed
 from trainer.run.divergence import Divergence
 from trainer.run.model_options import ModelOptions
@@ -80,12 +82,31 @@ class Memory:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataOrder:
+    """How datasets are mixed and how often they are used."""
+
+    mixture: tuple[MixtureOption, ...] = ()
+    """Weights of the datasets, in the order of --dataset, by step: 0:0.9,0.1 1000:0.5,0.5 changes them at step 1000."""
+    max_epochs: int | None = None
+    """Maximum number of times that a sequence is used. A dataset with a weight that reaches it is left out from there
+    on, with a warning; the run is refused if nothing would be left before its last step. Default: no maximum."""
+    batch_ramp: tuple[BatchSizeOption, ...] = ()
+    """Batch sizes from later steps on, such as 1000:16 2000:32; --batch-size is that of the first step. A batch is
+    computed in more micro-batches of the first size, so the memory stays the same."""
+
+    def __post_init__(self) -> None:
+        if self.max_epochs is not None and self.max_epochs < 1:
+            raise ConfigError(f"max_epochs must be at least 1, got {self.max_epochs}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Train a model on packed datasets. The same command resumes from the newest checkpoint in `out`."""
 
-    dataset: tuple[Address, ...]
+    dataset: tuple[DatasetOption, ...]
     """Packed dataset directories, of one context length and one vocabulary: paths, or addresses in S3 or Google Cloud
-    Storage (s3://BUCKET/FOLDER, gs://BUCKET/FOLDER)."""
+    Storage (s3://BUCKET/FOLDER, gs://BUCKET/FOLDER). With weights, such as videos:0.3 books:0.7, these shares of the
+    sequences of a run are of each; without, every sequence is used once per epoch."""
     out: Path
     """Output folder for checkpoints, metrics and configuration. A run that has checkpoints is resumed."""
     steps: int = 1000
@@ -119,6 +140,7 @@ class TrainConfig:
     skipped one is named and counted; the order of the others stays as it is."""
     devices: int | None = None
     """Number of virtual CPU devices to use in each process. Default: the devices that JAX finds."""
+    data: OmitArgPrefixes[DataOrder] = field(default_factory=DataOrder)
     cadence: OmitArgPrefixes[Cadence] = field(default_factory=Cadence)
     memory: OmitArgPrefixes[Memory] = field(default_factory=Memory)
     model: ModelOptions = field(default_factory=ModelOptions)
@@ -151,6 +173,8 @@ class TrainConfig:
         if self.dtype is not None and self.dtype not in DTYPES:
             raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
         self.optimizer.require_warmup(self.steps)
+        mixtures_of(self.dataset, self.data.mixture)
+        BatchSizes.of(self.batch_size, self.data.batch_ramp)
         if not 0 <= self.seed < 1 << 32:
             raise ConfigError(f"seed must lie in 0..2**32-1, got {self.seed}")
 
@@ -167,6 +191,21 @@ class TrainConfig:
             attention=self.attention,
             offload=self.memory.offload,
         )
+
+    @property
+    def directories(self) -> tuple[Location, ...]:
+        """The directories of the datasets, without their weights."""
+        return tuple(map(directory_of, self.dataset))
+
+    @property
+    def mixtures(self) -> tuple[Mixture, ...]:
+        """The weights of the datasets by step; none if they have no weights."""
+        return mixtures_of(self.dataset, self.data.mixture)
+
+    @property
+    def batch_sizes(self) -> BatchSizes:
+        """The number of sequences of each step."""
+        return BatchSizes.of(self.batch_size, self.data.batch_ramp)
 
     @property
     def rows(self) -> int:

@@ -22,7 +22,15 @@ from trainer.run.optimizer import OptimizerConfig
 
 # Fields that only change how a model is computed, up to rounding. A resumed run may use other values.
 _COMPUTE_FIELDS = ("attention", "tile", "chunk", "offload")
-_DATA_FIELDS = ("context_length", "dataset_fingerprint", "batch_size", "seed")
+_DATA_FIELDS = (
+    "context_length",
+    "dataset_fingerprint",
+    "batch_size",
+    "batch_ramp",
+    "mixture",
+    "max_epochs",
+    "seed",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +43,9 @@ class Description:
     dataset_fingerprint: str
     batch_size: int
     seed: int
+    mixture: str = ""  # weights of the datasets by step, as options spell them; "" without weights
+    max_epochs: int | None = None
+    batch_ramp: str = ""
     optimizer: OptimizerConfig | None = None  # None in checkpoints that do not tell
     schedule_steps: int | None = None  # the step at which the schedule ends, if it has an end
 

@@ -40,6 +40,7 @@ from schemas.runs.metrics import MetricsLog
 from schemas.runs.progress import TrainingProgress
 from schemas.runs.tensorboard import TensorBoard
 from trainer.compilation_cache import use_compilation_cache
+from trainer.data.device_batches import DeviceBatches
 from trainer.data.loader import Batch, held_out_batches, training_batches
 from trainer.data.shards import PackedSplit
 from trainer.run.checkpoint import Checkpoints
@@ -166,14 +167,11 @@ class _Training:
             self._progress.log(f"dropped {self._log.damaged} damaged lines of {self._log.path}")
         self._skipped = SkippedSequences(self._progress.log if primary else to_stderr)
         self._loader = setup.placement.loader(setup.split, skip_damaged=config.damaged == "skip")
-        self._batches = training_batches(
-            self._loader,
-            sequences=len(setup.split),
-            batch_size=config.batch_size,
-            seed=config.seed,
-            read=self._loader.read_options,
+        loaders = {size: self._loader.resized(place.window) for size, place in setup.placements.items()}
+        batches = training_batches(
+            lambda indices: loaders[len(indices)](indices), setup.sequences, read=self._loader.read_options
         )
-        stack.callback(self._batches.close)
+        self._batches = stack.enter_context(closing(DeviceBatches(batches, setup.placements)))
         self._updates = Updates(config.divergence, self._log.rows("train"))
         self._profile = StepProfile(config.out, config.profile_steps)
         stack.callback(self._profile.close)
@@ -202,7 +200,8 @@ class _Training:
         self._progress.log("compiling the training step; on a CPU this takes up to a minute")
         with ThreadPoolExecutor(max_workers=1) as second:
             rest = second.submit(self._prepare_rest)
-            self._train_step = self._setup.compile_step()
+            self._batch_size = self._config.batch_sizes.at(self._step)
+            self._train_step = self._setup.compile_step(self._batch_size)
             rest.result()
         self._compile_s = time.perf_counter() - started
         self._progress.log(f"compiled in {self._compile_s:.1f} s")
@@ -218,7 +217,7 @@ class _Training:
             return self._setup.initial_state()
         position = self._checkpoints.restore_position(self._start)
         with self._checkpoints.read_errors(self._start):
-            self._batches.set_state(position)
+            self._batches.seek(position)
         return resume(self._setup.plan, self._checkpoints, self._start)
 
     def _make_steps(self) -> None:
@@ -230,12 +229,22 @@ class _Training:
             if self._step % self._config.cadence.checkpoint_every == 0 or self._step == self._config.steps:
                 self._save()
 
+    def _follow_ramp(self) -> None:
+        """Compile the step again if the next batch has another size."""
+        size = self._config.batch_sizes.at(self._step)
+        if size == self._batch_size:
+            return
+        started = time.perf_counter()
+        self._progress.log(f"step {self._step + 1}: compiling the training step for {size} sequences (--batch-ramp)")
+        self._batch_size, self._train_step = size, self._setup.compile_step(size)
+        self._compile_s = time.perf_counter() - started
+
     def _make_step(self) -> None:
+        self._follow_ramp()
         self._profile.before(self._step + 1)
         started = time.perf_counter()
-        loaded = next(self._batches)
+        batch = self._batches.next(last=self._step + 1 == self._config.steps)
         wait_s = time.perf_counter() - started
-        batch = self._setup.placement.place(loaded)
         limit = jax.device_put(np.float32(self._updates.limit()), self._setup.plan.replicated)
         with connection_errors(self._step):
             self._state, measured = self._train_step(self._state, batch, limit)
@@ -245,6 +254,8 @@ class _Training:
         row = self._row(metrics, step_s=time.perf_counter() - started, wait_s=wait_s)
         if self._profile.after(self._step):
             self._progress.log(f"step {self._step}: wrote the profile {self._profile.path}")
+        for line in self._setup.exhausted(self._step):
+            self._progress.log(line)
         self._judge(row)
         self._log.write("train", self._step, row)
         self._progress.update(self._step, f"loss {row['loss']:.4f}, {row['tokens_per_s']:,.0f} tokens/s")
@@ -270,12 +281,12 @@ class _Training:
             "parameter_norm": float(metrics.parameter_norm),
             "learning_rate": float(metrics.learning_rate),
             "useful_tokens": int(metrics.useful_tokens),
-            "epoch": self._step / self._setup.steps_per_epoch,
+            **self._setup.epochs(self._step),
             "skipped_sequences": self._skipped.count,
             "step_s": step_s,
             "data_wait_s": wait_s,
             "compile_s": compile_s,
-            "tokens_per_s": math.prod(self._setup.placement.shape) / step_s,
+            "tokens_per_s": math.prod(self._setup.placements[self._batch_size].shape) / step_s,
         }
 
     def _evaluate_if_due(self) -> None:
@@ -308,7 +319,7 @@ class _Training:
             self._step,
             params=self._state.params,
             optimizer=self._state.optimizer,
-            position=self._batches.get_state(),
+            position=self._batches.position,
             description=self._setup.description,
         )
 

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
+from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
 from schemas.files import write_text
 from schemas.vocab import Vocabulary
 from trainer.config import ModelConfig
 from trainer.data.loader import Batch, Placement
+from trainer.data.order import Order
 from trainer.data.shards import PackedSplit
-from trainer.divisibility import require_rows
+from trainer.divisibility import require_micro_batches, require_rows
 from trainer.mesh import make_mesh, require_host_memory
 from trainer.model.loss import LossSums
 from trainer.model.registry import config_to_dict, parameter_count
 from trainer.run.checkpoint import open_run
 from trainer.run.config import TrainConfig
+from trainer.run.data_order import order_of
 from trainer.run.description import Description
 from trainer.run.optimizer import OptimizerConfig, make_optimizer, schedule
 from trainer.run.state import Plan, TrainState, load_params, new_state, state_from_params
@@ -41,8 +45,9 @@ class Setup:
 
     config: TrainConfig
     split: PackedSplit
+    order: Order
     held_out: PackedSplit | None  # None if the run does not evaluate
-    placement: Placement  # of a batch
+    placements: Mapping[int, Placement]  # of a batch, by its size
     held_out_placement: Placement  # of a micro-batch, the batch size of evaluation
     optimizer: optax.GradientTransformation
     plan: Plan
@@ -59,21 +64,23 @@ class Setup:
         require_rows(config.batch_size, mesh.shape, accumulate=config.memory.accumulate)
         if model.offload:
             require_host_memory(mesh.local_devices[0])
-        split = PackedSplit(config.dataset, "train")
+        require_micro_batches(config.batch_sizes.sizes, config.rows)
+        split = PackedSplit(config.directories, "train")
         if split.context_length > model.max_positions:
             raise ConfigError(
                 f"the dataset's context of {split.context_length} tokens is longer than the model's max_positions "
                 f"{model.max_positions}: pack at {model.max_positions} tokens or fewer, or use a recipe with more"
             )
         place = partial(Placement.of, mesh, layout=config.layout, tile=model.tile)
-        placement = place((config.batch_size, split.context_length))
+        unique = tuple(dict.fromkeys(config.directories))
         steps = config.optimizer.decay_steps or config.steps
         optimizer, plan = _planned(model, split.vocabulary, config.optimizer, steps=steps, mesh=mesh)
         return cls(
             config=config,
             split=split,
-            held_out=PackedSplit(config.dataset, "val") if config.cadence.eval_every else None,
-            placement=placement,
+            order=order_of(config, split.sizes),
+            held_out=PackedSplit(unique, "val") if config.cadence.eval_every else None,
+            placements={size: place((size, split.context_length)) for size in config.batch_sizes.sizes},
             held_out_placement=place((config.rows, split.context_length)),
             optimizer=optimizer,
             plan=plan,
@@ -84,15 +91,41 @@ class Setup:
                 dataset_fingerprint=split.fingerprint,
                 batch_size=config.batch_size,
                 seed=config.seed,
+                mixture=" ".join(map(str, config.mixtures)),
+                max_epochs=config.data.max_epochs,
+                batch_ramp=" ".join(map(str, config.data.batch_ramp)),
                 optimizer=config.optimizer,
                 schedule_steps=None if config.optimizer.schedule == "constant" else steps,
             ),
         )
 
     @property
-    def steps_per_epoch(self) -> float:
-        """Number of steps in which every sequence is used once."""
-        return len(self.split) / self.config.batch_size
+    def placement(self) -> Placement:
+        """The placement of the first batch."""
+        return self.placements[self.config.batch_size]
+
+    def sequences(self, number: int) -> NDArray[np.int64]:
+        """Return the indices [B] of the sequences of batch `number`."""
+        sizes = self.config.batch_sizes
+        return self.order.sequences(sizes.samples(number), sizes.samples(number + 1))
+
+    def epochs(self, step: int) -> dict[str, float]:
+        """Return how often the data were used in `step` steps: as a whole, and each dataset that has a weight."""
+        samples, sizes = self.config.batch_sizes.samples(step), self.order.sizes
+        parts = zip(self.order.used(samples), sizes, strict=True)
+        each = {f"epoch_{i}": used / size for i, (used, size) in enumerate(parts, 1)} if self.config.mixtures else {}
+        return {"epoch": samples / len(self.split), **each}
+
+    def exhausted(self, step: int) -> list[str]:
+        """Return a line for each dataset that reaches the maximum of epochs in `step`, counted from 1."""
+        first, last = (self.config.batch_sizes.samples(n) for n in (step - 1, step))
+        names = self.config.directories if self.config.mixtures else ["the data"]
+        return [
+            f"step {step}: warning: {names[source]} was used for {self.config.data.max_epochs} epochs (--max-epochs) "
+            "and is left out from here on"
+            for samples, source in self.order.exhausted
+            if first < samples <= last
+        ]
 
     def check_init_from(self) -> None:
         """Raise ConfigError or VocabularyMismatch if the checkpoint of `init_from` cannot initialize this run."""
@@ -109,8 +142,8 @@ class Setup:
         about = self.description
         return new_state(self.plan, about.model, about.vocabulary, optimizer=self.optimizer, seed=about.seed)
 
-    def compile_step(self) -> TrainStep:
-        """Compile the training step."""
+    def compile_step(self, batch_size: int) -> TrainStep:
+        """Compile the training step for batches of this size."""
         optimizer = self.config.optimizer
         return _compiled_step(
             self.description.model,
@@ -118,8 +151,8 @@ class Setup:
             optimizer,
             steps=optimizer.decay_steps or self.config.steps,
             mesh=self.plan.mesh,
-            shape=self.placement.shape,
-            accumulate=self.config.memory.accumulate,
+            shape=self.placements[batch_size].shape,
+            accumulate=batch_size // self.config.rows,
         )
 
     def compile_eval(self) -> EvalStep:
@@ -130,8 +163,9 @@ class Setup:
     def write_config(self, path: Path) -> None:
         """Write configuration, model, vocabulary, dataset, mesh, device and JAX version as JSON."""
         about, mesh = self.description, self.plan.mesh
+        config = dataclasses.asdict(self.config) | {"dataset": list(map(str, self.config.directories))}
         facts = {
-            "config": dataclasses.asdict(self.config) | {"dataset": list(map(str, self.config.dataset))},
+            "config": config | {"mixture": list(map(str, self.config.mixtures))},
             "model": config_to_dict(about.model),
             "parameters": self.parameters,
             "vocabulary": about.vocabulary.to_dict(),
@@ -154,10 +188,13 @@ class Setup:
         rows, context = self.placement.shape
         parts = self.config.memory.accumulate
         apart = f" in {parts} micro-batches" if parts > 1 else ""
+        sizes = self.config.batch_sizes
+        growing = "".join(f", {part.size} from step {part.step} on" for part in sizes.parts[1:])
         rates = self.config.optimizer.describe(self.config.steps)
         return (
             f"{self.config.model.recipe or 'model'}: {self.parameters / 1e6:.1f} million parameters; mesh: {mesh}; "
-            f"{rows} sequences of {context:,} tokens per step{apart}, {self.steps_per_epoch:.1f} steps per epoch; "
+            f"{rows} sequences of {context:,} tokens per step{apart}{growing}; "
+            f"{self.epochs(self.config.steps)['epoch']:.2g} epochs in {self.config.steps} steps; "
             f"{rates}"
         )
 

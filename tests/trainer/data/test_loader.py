@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from tests.support.training.training_dataset import VOCABULARY, write_dataset
 from trainer.config import MeshConfig
 from trainer.data.layout import inverse, permutation
 from trainer.data.loader import Batch, Loader, Placement, Window, held_out_batches, training_batches
+from trainer.data.order import Order
 from trainer.data.shards import PackedSplit
 from trainer.mesh import make_mesh
 
@@ -43,6 +45,11 @@ def _whole(rows: int) -> Window:
 
 def _loader(split: PackedSplit, *, rows: int = 2) -> Loader:
     return Loader(split, order=np.arange(S), window=_whole(rows))
+
+
+def _order(sequences: int, *, batch_size: int, seed: int) -> Callable[[int], NDArray[np.int64]]:
+    order = Order([sequences], seed=seed)
+    return lambda number: order.sequences(number * batch_size, (number + 1) * batch_size)
 
 
 def test_a_target_is_the_next_token_of_the_document_with_its_weight(split: PackedSplit) -> None:
@@ -155,7 +162,7 @@ def test_a_batch_that_the_mesh_does_not_divide_is_rejected() -> None:
 
 
 def _take(split: PackedSplit, *, seed: int, batches: int, batch_size: int = 2) -> list[Batch]:
-    iterator = training_batches(_loader(split, rows=batch_size), sequences=len(split), batch_size=batch_size, seed=seed)
+    iterator = training_batches(_loader(split, rows=batch_size), _order(len(split), batch_size=batch_size, seed=seed))
     taken = [next(iterator) for _ in range(batches)]
     iterator.close()
     return taken
@@ -182,7 +189,7 @@ def test_batches_from_an_object_store_are_those_from_disk(
     loaders = [_loader(split), _loader(PackedSplit([there], "train"))]
     assert loaders[1].read_options.prefetch_buffer_size > loaders[0].read_options.prefetch_buffer_size
     iterators = [
-        training_batches(loader, sequences=len(split), batch_size=2, seed=3, read=loader.read_options)
+        training_batches(loader, _order(len(split), batch_size=2, seed=3), read=loader.read_options)
         for loader in loaders
     ]
     for _ in range(6):
@@ -197,7 +204,7 @@ def test_batches_of_one_sequence_are_infinite_too(split: PackedSplit, sequences:
     def loader(indices: NDArray[np.int64]) -> NDArray[np.int64]:
         return indices
 
-    batches = training_batches(loader, sequences=sequences, batch_size=1, seed=0)  # type: ignore[arg-type]
+    batches = training_batches(loader, _order(sequences, batch_size=1, seed=0))  # type: ignore[arg-type]
     seen = [int(indices[0]) for indices, _ in zip(batches, range(2 * min(sequences, 50)), strict=False)]
     assert set(seen) <= set(range(sequences))
 
@@ -210,12 +217,12 @@ def test_the_seed_determines_the_order(split: PackedSplit) -> None:
 
 def test_a_restored_iterator_continues_at_the_saved_position(split: PackedSplit) -> None:
     expected = _identify(split, _take(split, seed=3, batches=9))
-    iterator = training_batches(_loader(split), sequences=len(split), batch_size=2, seed=3)
+    iterator = training_batches(_loader(split), _order(len(split), batch_size=2, seed=3))
     for _ in range(5):
         next(iterator)
     state = iterator.get_state()
     iterator.close()
-    restored = training_batches(_loader(split), sequences=len(split), batch_size=2, seed=3)
+    restored = training_batches(_loader(split), _order(len(split), batch_size=2, seed=3))
     restored.set_state(state)
     rest = [next(restored) for _ in range(4)]
     restored.close()
@@ -223,7 +230,7 @@ def test_a_restored_iterator_continues_at_the_saved_position(split: PackedSplit)
 
 
 def test_seeking_reads_no_skipped_sequences(split: PackedSplit, monkeypatch: pytest.MonkeyPatch) -> None:
-    iterator = training_batches(_loader(split), sequences=len(split), batch_size=2, seed=3)
+    iterator = training_batches(_loader(split), _order(len(split), batch_size=2, seed=3))
     state = iterator.get_state()
     state["next_index"] = 10_000_000
     reads: list[int] = []
@@ -277,7 +284,7 @@ def test_the_iterator_reports_the_path_of_a_shard_truncated_during_reading(tmp_p
     split = PackedSplit([directory], "train")
     for shard in directory.glob("train-*.tar"):
         os.truncate(shard, 700)
-    iterator = training_batches(_loader(split), sequences=len(split), batch_size=2, seed=0)
+    iterator = training_batches(_loader(split), _order(len(split), batch_size=2, seed=0))
     with pytest.raises(DatasetError, match=r"train-00000.*truncated"):
         next(iterator)
     iterator.close()

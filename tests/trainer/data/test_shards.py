@@ -208,6 +208,7 @@ def test_the_attention_is_read_from_the_card_and_must_be_the_same_in_all_dataset
 def test_several_datasets_are_concatenated(directory: Path, tmp_path: Path) -> None:
     second = write_dataset(tmp_path / "second", context=S, train=4, val=1, seed=9)
     both = PackedSplit([directory, second], "train")
+    assert len(PackedSplit([second, directory, second], "train")) == len(both) + both.sizes[1]
     assert len(both) == 12
     assert np.array_equal(both.read(9)[0], PackedSplit([second], "train").read(1)[0])
     assert both.fingerprint not in (

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,13 @@ from tests.support.object_servers import ObjectServer
 from tests.support.stored_files import index_of
 from tests.support.training.training_dataset import VOCABULARY, with_other_tokenizer, write_dataset
 from trainer.config import MeshConfig
+from trainer.data.batch_sizes import BatchSize
 from trainer.data.loader import Placement
+from trainer.data.mixture import WeightedDataset
 from trainer.data.shards import PackedSplit
 from trainer.mesh import make_mesh
 from trainer.run.checkpoint import open_run
+from trainer.run.config import DataOrder
 from trainer.run.divergence import Divergence
 from trainer.run.loop import Cadence, Memory, TrainConfig, TrainResult, train, use_cpu_devices
 from trainer.run.model_options import ModelOptions
@@ -106,6 +110,29 @@ def _assert_same_run(out: Path, straight: TrainResult) -> None:
     for name in theirs:
         assert ours[name].dtype == theirs[name].dtype
         assert np.array_equal(ours[name], theirs[name]), name
+
+
+def test_weighted_datasets_and_a_batch_ramp_resume_exactly_and_have_their_shares(dataset: Path, tmp_path: Path) -> None:
+    second = write_dataset(tmp_path / "second", context=S, train=4, val=1, seed=1)
+    parts = (WeightedDataset(located(dataset), Fraction("0.3")), WeightedDataset(located(second), Fraction("0.7")))
+    ramp = DataOrder(batch_ramp=(BatchSize(2, 8),), max_epochs=7)
+    cadence = Cadence(eval_every=0, checkpoint_every=1)
+    config = config_of(dataset, tmp_path / "whole", data=ramp, steps=5, cadence=cadence)
+    config = dataclasses.replace(config, dataset=parts)
+    train(config)
+    parted = dataclasses.replace(config, out=tmp_path / "parted")
+    for steps in (2, 5):
+        train(dataclasses.replace(parted, steps=steps))
+    assert _rows(parted.out) == _rows(config.out)
+    ours, theirs = _arrays(parted.out), _arrays(config.out)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+    samples = [4, 8, 16, 24, 32]
+    for row, n in zip(_rows(config.out), samples, strict=True):
+        assert row["epoch"] == n / 14
+        assert row["epoch_1"] * 10 == pytest.approx(0.3 * n, abs=0.5)
+        assert row["epoch_2"] * 4 == pytest.approx(0.7 * n, abs=0.5)
+    with pytest.raises(ConfigError, match="mixture: the checkpoint has 0:0.3,0.7, this run"):
+        train(dataclasses.replace(parted, dataset=(located(dataset), located(second)), steps=6))
 
 
 def test_the_loss_on_held_out_data_falls(straight: TrainResult) -> None:

@@ -46,7 +46,7 @@ def test_a_setup_describes_the_model_and_the_data_and_writes_nothing(dataset: Pa
     assert setup.description.vocabulary == VOCABULARY
     assert setup.description.context_length == S
     assert setup.description.dataset_fingerprint == setup.split.fingerprint
-    assert setup.steps_per_epoch == 10 / 4
+    assert setup.epochs(5) == {"epoch": 2.0}
     assert setup.placement.shape == (4, S)
     assert setup.held_out_placement.shape == (2, S)  # one micro-batch
     assert not (dataset.parent / "run").exists()
@@ -91,4 +91,4 @@ def test_the_summary_names_mesh_and_batch(dataset: Path) -> None:
     assert "sequence 8" in made
     assert "4 sequences of 128 tokens" in made
     assert "2 micro-batches" in made
-    assert "2.5 steps" in made
+    assert "2 epochs in 5 steps" in made
