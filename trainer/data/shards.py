@@ -1,8 +1,8 @@
 """Random access to the sequences of a packed dataset: one sequence is one read at its byte offset.
 
-Every sequence is read whole the first time and compared with its checksum in the index, which finds altered bytes and
-swapped sequences. A caller that needs only some of the tokens (sequence parallelism over several hosts) passes their
-ranges; from the second time on, only the headers, these ranges and the spans are read. Sequences are addressed by
+Every sequence is read whole the first time and compared with its checksum in the index, once, which finds altered bytes
+and swapped sequences. A caller that needs only some of the tokens (sequence parallelism over several hosts) passes
+their ranges; from the second time on, only the headers, these ranges and the spans are read. Sequences are addressed by
 index, so keys and shard names may have gaps. When `longreel takedown` or `longreel pack` replaces the dataset, its old
 shards are deleted, and reading one of them raises an error that says so.
 
@@ -116,7 +116,7 @@ class PackedSplit:
         with self._sequence(index) as sequence:
             most = (wanted[:, 1] - wanted[:, 0]).sum() >= _WHOLE_READ_FRACTION * self.context_length
             if most or not self._checked[index]:
-                sequence.fetch()
+                sequence.fetch(is_checked=bool(self._checked[index]))
                 self._checked[index] = True
             elif isinstance(sequence, RemoteSequence):
                 sequence.request(self.vocabulary.dtype, self.context_length, wanted)

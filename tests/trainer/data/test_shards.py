@@ -19,7 +19,7 @@ from schemas.dataset_files import CARD, INDEX, shard_name
 from schemas.errors import ConfigError, DamagedSequence, DatasetError, VocabularyMismatch
 from schemas.files import write_text
 from schemas.fingerprint import sha256_file
-from schemas.shards.index import ShardEntry
+from schemas.shards.index import ShardEntry, checksum_of_sequence
 from schemas.storage.location import Location, located
 from schemas.text_tokenizer import store_files
 from tests.support.object_servers import ObjectServer
@@ -164,6 +164,7 @@ def test_a_sequence_in_the_middle_of_a_million_is_one_read(tmp_path: Path, calls
         entries.append(dataclasses.replace(only, **facts))
     million = PackedSplit([_commit(directory, entries)], "train")
     assert len(million) == 10**6
+    calls.clear()
     tokens, _ = million.read(125 * per_shard + 1234)
     assert calls == [("open", 0), ("pread", size)]
     at = sequence.index(b"\x93NUMPY") + 128
@@ -397,6 +398,23 @@ def test_the_first_read_of_a_range_checks_the_whole_sequence(tmp_path: Path) -> 
     for _ in range(2):
         with pytest.raises(DamagedSequence):
             split.read(0, ranges=np.array([[0, 4]]))
+
+
+@pytest.mark.parametrize("ranges", [None, np.array([[0, 16]])])
+def test_the_bytes_of_a_sequence_are_compared_with_their_checksum_once(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, ranges: NDArray[np.int64] | None
+) -> None:
+    compared: list[int] = []
+
+    def counted(whole: memoryview) -> str:
+        compared.append(len(whole))
+        return checksum_of_sequence(whole)
+
+    monkeypatch.setattr("schemas.shards.ranged.checksum_of_sequence", counted)
+    split = PackedSplit([directory], "train")
+    first, second = split.read(0, ranges=ranges), split.read(0, ranges=ranges)
+    assert len(compared) == 1
+    assert [part.tobytes() for part in first] == [part.tobytes() for part in second]
 
 
 def test_a_modified_card_is_rejected(tmp_path: Path) -> None:
