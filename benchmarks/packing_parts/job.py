@@ -12,10 +12,11 @@ from packing_parts.corpora import VOCABULARY, texts
 from pipeline.packing.assign import RankCounter, ShardInput
 from pipeline.packing.commit import begin, commit
 from pipeline.packing.config import PackConfig
-from pipeline.packing.job import AssignWorker, HistogramWorker, ShardWorker, Stage, pack
+from pipeline.packing.job import AssignWorker, HistogramWorker, Packing, ShardWorker, Stage, pack
 from pipeline.packing.length_histograms import read_histograms, sum_histograms
 from pipeline.packing.plan import make_plan
 from pipeline.runtime.beam import Runner
+from pipeline.runtime.stored_value import stored
 from pipeline.runtime.token_store import FACTS, StoreFacts, write_unit
 from pipeline.runtime.units import unit_files, unit_name, unit_number
 from pipeline.runtime.workspace import Workspace
@@ -81,13 +82,15 @@ def without_beam(root: Path) -> Row:
         plan = make_plan(sum_histograms(counted), CONFIG, context_length=CONTEXT, vocabulary=VOCABULARY)
         version = begin(directory, plan.fingerprint)
         handed, sent = RankCounter(), dict[str, list[ShardInput]]()
-        with AssignWorker(workspace, histograms).open() as send:
-            for unit, histograms_of_unit in zip(units, counted, strict=True):
-                for name, shard_input in send(handed.start(unit, histograms_of_unit.splits), plan):
-                    sent.setdefault(name, []).append(shard_input)
-        with ShardWorker(workspace, directory).open() as write:
-            for name, shard_inputs in sent.items():
-                write((name, shard_inputs), plan)
+        starts = {unit: handed.start(unit, of_unit.splits) for unit, of_unit in zip(units, counted, strict=True)}
+        with stored(histograms, Packing(plan, starts)) as packing:
+            with AssignWorker(workspace, histograms, packing).open() as send:
+                for unit in units:
+                    for name, shard_input in send(unit):
+                        sent.setdefault(name, []).append(shard_input)
+            with ShardWorker(workspace, directory, packing).open() as write:
+                for shard in sent.items():
+                    write(shard)
         facts = FACTS_OF_STORE
         commit(
             directory,

@@ -22,7 +22,6 @@ class CollisionWorker:
     """Turns the entries of partitions into pairs. Memory: the entries of one partition."""
 
     scratch: Scratch
-    units: tuple[int, ...]
     max_bucket: int
     division: Division
 
@@ -40,10 +39,11 @@ class _Buckets:
     def _runs(self) -> list[tuple[Location, NDArray[np.int64]]]:
         """The files of entries, and where their partitions start; checked with the first element, when all exist."""
         scratch = self.worker.scratch
-        for place in (scratch.keys(unit) for unit in self.worker.units):
+        units = np.unique(read_array(scratch.items)["unit"]).tolist()
+        for place in (scratch.keys(unit) for unit in units):
             if place.is_local:  # of a file in a bucket, only the partitions of this worker are read
                 check_appended(place)
-        return [(scratch.keys(unit), read_array(scratch.key_bounds(unit))) for unit in self.worker.units]
+        return [(scratch.keys(unit), read_array(scratch.key_bounds(unit))) for unit in units]
 
     def count(self, part: int) -> None:
         """Write the pairs of a part of the partitions."""

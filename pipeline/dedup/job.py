@@ -139,7 +139,7 @@ def _run_steps(
         return 0
     steps = (
         Stage("Keys", units, KeyWorker(workspace, scratch, similarity)),
-        Stage("Collide", range(division.parts), CollisionWorker(scratch, units, config.max_bucket, division)),
+        Stage("Collide", range(division.parts), CollisionWorker(scratch, config.max_bucket, division)),
         Stage("Compare", range(division.ranges), ComparisonWorker(workspace, scratch, similarity, division)),
     )
     log = workspace.start_log("dedup")

@@ -12,9 +12,10 @@ of one shard and the tokens of one sequence.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,6 +42,7 @@ from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.journal import MADE, note
 from pipeline.runtime.kept_tokenizer import kept_hashes
 from pipeline.runtime.progress import following
+from pipeline.runtime.stored_value import StoredValue, stored
 from pipeline.runtime.token_store import StoreFacts, TokenStore, items_of
 from pipeline.runtime.units import read_rows, unit_name
 from pipeline.runtime.workspace import Workspace
@@ -82,11 +84,12 @@ def _pack(workspace: Workspace, stage: Stage, runner: Runner) -> JobReport:
         if new:
             version = begin(directory, plan.fingerprint)
             ranks = RankCounter()
-            starts = [ranks.start(unit, read_histograms(_file(folder, unit)).splits) for unit in facts.units]
+            starts = {unit: ranks.start(unit, read_histograms(_file(folder, unit)).splits) for unit in facts.units}
             log = workspace.start_log("pack")
-            with following(f"pack {stage.name}", log, shards):
-                sender, writer = AssignWorker(workspace, folder), ShardWorker(workspace, directory)
-                run_packing(starts, plan, sender=sender, writer=writer, runner=runner, log=log)
+            with following(f"pack {stage.name}", log, shards), stored(folder, Packing(plan, starts)) as packing:
+                sender = AssignWorker(workspace, folder, packing)
+                writer = ShardWorker(workspace, directory, packing)
+                run_packing(facts.units, sender=sender, writer=writer, runner=runner, log=log)
             commit(
                 directory,
                 plan,
@@ -200,30 +203,37 @@ class HistogramWorker:
         note(MADE, unit=unit, documents=histograms.rows)
 
 
+class Packing(NamedTuple):
+    """What all workers need to know about a dataset: its plan, and the start of each unit."""
+
+    plan: DatasetPlan
+    starts: Mapping[int, UnitStart]
+
+
 @dataclass(frozen=True)
 class AssignWorker:
     """Checks the token files of units and assigns their documents to shards."""
 
     workspace: Workspace
     histograms: Location
+    packing: StoredValue[Packing]
 
     @contextmanager
-    def open(self) -> Iterator[Callable[[UnitStart, DatasetPlan], Iterator[tuple[str, ShardInput]]]]:
+    def open(self) -> Iterator[Callable[[int], Iterator[tuple[str, ShardInput]]]]:
         """Open the token store; see pipeline.runtime.beam.Worker."""
-        store = TokenStore(self.workspace.tokens)
-        loaded: list[SentenceEnds] = []
+        store, (plan, starts) = TokenStore(self.workspace.tokens), self.packing.get()
+        needs_sentences = any(split.packing.reach for split in plan.splits.values())
+        sentences = _sentences(self.workspace, plan) if needs_sentences else None
 
-        def send(start: UnitStart, plan: DatasetPlan) -> Iterator[tuple[str, ShardInput]]:
-            store.check(start.unit)
-            if not loaded and any(split.packing.reach for split in plan.splits.values()):
-                loaded.append(_sentences(self.workspace, plan))
-            documents, _ = _documents(self.workspace, start.unit)
-            if digest_documents(documents.table) != read_histograms(_file(self.histograms, start.unit)).digest:
+        def send(unit: int) -> Iterator[tuple[str, ShardInput]]:
+            store.check(unit)
+            documents, _ = _documents(self.workspace, unit)
+            if digest_documents(documents.table) != read_histograms(_file(self.histograms, unit)).digest:
                 raise DatasetError(
-                    f"{self.workspace.tokens / unit_name(start.unit)}.parquet changed while it was packed; "
+                    f"{self.workspace.tokens / unit_name(unit)}.parquet changed while it was packed; "
                     "run `longreel pack` again"
                 )
-            return assign(documents, plan, start, store, loaded[0] if loaded else None)
+            return assign(documents, plan, starts[unit], store, sentences)
 
         yield send
 
@@ -246,13 +256,14 @@ class ShardWorker:
 
     workspace: Workspace
     directory: Location
+    packing: StoredValue[Packing]
 
     @contextmanager
-    def open(self) -> Iterator[Callable[[tuple[str, Iterable[ShardInput]], DatasetPlan], None]]:
+    def open(self) -> Iterator[Callable[[tuple[str, Iterable[ShardInput]]], None]]:
         """Open the token store; see pipeline.runtime.beam.Worker."""
-        store = TokenStore(self.workspace.tokens)
+        store, plan = TokenStore(self.workspace.tokens), self.packing.get().plan
 
-        def write(shard: tuple[str, Iterable[ShardInput]], plan: DatasetPlan) -> None:
+        def write(shard: tuple[str, Iterable[ShardInput]]) -> None:
             name, shard_inputs = shard
             write_shard(shard_job(plan, name, shard_inputs), store, self.directory)
             note(MADE, shard=name)

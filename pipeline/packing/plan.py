@@ -1,7 +1,6 @@
 """The dataset plan: all that workers need to pack, made from the length histograms of all documents.
 
-Its size depends on the number of distinct lengths, not on the number of documents. Beam sends it to every worker as a
-side input.
+Its size depends on the number of distinct lengths, not on the number of documents. Workers read it from the store.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ content, `run_packing` groups chunks of documents by shard.
 
 Where a job runs is the choice of `Runner.engine` (pipeline.runtime.engines). Every shape has one sink and no function
 defined inside another: Dask computes the last transform only, and Beam would pickle such a function with its file name.
+No worker grows with the corpus: what does is in the store (pipeline.runtime.stored_value).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import apache_beam as beam
 
-from pipeline.runtime.dofns import Apply, DoEach, DoEachAfter, DoEachWith, YieldEach
+from pipeline.runtime.dofns import Apply, DoEach, DoEachAfter, YieldEach
 from pipeline.runtime.engines.engine import Engine, run_pipeline
 from pipeline.runtime.engines.local import LocalEngine
 from pipeline.runtime.interrupt import raise_if_stopping, stop_on_signals
@@ -151,23 +152,20 @@ def run_stages(stages: Sequence[Stage], runner: Runner, *, log: JobLog) -> None:
     _run(build, runner, log)
 
 
-def run_packing(
-    starts: Sequence[Any], plan: Any, *, sender: Worker, writer: Worker, runner: Runner, log: JobLog
-) -> None:
+def run_packing(units: Sequence[int], *, sender: Worker, writer: Worker, runner: Runner, log: JobLog) -> None:
     """Assign the chunks of every unit to shards, group them by shard, and write the shards.
 
-    `sender` is called with (start, plan) and yields (shard, shard_input); `writer` is called with
-    ((shard, shard_inputs), plan). Raises the same errors as `run_each`.
+    `sender` is called with a unit and yields (shard, shard_input); `writer` is called with (shard, shard_inputs).
+    Raises the same errors as `run_each`.
     """
 
     def build(pipeline: beam.Pipeline) -> None:
-        side = beam.pvalue.AsSingleton(pipeline | "Plan" >> beam.Create([plan]))
         (
             pipeline
-            | "Units" >> beam.Create(list(starts))
-            | "Assign" >> beam.ParDo(YieldEach(sender, log, "unit"), side)
+            | "Units" >> beam.Create(list(units))
+            | "Assign" >> beam.ParDo(YieldEach(sender, log, "unit"))
             | "SameShard" >> beam.GroupByKey()
-            | "WriteShard" >> beam.ParDo(DoEachWith(writer, log, "shard"), side)
+            | "WriteShard" >> beam.ParDo(DoEach(writer, log, "shard"))
         )
 
     _run(build, runner, log)

@@ -85,23 +85,13 @@ class DoEachAfter(DoEach):
         yield from super().process(element)
 
 
-class DoEachWith(DoEach):
-    """Like DoEach, and passes a side input to the worker."""
-
-    def process(self, element: Any, side: Any) -> Iterator[int]:  # type: ignore[override]
-        """Call the worker with one element and the side input, and yield 1."""
-        with self._on(element) as work:
-            work(element, side)
-        yield 1
-
-
 class YieldEach(DoEach):
-    """Like DoEachWith, and yields what the worker yields."""
+    """Like DoEach, and yields what the worker yields."""
 
-    def process(self, element: Any, side: Any) -> Iterator[Any]:  # type: ignore[override]
+    def process(self, element: Any) -> Iterator[Any]:
         """Yield the worker's results for one element."""
         with self._on(element) as work:
-            yield from work(element, side)
+            yield from work(element)
 
 
 class Apply(beam.DoFn):

@@ -23,6 +23,7 @@ from pipeline.filters.limit_filter import require_known
 from pipeline.filters.numbers import measured_names
 from pipeline.runtime.beam import Runner, run_selection
 from pipeline.runtime.job_report import JobReport, report_on
+from pipeline.runtime.stored_value import stored
 from pipeline.runtime.units import unit_files, unit_number
 from pipeline.runtime.workspace import Workspace, read_absent, read_units, usable, write_table_unit
 from pipeline.select.config import SelectConfig
@@ -53,14 +54,16 @@ def select_items(workspace: Workspace, config: SelectConfig, runner: Runner) -> 
         clusters = Clusters.of(read_pairs(workspace), config.keep)
         worker = SelectWorker(workspace=workspace, config=config, clusters=clusters, blocked=blocked, absent=absent)
         units = [unit_number(path) for path in unit_files(workspace.survey)]
-        run_selection(
-            units,
-            read=worker.read,
-            judge=worker.judge,
-            write=worker.write,
-            runner=runner,
-            log=workspace.start_log("select"),
-        )
+        log = workspace.start_log("select")
+        with stored(log.folder, worker) as steps:
+            run_selection(
+                units,
+                read=steps.method("read"),
+                judge=steps.method("judge"),
+                write=steps.method("write"),
+                runner=runner,
+                log=log,
+            )
         finish_selection(workspace, config, fingerprint=key, items=len(surveyed))
         new = len(surveyed)
     selected = read_selection(workspace, ["reason", "split", "cluster", "text_from"]).rows
@@ -74,7 +77,7 @@ def select_items(workspace: Workspace, config: SelectConfig, runner: Runner) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectWorker:
-    """The three steps that Beam distributes."""
+    """The three steps that Beam distributes. Its size grows with the corpus, so workers read it from the store."""
 
     workspace: Workspace
     config: SelectConfig

@@ -30,7 +30,8 @@ def test_items_of_different_units_collide(tmp_path: Path, parts: int) -> None:
     scratch = Scratch(located(tmp_path / "scratch"))
     for unit, keys in enumerate(([1, 2, 3, 9], [2, 3, 4], [5, 6, 3])):
         write_keys(scratch, unit, keys, unit)
-    with CollisionWorker(scratch, (0, 1, 2), 2, Division(3, parts, 1)).open() as count:
+    write_array(scratch.items, np.array([(0,), (1,), (2,)], [("unit", np.int32)]))
+    with CollisionWorker(scratch, 2, Division(3, parts, 1)).open() as count:
         for part in range(parts):
             count(part)
     pairs = merge_pairs([np.load(scratch.collisions(part).local()) for part in range(parts)])
