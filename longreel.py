@@ -58,14 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[0] == "--version":
         print(f"longreel {importlib.metadata.version('longreel')}")
         return SUCCESS
-    name, *rest = given
-    from pipeline.cli.subcommands import SUBCOMMANDS, unknown_subcommand
+    from pipeline.cli.subcommands import SUBCOMMANDS, split_name, unknown_subcommand
 
+    name, rest = split_name(given)
     if name not in SUBCOMMANDS:
         return _fail(unknown_subcommand(name), USAGE)
     options: tuple[str, ...] = ()
     if name == "config" and rest[:1] not in (["-h"], ["--help"]):
-        rest, options = rest[:1], tuple(rest[1:])  # the options of another command are not parsed as its own
+        other, others = split_name(rest) if rest else ("", [])
+        rest, options = [other] if other else [], tuple(others)  # options of another command are not parsed as its own
     elif "--" in rest:
         at = rest.index("--")
         rest, options = rest[:at], tuple(rest[at + 1 :])

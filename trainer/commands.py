@@ -7,10 +7,10 @@ import math
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import jax
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
 from schemas.printable import printable
 from trainer.compilation_cache import use_compilation_cache
@@ -50,11 +50,13 @@ class Train:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval:
-    """Measure a trained model. Prints a JSON object; a value that cannot be measured is null."""
+class EvalLoss:
+    """Measure the loss of a trained model on packed datasets.
 
-    suite: Annotated[Literal["loss"], Positional]
-    """loss: the mean over all targets, and over those of text and of vision, in nats per target."""
+    Prints a JSON object with the means over all targets, and over those of text and of vision, in nats per target; a
+    value that cannot be measured is null.
+    """
+
     loss: Annotated[LossConfig, arg(name="")]
     mesh: MeshConfig = field(default_factory=MeshConfig)
 

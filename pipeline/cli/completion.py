@@ -57,6 +57,21 @@ def script(shell: Shell, table: Table) -> str:
     return makers[shell](table)
 
 
+def _first_words(table: Table) -> list[str]:
+    """Return the words that can follow `longreel`: the names, of those of two words the first."""
+    return list(dict.fromkeys(name.split()[0] for name in table))
+
+
+def _second_words(table: Table) -> dict[str, list[str]]:
+    """Return the words that can follow the first word of a name of two words."""
+    found: dict[str, list[str]] = {}
+    for name in table:
+        first, _, second = name.partition(" ")
+        if second:
+            found.setdefault(first, []).append(second)
+    return found
+
+
 def _flags(options: Sequence[Option]) -> list[str]:
     return [*(flag for option in options for flag in option.flags), *_COMMON]
 
@@ -80,6 +95,9 @@ _longreel() {{
         COMPREPLY=($(compgen -W "{names} --help --version" -- "$cur"))
         return
     fi
+    case "$name" in
+{second}
+    esac
     case "$name $prev" in
 {choices}
     esac
@@ -103,10 +121,16 @@ def _bash(table: Table) -> str:
         for flag, values in _choices(options).items()
     ]
     flags = [
-        f'        {name}) flags="{" ".join(_flags(options))}"; words="{_positional(options, name)}" ;;'
+        f'        "{name}") flags="{" ".join(_flags(options))}"; words="{_positional(options, name)}" ;;'
         for name, options in table.items()
     ]
-    return _BASH.format(names=" ".join(table), choices="\n".join(choices), flags="\n".join(flags))
+    second = [
+        f"        {first}) if [[ $COMP_CWORD -eq 2 ]]; then "
+        f'COMPREPLY=($(compgen -W "{" ".join(words)}" -- "$cur")); return; fi; name="$name ${{COMP_WORDS[2]}}" ;;'
+        for first, words in _second_words(table).items()
+    ]
+    names = " ".join(_first_words(table))
+    return _BASH.format(names=names, second="\n".join(second), choices="\n".join(choices), flags="\n".join(flags))
 
 
 _ZSH = """\
@@ -122,6 +146,9 @@ _longreel() {{
         _describe subcommand subcommands
         return
     fi
+    case "$name" in
+{second}
+    esac
     case "$name $prev" in
 {choices}
     esac
@@ -145,27 +172,40 @@ fi
 
 
 def _zsh(table: Table) -> str:
-    names = [f"            {_single(f'{name}:{SUBCOMMANDS[name].summary}')}" for name in table]
+    second = [
+        f'        {first}) if (( CURRENT == 3 )); then compadd {" ".join(words)}; return; fi; name="$name $words[3]" ;;'
+        for first, words in _second_words(table).items()
+    ]
+    names = [f"            {_single(f'{name}:{_summary_of(name, table)}')}" for name in _first_words(table)]
     choices = [
         f'        "{name} {flag}") compadd {" ".join(values)}; return ;;'
         for name, options in table.items()
         for flag, values in _choices(options).items()
     ]
     flags = [
-        f"        {name}) flags=({' '.join(_flags(options))}); others=({_positional(options, name)}) ;;"
+        f'        "{name}") flags=({" ".join(_flags(options))}); others=({_positional(options, name)}) ;;'
         for name, options in table.items()
     ]
-    return _ZSH.format(names="\n".join(names), choices="\n".join(choices), flags="\n".join(flags))
+    return _ZSH.format(
+        names="\n".join(names), second="\n".join(second), choices="\n".join(choices), flags="\n".join(flags)
+    )
 
 
 def _fish(table: Table) -> str:
     lines = ["# Completion of longreel for fish."]
     lines += [
-        f"complete -c longreel -n __fish_use_subcommand -f -a {name} -d {_single(SUBCOMMANDS[name].summary)}"
-        for name in table
+        f"complete -c longreel -n __fish_use_subcommand -f -a {name} -d {_single(_summary_of(name, table))}"
+        for name in _first_words(table)
     ]
+    for first, seconds in _second_words(table).items():
+        lines += [
+            f"complete -c longreel -n '__fish_seen_subcommand_from {first}; and not __fish_seen_subcommand_from "
+            f"{' '.join(seconds)}' -f -a {word} -d {_single(SUBCOMMANDS[f'{first} {word}'].summary)}"
+            for word in seconds
+        ]
     for name, options in table.items():
-        start = f"complete -c longreel -n '__fish_seen_subcommand_from {name}'"
+        seen = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in name.split())
+        start = f"complete -c longreel -n '{seen}'"
         if words := _positional(options, name):
             lines.append(f"{start} -f -a {_single(words)}")
         for option in options:
@@ -175,6 +215,12 @@ def _fish(table: Table) -> str:
                 lines.append(f"{start} -l {flag.removeprefix('--')}{value} -d {_single(_summary(option))}")
         lines.append(f"{start} -l config -r -d 'A TOML file with options'")
     return "\n".join(lines) + "\n"
+
+
+def _summary_of(name: str, table: Table) -> str:
+    """Return the summary of a subcommand, or what the subcommands that begin with a word are."""
+    words = _second_words(table).get(name)
+    return SUBCOMMANDS[name].summary if words is None else f"one of {', '.join(words)}"
 
 
 def _summary(option: Option) -> str:

@@ -100,7 +100,7 @@ def record(name: str, command: object) -> None:
         if option.name == getattr(type(command), "RECORD", None):
             out = Path(str(option.value_of(command)))
             if out.exists():
-                path = out / f"{name}.toml" if out.is_dir() else out.with_name(f"{out.name}.toml")
+                path = out / f"{name.replace(' ', '-')}.toml" if out.is_dir() else out.with_name(f"{out.name}.toml")
                 write_text(path, command_toml(name, command))
 
 

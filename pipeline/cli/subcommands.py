@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -105,8 +106,19 @@ SUBCOMMANDS: dict[str, Subcommand] = {
             "PlanTraining",
             "estimate memory, operations and time of a training without running it",
         ),
-        ("eval", "trainer.commands", "Eval", "measure the loss of a trained model on packed datasets"),
         ("generate", "pipeline.cli.generate", "Generate", "continue a stored video or a text with a trained model"),
+    ),
+    **_group(
+        "Evaluate a model",
+        ("eval loss", "trainer.commands", "EvalLoss", "measure the loss of a trained model on packed datasets"),
+        (
+            "eval needle",
+            "pipeline.cli.evaluation",
+            "EvalNeedle",
+            "ask for facts hidden in a long text (LWM's protocol)",
+        ),
+        ("eval ruler", "pipeline.cli.evaluation", "EvalRuler", "measure RULER's eleven synthetic tasks"),
+        ("eval compare", "pipeline.cli.evaluation", "EvalCompare", "compare two evaluations sample by sample"),
     ),
     **_group(
         "Train a tokenizer",
@@ -145,8 +157,16 @@ SUBCOMMANDS: dict[str, Subcommand] = {
 }
 
 
+def split_name(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Split the arguments of `longreel` into the name of a subcommand, of one or two words, and the rest."""
+    two = " ".join(arguments[:2])
+    return (two, list(arguments[2:])) if two in SUBCOMMANDS else (arguments[0], list(arguments[1:]))
+
+
 def unknown_subcommand(name: str) -> str:
     """Return the message for a name that is no subcommand, with the nearest one."""
+    if seconds := [known.split()[1] for known in SUBCOMMANDS if known.startswith(f"{name} ")]:
+        return f"{name} needs one of {', '.join(seconds)}, for example: longreel {name} {seconds[0]} --help"
     near = difflib.get_close_matches(name, SUBCOMMANDS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "`longreel --help` lists the subcommands"
     return f"unknown subcommand {name!r}; {hint}"

@@ -1,0 +1,1 @@
+"""Language models that answer questions: one protocol for a local model and for a server, and a cache of replies."""

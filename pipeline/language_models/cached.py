@@ -1,0 +1,74 @@
+"""A cache of replies on disk, so that no request is made twice."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.language_models.chat import ChatModel, ChatRequest, Reply, RequestRefused
+from schemas.errors import storage_errors
+
+Value = TypeVar("Value")
+
+
+class CachedModel:
+    """A `ChatModel` whose replies are kept in a file of JSON lines, by the hash of the request and the model's name.
+
+    A refusal is kept as well. A line that a killed process left incomplete is ignored. One process at a time may use
+    the file; its threads may share the object.
+    """
+
+    def __init__(self, model: ChatModel, path: Path) -> None:
+        self._model, self._path, self._lock = model, path, threading.Lock()
+        self._kept, self._is_torn = _read(path)
+
+    @property
+    def name(self) -> str:
+        """The name of the model."""
+        return self._model.name
+
+    def ask(self, request: ChatRequest) -> Reply:
+        """Return the kept reply, or the model's; see `ChatModel.ask`."""
+        return Reply(**self._once(request.digest("ask", self.name), lambda: asdict(self._model.ask(request))))
+
+    def choose(self, request: ChatRequest, choices: tuple[str, ...]) -> tuple[float, ...]:
+        """Return the kept log-probabilities, or the model's; see `ChatModel.choose`."""
+        key = request.digest("choose", self.name, *choices)
+        found = self._once(key, lambda: {"logprobs": list(self._model.choose(request, choices))})
+        return tuple(found["logprobs"])
+
+    def _once(self, key: str, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        with self._lock:
+            value = self._kept.get(key)
+        if value is None:
+            try:
+                value = ask()
+            except RequestRefused as e:
+                value = {"refused": str(e)}
+            self._keep(key, value)
+        if "refused" in value:
+            raise RequestRefused(value["refused"])
+        return value
+
+    def _keep(self, key: str, value: dict[str, Any]) -> None:
+        line = json.dumps({"key": key, "value": value}).encode() + b"\n"
+        with self._lock, storage_errors(self._path), self._path.open("ab") as file:
+            file.write(b"\n" + line if self._is_torn else line)
+            self._kept[key], self._is_torn = value, False
+
+
+def _read(path: Path) -> tuple[dict[str, dict[str, Any]], bool]:
+    """Return the kept replies, and whether the last line is incomplete."""
+    kept: dict[str, dict[str, Any]] = {}
+    line = b"\n"
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+        try:
+            row = json.loads(line)
+            kept[row["key"]] = dict(row["value"])
+        except (ValueError, KeyError, TypeError):  # of a process that was killed
+            continue
+    return kept, not line.endswith(b"\n")
