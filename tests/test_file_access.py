@@ -36,6 +36,12 @@ _ALLOWED = {
         pipeline/tokenize/text_tokenizer.py schemas/shards/ranged.py schemas/tables.py
         schemas/text_tokenizer.py
     """,
+    "results of an evaluation are written to a local folder, and replies appended to a local file": """
+        pipeline/evaluation/run.py pipeline/language_models/cached.py
+    """,
+    "files of the installation, and media that a request names": """
+        pipeline/evaluation/needles.py pipeline/language_models/endpoint.py
+    """,
     "links and special files exist in local folders only": "pipeline/dataset/verify/strays.py",
     "files of weights and tokenizers that the user gives or gets": """
         pipeline/tokenizer_jobs/import_weights.py pipeline/tokenizer_jobs/perceptual_weights.py

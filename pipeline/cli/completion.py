@@ -57,7 +57,7 @@ def script(shell: Shell, table: Table) -> str:
     return makers[shell](table)
 
 
-def _first_words(table: Table) -> list[str]:
+def _first_words(table: Mapping[str, object]) -> list[str]:
     """Return the words that can follow `longreel`: the names, of those of two words the first."""
     return list(dict.fromkeys(name.split()[0] for name in table))
 
@@ -83,7 +83,7 @@ def _choices(options: Sequence[Option]) -> dict[str, tuple[str, ...]]:
 def _positional(options: Sequence[Option], name: str) -> str:
     """Return the words that can follow the subcommand: choices of its first positional argument, or subcommands."""
     first = next((option.choices for option in options if option.positional and option.choices), ())
-    return " ".join(SUBCOMMANDS if name == "config" else first)
+    return " ".join(_first_words(SUBCOMMANDS) if name == "config" else first)
 
 
 _BASH = """\
@@ -126,7 +126,7 @@ def _bash(table: Table) -> str:
     ]
     second = [
         f"        {first}) if [[ $COMP_CWORD -eq 2 ]]; then "
-        f'COMPREPLY=($(compgen -W "{" ".join(words)}" -- "$cur")); return; fi; name="$name ${{COMP_WORDS[2]}}" ;;'
+        f'COMPREPLY=($(compgen -W "{" ".join(words)}" -- "$cur")); return; fi; name="$name ${{COMP_WORDS[2]:-}}" ;;'
         for first, words in _second_words(table).items()
     ]
     names = " ".join(_first_words(table))

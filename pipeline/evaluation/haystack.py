@@ -28,7 +28,8 @@ class Haystack:
         ends = [match.end() for match in _SENTENCE_END.finditer(text)]
         sizes = np.cumsum([0, *(len(c.encode()) for c in text)]) if not text.isascii() else np.arange(len(text) + 1)
         skipped = len(tokenizer.prefix.encode())
-        starts = np.searchsorted(self._offsets, sizes[ends] + skipped)  # ids do not begin at every sentence
+        # The first word of a sentence is often in one token with the space before it.
+        starts = np.searchsorted(self._offsets, sizes[ends] + skipped, side="right") - 1
         self._starts = np.unique(np.concatenate([[0], starts[starts < len(ids)]]))
 
     def __len__(self) -> int:

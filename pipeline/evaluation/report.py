@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipeline.evaluation.heat_map import heat_map
 from schemas.files import atomic, write_text
+from schemas.printable import printable
 
 PAGE, PICTURE = "report.html", "scores.png"
 
@@ -28,7 +29,11 @@ def write_report(out: Path, summary: Mapping[str, Any]) -> None:
         picture.save(buffer, "PNG")
         encoded = base64.b64encode(buffer.getvalue()).decode()
     environment = Environment(
-        loader=PackageLoader("pipeline.evaluation"), undefined=StrictUndefined, autoescape=True, trim_blocks=True
+        loader=PackageLoader("pipeline.evaluation"),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
     )
     page = environment.get_template("report.html").render(summary=summary, picture=encoded, alt=_alt(summary))
     write_text(out / PAGE, page)
@@ -59,7 +64,7 @@ def _by_depth(
         scores = [[_score(cells, task, length, depth) for length in lengths] for depth in depths]
         rows = [f"{100 * depth:.0f} %" for depth in depths]
         axes = "columns: context length in tokens; rows: depth of the asked text"
-        yield heat_map(f"{task}, {_title(summary)}", rows, columns, scores, axes=axes)
+        yield heat_map(f"{task}: {summary['model']}", rows, columns, scores, axes=axes)
 
 
 def _stacked(pictures: Sequence[Image.Image]) -> Image.Image:

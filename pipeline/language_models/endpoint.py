@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import openai
+from openai.types.chat import ChatCompletion
 
 from pipeline.language_models.chat import ChatRequest, Media, Message, Reply, RequestRefused
 from schemas.errors import ConfigError, JobError
@@ -112,8 +113,8 @@ class Endpoint:
         messages: Any = [_message(message) for message in request.messages]
         with self._errors():
             found = self._client.chat.completions.create(model=self.model, messages=messages, **values | options)
-        if not found.choices:
-            raise JobError(f"{self._address} returned no reply")
+        if not isinstance(found, ChatCompletion) or not found.choices or not found.choices[0].message:
+            raise JobError(f"{self._address} returned no reply; is it a server with OpenAI's interface?")
         return found
 
     @contextmanager

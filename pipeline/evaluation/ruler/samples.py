@@ -61,7 +61,7 @@ def ruler_samples(config: RulerConfig, haystack: Haystack | None, budget: Budget
             at_length = Budget(budget.tokenizer, length, task.reply_tokens, budget.template_tokens)
             for number in range(config.samples):
                 place = f"{name}/{length}/{number}"
-                question = _question(task, f"{config.seed}/{place}", Material(haystack), at_length)
+                question = _question(task, f"{config.seed}/{place}", Material(haystack, length), at_length)
                 yield Sample(
                     id=place,
                     task=name,

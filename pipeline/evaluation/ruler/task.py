@@ -21,9 +21,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Material:
-    """What tasks are made of. `haystack` is None if the user gave no texts."""
+    """What tasks are made of: a text, None if the user gave none, and the length of the context in tokens."""
 
     haystack: Haystack | None
+    length: int
 
 
 class Task(Protocol):

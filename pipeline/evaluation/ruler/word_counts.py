@@ -11,6 +11,8 @@ from pipeline.evaluation.ruler.task import Material, Question
 from pipeline.evaluation.ruler.words import all_words, letters
 from schemas.errors import ConfigError
 
+_LONG = 4096  # RULER repeats words more often from this context length on
+
 
 @dataclass(frozen=True, kw_only=True)
 class CommonWords:
@@ -33,8 +35,8 @@ class CommonWords:
         return max(1, tokens // 20)
 
     def make(self, size: int, rng: random.Random, material: Material) -> Question:
-        """Return a question; the size counts the rare words. Short lists repeat words less often, as in RULER."""
-        often, rarely = (30, 3) if size > 100 else (6, 1)
+        """Return a question; the size counts the rare words. Words are repeated less often in short contexts."""
+        often, rarely = (30, 3) if material.length >= _LONG else (6, 1)
         example, words = self._words(10, rng), self._words(size, rng)
         shown = self._question(self._list(example, 3, 1, rng))
         asked = self._question(self._list(words, often, rarely, rng))

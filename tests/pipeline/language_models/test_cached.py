@@ -1,0 +1,80 @@
+"""Replies are kept: nothing is asked twice, and a killed process loses at most one reply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from pipeline.language_models.cached import CachedModel
+from pipeline.language_models.chat import ChatRequest, Reply, RequestRefused, user_request
+from schemas.errors import JobError
+
+
+@dataclass
+class Echo:
+    """Repeats the question, counts what it is asked, and refuses or fails when told so."""
+
+    name: str = "echo"
+    asked: list[str] = field(default_factory=list)
+
+    def ask(self, request: ChatRequest) -> Reply:
+        text = request.messages[-1].text
+        self.asked.append(text)
+        if text == "refuse":
+            raise RequestRefused("never")
+        if text == "fail":
+            raise JobError("later")
+        return Reply(text=text, finish_reason="stop", prompt_tokens=1)
+
+    def choose(self, request: ChatRequest, choices: tuple[str, ...]) -> tuple[float, ...]:
+        self.asked.append("choose")
+        return tuple(-float(i) if i else -float("inf") for i, _ in enumerate(choices))
+
+
+def question(text: str) -> ChatRequest:
+    return user_request(text, max_tokens=5)
+
+
+def test_nothing_is_asked_twice_by_the_same_or_another_process(tmp_path: Path) -> None:
+    model = Echo()
+    for _ in range(2):
+        cached = CachedModel(model, tmp_path / "replies.jsonl")
+        assert (
+            cached.ask(question("a"))
+            == cached.ask(question("a"))
+            == Reply(text="a", finish_reason="stop", prompt_tokens=1)
+        )
+        assert cached.choose(question("a"), ("x", "y")) == (-float("inf"), -1.0)
+        with pytest.raises(RequestRefused, match="never"):
+            cached.ask(question("refuse"))
+    assert model.asked == ["a", "choose", "refuse"]
+    other = Echo(name="another model")
+    CachedModel(other, tmp_path / "replies.jsonl").ask(question("a"))
+    assert other.asked == ["a"]
+
+
+def test_a_failure_is_not_kept(tmp_path: Path) -> None:
+    model = Echo()
+    cached = CachedModel(model, tmp_path / "replies.jsonl")
+    for _ in range(2):
+        with pytest.raises(JobError, match="later"):
+            cached.ask(question("fail"))
+    assert model.asked == ["fail", "fail"]
+
+
+@pytest.mark.parametrize("cut", [1, 20])
+def test_a_line_that_is_cut_off_costs_one_reply(tmp_path: Path, cut: int) -> None:
+    path, model = tmp_path / "replies.jsonl", Echo()
+    cached = CachedModel(model, path)
+    for text in "ab":
+        cached.ask(question(text))
+    path.write_bytes(path.read_bytes()[:-cut])
+    again = CachedModel(model, path)
+    for text in "abc":
+        assert again.ask(question(text)).text == text
+    last = CachedModel(model, path)
+    for text in "abc":
+        assert last.ask(question(text)).text == text
+    assert model.asked == ["a", "b", *([] if cut == 1 else ["b"]), "c"]
