@@ -18,11 +18,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from trainer.mesh import RULES, Weight, constrain, partition
+from trainer.mesh import RULES, Weight, partition
 from trainer.model.llama.config import LlamaConfig
 from trainer.model.llama.rope import Rotation, rotate
+from trainer.model.weights import gathered_weight
 
-LayerWeights = Mapping[str, jax.Array]  # weights of one layer in the compute dtype, keyed as in `layer_weights`
+LayerWeights = Mapping[str, jax.Array]  # weights of one layer, keyed as in `layer_weights`
 
 _PROJECTIONS = ("query", "key", "value", "query_bias", "key_bias", "value_bias")
 _BEFORE_ATTENTION = ("attention_norm", *_PROJECTIONS, "query_norm", "key_norm")
@@ -68,16 +69,9 @@ def _optional_weights(config: LlamaConfig) -> dict[str, Weight]:
 
 
 def gathered(weights: Mapping[str, jax.Array], config: LlamaConfig, mesh: Mesh | None) -> LayerWeights:
-    """Cast one layer's stored weights to the compute dtype and gather them, so that they are split over `tensor` only.
-
-    The cast comes first, which halves the transfer if the compute dtype is bfloat16. Gradients are also summed over
-    devices in that dtype.
-    """
+    """Gather one layer's stored weights, so that they are split over `tensor` only; see `gathered_weight`."""
     declared = layer_weights(config)
-    return {
-        name: constrain(w.astype(config.dtype), declared[name].dims, mesh, over=("tensor",))
-        for name, w in weights.items()
-    }
+    return {name: gathered_weight(w, declared[name].dims, config.dtype, mesh) for name, w in weights.items()}
 
 
 def attention_inputs(
@@ -139,13 +133,16 @@ def _blockwise(
 
     Names of weights that the model does not have are left out. `inputs` and `outputs` have one letter per array:
     t [B,S,...], h [B,S,heads,H]; `one` gets arrays [C,...]. The backward pass recomputes each chunk, so only its inputs
-    are saved. Gradients of the weights are summed over devices once, after the last chunk.
+    are saved. Gradients of the weights are summed in float32, over chunks and then, once, over devices.
     """
+
+    def cast(w: LayerWeights, *part: Any) -> Any:
+        return one({name: weight.astype(config.dtype) for name, weight in w.items()}, *part)
 
     def local(w: LayerWeights, *arrays: Any) -> Any:
         batch, length = jax.tree.leaves(arrays)[0].shape[:2]
         rows = jax.tree.map(lambda x: x.reshape(batch * length, *x.shape[2:]), arrays)
-        made = over_chunks(lambda *part: jax.checkpoint(one, prevent_cse=False)(w, *part), rows, config.chunk)
+        made = over_chunks(lambda *part: jax.checkpoint(cast, prevent_cse=False)(w, *part), rows, config.chunk)
         return jax.tree.map(lambda x: x.reshape(batch, length, *x.shape[1:]), made)
 
     used = {name: weights[name] for name in names if name in weights}

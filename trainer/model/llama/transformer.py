@@ -44,6 +44,7 @@ from trainer.model.llama.layer import (
     table_weight,
 )
 from trainer.model.llama.rope import Rotation, rotation
+from trainer.model.weights import lookup
 
 STREAM = "layer_stream"  # checkpoint name of a layer's input, saved together with attention's OUT and LSE
 
@@ -102,10 +103,10 @@ class Transformer(nnx.Module):
     def embed(self, tokens: jax.Array) -> jax.Array:
         """Look up `tokens` [B,S] in the table of their modality: [B,S,D]."""
         if not self.vision_size:
-            return constrain(jnp.take(self._used(self.text_embedding), tokens, axis=0), _HIDDEN, self.mesh)
+            return constrain(self._rows(self.text_embedding, tokens), _HIDDEN, self.mesh)
         vision = tokens >= self.text_size
-        text = jnp.take(self._used(self.text_embedding), jnp.where(vision, 0, tokens), axis=0)
-        codes = jnp.take(self._used(self.vision_embedding), jnp.where(vision, tokens - self.text_size, 0), axis=0)
+        text = self._rows(self.text_embedding, jnp.where(vision, 0, tokens))
+        codes = self._rows(self.vision_embedding, jnp.where(vision, tokens - self.text_size, 0))
         return constrain(jnp.where(vision[..., None], codes, text), _HIDDEN, self.mesh)
 
     def rotation(self, positions: jax.Array) -> Rotation:
@@ -170,6 +171,10 @@ class Transformer(nnx.Module):
 
         x, cache = lax.fori_loop(0, config.layers, layer, (self.embed(tokens[:, None]), cache))
         return cache, self.normed(x)[:, 0]
+
+    def _rows(self, table: nnx.Param[jax.Array], ids: jax.Array) -> jax.Array:
+        """Return the rows `ids` of a table, in the compute dtype."""
+        return lookup(table.get_value(), ids, ("vocab", "embed"), self.config.dtype, self.mesh)
 
     def _used(self, parameter: nnx.Param[jax.Array]) -> jax.Array:
         """Return a table in the compute dtype, gathered from the devices."""

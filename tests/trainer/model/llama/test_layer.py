@@ -54,9 +54,9 @@ def test_initial_standard_deviations_follow_the_number_of_inputs_and_the_depth()
     np.testing.assert_array_equal(weights["attention_norm"], 1.0)
 
 
-def test_gathered_weights_have_the_compute_dtype() -> None:
+def test_gathered_weights_have_values_of_the_compute_dtype() -> None:
     config = dataclasses.replace(debug(), dtype="bfloat16")
-    stored = {name: jnp.ones(w.shape) for name, w in layer_weights(config).items()}
+    stored = {name: jnp.full(w.shape, 1.001) for name, w in layer_weights(config).items()}
     made = gathered(stored, config, None)
     assert {name: w.shape for name, w in made.items()} == {name: w.shape for name, w in stored.items()}
-    assert all(w.dtype == jnp.bfloat16 for w in made.values())
+    assert all((w == jnp.float32(jnp.bfloat16(1.001))).all() for w in made.values())
