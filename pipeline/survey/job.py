@@ -26,7 +26,7 @@ from pipeline.sources.item_defaults import ItemDefaults
 from pipeline.sources.manifest import read_manifest
 from pipeline.survey.absence import AbsenceConfig, known_items, with_absent
 from pipeline.survey.table import read_reusable
-from pipeline.survey.taken_down import block_found_items, without_blocked
+from pipeline.survey.taken_down import block_found_items, unsearchable_note, without_blocked
 from pipeline.survey.worker import SurveyWorker
 from schemas.records import SURVEY
 from schemas.rows import ManifestItem, manifest_table
@@ -76,7 +76,7 @@ def survey_items(
         block_found_items(workspace, block_list)
     table = read_units(workspace.survey, SURVEY)
     report = report_on("survey", len(found.items), table, sum(stale.values()), started)
-    return dataclasses.replace(report, notes=tuple(filter(None, [found.note()])))
+    return dataclasses.replace(report, notes=tuple(filter(None, [found.note(), unsearchable_note(block_list)])))
 
 
 def _local_files(items: Sequence[ManifestItem]) -> list[str]:

@@ -74,3 +74,13 @@ def clear_manifest_rows(workspace: Workspace, takedowns: dict[str, str]) -> bool
         return False
     write_manifest(workspace, manifest_table(kept), read_absent(workspace))
     return True
+
+
+def unsearchable_note(block_list: BlockList) -> str:
+    """Return a sentence about taken-down items whose copies are found by their hashes only, "" if there is none."""
+    if not (items := block_list.unsearchable()):
+        return ""
+    return (
+        f"{len(items):,} taken-down items, such as {items[0].uri}, have hash keys of another version: only "
+        "files with equal bytes or content are recognized as theirs, re-encoded copies and excerpts are not"
+    )

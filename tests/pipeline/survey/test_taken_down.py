@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from pipeline.dedup.block_list import BlockList
+from pipeline.dedup.block_list import BlockedItem, BlockList, SampleKeys, search_of
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.job_report import JobReport
 from pipeline.runtime.workspace import Workspace
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
-from pipeline.survey.taken_down import listed_fingerprint, taken_down_item, taken_down_row, without_blocked
+from pipeline.survey.taken_down import (
+    listed_fingerprint,
+    taken_down_item,
+    taken_down_row,
+    unsearchable_note,
+    without_blocked,
+)
 from pipeline.survey.worker import SurveyWorker
 from pipeline.takedown.takedown import TakedownConfig, take_down
 from schemas.rows import ManifestItem, SurveyRow
@@ -62,3 +70,11 @@ def test_only_address_and_kind_stay_of_an_item() -> None:
 def test_a_row_of_a_table_keeps_its_fingerprint() -> None:
     row = SurveyRow(uri="/t.jsonl#byte=000000000000", kind="book", fingerprint="f")
     assert taken_down_row(row, "id").fingerprint == "f"
+
+
+def test_taken_down_items_whose_copies_can_no_longer_be_searched_are_named() -> None:
+    keys = SampleKeys(np.zeros((1, 1), np.uint64), np.zeros(1, np.int32))
+    now = BlockedItem(uri="/v/a", kind="video", takedown="t", content_id="c", search=search_of("video"), samples=keys)
+    assert unsearchable_note(BlockList((now,))) == ""
+    old = dataclasses.replace(now, search="of another version")
+    assert unsearchable_note(BlockList((now, old))).startswith("1 taken-down items, such as /v/a,")
