@@ -29,6 +29,7 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.interleave import InterleaveConfig, TextSegment, VisionSegment, parse_document
 from pipeline.tokenize.job import tokenize_items
 from pipeline.video.decoder import DecodeConfig
+from schemas.storage.location import Location
 from tests.support.inputs.media import make_video
 from tests.support.survey_rows import select_config
 from tests.support.texts import story
@@ -70,9 +71,9 @@ def save_models(folder: Path) -> Models:
 
 
 def run_stages(
-    inputs: Path,
-    out: Path,
-    text_tokenizer: Path,
+    inputs: Location | Path,
+    out: Location | Path,
+    text_tokenizer: Location | Path,
     config: TokenizeConfig,
     *,
     workers: int = 1,
@@ -104,13 +105,13 @@ def run_on_clips(
     return workspace, {report.job: report for report in reports}
 
 
-def _survey(inputs: Path, workspace: Workspace, config: TokenizeConfig, runner: Runner) -> JobReport:
+def _survey(inputs: Location | Path, workspace: Workspace, config: TokenizeConfig, runner: Runner) -> JobReport:
     worker = SurveyWorker(workspace=workspace, config=SurveyConfig(), decode=config.decode)
     return survey_items([str(inputs)], workspace, worker, runner)
 
 
 def _tokenize_and_pack(
-    workspace: Workspace, text_tokenizer: Path, config: TokenizeConfig, runner: Runner
+    workspace: Workspace, text_tokenizer: Location | Path, config: TokenizeConfig, runner: Runner
 ) -> tuple[JobReport, JobReport]:
     stage = Stage(name="512", context_length=512, config=PackConfig(shard_bytes=4096))
     return tokenize_items(workspace, config, text_tokenizer, runner), pack(workspace, stage, runner)

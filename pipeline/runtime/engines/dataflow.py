@@ -12,6 +12,7 @@ from pipeline.runtime.engines.engine import Engine, new_pipeline
 from pipeline.runtime.job_log import JobLog
 from schemas.errors import ConfigError, TemplateWritten
 
+_RESUMED = ("survey", "tokenize")  # jobs whose units the next command finds; the others need their driver
 _REQUIRED = ("project", "region", "image", "temp_location")
 
 
@@ -104,11 +105,22 @@ class DataflowEngine(Engine):
         yield new_pipeline(flags)
         if self.config.template_location:
             raise TemplateWritten(
-                f"wrote the template of the job {log.job} to {self.config.template_location}. Run it, for example with "
-                "`gcloud dataflow jobs run`, then give the same command without the template to complete the job"
+                f"wrote the template of the job {log.job} to {self.config.template_location}. {_next_step(log.job)}"
             )
 
     def hints(self) -> dict[str, str]:
         """Return the memory and the accelerator of the step that encodes."""
         accelerator = {"accelerator": self.config.accelerator} if self.config.accelerator else {}
         return {"min_ram": f"{self.config.memory_gb}GB"} | accelerator
+
+
+def _next_step(job: str) -> str:
+    if job in _RESUMED:
+        return (
+            "Run it, for example with `gcloud dataflow jobs run`, then give the same command without the template to "
+            "complete the job"
+        )
+    return (
+        "It shows what the workers would run; as the driver has to combine what they write, give the same command "
+        "without the template to run the job"
+    )
