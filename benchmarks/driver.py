@@ -28,7 +28,7 @@ from pipeline.dedup.signature_table import number_items
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.growth import units_for
 from pipeline.runtime.token_store import TokenStore, write_unit
-from pipeline.runtime.workspace import Workspace, read_listed_items, write_table_unit
+from pipeline.runtime.workspace import Workspace, write_table_unit
 from pipeline.select.config import SelectConfig
 from pipeline.select.selection import finish_selection, read_selection
 from pipeline.sources.manifest import read_manifest

@@ -284,9 +284,10 @@ def manifest_items(table: pa.Table) -> list[ManifestItem]:
 
 def manifest_table(items: Iterable[ManifestItem]) -> pa.Table:
     """Return items as a table of MANIFEST."""
-    names = MANIFEST.names
-    rows = ({name: getattr(item, name) for name in names} for item in items)
-    return pa.Table.from_pylist([row | {"captions": list(row["captions"]) or None} for row in rows], MANIFEST)
+    rows = list(items)
+    columns = {name: [getattr(row, name) for row in rows] for name in MANIFEST.names}
+    columns["captions"] = [captions or None for captions in columns["captions"]]
+    return pa.table(columns, MANIFEST)
 
 
 def survey_rows(table: pa.Table) -> list[SurveyRow]:

@@ -20,11 +20,13 @@ from schemas.errors import DatasetError
 from schemas.files import atomic
 from schemas.storage.location import Location, located
 from schemas.storage.regular import require_regular
+from schemas.storage.store import Stat
 
 _KEY = b"longreel.checksum"
 _FIELD = _KEY + b"\x18\x20"  # in Thrift's compact protocol the value, a string of 32 bytes, follows the key
 _END_BYTES = 8
 _MEMORY_BYTES = 64 << 20
+_matched: dict[Location, Stat | None] = {}  # versions of files whose checksum matched when `read_part` read them first
 
 
 @contextmanager
@@ -62,6 +64,23 @@ def read_table(path: Location | Path, columns: Sequence[str] | None = None, *, f
     """
     with _checked(path) as file:
         return pq.read_table(file, columns=None if columns is None else list(columns), filters=filters)
+
+
+def read_part(path: Location | Path, columns: Sequence[str] | None = None, *, filters: Any) -> pa.Table:
+    """Read the rows of a Parquet file that match `filters`, without the row groups that have none of them.
+
+    The checksum is compared once per process and version of the file, so that reading all parts of a file in turn costs
+    one pass over it. Raises DatasetError as `read_table` does.
+    """
+    place = located(path)
+    found = place.stat()
+    if _matched.get(place) != found:
+        check_table(place)
+        _matched[place] = found
+    try:
+        return pq.read_table(place.local(), columns=None if columns is None else list(columns), filters=filters)
+    except (OSError, pa.ArrowException) as e:
+        raise DatasetError(f"{path} cannot be read ({e})") from e
 
 
 def check_table(path: Location | Path) -> None:

@@ -200,7 +200,8 @@ class BlockList:
         return bool(self.items)
 
     @cached_property
-    def _by_uri(self) -> Mapping[str, BlockedItem]:
+    def by_address(self) -> Mapping[str, BlockedItem]:
+        """The blocked items by address, without rows of tables."""
         return {item.uri: item for item in reversed(self.items) if parse_row_uri(item.uri) is None}
 
     @cached_property
@@ -224,7 +225,7 @@ class BlockList:
 
     def at(self, uri: str) -> BlockedItem | None:
         """Return the blocked item with this address."""
-        return self._by_uri.get(uri)
+        return self.by_address.get(uri)
 
     def with_hash(self, *hashes: str | None) -> BlockedItem | None:
         """Return the blocked item that has one of these hashes as its document_id or content_id."""

@@ -45,7 +45,7 @@ def number_items(workspace: Workspace, kinds: Sequence[str]) -> tuple[NDArray[An
     They are the items of the given kinds that the survey kept. The driver holds about 150 bytes per item. Raises
     DatasetError if a unit is damaged.
     """
-    kept = usable(read_units(workspace.survey, SURVEY).select(["content_id", "reason"]))["content_id"].unique()
+    kept = usable(read_units(workspace.survey, SURVEY, ["content_id", "reason"]))["content_id"].unique()
     table = pa.concat_tables([_LOCATED.empty_table(), *map(_located, unit_files(workspace.signatures))])
     is_searched = pc.and_(pc.is_in(table["content_id"], kept), pc.is_in(table["kind"], pa.array(kinds, pa.string())))
     table = table.filter(is_searched).sort_by([(name, "ascending") for name in ("content_id", "kind", "unit", "row")])

@@ -18,8 +18,9 @@ from rich.table import Table
 from pipeline.dedup.pairs import read_pairs
 from pipeline.filters.limit_filter import require_known
 from pipeline.filters.numbers import measured_names
+from pipeline.runtime.manifest_file import read_absent, read_listed
 from pipeline.runtime.units import read_rows, unit_files, unit_number
-from pipeline.runtime.workspace import Workspace, read_absent, read_listed, read_units
+from pipeline.runtime.workspace import Workspace, read_units
 from pipeline.select.config import SelectConfig, as_options
 from pipeline.select.rules import Clusters, content_of, judge_cluster
 from pipeline.select.selection import read_selection

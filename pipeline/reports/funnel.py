@@ -13,9 +13,10 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.runtime.manifest_file import read_listed
 from pipeline.runtime.token_store import items_of
 from pipeline.runtime.units import read_rows, unit_files, unit_number
-from pipeline.runtime.workspace import Workspace, read_listed, usable
+from pipeline.runtime.workspace import Workspace, usable
 from pipeline.select.config import SelectConfig
 from pipeline.select.selection import read_selection
 from schemas.dataset import DatasetCard, read_card

@@ -20,9 +20,10 @@ from pipeline.dedup.similarity import Range
 from pipeline.filters.limit import Limit
 from pipeline.filters.numbers import numbers
 from pipeline.reports.item_lookup import ItemLookup
+from pipeline.runtime.manifest_file import read_absent, read_manifest_unit
 from pipeline.runtime.token_store import items_of
 from pipeline.runtime.units import read_rows, unit_name
-from pipeline.runtime.workspace import Workspace, read_absent, read_manifest_unit, usable
+from pipeline.runtime.workspace import Workspace, usable
 from pipeline.select.config import SelectConfig, as_options
 from pipeline.select.selection import Selection, read_selection
 from pipeline.survey.absence import describe
@@ -158,13 +159,14 @@ def read_history(workspace: Workspace, item: str) -> ItemHistory:
     uri = _prefer_kept(lookup.find(item), selection)
     row = _read_row(workspace.survey, workspace.unit_of(uri), uri)
     if row is None:
-        (listed,) = (item for item in read_manifest_unit(workspace, workspace.unit_of(uri)) if item.uri == uri)
+        listed_unit = read_manifest_unit(workspace, workspace.unit_of(uri))
+        (listed,) = (item for item in listed_unit.items if item.uri == uri)
         return ItemHistory(item=_manifest_columns(listed), survey=SurveyHistory(state="pending"))
     judged = _read_row(workspace.selection, workspace.unit_of(row.identity), uri) if selection else None
     config = selection.config if selection else SelectConfig()
     return ItemHistory(
         item=_manifest_columns(dataclasses.replace(judged or row, split=row.split)),
-        survey=_surveyed(row, read_absent(workspace, workspace.unit_of(uri)).get(uri)),
+        survey=_surveyed(row, read_absent(workspace).get(uri)),
         copies=[other for other in lookup.addresses(row.content_id) if other != uri],
         options=as_options(config),
         measures=measures_of(numbers(row), config.limits),

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.runtime.manifest_file import read_listed
 from pipeline.runtime.units import unit_files
-from pipeline.runtime.workspace import Workspace, read_listed, read_units
+from pipeline.runtime.workspace import Workspace, read_units
 from pipeline.sources.addresses import address_of, typed_name
 from schemas.errors import ConfigError, DatasetError
 from schemas.printable import printable

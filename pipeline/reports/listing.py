@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 from rich.table import Table
 
 from pipeline.kinds.registry import kinds
+from pipeline.runtime.manifest_file import read_listed
 from pipeline.runtime.token_store import items_of
 from pipeline.runtime.units import read_rows, unit_files
-from pipeline.runtime.workspace import Workspace, read_listed
+from pipeline.runtime.workspace import Workspace
 from pipeline.select.selection import read_selection
 from schemas.errors import ConfigError, DatasetError, Reason
 from schemas.records import MANIFEST, SPLITS, SURVEY, TOKENS

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -30,7 +30,7 @@ from pipeline.runtime.units import read_rows, unit_files, unit_name, unit_number
 from schemas.errors import DatasetError
 from schemas.files import inside, json_with_checksum, read_json
 from schemas.fingerprint import sha256_file
-from schemas.records import TOKENS, item_of
+from schemas.records import TOKENS
 from schemas.rows import DocumentRow, document_rows, document_table
 from schemas.storage.location import Location
 from schemas.tables import open_table, write_table
@@ -199,8 +199,11 @@ def _arrow_file(directory: Location, unit: int) -> Location:
 
 def one_of_each_item(rows: pa.Table) -> pa.Table:
     """Return the first row of each item; an item with several clips has one row per clip."""
-    first = {item_of(name): row for row, name in reversed(list(enumerate(rows["document_id"].to_pylist())))}
-    return rows.take(pa.array(sorted(first.values()), pa.int64()))
+    items = pa.table({"item": items_of(rows["document_id"]), "row": pa.array(np.arange(len(rows)))})
+    first = items.group_by("item").aggregate([("row", "min")])["row_min"]
+    is_first = np.zeros(len(rows), bool)
+    is_first[first.to_numpy()] = True
+    return rows.filter(pa.array(is_first))
 
 
 class Tokens(Protocol):
@@ -220,10 +223,11 @@ class TokenStore:
         batches = _OPEN_BATCHES if directory.is_local else _REMOTE_BATCHES
         self._batch = functools.lru_cache(maxsize=batches)(self._open_batch)
 
-    def rows(self) -> pa.Table:
-        """Return the index rows of all units, including those of rejected documents."""
-        tables = [read_rows(path, TOKENS) for path in unit_files(self._directory)]
-        return pa.concat_tables([TOKENS.empty_table(), *tables])
+    def rows(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the index rows of all units, including those of rejected documents: all columns or some."""
+        empty = TOKENS.empty_table()
+        tables = [read_rows(path, TOKENS, columns) for path in unit_files(self._directory)]
+        return pa.concat_tables([empty.select(columns) if columns else empty, *tables])
 
     def table(self) -> pa.Table:
         """Return the index rows of the documents that have tokens, sorted by split, kind and document."""

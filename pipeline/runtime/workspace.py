@@ -20,11 +20,10 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,15 +33,12 @@ from pipeline.runtime.units import read_rows, unit_files, unit_name
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import read_json, write_json
 from schemas.fingerprint import bucket
-from schemas.records import MANIFEST
-from schemas.rows import ManifestItem, manifest_items
 from schemas.storage.lease import lease
 from schemas.storage.location import Location, located
-from schemas.tables import read_table, write_table
+from schemas.tables import write_table
 
 _VERSION = 2
 MAX_UNITS = 99_999  # names of units have five digits
-_ABSENT = "absent"
 _GROUP_ROWS = 64  # so that one row of a unit can be read without the others
 
 
@@ -230,56 +226,6 @@ def drop_units(directory: Location, keep: Iterable[int]) -> None:
     for path in unit_files(directory):
         if path.name not in names:
             path.delete()
-
-
-def write_manifest(
-    workspace: Workspace, items: pa.Table, absent: Mapping[str, str] = MappingProxyType({})
-) -> list[int]:
-    """Write the manifest sorted by (unit, address) and return the units that have items.
-
-    `absent` has the causes of absent items by address (pipeline.survey.absence).
-    """
-    uris = items["uri"].to_pylist()
-    units = pa.array([workspace.unit_of(uri) for uri in uris], pa.int32())
-    table = items.append_column("unit", units).append_column(
-        _ABSENT, pa.array([absent.get(uri) for uri in uris], pa.string())
-    )
-    ordered = table.sort_by([("unit", "ascending"), ("uri", "ascending")])
-    write_table(workspace.manifest, ordered, row_group_size=10_000)
-    return sorted(set(units.to_pylist()))
-
-
-def read_listed_items(workspace: Workspace) -> list[ManifestItem]:
-    """Return all items of the manifest."""
-    return manifest_items(read_listed(workspace, MANIFEST.names))
-
-
-def read_manifest_unit(workspace: Workspace, unit: int) -> list[ManifestItem]:
-    """Return the items of one unit; row groups of other units are skipped. Raises DatasetError if it is damaged."""
-    try:
-        rows = read_table(workspace.manifest, filters=[("unit", "=", unit)])
-    except DatasetError as e:
-        raise DatasetError(f"{e}; run `longreel survey` again") from e
-    return manifest_items(rows.drop_columns(["unit", _ABSENT]))
-
-
-def read_absent(workspace: Workspace, unit: int | None = None) -> dict[str, str]:
-    """Return the causes of absent items by address, of one unit or of all; none if there is no readable manifest."""
-    filters = None if unit is None else [("unit", "=", unit)]
-    try:
-        rows = read_table(workspace.manifest, ["uri", _ABSENT], filters=filters)
-    except DatasetError:  # the next survey writes it again
-        return {}
-    absent = rows.filter(pc.is_valid(rows[_ABSENT]))
-    return dict(zip(absent["uri"].to_pylist(), absent[_ABSENT].to_pylist(), strict=True))
-
-
-def read_listed(workspace: Workspace, columns: Sequence[str]) -> pa.Table:
-    """Return columns of the manifest; raises DatasetError if it is damaged."""
-    try:
-        return read_table(workspace.manifest, columns)
-    except DatasetError as e:
-        raise DatasetError(f"{e}; run `longreel survey` again") from e
 
 
 def usable(table: pa.Table) -> pa.Table:

@@ -9,6 +9,7 @@ The job runs again if the survey, the pairs of `dedup` or an option changed.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,15 +25,17 @@ from pipeline.filters.numbers import measured_names
 from pipeline.runtime.beam import Runner, run_selection
 from pipeline.runtime.job_report import JobReport, report_on
 from pipeline.runtime.stored_value import stored
-from pipeline.runtime.units import unit_files, unit_number
-from pipeline.runtime.workspace import Workspace, read_absent, read_units, usable, write_table_unit
+from pipeline.runtime.manifest_file import absent_items
+from pipeline.runtime.units import read_rows, unit_files, unit_number
+from pipeline.runtime.workspace import Workspace, read_units, usable, write_table_unit
 from pipeline.select.config import SelectConfig
 from pipeline.select.rules import Clusters, content_of, judge_cluster
 from pipeline.select.selection import begin_selection, finish_selection, read_selection
 from pipeline.survey.table import read_survey_unit
 from pipeline.survey.taken_down import taken_down_row
 from schemas.errors import DatasetError
-from schemas.fingerprint import fingerprint, sha256_file
+from schemas.fingerprint import canonical_json, fingerprint, sha256_file
+from schemas.large_tables import as_large, in_batches, taken
 from schemas.records import SURVEY
 from schemas.rows import SurveyRow, survey_table
 
@@ -43,14 +46,14 @@ _INPUTS = ("uri", "fingerprint", "document_id", "reason")
 def select_items(workspace: Workspace, config: SelectConfig, runner: Runner) -> JobReport:
     """Judge every surveyed item and choose its split, unless nothing has changed."""
     started = time.monotonic()
-    surveyed = read_units(workspace.survey, SURVEY, [*_INPUTS, "measures"])
+    surveyed = read_units(workspace.survey, SURVEY, _INPUTS)
     blocked = BlockList.read(workspace).takedowns
     absent = _absent_copies(workspace, surveyed)
     key = _fingerprint(workspace, config, surveyed, [*blocked, *absent])
     new = 0
     if not _is_selected(workspace, key):
         begin_selection(workspace)
-        require_known(config.limits, measured_names(surveyed["measures"]))
+        require_known(config.limits, _measured(workspace) if config.limits else ())
         clusters = Clusters.of(read_pairs(workspace), config.keep)
         worker = SelectWorker(workspace=workspace, config=config, clusters=clusters, blocked=blocked, absent=absent)
         units = [unit_number(path) for path in unit_files(workspace.survey)]
@@ -106,20 +109,37 @@ class SelectWorker:
         write_table_unit(self.workspace.selection, unit, survey_table(ordered))
 
 
+def _measured(workspace: Workspace) -> Iterator[str]:
+    """Yield the names of the numbers that were measured, with repetitions."""
+    for path in unit_files(workspace.survey):
+        yield from measured_names(read_rows(path, SURVEY, ["measures"])["measures"])
+
+
 def _absent_copies(workspace: Workspace, surveyed: pa.Table) -> frozenset[str]:
     """Return the addresses of absent items of which there is another file with the same bytes."""
-    absent = read_absent(workspace)
-    if not absent:
+    absent = absent_items(workspace)["uri"]
+    if not len(absent):
         return frozenset()
-    counts = Counter(surveyed["document_id"].to_pylist())
-    rows = zip(surveyed["uri"].to_pylist(), surveyed["document_id"].to_pylist(), strict=True)
-    return frozenset(uri for uri, document in rows if uri in absent and document and counts[document] > 1)
+    counts = pc.value_counts(surveyed["document_id"].drop_null())
+    repeated = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+    is_copy = pc.is_in(surveyed["document_id"], repeated)
+    is_absent = pc.is_in(surveyed["uri"], absent.combine_chunks())
+    return frozenset(surveyed["uri"].filter(pc.and_(is_copy, is_absent)).to_pylist())
 
 
 def _fingerprint(workspace: Workspace, config: SelectConfig, surveyed: pa.Table, special: Sequence[str]) -> str:
-    rows = sorted(zip(*(surveyed[name].to_pylist() for name in _INPUTS), strict=True), key=str)
     pairs = sha256_file(workspace.pairs) if workspace.pairs.exists() else None
+    rows = _hash_rows(as_large(surveyed.select(_INPUTS)))
     return fingerprint(VERSION, config, config.limits, rows, pairs, *([sorted(special)] if special else []))
+
+
+def _hash_rows(rows: pa.Table) -> str:
+    """Return a hash of rows that does not depend on their order, and thus not on the number of units."""
+    rows = taken(rows, pc.sort_indices(rows, sort_keys=[("uri", "ascending")]))
+    digest = hashlib.sha256()
+    for batch in in_batches(rows):
+        digest.update(canonical_json([batch[name].to_pylist() for name in _INPUTS]).encode())
+    return digest.hexdigest()
 
 
 def _is_selected(workspace: Workspace, key: str) -> bool:

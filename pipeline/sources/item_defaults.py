@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.sources.sidecars import language_of
 from schemas.errors import ConfigError
-from schemas.rows import ManifestItem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,11 @@ class ItemDefaults:
             raise ConfigError(f"languages_of_transcripts must be language tags such as en or pt-BR, got {unknown!r}")
         object.__setattr__(self, "languages_of_transcripts", tags)
 
-    def applied_to(self, item: ManifestItem) -> ManifestItem:
-        """Return the item with the values that it does not have itself."""
-        return replace(item, license=item.license or self.license, source=item.source or self.source)
+    def applied_to(self, items: pa.Table) -> pa.Table:
+        """Return a table of items with the values that they do not have themselves."""
+        for name, value in (("license", self.license), ("source", self.source)):
+            if value is not None:
+                at, column = items.schema.get_field_index(name), items[name]
+                has_own = pc.fill_null(pc.not_equal(column, ""), False)
+                items = items.set_column(at, items.schema.field(at), pc.if_else(has_own, column, value))
+        return items

@@ -14,10 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import fsspec
+import pyarrow as pa
 
 from pipeline.kinds.registry import kind_of_file, kinds
 from pipeline.sources.access import SCHEMES, STRICT, AccessConfig, schemes_of
@@ -26,11 +28,12 @@ from pipeline.sources.bucket_folders import bucket_items
 from pipeline.sources.given_buckets import GivenBuckets, is_in_bucket
 from pipeline.sources.item_defaults import ItemDefaults
 from pipeline.sources.links import Roots, checked_file, checked_row
+from pipeline.sources.listed_items import ListedItem, items_once
 from pipeline.sources.manifest_rows import UNKNOWN_KIND, parse_item
-from pipeline.sources.manifest_tables import TABLES, ListedItem, table_items
+from pipeline.sources.manifest_tables import TABLES, table_items
 from pipeline.sources.sidecars import FolderSidecars, find_sidecars
 from schemas.errors import InputError, ManifestError, Reason
-from schemas.rows import ManifestItem
+from schemas.rows import ManifestItem, manifest_items
 from schemas.storage.location import Location
 
 _NO_DEFAULTS = ItemDefaults()
@@ -39,8 +42,13 @@ _NO_DEFAULTS = ItemDefaults()
 class Manifest(NamedTuple):
     """The items, sorted by URI, and the number of files in folders that were skipped, by extension or by reason."""
 
-    items: tuple[ManifestItem, ...]
+    table: pa.Table  # of MANIFEST, with 64-bit offsets
     skipped: Mapping[str, int]
+
+    @property
+    def items(self) -> tuple[ManifestItem, ...]:
+        """The items as objects, for lists of a size for which that is no matter."""
+        return tuple(manifest_items(self.table))
 
 
 def read_manifest(
@@ -52,25 +60,17 @@ def read_manifest(
     listed file that does not exist is not an error here: the survey rejects it with a reason. Raises ManifestError for
     an input that is no folder, media file or manifest.
     """
-    items: dict[str, ManifestItem] = {}
-    sources: dict[str, str] = {}
-    conflicts: dict[str, set[str]] = {}
     skipped: Counter[str] = Counter()
     rules = _Rules(Roots(inputs, follow=access.follow_links), GivenBuckets(inputs, access))
-    for given in inputs:
-        for source, item in _items_of(given, rules, skipped, defaults.languages_of_transcripts):
-            known = items.setdefault(item.uri, item)
-            first = sources.setdefault(item.uri, source)
-            if known != item:
-                conflicts.setdefault(item.uri, {first}).add(source)
-    if not items:
+    languages = defaults.languages_of_transcripts
+    listed = chain.from_iterable(_items_of(given, rules, skipped, languages) for given in inputs)
+    table = items_once(listed, _conflicting)
+    if not len(table):
         supported = ", ".join(f"{name} ({' '.join(kind.endings)})" for name, kind in kinds().items())
         raise ManifestError(
             f"no item found in {', '.join(inputs) or 'an empty list of inputs'}; supported are {supported}"
         )
-    items |= {uri: _conflicting(uri, places) for uri, places in conflicts.items()}
-    listed = tuple(defaults.applied_to(items[uri]) for uri in sorted(items))
-    return Manifest(listed, dict(sorted(skipped.items())))
+    return Manifest(defaults.applied_to(table), dict(sorted(skipped.items())))
 
 
 def read_valid_items(

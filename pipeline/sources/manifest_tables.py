@@ -17,23 +17,16 @@ from typing import NamedTuple
 
 from pipeline.sources.csv_rows import csv_rows
 from pipeline.sources.jsonl_rows import jsonl_rows
+from pipeline.sources.listed_items import ListedItem
 from pipeline.sources.manifest_rows import parse_item, rejected_item, require_known_columns
 from pipeline.sources.parquet_rows import parquet_columns, parquet_rows
 from pipeline.sources.table_row import TableRow
 from pipeline.sources.text_rows import parse_text_row
 from pipeline.sources.text_tables import TEXT, byte_address, is_table_of_texts, row_address
 from schemas.errors import InputError, ManifestError
-from schemas.rows import ManifestItem
 from schemas.storage.location import Location
 
 TABLES = (".parquet", ".jsonl", ".csv")
-
-
-class ListedItem(NamedTuple):
-    """An item and a description of where it is listed, for error messages."""
-
-    source: str
-    item: ManifestItem
 
 
 class _Table(NamedTuple):

@@ -12,21 +12,24 @@ when more than `max_absent` of the known items have disappeared since the last r
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from pipeline.runtime.manifest_file import ABSENT
 from pipeline.runtime.progress import console
 from pipeline.runtime.units import read_rows, unit_files
 from pipeline.runtime.workspace import Workspace, usable
 from schemas.errors import AbsenceError, ConfigError, DatasetError, InputError, Reason
+from schemas.large_tables import as_large, in_batches, taken
 from schemas.printable import printable
 from schemas.records import MANIFEST, SURVEY
 from schemas.rows import ManifestItem, manifest_items
 
 UNLISTED = "unlisted"
+FINGERPRINT = "fingerprint"
 _WORDS = {
     UNLISTED: "not listed by the inputs",
     "missing": "not found",
@@ -57,17 +60,21 @@ class AbsenceConfig:
 class Found:
     """The items of a survey: those that the inputs list, and known ones that are absent and kept."""
 
-    items: tuple[ManifestItem, ...]
-    absent: Mapping[str, str] = field(default_factory=dict)  # cause by address: UNLISTED, or a value of Reason
+    items: pa.Table  # the columns of MANIFEST with 64-bit offsets, ABSENT and FINGERPRINT
     known: int = 0  # items that an earlier survey accepted
+
+    @property
+    def causes(self) -> Mapping[str, int]:
+        """The number of absent items by cause: UNLISTED, or a value of Reason."""
+        return _counts(self.items[ABSENT])
 
     def note(self) -> str:
         """Return a sentence for the report, "" if no item is absent."""
-        if not self.absent:
+        if not (causes := self.causes):
             return ""
         return (
-            f"{len(self.absent):,} of {self.known:,} known items are absent and kept as they were "
-            f"({_causes(self.absent)}); to remove them, use --prune"
+            f"{sum(causes.values()):,} of {self.known:,} known items are absent and kept as they were "
+            f"({_in_words(causes)}); to remove them, use --prune"
         )
 
 
@@ -76,80 +83,102 @@ def describe(cause: str) -> str:
     return _WORDS.get(cause, cause)
 
 
-def known_items(workspace: Workspace) -> dict[str, ManifestItem]:
-    """Return the items that an earlier survey accepted, by address. Damaged units are left out."""
+def known_items(workspace: Workspace) -> pa.Table:
+    """Return the columns of MANIFEST of the items that an earlier survey accepted. Damaged units are left out."""
     tables = [SURVEY.empty_table().select(MANIFEST.names)]
     for path in unit_files(workspace.survey):
         try:
-            tables.append(read_rows(path, SURVEY, MANIFEST.names))
+            tables.append(usable(read_rows(path, SURVEY, MANIFEST.names)))
         except DatasetError as e:
             console.print(f"survey: {e}; its items are surveyed again, and those that are absent are lost")
-    return {item.uri: item for item in manifest_items(usable(pa.concat_tables(tables)))}
+    return as_large(pa.concat_tables(tables))
 
 
 def with_absent(
-    listed: Iterable[ManifestItem],
-    known: Mapping[str, ManifestItem],
-    check: Callable[[ManifestItem], object],
+    listed: pa.Table,
+    known: pa.Table,
+    check: Callable[[ManifestItem], str],
     config: AbsenceConfig,
     *,
-    before: Iterable[str],
+    before: pa.ChunkedArray,
 ) -> Found:
     """Return the items to survey: the listed ones, and the known ones that are absent and kept.
 
-    `check` raises InputError for an item that cannot be read. `before` has the addresses that were absent in the last
-    run. Raises AbsenceError if too many items have become absent since.
+    `listed` and `known` have the columns of MANIFEST with 64-bit offsets and each address once. `check` returns the
+    fingerprint of a known item that is listed, or raises InputError if it cannot be read. `before` has the addresses
+    that were absent in the last run. Raises AbsenceError if too many items have become absent since.
     """
-    items = {item.uri: item for item in listed}
-    causes = {uri: cause for uri, item in items.items() if uri in known and (cause := _cause(item, check))}
-    causes |= dict.fromkeys(sorted(known.keys() - items.keys()), UNLISTED)
+    is_known = _is_in(listed["uri"], known["uri"])
+    again = _checked(listed.filter(is_known), check)
+    unlisted = known["uri"].filter(pc.invert(_is_in(known["uri"], listed["uri"])))
+    absent = again.select(["uri", ABSENT]).filter(pc.is_valid(again[ABSENT]))
+    causes = pa.repeat(pa.scalar(UNLISTED, pa.large_string()), len(unlisted))
+    absent = pa.concat_tables([absent, pa.table([unlisted, causes], absent.schema)])
     if not config.prune:
-        _require_few(causes, before, len(known), config.max_absent)
-    kept = {uri: cause for uri, cause in causes.items() if not config.prune or cause == Reason.UNREACHABLE}
-    for uri in kept:
-        items[uri] = _as_known(known[uri], items.get(uri))
-    for caption in _captions_of(kept, known, items):
-        del items[caption]
-    return Found(items=tuple(items[uri] for uri in sorted(items)), absent=kept, known=len(known))
+        _require_few(absent, before, len(known), config.max_absent)
+    kept = absent if not config.prune else absent.filter(pc.equal(absent[ABSENT], Reason.UNREACHABLE.value))
+    new = listed.filter(pc.invert(is_known))
+    there = again.filter(pc.invert(_is_in(again["uri"], kept["uri"])))
+    as_known = _as_known(kept, known, listed)
+    new = new.filter(pc.invert(_is_in(new["uri"], as_known["caption_file"])))  # of owners that are not there
+    there = there.set_column(there.schema.get_field_index(ABSENT), ABSENT, pa.nulls(len(there), pa.large_string()))
+    found = pa.concat_tables([new, there, as_known], promote_options="default")
+    return Found(items=found, known=len(known))
 
 
-def _cause(item: ManifestItem, check: Callable[[ManifestItem], object]) -> str | None:
+def _is_in(names: pa.ChunkedArray, others: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.is_in(names, others.combine_chunks())
+
+
+def _checked(items: pa.Table, check: Callable[[ManifestItem], str]) -> pa.Table:
+    """Return items with the cause of an absence and the fingerprint, each null if there is none."""
+    batches = []
+    for batch in in_batches(items):
+        results = [_check(item, check) for item in manifest_items(batch)]
+        for name, place in ((ABSENT, 0), (FINGERPRINT, 1)):
+            batch = batch.append_column(name, pa.array([result[place] for result in results], pa.large_string()))
+        batches.append(batch)
+    columns = [pa.field(name, pa.large_string()) for name in (ABSENT, FINGERPRINT)]
+    return pa.concat_tables([pa.schema([*items.schema, *columns]).empty_table(), *batches])
+
+
+def _check(item: ManifestItem, check: Callable[[ManifestItem], str]) -> tuple[str | None, str | None]:
+    """Return the cause of an absence and the fingerprint of an item."""
     if item.reason:  # found when it was listed
-        return item.reason if item.reason == Reason.INVALID_ROW else None
+        return (item.reason if item.reason == Reason.INVALID_ROW else None), None
     try:
-        check(item)
+        return None, check(item)
     except InputError as e:
-        return e.reason.value if e.reason in (Reason.MISSING, Reason.UNREACHABLE) else None
-    return None
+        return (e.reason.value if e.reason in (Reason.MISSING, Reason.UNREACHABLE) else None), None
 
 
-def _as_known(known: ManifestItem, listed: ManifestItem | None) -> ManifestItem:
-    """Return an absent item as it was surveyed, with what the inputs say of it now and no file has to confirm."""
-    if listed is None or listed.reason:
-        return known
-    return replace(known, **{name: getattr(listed, name) for name in _FROM_THE_USER})
+def _as_known(absent: pa.Table, known: pa.Table, listed: pa.Table) -> pa.Table:
+    """Return absent items as they were surveyed, with what the inputs say of them now and no file has to confirm."""
+    items = taken(known, pc.index_in(absent["uri"], known["uri"].combine_chunks()).combine_chunks())
+    now = taken(listed, pc.index_in(absent["uri"], listed["uri"].combine_chunks()).combine_chunks())
+    is_listed = pc.and_(pc.is_valid(now["uri"]), pc.is_null(now["reason"]))
+    for name in _FROM_THE_USER:
+        at = items.schema.get_field_index(name)
+        items = items.set_column(at, items.schema.field(at), pc.if_else(is_listed, now[name], items[name]))
+    return items.append_column(ABSENT, absent[ABSENT])
 
 
-def _require_few(absent: Mapping[str, str], before: Iterable[str], known: int, share: float) -> None:
-    new = {uri: absent[uri] for uri in absent.keys() - set(before)}
+def _require_few(absent: pa.Table, before: pa.ChunkedArray, known: int, share: float) -> None:
+    new = absent.filter(pc.invert(_is_in(absent["uri"], before.cast(pa.large_string()))))
     if len(new) <= max(int(share * known), _MIN_ITEMS):
         return
-    example = printable(min(new))
+    example = printable(pc.min(new["uri"]).as_py())
     raise AbsenceError(
-        f"{len(new):,} of {known:,} known items are absent ({_causes(new)}), for example {example}. The limit is "
-        f"{share:.0%} (--max-absent), and nothing was changed. If a disk, share or server is not available, run the "
-        "command again when it is. To continue and keep these items as they were, use --max-absent 1. To remove the "
-        "items that are not listed or not found, use --prune."
+        f"{len(new):,} of {known:,} known items are absent ({_in_words(_counts(new[ABSENT]))}), for example {example}. "
+        f"The limit is {share:.0%} (--max-absent), and nothing was changed. If a disk, share or server is not "
+        "available, run the command again when it is. To continue and keep these items as they were, use "
+        "--max-absent 1. To remove the items that are not listed or not found, use --prune."
     )
 
 
-def _causes(absent: Mapping[str, str]) -> str:
-    return ", ".join(f"{n:,} {describe(cause)}" for cause, n in sorted(Counter(absent.values()).items()))
+def _counts(causes: pa.ChunkedArray) -> dict[str, int]:
+    return {row["values"]: row["counts"] for row in pc.value_counts(causes.drop_null()).to_pylist()}
 
 
-def _captions_of(
-    absent: Iterable[str], known: Mapping[str, ManifestItem], items: Mapping[str, ManifestItem]
-) -> list[str]:
-    """Return the captions of absent videos and images that are listed as books, because their owner is not there."""
-    captions = {known[uri].caption_file for uri in absent}
-    return [uri for uri in items if uri in captions and uri not in known]
+def _in_words(causes: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {describe(cause)}" for cause, n in sorted(causes.items()))

@@ -5,31 +5,29 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
 
 from pipeline.dedup.block_list import BlockList
 from pipeline.runtime.beam import Runner, run_each
 from pipeline.runtime.growth import divide
 from pipeline.runtime.job_report import JobReport, report_on
+from pipeline.runtime.manifest_file import ABSENT, absent_items, write_manifest
 from pipeline.runtime.progress import console, following
-from pipeline.runtime.workspace import (
-    Workspace,
-    drop_units,
-    read_absent,
-    read_manifest_unit,
-    read_units,
-    write_manifest,
-)
-from pipeline.sources.inputs import Stat
+from pipeline.runtime.workspace import Workspace, drop_units, read_units
 from pipeline.sources.item_defaults import ItemDefaults
 from pipeline.sources.manifest import read_manifest
-from pipeline.survey.absence import AbsenceConfig, known_items, with_absent
+from pipeline.survey.absence import FINGERPRINT, AbsenceConfig, known_items, with_absent
 from pipeline.survey.table import read_reusable
 from pipeline.survey.taken_down import block_found_items, unsearchable_note, without_blocked
 from pipeline.survey.worker import SurveyWorker
-from schemas.records import SURVEY
-from schemas.rows import ManifestItem, manifest_table
+from schemas.large_tables import values_of
+from schemas.records import MANIFEST, SURVEY
+from schemas.rows import ManifestItem, SurveyRow, manifest_items
 
 _NO_DEFAULTS = ItemDefaults()
 _KEEP_ABSENT = AbsenceConfig()
@@ -50,52 +48,85 @@ def survey_items(
     Raises ManifestError, and AbsenceError if too many known items are absent.
     """
     started = time.monotonic()
-    manifest, block_list = read_manifest(inputs, defaults, worker.access), BlockList.read(workspace)
-    if manifest.skipped:
-        counts = ", ".join(f"{n} {name}" for name, n in manifest.skipped.items())
-        console.print(f"survey: skipped files, by unsupported extension or reason: {counts}")
-    versions: dict[str, list[Stat | None]] = {}  # of known items, so that a server is asked once for each
-
-    def check(item: ManifestItem) -> None:
-        versions[item.uri] = worker.versions(item)
-
-    found = with_absent(manifest.items, known_items(workspace), check, absence, before=read_absent(workspace))
-    divide(workspace, len(found.items), units)
-    listed = write_manifest(workspace, manifest_table(without_blocked(found.items, block_list)), found.absent)
-    drop_units(workspace.survey, listed)
-    drop_units(workspace.signatures, listed)
-    worker = dataclasses.replace(worker, prune=absence.prune)
-    counts_of = {unit: _items_to_survey(workspace, unit, worker, versions) for unit in listed}
-    stale = {unit: count for unit, count in counts_of.items() if count is not None}
-    if stale:
+    block_list = BlockList.read(workspace)
+    plan = _planned(inputs, workspace, worker, block_list, defaults, absence, units)
+    if plan.stale:
         log = workspace.start_log("survey")
-        with following("survey", log, sum(stale.values())):
+        with following("survey", log, sum(plan.stale.values())):
+            worker = dataclasses.replace(worker, prune=absence.prune)
             sets = [str(place) for place in worker.config.books.decontaminate if place.is_local]
-            run_each(list(stale), worker, runner, log=log, reads=[*sets, *_local_files(found.items)])
+            run_each(list(plan.stale), worker, runner, log=log, reads=[*sets, *plan.local_files])
     if block_list:
         block_found_items(workspace, block_list)
-    table = read_units(workspace.survey, SURVEY)
-    report = report_on("survey", len(found.items), table, sum(stale.values()), started)
-    return dataclasses.replace(report, notes=tuple(filter(None, [found.note(), unsearchable_note(block_list)])))
+    table = read_units(workspace.survey, SURVEY, ["reason"])
+    report = report_on("survey", plan.items, table, sum(plan.stale.values()), started)
+    return dataclasses.replace(report, notes=tuple(filter(None, [plan.note, unsearchable_note(block_list)])))
 
 
-def _local_files(items: Sequence[ManifestItem]) -> list[str]:
-    """Return some local files among the items, for engines to find out whether their workers have them."""
-    local = (item.uri for item in items if item.uri.startswith("/") and Path(item.uri).is_file())
+class _Plan(NamedTuple):
+    """What a survey has to do. The items themselves are in the manifest of the workspace."""
+
+    items: int
+    stale: dict[int, int]  # by unit that has to run: its items
+    local_files: list[str]  # some of the items, for engines to find out whether their workers have them
+    note: str
+
+
+def _planned(
+    inputs: Sequence[str],
+    workspace: Workspace,
+    worker: SurveyWorker,
+    block_list: BlockList,
+    defaults: ItemDefaults,
+    absence: AbsenceConfig,
+    units: int | None,
+) -> _Plan:
+    """Find the items, write the manifest, and find out which units have to run."""
+    listed, skipped = read_manifest(inputs, defaults, worker.access)
+    if skipped:
+        counts = ", ".join(f"{n} {name}" for name, n in skipped.items())
+        console.print(f"survey: skipped files, by unsupported extension or reason: {counts}")
+    before = absent_items(workspace)["uri"]
+    found = with_absent(listed, known_items(workspace), partial(_fingerprint, worker), absence, before=before)
+    divide(workspace, len(found.items), units)
+    parts = write_manifest(workspace, without_blocked(found.items, block_list))
+    drop_units(workspace.survey, parts)
+    drop_units(workspace.signatures, parts)
+    counts_of = {unit: _items_to_survey(workspace, unit, rows, worker) for unit, rows in parts.items()}
+    return _Plan(
+        items=len(found.items),
+        stale={unit: count for unit, count in counts_of.items() if count is not None},
+        local_files=_local_files(found.items),
+        note=found.note(),
+    )
+
+
+def _fingerprint(worker: SurveyWorker, item: ManifestItem) -> str:
+    """Return the fingerprint of an item that can be read; raises InputError."""
+    return worker.fingerprint(item, worker.versions(item))
+
+
+def _local_files(items: pa.Table) -> list[str]:
+    local = (uri for uri in values_of(items["uri"]) if uri.startswith("/") and Path(uri).is_file())
     return list(itertools.islice(local, _FILES_CHECKED))
 
 
-def _items_to_survey(
-    workspace: Workspace, unit: int, worker: SurveyWorker, versions: Mapping[str, list[Stat | None]]
-) -> int | None:
+def _items_to_survey(workspace: Workspace, unit: int, rows: pa.Table, worker: SurveyWorker) -> int | None:
     """Return the number of items of a unit that has to run, None if all its rows are up to date."""
-    known, absent = read_reusable(workspace, unit), read_absent(workspace, unit)
-    items = read_manifest_unit(workspace, unit)
-    is_current = known.keys() == {item.uri for item in items} and all(
-        known[item.uri].with_item(item) == known[item.uri]
-        if item.uri in absent
-        else known[item.uri].fingerprint == worker.fingerprint(item, versions.get(item.uri))
-        for item in items
-    )
-    retries = worker.retry and any(row.reason for row in known.values())
-    return None if is_current and not retries else len(items)
+    known = read_reusable(workspace, unit)
+    if known.keys() != set(rows["uri"].to_pylist()) or (worker.retry and any(row.reason for row in known.values())):
+        return len(rows)
+    items = manifest_items(rows.select(MANIFEST.names))
+    states = zip(items, rows[ABSENT].to_pylist(), rows[FINGERPRINT].to_pylist(), strict=True)
+    is_current = all(_is_current(item, known[item.uri], absent, key, worker) for item, absent, key in states)
+    return None if is_current else len(rows)
+
+
+def _is_current(
+    item: ManifestItem, known: SurveyRow, absent: str | None, fingerprint: str | None, worker: SurveyWorker
+) -> bool:
+    """Whether the known row of an item is up to date; of a blocked one, `fingerprint` is that of another item."""
+    if absent:
+        return known.with_item(item) == known
+    own = None if item.reason else fingerprint
+    return known.fingerprint == (own or worker.fingerprint(item))

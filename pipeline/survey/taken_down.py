@@ -6,16 +6,18 @@ that it knows by its bytes, its content or similarity is found by the survey, an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.dedup.block_list import FOUND, BlockedItem, BlockList, write_blocked
-from pipeline.runtime.workspace import Workspace, read_absent, read_listed_items, read_units, write_manifest
+from pipeline.runtime.manifest_file import ABSENT, read_listed, write_manifest
+from pipeline.runtime.workspace import Workspace, read_units
 from pipeline.sources.text_tables import parse_row_uri
 from schemas.errors import Reason
 from schemas.fingerprint import fingerprint
-from schemas.records import SURVEY
+from schemas.records import MANIFEST, SURVEY
 from schemas.rows import ManifestItem, SurveyRow, manifest_table
 
 _VERSION = 1
@@ -27,13 +29,24 @@ def taken_down_item(uri: str, kind: str, takedown: str) -> ManifestItem:
     return ManifestItem(uri=uri, kind=kind, reason=Reason.TAKEN_DOWN.value, detail=detail)
 
 
-def without_blocked(items: Iterable[ManifestItem], block_list: BlockList) -> tuple[ManifestItem, ...]:
-    """Return the items, with those whose addresses are blocked replaced."""
-    return tuple(_replaced(item, block_list.at(item.uri)) for item in items)
+def without_blocked(items: pa.Table, block_list: BlockList) -> pa.Table:
+    """Return a table with the columns of MANIFEST, with the items replaced whose addresses are blocked."""
+    return replaced_items(items, {uri: blocked.takedown for uri, blocked in block_list.by_address.items()})
 
 
-def _replaced(item: ManifestItem, blocked: BlockedItem | None) -> ManifestItem:
-    return item if blocked is None else taken_down_item(item.uri, item.kind, blocked.takedown)
+def replaced_items(items: pa.Table, takedowns: Mapping[str, str]) -> pa.Table:
+    """Return a table with the columns of MANIFEST, with what stays of the items of `takedowns`, by address, at its end.
+
+    Other columns keep their values.
+    """
+    is_replaced = pc.is_in(items["uri"], pa.array(sorted(takedowns), items.schema.field("uri").type))
+    old = items.filter(is_replaced)
+    pairs = zip(old["uri"].to_pylist(), old["kind"].to_pylist(), strict=True)
+    new = manifest_table(taken_down_item(uri, kind, takedowns[uri]) for uri, kind in pairs)
+    for name in MANIFEST.names:
+        at = items.schema.get_field_index(name)
+        old = old.set_column(at, items.schema.field(at), new[name].cast(items.schema.field(at).type))
+    return pa.concat_tables([items.filter(pc.invert(is_replaced)), old])
 
 
 def taken_down_row(row: SurveyRow, takedown: str) -> SurveyRow:
@@ -64,16 +77,9 @@ def block_found_items(workspace: Workspace, block_list: BlockList) -> None:
     clear_manifest_rows(workspace, takedowns)
 
 
-def clear_manifest_rows(workspace: Workspace, takedowns: dict[str, str]) -> bool:
-    """Replace the manifest rows of taken-down items, given as takedowns by address; return whether any was."""
-    items = read_listed_items(workspace)
-    kept = [
-        taken_down_item(item.uri, item.kind, takedowns[item.uri]) if item.uri in takedowns else item for item in items
-    ]
-    if kept == items:
-        return False
-    write_manifest(workspace, manifest_table(kept), read_absent(workspace))
-    return True
+def clear_manifest_rows(workspace: Workspace, takedowns: Mapping[str, str]) -> None:
+    """Replace the manifest rows of taken-down items, given as takedowns by address."""
+    write_manifest(workspace, replaced_items(read_listed(workspace, [*MANIFEST.names, ABSENT]), takedowns))
 
 
 def unsearchable_note(block_list: BlockList) -> str:

@@ -22,13 +22,8 @@ from pipeline.kinds.kind import Samples, Surveyed
 from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import is_stopping, item_limit, raise_if_stopping
 from pipeline.runtime.journal import KEPT, MADE, REJECTED, WORKING, note, note_defect
-from pipeline.runtime.workspace import (
-    Workspace,
-    read_absent,
-    read_manifest_unit,
-    read_table_unit,
-    write_table_unit,
-)
+from pipeline.runtime.manifest_file import read_manifest_unit
+from pipeline.runtime.workspace import Workspace, read_table_unit, write_table_unit
 from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.sources.captions import read_caption
 from pipeline.sources.inputs import Stat, hash_input, local_file, stat
@@ -69,13 +64,13 @@ class _Known:
     absent: Collection[str]  # addresses
 
     @classmethod
-    def read(cls, workspace: Workspace, unit: int) -> _Known:
+    def read(cls, workspace: Workspace, unit: int, absent: Collection[str]) -> _Known:
         stored = signature_rows(read_table_unit(workspace.signatures, unit, SIGNATURES))
         return cls(
             rows={row.uri: row for row in read_survey_unit(workspace, unit)},
             reusable=read_reusable(workspace, unit).keys(),
             signatures={row.content_id: row for row in stored},
-            absent=read_absent(workspace, unit).keys(),
+            absent=absent,
         )
 
     def is_reusable(self, row: SurveyRow) -> bool:
@@ -131,10 +126,11 @@ class SurveyWorker:
         return fingerprint(_VERSION, item, state, settings, self._max_bytes(item))
 
     def _survey_unit(self, unit: int, tools: SurveyTools) -> None:
-        known = _Known.read(self.workspace, unit)
+        listed = read_manifest_unit(self.workspace, unit)
+        known = _Known.read(self.workspace, unit, listed.absent.keys())
         rows: list[SurveyRow] = []
         signatures: dict[str, SignatureRow] = {}
-        for item in read_manifest_unit(self.workspace, unit):
+        for item in listed.items:
             if (result := self._result(item, known, tools)) is None:
                 continue
             row, signature, outcome = result

@@ -22,9 +22,10 @@ from pipeline.dedup.block_list import MIN_SHARE, BlockedItem, BlockList, SampleK
 from pipeline.dedup.job import has_searched_all
 from pipeline.dedup.pairs import Pair, read_pairs
 from pipeline.reports.item_lookup import ItemLookup
+from pipeline.runtime.manifest_file import read_listed
 from pipeline.runtime.token_store import items_of
 from pipeline.runtime.units import read_rows, unit_files
-from pipeline.runtime.workspace import Workspace, read_listed
+from pipeline.runtime.workspace import Workspace
 from pipeline.select.keep_best import infer
 from pipeline.sources.text_tables import parse_row_uri
 from schemas.dataset_files import LEDGERS

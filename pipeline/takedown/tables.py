@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.runtime.manifest_file import read_listed
 from pipeline.runtime.token_store import (
     StoredDocument,
     TokenStore,
@@ -24,7 +25,7 @@ from pipeline.runtime.token_store import (
     write_unit,
 )
 from pipeline.runtime.units import read_rows, unit_files, unit_number
-from pipeline.runtime.workspace import Workspace, read_listed_items, write_table_unit
+from pipeline.runtime.workspace import Workspace, write_table_unit
 from pipeline.survey.taken_down import clear_manifest_rows, taken_down_row
 from pipeline.takedown.journal import Journal, Request
 from schemas.errors import DatasetError, Reason
@@ -38,7 +39,9 @@ def clear_manifest(workspace: Workspace, request: Request, journal: Journal) -> 
     """Keep only address and kind of the items."""
     if workspace.manifest.exists():
         uris = request.found.uris
-        if any(item.uri in uris and item.reason != Reason.TAKEN_DOWN for item in read_listed_items(workspace)):
+        listed = read_listed(workspace, ["uri", "reason"])
+        found = listed["reason"].filter(pc.is_in(listed["uri"], pa.array(sorted(uris), pa.string())))
+        if set(found.to_pylist()) - {Reason.TAKEN_DOWN.value}:
             journal.before(workspace.manifest)
             clear_manifest_rows(workspace, dict.fromkeys(uris, request.id))
 

@@ -21,9 +21,12 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.tools import load_codec, make_vocabulary
 from pipeline.tokenize.worker import TokenizeWorker, items_to_tokenize
 from schemas.files import write_text
+from schemas.large_tables import values_of
 from schemas.storage.location import Location, located
 from tokenizer.text.tokenizer import TextTokenizer
 from tokenizer.weights_file import is_shipped
+
+_REPORTED = ("document_id", "reason", "frames", "frames_promised", "length", "cues", "cues_outside")
 
 
 def tokenize_items(
@@ -37,12 +40,12 @@ def tokenize_items(
 ) -> JobReport:
     """Tokenize every selected item that has no tokens yet, or those of another configuration."""
     started = time.monotonic()
-    selected = usable(read_selection(workspace).rows)
+    selected = usable(read_selection(workspace, ["document_id", "reason"]).rows)["document_id"]
     codec, text = load_codec(config.vision), TextTokenizer.load(text_tokenizer)
     vocabulary = make_vocabulary(text, codec)
-    units = sorted({workspace.unit_of(i) for i in selected["document_id"].to_pylist()})
+    units = sorted(wanted := set(map(workspace.unit_of, values_of(selected))))
     for path in unit_files(workspace.tokens):
-        if (unit := unit_number(path)) not in units:
+        if (unit := unit_number(path)) not in wanted:
             remove_unit(workspace.tokens, unit)
     worker = TokenizeWorker(
         workspace=workspace, config=config, text_tokenizer=located(text_tokenizer), access=access, retry=retry
@@ -62,7 +65,7 @@ def tokenize_items(
             run_each(list(stale), worker, runner, log=log, encodes=True, reads=_local_models(config, text_tokenizer))
     write_text(workspace.tokens / FACTS, facts.to_json())
     drop_other_divisions(workspace)
-    rows = TokenStore(workspace.tokens).rows()
+    rows = TokenStore(workspace.tokens).rows(_REPORTED)
     items = one_of_each_item(rows)
     report = report_on("tokenize", len(selected), items, sum(stale.values()), started)
     short = pc.sum(pc.greater(rows["frames_promised"], rows["frames"])).as_py() or 0

@@ -22,10 +22,11 @@ from pipeline.packing.length_histograms import count_lengths, read_histograms, w
 from pipeline.packing.mixture import Mixture
 from pipeline.packing.shards import read_part, write_shard
 from pipeline.runtime.kept_tokenizer import keep_tokenizer, record_of
+from pipeline.runtime.manifest_file import read_listed, read_manifest_unit
 from pipeline.runtime.settings import Settings, apply_settings
 from pipeline.runtime.token_store import StoreFacts, TokenStore
 from pipeline.runtime.units import read_rows, unit_files, unit_number
-from pipeline.runtime.workspace import Workspace, read_listed, read_manifest_unit, read_units
+from pipeline.runtime.workspace import Workspace, read_units
 from pipeline.select.selection import read_selection
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.text_tokenizer import text_tokenizer_of
@@ -175,7 +176,7 @@ def _rows(table: Any) -> list[dict[str, Any]]:
 
 
 def _manifest(workspace: Workspace) -> object:
-    units = [read_manifest_unit(workspace, unit) for unit in range(workspace.units)]
+    units = [read_manifest_unit(workspace, unit).items for unit in range(workspace.units)]
     return units, _rows(read_listed(workspace, ["uri", "kind"]))
 
 

@@ -14,7 +14,8 @@ from pipeline.filters.languages import LanguageFilter
 from pipeline.filters.licenses import LicenseFilter
 from pipeline.filters.limit_filter import LimitFilter
 from pipeline.filters.registry import Filters
-from pipeline.runtime.workspace import Workspace, write_manifest, write_table_unit
+from pipeline.runtime.manifest_file import write_manifest
+from pipeline.runtime.workspace import Workspace, write_table_unit
 from pipeline.select.config import SelectConfig
 from schemas.fingerprint import fingerprint
 from schemas.records import MANIFEST, SIGNATURES, SURVEY, USER_COLUMNS

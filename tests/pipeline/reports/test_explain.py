@@ -12,7 +12,8 @@ import pytest
 
 import longreel
 from pipeline.dataset.removal.remove import remove_items
-from pipeline.runtime.workspace import Workspace, write_manifest
+from pipeline.runtime.manifest_file import write_manifest
+from pipeline.runtime.workspace import Workspace
 from schemas.dataset import read_card
 from schemas.records import MANIFEST, USER_COLUMNS
 from tests.support.finished_workspace import (

@@ -10,11 +10,9 @@ import pytest
 from pipeline.runtime.workspace import (
     Workspace,
     drop_units,
-    read_manifest_unit,
     read_table_unit,
     read_units,
     usable,
-    write_manifest,
     write_table_unit,
 )
 from schemas.errors import ConfigError, DatasetError, LeaseHeld
@@ -60,15 +58,6 @@ def test_a_missing_unit_is_empty_but_a_missing_folder_is_an_error(tmp_path: Path
     assert read_units(located(tmp_path / "survey"), SCHEMA, ["reason"]).column_names == ["reason"]
     drop_units(located(tmp_path / "survey"), keep=[2])
     assert read_units(located(tmp_path / "survey"), SCHEMA)["uri"].to_pylist() == ["/2"]
-
-
-def test_every_item_of_the_manifest_is_in_one_unit(tmp_path: Path) -> None:
-    workspace = Workspace.open(tmp_path / "out", units=4)
-    items = [ManifestItem(uri=f"/{n}.txt", kind="book") for n in range(20)]
-    units = write_manifest(workspace, manifest_table(items))
-    found = [(unit, item.uri) for unit in units for item in read_manifest_unit(workspace, unit)]
-    assert sorted(uri for _, uri in found) == sorted(item.uri for item in items)
-    assert all(unit == workspace.unit_of(uri) for unit, uri in found)
 
 
 def test_rejected_rows_are_not_usable() -> None:

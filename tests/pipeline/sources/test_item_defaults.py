@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,18 @@ import pytest
 from pipeline.sources.item_defaults import ItemDefaults
 from pipeline.sources.manifest import read_manifest
 from schemas.errors import ConfigError
-from schemas.rows import ManifestItem
+from schemas.large_tables import as_large
+from schemas.rows import ManifestItem, manifest_items, manifest_table
 
 DEFAULTS = ItemDefaults(license="CC-BY-4.0", source="a site")
 
 
 def test_an_item_keeps_its_own_values() -> None:
     item = ManifestItem(uri="a.mp4", kind="video", license="MIT")
-    assert DEFAULTS.applied_to(item) == ManifestItem(uri="a.mp4", kind="video", license="MIT", source="a site")
-    assert ItemDefaults().applied_to(item) == item
+    for table in (manifest_table([item]), as_large(manifest_table([item]))):
+        assert manifest_items(DEFAULTS.applied_to(table)) == [replace(item, source="a site")]
+        assert DEFAULTS.applied_to(table).schema == table.schema
+        assert ItemDefaults().applied_to(table) == table
 
 
 def test_every_kind_of_input_gets_the_defaults(tmp_path: Path) -> None:

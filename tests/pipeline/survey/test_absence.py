@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -16,7 +17,8 @@ from pipeline.dedup.config import DedupConfig
 from pipeline.dedup.job import dedup_items
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.job_report import JobReport
-from pipeline.runtime.workspace import Workspace, read_absent, read_units
+from pipeline.runtime.manifest_file import read_absent
+from pipeline.runtime.workspace import Workspace, read_units
 from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.sources.access import STRICT, AccessConfig
@@ -25,8 +27,9 @@ from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
 from pipeline.survey.worker import SurveyWorker
 from schemas.errors import AbsenceError, ConfigError, InputError, ManifestError, Reason
+from schemas.large_tables import as_large
 from schemas.records import SURVEY
-from schemas.rows import ManifestItem
+from schemas.rows import ManifestItem, manifest_table
 from tests.support.inputs.http_server import ALLOWED, Answer, serving
 from tests.support.inputs.media import numbered
 from tests.support.stages import write_books
@@ -252,33 +255,34 @@ def test_a_share_outside_of_0_to_1_is_an_error(share: float) -> None:
         AbsenceConfig(max_absent=share)
 
 
-def failing(reason: Reason) -> Callable[[ManifestItem], object]:
-    def check(item: ManifestItem) -> object:
+def failing(reason: Reason) -> Callable[[ManifestItem], str]:
+    def check(item: ManifestItem) -> str:
         raise InputError(reason, item.uri)
 
     return check
 
 
-ITEMS = {f"https://host/{n}.txt": ManifestItem(uri=f"https://host/{n}.txt", kind="book") for n in range(20)}
+ITEMS = as_large(manifest_table(ManifestItem(uri=f"https://host/{n:02d}.txt", kind="book") for n in range(20)))
+NOTHING = pa.chunked_array([], pa.string())
 
 
 @pytest.mark.parametrize(("absent", "refused"), [(1, False), (2, False), (3, True)])
 def test_the_limit_is_a_share_of_the_known_items(absent: int, refused: bool) -> None:
-    listed = list(ITEMS.values())[absent:]
+    listed = ITEMS.slice(absent)
     if refused:
         with pytest.raises(AbsenceError, match="3 of 20"):
-            with_absent(listed, ITEMS, str, AbsenceConfig(), before=())
+            with_absent(listed, ITEMS, str, AbsenceConfig(), before=NOTHING)
     else:
-        assert len(with_absent(listed, ITEMS, str, AbsenceConfig(), before=()).absent) == absent
+        assert with_absent(listed, ITEMS, str, AbsenceConfig(), before=NOTHING).causes == {UNLISTED: absent}
 
 
 def test_prune_never_removes_an_unreachable_item() -> None:
-    found = with_absent(ITEMS.values(), ITEMS, failing(Reason.UNREACHABLE), PRUNE, before=())
-    assert set(found.absent.values()) == {"unreachable"}
-    assert found.items == tuple(ITEMS[uri] for uri in sorted(ITEMS))
-    found = with_absent(ITEMS.values(), ITEMS, failing(Reason.MISSING), PRUNE, before=())
-    assert not found.absent
-    assert len(found.items) == 20  # the survey rejects them
+    found = with_absent(ITEMS, ITEMS, failing(Reason.UNREACHABLE), PRUNE, before=NOTHING)
+    assert found.causes == {"unreachable": 20}
+    assert found.items.select(ITEMS.column_names) == ITEMS
+    found = with_absent(ITEMS, ITEMS, failing(Reason.MISSING), PRUNE, before=NOTHING)
+    assert not found.causes
+    assert found.items.select(ITEMS.column_names) == ITEMS  # the survey rejects them
 
 
 def test_a_server_that_fails_for_a_while_costs_nothing_and_one_that_recovers_is_read(tmp_path: Path) -> None:

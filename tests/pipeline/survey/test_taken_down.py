@@ -17,6 +17,7 @@ from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
 from pipeline.survey.taken_down import (
     listed_fingerprint,
+    replaced_items,
     taken_down_item,
     taken_down_row,
     unsearchable_note,
@@ -24,7 +25,7 @@ from pipeline.survey.taken_down import (
 )
 from pipeline.survey.worker import SurveyWorker
 from pipeline.takedown.takedown import TakedownConfig, take_down
-from schemas.rows import ManifestItem, SurveyRow
+from schemas.rows import ManifestItem, SurveyRow, manifest_items, manifest_table
 from tests.support.leftovers import files_with
 from tests.support.texts import story
 
@@ -62,9 +63,9 @@ def test_only_address_and_kind_stay_of_an_item() -> None:
     item = taken_down_item("a.mp4", "video", "id")
     assert left == SurveyRow.of(item, fingerprint=listed_fingerprint(item))
     assert item.detail == "taken down; see takedown/receipts/id.json"
-    assert without_blocked([ManifestItem(uri="b.mp4", kind="video")], BlockList()) == (
-        ManifestItem(uri="b.mp4", kind="video"),
-    )
+    items = manifest_table([ManifestItem(uri="a.mp4", kind="video", title="t"), ManifestItem(uri="b.mp4", kind="video")])
+    assert without_blocked(items, BlockList()) == items
+    assert manifest_items(replaced_items(items, {"a.mp4": "id"})) == [ManifestItem(uri="b.mp4", kind="video"), item]
 
 
 def test_a_row_of_a_table_keeps_its_fingerprint() -> None:

@@ -13,8 +13,9 @@ from pipeline.dataset.verify.verify import verify
 from pipeline.dedup.block_list import BlockList
 from pipeline.reports.listing import ItemFilter, list_items
 from pipeline.runtime.beam import Runner
+from pipeline.runtime.manifest_file import read_listed
 from pipeline.runtime.token_store import TokenStore
-from pipeline.runtime.workspace import Workspace, read_listed_items
+from pipeline.runtime.workspace import Workspace
 from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.selection import read_selection
@@ -63,7 +64,7 @@ def test_nothing_of_an_item_is_left_but_its_name_and_hashes(workspace: Workspace
     assert reasons(workspace)["clip.mp4"] == "taken_down"
     assert len(list_items(workspace, ItemFilter())) == len(ROWS)
     assert len(read_selection(workspace).rows) == len(ROWS)
-    assert len(read_listed_items(workspace)) == len(ROWS)
+    assert len(read_listed(workspace, ["uri"])) == len(ROWS)
 
 
 def test_near_duplicates_are_removed_unless_only_the_item_is_wanted(workspace: Workspace, tmp_path: Path) -> None:
