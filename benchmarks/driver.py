@@ -28,18 +28,20 @@ from pipeline.dedup.signature_table import number_items
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.growth import units_for
 from pipeline.runtime.token_store import TokenStore, write_unit
-from pipeline.runtime.workspace import Workspace, write_table_unit
+from pipeline.runtime.workspace import Workspace, read_units, write_table_unit
 from pipeline.select.config import SelectConfig
+from pipeline.select.job import select_items, selection_fingerprint
 from pipeline.select.selection import finish_selection, read_selection
 from pipeline.sources.manifest import read_manifest
 from pipeline.survey.absence import AbsenceConfig
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
+from pipeline.survey.taken_down import clear_manifest_rows
 from pipeline.survey.worker import SurveyWorker
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.worker import TokenizeWorker, items_to_tokenize
 from schemas.fingerprint import fingerprint
-from schemas.records import SIGNATURES
+from schemas.records import SIGNATURES, SURVEY
 from schemas.rows import DocumentRow, SurveyRow, survey_table
 from schemas.storage.location import located
 from schemas.tables import write_table
@@ -90,7 +92,9 @@ def write_workspace(root: Path, items: int) -> None:
             workspace.selection, unit, survey_table(replace(_surveyed(uri), split="train") for uri in some)
         )
         write_unit(workspace.tokens, unit, ((_tokenized(uri), np.zeros(0)) for uri in some), VOCABULARY.dtype)
-    finish_selection(workspace, SelectConfig(), fingerprint="", items=items)
+    surveyed = read_units(workspace.survey, SURVEY)
+    key = selection_fingerprint(workspace, SelectConfig(), surveyed)
+    finish_selection(workspace, SelectConfig(), fingerprint=key, items=items)
 
 
 def _surveyed(uri: str) -> SurveyRow:
@@ -130,8 +134,8 @@ def plan_dedup(workspace: Workspace) -> None:
 
 
 def plan_select(workspace: Workspace) -> None:
-    """Read the judged rows, as select and tokenize do."""
-    read_selection(workspace)
+    """Find out whether anything has changed, and report."""
+    assert select_items(workspace, SelectConfig(), Runner()).new == 0
 
 
 def plan_tokenize(workspace: Workspace) -> None:
@@ -144,8 +148,8 @@ def plan_tokenize(workspace: Workspace) -> None:
 
 
 def plan_takedown(workspace: Workspace) -> None:
-    """Read the manifest as rows, as takedown does."""
-    read_listed_items(workspace)
+    """Replace rows of the manifest, as takedown does."""
+    clear_manifest_rows(workspace, {})
 
 
 STAGES: dict[str, Callable[[Workspace], None]] = {

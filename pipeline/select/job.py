@@ -49,8 +49,9 @@ def select_items(workspace: Workspace, config: SelectConfig, runner: Runner) -> 
     surveyed = read_units(workspace.survey, SURVEY, _INPUTS)
     blocked = BlockList.read(workspace).takedowns
     absent = _absent_copies(workspace, surveyed)
-    key = _fingerprint(workspace, config, surveyed, [*blocked, *absent])
-    new = 0
+    key = selection_fingerprint(workspace, config, surveyed, [*blocked, *absent])
+    items, new = len(surveyed), 0
+    del surveyed
     if not _is_selected(workspace, key):
         begin_selection(workspace)
         require_known(config.limits, _measured(workspace) if config.limits else ())
@@ -67,10 +68,10 @@ def select_items(workspace: Workspace, config: SelectConfig, runner: Runner) -> 
                 runner=runner,
                 log=log,
             )
-        finish_selection(workspace, config, fingerprint=key, items=len(surveyed))
-        new = len(surveyed)
+        finish_selection(workspace, config, fingerprint=key, items=items)
+        new = items
     selected = read_selection(workspace, ["reason", "split", "cluster", "text_from"]).rows
-    report = report_on("select", len(surveyed), selected, new, started)
+    report = report_on("select", items, selected, new, started)
     splits = Counter(usable(selected)["split"].to_pylist())
     facts = {f"in {name}": splits[name] for name in sorted(splits)}
     if adopted := len(usable(selected)["text_from"].drop_null()):
@@ -127,7 +128,10 @@ def _absent_copies(workspace: Workspace, surveyed: pa.Table) -> frozenset[str]:
     return frozenset(surveyed["uri"].filter(pc.and_(is_copy, is_absent)).to_pylist())
 
 
-def _fingerprint(workspace: Workspace, config: SelectConfig, surveyed: pa.Table, special: Sequence[str]) -> str:
+def selection_fingerprint(
+    workspace: Workspace, config: SelectConfig, surveyed: pa.Table, special: Sequence[str] = ()
+) -> str:
+    """Return a hash of everything that a selection depends on; `special` are the rows that are treated differently."""
     pairs = sha256_file(workspace.pairs) if workspace.pairs.exists() else None
     rows = _hash_rows(as_large(surveyed.select(_INPUTS)))
     return fingerprint(VERSION, config, config.limits, rows, pairs, *([sorted(special)] if special else []))

@@ -33,6 +33,7 @@ from pipeline.sources.manifest_rows import UNKNOWN_KIND, parse_item
 from pipeline.sources.manifest_tables import TABLES, table_items
 from pipeline.sources.sidecars import FolderSidecars, find_sidecars
 from schemas.errors import InputError, ManifestError, Reason
+from schemas.printable import printable
 from schemas.rows import ManifestItem, manifest_items
 from schemas.storage.location import Location
 
@@ -91,7 +92,7 @@ def _conflicting(uri: str, places: Iterable[str]) -> ManifestItem:
         uri=uri,
         kind=kind.name if kind else UNKNOWN_KIND,
         reason=Reason.INVALID_ROW.value,
-        detail=f"listed with different values by {' and by '.join(sorted(places))}; list every file once",
+        detail=printable(f"listed with different values by {' and by '.join(sorted(places))}; list every file once"),
     )
 
 

@@ -36,5 +36,3 @@ def test_items_are_the_same_from_a_table_with_large_offsets() -> None:
     table = as_large(manifest_table(items))
     assert manifest_items(table) == items
     assert manifest_items(taken(table, pa.array([3, 1]))) == [items[3], items[1]]
-
-

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas.errors import DatasetError
-from schemas.tables import check_table, open_table, read_table, table_writer, write_table
+from schemas.tables import check_table, open_table, read_part, read_table, table_writer, write_table
 from tests.support.bit_flips import flips
 
 TABLE = pa.table({"a": [1, 2, 3], "b": ["x", "y", "z"]}).replace_schema_metadata({"key": "value"})
@@ -80,3 +80,18 @@ def test_a_failed_write_keeps_the_old_table(path: Path) -> None:
         raise ValueError("no rows")
     assert read_table(path).equals(TABLE)
     assert [p.name for p in path.parent.iterdir()] == ["t.parquet"]
+
+
+def test_a_part_of_a_file_is_read_without_the_rest_and_damage_is_found_once_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write_table(path, pa.table({"unit": [0, 0, 1], "n": [1, 2, 3]}), row_group_size=1)
+    assert read_part(path, filters=[("unit", "=", 0)])["n"].to_pylist() == [1, 2]
+    assert read_part(path, ["n"], filters=[("unit", "=", 1)]).to_pydict() == {"n": [3]}
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DatasetError, match="damaged"):
+        read_part(path, filters=[("unit", "=", 0)])
+    path.unlink()
+    with pytest.raises(DatasetError, match="cannot be read"):
+        read_part(path, filters=[("unit", "=", 0)])

@@ -16,7 +16,6 @@ from pipeline.runtime.workspace import (
     write_table_unit,
 )
 from schemas.errors import ConfigError, DatasetError, LeaseHeld
-from schemas.rows import ManifestItem, manifest_table
 from schemas.storage.location import located
 
 SCHEMA = pa.schema([("uri", pa.string()), ("reason", pa.string())])

@@ -63,7 +63,9 @@ def test_only_address_and_kind_stay_of_an_item() -> None:
     item = taken_down_item("a.mp4", "video", "id")
     assert left == SurveyRow.of(item, fingerprint=listed_fingerprint(item))
     assert item.detail == "taken down; see takedown/receipts/id.json"
-    items = manifest_table([ManifestItem(uri="a.mp4", kind="video", title="t"), ManifestItem(uri="b.mp4", kind="video")])
+    items = manifest_table(
+        [ManifestItem(uri="a.mp4", kind="video", title="t"), ManifestItem(uri="b.mp4", kind="video")]
+    )
     assert without_blocked(items, BlockList()) == items
     assert manifest_items(replaced_items(items, {"a.mp4": "id"})) == [ManifestItem(uri="b.mp4", kind="video"), item]
 
