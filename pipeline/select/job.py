@@ -24,8 +24,8 @@ from pipeline.filters.limit_filter import require_known
 from pipeline.filters.numbers import measured_names
 from pipeline.runtime.beam import Runner, run_selection
 from pipeline.runtime.job_report import JobReport, report_on
-from pipeline.runtime.stored_value import stored
 from pipeline.runtime.manifest_file import absent_items
+from pipeline.runtime.stored_value import stored
 from pipeline.runtime.units import read_rows, unit_files, unit_number
 from pipeline.runtime.workspace import Workspace, read_units, usable, write_table_unit
 from pipeline.select.config import SelectConfig
