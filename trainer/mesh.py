@@ -144,6 +144,8 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
     def place(leaf: Any) -> Any:
         if not isinstance(leaf, nnx.Variable):
             return NamedSharding(mesh, PartitionSpec())
+        if not jax.tree.leaves(leaf):  # left out of this part of the optimizer's state
+            return leaf
         dims = leaf.get_metadata().get("dims")
         spec = partition(dims, leaf.get_value().shape, mesh) if dims else PartitionSpec()
         return jax.tree.map(lambda _: NamedSharding(mesh, spec), leaf)
@@ -169,5 +171,5 @@ def require_host_memory(device: jax.Device) -> None:
     if HOST_MEMORY not in kinds:
         raise ConfigError(
             f"offload needs devices with {HOST_MEMORY} memory; {device.device_kind} has {', '.join(kinds)}: "
-            "run without --offload"
+            "run without --offload and --optimizer.offload"
         )

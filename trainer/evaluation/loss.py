@@ -16,7 +16,7 @@ from trainer.data.layout import Layout
 from trainer.data.loader import Placement, held_out_batches
 from trainer.data.shards import PackedSplit
 from trainer.mesh import make_mesh
-from trainer.run.checkpoint import open_run
+from trainer.run.checkpoint import Weights, open_run
 from trainer.run.evaluate import evaluate, spread
 from trainer.run.state import Plan
 from trainer.run.step import compile_eval
@@ -36,6 +36,8 @@ class LossConfig:
     """Maximum number of sequences, spread evenly over the split. Default: all."""
     checkpoint_step: int | None = None
     """Step of the checkpoint. Default: the newest."""
+    weights: Weights = "params"
+    """The trained parameters (params), or their moving average (ema) of a run with --optimizer.ema-decay."""
     batch_size: int = 1
     """Sequences at a time, over all devices."""
     layout: Layout = "block_cyclic"
@@ -71,7 +73,7 @@ def measure_loss(config: LossConfig, mesh_config: MeshConfig) -> dict[str, Any]:
         plan = Plan.of(about.model, about.vocabulary, optimizer=optax.identity(), mesh=mesh)
         shape = (config.batch_size, split.context_length)
         placement = Placement.of(mesh, shape, layout=config.layout, tile=about.model.tile)
-        params = checkpoints.restore_params(step, plan.like.params)
+        params = checkpoints.restore_params(step, plan.like.params, weights=config.weights)
     chosen = spread(len(split), config.sequences)
     batches = held_out_batches(placement.loader(split), indices=chosen, batch_size=config.batch_size)
     with closing(batches):

@@ -34,7 +34,7 @@ from trainer.published.plan import table_shapes
 from trainer.published.run_facts import RunFacts
 from trainer.published.source import GENERATION_CONFIG, TOKENIZER_FILES, VISION_CONFIG, tokenizer_files
 from trainer.run.arrays import ArrayReader
-from trainer.run.checkpoint import open_run
+from trainer.run.checkpoint import Weights, open_run
 from trainer.run.description import Description
 
 Format = Literal["hf", "lwm"]
@@ -52,6 +52,8 @@ class ExportConfig:
     """hf: safetensors for transformers, vLLM and llama.cpp's converter; lwm: the msgpack stream of LWM's JAX code."""
     dtype: ExportDtype = "float32"
     """Type of the values. float32 keeps every bit; bfloat16 and float16 take half the space (float16: hf only)."""
+    weights: Weights = "params"
+    """The trained parameters (params), or their moving average (ema) of a run with --optimizer.ema-decay."""
     tokenizer: Path | None = None
     """Text tokenizer to include: its folder, or tokenizer.model or tokenizer.json. Default: that of the run."""
     shard_gb: float = 5.0
@@ -96,7 +98,7 @@ def export_model(run: Path, config: ExportConfig) -> ExportResult:
         make = _lwm_outputs if config.format == "lwm" else _hf_outputs
         if config.format == "hf":  # raises before anything is written if the model has no architecture there
             _hf_config(model, about.vocabulary, dtype=config.dtype)
-        outputs = make(checkpoints.open_params(step), tables, scan=config.scan)
+        outputs = make(checkpoints.open_params(step, weights=config.weights), tables, scan=config.scan)
         config.out.mkdir(parents=True, exist_ok=True)
         if config.format == "lwm":
             files = [write_msgpack_stream(config.out / "params", outputs, dtype=config.dtype)]

@@ -93,13 +93,12 @@ class ArrayReader:
         self._name, self._array = "", None  # the array that is open
 
     def read(self, name: str, index: tuple[slice | int, ...]) -> NDArray[np.float32]:
-        """Return a part of an array."""
+        """Return a part of an array, as float32; it may be stored in bfloat16."""
         if self._name != name:
             self._array = None  # releases the chunks of the array before
             self._array, self._name = self._opened(name), name
         assert self._array is not None
-        values: NDArray[np.float32] = self._array[index].read().result()
-        return values
+        return np.asarray(self._array[index].read().result(), np.float32)
 
     def _opened(self, name: str) -> Any:
         stored = name if name in self._names else earlier_name(name)

@@ -2,6 +2,7 @@
 
     checkpoints/120/params        arrays by name, such as `layers/attention/query`
     checkpoints/120/optimizer     arrays by name
+    checkpoints/120/ema           arrays by name, as of params; only if the run keeps a moving average of them
     checkpoints/120/position      JSON: step, and the state of the data iterator
     checkpoints/120/description   JSON; see `description.py`
     checkpoints/120/checksums.json   of all files; see `schemas/runs/checksums.py`
@@ -19,7 +20,7 @@ from contextlib import AbstractContextManager
 from itertools import chain, count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import jax
 import orbax.checkpoint as ocp
@@ -34,11 +35,13 @@ from trainer.run.description import Description
 from trainer.run.processes import first_of_all, wait_for_all
 from trainer.run.retention import Retention
 
+Weights = Literal["params", "ema"]  # the trained parameters, or their moving average
 CHECKPOINTS = "checkpoints"
 SET_ASIDE = "checkpoints-set-aside"
 
 _PARAMS, _OPTIMIZER, _POSITION, _DESCRIPTION = "params", "optimizer", "position", "description"
-_ITEMS = (_PARAMS, _OPTIMIZER, _POSITION, _DESCRIPTION)
+_EMA = "ema"
+_ITEMS = (_PARAMS, _OPTIMIZER, _EMA, _POSITION, _DESCRIPTION)
 
 
 class Checkpoints:
@@ -127,11 +130,13 @@ class Checkpoints:
         self._manager.reload()
         return aside
 
-    def save(self, step: int, *, params: Any, optimizer: Any, position: Any, description: Description) -> None:
+    def save(
+        self, step: int, *, params: Any, optimizer: Any, position: Any, description: Description, ema: Any = None
+    ) -> None:
         """Start writing a checkpoint; do nothing if the newest one is of this step.
 
-        `params` and `optimizer` are trees of arrays, `position` is JSON-ready. Raises StorageError if the disk is full;
-        the error may be raised by the next call or by `wait`.
+        `params`, `optimizer` and `ema` are trees of arrays, `position` is JSON-ready. Raises StorageError if the disk
+        is full; the error may be raised by the next call or by `wait`.
         """
         if self.latest() == step:
             return
@@ -143,6 +148,7 @@ class Checkpoints:
                     optimizer=ocp.args.PyTreeSave(named(optimizer)),
                     position=ocp.args.JsonSave({"step": step, "data": position}),
                     description=ocp.args.JsonSave(description.to_dict()),
+                    **({} if ema is None else {_EMA: ocp.args.PyTreeSave(named(ema))}),
                 ),
             )
 
@@ -156,19 +162,38 @@ class Checkpoints:
         restored = self._restore(step, _DESCRIPTION, ocp.args.JsonRestore())
         return Description.from_dict(restored, where=self.path / str(step))
 
-    def restore_params(self, step: int, like: Any) -> Any:
-        """Return the parameters; `like` is a tree of jax.ShapeDtypeStruct with shardings."""
-        return self._arrays(step, _PARAMS, like)
+    def has_ema(self, step: int) -> bool:
+        """Whether the checkpoint of `step` has a moving average of the parameters."""
+        return (self.path / str(step) / _EMA).is_dir()
+
+    def restore_params(self, step: int, like: Any, *, weights: Weights = "params") -> Any:
+        """Return the parameters, or their moving average; `like` is a tree of jax.ShapeDtypeStruct with shardings.
+
+        Raises ConfigError if there is no moving average.
+        """
+        self._require(step, weights)
+        return self._arrays(step, weights, like)
 
     def restore_optimizer(self, step: int, like: Any) -> Any:
         """Return the optimizer's state; `like` as in `restore_params`."""
         return self._arrays(step, _OPTIMIZER, like)
 
-    def open_params(self, step: int) -> ArrayReader:
-        """Open the parameters to be read in parts, after comparing their files with the checksums."""
+    def open_params(self, step: int, *, weights: Weights = "params") -> ArrayReader:
+        """Open the parameters, or their moving average, to be read in parts, after comparing the checksums.
+
+        Raises ConfigError if there is no moving average.
+        """
+        self._require(step, weights)
         with self.read_errors(step):
-            self._check(step, _PARAMS)
-            return ArrayReader(self.path / str(step) / _PARAMS)
+            self._check(step, weights)
+            return ArrayReader(self.path / str(step) / weights)
+
+    def _require(self, step: int, weights: Weights) -> None:
+        if weights == _EMA and not self.has_ema(step):
+            raise ConfigError(
+                f"{self.path / str(step)} has no moving average of the parameters: train with --optimizer.ema-decay, "
+                "or take --weights params"
+            )
 
     def restore_position(self, step: int) -> Any:
         """Return the state of the data iterator that was passed to `save`."""

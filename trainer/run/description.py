@@ -77,6 +77,11 @@ class Description:
         Raises VocabularyMismatch or ConfigError if it cannot resume, or changes something without `allow_changed`.
         """
         self.require_shapes(ours, where=where)
+        if self.optimizer and ours.optimizer and self.optimizer.name != ours.optimizer.name:
+            raise ConfigError(
+                f"{where} has the state of the optimizer {self.optimizer.name}, which {ours.optimizer.name} cannot "
+                f"use: take --optimizer.name {self.optimizer.name}, or another --out with --init-from"
+            )
         changed = self._changes(ours)
         if changed and not allow_changed:
             raise ConfigError(
@@ -111,7 +116,7 @@ class Description:
         fields = [f.name for f in dataclasses.fields(self.model) if f.name not in kept]
         changes = _differences(self.model, ours.model, fields) + _differences(self, ours, _DATA_FIELDS)
         if self.optimizer is not None and ours.optimizer is not None:
-            fields = [f.name for f in dataclasses.fields(OptimizerConfig) if f.name != "decay_steps"]
+            fields = [f.name for f in dataclasses.fields(OptimizerConfig) if f.name not in ("decay_steps", "offload")]
             changes += _differences(self.optimizer, ours.optimizer, fields)
             changes += _differences(self, ours, ["schedule_steps"])
         return changes

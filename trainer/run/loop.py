@@ -296,7 +296,8 @@ class _Training:
             return
         started = time.perf_counter()
         chosen = spread(len(held_out), self._config.cadence.eval_sequences)
-        values = evaluate(self._eval_step, self._state.params, self._held_out_batches(held_out, chosen))
+        params = self._state.params if self._state.ema is None else self._state.ema
+        values = evaluate(self._eval_step, params, self._held_out_batches(held_out, chosen))
         seconds = time.perf_counter() - started
         self._log.write("eval", self._step, values | {"sequences": len(chosen), "seconds": seconds})
         self._progress.log(
@@ -319,6 +320,7 @@ class _Training:
             self._step,
             params=self._state.params,
             optimizer=self._state.optimizer,
+            ema=self._state.ema,
             position=self._batches.position,
             description=self._setup.description,
         )

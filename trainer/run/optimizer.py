@@ -1,4 +1,11 @@
-"""The optimizer: AdamW (Loshchilov and Hutter, arXiv 1711.05101) with a schedule and gradient clipping.
+"""The optimizer, with a schedule and gradient clipping. Its name is one of
+
+    adamw      Loshchilov and Hutter, arXiv 1711.05101; two moments
+    lion       Chen et al., arXiv 2302.06675; one moment. It wants a learning rate 3 to 10 times lower and a weight
+               decay as much higher
+    muon       Jordan 2024, as scaled in arXiv 2502.16982: the matrices of layers have one moment (0.95), and their
+               updates are made orthogonal and scaled to the size of AdamW's, so it takes AdamW's learning rate. AdamW
+               updates everything else: embeddings, heads, norms and biases
 
 The learning rate rises linearly to its peak over the warm-up. From there to the end of the schedule it
 
@@ -8,7 +15,8 @@ The learning rate rises linearly to its peak over the warm-up. From there to the
     wsd        stays, then falls on a line to that over the last steps (warm-up, stable, decay: arXiv 2404.06395)
 
 and then stays constant. The gradient is clipped to a global norm of `clip_norm`. Weight decay does not apply to biases
-and the scales of norms. Moments are float32, shaped and sharded like the parameters.
+and the scales of norms. Moments are shaped and sharded like the parameters. The optimizer computes in float32;
+`state_dtype` and `param_dtype` say how its state and the parameters are stored between steps (`rounding.py`).
 """
 
 from __future__ import annotations
@@ -20,18 +28,24 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 from flax import nnx
 
 from schemas.errors import ConfigError
+from trainer.config import DTYPES, Dtype
 
 Schedule = Literal["constant", "cosine", "linear", "wsd"]
+OptimizerName = Literal["adamw", "lion", "muon"]
+_MUON_RMS = 0.2  # root mean square of AdamW's updates, to which Muon's are scaled
 _WARMUP = 10  # steps, unless the configuration says how many
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW and its schedule."""
+    """The optimizer, its schedule, and how the training state is stored."""
 
+    name: OptimizerName = "adamw"
+    """adamw, lion, or muon (Muon for the matrices of layers, AdamW for the rest)."""
     learning_rate: float = 1e-3
     """Peak learning rate, reached after the warm-up."""
     schedule: Schedule = "cosine"
@@ -55,10 +69,26 @@ class OptimizerConfig:
     """Weight decay, multiplied by the learning rate; biases and the scales of norms are exempt."""
     clip_norm: float = 1.0
     """Maximum global norm of the gradient; larger gradients are scaled down to it."""
+    ema_decay: float | None = None
+    """Keep an exponential moving average of the parameters with this decay, such as 0.999, and evaluate with it. It is
+    stored in checkpoints, in float32. Default: none."""
+    state_dtype: Dtype = "float32"
+    """Type in which the moments are stored; bfloat16 is rounded stochastically."""
+    param_dtype: Dtype = "float32"
+    """Type in which the parameters are stored; bfloat16 is rounded stochastically, without a copy in float32."""
+    offload: bool = False
+    """Keep the moments in host memory between updates."""
 
     def __post_init__(self) -> None:
         if self.schedule not in get_args(Schedule):
             raise ConfigError(f"schedule must be one of {', '.join(get_args(Schedule))}, got {self.schedule!r}")
+        if self.name not in get_args(OptimizerName):
+            raise ConfigError(f"name must be one of {', '.join(get_args(OptimizerName))}, got {self.name!r}")
+        for name in ("state_dtype", "param_dtype"):
+            if getattr(self, name) not in DTYPES:
+                raise ConfigError(f"{name} must be one of {', '.join(DTYPES)}, got {getattr(self, name)!r}")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ConfigError(f"ema_decay must lie between 0 and 1, got {self.ema_decay}")
         for name in ("learning_rate", "epsilon", "clip_norm"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be a positive number, got {getattr(self, name)}")
@@ -130,17 +160,7 @@ def _remaining(schedule: Schedule, progress: jax.Array) -> jax.Array:
 
 def make_optimizer(config: OptimizerConfig, *, steps: int) -> optax.GradientTransformation:
     """Return the optimizer of a run of `steps`; the parameters are a tree of nnx.Param with `dims` metadata."""
-    chain = optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(
-            schedule(config, steps=steps),
-            b1=config.beta1,
-            b2=config.beta2,
-            eps=config.epsilon,
-            weight_decay=config.weight_decay,
-            mask=is_decayed,
-        ),
-    )
+    chain = optax.chain(optax.clip_by_global_norm(config.clip_norm), _by_name(config, schedule(config, steps=steps)))
 
     def update(gradient: Any, state: Any, params: Any) -> tuple[Any, Any]:
         # Adam's bias correction raises a float to an integer power, which strict dtype promotion rejects.
@@ -149,6 +169,44 @@ def make_optimizer(config: OptimizerConfig, *, steps: int) -> optax.GradientTran
         return updates, new
 
     return optax.GradientTransformation(chain.init, update)
+
+
+def _by_name(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransformation:
+    decay = {"weight_decay": config.weight_decay}
+    if config.name == "lion":
+        return optax.lion(rate, b1=config.beta1, b2=config.beta2, mask=is_decayed, **decay)
+    adamw = optax.adamw(rate, b1=config.beta1, b2=config.beta2, eps=config.epsilon, mask=is_decayed, **decay)
+    if config.name == "adamw":
+        return adamw
+    muon = optax.contrib.muon(
+        rate, muon_weight_dimension_numbers=matrix_dims, consistent_rms=_MUON_RMS, weight_decay_mask=None, **decay
+    )
+    return optax.partition({"muon": muon, "adamw": adamw}, _labels)
+
+
+def matrix_dims(params: Any) -> Any:
+    """Return a tree like `params`: which axes of a layer's matrix are its inputs and outputs, None for the rest.
+
+    A matrix has the dim "embed" on one side; the axes on the other side (heads and their width) are taken together.
+    """
+
+    def dims(variable: nnx.Variable[Any]) -> Any:
+        about = variable.get_metadata()
+        names = list(about["dims"])
+        if names[0] != "layers" or "embed" not in names or not about["decayed"]:
+            return jax.tree.map(lambda _: None, variable)
+        stream, others = names.index("embed"), [i for i, n in enumerate(names) if n not in ("layers", "embed")]
+        inputs, outputs = ((stream,), tuple(others)) if stream == 1 else (tuple(others), (stream,))
+        return jax.tree.map(lambda _: optax.contrib.MuonDimensionNumbers(inputs, outputs), variable)
+
+    return jax.tree.map(dims, params, is_leaf=lambda x: isinstance(x, nnx.Variable))
+
+
+def _labels(params: Any) -> Any:
+    def is_dims(x: Any) -> bool:
+        return x is None or isinstance(x, optax.contrib.MuonDimensionNumbers)
+
+    return jax.tree.map(lambda x: "adamw" if x is None else "muon", matrix_dims(params), is_leaf=is_dims)
 
 
 def is_decayed(params: Any) -> Any:

@@ -62,7 +62,7 @@ class Setup:
         model, mesh = config.model_config(), make_mesh(config.mesh)
         model.require_mesh(mesh.shape)
         require_rows(config.batch_size, mesh.shape, accumulate=config.memory.accumulate)
-        if model.offload:
+        if model.offload or config.optimizer.offload:
             require_host_memory(mesh.local_devices[0])
         require_micro_batches(config.batch_sizes.sizes, config.rows)
         split = PackedSplit(config.directories, "train")
@@ -157,8 +157,10 @@ class Setup:
 
     def compile_eval(self) -> EvalStep:
         """Compile the evaluation step."""
-        model, vocabulary = self.description.model, self.description.vocabulary
-        return _compiled_eval(model, vocabulary, mesh=self.plan.mesh, shape=self.held_out_placement.shape)
+        model, vocabulary, optimizer = self.description.model, self.description.vocabulary, self.config.optimizer
+        stored = OptimizerConfig(param_dtype="float32" if optimizer.ema_decay is not None else optimizer.param_dtype)
+        shape = self.held_out_placement.shape
+        return _compiled_eval(model, vocabulary, stored, mesh=self.plan.mesh, shape=shape)
 
     def write_config(self, path: Path) -> None:
         """Write configuration, model, vocabulary, dataset, mesh, device and JAX version as JSON."""
@@ -207,7 +209,7 @@ def _planned(
     model: ModelConfig, vocabulary: Vocabulary, config: OptimizerConfig, *, steps: int, mesh: Mesh
 ) -> tuple[optax.GradientTransformation, Plan]:
     optimizer = make_optimizer(config, steps=steps)
-    return optimizer, Plan.of(model, vocabulary, optimizer=optimizer, mesh=mesh)
+    return optimizer, Plan.of(model, vocabulary, optimizer=optimizer, mesh=mesh, storage=config)
 
 
 @lru_cache(maxsize=4)
@@ -222,10 +224,19 @@ def _compiled_step(
     accumulate: int,
 ) -> TrainStep:
     optimizer, plan = _planned(model, vocabulary, config, steps=steps, mesh=mesh)
-    return compile_step(plan, optimizer, schedule(config, steps=steps), shape=shape, accumulate=accumulate)
+    return compile_step(
+        plan,
+        optimizer,
+        schedule(config, steps=steps),
+        shape=shape,
+        accumulate=accumulate,
+        ema_decay=config.ema_decay,
+    )
 
 
 @lru_cache(maxsize=4)
-def _compiled_eval(model: ModelConfig, vocabulary: Vocabulary, *, mesh: Mesh, shape: tuple[int, int]) -> EvalStep:
-    plan = Plan.of(model, vocabulary, optimizer=optax.identity(), mesh=mesh)
+def _compiled_eval(
+    model: ModelConfig, vocabulary: Vocabulary, stored: OptimizerConfig, *, mesh: Mesh, shape: tuple[int, int]
+) -> EvalStep:
+    plan = Plan.of(model, vocabulary, optimizer=optax.identity(), mesh=mesh, storage=stored)
     return compile_eval(plan, shape=shape)

@@ -30,7 +30,10 @@ from trainer.data.loader import BATCH_TYPES, Batch
 from trainer.mesh import RULES, batch_sharding, shardings
 from trainer.model.loss import LossSums, batch_sums
 from trainer.model.protocol import Model
+from trainer.run.rounding import narrowed, widened
 from trainer.run.state import Plan, TrainState
+
+_ROUNDING_SEED = 0  # of stochastic rounding; the step is folded in
 
 
 class StepMetrics(NamedTuple):
@@ -54,6 +57,7 @@ def train_step(
     rate: optax.Schedule,
     mesh: Mesh,
     accumulate: int = 1,
+    ema_decay: float = 0.0,
 ) -> tuple[TrainState, StepMetrics]:
     """Return the state after one update, and the metrics of the state before it.
 
@@ -61,31 +65,42 @@ def train_step(
     moments stay as they are. Counters advance, so that the schedule follows the number of steps.
     """
     gradient, sums = loss_gradient(state.params, batch, graph=graph, mesh=mesh, accumulate=accumulate)
-    updates, moments = optimizer.update(gradient, state.optimizer, state.params)
-    params = optax.apply_updates(state.params, updates)
+    # The optimizer computes in float32, whatever the state is stored in.
+    gradient, old, before = widened(gradient), widened(state.params), widened(_on_devices(state.optimizer, mesh))
+    updates, after = optimizer.update(gradient, before, old)
+    new = optax.apply_updates(old, updates)
     norm = optax.tree.norm(gradient)
     applied = jnp.isfinite(sums.ce) & (norm <= limit)  # a comparison with NaN is false
 
     def keep(old: jax.Array, new: jax.Array) -> jax.Array:
         return jnp.where(applied, new, old) if jnp.issubdtype(new.dtype, jnp.inexact) else new
 
-    params = jax.tree.map(keep, state.params, params)
-    moments = jax.tree.map(keep, state.optimizer, moments)
+    def average(mean: jax.Array, new: jax.Array) -> jax.Array:
+        return keep(mean, ema_decay * mean + (1 - ema_decay) * new)
+
+    key = jax.random.fold_in(jax.random.key(_ROUNDING_SEED), state.step)
+    for_params, for_moments = jax.random.split(key)
+    params = narrowed(jax.tree.map(keep, old, new), like=state.params, key=for_params)
+    moments = narrowed(jax.tree.map(keep, before, after), like=state.optimizer, key=for_moments)
+    ema = None if state.ema is None else jax.tree.map(average, state.ema, widened(params))
     metrics = StepMetrics(
         sums=sums,
         applied=applied,
         gradient_norm=norm,
-        parameter_norm=optax.tree.norm(state.params),
+        parameter_norm=optax.tree.norm(old),
         learning_rate=rate(state.step),
         useful_tokens=jnp.sum(batch["weights"] > 0, dtype=jnp.int32),
     )
-    return TrainState(state.step + 1, params, moments), metrics
+    return TrainState(state.step + 1, params, moments, ema), metrics
 
 
 def loss_gradient(
     params: Any, batch: Batch, *, graph: nnx.GraphDef[Model], mesh: Mesh, accumulate: int
 ) -> tuple[Any, LossSums]:
-    """Return the gradient of the batch's loss, a float32 tree like `params`, and the sums of the loss."""
+    """Return the gradient of the batch's loss, a tree like `params`, and the sums of the loss.
+
+    Devices sum it in float32, and so are micro-batches; it has the dtype of the parameters.
+    """
     weight = batch["weights"].sum()
     weight = jnp.where(weight > 0, weight, 1.0)
 
@@ -98,10 +113,10 @@ def loss_gradient(
         return gradient(params, batch)
 
     def add(total: tuple[Any, LossSums], part: Batch) -> tuple[tuple[Any, LossSums], None]:
-        return jax.tree.map(jnp.add, total, gradient(params, part)), None
+        return jax.tree.map(jnp.add, total, widened(gradient(params, part))), None
 
     parts = {name: micro_batches(x, mesh, count=accumulate) for name, x in batch.items()}
-    zeros = jax.tree.map(jnp.zeros_like, params)
+    zeros = jax.tree.map(partial(jnp.zeros_like, dtype=jnp.float32), params)
     zeros = jax.lax.with_sharding_constraint(zeros, shardings(params, mesh))
     nothing = LossSums(jnp.zeros(()), jnp.zeros(()), jnp.zeros(2), jnp.zeros(2))
     return jax.lax.scan(add, (zeros, nothing), parts)[0]
@@ -124,6 +139,11 @@ def eval_step(params: Any, batch: Batch, *, graph: nnx.GraphDef[Model]) -> LossS
     return batch_sums(nnx.merge(graph, params), batch)
 
 
+def _on_devices(moments: Any, mesh: Mesh) -> Any:
+    """Return the optimizer's state in the memory of the devices; it may be stored in that of the host."""
+    return jax.tree.map(jax.device_put, moments, shardings(moments, mesh))
+
+
 def compile_step(
     plan: Plan,
     optimizer: optax.GradientTransformation,
@@ -131,6 +151,7 @@ def compile_step(
     *,
     shape: tuple[int, int],
     accumulate: int = 1,
+    ema_decay: float | None = None,
 ) -> jax.stages.Compiled:
     """Compile `train_step` for batches of `shape` (B, S), each computed as `accumulate` micro-batches.
 
@@ -138,7 +159,15 @@ def compile_step(
     """
     places = jax.tree.map(lambda x: x.sharding, plan.like)
     step = jax.jit(
-        partial(train_step, graph=plan.graph, optimizer=optimizer, rate=rate, mesh=plan.mesh, accumulate=accumulate),
+        partial(
+            train_step,
+            graph=plan.graph,
+            optimizer=optimizer,
+            rate=rate,
+            mesh=plan.mesh,
+            accumulate=accumulate,
+            ema_decay=ema_decay or 0.0,
+        ),
         donate_argnums=0,
         out_shardings=(places, plan.replicated),
     )

@@ -13,7 +13,8 @@ import pytest
 from flax import nnx
 
 from schemas.errors import ConfigError
-from trainer.mesh import Weight
+from trainer.config import MeshConfig
+from trainer.mesh import Weight, make_mesh, shardings
 from trainer.run.optimizer import OptimizerConfig, make_optimizer, schedule
 
 
@@ -133,9 +134,87 @@ def test_a_large_gradient_is_clipped_to_the_maximum_norm() -> None:
     assert moved == pytest.approx(np.full((4, 4), unit / 1e3), rel=1e-2)
 
 
+def test_lion_moves_each_parameter_by_the_sign_of_its_momentum() -> None:
+    config = OptimizerConfig(name="lion", learning_rate=0.1, warmup_steps=0, weight_decay=0.5, beta1=0.9, beta2=0.99)
+    config = dataclasses.replace(config, clip_norm=1e9, schedule="constant")
+    gradients = [3.0, -1.0, -40.0]
+    after = _updates(config, [_params(g) for g in gradients])
+    matrix, norm, mean = 1.0, 1.0, 0.0
+    for g in gradients:
+        sign = np.sign(0.9 * mean + 0.1 * g)
+        matrix, norm = matrix - 0.1 * (sign + 0.5 * matrix), norm - 0.1 * sign
+        mean = 0.99 * mean + 0.01 * g
+    assert after["matrix"] == pytest.approx(np.full((4, 4), matrix), abs=1e-6)
+    assert after["norm"] == pytest.approx(np.full((2, 4), norm), abs=1e-6)
+
+
+def _layer() -> Any:
+    """A stack of two matrices with heads on the output side, one with heads on the input side, a table and norms."""
+    declared = {
+        "query": Weight(shape=(8, 2, 3), dims=("embed", "heads", "head_dim"), init=jax.random.normal).stacked(2),
+        "output": Weight(shape=(2, 3, 8), dims=("heads", "head_dim", "embed"), init=jax.random.normal).stacked(2),
+        "table": Weight(shape=(5, 8), dims=("vocab", "embed"), init=jax.random.normal),
+        "norm": Weight(shape=(8,), dims=("model",), init=jax.random.normal, decayed=False).stacked(2),
+    }
+
+    class Model(nnx.Module):
+        def __init__(self) -> None:
+            self.weights = nnx.Dict({name: w.make(jax.random.key(i)) for i, (name, w) in enumerate(declared.items())})
+
+    return nnx.state(Model())["weights"]
+
+
+def _orthogonal(matrix: np.ndarray) -> np.ndarray:
+    """Newton-Schulz iterations of Muon, on a matrix of at least as many columns as rows."""
+    x = matrix / np.linalg.norm(matrix)
+    for _ in range(5):
+        product = x @ x.T
+        x = 3.4445 * x + (-4.775 * product + 2.0315 * product @ product) @ x
+    return x
+
+
+def test_muon_makes_the_updates_of_layers_orthogonal_and_adamw_does_the_rest() -> None:
+    config = OptimizerConfig(name="muon", learning_rate=0.1, warmup_steps=0, weight_decay=0.5, schedule="constant")
+    config = dataclasses.replace(config, clip_norm=1e9)
+    params = _layer()
+    gradient = jax.tree.map(lambda x: jnp.sin(3 * x), params)
+    optimizer = make_optimizer(config, steps=10)
+    updates, _ = jax.jit(optimizer.update)(gradient, optimizer.init(params), params)
+    plain = make_optimizer(dataclasses.replace(config, name="adamw"), steps=10)
+    adamw, _ = jax.jit(plain.update)(gradient, plain.init(params), params)
+    for name in ("table", "norm"):
+        np.testing.assert_allclose(updates[name].get_value(), adamw[name].get_value(), rtol=1e-6)
+    for name, rows in (("query", 8), ("output", 6)):
+        for layer in range(2):
+            g, p, made = (np.asarray(tree[name].get_value()[layer], np.float64) for tree in (gradient, params, updates))
+            flat = g.reshape(rows, -1)
+            direction = _orthogonal(flat) if rows <= flat.shape[1] else _orthogonal(flat.T).T
+            expected = -0.1 * (0.2 * np.sqrt(8) * direction.reshape(g.shape) + 0.5 * p)
+            np.testing.assert_allclose(made, expected, atol=2e-4)
+
+
+def test_the_updates_of_muon_do_not_depend_on_the_sharding() -> None:
+    config = OptimizerConfig(name="muon", warmup_steps=0)
+    optimizer, params = make_optimizer(config, steps=10), _layer()
+    mesh = make_mesh(MeshConfig(fsdp=2, tensor=2, sequence=2))
+    split = jax.tree.map(jax.device_put, params, shardings(params, mesh))
+    places = jax.tree.map(lambda x: x.sharding, split)
+
+    def update(params: Any) -> Any:
+        return optimizer.update(jax.tree.map(jnp.sin, params), optimizer.init(params), params)[0]
+
+    ours, theirs = jax.jit(update, out_shardings=places)(split), jax.jit(update)(params)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("name", "sgd"),
+        ("state_dtype", "float16"),
+        ("param_dtype", "int8"),
+        ("ema_decay", 1.0),
         ("learning_rate", 0.0),
         ("learning_rate", math.nan),
         ("beta1", 1.0),
