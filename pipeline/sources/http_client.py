@@ -7,6 +7,7 @@ address is written (`http://2130706433/`, `http://[::ffff:127.0.0.1]/`).
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import socket
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -38,7 +39,21 @@ async def open_session(access: AccessConfig, *, loop: Any = None) -> aiohttp.Cli
         sock_connect=access.fetch_timeout_s,
         sock_read=access.fetch_timeout_s,
     )
-    return aiohttp.ClientSession(connector=connector, timeout=timeout, loop=loop)
+    answered_in_time = functools.partial(_answered_in_time, access.fetch_timeout_s)
+    return aiohttp.ClientSession(connector=connector, timeout=timeout, middlewares=(answered_in_time,), loop=loop)
+
+
+async def _answered_in_time(
+    seconds: float, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Limit the time until the headers of a response are complete: each received byte renews aiohttp's own limits."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await handler(request)
+    except aiohttp.ClientError:  # of connecting, which is a TimeoutError as well
+        raise
+    except TimeoutError as e:
+        raise aiohttp.ServerTimeoutError(f"the headers of the response are not complete after {seconds:g} s") from e
 
 
 class AddressGuard:

@@ -26,6 +26,8 @@ from schemas.storage.location import Location
 UNKNOWN_KIND = "unknown"  # of a rejected row that does not tell its kind
 _VALIDATION = "validation"  # the name of the split "val" in Hugging Face datasets
 _SLICE = re.compile(r"(\w+)\[[\d:%-]*\]")  # such as train[:10%]
+_MAX_ADDRESS_CHARS = 1 << 15  # no server and no file system takes a longer one
+_MAX_CHARS = 1 << 24  # of a caption, title or other value
 _SHOWN_CHARS = 200
 
 
@@ -117,6 +119,8 @@ class _Row:
     def path(self, name: str, *, required: str | None = None) -> str:
         """Return a path or URL; of a path, bytes that are not UTF-8 are unpaired surrogates."""
         value = self._values.get(name)
+        if isinstance(value, str) and len(value) > _MAX_ADDRESS_CHARS:
+            raise self._error(name, f"at most {_MAX_ADDRESS_CHARS:,} characters")
         if isinstance(value, str) and "://" not in value and "\0" not in value and not is_storable(value):
             with suppress(UnicodeEncodeError):
                 os.fsencode(value)
@@ -179,6 +183,8 @@ class _Row:
         return None if metadata is None else self._storable("metadata", metadata)
 
     def _storable(self, name: str, text: str) -> str:
+        if len(text) > _MAX_CHARS:
+            raise self._error(name, f"at most {_MAX_CHARS:,} characters")
         try:
             text.encode()
         except UnicodeEncodeError as e:  # an unpaired surrogate, or bytes of a CSV file that are not UTF-8

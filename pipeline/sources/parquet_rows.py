@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from pipeline.sources.table_row import TableRow
 from schemas.errors import InputError, ManifestError, Reason
 
+_BATCH_ROWS = 1024  # a few bytes of a file can repeat a long value in every row, and a batch is in memory
 # Arrow raises OSError for a damaged page; converting a value to Python raises ValueError for invalid UTF-8, and
 # OverflowError or ValueError for a date that Python does not have.
 _ERRORS = (OSError, pa.ArrowException, ValueError, OverflowError)
@@ -44,7 +45,7 @@ def _group_rows(file: pq.ParquetFile, group: int, columns: Sequence[str], first:
         return
     at, error = first, "it has fewer rows than it declares"
     try:
-        for batch in file.iter_batches(row_groups=[group], columns=list(columns)):
+        for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=list(columns)):
             for row in _batch_rows(batch, at):
                 yield row
                 at += 1

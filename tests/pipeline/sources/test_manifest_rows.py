@@ -132,3 +132,13 @@ def test_a_uri_with_a_scheme_is_absolute_and_a_path_is_relative_to_the_base() ->
     uris = ("https://example.org/../a.mp4", "../a.mp4", "/b.mp4")
     found = [parse_item({"uri": uri}, base=BASE).uri for uri in uris]
     assert found == ["https://example.org/../a.mp4", "/a.mp4", "/b.mp4"]
+
+
+@pytest.mark.parametrize("column", ["uri", "transcript", "caption_file", "title", "captions", "metadata"])
+def test_a_value_that_is_longer_than_any_real_one_costs_its_row_and_is_not_quoted_as_a_whole(column: str) -> None:
+    values = {"uri": "a.mp4", column: "x" * ((1 << 24) + 1)}
+    with pytest.raises(InputError, match=f"column {column!r}: got 'x+.*, expected at most [0-9,]+ characters") as e:
+        parse_item(values, base=Path("/videos"))
+    assert len(str(e.value)) < 500
+    rejected = rejected_item(values, e.value, base=Path("/videos"), address="/m.jsonl#0", is_text=False)
+    assert rejected.uri == ("/m.jsonl#0" if column == "uri" else "/videos/a.mp4")

@@ -111,6 +111,15 @@ def copied_after_a_cut(server: Server) -> bytes:
     return copied(f"{server.url}/b.txt")
 
 
+def test_headers_that_arrive_one_by_one_for_ever_are_given_up(server: Server) -> None:
+    server.answers["/a.txt"] = Answer(body=BODY, header_delay_s=0.1)
+    started = time.monotonic()
+    reason, message = refused(f"{server.url}/a.txt")
+    assert reason is Reason.UNREACHABLE
+    assert "the headers of the response are not complete after 0.3 s" in message
+    assert time.monotonic() - started < 1.8
+
+
 def test_a_slow_body_is_read_and_one_that_stalls_is_given_up(server: Server) -> None:
     server.answers["/slow.txt"] = Answer(body=BODY, delay_s=0.1)
     assert copied(f"{server.url}/slow.txt", ONCE) == BODY

@@ -23,6 +23,7 @@ class Answer:
     fails: int = 0  # requests that get `failure` first
     failure: Answer | None = None
     delay_s: float = 0.0  # before each kilobyte of the body
+    header_delay_s: float = 0.0  # before each of 20 headers that mean nothing
 
 
 @dataclass
@@ -50,6 +51,10 @@ def serving(answers: dict[str, Answer] | None = None) -> Iterator[Server]:
             server.requests.append(f"{self.command} {self.path}")
             answer = server.answer(self.path)
             self.send_response(answer.status)
+            for number in range(20 if answer.header_delay_s else 0):
+                self.send_header(f"X-{number}", "slow")
+                self.flush_headers()
+                time.sleep(answer.header_delay_s)
             for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
