@@ -37,16 +37,16 @@ _ALLOWED = {
         schemas/text_tokenizer.py
     """,
     "results of an evaluation are written to a local folder, and replies appended to a local file": """
-        pipeline/evaluation/run.py pipeline/language_models/cached.py
+        pipeline/evaluation/run.py pipeline/evaluation/visual_needle.py pipeline/language_models/cached.py
     """,
     "files of the installation, and media that a request names": """
-        pipeline/evaluation/needles.py pipeline/language_models/endpoint.py
+        pipeline/evaluation/files/video_choices.py pipeline/evaluation/needles.py pipeline/language_models/endpoint.py
     """,
     "links and special files exist in local folders only": "pipeline/dataset/verify/strays.py",
     "files of weights and tokenizers that the user gives or gets": """
         pipeline/tokenizer_jobs/import_weights.py pipeline/tokenizer_jobs/perceptual_weights.py
         schemas/weight_files/torch_zip.py tokenizer/checkpoints/containers.py tokenizer/codec.py tokenizer/text/files.py
-        tokenizer/text/training.py trainer/published/exporting.py trainer/published/files/torch.py
+        tokenizer/text/training.py tokenizer/weights_file.py trainer/published/exporting.py trainer/published/files/torch.py
         trainer/published/importing.py trainer/published/run_facts.py trainer/published/source.py
     """,
     "a training run is a local folder, whose checkpoints Orbax writes": """

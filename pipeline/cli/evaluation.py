@@ -1,10 +1,10 @@
-"""The commands `eval needle`, `eval ruler` and `eval compare`."""
+"""The commands `longreel eval SUITE` for models that answer, and `eval compare`."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -13,6 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from pipeline.evaluation.files.loft import loft_samples
+from pipeline.evaluation.files.longbench import longbench_samples
+from pipeline.evaluation.files.video_choices import mvbench_samples, video_mme_samples
 from pipeline.evaluation.haystack import Budget, Haystack
 from pipeline.evaluation.needles import NeedleConfig, needle_samples
 from pipeline.evaluation.report import PAGE
@@ -20,6 +23,7 @@ from pipeline.evaluation.ruler.samples import RulerConfig, ruler_samples
 from pipeline.evaluation.run import read_results, run_suite
 from pipeline.evaluation.sample import Sample
 from pipeline.evaluation.summary import compare
+from pipeline.evaluation.visual_needle import VisualNeedleConfig, visual_needle_samples
 from pipeline.language_models.endpoint import Endpoint, EndpointConfig
 from pipeline.text.books import BookConfig, load_book
 from schemas.errors import ConfigError
@@ -30,21 +34,53 @@ from tokenizer.text.tokenizer import TextTokenizer
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """The model that is evaluated, and its tokens."""
+    """The model that is evaluated."""
 
     endpoint: str
     """Address of a server with OpenAI's interface that serves the model, for example http://127.0.0.1:8080/v1"""
     server: Annotated[EndpointConfig, OmitArgPrefixes] = field(default_factory=EndpointConfig)
+    concurrency: int = 4
+    """Requests at a time."""
+    out: Path
+    """Folder for the results."""
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1:
+            raise ConfigError(f"concurrency must be at least 1, got {self.concurrency}")
+
+    def evaluate(self, suite: str, samples: Iterator[Sample], options: Any, *, total: int | None = None) -> None:
+        """Ask, and print the scores."""
+
+        def show(done: int) -> None:
+            if sys.stderr.isatty():
+                of_all = "" if total is None else f" of {total}"
+                print(f"\reval {suite}: {done}{of_all} samples", end="", file=sys.stderr)
+
+        summary = run_suite(
+            suite,
+            samples,
+            Endpoint(self.endpoint, self.server),
+            self.out,
+            concurrency=self.concurrency,
+            options=options,
+            progress=show,
+        )
+        _print(summary)
+        print(printable(f"eval {suite}: {self.out / PAGE}"), file=sys.stderr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """How lengths are counted."""
+
     text_tokenizer: Address
     """Text tokenizer of the model: a tokenizer.json, .model or .gguf file, or the folder of a published model."""
     template_tokens: int = 64
     """Tokens that the server's chat template adds to a prompt, counted as part of the context length."""
-    concurrency: int = 4
-    """Requests at a time."""
 
     def __post_init__(self) -> None:
-        if self.concurrency < 1 or self.template_tokens < 0:
-            raise ConfigError("concurrency must be at least 1 and template_tokens at least 0")
+        if self.template_tokens < 0:
+            raise ConfigError(f"template_tokens must be at least 0, got {self.template_tokens}")
 
     def budget(self, length: int) -> Budget:
         """Return the budget of a prompt in the ids of the model."""
@@ -61,19 +97,19 @@ class EvalNeedle:
 
     RECORD: ClassVar = "out"
 
-    out: Path
-    """Folder for the results."""
     haystack: tuple[Path, ...]
     """Books or text files that the facts are hidden in, together at least as long as the longest context."""
     needle: Annotated[NeedleConfig, OmitArgPrefixes] = field(default_factory=NeedleConfig)
+    tokens: Annotated[Tokens, arg(name="")]
     subject: Annotated[Subject, arg(name="")]
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Ask, and print the scores."""
-        budget = self.subject.budget(max(self.needle.lengths))
+        budget = self.tokens.budget(max(self.needle.lengths))
         haystack = Haystack(_text(self.haystack), budget.tokenizer)
         total = len(self.needle.lengths) * self.needle.depths * self.needle.rounds
-        _evaluate("needle", needle_samples(self.needle, haystack, budget), total, self.subject, self.out, self.needle)
+        samples = needle_samples(self.needle, haystack, budget)
+        self.subject.evaluate("needle", samples, _options(self.needle), total=total)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,19 +118,120 @@ class EvalRuler:
 
     RECORD: ClassVar = "out"
 
-    out: Path
-    """Folder for the results."""
     haystack: tuple[Path, ...] = ()
     """Books or text files that facts are hidden in, for the tasks that hide them in text."""
     ruler: Annotated[RulerConfig, OmitArgPrefixes] = field(default_factory=RulerConfig)
+    tokens: Annotated[Tokens, arg(name="")]
     subject: Annotated[Subject, arg(name="")]
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Ask, and print the scores."""
-        budget = self.subject.budget(max(self.ruler.lengths))
+        budget = self.tokens.budget(max(self.ruler.lengths))
         haystack = Haystack(_text(self.haystack), budget.tokenizer) if self.haystack else None
         total = len(self.ruler.tasks) * len(self.ruler.lengths) * self.ruler.samples
-        _evaluate("ruler", ruler_samples(self.ruler, haystack, budget), total, self.subject, self.out, self.ruler)
+        self.subject.evaluate("ruler", ruler_samples(self.ruler, haystack, budget), _options(self.ruler), total=total)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalVisualNeedle:
+    """Hide a picture of a colored shape among the frames of a long video, and ask what it shows.
+
+    The videos are written to OUT/videos. The server has to understand `video_url`.
+    """
+
+    RECORD: ClassVar = "out"
+
+    video: Path
+    """A video that is at least as many seconds long as the longest one has frames."""
+    needle: Annotated[VisualNeedleConfig, OmitArgPrefixes] = field(default_factory=VisualNeedleConfig)
+    subject: Annotated[Subject, arg(name="")]
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Ask, and print the scores."""
+        samples = visual_needle_samples(self.needle, self.video, self.subject.out / "videos")
+        total = len(self.needle.frames) * self.needle.depths * self.needle.rounds
+        self.subject.evaluate("visual-needle", samples, _options(self.needle), total=total)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalLongBench:
+    """Ask the questions of LongBench's files."""
+
+    RECORD: ClassVar = "out"
+
+    files: Positional[tuple[Path, ...]]
+    """Files of LongBench, such as hotpotqa.jsonl; a file for each task."""
+    length: int = 32768
+    """Context length in tokens, with the question and the reply; longer documents lose their middle."""
+    limit: int | None = None
+    """Maximum number of questions of each file. Default: all."""
+    tokens: Annotated[Tokens, arg(name="")]
+    subject: Annotated[Subject, arg(name="")]
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Ask, and print the scores."""
+        samples = longbench_samples(self.files, self.tokens.budget(self.length), limit=self.limit)
+        self.subject.evaluate("longbench", samples, {"length": self.length, "limit": self.limit})
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalLoft:
+    """Ask the questions of a folder of LOFT, with its corpus in the context."""
+
+    RECORD: ClassVar = "out"
+
+    folder: Positional[Path]
+    """A folder with corpus.jsonl and queries, such as data/retrieval/nq/128k."""
+    queries: str = "test_queries.jsonl"
+    """Name of the file with the queries."""
+    limit: int | None = None
+    """Maximum number of questions. Default: all."""
+    subject: Annotated[Subject, arg(name="")]
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Ask, and print the scores."""
+        samples = loft_samples(self.folder, self.queries, limit=self.limit)
+        self.subject.evaluate("loft", samples, {"queries": self.queries, "limit": self.limit})
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalMvbench:
+    """Ask MVBench's multiple-choice questions about short videos."""
+
+    RECORD: ClassVar = "out"
+
+    files: Positional[tuple[Path, ...]]
+    """Files of MVBench, such as action_antonym.json; a file for each task."""
+    videos: Path
+    """Folder with the videos."""
+    limit: int | None = None
+    """Maximum number of questions of each file. Default: all."""
+    subject: Annotated[Subject, arg(name="")]
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Ask, and print the scores."""
+        samples = mvbench_samples(self.files, self.videos, limit=self.limit)
+        self.subject.evaluate("mvbench", samples, {"limit": self.limit})
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalVideoMme:
+    """Ask Video-MME's multiple-choice questions about videos of all lengths."""
+
+    RECORD: ClassVar = "out"
+
+    file: Positional[Path]
+    """The file of Video-MME with the questions (Parquet, JSON or JSON lines)."""
+    videos: Path
+    """Folder with the videos, named by their videoID."""
+    limit: int | None = None
+    """Maximum number of questions. Default: all."""
+    subject: Annotated[Subject, arg(name="")]
+
+    def __call__(self, options: tuple[str, ...]) -> None:
+        """Ask, and print the scores."""
+        samples = video_mme_samples(self.file, self.videos, limit=self.limit)
+        self.subject.evaluate("video-mme", samples, {"limit": self.limit})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,26 +261,18 @@ class EvalCompare:
         Console().print(table)
 
 
-def _evaluate(suite: str, samples: Iterator[Sample], total: int, subject: Subject, out: Path, config: Any) -> None:
-    def show(done: int) -> None:
-        if sys.stderr.isatty():
-            print(f"\reval {suite}: {done} of {total} samples", end="\n" if done == total else "", file=sys.stderr)
-
-    model = Endpoint(subject.endpoint, subject.server)
-    options = {name: _plain(value) for name, value in dataclasses.asdict(config).items()}
-    summary = run_suite(suite, samples, model, out, concurrency=subject.concurrency, options=options, progress=show)
+def _print(summary: Mapping[str, Any]) -> None:
     table = Table("task", "score", "95 % confidence", "samples", "refused")
     for row in [*summary["tasks"], {"task": "all", **summary["all"]}]:
         limits = f"{100 * row['low']:.1f} to {100 * row['high']:.1f} %"
-        table.add_row(
-            printable(row["task"]), f"{100 * row['score']:.1f} %", limits, str(row["samples"]), str(row["refused"])
-        )
+        shown = [f"{100 * row['score']:.1f} %", limits, str(row["samples"]), str(row["refused"])]
+        table.add_row(printable(row["task"]), *shown)
     Console().print(table)
-    print(printable(f"eval {suite}: {out / PAGE}"), file=sys.stderr)
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _options(config: Any) -> dict[str, Any]:
+    values = dataclasses.asdict(config).items()
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
 
 
 def _text(paths: tuple[Path, ...]) -> str:

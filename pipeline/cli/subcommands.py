@@ -118,6 +118,11 @@ SUBCOMMANDS: dict[str, Subcommand] = {
             "ask for facts hidden in a long text (LWM's protocol)",
         ),
         ("eval ruler", "pipeline.cli.evaluation", "EvalRuler", "measure RULER's eleven synthetic tasks"),
+        ("eval visual-needle", "pipeline.cli.evaluation", "EvalVisualNeedle", "ask for a picture hidden in a video"),
+        ("eval longbench", "pipeline.cli.evaluation", "EvalLongBench", "ask LongBench's questions, from its files"),
+        ("eval loft", "pipeline.cli.evaluation", "EvalLoft", "ask LOFT's questions, from its folders"),
+        ("eval mvbench", "pipeline.cli.evaluation", "EvalMvbench", "ask MVBench's questions, from its files"),
+        ("eval video-mme", "pipeline.cli.evaluation", "EvalVideoMme", "ask Video-MME's questions, from its file"),
         ("eval compare", "pipeline.cli.evaluation", "EvalCompare", "compare two evaluations sample by sample"),
     ),
     **_group(

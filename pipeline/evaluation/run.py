@@ -116,4 +116,4 @@ def _results(
                 done += 1
                 progress(done)
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)  # replies on their way are kept

@@ -30,10 +30,12 @@ _FINAL_ANSWER = re.compile(r"final answer\s*:(.*)", re.IGNORECASE | re.DOTALL)
 
 
 def score(name: str, reply: str, references: Sequence[str], facts: Mapping[str, Any] | None = None) -> float:
-    """Return the score of a reply. Raises ConfigError for an unknown scorer."""
+    """Return the score of a reply, or of its first line if `facts["first_line"]`. Raises ConfigError for others."""
     if name not in SCORERS:
         raise ConfigError(f"unknown scorer {name!r}; known are {', '.join(SCORERS)}")
-    return SCORERS[name](reply, references, facts or {})
+    facts = facts or {}
+    shown = reply.lstrip("\n").split("\n")[0] if facts.get("first_line") else reply
+    return SCORERS[name](shown, references, facts)
 
 
 def contains_all(reply: str, references: Sequence[str], facts: Mapping[str, Any]) -> float:

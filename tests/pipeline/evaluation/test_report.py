@@ -29,7 +29,8 @@ def test_the_page_is_complete_and_escapes_names_from_data(tmp_path: Path) -> Non
     assert "100.0 %" in page
     assert page.count("<tr>") == 2 + 2 + 4 + 1
     HTMLParser().feed(page)
-    assert Image.open(tmp_path / "scores.png").width > 100
+    with Image.open(tmp_path / "scores.png") as picture:
+        assert picture.width > 100
 
 
 def test_tasks_with_depths_are_below_each_other_and_others_in_one_table() -> None:
