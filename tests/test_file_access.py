@@ -47,7 +47,8 @@ _ALLOWED = {
         pipeline/tokenizer_jobs/import_weights.py pipeline/tokenizer_jobs/perceptual_weights.py
         schemas/weight_files/torch_zip.py tokenizer/checkpoints/containers.py tokenizer/text/files.py
         tokenizer/text/training.py tokenizer/weights_file.py trainer/published/exporting.py
-        trainer/published/files/torch.py trainer/published/importing.py trainer/published/run_facts.py trainer/published/source.py
+        trainer/published/files/torch.py trainer/published/importing.py trainer/published/run_facts.py
+        trainer/published/source.py
     """,
     "a training run is a local folder, whose checkpoints Orbax writes": """
         pipeline/tokenizer_jobs/evaluate.py pipeline/tokenizer_jobs/frame_cache.py pipeline/tokenizer_jobs/train.py
