@@ -7,6 +7,7 @@ picture belong to the pipeline, the model to the trainer, and neither may know t
 from __future__ import annotations
 
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,14 @@ from schemas.storage.option import Address
 from schemas.vocab import Vocabulary
 from tokenizer.codec import FrameCodec
 from tokenizer.text.tokenizer import TextTokenizer
-from trainer.config import MeshConfig
+from trainer.config import Dtype, MeshConfig
+from trainer.inference.engine import Engine, EngineConfig
+from trainer.inference.requests import FrameLimits, Request, Sampling, StopConditions
+from trainer.inference.stopping import before_stop
 from trainer.mesh import make_mesh
-from trainer.model.generate import generate
 from trainer.model.grammar import DocumentGrammar
-from trainer.model.protocol import Model
+from trainer.run.description import Description
+from trainer.run.loop import use_cpu_devices
 from trainer.run.state import load_model
 
 
@@ -63,8 +67,24 @@ class Generate:
     """Sampling temperature. Below 1, likely tokens are chosen more often, above 1 less often; 0 takes the likeliest."""
     top_k: int = 100
     """Sample from this many most likely tokens; 0 samples from all."""
+    top_p: float = 1.0
+    """Sample from the fewest most likely tokens that have this probability together."""
+    min_p: float = 0.0
+    """Sample from tokens with at least this share of the most likely token's probability."""
+    repetition_penalty: float = 1.0
+    """Above 1, tokens of the prompt and of the continuation become less likely."""
+    stop: tuple[str, ...] = ()
+    """End the continuation of a text before any of these texts."""
     seed: int = 0
     """Random seed for sampling."""
+    devices: int | None = None
+    """Virtual CPU devices to use. Default: the first accelerator, or one CPU device."""
+    tensor: int = 1
+    """Devices that split attention heads and feed-forward columns. The others split the cache."""
+    cache_dtype: Dtype | None = None
+    """Dtype of the key/value cache: float32 or bfloat16. Default: that of the model."""
+    block: int = 512
+    """Tokens of the prompt that are processed together."""
     vision: str | None = None
     """The VQGAN that encoded the frames: the name of a shipped checkpoint, or a file of weights. Default: the one that
     the workspace is configured for."""
@@ -76,57 +96,69 @@ class Generate:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Load the model, generate, and show the result."""
-        import jax
-
         if self.text is None and self.out is None:
             raise UsageError("name the picture to write (--out picture.png), or give a text (--text ...)")
         workspace = Workspace.existing(self.workspace)
         facts = StoreFacts.read(workspace.tokens)
-        model, description = load_model(self.model, mesh=make_mesh(MeshConfig(), devices=jax.local_devices()[:1]))
+        engine, description = self._engine(facts)
         facts.vocabulary.require_same(description.vocabulary, ours=str(self.workspace), theirs=str(self.model))
+        generator = _Generator(engine, description.context_length)
         if self.text is not None:
             check_kept(workspace)
-            text = self._continue_text(self.text, model, facts.vocabulary, workspace.text_tokenizer)
+            text = self._continue_text(self.text, generator, facts.vocabulary, workspace.text_tokenizer)
             print(printable(text, keep="\n\t"))
         elif self.out is not None:
-            self._continue_video(self.out, model, facts, workspace)
+            self._continue_video(self.out, generator, facts, workspace)
+        print(f"generate: {engine.speed}", file=sys.stderr)
 
-    def _sample(self, model: Model, prompt: NDArray[Any], steps: int, grammar: DocumentGrammar) -> NDArray[np.int32]:
-        import jax.numpy as jnp
+    def _engine(self, facts: StoreFacts) -> tuple[Engine, Description]:
+        """Load the model onto the devices."""
+        import jax
 
-        ids = generate(
-            model,
-            jnp.asarray(prompt, jnp.int32)[None],
-            steps=steps,
-            seed=self.seed,
+        if self.devices is not None:
+            use_cpu_devices(self.devices)
+        devices = jax.local_devices()[: self.devices or 1]
+        mesh = make_mesh(MeshConfig(tensor=self.tensor), devices=devices)
+        model, description = load_model(self.model, mesh=mesh)
+        config = EngineConfig(block=self.block, cache_dtype=self.cache_dtype)
+        grammar = DocumentGrammar(
+            vocabulary=description.vocabulary, frame_tokens=facts.frame_grid[0] * facts.frame_grid[1]
+        )
+        return Engine(model, config=config, mesh=mesh if len(devices) > 1 else None, grammar=grammar), description
+
+    def _request(self, prompt: NDArray[Any], steps: int, frames: FrameLimits, stop: StopConditions) -> Request:
+        sampling = Sampling(
             temperature=self.temperature,
             top_k=self.top_k,
-            grammar=grammar,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+            seed=self.seed,
         )
-        return np.asarray(ids)[0]
+        return Request(prompt=prompt, max_tokens=steps, sampling=sampling, stop=stop, frames=frames)
 
-    def _continue_text(self, prompt: str, model: Model, vocabulary: Vocabulary, path: Location) -> str:
+    def _continue_text(self, prompt: str, generator: _Generator, vocabulary: Vocabulary, path: Location) -> str:
         text = TextTokenizer.load(path)
         if text.sha256 != vocabulary.text_sha256:
             raise ConfigError(f"{path} is not the model that encoded the tokens; run `longreel tokenize` to its end")
         ids = np.concatenate([[vocabulary.bos_id], text.encode(prompt)])
-        grammar = DocumentGrammar(vocabulary=vocabulary, frame_tokens=1, max_frames=0)
-        generated = self._sample(model, ids, self.steps, grammar)
-        return prompt + text.decode(generated[generated != vocabulary.eos_id])
+        stop = StopConditions(
+            ids=(vocabulary.eos_id,), texts=self.stop, decode=lambda ids: text.decode(np.asarray(ids, np.uint32))
+        )
+        generated = generator(self._request(ids, self.steps, FrameLimits(), stop))
+        return prompt + before_stop(text.decode(generated), self.stop)
 
-    def _continue_video(self, out: Path, model: Model, facts: StoreFacts, workspace: Workspace) -> None:
+    def _continue_video(self, out: Path, generator: _Generator, facts: StoreFacts, workspace: Workspace) -> None:
         vocabulary, per_frame = facts.vocabulary, facts.frame_grid[0] * facts.frame_grid[1]
         vision = self.vision or recorded_vision(workspace.root)
         codec = FrameCodec.load(vision)
         if codec.sha256 != vocabulary.vision_sha256:
             raise ConfigError(f"the VQGAN {vision!r} did not encode the tokens: name the one that did (--vision)")
         stored = find_video(workspace, self.video)
-        grammar = DocumentGrammar(
-            vocabulary=vocabulary, frame_tokens=per_frame, max_frames=self.frames, min_frames=self.frames
-        )
         # The prompt ends after a frame's <eof>; each new frame is its codes and one id that ends it.
         prompt = prompt_of(stored, self.prompt_frames)
-        generated = self._sample(model, prompt, self.frames * (per_frame + 1), grammar)
+        frames = FrameLimits(least=self.frames, most=self.frames)
+        generated = generator(self._request(prompt, self.frames * (per_frame + 1), frames, StopConditions()))
         new = generated[(generated >= vocabulary.text_size) & (generated < vocabulary.eof)] - vocabulary.text_size
         shown, known = self.prompt_frames + self.frames, codes_of(stored, vocabulary)
         continued = np.concatenate([known[: self.prompt_frames], new.reshape(-1, per_frame)])
@@ -139,3 +171,21 @@ class Generate:
         }
         write_rows(out, rows, columns=shown)
         print(printable(f"generate: {out}: source, reconstruction, continuation"), file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class _Generator:
+    """Continues prompts; warns where they leave the context that the model was trained on."""
+
+    engine: Engine
+    context: int  # tokens
+
+    def __call__(self, request: Request) -> NDArray[np.int32]:
+        length = len(request.prompt) + request.max_tokens
+        if length > self.context:
+            warnings.warn(
+                f"prompt and continuation have up to {length} tokens, but the model was trained on contexts of "
+                f"{self.context}: what lies beyond may be poor",
+                stacklevel=2,
+            )
+        return np.asarray(self.engine.generate([request])[0].ids, np.int32)

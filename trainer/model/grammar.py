@@ -6,7 +6,7 @@
     after eos         eos only
 
 `<vision>` and `</vision>` are text: one id each, or several if the text tokenizer splits them. `</vision>` is allowed
-only after <eov>. No further frame or video is allowed after `max_frames` frames.
+only after <eov>. No further frame or video is allowed after the most frames of a row.
 
 Axes: B batch, V vocabulary, P codes per frame, M ids of the longer marker.
 """
@@ -32,45 +32,56 @@ class GrammarState(NamedTuple):
     closing: jax.Array  # [B] int32: index of the next id of </vision>; its length if none is pending
     recent: jax.Array  # [B,M] int32: the last text ids, -1 where there are fewer
     finished: jax.Array  # [B] bool: eos was generated
+    least: jax.Array  # [B] int32: new frames that a video has at least
+    most: jax.Array  # [B] int32: new frames at most
 
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentGrammar:
-    """The grammar of a vocabulary with `frame_tokens` codes per frame and `min_frames` to `max_frames` new frames.
+    """The grammar of a vocabulary with `frame_tokens` codes per frame.
 
-    The result has fewer than `min_frames` only if generation stops early or the text never opens a video.
+    Each row has its own least and most number of new frames. It has fewer than the least only if generation stops early
+    or the text never opens a video.
     """
 
     vocabulary: Vocabulary
     frame_tokens: int
-    max_frames: int
-    min_frames: int = 0
 
     def __post_init__(self) -> None:
         if self.frame_tokens < 1:
             raise ConfigError(f"frame_tokens must be at least 1, got {self.frame_tokens}")
-        if not 0 <= self.min_frames <= self.max_frames:
-            raise ConfigError(f"min_frames must lie in 0..max_frames = {self.max_frames}, got {self.min_frames}")
 
-    def start(self, prompt: jax.Array) -> GrammarState:
-        """Return the state after `prompt` [B,S] int32; a frame counts as new if the prompt does not complete it."""
+    def start(
+        self, prompt: jax.Array, count: jax.Array | None = None, *, least: jax.Array, most: jax.Array
+    ) -> GrammarState:
+        """Return the state after the first `count` ids (default: all) of `prompt` [B,S] int32.
+
+        A frame counts as new if the prompt does not complete it. An eos in the prompt ends a document or a turn, but
+        not what follows.
+        """
         batch, vocabulary = prompt.shape[0], self.vocabulary
         zeros, no = jnp.zeros(batch, jnp.int32), jnp.zeros(batch, jnp.bool_)
         kept = max(len(vocabulary.begin_vision), len(vocabulary.end_vision))
         closed = jnp.full(batch, len(vocabulary.end_vision), jnp.int32)
-        state = GrammarState(no, zeros, zeros, closed, jnp.full((batch, kept), -1, jnp.int32), no)
-        state, _ = jax.lax.scan(lambda s, token: (self.advance(s, token), None), state, prompt.T)
-        return state._replace(frames=zeros)
+        recent = jnp.full((batch, kept), -1, jnp.int32)
+        state = GrammarState(no, zeros, zeros, closed, recent, no, least, most)
+
+        def one(n: jax.Array, state: GrammarState) -> GrammarState:
+            return self.advance(state, prompt[:, n])
+
+        stop = jnp.int32(prompt.shape[1]) if count is None else count
+        state = jax.lax.fori_loop(jnp.int32(0), stop, one, state)
+        return state._replace(frames=zeros, finished=no)
 
     def allowed(self, state: GrammarState) -> jax.Array:
         """Return the mask of allowed next ids, bool [B,V]; every row allows at least one."""
         v = self.vocabulary
         ids = jnp.arange(v.size, dtype=jnp.int32)[None]
         text = (ids < v.text_size) & ~self._completes(state, v.end_vision)
-        spent = (state.frames >= self.max_frames)[:, None]
+        spent = (state.frames >= state.most)[:, None]
         text &= ~(spent & self._completes(state, v.begin_vision))
         codes = (ids >= v.text_size) & (ids < v.eof)
-        more, enough = state.frames < self.max_frames, state.frames >= self.min_frames
+        more, enough = state.frames < state.most, state.frames >= state.least
         ends = ((ids == v.eof) & more[:, None]) | ((ids == v.eov) & enough[:, None])
         vision = jnp.where((state.place < self.frame_tokens)[:, None], codes, ends)
         marker = jnp.asarray((*v.end_vision, -1), jnp.int32)[state.closing]
@@ -97,6 +108,8 @@ class DocumentGrammar:
             closing=jnp.where(ends, 0, jnp.where(due, state.closing + 1, state.closing)),
             recent=recent,
             finished=state.finished | (tokens == v.eos_id),
+            least=state.least,
+            most=state.most,
         )
 
     def _completes(self, state: GrammarState, marker: tuple[int, ...]) -> jax.Array:

@@ -1,8 +1,8 @@
 """The interface between a model and everything that trains, evaluates or samples it.
 
-A model turns token ids into hidden states; the loss and the sampler multiply these with its heads. For sampling it also
-keeps a cache of what it has seen. Neither the loss, the sampler, the grammar nor the training loop knows anything else
-about a model, so a model family is one folder next to this module and one entry in `registry.py`.
+A model turns token ids into hidden states; the loss and the sampler multiply these with its heads. Its `Decoder`
+generates, with a cache of keys and values in pages. Neither the loss, the sampler, the grammar nor the training loop
+knows anything else about a model, so a model family is one folder next to this module and one entry in `registry.py`.
 
 Axes: see `trainer/__init__.py`.
 """
@@ -16,9 +16,8 @@ from typing import Any, Protocol
 import jax
 from jax.sharding import Mesh
 
+from trainer.attention.paged import Pages, PageView
 from trainer.config import ModelConfig
-
-Cache = Any  # a tree of arrays that a model defines; it is the carry of a loop, so its shapes stay the same
 
 
 class Model(Protocol):
@@ -42,11 +41,53 @@ class Model(Protocol):
     def heads(self) -> tuple[jax.Array, jax.Array]:
         """Return the output weights [ids,D] of text and of vision; their products with hidden states are the logits."""
 
-    def prefill(self, prompt: jax.Array, *, length: int) -> tuple[Cache, jax.Array]:
-        """Run `prompt` [B,S]; return a cache with room for `length` tokens and the last hidden state [B,D]."""
+    def decoder(self, mesh: Mesh | None) -> Decoder:
+        """Return the form that generates, on `mesh` or on the first device of this process."""
 
-    def decode(self, cache: Cache, tokens: jax.Array, position: jax.Array) -> tuple[Cache, jax.Array]:
-        """Run one token per row, `tokens` [B] at `position` [] int32; return the cache and its hidden state [B,D]."""
+
+@dataclass(frozen=True, kw_only=True)
+class CacheShape:
+    """The sizes of the keys and values of one token; all 0 for a model without attention."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+
+
+class Decoder(Protocol):
+    """A model as the engine of `trainer/inference` runs it; implementations are pytrees of arrays.
+
+    The only memory of earlier tokens is the pages.
+    """
+
+    @property
+    def config(self) -> Any:
+        """The configuration of the model."""
+
+    @property
+    def mesh(self) -> Mesh | None:
+        """The mesh, with the axes of `trainer.mesh.AXES`, of which data and fsdp are 1."""
+
+    @property
+    def cache(self) -> CacheShape:
+        """The sizes of a page."""
+
+    @property
+    def text_size(self) -> int:
+        """Number of text ids."""
+
+    @property
+    def vision_size(self) -> int:
+        """Number of vision ids."""
+
+    def extend(self, pages: Pages, tokens: jax.Array, view: PageView) -> tuple[Pages, jax.Array]:
+        """Run a block of `tokens` [R,S] at the positions of `view`; return the pages with it and its states [R,S,D].
+
+        A token sees all tokens of its row up to its own position; those before the block are read from the pages.
+        """
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """Return the logits [B,V] float32 of hidden states [B,D], [text | vision]."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ loop depend on nothing else.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import jax
@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
+from trainer.attention.paged import Pages, PageView
 from trainer.config import ModelConfig
 from trainer.mesh import Weight
-from trainer.model.protocol import ModelFamily
+from trainer.model.protocol import CacheShape, ModelFamily
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +53,38 @@ class Bigram(nnx.Module):
     def heads(self) -> tuple[jax.Array, jax.Array]:
         return self.text_head.get_value(), self.vision_head.get_value()
 
-    def prefill(self, prompt: jax.Array, *, length: int) -> tuple[tuple[()], jax.Array]:
-        return (), self.embedding.get_value()[prompt[:, -1]]
+    def decoder(self, mesh: Mesh | None) -> BigramDecoder:
+        return BigramDecoder(self.embedding.get_value(), *self.heads(), config=self.config, mesh=mesh)
 
-    def decode(self, cache: tuple[()], tokens: jax.Array, position: jax.Array) -> tuple[tuple[()], jax.Array]:
-        return cache, self.embedding.get_value()[tokens]
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class BigramDecoder:
+    """Needs no memory of earlier tokens."""
+
+    embedding: jax.Array
+    text_head: jax.Array
+    vision_head: jax.Array
+    config: BigramConfig = field(metadata={"static": True})
+    mesh: Mesh | None = field(metadata={"static": True})
+
+    @property
+    def cache(self) -> CacheShape:
+        return CacheShape(layers=0, kv_heads=0, head_dim=0)
+
+    @property
+    def text_size(self) -> int:
+        return len(self.text_head)
+
+    @property
+    def vision_size(self) -> int:
+        return len(self.vision_head)
+
+    def extend(self, pages: Pages, tokens: jax.Array, view: PageView) -> tuple[Pages, jax.Array]:
+        return pages, jnp.take(self.embedding, tokens, axis=0)
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        return hidden @ jnp.concatenate([self.text_head, self.vision_head]).T
 
 
 FAMILY = ModelFamily(

@@ -18,8 +18,10 @@ P = 4  # codes of a frame
 SPELLED = dataclasses.replace(VOCABULARY, begin_vision=(7, 8, 9), end_vision=(7, 10))
 
 
-@partial(jax.jit, static_argnames=("grammar", "steps"))
-def _walk(grammar: DocumentGrammar, prompt: jax.Array, *, steps: int, likelier: jax.Array) -> jax.Array:
+@partial(jax.jit, static_argnames=("grammar", "steps", "least", "most"))
+def _walk(
+    grammar: DocumentGrammar, prompt: jax.Array, *, steps: int, likelier: jax.Array, least: int = 0, most: int = 5
+) -> jax.Array:
     """Follow the grammar blindly: draw among what it allows, `likelier` [V] added to all logits of 0."""
 
     def step(state, key):
@@ -27,7 +29,9 @@ def _walk(grammar: DocumentGrammar, prompt: jax.Array, *, steps: int, likelier: 
         chosen = jax.random.categorical(key, jnp.where(allowed, likelier[None], -jnp.inf)).astype(jnp.int32)
         return grammar.advance(state, chosen), (chosen, allowed.any(axis=1))
 
-    _, (made, possible) = jax.lax.scan(step, grammar.start(prompt), jax.random.split(jax.random.key(0), steps))
+    limits = (jnp.full(len(prompt), n, jnp.int32) for n in (least, most))
+    start = grammar.start(prompt, **dict(zip(("least", "most"), limits, strict=True)))
+    _, (made, possible) = jax.lax.scan(step, start, jax.random.split(jax.random.key(0), steps))
     return jnp.where(possible, made, -1).T
 
 
@@ -73,7 +77,7 @@ def _read(ids: list[int], vocabulary: Vocabulary) -> tuple[int, int, bool]:
 
 @pytest.mark.parametrize("vocabulary", [VOCABULARY, SPELLED], ids=["one-id", "spelled"])
 def test_every_allowed_path_is_a_document_within_its_frame_budget(vocabulary: Vocabulary) -> None:
-    grammar = DocumentGrammar(vocabulary=vocabulary, frame_tokens=P, max_frames=5)
+    grammar = DocumentGrammar(vocabulary=vocabulary, frame_tokens=P)
     code, eof, filler = vocabulary.text_size, vocabulary.eof, 20
     frame = [code] * P
     prompts = [
@@ -98,26 +102,32 @@ def test_every_allowed_path_is_a_document_within_its_frame_budget(vocabulary: Vo
     assert any(ended for _, _, ended in results)
 
 
-def _video(grammar: DocumentGrammar, likelier: jax.Array) -> NDArray[np.int32]:
+def _video(likelier: jax.Array, *, least: int) -> NDArray[np.int32]:
+    grammar = DocumentGrammar(vocabulary=VOCABULARY, frame_tokens=P)
     prompt = jnp.asarray([[VOCABULARY.bos_id, *VOCABULARY.begin_vision]] * 8, jnp.int32)
-    return np.asarray(_walk(grammar, prompt, steps=3 * (P + 1) + 1, likelier=likelier))
+    return np.asarray(_walk(grammar, prompt, steps=3 * (P + 1) + 1, likelier=likelier, least=least, most=3))
 
 
 def test_an_exact_number_of_frames_can_be_requested() -> None:
-    grammar = DocumentGrammar(vocabulary=VOCABULARY, frame_tokens=P, min_frames=3, max_frames=3)
-    made = _video(grammar, _likelier(VOCABULARY.eov))
+    made = _video(_likelier(VOCABULARY.eov), least=3)
     assert np.all(made[:, [P, 2 * P + 1]] == VOCABULARY.eof)
     assert np.all(made[:, 3 * P + 2] == VOCABULARY.eov)
     assert np.all(made[:, -1] == VOCABULARY.end_vision[0])
 
 
 def test_the_model_decides_between_min_and_max_frames() -> None:
-    grammar = DocumentGrammar(vocabulary=VOCABULARY, frame_tokens=P, min_frames=1, max_frames=3)
-    ends = _video(grammar, _likelier())[:, P].tolist()
+    ends = _video(_likelier(), least=1)[:, P].tolist()
     assert set(ends) == {VOCABULARY.eof, VOCABULARY.eov}
 
 
-@pytest.mark.parametrize("sizes", [{"frame_tokens": 0, "max_frames": 1}, {"frame_tokens": 1, "max_frames": -1}])
-def test_an_invalid_grammar_is_rejected(sizes: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match="frame"):
-        DocumentGrammar(vocabulary=VOCABULARY, **sizes)
+def test_an_eos_in_the_prompt_does_not_end_what_follows() -> None:
+    grammar, one = DocumentGrammar(vocabulary=VOCABULARY, frame_tokens=P), jnp.ones(1, jnp.int32)
+    state = grammar.start(
+        jnp.asarray([[20, VOCABULARY.eos_id, 20, 0, 0]], jnp.int32), jnp.int32(3), least=one, most=one
+    )
+    assert np.asarray(grammar.allowed(state))[0, : VOCABULARY.end_vision[0]].all()
+
+
+def test_a_frame_without_codes_is_rejected() -> None:
+    with pytest.raises(ConfigError, match="frame_tokens must be at least 1, got 0"):
+        DocumentGrammar(vocabulary=VOCABULARY, frame_tokens=0)

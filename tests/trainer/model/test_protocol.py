@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
 
 from tests.support.training import bigram_model
+from tests.support.training.decoding import pages_for
 from tests.support.training.packed_sequences import VOCABULARY
+from trainer.attention.paged import PageView
 from trainer.mesh import RULES
 from trainer.model.protocol import Model, ModelFamily
 from trainer.model.registry import FAMILIES
@@ -42,12 +46,18 @@ def test_hidden_states_and_heads_have_the_documented_shapes(model: Model) -> Non
     assert vision.shape == (VOCABULARY.vision_size, hidden.shape[2])
 
 
-def test_a_decoding_step_keeps_the_shapes_of_the_cache(model: Model) -> None:
-    cache, last = nnx.eval_shape(lambda m, x: m.prefill(x, length=ROOM), model, _ids(BATCH, LENGTH))
-    after, hidden = nnx.eval_shape(lambda m, *x: m.decode(*x), model, cache, _ids(BATCH), _ids())
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), cache)
-    assert hidden.shape == last.shape
-    assert len(last) == BATCH
+def test_the_inference_form_has_the_documented_shapes(family: ModelFamily) -> None:
+    config = dataclasses.replace(next(iter(family.recipes.values()))(), dtype="bfloat16")
+    sizes = {"text_size": VOCABULARY.text_size, "vision_size": VOCABULARY.vision_size}
+    decoder = family.build(config, **sizes, rngs=nnx.Rngs(0), mesh=None).decoder(None)
+    assert (decoder.text_size, decoder.vision_size) == (VOCABULARY.text_size, VOCABULARY.vision_size)
+    pages, tables = pages_for(decoder, rows=BATCH, length=ROOM)
+    view = PageView(tables, jnp.zeros((BATCH, LENGTH), jnp.int32))
+    after, hidden = jax.eval_shape(decoder.extend, pages, _ids(BATCH, LENGTH), view)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), pages)
+    assert hidden.shape[:2] == (BATCH, LENGTH)
+    logits = jax.eval_shape(lambda x: decoder.logits(x[:, -1]), hidden)
+    assert (logits.shape, logits.dtype) == ((BATCH, VOCABULARY.size), jnp.float32)
 
 
 def test_parameters_are_float32_and_name_their_dims(model: Model) -> None:

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -13,8 +12,9 @@ from schemas.errors import ConfigError
 from tests.support.training import bigram_model
 from tests.support.training.training_dataset import VOCABULARY, write_dataset
 from trainer.config import MeshConfig
+from trainer.inference.engine import Engine
+from trainer.inference.requests import FrameLimits, Request
 from trainer.mesh import make_mesh
-from trainer.model.generate import generate
 from trainer.model.grammar import DocumentGrammar
 from trainer.model.llama.config import LlamaConfig, debug, lwm_7b, small
 from trainer.model.registry import (
@@ -64,9 +64,10 @@ def test_a_new_family_trains_resumes_and_generates(tmp_path: Path) -> None:
 
     model, description = load_model(tmp_path / "run", mesh=make_mesh(MeshConfig(), devices=jax.devices()[:1]))
     assert description.model == recipe("bigram")
-    grammar = DocumentGrammar(vocabulary=VOCABULARY, frame_tokens=4, min_frames=1, max_frames=1)
-    prompt = jnp.asarray([[VOCABULARY.bos_id, *VOCABULARY.begin_vision]], jnp.int32)
-    ids = np.asarray(generate(model, prompt, steps=5, seed=0, grammar=grammar))[0]
+    grammar = DocumentGrammar(vocabulary=VOCABULARY, frame_tokens=4)
+    prompt = [VOCABULARY.bos_id, *VOCABULARY.begin_vision]
+    request = Request(prompt=prompt, max_tokens=5, frames=FrameLimits(least=1, most=1))
+    ids = np.asarray(Engine(model, grammar=grammar).generate([request])[0].ids)
     assert np.all((ids[:4] >= VOCABULARY.text_size) & (ids[:4] < VOCABULARY.eof))
     assert ids[4] == VOCABULARY.eov
 

@@ -11,18 +11,16 @@ memory, so nothing is copied.
 
 The order of the sequence does not matter: masks and angles follow from segment ids and positions alone.
 
-Sampling keeps the keys and values of every layer. A decoding step reads all weights and the whole cache,
-L*C*K*H*2 numbers per row, however much of it is filled.
+`decoder.py` has the form that generates.
 
-Axes: see `trainer/__init__.py`; C length of the cache.
+Axes: see `trainer/__init__.py`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +32,7 @@ from jax.sharding import Mesh
 from trainer.attention.context_parallel import LSE, OUT, attention
 from trainer.mesh import HOST_MEMORY, constrain, require_host_memory
 from trainer.model.llama.config import LlamaConfig
+from trainer.model.llama.decoder import LlamaDecoder, make_decoder
 from trainer.model.llama.layer import (
     after_attention,
     attention_inputs,
@@ -49,13 +48,6 @@ from trainer.model.weights import lookup
 STREAM = "layer_stream"  # checkpoint name of a layer's input, saved together with attention's OUT and LSE
 
 _HIDDEN = ("batch", "sequence", "model")
-
-
-class Cache(NamedTuple):
-    """Keys and values of all layers, [L,B,C,K,H] in the compute dtype; unfilled entries are 0."""
-
-    k: jax.Array
-    v: jax.Array
 
 
 class Transformer(nnx.Module):
@@ -139,38 +131,9 @@ class Transformer(nnx.Module):
             return text, text[:0]
         return text, self._used(self.vision_embedding if tied else self.vision_head)
 
-    def prefill(self, prompt: jax.Array, *, length: int) -> tuple[Cache, jax.Array]:
-        """Run `prompt` [B,S]; return a cache with room for `length` tokens and the last hidden state [B,D]."""
-        config = self.config
-        positions = jnp.broadcast_to(jnp.arange(prompt.shape[1], dtype=jnp.int32)[None], prompt.shape)
-        by, segment_ids = self.rotation(positions), jnp.ones_like(prompt)
-
-        def layer(x: jax.Array, stored: dict[str, jax.Array]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-            w = gathered(stored, config, None)
-            q, k, v = attention_inputs(x, w, by, config=config, mesh=None)
-            attended = attention(q, k, v, segment_ids, positions, mesh=None, tile=config.tile)
-            return after_attention(x, attended, w, config=config, mesh=None), (k, v)
-
-        x, filled = lax.scan(layer, self.embed(prompt), self.stacked_weights())
-        room = [(0, 0), (0, 0), (0, length - prompt.shape[1]), (0, 0), (0, 0)]
-        return Cache(*(jnp.pad(x, room) for x in filled)), self.normed(x[:, -1:])[:, 0]
-
-    def decode(self, cache: Cache, tokens: jax.Array, position: jax.Array) -> tuple[Cache, jax.Array]:
-        """Run one token per row, `tokens` [B] at `position` [] int32; return the cache and its hidden state [B,D]."""
-        config, stored = self.config, self.stacked_weights()
-        by = self.rotation(jnp.full((len(tokens), 1), position, jnp.int32))
-
-        def layer(n: jax.Array, carry: tuple[jax.Array, Cache]) -> tuple[jax.Array, Cache]:
-            x, cache = carry
-            w = gathered({name: weight[n] for name, weight in stored.items()}, config, None)
-            q, k, v = attention_inputs(x, w, by, config=config, mesh=None)
-            # The carry of a loop is updated in place; an output of a scan would copy the cache in every step.
-            cache = Cache(cache.k.at[n, :, position].set(k[:, 0]), cache.v.at[n, :, position].set(v[:, 0]))
-            attended = _attend_cached(q, cache.k[n], cache.v[n], position)
-            return after_attention(x, attended, w, config=config, mesh=None), cache
-
-        x, cache = lax.fori_loop(0, config.layers, layer, (self.embed(tokens[:, None]), cache))
-        return cache, self.normed(x)[:, 0]
+    def decoder(self, mesh: Mesh | None) -> LlamaDecoder:
+        """Return the inference form; see `decoder.py`."""
+        return make_decoder(self, mesh)
 
     def _rows(self, table: nnx.Param[jax.Array], ids: jax.Array) -> jax.Array:
         """Return the rows `ids` of a table, in the compute dtype."""
@@ -192,12 +155,3 @@ def _kept(config: LlamaConfig, mesh: Mesh | None) -> Callable[..., Any]:
         offload_src="device",
         offload_dst=HOST_MEMORY,
     )
-
-
-def _attend_cached(q: jax.Array, k: jax.Array, v: jax.Array, position: jax.Array) -> jax.Array:
-    """Attend from one query per row, [B,1,N,H], to keys and values [B,C,K,H] up to `position`."""
-    by_group = q.reshape(q.shape[0], k.shape[2], -1, q.shape[-1])
-    scores = jnp.einsum("bkgh,bskh->bkgs", by_group, k, preferred_element_type=jnp.float32)
-    seen = jnp.broadcast_to((jnp.arange(k.shape[1], dtype=jnp.int32) <= position)[None, None, None], scores.shape)
-    weights = jax.nn.softmax(jnp.where(seen, scores / math.sqrt(q.shape[-1]), -jnp.inf), axis=-1)
-    return jnp.einsum("bkgs,bskh->bkgh", weights.astype(v.dtype), v).reshape(q.shape)

@@ -13,6 +13,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
+from tests.support.training.decoding import last_logits
 from tests.support.training.packed_sequences import Packed
 from trainer.attention.context_parallel import STRATEGIES
 from trainer.config import MeshConfig
@@ -87,10 +88,8 @@ def test_logits_equal_those_of_transformers(family: str, seed: int) -> None:
     def logits(model: Model, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
         positions = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]
         hidden = model(tokens, jnp.ones_like(tokens), positions)
-        cache, _ = model.prefill(tokens[:, :-1], length=tokens.shape[1])
-        _, last = model.decode(cache, tokens[:, -1], positions[0, -1])
-        head = model.heads()[0]
-        return jnp.einsum("bsd,vd->bsv", hidden, head), jnp.einsum("bd,vd->bv", last, head)
+        whole = jnp.einsum("bsd,vd->bsv", hidden, model.heads()[0])
+        return whole, last_logits(model.decoder(None), tokens, first=tokens.shape[1] - 1)
 
     whole, last = logits(model, jnp.asarray(tokens, jnp.int32))
     assert expected.std() > 0.3

@@ -14,6 +14,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from schemas.errors import ConfigError
+from tests.support.training.decoding import last_logits
 from tests.support.training.packed_sequences import VOCABULARY, Packed, packed, random_order
 from trainer.attention.context_parallel import LSE, attention
 from trainer.attention.reference import dense_attention
@@ -126,16 +127,16 @@ def _shaken(model: Transformer) -> Transformer:
     return nnx.merge(graph, jax.tree.map(shaken, params))
 
 
-def test_prefill_and_decode_equal_a_whole_pass_with_every_part() -> None:
+def test_the_inference_form_equals_a_whole_pass_with_every_part() -> None:
     model = _shaken(_model(config=EVERY_PART))
     tokens = np.random.default_rng(8).integers(0, VOCABULARY.size, (2, 12)).astype(np.int32)
     positions = np.tile(np.arange(12, dtype=np.int32), (2, 1))
     whole = _hidden(model, Packed(tokens, np.ones_like(tokens), positions))
-    cache, last = model.prefill(jnp.asarray(tokens[:, :10]), length=12)
-    np.testing.assert_allclose(last, whole[:, 9], atol=2e-5)
-    for n in (10, 11):
-        cache, last = model.decode(cache, jnp.asarray(tokens[:, n]), jnp.int32(n))
-        np.testing.assert_allclose(last, whole[:, n], atol=2e-5)
+    decoder = model.decoder(None)
+    for n in (10, 11, 12):
+        made = last_logits(decoder, jnp.asarray(tokens[:, :n]), first=n - 1)
+        expected = np.concatenate([whole[:, n - 1] @ np.asarray(head).T for head in model.heads()], axis=1)
+        np.testing.assert_allclose(made, expected, atol=1e-4)
 
 
 def test_a_model_without_vision_ids_has_no_vision_tables(rows: Packed) -> None:
