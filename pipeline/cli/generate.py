@@ -7,7 +7,6 @@ picture belong to the pipeline, the model to the trainer, and neither may know t
 from __future__ import annotations
 
 import sys
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,9 +182,9 @@ class _Generator:
     def __call__(self, request: Request) -> NDArray[np.int32]:
         length = len(request.prompt) + request.max_tokens
         if length > self.context:
-            warnings.warn(
-                f"prompt and continuation have up to {length} tokens, but the model was trained on contexts of "
-                f"{self.context}: what lies beyond may be poor",
-                stacklevel=2,
+            print(
+                f"generate: prompt and continuation have up to {length} tokens, the model was trained on contexts of "
+                f"{self.context}: what lies beyond may be poor. Use a shorter prompt or fewer tokens.",
+                file=sys.stderr,
             )
         return np.asarray(self.engine.generate([request])[0].ids, np.int32)

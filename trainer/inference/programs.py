@@ -116,7 +116,7 @@ def decode(
         steps = _recorded(steps, n, jnp.where(active, chosen, -1), found)
         stop = (chosen[:, None] == settings.stop_ids).any(-1)
         left = jnp.where(active & ~stop, places.remaining - 1, 0)
-        state = _advanced(state, chosen, grammar)
+        state = _advanced(state, chosen, active, grammar)
         return n + 1, pages, state, RowPlaces(chosen, places.position + 1, left), steps
 
     def going(carry: Any) -> jax.Array:
@@ -141,11 +141,18 @@ def _allowed_logits(
     return logits if allowed is None else jnp.where(allowed, logits, -jnp.inf)
 
 
-def _advanced(state: RowState, chosen: jax.Array, grammar: DocumentGrammar | None) -> RowState:
-    seen = state.seen.at[jnp.arange(len(chosen), dtype=jnp.int32), chosen].set(True)
+def _advanced(state: RowState, chosen: jax.Array, active: jax.Array, grammar: DocumentGrammar | None) -> RowState:
+    """Return the state after `chosen` [B]; that of idle rows, whose prompt may be running, stays as it is."""
+    rows = jnp.arange(len(chosen), dtype=jnp.int32)
+    seen = state.seen.at[jnp.where(active, rows, len(rows)), chosen].set(True, mode="drop")
     if grammar is None or state.grammar is None:
         return RowState(seen, None)
-    return RowState(seen, grammar.advance(state.grammar, chosen))
+
+    def kept(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(active.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+    moved: GrammarState = jax.tree.map(kept, grammar.advance(state.grammar, chosen), state.grammar)
+    return RowState(seen, moved)
 
 
 def _no_steps(rows: int, stride: int, top: int | None) -> Steps:

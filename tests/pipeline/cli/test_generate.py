@@ -49,7 +49,14 @@ def test_a_video_is_continued_and_the_picture_has_three_rows(model: Path, worksp
 def test_a_text_is_continued(model: Path, workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generate = ["generate", "--model", str(model), "--workspace", str(workspace), "--text", "The clocks"]
     assert longreel.main([*generate, "--steps", "3"]) == 0
-    assert capsys.readouterr().out.startswith("The clocks")
+    printed = capsys.readouterr()
+    assert printed.out.startswith("The clocks")
+    assert "tokens/s" in printed.err
+    assert "trained on contexts" not in printed.err
+    assert longreel.main([*generate, "--steps", str(CONTEXT), "--temperature", "1e-40", "--stop", "e", "a", " "]) == 0
+    assert f"trained on contexts of {CONTEXT}" in capsys.readouterr().err
+    assert longreel.main([*generate, "--steps", str(1 << 20)]) == 1
+    assert "max_positions is 1048576: use at most" in capsys.readouterr().err
 
 
 def test_a_dataset_of_another_text_tokenizer_is_refused(
