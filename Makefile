@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+REFERENCE ?= .venv-reference
 WORKERS ?= 2
 
 .PHONY: help install test test-quick faults real-weights test-install fuzz lint demo bench bench-smoke docker clean
@@ -28,10 +29,15 @@ fuzz: install ## run the property tests with new random examples, and many more 
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -n $(WORKERS) --dist worksteal -m hypothesis
 
 faults: install ## run the campaigns of faults as a whole and print what was tried; this takes many minutes
-	$(BIN)/pytest -n 0 -m faults tests/faults tests/trainer/published
+	$(BIN)/pytest -n 0 -m faults tests/faults
 
-real-weights: install ## compare published weights with transformers and llama.cpp; needs the extra reference and xllamacpp
-	$(BIN)/pytest -n 0 -s -m real tests/trainer/published
+real-weights: $(REFERENCE)/.ready ## compare published weights with transformers and llama.cpp, and fine-tune them
+	$(REFERENCE)/bin/python -m pytest -n 0 -s -m real tests/trainer/published
+
+$(REFERENCE)/.ready: pyproject.toml constraints.txt # an environment of its own, as torch takes several GB
+	test -x $(REFERENCE)/bin/python || $(PYTHON) -m venv $(REFERENCE)
+	$(REFERENCE)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,reference]'
+	touch $@
 
 test-install: install ## build wheel and sdist, install them in clean environments and run each extra there
 	$(BIN)/pytest -n 0 -m install tests/installation
@@ -57,4 +63,4 @@ docker: ## build the image of the Beam workers
 	docker build --tag longreel-worker .
 
 clean: ## remove .venv, the demo and all caches
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(REFERENCE) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

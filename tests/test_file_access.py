@@ -47,6 +47,7 @@ _ALLOWED = {
         pipeline/tokenizer_jobs/import_weights.py pipeline/tokenizer_jobs/perceptual_weights.py
         schemas/weight_files/torch_zip.py tokenizer/checkpoints/containers.py tokenizer/text/files.py
         tokenizer/text/training.py tokenizer/weights_file.py trainer/published/exporting.py
+        trainer/published/files/gguf_writer.py
         trainer/published/files/torch.py trainer/published/importing.py trainer/published/run_facts.py
         trainer/published/source.py
     """,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 
 def cut(data: bytearray, rng: random.Random) -> None:
@@ -49,3 +51,33 @@ def mutate(whole: bytes, seed: int) -> bytes:
     rng, data = random.Random(seed), bytearray(whole)
     MUTATIONS[seed % len(MUTATIONS)](data, rng)
     return bytes(data)
+
+
+_VALUES: tuple[Any, ...] = (None, True, -1, 0, 1, 3, 0.5, 1e308, 1 << 70, "", "x", "../x", [], [7], {}, {"x": 1}, [[]])
+
+
+def mutate_json(whole: bytes, seed: int) -> bytes:
+    """Return a JSON object in which one value, anywhere, is replaced by one of another type or size, or is missing."""
+    rng, tree = random.Random(seed), json.loads(whole)
+    places = list(_places(tree))
+    parent, key = places[rng.randrange(len(places))]
+    if rng.random() < 0.15:
+        del parent[key]
+    else:
+        parent[key] = rng.choice([*_VALUES, _nested(2000)])
+    return json.dumps(tree).encode()
+
+
+def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield container and key of every value."""
+    pairs = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in pairs:
+        yield tree, key
+        yield from _places(value)
+
+
+def _nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value

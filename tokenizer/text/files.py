@@ -23,9 +23,9 @@ from schemas.files import atomic
 from schemas.storage.location import Location
 from schemas.storage.regular import open_regular
 from schemas.weight_files.gguf import MAGIC as GGUF_MAGIC
+from schemas.weight_files.sentencepiece_proto import read_pieces
 from tokenizer.text.gguf_metadata import convert_gguf
 from tokenizer.text.sentencepiece_json import tokenizer_json_of
-from tokenizer.text.sentencepiece_proto import read_pieces
 
 MODEL, JSON, CONFIG, TEMPLATE = "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 
@@ -92,7 +92,7 @@ def read_tokenizer_files(path: Path) -> TokenizerFiles:
     head = _read(path, limit=_GGUF_LIMIT, first=4096)
     if head.startswith(GGUF_MAGIC):
         main_name, main, found = convert_gguf(path)
-        return TokenizerFiles(main_name, main, _kept(found))
+        return TokenizerFiles(main_name, main, _kept(found, path))
     name = JSON if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else MODEL
     return TokenizerFiles(name, _read(path, limit=_LIMITS[name]), config)
 
@@ -128,17 +128,17 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if (folder / TEMPLATE).is_file():
         template = _read(folder / TEMPLATE, limit=_LIMITS[TEMPLATE])
         config["chat_template"] = template.decode("utf-8", errors="replace")
-    return _kept(config)
+    return _kept(config, folder / CONFIG)
 
 
-def _kept(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries that are kept, with special tokens by name."""
+def _kept(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return the entries that are kept, with special tokens by name; `path` is named in errors."""
     kept = {key: config[key] for key in _KEPT if config.get(key) is not None}
     for key in _SPECIAL:
         if isinstance(token := kept.get(key), dict):
             kept[key] = token.get("content")
         if not isinstance(kept.get(key, ""), str):
-            raise ConfigError(f"{CONFIG}: {key} must be a string, got {config[key]!r}")
+            raise ConfigError(f"{path}: {key} must be a string, got {config[key]!r:.60}")
     return kept
 
 

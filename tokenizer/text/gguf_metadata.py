@@ -13,31 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import ConfigError
+from schemas.weight_files import gguf_pre_tokenizers
 from schemas.weight_files.gguf import read_header
+from schemas.weight_files.sentencepiece_proto import Piece, PieceType, write_model
 from tokenizer.text.sentencepiece_json import bos_template
-from tokenizer.text.sentencepiece_proto import Piece, PieceType, write_model
 
-_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_UPPER, _LOWER = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
-_FIRST = r"[^\r\n\p{L}\p{N}]?"
-_CASED_REST = _REST.replace(r"[\r\n]*", r"[\r\n/]*")
-
-
-def _cased(suffix: str, digits: str) -> str:
-    words = rf"{_FIRST}[{_UPPER}]*[{_LOWER}]+{suffix}|{_FIRST}[{_UPPER}]+[{_LOWER}]*{suffix}"
-    return f"{words}|{digits}|{_CASED_REST}"
-
-
-# The patterns of the published tokenizer.json files, by llama.cpp's names of pre-tokenizers.
-_PATTERNS = {
-    "llama-bpe": rf"{_CONTRACTIONS}|{_FIRST}\p{{L}}+|\p{{N}}{{1,3}}|{_REST}",
-    "qwen2": rf"{_CONTRACTIONS}|{_FIRST}\p{{L}}+|\p{{N}}|{_REST}",
-    "tekken": _cased("", r"\p{N}"),
-    "gpt-4o": _cased(f"{_CONTRACTIONS}?", r"\p{N}{1,3}"),
-}
-_ALIASES = {"llama3": "llama-bpe", "llama-v3": "llama-bpe", "olmo": "gpt-2", "phi-2": "gpt-2", "mpt": "gpt-2"}
-_WHOLE_TOKENS = ("llama-bpe", "tekken")  # a word that is a token is not built by merges
 _PREFIX = "tokenizer.ggml."
 
 _Converted = tuple[str, bytes, dict[str, Any]]
@@ -88,10 +68,9 @@ def _sentencepiece(values: Mapping[str, Any], pieces: list[Piece]) -> _Converted
 
 
 def _byte_level(values: Mapping[str, Any], pieces: list[Piece], path: Path) -> _Converted:
-    name = values.get("pre", "default")
-    name = _ALIASES.get(name, name)
-    if name not in ("gpt-2", "smollm", *_PATTERNS):
-        known = ", ".join(sorted(("gpt-2", "smollm", *_PATTERNS, *_ALIASES)))
+    name = gguf_pre_tokenizers.resolved(values.get("pre", "default"))
+    if name not in gguf_pre_tokenizers.KNOWN:
+        known = ", ".join(gguf_pre_tokenizers.NAMES)
         raise ConfigError(
             f"the tokenizer in {path} has the pre-tokenizer {name!r:.40}; supported are {known}. "
             "Give the model's tokenizer.json instead"
@@ -101,31 +80,18 @@ def _byte_level(values: Mapping[str, Any], pieces: list[Piece], path: Path) -> _
     tokenizer = {
         "version": "1.0",
         "added_tokens": [_added(i, pieces[i]) for i in added],
-        "normalizer": {"type": "NFC"} if name == "qwen2" else None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": _splitters(name)},
+        "normalizer": gguf_pre_tokenizers.normalizer(name),
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": gguf_pre_tokenizers.splitters(name)},
         "post_processor": _template(values, pieces),
-        "decoder": _BYTE_LEVEL | {"use_regex": True},
+        "decoder": gguf_pre_tokenizers.BYTE_LEVEL | {"use_regex": True},
         "model": {
             "type": "BPE",
-            "ignore_merges": name in _WHOLE_TOKENS,
+            "ignore_merges": gguf_pre_tokenizers.keeps_whole_tokens(name),
             "vocab": {piece.text: i for i, piece in enumerate(pieces)},
             "merges": values["merges"],
         },
     }
     return "tokenizer.json", json.dumps(tokenizer, ensure_ascii=False).encode(), config
-
-
-_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-
-
-def _splitters(name: str) -> list[dict[str, Any]]:
-    words = _BYTE_LEVEL | {"use_regex": name not in _PATTERNS}
-    if name == "smollm":
-        return [{"type": "Digits", "individual_digits": True}, words]
-    if name not in _PATTERNS:
-        return [words]
-    pattern = {"Regex": _PATTERNS[name]}
-    return [{"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}, words]
 
 
 def _added(i: int, piece: Piece) -> dict[str, Any]:

@@ -25,10 +25,10 @@ import sentencepiece
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
+from schemas.weight_files.sentencepiece_proto import PieceType, read_pieces
 from tokenizer.text.chunking import blocks
 from tokenizer.text.files import TokenizerFiles
 from tokenizer.text.model import BEGIN_VISION, END_VISION, TextModel, is_marker
-from tokenizer.text.sentencepiece_proto import PieceType, read_pieces
 
 _SPACE = "\u2581"  # SentencePiece's visible space
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tokenizer.text.sentencepiece_proto import Piece, PieceType, read_pieces, read_settings
+from schemas.weight_files.sentencepiece_proto import Piece, PieceType, read_pieces, read_settings
 
 _SPACE, _BOS = "\u2581", "<s>"
 _ADDED = (PieceType.UNKNOWN, PieceType.CONTROL, PieceType.USER_DEFINED)

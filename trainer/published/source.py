@@ -7,7 +7,8 @@
 | Meta | a folder with params.json and consolidated.NN.pth |
 | LWM | `params::FILE`, `trainstate_params::FILE` or `flax_params::FILE`; or a msgpack file |
 
-A folder with vision_config.json is an export of Longreel: its tables hold text and then vision.
+A folder with vision_config.json, or a GGUF file with such a field, is an export of Longreel: its tables hold text and
+then vision.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from trainer.published.files.tensor import Tensors, read_bytes, require_file
 from trainer.published.files.torch import read_consolidated, read_torch
 
 VISION_CONFIG = "vision_config.json"
+GGUF_VISION = "longreel.vision_config"  # the same as a field of GGUF
 _LWM_KINDS = ("params", "trainstate_params", "flax_params")
 _MAX_CONFIG_BYTES = 16 << 20
 _LLAMA_3_IDS, _LLAMA_3_ENDS = 128256, (128000, 128001)  # of LLaMA 3; LLaMA 1 and 2 have bos 1 and eos 2
@@ -40,8 +42,9 @@ _HF_FILES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model
 # Which describe the text tokenizer; the hash of the first that exists identifies it.
 TOKENIZER_FILES = ("tokenizer.model", "tokenizer.json")
 GENERATION_CONFIG = "generation_config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 _MORE_TOKENIZER_FILES = (
-    *("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "added_tokens.json"),
+    *(TOKENIZER_CONFIG, "special_tokens_map.json", "chat_template.jinja", "added_tokens.json"),
     GENERATION_CONFIG,
 )
 _VISION = "longreel.vision."  # before the names of the vision rows of a joint table
@@ -152,13 +155,13 @@ def _open_hf(folder: Path, tensors: Tensors) -> Published:
         bos_id=bos,
         eos_id=eos,
     )
-    return _split_tables(found, folder / VISION_CONFIG) if (folder / VISION_CONFIG).exists() else found
+    path = folder / VISION_CONFIG
+    return _split_tables(found, _json(path), path) if path.exists() else found
 
 
-def _split_tables(found: Published, path: Path) -> Published:
-    """Take the joint tables of an export of Longreel apart."""
+def _split_tables(found: Published, values: Mapping[str, Any], path: Path) -> Published:
+    """Take the joint tables of an export of Longreel apart, as `values` in the file `path` describe them."""
     try:
-        values = _json(path)
         vocabulary = Vocabulary.from_dict(values["vocabulary"])
         config = replace(found.config, softmax=values["softmax"])
         tables, tensors = dict(found.naming.tables), dict(found.tensors)
@@ -188,7 +191,14 @@ def _open_gguf(path: Path) -> Published:
     except ConfigError as e:
         raise _in(path, e) from e
     naming = names.gguf(str(metadata["general.architecture"]))
-    return Published(path=path, kind="gguf", config=config, naming=naming, tensors=tensors, bos_id=bos, eos_id=eos)
+    found = Published(path=path, kind="gguf", config=config, naming=naming, tensors=tensors, bos_id=bos, eos_id=eos)
+    if (vision := metadata.get(GGUF_VISION)) is None:
+        return found
+    try:
+        values = json_object(str(vision).encode())
+    except ConfigError as e:
+        raise _in(path, e) from e
+    return _split_tables(found, values, path)
 
 
 def _open_meta(folder: Path) -> Published:

@@ -3,16 +3,57 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import ConfigError, DatasetError
 from trainer.config import ModelConfig
-from trainer.model.registry import family_of, recipe
+from trainer.model.registry import config_from_dict, config_to_dict, family_of, recipe
 from trainer.run.checkpoint import CHECKPOINTS, open_run
 
 DEFAULT_RECIPE = "small"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RopeScalingOptions:
+    """How rotary frequencies are scaled to a context beyond that of the pretraining. With `kind`, the others have their
+    defaults; without it, they change the scaling of the recipe or of the run to start from."""
+
+    kind: str | None = None
+    """linear, yarn, llama3 or longrope; none removes the scaling."""
+    factor: float | None = None
+    """Ratio of the context to that of the pretraining."""
+    original_positions: int | None = None
+    """Context of the pretraining in tokens; all kinds but linear need it."""
+    attention_factor: float | None = None
+    """yarn, longrope: factor on cosines and sines. Default: what the papers recommend."""
+    low_frequency_factor: float | None = None
+    """llama3: frequencies that turn less often in the pretraining context are divided by the factor. Default: 1."""
+    high_frequency_factor: float | None = None
+    """llama3: frequencies that turn more often are kept. Default: 4."""
+    beta_fast: float | None = None
+    """yarn: frequencies that turn more often are kept. Default: 32."""
+    beta_slow: float | None = None
+    """yarn: frequencies that turn less often are divided. Default: 1."""
+    truncate: bool | None = None
+    """yarn: widen the ramp between both to whole indices. Default: true."""
+    divisors: tuple[float, ...] = ()
+    """longrope: divisors of the frequencies, head-dim / 2 of them."""
+
+    def applied(self, base: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """Return the values of the scaling `base`, changed; None for no scaling."""
+        given = {name: value for name, value in dataclasses.asdict(self).items() if value not in (None, ())}
+        if self.kind == "none":
+            if len(given) > 1:
+                raise ConfigError("rope_scaling.kind none removes the scaling, so it takes no other values")
+            return None
+        if given and self.kind is None and base is None:
+            raise ConfigError("rope_scaling needs a kind, as the model has no scaling: give --model.rope-scaling.kind")
+        if self.kind is not None and self.factor is None:
+            raise ConfigError(f"rope_scaling.kind {self.kind} needs a factor: give --model.rope-scaling.factor")
+        return given if self.kind is not None else {**base, **given} if base is not None else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +87,7 @@ class ModelOptions:
     """Whether each query and key head is normed, as in Qwen 3."""
     rope_theta: float | None = None
     """Base of the rotary angles. LWM raises it with the context: 1e6 at 32K tokens, 1e7 at 128K, 5e7 at 1M."""
+    rope_scaling: RopeScalingOptions = field(default_factory=RopeScalingOptions)
     max_positions: int | None = None
     """Longest document in tokens."""
     tile: int | None = None
@@ -59,9 +101,10 @@ class ModelOptions:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """The fields that are given, except the recipe."""
+        """The fields that are given, except the recipe and the scaling."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: value for name, value in values.items() if value is not None and name != "recipe"}
+        others = ("recipe", "rope_scaling")
+        return {name: value for name, value in values.items() if value is not None and name not in others}
 
     def configuration(self, *, resumed: Path | None = None, init_from: Path | None = None) -> ModelConfig:
         """Return the configuration of the recipe, or else of the run to resume or to start from, then changed.
@@ -73,7 +116,14 @@ class ModelOptions:
         known = {field.name for field in dataclasses.fields(base)}
         if foreign := [f"--model.{name.replace('_', '-')}" for name in self.changes if name not in known]:
             raise ConfigError(f"{', '.join(foreign)}: models of the family {family_of(base).name} have no such value")
-        return dataclasses.replace(base, **self.changes)
+        changed = dataclasses.replace(base, **self.changes)
+        return changed if self.rope_scaling == RopeScalingOptions() else self._scaled(changed)
+
+    def _scaled(self, model: ModelConfig) -> ModelConfig:
+        values = config_to_dict(model)
+        if "rope_scaling" not in values:
+            raise ConfigError(f"--model.rope-scaling: models of the family {family_of(model).name} have no such value")
+        return config_from_dict(values | {"rope_scaling": self.rope_scaling.applied(values["rope_scaling"])})
 
     def _base(self, resumed: Path | None, init_from: Path | None) -> ModelConfig:
         if self.recipe is not None:

@@ -8,9 +8,9 @@ import pytest
 from gguf import GGUFWriter
 
 from schemas.errors import ConfigError
+from schemas.weight_files.sentencepiece_proto import read_pieces
 from tests.support.text_tokenizers import text_tokenizer
 from tests.support.tokenizer_json import save, tokenizer_json
-from tokenizer.text.sentencepiece_proto import read_pieces
 from tokenizer.text.tokenizer import TextTokenizer
 
 CORPUS = ["Somebody walks in, looks around and says: what's happening here? <vision> </vision> é漢字。 12345\n"] * 5

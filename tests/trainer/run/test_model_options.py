@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from schemas.errors import ConfigError
 from tests.support.training import bigram_model
 from tests.trainer.run.test_checkpoint import DESCRIPTION
 from trainer.model.llama.config import LlamaConfig, debug, small
+from trainer.model.llama.rope_scaling import RopeScaling
 from trainer.model.registry import FAMILIES
 from trainer.run.checkpoint import Checkpoints
-from trainer.run.model_options import ModelOptions
+from trainer.run.model_options import ModelOptions, RopeScalingOptions
 from trainer.run.retention import Retention
 
 
@@ -66,3 +68,52 @@ def test_unknown_recipes_and_sizes_that_do_not_fit_are_rejected(monkeypatch: pyt
     monkeypatch.setitem(FAMILIES, "bigram", bigram_model.FAMILY)
     with pytest.raises(ConfigError, match="--model.kv-heads: models of the family bigram have no such value"):
         ModelOptions(recipe="bigram", kv_heads=2).configuration()
+
+
+def _scaling(model: object) -> RopeScaling | None:
+    assert isinstance(model, LlamaConfig)
+    return model.rope_scaling
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"kind": "linear", "factor": 2.0},
+        {"kind": "yarn", "factor": 4.0, "original_positions": 8192, "beta_fast": 16.0, "truncate": False},
+        {"kind": "llama3", "factor": 8.0, "original_positions": 8192, "high_frequency_factor": 8.0},
+        {"kind": "longrope", "factor": 4.0, "original_positions": 4096, "divisors": (1.0, 1.5, 2.0, 4.0)},
+    ],
+)
+def test_rope_scaling_of_every_kind_is_an_option(values: dict[str, Any]) -> None:
+    options = ModelOptions(recipe="debug", rope_scaling=RopeScalingOptions(**values))
+    assert _scaling(options.configuration()) == RopeScaling(**values)
+
+
+def test_the_scaling_of_the_model_to_start_from_is_changed_replaced_or_removed(tmp_path: Path) -> None:
+    scaled = dataclasses.replace(debug(), rope_scaling=RopeScaling(kind="yarn", factor=2.0, original_positions=64))
+    source = _stored(tmp_path / "source", scaled)
+
+    def found(**values: Any) -> RopeScaling | None:
+        return _scaling(ModelOptions(rope_scaling=RopeScalingOptions(**values)).configuration(init_from=source))
+
+    assert found() == scaled.rope_scaling
+    assert found(factor=8.0) == RopeScaling(kind="yarn", factor=8.0, original_positions=64)
+    assert found(kind="linear", factor=3.0) == RopeScaling(kind="linear", factor=3.0)
+    assert found(kind="none") is None
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"factor": 2.0}, "rope_scaling needs a kind"),
+        ({"kind": "yarn"}, "rope_scaling.kind yarn needs a factor"),
+        ({"kind": "yarn", "factor": 2.0}, "original_positions must be at least 2 for yarn, got 0"),
+        ({"kind": "dynamic", "factor": 2.0}, "dynamic is not supported"),
+        ({"kind": "ntk", "factor": 2.0}, "must be one of linear, yarn, llama3, longrope, got 'ntk'"),
+        ({"kind": "none", "factor": 2.0}, "takes no other values"),
+        ({"kind": "longrope", "factor": 2.0, "original_positions": 8}, "must hold head_dim / 2 = 4 numbers, got 0"),
+    ],
+)
+def test_a_scaling_that_is_incomplete_or_unknown_is_rejected(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ModelOptions(recipe="debug", rope_scaling=RopeScalingOptions(**values)).configuration()

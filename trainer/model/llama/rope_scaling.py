@@ -66,6 +66,8 @@ class RopeScaling:
         fields = dict(values)
         if isinstance(divisors := fields.get("divisors"), list):
             fields["divisors"] = tuple(divisors)
+        if isinstance(kind := fields.get("kind"), str) and kind not in get_args(RopeKind):
+            raise ConfigError(_unknown(kind))
         require_types(cls, fields)
         return cls(**fields)
 

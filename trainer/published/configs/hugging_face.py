@@ -182,6 +182,11 @@ def write_config(config: LlamaConfig, *, vocab_size: int, bos_id: int, eos_id: i
     return values
 
 
+def exported_type(config: LlamaConfig) -> str:
+    """Return the model type that expresses a model: llama, qwen2 or qwen3; raises ConfigError if there is none."""
+    return _TYPES[_exported_architecture(config)]
+
+
 def _exported_architecture(config: LlamaConfig) -> str:
     if config.qk_norm and config.qkv_bias == config.output_bias:
         return _NORMED

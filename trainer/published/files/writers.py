@@ -51,13 +51,14 @@ class Written:
     sha256: str
 
 
-class _Sink:
-    """Writes values to a file and computes its hash."""
+class Sink:
+    """Writes to a file, and computes its size and hash."""
 
     def __init__(self, file: Any) -> None:
         self._file, self.digest, self.size = file, hashlib.sha256(), 0
 
     def write(self, data: bytes) -> None:
+        """Append bytes."""
         self._file.write(data)
         self.digest.update(data)
         self.size += len(data)
@@ -113,7 +114,7 @@ def _write_shard(path: Path, outputs: Sequence[Output], dtype: str) -> Written:
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with located(path).writing() as temporary, temporary.open("wb") as file:
-        sink = _Sink(file)
+        sink = Sink(file)
         sink.write(len(text).to_bytes(8, "little") + text)
         for output in outputs:
             for data in sink.values(output, dtype):
@@ -133,14 +134,14 @@ def write_msgpack_stream(path: Path, outputs: Sequence[Output], *, dtype: str) -
                 "4 GiB: export with --dtype bfloat16, or with --no-scan"
             )
     with located(path).writing() as temporary, temporary.open("wb") as file:
-        sink = _Sink(file)
+        sink = Sink(file)
         for output in outputs:
             for data in _pair(sink, output, dtype):
                 sink.write(data)
     return Written(name=path.name, size_bytes=sink.size, sha256=sink.digest.hexdigest())
 
 
-def _pair(sink: _Sink, output: Output, dtype: str) -> Iterator[bytes]:
+def _pair(sink: Sink, output: Output, dtype: str) -> Iterator[bytes]:
     """Yield the bytes of a key and its array."""
     keys = output.name.split("/")
     yield bytes([0x92, 0x90 | len(keys)]) + b"".join(map(_text, keys))

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
 from schemas.errors import ConfigError
-from trainer.published.configs.gguf import read_metadata
+from tests.support.published.models import plain, tiny
+from trainer.model.llama.rope_scaling import RopeScaling
+from trainer.published.configs.gguf import frequency_divisors, read_metadata, write_metadata
 from trainer.published.files.tensor import Tensor
 
 _METADATA: dict[str, Any] = {
@@ -75,3 +78,54 @@ def test_another_architecture_and_divisors_of_another_size_are_refused() -> None
         read_metadata({"general.architecture": "mamba"}, {})
     with pytest.raises(ConfigError, match=r"must have the shape \(4,\), got \(2,\)"):
         read("rope_freqs.weight", attention__key_length=8, attention__value_length=8)
+
+
+_LONG: dict[str, Any] = {"factor": 4.0, "original_positions": 32}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"rope_scaling": RopeScaling(kind="linear", factor=2.0)},
+        {
+            "rope_scaling": RopeScaling(kind="yarn", attention_factor=2 * (0.1 * math.log(4) + 1), **_LONG),
+            "norm_eps": 1e-6,
+        },
+    ],
+)
+def test_written_metadata_is_read_again(options: dict[str, Any]) -> None:
+    config = tiny(**options)
+    values = write_metadata(config, vocab_size=99)
+    assert values["llama.vocab_size"] == 99
+    assert frequency_divisors(config) is None
+    stored = {key: float(np.float32(value)) if type(value) is float else value for key, value in values.items()}
+    assert plain(read_metadata(stored, tensors("output.weight"))) == plain(config)
+
+
+def test_scalings_without_a_name_become_divisors_with_the_same_factor_on_cosines() -> None:
+    scaling = RopeScaling(kind="longrope", divisors=(1.0, 8.0), **_LONG)
+    config = tiny(rope_scaling=scaling)
+    divisors = frequency_divisors(config)
+    assert divisors is not None
+    assert divisors.tolist() == [1.0, 8.0]
+    found = read_metadata(write_metadata(config, vocab_size=9), tensors("rope_freqs.weight")).rope_scaling
+    assert found is not None
+    assert (found.divisors, found.amplitude) == ((1.0, 8.0), pytest.approx(scaling.amplitude, rel=1e-6))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"qk_norm": True, "qkv_bias": True, "output_bias": True}, "qwen3 has no biases"),
+        (
+            {"qk_norm": True, "rope_scaling": RopeScaling(kind="llama3", **_LONG)},
+            "qwen3 has no rope_scaling",
+        ),
+        ({"rope_scaling": RopeScaling(kind="yarn", truncate=False, **_LONG)}, "no truncate = false"),
+        ({"qk_norm": True, "qkv_bias": True}, "cannot be exported"),
+    ],
+)
+def test_models_that_llama_cpp_does_not_have_are_rejected(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        write_metadata(tiny(**options), vocab_size=9)

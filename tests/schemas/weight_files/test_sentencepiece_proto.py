@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import sentencepiece
 
+from schemas.weight_files.sentencepiece_proto import PieceType, read_pieces, write_model
 from tests.support.text_tokenizers import text_tokenizer
 from tokenizer.text.files import read_tokenizer_files
-from tokenizer.text.sentencepiece_proto import PieceType, read_pieces, write_model
 
 TEXT = "Somebody walks in,  looks around and says:\n what happened here? \u00e9漢"
 
