@@ -24,6 +24,10 @@ AttentionMethod = Literal["ring", "all_gather", "ulysses"]  # see `attention/con
 ATTENTION_METHODS: tuple[str, ...] = get_args(AttentionMethod)
 Dtype = Literal["float32", "bfloat16"]
 DTYPES: tuple[str, ...] = get_args(Dtype)
+# What the forward pass of a layer keeps for the backward pass, which recomputes the rest: its input (full), also the
+# output of attention (layer), also queries, keys and values (projections).
+Remat = Literal["full", "layer", "projections"]
+REMATS: tuple[str, ...] = get_args(Remat)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +42,15 @@ class ModelConfig(ABC):
     attention: AttentionMethod = "ring"  # how attention is computed over the mesh axis `sequence`
     tile: int = 128  # side length of an attention block in tokens; also the loader's stripe width
     chunk: int = 256  # tokens per block in everything except attention
+    remat: Remat = "layer"  # what is recomputed in the backward pass
     offload: bool = False  # keep saved activations in host memory until the backward pass
 
     def __post_init__(self) -> None:
         self.require_positive("max_positions", "tile", "chunk")
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        if self.remat not in REMATS:
+            raise ConfigError(f"remat must be one of {', '.join(REMATS)}, got {self.remat!r}")
         if self.softmax not in SOFTMAXES:
             raise ConfigError(f"softmax must be one of {', '.join(SOFTMAXES)}, got {self.softmax!r}")
         if self.attention not in ATTENTION_METHODS:

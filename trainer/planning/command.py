@@ -20,6 +20,7 @@ from trainer.planning.report import Speed, lines_of
 from trainer.planning.speed import matmul_flops_per_s
 from trainer.run.config import Memory
 from trainer.run.model_options import ModelOptions
+from trainer.run.optimizer import OptimizerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,7 @@ class PlanTraining:
     memory: OmitArgPrefixes[Memory] = field(default_factory=Memory)
     model: ModelOptions = field(default_factory=ModelOptions)
     mesh: MeshConfig = field(default_factory=MeshConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
         for name in ("context", "text_size", "batch_size", "steps", "devices", "document_length", "flops_per_s"):
@@ -77,14 +79,18 @@ class PlanTraining:
         """Print the plan."""
         config, work, devices = self._model(), self._work(), self._device_count()
         mesh = mesh_sizes(self.mesh, devices=devices)
-        plan = TrainingPlan.of(config, mesh, work)
+        plan = TrainingPlan.of(config, mesh, work, self.optimizer)
         speed = self._speed(config, devices)
-        print("\n".join(lines_of(plan, config, mesh, work, steps=self.steps, speed=speed)))
+        print("\n".join(lines_of(plan, config, mesh, work, steps=self.steps, speed=speed, settings=self.optimizer)))
 
     def _model(self) -> ModelConfig:
         config = self.model.configuration(init_from=self.init_from)
         return dataclasses.replace(
-            config, attention=self.attention, dtype=self.dtype or config.dtype, offload=self.memory.offload
+            config,
+            attention=self.attention,
+            dtype=self.dtype or config.dtype,
+            remat=self.memory.remat,
+            offload=self.memory.offload,
         )
 
     def _work(self) -> Workload:

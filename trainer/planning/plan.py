@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import AbstractMesh, NamedSharding
@@ -22,8 +23,9 @@ from trainer.divisibility import require_context, require_rows
 from trainer.mesh import partition
 from trainer.model.protocol import Costs, StepMemory
 from trainer.model.registry import abstract, family_of
+from trainer.run.optimizer import OptimizerConfig, make_optimizer
 
-_FLOAT = 4  # bytes of a parameter, of its gradient, and of each of Adam's moments
+_FLOAT = 4  # bytes
 _TABLES = ("text_embedding", "vision_embedding", "text_head", "vision_head")
 
 
@@ -60,16 +62,18 @@ class DeviceMemory:
     kept: int  # activations kept for the backward pass
     working: int
     offloaded: int  # kept in host memory instead
+    average: int = 0  # of the parameters
+    wide: int = 0  # the parameters in float32
 
     @property
     def state(self) -> int:
         """What exists before and after a step."""
-        return self.parameters + self.optimizer + self.batch
+        return self.parameters + self.optimizer + self.average + self.batch
 
     @property
     def temporary(self) -> int:
         """What a step allocates on top; the update holds gradients and updates, when activations are gone."""
-        return max(2 * self.parameters, self.gradients + self.kept + self.working)
+        return max(2 * self.wide, self.gradients + self.kept + self.working)
 
     @property
     def total(self) -> int:
@@ -88,9 +92,14 @@ class TrainingPlan:
     attention_flops: float
 
     @classmethod
-    def of(cls, config: ModelConfig, mesh: Mapping[str, int], work: Workload) -> TrainingPlan:
-        """Make the plan; raises ConfigError if mesh, model and batch do not fit together, as a run would."""
-        costs = _costs(config)
+    def of(
+        cls, config: ModelConfig, mesh: Mapping[str, int], work: Workload, settings: OptimizerConfig | None = None
+    ) -> TrainingPlan:
+        """Make the plan of a run with these settings of the optimizer; without them, the default ones.
+
+        Raises ConfigError if mesh, model and batch do not fit together, as a run would.
+        """
+        costs, about = _costs(config), settings or OptimizerConfig()
         config.require_mesh(mesh)
         require_rows(work.batch_size, mesh, accumulate=work.accumulate)
         require_context(work.context, mesh, tile=config.tile)
@@ -110,7 +119,7 @@ class TrainingPlan:
         return cls(
             parameters=sum(x.size for x in jax.tree.leaves(shapes)),
             table_parameters=sum(math.prod(shapes[name].shape) for name in _TABLES if name in shapes),
-            memory=_memory(_bytes_per_device(shapes, mesh), during, mesh, tokens=tokens, accumulate=work.accumulate),
+            memory=_memory(shapes, about, during, mesh, tokens=tokens, accumulate=work.accumulate),
             flops=flops,
             attention_flops=flops - without,
         )
@@ -124,34 +133,46 @@ def _costs(config: ModelConfig) -> Costs:
 
 
 def _memory(
-    parameters: int, during: StepMemory, mesh: Mapping[str, int], *, tokens: int, accumulate: int
+    shapes: Any,
+    settings: OptimizerConfig,
+    during: StepMemory,
+    mesh: Mapping[str, int],
+    *,
+    tokens: int,
+    accumulate: int,
 ) -> DeviceMemory:
-    """Return the memory of a device with so many bytes of parameters, and `tokens` of a micro-batch.
+    """Return the memory of a device with parameters of these shapes, and `tokens` of a micro-batch.
 
     Gradients are there once. Where weights are split, the loop over layers holds them twice, and the sum over
-    micro-batches is one more copy.
+    micro-batches is one more copy, in float32.
     """
-    copies = 1 + (mesh["fsdp"] * mesh["sequence"] > 1) + (accumulate > 1)
+    count = _elements_per_device(shapes, mesh)
+    size, state_size = (np.dtype(jnp.dtype(kind)).itemsize for kind in (settings.param_dtype, settings.state_dtype))
+    moments = jax.eval_shape(make_optimizer(settings, steps=1).init, shapes)
+    optimizer = state_size * _elements_per_device(moments, mesh)
     per_token = sum(np.dtype(kind).itemsize for kind in BATCH_TYPES.values())
     return DeviceMemory(
-        parameters=parameters,
-        optimizer=2 * parameters,
+        parameters=size * count,
+        optimizer=0 if settings.offload else optimizer,
         batch=tokens * accumulate * per_token,
-        gradients=copies * parameters,
+        gradients=(1 + (mesh["fsdp"] * mesh["sequence"] > 1)) * size * count + (accumulate > 1) * _FLOAT * count,
         kept=during.kept,
         working=during.working,
-        offloaded=during.offloaded,
+        offloaded=during.offloaded + (optimizer if settings.offload else 0),
+        average=0 if settings.ema_decay is None else _FLOAT * count,
+        wide=_FLOAT * count,
     )
 
 
-def _bytes_per_device(shapes: Any, mesh: Mapping[str, int]) -> int:
-    """Return the bytes of the parameters that a device stores."""
+def _elements_per_device(shapes: Any, mesh: Mapping[str, int]) -> int:
+    """Return the number of values of the parameters, or of the moments, that a device stores."""
     sizes = AbstractMesh(tuple(mesh.values()), tuple(mesh))
 
-    def elements(variable: nnx.Variable[Any]) -> int:
+    def elements(variable: Any) -> int:
+        if not isinstance(variable, nnx.Variable) or not jax.tree.leaves(variable):  # a counter, or left out
+            return 0
         shape = variable.get_value().shape
         spec = partition(variable.get_metadata()["dims"], shape, sizes)
         return math.prod(NamedSharding(sizes, spec).shard_shape(shape))
 
-    variables = jax.tree.leaves(shapes, is_leaf=lambda x: isinstance(x, nnx.Variable))
-    return _FLOAT * sum(map(elements, variables))
+    return sum(map(elements, jax.tree.leaves(shapes, is_leaf=lambda x: isinstance(x, nnx.Variable))))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from trainer.config import ModelConfig
 from trainer.planning.plan import DeviceMemory, TrainingPlan, Workload
+from trainer.run.optimizer import OptimizerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,14 @@ class Speed:
 
 
 def lines_of(
-    plan: TrainingPlan, config: ModelConfig, mesh: Mapping[str, int], work: Workload, *, steps: int, speed: Speed
+    plan: TrainingPlan,
+    config: ModelConfig,
+    mesh: Mapping[str, int],
+    work: Workload,
+    *,
+    steps: int,
+    speed: Speed,
+    settings: OptimizerConfig | None = None,
 ) -> Iterator[str]:
     """Yield the lines of the report."""
     in_layers = plan.parameters - plan.table_parameters
@@ -32,7 +40,7 @@ def lines_of(
     yield f"step        {work.batch_size:,} x {work.context:,} = {work.tokens:,} tokens; {share:,} a device{apart}"
     yield ""
     yield f"memory of a device, activations in {config.dtype}"
-    yield from (f"  {name:<44}{_bytes(size):>10}" for name, size in _memory(plan.memory))
+    yield from (f"  {name:<44}{_bytes(size):>10}" for name, size in _memory(plan.memory, settings or OptimizerConfig()))
     yield ""
     seconds = plan.flops / (speed.flops_per_s * speed.utilization)
     attention = plan.attention_flops / plan.flops
@@ -44,16 +52,18 @@ def lines_of(
     yield f"run         {steps:,} steps, {steps * work.tokens:.3g} tokens, {_time(steps * seconds)}"
 
 
-def _memory(memory: DeviceMemory) -> Iterator[tuple[str, int]]:
-    yield "parameters, float32", memory.parameters
-    yield "optimizer: two moments, float32", memory.optimizer
+def _memory(memory: DeviceMemory, settings: OptimizerConfig) -> Iterator[tuple[str, int]]:
+    yield f"parameters, {settings.param_dtype}", memory.parameters
+    yield f"optimizer {settings.name}: moments, {settings.state_dtype}", memory.optimizer
+    if memory.average:
+        yield "moving average of the parameters, float32", memory.average
     yield "batch", memory.batch
-    yield "gradients, float32", memory.gradients
+    yield "gradients", memory.gradients
     yield "activations kept for the backward pass", memory.kept
     yield "one layer, or the loss, while it runs", memory.working
     yield "total at the peak", memory.total
     if memory.offloaded:
-        yield "in host memory: activations", memory.offloaded
+        yield "in host memory: activations or moments", memory.offloaded
 
 
 def _bytes(size: float) -> str:

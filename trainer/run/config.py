@@ -14,11 +14,13 @@ from schemas.storage.location import Location
 from trainer.config import (
     ATTENTION_METHODS,
     DTYPES,
+    REMATS,
     SOFTMAXES,
     AttentionMethod,
     Dtype,
     MeshConfig,
     ModelConfig,
+    Remat,
     Softmax,
 )
 from trainer.data.batch_sizes import BatchSizeOption, BatchSizes
@@ -73,12 +75,17 @@ class Memory:
 
     accumulate: int = 1
     """Number of micro-batches that a batch is split into. The gradient is that of the whole batch."""
+    remat: Remat = "layer"
+    """What the backward pass recomputes: full keeps the input of each layer only; layer also keeps the output of
+    attention, which is not computed again; projections also keeps queries, keys and values."""
     offload: bool = False
     """Keep activations saved for the backward pass in host memory."""
 
     def __post_init__(self) -> None:
         if self.accumulate < 1:
             raise ConfigError(f"accumulate must be at least 1, got {self.accumulate}")
+        if self.remat not in REMATS:
+            raise ConfigError(f"remat must be one of {', '.join(REMATS)}, got {self.remat!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +196,7 @@ class TrainConfig:
             softmax=self.softmax or config.softmax,
             dtype=self.dtype or config.dtype,
             attention=self.attention,
+            remat=self.memory.remat,
             offload=self.memory.offload,
         )
 

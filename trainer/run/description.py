@@ -21,7 +21,7 @@ from trainer.model.registry import config_from_dict, config_to_dict, family_of
 from trainer.run.optimizer import OptimizerConfig
 
 # Fields that only change how a model is computed, up to rounding. A resumed run may use other values.
-_COMPUTE_FIELDS = ("attention", "tile", "chunk", "offload")
+_COMPUTE_FIELDS = ("attention", "tile", "chunk", "remat", "offload")
 _DATA_FIELDS = (
     "context_length",
     "dataset_fingerprint",

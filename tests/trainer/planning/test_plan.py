@@ -10,7 +10,7 @@ from schemas.errors import ConfigError
 from tests.support.training import bigram_model
 from tests.support.training.packed_sequences import VOCABULARY
 from trainer.config import MeshConfig
-from trainer.mesh import make_mesh
+from trainer.mesh import HOST_MEMORY, make_mesh
 from trainer.model.llama.config import LlamaConfig, debug, lwm_7b
 from trainer.model.registry import FAMILIES, parameter_count
 from trainer.planning.plan import TrainingPlan, Workload
@@ -48,6 +48,39 @@ def test_the_memory_of_a_step_is_what_xla_allocates(config: LlamaConfig, sizes: 
     planned = TrainingPlan.of(config, mesh, work).memory
     assert planned.state == pytest.approx(real.argument_size_in_bytes, rel=0.001)
     assert planned.temporary == pytest.approx(real.temp_size_in_bytes, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("settings", "bytes_per_parameter"),
+    [
+        (OptimizerConfig(), 12),
+        (OptimizerConfig(name="lion", ema_decay=0.99), 4 + 4 + 4),
+        (OptimizerConfig(state_dtype="bfloat16", param_dtype="bfloat16"), 6),
+        (OptimizerConfig(offload=True), 4),
+    ],
+)
+def test_the_state_has_the_bytes_of_its_options(settings: OptimizerConfig, bytes_per_parameter: int) -> None:
+    work = Workload(context=64, batch_size=1, **SIZES)
+    memory = TrainingPlan.of(MODEL, ONE, work, settings).memory
+    count = TrainingPlan.of(MODEL, ONE, work).parameters
+    assert memory.state - memory.batch == bytes_per_parameter * count
+    assert memory.offloaded == (8 * count if settings.offload else 0)
+    state = Plan.of(
+        MODEL,
+        VOCABULARY,
+        optimizer=make_optimizer(settings, steps=1),
+        mesh=make_mesh(MeshConfig(sequence=1), devices=jax.devices()[:1]),
+        storage=settings,
+    ).like
+    stored = [x for x in jax.tree.leaves(state) if x.ndim and x.sharding.memory_kind != HOST_MEMORY]
+    assert sum(x.size * x.dtype.itemsize for x in stored) == bytes_per_parameter * count
+
+
+def test_muon_has_one_moment_for_the_matrices_of_layers() -> None:
+    work = Workload(context=64, batch_size=1, **SIZES)
+    plan = TrainingPlan.of(MODEL, ONE, work, OptimizerConfig(name="muon"))
+    matrices = MODEL.layers * MODEL.matmul_weights
+    assert plan.memory.optimizer == 4 * (2 * plan.parameters - matrices)
 
 
 def test_parameters_and_operations_are_those_of_the_model() -> None:

@@ -50,9 +50,18 @@ def step_memory(config: LlamaConfig, mesh: Mapping[str, int], *, tokens: int, id
 
 
 def _kept_per_token(config: LlamaConfig, mesh: Mapping[str, int]) -> int:
-    """Return the bytes per token that layers keep for the backward pass: stream, attention's output, log-sum-exp."""
-    size, heads = jnp.dtype(config.dtype).itemsize, config.heads // mesh["tensor"]
-    return config.layers * ((config.dim + heads * config.head_dim) * size + heads * _FLOAT)
+    """Return the bytes per token that layers keep for the backward pass: the stream, and what `remat` adds to it.
+
+    That is attention's output and log-sum-exp for layer, also queries, keys and values for projections.
+    """
+    size, tensor = jnp.dtype(config.dtype).itemsize, mesh["tensor"]
+    heads, kv_heads = config.heads // tensor, config.kv_heads // tensor
+    kept = config.dim * size
+    if config.remat != "full":
+        kept += heads * config.head_dim * size + heads * _FLOAT
+    if config.remat == "projections":
+        kept += (heads + 2 * kv_heads) * config.head_dim * size
+    return config.layers * kept
 
 
 def _layer_per_token(config: LlamaConfig, mesh: Mapping[str, int]) -> int:

@@ -5,9 +5,9 @@ grouped-query attention. Text and vision ids have separate embedding tables and 
 the vocabulary of `schemas/vocab.py`.
 
 Layers are stacked, [L, ...], and scanned, so the program has the size of one layer (`layer.py`). The backward pass
-recomputes each layer except attention: its output and log-sum-exp are saved, so its forward does not run twice. With
-`offload` the saved arrays (these two and the layer's input) are kept in host memory; on a CPU this is the device's
-memory, so nothing is copied.
+recomputes each layer from its input. By default attention is excepted: its output and log-sum-exp are saved, so its
+forward does not run twice; `remat` chooses to save less or more. With `offload` the saved arrays and the layer's input
+are kept in host memory; on a CPU this is the device's memory, so nothing is copied.
 
 The order of the sequence does not matter: masks and angles follow from segment ids and positions alone.
 
@@ -30,6 +30,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 
 from trainer.attention.context_parallel import LSE, OUT, attention
+from trainer.config import Remat
 from trainer.mesh import HOST_MEMORY, constrain, require_host_memory
 from trainer.model.llama.config import LlamaConfig
 from trainer.model.llama.decoder import LlamaDecoder, make_decoder
@@ -45,7 +46,9 @@ from trainer.model.llama.layer import (
 from trainer.model.llama.rope import Rotation, rotation
 from trainer.model.weights import lookup
 
-STREAM = "layer_stream"  # checkpoint name of a layer's input, saved together with attention's OUT and LSE
+# Checkpoint names of a layer's input, and of its queries, keys and values; attention has the names OUT and LSE.
+STREAM, HEADS = "layer_stream", "layer_heads"
+_SAVED: dict[Remat, list[str]] = {"full": [], "layer": [OUT, LSE], "projections": [OUT, LSE, HEADS]}
 
 _HIDDEN = ("batch", "sequence", "model")
 
@@ -83,7 +86,7 @@ class Transformer(nnx.Module):
 
         def layer(x: jax.Array, stored: Mapping[str, jax.Array]) -> tuple[jax.Array, None]:
             x, w = checkpoint_name(x, STREAM), gathered(stored, config, mesh)
-            q, k, v = attention_inputs(x, w, by, config=config, mesh=mesh)
+            q, k, v = (checkpoint_name(y, HEADS) for y in attention_inputs(x, w, by, config=config, mesh=mesh))
             attended = attend(q, k, v, segment_ids, positions)
             return after_attention(x, attended, w, config=config, mesh=mesh), None
 
@@ -147,11 +150,11 @@ class Transformer(nnx.Module):
 def _kept(config: LlamaConfig, mesh: Mesh | None) -> Callable[..., Any]:
     """Return the rematerialization policy: the values saved for the backward pass of a layer, and where."""
     if not config.offload:
-        return jax.checkpoint_policies.save_only_these_names(OUT, LSE)
+        return jax.checkpoint_policies.save_only_these_names(*_SAVED[config.remat])
     require_host_memory(jax.local_devices()[0] if mesh is None else mesh.local_devices[0])
     return jax.checkpoint_policies.save_and_offload_only_these_names(
         names_which_can_be_saved=[],
-        names_which_can_be_offloaded=[STREAM, OUT, LSE],
+        names_which_can_be_offloaded=[STREAM, *_SAVED[config.remat]],
         offload_src="device",
         offload_dst=HOST_MEMORY,
     )

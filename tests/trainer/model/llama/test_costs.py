@@ -27,6 +27,17 @@ def test_every_layer_keeps_its_input_and_the_output_of_attention() -> None:
     assert made.offloaded == 0
 
 
+def test_rematerialization_keeps_less_or_more() -> None:
+    c = small()
+    full, layer, projections = (
+        step_memory(dataclasses.replace(c, remat=remat), ONE, tokens=10, ids=50).kept
+        for remat in ("full", "layer", "projections")
+    )
+    assert full == 10 * c.layers * c.dim * 4
+    assert layer - full == 10 * c.layers * (c.heads * c.head_dim + c.heads) * 4
+    assert projections - layer == 10 * c.layers * (c.heads + 2 * c.kv_heads) * c.head_dim * 4
+
+
 def test_offloaded_activations_are_in_host_memory_except_for_one_layer() -> None:
     config = dataclasses.replace(debug(), offload=True)
     kept = step_memory(debug(), ONE, tokens=100, ids=50).kept

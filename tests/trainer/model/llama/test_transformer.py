@@ -18,7 +18,7 @@ from tests.support.training.decoding import last_logits
 from tests.support.training.packed_sequences import VOCABULARY, Packed, packed, random_order
 from trainer.attention.context_parallel import LSE, attention
 from trainer.attention.reference import dense_attention
-from trainer.config import AttentionMethod, MeshConfig
+from trainer.config import AttentionMethod, MeshConfig, Remat
 from trainer.mesh import batch_sharding, make_mesh
 from trainer.model.llama.config import LlamaConfig, debug
 from trainer.model.llama.rope_scaling import RopeScaling, frequencies
@@ -289,6 +289,24 @@ def test_the_backward_pass_does_not_recompute_attention() -> None:
     assert _count(step, "ppermute") == _count(alone, "ppermute") > 0
     # The log-sum-exp gets its name where the forward ends.
     assert [e.params["name"] for e in step if e.primitive.name == "name"].count(LSE) == 1
+
+
+@pytest.mark.parametrize("remat", ["full", "projections"])
+def test_loss_and_gradients_do_not_depend_on_what_is_recomputed(remat: Remat) -> None:
+    mesh = _mesh(sequence=1)
+    loss, gradients = _loss_and_gradients(mesh, dataclasses.replace(debug(), remat=remat))
+    expected, same = _loss_and_gradients(mesh)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    for ours, theirs in zip(jax.tree.leaves(gradients), jax.tree.leaves(same), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_the_policy_projections_keeps_queries_keys_and_values_too() -> None:
+    length, c = 64, dataclasses.replace(debug(), remat="projections", offload=True)
+    loops = [e for e in _step_equations(_mesh(sequence=1), length=length, config=c) if e.primitive.name == "scan"]
+    kept = [a for e in loops for a in _avals(e) if a.memory_space == jax.memory.Space.Host]
+    per_token = c.dim + c.heads * c.head_dim + c.heads + (c.heads + 2 * c.kv_heads) * c.head_dim
+    assert sum(a.size for a in kept) == c.layers * length * per_token
 
 
 def test_saved_activations_can_be_offloaded_to_host_memory() -> None:
