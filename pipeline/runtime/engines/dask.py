@@ -22,7 +22,7 @@ from typing import Any
 import apache_beam as beam
 import cloudpickle
 
-from pipeline.runtime.engines import dask_probe
+from pipeline.runtime.engines import dask_probe, dask_worker
 from pipeline.runtime.engines.engine import Engine, new_pipeline
 from pipeline.runtime.interrupt import request_stop
 from pipeline.runtime.job_log import JobLog
@@ -110,6 +110,7 @@ def _local_cluster(workers: int) -> str:
             memory_limit=0,  # the default kills a worker that uses more than its share
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
+            preload=[dask_worker.__name__],
         )
         _CLUSTERS.callback(cluster.close)
         _STARTED[workers] = str(cluster.scheduler_address)

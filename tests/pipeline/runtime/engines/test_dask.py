@@ -105,7 +105,7 @@ def test_a_worker_without_a_path_that_it_reads_is_an_error(tmp_path: Path, clust
         run(tmp_path, cluster.address, reads=("/no/such/model",))
 
 
-def test_a_worker_with_other_packages_or_another_hash_seed_is_an_error(tmp_path: Path) -> None:
+def test_a_worker_with_other_packages_is_an_error(tmp_path: Path) -> None:
     other = tmp_path / "packages" / "numpy-1.0.dist-info"
     other.mkdir(parents=True)
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 1.0\n")
@@ -113,6 +113,15 @@ def test_a_worker_with_other_packages_or_another_hash_seed_is_an_error(tmp_path:
     with (
         dask_cluster(tmp_path / "dask", workers=1, environment={"PYTHONPATH": path}) as cluster,
         pytest.raises(ConfigError, match=r"has other packages than this process: numpy 1.0 instead of "),
+    ):
+        run(tmp_path, cluster.address)
+
+
+def test_workers_that_hash_strings_differently_are_an_error(tmp_path: Path) -> None:
+    own_seed = ["sh", "-c", 'exec env PYTHONHASHSEED=$$ "$0" "$@"']  # its process id
+    with (
+        dask_cluster(tmp_path / "dask", prefix=own_seed) as cluster,
+        pytest.raises(ConfigError, match="the Dask workers hash strings differently .*the same PYTHONHASHSEED"),
     ):
         run(tmp_path, cluster.address)
 
