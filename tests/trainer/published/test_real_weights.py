@@ -100,11 +100,12 @@ def test_logits_are_those_of_transformers(weights: Path, run: Path, ours: np.nda
 
 
 def test_llama_cpp_gives_the_perplexity_and_continues_a_prompt_in_the_same_way(
-    run: Path, ours: np.ndarray, tokens: list[int], tmp_path: Path
+    weights: Path, run: Path, ours: np.ndarray, tokens: list[int], tmp_path: Path
 ) -> None:
-    export_model(run, ExportConfig(out=tmp_path / "exported", format="gguf"))
+    tokenizer = TextTokenizer.load(weights)
+    tokenizer.files.write(tmp_path / "tokenizer")
+    export_model(run, ExportConfig(out=tmp_path / "exported", format="gguf", tokenizer=tmp_path / "tokenizer"))
     path = tmp_path / "exported" / "model.gguf"
-    tokenizer = TextTokenizer.load(path)
     model = LlamaCpp(path, letter=int(tokenizer.encode("a")[0]))
     theirs = np.mean([-one for one in _shares(model, tokens)])
     values = ours.astype(np.float64)
