@@ -24,6 +24,8 @@ from pipeline.evaluation.run import read_results, run_suite
 from pipeline.evaluation.sample import Sample
 from pipeline.evaluation.summary import compare
 from pipeline.evaluation.visual_needle import VisualNeedleConfig, visual_needle_samples
+from pipeline.inference.config import LocalConfig
+from pipeline.language_models.chat import ChatModel
 from pipeline.language_models.endpoint import Endpoint, EndpointConfig
 from pipeline.text.books import BookConfig, load_book
 from schemas.errors import ConfigError
@@ -36,8 +38,11 @@ from tokenizer.text.tokenizer import TextTokenizer
 class Subject:
     """The model that is evaluated."""
 
-    endpoint: str
+    endpoint: str | None = None
     """Address of a server with OpenAI's interface that serves the model, for example http://127.0.0.1:8080/v1"""
+    model: Path | None = None
+    """Instead of a server: output folder of `longreel train` or `longreel import-model`."""
+    local: Annotated[LocalConfig, OmitArgPrefixes] = field(default_factory=LocalConfig)
     server: Annotated[EndpointConfig, OmitArgPrefixes] = field(default_factory=EndpointConfig)
     concurrency: int = 4
     """Requests at a time."""
@@ -47,6 +52,17 @@ class Subject:
     def __post_init__(self) -> None:
         if self.concurrency < 1:
             raise ConfigError(f"concurrency must be at least 1, got {self.concurrency}")
+        if (self.endpoint is None) == (self.model is None):
+            raise ConfigError("give either --endpoint, the address of a server, or --model, the folder of a run")
+
+    def load(self) -> ChatModel:
+        """Return the model."""
+        if self.endpoint is not None:
+            return Endpoint(self.endpoint, self.server)
+        from pipeline.inference.local_model import LocalModel
+
+        assert self.model is not None
+        return LocalModel.load(self.model, self.local)
 
     def evaluate(self, suite: str, samples: Iterator[Sample], options: Any, *, total: int | None = None) -> None:
         """Ask, and print the scores."""
@@ -59,7 +75,7 @@ class Subject:
         summary = run_suite(
             suite,
             samples,
-            Endpoint(self.endpoint, self.server),
+            self.load(),
             self.out,
             concurrency=self.concurrency,
             options=options,

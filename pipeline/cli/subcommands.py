@@ -106,6 +106,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
             "PlanTraining",
             "estimate memory, operations and time of a training without running it",
         ),
+        ("chat", "pipeline.cli.chat", "Chat", "talk with a trained model, also about pictures, videos and books"),
         ("generate", "pipeline.cli.generate", "Generate", "continue a stored video or a text with a trained model"),
     ),
     **_group(

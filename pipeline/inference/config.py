@@ -1,0 +1,20 @@
+"""How a model is loaded on this machine. Imports nothing of JAX, so that servers can be evaluated without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalConfig:
+    """How a model is loaded."""
+
+    devices: int | None = None
+    """Virtual CPU devices to use. Default: the first accelerator, or one CPU device."""
+    cache_dtype: Literal["float32", "bfloat16"] | None = None
+    """Dtype of the key/value cache: float32 or bfloat16. Default: that of the model."""
+    vision: str | None = None
+    """The VQGAN of the model, for pictures and videos: the name of a shipped checkpoint, or a file of weights."""
+    frames: int = 8
+    """Largest number of frames of a video that the model sees, at equal distances."""

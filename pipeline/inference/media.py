@@ -1,0 +1,64 @@
+"""Pictures and videos as ids of a model's vocabulary: `frame eof frame … frame eov`, as in the training data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.language_models.chat import Media
+from pipeline.video.decoder import DecodeConfig, Decoder
+from schemas.errors import ConfigError
+from schemas.vocab import Vocabulary
+from tokenizer.codec import FrameCodec
+
+
+@dataclass(frozen=True)
+class MediaEncoder:
+    """Encodes media with the VQGAN that the model was trained with."""
+
+    codec: FrameCodec
+    vocabulary: Vocabulary
+    most_frames: int = 8
+    frame_rate: float = 1.0  # frames a second that are decoded; `most_frames` of them are chosen
+
+    def __post_init__(self) -> None:
+        if self.most_frames < 1:
+            raise ConfigError(f"frames must be at least 1, got {self.most_frames}")
+        if not self.vocabulary.vision_size:
+            raise ConfigError("this model has no vocabulary for vision: ask it without pictures and videos")
+        if self.codec.sha256 != self.vocabulary.vision_sha256:
+            raise ConfigError(
+                "this VQGAN did not encode the frames that the model was trained on: give another --vision"
+            )
+
+    @classmethod
+    def load(cls, vision: str, vocabulary: Vocabulary, *, most_frames: int) -> MediaEncoder:
+        """Load a VQGAN by its name or file; raises ConfigError if it is not the model's."""
+        return cls(FrameCodec.load(vision), vocabulary, most_frames)
+
+    def __call__(self, media: Media) -> NDArray[np.uint32]:
+        """Return the ids [n] of a picture or video; raises InputError if it cannot be decoded."""
+        return self.ids(choose_frames(self._frames(media.path), self.most_frames))
+
+    def ids(self, frames: NDArray[np.uint8]) -> NDArray[np.uint32]:
+        """Return the ids [n·(P+1)] of frames [n, H, W, 3]: P codes each, then <eof>, or <eov> after the last."""
+        codes = self.codec.encode(frames).reshape(len(frames), -1)
+        ids = np.empty((len(codes), codes.shape[1] + 1), np.uint32)
+        ids[:, :-1] = codes.astype(np.uint32) + self.vocabulary.text_size
+        ids[:, -1] = self.vocabulary.eof
+        ids[-1, -1] = self.vocabulary.eov
+        return ids.reshape(-1)
+
+    def _frames(self, path: Path) -> NDArray[np.uint8]:
+        with Decoder(DecodeConfig(fps=self.frame_rate, size=self.codec.frame_size)) as decoder:
+            return np.concatenate([frames for frames, _ in decoder.frames(path)])
+
+
+def choose_frames(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """Return at most `count` of the frames [n, H, W, 3], at equal distances from the first to the last, as LWM does."""
+    if len(frames) <= count:
+        return frames
+    return frames[np.linspace(0, len(frames) - 1, count).round().astype(int)]
