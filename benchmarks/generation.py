@@ -7,11 +7,10 @@ the generated ids, processor seconds of both with compilation, bytes of the cach
 Attention is quadratic in the length, memory is linear.
 
 With --weights, a LLaMA-type GGUF file (SmolLM2-135M, see tests/trainer/published/test_real_weights.py), the speed of
-a prompt and of greedy generation with two threads: Longreel's engine (float32, and with a bfloat16 cache),
-transformers (float32 and bfloat16) and llama.cpp through xllamacpp (the file's own quantization), each in its own
-process, after a warm-up. Speeds are tokens per second of wall time and of processor time; the latter depends less on
-what else the machine does. `matmul` are GFLOP/s of a plain float32 product of the prompt's size. It needs the extra
-`reference`, accelerate and xllamacpp.
+a prompt and of greedy generation with two threads: Longreel's engine (float32, and bfloat16 cache), transformers
+(float32 and bfloat16) and llama.cpp through xllamacpp (the file's own quantization), each in its own process, after a
+warm-up. It needs the extra `reference`, accelerate and xllamacpp. `matmul` is the prompt's share of the speed of a
+plain float32 product in the same process.
 """
 
 from __future__ import annotations
@@ -24,8 +23,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +33,7 @@ CASES = (
     "transformers float32",
     "transformers bfloat16",
     "llama.cpp",
-    "matmul",
 )
-REPEATS = 3  # the first one warms up
 
 
 def rss_bytes() -> int:
@@ -77,56 +72,56 @@ def measure_length(length: int, tokens: int, block: int) -> dict[str, Any]:
     }
 
 
-Run = Callable[[list[int], int], Any]  # prompt ids, number of new ids
-
-
 def measure_case(case: str, weights: Path, prompt: int, tokens: int) -> dict[str, Any]:
-    """Return the speeds of one implementation, in tokens/s of wall and of processor time."""
+    """Return prompt and generation speed of one implementation, in tokens/s."""
     name, _, dtype = case.partition(" ")
-    makers = {
-        "longreel": partial(_longreel, cache=dtype.rpartition(" ")[2]),
-        "transformers": partial(_transformers, dtype),
-    }
-    run = makers.get(name, partial(_llama_cpp, prompt + tokens))(weights)
-    short, long = [], []
-    for n in range(REPEATS):  # prompts that differ from the first id on, so that nothing is reused
-        short.append(_timed(run, [2 * n + 3, *range(100, 99 + prompt)], 1))
-        long.append(_timed(run, [2 * n + 4, *range(100, 99 + prompt)], tokens + 1))
-    found = {}
-    for clock, at in (("wall", 0), ("cpu", 1)):
-        first = min(times[at] for times in short[1:])
-        found[f"prompt_{clock}"] = round(prompt / first, 1)
-        found[f"generated_{clock}"] = round(tokens / (min(times[at] for times in long[1:]) - first), 2)
-    return found
+    if name == "longreel":
+        return _longreel(weights, prompt, tokens, cache=dtype.rpartition(" ")[2])
+    return (
+        _transformers(weights, dtype, prompt, tokens) if name == "transformers" else _llama_cpp(weights, prompt, tokens)
+    )
 
 
-def _timed(run: Run, ids: list[int], new: int) -> tuple[float, float]:
-    """Return seconds of wall and of processor time."""
-    started = time.perf_counter(), time.process_time()
-    run(ids, new)
-    return time.perf_counter() - started[0], time.process_time() - started[1]
-
-
-def _longreel(weights: Path, *, cache: str) -> Run:
+def _longreel(weights: Path, prompt: int, tokens: int, *, cache: str) -> dict[str, Any]:
     import jax
+    import jax.numpy as jnp
 
     from trainer.config import MeshConfig
     from trainer.inference.engine import Engine, EngineConfig
     from trainer.inference.requests import Request, Sampling
+    from trainer.inference.speed import Speed
     from trainer.mesh import make_mesh
     from trainer.published.importing import ImportConfig, import_model
     from trainer.run.state import load_model
 
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        import_model(str(weights), ImportConfig(out=run))
+        import_model(ImportConfig(source=weights, out=run))
         model, _ = load_model(run, mesh=make_mesh(MeshConfig(), devices=jax.devices()[:1]))
-    engine = Engine(model, config=EngineConfig(cache_dtype=cache, cache_tokens=4096))  # type: ignore[arg-type]
-    greedy = Sampling(temperature=0)
-    return lambda ids, new: engine.generate([Request(prompt=ids, max_tokens=new, sampling=greedy)])
+    engine = Engine(model, config=EngineConfig(cache_dtype=cache, cache_tokens=2 * (prompt + tokens)))  # type: ignore[arg-type]
+    weight_count = sum(x.size for x in jax.tree.leaves(engine.decoder)) - engine.decoder.text_size * model.config.dim
+    best = Speed(prompt_s=1e9, generation_s=1e9)
+    for n in range(3):
+        engine.speed = Speed()
+        ids = [n + 1, *range(3, prompt + 2)]
+        engine.generate([Request(prompt=ids, max_tokens=tokens, sampling=Sampling(temperature=0))])
+        best.prompt_s = min(best.prompt_s, engine.speed.prompt_s)
+        best.generation_s = min(best.generation_s, engine.speed.generation_s)
+    a, product = jnp.ones((2048, 2048), jnp.float32), jax.jit(jnp.matmul)
+    times = []
+    for _ in range(4):
+        started = time.perf_counter()
+        product(a, a).block_until_ready()
+        times.append(time.perf_counter() - started)
+    flops = 2 * weight_count * (prompt - 1) / best.prompt_s
+    return {
+        "prompt": round((prompt - 1) / best.prompt_s, 1),
+        "generated": round(tokens / best.generation_s, 2),
+        "matmul": round(flops / (2 * 2048**3 / min(times)), 3),
+    }
 
 
-def _transformers(dtype: str, weights: Path) -> Run:
+def _transformers(weights: Path, dtype: str, prompt: int, tokens: int) -> dict[str, Any]:
     import torch
     import transformers
 
@@ -134,37 +129,34 @@ def _transformers(dtype: str, weights: Path) -> Run:
     model = transformers.AutoModelForCausalLM.from_pretrained(
         weights.parent, gguf_file=weights.name, dtype=getattr(torch, dtype)
     ).eval()
+    prompts, both = [], []
+    with torch.no_grad():
+        for n in range(3):
+            ids = torch.tensor([[n + 1, *range(3, prompt + 2)]])
+            started = time.perf_counter()
+            model(ids, use_cache=True, logits_to_keep=1)
+            prompts.append(time.perf_counter() - started)
+            started = time.perf_counter()
+            model.generate(ids, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False)
+            both.append(time.perf_counter() - started)
+    return {"prompt": round(prompt / min(prompts), 1), "generated": round(tokens / (min(both) - min(prompts)), 2)}
 
-    def run(ids: list[int], new: int) -> Any:
-        with torch.no_grad():
-            return model.generate(torch.tensor([ids]), max_new_tokens=new, min_new_tokens=new, do_sample=False)
 
-    return run
-
-
-def _llama_cpp(context: int, weights: Path) -> Run:
+def _llama_cpp(weights: Path, prompt: int, tokens: int) -> dict[str, Any]:
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
-    parameters.model.path, parameters.n_ctx, parameters.n_parallel = str(weights), 2 * context, 1
+    parameters.model.path, parameters.n_ctx, parameters.n_parallel = str(weights), 2 * (prompt + tokens), 1
     parameters.cpuparams.n_threads = 2
     server = xllamacpp.Server(parameters)
-
-    def run(ids: list[int], new: int) -> Any:
-        return server.handle_completions({"prompt": ids, "n_predict": new, "temperature": 0.0, "ignore_eos": True})
-
-    return run
-
-
-def matmul_case(rows: int) -> dict[str, Any]:
-    """Return the GFLOP/s of a float32 product of `rows` rows with weights of SmolLM2's shape."""
-    import jax
-    import jax.numpy as jnp
-
-    x, w, product = jnp.ones((rows, 576)), jnp.ones((576, 1536)), jax.jit(jnp.matmul)
-    times = [_timed(lambda *_: product(x, w).block_until_ready(), [], 0) for _ in range(20)]
+    found = []
+    for n in range(3):
+        asked = {"prompt": [n + 1, *range(3, prompt + 2)], "n_predict": tokens, "temperature": 0.0, "ignore_eos": True}
+        answer = server.handle_completions(asked)
+        found.append((json.loads(answer) if isinstance(answer, bytes | str) else answer)["timings"])
     return {
-        name: round(2 * x.size * 1536 / min(t[n] for t in times[1:]) / 1e9, 1) for n, name in enumerate(("wall", "cpu"))
+        "prompt": round(max(t["prompt_per_second"] for t in found), 1),
+        "generated": round(max(t["predicted_per_second"] for t in found), 2),
     }
 
 
@@ -192,12 +184,7 @@ def main() -> None:
         print(json.dumps(measure_length(args.length, args.tokens, args.block)))
         return
     if args.case:
-        alone = args.case == "matmul"
-        print(
-            json.dumps(
-                matmul_case(args.prompt) if alone else measure_case(args.case, args.weights, args.prompt, args.tokens)
-            )
-        )
+        print(json.dumps(measure_case(args.case, args.weights, args.prompt, args.tokens)))
         return
     lengths, block = ([1024], 256) if args.smoke else (args.lengths, args.block)
     figures: dict[str, Any] = {"lengths": [], "cases": {}}

@@ -17,7 +17,7 @@ from trainer.compilation_cache import use_compilation_cache
 from trainer.config import MeshConfig
 from trainer.evaluation.loss import LossConfig, measure_loss
 from trainer.run.distributed import PROCESS_ID
-from trainer.run.launcher import run_locally
+from trainer.run.launcher import run_locally, stop_with_launcher
 from trainer.run.loop import TrainConfig, train, use_cpu_devices
 
 
@@ -38,6 +38,7 @@ class Train:
         if count is not None and PROCESS_ID not in os.environ:
             run_locally(count, [sys.executable, "-P", "-m", "longreel", *sys.argv[1:]])
             return
+        stop_with_launcher()
         result = train(self.training)
         if jax.process_index():
             return

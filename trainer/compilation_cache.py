@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import os
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
 
 _MOST_BYTES = 4 << 30  # programs that were not used for the longest time are deleted
 
+_NOT_WRITTEN = "Error writing persistent compilation cache entry"  # the beginning of JAX's warning
+
 
 def default_folder() -> Path:
     """Return the folder for compiled programs: `longreel/compiled` in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longreel" / "compiled"
+
+
+@contextmanager
+def tell_cache_errors(tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell once if a program that the body compiles cannot be kept, in place of JAX's warnings for each program."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", message=_NOT_WRITTEN)
+        yield
+    failed = [str(w.message) for w in caught if re.match(_NOT_WRITTEN, str(w.message))]
+    for other in caught:
+        if str(other.message) not in failed:
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    if failed:
+        folder, reason = jax.config.values["jax_compilation_cache_dir"], failed[0].rpartition(": ")[2]
+        tell(f"compiled programs cannot be kept in {folder} ({reason}): the next start compiles them again")
 
 
 def use_compilation_cache() -> Path | None:

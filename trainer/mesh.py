@@ -27,6 +27,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 from schemas.errors import ConfigError
 from trainer.config import MeshConfig
 from trainer.divisibility import nearest
+from trainer.hosts import arrange
 
 AXES = ("data", "fsdp", "tensor", "sequence")
 HOST_MEMORY = "pinned_host"  # JAX's name for the memory that holds offloaded activations
@@ -71,14 +72,14 @@ class Weight:
 
 
 def make_mesh(config: MeshConfig, *, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Arrange `devices` (default: all) as a mesh with the axes `AXES`.
+    """Arrange `devices` (default: all) as a mesh with the axes `AXES`; see `hosts.py` for which cross hosts.
 
-    Raises ConfigError, with the nearest valid size, if the sizes do not multiply to the number of devices.
+    Raises ConfigError, with the nearest valid size, if the sizes do not multiply to the number of devices, or if hosts
+    have different numbers of devices.
     """
     devices = jax.devices() if devices is None else devices
     sizes = mesh_sizes(config, devices=len(devices))
-    types = (AxisType.Auto,) * len(AXES)
-    return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=types, devices=list(devices))
+    return Mesh(arrange(devices, sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def mesh_sizes(config: MeshConfig, *, devices: int) -> dict[str, int]:

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
@@ -30,11 +31,11 @@ METRICS = "metrics.jsonl"
 Kind = Literal["train", "eval"]
 
 
-class ScalarWriter(Protocol):
-    """Receives every value of the log; `schemas.runs.tensorboard.TensorBoard` implements it."""
+class Board(Protocol):
+    """Displays the rows of the log as curves; `schemas.runs.tensorboard.TensorBoard` implements it."""
 
-    def add_scalar(self, tag: str, value: float, step: int) -> None:
-        """Write one value."""
+    def add_row(self, kind: Kind, step: int, values: Mapping[str, float]) -> None:
+        """Add the finite values of one row."""
 
     def close(self) -> None:
         """Flush and close."""
@@ -72,12 +73,12 @@ class MetricsLog:
     full.
     """
 
-    def __init__(self, run: Path, *, step: int, primary: bool = True, board: ScalarWriter | None = None) -> None:
+    def __init__(self, run: Path, *, step: int, primary: bool = True, boards: Sequence[Board] = ()) -> None:
         self.path = run / METRICS
         rows, self.damaged = _read(self.path)  # lines that are dropped
         kept = [row for row in rows if row["step"] <= step]
         self._rows = {(row["kind"], row["step"]): row for row in kept}
-        self._primary, self._board = primary, board
+        self._primary, self._boards = primary, boards
         if primary:
             write_text(self.path, "".join(map(_line, kept)))
             self._file = self.path.open("a", encoding="utf-8")
@@ -93,31 +94,31 @@ class MetricsLog:
         with storage_errors(self.path):
             self._file.write(_line(row))
             self._file.flush()
-        self._write_scalars(row)
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        for board in self._boards:
+            board.add_row(kind, step, finite)
 
     def find(self, kind: Kind, step: int) -> Mapping[str, Any] | None:
         """Return the row of this kind and step, or None."""
         return self._rows.get((kind, step))
 
+    def last_step(self, kind: Kind) -> int | None:
+        """Return the step of the last row of a kind, None if there is none."""
+        return max((step for found, step in self._rows if found == kind), default=None)
+
     def rows(self, kind: Kind) -> list[dict[str, Any]]:
         """Return all rows of a kind in order of steps."""
         return [row for key, row in sorted(self._rows.items()) if key[0] == kind]
-
-    def _write_scalars(self, row: Mapping[str, Any]) -> None:
-        if self._board is None:
-            return
-        for name, value in row.items():
-            if name not in ("kind", "step") and value is not None:
-                self._board.add_scalar(f"{row['kind']}/{name}", value, row["step"])
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
-        if self._primary:
-            self._file.close()
-        if self._board is not None:
-            self._board.close()
+        with storage_errors(self.path), ExitStack() as stack:  # closes all, even if one cannot write its rest
+            if self._primary:
+                stack.callback(self._file.close)
+            for board in self._boards:
+                stack.callback(board.close)
 
 
 def _line(row: Mapping[str, Any]) -> str:

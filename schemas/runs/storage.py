@@ -9,7 +9,7 @@ from pathlib import Path
 from schemas.errors import DatasetError, StorageError, storage_errors
 from schemas.runs.checksums import Checksums
 
-# Checkpoint libraries report a full disk as a ValueError that quotes errno's text.
+# Orbax reports a full disk as a ValueError, XLA's profiler as a RuntimeError; both quote errno's text.
 _DISK_FULL = ("No space left", "File too large", "Disk quota", "RESOURCE_EXHAUSTED")
 # What they raise for content that they did not expect; checksums have found all damage before.
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError)
@@ -21,7 +21,7 @@ def write_errors(path: Path, *, what: str) -> Iterator[None]:
     try:
         with storage_errors(path):
             yield
-    except ValueError as e:
+    except (ValueError, RuntimeError) as e:
         if any(text in str(e) for text in _DISK_FULL):
             raise StorageError(
                 f"cannot write a {what} to {path}: {e}. Earlier {what}s are kept: free some space and run "

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from schemas.errors import storage_errors
 
@@ -18,26 +23,37 @@ _FLUSH_S = 30
 class TensorBoard:
     """Writes scalars and images. Events after `step`, where the run resumes, are hidden by TensorBoard's purge step.
 
-    Raises StorageError if the disk is full.
+    Events are written by the thread that adds them: the thread of tensorboardX's `SummaryWriter` ends when the disk is
+    full, and the run would wait for it for ever. Raises StorageError if the disk is full.
     """
 
     def __init__(self, run: Path, *, step: int) -> None:
         self.path = run / TENSORBOARD
-        # The suffix keeps files apart: SummaryWriter's names have a resolution of one second, and it truncates.
-        self._writer = SummaryWriter(
-            str(self.path), purge_step=step + 1, flush_secs=_FLUSH_S, filename_suffix=f".{step}"
-        )
-
-    def add_scalar(self, tag: str, value: float, step: int) -> None:
-        """Write one value."""
         with storage_errors(self.path):
-            self._writer.add_scalar(tag, value, step)
+            self.path.mkdir(parents=True, exist_ok=True)
+            # The suffix keeps files apart: their names have a resolution of one second, and an existing one is emptied.
+            self._writer = EventsWriter(str(self.path / "events"), f".{step}")
+        self._flushed = -math.inf
+        self._write(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+
+    def add_row(self, kind: str, step: int, values: Mapping[str, float]) -> None:
+        """Write the values of a row under the tags KIND/NAME."""
+        for name, value in values.items():
+            self._write(Event(step=step, summary=summary.scalar(f"{kind}/{name}", value)))
 
     def add_image(self, tag: str, image: NDArray[np.uint8], step: int) -> None:
         """Write one image, uint8 `[H, W, 3]`."""
-        with storage_errors(self.path):
-            self._writer.add_image(tag, image, step, dataformats="HWC")
+        self._write(Event(step=step, summary=summary.image(tag, image, dataformats="HWC")))
 
     def close(self) -> None:
         """Flush and close the file."""
-        self._writer.close()
+        with storage_errors(self.path):
+            self._writer.close()
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        with storage_errors(self.path):
+            self._writer.write_event(event)
+            if time.monotonic() - self._flushed >= _FLUSH_S:
+                self._writer.flush()
+                self._flushed = time.monotonic()

@@ -18,19 +18,16 @@ from pathlib import Path
 import pytest
 
 import longreel
-from schemas.runs.metrics import read_metrics
 from tests.faults.outcomes import Outcomes
 from tests.support.command_server import CommandServer
 from tests.support.inputs.media import make_video
 from tests.support.stages import made_bytes
 from tests.support.texts import story
-from tests.support.training.training_dataset import write_dataset
 
 pytestmark = pytest.mark.slow
 
 
 _FOLDERS = ("survey", "signatures", "selection", "tokens", "packed")  # what logs and receipts say depends on the clock
-_LOSSES = ("kind", "step", "loss")
 
 
 @dataclass(frozen=True)
@@ -68,19 +65,15 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandServer
 
 
 def _commands(folder: Path) -> Iterator[Command]:
-    """Yield every command that writes to a workspace or trains, with material for it in `folder`."""
+    """Yield every command that writes to a workspace, with material for it in `folder`."""
     inputs, finished = write_material(folder / "in"), folder / "finished"
     assert longreel.main(run_command(inputs, finished)) == 0
-    dataset = write_dataset(folder / "set", context=128, train=8, val=2)
-    train = ["train", "--dataset", str(dataset), "--model.recipe", "debug", "--steps", "12", "--batch-size", "4"]
-    train += ["--checkpoint-every", "3", "--eval-every", "0"]
     select = ["select", "--val-fraction", "0.5", "--reconfigure"]
     yield Command("run", partial(run_command, inputs))
     yield Command("survey", lambda out: ["survey", str(inputs), "--out", str(out), "--units", "4"])
     yield Command("select", lambda out: [*select, "--out", str(out)], finished)
     yield Command("pack", lambda out: ["pack", "--out", str(out), "--context", "512"], finished)
     yield Command("takedown", lambda out: ["takedown", "book1.txt", "--out", str(out)], finished, _verified_tokens)
-    yield Command("train", lambda out: [*train, "--out", str(out)], made=_losses)
 
 
 def run_command(inputs: Path, out: Path) -> list[str]:
@@ -139,7 +132,3 @@ def _verified_tokens(out: Path) -> dict[str, bytes]:
     """Return the bytes of the files of tokens, after `verify`; the other files name the takedown, and so its time."""
     assert longreel.main(["verify", str(out)]) == 0
     return {name: data for name, data in finished_files(out).items() if name.endswith((".tar", ".arrow"))}
-
-
-def _losses(out: Path) -> list[tuple[object, ...]]:
-    return [tuple(row[name] for name in _LOSSES) for row in read_metrics(out / "metrics.jsonl")]

@@ -114,7 +114,7 @@ class _Training:
     def _open_logs(self, stack: ExitStack) -> None:
         out, step = self._out, self._step
         self._board = TensorBoard(out, step=step)
-        self._log = stack.enter_context(MetricsLog(out, step=step, board=self._board))
+        self._log = stack.enter_context(MetricsLog(out, step=step, boards=[self._board]))
         self._progress = stack.enter_context(TrainingProgress("train-tokenizer", steps=self._config.steps, done=step))
         if self._log.damaged:
             self._progress.log(f"dropped {self._log.damaged} damaged lines of {self._log.path}")

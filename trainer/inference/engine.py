@@ -45,8 +45,7 @@ class EngineConfig:
 
     rows: int = 1  # that are decoded together; a request with guidance takes two
     cache_tokens: int | None = None  # room for this many tokens; None: grows with the requests
-    dtype: Dtype | None = None  # of weights and activations; None: that of the model, but float32 on a CPU
-    cache_dtype: Dtype | None = None  # of keys and values; None: that of weights and activations
+    cache_dtype: Dtype | None = None  # of keys and values; None: that of the model
     page: int = 128  # tokens of a page
     block: int = 512  # tokens of a prompt that are run together
     stride: int = 8  # ids that are generated between two looks at stop texts and cancellations
@@ -56,9 +55,8 @@ class EngineConfig:
         for name in ("rows", "page", "block", "stride"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("dtype", "cache_dtype"):
-            if (value := getattr(self, name)) not in (None, *DTYPES):
-                raise ConfigError(f"{name} must be one of {', '.join(DTYPES)}, got {value!r}")
+        if self.cache_dtype not in (None, *DTYPES):
+            raise ConfigError(f"cache_dtype must be one of {', '.join(DTYPES)}, got {self.cache_dtype!r}")
         if self.kept_rows < 0 or (self.cache_tokens is not None and self.cache_tokens < 1):
             raise ConfigError(
                 "cache_tokens must be at least 1 and kept_rows not negative, "
@@ -83,7 +81,7 @@ class Engine:
         """
         _require_fit(model, mesh, grammar)
         self.config, self.grammar, self.speed = config or EngineConfig(), grammar, Speed()
-        self.decoder: Decoder = model.decoder(mesh, dtype=self.config.dtype or _fastest_dtype(model, mesh))
+        self.decoder: Decoder = model.decoder(mesh)
         self._devices = 1 if mesh is None else mesh.shape["sequence"]
         self._lengths = _block_lengths(self.config.block, self._devices)
         self._pool = PagePool(devices=self._devices, page=self.config.page, most_kept=self.config.kept_rows)
@@ -415,13 +413,6 @@ def _round_up(number: int) -> int:
     """Round up to a power of two or the middle of two, so that few sizes are compiled."""
     power = 1 << max(number - 1, 0).bit_length()
     return power * 3 // 4 if power >= 4 and number <= power * 3 // 4 else power
-
-
-def _fastest_dtype(model: Model, mesh: Mesh | None) -> Dtype:
-    """Return the dtype of the model, but float32 on a CPU, where XLA multiplies rows of bfloat16 30 times slower."""
-    device = jax.local_devices()[0] if mesh is None else mesh.devices.flat[0]
-    dtype: Dtype = "float32" if device.platform == "cpu" else model.config.dtype
-    return dtype
 
 
 def _require_fit(model: Model, mesh: Mesh | None, grammar: DocumentGrammar | None) -> None:

@@ -17,7 +17,7 @@ import jax
 from jax.sharding import Mesh
 
 from trainer.attention.paged import Pages, PageView
-from trainer.config import Dtype, ModelConfig
+from trainer.config import ModelConfig
 
 
 class Model(Protocol):
@@ -41,8 +41,8 @@ class Model(Protocol):
     def heads(self) -> tuple[jax.Array, jax.Array]:
         """Return the output weights [ids,D] of text and of vision; their products with hidden states are the logits."""
 
-    def decoder(self, mesh: Mesh | None, *, dtype: Dtype) -> Decoder:
-        """Return the form that generates, on `mesh` or on the first device of this process; it computes in `dtype`."""
+    def decoder(self, mesh: Mesh | None) -> Decoder:
+        """Return the form that generates, on `mesh` or on the first device of this process."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -108,7 +108,7 @@ class ArrayReader:
             return ts.open(_spec(self._folder, stored) | {"open": True}, context=context).result()
 
         array = opened(0)
-        chunk_bytes = 4 * math.prod(array.chunk_layout.read_chunk.shape)
+        chunk_bytes = 4 * math.prod(array.chunk_layout.read_chunk.shape or ())  # none for a scalar
         if chunk_bytes <= _SMALL_CHUNK_BYTES:
             return array
         return opened(4 * math.prod(array.shape) + chunk_bytes)

@@ -30,7 +30,7 @@ from trainer.run.distributed import Distributed
 from trainer.run.divergence import Divergence
 from trainer.run.model_options import ModelOptions
 from trainer.run.optimizer import OptimizerConfig
-from trainer.run.profile import step_range
+from trainer.run.tracking import Tracking
 
 Damaged = Literal["stop", "skip"]
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")  # a path has one slash less than the URL that it was made from
@@ -140,8 +140,6 @@ class TrainConfig:
     """Step of the checkpoint to resume from; later ones are set aside. Default: the newest that is not damaged."""
     allow_changed: bool = False
     """Resume with other settings of optimizer, schedule, model, data or their order than those of the checkpoint."""
-    profile_steps: str | None = None
-    """First and last step to profile, such as 10:12. Writes OUT/profile/, which XProf and Perfetto display."""
     damaged: Damaged = "stop"
     """What to do with a sequence whose bytes were altered since it was packed: stop the run, or skip the sequence. A
     skipped one is named and counted; the order of the others stays as it is."""
@@ -153,6 +151,7 @@ class TrainConfig:
     model: ModelOptions = field(default_factory=ModelOptions)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    tracking: OmitArgPrefixes[Tracking] = field(default_factory=Tracking)
     divergence: OmitArgPrefixes[Divergence] = field(default_factory=Divergence)
     processes: OmitArgPrefixes[Distributed] = field(default_factory=Distributed)
 
@@ -169,8 +168,6 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
-        if self.profile_steps is not None:
-            step_range(self.profile_steps)
         if self.damaged not in get_args(Damaged):
             raise ConfigError(f"damaged must be stop or skip, got {self.damaged!r}")
         if self.attention not in ATTENTION_METHODS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -18,7 +19,10 @@ from schemas.errors import Interrupted, JobError
 from schemas.printable import printable
 from trainer.run.distributed import COORDINATOR, PROCESS_ID, PROCESSES
 
+LAUNCHER = "LONGREEL_LAUNCHER"  # the process number of the launcher
+
 _INTERRUPTED = 130
+_PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
 _END_S = 10.0  # how long the others may take to end by themselves
 _POLL_S = 0.1
 
@@ -48,7 +52,7 @@ def run_locally(count: int, command: Sequence[str]) -> None:
 
 
 def _start(i: int, count: int, command: Sequence[str], *, coordinator: str) -> subprocess.Popen[str]:
-    place = {COORDINATOR: coordinator, PROCESSES: str(count), PROCESS_ID: str(i)}
+    place = {COORDINATOR: coordinator, PROCESSES: str(count), PROCESS_ID: str(i), LAUNCHER: str(os.getpid())}
     return subprocess.Popen(
         command,
         env=os.environ | place,
@@ -57,6 +61,19 @@ def _start(i: int, count: int, command: Sequence[str], *, coordinator: str) -> s
         text=True,
         errors="replace",
     )
+
+
+def stop_with_launcher() -> None:
+    """Make this process stop, as after SIGTERM, when its launcher is killed; does nothing without a launcher.
+
+    Only Linux can tell a process of the end of its parent. Raises JobError if the launcher has ended already.
+    """
+    launcher, library = os.environ.get(LAUNCHER), ctypes.CDLL(None)
+    if launcher is None or not hasattr(library, "prctl"):
+        return
+    library.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(launcher):
+        raise JobError("the process that started this one was killed; run the same command again")
 
 
 def free_port() -> int:

@@ -38,8 +38,7 @@ from schemas.errors import ConfigError, Interrupted, JobError
 from schemas.runs.interrupt import StopRequest
 from schemas.runs.metrics import MetricsLog
 from schemas.runs.progress import TrainingProgress
-from schemas.runs.tensorboard import TensorBoard
-from trainer.compilation_cache import use_compilation_cache
+from trainer.compilation_cache import tell_cache_errors, use_compilation_cache
 from trainer.data.device_batches import DeviceBatches
 from trainer.data.loader import Batch, held_out_batches, training_batches
 from trainer.data.shards import PackedSplit
@@ -57,6 +56,8 @@ from trainer.run.retention import Retention
 from trainer.run.setup import Setup
 from trainer.run.state import TrainState, resume
 from trainer.run.step import StepMetrics
+from trainer.run.tracking import open_boards
+from trainer.run.utilization import Utilization, memory_in_use
 
 _M_ARENA_MAX = -8  # of glibc's malloc.h
 _COLLECTIVE_LIMITS_S = {
@@ -157,8 +158,8 @@ class _Training:
             setup.check_init_from()
         self._start, self._step = start.step, start.step or 0
         logged = -1 if self._start is None else self._start
-        board = TensorBoard(config.out, step=logged) if primary else None
-        self._log = stack.enter_context(MetricsLog(config.out, step=logged, primary=primary, board=board))
+        boards = open_boards(config.tracking, config.out, step=logged) if primary else []
+        self._log = stack.enter_context(MetricsLog(config.out, step=logged, primary=primary, boards=boards))
         progress = TrainingProgress("train", steps=config.steps, done=self._step, visible=primary)
         self._progress = stack.enter_context(progress)
         for note in start.notes:
@@ -173,7 +174,10 @@ class _Training:
         )
         self._batches = stack.enter_context(closing(DeviceBatches(batches, setup.placements)))
         self._updates = Updates(config.divergence, self._log.rows("train"))
-        self._profile = StepProfile(config.out, config.profile_steps)
+        devices = list(setup.plan.mesh.devices.flat)
+        about = setup.description
+        self._utilization = Utilization(about.model, about.vocabulary, devices, peak=config.tracking.peak_flops)
+        self._profile = StepProfile(config.out, config.tracking.profile_steps)
         stack.callback(self._profile.close)
         self._compile_s = 0.0  # until the next row
 
@@ -198,7 +202,7 @@ class _Training:
         """Compile, and make the initial state. Compilation uses one core, so the step gets its own thread."""
         started = time.perf_counter()
         self._progress.log("compiling the training step; on a CPU this takes up to a minute")
-        with ThreadPoolExecutor(max_workers=1) as second:
+        with tell_cache_errors(self._progress.log), ThreadPoolExecutor(max_workers=1) as second:
             rest = second.submit(self._prepare_rest)
             self._batch_size = self._config.batch_sizes.at(self._step)
             self._train_step = self._setup.compile_step(self._batch_size)
@@ -258,7 +262,14 @@ class _Training:
             self._progress.log(line)
         self._judge(row)
         self._log.write("train", self._step, row)
-        self._progress.update(self._step, f"loss {row['loss']:.4f}, {row['tokens_per_s']:,.0f} tokens/s")
+        self._progress.update(self._step, self._status(row))
+
+    def _status(self, row: dict[str, float]) -> str:
+        mfu = f", MFU {row['mfu']:.1%}" if "mfu" in row else ""
+        evaluated, saved = self._log.last_step("eval"), self._checkpoints.latest()
+        events = [("evaluated", evaluated), ("saved", saved)]
+        when = "".join(f", {what} at {step}" for what, step in events if step is not None)
+        return f"loss {row['loss']:.4f}, {row['tokens_per_s']:,.0f} tokens/s{mfu}{when}"
 
     def _judge(self, row: dict[str, float]) -> None:
         """Raise JobError if the run diverged; say so if the step's update was skipped."""
@@ -287,6 +298,8 @@ class _Training:
             "data_wait_s": wait_s,
             "compile_s": compile_s,
             "tokens_per_s": math.prod(self._setup.placements[self._batch_size].shape) / step_s,
+            **self._utilization.of_step(tokens=int(metrics.tokens), keys=float(metrics.keys), seconds=step_s),
+            **memory_in_use(jax.local_devices()),
         }
 
     def _evaluate_if_due(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 
 from schemas.errors import ConfigError
+from schemas.runs.storage import write_errors
 
 PROFILE = "profile"
 
@@ -30,7 +31,8 @@ class StepProfile:
     def before(self, step: int) -> None:
         """Start recording if `step` is to be recorded."""
         if not self._running and self._first <= step <= self._last:
-            jax.profiler.start_trace(self.path, create_perfetto_trace=jax.process_index() == 0)
+            with write_errors(self.path, what="profile"):
+                jax.profiler.start_trace(self.path, create_perfetto_trace=jax.process_index() == 0)
             self._running = True
 
     def after(self, step: int) -> bool:
@@ -44,4 +46,5 @@ class StepProfile:
         """Write what was recorded, if the profile was not written yet."""
         if self._running:
             self._running = False
-            jax.profiler.stop_trace()
+            with write_errors(self.path, what="profile"):
+                jax.profiler.stop_trace()

@@ -45,6 +45,8 @@ class StepMetrics(NamedTuple):
     parameter_norm: jax.Array
     learning_rate: jax.Array
     useful_tokens: jax.Array  # number of targets with a weight, int32
+    tokens: jax.Array  # without padding, int32
+    keys: jax.Array  # number of keys that these tokens may attend to, summed, float32
 
 
 def train_step(
@@ -83,6 +85,7 @@ def train_step(
     params = narrowed(jax.tree.map(keep, old, new), like=state.params, key=for_params)
     moments = narrowed(jax.tree.map(keep, before, after), like=state.optimizer, key=for_moments)
     ema = None if state.ema is None else jax.tree.map(average, state.ema, widened(params))
+    is_token = batch["segment_ids"] > 0
     metrics = StepMetrics(
         sums=sums,
         applied=applied,
@@ -90,6 +93,8 @@ def train_step(
         parameter_norm=optax.tree.norm(old),
         learning_rate=rate(state.step),
         useful_tokens=jnp.sum(batch["weights"] > 0, dtype=jnp.int32),
+        tokens=jnp.sum(is_token, dtype=jnp.int32),
+        keys=jnp.sum(jnp.where(is_token, batch["positions"] + 1, 0), dtype=jnp.float32),
     )
     return TrainState(state.step + 1, params, moments, ema), metrics
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from schemas.runs.metrics import MetricsLog, read_metrics
@@ -8,14 +9,14 @@ from tests.support.bit_flips import flips
 
 
 class Recorder:
-    """A ScalarWriter that keeps what it receives."""
+    """A board that keeps what it receives."""
 
     def __init__(self) -> None:
-        self.scalars: list[tuple[str, float, int]] = []
+        self.rows: list[tuple[str, int, Mapping[str, float]]] = []
         self.closed = False
 
-    def add_scalar(self, tag: str, value: float, step: int) -> None:
-        self.scalars.append((tag, value, step))
+    def add_row(self, kind: str, step: int, values: Mapping[str, float]) -> None:
+        self.rows.append((kind, step, values))
 
     def close(self) -> None:
         self.closed = True
@@ -85,14 +86,15 @@ def test_a_value_that_is_not_finite_becomes_null(tmp_path: Path) -> None:
     assert "NaN" not in text
 
 
-def test_the_board_receives_the_finite_values_and_is_closed(tmp_path: Path) -> None:
-    board = Recorder()
-    with MetricsLog(tmp_path, step=0, board=board) as log:
+def test_boards_receive_the_finite_values_and_are_closed(tmp_path: Path) -> None:
+    boards = [Recorder(), Recorder()]
+    with MetricsLog(tmp_path, step=0, boards=boards) as log:
         log.write("train", 1, {"loss": 1.5, "text_loss": float("nan")})
         log.write("train", 1, {"loss": 9.0})
         log.write("eval", 1, {"loss": 2.5})
-    assert board.scalars == [("train/loss", 1.5, 1), ("eval/loss", 2.5, 1)]
-    assert board.closed
+        assert log.last_step("eval") == 1
+    assert all(board.rows == [("train", 1, {"loss": 1.5}), ("eval", 1, {"loss": 2.5})] for board in boards)
+    assert all(board.closed for board in boards)
 
 
 def test_a_process_that_is_not_primary_keeps_rows_and_writes_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.support.training.tensorboard_events import read_events
 def write(run: Path, *, first: int, last: int, loss: float) -> None:
     board = TensorBoard(run, step=first - 1)
     for step in range(first, last + 1):
-        board.add_scalar("train/loss", loss, step)
+        board.add_row("train", step, {"loss": loss})
     board.close()
 
 

@@ -274,20 +274,3 @@ def test_a_model_with_softmax_by_modality_needs_the_grammar() -> None:
     assert np.all(text != vision)
     assert text.any()
     assert vision.any()
-
-
-def test_weights_and_cache_have_the_dtypes_asked_for() -> None:
-    graph, state = nnx.split(_model())
-    half: Model = nnx.merge(graph, state)
-    half.config = dataclasses.replace(debug(), dtype="bfloat16")
-    for config, dtypes in (
-        (EngineConfig(), ("float32", "float32")),  # on a CPU
-        (EngineConfig(dtype="bfloat16"), ("bfloat16", "bfloat16")),
-        (EngineConfig(cache_dtype="bfloat16"), ("float32", "bfloat16")),
-    ):
-        engine = Engine(half, config=config)
-        found = np.asarray(engine.score(IDS[:9].tolist(), IDS[9:20].tolist()))
-        assert (engine.decoder.config.dtype, str(engine._pages.k.dtype)) == dtypes
-        np.testing.assert_allclose(found, _expected(IDS[:20].tolist(), 9), atol=0.1, rtol=0)
-    with pytest.raises(ConfigError, match="dtype must be one of float32, bfloat16, got 'int8'"):
-        EngineConfig(dtype="int8")  # type: ignore[arg-type]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,8 +11,8 @@ import psutil
 import pytest
 
 from schemas.errors import ConfigError
-from schemas.runs.metrics import read_metrics
 from schemas.storage.location import located
+from tests.support.training.runs import losses, run_environment, train_command
 from tests.support.training.training_dataset import write_dataset
 from trainer.run.distributed import COORDINATOR, PROCESS_ID, PROCESSES, Distributed, group_of
 from trainer.run.launcher import free_port
@@ -24,22 +22,6 @@ from trainer.run.optimizer import OptimizerConfig
 from trainer.run.rendezvous import Group
 
 S = 128
-
-
-def command(dataset: Path, out: Path, *options: str, devices: int, steps: int = 6) -> list[str]:
-    """Return a small run; its losses do not depend on how the devices are divided among processes."""
-    run = ["--dataset", str(dataset), "--out", str(out), "--steps", str(steps), "--devices", str(devices)]
-    model = ["--model.recipe", "debug", "--batch-size", "4", "--optimizer.warmup-steps", "0"]
-    schedule = ["--optimizer.schedule", "constant", "--eval-every", "0", "--checkpoint-every", "2"]
-    return [sys.executable, "-m", "longreel", "train", *run, *model, *schedule, *options]
-
-
-def environment() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if k not in ("JAX_NUM_CPU_DEVICES", "JAX_PLATFORMS")}
-
-
-def losses(out: Path) -> list[float]:
-    return [row["loss"] for row in read_metrics(out / "metrics.jsonl")]
 
 
 @pytest.mark.parametrize(
@@ -84,8 +66,8 @@ def test_an_environment_variable_that_is_not_a_number_is_rejected() -> None:
 def test_a_process_whose_peers_do_not_come_ends_with_a_message(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "set", context=S, train=4, val=0)
     alone = ["--distributed", "--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--process-id", "0"]
-    line = command(dataset, tmp_path / "run", *alone, "--connect-timeout-s", "3", devices=4)
-    done = subprocess.run(line, env=environment(), capture_output=True, text=True, check=False, timeout=120)
+    line = train_command(dataset, tmp_path / "run", *alone, "--connect-timeout-s", "3", devices=4)
+    done = subprocess.run(line, env=run_environment(), capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1, done.stderr
     assert "process 1 of 2 did not come to 127.0.0.1" in done.stderr
     assert "Traceback" not in done.stderr
@@ -107,8 +89,8 @@ def test_two_processes_train_as_one_end_when_one_is_killed_and_resume(tmp_path: 
     )
     train(whole)
 
-    endless = command(dataset, two, "--local-processes", "2", devices=4, steps=100_000)
-    launcher = subprocess.Popen(endless, env=environment(), stderr=subprocess.PIPE, text=True)
+    endless = train_command(dataset, two, "--local-processes", "2", devices=1, steps=100_000)
+    launcher = subprocess.Popen(endless, env=run_environment(), stderr=subprocess.PIPE, text=True)
     try:
         while launcher.poll() is None and len(losses(two)) < 6:
             time.sleep(0.05)
@@ -126,8 +108,8 @@ def test_two_processes_train_as_one_end_when_one_is_killed_and_resume(tmp_path: 
     assert losses(two)[:6] == pytest.approx(losses(one), abs=1e-6)
 
     subprocess.run(
-        command(dataset, two, "--local-processes", "2", devices=4, steps=len(losses(two)) + 2),
-        env=environment(),
+        train_command(dataset, two, "--local-processes", "2", devices=1, steps=len(losses(two)) + 2),
+        env=run_environment(),
         check=True,
         timeout=300,
     )

@@ -23,6 +23,7 @@ from schemas.storage.location import located
 from tests.support.bit_flips import flips
 from tests.support.object_servers import ObjectServer
 from tests.support.stored_files import index_of
+from tests.support.training.runs import MEASURED
 from tests.support.training.training_dataset import VOCABULARY, with_other_tokenizer, write_dataset
 from trainer.config import MeshConfig
 from trainer.data.batch_sizes import BatchSize
@@ -37,12 +38,12 @@ from trainer.run.loop import Cadence, Memory, TrainConfig, TrainResult, train, u
 from trainer.run.model_options import ModelOptions
 from trainer.run.optimizer import OptimizerConfig
 from trainer.run.state import load_model
+from trainer.run.tracking import Tracking
 
 pytestmark = pytest.mark.slow
 
 S, STEPS = 128, 40
 OPTIMIZER = OptimizerConfig(learning_rate=3e-3, warmup_steps=4, decay_steps=STEPS)
-TIMINGS = ("step_s", "tokens_per_s", "seconds", "data_wait_s", "compile_s")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def straight(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainRe
 
 def _rows(out: Path) -> list[dict[str, Any]]:
     """What was measured, without what depends on the clock."""
-    return [{k: v for k, v in row.items() if k not in TIMINGS} for row in read_metrics(out / "metrics.jsonl")]
+    return [{k: v for k, v in row.items() if k not in MEASURED} for row in read_metrics(out / "metrics.jsonl")]
 
 
 def _arrays(out: Path) -> dict[str, np.ndarray]:
@@ -250,6 +251,13 @@ def test_evaluation_is_one_weighted_mean_over_the_split(dataset: Path, straight:
     )
     weights = np.asarray(batch["weights"], np.float64)
     assert straight.eval_loss == pytest.approx((weights * ce).sum() / weights.sum(), rel=1e-5)
+
+
+def test_steps_tell_the_utilization_of_devices_whose_peak_is_given(dataset: Path, tmp_path: Path) -> None:
+    tracking, cadence = Tracking(peak_flops=1e9), Cadence(eval_every=0)
+    train(config_of(dataset, tmp_path, steps=2, tracking=tracking, cadence=cadence))
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    assert all(0 < row["mfu"] < 1 and row["peak_rss_bytes"] > 1 << 20 for row in rows)
 
 
 def test_the_configuration_is_stored_with_the_results(straight: TrainResult) -> None:

@@ -100,6 +100,14 @@ def _close(a: Any, b: Any, tolerance: float) -> None:
         np.testing.assert_allclose(np.asarray(x), np.asarray(y), rtol=tolerance, atol=tolerance)
 
 
+def test_tokens_and_the_keys_that_they_attend_to_are_counted_without_padding(ring: _Trainer) -> None:
+    (metrics,), _ = _run(ring, ring.state(), steps=1)
+    batch = jax.device_get(ring.batch(*range(B)))
+    is_token = batch["segment_ids"] > 0
+    assert metrics.tokens == is_token.sum() < B * S
+    assert metrics.keys == pytest.approx((batch["positions"][is_token] + 1).sum())
+
+
 @pytest.mark.parametrize("name", [name for name in MESHES if name != "ring of 8"])
 def test_loss_and_update_do_not_depend_on_the_mesh(split: PackedSplit, ring: _Trainer, name: str) -> None:
     expected, expected_state = _run(ring, ring.state())

@@ -9,7 +9,7 @@ Axes: those of `trainer/__init__.py`; R rows of a block.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import jax
@@ -18,7 +18,6 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from trainer.attention.paged import Pages, PageView, extend_pages
-from trainer.config import Dtype
 from trainer.mesh import partition
 from trainer.model.llama.config import LlamaConfig
 from trainer.model.llama.layer import after_attention, attention_inputs, layer_weights, rms_norm
@@ -91,9 +90,9 @@ class LlamaDecoder:
         return jnp.where(vision[..., None], codes, text)
 
 
-def make_decoder(model: Transformer, mesh: Mesh | None, *, dtype: Dtype) -> LlamaDecoder:
-    """Return the inference form of `model` in `dtype`, on `mesh` or on the first device of this process."""
-    config = replace(model.config, dtype=dtype)
+def make_decoder(model: Transformer, mesh: Mesh | None) -> LlamaDecoder:
+    """Return the inference form of `model` on `mesh`, or on the first device of this process."""
+    config = model.config
     declared = layer_weights(config)
 
     def placed(x: jax.Array, dims: tuple[str, ...]) -> jax.Array:

@@ -89,7 +89,7 @@ def test_logits_equal_those_of_transformers(family: str, seed: int) -> None:
         positions = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]
         hidden = model(tokens, jnp.ones_like(tokens), positions)
         whole = jnp.einsum("bsd,vd->bsv", hidden, model.heads()[0])
-        return whole, last_logits(model.decoder(None, dtype="float32"), tokens, first=tokens.shape[1] - 1)
+        return whole, last_logits(model.decoder(None), tokens, first=tokens.shape[1] - 1)
 
     whole, last = logits(model, jnp.asarray(tokens, jnp.int32))
     assert expected.std() > 0.3

@@ -132,7 +132,7 @@ def test_the_inference_form_equals_a_whole_pass_with_every_part() -> None:
     tokens = np.random.default_rng(8).integers(0, VOCABULARY.size, (2, 12)).astype(np.int32)
     positions = np.tile(np.arange(12, dtype=np.int32), (2, 1))
     whole = _hidden(model, Packed(tokens, np.ones_like(tokens), positions))
-    decoder = model.decoder(None, dtype="float32")
+    decoder = model.decoder(None)
     for n in (10, 11, 12):
         made = last_logits(decoder, jnp.asarray(tokens[:, :n]), first=n - 1)
         expected = np.concatenate([whole[:, n - 1] @ np.asarray(head).T for head in model.heads()], axis=1)
