@@ -53,7 +53,8 @@ _ALLOWED = {
     """,
     "a training run is a local folder, whose checkpoints Orbax writes": """
         pipeline/tokenizer_jobs/evaluate.py pipeline/tokenizer_jobs/frame_cache.py pipeline/tokenizer_jobs/train.py
-        schemas/runs/checksums.py tokenizer/training/resources.py
+        schemas/runs/checksums.py schemas/runs/tensorboard.py schemas/runs/weights_and_biases.py
+        pipeline/inference/local_model.py tokenizer/training/resources.py
         tokenizer/training/snapshots.py tokenizer/training/train.py trainer/run/arrays.py trainer/run/checkpoint.py
         trainer/run/lock.py trainer/run/model_options.py
     """,

@@ -14,7 +14,7 @@ from pipeline.inference.config import LocalConfig
 from pipeline.inference.local_model import LocalModel
 from pipeline.language_models.chat import ChatRequest, Media, Message, RequestRefused
 from pipeline.text.books import BookConfig, load_book
-from schemas.errors import ConfigError
+from schemas.errors import UsageError
 from schemas.printable import printable
 
 
@@ -45,12 +45,10 @@ class Chat:
     """Random seed for sampling."""
     local: Annotated[LocalConfig, OmitArgPrefixes] = field(default_factory=LocalConfig)
 
-    def __post_init__(self) -> None:
-        if (self.image or self.video) and self.local.vision is None:
-            raise ConfigError("pictures and videos need the VQGAN that the model was trained with: give --vision")
-
     def __call__(self, options: tuple[str, ...]) -> None:
         """Answer one question, or talk until the input ends."""
+        if (self.image or self.video) and self.local.vision is None:
+            raise UsageError("pictures and videos need the VQGAN that the model was trained with: give --vision")
         model = LocalModel.load(self.model, self.local)
         messages = [] if self.system is None else [Message("system", (self.system,))]
         parts = tuple(self._context())

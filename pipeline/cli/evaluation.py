@@ -28,7 +28,7 @@ from pipeline.inference.config import LocalConfig
 from pipeline.language_models.chat import ChatModel
 from pipeline.language_models.endpoint import Endpoint, EndpointConfig
 from pipeline.text.books import BookConfig, load_book
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, UsageError
 from schemas.printable import json_text, printable
 from schemas.storage.option import Address
 from tokenizer.text.tokenizer import TextTokenizer
@@ -52,16 +52,15 @@ class Subject:
     def __post_init__(self) -> None:
         if self.concurrency < 1:
             raise ConfigError(f"concurrency must be at least 1, got {self.concurrency}")
-        if (self.endpoint is None) == (self.model is None):
-            raise ConfigError("give either --endpoint, the address of a server, or --model, the folder of a run")
 
     def load(self) -> ChatModel:
-        """Return the model."""
-        if self.endpoint is not None:
+        """Return the model. Raises UsageError unless either a server or a run is named."""
+        if self.endpoint is not None and self.model is None:
             return Endpoint(self.endpoint, self.server)
+        if self.endpoint is not None or self.model is None:
+            raise UsageError("give either --endpoint, the address of a server, or --model, the folder of a run")
         from pipeline.inference.local_model import LocalModel
 
-        assert self.model is not None
         return LocalModel.load(self.model, self.local)
 
     def evaluate(self, suite: str, samples: Iterator[Sample], options: Any, *, total: int | None = None) -> None:

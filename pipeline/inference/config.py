@@ -16,5 +16,5 @@ class LocalConfig:
     """Dtype of the key/value cache: float32 or bfloat16. Default: that of the model."""
     vision: str | None = None
     """The VQGAN of the model, for pictures and videos: the name of a shipped checkpoint, or a file of weights."""
-    frames: int = 8
+    most_frames: int = 8
     """Largest number of frames of a video that the model sees, at equal distances."""

@@ -60,7 +60,7 @@ class LocalModel:
         )
         media = None
         if config.vision is not None:
-            media = MediaEncoder.load(config.vision, description.vocabulary, most_frames=config.frames)
+            media = MediaEncoder.load(config.vision, description.vocabulary, most_frames=config.most_frames)
         tokenizer = TextTokenizer.load(run / TOKENIZER)
         return cls(engine, tokenizer, name=str(run.resolve()), context=description.context_length, media=media)
 
