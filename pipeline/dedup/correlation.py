@@ -9,61 +9,114 @@ import numpy as np
 from pipeline.dedup.overlay import overlay
 from pipeline.dedup.sampled_frames import NEIGHBORS, SampledFrames, mean_of_neighbors
 from pipeline.dedup.similarity import Range
-from pipeline.dedup.window import Floats
+from pipeline.dedup.window import Floats, Window, blurred
+from pipeline.video.analysis.frame_signature import SIDE
 
 SAME_MOMENT_S = 0.3  # between two samples that are compared
 _STEPS_S = (0.0, -0.0625, 0.0625, -0.125, 0.125)  # from an offset, at which pictures are compared
 _MIN_COMPARED = 3  # samples of a range: those of the nearest moments, if there are fewer of the same
-_MOMENT_S, _MIN_MOMENTS = 2.0, 2
+_MOMENT_S = 2.0  # time within which samples show one moment
 _MIN_SIMILARITY = 0.75
-_MIN_EXPLAINED = 0.65  # where the activity is certain of the offset
-_SUFFICIENT_EXPLAINED = 0.85  # where it is not
-_STILL_ENERGY, _MIN_STILL_SIMILARITY = 1e-3, 0.985
+_SUFFICIENT_EXPLAINED, _SUFFICIENT_EXPLAINED_CENTER = 0.85, 0.95  # either is enough
+_MIN_EXPLAINED, _MIN_EXPLAINED_CENTER = 0.65, 0.55  # likewise, where one offset stands out
+_STILL_ENERGY = 1e-3
+_MIN_STILL_SIMILARITY, _MIN_STILL_SIMILARITY_OF_PART = 0.985, 0.995  # of still videos, and of still parts
+_CENTER = Window(0.26, 0.26, 0.26, 0.26)  # without logos
+_MISFIT_PRIOR = 0.02  # by which the best shift and scale are drawn to none
 
 
 class PictureAgreement(NamedTuple):
-    """How the pictures of a range of two sparsely sampled videos agree, at times that both have a sample of."""
+    """How the pictures of a range of two videos agree, at times that both have a sample of.
+
+    A share that is explained is 1 if the pictures are equal, 0 if they differ as much as unrelated changes do, and
+    negative if they differ by more than what changes.
+    """
 
     similarity: float  # median correlation
-    explained: float  # share of what changes within the range that is the same; negative if they differ more than that
-    energy: float  # mean square of what changes
+    explained: float  # share of what changes within the range that is the same
+    explained_center: float  # likewise, of the blurred center of the picture, fitted to each other
+    energy: float  # mean square of what changes within the range
+    energy_of_videos: float  # the same of the whole videos
     moments: int  # at which there are samples to compare
 
     def is_sufficient(self, *, is_certain: bool) -> bool:
-        """Return whether the pictures agree; `is_certain`: the activity has one offset that stands out.
+        """Return whether the pictures agree; `is_certain`: the videos have one offset that stands out.
 
         The difference of the pictures is judged relative to what changes in them: two recordings in one studio are
-        similar at any time, and so are the slides of one template.
+        similar at any time, and so are the slides of one template. A copy with a logo, or cropped, may differ by more
+        than what changes in a quiet scene. Its center, which must agree more closely, is then enough. A still
+        range of videos that change elsewhere must be almost equal, as it may be one of many slides.
         """
-        if self.moments < _MIN_MOMENTS:
+        if self.similarity < _MIN_SIMILARITY:
             return False
         if self.energy < _STILL_ENERGY:
-            return self.similarity >= _MIN_STILL_SIMILARITY
-        min_explained = _MIN_EXPLAINED if is_certain else _SUFFICIENT_EXPLAINED
-        return self.similarity >= _MIN_SIMILARITY and self.explained >= min_explained
+            is_part = self.energy_of_videos >= _STILL_ENERGY
+            return self.similarity >= (_MIN_STILL_SIMILARITY_OF_PART if is_part else _MIN_STILL_SIMILARITY)
+        if self.explained >= _SUFFICIENT_EXPLAINED or self.explained_center >= _SUFFICIENT_EXPLAINED_CENTER:
+            return True
+        return is_certain and (self.explained >= _MIN_EXPLAINED or self.explained_center >= _MIN_EXPLAINED_CENTER)
 
 
 def compare_pictures(one: SampledFrames, other: SampledFrames, offset: float, within: Range) -> PictureAgreement:
     """Return how the pictures of a range of `one` agree at the best of some steps from `offset`, which is not exact."""
     found = [_compare_at(one, other, offset + step, within) for step in _STEPS_S]
-    return max(found, key=lambda pictures: pictures.explained)
+    pictures, q, r = max(found, key=lambda compared: compared[0].explained)
+    return pictures._replace(explained_center=_explained_center(q, r)) if len(q) else pictures
 
 
-def _compare_at(one: SampledFrames, other: SampledFrames, offset: float, within: Range) -> PictureAgreement:
+def _compare_at(
+    one: SampledFrames, other: SampledFrames, offset: float, within: Range
+) -> tuple[PictureAgreement, Floats, Floats]:
+    """Return the agreement at one offset, and the pictures [n, SIGNATURE_BYTES] of both that it was computed from."""
     over = overlay(one, other, offset)
     times_s = one.starts[over.sample]
     inside = np.flatnonzero(over.is_distinctive & (times_s >= within[0]) & (times_s < within[1]))
-    if not len(inside):
-        return PictureAgreement(0.0, -1.0, 0.0, 0)
     nearest = inside[np.argsort(over.distance_s[inside], kind="stable")]
     use = nearest[: max(_MIN_COMPARED, int(np.sum(over.distance_s[nearest] <= SAME_MOMENT_S)))]
     q, r = over.one[use], over.other[use]
+    if not len(use):
+        return PictureAgreement(0.0, -1.0, -1.0, 0.0, 0.0, 0), q, r
     similarity = float(np.median(np.einsum("nc,nc->n", q, r)))
-    changes = q - one.mean(*within), r - other.mean(within[0] + offset, within[1] + offset)
-    energies = [float(np.mean(np.einsum("nc,nc->n", x, x))) for x in changes]
-    difference = float(np.mean(np.einsum("nc,nc->n", q - r, q - r)))
-    explained = 1 - difference / max(1e-9, sum(energies))
-    return PictureAgreement(similarity, explained, max(energies), len(np.unique(times_s[use] // _MOMENT_S)))
+    energies = _energy(q - one.mean(*within)), _energy(r - other.mean(within[0] + offset, within[1] + offset))
+    explained = _explained(q - r, *energies)
+    moments = len(np.unique(times_s[use] // _MOMENT_S))
+    energy, of_videos = max(energies), max(one.energy, other.energy)
+    return PictureAgreement(similarity, explained, -1.0, energy, of_videos, moments), q, r
+
+
+def _explained_center(q: Floats, r: Floats) -> float:
+    """Return the share of the changes in pictures q [n, SIGNATURE_BYTES] that the same ones in r explain.
+
+    Cropped pictures cannot be resized exactly from so few cells, so details are blurred, and the remaining small shift
+    and scale are fitted.
+    """
+    q, r = (_CENTER.crop(blurred(pictures)) for pictures in (q, r))
+    return _explained(r - q - misfit(q, r), _energy(q - q.mean(0)), _energy(r - r.mean(0)))
+
+
+def misfit(q: Floats, r: Floats) -> Floats:
+    """Return the part of r - q [n, SIGNATURE_BYTES] that one shift, one scale and one contrast for all n explain.
+
+    It is linear in the gradients of the pictures. The least-squares fit is that of their means.
+    """
+    square = q.reshape(-1, SIDE, SIDE)
+    down, right = np.gradient(square, axis=(1, 2))
+    place = (np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2) / (SIDE / 2)
+    fields = np.stack([right, down, right * place, down * place[:, None], square]).reshape(5, *q.shape)
+    means = fields.mean(1)
+    prior = np.diag(_MISFIT_PRIOR * np.linalg.norm(means, axis=1))
+    wanted = np.concatenate([(r - q).mean(0), np.zeros(len(prior))])
+    amounts = np.linalg.lstsq(np.concatenate([means.T, prior]), wanted, rcond=None)[0]
+    part: Floats = np.einsum("k,knc->nc", amounts, fields).astype(np.float32)
+    return part
+
+
+def _explained(difference: Floats, energy: float, other_energy: float) -> float:
+    return 1 - _energy(difference) / max(1e-9, energy + other_energy)
+
+
+def _energy(changes: Floats) -> float:
+    return float(np.mean(np.einsum("nc,nc->n", changes, changes)))
 
 
 def correlation_of_changes(q: Floats, r: Floats) -> tuple[Floats, Floats]:

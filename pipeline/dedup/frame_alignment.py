@@ -20,6 +20,8 @@ _MIN_PAIR = 0.7  # least correlation of two frames that count towards an offset
 _PICTURE_WEIGHT = 0.02  # weight of the frames' correlation next to that of their changes
 _STEP_S = 0.25  # resolution of offsets
 _MAX_OFFSETS = 24
+_APART = 8  # steps between an offset and the others that it is compared with
+_MAX_OTHER = 0.4  # of the weight of an offset that stands out: the largest of the others
 _BLOCK_ROWS = 512  # of the matrix of all pairs of samples, computed at a time
 
 
@@ -84,15 +86,39 @@ def _nearest(one: SampledFrames, other: SampledFrames) -> tuple[NDArray[np.int64
     return mine[order], theirs[partner[order]], correlation[order]
 
 
-def candidate_offsets(one: SampledFrames, other: SampledFrames) -> list[float]:
-    """Return offsets in seconds at which samples are similar, the most likely first.
+class OffsetWeights(NamedTuple):
+    """How much speaks for each offset in time, in steps of `_STEP_S`."""
+
+    weights: Floats  # [m]
+    first: int  # step of the first one
+
+    @property
+    def likely(self) -> list[float]:
+        """The offsets in seconds at which samples are similar, the most likely first."""
+        found = np.flatnonzero(self.weights > 0)
+        best = found[np.lexsort((found, np.abs(found + self.first), -self.weights[found]))][:_MAX_OFFSETS]
+        return [float((step + self.first) * _STEP_S) for step in best]
+
+    def stands_out(self, offset: float) -> bool:
+        """Return whether far more speaks for an offset than for all others.
+
+        It does not if both videos repeat themselves, or move little.
+        """
+        place = round(offset / _STEP_S) - self.first
+        near, others = slice(max(0, place - _APART), max(0, place + _APART + 1)), self.weights.copy()
+        others[near] = 0.0
+        return float(others.max(initial=0.0)) < _MAX_OTHER * float(self.weights[near].max(initial=0.0))
+
+
+def candidate_offsets(one: SampledFrames, other: SampledFrames) -> OffsetWeights:
+    """Return the weights of the offsets at which samples are similar.
 
     Each pair of similar samples adds to the weight of its difference in time: the correlation of their changes, because
     in a quiet scene all frames are similar, and a little of the correlation of the frames. O(n m) for n and m samples.
     """
     mine, theirs = np.flatnonzero(one.is_distinctive), np.flatnonzero(other.is_distinctive)
     if not len(mine) or not len(theirs):
-        return []
+        return OffsetWeights(np.zeros(0), 0)
     changes, others = one.changes[mine], other.changes[theirs]
     first = int((other.starts[theirs[0]] - one.starts[mine[-1]]) // _STEP_S)
     weights = np.zeros(int((other.starts[theirs[-1]] - one.starts[mine[0]]) // _STEP_S) - first + 2)
@@ -103,6 +129,4 @@ def candidate_offsets(one: SampledFrames, other: SampledFrames) -> list[float]:
         difference = other.starts[theirs] - one.starts[mine[block], None]
         bins = np.round(difference / _STEP_S).astype(np.int64) - first
         weights += np.bincount(bins.reshape(-1), weight.reshape(-1), len(weights))
-    found = np.flatnonzero(weights > 0)
-    best = found[np.lexsort((found, np.abs(found + first), -weights[found]))][:_MAX_OFFSETS]
-    return [float((step + first) * _STEP_S) for step in best]
+    return OffsetWeights(weights, first)

@@ -22,6 +22,7 @@ from pipeline.dedup.sampled_frames import SampledFrames
 from pipeline.dedup.segments import AGREES, DISAGREES, UNDECIDED, Alignment, lay_over, range_of, segments
 
 _OFFSETS = 3  # that are tried
+_MIN_MOMENTS = 2  # at which there are pictures to compare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ def _align_coarse(
         if value < thresholds.min_range_value or significance < thresholds.min_significance:
             continue
         pictures = compare_pictures(one, other, offset, found)
-        if pictures.is_sufficient(is_certain=is_certain):
+        if pictures.moments >= _MIN_MOMENTS and pictures.is_sufficient(is_certain=is_certain):
             ranges.append(found)
             score += value * (found[1] - found[0])
             similarities.append(pictures.similarity)

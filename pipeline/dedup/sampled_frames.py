@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,15 @@ class SampledFrames:
         weights = np.where(is_shown, np.minimum(self.lengths, _AROUND_S), 0)
         total: Floats = (weights @ self.vectors / max(1e-9, float(weights.sum()))).astype(np.float32)
         return total
+
+    @cached_property
+    def energy(self) -> float:
+        """The mean square of what changes in the distinctive frames of the whole video."""
+        if not self.is_distinctive.any():
+            return 0.0
+        vectors, lengths = self.vectors[self.is_distinctive], self.lengths[self.is_distinctive] + 1e-9
+        changes = vectors - np.average(vectors, axis=0, weights=lengths)
+        return float(np.average(np.einsum("nc,nc->n", changes, changes), weights=lengths))
 
     @property
     def distinctive_s(self) -> float:

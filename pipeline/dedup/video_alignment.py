@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.dedup.activity_alignment import correlation as activity_correlation
 from pipeline.dedup.activity_alignment import stands_out
 from pipeline.dedup.correlation import compare_pictures, correlation, correlation_of_changes
-from pipeline.dedup.frame_alignment import candidate_offsets
+from pipeline.dedup.frame_alignment import OffsetWeights, candidate_offsets
 from pipeline.dedup.overlay import Overlay, overlay
 from pipeline.dedup.sampled_frames import SampledFrames
 from pipeline.dedup.segments import AGREES, DISAGREES, UNDECIDED, UNLIKE, Alignment, lay_over, range_of, segments
@@ -50,15 +50,17 @@ def best_alignment(one: SampledFrames, other: SampledFrames, thresholds: Alignme
     """Return the alignment of the largest score over all candidate offsets, or None if no range agrees."""
     best: Alignment | None = None
     largest = min(_weights(frames)[frames.is_distinctive].sum() for frames in (one, other))
-    for offset in candidate_offsets(one, other):
-        best = _better(best, align(one, other, offset, thresholds))
+    weights = candidate_offsets(one, other)
+    align_at = partial(_align_certain, one, other, weights=weights, thresholds=thresholds)
+    for offset in weights.likely:
+        best = _better(best, align_at(offset))
         if best and best.score >= _CERTAIN * largest:
             break
     for step in (_STEP_S, _STEP_S / 2):
         if best:
             center = best.offset
             for sign in (-1, 1):
-                best = _better(best, align(one, other, center + sign * step, thresholds))
+                best = _better(best, align_at(center + sign * step))
     return best
 
 
@@ -67,13 +69,31 @@ def _better(one: Alignment | None, other: Alignment | None) -> Alignment | None:
     return max((a for a in (one, other) if a), key=lambda a: a.score, default=None)
 
 
-def align(one: SampledFrames, other: SampledFrames, offset: float, thresholds: AlignmentThresholds) -> Alignment | None:
-    """Return the ranges that agree at one offset, or None."""
-    return lay_over(one, other, offset, partial(_align_coarse, thresholds=thresholds))
+def _align_certain(
+    one: SampledFrames,
+    other: SampledFrames,
+    offset: float,
+    *,
+    weights: OffsetWeights,
+    thresholds: AlignmentThresholds,
+) -> Alignment | None:
+    """Return `align`, with the certainty of the offset by the activity if known all the time, else by the pictures."""
+    if one.is_sparse and other.is_sparse:
+        is_certain = stands_out(one.course, other.course, offset)
+    else:
+        is_certain = weights.stands_out(offset)
+    return align(one, other, offset, thresholds, is_certain=is_certain)
+
+
+def align(
+    one: SampledFrames, other: SampledFrames, offset: float, thresholds: AlignmentThresholds, *, is_certain: bool
+) -> Alignment | None:
+    """Return the ranges that agree at one offset, or None; `is_certain`: the offset stands out."""
+    return lay_over(one, other, offset, partial(_align_coarse, thresholds=thresholds, is_certain=is_certain))
 
 
 def _align_coarse(
-    one: SampledFrames, other: SampledFrames, offset: float, thresholds: AlignmentThresholds
+    one: SampledFrames, other: SampledFrames, offset: float, thresholds: AlignmentThresholds, *, is_certain: bool
 ) -> Alignment | None:
     one = one.thinned()  # changes are measured over the same time in all videos
     over = overlay(one, other, offset)
@@ -89,7 +109,8 @@ def _align_coarse(
         strength = _strength(q[members], r[members], correlations[members], thresholds)
         found = range_of(one, other, over, offset, first, last)
         agreeing = use[members][verdicts[use[members]] == AGREES]
-        if strength and _is_supported(one, other, offset, found, one.starts[over.sample[agreeing]]):
+        times_s = one.starts[over.sample[agreeing]]
+        if strength and _is_supported(one, other, offset, found, times_s, is_certain=is_certain):
             ranges.append(found)
             score += strength * float(_weights(one)[over.sample[use[members]]].sum())
             similarities.append(correlations[members])
@@ -100,18 +121,25 @@ def _align_coarse(
 
 
 def _is_supported(
-    one: SampledFrames, other: SampledFrames, offset: float, found: Range, times_s: NDArray[np.float64]
+    one: SampledFrames,
+    other: SampledFrames,
+    offset: float,
+    found: Range,
+    times_s: NDArray[np.float64],
+    *,
+    is_certain: bool,
 ) -> bool:
-    """Return whether enough moments agree, at `times_s`, so do the pictures, and the activity does not contradict.
+    """Return whether the pictures of a range agree, at enough moments of sparse videos, and the activity as well.
 
-    Not needed where both videos are densely sampled, as their motion is compared.
+    `times_s` are those of samples that agree. The activity is not needed where both videos are densely sampled, as
+    their motion is compared. A dense and a sparse video have too few pictures of the same moment, and only need it.
     """
-    if not (one.is_sparse or other.is_sparse):
-        return True
-    if one.is_sparse and other.is_sparse:
-        is_certain = stands_out(one.course, other.course, offset)
-        pictures = compare_pictures(one, other, offset, found)
-        if len(np.unique(times_s // _MOMENT_S)) < _MIN_MOMENTS or not pictures.is_sufficient(is_certain=is_certain):
+    if one.is_sparse == other.is_sparse:
+        if not compare_pictures(one, other, offset, found).is_sufficient(is_certain=is_certain):
+            return False
+        if not one.is_sparse:
+            return True
+        if len(np.unique(times_s // _MOMENT_S)) < _MIN_MOMENTS:
             return False
     if one.course is None or other.course is None:
         return True

@@ -23,14 +23,14 @@ from pipeline.dedup.similarity import Range, Shared, Signature
 from pipeline.dedup.video_alignment import AlignmentThresholds, best_alignment
 from pipeline.video.analysis.frame_signature import is_flat, signature_pictures
 
-_MAX_RANGES = 6
+_MAX_ALIGNMENTS = 3  # a shared intro, middle and end
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoSimilarity:
     """Near-duplicate search for videos. The defaults were measured by benchmarks/near_duplicates.py."""
 
-    version: int = 4
+    version: int = 5
     min_collisions: int = 2  # in a large corpus, one frame collides with many by chance
     sufficient_collisions: int = 8
     tables: int = 4  # LSH tables
@@ -91,7 +91,7 @@ class VideoSimilarity:
         found: list[Alignment] = []
         if one.is_sparse and other.is_sparse and (long := best_long_alignment(one, other, self.activity)):
             return [long]
-        while len(found) < _MAX_RANGES and (alignment := best_alignment(one, other, self.alignment)):
+        while len(found) < _MAX_ALIGNMENTS and (alignment := best_alignment(one, other, self.alignment)):
             found.append(alignment)
             one, other = one.without(alignment.ranges_a), other.without(alignment.ranges_b)
         return found

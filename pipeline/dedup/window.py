@@ -40,6 +40,13 @@ def normalized(pictures: NDArray[np.generic]) -> Floats:
     return cells / np.maximum(length, 1e-6)
 
 
+def blurred(pictures: Floats) -> Floats:
+    """Return pictures [n, SIGNATURE_BYTES] with each cell averaged with its neighbors (1, 2, 1), normalized."""
+    square = np.pad(pictures.reshape(-1, SIDE, SIDE), ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = square[:, :-2] + 2 * square[:, 1:-1] + square[:, 2:]
+    return normalized(rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:])
+
+
 def stretch(before: float, after: float) -> Floats:
     """Return the matrix [SIDE, SIDE] that resizes a line of cells without its margins to the full line (linear)."""
     position = (before + (np.arange(SIDE) + 0.5) / SIDE * (1 - before - after)) * SIDE - 0.5

@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.dedup.correlation import PictureAgreement, compare_pictures, correlation, correlation_of_changes
+from pipeline.dedup.correlation import (
+    PictureAgreement,
+    compare_pictures,
+    correlation,
+    correlation_of_changes,
+    misfit,
+)
 from pipeline.dedup.sampled_frames import SampledFrames
-from pipeline.dedup.window import normalized
+from pipeline.dedup.window import blurred, normalized
 from pipeline.video.analysis.frame_signature import SIDE
 
 
@@ -75,18 +81,59 @@ def test_pictures_of_the_best_step_near_an_offset_are_compared() -> None:
     assert compare_pictures(one, late, 0.0, (0.0, 80.0)).similarity == pytest.approx(1)
 
 
+def agreement(**values: float) -> PictureAgreement:
+    usual = {"similarity": 0.9, "explained": 0.5, "explained_center": 0.3, "energy": 0.1, "energy_of_videos": 0.1}
+    return PictureAgreement(**{**usual, **values}, moments=5)
+
+
 @pytest.mark.parametrize(
-    ("explained", "is_certain", "expected"),
-    [(0.7, True, True), (0.7, False, False), (0.9, False, True), (0.5, True, False)],
+    ("explained", "center", "is_certain", "expected"),
+    [
+        (0.7, 0.0, True, True),
+        (0.7, 0.0, False, False),
+        (0.9, 0.0, False, True),
+        (0.5, 0.0, True, False),
+        (-2.0, 0.6, True, True),
+        (-2.0, 0.6, False, False),
+        (-2.0, 0.96, False, True),
+    ],
 )
-def test_an_uncertain_offset_needs_better_pictures(explained: float, is_certain: bool, expected: bool) -> None:
-    assert PictureAgreement(0.9, explained, 0.1, 5).is_sufficient(is_certain=is_certain) == expected
+def test_an_uncertain_offset_needs_better_pictures(
+    explained: float, center: float, is_certain: bool, expected: bool
+) -> None:
+    found = agreement(explained=explained, explained_center=center)
+    assert found.is_sufficient(is_certain=is_certain) == expected
 
 
-def test_still_pictures_must_be_equal_and_one_moment_is_not_enough() -> None:
-    assert PictureAgreement(0.99, 0.0, 1e-4, 5).is_sufficient(is_certain=False)
-    assert not PictureAgreement(0.98, 1.0, 1e-4, 5).is_sufficient(is_certain=True)
-    assert not PictureAgreement(1.0, 1.0, 0.1, 1).is_sufficient(is_certain=True)
+def test_a_still_range_must_be_equal_and_more_so_if_the_videos_change_elsewhere() -> None:
+    assert agreement(similarity=0.99, energy=1e-4, energy_of_videos=2e-4).is_sufficient(is_certain=False)
+    assert not agreement(similarity=0.98, explained=1.0, energy=1e-4, energy_of_videos=2e-4).is_sufficient(
+        is_certain=True
+    )
+    assert not agreement(similarity=0.99, energy=1e-4).is_sufficient(is_certain=False)
+    assert agreement(similarity=0.996, energy=1e-4).is_sufficient(is_certain=False)
+
+
+def test_a_logo_at_the_edge_does_not_change_what_the_center_explains() -> None:
+    rng = np.random.default_rng(7)
+    pictures = 4 * rng.normal(size=(1, SIDE, SIDE)) + 0.5 * rng.normal(size=(20, SIDE, SIDE))
+    with_logo = pictures.copy()
+    with_logo[:, 1:4, 12:15] = 9
+    found = compare_pictures(frames(pictures), frames(with_logo), 0.0, (0.0, 40.0))
+    assert found.explained < 0
+    assert found.explained_center > 0.9
+    assert found.is_sufficient(is_certain=True)
+
+
+def test_the_misfit_of_a_small_shift_is_found_and_that_of_other_pictures_is_not() -> None:
+    rng = np.random.default_rng(8)
+    q, other = (blurred(normalized(rng.normal(size=(1, SIDE, SIDE)))) for _ in range(2))
+    square = q.reshape(1, SIDE, SIDE)
+    shifted = 0.8 * square + 0.2 * np.roll(square, 1, axis=2)
+    shifted[:, :, 0] = square[:, :, 0]
+    r = shifted.reshape(1, -1)
+    assert np.linalg.norm(r - q - misfit(q, r)) < 0.5 * np.linalg.norm(r - q)
+    assert np.linalg.norm(other - q - misfit(q, other)) > 0.6 * np.linalg.norm(other - q)
 
 
 def test_videos_without_a_common_time_do_not_agree() -> None:

@@ -56,6 +56,19 @@ def test_the_center_is_compared_if_it_agrees_better() -> None:
 def test_the_true_offset_is_a_candidate(offset: float) -> None:
     start = max(0.0, -offset)
     one, other = scene(3, 6, start=start), scene(3, 6, start=start + offset)
-    found = candidate_offsets(frames(one), frames(other))
+    found = candidate_offsets(frames(one), frames(other)).likely
     assert -offset in found
     assert len(set(found)) == len(found) <= 24
+
+
+def test_the_offset_of_a_copy_stands_out_unless_the_video_repeats() -> None:
+    once, twice = scene(3, 6), scene(3, 6) + scene(3, 6)
+    assert candidate_offsets(frames(once), frames(once)).stands_out(0.0)
+    assert not candidate_offsets(frames(once), frames(once)).stands_out(4.0)
+    assert not candidate_offsets(frames(once), frames(twice)).stands_out(0.0)
+
+
+def test_videos_without_distinctive_frames_have_no_candidate_offsets() -> None:
+    black = frames([np.zeros((GRAY_SIDE, GRAY_SIDE), np.uint8)] * 3)
+    assert candidate_offsets(black, black).likely == []
+    assert not candidate_offsets(black, black).stands_out(0.0)

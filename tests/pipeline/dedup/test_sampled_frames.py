@@ -82,3 +82,13 @@ def test_the_mean_of_a_range_counts_frames_by_their_lengths() -> None:
     frames = SampledFrames(vectors, np.array([0.0, 1.0, 4.0]), np.array([1.0, 3.0, 2.0]), np.ones(3, bool))
     assert frames.mean(0.0, 4.0)[:3] == pytest.approx([0.25, 0.75, 0.0])
     assert frames.mean(100.0, 200.0).tolist() == [0.0] * SIDE * SIDE
+
+
+def test_the_energy_of_a_video_is_that_of_its_distinctive_frames() -> None:
+    grays = scene(2, 4)
+    black = [np.zeros_like(grays[0])] * 4
+    still, moving = (SampledFrames.of(signature("x", some)) for some in ([grays[0]] * 6, grays))
+    assert still.energy == pytest.approx(0, abs=1e-6)
+    assert moving.energy > 1e-3
+    assert SampledFrames.of(signature("x", grays + black)).energy == pytest.approx(moving.energy, rel=0.01)
+    assert SampledFrames.of(signature("x", black)).energy == 0

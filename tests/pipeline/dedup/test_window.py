@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.dedup.window import Window, find_window, normalized, stretch
+from pipeline.dedup.window import Window, blurred, find_window, normalized, stretch
 from pipeline.video.analysis.frame_signature import SIDE
 from tests.support.signatures import scene
 
@@ -29,3 +29,11 @@ def test_normalized_pictures_have_zero_mean_and_unit_length() -> None:
     vectors = normalized(pictures)
     assert vectors.mean(1) == pytest.approx([0, 0], abs=1e-6)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 0], abs=1e-6)
+
+
+def test_blurring_averages_a_cell_with_its_neighbors() -> None:
+    picture = np.zeros((1, SIDE, SIDE), np.float32)
+    picture[0, 5, 5] = 16
+    weights = np.outer([1, 2, 1], [1, 2, 1])
+    found = blurred(picture.reshape(1, -1)).reshape(SIDE, SIDE)
+    assert (found[4:7, 4:7] - found[0, 0]) / (found[4, 4] - found[0, 0]) == pytest.approx(weights, rel=1e-4)
