@@ -100,7 +100,7 @@ def misfit(q: Floats, r: Floats) -> Floats:
     It is linear in the gradients of the pictures. The least-squares fit is that of their means.
     """
     square = q.reshape(-1, SIDE, SIDE)
-    down, right = np.gradient(square, axis=(1, 2))
+    down, right = np.gradient(square, axis=1), np.gradient(square, axis=2)
     place = (np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2) / (SIDE / 2)
     fields = np.stack([right, down, right * place, down * place[:, None], square]).reshape(5, *q.shape)
     means = fields.mean(1)

@@ -89,7 +89,7 @@ def _nearest(one: SampledFrames, other: SampledFrames) -> tuple[NDArray[np.int64
 class OffsetWeights(NamedTuple):
     """How much speaks for each offset in time, in steps of `_STEP_S`."""
 
-    weights: Floats  # [m]
+    weights: NDArray[np.float64]  # [m]
     first: int  # step of the first one
 
     @property
