@@ -168,12 +168,18 @@ def storage_errors(path: object) -> Iterator[None]:
     """Raise StorageError for errors of the storage (disk full, read-only, permission denied) while writing `path`."""
     try:
         yield
-    except OSError as e:
-        # Arrow gives the errno in its message only, not as an attribute.
-        found = re.search(r"\[errno (\d+)\]", str(e))
-        if (int(found[1]) if found else e.errno) in _STORAGE_ERRNOS or "No space left" in str(e):
+    except LongreelError:
+        raise
+    except Exception as e:
+        if _storage_errno(e) in _STORAGE_ERRNOS or (isinstance(e, OSError) and "No space left" in str(e)):
             raise StorageError(
-                f"cannot write {path}: {e.strerror or e}. Finished work is kept: "
+                f"cannot write {path}: {getattr(e, 'strerror', None) or e}. Finished work is kept: "
                 "free some space (or choose another --out) and run the same command again."
             ) from e
         raise
+
+
+def _storage_errno(error: Exception) -> int | None:
+    """Return the errno of an exception; Arrow and libraries in Rust give it in the message, not as an attribute."""
+    found = re.search(r"\[errno (\d+)\]|\(os error (\d+)\)", str(error))
+    return int(found[1] or found[2]) if found else getattr(error, "errno", None)

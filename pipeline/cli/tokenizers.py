@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 
 from pipeline.cli.place import FLAT, Inputs
 from pipeline.kinds.registry import kind_of
+from pipeline.runtime.interrupt import item_limit, stop_on_signals
 from pipeline.runtime.progress import console
 from pipeline.sources.access import AccessConfig
 from pipeline.sources.manifest import read_valid_items
@@ -52,7 +53,8 @@ class TrainTextTokenizer:
         if not texts:
             raise ConfigError(f"no book and no question-answer document in {', '.join(self.inputs)}")
         text_options = TextOptions(books=self.books, qa=self.qa)
-        train_text_tokenizer(read_texts(texts, text_options, self.access), self.out, self.train)
+        with stop_on_signals(), item_limit(None):
+            train_text_tokenizer(read_texts(texts, text_options, self.access), self.out, self.train)
         console.print(f"text tokenizer: {self.out}, from {len(texts)} books and question-answer documents")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline.kinds.registry import kind_of
-from pipeline.runtime.interrupt import item_limit
+from pipeline.runtime.interrupt import item_limit, stop_on_signals
 from pipeline.runtime.kept_tokenizer import check_kept, keep_tokenizer, kept_hashes
 from pipeline.runtime.progress import console
 from pipeline.runtime.workspace import Workspace, usable
@@ -49,7 +49,7 @@ def _train(workspace: Workspace, config: TokenizeConfig, access: AccessConfig) -
     training = sorted((row for row in rows if row.split == "train"), key=lambda row: row.identity)
     captions = [caption for row in training for caption in row.captions]
     texts = read_texts(training, TextOptions(books=config.books, qa=config.qa), access)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, stop_on_signals(), item_limit(None):
         path = train_text_tokenizer(itertools.chain(captions, texts), Path(folder) / MODEL, TextTrainConfig())
         keep_tokenizer(workspace, TextTokenizer.load(path).files)
     console.print(f"text tokenizer: trained on {len(training)} items: {workspace.text_tokenizer}")

@@ -5,9 +5,19 @@ import os
 from pathlib import Path
 
 import pytest
+import safetensors
 
 from schemas import errors
-from schemas.errors import ConfigError, InputError, LongreelError, Reason, StorageError, UsageError, storage_errors
+from schemas.errors import (
+    ConfigError,
+    DatasetError,
+    InputError,
+    LongreelError,
+    Reason,
+    StorageError,
+    UsageError,
+    storage_errors,
+)
 
 
 def test_a_full_disk_is_a_storage_error_that_says_what_to_do() -> None:
@@ -44,3 +54,12 @@ def test_the_docstring_lists_every_exception() -> None:
 def test_an_input_error_has_a_reason() -> None:
     error = InputError(Reason.EMPTY, "zero bytes")
     assert (error.reason, str(error)) == ("empty", "zero bytes")
+
+
+def test_an_error_of_a_library_in_rust_that_quotes_a_full_disk_is_one() -> None:
+    with pytest.raises(StorageError, match="cannot write x: .*No space left"), storage_errors(Path("x")):
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+    with pytest.raises(ValueError, match="not of the storage"), storage_errors(Path("x")):
+        raise ValueError("not of the storage")
+    with pytest.raises(DatasetError), storage_errors(Path("x")):
+        raise DatasetError("y cannot be read (os error 13)")

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import io
+import multiprocessing
+import os
 import re
-from collections.abc import Iterable
+import signal
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import sentencepiece
 
-from schemas.errors import ConfigError
+from schemas.deadline import checked, checkpoint
+from schemas.errors import ConfigError, JobError
 from schemas.files import atomic
 from tokenizer.text.chunking import blocks
 from tokenizer.text.model import BEGIN_VISION, END_VISION
 
+_CHECK_S = 0.2
 _SPACE = "\u2581"  # SentencePiece's visible space
 
 
@@ -50,42 +57,92 @@ def train_text_tokenizer(texts: Iterable[str], out: Path, config: TextTrainConfi
     sentences are always part of the corpus, so that even an empty one yields a usable model.
 
     The bytes of the model depend only on the set of texts, the configuration and the version of SentencePiece, not on
-    the order of the texts or on the process. Memory: about five times `max_train_bytes`. Raises ConfigError if the
-    texts contain more distinct characters than fit in `vocab_size`.
+    the order of the texts or on the process. Memory: about six times `max_train_bytes`. Raises ConfigError if the
+    texts contain more distinct characters than fit in `vocab_size`, and what `schemas.deadline.checkpoint` raises.
     """
-    lines = (line for block in [_SEED_TEXT, *_sample(texts, config)] for line in _LINE_ENDS.split(block) if line)
-    model = io.BytesIO()
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=lines,
-            model_writer=model,
-            model_type="bpe",
-            vocab_size=config.vocab_size,
-            hard_vocab_limit=False,
-            character_coverage=config.character_coverage,
-            required_chars=_SPACE,
-            byte_fallback=True,
-            normalization_rule_name="identity",
-            add_dummy_prefix=False,
-            remove_extra_whitespaces=False,
-            allow_whitespace_only_pieces=True,
-            split_digits=True,
-            user_defined_symbols=[BEGIN_VISION, END_VISION],
-            unk_id=0,
-            bos_id=1,
-            eos_id=2,
-            pad_id=-1,
-            num_threads=1,  # stored in the model
-            minloglevel=2,
-        )
+        model = _in_child([_SEED_TEXT, *_sample(texts, config)], config)
     except RuntimeError as e:
         raise ConfigError(
             f"SentencePiece cannot train with vocab_size={config.vocab_size} and "
             f"character_coverage={config.character_coverage}: {e}. Increase vocab_size or decrease character_coverage"
         ) from e
     with atomic(out) as temporary:
-        temporary.write_bytes(model.getvalue())
+        temporary.write_bytes(model)
     return out
+
+
+def _in_child(corpus: list[str], config: TextTrainConfig) -> bytes:
+    """Return the model that a child process trains: SentencePiece takes minutes, in which it cannot be interrupted.
+
+    Raises RuntimeError as SentencePiece does, and JobError if the child was killed.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_child, args=(sender, corpus, config), daemon=True)
+    try:
+        child.start()
+        sender.close()
+        while not receiver.poll(_CHECK_S):
+            checkpoint()
+        found = receiver.recv()
+    except EOFError as e:
+        child.join()
+        raise JobError(
+            f"the process that trains the text tokenizer ended with exit code {child.exitcode}; it may have been "
+            "killed for lack of memory: decrease max-train-bytes"
+        ) from e
+    finally:
+        child.kill()
+        child.join()
+    if isinstance(found, RuntimeError):
+        raise found
+    return bytes(found)
+
+
+def _child(sender: Connection, corpus: list[str], config: TextTrainConfig) -> None:
+    """Send the model, or the RuntimeError of SentencePiece."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    lines = (line for block in corpus for line in _LINE_ENDS.split(block) if line)
+    try:
+        sender.send(_trained(lines, config))
+    except RuntimeError as e:
+        sender.send(RuntimeError(str(e)))
+
+
+def _end_with_parent() -> None:
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _trained(lines: Iterator[str], config: TextTrainConfig) -> bytes:
+    """Return the model that SentencePiece trains."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=lines,
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=config.vocab_size,
+        hard_vocab_limit=False,
+        character_coverage=config.character_coverage,
+        required_chars=_SPACE,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        allow_whitespace_only_pieces=True,
+        split_digits=True,
+        user_defined_symbols=[BEGIN_VISION, END_VISION],
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+        num_threads=1,  # stored in the model
+        minloglevel=2,
+    )
+    return model.getvalue()
 
 
 _SEED_TEXT = (
@@ -103,7 +160,7 @@ def _sample(texts: Iterable[str], config: TextTrainConfig) -> list[str]:
     kept: list[tuple[int, bytes]] = []
     size, limit = 0, 1 << 64  # `limit`: the smallest rank dropped so far; ranks from there on are dropped
     for text in texts:
-        for block in blocks([text]):
+        for block in checked(blocks([text]), every=64):
             data = block.encode(errors="replace")
             rank = int.from_bytes(hashlib.blake2b(data, digest_size=8, key=key).digest(), "big")
             if rank >= limit:

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from schemas.errors import ConfigError
+from schemas.deadline import time_limit
+from schemas.errors import ConfigError, Interrupted
 from tokenizer.text.tokenizer import TextTokenizer
 from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
@@ -79,3 +82,19 @@ def test_the_error_for_too_many_distinct_characters_names_the_options(tmp_path: 
 def test_the_error_for_an_invalid_option_names_it(field: str, value: float) -> None:
     with pytest.raises(ConfigError, match=rf"{field}.*{value}"):
         TextTrainConfig(**{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_a_request_to_stop_is_heard_while_sentencepiece_trains(tmp_path: Path) -> None:
+    started = time.monotonic()
+
+    def check() -> None:
+        if time.monotonic() - started > 1:
+            raise Interrupted("stopped")
+
+    words = ["".join(chr(97 + (n * k) % 26) for k in range(1, 12)) + str(n) for n in range(100_000)]
+    with pytest.raises(Interrupted), time_limit(None, check=check):
+        train_text_tokenizer([" ".join(words)], tmp_path / "x.model", TextTrainConfig(vocab_size=100_000))
+    assert time.monotonic() - started < 10
+    assert not (tmp_path / "x.model").exists()
+    assert multiprocessing.active_children() == []
