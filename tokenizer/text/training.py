@@ -83,6 +83,7 @@ def _in_child(corpus: list[str], config: TextTrainConfig) -> bytes:
     try:
         child.start()
         sender.close()
+        checkpoint()  # sending a large corpus takes seconds
         while not receiver.poll(_CHECK_S):
             checkpoint()
         found = receiver.recv()

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -86,15 +85,11 @@ def test_the_error_for_an_invalid_option_names_it(field: str, value: float) -> N
 
 @pytest.mark.slow
 def test_a_request_to_stop_is_heard_while_sentencepiece_trains(tmp_path: Path) -> None:
-    started = time.monotonic()
-
     def check() -> None:
-        if time.monotonic() - started > 1:
+        if multiprocessing.active_children():
             raise Interrupted("stopped")
 
-    words = ["".join(chr(97 + (n * k) % 26) for k in range(1, 12)) + str(n) for n in range(100_000)]
     with pytest.raises(Interrupted), time_limit(None, check=check):
-        train_text_tokenizer([" ".join(words)], tmp_path / "x.model", TextTrainConfig(vocab_size=100_000))
-    assert time.monotonic() - started < 10
+        train_text_tokenizer([SOURCE], tmp_path / "x.model", TextTrainConfig())
     assert not (tmp_path / "x.model").exists()
     assert multiprocessing.active_children() == []
