@@ -36,6 +36,7 @@ import tyro
 import webdataset as wds
 from numpy.typing import NDArray
 
+from benchmarks.support.vocabulary import vocabulary
 from pipeline.packing.config import PackConfig
 from pipeline.packing.job import Stage
 from pipeline.packing.job import pack as run_pack
@@ -51,22 +52,13 @@ from schemas.records import TOKENS
 from schemas.rows import DocumentRow
 from schemas.shards.index import checksum_at, checksum_of_sequence, index_json, read_checked_index
 from schemas.storage.location import located
-from schemas.vocab import TEXT, VISION, Vocabulary
+from schemas.vocab import TEXT, VISION
 from trainer.data.shards import PackedSplit
 
 FRAME = 257
 PER_SHARD = 4000  # sequences, in the large index
 SPANS = (4, 64, 1024, 16384)
-VOCABULARY = Vocabulary(
-    text_size=32000,
-    codebook_size=8192,
-    bos_id=1,
-    eos_id=2,
-    begin_vision=(3,),
-    end_vision=(4,),
-    text_sha256="0" * 64,
-    vision_sha256="0" * 64,
-)
+VOCABULARY = vocabulary(text_size=32000, codebook_size=8192)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from schemas.vocab import Vocabulary
+from benchmarks.support.vocabulary import vocabulary
 from trainer.config import MeshConfig
 from trainer.data.loader import Placement
 from trainer.mesh import make_mesh
@@ -48,16 +48,7 @@ from trainer.run.state import Plan, new_state
 from trainer.run.step import compile_step
 
 DEVICES, DOCUMENT = 8, 1000
-VOCABULARY = Vocabulary(
-    text_size=2048,
-    codebook_size=1024,
-    bos_id=1,
-    eos_id=2,
-    begin_vision=(3,),
-    end_vision=(4,),
-    text_sha256="0" * 64,
-    vision_sha256="0" * 64,
-)
+VOCABULARY = vocabulary(text_size=2048, codebook_size=1024)
 
 
 def packed(length: int) -> tuple[dict[str, np.ndarray], float]:

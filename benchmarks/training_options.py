@@ -28,7 +28,7 @@ import jax
 import numpy as np
 import tyro
 
-from schemas.vocab import Vocabulary
+from benchmarks.support.vocabulary import vocabulary
 from trainer.config import MeshConfig, ModelConfig
 from trainer.data.loader import Batch
 from trainer.mesh import batch_sharding, make_mesh
@@ -37,16 +37,7 @@ from trainer.run.optimizer import OptimizerConfig, make_optimizer, schedule
 from trainer.run.state import Plan, new_state
 from trainer.run.step import compile_step
 
-VOCABULARY = Vocabulary(
-    text_size=256,
-    codebook_size=64,
-    bos_id=1,
-    eos_id=2,
-    begin_vision=(3,),
-    end_vision=(4,),
-    text_sha256="0" * 64,
-    vision_sha256="0" * 64,
-)
+VOCABULARY = vocabulary(text_size=256, codebook_size=64)
 NOISE = 0.1  # share of random ids
 BFLOAT16 = {"dtype": "bfloat16"}
 STORED = {"state_dtype": "bfloat16", "param_dtype": "bfloat16"}

@@ -19,20 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from benchmarks.support.vocabulary import vocabulary
 from schemas.records import SPAN, TOKENS
-from schemas.vocab import TEXT, VISION, Vocabulary
+from schemas.vocab import TEXT, VISION
 
 FRAME = 257
-VOCABULARY = Vocabulary(
-    text_size=32000,
-    codebook_size=8192,
-    bos_id=1,
-    eos_id=2,
-    begin_vision=(3,),
-    end_vision=(4,),
-    text_sha256="0" * 64,
-    vision_sha256="0" * 64,
-)
+VOCABULARY = vocabulary(text_size=32000, codebook_size=8192)
 Integers = NDArray[np.int64]
 Rng = np.random.Generator
 

@@ -1,7 +1,7 @@
 """The command `generate`: continue a stored video or a text with a trained model.
 
-The only module of the pipeline that imports the trainer (an exception in the import contracts): the prompt and the
-picture belong to the pipeline, the model to the trainer, and neither may know the other.
+It imports the trainer, as `pipeline/inference/` does (an exception in the import contracts): the prompt and the picture
+belong to the pipeline, the model to the trainer, and neither may know the other.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cli.settings import recorded_vision
+from pipeline.inference.loading import load_engine
 from pipeline.reports.reconstruction import codes_of, find_video, prompt_of, source_frames, write_rows
 from pipeline.runtime.kept_tokenizer import check_kept
 from pipeline.runtime.token_store import StoreFacts
@@ -27,15 +28,10 @@ from schemas.storage.option import Address
 from schemas.vocab import Vocabulary
 from tokenizer.codec import FrameCodec
 from tokenizer.text.tokenizer import TextTokenizer
-from trainer.config import Dtype, MeshConfig
+from trainer.config import Dtype
 from trainer.inference.engine import Engine, EngineConfig
 from trainer.inference.requests import FrameLimits, Request, Sampling, StopConditions
 from trainer.inference.stopping import before_stop
-from trainer.mesh import make_mesh
-from trainer.model.grammar import DocumentGrammar
-from trainer.run.description import Description
-from trainer.run.loop import use_cpu_devices
-from trainer.run.state import load_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +95,13 @@ class Generate:
             raise UsageError("name the picture to write (--out picture.png), or give a text (--text ...)")
         workspace = Workspace.existing(self.workspace)
         facts = StoreFacts.read(workspace.tokens)
-        engine, description = self._engine(facts)
+        engine, description = load_engine(
+            self.model,
+            EngineConfig(block=self.block, cache_dtype=self.cache_dtype),
+            devices=self.devices,
+            tensor=self.tensor,
+            frame_tokens=facts.frame_grid[0] * facts.frame_grid[1],
+        )
         facts.vocabulary.require_same(description.vocabulary, ours=str(self.workspace), theirs=str(self.model))
         generator = _Generator(engine, description.context_length)
         if self.text is not None:
@@ -109,21 +111,6 @@ class Generate:
         elif self.out is not None:
             self._continue_video(self.out, generator, facts, workspace)
         print(f"generate: {engine.speed}", file=sys.stderr)
-
-    def _engine(self, facts: StoreFacts) -> tuple[Engine, Description]:
-        """Load the model onto the devices."""
-        import jax
-
-        if self.devices is not None:
-            use_cpu_devices(self.devices)
-        devices = jax.local_devices()[: self.devices or 1]
-        mesh = make_mesh(MeshConfig(tensor=self.tensor), devices=devices)
-        model, description = load_model(self.model, mesh=mesh)
-        config = EngineConfig(block=self.block, cache_dtype=self.cache_dtype)
-        grammar = DocumentGrammar(
-            vocabulary=description.vocabulary, frame_tokens=facts.frame_grid[0] * facts.frame_grid[1]
-        )
-        return Engine(model, config=config, mesh=mesh if len(devices) > 1 else None, grammar=grammar), description
 
     def _request(self, prompt: NDArray[Any], steps: int, frames: FrameLimits, stop: StopConditions) -> Request:
         sampling = Sampling(

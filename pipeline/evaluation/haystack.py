@@ -1,7 +1,7 @@
 """Long text in the token ids of the evaluated model, cut and filled at sentence boundaries.
 
 Lengths and depths count the model's own ids. Counting them with another tokenizer is the known defect of earlier needle
-tests: the text is then cut where needles stand, and depths are not where they say.
+tests: the text is then cut at needles, and depths are wrong.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The texts are those of LWM's protocol (arXiv 2402.08268; scripts eval_needle and eval_needle_multi), with two defects
 corrected: length and depth are counted in the ids of the evaluated model, and no city is drawn twice. A sample is made
-only if every needle stands in the final ids.
+only if the final ids contain every needle.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
-from pipeline.evaluation.haystack import Budget, Filled, Haystack
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.haystack import Budget, Haystack
 from pipeline.evaluation.sample import Sample
 from pipeline.language_models.chat import user_request
 from schemas.errors import ConfigError, InternalError
@@ -72,9 +75,8 @@ def _sample(
     needles = [_NEEDLE.format(city=city, number=n) for city, n in zip(cities, numbers, strict=True)]
     depths = [depth, *(rng.random() for _ in needles[1:])]
     question, share = _question(cities[: config.asked]), rng.random()
-    context = _longest(haystack, budget, dict(zip(depths, needles, strict=True)), question, share)
-    prompt = f"{context.text} {question}"
-    _require(needles, prompt, budget)
+    prompt, ids = _longest(haystack, budget, dict(zip(depths, needles, strict=True)), question, share)
+    _require(needles, budget.tokenizer.decode(ids), budget.length)
     return Sample(
         id=name,
         task="needle" if config.needles == 1 else f"{config.asked} of {config.needles} needles",
@@ -86,25 +88,26 @@ def _sample(
     )
 
 
-def _longest(haystack: Haystack, budget: Budget, needles: dict[float, str], question: str, share: float) -> Filled:
-    """Return as much text with the needles as fits; joining texts can change how many tokens they have."""
+def _longest(
+    haystack: Haystack, budget: Budget, needles: dict[float, str], question: str, share: float
+) -> tuple[str, NDArray[np.uint32]]:
+    """Return the longest prompt that fits, and its ids; joining texts can change how many tokens they have."""
     left = budget.prompt_tokens
     length = left - budget.count(f" {question}") - sum(map(budget.count, needles.values()))
     while length > 0:
-        filled = haystack.filled(haystack.start(share, length), length, needles)
-        excess = budget.count(f"{filled.text} {question}") - left
-        if excess <= 0:
-            return filled
-        length -= excess
+        prompt = f"{haystack.filled(haystack.start(share, length), length, needles).text} {question}"
+        ids = budget.tokenizer.encode(prompt)
+        if len(ids) <= left:
+            return prompt, ids
+        length -= len(ids) - left
     raise ConfigError(f"a length of {budget.length} is too short for {len(needles)} needles and the question")
 
 
-def _require(needles: Sequence[str], prompt: str, budget: Budget) -> None:
-    """Raise InternalError unless every needle stands in the ids of the prompt."""
-    seen = budget.tokenizer.decode(budget.tokenizer.encode(prompt))
+def _require(needles: Sequence[str], decoded: str, length: int) -> None:
+    """Raise InternalError unless the prompt, decoded from its ids, contains every needle."""
     for needle in needles:
-        if needle.strip() not in seen:
-            raise InternalError(f"the needle {needle.strip()!r} is not in the prompt of {budget.length} tokens")
+        if needle.strip() not in decoded:
+            raise InternalError(f"the needle {needle.strip()!r} is not in the prompt of {length} tokens")
 
 
 def _question(cities: Sequence[str]) -> str:

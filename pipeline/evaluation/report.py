@@ -8,34 +8,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from pipeline.evaluation.heat_map import heat_map
-from schemas.files import atomic, write_text
-from schemas.printable import printable
+from pipeline.reports.template import load_template
+from schemas.files import write_text
+from schemas.storage.location import located
 
 PAGE, PICTURE = "report.html", "scores.png"
+_TEMPLATE = Path(__file__).with_name("templates") / "report.html"
 
 
 def write_report(out: Path, summary: Mapping[str, Any]) -> None:
     """Write the page, and the picture if the samples differ in length."""
-    picture = score_picture(summary)
-    encoded = None
+    picture, encoded = score_picture(summary), None
     if picture is not None:
-        with atomic(out / PICTURE) as path:
-            picture.save(path, "PNG")
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
+        located(out / PICTURE).write(buffer.getvalue())
         encoded = base64.b64encode(buffer.getvalue()).decode()
-    environment = Environment(
-        loader=PackageLoader("pipeline.evaluation"),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-    )
-    page = environment.get_template("report.html").render(summary=summary, picture=encoded, alt=_alt(summary))
+    page = load_template(_TEMPLATE).render(summary=summary, picture=encoded, alt=_alt(summary))
     write_text(out / PAGE, page)
 
 

@@ -19,7 +19,7 @@ class Sample:
     references: tuple[str, ...]
     scorer: str
     length: int | None = None  # context length in tokens for which the question was made
-    depth: float | None = None  # where the asked text stands in the context, from 0 to 1
+    depth: float | None = None  # place of the asked text in the context, from 0 to 1
     choices: tuple[str, ...] = ()  # multiple choice: the labels of the answers
     facts: Mapping[str, Any] | None = None  # what a scorer needs besides the references
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+
+from trainer.config import Dtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +13,7 @@ class LocalConfig:
 
     devices: int | None = None
     """Virtual CPU devices to use. Default: the first accelerator, or one CPU device."""
-    cache_dtype: Literal["float32", "bfloat16"] | None = None
+    cache_dtype: Dtype | None = None
     """Dtype of the key/value cache: float32 or bfloat16. Default: that of the model."""
     vision: str | None = None
     """The VQGAN of the model, for pictures and videos: the name of a shipped checkpoint, or a file of weights."""

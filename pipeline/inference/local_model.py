@@ -15,20 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.inference.config import LocalConfig
+from pipeline.inference.loading import load_engine
 from pipeline.inference.media import MediaEncoder
 from pipeline.language_models.chat import ChatRequest, Media, Message, Reply, RequestRefused
+from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import ConfigError
 from tokenizer.text.chat.render import render_chat
 from tokenizer.text.chat.templates import stop_ids
 from tokenizer.text.tokenizer import TextTokenizer
-from trainer.config import MeshConfig
 from trainer.inference.engine import Engine, EngineConfig
 from trainer.inference.requests import Request, Sampling, StopConditions
-from trainer.mesh import make_mesh
-from trainer.run.loop import use_cpu_devices
-from trainer.run.state import load_model
-
-TOKENIZER = "text_tokenizer"  # the folder of a run that has the files of its text tokenizer
+from trainer.inference.stopping import before_stop
 
 
 class LocalModel:
@@ -46,22 +43,13 @@ class LocalModel:
 
         Raises ConfigError if it is no run, or has no text tokenizer, DatasetError if its checkpoint is damaged.
         """
-        import jax
-
-        if config.devices is not None:
-            use_cpu_devices(config.devices)
-        if not (run / TOKENIZER).is_dir():
-            raise ConfigError(f"{run / TOKENIZER} is missing: runs have the text tokenizer of their dataset there")
-        devices = jax.local_devices()[: config.devices or 1]
-        mesh = make_mesh(MeshConfig(), devices=devices)
-        model, description = load_model(run, mesh=mesh)
-        engine = Engine(
-            model, config=EngineConfig(cache_dtype=config.cache_dtype), mesh=mesh if len(devices) > 1 else None
-        )
+        if not (run / TEXT_TOKENIZER).is_dir():
+            raise ConfigError(f"{run / TEXT_TOKENIZER} is missing: runs have the text tokenizer of their dataset there")
+        engine, description = load_engine(run, EngineConfig(cache_dtype=config.cache_dtype), devices=config.devices)
         media = None
         if config.vision is not None:
             media = MediaEncoder.load(config.vision, description.vocabulary, most_frames=config.most_frames)
-        tokenizer = TextTokenizer.load(run / TOKENIZER)
+        tokenizer = TextTokenizer.load(run / TEXT_TOKENIZER)
         return cls(engine, tokenizer, name=str(run.resolve()), context=description.context_length, media=media)
 
     @property
@@ -71,13 +59,14 @@ class LocalModel:
 
     def ask(self, request: ChatRequest) -> Reply:
         """Return the reply; see `ChatModel.ask`."""
-        *_, (text, ids, reason) = self._generated(request)
-        return Reply(text=text, finish_reason=reason, prompt_tokens=len(self.prompt(request)), reply_tokens=len(ids))
+        prompt = self.prompt(request)
+        *_, (text, ids, reason) = self._generated(request, prompt)
+        return Reply(text=text, finish_reason=reason, prompt_tokens=len(prompt), reply_tokens=len(ids))
 
     def stream(self, request: ChatRequest) -> Iterator[str]:
         """Yield the reply in pieces of whole characters. Raises as `ask`."""
         shown = ""
-        for text, _, reason in self._generated(request):
+        for text, _, reason in self._generated(request, self.prompt(request)):
             whole = text if reason else text.rstrip("\ufffd")  # a character can have several ids
             if len(whole) > len(shown) and whole.startswith(shown):
                 yield whole[len(shown) :]
@@ -101,19 +90,16 @@ class LocalModel:
             )
         return [int(token) for token in ids]
 
-    def _generated(self, request: ChatRequest) -> Iterator[tuple[str, list[int], str]]:
+    def _generated(self, request: ChatRequest, prompt: list[int]) -> Iterator[tuple[str, list[int], str]]:
         """Yield the text and ids so far, and at the end why the reply ends, else ""."""
         stop = StopConditions(ids=stop_ids(self.tokenizer), texts=request.stop, decode=self._decoded)
         sampling = Sampling(temperature=request.temperature, seed=request.seed)
-        asked = Request(prompt=self.prompt(request), max_tokens=request.max_tokens, sampling=sampling, stop=stop)
+        asked = Request(prompt=prompt, max_tokens=request.max_tokens, sampling=sampling, stop=stop)
         ids: list[int] = []
         with self._lock:
             for progress in self._engine.stream(asked):
                 ids += progress.ids
-                text = self._decoded(ids)
-                if isinstance(progress.stopped_by, str):
-                    text = text.partition(progress.stopped_by)[0]
-                yield text, ids, progress.finished or ""
+                yield before_stop(self._decoded(ids), request.stop), ids, progress.finished or ""
 
     def _decoded(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(np.asarray([i for i in ids if i < self.tokenizer.size], np.uint32))

@@ -5,13 +5,11 @@ The page has no script and loads nothing. Text from data is escaped. The same wo
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from pipeline.filters.limit_table import DEFAULTS
 from pipeline.kinds.registry import names_of_text_kinds
@@ -20,11 +18,11 @@ from pipeline.reports.examples import Examples, choose_examples
 from pipeline.reports.funnel import Items
 from pipeline.reports.histograms import histograms, measured_columns
 from pipeline.reports.tables import tables_of
+from pipeline.reports.template import load_template
 from pipeline.runtime.workspace import Workspace
 from pipeline.select.config import as_options
-from schemas.printable import printable
 
-_TEMPLATES = Path(__file__).with_name("templates")
+_TEMPLATE = Path(__file__).with_name("templates") / "report.html"
 
 
 def render(workspace: Workspace) -> str:
@@ -48,30 +46,10 @@ def render(workspace: Workspace) -> str:
         "anchors": _anchors(examples),
         "svg": svg,
     }
-    return _template().render(values)
+    return load_template(_TEMPLATE).render(values)
 
 
 def _anchors(examples: Examples) -> dict[str, str]:
     """Return the id of the section that shows examples of each reason."""
     anchors = {section.name: f"reason-{section.name}" for section in examples.rejected}
     return anchors | (dict.fromkeys(("duplicate", "near_duplicate"), "duplicates") if examples.groups else {})
-
-
-def _printable(value: Any) -> Any:
-    """Spell out control and bidirectional characters in strings from data; leave markup as it is."""
-    return printable(value) if type(value) is str else value
-
-
-@functools.cache
-def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        finalize=_printable,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["count"] = lambda number: f"{number:,}"
-    return environment.get_template("report.html")

@@ -48,7 +48,7 @@ class EngineConfig:
     cache_dtype: Dtype | None = None  # of keys and values; None: that of the model
     page: int = 128  # tokens of a page
     block: int = 512  # tokens of a prompt that are run together
-    stride: int = 8  # ids that are generated between two looks at stop texts and cancellations
+    stride: int = 8  # ids that are generated between two checks of stop texts and cancellations
     kept_rows: int = 64  # finished rows whose pages are kept while there is room
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ _MARGIN = 8  # ids whose text may be incomplete at the start of a window: bytes 
 
 
 class Ending(NamedTuple):
-    """The ids that are part of the reply, and why it ends there (None: it goes on)."""
+    """The ids that are part of the reply, and why it ends there (None: it continues)."""
 
     ids: list[int]
     finished: FinishReason | None

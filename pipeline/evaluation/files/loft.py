@@ -7,6 +7,7 @@ LOFT's form, the wording around them is our own, and there are no worked example
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from pipeline.evaluation.files.rows import Row, read_rows
@@ -31,9 +32,7 @@ def loft_samples(folder: Path, queries: str = "test_queries.jsonl", *, limit: in
     corpus = list(read_rows(folder / CORPUS, ("pid", "passage_text")))
     numbers = {str(row["pid"]): str(number) for number, row in enumerate(corpus)}
     documents = "\n".join(_document(number, row) for number, row in enumerate(corpus))
-    for number, row in enumerate(read_rows(folder / queries, ("qid", "query_text", "answers"))):
-        if limit is not None and number >= limit:
-            return
+    for row in islice(read_rows(folder / queries, ("qid", "query_text", "answers")), limit):
         yield _sample(row, documents, numbers, folder.name)
 
 

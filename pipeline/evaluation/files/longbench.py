@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from pipeline.evaluation.files.rows import Row, read_rows
@@ -56,9 +57,7 @@ _SEGMENTED = ("multifieldqa_zh", "dureader", "vcsum")
 def longbench_samples(paths: Sequence[Path], budget: Budget, *, limit: int | None = None) -> Iterator[Sample]:
     """Yield the samples of LongBench's files, at most `limit` of each. Raises ConfigError for a file that is none."""
     for path in paths:
-        for number, row in enumerate(read_rows(path, ("context", "answers", "dataset"))):
-            if limit is not None and number >= limit:
-                break
+        for number, row in enumerate(islice(read_rows(path, ("context", "answers", "dataset")), limit)):
             yield _sample(row, budget, f"{path.stem}/{number}")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from pipeline.evaluation.files.rows import Row, read_rows
@@ -27,9 +28,7 @@ def mvbench_samples(paths: Sequence[Path], videos: Path, *, limit: int | None = 
     """
     for path in paths:
         rows = (row for row in read_rows(path, ("video", "question", "candidates", "answer")) if row.get("end") is None)
-        for number, row in enumerate(rows):
-            if limit is not None and number >= limit:
-                break
+        for number, row in enumerate(islice(rows, limit)):
             candidates = [str(candidate) for candidate in row["candidates"]]
             if row["answer"] not in candidates:
                 raise ConfigError(f"row {number + 1} of {path}: the answer {row['answer']!r} is not a candidate")
@@ -40,9 +39,7 @@ def mvbench_samples(paths: Sequence[Path], videos: Path, *, limit: int | None = 
 
 def video_mme_samples(path: Path, videos: Path, *, limit: int | None = None) -> Iterator[Sample]:
     """Yield the samples of Video-MME's file, at most `limit`; tasks are its durations short, medium and long."""
-    for number, row in enumerate(read_rows(path, ("videoID", "question", "options", "answer"))):
-        if limit is not None and number >= limit:
-            return
+    for number, row in enumerate(islice(read_rows(path, ("videoID", "question", "options", "answer")), limit)):
         candidates = [re.sub(r"^[A-H][.)]\s*", "", str(option)) for option in row["options"]]
         if str(row["answer"]) not in _LETTERS[: len(candidates)]:
             raise ConfigError(f"row {number + 1} of {path}: the answer {row['answer']!r} is not an option")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pipeline.evaluation.ruler.task import FILLER, Material, Question
 from pipeline.evaluation.ruler.words import Kind, distinct, fact
@@ -26,11 +26,7 @@ class Retrieval:
     keys: int = 1
     values: int = 1
     queries: int = 1
-
-    @property
-    def reply_tokens(self) -> int:
-        """Tokens reserved for the reply, as in RULER."""
-        return 128
+    reply_tokens: ClassVar[int] = 128  # as in RULER
 
     @property
     def needs_haystack(self) -> bool:

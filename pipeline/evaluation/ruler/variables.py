@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.evaluation.ruler.task import FILLER, Material, Question
 from pipeline.evaluation.ruler.words import letters
@@ -17,16 +18,8 @@ class VariableTracking:
     """Assign a number to a variable, that variable to the next, and so on for `hops`, after one solved example."""
 
     hops: int = 4
-
-    @property
-    def reply_tokens(self) -> int:
-        """Tokens reserved for the reply: more than RULER's 30, which cut names of several tokens."""
-        return 64
-
-    @property
-    def needs_haystack(self) -> bool:
-        """Whether the context is text that the user gives."""
-        return False
+    reply_tokens: ClassVar[int] = 64  # more than RULER's 30, which cut names of several tokens
+    needs_haystack: ClassVar[bool] = False
 
     def first_size(self, tokens: int) -> int:
         """Return a size that probably fits a number of tokens."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import ClassVar
 
 from scipy.special import zeta
 
@@ -19,16 +20,8 @@ class CommonWords:
     """Ask for the words that occur often in a list in which the others are rare; one solved example comes first."""
 
     common: int = 10
-
-    @property
-    def reply_tokens(self) -> int:
-        """Tokens reserved for the reply, as in RULER."""
-        return 120
-
-    @property
-    def needs_haystack(self) -> bool:
-        """Whether the context is text that the user gives."""
-        return False
+    reply_tokens: ClassVar[int] = 120  # as in RULER
+    needs_haystack: ClassVar[bool] = False
 
     def first_size(self, tokens: int) -> int:
         """Return a size that probably fits a number of tokens."""
@@ -67,16 +60,8 @@ class FrequentWords:
 
     alpha: float = 2.0
     asked: int = 3
-
-    @property
-    def reply_tokens(self) -> int:
-        """Tokens reserved for the reply, as in RULER."""
-        return 50
-
-    @property
-    def needs_haystack(self) -> bool:
-        """Whether the context is text that the user gives."""
-        return False
+    reply_tokens: ClassVar[int] = 50  # as in RULER
+    needs_haystack: ClassVar[bool] = False
 
     def first_size(self, tokens: int) -> int:
         """Return a size that probably fits a number of tokens."""

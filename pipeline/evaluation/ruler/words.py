@@ -1,4 +1,4 @@
-"""Words, numbers and identifiers that stand for facts."""
+"""Random words, numbers and identifiers: the facts that are hidden and asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Needle samples: every needle stands in the prompt, at its depth, and the prompt has the length that it says."""
+"""Needle samples: the prompt contains every needle, at its depth, and has the length of the sample."""
 
 from __future__ import annotations
 
@@ -10,26 +10,13 @@ from pipeline.evaluation.haystack import Budget, Haystack
 from pipeline.evaluation.needles import CITIES, NeedleConfig, needle_samples
 from pipeline.evaluation.scorers import score
 from schemas.errors import ConfigError
-from tests.support.text_tokenizers import text_tokenizer
-from tests.support.texts import story
 from tokenizer.text.tokenizer import TextTokenizer
 
-TEXT = " ".join(story(n, 40) for n in range(8))
 _NEEDLE = re.compile(r"The special magic (.+) number is: (\d{7})")
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
-    return text_tokenizer("own", [TEXT], tmp_path_factory.mktemp("t") / "t.model")
-
-
-@pytest.fixture(scope="module")
-def haystack(tokenizer: TextTokenizer) -> Haystack:
-    return Haystack(TEXT, tokenizer)
-
-
 @pytest.mark.parametrize(("needles", "asked"), [(1, 1), (4, 2), (6, 6)])
-def test_needles_stand_in_prompts_of_the_asked_length(
+def test_prompts_of_the_asked_length_contain_the_needles(
     haystack: Haystack, tokenizer: TextTokenizer, needles: int, asked: int
 ) -> None:
     config = NeedleConfig(lengths=(1500, 3000), depths=3, rounds=2, needles=needles, asked=asked)
@@ -48,7 +35,7 @@ def test_needles_stand_in_prompts_of_the_asked_length(
         assert score(sample.scorer, " and ".join(sample.references), sample.references) == 1
 
 
-def test_the_needle_stands_at_its_depth(haystack: Haystack, tokenizer: TextTokenizer) -> None:
+def test_the_needle_is_at_its_depth(haystack: Haystack, tokenizer: TextTokenizer) -> None:
     config = NeedleConfig(lengths=(4000,), depths=5, rounds=1)
     for sample in needle_samples(config, haystack, Budget(tokenizer, 1, 1, 20)):
         context = sample.request.messages[-1].text.rsplit("What ", 1)[0]

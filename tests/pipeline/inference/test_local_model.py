@@ -90,7 +90,7 @@ def test_a_prompt_that_leaves_no_room_is_refused(model: LocalModel) -> None:
         model.ask(user_request(story(1, 60), max_tokens=5))
 
 
-def test_media_stand_between_the_marks_of_vision(
+def test_media_are_between_the_marks_of_vision(
     engine: Engine, tokenizer: TextTokenizer, media: MediaEncoder, tmp_path: Path
 ) -> None:
     video = Media("video", make_video(tmp_path / "a.mp4", frames=3, rate=1))

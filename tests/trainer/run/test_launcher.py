@@ -6,6 +6,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
@@ -48,18 +51,26 @@ time.sleep(60)
 """
 
 
-def test_a_signal_goes_to_all_processes(tmp_path_factory: pytest.TempPathFactory) -> None:
-    script = tmp_path_factory.mktemp("script") / "wait.py"
-    script.write_text(_WAIT)
-    launcher = subprocess.Popen([sys.executable, "-c", _LAUNCH, str(script)], stderr=subprocess.PIPE, text=True)
-    try:
-        assert launcher.stderr is not None
-        said = [launcher.stderr.readline() for _ in range(2)]
-        assert sorted(line.split(": ")[-1] for line in said) == ["ready\n", "ready\n"]
+@contextmanager
+def started(program: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start a launcher of two processes that run `program`, and wait until both are ready."""
+    script = folder / "program.py"
+    script.write_text(program)
+    command = [sys.executable, "-c", _LAUNCH, str(script)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as launcher:
+        try:
+            assert launcher.stderr is not None
+            said = [launcher.stderr.readline() for _ in range(2)]
+            assert sorted(line.split(": ")[-1] for line in said) == ["ready\n", "ready\n"]
+            yield launcher
+        finally:
+            launcher.kill()
+
+
+def test_a_signal_goes_to_all_processes(tmp_path: Path) -> None:
+    with started(_WAIT, tmp_path) as launcher:
         launcher.send_signal(signal.SIGTERM)
         rest = launcher.communicate(timeout=30)[1]
-    finally:
-        launcher.kill()
     assert "Interrupted: all processes stopped; the same command resumes" in rest
 
 
@@ -72,17 +83,11 @@ time.sleep(60)
 """
 
 
-def test_processes_end_when_their_launcher_is_killed(tmp_path_factory: pytest.TempPathFactory) -> None:
-    script = tmp_path_factory.mktemp("script") / "stay.py"
-    script.write_text(_STAY)
-    launcher = subprocess.Popen([sys.executable, "-c", _LAUNCH, str(script)], stderr=subprocess.PIPE, text=True)
-    assert launcher.stderr is not None
-    said = [launcher.stderr.readline() for _ in range(2)]
-    assert sorted(line.split(": ")[-1] for line in said) == ["ready\n", "ready\n"]
-    children = psutil.Process(launcher.pid).children()
-    launcher.kill()
-    _, alive = psutil.wait_procs(children, timeout=20)
-    launcher.communicate()
+def test_processes_end_when_their_launcher_is_killed(tmp_path: Path) -> None:
+    with started(_STAY, tmp_path) as launcher:
+        children = psutil.Process(launcher.pid).children()
+        launcher.kill()
+        _, alive = psutil.wait_procs(children, timeout=20)
     assert alive == []
 
 

@@ -1,4 +1,4 @@
-"""RULER's samples: answers stand in prompts that fill their length, and the scores tell right from wrong replies."""
+"""RULER's samples: prompts fill their length and contain the answers, and scores tell right from wrong replies."""
 
 from __future__ import annotations
 
@@ -11,21 +11,7 @@ from pipeline.evaluation.ruler.samples import TASKS, RulerConfig, ruler_samples
 from pipeline.evaluation.sample import Sample
 from pipeline.evaluation.scorers import score
 from schemas.errors import ConfigError
-from tests.support.text_tokenizers import text_tokenizer
-from tests.support.texts import story
 from tokenizer.text.tokenizer import TextTokenizer
-
-TEXT = " ".join(story(n, 40) for n in range(8))
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
-    return text_tokenizer("own", [TEXT], tmp_path_factory.mktemp("t") / "t.model")
-
-
-@pytest.fixture(scope="module")
-def haystack(tokenizer: TextTokenizer) -> Haystack:
-    return Haystack(TEXT, tokenizer)
 
 
 def samples(config: RulerConfig, haystack: Haystack | None, tokenizer: TextTokenizer) -> list[Sample]:

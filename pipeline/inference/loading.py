@@ -1,0 +1,40 @@
+"""Loads the model of a run into an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainer.config import MeshConfig
+from trainer.inference.engine import Engine, EngineConfig
+from trainer.mesh import make_mesh
+from trainer.model.grammar import DocumentGrammar
+from trainer.run.description import Description
+from trainer.run.loop import use_cpu_devices
+from trainer.run.state import load_model
+
+
+def load_engine(
+    run: Path,
+    config: EngineConfig,
+    *,
+    devices: int | None = None,
+    tensor: int = 1,
+    frame_tokens: int | None = None,
+) -> tuple[Engine, Description]:
+    """Return an engine with the newest checkpoint of a run, and the description of the run.
+
+    `devices` is a number of virtual CPU devices; by default the first accelerator or one CPU device is used. `tensor`
+    of them split attention heads, the others the cache. `frame_tokens` is the number of codes of a frame, for requests
+    with the document grammar. Raises ConfigError if `run` is no run, DatasetError if its checkpoint is damaged.
+    """
+    import jax
+
+    if devices is not None:
+        use_cpu_devices(devices)
+    used = jax.local_devices()[: devices or 1]
+    mesh = make_mesh(MeshConfig(tensor=tensor), devices=used)
+    model, description = load_model(run, mesh=mesh)
+    grammar = None
+    if frame_tokens is not None:
+        grammar = DocumentGrammar(vocabulary=description.vocabulary, frame_tokens=frame_tokens)
+    return Engine(model, config=config, mesh=mesh if len(used) > 1 else None, grammar=grammar), description
