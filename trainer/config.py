@@ -28,6 +28,7 @@ DTYPES: tuple[str, ...] = get_args(Dtype)
 # output of attention (layer), also queries, keys and values (projections).
 Remat = Literal["full", "layer", "projections"]
 REMATS: tuple[str, ...] = get_args(Remat)
+Weights = Literal["params", "ema"]  # of a checkpoint: the trained parameters, or their moving average
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ from schemas.storage.option import Address
 from schemas.vocab import Vocabulary
 from tokenizer.codec import FrameCodec
 from tokenizer.text.tokenizer import TextTokenizer
-from trainer.config import Dtype
+from trainer.config import Dtype, Weights
 from trainer.inference.engine import Engine, EngineConfig
 from trainer.inference.requests import FrameLimits, Request, Sampling, StopConditions
 from trainer.inference.stopping import before_stop
@@ -78,6 +78,8 @@ class Generate:
     """Devices that split attention heads and feed-forward columns. The others split the cache."""
     cache_dtype: Dtype | None = None
     """Dtype of the key/value cache: float32 or bfloat16. Default: that of the model."""
+    weights: Weights = "params"
+    """The trained parameters (params), or their moving average (ema) of a run with --optimizer.ema-decay."""
     block: int = 512
     """Tokens of the prompt that are processed together."""
     vision: str | None = None
@@ -100,6 +102,7 @@ class Generate:
             EngineConfig(block=self.block, cache_dtype=self.cache_dtype),
             devices=self.devices,
             tensor=self.tensor,
+            weights=self.weights,
             frame_tokens=facts.frame_grid[0] * facts.frame_grid[1],
         )
         facts.vocabulary.require_same(description.vocabulary, ours=str(self.workspace), theirs=str(self.model))

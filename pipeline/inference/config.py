@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainer.config import Dtype
+from trainer.config import Dtype, Weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +15,8 @@ class LocalConfig:
     """Virtual CPU devices to use. Default: the first accelerator, or one CPU device."""
     cache_dtype: Dtype | None = None
     """Dtype of the key/value cache: float32 or bfloat16. Default: that of the model."""
+    weights: Weights = "params"
+    """The trained parameters (params), or their moving average (ema) of a run with --optimizer.ema-decay."""
     vision: str | None = None
     """The VQGAN of the model, for pictures and videos: the name of a shipped checkpoint, or a file of weights."""
     most_frames: int = 8

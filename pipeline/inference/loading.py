@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainer.config import MeshConfig
+from trainer.config import MeshConfig, Weights
 from trainer.inference.engine import Engine, EngineConfig
 from trainer.mesh import make_mesh
 from trainer.model.grammar import DocumentGrammar
@@ -20,12 +20,14 @@ def load_engine(
     devices: int | None = None,
     tensor: int = 1,
     frame_tokens: int | None = None,
+    weights: Weights = "params",
 ) -> tuple[Engine, Description]:
     """Return an engine with the newest checkpoint of a run, and the description of the run.
 
     `devices` is a number of virtual CPU devices; by default the first accelerator or one CPU device is used. `tensor`
     of them split attention heads, the others the cache. `frame_tokens` is the number of codes of a frame, for requests
-    with the document grammar. Raises ConfigError if `run` is no run, DatasetError if its checkpoint is damaged.
+    with the document grammar. `weights` is params or ema, the moving average. Raises ConfigError if `run` is no run or
+    has no moving average, DatasetError if its checkpoint is damaged.
     """
     import jax
 
@@ -33,7 +35,7 @@ def load_engine(
         use_cpu_devices(devices)
     used = jax.local_devices()[: devices or 1]
     mesh = make_mesh(MeshConfig(tensor=tensor), devices=used)
-    model, description = load_model(run, mesh=mesh)
+    model, description = load_model(run, mesh=mesh, weights=weights)
     grammar = None
     if frame_tokens is not None:
         grammar = DocumentGrammar(vocabulary=description.vocabulary, frame_tokens=frame_tokens)

@@ -45,7 +45,9 @@ class LocalModel:
         """
         if not (run / TEXT_TOKENIZER).is_dir():
             raise ConfigError(f"{run / TEXT_TOKENIZER} is missing: runs have the text tokenizer of their dataset there")
-        engine, description = load_engine(run, EngineConfig(cache_dtype=config.cache_dtype), devices=config.devices)
+        engine, description = load_engine(
+            run, EngineConfig(cache_dtype=config.cache_dtype), devices=config.devices, weights=config.weights
+        )
         media = None
         if config.vision is not None:
             media = MediaEncoder.load(config.vision, description.vocabulary, most_frames=config.most_frames)

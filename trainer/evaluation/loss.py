@@ -11,12 +11,12 @@ import optax
 
 from schemas.errors import ConfigError
 from schemas.storage.option import Address
-from trainer.config import MeshConfig
+from trainer.config import MeshConfig, Weights
 from trainer.data.layout import Layout
 from trainer.data.loader import Placement, held_out_batches
 from trainer.data.shards import PackedSplit
 from trainer.mesh import make_mesh
-from trainer.run.checkpoint import Weights, open_run
+from trainer.run.checkpoint import open_run
 from trainer.run.evaluate import evaluate, spread
 from trainer.run.state import Plan
 from trainer.run.step import compile_eval

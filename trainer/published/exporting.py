@@ -22,6 +22,7 @@ from schemas.fingerprint import sha256_file
 from schemas.vocab import Vocabulary
 from schemas.weight_files.gguf import Value
 from schemas.weight_files.gguf_vocabulary import vocabulary_metadata
+from trainer.config import Weights
 from trainer.model.llama.config import LlamaConfig
 from trainer.published import names
 from trainer.published.card import write_card
@@ -42,7 +43,7 @@ from trainer.published.source import (
     tokenizer_files,
 )
 from trainer.run.arrays import ArrayReader
-from trainer.run.checkpoint import Weights, open_run
+from trainer.run.checkpoint import open_run
 from trainer.run.description import Description
 
 Format = Literal["hf", "lwm", "gguf"]

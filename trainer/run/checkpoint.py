@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 from itertools import chain, count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import jax
 import orbax.checkpoint as ocp
@@ -30,12 +30,12 @@ from schemas.errors import ConfigError, DatasetError, storage_errors
 from schemas.runs.checksums import CHECKSUMS, Checksums, write_checksums
 from schemas.runs.naming import array_name, earlier_name
 from schemas.runs.storage import older_intact, read_errors, write_errors
+from trainer.config import Weights
 from trainer.run.arrays import ArrayReader
 from trainer.run.description import Description
 from trainer.run.processes import first_of_all, wait_for_all
 from trainer.run.retention import Retention
 
-Weights = Literal["params", "ema"]  # the trained parameters, or their moving average
 CHECKPOINTS = "checkpoints"
 SET_ASIDE = "checkpoints-set-aside"
 

@@ -20,7 +20,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from schemas.vocab import Vocabulary
-from trainer.config import Dtype, ModelConfig
+from trainer.config import Dtype, ModelConfig, Weights
 from trainer.mesh import HOST_MEMORY, shardings
 from trainer.model.protocol import Model
 from trainer.model.registry import abstract, create
@@ -130,16 +130,17 @@ def load_params(plan: Plan, run: Path) -> Any:
         return checkpoints.restore_params(checkpoints.newest(), plan.like.params)
 
 
-def load_model(run: Path, *, mesh: Mesh) -> tuple[Model, Description]:
+def load_model(run: Path, *, mesh: Mesh, weights: Weights = "params") -> tuple[Model, Description]:
     """Restore the model of a run's newest checkpoint on `mesh`, without the optimizer; also return its description.
 
-    Raises ConfigError if `run` is not a training run, DatasetError if its checkpoint cannot be read.
+    `weights` chooses between the trained parameters and their moving average. Raises ConfigError if `run` is not a
+    training run or has no moving average, DatasetError if its checkpoint cannot be read.
     """
     with open_run(run) as checkpoints:
         step = checkpoints.newest()
         description = checkpoints.describe(step)
         graph, shapes = _abstract_model(description.model, description.vocabulary, mesh)
-        return nnx.merge(graph, checkpoints.restore_params(step, _placed(shapes, mesh))), description
+        return nnx.merge(graph, checkpoints.restore_params(step, _placed(shapes, mesh), weights=weights)), description
 
 
 def _abstract_model(config: ModelConfig, vocabulary: Vocabulary, mesh: Mesh) -> tuple[nnx.GraphDef[Model], Any]:

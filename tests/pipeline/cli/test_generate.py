@@ -59,6 +59,20 @@ def test_a_text_is_continued(model: Path, workspace: Path, capsys: pytest.Captur
     assert "max_positions is 1048576: use at most" in capsys.readouterr().err
 
 
+def test_commands_refuse_the_moving_average_of_a_run_that_has_none(
+    model: Path, workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, dataset = ["--model", str(model)], str(workspace / "packed" / str(CONTEXT))
+    for command in (
+        ["generate", *run, "--workspace", str(workspace), "--text", "The clocks"],
+        ["chat", *run, "--ask", "Who?"],
+        ["eval", "loss", *run, "--dataset", dataset],
+        ["export-model", str(model), "--out", str(tmp_path / "exported")],
+    ):
+        assert longreel.main([*command, "--weights", "ema"]) in (1, 2)
+        assert "has no moving average of the parameters: train with --optimizer.ema-decay" in capsys.readouterr().err
+
+
 def test_a_dataset_of_another_text_tokenizer_is_refused(
     model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,6 +29,8 @@ def test_the_newest_checkpoint_is_loaded(tmp_path: Path) -> None:
     assert (engine.size, engine.config.block, description.context_length) == (VOCABULARY.size, 32, 128)
     assert engine.grammar is not None
     assert load_engine(tmp_path / "run", EngineConfig())[0].grammar is None
+    with pytest.raises(ConfigError, match="has no moving average of the parameters"):
+        load_engine(tmp_path / "run", EngineConfig(), weights="ema")
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

@@ -41,12 +41,14 @@ def _assert_equal(a: Any, b: Any) -> None:
         np.testing.assert_array_equal(x, y)
 
 
-def _save(run: Path, plan: Plan, state: TrainState, *, step: int) -> None:
+def _save(run: Path, plan: Plan, state: TrainState, *, step: int, ema: Any = None) -> None:
     description = Description(
         model=MODEL, vocabulary=VOCABULARY, context_length=8, dataset_fingerprint="x", batch_size=1, seed=0
     )
     with Checkpoints(run, keep=Retention(newest=1)) as checkpoints:
-        checkpoints.save(step, params=state.params, optimizer=state.optimizer, position={}, description=description)
+        checkpoints.save(
+            step, params=state.params, optimizer=state.optimizer, ema=ema, position={}, description=description
+        )
 
 
 def test_a_plan_has_the_shapes_dtypes_and_shardings_of_the_state() -> None:
@@ -86,6 +88,17 @@ def test_parameters_are_initialized_or_a_model_loaded_from_the_newest_checkpoint
     model, description = load_model(tmp_path, mesh=plan.mesh)
     assert description.vocabulary == VOCABULARY
     np.testing.assert_array_equal(model.heads()[0], state.params["text_head"].get_value())
+
+
+def test_a_model_is_loaded_with_the_moving_average_of_its_parameters_if_there_is_one(tmp_path: Path) -> None:
+    plan = _plan()
+    state, mean = _state(plan, seed=2), _state(plan, seed=3).params
+    _save(tmp_path / "mean", plan, state, step=5, ema=mean)
+    model, _ = load_model(tmp_path / "mean", mesh=plan.mesh, weights="ema")
+    np.testing.assert_array_equal(model.heads()[0], mean["text_head"].get_value())
+    _save(tmp_path / "plain", plan, state, step=5)
+    with pytest.raises(ConfigError, match="has no moving average of the parameters: .* --weights params"):
+        load_model(tmp_path / "plain", mesh=plan.mesh, weights="ema")
 
 
 def test_a_folder_without_checkpoints_is_rejected(tmp_path: Path) -> None:
