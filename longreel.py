@@ -138,8 +138,10 @@ def _run(name: str, arguments: list[str], options: tuple[str, ...]) -> int:
         return _fail(str(e), USAGE, name)
     except InternalError as e:
         return _fail(str(e), INTERNAL, name)
-    except (LongreelError, OSError) as e:  # OSError: for example a file where a folder is needed
+    except LongreelError as e:
         return _fail(str(e), FAILURE, name)
+    except OSError as e:  # for example a file that may not be read
+        return _fail(f"{e.filename}: {e.strerror}" if e.filename and e.strerror else str(e), FAILURE, name)
     except Exception:  # noqa: BLE001 - a defect, which is reported with its traceback
         return _fail(f"internal error; please report it with this text\n{traceback.format_exc()}", INTERNAL, name)
     return SUCCESS

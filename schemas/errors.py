@@ -160,12 +160,16 @@ class Interrupted(LongreelError):
     """The user stopped a command. Finished work is kept; the same command resumes it."""
 
 
+_IN_THE_WAY = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}
 _STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
 
 @contextmanager
 def storage_errors(path: object) -> Iterator[None]:
-    """Raise StorageError for errors of the storage (disk full, read-only, permission denied) while writing `path`."""
+    """Raise StorageError for errors of the storage while writing `path`.
+
+    These are a full disk, a read-only one, permission denied, and a folder in place of a file or the other way round.
+    """
     try:
         yield
     except LongreelError:
@@ -175,6 +179,11 @@ def storage_errors(path: object) -> Iterator[None]:
             raise StorageError(
                 f"cannot write {path}: {getattr(e, 'strerror', None) or e}. Finished work is kept: "
                 "free some space (or choose another --out) and run the same command again."
+            ) from e
+        if isinstance(e, OSError) and e.errno in _IN_THE_WAY:
+            raise StorageError(
+                f"cannot write {path}: {e.strerror}: {e.filename}. Move it away (or choose another --out) and run the "
+                "same command again."
             ) from e
         raise
 

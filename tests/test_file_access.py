@@ -29,15 +29,15 @@ _ALLOWED = {
     """,
     "members of archives have such a method": "pipeline/text/formats/epub_archive.py",
     "options and the terminal": """
-        pipeline/cli/listing.py pipeline/cli/settings.py
+        pipeline/cli/listing.py pipeline/cli/places.py pipeline/cli/settings.py
     """,
     "works with the local file that Location.local, .writing or .scratch gives": """
         pipeline/dataset/commit.py pipeline/dataset/removal/rewrite.py pipeline/runtime/token_store.py
         pipeline/tokenize/text_tokenizer.py schemas/shards/ranged.py schemas/tables.py
         schemas/text_tokenizer.py
     """,
-    "results of an evaluation are written to a local folder, and replies appended to a local file": """
-        pipeline/evaluation/run.py pipeline/evaluation/visual_needle.py pipeline/language_models/cached.py
+    "results of an evaluation are written to a local folder": """
+        pipeline/evaluation/run.py pipeline/evaluation/visual_needle.py
     """,
     "files of the installation, and media that a request names": """
         pipeline/evaluation/files/video_choices.py pipeline/evaluation/needles.py pipeline/language_models/endpoint.py

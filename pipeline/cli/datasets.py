@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from tyro.conf import Positional
 
@@ -19,7 +18,7 @@ from pipeline.runtime.workspace import Workspace
 from schemas.dataset import read_card
 from schemas.errors import DatasetError, UsageError
 from schemas.storage.location import Location, located
-from schemas.storage.option import Address
+from schemas.storage.option import Address, NewFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +108,7 @@ class Trace:
     """Name of the shard that contains the sequence. It is an error if the sequence is in another shard."""
     token: int | None = None
     """Index of one token in the sequence. Default: list all spans of the sequence."""
-    out: Path | None = None
+    out: NewFile | None = None
     """PNG file to write the token's frame to."""
     vision: str | None = None
     """The VQGAN that encoded the frames: the name of a shipped checkpoint, or a file of weights. Default: the

@@ -30,7 +30,7 @@ from pipeline.language_models.endpoint import Endpoint, EndpointConfig
 from pipeline.text.books import BookConfig, load_book
 from schemas.errors import ConfigError, UsageError
 from schemas.printable import json_text, printable
-from schemas.storage.option import Address
+from schemas.storage.option import Address, NewFolder
 from tokenizer.text.tokenizer import TextTokenizer
 
 
@@ -46,7 +46,7 @@ class Subject:
     server: Annotated[EndpointConfig, OmitArgPrefixes] = field(default_factory=EndpointConfig)
     concurrency: int = 4
     """Requests at a time."""
-    out: Path
+    out: NewFolder
     """Folder for the results."""
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from pipeline.video.decoder import DecodeConfig
 from schemas.errors import ConfigError, UsageError
 from schemas.printable import printable
 from schemas.storage.location import Location
-from schemas.storage.option import Address
+from schemas.storage.option import Address, Output
 from schemas.vocab import Vocabulary
 from tokenizer.codec import FrameCodec
 from tokenizer.text.tokenizer import TextTokenizer
@@ -46,8 +46,8 @@ class Generate:
     """Output folder of `longreel train`."""
     workspace: Address
     """The workspace with the tokens and tokenizers that the model was trained on."""
-    out: Path | None = None
-    """PNG file to write. Required to continue a video."""
+    out: Annotated[Path, Output.STREAM] | None = None
+    """PNG file to write; /dev/stdout is standard output. Required to continue a video."""
     video: str | None = None
     """Part of the address of a stored video. Default: a video of the validation split."""
     text: str | None = None

@@ -20,6 +20,7 @@ from tyro._docstrings import get_callable_description, get_field_docstring
 from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction
 
 from schemas.storage.location import Location
+from schemas.storage.option import Output
 
 Scalar = bool | int | float | str
 Value = Scalar | list[Scalar] | dict[str, Scalar]  # what TOML holds
@@ -40,6 +41,7 @@ class Option:
     positional: bool
     repeated: bool  # given once per element
     metavar: str | None
+    output: Output | None  # what it names that the command writes
 
     @property
     def table(self) -> tuple[str, ...]:
@@ -158,6 +160,7 @@ def _walk(owner: type[Any], instance: object, names: tuple[str, ...], path: tupl
             positional=_POSITIONAL in markers,
             repeated=_REPEATED in markers,
             metavar=config.metavar if config else None,
+            output=next((marker for marker in _all_markers(annotation, markers) if isinstance(marker, Output)), None),
         )
     for annotation, default, inner, inner_path in nested:
         yield from _walk(annotation, default, inner, inner_path)
@@ -184,6 +187,14 @@ def default_of(field: dataclasses.Field[Any], instance: object) -> object:
 
 def _split(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     return (hint.__origin__, hint.__metadata__) if hasattr(hint, "__metadata__") else (hint, ())
+
+
+def _all_markers(annotation: Any, markers: tuple[Any, ...]) -> Iterator[Any]:
+    """Yield the markers of a type, and of the types that it is a union of."""
+    yield from markers
+    for member in _members(annotation):
+        if hasattr(member, "__metadata__"):
+            yield from member.__metadata__
 
 
 _POSITIONAL = _split(Positional[int])[1][0]

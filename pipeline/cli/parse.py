@@ -17,11 +17,11 @@ import tyro
 
 from pipeline.cli.help import described
 from pipeline.cli.options import TRANSIENT, Option, Value, options_of
+from pipeline.cli.places import check_places
 from pipeline.cli.settings import recorded_values
 from pipeline.cli.toml import read_config
 from schemas.errors import ConfigError, UsageError
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")  # a path has one slash less than the URL that it was made from
 _CONFIG_HELP = (
     "A TOML file with options: the keys are their names, with a table for each prefix ([decode] fps = 4). Options on "
     "the command line win. `longreel config COMMAND` prints such a file."
@@ -120,16 +120,5 @@ def build(command_class: type, arguments: Sequence[str], prog: str) -> Any:
     except ConfigError as e:  # from __post_init__; tyro reports only those of the outermost dataclass
         raise UsageError(str(e)) from e
     for option in options_of(command_class):
-        if option.element is Path:
-            _require_local(option, option.value_of(command))
+        check_places(option, option.value_of(command))
     return command
-
-
-def _require_local(option: Option, value: Any) -> None:
-    """Raise UsageError if the value of an option that takes paths is a URL, which would become a folder `s3:`."""
-    for path in value if isinstance(value, tuple) else (value,):
-        if found := _URL.match(str(path)):
-            raise UsageError(
-                f"{option.flags[0] if option.flags else option.name} takes a path of the file system, got an address "
-                f"with {found[1]}://; copy what it names to or from a local path"
-            )

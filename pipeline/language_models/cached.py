@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from pipeline.language_models.chat import ChatModel, ChatRequest, Reply, RequestRefused
 from schemas.errors import storage_errors
+from schemas.storage.location import located
+from schemas.storage.regular import open_appending
 
 Value = TypeVar("Value")
 
@@ -56,7 +58,7 @@ class CachedModel:
 
     def _keep(self, key: str, value: dict[str, Any]) -> None:
         line = json.dumps({"key": key, "value": value}).encode() + b"\n"
-        with self._lock, storage_errors(self._path), self._path.open("ab") as file:
+        with self._lock, storage_errors(self._path), open_appending(self._path) as file:
             file.write(b"\n" + line if self._is_torn else line)
             self._kept[key], self._is_torn = value, False
 
@@ -65,7 +67,7 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Any]], bool]:
     """Return the kept replies, and whether the last line is incomplete."""
     kept: dict[str, dict[str, Any]] = {}
     line = b"\n"
-    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+    for line in located(path).read().splitlines(keepends=True) if path.exists() else ():
         try:
             row = json.loads(line)
             kept[row["key"]] = dict(row["value"])

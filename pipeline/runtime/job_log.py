@@ -5,21 +5,23 @@ OUT/logs/JOB/RUN/errors/          errors that ended the work of workers (pipelin
 OUT/logs/JOB-error.txt            the traceback of the internal error that ended the last run; written by the driver
 OUT/logs/JOB-defects.txt          the tracebacks of defects for which items were rejected; written by the driver
 
-Names of runs begin with their time. The latest runs are kept.
+Names of runs begin with their time, or, where the clock was set back, one second after the last one's, so that they
+sort by age. The latest runs are kept.
 """
 
 from __future__ import annotations
 
 import contextlib
-import time
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from schemas.errors import LongreelError
 from schemas.storage.location import Location, located
 
 _RUNS_KEPT = 5
+_STAMP, _STAMP_LENGTH = "%Y%m%d-%H%M%S", 15
 _MAX_DEFECT_BYTES = 1 << 20
 SUFFIX = ".jsonl"
 
@@ -35,8 +37,7 @@ class JobLog:
     @classmethod
     def start(cls, logs: Location | Path, job: str) -> JobLog:
         """Return the records of a run that begins; those of old runs and the last internal error are deleted."""
-        name = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
-        log = cls(located(logs), job, name)
+        log = cls(located(logs), job, f"{_stamp(located(logs) / job)}-{uuid.uuid4().hex[:8]}")
         with contextlib.suppress(OSError, LongreelError):  # records must not keep a job from running
             for old in (log.logs / job).list()[: 1 - _RUNS_KEPT]:
                 old.delete_folder()
@@ -74,3 +75,12 @@ class JobLog:
             if len(before) < _MAX_DEFECT_BYTES:
                 added = text.encode(errors="backslashreplace")[:_MAX_DEFECT_BYTES]
                 self.defects_text.write(before + added)
+
+
+def _stamp(runs: Location) -> str:
+    """Return the time for the name of the next run."""
+    now = datetime.now(UTC)
+    with contextlib.suppress(OSError, LongreelError, ValueError, IndexError, OverflowError):
+        last = datetime.strptime(runs.list()[-1].name[:_STAMP_LENGTH], _STAMP).replace(tzinfo=UTC)
+        now = max(now, last + timedelta(seconds=1))
+    return now.strftime(_STAMP)

@@ -269,11 +269,12 @@ _JUDGES: tuple[tuple[type[BaseException], Callable[[Any], Failure]], ...] = (
 
 
 def _retry_after_s(headers: Any) -> float | None:
-    """Return the seconds that a server asks to wait, given as a number or as a date."""
+    """Return the seconds that a server asks to wait, given as a number or as a date, by the clock of the server."""
     value = (headers or {}).get("Retry-After", "").strip()
     if value.isdecimal():
         return float(value)
     try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+        now = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
+        return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
     except (TypeError, ValueError):
         return None

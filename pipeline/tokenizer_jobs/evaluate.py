@@ -27,6 +27,7 @@ from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError, InputError, storage_errors
 from schemas.files import atomic, write_text
 from schemas.record_errors import record_errors
+from schemas.storage.option import NewFolder
 from tokenizer.codec import FrameCodec
 from tokenizer.evaluation.evaluate import Clip, Distance, Evaluation, measure, reconstruct, runs_of, summarize
 from tokenizer.evaluation.image_codecs import BASELINES
@@ -46,7 +47,7 @@ class EvalTokenizer:
 
     inputs: Annotated[Positional[tuple[str, ...]], arg(metavar="INPUT ...")]
     """Folders of videos and images, single files, or manifests; items of the split `train` are excluded."""
-    out: Path
+    out: NewFolder
     """Output folder for evaluation.json, evaluation.md and pictures.png."""
     vision: str = "small-128"
     """Name of a shipped tokenizer, or a weights file."""

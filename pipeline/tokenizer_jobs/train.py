@@ -17,6 +17,7 @@ from pipeline.tokenizer_jobs.frame_cache import cached_frames
 from pipeline.tokenizer_jobs.training_set import training_table
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError
+from schemas.storage.option import NewFolder
 from tokenizer.checkpoints import checkpoint
 from tokenizer.training import perceptual
 from tokenizer.training.config import TokenizerTrainConfig
@@ -37,7 +38,7 @@ class TrainTokenizer:
 
     inputs: Annotated[Positional[tuple[str, ...]], arg(metavar="INPUT ...")]
     """Folders of videos and images, single files, or manifests; items of the split `val` are excluded."""
-    out: Path
+    out: NewFolder
     """Output folder: tokenizer.safetensors, metrics, pictures, snapshots, and the decoded frames."""
     initial: Path | None = None
     """Checkpoint to start from."""

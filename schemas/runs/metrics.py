@@ -25,6 +25,7 @@ from schemas.checksums import checksum
 from schemas.errors import storage_errors
 from schemas.files import write_text
 from schemas.storage.location import located
+from schemas.storage.regular import open_appending
 
 METRICS = "metrics.jsonl"
 
@@ -81,7 +82,7 @@ class MetricsLog:
         self._primary, self._boards = primary, boards
         if primary:
             write_text(self.path, "".join(map(_line, kept)))
-            self._file = self.path.open("a", encoding="utf-8")
+            self._file = open_appending(self.path)
 
     def write(self, kind: Kind, step: int, values: Mapping[str, float]) -> None:
         """Append one row; does nothing if there is a row of this kind and step."""
@@ -92,7 +93,7 @@ class MetricsLog:
         if not self._primary:
             return
         with storage_errors(self.path):
-            self._file.write(_line(row))
+            self._file.write(_line(row).encode())
             self._file.flush()
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         for board in self._boards:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import math
 import os
 import shutil
 import stat
@@ -77,10 +78,10 @@ def _lock(path: Path) -> Iterator[None]:
 def _evict(folder: Path, *, keep: Path) -> None:
     """Delete copies until the others fit."""
     limit = _limit(folder)
-    now, total = time.time(), 0
-    for used, size, path in sorted(_files(folder), reverse=True):
+    total = 0
+    for age_s, size, path in sorted(_files(folder, now=time.time())):
         total += size
-        is_old = now - used > (_KEPT_S if path.suffix else _IN_USE_S)
+        is_old = age_s > (_KEPT_S if path.suffix else _IN_USE_S)
         if path != keep and is_old and (path.suffix or total > limit):
             path.unlink(missing_ok=True)
 
@@ -92,8 +93,10 @@ def _limit(folder: Path) -> int:
     return int(given) if given else shutil.disk_usage(folder).total // 2
 
 
-def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:
+def _files(folder: Path, *, now: float) -> Iterator[tuple[float, int, Path]]:
+    """Yield files with the seconds since they were used; of a time in the future, before the clock was set, many."""
     for path in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):  # another process deletes, too
             status = path.stat()
-            yield status.st_mtime, status.st_size, path
+            age_s = now - status.st_mtime
+            yield age_s if age_s > -_IN_USE_S else math.inf, status.st_size, path

@@ -2,8 +2,9 @@
 
 On a local file, a lock of the operating system, which ends with the process. In a bucket, an object `.NAME.lease` next
 to the object NAME: it names its owner and when it expires, its owner renews it, and every change of it is a conditional
-write. Another process may take over when it has expired, or when its owner was a process of the same machine that no
-longer runs. Clocks of the machines must agree within seconds, as they do with NTP.
+write. Another process may take over when its owner was a process of the same machine that no longer runs, or when it
+has expired and is not renewed for the time of a lease: clocks of machines may differ, and clocks are set. One that
+expires later than the time of a lease from now was written by another clock, and counts as expired, too.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from pathlib import Path
 
 from schemas.errors import Conflict, LeaseHeld, StorageError
 from schemas.storage.location import Location
+from schemas.storage.store import Stat
 
 _RENEWALS = 3  # in the time of a lease
+_RELEASED = 0.0  # when a lease expires that its owner has given back
 
 
 class Lease:
@@ -70,11 +73,15 @@ class _Record:
 
     @property
     def is_free(self) -> bool:
-        """Whether another process may take over."""
-        return self.expires <= time.time() or self._is_dead()
+        """Whether another process may take over at once."""
+        return self.expires == _RELEASED or (bool(self.machine) and self._is_dead())
+
+    def may_be_left(self, ttl_s: float) -> bool:
+        """Whether it has expired, or it is not known when it does."""
+        return not 0 < self.expires - time.time() <= ttl_s
 
     def _is_dead(self) -> bool:
-        return bool(self.machine) and self.machine == _machine() and self.started != _started(self.pid)
+        return self.machine == _machine() and self.started != _started(self.pid)
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -101,7 +108,7 @@ class _BucketLease(Lease):
         self._end.set()
         self._thread.join()
         with contextlib.suppress(StorageError):  # it expires by itself
-            self._write(expires=0.0)
+            self._write(expires=_RELEASED)
 
     def _renew_until_end(self) -> None:
         while not self._end.wait(self._ttl_s / _RENEWALS) and not self._is_lost:
@@ -123,7 +130,7 @@ class _BucketLease(Lease):
 def _leased(location: Location, owner: str, ttl_s: float) -> Iterator[Lease]:
     place = location.with_name(f".{location.name}.lease")
     record = _Record(owner, time.time() + ttl_s, _machine(), os.getpid(), _started(os.getpid()), uuid.uuid4().hex)
-    held = _BucketLease(place, record, _acquire(location, place, record), ttl_s)
+    held = _BucketLease(place, record, _acquire(location, place, record, ttl_s), ttl_s)
     try:
         yield held
         held.check()
@@ -131,12 +138,14 @@ def _leased(location: Location, owner: str, ttl_s: float) -> Iterator[Lease]:
         held.release()
 
 
-def _acquire(location: Location, place: Location, record: _Record) -> str:
+def _acquire(location: Location, place: Location, record: _Record, ttl_s: float) -> str:
     """Write the lease and return its version; raises LeaseHeld."""
     found = place.stat()
     holder = _read(place) if found is not None else None
-    if holder is not None and not holder.is_free:
-        left_s = max(1.0, holder.expires - time.time())
+    if holder is not None and not (
+        holder.is_free or (holder.may_be_left(ttl_s) and not _is_renewed(place, found, ttl_s))
+    ):
+        left_s = ttl_s if holder.may_be_left(ttl_s) else max(1.0, holder.expires - time.time())
         raise LeaseHeld(
             f"{location} is in use by another longreel command ({holder.owner}); wait until it ends. If it was killed, "
             f"its lease expires in {left_s:.0f} s"
@@ -147,6 +156,16 @@ def _acquire(location: Location, place: Location, record: _Record) -> str:
         return place.write(record.to_json(), if_version=found.version)
     except Conflict as e:
         raise LeaseHeld(f"{location} is in use by another longreel command, which started at the same time") from e
+
+
+def _is_renewed(place: Location, found: Stat | None, ttl_s: float) -> bool:
+    """Whether a lease changes within the time in which its owner renews it, by a clock that nobody sets."""
+    until = time.monotonic() + ttl_s
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, ttl_s / _RENEWALS))
+        if place.stat() != found:
+            return True
+    return False
 
 
 def _read(place: Location) -> _Record | None:

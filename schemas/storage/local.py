@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +17,15 @@ from typing import BinaryIO
 
 from schemas.errors import Conflict, storage_errors
 from schemas.storage.regular import open_regular, regular_descriptor
+from schemas.storage.replaceable import copy_to_standard_output, is_standard_output, require_replaceable
 from schemas.storage.store import Condition, Stat, is_hidden, is_temporary
 
 
 class LocalStore:
-    """Implements `Store`; keys are absolute paths. Objects are regular files and links to them."""
+    """Implements `Store`; keys are absolute paths. Objects are regular files and links to them.
+
+    Of /dev/stdout only `write` without a condition and `put` are useful: they copy the file to standard output.
+    """
 
     def stat(self, key: str) -> Stat | None:
         """Return facts about a file; None if there is none."""
@@ -60,6 +65,7 @@ class LocalStore:
         with self.scratch(folder, name) as temporary:
             temporary.write_bytes(data)
             if condition.if_absent:
+                require_replaceable(key)
                 _create(temporary, Path(key))
             elif condition.if_version is not None:
                 _replace(temporary, Path(key), condition.if_version)
@@ -70,8 +76,13 @@ class LocalStore:
     @contextmanager
     def scratch(self, folder: str, name: str) -> Iterator[Path]:
         """Yield a temporary path in the folder itself, which is made: files are renamed from there."""
+        path = Path(folder, name)
+        if is_standard_output(path):
+            folder, name = tempfile.gettempdir(), "output"
+        else:
+            require_replaceable(path)  # before the work, and again by `put`
         temporary = Path(folder, f".{name}.{uuid.uuid4().hex[:8]}.tmp")
-        with storage_errors(Path(folder, name)):
+        with storage_errors(path):
             temporary.parent.mkdir(parents=True, exist_ok=True)
             try:
                 yield temporary
@@ -80,6 +91,10 @@ class LocalStore:
 
     def put(self, key: str, path: Path) -> None:
         """Sync the file to disk and rename it."""
+        if is_standard_output(key):
+            copy_to_standard_output(path)
+            return
+        require_replaceable(key)
         _sync(path)
         path.replace(key)
 

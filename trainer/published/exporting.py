@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args
 
 from schemas.errors import ConfigError
 from schemas.fingerprint import sha256_file
+from schemas.storage.option import NewFolder
 from schemas.vocab import Vocabulary
 from schemas.weight_files.gguf import Value
 from schemas.weight_files.gguf_vocabulary import vocabulary_metadata
@@ -54,7 +55,7 @@ ExportDtype = Literal["float32", "bfloat16", "float16"]
 class ExportConfig:
     """Options of an export."""
 
-    out: Path
+    out: NewFolder
     """Output folder; must not exist, or be empty."""
     format: Format = "hf"
     """hf: safetensors for transformers and vLLM; gguf: a file for llama.cpp; lwm: the msgpack stream of LWM's JAX

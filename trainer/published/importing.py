@@ -27,7 +27,7 @@ from schemas.files import write_json
 from schemas.fingerprint import sha256_file
 from schemas.runs.checksums import write_checksums
 from schemas.storage.location import located
-from schemas.storage.option import Address
+from schemas.storage.option import Address, NewFolder
 from schemas.vocab import Vocabulary
 from trainer.config import MeshConfig
 from trainer.mesh import AXES, partition
@@ -53,7 +53,7 @@ _NOT_IDENTIFIED = ""  # the hash of a tokenizer that is not in the source
 class ImportConfig:
     """Options of an import."""
 
-    out: Path
+    out: NewFolder
     """Output folder, to be given to `longreel train --init-from` and `longreel generate --model`."""
     dataset: Address | None = None
     """Packed dataset whose vocabulary the model gets: text rows are added or dropped, vision rows are new unless the

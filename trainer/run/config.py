@@ -11,6 +11,7 @@ from tyro.conf import OmitArgPrefixes
 
 from schemas.errors import ConfigError
 from schemas.storage.location import Location
+from schemas.storage.option import NewFolder
 from trainer.config import (
     ATTENTION_METHODS,
     DTYPES,
@@ -114,7 +115,7 @@ class TrainConfig:
     """Packed dataset directories, of one context length and one vocabulary: paths, or addresses in S3 or Google Cloud
     Storage (s3://BUCKET/FOLDER, gs://BUCKET/FOLDER). With weights, such as videos:0.3 books:0.7, these shares of the
     sequences of a run are of each; without, every sequence is used once per epoch."""
-    out: Path
+    out: NewFolder
     """Output folder for checkpoints, metrics and configuration. A run that has checkpoints is resumed."""
     steps: int = 1000
     """Total number of optimizer updates; a resumed run makes the remaining ones."""

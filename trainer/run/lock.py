@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 
 from schemas.errors import ConfigError, storage_errors
+from schemas.storage.regular import open_appending
 from trainer.run.processes import any_process
 
 LOCK = "run.lock"
@@ -25,7 +26,7 @@ def locked(out: Path) -> Iterator[None]:
     path = out / LOCK
     with storage_errors(path):
         out.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
+        with open_appending(path) as file:
             if any_process(jax.process_index() == 0 and not _take(file.fileno())):
                 raise ConfigError(f"another run is training in {out}: wait until it ends, or choose another --out")
             yield

@@ -70,6 +70,15 @@ def test_copies_that_were_just_asked_for_are_kept_beyond_the_limit(monkeypatch: 
     assert all(path.exists() for path in [_copy("a", b"a"), _copy("b", b"b"), _copy("c", b"c")])
 
 
+def test_copies_from_before_the_clock_was_set_back_are_deleted_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGREEL_CACHE_BYTES", "150")
+    future, old = _copy("future", b"f" * 100), _copy("old", b"o" * 100)
+    os.utime(future, (0, time.time() + 86_400))
+    os.utime(old, (0, time.time() - 100))
+    new = _copy("new", b"n" * 50)
+    assert [path.exists() for path in (future, old, new)] == [False, True, True]
+
+
 def test_files_that_a_killed_process_left_are_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "_KEPT_S", 10.0)
     stale = cache_folder() / "0123.99.tmp"

@@ -19,6 +19,8 @@ from tests.support.object_servers import ObjectServer
 
 _HOLD = """
 import sys, time
+clock = time.time
+time.time = lambda: clock() + float(sys.argv[3])
 from schemas.storage.lease import lease
 from schemas.storage.location import Location
 with lease(Location.parse(sys.argv[1]), owner="the other", ttl_s=float(sys.argv[2])):
@@ -37,8 +39,9 @@ def marker(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
 
 
 @contextmanager
-def _holder(location: Location, ttl_s: float) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", _HOLD, str(location), str(ttl_s)]
+def _holder(location: Location, ttl_s: float, *, clock_s: float = 0.0) -> Iterator[subprocess.Popen[str]]:
+    """Hold a lease in another process, whose clock is `clock_s` ahead."""
+    command = [sys.executable, "-c", _HOLD, str(location), str(ttl_s), str(clock_s)]
     holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None
@@ -78,10 +81,24 @@ def test_a_lease_of_another_machine_is_taken_over_when_it_has_expired(s3: Object
     with _holder(marker, 60.0):
         pass
     _change(marker, machine="another machine", expires=time.time() + 1.0)
-    with pytest.raises(LeaseHeld, match="the other"), lease(marker, owner="me"):
+    with pytest.raises(LeaseHeld, match="the other"), lease(marker, owner="me", ttl_s=1.2):
         pass
     time.sleep(1.0)
-    with lease(marker, owner="me"):
+    with lease(marker, owner="me", ttl_s=1.2):
+        pass
+
+
+@pytest.mark.parametrize("clock_s", [-86_400.0, 31_536_000.0], ids=["a day behind", "a year ahead"])
+def test_a_wrong_clock_neither_loses_a_lease_nor_keeps_it(s3: ObjectServer, clock_s: float) -> None:
+    marker = s3.bucket() / "workspace.json"
+    with (
+        _holder(marker, 0.6, clock_s=clock_s),
+        pytest.raises(LeaseHeld, match="in use"),
+        lease(marker, owner="me", ttl_s=0.6),
+    ):
+        pass
+    _change(marker, machine="another machine")  # of which nobody knows whether its process runs
+    with lease(marker, owner="me", ttl_s=0.6):
         pass
 
 

@@ -13,7 +13,7 @@ from schemas.errors import ConfigError, DatasetError
 from schemas.runs.metrics import read_metrics
 from schemas.shards.ranged import SequenceFile
 from schemas.storage.location import located
-from schemas.storage.regular import open_regular, regular_descriptor
+from schemas.storage.regular import open_appending, open_regular, regular_descriptor
 from schemas.tables import read_table
 from tokenizer.training.perceptual import load as load_perceptual
 
@@ -60,3 +60,15 @@ def test_the_descriptor_of_a_regular_file_reads_it(tmp_path: Path) -> None:
     descriptor = regular_descriptor(tmp_path / "file")
     assert os.read(descriptor, 10) == b"data"
     os.close(descriptor)
+
+
+def test_appending_makes_a_file_or_continues_it_and_takes_nothing_else(tmp_path: Path) -> None:
+    for text in (b"one", b"two"):
+        with open_appending(tmp_path / "file") as stream:
+            stream.write(text)
+    assert (tmp_path / "file").read_bytes() == b"onetwo"
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("file")
+    for name, what in (("fifo", "FIFO"), ("link", "link"), (".", "folder")):
+        with pytest.raises(OSError, match=f"not a regular file but a {what}"):
+            open_appending(tmp_path / name)
