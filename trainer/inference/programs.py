@@ -204,3 +204,9 @@ def replicated(x: Any, decoder: Decoder) -> Any:
     if decoder.mesh is None:
         return jax.device_put(x, jax.local_devices()[0])
     return jax.device_put(x, NamedSharding(decoder.mesh, PartitionSpec()))
+
+
+def rounded_up(number: int) -> int:
+    """Round up to a power of two or the middle of two, so that programs are compiled for few sizes."""
+    power = 1 << max(number - 1, 0).bit_length()
+    return power * 3 // 4 if power >= 4 and number <= power * 3 // 4 else power

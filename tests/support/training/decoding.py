@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from tests.support.training.packed_sequences import VOCABULARY
 from trainer.attention.paged import Pages, PageView, empty_pages
+from trainer.model.llama.config import LlamaConfig
+from trainer.model.llama.decoder import LlamaDecoder
 from trainer.model.protocol import Decoder
 
 PAGE = 8
@@ -26,6 +30,30 @@ def last_logits(decoder: Decoder, tokens: jax.Array, *, first: int) -> jax.Array
     rows, length = tokens.shape
     pages, tables = pages_for(decoder, rows=rows, length=length)
     positions = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32)[None], tokens.shape)
-    pages, _ = decoder.extend(pages, tokens[:, :first], PageView(tables, positions[:, :first]))
-    _, hidden = decoder.extend(pages, tokens[:, first:], PageView(tables, positions[:, first:]))
-    return decoder.logits(hidden[:, -1])
+    for part in (slice(0, first), slice(first, length)):
+        pages, logits = run_block(decoder, pages, tokens[:, part], PageView(tables, positions[:, part]))
+    return logits
+
+
+@jax.jit
+def run_block(decoder: Decoder, pages: Pages, tokens: jax.Array, view: PageView) -> tuple[Pages, jax.Array]:
+    """Run a block of `tokens` [B,S]; return the pages with it and the logits of its last token."""
+    pages, hidden = decoder.extend(pages, tokens, view)
+    return pages, decoder.logits(hidden[:, -1])
+
+
+def counting_decoder(**settings: object) -> LlamaDecoder:
+    """Return a decoder without layers, which need compiling, whose likeliest id is the one after the last id."""
+    size, text = VOCABULARY.size, VOCABULARY.text_size
+    shape = {"dim": size, "layers": 1, "heads": 2, "kv_heads": 1, "head_dim": 2, "ff_dim": 4}
+    config = LlamaConfig(**{**shape, "dtype": "float32", **settings})  # type: ignore[arg-type]
+    ids = np.eye(size, dtype=np.float32)
+    embeddings, heads = ids, np.roll(ids, 1, axis=0)
+    return LlamaDecoder(
+        embeddings=tuple(map(jnp.asarray, (embeddings[:text], embeddings[text:]))),
+        heads=tuple(map(jnp.asarray, (heads[:text], heads[text:]))),
+        layers=(),
+        final_norm=jnp.ones(size, jnp.float32),
+        config=config,
+        mesh=None,
+    )

@@ -3,13 +3,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
@@ -226,51 +224,14 @@ def test_a_cache_that_grows_gives_the_same_ids() -> None:
     assert engine.cache_bytes < _engine().cache_bytes
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"max_tokens": 510}, "the prompt has 3 tokens and 510 new ones.*cache_tokens is 512: use at most 509"),
-        ({"prompt": [1] * 600}, "the prompt has 600 tokens.*use a shorter prompt"),
-        ({"prompt": [1, VOCABULARY.size]}, f"in 0..{VOCABULARY.size - 1}, got {VOCABULARY.size}"),
-        ({"prompt": [1, -1]}, "got -1"),
-        ({"prompt": [[1, 2]]}, "lists of ids"),
-    ],
-)
-def test_a_request_that_can_never_run_is_rejected(change: dict[str, Any], message: str) -> None:
-    asked: dict[str, Any] = {"prompt": [1, 2, 3], "max_tokens": 2} | change
-    with pytest.raises(ConfigError, match=message):
-        _engine().submit(Request(**asked))
+def test_a_request_that_can_never_run_is_rejected() -> None:
+    with pytest.raises(ConfigError, match="cache_tokens is 512: use at most 509"):
+        _engine().submit(Request(prompt=[1, 2, 3], max_tokens=510))
     assert not _engine().busy
 
 
-def test_engines_that_do_not_fit_are_rejected() -> None:
+def test_an_engine_that_does_not_fit_is_rejected() -> None:
     with pytest.raises(ConfigError, match="data and fsdp must be 1"):
         Engine(_model(), mesh=make_mesh(MeshConfig(fsdp=2), devices=jax.devices()[:2]))
-    other = DocumentGrammar(vocabulary=dataclasses.replace(VOCABULARY, codebook_size=12), frame_tokens=1)
-    with pytest.raises(ConfigError, match="14 vision ids, the model has 37 and 13"):
-        Engine(_model(), grammar=other)
-    plain = Engine(_model())
-    with pytest.raises(ConfigError, match="needs an engine with a document grammar"):
-        plain.submit(Request(prompt=VIDEO, max_tokens=1, frames=FrameLimits()))
-    with pytest.raises(ConfigError, match="guidance takes two rows"):
-        plain.submit(Request(prompt=CONDITION, max_tokens=1, guidance=Guidance(prompt=OTHER, scale=2.0)))
     with pytest.raises(ConfigError, match="stride must be at least 1, got 0"):
         EngineConfig(stride=0)
-
-
-def test_a_model_with_softmax_by_modality_needs_the_grammar() -> None:
-    graph, state = nnx.split(_model())
-    by_modality: Model = nnx.merge(graph, state)
-    by_modality.config = dataclasses.replace(debug(), softmax="by_modality")
-    engine = Engine(by_modality, grammar=GRAMMAR)
-    with pytest.raises(ConfigError, match="by_modality.*give the request frames"):
-        engine.submit(Request(prompt=VIDEO, max_tokens=1))
-    engine.submit(Request(prompt=VIDEO, max_tokens=1, frames=FrameLimits()))
-    # Whatever it has seen, all ids that may follow are of one modality: their odds come from one head.
-    prompts = jnp.asarray(np.random.default_rng(0).integers(0, VOCABULARY.size, (300, 5)), jnp.int32)
-    limits = jnp.full(300, 2, jnp.int32)
-    allowed = np.asarray(GRAMMAR.allowed(GRAMMAR.start(prompts, least=0 * limits, most=limits)))
-    text, vision = allowed[:, : VOCABULARY.text_size].any(1), allowed[:, VOCABULARY.text_size :].any(1)
-    assert np.all(text != vision)
-    assert text.any()
-    assert vision.any()

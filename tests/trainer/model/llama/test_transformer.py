@@ -14,14 +14,14 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from schemas.errors import ConfigError
-from tests.support.training.decoding import last_logits
+from tests.support.training.decoder_parts import EVERY_PART, shaken
 from tests.support.training.packed_sequences import VOCABULARY, Packed, packed, random_order
 from trainer.attention.context_parallel import LSE, attention
 from trainer.attention.reference import dense_attention
 from trainer.config import AttentionMethod, MeshConfig, Remat
 from trainer.mesh import batch_sharding, make_mesh
 from trainer.model.llama.config import LlamaConfig, debug
-from trainer.model.llama.rope_scaling import RopeScaling, frequencies
+from trainer.model.llama.rope_scaling import frequencies
 from trainer.model.llama.transformer import Transformer
 from trainer.model.loss import batch_sums
 from trainer.model.registry import create
@@ -89,22 +89,9 @@ def _plain(model: Transformer, rows: Packed, cos: jax.Array, sin: jax.Array) -> 
     return norm(x, model.final_norm.get_value())
 
 
-# One configuration with every weight that only some published models have.
-EVERY_PART = dataclasses.replace(
-    debug(),
-    head_dim=16,
-    norm_eps=1e-2,
-    qkv_bias=True,
-    output_bias=True,
-    qk_norm=True,
-    tied_heads=True,
-    rope_scaling=RopeScaling(kind="yarn", factor=4.0, original_positions=32),
-)
-
-
 @pytest.mark.parametrize("config", [debug(), EVERY_PART], ids=["plain", "every_part"])
 def test_hidden_states_equal_those_of_a_plain_implementation(config: LlamaConfig, rows: Packed) -> None:
-    model = _shaken(_model(config=config))
+    model = shaken(_model(config=config))
     made = _hidden(model, rows)
     assert made.shape == (2, 64, 32)
     speeds = frequencies(head_dim=config.head_dim, theta=config.rope_theta, scaling=config.rope_scaling)
@@ -114,29 +101,6 @@ def test_hidden_states_equal_those_of_a_plain_implementation(config: LlamaConfig
     with jax.numpy_rank_promotion("allow"):
         expected = _plain(model, rows, cos, sin)
     np.testing.assert_allclose(made, expected, atol=2e-5)
-
-
-def _shaken(model: Transformer) -> Transformer:
-    """Return the model with random biases and scales of norms, which are 0 and 1 at first."""
-    rng = np.random.default_rng(5)
-    graph, params = nnx.split(model)
-
-    def shaken(x: jax.Array) -> jax.Array:
-        return x + rng.normal(0, 0.1, x.shape).astype(np.float32)
-
-    return nnx.merge(graph, jax.tree.map(shaken, params))
-
-
-def test_the_inference_form_equals_a_whole_pass_with_every_part() -> None:
-    model = _shaken(_model(config=EVERY_PART))
-    tokens = np.random.default_rng(8).integers(0, VOCABULARY.size, (2, 12)).astype(np.int32)
-    positions = np.tile(np.arange(12, dtype=np.int32), (2, 1))
-    whole = _hidden(model, Packed(tokens, np.ones_like(tokens), positions))
-    decoder = model.decoder(None)
-    for n in (10, 11, 12):
-        made = last_logits(decoder, jnp.asarray(tokens[:, :n]), first=n - 1)
-        expected = np.concatenate([whole[:, n - 1] @ np.asarray(head).T for head in model.heads()], axis=1)
-        np.testing.assert_allclose(made, expected, atol=1e-4)
 
 
 def test_a_model_without_vision_ids_has_no_vision_tables(rows: Packed) -> None:
