@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.training.decoding import counting_decoder, pages_for
+from trainer.attention.paged import PageView
 from trainer.inference import programs
 from trainer.inference.programs import Steps, rounded_up
 from trainer.inference.requests import Request, Sampling, StopConditions
@@ -57,7 +58,7 @@ def test_a_block_is_scored_like_it_is_decoded() -> None:
     pages, tables = pages_for(DECODER, rows=1, length=8)
     positions = np.arange(4, dtype=np.int32)[None]
     pages, scores = programs.score_block(DECODER, pages, tables, ids[:, :3], positions[:, :3], ids[:, 1:])
-    hidden = DECODER.extend(pages, jnp.asarray(ids), programs.PageView(tables, jnp.asarray(positions)))[1]
+    hidden = DECODER.extend(pages, jnp.asarray(ids), PageView(tables, jnp.asarray(positions)))[1]
     shares = np.asarray(jax.nn.log_softmax(DECODER.logits(hidden[0]), axis=-1))
     np.testing.assert_allclose(scores[0], shares[np.arange(3), ids[0, 1:]], atol=1e-6)
     assert scores[0, 0] > scores[0, 1]
