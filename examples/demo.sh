@@ -24,7 +24,7 @@ announce "train a text tokenizer on the books"
 longreel train-text-tokenizer "$demo/samples/books" --out "$demo/text.model" --vocab-size 2048
 
 announce "survey, deduplicate, select, tokenize and pack, at two context lengths"
-longreel run "$demo/samples/manifest.jsonl" --out "$demo/data" --text-model "$demo/text.model" \
+longreel run "$demo/samples/manifest.jsonl" --out "$demo/data" --text-tokenizer "$demo/text.model" \
   --context 4096 --context 16384 --decode.fps 8
 
 announce "verify both datasets"

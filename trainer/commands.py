@@ -25,7 +25,8 @@ from trainer.run.loop import TrainConfig, train, use_cpu_devices
 class Train:
     """Train a model on packed datasets, with ring attention over the mesh axis `sequence`.
 
-    The same command resumes from the newest checkpoint in --out.
+    The same command resumes from the newest checkpoint in --out. `longreel train --curriculum FILE` trains all stages
+    of a curriculum: see `longreel train-curriculum --help`.
     """
 
     RECORD: ClassVar = "out"
@@ -34,11 +35,11 @@ class Train:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Train, and print the last step, the held-out loss and the throughput."""
+        stop_with_launcher()
         count = self.training.processes.local_processes
         if count is not None and PROCESS_ID not in os.environ:
             run_locally(count, [sys.executable, "-P", "-m", "longreel", *sys.argv[1:]])
             return
-        stop_with_launcher()
         result = train(self.training)
         if jax.process_index():
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 from tyro.conf import UseAppendAction
@@ -149,9 +148,9 @@ class Pack:
     place: Annotated[Place, FLAT]
     context: UseAppendAction[tuple[int, ...]] = ()
     """Tokens per sequence. Repeat the option to pack several datasets."""
-    curriculum: Path | None = None
-    """A TOML file that describes all stages of a training; it replaces --context and the options below. See
-    examples/curriculum.toml."""
+    curriculum: str | None = None
+    """A TOML file that describes all stages of a training, or the name of a preset: laptop or lwm-paper. It replaces
+    --context and the options below. See docs/curricula.md."""
     pack: Annotated[PackConfig, FLAT] = field(default_factory=PackConfig)
 
     def __call__(self, options: tuple[str, ...]) -> None:

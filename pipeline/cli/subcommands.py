@@ -89,6 +89,12 @@ SUBCOMMANDS: dict[str, Subcommand] = {
         "Train a model",
         ("train", "trainer.commands", "Train", "train a model on packed datasets, with ring attention"),
         (
+            "train-curriculum",
+            "pipeline.cli.curriculum.command",
+            "TrainCurriculum",
+            "pack and train all stages of a curriculum, one after the other",
+        ),
+        (
             "import-model",
             "trainer.published.commands",
             "ImportModel",
@@ -164,7 +170,12 @@ SUBCOMMANDS: dict[str, Subcommand] = {
 
 
 def split_name(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Split the arguments of `longreel` into the name of a subcommand, of one or two words, and the rest."""
+    """Split the arguments of `longreel` into the name of a subcommand, of one or two words, and the rest.
+
+    `train --curriculum FILE` is the subcommand `train-curriculum`.
+    """
+    if arguments[0] == "train" and any(word.partition("=")[0] == "--curriculum" for word in arguments):
+        return "train-curriculum", list(arguments[1:])
     two = " ".join(arguments[:2])
     return (two, list(arguments[2:])) if two in SUBCOMMANDS else (arguments[0], list(arguments[1:]))
 

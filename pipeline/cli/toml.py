@@ -37,12 +37,20 @@ def read_config(path: Path, options: Iterable[Option]) -> dict[str, Value]:
         raise UsageError(f"--config {path} cannot be read: {e.strerror}") from e
     except ValueError as e:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise UsageError(f"--config {path} is not valid TOML: {e}") from e
+    return option_values(tables, options, where=f"--config {path}")
+
+
+def option_values(tables: Mapping[str, object], options: Iterable[Option], *, where: str) -> dict[str, Value]:
+    """Return the values in TOML tables by option name; `where` begins the messages of errors.
+
+    Raises UsageError for an unknown key, with the nearest one, or a value of a wrong type.
+    """
     known = {option.name: option for option in options}
-    return {name: checked(known[name], value, path) for name, value in _flat(tables, known, path, ())}
+    return {name: checked(known[name], value, where) for name, value in _flat(tables, known, where, ())}
 
 
 def _flat(
-    tables: Mapping[str, object], known: Mapping[str, Option], path: Path, above: tuple[str, ...]
+    tables: Mapping[str, object], known: Mapping[str, Option], where: str, above: tuple[str, ...]
 ) -> Iterator[tuple[str, object]]:
     for key, value in tables.items():
         names = (*above, key.replace("_", "-"))
@@ -50,15 +58,15 @@ def _flat(
         if name in known:
             yield name, value
         elif isinstance(value, dict) and any(other.startswith(f"{name}.") for other in known):
-            yield from _flat(value, known, path, names)
+            yield from _flat(value, known, where, names)
         else:
             tables_known = {".".join(option.table) for option in known.values()} if isinstance(value, dict) else set()
             near = difflib.get_close_matches(name, [*known, *tables_known], n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
-            raise UsageError(f"--config {path}: unknown key {name!r}; {hint}")
+            raise UsageError(f"{where}: unknown key {name!r}; {hint}")
 
 
-def checked(option: Option, value: object, path: Path) -> Value:
+def checked(option: Option, value: object, where: str) -> Value:
     """Return `value`. Raises UsageError that names the key, the value and the expected type if it does not fit."""
     if option.is_mapping:
         fits = isinstance(value, dict) and all(_is_number(number) for number in value.values())
@@ -67,7 +75,7 @@ def checked(option: Option, value: object, path: Path) -> Value:
     else:
         fits = _fits(option, value) or (option.is_optional and value == NONE)
     if not fits:
-        raise UsageError(f"--config {path}: {option.name} must be {option.expected}, got {_spell(value)}")
+        raise UsageError(f"{where}: {option.name} must be {option.expected}, got {_spell(value)}")
     return value  # type: ignore[return-value]  # `fits` has checked it
 
 

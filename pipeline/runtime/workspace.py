@@ -158,13 +158,18 @@ class Workspace:
         """The table of all rejected items."""
         return self.root / "quarantine.parquet"
 
+    @property
+    def packed_folder(self) -> Location:
+        """Folder of all datasets."""
+        return self.root / "packed"
+
     def packed(self, name: str | int) -> Location:
         """Folder of a dataset, named after its context length or stage of a curriculum."""
-        return self.root / "packed" / str(name)
+        return self.packed_folder / str(name)
 
     def datasets(self) -> list[Location]:
         """Return the folders of all datasets, finished or not, in the order of their names."""
-        folders = (self.root / "packed").list()
+        folders = self.packed_folder.list()
         return [folder for folder in folders if not folder.name.startswith(".") and folder.is_folder()]
 
     @property

@@ -40,16 +40,18 @@ def lines_of(
     yield f"step        {work.batch_size:,} x {work.context:,} = {work.tokens:,} tokens; {share:,} a device{apart}"
     yield ""
     yield f"memory of a device, activations in {config.dtype}"
-    yield from (f"  {name:<44}{_bytes(size):>10}" for name, size in _memory(plan.memory, settings or OptimizerConfig()))
+    yield from (
+        f"  {name:<44}{spelled_bytes(size):>10}" for name, size in _memory(plan.memory, settings or OptimizerConfig())
+    )
     yield ""
     seconds = plan.flops / (speed.flops_per_s * speed.utilization)
     attention = plan.attention_flops / plan.flops
     yield f"operations  {plan.flops:.3g} FLOPs a step, {attention:.0%} of them in attention"
     yield (
-        f"step time   {_time(seconds)} at {speed.utilization:.0%} of {speed.flops_per_s:.3g} FLOP/s ({speed.source}): "
-        f"{work.tokens / seconds:,.0f} tokens/s"
+        f"step time   {spelled_time(seconds)} at {speed.utilization:.0%} of {speed.flops_per_s:.3g} FLOP/s "
+        f"({speed.source}): {work.tokens / seconds:,.0f} tokens/s"
     )
-    yield f"run         {steps:,} steps, {steps * work.tokens:.3g} tokens, {_time(steps * seconds)}"
+    yield f"run         {steps:,} steps, {steps * work.tokens:.3g} tokens, {spelled_time(steps * seconds)}"
 
 
 def _memory(memory: DeviceMemory, settings: OptimizerConfig) -> Iterator[tuple[str, int]]:
@@ -66,7 +68,8 @@ def _memory(memory: DeviceMemory, settings: OptimizerConfig) -> Iterator[tuple[s
         yield "in host memory: activations or moments", memory.offloaded
 
 
-def _bytes(size: float) -> str:
+def spelled_bytes(size: float) -> str:
+    """Return a number of bytes in a unit of three or four digits."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
@@ -74,7 +77,8 @@ def _bytes(size: float) -> str:
     return f"{size:,.3g} TB"
 
 
-def _time(seconds: float) -> str:
+def spelled_time(seconds: float) -> str:
+    """Return a duration in seconds, minutes, hours or days."""
     for unit, length in (("s", 60.0), ("min", 60.0), ("h", 48.0)):
         if seconds < length * (1.5 if unit != "h" else 1):
             return f"{seconds:.3g} {unit}"

@@ -188,7 +188,10 @@ class TrainConfig:
 
         Without a recipe it reads the checkpoint of this run, or of `init_from`.
         """
-        config = self.model.configuration(resumed=self.out, init_from=self.init_from)
+        return self.computed(self.model.configuration(resumed=self.out, init_from=self.init_from))
+
+    def computed(self, config: ModelConfig) -> ModelConfig:
+        """Return `config` with this run's way of computing it."""
         return replace(
             config,
             softmax=self.softmax or config.softmax,

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import IO
+from typing import IO, Any
 
 from schemas.errors import Interrupted, JobError
 from schemas.printable import printable
@@ -51,6 +51,13 @@ def run_locally(count: int, command: Sequence[str]) -> None:
         raise JobError(f"process {i} of {count} {how}; the others were ended. The same command resumes.")
 
 
+def run_child(command: Sequence[str]) -> int:
+    """Run `command` in a process that gets the signals of this one; return its exit code, -N if signal N killed it."""
+    process = subprocess.Popen(command, env=os.environ | {LAUNCHER: str(os.getpid())}, start_new_session=True)
+    with _forwarding([process]):
+        return process.wait()
+
+
 def _start(i: int, count: int, command: Sequence[str], *, coordinator: str) -> subprocess.Popen[str]:
     place = {COORDINATOR: coordinator, PROCESSES: str(count), PROCESS_ID: str(i), LAUNCHER: str(os.getpid())}
     return subprocess.Popen(
@@ -60,6 +67,7 @@ def _start(i: int, count: int, command: Sequence[str], *, coordinator: str) -> s
         stderr=None if i == 0 else subprocess.PIPE,
         text=True,
         errors="replace",
+        start_new_session=True,  # or Ctrl-C in a terminal would reach it twice, and the second signal ends it at once
     )
 
 
@@ -93,7 +101,7 @@ def _show(i: int, stream: IO[str] | None) -> None:
 
 
 @contextlib.contextmanager
-def _forwarding(processes: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
+def _forwarding(processes: Sequence[subprocess.Popen[Any]]) -> Iterator[None]:
     """Send SIGTERM and SIGINT on to the processes while the body runs."""
 
     def forward(number: int, _: FrameType | None) -> None:

@@ -112,7 +112,10 @@ class ModelOptions:
         Raises ConfigError for values that do not fit together or if `init_from` has no checkpoint, DatasetError if a
         checkpoint cannot be read.
         """
-        base = self._base(resumed, init_from)
+        return self.applied(self._base(resumed, init_from))
+
+    def applied(self, base: ModelConfig) -> ModelConfig:
+        """Return `base` with the fields that are given; raises ConfigError for values that do not fit together."""
         known = {field.name for field in dataclasses.fields(base)}
         if foreign := [f"--model.{name.replace('_', '-')}" for name in self.changes if name not in known]:
             raise ConfigError(f"{', '.join(foreign)}: models of the family {family_of(base).name} have no such value")

@@ -32,7 +32,13 @@ def complete(bash: Path, *words: str) -> set[str]:
 
 def test_bash_completes_subcommands_options_and_choices(bash: Path) -> None:
     assert complete(bash, "longreel", "") == {*(name.split()[0] for name in SUBCOMMANDS), "--help", "--version"}
-    assert complete(bash, "longreel", "tr") == {"trace", "train", "train-tokenizer", "train-text-tokenizer"}
+    assert complete(bash, "longreel", "tr") == {
+        "trace",
+        "train",
+        "train-curriculum",
+        "train-tokenizer",
+        "train-text-tokenizer",
+    }
     assert complete(bash, "longreel", "run", "--decode.f") == {"--decode.fps"}
     assert complete(bash, "longreel", "run", "--con") == {"--context", "--config"}
     assert complete(bash, "longreel", "run", "--shots", "") == {"none", "content", "transnet"}

@@ -5,11 +5,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.packing.config import PackConfig
-from pipeline.packing.curriculum import read_curriculum
+from pipeline.packing.curriculum import PRESETS, read_curriculum, read_curriculum_file
 from pipeline.packing.mixture import Mixture
 from schemas.errors import ConfigError
-
-EXAMPLE = Path(__file__).parents[3] / "examples" / "curriculum.toml"
 
 
 def written(folder: Path, text: str) -> Path:
@@ -45,10 +43,24 @@ def test_stages_are_read_in_order_with_all_options(tmp_path: Path) -> None:
     assert stages[1].config == PackConfig(mixture=mixture, loss_weighting="document", attention="sequence", seed=3)
 
 
-def test_the_example_has_stages_from_4k_to_1m_tokens() -> None:
-    contexts = [stage.context_length for stage in read_curriculum(EXAMPLE)]
-    assert (min(contexts), max(contexts)) == (4096, 1 << 20)
-    assert contexts == sorted(contexts)
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_read_by_name(name: str) -> None:
+    stages = read_curriculum(name)
+    assert len(stages) > 1
+
+
+def test_what_concerns_training_is_left_to_its_reader(tmp_path: Path) -> None:
+    text = """
+    [train]
+    steps = 3
+    [[stage]]
+    context = 64
+    train = {batch-size = 2}
+    """
+    file = read_curriculum_file(written(tmp_path, text))
+    assert file.train == {"steps": 3}
+    assert file.stages[0].training == {"train": {"batch-size": 2}}
+    assert file.stages[0].data.config == PackConfig()
 
 
 @pytest.mark.parametrize(
@@ -57,6 +69,8 @@ def test_the_example_has_stages_from_4k_to_1m_tokens() -> None:
         ("", "has no stage"),
         ("stage = 3", "has no stage"),
         ("[[stage]\n", "is not TOML"),
+        ("[train]\n[[stage]]\ncontext = 64\n[extra]\n", "unknown key 'extra'"),
+        ("train = 3\n[[stage]]\ncontext = 64\n", "unknown key 'train'"),
         ("[[stage]]\nname = 'x'", "stage 1: `context` must be an integer number of tokens, got None"),
         ("[[stage]]\ncontext = '4096'", "must be an integer number of tokens, got '4096'"),
         ("[[stage]]\ncontext = true", "must be an integer number of tokens, got True"),

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from schemas.errors import JobError
-from trainer.run.launcher import LAUNCHER, free_port, run_locally
+from trainer.run.launcher import LAUNCHER, free_port, run_child, run_locally
 
 LONGREEL = [sys.executable, "-P", "-m", "longreel"]
 
@@ -57,7 +57,7 @@ def started(program: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
     script = folder / "program.py"
     script.write_text(program)
     command = [sys.executable, "-c", _LAUNCH, str(script)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as launcher:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as launcher:
         try:
             assert launcher.stderr is not None
             said = [launcher.stderr.readline() for _ in range(2)]
@@ -72,6 +72,30 @@ def test_a_signal_goes_to_all_processes(tmp_path: Path) -> None:
         launcher.send_signal(signal.SIGTERM)
         rest = launcher.communicate(timeout=30)[1]
     assert "Interrupted: all processes stopped; the same command resumes" in rest
+
+
+_COUNT = """
+import signal, sys, time
+def stop(*_):
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(99))
+    time.sleep(1)
+    sys.exit(130)
+signal.signal(signal.SIGINT, stop)
+print("ready", file=sys.stderr, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_key_that_interrupts_the_terminal_reaches_each_process_once(tmp_path: Path) -> None:
+    with started(_COUNT, tmp_path) as launcher:
+        os.killpg(launcher.pid, signal.SIGINT)  # as a terminal does: to all processes in the foreground
+        rest = launcher.communicate(timeout=30)[1]
+    assert "Interrupted: all processes stopped" in rest
+
+
+def test_a_child_returns_its_exit_code() -> None:
+    assert run_child([sys.executable, "-c", "raise SystemExit(7)"]) == 7
+    assert run_child([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]) == -9
 
 
 _STAY = """
