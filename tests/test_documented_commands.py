@@ -36,7 +36,7 @@ COMMANDS = [
     for path in _FILES
     if path.name != "CHANGELOG.md"
     for words in _commands(path.read_text())
-    if words and words[0].islower() and not words[-1] in _PLACEHOLDERS
+    if words and words[0][0].isalpha() and words[0].islower() and words[-1] not in _PLACEHOLDERS
 ]
 
 

@@ -12,8 +12,8 @@ from schemas.storage.location import located
 from tests.support.curricula import write_curriculum
 from tests.support.training.training_dataset import write_dataset
 from trainer.config import MeshConfig
-from trainer.planning.plan import TrainingPlan, Workload
 from trainer.mesh import mesh_sizes
+from trainer.planning.plan import TrainingPlan, Workload
 
 
 def estimated(source: str | Path, folder: Path, *, devices: int | None = None) -> list[Estimate]:

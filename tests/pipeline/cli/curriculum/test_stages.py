@@ -125,8 +125,8 @@ def test_what_is_wrong_is_named_with_its_stage_and_key(tmp_path: Path, text: str
         stages(tmp_path, text)
 
 
-# The tables of arXiv 2402.08268, version 4: name, context, RoPE theta, tokens in a batch, steps, learning rate, schedule,
-# warm-up, mesh (dp, fsdp, tp, sp).
+# The tables of arXiv 2402.08268, version 4: name, context, RoPE theta, tokens in a batch, steps, learning rate,
+# schedule, warm-up, mesh (dp, fsdp, tp, sp).
 _M, _K = 1 << 20, 1 << 10
 PAPER = [
     ("text-32k", 32 * _K, 1e6, 4 * _M, 1200, 4e-5, "constant", 100, (1, -1, 4, 1)),
