@@ -252,12 +252,12 @@ def test_a_curriculum_packs_every_stage_from_one_store(tmp_path: Path) -> None:
         'name = "all"\ncontext = 8192\nsentence_reach = 0.0',
     )
     curriculum.write_text("\n".join(f"[[stage]]\n{stage}" for stage in stages))
-    Pack(place=Place(out=workspace.root), curriculum=curriculum)(())
+    Pack(place=Place(out=workspace.root), curriculum=str(curriculum))(())
     assert [card_of(workspace, name).context_length for name in STAGES] == [32, 256, 8192]
     for name in STAGES:
         assert_whole(workspace, name)
     before = {path: path.stat().st_mtime_ns for path in workspace.root.local().rglob("*.tar")}
-    Pack(place=Place(out=workspace.root), curriculum=curriculum)(())
+    Pack(place=Place(out=workspace.root), curriculum=str(curriculum))(())
     assert {path: path.stat().st_mtime_ns for path in workspace.root.local().rglob("*.tar")} == before
 
 
