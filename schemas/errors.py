@@ -161,7 +161,8 @@ class Interrupted(LongreelError):
 
 
 _IN_THE_WAY = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}
-_STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+_NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
+_STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, *_NOT_WRITABLE}
 
 
 @contextmanager
@@ -176,9 +177,11 @@ def storage_errors(path: object) -> Iterator[None]:
         raise
     except Exception as e:
         if _storage_errno(e) in _STORAGE_ERRNOS or (isinstance(e, OSError) and "No space left" in str(e)):
+            is_full = _storage_errno(e) not in _NOT_WRITABLE
             raise StorageError(
                 f"cannot write {path}: {getattr(e, 'strerror', None) or e}. Finished work is kept: "
-                "free some space (or choose another --out) and run the same command again."
+                f"{'free some space' if is_full else 'make it writable'} (or choose another --out) and run the same "
+                "command again."
             ) from e
         if isinstance(e, OSError) and e.errno in _IN_THE_WAY:
             raise StorageError(

@@ -17,6 +17,7 @@ _STORAGE = "schemas/storage/"
 _ALLOWED = {
     "inputs are folders and links of the file system, or copied to a temporary file": """
         pipeline/sources/inputs.py pipeline/sources/links.py pipeline/sources/manifest.py
+        pipeline/sources/pinned.py
         pipeline/survey/job.py pipeline/text/encoding.py
         pipeline/takedown/files.py
     """,

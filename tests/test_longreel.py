@@ -108,21 +108,21 @@ class Broken:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "message"),
     [
-        (["run", "nowhere", "--out", "{}", "--context", "4096"], "no such file or folder"),
-        (["run", ".", "--out", "/dev/null/x", "--context", "4096"], "Not a directory"),
-        (["select", "--out", "{}"], "not a Longreel workspace"),
-        (["verify", "{}/packed/7"], "no such dataset"),
-        (["train", "--dataset", "{}/packed/7", "--out", "{}"], "no such dataset"),
+        (["run", "nowhere", "--out", "{}", "--context", "4096"], 1, "no such file or folder"),
+        (["run", ".", "--out", "/dev/null/x", "--context", "4096"], 2, "/dev/null is a FIFO, socket or device"),
+        (["select", "--out", "{}"], 1, "not a Longreel workspace"),
+        (["verify", "{}/packed/7"], 1, "no such dataset"),
+        (["train", "--dataset", "{}/packed/7", "--out", "{}"], 1, "no such dataset"),
     ],
 )
 def test_an_error_is_one_message_without_a_traceback(
-    arguments: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    arguments: list[str], code: int, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     status = longreel.main([a.format(tmp_path / "new") for a in arguments])
     printed = capfd.readouterr().err
-    assert status == 1
+    assert status == code
     assert message in printed
     assert "Traceback" not in printed
 

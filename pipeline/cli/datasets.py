@@ -49,7 +49,7 @@ class Verify:
         """Print the report. Raises DatasetError when there is a problem."""
         if not self.dataset.is_folder():
             raise DatasetError(f"{self.dataset}: no such dataset")
-        if (self.dataset / "workspace.json").stat():
+        if (self.dataset / "workspace.json").exists():
             self._verify_workspace(Workspace.existing(self.dataset))
             return
         found = 0

@@ -120,5 +120,5 @@ def build(command_class: type, arguments: Sequence[str], prog: str) -> Any:
     except ConfigError as e:  # from __post_init__; tyro reports only those of the outermost dataclass
         raise UsageError(str(e)) from e
     for option in options_of(command_class):
-        check_places(option, option.value_of(command))
+        check_places(option, option.value_of(command), is_dry_run=getattr(command, "dry_run", False))
     return command

@@ -20,8 +20,11 @@ from schemas.storage.replaceable import is_standard_output, require_folder, requ
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")  # a path has one slash less than the URL that it was made from
 
 
-def check_places(option: Option, value: Any) -> None:
-    """Raise UsageError if an option names what no command reads or writes, StorageError if a file cannot be written."""
+def check_places(option: Option, value: Any, *, is_dry_run: bool = False) -> None:
+    """Raise UsageError if an option names what no command reads or writes, StorageError if an output cannot be written.
+
+    A dry run writes nothing.
+    """
     if option.element not in (Path, Location):
         return
     for place in value if isinstance(value, tuple) else (value,):
@@ -31,7 +34,10 @@ def check_places(option: Option, value: Any) -> None:
                 "names to or from a local path"
             )
         if place is not None and (isinstance(place, Path) or place.is_local):
-            _check(option, place if isinstance(place, Path) else place.local())
+            path = place if isinstance(place, Path) else place.local()
+            _check(option, path)
+            if option.output is not None and not is_dry_run and not is_standard_output(path):
+                _require_writable(path, path if option.output is Output.FOLDER else path.parent)
 
 
 def _check(option: Option, path: Path) -> None:
@@ -47,12 +53,10 @@ def _check(option: Option, path: Path) -> None:
             require_folder(path.parent)
     except StorageError as e:
         raise UsageError(f"{_shown(option)}: {e}") from e
-    if option.output in (Output.FILE, Output.STREAM):
-        _require_writable(path)
 
 
-def _require_writable(path: Path) -> None:
-    folder = next(place for place in (path.absolute().parent, *path.absolute().parents) if place.is_dir())
+def _require_writable(path: Path, folder: Path) -> None:
+    folder = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
     if not os.access(folder, os.W_OK):
         is_read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
         problem = os.strerror(errno.EROFS if is_read_only else errno.EACCES)

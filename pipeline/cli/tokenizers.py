@@ -14,6 +14,7 @@ from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import item_limit, stop_on_signals
 from pipeline.runtime.progress import console
 from pipeline.sources.access import AccessConfig
+from pipeline.sources.links import with_given
 from pipeline.sources.manifest import read_valid_items
 from pipeline.text.books import BookConfig
 from pipeline.text.options import TextOptions
@@ -46,16 +47,16 @@ class TrainTextTokenizer:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Train and write the model."""
+        access = with_given(self.access, self.inputs)
         items = [
-            SurveyRow.of(item)
-            for item in read_valid_items(self.inputs, partial(console.print, markup=False), self.access)
+            SurveyRow.of(item) for item in read_valid_items(self.inputs, partial(console.print, markup=False), access)
         ]
         texts = [item for item in items if kind_of(item.kind).is_text]
         if not texts:
             raise ConfigError(f"no book and no question-answer document in {', '.join(self.inputs)}")
         text_options = TextOptions(books=self.books, qa=self.qa)
         with stop_on_signals(), item_limit(None):
-            train_text_tokenizer(read_texts(texts, text_options, self.access), self.out, self.train)
+            train_text_tokenizer(read_texts(texts, text_options, access), self.out, self.train)
         console.print(f"text tokenizer: {self.out}, from {len(texts)} books and question-answer documents")
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.sources.os_errors import reason_of
+from pipeline.sources.pinned import pinned_file
 from pipeline.sources.remote import copy_remote, remote_stat
 from pipeline.sources.text_tables import parse_row_uri, read_text
 from schemas.errors import InputError, Reason, storage_errors
@@ -83,7 +84,8 @@ def local_file(uri: str, *, max_bytes: int = MAX_BYTES, access: AccessConfig = S
     if size > max_bytes:
         raise InputError(Reason.TOO_LARGE, f"{uri}: {size:,} bytes, the limit is {max_bytes:,} (max-bytes)")
     if "://" not in uri:
-        yield Path(uri)
+        with pinned_file(uri, access) as path, _named_after(uri, path):
+            yield path
         return
     with tempfile.TemporaryDirectory(prefix="longreel-") as folder:
         copy = Path(folder, "input" + Path(uri).suffix)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import functools
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from pipeline.sources.access import AccessConfig
 from pipeline.sources.text_tables import parse_row_uri
 from schemas.errors import Reason
 from schemas.rows import ManifestItem
@@ -45,6 +46,35 @@ class Roots:
             return os.path.realpath(path, strict=True)
         except FileNotFoundError:
             return os.path.realpath(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenAccess(AccessConfig):
+    """The access of a command, with the places that its user gave, to compare them with the files that are opened."""
+
+    given: tuple[str, ...]  # inputs and folders of manifests, absolute
+    real: tuple[str, ...]  # where the folders among them and those of manifests led when the command began
+
+    def refusal(self, path: str, found: str) -> str | None:
+        """Return why a file must not be read that was opened as `path` and is `found`; None if it may be.
+
+        A file in a given folder is in one of them. Another one was named by a row of a manifest, so it may be in the
+        folder that the row names as well.
+        """
+        if self.follow_links or path in self.given or any(_is_in(found, root) for root in self.real):
+            return None
+        is_in_folder = any(_is_in(path, folder) for folder in self.given)
+        if not is_in_folder and _is_in(found, os.path.realpath(Path(path).parent)):
+            return None
+        return f"it leads to {found}, outside of the given folders, and did not when it was listed"
+
+
+def with_given(access: AccessConfig, inputs: Sequence[str | Path]) -> GivenAccess:
+    """Return the access with the inputs of a command that are local."""
+    local = [os.path.abspath(given) for given in inputs if "://" not in str(given)]  # noqa: PTH100 - keeps symlinks
+    folders = [place if Path(place).is_dir() else str(Path(place).parent) for place in local]
+    values = {field.name: getattr(access, field.name) for field in fields(AccessConfig)}
+    return GivenAccess(given=tuple(local), real=tuple(map(os.path.realpath, folders)), **values)
 
 
 def checked_row(item: ManifestItem, roots: Roots, manifest: Path) -> ManifestItem:

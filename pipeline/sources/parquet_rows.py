@@ -33,9 +33,18 @@ def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
         raise _unreadable(path, e) from e
     first = 0
     with file:
+        _require_plausible(path, file)
         for group in range(file.num_row_groups):
             yield from _group_rows(file, group, columns, first)
             first += file.metadata.row_group(group).num_rows
+
+
+def _require_plausible(path: Path, file: pq.ParquetFile) -> None:
+    """Raise ManifestError if a file declares more rows than it has bits: each row that is missing would be an item."""
+    counts = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    size = path.stat().st_size
+    if min(counts, default=0) < 0 or sum(counts) > 8 * size:
+        raise ManifestError(f"{path} is damaged: it declares row groups of {counts[:3]} rows, but has {size:,} bytes")
 
 
 def _group_rows(file: pq.ParquetFile, group: int, columns: Sequence[str], first: int) -> Iterator[TableRow]:

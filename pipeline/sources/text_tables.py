@@ -147,7 +147,10 @@ def _row_text(row_uri: RowUri, version: str, access: AccessConfig) -> Any:
 def _next_text(group: int) -> Any:
     if _cursor.damage is None:
         try:
-            return next(_cursor.texts, None)
+            return next(_cursor.texts)
+        except StopIteration:
+            message = f"row group {group} of the table is damaged: it has fewer rows than it declares"
+            _cursor.damage = InputError(Reason.UNREADABLE, message)
         except InputError:  # of a remote table
             _cursor.key = ()  # the next row opens the table again
             raise

@@ -20,6 +20,7 @@ from pipeline.runtime.manifest_file import ABSENT, absent_items, write_manifest
 from pipeline.runtime.progress import console, following
 from pipeline.runtime.workspace import Workspace, drop_units, read_units
 from pipeline.sources.item_defaults import ItemDefaults
+from pipeline.sources.links import with_given
 from pipeline.sources.manifest import read_manifest
 from pipeline.survey.absence import FINGERPRINT, AbsenceConfig, known_items, with_absent
 from pipeline.survey.table import read_reusable
@@ -48,6 +49,7 @@ def survey_items(
     Raises ManifestError, and AbsenceError if too many known items are absent.
     """
     started = time.monotonic()
+    worker = dataclasses.replace(worker, access=with_given(worker.access, inputs))
     block_list = BlockList.read(workspace)
     plan = _planned(inputs, workspace, worker, block_list, defaults, absence, units)
     if plan.stale:

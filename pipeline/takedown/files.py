@@ -6,11 +6,11 @@ deleted.
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 import tempfile
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
 from pipeline.runtime.workspace import Workspace
 from pipeline.takedown.journal import Journal, Request
@@ -53,7 +53,9 @@ def unknown_files(workspace: Workspace) -> list[str]:
 
 def temporary_copies() -> list[str]:
     """Return the temporary copies of inputs (`pipeline.sources.inputs`), of running commands or left by killed ones."""
-    return sorted(map(str, Path(tempfile.gettempdir()).glob("longreel-*/[ir][no][pw]*")))
+    folder = tempfile.gettempdir()
+    found = glob.glob("longreel-*/[ir][no][pw]*", root_dir=folder)  # noqa: PTH207 - Path.glob fails if one vanishes
+    return sorted(f"{folder}/{name}" for name in found)
 
 
 def _temporary(root: Location) -> Iterator[Location]:

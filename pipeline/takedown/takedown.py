@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
@@ -70,7 +71,7 @@ def take_down(workspace: Workspace, items: Sequence[str], config: TakedownConfig
     """
     if not items:
         raise ConfigError("name at least one item: an address, a path, a file name, or an id (8 characters are enough)")
-    with workspace.locked():
+    with nullcontext() if dry_run else workspace.locked():  # a dry run writes nothing, not even a lock
         if not dry_run:
             discard_unbegun(workspace)
             for journal in pending(workspace):

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -21,6 +21,7 @@ from pipeline.runtime.interrupt import raise_if_stopping, stop_on_signals
 from pipeline.runtime.progress import console, output
 from pipeline.sources.access import AccessConfig
 from pipeline.sources.inputs import local_file
+from pipeline.sources.links import with_given
 from pipeline.sources.manifest import read_valid_items
 from pipeline.tokenizer_jobs.training_set import TrainingSet, read_training_table, signature_of, training_table
 from pipeline.video.decoder import DecodeConfig, Decoder
@@ -71,7 +72,7 @@ class EvalTokenizer:
             raise ConfigError(f"baselines must be among {', '.join(BASELINES)}, got {', '.join(unknown)}")
         codec = FrameCodec.load(self.vision)
         distance = self._distance(codec)
-        uris = _held_out(self.inputs, self.access)
+        uris = _held_out(self.inputs, self._given_access)
         table = training_table(weights_location(self.vision))
         known = read_training_table(table) if table.stat() else None
         if known is None:
@@ -97,6 +98,10 @@ class EvalTokenizer:
         run = jax.jit(lambda a, b: perceptual.distances(vgg, to_unit(a), to_unit(b)))
         return lambda frames, reconstructed: np.asarray(run(reconstructed, frames), np.float64)
 
+    @cached_property
+    def _given_access(self) -> AccessConfig:
+        return with_given(self.access, self.inputs)
+
     def _evaluate(
         self,
         uris: Sequence[str],
@@ -110,7 +115,7 @@ class EvalTokenizer:
         for uri in uris:
             raise_if_stopping()
             try:
-                with record_errors(uri), local_file(uri, access=self.access) as path:
+                with record_errors(uri), local_file(uri, access=self._given_access) as path:
                     if shared := trained_on.shared(signature_of(decoder, path)):
                         excluded[uri] = shared
                     else:

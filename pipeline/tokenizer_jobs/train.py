@@ -12,6 +12,7 @@ from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import is_stopping, stop_on_signals
 from pipeline.runtime.progress import console
 from pipeline.sources.access import AccessConfig
+from pipeline.sources.links import with_given
 from pipeline.sources.manifest import read_valid_items
 from pipeline.tokenizer_jobs.frame_cache import cached_frames
 from pipeline.tokenizer_jobs.training_set import training_table
@@ -60,7 +61,8 @@ class TrainTokenizer:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Decode the frames, then train."""
-        items = read_valid_items(self.inputs, _log, self.access)
+        access = with_given(self.access, self.inputs)
+        items = read_valid_items(self.inputs, _log, access)
         uris = [item.uri for item in items if not kind_of(item.kind).is_text and item.split != "val"]
         if not uris:
             raise ConfigError(f"no video or image to train on in {', '.join(self.inputs)}")
@@ -74,7 +76,7 @@ class TrainTokenizer:
                     uris,
                     decoder,
                     self.out,
-                    access=self.access,
+                    access=access,
                     limit=self.max_frames,
                     seed=self.train.seed,
                     trained_on=training_table(self.out / WEIGHTS),

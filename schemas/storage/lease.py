@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from schemas.errors import Conflict, LeaseHeld, StorageError
+from schemas.errors import Conflict, LeaseHeld, StorageError, storage_errors
 from schemas.storage.location import Location
 from schemas.storage.store import Stat
 
@@ -50,7 +50,9 @@ def lease(location: Location, *, owner: str, ttl_s: float = 60.0) -> Iterator[Le
 
 @contextmanager
 def _locked(location: Location) -> Iterator[Lease]:
-    with location.local().open("rb+") as file:
+    with storage_errors(location):
+        file = location.local().open("rb+")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:

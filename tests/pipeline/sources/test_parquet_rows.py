@@ -55,6 +55,18 @@ def test_a_date_that_python_does_not_have_costs_its_row(tmp_path: Path) -> None:
     assert "column 'date' cannot be read" in str(second.error)
 
 
+def test_a_file_that_declares_more_rows_than_it_can_hold_is_refused(tmp_path: Path) -> None:
+    rows = pa.table({"text": [f"text {n}" for n in range(300)]})
+    pq.write_table(rows, tmp_path / "t.parquet")
+    data = (tmp_path / "t.parquet").read_bytes()
+    footer = data[-8 - int.from_bytes(data[-8:-4], "little") : -8]
+    lying = footer.replace(b"\xd8\x04", b"\xff\xff\xff\xff\x0f")  # 300 in zigzag; now 2 ** 31
+    assert lying != footer
+    (tmp_path / "t.parquet").write_bytes(data[: -8 - len(footer)] + lying + len(lying).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(ManifestError, match="is damaged: it declares row groups of"):
+        list(parquet_rows(tmp_path / "t.parquet", []))
+
+
 def test_a_damaged_row_group_costs_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"a": [f"row {n}" * 50 for n in range(9)]}), path, row_group_size=3)

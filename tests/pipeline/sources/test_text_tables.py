@@ -136,3 +136,14 @@ def test_only_uris_of_rows_are_parsed_as_rows() -> None:
     assert parse_row_uri("s3://a/b.parquet#row=00000007") == ("s3://a/b.parquet", "row", 7)
     for other in ("a.txt#row=1", "a.parquet", "a.parquet#row=x", "a.jsonl#line=4", "#row=1"):
         assert parse_row_uri(other) is None
+
+
+def test_a_row_that_the_footer_declares_and_the_file_does_not_have_is_unreadable(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": [f"text {n}" for n in range(300)]}), tmp_path / "t.parquet")
+    data = (tmp_path / "t.parquet").read_bytes()
+    at = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    (tmp_path / "t.parquet").write_bytes(data[:at] + data[at:].replace(b"\xd8\x04", b"\xa0\x06"))  # 300, 400 in zigzag
+    assert len(read_manifest([str(tmp_path / "t.parquet")]).items) == 400
+    with pytest.raises(InputError) as e:
+        text_of(row_address(str(tmp_path / "t.parquet"), 350))
+    assert e.value.reason is Reason.UNREADABLE
