@@ -162,7 +162,7 @@ class Interrupted(LongreelError):
 
 _IN_THE_WAY = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
-_STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, *_NOT_WRITABLE}
+STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, *_NOT_WRITABLE}
 
 
 @contextmanager
@@ -176,7 +176,7 @@ def storage_errors(path: object) -> Iterator[None]:
     except LongreelError:
         raise
     except Exception as e:
-        if _storage_errno(e) in _STORAGE_ERRNOS or (isinstance(e, OSError) and "No space left" in str(e)):
+        if _storage_errno(e) in STORAGE_ERRNOS or (isinstance(e, OSError) and "No space left" in str(e)):
             is_full = _storage_errno(e) not in _NOT_WRITABLE
             raise StorageError(
                 f"cannot write {path}: {getattr(e, 'strerror', None) or e}. Finished work is kept: "

@@ -57,7 +57,7 @@ _ALLOWED = {
         schemas/runs/checksums.py schemas/runs/tensorboard.py schemas/runs/weights_and_biases.py
         pipeline/inference/local_model.py tokenizer/training/resources.py
         tokenizer/training/snapshots.py tokenizer/training/train.py trainer/run/arrays.py trainer/run/checkpoint.py
-        trainer/run/lock.py trainer/run/model_options.py
+        trainer/run/launcher.py trainer/run/lock.py trainer/run/model_options.py trainer/run/native_output.py
     """,
 }
 

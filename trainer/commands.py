@@ -38,7 +38,8 @@ class Train:
         stop_with_launcher()
         count = self.training.processes.local_processes
         if count is not None and PROCESS_ID not in os.environ:
-            run_locally(count, [sys.executable, "-P", "-m", "longreel", *sys.argv[1:]])
+            command = [sys.executable, "-P", "-m", "longreel", *sys.argv[1:]]
+            run_locally(count, command, native_output=self.training.native_output)
             return
         result = train(self.training)
         if jax.process_index():

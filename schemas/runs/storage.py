@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from schemas.errors import DatasetError, StorageError, storage_errors
+from schemas.errors import STORAGE_ERRNOS, DatasetError, StorageError, storage_errors
 from schemas.runs.checksums import Checksums
 
-# Orbax reports a full disk as a ValueError, XLA's profiler as a RuntimeError; both quote errno's text.
-_DISK_FULL = ("No space left", "File too large", "Disk quota", "RESOURCE_EXHAUSTED")
+# Orbax reports a full disk as a ValueError, XLA's profiler as a RuntimeError. TensorStore gives the number of the error
+# of the operating system; the others only its text.
+_ERRNO = re.compile(r"os_error_code='(\d+)'")
+_DISK_FULL = ("No space left on device", "File too large", "Disk quota exceeded", "RESOURCE_EXHAUSTED")
 # What they raise for content that they did not expect; checksums have found all damage before.
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError)
 
 
 @contextmanager
 def write_errors(path: Path, *, what: str) -> Iterator[None]:
-    """Raise StorageError if the disk is full while a `what` ("checkpoint") is written to `path`."""
+    """Raise StorageError if the storage fails (a full disk) while a `what` ("checkpoint") is written to `path`."""
     try:
         with storage_errors(path):
             yield
     except (ValueError, RuntimeError) as e:
-        if any(text in str(e) for text in _DISK_FULL):
+        if (problem := _storage_problem(str(e))) is not None:
             raise StorageError(
-                f"cannot write a {what} to {path}: {e}. Earlier {what}s are kept: free some space and run "
+                f"cannot write a {what} to {path}: {problem}. Earlier {what}s are kept: free some space and run "
                 "the same command again."
             ) from e
         raise
+
+
+def _storage_problem(message: str) -> str | None:
+    """Return what the operating system said about the storage, None if the message is about something else."""
+    code = _ERRNO.search(message)
+    if code is not None and int(code[1]) in STORAGE_ERRNOS:
+        return os.strerror(int(code[1]))
+    found = next((text for text in _DISK_FULL if text in message), None)
+    return message if found == "RESOURCE_EXHAUSTED" else found
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import pytest
 
 from schemas.runs.metrics import METRICS, read_metrics
 from tests.faults.outcomes import Outcomes
+from tests.support.stalls import Watched
 from tests.support.training.runs import computed_rows, final_state, losses, run_environment, train_command
 from tests.support.training.training_dataset import write_dataset
 from trainer.run.distributed import PROCESS_ID
@@ -29,7 +29,6 @@ from trainer.run.distributed import PROCESS_ID
 pytestmark = pytest.mark.slow
 
 _STEPS, _EVERY = 40, 3
-_TIMEOUT_S = 300
 _END_S = 60  # how soon all processes must have ended after one was killed
 
 During = Literal["start", "steps", "checkpoint"]
@@ -43,12 +42,11 @@ class Kill:
     delay_s: float
     steps: int = 0
 
-    def wait(self, out: Path, *, started: float, resumed: int, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + _TIMEOUT_S
-        while process.poll() is None and not self._is_reached(out, started, resumed):
-            assert time.monotonic() < deadline, self
-            time.sleep(0.001)
+    def wait(self, out: Path, *, started: float, resumed: int, process: Watched) -> bool:
+        """Wait for the moment; return False if the process ends before it. Raises Stalled."""
+        reached = process.wait_until(lambda: self._is_reached(out, started, resumed))
         time.sleep(self.delay_s)
+        return reached and process.popen.poll() is None
 
     def _is_reached(self, out: Path, started: float, resumed: int) -> bool:
         if self.during == "start":
@@ -94,7 +92,7 @@ def test_processes_give_the_losses_of_one_end_when_one_is_killed_and_resume(
     tmp_path: Path, results: list[Outcomes], processes: int, devices: int
 ) -> None:
     dataset, alone = write_dataset(tmp_path / "set", context=128, train=10, val=2), tmp_path / "alone"
-    subprocess.run(_command(dataset, alone, processes=1, devices=8, steps=12), env=run_environment(), check=True)
+    assert _finish(_command(dataset, alone, processes=1, devices=8, steps=12)) == ""
     kill = Kill("steps", 0.2, steps=4)
     campaign = _campaign(tmp_path, [kill], processes=processes, devices=devices, steps=12, seed=processes)
     results.append(campaign)
@@ -107,6 +105,13 @@ def _command(dataset: Path, out: Path, *, processes: int, devices: int, steps: i
     return train_command(dataset, out, *local, devices=devices, steps=steps, checkpoint_every=_EVERY, eval_every=10)
 
 
+def _finish(command: list[str]) -> str:
+    """Run a command to its end; return what is wrong with it."""
+    with Watched(command, run_environment()) as run:
+        code = run.finish()
+        return f"exit code {code}: {run.said[-2000:]}" if code else ""
+
+
 def _campaign(
     folder: Path, kills: list[Kill], *, processes: int, seed: int, devices: int = 1, steps: int = _STEPS
 ) -> Outcomes:
@@ -115,18 +120,15 @@ def _campaign(
     dataset = write_dataset(folder / "set", context=128, train=10, val=2)
     straight, killed = folder / "straight", folder / "killed"
     command = partial(_command, dataset, processes=processes, devices=devices, steps=steps)
-    subprocess.run(command(straight), env=run_environment(), check=True, timeout=_TIMEOUT_S)
+    assert _finish(command(straight)) == ""
     draw = random.Random(seed)
     for kill in kills:
         problem = _start_and_kill(command(killed), killed, kill, draw)
         if problem:
             outcomes.wrong.append(f"{kill}: {problem}")
         outcomes.named += not problem
-    done = subprocess.run(
-        command(killed), env=run_environment(), check=False, timeout=_TIMEOUT_S, capture_output=True, text=True
-    )
-    if done.returncode:
-        outcomes.wrong.append(f"exit code {done.returncode}: {done.stderr[-2000:]}")
+    if problem := _finish(command(killed)):
+        outcomes.wrong.append(problem)
     elif computed_rows(killed) != computed_rows(straight):
         outcomes.wrong.append("the rows of the metrics differ from those of a run that was not killed")
     else:
@@ -140,26 +142,15 @@ def _start_and_kill(command: list[str], out: Path, kill: Kill, draw: random.Rand
     """Start a run, kill one of its processes by SIGKILL; return what is wrong with how it ends."""
     numbers = (int(path.name) for path in (out / "checkpoints").glob("*") if path.name.isdecimal())
     resumed, started = max(numbers, default=0), time.time()
-    process = subprocess.Popen(command, env=run_environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    everything = [psutil.Process(process.pid)]
-    try:
-        kill.wait(out, started=started, resumed=resumed, process=process)
-        if process.poll() is not None:
-            said = process.communicate()[1].decode()
-            return f"it ended before with exit code {process.returncode}: {said[-1000:]}"
-        everything += psutil.Process(process.pid).children(recursive=True)
+    with Watched(command, run_environment()) as run:
+        if not kill.wait(out, started=started, resumed=resumed, process=run):
+            return f"it ended before with exit code {run.popen.returncode}: {run.said[-1000:]}"
+        everything = run.tree()
         victim = draw.choice([p for p in everything if PROCESS_ID in p.environ()] or everything)
         victim.send_signal(signal.SIGKILL)
-        said = process.communicate(timeout=_END_S)[1].decode()
         _, alive = psutil.wait_procs(everything, timeout=_END_S)
-        problem = f"processes {alive} did not end" if alive else ""
-        if victim.pid != process.pid and "was killed by signal 9; the others were ended" not in said:
-            problem = f"it does not say that a process was killed: {said[-1000:]}"
-        return problem
-    except subprocess.TimeoutExpired:
-        return f"it did not end within {_END_S} s after a process was killed"
-    finally:
-        for p in everything:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                p.kill()
-        process.wait()
+        if alive:
+            return f"processes {alive} did not end within {_END_S} s after a process was killed: {run.said[-1000:]}"
+        if victim.pid != run.popen.pid and "was killed by signal 9; the others were ended" not in run.said:
+            return f"it does not say that a process was killed: {run.said[-1000:]}"
+        return ""

@@ -33,6 +33,7 @@ from schemas.runs.storage import older_intact, read_errors, write_errors
 from trainer.config import Weights
 from trainer.run.arrays import ArrayReader
 from trainer.run.description import Description
+from trainer.run.orbax_log import hide_errors_raised_later
 from trainer.run.processes import first_of_all, wait_for_all
 from trainer.run.retention import Retention
 
@@ -53,6 +54,7 @@ class Checkpoints:
 
     def __init__(self, run: Path, *, keep: Retention | None = None) -> None:
         self.path = run.absolute() / CHECKPOINTS
+        hide_errors_raised_later()
         self._intact: set[tuple[int, str]] = set()  # steps and items whose files were found to be intact
         with write_errors(self.path, what="checkpoint"):
             self._manager = ocp.CheckpointManager(

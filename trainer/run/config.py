@@ -207,6 +207,11 @@ class TrainConfig:
         return tuple(map(directory_of, self.dataset))
 
     @property
+    def native_output(self) -> Path | None:
+        """The folder for what native libraries print, None if it is not kept."""
+        return self.out / "native-output" if self.processes.native_log else None
+
+    @property
     def mixtures(self) -> tuple[Mixture, ...]:
         """The weights of the datasets by step; none if they have no weights."""
         return mixtures_of(self.dataset, self.data.mixture)

@@ -10,10 +10,13 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 
 from schemas.errors import ConfigError, JobError
+from trainer.run.environment import Place, place_of
+from trainer.run.native_output import NATIVE_OUTPUT, separate_native_output
 from trainer.run.rendezvous import Group, meet
 
 COORDINATOR, PROCESSES, PROCESS_ID = "LONGREEL_COORDINATOR", "LONGREEL_PROCESSES", "LONGREEL_PROCESS_ID"
@@ -27,19 +30,22 @@ class Distributed:
     """How the processes of a run find each other; see docs/training_runs.md."""
 
     distributed: bool = False
-    """Train together with other processes, usually one per host. Each runs the same command. Without the next three
-    options, JAX finds them out from SLURM, Open MPI, GKE, Cloud TPU or Kubernetes."""
+    """Train together with other processes, usually one per host. Each runs the same command. The next three options
+    come from the environment of SLURM, MPI, Kubernetes or Cloud TPU as far as it has them."""
     coordinator: str | None = None
-    """HOST:PORT at which the first process listens. Default: $LONGREEL_COORDINATOR."""
+    """HOST:PORT at which the first process listens. Default: $LONGREEL_COORDINATOR, or that of the scheduler."""
     processes: int | None = None
-    """Number of processes. Default: $LONGREEL_PROCESSES."""
+    """Number of processes. Default: $LONGREEL_PROCESSES, or that of the scheduler."""
     process_id: int | None = None
-    """Number of this process, from 0. Default: $LONGREEL_PROCESS_ID."""
+    """Number of this process, from 0. Default: $LONGREEL_PROCESS_ID, or that of the scheduler."""
     connect_timeout_s: int = 300
     """Seconds to wait until all processes are there."""
     local_processes: int | None = None
     """Start so many processes on this machine and train with them. The option devices is the number of virtual CPU
     devices of each."""
+    native_log: bool = False
+    """Keep what native libraries (Gloo, XLA) print, in OUT/native-output/, a file for each process. Default: their
+    output is dropped and their errors are shown, with --local-processes only those of a process that crashes."""
 
     def __post_init__(self) -> None:
         for name in ("processes", "connect_timeout_s", "local_processes"):
@@ -56,20 +62,30 @@ class Distributed:
 
 
 def group_of(config: Distributed, environment: Mapping[str, str]) -> Group | None:
-    """Return the group that options and environment variables name; None if JAX has to find it out.
+    """Return the group that options, our variables or those of a scheduler name; None if JAX has to find it out.
 
     Raises ConfigError if only a part of it is named, or if it is inconsistent.
     """
+    place = place_of(environment)
+    processes, process_id = (
+        _number(config.processes, environment, PROCESSES),
+        _number(config.process_id, environment, PROCESS_ID),
+    )
     found = {
-        "--coordinator": config.coordinator or environment.get(COORDINATOR),
-        "--processes": _number(config.processes, environment, PROCESSES),
-        "--process-id": _number(config.process_id, environment, PROCESS_ID),
+        "--coordinator": config.coordinator or environment.get(COORDINATOR) or place.coordinator,
+        "--processes": place.processes if processes is None else processes,
+        "--process-id": place.process_id if process_id is None else process_id,
     }
-    if all(value is None for value in found.values()):
+    # A pod of GKE with TPUs has a number as well, but JAX finds the others.
+    if all(value is None for value in found.values()) or found == _only(place):
         return None
     if missing := [name for name, value in found.items() if value is None]:
         raise ConfigError(f"{', '.join(missing)} must be given, too, for processes to find each other")
     return Group(*found.values())  # type: ignore[arg-type]
+
+
+def _only(place: Place) -> dict[str, object]:
+    return {"--coordinator": None, "--processes": None, "--process-id": place.process_id}
 
 
 def _number(given: int | None, environment: Mapping[str, str], name: str) -> int | None:
@@ -81,14 +97,17 @@ def _number(given: int | None, environment: Mapping[str, str], name: str) -> int
     return int(text)
 
 
-def connect(config: Distributed) -> None:
+def connect(config: Distributed, *, native_output: Path | None = None) -> None:
     """Join the other processes of a distributed run; call it before JAX computes anything.
 
-    Raises ConfigError if it is not known how to find them, JobError if they are not all there in time.
+    What native libraries print goes to the folder `native_output`, or to where the launcher looks for it. Raises
+    ConfigError if it is not known how to find the processes, JobError if they are not all there in time.
     """
     group = group_of(config, os.environ) if config.distributed or PROCESS_ID in os.environ else None
     if group is None and not config.distributed:
         return
+    folder = os.environ.get(NATIVE_OUTPUT, native_output)
+    separate_native_output(None if folder is None else Path(folder), errors=folder is not None)
     if group is not None:
         meet(group, timeout_s=config.connect_timeout_s)
     try:
@@ -96,6 +115,7 @@ def connect(config: Distributed) -> None:
             coordinator_address=group.coordinator if group else None,
             num_processes=group.processes if group else None,
             process_id=group.process_id if group else None,
+            local_device_ids=place_of(os.environ).local_devices(os.environ) if group else None,
             initialization_timeout=config.connect_timeout_s,
             heartbeat_timeout_seconds=_HEARTBEAT_S,
             shutdown_timeout_seconds=_SHUTDOWN_S,

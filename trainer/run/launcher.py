@@ -9,32 +9,42 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
 from schemas.errors import Interrupted, JobError
 from schemas.printable import printable
 from trainer.run.distributed import COORDINATOR, PROCESS_ID, PROCESSES
+from trainer.run.native_output import NATIVE_OUTPUT, end_of_native_output
 
 LAUNCHER = "LONGREEL_LAUNCHER"  # the process number of the launcher
 
 _INTERRUPTED = 130
+_SENT = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)  # by a person or the system; others are crashes
 _PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
 _END_S = 10.0  # how long the others may take to end by themselves
 _POLL_S = 0.1
 
 
-def run_locally(count: int, command: Sequence[str]) -> None:
+def run_locally(count: int, command: Sequence[str], *, native_output: Path | None = None) -> None:
     """Run `command` in `count` processes that train together, and wait until all have ended.
 
     The first process has this one's standard error, the lines of the others begin with their number. A signal goes to
-    all. Raises Interrupted if they stopped on request, and JobError if one of them failed.
+    all. What native libraries print is kept in the folder `native_output`; by default only the end of it is shown, if a
+    process crashes. Raises Interrupted if they stopped on request, and JobError if one of them failed.
     """
-    coordinator = f"127.0.0.1:{free_port()}"
-    processes = [_start(i, count, command, coordinator=coordinator) for i in range(count)]
+    with tempfile.TemporaryDirectory(prefix="longreel-") as scratch:
+        _run(count, command, native_output or Path(scratch))
+
+
+def _run(count: int, command: Sequence[str], native_output: Path) -> None:
+    shared = {COORDINATOR: f"127.0.0.1:{free_port()}", PROCESSES: str(count), NATIVE_OUTPUT: str(native_output)}
+    processes = [_start(i, command, shared) for i in range(count)]
     threads = [threading.Thread(target=_show, args=(i, p.stderr), daemon=True) for i, p in enumerate(processes)]
     for thread in threads:
         thread.start()
@@ -48,7 +58,11 @@ def run_locally(count: int, command: Sequence[str]) -> None:
         if code == _INTERRUPTED:
             raise Interrupted("all processes stopped; the same command resumes")
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        raise JobError(f"process {i} of {count} {how}; the others were ended. The same command resumes.")
+        printed = end_of_native_output(native_output, processes[i].pid) if code < 0 and -code not in _SENT else ""
+        raise JobError(
+            f"process {i} of {count} {how}; the others were ended. The same command resumes."
+            + (f" It printed:\n{printed}" if printed else "")
+        )
 
 
 def run_child(command: Sequence[str]) -> int:
@@ -58,11 +72,10 @@ def run_child(command: Sequence[str]) -> int:
         return process.wait()
 
 
-def _start(i: int, count: int, command: Sequence[str], *, coordinator: str) -> subprocess.Popen[str]:
-    place = {COORDINATOR: coordinator, PROCESSES: str(count), PROCESS_ID: str(i), LAUNCHER: str(os.getpid())}
+def _start(i: int, command: Sequence[str], shared: Mapping[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command,
-        env=os.environ | place,
+        env={**os.environ, **shared, PROCESS_ID: str(i), LAUNCHER: str(os.getpid())},
         stdout=None if i == 0 else subprocess.DEVNULL,
         stderr=None if i == 0 else subprocess.PIPE,
         text=True,

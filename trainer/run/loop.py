@@ -89,7 +89,7 @@ def train(config: TrainConfig) -> TrainResult:
     finite; Interrupted after Ctrl-C, once the checkpoint is on disk; StorageError if the disk is full.
     """
     use_cpu_devices(config.devices)
-    connect(config.processes)
+    connect(config.processes, native_output=config.native_output)
     use_compilation_cache()
     with StopRequest(agree=any_process) as stop, ExitStack() as stack:
         return _Training(Setup.of(config), stop, stack).run()

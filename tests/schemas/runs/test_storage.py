@@ -20,6 +20,26 @@ def test_a_full_disk_reported_as_a_value_error_is_a_storage_error(error: ValueEr
         raise error
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            ValueError("RESOURCE_EXHAUSTED: Failed to write 5 bytes: No space left on device [a]"),
+            "No space left on device",
+        ),
+        (ValueError("UNKNOWN: Failed to open file [os_error_code='30']"), "Read-only file system"),
+        (ValueError("PERMISSION_DENIED: Failed to open file [os_error_code='13']"), "Permission denied"),
+        (RuntimeError("RESOURCE_EXHAUSTED: x"), "RESOURCE_EXHAUSTED: x"),
+    ],
+)
+def test_the_message_has_the_reason_without_the_places_where_the_library_raised_it(
+    error: Exception, reason: str
+) -> None:
+    with pytest.raises(StorageError) as caught, write_errors(Path("run"), what="checkpoint"):
+        raise error
+    assert str(caught.value).startswith(f"cannot write a checkpoint to run: {reason}. Earlier")
+
+
 def test_a_full_disk_reported_by_the_system_is_a_storage_error() -> None:
     with pytest.raises(StorageError, match="run"), write_errors(Path("run"), what="checkpoint"):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -226,6 +226,8 @@ with Checkpoints(Path(sys.argv[1]), keep=Retention(newest=3)) as checkpoints:
 
 def test_a_full_disk_is_a_storage_error_and_the_older_checkpoint_is_kept(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", _SAVE_BIG, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert "StorageError: cannot write" in done.stdout, done.stderr
+    assert "StorageError: cannot write a checkpoint" in done.stdout, done.stderr
+    assert "checkpoints: File too large. Earlier checkpoints are kept" in done.stdout
+    assert "Traceback" not in done.stderr
     with open_run(tmp_path) as checkpoints:
         assert checkpoints.latest() == 1

@@ -22,6 +22,7 @@ from trainer.run.optimizer import OptimizerConfig
 from trainer.run.rendezvous import Group
 
 S = 128
+OPEN_MPI = {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4"}  # of version 5
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,14 @@ S = 128
         (Distributed(distributed=True, coordinator="h:1", processes=2, process_id=1), {}, Group("h:1", 2, 1)),
         (Distributed(), {COORDINATOR: "[::1]:80", PROCESSES: "4", PROCESS_ID: "3"}, Group("[::1]:80", 4, 3)),
         (Distributed(distributed=True, process_id=0), {COORDINATOR: "h:1", PROCESSES: "2"}, Group("h:1", 2, 0)),
+        (Distributed(distributed=True), {"JOB_COMPLETION_INDEX": "1"}, None),
+        (
+            Distributed(distributed=True, processes=2),
+            {"JOB_COMPLETION_INDEX": "1", COORDINATOR: "h:1"},
+            Group("h:1", 2, 1),
+        ),
+        (Distributed(coordinator="h:1", distributed=True), {"PMI_RANK": "3", "PMI_SIZE": "4"}, Group("h:1", 4, 3)),
+        (Distributed(), {**OPEN_MPI, COORDINATOR: "h:1", PROCESSES: "2", PROCESS_ID: "0"}, Group("h:1", 2, 0)),
     ],
 )
 def test_the_group_comes_from_options_or_the_environment(
@@ -55,6 +64,11 @@ def test_the_group_comes_from_options_or_the_environment(
 def test_inconsistent_options_are_rejected(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         group_of(Distributed(**{"distributed": True, **changes}), {})  # type: ignore[arg-type]
+
+
+def test_the_address_is_asked_for_where_a_scheduler_does_not_say_it() -> None:
+    with pytest.raises(ConfigError, match="--coordinator must be given, too"):
+        group_of(Distributed(distributed=True), OPEN_MPI)
 
 
 def test_an_environment_variable_that_is_not_a_number_is_rejected() -> None:
@@ -90,7 +104,8 @@ def test_two_processes_train_as_one_end_when_one_is_killed_and_resume(tmp_path: 
     train(whole)
 
     endless = train_command(dataset, two, "--local-processes", "2", devices=1, steps=100_000)
-    launcher = subprocess.Popen(endless, env=run_environment(), stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    launcher = subprocess.Popen(endless, env=run_environment(), stdout=pipe, stderr=pipe, text=True)
     try:
         while launcher.poll() is None and len(losses(two)) < 6:
             time.sleep(0.05)
@@ -98,12 +113,13 @@ def test_two_processes_train_as_one_end_when_one_is_killed_and_resume(tmp_path: 
         second = next(p for p in processes if p.environ().get(PROCESS_ID) == "1")
         killed = time.monotonic()
         second.send_signal(signal.SIGKILL)
-        _, said = launcher.communicate(timeout=120)
+        printed, said = launcher.communicate(timeout=120)
     finally:
         launcher.kill()
     assert time.monotonic() - killed < 60
     assert launcher.returncode == 1
     assert "process 1 of 2 was killed by signal 9; the others were ended" in said
+    assert printed == ""  # nothing of Gloo
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
     assert losses(two)[:6] == pytest.approx(losses(one), abs=1e-6)
 

@@ -38,6 +38,31 @@ def test_processes_that_end_well_are_no_error(capfd: pytest.CaptureFixture[str])
     assert capfd.readouterr().out.count("longreel ") == 1  # of the first process
 
 
+_CRASH = """
+import os, sys
+from pathlib import Path
+from trainer.run.distributed import PROCESS_ID
+from trainer.run.native_output import NATIVE_OUTPUT, separate_native_output
+separate_native_output(Path(os.environ[NATIVE_OUTPUT]), errors=True)
+os.write(1, b"[Gloo] connected")
+if os.environ[PROCESS_ID] == "1":
+    os.write(2, b"Check failure")
+    os.abort()
+"""
+
+
+def test_what_native_libraries_print_is_shown_only_of_a_process_that_crashes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    message = r"process 1 of 2 was killed by signal 6; .*resumes\. It printed:\n\[Gloo\] connectedCheck failure$"
+    with pytest.raises(JobError, match=message):
+        run_locally(2, [sys.executable, "-c", _CRASH])
+    assert "".join(capfd.readouterr()) == ""
+    with pytest.raises(JobError):
+        run_locally(2, [sys.executable, "-c", _CRASH], native_output=tmp_path / "kept")
+    assert len(list((tmp_path / "kept").glob("native-*.log"))) == 2
+
+
 _LAUNCH = """
 import sys, time
 from trainer.run.launcher import run_locally
