@@ -29,7 +29,7 @@ import sentencepiece
 import tokenizers
 import tyro
 
-from tokenizer.text.files import JSON, MODEL
+from schemas.weight_files.tokenizer_files import JSON, MODEL
 from tokenizer.text.tokenizer import TextTokenizer
 from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 

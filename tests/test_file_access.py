@@ -46,7 +46,7 @@ _ALLOWED = {
     "links and special files exist in local folders only": "pipeline/dataset/verify/strays.py",
     "files of weights and tokenizers that the user gives or gets": """
         pipeline/tokenizer_jobs/import_weights.py pipeline/tokenizer_jobs/perceptual_weights.py
-        schemas/weight_files/torch_zip.py tokenizer/checkpoints/containers.py tokenizer/text/files.py
+        schemas/weight_files/torch_zip.py tokenizer/checkpoints/containers.py schemas/weight_files/tokenizer_files.py
         tokenizer/text/training.py tokenizer/weights_file.py trainer/published/exporting.py
         trainer/published/files/gguf_writer.py
         trainer/published/files/torch.py trainer/published/importing.py trainer/published/run_facts.py

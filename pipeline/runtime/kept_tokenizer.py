@@ -10,7 +10,7 @@ from schemas.errors import DatasetError
 from schemas.files import read_json, write_json
 from schemas.storage.location import Location
 from schemas.text_tokenizer import file_problems
-from tokenizer.text.files import TokenizerFiles
+from schemas.weight_files.tokenizer_files import TokenizerFiles
 
 
 def keep_tokenizer(workspace: Workspace, files: TokenizerFiles) -> None:

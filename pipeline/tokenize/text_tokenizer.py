@@ -21,7 +21,7 @@ from schemas.errors import DatasetError, InputError
 from schemas.record_errors import record_errors
 from schemas.rows import SurveyRow, survey_rows
 from schemas.storage.location import Location
-from tokenizer.text.files import MODEL
+from schemas.weight_files.tokenizer_files import MODEL
 from tokenizer.text.tokenizer import TextTokenizer
 from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 

@@ -1,4 +1,4 @@
-"""Converts the files of a text tokenizer to the metadata of a .gguf file; `tokenizer/text/gguf_metadata.py` reads it.
+"""Converts the files of a text tokenizer to the metadata of a .gguf file; `gguf_tokenizer.py` reads it.
 
 llama.cpp tokenizes text by it, so only tokenizers that it computes in the same way are converted: byte-level BPE with a
 pre-tokenizer that it knows by name, and BPE of SentencePiece without normalization. Ids behind the tokenizer's own,

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import NamedTuple
+
+from schemas.errors import ConfigError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _BPE = 2  # trainer_spec.model_type
@@ -38,8 +41,9 @@ class Piece(NamedTuple):
 
 
 def read_pieces(model: bytes) -> list[Piece]:
-    """Return the pieces of a model in the order of their ids; raises ValueError if it is not a SentencePiece model."""
-    return [_piece(value) for number, value in _fields(model) if number == 1 and isinstance(value, bytes)]
+    """Return the pieces of a model in the order of their ids; raises ConfigError if it is not a SentencePiece model."""
+    with _malformed_is_an_error():
+        return [_piece(value) for number, value in _fields(model) if number == 1 and isinstance(value, bytes)]
 
 
 class Settings(NamedTuple):
@@ -52,9 +56,10 @@ class Settings(NamedTuple):
 
 
 def read_settings(model: bytes) -> Settings:
-    """Return the settings of a model; raises ValueError if it is not a SentencePiece model."""
-    parts = {number: value for number, value in _fields(model) if number in (2, 3) and isinstance(value, bytes)}
-    trainer, normalizer = (dict(_fields(parts.get(number, b""))) for number in (2, 3))
+    """Return the settings of a model; raises ConfigError if it is not a SentencePiece model."""
+    with _malformed_is_an_error():
+        parts = {number: value for number, value in _fields(model) if number in (2, 3) and isinstance(value, bytes)}
+        trainer, normalizer = (dict(_fields(parts.get(number, b""))) for number in (2, 3))
     charsmap = normalizer.get(2, b"")
     return Settings(
         is_bpe=trainer.get(3) == _BPE,
@@ -78,6 +83,14 @@ def write_model(pieces: Sequence[Piece], *, names: Mapping[str, str | None], add
     normalizer = _text(1, "identity") + _numbers({3: int(adds_prefix), 4: 0, 5: 1})
     body = b"".join(_message(1, _piece_bytes(piece)) for piece in pieces)
     return body + _message(2, _numbers(trainer) + texts) + _message(3, normalizer)
+
+
+@contextmanager
+def _malformed_is_an_error() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, struct.error) as e:
+        raise ConfigError(f"it is not a SentencePiece model: {e}") from e
 
 
 def _piece(data: bytes) -> Piece:

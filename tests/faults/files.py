@@ -40,13 +40,13 @@ from schemas.runs.metrics import MetricsLog, read_metrics
 from schemas.shards.index import read_checked_index
 from schemas.storage.location import Location, located
 from schemas.tables import read_table
+from schemas.weight_files.tokenizer_files import TokenizerFiles
 from tests.support.finished_workspace import write_finished_workspace
 from tests.support.packing.local_packing import make_jobs, unit_tables
 from tests.support.stored_files import file_of
 from tests.support.training.training_dataset import VOCABULARY, write_dataset
 from tests.support.vqgan.tiny_vqgan import tiny_weights
 from tokenizer.checkpoints import checkpoint as weights_files
-from tokenizer.text.files import TokenizerFiles
 from trainer.data.shards import PackedSplit
 from trainer.model.llama.config import debug
 from trainer.run.checkpoint import Checkpoints, open_run

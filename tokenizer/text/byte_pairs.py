@@ -21,7 +21,7 @@ import tokenizers
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
-from tokenizer.text.files import TokenizerFiles
+from schemas.weight_files.tokenizer_files import TokenizerFiles
 from tokenizer.text.model import TextModel
 from tokenizer.text.pre_token_cuts import cut_blocks, rules_of, rules_of_tokens
 from tokenizer.text.tokenizer_json import SPACE, AddedToken, byte_characters, read_format, surface_of

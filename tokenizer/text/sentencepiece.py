@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
 from schemas.weight_files.sentencepiece_proto import PieceType, read_pieces
+from schemas.weight_files.tokenizer_files import TokenizerFiles
 from tokenizer.text.chunking import blocks
-from tokenizer.text.files import TokenizerFiles
 from tokenizer.text.model import BEGIN_VISION, END_VISION, TextModel, is_marker
 
 _SPACE = "\u2581"  # SentencePiece's visible space
@@ -47,12 +47,12 @@ class SentencePieceModel(TextModel):
         model, self.name = files.main, name
         given = _processor(model, name=name)
         self._processor = _processor(model + _KEEP_TEXT, name=name)
+        symbols = _symbols(model, name=name)
         self._normalizer = _normalizer(model)
         self.normalize = self._normalize if self._normalizer else None
         self.pieces = [given.id_to_piece(i) for i in range(len(given))]
         self.bytes = {int(piece[3:5], 16): i for i, piece in enumerate(self.pieces) if given.is_byte(i)}
         self.control = {piece: i for i, piece in enumerate(self.pieces) if given.is_control(i)}
-        symbols = {piece.text for piece in read_pieces(model) if piece.type == PieceType.USER_DEFINED}
         markers = tuple(sorted(filter(is_marker, symbols - {BEGIN_VISION, END_VISION})))
         self.control |= {marker: self.pieces.index(marker) for marker in markers}
         self.surfaces = tuple(self._surface(given, i) for i in range(len(given)))
@@ -99,6 +99,14 @@ class SentencePieceModel(TextModel):
 
     def _spaces(self) -> bytes:
         return b"".join(self.surfaces[i] for i in self.encode([" a  b\n "])[0].tolist())
+
+
+def _symbols(model: bytes, *, name: str) -> set[str]:
+    """Return the pieces that a text is divided at before all others."""
+    try:
+        return {piece.text for piece in read_pieces(model) if piece.type == PieceType.USER_DEFINED}
+    except ConfigError as e:
+        raise ConfigError(f"{name}: {e}") from e
 
 
 def _processor(model: bytes, *, name: str) -> sentencepiece.SentencePieceProcessor:

@@ -28,8 +28,8 @@ from schemas.deadline import checkpoint
 from schemas.errors import ConfigError, InputError, Reason
 from schemas.storage.location import Location, located
 from schemas.text_tokenizer import local_copy
+from schemas.weight_files.tokenizer_files import JSON, MODEL, TokenizerFiles, read_tokenizer_files
 from tokenizer.text.byte_pairs import BytePairModel
-from tokenizer.text.files import JSON, MODEL, TokenizerFiles, read_tokenizer_files
 from tokenizer.text.model import BEGIN_VISION, END_VISION, TextModel
 from tokenizer.text.sentencepiece import SentencePieceModel
 

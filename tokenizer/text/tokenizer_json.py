@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.errors import ConfigError
-from tokenizer.text.files import parse_json_object
+from schemas.weight_files.tokenizer_files import parse_json_object
 from tokenizer.text.model import is_marker
 
 SPACE = "\u2581"  # stands for a space in tokens of SentencePiece's kind

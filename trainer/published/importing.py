@@ -1,7 +1,7 @@
 """Imports a published model as a checkpoint, tensor by tensor.
 
     OUT/checkpoints/0/      parameters and description, as of a training run at step 0; it has no optimizer
-    OUT/text_tokenizer/     the files of the text tokenizer: the dataset's, or else the source's
+    OUT/text_tokenizer/     the files of the text tokenizer: the dataset's, or else the source's (of a GGUF file, too)
     OUT/import.json         where the model came from (files, sizes, SHA-256), and what was done to its tables
 
 Blocks of 16 MB are read, converted to float32 and written, so memory does not depend on the model's size. The folder
@@ -36,7 +36,8 @@ from trainer.model.llama.layer import layer_weights, norm_weight, table_weight
 from trainer.published import names
 from trainer.published.layout import BLOCK_BYTES
 from trainer.published.plan import Piece, array_shapes, pieces, tensor_dtypes
-from trainer.published.source import TOKENIZER_FILES, Published, open_source
+from trainer.published.source import Published, open_source
+from trainer.published.source_tokenizer import SourceTokenizer, read_source_tokenizer
 from trainer.published.tables import NewRows, known_rows
 from trainer.run.arrays import ArrayWriter
 from trainer.run.checkpoint import CHECKPOINTS
@@ -104,11 +105,13 @@ def import_model(source: str, config: ImportConfig) -> ImportResult:
     if (config.out / CHECKPOINTS).exists():
         raise ConfigError(f"{config.out} already has a folder {CHECKPOINTS}/: choose another --out")
     published = open_source(source, heads=config.heads, rope_theta=config.rope_theta)
-    vocabulary = _vocabulary(published, config)
+    known = read_card(config.dataset).vocabulary if config.dataset is not None else published.vocabulary
+    tokenizer = read_source_tokenizer(published, wanted=known.text_sha256 if known else "")
+    vocabulary = _vocabulary(published, tokenizer, config)
     sizes = {"text_size": vocabulary.text_size, "vision_size": vocabulary.vision_size}
     found = pieces(published, **sizes)
     model = _model(published, vocabulary)
-    account = _account(published, vocabulary)
+    account = [*_account(published, vocabulary), *_tokenizer_account(tokenizer, vocabulary)]
     work = config.out / _UNFINISHED
     with storage_errors(config.out):
         shutil.rmtree(work, ignore_errors=True)
@@ -116,7 +119,7 @@ def import_model(source: str, config: ImportConfig) -> ImportResult:
         (step / "params").mkdir(parents=True)
         _write_arrays(step / "params", model, found, vocabulary, config)
         _write_description(step, model, vocabulary, config.seed)
-        _copy_tokenizer(published, config)
+        _write_tokenizer(tokenizer, config)
         _write_record(config.out, source, published, account)
         work.rename(config.out / CHECKPOINTS)
     parameters = sum(math.prod(shape) for shape in array_shapes(model, **sizes).values())
@@ -129,23 +132,23 @@ def _model(published: Published, vocabulary: Vocabulary) -> LlamaConfig:
     return published.config if has_vision and vocabulary.vision_size else replace(published.config, softmax="joint")
 
 
-def _vocabulary(published: Published, config: ImportConfig) -> Vocabulary:
+def _vocabulary(published: Published, tokenizer: SourceTokenizer, config: ImportConfig) -> Vocabulary:
     if config.dataset is not None:
         found = read_card(config.dataset).vocabulary
-        theirs = [sha256_file(path) for path in published.tokenizer_files if path.name in TOKENIZER_FILES]
-        if theirs and found.text_sha256 not in theirs and not config.other_tokenizer:
+        if tokenizer.sha256 and found.text_sha256 not in tokenizer.hashes and not config.other_tokenizer:
             raise ConfigError(
                 f"{config.dataset} was encoded with the text tokenizer {found.text_sha256[:12]}…, the source has "
-                f"{theirs[0][:12]}…: its text ids would stand for other pieces. Tokenize and pack with the source's "
-                "tokenizer, or give --other-tokenizer to train new meanings"
+                f"{tokenizer.sha256[:12]}…: its text ids would stand for other pieces. Tokenize and pack with the "
+                "source's tokenizer, or give --other-tokenizer to train new meanings"
             )
         return found
     if published.vocabulary is not None and config.vision_size is None:
-        return published.vocabulary
-    return _vocabulary_of_source(published, config.vision_size)
+        converted = published.kind == "gguf" and tokenizer.sha256
+        return replace(published.vocabulary, text_sha256=tokenizer.sha256) if converted else published.vocabulary
+    return _vocabulary_of_source(published, tokenizer, config.vision_size)
 
 
-def _vocabulary_of_source(published: Published, codes: int | None) -> Vocabulary:
+def _vocabulary_of_source(published: Published, tokenizer: SourceTokenizer, codes: int | None) -> Vocabulary:
     text_size, rows = published.table_rows(names.TEXT_EMBEDDING), published.table_rows(names.VISION_EMBEDDING)
     if codes is None:
         codes = _codes_of(published, rows)
@@ -158,7 +161,7 @@ def _vocabulary_of_source(published: Published, codes: int | None) -> Vocabulary
         eos_id=ends[-1],
         begin_vision=(),
         end_vision=(),
-        text_sha256=tokenizer_sha256(published),
+        text_sha256=tokenizer.sha256,
         vision_sha256=_NOT_IDENTIFIED,
     )
 
@@ -173,14 +176,6 @@ def _codes_of(published: Published, rows: int) -> int:
             "not follow: give --vision-size, or --dataset"
         )
     return max(rows - 2, 0)
-
-
-def tokenizer_sha256(published: Published) -> str:
-    """Return the hash that identifies the source's text tokenizer, "" if its files are not in the source."""
-    for path in published.tokenizer_files:
-        if path.name in TOKENIZER_FILES:
-            return sha256_file(path)
-    return _NOT_IDENTIFIED
 
 
 def _write_arrays(
@@ -295,14 +290,13 @@ def _write_description(step: Path, model: LlamaConfig, vocabulary: Vocabulary, s
     write_checksums(step, ("params", "description"))
 
 
-def _copy_tokenizer(published: Published, config: ImportConfig) -> None:
-    files = [located(path) for path in published.tokenizer_files]
+def _write_tokenizer(tokenizer: SourceTokenizer, config: ImportConfig) -> None:
+    files = tokenizer.files
     if config.dataset is not None:
-        directory = config.dataset
-        folder = read_card(directory).text_tokenizer_folder(directory)
-        files = folder.list() if folder else []
-    for file in files:
-        located(config.out / TEXT_TOKENIZER / file.name).write(file.read())
+        folder = read_card(config.dataset).text_tokenizer_folder(config.dataset)
+        files = {file.name: file.read() for file in folder.list()} if folder else {}
+    for name, data in files.items():
+        located(config.out / TEXT_TOKENIZER / name).write(data)
 
 
 def _write_record(out: Path, source: str, published: Published, account: list[str]) -> None:
@@ -327,7 +321,14 @@ def _account(published: Published, vocabulary: Vocabulary) -> list[str]:
             lines.append(f"{modality} tables: rows 0 to {size - 1} of the source; its {rows - size} others are dropped")
         elif size:
             lines.append(f"{modality} tables: all {rows} rows of the source")
-    known = tokenizer_sha256(published)
-    if known and known != vocabulary.text_sha256:
-        lines.append(f"the text tokenizer is not the source's {known[:12]}…: ids stand for other pieces than before")
     return lines
+
+
+def _tokenizer_account(tokenizer: SourceTokenizer, vocabulary: Vocabulary) -> list[str]:
+    """Say where the text tokenizer comes from, if that is not the source."""
+    known = tokenizer.sha256
+    if known and vocabulary.text_sha256 not in tokenizer.hashes:
+        return [f"the text tokenizer is not the source's {known[:12]}…: ids stand for other pieces than before"]
+    if not known and not vocabulary.text_sha256:
+        return [f"no text tokenizer, so `generate` and `chat` cannot use the model: {tokenizer.missing}"]
+    return []

@@ -71,9 +71,9 @@ class Published:
         return sorted(path for path in self.path.iterdir() if path.is_file())
 
     @property
-    def tokenizer_files(self) -> list[Path]:
-        """The files of the text tokenizer, and of generation, in the folder of the source."""
-        return tokenizer_files(self.path if self.path.is_dir() else self.path.parent)
+    def folder(self) -> Path:
+        """The folder of the source."""
+        return self.path if self.path.is_dir() else self.path.parent
 
     def table_rows(self, name: str) -> int:
         """Return the number of ids of an embedding or head, 0 if the source has none."""

@@ -7,7 +7,7 @@ import pytest
 from pipeline.runtime.kept_tokenizer import check_kept, keep_tokenizer, kept_hashes, record_of
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import DatasetError
-from tokenizer.text.files import TokenizerFiles
+from schemas.weight_files.tokenizer_files import TokenizerFiles
 
 FILES = TokenizerFiles("tokenizer.model", b"a model", {"bos_token": "<s>"})
 OTHER = TokenizerFiles("tokenizer.json", b"{}", {})

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import sentencepiece
 
+from schemas.errors import ConfigError
 from schemas.weight_files.sentencepiece_proto import PieceType, read_pieces, write_model
+from schemas.weight_files.tokenizer_files import read_tokenizer_files
 from tests.support.text_tokenizers import text_tokenizer
-from tokenizer.text.files import read_tokenizer_files
+from tokenizer.text.tokenizer import TextTokenizer
 
 TEXT = "Somebody walks in,  looks around and says:\n what happened here? \u00e9漢"
 
@@ -45,8 +47,6 @@ def test_a_user_defined_symbol_in_brackets_stays_text(tmp_path: Path) -> None:
         minloglevel=2,
     )
     (tmp_path / "chat.model").write_bytes(model.getvalue())
-    from tokenizer.text.tokenizer import TextTokenizer
-
     ours = TextTokenizer.load(tmp_path / "chat.model")
     assert ours.control.keys() == {"<s>", "</s>", "<|im_start|>"}
     ids = ours.encode("a <|im_start|>9")
@@ -55,7 +55,26 @@ def test_a_user_defined_symbol_in_brackets_stays_text(tmp_path: Path) -> None:
     assert read_tokenizer_files(tmp_path / "chat.model").main == model.getvalue()
 
 
-@pytest.mark.parametrize("data", [b"\x0a", b"\x0a\xff\x01", b"\x0b", b"\xff" * 11, b"\x0a\x02\x18\x63"])
-def test_malformed_bytes_are_an_error(data: bytes) -> None:
-    with pytest.raises(ValueError, match="malformed|99"):
-        read_pieces(data)
+_MALFORMED = {
+    "length": b"\x0a",
+    "end": b"\x0a\xff\x01",
+    "wire type": b"\x0b",
+    "number": b"\xff" * 11,
+    "type": b"\x0a\x02\x18\x63",
+    "score": b"\x0a\x03\x12\x01x",
+    "text": b"\x0a\x03\x0a\x01\xff",
+}
+
+
+@pytest.mark.parametrize("name", _MALFORMED)
+def test_malformed_bytes_are_an_error(name: str) -> None:
+    with pytest.raises(ConfigError, match="it is not a SentencePiece model"):
+        read_pieces(_MALFORMED[name])
+
+
+def test_a_malformed_piece_that_sentencepiece_reads_is_an_error_with_the_name_of_the_file(tmp_path: Path) -> None:
+    text_tokenizer("llama", [TEXT * 20], tmp_path / "text.model")
+    with (tmp_path / "text.model").open("ab") as f:
+        f.write(b"\x0a\x03\x0a\x01\xff")
+    with pytest.raises(ConfigError, match=r"text\.model"):
+        TextTokenizer.load(tmp_path / "text.model")

@@ -123,11 +123,18 @@ def _shard_names(index: Path, places: Mapping[str, str]) -> list[str]:
             raise ConfigError(f"it names the shard {name!r}, which is not a file name in its own folder")
         if name == index.name:
             raise ConfigError("it names itself as a shard")
-    missing = [name for name in names if not (index.parent / name).exists()]
+    missing = [name for name in names if not _exists(index.parent / name)]
     if missing:
-        shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+        shown = ", ".join(name[:80] for name in missing[:5]) + (", …" if len(missing) > 5 else "")
         raise ConfigError(f"{len(missing)} of its {len(names)} shards are missing: {shown}; download or copy them")
     return names
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # the name is too long, for example
+        return False
 
 
 def _read_shard(index: Path, name: str, read: Callable[[Path], Tensors]) -> Tensors:

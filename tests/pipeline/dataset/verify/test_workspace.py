@@ -11,9 +11,9 @@ from pipeline.runtime.kept_tokenizer import keep_tokenizer
 from pipeline.runtime.workspace import Workspace
 from schemas.files import write_json
 from schemas.tables import write_table
+from schemas.weight_files.tokenizer_files import TokenizerFiles
 from tests.support.bit_flips import flips
 from tests.support.finished_workspace import write_finished_workspace
-from tokenizer.text.files import TokenizerFiles
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pytest
 import sentencepiece
 from tokenizers import Tokenizer
 
+from schemas.weight_files.sentencepiece_json import tokenizer_json_of
 from tests.support.text_tokenizers import text_tokenizer
-from tokenizer.text.sentencepiece_json import tokenizer_json_of
 from tokenizer.text.tokenizer import TextTokenizer
 
 SOURCE = inspect.getsource(argparse)[:60_000] + "a vision of <vision> </vision>"

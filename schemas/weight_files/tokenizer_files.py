@@ -23,9 +23,9 @@ from schemas.files import atomic
 from schemas.storage.location import Location
 from schemas.storage.regular import open_regular
 from schemas.weight_files.gguf import MAGIC as GGUF_MAGIC
+from schemas.weight_files.gguf_tokenizer import convert_gguf
+from schemas.weight_files.sentencepiece_json import tokenizer_json_of
 from schemas.weight_files.sentencepiece_proto import read_pieces
-from tokenizer.text.gguf_metadata import convert_gguf
-from tokenizer.text.sentencepiece_json import tokenizer_json_of
 
 MODEL, JSON, CONFIG, TEMPLATE = "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 

@@ -15,8 +15,8 @@ from typing import Any
 from schemas.errors import ConfigError
 from schemas.weight_files import gguf_pre_tokenizers
 from schemas.weight_files.gguf import read_header
+from schemas.weight_files.sentencepiece_json import bos_template
 from schemas.weight_files.sentencepiece_proto import Piece, PieceType, write_model
-from tokenizer.text.sentencepiece_json import bos_template
 
 _PREFIX = "tokenizer.ggml."
 
@@ -45,6 +45,8 @@ def _metadata(path: Path) -> dict[str, Any]:
 
 def _pieces(values: Mapping[str, Any]) -> list[Piece]:
     tokens = values["tokens"]
+    if not all(isinstance(token, str) for token in tokens):
+        raise ConfigError("its tokens are not texts")
     types = values.get("token_type") or [PieceType.NORMAL] * len(tokens)
     scores = values.get("scores") or [0.0] * len(tokens)
     pieces = [Piece(t, float(s), PieceType(k)) for t, s, k in zip(tokens, scores, types, strict=True)]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigError
+from schemas.weight_files.tokenizer_files import read_tokenizer_files
 from tests.support.text_tokenizers import text_tokenizer
 from tests.support.tokenizer_json import save, tokenizer_json, with_added
-from tokenizer.text.files import read_tokenizer_files
 from tokenizer.text.tokenizer import TextTokenizer
 
 TEXT = ["Somebody walks in, looks around and says: what happened here? a <vision> of </vision>"] * 9
