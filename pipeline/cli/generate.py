@@ -21,9 +21,10 @@ from pipeline.runtime.kept_tokenizer import check_kept
 from pipeline.runtime.token_store import StoreFacts
 from pipeline.runtime.workspace import Workspace
 from pipeline.video.decoder import DecodeConfig
+from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import ConfigError, UsageError
 from schemas.printable import printable
-from schemas.storage.location import Location
+from schemas.storage.location import Location, located
 from schemas.storage.option import Address, Output
 from schemas.vocab import Vocabulary
 from tokenizer.codec import FrameCodec
@@ -32,6 +33,7 @@ from trainer.config import Dtype, Weights
 from trainer.inference.engine import Engine, EngineConfig
 from trainer.inference.requests import FrameLimits, Request, Sampling, StopConditions
 from trainer.inference.stopping import before_stop
+from trainer.run.description import Description
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +45,10 @@ class Generate:
     """
 
     model: Path
-    """Output folder of `longreel train`."""
-    workspace: Address
-    """The workspace with the tokens and tokenizers that the model was trained on."""
+    """Output folder of `longreel train` or `longreel import-model`."""
+    workspace: Address | None = None
+    """The workspace with the tokens and tokenizers that the model was trained on. Required to continue a video. Default
+    for a text: the text tokenizer in the folder of the model."""
     out: Annotated[Path, Output.STREAM] | None = None
     """PNG file to write; /dev/stdout is standard output. Required to continue a video."""
     video: str | None = None
@@ -95,27 +98,44 @@ class Generate:
         """Load the model, generate, and show the result."""
         if self.text is None and self.out is None:
             raise UsageError("name the picture to write (--out picture.png), or give a text (--text ...)")
-        workspace = Workspace.existing(self.workspace)
-        facts = StoreFacts.read(workspace.tokens)
+        if self.text is None and self.workspace is None:
+            raise UsageError("name the workspace of the video (--workspace DIR), or give a text (--text ...)")
+        workspace = Workspace.existing(self.workspace) if self.workspace is not None else None
+        facts = StoreFacts.read(workspace.tokens) if workspace is not None else None
+        engine, description = self._load(facts)
+        generator = _Generator(engine, description.context_length)
+        if self.text is not None:
+            text = self._continue_text(self.text, generator, description.vocabulary, self._text_tokenizer(workspace))
+            print(printable(text, keep="\n\t"))
+        elif workspace is not None and facts is not None and self.out is not None:
+            self._continue_video(self.out, generator, facts, workspace)
+        print(f"generate: {engine.speed}", file=sys.stderr)
+
+    def _load(self, facts: StoreFacts | None) -> tuple[Engine, Description]:
+        """Load the model; `facts` are those of the workspace that it has to fit."""
         engine, description = load_engine(
             self.model,
             EngineConfig(block=self.block, cache_dtype=self.cache_dtype),
             devices=self.devices,
             tensor=self.tensor,
             weights=self.weights,
-            frame_tokens=facts.frame_grid[0] * facts.frame_grid[1],
+            frame_tokens=facts.frame_grid[0] * facts.frame_grid[1] if facts is not None else None,
         )
-        facts.vocabulary.require_same(description.vocabulary, ours=str(self.workspace), theirs=str(self.model))
-        generator = _Generator(engine, description.context_length)
-        if self.text is not None:
-            check_kept(workspace)
-            text = self._continue_text(self.text, generator, facts.vocabulary, workspace.text_tokenizer)
-            print(printable(text, keep="\n\t"))
-        elif self.out is not None:
-            self._continue_video(self.out, generator, facts, workspace)
-        print(f"generate: {engine.speed}", file=sys.stderr)
+        if facts is not None:
+            facts.vocabulary.require_same(description.vocabulary, ours=str(self.workspace), theirs=str(self.model))
+        return engine, description
 
-    def _request(self, prompt: NDArray[Any], steps: int, frames: FrameLimits, stop: StopConditions) -> Request:
+    def _text_tokenizer(self, workspace: Workspace | None) -> Location:
+        """Return where the text tokenizer is."""
+        if workspace is not None:
+            check_kept(workspace)
+            return workspace.text_tokenizer
+        found = located(self.model) / TEXT_TOKENIZER
+        if not found.list():
+            raise ConfigError(f"{found} is missing: give the workspace that the model was trained on (--workspace DIR)")
+        return found
+
+    def _request(self, prompt: NDArray[Any], steps: int, frames: FrameLimits | None, stop: StopConditions) -> Request:
         sampling = Sampling(
             temperature=self.temperature,
             top_k=self.top_k,
@@ -130,12 +150,17 @@ class Generate:
         text = TextTokenizer.load(path)
         if text.sha256 != vocabulary.text_sha256:
             raise ConfigError(f"{path} is not the model that encoded the tokens; run `longreel tokenize` to its end")
-        ids = np.concatenate([[vocabulary.bos_id], text.encode(prompt)])
+        # Documents of a workspace begin with bos; published models are trained with or without it.
+        begins = self.workspace is not None or text.files.config.get("add_bos_token") is not False
+        ids = np.concatenate([[vocabulary.bos_id] * begins, text.encode(prompt)]).astype(np.uint32)
         stop = StopConditions(
-            ids=(vocabulary.eos_id,), texts=self.stop, decode=lambda ids: text.decode(np.asarray(ids, np.uint32))
+            ids=(vocabulary.eos_id,),
+            texts=self.stop,
+            decode=lambda ids: text.decode(np.asarray([i for i in ids if i < text.size], np.uint32)),
         )
-        generated = generator(self._request(ids, self.steps, FrameLimits(), stop))
-        return prompt + before_stop(text.decode(generated), self.stop)
+        frames = FrameLimits() if self.workspace is not None else None
+        generated = generator(self._request(ids, self.steps, frames, stop))
+        return prompt + before_stop(text.decode(generated[generated < text.size]), self.stop)
 
     def _continue_video(self, out: Path, generator: _Generator, facts: StoreFacts, workspace: Workspace) -> None:
         vocabulary, per_frame = facts.vocabulary, facts.frame_grid[0] * facts.frame_grid[1]

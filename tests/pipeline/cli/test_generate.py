@@ -73,6 +73,19 @@ def test_commands_refuse_the_moving_average_of_a_run_that_has_none(
         assert "has no moving average of the parameters: train with --optimizer.ema-decay" in capsys.readouterr().err
 
 
+def test_a_text_is_continued_without_the_workspace(
+    model: Path, workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate = ["generate", "--text", "The clocks", "--steps", "3", "--temperature", "0", "--model"]
+    assert longreel.main([*generate, str(model), "--workspace", str(workspace)]) == 0
+    expected = capsys.readouterr().out
+    assert longreel.main([*generate, str(model)]) == 0
+    assert capsys.readouterr().out == expected
+    (tmp_path / "checkpoints").symlink_to(model / "checkpoints")
+    assert longreel.main([*generate, str(tmp_path)]) == 1
+    assert "text_tokenizer is missing: give the workspace" in capsys.readouterr().err
+
+
 def test_a_dataset_of_another_text_tokenizer_is_refused(
     model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +107,8 @@ def test_a_dataset_of_another_text_tokenizer_is_refused(
 
 
 def test_a_video_needs_a_file_to_write(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--workspace"):
+        Generate(model=tmp_path, out=tmp_path / "picture.png")(())
     with pytest.raises(ConfigError, match="--out"):
         Generate(model=tmp_path, workspace=located(tmp_path))(())
     with pytest.raises(ConfigError, match="frames must be at least 1, got 0"):

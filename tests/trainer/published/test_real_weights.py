@@ -161,11 +161,11 @@ def _assert_exported_as_it_computes(run: Path, exported: Path, tokens: list[int]
     another order differ by more than 1e-4 at single positions, though each is that close to the exact logits.
     """
     model = loaded(run)[0]
-    source = {"pretrained_model_name_or_path": exported}
-    ours, theirs = accurate_logits(model, np.array([tokens]))[0], _theirs(tokens, dtype="float64", **source)
+    ours = accurate_logits(model, np.array([tokens]))[0]
+    theirs = _theirs(tokens, dtype="float64", pretrained_model_name_or_path=exported)
     print(f"largest difference {np.abs(ours - theirs).max():.2e}, ids {theirs.shape[-1]}")
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
-    rounded = np.abs(logits(model, np.array([tokens]))[0] - _theirs(tokens, **source))
+    rounded = np.abs(logits(model, np.array([tokens]))[0] - _theirs(tokens, pretrained_model_name_or_path=exported))
     print(f"with sums in float32 {rounded.max():.2e}; {(rounded > 1e-4).sum()} of {rounded.size} above 1e-4")
     assert rounded.max() < 1e-3
 
