@@ -7,7 +7,7 @@ belong to the pipeline, the model to the trainer, and neither may know the other
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -135,7 +135,7 @@ class Generate:
             raise ConfigError(f"{found} is missing: give the workspace that the model was trained on (--workspace DIR)")
         return found
 
-    def _request(self, prompt: NDArray[Any], steps: int, frames: FrameLimits | None, stop: StopConditions) -> Request:
+    def _request(self, prompt: NDArray[Any], steps: int, frames: FrameLimits, stop: StopConditions) -> Request:
         sampling = Sampling(
             temperature=self.temperature,
             top_k=self.top_k,
@@ -154,13 +154,13 @@ class Generate:
         begins = self.workspace is not None or text.files.config.get("add_bos_token") is not False
         ids = np.concatenate([[vocabulary.bos_id] * begins, text.encode(prompt)]).astype(np.uint32)
         stop = StopConditions(
-            ids=(vocabulary.eos_id,),
-            texts=self.stop,
-            decode=lambda ids: text.decode(np.asarray([i for i in ids if i < text.size], np.uint32)),
+            ids=(vocabulary.eos_id,), texts=self.stop, decode=lambda ids: text.decode(np.asarray(ids, np.uint32))
         )
-        frames = FrameLimits() if self.workspace is not None else None
-        generated = generator(self._request(ids, self.steps, frames, stop))
-        return prompt + before_stop(text.decode(generated[generated < text.size]), self.stop)
+        request = self._request(ids, self.steps, FrameLimits(), stop)
+        if self.workspace is None:  # there is no grammar that knows the size of a frame
+            known = np.arange(vocabulary.size) < text.size
+            request = replace(request, frames=None, allowed=lambda _: known)
+        return prompt + before_stop(text.decode(generator(request)), self.stop)
 
     def _continue_video(self, out: Path, generator: _Generator, facts: StoreFacts, workspace: Workspace) -> None:
         vocabulary, per_frame = facts.vocabulary, facts.frame_grid[0] * facts.frame_grid[1]
