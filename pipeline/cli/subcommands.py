@@ -41,6 +41,7 @@ class Subcommand:
             found: type[Command] = getattr(importlib.import_module(self.module), self.class_name)
         except ModuleNotFoundError as e:
             extra = "trainer" if self.module.startswith("trainer.") else "pipeline"
+            extra = "serve" if self.module == "pipeline.cli.serve" else extra
             raise ConfigError(f"the module {e.name!r} is not installed: pip install 'longreel[{extra}]'") from e
         finally:
             logging.disable(logging.NOTSET)
@@ -113,6 +114,12 @@ SUBCOMMANDS: dict[str, Subcommand] = {
             "estimate memory, operations and time of a training without running it",
         ),
         ("chat", "pipeline.cli.chat", "Chat", "talk with a trained model, also about pictures, videos and books"),
+        (
+            "serve",
+            "pipeline.cli.serve",
+            "Serve",
+            "answer clients of OpenAI's interface with a trained model; a chat page",
+        ),
         ("generate", "pipeline.cli.generate", "Generate", "continue a stored video or a text with a trained model"),
     ),
     **_group(

@@ -1,9 +1,15 @@
-"""Loads the model of a run into an engine."""
+"""Loads the model of a run into an engine, and what makes its prompts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.inference.config import LocalConfig
+from pipeline.inference.media import MediaEncoder
+from pipeline.inference.prompts import Prompts
+from schemas.dataset_files import TEXT_TOKENIZER
+from schemas.errors import ConfigError
+from tokenizer.text.tokenizer import TextTokenizer
 from trainer.config import MeshConfig, Weights
 from trainer.inference.engine import Engine, EngineConfig
 from trainer.mesh import make_mesh
@@ -40,3 +46,18 @@ def load_engine(
     if frame_tokens is not None:
         grammar = DocumentGrammar(vocabulary=description.vocabulary, frame_tokens=frame_tokens)
     return Engine(model, config=config, mesh=mesh if len(used) > 1 else None, grammar=grammar), description
+
+
+def load_chat(run: Path, config: LocalConfig, engine_config: EngineConfig) -> tuple[Engine, Prompts]:
+    """Return an engine with the newest checkpoint of a run, and what makes the prompts for its model.
+
+    Raises ConfigError if it is no run, or has no text tokenizer, DatasetError if its checkpoint is damaged.
+    """
+    if not (run / TEXT_TOKENIZER).is_dir():
+        raise ConfigError(f"{run / TEXT_TOKENIZER} is missing: runs have the text tokenizer of their dataset there")
+    engine, description = load_engine(run, engine_config, devices=config.devices, weights=config.weights)
+    media = None
+    if config.vision is not None:
+        media = MediaEncoder.load(config.vision, description.vocabulary, most_frames=config.most_frames)
+    tokenizer = TextTokenizer.load(run / TEXT_TOKENIZER)
+    return engine, Prompts(tokenizer, context=description.context_length, media=media)

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.inference.local_model import LocalModel
 from pipeline.inference.media import MediaEncoder
+from pipeline.inference.prompts import Prompts
 from pipeline.language_models.chat import ChatRequest, Media, Message, RequestRefused, user_request
 from tests.support.inputs.media import make_video
 from tests.support.text_tokenizers import text_tokenizer
@@ -53,7 +54,7 @@ def engine(tokenizer: TextTokenizer, media: MediaEncoder) -> Engine:
 
 @pytest.fixture(scope="module")
 def model(engine: Engine, tokenizer: TextTokenizer) -> LocalModel:
-    return LocalModel(engine, tokenizer, name="debug", context=CONTEXT)
+    return LocalModel(engine, Prompts(tokenizer, context=CONTEXT), name="debug")
 
 
 def test_a_reply_in_pieces_is_the_whole_reply(model: LocalModel) -> None:
@@ -94,7 +95,7 @@ def test_media_are_between_the_marks_of_vision(
     engine: Engine, tokenizer: TextTokenizer, media: MediaEncoder, tmp_path: Path
 ) -> None:
     video = Media("video", make_video(tmp_path / "a.mp4", frames=3, rate=1))
-    seeing = LocalModel(engine, tokenizer, name="debug", context=2000, media=media)
+    seeing = LocalModel(engine, Prompts(tokenizer, context=2000, media=media), name="debug")
     request = ChatRequest(messages=(Message("user", (video, "What happens?")),), max_tokens=4)
     ids, encoded = seeing.prompt(request), media(video).tolist()
     start = ids.index(encoded[0])
@@ -104,4 +105,4 @@ def test_media_are_between_the_marks_of_vision(
     assert tuple(ids[after : after + len(tokenizer.end_vision)]) == tokenizer.end_vision
     assert seeing.ask(request).prompt_tokens == len(ids)
     with pytest.raises(RequestRefused, match="give --vision"):
-        LocalModel(engine, tokenizer, name="debug", context=2000).ask(request)
+        LocalModel(engine, Prompts(tokenizer, context=2000), name="debug").ask(request)

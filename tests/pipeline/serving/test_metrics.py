@@ -1,0 +1,28 @@
+"""Metrics in Prometheus's format."""
+
+from __future__ import annotations
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from pipeline.serving.metrics import Metrics
+from trainer.inference.speed import Speed
+
+
+def test_requests_slots_and_the_sums_of_the_engine_are_reported() -> None:
+    speed = Speed()
+    metrics = Metrics(speed)
+    metrics.observe_slots(lambda: 2, 9)
+    metrics.requests.labels("/v1/models", "200").inc()
+    speed.add_generated(7, 0.5)
+    found = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(metrics.text().decode())
+        for sample in family.samples
+    }
+    assert found["longreel_requests_total"] == 1
+    assert (found["longreel_requests_in_progress"], found["longreel_requests_limit"]) == (2, 9)
+    assert (found["longreel_engine_generated_tokens_total"], found["longreel_engine_generation_seconds_total"]) == (
+        7,
+        0.5,
+    )
+    assert Metrics(speed).text()  # two servers of one process do not share counters
