@@ -15,12 +15,12 @@ import openai
 import pytest
 
 from pipeline.serving.config import Access, Limits
-from tests.support.serving import CONTEXT, JSON, ROWS, RunningServer, Tiny, running_server
+from tests.support.serving import CONTEXT, ROWS, RunningServer, Tiny, running_server
 from trainer.inference.requests import Progress
 
 pytestmark = pytest.mark.slow
 
-QUESTION = [{"role": "user", "content": "Who was there?"}]
+QUESTION: Any = [{"role": "user", "content": "Who was there?"}]
 
 
 @pytest.fixture(scope="module")
@@ -180,12 +180,18 @@ def test_a_key_is_asked_for_and_pages_of_other_sites_are_refused(tiny: Tiny) -> 
     with running_server(tiny, Access(api_key="sécret")) as server:
         assert server.chat().status_code == 401
         assert server.chat(headers=None).status_code == 401
-        key = {"Authorization": "Bearer sécret".encode()}
         body = json.dumps({"messages": QUESTION, "max_tokens": 1}).encode()
-        post = f"{server.address}/v1/chat/completions"
-        assert httpx.post(post, content=body, headers=key | JSON, timeout=60).status_code == 200
-        assert httpx.post(post, content=body, headers=key | {"Content-Type": "text/plain"}).status_code == 415
-        assert httpx.post(post, content=body, headers=key | JSON | {"Host": "evil.example"}).status_code == 403
+
+        def status(**changed: bytes) -> int:
+            headers = {"Authorization": "Bearer sécret".encode(), "Content-Type": b"application/json"}
+            sent = [(name.encode(), value) for name, value in (headers | changed).items()]
+            post = f"{server.address}/v1/chat/completions"
+            return httpx.post(post, content=body, headers=sent, timeout=60).status_code
+
+        assert status() == 200
+        assert status(Authorization=b"Bearer secret") == 401
+        assert status(**{"Content-Type": b"text/plain"}) == 415
+        assert status(Host=b"evil.example") == 403
         assert httpx.get(f"{server.address}/metrics").status_code == 401
         assert httpx.get(f"{server.address}/health").json() == {"status": "ok"}
         assert httpx.get(f"{server.address}/").status_code == 200

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pipeline.serving.config import Access, Limits
@@ -12,7 +14,7 @@ from schemas.errors import ConfigError
     "options",
     [{"max_body_mb": 0}, {"timeout_s": float("nan")}, {"queue": -1}, {"connections": 0}, {"max_reply_tokens": 0}],
 )
-def test_limits_that_make_no_sense_are_refused(options: dict[str, float]) -> None:
+def test_limits_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         Limits(**options)
 

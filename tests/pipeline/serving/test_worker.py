@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_a_request_that_is_refused_does_not_disturb_another(tiny: Tiny) -> None:
     worker.start()
     good, bad = Request(prompt=[1] * 20, max_tokens=4), Request(prompt=[10**9], max_tokens=1)
 
-    async def both() -> list[object]:
+    async def both() -> Any:
         return await asyncio.gather(ids_of(worker, good), ids_of(worker, bad), return_exceptions=True)
 
     ids, error = asyncio.run(both())
