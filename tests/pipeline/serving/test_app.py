@@ -62,7 +62,7 @@ def test_a_seed_gives_the_same_reply_and_another_seed_another(client: openai.Ope
 
 def test_replies_of_one_batch_are_those_of_requests_alone(client: openai.OpenAI) -> None:
     def reply(seed: int) -> str | None:
-        messages = [{"role": "user", "content": "Who? " * (1 + seed % 3)}]
+        messages: Any = [{"role": "user", "content": "Who? " * (1 + seed % 3)}]
         found = client.chat.completions.create(model="tiny", messages=messages, max_tokens=10 + seed, seed=seed)
         return found.choices[0].message.content
 
