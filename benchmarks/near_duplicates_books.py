@@ -34,7 +34,7 @@ import tyro
 from pipeline.dedup.book_similarity import BookSimilarity, book_signature
 from pipeline.dedup.similarity import Signature
 from pipeline.select.keep_best import KeepConfig
-from pipeline.sources.sample_packages import PACKAGES, download, read_member
+from pipeline.sources.samples.packages import PACKAGES, download, read_member
 from pipeline.text.books import BookConfig, load_book
 
 _REJECTED, _TRUE = KeepConfig().min_containment, 0.6

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from scenedetect import detectors
 from support.textures import write_texture_video
 
-from pipeline.sources.sample_media import get_samples
+from pipeline.sources.samples.media import get_samples
 from pipeline.video.decoder import DecodeConfig, Decoder
 from pipeline.video.shots.detector import Shots
 

@@ -33,7 +33,7 @@ import psutil
 import tyro
 from support.textures import write_texture_video
 
-from pipeline.sources.sample_media import get_samples
+from pipeline.sources.samples.media import get_samples
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.fingerprint import sha256_file
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.sources.sample_packages import read_members
+from pipeline.sources.samples.packages import read_members
 from schemas.errors import JobError, LongreelError
 from schemas.files import atomic, inside
 from schemas.fingerprint import sha256_file

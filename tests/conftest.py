@@ -29,7 +29,7 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 # This imports JAX.
-from tests.support.object_servers import gcs, gcs_of_session, s3, s3_of_session  # noqa: E402
+from tests.support.servers.object_servers import gcs, gcs_of_session, s3, s3_of_session  # noqa: E402
 
 # Examples are the same on every machine and in every run; `make fuzz` draws new ones, and many more.
 settings.register_profile("default", derandomize=True, deadline=None)

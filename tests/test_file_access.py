@@ -23,7 +23,7 @@ _ALLOWED = {
     """,
     "workers compare the code that they have installed": "pipeline/runtime/engines/dask_probe.py",
     "sample material is made in a local folder": """
-        pipeline/sources/sample_media.py pipeline/sources/sample_packages.py pipeline/sources/synthetic_media.py
+        pipeline/sources/samples/media.py pipeline/sources/samples/packages.py pipeline/sources/samples/synthetic.py
     """,
     "a child process decodes local files and returns frames through shared memory": """
         pipeline/video/analysis/summary.py pipeline/video/child.py pipeline/video/process.py
@@ -58,7 +58,7 @@ _ALLOWED = {
         schemas/runs/checksums.py schemas/runs/tensorboard.py schemas/runs/weights_and_biases.py
         pipeline/inference/loading.py tokenizer/training/resources.py
         tokenizer/training/snapshots.py tokenizer/training/train.py trainer/run/arrays.py trainer/run/checkpoint.py
-        trainer/run/launcher.py trainer/run/lock.py trainer/run/model_options.py trainer/run/native_output.py
+        trainer/run/group/launcher.py trainer/run/lock.py trainer/run/model_options.py trainer/run/native_output.py
     """,
 }
 

@@ -16,8 +16,8 @@ from schemas.printable import printable
 from trainer.compilation_cache import use_compilation_cache
 from trainer.config import MeshConfig
 from trainer.evaluation.loss import LossConfig, measure_loss
-from trainer.run.distributed import PROCESS_ID
-from trainer.run.launcher import run_locally, stop_with_launcher
+from trainer.run.group.distributed import PROCESS_ID
+from trainer.run.group.launcher import run_locally, stop_with_launcher
 from trainer.run.loop import TrainConfig, train, use_cpu_devices
 
 

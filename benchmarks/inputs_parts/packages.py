@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from inputs_parts.case import REJECTED, Case
 from inputs_parts.outcome import Outcome
 from pipeline.kinds.registry import kind_of_file
-from pipeline.sources.sample_packages import Package, download
+from pipeline.sources.samples.packages import Package, download
 from schemas.errors import JobError
 from schemas.fingerprint import sha256_file
 

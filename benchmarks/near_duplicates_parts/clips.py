@@ -10,7 +10,7 @@ from typing import Any
 
 import av
 
-from pipeline.sources.sample_media import get_samples
+from pipeline.sources.samples.media import get_samples
 
 PART_S = 5.0
 INTRO_S = 3.0

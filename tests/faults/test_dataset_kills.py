@@ -22,11 +22,11 @@ from schemas.dataset import read_card
 from schemas.dataset_files import PARTS
 from schemas.storage.location import Location
 from tests.faults.outcomes import Outcomes
-from tests.support.command_server import CommandServer
-from tests.support.dataset_driver import pack_to
+from tests.support.datasets.dataset_driver import pack_to
+from tests.support.datasets.removal_datasets import FEW, FULL
 from tests.support.finished_workspace import write_finished_workspace
-from tests.support.object_servers import ObjectServer
-from tests.support.removal_datasets import FEW, FULL
+from tests.support.servers.command_server import CommandServer
+from tests.support.servers.object_servers import ObjectServer
 from tests.support.token_stores import write_store
 
 pytestmark = pytest.mark.slow
@@ -84,7 +84,7 @@ def _on_workspace(name: str, options: Sequence[str], dataset: Location) -> list[
 def drivers(folder: Path) -> Iterator[CommandServer]:
     """Run commands of the dataset driver in processes that find the server."""
     folder.mkdir(exist_ok=True)
-    server = CommandServer(folder / "stderr", main="tests.support.dataset_driver:main", modules=())
+    server = CommandServer(folder / "stderr", main="tests.support.datasets.dataset_driver:main", modules=())
     try:
         yield server
     finally:

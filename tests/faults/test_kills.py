@@ -19,8 +19,8 @@ import pytest
 
 import longreel
 from tests.faults.outcomes import Outcomes
-from tests.support.command_server import CommandServer
 from tests.support.inputs.media import make_video
+from tests.support.servers.command_server import CommandServer
 from tests.support.stages import made_bytes
 from tests.support.texts import story
 

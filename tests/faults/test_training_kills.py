@@ -24,7 +24,7 @@ from tests.faults.outcomes import Outcomes
 from tests.support.stalls import Watched
 from tests.support.training.runs import computed_rows, final_state, losses, run_environment, train_command
 from tests.support.training.training_dataset import write_dataset
-from trainer.run.distributed import PROCESS_ID
+from trainer.run.group.distributed import PROCESS_ID
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.run.launcher import free_port
+from trainer.run.group.launcher import free_port
 
 _START_S = 120.0
 _ROOT = str(Path(__file__).parents[2])

@@ -87,7 +87,7 @@ def test_hosts_with_different_numbers_of_devices_are_rejected() -> None:
 
 _PROCESSES = """
 import sys
-from trainer.run.launcher import run_locally
+from trainer.run.group.launcher import run_locally
 run_locally(int(sys.argv[1]), [sys.executable, *sys.argv[2:]])
 """
 _PLACEMENT = """
@@ -95,7 +95,7 @@ import json, sys
 from pathlib import Path
 from trainer.config import MeshConfig
 from trainer.mesh import make_mesh
-from trainer.run.distributed import Distributed, connect
+from trainer.run.group.distributed import Distributed, connect
 import jax
 jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
 connect(Distributed())

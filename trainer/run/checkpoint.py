@@ -33,8 +33,8 @@ from schemas.runs.storage import older_intact, read_errors, write_errors
 from trainer.config import Weights
 from trainer.run.arrays import ArrayReader
 from trainer.run.description import Description
+from trainer.run.group.processes import first_of_all, wait_for_all
 from trainer.run.orbax_log import hide_errors_raised_later
-from trainer.run.processes import first_of_all, wait_for_all
 from trainer.run.retention import Retention
 
 CHECKPOINTS = "checkpoints"

@@ -27,8 +27,8 @@ from trainer.config import (
 from trainer.data.batch_sizes import BatchSizeOption, BatchSizes
 from trainer.data.layout import LAYOUTS, Layout
 from trainer.data.mixture import DatasetOption, Mixture, MixtureOption, directory_of, mixtures_of
-from trainer.run.distributed import Distributed
 from trainer.run.divergence import Divergence
+from trainer.run.group.distributed import Distributed
 from trainer.run.model_options import ModelOptions
 from trainer.run.optimizer import OptimizerConfig
 from trainer.run.tracking import Tracking

@@ -11,7 +11,7 @@ import jax
 
 from schemas.errors import ConfigError, storage_errors
 from schemas.storage.regular import open_appending
-from trainer.run.processes import any_process
+from trainer.run.group.processes import any_process
 
 LOCK = "run.lock"
 

@@ -45,11 +45,11 @@ from trainer.data.shards import PackedSplit
 from trainer.run.checkpoint import Checkpoints
 from trainer.run.config import Cadence, Memory, TrainConfig
 from trainer.run.damage import SkippedSequences, to_stderr
-from trainer.run.distributed import connect, connection_errors
 from trainer.run.divergence import Updates
 from trainer.run.evaluate import evaluate, losses, spread
+from trainer.run.group.distributed import connect, connection_errors
+from trainer.run.group.processes import any_process
 from trainer.run.lock import locked
-from trainer.run.processes import any_process
 from trainer.run.profile import StepProfile
 from trainer.run.resumption import choose_start
 from trainer.run.retention import Retention

@@ -29,8 +29,8 @@ from schemas.vocab import Vocabulary
 from trainer.data.mixture import directory_of
 from trainer.planning.report import spelled_bytes, spelled_time
 from trainer.run.checkpoint import CHECKPOINTS
-from trainer.run.distributed import Distributed
-from trainer.run.launcher import run_child
+from trainer.run.group.distributed import Distributed
+from trainer.run.group.launcher import run_child
 
 _INTERRUPTED = 130
 _LONGREEL = (sys.executable, "-P", "-m", "longreel")

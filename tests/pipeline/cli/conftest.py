@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 import longreel
-from tests.support.command_server import CommandServer
 from tests.support.inputs.media import make_video
+from tests.support.servers.command_server import CommandServer
 from tests.support.texts import story
 
 CONTEXT = 1024

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import longreel
-from tests.support.chat_server import Answer, chat_server, prompt_of
+from tests.support.servers.chat_server import Answer, chat_server, prompt_of
 from tests.support.text_tokenizers import text_tokenizer
 from tests.support.texts import story
 

@@ -18,8 +18,8 @@ from pipeline.runtime.token_store import TokenStore
 from pipeline.runtime.workspace import Workspace
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.video.decoder import DecodeConfig
-from tests.support.command_server import CommandServer
 from tests.support.inputs.media import make_audio, make_video
+from tests.support.servers.command_server import CommandServer
 from tests.support.stages import CLOCKS, drifting_patches, made_bytes, run_stages
 from tests.support.texts import story
 from tokenizer.text.training import TextTrainConfig, train_text_tokenizer

@@ -17,7 +17,7 @@ from schemas.dataset import read_card
 from schemas.packed import check_spans, expand
 from schemas.storage.location import located
 from tests.pipeline.cli.conftest import CONTEXT
-from tests.support.command_server import CommandServer
+from tests.support.servers.command_server import CommandServer
 from tests.support.stored_files import file_of
 
 pytestmark = pytest.mark.slow

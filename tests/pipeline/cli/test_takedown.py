@@ -15,8 +15,8 @@ import longreel
 from pipeline.runtime.token_store import TokenStore
 from pipeline.runtime.workspace import Workspace
 from tests.pipeline.cli.conftest import CONTEXT
-from tests.support.command_server import CommandServer
 from tests.support.leftovers import files_with
+from tests.support.servers.command_server import CommandServer
 from tests.support.stored_files import file_of
 
 pytestmark = pytest.mark.slow

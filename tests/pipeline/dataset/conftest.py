@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.packed_datasets import make_dataset
-from tests.support.removal_datasets import DOCUMENTS
+from tests.support.datasets.packed_datasets import make_dataset
+from tests.support.datasets.removal_datasets import DOCUMENTS
 
 
 @pytest.fixture(scope="session")

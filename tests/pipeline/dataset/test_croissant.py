@@ -19,8 +19,8 @@ from schemas.dataset_files import CARD, CROISSANT, plain_name
 from schemas.fingerprint import sha256_file
 from schemas.records import LEDGER
 from schemas.storage.location import located
-from tests.support.altered_datasets import named
-from tests.support.packed_datasets import make_dataset
+from tests.support.datasets.altered_datasets import named
+from tests.support.datasets.packed_datasets import make_dataset
 from tests.support.stored_files import file_of, index_of, stored_file
 from tests.support.token_stores import StoredDocument, book, image, video
 

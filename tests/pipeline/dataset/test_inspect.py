@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.dataset.inspect import card_table
 from schemas.dataset import DatasetCard, read_card
-from tests.support.packed_datasets import make_dataset
+from tests.support.datasets.packed_datasets import make_dataset
 from tests.support.token_stores import book, video
 
 

@@ -10,8 +10,8 @@ from pipeline.dataset.removal.remove import remove_items
 from schemas.dataset import read_card
 from schemas.errors import ConfigError, DatasetError
 from schemas.storage.location import located
+from tests.support.datasets.removal_datasets import FULL, blocks
 from tests.support.packing.packing_cases import samples
-from tests.support.removal_datasets import FULL, blocks
 from tests.support.stored_files import index_of
 
 

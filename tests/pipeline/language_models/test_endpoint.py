@@ -10,7 +10,7 @@ import pytest
 from pipeline.language_models.chat import ChatRequest, Media, Message, RequestRefused, user_request
 from pipeline.language_models.endpoint import Endpoint, EndpointConfig
 from schemas.errors import ConfigError, JobError
-from tests.support.chat_server import Answer, chat_server
+from tests.support.servers.chat_server import Answer, chat_server
 
 QUICK = EndpointConfig(retries=0, timeout_s=10)
 

@@ -36,7 +36,7 @@ from schemas.dataset import DatasetCard, read_card
 from schemas.errors import ConfigError, DatasetError, LongreelError, StorageError
 from schemas.storage.location import located
 from schemas.vocab import TEXT, VISION
-from tests.support.command_server import CommandServer
+from tests.support.servers.command_server import CommandServer
 from tests.support.stored_files import file_of
 from tests.support.token_stores import (
     FRAME,

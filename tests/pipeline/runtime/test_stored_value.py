@@ -12,7 +12,7 @@ from pipeline.runtime import stored_value
 from pipeline.runtime.stored_value import StoredValue, stored
 from schemas.errors import DatasetError
 from schemas.storage.location import Location, located
-from tests.support.object_servers import ObjectServer
+from tests.support.servers.object_servers import ObjectServer
 
 
 def in_another_process(place: StoredValue[list[int]], monkeypatch: pytest.MonkeyPatch) -> StoredValue[list[int]]:

@@ -17,8 +17,8 @@ from pipeline.sources.access import AccessConfig
 from pipeline.sources.inputs import local_file, stat
 from schemas.errors import InputError, StorageError
 from schemas.storage.location import Location
-from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.support.object_servers import ObjectServer, enter
+from tests.support.servers.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.servers.object_servers import ObjectServer, enter
 from tests.support.surveys import run_survey
 
 _QUICK = AccessConfig(fetch_attempts=3, fetch_max_wait_s=5.0)

@@ -15,7 +15,7 @@ from pipeline.sources.manifest import Manifest, read_manifest
 from pipeline.sources.sidecars import MAX_CAPTION_BYTES
 from schemas.errors import ManifestError, StorageError
 from schemas.storage.location import Location, located
-from tests.support.object_servers import ObjectServer
+from tests.support.servers.object_servers import ObjectServer
 
 _FILES = {
     "a.mp4": 10,

@@ -11,7 +11,7 @@ from pipeline.sources.access import AccessConfig
 from pipeline.sources.given_buckets import is_in_bucket
 from pipeline.sources.manifest import read_manifest
 from schemas.rows import ManifestItem
-from tests.support.object_servers import ObjectServer
+from tests.support.servers.object_servers import ObjectServer
 
 
 def listed(tmp_path: Path, row: dict[str, object], *more: str, **access: object) -> ManifestItem:

@@ -10,7 +10,7 @@ from pipeline.runtime.workspace import Workspace
 from pipeline.takedown.files import clear_files, is_unfinished, unknown_files
 from pipeline.takedown.journal import Journal
 from tests.pipeline.takedown.test_journal import REQUEST
-from tests.support.removal_datasets import contents
+from tests.support.datasets.removal_datasets import contents
 
 
 @pytest.fixture

@@ -24,10 +24,10 @@ from schemas.dataset import read_card
 from schemas.errors import ConfigError, DatasetError
 from schemas.fingerprint import sha256_file
 from schemas.storage.location import Location, located
+from tests.support.datasets.removal_datasets import Killed, contents, killed_at
 from tests.support.finished_workspace import CLIP, FILM, NOVEL, PAIRS, ROWS
 from tests.support.leftovers import files_with
-from tests.support.object_servers import ObjectServer
-from tests.support.removal_datasets import Killed, contents, killed_at
+from tests.support.servers.object_servers import ObjectServer
 from tests.support.survey_rows import write_survey
 
 TITLE = b"A <b>clip</b>"

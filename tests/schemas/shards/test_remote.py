@@ -11,7 +11,7 @@ from schemas.shards.index import checksum_at
 from schemas.shards.ranged import SequenceFile
 from schemas.shards.remote import RemoteSequence, open_sequence
 from schemas.storage.location import Location, located
-from tests.support.object_servers import ObjectServer
+from tests.support.servers.object_servers import ObjectServer
 from tests.support.stored_files import index_of
 from tests.support.training.training_dataset import VOCABULARY, write_dataset
 

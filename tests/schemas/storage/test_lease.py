@@ -15,7 +15,7 @@ import pytest
 from schemas.errors import LeaseHeld
 from schemas.storage.lease import lease
 from schemas.storage.location import Location, located
-from tests.support.object_servers import ObjectServer
+from tests.support.servers.object_servers import ObjectServer
 
 _HOLD = """
 import sys, time

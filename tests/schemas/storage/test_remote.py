@@ -13,8 +13,8 @@ import pytest
 from schemas.errors import Conflict, StorageError
 from schemas.storage import failures
 from schemas.storage.location import Location
-from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.support.object_servers import SECRET, ObjectServer, enter
+from tests.support.servers.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.servers.object_servers import SECRET, ObjectServer, enter
 
 _KINDS = ("s3", "gcs")
 

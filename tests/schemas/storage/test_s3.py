@@ -12,7 +12,7 @@ from schemas.errors import ConfigError, StorageError
 from schemas.storage.failures import Kind
 from schemas.storage.location import Location
 from schemas.storage.s3 import S3Client, _etag_of_file, _failure
-from tests.support.object_servers import ObjectServer
+from tests.support.servers.object_servers import ObjectServer
 
 
 def test_without_the_package_the_error_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

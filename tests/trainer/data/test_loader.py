@@ -16,7 +16,7 @@ from schemas.dataset_files import CARD
 from schemas.errors import ConfigError, DamagedSequence, DatasetError
 from schemas.files import write_text
 from schemas.packed import expand
-from tests.support.object_servers import ObjectServer
+from tests.support.servers.object_servers import ObjectServer
 from tests.support.stored_files import index_of
 from tests.support.training.training_dataset import VOCABULARY, write_dataset
 from trainer.config import MeshConfig

@@ -22,7 +22,7 @@ from schemas.fingerprint import sha256_file
 from schemas.shards.index import ShardEntry, checksum_of_sequence
 from schemas.storage.location import Location, located
 from schemas.text_tokenizer import store_files
-from tests.support.object_servers import ObjectServer
+from tests.support.servers.object_servers import ObjectServer
 from tests.support.stored_files import file_of, index_of, stored_file, write_index
 from tests.support.training.training_dataset import VOCABULARY, checksums_of, with_other_tokenizer, write_dataset
 from trainer.data.shards import PackedSplit

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.sources.sample_packages import Package, download, read_member
+from pipeline.sources.samples.packages import Package, download, read_member
 from schemas.fingerprint import sha256_file
 from schemas.runs.metrics import METRICS, read_metrics
 from tests.support.published.checkpoints import accurate_logits, imported, loaded, logits

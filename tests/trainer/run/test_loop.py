@@ -21,7 +21,7 @@ from schemas.errors import ConfigError, DatasetError, JobError, VocabularyMismat
 from schemas.runs.metrics import read_metrics
 from schemas.storage.location import located
 from tests.support.bit_flips import flips
-from tests.support.object_servers import ObjectServer
+from tests.support.servers.object_servers import ObjectServer
 from tests.support.stored_files import index_of
 from tests.support.training.runs import MEASURED
 from tests.support.training.training_dataset import VOCABULARY, with_other_tokenizer, write_dataset

@@ -10,8 +10,8 @@ import pytest
 from pipeline.dataset.removal.documents import documents_of_items, read_batches
 from schemas.errors import DatasetError
 from schemas.storage.location import located
-from tests.support.packed_datasets import make_dataset
-from tests.support.removal_datasets import DOCUMENTS, LONG
+from tests.support.datasets.packed_datasets import make_dataset
+from tests.support.datasets.removal_datasets import DOCUMENTS, LONG
 from tests.support.stored_files import file_of
 from tests.support.token_stores import book
 

@@ -6,8 +6,8 @@ from pipeline.dataset.removal.plan import Totals, card_without, changes
 from pipeline.dataset.removal.remove import remove_items
 from schemas.dataset import read_card
 from schemas.storage.location import located
-from tests.support.packed_datasets import make_dataset
-from tests.support.removal_datasets import (
+from tests.support.datasets.packed_datasets import make_dataset
+from tests.support.datasets.removal_datasets import (
     GONE,
     keys_with,
 )

@@ -22,8 +22,8 @@ from schemas.dataset_files import LEDGER as LEDGER_FILE
 from schemas.errors import DatasetError, StorageError
 from schemas.records import LEDGER, item_of
 from schemas.storage.location import Location, located
-from tests.support.packed_datasets import make_dataset, reseal
-from tests.support.removal_datasets import (
+from tests.support.datasets.packed_datasets import make_dataset, reseal
+from tests.support.datasets.removal_datasets import (
     DOCUMENTS,
     FEW,
     FULL,

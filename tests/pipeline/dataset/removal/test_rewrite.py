@@ -14,8 +14,8 @@ from schemas.errors import DatasetError
 from schemas.shards.sequence import read_sequence
 from schemas.storage.location import located
 from schemas.tables import write_table
-from tests.support.packed_datasets import reseal
-from tests.support.removal_datasets import (
+from tests.support.datasets.packed_datasets import reseal
+from tests.support.datasets.removal_datasets import (
     DOCUMENTS,
     FULL,
     GONE,

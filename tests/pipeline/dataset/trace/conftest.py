@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.trace_dataset import TraceDataset, make_trace_dataset
+from tests.support.datasets.trace_dataset import TraceDataset, make_trace_dataset
 
 
 @pytest.fixture(scope="session")

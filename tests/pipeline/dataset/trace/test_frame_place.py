@@ -11,7 +11,7 @@ from pipeline.dataset.trace.rows import copy_rows
 from schemas.errors import DatasetError
 from schemas.storage.location import located
 from schemas.vocab import VISION
-from tests.support.trace_dataset import FRAMES, RATE, TraceDataset, traced
+from tests.support.datasets.trace_dataset import FRAMES, RATE, TraceDataset, traced
 
 
 def test_number_and_time_of_every_frame_of_a_video_in_several_chunks(trace_dataset: TraceDataset) -> None:

@@ -10,9 +10,9 @@ from pipeline.dataset.trace.rows import copy_rows, read_checked, row_of_token, s
 from schemas.errors import ConfigError, DatasetError
 from schemas.storage.location import located
 from schemas.tables import write_table
-from tests.support.packed_datasets import reseal
+from tests.support.datasets.packed_datasets import reseal
+from tests.support.datasets.trace_dataset import BOOK, KEY, TraceDataset, traced
 from tests.support.stored_files import file_of
-from tests.support.trace_dataset import BOOK, KEY, TraceDataset, traced
 
 
 def test_sequence_rows_are_all_spans_of_the_sequence_in_order(trace_dataset: TraceDataset) -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pipeline.dataset.trace.text_place import mark, place_in_tokens
 from schemas.printable import printable
 from schemas.vocab import VISION
+from tests.support.datasets.trace_dataset import BOOK, CUES, PAGES, TraceDataset, place, traced
 from tests.support.text_tokenizers import text_tokenizer
-from tests.support.trace_dataset import BOOK, CUES, PAGES, TraceDataset, place, traced
 from tokenizer.text.tokenizer import TextTokenizer
 
 

@@ -18,10 +18,10 @@ from pipeline.runtime.workspace import Workspace
 from schemas.dataset import read_card
 from schemas.storage.location import located
 from schemas.vocab import TEXT, VISION
-from tests.support.object_servers import ObjectServer
+from tests.support.datasets.trace_dataset import BOOK, FRAMES, KEY, RATE, TraceDataset, a_frame, place, traced
+from tests.support.servers.object_servers import ObjectServer
 from tests.support.stages import Reports, rows_of
 from tests.support.stored_files import file_of
-from tests.support.trace_dataset import BOOK, FRAMES, KEY, RATE, TraceDataset, a_frame, place, traced
 from tokenizer.codec import FrameCodec
 from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.packing.config import PackConfig
-from tests.support.altered_datasets import DOCUMENTS, SHARD
+from tests.support.datasets.altered_datasets import DOCUMENTS, SHARD
 from tests.support.packing.local_packing import pack_documents
 from tests.support.stored_files import file_of
 

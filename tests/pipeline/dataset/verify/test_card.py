@@ -12,7 +12,7 @@ from pipeline.dataset.verify.verify import verify
 from schemas.dataset import DatasetCard, ShardFile, read_card
 from schemas.dataset_files import CROISSANT
 from schemas.storage.location import located
-from tests.support.altered_datasets import (
+from tests.support.datasets.altered_datasets import (
     named,
 )
 from tests.support.stored_files import file_of, stored_file

@@ -21,7 +21,7 @@ from schemas.shards.sequence import Chunk, PackedSequence
 from schemas.storage.location import located
 from schemas.tables import write_table
 from schemas.vocab import VISION
-from tests.support.altered_datasets import (
+from tests.support.datasets.altered_datasets import (
     DOCUMENTS,
     KEY,
     SHARD,
@@ -31,7 +31,7 @@ from tests.support.altered_datasets import (
     put,
     rewrite,
 )
-from tests.support.packed_datasets import reseal
+from tests.support.datasets.packed_datasets import reseal
 from tests.support.packing.local_packing import pack_documents
 from tests.support.stored_files import file_of
 from tests.support.token_stores import VOCABULARY, book, write_store

@@ -15,11 +15,11 @@ from schemas.dataset_files import sequence_key
 from schemas.shards.sequence import read_sequence
 from schemas.storage.location import located
 from schemas.tables import write_table
-from tests.support.altered_datasets import (
+from tests.support.datasets.altered_datasets import (
     KEY,
     named,
 )
-from tests.support.packed_datasets import reseal
+from tests.support.datasets.packed_datasets import reseal
 from tests.support.stored_files import file_of, index_of
 
 Rows = list[dict[str, Any]]

@@ -13,7 +13,7 @@ import pytest
 from pipeline.dataset.verify.verify import verify
 from schemas.shards.npy import npy
 from schemas.vocab import VISION
-from tests.support.altered_datasets import (
+from tests.support.datasets.altered_datasets import (
     KEY,
     SHARD,
     Members,
@@ -25,7 +25,7 @@ from tests.support.altered_datasets import (
     raw,
     rewrite,
 )
-from tests.support.packed_datasets import reseal
+from tests.support.datasets.packed_datasets import reseal
 from tests.support.stored_files import file_of, index_of
 from tests.support.token_stores import VOCABULARY
 

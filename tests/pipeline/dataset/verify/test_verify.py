@@ -15,13 +15,13 @@ from pipeline.runtime.token_store import TokenStore
 from schemas.dataset import read_card
 from schemas.dataset_files import plain_name
 from schemas.storage.location import located
-from tests.support.altered_datasets import (
+from tests.support.datasets.altered_datasets import (
     DOCUMENTS,
     KEY,
     SHARD,
     named,
 )
-from tests.support.packed_datasets import reseal
+from tests.support.datasets.packed_datasets import reseal
 from tests.support.packing.local_packing import pack_documents
 from tests.support.stored_files import file_of, index_of
 from tests.support.token_stores import book

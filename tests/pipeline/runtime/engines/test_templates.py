@@ -36,8 +36,8 @@ from pipeline.tokenize.worker import TokenizeWorker
 from pipeline.video.decoder import DecodeConfig
 from schemas.errors import TemplateWritten
 from schemas.storage.location import Location, located
-from tests.support.object_servers import ObjectServer
 from tests.support.pipeline_protos import RecordingEngine, hints_of, local_paths
+from tests.support.servers.object_servers import ObjectServer
 from tests.support.stages import Models
 from tests.support.stages import run_stages as run_jobs
 from tests.support.texts import story

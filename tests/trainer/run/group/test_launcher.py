@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from schemas.errors import JobError
-from trainer.run.launcher import LAUNCHER, free_port, run_child, run_locally
+from trainer.run.group.launcher import LAUNCHER, free_port, run_child, run_locally
 
 LONGREEL = [sys.executable, "-P", "-m", "longreel"]
 
@@ -41,7 +41,7 @@ def test_processes_that_end_well_are_no_error(capfd: pytest.CaptureFixture[str])
 _CRASH = """
 import os, sys
 from pathlib import Path
-from trainer.run.distributed import PROCESS_ID
+from trainer.run.group.distributed import PROCESS_ID
 from trainer.run.native_output import NATIVE_OUTPUT, separate_native_output
 separate_native_output(Path(os.environ[NATIVE_OUTPUT]), errors=True)
 os.write(1, b"[Gloo] connected")
@@ -65,7 +65,7 @@ def test_what_native_libraries_print_is_shown_only_of_a_process_that_crashes(
 
 _LAUNCH = """
 import sys, time
-from trainer.run.launcher import run_locally
+from trainer.run.group.launcher import run_locally
 run_locally(2, [sys.executable, sys.argv[1]])
 """
 _WAIT = """
@@ -125,7 +125,7 @@ def test_a_child_returns_its_exit_code() -> None:
 
 _STAY = """
 import sys, time
-from trainer.run.launcher import stop_with_launcher
+from trainer.run.group.launcher import stop_with_launcher
 stop_with_launcher()
 print("ready", file=sys.stderr, flush=True)
 time.sleep(60)
@@ -141,7 +141,7 @@ def test_processes_end_when_their_launcher_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_process_whose_launcher_is_gone_says_so() -> None:
-    code = "from trainer.run.launcher import stop_with_launcher; stop_with_launcher()"
+    code = "from trainer.run.group.launcher import stop_with_launcher; stop_with_launcher()"
     environment = os.environ | {LAUNCHER: "1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert "JobError: the process that started this one was killed" in done.stderr

@@ -15,9 +15,9 @@ from pipeline.runtime.token_store import TokenStore
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import LeaseHeld
 from schemas.storage.location import Location, located
-from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.support.inputs.media import make_video
-from tests.support.object_servers import ObjectServer, enter
+from tests.support.servers.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.servers.object_servers import ObjectServer, enter
 from tests.support.stages import Models, save_models
 from tests.support.texts import story
 from tests.support.token_stores import VOCABULARY, book, write_store

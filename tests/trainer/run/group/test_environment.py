@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import pytest
 
 from tests.support.training.runs import run_environment
-from trainer.run.environment import Place, place_of
+from trainer.run.group.environment import Place, place_of
 
 _FIRST_PORT = 61_440
 
@@ -91,7 +91,7 @@ def test_a_process_uses_one_gpu_where_several_share_a_host_that_the_scheduler_ha
 _CONNECT = """
 import jax
 from schemas.errors import JobError
-from trainer.run.distributed import Distributed, connect
+from trainer.run.group.distributed import Distributed, connect
 jax.config.update("jax_num_cpu_devices", 1)
 jax.config.update("jax_platforms", "cpu")
 try:

@@ -8,8 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from schemas.errors import ConfigError, JobError, LongreelError
-from trainer.run.launcher import free_port
-from trainer.run.rendezvous import Group, meet
+from trainer.run.group.launcher import free_port
+from trainer.run.group.rendezvous import Group, meet
 
 
 def _groups(count: int) -> list[Group]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.sources import sample_packages as samples
-from pipeline.sources.sample_packages import read_member, read_members
+from pipeline.sources.samples import packages as samples
+from pipeline.sources.samples.packages import read_member, read_members
 from schemas.errors import JobError
 
 

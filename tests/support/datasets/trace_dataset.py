@@ -26,7 +26,7 @@ from schemas.shards.sequence import PackedSequence
 from schemas.storage.location import located
 from schemas.text_tokenizer import store_files
 from schemas.vocab import VISION, Vocabulary
-from tests.support.packed_datasets import make_dataset
+from tests.support.datasets.packed_datasets import make_dataset
 from tests.support.stored_files import file_of
 from tests.support.token_stores import StoredDocument
 from tokenizer.text.tokenizer import TextTokenizer

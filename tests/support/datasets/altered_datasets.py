@@ -17,7 +17,7 @@ from schemas.dataset_files import plain_name
 from schemas.shards.index import checksum_of_sequence
 from schemas.shards.npy import npy
 from schemas.shards.tar import end_of_archive, member
-from tests.support.packed_datasets import reseal
+from tests.support.datasets.packed_datasets import reseal
 from tests.support.stored_files import file_of, index_of, write_index
 from tests.support.token_stores import book, image, video
 

@@ -26,9 +26,9 @@ from trainer.config import MeshConfig
 from trainer.data.loader import Placement
 from trainer.mesh import make_mesh
 from trainer.model.llama.config import debug
-from trainer.run.launcher import free_port
+from trainer.run.group.launcher import free_port
+from trainer.run.group.processes import any_process
 from trainer.run.loop import Cadence, TrainConfig, train
-from trainer.run.processes import any_process
 from trainer.run.state import load_model
 
 pytestmark = pytest.mark.slow
@@ -44,8 +44,8 @@ import jax
 if int(count) > 1:
     jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=int(count), process_id=int(rank))
 from schemas.errors import Interrupted
-from tests.trainer.run.test_processes import _config
-from trainer.run.launcher import free_port
+from tests.trainer.run.group.test_processes import _config
+from trainer.run.group.launcher import free_port
 from trainer.run.loop import train
 read, pread = set(), os.pread
 def counted(fd, size, start):

@@ -15,9 +15,9 @@ from pathlib import Path
 import jax
 
 from schemas.errors import ConfigError, JobError
-from trainer.run.environment import Place, place_of
+from trainer.run.group.environment import Place, place_of
+from trainer.run.group.rendezvous import Group, meet
 from trainer.run.native_output import NATIVE_OUTPUT, separate_native_output
-from trainer.run.rendezvous import Group, meet
 
 COORDINATOR, PROCESSES, PROCESS_ID = "LONGREEL_COORDINATOR", "LONGREEL_PROCESSES", "LONGREEL_PROCESS_ID"
 

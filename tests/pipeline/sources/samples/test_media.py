@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.sources import sample_media as samples
-from pipeline.sources.sample_media import get_samples
-from pipeline.sources.sample_packages import Package, SampleFile
+from pipeline.sources.samples import media as samples
+from pipeline.sources.samples.media import get_samples
+from pipeline.sources.samples.packages import Package, SampleFile
 
 pytestmark = pytest.mark.slow
 

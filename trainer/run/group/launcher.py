@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from schemas.errors import Interrupted, JobError
 from schemas.printable import printable
-from trainer.run.distributed import COORDINATOR, PROCESS_ID, PROCESSES
+from trainer.run.group.distributed import COORDINATOR, PROCESS_ID, PROCESSES
 from trainer.run.native_output import NATIVE_OUTPUT, end_of_native_output
 
 LAUNCHER = "LONGREEL_LAUNCHER"  # the process number of the launcher

