@@ -51,7 +51,9 @@ class Options:
     videos: int = 16
     seconds: int = 20  # of each video
     repeat: int = 2  # of the comparison of workers
-    smoke: bool = False  # two videos of a second
+    size: tuple[int, int] = (1280, 720)  # of the videos
+    jobs: tuple[str, ...] = JOBS  # that are compared
+    smoke: bool = False  # two small videos of a second; workers are compared in survey only
     out: Path | None = None  # write the figures to this JSON file
 
 
@@ -182,11 +184,11 @@ def wait_for(address: str, workers: int) -> None:
         client.wait_for_workers(workers, timeout=120)
 
 
-def on_workers(workers: int, manifest: Path, folder: Path) -> dict[str, dict[str, float]]:
-    """Run the jobs on a cluster; return for each its seconds, and the processor seconds of the busiest worker."""
+def on_workers(workers: int, manifest: Path, folder: Path, jobs: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Run `jobs` on a cluster; return for each its seconds, and the processor seconds of the busiest worker."""
     found = {}
     with cluster(workers, folder) as (address, pids):
-        for stage in STAGES[:3]:
+        for stage in STAGES[: 1 + max(map(STAGES.index, jobs))]:
             before = [cpu_of(pid) for pid in pids]
             words = command(stage, folder / "out", *options_of(stage, manifest))
             words += ["--engine", "dask", "--scheduler", address]
@@ -196,14 +198,15 @@ def on_workers(workers: int, manifest: Path, folder: Path) -> dict[str, dict[str
             used = [cpu_of(pid) - start for pid, start in zip(pids, before, strict=True)]
             seconds = {match["job"]: float(match["seconds"]) for match in LINE.finditer(done.stderr)}
             found[stage] = {"seconds": seconds.get(stage, 0.0), "busiest_cpu_s": max(used), "cpu_s": sum(used)}
-    return {job: found[job] for job in JOBS}
+    return {job: found[job] for job in jobs}
 
 
 def write_inputs(folder: Path, options: Options, endpoint: str) -> Path:
     """Write the videos, each another one, a text tokenizer, and a manifest with the addresses and captions."""
     lines = []
     for number in range(options.videos):
-        write_texture_video(folder / "videos" / f"{number}.mp4", frames=25 * options.seconds, seed=number)
+        path = folder / "videos" / f"{number}.mp4"
+        write_texture_video(path, frames=25 * options.seconds, size=options.size, seed=number)
         row = {"uri": f"{endpoint}/videos/{number}.mp4", "kind": "video", "captions": [CAPTION.format(number)]}
         lines.append(json.dumps(row))
     train_text_tokenizer([CAPTION, CAPTION], folder / "text.model", TextTrainConfig(vocab_size=512))
@@ -214,7 +217,7 @@ def write_inputs(folder: Path, options: Options, endpoint: str) -> Path:
 def main(options: Options) -> None:
     """Print both tables, and write the figures."""
     if options.smoke:
-        options = Options(videos=2, seconds=2, repeat=1, out=options.out)
+        options = Options(videos=2, seconds=1, repeat=1, size=(192, 128), jobs=JOBS[:1], out=options.out)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "server").mkdir()
@@ -225,7 +228,7 @@ def main(options: Options) -> None:
             stages = measure_stages(manifest, folder)
             print_stages(stages, hours, inputs, options.videos)
             runs = [
-                {n: on_workers(n, manifest, folder / f"run-{turn}-{n}") for n in (1, 2)}
+                {n: on_workers(n, manifest, folder / f"run-{turn}-{n}", options.jobs) for n in (1, 2)}
                 for turn in range(options.repeat)
             ]
             print_workers(runs)
@@ -259,8 +262,8 @@ def print_workers(runs: Sequence[dict[int, dict[str, dict[str, float]]]]) -> Non
         f"{'job':10}{'1 worker s':>12}{'2 workers s':>13}{'ratio':>7}{'CPU s':>8}{'busier CPU s':>14}{'CPU ratio':>11}"
     )
     for run in runs:
-        for job in JOBS:
-            one, two = run[1][job], run[2][job]
+        for job, one in run[1].items():
+            two = run[2][job]
             print(
                 f"{job:10}{one['seconds']:13.1f}{two['seconds']:13.1f}{one['seconds'] / two['seconds']:13.2f}"
                 f"{one['cpu_s']:13.1f}{two['busiest_cpu_s']:13.1f}{one['cpu_s'] / two['busiest_cpu_s']:13.2f}"

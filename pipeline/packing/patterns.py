@@ -25,7 +25,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 
 from pipeline.packing.histogram_bins import BinRange, Bins, Histogram, Integers, Placement, place_rest
 
@@ -125,6 +124,8 @@ def patterns_lower_bound(items: Histogram, capacity: int) -> int:
 
 def solve(lengths: Integers, counts: Integers, capacity: int) -> Solution:
     """Solve the linear program for `counts` [D] items of `lengths` [D], each in 1..capacity."""
+    from scipy.optimize import linprog  # half a second that most commands need not wait for
+
     patterns = np.diag(np.minimum(capacity // lengths, counts))
     uses, bound = counts / np.diag(patterns), 0.0
     for _ in range(_MAX_ITERATIONS):

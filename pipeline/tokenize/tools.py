@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
 from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.video.decoder import Decoder
 from schemas.errors import ConfigError
 from schemas.vocab import Vocabulary
-from tokenizer.codec import FrameCodec
 from tokenizer.text.tokenizer import TextTokenizer
+
+if TYPE_CHECKING:
+    from tokenizer.codec import FrameCodec
 
 
 @functools.lru_cache(maxsize=4)
 def load_codec(vision: str) -> FrameCodec:
     """Load a VQGAN once per process: worker threads share the weights and the compiled functions."""
+    from tokenizer.codec import FrameCodec  # imports JAX and Flax, a third of the start of commands that do not encode
+
     return FrameCodec.load(vision)
 
 

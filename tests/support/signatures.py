@@ -26,12 +26,14 @@ def scene(seed: int, seconds: float, *, start: float = 0.0, step: float = 0.5, c
     swings = rng.uniform(0.3, 2, (3, 40, 1, 1)), rng.uniform(0, 7, (3, 40, 1, 1))
     moves = (np.arange(40) > 25)[:, None, None]
     y, x = np.mgrid[:GRAY_SIDE, :GRAY_SIDE]
-    grays = []
-    for at in np.arange(start, start + seconds - 1e-9, step):
-        shift = 1.5 * np.sin(swings[0] * at + swings[1]).sum(0) * moves if calm else pace * at
-        field = (waves * np.sin(where[0] * y + where[1] * x + shift + phase)).sum(0)
-        grays.append(np.clip(128 + 40 * field, 0, 255).astype(np.uint8))
-    return grays
+    at = np.arange(start, start + seconds - 1e-9, step)[:, None, None, None]
+    shift = 1.5 * np.sin(swings[0] * at[..., None] + swings[1]).sum(1) * moves if calm else pace * at
+    # sin(a + b) of all times at once, as products of what depends on the place and what depends on the time
+    places, times = (where[0] * y + where[1] * x).reshape(40, -1), (shift + phase)[..., 0, 0]
+    weights = waves[:, 0, 0]
+    field = (weights * np.cos(times)) @ np.sin(places) + (weights * np.sin(times)) @ np.cos(places)
+    grays = np.clip(128 + 40 * field, 0, 255).astype(np.uint8)
+    return list(grays.reshape(-1, GRAY_SIDE, GRAY_SIDE))
 
 
 def signature(

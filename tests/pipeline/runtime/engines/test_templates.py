@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from apache_beam.internal.gcp import auth
 from apache_beam.portability.api import beam_runner_api_pb2
 
 from pipeline.dedup.collision_worker import CollisionWorker
@@ -46,6 +47,12 @@ pytestmark = pytest.mark.slow
 ITEMS = 100_000
 HINTS = {"min_ram": "8GB", "accelerator": "type:nvidia-tesla-t4;count:1;install-nvidia-driver"}
 MAX_BYTES = 10_000_000
+
+
+@pytest.fixture(autouse=True)
+def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Beam know that there are no credentials, which it would look for during half a minute."""
+    monkeypatch.setattr(auth._Credentials, "_credentials_init", True)
 
 
 def described(inputs: Location, books: int, models: Models, text: Location | Path, vision: str) -> dict[str, list[Any]]:
