@@ -12,7 +12,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 from schemas.errors import ConfigError, InputError
-from tests.support.chat_templates import PUBLISHED
+from tests.support.inputs.chat_templates import PUBLISHED
 from tests.support.text_tokenizers import text_tokenizer
 from tests.support.tokenizer_json import save, tokenizer_json, with_added
 from tokenizer.text.chat.render import RenderedChat, render_chat
