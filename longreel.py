@@ -19,6 +19,8 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import logging
+import os
+import select
 import sys
 import traceback
 from collections.abc import Sequence
@@ -48,6 +50,17 @@ Exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit code; see the module's docstring."""
+    try:
+        try:
+            return _main(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has enough; Python would complain again when it exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SUCCESS
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if problem := shadowed_package():
         print(f"longreel: {problem}", file=sys.stderr)  # without importing a package
@@ -141,10 +154,19 @@ def _run(name: str, arguments: list[str], options: tuple[str, ...]) -> int:
     except LongreelError as e:
         return _fail(str(e), FAILURE, name)
     except OSError as e:  # for example a file that may not be read
+        if isinstance(e, BrokenPipeError) and _reader_left():
+            raise
         return _fail(f"{e.filename}: {e.strerror}" if e.filename and e.strerror else str(e), FAILURE, name)
     except Exception:  # noqa: BLE001 - a defect, which is reported with its traceback
         return _fail(f"internal error; please report it with this text\n{traceback.format_exc()}", INTERNAL, name)
     return SUCCESS
+
+
+def _reader_left() -> bool:
+    """Whether nobody reads what is printed any more; a command has other pipes, too."""
+    printed = select.poll()
+    printed.register(sys.stdout, 0)
+    return any(event & select.POLLERR for _, event in printed.poll(0))
 
 
 def _require_printable(arguments: list[str]) -> None:

@@ -55,6 +55,18 @@ def test_no_arguments_print_the_help_and_are_wrong_usage(capsys: pytest.CaptureF
     assert "usage: longreel SUBCOMMAND" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", ["--help", "--version", "inspect --help", "completion bash"])
+def test_a_reader_that_has_enough_ends_a_command_quietly(
+    command: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert longreel.main(command.split()) == 0
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     "make",
     [lambda path: (path / "schemas").mkdir() or path / "schemas" / "__init__.py", lambda path: path / "schemas.py"],
