@@ -22,6 +22,7 @@ async function connect() {
     const body = await found.json();
     if (!found.ok) throw new Error(body.error.message);
     model = body.data[0];
+    $("max-tokens").value = Math.min($("max-tokens").value, Math.floor(model.max_model_len / 2));
     $("model").textContent = `${model.id} · ${model.max_model_len.toLocaleString("en")} tokens`;
   } catch (error) {
     model = null;
