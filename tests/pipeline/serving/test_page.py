@@ -39,7 +39,9 @@ def wait_for(browser: Browser, condition: str, seconds: float = 40) -> None:
 def open_page(browser: Browser, server: RunningServer, *, width: int = 1280, dark: bool = False) -> None:
     browser.open(f"{server.address}/", width=width, dark=dark)
     wait_for(browser, "document.getElementById('model').textContent != 'connecting…'")
-    browser.evaluate("(document.getElementById('max-tokens').value = 8, document.getElementById('seed').value = 1, null)")
+    browser.evaluate(
+        "(document.getElementById('max-tokens').value = 8, document.getElementById('seed').value = 1, null)"
+    )
 
 
 @pytest.mark.parametrize("width", WIDTHS)
