@@ -27,16 +27,21 @@ class StepProfile:
         self.path = run / PROFILE
         self._first, self._last = step_range(steps) if steps else (0, -1)
         self._running = False
+        self._annotation: jax.profiler.StepTraceAnnotation | None = None
 
     def before(self, step: int) -> None:
-        """Start recording if `step` is to be recorded."""
+        """Start recording if `step` is to be recorded; the recorded steps have their numbers in the profile."""
         if not self._running and self._first <= step <= self._last:
             with write_errors(self.path, what="profile"):
                 jax.profiler.start_trace(self.path, create_perfetto_trace=jax.process_index() == 0)
             self._running = True
+        if self._running:
+            self._annotation = jax.profiler.StepTraceAnnotation("train", step_num=step)
+            self._annotation.__enter__()
 
     def after(self, step: int) -> bool:
         """Write the profile after the last step that is to be recorded; return whether that was now."""
+        self._end_step()
         if self._running and step >= self._last:
             self.close()
             return True
@@ -44,7 +49,13 @@ class StepProfile:
 
     def close(self) -> None:
         """Write what was recorded, if the profile was not written yet."""
+        self._end_step()
         if self._running:
             self._running = False
             with write_errors(self.path, what="profile"):
                 jax.profiler.stop_trace()
+
+    def _end_step(self) -> None:
+        if self._annotation is not None:
+            self._annotation.__exit__(None, None, None)
+            self._annotation = None

@@ -4,6 +4,7 @@ import gzip
 import json
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -30,9 +31,13 @@ def test_the_profile_of_some_steps_can_be_read(tmp_path: Path) -> None:
         written += [step] if profile.after(step) else []
     profile.close()
     assert written == [3]
-    (trace,) = profile.path.rglob("perfetto_trace.json.gz")
-    assert json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
-    assert list(profile.path.rglob("*.xplane.pb"))
+    (perfetto,), (xprof,) = (list(profile.path.rglob(name)) for name in ("perfetto_trace.json.gz", "*.xplane.pb"))
+    events = json.loads(gzip.decompress(perfetto.read_bytes()))["traceEvents"]
+    assert sum(event.get("name") == "train" for event in events) == 2
+    planes = jax.profiler.ProfileData.from_file(str(xprof)).planes
+    found = [event for plane in planes for line in plane.lines for event in line.events if event.name == "train"]
+    assert sorted(dict(event.stats)["step_num"] for event in found) == [2, 3]
+    assert all(event.duration_ns > 0 for event in found)
 
 
 def test_a_run_that_stops_within_the_steps_writes_what_it_recorded(tmp_path: Path) -> None:
