@@ -56,8 +56,9 @@ class Train:
 class EvalLoss:
     """Measure the loss of a trained model on packed datasets.
 
-    Prints a JSON object with the means over all targets, and over those of text and of vision, in nats per target; a
-    value that cannot be measured is null.
+    Prints a JSON object with the means over all targets, and over those of text and of vision, in nats per target, and
+    their exponentials, the perplexities; and the same by the position of a token within its document, in ranges that
+    double. A value that cannot be measured is null.
     """
 
     loss: Annotated[LossConfig, arg(name="")]
@@ -68,4 +69,13 @@ class EvalLoss:
         use_cpu_devices(self.loss.devices)
         use_compilation_cache()
         measured = measure_loss(self.loss, self.mesh)
-        print(json.dumps({name: value if math.isfinite(value) else None for name, value in measured.items()}))
+        print(json.dumps(_without_nan(measured)))
+
+
+def _without_nan(value: object) -> object:
+    """Return nested dicts and lists with None in place of numbers that are not finite."""
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -92,7 +92,7 @@ def test_processes_give_the_losses_of_one_end_when_one_is_killed_and_resume(
     tmp_path: Path, results: list[Outcomes], processes: int, devices: int
 ) -> None:
     dataset, alone = write_dataset(tmp_path / "set", context=128, train=10, val=2), tmp_path / "alone"
-    assert _finish(_command(dataset, alone, processes=1, devices=8, steps=12)) == ""
+    assert _finish(_command(dataset, alone, processes=1, devices=8, steps=12), devices=8) == ""
     kill = Kill("steps", 0.2, steps=4)
     campaign = _campaign(tmp_path, [kill], processes=processes, devices=devices, steps=12, seed=processes)
     results.append(campaign)
@@ -105,9 +105,14 @@ def _command(dataset: Path, out: Path, *, processes: int, devices: int, steps: i
     return train_command(dataset, out, *local, devices=devices, steps=steps, checkpoint_every=_EVERY, eval_every=10)
 
 
-def _finish(command: list[str]) -> str:
+def _environment(devices: int) -> dict[str, str]:
+    """Return the environment of a run. Programs of several CPU devices can deadlock when they come from JAX's cache."""
+    return run_environment(JAX_ENABLE_COMPILATION_CACHE="false" if devices > 1 else "true")
+
+
+def _finish(command: list[str], *, devices: int) -> str:
     """Run a command to its end; return what is wrong with it."""
-    with Watched(command, run_environment()) as run:
+    with Watched(command, _environment(devices)) as run:
         code = run.finish()
         return f"exit code {code}: {run.said[-2000:]}" if code else ""
 
@@ -120,14 +125,14 @@ def _campaign(
     dataset = write_dataset(folder / "set", context=128, train=10, val=2)
     straight, killed = folder / "straight", folder / "killed"
     command = partial(_command, dataset, processes=processes, devices=devices, steps=steps)
-    assert _finish(command(straight)) == ""
+    assert _finish(command(straight), devices=devices) == ""
     draw = random.Random(seed)
     for kill in kills:
-        problem = _start_and_kill(command(killed), killed, kill, draw)
+        problem = _start_and_kill(command(killed), killed, kill, draw, devices=devices)
         if problem:
             outcomes.wrong.append(f"{kill}: {problem}")
         outcomes.named += not problem
-    if problem := _finish(command(killed)):
+    if problem := _finish(command(killed), devices=devices):
         outcomes.wrong.append(problem)
     elif computed_rows(killed) != computed_rows(straight):
         outcomes.wrong.append("the rows of the metrics differ from those of a run that was not killed")
@@ -138,11 +143,11 @@ def _campaign(
     return outcomes
 
 
-def _start_and_kill(command: list[str], out: Path, kill: Kill, draw: random.Random) -> str:
+def _start_and_kill(command: list[str], out: Path, kill: Kill, draw: random.Random, *, devices: int) -> str:
     """Start a run, kill one of its processes by SIGKILL; return what is wrong with how it ends."""
     numbers = (int(path.name) for path in (out / "checkpoints").glob("*") if path.name.isdecimal())
     resumed, started = max(numbers, default=0), time.time()
-    with Watched(command, run_environment()) as run:
+    with Watched(command, _environment(devices)) as run:
         if not kill.wait(out, started=started, resumed=resumed, process=run):
             return f"it ended before with exit code {run.popen.returncode}: {run.said[-1000:]}"
         everything = run.tree()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optax
+from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
 from schemas.storage.option import Address
@@ -16,10 +20,13 @@ from trainer.data.layout import Layout
 from trainer.data.loader import Placement, held_out_batches
 from trainer.data.shards import PackedSplit
 from trainer.mesh import make_mesh
+from trainer.model.loss import position_ranges
 from trainer.run.checkpoint import open_run
-from trainer.run.evaluate import evaluate, spread
+from trainer.run.evaluate import losses, spread, total_sums
 from trainer.run.state import Plan
 from trainer.run.step import compile_eval
+
+_LARGEST = 700.0  # nats; the exponential of more is infinite in float64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +62,8 @@ class LossConfig:
 def measure_loss(config: LossConfig, mesh_config: MeshConfig) -> dict[str, Any]:
     """Return the step of the checkpoint, the number of sequences, and the losses by modality; NaN without targets.
 
+    `by_position` has the losses by ranges of the position of a token within its document, with the weight of their
+    targets. Perplexities are the exponentials of the losses.
     Raises ConfigError, DatasetError or VocabularyMismatch.
     """
     mesh = make_mesh(mesh_config)
@@ -77,5 +86,25 @@ def measure_loss(config: LossConfig, mesh_config: MeshConfig) -> dict[str, Any]:
     chosen = spread(len(split), config.sequences)
     batches = held_out_batches(placement.loader(split), indices=chosen, batch_size=config.batch_size)
     with closing(batches):
-        losses = evaluate(compile_eval(plan, shape=shape), params, map(placement.place, batches))
-    return {"step": step, "sequences": len(chosen), **losses}
+        step_of = compile_eval(plan, shape=shape, by_position=True)
+        total = total_sums(step_of, params, map(placement.place, batches))
+    whole = {"step": step, "sequences": len(chosen), **_measures(total.sum(-1))}
+    return whole | {"by_position": list(_by_position(total, split.context_length))}
+
+
+def _by_position(total: NDArray[np.float64], length: int) -> Iterator[dict[str, float]]:
+    """Yield the measures of the ranges of positions in which there is a target; `total` is [2,2,P]."""
+    for i, (first, last) in enumerate(position_ranges(length)):
+        weight = float(total[1, :, i].sum())
+        if weight > 0:
+            yield {"first": first, "last": last, "weight": weight, **_measures(total[..., i])}
+
+
+def _measures(sums: NDArray[np.float64]) -> dict[str, float]:
+    """Return the losses of sums [2,2] and their perplexities."""
+    found = losses(sums)
+    return found | {name.replace("loss", "perplexity"): _exp(value) for name, value in found.items()}
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < _LARGEST or math.isnan(value) else math.inf

@@ -43,8 +43,8 @@ class LossSums(NamedTuple):
 
     ce: jax.Array  # sum of w·ce, in nats; the only field with a gradient
     weight: jax.Array  # sum of w
-    ce_by_modality: jax.Array  # [2], indexed by schemas.vocab.TEXT and VISION
-    weight_by_modality: jax.Array  # [2]
+    ce_by_modality: jax.Array  # [2], indexed by schemas.vocab.TEXT and VISION; or [2,P] with the range of positions
+    weight_by_modality: jax.Array  # [2] or [2,P]
 
     @property
     def mean(self) -> jax.Array:
@@ -52,12 +52,19 @@ class LossSums(NamedTuple):
         return self.ce / jnp.where(self.weight > 0, self.weight, 1.0)
 
 
-def batch_sums(model: Model, batch: Mapping[str, jax.Array]) -> LossSums:
-    """Return the sums that determine the loss of a batch.
+def position_ranges(length: int) -> list[tuple[int, int]]:
+    """Return the first and last position of ranges that double, 0, 1, 2-3, 4-7, ..., for `length` tokens."""
+    return [(0, 0)] + [(1 << k, min((2 << k) - 1, length - 1)) for k in range((length - 1).bit_length())]
+
+
+def batch_sums(model: Model, batch: Mapping[str, jax.Array], *, by_position: bool = False) -> LossSums:
+    """Return the sums that determine the loss of a batch; `by_position`, also for each of `position_ranges(S)`.
 
     `batch` has `tokens`, `targets`, `segment_ids`, `positions` int32 and `weights` float32, the weights of the targets.
     All are [B,S], in the same order of the sequence.
     """
+    positions = batch["positions"]
+    ranges = len(position_ranges(positions.shape[1])) if by_position else 1
     hidden = model(batch["tokens"], batch["segment_ids"], batch["positions"])
     about = model.config
     return loss_sums(
@@ -65,6 +72,7 @@ def batch_sums(model: Model, batch: Mapping[str, jax.Array]) -> LossSums:
         model.heads(),
         batch["targets"],
         batch["weights"],
+        parts=(32 - lax.clz(positions), ranges) if by_position else None,
         softmax=about.softmax,
         chunk=about.chunk,
         mesh=model.mesh,
@@ -77,62 +85,76 @@ def loss_sums(
     targets: jax.Array,
     weights: jax.Array,
     *,
+    parts: tuple[jax.Array, int] | None = None,
     softmax: Softmax,
     chunk: int,
     mesh: Mesh | None,
 ) -> LossSums:
     """Sum the weighted cross-entropy of `targets` [B,S] int32, given `hidden` [B,S,D] and the text and vision `heads`.
 
-    Both heads are [ids,D]; targets at or above the number of text ids are vision. `weights` [B,S] is float32. Raises
+    Both heads are [ids,D]; targets at or above the number of text ids are vision. `weights` [B,S] is float32. `parts`
+    divides the sums by modality further: a number [B,S] int32 for each target, and how many there are. Raises
     ConfigError if the mesh does not divide the sequence.
     """
-    if mesh is not None and hidden.shape[1] % (parts := math.prod(mesh.shape[axis] for axis in SPLIT)):
-        raise ConfigError(f"{hidden.shape[1]} tokens cannot be split over {' x '.join(SPLIT)} = {parts} devices")
+    if mesh is not None and hidden.shape[1] % (devices := math.prod(mesh.shape[axis] for axis in SPLIT)):
+        raise ConfigError(f"{hidden.shape[1]} tokens cannot be split over {' x '.join(SPLIT)} = {devices} devices")
     text_size = heads[TEXT].shape[0]
     modality = jnp.where(targets >= text_size, VISION, TEXT).astype(jnp.int32)
-    ce = partial(_weighted_ce, chunk, mesh)
+    part, count = parts or (0, 1)
+    group = modality * count + part
+    ce = partial(_weighted_ce, chunk, 2 * count, mesh)
     if softmax == "joint" or not len(heads[VISION]):
-        total, by_modality = ce(hidden, jnp.concatenate(heads), targets, weights, modality)
+        total, by_group = ce(hidden, jnp.concatenate(heads), targets, weights, group)
     else:
         passes = (
-            ce(hidden, heads[m], jnp.where(modality == m, targets - first, 0), _only(weights, modality == m), modality)
+            ce(hidden, heads[m], jnp.where(modality == m, targets - first, 0), _only(weights, modality == m), group)
             for m, first in ((TEXT, 0), (VISION, text_size))
         )
-        total, by_modality = jax.tree.map(jnp.add, *passes)
-    weight_by_modality = _by_modality(weights, modality)
-    return LossSums(total, weight_by_modality.sum(), lax.stop_gradient(by_modality), weight_by_modality)
+        total, by_group = jax.tree.map(jnp.add, *passes)
+    weight_by_group = _by_group(weights, group, 2 * count)
+    shape = (2,) if parts is None else (2, count)
+    return LossSums(
+        total, weight_by_group.sum(), lax.stop_gradient(by_group).reshape(shape), weight_by_group.reshape(shape)
+    )
 
 
 def _only(weights: jax.Array, chosen: jax.Array) -> jax.Array:
     return jnp.where(chosen, weights, 0.0)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _weighted_ce(
     chunk: int,
+    groups: int,
     mesh: Mesh | None,
     hidden: jax.Array,
     head: jax.Array,
     targets: jax.Array,
     weights: jax.Array,
-    modality: jax.Array,
+    group: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Return the sum of w·ce, and the sums [2] by modality; `targets` are row indices of `head` [V,D]."""
-    (ce,) = _over(mesh, partial(_local_ce, chunk=chunk), "hwttt", "s")(hidden, head, targets, weights, modality)
+    """Return the sum of w·ce, and the sums [groups] by `group`; `targets` are row indices of `head` [V,D]."""
+    local = partial(_local_ce, chunk=chunk, groups=groups)
+    (ce,) = _over(mesh, local, "hwttt", "s")(hidden, head, targets, weights, group)
     return ce.sum(), ce
 
 
 def _weighted_ce_forward(
-    chunk: int, mesh: Mesh | None, *arrays: jax.Array
+    chunk: int, groups: int, mesh: Mesh | None, *arrays: jax.Array
 ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
-    ce, d_hidden, d_head = _over(mesh, partial(_local_ce_and_gradients, chunk=chunk), "hwttt", "shw")(*arrays)
+    local = partial(_local_ce_and_gradients, chunk=chunk, groups=groups)
+    ce, d_hidden, d_head = _over(mesh, local, "hwttt", "shw")(*arrays)
     return (ce.sum(), ce), (d_hidden, d_head)
 
 
 def _weighted_ce_backward(
-    chunk: int, mesh: Mesh | None, gradients: tuple[jax.Array, jax.Array], upstream: tuple[jax.Array, jax.Array]
+    chunk: int,
+    groups: int,
+    mesh: Mesh | None,
+    gradients: tuple[jax.Array, jax.Array],
+    upstream: tuple[jax.Array, jax.Array],
 ) -> tuple[jax.Array | None, ...]:
-    del chunk, mesh
+    del chunk, groups, mesh
     d_hidden, d_head = ((g.astype(jnp.float32) * upstream[0]).astype(g.dtype) for g in gradients)
     return d_hidden, d_head, None, None, None
 
@@ -164,7 +186,7 @@ class _Chunks(NamedTuple):
     hidden: jax.Array
     targets: jax.Array
     weights: jax.Array
-    modality: jax.Array
+    group: jax.Array
 
     @classmethod
     def of(cls, *arrays: jax.Array, chunk: int) -> _Chunks:
@@ -195,17 +217,18 @@ def _local_ce(
     head: jax.Array,
     targets: jax.Array,
     weights: jax.Array,
-    modality: jax.Array,
+    group: jax.Array,
     *,
     chunk: int,
+    groups: int,
     axes: tuple[str, ...],
 ) -> tuple[jax.Array]:
     def step(_: jax.Array, part: _Chunks, ce: jax.Array) -> jax.Array:
         logits = _logits(part.hidden, head)
-        return ce + _chunk_ce(logits, jax.nn.logsumexp(logits, axis=-1), part)
+        return ce + _chunk_ce(logits, jax.nn.logsumexp(logits, axis=-1), part, groups)
 
-    chunks = _Chunks.of(hidden, targets, weights, modality, chunk=chunk)
-    return (lax.psum(chunks.loop(step, jnp.zeros(2)), axes),)
+    chunks = _Chunks.of(hidden, targets, weights, group, chunk=chunk)
+    return (lax.psum(chunks.loop(step, jnp.zeros(groups)), axes),)
 
 
 def _local_ce_and_gradients(
@@ -213,12 +236,13 @@ def _local_ce_and_gradients(
     head: jax.Array,
     targets: jax.Array,
     weights: jax.Array,
-    modality: jax.Array,
+    group: jax.Array,
     *,
     chunk: int,
+    groups: int,
     axes: tuple[str, ...],
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return the sums of w·ce [2], their gradient by this device's `hidden`, and that by `head` summed over devices."""
+    """Return the sums of w·ce [groups], and their gradients by this device's `hidden` and, over devices, by `head`."""
     Carry = tuple[jax.Array, jax.Array, jax.Array]
 
     def step(number: jax.Array, part: _Chunks, carry: Carry) -> Carry:
@@ -227,15 +251,15 @@ def _local_ce_and_gradients(
         highest = logits.max(-1)
         powers = jnp.exp(logits - highest[:, None])
         total = powers.sum(-1)
-        ce = ce + _chunk_ce(logits, highest + jnp.log(total), part)
+        ce = ce + _chunk_ce(logits, highest + jnp.log(total), part, groups)
         chosen = lax.broadcasted_iota(jnp.int32, logits.shape, 1) == part.targets[:, None]
         onehot = jnp.where(chosen, part.weights[:, None], 0.0)
         d_logits = (powers * (part.weights / total)[:, None] - onehot).astype(head.dtype)
         d_head = d_head + jnp.einsum("cv,cd->vd", d_logits, part.hidden, preferred_element_type=jnp.float32)
         return ce, d_hidden.at[number].set(d_logits @ head), d_head
 
-    chunks = _Chunks.of(hidden, targets, weights, modality, chunk=chunk)
-    start = jnp.zeros(2), jnp.zeros_like(chunks.hidden), jnp.zeros(head.shape, jnp.float32)
+    chunks = _Chunks.of(hidden, targets, weights, group, chunk=chunk)
+    start = jnp.zeros(groups), jnp.zeros_like(chunks.hidden), jnp.zeros(head.shape, jnp.float32)
     ce, d_hidden, d_head = chunks.loop(step, start)
     d_hidden = d_hidden.reshape(-1, hidden.shape[-1])[: math.prod(hidden.shape[:2])].reshape(hidden.shape)
     return lax.psum(ce, axes), d_hidden, lax.psum(d_head, axes).astype(head.dtype)
@@ -245,11 +269,11 @@ def _logits(hidden: jax.Array, head: jax.Array) -> jax.Array:
     return jnp.einsum("cd,vd->cv", hidden, head, preferred_element_type=jnp.float32)
 
 
-def _chunk_ce(logits: jax.Array, lse: jax.Array, part: _Chunks) -> jax.Array:
-    """Return the sums of w·ce of a chunk, [2] by modality."""
+def _chunk_ce(logits: jax.Array, lse: jax.Array, part: _Chunks, groups: int) -> jax.Array:
+    """Return the sums of w·ce of a chunk, [groups]."""
     at_target = jnp.take_along_axis(logits, part.targets[:, None], axis=1)[:, 0]
-    return _by_modality((lse - at_target) * part.weights, part.modality)
+    return _by_group((lse - at_target) * part.weights, part.group, groups)
 
 
-def _by_modality(values: jax.Array, modality: jax.Array) -> jax.Array:
-    return jnp.stack([values.sum(where=modality == m) for m in (TEXT, VISION)])
+def _by_group(values: jax.Array, group: jax.Array, groups: int) -> jax.Array:
+    return jnp.stack([values.sum(where=group == g) for g in range(groups)])

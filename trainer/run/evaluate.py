@@ -20,11 +20,17 @@ from trainer.model.loss import LossSums
 
 def evaluate(step: Callable[[Any, Batch], LossSums], params: Any, batches: Iterable[Batch]) -> dict[str, float]:
     """Return the losses over all batches, in nats per target: `loss`, `text_loss`, `vision_loss`."""
+    return losses(total_sums(step, params, batches))
+
+
+def total_sums(step: Callable[[Any, Batch], LossSums], params: Any, batches: Iterable[Batch]) -> NDArray[np.float64]:
+    """Return the sums of w·ce and of w over all batches, [2,2] by (sum, modality), or [2,2,P] by position, too."""
     total = np.zeros((2, 2))
-    for batch in batches:
+    for number, batch in enumerate(batches):
         sums: LossSums = jax.device_get(step(params, batch))
-        total += np.stack([sums.ce_by_modality, sums.weight_by_modality]).astype(np.float64)
-    return losses(total)
+        added = np.stack([sums.ce_by_modality, sums.weight_by_modality]).astype(np.float64)
+        total = total + added if number else added
+    return total
 
 
 def losses(sums: NDArray[np.floating[Any]]) -> dict[str, float]:

@@ -139,9 +139,9 @@ def micro_batches(x: jax.Array, mesh: Mesh, *, count: int) -> jax.Array:
     return jax.lax.with_sharding_constraint(apart, NamedSharding(mesh, spec))
 
 
-def eval_step(params: Any, batch: Batch, *, graph: nnx.GraphDef[Model]) -> LossSums:
+def eval_step(params: Any, batch: Batch, *, graph: nnx.GraphDef[Model], by_position: bool = False) -> LossSums:
     """Return the sums of a batch's loss, to be added to those of other batches."""
-    return batch_sums(nnx.merge(graph, params), batch)
+    return batch_sums(nnx.merge(graph, params), batch, by_position=by_position)
 
 
 def _on_devices(moments: Any, mesh: Mesh) -> Any:
@@ -180,9 +180,9 @@ def compile_step(
     return step.lower(plan.like, _batch_like(shape, plan.mesh), limit).compile()
 
 
-def compile_eval(plan: Plan, *, shape: tuple[int, int]) -> jax.stages.Compiled:
+def compile_eval(plan: Plan, *, shape: tuple[int, int], by_position: bool = False) -> jax.stages.Compiled:
     """Compile `eval_step` for batches of `shape` (B, S)."""
-    step = jax.jit(partial(eval_step, graph=plan.graph), out_shardings=plan.replicated)
+    step = jax.jit(partial(eval_step, graph=plan.graph, by_position=by_position), out_shardings=plan.replicated)
     return step.lower(plan.like.params, _batch_like(shape, plan.mesh)).compile()
 
 

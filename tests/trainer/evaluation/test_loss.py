@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from schemas.errors import ConfigError, DatasetError, VocabularyMismatch
@@ -45,14 +46,26 @@ def test_the_loss_of_a_checkpoint_is_that_of_the_training_run(run: Path, dataset
     config = LossConfig(model=run, dataset=(located(dataset),), batch_size=4, checkpoint_step=step)
     measured = measure_loss(config, MeshConfig())
     logged = next(r for r in read_metrics(run / "metrics.jsonl") if (r["kind"], r["step"]) == ("eval", step))
-    assert measured == {name: logged[name] for name in measured}
-    assert measured["sequences"] == 5
+    names = ("loss", "text_loss", "vision_loss")
+    assert [measured[name] for name in names] == pytest.approx([logged[name] for name in names], rel=1e-6)
+    assert (measured["step"], measured["sequences"]) == (step, 5)
+    assert measured["text_perplexity"] == pytest.approx(np.exp(measured["text_loss"]))
 
 
 def test_the_loss_does_not_depend_on_mesh_layout_and_batch_size(run: Path, dataset: Path) -> None:
     expected = measure_loss(LossConfig(model=run, dataset=(located(dataset),)), MeshConfig())
     other = LossConfig(model=run, dataset=(located(dataset),), batch_size=2, layout="zigzag")
-    assert measure_loss(other, MeshConfig(data=2, sequence=4)) == pytest.approx(expected, rel=1e-5)
+    measured = measure_loss(other, MeshConfig(data=2, sequence=4))
+    assert [row["first"] for row in measured["by_position"]] == [0, 1, 2, 4, 8, 16, 32, 64][
+        : len(expected["by_position"])
+    ]
+    for ours, theirs in ((measured, expected), *zip(measured["by_position"], expected["by_position"], strict=True)):
+        numbers = {name: value for name, value in theirs.items() if name != "by_position"}
+        assert {name: ours[name] for name in numbers} == pytest.approx(numbers, rel=1e-5, nan_ok=True)
+    # The mean over all positions is that of the ranges.
+    rows = measured["by_position"]
+    mean = np.average([row["loss"] for row in rows], weights=[row["weight"] for row in rows])
+    assert measured["loss"] == pytest.approx(mean)
 
 
 def test_what_does_not_exist_is_an_error(run: Path, dataset: Path, tmp_path: Path) -> None:

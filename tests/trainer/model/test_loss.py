@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax import lax
 from jax.sharding import Mesh
 
 from schemas.errors import ConfigError
@@ -17,7 +18,7 @@ from tests.support.training.packed_sequences import VOCABULARY
 from trainer.config import MeshConfig, Softmax
 from trainer.mesh import make_mesh
 from trainer.model.llama.config import debug
-from trainer.model.loss import LossSums, batch_sums, loss_sums
+from trainer.model.loss import LossSums, batch_sums, loss_sums, position_ranges
 from trainer.model.protocol import Model
 from trainer.model.registry import create
 
@@ -86,6 +87,34 @@ def test_sums_and_gradients_equal_those_of_the_full_logits(
     alone = jax.jit(sums_of)(hidden, head, targets, weights)
     np.testing.assert_allclose(alone.ce, sums.ce, rtol=1e-6)
     np.testing.assert_allclose(alone.ce_by_modality, sums.ce_by_modality, rtol=1e-6)
+
+
+@pytest.mark.parametrize("softmax", ["joint", "by_modality"])
+@pytest.mark.parametrize("sizes", [None, {"data": 2, "sequence": 4}])
+def test_sums_by_modality_are_divided_further_by_parts_of_the_targets(
+    softmax: Softmax, sizes: dict[str, int] | None
+) -> None:
+    hidden, head, targets, weights = _inputs(np.random.default_rng(1), rows=2, length=24)
+    part = jnp.arange(48, dtype=jnp.int32).reshape(2, 24) % 3
+    mesh = None if sizes is None else _mesh(**sizes)
+    heads = (head[:T], head[T:])
+    made = jax.jit(partial(loss_sums, softmax=softmax, chunk=5, mesh=mesh, parts=(part, 3)))
+    sums = made(hidden, heads, targets, weights)
+    ce, text = np.asarray(_plain(softmax, hidden, head, targets, weights)), np.asarray(targets) < T
+    for modality, p in np.ndindex(2, 3):
+        chosen = (text if modality == TEXT else ~text) & (np.asarray(part) == p)
+        np.testing.assert_allclose(sums.ce_by_modality[modality, p], ce[chosen].sum(), rtol=1e-5)
+        np.testing.assert_allclose(sums.weight_by_modality[modality, p], np.asarray(weights)[chosen].sum(), rtol=1e-5)
+    np.testing.assert_allclose(sums.ce, ce.sum(), rtol=1e-5)
+
+
+def test_ranges_of_positions_double_up_to_the_length() -> None:
+    assert position_ranges(1) == [(0, 0)]
+    assert position_ranges(6) == [(0, 0), (1, 1), (2, 3), (4, 5)]
+    for length in (1, 2, 3, 4, 5, 64, 65):
+        of_each = [32 - int(lax.clz(jnp.int32(position))) for position in range(length)]
+        for number, (first, last) in enumerate(position_ranges(length)):
+            assert [p for p in range(length) if of_each[p] == number] == list(range(first, last + 1))
 
 
 def test_by_modality_ignores_the_head_of_the_other_modality() -> None:
