@@ -30,6 +30,7 @@ from trainer.data.device_batches import DeviceBatches
 from trainer.data.loader import BATCH_TYPES, Batch, Placement, training_batches
 from trainer.mesh import make_mesh
 from trainer.model.registry import recipe
+from trainer.run.loop import use_cpu_devices
 from trainer.run.optimizer import OptimizerConfig, make_optimizer, schedule
 from trainer.run.state import Plan, new_state
 from trainer.run.step import compile_step
@@ -73,6 +74,7 @@ def main(options: Options) -> None:
     """Measure both, and print a table."""
     if options.smoke:
         options = replace(options, steps=BLOCK, rows=1, context=256)
+    use_cpu_devices(int(os.environ["JAX_NUM_CPU_DEVICES"]))  # raises XLA's limits of time
     mesh = make_mesh(MeshConfig())
     model, settings, shape = recipe("debug"), OptimizerConfig(), (options.rows, options.context)
     optimizer = make_optimizer(settings, steps=1000)
