@@ -40,7 +40,7 @@ def rss_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def measure_length(length: int, tokens: int, block: int) -> dict[str, Any]:
+def measure_length(length: int, tokens: int, block: int, page: int) -> dict[str, Any]:
     """Return the figures of one prompt of `length` ids over all devices."""
     import numpy as np
 
@@ -55,7 +55,7 @@ def measure_length(length: int, tokens: int, block: int) -> dict[str, Any]:
     use_cpu_devices(DEVICES)
     mesh = make_mesh(MeshConfig())
     model = create(debug(), text_size=256, vision_size=0, mesh=mesh, seed=0)
-    config = EngineConfig(block=block, page=512, cache_tokens=length)
+    config = EngineConfig(block=block, page=page, cache_tokens=length)
     engine = Engine(model, config=config, mesh=mesh)
     prompt = np.random.default_rng(0).integers(0, 256, length - tokens)
     started = time.process_time()
@@ -173,7 +173,8 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="one short prompt")
     parser.add_argument("--lengths", type=int, nargs="*", default=[16384, 65536], help="tokens of prompt and reply")
     parser.add_argument("--tokens", type=int, default=32, help="ids to generate")
-    parser.add_argument("--block", type=int, default=8192, help="tokens of a prompt that are run together")
+    parser.add_argument("--block", type=int, default=2048, help="tokens of a prompt that are run together")
+    parser.add_argument("--page", type=int, default=1024, help="tokens of a page of the cache")
     parser.add_argument("--weights", type=Path, help="GGUF file to compare implementations with")
     parser.add_argument("--prompt", type=int, default=512, help="tokens of the prompt of the comparison")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
@@ -181,7 +182,7 @@ def main() -> None:
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.length:
-        print(json.dumps(measure_length(args.length, args.tokens, args.block)))
+        print(json.dumps(measure_length(args.length, args.tokens, args.block, args.page)))
         return
     if args.case:
         print(json.dumps(measure_case(args.case, args.weights, args.prompt, args.tokens)))
@@ -189,7 +190,7 @@ def main() -> None:
     lengths, block = ([1024], 256) if args.smoke else (args.lengths, args.block)
     figures: dict[str, Any] = {"lengths": [], "cases": {}}
     for length in lengths:
-        options = ["--length", str(length), "--tokens", str(args.tokens), "--block", str(block)]
+        options = ["--length", str(length), "--tokens", str(args.tokens), "--block", str(block), "--page", str(args.page)]
         figures["lengths"].append(in_process(options))
         print(figures["lengths"][-1], flush=True)
     for case in CASES if args.weights else ():
