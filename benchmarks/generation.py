@@ -190,7 +190,16 @@ def main() -> None:
     lengths, block = ([1024], 256) if args.smoke else (args.lengths, args.block)
     figures: dict[str, Any] = {"lengths": [], "cases": {}}
     for length in lengths:
-        options = ["--length", str(length), "--tokens", str(args.tokens), "--block", str(block), "--page", str(args.page)]
+        options = [
+            "--length",
+            str(length),
+            "--tokens",
+            str(args.tokens),
+            "--block",
+            str(block),
+            "--page",
+            str(args.page),
+        ]
         figures["lengths"].append(in_process(options))
         print(figures["lengths"][-1], flush=True)
     for case in CASES if args.weights else ():

@@ -1,4 +1,4 @@
-"""The command `generate`: continue a stored video or a text with a trained model.
+"""The command `generate`: continue a stored video or a text, or show a description, with a trained model.
 
 It imports the trainer, as `pipeline/inference/` does (an exception in the import contracts): the prompt and the picture
 belong to the pipeline, the model to the trainer, and neither may know the other.
@@ -6,6 +6,7 @@ belong to the pipeline, the model to the trainer, and neither may know the other
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cli.settings import recorded_vision
+from pipeline.inference.generated_files import write_frames
 from pipeline.inference.loading import load_engine
+from pipeline.inference.text_to_video import PromptStyle, VideoGenerator, VideoRequest
 from pipeline.reports.reconstruction import codes_of, find_video, prompt_of, source_frames, write_rows
 from pipeline.runtime.kept_tokenizer import check_kept
 from pipeline.runtime.token_store import StoreFacts
@@ -35,26 +38,43 @@ from trainer.inference.requests import FrameLimits, Request, Sampling, StopCondi
 from trainer.inference.stopping import before_stop
 from trainer.run.description import Description
 
+MAX_RATE = 120.0  # frames a second of a video
+_SAMPLES_TOGETHER = 4  # samples that are decoded together
+
 
 @dataclass(frozen=True, kw_only=True)
 class Generate:
-    """Continue the first frames of a stored video, or a text, with a trained model.
+    """Continue the first frames of a stored video, or a text, or show a description, with a trained model.
 
     For a video, the picture --out shows the source frames, their reconstruction from the stored tokens, and the
-    continuation. For a text, the continuation is printed.
+    continuation. For a text, the continuation is printed. For a description (--prompt), --out is a picture of the new
+    frames (.png), or a video of them (.mp4).
     """
 
     model: Path
     """Output folder of `longreel train` or `longreel import-model`."""
     workspace: Address | None = None
     """The workspace with the tokens and tokenizers that the model was trained on. Required to continue a video. Default
-    for a text: the text tokenizer in the folder of the model."""
+    for a text: the text tokenizer in the folder of the model, which --prompt always takes."""
     out: Annotated[Path, Output.STREAM] | None = None
-    """PNG file to write; /dev/stdout is standard output. Required to continue a video."""
+    """File to write: PNG, or MP4 with --prompt; /dev/stdout is standard output. Not required to continue a text."""
     video: str | None = None
     """Part of the address of a stored video. Default: a video of the validation split."""
     text: str | None = None
     """Continue this text instead of a video."""
+    prompt: str | None = None
+    """Show this description instead: a picture of --frames 1, or a video that begins with it. A picture of several
+    frames has a row for each sample."""
+    negative_prompt: str | None = None
+    """Lead away from this description, with --guidance above 1. Default: from what has no description."""
+    guidance: float = 1.0
+    """Scale of classifier-free guidance towards --prompt. 1 is none, LWM takes 5 for pictures; it doubles the time."""
+    samples: int = 1
+    """Pictures or videos of --prompt to generate; sample n has the seed --seed plus n."""
+    prompt_style: PromptStyle = "caption"
+    """Whether --prompt is a caption before the frames, as in datasets, or an instruction in the chat template."""
+    frame_rate: float = 4.0
+    """Frames a second of the videos of --prompt."""
     prompt_frames: int = 8
     """Frames of the video that are given to the model."""
     frames: int = 8
@@ -90,16 +110,31 @@ class Generate:
     the workspace is configured for."""
 
     def __post_init__(self) -> None:
-        for field in ("prompt_frames", "frames", "steps"):
+        for field in ("prompt_frames", "frames", "steps", "samples"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field} must be at least 1, got {getattr(self, field)}")
+        if not 0 < self.frame_rate <= MAX_RATE:
+            raise ConfigError(f"frame_rate must be above 0 and at most {MAX_RATE}, got {self.frame_rate}")
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Load the model, generate, and show the result."""
+        if sum(one is not None for one in (self.prompt, self.text, self.video)) > 1:
+            raise UsageError("give either --prompt, --text or --video")
         if self.text is None and self.out is None:
-            raise UsageError("name the picture to write (--out picture.png), or give a text (--text ...)")
+            raise UsageError("name the file to write (--out picture.png), or give a text (--text ...)")
+        if self.prompt is not None and self.out is not None:
+            engine = self._from_description(self.prompt, self.out)
+        else:
+            engine = self._continue()
+        print(f"generate: {engine.speed}", file=sys.stderr)
+
+    def _continue(self) -> Engine:
+        """Continue a text or a video; return the engine that did it."""
         if self.text is None and self.workspace is None:
-            raise UsageError("name the workspace of the video (--workspace DIR), or give a text (--text ...)")
+            raise UsageError(
+                "name the workspace of the video (--workspace DIR), or give a text (--text ...) or a description "
+                "(--prompt ...)"
+            )
         workspace = Workspace.existing(self.workspace) if self.workspace is not None else None
         facts = StoreFacts.read(workspace.tokens) if workspace is not None else None
         engine, description = self._load(facts)
@@ -109,18 +144,12 @@ class Generate:
             print(printable(text, keep="\n\t"))
         elif workspace is not None and facts is not None and self.out is not None:
             self._continue_video(self.out, generator, facts, workspace)
-        print(f"generate: {engine.speed}", file=sys.stderr)
+        return engine
 
     def _load(self, facts: StoreFacts | None) -> tuple[Engine, Description]:
         """Load the model; `facts` are those of the workspace that it has to fit."""
-        engine, description = load_engine(
-            self.model,
-            EngineConfig(block=self.block, cache_dtype=self.cache_dtype),
-            devices=self.devices,
-            tensor=self.tensor,
-            weights=self.weights,
-            frame_tokens=facts.frame_grid[0] * facts.frame_grid[1] if facts is not None else None,
-        )
+        frame_tokens = math.prod(facts.frame_grid) if facts is not None else None
+        engine, description = self._loaded(rows=1, frame_tokens=frame_tokens)
         if facts is not None:
             facts.vocabulary.require_same(description.vocabulary, ours=str(self.workspace), theirs=str(self.model))
         return engine, description
@@ -135,8 +164,39 @@ class Generate:
             raise ConfigError(f"{found} is missing: give the workspace that the model was trained on (--workspace DIR)")
         return found
 
-    def _request(self, prompt: NDArray[Any], steps: int, frames: FrameLimits, stop: StopConditions) -> Request:
-        sampling = Sampling(
+    def _from_description(self, prompt: str, out: Path) -> Engine:
+        """Write pictures or videos of a description; return the engine that generated them."""
+        request = VideoRequest(
+            description=prompt,
+            frames=self.frames,
+            samples=self.samples,
+            guidance=self.guidance,
+            negative=self.negative_prompt,
+            style=self.prompt_style,
+            sampling=self._sampling(),
+        )
+        codec = FrameCodec.load(self.vision or recorded_vision(self.workspace))
+        rows = min(self.samples, _SAMPLES_TOGETHER) * (1 if self.guidance == 1 else 2)
+        engine, description = self._loaded(rows=rows, frame_tokens=math.prod(codec.grid))
+        text = TextTokenizer.load(self.model / TEXT_TOKENIZER)
+        generator = VideoGenerator(engine, text, codec, description.vocabulary, description.context_length)
+        frames = generator.frames(request)
+        paths = write_frames(out, frames, rate=self.frame_rate)
+        print(printable(f"generate: {', '.join(map(str, paths))}"), file=sys.stderr)
+        return engine
+
+    def _loaded(self, *, rows: int, frame_tokens: int | None) -> tuple[Engine, Description]:
+        return load_engine(
+            self.model,
+            EngineConfig(rows=rows, block=self.block, cache_dtype=self.cache_dtype),
+            devices=self.devices,
+            tensor=self.tensor,
+            weights=self.weights,
+            frame_tokens=frame_tokens,
+        )
+
+    def _sampling(self) -> Sampling:
+        return Sampling(
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,
@@ -144,7 +204,9 @@ class Generate:
             repetition_penalty=self.repetition_penalty,
             seed=self.seed,
         )
-        return Request(prompt=prompt, max_tokens=steps, sampling=sampling, stop=stop, frames=frames)
+
+    def _request(self, prompt: NDArray[Any], steps: int, frames: FrameLimits, stop: StopConditions) -> Request:
+        return Request(prompt=prompt, max_tokens=steps, sampling=self._sampling(), stop=stop, frames=frames)
 
     def _continue_text(self, prompt: str, generator: _Generator, vocabulary: Vocabulary, path: Location) -> str:
         text = TextTokenizer.load(path)

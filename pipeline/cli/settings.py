@@ -104,12 +104,16 @@ def record(name: str, command: object) -> None:
                 write_text(path, command_toml(name, command))
 
 
-def recorded_vision(workspace: Location) -> str:
-    """Return the VQGAN that the workspace is configured for: the name of a shipped checkpoint, or a file of weights."""
+def recorded_vision(workspace: Location | None) -> str:
+    """Return the VQGAN that the workspace is configured for, or else the default.
+
+    It is the name of a shipped checkpoint, or a file of weights.
+    """
     from pipeline.tokenize.config import TokenizeConfig
 
-    is_workspace = (workspace / "workspace.json").exists()
-    spelling = Settings.read(workspace).values.get(("vision",)) if is_workspace else None
+    spelling = None
+    if workspace is not None and (workspace / "workspace.json").exists():
+        spelling = Settings.read(workspace).values.get(("vision",))
     return TokenizeConfig().vision if spelling is None else str(tomllib.loads(f"value = {spelling}")["value"])
 
 

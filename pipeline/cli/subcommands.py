@@ -120,7 +120,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
             "Serve",
             "answer clients of OpenAI's interface with a trained model; a chat page",
         ),
-        ("generate", "pipeline.cli.generate", "Generate", "continue a stored video or a text with a trained model"),
+        ("generate", "pipeline.cli.generate", "Generate", "continue a video or a text, or show a description"),
     ),
     **_group(
         "Evaluate a model",

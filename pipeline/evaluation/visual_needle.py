@@ -10,10 +10,8 @@ import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -21,8 +19,8 @@ from PIL import Image, ImageDraw
 from pipeline.evaluation.files.video_choices import choice_sample
 from pipeline.evaluation.sample import Sample
 from pipeline.video.decoder import DecodeConfig, Decoder
+from pipeline.video.writing import write_video
 from schemas.errors import ConfigError
-from schemas.files import atomic
 
 SHAPES = ("circle", "square", "triangle", "cross")
 COLORS = {
@@ -69,7 +67,7 @@ def visual_needle_samples(config: VisualNeedleConfig, video: Path, folder: Path)
         if not path.exists():
             frames = list(source[: count - 1])
             frames.insert(round(depth * (count - 1)), draw_shape(*options[right]))
-            write_video(path, frames)
+            write_video(path, frames, rate=1.0, only_key_frames=True)
         names = [f"a {color} {shape}" for color, shape in options]
         task = f"{count} frames"
         yield choice_sample(f"{count}/{depth:.4f}/{number}", task, path, _QUESTION, names, right, depth=depth)
@@ -103,13 +101,3 @@ def draw_shape(color: str, shape: str) -> NDArray[np.uint8]:
             draw.rectangle((middle - 24, low, middle + 24, high), ink)
             draw.rectangle((low, middle - 24, high, middle + 24), ink)
     return np.asarray(image)
-
-
-def write_video(path: Path, frames: list[NDArray[np.uint8]]) -> None:
-    """Write frames [n, H, W, 3] as H.264 with one frame per second, each a key frame."""
-    with atomic(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(1), options={"crf": "10", "g": "1", "bf": "0"})
-        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import av
 import pytest
 from PIL import Image
 
@@ -44,6 +45,17 @@ def test_a_video_is_continued_and_the_picture_has_three_rows(model: Path, worksp
     with Image.open(picture) as image:
         assert image.size[0] >= 4 * 128
         assert image.size[1] >= 3 * 128
+
+
+def test_a_description_becomes_a_video_without_a_workspace(
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "boat.mp4"
+    generate = ["generate", "--model", str(model), "--prompt", "a boat", "--out", str(out), "--frames", "2"]
+    assert longreel.main([*generate, "--guidance", "5", "--negative-prompt", "a storm"]) == 0
+    assert f"generate: {out}" in capfd.readouterr().err
+    with av.open(str(out)) as container:
+        assert [(f.width, f.height) for f in container.decode(video=0)] == [(128, 128)] * 2
 
 
 def test_a_text_is_continued(model: Path, workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,5 +123,7 @@ def test_a_video_needs_a_file_to_write(tmp_path: Path) -> None:
         Generate(model=tmp_path, out=tmp_path / "picture.png")(())
     with pytest.raises(ConfigError, match="--out"):
         Generate(model=tmp_path, workspace=located(tmp_path))(())
+    with pytest.raises(ConfigError, match="either --prompt, --text or --video"):
+        Generate(model=tmp_path, text="The clocks", prompt="a boat", out=tmp_path / "picture.png")(())
     with pytest.raises(ConfigError, match="frames must be at least 1, got 0"):
         Generate(model=tmp_path, workspace=located(tmp_path), frames=0)

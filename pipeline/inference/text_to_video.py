@@ -1,0 +1,160 @@
+"""Pictures and videos from a description, as in LWM (arXiv 2402.08268).
+
+The first frame is generated for the prompt of a picture. The prompt of a video follows, with the first frame, and the
+other frames are generated after it. With guidance, a second prompt without the description runs next to each of them,
+and both take the same ids.
+
+Axes: N samples, T frames, P codes of a frame.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import ConfigError
+from schemas.runs.progress import TrainingProgress
+from schemas.vocab import Vocabulary
+from tokenizer.codec import FrameCodec
+from tokenizer.text.chat.render import render_chat
+from tokenizer.text.tokenizer import TextTokenizer
+from trainer.inference.engine import Engine
+from trainer.inference.requests import FrameLimits, Guidance, Request, Sampling
+
+PromptStyle = Literal["caption", "instruction"]
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRequest:
+    """What is to be generated; one frame is a picture."""
+
+    description: str
+    frames: int = 1
+    samples: int = 1
+    guidance: float = 1.0  # 1: none
+    negative: str | None = None  # the description that guidance leads away from; None: the prompt without one
+    style: PromptStyle = "caption"  # instruction: LWM's "Generate an image of …" in the chat template
+    sampling: Sampling = field(default_factory=Sampling)  # sample n has the seed plus n
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "samples"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.description.strip():
+            raise ConfigError("the description of the frames is empty")
+        if self.negative is not None and self.guidance == 1:
+            raise ConfigError("a negative prompt has no effect with guidance 1: set guidance above 1, such as 5")
+
+
+@dataclass(frozen=True)
+class VideoGenerator:
+    """Generates with an engine that has the document grammar; guidance takes two of its rows."""
+
+    engine: Engine
+    tokenizer: TextTokenizer
+    codec: FrameCodec
+    vocabulary: Vocabulary
+    context: int  # tokens of the sequences that the model was trained on
+
+    def __post_init__(self) -> None:
+        if self.codec.sha256 != self.vocabulary.vision_sha256:
+            raise ConfigError(
+                "this VQGAN did not encode the frames that the model was trained on: name the one that did (--vision)"
+            )
+
+    @property
+    def frame_tokens(self) -> int:
+        """P."""
+        return math.prod(self.codec.grid)
+
+    def frames(self, request: VideoRequest) -> NDArray[np.uint8]:
+        """Return the frames [N,T,H,W,3], and show the progress on stderr; raises as `codes`."""
+        per_frame = self.frame_tokens + 1
+        total, made = request.samples * request.frames * per_frame, 0
+        with TrainingProgress("generate", steps=total, done=0) as shown:
+            if total // request.samples > self.context:
+                shown.log(
+                    f"generate: the frames have {total // request.samples} tokens, the model was trained on contexts "
+                    f"of {self.context}: what lies beyond may be poor. Use fewer frames."
+                )
+            shown.start()
+
+            def progress(ids: int) -> None:
+                nonlocal made
+                made += ids
+                shown.update(made, f"{made // per_frame} frames")
+
+            codes = self.codes(request, progress)
+        pixels = self.codec.decode(codes.reshape(-1, self.frame_tokens))
+        return pixels.reshape(*codes.shape[:2], *pixels.shape[1:])
+
+    def codes(self, request: VideoRequest, progress: Callable[[int], None] = lambda ids: None) -> NDArray[np.uint32]:
+        """Return the codes [N,T,P]. `progress` is called with the number of ids that were generated since.
+
+        Raises ConfigError if prompt and frames exceed the model or the cache.
+        """
+        nothing = np.zeros((request.samples, 0), np.int64)
+        made = self._frames(request, "image", before=nothing, new=1, progress=progress)
+        if request.frames == 1:
+            return self._as_codes(made)
+        first = made.copy()
+        first[:, -1] = self.vocabulary.eof
+        rest = self._frames(request, "video", before=first, new=request.frames - 1, progress=progress)
+        return self._as_codes(np.concatenate([first, rest], axis=1))
+
+    def _frames(
+        self, request: VideoRequest, kind: str, *, before: Ids, new: int, progress: Callable[[int], None]
+    ) -> Ids:
+        """Return the ids [N,new·(P+1)] of frames that follow those of `before` [N,n]."""
+        ids = self._prompt(request, kind, request.description)
+        other = self._prompt(request, kind, request.negative)
+        tickets: dict[int, list[int]] = {}
+        for n, frames in enumerate(before):
+            sampling = replace(request.sampling, seed=request.sampling.seed + n)
+            guidance = Guidance(prompt=np.concatenate([other, frames]), scale=request.guidance)
+            asked = Request(
+                prompt=np.concatenate([ids, frames]),
+                max_tokens=new * (self.frame_tokens + 1),
+                sampling=sampling,
+                frames=FrameLimits(least=new, most=new),
+                guidance=guidance if request.guidance != 1 else None,
+            )
+            tickets[self.engine.submit(asked)] = []
+        self._run(tickets, progress)
+        return np.asarray(list(tickets.values()), np.int64)
+
+    def _run(self, tickets: dict[int, list[int]], progress: Callable[[int], None]) -> None:
+        """Run the requests to their end, or cancel all if one step raises."""
+        left = set(tickets)
+        try:
+            while left:
+                for made in self.engine.step():
+                    if made.ticket in left:
+                        tickets[made.ticket] += made.ids
+                        progress(len(made.ids))
+                        left -= {made.ticket} if made.finished else set()
+        finally:
+            for ticket in left:
+                self.engine.cancel(ticket)
+
+    def _prompt(self, request: VideoRequest, kind: str, description: str | None) -> Ids:
+        """Return the ids up to `<vision>`; without a description only bos and `<vision>`, as in LWM."""
+        if description is None:
+            ids = np.asarray([self.vocabulary.bos_id])
+        elif request.style == "instruction":
+            article = "an" if kind == "image" else "a"
+            message = {"role": "user", "content": f"Generate {article} {kind} of {description}"}
+            ids = np.asarray(render_chat([message], self.tokenizer).ids)
+        else:
+            ids = np.concatenate([[self.vocabulary.bos_id], self.tokenizer.encode(description)])
+        return np.concatenate([ids, self.vocabulary.begin_vision]).astype(np.int64)
+
+    def _as_codes(self, ids: Ids) -> NDArray[np.uint32]:
+        frames = ids.reshape(len(ids), -1, self.frame_tokens + 1)[..., :-1]
+        return (frames - self.vocabulary.text_size).astype(np.uint32)
