@@ -38,6 +38,7 @@ ENCODINGS: dict[str, Encoding] = {
     "start": Encoding(key_frame_s=8.3, start_s=1.37),
     "several": Encoding("fps=24,scale=iw*3/4:-2", key_frame_s=6.1, fixed=True, quality=32, start_s=0.52),
     "letterbox": Encoding("pad=iw:ih*1.3:0:(oh-ih)/2", key_frame_s=5.0),
+    "crop": Encoding("crop=iw*.9:ih*.9:iw*.06:ih*.02", key_frame_s=7.9),
     "logo": Encoding(
         "drawbox=iw*.84:ih*.06:iw*.1:ih*.1:0xE0E040@.8:fill,drawbox=iw*.86:ih*.08:iw*.05:ih*.05:0x2020C0@.8:fill",
         key_frame_s=9.1,

@@ -16,7 +16,7 @@ SAME_MOMENT_S = 0.3  # between two samples that are compared
 _STEPS_S = (0.0, -0.0625, 0.0625, -0.125, 0.125)  # from an offset, at which pictures are compared
 _MIN_COMPARED = 3  # samples of a range: those of the nearest moments, if there are fewer of the same
 _MOMENT_S = 2.0  # time within which samples show one moment
-_MIN_SIMILARITY = 0.75
+MIN_SIMILARITY = 0.75
 _SUFFICIENT_EXPLAINED, _SUFFICIENT_EXPLAINED_CENTER = 0.85, 0.95  # either is enough
 _MIN_EXPLAINED, _MIN_EXPLAINED_CENTER = 0.65, 0.55  # likewise, where one offset stands out
 _STILL_ENERGY = 1e-3
@@ -39,6 +39,17 @@ class PictureAgreement(NamedTuple):
     energy_of_videos: float  # the same of the whole videos
     moments: int  # at which there are samples to compare
 
+    @property
+    def is_still(self) -> bool:
+        """Whether nothing changes within the range."""
+        return self.energy < _STILL_ENERGY
+
+    @property
+    def is_sufficient_if_still(self) -> bool:
+        """Whether the pictures of a still range agree; more closely if the videos change elsewhere."""
+        is_part = self.energy_of_videos >= _STILL_ENERGY
+        return self.similarity >= (_MIN_STILL_SIMILARITY_OF_PART if is_part else _MIN_STILL_SIMILARITY)
+
     def is_sufficient(self, *, is_certain: bool) -> bool:
         """Return whether the pictures agree; `is_certain`: the videos have one offset that stands out.
 
@@ -47,11 +58,10 @@ class PictureAgreement(NamedTuple):
         than what changes in a quiet scene. Its center, which must agree more closely, is then enough. A still
         range of videos that change elsewhere must be almost equal, as it may be one of many slides.
         """
-        if self.similarity < _MIN_SIMILARITY:
+        if self.similarity < MIN_SIMILARITY:
             return False
-        if self.energy < _STILL_ENERGY:
-            is_part = self.energy_of_videos >= _STILL_ENERGY
-            return self.similarity >= (_MIN_STILL_SIMILARITY_OF_PART if is_part else _MIN_STILL_SIMILARITY)
+        if self.is_still:
+            return self.is_sufficient_if_still
         if self.explained >= _SUFFICIENT_EXPLAINED or self.explained_center >= _SUFFICIENT_EXPLAINED_CENTER:
             return True
         return is_certain and (self.explained >= _MIN_EXPLAINED or self.explained_center >= _MIN_EXPLAINED_CENTER)
@@ -59,9 +69,16 @@ class PictureAgreement(NamedTuple):
 
 def compare_pictures(one: SampledFrames, other: SampledFrames, offset: float, within: Range) -> PictureAgreement:
     """Return how the pictures of a range of `one` agree at the best of some steps from `offset`, which is not exact."""
+    pictures, q, r = best_pictures(one, other, offset, within)
+    return pictures._replace(explained_center=centers_of(q, r).explained) if len(q) else pictures
+
+
+def best_pictures(
+    one: SampledFrames, other: SampledFrames, offset: float, within: Range
+) -> tuple[PictureAgreement, Floats, Floats]:
+    """Return the same without the centers, and the pictures [n, SIGNATURE_BYTES] of both, in order of time."""
     found = [_compare_at(one, other, offset + step, within) for step in _STEPS_S]
-    pictures, q, r = max(found, key=lambda compared: compared[0].explained)
-    return pictures._replace(explained_center=_explained_center(q, r)) if len(q) else pictures
+    return max(found, key=lambda compared: compared[0].explained)
 
 
 def _compare_at(
@@ -72,7 +89,7 @@ def _compare_at(
     times_s = one.starts[over.sample]
     inside = np.flatnonzero(over.is_distinctive & (times_s >= within[0]) & (times_s < within[1]))
     nearest = inside[np.argsort(over.distance_s[inside], kind="stable")]
-    use = nearest[: max(_MIN_COMPARED, int(np.sum(over.distance_s[nearest] <= SAME_MOMENT_S)))]
+    use = np.sort(nearest[: max(_MIN_COMPARED, int(np.sum(over.distance_s[nearest] <= SAME_MOMENT_S)))])
     q, r = over.one[use], over.other[use]
     if not len(use):
         return PictureAgreement(0.0, -1.0, -1.0, 0.0, 0.0, 0), q, r
@@ -84,14 +101,24 @@ def _compare_at(
     return PictureAgreement(similarity, explained, -1.0, energy, of_videos, moments), q, r
 
 
-def _explained_center(q: Floats, r: Floats) -> float:
-    """Return the share of the changes in pictures q [n, SIGNATURE_BYTES] that the same ones in r explain.
+class Centers(NamedTuple):
+    """The blurred centers of pictures shown at n times, fitted to each other."""
+
+    one: Floats  # [n, SIGNATURE_BYTES]
+    other: Floats  # [n, SIGNATURE_BYTES]
+    difference: Floats  # [n, SIGNATURE_BYTES], what one shift, scale and contrast does not explain
+    explained: float  # share of what changes that is the same
+
+
+def centers_of(q: Floats, r: Floats) -> Centers:
+    """Return the centers of pictures q and r [n, SIGNATURE_BYTES].
 
     Cropped pictures cannot be resized exactly from so few cells, so details are blurred, and the remaining small shift
     and scale are fitted.
     """
     q, r = (_CENTER.crop(blurred(pictures)) for pictures in (q, r))
-    return _explained(r - q - misfit(q, r), _energy(q - q.mean(0)), _energy(r - r.mean(0)))
+    difference = r - q - misfit(q, r)
+    return Centers(q, r, difference, _explained(difference, _energy(q - q.mean(0)), _energy(r - r.mean(0))))
 
 
 def misfit(q: Floats, r: Floats) -> Floats:

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dedup.sampled_frames import SampledFrames
-from pipeline.dedup.window import Floats, Window, find_window
+from pipeline.dedup.window import Window, find_window, refine_window
 
 _WINDOW_PAIRS = 6  # pairs of frames from which the window is found
 _MIN_CORRELATION = 0.5  # median of those pairs, below which no window is searched
 _SAME_WINDOW = 0.99  # the same, above which no window is needed
 _MIN_IN_WINDOW = 0.75  # least correlation within the window
 _CERTAIN = 0.95  # correlation within the window above which the centers are not compared
+_REFINEMENTS = 3  # of the window
 _CENTER = Window(0.26, 0.26, 0.26, 0.26)
 _MIN_PAIR = 0.7  # least correlation of two frames that count towards an offset
 _PICTURE_WEIGHT = 0.02  # weight of the frames' correlation next to that of their changes
@@ -32,47 +33,84 @@ class CommonView(NamedTuple):
     other: SampledFrames
     correlation: float  # median over the most similar pairs of frames
 
+    def swapped(self) -> CommonView:
+        """Return the same with one and other exchanged."""
+        return CommonView(self.other, self.one, self.correlation)
+
 
 def common_view(one: SampledFrames, other: SampledFrames) -> CommonView | None:
-    """Return the videos cropped to the window that both show, or None if no frame of one resembles one of the other."""
+    """Return the videos cropped to the window that both show, or None if no frame of one resembles one of the other.
+
+    Frames of cropped videos are alike at other times than those that show the same; in a better window, better pairs
+    are found, and a better window from them.
+    """
     nearest = _nearest(one, other)
-    if nearest is None:
+    if nearest is not None and nearest.correlation < _MIN_CORRELATION:
+        nearest = _nearest(one.cropped(_CENTER), other.cropped(_CENTER))  # a crop misplaces stripes least there
+    if nearest is None or nearest.correlation < _MIN_CORRELATION:
         return None
-    i, j, correlations = nearest
-    correlation = float(np.median(correlations))
-    if correlation < _MIN_CORRELATION:
-        return None
-    if correlation >= _SAME_WINDOW:
-        return CommonView(one, other, correlation)
-    p, q = one.vectors[i], other.vectors[j]
-    of_one, of_other = find_window(p, q), find_window(q, p)
-    in_one = float(np.median(np.einsum("nc,nc->n", of_one.crop(p), q)))
-    in_other = float(np.median(np.einsum("nc,nc->n", p, of_other.crop(q))))
-    if max(in_one, in_other) < _MIN_IN_WINDOW:
-        return None
-    if in_one >= in_other:
-        return CommonView(one.cropped(of_one), other, in_one)
-    return CommonView(one, other.cropped(of_other), in_other)
+    if nearest.correlation >= _SAME_WINDOW:
+        return CommonView(one, other, nearest.correlation)
+    of_one, in_one = _window(one, other, nearest)
+    of_other, in_other = _window(other, one, nearest.swapped())
+    view = _refined(one, other, of_one) if in_one >= in_other else _refined(other, one, of_other).swapped()
+    return view if view.correlation >= _MIN_IN_WINDOW else None
 
 
-def common_view_or_center(one: SampledFrames, other: SampledFrames) -> CommonView | None:
-    """Return `common_view`, or the centers of both if they correlate better: a logo is near an edge.
+def _window(one: SampledFrames, other: SampledFrames, pairs: _Pairs) -> tuple[Window, float]:
+    """Return the window of `one` that `other` shows, and the median correlation of pairs in it."""
+    p, q = one.vectors[pairs.one], other.vectors[pairs.other]
+    window = find_window(p, q)
+    return window, float(np.median(np.einsum("nc,nc->n", window.crop(p), q)))
+
+
+def _refined(one: SampledFrames, other: SampledFrames, window: Window) -> CommonView:
+    """Return the best view of `one` cropped to `window`, or to a window found from the frames that are alike in it."""
+    best = _cropped_view(one, other, window)
+    for _ in range(_REFINEMENTS):
+        if best.correlation >= _SAME_WINDOW or (pairs := _simultaneous(best.one, other)) is None:
+            break
+        window = refine_window(one.vectors[pairs.one], other.vectors[pairs.other], window)
+        view = _cropped_view(one, other, window)
+        if view.correlation <= best.correlation:
+            break
+        best = view
+    return best
+
+
+def _cropped_view(one: SampledFrames, other: SampledFrames, window: Window) -> CommonView:
+    cropped = one.cropped(window)
+    pairs = _nearest(cropped, other)
+    return CommonView(cropped, other, pairs.correlation if pairs else 0.0)
+
+
+def common_views(one: SampledFrames, other: SampledFrames) -> list[CommonView]:
+    """Return `common_view`, and unless it is certain, the centers of both if they are alike: a logo is near an edge.
 
     Not for images: without motion, agreement of the centers alone is too little evidence.
     """
     view = common_view(one, other)
-    if view is not None and view.correlation >= _CERTAIN:
-        return view
-    centers = one.cropped(_CENTER), other.cropped(_CENTER)
-    nearest = _nearest(*centers)
-    correlation = float(np.median(nearest[2])) if nearest else 0.0
-    if correlation >= _MIN_IN_WINDOW and (view is None or correlation > view.correlation):
-        return CommonView(*centers, correlation)
-    return view
+    views = [] if view is None else [view]
+    if view is None or view.correlation < _CERTAIN:
+        centers = _cropped_view(one, other.cropped(_CENTER), _CENTER)
+        if centers.correlation >= _MIN_IN_WINDOW:
+            views.append(centers)
+    return views
 
 
-def _nearest(one: SampledFrames, other: SampledFrames) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats] | None:
-    """Return the `_WINDOW_PAIRS` pairs of distinctive samples that correlate best, and their correlations, in order."""
+class _Pairs(NamedTuple):
+    """The `_WINDOW_PAIRS` pairs of distinctive samples that correlate best, in order."""
+
+    one: NDArray[np.int64]  # their numbers
+    other: NDArray[np.int64]
+    correlation: float  # median
+
+    def swapped(self) -> _Pairs:
+        """Return the same with one and other exchanged."""
+        return _Pairs(self.other, self.one, self.correlation)
+
+
+def _nearest(one: SampledFrames, other: SampledFrames) -> _Pairs | None:
     mine, theirs = np.flatnonzero(one.is_distinctive), np.flatnonzero(other.is_distinctive)
     if not len(mine) or not len(theirs):
         return None
@@ -83,7 +121,25 @@ def _nearest(one: SampledFrames, other: SampledFrames) -> tuple[NDArray[np.int64
         best.append(correlation.max(1))
     correlation, partner = np.concatenate(best), np.concatenate(which)
     order = np.argsort(-correlation, kind="stable")[:_WINDOW_PAIRS]
-    return mine[order], theirs[partner[order]], correlation[order]
+    return _Pairs(mine[order], theirs[partner[order]], float(np.median(correlation[order])))
+
+
+def _simultaneous(one: SampledFrames, other: SampledFrames) -> _Pairs | None:
+    """Return pairs of samples at the likeliest offset in time, or None if there is none."""
+    offsets = candidate_offsets(one, other).likely
+    if not offsets:
+        return None
+    mine, theirs = np.flatnonzero(one.is_distinctive), np.flatnonzero(other.is_distinctive)
+    after = np.clip(np.searchsorted(other.starts[theirs], one.starts[mine] + offsets[0]), 1, len(theirs) - 1)
+    wanted = one.starts[mine] + offsets[0]
+    starts = other.starts[theirs]
+    partner = np.where(wanted - starts[after - 1] < starts[after] - wanted, after - 1, after)
+    correlation = np.einsum("nc,nc->n", one.vectors[mine], other.vectors[theirs[partner]])
+    near = np.flatnonzero((np.abs(starts[partner] - wanted) <= _STEP_S) & (correlation >= _MIN_CORRELATION))
+    if not len(near):
+        return None
+    chosen = near[np.linspace(0, len(near) - 1, min(len(near), _WINDOW_PAIRS)).round().astype(int)]
+    return _Pairs(mine[chosen], theirs[partner[chosen]], float(np.median(correlation[chosen])))
 
 
 class OffsetWeights(NamedTuple):

@@ -18,7 +18,7 @@ from pipeline.video.analysis.frame_signature import is_flat, signature_pictures
 class ImageSimilarity:
     """Near-duplicate search for images. The defaults were measured by benchmarks/near_duplicates.py."""
 
-    version: int = 3
+    version: int = 4
     min_collisions: int = 1
     sufficient_collisions: int = 1
     tables: int = 3  # LSH tables

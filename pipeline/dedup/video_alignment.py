@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.dedup.activity_alignment import correlation as activity_correlation
 from pipeline.dedup.activity_alignment import stands_out
 from pipeline.dedup.correlation import compare_pictures, correlation, correlation_of_changes
+from pipeline.dedup.dense_agreement import compare_dense
 from pipeline.dedup.frame_alignment import OffsetWeights, candidate_offsets
 from pipeline.dedup.overlay import Overlay, overlay
 from pipeline.dedup.sampled_frames import SampledFrames
@@ -134,11 +135,11 @@ def _is_supported(
     `times_s` are those of samples that agree. The activity is not needed where both videos are densely sampled, as
     their motion is compared. A dense and a sparse video have too few pictures of the same moment, and only need it.
     """
-    if one.is_sparse == other.is_sparse:
+    if not one.is_sparse and not other.is_sparse:
+        return compare_dense(one, other, offset, found).is_sufficient(is_certain=is_certain)
+    if one.is_sparse and other.is_sparse:
         if not compare_pictures(one, other, offset, found).is_sufficient(is_certain=is_certain):
             return False
-        if not one.is_sparse:
-            return True
         if len(np.unique(times_s // _MOMENT_S)) < _MIN_MOMENTS:
             return False
     if one.course is None or other.course is None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dedup.frame_alignment import common_view_or_center
+from pipeline.dedup.frame_alignment import common_views
 from pipeline.dedup.frame_keys import bits_for, sign_keys
 from pipeline.dedup.long_alignment import ActivityThresholds, best_long_alignment
 from pipeline.dedup.sampled_frames import SampledFrames
@@ -30,7 +30,7 @@ _MAX_ALIGNMENTS = 3  # a shared intro, middle and end
 class VideoSimilarity:
     """Near-duplicate search for videos. The defaults were measured by benchmarks/near_duplicates.py."""
 
-    version: int = 5
+    version: int = 6
     min_collisions: int = 2  # in a large corpus, one frame collides with many by chance
     sufficient_collisions: int = 8
     tables: int = 4  # LSH tables
@@ -83,11 +83,12 @@ class VideoSimilarity:
         )
 
     def _alignments(self, a: SampledFrames, b: SampledFrames) -> list[Alignment]:
+        """Return the best alignments of two videos in the view that most speaks for, best first."""
+        found = [self._alignments_in(view.one, view.other) for view in common_views(a, b)]
+        return max(found, key=lambda alignments: sum(alignment.score for alignment in alignments), default=[])
+
+    def _alignments_in(self, one: SampledFrames, other: SampledFrames) -> list[Alignment]:
         """Return the best alignments of two videos, each of what the ones before it leave, best first."""
-        view = common_view_or_center(a, b)
-        if view is None:
-            return []
-        one, other, _ = view
         found: list[Alignment] = []
         if one.is_sparse and other.is_sparse and (long := best_long_alignment(one, other, self.activity)):
             return [long]

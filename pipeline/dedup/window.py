@@ -60,7 +60,11 @@ def find_window(pictures: Floats, others: Floats) -> Window:
     Tries all windows on a grid of 4 margins per side, then finer ones around the best. O(n); about 1 ms for 6 pictures.
     """
     grid = tuple((a, b) for a in _COARSE for b in _COARSE)
-    best = _search(pictures, others, grid, grid)
+    return refine_window(pictures, others, _search(pictures, others, grid, grid))
+
+
+def refine_window(pictures: Floats, others: Floats, best: Window) -> Window:
+    """Return the window that correlates best among those whose margins differ little from the ones of `best`."""
     for scale in (1.0, 0.5):
         offsets = [(a * scale, b * scale) for a in _FINE for b in _FINE]
         rows = tuple((max(0.0, best.top + a), max(0.0, best.bottom + b)) for a, b in offsets)

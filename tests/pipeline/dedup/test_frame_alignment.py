@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.dedup.frame_alignment import candidate_offsets, common_view, common_view_or_center
+from pipeline.dedup.frame_alignment import candidate_offsets, common_view, common_views
 from pipeline.dedup.sampled_frames import SampledFrames
 from pipeline.video.analysis.frame_signature import GRAY_SIDE
 from tests.support.inputs.edited_frames import crop, logo
@@ -42,14 +42,26 @@ def test_unrelated_videos_have_no_common_view() -> None:
     assert common_view(frames(scene(1, 0.5)), frames(scene(2, 0.5))) is None
     black = frames([np.zeros((GRAY_SIDE, GRAY_SIDE), np.uint8)])
     assert common_view(black, frames(GRAYS)) is None
-    assert common_view_or_center(black, black) is None
+    assert common_views(black, black) == []
 
 
-def test_the_center_is_compared_if_it_agrees_better() -> None:
-    one, other = frames(GRAYS), frames([*logo(GRAYS)])
-    view, center = common_view(one, other), common_view_or_center(one, other)
-    assert center is not None
-    assert view is None or center.correlation >= view.correlation
+def test_the_centers_are_a_view_unless_the_whole_pictures_agree() -> None:
+    assert len(common_views(frames(GRAYS), frames(GRAYS))) == 1
+    views = common_views(frames(GRAYS), frames([*logo(GRAYS)]))
+    assert max(view.correlation for view in views) == views[-1].correlation > 0.95
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_the_window_of_a_crop_is_found_where_whole_pictures_do_not_resemble_each_other(swap: bool) -> None:
+    rows = np.sin(np.arange(GRAY_SIDE) * 0.7)[:, None] * 60 + 120
+    rng = np.random.default_rng(4)
+    blobs = [np.kron(rng.uniform(-40, 40, (8, 8)), np.ones((8, 8))) for _ in range(12)]
+    grays = [np.clip(rows + blob, 0, 255).astype(np.uint8) for blob in blobs]
+    whole, cropped = frames(grays), frames(crop(grays, 5))
+    assert np.median(np.einsum("nc,nc->n", whole.vectors, cropped.vectors)) < 0.7
+    view = common_view(cropped, whole) if swap else common_view(whole, cropped)
+    assert view is not None
+    assert np.median(np.einsum("nc,nc->n", view.one.vectors, view.other.vectors)) > 0.85
 
 
 @pytest.mark.parametrize("offset", [-2.0, 0.0, 1.5])
