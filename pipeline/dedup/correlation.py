@@ -77,11 +77,11 @@ def best_pictures(
     one: SampledFrames, other: SampledFrames, offset: float, within: Range
 ) -> tuple[PictureAgreement, Floats, Floats]:
     """Return the same without the centers, and the pictures [n, SIGNATURE_BYTES] of both, in order of time."""
-    found = [_compare_at(one, other, offset + step, within) for step in _STEPS_S]
+    found = [pictures_at(one, other, offset + step, within) for step in _STEPS_S]
     return max(found, key=lambda compared: compared[0].explained)
 
 
-def _compare_at(
+def pictures_at(
     one: SampledFrames, other: SampledFrames, offset: float, within: Range
 ) -> tuple[PictureAgreement, Floats, Floats]:
     """Return the agreement at one offset, and the pictures [n, SIGNATURE_BYTES] of both that it was computed from."""

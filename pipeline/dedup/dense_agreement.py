@@ -13,12 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dedup.correlation import MIN_SIMILARITY, PictureAgreement, best_pictures, centers_of
+from pipeline.dedup.correlation import MIN_SIMILARITY, PictureAgreement, best_pictures, centers_of, pictures_at
 from pipeline.dedup.sampled_frames import SampledFrames
 from pipeline.dedup.similarity import Range
 from pipeline.dedup.window import Floats
 
 _TOLERANCE, _CLOSE = 0.06, 0.03  # mean square of a difference of normalized pictures; without a certain offset
+_HOPELESS = 4 * _TOLERANCE
 _MIN_AGREEING = 0.75  # share of the samples
 _SUFFICIENT_EXPLAINED = 0.92  # of what changes in the centers, where the offset is not certain
 
@@ -48,8 +49,17 @@ class DenseAgreement(NamedTuple):
 
 
 def compare_dense(one: SampledFrames, other: SampledFrames, offset: float, within: Range) -> DenseAgreement:
-    """Return how the pictures of a range of `one` agree near an offset."""
-    pictures, q, r = best_pictures(one, other, offset, within)
+    """Return how the pictures of a range of `one` agree at the best of some steps from `offset`, which is not exact.
+
+    No step is tried if the pictures differ by far more than motion explains, as those of other videos mostly do.
+    """
+    found = _agreement(*pictures_at(one, other, offset, within))
+    if len(found.excess) and float(np.median(found.excess)) > _HOPELESS:
+        return found
+    return _agreement(*best_pictures(one, other, offset, within))
+
+
+def _agreement(pictures: PictureAgreement, q: Floats, r: Floats) -> DenseAgreement:
     if not len(q):
         return DenseAgreement(pictures, np.zeros(0), -1.0)
     centers = centers_of(q, r)

@@ -8,8 +8,10 @@ equal. Both are required of each sample with its neighbors, which gives ranges, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,20 +56,15 @@ def best_alignment(one: SampledFrames, other: SampledFrames, thresholds: Alignme
     weights = candidate_offsets(one, other)
     align_at = partial(_align_certain, one, other, weights=weights, thresholds=thresholds)
     for offset in weights.likely:
-        best = _better(best, align_at(offset))
+        best = align_at(offset, than=best) or best
         if best and best.score >= _CERTAIN * largest:
             break
     for step in (_STEP_S, _STEP_S / 2):
         if best:
             center = best.offset
             for sign in (-1, 1):
-                best = _better(best, align_at(center + sign * step))
+                best = align_at(center + sign * step, than=best) or best
     return best
-
-
-def _better(one: Alignment | None, other: Alignment | None) -> Alignment | None:
-    """Return the alignment of the larger score; the first of equal ones."""
-    return max((a for a in (one, other) if a), key=lambda a: a.score, default=None)
 
 
 def _align_certain(
@@ -75,6 +72,7 @@ def _align_certain(
     other: SampledFrames,
     offset: float,
     *,
+    than: Alignment | None,
     weights: OffsetWeights,
     thresholds: AlignmentThresholds,
 ) -> Alignment | None:
@@ -83,64 +81,93 @@ def _align_certain(
         is_certain = stands_out(one.course, other.course, offset)
     else:
         is_certain = weights.stands_out(offset)
-    return align(one, other, offset, thresholds, is_certain=is_certain)
+    return align(one, other, offset, thresholds, is_certain=is_certain, min_score=than.score if than else 0.0)
 
 
 def align(
-    one: SampledFrames, other: SampledFrames, offset: float, thresholds: AlignmentThresholds, *, is_certain: bool
-) -> Alignment | None:
-    """Return the ranges that agree at one offset, or None; `is_certain`: the offset stands out."""
-    return lay_over(one, other, offset, partial(_align_coarse, thresholds=thresholds, is_certain=is_certain))
-
-
-def _align_coarse(
-    one: SampledFrames, other: SampledFrames, offset: float, thresholds: AlignmentThresholds, *, is_certain: bool
-) -> Alignment | None:
-    one = one.thinned()  # changes are measured over the same time in all videos
-    over = overlay(one, other, offset)
-    use = _comparable(over)
-    if not len(use):
-        return None
-    q, r = over.one[use], over.other[use]
-    correlations = np.einsum("nc,nc->n", q, r)
-    verdicts = _verdicts(over, use, correlations, thresholds)
-    ranges, score, similarities = [], 0.0, []
-    for first, last in segments(verdicts):
-        members = slice(*np.searchsorted(use, (first, last + 1)))
-        strength = _strength(q[members], r[members], correlations[members], thresholds)
-        found = range_of(one, other, over, offset, first, last)
-        agreeing = use[members][verdicts[use[members]] == AGREES]
-        times_s = one.starts[over.sample[agreeing]]
-        if strength and _is_supported(one, other, offset, found, times_s, is_certain=is_certain):
-            ranges.append(found)
-            score += strength * float(_weights(one)[over.sample[use[members]]].sum())
-            similarities.append(correlations[members])
-    if not ranges:
-        return None
-    ranges_b = tuple((start + offset, end + offset) for start, end in ranges)
-    return Alignment(offset, score, float(np.concatenate(similarities).mean()), tuple(ranges), ranges_b)
-
-
-def _is_supported(
     one: SampledFrames,
     other: SampledFrames,
     offset: float,
-    found: Range,
-    times_s: NDArray[np.float64],
+    thresholds: AlignmentThresholds,
     *,
     is_certain: bool,
+    min_score: float = 0.0,
+) -> Alignment | None:
+    """Return the ranges that agree at one offset, or None if their score is not larger than `min_score`.
+
+    `is_certain`: the offset stands out.
+    """
+    at = partial(_align_coarse, thresholds=thresholds, is_certain=is_certain, min_score=min_score)
+    return lay_over(one, other, offset, at)
+
+
+class _Candidate(NamedTuple):
+    """A range that agrees but for its support."""
+
+    within: Range
+    score: float
+    similarities: Floats  # of its samples
+    times_s: NDArray[np.float64]  # of the samples that agree
+
+
+def _align_coarse(
+    one: SampledFrames,
+    other: SampledFrames,
+    offset: float,
+    thresholds: AlignmentThresholds,
+    *,
+    is_certain: bool,
+    min_score: float,
+) -> Alignment | None:
+    one = one.thinned()  # changes are measured over the same time in all videos
+    candidates = list(_candidates(one, other, offset, thresholds))
+    if sum(candidate.score for candidate in candidates) <= min_score:
+        return None  # whatever is supported, which takes most of the time to find out
+    found = [c for c in candidates if _is_supported(one, other, offset, c, is_certain=is_certain)]
+    score = sum(candidate.score for candidate in found)
+    if not found or score <= min_score:
+        return None
+    ranges = tuple(candidate.within for candidate in found)
+    ranges_b = tuple((start + offset, end + offset) for start, end in ranges)
+    similarity = float(np.concatenate([candidate.similarities for candidate in found]).mean())
+    return Alignment(offset, score, similarity, ranges, ranges_b)
+
+
+def _candidates(
+    one: SampledFrames, other: SampledFrames, offset: float, thresholds: AlignmentThresholds
+) -> Iterator[_Candidate]:
+    """Yield the ranges in which the frames of two videos, and their changes, agree at one offset."""
+    over = overlay(one, other, offset)
+    use = _comparable(over)
+    q, r = over.one[use], over.other[use]
+    correlations = np.einsum("nc,nc->n", q, r)
+    if not np.any(correlations >= thresholds.min_correlation):
+        return
+    verdicts = _verdicts(over, use, correlations, thresholds)
+    for first, last in segments(verdicts):
+        members = slice(*np.searchsorted(use, (first, last + 1)))
+        if strength := _strength(q[members], r[members], correlations[members], thresholds):
+            agreeing = use[members][verdicts[use[members]] == AGREES]
+            score = strength * float(_weights(one)[over.sample[use[members]]].sum())
+            within = range_of(one, other, over, offset, first, last)
+            yield _Candidate(within, score, correlations[members], one.starts[over.sample[agreeing]])
+
+
+def _is_supported(
+    one: SampledFrames, other: SampledFrames, offset: float, candidate: _Candidate, *, is_certain: bool
 ) -> bool:
     """Return whether the pictures of a range agree, at enough moments of sparse videos, and the activity as well.
 
-    `times_s` are those of samples that agree. The activity is not needed where both videos are densely sampled, as
-    their motion is compared. A dense and a sparse video have too few pictures of the same moment, and only need it.
+    The activity is not needed where both videos are densely sampled, as their motion is compared. A dense and a sparse
+    video have too few pictures of the same moment, and only need it.
     """
+    found = candidate.within
     if not one.is_sparse and not other.is_sparse:
         return compare_dense(one, other, offset, found).is_sufficient(is_certain=is_certain)
     if one.is_sparse and other.is_sparse:
         if not compare_pictures(one, other, offset, found).is_sufficient(is_certain=is_certain):
             return False
-        if len(np.unique(times_s // _MOMENT_S)) < _MIN_MOMENTS:
+        if len(np.unique(candidate.times_s // _MOMENT_S)) < _MIN_MOMENTS:
             return False
     if one.course is None or other.course is None:
         return True
