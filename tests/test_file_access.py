@@ -37,12 +37,13 @@ _ALLOWED = {
         pipeline/tokenize/text_tokenizer.py schemas/shards/ranged.py schemas/tables.py
         schemas/text_tokenizer.py
     """,
-    "results of an evaluation are written to a local folder": """
-        pipeline/evaluation/run.py pipeline/evaluation/visual_needle.py
+    "results of an evaluation, and pictures, are written to a local folder": """
+        pipeline/evaluation/run.py pipeline/evaluation/visual_needle.py pipeline/inference/generated_files.py
     """,
     "files of the installation, and media that a request names": """
         pipeline/evaluation/files/video_choices.py pipeline/evaluation/needles.py pipeline/language_models/endpoint.py
-        pipeline/serving/app.py pipeline/serving/attachments.py pipeline/serving/generation.py
+        pipeline/packing/curriculum.py pipeline/serving/app.py pipeline/serving/attachments.py
+        pipeline/serving/generation.py
     """,
     "links and special files exist in local folders only": "pipeline/dataset/verify/strays.py",
     "files of weights and tokenizers that the user gives or gets": """
@@ -56,7 +57,7 @@ _ALLOWED = {
     "a training run is a local folder, whose checkpoints Orbax writes": """
         pipeline/tokenizer_jobs/evaluate.py pipeline/tokenizer_jobs/frame_cache.py pipeline/tokenizer_jobs/train.py
         schemas/runs/checksums.py schemas/runs/tensorboard.py schemas/runs/weights_and_biases.py
-        pipeline/inference/loading.py tokenizer/training/resources.py
+        pipeline/cli/curriculum/command.py pipeline/inference/loading.py tokenizer/training/resources.py
         tokenizer/training/snapshots.py tokenizer/training/train.py trainer/run/arrays.py trainer/run/checkpoint.py
         trainer/run/group/launcher.py trainer/run/lock.py trainer/run/model_options.py trainer/run/native_output.py
     """,

@@ -15,6 +15,8 @@ from tokenizer.checkpoints.checkpoint import Weights, published_shapes
 from tokenizer.config import lwm_256, small_128
 from tokenizer.vqgan.vqgan import parameter_count
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def weights() -> Weights:

@@ -15,6 +15,8 @@ from tests.support.vqgan.hostile_files import assert_rejected
 from tokenizer.checkpoints import containers
 from tokenizer.text.tokenizer import TextTokenizer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_truncated_file_is_rejected(form: str, tmp_path: Path) -> None:

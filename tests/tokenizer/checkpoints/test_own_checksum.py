@@ -11,6 +11,8 @@ from tests.support.bit_flips import flips
 from tests.support.vqgan.tiny_vqgan import TINY, tiny_weights
 from tokenizer.checkpoints import checkpoint, own_checksum
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -20,6 +20,8 @@ from tokenizer.evaluation.evaluate import (
 )
 from tokenizer.evaluation.image_codecs import compress_frames
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tiny() -> FrameCodec:
