@@ -11,8 +11,8 @@ import longreel
 from schemas.storage.location import Location, located
 from tests.support.beam_processes import DaskCluster, dask_cluster
 from tests.support.inputs.media import make_video
-from tests.support.servers.own_disk import on_own_disk
 from tests.support.servers.object_servers import ObjectServer
+from tests.support.servers.own_disk import on_own_disk
 from tests.support.stages import Models, save_models
 from tests.support.texts import story
 
