@@ -96,7 +96,7 @@ def _longreel(weights: Path, prompt: int, tokens: int, *, cache: str) -> dict[st
 
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        import_model(ImportConfig(source=weights, out=run))
+        import_model(str(weights), ImportConfig(out=run))
         model, _ = load_model(run, mesh=make_mesh(MeshConfig(), devices=jax.devices()[:1]))
     engine = Engine(model, config=EngineConfig(cache_dtype=cache, cache_tokens=2 * (prompt + tokens)))  # type: ignore[arg-type]
     weight_count = sum(x.size for x in jax.tree.leaves(engine.decoder)) - engine.decoder.text_size * model.config.dim

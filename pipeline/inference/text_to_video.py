@@ -117,7 +117,7 @@ class VideoGenerator:
         tickets: dict[int, list[int]] = {}
         for n, frames in enumerate(before):
             sampling = replace(request.sampling, seed=request.sampling.seed + n)
-            guidance = Guidance(prompt=np.concatenate([other, frames]), scale=request.guidance)
+            guidance = Guidance(prompt=np.concatenate([other, frames]).tolist(), scale=request.guidance)
             asked = Request(
                 prompt=np.concatenate([ids, frames]),
                 max_tokens=new * (self.frame_tokens + 1),
