@@ -6,15 +6,21 @@ Bytes are damaged in every format; in JSON, and in the JSON header of safetensor
 from __future__ import annotations
 
 import faulthandler
+import random
 import resource
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from schemas.errors import InternalError, LongreelError
+from schemas.weight_files.gguf import Value, read_header
 from tests.faults.outcomes import Outcomes
 from tests.support.mutations import mutate, mutate_json
 from tests.support.published import models
@@ -25,8 +31,11 @@ from tests.support.tokenizer_json import save, tokenizer_json
 from tests.support.vqgan.hostile_files import CREATED
 from tokenizer.text.tokenizer import TextTokenizer
 from trainer.published.exporting import ExportConfig, export_model
+from trainer.published.files.gguf_writer import write_gguf
+from trainer.published.files.writers import Output
 from trainer.published.plan import pieces
 from trainer.published.source import open_source
+from trainer.published.source_tokenizer import read_source_tokenizer
 
 pytestmark = pytest.mark.slow
 
@@ -53,6 +62,32 @@ def _mutate_header(whole: bytes, seed: int) -> bytes:
     size = int.from_bytes(whole[:8], "little")
     header = mutate_json(whole[8 : 8 + size], seed)
     return len(header).to_bytes(8, "little") + header + whole[8 + size :]
+
+
+_METADATA: tuple[Value, ...] = (True, 0, 1, 3, (1 << 32) - 1, 0.5, float("nan"), "", "x", [7], ["x"], [0.5])
+
+
+def _mutate_metadata(whole: bytes, seed: int) -> bytes:
+    """Replace a value of a GGUF file's metadata, or leave it out."""
+    rng = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "file.gguf")
+        path.write_bytes(whole)
+        header = read_header(path)
+        metadata = dict(header.metadata)
+        key = rng.choice([key for key in metadata if key not in ("general.architecture", "general.file_type")])
+        del metadata[key]
+        if rng.random() < 0.8:
+            metadata[key] = rng.choice(_METADATA)
+        outputs = [
+            Output(name=name, shape=x.shape, blocks=partial(_zeros, x.shape)) for name, x in header.tensors.items()
+        ]
+        write_gguf(path, outputs, {k: v for k, v in metadata.items() if k != "general.file_type"}, dtype="float32")
+        return path.read_bytes()
+
+
+def _zeros(shape: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
+    yield np.zeros(shape, np.float32)
 
 
 def _cases(folder: Path) -> Iterator[_Case]:
@@ -83,7 +118,8 @@ def _weights(folder: Path) -> Iterator[_Case]:
             kind = f"{name}, {'bytes' if mutation is mutate else 'values'}"
             yield _Case(name=kind, file=source / name, read=_reader(str(source)), mutation=mutation)
     gguf = models.write_gguf(folder / "m.gguf", _CONFIG, state)
-    yield _Case(name="GGUF", file=gguf, read=_reader(str(gguf)))
+    for kind, mutation in (("bytes", mutate), ("values", _mutate_metadata)):
+        yield _Case(name=f"GGUF, {kind}", file=gguf, read=_reader(str(gguf)), mutation=mutation)
 
 
 def _lwm(folder: Path) -> Iterator[_Case]:
@@ -102,7 +138,8 @@ def _tokenizers(folder: Path) -> Iterator[_Case]:
             yield _Case(name=f"{name}, {kind}", file=found / name, read=_loader(found), mutation=mutation)
     export_model(imported(source, folder / "of-t"), ExportConfig(out=folder / "gguf", format="gguf"))
     gguf = folder / "gguf" / "model.gguf"
-    yield _Case(name="tokenizer in GGUF", file=gguf, read=_loader(gguf))
+    for kind, mutation in (("bytes", mutate), ("values", _mutate_metadata)):
+        yield _Case(name=f"tokenizer in GGUF, {kind}", file=gguf, read=_loader(gguf), mutation=mutation)
     (folder / "sp").mkdir()
     text_tokenizer("llama", _CORPUS, folder / "sp" / "tokenizer.model")
     yield _Case(name="tokenizer.model", file=folder / "sp" / "tokenizer.model", read=_loader(folder / "sp"))
@@ -111,6 +148,7 @@ def _tokenizers(folder: Path) -> Iterator[_Case]:
 def _reader(source: str) -> Callable[[], object]:
     def read() -> object:
         found = open_source(source, heads=4)
+        read_source_tokenizer(found)
         for piece in pieces(found, text_size=models.TEXT_SIZE, vision_size=models.VISION_SIZE):
             piece.tensor.rows(0, piece.tensor.shape[0])
         return None

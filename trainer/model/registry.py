@@ -52,7 +52,8 @@ def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
     Raises KeyError, TypeError or ValueError if it is from another version, or if a field has a value of another type.
     """
     fields = dict(values)
-    return FAMILIES[fields.pop("family")].config.from_dict(fields)
+    # Until 2026-11-28 there was one family, which descriptions did not name.
+    return FAMILIES[fields.pop("family", llama.FAMILY.name)].config.from_dict(fields)
 
 
 def abstract(

@@ -33,6 +33,7 @@ from schemas.runs.storage import older_intact, read_errors, write_errors
 from trainer.config import Weights
 from trainer.run.arrays import ArrayReader
 from trainer.run.description import Description
+from trainer.run.earlier_versions import is_of_earlier_version
 from trainer.run.group.processes import first_of_all, wait_for_all
 from trainer.run.orbax_log import hide_errors_raised_later
 from trainer.run.retention import Retention
@@ -113,6 +114,15 @@ class Checkpoints:
             else:
                 return step, problems
         return None, problems
+
+    def require_resumable(self, step: int) -> None:
+        """Raise ConfigError if only the parameters of the checkpoint of `step` can be used."""
+        if is_of_earlier_version(self.path / str(step)):
+            raise ConfigError(
+                f"{self.path / str(step)} was written by a version of Longreel before 2026-11-28, whose optimizer and "
+                f"place in the data cannot be resumed: start from its parameters, with --init-from {self.path.parent} "
+                "and another --out"
+            )
 
     def set_aside_after(self, step: int | None) -> Path | None:
         """Move the checkpoints after `step`, all for None, out of the way; return their new folder, if there are any.
@@ -219,7 +229,7 @@ class Checkpoints:
 
     def _check(self, step: int, item: str) -> None:
         """Raise DatasetError, in all processes, that names the first damaged file of an item; check it only once."""
-        if (step, item) in self._intact:
+        if (step, item) in self._intact or is_of_earlier_version(self.path / str(step)):
             return
         files = Checksums(self.path / str(step), [item])
         found = files.first_problem(part=jax.process_index(), parts=jax.process_count())

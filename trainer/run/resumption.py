@@ -38,6 +38,7 @@ def choose_start(
         checkpoints.require(step)
     if step is None:
         return Start(None)
+    checkpoints.require_resumable(step)
     where = checkpoints.path / str(step)
     changes = checkpoints.describe(step).require_resumable(ours, where=where, allow_changed=allow_changed)
     notes += [f"changed: {change}" for change in changes]
