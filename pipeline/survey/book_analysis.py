@@ -25,8 +25,9 @@ from pipeline.kinds.kind import Samples, Surveyed
 from pipeline.survey.config import BookSurveyConfig
 from pipeline.text.books import Book, BookConfig, kept_ranges, load_book
 from pipeline.text.language import MIN_CONFIDENCE, are_alike, identify_language, majority_language
+from pipeline.text.memory import most_words, too_large
 from pipeline.text.passages import Passage, split_passages
-from pipeline.text.words import Words, split_words
+from pipeline.text.words import TooManyWords, Words, split_words
 from schemas.deadline import checked
 from schemas.errors import Reason
 from schemas.rows import Cut, TextFacts
@@ -62,7 +63,11 @@ def book_fingerprint(config: BookConfig, survey: BookSurveyConfig) -> list[Any]:
 def survey_book(path: Path, config: BookConfig, survey: BookSurveyConfig) -> Surveyed:
     """Return what the survey finds about a book; raises InputError as `pipeline.text.books.load_book`."""
     book = load_book(path, config)
-    return analyze_text(book, split_words(book.text), survey)
+    try:
+        words = split_words(book.text, most=most_words(book.text, config.max_memory))
+    except TooManyWords as e:
+        raise too_large(book.text, config.max_memory) from e
+    return analyze_text(book, words, survey)
 
 
 def analyze_text(book: Book, words: Words, survey: BookSurveyConfig) -> Surveyed:

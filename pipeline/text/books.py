@@ -17,12 +17,11 @@ from typing import NamedTuple
 
 from pipeline.text.cleaning.steps import STEPS, clean
 from pipeline.text.formats.registry import read_source
+from pipeline.text.memory import most_words
 from pipeline.text.personal_data import mask_personal_data
 from schemas.errors import ConfigError, InputError, Reason
 
 _VERSION = 3  # increment when the same file gives another clean text
-
-_MAX_LINES = 4_000_000  # a line takes up to 300 bytes of memory besides its text
 
 TextRange = tuple[int, int]
 """A range [start, end) of characters."""
@@ -34,6 +33,9 @@ class BookConfig:
 
     max_bytes: int = 64 << 20
     """Maximum size of a file, and of what an EPUB unpacks to. Larger books are rejected."""
+    max_memory_mb: int = 2048
+    """Maximum memory that a book may take, in MiB, estimated from its characters, lines and words: prose takes 12 times
+    its bytes, very short words or lines up to 60 times. Larger books are rejected (`memory`)."""
     time_limit_s: float = 1800.0
     """Time limit per book in seconds, for the survey and for tokenization."""
     repair_text: bool = True
@@ -52,8 +54,15 @@ class BookConfig:
     def __post_init__(self) -> None:
         if self.max_bytes < 1:
             raise ConfigError(f"max_bytes must be at least 1, got {self.max_bytes}")
+        if self.max_memory_mb < 1:
+            raise ConfigError(f"max_memory_mb must be at least 1, got {self.max_memory_mb}")
         if not self.time_limit_s > 0:
             raise ConfigError(f"time_limit_s must be above 0, got {self.time_limit_s}")
+
+    @property
+    def max_memory(self) -> int:
+        """The limit of memory in bytes."""
+        return self.max_memory_mb << 20
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -83,10 +92,10 @@ class Book(NamedTuple):
 def load_book(path: Path, config: BookConfig) -> Book:
     """Return the clean text of a book in any format of pipeline.text.formats.registry.
 
-    Raises InputError as `read_source` does, and EMPTY if nothing is left after cleaning.
+    Raises InputError as `read_source` does, MEMORY, and EMPTY if nothing is left after cleaning.
     """
     source = read_source(path, config.max_bytes)
-    _require_lines(source.text)
+    most_words(source.text, config.max_memory)
     text, counts = clean(source.text, config.steps)
     counts |= source.counts
     if config.mask_pii:
@@ -101,12 +110,6 @@ def load_book(path: Path, config: BookConfig) -> Book:
     if not text.strip():
         raise InputError(Reason.EMPTY, "no text is left after cleaning")
     return Book(text, source.container, source.encoding, counts)
-
-
-def _require_lines(text: str) -> None:
-    """Raise InputError TOO_LARGE for a text of very many short lines, each of which takes memory of its own."""
-    if (lines := text.count("\n")) > _MAX_LINES:
-        raise InputError(Reason.TOO_LARGE, f"the text has {lines:,} lines, the limit is {_MAX_LINES:,}; split the file")
 
 
 def read_book(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from array import array
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ _SPACED = rf"[^\W_{UNSPACED}]+(?:[{_MARKS}]+[^\W_{UNSPACED}]*)*"
 WORD = re.compile(f"{_ASCII}|{_SPACED}|{_UNSPACED}")
 UNSPACED_WORD = re.compile(_UNSPACED)
 SYLLABIC_WORD = re.compile(rf"[{SYLLABIC}](?<=[^\W_]){_SPACED.replace('+', '*', 1)}")  # or the rest of one
+_MOST_KNOWN = 1 << 20  # words whose hashes are kept: they take 100 bytes each
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
@@ -43,18 +45,27 @@ class Words(NamedTuple):
         return Words(self.hashes[first:last], self.starts[first:last], self.ends[first:last])
 
 
-def split_words(text: str) -> Words:
-    """Return the words of `text`."""
+class TooManyWords(Exception):
+    """A text has more words than were allowed."""
+
+
+def split_words(text: str, *, most: int | None = None) -> Words:
+    """Return the words of `text`; raises TooManyWords if they are more than `most`."""
     known: dict[str, int] = {}
     hashes, starts, ends = array("Q"), array("q"), array("q")  # Python lists take ten times the memory
-    for match in checked(WORD.finditer(text), every=1 << 14):
+    limit = None if most is None else most + 1
+    for match in checked(islice(WORD.finditer(text), limit), every=1 << 14):
         word = match[0]
         if (value := known.get(word)) is None:
+            if len(known) == _MOST_KNOWN:
+                known.clear()
             digest = hashlib.blake2b(word.casefold().encode(), digest_size=8).digest()
             value = known[word] = int.from_bytes(digest, "little")
         hashes.append(value)
         starts.append(match.start())
         ends.append(match.end())
+    if most is not None and len(hashes) > most:
+        raise TooManyWords
     return Words(np.array(hashes, np.uint64), np.array(starts, np.int64), np.array(ends, np.int64))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ from pipeline.text.books import BookConfig, load_book, read_book
 from pipeline.text.language import identify_language, majority_language
 from pipeline.text.passages import split_passages
 from pipeline.text.words import shingles, split_words
-from schemas.errors import Reason
+from schemas.errors import InputError, Reason
 from schemas.rows import SurveyRow
 from schemas.storage.location import Location
 from tests.support.survey_rows import select_config
@@ -217,3 +218,11 @@ def test_masking_is_part_of_the_clean_text(tmp_path: Path) -> None:
     assert "Write to [email]." in book.text
     assert book.counts["pii_email"] == 1
     assert "".join(read_book(path, BookConfig(mask_pii=True))) == book.text
+
+
+def test_a_book_of_too_many_words_for_its_limit_of_memory_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a b c d e f g " * 4000)  # 28,000 words take 1.5 MB
+    with pytest.raises(InputError, match=r"takes more than 1 MiB of memory; raise books.max-memory-mb") as e:
+        survey_book(tmp_path / "a.txt", BookConfig(max_memory_mb=1), BookSurveyConfig())
+    assert e.value.reason is Reason.MEMORY
+    survey_book(tmp_path / "a.txt", BookConfig(max_memory_mb=3), BookSurveyConfig())

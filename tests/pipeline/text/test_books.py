@@ -89,11 +89,14 @@ def test_clean_text_changes_only_with_the_version(tmp_path: Path) -> None:
     check_golden("clean_text", config.fingerprint_fields, {"text": book.text.split("\n"), "counts": dict(book.counts)})
 
 
-def test_a_book_of_very_many_short_lines_is_too_large(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("ab\n" * 4_000_001)
-    with pytest.raises(InputError, match=r"the text has 4,000,001 lines, the limit is 4,000,000; split the file") as e:
-        load_book(tmp_path / "a.txt", BookConfig())
-    assert e.value.reason is Reason.TOO_LARGE
+def test_a_book_that_would_take_too_much_memory_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"a\n" * 20_000)
+    with pytest.raises(
+        InputError, match="20,000 lines takes more than 2 MiB of memory; raise books.max-memory-mb"
+    ) as e:
+        load_book(tmp_path / "a.txt", BookConfig(max_memory_mb=2))
+    assert e.value.reason is Reason.MEMORY
+    assert load_book(tmp_path / "a.txt", BookConfig(max_memory_mb=3)).text
 
 
 def test_reading_a_book_ends_at_its_time_limit(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.text.words import mix, shingles, split_words
+from pipeline.text import words as module
+from pipeline.text.words import TooManyWords, mix, shingles, split_words
 
 
 def test_case_and_punctuation_do_not_matter() -> None:
@@ -76,3 +77,16 @@ def test_mix_is_a_bijection_that_changes_every_bit() -> None:
     assert len(np.unique(values)) == 1 << 12
     shares = [(values >> np.uint64(bit) & np.uint64(1)).mean() for bit in range(64)]
     assert all(0.4 < share < 0.6 for share in shares)
+
+
+def test_more_words_than_allowed_are_an_error() -> None:
+    assert len(split_words("one two three", most=3).hashes) == 3
+    with pytest.raises(TooManyWords):
+        split_words("one two three", most=2)
+
+
+def test_forgetting_known_words_changes_no_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "a b c d a b c d e a b"
+    expected = split_words(text)
+    monkeypatch.setattr(module, "_MOST_KNOWN", 2)
+    assert np.array_equal(split_words(text).hashes, expected.hashes)
