@@ -142,7 +142,7 @@ def _run(name: str, arguments: list[str], options: tuple[str, ...]) -> int:
             raise
         record(name, command)
     except TemplateWritten as e:
-        print(f"longreel {name}: {e}")
+        print(_shown(f"longreel {name}: {e}"))
     except Interrupted as e:
         return _fail(str(e), INTERRUPTED, name)
     except KeyboardInterrupt:
@@ -181,10 +181,14 @@ def _require_printable(arguments: list[str]) -> None:
 
 
 def _fail(message: str, code: int, name: str = "") -> int:
+    print(_shown(f"longreel{f' {name}' if name else ''}: {message}"), file=sys.stderr)
+    return code
+
+
+def _shown(message: str) -> str:
     from schemas.printable import printable
 
-    print(printable(f"longreel{f' {name}' if name else ''}: {message}", keep="\n"), file=sys.stderr)
-    return code
+    return printable(message, keep="\n")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,12 @@ arguments, so that all three ways are parsed and checked alike.
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +24,7 @@ from pipeline.cli.places import check_places
 from pipeline.cli.settings import recorded_values
 from pipeline.cli.toml import read_config
 from schemas.errors import ConfigError, UsageError
+from schemas.printable import printable
 
 _CONFIG_HELP = (
     "A TOML file with options: the keys are their names, with a table for each prefix ([decode] fps = 4). Options on "
@@ -108,6 +112,18 @@ def _arity(option: Option) -> float:
     return 0 if option.annotation is bool else 1
 
 
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    """Escape what tyro prints about wrong usage: it quotes arguments, which may be names that a shell found."""
+    printed = io.StringIO()
+    try:
+        with redirect_stderr(printed):
+            yield
+    finally:
+        if printed.getvalue():
+            print(printable(printed.getvalue().rstrip("\n"), keep="\n"), file=sys.stderr)
+
+
 def build(command_class: type, arguments: Sequence[str], prog: str) -> Any:
     """Return the command that tyro makes of the arguments, with `--config` among the options that `--help` shows."""
     config = Annotated[Path | None, tyro.conf.arg(help=_CONFIG_HELP, metavar="FILE", help_behavior_hint="")]
@@ -116,7 +132,8 @@ def build(command_class: type, arguments: Sequence[str], prog: str) -> Any:
     )
     shown.__doc__ = command_class.__doc__
     try:
-        command: Any = tyro.cli(shown, prog=prog, args=list(arguments))
+        with _printable_errors():
+            command: Any = tyro.cli(shown, prog=prog, args=list(arguments))
     except ConfigError as e:  # from __post_init__; tyro reports only those of the outermost dataclass
         raise UsageError(str(e)) from e
     for option in options_of(command_class):

@@ -102,7 +102,7 @@ def _kill(command: Command, commands: CommandServer, folder: Path, results: list
     for kill in range(kills):
         out = folder / f"{command.name}-{kill}"
         _start_from(command, out)
-        code = commands.run(command.arguments(out), partial(_kill_after, took * (kill + 0.5) / kills))
+        code = commands.run(command.arguments(out), partial(kill_after, took * (kill + 0.5) / kills))
         again = commands.run(command.arguments(out))
         if again or command.made(out) != expected:
             outcomes.wrong.append(f"{command.name}, kill {kill + 1} of {kills} in {took:.1f} s: then exit code {again}")
@@ -117,7 +117,8 @@ def _start_from(command: Command, out: Path) -> None:
         shutil.copytree(command.before, out)
 
 
-def _kill_after(seconds: float, process: int) -> None:
+def kill_after(seconds: float, process: int) -> None:
+    """Kill a process after some seconds, if it still runs."""
     time.sleep(seconds)
     with contextlib.suppress(ProcessLookupError):  # it was faster
         os.kill(process, signal.SIGKILL)

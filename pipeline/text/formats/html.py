@@ -24,6 +24,7 @@ _BLOCKS = "p,div,h1,h2,h3,h4,h5,h6,li,ul,ol,dl,dt,dd,tr,table,blockquote,pre,sec
 _BLOCK, _LINE, _CELL = "\ue000", "\ue001", "\ue002"  # private-use characters, removed from the page first
 _MARKS = re.compile(f"[{_BLOCK}{_LINE}{_CELL}]")
 _MAX_CHARS = 64 << 20
+_MAX_TAGS = 4_000_000  # a tag takes up to 330 bytes of memory
 _MAX_DEPTH = 256
 _MAX_ATTRIBUTES = 256
 _MAX_ROOTS = 64
@@ -137,6 +138,8 @@ def _attributes(tag: str) -> int:
 def _require_limits(page: str) -> None:
     if len(page) > _MAX_CHARS:
         raise InputError(Reason.TOO_LARGE, f"the HTML page has {len(page):,} characters; the limit is {_MAX_CHARS:,}")
+    if (tags := page.count("<")) > _MAX_TAGS:
+        raise InputError(Reason.MEMORY, f"the HTML page has {tags:,} tags, the limit is {_MAX_TAGS:,}; split the file")
     opened: Counter[str] = Counter()
     depth = formatting = 0
     for match in checked(_TAG.finditer(page)):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from dataclasses import MISSING
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 import longreel
+from pipeline.cli.options import Option, options_of
+from pipeline.cli.subcommands import SUBCOMMANDS
+from schemas.storage.location import Location
 from tests.support.stored_files import file_of
 from tests.support.text_tokenizers import text_tokenizer
 from tests.support.texts import story
@@ -107,3 +111,29 @@ def test_the_report_escapes_hostile_names(inputs: Path, tmp_path: Path) -> None:
     page = (out / "report.html").read_text()
     assert harmful(page) == set()
     assert "\\u001b]52" in page
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_no_message_about_an_option_has_a_character_that_a_terminal_executes(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / f"file{EVIL}").touch()
+    options = options_of(SUBCOMMANDS[name].load())
+    required = [option for option in options if option.default is MISSING]
+    texts = [option for option in options if option.element in (str, Path, Location) and option not in required]
+    for added in ([f"extra{EVIL}"], [word for option in texts for word in _given(option, tmp_path)]):
+        command = [*name.split(), *(word for option in required for word in _given(option, tmp_path)), *added]
+        try:
+            code = longreel.main(command)
+        except SystemExit as e:  # of tyro
+            code = e.code if isinstance(e.code, int) else 1
+        printed = capfd.readouterr()
+        assert code != 3, command
+        assert harmful(printed.out + printed.err) == set(), command
+
+
+def _given(option: Option, folder: Path) -> list[str]:
+    """Return an option with the name of something that does not exist, or where nothing can be written."""
+    place = folder / (f"file{EVIL}/below" if option.output else f"missing{EVIL}")
+    value = str(place) if option.element in (str, Path, Location) else option.choices[0] if option.choices else "1"
+    return [value] if option.positional else [f"--{option.name}", value]
