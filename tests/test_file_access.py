@@ -30,7 +30,8 @@ _ALLOWED = {
     """,
     "members of archives have such a method": "pipeline/text/formats/epub_archive.py",
     "options and the terminal": """
-        pipeline/cli/listing.py pipeline/cli/places.py pipeline/cli/serve.py pipeline/cli/settings.py
+        pipeline/cli/curriculum/command.py pipeline/cli/listing.py pipeline/cli/places.py pipeline/cli/serve.py
+        pipeline/cli/settings.py
     """,
     "works with the local file that Location.local, .writing or .scratch gives": """
         pipeline/dataset/commit.py pipeline/dataset/removal/rewrite.py pipeline/runtime/token_store.py
@@ -41,6 +42,7 @@ _ALLOWED = {
         pipeline/evaluation/run.py pipeline/evaluation/visual_needle.py pipeline/inference/generated_files.py
     """,
     "files of the installation, and media that a request names": """
+        pipeline/packing/curriculum.py
         pipeline/evaluation/files/video_choices.py pipeline/evaluation/needles.py pipeline/language_models/endpoint.py
         pipeline/packing/curriculum.py pipeline/serving/app.py pipeline/serving/attachments.py
         pipeline/serving/generation.py
@@ -56,8 +58,8 @@ _ALLOWED = {
     """,
     "a training run is a local folder, whose checkpoints Orbax writes": """
         pipeline/tokenizer_jobs/evaluate.py pipeline/tokenizer_jobs/frame_cache.py pipeline/tokenizer_jobs/train.py
-        schemas/runs/checksums.py schemas/runs/tensorboard.py schemas/runs/weights_and_biases.py
-        pipeline/cli/curriculum/command.py pipeline/inference/loading.py tokenizer/training/resources.py
+        schemas/runs/checksums.py schemas/runs/folder_lock.py schemas/runs/tensorboard.py
+        schemas/runs/weights_and_biases.py pipeline/inference/loading.py tokenizer/training/resources.py
         tokenizer/training/snapshots.py tokenizer/training/train.py trainer/run/arrays.py trainer/run/checkpoint.py
         trainer/run/group/launcher.py trainer/run/lock.py trainer/run/model_options.py trainer/run/native_output.py
     """,

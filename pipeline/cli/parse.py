@@ -115,13 +115,14 @@ def _arity(option: Option) -> float:
 @contextmanager
 def _printable_errors() -> Iterator[None]:
     """Escape what tyro prints about wrong usage: it quotes arguments, which may be names that a shell found."""
-    printed = io.StringIO()
+    printed = io.TextIOWrapper(io.BytesIO(), encoding=getattr(sys.stderr, "encoding", None) or "utf-8")
     try:
         with redirect_stderr(printed):
             yield
     finally:
-        if printed.getvalue():
-            print(printable(printed.getvalue().rstrip("\n"), keep="\n"), file=sys.stderr)
+        printed.seek(0)
+        if text := printed.read():
+            print(printable(text.rstrip("\n"), keep="\n"), file=sys.stderr)
 
 
 def build(command_class: type, arguments: Sequence[str], prog: str) -> Any:

@@ -23,6 +23,7 @@ from pipeline.language_models.cached import CachedModel
 from pipeline.language_models.chat import ChatModel, Reply, RequestRefused
 from schemas.errors import ConfigError
 from schemas.files import write_json, write_text
+from schemas.runs.folder_lock import locked_folder
 
 RESULTS, SUMMARY, REPLIES = "results.jsonl", "summary.json", "replies.jsonl"
 
@@ -41,14 +42,26 @@ def run_suite(
 
     Raises ConfigError if the suite is empty or `out` holds another suite; JobError if the model cannot be reached.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    with locked_folder(out):
+        return _run(model, suite, samples, out, concurrency, options or {}, progress)
+
+
+def _run(
+    model: ChatModel,
+    suite: str,
+    samples: Iterable[Sample],
+    out: Path,
+    concurrency: int,
+    options: dict[str, Any],
+    progress: Callable[[int], None],
+) -> dict[str, Any]:
     kept = CachedModel(model, out / REPLIES)
     found = dict(_results(samples, kept, concurrency, progress))
     results = [found[number] for number in sorted(found)]
     if not results:
         raise ConfigError(f"the suite {suite} has no samples with these options")
     write_text(out / RESULTS, "".join(json.dumps(result.to_dict()) + "\n" for result in results))
-    summary = {"suite": suite, "model": model.name, "options": options or {}, **summarize(results)}
+    summary = {"suite": suite, "model": model.name, "options": options, **summarize(results)}
     write_json(out / SUMMARY, summary)
     write_report(out, summary)
     return summary

@@ -18,6 +18,7 @@ from pipeline.tokenizer_jobs.frame_cache import cached_frames
 from pipeline.tokenizer_jobs.training_set import training_table
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError
+from schemas.runs.folder_lock import locked_folder
 from schemas.storage.option import NewFolder
 from tokenizer.checkpoints import checkpoint
 from tokenizer.training import perceptual
@@ -70,7 +71,7 @@ class TrainTokenizer:
             raise ConfigError(f"--out must be a folder, got {self.out}: the weights are written to {WEIGHTS} in it")
         self._require_files()
         _log(f"{len(uris)} videos and images, {self.train.steps} steps, {_critic(self.train)}")
-        with stop_on_signals():
+        with stop_on_signals(), locked_folder(self.out):
             with Decoder(self.decode) as decoder:
                 frames = cached_frames(
                     uris,

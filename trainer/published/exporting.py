@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args
 
 from schemas.errors import ConfigError
 from schemas.fingerprint import sha256_file
+from schemas.runs.folder_lock import LOCK, locked_folder
 from schemas.storage.option import NewFolder
 from schemas.vocab import Vocabulary
 from schemas.weight_files.gguf import Value
@@ -97,8 +98,19 @@ def export_model(run: Path, config: ExportConfig) -> ExportResult:
     damaged, StorageError if the disk is full.
     """
     if config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
-        raise ConfigError(f"{config.out} exists and is not an empty folder: choose another --out")
+        raise _not_empty(config.out)
     facts = RunFacts.of(run)
+    with locked_folder(config.out):
+        if [path for path in config.out.iterdir() if path.name != LOCK]:  # another export was faster
+            raise _not_empty(config.out)
+        return _export(run, config, facts)
+
+
+def _not_empty(out: Path) -> ConfigError:
+    return ConfigError(f"{out} exists and is not an empty folder: choose another --out")
+
+
+def _export(run: Path, config: ExportConfig, facts: RunFacts) -> ExportResult:
     with open_run(run) as checkpoints:
         step = checkpoints.newest()
         about = checkpoints.describe(step)

@@ -26,6 +26,7 @@ from schemas.errors import ConfigError, storage_errors
 from schemas.files import write_json
 from schemas.fingerprint import sha256_file
 from schemas.runs.checksums import write_checksums
+from schemas.runs.folder_lock import locked_folder
 from schemas.storage.location import located
 from schemas.storage.option import Address, NewFolder
 from schemas.vocab import Vocabulary
@@ -104,6 +105,11 @@ def import_model(source: str, config: ImportConfig) -> ImportResult:
     """
     if (config.out / CHECKPOINTS).exists():
         raise ConfigError(f"{config.out} already has a folder {CHECKPOINTS}/: choose another --out")
+    with locked_folder(config.out):
+        return _import(source, config)
+
+
+def _import(source: str, config: ImportConfig) -> ImportResult:
     published = open_source(source, heads=config.heads, rope_theta=config.rope_theta)
     known = read_card(config.dataset).vocabulary if config.dataset is not None else published.vocabulary
     tokenizer = read_source_tokenizer(published, wanted=known.text_sha256 if known else "")

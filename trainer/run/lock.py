@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import jax
 
 from schemas.errors import ConfigError, storage_errors
+from schemas.runs.folder_lock import take_lock
 from schemas.storage.regular import open_appending
 from trainer.run.group.processes import any_process
 
@@ -27,16 +27,6 @@ def locked(out: Path) -> Iterator[None]:
     with storage_errors(path):
         out.mkdir(parents=True, exist_ok=True)
         with open_appending(path) as file:
-            if any_process(jax.process_index() == 0 and not _take(file.fileno())):
+            if any_process(jax.process_index() == 0 and not take_lock(file.fileno())):
                 raise ConfigError(f"another run is training in {out}: wait until it ends, or choose another --out")
             yield
-
-
-def _take(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks: the user has to start one run at a time
-        return True
-    return True

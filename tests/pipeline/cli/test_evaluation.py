@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import longreel
+from schemas.runs.folder_lock import locked_folder
 from tests.support.servers.chat_server import Answer, chat_server, prompt_of
 from tests.support.text_tokenizers import text_tokenizer
 from tests.support.texts import story
@@ -39,6 +40,12 @@ def evaluate(place: Path, address: str, name: str, *options: str, suite: str = "
     out = place / name
     assert longreel.main(["eval", suite, "--out", str(out), "--haystack", *books, *model, *options]) == code
     return out
+
+
+def test_two_evaluations_do_not_write_to_one_folder(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with locked_folder(place / "busy"):
+        evaluate(place, "http://127.0.0.1:9/v1", "busy", code=1)
+    assert "is in use by another longreel command" in capsys.readouterr().err
 
 
 def test_a_perfect_reader_scores_one_and_is_compared_with_a_worse_one(
