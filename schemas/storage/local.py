@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -46,7 +47,8 @@ class LocalStore:
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """Return a range of the bytes of a file."""
-        descriptor = regular_descriptor(key)
+        with _absent_below_a_file(key):
+            descriptor = regular_descriptor(key)
         try:
             data = os.pread(descriptor, length, start)
         finally:
@@ -57,7 +59,8 @@ class LocalStore:
 
     def open(self, key: str) -> BinaryIO:
         """Open a file."""
-        return open_regular(key)
+        with _absent_below_a_file(key):
+            return open_regular(key)
 
     def write(self, key: str, data: bytes, condition: Condition) -> str:
         """Write a file under a temporary name, sync it to disk and rename it."""
@@ -136,6 +139,15 @@ class LocalStore:
             except FileNotFoundError:
                 if Path(folder).exists():  # another process deleted one of its files at the same time
                     raise
+
+
+@contextmanager
+def _absent_below_a_file(key: str) -> Iterator[None]:
+    """Raise FileNotFoundError where a file is in place of a folder above `key`, which `stat` finds absent, too."""
+    try:
+        yield
+    except NotADirectoryError as e:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key) from e
 
 
 def _names(folder: str) -> Iterator[str]:

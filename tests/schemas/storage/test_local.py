@@ -91,6 +91,15 @@ def test_deleting_what_is_absent_is_no_error(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
+def test_a_file_below_a_file_is_absent(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    place = located(tmp_path / "file" / "below")
+    assert place.stat() is None
+    for read in (place.read, place.open, lambda: place.read_range(0, 1)):
+        with pytest.raises(FileNotFoundError):
+            read()
+
+
 def test_a_full_disk_is_a_storage_error_that_names_the_file(tmp_path: Path) -> None:
     with (
         pytest.raises(StorageError, match="cannot write .*file: No space left"),
