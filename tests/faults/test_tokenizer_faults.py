@@ -19,8 +19,8 @@ import pytest
 from tests.faults.outcomes import Outcomes
 from tests.faults.test_full_disk import SIZES
 from tests.faults.test_kills import kill_after
-from tests.support.command_server import CommandServer
 from tests.support.inputs.media import make_video
+from tests.support.servers.command_server import CommandServer
 from tests.support.texts import story
 from tokenizer.training.train import WEIGHTS
 from tokenizer.weights_file import weights_file
