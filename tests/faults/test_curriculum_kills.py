@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import psutil
@@ -34,7 +35,8 @@ def test_a_curriculum_that_is_killed_ten_times_trains_the_same(tmp_path: Path, r
     whole_s, draw = time.monotonic() - started, random.Random(0)
     for n in range(_KILLS):
         moment = draw.uniform(0.05, 0.6) * whole_s
-        problem = _start_and_kill(_command(tmp_path, "killed"), after_s=moment, draw=draw)
+        with (tmp_path / "said.txt").open("w+") as said:
+            problem = _start_and_kill(_command(tmp_path, "killed"), after_s=moment, draw=draw, said=said)
         outcomes.wrong += [f"kill {n}: {problem}"] if problem else []
         outcomes.named += not problem
     done = subprocess.run(
@@ -53,12 +55,15 @@ def _command(folder: Path, out: str) -> list[str]:
     return [sys.executable, "-P", "-m", "longreel", "train", "--curriculum", str(folder / "c.toml"), *places]
 
 
-def _start_and_kill(command: list[str], *, after_s: float, draw: random.Random) -> str:
+def _start_and_kill(command: list[str], *, after_s: float, draw: random.Random, said: IO[str]) -> str:
     """Start a curriculum, kill the command or the trainer; return what is wrong with how they end."""
-    process = subprocess.Popen(command, env=run_environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=run_environment(), stderr=said, stdout=subprocess.DEVNULL)
     time.sleep(after_s)
     if process.poll() is not None:
-        return "" if process.returncode == 0 else f"it ended before with exit code {process.returncode}"
+        said.seek(0)
+        return (
+            f"it ended before with exit code {process.returncode}: {said.read()[-1000:]}" if process.returncode else ""
+        )
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     draw.choice(family).kill()
     _, alive = psutil.wait_procs(family, timeout=_END_S)

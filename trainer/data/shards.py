@@ -78,11 +78,15 @@ class PackedSplit:
             raise DatasetError(
                 f"{', '.join(map(str, cards))} has no sequences in the split {split!r} (it has: {have}). "
                 "Pack a dataset with more documents, or with a larger share of them in this split."
-                + (" Or train without evaluation: --eval-every 0." if split == "val" else "")
             )
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
+
+    @property
+    def all_splits(self) -> frozenset[str]:
+        """The names of the splits that have sequences in any of the datasets."""
+        return frozenset(name for card in self._cards.values() for name, s in card.splits.items() if s.sequences)
 
     @property
     def is_remote(self) -> bool:

@@ -187,6 +187,8 @@ class _Training:
             self._progress.log(f"nothing to do: {self._newest} has {self._step} of {self._config.steps} steps")
             return self._result()
         self._progress.log(str(self._setup) + (f"; resuming from {self._newest}" if self._step else ""))
+        if self._setup.held_out is None and self._config.cadence.eval_every:
+            self._progress.log("no dataset has sequences in the split val, so the run is not evaluated")
         if jax.process_index() == 0:
             self._setup.write_config(self._config.out / f"config-from-{self._step}.json")
             self._setup.split.copy_text_tokenizer(self._config.out / TEXT_TOKENIZER)

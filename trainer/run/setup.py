@@ -46,7 +46,7 @@ class Setup:
     config: TrainConfig
     split: PackedSplit
     order: Order
-    held_out: PackedSplit | None  # None if the run does not evaluate
+    held_out: PackedSplit | None  # None if the run does not evaluate, or no dataset has sequences in val
     placements: Mapping[int, Placement]  # of a batch, by its size
     held_out_placement: Placement  # of a micro-batch, the batch size of evaluation
     optimizer: optax.GradientTransformation
@@ -79,7 +79,7 @@ class Setup:
             config=config,
             split=split,
             order=order_of(config, split.sizes),
-            held_out=PackedSplit(unique, "val") if config.cadence.eval_every else None,
+            held_out=PackedSplit(unique, "val") if config.cadence.eval_every and "val" in split.all_splits else None,
             placements={size: place((size, split.context_length)) for size in config.batch_sizes.sizes},
             held_out_placement=place((config.rows, split.context_length)),
             optimizer=optimizer,

@@ -26,7 +26,6 @@ from schemas.runs.metrics import METRICS, read_metrics
 from schemas.storage.location import Location
 from schemas.storage.option import Address
 from schemas.vocab import Vocabulary
-from trainer.data.mixture import directory_of
 from trainer.planning.report import spelled_bytes, spelled_time
 from trainer.run.checkpoint import CHECKPOINTS
 from trainer.run.group.distributed import Distributed
@@ -97,11 +96,12 @@ class TrainCurriculum:
         if self.pack:
             place = Place(out=workspace.root, workers=self.workers, reconfigure=self.reconfigure)
             Pack(place=place, curriculum=self.curriculum)(())
-        held_out = [_has_held_out(stage) for stage in stages]  # of all, before the first begins
-        for number, (stage, evaluates) in enumerate(zip(stages, held_out, strict=True), 1):
+        for stage in stages:  # before the first one begins
+            _require_data(stage)
+        for number, stage in enumerate(stages, 1):
             self._require_unused(stage, stages[number:])
             console.print(f"stage {number} of {len(stages)}: {stage.name}")
-            self._train(stage, evaluates=evaluates)
+            self._train(stage)
             for evaluation in stage.evaluations:
                 self._evaluate(stage, evaluation)
         output().print(_summary(stages))
@@ -120,13 +120,10 @@ class TrainCurriculum:
                 f"weights already: remove {self.out / started[0]} and what follows it, or choose another --out"
             )
 
-    def _train(self, stage: TrainingStage, *, evaluates: bool) -> None:
+    def _train(self, stage: TrainingStage) -> None:
         arguments = [*stage.arguments, *_words(Distributed, self.processes)]
         arguments += [] if self.devices is None else ["--devices", str(self.devices)]
         arguments += ["--allow-changed"] if self.allow_changed else []
-        if not evaluates:
-            console.print(f"stage {stage.name}: its datasets have no sequences in val, so it is not evaluated")
-            arguments += ["--eval-every", "0"]
         self._run(["train", *arguments], f"stage {stage.name}")
 
     def _evaluate(self, stage: TrainingStage, evaluation: Evaluation) -> None:
@@ -164,13 +161,10 @@ def _newest(run: Path) -> int | None:
     return max(steps, default=None)
 
 
-def _has_held_out(stage: TrainingStage) -> bool:
-    """Return whether the datasets of a stage have sequences to evaluate on.
-
-    Raises DatasetError, with the reasons, if they have none to train on or another context length.
-    """
-    cards = {directory_of(dataset): read_card(directory_of(dataset)) for dataset in stage.config.dataset}
-    for directory, card in cards.items():
+def _require_data(stage: TrainingStage) -> None:
+    """Raise DatasetError if a dataset of a stage has no sequences to train on, with the reasons, or another context."""
+    for directory in stage.config.directories:
+        card = read_card(directory)
         if card.context_length != stage.data.context_length:
             raise DatasetError(
                 f"stage {stage.name} has a context of {stage.data.context_length:,} tokens, but {directory} was packed "
@@ -182,7 +176,6 @@ def _has_held_out(stage: TrainingStage) -> bool:
                 f"stage {stage.name}: {directory} has no sequence to train on; documents that were not packed: "
                 f"{excluded}. Lower min_tokens, change the mixture of the stage, or add data"
             )
-    return any(card.splits.get("val") for card in cards.values())
 
 
 def _estimates(rows: Sequence[Estimate]) -> Table:

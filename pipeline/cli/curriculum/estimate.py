@@ -11,7 +11,6 @@ from schemas.dataset import read_card
 from schemas.errors import DatasetError
 from schemas.vocab import Vocabulary
 from trainer.config import MeshConfig, ModelConfig
-from trainer.data.mixture import directory_of
 from trainer.mesh import mesh_sizes
 from trainer.planning.plan import TrainingPlan, Workload
 from trainer.planning.speed import matmul_flops_per_s
@@ -99,7 +98,7 @@ def _flops_per_s(model: ModelConfig, hardware: Hardware, devices: int) -> float:
 
 def _sequences(stage: TrainingStage) -> int | None:
     try:
-        cards = [read_card(directory_of(dataset)) for dataset in stage.config.dataset]
+        cards = [read_card(directory) for directory in stage.config.directories]
     except DatasetError:  # not packed yet
         return None
     return sum(card.splits["train"].sequences for card in cards if "train" in card.splits)
