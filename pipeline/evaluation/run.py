@@ -8,10 +8,9 @@ the model refuses scores 0 and is counted; a model that cannot be reached ends t
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from pipeline.evaluation.scorers import score
 from pipeline.evaluation.summary import summarize
 from pipeline.language_models.cached import CachedModel
 from pipeline.language_models.chat import ChatModel, Reply, RequestRefused
+from pipeline.language_models.parallel import in_parallel
 from schemas.errors import ConfigError
 from schemas.files import write_json, write_text
 from schemas.runs.folder_lock import locked_folder
@@ -56,8 +56,8 @@ def _run(
     progress: Callable[[int], None],
 ) -> dict[str, Any]:
     kept = CachedModel(model, out / REPLIES)
-    found = dict(_results(samples, kept, concurrency, progress))
-    results = [found[number] for number in sorted(found)]
+    answers = in_parallel(lambda sample: answer(sample, kept), samples, concurrency=concurrency, progress=progress)
+    results = [result for _, result in sorted(answers, key=itemgetter(0))]
     if not results:
         raise ConfigError(f"the suite {suite} has no samples with these options")
     write_text(out / RESULTS, "".join(json.dumps(result.to_dict()) + "\n" for result in results))
@@ -105,28 +105,3 @@ def _result(sample: Sample, points: float, reply: Reply, refused: str | None) ->
         finish_reason=reply.finish_reason,
         refused=refused,
     )
-
-
-def _results(
-    samples: Iterable[Sample], model: ChatModel, concurrency: int, progress: Callable[[int], None]
-) -> Iterator[tuple[int, Result]]:
-    """Yield the results with their numbers as they are made; samples are drawn when needed, as prompts can be long."""
-    waiting = enumerate(samples)
-    pool = ThreadPoolExecutor(concurrency)
-    running: dict[Future[Result], int] = {}
-
-    def start(count: int) -> None:
-        running.update({pool.submit(answer, sample, model): n for n, sample in itertools.islice(waiting, count)})
-
-    try:
-        start(concurrency)
-        done = 0
-        while running:
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            start(len(finished))
-            for future in finished:
-                yield running.pop(future), future.result()
-                done += 1
-                progress(done)
-    finally:
-        pool.shutdown(cancel_futures=True)  # replies on their way are kept
