@@ -19,7 +19,7 @@ _ALLOWED = {
         pipeline/sources/inputs.py pipeline/sources/links.py pipeline/sources/manifest.py
         pipeline/sources/pinned.py
         pipeline/survey/job.py pipeline/text/encoding.py
-        pipeline/takedown/files.py
+        pipeline/takedown/files.py pipeline/cli/qa.py
     """,
     "workers compare the code that they have installed": "pipeline/runtime/engines/dask_probe.py",
     "sample material is made in a local folder": """
@@ -38,8 +38,9 @@ _ALLOWED = {
         pipeline/tokenize/text_tokenizer.py schemas/shards/ranged.py schemas/tables.py
         schemas/text_tokenizer.py
     """,
-    "results of an evaluation, and pictures, are written to a local folder": """
+    "results of an evaluation, pictures, and questions about books are written to a local folder": """
         pipeline/evaluation/run.py pipeline/evaluation/visual_needle.py pipeline/inference/generated_files.py
+        pipeline/qa_generation/generate.py
     """,
     "files of the installation, and media that a request names": """
         pipeline/packing/curriculum.py
@@ -62,6 +63,7 @@ _ALLOWED = {
         schemas/runs/weights_and_biases.py pipeline/inference/loading.py tokenizer/training/resources.py
         tokenizer/training/snapshots.py tokenizer/training/train.py trainer/run/arrays.py trainer/run/checkpoint.py
         trainer/run/group/launcher.py trainer/run/lock.py trainer/run/model_options.py trainer/run/native_output.py
+        pipeline/cli/curriculum/command.py
     """,
 }
 

@@ -66,6 +66,10 @@ SUBCOMMANDS: dict[str, Subcommand] = {
         uses_beam=True,
     ),
     **_group(
+        "Generate training data",
+        ("qa", "pipeline.cli.qa", "Qa", "let a language model write questions and answers about books"),
+    ),
+    **_group(
         "Understand the result",
         ("list", "pipeline.cli.listing", "List", "list items with job and reason, as a table or JSON lines"),
         ("explain", "pipeline.cli.reports", "Explain", "show every measure of one item and every decision about it"),

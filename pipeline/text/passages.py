@@ -34,7 +34,7 @@ def split_passages(text: str) -> list[Passage]:
     """Return the passages of `text`, in order and without gaps; none for an empty text."""
     passages: list[Passage] = []
     start = end = words = 0
-    for piece in checked(_lines_or_sentences(text)):
+    for piece in checked(lines_or_sentences(text)):
         found = WORD.findall(piece)
         words += len(found)
         end += len(piece)
@@ -52,7 +52,8 @@ def _is_boundary(words: list[str]) -> bool:
     return int.from_bytes(digest, "little") * _MEAN_EXTRA_WORDS < len(words) * _HASHES
 
 
-def _lines_or_sentences(text: str) -> Iterator[str]:
+def lines_or_sentences(text: str) -> Iterator[str]:
+    """Yield the lines of a text, and the sentences of long lines; together they are the text."""
     start = 0
     while start < len(text):
         end = text.find("\n", start) + 1 or len(text)
