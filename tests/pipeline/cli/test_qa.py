@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import longreel
-from tests.support.chat_server import Answer, chat_server, prompt_of
+from tests.support.servers.chat_server import Answer, chat_server, prompt_of
 from tests.support.texts import story
 
 

@@ -15,7 +15,7 @@ from pipeline.qa_generation.generate import DOCUMENTS, MANIFEST, PAIRS, NamedBoo
 from pipeline.text.books import Book
 from pipeline.text.qa import QaConfig, read_turns
 from schemas.errors import ConfigError, JobError
-from tests.support.chat_server import Answer, ChatServer, chat_server, prompt_of
+from tests.support.servers.chat_server import Answer, ChatServer, chat_server, prompt_of
 
 CONFIG = QaGeneration(tasks=("fact",), chunk_words=40, document_words=300)
 PLACES = [f"In the year {1800 + n} the captain number{n} sailed to the harbor of Town{n}. " for n in range(6)]
