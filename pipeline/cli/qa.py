@@ -47,7 +47,7 @@ class Qa:
     dry_run: bool = False
     """Print the number of requests, their tokens and price, and ask nothing."""
     price_in: float | None = None
-    """Price of a million prompt tokens, in any currency, for --dry-run and the summary."""
+    """Price of a million prompt tokens, in any currency; it is printed for a dry run and in the summary."""
     price_out: float | None = None
     """Price of a million reply tokens."""
     generation: Annotated[QaGeneration, OmitArgPrefixes] = field(default_factory=QaGeneration)
