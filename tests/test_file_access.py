@@ -43,7 +43,6 @@ _ALLOWED = {
         pipeline/qa_generation/generate.py
     """,
     "files of the installation, and media that a request names": """
-        pipeline/packing/curriculum.py
         pipeline/evaluation/files/video_choices.py pipeline/evaluation/needles.py pipeline/language_models/endpoint.py
         pipeline/packing/curriculum.py pipeline/serving/app.py pipeline/serving/attachments.py
         pipeline/serving/generation.py
