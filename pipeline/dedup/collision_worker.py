@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dedup.candidates import PARTITIONS, count_collisions, merge_pairs
+from pipeline.dedup.key_runs import read_partition
 from pipeline.dedup.scratch import Division, Scratch
-from schemas.checksums import check_appended
 from schemas.files import read_array, write_array, write_json
 from schemas.storage.location import Location
 
@@ -36,14 +37,11 @@ class _Buckets:
     worker: CollisionWorker
 
     @cached_property
-    def _runs(self) -> list[tuple[Location, NDArray[np.int64]]]:
-        """The files of entries, and where their partitions start; checked with the first element, when all exist."""
+    def _runs(self) -> list[tuple[Location, NDArray[Any]]]:
+        """The files of entries, and their runs; read with the first element, when all exist."""
         scratch = self.worker.scratch
         units = np.unique(read_array(scratch.items)["unit"]).tolist()
-        for place in (scratch.keys(unit) for unit in units):
-            if place.is_local:  # of a file in a bucket, only the partitions of this worker are read
-                check_appended(place)
-        return [(scratch.keys(unit), read_array(scratch.key_bounds(unit))) for unit in units]
+        return [(scratch.keys(unit), read_array(scratch.key_runs(unit))) for unit in units]
 
     def count(self, part: int) -> None:
         """Write the pairs of a part of the partitions."""
@@ -54,10 +52,5 @@ class _Buckets:
         write_json(self.worker.scratch.full_buckets(part), {"full": sum(full for _, full in counted)})
 
     def _entries(self, partition: int) -> NDArray[np.uint64]:
-        parts = [np.zeros(0, np.uint64)]
-        for place, runs in self._runs:
-            for start, end in runs[:, partition : partition + 2].tolist():
-                if end > start:
-                    data = place.read_range(8 * start, 8 * (end - start))
-                    parts.append(np.frombuffer(data, "<u8").astype(np.uint64))
-        return np.concatenate(parts)
+        parts = [some for place, runs in self._runs for some in read_partition(place, runs, partition)]
+        return np.concatenate([np.zeros(0, np.uint64), *parts])

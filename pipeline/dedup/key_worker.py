@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dedup.candidates import PARTITIONS, bucket_entries, distinct_keys
+from pipeline.dedup.candidates import bucket_entries, distinct_keys
+from pipeline.dedup.key_runs import ENTRY, RUN, describe_run
 from pipeline.dedup.scratch import Scratch
 from pipeline.dedup.signature_table import read_items, read_unit
 from pipeline.dedup.similarity import Similarity
 from pipeline.runtime.interrupt import raise_if_stopping
 from pipeline.runtime.journal import MADE, note
 from pipeline.runtime.workspace import Workspace
-from schemas.checksums import append_checksum
 from schemas.errors import storage_errors
 from schemas.files import atomic, write_array
 
@@ -49,15 +49,13 @@ class KeyWorker:
 
     def _write(self, unit: int, items: NDArray[Any]) -> None:
         path = self.scratch.keys(unit)
-        bounds, written = [np.zeros((0, PARTITIONS + 1), np.int64)], 0
-        with atomic(path) as temporary, storage_errors(path):
-            with temporary.open("wb") as file:
-                for partitions, entries in self._runs(unit, items):
-                    bounds.append(written + np.searchsorted(partitions, np.arange(PARTITIONS + 1))[None])
-                    file.write(entries.astype("<u8").tobytes())
-                    written += len(entries)
-            append_checksum(temporary)
-        write_array(self.scratch.key_bounds(unit), np.concatenate(bounds))
+        runs, written = [np.zeros(0, RUN)], 0
+        with atomic(path) as temporary, storage_errors(path), temporary.open("wb") as file:
+            for partitions, entries in self._runs(unit, items):
+                runs.append(describe_run(partitions, entries, start=written))
+                file.write(entries.astype(ENTRY).tobytes())
+                written += len(entries)
+        write_array(self.scratch.key_runs(unit), np.concatenate(runs))
         note(MADE, unit=unit)
 
     def _runs(self, unit: int, items: NDArray[Any]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint64]]]:

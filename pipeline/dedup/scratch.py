@@ -2,7 +2,7 @@
 
     items.npy              the items of the search (`pipeline.dedup.signature_table.ITEM`)
     keys-00012.u64         the entries of a unit, in runs, each sorted by partition
-    keys-00012.npy         int64 [runs, PARTITIONS + 1]: where in the file the partitions of each run start
+    keys-00012.npy         where in the file the partitions of each run are (`pipeline.dedup.key_runs.RUN`)
     collisions-007.npy     pairs of some partitions (`pipeline.dedup.candidates.PAIR`), sorted by pair
     collisions-007.json    the number of their buckets over the maximum size
     pairs-063.parquet      the pairs of one range that share content, sorted
@@ -52,8 +52,8 @@ class Scratch:
         """The entries of a unit."""
         return self.folder / f"keys-{unit_name(unit)}.u64"
 
-    def key_bounds(self, unit: int) -> Location:
-        """Where the partitions start in the entries of a unit."""
+    def key_runs(self, unit: int) -> Location:
+        """Where the partitions are in the entries of a unit."""
         return self.folder / f"keys-{unit_name(unit)}.npy"
 
     def collisions(self, part: int) -> Location:

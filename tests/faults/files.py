@@ -11,9 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.dataset.removal.documents import read_batches
 from pipeline.dataset.verify.verify import verify
+from pipeline.dedup.key_runs import ENTRY, describe_run, read_partition
 from pipeline.dedup.pairs import read_pairs
 from pipeline.dedup.signature_table import read_unit
 from pipeline.packing.chunks import documents_of
@@ -31,7 +33,6 @@ from pipeline.select.selection import read_selection
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.text_tokenizer import text_tokenizer_of
 from pipeline.tokenizer_jobs.training_set import read_training_table, write_training_table
-from schemas.checksums import append_checksum, check_appended
 from schemas.dataset import read_card
 from schemas.errors import DatasetError
 from schemas.files import read_array, write_array
@@ -103,15 +104,15 @@ def _scratch_kinds(workspace: Workspace, folder: Path) -> Iterator[Kind]:
     """Yield the kinds of intermediate files."""
     array, entries, histograms = folder / "items.npy", folder / "keys.u64", folder / "unit-00000.parquet"
     write_array(array, np.arange(400, dtype=np.int32))
-    entries.write_bytes(np.arange(400, dtype="<u8").tobytes())
-    append_checksum(entries)
+    entries.write_bytes(np.arange(400, dtype=ENTRY).tobytes())
+    runs = describe_run(np.zeros(400, np.uint8), np.arange(400, dtype=np.uint64), start=0)
     documents = documents_of(read_rows(unit_files(workspace.tokens)[0], TOKENS))
     counted = count_lengths(documents, Mixture(), context_length=64, text_factor=1.0, seed=0)
     write_histograms(located(histograms), counted)
     table = folder / "x.trained-on.parquet"
     write_training_table(table, [])
     yield Kind("intermediate arrays", [array], lambda: read_array(array).tobytes())
-    yield Kind("hash keys", [entries], lambda: check_appended(entries))
+    yield Kind("hash keys", [entries], lambda: _entries(entries, runs))
     yield Kind("length histograms", [histograms], lambda: _histograms(histograms))
     yield Kind("training set of a tokenizer", [table], lambda: read_training_table(table))
     plan, jobs = make_jobs(unit_tables(workspace.tokens.local()))
@@ -178,6 +179,10 @@ def _rows(table: Any) -> list[dict[str, Any]]:
 def _manifest(workspace: Workspace) -> object:
     units = [read_manifest_unit(workspace, unit).items for unit in range(workspace.units)]
     return units, _rows(read_listed(workspace, ["uri", "kind"]))
+
+
+def _entries(path: Path, runs: NDArray[Any]) -> object:
+    return [entries.tolist() for entries in read_partition(located(path), runs, 0)]
 
 
 def _signatures(path: Location) -> object:

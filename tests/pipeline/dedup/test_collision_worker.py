@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.dedup.candidates import PARTITIONS, bucket_entries, merge_pairs, split_pair
+from pipeline.dedup.candidates import bucket_entries, merge_pairs, split_pair
 from pipeline.dedup.collision_worker import CollisionWorker
+from pipeline.dedup.key_runs import describe_run
 from pipeline.dedup.scratch import Division, Scratch
-from schemas.checksums import append_checksum
 from schemas.files import read_json, write_array
 from schemas.storage.location import located
 
@@ -21,8 +21,7 @@ def write_keys(scratch: Scratch, unit: int, keys: list[int], item: int) -> None:
     zeros = np.zeros(len(keys), np.uint64)
     partitions, entries = bucket_entries(some, np.full(len(keys), item, np.uint64), zeros.astype(np.uint8), zeros)
     scratch.keys(unit).write(entries.astype("<u8").tobytes())
-    append_checksum(scratch.keys(unit).local())
-    write_array(scratch.key_bounds(unit), np.searchsorted(partitions, np.arange(PARTITIONS + 1))[None])
+    write_array(scratch.key_runs(unit), describe_run(partitions, entries, start=0))
 
 
 @pytest.mark.parametrize("parts", [1, 4])

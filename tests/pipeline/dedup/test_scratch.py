@@ -25,6 +25,6 @@ def test_more_items_are_divided_into_more_parts() -> None:
 
 def test_every_file_has_a_name_of_its_own() -> None:
     scratch = Scratch(located(Path("x")))
-    names = [scratch.items, *(name(1) for name in (scratch.keys, scratch.key_bounds, scratch.collisions))]
+    names = [scratch.items, *(name(1) for name in (scratch.keys, scratch.key_runs, scratch.collisions))]
     names += [scratch.full_buckets(1), scratch.pairs(1), scratch.pairs(2)]
     assert len(set(names)) == len(names)
