@@ -1,11 +1,11 @@
 """Measures what planning costs the driver: seconds and memory per item by stage, and what corpus 24 GB can plan.
 
-    python benchmarks/driver.py [--items 20000 40000] [--smoke] [--out driver.json]
+    python benchmarks/driver.py [--items 250000 1000000] [--smoke] [--out driver.json]
 
-A workspace is written whose items are all up to date, so that each stage only plans. Each stage runs in a process of
-its own; its memory is the peak of the process less that of one that only imports. The cost of an item is the slope
-between the two numbers of items, which leaves out what does not grow. The figures for a million items, and the corpus
-that fits 24 GB, are extrapolated from it. What pack plans depends on the number of distinct lengths: see packing.py.
+A workspace is written whose items are all up to date, so that each stage only plans; its documents are short texts of
+500 lengths. Each stage runs in a process of its own. Memory is the peak of the process, that of imports included; time
+is processor time, as other processes do not change it. The cost of an item is the slope between the two numbers of
+items, by which the corpus that fits 24 GB is extrapolated. How packing depends on the lengths: see packing.py.
 """
 
 from __future__ import annotations
@@ -16,21 +16,36 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import tyro
+from numpy.typing import NDArray
 
+from pipeline.dataset.verify.workspace import workspace_problems
+from pipeline.dedup.job import digest_of_ids, has_searched_all
 from pipeline.dedup.signature_table import number_items
+from pipeline.packing.assign import RankCounter
+from pipeline.packing.config import PackConfig
+from pipeline.packing.job import HistogramWorker, Stage
+from pipeline.packing.length_histograms import read_histograms, sum_histograms
+from pipeline.packing.plan import make_plan
+from pipeline.reports.dry_run import dry_run_report
+from pipeline.reports.listing import ItemFilter, list_items
+from pipeline.reports.page import render
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.growth import units_for
-from pipeline.runtime.token_store import TokenStore, write_unit
+from pipeline.runtime.manifest_file import read_listed
+from pipeline.runtime.token_store import FACTS, StoreFacts, TokenStore, write_unit
+from pipeline.runtime.units import unit_files, unit_name, unit_number
 from pipeline.runtime.workspace import Workspace, read_units, write_table_unit
 from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items, selection_fingerprint
+from pipeline.select.quarantine import write_quarantine
 from pipeline.select.selection import finish_selection, read_selection
 from pipeline.sources.manifest import read_manifest
 from pipeline.survey.absence import AbsenceConfig
@@ -38,18 +53,22 @@ from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
 from pipeline.survey.taken_down import clear_manifest_rows
 from pipeline.survey.worker import SurveyWorker
+from pipeline.takedown.find import find
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.worker import TokenizeWorker, items_to_tokenize
+from schemas.files import write_json, write_text
 from schemas.fingerprint import fingerprint
-from schemas.records import SIGNATURES, SURVEY
-from schemas.rows import DocumentRow, SurveyRow, survey_table
+from schemas.records import PAIRS, SIGNATURES, SURVEY, TOKENS
+from schemas.rows import DocumentRow, SurveyRow, document_table, survey_table
 from schemas.storage.location import located
 from schemas.tables import write_table
-from schemas.vocab import Vocabulary
+from schemas.vocab import TEXT, Vocabulary
 
 DRIVER_BYTES = 24e9
-MILLION = 1_000_000
-KIND = "video"
+KIND, TEXT_KIND, LICENSE = "video", "book", "CC-BY-4.0"
+LENGTHS = 500
+STAGE = Stage(name="4096", context_length=4096, config=PackConfig(sentence_reach=0))
+SURVEYED = SurveyRow(uri="", kind=KIND, license=LICENSE)
 VOCABULARY = Vocabulary(
     text_size=512,
     codebook_size=64,
@@ -66,8 +85,8 @@ VOCABULARY = Vocabulary(
 class Options:
     """Measure the memory and time of the driver."""
 
-    items: tuple[int, int] = (20_000, 40_000)
-    smoke: bool = False  # a few hundred items
+    items: tuple[int, int] = (250_000, 1_000_000)
+    smoke: bool = False  # a few hundred items, all stages in this process: no figures of memory
     out: Path | None = None  # write the figures to this JSON file
     stage: str | None = None  # run one stage in this process
     workspace: Path | None = None  # of the stage
@@ -76,42 +95,74 @@ class Options:
 def write_workspace(root: Path, items: int) -> None:
     """Write a workspace of `items` items that no file exists for, surveyed, selected and tokenized."""
     workspace = Workspace.open(root, units=units_for(items))
-    uris = [f"/videos/{number // 1000:05d}/a video with a name {number:09d}.mp4" for number in range(items)]
-    plain = {"uri": uris, "kind": [KIND] * items, "license": ["CC-BY-4.0"] * items, "title": uris}
-    write_table(located(root) / "listed.parquet", pa.table(plain))
-    by_survey: dict[int, list[str]] = {}
-    by_document: dict[int, list[str]] = {}
-    for uri in uris:
-        by_survey.setdefault(workspace.unit_of(uri), []).append(uri)
-        by_document.setdefault(workspace.unit_of(fingerprint(uri)), []).append(uri)
-    for unit, some in sorted(by_survey.items()):
-        write_table_unit(workspace.survey, unit, survey_table(map(_surveyed, sorted(some))))
-        write_table_unit(workspace.signatures, unit, _signatures(some))
-    for unit, some in sorted(by_document.items()):
-        write_table_unit(
-            workspace.selection, unit, survey_table(replace(_surveyed(uri), split="train") for uri in some)
-        )
-        write_unit(workspace.tokens, unit, ((_tokenized(uri), np.zeros(0)) for uri in some), VOCABULARY.dtype)
+    numbers = np.arange(items)
+    uris = pa.array([f"/videos/{number // 1000:05d}/a video with a name {number:09d}.mp4" for number in range(items)])
+    names = pa.array([fingerprint(uri) for uri in uris.to_pylist()])
+    licenses = pa.repeat(LICENSE, items)
+    write_table(
+        located(root) / "listed.parquet",
+        pa.table({"uri": uris, "kind": pa.repeat(KIND, items), "license": licenses, "title": uris}),
+    )
+    ids = {"uri": uris, "title": uris, "document_id": names, "content_id": names}
+    for unit, some in _units(workspace, uris, numbers):
+        own = {name: column.take(some) for name, column in ids.items()}
+        write_table_unit(workspace.survey, unit, _repeated(survey_table([SURVEYED]), own).sort_by("uri"))
+        write_table_unit(workspace.signatures, unit, _signatures(own["content_id"]))
+    for unit, some in _units(workspace, names, numbers):
+        own = {name: column.take(some) for name, column in ids.items()}
+        write_table_unit(workspace.selection, unit, _repeated(survey_table([replace(SURVEYED, split="train")]), own))
+        del own["content_id"]
+        _write_tokens(workspace, unit, own)
+    write_table(workspace.pairs, PAIRS.empty_table())
     surveyed = read_units(workspace.survey, SURVEY)
     key = selection_fingerprint(workspace, SelectConfig(), surveyed)
     finish_selection(workspace, SelectConfig(), fingerprint=key, items=items)
+    units = tuple(unit_number(path) for path in unit_files(workspace.tokens))
+    facts = StoreFacts(units=units, vocabulary=VOCABULARY, frame_grid=(8, 8), frame_size=128, frame_rate=1.0)
+    write_text(workspace.tokens / FACTS, facts.to_json())
+    _, searched = number_items(workspace, (KIND,))
+    write_json(workspace.root / "pairs.json", {"kinds": [KIND], "searched": digest_of_ids(searched)})
+    with HistogramWorker(workspace, STAGE).open() as count:
+        for unit in units:
+            count(unit)
 
 
-def _surveyed(uri: str) -> SurveyRow:
-    name = fingerprint(uri)
-    return SurveyRow(uri=uri, kind=KIND, license="CC-BY-4.0", title=uri, document_id=name, content_id=name)
+def _units(workspace: Workspace, identities: pa.Array, numbers: NDArray[np.int64]) -> Iterator[tuple[int, pa.Array]]:
+    """Yield each unit with the numbers of its items."""
+    unit_of = np.array([workspace.unit_of(identity) for identity in identities.to_pylist()])
+    order = np.argsort(unit_of, kind="stable")
+    units, starts = np.unique(unit_of[order], return_index=True)
+    for unit, some in zip(units.tolist(), np.split(numbers[order], starts[1:]), strict=True):
+        yield unit, pa.array(some)
 
 
-def _tokenized(uri: str) -> DocumentRow:
-    header = {"kind": KIND, "split": "train", "uri": uri, "title": uri, "source": None, "license": "CC-BY-4.0"}
-    return DocumentRow(document_id=fingerprint(uri), fingerprint="", **header, reason="unreadable")
+def _repeated(row: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
+    """Return copies of a row with these columns."""
+    count = len(next(iter(columns.values())))
+    table = row.take(pa.array(np.zeros(count, np.int64)))
+    for name, column in columns.items():
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, table.schema.field(at), column)
+    return table
 
 
-def _signatures(uris: list[str]) -> pa.Table:
-    names = sorted(map(fingerprint, uris))
-    plain = {"content_id": names, "kind": [KIND] * len(names), "starts": [[0.0]] * len(names)}
-    plain |= {"lengths": [[1.0]] * len(names), "samples": [[bytes(64)]] * len(names), "activity": [b""] * len(names)}
-    return pa.table({**plain, "thumbnail": pa.nulls(len(names), pa.binary())}, SIGNATURES)
+def _write_tokens(workspace: Workspace, unit: int, columns: Mapping[str, pa.Array]) -> None:
+    """Write documents of zeros."""
+    lengths = [20 + int(name[:6], 16) % LENGTHS for name in columns["document_id"].to_pylist()]
+    one = DocumentRow(document_id="", fingerprint="", kind=TEXT_KIND, split="train", uri="", license=LICENSE)
+    index = write_unit(workspace.tokens, unit, ((one, np.zeros(n, int)) for n in lengths), VOCABULARY.dtype)
+    spans = [[{"start": 0, "length": n, "modality": TEXT, "weight": 1.0}] for n in lengths]
+    columns = {**columns, "spans": pa.array(spans, TOKENS.field("spans").type)}
+    columns |= {name: index[name].combine_chunks() for name in ("unit", "batch", "row", "length")}
+    table = _repeated(document_table([one]), columns).replace_schema_metadata(index.schema.metadata)
+    write_table(workspace.tokens / f"{unit_name(unit)}.parquet", table)
+
+
+def _signatures(names: pa.Array) -> pa.Table:
+    names, count = names.sort(), len(names)
+    plain = {"content_id": names, "kind": [KIND] * count, "starts": [[0.0]] * count}
+    plain |= {"lengths": [[1.0]] * count, "samples": [[bytes(64)]] * count, "activity": [b""] * count}
+    return pa.table({**plain, "thumbnail": pa.nulls(count, pa.binary())}, SIGNATURES)
 
 
 def plan_listing(workspace: Workspace) -> None:
@@ -129,8 +180,8 @@ def plan_survey(workspace: Workspace) -> None:
 
 
 def plan_dedup(workspace: Workspace) -> None:
-    """Number the items of the search."""
-    number_items(workspace, (KIND,))
+    """Number the items of the search, and compare them with those of the last one."""
+    assert has_searched_all(workspace)
 
 
 def plan_select(workspace: Workspace) -> None:
@@ -147,79 +198,120 @@ def plan_tokenize(workspace: Workspace) -> None:
     TokenStore(workspace.tokens).rows()
 
 
+def plan_pack(workspace: Workspace) -> None:
+    """Add the length histograms of the units, plan, and count the ranks at which each unit starts."""
+    facts, folder = StoreFacts.read(workspace.tokens), workspace.length_histograms(STAGE.name)
+    files = [folder / f"{unit_name(unit)}.parquet" for unit in facts.units]
+    histograms = sum_histograms(map(read_histograms, files))
+    plan = make_plan(
+        histograms, STAGE.config, context_length=STAGE.context_length, vocabulary=facts.vocabulary, text_factor=1.0
+    )
+    ranks = RankCounter()
+    starts = {
+        unit: ranks.start(unit, read_histograms(file).splits) for unit, file in zip(facts.units, files, strict=True)
+    }
+    assert plan.documents
+    assert starts
+
+
 def plan_takedown(workspace: Workspace) -> None:
-    """Replace rows of the manifest, as takedown does."""
-    clear_manifest_rows(workspace, {})
+    """Find an item, its copies and near-duplicates, and replace its row of the manifest."""
+    uri = read_listed(workspace, ["uri"])["uri"][0].as_py()
+    found = find(workspace, [uri], [], near_duplicates=True, min_containment=0.5)
+    clear_manifest_rows(workspace, {target.uri: "20260101T000000Z-00000000" for target in found.targets})
 
 
-STAGES: dict[str, Callable[[Workspace], None]] = {
+def show_list(workspace: Workspace) -> None:
+    """List the items."""
+    list_items(workspace, ItemFilter())
+
+
+def show_report(workspace: Workspace) -> None:
+    """Render the report."""
+    render(workspace)
+
+
+def show_dry_run(workspace: Workspace) -> None:
+    """Judge all items."""
+    list(dry_run_report(workspace, SelectConfig()))
+
+
+def check(workspace: Workspace) -> None:
+    """Verify the tables and the token store of the workspace."""
+    list(workspace_problems(workspace))
+
+
+STAGES: dict[str, Callable[[Workspace], object]] = {
     "import": lambda workspace: None,
     "listing": plan_listing,
     "survey": plan_survey,
     "dedup": plan_dedup,
     "select": plan_select,
     "tokenize": plan_tokenize,
+    "pack": plan_pack,
+    "quarantine": write_quarantine,
+    "list": show_list,
+    "dry run": show_dry_run,
+    "report": show_report,
+    "verify": check,
     "takedown": plan_takedown,
 }
 
 
-def measure(stage: str, workspace: Path) -> tuple[float, float]:
-    """Return seconds and peak bytes of a stage in a process of its own."""
+def measure(stage: str, workspace: Path, *, here: bool) -> tuple[float, float]:
+    """Return the processor seconds and peak bytes of a stage, in a process of its own or in this one."""
+    if here:
+        return run_stage(stage, workspace)
     command = [sys.executable, __file__, "--stage", stage, "--workspace", str(workspace)]
     printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    found = json.loads(printed.splitlines()[-1])
-    return found["seconds"], found["bytes"]
+    seconds, peak = json.loads(printed.splitlines()[-1])
+    return seconds, peak
 
 
-def run_stage(stage: str, root: Path) -> None:
-    """Run a stage in this process, and print its figures."""
-    workspace, started = Workspace.existing(root), time.monotonic()
+def run_stage(stage: str, root: Path) -> tuple[float, float]:
+    """Run a stage in this process, and return its figures."""
+    workspace, started = Workspace.existing(root), time.process_time()
     STAGES[stage](workspace)
-    seconds = time.monotonic() - started
-    print(json.dumps({"seconds": seconds, "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+    return time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main(options: Options) -> None:
     """Print a table, and write the figures."""
     if options.stage and options.workspace:
-        run_stage(options.stage, options.workspace)
+        print(json.dumps(run_stage(options.stage, options.workspace)))
         return
     few, many = (200, 400) if options.smoke else options.items
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
         roots = {n: Path(folder) / str(n) for n in (few, many)}
         for n, root in roots.items():
+            started = time.monotonic()
             write_workspace(root, n)
-        base = measure("import", roots[few])[1]
+            print(f"workspace of {n:,} items written in {time.monotonic() - started:.0f} s", flush=True)
+        print(f"{'stage':10}{'items':>11}{'CPU s':>8}{'peak MB':>9}{'us/item':>9}{'B/item':>8}{'24 GB: items':>15}")
+        rows = []
         for stage in STAGES:
-            if stage != "import":
-                rows.append(_figures(stage, {n: measure(stage, root) for n, root in roots.items()}, base))
-    print(
-        f"{'stage':10} {'items':>8} {'s':>7} {'MB':>7} {'us/item':>8} {'B/item':>7} "
-        f"{'1M: s':>7} {'1M: GB':>7} {'24 GB: items':>14}"
-    )
-    for row in rows:
-        cells = [f"{row['stage']:10} {row['items']:8,} {row['seconds']:7.2f} {row['bytes'] / 1e6:7.0f}"]
-        cells += [f"{row['us_per_item']:8.0f} {row['bytes_per_item']:7.0f} {row['us_per_item']:7.0f}"]
-        print(*cells, f"{row['million_bytes'] / 1e9:7.2f} {row['items_in_24_gb']:14,}")
+            row = _figures(stage, {n: measure(stage, root, here=options.smoke) for n, root in roots.items()})
+            rows.append(row)
+            print(
+                f"{stage:10}{many:11,}{row['seconds']:8.1f}{row['bytes'] / 1e6:9.0f}{row['us_per_item']:9.1f}"
+                f"{row['bytes_per_item']:8.0f}{row['items_in_24_gb']:15,}",
+                flush=True,
+            )
     if options.out:
         options.out.write_text(json.dumps(rows, indent=1))
 
 
-def _figures(stage: str, found: dict[int, tuple[float, float]], base: float) -> dict[str, float | str]:
+def _figures(stage: str, found: dict[int, tuple[float, float]]) -> dict[str, Any]:
     (few, (seconds_few, bytes_few)), (many, (seconds, peak)) = sorted(found.items())
     per_item = max((peak - bytes_few) / (many - few), 1.0)
-    us_per_item = (seconds - seconds_few) / (many - few) * 1e6
-    fixed = max(0.0, peak - per_item * many)
     return {
         "stage": stage,
         "items": many,
         "seconds": seconds,
-        "bytes": peak - base,
-        "us_per_item": us_per_item,
+        "bytes": peak,
+        "us_per_item": (seconds - seconds_few) / (many - few) * 1e6,
         "bytes_per_item": per_item,
-        "million_bytes": fixed + per_item * MILLION,
-        "items_in_24_gb": int((DRIVER_BYTES - fixed) / per_item),
+        "items_in_24_gb": int((DRIVER_BYTES - peak) / per_item) + many,
     }
 
 

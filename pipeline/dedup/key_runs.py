@@ -6,6 +6,7 @@ A second file has one `RUN` for each run: where its partitions are in the first,
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def describe_run(partitions: NDArray[np.uint8], entries: NDArray[np.uint64], *, 
     run["bounds"] = start + bounds
     data = memoryview(entries.astype(ENTRY)).cast("B")
     size = ENTRY.itemsize
-    sums = [_sum(data[size * first : size * end]) for first, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    sums = [_sum(data[size * first : size * end]) for first, end in pairwise(bounds.tolist())]
     run["checksums"] = np.array(sums, np.uint64)
     return run
 
