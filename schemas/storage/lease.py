@@ -5,6 +5,10 @@ to the object NAME: it names its owner and when it expires, its owner renews it,
 write. Another process may take over when its owner was a process of the same machine that no longer runs, or when it
 has expired and is not renewed for the time of a lease: clocks of machines may differ, and clocks are set. One that
 expires later than the time of a lease from now was written by another clock, and counts as expired, too.
+
+A process that was stopped or lost the network for longer than its lease may no longer change anything. So every write
+and deletion below the folder of a lease (`guards`) is preceded by `Lease.check`, which renews a lease that is about to
+expire. That is a conditional write, which fails if another process took over.
 """
 
 from __future__ import annotations
@@ -23,15 +27,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from schemas.errors import Conflict, LeaseHeld, StorageError, storage_errors
+from schemas.storage.guards import guarded
 from schemas.storage.location import Location
 from schemas.storage.store import Stat
 
 _RENEWALS = 3  # in the time of a lease
+_MARGIN = 0.25  # share of that time before its end in which no change is sent any more, as requests take time
 _RELEASED = 0.0  # when a lease expires that its owner has given back
 
 
 class Lease:
-    """A lease that is held. `check` it before a change that another process must not meet."""
+    """A lease that is held."""
 
     def check(self) -> None:
         """Raise LeaseHeld if another process may have taken over."""
@@ -90,35 +96,57 @@ class _Record:
 
 
 class _BucketLease(Lease):
-    def __init__(self, place: Location, record: _Record, version: str, ttl_s: float) -> None:
+    def __init__(self, place: Location, record: _Record, version: str, ttl_s: float, *, sent: float) -> None:
         self._place, self._record, self._version, self._ttl_s = place, record, version, ttl_s
-        self._until = time.monotonic() + ttl_s
+        self._until = sent + ttl_s
         self._is_lost = False
+        self._writing = threading.Lock()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._renew_until_end, daemon=True, name="lease")
         self._thread.start()
 
     def check(self) -> None:
-        if self._is_lost or time.monotonic() > self._until:
+        if not self._is_lost and self._is_fresh():
+            return
+        self._renew()
+        if self._is_lost:
             raise LeaseHeld(
-                f"the lease {self._place} expired and another longreel command may have taken over; this one stops. "
-                "Check the network and the clock, and run it again"
+                f"the lease {self._place} expired and another longreel command took over, so this one stops. Check the "
+                "network and the clock, and run it again when the other has ended"
             )
 
     def release(self) -> None:
         """Stop renewals and let the lease expire now, if it is still held."""
         self._end.set()
         self._thread.join()
-        with contextlib.suppress(StorageError):  # it expires by itself
-            self._write(expires=_RELEASED)
+        with contextlib.suppress(StorageError), self._writing:  # it expires by itself
+            if not self._is_lost:
+                self._write(expires=_RELEASED)
+
+    def _is_fresh(self) -> bool:
+        """Whether a request that is sent now arrives before the lease expires."""
+        return self._until - _now() > _MARGIN * self._ttl_s
+
+    def _renew(self) -> None:
+        """Renew the lease unless another thread just has, or it is lost; raises LeaseHeld if that is not known."""
+        try:
+            with self._writing:
+                if not self._is_lost and not self._is_fresh():
+                    self._write(expires=time.time() + self._ttl_s)
+        except Conflict:
+            return
+        except StorageError as e:
+            message = f"the lease {self._place} expires and cannot be renewed, so this command stops: {e}"
+            raise LeaseHeld(message) from e
 
     def _renew_until_end(self) -> None:
         while not self._end.wait(self._ttl_s / _RENEWALS) and not self._is_lost:
-            with contextlib.suppress(StorageError):  # it is tried again until the lease expires
+            with contextlib.suppress(StorageError), self._writing:  # it is tried again until the lease expires
                 self._write(expires=time.time() + self._ttl_s)
 
     def _write(self, *, expires: float) -> None:
-        sent = time.monotonic()
+        """Replace the lease, if it is still ours."""
+        sent = _now()
         self._record = replace(self._record, expires=expires, token=uuid.uuid4().hex)
         try:
             self._version = self._place.write(self._record.to_json(), if_version=self._version)
@@ -132,16 +160,18 @@ class _BucketLease(Lease):
 def _leased(location: Location, owner: str, ttl_s: float) -> Iterator[Lease]:
     place = location.with_name(f".{location.name}.lease")
     record = _Record(owner, time.time() + ttl_s, _machine(), os.getpid(), _started(os.getpid()), uuid.uuid4().hex)
-    held = _BucketLease(place, record, _acquire(location, place, record, ttl_s), ttl_s)
+    version, sent = _acquire(location, place, record, ttl_s)
+    held = _BucketLease(place, record, version, ttl_s, sent=sent)
     try:
-        yield held
+        with guarded(str(location.parent), held.check):
+            yield held
         held.check()
     finally:
         held.release()
 
 
-def _acquire(location: Location, place: Location, record: _Record, ttl_s: float) -> str:
-    """Write the lease and return its version; raises LeaseHeld."""
+def _acquire(location: Location, place: Location, record: _Record, ttl_s: float) -> tuple[str, float]:
+    """Write the lease; return its version, and when it was sent. Raises LeaseHeld."""
     found = place.stat()
     holder = _read(place) if found is not None else None
     if holder is not None and not (
@@ -152,10 +182,12 @@ def _acquire(location: Location, place: Location, record: _Record, ttl_s: float)
             f"{location} is in use by another longreel command ({holder.owner}); wait until it ends. If it was killed, "
             f"its lease expires in {left_s:.0f} s"
         )
+    sent = _now()
+    record = replace(record, expires=time.time() + ttl_s)
     try:
         if found is None:
-            return place.write(record.to_json(), if_absent=True)
-        return place.write(record.to_json(), if_version=found.version)
+            return place.write(record.to_json(), if_absent=True), sent
+        return place.write(record.to_json(), if_version=found.version), sent
     except Conflict as e:
         raise LeaseHeld(f"{location} is in use by another longreel command, which started at the same time") from e
 
@@ -176,6 +208,11 @@ def _read(place: Location) -> _Record | None:
         return _Record(**json.loads(place.read()))
     except (FileNotFoundError, ValueError, TypeError):
         return None
+
+
+def _now() -> float:
+    """Return the seconds since the machine started, which go on while it sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _machine() -> str:

@@ -6,21 +6,24 @@ import errno
 import hashlib
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from io import BufferedReader
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from schemas.errors import BucketError, Conflict, storage_errors
 from schemas.storage.cache import cached
 from schemas.storage.client import Client, Entry, Page, Uploaded
 from schemas.storage.failures import Failure, Kind, RequestFailed, Requests
+from schemas.storage.guards import check_guards
 from schemas.storage.reader import RangedReader
 from schemas.storage.store import ALWAYS, Condition, Stat, is_hidden
+
+T = TypeVar("T")
 
 _COPY_BYTES = 16 << 20  # of one request of a copy
 _PARALLEL_DELETIONS = 8
@@ -90,7 +93,7 @@ class RemoteStore:
     def put(self, key: str, path: Path) -> None:
         """Upload a file, then read back its size and hash."""
         size = path.stat().st_size
-        sent = self._requests.send(self._at(key), lambda _: self._client.upload(key, path))
+        sent = self._change(key, lambda: self._client.upload(key, path))
         found = self.stat(key)
         if found is None or found.version != sent.version:
             raise Conflict(f"{self._at(key)} was replaced or deleted by another process while it was written")
@@ -126,7 +129,7 @@ class RemoteStore:
 
     def delete(self, key: str) -> None:
         """Delete an object."""
-        self._requests.send(self._at(key), lambda _: self._client.delete([key]))
+        self._change(key, lambda: self._client.delete([key]))
 
     def delete_folder(self, folder: str) -> None:
         """Delete all objects below a folder, leases too."""
@@ -136,7 +139,17 @@ class RemoteStore:
             list(pool.map(partial(self._delete, folder), batches))
 
     def _delete(self, folder: str, keys: list[str]) -> None:
-        self._requests.send(self._at(folder), lambda _: self._client.delete(keys))
+        self._change(folder, lambda: self._client.delete(keys))
+
+    def _change(self, key: str, request: Callable[[], T]) -> T:
+        """Send a request that changes an object or folder, if that is permitted at each attempt."""
+        url = self._at(key)
+
+        def attempt(_: int) -> T:
+            check_guards(url)
+            return request()
+
+        return self._requests.send(url, attempt)
 
     def _entries(self, folder: str) -> Iterator[Entry]:
         """Yield the objects below a folder, sorted. Pages are requested one by one, so that each can be repeated."""
@@ -173,6 +186,7 @@ class RemoteStore:
         return data
 
     def _put_once(self, key: str, data: bytes, condition: Condition, mark: str | None, attempt: int) -> Uploaded:
+        check_guards(self._at(key))
         try:
             return self._client.put(key, data, condition, mark)
         except RequestFailed as e:

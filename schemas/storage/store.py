@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp", re.DOTALL)
-_HIDDEN = re.compile(r"\..*\.([0-9a-f]{8}\.tmp|lease)", re.DOTALL)
+_LEASE = re.compile(r"\..*\.lease", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,11 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
+def is_lease(name: str) -> bool:
+    """Whether a name is that of a lease (`schemas.storage.lease`)."""
+    return _LEASE.fullmatch(name) is not None
+
+
 def is_hidden(name: str) -> bool:
     """Whether a name is that of a temporary file or a lease, which no list contains."""
-    return name.startswith(".") and _HIDDEN.fullmatch(name) is not None
+    return name.startswith(".") and (is_temporary(name) or is_lease(name))

@@ -19,7 +19,6 @@ import pytest
 
 from pipeline.dataset.verify.verify import verify
 from schemas.dataset import read_card
-from schemas.dataset_files import PARTS
 from schemas.storage.location import Location
 from tests.faults.outcomes import Outcomes
 from tests.support.datasets.dataset_driver import pack_to
@@ -112,17 +111,20 @@ def test_a_driver_that_is_killed_ten_times_leaves_the_old_dataset_or_the_new_one
         campaign(tokens, server, results, kills=10)
 
 
-def test_a_second_driver_is_refused_until_the_lease_of_the_first_expires(tokens: Path, s3: ObjectServer) -> None:
+@pytest.mark.parametrize("name", ["pack", pytest.param("takedown", marks=pytest.mark.faults)])
+def test_a_driver_that_slept_beyond_its_lease_stops_without_changing_what_its_successor_made(
+    tokens: Path, s3: ObjectServer, name: str
+) -> None:
     bucket = s3.bucket()
     place, straight = packed(tokens, bucket), packed(tokens, bucket)
-    pack_to(tokens, straight, shard_bytes=NEW_BYTES)
-    command = ["pack", str(tokens), str(place), str(NEW_BYTES)]
+    (change,) = (change for change in changes(tokens) if change.name == name)
     with drivers(tokens.parent / "1") as first, drivers(tokens.parent / "2") as second:
-        for server in (first, second):
-            assert server.run(["pack", str(tokens), str(packed(tokens, bucket)), str(OLD_BYTES)]) == 0
+        assert second.run(change.arguments(straight)) == 0
+        assert first.run(["pack", str(tokens), str(bucket / "imports"), str(OLD_BYTES)]) == 0
+        before, command = set(place.walk()), change.arguments(place)
 
         def take_over(process: int) -> None:
-            wait_until(lambda: bool((place / PARTS).list()))
+            wait_until(lambda: not before.issuperset(place.walk()))
             os.kill(process, signal.SIGSTOP)
             try:
                 assert second.run(command) == 1
@@ -133,10 +135,13 @@ def test_a_second_driver_is_refused_until_the_lease_of_the_first_expires(tokens:
                 os.kill(process, signal.SIGCONT)
 
         assert first.run(command, take_over) == 1
-        assert read_card(place) == read_card(straight)
-        assert second.run(command) == 0  # deletes what the first wrote when it woke up
+        assert "LeaseHeld" in first.stderr.read_text()
+        assert "another longreel command took over" in first.stderr.read_text()
+        found, expected = contents(place), contents(straight)
+        assert {name: found.get(name) for name in expected} == expected
+        assert verify(place).problems == ()
+        assert second.run(command) == 0  # deletes what the first was just sending when it was stopped
     assert contents(place) == contents(straight)
-    assert verify(place).problems == ()
 
 
 def wait_until(is_done: Callable[[], bool]) -> None:

@@ -14,7 +14,8 @@ from apache_beam.runners.runner import PipelineResult
 
 from pipeline.runtime.interrupt import is_stopping, raise_if_stopping
 from pipeline.runtime.job_log import JobLog
-from schemas.errors import ConfigError, JobError
+from schemas.errors import ConfigError, JobError, LeaseHeld
+from schemas.storage.guards import check_guards
 
 _POLL_S = 0.2
 _STOP_GRACE_S = 60.0  # for the workers to write what they made
@@ -67,6 +68,7 @@ def run_pipeline(pipeline: beam.Pipeline, engine: Engine, log: JobLog) -> None:
         while waiting.is_running():
             if is_stopping():
                 _stop(waiting, engine, log)
+            _check_lease(waiting, engine, log)
         state = waiting.state()
     finally:
         engine.close(result)
@@ -106,3 +108,13 @@ def _stop(waiting: _Waiting, engine: Engine, log: JobLog) -> None:
         waiting.result.cancel()
     waiting.is_running(_STOP_GRACE_S)
     raise_if_stopping()
+
+
+def _check_lease(waiting: _Waiting, engine: Engine, log: JobLog) -> None:
+    """Stop the workers and raise LeaseHeld if another command took over the workspace."""
+    try:
+        check_guards(str(log.folder))
+    except LeaseHeld:
+        if not engine.request_stop(log):
+            waiting.result.cancel()
+        raise

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import LeaseHeld
-from schemas.storage.lease import lease
+from schemas.storage.lease import Lease, _BucketLease, lease
 from schemas.storage.location import Location, located
 from tests.support.servers.object_servers import ObjectServer
 
@@ -111,10 +111,55 @@ def test_an_owner_whose_lease_was_taken_over_notices(s3: ObjectServer) -> None:
             time.sleep(0.4)
             held.check()
 
-    with pytest.raises(LeaseHeld, match="may have taken over"):
+    with pytest.raises(LeaseHeld, match="another longreel command took over"):
         lose()
     record = json.loads((marker.parent / ".workspace.json.lease").read())
     assert record["owner"] == "a thief"
+
+
+def test_an_expired_lease_that_nobody_took_over_is_renewed(s3: ObjectServer) -> None:
+    marker = s3.bucket() / "workspace.json"
+    with lease(marker, owner="me", ttl_s=30.0) as held:
+        _expire(held)
+        held.check()
+        (marker.parent / "x").write(b"x")
+        with pytest.raises(LeaseHeld), lease(marker, owner="me again"):
+            pass
+
+
+@pytest.mark.parametrize("server", ["s3", "gcs"])
+def test_an_owner_whose_lease_was_taken_over_changes_nothing_more(server: str, request: pytest.FixtureRequest) -> None:
+    bucket = request.getfixturevalue(server).bucket()
+    marker, outside = bucket / "ws" / "workspace.json", bucket / "ws-other"
+    for name in ("a", "b/c"):
+        (marker.parent / name).write(b"of the new owner")
+    before = [(place, place.read()) for place in marker.parent.walk()]
+
+    def write(place: Location) -> None:
+        with place.writing() as path:
+            path.write_bytes(b"of the old one")
+
+    def lose() -> None:
+        with lease(marker, owner="me", ttl_s=30.0) as held:
+            (marker.parent / "a").write(b"of the new owner")
+            _change(marker, owner="a thief")
+            _expire(held)
+            for change in (
+                lambda: (marker.parent / "a").write(b"of the old one"),
+                lambda: (marker.parent / "new").write(b"of the old one", if_absent=True),
+                lambda: write(marker.parent / "b" / "c"),
+                (marker.parent / "a").delete,
+                (marker.parent / "b").delete_folder,
+                marker.parent.delete_folder,
+            ):
+                with pytest.raises(LeaseHeld, match="another longreel command took over"):
+                    change()
+            outside.write(b"x")
+
+    with pytest.raises(LeaseHeld):
+        lose()
+    assert [(place, place.read()) for place in marker.parent.walk()] == before
+    assert outside.read() == b"x"
 
 
 def test_of_sixteen_owners_that_find_an_expired_lease_one_takes_over(s3: ObjectServer) -> None:
@@ -142,6 +187,12 @@ def test_what_is_no_lease_is_replaced(s3: ObjectServer) -> None:
     (marker.parent / ".workspace.json.lease").write(b"not JSON")
     with lease(marker, owner="me"):
         pass
+
+
+def _expire(held: Lease) -> None:
+    """Let a lease expire, as if its process had slept."""
+    assert isinstance(held, _BucketLease)
+    held._until -= 60.0
 
 
 def _change(marker: Location, **values: object) -> None:
