@@ -96,6 +96,7 @@ class RemoteStore:
         sent = self._change(key, lambda: self._client.upload(key, path))
         found = self.stat(key)
         if found is None or found.version != sent.version:
+            check_guards(self._at(key))  # names the cause, if that is a lost lease
             raise Conflict(f"{self._at(key)} was replaced or deleted by another process while it was written")
         if not sent.is_intact or found.size != size:
             with path.open("rb") as file:
