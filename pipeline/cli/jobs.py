@@ -22,6 +22,7 @@ from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.quarantine import write_quarantine
 from pipeline.sources.access import AccessConfig
+from pipeline.sources.credentials import require_no_credentials
 from pipeline.sources.item_defaults import ItemDefaults
 from pipeline.survey.absence import AbsenceConfig
 from pipeline.survey.config import SurveyConfig
@@ -67,6 +68,9 @@ class Survey:
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     books: BookConfig = field(default_factory=BookConfig)
     qa: QaConfig = field(default_factory=QaConfig)
+
+    def __post_init__(self) -> None:
+        require_no_credentials(self.inputs)  # before they are recorded
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Run the stage."""

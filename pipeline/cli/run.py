@@ -25,6 +25,7 @@ from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.quarantine import write_quarantine
 from pipeline.sources.access import AccessConfig
+from pipeline.sources.credentials import require_no_credentials
 from pipeline.sources.item_defaults import ItemDefaults
 from pipeline.survey.absence import AbsenceConfig
 from pipeline.survey.config import SurveyConfig
@@ -73,6 +74,9 @@ class Run:
     select: SelectConfig = field(default_factory=SelectConfig)
     tokenize: Annotated[TokenizeConfig, FLAT] = field(default_factory=TokenizeConfig)
     pack: PackConfig = field(default_factory=PackConfig)
+
+    def __post_init__(self) -> None:
+        require_no_credentials(self.inputs)  # before they are recorded
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Run the jobs, one after the other."""

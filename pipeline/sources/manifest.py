@@ -25,6 +25,7 @@ from pipeline.kinds.registry import kind_of_file, kinds
 from pipeline.sources.access import SCHEMES, STRICT, AccessConfig, schemes_of
 from pipeline.sources.addresses import BAD_NAME, address_of, is_bad_name, is_storable
 from pipeline.sources.bucket_folders import bucket_items
+from pipeline.sources.credentials import require_no_credentials
 from pipeline.sources.given_buckets import GivenBuckets, is_in_bucket
 from pipeline.sources.item_defaults import ItemDefaults
 from pipeline.sources.links import Roots, checked_file, checked_row
@@ -61,6 +62,7 @@ def read_manifest(
     listed file that does not exist is not an error here: the survey rejects it with a reason. Raises ManifestError for
     an input that is no folder, media file or manifest.
     """
+    require_no_credentials(inputs)
     skipped: Counter[str] = Counter()
     rules = _Rules(Roots(inputs, follow=access.follow_links), GivenBuckets(inputs, access))
     languages = defaults.languages_of_transcripts

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pipeline.kinds.registry import kind_of_file, kinds
 from pipeline.sources.addresses import BAD_NAME, address_in, is_bad_name, is_storable
+from pipeline.sources.credentials import REMEDY, credentials_in, without_credentials
 from pipeline.sources.sidecars import TRANSCRIPTS, language_of
 from pipeline.sources.table_row import JsonRow
 from schemas.errors import InputError, Reason
@@ -128,8 +129,14 @@ class _Row:
         return self.text(name, required=required)
 
     def address(self, name: str, base: Path | Location, *, required: str | None = None) -> str:
-        """Return a URL unchanged, and the address of a path, relative to `base`; "" for a missing one."""
+        """Return a URL unchanged, and the address of a path, relative to `base`; "" for a missing one.
+
+        Raises InputError NOT_ALLOWED for a URL with credentials.
+        """
         value = self.path(name, required=required)
+        if found := credentials_in(value):
+            shown = without_credentials(value)[:_SHOWN_CHARS]
+            raise InputError(Reason.NOT_ALLOWED, f"column {name!r}: {shown} contains {found}; {REMEDY}")
         if "://" in value or not value:
             return value
         try:

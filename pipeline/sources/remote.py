@@ -29,6 +29,7 @@ from fsspec.exceptions import FSTimeoutError
 from pipeline.runtime.interrupt import sleep_unless_stopping
 from pipeline.sources.access import AccessConfig, require_allowed, schemes_of
 from pipeline.sources.bucket_files import copy_object, object_stat, open_object, write_fully
+from pipeline.sources.credentials import without_credentials
 from pipeline.sources.given_buckets import is_in_bucket
 from pipeline.sources.http_client import AddressNotAllowed, open_session
 from pipeline.sources.os_errors import reason_of
@@ -230,7 +231,9 @@ def _of_response(error: Any) -> Failure:
 
 
 def _of_redirect(error: Any) -> Failure:
-    return Failure(Reason.NOT_ALLOWED, f"a redirect to {error} is not allowed: only to http and https")
+    return Failure(
+        Reason.NOT_ALLOWED, f"a redirect to {without_credentials(str(error))} is not allowed: only to http and https"
+    )
 
 
 def _of_url(error: Any) -> Failure:

@@ -218,9 +218,12 @@ def _near_duplicates(
     `requested` has an address by content_id.
     """
     contents = requested.keys()
-    names = dict(zip(known["content_id"].to_pylist(), known["uri"].to_pylist(), strict=True))
-    names |= {content: uri for content, uri in requested.items() if content}
     near, less = _by_pairs(read_pairs(workspace), contents, min_containment)
+    named = _rows_with(
+        known, "content_id", {name for pair in (*near.values(), *less.values()) for name in (pair.a, pair.b)}
+    )
+    names = dict(zip(named["content_id"].to_pylist(), named["uri"].to_pylist(), strict=True))
+    names |= {content: uri for content, uri in requested.items() if content}
     because = {content: f"near-duplicate: {_shares(pair, content, names)}" for content, pair in near.items()}
     if is_stale(workspace):
         because |= {content: reason for content, reason in _by_keys(workspace, contents) if content not in because}
