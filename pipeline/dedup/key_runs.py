@@ -26,7 +26,7 @@ def describe_run(partitions: NDArray[np.uint8], entries: NDArray[np.uint64], *, 
     run = np.zeros(1, RUN)
     bounds = np.searchsorted(partitions, np.arange(PARTITIONS + 1))
     run["bounds"] = start + bounds
-    data = memoryview(entries.astype(ENTRY)).cast("B")
+    data = entries.astype(ENTRY).tobytes()
     size = ENTRY.itemsize
     sums = [_sum(data[size * first : size * end]) for first, end in pairwise(bounds.tolist())]
     run["checksums"] = np.array(sums, np.uint64)
@@ -51,5 +51,5 @@ def _read(place: Location, start: int, end: int, expected: int) -> NDArray[np.ui
     return np.frombuffer(data, ENTRY).astype(np.uint64)
 
 
-def _sum(data: bytes | memoryview) -> int:
+def _sum(data: bytes) -> int:
     return xxhash.xxh3_64_intdigest(data)

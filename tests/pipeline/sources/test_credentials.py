@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-import longreel
+from pipeline.cli.jobs import Survey
+from pipeline.cli.place import Place
+from pipeline.cli.run import Run
 from pipeline.sources.credentials import credentials_in, without_credentials
 from pipeline.sources.manifest import read_manifest
+from schemas.errors import ConfigError
+from schemas.storage.location import located
 
 SECRET = "hunter2"
 WITH = {
@@ -51,13 +56,10 @@ def test_a_row_with_credentials_is_rejected_and_they_are_not_kept(tmp_path: Path
     assert SECRET not in repr(items)
 
 
-def test_an_input_with_credentials_is_refused_before_anything_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-    for command, address in zip((["survey"], ["run", "--context", "64"]), WITH, strict=False):
-        assert longreel.main([*command, address, "--out", str(out)]) != 0
-        printed = capsys.readouterr()
-        assert "credentials are not part of an address" in " ".join(printed.err.replace("│", " ").split())
-        assert SECRET not in printed.err + printed.out
-    assert not out.exists()
+def test_an_input_with_credentials_is_refused_before_it_is_recorded(tmp_path: Path) -> None:
+    place = Place(out=located(tmp_path / "out"))
+    for address in WITH:
+        for command in (partial(Survey), partial(Run, context=(64,))):
+            with pytest.raises(ConfigError, match="credentials are not part of an address") as refused:
+                command(inputs=(address,), place=place)
+            assert SECRET not in str(refused.value)
