@@ -11,7 +11,6 @@ items, by which the corpus that fits 24 GB is extrapolated. How packing depends 
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -272,7 +271,13 @@ def run_stage(stage: str, root: Path) -> tuple[float, float]:
     """Run a stage in this process, and return its figures."""
     workspace, started = Workspace.existing(root), time.process_time()
     STAGES[stage](workspace)
-    return time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return time.process_time() - started, _peak_bytes()
+
+
+def _peak_bytes() -> int:
+    """Return the peak memory of this program: getrusage counts what its parent had when it was started, too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
 
 
 def main(options: Options) -> None:
