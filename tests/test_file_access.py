@@ -44,7 +44,7 @@ _ALLOWED = {
     """,
     "files of the installation, and media that a request names": """
         pipeline/evaluation/files/video_choices.py pipeline/evaluation/needles.py pipeline/language_models/endpoint.py
-        pipeline/packing/curriculum.py pipeline/serving/app.py pipeline/serving/attachments.py
+        pipeline/serving/app.py pipeline/serving/attachments.py
         pipeline/serving/generation.py
     """,
     "links and special files exist in local folders only": "pipeline/dataset/verify/strays.py",
