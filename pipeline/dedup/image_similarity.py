@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dedup.frame_alignment import common_view
+from pipeline.dedup.alignment.frame_alignment import common_view
 from pipeline.dedup.frame_keys import bits_for, sign_keys
 from pipeline.dedup.sampled_frames import SampledFrames
 from pipeline.dedup.similarity import Shared, Signature

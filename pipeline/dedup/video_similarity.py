@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dedup.frame_alignment import common_views
+from pipeline.dedup.alignment.frame_alignment import common_views
+from pipeline.dedup.alignment.long_alignment import ActivityThresholds, best_long_alignment
+from pipeline.dedup.alignment.video_alignment import AlignmentThresholds, best_alignment
 from pipeline.dedup.frame_keys import bits_for, sign_keys
-from pipeline.dedup.long_alignment import ActivityThresholds, best_long_alignment
 from pipeline.dedup.sampled_frames import SampledFrames
 from pipeline.dedup.segments import Alignment
 from pipeline.dedup.similarity import Range, Shared, Signature
-from pipeline.dedup.video_alignment import AlignmentThresholds, best_alignment
 from pipeline.video.analysis.frame_signature import is_flat, signature_pictures
 
 _MAX_ALIGNMENTS = 3  # a shared intro, middle and end

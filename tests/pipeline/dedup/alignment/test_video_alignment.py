@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.dedup.alignment.video_alignment import AlignmentThresholds, align, best_alignment
 from pipeline.dedup.sampled_frames import SampledFrames
-from pipeline.dedup.video_alignment import AlignmentThresholds, align, best_alignment
 from pipeline.video.analysis.frame_signature import GRAY_SIDE
 from tests.support.signatures import scene, signature
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.dedup.frame_alignment import candidate_offsets, common_view, common_views
+from pipeline.dedup.alignment.frame_alignment import candidate_offsets, common_view, common_views
 from pipeline.dedup.sampled_frames import SampledFrames
 from pipeline.video.analysis.frame_signature import GRAY_SIDE
 from tests.support.inputs.edited_frames import crop, logo

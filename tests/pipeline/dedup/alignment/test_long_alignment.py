@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dedup.long_alignment import ActivityThresholds, align_long, best_long_alignment
+from pipeline.dedup.alignment.long_alignment import ActivityThresholds, align_long, best_long_alignment
 from pipeline.dedup.sampled_frames import SampledFrames
 from pipeline.dedup.similarity import Shared, Signature
 from pipeline.dedup.video_similarity import VideoSimilarity

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from pipeline.dedup.activity_alignment import correlation as activity_correlation
 from pipeline.dedup.activity_alignment import stands_out
+from pipeline.dedup.alignment.frame_alignment import OffsetWeights, candidate_offsets
 from pipeline.dedup.correlation import compare_pictures, correlation, correlation_of_changes
 from pipeline.dedup.dense_agreement import compare_dense
-from pipeline.dedup.frame_alignment import OffsetWeights, candidate_offsets
 from pipeline.dedup.overlay import Overlay, overlay
 from pipeline.dedup.sampled_frames import SampledFrames
 from pipeline.dedup.segments import AGREES, DISAGREES, UNDECIDED, UNLIKE, Alignment, lay_over, range_of, segments
