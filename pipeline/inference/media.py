@@ -14,6 +14,8 @@ from schemas.errors import ConfigError
 from schemas.vocab import Vocabulary
 from tokenizer.codec import FrameCodec
 
+_MOST_HELD = 1024  # frames in memory
+
 
 @dataclass(frozen=True)
 class MediaEncoder:
@@ -53,8 +55,15 @@ class MediaEncoder:
         return ids.reshape(-1)
 
     def _frames(self, path: Path) -> NDArray[np.uint8]:
+        most, step, seen = max(_MOST_HELD, 8 * self.most_frames), 1, 0
+        kept: list[NDArray[np.uint8]] = []
         with Decoder(DecodeConfig(fps=self.frame_rate, size=self.codec.frame_size)) as decoder:
-            return np.concatenate([frames for frames, _ in decoder.frames(path)])
+            for frames, _ in decoder.frames(path):
+                kept += [frame.copy() for n, frame in enumerate(frames, seen) if n % step == 0]
+                seen += len(frames)
+                while len(kept) > most:  # of a long video every second, fourth, ... frame is enough to choose from
+                    kept, step = kept[::2], 2 * step
+        return np.stack(kept)
 
 
 def choose_frames(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:

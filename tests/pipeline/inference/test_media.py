@@ -44,6 +44,19 @@ def test_a_video_has_codes_and_marks(codec: FrameCodec, vocabulary: Vocabulary, 
     assert rows.shape[1] == codec.grid[0] * codec.grid[1] + 1
 
 
+def test_of_a_long_video_few_frames_are_held(
+    codec: FrameCodec, vocabulary: Vocabulary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = make_video(tmp_path / "a.mp4", frames=40, rate=1)
+    encoder = MediaEncoder(codec, vocabulary, most_frames=1)
+    every = encoder._frames(video)
+    monkeypatch.setattr("pipeline.inference.media._MOST_HELD", 8)
+    held = encoder._frames(video)
+    assert len(every) == 40
+    assert (held == every[:: 40 // len(held)][: len(held)]).all()
+    assert len(held) <= 8
+
+
 def test_another_vqgan_or_a_model_without_vision_is_refused(codec: FrameCodec, vocabulary: Vocabulary) -> None:
     with pytest.raises(ConfigError, match="did not encode the frames"):
         MediaEncoder(codec, replace(vocabulary, vision_sha256="b" * 64))
