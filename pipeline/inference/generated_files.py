@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.video.writing import write_video
-from schemas.files import atomic
+from schemas.storage.location import located
 
 VIDEO_SUFFIX = ".mp4"
 _GAP = 2  # white pixels between the frames of a contact sheet
@@ -44,8 +44,7 @@ def write_frames(path: Path, frames: NDArray[np.uint8], *, rate: float) -> list[
     The PNG is a contact sheet. Several videos get numbers: NAME.mp4, NAME-2.mp4, ….
     """
     if path.suffix.lower() != VIDEO_SUFFIX:
-        with atomic(path) as temporary:
-            temporary.write_bytes(png_bytes(contact_sheet(frames)))
+        located(path).write(png_bytes(contact_sheet(frames)))
         return [path]
     paths = [path if n == 0 else path.with_stem(f"{path.stem}-{n + 1}") for n in range(len(frames))]
     for one, sample in zip(paths, frames, strict=True):

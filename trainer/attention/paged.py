@@ -35,7 +35,7 @@ _PAGES = PartitionSpec(None, "sequence", "tensor")
 class Pages(NamedTuple):
     """Keys and values of all layers. The pages of a device are contiguous on the axis P."""
 
-    k: jax.Array  # [L,P,K,T,H]
+    k: jax.Array  # [L,P,K,T,H]; bfloat16 is stored as its bits, uint16
     v: jax.Array  # [L,P,K,T,H]
 
 
@@ -49,10 +49,15 @@ class PageView(NamedTuple):
 def empty_pages(
     *, layers: int, pages: int, kv_heads: int, page: int, head_dim: int, dtype: str, mesh: Mesh | None
 ) -> Pages:
-    """Return `pages` empty pages of `page` tokens on `mesh`, in place."""
+    """Return `pages` empty pages of `page` tokens on `mesh`, in place.
+
+    The pages hold the bits of bfloat16: on a CPU, XLA writes and reads a part of a bfloat16 array by converting all of
+    it to float32.
+    """
+    stored = "uint16" if dtype == "bfloat16" else dtype
     sharding = None if mesh is None else NamedSharding(mesh, _PAGES)
     shape = (layers, pages, kv_heads, page, head_dim)
-    return Pages(*(jnp.zeros(shape, dtype, device=sharding) for _ in range(2)))
+    return Pages(*(jnp.zeros(shape, stored, device=sharding) for _ in range(2)))
 
 
 def extend_pages(
@@ -123,9 +128,17 @@ def _written(
     place = jnp.where(mine, lax.rem(view.positions, size), 0)
 
     def put(x: jax.Array, new: jax.Array) -> jax.Array:
-        return x.at[layer, page, :, place].set(new.astype(x.dtype), mode="drop")
+        bits = x.dtype == jnp.uint16
+        stored = lax.bitcast_convert_type(new.astype(jnp.bfloat16), jnp.uint16) if bits else new.astype(x.dtype)
+        return x.at[layer, page, :, place].set(stored, mode="drop")
 
     return Pages(put(pages.k, k), put(pages.v, v))
+
+
+def _numbers(stored: jax.Array) -> jax.Array:
+    """Return what pages hold as float32."""
+    bits = stored.dtype == jnp.uint16
+    return (lax.bitcast_convert_type(stored, jnp.bfloat16) if bits else stored).astype(jnp.float32)
 
 
 def _attend(pages: Pages, layer: jax.Array, q: jax.Array, view: PageView, *, device: jax.Array, devices: int) -> Output:
@@ -141,9 +154,7 @@ def _attend(pages: Pages, layer: jax.Array, q: jax.Array, view: PageView, *, dev
 
         def add(j: jax.Array, sums: SoftmaxSums, *, masked: bool) -> SoftmaxSums:
             start = (layer, view.tables[row, j], head, 0, 0)
-            k, v = (
-                lax.dynamic_slice(x, start, (1, 1, together, size, x.shape[4]))[0, 0].astype(jnp.float32) for x in pages
-            )
+            k, v = (_numbers(lax.dynamic_slice(x, start, (1, 1, together, size, x.shape[4]))[0, 0]) for x in pages)
             scores = jnp.einsum("krh,kth->krt", queries, k) * scale
             if masked:
                 known = (j * devices + device) * size + jnp.arange(size, dtype=jnp.int32)

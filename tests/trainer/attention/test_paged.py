@@ -66,3 +66,17 @@ def test_blocks_of_rows_of_other_lengths_attend_to_all_tokens_before_them(device
     one = partial(extend_pages, mesh=mesh, split=False)
     _, made = jax.jit(one)(pages, 1, q, k, v, PageView(tables, positions))
     np.testing.assert_allclose(np.asarray(made), _expected()[:, 12:13], atol=1e-6)
+
+
+def test_pages_in_bfloat16_hold_rounded_numbers_and_are_written_without_a_copy() -> None:
+    q, k, v = (jnp.asarray(x).astype(jnp.bfloat16).astype(jnp.float32) for x in _inputs())
+    positions = jnp.tile(jnp.arange(LENGTH, dtype=jnp.int32), (ROWS, 1))
+    made, temporary = {}, {}
+    for dtype in ("float32", "bfloat16"):
+        pages = empty_pages(layers=2, pages=512, kv_heads=KV_HEADS, page=PAGE, head_dim=DIM, dtype=dtype, mesh=_mesh(1))
+        step = jax.jit(partial(extend_pages, mesh=None, split=False), donate_argnums=0)
+        program = step.lower(pages, 1, q, k, v, PageView(_tables(1), positions)).compile()
+        temporary[dtype] = program.memory_analysis().temp_size_in_bytes
+        assert temporary[dtype] < pages.k.nbytes
+        made[dtype] = program(pages, 1, q, k, v, PageView(_tables(1), positions))[1]
+    np.testing.assert_array_equal(made["bfloat16"], made["float32"])
