@@ -14,6 +14,7 @@ from pipeline.cli.generate import Generate
 from schemas.errors import ConfigError
 from schemas.storage.location import located
 from tests.pipeline.cli.conftest import CONTEXT
+from tests.support.servers.object_servers import ObjectServer
 from tests.support.texts import story
 
 pytestmark = pytest.mark.slow
@@ -69,6 +70,23 @@ def test_a_text_is_continued(model: Path, workspace: Path, capsys: pytest.Captur
     assert f"trained on contexts of {CONTEXT}" in capsys.readouterr().err
     assert longreel.main([*generate, "--steps", str(1 << 20)]) == 1
     assert "max_positions is 1048576: use at most" in capsys.readouterr().err
+
+
+def test_generate_and_eval_loss_read_a_bucket(
+    model: Path, workspace: Path, s3: ObjectServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = s3.bucket() / "ws"
+    for place in located(workspace).walk():
+        (there / place.relative_to(located(workspace))).write(place.read())
+    told = []
+    for root in (str(workspace), str(there)):
+        generate = ["generate", "--model", str(model), "--workspace", root, "--text", "The clocks", "--steps", "3"]
+        assert longreel.main(generate) == 0
+        loss = ["eval", "loss", "--model", str(model), "--dataset", f"{root}/packed/{CONTEXT}"]
+        assert longreel.main(loss) == 0
+        told.append(capsys.readouterr().out.replace(root, "ROOT"))
+    assert told[0] == told[1]
+    assert told[0].startswith("The clocks")
 
 
 def test_commands_refuse_the_moving_average_of_a_run_that_has_none(
