@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.dedup.key_runs import ENTRY, describe_run, read_partition
 from schemas.errors import DatasetError
 from schemas.storage.location import Location
-from tests.support.object_servers import ObjectServer
+from tests.support.servers.object_servers import ObjectServer
 
 PARTITION_OF_ENTRIES = np.array([0, 3, 3, 255], np.uint8)
 ENTRIES = np.arange(100, 104, dtype=np.uint64)
