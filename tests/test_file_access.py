@@ -39,7 +39,7 @@ _ALLOWED = {
         schemas/text_tokenizer.py
     """,
     "results of an evaluation, pictures, and questions about books are written to a local folder": """
-        pipeline/evaluation/run.py pipeline/evaluation/visual_needle.py pipeline/inference/generated_files.py
+        pipeline/evaluation/run.py pipeline/evaluation/visual_needle.py
         pipeline/qa_generation/generate.py
     """,
     "files of the installation, and media that a request names": """

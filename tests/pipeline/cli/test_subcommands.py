@@ -20,7 +20,7 @@ def test_every_subcommand_explains_every_option(name: str, capsys: pytest.Captur
     assert e.value.code == 0
     printed = capsys.readouterr().out
     assert f"longreel {name}" in printed
-    entries = re.split(r"(?m)^\s+(?=--?\w)", re.sub(r"\((default|required|repeatable)[^)]*\)", "", printed))[1:]
+    entries = re.split(r"(?m)^\s{1,6}(?=--?\w)", re.sub(r"\((default|required|repeatable)[^)]*\)", "", printed))[1:]
     bare = [entry for entry in entries if not re.search(r"[a-z]", re.split(r" {2,}|\n", entry, maxsplit=1)[1])]
     assert entries
     assert not bare
