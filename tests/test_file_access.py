@@ -38,7 +38,7 @@ _ALLOWED = {
         pipeline/tokenize/text_tokenizer.py schemas/shards/ranged.py schemas/tables.py
         schemas/text_tokenizer.py
     """,
-    "results of an evaluation, pictures, and questions about books are written to a local folder": """
+    "results of an evaluation and questions about books are written to a local folder": """
         pipeline/evaluation/run.py pipeline/evaluation/visual_needle.py
         pipeline/qa_generation/generate.py
     """,
