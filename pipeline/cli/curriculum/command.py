@@ -24,7 +24,7 @@ from schemas.dataset import read_card
 from schemas.errors import ConfigError, DatasetError, Interrupted, JobError, UsageError
 from schemas.runs.metrics import METRICS, read_metrics
 from schemas.storage.location import Location
-from schemas.storage.option import Address
+from schemas.storage.option import Address, NewFolder
 from schemas.vocab import Vocabulary
 from trainer.planning.report import spelled_bytes, spelled_time
 from trainer.run.checkpoint import CHECKPOINTS
@@ -47,7 +47,7 @@ class TrainCurriculum:
     curriculum: str
     """A TOML file, or the name of one that is part of Longreel: laptop (two cores), or lwm-paper (the ten stages of
     arXiv 2402.08268). See docs/curricula.md."""
-    out: Path
+    out: NewFolder
     """Output folder."""
     workspace: Address | None = None
     """The workspace whose tokens are packed. Only --dry-run does without."""
