@@ -85,14 +85,15 @@ class EngineWorker:
         generation = Generation()
         self._commands.put(lambda: self._submit(request, generation))
         try:
-            if self.failure is not None:
-                raise _failed(self.failure)
             await generation.accepted
             yield generation
         finally:
             self._commands.put(lambda: self._cancel(generation))
 
     def _submit(self, request: Request, generation: Generation) -> None:
+        if self.failure is not None:
+            generation.accept(_failed(self.failure))
+            return
         try:
             ticket = self.engine.submit(request)
         except Exception as e:  # noqa: BLE001 - the handler tells its client
@@ -140,7 +141,7 @@ class EngineWorker:
             generation.tell(_failed(error))
         self._running.clear()
         while (command := self._commands.get()) is not None:
-            del command  # whoever sent it sees the failure
+            command()  # a request is refused from now on
 
 
 def _failed(error: Exception) -> JobError:

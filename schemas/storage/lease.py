@@ -211,7 +211,7 @@ def _read(place: Location) -> _Record | None:
 
 
 def _now() -> float:
-    """Return the seconds since the machine started, which go on while it sleeps."""
+    """Return the seconds since the machine started, which count while it sleeps."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-NATIVE_OUTPUT = "LONGREEL_NATIVE_OUTPUT"  # the folder in which the launcher looks for it
+NATIVE_OUTPUT = "LONGREEL_NATIVE_OUTPUT"  # the folder in which the launcher reads it
 
 _SHOWN_BYTES = 16_384
 

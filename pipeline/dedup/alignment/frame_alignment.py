@@ -41,7 +41,7 @@ class CommonView(NamedTuple):
 def common_view(one: SampledFrames, other: SampledFrames) -> CommonView | None:
     """Return the videos cropped to the window that both show, or None if no frame of one resembles one of the other.
 
-    Frames of cropped videos are alike at other times than those that show the same; in a better window, better pairs
+    Frames of cropped videos are similar at other times than those that show the same; in a better window, better pairs
     are found, and a better window from them.
     """
     nearest = _nearest(one, other)
@@ -65,7 +65,7 @@ def _window(one: SampledFrames, other: SampledFrames, pairs: _Pairs) -> tuple[Wi
 
 
 def _refined(one: SampledFrames, other: SampledFrames, window: Window) -> CommonView:
-    """Return the best view of `one` cropped to `window`, or to a window found from the frames that are alike in it."""
+    """Return the best view of `one` cropped to `window`, or to a window found from frames similar in it."""
     best = _cropped_view(one, other, window)
     for _ in range(_REFINEMENTS):
         if best.correlation >= _SAME_WINDOW or (pairs := _simultaneous(best.one, other)) is None:
@@ -85,7 +85,7 @@ def _cropped_view(one: SampledFrames, other: SampledFrames, window: Window) -> C
 
 
 def common_views(one: SampledFrames, other: SampledFrames) -> list[CommonView]:
-    """Return `common_view`, and unless it is certain, the centers of both if they are alike: a logo is near an edge.
+    """Return `common_view`, and unless it is certain, the centers of both if they are similar: a logo is near an edge.
 
     Not for images: without motion, agreement of the centers alone is too little evidence.
     """

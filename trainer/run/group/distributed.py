@@ -100,7 +100,7 @@ def _number(given: int | None, environment: Mapping[str, str], name: str) -> int
 def connect(config: Distributed, *, native_output: Path | None = None) -> None:
     """Join the other processes of a distributed run; call it before JAX computes anything.
 
-    What native libraries print goes to the folder `native_output`, or to where the launcher looks for it. Raises
+    What native libraries print goes to the folder `native_output`, or to where the launcher reads it. Raises
     ConfigError if it is not known how to find the processes, JobError if they are not all there in time.
     """
     group = group_of(config, os.environ) if config.distributed or PROCESS_ID in os.environ else None

@@ -29,7 +29,7 @@ class Place:
     local_processes: int | None = None  # number of processes on this host
 
     def local_devices(self, environment: Mapping[str, str]) -> list[int] | None:
-        """Return which GPUs of the host this process uses: one, if it shares the host; None stands for all it can see.
+        """Return which GPUs of the host this process uses: one, if it shares the host; None means all it can see.
 
         A scheduler may have chosen the GPU already, with CUDA_VISIBLE_DEVICES.
         """

@@ -51,7 +51,7 @@ MAX_BYTES = 10_000_000
 
 @pytest.fixture(autouse=True)
 def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Beam know that there are no credentials, which it would look for during half a minute."""
+    """Let Beam know that there are no credentials, which it would search for half a minute."""
     monkeypatch.setattr(auth._Credentials, "_credentials_init", True)
 
 
