@@ -145,7 +145,7 @@ def test_an_error_is_one_message_without_a_traceback(
         (["run", ".", "--out", "{}"], "--context 4096"),
         (["run", ".", "--out", "{}", "--context", "3"], "context_length must lie in 16..2147483647, got 3"),
         (["pack", "--out", "{}", "--curriculum", "a.toml", "--context", "64"], "do not combine it with --context"),
-        (["generate", "--model", "{}", "--workspace", "{}"], "name the picture to write"),
+        (["generate", "--model", "{}", "--workspace", "{}"], "name the file to write"),
         (["trace", "{}", "--key", "train-000000000", "--out", "a.png"], "--out needs --token"),
     ],
 )

@@ -42,7 +42,7 @@ def scripted(body: dict[str, Any]) -> Answer:
 
 
 def asked(server: ChatServer, out: Path, config: QaGeneration = CONFIG, **options: Any) -> dict[str, Any]:
-    return generate([book()], Endpoint(server.address), out, config, concurrency=3, **options)
+    return generate([book()], Endpoint(server.address), out, config, **{"concurrency": 3} | options)
 
 
 def test_pairs_are_kept_or_rejected_with_their_reason_and_every_kept_answer_is_located(tmp_path: Path) -> None:
@@ -98,10 +98,10 @@ def test_a_run_that_is_cut_short_continues_without_asking_again(tmp_path: Path) 
 def test_the_budget_ends_asking_and_the_next_run_continues(tmp_path: Path) -> None:
     limited = QaGeneration(tasks=("fact",), chunk_words=40, document_words=300, max_requests=3)
     with chat_server(scripted) as server:
-        first = asked(server, tmp_path, limited)
+        first = asked(server, tmp_path, limited, concurrency=1)
         assert (len(server.requests), first["requests"]) == (3, 3)
         assert first["not_asked"] >= 3
-        assert asked(server, tmp_path)["not_asked"] == 0
+        assert asked(server, tmp_path, concurrency=1)["not_asked"] == 0
         assert len(server.requests) == len({prompt_of(body) for body in server.requests})
 
 

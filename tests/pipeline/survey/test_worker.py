@@ -97,7 +97,9 @@ def test_unchanged_items_keep_their_signatures(folder: Path, tmp_path: Path, mon
     _, _, signatures = run_survey(folder, tmp_path / "out")
     surveyed = []
     survey_file = VIDEO.survey
-    monkeypatch.setattr(VIDEO, "survey", lambda path, tools: surveyed.append(path.name) or survey_file(path, tools))
+    monkeypatch.setattr(
+        VIDEO, "survey", lambda path, tools: surveyed.append(path.resolve().name) or survey_file(path, tools)
+    )
     make_video(folder / "g.mp4", frames=75)
     (folder / "c.mp4").unlink()
     _, rows, after = run_survey(folder, tmp_path / "out")
@@ -113,9 +115,10 @@ def test_a_file_that_is_modified_while_it_is_read_is_rejected(
 
     def grow(path: Path, uri: str) -> str:
         found = hash_file(path, uri)
-        if path.name == "c.mp4" and not path.with_suffix(".done").exists():
-            path.with_suffix(".done").touch()
-            with path.open("ab") as f:
+        done = Path(uri).with_suffix(".done")
+        if Path(uri).name == "c.mp4" and not done.exists():
+            done.touch()
+            with Path(uri).open("ab") as f:
                 f.write(b"more")
         return found
 
