@@ -16,8 +16,8 @@ from trainer.data.mixture import DatasetOption, directory_of
 from trainer.data.shards import PackedSplit
 from trainer.mesh import mesh_sizes
 from trainer.planning.plan import TrainingPlan, Workload
-from trainer.planning.report import Speed, lines_of
-from trainer.planning.speed import matmul_flops_per_s
+from trainer.planning.report import lines_of
+from trainer.planning.speed import speed_of
 from trainer.run.config import Memory
 from trainer.run.model_options import ModelOptions
 from trainer.run.optimizer import OptimizerConfig
@@ -81,7 +81,7 @@ class PlanTraining:
         config, work, devices = self._model(), self._work(), self._device_count()
         mesh = mesh_sizes(self.mesh, devices=devices)
         plan = TrainingPlan.of(config, mesh, work, self.optimizer)
-        speed = self._speed(config, devices)
+        speed = speed_of(config.dtype, devices=devices, flops_per_s=self.flops_per_s, utilization=self.utilization)
         print("\n".join(lines_of(plan, config, mesh, work, steps=self.steps, speed=speed, settings=self.optimizer)))
 
     def _model(self) -> ModelConfig:
@@ -114,13 +114,3 @@ class PlanTraining:
         if self.devices is not None:
             return self.devices
         return jax.device_count() if -1 in sizes else math.prod(sizes)
-
-    def _speed(self, config: ModelConfig, devices: int) -> Speed:
-        if self.flops_per_s is not None:
-            return Speed(
-                flops_per_s=devices * self.flops_per_s, utilization=self.utilization, source=f"{devices} devices"
-            )
-        measured = matmul_flops_per_s(config.dtype)
-        if jax.devices()[0].platform == "cpu":  # virtual devices share the processor
-            return Speed(flops_per_s=measured, utilization=self.utilization, source="measured on this machine's CPU")
-        return Speed(flops_per_s=devices * measured, utilization=self.utilization, source="measured on this machine")

@@ -29,9 +29,8 @@ from schemas.vocab import Vocabulary
 from trainer.planning.report import spelled_bytes, spelled_time
 from trainer.run.checkpoint import CHECKPOINTS
 from trainer.run.group.distributed import Distributed
-from trainer.run.group.launcher import run_child
+from trainer.run.group.launcher import INTERRUPTED, how_it_ended, run_child
 
-_INTERRUPTED = 130
 _LONGREEL = (sys.executable, "-P", "-m", "longreel")
 
 
@@ -137,13 +136,12 @@ class TrainCurriculum:
     def _run(self, arguments: Sequence[str], what: str) -> None:
         """Run a command of Longreel in a process of its own; raises Interrupted or JobError unless it succeeds."""
         code = run_child([*_LONGREEL, *arguments])
-        if code == _INTERRUPTED:
+        if code == INTERRUPTED:
             raise Interrupted(f"{what} was interrupted; the same command resumes")
         if code:
-            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             raise JobError(
-                f"{what} {how}; its message is above. Once the cause is mended, the same command resumes there; "
-                "with other options of training in the curriculum, add --allow-changed"
+                f"{what} {how_it_ended(code)}; its message is above. Once the cause is mended, the same command "
+                "resumes there; with other options of training in the curriculum, add --allow-changed"
             )
 
 
@@ -156,7 +154,7 @@ def _words(command_class: type, config: object) -> list[str]:
 
 def _newest(run: Path) -> int | None:
     """Return the step of the newest checkpoint in a folder; None if it has none."""
-    folder = run / CHECKPOINTS
+    folder = run / CHECKPOINTS  # listed here, as Orbax would start JAX in this process and take the memory of a GPU
     steps = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()] if folder.is_dir() else []
     return max(steps, default=None)
 

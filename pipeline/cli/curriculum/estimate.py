@@ -13,7 +13,7 @@ from schemas.vocab import Vocabulary
 from trainer.config import MeshConfig, ModelConfig
 from trainer.mesh import mesh_sizes
 from trainer.planning.plan import TrainingPlan, Workload
-from trainer.planning.speed import matmul_flops_per_s
+from trainer.planning.speed import speed_of
 
 _LWM = (32_000, 8_194)  # text and vision ids, to plan for where nothing is tokenized yet
 
@@ -76,6 +76,7 @@ def _estimate(stage: TrainingStage, model: ModelConfig, hardware: Hardware, ids:
     )
     plan = TrainingPlan.of(model, mesh_sizes(config.mesh, devices=devices), work, config.optimizer)
     tokens = config.batch_sizes.samples(config.steps) * work.context
+    speed = speed_of(model.dtype, devices=devices, flops_per_s=hardware.flops_per_s, utilization=hardware.utilization)
     return Estimate(
         stage=stage,
         parameters=plan.parameters,
@@ -83,17 +84,12 @@ def _estimate(stage: TrainingStage, model: ModelConfig, hardware: Hardware, ids:
         tokens=tokens,
         device_bytes=plan.memory.total,
         devices=devices,
-        seconds=tokens / work.tokens * plan.flops / (_flops_per_s(model, hardware, devices) * hardware.utilization),
+        seconds=tokens / work.tokens * plan.flops / (speed.flops_per_s * speed.utilization),
     )
 
 
 def _product(mesh: MeshConfig) -> int:
     return math.prod(size for size in (mesh.data, mesh.fsdp, mesh.tensor, mesh.sequence) if size != -1)
-
-
-def _flops_per_s(model: ModelConfig, hardware: Hardware, devices: int) -> float:
-    """Return the speed of all devices together; virtual ones share the processor, whose speed is measured."""
-    return matmul_flops_per_s(model.dtype) if hardware.flops_per_s is None else devices * hardware.flops_per_s
 
 
 def _sequences(stage: TrainingStage) -> int | None:

@@ -64,10 +64,10 @@ def test_of_two_tokenizers_the_one_that_is_wanted_is_returned(tmp_path: Path) ->
     path = exported_gguf(tmp_path)
     own = found(path).sha256
     save(TOKENIZER, path.parent)
-    beside = hashlib.sha256((path.parent / "tokenizer.json").read_bytes()).hexdigest()
-    assert own != beside
+    neighbor = hashlib.sha256((path.parent / "tokenizer.json").read_bytes()).hexdigest()
+    assert own != neighbor
     assert found(path).sha256 == found(path, wanted="0" * 64).sha256 == own
-    assert found(path, wanted=beside).sha256 == beside
+    assert found(path, wanted=neighbor).sha256 == neighbor
 
 
 def test_the_files_next_to_a_gguf_file_replace_a_tokenizer_that_it_does_not_have(tmp_path: Path) -> None:

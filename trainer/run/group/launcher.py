@@ -24,7 +24,7 @@ from trainer.run.native_output import NATIVE_OUTPUT, end_of_native_output
 
 LAUNCHER = "LONGREEL_LAUNCHER"  # the process number of the launcher
 
-_INTERRUPTED = 130
+INTERRUPTED = 130
 _SENT = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)  # by a person or the system; others are crashes
 _PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
 _END_S = 10.0  # how long the others may take to end by themselves
@@ -55,14 +55,18 @@ def _run(count: int, command: Sequence[str], native_output: Path) -> None:
         thread.join()
     if failed is not None:
         i, code = failed
-        if code == _INTERRUPTED:
+        if code == INTERRUPTED:
             raise Interrupted("all processes stopped; the same command resumes")
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         printed = end_of_native_output(native_output, processes[i].pid) if code < 0 and -code not in _SENT else ""
         raise JobError(
-            f"process {i} of {count} {how}; the others were ended. The same command resumes."
+            f"process {i} of {count} {how_it_ended(code)}; the others were ended. The same command resumes."
             + (f" It printed:\n{printed}" if printed else "")
         )
+
+
+def how_it_ended(code: int) -> str:
+    """Return what a message says of a process that returned `code`, which is -N if signal N killed it."""
+    return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 
 def run_child(command: Sequence[str]) -> int:
