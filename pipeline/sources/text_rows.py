@@ -20,6 +20,7 @@ from pipeline.sources.manifest_rows import parse_split
 from pipeline.sources.table_row import JsonRow
 from pipeline.sources.text_tables import TEXT
 from schemas.errors import InputError, Reason
+from schemas.json_values import load_json
 from schemas.rows import ManifestItem
 
 _TEXT_COLUMNS = ("title", "source", "license")
@@ -75,7 +76,7 @@ def _metadata(others: Mapping[str, Any]) -> str | None:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
+        return load_json(text)
     except ValueError:
         return text
 

@@ -9,7 +9,6 @@ Parquet file takes one pass over their row groups. One text is in memory at a ti
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.sources.os_errors import reason_of
 from pipeline.sources.remote import open_remote
 from schemas.errors import InputError, Reason
+from schemas.json_values import load_json
 
 TEXT = "text"
 _BLOCK_BYTES = 1 << 18
@@ -67,7 +67,7 @@ def read_text(row_uri: RowUri, max_bytes: int, version: str = "", access: Access
     """
     is_line = row_uri.unit == "byte"
     try:
-        text = _line_text(row_uri, max_bytes, access) if is_line else _row_text(row_uri, version, access)
+        text = _line_text(row_uri, max_bytes, access) if is_line else _row_text(row_uri, max_bytes, version, access)
     except OSError as e:
         raise InputError(reason_of(e), f"{row_uri.table}: cannot be read: {e}") from e
     except pa.ArrowException as e:
@@ -78,12 +78,16 @@ def read_text(row_uri: RowUri, max_bytes: int, version: str = "", access: Access
         kind = type(text).__name__
         raise InputError(Reason.UNREADABLE, f"column {TEXT!r} of the row must be a string, got {kind}")
     if len(text) > max_bytes:  # a character has at least one byte
-        raise InputError(Reason.TOO_LARGE, f"the text has {len(text):,} characters, the limit is {max_bytes:,} bytes")
+        raise _too_long(f"{len(text):,} characters", max_bytes)
     return text
 
 
+def _too_long(size: str, max_bytes: int) -> InputError:
+    return InputError(Reason.TOO_LARGE, f"the text has {size}, the limit is {max_bytes:,} bytes")
+
+
 def _line_text(row_uri: RowUri, max_bytes: int, access: AccessConfig) -> Any:
-    most = 6 * max_bytes + (1 << 16)  # JSON can encode a byte in six, and the row has other columns
+    most = 3 * max_bytes + (1 << 16)  # JSON can write two bytes, such as those of a Cyrillic letter, in six
     with _opened(row_uri.table, access) as stream:
         line = _line_at(stream, row_uri.offset, most)
     if len(line) > most:
@@ -91,7 +95,7 @@ def _line_text(row_uri: RowUri, max_bytes: int, access: AccessConfig) -> Any:
             Reason.TOO_LARGE, f"the row has more than {most:,} bytes, the limit for a text of {max_bytes:,} bytes"
         )
     try:
-        row = json.loads(line.rstrip(b"\0").decode("utf-8-sig"))
+        row = load_json(line.rstrip(b"\0").decode("utf-8-sig"))
     except (ValueError, RecursionError) as e:
         raise InputError(Reason.UNREADABLE, f"{row_uri.table}: no row starts at byte {row_uri.offset:,}: {e}") from e
     return row.get(TEXT) if isinstance(row, dict) else None
@@ -128,7 +132,7 @@ class _Cursor(threading.local):
 _cursor = _Cursor()
 
 
-def _row_text(row_uri: RowUri, version: str, access: AccessConfig) -> Any:
+def _row_text(row_uri: RowUri, max_bytes: int, version: str, access: AccessConfig) -> Any:
     with _opened(row_uri.table, access) as stream, pq.ParquetFile(stream) as file:
         group, first = _row_group(file, row_uri.offset)
     if group is None:
@@ -141,7 +145,11 @@ def _row_text(row_uri: RowUri, version: str, access: AccessConfig) -> Any:
     while _cursor.row <= row_uri.offset:
         text = _next_text(group)
         _cursor.row += 1
-    return text.decode() if isinstance(text, bytes) else text
+    if not isinstance(text, pa.Buffer):
+        return text
+    if text.size > 4 * max_bytes:  # a character has at most four bytes
+        raise _too_long(f"{text.size:,} bytes", max_bytes)
+    return str(text, "utf-8")
 
 
 def _next_text(group: int) -> Any:
@@ -173,15 +181,15 @@ def _row_group(file: pq.ParquetFile, row: int) -> tuple[int | None, int]:
 
 
 def _texts(table: str, group: int, access: AccessConfig) -> Iterator[Any]:
-    """Yield the texts of a row group; the file stays open until the last one. Strings are yielded as bytes.
+    """Yield the texts of a row group; the file stays open until the last one. Strings are yielded as buffers.
 
-    Converting a string that is not UTF-8 would end the iteration before the rows that follow.
+    Converting a string that is not UTF-8 would end the iteration before the rows that follow, and one that is too long
+    is not converted at all.
     """
     with _opened(table, access) as stream, pq.ParquetFile(stream) as file:
         for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=[TEXT]):
             column = batch.column(0)
             if isinstance(column, pa.DictionaryArray):
                 column = column.dictionary_decode()
-            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-                column = column.cast(pa.large_binary())
-            yield from column.to_pylist()
+            is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+            yield from (value.as_buffer() if is_text and value.is_valid else value.as_py() for value in column)

@@ -26,7 +26,6 @@ Cost: a file takes 3 to 12 times its size in memory while it is read, and at mos
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from pipeline.text.encoding import Decoded, read_unicode
 from schemas.deadline import checked, checkpoint
 from schemas.errors import ConfigError, InputError, Reason
+from schemas.json_values import load_json
 
 Role = Literal["context", "question", "answer"]
 ROLES: tuple[str, ...] = get_args(Role)
@@ -125,7 +125,7 @@ def read_file(path: Path, config: QaConfig) -> Decoded:
 def parse_turns(content: str) -> list[Turn]:
     """Return the turns in a file's text. Raises InputError UNREADABLE, NOT_TEXT or EMPTY as `read_file` describes."""
     try:
-        document = json.loads(content, object_pairs_hook=_object)
+        document = load_json(content, object_pairs_hook=_object)
     except (ValueError, RecursionError) as e:
         raise InputError(Reason.UNREADABLE, f"invalid JSON: {e}") from e
     given = _fields(document, ("turns",), where="the file")["turns"]

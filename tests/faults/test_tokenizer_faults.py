@@ -53,7 +53,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     for n in range(2):
         make_video(folder / f"{n}.mp4", frames=30)
-        (folder / f"{n}.txt").write_text(story(n, 40))
+        (folder / f"book{n}.txt").write_text(story(n, 40))
     return folder
 
 

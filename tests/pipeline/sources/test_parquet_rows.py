@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -85,4 +87,47 @@ def test_a_file_that_is_not_parquet_is_an_error(tmp_path: Path, content: bytes) 
     with pytest.raises(ManifestError, match="is not a readable Parquet file"):
         parquet_columns(tmp_path / "t.parquet")
     with pytest.raises(ManifestError, match="is not a readable Parquet file"):
+        list(parquet_rows(tmp_path / "t.parquet", []))
+
+
+@pytest.mark.parametrize("kind", ["text", "list of texts", "list of numbers"])
+def test_long_values_that_a_few_bytes_repeat_are_converted_one_at_a_time(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.sources.parquet_rows._MAX_BYTES", 32 << 20)
+    value = "x" * 2_000_000
+    column = {
+        "text": [value] * 40,
+        "list of texts": [[value]] * 40,
+        "list of numbers": [[7] * 40_000] * 40,
+    }[kind]
+    pq.write_table(pa.table({"uri": [f"{n}.txt" for n in range(40)], "title": column}), tmp_path / "t.parquet")
+    tracemalloc.start()
+    try:
+        rows = [row.values["title"] == column[0] for row in parquet_rows(tmp_path / "t.parquet", ["uri", "title"])]
+        assert rows == [True] * 40
+        assert tracemalloc.get_traced_memory()[1] < 15_000_000  # the texts take 80 MB all at once
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_row_that_takes_too_much_memory_costs_that_row(tmp_path: Path) -> None:
+    numbers = pa.array(np.full(5_000_004, 7, np.int8))
+    lists = pa.ListArray.from_arrays([0, 2, 5_000_002, 5_000_004], numbers)
+    pq.write_table(pa.table({"uri": ["a", "b", "c"], "n": lists}), tmp_path / "t.parquet")
+    first, second, third = parquet_rows(tmp_path / "t.parquet", ["uri", "n"])
+    assert (first.values, third.values) == ({"uri": "a", "n": [7, 7]}, {"uri": "c", "n": [7, 7]})
+    assert second.error is not None
+    assert second.error.reason is Reason.TOO_LARGE
+
+
+def test_a_file_that_unpacks_to_a_thousand_times_its_size_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.sources.parquet_rows._MAX_UNCHECKED_BYTES", 1 << 20)
+    texts = pa.table({"text": ["x" * 1_000_000] * 8})
+    pq.write_table(texts, tmp_path / "t.parquet", use_dictionary=False, compression="zstd", write_statistics=False)
+    with pytest.raises(
+        ManifestError, match="the column 'text' unpacks from .* to 8,.* bytes, .*: a decompression bomb"
+    ):
         list(parquet_rows(tmp_path / "t.parquet", []))
