@@ -91,7 +91,8 @@ def _longreel(weights: Path, prompt: int, tokens: int, *, cache: str) -> dict[st
     from trainer.inference.requests import Request, Sampling
     from trainer.inference.speed import Speed
     from trainer.mesh import make_mesh
-    from trainer.published.importing import ImportConfig, import_model
+    from trainer.published.import_config import ImportConfig
+    from trainer.published.importing import import_model
     from trainer.run.state import load_model
 
     with tempfile.TemporaryDirectory() as folder:

@@ -6,8 +6,9 @@
     T+C+1              <eov>, after the last frame
 
 A video is `<vision> frame <eof> frame <eof> … frame <eov> </vision>`; an image is a video of one frame. `<vision>` and
-`</vision>` are text: one id each if the text model has them as symbols, otherwise the ids that spell them. An imported
-model of text alone has a codebook of size 0 and no vision ids.
+`</vision>` are text: one id each if the text model has them as symbols, otherwise the ids that spell them. A text model
+without ids that can stand for them makes documents of text alone. An imported model of text alone has a codebook of
+size 0 and no vision ids.
 
 LWM's released models have a separate id space for vision (codes 0-8191, <eof> 8192, <eov> 8193); `to_lwm` and
 `from_lwm` convert.
@@ -51,7 +52,7 @@ class Vocabulary:
         for i in (self.bos_id, self.eos_id, *self.begin_vision, *self.end_vision):
             if not 0 <= i < self.text_size:
                 raise ConfigError(f"special id {i} is outside the text ids 0..{self.text_size - 1}")
-        # Both are empty in an imported model whose text tokenizer is not known; it cannot make a dataset.
+        # Both are empty if the text tokenizer has no ids for them, or is not known, as that of some imported models.
         if bool(self.begin_vision) != bool(self.end_vision):
             raise ConfigError("begin_vision and end_vision must hold at least one id each, or both none")
 

@@ -78,6 +78,8 @@ class Prompts:
     def _encoded(self, media: Media) -> NDArray[np.uint32]:
         if self.media is None:
             raise RequestRefused("pictures and videos need the VQGAN that the model was trained with: give --vision")
+        if not self.tokenizer.begin_vision:
+            raise RequestRefused("this model only reads text: its text tokenizer has no pieces for <vision>")
         return self.media(media)
 
 

@@ -179,6 +179,8 @@ def _check(codes: NDArray[Any], frame_rate: float, vocabulary: Vocabulary, text:
         raise ConfigError(f"frame_rate must be above 0, got {frame_rate}")
     if not codes.size:
         raise InputError(Reason.EMPTY, "it has no frames")
+    if not vocabulary.begin_vision:
+        raise ConfigError("the text tokenizer has no pieces for <vision>, so documents cannot have frames")
     if text.sha256 != vocabulary.text_sha256:
         raise VocabularyMismatch(
             f"the vocabulary was made with text model {vocabulary.text_sha256[:12]}…, "
@@ -251,7 +253,7 @@ def _parse_text(tokens: NDArray[Any], start: int, end: int, *, vocabulary: Vocab
     _require(has_tail, f"is not the start of {tail_name}", at=max(stop, start))
     ids = tokens[body:stop]
     for special in ((vocabulary.bos_id,), (vocabulary.eos_id,), vocabulary.begin_vision, vocabulary.end_vision):
-        found = _find(ids, special)
+        found = _find(ids, special) if special else None
         _require(
             found is None, f"is the start of {special}, which is not allowed within a text", at=body + (found or 0)
         )

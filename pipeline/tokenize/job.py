@@ -6,8 +6,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.kinds.registry import kind_of
 from pipeline.runtime.beam import Runner, run_each
 from pipeline.runtime.growth import drop_other_divisions
 from pipeline.runtime.job_report import JobReport, report_on
@@ -20,9 +22,11 @@ from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.tools import load_codec, make_vocabulary
 from pipeline.tokenize.worker import TokenizeWorker, items_to_tokenize
+from schemas.errors import ConfigError
 from schemas.files import write_text
 from schemas.large_tables import values_of
 from schemas.storage.location import Location, located
+from tokenizer.text.model import BEGIN_VISION, END_VISION
 from tokenizer.text.tokenizer import TextTokenizer
 from tokenizer.weights_file import is_shipped
 
@@ -40,8 +44,11 @@ def tokenize_items(
 ) -> JobReport:
     """Tokenize every selected item that has no tokens yet, or those of another configuration."""
     started = time.monotonic()
-    selected = usable(read_selection(workspace, ["document_id", "reason"]).rows)["document_id"]
+    rows = usable(read_selection(workspace, ["document_id", "kind", "reason"]).rows)
+    selected = rows["document_id"]
     codec, text = load_codec(config.vision), TextTokenizer.load(text_tokenizer)
+    if not text.begin_vision:
+        _require_texts(rows["kind"], text_tokenizer)
     vocabulary = make_vocabulary(text, codec)
     units = sorted(wanted := set(map(workspace.unit_of, values_of(selected))))
     for path in unit_files(workspace.tokens):
@@ -75,6 +82,19 @@ def tokenize_items(
     totals = documents | {"frames": pc.sum(rows["frames"]).as_py() or 0, "tokens": pc.sum(rows["length"]).as_py() or 0}
     optional = {name: count for name, count in (transcripts | {"cut short": short}).items() if count}
     return replace(report, facts=totals | optional)
+
+
+def _require_texts(kinds: pa.ChunkedArray, text_tokenizer: Location | Path) -> None:
+    """Raise ConfigError if some of the selected items have frames, which the text tokenizer cannot mark."""
+    counted = pc.value_counts(kinds).to_pylist()
+    counts = {found["values"]: found["counts"] for found in counted if not kind_of(found["values"]).is_text}
+    if counts:
+        listed = ", ".join(f"{count:,} of kind {kind}" for kind, count in sorted(counts.items()))
+        raise ConfigError(
+            f"the text tokenizer {text_tokenizer} has no pieces for {BEGIN_VISION} and {END_VISION}, so it cannot mark "
+            f"the frames of selected items ({listed}): tokenize texts alone, or use a tokenizer that has them, such as "
+            "one of `longreel train-text-tokenizer`"
+        )
 
 
 def _local_models(config: TokenizeConfig, text_tokenizer: Location | Path) -> list[str]:

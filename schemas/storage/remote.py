@@ -153,23 +153,38 @@ class RemoteStore:
         return self._requests.send(url, attempt)
 
     def _entries(self, folder: str) -> Iterator[Entry]:
-        """Yield the objects below a folder, sorted. Pages are requested one by one, so that each can be repeated."""
+        """Yield the objects below a folder, sorted. Pages are requested one by one, so that each can be repeated.
+
+        Raises BucketError for a list that is not sorted, or does not go on after the previous page: it would not end.
+        """
         prefix, after = _prefix(folder), ""
         has_more = True
         while has_more:
             entries, has_more = self._requests.send(self._at(folder), partial(self._page, prefix, after))
-            yield from entries
-            after = entries[-1].key if entries else after
+            for entry in entries:
+                self._require_listed(entry, prefix, after)
+                after = entry.key
+                yield entry
+
+    def _require_listed(self, entry: Entry, prefix: str, after: str) -> None:
+        if entry.key <= after or not entry.key.startswith(prefix):
+            raise BucketError(
+                f"{self._at(prefix)}: the store lists {entry.key!r} after {after!r}. Longreel needs a store that lists "
+                "objects in the order of their names and continues after a given one"
+            )
 
     def _page(self, prefix: str, after: str, _: int) -> Page:
         return self._client.page(prefix, after)
 
     def _get(self, key: str, start: int, length: int | None, version: str | None) -> bytes:
         try:
-            return self._requests.send(self._at(key), lambda _: self._client.get(key, start, length, version))
+            data = self._requests.send(self._at(key), lambda _: self._client.get(key, start, length, version))
         except FileNotFoundError:
             self._require_bucket()
             raise
+        if length is not None and len(data) > length:
+            raise BucketError(f"{self._at(key)}: the store returned {len(data):,} bytes, {length:,} were asked for")
+        return data
 
     def _require_bucket(self) -> None:
         """Raise StorageError if the bucket does not exist, which an answer about an object may not tell."""

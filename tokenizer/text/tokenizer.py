@@ -4,7 +4,8 @@
 
 * The space that some models add before the first word is added and removed here, once per text.
 * `<vision>` and `</vision>` in a user's text are encoded as bytes (as unknown ids by a model without bytes), so that no
-  text produces the ids that begin and end a video.
+  text produces the ids that begin and end a video. A model that has no other ids for them is for texts alone, and
+  encodes them as any other text.
 * Ids of control tokens (`<s>`, `<|im_end|>`) are never produced by a text that spells their names.
 
 A text is encoded in blocks. Their boundaries depend only on the text, so the ids of a book do not depend on the chunks
@@ -49,7 +50,8 @@ class TextTokenizer:
         bos_id, eos_id: the ids before and after a document. A model with only one of them uses it for both.
         unk_id, pad_id: None if there is none.
         begin_vision, end_vision: ids of `<vision>` and `</vision>`: one id each if the model has them as pieces,
-            otherwise the ids that spell them (as in LWM with LLaMA's vocabulary).
+            otherwise the ids that spell them (as in LWM with LLaMA's vocabulary); empty if the ids of every text
+            spell them as well.
         prefix: the space that the model inserts before the first word, or "".
         losses: the reasons why decoding does not restore every text; empty if the model is lossless.
     """
@@ -61,17 +63,20 @@ class TextTokenizer:
         self.unk_id, self.pad_id = self._model.unk_id, self._model.pad_id
         self.prefix, self.losses = self._model.prefix, self._model.losses
         self.bos_id, self.eos_id = self._ends()
-        self._escapes = self._escape_table()
-        self._escaped = re.compile("(" + "|".join(map(re.escape, self._escapes)) + ")")
-        self.begin_vision = self._spell(BEGIN_VISION)
-        self.end_vision = self._spell(END_VISION)
+        self._markers = {BEGIN_VISION: self._spell(BEGIN_VISION), END_VISION: self._spell(END_VISION)}
+        if not all(self._markers.values()):
+            self._markers = {}
+        self.begin_vision = self._markers.get(BEGIN_VISION, ())
+        self.end_vision = self._markers.get(END_VISION, ())
+        self._escapes = {text: self._escape(text) for text in (*self._markers, *self._model.escaped)}
+        self._escaped = re.compile("(" + "|".join(map(re.escape, self._escapes)) + ")") if self._escapes else None
 
     @classmethod
     def load(cls, path: Location | Path) -> TextTokenizer:
         """Load a .model file, a tokenizer.json, the folder of a published model, or the tokenizer of a .gguf file.
 
-        Raises ConfigError if it is missing, not a tokenizer, of an unsupported kind, or cannot encode the video
-        markers. A model that is not lossless is loaded with one warning in the log; see `is_lossless` and `losses`.
+        Raises ConfigError if it is missing, not a tokenizer, or of an unsupported kind. A model that is not lossless
+        (see `is_lossless` and `losses`) or cannot mark videos is loaded with a warning in the log.
         """
         with local_copy(located(path)) as local:
             files = read_tokenizer_files(local)
@@ -79,6 +84,8 @@ class TextTokenizer:
         if not tokenizer.is_lossless:
             reasons = "; ".join(tokenizer.losses)
             _log.warning("the text tokenizer %s does not restore every text exactly: %s", path, reasons)
+        if not tokenizer.begin_vision:
+            _log.warning("the text tokenizer %s is for texts alone: it has no pieces for %s", path, BEGIN_VISION)
         return tokenizer
 
     @property
@@ -179,7 +186,8 @@ class TextTokenizer:
     def _divided_markers(self, texts: Mapping[int, str]) -> dict[int, list[tuple[int, int]]]:
         """Return where each text has a fragment of a marker that begins in one text and ends in another."""
         joined, found = "".join(texts.values()), dict[int, list[tuple[int, int]]]()
-        markers = [match.span() for match in _MARKER.finditer(joined)] if "vision>" in joined else []
+        is_searched = self._markers and "vision>" in joined
+        markers = [match.span() for match in _MARKER.finditer(joined)] if is_searched else []
         at = 0
         for i, text in texts.items():
             end = at + len(text)
@@ -211,6 +219,8 @@ class TextTokenizer:
 
     def _encode_blocks(self, batch: Sequence[str]) -> list[NDArray[np.uint32]]:
         """Return the ids of each block."""
+        if self._escaped is None:
+            return [np.asarray(ids, np.int32) for ids in self._model.encode([_valid(block) for block in batch])]
         parts = [[part for part in self._escaped.split(block) if part] for block in batch]
         plain = [_valid(part) for block in parts for part in block if part not in self._escapes]
         encoded = iter(self._model.encode(plain))
@@ -236,25 +246,19 @@ class TextTokenizer:
             )
         return first, last
 
-    def _escape_table(self) -> dict[str, NDArray[np.int32]]:
-        ids, escaped = self._model.bytes, (BEGIN_VISION, END_VISION, *self._model.escaped)
-        if not ids:
-            unknown = np.array([] if self.unk_id is None else [self.unk_id], np.int32)
-            return dict.fromkeys(escaped, unknown)
-        return {text: np.array([ids[b] for b in text.encode()], np.int32) for text in escaped}
+    def _escape(self, text: str) -> NDArray[np.int32]:
+        """Return the ids of a text in bytes; the unknown id if the model has none for bytes."""
+        ids, unknown = self._model.bytes, [] if self.unk_id is None else [self.unk_id]
+        return np.array([ids[byte] for byte in text.encode()] if ids else unknown, np.int32)
 
     def _spell(self, marker: str) -> tuple[int, ...]:
+        """Return the ids of a marker; none if they contain those that the marker in a user's text has."""
         if marker in self._model.pieces:
             return (self._model.pieces.index(marker),)
         ids = self._model.encode([self.prefix + marker + self._model.suffix])[0].tolist()
-        escape = self._escapes[marker].tolist()
-        # The marker in a user's text is encoded as `escape`, so the marker itself needs another encoding.
-        if any(ids[i : i + len(escape)] == escape for i in range(len(ids))):
-            raise ConfigError(
-                f"the text tokenizer {self._name} has no pieces for {marker}, so it cannot mark videos: train it with "
-                f"{BEGIN_VISION} and {END_VISION} as user-defined symbols, or use `longreel train-text-tokenizer`"
-            )
-        return tuple(ids)
+        escape = self._escape(marker).tolist()
+        is_ambiguous = any(ids[i : i + len(escape)] == escape for i in range(len(ids)))
+        return () if is_ambiguous else tuple(ids)
 
 
 def _load(files: TokenizerFiles, name: str) -> TextModel:

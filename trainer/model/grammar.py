@@ -61,7 +61,7 @@ class DocumentGrammar:
         """
         batch, vocabulary = prompt.shape[0], self.vocabulary
         zeros, no = jnp.zeros(batch, jnp.int32), jnp.zeros(batch, jnp.bool_)
-        kept = max(len(vocabulary.begin_vision), len(vocabulary.end_vision))
+        kept = max(1, len(vocabulary.begin_vision), len(vocabulary.end_vision))
         closed = jnp.full(batch, len(vocabulary.end_vision), jnp.int32)
         recent = jnp.full((batch, kept), -1, jnp.int32)
         state = GrammarState(no, zeros, zeros, closed, recent, no, least, most)
@@ -98,7 +98,7 @@ class DocumentGrammar:
         completed = state.inside & code & (place == self.frame_tokens)
         recent = jnp.concatenate([state.recent[:, 1:], tokens[:, None]], axis=1)
         recent = jnp.where((tokens < v.text_size)[:, None], recent, -1)
-        opens = (recent[:, -len(v.begin_vision) :] == jnp.asarray(v.begin_vision, jnp.int32)[None]).all(axis=1)
+        opens = self._opens(recent)
         ends = tokens == v.eov
         due = state.closing < len(v.end_vision)
         return GrammarState(
@@ -112,8 +112,17 @@ class DocumentGrammar:
             most=state.most,
         )
 
+    def _opens(self, recent: jax.Array) -> jax.Array:
+        """Return which rows, bool [B], end with `<vision>`; none if the vocabulary has no ids for it."""
+        marker = self.vocabulary.begin_vision
+        if not marker:
+            return jnp.zeros(recent.shape[0], jnp.bool_)
+        return (recent[:, -len(marker) :] == jnp.asarray(marker, jnp.int32)[None]).all(axis=1)
+
     def _completes(self, state: GrammarState, marker: tuple[int, ...]) -> jax.Array:
         """Return a mask, bool [B,V], of the last id of `marker`, for rows that end with the ids before it."""
+        if not marker:
+            return jnp.zeros((state.recent.shape[0], self.vocabulary.size), jnp.bool_)
         before = jnp.asarray(marker[:-1], jnp.int32)[None]
         seen = (state.recent[:, state.recent.shape[1] - len(marker) + 1 :] == before).all(axis=1)
         return seen[:, None] & (jnp.arange(self.vocabulary.size, dtype=jnp.int32)[None] == marker[-1])

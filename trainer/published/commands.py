@@ -11,7 +11,8 @@ from tyro.conf import Positional, arg
 
 from schemas.printable import printable
 from trainer.published.exporting import ExportConfig, export_model
-from trainer.published.importing import ImportConfig, import_model
+from trainer.published.import_config import ImportConfig
+from trainer.published.importing import import_model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from schemas.vocab import Vocabulary
 from trainer.model.llama.config import LlamaConfig
 from trainer.published import names
 from trainer.published.files.writers import Output
-from trainer.published.importing import LWM_SPARE
+from trainer.published.import_vocabulary import LWM_SPARE
 from trainer.published.layout import Layout
 from trainer.published.plan import table_shapes
 from trainer.run.arrays import ArrayReader

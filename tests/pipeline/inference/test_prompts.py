@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from pipeline.inference.media import MediaEncoder
 from pipeline.inference.prompts import Prompts
-from pipeline.language_models.chat import Message, RequestRefused
+from pipeline.language_models.chat import Media, Message, RequestRefused
 from tests.support.text_tokenizers import text_tokenizer
 from tests.support.texts import story
+from tests.support.tokenizer_json import save, tokenizer_json
+from tests.support.training.training_dataset import VOCABULARY
+from tests.support.vqgan.tiny_vqgan import TINY, tiny_weights
+from tokenizer.codec import FrameCodec
 from tokenizer.text.tokenizer import TextTokenizer
 
 
@@ -35,6 +42,14 @@ def test_prompt_and_reply_must_fit_in_the_context(tokenizer: TextTokenizer) -> N
     Prompts(tokenizer, context=10).require_room(4, 6)
     with pytest.raises(RequestRefused, match="the prompt has 5 tokens and 6 are for the reply"):
         Prompts(tokenizer, context=10).require_room(5, 6)
+
+
+def test_a_picture_is_refused_by_a_tokenizer_without_markers(tmp_path: Path) -> None:
+    texts = TextTokenizer.load(save(tokenizer_json("gpt2", ["x"], size=0), tmp_path))
+    codec = FrameCodec(tiny_weights(TINY), sha256=VOCABULARY.vision_sha256)
+    prompts = Prompts(texts, context=100, media=MediaEncoder(codec, VOCABULARY))
+    with pytest.raises(RequestRefused, match="only reads text"):
+        prompts.chat([Message("user", (Media("image", tmp_path / "a.png"),))])
 
 
 def test_a_special_token_in_a_message_is_text(tokenizer: TextTokenizer) -> None:

@@ -99,6 +99,13 @@ def test_an_instruction_is_rendered_by_the_chat_template(generator: VideoGenerat
     assert not np.array_equal(caption, instruction)
 
 
+def test_a_model_of_texts_alone_draws_nothing(generator: VideoGenerator) -> None:
+    with pytest.raises(ConfigError, match="trained on texts alone"):
+        replace(generator, vocabulary=replace(generator.vocabulary, begin_vision=(), end_vision=()))
+    with pytest.raises(ConfigError, match="no vocabulary for vision"):
+        replace(generator, vocabulary=replace(generator.vocabulary, codebook_size=0))
+
+
 def test_requests_without_effect_are_refused(generator: VideoGenerator, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no effect with guidance 1"):
         replace(REQUEST, negative="a storm")

@@ -15,6 +15,7 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from numpy.typing import NDArray
 
+from pipeline.dataset.verify.verify import verify
 from pipeline.reports.reconstruction import find_video
 from pipeline.runtime.beam import Runner, each
 from pipeline.runtime.job_log import JobLog
@@ -49,6 +50,7 @@ from tests.support.stages import (
 )
 from tests.support.stored_files import file_of
 from tests.support.texts import story
+from tests.support.tokenizer_json import save, tokenizer_json
 from tokenizer.text.tokenizer import TextTokenizer
 
 pytestmark = pytest.mark.slow
@@ -311,6 +313,18 @@ def test_bars_that_the_survey_found_are_cropped_unless_disabled(
     assert found[0] == found[2]
     assert found[0][0] != found[1][0]
     assert found[0][1] != found[1][1]
+
+
+def test_a_tokenizer_without_markers_tokenizes_texts_and_refuses_videos(
+    models: Models, videos: Path, tmp_path: Path
+) -> None:
+    tokenizer = save(tokenizer_json("gpt2", ["x"], size=0), tmp_path / "bytes")
+    folder = write_books(tmp_path / "in", 1)
+    reports = run_stages(folder, tmp_path / "out", tokenizer, models.config())
+    assert (reports["tokenize"].kept, verify(located(tmp_path / "out" / "packed" / "512")).problems) == (1, ())
+    (folder / "a.mp4").hardlink_to(videos / "a.mp4")
+    with pytest.raises(ConfigError, match=r"has no pieces for <vision>.*\(1 of kind video\)"):
+        run_stages(folder, tmp_path / "out", tokenizer, models.config())
 
 
 def test_without_a_selection_the_error_names_the_command_to_run(models: Models, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from trainer.config import MeshConfig
 from trainer.mesh import make_mesh
 from trainer.model.llama.config import LlamaConfig
 from trainer.model.protocol import Model
-from trainer.published.importing import ImportConfig, import_model
+from trainer.published.import_config import ImportConfig
+from trainer.published.importing import import_model
 from trainer.published.plan import array_shapes
 from trainer.run.arrays import ArrayReader
 from trainer.run.checkpoint import open_run
@@ -66,3 +67,10 @@ def accurate_logits(model: Model, tokens: np.ndarray) -> np.ndarray:
     """
     with jax.enable_x64(True), jax.default_matmul_precision("F64_F64_F64"):
         return logits(model, tokens)
+
+
+def require_same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
+    """Fail unless both have the same arrays, bit by bit."""
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)

@@ -236,9 +236,16 @@ def test_a_missing_bos_is_replaced_by_eos_and_a_model_without_both_is_rejected(f
 
 
 @pytest.mark.parametrize("byte_fallback", [True, False])
-def test_a_model_without_pieces_for_a_marker_is_rejected(folder: Path, byte_fallback: bool) -> None:
-    with pytest.raises(ConfigError, match="no pieces for <vision>"):
-        train(folder / "han.model", ["漢字かな交じり文"] * 9, **LLAMA | {"byte_fallback": byte_fallback})
+def test_a_model_without_pieces_for_a_marker_is_for_texts_alone(
+    folder: Path, byte_fallback: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = LLAMA | {"byte_fallback": byte_fallback}
+    tokenizer = train(folder / "han.model", ["漢字かな交じり文"] * 9, **options)
+    assert tokenizer.begin_vision == tokenizer.end_vision == ()
+    assert "is for texts alone: it has no pieces for <vision>" in caplog.text
+    ids = tokenizer.encode_parts(["漢字", "<vision>漢", "</vis", "ion>"])
+    text = tokenizer.decode(np.concatenate(ids))
+    assert text == ("漢字<vision>漢</vision>" if byte_fallback else "漢字 \u2047 漢 \u2047  \u2047 ")
 
 
 def test_a_file_that_is_not_a_model_is_rejected_with_its_path(tmp_path: Path) -> None:

@@ -71,6 +71,19 @@ def test_ids_of_long_texts_equal_those_of_the_library(pair: Pair) -> None:
         assert pair.ours.decode(ids) == text
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "llama2"])
+def test_a_tokenizer_of_bytes_alone_cannot_mark_videos_and_keeps_every_text(kind: str, tmp_path: Path) -> None:
+    library = tokenizer_json(kind, ["x"], size=0)
+    tokenizer = TextTokenizer.load(save(library, tmp_path))
+    assert tokenizer.begin_vision == tokenizer.end_vision == ()
+    for parts in (["a <vision> b</vision>"], ["<vis", "ion> in two"], [" 漢", "", "</vision>"]):
+        ids = np.concatenate(tokenizer.encode_parts(parts))
+        assert tokenizer.decode(ids) == "".join(parts)
+        assert ids.tolist() == tokenizer.encode("".join(parts)).tolist()
+    text = "x" * 70_000 + " <vision>"
+    assert np.concatenate(list(tokenizer.encode_stream([text]))).tolist() == tokenizer.encode(text).tolist()
+
+
 @given(text=texts)
 @settings(deadline=None, max_examples=15)
 def test_no_text_produces_the_ids_of_a_marker_or_special_token(pair: Pair, text: str) -> None:

@@ -35,6 +35,13 @@ def _walk(
     return jnp.where(possible, made, -1).T
 
 
+def test_without_ids_for_a_video_only_texts_are_possible() -> None:
+    vocabulary = dataclasses.replace(VOCABULARY, begin_vision=(), end_vision=())
+    grammar = DocumentGrammar(vocabulary=vocabulary, frame_tokens=P)
+    made = np.asarray(_walk(grammar, jnp.full((8, 3), 5, jnp.int32), steps=40, likelier=_likelier(), least=1))
+    assert np.all((made >= 0) & (made < VOCABULARY.text_size))
+
+
 def _likelier(*ids: int) -> jax.Array:
     return jnp.asarray(np.where(np.isin(np.arange(VOCABULARY.size), ids), 4.0, 0.0), jnp.float32)
 

@@ -11,19 +11,11 @@ import pytest
 from schemas.errors import ConfigError
 from schemas.files import read_json
 from tests.support.published import models
-from tests.support.published.checkpoints import arrays, imported, loaded, logits
+from tests.support.published.checkpoints import arrays, imported, loaded, logits, require_same
 from tests.support.published.models import TEXT_SIZE, VISION_SIZE, tiny
 from tests.support.published.numpy_forward import lwm_logits
-from trainer.config import MeshConfig
-from trainer.published.importing import ImportConfig, import_model
 
 pytestmark = pytest.mark.slow
-
-
-def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
-    assert a.keys() == b.keys()
-    for name in a:
-        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
 def test_every_format_of_the_same_weights_gives_the_same_checkpoint(tmp_path: Path) -> None:
@@ -43,7 +35,7 @@ def test_every_format_of_the_same_weights_gives_the_same_checkpoint(tmp_path: Pa
         "one-file": models.write_hf(tmp_path / "hf", config, state) / "model.safetensors",
     }
     for name, source in sources.items():
-        same(arrays(imported(source, tmp_path / f"of-{name}")), expected)
+        require_same(arrays(imported(source, tmp_path / f"of-{name}")), expected)
 
 
 def test_every_layout_of_lwm_gives_the_same_checkpoint_and_its_forward(tmp_path: Path) -> None:
@@ -62,7 +54,7 @@ def test_every_layout_of_lwm_gives_the_same_checkpoint_and_its_forward(tmp_path:
         str(stream),
     ]
     for i, source in enumerate(others):
-        same(arrays(imported(source, tmp_path / f"out-{i}", heads=4)), expected)
+        require_same(arrays(imported(source, tmp_path / f"out-{i}", heads=4)), expected)
     model, about = loaded(run)
     assert (about.vocabulary.text_size, about.vocabulary.codebook_size) == (TEXT_SIZE, VISION_SIZE - 2)
     assert about.model.softmax == "by_modality"
@@ -83,37 +75,7 @@ def test_quantized_matrices_are_read_as_the_gguf_package_reads_them(kind: str, t
     # Side by side and back moves whole rows, so it does not change what a row is quantized to.
     expected = arrays(imported(models.write_hf(tmp_path / "hf", config, rounded), tmp_path / "a"))
     path = models.write_gguf(tmp_path / "m.gguf", config, state, quantize=name)
-    same(arrays(imported(path, tmp_path / "b")), expected)
-
-
-def test_the_checkpoint_is_the_same_for_every_mesh(tmp_path: Path) -> None:
-    config = tiny(tied_heads=True)
-    source = models.write_hf(tmp_path / "hf", config, models.random_state(config), dtype=np.float16)
-    expected = arrays(imported(source, tmp_path / "a", vision_size=8))
-    for i, mesh in enumerate((MeshConfig(fsdp=4, tensor=2), MeshConfig(sequence=8))):
-        same(arrays(imported(source, tmp_path / f"m{i}", vision_size=8, mesh=mesh)), expected)
-    with pytest.raises(ConfigError, match="tensor = 4 does not divide the model's kv_heads = 2"):
-        imported(source, tmp_path / "m9", mesh=MeshConfig(tensor=4))
-
-
-def test_new_rows_are_drawn_on_the_scale_of_the_known_ones_and_the_account_says_so(tmp_path: Path) -> None:
-    config = tiny(dim=64, head_dim=16)
-    source = models.write_hf(tmp_path / "hf", config, models.random_state(config))
-    result = import_model(str(source), ImportConfig(out=tmp_path / "a", vision_size=1000))
-    assert "vision tables: the source has none; 1002 rows are new" in result.account
-    assert "text tables: all 37 rows of the source" in result.account
-    found = arrays(tmp_path / "a")
-    for kind in ("embedding", "head"):
-        known, new = found[f"text_{kind}"], found[f"vision_{kind}"]
-        assert new.shape == (1002, 64)
-        assert 0.9 < new.std() / known.std() < 1.1
-        np.testing.assert_allclose(new.mean(axis=0), known.mean(axis=0), atol=0.02)
-        assert len(np.unique(new, axis=0)) == 1002
-    assert read_json(tmp_path / "a" / "import.json")["account"] == list(result.account)
-    again = arrays(imported(source, tmp_path / "b", vision_size=1000))
-    same(again, found)
-    other = arrays(imported(source, tmp_path / "c", vision_size=1000, seed=1))
-    assert not np.array_equal(other["vision_head"], found["vision_head"])
+    require_same(arrays(imported(path, tmp_path / "b")), expected)
 
 
 def test_the_tokenizer_of_the_source_is_kept_and_identifies_the_vocabulary(tmp_path: Path) -> None:
@@ -172,21 +134,6 @@ def test_an_interrupted_import_is_started_again(tmp_path: Path) -> None:
     (left / "manifest.ocdbt").write_bytes(b"cut")
     assert arrays(imported(source, tmp_path / "a"))
     assert not left.exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"dataset": Path("d"), "vision_size": 3}, "give either --dataset or --vision-size"),
-        ({"vision_size": -1}, "vision_size must not be negative"),
-        ({"heads": 0}, "heads must be at least 1"),
-        ({"rope_theta": 1.0}, "rope_theta must be greater than 1"),
-        ({"seed": -1}, "seed must lie in"),
-    ],
-)
-def test_invalid_options_are_rejected(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        ImportConfig(out=Path("out"), **options)
 
 
 def test_the_record_names_every_file_of_the_source_with_its_hash(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from tests.support.published.models import random_state, tiny, write_gguf, write
 from tests.support.tokenizer_json import save, tokenizer_json
 from tokenizer.text.tokenizer import TextTokenizer
 from trainer.published.exporting import ExportConfig, export_model
-from trainer.published.importing import ImportConfig, import_model
+from trainer.published.import_config import ImportConfig
+from trainer.published.importing import import_model
 from trainer.published.source import open_source
 from trainer.published.source_tokenizer import SourceTokenizer, read_source_tokenizer
 
