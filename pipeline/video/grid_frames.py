@@ -93,13 +93,18 @@ class GridFrames:
 
     def _source_frames(self) -> Iterator[TimedFrame[Any]]:
         timeline = self._timeline
-        for frame in self._source.timed_frames():
+        is_shown = self._is_shown if self._detector is None else None  # detectors compare all frames
+        for frame in self._source.timed_frames(is_shown):
             self._check_stop()
             skipped = timeline.skipped_frames
             yield frame
             # The consumer has placed the frame on the timeline by now.
             if self._detector is not None and timeline.skipped_frames == skipped:
                 self._detector.add(self._source.thumbnail(frame.content, self._detector.size), timeline.last_s)
+
+    def _is_shown(self, start_s: float, end_s: float) -> bool:
+        fps, tolerance = self._config.fps, self._tolerance
+        return first_grid_index(end_s, fps, tolerance) > first_grid_index(start_s, fps, tolerance)
 
 
 def _require_inside(crop: Crop | None, source: FrameSource) -> None:

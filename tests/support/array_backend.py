@@ -10,6 +10,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.video.backends.source import IsShown
 from pipeline.video.geometry import Crop, Orientation, center_crop
 from pipeline.video.scale import Scaler
 from pipeline.video.time_grid import TimedFrame
@@ -66,7 +67,7 @@ class ArraySource:
     def __exit__(self, *exception: object) -> None:
         del self._frames
 
-    def timed_frames(self) -> Iterator[TimedFrame[NDArray[np.uint8]]]:
+    def timed_frames(self, is_shown: IsShown | None = None) -> Iterator[TimedFrame[NDArray[np.uint8]]]:
         for number, pixels in enumerate(self._frames):
             yield TimedFrame(number / _RATE, 1 / _RATE, pixels)
 

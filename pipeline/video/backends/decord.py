@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from pipeline.video.backends.container import open_container
 from pipeline.video.backends.pyav import PyAVSource
+from pipeline.video.backends.source import IsShown
 from pipeline.video.backends.stream_choice import video_stream
 from pipeline.video.geometry import Crop, Orientation, center_crop, coded_crop
 from pipeline.video.scale import Scaler, bt601_to_bt709
@@ -74,7 +75,7 @@ class DecordSource:
     def __exit__(self, *exception: object) -> None:
         del self._reader  # decord closes its file and threads with the object
 
-    def timed_frames(self) -> Iterator[TimedFrame[int]]:
+    def timed_frames(self, is_shown: IsShown | None = None) -> Iterator[TimedFrame[int]]:
         """Yield the number of each frame and its time, without decoding."""
         for number, (time_s, duration_s) in enumerate(self._times):
             yield TimedFrame(time_s, duration_s, number)

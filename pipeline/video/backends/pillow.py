@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.video.backends.picture_pixels import bit_depth, rgb_pixels
+from pipeline.video.backends.source import IsShown
 from pipeline.video.geometry import EXIF_ORIENTATIONS, Crop, Orientation, center_crop, coded_crop, display_size
 from pipeline.video.scale import Scaler
 from pipeline.video.time_grid import TimedFrame
@@ -83,7 +84,7 @@ class PictureSource:
     def __exit__(self, *exception: object) -> None:
         self._image.close()
 
-    def timed_frames(self) -> Iterator[TimedFrame[NDArray[np.uint8]]]:
+    def timed_frames(self, is_shown: IsShown | None = None) -> Iterator[TimedFrame[NDArray[np.uint8]]]:
         """Decode all frames, in order. The content is uint8 RGB [height, width, 3], not rotated."""
         time_s = 0.0
         for number in range(self._frames):

@@ -4,6 +4,8 @@ Decoding uses one thread. Measured on two cores (benchmarks/decode.py), frame th
 for 5 to 50 % more work in total, while a job decodes as many videos at once as there are cores; and on damaged files
 they give different pixels in each run.
 
+Frames that the caller does not show and no other frame refers to are not decoded (packet_skipping.py).
+
 Damage does not end a video: packets that cannot be decoded are counted and skipped; frames with concealed errors are
 counted and kept.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
+from heapq import heappop, heappush
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,13 @@ from numpy.typing import NDArray
 
 from pipeline.video.backends.container import ALLOWS_JUMPS, frame_rate, is_text, open_container
 from pipeline.video.backends.declared_duration import declared_duration_s
+from pipeline.video.backends.packet_skipping import (
+    PacketToDecode,
+    flags_unreferenced_frames,
+    has_reliable_times,
+    with_next_times,
+)
+from pipeline.video.backends.source import IsShown
 from pipeline.video.backends.stream_choice import candidate_streams, open_decoder, video_stream
 from pipeline.video.geometry import (
     Crop,
@@ -55,6 +65,8 @@ class PyAVSource:
         self.decode_errors = self.corrupt_frames = 0
         self.interlaced = False
         self._scaler = Scaler()
+        self._is_shown: IsShown | None = None
+        self._skippable: list[tuple[int, int]] = []  # presentation time and duration of packets that may be skipped
         with ExitStack() as stack:
             self._container = stack.enter_context(open_container(path, max_pixels=max_pixels))
             self._stream = video_stream(self._container, path, max_pixels=max_pixels)
@@ -110,12 +122,17 @@ class PyAVSource:
         """Whether the format allows discontinuities in its timestamps."""
         return self._container.format.name in ALLOWS_JUMPS
 
-    def timed_frames(self) -> Iterator[TimedFrame[av.VideoFrame]]:
-        """Decode all frames, in presentation order. Call once."""
+    def timed_frames(self, is_shown: IsShown | None = None) -> Iterator[TimedFrame[av.VideoFrame]]:
+        """Decode the frames, in presentation order. Call once."""
         stamps = TimestampSelector(faults=int(self._has_no_pts))
+        if has_reliable_times(self._container.format.name) and not self.info.interlaced:
+            self._is_shown = is_shown
+        last = self._head[0]
         for frame in chain(self._head, self._decoding):
+            yield from self._skipped_before(frame.pts, last)
             ticks = stamps.select(frame.pts, frame.dts)
             time_s = None if ticks is None else self._seconds(ticks)
+            last = frame
             yield TimedFrame(time_s, self._seconds(frame.duration or 0), frame)
 
     def render(self, frame: av.VideoFrame, crop: Crop | None = None) -> NDArray[np.uint8]:
@@ -141,16 +158,23 @@ class PyAVSource:
         """Return a frame as coded, and the orientation in which it is displayed."""
         return frame, orientation(frame)
 
+    def _packets(self) -> Iterator[av.Packet]:
+        try:
+            yield from self._container.demux(self._stream)
+        except av.FFmpegError as e:
+            self.detail = f"reading stopped: {e.strerror or e}"
+
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets, None)
-            except av.FFmpegError as e:
-                self.detail = f"reading stopped: {e.strerror or e}"
-                return
-            if packet is None:
-                return
+        flagged = flags_unreferenced_frames(self._decoder.codec)
+        for given in with_next_times(self._packets()):
+            packet = given.packet
+            is_skippable = self._is_skippable(given)
+            if is_skippable and packet.pts is not None:
+                heappush(self._skippable, (packet.pts, packet.duration or 0))
+            if is_skippable and not flagged:
+                continue
+            if flagged:
+                self._decoder.skip_frame = "NONREF" if is_skippable else "DEFAULT"
             try:
                 frames = self._decoder.decode(packet)
             except av.FFmpegError as e:
@@ -161,6 +185,26 @@ class PyAVSource:
                 self.corrupt_frames += frame.is_corrupt
                 self.interlaced |= frame.interlaced_frame
                 yield frame
+
+    def _is_skippable(self, given: PacketToDecode) -> bool:
+        packet, until = given
+        if self._is_shown is None or self.interlaced or packet.pts is None or until is None:
+            return False
+        codec = self._decoder.codec
+        if not (flags_unreferenced_frames(codec) or (codec.intra_only and packet.is_keyframe)):
+            return False
+        start_s = self.info.start_s
+        return not self._is_shown(self._seconds(packet.pts) - start_s, self._seconds(until) - start_s)
+
+    def _skipped_before(self, pts: int | None, last: av.VideoFrame) -> Iterator[TimedFrame[av.VideoFrame]]:
+        """Yield the frames that were skipped before `pts`; each has the content of the `last` decoded one.
+
+        That content is shown only where damage takes the frames that should be.
+        """
+        while self._skippable and pts is not None and self._skippable[0][0] <= pts:
+            ticks, duration = heappop(self._skippable)
+            if ticks != pts:  # otherwise the decoder did not skip it
+                yield TimedFrame(self._seconds(ticks), self._seconds(duration), last)
 
     def _time_of(self, frame: av.VideoFrame) -> float | None:
         one, other = (frame.dts, frame.pts) if self._has_no_pts else (frame.pts, frame.dts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from pipeline.video.geometry import Crop, Orientation
 from pipeline.video.time_grid import TimedFrame
 from pipeline.video.types import VideoInfo
+
+IsShown = Callable[[float, float], bool]
+"""Whether a frame that is displayed from one time to another, in seconds from the first frame, is needed."""
 
 
 class FrameSource(Protocol):
@@ -44,8 +47,11 @@ class FrameSource(Protocol):
     def __enter__(self) -> Self: ...
     def __exit__(self, *exception: object) -> None: ...
 
-    def timed_frames(self) -> Iterator[TimedFrame[Any]]:
-        """Yield every frame with its time, in presentation order. Call once."""
+    def timed_frames(self, is_shown: IsShown | None = None) -> Iterator[TimedFrame[Any]]:
+        """Yield every frame with its time, in presentation order. Call once.
+
+        The content of a frame for which `is_shown` is False may be that of an earlier frame.
+        """
 
     def render(self, content: Any, crop: Crop | None = None, /) -> NDArray[np.uint8]:
         """Return the center crop of a frame, or of the part `crop` (displayed pixels): uint8 RGB [size, size, 3]."""
