@@ -6,11 +6,13 @@ First, `debug` on 8 virtual CPU devices, by length of the prompt, each in its ow
 the generated ids, processor seconds of both with compilation, bytes of the cache, and the peak of resident memory.
 Attention is quadratic in the length, memory is linear.
 
-With --weights, a LLaMA-type GGUF file (SmolLM2-135M, see tests/trainer/published/test_real_weights.py), the speed of
-a prompt and of greedy generation with two threads: Longreel's engine (float32, and bfloat16 cache), transformers
-(float32 and bfloat16) and llama.cpp through xllamacpp (the file's own quantization), each in its own process, after a
-warm-up. It needs the extra `reference`, accelerate and xllamacpp. `matmul` is the prompt's share of the speed of a
-plain float32 product in the same process.
+With --weights, a LLaMA-type GGUF file (SmolLM2-135M, see tests/trainer/published/conftest.py), the speed of a prompt
+and of greedy generation with two threads: Longreel's engine (float32; cache in bfloat16), transformers (float32 and
+bfloat16) and llama.cpp through xllamacpp (the file's own quantization, and float32 with --float32, the file that
+`export-model --format gguf` writes of the imported weights). Each runs in its own process, after a warm-up, and the
+cases alternate --rounds times, so that other load of the machine meets all of them; the figures are the best of each.
+Speeds are tokens per second of wall time and of processor time. `matmul` is a plain float32 product, and the shares are
+those of its speed that the prompt reaches. It needs the extra `reference`, accelerate and xllamacpp.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,10 @@ CASES = (
     "transformers float32",
     "transformers bfloat16",
     "llama.cpp",
+    "llama.cpp float32",
 )
+REPEATS = 3  # after a warm-up
+Generate = Callable[[list[int], int], object]  # prompt ids, number of new ids
 
 
 def rss_bytes() -> int:
@@ -73,23 +79,57 @@ def measure_length(length: int, tokens: int, block: int, page: int) -> dict[str,
 
 
 def measure_case(case: str, weights: Path, prompt: int, tokens: int) -> dict[str, Any]:
-    """Return prompt and generation speed of one implementation, in tokens/s."""
+    """Return prompt and generation speed of one implementation, in tokens/s of wall and of processor time."""
     name, _, dtype = case.partition(" ")
+    context = 2 * (prompt + tokens)
     if name == "longreel":
-        return _longreel(weights, prompt, tokens, cache=dtype.rpartition(" ")[2])
-    return (
-        _transformers(weights, dtype, prompt, tokens) if name == "transformers" else _llama_cpp(weights, prompt, tokens)
-    )
+        run, weight_count = _longreel(weights, context, cache=dtype.rpartition(" ")[2])
+    else:
+        run = _transformers(weights, dtype) if name == "transformers" else _llama_cpp(weights, context)
+    first, both = [], []
+    for n in range(REPEATS + 1):  # prompts differ from the first id on, so that nothing is reused
+        first.append(_timed(run, [2 * n + 3, *range(100, 99 + prompt)], 1))
+        both.append(_timed(run, [2 * n + 4, *range(100, 99 + prompt)], tokens + 1))
+    found: dict[str, Any] = {}
+    for clock, at in (("wall", 0), ("cpu", 1)):
+        start, whole = (min(times[at] for times in measured[1:]) for measured in (first, both))
+        found[f"prompt_{clock}"] = round(prompt / start, 1)
+        found[f"generated_{clock}"] = round(tokens / (whole - start), 2)
+    if name == "longreel":
+        flops = [2 * weight_count * prompt / min(times[at] for times in first[1:]) for at in (0, 1)]
+        product = _matmul_speed(prompt)
+        found |= {
+            f"matmul_share_{clock}": round(x / y, 3)
+            for clock, x, y in zip(("wall", "cpu"), flops, product, strict=True)
+        }
+    return found
 
 
-def _longreel(weights: Path, prompt: int, tokens: int, *, cache: str) -> dict[str, Any]:
+def _timed(run: Generate, ids: list[int], new: int) -> tuple[float, float]:
+    """Return seconds of wall and of processor time."""
+    started = time.perf_counter(), time.process_time()
+    run(ids, new)
+    return time.perf_counter() - started[0], time.process_time() - started[1]
+
+
+def _matmul_speed(rows: int) -> tuple[float, float]:
+    """Return operations per second of wall and of processor time: `rows` rows and a square matrix."""
     import jax
     import jax.numpy as jnp
+
+    x, w, product = jnp.ones((rows, 2048)), jnp.ones((2048, 2048)), jax.jit(jnp.matmul)
+    times = [_timed(lambda *_: product(x, w).block_until_ready(), [], 0) for _ in range(30)]
+    wall, cpu = (min(time[at] for time in times[1:]) for at in (0, 1))
+    return 2 * rows * 2048**2 / wall, 2 * rows * 2048**2 / cpu
+
+
+def _longreel(weights: Path, context: int, *, cache: str) -> tuple[Generate, int]:
+    """Return the engine, and the number of weights that a token of a prompt is multiplied by."""
+    import jax
 
     from trainer.config import MeshConfig
     from trainer.inference.engine import Engine, EngineConfig
     from trainer.inference.requests import Request, Sampling
-    from trainer.inference.speed import Speed
     from trainer.mesh import make_mesh
     from trainer.published.import_config import ImportConfig
     from trainer.published.importing import import_model
@@ -99,30 +139,13 @@ def _longreel(weights: Path, prompt: int, tokens: int, *, cache: str) -> dict[st
         run = Path(folder) / "run"
         import_model(str(weights), ImportConfig(out=run))
         model, _ = load_model(run, mesh=make_mesh(MeshConfig(), devices=jax.devices()[:1]))
-    engine = Engine(model, config=EngineConfig(cache_dtype=cache, cache_tokens=2 * (prompt + tokens)))  # type: ignore[arg-type]
-    weight_count = sum(x.size for x in jax.tree.leaves(engine.decoder)) - engine.decoder.text_size * model.config.dim
-    best = Speed(prompt_s=1e9, generation_s=1e9)
-    for n in range(3):
-        engine.speed = Speed()
-        ids = [n + 1, *range(3, prompt + 2)]
-        engine.generate([Request(prompt=ids, max_tokens=tokens, sampling=Sampling(temperature=0))])
-        best.prompt_s = min(best.prompt_s, engine.speed.prompt_s)
-        best.generation_s = min(best.generation_s, engine.speed.generation_s)
-    a, product = jnp.ones((2048, 2048), jnp.float32), jax.jit(jnp.matmul)
-    times = []
-    for _ in range(4):
-        started = time.perf_counter()
-        product(a, a).block_until_ready()
-        times.append(time.perf_counter() - started)
-    flops = 2 * weight_count * (prompt - 1) / best.prompt_s
-    return {
-        "prompt": round((prompt - 1) / best.prompt_s, 1),
-        "generated": round(tokens / best.generation_s, 2),
-        "matmul": round(flops / (2 * 2048**3 / min(times)), 3),
-    }
+    engine = Engine(model, config=EngineConfig(cache_dtype=cache, cache_tokens=2 * context))  # type: ignore[arg-type]
+    count = sum(x.size for x in jax.tree.leaves(engine.decoder.layers))  # type: ignore[attr-defined]
+    greedy = Sampling(temperature=0)
+    return lambda ids, new: engine.generate([Request(prompt=ids, max_tokens=new, sampling=greedy)]), count
 
 
-def _transformers(weights: Path, dtype: str, prompt: int, tokens: int) -> dict[str, Any]:
+def _transformers(weights: Path, dtype: str) -> Generate:
     import torch
     import transformers
 
@@ -130,35 +153,38 @@ def _transformers(weights: Path, dtype: str, prompt: int, tokens: int) -> dict[s
     model = transformers.AutoModelForCausalLM.from_pretrained(
         weights.parent, gguf_file=weights.name, dtype=getattr(torch, dtype)
     ).eval()
-    prompts, both = [], []
-    with torch.no_grad():
-        for n in range(3):
-            ids = torch.tensor([[n + 1, *range(3, prompt + 2)]])
-            started = time.perf_counter()
-            model(ids, use_cache=True, logits_to_keep=1)
-            prompts.append(time.perf_counter() - started)
-            started = time.perf_counter()
-            model.generate(ids, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False)
-            both.append(time.perf_counter() - started)
-    return {"prompt": round(prompt / min(prompts), 1), "generated": round(tokens / (min(both) - min(prompts)), 2)}
+
+    def run(ids: list[int], new: int) -> object:
+        with torch.no_grad():
+            return model.generate(torch.tensor([ids]), max_new_tokens=new, min_new_tokens=new, do_sample=False)
+
+    return run
 
 
-def _llama_cpp(weights: Path, prompt: int, tokens: int) -> dict[str, Any]:
+def _llama_cpp(weights: Path, context: int) -> Generate:
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
-    parameters.model.path, parameters.n_ctx, parameters.n_parallel = str(weights), 2 * (prompt + tokens), 1
+    parameters.model.path, parameters.n_ctx, parameters.n_parallel = str(weights), context, 1
     parameters.cpuparams.n_threads = 2
     server = xllamacpp.Server(parameters)
-    found = []
-    for n in range(3):
-        asked = {"prompt": [n + 1, *range(3, prompt + 2)], "n_predict": tokens, "temperature": 0.0, "ignore_eos": True}
-        answer = server.handle_completions(asked)
-        found.append((json.loads(answer) if isinstance(answer, bytes | str) else answer)["timings"])
-    return {
-        "prompt": round(max(t["prompt_per_second"] for t in found), 1),
-        "generated": round(max(t["predicted_per_second"] for t in found), 2),
-    }
+
+    def run(ids: list[int], new: int) -> object:
+        return server.handle_completions({"prompt": ids, "n_predict": new, "temperature": 0.0, "ignore_eos": True})
+
+    return run
+
+
+def compare(cases: dict[str, Path], rounds: int, prompt: int, tokens: int) -> dict[str, dict[str, Any]]:
+    """Return the best figures of each case; the cases alternate."""
+    best: dict[str, dict[str, Any]] = {}
+    for _ in range(rounds):
+        for case, weights in cases.items():
+            options = ["--case", case, "--weights", str(weights), "--prompt", str(prompt), "--tokens", str(tokens)]
+            found = in_process(options)
+            best[case] = {name: max(value, best.get(case, found)[name]) for name, value in found.items()}
+            print(f"{case}: {found}", flush=True)
+    return best
 
 
 def in_process(arguments: list[str], **environment: str) -> dict[str, Any]:
@@ -177,6 +203,8 @@ def main() -> None:
     parser.add_argument("--block", type=int, default=2048, help="tokens of a prompt that are run together")
     parser.add_argument("--page", type=int, default=1024, help="tokens of a page of the cache")
     parser.add_argument("--weights", type=Path, help="GGUF file to compare implementations with")
+    parser.add_argument("--float32", type=Path, help="the same weights in a GGUF file in float32, for llama.cpp")
+    parser.add_argument("--rounds", type=int, default=2, help="how often the cases alternate")
     parser.add_argument("--prompt", type=int, default=512, help="tokens of the prompt of the comparison")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     parser.add_argument("--length", type=int, help=argparse.SUPPRESS)
@@ -203,10 +231,11 @@ def main() -> None:
         ]
         figures["lengths"].append(in_process(options))
         print(figures["lengths"][-1], flush=True)
-    for case in CASES if args.weights else ():
-        options = ["--case", case, "--weights", str(args.weights), "--prompt", str(args.prompt)]
-        figures["cases"][case] = in_process([*options, "--tokens", str(args.tokens)])
-        print(f"{case}: {figures['cases'][case]}", flush=True)
+    if args.weights:
+        files = {"llama.cpp float32": args.float32}
+        cases = {case: file for case in CASES if (file := files.get(case, args.weights)) is not None}
+        figures["cases"] = compare(cases, args.rounds, args.prompt, args.tokens)
+        print(json.dumps(figures["cases"], indent=2))
     if args.out:
         args.out.write_text(json.dumps(figures, indent=2))
 

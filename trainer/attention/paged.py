@@ -164,15 +164,16 @@ def _attend(pages: Pages, layer: jax.Array, q: jax.Array, view: PageView, *, dev
             values = sums.values * fade[..., None] + jnp.einsum("krt,kth->krh", weight, v)
             return SoftmaxSums(values, top, sums.weights * fade + weight.sum(-1))
 
-        # Pages before the first query of the tile need no mask.
-        full = _held(lax.div(positions.min() + 1, size), device, devices)
+        # Pages before the first query of the tile need no mask. For one query, a second loop costs more than its mask.
+        full = _held(lax.div(positions.min() + 1, size), device, devices) if len(positions) > 1 else jnp.int32(0)
         stop = _held(lax.div(positions.max() + size, size), device, devices)
         sums = SoftmaxSums(
             jnp.zeros_like(queries),
             jnp.full_like(queries[..., 0], _START),
             jnp.zeros_like(queries[..., 0]),
         )
-        sums = lax.fori_loop(0, full, partial(add, masked=False), sums)
+        if len(positions) > 1:
+            sums = lax.fori_loop(0, full, partial(add, masked=False), sums)
         sums = lax.fori_loop(full, stop, partial(add, masked=True), sums)
         seen = sums.weights > 0
         weights = jnp.where(seen, sums.weights, 1.0)

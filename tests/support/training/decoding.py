@@ -54,6 +54,7 @@ def counting_decoder(**settings: object) -> LlamaDecoder:
         heads=tuple(map(jnp.asarray, (heads[:text], heads[text:]))),
         layers=(),
         final_norm=jnp.ones(size, jnp.float32),
+        text_size=text,
         config=config,
         mesh=None,
     )

@@ -2,15 +2,19 @@
 
 Weights are cast once and are not split over the mesh axis `sequence`, because a token would have to gather all of them.
 Layers are separate arrays and the loop over them is unrolled: a slice of stacked weights is a copy of a layer for every
-token.
+token. On a single CPU device, matrices are divided into parts: XLA computes the product of one token and a matrix in
+one thread, and products of different matrices at the same time.
 
 Axes: those of `trainer/__init__.py`; R rows of a block.
 """
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +24,7 @@ from jax.sharding import Mesh, NamedSharding
 from trainer.attention.paged import Pages, PageView, extend_pages
 from trainer.mesh import partition
 from trainer.model.llama.config import LlamaConfig
-from trainer.model.llama.layer import after_attention, attention_inputs, layer_weights, rms_norm
+from trainer.model.llama.layer import LayerWeights, Parts, after_attention, attention_inputs, layer_weights, rms_norm
 from trainer.model.llama.rope import rotation
 from trainer.model.protocol import CacheShape
 
@@ -33,10 +37,11 @@ if TYPE_CHECKING:
 class LlamaDecoder:
     """Implements `trainer.model.protocol.Decoder`."""
 
-    embeddings: tuple[jax.Array, ...]  # of text, and of vision if there is any: [ids,D]
+    embeddings: tuple[jax.Array, ...]  # one table or more for the ids of text, then of vision: [ids,D]
     heads: tuple[jax.Array, ...]  # the same
-    layers: tuple[dict[str, jax.Array], ...]
+    layers: tuple[LayerWeights, ...]
     final_norm: jax.Array
+    text_size: int = field(metadata={"static": True})  # number of text ids
     config: LlamaConfig = field(metadata={"static": True})
     mesh: Mesh | None = field(metadata={"static": True})
 
@@ -46,14 +51,9 @@ class LlamaDecoder:
         return CacheShape(layers=self.config.layers, kv_heads=self.config.kv_heads, head_dim=self.config.head_dim)
 
     @property
-    def text_size(self) -> int:
-        """Number of text ids."""
-        return len(self.heads[0])
-
-    @property
     def vision_size(self) -> int:
         """Number of vision ids."""
-        return sum(map(len, self.heads[1:]))
+        return sum(map(len, self.heads)) - self.text_size
 
     def extend(self, pages: Pages, tokens: jax.Array, view: PageView) -> tuple[Pages, jax.Array]:
         """Run a block of `tokens` [R,S]; return the pages with it and its hidden states [R,S,D]."""
@@ -80,14 +80,15 @@ class LlamaDecoder:
         return jnp.concatenate(made, axis=1) if len(made) > 1 else made[0]
 
     def _embed(self, tokens: jax.Array) -> jax.Array:
-        """Look up `tokens` [R,S] in the table of their modality: [R,S,D]."""
-        if len(self.embeddings) == 1:
-            return jnp.take(self.embeddings[0], tokens, axis=0)
-        text_table, vision_table = self.embeddings
-        vision = tokens >= len(text_table)
-        text = jnp.take(text_table, jnp.where(vision, 0, tokens), axis=0)
-        codes = jnp.take(vision_table, jnp.where(vision, tokens - len(text_table), 0), axis=0)
-        return jnp.where(vision[..., None], codes, text)
+        """Look up `tokens` [R,S] in the tables, which have consecutive ids: [R,S,D]."""
+        made, start = None, 0
+        for table in self.embeddings:
+            inside = (tokens >= start) & (tokens < start + len(table))
+            found = jnp.take(table, jnp.where(inside, tokens - start, 0), axis=0)
+            made = found if made is None else jnp.where(inside[..., None], found, made)
+            start += len(table)
+        assert made is not None
+        return made
 
 
 def make_decoder(model: Transformer, mesh: Mesh | None) -> LlamaDecoder:
@@ -100,21 +101,55 @@ def make_decoder(model: Transformer, mesh: Mesh | None) -> LlamaDecoder:
             return jax.device_put(x, jax.local_devices()[0])
         return jax.device_put(x, NamedSharding(mesh, partition(dims, x.shape, mesh, over=("tensor",))))
 
-    def table(parameter: nnx.Param[jax.Array]) -> jax.Array:
-        return placed(parameter.get_value().astype(config.dtype), ("vocab", "model"))
+    def tables(parameters: Sequence[nnx.Param[jax.Array]]) -> tuple[jax.Array, ...]:
+        whole = [parameter.get_value().astype(config.dtype) for parameter in parameters]
+        return tuple(placed(part, ("vocab", "model")) for x in whole for part in jnp.array_split(x, parts))
 
+    def layer_weight(name: str, w: jax.Array) -> jax.Array | Parts:
+        if mesh is not None or name not in _MATRICES:
+            return placed(w, declared[name].dims)
+        matrix = w.reshape(math.prod(w.shape[: _MATRICES[name].input_dims]), -1)
+        count = max(1, parts // _MATRICES[name].together)
+        return tuple(placed(part, ("model", "model")) for part in jnp.array_split(matrix, count, axis=1))
+
+    parts = _parts(mesh)
     stacked = {name: w.astype(config.dtype) for name, w in model.stacked_weights().items()}
-    layers = tuple(
-        {name: placed(w[n], declared[name].dims) for name, w in stacked.items()} for n in range(config.layers)
-    )
+    layers = tuple({name: layer_weight(name, w[n]) for name, w in stacked.items()} for n in range(config.layers))
     embeddings = [model.text_embedding] + ([model.vision_embedding] if model.vision_size else [])
     heads = [model.text_head] + ([model.vision_head] if model.vision_size else []) if not config.tied_heads else []
-    tables = tuple(map(table, embeddings))
+    embedding_tables = tables(embeddings)
     return LlamaDecoder(
-        embeddings=tables,
-        heads=tuple(map(table, heads)) or tables,
+        embeddings=embedding_tables,
+        heads=tables(heads) or embedding_tables,
         layers=layers,
         final_norm=placed(model.final_norm.get_value(), ("model",)),
+        text_size=model.text_size,
         config=config,
         mesh=mesh,
     )
+
+
+class _Matrix(NamedTuple):
+    """How a matrix of a layer is divided."""
+
+    input_dims: int  # the first dims of the weight, which are summed over
+    together: int  # how many matrices of this size are multiplied at the same time
+
+
+_MATRICES = {
+    "query": _Matrix(1, 2),
+    "key": _Matrix(1, 4),
+    "value": _Matrix(1, 4),
+    "output": _Matrix(2, 1),
+    "gate": _Matrix(1, 2),
+    "up": _Matrix(1, 2),
+    "down": _Matrix(1, 1),
+}
+_MOST_PARTS = 8
+
+
+def _parts(mesh: Mesh | None) -> int:
+    """Return into how many parts a matrix is divided: one per thread, as XLA has one per processor."""
+    if mesh is not None or jax.local_devices()[0].platform != "cpu":
+        return 1
+    return min(os.cpu_count() or 1, _MOST_PARTS)

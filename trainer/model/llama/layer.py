@@ -23,7 +23,8 @@ from trainer.model.llama.config import LlamaConfig
 from trainer.model.llama.rope import Rotation, rotate
 from trainer.model.weights import gathered_weight
 
-LayerWeights = Mapping[str, jax.Array]  # weights of one layer, keyed as in `layer_weights`
+Parts = tuple[jax.Array, ...]  # columns of a matrix [inputs, columns], for inference; see `decoder.py`
+LayerWeights = Mapping[str, Any]  # weights of one layer, keyed as in `layer_weights`: arrays, or Parts for inference
 
 _PROJECTIONS = ("query", "key", "value", "query_bias", "key_bias", "value_bias")
 _BEFORE_ATTENTION = ("attention_norm", *_PROJECTIONS, "query_norm", "key_norm")
@@ -80,7 +81,7 @@ def attention_inputs(
     """Return queries [B,S,N,H], keys and values [B,S,K,H] of the residual stream `x` [B,S,D]."""
 
     def projected(y: jax.Array, name: str, w: LayerWeights) -> jax.Array:
-        heads = jnp.einsum("cd,dnh->cnh", y, w[name])
+        heads = product(y, w[name]).reshape(len(y), -1, config.head_dim)
         return heads + w[f"{name}_bias"][None] if config.qkv_bias else heads
 
     def turned(heads: jax.Array, name: str, w: LayerWeights, by: Rotation) -> jax.Array:
@@ -108,11 +109,11 @@ def after_attention(
         return x if mesh is None or mesh.shape["tensor"] == 1 else lax.psum(x, "tensor")
 
     def one(w: LayerWeights, x: jax.Array, attended: jax.Array) -> jax.Array:
-        x = x + summed(jnp.einsum("cnh,nhd->cd", attended, w["output"]))
+        x = x + summed(product(attended, w["output"]))
         if config.output_bias:
             x = x + w["output_bias"][None]
         y = rms_norm(x, w["ff_norm"], eps=config.norm_eps)
-        return x + summed((jax.nn.silu(y @ w["gate"]) * (y @ w["up"])) @ w["down"])
+        return x + summed(product(jax.nn.silu(product(y, w["gate"])) * product(y, w["up"]), w["down"]))
 
     run = _blockwise(one, w, _AFTER_ATTENTION, "th", "t", config=config, mesh=mesh)
     made: jax.Array = run(x, attended)
@@ -137,7 +138,7 @@ def _blockwise(
     """
 
     def cast(w: LayerWeights, *part: Any) -> Any:
-        return one({name: weight.astype(config.dtype) for name, weight in w.items()}, *part)
+        return one(jax.tree.map(lambda weight: weight.astype(config.dtype), w), *part)
 
     def local(w: LayerWeights, *arrays: Any) -> Any:
         batch, length = jax.tree.leaves(arrays)[0].shape[:2]
@@ -161,6 +162,15 @@ def _blockwise(
         check_vma=False,
     )
     return partial(mapped, used)
+
+
+def product(y: jax.Array, w: jax.Array | Parts) -> jax.Array:
+    """Multiply `y` [C,...] by `w` [...,outputs], over all dims of `y` but the first; by parts: [C,columns]."""
+    if not isinstance(w, tuple):
+        return jnp.tensordot(y, w, axes=y.ndim - 1)
+    rows = y.reshape(len(y), -1)
+    made = [rows @ part for part in w]
+    return jnp.concatenate(made, axis=1) if len(made) > 1 else made[0]
 
 
 def rms_norm(x: jax.Array, scale: jax.Array, *, eps: float) -> jax.Array:

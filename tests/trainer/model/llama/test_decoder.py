@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,8 @@ TEXT, VISION = VOCABULARY.text_size, VOCABULARY.vision_size
 
 
 @pytest.mark.slow
-def test_the_inference_form_equals_a_whole_pass_with_every_part() -> None:
+def test_the_inference_form_equals_a_whole_pass_with_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)  # matrices of 5, 2 and 1 parts of different sizes
     mesh = make_mesh(MeshConfig(), devices=jax.devices()[:1])
     model = create(EVERY_PART, text_size=TEXT, vision_size=VISION, mesh=mesh, seed=7)
     assert isinstance(model, Transformer)
@@ -28,6 +31,7 @@ def test_the_inference_form_equals_a_whole_pass_with_every_part() -> None:
     positions = np.tile(np.arange(12, dtype=np.int32), (2, 1))
     whole = jax.jit(lambda model, *rows: model(*rows))(model, tokens, np.ones_like(tokens), positions)
     decoder = model.decoder(None)
+    assert [len(decoder.layers[0][name]) for name in ("down", "gate", "key")] == [5, 2, 1]
     pages, tables = pages_for(decoder, rows=2, length=12)
     for part in (slice(0, 9), slice(9, 10), slice(10, 11), slice(11, 12)):
         view = PageView(tables, jnp.asarray(positions[:, part]))
