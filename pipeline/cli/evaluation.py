@@ -27,6 +27,7 @@ from pipeline.evaluation.visual_needle import VisualNeedleConfig, visual_needle_
 from pipeline.inference.config import LocalConfig
 from pipeline.language_models.chat import ChatModel
 from pipeline.language_models.endpoint import Endpoint, EndpointConfig
+from pipeline.runtime.progress import show_count
 from pipeline.text.books import BookConfig, load_book
 from schemas.errors import ConfigError, UsageError
 from schemas.printable import json_text, printable
@@ -65,12 +66,6 @@ class Subject:
 
     def evaluate(self, suite: str, samples: Iterator[Sample], options: Any, *, total: int | None = None) -> None:
         """Ask, and print the scores."""
-
-        def show(done: int) -> None:
-            if sys.stderr.isatty():
-                of_all = "" if total is None else f" of {total}"
-                print(f"\reval {suite}: {done}{of_all} samples", end="", file=sys.stderr)
-
         summary = run_suite(
             suite,
             samples,
@@ -78,8 +73,10 @@ class Subject:
             self.out,
             concurrency=self.concurrency,
             options=options,
-            progress=show,
+            progress=lambda done: show_count(f"eval {suite}", done, total, "samples"),
         )
+        asked = summary["all"]["samples"]
+        show_count(f"eval {suite}", asked, asked, "samples", last=True)
         _print(summary)
         print(printable(f"eval {suite}: {self.out / PAGE}"), file=sys.stderr)
 
@@ -211,7 +208,10 @@ class EvalLoft:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalMvbench:
-    """Ask MVBench's multiple-choice questions about short videos."""
+    """Ask MVBench's multiple-choice questions about short videos.
+
+    Parts of videos that questions are about are written to OUT/videos.
+    """
 
     RECORD: ClassVar = "out"
 
@@ -225,7 +225,7 @@ class EvalMvbench:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Ask, and print the scores."""
-        samples = mvbench_samples(self.files, self.videos, limit=self.limit)
+        samples = mvbench_samples(self.files, self.videos, parts=self.subject.out / "videos", limit=self.limit)
         self.subject.evaluate("mvbench", samples, {"limit": self.limit})
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from pipeline.qa_generation.config import QaGeneration
 from pipeline.qa_generation.generate import MANIFEST, NamedBook, generate, questions
 from pipeline.qa_generation.prompts import question_request
 from pipeline.qa_generation.report import PAGE
-from pipeline.runtime.progress import console, output
+from pipeline.runtime.progress import console, output, show_count
 from pipeline.text.books import BookConfig, load_book
 from pipeline.text.formats.registry import FORMATS
 from schemas.errors import ConfigError, InputError
@@ -74,9 +73,9 @@ class Qa:
             self.generation,
             concurrency=self.subject.concurrency,
             facts={name: value for name in ("license", "source") if (value := getattr(self, name)) is not None},
-            progress=lambda done: _show(done, total),
+            progress=lambda done: show_count("qa", done, total, "questions"),
         )
-        _show(total, total, last=True)
+        show_count("qa", total, total, "questions", last=True)
         self._print(summary)
 
     def _load(self) -> Iterator[NamedBook]:
@@ -134,8 +133,3 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
 def _is_own(path: Path) -> bool:
     """Return whether a path is a file and no link, which could lead out of the folder."""
     return path.is_file() and not path.is_symlink()
-
-
-def _show(done: int, total: int, *, last: bool = False) -> None:
-    if sys.stderr.isatty():
-        print(f"\rqa: {done:,} of {total:,} questions", end="\n" if last else "", file=sys.stderr, flush=True)

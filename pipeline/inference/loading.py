@@ -12,6 +12,7 @@ from schemas.errors import ConfigError
 from tokenizer.text.tokenizer import TextTokenizer
 from trainer.config import MeshConfig, Weights
 from trainer.inference.engine import Engine, EngineConfig
+from trainer.inference.requests import FrameLimits
 from trainer.mesh import make_mesh
 from trainer.model.grammar import DocumentGrammar
 from trainer.run.description import Description
@@ -32,8 +33,9 @@ def load_engine(
 
     `devices` is a number of virtual CPU devices; by default the first accelerator or one CPU device is used. `tensor`
     of them split attention heads, the others the cache. `frame_tokens` is the number of codes of a frame, for requests
-    with the document grammar. `weights` is params or ema, the moving average. Raises ConfigError if `run` is no run or
-    has no moving average, DatasetError if its checkpoint is damaged.
+    with the document grammar; it does not matter for those of text, which have none. `weights` is params or ema, the
+    moving average. Raises ConfigError if `run` is no run or has no moving average, DatasetError if its checkpoint is
+    damaged.
     """
     import jax
 
@@ -43,9 +45,14 @@ def load_engine(
     mesh = make_mesh(MeshConfig(tensor=tensor), devices=used)
     model, description = load_model(run, mesh=mesh, weights=weights)
     grammar = None
-    if frame_tokens is not None:
+    if frame_tokens is not None and description.vocabulary.vision_size:
         grammar = DocumentGrammar(vocabulary=description.vocabulary, frame_tokens=frame_tokens)
     return Engine(model, config=config, mesh=mesh if len(used) > 1 else None, grammar=grammar), description
+
+
+def text_only(engine: Engine) -> FrameLimits | None:
+    """Return the limits of a reply that is text, for `Request.frames`: None if the model has no other ids."""
+    return None if engine.grammar is None else FrameLimits()
 
 
 def load_chat(run: Path, config: LocalConfig, engine_config: EngineConfig) -> tuple[Engine, Prompts]:
@@ -55,7 +62,9 @@ def load_chat(run: Path, config: LocalConfig, engine_config: EngineConfig) -> tu
     """
     if not (run / TEXT_TOKENIZER).is_dir():
         raise ConfigError(f"{run / TEXT_TOKENIZER} is missing: runs have the text tokenizer of their dataset there")
-    engine, description = load_engine(run, engine_config, devices=config.devices, weights=config.weights)
+    engine, description = load_engine(
+        run, engine_config, devices=config.devices, weights=config.weights, frame_tokens=1
+    )
     media = None
     if config.vision is not None:
         media = MediaEncoder.load(config.vision, description.vocabulary, most_frames=config.most_frames)

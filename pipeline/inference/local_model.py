@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.inference.config import LocalConfig
-from pipeline.inference.loading import load_chat
+from pipeline.inference.loading import load_chat, text_only
 from pipeline.inference.prompts import Prompts
 from pipeline.language_models.chat import ChatRequest, Reply
 from tokenizer.text.chat.templates import stop_ids
@@ -81,7 +81,13 @@ class LocalModel:
         """Yield the text and ids so far, and at the end why the reply ends, else ""."""
         stop = StopConditions(ids=stop_ids(self.tokenizer), texts=request.stop, decode=self._decoded)
         sampling = Sampling(temperature=request.temperature, seed=request.seed)
-        asked = Request(prompt=prompt, max_tokens=request.max_tokens, sampling=sampling, stop=stop)
+        asked = Request(
+            prompt=prompt,
+            max_tokens=request.max_tokens,
+            sampling=sampling,
+            stop=stop,
+            frames=text_only(self._engine),
+        )
         ids: list[int] = []
         with self._lock:
             for progress in self._engine.stream(asked):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,13 +21,14 @@ Value = TypeVar("Value")
 class CachedModel:
     """A `ChatModel` whose replies are kept in a file of JSON lines, by the hash of the request and the model's name.
 
-    A refusal is kept as well. A line that a killed process left incomplete is ignored. One process at a time may use
-    the file; its threads may share the object.
+    A refusal is kept as well. Equal requests of several threads are sent once. A line that a killed process left
+    incomplete is ignored. One process at a time may use the file; its threads may share the object.
     """
 
     def __init__(self, model: ChatModel, path: Path) -> None:
         self._model, self._path, self._lock = model, path, threading.Lock()
         self._kept, self._is_torn = _read(path)
+        self._running: dict[str, Future[dict[str, Any]]] = {}
 
     @property
     def name(self) -> str:
@@ -44,17 +46,33 @@ class CachedModel:
         return tuple(found["logprobs"])
 
     def _once(self, key: str, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        mine: Future[dict[str, Any]] = Future()
         with self._lock:
             value = self._kept.get(key)
+            running = mine if value is not None else self._running.setdefault(key, mine)
         if value is None:
+            value = self._asked(key, ask, mine) if running is mine else running.result()
+        if "refused" in value:
+            raise RequestRefused(value["refused"])
+        return value
+
+    def _asked(self, key: str, ask: Callable[[], dict[str, Any]], result: Future[dict[str, Any]]) -> dict[str, Any]:
+        """Ask, keep the reply, and give it, or the error, to the threads that wait for `result`."""
+        try:
             try:
                 value = ask()
             except RequestRefused as e:
                 value = {"refused": str(e)}
             self._keep(key, value)
-        if "refused" in value:
-            raise RequestRefused(value["refused"])
-        return value
+        except BaseException as e:
+            result.set_exception(e)
+            raise
+        else:
+            result.set_result(value)
+            return value
+        finally:
+            with self._lock:
+                del self._running[key]
 
     def _keep(self, key: str, value: dict[str, Any]) -> None:
         line = json.dumps({"key": key, "value": value}).encode() + b"\n"

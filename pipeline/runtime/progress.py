@@ -88,6 +88,13 @@ class _Follower:
         return ""
 
 
+def show_count(what: str, done: int, total: int | None, unit: str, *, last: bool = False) -> None:
+    """Show how many of a total are done, in a line of the terminal that is written over until the last one."""
+    if sys.stderr.isatty():
+        of_all = "" if total is None else f" of {total:,}"
+        print(f"\r{what}: {done:,}{of_all} {unit}", end="\n" if last else "", file=sys.stderr, flush=True)
+
+
 def _longest(running: Sequence[Summary]) -> str:
     """Return which record takes longest, and how many others take long."""
     working = sorted((s for s in running if s.working_uri), key=lambda s: s.working_s)

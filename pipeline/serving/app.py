@@ -25,6 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from pipeline.inference.loading import text_only
 from pipeline.inference.prompts import Prompts
 from pipeline.serving.answers import Answer, ChatAnswer, TextAnswer, TokenNames, Usage
 from pipeline.serving.attachments import Attachments
@@ -75,7 +76,7 @@ class _Server:
         self._started = int(time.time())
         attachments = Attachments(access.media_root, can_see=prompts.media is not None)
         grammars = JsonGrammars(prompts.tokenizer, size=engine.size)
-        self._preparation = Preparation(prompts, grammars, attachments, limits)
+        self._preparation = Preparation(prompts, grammars, attachments, limits, frames=text_only(engine))
 
     def app(self) -> ASGIApp:
         """Return the application."""

@@ -22,7 +22,7 @@ from pipeline.serving.reply_text import Piece, ReplyText
 from pipeline.serving.worker import Generation
 from schemas.errors import InputError
 from tokenizer.text.chat.templates import stop_ids
-from trainer.inference.requests import FinishReason, Request, Sampling, StopConditions
+from trainer.inference.requests import FinishReason, FrameLimits, Request, Sampling, StopConditions
 
 _PREPARING = 2  # requests whose prompts are made at a time
 _ALL_SEEDS = 1 << 64
@@ -54,7 +54,16 @@ class Delta:
 class Preparation:
     """Makes requests for the engine, in threads of its own: templates, text and media take their time."""
 
-    def __init__(self, prompts: Prompts, grammars: JsonGrammars, attachments: Attachments, limits: Limits) -> None:
+    def __init__(
+        self,
+        prompts: Prompts,
+        grammars: JsonGrammars,
+        attachments: Attachments,
+        limits: Limits,
+        *,
+        frames: FrameLimits | None,
+    ) -> None:
+        self._frames = frames
         self._prompts, self._grammars, self._attachments = prompts, grammars, attachments
         self._limits = limits
         self._threads = ThreadPoolExecutor(_PREPARING, thread_name_prefix="prompt")
@@ -76,6 +85,7 @@ class Preparation:
             max_tokens=self._reply_tokens(body, len(prompt)),
             sampling=_sampling(body),
             stop=self._stop(body.stops),
+            frames=self._frames,
             allowed=allowed,
             logprobs=body.alternatives,
         )

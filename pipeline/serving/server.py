@@ -13,6 +13,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from pipeline.inference.loading import text_only
 from pipeline.serving.app import Served, make_app
 from pipeline.serving.config import Access, Limits
 from pipeline.serving.connections import LimitedProtocol
@@ -102,4 +103,4 @@ def _announce(access: Access, listener: socket.socket, name: str) -> None:
 
 def _warm_up(engine: Engine) -> None:
     """Compile what every request needs, so that an error shows now and the first client does not wait."""
-    engine.generate([Request(prompt=[0] * 20, max_tokens=2)])
+    engine.generate([Request(prompt=[0] * 20, max_tokens=2, frames=text_only(engine))])

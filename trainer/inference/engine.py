@@ -163,7 +163,8 @@ class Engine:
     def score(self, prompt: Sequence[int], continuation: Sequence[int]) -> NDArray[np.float32]:
         """Return the log-probability of each id of `continuation` after `prompt` and the ids before it.
 
-        Over all ids, without grammar. Raises ConfigError if there is no room, or no free row's worth of pages.
+        Over all ids, or those of its modality if the model is trained so; without grammar. Raises ConfigError if there
+        is no room, or no free row's worth of pages.
         """
         ids = valid_ids([*prompt, *continuation], self.decoder)
         if not len(prompt) or not len(continuation):

@@ -73,13 +73,21 @@ def score_block(
     pages, hidden = decoder.extend(pages, tokens, PageView(tables, positions))
 
     def part(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
-        shares = jax.nn.log_softmax(decoder.logits(rows[0]), axis=-1)
+        shares = _log_shares(decoder, decoder.logits(rows[0]))
         return jnp.take_along_axis(shares, rows[1][:, None], axis=1)[:, 0]
 
     flat = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     size = math.gcd(_SCORED, len(flat[1]))
     made = lax.map(part, jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), flat))
     return pages, made.reshape(targets.shape)
+
+
+def _log_shares(decoder: Decoder, logits: jax.Array) -> jax.Array:
+    """Return the log-probabilities of `logits` [B,V]: among all ids, or among those of their modality."""
+    if decoder.config.softmax != "by_modality":
+        return jax.nn.log_softmax(logits, axis=-1)
+    parts = logits[:, : decoder.text_size], logits[:, decoder.text_size :]
+    return jnp.concatenate([jax.nn.log_softmax(part, axis=-1) for part in parts], axis=1)
 
 
 @partial(jax.jit, donate_argnames=("pages", "state"), static_argnames=("grammar", "stride", "top"))

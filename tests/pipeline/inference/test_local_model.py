@@ -23,6 +23,7 @@ from tokenizer.text.tokenizer import TextTokenizer
 from trainer.config import MeshConfig
 from trainer.inference.engine import Engine, EngineConfig
 from trainer.mesh import make_mesh
+from trainer.model.grammar import DocumentGrammar
 from trainer.model.llama.config import debug
 from trainer.model.registry import create
 
@@ -106,3 +107,16 @@ def test_media_are_between_the_marks_of_vision(
     assert seeing.ask(request).prompt_tokens == len(ids)
     with pytest.raises(RequestRefused, match="give --vision"):
         LocalModel(engine, Prompts(tokenizer, context=2000), name="debug").ask(request)
+
+
+def test_a_model_trained_by_modality_answers_with_text(tokenizer: TextTokenizer, media: MediaEncoder) -> None:
+    mesh = make_mesh(MeshConfig(), devices=jax.devices()[:1])
+    config = replace(debug(), softmax="by_modality", layers=1)
+    weights = create(config, text_size=tokenizer.size, vision_size=media.vocabulary.vision_size, mesh=mesh, seed=0)
+    grammar = DocumentGrammar(vocabulary=media.vocabulary, frame_tokens=1)
+    engine = Engine(weights, config=EngineConfig(block=32, page=16), grammar=grammar)
+    model = LocalModel(engine, Prompts(tokenizer, context=CONTEXT), name="debug")
+    reply = model.ask(replace(user_request("Who was there?", max_tokens=20), temperature=2.0))
+    assert reply.reply_tokens is not None
+    assert reply.text
+    assert all(logprob < 0 for logprob in model.choose(user_request("Which?", max_tokens=1), ("a", "the clock")))

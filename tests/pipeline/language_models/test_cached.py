@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,6 +56,37 @@ def test_nothing_is_asked_twice_by_the_same_or_another_process(tmp_path: Path) -
     other = Echo(name="another model")
     CachedModel(other, tmp_path / "replies.jsonl").ask(question("a"))
     assert other.asked == ["a"]
+
+
+@pytest.mark.parametrize("text", ["a", "refuse", "fail"])
+def test_equal_requests_under_way_are_sent_once(tmp_path: Path, text: str) -> None:
+    arrived, answered = threading.Event(), threading.Event()
+
+    class Slow(Echo):
+        def ask(self, request: ChatRequest) -> Reply:
+            arrived.set()
+            answered.wait(10)
+            return super().ask(request)
+
+    model = Slow()
+    cached = CachedModel(model, tmp_path / "replies.jsonl")
+
+    def outcome() -> object:
+        try:
+            return cached.ask(question(text))
+        except JobError as e:
+            return str(e)
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(outcome)
+        assert arrived.wait(10)
+        others = [pool.submit(outcome) for _ in range(2)]
+        while any(not other.running() for other in others):
+            time.sleep(0.001)
+        time.sleep(0.05)
+        answered.set()
+        assert first.result() == others[0].result() == others[1].result()
+    assert model.asked == [text]
 
 
 def test_a_failure_is_not_kept(tmp_path: Path) -> None:

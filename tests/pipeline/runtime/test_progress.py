@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from pipeline.runtime import progress
 from pipeline.runtime.job_log import JobLog
 from pipeline.runtime.journal import DEFECT, KEPT, MADE, REJECTED, WORKING, Journal
-from pipeline.runtime.progress import _Follower, console, following
+from pipeline.runtime.progress import _Follower, console, following, show_count
 
 
 @pytest.fixture
@@ -89,3 +90,14 @@ def test_tracebacks_of_defects_are_collected_in_one_file(log: JobLog) -> None:
 def test_a_path_is_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     console.print("done: out [/x] :smile:")
     assert capsys.readouterr().err == "done: out [/x] :smile:\n"
+
+
+def test_a_count_is_one_line_of_a_terminal_that_ends_with_the_last(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_count("eval ruler", 1, None, "samples")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    show_count("eval ruler", 1, None, "samples")
+    show_count("eval ruler", 1200, 1200, "samples", last=True)
+    assert capsys.readouterr().err == "\reval ruler: 1 samples\reval ruler: 1,200 of 1,200 samples\n"

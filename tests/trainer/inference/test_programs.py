@@ -79,3 +79,21 @@ def test_sizes_are_rounded_up_to_powers_of_two_and_the_middles_between_them(numb
 def test_arrays_are_put_on_the_device_of_a_decoder_without_a_mesh() -> None:
     made = programs.replicated({"x": np.ones(3)}, dataclasses.replace(DECODER))
     assert made["x"].devices() == {jax.local_devices()[0]}
+
+
+def test_a_model_trained_by_modality_scores_an_id_among_those_of_its_modality() -> None:
+    text = DECODER.text_size
+    ids = np.asarray([[3, 4, text + 1]], np.int32)
+    positions = np.arange(2, dtype=np.int32)[None]
+    found = {}
+    for softmax in ("joint", "by_modality"):
+        decoder = counting_decoder(softmax=softmax)
+        pages, tables = pages_for(decoder, rows=1, length=8)
+        scores = programs.score_block(decoder, pages, tables, ids[:, :2], positions, ids[:, 1:])[1]
+        found[softmax] = np.asarray(scores)[0]
+    pages, tables = pages_for(DECODER, rows=1, length=8)
+    hidden = DECODER.extend(pages, jnp.asarray(ids[:, :2]), PageView(tables, jnp.asarray(positions)))[1]
+    logits = DECODER.logits(hidden[0])
+    both, first, second = (jax.nn.log_softmax(x, axis=-1) for x in (logits, logits[:, :text], logits[:, text:]))
+    np.testing.assert_allclose(found["joint"], [both[0, 4], both[1, text + 1]], rtol=1e-6)
+    np.testing.assert_allclose(found["by_modality"], [first[0, 4], second[1, 1]], rtol=1e-6)
