@@ -39,7 +39,7 @@ _ALLOWED = {
         schemas/text_tokenizer.py
     """,
     "results of an evaluation and questions about books are written to a local folder": """
-        pipeline/evaluation/run.py pipeline/evaluation/visual_needle.py
+        pipeline/evaluation/run.py pipeline/evaluation/visual_needle.py pipeline/evaluation/files/video_parts.py
         pipeline/qa_generation/generate.py
     """,
     "files of the installation, and media that a request names": """
@@ -57,7 +57,8 @@ _ALLOWED = {
         trainer/published/source.py
     """,
     "a training run is a local folder, whose checkpoints Orbax writes": """
-        pipeline/tokenizer_jobs/evaluate.py pipeline/tokenizer_jobs/frame_cache.py pipeline/tokenizer_jobs/train.py
+        pipeline/tokenizer_jobs/compare_videos.py pipeline/tokenizer_jobs/evaluate.py
+        pipeline/tokenizer_jobs/frame_cache.py pipeline/tokenizer_jobs/train.py
         schemas/runs/checksums.py schemas/runs/folder_lock.py schemas/runs/tensorboard.py
         schemas/runs/weights_and_biases.py pipeline/inference/loading.py tokenizer/training/resources.py
         tokenizer/training/snapshots.py tokenizer/training/train.py trainer/run/arrays.py trainer/run/checkpoint.py

@@ -48,6 +48,7 @@ class FrameCodec:
         self._params, self._codebook = weights.params, weights.codebook
         graphdef, _ = abstract(weights.config, compute)
         self._encode = jax.jit(partial(encode, graphdef, weights.config.lookup))
+        self._latents = jax.jit(partial(mean_latents, graphdef))
         self._decode = jax.jit(partial(decode, graphdef), static_argnames="grid")
 
     @classmethod
@@ -84,6 +85,10 @@ class FrameCodec:
         run = partial(self._encode, self._params, self._codebook)
         codes = _batched(run, frames, self.batch)
         return codes.astype(np.uint16) if self.code_dtype is np.uint16 else codes.astype(np.uint32)
+
+    def mean_latents(self, frames: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Map uint8 frames `[n, H, W, 3]`, n > 0, to the mean of the encoder's output over their cells, `[n, D]`."""
+        return _batched(partial(self._latents, self._params), frames, self.batch).astype(np.float64)
 
     def decode(
         self, codes: NDArray[np.uint16] | NDArray[np.uint32], *, grid: tuple[int, int] | None = None
@@ -122,6 +127,12 @@ def encode(
     """Map uint8 `[B, H, W, 3]` to int32 codes `[B, h * w]`."""
     latents = nnx.merge(graphdef, params).latents(to_unit(frames))
     return find_codes(latents.reshape(-1, latents.shape[-1]), codebook, lookup=lookup).reshape(frames.shape[0], -1)
+
+
+def mean_latents(graphdef: nnx.GraphDef, params: nnx.State, frames: jax.Array) -> jax.Array:
+    """Map uint8 `[B, H, W, 3]` to the mean latent of every frame, float32 `[B, D]`."""
+    latents = nnx.merge(graphdef, params).latents(to_unit(frames))
+    return latents.reshape(len(frames), -1, latents.shape[-1]).astype(jnp.float32).mean(1)
 
 
 def decode(

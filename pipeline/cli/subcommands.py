@@ -141,6 +141,12 @@ SUBCOMMANDS: dict[str, Subcommand] = {
         ("eval loft", "pipeline.cli.evaluation", "EvalLoft", "ask LOFT's questions, from its folders"),
         ("eval mvbench", "pipeline.cli.evaluation", "EvalMvbench", "ask MVBench's questions, from its files"),
         ("eval video-mme", "pipeline.cli.evaluation", "EvalVideoMme", "ask Video-MME's questions, from its file"),
+        (
+            "eval videos",
+            "pipeline.tokenizer_jobs.compare_videos",
+            "EvalVideos",
+            "measure how far generated videos are from real ones, and what the tokenizer alone loses",
+        ),
         ("eval compare", "pipeline.cli.evaluation", "EvalCompare", "compare two evaluations sample by sample"),
     ),
     **_group(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -16,18 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
-from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import raise_if_stopping, stop_on_signals
 from pipeline.runtime.progress import console, output
 from pipeline.sources.access import AccessConfig
-from pipeline.sources.inputs import local_file
 from pipeline.sources.links import with_given
-from pipeline.sources.manifest import read_valid_items
-from pipeline.tokenizer_jobs.training_set import TrainingSet, read_training_table, signature_of, training_table
+from pipeline.tokenizer_jobs.held_out import HeldOut
 from pipeline.video.decoder import DecodeConfig, Decoder
-from schemas.errors import ConfigError, InputError, storage_errors
+from schemas.errors import ConfigError, storage_errors
 from schemas.files import atomic, write_text
-from schemas.record_errors import record_errors
 from schemas.storage.option import NewFolder
 from tokenizer.codec import FrameCodec
 from tokenizer.evaluation.evaluate import Clip, Distance, Evaluation, measure, reconstruct, runs_of, summarize
@@ -35,7 +30,6 @@ from tokenizer.evaluation.image_codecs import BASELINES
 from tokenizer.evaluation.scorecard import FRAMES, grid, markdown
 from tokenizer.training import perceptual
 from tokenizer.vqgan.vqgan import to_unit
-from tokenizer.weights_file import weights_location
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,19 +66,11 @@ class EvalTokenizer:
             raise ConfigError(f"baselines must be among {', '.join(BASELINES)}, got {', '.join(unknown)}")
         codec = FrameCodec.load(self.vision)
         distance = self._distance(codec)
-        uris = _held_out(self.inputs, self._given_access)
-        table = training_table(weights_location(self.vision))
-        known = read_training_table(table) if table.stat() else None
-        if known is None:
-            console.print(
-                f"eval-tokenizer: no {table.name} next to the weights: items of the training set are not excluded"
-            )
+        given = HeldOut(self.inputs, with_given(self.access, self.inputs), vision=self.vision, command="eval-tokenizer")
         decode = DecodeConfig(size=codec.frame_size, fps=self.fps, batch=_RUN, time_limit_s=self.time_limit_s)
         with stop_on_signals(), Decoder(decode) as decoder:
-            found, excluded = self._evaluate(uris, codec, decoder, TrainingSet(known or ()), distance)
-        if not found:
-            raise ConfigError(f"nothing to evaluate: all {len(uris)} items are excluded")
-        self._write(codec, found, excluded, trained_on=known is not None)
+            found = given.measured(decoder, lambda path: self._video(codec, decoder, path, distance))
+        self._write(codec, found, given.excluded, trained_on=given.training_set_known)
 
     def _distance(self, codec: FrameCodec) -> Distance | None:
         """Return the perceptual distance, or None if no weights are given."""
@@ -97,34 +83,6 @@ class EvalTokenizer:
             )
         run = jax.jit(lambda a, b: perceptual.distances(vgg, to_unit(a), to_unit(b)))
         return lambda frames, reconstructed: np.asarray(run(reconstructed, frames), np.float64)
-
-    @cached_property
-    def _given_access(self) -> AccessConfig:
-        return with_given(self.access, self.inputs)
-
-    def _evaluate(
-        self,
-        uris: Sequence[str],
-        codec: FrameCodec,
-        decoder: Decoder,
-        trained_on: TrainingSet,
-        distance: Distance | None,
-    ) -> tuple[dict[str, _Video], dict[str, str]]:
-        found: dict[str, _Video] = {}
-        excluded: dict[str, str] = {}
-        for uri in uris:
-            raise_if_stopping()
-            try:
-                with record_errors(uri), local_file(uri, access=self._given_access) as path:
-                    if shared := trained_on.shared(signature_of(decoder, path)):
-                        excluded[uri] = shared
-                    else:
-                        found[uri] = self._video(codec, decoder, path, distance)
-            except InputError as e:
-                excluded[uri] = str(e)
-            outcome = f"excluded: {excluded[uri]}" if uri in excluded else f"{found[uri].score.frames} frames"
-            console.print(f"eval-tokenizer: {uri}: {outcome}")
-        return found, excluded
 
     def _video(self, codec: FrameCodec, decoder: Decoder, path: Path, distance: Distance | None) -> _Video:
         """Measure the frames of one video in batches."""
@@ -186,13 +144,3 @@ def _names(uris: Iterable[str]) -> dict[str, str]:
     names = {uri: Path(uri).name for uri in uris}
     count = Counter(names.values())
     return {uri: name if count[name] == 1 and name != "all" else uri for uri, name in names.items()}
-
-
-def _held_out(inputs: Sequence[str], access: AccessConfig) -> list[str]:
-    items = read_valid_items(inputs, partial(console.print, markup=False), access)
-    uris = [item.uri for item in items if not kind_of(item.kind).is_text and item.split != "train"]
-    if not uris:
-        raise ConfigError(
-            f"no video or image to evaluate in {', '.join(inputs)}; items of the split train are excluded"
-        )
-    return uris

@@ -5,13 +5,19 @@ These tests need the package index and take minutes, so `make test` excludes the
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import tarfile
 import tomllib
+import urllib.request
 import venv
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +35,10 @@ CONTEXT = 256
 _OWN_VARIABLES = ("PYTHON", "JAX_", "XLA_", "VIRTUAL_ENV")
 
 
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
+
+
 @dataclass(frozen=True)
 class Environment:
     """A virtual environment, and a folder outside the checkout in which its programs run."""
@@ -39,11 +49,22 @@ class Environment:
         self, program: str, *arguments: str | Path, cwd: Path | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run a program of the environment without the variables that configure the test's own process."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(_OWN_VARIABLES)}
         command = [str(self.path / "bin" / program), *map(str, arguments)]
-        done = subprocess.run(command, cwd=cwd or self.path, env=inherited, text=True, capture_output=True, check=False)
+        done = subprocess.run(
+            command, cwd=cwd or self.path, env=_inherited(), text=True, capture_output=True, check=False
+        )
         assert done.returncode == 0 or not check, f"{command} failed:\n{done.stdout}\n{done.stderr}"
         return done
+
+    @contextmanager
+    def started(self, program: str, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+        """Start a program as `run` does; it is killed if it has not ended at the end of the block."""
+        command = [str(self.path / "bin" / program), *map(str, arguments)]
+        with subprocess.Popen(command, cwd=self.path, env=_inherited(), text=True, stdout=subprocess.PIPE) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def install(self, *requirements: str) -> None:
         """Install packages in the versions of constraints.txt."""
@@ -159,11 +180,34 @@ def test_pipeline_packs_a_video_and_a_book(dataset: Path, pipeline: Environment)
     pipeline.run("longreel", "verify", dataset)
 
 
-def test_trainer_takes_two_steps_without_beam(dataset: Path, trainer: Environment, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def trained(dataset: Path, trainer: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps by the environment with the extra `trainer`."""
+    run = tmp_path_factory.mktemp("trained") / "model"
+    options = ("--model.recipe", "debug", "--steps", "2", "--batch-size", "1", "--eval-every", "0")
+    trainer.run("longreel", "train", "--dataset", dataset, "--out", run, *options)
+    return run
+
+
+def test_trainer_takes_two_steps_without_beam(trained: Path, trainer: Environment) -> None:
     missing = trainer.run("python", "-c", "import apache_beam", check=False)
     assert missing.returncode == 1
     assert "No module named 'apache_beam'" in missing.stderr
-    options = ("--model.recipe", "debug", "--steps", "2", "--batch-size", "1", "--eval-every", "0")
-    trainer.run("longreel", "train", "--dataset", dataset, "--out", tmp_path / "model", *options)
-    steps = [line for line in (tmp_path / "model" / "metrics.jsonl").read_text().splitlines() if '"loss"' in line]
+    steps = [line for line in (trained / "metrics.jsonl").read_text().splitlines() if '"loss"' in line]
     assert len(steps) == 2
+
+
+def test_serve_answers_and_ends(trained: Path, pipeline: Environment, distributions: Distributions) -> None:
+    pipeline.install(f"{distributions.wheel}[serve]")  # which includes what this environment has
+    with pipeline.started("longreel", "serve", trained, "--port", "0") as server:
+        assert server.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+", server.stdout.readline())
+        assert found is not None
+        with urllib.request.urlopen(f"{found[0]}/health", timeout=60) as reply:
+            assert json.load(reply) == {"status": "ok"}
+        body = json.dumps({"model": trained.name, "prompt": "The clocks", "max_tokens": 3}).encode()
+        headers = {"Content-Type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(f"{found[0]}/v1/completions", body, headers)) as reply:
+            assert 1 <= json.load(reply)["usage"]["completion_tokens"] <= 3
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from tokenizer.evaluation.evaluate import Estimate, Evaluation
 
 FRAMES = "frames"  # the row of original frames
-_DIGITS = {"psnr": 2, "ssim": 3, "flicker": 2, "distance": 3, "utilization": 3, "perplexity": 0}
+_DIGITS = {"psnr": 2, "ssim": 3, "flicker": 2, "distance": 3, "utilization": 3, "perplexity": 0, "frechet": 5}
 _UNITS = {
     "psnr": "PSNR, dB",
     "ssim": "SSIM",
@@ -40,6 +40,30 @@ def markdown(rows: Mapping[str, Evaluation], facts: Mapping[str, Any]) -> str:
         lines.append(f"| {video} | {score.frames} | {' | '.join(cells)} |")
         for baseline, found in score.baselines.items():
             lines.append(f"| &nbsp; {baseline} | | {' | '.join(_cell(found.get(name), name) for name in names)} |")
+    return "\n".join(lines) + "\n"
+
+
+def distance_table(
+    rows: Mapping[str, Mapping[str, Estimate]], loss: Mapping[str, Estimate], facts: Mapping[str, Any]
+) -> str:
+    """Return a table of distances by set of videos and features, with what the tokenizer loses below it."""
+    names = list(next(iter(rows.values())))
+    headings = [f"{name} ({facts['dims'][name]} dims)" for name in names]
+    lines = [
+        f"Fréchet distance to real videos; `{facts['tokenizer']}`, clips of {facts['frames']} frames, "
+        f"{facts['fps']:g} per second; 95 % intervals in brackets. Neither FID nor FVD.",
+        "",
+        f"| videos | {' | '.join(headings)} |",
+        "|---" * (1 + len(names)) + "|",
+        *(f"| {video} | {' | '.join(_cell(row[name], 'frechet') for name in names)} |" for video, row in rows.items()),
+        "",
+        f"{facts['videos']['generated']} generated videos ({facts['clips']['generated']} clips), "
+        f"{facts['videos']['real']} real ones ({facts['clips']['real']} clips). The tokenizer alone loses: PSNR "
+        f"{_cell(loss['psnr'], 'psnr')} dB, SSIM {_cell(loss['ssim'], 'ssim')}.",
+    ]
+    short = [name for name in names if min(facts["clips"].values()) <= 2 * facts["dims"][name]]
+    if short:
+        lines += ["", f"Too few clips for {', '.join(short)}: fewer than two for each dim of a half."]
     return "\n".join(lines) + "\n"
 
 

@@ -5,12 +5,14 @@ A model chooses the letter with the highest log-probability, so every reply is o
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 from pipeline.evaluation.files.rows import Row, read_rows
+from pipeline.evaluation.files.video_parts import write_part
 from pipeline.evaluation.sample import Sample
 from pipeline.language_models.chat import ChatRequest, Media, Message
 from schemas.errors import ConfigError
@@ -20,20 +22,23 @@ _LETTERS = "ABCDEFGH"
 _VIDEO_ENDINGS = ("", ".mp4", ".webm", ".avi", ".mkv")
 
 
-def mvbench_samples(paths: Sequence[Path], videos: Path, *, limit: int | None = None) -> Iterator[Sample]:
+def mvbench_samples(paths: Sequence[Path], videos: Path, *, parts: Path, limit: int | None = None) -> Iterator[Sample]:
     """Yield the samples of MVBench's files `TASK.json`, at most `limit` of each.
 
-    Questions about a part of a video (with `start` and `end`) are left out. Raises ConfigError for a file that is none,
-    or a video that is missing.
+    The part of a video that a question is about (`start` and `end`) becomes a file of the folder `parts`. Raises
+    ConfigError for a file that is none, a video that is missing or a part that has no frame; InputError for a video
+    that cannot be decoded.
     """
     for path in paths:
-        rows = (row for row in read_rows(path, ("video", "question", "candidates", "answer")) if row.get("end") is None)
+        rows = read_rows(path, ("video", "question", "candidates", "answer"))
         for number, row in enumerate(islice(rows, limit)):
             candidates = [str(candidate) for candidate in row["candidates"]]
             if row["answer"] not in candidates:
                 raise ConfigError(f"row {number + 1} of {path}: the answer {row['answer']!r} is not a candidate")
             right = candidates.index(row["answer"])
             video = _video(videos, str(row["video"]))
+            if row.get("end") is not None:
+                video = write_part(video, _seconds(row, path, number), parts)
             yield choice_sample(f"{path.stem}/{number}", path.stem, video, str(row["question"]), candidates, right)
 
 
@@ -73,6 +78,17 @@ def choice_sample(
         choices=letters,
         depth=depth,
     )
+
+
+def _seconds(row: Row, path: Path, number: int) -> tuple[float, float]:
+    """Return the start and end of the part that a question is about."""
+    try:
+        start, end = float(row.get("start") or 0), float(row["end"])
+    except (TypeError, ValueError) as e:
+        raise ConfigError(f"row {number + 1} of {path}: start and end must be seconds: {e}") from e
+    if not 0 <= start < end < math.inf:
+        raise ConfigError(f"row {number + 1} of {path}: start and end must be ascending, got {start:g} and {end:g}")
+    return start, end
 
 
 def _video(folder: Path, name: str) -> Path:

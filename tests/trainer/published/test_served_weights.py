@@ -19,7 +19,14 @@ from typing import Any
 import openai
 import pytest
 
+from pipeline.evaluation.haystack import Budget, Haystack
+from pipeline.evaluation.needles import NeedleConfig, needle_samples
+from pipeline.evaluation.run import read_results, run_suite
+from pipeline.evaluation.summary import compare
+from pipeline.language_models.endpoint import Endpoint
+from schemas.dataset_files import TEXT_TOKENIZER
 from tests.support.published.llama_cpp import LlamaCpp
+from tests.support.texts import story
 from tokenizer.text.tokenizer import TextTokenizer
 from trainer.published.exporting import ExportConfig, export_model
 
@@ -61,7 +68,7 @@ def theirs(weights: Path, run: Path, tmp_path_factory: pytest.TempPathFactory) -
     folder, tokenizer = tmp_path_factory.mktemp("llama"), TextTokenizer.load(weights)
     tokenizer.files.write(folder / "tokenizer")
     export_model(run, ExportConfig(out=folder / "exported", format="gguf", tokenizer=folder / "tokenizer"))
-    model = LlamaCpp(folder / "exported" / "model.gguf", letter=int(tokenizer.encode("a")[0]))
+    model = LlamaCpp(folder / "exported" / "model.gguf", letter=int(tokenizer.encode("a")[0]), context=5000)
     with openai.OpenAI(base_url=f"{model.address}/v1", api_key="none", max_retries=0, timeout=600) as client:
         yield client
 
@@ -104,3 +111,19 @@ def test_a_reply_in_pieces_and_a_reply_of_a_schema(ours: openai.OpenAI) -> None:
     found = _reply(ours, f"{question} Answer in JSON.", response_format=form)
     value = json.loads(found.choices[0].message.content)
     assert (list(value), type(value["city"]), value["country"]) == (["city", "country"], str, "Japan")
+
+
+def test_needles_are_found_as_often_as_by_llama_cpp(
+    ours: openai.OpenAI, theirs: openai.OpenAI, run: Path, tmp_path: Path
+) -> None:
+    tokenizer = TextTokenizer.load(run / TEXT_TOKENIZER)
+    haystack = Haystack(story(1, 120), tokenizer)
+    config = NeedleConfig(lengths=(600, 1500, 4000), depths=3, rounds=2)
+    for name, client in {"longreel": ours, "llama.cpp": theirs}.items():
+        samples = needle_samples(config, haystack, Budget(tokenizer, 4000, 1, 64))
+        summary = run_suite("needle", samples, Endpoint(str(client.base_url)), tmp_path / name)
+        print(name, [(cell["length"], cell["depth"], cell["score"]) for cell in summary["cells"]])
+        assert summary["all"]["refused"] == 0
+    [whole, _] = compare(read_results(tmp_path / "longreel"), read_results(tmp_path / "llama.cpp"))
+    print(whole)
+    assert whole["low"] <= 0 <= whole["high"]
