@@ -57,6 +57,7 @@ class Kind(Enum):
     PAST_END = auto()  # a range that starts at or after the end
     BUSY = auto()  # may pass; the store answered
     NO_ANSWER = auto()  # may pass; the store did not answer
+    INVALID_NAME = auto()  # the name of an object that the client does not accept, which is the text
     REFUSED = auto()  # anything else
 
 
@@ -137,6 +138,11 @@ class Requests:
                 )
             case Kind.DENIED:
                 raise BucketError(f"{url}: access denied ({failure.text}). {self._denied}")
+            case Kind.INVALID_NAME:
+                raise BucketError(
+                    f"{url}: the object name {failure.text} has an empty part, '.' or '..', which the client of this "
+                    "store does not accept: copy the object to another name, or use a folder without it"
+                )
             case Kind.REFUSED:
                 raise BucketError(f"{url}: the store refuses the request ({failure.text}). {self._unreachable}")
         raise Unreachable(

@@ -23,6 +23,7 @@ _TIMEOUT_S = (5.0, 60.0)  # to connect, and between bytes
 _MARK = "longreel-write"
 _PASSING = {408, 409, 429, 500, 502, 503, 504}
 _PAGE = 1000
+_PATIENCE_OF_A_PAGE_S = 10.0
 _ONCE: dict[str, Any] = {"timeout": _TIMEOUT_S, "retry": None}
 _KINDS = {
     401: Kind.DENIED,
@@ -69,7 +70,7 @@ class GcsClient:
         """Download a range."""
         blob = self._bucket.blob(key, generation=None if version is None else int(version))
         end = None if length is None else start + length - 1
-        with _failures():
+        with _failures(past_end=Kind.PAST_END if start or length is not None else Kind.REFUSED):
             data: bytes = blob.download_as_bytes(
                 start=start or None, end=end, raw_download=True, checksum=None, **_ONCE
             )
@@ -100,7 +101,9 @@ class GcsClient:
     def children(self, prefix: str) -> tuple[Sequence[str], Sequence[str]]:
         """List with a delimiter; the library repeats the requests of single pages."""
         with _failures(absent=Kind.NO_BUCKET):
-            found = self._client.list_blobs(self._bucket, prefix=prefix or None, delimiter="/", timeout=_TIMEOUT_S)
+            found = self._client.list_blobs(
+                self._bucket, prefix=prefix or None, delimiter="/", timeout=_TIMEOUT_S, retry=_retry_of_a_page()
+            )
             objects = [blob.name for blob in found]
             return objects, [name.removesuffix("/") for name in found.prefixes]
 
@@ -124,6 +127,13 @@ class GcsClient:
                 raise
 
 
+def _retry_of_a_page() -> Any:
+    """Return how long the library repeats the request of one page: `Requests` repeats the whole list."""
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    return DEFAULT_RETRY.with_timeout(_PATIENCE_OF_A_PAGE_S)
+
+
 def _uploaded(blob: Any, expected: str) -> Uploaded:
     """Compare the hash that the store computed."""
     found = base64.b64decode(blob.md5_hash or "").hex()
@@ -131,8 +141,8 @@ def _uploaded(blob: Any, expected: str) -> Uploaded:
 
 
 @contextmanager
-def _failures(*, absent: Kind = Kind.ABSENT) -> Iterator[None]:
-    """Raise RequestFailed for the exceptions of the library; `absent` is what 404 means."""
+def _failures(*, absent: Kind = Kind.ABSENT, past_end: Kind = Kind.REFUSED) -> Iterator[None]:
+    """Raise RequestFailed for the exceptions of the library; `absent` is what 404 means, `past_end` what 416 means."""
     from google.api_core.exceptions import GoogleAPICallError
     from google.auth.exceptions import GoogleAuthError, TransportError
     from google.cloud.exceptions import GoogleCloudError
@@ -144,7 +154,8 @@ def _failures(*, absent: Kind = Kind.ABSENT) -> Iterator[None]:
         yield
     except (GoogleAPICallError, GoogleCloudError) as e:
         kind = _KINDS.get(e.code or 0, Kind.BUSY if e.code in _PASSING else Kind.REFUSED)
-        raise RequestFailed(Failure(absent if kind is Kind.ABSENT else kind, f"HTTP {e.code or 0:d}")) from None
+        kind = {Kind.ABSENT: absent, Kind.PAST_END: past_end}.get(kind, kind)
+        raise RequestFailed(Failure(kind, f"HTTP {e.code or 0:d}")) from None
     except Timeout:
         raise RequestFailed(Failure(Kind.NO_ANSWER, "timeout")) from None
     except (TransportError, NoConnection) as e:

@@ -55,7 +55,7 @@ class RemoteStore:
             return b""
         try:
             return self._get(key, 0, limit, None)
-        except EOFError:  # a range of an empty object
+        except EOFError:  # a range of an empty object; without a limit, no range is asked for
             return b""
 
     def read_range(self, key: str, start: int, length: int) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,7 @@ _OWN_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_
              "AWS_CONTAINER_CREDENTIALS_FULL_URI")  # fmt: skip
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
+_INVALID_NAME = re.compile(r'(?:invalid path|not parse path): [^"]*"([^"]{1,1024})"')
 _PASSING = {408, 409, 429, 500, 502, 503, 504}
 _PASSING_CODES = {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "InternalError", "BadDigest"}
 
@@ -67,11 +69,13 @@ class S3Client:
             if e.failure.kind is Kind.ABSENT:  # an answer to HEAD does not tell whether the bucket exists
                 return None
             raise
-        return Stat(meta["size"], meta["e_tag"] or "")
+        if not meta["e_tag"]:  # without it, copies in the cache would be of any version
+            raise RequestFailed(Failure(Kind.REFUSED, "its answer has no ETag"))
+        return Stat(meta["size"], meta["e_tag"])
 
     def get(self, key: str, start: int, length: int | None, version: str | None) -> bytes:
         """Send one GET with a Range."""
-        with _FAILURES:
+        with _FAILURES if length is None and not start else _FAILURES_OF_A_RANGE:
             if length is not None and version is None:
                 return bytes(self._obstore.get_range(self._store, key, start=start, length=length))
             options: dict[str, Any] = {} if version is None else {"if_match": version}
@@ -181,7 +185,13 @@ def _uploaded(etag: str | None, expected: str) -> Uploaded:
 
 
 class _Failures:
-    """A context manager that raises RequestFailed for the exceptions of obstore; it costs nothing if there is none."""
+    """A context manager that raises RequestFailed for the exceptions of obstore; it costs nothing if there is none.
+
+    `past_end` is what 416 means.
+    """
+
+    def __init__(self, past_end: Kind) -> None:
+        self._past_end = past_end
 
     def __enter__(self) -> None:
         pass
@@ -194,10 +204,11 @@ class _Failures:
         if isinstance(e, FileNotFoundError):
             raise RequestFailed(_failure(str(e), Kind.ABSENT)) from None
         if isinstance(e, BaseError | OSError | ValueError):
-            raise RequestFailed(_failure(str(e), _KINDS.get(type(e).__name__))) from None
+            found = _failure(str(e), _KINDS.get(type(e).__name__))
+            raise RequestFailed(replace(found, kind=self._past_end) if found.kind is Kind.PAST_END else found) from None
 
 
-_FAILURES = _Failures()
+_FAILURES, _FAILURES_OF_A_RANGE = _Failures(Kind.REFUSED), _Failures(Kind.PAST_END)
 _KINDS = {
     "AlreadyExistsError": Kind.CONFLICT,
     "PreconditionError": Kind.CONFLICT,
@@ -227,6 +238,8 @@ def _failure(message: str, kind: Kind | None) -> Failure:
 def _without_status(message: str, kind: Kind | None) -> Failure:
     if kind is not None:
         return Failure(kind, "")
+    if (name := _INVALID_NAME.search(message)) is not None:
+        return Failure(Kind.INVALID_NAME, repr(name[1]))
     if re.search(r"kind: Timeout|TimedOut|timed out", message):
         return Failure(Kind.NO_ANSWER, "timeout")
     if re.search(r"kind: Connect|Connect\b", message):

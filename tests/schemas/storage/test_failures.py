@@ -36,6 +36,7 @@ def test_a_request_that_may_pass_is_repeated(kind: Kind) -> None:
         (Kind.CONFLICT, Conflict, "s3://bucket/x was written by another process"),
         (Kind.NO_BUCKET, StorageError, "the bucket s3://bucket does not exist"),
         (Kind.DENIED, StorageError, r"access denied \(HTTP 503\). Check the keys"),
+        (Kind.INVALID_NAME, StorageError, "the object name HTTP 503 has an empty part"),
         (Kind.REFUSED, StorageError, r"refuses the request \(HTTP 503\). Check the network"),
     ],
 )

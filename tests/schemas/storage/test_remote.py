@@ -132,3 +132,22 @@ def test_bytes_that_the_store_has_altered_are_noticed(server: ObjectServer, prox
     proxy.alter = (b"written", b"wRITten")
     with pytest.raises(StorageError, match="has not kept what was sent"), location.writing() as path:
         path.write_bytes(b"written")
+
+
+@every_kind
+def test_more_bytes_than_were_asked_for_are_an_error(server: ObjectServer, proxy: FaultyProxy) -> None:
+    location = server.bucket() / "x"
+    location.write(b"0123456789")
+    proxy.lie = lambda path, answer: (*answer[:2], answer[2] + b"more")
+    with pytest.raises(StorageError, match="returned 7 bytes, 3 were asked for"):
+        location.read_range(2, 3)
+
+
+@every_kind
+def test_a_list_that_is_not_sorted_is_an_error(server: ObjectServer, proxy: FaultyProxy) -> None:
+    folder = server.bucket() / "folder"
+    for name in ("a", "b"):
+        (folder / name).write(b"x")
+    proxy.lie = lambda path, answer: (*answer[:2], answer[2].replace(b"folder/a", b"folder/c"))
+    with pytest.raises(StorageError, match=r"lists 'folder/b' after 'folder/c'\. Longreel needs a store"):
+        list(folder.walk())

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import urllib.request
 import uuid
 from pathlib import Path
 
@@ -63,6 +64,11 @@ def test_an_answer_that_repeats_the_key_is_not_shown() -> None:
     assert _failure(answer, Kind.DENIED).text == "HTTP 403 InvalidAccessKeyId"
 
 
-def test_a_name_that_s3_cannot_have_is_an_error(s3: ObjectServer) -> None:
-    with pytest.raises(StorageError, match="refuses the request"):
-        (s3.bucket() / "a" / ".." / "b").read()
+def test_a_name_that_the_client_does_not_accept_is_an_error_that_shows_it(s3: ObjectServer) -> None:
+    bucket = s3.bucket()
+    with pytest.raises(StorageError, match=r"object name 'a/\.\./b' has an empty part"):
+        (bucket / "a" / ".." / "b").read()
+    request = urllib.request.Request(f"{s3.endpoint}/{bucket.bucket}/films//a.mp4", b"film", method="PUT")
+    urllib.request.urlopen(request).close()
+    with pytest.raises(StorageError, match=r"object name 'films//a\.mp4' has an empty part"):
+        list((bucket / "films").walk())

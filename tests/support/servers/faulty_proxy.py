@@ -15,7 +15,7 @@ import random
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
@@ -25,11 +25,15 @@ _HOP_BY_HOP = {"connection", "host", "transfer-encoding", "content-length", "kee
 _FAULTS = ("slow down", "too many requests", "reset", "answer lost", "half a body")
 
 
+Answer = tuple[int, dict[str, str], bytes]
+Lie = Callable[[str, Answer], Answer]
+
+
 class FaultyProxy:
     """Decides which requests fail.
 
     `status` is the answer to all of them, if it is set; `next_faults` are those of the next requests; `alter` replaces
-    bytes in what is written.
+    bytes in what is written; `lie` changes answers: it gets the path of a request and the status, headers and body.
     """
 
     def __init__(self, upstream: str, *, rate: float, seed: int = 0) -> None:
@@ -38,6 +42,7 @@ class FaultyProxy:
         self.requests = self.failed = 0
         self.next_faults: list[str] = []
         self.alter = (b"", b"")
+        self.lie: Lie | None = None
         self.endpoint = ""
         self._random, self._lock = random.Random(seed), threading.Lock()
 
@@ -103,11 +108,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(status, headers, data, sent=len(data) // 2)
                 self._reset()
             case None:
-                self._send(*self._forwarded(body))
+                answer = self._forwarded(body)
+                self._send(*(answer if self.proxy.lie is None else self.proxy.lie(self.path, answer)))
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = _handle
 
-    def _forwarded(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def _forwarded(self, body: bytes) -> Answer:
         if self.proxy.alter[0]:
             body = body.replace(*self.proxy.alter)
         connection = http.client.HTTPConnection(self.proxy.upstream, timeout=60)
