@@ -51,7 +51,10 @@ WHOLE = ("key frames", "frame rate", "codec", "size", "start", "several")
 
 @dataclass(frozen=True)
 class LongClip:
-    """A file that shows seconds `start_s` to `end_s` of the video `source`."""
+    """A file that shows seconds `start_s` to `end_s` of the video `source`.
+
+    Videos of one `course` of events begin alike and differ in length.
+    """
 
     path: Path
     scene: str
@@ -59,6 +62,7 @@ class LongClip:
     source: str
     start_s: float
     end_s: float
+    course: str
     kind: str = ""
 
     @property
@@ -122,7 +126,7 @@ def write_copy(source: LongClip, kind: str, *, rate: Fraction) -> LongClip:
     if not path.is_file():
         rate = Fraction(24) if "fps=24" in made.filters and rate > 24 else rate
         _Writer(path, made, rate).write(_filtered(source.path, made.filters, start_s, end_s, rate))
-    return LongClip(path, source.scene, source.minutes, source.source, start_s, end_s, kind)
+    return LongClip(path, source.scene, source.minutes, source.source, start_s, end_s, source.course, kind)
 
 
 def _filtered(path: Path, filters: str, start_s: float, end_s: float, rate: Fraction) -> Iterator[av.VideoFrame]:

@@ -62,7 +62,7 @@ def long_negatives(folder: Path, *, lengths: Sequence[Length] = LENGTHS) -> dict
 def _encoded(folder: Path, length: Length, scene: str, pictures: Scene, number: int) -> list[tuple[str, Signature]]:
     """Return the names and signatures of the encodings of one video."""
     name = f"{scene}-{length.seconds:g}-{length.first_seed + number}"
-    clip = LongClip(folder / name / f"{name}.mp4", scene, length.seconds / 60, name, 0.0, length.seconds)
+    clip = LongClip(folder / name / f"{name}.mp4", scene, length.seconds / 60, name, 0.0, length.seconds, name)
     shown = with_cards(pictures, length.first_seed + number, length.seconds, length.rate, card_s=length.card_s)
     write_original(clip.path, shown, seconds=length.seconds, rate=length.rate)
     clips = [clip, *(write_copy(clip, kind, rate=length.rate) for kind in _KINDS[1:])]

@@ -74,7 +74,8 @@ def _clips(folder: Path, length: Length, made: dict[str, Scene]) -> Iterator[Lon
     for (scene, pictures), seed in itertools.product(made.items(), range(length.videos)):
         name = f"{scene}-{length.minutes:g}-{seed}"
         seconds = 60 * length.minutes
-        clip = LongClip(folder / name / f"{name}.mp4", scene, length.minutes, name, 0.0, seconds)
+        course = f"{scene} {seed}, {length.rate} frames per second"
+        clip = LongClip(folder / name / f"{name}.mp4", scene, length.minutes, name, 0.0, seconds, course)
         shown = with_cards(pictures, seed, seconds, length.rate, card_s=_CARD_S)
         write_original(clip.path, shown, seconds=seconds, rate=length.rate)
         yield clip
@@ -107,6 +108,9 @@ def _pair(one: Item, other: Item, found: dict[tuple[str, str], Pair]) -> Pair | 
 def _shared_s(one: LongClip, other: LongClip) -> float:
     if one.source == other.source:
         return max(0.0, min(one.end_s, other.end_s) - max(one.start_s, other.start_s))
+    if one.course == other.course:  # the longer video begins as the shorter one, which has its last card earlier
+        until = 60 * min(one.minutes, other.minutes)
+        return max(0.0, min(one.end_s, other.end_s, until) - max(one.start_s, other.start_s))
     return 2 * _CARD_S if one.scene == other.scene else 0.0
 
 
@@ -133,7 +137,7 @@ def _negatives(items: Sequence[Item]) -> dict[str, Any]:
     """Compare other videos of the same scene, whether or not they share hash keys."""
     similarity, counts, wrong = similarities()["video"], {}, []
     for one, other in itertools.combinations(items, 2):
-        if one.clip.scene != other.clip.scene or one.clip.source == other.clip.source:
+        if one.clip.scene != other.clip.scene or one.clip.course == other.clip.course:
             continue
         if max(one.clip.minutes, other.clip.minutes) > 20 or {one.clip.kind, other.clip.kind} - {"", "several"}:
             continue

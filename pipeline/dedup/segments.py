@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +65,17 @@ def segments(verdicts: NDArray[np.int8]) -> list[tuple[int, int]]:
             last += 1
         segments.append((first, last))
     return segments
+
+
+def merged(ranges: Iterable[Range]) -> tuple[Range, ...]:
+    """Return the union of ranges as disjoint ranges, ascending."""
+    union: list[Range] = []
+    for start, end in sorted(ranges):
+        if union and start <= union[-1][1]:
+            union[-1] = union[-1][0], max(union[-1][1], end)
+        else:
+            union.append((start, end))
+    return tuple(union)
 
 
 def range_of(one: SampledFrames, other: SampledFrames, over: Overlay, offset: float, first: int, last: int) -> Range:

@@ -19,7 +19,7 @@ from pipeline.dedup.alignment.long_alignment import ActivityThresholds, best_lon
 from pipeline.dedup.alignment.video_alignment import AlignmentThresholds, best_alignment
 from pipeline.dedup.frame_keys import bits_for, sign_keys
 from pipeline.dedup.sampled_frames import SampledFrames
-from pipeline.dedup.segments import Alignment
+from pipeline.dedup.segments import Alignment, merged
 from pipeline.dedup.similarity import Range, Shared, Signature
 from pipeline.video.analysis.frame_signature import is_flat, signature_pictures
 
@@ -30,7 +30,7 @@ _MAX_ALIGNMENTS = 3  # a shared intro, middle and end
 class VideoSimilarity:
     """Near-duplicate search for videos. The defaults were measured by benchmarks/near_duplicates.py."""
 
-    version: int = 6
+    version: int = 7
     min_collisions: int = 2  # in a large corpus, one frame collides with many by chance
     sufficient_collisions: int = 8
     tables: int = 4  # LSH tables
@@ -67,8 +67,9 @@ class VideoSimilarity:
     def _shared(self, one: SampledFrames, other: SampledFrames) -> Shared | None:
         """Return what two videos share in one orientation."""
         alignments = self._alignments(one, other)
-        ranges_a = sorted(r for alignment in alignments for r in alignment.ranges_a)
-        ranges_b = sorted(r for alignment in alignments for r in alignment.ranges_b)
+        # Undecided samples extend a range, so that ranges of two alignments can overlap.
+        ranges_a = merged(r for alignment in alignments for r in alignment.ranges_a)
+        ranges_b = merged(r for alignment in alignments for r in alignment.ranges_b)
         shared_a = _duration(ranges_a)
         total_a, total_b = float(one.lengths.sum()), float(other.lengths.sum())
         if not alignments or shared_a < min(self.min_shared_s, 0.6 * total_a, 0.6 * total_b):
@@ -78,8 +79,8 @@ class VideoSimilarity:
             containment_a=min(1.0, shared_a / total_a),
             containment_b=min(1.0, _duration(ranges_b) / total_b),
             similarity=float(np.average([alignment.similarity for alignment in alignments], weights=scores)),
-            shared_a=tuple(ranges_a),
-            shared_b=tuple(ranges_b),
+            shared_a=ranges_a,
+            shared_b=ranges_b,
         )
 
     def _alignments(self, a: SampledFrames, b: SampledFrames) -> list[Alignment]:

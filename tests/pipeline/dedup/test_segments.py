@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.dedup.overlay import overlay
 from pipeline.dedup.sampled_frames import SampledFrames
-from pipeline.dedup.segments import range_of, segments
+from pipeline.dedup.segments import merged, range_of, segments
 from tests.support.signatures import scene, signature
 
 
@@ -35,3 +35,18 @@ def test_a_range_ends_where_the_shorter_video_does() -> None:
     over = overlay(one, other, 0.0)
     assert range_of(one, other, over, 0.0, 0, len(over.sample) - 1) == (0.0, pytest.approx(other.end))
     assert range_of(one, other, over, 0.0, 2, 3) == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "union"),
+    [
+        ([], ()),
+        ([(5.0, 6.0), (1.0, 2.0)], ((1.0, 2.0), (5.0, 6.0))),
+        ([(24.0, 52.0), (26.0, 52.8)], ((24.0, 52.8),)),  # two alignments of one part
+        ([(0.0, 9.0), (2.0, 3.0), (9.0, 10.0)], ((0.0, 10.0),)),
+    ],
+)
+def test_overlapping_ranges_count_once(
+    ranges: list[tuple[float, float]], union: tuple[tuple[float, float], ...]
+) -> None:
+    assert merged(ranges) == union
