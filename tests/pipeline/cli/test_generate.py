@@ -12,7 +12,7 @@ from PIL import Image
 import longreel
 from pipeline.cli.generate import Generate
 from schemas.errors import ConfigError
-from schemas.storage.location import located
+from schemas.storage.location import Location, located
 from tests.pipeline.cli.conftest import CONTEXT
 from tests.support.servers.object_servers import ObjectServer
 from tests.support.texts import story
@@ -39,11 +39,24 @@ def test_the_options_of_a_training_are_stored_with_the_model(model: Path, capfd:
     assert "nothing to do" in capfd.readouterr().err
 
 
-def test_a_video_is_continued_and_the_picture_has_three_rows(model: Path, workspace: Path, tmp_path: Path) -> None:
-    picture = tmp_path / "picture.png"
-    generate = ["generate", "--model", str(model), "--workspace", str(workspace), "--out", str(picture)]
-    assert longreel.main([*generate, "--prompt-frames", "2", "--frames", "2"]) == 0
-    with Image.open(picture) as image:
+@pytest.fixture
+def copy(workspace: Path, s3: ObjectServer) -> Location:
+    """A copy of the workspace in a bucket."""
+    there = s3.bucket() / "ws"
+    for place in located(workspace).walk():
+        (there / place.relative_to(located(workspace))).write(place.read())
+    return there
+
+
+def test_a_video_is_continued_and_the_picture_has_three_rows_also_from_a_bucket(
+    model: Path, workspace: Path, copy: Location, tmp_path: Path
+) -> None:
+    pictures = tmp_path / "local.png", tmp_path / "bucket.png"
+    for root, picture in zip((workspace, copy), pictures, strict=True):
+        generate = ["generate", "--model", str(model), "--workspace", str(root), "--out", str(picture)]
+        assert longreel.main([*generate, "--prompt-frames", "2", "--frames", "2"]) == 0
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
+    with Image.open(pictures[0]) as image:
         assert image.size[0] >= 4 * 128
         assert image.size[1] >= 3 * 128
 
@@ -73,13 +86,10 @@ def test_a_text_is_continued(model: Path, workspace: Path, capsys: pytest.Captur
 
 
 def test_generate_and_eval_loss_read_a_bucket(
-    model: Path, workspace: Path, s3: ObjectServer, capsys: pytest.CaptureFixture[str]
+    model: Path, workspace: Path, copy: Location, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    there = s3.bucket() / "ws"
-    for place in located(workspace).walk():
-        (there / place.relative_to(located(workspace))).write(place.read())
     told = []
-    for root in (str(workspace), str(there)):
+    for root in (str(workspace), str(copy)):
         generate = ["generate", "--model", str(model), "--workspace", root, "--text", "The clocks", "--steps", "3"]
         assert longreel.main(generate) == 0
         loss = ["eval", "loss", "--model", str(model), "--dataset", f"{root}/packed/{CONTEXT}"]
