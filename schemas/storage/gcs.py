@@ -64,7 +64,7 @@ class GcsClient:
         """Return size and generation."""
         with _failures():
             blob = self._bucket.get_blob(key, **_ONCE)
-        return None if blob is None else Stat(blob.size, str(blob.generation))
+            return None if blob is None else Stat(blob.size, str(blob.generation))
 
     def get(self, key: str, start: int, length: int | None, version: str | None) -> bytes:
         """Download a range."""
@@ -104,7 +104,7 @@ class GcsClient:
             found = self._client.list_blobs(
                 self._bucket, prefix=prefix or None, delimiter="/", timeout=_TIMEOUT_S, retry=_retry_of_a_page()
             )
-            objects = [blob.name for blob in found]
+            objects = [blob.name for blob in _ascending(found)]
             return objects, [name.removesuffix("/") for name in found.prefixes]
 
     def page(self, prefix: str, after: str) -> Page:
@@ -113,7 +113,7 @@ class GcsClient:
             blobs = self._client.list_blobs(
                 self._bucket, prefix=prefix or None, start_offset=after or None, max_results=_PAGE, **_ONCE
             )
-            found = [Entry(blob.name, blob.size) for blob in blobs]
+            found = [Entry(blob.name, blob.size) for blob in _ascending(blobs)]
         return Page([entry for entry in found if entry.key != after], len(found) >= _PAGE)
 
     def delete(self, keys: Sequence[str]) -> None:
@@ -125,6 +125,20 @@ class GcsClient:
         except RequestFailed as e:
             if e.failure.kind is not Kind.ABSENT:
                 raise
+
+
+def _ascending(found: Any) -> Iterator[Any]:
+    """Yield the objects of a list; raises RequestFailed if it repeats itself, which would not end."""
+    before, token = "", None
+    for page in found.pages:
+        for blob in page:
+            if before and blob.name <= before:
+                raise RequestFailed(Failure(Kind.REFUSED, f"it lists {blob.name!r} after {before!r}"))
+            before = blob.name
+            yield blob
+        if found.next_page_token and found.next_page_token == token:
+            raise RequestFailed(Failure(Kind.REFUSED, "its list continues where it has continued before"))
+        token = found.next_page_token
 
 
 def _retry_of_a_page() -> Any:
@@ -163,5 +177,7 @@ def _failures(*, absent: Kind = Kind.ABSENT, past_end: Kind = Kind.REFUSED) -> I
         raise RequestFailed(Failure(kind, "no connection")) from None
     except GoogleAuthError as e:
         raise RequestFailed(Failure(Kind.DENIED, type(e).__name__)) from None
+    except (AttributeError, KeyError, TypeError) as e:  # in the library
+        raise RequestFailed(Failure(Kind.REFUSED, f"an answer that it does not understand: {e!r}")) from e
     except (RequestException, HTTPError, HTTPException, ConnectionError):  # the library does not wrap all of them
         raise RequestFailed(Failure(Kind.BUSY, "connection lost")) from None

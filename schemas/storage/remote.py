@@ -196,6 +196,7 @@ class RemoteStore:
         try:
             data = self._get(key, start, length, version)
         except (Conflict, FileNotFoundError) as e:
+            check_guards(self._at(key))  # names the cause, if that is a lost lease
             raise BucketError(f"{self._at(key)} was replaced while it was read; run the same command again") from e
         if len(data) != length:
             raise BucketError(f"{self._at(key)}: the store returned {len(data):,} bytes, expected {length:,}")

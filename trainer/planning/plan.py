@@ -72,8 +72,12 @@ class DeviceMemory:
 
     @property
     def temporary(self) -> int:
-        """What a step allocates on top; the update holds gradients and updates, when activations are gone."""
-        return max(2 * self.wide, self.gradients + self.kept + self.working)
+        """What a step allocates on top.
+
+        XLA on CPUs copies the parameters, which the update replaces in place; during the update, when activations are
+        gone, it holds a copy of them and of both moments.
+        """
+        return max(3 * self.wide, self.gradients + self.wide + self.kept + self.working)
 
     @property
     def total(self) -> int:

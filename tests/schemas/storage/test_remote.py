@@ -149,5 +149,5 @@ def test_a_list_that_is_not_sorted_is_an_error(server: ObjectServer, proxy: Faul
     for name in ("a", "b"):
         (folder / name).write(b"x")
     proxy.lie = lambda path, answer: (*answer[:2], answer[2].replace(b"folder/a", b"folder/c"))
-    with pytest.raises(StorageError, match=r"lists 'folder/b' after 'folder/c'\. Longreel needs a store"):
+    with pytest.raises(StorageError, match="lists 'folder/b' after 'folder/c'"):
         list(folder.walk())
