@@ -20,6 +20,7 @@ import numpy as np
 from rapidfuzz.distance import LCSseq
 from scipy.optimize import linear_sum_assignment
 
+from pipeline.evaluation.chinese_words import normalized_words, segmented
 from schemas.errors import ConfigError
 
 Scorer = Callable[[str, Sequence[str], Mapping[str, Any]], float]
@@ -57,6 +58,17 @@ def word_f1(reply: str, references: Sequence[str], facts: Mapping[str, Any]) -> 
 def rouge_l(reply: str, references: Sequence[str], facts: Mapping[str, Any]) -> float:
     """Return the best F1 of the longest common subsequence of words (LongBench, with the package rouge)."""
     return max(_rouge_l(reply, reference) for reference in references)
+
+
+def chinese_word_f1(reply: str, references: Sequence[str], facts: Mapping[str, Any]) -> float:
+    """Return the best F1 of the words of the reply and of a reference, in segmented Chinese (LongBench)."""
+    words = normalized_words(reply)
+    return max(_f1(words, normalized_words(reference)) for reference in references)
+
+
+def chinese_rouge_l(reply: str, references: Sequence[str], facts: Mapping[str, Any]) -> float:
+    """Return `rouge_l` of segmented Chinese (LongBench)."""
+    return rouge_l(segmented(reply), [segmented(reference) for reference in references], facts)
 
 
 def edit_similarity(reply: str, references: Sequence[str], facts: Mapping[str, Any]) -> float:
@@ -182,6 +194,8 @@ SCORERS: Mapping[str, Scorer] = {
     "contains_any": contains_any,
     "word_f1": word_f1,
     "rouge_l": rouge_l,
+    "chinese_word_f1": chinese_word_f1,
+    "chinese_rouge_l": chinese_rouge_l,
     "edit_similarity": edit_similarity,
     "numbers": numbers_in_reply,
     "class": class_in_reply,
