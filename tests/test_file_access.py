@@ -45,7 +45,7 @@ _ALLOWED = {
     "files of the installation, and media that a request names": """
         pipeline/evaluation/files/video_choices.py pipeline/evaluation/needles.py pipeline/language_models/endpoint.py
         pipeline/serving/app.py pipeline/serving/attachments.py
-        pipeline/serving/generation.py
+        pipeline/serving/generation.py pipeline/serving/pictures.py
     """,
     "links and special files exist in local folders only": "pipeline/dataset/verify/strays.py",
     "files of weights and tokenizers that the user gives or gets": """

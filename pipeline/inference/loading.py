@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from pipeline.inference.config import LocalConfig
@@ -9,6 +10,7 @@ from pipeline.inference.media import MediaEncoder
 from pipeline.inference.prompts import Prompts
 from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import ConfigError
+from tokenizer.codec import FrameCodec
 from tokenizer.text.tokenizer import TextTokenizer
 from trainer.config import MeshConfig, Weights
 from trainer.inference.engine import Engine, EngineConfig
@@ -62,11 +64,16 @@ def load_chat(run: Path, config: LocalConfig, engine_config: EngineConfig) -> tu
     """
     if not (run / TEXT_TOKENIZER).is_dir():
         raise ConfigError(f"{run / TEXT_TOKENIZER} is missing: runs have the text tokenizer of their dataset there")
+    codec = None if config.vision is None else FrameCodec.load(config.vision)
     engine, description = load_engine(
-        run, engine_config, devices=config.devices, weights=config.weights, frame_tokens=1
+        run,
+        engine_config,
+        devices=config.devices,
+        weights=config.weights,
+        frame_tokens=1 if codec is None else math.prod(codec.grid),
     )
     media = None
-    if config.vision is not None:
-        media = MediaEncoder.load(config.vision, description.vocabulary, most_frames=config.most_frames)
+    if codec is not None:
+        media = MediaEncoder(codec, description.vocabulary, most_frames=config.most_frames)
     tokenizer = TextTokenizer.load(run / TEXT_TOKENIZER)
     return engine, Prompts(tokenizer, context=description.context_length, media=media)

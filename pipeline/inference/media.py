@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +37,10 @@ class MediaEncoder:
                 "this VQGAN did not encode the frames that the model was trained on: give another --vision"
             )
 
-    @classmethod
-    def load(cls, vision: str, vocabulary: Vocabulary, *, most_frames: int) -> MediaEncoder:
-        """Load a VQGAN by its name or file; raises ConfigError if it is not the model's."""
-        return cls(FrameCodec.load(vision), vocabulary, most_frames)
+    @property
+    def frame_tokens(self) -> int:
+        """Number of codes of a frame."""
+        return math.prod(self.codec.grid)
 
     def __call__(self, media: Media) -> NDArray[np.uint32]:
         """Return the ids [n] of a picture or video; raises InputError if it cannot be decoded."""

@@ -10,7 +10,7 @@ Axes: N samples, T frames, P codes of a frame.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -28,6 +28,7 @@ from trainer.inference.requests import FrameLimits, Guidance, Request, Sampling
 
 PromptStyle = Literal["caption", "instruction"]
 Ids = NDArray[np.int64]
+_ALL_SEEDS = 1 << 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,52 @@ class VideoRequest:
             raise ConfigError("the description of the frames is empty")
         if self.negative is not None and self.guidance == 1:
             raise ConfigError("a negative prompt has no effect with guidance 1: set guidance above 1, such as 5")
+
+
+@dataclass(frozen=True)
+class VideoPrompts:
+    """Makes the requests for the frames of a sample, and frames of its ids."""
+
+    tokenizer: TextTokenizer
+    vocabulary: Vocabulary
+    frame_tokens: int  # P
+
+    def first(self, request: VideoRequest, *, sample: int) -> Request:
+        """Return the request for the first frame."""
+        return self._request(request, "image", sample=sample, before=[], new=1)
+
+    def others(self, request: VideoRequest, *, sample: int, first: Sequence[int]) -> Request:
+        """Return the request for the frames after `first`, the ids of the first frame."""
+        before = [*first[:-1], self.vocabulary.eof]  # as the first of several
+        return self._request(request, "video", sample=sample, before=before, new=request.frames - 1)
+
+    def codes(self, ids: Sequence[int] | Ids) -> NDArray[np.uint32]:
+        """Return the codes [T,P] of the ids of frames."""
+        frames = np.asarray(ids, np.int64).reshape(-1, self.frame_tokens + 1)[:, :-1]
+        return (frames - self.vocabulary.text_size).astype(np.uint32)
+
+    def _request(self, request: VideoRequest, kind: str, *, sample: int, before: Sequence[int], new: int) -> Request:
+        seed = (request.sampling.seed + sample) % _ALL_SEEDS
+        other = np.concatenate([self._prompt(request, kind, request.negative), before]).astype(np.int64)
+        return Request(
+            prompt=np.concatenate([self._prompt(request, kind, request.description), before]).astype(np.int64),
+            max_tokens=new * (self.frame_tokens + 1),
+            sampling=replace(request.sampling, seed=seed),
+            frames=FrameLimits(least=new, most=new),
+            guidance=Guidance(prompt=other.tolist(), scale=request.guidance) if request.guidance != 1 else None,
+        )
+
+    def _prompt(self, request: VideoRequest, kind: str, description: str | None) -> Ids:
+        """Return the ids up to `<vision>`; without a description only bos and `<vision>`, as in LWM."""
+        if description is None:
+            ids = np.asarray([self.vocabulary.bos_id])
+        elif request.style == "instruction":
+            article = "an" if kind == "image" else "a"
+            message = {"role": "user", "content": f"Generate {article} {kind} of {description}"}
+            ids = np.asarray(render_chat([message], self.tokenizer).ids)
+        else:
+            ids = np.concatenate([[self.vocabulary.bos_id], self.tokenizer.encode(description)])
+        return np.concatenate([ids, self.vocabulary.begin_vision]).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -103,40 +150,22 @@ class VideoGenerator:
 
         Raises ConfigError if prompt and frames exceed the model or the cache.
         """
-        nothing = np.zeros((request.samples, 0), np.int64)
-        made = self._frames(request, "image", before=nothing, new=1, progress=progress)
-        if request.frames == 1:
-            return self._as_codes(made)
-        first = made.copy()
-        first[:, -1] = self.vocabulary.eof
-        rest = self._frames(request, "video", before=first, new=request.frames - 1, progress=progress)
-        return self._as_codes(np.concatenate([first, rest], axis=1))
+        prompts = VideoPrompts(self.tokenizer, self.vocabulary, self.frame_tokens)
+        made = self._run([prompts.first(request, sample=n) for n in range(request.samples)], progress)
+        if request.frames > 1:
+            asked = [prompts.others(request, sample=n, first=first) for n, first in enumerate(made)]
+            made = [first + rest for first, rest in zip(made, self._run(asked, progress), strict=True)]
+        return np.stack([prompts.codes(ids) for ids in made])
 
-    def _frames(
-        self, request: VideoRequest, kind: str, *, before: Ids, new: int, progress: Callable[[int], None]
-    ) -> Ids:
-        """Return the ids [N,new·(P+1)] of frames that follow those of `before` [N,n]."""
-        ids = self._prompt(request, kind, request.description)
-        other = self._prompt(request, kind, request.negative)
+    def _run(self, asked: Sequence[Request], progress: Callable[[int], None]) -> list[list[int]]:
+        """Return the ids of all requests; all are cancelled if one raises."""
         tickets: dict[int, list[int]] = {}
-        for n, frames in enumerate(before):
-            sampling = replace(request.sampling, seed=request.sampling.seed + n)
-            guidance = Guidance(prompt=np.concatenate([other, frames]).tolist(), scale=request.guidance)
-            asked = Request(
-                prompt=np.concatenate([ids, frames]),
-                max_tokens=new * (self.frame_tokens + 1),
-                sampling=sampling,
-                frames=FrameLimits(least=new, most=new),
-                guidance=guidance if request.guidance != 1 else None,
-            )
-            tickets[self.engine.submit(asked)] = []
-        self._run(tickets, progress)
-        return np.asarray(list(tickets.values()), np.int64)
-
-    def _run(self, tickets: dict[int, list[int]], progress: Callable[[int], None]) -> None:
-        """Run the requests to their end, or cancel all if one step raises."""
-        left = set(tickets)
+        left: set[int] = set()
         try:
+            for one in asked:
+                ticket = self.engine.submit(one)
+                tickets[ticket] = []
+                left.add(ticket)
             while left:
                 for made in self.engine.step():
                     if made.ticket in left:
@@ -146,19 +175,4 @@ class VideoGenerator:
         finally:
             for ticket in left:
                 self.engine.cancel(ticket)
-
-    def _prompt(self, request: VideoRequest, kind: str, description: str | None) -> Ids:
-        """Return the ids up to `<vision>`; without a description only bos and `<vision>`, as in LWM."""
-        if description is None:
-            ids = np.asarray([self.vocabulary.bos_id])
-        elif request.style == "instruction":
-            article = "an" if kind == "image" else "a"
-            message = {"role": "user", "content": f"Generate {article} {kind} of {description}"}
-            ids = np.asarray(render_chat([message], self.tokenizer).ids)
-        else:
-            ids = np.concatenate([[self.vocabulary.bos_id], self.tokenizer.encode(description)])
-        return np.concatenate([ids, self.vocabulary.begin_vision]).astype(np.int64)
-
-    def _as_codes(self, ids: Ids) -> NDArray[np.uint32]:
-        frames = ids.reshape(len(ids), -1, self.frame_tokens + 1)[..., :-1]
-        return (frames - self.vocabulary.text_size).astype(np.uint32)
+        return [*tickets.values()]

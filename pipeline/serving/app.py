@@ -29,13 +29,14 @@ from pipeline.inference.loading import text_only
 from pipeline.inference.prompts import Prompts
 from pipeline.serving.answers import Answer, ChatAnswer, TextAnswer, TokenNames, Usage
 from pipeline.serving.attachments import Attachments
-from pipeline.serving.bodies import ChatBody, CompletionBody, parse_body
+from pipeline.serving.bodies import ChatBody, CompletionBody, PicturesBody, parse_body
 from pipeline.serving.config import Access, Limits
 from pipeline.serving.errors import ApiError, on_error
 from pipeline.serving.generation import Preparation, Prepared, deltas
 from pipeline.serving.guard import Guard
 from pipeline.serving.json_grammar import JsonGrammars
 from pipeline.serving.metrics import Metrics
+from pipeline.serving.pictures import Pictures
 from pipeline.serving.reading import BodyReader
 from pipeline.serving.reply_text import Piece, Token
 from pipeline.serving.slots import Slots
@@ -77,6 +78,7 @@ class _Server:
         attachments = Attachments(access.media_root, can_see=prompts.media is not None)
         grammars = JsonGrammars(prompts.tokenizer, size=engine.size)
         self._preparation = Preparation(prompts, grammars, attachments, limits, frames=text_only(engine))
+        self._pictures = Pictures(prompts, served.worker, count=self._metrics.reply_tokens.inc)
 
     def app(self) -> ASGIApp:
         """Return the application."""
@@ -87,6 +89,7 @@ class _Server:
             Route("/v1/models/{name:path}", self._model),
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
             Route("/v1/completions", self._text, methods=["POST"]),
+            Route("/v1/images/generations", self._drawn, methods=["POST"]),
         ]
         handlers = dict.fromkeys((ApiError, LongreelError, HTTPException, ClientDisconnect, Exception), on_error)
         app = Starlette(routes=routes, exception_handlers=handlers)
@@ -119,6 +122,20 @@ class _Server:
         answer = TextAnswer(self._served.name, self._names, logprobs=body.logprobs is not None)
         return await unless_gone(request, self._reply(body, answer))
 
+    async def _drawn(self, request: Request) -> Response:
+        body = parse_body(await self._reader.read(request), PicturesBody)
+        self._require_model(body.model)
+        return await unless_gone(request, self._files(body))
+
+    async def _files(self, body: PicturesBody) -> Response:
+        with self._slots.taken():
+            try:
+                async with asyncio.timeout(self._limits.timeout_s):
+                    data = await self._pictures.generated(body)
+            except TimeoutError:
+                raise ApiError(504, "nothing was drawn at the time limit of this server", code="timeout") from None
+        return JSONResponse({"created": int(time.time()), "data": data})
+
     async def _reply(self, body: ChatBody | CompletionBody, answer: Answer) -> Response:
         started = asyncio.get_running_loop().time()
         deadline = started + self._limits.timeout_s
@@ -148,7 +165,12 @@ class _Server:
     def _facts(self) -> dict[str, Any]:
         prompts = self._served.prompts
         facts = {"id": self._served.name, "object": "model", "created": self._started, "owned_by": "longreel"}
-        return {**facts, "max_model_len": prompts.context, "sees": prompts.media is not None}
+        return {
+            **facts,
+            "max_model_len": prompts.context,
+            "sees": prompts.media is not None,
+            "draws": self._pictures.possible,
+        }
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from trainer.inference.requests import MOST_ALTERNATIVES
 
 MOST_PARTS = 256  # of a message
 MOST_MESSAGES = 4096
+MOST_PICTURES = 16  # of a request
 
-Body = TypeVar("Body", bound="RequestBody")
+Body = TypeVar("Body", bound="SamplingBody")
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
 _Zero = Annotated[float, Field(ge=0, le=0)]
 _Empty = Annotated[list[Any], Field(max_length=0)] | Annotated[dict[str, Any], Field(max_length=0)]
@@ -99,24 +100,29 @@ class StreamOptions(_Strict):
     include_obfuscation: bool | None = None  # has no effect
 
 
-class RequestBody(_Strict):
-    """What requests for chats and texts have in common."""
+class SamplingBody(_Strict):
+    """What all requests have in common."""
 
     model: str | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=100)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=-1, lt=1 << 31)] | None = None  # 0, -1: all
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
     seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)] | None = None
+    user: Any = None  # has no effect
+
+
+class RequestBody(SamplingBody):
+    """What requests for chats and texts have in common."""
+
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
     stop: Text | Annotated[list[Text], Field(max_length=16)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
 
     # Accepted without an effect on the reply.
-    user: Any = None
     metadata: Any = None
     store: Any = None
     service_tier: Any = None
@@ -206,6 +212,21 @@ class CompletionBody(RequestBody):
     def alternatives(self) -> int | None:
         """How many alternatives are reported with each log-probability; None: no log-probabilities."""
         return self.logprobs
+
+
+class PicturesBody(SamplingBody):
+    """The body of /v1/images/generations; the fields from `frames` on are ours."""
+
+    prompt: Annotated[str, Field(min_length=1, max_length=32_000)]
+    n: Annotated[int, Field(ge=1, le=MOST_PICTURES)] = 1
+    response_format: Literal["b64_json"] | None = None
+    output_format: Literal["png"] | None = None
+    size: Literal["auto"] | None = None  # pictures have the size of the VQGAN
+    frames: Annotated[int, Field(ge=1, le=1 << 16)] = 1  # more than one: a video
+    frame_rate: Annotated[float, Field(gt=0, le=240)] = 4.0
+    guidance: Annotated[float, Field(ge=0, le=100)] = 1.0
+    negative_prompt: Annotated[str, Field(max_length=32_000)] | None = None
+    prompt_style: Literal["caption", "instruction"] = "caption"
 
 
 def parse_body(data: bytes, kind: type[Body]) -> Body:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.inference.prompts import Prompts
 from pipeline.serving.attachments import Attachments
-from pipeline.serving.bodies import ChatBody, CompletionBody
+from pipeline.serving.bodies import ChatBody, CompletionBody, SamplingBody
 from pipeline.serving.config import Limits
 from pipeline.serving.errors import ApiError
 from pipeline.serving.json_grammar import AllowedJson, JsonGrammars
@@ -83,7 +83,7 @@ class Preparation:
         request = Request(
             prompt=prompt,
             max_tokens=self._reply_tokens(body, len(prompt)),
-            sampling=_sampling(body),
+            sampling=sampling_of(body),
             stop=self._stop(body.stops),
             frames=self._frames,
             allowed=allowed,
@@ -130,7 +130,8 @@ class Preparation:
         return StopConditions(ids=stop_ids(tokenizer), texts=texts, decode=decode)
 
 
-def _sampling(body: ChatBody | CompletionBody) -> Sampling:
+def sampling_of(body: SamplingBody) -> Sampling:
+    """Return what a request asks of the sampling; without a seed a random one is chosen."""
     seed = secrets.randbelow(_ALL_SEEDS) if body.seed is None else body.seed % _ALL_SEEDS
     given = {
         "temperature": body.temperature,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from tokenizer.codec import FrameCodec
 from trainer.config import MeshConfig
 from trainer.inference.engine import Engine, EngineConfig
 from trainer.mesh import make_mesh
+from trainer.model.grammar import DocumentGrammar
 from trainer.model.llama.config import debug
 from trainer.model.protocol import Model
 from trainer.model.registry import create
@@ -46,7 +48,7 @@ class Tiny:
 
     def another_engine(self) -> Engine:
         """Return an engine without requests and kept pages."""
-        return Engine(self.model, config=self.engine.config)
+        return Engine(self.model, config=self.engine.config, grammar=self.engine.grammar)
 
     def served(self) -> Served:
         """Return it for one server."""
@@ -62,7 +64,8 @@ def tiny_model(folder: Path) -> Tiny:
     )
     mesh = make_mesh(MeshConfig(), devices=jax.devices()[:1])
     model = create(debug(), text_size=tokenizer.size, vision_size=vocabulary.vision_size, mesh=mesh, seed=0)
-    engine = Engine(model, config=EngineConfig(rows=ROWS, block=32, page=16))
+    grammar = DocumentGrammar(vocabulary=vocabulary, frame_tokens=math.prod(codec.grid))
+    engine = Engine(model, config=EngineConfig(rows=ROWS, block=32, page=16), grammar=grammar)
     return Tiny(
         Prompts(tokenizer, context=CONTEXT, media=MediaEncoder(codec, vocabulary, most_frames=2)), model, engine
     )

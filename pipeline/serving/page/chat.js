@@ -29,9 +29,15 @@ async function connect() {
     $("model").textContent = error.message;
     if (/API key/.test(error.message)) showSettings(true);
   }
+  for (const one of document.querySelectorAll(".draws")) one.hidden = !draws();
+  $("draw").hidden = !draws();
   $("files").disabled = !model || !model.sees;
   $("attach").classList.toggle("off", $("files").disabled);
   $("attach").title = $("files").disabled ? "This model reads text only" : "Attach pictures or videos";
+}
+
+function draws() {
+  return Boolean(model && model.draws);
 }
 
 function showSettings(shown) {
@@ -101,18 +107,60 @@ async function* events(response) {
   }
 }
 
-function request() {
-  const system = $("system").value.trim();
-  const number = (id, read) => ($(id).value === "" ? undefined : read($(id).value));
+function number(id, read = parseFloat) {
+  return $(id).value === "" ? undefined : read($(id).value);
+}
+
+function sampling() {
   return {
     model: model && model.id,
-    messages: [...(system ? [{role: "system", content: system}] : []), ...conversation],
-    temperature: number("temperature", parseFloat),
+    temperature: number("temperature"),
     seed: number("seed", value => parseInt(value, 10)),
+  };
+}
+
+function request() {
+  const system = $("system").value.trim();
+  return {
+    ...sampling(),
+    messages: [...(system ? [{role: "system", content: system}] : []), ...conversation],
     max_tokens: number("max-tokens", value => parseInt(value, 10)),
     stream: true,
     stream_options: {include_usage: true},
   };
+}
+
+async function post(path, body) {
+  const response = await fetch(path, {
+    method: "POST", headers: headers(), body: JSON.stringify(body), signal: running.signal,
+  });
+  if (!response.ok) throw new Error((await response.json()).error.message);
+  return response;
+}
+
+// Pictures and videos are not part of the conversation: the model reads what it is asked, not what it drew.
+async function draw(description) {
+  bubble({role: "user", content: description});
+  const box = bubble({role: "assistant", content: ""});
+  const started = performance.now(), mine = chat;
+  running = new AbortController();
+  busy(true);
+  try {
+    const body = {...sampling(), prompt: description, frames: number("frames"), guidance: number("guidance")};
+    const {data} = await (await post("v1/images/generations", body)).json();
+    const parts = data.map(one => {
+      const type = one.media_type.startsWith("video") ? "video_url" : "image_url";
+      return {type, [type]: {url: `data:${one.media_type};base64,${one.b64_json}`}};
+    });
+    show({content: parts}, box);
+    note(box, `${((performance.now() - started) / 1000).toFixed(1)} s`);
+  } catch (error) {
+    if (error.name === "AbortError") note(box, "stopped");
+    else note(box, error.message, true);
+  }
+  if (mine !== chat) return;
+  running = null;
+  busy(false);
 }
 
 async function reply() {
@@ -123,10 +171,7 @@ async function reply() {
   running = new AbortController();
   busy(true);
   try {
-    const response = await fetch("v1/chat/completions", {
-      method: "POST", headers: headers(), body: JSON.stringify(request()), signal: running.signal,
-    });
-    if (!response.ok) throw new Error((await response.json()).error.message);
+    const response = await post("v1/chat/completions", request());
     const log = $("log");
     for await (const event of events(response)) {
       if (event.error) throw new Error(event.error.message);
@@ -157,6 +202,7 @@ async function reply() {
 
 function busy(is) {
   $("send").hidden = is;
+  $("draw").hidden = is || !draws();
   $("stop").hidden = !is;
   if (!is) $("text").focus();
 }
@@ -203,6 +249,13 @@ $("ask").onsubmit = event => {
   $("text").value = "";
   grow();
   reply();
+};
+$("draw").onclick = () => {
+  const text = $("text").value.trim();
+  if (running || !text) return;
+  $("text").value = "";
+  grow();
+  draw(text);
 };
 $("text").oninput = grow;
 $("text").onkeydown = event => {

@@ -102,6 +102,20 @@ def test_pictures_and_videos_of_the_model_are_shown_and_its_text_is_no_markup(
     assert browser.evaluate(found) == [1, 1, 0, 0]
 
 
+@pytest.mark.parametrize(("frames", "tag"), [(1, "img"), (2, "video")])
+def test_what_the_model_draws_is_shown(browser: Browser, server: RunningServer, frames: int, tag: str) -> None:
+    open_page(browser, server, width=390)
+    browser.evaluate(
+        f"(document.getElementById('frames').value = {frames}, document.getElementById('text').value = 'a boat', "
+        "document.getElementById('draw').click(), null)"
+    )
+    wait_for(browser, f"{_NOTES}.length == 1")
+    shown = f"document.querySelector('.message.assistant .media {tag}')"
+    wait_for(browser, f"{shown}.naturalWidth > 0" if tag == "img" else f"{shown}.readyState >= 1")
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 390
+    assert browser.evaluate("[conversation.length, document.getElementById('draw').hidden]") == [0, False]
+
+
 def test_stop_ends_the_reply_also_in_the_engine(
     browser: Browser, server: RunningServer, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
