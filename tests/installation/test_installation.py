@@ -5,7 +5,6 @@ These tests need the package index and take minutes, so `make test` excludes the
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -13,7 +12,6 @@ import signal
 import subprocess
 import tarfile
 import tomllib
-import urllib.request
 import venv
 import zipfile
 from collections.abc import Iterator
@@ -21,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from schemas.dataset import read_card
@@ -203,11 +202,10 @@ def test_serve_answers_and_ends(trained: Path, pipeline: Environment, distributi
         assert server.stdout is not None
         found = re.search(r"http://127\.0\.0\.1:\d+", server.stdout.readline())
         assert found is not None
-        with urllib.request.urlopen(f"{found[0]}/health", timeout=60) as reply:
-            assert json.load(reply) == {"status": "ok"}
-        body = json.dumps({"model": trained.name, "prompt": "The clocks", "max_tokens": 3}).encode()
-        headers = {"Content-Type": "application/json"}
-        with urllib.request.urlopen(urllib.request.Request(f"{found[0]}/v1/completions", body, headers)) as reply:
-            assert 1 <= json.load(reply)["usage"]["completion_tokens"] <= 3
+        assert httpx.get(f"{found[0]}/health", timeout=60).json() == {"status": "ok"}
+        body = {"model": trained.name, "prompt": "The clocks", "max_tokens": 3, "temperature": 0}
+        usage = httpx.post(f"{found[0]}/v1/completions", json=body, timeout=60).json()["usage"]
+        assert usage["prompt_tokens"] > 1
+        assert usage["completion_tokens"] <= 3
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) == 0
