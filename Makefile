@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE # modules are compiled once, not in every proce
 # Without --no-compile, pip compiles 25,000 modules for a minute, of which few are imported.
 PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
-.PHONY: help install test test-quick faults real-weights test-install fuzz lint demo bench bench-smoke docker clean
+.PHONY: help install test test-quick faults real-weights test-install fuzz lint docs demo bench bench-smoke docker clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ lint: install ## check style, types, the layers of the packages, and the Dockerf
 	$(BIN)/lint-imports
 	! test -x $(BIN)/hadolint || $(BIN)/hadolint Dockerfile
 
+docs: install ## build the documentation site in site/, without network; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 demo: install ## run the whole pipeline on sample material and train a small model
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
@@ -66,4 +69,4 @@ docker: ## build the image of the Beam workers
 	docker build --tag longreel-worker .
 
 clean: ## remove .venv, the demo and all caches
-	rm -rf $(VENV) $(REFERENCE) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(REFERENCE) demo site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -37,7 +37,7 @@ from schemas.storage.lease import lease
 from schemas.storage.location import Location, located
 from schemas.tables import write_table
 
-_VERSION = 2
+LAYOUT_VERSION = 2
 MAX_UNITS = 99_999  # names of units have five digits
 _GROUP_ROWS = 64  # so that one row of a unit can be read without the others
 
@@ -91,13 +91,13 @@ class Workspace:
             raise ConfigError(
                 f"{marker} is not a workspace file: {e}; copy it from another workspace with the same --units"
             ) from e
-        if version != _VERSION:
-            raise ConfigError(f"{root} was made by version {version} of the layout; this is {_VERSION}")
+        if version != LAYOUT_VERSION:
+            raise ConfigError(f"{root} was made by version {version} of the layout; this is {LAYOUT_VERSION}")
         return opened
 
     def save(self) -> None:
         """Write the number of units to workspace.json: from now on, readers use the files of this number."""
-        values = {"version": _VERSION, "units": self.units, "grows": self.grows}
+        values = {"version": LAYOUT_VERSION, "units": self.units, "grows": self.grows}
         write_json(self.root / "workspace.json", values)
 
     @contextmanager
