@@ -220,8 +220,19 @@ def _metrics() -> str:
     training = inspect.getdoc(metrics) or ""
     serving = (_TOP / "pipeline" / "serving" / "metrics.py").read_text(encoding="utf-8")
     found = re.findall(r'"(longreel_\w+)",\s*"([^"]+)"', serving)
-    lines = ["# Metrics", "", "## Training", "", _as_markdown(training), "", "## `longreel serve`", ""]
-    lines += ["`/metrics` has these in the format of Prometheus; counters have the suffix `_total`.", ""]
+    lines = ["# Metrics", "", "## Training", "", _as_markdown(training), ""]
+    lines += [
+        "[Training](../training_runs.md#what-is-logged) has the meaning of every field.",
+        "",
+        "## `longreel serve`",
+        "",
+    ]
+    lines += [
+        "## `longreel serve`",
+        "",
+        "`/metrics` has these in the format of Prometheus; counters have the suffix `_total`.",
+        "",
+    ]
     lines += ["| metric | |", "|---|---|", *(f"| `{name}` | {_cell(help)} |" for name, help in found)]
     return "\n".join(lines) + "\n"
 
@@ -233,17 +244,16 @@ def _formats() -> str:
 |---|---|---|---|
 | layout of a workspace | {workspace.LAYOUT_VERSION} | `version` in `workspace.json` | [tables](tables.md) |
 | dataset | {SCHEMA_VERSION} | `schema_version` in `dataset.json` | [datasets](../datasets.md) |
-| checkpoints and metrics of a run | none | | [training](../training_runs.md), [metrics](metrics.md) |
 
-Files are written in formats that other programs read: Parquet and Arrow, WebDataset (tar with NumPy arrays and JSON), Croissant,
-TOML, safetensors and Orbax.
+Files are written in formats that other programs read: Parquet and Arrow, WebDataset (tar with NumPy arrays and JSON),
+Croissant, TOML, safetensors and Orbax.
 
 ## Upgrades
 
-- Before 1.0, a release may change a format. A command refuses a dataset or workspace of another version with the version that it
-  found; nothing is converted in place and nothing is read as other values.
-- Every job stores the version of its algorithm with its results. When an upgrade changes what a job computes, the next `run`
-  computes the affected results again, and only these. Inputs and the settings in `config.toml` stay as they are.
+- Before 1.0, a release may change a format. A command refuses a dataset or workspace of another version and names the
+  version; nothing is converted in place.
+- Every job stores the version of its algorithm with its results. When an upgrade changes what a job computes, the next
+  `run` computes the affected results again, and only these. Inputs and the settings in `config.toml` stay.
 - `longreel pack` makes datasets of the new version from an existing token store; videos are not encoded again.
 - The changelog names every change of output.
 """

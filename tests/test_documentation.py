@@ -1,0 +1,48 @@
+"""The links of the documentation lead to files and headings that exist, and the reference names what the code reads."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+_TOP = Path(__file__).parents[1]
+_PAGES = [*sorted(_TOP.glob("*.md")), *sorted(_TOP.glob("docs/**/*.md")), *sorted(_TOP.glob("tokenizer/**/*.md"))]
+_CODE = re.compile(r"^```.*?^```$|^(?: {4}|\t).*$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors of the headings of a page, as GitHub and MkDocs derive them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[ -]+", "-", re.sub(r"[^\w\- ]", "", heading.lower()).strip()) for heading in headings}
+
+
+def _problem(page: Path, link: str) -> str | None:
+    path, _, anchor = link.partition("#")
+    target = (page.parent / path).resolve() if path else page
+    if not target.exists():
+        return f"{link}: no such file"
+    return f"{link}: no such heading" if anchor and anchor not in _anchors(target) else None
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(_TOP)))
+def test_links_of_a_page_lead_to_files_and_headings_that_exist(page: Path) -> None:
+    links = _LINK.findall(_CODE.sub("", page.read_text()))
+    local = [link for link in links if "://" not in link and not link.startswith("mailto:")]
+    assert [problem for link in local if (problem := _problem(page, link))] == []
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (_TOP / "mkdocs.yml").read_text()
+    pages = [path.relative_to(_TOP / "docs").as_posix() for path in (_TOP / "docs").rglob("*.md")]
+    assert [page for page in pages if f": {page}\n" not in navigation] == []
+
+
+def test_the_reference_has_the_environment_variables_that_are_read() -> None:
+    code = [p for package in ("pipeline", "trainer", "schemas", "tokenizer") for p in (_TOP / package).rglob("*.py")]
+    read = {name for path in code for name in re.findall(r'environ(?:\.get\(|\[)"([A-Z_0-9]+)"', path.read_text())}
+    reference = (_TOP / "docs" / "hooks" / "pages.py").read_text()
+    assert len(read) > 3
+    assert {name for name in read if name not in reference and not name.startswith("AWS_")} == set()
