@@ -35,6 +35,8 @@ _PAGES = {  # of the checkout, and their names in the site
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md",
+    "CODE_OF_CONDUCT.md": "code_of_conduct.md",
+    "RELEASING.md": "releasing.md",
     "tokenizer/README.md": "frame_tokenizers.md",
     "tokenizer/weights/small-128.md": "small-128.md",
     "LICENSE": "license.md",
