@@ -15,6 +15,7 @@ from pipeline.inference.config import LocalConfig
 from pipeline.inference.loading import load_chat, text_only
 from pipeline.inference.prompts import Prompts
 from pipeline.language_models.chat import ChatRequest, Reply
+from schemas.errors import ConfigError
 from tokenizer.text.chat.templates import stop_ids
 from tokenizer.text.tokenizer import TextTokenizer
 from trainer.inference.engine import Engine, EngineConfig
@@ -72,7 +73,12 @@ class LocalModel:
             )
 
     def prompt(self, request: ChatRequest) -> list[int]:
-        """Return the ids of a request. Raises RequestRefused if they leave no room in the model's context."""
+        """Return the ids of a request.
+
+        Raises RequestRefused if they leave no room in the model's context, ConfigError if a JSON schema is asked for.
+        """
+        if request.json_schema is not None:
+            raise ConfigError("--model follows no JSON schema; start `longreel serve` with it and give --endpoint")
         ids = self._prompts.chat(request.messages)
         self._prompts.require_room(len(ids), request.max_tokens)
         return ids

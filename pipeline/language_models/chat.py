@@ -48,6 +48,7 @@ class ChatRequest:
     temperature: float = 0.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    json_schema: str | None = None  # that the reply must satisfy, as JSON
 
     def __post_init__(self) -> None:
         if not self.messages:
@@ -58,7 +59,7 @@ class ChatRequest:
     def digest(self, *more: str) -> str:
         """Return the SHA-256 of everything that the reply depends on; of media files, of their content."""
         messages = [[message.role, [_facts(part) for part in message.parts]] for message in self.messages]
-        facts = [messages, self.max_tokens, self.temperature, self.seed, self.stop, more]
+        facts = [messages, self.max_tokens, self.temperature, self.seed, self.stop, self.json_schema, more]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

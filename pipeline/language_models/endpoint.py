@@ -7,6 +7,7 @@ it is not stored, logged, or part of a name.
 from __future__ import annotations
 
 import base64
+import json
 import mimetypes
 import os
 from collections.abc import Iterator
@@ -110,6 +111,9 @@ class Endpoint:
             "seed": request.seed,
         }
         values |= {"stop": list(request.stop)} if request.stop else {}
+        if request.json_schema is not None:
+            form = {"name": "reply", "strict": True, "schema": json.loads(request.json_schema)}
+            values["response_format"] = {"type": "json_schema", "json_schema": form}
         messages: Any = [_message(message) for message in request.messages]
         with self._errors():
             found = self._client.chat.completions.create(model=self.model, messages=messages, **values | options)

@@ -27,6 +27,9 @@ class QaGeneration:
     """Ask each question once more without the chunk, and reject the pair if the answer is right all the same."""
     temperature: float = 0.7
     """Temperature of questions. Answers without the chunk are greedy."""
+    json_schema: bool = False
+    """Send the form of the reply as a JSON schema, so that the server lets the model write nothing else. vLLM,
+    llama.cpp and `longreel serve` do so; a server that does not know it may refuse the requests. Not for --model."""
     seed: int = 0
     """Random seed of the replies, for servers that have one."""
     max_requests: int | None = None

@@ -105,7 +105,9 @@ def generate(
 
 def _pair(one: Question, model: ChatModel, config: QaGeneration) -> Pair | None:
     """Return what the model says, judged by itself; None if the budget is spent."""
-    request = question_request(one.chunk.text, one.task, temperature=config.temperature, seed=config.seed)
+    request = question_request(
+        one.chunk.text, one.task, temperature=config.temperature, seed=config.seed, json_schema=config.json_schema
+    )
     pair = Pair(
         book=one.book.book.content_id,
         chunk=one.chunk.number,

@@ -29,13 +29,27 @@ Reply with a JSON object and nothing else: {{"question": "...", "answer": "..."}
 Passage:
 {passage}
 """
+_FORM = {
+    "type": "object",
+    "properties": {"question": {"type": "string"}, "answer": {"type": "string"}},
+    "required": ["question", "answer"],
+    "additionalProperties": False,
+}
 _WITHOUT = "Answer in a few words. If you do not know, reply: unknown.\n\nQuestion: {question}"
 
 
-def question_request(passage: str, task: Task, *, temperature: float, seed: int) -> ChatRequest:
+def question_request(
+    passage: str, task: Task, *, temperature: float, seed: int, json_schema: bool = False
+) -> ChatRequest:
     """Return the request for a question and its answer about a passage."""
     text = _QUESTION.format(what=_WHAT[task], passage=passage.strip())
-    return ChatRequest(messages=(Message("user", (text,)),), max_tokens=_MAX_TOKENS, temperature=temperature, seed=seed)
+    return ChatRequest(
+        messages=(Message("user", (text,)),),
+        max_tokens=_MAX_TOKENS,
+        temperature=temperature,
+        seed=seed,
+        json_schema=json.dumps(_FORM) if json_schema else None,
+    )
 
 
 def answer_request(question: str) -> ChatRequest:

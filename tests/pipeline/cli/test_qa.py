@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import longreel
-from tests.support.servers.chat_server import Answer, chat_server, prompt_of
+from tests.support.servers.chat_server import Answer, ChatServer, chat_server, prompt_of
 from tests.support.texts import story
 
 
@@ -50,3 +54,40 @@ def test_a_missing_book_and_a_missing_model_are_named(tmp_path: Path, capsys: py
     assert "there is no file or folder" in capsys.readouterr().err
     assert longreel.main(["qa", str(book), "--out", str(tmp_path / "qa")]) == 2
     assert "give either --endpoint" in capsys.readouterr().err
+
+
+def asked(server: ChatServer) -> Counter[str]:
+    return Counter(json.dumps(body, sort_keys=True) for body in server.requests)
+
+
+def test_a_killed_run_continues_with_the_requests_that_were_not_answered(tmp_path: Path) -> None:
+    book = tmp_path / "one.txt"
+    book.write_text(story(1, 40))
+    options = ["qa", str(book), "--chunk-words", "100", "--tasks", "fact", "name", "--concurrency", "1"]
+    kills: dict[int, subprocess.Popen[bytes]] = {}  # the process that is killed when this request arrives
+
+    def killing(body: dict[str, Any]) -> Answer:
+        process = kills.pop(len(server.requests), None)
+        if process is not None:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        return reply(body)
+
+    with chat_server(killing) as server:
+        command = [*options, "--endpoint", server.address, "--out"]
+        assert longreel.main([*command, str(tmp_path / "whole")]) == 0
+        expected = asked(server)
+        server.requests.clear()
+        script = [sys.executable, "-P", "-m", "longreel", *command, str(tmp_path / "killed")]
+        with subprocess.Popen(script) as process:
+            kills[5] = process
+            try:
+                assert process.wait(120) == -signal.SIGKILL
+            finally:
+                process.kill()
+        assert longreel.main([*command, str(tmp_path / "killed")]) == 0
+        found = asked(server)
+    assert found.keys() == expected.keys()
+    assert found.total() == expected.total() + 1  # the one that was under way
+    whole, killed = (tmp_path / name / "pairs.jsonl" for name in ("whole", "killed"))
+    assert killed.read_bytes() == whole.read_bytes()

@@ -13,6 +13,7 @@ from pipeline.inference.local_model import LocalModel
 from pipeline.inference.media import MediaEncoder
 from pipeline.inference.prompts import Prompts
 from pipeline.language_models.chat import ChatRequest, Media, Message, RequestRefused, user_request
+from schemas.errors import ConfigError
 from tests.support.inputs.media import make_video
 from tests.support.text_tokenizers import text_tokenizer
 from tests.support.texts import story
@@ -77,6 +78,11 @@ def test_a_stop_text_is_not_part_of_the_reply(model: LocalModel) -> None:
     stopped = model.ask(replace(request, stop=(middle,)))
     assert (stopped.text, stopped.finish_reason) == (whole[: whole.index(middle)], "stop")
     assert "".join(model.stream(replace(request, stop=(middle,)))) == stopped.text
+
+
+def test_a_schema_is_refused(model: LocalModel) -> None:
+    with pytest.raises(ConfigError, match="longreel serve"):
+        model.ask(replace(user_request("Who?", max_tokens=5), json_schema="{}"))
 
 
 def test_choices_have_the_likelihood_of_their_ids(model: LocalModel, engine: Engine, tokenizer: TextTokenizer) -> None:

@@ -20,6 +20,7 @@ def test_the_digest_covers_everything_that_a_reply_depends_on(tmp_path: Path) ->
         replace(request, temperature=0.5),
         replace(request, seed=1),
         replace(request, stop=(".",)),
+        replace(request, json_schema="{}"),
         replace(request, messages=(Message("system", ("What?", Media("image", picture))),)),
         replace(request, messages=(Message("user", ("What?", Media("video", picture))),)),
         replace(request, messages=(Message("user", ("Wha", "t?", Media("image", picture))),)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,14 @@ def test_a_question_is_sent_and_the_reply_read(monkeypatch: pytest.MonkeyPatch) 
         }
     ]
     assert server.keys == ["Bearer secret"]
+
+
+def test_the_schema_of_a_reply_is_sent() -> None:
+    request = replace(user_request("Which?", max_tokens=7), json_schema='{"type": "object"}')
+    with chat_server(lambda body: Answer("{}")) as server:
+        Endpoint(server.address, QUICK).ask(request)
+    form = {"name": "reply", "strict": True, "schema": {"type": "object"}}
+    assert server.requests[0]["response_format"] == {"type": "json_schema", "json_schema": form}
 
 
 def test_media_are_sent_with_their_content(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from pipeline.qa_generation.prompts import TASKS, answer_request, parse_reply, question_request
@@ -13,6 +15,13 @@ def test_a_request_has_the_passage_and_depends_on_task_and_seed(task: str) -> No
         question_request("The kettle sang.", other, temperature=0.5, seed=seed) for other in TASKS for seed in (1, 2)
     ]
     assert len({request.digest(), *(other.digest() for other in others)}) == len(others)
+
+
+def test_the_schema_of_a_reply_describes_what_is_read() -> None:
+    request = question_request("The kettle sang.", "fact", temperature=0, seed=0, json_schema=True)
+    properties = json.loads(request.json_schema or "")["properties"]
+    assert parse_reply(json.dumps(dict.fromkeys(properties, "x"))) == ("x", "x")
+    assert question_request("The kettle sang.", "fact", temperature=0, seed=0).json_schema is None
 
 
 def test_a_question_is_asked_alone_without_sampling() -> None:
