@@ -38,9 +38,9 @@ _ALLOWED = {
         pipeline/tokenize/text_tokenizer.py schemas/shards/ranged.py schemas/tables.py
         schemas/text_tokenizer.py
     """,
-    "results of an evaluation and questions about books are written to a local folder": """
+    "results of an evaluation, and documents that are made, are written to a local folder": """
         pipeline/evaluation/run.py pipeline/evaluation/visual_needle.py pipeline/evaluation/files/video_parts.py
-        pipeline/qa_generation/generate.py
+        pipeline/qa_generation/generate.py pipeline/text/qa_items.py
     """,
     "files of the installation, and media that a request names": """
         pipeline/evaluation/files/video_choices.py pipeline/evaluation/needles.py pipeline/language_models/endpoint.py

@@ -118,7 +118,7 @@ class EvalNeedle:
     def __call__(self, options: tuple[str, ...]) -> None:
         """Ask, and print the scores."""
         budget = self.tokens.budget(max(self.needle.lengths))
-        haystack = Haystack(_text(self.haystack), budget.tokenizer)
+        haystack = Haystack(text_of(self.haystack), budget.tokenizer)
         total = len(self.needle.lengths) * self.needle.depths * self.needle.rounds
         samples = needle_samples(self.needle, haystack, budget)
         self.subject.evaluate("needle", samples, _options(self.needle), total=total)
@@ -139,7 +139,7 @@ class EvalRuler:
     def __call__(self, options: tuple[str, ...]) -> None:
         """Ask, and print the scores."""
         budget = self.tokens.budget(max(self.ruler.lengths))
-        haystack = Haystack(_text(self.haystack), budget.tokenizer) if self.haystack else None
+        haystack = Haystack(text_of(self.haystack), budget.tokenizer) if self.haystack else None
         total = len(self.ruler.tasks) * len(self.ruler.lengths) * self.ruler.samples
         self.subject.evaluate("ruler", ruler_samples(self.ruler, haystack, budget), _options(self.ruler), total=total)
 
@@ -290,6 +290,6 @@ def _options(config: Any) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
 
 
-def _text(paths: tuple[Path, ...]) -> str:
+def text_of(paths: tuple[Path, ...]) -> str:
     """Return the clean text of books. Raises InputError for a file that is not readable text."""
     return "\n\n".join(load_book(path, BookConfig()).text for path in paths)

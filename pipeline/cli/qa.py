@@ -13,12 +13,13 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from pipeline.cli.evaluation import Subject
 from pipeline.qa_generation.config import QaGeneration
-from pipeline.qa_generation.generate import MANIFEST, NamedBook, generate, questions
+from pipeline.qa_generation.generate import NamedBook, generate, questions
 from pipeline.qa_generation.prompts import question_request
 from pipeline.qa_generation.report import PAGE
 from pipeline.runtime.progress import console, output, show_count
 from pipeline.text.books import BookConfig, load_book
 from pipeline.text.formats.registry import FORMATS
+from pipeline.text.qa_items import MANIFEST
 from schemas.errors import ConfigError, InputError
 
 _CHARACTERS_PER_TOKEN = 4.0  # of English

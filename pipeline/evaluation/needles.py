@@ -21,7 +21,7 @@ from pipeline.language_models.chat import user_request
 from schemas.errors import ConfigError, InternalError
 
 SYSTEM = "You are a helpful assistant."
-_NEEDLE = "\nThe special magic {city} number is: {number}\n"
+NEEDLE = "\nThe special magic {city} number is: {number}\n"
 _ONE, _MANY = "What is the special magic {} number?", "What are the special magic numbers for {}?"
 _ONE_RULE = "Don't give information outside the document or repeat your findings. Keep your response short and direct."
 _MANY_RULE = "Don't give information outside the document or repeat your findings."
@@ -72,9 +72,9 @@ def _sample(
 ) -> Sample:
     cities = rng.sample(CITIES, config.needles)
     numbers = [str(number) for number in rng.sample(range(10**6, 10**7), config.needles)]
-    needles = [_NEEDLE.format(city=city, number=n) for city, n in zip(cities, numbers, strict=True)]
+    needles = [NEEDLE.format(city=city, number=n) for city, n in zip(cities, numbers, strict=True)]
     depths = [depth, *(rng.random() for _ in needles[1:])]
-    question, share = _question(cities[: config.asked]), rng.random()
+    question, share = question_about(cities[: config.asked]), rng.random()
     prompt, ids = _longest(haystack, budget, dict(zip(depths, needles, strict=True)), question, share)
     _require(needles, budget.tokenizer.decode(ids), budget.length)
     return Sample(
@@ -110,7 +110,8 @@ def _require(needles: Sequence[str], decoded: str, length: int) -> None:
             raise InternalError(f"the needle {needle.strip()!r} is not in the prompt of {length} tokens")
 
 
-def _question(cities: Sequence[str]) -> str:
+def question_about(cities: Sequence[str]) -> str:
+    """Return the question for the numbers of cities, with LWM's rules for the reply."""
     if len(cities) == 1:
         return f"{_ONE.format(cities[0])} {_ONE_RULE}"
     return f"{_MANY.format(', '.join(cities[:-1]) + ', and ' + cities[-1])} {_MANY_RULE}"

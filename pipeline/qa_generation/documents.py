@@ -1,4 +1,4 @@
-"""Joins neighbouring chunks to long documents with the questions about them, in the format of `pipeline/text/qa.py`.
+"""Joins neighbouring chunks to long documents with the questions about them.
 
 LWM puts the questions at the end (arXiv 2402.08268, section 3.3): depth 1. A question is asked at the first depth that
 is behind its chunk, so that its answer has been read; depths of .5 and 1 ask about the first half in the middle.
@@ -6,7 +6,6 @@ is behind its chunk, so that its answer has been read; depths of .5 and 1 ask ab
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from operator import attrgetter
 
 from pipeline.qa_generation.chunks import Chunk
 from pipeline.qa_generation.pairs import Pair
+from pipeline.text.qa import Turn
 
 
 @dataclass(frozen=True)
@@ -24,19 +24,19 @@ class QaDocument:
     chunks: tuple[Chunk, ...]
     pairs: tuple[Pair, ...]
 
-    def to_json(self, depths: Sequence[float]) -> str:
-        """Return the content of a .qa.json file with the pairs at these depths, of which the last must be 1."""
-        turns: list[dict[str, str]] = []
+    def turns(self, depths: Sequence[float]) -> list[Turn]:
+        """Return the turns of a document with the pairs at these depths, of which the last must be 1."""
+        turns: list[Turn] = []
         read = asked = 0
         for depth in depths:
             end = math.ceil(depth * len(self.chunks))
-            turns += [{"role": "context", "text": chunk.text} for chunk in self.chunks[read:end]]
+            turns += [Turn("context", chunk.text) for chunk in self.chunks[read:end]]
             first = self.chunks[0].number
             due = [pair for pair in self.pairs[asked:] if pair.chunk - first < end]
             for pair in due:
-                turns += [{"role": "question", "text": pair.question}, {"role": "answer", "text": pair.answer}]
+                turns += [Turn("question", pair.question), Turn("answer", pair.answer)]
             read, asked = max(read, end), asked + len(due)
-        return json.dumps({"turns": turns}, ensure_ascii=False, indent=1) + "\n"
+        return turns
 
 
 def join(chunks: Sequence[Chunk], pairs: Sequence[Pair], *, words: int) -> Iterator[QaDocument]:

@@ -29,16 +29,11 @@ from pipeline.qa_generation.pairs import Pair
 from pipeline.qa_generation.prompts import Task, answer_request, parse_reply, question_request
 from pipeline.qa_generation.report import write_report
 from pipeline.text.books import Book
+from pipeline.text.qa_items import QaItem, write_qa_items
 from schemas.errors import ConfigError
 from schemas.files import write_json, write_text
 
-PAIRS, DOCUMENTS, MANIFEST, SUMMARY, REPLIES = (
-    "pairs.jsonl",
-    "documents",
-    "manifest.jsonl",
-    "summary.json",
-    "replies.jsonl",
-)
+PAIRS, SUMMARY, REPLIES = "pairs.jsonl", "summary.json", "replies.jsonl"
 
 
 @dataclass(frozen=True)
@@ -96,7 +91,7 @@ def generate(
     found = dict(in_parallel(lambda one: _pair(one, kept, config), asked, concurrency=concurrency, progress=progress))
     pairs = list(_unique(pair for _, pair in sorted(found.items()) if pair is not None))
     write_text(out / PAIRS, "".join(json.dumps(pair.to_dict(), ensure_ascii=False) + "\n" for pair in pairs))
-    documents = list(_write_documents(books, pairs, out, config, facts or {}))
+    documents = write_qa_items(_items(books, pairs, config, facts or {}), out)
     summary = _summarize(model.name, asked, pairs, documents, budgeted)
     write_json(out / SUMMARY, summary)
     write_report(out, summary, pairs)
@@ -158,37 +153,28 @@ def _unique(pairs: Iterator[Pair]) -> Iterator[Pair]:
         yield pair
 
 
-def _write_documents(
-    books: Sequence[NamedBook], pairs: Sequence[Pair], out: Path, config: QaGeneration, facts: dict[str, str]
-) -> Iterator[QaDocument]:
-    """Write the documents and, last, the manifest; remove documents of an earlier run that there are no more."""
-    folder, rows = out / DOCUMENTS, []
-    folder.mkdir(exist_ok=True)
+def _items(
+    books: Sequence[NamedBook], pairs: Sequence[Pair], config: QaGeneration, facts: dict[str, str]
+) -> Iterator[QaItem]:
+    """Yield the documents."""
     for book in books:
         about = [pair for pair in pairs if pair.book == book.book.content_id and pair.rejection is None]
         for number, document in enumerate(join(book.chunks, about, words=config.document_words)):
-            path = folder / f"{book.name}-{book.book.content_id[:8]}-{number:04d}.qa.json"
-            write_text(path, document.to_json(config.depths))
-            rows.append(_row(path, book, document, facts))
-            yield document
-    write_text(out / MANIFEST, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    made = {row["uri"] for row in rows}
-    for path in folder.glob("*.qa.json"):
-        if str(path.resolve()) not in made:
-            path.unlink()
+            name = f"{book.name}-{book.book.content_id[:8]}-{number:04d}"
+            columns = {"title": book.name, **facts, "metadata": _provenance(book, document)}
+            yield QaItem(name, document.turns(config.depths), columns)
 
 
-def _row(path: Path, book: NamedBook, document: QaDocument, facts: dict[str, str]) -> dict[str, Any]:
+def _provenance(book: NamedBook, document: QaDocument) -> dict[str, Any]:
     span = [document.chunks[0].start, document.chunks[-1].end]
-    provenance = {"book": book.book.content_id, "span": span, "pairs": [pair.provenance() for pair in document.pairs]}
-    return {"uri": str(path.resolve()), "kind": "qa", "title": book.name, **facts, "metadata": provenance}
+    return {"book": book.book.content_id, "span": span, "pairs": [pair.provenance() for pair in document.pairs]}
 
 
 def _summarize(
     name: str,
     asked: Sequence[Question],
     pairs: Sequence[Pair],
-    documents: Sequence[QaDocument],
+    documents: int,
     budget: BudgetedModel,
 ) -> dict[str, Any]:
     reasons = Counter(pair.rejection.value for pair in pairs if pair.rejection is not None)
@@ -198,7 +184,7 @@ def _summarize(
         "not_asked": len(asked) - len(pairs),
         "kept": sum(pair.rejection is None for pair in pairs),
         "rejected": {reason.value: reasons[reason.value] for reason in Rejection if reasons[reason.value]},
-        "documents": len(documents),
+        "documents": documents,
         "requests": budget.requests,
         "prompt_tokens": budget.prompt_tokens,
         "reply_tokens": budget.reply_tokens,

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 from pipeline.qa_generation.chunks import Chunk
 from pipeline.qa_generation.documents import QaDocument, join
 from pipeline.qa_generation.pairs import Pair
-from pipeline.text.qa import parse_turns
+from pipeline.text.qa import Turn
 
 CHUNKS = [Chunk(n, 10 * n, 10 * n + 10, f"chunk {n}.\n ", 100) for n in range(6)]
 PAIR = Pair(
@@ -28,7 +27,7 @@ def about(*chunks: int) -> list[Pair]:
 
 
 def roles(document: QaDocument, depths: tuple[float, ...]) -> str:
-    turns = parse_turns(document.to_json(depths))
+    turns = document.turns(depths)
     return " ".join(turn.text[6] if turn.role == "context" else turn.text for turn in turns)
 
 
@@ -52,5 +51,5 @@ def test_a_question_is_asked_at_the_first_depth_behind_its_chunk() -> None:
 
 
 def test_text_is_kept_as_it_is() -> None:
-    turns = json.loads(QaDocument((Chunk(0, 0, 3, "Ü\n ", 1),), tuple(about(0))).to_json((1.0,)))["turns"]
-    assert turns[0] == {"role": "context", "text": "Ü\n "}
+    document = QaDocument((Chunk(0, 0, 3, "Ü\n ", 1),), tuple(about(0)))
+    assert document.turns((1.0,))[0] == Turn("context", "Ü\n ")

@@ -11,9 +11,10 @@ import pytest
 
 from pipeline.language_models.endpoint import Endpoint
 from pipeline.qa_generation.config import QaGeneration
-from pipeline.qa_generation.generate import DOCUMENTS, MANIFEST, PAIRS, NamedBook, generate
+from pipeline.qa_generation.generate import PAIRS, NamedBook, generate
 from pipeline.text.books import Book
 from pipeline.text.qa import QaConfig, read_turns
+from pipeline.text.qa_items import DOCUMENTS, MANIFEST
 from schemas.errors import ConfigError, JobError
 from tests.support.servers.chat_server import Answer, ChatServer, chat_server, prompt_of
 

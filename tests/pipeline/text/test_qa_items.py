@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pipeline.text.qa import QaConfig, Turn, read_turns
+from pipeline.text.qa_items import DOCUMENTS, MANIFEST, QaItem, write_qa_items
+
+TURNS = [Turn("context", "Ü\n "), Turn("answer", "a")]
+
+
+def test_a_document_is_read_as_it_was_written(tmp_path: Path) -> None:
+    assert write_qa_items([QaItem("one", TURNS, {"title": "One"})], tmp_path) == 1
+    [row] = [json.loads(line) for line in (tmp_path / MANIFEST).read_text().splitlines()]
+    assert row == {"uri": str(tmp_path / DOCUMENTS / "one.qa.json"), "kind": "qa", "title": "One"}
+    assert read_turns(Path(row["uri"]), QaConfig()) == TURNS
+
+
+def test_documents_of_an_earlier_run_are_replaced(tmp_path: Path) -> None:
+    write_qa_items([QaItem("one", TURNS, {}), QaItem("two", TURNS, {})], tmp_path)
+    write_qa_items([QaItem("two", TURNS, {})], tmp_path)
+    assert [path.name for path in (tmp_path / DOCUMENTS).iterdir()] == ["two.qa.json"]
