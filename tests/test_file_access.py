@@ -19,7 +19,7 @@ _ALLOWED = {
         pipeline/sources/inputs.py pipeline/sources/links.py pipeline/sources/manifest.py
         pipeline/sources/pinned.py
         pipeline/survey/job.py pipeline/text/encoding.py
-        pipeline/takedown/files.py pipeline/cli/qa.py
+        pipeline/takedown/files.py pipeline/cli/qa.py pipeline/captioning/frames.py
     """,
     "workers compare the code that they have installed": "pipeline/runtime/engines/dask_probe.py",
     "sample material is made in a local folder": """

@@ -68,6 +68,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     **_group(
         "Generate training data",
         ("qa", "pipeline.cli.qa", "Qa", "let a language model write questions and answers about books"),
+        ("caption", "pipeline.cli.caption", "Caption", "let a model that sees frames write captions of videos"),
         ("synth needle", "pipeline.cli.synth", "SynthNeedle", "write documents with hidden facts and questions"),
         ("synth copy", "pipeline.cli.synth", "SynthCopy", "write documents of repeated blocks of random words"),
         ("synth ruler", "pipeline.cli.synth", "SynthRuler", "write RULER's prompts with their answers"),

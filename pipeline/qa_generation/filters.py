@@ -6,6 +6,7 @@ import re
 import unicodedata
 from enum import StrEnum
 
+from pipeline.language_models.refusals import is_refusal
 from pipeline.text.language import MIN_CONFIDENCE, are_alike, identify_language
 from pipeline.text.words import UNSPACED_WORD, WORD
 
@@ -33,18 +34,13 @@ class Rejection(StrEnum):
     """The model gives the answer without the chunk."""
 
 
-_REFUSAL = re.compile(
-    r"\b(as an ai|language model|i(?:'m| am) sorry|i (?:cannot|can't|can not|am unable to|do not know|don't know)|"
-    r"(?:is|are|was) not (?:mentioned|stated|given|provided|specified) in)\b",
-    re.IGNORECASE,
-)
 _FEWEST_CHARACTERS = 60  # of a question whose language can be identified
 _LONGEST_SHARE = 4  # an answer is at most one part of so many of the chunk
 
 
 def reject(question: str, answer: str, chunk: str) -> Rejection | None:
     """Return why a pair is not used, judged by itself; None if it is."""
-    if _REFUSAL.search(answer) or _REFUSAL.search(question):
+    if is_refusal(answer) or is_refusal(question):
         return Rejection.REFUSAL
     span = locate(answer, chunk)
     if span is None:

@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.language_models.budget import BudgetedModel, BudgetSpent
 from pipeline.language_models.cached import CachedModel
 from pipeline.language_models.chat import ChatModel, RequestRefused
 from pipeline.language_models.parallel import in_parallel
-from pipeline.qa_generation.budget import BudgetedModel, BudgetSpent
 from pipeline.qa_generation.chunks import Chunk, split_chunks
 from pipeline.qa_generation.config import QaGeneration
 from pipeline.qa_generation.documents import QaDocument, join

@@ -4,11 +4,13 @@ import re
 
 import pytest
 
+from pipeline.evaluation.needles import CITIES
 from pipeline.synthesis.copying import CopyConfig, copy_documents
 from pipeline.synthesis.item import SynthConfig, token_count
 from schemas.errors import ConfigError
 from tokenizer.text.tokenizer import TextTokenizer
 
+_SYMBOL = re.compile("|".join([r"\d", *sorted((f" {city}" for city in CITIES), key=len, reverse=True)]))
 SYNTH = SynthConfig(length=1500, count=20)
 
 
@@ -20,7 +22,7 @@ def test_answers_repeat_the_block_before_them(tokenizer: TextTokenizer) -> None:
         assert [turn.text for turn in answers] == [2 * turn.text for turn in blocks]
         assert token_count(document.turns, tokenizer) <= 1500
         for block, period in zip(blocks, document.facts["periods"], strict=True):
-            assert len(re.findall(r"\d| [A-Z][a-z]+(?: [A-Z][a-z]+)*", block.text)) >= period / 2
+            assert len(_SYMBOL.findall(block.text)) == period
 
 
 def test_the_length_of_the_block_is_random(tokenizer: TextTokenizer) -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.language_models.budget import BudgetedModel, BudgetSpent
 from pipeline.language_models.chat import ChatRequest, Reply, user_request
-from pipeline.qa_generation.budget import BudgetedModel, BudgetSpent
 
 
 class Echo:

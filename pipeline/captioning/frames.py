@@ -1,0 +1,48 @@
+"""The frames of a video that a model sees, as files for a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.captioning.config import CaptionConfig
+from pipeline.language_models.chat import Media
+from pipeline.video.decoder import DecodeConfig, Decoder
+
+_HELD = 256  # frames in memory at least, of which the shown ones are chosen
+
+
+@contextmanager
+def shown_frames(path: Path, config: CaptionConfig) -> Iterator[tuple[list[Media], list[float]]]:
+    """Return a context manager with the frames, in temporary PNG files, and their times in seconds.
+
+    The same file gives the same bytes. Raises InputError for a file that cannot be decoded.
+    """
+    frames, times = _chosen(path, config)
+    with TemporaryDirectory(prefix="longreel-") as folder:
+        files = [Path(folder, f"{number:04d}.png") for number in range(len(frames))]
+        for file, frame in zip(files, frames, strict=True):
+            Image.fromarray(frame).save(file)
+        yield [Media("image", file) for file in files], times
+
+
+def _chosen(path: Path, config: CaptionConfig) -> tuple[list[NDArray[np.uint8]], list[float]]:
+    """Return frames [H, W, 3] at equal distances from the first to the last, and their times."""
+    most, step, seen = max(_HELD, 8 * config.frames), 1, 0
+    kept: list[tuple[NDArray[np.uint8], float]] = []
+    with Decoder(DecodeConfig(fps=1.0, size=config.size)) as decoder:
+        for frames, times in decoder.frames(path):
+            both = zip(frames, times.tolist(), strict=True)
+            kept += [(frame.copy(), at) for n, (frame, at) in enumerate(both, seen) if n % step == 0]
+            seen += len(frames)
+            while len(kept) > most:  # of a long video every second, fourth, ... frame is enough to choose from
+                kept, step = kept[::2], 2 * step
+    count = min(config.frames, len(kept))
+    chosen = [kept[i] for i in np.linspace(0, len(kept) - 1, count).round().astype(int)]
+    return [frame for frame, _ in chosen], [at for _, at in chosen]
