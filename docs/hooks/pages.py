@@ -152,7 +152,7 @@ def _index() -> str:
     lines += [
         "| `AWS_*` | credentials, region and endpoint (`AWS_ENDPOINT_URL`) of S3 |",
         "| `GOOGLE_APPLICATION_CREDENTIALS`, `GOOGLE_CLOUD_PROJECT` | credentials and project of Google Cloud |",
-        "| `OPENAI_API_KEY` | the key for `--endpoint` of `eval` and `qa` |",
+        "| `OPENAI_API_KEY` | the key for `--endpoint` of `eval`, `qa` and `caption` |",
         "| `LONGREEL_API_KEY` | the key that `serve` asks for |",
         "| `XDG_CACHE_HOME` | the folder of compiled programs and of files from buckets |",
         "| `XLA_FLAGS`, `JAX_*` | the settings of JAX, as its documentation describes |",
