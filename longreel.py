@@ -10,12 +10,15 @@ Exit codes:
          names
     130  interrupted (Ctrl-C or SIGTERM); what was made is kept, and the same command resumes
 
+`import longreel` offers the Python API of docs/python_api.md, too: `API` has its names and the modules they are in.
+
 Only the standard library is imported before the check that `pipeline`, `schemas`, `tokenizer` and `trainer` are those
 of this installation: the names are generic, and a folder of that name earlier on `sys.path` would be imported instead.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import logging
@@ -25,7 +28,19 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+API = {  # imported when they are first used, so that commands start fast
+    "run": "pipeline.api.jobs",
+    "items": "pipeline.api.jobs",
+    "rejections": "pipeline.api.jobs",
+    "Dataset": "pipeline.api.dataset",
+    "Part": "pipeline.api.dataset",
+    "jax_batches": "pipeline.api.batches",
+    "load_model": "pipeline.api.models",
+    "Model": "pipeline.api.models",
+    "LongreelError": "schemas.errors",
+}
 PACKAGES = ("pipeline", "schemas", "tokenizer", "trainer")
 SUCCESS, FAILURE, USAGE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -46,6 +61,19 @@ Exit codes:
   3    an internal error: please report it with the traceback, which is printed or in the log file
        that the message names
   130  interrupted; what was made is kept, and the same command resumes"""
+
+
+def __getattr__(name: str) -> Any:
+    """Return a name of the Python API."""
+    if name not in API:
+        raise AttributeError(f"module 'longreel' has no attribute {name!r}; it has {', '.join(API)}")
+    if problem := shadowed_package():
+        raise ImportError(problem)
+    return getattr(importlib.import_module(API[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *API]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

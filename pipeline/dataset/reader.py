@@ -33,6 +33,14 @@ class Sequences:
     def read(self, shard: str, key: str) -> PackedSequence:
         """Return a sequence; raises DatasetError if it is missing, altered, or not as Longreel writes it."""
         entry, i = self._find(shard, key)
+        return self._read(entry, i, key)
+
+    def read_at(self, shard: str, i: int) -> PackedSequence:
+        """Return the sequence number `i` of a shard, from 0; raises as `read`."""
+        entry = self._shards[shard]
+        return self._read(entry, i, key_of(self._bytes(entry, entry.offsets[i], BLOCK)))
+
+    def _read(self, entry: ShardEntry, i: int, key: str) -> PackedSequence:
         start, end = entry.offsets[i : i + 2]
         try:
             block = self._bytes(entry, start, end - start)
@@ -40,7 +48,7 @@ class Sequences:
                 raise DatasetError("its bytes were altered: their checksum is not the one in the index")
             return read_sequence(block, key, self._card)
         except DatasetError as e:
-            raise DatasetError(f"{self._directory / shard}, {key}: {e}; `longreel verify` says what else is") from e
+            raise DatasetError(f"{self._directory / entry.url}, {key}: {e}; `longreel verify` says what else is") from e
 
     def tokens(self, shard: str, key: str, start: int, length: int) -> NDArray[Any]:
         """Return tokens [start, start + length) of a sequence; raises DatasetError if it is missing or altered."""

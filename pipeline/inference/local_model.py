@@ -51,7 +51,15 @@ class LocalModel:
 
     def ask(self, request: ChatRequest) -> Reply:
         """Return the reply; see `ChatModel.ask`."""
-        prompt = self.prompt(request)
+        return self._reply(request, self.prompt(request))
+
+    def complete(self, request: ChatRequest) -> Reply:
+        """Return what follows the text of the last message, without a chat template. Raises as `ask`."""
+        prompt = self._prompts.text(request.messages[-1].text)
+        self._prompts.require_room(len(prompt), request.max_tokens)
+        return self._reply(request, prompt)
+
+    def _reply(self, request: ChatRequest, prompt: list[int]) -> Reply:
         *_, (text, ids, reason) = self._generated(request, prompt)
         return Reply(text=text, finish_reason=reason, prompt_tokens=len(prompt), reply_tokens=len(ids))
 
