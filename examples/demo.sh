@@ -32,8 +32,8 @@ longreel verify "$demo/data/packed/4096" --tokens "$demo/data/tokens"
 longreel verify "$demo/data/packed/16384" --tokens "$demo/data/tokens"
 
 announce "train a small model at a context of 4,096 tokens (compiles for half a minute first)"
-longreel train --dataset "$demo/data/packed/4096" --out "$demo/model-4096" --model.recipe small --steps 40 --batch-size 2 \
-  --devices 4 --mesh.data 2 --mesh.sequence 2 --eval-every 20 --optimizer.learning-rate 4e-3
+longreel train --dataset "$demo/data/packed/4096" --out "$demo/model-4096" --model.recipe small --steps 24 --batch-size 2 \
+  --devices 4 --mesh.data 2 --mesh.sequence 2 --eval-every 12 --optimizer.learning-rate 4e-3
 
 announce "continue at a context of 16,384 tokens (compiles for half a minute first)"
 longreel train --dataset "$demo/data/packed/16384" --out "$demo/model-16384" --init-from "$demo/model-4096" \

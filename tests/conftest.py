@@ -5,6 +5,7 @@ The environment variables are read by JAX when it is first imported, also in the
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -14,6 +15,8 @@ from hypothesis import HealthCheck, settings
 
 __all__ = ["gcs", "gcs_of_session", "s3", "s3_of_session"]  # fixtures of all tests
 _CACHE = "JAX_COMPILATION_CACHE_DIR"
+# What they give is made by whole jobs, or by a server or processes of their own.
+_COSTLY_FIXTURES = {"clips", "cluster", "commands", "gcs", "long_video", "numbered_videos", "s3"}
 
 for _name, _value in {
     "JAX_PLATFORMS": "cpu",
@@ -46,7 +49,25 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
 
 
+def pytest_sessionstart() -> None:
+    """Import without looking for garbage: there is none, and every search walks through all modules."""
+    gc.disable()
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the modules with slow tests first: a long one that begins last would leave the other worker idle."""
+    """Mark tests with a costly fixture as slow, and run the modules with slow tests first.
+
+    A long module that begins last would leave the other worker idle.
+    """
+    for item in items:
+        if isinstance(item, pytest.Function) and _COSTLY_FIXTURES.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of the search for garbage."""
+    gc.freeze()
+    gc.enable()

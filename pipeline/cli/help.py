@@ -32,9 +32,9 @@ def described(owner: type[Any], instance: object = None) -> type[Any]:
             inner = described(annotation, None if default is MISSING else default)
             nested = dataclasses.field() if default is MISSING else dataclasses.field(default_factory=inner)
             made.append((field.name, _with(inner, markers), nested))
-    shown = dataclasses.make_dataclass(owner.__name__, made, kw_only=True, frozen=True)
-    shown.__doc__ = owner.__doc__
-    return shown
+    # dataclasses would take milliseconds for a docstring and for each method that compares or prints.
+    namespace = {"__doc__": owner.__doc__}
+    return dataclasses.make_dataclass(owner.__name__, made, namespace=namespace, kw_only=True, eq=False, repr=False)
 
 
 def _field(default: object) -> Any:

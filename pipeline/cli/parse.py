@@ -12,7 +12,7 @@ import math
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -125,16 +125,30 @@ def _printable_errors() -> Iterator[None]:
             print(printable(text.rstrip("\n"), keep="\n"), file=sys.stderr)
 
 
+def _read(shown: type, arguments: Sequence[str], prog: str) -> Any:
+    """Call tyro; descriptions that are comments in the source are slow to find, so only where it prints them."""
+    with suppress(SystemExit), redirect_stderr(io.StringIO()):
+        if not {"-h", "--help"} & set(arguments):
+            return tyro.cli(shown, prog=prog, args=list(arguments), config=(tyro.conf.HelptextFromCommentsOff,))
+    return tyro.cli(shown, prog=prog, args=list(arguments))
+
+
 def build(command_class: type, arguments: Sequence[str], prog: str) -> Any:
     """Return the command that tyro makes of the arguments, with `--config` among the options that `--help` shows."""
     config = Annotated[Path | None, tyro.conf.arg(help=_CONFIG_HELP, metavar="FILE", help_behavior_hint="")]
     shown = dataclasses.make_dataclass(
-        command_class.__name__, [("config", config, None)], bases=(command_class,), kw_only=True, frozen=True
+        command_class.__name__,
+        [("config", config, None)],
+        bases=(command_class,),
+        namespace={"__doc__": command_class.__doc__},
+        kw_only=True,
+        frozen=True,
+        eq=False,
+        repr=False,
     )
-    shown.__doc__ = command_class.__doc__
     try:
         with _printable_errors():
-            command: Any = tyro.cli(shown, prog=prog, args=list(arguments))
+            command = _read(shown, arguments, prog)
     except ConfigError as e:  # from __post_init__; tyro reports only those of the outermost dataclass
         raise UsageError(str(e)) from e
     for option in options_of(command_class):

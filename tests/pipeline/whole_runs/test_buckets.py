@@ -59,7 +59,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(samples: Path, models: Models, out: Location | Path) -> None:
     command = ["run", str(samples), "--out", str(out), "--context", "512", "--text-tokenizer", str(models.text)]
     command += ["--vision", models.vision, "--decode.fps", "2", "--decode.size", "16", "--pack.shard-bytes", "65536"]
-    assert longreel.main([*command, "--select.limit", "frozen_share=:"]) == 0
+    assert longreel.main([*command, "--units", "2", "--select.limit", "frozen_share=:"]) == 0
 
 
 def made(out: Location) -> dict[str, bytes]:

@@ -22,6 +22,8 @@ from pipeline.runtime.journal import MADE, Summary, note
 from schemas.errors import ConfigError, Interrupted, StorageError
 from tests.support.beam_processes import DaskCluster, dask_cluster
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Work:
