@@ -34,7 +34,9 @@ def described(owner: type[Any], instance: object = None) -> type[Any]:
             made.append((field.name, _with(inner, markers), nested))
     # dataclasses would take milliseconds for a docstring and for each method that compares or prints.
     namespace = {"__doc__": owner.__doc__}
-    return dataclasses.make_dataclass(owner.__name__, made, namespace=namespace, kw_only=True, eq=False, repr=False)
+    return dataclasses.make_dataclass(
+        owner.__name__, made, namespace=namespace, kw_only=True, frozen=True, eq=False, repr=False
+    )
 
 
 def _field(default: object) -> Any:

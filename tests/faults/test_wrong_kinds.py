@@ -18,6 +18,8 @@ from tests.faults.outcomes import Outcomes
 from tests.faults.test_kills import run_command, write_material
 from tests.support.finished_workspace import write_finished_workspace
 
+pytestmark = pytest.mark.slow
+
 # A run has a time, a unit a number, and a file of a dataset or of tokens the hash of its content.
 _NUMBERS = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}|(?<=-)[0-9a-f]{12,}|\d{5,}")
 Run = Callable[[Sequence[str]], int]

@@ -15,6 +15,8 @@ from tests.support.servers.chat_server import Answer, chat_server, prompt_of
 from tests.support.text_tokenizers import text_tokenizer
 from tests.support.texts import story
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -12,6 +12,8 @@ from tests.support.finished_workspace import write_finished_workspace
 from tests.support.texts import story
 from trainer.run.lock import locked
 
+pytestmark = pytest.mark.slow
+
 
 def refused(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """Run a command that fails, and return its message."""

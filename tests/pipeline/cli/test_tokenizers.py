@@ -15,6 +15,8 @@ from tests.support.texts import story
 from tokenizer.text.tokenizer import TextTokenizer
 from tokenizer.weights_file import weights_file
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_text_tokenizer_is_trained_and_its_options_are_stored_next_to_it(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text(story(1, 20))

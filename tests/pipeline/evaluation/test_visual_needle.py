@@ -20,6 +20,8 @@ from pipeline.language_models.chat import Media
 from schemas.errors import ConfigError
 from tests.support.inputs.media import make_video
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -12,6 +12,8 @@ from pipeline.filters.score_text import make
 from schemas.errors import ConfigError
 from tests.support.inputs.smooth_frames import smooth_frames
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_share_of_text_is_measured() -> None:
     pytest.importorskip("rapidocr")

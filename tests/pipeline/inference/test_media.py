@@ -17,6 +17,8 @@ from tests.support.training.training_dataset import VOCABULARY
 from tests.support.vqgan.tiny_vqgan import tiny_weights
 from tokenizer.codec import FrameCodec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def codec() -> FrameCodec:

@@ -12,6 +12,8 @@ from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError
 from tests.support.inputs.media import make_video
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
