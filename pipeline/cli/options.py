@@ -25,6 +25,7 @@ from schemas.storage.option import Output
 Scalar = bool | int | float | str
 Value = Scalar | list[Scalar] | dict[str, Scalar]  # what TOML holds
 NONE = "None"  # how the command line spells it
+_known: dict[type, tuple[Option, ...]] = {}  # of each command and configuration, with its own defaults
 TRANSIENT = ("config", "reconfigure")  # options that say how to take the others; no configuration file has them
 
 
@@ -138,7 +139,11 @@ class Option:
 
 def options_of(command_class: type[Any], instance: object = None) -> list[Option]:
     """Return the options of a command or of a configuration, in the order of `--help`; defaults from `instance`."""
-    return list(_walk(command_class, instance, (), ()))
+    if instance is not None:
+        return list(_walk(command_class, instance, (), ()))
+    if command_class not in _known:
+        _known[command_class] = tuple(_walk(command_class, None, (), ()))
+    return list(_known[command_class])
 
 
 def _walk(owner: type[Any], instance: object, names: tuple[str, ...], path: tuple[str, ...]) -> Iterator[Option]:

@@ -138,10 +138,11 @@ def recorded_values(
     settings = Settings.read(Location.parse(where), accept_edited="reconfigure" in given).values
     datasets = [str(context) for context in given.get("context") or _as_list(values.get("context"))]
     found: dict[str, Value] = {}
+    hints = get_type_hints(command_class)
     for option in options:
         if option.path[0] not in tables or option.name in given or option.name in values:
             continue
-        table, key = tables[option.path[0]], _relative(command_class, option)
+        table, key = tables[option.path[0]], _relative(hints[option.path[0]], option)
         keys = [(*table, name, *key) for name in datasets] if table == (PACK,) else [(*table, *key)]
         spellings = {key: settings[key] for key in keys if key in settings}
         if len(set(spellings.values())) > 1:
@@ -161,9 +162,8 @@ def _as_list(value: Value | None) -> list[Scalar]:
     return value if isinstance(value, list) else []
 
 
-def _relative(command_class: type, option: Option) -> Key:
-    """Return the key of an option within the configuration that has it, which is an attribute of the command."""
-    attribute = get_type_hints(command_class)[option.path[0]]
+def _relative(attribute: type, option: Option) -> Key:
+    """Return the key of an option within the configuration that has it, the type of an attribute of the command."""
     (name,) = (other.name for other in options_of(attribute) if other.path == option.path[1:])
     return tuple(name.split("."))
 

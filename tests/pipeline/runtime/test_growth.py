@@ -173,16 +173,16 @@ def test_the_dataset_has_the_same_bytes_for_any_number_of_units_and_for_a_corpus
     grown = tmp_path / "grown"
     assert jobs.run(grown) == (10, 10)
     assert Workspace.existing(grown).units == 8
-    _write_questions(folder, range(10, 64))
+    _write_questions(folder, range(10, 32))
     tokenized = jobs.run(grown)[1]
-    assert Workspace.existing(grown).units == 64
+    assert Workspace.existing(grown).units == 32
     journals = [path.read_text().splitlines()[1:] for path in (grown / "logs" / "survey").rglob("*.jsonl")]
     made = [line for lines in journals for line in lines if '"made"' in line]
-    assert (len(made), tokenized) == (64, 54)  # nothing is surveyed or tokenized twice
+    assert (len(made), tokenized) == (32, 22)  # nothing is surveyed or tokenized twice
     assert jobs.run(grown) == (0, 0)
-    assert {path.parent.name for path in (grown / "tokens").rglob("*.arrow")} == {"64"}
+    assert {path.parent.name for path in (grown / "tokens").rglob("*.arrow")} == {"32"}
     expected = made_bytes(grown, ["packed"])
     for units in (None, 1, 7):
         out = tmp_path / f"{units}"
-        assert jobs.run(out, units=units) == (64, 64)
+        assert jobs.run(out, units=units) == (32, 32)
         assert made_bytes(out, ["packed"]) == expected
