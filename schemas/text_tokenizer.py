@@ -24,8 +24,10 @@ def file_problems(folder: Location | Path, hashes: Mapping[str, str]) -> Iterato
         try:
             if sha256_file(inside(located(folder), name)) != expected:
                 yield name, f"it was altered: its SHA-256 is not {expected}"
+        except FileNotFoundError:
+            yield name, "it is missing"
         except (OSError, DatasetError) as e:
-            yield name, f"it cannot be read: {e}"
+            yield name, f"it cannot be read: {getattr(e, 'strerror', None) or e}"
 
 
 def copy_files(source: Location | Path, target: Location | Path, hashes: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from pipeline.reports.explain import tables
 from pipeline.reports.item_history import read_history
 from pipeline.reports.page import render
 from pipeline.runtime.progress import console, output
-from pipeline.runtime.workspace import Workspace
+from pipeline.runtime.workspace import REPORT, Workspace
 from schemas.files import write_text
 from schemas.printable import json_text
 from schemas.storage.option import Address, AddressOfPage
@@ -50,7 +50,7 @@ class Report:
     def __call__(self, options: tuple[str, ...]) -> None:
         """Write the page."""
         workspace = Workspace.existing(self.workspace)
-        path = self.out or workspace.root / "report.html"
+        path = self.out or workspace.root / REPORT
         page = render(workspace)
         write_text(path, page)
         console.print(f"report: {path}, {len(page.encode()) / 1e6:.1f} MB")

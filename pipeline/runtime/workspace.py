@@ -13,6 +13,7 @@ OUT/packed/4096/ …            one dataset per context length or stage of a cur
 OUT/takedown/ …               block list, receipts and progress of `longreel takedown`
 OUT/histograms/4096/ …        length histograms for planning one; deleted when it is written
 OUT/quarantine.parquet        every rejected item with its reason
+OUT/report.html               written by `longreel report`
 OUT/logs/                     records of runs (pipeline.runtime.job_log); commands with their configuration
 """
 
@@ -38,6 +39,7 @@ from schemas.storage.location import Location, located
 from schemas.tables import write_table
 
 LAYOUT_VERSION = 2
+REPORT = "report.html"
 MAX_UNITS = 99_999  # names of units have five digits
 _GROUP_ROWS = 64  # so that one row of a unit can be read without the others
 

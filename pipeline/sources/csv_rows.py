@@ -19,6 +19,9 @@ from pipeline.sources.table_row import TableRow
 from pipeline.text.encoding import byte_order_mark
 from schemas.errors import InputError, ManifestError, Reason
 
+_MAX_CHARS = 4 << 20  # of a record, which is in memory; a field has at most 131,072
+_BLOCK_CHARS = 1 << 20
+
 
 def csv_rows(path: Path) -> Iterator[TableRow]:
     """Yield the rows of a file; blank lines are skipped. Bytes that are not UTF-8 become unpaired surrogates.
@@ -57,18 +60,29 @@ class _Lines:
     def __init__(self, text: TextIO) -> None:
         self._text = text
         self._read: list[str] = []  # lines of the current record
+        self._chars = 0  # of these
         self._waiting: deque[str] = deque()
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        line = self._waiting.popleft() if self._waiting else self._text.readline()
-        if not line.endswith("\n"):
+        line = self._waiting.popleft() if self._waiting else self._next_line()
+        if len(line) <= _MAX_CHARS and not line.endswith("\n"):
             line = line.rstrip("\0")  # padding after the last line of a file that was copied in blocks
         if not line:
             raise StopIteration
         self._read.append(line)
+        self._chars += len(line)
+        if self._chars > _MAX_CHARS:
+            raise csv.Error(f"the row has more than {_MAX_CHARS:,} characters")
+        return line
+
+    def _next_line(self) -> str:
+        """Return the next line of the file; of a line that is too long only its start."""
+        line = rest = self._text.readline(_MAX_CHARS + 1)
+        while len(line) > _MAX_CHARS and rest and not rest.endswith(("\n", "\r")):
+            rest = self._text.readline(_BLOCK_CHARS)
         return line
 
     def record(self, *, fields: int | None = None) -> tuple[list[str], str | None]:
@@ -80,6 +94,7 @@ class _Lines:
         error = None
         while not found and error is None:
             self._read.clear()
+            self._chars = 0
             try:
                 found = next(csv.reader(self, strict=True), [])
             except csv.Error as e:

@@ -12,7 +12,7 @@ import re
 import tempfile
 from collections.abc import Collection, Iterator
 
-from pipeline.runtime.workspace import Workspace
+from pipeline.runtime.workspace import REPORT, Workspace
 from pipeline.takedown.journal import Journal, Request
 from schemas.dataset_files import CARD
 from schemas.storage.location import Location, located
@@ -21,7 +21,6 @@ _KNOWN = {
     *("workspace.json", "config.toml", "manifest.parquet", "pairs.parquet", "pairs.json", "quarantine.parquet"),
     *("survey", "signatures", "selection", "tokens", "tokenizers", "packed", "logs", "takedown"),
 }
-REPORT = "report.html"
 
 
 def clear_files(workspace: Workspace, request: Request, journal: Journal) -> None:

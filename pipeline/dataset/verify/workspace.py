@@ -13,7 +13,7 @@ from pipeline.runtime.settings import NAME as SETTINGS
 from pipeline.runtime.settings import Settings
 from pipeline.runtime.token_store import FACTS, StoreFacts, TokenStore, shared_file
 from pipeline.runtime.units import unit_files, unit_name, unit_number
-from pipeline.runtime.workspace import Workspace
+from pipeline.runtime.workspace import REPORT, Workspace
 from schemas.errors import DatasetError, LongreelError
 from schemas.files import read_json
 from schemas.storage.location import Location
@@ -21,7 +21,7 @@ from schemas.tables import check_table
 from schemas.text_tokenizer import file_problems
 
 _FOLDERS = ("survey", "signatures", "selection", "tokens", "tokenizers", "packed", "logs", "takedown")
-_FILES = ("workspace.json", SETTINGS, "manifest.parquet", "pairs.parquet", "pairs.json", "quarantine.parquet")
+_FILES = ("workspace.json", SETTINGS, "manifest.parquet", "pairs.parquet", "pairs.json", "quarantine.parquet", REPORT)
 _UNFINISHED = {"dedup": "an interrupted `longreel dedup`", "histograms": "an interrupted `longreel pack`"}
 
 _CHECKS: dict[str, Callable[[Location], object]] = {".parquet": check_table, ".json": read_json}
@@ -33,6 +33,7 @@ def workspace_problems(workspace: Workspace) -> Iterator[Found]:
     """Yield the problems of the files of a workspace, except for its datasets."""
     root = workspace.root
     yield from strays(root, _FILES, _FOLDERS, unfinished=_UNFINISHED)
+    yield from _below(root, workspace.packed_folder, _other_than_datasets(workspace))
     yield from _problem(SETTINGS, Settings.read, root)
     for path in (workspace.manifest, workspace.pairs, workspace.quarantine):
         if path.exists():
@@ -78,6 +79,11 @@ def _other_divisions(folder: Location) -> Iterator[Found]:
     digits = [path.name for path in folder.parent.list() if path.name.isdigit() and path != folder]
     unfinished = {name: "an interrupted `longreel survey`" for name in digits if name not in named}
     yield from strays(folder.parent, (), {folder.name, *named}, unfinished=unfinished)
+
+
+def _other_than_datasets(workspace: Workspace) -> Iterator[Found]:
+    """Yield what is next to the datasets and no folder."""
+    return strays(workspace.packed_folder, (), [folder.name for folder in workspace.packed_folder.list()])
 
 
 def _below(root: Location, folder: Location, found: Iterator[Found]) -> Iterator[Found]:

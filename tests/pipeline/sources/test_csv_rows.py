@@ -84,6 +84,26 @@ def test_captions_may_be_a_list(tmp_path: Path) -> None:
     assert "column 'captions' is not a JSON list" in str(third)
 
 
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize(
+    "long", [b"," * 5_000, b'"x",' * 2_000, b'"\n",' * 2_000 + b"y"], ids=["commas", "fields", "lines"]
+)
+def test_a_row_that_is_too_long_costs_that_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long: bytes, newline: bytes
+) -> None:
+    monkeypatch.setattr("pipeline.sources.csv_rows._MAX_CHARS", 3_000)
+    monkeypatch.setattr("pipeline.sources.csv_rows._BLOCK_CHARS", 100)
+    found = rows(tmp_path / "m.csv", newline.join([b"uri,title", b"a,A", b"b," + long, b"c,C", b""]))
+    assert found[0] == {"uri": "a", "title": "A"}
+    assert "the row has more than 3,000 characters" in str(found[1])
+    assert found[-1] == {"uri": "c", "title": "C"}
+
+
+def test_a_header_that_is_too_long_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="not a readable CSV file: the row has more than"):
+        rows(tmp_path / "m.csv", bytes(8 << 20))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

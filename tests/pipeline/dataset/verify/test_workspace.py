@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.dataset.verify.workspace import store_problems, workspace_problems
 from pipeline.runtime.kept_tokenizer import keep_tokenizer
-from pipeline.runtime.workspace import Workspace
+from pipeline.runtime.workspace import REPORT, Workspace
 from schemas.files import write_json
 from schemas.tables import write_table
 from schemas.weight_files.tokenizer_files import TokenizerFiles
@@ -83,6 +83,13 @@ def test_files_that_do_not_belong_are_found(workspace: Workspace) -> None:
     found = dict(workspace_problems(workspace))
     assert sorted(found) == sorted(name.strip("/") for name in added)
     assert found["dedup"] == "it was left by an interrupted `longreel dedup`; run the same command again"
+
+
+def test_a_report_belongs_to_a_workspace_and_a_file_among_the_datasets_does_not(workspace: Workspace) -> None:
+    (workspace.root / REPORT).write(b"<!doctype html>")
+    assert list(workspace_problems(workspace)) == []
+    (workspace.packed_folder / "256").write(b"not a dataset")
+    assert [name for name, _ in workspace_problems(workspace)] == ["packed/256"]
 
 
 def test_a_missing_unit_of_the_store_is_found(workspace: Workspace) -> None:
