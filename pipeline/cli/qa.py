@@ -21,6 +21,7 @@ from pipeline.text.books import BookConfig, load_book
 from pipeline.text.formats.registry import FORMATS
 from pipeline.text.qa_items import MANIFEST
 from schemas.errors import ConfigError, InputError
+from schemas.runs.folder_lock import locked_folder
 
 _CHARACTERS_PER_TOKEN = 4.0  # of English
 _REPLY_TOKENS = 60
@@ -67,15 +68,16 @@ class Qa:
             output().print(self._estimate(books))
             return
         total = sum(1 for _ in questions(books, self.generation))
-        summary = generate(
-            books,
-            self.subject.load(),
-            self.subject.out,
-            self.generation,
-            concurrency=self.subject.concurrency,
-            facts={name: value for name in ("license", "source") if (value := getattr(self, name)) is not None},
-            progress=lambda done: show_count("qa", done, total, "questions"),
-        )
+        with locked_folder(self.subject.out):
+            summary = generate(
+                books,
+                self.subject.load(),
+                self.subject.out,
+                self.generation,
+                concurrency=self.subject.concurrency,
+                facts={name: value for name in ("license", "source") if (value := getattr(self, name)) is not None},
+                progress=lambda done: show_count("qa", done, total, "questions"),
+            )
         show_count("qa", total, total, "questions", last=True)
         self._print(summary)
 

@@ -16,7 +16,7 @@ Checkpoints contain arrays and JSON only, nothing executable.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import chain, count
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from schemas.errors import ConfigError, DatasetError, storage_errors
+from schemas.errors import ConfigError, DatasetError, StorageError, storage_errors
 from schemas.runs.checksums import CHECKSUMS, Checksums, write_checksums
 from schemas.runs.naming import array_name, earlier_name
 from schemas.runs.storage import older_intact, read_errors, write_errors
@@ -249,10 +249,11 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
-        # Another error is being raised; an error from waiting must not hide it.
         if e is None:
             self.wait()
-        self._manager.close()
+        # Closing waits for pending writes, too. If another error is being raised, theirs must not hide it.
+        with nullcontext() if e is None else suppress(StorageError), write_errors(self.path, what="checkpoint"):
+            self._manager.close()
 
 
 def open_run(run: Path) -> Checkpoints:

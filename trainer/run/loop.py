@@ -356,9 +356,11 @@ class _Training:
         self._checkpoints.wait()
         none = self._checkpoints.latest() is None
         back = "There is no checkpoint yet" if none else f"The newest checkpoint is {self._newest}"
+        skip = "a larger --skip-budget" if self._config.divergence.on_divergence == "skip" else "--on-divergence skip"
         return JobError(
             f"training diverged at step {self._step}: {_measured(row)}. {back}. Run again with a lower "
-            "--optimizer.learning-rate or a longer warm-up (and --allow-changed), or with a larger --skip-budget."
+            f"--optimizer.learning-rate or a longer warm-up (and --allow-changed), or with {skip}; the same command "
+            "would meet the same end."
         )
 
     def _retention(self) -> Retention:

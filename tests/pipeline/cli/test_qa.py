@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import longreel
+from schemas.runs.folder_lock import locked_folder
 from tests.support.servers.chat_server import Answer, ChatServer, chat_server, prompt_of
 from tests.support.texts import story
 
@@ -91,3 +92,12 @@ def test_a_killed_run_continues_with_the_requests_that_were_not_answered(tmp_pat
     assert found.total() == expected.total() + 1  # the one that was under way
     whole, killed = (tmp_path / name / "pairs.jsonl" for name in ("whole", "killed"))
     assert killed.read_bytes() == whole.read_bytes()
+
+
+def test_a_second_command_with_the_same_output_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    book, out = tmp_path / "book.txt", tmp_path / "qa"
+    book.write_text(story(1, 5))
+    with locked_folder(out), chat_server(reply) as server:
+        assert longreel.main(["qa", str(book), "--out", str(out), "--endpoint", server.address]) == 1
+        assert server.requests == []
+    assert f"{out} is in use by another longreel command" in capsys.readouterr().err

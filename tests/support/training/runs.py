@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ MEASURED = {"step_s", "data_wait_s", "compile_s", "tokens_per_s", "mfu", "peak_r
 
 
 def train_command(
-    dataset: Path,
+    dataset: Path | Sequence[str],
     out: Path,
     *options: str,
     devices: int,
@@ -27,7 +28,8 @@ def train_command(
     eval_every: int = 0,
 ) -> list[str]:
     """Return a small run; its losses do not depend on how the devices are divided among processes."""
-    run = ["--dataset", str(dataset), "--out", str(out), "--steps", str(steps), "--devices", str(devices)]
+    datasets = [str(dataset)] if isinstance(dataset, Path) else dataset
+    run = ["--dataset", *datasets, "--out", str(out), "--steps", str(steps), "--devices", str(devices)]
     model = ["--model.recipe", "debug", "--batch-size", "4", "--optimizer.warmup-steps", "0"]
     schedule = ["--optimizer.schedule", "constant"]
     cadence = ["--eval-every", str(eval_every), "--checkpoint-every", str(checkpoint_every)]

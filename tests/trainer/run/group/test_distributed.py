@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import subprocess
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import psutil
 import pytest
 
 from schemas.errors import ConfigError
+from schemas.runs.metrics import read_metrics
 from schemas.storage.location import located
 from tests.support.training.runs import losses, run_environment, train_command
 from tests.support.training.training_dataset import write_dataset
+from trainer.data.mixture import WeightedDataset
 from trainer.run.group.distributed import COORDINATOR, PROCESS_ID, PROCESSES, Distributed, group_of
 from trainer.run.group.launcher import free_port
 from trainer.run.group.rendezvous import Group
@@ -88,12 +92,14 @@ def test_a_process_whose_peers_do_not_come_ends_with_a_message(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_end_when_one_is_killed_and_resume(tmp_path: Path) -> None:
-    dataset = write_dataset(tmp_path / "set", context=S, train=10, val=0)
+def test_two_processes_train_on_a_mixture_as_one_end_when_one_is_killed_and_resume(tmp_path: Path) -> None:
+    sets = [write_dataset(tmp_path / str(n), context=S, train=n, val=0, seed=n) for n in (10, 6)]
+    parts = tuple(map(WeightedDataset, map(located, sets), (Fraction("0.3"), Fraction("0.7"))))
+    dataset = [f"{sets[0]}:0.3", f"{sets[1]}:0.7"]
     one, two = tmp_path / "one", tmp_path / "two"
     optimizer = OptimizerConfig(warmup_steps=0, schedule="constant")
     whole = TrainConfig(
-        dataset=(located(dataset),),
+        dataset=parts,
         out=one,
         steps=6,
         batch_size=4,
@@ -123,13 +129,18 @@ def test_two_processes_train_as_one_end_when_one_is_killed_and_resume(tmp_path: 
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
     assert losses(two)[:6] == pytest.approx(losses(one), abs=1e-6)
 
+    steps = len(losses(two)) + 2
     subprocess.run(
-        train_command(dataset, two, "--local-processes", "2", devices=1, steps=len(losses(two)) + 2),
+        train_command(dataset, two, "--local-processes", "2", devices=1, steps=steps),
         env=run_environment(),
         check=True,
         timeout=300,
     )
-    assert losses(two)[:6] == pytest.approx(losses(one), abs=1e-6)
+    train(dataclasses.replace(whole, steps=steps))
+    assert losses(two) == pytest.approx(losses(one), abs=1e-6)
+    for row in read_metrics(two / "metrics.jsonl"):
+        assert row["epoch_1"] * 10 == pytest.approx(0.3 * 4 * row["step"], abs=0.5)
+        assert row["epoch_2"] * 6 == pytest.approx(0.7 * 4 * row["step"], abs=0.5)
 
 
 def test_a_run_of_one_process_needs_no_group() -> None:
