@@ -30,7 +30,7 @@ import tyro
 
 ROOT = Path(__file__).parents[1]
 _PROSE = ROOT / "benchmarks/support/prose/en.txt"
-_COPYING = 256  # tokens of a document of copying
+_COPYING = 512  # tokens of a document of copying
 _NEEDLES = {128: 1, 256: 4, 512: 8, 1024: 12, 2048: 16, 4096: 24}  # in a document of each length
 _STEPS = {128: 250, 256: 150, 512: 250, 1024: 120, 2048: 120, 4096: 120}
 _COPY_STEPS = 600

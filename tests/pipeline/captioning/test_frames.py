@@ -12,12 +12,17 @@ from schemas.errors import InputError
 from tests.support.inputs.moving_video import moving, video
 
 
+def _size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
 def test_frames_are_at_equal_distances_and_removed_afterwards(tmp_path: Path) -> None:
     path = video(tmp_path / "v.mp4", moving(10), frames=60)
     with shown_frames(path, CaptionConfig(frames=3, size=64)) as (media, times):
         assert times[0] == 0.0
         assert np.allclose(np.diff(times), times[-1] / 2, atol=1)
-        assert [Image.open(one.path).size for one in media] == [(64, 64)] * 3
+        assert [_size(one.path) for one in media] == [(64, 64)] * 3
         first = [one.path.read_bytes() for one in media]
     assert not any(one.path.exists() for one in media)
     with shown_frames(path, CaptionConfig(frames=3, size=64)) as (media, _):
