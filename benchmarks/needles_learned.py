@@ -31,7 +31,7 @@ import tyro
 ROOT = Path(__file__).parents[1]
 _PROSE = ROOT / "benchmarks/support/prose/en.txt"
 _COPYING = 512  # tokens of a document of copying
-_NEEDLES = {128: 1, 256: 4, 512: 8, 1024: 12, 2048: 16, 4096: 24}  # in a document of each length
+_NEEDLES = {128: 1, 256: 2, 512: 4, 1024: 8, 2048: 16, 4096: 24}  # in a document of each length
 _STEPS = {128: 250, 256: 150, 512: 250, 1024: 120, 2048: 120, 4096: 120}
 _COPY_STEPS = 600
 _BATCH_TOKENS = 4096
@@ -107,13 +107,13 @@ class Experiment:
     def _train_tokenizer(self) -> None:
         """Train a tokenizer on documents like those of the training; their lengths need one, which text alone gives."""
         text, first, folder = self.folder / "train.txt", self.folder / "first.model", self.folder / "tokenizer"
-        self.longreel("train-text-tokenizer", text, "--out", first, "--vocab-size", 1024)
+        self.longreel("train-text-tokenizer", text, "--out", first, "--vocab-size", 2048)
         samples = self.folder / "samples"
         for task, more in (("needle", ("--haystack", text, "--needles", 4)), ("copy", ())):
             where = ("--out", samples / task, "--text-tokenizer", first)
             self.longreel("synth", task, *where, "--length", 2048, "--count", 50, *more)
         corpus = [text, *sorted(samples.glob("*/manifest.jsonl"))]
-        self.longreel("train-text-tokenizer", *corpus, "--out", folder / "tokenizer.model", "--vocab-size", 1024)
+        self.longreel("train-text-tokenizer", *corpus, "--out", folder / "tokenizer.model", "--vocab-size", 2048)
         (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": _TEMPLATE}))
 
     def _synth(self, task: str, length: int, count: int, *more: object) -> None:
@@ -164,7 +164,7 @@ class Experiment:
         self.longreel(
             *("eval", "needle", "--haystack", self.folder / "test.txt", "--lengths", context, "--needles", needles),
             *("--asked", asked, "--depths", 2 if self.options.smoke else _DEPTHS, "--rounds", rounds),
-            *("--text-tokenizer", self.folder / "tokenizer", "--template-tokens", 24, "--seed", 1000),
+            *("--text-tokenizer", self.folder / "tokenizer", "--template-tokens", 40, "--seed", 1000),
             *("--model", self.folder / model / f"needle-{context}", "--out", out),
         )
         summary: dict[str, Any] = json.loads((out / "summary.json").read_text())
