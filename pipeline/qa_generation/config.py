@@ -29,7 +29,7 @@ class QaGeneration:
     """Temperature of questions. Answers without the chunk are greedy."""
     json_schema: bool = False
     """Send the form of the reply as a JSON schema, so that the server lets the model write nothing else. vLLM,
-    llama.cpp and `longreel serve` do so; a server that does not know it may refuse the requests. Not for --model."""
+    llama.cpp and `longreel serve` do so; a server that does not know it may refuse the requests. For servers only."""
     seed: int = 0
     """Random seed of the replies, for servers that have one."""
     max_requests: int | None = None

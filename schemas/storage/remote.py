@@ -162,16 +162,23 @@ class RemoteStore:
         while has_more:
             entries, has_more = self._requests.send(self._at(folder), partial(self._page, prefix, after))
             for entry in entries:
-                self._require_listed(entry, prefix, after)
-                after = entry.key
-                yield entry
+                name = self._listed_name(entry, prefix, after)
+                if entry.key != after:  # else a page repeats an object that stands for a folder
+                    yield entry
+                after = name
 
-    def _require_listed(self, entry: Entry, prefix: str, after: str) -> None:
-        if entry.key <= after or not entry.key.startswith(prefix):
-            raise BucketError(
-                f"{self._at(prefix)}: the store lists {entry.key!r} after {after!r}. Longreel needs a store that lists "
-                "objects in the order of their names and continues after a given one"
-            )
+    def _listed_name(self, entry: Entry, prefix: str, after: str) -> str:
+        """Return the name of an entry in the order of the list.
+
+        That of an object that stands for a folder ends in a slash, which its key has lost.
+        """
+        for name in (entry.key, f"{entry.key}/"):
+            if name > after and name.startswith(prefix):
+                return name
+        raise BucketError(
+            f"{self._at(prefix)}: the store lists {entry.key!r} after {after!r}. Longreel needs a store that lists "
+            "objects in the order of their names and continues after a given one"
+        )
 
     def _page(self, prefix: str, after: str, _: int) -> Page:
         return self._client.page(prefix, after)

@@ -114,8 +114,9 @@ def test_an_unknown_scheme_of_an_input_is_an_error_that_names_the_known_ones(giv
 def test_objects_that_stand_for_folders_are_no_files(s3: ObjectServer) -> None:
     bucket = s3.bucket()
     client = boto3.client("s3", endpoint_url=s3.endpoint, region_name="us-east-1")
-    for key in ("videos/", "videos/sub.mp4/", "videos/sub.mp4/a.mp4"):
+    files = ["videos/sub-b.mp4", "videos/sub.mp4/a.mp4", "videos/sub/c.mp4"]  # "-" and "." come before "/"
+    for key in ("videos/", "videos/sub/", "videos/sub.mp4/", *files):
         client.put_object(Bucket=bucket.bucket, Key=key, Body=b"")
     manifest = read_manifest([f"{bucket}/videos/"])
-    assert [item.uri for item in manifest.items] == [f"{bucket}/videos/sub.mp4/a.mp4"]
+    assert sorted(item.uri for item in manifest.items) == [f"{bucket}/{key}" for key in files]
     assert manifest.skipped == {}
