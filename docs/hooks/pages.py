@@ -199,7 +199,7 @@ def _cell(text: str) -> str:
 
 
 def _as_markdown(docstring: str) -> str:
-    """Return a docstring as Markdown: what stands in brackets is no link."""
+    """Return a docstring as Markdown in which brackets make no links."""
     return docstring.replace("<", "&lt;").replace("[", "\\[")
 
 
@@ -226,10 +226,6 @@ def _metrics() -> str:
     lines += [
         "[Training](../training_runs.md#what-is-logged) has the meaning of every field.",
         "",
-        "## `longreel serve`",
-        "",
-    ]
-    lines += [
         "## `longreel serve`",
         "",
         "`/metrics` has these in the format of Prometheus; counters have the suffix `_total`.",

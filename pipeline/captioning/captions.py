@@ -164,7 +164,5 @@ def _summarize(
         "not_asked": len(asked) - len(captions),
         "kept": sum(caption.rejection is None for caption in captions),
         "rejected": {reason.value: reasons[reason.value] for reason in Rejection if reasons[reason.value]},
-        "requests": budget.requests,
-        "prompt_tokens": budget.prompt_tokens,
-        "reply_tokens": budget.reply_tokens,
+        **budget.usage(),
     }

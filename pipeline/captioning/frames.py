@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.captioning.config import CaptionConfig
 from pipeline.language_models.chat import Media
 from pipeline.video.decoder import DecodeConfig, Decoder
+from pipeline.video.spread_frames import spread_indices, thinned_frames
 
 _HELD = 256  # frames in memory at least, of which the shown ones are chosen
 
@@ -32,17 +33,9 @@ def shown_frames(path: Path, config: CaptionConfig) -> Iterator[tuple[list[Media
         yield [Media("image", file) for file in files], times
 
 
-def _chosen(path: Path, config: CaptionConfig) -> tuple[list[NDArray[np.uint8]], list[float]]:
-    """Return frames [H, W, 3] at equal distances from the first to the last, and their times."""
-    most, step, seen = max(_HELD, 8 * config.frames), 1, 0
-    kept: list[tuple[NDArray[np.uint8], float]] = []
+def _chosen(path: Path, config: CaptionConfig) -> tuple[NDArray[np.uint8], list[float]]:
+    """Return frames [n, H, W, 3] at equal distances from the first to the last, and their times."""
     with Decoder(DecodeConfig(fps=1.0, size=config.size)) as decoder:
-        for frames, times in decoder.frames(path):
-            both = zip(frames, times.tolist(), strict=True)
-            kept += [(frame.copy(), at) for n, (frame, at) in enumerate(both, seen) if n % step == 0]
-            seen += len(frames)
-            while len(kept) > most:  # of a long video every second, fourth, ... frame is enough to choose from
-                kept, step = kept[::2], 2 * step
-    count = min(config.frames, len(kept))
-    chosen = [kept[i] for i in np.linspace(0, len(kept) - 1, count).round().astype(int)]
-    return [frame for frame, _ in chosen], [at for _, at in chosen]
+        frames, times = thinned_frames(decoder, path, held=max(_HELD, 8 * config.frames))
+    chosen = spread_indices(len(frames), config.frames)
+    return frames[chosen], times[chosen].tolist()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.language_models.chat import Media
 from pipeline.video.decoder import DecodeConfig, Decoder
+from pipeline.video.spread_frames import spread_indices, thinned_frames
 from schemas.errors import ConfigError
 from schemas.vocab import Vocabulary
 from tokenizer.codec import FrameCodec
@@ -56,19 +57,10 @@ class MediaEncoder:
         return ids.reshape(-1)
 
     def _frames(self, path: Path) -> NDArray[np.uint8]:
-        most, step, seen = max(_MOST_HELD, 8 * self.most_frames), 1, 0
-        kept: list[NDArray[np.uint8]] = []
         with Decoder(DecodeConfig(fps=self.frame_rate, size=self.codec.frame_size)) as decoder:
-            for frames, _ in decoder.frames(path):
-                kept += [frame.copy() for n, frame in enumerate(frames, seen) if n % step == 0]
-                seen += len(frames)
-                while len(kept) > most:  # of a long video every second, fourth, ... frame is enough to choose from
-                    kept, step = kept[::2], 2 * step
-        return np.stack(kept)
+            return thinned_frames(decoder, path, held=max(_MOST_HELD, 8 * self.most_frames))[0]
 
 
 def choose_frames(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     """Return at most `count` of the frames [n, H, W, 3], at equal distances from the first to the last, as LWM does."""
-    if len(frames) <= count:
-        return frames
-    return frames[np.linspace(0, len(frames) - 1, count).round().astype(int)]
+    return frames[spread_indices(len(frames), count)]

@@ -28,6 +28,14 @@ class BudgetedModel:
         """The name of the model."""
         return self._model.name
 
+    def usage(self) -> dict[str, int]:
+        """Return the numbers of requests and of their tokens, for a summary."""
+        return {
+            "requests": self.requests,
+            "prompt_tokens": self.prompt_tokens,
+            "reply_tokens": self.reply_tokens,
+        }
+
     def ask(self, request: ChatRequest) -> Reply:
         """Return the reply. Raises BudgetSpent, or as `ChatModel.ask`."""
         reply = self._counted(lambda: self._model.ask(request))

@@ -185,7 +185,5 @@ def _summarize(
         "kept": sum(pair.rejection is None for pair in pairs),
         "rejected": {reason.value: reasons[reason.value] for reason in Rejection if reasons[reason.value]},
         "documents": documents,
-        "requests": budget.requests,
-        "prompt_tokens": budget.prompt_tokens,
-        "reply_tokens": budget.reply_tokens,
+        **budget.usage(),
     }
