@@ -17,6 +17,9 @@ class LocalConfig:
     """Dtype of the key/value cache: float32 or bfloat16. Default: that of the model."""
     weights: Weights = "params"
     """The trained parameters (params), or their moving average (ema) of a run with --optimizer.ema-decay."""
+    chat_template: str | None = None
+    """Chat template: documents (the layout of question-answer documents), lwm, chatml, or a file of Jinja. Default:
+    that of the text tokenizer, or else chatml if its vocabulary has ChatML's tokens, or else documents."""
     vision: str | None = None
     """The VQGAN of the model, for pictures and videos: the name of a shipped checkpoint, or a file of weights."""
     most_frames: int = 8

@@ -11,6 +11,7 @@ from pipeline.inference.prompts import Prompts
 from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import ConfigError
 from tokenizer.codec import FrameCodec
+from tokenizer.text.chat.templates import use_template
 from tokenizer.text.tokenizer import TextTokenizer
 from trainer.config import MeshConfig, Weights
 from trainer.inference.engine import Engine, EngineConfig
@@ -60,7 +61,8 @@ def text_only(engine: Engine) -> FrameLimits | None:
 def load_chat(run: Path, config: LocalConfig, engine_config: EngineConfig) -> tuple[Engine, Prompts]:
     """Return an engine with the newest checkpoint of a run, and what makes the prompts for its model.
 
-    Raises ConfigError if it is no run, or has no text tokenizer, DatasetError if its checkpoint is damaged.
+    Raises ConfigError if it is no run, has no text tokenizer, or the chat template does not exist, DatasetError if its
+    checkpoint is damaged.
     """
     if not (run / TEXT_TOKENIZER).is_dir():
         raise ConfigError(f"{run / TEXT_TOKENIZER} is missing: runs have the text tokenizer of their dataset there")
@@ -76,4 +78,6 @@ def load_chat(run: Path, config: LocalConfig, engine_config: EngineConfig) -> tu
     if codec is not None:
         media = MediaEncoder(codec, description.vocabulary, most_frames=config.most_frames)
     tokenizer = TextTokenizer.load(run / TEXT_TOKENIZER)
+    if config.chat_template is not None:
+        use_template(tokenizer, config.chat_template)
     return engine, Prompts(tokenizer, context=description.context_length, media=media)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from pipeline.inference.loading import load_chat, text_only
 from pipeline.inference.prompts import Prompts
 from pipeline.language_models.chat import ChatRequest, Reply
 from schemas.errors import ConfigError
-from tokenizer.text.chat.templates import stop_ids
+from tokenizer.text.chat.templates import turn_ends
 from tokenizer.text.tokenizer import TextTokenizer
 from trainer.inference.engine import Engine, EngineConfig
 from trainer.inference.requests import Request, Sampling, StopConditions
@@ -51,7 +52,7 @@ class LocalModel:
 
     def ask(self, request: ChatRequest) -> Reply:
         """Return the reply; see `ChatModel.ask`."""
-        return self._reply(request, self.prompt(request))
+        return self._reply(self._in_chat(request), self.prompt(request))
 
     def complete(self, request: ChatRequest) -> Reply:
         """Return what follows the text of the last message, without a chat template. Raises as `ask`."""
@@ -65,8 +66,8 @@ class LocalModel:
 
     def stream(self, request: ChatRequest) -> Iterator[str]:
         """Yield the reply in pieces of whole characters. Raises as `ask`."""
-        shown = ""
-        for text, _, reason in self._generated(request, self.prompt(request)):
+        shown, prompt, request = "", self.prompt(request), self._in_chat(request)
+        for text, _, reason in self._generated(request, prompt):
             whole = text if reason else text.rstrip("\ufffd")  # a character can have several ids
             if len(whole) > len(shown) and whole.startswith(shown):
                 yield whole[len(shown) :]
@@ -91,9 +92,13 @@ class LocalModel:
         self._prompts.require_room(len(ids), request.max_tokens)
         return ids
 
+    def _in_chat(self, request: ChatRequest) -> ChatRequest:
+        """Return the request with the texts that end a turn of the chat."""
+        return replace(request, stop=(*request.stop, *turn_ends(self.tokenizer).texts))
+
     def _generated(self, request: ChatRequest, prompt: list[int]) -> Iterator[tuple[str, list[int], str]]:
         """Yield the text and ids so far, and at the end why the reply ends, else ""."""
-        stop = StopConditions(ids=stop_ids(self.tokenizer), texts=request.stop, decode=self._decoded)
+        stop = StopConditions(ids=turn_ends(self.tokenizer).ids, texts=request.stop, decode=self._decoded)
         sampling = Sampling(temperature=request.temperature, seed=request.seed)
         asked = Request(
             prompt=prompt,

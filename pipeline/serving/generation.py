@@ -21,7 +21,7 @@ from pipeline.serving.json_grammar import AllowedJson, JsonGrammars
 from pipeline.serving.reply_text import Piece, ReplyText
 from pipeline.serving.worker import Generation
 from schemas.errors import InputError
-from tokenizer.text.chat.templates import stop_ids
+from tokenizer.text.chat.templates import turn_ends
 from trainer.inference.requests import FinishReason, FrameLimits, Request, Sampling, StopConditions
 
 _PREPARING = 2  # requests whose prompts are made at a time
@@ -80,16 +80,18 @@ class Preparation:
         allowed = self._grammars.allowed(body.response_format)
         prompt = self._chat(body) if isinstance(body, ChatBody) else self._completion(body)
         continues = not isinstance(body, ChatBody)
+        ends = turn_ends(self._prompts.tokenizer)
+        stops = body.stops if continues or allowed else (*body.stops, *ends.texts)
         request = Request(
             prompt=prompt,
             max_tokens=self._reply_tokens(body, len(prompt)),
             sampling=sampling_of(body),
-            stop=self._stop(body.stops),
+            stop=self._stop(ends.ids, stops),
             frames=self._frames,
             allowed=allowed,
             logprobs=body.alternatives,
         )
-        return Prepared(request, ReplyText(self._prompts.tokenizer, body.stops, continues=continues), allowed)
+        return Prepared(request, ReplyText(self._prompts.tokenizer, stops, continues=continues), allowed)
 
     def _chat(self, body: ChatBody) -> list[int]:
         with tempfile.TemporaryDirectory(prefix="longreel-serve-") as folder:
@@ -120,14 +122,14 @@ class Preparation:
         self._prompts.require_room(prompt, count)
         return count
 
-    def _stop(self, texts: tuple[str, ...]) -> StopConditions:
+    def _stop(self, ids: tuple[int, ...], texts: tuple[str, ...]) -> StopConditions:
         tokenizer = self._prompts.tokenizer
 
         def decode(ids: object) -> str:
             plain = np.asarray(ids, np.int64)
             return tokenizer.surface(plain[plain < tokenizer.size]).decode("utf-8", "replace")
 
-        return StopConditions(ids=stop_ids(tokenizer), texts=texts, decode=decode)
+        return StopConditions(ids=ids, texts=texts, decode=decode)
 
 
 def sampling_of(body: SamplingBody) -> Sampling:

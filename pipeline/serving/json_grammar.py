@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.serving.bodies import ResponseFormat
 from pipeline.serving.errors import ApiError
-from tokenizer.text.chat.templates import stop_ids
+from tokenizer.text.chat.templates import turn_ends
 from tokenizer.text.tokenizer import TextTokenizer
 
 _ANY_OBJECT = {"type": "object"}
@@ -28,7 +28,7 @@ class JsonGrammars:
 
     def __init__(self, tokenizer: TextTokenizer, *, size: int) -> None:
         """`size` is the number of ids of the model, of which those of the tokenizer are the first."""
-        self.size, self._ends = size, list(stop_ids(tokenizer))
+        self.size, self._ends = size, list(turn_ends(tokenizer).ids)
         self._tokenizer = LLTokenizer(_Tokens(tokenizer), eos_token=self._ends)  # type: ignore[arg-type]
 
     def allowed(self, form: ResponseFormat | None) -> AllowedJson | None:

@@ -14,9 +14,10 @@ as in LWM (arXiv 2402.08268, section 3.3), or questions between the chunks. The 
     ASSISTANT: Ishmael.
 
 with LWM's prefixes. The loss covers everything in an answer after `ASSISTANT:`: the space, the text, and its end, which
-is a newline, or the end of the document after the last turn. Context is used unchanged, and consecutive contexts are
-concatenated; a newline is inserted before a question or an answer if there is none. White space around questions and
-answers is removed. Line endings become "\\n".
+is the end of the document after the last turn, and otherwise a newline. Before a question, the end has the question's
+prefix, too, by which a model learns to end answers of any number of lines. Context is used unchanged, and consecutive
+contexts are concatenated; a newline is inserted before a question or an answer if there is none. White space around
+questions and answers is removed. Line endings become "\\n".
 
 A prefix at the start of a line begins a turn, and nothing else does: where a text has a line that starts with a prefix
 (a quoted chat, or a question that forges an answer), the line is indented by one space.
@@ -42,7 +43,7 @@ from schemas.json_values import load_json
 
 Role = Literal["context", "question", "answer"]
 ROLES: tuple[str, ...] = get_args(Role)
-_VERSION = 1  # increment when the same file gives another layout
+_VERSION = 2  # increment when the same file gives another layout
 _LINE_START = "(?:^|(?<=[\n\v\f\x1c-\x1e\x85\u2028\u2029]))"  # after all that is shown as a line break
 _MAX_TURNS = 500_000  # a turn takes up to 3 KB of memory besides its text
 _MAX_SHOWN_CHARS = 60  # of an invalid value in a message
@@ -158,12 +159,12 @@ def plain_text(turns: Sequence[Turn]) -> str:
 
 
 def _parts(turns: Sequence[Turn], config: QaConfig) -> Iterator[WeightedText]:
-    is_inside_line = False
-    left = len(turns)
+    is_inside_line = is_begun = False  # a question is begun if its prefix ended the answer before it
+    at = 0
     for role, group in groupby(checked(turns), key=itemgetter(0)):
         texts = [text for _, text in group]
-        left -= len(texts)
         if role == "context":
+            at += len(texts)
             context = _unforged("".join(texts), config)
             yield WeightedText(context, 0.0)
             is_inside_line = not context.endswith("\n")
@@ -171,18 +172,25 @@ def _parts(turns: Sequence[Turn], config: QaConfig) -> Iterator[WeightedText]:
         if is_inside_line:
             yield WeightedText("\n", 0.0)
         is_inside_line = False
-        for number, text in enumerate(texts, start=1):
-            is_last = not left and number == len(texts)
-            yield from _turn_parts(role, _unforged(f" {text.strip()}", config), config, is_last=is_last)
+        for text in texts:
+            at += 1
+            following = turns[at].role if at < len(turns) else None
+            body = _unforged(f" {text.strip()}", config)
+            if role == "question":
+                prefix = "" if is_begun else config.question_prefix
+                yield WeightedText(f"{prefix}{body}\n", 0.0)
+            else:
+                yield WeightedText(config.answer_prefix, 0.0)
+                # The space belongs to the answer, because most text models encode it together with the first word.
+                yield WeightedText(body + _end(following, config), 1.0)
+            is_begun = role == "answer" and following == "question"
 
 
-def _turn_parts(role: Role, text: str, config: QaConfig, *, is_last: bool) -> Iterator[WeightedText]:
-    if role == "question":
-        yield WeightedText(f"{config.question_prefix}{text}\n", 0.0)
-        return
-    yield WeightedText(config.answer_prefix, 0.0)
-    # The space belongs to the answer, because most text models encode it together with the first word.
-    yield WeightedText(text + ("" if is_last else "\n"), 1.0)
+def _end(following: Role | None, config: QaConfig) -> str:
+    """Return the end of an answer before a turn of the role `following`."""
+    if following is None:
+        return ""
+    return f"\n{config.question_prefix}" if following == "question" else "\n"
 
 
 def _unforged(text: str, config: QaConfig) -> str:

@@ -113,6 +113,11 @@ def _read_folder(folder: Path) -> TokenizerFiles:
     )
 
 
+def read_template(path: Path) -> str:
+    """Return the chat template in a file of Jinja; raises ConfigError if it cannot be read, or is too large."""
+    return _read(path, limit=_LIMITS[TEMPLATE]).decode("utf-8", errors="replace")
+
+
 def _has_added_tokens(found: Mapping[str, bytes]) -> bool:
     """Return whether tokenizer.json has ids that tokenizer.model does not have."""
     try:
@@ -126,8 +131,7 @@ def _has_added_tokens(found: Mapping[str, bytes]) -> bool:
 def _read_config(folder: Path) -> dict[str, Any]:
     config = _read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
     if (folder / TEMPLATE).is_file():
-        template = _read(folder / TEMPLATE, limit=_LIMITS[TEMPLATE])
-        config["chat_template"] = template.decode("utf-8", errors="replace")
+        config["chat_template"] = read_template(folder / TEMPLATE)
     return _kept(config, folder / CONFIG)
 
 

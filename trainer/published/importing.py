@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from schemas.runs.checksums import write_checksums
 from schemas.runs.folder_lock import locked_folder
 from schemas.storage.location import located
 from schemas.vocab import Vocabulary
+from schemas.weight_files.chat_templates import LWM
+from schemas.weight_files.tokenizer_files import CONFIG, TEMPLATE, parse_json_object
 from trainer.model.llama.config import LlamaConfig
 from trainer.published import names
 from trainer.published.account import account_of
@@ -79,7 +81,7 @@ def _import(source: str, config: ImportConfig) -> ImportResult:
         (step / "params").mkdir(parents=True)
         write_arrays(step / "params", model, found, vocabulary, mesh=config.mesh, seed=config.seed)
         _write_description(step, model, vocabulary, config.seed)
-        _write_tokenizer(tokenizer, config)
+        _write_tokenizer(tokenizer, config, kind=published.kind)
         _write_record(config.out, source, published, account)
         work.rename(config.out / CHECKPOINTS)
     parameters = sum(math.prod(shape) for shape in array_shapes(model, **sizes).values())
@@ -107,13 +109,21 @@ def _write_description(step: Path, model: LlamaConfig, vocabulary: Vocabulary, s
     write_checksums(step, ("params", "description"))
 
 
-def _write_tokenizer(tokenizer: SourceTokenizer, config: ImportConfig) -> None:
+def _write_tokenizer(tokenizer: SourceTokenizer, config: ImportConfig, *, kind: str) -> None:
     files = tokenizer.files
     if config.dataset is not None:
         folder = read_card(config.dataset).text_tokenizer_folder(config.dataset)
         files = {file.name: file.read() for file in folder.list()} if folder else {}
-    for name, data in files.items():
+    for name, data in (_with_lwm_template(files) if kind == "lwm" else files).items():
         located(config.out / TEXT_TOKENIZER / name).write(data)
+
+
+def _with_lwm_template(files: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    """Return the files of a text tokenizer with the prompt of LWM's training, unless they have a template."""
+    names = parse_json_object(files.get(CONFIG, b"{}"), CONFIG)
+    if not files or names.get("chat_template") is not None or TEMPLATE in files:
+        return files
+    return {**files, CONFIG: json.dumps({**names, "chat_template": LWM}, indent=2).encode()}
 
 
 def _write_record(out: Path, source: str, published: Published, account: Sequence[str]) -> None:

@@ -92,7 +92,7 @@ def test_frames_are_the_decoded_codes(generator: VideoGenerator, capsys: pytest.
 
 def test_an_instruction_is_rendered_by_the_chat_template(generator: VideoGenerator) -> None:
     caption, instruction = (generator.codes(replace(REQUEST, frames=1, style=s)) for s in ("caption", "instruction"))
-    text = "You are a helpful assistant. USER: Generate an image of a boat ASSISTANT:"
+    text = "USER: Generate an image of a boat\nASSISTANT:"
     ids = [generator.vocabulary.bos_id, *generator.tokenizer.encode(text).tolist(), *generator.vocabulary.begin_vision]
     expected = _continued(generator, ids, ids, 1.0)
     np.testing.assert_array_equal(instruction[0, 0], np.asarray(expected[:-1]) - generator.vocabulary.text_size)

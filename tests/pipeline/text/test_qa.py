@@ -92,8 +92,9 @@ def test_layout_follows_the_template_with_weight_on_answers_only(turns: list[Tur
         if role == "question":
             text += f"USER:{shown}\n"
         else:
-            learned.append(shown + ("" if number == len(turns) - 1 else "\n"))
-            text += "ASSISTANT:" + learned[-1]
+            following = turns[number + 1].role if number + 1 < len(turns) else None
+            learned.append(shown + {None: "", "question": "\nUSER:"}.get(following, "\n"))
+            text += "ASSISTANT:" + learned[-1].removesuffix("USER:" if following == "question" else "")
     parts = lay_out(turns, CONFIG)
     assert "".join(part.text for part in parts) == text
     assert [part.text for part in parts if part.weight == 1] == learned
@@ -131,8 +132,8 @@ def test_layout_of_a_context_and_two_questions() -> None:
     asked = [*parse_turns(json.dumps(GOOD)), Turn("question", " And\nwhen? "), Turn("answer", "Some years ago.\n")]
     assert lay_out(asked, CONFIG) == [
         (STORY + "USER: Who tells the story?\nASSISTANT:", 0.0),
-        (" Ishmael.\n", 1.0),
-        ("USER: And\nwhen?\nASSISTANT:", 0.0),
+        (" Ishmael.\nUSER:", 1.0),
+        (" And\nwhen?\nASSISTANT:", 0.0),
         (" Some years ago.", 1.0),
     ]
     chunks = [Turn("context", "Call me Ish"), Turn("context", "mael."), Turn("question", "Who?"), Turn("answer", "I.")]

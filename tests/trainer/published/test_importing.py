@@ -10,10 +10,13 @@ import pytest
 
 from schemas.errors import ConfigError
 from schemas.files import read_json
+from schemas.weight_files.chat_templates import LWM
+from schemas.weight_files.tokenizer_files import read_tokenizer_files
 from tests.support.published import models
 from tests.support.published.checkpoints import arrays, imported, loaded, logits, require_same
 from tests.support.published.models import TEXT_SIZE, VISION_SIZE, tiny
 from tests.support.published.numpy_forward import lwm_logits
+from tests.support.tokenizer_json import save, tokenizer_json
 
 pytestmark = pytest.mark.slow
 
@@ -61,6 +64,15 @@ def test_every_layout_of_lwm_gives_the_same_checkpoint_and_its_forward(tmp_path:
     tokens = np.random.default_rng(0).integers(0, TEXT_SIZE + VISION_SIZE, (2, 24))
     theirs = lwm_logits(unscanned, tokens, heads=4, text_size=TEXT_SIZE, theta=5e7, eps=1e-6)
     np.testing.assert_allclose(logits(model, tokens), theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("own", [None, "{{ messages }}"])
+def test_an_imported_lwm_has_its_prompt_unless_the_tokenizer_brings_one(tmp_path: Path, own: str | None) -> None:
+    config = tiny(kv_heads=4, norm_eps=1e-6)
+    stream = models.write_stream(tmp_path / "params", models.lwm_tree(config, models.random_state(config), scan=0))
+    save(tokenizer_json("gpt2", ["In the beginning"], size=TEXT_SIZE), tmp_path, config={"chat_template": own})
+    run = imported(f"params::{stream}", tmp_path / "run", heads=4)
+    assert read_tokenizer_files(run / "text_tokenizer").config["chat_template"] == (own or LWM)
 
 
 @pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "F16", "BF16"])

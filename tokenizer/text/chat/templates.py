@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from schemas.errors import ConfigError
+from schemas.weight_files.chat_templates import CHATML, DOCUMENTS, LWM
+from schemas.weight_files.tokenizer_files import read_template
 from tokenizer.text.tokenizer import TextTokenizer
 
-# LWM's prompt (arXiv 2402.08268): the question comes before the frames.
-LWM = (
-    "{{ bos_token }}{% if messages[0].role == 'system' %}{{ messages[0].content }}{% set rest = messages[1:] %}"
-    "{% else %}You are a helpful assistant.{% set rest = messages %}{% endif %}"
-    "{% for m in rest %}"
-    "{% if m.role == 'user' %} USER: {{ m.text }}{% if m.media %}{{ '\\n' + m.media }}{% endif %}"
-    "{% elif m.role == 'assistant' %} ASSISTANT: {{ m.content }}{{ eos_token }}"
-    "{% else %}{{ raise_exception('the roles are system (first), user and assistant, got ' + m.role) }}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %} ASSISTANT:{% endif %}"
-)
-CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>' + '\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
+BUILT_IN = {"documents": DOCUMENTS, "lwm": LWM, "chatml": CHATML}
+_NEXT_QUESTION = "\nUSER:"  # ends an answer in DOCUMENTS, where only the last one has an eos
 _END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|endoftext|>", "<end_of_turn>")
 
 
@@ -28,12 +19,12 @@ def chat_template(tokenizer: TextTokenizer, *, tools: bool = False) -> str:
     """Return the template of a tokenizer.
 
     It is the published one (`tool_use`, if there is one and `tools` are given), or else ChatML if the vocabulary has
-    its tokens, or else LWM's. Raises ConfigError if the published one is malformed.
+    its tokens, or else DOCUMENTS. Raises ConfigError if the published one is malformed.
     """
     published = tokenizer.files.config.get("chat_template")
     if published is None:
         has_chatml = {"<|im_start|>", "<|im_end|>"} <= tokenizer.control.keys()
-        return CHATML if has_chatml else LWM
+        return CHATML if has_chatml else DOCUMENTS
     if isinstance(published, str):
         return published
     named = _named(published)
@@ -43,10 +34,32 @@ def chat_template(tokenizer: TextTokenizer, *, tools: bool = False) -> str:
     return named[name]
 
 
-def stop_ids(tokenizer: TextTokenizer) -> tuple[int, ...]:
-    """Return the ids that end the turn of the assistant: eos, and those that templates write at its end."""
+def use_template(tokenizer: TextTokenizer, name: str) -> None:
+    """Let a tokenizer have another template: the name of a built-in one, or a file with the template.
+
+    Raises ConfigError if `name` is neither.
+    """
+    template = BUILT_IN.get(name)
+    if template is None:
+        path = Path(name)
+        if not path.is_file():
+            raise ConfigError(f"{name!r} is no chat template: give {', '.join(BUILT_IN)}, or a file with a template")
+        template = read_template(path)
+    tokenizer.files = tokenizer.files.with_config(chat_template=template)
+
+
+class TurnEnds(NamedTuple):
+    """What ends the turn of the assistant."""
+
+    ids: tuple[int, ...]  # not part of the reply
+    texts: tuple[str, ...]
+
+
+def turn_ends(tokenizer: TextTokenizer) -> TurnEnds:
+    """Return what ends a turn: eos, the ids that templates write there, and in DOCUMENTS the next question."""
     ends = (tokenizer.control[name] for name in _END_OF_TURN if name in tokenizer.control)
-    return tuple(dict.fromkeys((tokenizer.eos_id, *ends)))
+    ids = tuple(dict.fromkeys((tokenizer.eos_id, *ends)))
+    return TurnEnds(ids, (_NEXT_QUESTION,) if chat_template(tokenizer) == DOCUMENTS else ())
 
 
 def _named(published: Any) -> dict[str, str]:

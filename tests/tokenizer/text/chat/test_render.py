@@ -16,6 +16,7 @@ from tests.support.inputs.chat_templates import PUBLISHED
 from tests.support.text_tokenizers import text_tokenizer
 from tests.support.tokenizer_json import save, tokenizer_json, with_added
 from tokenizer.text.chat.render import RenderedChat, render_chat
+from tokenizer.text.chat.templates import use_template
 from tokenizer.text.tokenizer import TextTokenizer
 
 CORPUS = ["Somebody walks in, looks around and says: what happened here? USER: ASSISTANT: <vision> </vision>\n"] * 4
@@ -63,8 +64,10 @@ def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
-    """A tokenizer without a template, as LWM's."""
-    return text_tokenizer("llama", CORPUS, tmp_path_factory.mktemp("llama") / "tokenizer.model")
+    """A tokenizer with the template of LWM."""
+    tokenizer = text_tokenizer("llama", CORPUS, tmp_path_factory.mktemp("llama") / "tokenizer.model")
+    use_template(tokenizer, "lwm")
+    return tokenizer
 
 
 @pytest.mark.parametrize("messages", CHATS)
