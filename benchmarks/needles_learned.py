@@ -32,16 +32,10 @@ ROOT = Path(__file__).parents[1]
 _PROSE = ROOT / "benchmarks/support/prose/en.txt"
 _COPYING = 512  # tokens of a document of copying
 _NEEDLES = {128: 1, 256: 2, 512: 4, 1024: 8, 2048: 16, 4096: 24}  # in a document of each length
-_STEPS = {128: 250, 256: 150, 512: 250, 1024: 120, 2048: 120, 4096: 120}
+_STEPS = {128: 250, 256: 300, 512: 600, 1024: 600, 2048: 600, 4096: 800}
 _COPY_STEPS = 600
 _BATCH_TOKENS = 4096
 _DEPTHS, _ROUNDS = 11, 10
-# The layout of question-answer documents, so that a chat is what the model was trained on.
-_TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' %}{{ m.content + '\\n' }}"
-    "{% elif m.role == 'user' %}{{ 'USER: ' + m.content + '\\n' }}{% else %}{{ 'ASSISTANT: ' + m.content + '\\n' }}"
-    "{% endif %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
-)
 _MODEL = {"dim": 64, "layers": 3, "heads": 4, "kv-heads": 2, "head-dim": 16, "ff-dim": 160, "tile": 64, "chunk": 512}
 
 
@@ -81,6 +75,11 @@ class Experiment:
     options: Options
 
     @property
+    def tokenizer(self) -> Path:
+        """The text tokenizer."""
+        return self.folder / "tokenizer.model"
+
+    @property
     def lengths(self) -> list[int]:
         """The contexts with needles."""
         return [256] if self.options.smoke else [length for length in _NEEDLES if length <= self.options.longest]
@@ -101,23 +100,22 @@ class Experiment:
         for length in self.lengths:
             self._synth("needle", length, self.options.documents, "--needles", _NEEDLES[length])
         manifests = sorted(self.folder.glob("items/*/manifest.jsonl"))
-        workspace = ("--out", self.folder / "workspace", "--text-tokenizer", self.folder / "tokenizer")
+        workspace = ("--out", self.folder / "workspace", "--text-tokenizer", self.tokenizer)
         self.longreel("run", *manifests, *workspace, "--context", self.lengths[-1])
 
     def _train_tokenizer(self) -> None:
         """Train a tokenizer on documents like those of the training; their lengths need one, which text alone gives."""
-        text, first, folder = self.folder / "train.txt", self.folder / "first.model", self.folder / "tokenizer"
+        text, first = self.folder / "train.txt", self.folder / "first.model"
         self.longreel("train-text-tokenizer", text, "--out", first, "--vocab-size", 2048)
         samples = self.folder / "samples"
         for task, more in (("needle", ("--haystack", text, "--needles", 4)), ("copy", ())):
             where = ("--out", samples / task, "--text-tokenizer", first)
             self.longreel("synth", task, *where, "--length", 2048, "--count", 50, *more)
         corpus = [text, *sorted(samples.glob("*/manifest.jsonl"))]
-        self.longreel("train-text-tokenizer", *corpus, "--out", folder / "tokenizer.model", "--vocab-size", 2048)
-        (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": _TEMPLATE}))
+        self.longreel("train-text-tokenizer", *corpus, "--out", self.tokenizer, "--vocab-size", 2048)
 
     def _synth(self, task: str, length: int, count: int, *more: object) -> None:
-        where = ("--out", self.folder / "items" / f"{task}-{length}", "--text-tokenizer", self.folder / "tokenizer")
+        where = ("--out", self.folder / "items" / f"{task}-{length}", "--text-tokenizer", self.tokenizer)
         text = ("--haystack", self.folder / "train.txt") if task == "needle" else ()
         self.longreel(
             "synth", task, *where, *text, "--length", length, "--count", count, "--seed", self.options.seed, *more
@@ -164,7 +162,7 @@ class Experiment:
         self.longreel(
             *("eval", "needle", "--haystack", self.folder / "test.txt", "--lengths", context, "--needles", needles),
             *("--asked", asked, "--depths", 2 if self.options.smoke else _DEPTHS, "--rounds", rounds),
-            *("--text-tokenizer", self.folder / "tokenizer", "--template-tokens", 40, "--seed", 1000),
+            *("--text-tokenizer", self.tokenizer, "--template-tokens", 40, "--seed", 1000),
             *("--model", self.folder / model / f"needle-{context}", "--out", out),
         )
         summary: dict[str, Any] = json.loads((out / "summary.json").read_text())

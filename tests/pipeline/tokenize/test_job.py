@@ -136,8 +136,8 @@ def test_only_the_answers_of_question_answer_documents_have_loss_weight(
         if name == "1.qa.json":
             assert texts == [
                 (CLOCKS.format(7) + "USER: Clock 0?\nASSISTANT:", 0),
-                (" Thirteen, as on day 0.\n", 1),
-                ("USER: Clock 1?\nASSISTANT:", 0),
+                (" Thirteen, as on day 0.\nUSER:", 1),
+                (" Clock 1?\nASSISTANT:", 0),
                 (" Thirteen, as on day 1.", 1),
             ]
         elif row["kind"] != "qa":

@@ -39,12 +39,10 @@ def use_template(tokenizer: TextTokenizer, name: str) -> None:
 
     Raises ConfigError if `name` is neither.
     """
-    template = BUILT_IN.get(name)
-    if template is None:
-        path = Path(name)
-        if not path.is_file():
-            raise ConfigError(f"{name!r} is no chat template: give {', '.join(BUILT_IN)}, or a file with a template")
-        template = read_template(path)
+    try:
+        template = BUILT_IN.get(name) or read_template(Path(name))
+    except ConfigError as e:
+        raise ConfigError(f"{name!r} is no chat template: give {', '.join(BUILT_IN)}, or a file with one ({e})") from e
     tokenizer.files = tokenizer.files.with_config(chat_template=template)
 
 
