@@ -7,8 +7,8 @@
 The curriculum begins with copying (blocks of random length, repeated), then hides needles in contexts that double from
 128 tokens to `--longest`. The control does not copy; its first stage of needles has the steps of both instead.
 The evaluation hides one needle at 11 depths, ten times each, in text with which no document of the training was made,
-then asks for 2 of 4 needles. Columns: the share of numbers that were found, the least share at a depth, the samples,
-and the processor time of the training in seconds.
+then asks for 2 of 4 needles; each context with the model after its stage. Columns: the share of numbers that were
+found, the least share at a depth, the samples, and the processor time of all the training in seconds.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import tyro
 
 ROOT = Path(__file__).parents[1]
 _PROSE = ROOT / "benchmarks/support/prose/en.txt"
+_SHORTEST = 256  # a shorter context has no room for the question and the reply of the evaluation
 _COPYING = 512  # tokens of a document of copying
 _NEEDLES = {128: 1, 256: 2, 512: 4, 1024: 8, 2048: 16, 4096: 24}  # in a document of each length
 _STEPS = {128: 250, 256: 300, 512: 600, 1024: 600, 2048: 600, 4096: 800}
@@ -154,9 +155,8 @@ class Experiment:
         yield f"[stage.train]\nsteps = {steps}\nbatch-size = {max(1, _BATCH_TOKENS // context)}"
         yield f"optimizer = {{learning-rate = {rate:g}}}"
 
-    def evaluate(self, model: str, *, needles: int, asked: int, cpu_s: float) -> Score:
-        """Ask the model after its last stage."""
-        context = self.lengths[-1]
+    def evaluate(self, model: str, context: int, *, needles: int, asked: int, cpu_s: float) -> Score:
+        """Ask the model after the stage of a context."""
         out = self.folder / "evaluation" / f"{model}-{asked}-of-{needles}-{context}"
         rounds = 1 if self.options.smoke else _ROUNDS
         self.longreel(
@@ -190,15 +190,17 @@ def measure(options: Options, folder: Path) -> list[Score]:
     experiment.prepare()
     for model in ("copying", "control") if options.control else ("copying",):
         cpu_s = experiment.train(model)
-        scores.append(experiment.evaluate(model, needles=1, asked=1, cpu_s=cpu_s))
-        if model == "copying" and not options.smoke:
-            scores.append(experiment.evaluate(model, needles=4, asked=2, cpu_s=cpu_s))
+        contexts = experiment.lengths if model == "copying" else experiment.lengths[-1:]
+        for context in (context for context in contexts if context >= _SHORTEST):
+            scores.append(experiment.evaluate(model, context, needles=1, asked=1, cpu_s=cpu_s))
+            if _NEEDLES[context] >= 4 and model == "copying":
+                scores.append(experiment.evaluate(model, context, needles=4, asked=2, cpu_s=cpu_s))
     return scores
 
 
 def main(options: Options) -> None:
     """Measure and print."""
-    allowed = [length for length in _NEEDLES if length >= 256]  # a shorter one has no room for question and reply
+    allowed = [length for length in _NEEDLES if length >= _SHORTEST]
     if options.longest not in allowed:
         raise SystemExit(f"--longest must be one of {', '.join(map(str, allowed))}")
     if options.smoke:

@@ -62,9 +62,7 @@ def test_another_template_is_a_built_in_one_or_a_file(tmp_path: Path) -> None:
     (tmp_path / "own.jinja").write_text("{{ messages[0].content }}")
     use_template(tokenizer, str(tmp_path / "own.jinja"))
     assert chat_template(tokenizer) == "{{ messages[0].content }}"
-    with pytest.raises(
-        ConfigError, match="'none' is no chat template: give documents, lwm, chatml, or a file with one"
-    ):
+    with pytest.raises(ConfigError, match="'none' is no chat template: give documents, lwm, chatml, or"):
         use_template(tokenizer, "none")
 
 
