@@ -69,10 +69,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was imported out of the search for garbage, and make Beam quicker if a test imports it."""
+    """Leave what was imported out of the search for garbage, and make Beam quicker if a test runs jobs."""
     gc.freeze()
     gc.enable()
-    if "apache_beam" in sys.modules:
+    if "pipeline.runtime.beam" in sys.modules:
         from tests.support.beam_signatures import remember_signatures
 
         remember_signatures()

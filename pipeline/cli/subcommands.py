@@ -7,7 +7,7 @@ This module imports nothing heavy: `longreel --help` has to be fast and works wi
 from __future__ import annotations
 
 import difflib
-import importlib
+import importlib.util
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,8 +36,10 @@ class Subcommand:
 
     def load(self) -> type[Command]:
         """Import the dataclass. Raises ConfigError that names the extra to install when a module is missing."""
-        logging.disable(logging.WARNING)  # Beam warns about optional client libraries when it is imported
+        logging.disable(logging.WARNING)  # of optional libraries
         try:
+            if self.uses_beam and importlib.util.find_spec("apache_beam") is None:  # it is imported by the first job
+                raise ModuleNotFoundError(name="apache_beam")
             found: type[Command] = getattr(importlib.import_module(self.module), self.class_name)
         except ModuleNotFoundError as e:
             extra = "trainer" if self.module.startswith("trainer.") else "pipeline"

@@ -14,11 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-import apache_beam as beam
-
-from pipeline.runtime.dofns import Apply, DoEach, DoEachAfter, YieldEach
 from pipeline.runtime.engines.engine import Engine, run_pipeline
 from pipeline.runtime.engines.local import LocalEngine
 from pipeline.runtime.interrupt import raise_if_stopping, stop_on_signals
@@ -26,6 +23,9 @@ from pipeline.runtime.job_log import JobLog
 from pipeline.runtime.opened_workers import Worker, close_idle
 from pipeline.runtime.worker_errors import ErrorLog
 from schemas.errors import ConfigError, Interrupted
+
+if TYPE_CHECKING:
+    import apache_beam as beam
 
 Row = TypeVar("Row")
 _LOCAL = LocalEngine()
@@ -48,6 +48,10 @@ def each(
     pipeline: beam.Pipeline, elements: Sequence[Any], worker: Worker, log: JobLog, hints: Mapping[str, str]
 ) -> None:
     """Create the elements, distribute them and call a worker with each, in one stage."""
+    import apache_beam as beam
+
+    from pipeline.runtime.dofns import DoEach
+
     work: Any = beam.ParDo(DoEach(worker, log, "element"))
     if hints:
         work = work.with_resource_hints(**hints)
@@ -108,6 +112,10 @@ def run_selection(
     Raises errors as `run_each` does.
     """
 
+    import apache_beam as beam
+
+    from pipeline.runtime.dofns import Apply
+
     def build(pipeline: beam.Pipeline) -> None:
         (
             pipeline
@@ -136,6 +144,10 @@ def run_stages(stages: Sequence[Stage], runner: Runner, *, log: JobLog) -> None:
     Raises errors as `run_each` does.
     """
 
+    import apache_beam as beam
+
+    from pipeline.runtime.dofns import DoEach, DoEachAfter
+
     def build(pipeline: beam.Pipeline) -> None:
         done: Any = None
         for name, elements, worker in stages:
@@ -158,6 +170,10 @@ def run_packing(units: Sequence[int], *, sender: Worker, writer: Worker, runner:
     `sender` is called with a unit and yields (shard, shard_input); `writer` is called with (shard, shard_inputs).
     Raises the same errors as `run_each`.
     """
+
+    import apache_beam as beam
+
+    from pipeline.runtime.dofns import DoEach, YieldEach
 
     def build(pipeline: beam.Pipeline) -> None:
         (

@@ -17,9 +17,8 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import apache_beam as beam
 import cloudpickle
 
 from pipeline.runtime.engines import dask_probe, dask_worker
@@ -27,6 +26,9 @@ from pipeline.runtime.engines.engine import Engine, new_pipeline
 from pipeline.runtime.interrupt import request_stop
 from pipeline.runtime.job_log import JobLog
 from schemas.errors import ConfigError, JobError
+
+if TYPE_CHECKING:
+    import apache_beam as beam
 
 _RUNNER = "apache_beam.runners.dask.dask_runner.DaskRunner"
 _ROOTS = ("pipeline", "schemas", "tokenizer")

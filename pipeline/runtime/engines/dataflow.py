@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-import apache_beam as beam
+from typing import TYPE_CHECKING
 
 from pipeline.runtime.engines.engine import Engine, new_pipeline
 from pipeline.runtime.job_log import JobLog
 from schemas.errors import ConfigError, TemplateWritten
+
+if TYPE_CHECKING:
+    import apache_beam as beam
 
 _RESUMED = ("survey", "tokenize")  # jobs whose units the next command finds; the others need their driver
 _REQUIRED = ("project", "region", "image", "temp_location")

@@ -6,16 +6,16 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
-
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.runner import PipelineResult
+from typing import TYPE_CHECKING, Any
 
 from pipeline.runtime.interrupt import is_stopping, raise_if_stopping
 from pipeline.runtime.job_log import JobLog
 from schemas.errors import ConfigError, JobError, LeaseHeld
 from schemas.storage.guards import check_guards
+
+if TYPE_CHECKING:  # Beam takes two seconds to import, which commands that run no job do not wait for
+    import apache_beam as beam
+    from apache_beam.runners.runner import PipelineResult
 
 _POLL_S = 0.2
 _STOP_GRACE_S = 60.0  # for the workers to write what they made
@@ -54,6 +54,9 @@ class Engine(ABC):
 
 def new_pipeline(options: Sequence[str], *, runner: Any = None) -> beam.Pipeline:
     """Return an empty pipeline; raises ConfigError for options that Beam refuses."""
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
     try:
         return beam.Pipeline(runner=runner, options=PipelineOptions(list(options)))
     except (ValueError, ImportError, AttributeError) as e:  # what Beam raises for a runner that is not installed

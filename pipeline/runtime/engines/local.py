@@ -9,14 +9,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from typing import TYPE_CHECKING
 
 from pipeline.runtime.engines.engine import Engine, new_pipeline
 from pipeline.runtime.job_log import JobLog
 from schemas.errors import ConfigError
+
+if TYPE_CHECKING:
+    import apache_beam as beam
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class LocalEngine(Engine):
         self, log: JobLog, *, workers: int, options: tuple[str, ...], reads: Sequence[str]
     ) -> Iterator[beam.Pipeline]:
         """Return an empty pipeline; raises ConfigError for options of other runners."""
+        from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+
         _require_known(options)
         # Beam logs a failing element's traceback, which goes to the error log, and advice about DirectRunner.
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
@@ -37,6 +39,8 @@ class LocalEngine(Engine):
 
 
 def _require_known(options: tuple[str, ...]) -> None:
+    from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
     parsed = PipelineOptions(list(options))
     if (runner := parsed.view_as(StandardOptions).runner) is not None:
         raise ConfigError(f"--runner={runner} is not the local engine; give --engine beam before `--`")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from typing import TYPE_CHECKING
 
 from pipeline.runtime.engines.engine import Engine, new_pipeline
 from pipeline.runtime.job_log import JobLog
 from schemas.errors import ConfigError
+
+if TYPE_CHECKING:
+    import apache_beam as beam
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class OtherEngine(Engine):
         self, log: JobLog, *, workers: int, options: tuple[str, ...], reads: Sequence[str]
     ) -> Iterator[beam.Pipeline]:
         """Return an empty pipeline; raises ConfigError if no runner is selected."""
+        from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
         if PipelineOptions(list(options)).view_as(StandardOptions).runner is None:
             raise ConfigError("--engine beam needs a runner, for example: -- --runner=FlinkRunner --flink_master=HOST")
         yield new_pipeline(options)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,12 @@ def test_every_subcommand_explains_every_option(name: str, capsys: pytest.Captur
     bare = [entry for entry in entries if not re.search(r"[a-z]", re.split(r" {2,}|\n", entry, maxsplit=1)[1])]
     assert entries
     assert not bare
+
+
+def test_beam_is_imported_by_the_first_job_and_not_by_the_options() -> None:
+    code = "import sys; from pipeline.cli.subcommands import SUBCOMMANDS as s; s['run'].load(); "
+    code += "raise SystemExit({'apache_beam', 'jax'} & set(sys.modules) or 0)"
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
 
 def test_every_subcommand_names_a_dataclass_that_has_a_description() -> None:

@@ -17,11 +17,14 @@ from tests.support.texts import story
 
 def session(leader: int) -> list[psutil.Process]:
     """Return the processes of a session that still run."""
-    return [
-        process
-        for process in psutil.process_iter()
-        if process.status() != psutil.STATUS_ZOMBIE and os.getsid(process.pid) == leader
-    ]
+    return [process for process in psutil.process_iter() if _is_of(process, leader)]
+
+
+def _is_of(process: psutil.Process, leader: int) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and os.getsid(process.pid) == leader
+    except (psutil.NoSuchProcess, ProcessLookupError):  # it has just ended
+        return False
 
 
 @pytest.mark.slow
