@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import ConfigError, InputError, Reason, VocabularyMismatch
 from schemas.fingerprint import sha256_file
+from schemas.vocab import Vocabulary
 from tokenizer.checkpoints import checkpoint
 from tokenizer.checkpoints.checkpoint import Weights
 from tokenizer.config import Compute, Lookup, VqganConfig
@@ -65,6 +66,14 @@ class FrameCodec:
         if path.parent == SHIPPED and sha256 != _SHA256.get(path.name, sha256):
             raise ConfigError(f"{path}: it is damaged: its SHA-256 is {sha256}; install Longreel again")
         return cls(weights, sha256=sha256, compute=compute)
+
+    def require_encoder_of(self, vocabulary: Vocabulary) -> None:
+        """Raise VocabularyMismatch unless this tokenizer made the vision tokens that `vocabulary` describes."""
+        if self.sha256 != vocabulary.vision_sha256:
+            raise VocabularyMismatch(
+                f"the VQGAN {self.config.name!r} has the SHA-256 {self.sha256}, but the frames were encoded with "
+                f"{vocabulary.vision_sha256}: select that one with --vision NAME or FILE"
+            )
 
     @property
     def code_dtype(self) -> type[np.uint16] | type[np.uint32]:

@@ -141,8 +141,7 @@ class Dataset(collections.abc.Sequence[PackedSequence]):
         from tokenizer.codec import FrameCodec  # imports JAX
 
         codec = FrameCodec.load(vision)
-        if codec.sha256 != self.card.vocabulary.vision_sha256:
-            raise VocabularyMismatch(f"{vision!r} is not the VQGAN that encoded the frames of {self._place}")
+        codec.require_encoder_of(self.card.vocabulary)
         return codec
 
     def _frames(self, tokens: NDArray[Any], codec: FrameCodec) -> NDArray[np.uint8]:

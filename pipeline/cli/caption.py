@@ -17,6 +17,7 @@ from pipeline.runtime.progress import console, output, show_count
 from pipeline.sources.access import AccessConfig
 from pipeline.sources.links import with_given
 from pipeline.sources.manifest import read_valid_items
+from schemas.runs.folder_lock import locked_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +47,16 @@ class Caption:
         if self.dry_run:
             output().print(f"{len(items):,} items, {total:,} without a caption: as many requests")
             return
-        summary = caption_items(
-            items,
-            self.subject.load(),
-            self.subject.out,
-            self.captioning,
-            concurrency=self.subject.concurrency,
-            access=access,
-            progress=lambda done: show_count("caption", done, total, "items"),
-        )
+        with locked_folder(self.subject.out):
+            summary = caption_items(
+                items,
+                self.subject.load(),
+                self.subject.out,
+                self.captioning,
+                concurrency=self.subject.concurrency,
+                access=access,
+                progress=lambda done: show_count("caption", done, total, "items"),
+            )
         show_count("caption", total, total, "items", last=True)
         self._print(summary)
 

@@ -228,8 +228,7 @@ class Generate:
         vocabulary, per_frame = facts.vocabulary, facts.frame_grid[0] * facts.frame_grid[1]
         vision = self.vision or recorded_vision(workspace.root)
         codec = FrameCodec.load(vision)
-        if codec.sha256 != vocabulary.vision_sha256:
-            raise ConfigError(f"the VQGAN {vision!r} did not encode the tokens: name the one that did (--vision)")
+        codec.require_encoder_of(vocabulary)
         stored = find_video(workspace, self.video)
         # The prompt ends after a frame's <eof>; each new frame is its codes and one id that ends it.
         prompt = prompt_of(stored, self.prompt_frames)

@@ -19,6 +19,7 @@ from pipeline.synthesis.item import SynthConfig, SyntheticDocument, text_hash, w
 from pipeline.synthesis.needles import NeedleItems, needle_documents
 from pipeline.synthesis.ruler import ruler_documents
 from pipeline.text.qa_items import MANIFEST
+from schemas.runs.folder_lock import locked_folder
 from schemas.storage.option import Address, NewFolder
 from tokenizer.text.tokenizer import TextTokenizer
 
@@ -43,7 +44,8 @@ class Destination:
         """Write the documents."""
         columns = {"source": self.source or f"{task}-{self.synth.length}"}
         columns |= {} if self.license is None else {"license": self.license}
-        count = write_documents(task, documents, self.out, self.synth, columns=columns)
+        with locked_folder(self.out):
+            count = write_documents(task, documents, self.out, self.synth, columns=columns)
         console.print(f"synth {task}: {count:,} documents; {self.out / MANIFEST}", markup=False)
 
     def tokenizer(self) -> TextTokenizer:

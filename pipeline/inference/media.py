@@ -33,10 +33,7 @@ class MediaEncoder:
             raise ConfigError(f"frames must be at least 1, got {self.most_frames}")
         if not self.vocabulary.vision_size:
             raise ConfigError("this model has no vocabulary for vision: ask it without pictures and videos")
-        if self.codec.sha256 != self.vocabulary.vision_sha256:
-            raise ConfigError(
-                "this VQGAN did not encode the frames that the model was trained on: give another --vision"
-            )
+        self.codec.require_encoder_of(self.vocabulary)
 
     @property
     def frame_tokens(self) -> int:

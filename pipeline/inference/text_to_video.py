@@ -112,10 +112,7 @@ class VideoGenerator:
     def __post_init__(self) -> None:
         if not self.vocabulary.vision_size:
             raise ConfigError("this model has no vocabulary for vision: it continues texts (--text), but draws nothing")
-        if self.codec.sha256 != self.vocabulary.vision_sha256:
-            raise ConfigError(
-                "this VQGAN did not encode the frames that the model was trained on: name the one that did (--vision)"
-            )
+        self.codec.require_encoder_of(self.vocabulary)
         if not self.vocabulary.begin_vision:
             raise ConfigError("this model was trained on texts alone: its text tokenizer has no pieces for <vision>")
 

@@ -3,7 +3,7 @@
     OUT/documents/NAME.qa.json    a document each
     OUT/manifest.jsonl            a row each, with the columns of its item; written last
 
-A run with other documents replaces those of an earlier one.
+A run with other documents replaces those that the manifest of an earlier one lists; other files stay.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.text.qa import Turn
 from schemas.files import write_text
+from schemas.storage.regular import open_regular
 
 DOCUMENTS, MANIFEST = "documents", "manifest.jsonl"
 
@@ -36,17 +37,24 @@ class QaItem:
 
 
 def write_qa_items(items: Iterable[QaItem], out: Path) -> int:
-    """Write documents and manifest to `out`, remove documents that are not part of it, and return their number."""
-    folder, rows = out / DOCUMENTS, []
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write documents and manifest to `out`, remove those of the earlier manifest, and return how many there are."""
+    folder, rows, earlier = out / DOCUMENTS, [], _listed(out / MANIFEST)
     for item in items:
         path = folder / f"{item.name}.qa.json"
         turns = [turn._asdict() for turn in item.turns]
         write_text(path, json.dumps({"turns": turns}, ensure_ascii=False, indent=1) + "\n")
         rows.append({"uri": str(path.resolve()), "kind": "qa", **item.columns})
     write_text(out / MANIFEST, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    made = {row["uri"] for row in rows}
-    for path in folder.glob("*.qa.json"):
-        if str(path.resolve()) not in made:
-            path.unlink()
+    for name in earlier - {Path(row["uri"]).name for row in rows}:
+        (folder / name).unlink(missing_ok=True)
     return len(rows)
+
+
+def _listed(manifest: Path) -> set[str]:
+    """Return the names of the documents that a manifest of this module lists; of another file, none."""
+    try:
+        with open_regular(manifest) as lines:
+            names = {Path(json.loads(line)["uri"]).name for line in lines}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return set()
+    return {name for name in names if name.endswith(".qa.json")}

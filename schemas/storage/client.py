@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol
 
 from schemas.storage.store import Condition, Stat
 
+LIST_LIMIT_S = 300.0  # of the parts of one list, which a store could continue without end
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

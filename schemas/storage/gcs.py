@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import ConfigError
-from schemas.storage.client import Entry, Page, Uploaded, md5, md5_of_file
+from schemas.storage.client import LIST_LIMIT_S, Entry, Page, Uploaded, md5, md5_of_file
 from schemas.storage.failures import Failure, Kind, RequestFailed
 from schemas.storage.store import Condition, Stat
 
@@ -64,16 +65,19 @@ class GcsClient:
         """Return size and generation."""
         with _failures():
             blob = self._bucket.get_blob(key, **_ONCE)
-            return None if blob is None else Stat(blob.size, str(blob.generation))
+            return None if blob is None else _stat(blob)
 
     def get(self, key: str, start: int, length: int | None, version: str | None) -> bytes:
         """Download a range."""
         blob = self._bucket.blob(key, generation=None if version is None else int(version))
         end = None if length is None else start + length - 1
-        with _failures(past_end=Kind.PAST_END if start or length is not None else Kind.REFUSED):
+        is_whole = not start and length is None
+        with _failures(past_end=Kind.REFUSED if is_whole else Kind.PAST_END):
             data: bytes = blob.download_as_bytes(
-                start=start or None, end=end, raw_download=True, checksum=None, **_ONCE
+                start=start or None, end=end, raw_download=True, checksum="auto" if is_whole else None, **_ONCE
             )
+        if not blob.generation:  # a web page, not an object
+            raise RequestFailed(Failure(Kind.REFUSED, "its answer names no generation"))
         return data
 
     def put(self, key: str, data: bytes, condition: Condition, mark: str | None) -> Uploaded:
@@ -127,10 +131,21 @@ class GcsClient:
                 raise
 
 
+def _stat(blob: Any) -> Stat:
+    """Return facts of an answer; raises TypeError or ValueError if they are absent or impossible."""
+    size, generation = int(blob.size), int(blob.generation)
+    if size < 0:
+        raise ValueError(f"a size of {size}")
+    return Stat(size, str(generation), base64.b64decode(blob.md5_hash or "").hex() or None)
+
+
 def _ascending(found: Any) -> Iterator[Any]:
-    """Yield the objects of a list; raises RequestFailed if it repeats itself, which would not end."""
+    """Yield the objects of a list; raises RequestFailed if it repeats itself or does not end."""
     before, token = "", None
+    started = time.monotonic()
     for page in found.pages:
+        if time.monotonic() - started > LIST_LIMIT_S:
+            raise RequestFailed(Failure(Kind.REFUSED, f"its list does not end within {LIST_LIMIT_S:g} s"))
         for blob in page:
             if before and blob.name <= before:
                 raise RequestFailed(Failure(Kind.REFUSED, f"it lists {blob.name!r} after {before!r}"))
@@ -160,6 +175,7 @@ def _failures(*, absent: Kind = Kind.ABSENT, past_end: Kind = Kind.REFUSED) -> I
     from google.api_core.exceptions import GoogleAPICallError
     from google.auth.exceptions import GoogleAuthError, TransportError
     from google.cloud.exceptions import GoogleCloudError
+    from google.cloud.storage.exceptions import DataCorruption
     from requests.exceptions import ConnectionError as NoConnection
     from requests.exceptions import RequestException, Timeout
     from urllib3.exceptions import HTTPError
@@ -177,7 +193,9 @@ def _failures(*, absent: Kind = Kind.ABSENT, past_end: Kind = Kind.REFUSED) -> I
         raise RequestFailed(Failure(kind, "no connection")) from None
     except GoogleAuthError as e:
         raise RequestFailed(Failure(Kind.DENIED, type(e).__name__)) from None
-    except (AttributeError, KeyError, TypeError) as e:  # in the library
-        raise RequestFailed(Failure(Kind.REFUSED, f"an answer that it does not understand: {e!r}")) from e
     except (RequestException, HTTPError, HTTPException, ConnectionError):  # the library does not wrap all of them
         raise RequestFailed(Failure(Kind.BUSY, "connection lost")) from None
+    except DataCorruption:
+        raise RequestFailed(Failure(Kind.BUSY, "the bytes do not have the hash that it names")) from None
+    except (AttributeError, KeyError, TypeError, ValueError) as e:  # in the library
+        raise RequestFailed(Failure(Kind.REFUSED, f"an answer that it does not understand: {e!r}")) from e

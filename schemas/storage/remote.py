@@ -70,7 +70,7 @@ class RemoteStore:
     def open(self, key: str) -> BinaryIO:
         """Open the present version of an object."""
         found = self._existing(key)
-        fetch = partial(self._range_of_version, key, found.version)
+        fetch = partial(self._range_of_version, key, found)
         return BufferedReader(RangedReader(fetch, found.size))
 
     def write(self, key: str, data: bytes, condition: Condition) -> str:
@@ -199,12 +199,25 @@ class RemoteStore:
             self._requests.send(self._url, lambda _: self._client.page("", ""))
             self._has_bucket = True
 
-    def _range_of_version(self, key: str, version: str, start: int, length: int) -> bytes:
+    def _range_of_version(self, key: str, found: Stat, start: int, length: int) -> bytes:
+        """Return a range of the version that was found.
+
+        The last range asks for one byte more, which an object of this size does not have: a copy of the first bytes of
+        a larger one would be taken for the whole.
+        """
+        is_last = start + length == found.size
         try:
-            data = self._get(key, start, length, version)
+            data = self._get(key, start, length + is_last, found.version)
+        except EOFError:  # where nothing follows
+            data = b""
         except (Conflict, FileNotFoundError) as e:
             check_guards(self._at(key))  # names the cause, if that is a lost lease
             raise BucketError(f"{self._at(key)} was replaced while it was read; run the same command again") from e
+        if len(data) > length:
+            raise BucketError(
+                f"{self._at(key)}: the store says that it has {found.size:,} bytes, and returns more; run the same "
+                "command again, and report it to the store's operator if it happens again"
+            )
         if len(data) != length:
             raise BucketError(f"{self._at(key)}: the store returned {len(data):,} bytes, expected {length:,}")
         return data
@@ -235,18 +248,30 @@ class RemoteStore:
 
     def _sha256(self, key: str, found: Stat) -> str:
         digest = hashlib.sha256()
-        for start in range(0, found.size, _COPY_BYTES):
-            digest.update(self._range_of_version(key, found.version, start, min(_COPY_BYTES, found.size - start)))
+        for data in self._blocks(key, found):
+            digest.update(data)
         return digest.hexdigest()
 
     def _download(self, key: str, found: Stat, path: Path) -> None:
+        digest = hashlib.md5(usedforsecurity=False)
         with path.open("wb") as file:
-            for start in range(0, found.size, _COPY_BYTES):
-                file.write(self._range_of_version(key, found.version, start, min(_COPY_BYTES, found.size - start)))
+            for data in self._blocks(key, found):
+                file.write(data)
+                if found.md5:
+                    digest.update(data)
+        if found.md5 and digest.hexdigest() != found.md5:
+            raise BucketError(f"{self._at(key)}: the bytes that the store returned do not have the hash that it names")
+
+    def _blocks(self, key: str, found: Stat) -> Iterator[bytes]:
+        """Yield the bytes of the version that was found."""
+        for start in range(0, found.size, _COPY_BYTES):
+            yield self._range_of_version(key, found, start, min(_COPY_BYTES, found.size - start))
 
     def _existing(self, key: str) -> Stat:
         if (found := self.stat(key)) is None:
             raise FileNotFoundError(errno.ENOENT, "no such object", self._at(key))
+        if found.size == 0:  # no range of it will be read, which would notice that it is not empty
+            self._range_of_version(key, found, 0, 0)
         return found
 
     def _at(self, key: str) -> str:

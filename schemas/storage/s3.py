@@ -6,22 +6,25 @@ another server, then the roles of the machine. Profiles of ~/.aws are read by bo
 
 from __future__ import annotations
 
+import asyncio
 import os
-import re
-from collections.abc import Sequence
-from dataclasses import replace
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from schemas.errors import ConfigError
-from schemas.storage.client import Entry, Page, Uploaded, md5
+from schemas.storage.client import LIST_LIMIT_S, Entry, Page, Uploaded, md5
 from schemas.storage.failures import Failure, Kind, RequestFailed
+from schemas.storage.s3_failures import FAILURES, FAILURES_OF_A_RANGE
 from schemas.storage.store import Condition, Stat
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
+
+T = TypeVar("T")
 
 _TIMEOUT = timedelta(seconds=60)
 _CONNECT_TIMEOUT = timedelta(seconds=5)
@@ -33,11 +36,7 @@ _PAGE = 1000
 _RETRIES_OF_A_PART = 12  # of an upload or a list, which is not begun again for one part
 _OWN_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
              "AWS_CONTAINER_CREDENTIALS_FULL_URI")  # fmt: skip
-_STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
-_INVALID_NAME = re.compile(r'(?:invalid path|not parse path): [^"]*"([^"]{1,1024})"')
-_PASSING = {408, 409, 429, 500, 502, 503, 504}
-_PASSING_CODES = {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "InternalError", "BadDigest"}
+_NO_ETAG = Failure(Kind.REFUSED, "its answer has no ETag")  # without it, copies in the cache would be of any version
 
 
 class S3Client:
@@ -63,19 +62,19 @@ class S3Client:
     def head(self, key: str) -> Stat | None:
         """Return size and ETag."""
         try:
-            with _FAILURES:
+            with FAILURES:
                 meta = self._obstore.head(self._store, key)
         except RequestFailed as e:
             if e.failure.kind is Kind.ABSENT:  # an answer to HEAD does not tell whether the bucket exists
                 return None
             raise
-        if not meta["e_tag"]:  # without it, copies in the cache would be of any version
-            raise RequestFailed(Failure(Kind.REFUSED, "its answer has no ETag"))
+        if not meta["e_tag"]:
+            raise RequestFailed(_NO_ETAG)
         return Stat(meta["size"], meta["e_tag"])
 
     def get(self, key: str, start: int, length: int | None, version: str | None) -> bytes:
         """Send one GET with a Range."""
-        with _FAILURES if length is None and not start else _FAILURES_OF_A_RANGE:
+        with FAILURES if length is None and not start else FAILURES_OF_A_RANGE:
             if length is not None and version is None:
                 return bytes(self._obstore.get_range(self._store, key, start=start, length=length))
             options: dict[str, Any] = {} if version is None else {"if_match": version}
@@ -84,6 +83,8 @@ class S3Client:
             elif start:
                 options["range"] = {"offset": start}
             found = self._obstore.get(self._store, key, options=options)  # type: ignore[arg-type]
+            if not found.meta["e_tag"]:  # a web page, not an object
+                raise RequestFailed(_NO_ETAG)
             # In pieces: `bytes` allocates what the server declares, and ends the process if that is too much.
             return b"".join(map(bytes, found.stream()))
 
@@ -93,20 +94,20 @@ class S3Client:
         if condition.if_version is not None:
             mode = {"e_tag": condition.if_version}
         attributes: Any = None if mark is None else {_MARK: mark}
-        with _FAILURES:
+        with FAILURES:
             result = self._obstore.put(self._store, key, data, mode=mode, attributes=attributes, use_multipart=False)
         return _uploaded(result["e_tag"], md5(data))
 
     def mark(self, key: str) -> str | None:
         """Return a value of the object's metadata."""
-        with _FAILURES:
+        with FAILURES:
             return self._obstore.get(self._store, key).attributes.get(_MARK)
 
     def upload(self, key: str, path: Path) -> Uploaded:
         """Upload a file in parts, which the store joins when it has all of them."""
         size = path.stat().st_size
         part_bytes = max(_PART_BYTES, -(-size // (_MAX_PARTS << 20)) << 20)
-        with _FAILURES:
+        with FAILURES:
             result = self._obstore.put(
                 self._retrying, key, path, chunk_size=part_bytes, max_concurrency=_PARALLEL_PARTS
             )
@@ -114,21 +115,59 @@ class S3Client:
 
     def children(self, prefix: str) -> tuple[Sequence[str], Sequence[str]]:
         """List with a delimiter."""
-        with _FAILURES:
-            found = self._obstore.list_with_delimiter(self._retrying, prefix or None)
-        return [entry["path"] for entry in found["objects"]], list(found["common_prefixes"])
+        found = _ended(lambda: self._obstore.list_with_delimiter_async(self._retrying, prefix or None))
+        objects, folders = [entry["path"] for entry in found["objects"]], list(found["common_prefixes"])
+        if not objects and not folders:
+            self._require_store(prefix)
+        return objects, folders
 
     def page(self, prefix: str, after: str) -> Page:
         """List one page."""
-        with _FAILURES:
+
+        async def first() -> Sequence[Any]:
             pages = self._obstore.list(self._store, prefix or None, offset=after or None, chunk_size=_PAGE)
-            found = [Entry(entry["path"], entry["size"]) for entry in next(iter(pages), [])]
+            return await anext(aiter(pages), [])
+
+        found = [Entry(entry["path"], entry["size"]) for entry in _ended(first)]
+        if not found:
+            self._require_store(prefix)
         return Page(found, len(found) >= _PAGE)
+
+    def _require_store(self, prefix: str) -> None:
+        """Raise RequestFailed if the server knows an object that nobody has made.
+
+        A web server or a proxy that answers every request with a page does; the client reads the page as an empty list.
+        """
+        try:
+            found = self.head(f"{prefix}{uuid.uuid4().hex}")
+        except RequestFailed as e:
+            if e.failure.kind is not Kind.DENIED:  # some keys may list, and not ask about what does not exist
+                raise
+        else:
+            if found is not None:
+                raise RequestFailed(Failure(Kind.REFUSED, "it answers as if every object existed: not an object store"))
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects."""
-        with _FAILURES:
+        with FAILURES:
             self._obstore.delete(self._store, list(keys))
+
+
+def _ended(make: Callable[[], Awaitable[T]]) -> T:
+    """Return what a list consists of; raise RequestFailed if it does not end in time.
+
+    The client requests the next part for as long as the store names one. Only what is awaited can be ended, and the
+    loop has a thread of its own because the caller's may run one.
+    """
+
+    async def limited() -> T:
+        return await asyncio.wait_for(make(), LIST_LIMIT_S)
+
+    with FAILURES, ThreadPoolExecutor(1) as pool:
+        try:
+            return pool.submit(asyncio.run, limited()).result()
+        except TimeoutError:
+            raise RequestFailed(Failure(Kind.REFUSED, f"its list does not end within {LIST_LIMIT_S:g} s")) from None
 
 
 def _store(bucket: str, credentials: Any, *, retries: int) -> S3Store:
@@ -182,68 +221,3 @@ def _etag_of_file(path: Path, part_bytes: int) -> str:
 def _uploaded(etag: str | None, expected: str) -> Uploaded:
     """Compare an ETag; it is another hash than MD5 where the store encrypts with keys of its own."""
     return Uploaded(etag or "", True if (etag or "").strip('"') == expected else None)
-
-
-class _Failures:
-    """A context manager that raises RequestFailed for the exceptions of obstore; it costs nothing if there is none.
-
-    `past_end` is what 416 means.
-    """
-
-    def __init__(self, past_end: Kind) -> None:
-        self._past_end = past_end
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
-        if e is None:
-            return
-        from obstore.exceptions import BaseError
-
-        if isinstance(e, FileNotFoundError):
-            raise RequestFailed(_failure(str(e), Kind.ABSENT)) from None
-        if isinstance(e, BaseError | OSError | ValueError):
-            found = _failure(str(e), _KINDS.get(type(e).__name__))
-            raise RequestFailed(replace(found, kind=self._past_end) if found.kind is Kind.PAST_END else found) from None
-
-
-_FAILURES, _FAILURES_OF_A_RANGE = _Failures(Kind.REFUSED), _Failures(Kind.PAST_END)
-_KINDS = {
-    "AlreadyExistsError": Kind.CONFLICT,
-    "PreconditionError": Kind.CONFLICT,
-    "PermissionDeniedError": Kind.DENIED,
-    "UnauthenticatedError": Kind.DENIED,
-}
-
-
-def _failure(message: str, kind: Kind | None) -> Failure:
-    status_text, code_text = _STATUS.search(message), _CODE.search(message)
-    status = int(status_text[1]) if status_text else None
-    code = code_text[1] if code_text else ""
-    text = f"HTTP {status} {code}".strip()
-    if "169.254.169.254" in message or "169.254.170.2" in message:
-        return Failure(Kind.DENIED, "no credentials found")
-    if code == "NoSuchBucket":
-        return Failure(Kind.NO_BUCKET, text)
-    if status is None:
-        return _without_status(message, kind)
-    if status in _PASSING or code in _PASSING_CODES:
-        return Failure(Kind.BUSY, text)
-    if status == 301:
-        return Failure(Kind.REFUSED, f"{text}: the bucket is in another region")
-    return Failure({401: Kind.DENIED, 403: Kind.DENIED, 416: Kind.PAST_END}.get(status, kind or Kind.REFUSED), text)
-
-
-def _without_status(message: str, kind: Kind | None) -> Failure:
-    if kind is not None:
-        return Failure(kind, "")
-    if (name := _INVALID_NAME.search(message)) is not None:
-        return Failure(Kind.INVALID_NAME, repr(name[1]))
-    if re.search(r"kind: Timeout|TimedOut|timed out", message):
-        return Failure(Kind.NO_ANSWER, "timeout")
-    if re.search(r"kind: Connect|Connect\b", message):
-        return Failure(Kind.NO_ANSWER, "no connection")
-    if re.search(r"HTTP error|reqwest|hyper|error decoding response|connection|incomplete", message):
-        return Failure(Kind.BUSY, "connection lost")
-    return Failure(Kind.REFUSED, message.split("\n")[0][:200])

@@ -15,10 +15,11 @@ _LEASE = re.compile(r"\..*\.lease", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """Facts about an object: its size in bytes, and a version that is another one after each change."""
+    """Facts about an object: size in bytes, a version that is another one after each change, MD5 if known."""
 
     size: int
     version: str
+    md5: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

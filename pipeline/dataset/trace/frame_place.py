@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from schemas.dataset import DatasetCard
-from schemas.errors import DatasetError, VocabularyMismatch
+from schemas.errors import DatasetError
 from schemas.files import atomic
 from schemas.rows import LedgerRow
 from schemas.vocab import VISION
@@ -58,11 +58,7 @@ def write_frame(path: Path, codes: NDArray[Any], card: DatasetCard, *, vision: s
     from tokenizer.codec import FrameCodec  # imports JAX, which takes seconds: only when a picture is requested
 
     codec, vocabulary = FrameCodec.load(vision), card.vocabulary
-    if codec.sha256 != vocabulary.vision_sha256:
-        raise VocabularyMismatch(
-            f"the VQGAN {vision!r} has the SHA-256 {codec.sha256}, but the frames were encoded with "
-            f"{vocabulary.vision_sha256}: select that one with --vision NAME or FILE"
-        )
+    codec.require_encoder_of(vocabulary)
     if not (vocabulary.is_vision(codes) & (codes < vocabulary.eof)).all():
         raise DatasetError("the frame contains a token that is not a code; run `longreel verify`")
     frame = codec.decode((codes - vocabulary.dtype.type(vocabulary.text_size))[None], grid=card.frame_grid)[0]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import longreel
 from schemas.runs.folder_lock import locked_folder
 from tests.support.finished_workspace import write_finished_workspace
+from tests.support.servers.chat_server import Answer, chat_server
 from tests.support.texts import story
+from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 from trainer.run.lock import locked
 
 pytestmark = pytest.mark.slow
@@ -47,6 +50,21 @@ def test_a_model_is_imported_by_one_command_at_a_time(tmp_path: Path, capsys: py
     with locked_folder(tmp_path / "out"):
         message = refused(["import-model", str(tmp_path), "--out", str(tmp_path / "out")], capsys)
     assert "is in use by another longreel command" in message
+
+
+def test_generated_items_are_written_by_one_command_at_a_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    Image.new("RGB", (20, 20)).save(tmp_path / "p.png")
+    train_text_tokenizer([story(1, 5)], tmp_path / "text.model", TextTrainConfig(vocab_size=300))
+    with locked_folder(tmp_path / "out"), chat_server(lambda body: Answer("A square.")) as server:
+        for command in (
+            ["caption", str(tmp_path / "p.png"), "--endpoint", server.address, *out],
+            ["synth", "copy", "--text-tokenizer", str(tmp_path / "text.model"), "--length", "512", *out],
+        ):
+            assert "is in use by another longreel command" in refused(command, capsys), command
+        assert server.requests == []
 
 
 def test_a_training_run_takes_one_command_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

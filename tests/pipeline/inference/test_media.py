@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.inference.media import MediaEncoder, choose_frames
 from pipeline.language_models.chat import Media
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, VocabularyMismatch
 from schemas.vocab import Vocabulary
 from tests.support.inputs.media import make_video
 from tests.support.training.training_dataset import VOCABULARY
@@ -60,7 +60,7 @@ def test_of_a_long_video_few_frames_are_held(
 
 
 def test_another_vqgan_or_a_model_without_vision_is_refused(codec: FrameCodec, vocabulary: Vocabulary) -> None:
-    with pytest.raises(ConfigError, match="did not encode the frames"):
+    with pytest.raises(VocabularyMismatch, match=rf"SHA-256 {codec.sha256}, but the frames were encoded with b{{64}}"):
         MediaEncoder(codec, replace(vocabulary, vision_sha256="b" * 64))
     with pytest.raises(ConfigError, match="frames must be at least 1"):
         MediaEncoder(codec, vocabulary, most_frames=0)

@@ -16,7 +16,12 @@ def test_a_document_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_turns(Path(row["uri"]), QaConfig()) == TURNS
 
 
-def test_documents_of_an_earlier_run_are_replaced(tmp_path: Path) -> None:
+def test_documents_of_an_earlier_run_are_replaced_and_those_of_others_stay(tmp_path: Path) -> None:
+    (tmp_path / DOCUMENTS).mkdir()
+    (tmp_path / DOCUMENTS / "own.qa.json").write_text("{}")
     write_qa_items([QaItem("one", TURNS, {}), QaItem("two", TURNS, {})], tmp_path)
     write_qa_items([QaItem("two", TURNS, {})], tmp_path)
-    assert [path.name for path in (tmp_path / DOCUMENTS).iterdir()] == ["two.qa.json"]
+    assert sorted(path.name for path in (tmp_path / DOCUMENTS).iterdir()) == ["own.qa.json", "two.qa.json"]
+    (tmp_path / MANIFEST).write_text('[1]\n{"uri": "/elsewhere/own.txt"}\n')
+    assert write_qa_items([], tmp_path) == 0
+    assert sorted(path.name for path in (tmp_path / DOCUMENTS).iterdir()) == ["own.qa.json", "two.qa.json"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -11,9 +13,9 @@ import numpy as np
 import pytest
 
 from schemas.errors import Conflict, StorageError
-from schemas.storage import failures
+from schemas.storage import failures, gcs, s3
 from schemas.storage.location import Location
-from tests.support.servers.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.servers.faulty_proxy import Answer, FaultyProxy, faulty_proxy
 from tests.support.servers.object_servers import SECRET, ObjectServer, enter
 
 _KINDS = ("s3", "gcs")
@@ -151,3 +153,78 @@ def test_a_list_that_is_not_sorted_is_an_error(server: ObjectServer, proxy: Faul
     proxy.lie = lambda path, answer: (*answer[:2], answer[2].replace(b"folder/a", b"folder/c"))
     with pytest.raises(StorageError, match="lists 'folder/b' after 'folder/c'"):
         list(folder.walk())
+
+
+@every_kind
+@pytest.mark.parametrize("size", [0, 9])
+def test_a_size_that_is_too_small_is_an_error_and_not_a_shorter_copy(
+    server: ObjectServer, proxy: FaultyProxy, size: int
+) -> None:
+    location = server.bucket() / "x"
+    location.write(b"0123456789")
+
+    def lie(path: str, answer: Answer) -> Answer:
+        status, headers, body = answer
+        if not body:  # of HEAD
+            return status, headers | {"Content-Length": str(size)}, body
+        return status, headers, re.sub(rb'"size": ?"10"', b'"size":"%d"' % size, body)
+
+    proxy.lie = lie
+    for read in (location.local, lambda: location.open().read()):
+        with pytest.raises(StorageError, match=f"says that it has {size} bytes, and returns more"):
+            read()
+
+
+@every_kind
+def test_an_empty_object_is_read_and_copied(server: ObjectServer, proxy: FaultyProxy) -> None:
+    location = server.bucket() / "x"
+    location.write(b"")
+    assert location.read() == location.open().read() == location.local().read_bytes() == b""
+    assert proxy.failed == 0
+
+
+@every_kind
+def test_a_server_that_answers_everything_with_a_page_is_an_error(
+    server: ObjectServer, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "PATIENCE_S", 0.1)
+    folder = server.bucket() / "folder"
+    proxy.lie = lambda path, answer: (200, {"Content-Type": "text/html"}, b"<html>Sign in</html>")
+    calls = (folder.list, lambda: list(folder.walk()), folder.is_folder, folder.read, folder.exists, folder.local)
+    for call in calls:
+        with pytest.raises(StorageError, match="refuses the request|cannot be reached"):
+            call()
+
+
+@every_kind
+def test_a_list_that_does_not_end_is_an_error(
+    server: ObjectServer, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for client in (s3, gcs):
+        monkeypatch.setattr(client, "LIST_LIMIT_S", 0.2)
+    folder = server.bucket() / "folder"
+
+    def lie(path: str, answer: Answer) -> Answer:
+        token = str(proxy.requests)
+        if server.scheme == "gs":
+            return 200, {}, json.dumps({"kind": "storage#objects", "nextPageToken": token}).encode()
+        more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>"
+        return 200, {}, f"<ListBucketResult>{more}</ListBucketResult>".encode()
+
+    proxy.lie = lie
+    for call in (folder.list, lambda: list(folder.walk())):
+        with pytest.raises(StorageError, match="list does not end within 0.2 s"):
+            call()
+
+
+@pytest.mark.parametrize("server", ["gcs"], indirect=True)
+def test_bytes_that_do_not_have_the_hash_that_the_store_names_are_an_error(
+    server: ObjectServer, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "PATIENCE_S", 0.1)
+    location = server.bucket() / "x"
+    location.write(b"0123456789")
+    proxy.lie = lambda path, answer: (*answer[:2], answer[2].replace(b"0123", b"0124"))
+    for call in (location.read, location.local):
+        with pytest.raises(StorageError, match="do(es)? not have the hash that it names"):
+            call()

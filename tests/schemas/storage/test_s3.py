@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigError, StorageError
-from schemas.storage.failures import Kind
 from schemas.storage.location import Location
-from schemas.storage.s3 import S3Client, _etag_of_file, _failure
+from schemas.storage.s3 import S3Client, _etag_of_file
 from tests.support.servers.object_servers import ObjectServer
 
 
@@ -49,19 +48,6 @@ def test_keys_of_a_profile_are_used(s3: ObjectServer, tmp_path: Path, monkeypatc
     monkeypatch.setenv("AWS_PROFILE", "missing")
     with pytest.raises(ConfigError, match="the AWS profile cannot be used: .*missing"):
         s3.bucket().list()
-
-
-def test_answers_are_told_apart() -> None:
-    assert _failure("status code: 503 Service Unavailable: <Code>SlowDown</Code>", None).kind is Kind.BUSY
-    assert _failure("status code: 409 Conflict", Kind.CONFLICT).kind is Kind.BUSY
-    assert _failure("status code: 412 Precondition Failed", Kind.CONFLICT).kind is Kind.CONFLICT
-    assert _failure("status code: 301 Moved", None).text == "HTTP 301: the bucket is in another region"
-    assert _failure("PUT http://169.254.169.254/latest/api/token", None).kind is Kind.DENIED
-
-
-def test_an_answer_that_repeats_the_key_is_not_shown() -> None:
-    answer = "status code: 403 Forbidden: <Error><Code>InvalidAccessKeyId</Code><AWSAccessKeyId>AKIA1</AWSAccessKeyId>"
-    assert _failure(answer, Kind.DENIED).text == "HTTP 403 InvalidAccessKeyId"
 
 
 def test_a_name_that_the_client_does_not_accept_is_an_error_that_shows_it(s3: ObjectServer) -> None:
