@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,8 @@ import pyarrow.parquet as pq
 from pipeline.sources.table_row import TableRow
 from schemas.arrow_memory import memory_of
 from schemas.errors import InputError, ManifestError, Reason
+from schemas.parquet_pages import require_plausible_pages
+from schemas.storage.regular import open_regular
 
 _BATCH_ROWS = 1024
 _MAX_BYTES = 256 << 20  # of the Python values of a batch, above which it is converted row by row, and of a row
@@ -40,10 +43,10 @@ def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
     except _ERRORS as e:
         raise _unreadable(path, e) from e
     first = 0
-    with file:
+    with file, open_regular(path) as stream:
         _require_plausible(path, file)
         for group in range(file.num_row_groups):
-            yield from _group_rows(file, group, columns, first)
+            yield from _group_rows(file, stream, group, columns, first)
             first += file.metadata.row_group(group).num_rows
 
 
@@ -75,13 +78,16 @@ def _require_plausible(path: Path, file: pq.ParquetFile) -> None:
             )
 
 
-def _group_rows(file: pq.ParquetFile, group: int, columns: Sequence[str], first: int) -> Iterator[TableRow]:
+def _group_rows(
+    file: pq.ParquetFile, stream: BinaryIO, group: int, columns: Sequence[str], first: int
+) -> Iterator[TableRow]:
     end = first + file.metadata.row_group(group).num_rows
     if not columns:  # without a column, iter_batches does not yield the number of rows
         yield from (TableRow(at, at + 1, {}) for at in range(first, end))
         return
     at, error = first, "it has fewer rows than it declares"
     try:
+        require_plausible_pages(stream, file.metadata.row_group(group), columns)
         for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=list(columns)):
             for row in _batch_rows(batch, at):
                 yield row

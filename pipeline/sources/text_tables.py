@@ -24,6 +24,7 @@ from pipeline.sources.os_errors import reason_of
 from pipeline.sources.remote import open_remote
 from schemas.errors import InputError, Reason
 from schemas.json_values import load_json
+from schemas.parquet_pages import require_plausible_pages
 
 TEXT = "text"
 _BLOCK_BYTES = 1 << 18
@@ -187,6 +188,7 @@ def _texts(table: str, group: int, access: AccessConfig) -> Iterator[Any]:
     is not converted at all.
     """
     with _opened(table, access) as stream, pq.ParquetFile(stream) as file:
+        require_plausible_pages(stream, file.metadata.row_group(group), [TEXT])
         for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=[TEXT]):
             column = batch.column(0)
             if isinstance(column, pa.DictionaryArray):

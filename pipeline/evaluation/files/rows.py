@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from schemas.errors import ConfigError
+from pipeline.sources.parquet_rows import parquet_columns, parquet_rows
+from schemas.errors import ConfigError, InputError, ManifestError
 from schemas.printable import printable
 from schemas.storage.regular import open_regular
 
@@ -32,7 +30,7 @@ def read_rows(path: Path, needed: Sequence[str]) -> Iterator[Row]:
 def _parsed(path: Path) -> Iterator[Any]:
     try:
         if path.suffix == ".parquet":
-            yield from pq.read_table(path).to_pylist()
+            yield from _parquet(path)
             return
         with open_regular(path) as file:
             if path.suffix == ".json":
@@ -40,5 +38,12 @@ def _parsed(path: Path) -> Iterator[Any]:
                 yield from values if isinstance(values, list) else [values]
             else:
                 yield from (json.loads(line) for line in file if line.strip())
-    except (OSError, ValueError, RecursionError, pa.ArrowException) as e:
+    except (OSError, ValueError, RecursionError, InputError, ManifestError) as e:
         raise ConfigError(printable(f"{path} cannot be read: {e}")) from e
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    for row in parquet_rows(path, parquet_columns(path)):
+        if row.error is not None:
+            raise row.error
+        yield row.values
