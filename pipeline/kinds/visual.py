@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from pipeline.filters.scores import rate, versions_of
 from pipeline.kinds.kind import BaseKind, Samples, Surveyed, TokenizedDocument
-from pipeline.runtime.interrupt import raise_if_stopping
 from pipeline.text.transcripts.cues import Cue
 from pipeline.text.transcripts.reading import VERSION as TRANSCRIPT_VERSION
 from pipeline.tokenize.clips import Clip, ClipConfig, cut, share_cues
@@ -21,6 +20,7 @@ from pipeline.tokenize.transcript import item_transcript
 from pipeline.video.analysis.frame_signature import VERSION as SIGNATURE_VERSION
 from pipeline.video.decoder import AnalysisConfig, DecodeReport
 from pipeline.video.shots.detector import Shots
+from schemas.deadline import checkpoint
 from schemas.records import clip_id
 from schemas.rows import EMBEDDED, Crop, SurveyRow, TimeRange, VisualFacts
 
@@ -119,7 +119,7 @@ def _encode(path: Path, tools: TokenizeTools, *, crop: Crop | None, shots: Shots
     """Return the codes [T, P] of all frames, and what the decoder reports."""
     codes = []
     for frames, _ in tools.decoder.frames(path, crop=crop, shots=shots):
-        raise_if_stopping()
+        checkpoint()
         codes.append(tools.codec.encode(frames))
     report = tools.decoder.report
     assert report is not None  # set when the last frame was delivered

@@ -45,7 +45,8 @@ from pipeline.video.messages import (
     ToParent,
 )
 from pipeline.video.types import DecodeConfig
-from schemas.errors import InputError, JobError, Reason
+from schemas.deadline import checkpoint
+from schemas.errors import InputError, JobError, LongreelError, Reason
 
 _CHECK_INTERVAL_S = 0.05
 _START_LIMIT_S = 120.0
@@ -126,7 +127,7 @@ class DecoderProcess:
     def receive(self, budget: TimeBudget) -> ToParent:
         """Wait for the next message and subtract the waiting time from `budget`.
 
-        Raises InputError TIMEOUT, MEMORY or CRASHED; the child is dead then.
+        Raises InputError TIMEOUT, MEMORY or CRASHED, and what `checkpoint` raises; the child is dead then.
         """
         message: ToParent = decode(self.receive_bytes(budget))
         return message
@@ -135,7 +136,7 @@ class DecoderProcess:
         """Wait for the next message as bytes; otherwise as `receive`."""
         try:
             while not self._poll(budget):
-                pass
+                self._checkpoint()
             return self._pipe.recv_bytes()
         except (EOFError, OSError) as e:
             raise InputError(Reason.CRASHED, f"{budget.path}: the decoder {self._describe_end()}") from e
@@ -157,6 +158,14 @@ class DecoderProcess:
         self._output.close()
         del self._ring
         self._memory.close()
+
+    def _checkpoint(self) -> None:
+        """Let the item report that it takes long, and end; the child is dead then."""
+        try:
+            checkpoint()
+        except LongreelError:
+            self.close()
+            raise
 
     def _poll(self, budget: TimeBudget) -> bool:
         started_at = time.monotonic()

@@ -19,6 +19,7 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.interleave import VisionSegment, parse_document
 from pipeline.tokenize.tools import TokenizeTools
 from pipeline.video.decoder import DecodeConfig
+from schemas.deadline import time_limit
 from schemas.errors import InputError, Reason
 from schemas.fingerprint import fingerprint, sha256_file
 from schemas.rows import EMBEDDED, Crop, SurveyRow, VisualFacts
@@ -81,7 +82,10 @@ def test_a_transcript_is_interleaved_with_frames_and_rejected_if_it_changed(
     sidecar.write_text("1\n00:00:00,500 --> 00:00:01,000\nsomebody speaks\n")
     facts = {"transcript": str(sidecar), "transcript_sha256": sha256_file(sidecar)}
     row = survey_row(path, "video", VIDEO.survey(path, survey_tools), **facts)
-    (found,) = tokenize_frames(path, row, tokenize_tools)
+    checks: list[bool] = []
+    with time_limit(None, check=lambda: checks.append(True)):
+        (found,) = tokenize_frames(path, row, tokenize_tools)
+    assert checks  # of a stop, and whether it takes long
     document = found.document
     segments = list(
         parse_document(document.tokens, vocabulary=tokenize_tools.vocabulary, frame_tokens=document.frame_tokens)

@@ -17,7 +17,8 @@ from PIL import Image
 from pipeline.video import decoder as decoder_module
 from pipeline.video.decoder import DecodeConfig, Decoder
 from pipeline.video.process import DecoderProcess
-from schemas.errors import InputError, JobError, Reason
+from schemas.deadline import time_limit
+from schemas.errors import InputError, Interrupted, JobError, Reason
 from tests.support.decoder_processes import children, has_ended, shared_memory
 from tests.support.inputs.media import make_video, read_number
 
@@ -77,6 +78,25 @@ def test_hanging_decoder_is_killed_at_the_time_limit(long_video: Path) -> None:
             list(frames)
         assert e.value.reason is Reason.TIMEOUT
         assert has_ended(child.pid)
+        assert decoder.probe(long_video).duration_s == 120.0
+
+
+def test_an_item_hears_a_stop_and_reports_while_its_decoder_works(long_video: Path) -> None:
+    calls: list[float] = []
+
+    def check() -> None:
+        calls.append(time.monotonic())
+        if len(calls) == 3:
+            raise Interrupted("stopped")
+
+    with Decoder(DecodeConfig(size=64, fps=25, batch=4)) as decoder:
+        assert decoder.probe(long_video).duration_s == 120.0
+        (child,) = children()
+        child.suspend()
+        with time_limit(None, check=check), pytest.raises(Interrupted):
+            decoder.analyze(long_video)
+        assert has_ended(child.pid)
+        assert len(calls) == 3
         assert decoder.probe(long_video).duration_s == 120.0
 
 
