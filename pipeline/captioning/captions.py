@@ -27,6 +27,7 @@ from pipeline.sources.access import AccessConfig
 from pipeline.sources.inputs import hash_input, local_file
 from schemas.errors import InputError
 from schemas.files import write_json, write_text
+from schemas.record_errors import record_errors
 from schemas.rows import ManifestItem
 
 CAPTIONS, MANIFEST, SUMMARY, REPLIES = "captions.jsonl", "manifest.jsonl", "summary.json", "replies.jsonl"
@@ -102,7 +103,11 @@ def _caption(item: ManifestItem, model: ChatModel, config: CaptionConfig, access
     """Return the caption, or why there is none; None if the budget is spent."""
     caption = Caption(uri=item.uri, model=model.name)
     try:
-        with local_file(item.uri, access=access) as path, shown_frames(path, config) as (frames, times):
+        with (
+            record_errors(item.uri),
+            local_file(item.uri, access=access) as path,
+            shown_frames(path, config) as (frames, times),
+        ):
             question = config.question(item.kind, len(frames))
             request = ChatRequest(
                 messages=(Message("user", (question, *frames)),),

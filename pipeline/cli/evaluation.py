@@ -31,6 +31,7 @@ from pipeline.runtime.progress import show_count
 from pipeline.text.books import BookConfig, load_book
 from schemas.errors import ConfigError, UsageError
 from schemas.printable import json_text, printable
+from schemas.record_errors import record_errors
 from schemas.storage.option import Address, NewFolder
 from tokenizer.text.tokenizer import TextTokenizer
 
@@ -292,4 +293,9 @@ def _options(config: Any) -> dict[str, Any]:
 
 def text_of(paths: tuple[Path, ...]) -> str:
     """Return the clean text of books. Raises InputError for a file that is not readable text."""
-    return "\n\n".join(load_book(path, BookConfig()).text for path in paths)
+    return "\n\n".join(map(_text_of, paths))
+
+
+def _text_of(path: Path) -> str:
+    with record_errors(str(path)):
+        return load_book(path, BookConfig()).text

@@ -21,6 +21,7 @@ from pipeline.text.books import BookConfig, load_book
 from pipeline.text.formats.registry import FORMATS
 from pipeline.text.qa_items import MANIFEST
 from schemas.errors import ConfigError, InputError
+from schemas.record_errors import record_errors
 from schemas.runs.folder_lock import locked_folder
 
 _CHARACTERS_PER_TOKEN = 4.0  # of English
@@ -85,9 +86,12 @@ class Qa:
         """Yield the books that can be read, and name the others."""
         for path in _files(self.books):
             try:
-                yield NamedBook.of(path, load_book(path, self.text), self.generation)
+                with record_errors(str(path)):
+                    book = NamedBook.of(path, load_book(path, self.text), self.generation)
             except InputError as e:
                 console.print(f"qa: {path} is left out: {e}")
+            else:
+                yield book
 
     def _estimate(self, books: Sequence[NamedBook]) -> str:
         asked = list(questions(books, self.generation))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.language_models.chat import ChatModel, ChatRequest, Reply, RequestRefused
+from schemas.checksums import checksum
 from schemas.errors import storage_errors
 from schemas.storage.location import located
 from schemas.storage.regular import open_appending
@@ -22,7 +23,8 @@ class CachedModel:
     """A `ChatModel` whose replies are kept in a file of JSON lines, by the hash of the request and the model's name.
 
     A refusal is kept as well. Equal requests of several threads are sent once. A line that a killed process left
-    incomplete is ignored. One process at a time may use the file; its threads may share the object.
+    incomplete, or that was altered since, is ignored. One process at a time may use the file; its threads may share the
+    object.
     """
 
     def __init__(self, model: ChatModel, path: Path) -> None:
@@ -75,7 +77,7 @@ class CachedModel:
                 del self._running[key]
 
     def _keep(self, key: str, value: dict[str, Any]) -> None:
-        line = json.dumps({"key": key, "value": value}).encode() + b"\n"
+        line = json.dumps({"key": key, "value": value, "checksum": _checksum(key, value)}).encode() + b"\n"
         with self._lock, storage_errors(self._path), open_appending(self._path) as file:
             file.write(b"\n" + line if self._is_torn else line)
             self._kept[key], self._is_torn = value, False
@@ -88,7 +90,12 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Any]], bool]:
     for line in located(path).read().splitlines(keepends=True) if path.exists() else ():
         try:
             row = json.loads(line)
-            kept[row["key"]] = dict(row["value"])
-        except (ValueError, KeyError, TypeError):  # of a process that was killed
+            if row["checksum"] == _checksum(row["key"], row["value"]):
+                kept[row["key"]] = row["value"]
+        except (ValueError, KeyError, TypeError, RecursionError):  # of a process that was killed, or damaged
             continue
     return kept, not line.endswith(b"\n")
+
+
+def _checksum(key: str, value: dict[str, Any]) -> str:
+    return checksum(json.dumps([key, value], sort_keys=True).encode())

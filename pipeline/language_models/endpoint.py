@@ -59,6 +59,8 @@ class Endpoint:
             api_key=os.environ.get(config.api_key_variable) or "none",
             timeout=config.timeout_s,
             max_retries=config.retries,
+            # A redirect would send the prompt to a server that the user has not named.
+            http_client=openai.DefaultHttpxClient(follow_redirects=False),
         )
 
     @cached_property
@@ -83,7 +85,7 @@ class Endpoint:
         found = self._complete(request)
         usage, choice = found.usage, found.choices[0]
         return Reply(
-            text=choice.message.content or "",
+            text=_encodable(choice.message.content or ""),
             finish_reason=choice.finish_reason,
             prompt_tokens=usage.prompt_tokens if usage else None,
             reply_tokens=usage.completion_tokens if usage else None,
@@ -138,6 +140,11 @@ class Endpoint:
             ) from e
         except (openai.OpenAIError, ValueError) as e:  # a reply that is not of this interface
             raise JobError(printable(f"{where} does not answer like a server with OpenAI's interface: {e}")) from e
+
+
+def _encodable(text: str) -> str:
+    """Return a text without halves of surrogate pairs, which JSON can contain, and no file."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _require_address(address: str, config: EndpointConfig) -> None:

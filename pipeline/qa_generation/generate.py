@@ -34,6 +34,7 @@ from schemas.errors import ConfigError
 from schemas.files import write_json, write_text
 
 PAIRS, SUMMARY, REPLIES = "pairs.jsonl", "summary.json", "replies.jsonl"
+_NAME_BYTES = 80  # of a book in the names of its documents; file systems allow 255 with all that follows
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class NamedBook:
     @classmethod
     def of(cls, path: Path, book: Book, config: QaGeneration) -> NamedBook:
         """Split a book into chunks."""
-        name = re.sub(r"[^\w.-]+", "_", path.stem)[:80] or "book"
+        name = re.sub(r"[^\w.-]+", "_", path.stem).encode()[:_NAME_BYTES].decode(errors="ignore") or "book"
         return cls(name, book, tuple(split_chunks(book.text, words=config.chunk_words)))
 
 

@@ -15,6 +15,7 @@ TASKS: tuple[Task, ...] = get_args(Task)
 
 _MAX_TOKENS = 300
 _MAX_ANSWER_TOKENS = 64
+_MOST_CHARACTERS = 20_000  # of a reply that are read, far more than its tokens have
 _WHAT: dict[Task, str] = {
     "fact": "one question about a detail that only this passage tells. The answer is a few words of the passage",
     "name": "one question whose answer is the name of a person, a place or a thing that the passage mentions",
@@ -60,7 +61,7 @@ def answer_request(question: str) -> ChatRequest:
 
 def parse_reply(text: str) -> tuple[str, str] | None:
     """Return question and answer of the first JSON object in a reply that has both; None if there is none."""
-    decoder = json.JSONDecoder()
+    decoder, text = json.JSONDecoder(), text[:_MOST_CHARACTERS]  # each bracket is tried
     at = text.find("{")
     while at != -1:
         try:

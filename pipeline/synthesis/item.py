@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from schemas.errors import ConfigError
 from tokenizer.text.tokenizer import TextTokenizer
 
 _ENDS = 2  # bos and eos
+_MOST_TOKENS = 1 << 24  # of a document, which is made in memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +30,10 @@ class SynthConfig:
     """Random seed. The same options give the same documents."""
 
     def __post_init__(self) -> None:
-        for name in ("length", "count"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, most in (("length", _MOST_TOKENS), ("count", math.inf)):
+            if not 1 <= getattr(self, name) <= most:
+                at_most = "" if math.isinf(most) else f" and at most {most:,}"
+                raise ConfigError(f"{name} must be at least 1{at_most}, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

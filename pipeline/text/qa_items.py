@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.text.qa import Turn
+from schemas.errors import ConfigError, storage_errors
 from schemas.files import write_text
+from schemas.printable import printable
 from schemas.storage.regular import open_regular
 
 DOCUMENTS, MANIFEST = "documents", "manifest.jsonl"
@@ -38,6 +40,7 @@ class QaItem:
 
 def write_qa_items(items: Iterable[QaItem], out: Path) -> int:
     """Write documents and manifest to `out`, remove those of the earlier manifest, and return how many there are."""
+    _require_utf8(out)
     folder, rows, earlier = out / DOCUMENTS, [], _listed(out / MANIFEST)
     for item in items:
         path = folder / f"{item.name}.qa.json"
@@ -45,9 +48,21 @@ def write_qa_items(items: Iterable[QaItem], out: Path) -> int:
         write_text(path, json.dumps({"turns": turns}, ensure_ascii=False, indent=1) + "\n")
         rows.append({"uri": str(path.resolve()), "kind": "qa", **item.columns})
     write_text(out / MANIFEST, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    for name in earlier - {Path(row["uri"]).name for row in rows}:
-        (folder / name).unlink(missing_ok=True)
+    with storage_errors(folder):
+        for name in earlier - {Path(row["uri"]).name for row in rows}:
+            (folder / name).unlink(missing_ok=True)
     return len(rows)
+
+
+def _require_utf8(out: Path) -> None:
+    """Raise ConfigError for a folder whose documents no manifest can name."""
+    try:
+        str(out.resolve()).encode()
+    except UnicodeEncodeError as e:
+        name = printable(str(out))
+        raise ConfigError(
+            f"{name} is not valid UTF-8, which the manifest of its documents must be; choose another --out"
+        ) from e
 
 
 def _listed(manifest: Path) -> set[str]:

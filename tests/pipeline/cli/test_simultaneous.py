@@ -57,7 +57,7 @@ def test_generated_items_are_written_by_one_command_at_a_time(
 ) -> None:
     out = ["--out", str(tmp_path / "out")]
     Image.new("RGB", (20, 20)).save(tmp_path / "p.png")
-    train_text_tokenizer([story(1, 5)], tmp_path / "text.model", TextTrainConfig(vocab_size=300))
+    train_text_tokenizer([story(1, 5)], tmp_path / "text.model", TextTrainConfig(vocab_size=512))
     with locked_folder(tmp_path / "out"), chat_server(lambda body: Answer("A square.")) as server:
         for command in (
             ["caption", str(tmp_path / "p.png"), "--endpoint", server.address, *out],

@@ -98,6 +98,20 @@ def test_a_failure_is_not_kept(tmp_path: Path) -> None:
     assert model.asked == ["fail", "fail"]
 
 
+@pytest.mark.parametrize("altered", [b'"b"', b'"stop"', b"checksum", b'"text"'])
+def test_a_reply_that_was_altered_on_disk_is_asked_again(tmp_path: Path, altered: bytes) -> None:
+    path, model = tmp_path / "replies.jsonl", Echo()
+    cached = CachedModel(model, path)
+    for text in "ab":
+        cached.ask(question(text))
+    first, second = path.read_bytes().splitlines(keepends=True)
+    assert altered in second
+    path.write_bytes(first + second.replace(altered, altered[:-2] + b'z"' if altered.endswith(b'"') else b"checkzum"))
+    again = CachedModel(model, path)
+    assert [again.ask(question(text)).text for text in "ab"] == ["a", "b"]
+    assert model.asked == ["a", "b", "b"]
+
+
 @pytest.mark.parametrize("cut", [1, 20])
 def test_a_line_that_is_cut_off_costs_one_reply(tmp_path: Path, cut: int) -> None:
     path, model = tmp_path / "replies.jsonl", Echo()

@@ -91,6 +91,22 @@ def test_a_refused_request_is_told_from_a_server_that_fails() -> None:
         Endpoint(server.address, EndpointConfig(served_model="m", retries=0)).ask(request)
 
 
+def test_a_redirect_is_not_followed() -> None:
+    with (
+        chat_server(lambda body: Answer("from elsewhere")) as other,
+        chat_server(lambda body: Answer(status=307, location=f"{other.address}/chat/completions")) as server,
+        pytest.raises(JobError, match="answers 307"),
+    ):
+        Endpoint(server.address, QUICK).ask(user_request("x", max_tokens=1))
+    assert other.requests == []
+
+
+def test_halves_of_surrogate_pairs_in_a_reply_are_replaced() -> None:
+    with chat_server(lambda body: Answer("a\ud83d\ude00 b\ud800")) as server:
+        reply = Endpoint(server.address, QUICK).ask(user_request("x", max_tokens=1))
+    assert reply.text == "a\U0001f600 b\ufffd"
+
+
 def test_a_failure_that_passes_is_retried() -> None:
     answers = [Answer("slow down", status=429), Answer("busy", status=503), Answer("here")]
     with chat_server(lambda body: answers.pop(0)) as server:

@@ -114,6 +114,11 @@ def test_documents_that_are_not_made_any_more_are_removed(tmp_path: Path) -> Non
     assert len(list((tmp_path / DOCUMENTS).iterdir())) == 1
 
 
+def test_names_of_documents_are_as_short_as_file_systems_need() -> None:
+    assert book("ü" * 120).name == "ü" * 40
+    assert book("誰" * 80).name == "誰" * 26
+
+
 def test_books_without_words_are_an_error(tmp_path: Path) -> None:
     with chat_server(scripted) as server, pytest.raises(ConfigError, match="no text to ask about"):
         generate([book(text="* * *")], Endpoint(server.address), tmp_path, CONFIG)

@@ -51,6 +51,7 @@ def test_the_first_object_with_both_is_read(text: str) -> None:
         '{"question": 3, "answer": "x"}',
         '{"question": " ", "answer": "x"}',
         "{" * 3000,
+        '{"a":' * 300_000,
     ],
 )
 def test_a_reply_without_both_is_none(text: str) -> None:

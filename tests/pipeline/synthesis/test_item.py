@@ -35,7 +35,7 @@ def test_a_row_says_how_its_document_was_made(tmp_path: Path) -> None:
     assert Path(rows[0]["uri"]).is_file()
 
 
-@pytest.mark.parametrize("wrong", [{"length": 0}, {"length": 64, "count": 0}])
+@pytest.mark.parametrize("wrong", [{"length": 0}, {"length": (1 << 24) + 1}, {"length": 64, "count": 0}])
 def test_wrong_numbers_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="must be at least 1"):
         SynthConfig(**wrong)

@@ -3,8 +3,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from pipeline.text.qa import QaConfig, Turn, read_turns
 from pipeline.text.qa_items import DOCUMENTS, MANIFEST, QaItem, write_qa_items
+from schemas.errors import ConfigError
 
 TURNS = [Turn("context", "Ü\n "), Turn("answer", "a")]
 
@@ -25,3 +28,9 @@ def test_documents_of_an_earlier_run_are_replaced_and_those_of_others_stay(tmp_p
     (tmp_path / MANIFEST).write_text('[1]\n{"uri": "/elsewhere/own.txt"}\n')
     assert write_qa_items([], tmp_path) == 0
     assert sorted(path.name for path in (tmp_path / DOCUMENTS).iterdir()) == ["own.qa.json", "two.qa.json"]
+
+
+def test_a_folder_that_no_manifest_can_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not valid UTF-8, .*choose another --out"):
+        write_qa_items([QaItem("one", TURNS, {})], tmp_path / "a\udcff")
+    assert list(tmp_path.iterdir()) == []

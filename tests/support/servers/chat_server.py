@@ -19,6 +19,7 @@ class Answer:
     status: int = 200
     logprobs: dict[str, float] | None = None
     raw: bytes | None = None
+    location: str | None = None  # of a redirect
 
 
 @dataclass
@@ -48,10 +49,12 @@ def chat_server(reply: Callable[[dict[str, Any]], Answer], models: tuple[str, ..
             found.requests.append(body)
             found.keys.append(self.headers["Authorization"])
             answer = reply(body)
-            self._send(answer.status, answer.raw or json.dumps(_body(answer, body)).encode())
+            self._send(answer.status, answer.raw or json.dumps(_body(answer, body)).encode(), answer.location)
 
-        def _send(self, status: int, data: bytes) -> None:
+        def _send(self, status: int, data: bytes, location: str | None = None) -> None:
             self.send_response(status)
+            if location is not None:
+                self.send_header("Location", location)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
