@@ -9,7 +9,6 @@ than 13 words have no 13-gram, and are not found.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from pipeline.text.encoding import read_unicode
 from pipeline.text.words import Words, shingles, split_words
 from schemas.errors import ConfigError, InputError
 from schemas.fingerprint import fingerprint, sha256_file
+from schemas.json_values import load_json
 from schemas.storage.location import Location
 
 NGRAM_WORDS = 13
@@ -84,8 +84,8 @@ def _texts(path: Location) -> Iterator[str]:
     elif path.suffix == ".jsonl":
         for number, line in enumerate(content.split("\n"), start=1):
             try:
-                yield from _strings(json.loads(line)) if line.strip() else ()
-            except (ValueError, RecursionError) as e:
+                yield from _strings(load_json(line)) if line.strip() else ()
+            except (ValueError, RecursionError, InputError) as e:
                 raise ConfigError(f"the evaluation set {path}, line {number}: not JSON ({e})") from e
     else:
         raise ConfigError(f"the evaluation set {path} must be a .txt or .jsonl file")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.sources.jsonl_rows import jsonl_rows
 from pipeline.sources.parquet_rows import parquet_columns, parquet_rows
 from schemas.errors import ConfigError, InputError, ManifestError
+from schemas.json_values import load_json
 from schemas.printable import printable
-from schemas.storage.regular import open_regular
+from schemas.storage.regular import open_regular, require_regular
 
 Row = Mapping[str, Any]
+_MAX_BYTES = 512 << 20  # of a .json file
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> Iterator[Row]:
@@ -29,21 +31,26 @@ def read_rows(path: Path, needed: Sequence[str]) -> Iterator[Row]:
 
 def _parsed(path: Path) -> Iterator[Any]:
     try:
-        if path.suffix == ".parquet":
-            yield from _parquet(path)
-            return
-        with open_regular(path) as file:
-            if path.suffix == ".json":
-                values = json.load(file)
-                yield from values if isinstance(values, list) else [values]
-            else:
-                yield from (json.loads(line) for line in file if line.strip())
+        require_regular(path)
+        if path.suffix == ".json":
+            yield from _document(path)
+        else:
+            yield from _rows(path)
     except (OSError, ValueError, RecursionError, InputError, ManifestError) as e:
         raise ConfigError(printable(f"{path} cannot be read: {e}")) from e
 
 
-def _parquet(path: Path) -> Iterator[Row]:
-    for row in parquet_rows(path, parquet_columns(path)):
+def _document(path: Path) -> list[Any]:
+    with open_regular(path) as file:
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise ValueError(f"it has more than {_MAX_BYTES:,} bytes")
+    values = load_json(data.decode("utf-8-sig"))
+    return values if isinstance(values, list) else [values]
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    for row in parquet_rows(path, parquet_columns(path)) if path.suffix == ".parquet" else jsonl_rows(path):
         if row.error is not None:
             raise row.error
         yield row.values

@@ -6,7 +6,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -190,7 +190,14 @@ def test_a_server_that_answers_everything_with_a_page_is_an_error(
     monkeypatch.setattr(failures, "PATIENCE_S", 0.1)
     folder = server.bucket() / "folder"
     proxy.lie = lambda path, answer: (200, {"Content-Type": "text/html"}, b"<html>Sign in</html>")
-    calls = (folder.list, lambda: list(folder.walk()), folder.is_folder, folder.read, folder.exists, folder.local)
+    calls: tuple[Callable[[], object], ...] = (
+        folder.list,
+        lambda: list(folder.walk()),
+        folder.is_folder,
+        folder.read,
+        folder.exists,
+        folder.local,
+    )
     for call in calls:
         with pytest.raises(StorageError, match="refuses the request|cannot be reached"):
             call()

@@ -38,3 +38,18 @@ def test_a_missing_file_and_a_pipe_are_errors(tmp_path: Path) -> None:
     for name in ("none.jsonl", "pipe.jsonl", "none.parquet"):
         with pytest.raises(ConfigError, match=name):
             list(read_rows(tmp_path / name, ("a",)))
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl"])
+def test_a_file_of_millions_of_values_is_an_error(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("schemas.json_values._MAX_PARTS", 1000)
+    (tmp_path / f"r.{ending}").write_text("[" + "{}," * 1000 + "{}]")
+    with pytest.raises(ConfigError, match=r"r\.json.* has more than 1,000 brackets"):
+        list(read_rows(tmp_path / f"r.{ending}", ("a",)))
+
+
+def test_a_json_file_beyond_the_limit_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.evaluation.files.rows._MAX_BYTES", 10)
+    (tmp_path / "r.json").write_text(json.dumps(ROWS))
+    with pytest.raises(ConfigError, match="it has more than 10 bytes"):
+        list(read_rows(tmp_path / "r.json", ("a",)))
