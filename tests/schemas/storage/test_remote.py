@@ -219,7 +219,8 @@ def test_a_list_that_does_not_end_is_an_error(
         return 200, {}, f"<ListBucketResult>{more}</ListBucketResult>".encode()
 
     proxy.lie = lie
-    for call in (folder.list, lambda: list(folder.walk())):
+    calls: tuple[Callable[[], object], ...] = (folder.list, lambda: list(folder.walk()))
+    for call in calls:
         with pytest.raises(StorageError, match="list does not end within 0.2 s"):
             call()
 
