@@ -11,6 +11,7 @@ _PROMPT = (
     "{words} words. Do not mention frames. Reply with the description and nothing else."
 )
 _PICTURE_PROMPT = "Describe this picture in at most {words} words. Reply with the description and nothing else."
+_MAX_BYTES = 512 << 20  # of the frames of a request
 _TOKENS_PER_WORD = 4  # enough for most languages
 
 
@@ -40,12 +41,22 @@ class CaptionConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 8 <= self.size <= 4096:
             raise ConfigError(f"size must be from 8 to 4096 pixels, got {self.size}")
+        if self.frames * self.frame_bytes > _MAX_BYTES:
+            raise ConfigError(
+                f"{self.frames} frames of {self.size} pixels take more than {_MAX_BYTES >> 20} MiB: show fewer or smaller "
+                "ones"
+            )
         if self.prompt is not None and not self.prompt.strip():
             raise ConfigError("prompt must not be blank")
         if not self.temperature >= 0:
             raise ConfigError(f"temperature must not be negative, got {self.temperature}")
         if self.max_requests is not None and self.max_requests < 0:
             raise ConfigError(f"max_requests must not be negative, got {self.max_requests}")
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of a frame in memory."""
+        return 3 * self.size**2
 
     @property
     def max_tokens(self) -> int:

@@ -16,7 +16,8 @@ from pipeline.language_models.chat import Media
 from pipeline.video.decoder import DecodeConfig, Decoder
 from pipeline.video.spread_frames import spread_indices, thinned_frames
 
-_HELD = 256  # frames in memory at least, of which the shown ones are chosen
+_HELD = 256  # frames in memory, of which the shown ones are chosen, if they are small enough
+_HELD_BYTES = 256 << 20
 
 
 @contextmanager
@@ -36,6 +37,7 @@ def shown_frames(path: Path, config: CaptionConfig) -> Iterator[tuple[list[Media
 def _chosen(path: Path, config: CaptionConfig) -> tuple[NDArray[np.uint8], list[float]]:
     """Return frames [n, H, W, 3] at equal distances from the first to the last, and their times."""
     with Decoder(DecodeConfig(fps=1.0, size=config.size)) as decoder:
-        frames, times = thinned_frames(decoder, path, held=max(_HELD, 8 * config.frames))
+        most = min(max(_HELD, 8 * config.frames), _HELD_BYTES // config.frame_bytes)
+        frames, times = thinned_frames(decoder, path, held=max(most, 2 * config.frames))
     chosen = spread_indices(len(frames), config.frames)
     return frames[chosen], times[chosen].tolist()

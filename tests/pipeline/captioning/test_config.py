@@ -9,7 +9,16 @@ from schemas.errors import ConfigError
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"frames": 0}, {"words": 0}, {"size": 4}, {"prompt": " "}, {"temperature": -1}, {"max_requests": -1}]
+    "wrong",
+    [
+        {"frames": 64, "size": 2048},
+        {"frames": 0},
+        {"words": 0},
+        {"size": 4},
+        {"prompt": " "},
+        {"temperature": -1},
+        {"max_requests": -1},
+    ],
 )
 def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
