@@ -43,7 +43,8 @@ class CaptionConfig:
             raise ConfigError(f"size must be from 8 to 4096 pixels, got {self.size}")
         if self.frames * self.frame_bytes > _MAX_BYTES:
             raise ConfigError(
-                f"{self.frames} frames of {self.size} pixels take more than {_MAX_BYTES >> 20} MiB: use fewer or smaller ones"
+                f"{self.frames} frames of {self.size} pixels take more than {_MAX_BYTES >> 20} MiB; "
+                "use fewer or smaller ones"
             )
         if self.prompt is not None and not self.prompt.strip():
             raise ConfigError("prompt must not be blank")

@@ -8,11 +8,13 @@ import pytest
 from PIL import Image
 
 import longreel
+from pipeline.cli.synth import Destination
+from pipeline.synthesis.item import SynthConfig
+from schemas.errors import LeaseHeld
 from schemas.runs.folder_lock import locked_folder
 from tests.support.finished_workspace import write_finished_workspace
 from tests.support.servers.chat_server import Answer, chat_server
 from tests.support.texts import story
-from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 from trainer.run.lock import locked
 
 pytestmark = pytest.mark.slow
@@ -55,16 +57,15 @@ def test_a_model_is_imported_by_one_command_at_a_time(tmp_path: Path, capsys: py
 def test_generated_items_are_written_by_one_command_at_a_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = ["--out", str(tmp_path / "out")]
+    place, out = tmp_path / "out", ["--out", str(tmp_path / "out")]
     Image.new("RGB", (20, 20)).save(tmp_path / "p.png")
-    train_text_tokenizer([story(1, 5)], tmp_path / "text.model", TextTrainConfig(vocab_size=512))
-    with locked_folder(tmp_path / "out"), chat_server(lambda body: Answer("A square.")) as server:
-        for command in (
-            ["caption", str(tmp_path / "p.png"), "--endpoint", server.address, *out],
-            ["synth", "copy", "--text-tokenizer", str(tmp_path / "text.model"), "--length", "512", *out],
-        ):
-            assert "is in use by another longreel command" in refused(command, capsys), command
+    with locked_folder(place), chat_server(lambda body: Answer("A square.")) as server:
+        message = refused(["caption", str(tmp_path / "p.png"), "--endpoint", server.address, *out], capsys)
+        assert "is in use by another longreel command" in message
         assert server.requests == []
+        made = Destination(out=place, text_tokenizer="any.model", synth=SynthConfig(length=64))
+        with pytest.raises(LeaseHeld):
+            made.write("copy", [])
 
 
 def test_a_training_run_takes_one_command_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
