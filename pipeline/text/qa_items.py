@@ -42,6 +42,8 @@ def write_qa_items(items: Iterable[QaItem], out: Path) -> int:
     """Write documents and manifest to `out`, remove those of the earlier manifest, and return how many there are."""
     _require_utf8(out)
     folder, rows, earlier = out / DOCUMENTS, [], _listed(out / MANIFEST)
+    with storage_errors(out):
+        (out / MANIFEST).unlink(missing_ok=True)  # it would list documents that are replaced under the same names
     for item in items:
         path = folder / f"{item.name}.qa.json"
         turns = [turn._asdict() for turn in item.turns]

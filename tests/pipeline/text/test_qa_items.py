@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,17 @@ def test_documents_of_an_earlier_run_are_replaced_and_those_of_others_stay(tmp_p
     (tmp_path / MANIFEST).write_text('[1]\n{"uri": "/elsewhere/own.txt"}\n')
     assert write_qa_items([], tmp_path) == 0
     assert sorted(path.name for path in (tmp_path / DOCUMENTS).iterdir()) == ["own.qa.json", "two.qa.json"]
+
+
+def test_a_run_that_is_killed_leaves_no_manifest_of_documents_of_two_runs(tmp_path: Path) -> None:
+    def killed() -> Iterator[QaItem]:
+        yield QaItem("one", TURNS[1:], {})
+        raise KeyboardInterrupt
+
+    write_qa_items([QaItem("one", TURNS, {}), QaItem("two", TURNS, {})], tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        write_qa_items(killed(), tmp_path)
+    assert not (tmp_path / MANIFEST).exists()
 
 
 def test_a_folder_that_no_manifest_can_name_is_refused(tmp_path: Path) -> None:
