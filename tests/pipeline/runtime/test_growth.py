@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +27,9 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.job import tokenize_items
 from schemas.errors import ConfigError
 from schemas.records import SIGNATURES, SURVEY
+from schemas.storage.local import LocalStore
+from schemas.storage.location import Location, located
+from schemas.storage.remote import RemoteStore
 from tests.support.finished_workspace import CLIP, FILM, NOVEL, write_finished_workspace
 from tests.support.stages import made_bytes
 from tests.support.survey_rows import select_config
@@ -86,22 +92,59 @@ def test_divided_units_have_the_rows_and_tokens_of_before(tmp_path: Path) -> Non
     assert sorted(p.name for p in (workspace.root.local() / "survey").iterdir()) == ["24"]
 
 
-def test_a_division_that_is_killed_changes_nothing_and_is_repeated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def _stop_after(changes: int, store: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the process end before the change of a file or folder that follows so many others."""
+    left = itertools.count(changes, -1)
+
+    def stopped(change: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*given: Any) -> Any:
+            if next(left) == 0:
+                raise KeyboardInterrupt
+            return change(*given)
+
+        return run
+
+    for name in ("write", "put", "delete", "delete_folder"):
+        monkeypatch.setattr(store, name, stopped(getattr(store, name)))
+
+
+def _copied(source: Location, target: Location) -> Location:
+    for place in source.walk():
+        (target / place.relative_to(source)).write(place.read())
+    return target
+
+
+@pytest.mark.parametrize(
+    ("kind", "step"),
+    [("local", 9), *(pytest.param(kind, 1, marks=pytest.mark.faults) for kind in ("local", "s3", "gcs"))],
+)
+def test_a_division_that_is_killed_at_any_change_has_all_rows_and_is_completed(
+    kind: str, step: int, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace = write_finished_workspace(tmp_path / "out")
-    before = _rows(workspace)
-    with monkeypatch.context() as patch:
-        patch.setattr(Workspace, "save", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            divide(workspace, 0, given=6)
-    killed = Workspace.existing(workspace.root)
-    assert (killed.units, _rows(killed)) == (3, before)
-    found = dict(workspace_problems(killed))
-    assert found["survey/6"].startswith("it was left by an interrupted `longreel survey`")
-    divide(killed, 0, given=6)
-    assert (killed.units, _rows(killed)) == (6, before)
-    assert list(workspace_problems(killed)) == []
+    root = located(tmp_path) if kind == "local" else request.getfixturevalue(kind).bucket()
+    finished, units = write_finished_workspace(tmp_path / "finished"), list[int]()
+    before = _rows(finished)
+    for changes in itertools.count(step=step):
+        place, is_killed = _copied(finished.root, root / str(changes)), False
+        with monkeypatch.context() as patch:
+            _stop_after(changes, LocalStore if kind == "local" else RemoteStore, patch)
+            try:
+                divide(Workspace.existing(place), 0, given=6)
+            except KeyboardInterrupt:
+                is_killed = True
+        killed = Workspace.existing(place)
+        units.append(killed.units)
+        assert _rows(killed) == before
+        left = dict(workspace_problems(killed))
+        assert all("interrupted" in problem for problem in left.values()), left
+        divide(killed, 0, given=6)
+        assert (killed.units, _rows(killed)) == (6, before)
+        assert list(workspace_problems(killed)) == []
+        if not is_killed:
+            break
+    print(f"{kind}: {len(units)} kills")
+    assert units == sorted(units)
+    assert set(units) == {3, 6}
 
 
 def test_a_takedown_leaves_no_token_in_a_file_that_divided_units_share(tmp_path: Path) -> None:
