@@ -7,11 +7,12 @@ from pathlib import Path
 
 from pipeline.packing.config import PackConfig
 from pipeline.runtime.beam import Runner
-from pipeline.runtime.token_store import write_unit
-from pipeline.runtime.workspace import Workspace
+from pipeline.runtime.token_store import TokenStore, write_unit
+from pipeline.runtime.workspace import Workspace, read_units
 from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
 from pipeline.select.quarantine import write_quarantine
+from schemas.records import SIGNATURES, SURVEY
 from tests.support import token_stores
 from tests.support.packing.local_packing import pack_documents
 from tests.support.survey_rows import Row, book, broken, pair, video, webp, write_signatures, write_survey
@@ -77,3 +78,14 @@ def write_finished_workspace(root: Path, options: SelectConfig | None = None) ->
     token_stores.write_facts(workspace)
     write_quarantine(workspace)
     return workspace
+
+
+def rows_of(workspace: Workspace) -> object:
+    """Return the rows of survey and signatures, and the tokens, in an order that units do not change."""
+    survey, signatures = read_units(workspace.survey, SURVEY), read_units(workspace.signatures, SIGNATURES)
+    store = TokenStore(workspace.tokens)
+    tokens = {
+        row["document_id"]: store.read(row["unit"], row["batch"], row["row"]).tolist()
+        for row in store.table().to_pylist()
+    }
+    return survey.sort_by("uri").to_pylist(), signatures.sort_by("content_id").to_pylist(), tokens

@@ -12,6 +12,7 @@ from pipeline.cli.synth import Destination
 from pipeline.synthesis.item import SynthConfig
 from schemas.errors import LeaseHeld
 from schemas.runs.folder_lock import locked_folder
+from schemas.storage.location import located
 from tests.support.finished_workspace import write_finished_workspace
 from tests.support.servers.chat_server import Answer, chat_server
 from tests.support.texts import story
@@ -63,7 +64,7 @@ def test_generated_items_are_written_by_one_command_at_a_time(
         message = refused(["caption", str(tmp_path / "p.png"), "--endpoint", server.address, *out], capsys)
         assert "is in use by another longreel command" in message
         assert server.requests == []
-        made = Destination(out=place, text_tokenizer="any.model", synth=SynthConfig(length=64))
+        made = Destination(out=place, text_tokenizer=located(tmp_path / "text.model"), synth=SynthConfig(length=64))
         with pytest.raises(LeaseHeld):
             made.write("copy", [])
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +14,7 @@ from pipeline.runtime.beam import Runner
 from pipeline.runtime.growth import divide, units_for
 from pipeline.runtime.token_store import StoreFacts, TokenStore, orphans
 from pipeline.runtime.units import unit_files
-from pipeline.runtime.workspace import Workspace, read_units
+from pipeline.runtime.workspace import Workspace
 from pipeline.select.job import select_items
 from pipeline.survey.config import SurveyConfig
 from pipeline.survey.job import survey_items
@@ -26,11 +23,7 @@ from pipeline.takedown.takedown import TakedownConfig, take_down
 from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.job import tokenize_items
 from schemas.errors import ConfigError
-from schemas.records import SIGNATURES, SURVEY
-from schemas.storage.local import LocalStore
-from schemas.storage.location import Location, located
-from schemas.storage.remote import RemoteStore
-from tests.support.finished_workspace import CLIP, FILM, NOVEL, write_finished_workspace
+from tests.support.finished_workspace import CLIP, FILM, NOVEL, rows_of, write_finished_workspace
 from tests.support.stages import made_bytes
 from tests.support.survey_rows import select_config
 from tests.support.texts import story
@@ -65,22 +58,12 @@ def test_without_a_given_number_units_are_divided_as_items_are_added(tmp_path: P
     assert numbers == [4, 16, 16, 64, 1024]
 
 
-def _rows(workspace: Workspace) -> object:
-    survey, signatures = read_units(workspace.survey, SURVEY), read_units(workspace.signatures, SIGNATURES)
-    store = TokenStore(workspace.tokens)
-    tokens = {
-        row["document_id"]: store.read(row["unit"], row["batch"], row["row"]).tolist()
-        for row in store.table().to_pylist()
-    }
-    return survey.sort_by("uri").to_pylist(), signatures.sort_by("content_id").to_pylist(), tokens
-
-
 def test_divided_units_have_the_rows_and_tokens_of_before(tmp_path: Path) -> None:
     workspace = write_finished_workspace(tmp_path / "out")
-    before, files = _rows(workspace), list(workspace.tokens.local().glob("*.arrow"))
+    before, files = rows_of(workspace), list(workspace.tokens.local().glob("*.arrow"))
     for units in (6, 24):
         divide(workspace, 0, given=units)
-        assert _rows(workspace) == before
+        assert rows_of(workspace) == before
         assert list(workspace_problems(workspace)) == []
         assert StoreFacts.read(workspace.tokens).units == tuple(
             sorted(
@@ -90,61 +73,6 @@ def test_divided_units_have_the_rows_and_tokens_of_before(tmp_path: Path) -> Non
         )
     assert all(path.exists() for path in files)  # no byte of tokens was copied
     assert sorted(p.name for p in (workspace.root.local() / "survey").iterdir()) == ["24"]
-
-
-def _stop_after(changes: int, store: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the process end before the change of a file or folder that follows so many others."""
-    left = itertools.count(changes, -1)
-
-    def stopped(change: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*given: Any) -> Any:
-            if next(left) == 0:
-                raise KeyboardInterrupt
-            return change(*given)
-
-        return run
-
-    for name in ("write", "put", "delete", "delete_folder"):
-        monkeypatch.setattr(store, name, stopped(getattr(store, name)))
-
-
-def _copied(source: Location, target: Location) -> Location:
-    for place in source.walk():
-        (target / place.relative_to(source)).write(place.read())
-    return target
-
-
-@pytest.mark.parametrize(
-    ("kind", "step"),
-    [("local", 9), *(pytest.param(kind, 1, marks=pytest.mark.faults) for kind in ("local", "s3", "gcs"))],
-)
-def test_a_division_that_is_killed_at_any_change_has_all_rows_and_is_completed(
-    kind: str, step: int, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = located(tmp_path) if kind == "local" else request.getfixturevalue(kind).bucket()
-    finished, units = write_finished_workspace(tmp_path / "finished"), list[int]()
-    before = _rows(finished)
-    for changes in itertools.count(step=step):
-        place, is_killed = _copied(finished.root, root / str(changes)), False
-        with monkeypatch.context() as patch:
-            _stop_after(changes, LocalStore if kind == "local" else RemoteStore, patch)
-            try:
-                divide(Workspace.existing(place), 0, given=6)
-            except KeyboardInterrupt:
-                is_killed = True
-        killed = Workspace.existing(place)
-        units.append(killed.units)
-        assert _rows(killed) == before
-        left = dict(workspace_problems(killed))
-        assert all("interrupted" in problem for problem in left.values()), left
-        divide(killed, 0, given=6)
-        assert (killed.units, _rows(killed)) == (6, before)
-        assert list(workspace_problems(killed)) == []
-        if not is_killed:
-            break
-    print(f"{kind}: {len(units)} kills")
-    assert units == sorted(units)
-    assert set(units) == {3, 6}
 
 
 def test_a_takedown_leaves_no_token_in_a_file_that_divided_units_share(tmp_path: Path) -> None:
