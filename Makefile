@@ -5,11 +5,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 REFERENCE ?= .venv-reference
 WORKERS ?= 2
+COMPILE_FAST := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
 unexport PYTHONDONTWRITEBYTECODE # modules are compiled once, not in every process
 # Without --no-compile, pip compiles 25,000 modules for a minute, of which few are imported.
 PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
-.PHONY: help install test test-quick faults real-weights test-install fuzz lint docs demo bench bench-smoke docker clean
+# The layers of tests: `test` contains `test-quick`; what each of the others runs is in no other one.
+.PHONY: help install test test-quick campaigns faults real-weights test-install fuzz lint docs demo bench bench-smoke docker clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -22,11 +24,14 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/$(PIP_INSTALL) --editable '.[dev]'
 	touch $@
 
-test: install ## run all tests, WORKERS=2 at a time
+test: install ## run the tests of every change, WORKERS=2 at a time
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-test-quick: install ## run all tests but those that compile models or run whole jobs
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not slow and not install and not faults and not real'
+test-quick: install ## run those of them that neither compile models nor run whole jobs
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not slow and not campaign and not install and not faults and not real'
+
+campaigns: install ## run the tests of many kills, processes, engines, stores or variants, of which `test` runs one each
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m campaign
 
 fuzz: install ## run the property tests with new random examples, and many more of them
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -n $(WORKERS) --dist worksteal -m hypothesis
@@ -62,7 +67,7 @@ bench: install ## run all benchmarks in full; this takes hours
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 bench-smoke: install ## run all benchmarks on tiny inputs, WORKERS=2 at a time
-	ls benchmarks/*.py | XLA_FLAGS=--xla_backend_optimization_level=0 xargs -P $(WORKERS) -I{} sh -c \
+	ls benchmarks/*.py | XLA_FLAGS="$(COMPILE_FAST)" xargs -P $(WORKERS) -I{} sh -c \
 	  'if out=$$($(BIN)/python {} --smoke 2>&1); then echo "{}: OK"; else echo "$$out"; echo "{}: FAILED"; exit 1; fi'
 
 docker: ## build the image of the Beam workers

@@ -28,6 +28,8 @@ from typing import Any
 
 import tyro
 
+import longreel
+
 ROOT = Path(__file__).parents[1]
 _PROSE = ROOT / "benchmarks/support/prose/en.txt"
 _SHORTEST = 256  # a shorter context has no room for the question and the reply of the evaluation
@@ -38,6 +40,7 @@ _COPY_STEPS = 600
 _BATCH_TOKENS = 4096
 _DEPTHS, _ROUNDS = 11, 10
 _MODEL = {"dim": 64, "layers": 3, "heads": 4, "kv-heads": 2, "head-dim": 16, "ff-dim": 160, "tile": 64, "chunk": 512}
+_SMALLEST = _MODEL | {"dim": 16, "layers": 1, "heads": 2, "kv-heads": 1, "head-dim": 8, "ff-dim": 32}
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Options:
     copy_steps: int = _COPY_STEPS  # steps of the stage of copying
     learning_rate: float = 3e-3  # of the first stage; the later ones have two thirds of it
     control: bool = True  # also train the model without copying
-    smoke: bool = False  # few documents and steps, one context, and no control
+    smoke: bool = False  # few documents and steps, one context, and the control only
     keep: Path | None = None  # a folder to keep everything in, where an interrupted run continues
     out: Path | None = None  # write the figures to this JSON file
 
@@ -81,13 +84,22 @@ class Experiment:
         return self.folder / "tokenizer.model"
 
     @property
+    def model(self) -> dict[str, int]:
+        """The sizes of the models."""
+        return _SMALLEST if self.options.smoke else _MODEL
+
+    @property
     def lengths(self) -> list[int]:
         """The contexts with needles."""
         return [256] if self.options.smoke else [length for length in _NEEDLES if length <= self.options.longest]
 
     def longreel(self, *words: object) -> None:
-        """Run a command."""
+        """Run a command in a process of its own; in a smoke run in this one, which has imported most already."""
         print("longreel", *words, flush=True)
+        if self.options.smoke:
+            if longreel.main(list(map(str, words))):
+                raise SystemExit(f"longreel {words[0]} failed")
+            return
         subprocess.run([sys.executable, "-P", "longreel.py", *map(str, words)], cwd=ROOT, check=True)
 
     def prepare(self) -> None:
@@ -135,7 +147,7 @@ class Experiment:
     def _curriculum(self, *, copying: bool) -> Iterator[str]:
         rate, copy_steps = self.options.learning_rate, 2 if self.options.smoke else self.options.copy_steps
         yield f"[train]\nseed = {self.options.seed}\neval-every = 100\neval-sequences = 8\nsoftmax = 'by_modality'"
-        yield "[train.model]\n" + "\n".join(f"{name} = {value}" for name, value in _MODEL.items())
+        yield "[train.model]\n" + "\n".join(f"{name} = {value}" for name, value in self.model.items())
         yield f"max-positions = {max(_COPYING, self.lengths[-1])}\nrope-theta = 1e4"
         yield "[train.optimizer]\nweight-decay = 0.01\nbeta2 = 0.98"
         if copying:
@@ -188,7 +200,8 @@ def measure(options: Options, folder: Path) -> list[Score]:
     """Train and evaluate the models."""
     experiment, scores = Experiment(folder, options), []
     experiment.prepare()
-    for model in ("copying", "control") if options.control else ("copying",):
+    models = ("copying", "control") if options.control else ("copying",)
+    for model in models if not options.smoke else ("control",):  # of one stage
         cpu_s = experiment.train(model)
         contexts = experiment.lengths if model == "copying" else experiment.lengths[-1:]
         for context in (context for context in contexts if context >= _SHORTEST):

@@ -69,10 +69,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was imported out of the search for garbage, and make Beam quicker if a test runs jobs."""
+    """Search rarely for garbage, and not in what was imported; make Beam quicker if a test runs jobs."""
     gc.freeze()
+    gc.set_threshold(10_000)
     gc.enable()
     if "pipeline.runtime.beam" in sys.modules:
+        from tests.support.beam_options import remember_options
         from tests.support.beam_signatures import remember_signatures
 
+        remember_options()
         remember_signatures()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -27,3 +29,17 @@ def test_modules_have_test_modules_of_their_own_names() -> None:
     modules = _modules()
     without = [str(path) for path in modules if not (_ROOT / "tests" / path.parent / f"test_{path.name}").is_file()]
     assert len(without) <= (1 - _LEAST_SHARE) * len(modules), without
+
+
+def test_a_target_runs_the_tests_of_every_marker_that_the_default_leaves_out() -> None:
+    settings = tomllib.loads((_ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    left_out = set(re.findall(r"not (\w+)", settings["addopts"]))
+    assert left_out == {marker.split(":")[0] for marker in settings["markers"]} - {"slow"}
+    targets = re.findall(r"pytest .*-m (\w+) ?(\S*)$", (_ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert left_out <= {marker for marker, _ in targets}
+    marked = {path: path.read_text() for path in (_ROOT / "tests").rglob("test_*.py")}
+    for marker, folder in targets:
+        unreachable = [
+            p for p, text in marked.items() if f"mark.{marker}" in text and not p.is_relative_to(_ROOT / folder)
+        ]
+        assert unreachable == [], f"make does not run the tests marked {marker} outside of {folder}"

@@ -7,6 +7,7 @@ This module imports nothing heavy: `longreel --help` has to be fast and works wi
 from __future__ import annotations
 
 import difflib
+import gc
 import importlib.util
 import logging
 from collections.abc import Sequence
@@ -37,6 +38,8 @@ class Subcommand:
     def load(self) -> type[Command]:
         """Import the dataclass. Raises ConfigError that names the extra to install when a module is missing."""
         logging.disable(logging.WARNING)  # of optional libraries
+        collects = gc.isenabled()
+        gc.disable()  # imports leave no garbage, and each search for it walks through all that was imported
         try:
             if self.uses_beam and importlib.util.find_spec("apache_beam") is None:  # it is imported by the first job
                 raise ModuleNotFoundError(name="apache_beam")
@@ -47,6 +50,8 @@ class Subcommand:
             raise ConfigError(f"the module {e.name!r} is not installed: pip install 'longreel[{extra}]'") from e
         finally:
             logging.disable(logging.NOTSET)
+            if collects:
+                gc.enable()
         return found
 
 

@@ -24,7 +24,7 @@ from tests.support.serving import ROWS, RunningServer, Tiny, running_server, tin
 
 pytestmark = pytest.mark.slow
 
-_SOME = 9  # every one of so many, in `make test`
+_SOME = 17  # every one of so many, in `make test`
 _QUEUE = 4
 
 

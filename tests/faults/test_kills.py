@@ -1,6 +1,7 @@
 """Kills commands that write, at many moments; the same command then makes what one makes that was not killed.
 
-`make test` kills two commands twice, `make faults` every command ten times.
+`make campaigns` kills two commands twice, `make faults` every command ten times. `make test` kills each where its own
+tests are.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Command:
     made: Callable[[Path], object] = lambda out: finished_files(out)
 
 
+@pytest.mark.campaign
 def test_commands_that_are_killed_are_completed_by_the_same_command(
     tmp_path: Path, commands: CommandServer, results: list[Outcomes]
 ) -> None:

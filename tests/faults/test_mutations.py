@@ -35,7 +35,7 @@ _COMMAND_LIMIT_S = 1800
 
 
 def test_a_few_damaged_copies_of_every_kind_of_input_have_rows(tmp_path: Path, results: list[Outcomes]) -> None:
-    _campaign(tmp_path, results, items=6, videos=6, tables=6)
+    _campaign(tmp_path, results, items=3, videos=3, tables=3)
 
 
 @pytest.mark.faults

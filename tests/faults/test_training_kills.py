@@ -1,6 +1,7 @@
 """Kills runs of one, two and four processes at random moments; a resumed run computes the same, bit for bit.
 
-`make test` kills a run once, `make faults` runs the campaign.
+`make campaigns` kills a run once, `make faults` many times. `make test` kills one, and one that saves, in
+tests/trainer/run/.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ def _kills(count: int, *, seed: int) -> Iterator[Kill]:
             yield Kill("checkpoint", draw.uniform(0, 0.15))
 
 
+@pytest.mark.campaign
 def test_a_run_that_is_killed_while_it_writes_a_checkpoint_computes_the_same(tmp_path: Path) -> None:
     assert _campaign(tmp_path, [Kill("checkpoint", 0.02)], processes=1, seed=0, steps=8).wrong == []
 

@@ -165,7 +165,7 @@ def test_editable_installation_imports_the_command_from_the_checkout(tmp_path: P
     for name in filter(None, tracked.split("\0")):
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(CHECKOUT / name, checkout / name)
-    environment = create_environment(tmp_path / "venv", "--editable", str(checkout))
+    environment = create_environment(tmp_path / "venv", "--no-deps", "--editable", str(checkout))
     where = environment.run("python", "-P", "-c", "import longreel, pipeline; print(longreel.__file__)").stdout
     assert Path(where.strip()) == checkout / "longreel.py"
     assert environment.run("longreel", "--version").stdout == f"longreel {VERSION}\n"

@@ -48,17 +48,23 @@ def copy(workspace: Path, s3: ObjectServer) -> Location:
     return there
 
 
-def test_a_video_is_continued_and_the_picture_has_three_rows_also_from_a_bucket(
-    model: Path, workspace: Path, copy: Location, tmp_path: Path
-) -> None:
-    pictures = tmp_path / "local.png", tmp_path / "bucket.png"
-    for root, picture in zip((workspace, copy), pictures, strict=True):
-        generate = ["generate", "--model", str(model), "--workspace", str(root), "--out", str(picture)]
-        assert longreel.main([*generate, "--prompt-frames", "2", "--frames", "2"]) == 0
-    assert pictures[0].read_bytes() == pictures[1].read_bytes()
-    with Image.open(pictures[0]) as image:
+def _continue_a_video(model: Path, root: Path | Location, picture: Path) -> bytes:
+    generate = ["generate", "--model", str(model), "--workspace", str(root), "--out", str(picture)]
+    assert longreel.main([*generate, "--prompt-frames", "2", "--frames", "2"]) == 0
+    return picture.read_bytes()
+
+
+def test_a_video_is_continued_and_the_picture_has_three_rows(model: Path, workspace: Path, tmp_path: Path) -> None:
+    _continue_a_video(model, workspace, tmp_path / "picture.png")
+    with Image.open(tmp_path / "picture.png") as image:
         assert image.size[0] >= 4 * 128
         assert image.size[1] >= 3 * 128
+
+
+@pytest.mark.campaign
+def test_a_video_in_a_bucket_is_continued_alike(model: Path, workspace: Path, copy: Location, tmp_path: Path) -> None:
+    local = _continue_a_video(model, workspace, tmp_path / "local.png")
+    assert _continue_a_video(model, copy, tmp_path / "bucket.png") == local
 
 
 def test_a_description_becomes_a_video_without_a_workspace(

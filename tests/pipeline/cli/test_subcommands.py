@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import re
 import subprocess
 import sys
@@ -48,6 +49,15 @@ def test_a_missing_module_names_the_extra_to_install(tmp_path: Path) -> None:
         subcommand = Subcommand(group="", module="needs_more", class_name="X", summary="")
         with pytest.raises(ConfigError, match=r"a_module_that_is_not_installed.*longreel\[pipeline\]"):
             subcommand.load()
+
+
+def test_garbage_is_not_searched_for_while_a_subcommand_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "a_subcommand.py").write_text("import gc\nclass X:\n    collects = gc.isenabled()")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        found = Subcommand(group="", module="a_subcommand", class_name="X", summary="").load()
+    assert found.collects is False  # type: ignore[attr-defined]
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize("name", [name for name, row in SUBCOMMANDS.items() if not row.uses_beam and name != "config"])

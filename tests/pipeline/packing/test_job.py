@@ -133,17 +133,22 @@ def test_bytes_do_not_depend_on_document_order_units_or_workers(
     assert replace(report, seconds=0) == replace(uneven[1], seconds=0)
 
 
-def test_bytes_do_not_depend_on_processes_or_the_hash_seed(
+def test_bytes_do_not_depend_on_the_hash_seed(
     commands: CommandServer, uneven: tuple[dict[str, bytes], JobReport], tmp_path: Path
 ) -> None:
-    several = ["--", "--direct_num_workers=2", "--direct_running_mode=multi_processing"]
     workspace = write_workspace(tmp_path / "out", DOCUMENTS)
     command = ["pack", "--out", str(workspace.root), "--context", str(CONTEXT)]
     assert commands.run([*command, *UNEVEN_OPTIONS.split()]) == 0, commands.stderr.read_text()
     assert files(workspace.packed(CONTEXT).local()) == uneven[0]
+
+
+@pytest.mark.campaign
+def test_bytes_do_not_depend_on_processes(commands: CommandServer, tmp_path: Path) -> None:
+    several = ["--", "--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+    workspace = write_workspace(tmp_path / "out", DOCUMENTS)
     run(workspace)
     alone = files(workspace.packed(CONTEXT).local())
-    other = write_workspace(tmp_path / "other", DOCUMENTS)  # `workspace` has saved the UNEVEN options
+    other = write_workspace(tmp_path / "other", DOCUMENTS)
     command = ["pack", "--out", str(other.root), "--context", str(CONTEXT)]
     assert commands.run([*command, "--shard-bytes", "20000", *several]) == 0, commands.stderr.read_text()
     assert files(other.packed(CONTEXT).local()) == alone
@@ -346,14 +351,15 @@ def test_a_corpus_smaller_than_the_context_is_one_sequence(tmp_path: Path) -> No
     assert_whole(workspace, 1000)
 
 
-def test_a_hundred_thousand_documents_of_one_token_are_packed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.campaign)])
+def test_many_documents_of_one_token_are_packed(count: int, tmp_path: Path) -> None:
     one = of_length("book", 1)
-    workspace, row, count = write_workspace(tmp_path / "out", [one], units=1), one.entry(), 100_000
+    workspace, row = write_workspace(tmp_path / "out", [one], units=1), one.entry()
     rows = (replace(row, document_id=f"{i:064x}", kind=("book", "image")[i % 2]) for i in range(count))
     write_unit(workspace.tokens, 0, ((row, one.tokens) for row in rows), VOCABULARY.dtype)
     assert run(workspace, context=1000).kept == count
     card = card_of(workspace, 1000).splits["train"]
-    assert (card.sequences, card.tokens, card.fill) == (100, count, 1.0)
+    assert (card.sequences, card.tokens, card.fill) == (count // 1000, count, 1.0)
     ledger = pq.read_table(file_of(workspace.packed(1000).local(), "documents.parquet"))
     assert len(ledger) == len(set(ledger["document_id"].to_pylist())) == count
     assert_whole(workspace, 1000, store=False)
@@ -454,13 +460,14 @@ def packing(workspace: Workspace) -> list[str]:
     return ["pack", "--out", str(workspace.root), "--context", "512", "--shard-bytes", "20000"]
 
 
-def test_a_job_killed_at_ten_random_times_resumes_to_the_same_bytes(
-    commands: CommandServer, undisturbed: tuple[dict[str, bytes], float], tmp_path: Path
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.campaign)])
+def test_a_job_that_is_killed_resumes_to_the_same_bytes(
+    kills: int, commands: CommandServer, undisturbed: tuple[dict[str, bytes], float], tmp_path: Path
 ) -> None:
     expected, seconds = undisturbed
     workspace = write_workspace(tmp_path / "out", MANY, units=4)
     moments, hits = random.Random(5), []
-    while len(hits) < 10:
+    while len(hits) < kills:
         wait = moments.uniform(0, 0.8 * seconds)
 
         def kill(child: int, wait: float = wait) -> None:

@@ -137,8 +137,9 @@ def test_unknown_names_change_nothing(workspace: Workspace, names: list[str]) ->
     assert contents(workspace.root.local()) == before
 
 
+@pytest.mark.parametrize("every", [36, pytest.param(9, marks=pytest.mark.campaign)])
 def test_a_takedown_that_was_killed_is_completed_by_the_next_one(
-    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    every: int, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def made(root: Location) -> dict[str, bytes]:
         return {name: data for name, data in contents(root).items() if name.split("/")[0] in ("packed", "tokens")}
@@ -146,7 +147,7 @@ def test_a_takedown_that_was_killed_is_completed_by_the_next_one(
     whole = Workspace.existing(Path(shutil.copytree(workspace.root.local(), tmp_path / "whole")))
     with killed_at(10_000, monkeypatch) as done:
         take_down(whole, ["clip.mp4"], TakedownConfig())
-    for step in range(0, len(done), 9):
+    for step in range(0, len(done), every):
         copy = Workspace.existing(Path(shutil.copytree(workspace.root.local(), tmp_path / f"{step}")))
         with killed_at(step, monkeypatch), pytest.raises(Killed):
             take_down(copy, ["clip.mp4"], TakedownConfig())

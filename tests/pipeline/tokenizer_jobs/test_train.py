@@ -41,6 +41,7 @@ def _dot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CONFIGS, "dot", lambda: DOT)
 
 
+@pytest.mark.campaign
 @pytest.mark.usefixtures("_dot")
 def test_a_signal_interrupts_training_and_the_same_command_resumes_to_the_same_weights(
     numbered_videos: Path, tmp_path: Path

@@ -74,7 +74,7 @@ def local(samples: Path, models: Models, tmp_path_factory: pytest.TempPathFactor
     return out
 
 
-@pytest.fixture(params=["s3", "gcs"])
+@pytest.fixture(params=["s3", pytest.param("gcs", marks=pytest.mark.campaign)])
 def server(request: pytest.FixtureRequest) -> ObjectServer:
     found: ObjectServer = request.getfixturevalue(request.param)
     return found

@@ -16,7 +16,7 @@ from tests.support.servers.own_disk import on_own_disk
 from tests.support.stages import Models, save_models
 from tests.support.texts import story
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.campaign]
 MADE = ("pairs.parquet", "quarantine.parquet", "survey", "signatures", "selection", "tokens", "packed")
 
 

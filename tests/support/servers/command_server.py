@@ -15,12 +15,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 _SERVER = """
-import importlib, json, os, resource, sys
+import gc, importlib, json, os, resource, sys
+gc.disable()
 main, *modules = sys.argv[1:]
 for module in modules:
     importlib.import_module(module)
 module, name = main.split(":")
 run = getattr(importlib.import_module(module), name)
+gc.freeze()
+gc.enable()
 for line in sys.stdin:
     request = json.loads(line)
     if (child := os.fork()) == 0:
@@ -48,7 +51,7 @@ class CommandServer:
         stderr: Path,
         *,
         main: str = "longreel:main",
-        modules: Sequence[str] = ("pipeline.cli.jobs", "pipeline.cli.run"),
+        modules: Sequence[str] = ("pipeline.cli.jobs", "pipeline.cli.run", "pipeline.runtime.dofns"),
     ) -> None:
         self.stderr = stderr
         with stderr.open("w") as f:

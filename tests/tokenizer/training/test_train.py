@@ -69,7 +69,13 @@ def test_the_trained_weights_encode_and_decode(whole: Path) -> None:
     assert codec.decode(codec.encode(piece), grid=(16, 16)).shape == piece.shape
 
 
-@pytest.mark.parametrize("stop", [5, 18], ids=["before the first save", "with the discriminator"])
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param(5, marks=pytest.mark.campaign, id="before the first save"),
+        pytest.param(18, id="with the discriminator"),
+    ],
+)
 def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(stop: int, whole: Path, tmp_path: Path) -> None:
     with pytest.raises(Interrupted, match=f"stopped after step {stop} of 24; saved in .*same command to resume"):
         train_tokenizer(config(), frames(), out=tmp_path, is_stopping=after(stop))

@@ -28,6 +28,7 @@ IDS = np.random.default_rng(0).integers(0, VOCABULARY.size, LENGTH).astype(np.in
 GRAMMAR = DocumentGrammar(vocabulary=VOCABULARY, frame_tokens=4)
 VIDEO = [VOCABULARY.bos_id, *VOCABULARY.begin_vision]
 MESHES: dict[int, dict[str, int]] = {1: {}, 2: {"sequence": 2}, 8: {"sequence": 4, "tensor": 2}}
+ON_EVERY_MESH = pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.campaign), 8])
 
 
 @cache
@@ -64,7 +65,7 @@ def _expected(ids: Sequence[int], start: int) -> NDArray[np.float32]:
     return shares[np.arange(start - 1, len(ids) - 1), ids[start:]]
 
 
-@pytest.mark.parametrize("devices", MESHES)
+@ON_EVERY_MESH
 @pytest.mark.parametrize(("start", "stop"), [(1, 2), (1, LENGTH), (33, 70), (64, 65)])
 def test_log_probabilities_from_the_cache_are_those_of_an_uncached_pass(devices: int, start: int, stop: int) -> None:
     found = _engine(devices).score(IDS[:start].tolist(), IDS[start:stop].tolist())
@@ -82,7 +83,7 @@ def _batch() -> list[Request]:
     return [*hot, video, Request(prompt=IDS[:20], max_tokens=13, sampling=Sampling(temperature=0), logprobs=0)]
 
 
-@pytest.mark.parametrize("devices", MESHES)
+@ON_EVERY_MESH
 def test_a_seed_gives_the_same_ids_on_any_number_of_devices_and_in_any_batch(devices: int) -> None:
     alone = [_engine().generate([request])[0] for request in _batch()]
     together = _engine(devices).generate(_batch())
@@ -93,7 +94,7 @@ def test_a_seed_gives_the_same_ids_on_any_number_of_devices_and_in_any_batch(dev
     assert _engine(devices).generate([other])[0].ids != together[0].ids
 
 
-@pytest.mark.parametrize("devices", MESHES)
+@ON_EVERY_MESH
 def test_reported_log_probabilities_are_those_of_an_uncached_pass(devices: int) -> None:
     for request, reply in zip(_batch(), _engine(devices).generate(_batch()), strict=True):
         if request.logprobs is None:
@@ -135,7 +136,7 @@ def _guided(scale: float, *, sampling: Sampling) -> Request:
     return Request(prompt=CONDITION, max_tokens=10, sampling=sampling, frames=frames, guidance=guidance, logprobs=0)
 
 
-@pytest.mark.parametrize("devices", MESHES)
+@ON_EVERY_MESH
 def test_guidance_of_scale_1_is_plain_sampling_to_the_bit(devices: int) -> None:
     guided = _guided(1.0, sampling=Sampling(temperature=2.0, seed=3))
     with_other, plain = (

@@ -27,14 +27,20 @@ MODEL = LlamaConfig(dim=128, layers=3, heads=4, kv_heads=2, head_dim=32, ff_dim=
 @pytest.mark.parametrize(
     ("config", "sizes", "work"),
     [
-        (MODEL, {"sequence": 2}, Workload(context=8_192, batch_size=1, **SIZES)),
-        (
+        pytest.param(
+            MODEL,
+            {"sequence": 2},
+            Workload(context=8_192, batch_size=1, **SIZES),
+            marks=pytest.mark.campaign,
+            id="long",
+        ),
+        pytest.param(
             dataclasses.replace(MODEL, dim=512, ff_dim=1024),
             {"fsdp": 2, "tensor": 2, "sequence": 2},
             Workload(context=512, batch_size=4, accumulate=2, **SIZES),
+            id="wide",
         ),
     ],
-    ids=["long", "wide"],
 )
 def test_the_memory_of_a_step_is_what_xla_allocates(config: LlamaConfig, sizes: dict[str, int], work: Workload) -> None:
     mesh = ONE | sizes

@@ -186,7 +186,7 @@ except LongreelError as e:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.campaign), signal.SIGKILL])
 def test_a_run_stopped_by_a_signal_resumes_to_the_same_result(
     dataset: Path, straight: TrainResult, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -30,10 +30,10 @@ def _is_of(process: psutil.Process, leader: int) -> bool:
 @pytest.mark.slow
 def test_ctrl_c_at_a_terminal_ends_a_command_and_its_workers_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    for number in range(60):
+    for number in range(24):
         (tmp_path / "in" / f"{number}.txt").write_text(story(number, 60))
     command = [sys.executable, "-P", "-m", "longreel", "survey", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
-    options = ["--units", "30", "--engine", "dask", "--workers", "2"]
+    options = ["--units", "24", "--engine", "dask", "--workers", "1"]
     with (tmp_path / "told").open("w") as told:
         process = subprocess.Popen([*command, *options], start_new_session=True, stdout=told, stderr=told)
     try:

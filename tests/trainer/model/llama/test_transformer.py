@@ -162,9 +162,9 @@ def _loss_and_gradients(mesh: Mesh, config: LlamaConfig | None = None) -> tuple[
 @pytest.mark.parametrize(
     ("method", "sizes"),
     [
-        ("all_gather", {"data": 2, "sequence": 4}),
+        pytest.param("all_gather", {"data": 2, "sequence": 4}, marks=pytest.mark.campaign),
         ("ring", {"fsdp": 2, "tensor": 2, "sequence": 2}),
-        ("ulysses", {"fsdp": 2, "sequence": 2}),
+        pytest.param("ulysses", {"fsdp": 2, "sequence": 2}, marks=pytest.mark.campaign),
     ],
 )
 def test_loss_and_gradients_are_the_same_on_every_mesh(method: AttentionMethod, sizes: dict[str, int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 import subprocess
+import sys
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import longreel
 from schemas.errors import ConfigError
 from schemas.runs.metrics import read_metrics
 from schemas.storage.location import located
@@ -92,6 +94,19 @@ def test_a_process_whose_peers_do_not_come_ends_with_a_message(tmp_path: Path) -
 
 
 @pytest.mark.slow
+def test_local_processes_meet_and_end_with_the_error_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = train_command(tmp_path / "missing", tmp_path / "run", "--local-processes", "2", devices=1)
+    monkeypatch.setattr(sys, "argv", command[command.index("longreel") :])
+    assert longreel.main() == 1
+    said = capfd.readouterr().err
+    assert "of 2 ended with exit code 1; the others were ended" in said
+    assert str(tmp_path / "missing") in said
+
+
+@pytest.mark.slow
+@pytest.mark.campaign
 def test_two_processes_train_on_a_mixture_as_one_end_when_one_is_killed_and_resume(tmp_path: Path) -> None:
     sets = [write_dataset(tmp_path / str(n), context=S, train=n, val=0, seed=n) for n in (10, 6)]
     parts = tuple(map(WeightedDataset, map(located, sets), (Fraction("0.3"), Fraction("0.7"))))

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,13 @@ import pytest
 from numpy.typing import NDArray
 
 from schemas.runs.metrics import read_metrics
+from schemas.storage.location import located
 from tests.support.stored_files import index_of
 from tests.support.training.training_dataset import VOCABULARY, write_dataset
 from tests.trainer.run.test_loop import S, config_of
 from trainer.config import MeshConfig
 from trainer.data.loader import Placement
+from trainer.data.mixture import WeightedDataset
 from trainer.mesh import make_mesh
 from trainer.model.llama.config import debug
 from trainer.run.group.launcher import free_port
@@ -34,6 +38,7 @@ from trainer.run.state import load_model
 pytestmark = pytest.mark.slow
 
 PROCESSES = 2
+SEQUENCES = {"3": 3, "7": 7}  # of the datasets of a mixture with weights of 0.3 and 0.7, by name
 HEADERS = 512 + 128  # of the tar member and of the array, before a sample's tokens
 
 _PROCESS = """
@@ -84,18 +89,19 @@ def _tokens_of(rank: int) -> NDArray[np.bool_]:
     return needed[:S]
 
 
-def _config(dataset: Path, out: Path, *, steps: int) -> TrainConfig:
-    return config_of(dataset, out, steps=steps, cadence=Cadence(eval_every=0))
+def _config(datasets: Path, out: Path, *, steps: int) -> TrainConfig:
+    parts = tuple(WeightedDataset(located(datasets / name), Fraction(f"0.{name}")) for name in SEQUENCES)
+    return replace(config_of(datasets, out, steps=steps, cadence=Cadence(eval_every=0)), dataset=parts)
 
 
-def _tokens_read(dataset: Path, read: list[tuple[str, int, int]]) -> dict[int, NDArray[np.bool_]]:
+def _tokens_read(datasets: Path, read: list[tuple[str, int, int]]) -> dict[int, NDArray[np.bool_]]:
     """Return which tokens were read of every sample of which any were, by where the sample begins.
 
     The first time, a sample is read whole and checked; this read is left out. Later, the first read of a sample is for
     its headers; it takes a few of the tokens behind them with it.
     """
-    index = index_of(dataset)
-    places = {(str(dataset / shard.url), *place) for shard in index for place in itertools.pairwise(shard.offsets)}
+    shards = ((folder, shard) for folder in datasets.iterdir() for shard in index_of(folder))
+    places = {(str(folder / s.url), *place) for folder, s in shards for place in itertools.pairwise(s.offsets)}
     assert places <= set(read)
     size, samples = VOCABULARY.dtype.itemsize, {}
     for path, at, _ in sorted(places):
@@ -120,10 +126,14 @@ def test_a_single_process_decides_alone() -> None:
     assert any_process(False) is False
 
 
+@pytest.mark.parametrize("pair", [False, pytest.param(True, marks=pytest.mark.campaign)])
 def test_two_processes_check_sequences_once_read_only_their_tokens_stop_together_and_save_a_checkpoint_for_any_mesh(
-    tmp_path: Path,
+    pair: bool, tmp_path: Path
 ) -> None:
-    dataset, out = write_dataset(tmp_path / "set", context=S, train=10, val=0), tmp_path / "two"
+    """The checkpoint is resumed by one process of eight devices and, as a `pair`, by one of two."""
+    dataset, out = tmp_path / "sets", tmp_path / "two"
+    for name, count in SEQUENCES.items():
+        write_dataset(dataset / name, context=S, train=count, val=0, seed=count)
     port = free_port()
     processes = [_start(rank, dataset, out, count=PROCESSES, port=port) for rank in range(PROCESSES)]
     try:
@@ -145,15 +155,20 @@ def test_two_processes_check_sequences_once_read_only_their_tokens_stop_together
             assert np.array_equal(tokens, _tokens_of(rank))
 
     _assert_restored_alike(out)
-    shutil.copytree(out, tmp_path / "pair")  # for one process of two devices
-    last = stopped + 2
-    with _start(0, dataset, tmp_path / "pair", count=1, port=0, steps=last) as pair:
-        train(_config(dataset, out, steps=last))
-        train(_config(dataset, tmp_path / "one", steps=last))
-        pair.communicate()
-    assert pair.returncode == 0
+    last, runs = stopped + 2, {out: 1e-6}
+    if pair:
+        shutil.copytree(out, tmp_path / "pair")
+        with _start(0, dataset, tmp_path / "pair", count=1, port=0, steps=last) as resumed:
+            resumed.communicate()
+        assert resumed.returncode == 0
+        runs[tmp_path / "pair"] = 1e-4
+    train(_config(dataset, out, steps=last))
+    train(_config(dataset, tmp_path / "one", steps=last))
     expected = _losses(tmp_path / "one", last)
-    for run, tolerance in ((out, 1e-6), (tmp_path / "pair", 1e-4)):
+    for run, tolerance in runs.items():
         ours = _losses(run, last)
         assert [row[:2] for row in ours] == [row[:2] for row in expected]
         assert [row[2] for row in ours] == pytest.approx([row[2] for row in expected], rel=tolerance)
+    for row in read_metrics(tmp_path / "one" / "metrics.jsonl"):
+        assert row["epoch_1"] * 3 == pytest.approx(0.3 * 4 * row["step"], abs=0.5)
+        assert row["epoch_2"] * 7 == pytest.approx(0.7 * 4 * row["step"], abs=0.5)
