@@ -80,8 +80,8 @@ def _in_child(corpus: list[str], config: TextTrainConfig) -> bytes:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(sender, corpus, config), daemon=True)
+    child.start()
     try:
-        child.start()
         sender.close()
         checkpoint()  # sending a large corpus takes seconds
         while not receiver.poll(_CHECK_S):
