@@ -75,19 +75,23 @@ def train_text_tokenizer(texts: Iterable[str], out: Path, config: TextTrainConfi
 def _in_child(corpus: list[str], config: TextTrainConfig) -> bytes:
     """Return the model that a child process trains: SentencePiece takes minutes, in which it cannot be interrupted.
 
-    Raises RuntimeError as SentencePiece does, and JobError if the child was killed.
+    Raises RuntimeError as SentencePiece does, and JobError if the child was killed. The corpus is not an argument of
+    the child: `start` waits for ever for one that ends before it has read its arguments.
     """
     context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(sender, corpus, config), daemon=True)
+    connection, of_child = context.Pipe()
+    child = context.Process(target=_child, args=(of_child, config), daemon=True)
     child.start()
+    of_child.close()
     try:
-        sender.close()
-        checkpoint()  # sending a large corpus takes seconds
-        while not receiver.poll(_CHECK_S):
+        for block in corpus:
+            connection.send(block)
             checkpoint()
-        found = receiver.recv()
-    except EOFError as e:
+        connection.send(None)
+        while not connection.poll(_CHECK_S):
+            checkpoint()
+        found = connection.recv()
+    except (EOFError, ConnectionError) as e:
         child.join()
         raise JobError(
             f"the process that trains the text tokenizer ended with exit code {child.exitcode}; it may have been "
@@ -101,15 +105,16 @@ def _in_child(corpus: list[str], config: TextTrainConfig) -> bytes:
     return bytes(found)
 
 
-def _child(sender: Connection, corpus: list[str], config: TextTrainConfig) -> None:
-    """Send the model, or the RuntimeError of SentencePiece."""
+def _child(connection: Connection, config: TextTrainConfig) -> None:
+    """Receive the corpus, then send the model, or the RuntimeError of SentencePiece."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    corpus = list(iter(connection.recv, None))
     lines = (line for block in corpus for line in _LINE_ENDS.split(block) if line)
     try:
-        sender.send(_trained(lines, config))
+        connection.send(_trained(lines, config))
     except RuntimeError as e:
-        sender.send(RuntimeError(str(e)))
+        connection.send(RuntimeError(str(e)))
 
 
 def _end_with_parent() -> None:

@@ -6,12 +6,13 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
 
 from schemas.deadline import time_limit
-from schemas.errors import ConfigError, Interrupted
+from schemas.errors import ConfigError, Interrupted, JobError
 from tokenizer.text.tokenizer import TextTokenizer
 from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
@@ -93,3 +94,12 @@ def test_a_request_to_stop_is_heard_while_sentencepiece_trains(tmp_path: Path) -
         train_text_tokenizer([SOURCE], tmp_path / "x.model", TextTrainConfig())
     assert not (tmp_path / "x.model").exists()
     assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_ends_before_it_has_read_the_corpus_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource_tracker.ensure_running()  # is another process, which is started once
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", b"/bin/false")
+    with pytest.raises(JobError, match="the process that trains the text tokenizer ended with exit code 1"):
+        train_text_tokenizer([SOURCE * 10], tmp_path / "text.model", TextTrainConfig(vocab_size=512))
