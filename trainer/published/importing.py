@@ -22,6 +22,7 @@ from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import ConfigError, storage_errors
 from schemas.files import write_json
 from schemas.fingerprint import sha256_file
+from schemas.runs.checkpoint_files import CHECKPOINTS
 from schemas.runs.checksums import write_checksums
 from schemas.runs.folder_lock import locked_folder
 from schemas.storage.location import located
@@ -37,7 +38,6 @@ from trainer.published.import_vocabulary import vocabulary_of_import
 from trainer.published.plan import array_shapes, pieces
 from trainer.published.source import Published, open_source
 from trainer.published.source_tokenizer import SourceTokenizer, read_source_tokenizer
-from trainer.run.checkpoint import CHECKPOINTS
 from trainer.run.description import Description
 
 RECORD = "import.json"

@@ -27,6 +27,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from schemas.errors import ConfigError, DatasetError, StorageError, storage_errors
+from schemas.runs.checkpoint_files import CHECKPOINTS, DESCRIPTION, EMA, ITEMS, OPTIMIZER, PARAMS, POSITION
 from schemas.runs.checksums import CHECKSUMS, Checksums, write_checksums
 from schemas.runs.naming import array_name, earlier_name
 from schemas.runs.storage import older_intact, read_errors, write_errors
@@ -38,12 +39,7 @@ from trainer.run.group.processes import first_of_all, wait_for_all
 from trainer.run.orbax_log import hide_errors_raised_later
 from trainer.run.retention import Retention
 
-CHECKPOINTS = "checkpoints"
 SET_ASIDE = "checkpoints-set-aside"
-
-_PARAMS, _OPTIMIZER, _POSITION, _DESCRIPTION = "params", "optimizer", "position", "description"
-_EMA = "ema"
-_ITEMS = (_PARAMS, _OPTIMIZER, _EMA, _POSITION, _DESCRIPTION)
 
 
 class Checkpoints:
@@ -60,7 +56,7 @@ class Checkpoints:
         with write_errors(self.path, what="checkpoint"):
             self._manager = ocp.CheckpointManager(
                 self.path,
-                item_names=_ITEMS,
+                item_names=ITEMS,
                 options=ocp.CheckpointManagerOptions(
                     preservation_policy=keep or preservation_policy.PreserveAll(),
                     cleanup_tmp_directories=keep is not None,
@@ -75,8 +71,8 @@ class Checkpoints:
         Orbax calls this in its background thread, in the first process, when the files of all processes are complete.
         """
         for folder in self.path.iterdir():
-            if (folder / _PARAMS).is_dir() and not (folder / CHECKSUMS).exists():
-                write_checksums(folder, _ITEMS)
+            if (folder / PARAMS).is_dir() and not (folder / CHECKSUMS).exists():
+                write_checksums(folder, ITEMS)
 
     def latest(self) -> int | None:
         """Return the step of the newest checkpoint, or None if there is none."""
@@ -107,7 +103,7 @@ class Checkpoints:
         problems: list[str] = []
         for step in reversed(self.steps()):
             try:
-                for item in _ITEMS:
+                for item in ITEMS:
                     self._check(step, item)
             except DatasetError as e:
                 problems.append(str(e))
@@ -160,7 +156,7 @@ class Checkpoints:
                     optimizer=ocp.args.PyTreeSave(named(optimizer)),
                     position=ocp.args.JsonSave({"step": step, "data": position}),
                     description=ocp.args.JsonSave(description.to_dict()),
-                    **({} if ema is None else {_EMA: ocp.args.PyTreeSave(named(ema))}),
+                    **({} if ema is None else {EMA: ocp.args.PyTreeSave(named(ema))}),
                 ),
             )
 
@@ -171,12 +167,12 @@ class Checkpoints:
 
     def describe(self, step: int) -> Description:
         """Return the description of the checkpoint of `step`."""
-        restored = self._restore(step, _DESCRIPTION, ocp.args.JsonRestore())
+        restored = self._restore(step, DESCRIPTION, ocp.args.JsonRestore())
         return Description.from_dict(restored, where=self.path / str(step))
 
     def has_ema(self, step: int) -> bool:
         """Whether the checkpoint of `step` has a moving average of the parameters."""
-        return (self.path / str(step) / _EMA).is_dir()
+        return (self.path / str(step) / EMA).is_dir()
 
     def restore_params(self, step: int, like: Any, *, weights: Weights = "params") -> Any:
         """Return the parameters, or their moving average; `like` is a tree of jax.ShapeDtypeStruct with shardings.
@@ -188,7 +184,7 @@ class Checkpoints:
 
     def restore_optimizer(self, step: int, like: Any) -> Any:
         """Return the optimizer's state; `like` as in `restore_params`."""
-        return self._arrays(step, _OPTIMIZER, like)
+        return self._arrays(step, OPTIMIZER, like)
 
     def open_params(self, step: int, *, weights: Weights = "params") -> ArrayReader:
         """Open the parameters, or their moving average, to be read in parts, after comparing the checksums.
@@ -201,7 +197,7 @@ class Checkpoints:
             return ArrayReader(self.path / str(step) / weights)
 
     def _require(self, step: int, weights: Weights) -> None:
-        if weights == _EMA and not self.has_ema(step):
+        if weights == EMA and not self.has_ema(step):
             raise ConfigError(
                 f"{self.path / str(step)} has no moving average of the parameters: train with --optimizer.ema-decay, "
                 "or take --weights params"
@@ -209,7 +205,7 @@ class Checkpoints:
 
     def restore_position(self, step: int) -> Any:
         """Return the state of the data iterator that was passed to `save`."""
-        position = self._restore(step, _POSITION, ocp.args.JsonRestore())
+        position = self._restore(step, POSITION, ocp.args.JsonRestore())
         with self.read_errors(step):
             return position["data"]
 
@@ -241,7 +237,7 @@ class Checkpoints:
         """Raise DatasetError, which names an older intact checkpoint, if the one of `step` cannot be used."""
 
         def remedy() -> str:
-            return older_intact(self.path, step, self._manager.all_steps(), _ITEMS, what="checkpoint")
+            return older_intact(self.path, step, self._manager.all_steps(), ITEMS, what="checkpoint")
 
         return read_errors(self.path / str(step), what="checkpoint", remedy=remedy)
 

@@ -11,7 +11,7 @@ from tyro.conf import OmitArgPrefixes
 
 from schemas.errors import ConfigError
 from schemas.storage.location import Location
-from schemas.storage.option import NewFolder
+from schemas.storage.option import AddressOfFolder, NewFolder
 from trainer.config import (
     ATTENTION_METHODS,
     DTYPES,
@@ -117,6 +117,9 @@ class TrainConfig:
     sequences of a run are of each; without, every sequence is used once per epoch."""
     out: NewFolder
     """Output folder for checkpoints, metrics and configuration. A run that has checkpoints is resumed."""
+    copy_to: AddressOfFolder | None = None
+    """Folder in S3, Google Cloud Storage or the file system to which every checkpoint is copied while training
+    continues, with the metrics. A run without a checkpoint in --out resumes from there, also on another machine."""
     steps: int = 1000
     """Total number of optimizer updates; a resumed run makes the remaining ones."""
     batch_size: int = 8
@@ -161,7 +164,7 @@ class TrainConfig:
             if found := _URL.match(str(getattr(self, name) or "")):
                 raise ConfigError(
                     f"{name} must be a folder of the file system, as checkpoints are written and read there, got an "
-                    f"address with {found[1]}://; train into a local folder and copy it afterwards"
+                    f"address with {found[1]}://; --copy-to copies what is written there"
                 )
         if self.layout not in LAYOUTS:
             raise ConfigError(f"layout must be one of {', '.join(LAYOUTS)}, got {self.layout!r}")

@@ -13,7 +13,7 @@ Overhead: one synchronization with the host per step, to check the loss; and for
 the host, which is written to disk while training continues.
 
 In a distributed run (`jax.distributed`) each process loads its part of a batch and writes its part of a checkpoint, on
-a shared file system; the first process writes metrics.
+a shared file system; the first process writes metrics, and copies checkpoints (`copies/`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.dataset_files import TEXT_TOKENIZER
-from schemas.errors import ConfigError, Interrupted, JobError
+from schemas.errors import ConfigError, Interrupted, JobError, StorageError
 from schemas.runs.interrupt import StopRequest
 from schemas.runs.metrics import MetricsLog
 from schemas.runs.progress import TrainingProgress
@@ -44,6 +44,7 @@ from trainer.data.loader import Batch, held_out_batches, training_batches
 from trainer.data.shards import PackedSplit
 from trainer.run.checkpoint import Checkpoints
 from trainer.run.config import Cadence, Memory, TrainConfig
+from trainer.run.copies.copying import copying, restore_run
 from trainer.run.damage import SkippedSequences, to_stderr
 from trainer.run.divergence import Updates
 from trainer.run.evaluate import evaluate, losses, spread
@@ -92,7 +93,8 @@ def train(config: TrainConfig) -> TrainResult:
     connect(config.processes, native_output=config.native_output)
     use_compilation_cache()
     with StopRequest(agree=any_process) as stop, ExitStack() as stack:
-        return _Training(Setup.of(config), stop, stack).run()
+        notes = restore_run(config.out, config.copy_to, step=config.checkpoint_step) if config.copy_to else []
+        return _Training(Setup.of(config), stop, stack, notes=notes).run()
 
 
 def use_cpu_devices(count: int | None) -> None:
@@ -143,11 +145,13 @@ class _StopRequested(Exception):
 class _Training:
     """One run, from its start or its newest checkpoint to its last step. `stack` closes what it opens."""
 
-    def __init__(self, setup: Setup, stop: StopRequest, stack: ExitStack) -> None:
+    def __init__(self, setup: Setup, stop: StopRequest, stack: ExitStack, *, notes: Sequence[str] = ()) -> None:
         config, primary = setup.config, jax.process_index() == 0
         self._setup, self._config, self._stop = setup, config, stop
         stack.enter_context(locked(config.out))
-        self._checkpoints = stack.enter_context(Checkpoints(config.out, keep=self._retention()))
+        keep, goes_back = self._retention(), config.checkpoint_step is not None
+        self._copies = stack.enter_context(copying(config.out, config.copy_to, keep=keep, goes_back=goes_back))
+        self._checkpoints = stack.enter_context(Checkpoints(config.out, keep=keep))
         start = choose_start(
             self._checkpoints,
             setup.description,
@@ -162,8 +166,10 @@ class _Training:
         self._log = stack.enter_context(MetricsLog(config.out, step=logged, primary=primary, boards=boards))
         progress = TrainingProgress("train", steps=config.steps, done=self._step, visible=primary)
         self._progress = stack.enter_context(progress)
-        for note in start.notes:
+        for note in (*notes, *start.notes):
             self._progress.log(note)
+        if self._copies is not None:
+            self._copies.start(start.step)
         if self._log.damaged:
             self._progress.log(f"dropped {self._log.damaged} damaged lines of {self._log.path}")
         self._skipped = SkippedSequences(self._progress.log if primary else to_stderr)
@@ -185,6 +191,7 @@ class _Training:
         """Make the remaining steps."""
         if self._step >= self._config.steps:
             self._progress.log(f"nothing to do: {self._newest} has {self._step} of {self._config.steps} steps")
+            self._finish_copies()
             return self._result()
         self._progress.log(str(self._setup) + (f"; resuming from {self._newest}" if self._step else ""))
         if self._setup.held_out is None and self._config.cadence.eval_every:
@@ -198,6 +205,7 @@ class _Training:
         except _StopRequested as e:
             raise self._interrupted() from e
         self._checkpoints.wait()
+        self._finish_copies()
         return self._result()
 
     def _prepare(self) -> None:
@@ -262,6 +270,7 @@ class _Training:
             self._progress.log(f"step {self._step}: wrote the profile {self._profile.path}")
         for line in self._setup.exhausted(self._step):
             self._progress.log(line)
+        self._tell_copies()
         self._judge(row)
         self._log.write("train", self._step, row)
         self._progress.update(self._step, self._status(row))
@@ -269,7 +278,8 @@ class _Training:
     def _status(self, row: dict[str, float]) -> str:
         mfu = f", MFU {row['mfu']:.1%}" if "mfu" in row else ""
         evaluated, saved = self._log.last_step("eval"), self._checkpoints.latest()
-        events = [("evaluated", evaluated), ("saved", saved)]
+        copied = None if self._copies is None else self._copies.latest
+        events = [("evaluated", evaluated), ("saved", saved), ("copied", copied)]
         when = "".join(f", {what} at {step}" for what, step in events if step is not None)
         return f"loss {row['loss']:.4f}, {row['tokens_per_s']:,.0f} tokens/s{mfu}{when}"
 
@@ -340,6 +350,23 @@ class _Training:
             description=self._setup.description,
         )
 
+    def _finish_copies(self) -> None:
+        """Wait until all is copied. Raises StorageError, in all processes, if something could not be."""
+        if self._config.copy_to is None:
+            return
+        failed = None
+        if self._copies is not None:
+            if self._copies.is_behind:
+                self._progress.log(f"copying the last checkpoints to {self._config.copy_to}")
+            failed = self._copies.finish()
+            self._tell_copies()
+        if any_process(failed is not None):
+            raise StorageError(f"{failed or 'checkpoints are not copied'}. Run the same command again to copy them")
+
+    def _tell_copies(self) -> None:
+        for message in self._copies.messages() if self._copies is not None else ():
+            self._progress.log(message)
+
     def _stop_if_asked(self) -> None:
         if self._stop.is_requested():
             raise _StopRequested
@@ -350,6 +377,7 @@ class _Training:
             return Interrupted(f"{where}; no checkpoint exists yet. Run the same command to start again.")
         self._save()
         self._checkpoints.wait()
+        self._finish_copies()
         return Interrupted(f"{where}; saved as {self._newest}. Run the same command to resume.")
 
     def _diverged(self, row: dict[str, float]) -> JobError:

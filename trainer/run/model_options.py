@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import ConfigError, DatasetError
+from schemas.runs.checkpoint_files import CHECKPOINTS
 from trainer.config import ModelConfig
 from trainer.model.registry import config_from_dict, config_to_dict, family_of, recipe
-from trainer.run.checkpoint import CHECKPOINTS, open_run
+from trainer.run.checkpoint import open_run
 
 DEFAULT_RECIPE = "small"
 

@@ -166,8 +166,9 @@ class Setup:
         """Write configuration, model, vocabulary, dataset, mesh, device and JAX version as JSON."""
         about, mesh = self.description, self.plan.mesh
         config = dataclasses.asdict(self.config) | {"dataset": list(map(str, self.config.directories))}
+        copy_to = None if self.config.copy_to is None else str(self.config.copy_to)
         facts = {
-            "config": config | {"mixture": list(map(str, self.config.mixtures))},
+            "config": config | {"mixture": list(map(str, self.config.mixtures)), "copy_to": copy_to},
             "model": config_to_dict(about.model),
             "parameters": self.parameters,
             "vocabulary": about.vocabulary.to_dict(),

@@ -22,12 +22,12 @@ from pipeline.runtime.token_store import StoreFacts
 from pipeline.runtime.workspace import Workspace
 from schemas.dataset import read_card
 from schemas.errors import ConfigError, DatasetError, Interrupted, JobError, UsageError
+from schemas.runs.checkpoint_files import checkpoint_steps
 from schemas.runs.metrics import METRICS, read_metrics
 from schemas.storage.location import Location
 from schemas.storage.option import Address, NewFolder
 from schemas.vocab import Vocabulary
 from trainer.planning.report import spelled_bytes, spelled_time
-from trainer.run.checkpoint import CHECKPOINTS
 from trainer.run.group.distributed import Distributed
 from trainer.run.group.launcher import INTERRUPTED, how_it_ended, run_child
 
@@ -154,9 +154,7 @@ def _words(command_class: type, config: object) -> list[str]:
 
 def _newest(run: Path) -> int | None:
     """Return the step of the newest checkpoint in a folder; None if it has none."""
-    folder = run / CHECKPOINTS  # listed here, as Orbax would start JAX in this process and take the memory of a GPU
-    steps = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()] if folder.is_dir() else []
-    return max(steps, default=None)
+    return max(checkpoint_steps(run), default=None)  # Orbax would start JAX here and take the memory of a GPU
 
 
 def _require_data(stage: TrainingStage) -> None:

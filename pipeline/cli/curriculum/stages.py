@@ -78,6 +78,8 @@ def training_stages(
         previous = out / found[-1].name if found else init_from
         if previous is not None and "init-from" not in values:
             values["init-from"] = str(previous)
+        if isinstance(place := values.get("copy-to"), str):  # that of the curriculum
+            values["copy-to"] = str(Location.parse(place) / table.data.name)
         found.append(_stage(table, values, list(options.values()), names=names, packed=packed, out=out))
     return found
 

@@ -1,15 +1,13 @@
 """Runs a chat template, which is untrusted code in Jinja, within limits of time, output and memory.
 
-`ImmutableSandboxedEnvironment` gives no access to Python. What it does not limit is limited here: the length of strings
-and lists that operators, filters and methods make, the size of numbers, and time, which every loop checks. The globals
-and filters are those that `transformers` offers, without those that are slow or random.
+`ImmutableSandboxedEnvironment` gives no access to Python. What it does not limit is limited here: everything that a
+template makes or writes is counted (`budget.py`), and only methods and filters are there whose results have a size that
+can be counted. The others that `transformers` offers are slow, random, or of no use in a chat.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,111 +18,138 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 from schemas.errors import ConfigError
+from tokenizer.text.chat.budget import Budget, TemplateLimitError
+from tokenizer.text.chat.filters import counted_filters
 
-MOST_CHARS = 1 << 24  # of the output and of every value
 _MOST_SECONDS = 10.0
 _MOST_TEMPLATE_CHARS = 1 << 20
-_LARGEST_NUMBER = 1 << 63
-_REMOVED_FILTERS = ("center", "format", "indent", "pprint", "random", "urlize", "wordwrap", "xmlattr")
-_REMOVED_METHODS = ("center", "expandtabs", "format", "format_map", "ljust", "rjust", "translate", "zfill")
-_PLACEHOLDER = re.compile(r"%[-#0 +]*(\d+|\*)")
-
-
-class TemplateLimitError(Exception):
-    """A template needs more time or memory than a chat can need."""
+_STRING_METHODS = (
+    "capitalize casefold count endswith find index isalnum isalpha isascii isdecimal isdigit islower isnumeric isspace "
+    "istitle isupper join lower lstrip partition removeprefix removesuffix replace rfind rindex rpartition rsplit "
+    "rstrip split splitlines startswith strip swapcase title upper"
+)
+_METHODS: Mapping[type, frozenset[str]] = {
+    str: frozenset(_STRING_METHODS.split()),
+    dict: frozenset(("copy", "get", "items", "keys", "values")),
+    list: frozenset(("copy", "count", "index")),
+    tuple: frozenset(("count", "index")),
+    bytes: frozenset(),
+    int: frozenset(),
+    float: frozenset(),
+}
+_OPERATORS = ("+", "-", "*", "/", "//", "**", "%")
+_PLACEHOLDER = re.compile(r"%(\([^)]*\))?[-#0 +]*(\d+|\*)")
+_ERRORS = (RecursionError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError, LookupError, MemoryError)
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
     """An environment for one template."""
 
-    intercepted_binops = frozenset(("+", "*", "**", "%"))
+    intercepted_binops = frozenset(_OPERATORS)
 
     def __init__(self, rewrite: Callable[[nodes.Template], nodes.Template]) -> None:
         super().__init__(
-            trim_blocks=True, lstrip_blocks=True, optimized=False, extensions=[GenerationTag, loopcontrols]
+            trim_blocks=True,
+            lstrip_blocks=True,
+            optimized=False,
+            finalize=self._written,
+            extensions=[GenerationTag, loopcontrols],
         )
         self._rewrite = rewrite
-        self.deadline = 0.0
-        for name in _REMOVED_FILTERS:
-            del self.filters[name]
-        self.filters |= {"tojson": _tojson, "replace": _replace, "join": _join(self.filters["join"])}
-        self.globals |= {"raise_exception": _raise_exception, "tick_": self.tick, "concat_": _concat}
+        self.budget = Budget()
+        self.filters = counted_filters(self.filters, self.budget)
+        del self.globals["lipsum"]
+        self.globals |= {"raise_exception": _raise_exception, "spend_": self._spend}
+        self.globals |= {"concat_": self._concat, "made_": self._made}
 
     def compile_template(self, source: str) -> Any:
         """Return a template; raises ConfigError if it is not valid."""
         if len(source) > _MOST_TEMPLATE_CHARS:
             raise ConfigError(f"the chat template has {len(source):,} characters, over {_MOST_TEMPLATE_CHARS:,}")
         try:
-            tree = _Ticks().visit(self._rewrite(self.parse(source)))
+            tree = _Counting().visit(self._rewrite(self.parse(source)))
             return self.template_class.from_code(self, self.compile(tree), self.make_globals(None))
         except TemplateError as e:
             raise ConfigError(f"the chat template is not valid: line {getattr(e, 'lineno', '?')}: {e}") from e
         except (RecursionError, SyntaxError, MemoryError) as e:
             raise ConfigError(f"the chat template is nested too deeply: {type(e).__name__}") from e
+        except (ValueError, TemplateLimitError) as e:  # a number of thousands of digits, or a literal
+            raise ConfigError(f"the chat template is not valid: {e}") from e
 
     def render(self, template: Any, values: Mapping[str, Any]) -> str:
         """Return the output; raises ConfigError for errors of the template, with its own message if it has one."""
-        self.deadline, parts, size = time.monotonic() + _MOST_SECONDS, [], 0
+        self.budget.start(_MOST_SECONDS)
+        parts, size = [], 0
         try:
             for part in template.generate(**values):
                 parts.append(part)
                 size += len(part)
-                _require(size)
-                self.tick()
+                self.budget.require(size)
         except TemplateLimitError as e:
             raise ConfigError(f"the chat template is not supported: {e}") from e
         except TemplateError as e:
             raise ConfigError(f"the chat template refuses the messages: {e}") from e
-        except (RecursionError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError, LookupError) as e:
+        except _ERRORS as e:
             raise ConfigError(f"the chat template cannot render the messages: {type(e).__name__}: {e}") from e
         return "".join(parts)
 
-    def tick(self) -> str:
-        """Raise TemplateLimitError after the deadline."""
-        if time.monotonic() > self.deadline:
-            raise TemplateLimitError(f"it takes more than {_MOST_SECONDS:.0f} s")
-        return ""
-
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Compute `left operator right` if the result is not too large."""
-        self.tick()
-        if operator == "+" and hasattr(left, "__len__") and hasattr(right, "__len__"):
-            _require(len(left) + len(right))
-        elif operator == "*":
-            sizes = [len(side) for side in (left, right) if hasattr(side, "__len__")]
-            counts = [side for side in (left, right) if isinstance(side, int)]
-            if sizes and counts:
-                _require(sizes[0] * abs(counts[0]))
+        for side in (left, right):
+            if isinstance(side, int):
+                self.budget.check_number(side)
+        if operator == "*":
+            for side, count in ((left, right), (right, left)):
+                if isinstance(side, str | list | tuple) and isinstance(count, int):
+                    self.budget.require(self.budget.size(side) * max(0, count))
         elif operator == "**" and not (abs(left) <= 1 << 16 and abs(right) <= 3):
             raise TemplateLimitError("it computes a power")
-        elif operator == "%" and isinstance(left, str) and _PLACEHOLDER.search(left):
-            raise TemplateLimitError("it pads a string to a width")
-        result = super().call_binop(context, operator, left, right)
-        if isinstance(result, int) and abs(result) > _LARGEST_NUMBER:
-            raise TemplateLimitError("it computes with a huge number")
-        return result
+        elif operator == "%" and isinstance(left, str):
+            if _PLACEHOLDER.search(left):
+                raise TemplateLimitError("it pads a string to a width")
+            self.budget.require(len(left) + left.count("%") * self.budget.size(right))
+        return self.budget.made(super().call_binop(context, operator, left, right))
 
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        """Return an attribute that a template may use."""
-        if isinstance(obj, str) and attribute in _REMOVED_METHODS:
-            return self.unsafe_undefined(obj, attribute)
-        return super().getattr(obj, attribute)
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Whether a template may use an attribute: of plain values, only methods whose results are counted."""
+        for kind, methods in _METHODS.items():
+            if isinstance(obj, kind):
+                return attr in methods
+        return bool(super().is_safe_attribute(obj, attr, value))
 
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        """Return an item, or an attribute that a template may use."""
-        if isinstance(obj, str) and argument in _REMOVED_METHODS:
-            return self.unsafe_undefined(obj, argument)
-        return super().getitem(obj, argument)
+    def wrap_str_format(self, value: Any) -> None:
+        """Give no template `str.format`, which pads to any width."""
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a function or method if the result is not too large."""
-        __self.tick()
+        __self.budget.tick()
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
         if isinstance(owner, str) and name == "replace" and len(args) >= 2:
-            _check_replacement(owner, str(args[0]), str(args[1]))
+            __self.budget.check_replacement(owner, str(args[0]), str(args[1]))
         elif isinstance(owner, str) and name == "join" and args:
-            return _joined(owner, list(args[0]))
-        return SandboxedEnvironment.call(__self, __context, __obj, *args, **kwargs)
+            return __self.budget.made(__self._joined(owner, args[0]))
+        return __self.budget.made(SandboxedEnvironment.call(__self, __context, __obj, *args, **kwargs))
+
+    def _written(self, value: Any) -> Any:
+        """Return a value whose text goes into the output, or into a block that a template keeps, and count it."""
+        self.budget.spend(self.budget.size(value))
+        return value
+
+    def _spend(self, size: int = 0) -> str:
+        self.budget.spend(size)
+        return ""
+
+    def _made(self, value: Any) -> Any:
+        return self.budget.made(value)
+
+    def _concat(self, *values: Any) -> str:
+        self.budget.require(sum(map(self.budget.size, values)))
+        return str(self.budget.made("".join(str(value) for value in values)))
+
+    def _joined(self, separator: str, values: Any) -> str:
+        parts = list(values)
+        self.budget.require(sum(map(self.budget.size, parts)) + len(separator) * len(parts))
+        return separator.join(parts)
 
 
 class GenerationTag(Extension):
@@ -138,78 +163,45 @@ class GenerationTag(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-class _Ticks(NodeTransformer):
-    """Adds a check of the time to loops and macros, and limits `~`."""
+class _Counting(NodeTransformer):
+    """Adds calls that count what the template itself writes and makes: its text, loops, literals and `~`."""
+
+    def visit_Output(self, node: nodes.Output) -> nodes.Node:
+        self.generic_visit(node)
+        if size := sum(len(child.data) for child in node.nodes if isinstance(child, nodes.TemplateData)):
+            node.nodes.insert(0, _call("spend_", [nodes.Const(size)]))
+        return node
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
-        node.body.insert(0, _tick())
+        node.body.insert(0, nodes.Output([_call("spend_", [])]))
         return node
 
     def visit_Macro(self, node: nodes.Macro) -> nodes.Node:
         self.generic_visit(node)
-        node.body.insert(0, _tick())
+        node.body.insert(0, nodes.Output([_call("spend_", [])]))
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
-        return nodes.Call(nodes.Name("concat_", "load"), list(node.nodes), [], None, None)
+        return _call("concat_", list(node.nodes))
+
+    def visit_List(self, node: nodes.List) -> nodes.Node:
+        self.generic_visit(node)
+        return _call("made_", [node])
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
+        self.generic_visit(node)
+        return node if node.ctx == "store" else _call("made_", [node])
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:
+        self.generic_visit(node)
+        return _call("made_", [node])
 
 
-def _tick() -> nodes.Output:
-    return nodes.Output([nodes.Call(nodes.Name("tick_", "load"), [], [], None, None)])
+def _call(name: str, arguments: list[nodes.Expr]) -> nodes.Call:
+    return nodes.Call(nodes.Name(name, "load"), arguments, [], None, None)
 
 
 def _raise_exception(message: str) -> None:
     raise TemplateError(message)
-
-
-def _tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    if indent is not None and not 0 <= indent <= 16:
-        raise TemplateLimitError(f"it indents by {indent}")
-    text = json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-    _require(len(text))
-    return text
-
-
-def _replace(text: Any, old: str, new: str, count: int | None = None) -> str:
-    _check_replacement(str(text), old, new)
-    return str(text).replace(old, new, -1 if count is None else count)
-
-
-def _join(original: Callable[..., Any]) -> Callable[..., Any]:
-    from jinja2 import pass_eval_context
-
-    @pass_eval_context
-    def join(context: Any, value: Any, d: str = "", attribute: Any = None) -> Any:
-        values = list(value)
-        _require(sum(len(str(v)) for v in values) + len(d) * len(values) if attribute is None else len(d) * len(values))
-        return original(context, values, d, attribute)
-
-    return join
-
-
-def _joined(separator: str, values: list[Any]) -> str:
-    _require(sum(len(v) for v in values) + len(separator) * len(values))
-    return separator.join(values)
-
-
-def _concat(*values: Any) -> str:
-    texts = [str(value) for value in values]
-    _require(sum(map(len, texts)))
-    return "".join(texts)
-
-
-def _check_replacement(text: str, old: str, new: str) -> None:
-    _require(len(text) + (text.count(old) + 1) * len(new))
-
-
-def _require(size: int) -> None:
-    if size > MOST_CHARS:
-        raise TemplateLimitError(f"it makes a text of more than {MOST_CHARS:,} characters")

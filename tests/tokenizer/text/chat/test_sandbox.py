@@ -59,6 +59,33 @@ BOMBS = [
     "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
     "{{ undefined.attribute }}",
     "a" * (1 << 21),
+    "{{ 1 | round(99999999, 'ceil') }}",
+    "{{ [1] | batch(999999999, 'x') | list }}",
+    "{{ [1] | slice(999999999) | list }}",
+    "{{ lipsum(n=999999) }}",
+    "{{ 'a'.encode().ljust(9999999999) }}",
+    "{{ (1).to_bytes(9999999999, 'big') }}",
+    "{{ ('{:9999999999}' | attr('format'))(1) }}",
+    "{% set ns = namespace(x='ab') %}"
+    "{% for i in range(99) %}{% set ns.x %}{{ ns.x }}{{ ns.x }}{% endset %}{% endfor %}",
+    "{% set ns = namespace(x='ab') %}{% for i in range(9) %}{% set ns.x %}"
+    + "{{ ns.x }}" * 999
+    + "{% endset %}{% endfor %}",
+    "{% macro m(a) %}{{ a }}{{ a }}{% endmacro %}"
+    "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = m(ns.x) %}{% endfor %}",
+    "{% macro m() %}"
+    + "a" * 9999
+    + "{% endmacro %}{% set x %}{% for i in range(99999) %}{{ m() }}{% endfor %}{% endset %}",
+    "{% set x = ['a'] * 9999 %}{% set y = [x] * 9999 %}{{ [y] * 9999 }}",
+    "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
+    "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = {1: ns.x, 2: ns.x} %}{% endfor %}",
+    "{% set a = namespace(x=1) %}{% set b = namespace(x=[a, a]) %}{{ b.x }}",
+    "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = [ns.x, [1] * 99999] %}{% endfor %}",
+    "{{ ([[1] * 999] * 999) | sum(start=[]) }}",
+    "{{ ('%(a)s' * 9999) % {'a': 'a' * 9999999} }}",
+    "{{ 0x" + "f" * 99999 + " * 2 }}",
+    "{{ " + "9" * 9999 + " }}",
+    "{{ ('a ' * 9999999) | title }}",
 ]
 
 

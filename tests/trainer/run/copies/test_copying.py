@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.errors import ConfigError, LeaseHeld, StorageError
+from schemas.runs.metrics import read_metrics
+from schemas.storage.location import Location, located
+from tests.support.servers.object_servers import ObjectServer
+from tests.support.training.runs import computed_rows, final_state
+from tests.support.training.stored_checkpoints import write_checkpoint
+from tests.support.training.training_dataset import write_dataset
+from trainer.run.config import Cadence, TrainConfig
+from trainer.run.copies import copying as module
+from trainer.run.copies.copying import copying, restore_run
+from trainer.run.copies.run_copy import RunCopy
+from trainer.run.loop import train
+from trainer.run.model_options import ModelOptions
+from trainer.run.optimizer import OptimizerConfig
+from trainer.run.retention import Retention
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LOOK_S", 0.02)
+    monkeypatch.setattr(module, "_RETRY_S", 0.02)
+
+
+def copied(run: Path, place: Location) -> list[int]:
+    return [found.step for found in RunCopy(run, place).checkpoints()]
+
+
+def copy_run(run: Path, place: Location, *, keep: Retention | None = None, start: int | None = None) -> list[str]:
+    """Copy what a run has, as training does; return the messages."""
+    with copying(run, place, keep=keep or Retention(), goes_back=False) as copies:
+        assert copies is not None
+        copies.start(start)
+        assert copies.finish() is None
+        return copies.messages()
+
+
+def test_the_checkpoints_that_the_rules_keep_are_copied(tmp_path: Path) -> None:
+    run, place = tmp_path / "run", located(tmp_path / "copy")
+    for step in range(1, 7):
+        write_checkpoint(run, step, hour=step)
+    assert copy_run(run, place, keep=Retention(newest=2, every=3)) == []
+    assert copied(run, place) == [3, 5, 6]
+    write_checkpoint(run, 7)
+    shutil.rmtree(run / "checkpoints" / "3")  # only the copy has it
+    copy_run(run, place, keep=Retention(newest=2, every=3), start=6)
+    assert copied(run, place) == [3, 6, 7]
+
+
+def test_a_checkpoint_is_copied_while_the_run_continues(tmp_path: Path) -> None:
+    run, place = tmp_path / "run", located(tmp_path / "copy")
+    with copying(run, place, keep=Retention(), goes_back=False) as copies:
+        assert copies is not None
+        copies.start(None)
+        write_checkpoint(run, 4)
+        until = time.monotonic() + 30
+        while copies.latest != 4:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+
+def test_a_failed_copy_is_named_and_tried_again(tmp_path: Path) -> None:
+    run, place = tmp_path / "run", located(tmp_path / "copy")
+    write_checkpoint(run, 4)
+    place.local().mkdir()
+    (place.local() / "checkpoints").write_text("in the way")
+    with copying(run, place, keep=Retention(), goes_back=False) as copies:
+        assert copies is not None
+        copies.start(None)
+        until, told = time.monotonic() + 30, []
+        while not told:
+            assert time.monotonic() < until
+            told = copies.messages()
+        assert "the checkpoint of step 4 is not copied to" in told[0]
+        (place.local() / "checkpoints").unlink()
+        assert copies.finish() is None
+    assert copied(run, place) == [4]
+
+
+def test_what_cannot_be_copied_is_told_at_the_end(tmp_path: Path) -> None:
+    run, place = tmp_path / "run", located(tmp_path / "copy")
+    write_checkpoint(run, 4)
+    place.local().mkdir()
+    (place.local() / "checkpoints").write_text("in the way")
+    with copying(run, place, keep=Retention(), goes_back=False) as copies:
+        assert copies is not None
+        copies.start(None)
+        assert "the checkpoints of the steps 4 are not copied to" in (copies.finish() or "")
+
+
+def test_a_second_run_is_refused_while_the_first_copies(s3: ObjectServer, tmp_path: Path) -> None:
+    place = s3.bucket() / "run"
+    with copying(tmp_path / "run", place, keep=Retention(), goes_back=False):
+        with (
+            pytest.raises(LeaseHeld, match="is in use by another longreel command"),
+            copying(tmp_path / "run", place, keep=Retention(), goes_back=False),
+        ):
+            pass
+        with pytest.raises(LeaseHeld):
+            restore_run(tmp_path / "other", place)
+
+
+def test_a_run_that_was_continued_elsewhere_is_refused_unless_it_goes_back(tmp_path: Path) -> None:
+    run, place = tmp_path / "run", located(tmp_path / "copy")
+    for step in (4, 8):
+        write_checkpoint(run, step)
+    copy_run(run, place)
+    shutil.rmtree(run / "checkpoints" / "8")
+    with (
+        pytest.raises(ConfigError, match=r"has a checkpoint of step 8, .* has none after step 4: .* elsewhere"),
+        copying(run, place, keep=Retention(), goes_back=False),
+    ):
+        pass
+    with copying(run, place, keep=Retention(), goes_back=True) as copies:
+        assert copies is not None
+        copies.start(4)
+        assert copies.messages() == [f"marked the copies of later steps as set aside, in {place}: 8"]
+    assert copied(run, place) == [4]
+
+
+def test_a_step_that_the_copy_lacks_is_named(tmp_path: Path) -> None:
+    run, place = tmp_path / "run", located(tmp_path / "copy")
+    write_checkpoint(run, 4)
+    copy_run(run, place)
+    with pytest.raises(ConfigError, match="has no checkpoint of step 5; it has: 4"):
+        restore_run(tmp_path / "other", place, step=5)
+    assert restore_run(run, place) == []  # it has checkpoints
+
+
+def test_a_copy_without_an_intact_checkpoint_is_an_error(tmp_path: Path) -> None:
+    run, place = tmp_path / "run", located(tmp_path / "copy")
+    write_checkpoint(run, 4)
+    copy_run(run, place)
+    (place / "checkpoints" / "4" / "params" / "d" / "values").delete()
+    with pytest.raises(StorageError, match=r"no checkpoint in .* is intact: .*values is missing"):
+        restore_run(tmp_path / "other", place)
+
+
+@pytest.mark.slow
+def test_a_run_continues_on_another_machine_from_its_copy(s3: ObjectServer, tmp_path: Path) -> None:
+    place = s3.bucket() / "run"
+    dataset = write_dataset(tmp_path / "set", context=128, train=6, val=2)
+    config = TrainConfig(
+        dataset=(located(dataset),),
+        out=tmp_path / "whole",
+        model=ModelOptions(recipe="debug"),
+        steps=4,
+        batch_size=2,
+        cadence=Cadence(eval_every=2, checkpoint_every=2),
+        optimizer=OptimizerConfig(warmup_steps=0, decay_steps=4),
+    )
+    train(config)
+    train(dataclasses.replace(config, out=tmp_path / "first", steps=2, copy_to=place))
+    train(dataclasses.replace(config, out=tmp_path / "second", copy_to=place))
+    assert computed_rows(tmp_path / "second") == computed_rows(tmp_path / "whole")
+    whole, second = final_state(tmp_path / "whole"), final_state(tmp_path / "second")
+    assert all(np.array_equal(whole[name], second[name]) for name in whole)
+    assert copied(tmp_path / "second", place) == [2, 4]
+    assert len(read_metrics(tmp_path / "second" / "metrics.jsonl")) == 4 + 3
