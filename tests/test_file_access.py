@@ -62,7 +62,7 @@ _ALLOWED = {
         schemas/runs/checksums.py schemas/runs/folder_lock.py schemas/runs/tensorboard.py
         schemas/runs/weights_and_biases.py pipeline/inference/loading.py tokenizer/training/resources.py
         tokenizer/training/snapshots.py tokenizer/training/train.py trainer/run/arrays.py trainer/run/checkpoint.py
-        trainer/run/copies/run_copy.py
+        trainer/run/copies/fetched.py trainer/run/copies/run_copy.py
         trainer/run/group/launcher.py trainer/run/lock.py trainer/run/model_options.py trainer/run/native_output.py
         pipeline/cli/curriculum/command.py
     """,

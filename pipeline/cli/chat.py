@@ -16,6 +16,7 @@ from pipeline.language_models.chat import ChatRequest, Media, Message, RequestRe
 from pipeline.text.books import BookConfig, load_book
 from schemas.errors import UsageError
 from schemas.printable import printable
+from schemas.storage.option import Address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +26,8 @@ class Chat:
     Pictures, videos and books belong to the first question.
     """
 
-    model: Path
-    """Output folder of `longreel train` or `longreel import-model`."""
+    model: Address
+    """Output folder of `longreel train` or `longreel import-model`, or its address in a bucket."""
     image: tuple[Path, ...] = ()
     """Pictures to ask about; needs --vision."""
     video: tuple[Path, ...] = ()

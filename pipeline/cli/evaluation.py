@@ -42,7 +42,7 @@ class Subject:
 
     endpoint: str | None = None
     """Address of a server with OpenAI's interface that serves the model, for example http://127.0.0.1:8080/v1"""
-    model: Path | None = None
+    model: Address | None = None
     """Instead of a server: output folder of `longreel train` or `longreel import-model`."""
     local: Annotated[LocalConfig, OmitArgPrefixes] = field(default_factory=LocalConfig)
     server: Annotated[EndpointConfig, OmitArgPrefixes] = field(default_factory=EndpointConfig)

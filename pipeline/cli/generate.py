@@ -27,7 +27,7 @@ from pipeline.video.decoder import DecodeConfig
 from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import ConfigError, UsageError
 from schemas.printable import printable
-from schemas.storage.location import Location, located
+from schemas.storage.location import Location
 from schemas.storage.option import Address, Output
 from schemas.vocab import Vocabulary
 from tokenizer.codec import FrameCodec
@@ -51,8 +51,8 @@ class Generate:
     frames (.png), or a video of them (.mp4).
     """
 
-    model: Path
-    """Output folder of `longreel train` or `longreel import-model`."""
+    model: Address
+    """Output folder of `longreel train` or `longreel import-model`, or its address in a bucket."""
     workspace: Address | None = None
     """The workspace with the tokens and tokenizers that the model was trained on. Required to continue a video. Default
     for a text: the text tokenizer in the folder of the model, which --prompt always takes."""
@@ -159,7 +159,7 @@ class Generate:
         if workspace is not None:
             check_kept(workspace)
             return workspace.text_tokenizer
-        found = located(self.model) / TEXT_TOKENIZER
+        found = self.model / TEXT_TOKENIZER
         if not found.list():
             raise ConfigError(f"{found} is missing: give the workspace that the model was trained on (--workspace DIR)")
         return found

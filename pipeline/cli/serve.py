@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional
@@ -16,6 +15,7 @@ from pipeline.serving.config import Access, Limits
 from pipeline.serving.server import serve
 from pipeline.serving.worker import EngineWorker
 from schemas.errors import UsageError
+from schemas.storage.option import Address
 from trainer.inference.engine import EngineConfig
 
 
@@ -26,8 +26,8 @@ class Serve:
     SIGTERM and Ctrl-C end the server when the replies that run are complete.
     """
 
-    model: Positional[Path]
-    """Output folder of `longreel train` or `longreel import-model`."""
+    model: Positional[Address]
+    """Output folder of `longreel train` or `longreel import-model`, or its address in a bucket."""
     name: str | None = None
     """Name of the model for clients. Default: that of the folder."""
     rows: int = 4
@@ -47,5 +47,5 @@ class Serve:
             raise UsageError(f"--media-root must be a folder, got {root}")
         config = EngineConfig(rows=self.rows, cache_tokens=self.cache_tokens, cache_dtype=self.local.cache_dtype)
         engine, prompts = load_chat(self.model, self.local, config)
-        name = self.name or os.path.realpath(self.model).rpartition("/")[2]
+        name = self.name or os.path.realpath(str(self.model)).rpartition("/")[2]
         serve(Served(name, prompts, EngineWorker(engine)), self.access, self.limits, grace_s=self.grace_s)

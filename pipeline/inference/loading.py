@@ -10,6 +10,7 @@ from pipeline.inference.media import MediaEncoder
 from pipeline.inference.prompts import Prompts
 from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import ConfigError
+from schemas.storage.location import Location, located
 from tokenizer.codec import FrameCodec
 from tokenizer.text.chat.templates import use_template
 from tokenizer.text.tokenizer import TextTokenizer
@@ -18,13 +19,14 @@ from trainer.inference.engine import Engine, EngineConfig
 from trainer.inference.requests import FrameLimits
 from trainer.mesh import make_mesh
 from trainer.model.grammar import DocumentGrammar
+from trainer.run.copies.fetched import local_run
 from trainer.run.description import Description
 from trainer.run.loop import use_cpu_devices
 from trainer.run.state import load_model
 
 
 def load_engine(
-    run: Path,
+    run: Location | Path,
     config: EngineConfig,
     *,
     devices: int | None = None,
@@ -46,7 +48,7 @@ def load_engine(
         use_cpu_devices(devices)
     used = jax.local_devices()[: devices or 1]
     mesh = make_mesh(MeshConfig(tensor=tensor), devices=used)
-    model, description = load_model(run, mesh=mesh, weights=weights)
+    model, description = load_model(local_run(located(run)), mesh=mesh, weights=weights)
     grammar = None
     if frame_tokens is not None and description.vocabulary.vision_size:
         grammar = DocumentGrammar(vocabulary=description.vocabulary, frame_tokens=frame_tokens)
@@ -58,12 +60,13 @@ def text_only(engine: Engine) -> FrameLimits | None:
     return None if engine.grammar is None else FrameLimits()
 
 
-def load_chat(run: Path, config: LocalConfig, engine_config: EngineConfig) -> tuple[Engine, Prompts]:
+def load_chat(run: Location | Path, config: LocalConfig, engine_config: EngineConfig) -> tuple[Engine, Prompts]:
     """Return an engine with the newest checkpoint of a run, and what makes the prompts for its model.
 
     Raises ConfigError if it is no run, has no text tokenizer, or the chat template does not exist, DatasetError if its
     checkpoint is damaged.
     """
+    run = local_run(located(run))
     if not (run / TEXT_TOKENIZER).is_dir():
         raise ConfigError(f"{run / TEXT_TOKENIZER} is missing: runs have the text tokenizer of their dataset there")
     codec = None if config.vision is None else FrameCodec.load(config.vision)

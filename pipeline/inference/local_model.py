@@ -17,6 +17,7 @@ from pipeline.inference.loading import load_chat, text_only
 from pipeline.inference.prompts import Prompts
 from pipeline.language_models.chat import ChatRequest, Reply
 from schemas.errors import ConfigError
+from schemas.storage.location import Location, located
 from tokenizer.text.chat.templates import turn_ends
 from tokenizer.text.tokenizer import TextTokenizer
 from trainer.inference.engine import Engine, EngineConfig
@@ -32,13 +33,14 @@ class LocalModel:
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, run: Path, config: LocalConfig) -> LocalModel:
+    def load(cls, run: Location | Path, config: LocalConfig) -> LocalModel:
         """Load the newest checkpoint of a run.
 
         Raises ConfigError if it is no run, or has no text tokenizer, DatasetError if its checkpoint is damaged.
         """
         engine, prompts = load_chat(run, config, EngineConfig(cache_dtype=config.cache_dtype))
-        return cls(engine, prompts, name=str(run.resolve()))
+        place = located(run)
+        return cls(engine, prompts, name=str(place.local().resolve() if place.is_local else place))
 
     @property
     def tokenizer(self) -> TextTokenizer:

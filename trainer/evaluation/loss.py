@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from trainer.data.shards import PackedSplit
 from trainer.mesh import make_mesh
 from trainer.model.loss import position_ranges
 from trainer.run.checkpoint import open_run
+from trainer.run.copies.fetched import local_run
 from trainer.run.evaluate import losses, spread, total_sums
 from trainer.run.state import Plan
 from trainer.run.step import compile_eval
@@ -33,8 +33,8 @@ _LARGEST = 700.0  # nats; the exponential of more is infinite in float64
 class LossConfig:
     """Measure the loss of a run's checkpoint on packed datasets, in nats per target."""
 
-    model: Path
-    """Output folder of `longreel train` or `longreel import-model`."""
+    model: Address
+    """Output folder of `longreel train` or `longreel import-model`, or its address in a bucket."""
     dataset: tuple[Address, ...]
     """Packed dataset directories, of the model's vocabulary: paths, or addresses in S3 or Google Cloud Storage."""
     split: str = "val"
@@ -68,7 +68,7 @@ def measure_loss(config: LossConfig, mesh_config: MeshConfig) -> dict[str, Any]:
     """
     mesh = make_mesh(mesh_config)
     split = PackedSplit(config.dataset, config.split)
-    with open_run(config.model) as checkpoints:
+    with open_run(local_run(config.model, step=config.checkpoint_step)) as checkpoints:
         step = checkpoints.newest() if config.checkpoint_step is None else config.checkpoint_step
         checkpoints.require(step)
         about = checkpoints.describe(step)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import jax
 from tyro.conf import OmitArgPrefixes
 
 from schemas.errors import ConfigError
+from schemas.storage.option import Address
 from trainer.config import ATTENTION_METHODS, DTYPES, AttentionMethod, Dtype, MeshConfig, ModelConfig
 from trainer.data.mixture import DatasetOption, directory_of
 from trainer.data.shards import PackedSplit
@@ -33,7 +33,7 @@ class PlanTraining:
 
     dataset: tuple[DatasetOption, ...] = ()
     """Packed dataset directories, or addresses of them, from which context and vocabulary are taken."""
-    init_from: Path | None = None
+    init_from: Address | None = None
     """Output folder of the run or of the imported model to start from, whose sizes are taken without a recipe."""
     context: int = 32_768
     """Tokens per sequence, unless a dataset is given."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from schemas.printable import printable
+from schemas.storage.option import Address
 from trainer.published.exporting import ExportConfig, export_model
 from trainer.published.import_config import ImportConfig
 from trainer.published.importing import import_model
+from trainer.run.copies.fetched import local_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +43,13 @@ class ExportModel:
     A model of text and vision becomes one LlamaForCausalLM with the vision ids behind the text ids.
     """
 
-    run: Positional[Path]
-    """Output folder of `longreel train` or `longreel import-model`."""
+    run: Positional[Address]
+    """Output folder of `longreel train` or `longreel import-model`, or its address in a bucket."""
     exporting: Annotated[ExportConfig, arg(name="")]
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Export, and print the files."""
-        result = export_model(self.run, self.exporting)
+        result = export_model(local_run(self.run), self.exporting)
         for file in result.files:
             line = f"export-model: {result.out / file.name}: {file.size_bytes:,} bytes, SHA-256 {file.sha256}"
             print(printable(line), file=sys.stderr)

@@ -11,7 +11,7 @@ from tyro.conf import OmitArgPrefixes
 
 from schemas.errors import ConfigError
 from schemas.storage.location import Location
-from schemas.storage.option import AddressOfFolder, NewFolder
+from schemas.storage.option import Address, AddressOfFolder, NewFolder
 from trainer.config import (
     ATTENTION_METHODS,
     DTYPES,
@@ -126,9 +126,10 @@ class TrainConfig:
     """Sequences per step, over all devices."""
     seed: int = 0
     """Random seed for parameter initialization and data order."""
-    init_from: Path | None = None
-    """Output folder of another run or of import-model, whose newest parameters initialize this one, for example to
-    train at a longer context. Vocabulary and parameter shapes must match. Ignored once this run has a checkpoint."""
+    init_from: Address | None = None
+    """Output folder of another run or of import-model, or its address in a bucket, whose newest parameters initialize
+    this one, for example to train at a longer context. Vocabulary and parameter shapes must match. Ignored once this
+    run has a checkpoint."""
     softmax: Softmax | None = None
     """Ids that a target's probability is normalized over: joint (all ids) or by_modality (text ids for text, vision ids
     for vision, as in LWM). Default: the model's; by_modality for lwm_7b, joint for other recipes."""
@@ -160,12 +161,11 @@ class TrainConfig:
     processes: OmitArgPrefixes[Distributed] = field(default_factory=Distributed)
 
     def __post_init__(self) -> None:
-        for name in ("out", "init_from"):
-            if found := _URL.match(str(getattr(self, name) or "")):
-                raise ConfigError(
-                    f"{name} must be a folder of the file system, as checkpoints are written and read there, got an "
-                    f"address with {found[1]}://; --copy-to copies what is written there"
-                )
+        if found := _URL.match(str(self.out)):
+            raise ConfigError(
+                f"out must be a folder of the file system, as checkpoints are written there, got an address with "
+                f"{found[1]}://; --copy-to copies what is written there"
+            )
         if self.layout not in LAYOUTS:
             raise ConfigError(f"layout must be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
         for name in ("steps", "batch_size", "devices"):

@@ -10,9 +10,11 @@ from typing import Any
 
 from schemas.errors import ConfigError, DatasetError
 from schemas.runs.checkpoint_files import CHECKPOINTS
+from schemas.storage.location import Location
 from trainer.config import ModelConfig
 from trainer.model.registry import config_from_dict, config_to_dict, family_of, recipe
 from trainer.run.checkpoint import open_run
+from trainer.run.copies.fetched import local_run
 
 DEFAULT_RECIPE = "small"
 
@@ -107,7 +109,7 @@ class ModelOptions:
         others = ("recipe", "rope_scaling")
         return {name: value for name, value in values.items() if value is not None and name not in others}
 
-    def configuration(self, *, resumed: Path | None = None, init_from: Path | None = None) -> ModelConfig:
+    def configuration(self, *, resumed: Path | None = None, init_from: Location | None = None) -> ModelConfig:
         """Return the configuration of the recipe, or else of the run to resume or to start from, then changed.
 
         Raises ConfigError for values that do not fit together or if `init_from` has no checkpoint, DatasetError if a
@@ -129,14 +131,14 @@ class ModelOptions:
             raise ConfigError(f"--model.rope-scaling: models of the family {family_of(model).name} have no such value")
         return config_from_dict(values | {"rope_scaling": self.rope_scaling.applied(values["rope_scaling"])})
 
-    def _base(self, resumed: Path | None, init_from: Path | None) -> ModelConfig:
+    def _base(self, resumed: Path | None, init_from: Location | None) -> ModelConfig:
         if self.recipe is not None:
             return recipe(self.recipe)
         if resumed is not None and (model := _stored_model(resumed)) is not None:
             return model
         if init_from is None:
             return recipe(DEFAULT_RECIPE)
-        with open_run(init_from) as checkpoints:
+        with open_run(local_run(init_from)) as checkpoints:
             return checkpoints.describe(checkpoints.newest()).model
 
 

@@ -29,6 +29,7 @@ from trainer.model.loss import LossSums
 from trainer.model.registry import config_to_dict, parameter_count
 from trainer.run.checkpoint import open_run
 from trainer.run.config import TrainConfig
+from trainer.run.copies.fetched import local_run
 from trainer.run.data_order import order_of
 from trainer.run.description import Description
 from trainer.run.optimizer import OptimizerConfig, make_optimizer, schedule
@@ -130,14 +131,14 @@ class Setup:
     def check_init_from(self) -> None:
         """Raise ConfigError or VocabularyMismatch if the checkpoint of `init_from` cannot initialize this run."""
         if self.config.init_from is not None:
-            with open_run(self.config.init_from) as checkpoints:
+            with open_run(local_run(self.config.init_from)) as checkpoints:
                 step = checkpoints.newest()
                 checkpoints.describe(step).require_shapes(self.description, where=checkpoints.path / str(step))
 
     def initial_state(self) -> TrainState:
         """Return the initial state, with the parameters of `init_from` if it is set."""
         if self.config.init_from is not None:
-            params = load_params(self.plan, self.config.init_from)
+            params = load_params(self.plan, local_run(self.config.init_from))
             return state_from_params(self.plan, params, optimizer=self.optimizer)
         about = self.description
         return new_state(self.plan, about.model, about.vocabulary, optimizer=self.optimizer, seed=about.seed)
@@ -166,9 +167,10 @@ class Setup:
         """Write configuration, model, vocabulary, dataset, mesh, device and JAX version as JSON."""
         about, mesh = self.description, self.plan.mesh
         config = dataclasses.asdict(self.config) | {"dataset": list(map(str, self.config.directories))}
-        copy_to = None if self.config.copy_to is None else str(self.config.copy_to)
+        places = {name: getattr(self.config, name) for name in ("copy_to", "init_from")}
+        spelled = {name: None if place is None else str(place) for name, place in places.items()}
         facts = {
-            "config": config | {"mixture": list(map(str, self.config.mixtures)), "copy_to": copy_to},
+            "config": config | spelled | {"mixture": list(map(str, self.config.mixtures))},
             "model": config_to_dict(about.model),
             "parameters": self.parameters,
             "vocabulary": about.vocabulary.to_dict(),

@@ -50,7 +50,7 @@ class TrainCurriculum:
     """Output folder."""
     workspace: Address | None = None
     """The workspace whose tokens are packed. Only --dry-run does without."""
-    init_from: Path | None = None
+    init_from: Address | None = None
     """Output folder of the run or of import-model whose weights the first stage starts from. Default: new weights."""
     dry_run: bool = False
     """Print the tokens, memory and time of each stage, and do nothing else."""

@@ -25,7 +25,7 @@ from pipeline.cli.toml import option_values
 from pipeline.packing.curriculum import CurriculumFile, StageTable, is_name
 from pipeline.packing.job import Stage
 from schemas.errors import UsageError
-from schemas.storage.location import Location
+from schemas.storage.location import Location, located
 from trainer.commands import Train
 from trainer.run.config import TrainConfig
 
@@ -63,7 +63,7 @@ class TrainingStage:
 
 
 def training_stages(
-    file: CurriculumFile, *, packed: Location, out: Path, init_from: Path | None = None
+    file: CurriculumFile, *, packed: Location, out: Path, init_from: Location | None = None
 ) -> list[TrainingStage]:
     """Return the stages in order, with their options checked. Datasets by name are in the folder `packed`.
 
@@ -75,7 +75,7 @@ def training_stages(
     found: list[TrainingStage] = []
     for table in file.stages:
         values = shared | _values(table.training.get("train", {}), options, where=f"{table.where}, [stage.train]")
-        previous = out / found[-1].name if found else init_from
+        previous = located(out / found[-1].name) if found else init_from
         if previous is not None and "init-from" not in values:
             values["init-from"] = str(previous)
         if isinstance(place := values.get("copy-to"), str):  # that of the curriculum

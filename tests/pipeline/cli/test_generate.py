@@ -154,10 +154,10 @@ def test_a_dataset_of_another_text_tokenizer_is_refused(
 
 def test_a_video_needs_a_file_to_write(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--workspace"):
-        Generate(model=tmp_path, out=tmp_path / "picture.png")(())
+        Generate(model=located(tmp_path), out=tmp_path / "picture.png")(())
     with pytest.raises(ConfigError, match="--out"):
-        Generate(model=tmp_path, workspace=located(tmp_path))(())
+        Generate(model=located(tmp_path), workspace=located(tmp_path))(())
     with pytest.raises(ConfigError, match="either --prompt, --text or --video"):
-        Generate(model=tmp_path, text="The clocks", prompt="a boat", out=tmp_path / "picture.png")(())
+        Generate(model=located(tmp_path), text="The clocks", prompt="a boat", out=tmp_path / "picture.png")(())
     with pytest.raises(ConfigError, match="frames must be at least 1, got 0"):
-        Generate(model=tmp_path, workspace=located(tmp_path), frames=0)
+        Generate(model=located(tmp_path), workspace=located(tmp_path), frames=0)

@@ -43,7 +43,7 @@ def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("step", [1, 2])
 def test_the_loss_of_a_checkpoint_is_that_of_the_training_run(run: Path, dataset: Path, step: int) -> None:
-    config = LossConfig(model=run, dataset=(located(dataset),), batch_size=4, checkpoint_step=step)
+    config = LossConfig(model=located(run), dataset=(located(dataset),), batch_size=4, checkpoint_step=step)
     measured = measure_loss(config, MeshConfig())
     logged = next(r for r in read_metrics(run / "metrics.jsonl") if (r["kind"], r["step"]) == ("eval", step))
     names = ("loss", "text_loss", "vision_loss")
@@ -53,8 +53,8 @@ def test_the_loss_of_a_checkpoint_is_that_of_the_training_run(run: Path, dataset
 
 
 def test_the_loss_does_not_depend_on_mesh_layout_and_batch_size(run: Path, dataset: Path) -> None:
-    expected = measure_loss(LossConfig(model=run, dataset=(located(dataset),)), MeshConfig())
-    other = LossConfig(model=run, dataset=(located(dataset),), batch_size=2, layout="zigzag")
+    expected = measure_loss(LossConfig(model=located(run), dataset=(located(dataset),)), MeshConfig())
+    other = LossConfig(model=located(run), dataset=(located(dataset),), batch_size=2, layout="zigzag")
     measured = measure_loss(other, MeshConfig(data=2, sequence=4))
     assert [row["first"] for row in measured["by_position"]] == [0, 1, 2, 4, 8, 16, 32, 64][
         : len(expected["by_position"])
@@ -70,7 +70,9 @@ def test_the_loss_does_not_depend_on_mesh_layout_and_batch_size(run: Path, datas
 
 def test_what_does_not_exist_is_an_error(run: Path, dataset: Path, tmp_path: Path) -> None:
     def measure(**changes: object) -> object:
-        return measure_loss(LossConfig(**{"model": run, "dataset": (located(dataset),), **changes}), MeshConfig())  # type: ignore[arg-type]
+        return measure_loss(
+            LossConfig(**{"model": located(run), "dataset": (located(dataset),), **changes}), MeshConfig()
+        )  # type: ignore[arg-type]
 
     with pytest.raises(ConfigError, match="no checkpoint of step 7; it has: 1, 2"):
         measure(checkpoint_step=7)
@@ -83,10 +85,10 @@ def test_what_does_not_exist_is_an_error(run: Path, dataset: Path, tmp_path: Pat
 def test_a_dataset_of_another_vocabulary_is_rejected(run: Path, tmp_path: Path) -> None:
     other = write_dataset(tmp_path / "set", context=S, train=1, val=1, vocabulary=with_other_tokenizer())
     with pytest.raises(VocabularyMismatch):
-        measure_loss(LossConfig(model=run, dataset=(located(other),)), MeshConfig())
+        measure_loss(LossConfig(model=located(run), dataset=(located(other),)), MeshConfig())
 
 
 @pytest.mark.parametrize("name", ["sequences", "batch_size", "devices"])
 def test_a_number_below_one_is_rejected(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} must be at least 1"):
-        LossConfig(**{"model": Path("run"), "dataset": (), name: 0})  # type: ignore[arg-type]
+        LossConfig(**{"model": located(Path("run")), "dataset": (), name: 0})  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ def test_a_model_imported_for_a_dataset_initializes_a_run_and_is_exported(
     assert "import-model: text tables: 37 rows of the source; rows 37 to 63 are new" in said
     assert arrays(Path(model))["vision_head"].shape == (VOCABULARY.vision_size, 16)
     setup = Setup.of(
-        TrainConfig(dataset=(located(dataset),), out=tmp_path / "run", init_from=Path(model), batch_size=8)
+        TrainConfig(dataset=(located(dataset),), out=tmp_path / "run", init_from=located(Path(model)), batch_size=8)
     )
     setup.check_init_from()
     assert setup.description.model == replace(tiny(), tile=128, chunk=256)

@@ -28,7 +28,6 @@ from trainer.run.optimizer import OptimizerConfig
             Path("s3://bucket/run"),
             "out must be a folder of the file system.*s3://; train into a local",
         ),
-        ("init_from", Path("gs://bucket/run"), "init_from must be a folder of the file system.*with gs://"),
     ],
 )
 def test_an_invalid_option_is_rejected_with_its_name(tmp_path: Path, field: str, value: Any, message: str) -> None:

@@ -270,7 +270,7 @@ def test_the_configuration_is_stored_with_the_results(straight: TrainResult) -> 
 
 def test_a_longer_context_starts_from_the_parameters_of_another_run(straight: TrainResult, tmp_path: Path) -> None:
     longer = write_dataset(tmp_path / "longer", context=2 * S, train=4, val=5, seed=0)
-    config = config_of(longer, tmp_path / "grown", steps=1, batch_size=2, init_from=straight.metrics.parent)
+    config = config_of(longer, tmp_path / "grown", steps=1, batch_size=2, init_from=located(straight.metrics.parent))
     grown = train(config)
     assert straight.eval_loss is not None
     assert grown.first_eval_loss == pytest.approx(straight.eval_loss, rel=0.1)
@@ -367,7 +367,7 @@ def test_a_dataset_of_another_tokenizer_is_rejected(dataset: Path, straight: Tra
     with pytest.raises(VocabularyMismatch, match="text_sha256"):
         train(config_of(other, straight.metrics.parent))
     with pytest.raises(VocabularyMismatch, match="text_sha256"):
-        train(config_of(other, tmp_path / "run", init_from=straight.metrics.parent))
+        train(config_of(other, tmp_path / "run", init_from=located(straight.metrics.parent)))
 
 
 @pytest.mark.parametrize(

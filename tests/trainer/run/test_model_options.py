@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import ConfigError
+from schemas.storage.location import located
 from tests.support.training import bigram_model
 from tests.trainer.run.test_checkpoint import DESCRIPTION
 from trainer.model.llama.config import LlamaConfig, debug, small
@@ -40,12 +41,12 @@ def test_the_default_is_the_recipe_small(tmp_path: Path) -> None:
 def test_without_a_recipe_the_run_to_resume_or_else_to_start_from_decides(tmp_path: Path) -> None:
     ours, theirs = (dataclasses.replace(debug(), layers=n, norm_eps=1e-6) for n in (3, 4))
     out, source = tmp_path / "out", _stored(tmp_path / "source", theirs)
-    assert ModelOptions().configuration(resumed=out, init_from=source) == theirs
+    assert ModelOptions().configuration(resumed=out, init_from=located(source)) == theirs
     _stored(out, ours)
-    assert ModelOptions().configuration(resumed=out, init_from=source) == ours
-    assert ModelOptions().configuration(resumed=out, init_from=tmp_path / "gone") == ours
+    assert ModelOptions().configuration(resumed=out, init_from=located(source)) == ours
+    assert ModelOptions().configuration(resumed=out, init_from=located(tmp_path / "gone")) == ours
     assert ModelOptions(rope_theta=5e7).configuration(resumed=out) == dataclasses.replace(ours, rope_theta=5e7)
-    assert ModelOptions(recipe="debug").configuration(resumed=out, init_from=source) == debug()
+    assert ModelOptions(recipe="debug").configuration(resumed=out, init_from=located(source)) == debug()
 
 
 def test_a_damaged_checkpoint_does_not_decide_the_model(tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_a_damaged_checkpoint_does_not_decide_the_model(tmp_path: Path) -> None:
 
 def test_a_run_to_start_from_must_have_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not the output of `longreel train`"):
-        ModelOptions().configuration(init_from=tmp_path)
+        ModelOptions().configuration(init_from=located(tmp_path))
 
 
 def test_unknown_recipes_and_sizes_that_do_not_fit_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +95,9 @@ def test_the_scaling_of_the_model_to_start_from_is_changed_replaced_or_removed(t
     source = _stored(tmp_path / "source", scaled)
 
     def found(**values: Any) -> RopeScaling | None:
-        return _scaling(ModelOptions(rope_scaling=RopeScalingOptions(**values)).configuration(init_from=source))
+        return _scaling(
+            ModelOptions(rope_scaling=RopeScalingOptions(**values)).configuration(init_from=located(source))
+        )
 
     assert found() == scaled.rope_scaling
     assert found(factor=8.0) == RopeScaling(kind="yarn", factor=8.0, original_positions=64)

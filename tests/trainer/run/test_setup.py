@@ -71,7 +71,7 @@ def test_a_context_longer_than_the_model_supports_is_rejected(dataset: Path, mon
 def test_init_from_must_be_the_output_of_a_run(dataset: Path) -> None:
     Setup.of(_config(dataset)).check_init_from()
     with pytest.raises(ConfigError, match="not the output of `longreel train`"):
-        Setup.of(_config(dataset, init_from=dataset)).check_init_from()
+        Setup.of(_config(dataset, init_from=located(dataset))).check_init_from()
 
 
 def test_the_stored_configuration_names_model_vocabulary_data_and_mesh(dataset: Path, tmp_path: Path) -> None:

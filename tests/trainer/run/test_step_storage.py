@@ -150,7 +150,7 @@ def test_a_run_resumes_exactly_whatever_its_state_is_stored_in(
 
 def test_evaluation_uses_the_moving_average_and_a_checkpoint_without_one_says_so(dataset: Path, tmp_path: Path) -> None:
     train(_config(dataset, tmp_path / "mean", ema_decay=0.99))
-    measure = LossConfig(model=tmp_path / "mean", dataset=(located(dataset),), weights="ema")
+    measure = LossConfig(model=located(tmp_path / "mean"), dataset=(located(dataset),), weights="ema")
     row = read_metrics(tmp_path / "mean" / "metrics.jsonl")[-1]
     assert row["kind"] == "eval"
     assert measure_loss(measure, MeshConfig(data=1, sequence=8))["loss"] == pytest.approx(row["loss"], rel=1e-5)

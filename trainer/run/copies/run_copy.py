@@ -95,7 +95,7 @@ class RunCopy:
             name = place.relative_to(located(folder))
             if name != CHECKSUMS:
                 _send(place.local(), self._at(step) / name)
-        for place in _files_of(located(self.run)):
+        for place in files_of(located(self.run)):
             _send(place.local(), self.place / place.relative_to(located(self.run)))
         _send(folder / CHECKSUMS, self._at(step) / CHECKSUMS)
         return StoredCheckpoint(step, _written(located(folder)))
@@ -145,7 +145,7 @@ class RunCopy:
             fetch(place, partial / place.relative_to(self._at(step)))
         if (first := next(Checksums(partial, ITEMS).problems(), None)) is not None:
             raise DatasetError(first)
-        for place in _files_of(self.place):
+        for place in files_of(self.place):
             fetch(place, self.run / place.relative_to(self.place))
         with storage_errors(self._local(step)):
             self._local(step).parent.mkdir(exist_ok=True)
@@ -176,7 +176,7 @@ def _send(path: Path, place: Location) -> None:
         place.put(path)
 
 
-def _files_of(folder: Location) -> Iterator[Location]:
+def files_of(folder: Location) -> Iterator[Location]:
     """Yield the files of a run that belong to no checkpoint."""
     for pattern in _FILES:
         yield from folder.list(pattern)

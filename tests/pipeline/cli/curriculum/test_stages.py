@@ -56,10 +56,10 @@ def test_a_stage_starts_from_the_weights_of_the_one_before_unless_it_names_other
     """
     assert [stage.config.init_from for stage in stages(tmp_path, text)] == [
         None,
-        tmp_path / "out" / "64",
-        Path("elsewhere"),
+        located(tmp_path / "out" / "64"),
+        located(Path("elsewhere")),
     ]
-    assert stages(tmp_path, text, init_from=Path("imported"))[0].config.init_from == Path("imported")
+    assert stages(tmp_path, text, init_from=located(Path("imported")))[0].config.init_from == located(Path("imported"))
 
 
 def test_a_stage_trains_on_the_datasets_that_it_names_with_their_weights(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_the_preset_of_the_paper_equals_its_tables_field_by_field() -> None:
     pure_text = {stage.name: stage.data.config.mixture.text_share for stage in found}
     assert {name for name, share in pure_text.items() if share == 0.16} == {"vision-1k", "vision-8k"}
     starts = [stage.config.init_from for stage in found]
-    assert starts == [None, *(Path("out") / stage.name for stage in found[:-1])]
+    assert starts == [None, *(located(Path("out") / stage.name) for stage in found[:-1])]
 
 
 def test_the_preset_for_a_laptop_grows_the_context() -> None:
