@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from schemas.errors import ConfigError, DatasetError, JobError, VocabularyMismatch
+from schemas.runs.checkpoint_files import finished_steps
 from schemas.runs.metrics import read_metrics
 from schemas.storage.location import located
 from tests.support.bit_flips import flips
@@ -33,6 +34,7 @@ from trainer.data.shards import PackedSplit
 from trainer.mesh import make_mesh
 from trainer.run.checkpoint import open_run
 from trainer.run.config import DataOrder
+from trainer.run.copies.fetched import local_run
 from trainer.run.divergence import Divergence
 from trainer.run.loop import Cadence, Memory, TrainConfig, TrainResult, train, use_cpu_devices
 from trainer.run.model_options import ModelOptions
@@ -155,6 +157,20 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     (tmp_path / "metrics.jsonl").write_text("".join(lines[:-1]))
     train(config_of(dataset, tmp_path))
     _assert_same_run(tmp_path, straight)
+
+
+def test_a_run_continues_on_another_machine_from_its_copy_in_a_bucket(
+    dataset: Path, straight: TrainResult, s3: ObjectServer, tmp_path: Path
+) -> None:
+    place = s3.bucket() / "run"
+    train(config_of(dataset, tmp_path / "first", steps=8, copy_to=place))
+    train(config_of(dataset, tmp_path / "second", steps=10, copy_to=place))
+    expected = [row for row in _rows(straight.metrics.parent) if row["step"] <= 10]
+    found = _rows(tmp_path / "second")
+    assert [row for row in found if (row["kind"], row["step"]) != ("eval", 8)] == expected  # where the first run ended
+    assert finished_steps(place) == [8, 10]
+    with open_run(local_run(place)) as checkpoints:
+        assert checkpoints.describe(10).vocabulary == VOCABULARY
 
 
 def test_a_run_with_micro_batches_and_softmax_by_modality_can_be_resumed(dataset: Path, tmp_path: Path) -> None:

@@ -1,27 +1,18 @@
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from schemas.errors import ConfigError, LeaseHeld, StorageError
-from schemas.runs.metrics import read_metrics
 from schemas.storage.location import Location, located
 from tests.support.servers.object_servers import ObjectServer
-from tests.support.training.runs import computed_rows, final_state
 from tests.support.training.stored_checkpoints import write_checkpoint
-from tests.support.training.training_dataset import write_dataset
-from trainer.run.config import Cadence, TrainConfig
 from trainer.run.copies import copying as module
 from trainer.run.copies.copying import copying, restore_run
 from trainer.run.copies.run_copy import RunCopy
-from trainer.run.loop import train
-from trainer.run.model_options import ModelOptions
-from trainer.run.optimizer import OptimizerConfig
 from trainer.run.retention import Retention
 
 
@@ -143,26 +134,3 @@ def test_a_copy_without_an_intact_checkpoint_is_an_error(tmp_path: Path) -> None
     (place / "checkpoints" / "4" / "params" / "d" / "values").delete()
     with pytest.raises(StorageError, match=r"no checkpoint in .* is intact: .*values is missing"):
         restore_run(tmp_path / "other", place)
-
-
-@pytest.mark.slow
-def test_a_run_continues_on_another_machine_from_its_copy(s3: ObjectServer, tmp_path: Path) -> None:
-    place = s3.bucket() / "run"
-    dataset = write_dataset(tmp_path / "set", context=128, train=6, val=2)
-    config = TrainConfig(
-        dataset=(located(dataset),),
-        out=tmp_path / "whole",
-        model=ModelOptions(recipe="debug"),
-        steps=4,
-        batch_size=2,
-        cadence=Cadence(eval_every=2, checkpoint_every=2),
-        optimizer=OptimizerConfig(warmup_steps=0, decay_steps=4),
-    )
-    train(config)
-    train(dataclasses.replace(config, out=tmp_path / "first", steps=2, copy_to=place))
-    train(dataclasses.replace(config, out=tmp_path / "second", copy_to=place))
-    assert computed_rows(tmp_path / "second") == computed_rows(tmp_path / "whole")
-    whole, second = final_state(tmp_path / "whole"), final_state(tmp_path / "second")
-    assert all(np.array_equal(whole[name], second[name]) for name in whole)
-    assert copied(tmp_path / "second", place) == [2, 4]
-    assert len(read_metrics(tmp_path / "second" / "metrics.jsonl")) == 4 + 3
