@@ -20,7 +20,7 @@ from pathlib import Path
 
 import jax
 
-from schemas.errors import ConfigError, LeaseHeld, LongreelError, StorageError
+from schemas.errors import ConfigError, Interrupted, LeaseHeld, LongreelError, StorageError
 from schemas.runs.checkpoint_files import checkpoint_steps, finished_steps
 from schemas.storage.lease import lease
 from schemas.storage.location import Location
@@ -31,6 +31,7 @@ from trainer.run.lock import locked
 from trainer.run.retention import Retention
 
 _LOOK_S = 1.0  # between two looks for finished checkpoints
+_LEASE_S, _LEASE_RETRY_S = 90.0, 10.0  # how long to wait for a lease, which expires after 60 seconds
 _RETRY_S = 30.0  # after a failure; each request was tried for two minutes by then
 
 
@@ -82,9 +83,12 @@ def copying(run: Path, place: Location | None, *, keep: Retention, goes_back: bo
                 copies.require_newest_here(goes_back=goes_back)
         try:
             yield copies
-        finally:
-            if copies is not None and (failed := copies.finish()) is not None:
-                to_stderr(failed)
+        except BaseException:
+            if copies is not None:
+                copies.abandon()
+            raise
+        if copies is not None and (failed := copies.finish()) is not None:
+            to_stderr(failed)
 
 
 class Copying:
@@ -98,6 +102,8 @@ class Copying:
         self._messages: list[str] = []
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
+        self._is_abandoned = False
+        copy.check = self._check
 
     @property
     def latest(self) -> int | None:
@@ -144,13 +150,23 @@ class Copying:
             f"the checkpoints of the steps {left} are not copied to {self._copy.place}{self._failed}" if left else None
         )
 
+    def abandon(self) -> None:
+        """End as soon as the file that is being copied is complete: the process ends because of an error."""
+        self._is_abandoned = True
+        self.finish()
+
+    def _check(self) -> None:
+        if self._is_abandoned:
+            raise Interrupted("the run ended")
+
     def _run(self) -> None:
         self._try("what an earlier run copied in part is not deleted", self._copy.delete_half_copies)
         again = 0.0
         while not self._end.wait(_LOOK_S):
             if time.monotonic() >= again and not self._copy_all():
                 again = time.monotonic() + _RETRY_S
-        self._copy_all()
+        if not self._is_abandoned:
+            self._copy_all()
 
     def _copy_all(self) -> bool:
         """Copy what is missing, newest first; return whether all was copied."""
@@ -198,14 +214,28 @@ class Copying:
 def _claimed(copy: RunCopy) -> Iterator[None]:
     """Exclude other runs from a copy while the body runs; that another one took over is no error of the body."""
     copy.claim()
-    owner = f"{socket.gethostname()}, process {os.getpid()}"
     with ExitStack() as stack:
-        stack.enter_context(lease(copy.lock, owner=owner))
+        _enter_lease(copy, stack)
         yield
         try:
             stack.close()
         except LeaseHeld as e:
             to_stderr(str(e))
+
+
+def _enter_lease(copy: RunCopy, stack: ExitStack) -> None:
+    """Enter the lease; that of a machine that was lost expires first, for which a restarted job waits."""
+    owner, until = f"{socket.gethostname()}, process {os.getpid()}", time.monotonic() + _LEASE_S
+    while True:
+        try:
+            stack.enter_context(lease(copy.lock, owner=owner))
+        except LeaseHeld as e:
+            if time.monotonic() >= until:
+                raise
+            to_stderr(f"{e}; waiting")
+            time.sleep(min(_LEASE_RETRY_S, max(0.0, until - time.monotonic())))
+        else:
+            return
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,6 +51,7 @@ class RunCopy:
         if place.is_local and _overlap(place, located(run)):
             raise ConfigError(f"copy_to must be a folder apart from out, got {place} with {run}")
         self.run, self.place = run, place
+        self.check: Callable[[], None] = lambda: None  # before each file that is sent; it may raise
 
     @property
     def lock(self) -> Location:
@@ -93,6 +94,7 @@ class RunCopy:
         self.delete(step)
         for place in located(folder).walk():
             name = place.relative_to(located(folder))
+            self.check()
             if name != CHECKSUMS:
                 _send(place.local(), self._at(step) / name)
         for place in files_of(located(self.run)):

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from schemas.errors import ConfigError, LeaseHeld, StorageError
+from schemas.errors import ConfigError, JobError, LeaseHeld, StorageError
+from schemas.storage.lease import lease
 from schemas.storage.location import Location, located
 from tests.support.servers.object_servers import ObjectServer
 from tests.support.training.stored_checkpoints import write_checkpoint
@@ -20,6 +23,7 @@ from trainer.run.retention import Retention
 def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LOOK_S", 0.02)
     monkeypatch.setattr(module, "_RETRY_S", 0.02)
+    monkeypatch.setattr(module, "_LEASE_S", 0.1)
 
 
 def copied(run: Path, place: Location) -> list[int]:
@@ -98,6 +102,38 @@ def test_a_second_run_is_refused_while_the_first_copies(s3: ObjectServer, tmp_pa
             pass
         with pytest.raises(LeaseHeld):
             restore_run(tmp_path / "other", place)
+
+
+def test_an_error_of_the_run_ends_a_copy_after_the_present_file(tmp_path: Path) -> None:
+    run, place = tmp_path / "run", located(tmp_path / "copy")
+    folder = write_checkpoint(run, 4)
+    for i in range(2000):
+        (folder / "params" / f"part-{i:04}").write_bytes(b"values")
+    with pytest.raises(JobError), copying(run, place, keep=Retention(), goes_back=False) as copies:
+        assert copies is not None
+        copies.start(None)
+        until = time.monotonic() + 30
+        while not (place / "checkpoints" / "4").is_folder():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        raise JobError("diverged")
+    assert copied(run, place) == []
+    assert sum(1 for _ in place.walk()) < 2000
+    copy_run(run, place)
+    assert copied(run, place) == [4]
+
+
+def test_a_lease_of_a_lost_machine_is_waited_for(
+    s3: ObjectServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = s3.bucket() / "run"
+    monkeypatch.setattr(module, "_LEASE_S", 30.0)
+    monkeypatch.setattr(module, "_LEASE_RETRY_S", 0.1)
+    RunCopy(tmp_path / "run", place).claim()
+    with ExitStack() as stack:
+        stack.enter_context(lease(place / "run.json", owner="a machine"))
+        threading.Timer(0.5, stack.pop_all().close).start()
+        assert restore_run(tmp_path / "run", place) == []
 
 
 def test_a_run_that_was_continued_elsewhere_is_refused_unless_it_goes_back(tmp_path: Path) -> None:
