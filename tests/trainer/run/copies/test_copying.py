@@ -104,12 +104,8 @@ def test_a_second_run_is_refused_while_the_first_copies(s3: ObjectServer, tmp_pa
             restore_run(tmp_path / "other", place)
 
 
-def test_an_error_of_the_run_ends_a_copy_after_the_present_file(tmp_path: Path) -> None:
-    run, place = tmp_path / "run", located(tmp_path / "copy")
-    folder = write_checkpoint(run, 4)
-    for i in range(2000):
-        (folder / "params" / f"part-{i:04}").write_bytes(b"values")
-    with pytest.raises(JobError), copying(run, place, keep=Retention(), goes_back=False) as copies:
+def _diverge_during_a_copy(run: Path, place: Location) -> None:
+    with copying(run, place, keep=Retention(), goes_back=False) as copies:
         assert copies is not None
         copies.start(None)
         until = time.monotonic() + 30
@@ -117,6 +113,15 @@ def test_an_error_of_the_run_ends_a_copy_after_the_present_file(tmp_path: Path) 
             assert time.monotonic() < until
             time.sleep(0.01)
         raise JobError("diverged")
+
+
+def test_an_error_of_the_run_ends_a_copy_after_the_present_file(tmp_path: Path) -> None:
+    run, place = tmp_path / "run", located(tmp_path / "copy")
+    folder = write_checkpoint(run, 4)
+    for i in range(2000):
+        (folder / "params" / f"part-{i:04}").write_bytes(b"values")
+    with pytest.raises(JobError, match="diverged"):
+        _diverge_during_a_copy(run, place)
     assert copied(run, place) == []
     assert sum(1 for _ in place.walk()) < 2000
     copy_run(run, place)
