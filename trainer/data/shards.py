@@ -89,6 +89,12 @@ class PackedSplit:
         return frozenset(name for card in self._cards.values() for name, s in card.splits.items() if s.sequences)
 
     @property
+    def mean_document(self) -> float:
+        """The mean number of tokens of a document, or of a part of one that is packed apart."""
+        found = [card.splits[self.split] for card in self._cards.values() if self.split in card.splits]
+        return sum(split.tokens for split in found) / max(1, sum(split.documents for split in found))
+
+    @property
     def is_remote(self) -> bool:
         """Whether any of its shards is in an object store, so that reading one takes a request."""
         return None in self._paths

@@ -17,10 +17,10 @@ from trainer.data.shards import PackedSplit
 from trainer.mesh import mesh_sizes
 from trainer.planning.plan import TrainingPlan, Workload
 from trainer.planning.report import lines_of
-from trainer.planning.speed import speed_of
 from trainer.run.config import Memory
 from trainer.run.model_options import ModelOptions
 from trainer.run.optimizer import OptimizerConfig
+from trainer.run.speed import speed_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,8 @@ class PlanTraining:
     """Number of devices to plan for, which need not exist. Default: the product of the mesh axes, or what JAX finds."""
     flops_per_s: float | None = None
     """Speed of one device in matrix products, in FLOP/s. Default: measured here."""
-    utilization: float = 0.4
-    """Share of that speed that a step reaches."""
+    utilization: float | None = None
+    """Share of that speed that a step reaches. Default: 0.5 where the CPU of this machine is measured, else 0.4."""
     memory: OmitArgPrefixes[Memory] = field(default_factory=Memory)
     model: ModelOptions = field(default_factory=ModelOptions)
     mesh: MeshConfig = field(default_factory=MeshConfig)
@@ -69,7 +69,7 @@ class PlanTraining:
                 raise ConfigError(f"{name} must be positive, got {value}")
         if self.vision_size < 0:
             raise ConfigError(f"vision_size must not be negative, got {self.vision_size}")
-        if not 0 < self.utilization <= 1:
+        if self.utilization is not None and not 0 < self.utilization <= 1:
             raise ConfigError(f"utilization must lie between 0 and 1, got {self.utilization}")
         if self.attention not in ATTENTION_METHODS:
             raise ConfigError(f"attention must be one of {', '.join(ATTENTION_METHODS)}, got {self.attention!r}")

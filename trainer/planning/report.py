@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from trainer.config import ModelConfig
 from trainer.planning.plan import DeviceMemory, TrainingPlan, Workload
 from trainer.run.optimizer import OptimizerConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class Speed:
-    """How fast all devices together train."""
-
-    flops_per_s: float  # of matrix products
-    utilization: float  # share of it that a step reaches, by the operations that a plan counts
-    source: str  # where the number comes from
+from trainer.run.speed import Speed, spelled_time
 
 
 def lines_of(
@@ -44,7 +35,7 @@ def lines_of(
         f"  {name:<44}{spelled_bytes(size):>10}" for name, size in _memory(plan.memory, settings or OptimizerConfig())
     )
     yield ""
-    seconds = plan.flops / (speed.flops_per_s * speed.utilization)
+    seconds = speed.seconds(plan.flops)
     attention = plan.attention_flops / plan.flops
     yield f"operations  {plan.flops:.3g} FLOPs a step, {attention:.0%} of them in attention"
     yield (
@@ -75,12 +66,3 @@ def spelled_bytes(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:,.3g} TB"
-
-
-def spelled_time(seconds: float) -> str:
-    """Return a duration in seconds, minutes, hours or days."""
-    for unit, length in (("s", 60.0), ("min", 60.0), ("h", 48.0)):
-        if seconds < length * (1.5 if unit != "h" else 1):
-            return f"{seconds:.3g} {unit}"
-        seconds /= 60 if unit != "h" else 24
-    return f"{seconds:,.3g} days"

@@ -120,8 +120,9 @@ class TrainConfig:
     copy_to: AddressOfFolder | None = None
     """Folder in S3, Google Cloud Storage or the file system to which every checkpoint is copied while training
     continues, with the metrics. A run without a checkpoint in --out resumes from there, also on another machine."""
-    steps: int = 1000
-    """Total number of optimizer updates; a resumed run makes the remaining ones."""
+    steps: int = 0
+    """Total number of optimizer updates; a resumed run makes the remaining ones. 0: as many as use the data four times,
+    but at least 50 and at most 1,000."""
     batch_size: int = 8
     """Sequences per step, over all devices."""
     seed: int = 0
@@ -168,7 +169,9 @@ class TrainConfig:
             )
         if self.layout not in LAYOUTS:
             raise ConfigError(f"layout must be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
-        for name in ("steps", "batch_size", "devices"):
+        if self.steps < 0:
+            raise ConfigError(f"steps must not be negative, got {self.steps}; 0 means as many as fit the data")
+        for name in ("batch_size", "devices"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
@@ -180,7 +183,8 @@ class TrainConfig:
             raise ConfigError(f"softmax must be one of {', '.join(SOFTMAXES)}, got {self.softmax!r}")
         if self.dtype is not None and self.dtype not in DTYPES:
             raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
-        self.optimizer.require_warmup(self.steps)
+        if self.steps:
+            self.optimizer.require_warmup(self.steps)
         mixtures_of(self.dataset, self.data.mixture)
         BatchSizes.of(self.batch_size, self.data.batch_ramp)
         if not 0 <= self.seed < 1 << 32:

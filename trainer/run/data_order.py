@@ -8,6 +8,17 @@ from schemas.errors import ConfigError
 from trainer.data.order import Order
 from trainer.run.config import TrainConfig
 
+_EPOCHS = 4  # repeated so often, text is worth nearly as much as new text: arXiv 2305.16264
+_FEWEST_STEPS, _MOST_STEPS = 50, 1000
+
+
+def fitting_steps(config: TrainConfig, sequences: int) -> int:
+    """Return the number of steps of a run that does not say it: about four epochs, within limits."""
+    epochs = min(_EPOCHS, config.data.max_epochs or _EPOCHS)
+    steps = config.batch_sizes.steps(epochs * sequences)
+    fewest = 1 if config.data.max_epochs else _FEWEST_STEPS
+    return min(_MOST_STEPS, max(fewest, steps))
+
 
 def order_of(config: TrainConfig, sizes: Sequence[int]) -> Order:
     """Return the order of the sequences of a run's datasets, which have these numbers of sequences.

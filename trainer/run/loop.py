@@ -55,6 +55,7 @@ from trainer.run.profile import StepProfile
 from trainer.run.resumption import choose_start
 from trainer.run.retention import Retention
 from trainer.run.setup import Setup
+from trainer.run.speed import spelled_time
 from trainer.run.state import TrainState, resume
 from trainer.run.step import StepMetrics
 from trainer.run.tracking import open_boards
@@ -199,6 +200,9 @@ class _Training:
         if jax.process_index() == 0:
             self._setup.write_config(self._config.out / f"config-from-{self._step}.json")
             self._setup.split.copy_text_tokenizer(self._config.out / TEXT_TOKENIZER)
+        if (seconds := self._setup.expected_seconds(self._step)) is not None:
+            left = self._config.steps - self._step
+            self._progress.log(f"expected to take about {spelled_time(seconds)} for {left:,} steps, and compilation")
         self._prepare()
         try:
             self._make_steps()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,17 @@ from trainer.data.shards import PackedSplit
 from trainer.divisibility import require_micro_batches, require_rows
 from trainer.mesh import make_mesh, require_host_memory
 from trainer.model.loss import LossSums
-from trainer.model.registry import config_to_dict, parameter_count
+from trainer.model.registry import config_to_dict, family_of, parameter_count
 from trainer.run.checkpoint import open_run
 from trainer.run.config import TrainConfig
 from trainer.run.copies.fetched import local_run
-from trainer.run.data_order import order_of
+from trainer.run.data_order import fitting_steps, order_of
 from trainer.run.description import Description
 from trainer.run.optimizer import OptimizerConfig, make_optimizer, schedule
+from trainer.run.speed import speed_of
 from trainer.run.state import Plan, TrainState, load_params, new_state, state_from_params
 from trainer.run.step import StepMetrics, compile_eval, compile_step
+from trainer.run.utilization import peak_flops
 
 TrainStep = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, StepMetrics]]
 EvalStep = Callable[[Any, Batch], LossSums]
@@ -72,6 +74,7 @@ class Setup:
                 f"the dataset's context of {split.context_length} tokens is longer than the model's max_positions "
                 f"{model.max_positions}: pack at {model.max_positions} tokens or fewer, or use a recipe with more"
             )
+        config = replace(config, steps=config.steps or fitting_steps(config, len(split)))
         place = partial(Placement.of, mesh, layout=config.layout, tile=model.tile)
         unique = tuple(dict.fromkeys(config.directories))
         steps = config.optimizer.decay_steps or config.steps
@@ -127,6 +130,19 @@ class Setup:
             for samples, source in self.order.exhausted
             if first < samples <= last
         ]
+
+    def expected_seconds(self, steps: int) -> float | None:
+        """Return about how long the steps after the first `steps` take without compilation, None if it is not known."""
+        about, costs = self.description, family_of(self.description.model).costs
+        if costs is None:
+            return None
+        sizes = {"text_size": about.vocabulary.text_size, "vision_size": about.vocabulary.vision_size}
+        mean_span = (self.split.mean_document + 1) / 2
+        flops = costs.flops_per_token(about.model, **sizes, mean_span=mean_span)
+        batches, devices = self.config.batch_sizes, self.plan.mesh.devices
+        tokens = self.split.context_length * (batches.samples(self.config.steps) - batches.samples(steps))
+        peak = self.config.tracking.peak_flops or peak_flops(devices.flat[0].device_kind)
+        return speed_of(about.model.dtype, devices=devices.size, flops_per_s=peak).seconds(tokens * flops)
 
     def check_init_from(self) -> None:
         """Raise ConfigError or VocabularyMismatch if the checkpoint of `init_from` cannot initialize this run."""

@@ -27,9 +27,10 @@ from schemas.runs.metrics import METRICS, read_metrics
 from schemas.storage.location import Location
 from schemas.storage.option import Address, NewFolder
 from schemas.vocab import Vocabulary
-from trainer.planning.report import spelled_bytes, spelled_time
+from trainer.planning.report import spelled_bytes
 from trainer.run.group.distributed import Distributed
 from trainer.run.group.launcher import INTERRUPTED, how_it_ended, run_child
+from trainer.run.speed import spelled_time
 
 _LONGREEL = (sys.executable, "-P", "-m", "longreel")
 
@@ -68,12 +69,13 @@ class TrainCurriculum:
     that JAX finds; with --dry-run, the product of the mesh axes."""
     flops_per_s: float | None = None
     """For --dry-run: speed of one device in matrix products, in FLOP/s. Default: measured here."""
-    utilization: float = 0.4
-    """For --dry-run: share of that speed that a step reaches."""
+    utilization: float | None = None
+    """For --dry-run: share of that speed that a step reaches. Default: 0.5 where the CPU of this machine is measured,
+    else 0.4."""
     processes: OmitArgPrefixes[Distributed] = field(default_factory=Distributed)
 
     def __post_init__(self) -> None:
-        if not 0 < self.utilization <= 1:
+        if self.utilization is not None and not 0 < self.utilization <= 1:
             raise ConfigError(f"utilization must lie between 0 and 1, got {self.utilization}")
         for name in ("devices", "flops_per_s", "workers"):
             value = getattr(self, name)

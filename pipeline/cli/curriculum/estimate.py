@@ -13,7 +13,7 @@ from schemas.vocab import Vocabulary
 from trainer.config import MeshConfig, ModelConfig
 from trainer.mesh import mesh_sizes
 from trainer.planning.plan import TrainingPlan, Workload
-from trainer.planning.speed import speed_of
+from trainer.run.speed import speed_of
 
 _LWM = (32_000, 8_194)  # text and vision ids, to plan for where nothing is tokenized yet
 
@@ -21,11 +21,11 @@ _LWM = (32_000, 8_194)  # text and vision ids, to plan for where nothing is toke
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
     """The devices to plan for: their number (None: the product of the mesh axes) and the FLOP/s of each in matrix
-    products (None: measured on this machine), and the share of it that a step reaches."""
+    products (None: measured on this machine), and the share of it that a step reaches (None: see `speed_of`)."""
 
     devices: int | None
     flops_per_s: float | None
-    utilization: float
+    utilization: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ def _estimate(stage: TrainingStage, model: ModelConfig, hardware: Hardware, ids:
         tokens=tokens,
         device_bytes=plan.memory.total,
         devices=devices,
-        seconds=tokens / work.tokens * plan.flops / (speed.flops_per_s * speed.utilization),
+        seconds=speed.seconds(tokens / work.tokens * plan.flops),
     )
 
 

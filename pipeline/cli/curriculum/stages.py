@@ -33,6 +33,7 @@ from trainer.run.config import TrainConfig
 _OWN = frozenset(
     ("dataset", "out", "devices", "checkpoint-step", "allow-changed", "distributed", "coordinator", "processes")
 ) | frozenset(("process-id", "connect-timeout-s", "local-processes"))
+_STEPS = 1000  # of a stage that does not say it: what fits is not known before its data is packed
 _OWN_OF_EVALUATION = frozenset(("model", "out", "endpoint"))
 _NOT_AFTER_A_STAGE = {"compare", "loss"}  # training itself measures the loss
 
@@ -78,6 +79,7 @@ def training_stages(
         previous = located(out / found[-1].name) if found else init_from
         if previous is not None and "init-from" not in values:
             values["init-from"] = str(previous)
+        values.setdefault("steps", _STEPS)
         if isinstance(place := values.get("copy-to"), str):  # that of the curriculum
             values["copy-to"] = str(Location.parse(place) / table.data.name)
         found.append(_stage(table, values, list(options.values()), names=names, packed=packed, out=out))

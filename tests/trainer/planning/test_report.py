@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from trainer.model.llama.config import lwm_7b
 from trainer.planning.plan import TrainingPlan, Workload
-from trainer.planning.report import Speed, lines_of
+from trainer.planning.report import lines_of
+from trainer.run.speed import Speed
 
 MESH = {"data": 1, "fsdp": 8, "tensor": 4, "sequence": 8}
 

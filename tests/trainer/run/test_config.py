@@ -20,13 +20,13 @@ from trainer.run.optimizer import OptimizerConfig
         ("layout", "striped", "layout must be one of block_cyclic, zigzag, contiguous, got 'striped'"),
         ("attention", "flash", "attention must be one of ring, all_gather, ulysses, got 'flash'"),
         ("softmax", "hard", "softmax must be one of joint, by_modality, got 'hard'"),
-        ("steps", 0, "steps must be at least 1, got 0"),
+        ("steps", -1, "steps must not be negative, got -1; 0 means as many as fit the data"),
         ("batch_size", -1, "batch_size must be at least 1, got -1"),
         ("seed", 1 << 32, "seed must lie in"),
         (
             "out",
             Path("s3://bucket/run"),
-            "out must be a folder of the file system.*s3://; train into a local",
+            "out must be a folder of the file system.*s3://; --copy-to copies",
         ),
     ],
 )

@@ -9,7 +9,7 @@ from schemas.errors import ConfigError
 from trainer.data.batch_sizes import BatchSize
 from trainer.data.mixture import parse_dataset, parse_mixture
 from trainer.run.config import DataOrder, TrainConfig
-from trainer.run.data_order import order_of
+from trainer.run.data_order import fitting_steps, order_of
 
 
 def _config(*datasets: str, steps: int = 10, **data: Any) -> TrainConfig:
@@ -20,6 +20,15 @@ def _config(*datasets: str, steps: int = 10, **data: Any) -> TrainConfig:
         batch_size=4,
         data=DataOrder(**data),
     )
+
+
+def test_the_default_number_of_steps_is_four_epochs_within_limits() -> None:
+    assert fitting_steps(_config("a"), 400) == 400
+    assert fitting_steps(_config("a"), 3) == 50
+    assert fitting_steps(_config("a"), 10**9) == 1000
+    assert fitting_steps(_config("a", max_epochs=2), 400) == 200
+    assert fitting_steps(_config("a", max_epochs=2), 3) == 1
+    assert fitting_steps(_config("a", batch_ramp=(BatchSize(100, 8),)), 400) == 250
 
 
 def test_mixtures_begin_at_the_first_sample_of_their_step() -> None:

@@ -12,10 +12,13 @@ from schemas.storage.location import located
 from tests.support.training import bigram_model
 from tests.support.training.training_dataset import VOCABULARY, write_dataset
 from trainer.config import MeshConfig
+from trainer.model.llama.config import debug
+from trainer.model.llama.costs import flops_per_token
 from trainer.model.registry import FAMILIES
 from trainer.run.config import Cadence, Memory, TrainConfig
 from trainer.run.model_options import ModelOptions
 from trainer.run.setup import Setup
+from trainer.run.tracking import Tracking
 
 S = 128
 
@@ -84,6 +87,20 @@ def test_the_stored_configuration_names_model_vocabulary_data_and_mesh(dataset: 
     assert facts["vocabulary"] == VOCABULARY.to_dict()
     assert facts["dataset_fingerprint"] == setup.split.fingerprint
     assert facts["mesh"] == {"data": 2, "fsdp": 1, "tensor": 1, "sequence": 4}
+
+
+def test_a_run_without_a_number_of_steps_gets_one_that_fits_the_data(dataset: Path) -> None:
+    assert Setup.of(_config(dataset, steps=0)).config.steps == 50
+    assert Setup.of(_config(dataset, steps=7)).config.steps == 7
+
+
+def test_the_time_is_expected_from_the_operations_of_the_steps_that_are_left(dataset: Path) -> None:
+    assert Setup.of(_config(dataset)).expected_seconds(0) is None  # the family has no costs
+    options = ModelOptions(recipe="debug")
+    setup = Setup.of(_config(dataset, steps=10, model=options, tracking=Tracking(peak_flops=1e9)))
+    sizes = {"text_size": VOCABULARY.text_size, "vision_size": VOCABULARY.vision_size}
+    flops = flops_per_token(debug(), **sizes, mean_span=(setup.split.mean_document + 1) / 2)
+    assert setup.expected_seconds(4) == pytest.approx(6 * 4 * S * flops / (0.4 * 8 * 1e9))
 
 
 def test_the_summary_names_mesh_and_batch(dataset: Path) -> None:
