@@ -46,7 +46,7 @@ from trainer.run.checkpoint import Checkpoints
 from trainer.run.config import Cadence, Memory, TrainConfig
 from trainer.run.copies.copying import copying, restore_run
 from trainer.run.damage import SkippedSequences, to_stderr
-from trainer.run.divergence import Updates
+from trainer.run.divergence import LeftOut, Updates
 from trainer.run.evaluate import evaluate, losses, spread
 from trainer.run.group.distributed import connect, connection_errors
 from trainer.run.group.processes import any_process
@@ -180,7 +180,10 @@ class _Training:
             lambda indices: loaders[len(indices)](indices), setup.sequences, read=self._loader.read_options
         )
         self._batches = stack.enter_context(closing(DeviceBatches(batches, setup.placements)))
-        self._updates = Updates(config.divergence, self._log.rows("train"))
+        self._left_out = LeftOut(config.out)
+        if start.is_changed:
+            self._left_out.clear(delete=primary)
+        self._updates = Updates(config.divergence, self._log.rows("train"), left_out=self._left_out)
         devices = list(setup.plan.mesh.devices.flat)
         about = setup.description
         self._utilization = Utilization(about.model, about.vocabulary, devices, peak=config.tracking.peak_flops)
@@ -263,7 +266,7 @@ class _Training:
         started = time.perf_counter()
         batch = self._batches.next(last=self._step + 1 == self._config.steps)
         wait_s = time.perf_counter() - started
-        limit = jax.device_put(np.float32(self._updates.limit()), self._setup.plan.replicated)
+        limit = jax.device_put(np.float32(self._updates.limit(self._step + 1)), self._setup.plan.replicated)
         with connection_errors(self._step):
             self._state, measured = self._train_step(self._state, batch, limit)
             metrics: StepMetrics = jax.device_get(measured)
@@ -293,7 +296,9 @@ class _Training:
         self._updates.record(self._step, applied=applied, norm=row["gradient_norm"])
         if self._updates.must_stop:
             raise self._diverged(row)
-        if not applied:
+        if self._step in self._left_out:
+            self._progress.log(f"step {self._step}: left out the update, as the run diverged here before")
+        elif not applied:
             self._progress.log(
                 f"step {self._step}: skipped the update: {_measured(row)} ({self._updates.skipped} skipped within "
                 f"1,000 steps, --skip-budget is {self._config.divergence.skip_budget})"
@@ -386,13 +391,17 @@ class _Training:
 
     def _diverged(self, row: dict[str, float]) -> JobError:
         self._checkpoints.wait()
-        none = self._checkpoints.latest() is None
-        back = "There is no checkpoint yet" if none else f"The newest checkpoint is {self._newest}"
+        saved = self._checkpoints.latest()
+        back = "There is no checkpoint yet" if saved is None else f"The newest checkpoint is {self._newest}"
+        first = (saved or 0) + 1
+        if jax.process_index() == 0:
+            self._left_out.add(first, self._step)
+        which = f"step {first}" if first == self._step else f"steps {first} to {self._step}"
         skip = "a larger --skip-budget" if self._config.divergence.on_divergence == "skip" else "--on-divergence skip"
         return JobError(
-            f"training diverged at step {self._step}: {_measured(row)}. {back}. Run again with a lower "
-            f"--optimizer.learning-rate or a longer warm-up (and --allow-changed), or with {skip}; the same command "
-            "would meet the same end."
+            f"training diverged at step {self._step}: {_measured(row)}. {back}. The same command continues without the "
+            f"updates of {which}, which {self._left_out.path} names. Or run again with a lower "
+            f"--optimizer.learning-rate or a longer warm-up (and --allow-changed), or with {skip}."
         )
 
     def _retention(self) -> Retention:

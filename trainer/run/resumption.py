@@ -15,6 +15,7 @@ class Start:
 
     step: int | None
     notes: tuple[str, ...] = ()
+    is_changed: bool = False  # whether it goes on with other settings
 
 
 def choose_start(
@@ -44,4 +45,4 @@ def choose_start(
     notes += [f"changed: {change}" for change in changes]
     if (aside := checkpoints.set_aside_after(step)) is not None:
         notes.append(f"moved the checkpoints after step {step} to {aside}")
-    return Start(step, tuple(notes))
+    return Start(step, tuple(notes), is_changed=bool(changes))

@@ -151,9 +151,14 @@ class Copying:
         )
 
     def abandon(self) -> None:
-        """End as soon as the file that is being copied is complete: the process ends because of an error."""
+        """End as soon as the file that is being copied is complete: the process ends because of an error.
+
+        The metrics up to there are copied, and what a divergence leaves to the next start.
+        """
         self._is_abandoned = True
-        self.finish()
+        if self._thread is not None:
+            self.finish()
+            self._try("the metrics are not copied", self._copy.send_files)
 
     def _check(self) -> None:
         if self._is_abandoned:

@@ -1,7 +1,7 @@
 """A copy of a run's folder in a bucket or another folder: the same files, so that a downloaded copy is a run.
 
     COPY/run.json                           which run this is a copy of
-    COPY/metrics.jsonl, config-from-*.json, text_tokenizer/, tensorboard/
+    COPY/metrics.jsonl, left-out-steps.json, config-from-*.json, text_tokenizer/, tensorboard/
     COPY/checkpoints/120/…                  the files of a checkpoint; checksums.json is written last, and deleted first
     COPY/checkpoints/120/set-aside.json     of a checkpoint after the one that the run went back to
 
@@ -26,13 +26,14 @@ from schemas.runs.checksums import CHECKSUMS, Checksums
 from schemas.runs.metrics import METRICS
 from schemas.runs.tensorboard import TENSORBOARD
 from schemas.storage.location import Location, located
+from trainer.run.divergence import LEFT_OUT
 
 RUN = "run.json"
 
 _SET_ASIDE = "set-aside.json"
 _TIMES = "_CHECKPOINT_METADATA"  # of Orbax
 _FOLDERS = (TEXT_TOKENIZER, TENSORBOARD)
-_FILES = (METRICS, "config-from-*.json")
+_FILES = (METRICS, "config-from-*.json", LEFT_OUT)
 _PARTIAL = "checkpoint-being-copied"
 
 
@@ -97,10 +98,14 @@ class RunCopy:
             self.check()
             if name != CHECKSUMS:
                 _send(place.local(), self._at(step) / name)
-        for place in files_of(located(self.run)):
-            _send(place.local(), self.place / place.relative_to(located(self.run)))
+        self.send_files()
         _send(folder / CHECKSUMS, self._at(step) / CHECKSUMS)
         return StoredCheckpoint(step, _written(located(folder)))
+
+    def send_files(self) -> None:
+        """Copy what belongs to the run as a whole."""
+        for place in files_of(located(self.run)):
+            _send(place.local(), self.place / place.relative_to(located(self.run)))
 
     def delete(self, step: int) -> None:
         """Delete a checkpoint of the copy."""
