@@ -122,7 +122,7 @@ class TrainConfig:
     continues, with the metrics. A run without a checkpoint in --out resumes from there, also on another machine."""
     steps: int = 0
     """Total number of optimizer updates; a resumed run makes the remaining ones. 0: as many as use the data four times,
-    but at least 50 and at most 1,000."""
+    but at least 50 and at most 1000."""
     batch_size: int = 8
     """Sequences per step, over all devices."""
     seed: int = 0

@@ -61,8 +61,8 @@ class LeftOut:
         except (DatasetError, ValueError, TypeError, KeyError) as e:
             raise DatasetError(f"{self.path} is damaged: delete it, and the run makes the updates that it names") from e
 
-    def __contains__(self, step: int) -> bool:
-        return any(first <= step <= last for first, last in self._ranges)
+    def __contains__(self, step: object) -> bool:
+        return isinstance(step, int) and any(first <= step <= last for first, last in self._ranges)
 
     def add(self, first: int, last: int) -> None:
         """Note the steps from `first` to `last`."""

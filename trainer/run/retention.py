@@ -11,8 +11,15 @@ from typing import Protocol
 class Checkpoint(Protocol):
     """What Orbax tells of a checkpoint."""
 
-    step: int
-    time: datetime
+    @property
+    def step(self) -> int:
+        """The number of updates before it."""
+        ...
+
+    @property
+    def time(self) -> datetime:
+        """When it was written."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

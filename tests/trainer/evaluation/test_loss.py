@@ -70,9 +70,8 @@ def test_the_loss_does_not_depend_on_mesh_layout_and_batch_size(run: Path, datas
 
 def test_what_does_not_exist_is_an_error(run: Path, dataset: Path, tmp_path: Path) -> None:
     def measure(**changes: object) -> object:
-        return measure_loss(
-            LossConfig(**{"model": located(run), "dataset": (located(dataset),), **changes}), MeshConfig()
-        )  # type: ignore[arg-type]
+        options = {"model": located(run), "dataset": (located(dataset),), **changes}
+        return measure_loss(LossConfig(**options), MeshConfig())  # type: ignore[arg-type]
 
     with pytest.raises(ConfigError, match="no checkpoint of step 7; it has: 1, 2"):
         measure(checkpoint_step=7)

@@ -158,7 +158,7 @@ def test_evaluation_uses_the_moving_average_and_a_checkpoint_without_one_says_so
     assert measure_loss(trained, MeshConfig())["loss"] < row["loss"] - 0.01
     train(_config(dataset, tmp_path / "plain"))
     with pytest.raises(ConfigError, match=r"has no moving average .*--optimizer.ema-decay"):
-        measure_loss(dataclasses.replace(measure, model=tmp_path / "plain"), MeshConfig())
+        measure_loss(dataclasses.replace(measure, model=located(tmp_path / "plain")), MeshConfig())
 
 
 def test_another_optimizer_cannot_resume_a_run(dataset: Path, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jinja2 import Environment
-from jinja2.runtime import Context, EvalContext
+from jinja2.nodes import EvalContext
+from jinja2.runtime import Context
 
 from tokenizer.text.chat.budget import Budget, TemplateLimitError
 
@@ -33,7 +34,7 @@ class _Filters:
         self._originals, self._budget = originals, budget
 
     def chosen(self) -> dict[str, Filter]:
-        own = {
+        own: dict[str, Filter] = {
             "int": self._int,
             "join": self._join(self._originals["join"]),
             "replace": self._replace,
@@ -42,7 +43,7 @@ class _Filters:
             "title": self._title,
             "tojson": self._tojson,
         }
-        return {name: self._counted(own.get(name, self._originals[name])) for name in _NAMES.split()}
+        return {name: self._counted(own.get(name) or self._originals[name]) for name in _NAMES.split()}
 
     def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a filter that counts what it makes, and takes only values that can be counted."""

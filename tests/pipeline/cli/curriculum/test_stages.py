@@ -7,10 +7,10 @@ import pytest
 from pipeline.cli.curriculum.stages import TrainingStage, training_stages
 from pipeline.packing.curriculum import read_curriculum_file
 from schemas.errors import UsageError
-from schemas.storage.location import located
+from schemas.storage.location import Location, located
 
 
-def stages(folder: Path, text: str, **options: Path) -> list[TrainingStage]:
+def stages(folder: Path, text: str, **options: Location) -> list[TrainingStage]:
     path = folder / "c.toml"
     path.write_text(text)
     return training_stages(
