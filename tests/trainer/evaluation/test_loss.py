@@ -78,7 +78,7 @@ def test_what_does_not_exist_is_an_error(run: Path, dataset: Path, tmp_path: Pat
     with pytest.raises(DatasetError, match="no sequences in the split 'test'"):
         measure(split="test")
     with pytest.raises(ConfigError, match="not the output of `longreel train`"):
-        measure(model=dataset)
+        measure(model=located(dataset))
 
 
 def test_a_dataset_of_another_vocabulary_is_rejected(run: Path, tmp_path: Path) -> None:
