@@ -30,7 +30,7 @@ _ALLOWED = {
     """,
     "members of archives have such a method": "pipeline/text/formats/epub_archive.py",
     "options and the terminal": """
-        pipeline/cli/curriculum/command.py pipeline/cli/listing.py pipeline/cli/places.py pipeline/cli/serve.py
+        pipeline/cli/listing.py pipeline/cli/places.py pipeline/cli/serve.py
         pipeline/cli/settings.py
     """,
     "works with the local file that Location.local, .writing or .scratch gives": """
@@ -64,7 +64,6 @@ _ALLOWED = {
         tokenizer/training/snapshots.py tokenizer/training/train.py trainer/run/arrays.py trainer/run/checkpoint.py
         trainer/run/copies/fetched.py trainer/run/copies/run_copy.py
         trainer/run/group/launcher.py trainer/run/lock.py trainer/run/model_options.py trainer/run/native_output.py
-        pipeline/cli/curriculum/command.py
     """,
 }
 

@@ -79,7 +79,7 @@ def training_stages(
         previous = located(out / found[-1].name) if found else init_from
         if previous is not None and "init-from" not in values:
             values["init-from"] = str(previous)
-        values.setdefault("steps", _STEPS)
+        values["steps"] = values.get("steps") or _STEPS
         if isinstance(place := values.get("copy-to"), str):  # that of the curriculum
             values["copy-to"] = str(Location.parse(place) / table.data.name)
         found.append(_stage(table, values, list(options.values()), names=names, packed=packed, out=out))

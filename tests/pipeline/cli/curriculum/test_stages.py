@@ -105,7 +105,7 @@ def test_an_evaluation_has_a_suite_its_options_and_a_name(tmp_path: Path) -> Non
             r"stage 1 \(64\), \[stage.train\]: unknown key 'stepps'; .*'steps'",
         ),
         ("[[stage]]\ncontext = 64\ntrain = {steps = 'x'}", 'steps must be an integer, got "x"'),
-        ("[[stage]]\ncontext = 64\ntrain = {steps = 0}", "steps must be at least 1, got 0"),
+        ("[[stage]]\ncontext = 64\ntrain = {steps = -1}", "steps must not be negative, got -1"),
         ("[[stage]]\ncontext = 64\ntrain = 3", r"\[stage.train\] must be a table of options, got 3"),
         ("[[stage]]\ncontext = 64\ntrain = {out = 'x'}", "'out' cannot be set in a curriculum"),
         ("[train]\ndistributed = true\n[[stage]]\ncontext = 64", "'distributed' cannot be set in a curriculum"),
