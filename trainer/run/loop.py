@@ -393,16 +393,21 @@ class _Training:
         self._checkpoints.wait()
         saved = self._checkpoints.latest()
         back = "There is no checkpoint yet" if saved is None else f"The newest checkpoint is {self._newest}"
+        if saved is not None and not self._has_updated_since(saved):  # its parameters may be the cause
+            back += "; no update since then was made: if this repeats, go back with --checkpoint-step"
         first = (saved or 0) + 1
         if jax.process_index() == 0:
             self._left_out.add(first, self._step)
         which = f"step {first}" if first == self._step else f"steps {first} to {self._step}"
         skip = "a larger --skip-budget" if self._config.divergence.on_divergence == "skip" else "--on-divergence skip"
         return JobError(
-            f"training diverged at step {self._step}: {_measured(row)}. {back}. The same command continues without the "
-            f"updates of {which}, which {self._left_out.path} names. Or run again with a lower "
+            f"training diverged at step {self._step}: {_measured(row)}. {back}. The same command continues "
+            f"without the updates of {which}, which {self._left_out.path} names. Or run again with a lower "
             f"--optimizer.learning-rate or a longer warm-up (and --allow-changed), or with {skip}."
         )
+
+    def _has_updated_since(self, step: int) -> bool:
+        return any(row["applied"] for row in self._log.rows("train") if row["step"] > step)
 
     def _retention(self) -> Retention:
         cadence = self._config.cadence
