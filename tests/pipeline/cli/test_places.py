@@ -83,7 +83,7 @@ def test_weights_of_an_unknown_scheme_are_refused(case: tuple[str, Option]) -> N
 
 
 def test_every_option_that_names_what_is_written_is_an_output() -> None:
-    written = [named(case) for case in PLACES if case[1].key in ("out", "copy_to")]
+    written = [named(case) for case in PLACES if case[1].key in ("out", "copy-to")]
     assert written == [named(case) for case in OUTPUTS]
     assert len(OUTPUTS) > 20
 
