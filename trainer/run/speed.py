@@ -12,7 +12,7 @@ from trainer.config import Dtype
 
 # Shares of the speed of a matrix product that training steps reach. On CPUs, those of docs/models.md.
 _OF_ACCELERATORS, _OF_CPUS = 0.4, 0.5
-_SIDE, _REPEATS = 1024, 3
+_SIDE, _REPEATS = 1024, 8
 
 
 @dataclass(frozen=True, kw_only=True)
