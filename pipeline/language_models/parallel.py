@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import math
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import TypeVar
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
+
+_GRACE_S = 5.0  # for the calls under way when the user stops the command: a server may take many minutes
+
+
+@dataclass(frozen=True)
+class _Result(Generic[Made]):
+    number: int
+    made: Made | None = None
+    error: BaseException | None = None
 
 
 def in_parallel(
@@ -21,24 +34,60 @@ def in_parallel(
     """Yield the number of each input and what `ask` returns for it, as they are made.
 
     Inputs are drawn when they are needed, as prompts can be long. What `ask` raises ends the iteration, after the calls
-    under way have returned.
+    under way have returned. Ctrl-C waits for them for a few seconds only: their threads end with the process.
     """
     waiting = enumerate(inputs)
-    pool = ThreadPoolExecutor(concurrency)
-    running: dict[Future[Made], int] = {}
-
-    def start(count: int) -> None:
-        running.update({pool.submit(ask, given): n for n, given in itertools.islice(waiting, count)})
-
+    given: SimpleQueue[tuple[int, Given] | None] = SimpleQueue()
+    results: SimpleQueue[_Result[Made]] = SimpleQueue()
+    for _ in range(concurrency):
+        threading.Thread(target=_answer, args=(ask, given, results), daemon=True).start()
+    running = done = 0
     try:
-        start(concurrency)
-        done = 0
+        for one in itertools.islice(waiting, concurrency):
+            given.put(one)
+            running += 1
         while running:
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            start(len(finished))
-            for future in finished:
-                yield running.pop(future), future.result()
-                done += 1
-                progress(done)
+            result = results.get()
+            running -= 1
+            if result.error is not None:
+                raise result.error
+            for one in itertools.islice(waiting, 1):
+                given.put(one)
+                running += 1
+            yield result.number, result.made  # type: ignore[misc]  # there is no error
+            done += 1
+            progress(done)
+    except Exception:
+        _wait(results, running, math.inf)
+        raise
+    except BaseException:
+        _wait(results, running, _GRACE_S)
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        for _ in range(concurrency):
+            given.put(None)
+
+
+def _answer(
+    ask: Callable[[Given], Made],
+    given: SimpleQueue[tuple[int, Given] | None],
+    results: SimpleQueue[_Result[Made]],
+) -> None:
+    """Call `ask` until there is nothing left."""
+    while (one := given.get()) is not None:
+        number, value = one
+        try:
+            results.put(_Result(number, ask(value)))
+        except BaseException as e:  # noqa: BLE001 - the iterator raises it
+            results.put(_Result(number, error=e))
+
+
+def _wait(results: SimpleQueue[_Result[Made]], running: int, seconds: float) -> None:
+    """Wait until all calls under way have returned, but not longer."""
+    until = time.monotonic() + seconds
+    for _ in range(running):
+        left = until - time.monotonic()
+        try:
+            results.get(timeout=None if math.isinf(left) else max(0.0, left))
+        except Empty:
+            return

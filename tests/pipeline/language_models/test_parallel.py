@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import signal
 import threading
+import time
 
 import pytest
 
+from pipeline.language_models import parallel
 from pipeline.language_models.parallel import in_parallel
 
 
@@ -32,3 +35,38 @@ def test_an_error_ends_the_iteration() -> None:
 
     with pytest.raises(ValueError, match="no answer"):
         dict(in_parallel(ask, range(100), concurrency=1))
+
+
+def test_ctrl_c_does_not_wait_for_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "_GRACE_S", 0.1)
+    answered, main = threading.Event(), threading.get_ident()
+
+    def ask(n: int) -> int:
+        signal.pthread_kill(main, signal.SIGINT)
+        answered.wait(30)
+        return n
+
+    started = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            dict(in_parallel(ask, range(10), concurrency=1))
+        assert time.monotonic() - started < 20
+    finally:
+        answered.set()
+
+
+def test_an_error_waits_for_the_calls_under_way() -> None:
+    begun, returned = threading.Event(), threading.Event()
+
+    def ask(n: int) -> int:
+        if n == 0:
+            begun.wait(20)
+            raise ValueError("no answer")
+        begun.set()
+        time.sleep(0.1)
+        returned.set()
+        return n
+
+    with pytest.raises(ValueError, match="no answer"):
+        dict(in_parallel(ask, range(2), concurrency=2))
+    assert returned.is_set()
