@@ -3,11 +3,13 @@
     item ──► frames ──► model (cached) ──► filters ──► OUT/captions.jsonl, OUT/manifest.jsonl, OUT/summary.json
 
 The manifest has every item with what was known about it, so it replaces the inputs of `longreel run`. Replies are kept
-one by one in OUT/replies.jsonl by the content of the frames, so nothing is asked twice.
+one by one in OUT/replies.jsonl by the content of the frames, so nothing is asked twice. An item that cannot be reached
+keeps the caption of an earlier run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -25,10 +27,11 @@ from pipeline.language_models.parallel import in_parallel
 from pipeline.language_models.refusals import is_refusal
 from pipeline.sources.access import AccessConfig
 from pipeline.sources.inputs import hash_input, local_file
-from schemas.errors import InputError
+from schemas.errors import TEMPORARY, InputError
 from schemas.files import write_json, write_text
 from schemas.record_errors import record_errors
 from schemas.rows import ManifestItem
+from schemas.storage.location import located
 
 CAPTIONS, MANIFEST, SUMMARY, REPLIES = "captions.jsonl", "manifest.jsonl", "summary.json", "replies.jsonl"
 _COLUMNS = ("uri", "kind", "caption_file", "transcript", "transcript_language", "title", "source", "license", "split")
@@ -77,15 +80,21 @@ def caption_items(
 
     Raises JobError if the model cannot be reached.
     """
-    write_text(out / CAPTIONS, "")  # makes the folder
+    earlier = _earlier(out / CAPTIONS)
+    write_text(out / CAPTIONS, "".join(map(_line, earlier.values())))  # makes the folder
     asked = [item for item in items if needs_caption(item)]
     budgeted = BudgetedModel(model, config.max_requests)
     kept = CachedModel(budgeted, out / REPLIES)
     found = dict(
-        in_parallel(lambda one: _caption(one, kept, config, access), asked, concurrency=concurrency, progress=progress)
+        in_parallel(
+            lambda one: _caption(one, kept, config, access, earlier.get(one.uri)),
+            asked,
+            concurrency=concurrency,
+            progress=progress,
+        )
     )
     captions = [caption for _, caption in sorted(found.items()) if caption is not None]
-    write_text(out / CAPTIONS, "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in captions))
+    write_text(out / CAPTIONS, "".join(map(_line, captions)))
     by_uri = {caption.uri: caption for caption in captions}
     rows = (_row(item, by_uri.get(item.uri)) for item in items)
     write_text(out / MANIFEST, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
@@ -99,7 +108,24 @@ def needs_caption(item: ManifestItem) -> bool:
     return item.kind in ("video", "image") and not item.captions and item.caption_file is None
 
 
-def _caption(item: ManifestItem, model: ChatModel, config: CaptionConfig, access: AccessConfig) -> Caption | None:
+def _earlier(path: Path) -> dict[str, Caption]:
+    """Return the captions of an earlier run, by URI."""
+    found: dict[str, Caption] = {}
+    for line in located(path).read().splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # of something else
+            row = json.loads(line)
+            if row["rejection"] is None:
+                found[row["uri"]] = Caption(**{**row, "times": tuple(row["times"])})
+    return found
+
+
+def _line(caption: Caption) -> str:
+    return json.dumps(asdict(caption), ensure_ascii=False) + "\n"
+
+
+def _caption(
+    item: ManifestItem, model: ChatModel, config: CaptionConfig, access: AccessConfig, earlier: Caption | None
+) -> Caption | None:
     """Return the caption, or why there is none; None if the budget is spent."""
     caption = Caption(uri=item.uri, model=model.name)
     try:
@@ -123,6 +149,8 @@ def _caption(item: ManifestItem, model: ChatModel, config: CaptionConfig, access
             )
             reply = model.ask(request)
     except InputError as e:
+        if earlier is not None and e.reason in TEMPORARY:
+            return earlier
         return replace(caption, rejection=Rejection.UNREADABLE, detail=str(e))
     except RequestRefused as e:
         return replace(caption, rejection=Rejection.REFUSED_REQUEST, detail=str(e))

@@ -78,6 +78,19 @@ def test_a_server_that_fails_ends_the_run_and_replies_are_kept(items: list[Manif
         assert run(items, server.address, tmp_path / "out")["requests"] == 2
 
 
+def test_an_item_that_is_absent_keeps_its_caption(items: list[ManifestItem], tmp_path: Path) -> None:
+    some, out = items[:2], tmp_path / "out"
+    with chat_server(lambda body: Answer("red")) as server:
+        run(some, server.address, out)
+        before = (out / MANIFEST).read_bytes()
+        Path(some[0].uri).rename(tmp_path / "away")
+        summary = run(some, server.address, out)
+        assert (summary["kept"], summary["requests"]) == (2, 0)
+        assert (out / MANIFEST).read_bytes() == before
+        Path(some[1].uri).write_bytes(b"damaged")
+        assert run(some, server.address, out)["rejected"] == {"unreadable": 1}
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
