@@ -9,6 +9,7 @@ from schemas.storage.location import Location, located
 
 CHECKPOINTS = "checkpoints"  # folder of a run; it has a folder for each step
 PARAMS, OPTIMIZER, EMA, POSITION, DESCRIPTION = "params", "optimizer", "ema", "position", "description"
+SET_ASIDE = "set-aside.json"  # in a copied checkpoint after the one that its run went back to
 ITEMS = (PARAMS, OPTIMIZER, EMA, POSITION, DESCRIPTION)  # folders of a checkpoint
 
 
@@ -18,6 +19,10 @@ def checkpoint_steps(run: Location | Path) -> list[int]:
 
 
 def finished_steps(run: Location | Path) -> list[int]:
-    """Return the steps of the checkpoints that are complete, in ascending order."""
-    folder = located(run) / CHECKPOINTS
-    return [step for step in checkpoint_steps(run) if (folder / str(step) / CHECKSUMS).exists()]
+    """Return the steps of the checkpoints that are complete and not set aside, in ascending order."""
+    places = {step: located(run) / CHECKPOINTS / str(step) for step in checkpoint_steps(run)}
+    return [
+        step
+        for step, place in places.items()
+        if (place / CHECKSUMS).stat() is not None and (place / SET_ASIDE).stat() is None
+    ]

@@ -18,5 +18,12 @@ def test_a_checkpoint_without_checksums_is_not_finished(tmp_path: Path) -> None:
     assert (checkpoint_steps(tmp_path), finished_steps(tmp_path)) == ([3], [])
 
 
+def test_a_checkpoint_that_is_set_aside_does_not_count(tmp_path: Path) -> None:
+    for step in (3, 20):
+        write_checkpoint(tmp_path, step)
+    (tmp_path / "checkpoints" / "20" / "set-aside.json").write_text("{}")
+    assert finished_steps(tmp_path) == [3]
+
+
 def test_a_folder_without_checkpoints_has_no_steps(tmp_path: Path) -> None:
     assert checkpoint_steps(tmp_path) == []

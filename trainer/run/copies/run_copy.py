@@ -21,7 +21,7 @@ from pathlib import Path
 
 from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import ConfigError, Conflict, DatasetError, StorageError, storage_errors
-from schemas.runs.checkpoint_files import CHECKPOINTS, ITEMS, checkpoint_steps, finished_steps
+from schemas.runs.checkpoint_files import CHECKPOINTS, ITEMS, SET_ASIDE, checkpoint_steps, finished_steps
 from schemas.runs.checksums import CHECKSUMS, Checksums
 from schemas.runs.metrics import METRICS
 from schemas.runs.tensorboard import TENSORBOARD
@@ -30,7 +30,6 @@ from trainer.run.divergence import LEFT_OUT
 
 RUN = "run.json"
 
-_SET_ASIDE = "set-aside.json"
 _TIMES = "_CHECKPOINT_METADATA"  # of Orbax
 _FOLDERS = (TEXT_TOKENIZER, TENSORBOARD)
 _FILES = (METRICS, "config-from-*.json", LEFT_OUT)
@@ -79,8 +78,7 @@ class RunCopy:
 
     def checkpoints(self) -> list[StoredCheckpoint]:
         """Return the complete checkpoints of the copy, in ascending order, without those that are set aside."""
-        complete = [step for step in finished_steps(self.place) if not (self._at(step) / _SET_ASIDE).exists()]
-        return [StoredCheckpoint(step, _written(self._at(step))) for step in complete]
+        return [StoredCheckpoint(step, _written(self._at(step))) for step in finished_steps(self.place)]
 
     def checkpoints_here(self) -> list[StoredCheckpoint]:
         """Return the complete checkpoints in the folder of the run, in ascending order."""
@@ -125,7 +123,7 @@ class RunCopy:
         """
         later = [found.step for found in self.checkpoints() if found.step > step]
         for other in later:
-            (self._at(other) / _SET_ASIDE).write(json.dumps({"resumed_from": step}).encode())
+            (self._at(other) / SET_ASIDE).write(json.dumps({"resumed_from": step}).encode())
         return later
 
     def restore(self, step: int | None = None) -> tuple[int | None, list[str]]:
