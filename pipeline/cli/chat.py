@@ -16,6 +16,7 @@ from pipeline.language_models.chat import ChatRequest, Media, Message, RequestRe
 from pipeline.text.books import BookConfig, load_book
 from schemas.errors import UsageError
 from schemas.printable import printable
+from schemas.record_errors import record_errors
 from schemas.storage.option import Address
 
 
@@ -75,7 +76,9 @@ class Chat:
         for path in self.video:
             yield Media("video", path)
         for path in self.book:
-            yield f"{load_book(path, BookConfig()).text}\n\n"
+            with record_errors(str(path)):
+                text = load_book(path, BookConfig()).text
+            yield f"{text}\n\n"
 
 
 def _questions() -> Iterator[str]:

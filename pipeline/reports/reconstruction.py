@@ -19,6 +19,7 @@ from pipeline.tokenize.interleave import VisionSegment, parse_document
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import atomic
+from schemas.record_errors import record_errors
 from schemas.records import item_of
 from schemas.rows import DocumentRow, document_rows
 from schemas.vocab import VISION, Vocabulary
@@ -76,7 +77,7 @@ def source_frames(video: StoredVideo, config: DecodeConfig, count: int) -> NDArr
     clip, crop = video.row.clip, video.row.crop
     first = round(clip.start * config.fps) if clip else 0
     batches: list[NDArray[np.uint8]] = []
-    with local_file(video.row.uri) as path, Decoder(config) as decoder:
+    with record_errors(video.row.uri), local_file(video.row.uri) as path, Decoder(config) as decoder:
         seen = 0
         for frames, _ in decoder.frames(path, crop=crop):
             batches.append(frames[max(0, first - seen) :])
