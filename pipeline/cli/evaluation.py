@@ -29,9 +29,11 @@ from pipeline.language_models.chat import ChatModel
 from pipeline.language_models.endpoint import Endpoint, EndpointConfig
 from pipeline.runtime.progress import show_count
 from pipeline.text.books import BookConfig, load_book
+from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import ConfigError, UsageError
 from schemas.printable import json_text, printable
 from schemas.record_errors import record_errors
+from schemas.storage.location import Location
 from schemas.storage.option import Address, NewFolder
 from tokenizer.text.tokenizer import TextTokenizer
 
@@ -86,8 +88,9 @@ class Subject:
 class Tokens:
     """How lengths are counted."""
 
-    text_tokenizer: Address
-    """Text tokenizer of the model: a tokenizer.json, .model or .gguf file, or the folder of a published model."""
+    text_tokenizer: Address | None = None
+    """Text tokenizer of the model that `--endpoint` serves: a tokenizer.json, .model or .gguf file, or the folder of a
+    published model. Default with `--model`: that of the model."""
     template_tokens: int = 64
     """Tokens that the server's chat template adds to a prompt, counted as part of the context length."""
 
@@ -95,9 +98,14 @@ class Tokens:
         if self.template_tokens < 0:
             raise ConfigError(f"template_tokens must be at least 0, got {self.template_tokens}")
 
-    def budget(self, length: int) -> Budget:
-        """Return the budget of a prompt in the ids of the model."""
-        return Budget(TextTokenizer.load(self.text_tokenizer), length, 1, self.template_tokens)
+    def budget(self, length: int, subject: Subject) -> Budget:
+        """Return the budget of a prompt in the ids of the model. Raises UsageError if its tokenizer is not known."""
+        place = self.text_tokenizer
+        if place is None and subject.model is not None:
+            place = Location.parse(subject.model / TEXT_TOKENIZER)
+        if place is None:
+            raise UsageError("--endpoint needs --text-tokenizer, the text tokenizer of the model that it serves")
+        return Budget(TextTokenizer.load(place), length, 1, self.template_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +121,12 @@ class EvalNeedle:
     haystack: tuple[Path, ...]
     """Books or text files that the facts are hidden in, together at least as long as the longest context."""
     needle: Annotated[NeedleConfig, OmitArgPrefixes] = field(default_factory=NeedleConfig)
-    tokens: Annotated[Tokens, arg(name="")]
+    tokens: Annotated[Tokens, arg(name="")] = field(default_factory=Tokens)
     subject: Annotated[Subject, arg(name="")]
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Ask, and print the scores."""
-        budget = self.tokens.budget(max(self.needle.lengths))
+        budget = self.tokens.budget(max(self.needle.lengths), self.subject)
         haystack = Haystack(text_of(self.haystack), budget.tokenizer)
         total = len(self.needle.lengths) * self.needle.depths * self.needle.rounds
         samples = needle_samples(self.needle, haystack, budget)
@@ -134,12 +142,12 @@ class EvalRuler:
     haystack: tuple[Path, ...] = ()
     """Books or text files that facts are hidden in, for the tasks that hide them in text."""
     ruler: Annotated[RulerConfig, OmitArgPrefixes] = field(default_factory=RulerConfig)
-    tokens: Annotated[Tokens, arg(name="")]
+    tokens: Annotated[Tokens, arg(name="")] = field(default_factory=Tokens)
     subject: Annotated[Subject, arg(name="")]
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Ask, and print the scores."""
-        budget = self.tokens.budget(max(self.ruler.lengths))
+        budget = self.tokens.budget(max(self.ruler.lengths), self.subject)
         haystack = Haystack(text_of(self.haystack), budget.tokenizer) if self.haystack else None
         total = len(self.ruler.tasks) * len(self.ruler.lengths) * self.ruler.samples
         self.subject.evaluate("ruler", ruler_samples(self.ruler, haystack, budget), _options(self.ruler), total=total)
@@ -178,12 +186,12 @@ class EvalLongBench:
     """Context length in tokens, with the question and the reply; longer documents lose their middle."""
     limit: int | None = None
     """Maximum number of questions of each file. Default: all."""
-    tokens: Annotated[Tokens, arg(name="")]
+    tokens: Annotated[Tokens, arg(name="")] = field(default_factory=Tokens)
     subject: Annotated[Subject, arg(name="")]
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Ask, and print the scores."""
-        samples = longbench_samples(self.files, self.tokens.budget(self.length), limit=self.limit)
+        samples = longbench_samples(self.files, self.tokens.budget(self.length, self.subject), limit=self.limit)
         self.subject.evaluate("longbench", samples, {"length": self.length, "limit": self.limit})
 
 
