@@ -21,7 +21,6 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
-import logging
 import os
 import select
 import sys
@@ -153,9 +152,9 @@ def _run(name: str, arguments: list[str], options: tuple[str, ...]) -> int:
     """Parse the options of a subcommand, run it, and turn what it raises into a message and an exit code."""
     from pipeline.cli.subcommands import SUBCOMMANDS
     from schemas.errors import InternalError, Interrupted, LongreelError, TemplateWritten, UsageError
+    from schemas.runs.messages import messages
 
-    for library in ("absl", "apache_beam", "jax", "orbax"):
-        logging.getLogger(library).setLevel(logging.ERROR)
+    messages.configure(name, level="info", format="text")  # until the options are parsed
     try:
         _require_printable(arguments)
         command_class = SUBCOMMANDS[name].load()
@@ -209,6 +208,11 @@ def _require_printable(arguments: list[str]) -> None:
 
 
 def _fail(message: str, code: int, name: str = "") -> int:
+    from schemas.runs.messages import messages
+
+    if messages.is_json:
+        messages.error(message, exit_code=code)
+        return code
     print(_shown(f"longreel{f' {name}' if name else ''}: {message}"), file=sys.stderr)
     return code
 

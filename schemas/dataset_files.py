@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 CARD = "dataset.json"
 INDEX, LEDGER, CROISSANT = "index.json", "documents.parquet", "croissant.json"  # names without the hash
+README, README_PAGE = "README.md", "README.html"  # the data card; the card does not name it, and it is made again
 LEDGERS = "documents-*.parquet"  # pattern of the names of ledgers
 TEXT_TOKENIZER = "text_tokenizer"  # folder, without the hash
 PARTS = ".parts"  # folder of the part files of shards, until `longreel pack` commits the dataset
@@ -66,7 +67,7 @@ def plain_name(name: str) -> str:
 
 def is_dataset_file(name: str) -> bool:
     """Return whether `name` is one that Longreel gives to a file or folder of a dataset, other than the card."""
-    if _TOKENIZER.fullmatch(name):
+    if _TOKENIZER.fullmatch(name) or name in (README, README_PAGE):
         return True
     plain = plain_name(name)
     return plain != name and _PLAIN.fullmatch(plain) is not None

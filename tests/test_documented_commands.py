@@ -15,7 +15,7 @@ from pipeline.cli.subcommands import SUBCOMMANDS, split_name
 _TOP = Path(__file__).parents[1]
 _FILES = [*sorted(_TOP.glob("*.md")), *sorted(_TOP.glob("docs/**/*.md")), *sorted(_TOP.glob("examples/*.sh"))]
 _PLACEHOLDERS = {"COMMAND", "SUBCOMMAND", "SUITE", "config", "eval"}  # of a sentence about commands in general
-_COMMON = {"--help", "--config", "--version", "--"}
+_COMMON = {"--help", "--config", "--log-format", "--log-level", "--version", "--"}
 
 
 def _commands(text: str) -> Iterator[list[str]]:

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 import jax
 from tyro.conf import arg
 
-from schemas.printable import printable
+from schemas.runs.messages import messages
 from trainer.compilation_cache import use_compilation_cache
 from trainer.config import MeshConfig
 from trainer.evaluation.loss import LossConfig, measure_loss
@@ -49,7 +49,7 @@ class Train:
         speed = "" if result.tokens_per_s is None else f"; {result.tokens_per_s:,.0f} tokens/s"
         skipped = f"; {result.skipped_sequences} damaged sequences skipped" if result.skipped_sequences else ""
         line = f"train: step {result.step}{fell}{speed}{skipped}; {result.checkpoint}"
-        print(printable(line), file=sys.stderr)
+        messages.info(line)
 
 
 @dataclass(frozen=True, kw_only=True)

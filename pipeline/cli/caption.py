@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
 from rich.table import Table
@@ -13,11 +12,12 @@ from pipeline.captioning.captions import MANIFEST, caption_items, needs_caption
 from pipeline.captioning.config import CaptionConfig
 from pipeline.cli.evaluation import Subject
 from pipeline.cli.place import FLAT, Inputs
-from pipeline.runtime.progress import console, output, show_count
+from pipeline.runtime.progress import output, show_count
 from pipeline.sources.access import AccessConfig
 from pipeline.sources.links import with_given
 from pipeline.sources.manifest import read_valid_items
 from schemas.runs.folder_lock import locked_folder
+from schemas.runs.messages import messages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Caption:
     def __call__(self, options: tuple[str, ...]) -> None:
         """Ask, and print how many captions were kept."""
         access = with_given(self.access, self.inputs)
-        items = read_valid_items(self.inputs, partial(console.print, markup=False), access)
+        items = read_valid_items(self.inputs, messages.info, access)
         total = sum(map(needs_caption, items))
         if self.dry_run:
             output().print(f"{len(items):,} items, {total:,} without a caption: as many requests")
@@ -67,7 +67,7 @@ class Caption:
             if count or name == "kept":
                 table.add_row(name, f"{count:,}")
         output().print(table)
-        console.print(
+        messages.info(
             f"caption: {summary['requests']:,} requests in this run, {summary['prompt_tokens']:,} prompt tokens, "
             f"{summary['reply_tokens']:,} reply tokens; {self.subject.out / MANIFEST}",
             markup=False,

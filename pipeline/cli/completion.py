@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from tyro.conf import Positional
 
 from pipeline.cli.options import Option, options_of
 from pipeline.cli.subcommands import SUBCOMMANDS
 from schemas.errors import ConfigError
+from schemas.runs.messages import Format, Level
 
 Shell = Literal["bash", "zsh", "fish"]
 Table = Mapping[str, Sequence[Option]]  # the options of each subcommand
-_COMMON = ("--help", "--config")
+_COMMON = ("--help", "--config", "--log-level", "--log-format")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,8 @@ def _flags(options: Sequence[Option]) -> list[str]:
 
 
 def _choices(options: Sequence[Option]) -> dict[str, tuple[str, ...]]:
-    return {option.flags[0]: option.choices for option in options if option.choices and option.flags}
+    found = {option.flags[0]: option.choices for option in options if option.choices and option.flags}
+    return found | {"--log-level": get_args(Level), "--log-format": get_args(Format)}
 
 
 def _positional(options: Sequence[Option], name: str) -> str:
@@ -214,6 +216,8 @@ def _fish(table: Table) -> str:
                 value = values or ("" if option.annotation is bool else " -r")
                 lines.append(f"{start} -l {flag.removeprefix('--')}{value} -d {_single(_summary(option))}")
         lines.append(f"{start} -l config -r -d 'A TOML file with options'")
+        lines.append(f"{start} -l log-level -x -a '{' '.join(get_args(Level))}' -d 'Least level of messages'")
+        lines.append(f"{start} -l log-format -x -a '{' '.join(get_args(Format))}' -d 'Text or JSON lines'")
     return "\n".join(lines) + "\n"
 
 

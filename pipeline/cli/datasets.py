@@ -12,11 +12,12 @@ from pipeline.dataset.inspect import card_table
 from pipeline.dataset.trace.trace import trace_sequence, trace_token
 from pipeline.dataset.verify.verify import verify
 from pipeline.dataset.verify.workspace import store_problems, workspace_problems
-from pipeline.runtime.progress import console, output
+from pipeline.runtime.progress import output
 from pipeline.runtime.token_store import TokenStore
 from pipeline.runtime.workspace import Workspace
 from schemas.dataset import read_card
 from schemas.errors import DatasetError, UsageError
+from schemas.runs.messages import messages
 from schemas.storage.location import Location, located
 from schemas.storage.option import Address, NewFile
 
@@ -65,7 +66,7 @@ class Verify:
         for folder in workspace.datasets():
             found += _verify(folder, TokenStore(workspace.tokens) if has_store else None)
         _require_none(workspace.root, found)
-        console.print(f"OK: workspace verified: {workspace.root}")
+        messages.info(f"OK: workspace verified: {workspace.root}")
 
 
 def _store_of(tokens: Location) -> Location:
@@ -78,8 +79,8 @@ def _verify(dataset: Location, store: TokenStore | None) -> int:
     """Check a dataset, print the report, and return the number of problems."""
     report = verify(dataset, store=store)
     for problem in report.problems:
-        console.print(f"  {problem}")
-    console.print(f"{dataset}: {report.summary()}")
+        messages.warning(f"  {problem}")
+    messages.info(f"{dataset}: {report.summary()}")
     return report.found
 
 
@@ -87,7 +88,7 @@ def _print(place: Location, problems: Iterable[tuple[str, str]]) -> int:
     """Print problems of files and return their number."""
     lines = [f"  {place / name}: {problem}" for name, problem in problems]
     for line in lines:
-        console.print(line)
+        messages.info(line)
     return len(lines)
 
 

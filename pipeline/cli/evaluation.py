@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,20 +19,18 @@ from pipeline.evaluation.haystack import Budget, Haystack
 from pipeline.evaluation.needles import NeedleConfig, needle_samples
 from pipeline.evaluation.report import PAGE
 from pipeline.evaluation.ruler.samples import RulerConfig, ruler_samples
-from pipeline.evaluation.run import read_results, run_suite
+from pipeline.evaluation.run import run_suite
 from pipeline.evaluation.sample import Sample
-from pipeline.evaluation.summary import compare
 from pipeline.evaluation.visual_needle import VisualNeedleConfig, visual_needle_samples
 from pipeline.inference.config import LocalConfig
 from pipeline.language_models.chat import ChatModel
 from pipeline.language_models.endpoint import Endpoint, EndpointConfig
 from pipeline.runtime.progress import show_count
 from pipeline.text.books import BookConfig, load_book
-from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import ConfigError, UsageError
-from schemas.printable import json_text, printable
+from schemas.printable import printable
 from schemas.record_errors import record_errors
-from schemas.storage.location import Location
+from schemas.runs.messages import messages
 from schemas.storage.option import Address, NewFolder
 from tokenizer.text.tokenizer import TextTokenizer
 
@@ -81,7 +78,7 @@ class Subject:
         asked = summary["all"]["samples"]
         show_count(f"eval {suite}", asked, asked, "samples", last=True)
         _print(summary)
-        print(printable(f"eval {suite}: {self.out / PAGE}"), file=sys.stderr)
+        messages.info(f"eval {suite}: {self.out / PAGE}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +97,15 @@ class Tokens:
 
     def budget(self, length: int, subject: Subject) -> Budget:
         """Return the budget of a prompt in the ids of the model. Raises UsageError if its tokenizer is not known."""
-        place = self.text_tokenizer
-        if place is None and subject.model is not None:
-            place = Location.parse(subject.model / TEXT_TOKENIZER)
-        if place is None:
+        if self.text_tokenizer is not None:
+            tokenizer = TextTokenizer.load(self.text_tokenizer)
+        elif subject.model is not None:
+            from pipeline.inference.loading import load_tokenizer
+
+            tokenizer = load_tokenizer(subject.model)
+        else:
             raise UsageError("--endpoint needs --text-tokenizer, the text tokenizer of the model that it serves")
-        return Budget(TextTokenizer.load(place), length, 1, self.template_tokens)
+        return Budget(tokenizer, length, 1, self.template_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,33 +256,6 @@ class EvalVideoMme:
         """Ask, and print the scores."""
         samples = video_mme_samples(self.file, self.videos, limit=self.limit)
         self.subject.evaluate("video-mme", samples, {"limit": self.limit})
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalCompare:
-    """Compare two evaluations of the same suite, sample by sample, with a confidence interval of the difference."""
-
-    first: Positional[Path]
-    """Folder of the first evaluation."""
-    second: Positional[Path]
-    """Folder of the second evaluation."""
-    json: bool = False
-    """Print JSON instead of a table."""
-
-    def __call__(self, options: tuple[str, ...]) -> None:
-        """Print the comparison."""
-        rows = compare(read_results(self.first), read_results(self.second))
-        if self.json:
-            print(json_text(rows, indent=2))
-            return
-        table = Table("task", "samples", "first", "second", "difference", "95 % confidence")
-        for row in rows:
-            shown = [f"{100 * row[name]:.1f} %" for name in ("first", "second")]
-            limits = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
-            table.add_row(
-                printable(row["task"]), str(row["samples"]), *shown, f"{100 * row['difference']:+.1f}", limits
-            )
-        Console().print(table)
 
 
 def _print(summary: Mapping[str, Any]) -> None:

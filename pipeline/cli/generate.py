@@ -7,7 +7,6 @@ belong to the pipeline, the model to the trainer, and neither may know the other
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +26,7 @@ from pipeline.video.decoder import DecodeConfig
 from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import ConfigError, UsageError
 from schemas.printable import printable
+from schemas.runs.messages import messages
 from schemas.storage.location import Location
 from schemas.storage.option import Address, Output
 from schemas.vocab import Vocabulary
@@ -126,7 +126,7 @@ class Generate:
             engine = self._from_description(self.prompt, self.out)
         else:
             engine = self._continue()
-        print(f"generate: {engine.speed}", file=sys.stderr)
+        messages.info(f"generate: {engine.speed}")
 
     def _continue(self) -> Engine:
         """Continue a text or a video; return the engine that did it."""
@@ -182,7 +182,7 @@ class Generate:
         generator = VideoGenerator(engine, text, codec, description.vocabulary, description.context_length)
         frames = generator.frames(request)
         paths = write_frames(out, frames, rate=self.frame_rate)
-        print(printable(f"generate: {', '.join(map(str, paths))}"), file=sys.stderr)
+        messages.info(f"generate: {', '.join(map(str, paths))}")
         return engine
 
     def _loaded(self, *, rows: int, frame_tokens: int | None) -> tuple[Engine, Description]:
@@ -245,7 +245,7 @@ class Generate:
             f"{self.prompt_frames} frames given, then the model's continuation": codec.decode(continued),
         }
         write_rows(out, rows, columns=shown)
-        print(printable(f"generate: {out}: source, reconstruction, continuation"), file=sys.stderr)
+        messages.info(f"generate: {out}: source, reconstruction, continuation")
 
 
 @dataclass(frozen=True)
@@ -258,9 +258,8 @@ class _Generator:
     def __call__(self, request: Request) -> NDArray[np.int32]:
         length = len(request.prompt) + request.max_tokens
         if length > self.context:
-            print(
+            messages.warning(
                 f"generate: prompt and continuation have up to {length} tokens, the model was trained on contexts of "
-                f"{self.context}: what lies beyond may be poor. Use a shorter prompt or fewer tokens.",
-                file=sys.stderr,
+                f"{self.context}: what lies beyond may be poor. Use a shorter prompt or fewer tokens."
             )
         return np.asarray(self.engine.generate([request])[0].ids, np.int32)

@@ -14,9 +14,10 @@ from pipeline.dedup.job import dedup_items
 from pipeline.packing.config import PackConfig, require_context
 from pipeline.packing.curriculum import read_curriculum
 from pipeline.packing.job import Stage, pack
+from pipeline.reports.data_card import write_data_cards
 from pipeline.reports.dry_run import dry_run_report
 from pipeline.runtime.job_report import JobReport
-from pipeline.runtime.progress import console, output
+from pipeline.runtime.progress import output
 from pipeline.runtime.workspace import Workspace
 from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
@@ -35,6 +36,7 @@ from pipeline.tokenize.job import tokenize_items
 from pipeline.tokenize.text_tokenizer import text_tokenizer_of
 from pipeline.video.decoder import DecodeConfig
 from schemas.errors import ConfigError, UsageError
+from schemas.runs.messages import messages
 from schemas.storage.option import Address
 
 
@@ -162,8 +164,11 @@ class Pack:
         stages = self._stages()
         workspace = Workspace.existing(self.place.out)
         with configured(workspace, "pack", self, stages=stages, reconfigure=self.place.reconfigure):
+            reports = []
             for stage in stages:
-                print_report(pack(workspace, stage, self.place.runner(options)))
+                reports.append(pack(workspace, stage, self.place.runner(options)))
+                print_report(reports[-1])
+            write_data_cards(workspace, only_missing=not any(report.new for report in reports))
 
     def _stages(self) -> list[Stage]:
         if self.curriculum is None:
@@ -187,4 +192,4 @@ def stages_of(contexts: tuple[int, ...], config: PackConfig) -> list[Stage]:
 
 def print_report(report: JobReport) -> None:
     """Print what a job did."""
-    console.print(report.line())
+    messages.info(report.line(), event="job", **report.figures())

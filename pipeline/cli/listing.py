@@ -11,9 +11,10 @@ from typing import Literal
 from tyro.conf import Positional, UseAppendAction
 
 from pipeline.reports.listing import KEPT, REJECTED, ItemFilter, items_table, json_lines, list_items
-from pipeline.runtime.progress import console, output
+from pipeline.runtime.progress import output
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import ConfigError
+from schemas.runs.messages import messages
 from schemas.storage.option import Address
 
 _TABLE_ROWS = 100
@@ -76,7 +77,7 @@ class List:
         elif len(shown):
             output().print(items_table(shown))
         left = f", the first {len(shown):,} are listed" if len(shown) < len(items) else ""
-        console.print(f"list: {len(items):,} item{'' if len(items) == 1 else 's'}{left}")
+        messages.info(f"list: {len(items):,} item{'' if len(items) == 1 else 's'}{left}")
 
 
 def _print_lines(lines: Iterable[str]) -> None:

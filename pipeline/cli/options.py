@@ -26,7 +26,12 @@ Scalar = bool | int | float | str
 Value = Scalar | list[Scalar] | dict[str, Scalar]  # what TOML holds
 NONE = "None"  # how the command line spells it
 _known: dict[type, tuple[Option, ...]] = {}  # of each command and configuration, with its own defaults
-TRANSIENT = ("config", "reconfigure")  # options that say how to take the others; no configuration file has them
+TRANSIENT = (
+    "config",
+    "log-level",
+    "log-format",
+    "reconfigure",
+)  # options that say how to take the others; no configuration file has them
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,15 @@ from pipeline.cli.settings import recorded_values
 from pipeline.cli.toml import read_config
 from schemas.errors import ConfigError, UsageError
 from schemas.printable import printable
+from schemas.runs.messages import Format, Level, messages
 
+_LOG_LEVEL = Annotated[
+    Level,
+    tyro.conf.arg(help="Least level of the messages on stderr; with `debug`, also those of JAX, Beam and Orbax."),
+]
+_LOG_FORMAT = Annotated[
+    Format, tyro.conf.arg(help="Messages on stderr as text, or as JSON lines with the fields of docs/logging.md.")
+]
 _CONFIG_HELP = (
     "A TOML file with options: the keys are their names, with a table for each prefix ([decode] fps = 4). Options on "
     "the command line win. `longreel config COMMAND` prints such a file."
@@ -138,7 +146,7 @@ def build(command_class: type, arguments: Sequence[str], prog: str) -> Any:
     config = Annotated[Path | None, tyro.conf.arg(help=_CONFIG_HELP, metavar="FILE", help_behavior_hint="")]
     shown = dataclasses.make_dataclass(
         command_class.__name__,
-        [("config", config, None)],
+        [("config", config, None), ("log_level", _LOG_LEVEL, "info"), ("log_format", _LOG_FORMAT, "text")],
         bases=(command_class,),
         namespace={"__doc__": command_class.__doc__},
         kw_only=True,
@@ -153,4 +161,5 @@ def build(command_class: type, arguments: Sequence[str], prog: str) -> Any:
         raise UsageError(str(e)) from e
     for option in options_of(command_class):
         check_places(option, option.value_of(command), is_dry_run=getattr(command, "dry_run", False))
+    messages.configure(prog.removeprefix("longreel "), level=command.log_level, format=command.log_format)
     return command

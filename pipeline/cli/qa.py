@@ -16,13 +16,14 @@ from pipeline.qa_generation.config import QaGeneration
 from pipeline.qa_generation.generate import NamedBook, generate, questions
 from pipeline.qa_generation.prompts import question_request
 from pipeline.qa_generation.report import PAGE
-from pipeline.runtime.progress import console, output, show_count
+from pipeline.runtime.progress import output, show_count
 from pipeline.text.books import BookConfig, load_book
 from pipeline.text.formats.registry import FORMATS
 from pipeline.text.qa_items import MANIFEST
 from schemas.errors import ConfigError, InputError
 from schemas.record_errors import record_errors
 from schemas.runs.folder_lock import locked_folder
+from schemas.runs.messages import messages
 
 _CHARACTERS_PER_TOKEN = 4.0  # of English
 _REPLY_TOKENS = 60
@@ -89,7 +90,7 @@ class Qa:
                 with record_errors(str(path)):
                     book = NamedBook.of(path, load_book(path, self.text), self.generation)
             except InputError as e:
-                console.print(f"qa: {path} is left out: {e}")
+                messages.warning(f"qa: {path} is left out: {e}")
             else:
                 yield book
 
@@ -117,7 +118,7 @@ class Qa:
                 table.add_row(name, f"{count:,}", f"{count / summary['questions']:.1%}")
         output().print(table)
         price = self._price(summary["prompt_tokens"], summary["reply_tokens"])
-        console.print(
+        messages.info(
             f"qa: {summary['documents']:,} documents; {summary['requests']:,} requests in this run, "
             f"{summary['prompt_tokens']:,} prompt tokens, {summary['reply_tokens']:,} reply tokens"
             + (f", price {price:,.2f}" if price else "")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from tyro.conf import Positional
+from tyro.conf import Positional, UseAppendAction
 
 from pipeline.reports.explain import tables
 from pipeline.reports.item_history import read_history
 from pipeline.reports.page import render
-from pipeline.runtime.progress import console, output
+from pipeline.runtime.progress import output
 from pipeline.runtime.workspace import REPORT, Workspace
 from schemas.files import write_text
 from schemas.printable import json_text
+from schemas.runs.messages import messages
 from schemas.storage.option import Address, AddressOfPage
 
 
@@ -40,10 +42,15 @@ class Explain:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Write an HTML report of a workspace: funnel, reasons, histograms with limits, thumbnails, licenses, splits."""
+    """Write an HTML report of a workspace: what was rejected and why, with examples, then kept items, duplicates, the
+    counts of every job, histograms with limits, licenses, splits and datasets."""
 
     workspace: Positional[Address]
     """The workspace."""
+    run: UseAppendAction[tuple[Path, ...]] = ()
+    """Output folder of `longreel train` whose loss curve is shown. Repeat the option for several runs."""
+    picture: UseAppendAction[tuple[Path, ...]] = ()
+    """A picture that `longreel generate` wrote, which is shown. Repeat the option for several pictures."""
     out: AddressOfPage | None = None
     """The HTML file to write; /dev/stdout is standard output. Default: report.html in the workspace."""
 
@@ -51,6 +58,6 @@ class Report:
         """Write the page."""
         workspace = Workspace.existing(self.workspace)
         path = self.out or workspace.root / REPORT
-        page = render(workspace)
+        page = render(workspace, runs=self.run, pictures=self.picture)
         write_text(path, page)
-        console.print(f"report: {path}, {len(page.encode()) / 1e6:.1f} MB")
+        messages.info(f"report: {path}, {len(page.encode()) / 1e6:.1f} MB")

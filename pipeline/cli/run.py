@@ -17,9 +17,9 @@ from pipeline.dedup.config import DedupConfig
 from pipeline.dedup.job import dedup_items
 from pipeline.packing.config import PackConfig
 from pipeline.packing.job import Stage, pack
+from pipeline.reports.data_card import write_data_cards
 from pipeline.runtime.beam import Runner
 from pipeline.runtime.job_report import JobReport
-from pipeline.runtime.progress import console
 from pipeline.runtime.workspace import Workspace
 from pipeline.select.config import SelectConfig
 from pipeline.select.job import select_items
@@ -35,6 +35,7 @@ from pipeline.tokenize.config import TokenizeConfig
 from pipeline.tokenize.job import tokenize_items
 from pipeline.tokenize.text_tokenizer import text_tokenizer_of
 from schemas.files import write_text
+from schemas.runs.messages import messages
 from schemas.storage.option import Address
 
 
@@ -88,8 +89,9 @@ class Run:
             for report in self._jobs(workspace, stages, runner):
                 print_report(report)
                 reports.append(dataclasses.asdict(report))
+            write_data_cards(workspace, only_missing=not any(report["new"] for report in reports))
             write_text(workspace.root / "logs" / "report.json", json.dumps(reports, indent=2) + "\n")
-        console.print(f"done: {', '.join(str(workspace.packed(stage.name)) for stage in stages)}")
+        messages.info(f"done: {', '.join(str(workspace.packed(stage.name)) for stage in stages)}")
 
     def _jobs(self, workspace: Workspace, stages: list[Stage], runner: Runner) -> Iterator[JobReport]:
         worker = SurveyWorker(
@@ -108,6 +110,6 @@ class Run:
         text = text_tokenizer_of(workspace, self.text_tokenizer, self.tokenize, self.access)
         yield tokenize_items(workspace, self.tokenize, text, runner, retry=self.retry, access=self.access)
         if rejected := write_quarantine(workspace):
-            console.print(f"{rejected} items were rejected; see {workspace.quarantine} for reasons")
+            messages.info(f"{rejected} items were rejected; see {workspace.quarantine} for reasons")
         for stage in stages:
             yield pack(workspace, stage, runner)

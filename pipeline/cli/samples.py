@@ -8,8 +8,8 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from pipeline.runtime.progress import console
 from pipeline.sources.samples.media import get_samples
+from schemas.runs.messages import messages
 from schemas.storage.option import Output
 
 
@@ -21,4 +21,4 @@ class Samples:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Write the samples."""
-        console.print(f"samples: {get_samples(self.out)}")
+        messages.info(f"samples: {get_samples(self.out)}")

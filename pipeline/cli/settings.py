@@ -20,6 +20,7 @@ from pipeline.runtime.settings import Key, Settings, apply_settings
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import DatasetError, UsageError
 from schemas.files import write_text
+from schemas.runs.messages import LOG, messages
 from schemas.storage.location import Location
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def configured(
             _require_same_text_tokenizer(workspace, text_tokenizer)
         apply_settings(workspace.root, settings_of_command(command, stages), reconfigure=reconfigure)
         write_text(workspace.root / "logs" / f"{name}.toml", command_toml(name, command))
-        yield workspace
+        with messages.recorded(workspace.logs / LOG):
+            yield workspace
 
 
 def _require_same_text_tokenizer(workspace: Workspace, given: Location) -> None:

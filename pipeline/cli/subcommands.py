@@ -158,7 +158,12 @@ SUBCOMMANDS: dict[str, Subcommand] = {
             "EvalVideos",
             "measure how far generated videos are from real ones, and what the tokenizer alone loses",
         ),
-        ("eval compare", "pipeline.cli.evaluation", "EvalCompare", "compare two evaluations sample by sample"),
+        (
+            "compare",
+            "pipeline.evaluation.compare",
+            "Compare",
+            "compare training runs, or two evaluations sample by sample",
+        ),
     ),
     **_group(
         "Train a tokenizer",

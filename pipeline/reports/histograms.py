@@ -19,7 +19,7 @@ from pipeline.filters.limit import Limit
 from pipeline.filters.numbers import measured_entries, shown
 
 BARS = 40
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 400.0, 150.0, 4.0, 16.0, 18.0  # of the plot and its margins, in pixels
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 400.0, 150.0, 40.0, 4.0, 16.0, 18.0  # of the plot and its margins, in pixels
 _LOG_RATIO = 50.0  # largest over smallest value from which the axis is logarithmic
 _LIMIT_MARGIN = 0.5  # a limit this far outside the range of the values, as a share of the range, is still drawn
 _TICKS = 4
@@ -77,6 +77,8 @@ class Histogram:
     name: str
     description: str
     count: int
+    tallest: int  # items of the tallest bar
+    has_limit: bool
     median: str
     smallest: str
     largest: str
@@ -115,11 +117,15 @@ def histogram(numbers: NDArray[np.float64], limit: Limit) -> Histogram:
         name=limit.name,
         description=limit.what,
         count=len(numbers),
+        tallest=tallest,
+        has_limit=math.isfinite(limit.low) or math.isfinite(limit.high),
         is_log=axis.is_log,
         bars=tuple(
             _bar(axis, n, int(within[n]), int(outside[n]), tallest) for n in range(BARS) if within[n] + outside[n]
         ),
-        ticks=tuple((_x(axis.place(tick)), shown(tick)) for tick in axis.ticks()),
+        ticks=tuple(  # of two almost equal values, rounding can place one outside
+            (_x(axis.place(tick)), shown(tick)) for tick in axis.ticks() if -1e-6 <= axis.place(tick) <= 1 + 1e-6
+        ),
         bounds=tuple(
             (_x(axis.place(bound)), f"{words} {shown(bound)}")
             for bound, words in ((limit.low, "min"), (limit.high, "max"))
@@ -208,7 +214,7 @@ class _Axis:
 
 
 def _x(place: float) -> float:
-    return round(LEFT + place * (WIDTH - 2 * LEFT), 1)
+    return round(LEFT + place * (WIDTH - LEFT - RIGHT), 1)
 
 
 def _bar(axis: _Axis, number: int, within: int, outside: int, tallest: int) -> Bar:

@@ -6,9 +6,9 @@ one, write such a function in this module: `page.py` renders every table that is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -81,10 +81,19 @@ def datasets_table(items: Items) -> Iterator[ReportTable]:
     for name, dataset in items.datasets.items():
         for split, card in sorted(dataset.card.splits.items()):
             sizes = _integers(card.sequences, dataset.card.context_length, card.tokens)
-            rows.append((name, split, *sizes, f"{card.fill:.2%}"))
-    note = f"Unfinished: {', '.join(items.unfinished)}" if items.unfinished else ""
-    columns = ("dataset", "split", "sequences", "context", "tokens", "fill")
+            text = f"{card.text_tokens / card.tokens:.1%}" if card.tokens else "-"
+            rows.append((name, split, *sizes, text, f"{card.fill:.2%}", f"{card.best_fill:.2%}"))
+    notes = [mixture_of(name, dataset.card.mixture) for name, dataset in items.datasets.items()]
+    notes += [f"Unfinished: {', '.join(items.unfinished)}"] if items.unfinished else []
+    note = " ".join(filter(None, notes))
+    columns = ("dataset", "split", "sequences", "context", "tokens", "of them text", "fill", "best possible fill")
     yield ReportTable(title="Datasets", columns=columns, rows=tuple(rows), text_columns=2, note=note)
+
+
+def mixture_of(name: str, mixture: Mapping[str, Any]) -> str:
+    """Return the options of a mixture that select or repeat documents as a sentence; "" without any."""
+    chosen = {option: value for option, value in mixture.items() if value not in (None, {}, [], (), 0, 1, 1.0, "")}
+    return f"Mixture of {name}: {', '.join(f'{option} {value}' for option, value in chosen.items())}." if chosen else ""
 
 
 @table("licenses")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -40,6 +42,11 @@ class JobReport:
     def rejected_items(self) -> int:
         """The number of rejected items, whatever the reason."""
         return sum(self.rejected.values())
+
+    def figures(self) -> dict[str, Any]:
+        """Return the counts as values of JSON."""
+        values = dataclasses.asdict(self)
+        return {name: value for name, value in values.items() if name != "notes"}
 
     def line(self) -> str:
         """Return the job's closing line."""

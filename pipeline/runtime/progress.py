@@ -14,34 +14,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.text import Text
 
 from pipeline.runtime.job_log import SUFFIX, JobLog
 from pipeline.runtime.journal import REJECTED, Summary, defects_in
 from schemas.errors import LongreelError
 from schemas.printable import printable
+from schemas.runs.messages import DataConsole, console, messages
 from schemas.storage.location import Location
 
 _TERMINAL_S, _STORE_S, _PLAIN_S = 0.2, 5.0, 10.0  # between reads of the journals: for a terminal, from a store, as text
 _FILE_WIDTH = 160
-
-
-class DataConsole(Console):
-    """A console whose strings are data: file names and messages, in which no control and no markup takes effect."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(highlight=False, soft_wrap=True, markup=False, emoji=False, **options)
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        """Return a string, which may be a cell of a table, as it is printed."""
-        return super().render_str(printable(text), **options)
-
-
-console = DataConsole(stderr=True)
 
 
 def output() -> Console:
@@ -90,7 +75,7 @@ class _Follower:
 
 def show_count(what: str, done: int, total: int | None, unit: str, *, last: bool = False) -> None:
     """Show how many of a total are done, in a line of the terminal that is written over until the last one."""
-    if sys.stderr.isatty():
+    if messages.shows_bars:
         of_all = "" if total is None else f" of {total:,}"
         print(f"\r{what}: {done:,}{of_all} {unit}", end="\n" if last else "", file=sys.stderr, flush=True)
 
@@ -109,7 +94,7 @@ def _longest(running: Sequence[Summary]) -> str:
 def following(title: str, log: JobLog, total: int) -> Iterator[None]:
     """Show the progress of a job through its `total` records while the body runs, and collect tracebacks of defects."""
     follower, done = _Follower(log), threading.Event()
-    show = _bar if console.is_terminal else _lines
+    show = _bar if messages.shows_bars else _lines
     thread = threading.Thread(target=show, args=(title, follower, total, done), daemon=True)
     thread.start()
     try:
@@ -151,7 +136,16 @@ def _lines(job: str, follower: _Follower, total: int, done: threading.Event) -> 
     while not done.wait(_PLAIN_S):
         follower.read()
         n, passed = follower.counts.total(), time.monotonic() - started
-        left = f"{(total - n) * passed / n:.0f} s" if n else "unknown"
+        left_s = round((total - n) * passed / n) if n else None
+        left = f"{left_s} s" if left_s is not None else "unknown"
         rejected = follower.counts[REJECTED]
         working = f", {follower.working}" if follower.working else ""
-        console.print(f"{job}: {n} of {total}, {n / passed:.1f}/s, rejected {rejected}, time left {left}{working}")
+        messages.info(
+            f"{job}: {n} of {total}, {n / passed:.1f}/s, rejected {rejected}, time left {left}{working}",
+            event="progress",
+            job=job,
+            done=n,
+            total=total,
+            rejected=rejected,
+            seconds_left=left_s,
+        )

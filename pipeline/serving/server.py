@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -18,6 +17,7 @@ from pipeline.serving.app import Served, make_app
 from pipeline.serving.config import Access, Limits
 from pipeline.serving.connections import LimitedProtocol
 from schemas.errors import ConfigError
+from schemas.runs.messages import messages
 from trainer.inference.engine import Engine
 from trainer.inference.requests import Request
 
@@ -92,10 +92,9 @@ def _listen(access: Access) -> socket.socket:
 
 def _announce(access: Access, listener: socket.socket, name: str) -> None:
     if not access.is_loopback and access.key is None:
-        print(
+        messages.warning(
             f"longreel serve: warning: everyone who can reach {access.host} can use this server; give it an API key "
-            "(LONGREEL_API_KEY) or the address 127.0.0.1",
-            file=sys.stderr,
+            "(LONGREEL_API_KEY) or the address 127.0.0.1"
         )
     host = f"[{access.host}]" if ":" in access.host else access.host
     print(f"{name}: chat at http://{host}:{listener.getsockname()[1]}/ (for clients: …/v1)", flush=True)

@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.runtime.manifest_file import ABSENT
-from pipeline.runtime.progress import console
 from pipeline.runtime.units import read_rows, unit_files
 from pipeline.runtime.workspace import Workspace, usable
 from schemas.errors import AbsenceError, ConfigError, DatasetError, InputError, Reason
@@ -27,6 +26,7 @@ from schemas.large_tables import as_large, in_batches, taken
 from schemas.printable import printable
 from schemas.records import MANIFEST, SURVEY
 from schemas.rows import ManifestItem, manifest_items
+from schemas.runs.messages import messages
 
 UNLISTED = "unlisted"
 FINGERPRINT = "fingerprint"
@@ -90,7 +90,7 @@ def known_items(workspace: Workspace) -> pa.Table:
         try:
             tables.append(usable(read_rows(path, SURVEY, MANIFEST.names)))
         except DatasetError as e:
-            console.print(f"survey: {e}; its items are surveyed again, and those that are absent are lost")
+            messages.warning(f"survey: {e}; its items are surveyed again, and those that are absent are lost")
     return as_large(pa.concat_tables(tables))
 
 

@@ -17,7 +17,7 @@ from pipeline.runtime.beam import Runner, run_each
 from pipeline.runtime.growth import divide
 from pipeline.runtime.job_report import JobReport, report_on
 from pipeline.runtime.manifest_file import ABSENT, absent_items, write_manifest
-from pipeline.runtime.progress import console, following
+from pipeline.runtime.progress import following
 from pipeline.runtime.workspace import Workspace, drop_units, read_units
 from pipeline.sources.item_defaults import ItemDefaults
 from pipeline.sources.links import with_given
@@ -29,6 +29,7 @@ from pipeline.survey.worker import SurveyWorker
 from schemas.large_tables import values_of
 from schemas.records import MANIFEST, SURVEY
 from schemas.rows import ManifestItem, SurveyRow, manifest_items
+from schemas.runs.messages import messages
 
 _NO_DEFAULTS = ItemDefaults()
 _KEEP_ABSENT = AbsenceConfig()
@@ -87,7 +88,7 @@ def _planned(
     listed, skipped = read_manifest(inputs, defaults, worker.access)
     if skipped:
         counts = ", ".join(f"{n} {name}" for name, n in skipped.items())
-        console.print(f"survey: skipped files, by unsupported extension or reason: {counts}")
+        messages.info(f"survey: skipped files, by unsupported extension or reason: {counts}")
     before = absent_items(workspace)["uri"]
     found = with_absent(listed, known_items(workspace), partial(_fingerprint, worker), absence, before=before)
     divide(workspace, len(found.items), units)

@@ -1,7 +1,7 @@
-"""Removes items from what a workspace has besides its tables: journals, error logs, the report, intermediate files.
+"""Removes items from what a workspace has besides its tables: journals, logs, the report, intermediate files.
 
-Journals lose the lines that name an item; error logs, which may quote it, and files that any command can make again are
-deleted.
+Journals and the log lose the lines that name an item; error logs, which may quote it, and files that any command can
+make again are deleted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator
 from pipeline.runtime.workspace import REPORT, Workspace
 from pipeline.takedown.journal import Journal, Request
 from schemas.dataset_files import CARD
+from schemas.runs.messages import LOG
 from schemas.storage.location import Location, located
 
 _KNOWN = {
@@ -38,6 +39,9 @@ def clear_files(workspace: Workspace, request: Request, journal: Journal) -> Non
     names = _spellings({*request.found.uris, *request.found.documents, *request.found.contents})
     for place in (place for run in runs for place in run.list("*.jsonl")):
         _drop_lines(place, names, journal)
+    files = _spellings({uri.rstrip("/").rpartition("/")[2] for uri in request.found.uris})  # as progress names them
+    for place in logs.list(LOG):
+        _drop_lines(place, [*names, *files], journal)
 
 
 def is_unfinished(directory: Location) -> bool:

@@ -21,7 +21,6 @@ from pipeline.dataset.commit import delete_dataset
 from pipeline.dataset.removal.remove import plan_removal, remove_items
 from pipeline.dedup.block_list import write_blocked
 from pipeline.runtime.growth import drop_other_divisions
-from pipeline.runtime.progress import console
 from pipeline.runtime.workspace import Workspace
 from pipeline.takedown import files, tables
 from pipeline.takedown.find import Found, blocked_items, find
@@ -31,6 +30,7 @@ from schemas.dataset import read_card
 from schemas.dataset_files import CARD, LEDGERS
 from schemas.errors import ConfigError, DatasetError, StorageError
 from schemas.records import item_of
+from schemas.runs.messages import messages
 from schemas.storage.location import Location, located
 from schemas.storage.option import Address
 
@@ -97,7 +97,7 @@ def take_down(workspace: Workspace, items: Sequence[str], config: TakedownConfig
 
 
 def _say(line: str) -> None:
-    console.print(f"takedown: {line}")
+    messages.info(f"takedown: {line}")
 
 
 def _datasets(workspace: Workspace, also: Sequence[Location]) -> list[Location]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import item_limit, stop_on_signals
 from pipeline.runtime.kept_tokenizer import check_kept, keep_tokenizer, kept_hashes
-from pipeline.runtime.progress import console
 from pipeline.runtime.workspace import Workspace, usable
 from pipeline.select.selection import read_selection
 from pipeline.sources.access import STRICT, AccessConfig
@@ -20,6 +19,7 @@ from pipeline.tokenize.config import TokenizeConfig
 from schemas.errors import DatasetError, InputError
 from schemas.record_errors import record_errors
 from schemas.rows import SurveyRow, survey_rows
+from schemas.runs.messages import messages
 from schemas.storage.location import Location
 from schemas.weight_files.tokenizer_files import MODEL
 from tokenizer.text.tokenizer import TextTokenizer
@@ -52,7 +52,7 @@ def _train(workspace: Workspace, config: TokenizeConfig, access: AccessConfig) -
     with tempfile.TemporaryDirectory() as folder, stop_on_signals(), item_limit(None):
         path = train_text_tokenizer(itertools.chain(captions, texts), Path(folder) / MODEL, TextTrainConfig())
         keep_tokenizer(workspace, TextTokenizer.load(path).files)
-    console.print(f"text tokenizer: trained on {len(training)} items: {workspace.text_tokenizer}")
+    messages.info(f"text tokenizer: trained on {len(training)} items: {workspace.text_tokenizer}")
 
 
 def read_texts(rows: Iterable[SurveyRow], options: TextOptions, access: AccessConfig = STRICT) -> Iterator[str]:
@@ -69,6 +69,6 @@ def read_texts(rows: Iterable[SurveyRow], options: TextOptions, access: AccessCo
             ):
                 texts = list(kind.texts(path, row, options))
         except InputError as e:
-            console.print(f"text tokenizer: skipped {row.uri}: {e}")
+            messages.warning(f"text tokenizer: skipped {row.uri}: {e}")
             continue
         yield from texts

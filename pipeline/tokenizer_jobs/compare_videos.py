@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
 from pipeline.runtime.interrupt import raise_if_stopping, stop_on_signals
-from pipeline.runtime.progress import console, output
+from pipeline.runtime.progress import output
 from pipeline.sources.access import AccessConfig
 from pipeline.sources.links import with_given
 from pipeline.tokenizer_jobs.held_out import HeldOut
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError, InputError, Reason, storage_errors
 from schemas.files import write_text
+from schemas.runs.messages import messages
 from schemas.storage.option import NewFolder
 from tokenizer.codec import FrameCodec
 from tokenizer.evaluation.clip_features import FEWEST_FRAMES, clip_features
@@ -123,7 +124,7 @@ class EvalVideos:
             write_text(self.out / "distances.json", json.dumps({**record, "excluded": excluded}, indent=1) + "\n")
             write_text(self.out / "distances.md", table)
         output().print(table, markup=False, highlight=False)
-        console.print(f"{_COMMAND}: {self.out}: {len(generated)} generated, {len(real)} real, {len(excluded)} excluded")
+        messages.info(f"{_COMMAND}: {self.out}: {len(generated)} generated, {len(real)} real, {len(excluded)} excluded")
 
 
 def distances(

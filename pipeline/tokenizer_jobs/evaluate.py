@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
 from pipeline.runtime.interrupt import raise_if_stopping, stop_on_signals
-from pipeline.runtime.progress import console, output
+from pipeline.runtime.progress import output
 from pipeline.sources.access import AccessConfig
 from pipeline.sources.links import with_given
 from pipeline.tokenizer_jobs.held_out import HeldOut
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError, storage_errors
 from schemas.files import atomic, write_text
+from schemas.runs.messages import messages
 from schemas.storage.option import NewFolder
 from tokenizer.codec import FrameCodec
 from tokenizer.evaluation.evaluate import Clip, Distance, Evaluation, measure, reconstruct, runs_of, summarize
@@ -125,7 +126,7 @@ class EvalTokenizer:
                 page = grid({names[uri]: video.pictures for uri, video in found.items()}, size=codec.frame_size)
                 page.save(temporary, "PNG")
         output().print(table, markup=False, highlight=False)
-        console.print(f"eval-tokenizer: {self.out}: {len(found)} evaluated, {len(excluded)} excluded")
+        messages.info(f"eval-tokenizer: {self.out}: {len(found)} evaluated, {len(excluded)} excluded")
 
 
 _RUN = 8  # consecutive frames that are measured together

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from pipeline.dedup.similarity import Signature
 from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import raise_if_stopping
-from pipeline.runtime.progress import console
 from pipeline.sources.access import AccessConfig
 from pipeline.sources.inputs import local_file
 from pipeline.sources.manifest import read_valid_items
@@ -18,6 +16,7 @@ from pipeline.tokenizer_jobs.training_set import TrainingSet, read_training_tabl
 from pipeline.video.decoder import Decoder
 from schemas.errors import ConfigError, InputError
 from schemas.record_errors import record_errors
+from schemas.runs.messages import messages
 from tokenizer.weights_file import weights_location
 
 Made = TypeVar("Made")
@@ -56,7 +55,7 @@ class HeldOut:
             except InputError as e:
                 self.excluded[uri] = str(e)
             outcome = f"excluded: {self.excluded[uri]}" if uri in self.excluded else "measured"
-            console.print(f"{self._command}: {uri}: {outcome}")
+            messages.info(f"{self._command}: {uri}: {outcome}")
         if not found:
             raise ConfigError(f"nothing to evaluate: all {len(self.uris)} items are excluded")
         return found
@@ -66,12 +65,12 @@ def _known(vision: str, command: str) -> list[tuple[str, Signature]] | None:
     table = training_table(weights_location(vision))
     if table.stat():
         return read_training_table(table)
-    console.print(f"{command}: no {table.name} next to the weights: items of the training set are not excluded")
+    messages.warning(f"{command}: no {table.name} next to the weights: items of the training set are not excluded")
     return None
 
 
 def _uris(inputs: Sequence[str], access: AccessConfig) -> list[str]:
-    items = read_valid_items(inputs, partial(console.print, markup=False), access)
+    items = read_valid_items(inputs, messages.info, access)
     uris = [item.uri for item in items if not kind_of(item.kind).is_text and item.split != "train"]
     if not uris:
         raise ConfigError(

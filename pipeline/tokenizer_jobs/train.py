@@ -10,7 +10,6 @@ from tyro.conf import Positional, arg
 
 from pipeline.kinds.registry import kind_of
 from pipeline.runtime.interrupt import is_stopping, stop_on_signals
-from pipeline.runtime.progress import console
 from pipeline.sources.access import AccessConfig
 from pipeline.sources.links import with_given
 from pipeline.sources.manifest import read_valid_items
@@ -19,6 +18,7 @@ from pipeline.tokenizer_jobs.training_set import training_table
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.errors import ConfigError
 from schemas.runs.folder_lock import locked_folder
+from schemas.runs.messages import messages
 from schemas.storage.option import NewFolder
 from tokenizer.checkpoints import checkpoint
 from tokenizer.training import perceptual
@@ -105,4 +105,4 @@ def _critic(train: TokenizerTrainConfig) -> str:
 
 
 def _log(line: str) -> None:
-    console.print(f"train-tokenizer: {line}", markup=False)
+    messages.info(f"train-tokenizer: {line}")

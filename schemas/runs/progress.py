@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from schemas.printable import printable
+from schemas.runs.messages import console, messages
 
 _PLAIN_S = 10.0
 
@@ -22,7 +21,7 @@ class TrainingProgress:
     """
 
     def __init__(self, title: str, *, steps: int, done: int, visible: bool = True) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not visible)
+        self._visible = visible
         self._title, self._steps, self._first = title, steps, done
         self._started = self._last_line = time.monotonic()
         columns = (
@@ -34,12 +33,13 @@ class TrainingProgress:
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
+        self._bar = Progress(*columns, console=console, disable=not (visible and messages.shows_bars))
         self._task = self._bar.add_task(title, total=steps, completed=done, status="compiling")
 
-    def log(self, line: str) -> None:
-        """Print a line; on a terminal, above the bar."""
-        self._console.print(printable(line, keep="\n"), markup=False)
+    def log(self, text: str, *, event: str = "message", **fields: Any) -> None:
+        """Say something, of which every line is a message; on a terminal, above the bar."""
+        for line in text.split("\n") if self._visible else ():
+            messages.info(line, event=event, **fields)
 
     def start(self) -> None:
         """Start the clock of the time left. Call this after compilation, before the first step."""
@@ -49,11 +49,18 @@ class TrainingProgress:
         """Display that `step` steps are done, with `status` such as "loss 2.31, 1,204 tokens/s"."""
         self._bar.update(self._task, completed=step, status=status)
         now = time.monotonic()
-        if self._console.is_terminal or (now - self._last_line < _PLAIN_S and step < self._steps):
+        if messages.shows_bars or (now - self._last_line < _PLAIN_S and step < self._steps):
             return
         self._last_line = now
         left_s = (self._steps - step) * (now - self._started) / max(step - self._first, 1)
-        self.log(f"{self._title}: step {step} of {self._steps}, {status}, time left {left_s:.0f} s")
+        self.log(
+            f"{self._title}: step {step} of {self._steps}, {status}, time left {left_s:.0f} s",
+            event="progress",
+            job=self._title,
+            done=step,
+            total=self._steps,
+            seconds_left=round(left_s),
+        )
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from schemas.printable import printable
+from schemas.runs.messages import messages
 from schemas.storage.option import Address
 from trainer.published.exporting import ExportConfig, export_model
 from trainer.published.import_config import ImportConfig
@@ -32,8 +31,8 @@ class ImportModel:
         """Import, and print what was done."""
         result = import_model(self.source, self.importing)
         for line in result.account:
-            print(printable(f"import-model: {line}"), file=sys.stderr)
-        print(printable(f"import-model: {result.parameters:,} parameters; {result.checkpoint}"), file=sys.stderr)
+            messages.info(f"import-model: {line}")
+        messages.info(f"import-model: {result.parameters:,} parameters; {result.checkpoint}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,5 +51,5 @@ class ExportModel:
         result = export_model(local_run(self.run), self.exporting)
         for file in result.files:
             line = f"export-model: {result.out / file.name}: {file.size_bytes:,} bytes, SHA-256 {file.sha256}"
-            print(printable(line), file=sys.stderr)
-        print(printable(f"export-model: step {result.step}, {result.parameters:,} parameters"), file=sys.stderr)
+            messages.info(line)
+        messages.info(f"export-model: step {result.step}, {result.parameters:,} parameters")

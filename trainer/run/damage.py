@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
-from schemas.printable import printable
+from schemas.runs.messages import messages
 from trainer.data.loader import Loader
 
 
@@ -31,4 +30,4 @@ class SkippedSequences:
 
 def to_stderr(line: str) -> None:
     """Print a line, in a process that displays no progress."""
-    print(printable(f"train: {line}"), file=sys.stderr)
+    messages.info(f"train: {line}")

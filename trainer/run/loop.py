@@ -36,8 +36,10 @@ from numpy.typing import NDArray
 from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import ConfigError, Interrupted, JobError, StorageError
 from schemas.runs.interrupt import StopRequest
+from schemas.runs.messages import LOG, messages
 from schemas.runs.metrics import MetricsLog
 from schemas.runs.progress import TrainingProgress
+from schemas.storage.location import located
 from trainer.compilation_cache import tell_cache_errors, use_compilation_cache
 from trainer.data.device_batches import DeviceBatches
 from trainer.data.loader import Batch, held_out_batches, training_batches
@@ -165,6 +167,8 @@ class _Training:
         logged = -1 if self._start is None else self._start
         boards = open_boards(config.tracking, config.out, step=logged) if primary else []
         self._log = stack.enter_context(MetricsLog(config.out, step=logged, primary=primary, boards=boards))
+        if primary:
+            stack.enter_context(messages.recorded(located(config.out) / LOG))
         progress = TrainingProgress("train", steps=config.steps, done=self._step, visible=primary)
         self._progress = stack.enter_context(progress)
         for note in (*notes, *start.notes):
@@ -218,14 +222,14 @@ class _Training:
     def _prepare(self) -> None:
         """Compile, and make the initial state. Compilation uses one core, so the step gets its own thread."""
         started = time.perf_counter()
-        self._progress.log("compiling the training step; on a CPU this takes up to a minute")
+        self._progress.log("compiling the training step; on a CPU this takes up to a minute", event="compiling")
         with tell_cache_errors(self._progress.log), ThreadPoolExecutor(max_workers=1) as second:
             rest = second.submit(self._prepare_rest)
             self._batch_size = self._config.batch_sizes.at(self._step)
             self._train_step = self._setup.compile_step(self._batch_size)
             rest.result()
         self._compile_s = time.perf_counter() - started
-        self._progress.log(f"compiled in {self._compile_s:.1f} s")
+        self._progress.log(f"compiled in {self._compile_s:.1f} s", event="compiled", seconds=round(self._compile_s, 1))
         self._progress.start()
 
     def _prepare_rest(self) -> None:

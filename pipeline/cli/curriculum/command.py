@@ -17,12 +17,13 @@ from pipeline.cli.options import options_of
 from pipeline.cli.place import Place
 from pipeline.evaluation.report import PAGE
 from pipeline.packing.curriculum import read_curriculum_file
-from pipeline.runtime.progress import console, output
+from pipeline.runtime.progress import output
 from pipeline.runtime.token_store import StoreFacts
 from pipeline.runtime.workspace import Workspace
 from schemas.dataset import read_card
 from schemas.errors import ConfigError, DatasetError, Interrupted, JobError, UsageError
 from schemas.runs.checkpoint_files import checkpoint_steps
+from schemas.runs.messages import messages
 from schemas.runs.metrics import METRICS, read_metrics
 from schemas.storage.location import Location
 from schemas.storage.option import Address, NewFolder
@@ -101,7 +102,7 @@ class TrainCurriculum:
             _require_data(stage)
         for number, stage in enumerate(stages, 1):
             self._require_unused(stage, stages[number:])
-            console.print(f"stage {number} of {len(stages)}: {stage.name}")
+            messages.info(f"stage {number} of {len(stages)}: {stage.name}")
             self._train(stage)
             for evaluation in stage.evaluations:
                 self._evaluate(stage, evaluation)

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from pipeline.runtime.progress import console
 from pipeline.sources.samples.packages import PACKAGES, Package, download, read_members
 from pipeline.sources.samples.synthetic import write_synthetic_media
 from schemas.errors import LongreelError, StorageError
 from schemas.files import atomic, write_text
+from schemas.runs.messages import messages
 
 # Short ones: with all 66 books, 98 % of the tokens would be text.
 _BOOKS = dict.fromkeys("Ecclesiastes Esther Galatians Hosea James Joel Lamentations Romans".split(), "train") | {  # noqa: SIM905
@@ -85,6 +85,6 @@ def get_samples(out: Path) -> Path:
     except StorageError:
         raise
     except LongreelError as e:
-        console.print(f"samples: {e}")
-        console.print("samples: using synthetic videos and the Python reference instead")
+        messages.warning(f"samples: {e}")
+        messages.info("samples: using synthetic videos and the Python reference instead")
         return synthesize(out)

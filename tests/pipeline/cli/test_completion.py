@@ -46,7 +46,8 @@ def test_bash_completes_subcommands_options_and_choices(bash: Path) -> None:
     assert complete(bash, "longreel", "completion", "") == {"bash", "zsh", "fish"}
     assert complete(bash, "longreel", "config", "sel") == {"select"}
     assert complete(bash, "longreel", "config", "ev") == {"eval", "eval-tokenizer"}
-    assert complete(bash, "longreel", "eval", "") >= {"loss", "needle", "ruler", "compare"}
+    assert complete(bash, "longreel", "eval", "") >= {"loss", "needle", "ruler", "videos"}
+    assert complete(bash, "longreel", "eval", "needle", "--log-format", "") == {"text", "json"}
     assert complete(bash, "longreel", "eval", "needle", "--dep") == {"--depths"}
     assert complete(bash, "longreel", "inspect", "") == set()  # bash then offers file names
 

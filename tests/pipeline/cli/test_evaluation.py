@@ -1,4 +1,4 @@
-"""The commands `eval needle`, `eval ruler` and `eval compare`, with a server that reads its prompts perfectly."""
+"""The commands `eval needle`, `eval ruler` and `compare`, with a server that reads its prompts perfectly."""
 
 from __future__ import annotations
 
@@ -69,11 +69,21 @@ def test_a_perfect_reader_scores_one_and_is_compared_with_a_worse_one(
         path.name for path in first.iterdir()
     }
     capsys.readouterr()
-    assert longreel.main(["eval", "compare", str(first), str(second), "--json"]) == 0
+    assert longreel.main(["compare", str(first), str(second), "--json"]) == 0
     (row, _) = json.loads(capsys.readouterr().out)
     assert (row["first"], row["second"], row["difference"], row["samples"]) == (1, 0, -1, 12)
-    assert longreel.main(["eval", "compare", str(first), str(second)]) == 0
+    assert longreel.main(["compare", str(first), str(second)]) == 0
     assert "-100.0" in capsys.readouterr().out
+
+
+def test_the_text_tokenizer_of_a_server_must_be_given_and_that_of_a_run_is_known(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["eval", "needle", "--haystack", str(place / "0.txt"), "--out", str(place / "none")]
+    assert longreel.main([*command, "--endpoint", "http://127.0.0.1:9/v1"]) == 2
+    assert "--endpoint needs --text-tokenizer" in capsys.readouterr().err
+    assert longreel.main([*command, "--model", str(place / "no-run")]) != 0
+    assert str(place / "no-run" / "text_tokenizer") in capsys.readouterr().err
 
 
 def test_ruler_runs_all_tasks(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,5 +102,5 @@ def test_a_server_that_cannot_be_reached_is_one_error(place: Path, capsys: pytes
 def test_wrong_usage_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert longreel.main(["eval"]) == 2
     assert "eval needs one of loss, needle, ruler, " in capsys.readouterr().err
-    assert longreel.main(["eval", "compare", str(tmp_path), str(tmp_path)]) == 1
+    assert longreel.main(["compare", str(tmp_path), str(tmp_path)]) == 1
     assert "has no results of `longreel eval`" in capsys.readouterr().err

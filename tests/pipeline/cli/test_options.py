@@ -20,7 +20,8 @@ def test_names_are_those_that_help_shows(name: str, capsys: pytest.CaptureFixtur
         longreel.main([name, "--help"])
     shown = set(re.findall(r"(?m)^\W*(?:-h, )?(--[a-z][\w.-]+)(?:, (--[\w.-]+))?", capsys.readouterr().out))
     flags = {flag for pair in shown for flag in pair if flag}
-    assert flags == {flag for option in options for flag in option.flags} | {"--help", "--config"}
+    common = {"--help", "--config", "--log-level", "--log-format"}
+    assert flags == {flag for option in options for flag in option.flags} | common
 
 
 @pytest.mark.parametrize("name", SUBCOMMANDS)

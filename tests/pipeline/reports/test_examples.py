@@ -57,7 +57,8 @@ def test_a_bounded_number_of_examples_is_chosen_deterministically(tmp_path: Path
         first, *others = group.cards
         assert first.decision.startswith("kept, ")
         assert (len(others), group.more) == (5, 3)
-        assert {card.decision for card in others} == {f"duplicate: same content as {first.address}"}
+        assert {card.reason for card in others} == {"duplicate"}
+        assert {card.decision for card in others} == {f"same content as {first.address}"}
     assert all(
         card.thumbnail for card in [*examples.kept.cards, *cards, *(c for g in examples.groups for c in g.cards)]
     )
@@ -67,5 +68,5 @@ def test_a_bounded_number_of_examples_is_chosen_deterministically(tmp_path: Path
 def test_items_rejected_by_tokenize_are_shown_as_rejected(workspace: Workspace) -> None:
     examples = choose_examples(workspace, Items.read(workspace))
     (changed,) = [section for section in examples.rejected if section.name == "changed"]
-    assert [card.decision for card in changed.cards] == [f"changed: {LOST.facts['detail']}"]
+    assert [(card.reason, card.decision) for card in changed.cards] == [("changed", LOST.facts["detail"])]
     assert "/v/lost.mp4" not in {card.address for card in examples.kept.cards}

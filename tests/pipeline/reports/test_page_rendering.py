@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import longreel
 from tests.support.browser import Browser, browsing, find_browser
 from tests.support.finished_workspace import ROWS, write_finished_workspace
+from tests.support.training.written_runs import falling_losses, write_run
 
 WIDTHS = (1280, 390, 320)
 _SHOWN = "(e => { const r = e.getBoundingClientRect(); return r.width > 0 && r.height > 0 })"
@@ -74,7 +76,7 @@ def test_the_funnel_shows_balanced_counts_and_its_links_have_targets(browser: Br
     said = [" ".join(text.split()) for text in texts]
     assert said == [
         "survey 9 of 11 kept, 2 rejected. missing 1 unreadable 1",
-        "select 4 of 9 kept, 5 rejected. near_duplicate 2 black 1 duplicate 1 too_short 1",
+        "select 4 of 9 kept, 5 rejected. near duplicate 2 black 1 duplicate 1 too short 1",
         "tokenize 3 of 4 kept, 1 rejected. changed 1",
         "pack 64 3 of 3 kept.",
     ]
@@ -123,18 +125,65 @@ def test_histograms_show_their_limits(browser: Browser, page: Path) -> None:
     found = browser.evaluate(
         "Object.fromEntries([...document.querySelectorAll('figure.histogram')].map(f => [f.id.slice(8), {"
         " width: f.querySelector('svg').getBoundingClientRect().width,"
-        " bars: f.querySelectorAll('rect').length, outside: f.querySelectorAll('rect.outside').length,"
+        " shown: f.checkVisibility(), bars: f.querySelectorAll('rect').length,"
+        " outside: f.querySelectorAll('rect.outside').length,"
         " bounds: [...f.querySelectorAll('text.bound')].map(t => t.textContent),"
         " label: f.querySelector('svg').getAttribute('aria-label') }]))"
     )
     assert set(found) == {"duration_s", "short_side", "brightness", "sharpness", "characters", "words"}
     assert all(picture["width"] > 300 for picture in found.values())
+    limited = {"duration_s", "short_side", "brightness", "words"}
+    assert {name for name, picture in found.items() if picture["shown"]} == limited
     assert found["brightness"]["bounds"] == ["min 8"]
     assert found["brightness"]["outside"] == 1
     assert found["duration_s"]["bounds"] == ["min 1", "max 14,400"]
     assert found["brightness"]["bars"] > 2
     assert found["sharpness"]["bounds"] == []
     assert found["brightness"]["label"] == ("brightness: 7 items from 2 to 130, median 90; 1 below 8 (black)")
+
+
+def test_the_page_tells_first_what_was_rejected_and_why_then_kept_and_duplicates_then_numbers(
+    browser: Browser, page: Path
+) -> None:
+    browser.open(page, width=390)
+    sections = browser.evaluate("[...document.querySelectorAll('main > section')].map(s => s.id)")
+    order = ["rejected", "kept", "duplicates", "funnel", "measures", "books", "licenses", "configuration"]
+    assert sections == order
+    reasons = browser.evaluate("document.querySelector('#rejected .reasons').innerText")
+    assert " ".join(reasons.split()).startswith("near duplicate 2 black 1 changed 1 duplicate 1 missing 1 too short 1")
+    title = "document.querySelector('#rejected .reasons [title]').title"
+    assert browser.evaluate(title) == "near_duplicate"
+    totals = browser.evaluate("document.querySelector('.totals').innerText").split("\n")
+    assert totals == ["items", "11", "rejected", "8", "kept", "3", "video kept", "1 h 0 min", *totals[8:]]
+
+
+def test_measures_without_a_limit_are_collapsed_and_plots_have_a_vertical_axis(browser: Browser, page: Path) -> None:
+    browser.open(page, width=1280)
+    shown = "[...document.querySelectorAll('details figure')].map(f => f.id)"
+    assert browser.evaluate(shown) == ["measure-sharpness", "measure-characters"]
+    assert browser.evaluate("document.querySelectorAll('details[open]').length") == 0
+    numbers = "[...document.querySelectorAll('#measure-brightness text[text-anchor=end]')].map(t => t.textContent)"
+    assert browser.evaluate(numbers)[:2] == ["5", "0"]
+
+
+def test_thumbnails_have_one_height(browser: Browser, page: Path) -> None:
+    browser.open(page, width=1280)
+    assert len(set(browser.evaluate("[...document.images].map(i => i.offsetHeight)"))) == 1
+
+
+def test_loss_curves_and_generated_pictures_are_shown(browser: Browser, tmp_path: Path) -> None:
+    workspace = write_finished_workspace(tmp_path / "out")
+    run, picture = write_run(tmp_path / "run", falling_losses(20)), tmp_path / "picture.png"
+    Image.new("RGB", (300, 60), (200, 40, 40)).save(picture)
+    path = tmp_path / "page.html"
+    command = ["report", str(workspace.root), "--run", str(run), "--picture", str(picture), "--out", str(path)]
+    assert longreel.main(command) == 0
+    for width in WIDTHS:
+        browser.open(path, width=width)
+        assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    assert browser.evaluate("document.querySelectorAll('#training polyline').length") == 2
+    assert "held out, last 3.000" in browser.evaluate("document.querySelector('#training').innerText")
+    assert browser.evaluate("document.querySelector('.picture img').naturalWidth") == 300
 
 
 def test_names_from_data_are_text_and_no_script_runs(browser: Browser, page: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from pipeline.runtime import progress
 from pipeline.runtime.job_log import JobLog
 from pipeline.runtime.journal import DEFECT, KEPT, MADE, REJECTED, WORKING, Journal
-from pipeline.runtime.progress import _Follower, console, following, show_count
+from pipeline.runtime.progress import _Follower, following, show_count
+from schemas.runs.messages import console
 
 
 @pytest.fixture

@@ -42,6 +42,15 @@ def test_files_that_may_quote_an_item_are_deleted_and_journals_lose_its_lines(wo
     assert unknown_files(workspace) == ["notes.txt"]
 
 
+def test_the_log_loses_the_lines_that_name_an_item_or_its_file(workspace: Workspace) -> None:
+    journal, log = Journal(workspace, "id"), workspace.root.local() / "logs" / "log.jsonl"
+    journal.begin(REQUEST)
+    lines = ['{"message": "working on a.mp4 for 9 s"}\n', '{"message": "/v/a.mp4 failed"}\n', '{"message": "b.mp4"}\n']
+    log.write_text("".join(lines))
+    clear_files(workspace, REQUEST, journal)
+    assert log.read_text() == lines[2]
+
+
 def test_a_dataset_is_unfinished_until_it_has_a_card(workspace: Workspace) -> None:
     folder = workspace.packed(64)
     assert is_unfinished(folder)

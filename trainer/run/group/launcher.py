@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from schemas.errors import Interrupted, JobError
 from schemas.printable import printable
+from schemas.runs.messages import messages
 from trainer.run.group.distributed import COORDINATOR, PROCESS_ID, PROCESSES
 from trainer.run.native_output import NATIVE_OUTPUT, end_of_native_output
 
@@ -114,7 +115,8 @@ def _show(i: int, stream: IO[str] | None) -> None:
         return
     with stream:
         for line in stream:
-            print(printable(f"process {i}: {line.rstrip()}"), file=sys.stderr, flush=True)
+            text = line.rstrip() if messages.is_json else f"process {i}: {line.rstrip()}"
+            print(printable(text), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
