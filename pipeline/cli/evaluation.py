@@ -1,4 +1,4 @@
-"""The commands `longreel eval SUITE` for models that answer, and `eval compare`."""
+"""The commands `longreel eval SUITE` for models that answer."""
 
 from __future__ import annotations
 
