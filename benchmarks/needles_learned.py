@@ -123,7 +123,7 @@ class Experiment:
         samples = self.folder / "samples"
         for task, more in (("needle", ("--haystack", text, "--needles", 4)), ("copy", ())):
             where = ("--out", samples / task, "--text-tokenizer", first)
-            self.longreel("synth", task, *where, "--length", 2048, "--count", 50, *more)
+            self.longreel("synth", task, *where, "--length", 2048, "--count", 2 if self.options.smoke else 50, *more)
         corpus = [text, *sorted(samples.glob("*/manifest.jsonl"))]
         self.longreel("train-text-tokenizer", *corpus, "--out", self.tokenizer, "--vocab-size", 2048)
 

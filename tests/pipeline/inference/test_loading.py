@@ -4,29 +4,45 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jax
 import pytest
 
 from pipeline.inference.loading import load_engine
 from schemas.errors import ConfigError
-from schemas.storage.location import located
-from tests.support.training.training_dataset import VOCABULARY, write_dataset
+from tests.support.training.training_dataset import VOCABULARY
+from trainer.config import MeshConfig
 from trainer.inference.engine import EngineConfig
-from trainer.run.config import TrainConfig
-from trainer.run.loop import train
-from trainer.run.model_options import ModelOptions
+from trainer.mesh import make_mesh
+from trainer.model.llama.config import debug
+from trainer.run.checkpoint import Checkpoints
+from trainer.run.description import Description
+from trainer.run.optimizer import OptimizerConfig, make_optimizer
+from trainer.run.retention import Retention
+from trainer.run.state import Plan, new_state
 
 pytestmark = pytest.mark.slow
 
+MODEL, OPTIMIZER = debug(), OptimizerConfig()
+
+
+def write_run(run: Path) -> None:
+    """Write two checkpoints, which differ in their seeds, as training runs do."""
+    mesh, optimizer = make_mesh(MeshConfig(sequence=1), devices=jax.devices()[:1]), make_optimizer(OPTIMIZER, steps=2)
+    plan = Plan.of(MODEL, VOCABULARY, optimizer=optimizer, mesh=mesh)
+    with Checkpoints(run, keep=Retention(newest=2)) as checkpoints:
+        for seed in (1, 2):
+            state = new_state(plan, MODEL, VOCABULARY, optimizer=optimizer, seed=seed)
+            about = Description(
+                model=MODEL, vocabulary=VOCABULARY, context_length=128, dataset_fingerprint="f", batch_size=8, seed=seed
+            )
+            checkpoints.save(seed, params=state.params, optimizer=state.optimizer, position={}, description=about)
+
 
 def test_the_newest_checkpoint_is_loaded(tmp_path: Path) -> None:
-    dataset = write_dataset(tmp_path / "set", context=128)
-    train(
-        TrainConfig(
-            dataset=(located(dataset),), out=tmp_path / "run", model=ModelOptions(recipe="debug"), steps=1, batch_size=8
-        )
-    )
+    write_run(tmp_path / "run")
     engine, description = load_engine(tmp_path / "run", EngineConfig(block=32), frame_tokens=4)
     assert (engine.size, engine.config.block, description.context_length) == (VOCABULARY.size, 32, 128)
+    assert description.seed == 2
     assert engine.grammar is not None
     assert load_engine(tmp_path / "run", EngineConfig())[0].grammar is None
     with pytest.raises(ConfigError, match="has no moving average of the parameters"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.inference.text_to_video import VideoGenerator, VideoRequest
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, VocabularyMismatch
 from tests.support.text_tokenizers import text_tokenizer
 from tests.support.texts import story
 from tests.support.training.training_dataset import VOCABULARY
@@ -113,5 +113,5 @@ def test_requests_without_effect_are_refused(generator: VideoGenerator, tmp_path
         replace(REQUEST, samples=0)
     with pytest.raises(ConfigError, match="description of the frames is empty"):
         replace(REQUEST, description=" ")
-    with pytest.raises(ConfigError, match="--vision"):
+    with pytest.raises(VocabularyMismatch, match="--vision"):
         replace(generator, vocabulary=replace(generator.vocabulary, vision_sha256="3" * 64))
