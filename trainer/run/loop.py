@@ -23,7 +23,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -96,8 +96,9 @@ def train(config: TrainConfig) -> TrainResult:
     connect(config.processes, native_output=config.native_output)
     use_compilation_cache()
     with StopRequest(agree=any_process) as stop, ExitStack() as stack:
-        notes = restore_run(config.out, config.copy_to, step=config.checkpoint_step) if config.copy_to else []
-        return _Training(Setup.of(config), stop, stack, notes=notes).run()
+        if config.copy_to is not None:
+            restore_run(config.out, config.copy_to, step=config.checkpoint_step)
+        return _Training(Setup.of(config), stop, stack).run()
 
 
 def use_cpu_devices(count: int | None) -> None:
@@ -148,7 +149,7 @@ class _StopRequested(Exception):
 class _Training:
     """One run, from its start or its newest checkpoint to its last step. `stack` closes what it opens."""
 
-    def __init__(self, setup: Setup, stop: StopRequest, stack: ExitStack, *, notes: Sequence[str] = ()) -> None:
+    def __init__(self, setup: Setup, stop: StopRequest, stack: ExitStack) -> None:
         config, primary = setup.config, jax.process_index() == 0
         self._setup, self._config, self._stop = setup, config, stop
         stack.enter_context(locked(config.out))
@@ -171,7 +172,7 @@ class _Training:
             stack.enter_context(messages.recorded(located(config.out) / LOG))
         progress = TrainingProgress("train", steps=config.steps, done=self._step, visible=primary)
         self._progress = stack.enter_context(progress)
-        for note in (*notes, *start.notes):
+        for note in start.notes:
             self._progress.log(note)
         if self._copies is not None:
             self._copies.start(start.step)

@@ -35,32 +35,30 @@ _LEASE_S, _LEASE_RETRY_S = 90.0, 10.0  # how long to wait for a lease, which exp
 _RETRY_S = 30.0  # after a failure; each request was tried for two minutes by then
 
 
-def restore_run(run: Path, place: Location, *, step: int | None = None) -> list[str]:
-    """Restore a run that has no checkpoint from its copy at `place`; return what to tell the user.
+def restore_run(run: Path, place: Location, *, step: int | None = None) -> None:
+    """Restore a run that has no checkpoint from its copy at `place`, and say so.
 
     Every process must call this together. Raises ConfigError if the copy is of another run or has no checkpoint of
     `step`, StorageError if it cannot be read.
     """
-    notes: list[str] = []
     with locked(run), _agreed():
         if jax.process_index() == 0 and not checkpoint_steps(run):
             copy = RunCopy(run, place)
             with _claimed(copy):
-                notes = _restored(copy, step)
-    return notes
+                _restore(copy, step)
 
 
-def _restored(copy: RunCopy, step: int | None) -> list[str]:
+def _restore(copy: RunCopy, step: int | None) -> None:
     found, problems = copy.restore(step)
-    notes = [f"a copied checkpoint is damaged: {problem}" for problem in problems]
+    for problem in problems:
+        to_stderr(f"a copied checkpoint is damaged: {problem}")
     if found is not None:
-        return [*notes, f"{copy.run} has no checkpoint, so that of step {found} was copied from {copy.place}"]
-    if problems:
+        to_stderr(f"{copy.run} has no checkpoint, so that of step {found} was copied from {copy.place}")
+    elif problems:
         raise StorageError(f"no checkpoint in {copy.place} is intact: {problems[0]}")
-    if step is not None:
+    elif step is not None:
         have = ", ".join(str(known.step) for known in copy.checkpoints()) or "none"
         raise ConfigError(f"{copy.place} has no checkpoint of step {step}; it has: {have}")
-    return notes
 
 
 @contextmanager

@@ -138,7 +138,7 @@ def test_a_lease_of_a_lost_machine_is_waited_for(
     with ExitStack() as stack:
         stack.enter_context(lease(place / "run.json", owner="a machine"))
         threading.Timer(0.5, stack.pop_all().close).start()
-        assert restore_run(tmp_path / "run", place) == []
+        restore_run(tmp_path / "run", place)
 
 
 def test_a_run_that_was_continued_elsewhere_is_refused_unless_it_goes_back(tmp_path: Path) -> None:
@@ -159,13 +159,16 @@ def test_a_run_that_was_continued_elsewhere_is_refused_unless_it_goes_back(tmp_p
     assert copied(run, place) == [4]
 
 
-def test_a_step_that_the_copy_lacks_is_named(tmp_path: Path) -> None:
+def test_a_run_without_a_checkpoint_is_restored_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, place = tmp_path / "run", located(tmp_path / "copy")
     write_checkpoint(run, 4)
     copy_run(run, place)
     with pytest.raises(ConfigError, match="has no checkpoint of step 5; it has: 4"):
         restore_run(tmp_path / "other", place, step=5)
-    assert restore_run(run, place) == []  # it has checkpoints
+    restore_run(run, place)  # does nothing, as it has checkpoints
+    assert capsys.readouterr().err == ""
+    restore_run(tmp_path / "other", place)
+    assert f"other has no checkpoint, so that of step 4 was copied from {place}" in capsys.readouterr().err
 
 
 def test_a_copy_without_an_intact_checkpoint_is_an_error(tmp_path: Path) -> None:
