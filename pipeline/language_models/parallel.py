@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import threading
@@ -14,6 +15,7 @@ from typing import Generic, TypeVar
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
+_CHECK_S = 0.5
 _GRACE_S = 5.0  # for the calls under way when the user stops the command: a server may take many minutes
 
 
@@ -47,7 +49,7 @@ def in_parallel(
             given.put(one)
             running += 1
         while running:
-            result = results.get()
+            result = _next(results)
             running -= 1
             if result.error is not None:
                 raise result.error
@@ -80,6 +82,13 @@ def _answer(
             results.put(_Result(number, ask(value)))
         except BaseException as e:  # noqa: BLE001 - the iterator raises it
             results.put(_Result(number, error=e))
+
+
+def _next(results: SimpleQueue[_Result[Made]]) -> _Result[Made]:
+    """Return the next result. A signal that arrives just before the wait does not end it, so the wait is repeated."""
+    while True:
+        with contextlib.suppress(Empty):
+            return results.get(timeout=_CHECK_S)
 
 
 def _wait(results: SimpleQueue[_Result[Made]], running: int, seconds: float) -> None:
