@@ -16,12 +16,12 @@ def test_options_set_the_training_configuration() -> None:
     command = parse(Train, ["--dataset", "a", "b", "--out", "c", "--mesh.sequence", "-1"], prog="train")
     assert command.training.dataset == (located(Path("a")), located(Path("b")))
     assert command.training.mesh.sequence == -1
-    assert command.training.steps == 1000
+    assert command.training.steps == 0  # as many as fit the data
 
 
 def test_a_value_out_of_range_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert longreel.main(["train", "--dataset", "a", "--out", "c", "--steps", "0"]) == 2
-    assert "steps must be at least 1, got 0" in capsys.readouterr().err
+    assert longreel.main(["train", "--dataset", "a", "--out", "c", "--steps", "-1"]) == 2
+    assert "steps must not be negative, got -1" in capsys.readouterr().err
 
 
 def test_a_missing_dataset_is_reported_with_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,7 +90,9 @@ def run(
 
 
 def files(directory: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    """Return what the job writes; the data card is the command's."""
+    paths = (path for path in directory.rglob("*") if path.is_file() and path.stem != "README")
+    return {str(path.relative_to(directory)): path.read_bytes() for path in paths}
 
 
 def card_of(workspace: Workspace, name: str | int = CONTEXT) -> DatasetCard:
