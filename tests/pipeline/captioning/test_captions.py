@@ -19,6 +19,8 @@ from schemas.fingerprint import sha256_file
 from schemas.rows import ManifestItem
 from tests.support.servers.chat_server import Answer, chat_server
 
+pytestmark = pytest.mark.slow
+
 CONFIG = CaptionConfig(size=16)
 
 

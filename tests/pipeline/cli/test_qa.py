@@ -15,6 +15,8 @@ from schemas.runs.folder_lock import locked_folder
 from tests.support.servers.chat_server import Answer, ChatServer, chat_server, prompt_of
 from tests.support.texts import story
 
+pytestmark = pytest.mark.slow
+
 
 def reply(body: dict[str, Any]) -> Answer:
     prompt = prompt_of(body)

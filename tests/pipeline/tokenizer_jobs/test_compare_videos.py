@@ -16,6 +16,8 @@ from tests.support.inputs.media import make_video
 from tests.support.vqgan.tiny_vqgan import tiny_weights
 from tokenizer.checkpoints import checkpoint
 
+pytestmark = pytest.mark.slow
+
 REAL, FRAMES = 7, 4
 
 

@@ -16,6 +16,8 @@ from trainer.model.llama.config import debug
 from trainer.model.loss import batch_sums
 from trainer.model.registry import create
 
+pytestmark = pytest.mark.slow
+
 shapes = st.tuples(st.sampled_from(LAYOUTS), st.integers(1, 9), st.integers(1, 7), st.integers(1, 5))
 
 

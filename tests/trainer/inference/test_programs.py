@@ -16,6 +16,8 @@ from trainer.inference.requests import Request, Sampling, StopConditions
 from trainer.inference.row_states import no_rows
 from trainer.inference.rows import Row, places, settings
 
+pytestmark = pytest.mark.slow
+
 DECODER = counting_decoder()
 SLOTS = 3
 

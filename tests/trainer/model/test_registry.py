@@ -31,6 +31,8 @@ from trainer.run.model_options import ModelOptions
 from trainer.run.optimizer import OptimizerConfig
 from trainer.run.state import load_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bigram(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ import pytest
 from schemas.errors import ConfigError
 from trainer.run.profile import StepProfile, step_range
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_range_of_steps_includes_both_ends() -> None:
     assert step_range("3:12") == (3, 12)

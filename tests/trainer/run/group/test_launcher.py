@@ -16,6 +16,8 @@ import pytest
 from schemas.errors import JobError
 from trainer.run.group.launcher import LAUNCHER, free_port, run_child, run_locally
 
+pytestmark = pytest.mark.slow
+
 LONGREEL = [sys.executable, "-P", "-m", "longreel"]
 
 
