@@ -43,7 +43,7 @@ class SequenceFile:
     Methods that read raise DamagedSequence with `where` if the shard is missing, truncated, or contradicts its headers.
     """
 
-    def __init__(self, path: Path | None, start: int, end: int, where: str, *, checksum: str) -> None:
+    def __init__(self, path: str | Path | None, start: int, end: int, where: str, *, checksum: str) -> None:
         self._path, self._start, self._size, self.where = path, start, end - start, where
         self._checksum = checksum
         self._whole: memoryview | None = None
@@ -51,7 +51,7 @@ class SequenceFile:
     def __enter__(self) -> SequenceFile:
         assert self._path is not None
         try:
-            self._file = regular_descriptor(self._path)
+            self._file = regular_descriptor(self._path, was_regular=True)  # its size was compared with the index
         except OSError as e:
             raise self.error(f"cannot be read: {e.strerror}") from e
         return self

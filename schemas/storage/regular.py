@@ -27,9 +27,13 @@ def open_regular(path: str | Path) -> BinaryIO:
     return BufferedReader(FileIO(regular_descriptor(path)))  # takes half the time of Path.open
 
 
-def regular_descriptor(path: str | Path) -> int:
-    """Open a regular file for reading, and return its descriptor; raises OSError as `open_regular` does."""
-    require_regular(path)  # opening a device can have effects
+def regular_descriptor(path: str | Path, *, was_regular: bool = False) -> int:
+    """Open a regular file for reading, and return its descriptor; raises OSError as `open_regular` does.
+
+    `was_regular` says that the caller has seen a regular file there, which saves a call of the system.
+    """
+    if not was_regular:
+        require_regular(path)  # opening a device can have effects
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _require(os.fstat(descriptor), path)  # the file may have been replaced in between
