@@ -70,5 +70,4 @@ class Caption:
         messages.info(
             f"caption: {summary['requests']:,} requests in this run, {summary['prompt_tokens']:,} prompt tokens, "
             f"{summary['reply_tokens']:,} reply tokens; {self.subject.out / MANIFEST}",
-            markup=False,
         )

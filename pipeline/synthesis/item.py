@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +29,10 @@ class SynthConfig:
     """Random seed. The same options give the same documents."""
 
     def __post_init__(self) -> None:
-        for name, most in (("length", _MOST_TOKENS), ("count", math.inf)):
-            if not 1 <= getattr(self, name) <= most:
-                at_most = "" if math.isinf(most) else f" and at most {most:,}"
-                raise ConfigError(f"{name} must be at least 1{at_most}, got {getattr(self, name)}")
+        if not 1 <= self.length <= _MOST_TOKENS:
+            raise ConfigError(f"length must be at least 1 and at most {_MOST_TOKENS:,}, got {self.length}")
+        if self.count < 1:
+            raise ConfigError(f"count must be at least 1, got {self.count}")
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class Messages:
         self.emit("info", text, event, fields)
 
     def warning(self, text: str, *, event: str = "message", **fields: Any) -> None:
-        """Say what the user should know although the command goes on."""
+        """Say what the user should know although the command continues."""
         self.emit("warning", text, event, fields)
 
     def error(self, text: str, **fields: Any) -> None:

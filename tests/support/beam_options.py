@@ -1,6 +1,6 @@
 """Remembers how Beam's options parse, which takes Beam a fifth of the time of a small job.
 
-Each transform of each pipeline looks at a few groups of options, and each look builds a parser and parses all again.
+Each transform of each pipeline reads a few groups of options, and each time Beam builds a parser and parses all again.
 """
 
 from __future__ import annotations

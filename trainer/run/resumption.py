@@ -15,7 +15,7 @@ class Start:
 
     step: int | None
     notes: tuple[str, ...] = ()
-    is_changed: bool = False  # whether it goes on with other settings
+    is_changed: bool = False  # whether it continues with other settings
 
 
 def choose_start(

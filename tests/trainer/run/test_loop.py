@@ -321,7 +321,7 @@ def test_a_step_whose_loss_is_not_finite_is_skipped_within_a_budget_or_ends_the_
     # The same command does not meet the same end: it leaves out the update, and ends at a later one.
     with pytest.raises(JobError, match=r"diverged at step ([3-9]|\d\d)"):
         train(config_of(directory, tmp_path / "every", cadence=every, divergence=stop))
-    # With a budget it goes on; it counts what it skips.
+    # With a budget it continues, and counts what it skips.
     result = train(config_of(directory, tmp_path / "every", cadence=every, steps=9))
     applied = [row["applied"] for row in read_metrics(result.metrics)]
     assert (applied[0], applied[1], len(applied)) == (1, 0, 9)

@@ -1,7 +1,7 @@
 """Copies the checkpoints of a run to another place while it trains (`--copy-to`).
 
-A thread looks for finished checkpoints and copies the newest first, with the metrics up to there. Copies are kept by
-the rules for checkpoints. What fails is named and tried again while training goes on; a checkpoint that could not be
+A thread finds finished checkpoints and copies the newest first, with the metrics up to there. Copies are kept by
+the rules for checkpoints. What fails is named and tried again while training continues; a checkpoint that could not be
 copied is an error at the end. A lease admits one run to a place.
 
 Where several processes train together, the first copies for all.
@@ -30,7 +30,7 @@ from trainer.run.group.processes import any_process
 from trainer.run.lock import locked
 from trainer.run.retention import Retention
 
-_LOOK_S = 1.0  # between two looks for finished checkpoints
+_POLL_S = 1.0  # between two lists of finished checkpoints
 _LEASE_S, _LEASE_RETRY_S = 90.0, 10.0  # how long to wait for a lease, which expires after 60 seconds
 _RETRY_S = 30.0  # after a failure; each request was tried for two minutes by then
 
@@ -165,7 +165,7 @@ class Copying:
     def _run(self) -> None:
         self._try("what an earlier run copied in part is not deleted", self._copy.delete_half_copies)
         again = 0.0
-        while not self._end.wait(_LOOK_S):
+        while not self._end.wait(_POLL_S):
             if time.monotonic() >= again and not self._copy_all():
                 again = time.monotonic() + _RETRY_S
         if not self._is_abandoned:

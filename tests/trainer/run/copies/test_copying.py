@@ -21,7 +21,7 @@ from trainer.run.retention import Retention
 
 @pytest.fixture(autouse=True)
 def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LOOK_S", 0.02)
+    monkeypatch.setattr(module, "_POLL_S", 0.02)
     monkeypatch.setattr(module, "_RETRY_S", 0.02)
     monkeypatch.setattr(module, "_LEASE_S", 0.1)
 
@@ -63,11 +63,17 @@ def test_a_checkpoint_is_copied_while_the_run_continues(tmp_path: Path) -> None:
             time.sleep(0.01)
 
 
-def test_a_failed_copy_is_named_and_tried_again(tmp_path: Path) -> None:
-    run, place = tmp_path / "run", located(tmp_path / "copy")
+def blocked_copy(folder: Path) -> tuple[Path, Location]:
+    """Return a run with a checkpoint, and a place where a file is in the way of its copy."""
+    run, place = folder / "run", located(folder / "copy")
     write_checkpoint(run, 4)
     place.local().mkdir()
     (place.local() / "checkpoints").write_text("in the way")
+    return run, place
+
+
+def test_a_failed_copy_is_named_and_tried_again(tmp_path: Path) -> None:
+    run, place = blocked_copy(tmp_path)
     with copying(run, place, keep=Retention(), goes_back=False) as copies:
         assert copies is not None
         copies.start(None)
@@ -82,10 +88,7 @@ def test_a_failed_copy_is_named_and_tried_again(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_copied_is_told_at_the_end(tmp_path: Path) -> None:
-    run, place = tmp_path / "run", located(tmp_path / "copy")
-    write_checkpoint(run, 4)
-    place.local().mkdir()
-    (place.local() / "checkpoints").write_text("in the way")
+    run, place = blocked_copy(tmp_path)
     with copying(run, place, keep=Retention(), goes_back=False) as copies:
         assert copies is not None
         copies.start(None)
