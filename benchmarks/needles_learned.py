@@ -111,7 +111,8 @@ class Experiment:
         self._train_tokenizer()
         self._synth("copy", _COPYING, self.options.documents)
         for length in self.lengths:
-            self._synth("needle", length, self.options.documents, "--needles", _NEEDLES[length])
+            asked = (1,) if _NEEDLES[length] == 1 else (1, 2)
+            self._synth("needle", length, self.options.documents, "--needles", _NEEDLES[length], "--asked", *asked)
         manifests = sorted(self.folder.glob("items/*/manifest.jsonl"))
         workspace = ("--out", self.folder / "workspace", "--text-tokenizer", self.tokenizer)
         self.longreel("run", *manifests, *workspace, "--context", self.lengths[-1])

@@ -23,15 +23,21 @@ class NeedleItems:
 
     needles: int = 1
     """Needles in each document; all are asked for."""
-    asked: int = 1
-    """Needles that one question asks for."""
+    asked: tuple[int, ...] = (1,)
+    """Needles that one question asks for; of several numbers, such as 1 2, one is drawn for each question."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.asked <= self.needles <= len(CITIES):
+        if not self.asked or not all(1 <= asked <= self.needles <= len(CITIES) for asked in self.asked):
             raise ConfigError(
-                f"asked and needles must satisfy 1 <= asked <= needles <= {len(CITIES)}, got {self.asked} and "
-                f"{self.needles}"
+                f"asked and needles must satisfy 1 <= asked <= needles <= {len(CITIES)}, got "
+                f"{' '.join(map(str, self.asked)) or 'nothing'} and {self.needles}"
             )
+
+    def questions(self, rng: random.Random) -> Iterator[slice]:
+        """Yield the needles of each question; the last one has those that remain."""
+        first = 0
+        while first < self.needles:
+            yield slice(first, first := min(first + rng.choice(self.asked), self.needles))
 
 
 @dataclass(frozen=True)
@@ -51,13 +57,12 @@ class _Facts:
         texts = [NEEDLE.format(city=city, number=n) for city, n in zip(self.cities, self.numbers, strict=True)]
         return dict(zip(self.depths, texts, strict=True))
 
-    def turns(self, context: str, asked: int) -> list[Turn]:
+    def turns(self, context: str, questions: Sequence[slice]) -> list[Turn]:
         """Return the document: the first question follows the text that hides the needles, as in the evaluation."""
         turns = [Turn("context", SYSTEM)]
-        for first in range(0, len(self.cities), asked):
-            some = slice(first, first + asked)
+        for some in questions:
             question = question_about(self.cities[some])
-            turns.append(Turn("question", question if first else f"{context} {question}"))
+            turns.append(Turn("question", question if some.start else f"{context} {question}"))
             turns.append(Turn("answer", ", ".join(self.numbers[some])))
         return turns
 
@@ -69,23 +74,29 @@ def needle_documents(
     for number in range(synth.count):
         rng = random.Random(f"needle/{synth.seed}/{synth.length}/{number}")
         facts = _Facts.drawn(config.needles, rng)
-        turns = _longest(facts, config, synth.length, haystack, tokenizer, rng.random())
+        share, questions = rng.random(), list(config.questions(rng))
+        turns = _longest(facts, questions, synth.length, haystack, tokenizer, share)
         yield SyntheticDocument(turns, {"cities": facts.cities, "depths": [round(depth, 4) for depth in facts.depths]})
 
 
 def _longest(
-    facts: _Facts, config: NeedleItems, length: int, haystack: Haystack, tokenizer: TextTokenizer, share: float
+    facts: _Facts,
+    questions: Sequence[slice],
+    length: int,
+    haystack: Haystack,
+    tokenizer: TextTokenizer,
+    share: float,
 ) -> list[Turn]:
     """Return the longest document that fits; joining texts can change how many tokens they have."""
-    size = length - token_count(facts.turns("".join(facts.needles.values()), config.asked), tokenizer)
+    size = length - token_count(facts.turns("".join(facts.needles.values()), questions), tokenizer)
     while size >= 0:
         text = haystack.filled(haystack.start(share, size), size, facts.needles).text
-        turns = facts.turns(text, config.asked)
+        turns = facts.turns(text, questions)
         count = token_count(turns, tokenizer)
         if count <= length:
             return turns
         size -= count - length
     raise ConfigError(
-        f"a length of {length} tokens is too short for {config.needles} needles and their questions: raise --length "
+        f"a length of {length} tokens is too short for {len(facts.cities)} needles and their questions: raise --length "
         "or lower --needles"
     )
