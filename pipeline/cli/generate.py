@@ -26,6 +26,7 @@ from pipeline.video.decoder import DecodeConfig
 from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import ConfigError, UsageError
 from schemas.printable import printable
+from schemas.runs.checkpoint_files import finished_steps
 from schemas.runs.messages import messages
 from schemas.storage.location import Location
 from schemas.storage.option import Address, Output
@@ -47,8 +48,8 @@ class Generate:
     """Continue the first frames of a stored video, or a text, or show a description, with a trained model.
 
     For a video, the picture --out shows the source frames, their reconstruction from the stored tokens, and the
-    continuation. For a text, the continuation is printed. For a description (--prompt), --out is a picture of the new
-    frames (.png), or a video of them (.mp4).
+    continuation, which begins at a red line. For a text, the continuation is printed. For a description (--prompt),
+    --out is a picture of the new frames (.png), or a video of them (.mp4).
     """
 
     model: Address
@@ -244,7 +245,9 @@ class Generate:
             "reconstructed from the stored tokens": codec.decode(known[:shown]),
             f"{self.prompt_frames} frames given, then the model's continuation": codec.decode(continued),
         }
-        write_rows(out, rows, columns=shown)
+        step = finished_steps(self.model)[-1]
+        title = f"{Path(stored.row.uri).name}, split {stored.row.split}; model {self.model.name} at step {step}"
+        write_rows(out, rows, columns=shown, title=title, generated_from=self.prompt_frames)
         messages.info(f"generate: {out}: source, reconstruction, continuation")
 
 

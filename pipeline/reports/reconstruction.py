@@ -25,6 +25,7 @@ from schemas.rows import DocumentRow, document_rows
 from schemas.vocab import VISION, Vocabulary
 
 _LABEL_PIXELS, _GAP_PIXELS = 18, 2
+_MARK = "red"  # of what a model generated
 
 
 @dataclass(frozen=True)
@@ -89,16 +90,30 @@ def source_frames(video: StoredVideo, config: DecodeConfig, count: int) -> NDArr
     return np.concatenate(batches)[:count]
 
 
-def write_rows(path: Path, rows: Mapping[str, NDArray[np.uint8]], columns: int) -> None:
-    """Write labeled rows of frames [n, H, W, 3] as one PNG; rows longer than `columns` are subsampled evenly."""
+def write_rows(
+    path: Path, rows: Mapping[str, NDArray[np.uint8]], columns: int, *, title: str, generated_from: int
+) -> None:
+    """Write a title and labeled rows of frames [n, H, W, 3] as one PNG; of longer rows the first `columns` are shown.
+
+    A red line separates the first `generated_from` frames of each row from those to compare with generated ones, and
+    the generated frames, those of the last row, have a red frame.
+    """
     height, width = next(iter(rows.values())).shape[1:3]
     step_y, step_x = height + _LABEL_PIXELS + _GAP_PIXELS, width + _GAP_PIXELS
-    canvas = Image.new("RGB", (step_x * columns - _GAP_PIXELS, step_y * len(rows)), "white")
+    size = (step_x * columns - _GAP_PIXELS, step_y * len(rows) + _LABEL_PIXELS)
+    canvas = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(canvas)
+    draw.text((4, 3), title, fill="black")
     for y, (label, frames) in enumerate(rows.items()):
-        draw.text((4, y * step_y + 3), label, fill="black")
-        chosen = np.linspace(0, len(frames) - 1, min(columns, len(frames))).round().astype(int)
-        for x, index in enumerate(chosen):
-            canvas.paste(Image.fromarray(frames[index]), (x * step_x, y * step_y + _LABEL_PIXELS))
+        top = _LABEL_PIXELS + y * step_y
+        draw.text((4, top + 3), label, fill="black")
+        for x, frame in enumerate(frames[:columns]):
+            place = (x * step_x, top + _LABEL_PIXELS)
+            canvas.paste(Image.fromarray(frame), place)
+            if y == len(rows) - 1 and x >= generated_from:
+                draw.rectangle((*place, place[0] + width - 1, place[1] + height - 1), outline=_MARK, width=_GAP_PIXELS)
+    line = generated_from * step_x - _GAP_PIXELS
+    draw.rectangle((line, _LABEL_PIXELS, line + _GAP_PIXELS - 1, size[1]), fill=_MARK)
+    draw.text((line + 6, size[1] - step_y + 3), "generated", fill=_MARK)
     with atomic(path) as temporary:
         canvas.save(temporary, format="PNG")

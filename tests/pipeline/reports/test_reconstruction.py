@@ -52,13 +52,16 @@ def test_the_prompt_ends_after_its_last_frame(tmp_path: Path) -> None:
     assert codes_of(stored, VOCABULARY).shape == (6, FRAME - 1)
 
 
-def test_rows_longer_than_the_image_are_subsampled(tmp_path: Path) -> None:
+def test_the_image_marks_where_the_generation_begins(tmp_path: Path) -> None:
     frames = np.arange(9, dtype=np.uint8)[:, None, None, None] * np.full((1, 8, 8, 3), 20, np.uint8)
-    write_rows(tmp_path / "a.png", {"all": frames, "two": frames[:2]}, columns=3)
+    write_rows(tmp_path / "a.png", {"all": frames, "two": frames[:3]}, columns=3, title="a.mp4", generated_from=2)
+    red = (255, 0, 0)
     with Image.open(tmp_path / "a.png") as image:
-        assert image.size == (3 * 8 + 2 * 2, 2 * (8 + 18 + 2))
-        assert [image.getpixel((10 * x + 4, 22)) for x in range(3)] == [(0, 0, 0), (80, 80, 80), (160, 160, 160)]
-        assert image.getpixel((24, 50)) == (255, 255, 255)
+        assert image.size == (3 * 8 + 2 * 2, 18 + 2 * (8 + 18 + 2))
+        assert [image.getpixel((10 * x + 4, 40)) for x in range(3)] == [(0, 0, 0), (20, 20, 20), (40, 40, 40)]
+        assert image.getpixel((24, 40)) == (40, 40, 40)
+        assert [image.getpixel((x, 40)) for x in (18, 19, 20)] == [red, red, (40, 40, 40)]  # the line
+        assert [image.getpixel((x, 68)) for x in (12, 20, 24)] == [(20, 20, 20), red, (40, 40, 40)]  # the last row
 
 
 @pytest.mark.slow
