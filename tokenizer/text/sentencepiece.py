@@ -12,8 +12,8 @@ User-defined symbols in brackets, such as `<|im_start|>`, count as control token
 encoded as bytes.
 
 If no piece crosses a newline or a space (LLaMA, Mistral, models trained here), the ids equal those of SentencePiece for
-the whole text, and those of words are remembered (`word_cache`). In text without spaces (Chinese, Japanese) the pieces at block
-boundaries, every 1,024 characters, can differ.
+the whole text, and those of words are remembered (`word_cache`). In text without spaces (Chinese, Japanese) the pieces
+at block boundaries, every 1,024 characters, can differ.
 """
 
 from __future__ import annotations
