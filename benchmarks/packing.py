@@ -14,7 +14,8 @@ worker would take. The parts:
     growth    Length histogram, plan and assignment of mixed documents in units of 10^4, generated when they are needed
               and then discarded. `worker` is the time of all workers together without generating the documents.
     assembly  A shard from a token store of generated documents, compared with `cp` of its bytes, their SHA-256 (which
-              a shard needs), and webdataset's TarWriter writing the same samples from memory.
+              a shard needs), and webdataset's TarWriter writing the same samples from memory. `limit`: `cp` and SHA-256
+              one after the other, which is the least that one core needs.
     beam      The whole job on Beam's local runner with one worker, compared with the same functions without Beam.
 
 `--samples DIR` fetches the sample material into DIR and tokenizes it there the first time, in some minutes.

@@ -42,6 +42,8 @@ from schemas.storage.location import Location
 from schemas.tables import open_table, write_table
 from schemas.vocab import Vocabulary
 
+_CHUNK_ROWS = 4096  # converted to Python at a time
+_WRITE_BYTES = 1 << 20  # per call of the system
 _FINGERPRINT, _ENTRY = b"fingerprint", b"entry"
 
 
@@ -139,7 +141,7 @@ def write_shard(job: ShardJob, store: Tokens, directory: Location) -> None:
         return
     chunks, documents = job.chunks, job.documents
     clips = clip(chunks, documents, text_weight=job.text_weight, vision_weight=job.vision_weight)
-    with content_named(directory, job.name) as draft, draft.path.open("wb") as f:
+    with content_named(directory, job.name) as draft, draft.path.open("wb", buffering=_WRITE_BYTES) as f:
         shard = ShardWriter(f)
         for i, (key, (tokens, listing)) in enumerate(zip(job.keys, _sequences(job, store), strict=True)):
             raise_if_stopping()
@@ -185,30 +187,39 @@ def read_part(directory: Location, name: str, *, fingerprint: str) -> ShardEntry
 
 def _sequences(job: ShardJob, store: Tokens) -> Iterator[tuple[NDArray[Any], list[Chunk]]]:
     """Yield the tokens [S] and the chunks of each sequence."""
-    ids = job.documents["document_id"].combine_chunks()
-    places = np.stack([job.documents[name].to_numpy() for name in ("unit", "batch", "row", "length")])
-    columns = (job.chunks.document, job.chunks.copy, job.chunks.start, job.chunks.length)
-    for first, end in itertools.pairwise(job.chunks.first.tolist()):
-        tokens = np.zeros(job.context_length, job.vocabulary.dtype)
+    dtype, size = job.vocabulary.dtype, job.vocabulary.size
+    rows = _chunk_rows(job)
+    for count in np.diff(job.chunks.first).tolist():
+        tokens = np.zeros(job.context_length, dtype)
         listing, at = list[Chunk](), 0
-        chunks = [column[first:end] for column in columns]
-        rows = zip(*(column.tolist() for column in (*chunks, *places[:, chunks[0]])), strict=True)
-        for document, copy, start, length, unit, batch, row, total in rows:
-            name = ids[document].as_py()
+        for document, name, copy, start, length, unit, batch, row, total in itertools.islice(rows, count):
             # The last chunk of a document is read without a limit, to detect a document longer than its index row.
             read = store.read(unit, batch, row, start, None if start + length == total else length)
-            if len(read) != length or read.dtype != tokens.dtype:
+            if len(read) != length or read.dtype != dtype:
                 raise DatasetError(
                     f"document {name} ({job.documents['uri'][document]}): the token store holds {start + len(read)} "
-                    f"tokens of {read.dtype}, but the index row expects {total} of {tokens.dtype}; "
+                    f"tokens of {read.dtype}, but the index row expects {total} of {dtype}; "
                     "run `longreel tokenize` again"
                 )
             tokens[at : at + length] = read
             at += length
             listing.append(Chunk(id=name, copy=copy, start=start, length=length))
-        if tokens.max() >= job.vocabulary.size:
+        if tokens.max() >= size:
             raise DatasetError(
-                f"token {tokens.max()} of {listing} is outside the vocabulary of {job.vocabulary.size} tokens; "
+                f"token {tokens.max()} of {listing} is outside the vocabulary of {size} tokens; "
                 "run `longreel tokenize` again"
             )
         yield tokens, listing
+
+
+def _chunk_rows(job: ShardJob) -> Iterator[tuple[Any, ...]]:
+    """Yield of each chunk: document, its id, copy, start, length, and the document's unit, batch, row and length."""
+    ids = job.documents["document_id"].combine_chunks()
+    places = [job.documents[name].to_numpy() for name in ("unit", "batch", "row", "length")]
+    chunks = job.chunks
+    for first in range(0, len(chunks.document), _CHUNK_ROWS):
+        some = slice(first, first + _CHUNK_ROWS)
+        document = chunks.document[some]
+        numbers = [chunks.copy[some], chunks.start[some], chunks.length[some], *(place[document] for place in places)]
+        columns = (document.tolist(), ids.take(document).to_pylist(), *(column.tolist() for column in numbers))
+        yield from zip(*columns, strict=True)

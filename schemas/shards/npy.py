@@ -30,7 +30,12 @@ def npy_header(dtype: np.dtype[Any], length: int) -> bytes:
 
 def npy(values: NDArray[Any]) -> bytes:
     """Return the `.npy` file of `values` [n], which are little-endian and contiguous."""
-    return npy_header(values.dtype, len(values)) + values.tobytes()
+    return b"".join(npy_parts(values))
+
+
+def npy_parts(values: NDArray[Any]) -> tuple[bytes, memoryview]:
+    """Return the header and the data of the `.npy` file of `values` [n], without a copy."""
+    return npy_header(values.dtype, len(values)), values.view(np.uint8).data
 
 
 def parse_npy_header(data: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:

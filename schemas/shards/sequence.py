@@ -13,6 +13,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ from numpy.typing import NDArray
 from schemas.dataset import DatasetCard
 from schemas.errors import DatasetError
 from schemas.packed import SPAN_DTYPE
-from schemas.shards.npy import npy, npy_header
-from schemas.shards.tar import BLOCK, member, member_header, padded_size, parse_header
+from schemas.shards.npy import npy_header, npy_parts
+from schemas.shards.tar import BLOCK, member_header, member_parts, padded_size, parse_header
 
 TOKENS_MEMBER, SPANS_MEMBER, CHUNKS_MEMBER = "tokens.npy", "spans.npy", "json"
 _MAX_TOKENS = 1 << 62  # offsets and lengths are stored as int64
@@ -51,17 +52,23 @@ class PackedSequence:
 
 def sequence_bytes(sequence: PackedSequence) -> bytes:
     """Return the tar members of a sequence."""
-    members = {
-        TOKENS_MEMBER: npy(sequence.tokens),
-        SPANS_MEMBER: npy(sequence.spans),
-        CHUNKS_MEMBER: chunks_json(sequence.chunks),
-    }
-    return b"".join(member(f"{sequence.key}.{name}", data) for name, data in members.items())
+    key = sequence.key
+    return b"".join(
+        (
+            *member_parts(f"{key}.{TOKENS_MEMBER}", *npy_parts(sequence.tokens)),
+            *member_parts(f"{key}.{SPANS_MEMBER}", *npy_parts(sequence.spans)),
+            *member_parts(f"{key}.{CHUNKS_MEMBER}", chunks_json(sequence.chunks)),
+        )
+    )
 
 
 def chunks_json(chunks: Sequence[Chunk]) -> bytes:
     """Return the content of KEY.json."""
-    return json.dumps({"documents": [_fields(chunk) for chunk in chunks]}, separators=(",", ":")).encode()
+    rows = (
+        f'{{"id":{_quoted(chunk.id)},"copy":{chunk.copy},"start":{chunk.start},"length":{chunk.length}}}'
+        for chunk in chunks
+    )
+    return f'{{"documents":[{",".join(rows)}]}}'.encode()
 
 
 def read_sequence(block: bytes, key: str, card: DatasetCard) -> PackedSequence:
@@ -74,10 +81,6 @@ def read_sequence(block: bytes, key: str, card: DatasetCard) -> PackedSequence:
         spans=_array(spans, SPAN_DTYPE, None, SPANS_MEMBER),
         chunks=_chunks(chunks),
     )
-
-
-def _fields(chunk: Chunk) -> dict[str, str | int]:
-    return {"id": chunk.id, "copy": chunk.copy, "start": chunk.start, "length": chunk.length}
 
 
 def _members(block: bytes, names: list[str]) -> Iterator[bytes]:

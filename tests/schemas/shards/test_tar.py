@@ -43,3 +43,17 @@ def test_a_size_that_is_not_octal_is_rejected(field: bytes) -> None:
 def test_blocks_that_are_not_headers_are_rejected(block: bytes) -> None:
     with pytest.raises(ValueError, match="no USTAR header|bad checksum"):
         parse_header(block)
+
+
+@pytest.mark.parametrize("name", ["a", "~" * 100, "train-000000000.tokens.npy", "\x7f" * 100])
+def test_the_checksum_is_the_sum_of_all_bytes(name: str) -> None:
+    header = member_header(name, 0o77777777777 >> 1)
+    assert int(header[148:154], 8) == sum(header[:148]) + 8 * ord(" ") + sum(header[156:])
+    assert parse_header(header)[0] == name
+
+
+def test_bytes_that_are_not_ascii_are_summed() -> None:
+    header = bytearray(member_header("name", 1))
+    header[:99] = b"\xff" * 99
+    with pytest.raises(ValueError, match="bad checksum"):
+        parse_header(bytes(header))
