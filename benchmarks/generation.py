@@ -7,12 +7,13 @@ the generated ids, processor seconds of both with compilation, bytes of the cach
 Attention is quadratic in the length, memory is linear.
 
 With --weights, a LLaMA-type GGUF file (SmolLM2-135M, see tests/trainer/published/conftest.py), the speed of a prompt
-and of greedy generation with two threads: Longreel's engine (float32; cache in bfloat16), transformers (float32 and
-bfloat16) and llama.cpp through xllamacpp (the file's own quantization, and float32 with --float32, the file that
-`export-model --format gguf` writes of the imported weights). Each runs in its own process, after a warm-up, and the
-cases alternate --rounds times, so that other load of the machine meets all of them; the figures are the best of each.
-Speeds are tokens per second of wall time and of processor time. `matmul` is a plain float32 product, and the shares are
-those of its speed that the prompt reaches. It needs the extra `reference`, accelerate and xllamacpp.
+and of greedy generation with two threads: Longreel's engine (float32; cache in bfloat16; weights and cache in
+bfloat16), transformers (float32 and bfloat16) and llama.cpp through xllamacpp (the file's own quantization, and float32
+with --float32, the file that `export-model --format gguf` writes of the imported weights). Each runs in its own
+process, after a warm-up, and the cases alternate --rounds times, so that other load of the machine meets all of them;
+the figures are the best of each. Speeds are tokens per second of wall time and of processor time. `matmul` is a plain
+float32 product, and the shares are those of its speed that the prompt reaches. It needs the extra `reference`,
+accelerate and xllamacpp.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ DEVICES = 8
 CASES = (
     "longreel float32",
     "longreel float32, cache bfloat16",
+    "longreel bfloat16",
     "transformers float32",
     "transformers bfloat16",
     "llama.cpp",
@@ -83,7 +85,7 @@ def measure_case(case: str, weights: Path, prompt: int, tokens: int) -> dict[str
     name, _, dtype = case.partition(" ")
     context = 2 * (prompt + tokens)
     if name == "longreel":
-        run, weight_count = _longreel(weights, context, cache=dtype.rpartition(" ")[2])
+        run, weight_count = _longreel(weights, context, dtype.partition(",")[0], cache=dtype.rpartition(" ")[2])
     else:
         run = _transformers(weights, dtype) if name == "transformers" else _llama_cpp(weights, context)
     first, both = [], []
@@ -123,7 +125,7 @@ def _matmul_speed(rows: int) -> tuple[float, float]:
     return 2 * rows * 2048**2 / wall, 2 * rows * 2048**2 / cpu
 
 
-def _longreel(weights: Path, context: int, *, cache: str) -> tuple[Generate, int]:
+def _longreel(weights: Path, context: int, dtype: str, *, cache: str) -> tuple[Generate, int]:
     """Return the engine, and the number of weights that a token of a prompt is multiplied by."""
     import jax
 
@@ -139,8 +141,9 @@ def _longreel(weights: Path, context: int, *, cache: str) -> tuple[Generate, int
         run = Path(folder) / "run"
         import_model(str(weights), ImportConfig(out=run))
         model, _ = load_model(run, mesh=make_mesh(MeshConfig(), devices=jax.devices()[:1]))
-    engine = Engine(model, config=EngineConfig(cache_dtype=cache, cache_tokens=2 * context))  # type: ignore[arg-type]
-    count = sum(x.size for x in jax.tree.leaves(engine.decoder.layers))  # type: ignore[attr-defined]
+    config = EngineConfig(cache_dtype=cache, weight_dtype=dtype, cache_tokens=2 * context)  # type: ignore[arg-type]
+    engine = Engine(model, config=config)
+    count = sum(x.size for x in jax.tree.leaves(model.stacked_weights()))  # type: ignore[attr-defined]
     greedy = Sampling(temperature=0)
     return lambda ids, new: engine.generate([Request(prompt=ids, max_tokens=new, sampling=greedy)]), count
 

@@ -51,8 +51,8 @@ class Model:
 def load_model(run: str | os.PathLike[str], **options: Any) -> Model:
     """Load the newest checkpoint of a folder that `train` or `import-model` wrote.
 
-    `options` are those of `longreel chat`: `devices` (int), `cache_dtype` ("float32" or "bfloat16"), `weights`
-    ("params" or "ema"), `vision` (name or file of a VQGAN) and `most_frames` (int). Raises ConfigError if the folder is
-    no run or has no text tokenizer, DatasetError if its checkpoint is damaged, TypeError for another option.
+    `options` are those of `longreel chat`: `devices` (int), `cache_dtype` and `weight_dtype` ("float32" or "bfloat16"),
+    `weights` ("params" or "ema"), `vision` (name or file of a VQGAN) and `most_frames` (int). Raises ConfigError if the
+    folder is no run or has no text tokenizer, DatasetError if its checkpoint is damaged, TypeError for another option.
     """
     return Model(LocalModel.load(Path(run), LocalConfig(**options)))

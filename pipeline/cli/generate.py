@@ -102,6 +102,9 @@ class Generate:
     """Devices that split attention heads and feed-forward columns. The others split the cache."""
     cache_dtype: Dtype | None = None
     """Dtype of the key/value cache: float32 or bfloat16. Default: that of the model."""
+    weight_dtype: Dtype | None = None
+    """Dtype of the weights: bfloat16 takes half the memory, and answers faster on a CPU unless many requests are
+    answered together. Default: that of the model."""
     weights: Weights = "params"
     """The trained parameters (params), or their moving average (ema) of a run with --optimizer.ema-decay."""
     block: int = 512
@@ -189,7 +192,7 @@ class Generate:
     def _loaded(self, *, rows: int, frame_tokens: int | None) -> tuple[Engine, Description]:
         return load_engine(
             self.model,
-            EngineConfig(rows=rows, block=self.block, cache_dtype=self.cache_dtype),
+            EngineConfig(rows=rows, block=self.block, cache_dtype=self.cache_dtype, weight_dtype=self.weight_dtype),
             devices=self.devices,
             tensor=self.tensor,
             weights=self.weights,
@@ -222,7 +225,7 @@ class Generate:
         request = self._request(ids, self.steps, FrameLimits(), stop)
         if self.workspace is None:  # there is no grammar that knows the size of a frame
             known = np.arange(vocabulary.size) < text.size
-            request = replace(request, frames=None, allowed=lambda _: known)
+            request = replace(request, frames=None, allowed=None if known.all() else lambda _: known)
         return prompt + before_stop(text.decode(generator(request)), self.stop)
 
     def _continue_video(self, out: Path, generator: _Generator, facts: StoreFacts, workspace: Workspace) -> None:

@@ -45,7 +45,12 @@ class Serve:
         root = self.access.media_root
         if root is not None and not root.is_dir():
             raise UsageError(f"--media-root must be a folder, got {root}")
-        config = EngineConfig(rows=self.rows, cache_tokens=self.cache_tokens, cache_dtype=self.local.cache_dtype)
+        config = EngineConfig(
+            rows=self.rows,
+            cache_tokens=self.cache_tokens,
+            cache_dtype=self.local.cache_dtype,
+            weight_dtype=self.local.weight_dtype,
+        )
         engine, prompts = load_chat(self.model, self.local, config)
         name = self.name or os.path.realpath(str(self.model)).rpartition("/")[2]
         serve(Served(name, prompts, EngineWorker(engine)), self.access, self.limits, grace_s=self.grace_s)

@@ -38,7 +38,9 @@ class LocalModel:
 
         Raises ConfigError if it is no run, or has no text tokenizer, DatasetError if its checkpoint is damaged.
         """
-        engine, prompts = load_chat(run, config, EngineConfig(cache_dtype=config.cache_dtype))
+        engine, prompts = load_chat(
+            run, config, EngineConfig(cache_dtype=config.cache_dtype, weight_dtype=config.weight_dtype)
+        )
         place = located(run)
         return cls(engine, prompts, name=str(place.local().resolve() if place.is_local else place))
 

@@ -70,6 +70,13 @@ class VideoPrompts:
         before = [*first[:-1], self.vocabulary.eof]  # as the first of several
         return self._request(request, "video", sample=sample, before=before, new=request.frames - 1)
 
+    def length(self, request: VideoRequest) -> int:
+        """Return the number of tokens of the longest prompt and all frames."""
+        kind = "image" if request.frames == 1 else "video"
+        shown = [request.description] + ([request.negative] if request.guidance != 1 else [])
+        longest = max(len(self._prompt(request, kind, description)) for description in shown)
+        return longest + request.frames * (self.frame_tokens + 1)
+
     def codes(self, ids: Sequence[int] | Ids) -> NDArray[np.uint32]:
         """Return the codes [T,P] of the ids of frames."""
         frames = np.asarray(ids, np.int64).reshape(-1, self.frame_tokens + 1)[:, :-1]
@@ -125,11 +132,12 @@ class VideoGenerator:
         """Return the frames [N,T,H,W,3], and show the progress on stderr; raises as `codes`."""
         per_frame = self.frame_tokens + 1
         total, made = request.samples * request.frames * per_frame, 0
+        length = VideoPrompts(self.tokenizer, self.vocabulary, self.frame_tokens).length(request)
         with TrainingProgress("generate", steps=total, done=0) as shown:
-            if total // request.samples > self.context:
+            if length > self.context:
                 shown.log(
-                    f"generate: the frames have {total // request.samples} tokens, the model was trained on contexts "
-                    f"of {self.context}: what lies beyond may be poor. Use fewer frames."
+                    f"generate: prompt and frames have {length} tokens, the model was trained on contexts "
+                    f"of {self.context}: what lies beyond may be poor. Use fewer frames or a shorter prompt."
                 )
             shown.start()
 

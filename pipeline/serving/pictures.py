@@ -69,7 +69,8 @@ class Pictures:
         return prompts.codes(ids)
 
     async def _ids(self, request: Request) -> list[int]:
-        self._prompts.require_room(len(request.prompt), request.max_tokens)
+        for prompt in request.prompts:
+            self._prompts.require_room(len(prompt), request.max_tokens)
         ids: list[int] = []
         async with self._worker.generating(request) as generation:
             async for progress in generation:

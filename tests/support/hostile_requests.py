@@ -22,6 +22,7 @@ from typing import Any
 
 from PIL import Image
 
+CHAT, TEXTS, PICTURES = "/v1/chat/completions", "/v1/completions", "/v1/images/generations"
 _FIELDS = (
     *(
         "model",
@@ -40,6 +41,12 @@ _FIELDS = (
 )
 _WRONG: tuple[Any, ...] = ({"a": 1}, [[]], "wrong\x00", -5, 1.5e300)
 _RIGHT = (("stop", "wrong\x00"), ("seed", -5))  # of their combinations
+_TEXT_FIELDS = ("prompt", "max_tokens", "temperature", "top_p", "logprobs", "echo", "best_of", "suffix", "stream", "n")
+_PICTURE_FIELDS = (
+    *("prompt", "n", "frames", "frame_rate", "guidance", "negative_prompt", "prompt_style", "size", "quality"),
+    *("response_format", "output_format", "temperature", "top_k", "seed", "model", "stream"),
+)
+_RIGHT_ELSEWHERE = (("prompt", "wrong\x00"), ("seed", -5))
 _IN_OPEN = 0x20
 
 
@@ -50,11 +57,13 @@ class Hostile:
     name: str
     body: bytes = b""
     raw: bytes | None = None
+    path: str = CHAT
 
 
 def hostile_requests(root: Path, *, port: int) -> list[Hostile]:
     """Return requests; their URLs name files outside of `root`, and a server at `port` of this machine."""
-    return [*_bodies(), *_wrong_fields(), *_urls(root, port), *_media(root, port), *_schemas(port), *_raw()]
+    chats = [*_bodies(), *_wrong_fields(), *_urls(root, port), *_media(root, port), *_schemas(port), *_raw()]
+    return [*chats, *_texts(), *_pictures(port)]
 
 
 def chat(content: Any = "Who?", **fields: Any) -> bytes:
@@ -104,6 +113,65 @@ def _wrong_fields() -> Iterator[Hostile]:
     for field, value in product(_FIELDS, _WRONG):
         if (field, value) not in _RIGHT:
             yield Hostile(f"{field}: {value!r}", chat(**{field: value}))
+
+
+def _texts() -> Iterator[Hostile]:
+    bodies = {
+        "empty": b"",
+        "no prompt": b"{}",
+        "deep prompt": b'{"prompt":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+        "empty prompt": b'{"prompt": []}',
+        "two prompts": b'{"prompt": ["a", "b"]}',
+        "two lists": b'{"prompt": [[1], [2]]}',
+        "mixed prompt": b'{"prompt": [1, "a"]}',
+        "id below 0": b'{"prompt": [-1]}',
+        "id beyond the vocabulary": b'{"prompt": [1, 1000000000]}',
+        "id of 30 digits": b'{"prompt": [' + b"9" * 30 + b"]}",
+        "fraction of an id": b'{"prompt": [1.5]}',
+        "a million ids": b'{"prompt": [' + b"1," * 900_000 + b"1]}",
+        "half a surrogate": b'{"prompt": "\\ud800"}',
+        "messages": chat(),
+    }
+    yield from (Hostile(f"text: {name}", body, path=TEXTS) for name, body in bodies.items())
+    yield from _wrong(TEXTS, _TEXT_FIELDS, {"prompt": "a", "max_tokens": 2})
+
+
+def _pictures(port: int) -> Iterator[Hostile]:
+    fields: dict[str, dict[str, Any]] = {
+        "many": {"n": 10**9},
+        "many frames": {"frames": 1 << 16},
+        "frames beyond a word": {"frames": 1 << 40},
+        "many frames of many samples": {"frames": 60_000, "n": 16},
+        "frame rate 0": {"frame_rate": 0},
+        "guidance below 0": {"guidance": -1.0},
+        "long description": {"prompt": "boat " * 100_000},
+        "blank description": {"prompt": " \n\t"},
+        "description beyond the context": {"prompt": "boat " * 6_000},
+        "long other description": {"negative_prompt": "rain " * 6_000, "guidance": 2.0},
+        "other description without guidance": {"negative_prompt": "rain"},
+        "URL in place of bytes": {"response_format": "url"},
+        "a size": {"size": "100000x100000"},
+        "a mask": {"mask": f"http://127.0.0.1:{port}/mask.png"},
+        "an image": {"image": "file:///etc/passwd"},
+        "a model": {"model": "../../etc/passwd"},
+    }
+    for name, changed in fields.items():
+        yield Hostile(f"picture: {name}", json.dumps({"prompt": "a boat", **changed}).encode(), path=PICTURES)
+    bodies = {
+        "empty": b"",
+        "deep": b"[" * 500_000,
+        "no prompt": b"{}",
+        "messages": chat(),
+        "not UTF-8": b'{"prompt":"\xff"}',
+    }
+    yield from (Hostile(f"picture: {name}", body, path=PICTURES) for name, body in bodies.items())
+    yield from _wrong(PICTURES, _PICTURE_FIELDS, {"prompt": "a boat"})
+
+
+def _wrong(path: str, fields: tuple[str, ...], right: dict[str, Any]) -> Iterator[Hostile]:
+    for field, value in product(fields, _WRONG):
+        if (field, value) not in _RIGHT_ELSEWHERE:
+            yield Hostile(f"{path} {field}: {value!r}", json.dumps({**right, field: value}).encode(), path=path)
 
 
 def _urls(root: Path, port: int) -> Iterator[Hostile]:

@@ -22,16 +22,14 @@ class Reserved(NamedTuple):
 class Cache:
     """Pages of `page` tokens for the layers of `decoder`; grows as needed, up to `most_tokens` tokens.
 
-    `dtype` None is that of the model. At most `most_kept` finished rows are kept. Compiled programs take `pages` and
+    At most `most_kept` finished rows are kept. Compiled programs take `pages` and
     return them anew.
     """
 
-    def __init__(
-        self, decoder: Decoder, *, page: int, dtype: Dtype | None, most_tokens: int | None, most_kept: int
-    ) -> None:
+    def __init__(self, decoder: Decoder, *, page: int, dtype: Dtype, most_tokens: int | None, most_kept: int) -> None:
         self.devices = 1 if decoder.mesh is None else decoder.mesh.shape["sequence"]
         self.pool = PagePool(devices=self.devices, page=page, most_kept=most_kept)
-        self._decoder, self._dtype, self._most_tokens = decoder, dtype or decoder.config.dtype, most_tokens
+        self._decoder, self._dtype, self._most_tokens = decoder, dtype, most_tokens
         self.pages = self._empty(0)
 
     @property

@@ -47,6 +47,7 @@ class EngineConfig:
     rows: int = 1  # that are decoded together; a request with guidance takes two
     cache_tokens: int | None = None  # room for this many tokens; None: grows with the requests
     cache_dtype: Dtype | None = None  # of keys and values; None: that of the model
+    weight_dtype: Dtype | None = None  # of weights; None: that of the model
     page: int = 128  # tokens of a page
     block: int = 512  # tokens of a prompt that are run together
     stride: int = 8  # ids that are generated between two checks of stop texts and cancellations
@@ -56,8 +57,9 @@ class EngineConfig:
         for name in ("rows", "page", "block", "stride"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.cache_dtype not in (None, *DTYPES):
-            raise ConfigError(f"cache_dtype must be one of {', '.join(DTYPES)}, got {self.cache_dtype!r}")
+        for name in ("cache_dtype", "weight_dtype"):
+            if getattr(self, name) not in (None, *DTYPES):
+                raise ConfigError(f"{name} must be one of {', '.join(DTYPES)}, got {getattr(self, name)!r}")
         if self.kept_rows < 0 or (self.cache_tokens is not None and self.cache_tokens < 1):
             raise ConfigError(
                 "cache_tokens must be at least 1 and kept_rows not negative, "
@@ -82,11 +84,11 @@ class Engine:
         """
         require_fit(model, mesh, grammar)
         self.config, self.grammar, self.speed = config or EngineConfig(), grammar, Speed()
-        self.decoder: Decoder = model.decoder(mesh)
+        self.decoder: Decoder = model.decoder(mesh, dtype=self.config.weight_dtype)
         self._cache = Cache(
             self.decoder,
             page=self.config.page,
-            dtype=self.config.cache_dtype,
+            dtype=self.config.cache_dtype or model.config.dtype,
             most_tokens=self.config.cache_tokens,
             most_kept=self.config.kept_rows,
         )
@@ -199,7 +201,7 @@ class Engine:
     def _rows_for(self, request: Request, *, ticket: int) -> list[Row]:
         """Return a row for each prompt of a request, or none if rows or pages are not free."""
         free = [n for n in range(self.config.rows) if n not in self._slots()]
-        prompts = [request.prompt] + ([request.guidance.prompt] if request.guidance else [])
+        prompts = request.prompts
         if len(free) < len(prompts):
             return []
         made: list[Row] = []

@@ -110,6 +110,11 @@ class Request:
             self.logprobs,
         )
 
+    @property
+    def prompts(self) -> list[Sequence[int] | NDArray[np.integer]]:
+        """The prompt, and the other one of guidance: both are continued by the new ids."""
+        return [self.prompt, *([self.guidance.prompt] if self.guidance else [])]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TokenLogprob:

@@ -45,7 +45,7 @@ def require_valid(
             "the model was trained with softmax by_modality, which does not predict whether text or vision comes "
             "next: give the request frames, so that the document grammar decides it"
         )
-    for prompt in [request.prompt, *([request.guidance.prompt] if request.guidance else [])]:
+    for prompt in request.prompts:
         require_length(len(valid_ids(prompt, decoder)), request.max_tokens, decoder, most_tokens=most_tokens)
 
 

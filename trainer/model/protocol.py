@@ -17,7 +17,7 @@ import jax
 from jax.sharding import Mesh
 
 from trainer.attention.paged import Pages, PageView
-from trainer.config import ModelConfig
+from trainer.config import Dtype, ModelConfig
 
 
 class Model(Protocol):
@@ -41,8 +41,11 @@ class Model(Protocol):
     def heads(self) -> tuple[jax.Array, jax.Array]:
         """Return the output weights [ids,D] of text and of vision; their products with hidden states are the logits."""
 
-    def decoder(self, mesh: Mesh | None) -> Decoder:
-        """Return the form that generates, on `mesh` or on the first device of this process."""
+    def decoder(self, mesh: Mesh | None, *, dtype: Dtype | None = None) -> Decoder:
+        """Return the form that generates, on `mesh` or on the first device of this process.
+
+        `dtype` is that of its weights, by default the model's.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

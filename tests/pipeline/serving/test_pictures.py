@@ -59,6 +59,7 @@ def test_several_frames_are_a_video(server: RunningServer, tmp_path: Path) -> No
         ({"size": "1024x1024"}, "size: "),
         ({"response_format": "url"}, "response_format: "),
         ({"negative_prompt": "rain"}, "no effect with guidance 1"),
+        ({"negative_prompt": "rain " * 400, "guidance": 2.0}, "contexts of"),
         ({"model": "other"}, "is not served"),
         ({"quality": "hd"}, "quality: "),
     ],

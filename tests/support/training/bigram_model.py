@@ -16,7 +16,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from trainer.attention.paged import Pages, PageView
-from trainer.config import ModelConfig
+from trainer.config import Dtype, ModelConfig
 from trainer.mesh import Weight
 from trainer.model.protocol import CacheShape, ModelFamily
 
@@ -53,7 +53,7 @@ class Bigram(nnx.Module):
     def heads(self) -> tuple[jax.Array, jax.Array]:
         return self.text_head.get_value(), self.vision_head.get_value()
 
-    def decoder(self, mesh: Mesh | None) -> BigramDecoder:
+    def decoder(self, mesh: Mesh | None, *, dtype: Dtype | None = None) -> BigramDecoder:
         return BigramDecoder(self.embedding.get_value(), *self.heads(), config=self.config, mesh=mesh)
 
 

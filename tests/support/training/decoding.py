@@ -48,13 +48,14 @@ def counting_decoder(**settings: object) -> LlamaDecoder:
     shape = {"dim": size, "layers": 1, "heads": 2, "kv_heads": 1, "head_dim": 2, "ff_dim": 4}
     config = LlamaConfig(**{**shape, "dtype": "float32", **settings})  # type: ignore[arg-type]
     ids = np.eye(size, dtype=np.float32)
-    embeddings, heads = ids, np.roll(ids, 1, axis=0)
+    embeddings, heads = ids, np.roll(ids, 1, axis=1)
     return LlamaDecoder(
-        embeddings=tuple(map(jnp.asarray, (embeddings[:text], embeddings[text:]))),
-        heads=tuple(map(jnp.asarray, (heads[:text], heads[text:]))),
+        embeddings=tuple(map(jnp.asarray, (embeddings[:, :text], embeddings[:, text:]))),
+        heads=tuple(map(jnp.asarray, (heads[:, :text], heads[:, text:]))),
         layers=(),
         final_norm=jnp.ones(size, jnp.float32),
         text_size=text,
+        vision_size=size - text,
         config=config,
         mesh=None,
     )

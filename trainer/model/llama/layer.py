@@ -20,10 +20,11 @@ from jax.sharding import Mesh, PartitionSpec
 
 from trainer.mesh import RULES, Weight, partition
 from trainer.model.llama.config import LlamaConfig
+from trainer.model.llama.matrices import Matrix, times
 from trainer.model.llama.rope import Rotation, rotate
 from trainer.model.weights import gathered_weight
 
-Parts = tuple[jax.Array, ...]  # columns of a matrix [inputs, columns], for inference; see `decoder.py`
+Parts = tuple[Matrix, ...]  # columns of a matrix [inputs, columns], for inference; see `decoder.py`
 LayerWeights = Mapping[str, Any]  # weights of one layer, keyed as in `layer_weights`: arrays, or Parts for inference
 
 _PROJECTIONS = ("query", "key", "value", "query_bias", "key_bias", "value_bias")
@@ -137,8 +138,11 @@ def _blockwise(
     are saved. Gradients of the weights are summed in float32, over chunks and then, once, over devices.
     """
 
+    def computed(weight: jax.Array) -> jax.Array:
+        return weight if weight.dtype == jnp.uint32 else weight.astype(config.dtype)  # the words of `Pairs` stay
+
     def cast(w: LayerWeights, *part: Any) -> Any:
-        return one(jax.tree.map(lambda weight: weight.astype(config.dtype), w), *part)
+        return one(jax.tree.map(computed, w), *part)
 
     def local(w: LayerWeights, *arrays: Any) -> Any:
         batch, length = jax.tree.leaves(arrays)[0].shape[:2]
@@ -169,7 +173,7 @@ def product(y: jax.Array, w: jax.Array | Parts) -> jax.Array:
     if not isinstance(w, tuple):
         return jnp.tensordot(y, w, axes=y.ndim - 1)
     rows = y.reshape(len(y), -1)
-    made = [rows @ part for part in w]
+    made = [times(rows, part) for part in w]
     return jnp.concatenate(made, axis=1) if len(made) > 1 else made[0]
 
 

@@ -30,7 +30,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 
 from trainer.attention.context_parallel import LSE, OUT, attention
-from trainer.config import Remat
+from trainer.config import Dtype, Remat
 from trainer.mesh import HOST_MEMORY, constrain, require_host_memory
 from trainer.model.llama.config import LlamaConfig
 from trainer.model.llama.decoder import LlamaDecoder, make_decoder
@@ -134,9 +134,9 @@ class Transformer(nnx.Module):
             return text, text[:0]
         return text, self._used(self.vision_embedding if tied else self.vision_head)
 
-    def decoder(self, mesh: Mesh | None) -> LlamaDecoder:
+    def decoder(self, mesh: Mesh | None, *, dtype: Dtype | None = None) -> LlamaDecoder:
         """Return the inference form; see `decoder.py`."""
-        return make_decoder(self, mesh)
+        return make_decoder(self, mesh, dtype=dtype)
 
     def _rows(self, table: nnx.Param[jax.Array], ids: jax.Array) -> jax.Array:
         """Return the rows `ids` of a table, in the compute dtype."""
