@@ -42,12 +42,13 @@ def times(rows: jax.Array, matrix: Matrix, dtype: jnp.dtype | None = None) -> ja
     """Multiply `rows` [R,I] by `matrix` [I,C]: [R,C] in `dtype`, by default that of the rows."""
     if not isinstance(matrix, Pairs):
         return jnp.matmul(rows, matrix, preferred_element_type=dtype)
+    # XLA would move the conversion out of a loop over tokens, or convert all matrices at once, and keep them in memory.
+    # For few rows a barrier prevents it; for many the conversion has to need the rows.
     if len(rows) > _FEW:
-        # With the barrier XLA converts a matrix when it is needed, so that not all are in memory in float32.
-        words, rows = lax.optimization_barrier((matrix.words, rows))
-        return jnp.matmul(rows, _unpacked(words, matrix.inputs))
+        return jnp.matmul(rows, _unpacked(matrix.words | _zero_of(rows), matrix.inputs))
+    words, rows = lax.optimization_barrier((matrix.words, rows))
     halves = jnp.pad(rows, [(0, 0), (0, -matrix.inputs % (2 * _PARTS))])
-    return jnp.stack([_row_times(row, matrix.words) for row in halves.reshape(len(rows), 2, _PARTS, -1, 1)])
+    return jnp.stack([_row_times(row, words) for row in halves.reshape(len(rows), 2, _PARTS, -1, 1)])
 
 
 def columns(matrix: Matrix, ids: jax.Array) -> jax.Array:
@@ -55,6 +56,11 @@ def columns(matrix: Matrix, ids: jax.Array) -> jax.Array:
     if not isinstance(matrix, Pairs):
         return jnp.moveaxis(jnp.take(matrix, ids, axis=1), 0, -1)
     return jnp.moveaxis(_unpacked(jnp.take(matrix.words, ids, axis=2), matrix.inputs), 0, -1)
+
+
+def _zero_of(rows: jax.Array) -> jax.Array:
+    """Return a uint32 that is 0, whatever the rows are."""
+    return lax.bitcast_convert_type(rows[0, 0].astype(jnp.float32), jnp.uint32) >> 31 >> 1
 
 
 def _row_times(row: jax.Array, words: jax.Array) -> jax.Array:

@@ -32,7 +32,14 @@ def test_columns_of_pairs_are_those_of_the_rounded_matrix(inputs: int) -> None:
     np.testing.assert_array_equal(columns(matrix, ids), np.asarray(matrix).T[np.asarray(ids)])
 
 
-def test_the_product_of_a_row_does_not_keep_the_matrix_in_float32() -> None:
-    pairs = Pairs.of(jnp.ones((256, 512)))
-    compiled = jax.jit(times).lower(jnp.ones((1, 256)), pairs).compile()
-    assert compiled.memory_analysis().temp_size_in_bytes < pairs.words.nbytes / 2
+@pytest.mark.parametrize("rows", [1, 4])
+def test_matrices_are_not_kept_in_float32_while_tokens_are_generated(rows: int) -> None:
+    matrices = [Pairs.of(jnp.ones((256, 256))) for _ in range(20)]
+
+    def token(_: jax.Array, x: jax.Array) -> jax.Array:
+        for matrix in matrices:
+            x = times(x, matrix)
+        return x
+
+    compiled = jax.jit(lambda x: jax.lax.fori_loop(0, 3, token, x)).lower(jnp.ones((rows, 256))).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 3 * 256 * 256 * 4
