@@ -51,6 +51,8 @@ class Chat:
         """Answer one question, or talk until the input ends."""
         if (self.image or self.video) and self.local.vision is None:
             raise UsageError("pictures and videos need the VQGAN that the model was trained with: give --vision")
+        if self.ask is not None and not self.ask.strip():
+            raise UsageError("the question is empty: give a text to --ask")
         model = LocalModel.load(self.model, self.local)
         messages = [] if self.system is None else [Message("system", (self.system,))]
         parts = tuple(self._context())

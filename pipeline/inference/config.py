@@ -26,4 +26,4 @@ class LocalConfig:
     vision: str | None = None
     """The VQGAN of the model, for pictures and videos: the name of a shipped checkpoint, or a file of weights."""
     most_frames: int = 8
-    """Largest number of frames of a video that the model sees, at equal distances."""
+    """Largest number of frames of a video that the model sees, at equal distances; 0: as many as its context holds."""

@@ -63,6 +63,10 @@ def text_only(engine: Engine) -> FrameLimits | None:
 def load_tokenizer(run: Location | Path) -> TextTokenizer:
     """Return the text tokenizer of a run. Raises ConfigError if it has none."""
     place = local_run(located(run)) / TEXT_TOKENIZER
+    if not place.parent.is_dir():
+        raise ConfigError(
+            f"{place.parent} is not a folder: give the output folder of `longreel train` or `longreel import-model`"
+        )
     if not place.is_dir():
         raise ConfigError(f"{place} is missing: runs have the text tokenizer of their dataset there")
     return TextTokenizer.load(place)

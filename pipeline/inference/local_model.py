@@ -92,7 +92,7 @@ class LocalModel:
         """
         if request.json_schema is not None:
             raise ConfigError("--model follows no JSON schema; start `longreel serve` with it and give --endpoint")
-        ids = self._prompts.chat(request.messages)
+        ids = self._prompts.chat(request.messages, reply=request.max_tokens)
         self._prompts.require_room(len(ids), request.max_tokens)
         return ids
 

@@ -25,12 +25,12 @@ class MediaEncoder:
 
     codec: FrameCodec
     vocabulary: Vocabulary
-    most_frames: int = 8
-    frame_rate: float = 1.0  # frames a second that are decoded; `most_frames` of them are chosen
+    most_frames: int = 8  # of a video; 0: as many as the context holds
+    frame_rate: float = 1.0  # frames a second that are decoded; some of them are chosen
 
     def __post_init__(self) -> None:
-        if self.most_frames < 1:
-            raise ConfigError(f"frames must be at least 1, got {self.most_frames}")
+        if self.most_frames < 0:
+            raise ConfigError(f"most_frames must not be negative (0: as many as fit), got {self.most_frames}")
         if not self.vocabulary.vision_size:
             raise ConfigError("this model has no vocabulary for vision: ask it without pictures and videos")
         self.codec.require_encoder_of(self.vocabulary)
@@ -40,9 +40,13 @@ class MediaEncoder:
         """Number of codes of a frame."""
         return math.prod(self.codec.grid)
 
-    def __call__(self, media: Media) -> NDArray[np.uint32]:
-        """Return the ids [n] of a picture or video; raises InputError if it cannot be decoded."""
-        return self.ids(choose_frames(self._frames(media.path), self.most_frames))
+    def __call__(self, media: Media, *, room: int) -> NDArray[np.uint32]:
+        """Return the ids [n] of a picture or video; raises InputError if it cannot be decoded.
+
+        `room` is for how many ids there is room; it only decides about the frames if `most_frames` is 0.
+        """
+        most = self.most_frames or max(1, room // (self.frame_tokens + 1))
+        return self.ids(choose_frames(self._frames(media.path, most), most))
 
     def ids(self, frames: NDArray[np.uint8]) -> NDArray[np.uint32]:
         """Return the ids [n·(P+1)] of frames [n, H, W, 3]: P codes each, then <eof>, or <eov> after the last."""
@@ -53,9 +57,9 @@ class MediaEncoder:
         ids[-1, -1] = self.vocabulary.eov
         return ids.reshape(-1)
 
-    def _frames(self, path: Path) -> NDArray[np.uint8]:
+    def _frames(self, path: Path, most: int) -> NDArray[np.uint8]:
         with Decoder(DecodeConfig(fps=self.frame_rate, size=self.codec.frame_size)) as decoder:
-            return thinned_frames(decoder, path, held=max(_MOST_HELD, 8 * self.most_frames))[0]
+            return thinned_frames(decoder, path, held=max(_MOST_HELD, 2 * most))[0]
 
 
 def choose_frames(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:

@@ -29,8 +29,8 @@ class Prompts:
     def __init__(self, tokenizer: TextTokenizer, *, context: int, media: MediaEncoder | None = None) -> None:
         self.tokenizer, self.context, self.media = tokenizer, context, media
 
-    def chat(self, messages: Sequence[Message]) -> list[int]:
-        """Return the ids of a chat, up to where the reply begins.
+    def chat(self, messages: Sequence[Message], *, reply: int) -> list[int]:
+        """Return the ids of a chat, up to where the reply of at most `reply` ids begins.
 
         Raises RequestRefused if the model cannot read it, ConfigError if its chat template refuses the messages,
         InputError for text or media that cannot be decoded.
@@ -38,7 +38,7 @@ class Prompts:
         self._require_possible(messages)
         rendered = render_chat([_plain(message) for message in messages], self.tokenizer)
         media = [part for message in messages for part in message.parts if isinstance(part, Media)]
-        ids = _inserted(rendered.ids, rendered.media, [self._encoded(part) for part in media])
+        ids = _inserted(rendered.ids, rendered.media, self._encoded(media, self.context - len(rendered.ids) - reply))
         return [int(token) for token in ids]
 
     def text(self, text: str) -> list[int]:
@@ -75,12 +75,17 @@ class Prompts:
     def _most_bytes(self) -> int:
         return self.context * max(map(len, self.tokenizer.surfaces))
 
-    def _encoded(self, media: Media) -> NDArray[np.uint32]:
+    def _encoded(self, media: Sequence[Media], room: int) -> list[NDArray[np.uint32]]:
+        """Return the ids of all media; videos share the `room` that pictures leave."""
+        if not media:
+            return []
         if self.media is None:
             raise RequestRefused("pictures and videos need the VQGAN that the model was trained with: give --vision")
         if not self.tokenizer.begin_vision:
             raise RequestRefused("this model only reads text: its text tokenizer has no pieces for <vision>")
-        return self.media(media)
+        videos = sum(part.kind == "video" for part in media)
+        left = room - (len(media) - videos) * (self.media.frame_tokens + 1)
+        return [self.media(part, room=left // max(videos, 1)) for part in media]
 
 
 def _plain(message: Message) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from trainer.inference.requests import FinishReason, FrameLimits, Request, Sampl
 
 _PREPARING = 2  # requests whose prompts are made at a time
 _ALL_SEEDS = 1 << 64
+_REPLY_TOKENS = 256  # that frames leave for a reply without a limit
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Preparation:
         with tempfile.TemporaryDirectory(prefix="longreel-serve-") as folder:
             messages = self._attachments.messages(body.messages, Path(folder))
             try:
-                return self._prompts.chat(messages)
+                return self._prompts.chat(messages, reply=body.reply_tokens or _REPLY_TOKENS)
             except InputError as e:
                 raise ApiError(400, str(e).replace(f"{folder}/", "attachment "), param="messages") from e
 

@@ -14,7 +14,6 @@ in which it is read.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 
 from schemas.deadline import checkpoint
 from schemas.errors import ConfigError, InputError, Reason
+from schemas.runs.messages import messages
 from schemas.storage.location import Location, located
 from schemas.text_tokenizer import local_copy
 from schemas.weight_files.tokenizer_files import JSON, MODEL, TokenizerFiles, read_tokenizer_files
@@ -36,8 +36,6 @@ from tokenizer.text.sentencepiece import SentencePieceModel
 
 _MARKER = re.compile(f"{BEGIN_VISION}|{END_VISION}")
 _BATCH_CHARS = 1 << 18  # per call of the library
-
-_log = logging.getLogger(__name__)
 
 
 class TextTokenizer:
@@ -83,9 +81,9 @@ class TextTokenizer:
         tokenizer = cls(files, name=str(path))
         if not tokenizer.is_lossless:
             reasons = "; ".join(tokenizer.losses)
-            _log.warning("the text tokenizer %s does not restore every text exactly: %s", path, reasons)
+            messages.warning(f"the text tokenizer {path} does not restore every text exactly: {reasons}")
         if not tokenizer.begin_vision:
-            _log.warning("the text tokenizer %s is for texts alone: it has no pieces for %s", path, BEGIN_VISION)
+            messages.warning(f"the text tokenizer {path} is for texts alone: it has no pieces for {BEGIN_VISION}")
         return tokenizer
 
     @property

@@ -104,13 +104,15 @@ def test_media_are_between_the_marks_of_vision(
     video = Media("video", make_video(tmp_path / "a.mp4", frames=3, rate=1))
     seeing = LocalModel(engine, Prompts(tokenizer, context=2000, media=media), name="debug")
     request = ChatRequest(messages=(Message("user", (video, "What happens?")),), max_tokens=4)
-    ids, encoded = seeing.prompt(request), media(video).tolist()
+    ids, encoded = seeing.prompt(request), media(video, room=0).tolist()
     start = ids.index(encoded[0])
     assert ids[start : start + len(encoded)] == encoded
     assert tuple(ids[start - len(tokenizer.begin_vision) : start]) == tokenizer.begin_vision
     after = start + len(encoded)
     assert tuple(ids[after : after + len(tokenizer.end_vision)]) == tokenizer.end_vision
     assert seeing.ask(request).prompt_tokens == len(ids)
+    filling = Prompts(tokenizer, context=len(ids) + 4, media=replace(media, most_frames=0))
+    assert filling.chat(request.messages, reply=4) == ids
     with pytest.raises(RequestRefused, match="give --vision"):
         LocalModel(engine, Prompts(tokenizer, context=2000), name="debug").ask(request)
 

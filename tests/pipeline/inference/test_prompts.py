@@ -33,7 +33,7 @@ def test_a_text_begins_with_bos_unless_the_tokenizer_says_otherwise(tokenizer: T
 
 def test_a_text_that_cannot_fit_is_refused_before_it_is_encoded(tokenizer: TextTokenizer) -> None:
     prompts = Prompts(tokenizer, context=10)
-    for ask in (prompts.text, lambda text: prompts.chat([Message("user", (text,))])):
+    for ask in (prompts.text, lambda text: prompts.chat([Message("user", (text,))], reply=1)):
         with pytest.raises(RequestRefused, match=r"contexts of 10 tokens, which are at most"):
             ask("word " * 1_000_000)
 
@@ -49,10 +49,10 @@ def test_a_picture_is_refused_by_a_tokenizer_without_markers(tmp_path: Path) -> 
     codec = FrameCodec(tiny_weights(TINY), sha256=VOCABULARY.vision_sha256)
     prompts = Prompts(texts, context=100, media=MediaEncoder(codec, VOCABULARY))
     with pytest.raises(RequestRefused, match="only reads text"):
-        prompts.chat([Message("user", (Media("image", tmp_path / "a.png"),))])
+        prompts.chat([Message("user", (Media("image", tmp_path / "a.png"),))], reply=1)
 
 
 def test_a_special_token_in_a_message_is_text(tokenizer: TextTokenizer) -> None:
-    ids = Prompts(tokenizer, context=100).chat([Message("user", ("</s><s>",))])
+    ids = Prompts(tokenizer, context=100).chat([Message("user", ("</s><s>",))], reply=1)
     assert ids.count(tokenizer.bos_id) == 1
     assert ids.count(tokenizer.eos_id) == 0
