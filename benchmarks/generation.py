@@ -3,8 +3,8 @@
     python benchmarks/generation.py [--smoke] [--lengths 16384 65536] [--tokens 32] [--weights FILE.gguf] [--out FILE]
 
 First, `debug` on 8 virtual CPU devices, by length of the prompt, each in its own process: seconds of the prompt and of
-the generated ids, processor seconds of both with compilation, bytes of the cache, and the peak of resident memory.
-Attention is quadratic in the length, memory is linear.
+the generated ids without compilation, processor seconds of both with it, bytes of the cache, and the peak of resident
+memory. Attention is quadratic in the length, memory is linear.
 
 With --weights, a LLaMA-type GGUF file (SmolLM2-135M, see tests/trainer/published/conftest.py), the speed of a prompt
 and of greedy generation with two threads: Longreel's engine (float32; cache in bfloat16; weights and cache in

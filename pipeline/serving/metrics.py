@@ -60,5 +60,6 @@ class _EngineSpeed(Collector):
             ),
             CounterMetricFamily("longreel_engine_generated_tokens", "Tokens generated.", speed.generated_tokens),
             CounterMetricFamily("longreel_engine_generation_seconds", "Seconds of generating.", speed.generation_s),
+            CounterMetricFamily("longreel_engine_compilation_seconds", "Seconds of compiling.", speed.compilation_s),
             GaugeMetricFamily("longreel_engine_cache_bytes", "Bytes of keys and values.", speed.cache_bytes),
         ]

@@ -14,7 +14,6 @@ Axes: those of `trainer/__init__.py`.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ from trainer.inference.replies import joined, progress
 from trainer.inference.requests import Completion, Progress, Request
 from trainer.inference.requirements import require_fit, require_length, require_valid, valid_ids
 from trainer.inference.rows import Row
-from trainer.inference.speed import Speed
+from trainer.inference.speed import Moment, Speed
 from trainer.model.grammar import DocumentGrammar
 from trainer.model.protocol import Decoder, Model
 
@@ -231,7 +230,7 @@ class Engine:
 
     def _decode(self, ready: list[Row]) -> list[Progress]:
         """Generate some ids for rows that are ready."""
-        slots, started = self.config.rows, time.perf_counter()
+        slots, started = self.config.rows, Moment.now()
         pages: list[list[int]] = [[] for _ in range(slots)]
         for row in ready:
             for one in (row, row.other):
@@ -257,7 +256,7 @@ class Engine:
         for row, part in zip(ready, made, strict=True):
             if part.finished is not None:
                 self._retire(row)
-        self.speed.add_generated(sum(len(one.ids) for one in made), time.perf_counter() - started)
+        self.speed.add_generated(sum(len(one.ids) for one in made), started)
         return made
 
     def _retire(self, row: Row) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import jax
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +9,7 @@ from numpy.typing import NDArray
 from trainer.inference import programs
 from trainer.inference.cache import Cache
 from trainer.inference.rows import Row
-from trainer.inference.speed import Speed
+from trainer.inference.speed import Moment, Speed
 from trainer.model.protocol import Decoder
 
 
@@ -24,21 +22,21 @@ class PromptBlocks:
 
     def run(self, row: Row, *, stop: int) -> None:
         """Run the next block of the row's ids, which ends before id `stop`."""
-        started, count, block = time.perf_counter(), *self._block(row, stop)
+        started, count, block = Moment.now(), *self._block(row, stop)
         self._cache.pages = programs.run_block(self._decoder, self._cache.pages, *block)
         jax.block_until_ready(self._cache.pages)
         row.run += count
-        self._speed.add_prompt(count, time.perf_counter() - started)
+        self._speed.add_prompt(count, started)
 
     def score(self, row: Row) -> NDArray[np.float32]:
         """Run the next block; return the log-probability of the id after each of its ids."""
-        started, count, block = time.perf_counter(), *self._block(row, len(row.ids) - 1)
+        started, count, block = Moment.now(), *self._block(row, len(row.ids) - 1)
         targets = np.zeros(block[1].shape, np.int32)
         targets[0, :count] = row.ids[row.run + 1 :][:count]
         self._cache.pages, found = programs.score_block(self._decoder, self._cache.pages, *block, targets)
         row.run += count
         values = np.asarray(found)[0, :count]
-        self._speed.add_prompt(count, time.perf_counter() - started)
+        self._speed.add_prompt(count, started)
         return values
 
     def _block(self, row: Row, stop: int) -> tuple[int, tuple[NDArray[np.int32], ...]]:

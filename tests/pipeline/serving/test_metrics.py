@@ -9,11 +9,10 @@ from trainer.inference.speed import Speed
 
 
 def test_requests_slots_and_the_sums_of_the_engine_are_reported() -> None:
-    speed = Speed()
+    speed = Speed(generated_tokens=7, generation_s=0.5, compilation_s=2.0)
     metrics = Metrics(speed)
     metrics.observe_slots(lambda: 2, 9)
     metrics.requests.labels("/v1/models", "200").inc()
-    speed.add_generated(7, 0.5)
     found = {
         sample.name: sample.value
         for family in text_string_to_metric_families(metrics.text().decode())
@@ -25,4 +24,5 @@ def test_requests_slots_and_the_sums_of_the_engine_are_reported() -> None:
         7,
         0.5,
     )
+    assert found["longreel_engine_compilation_seconds_total"] == 2
     assert Metrics(speed).text()  # two servers of one process do not share counters
