@@ -8,7 +8,7 @@ WORKERS ?= 2
 COMPILE_FAST := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
 unexport PYTHONDONTWRITEBYTECODE # modules are compiled once, not in every process
 # Without --no-compile, pip compiles 25,000 modules for a minute, of which few are imported.
-PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+PIP_INSTALL := python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 # The layers of tests: `test` contains `test-quick`; what each of the others runs is in no other one.
 .PHONY: help install test test-quick campaigns faults real-weights test-install fuzz lint docs demo bench bench-smoke docker clean
@@ -21,6 +21,7 @@ install: $(READY) ## create .venv with everything that development needs
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Longreel needs Python 3.11 or newer, but this is " + sys.version)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/$(PIP_INSTALL) pip # the one that comes with Python 3.11 takes a minute longer
 	$(BIN)/$(PIP_INSTALL) --editable '.[dev]'
 	touch $@
 
@@ -44,6 +45,7 @@ real-weights: $(REFERENCE)/.ready ## compare published weights with transformers
 
 $(REFERENCE)/.ready: pyproject.toml constraints.txt # an environment of its own, as torch takes several GB
 	test -x $(REFERENCE)/bin/python || $(PYTHON) -m venv $(REFERENCE)
+	$(REFERENCE)/bin/$(PIP_INSTALL) pip
 	$(REFERENCE)/bin/$(PIP_INSTALL) --editable '.[dev,reference]'
 	touch $@
 

@@ -53,7 +53,7 @@ class Options:
     repeat: int = 2  # of the comparison of workers
     size: tuple[int, int] = (1280, 720)  # of the videos
     jobs: tuple[str, ...] = JOBS  # that are compared
-    smoke: bool = False  # two small videos of a second; workers are compared in survey only
+    smoke: bool = False  # two small videos of a second, and survey only
     out: Path | None = None  # write the figures to this JSON file
 
 
@@ -217,7 +217,7 @@ def write_inputs(folder: Path, options: Options, endpoint: str) -> Path:
 def main(options: Options) -> None:
     """Print both tables, and write the figures."""
     if options.smoke:
-        options = Options(videos=2, seconds=1, repeat=1, size=(192, 128), jobs=JOBS[:1], out=options.out)
+        options = Options(videos=2, seconds=1, repeat=1, size=(192, 128), jobs=JOBS[:1], smoke=True, out=options.out)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "server").mkdir()
@@ -225,7 +225,7 @@ def main(options: Options) -> None:
             manifest = write_inputs(folder, options, server.endpoint)
             hours = options.videos * options.seconds / 3600
             inputs = size_of(folder / "videos")
-            stages = measure_stages(manifest, folder)
+            stages = measure_stages(manifest, folder, STAGES[: 1 if options.smoke else None])
             print_stages(stages, hours, inputs, options.videos)
             runs = [
                 {n: on_workers(n, manifest, folder / f"run-{turn}-{n}", options.jobs) for n in (1, 2)}
@@ -237,11 +237,11 @@ def main(options: Options) -> None:
         options.out.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def measure_stages(manifest: Path, folder: Path) -> list[Usage]:
-    """Run the stages one after the other in one workspace."""
+def measure_stages(manifest: Path, folder: Path, stages: Sequence[str]) -> list[Usage]:
+    """Run stages one after the other in one workspace."""
     out = folder / "out"
     return [
-        sized(stage, command(stage, out, *options_of(stage, manifest)), folder / f"scratch-{stage}") for stage in STAGES
+        sized(stage, command(stage, out, *options_of(stage, manifest)), folder / f"scratch-{stage}") for stage in stages
     ]
 
 

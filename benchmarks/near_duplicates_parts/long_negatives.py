@@ -20,7 +20,7 @@ from scipy.stats import beta
 from near_duplicates_parts.clip_signatures import signature_of
 from near_duplicates_parts.clips import sample_videos
 from near_duplicates_parts.long_clips import LongClip, write_copy, write_original
-from near_duplicates_parts.long_scenes import Scene, quiz, scenes, screen, sport, with_cards
+from near_duplicates_parts.long_scenes import Scene, quiz, scenes, screen, with_cards
 from pipeline.dedup.config import similarities
 from pipeline.dedup.similarity import Signature
 from pipeline.select.keep_best import KeepConfig
@@ -50,7 +50,7 @@ SMOKE = (Length(61, 2, Fraction(6), 3),)
 
 def long_negatives(folder: Path, *, lengths: Sequence[Length] = LENGTHS) -> dict[str, Any]:
     """Generate videos in `folder`, compare all pairs of a scene, and print and return how many are found wrongly."""
-    made = {"screen": screen, "sport": sport} if lengths is SMOKE else scenes(sample_videos(folder)) | {"quiz": quiz}
+    made = {"screen": screen} if lengths is SMOKE else scenes(sample_videos(folder)) | {"quiz": quiz}
     rows = []
     for length, (scene, pictures) in itertools.product(lengths, made.items()):
         videos = [_encoded(folder / "negatives", length, scene, pictures, n) for n in range(length.videos)]

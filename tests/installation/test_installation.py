@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tarfile
 import tomllib
 import venv
@@ -67,18 +68,19 @@ class Environment:
 
     def install(self, *requirements: str) -> None:
         """Install packages in the versions of constraints.txt."""
-        options = (
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-compile",
-            "--constraint",
-            CHECKOUT / "constraints.txt",
-        )
-        self.run("python", "-m", "pip", "install", *options, *requirements)
+        options = ("--no-compile", "--constraint", str(CHECKOUT / "constraints.txt"))
+        _pip("--python", str(self.path / "bin" / "python"), "install", *options, *requirements)
+
+
+def _pip(*arguments: str) -> None:
+    """Run the pip of the environment of the tests, which is newer and faster than what `venv` installs."""
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, env=_inherited(), text=True, capture_output=True, check=False)
+    assert done.returncode == 0, f"{command} failed:\n{done.stdout}\n{done.stderr}"
 
 
 def create_environment(path: Path, *requirements: str) -> Environment:
-    venv.create(path, with_pip=True, symlinks=True)
+    venv.create(path, symlinks=True)
     environment = Environment(path)
     environment.install(*requirements)
     return environment
@@ -100,7 +102,7 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
     builder.run("python", "-m", "hatchling", "build", "--directory", folder, cwd=CHECKOUT)
     (wheel,), (source,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
     rebuilt = folder / "rebuilt"
-    builder.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", rebuilt, source)
+    _pip("wheel", "--no-deps", "--wheel-dir", str(rebuilt), str(source))
     (wheel_of_source,) = rebuilt.glob("*.whl")
     return Distributions(wheel, source, wheel_of_source)
 

@@ -44,7 +44,7 @@ from trainer.run.tracking import Tracking
 
 pytestmark = pytest.mark.slow
 
-S, STEPS = 128, 40
+S, STEPS = 128, 24
 OPTIMIZER = OptimizerConfig(learning_rate=3e-3, warmup_steps=4, decay_steps=STEPS)
 
 
@@ -60,7 +60,7 @@ def config_of(dataset: Path, out: Path, **changes: Any) -> TrainConfig:
         model=ModelOptions(recipe="debug"),
         steps=STEPS,
         batch_size=4,
-        cadence=Cadence(eval_every=10, checkpoint_every=8, checkpoints_kept=2),
+        cadence=Cadence(eval_every=6, checkpoint_every=8, checkpoints_kept=2),
         optimizer=OPTIMIZER,
     )
     return dataclasses.replace(config, **changes)
@@ -164,13 +164,13 @@ def test_a_run_continues_on_another_machine_from_its_copy_in_a_bucket(
 ) -> None:
     place = s3.bucket() / "run"
     train(config_of(dataset, tmp_path / "first", steps=8, copy_to=place))
-    train(config_of(dataset, tmp_path / "second", steps=10, copy_to=place))
-    expected = [row for row in _rows(straight.metrics.parent) if row["step"] <= 10]
+    train(config_of(dataset, tmp_path / "second", steps=12, copy_to=place))
+    expected = [row for row in _rows(straight.metrics.parent) if row["step"] <= 12]
     found = _rows(tmp_path / "second")
     assert [row for row in found if (row["kind"], row["step"]) != ("eval", 8)] == expected  # where the first run ended
-    assert finished_steps(place) == [8, 10]
+    assert finished_steps(place) == [8, 12]
     with open_run(local_run(place)) as checkpoints:
-        assert checkpoints.describe(10).vocabulary == VOCABULARY
+        assert checkpoints.describe(12).vocabulary == VOCABULARY
 
 
 def test_a_run_with_micro_batches_and_softmax_by_modality_can_be_resumed(dataset: Path, tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_all_held_out_data_is_evaluated_before_the_first_step_and_after_the_last
     straight: TrainResult,
 ) -> None:
     rows = [row for row in _rows(straight.metrics.parent) if row["kind"] == "eval"]
-    assert [row["step"] for row in rows] == [0, 10, 20, 30, 40]
+    assert [row["step"] for row in rows] == [0, 6, 12, 18, 24]
     assert {row["sequences"] for row in rows} == {5}
 
 
@@ -334,7 +334,7 @@ def test_a_step_whose_loss_is_not_finite_is_skipped_within_a_budget_or_ends_the_
 def test_a_damaged_newest_checkpoint_costs_the_steps_since_the_one_before(
     dataset: Path, straight: TrainResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(config_of(dataset, tmp_path, steps=20, cadence=Cadence(eval_every=10, checkpoint_every=8)))
+    train(config_of(dataset, tmp_path, steps=20, cadence=Cadence(eval_every=6, checkpoint_every=8)))
     _damage(next((tmp_path / "checkpoints/20/params").rglob("d/*")))
     _damage(tmp_path / "checkpoints/16/position/metadata")
     train(config_of(dataset, tmp_path))
