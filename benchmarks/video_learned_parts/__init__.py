@@ -1,0 +1,1 @@
+"""The parts of benchmarks/video_learned.py."""
