@@ -15,6 +15,7 @@ Axes: S sequence, M spans, R ranges of a sequence, n tokens in the ranges (S wit
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -24,6 +25,7 @@ from schemas.errors import ConfigError, DatasetError
 from schemas.vocab import TEXT, VISION
 
 Attention = Literal["document", "sequence"]
+_FEW_SPANS = 64
 ATTENTIONS: tuple[str, ...] = get_args(Attention)
 
 SPAN_DTYPE = np.dtype(
@@ -134,8 +136,23 @@ def _cut(rows: _Rows, length: int, ranges: NDArray[np.int64]) -> _Rows:
 
 def check_spans(spans: NDArray[Any], *, length: int, documents: int, where: str) -> None:
     """Raise DatasetError with the first violated rule if spans of a sequence of `length` tokens are invalid."""
+    is_usual = spans.ndim == 1 and len(spans) <= _FEW_SPANS and spans.dtype == SPAN_DTYPE
+    if is_usual and _are_valid(spans.tolist(), length, documents):
+        return
     if problem := _problem(spans, length, documents):
         raise DatasetError(f"{where}: {problem}")
+
+
+def _are_valid(rows: list[tuple[Any, ...]], length: int, documents: int) -> bool:
+    """Return whether `_problem` finds none; for few spans, a loop takes a tenth of its time."""
+    end, last = 0, -1
+    for start, count, document, modality, weight in rows:
+        if count <= 0 or start != end or document - last not in (0, 1) or document < 0:
+            return False
+        if modality not in (TEXT, VISION) or not 0 <= weight < math.inf:
+            return False
+        end, last = start + count, document
+    return end <= length and last == documents - 1
 
 
 def _problem(spans: NDArray[Any], length: int, documents: int) -> str | None:

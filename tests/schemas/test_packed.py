@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigError, DatasetError
-from schemas.packed import ATTENTIONS, SPAN_DTYPE, Attention, Expanded, check_spans, expand
+from schemas.packed import ATTENTIONS, SPAN_DTYPE, Attention, Expanded, _are_valid, _problem, check_spans, expand
+from schemas.vocab import TEXT, VISION
 
 spans_strategy = st.lists(
     st.tuples(st.integers(1, 20), st.booleans(), st.integers(0, 1), st.floats(0, 4, width=32)), max_size=12
@@ -116,3 +117,28 @@ def test_a_missing_last_document_is_rejected() -> None:
         check_spans(make_spans([(15, True, 0, 1.0)]), length=32, documents=2, where="x")
     with pytest.raises(DatasetError, match=r"document numbers \[\] are not 0..1 in order"):
         check_spans(make_spans([]), length=32, documents=2, where="x")
+
+
+@given(
+    values=st.lists(
+        st.tuples(
+            st.sampled_from([-1, 0, 1, 2, 3, 4]),
+            st.sampled_from([-1, 0, 1, 2]),
+            st.sampled_from([-1, 0, 1, 2]),
+            st.sampled_from([-1, TEXT, VISION, 2]),
+            st.sampled_from([-1.0, 0.0, 1.0, np.inf, np.nan]),
+        ),
+        max_size=3,
+    ),
+    lengths=st.lists(st.integers(1, 2), max_size=3),
+    is_valid=st.booleans(),
+)
+def test_few_spans_are_judged_like_many(
+    values: list[tuple[int, int, int, int, float]], lengths: list[int], is_valid: bool
+) -> None:
+    ends = np.cumsum([0, *lengths]).tolist()
+    valid = [(start, count, i // 2, TEXT, 1.0) for i, (start, count) in enumerate(zip(ends, lengths, strict=False))]
+    spans = np.array(valid if is_valid else values, SPAN_DTYPE)
+    for length in (3, 100):
+        for documents in range(3):
+            assert _are_valid(spans.tolist(), length, documents) == (_problem(spans, length, documents) is None)

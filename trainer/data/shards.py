@@ -66,6 +66,7 @@ class PackedSplit:
         found = {directory: _shards(directory, cards, split) for directory in cards}
         shards = [(inside(directory, shard.url), shard) for directory in named for shard in found[directory]]
         self.sizes = [sum(shard.nsamples for shard in found[directory]) for directory in named]
+        self._whole = np.array([[0, self.context_length]])
         self._cards = cards
         self._places = [place for place, _ in shards]
         self._paths = [str(place.local()) if place.is_local else None for place in self._places]  # str opens faster
@@ -122,10 +123,10 @@ class PackedSplit:
             raise
 
     def _read(self, index: int, ranges: NDArray[np.int64] | None) -> tuple[NDArray[Any], NDArray[Any]]:
-        wanted = np.array([[0, self.context_length]]) if ranges is None else ranges
+        wanted = self._whole if ranges is None else ranges
         with self._sequence(index) as sequence:
-            most = (wanted[:, 1] - wanted[:, 0]).sum() >= _WHOLE_READ_FRACTION * self.context_length
-            if most or not self._checked[index]:
+            is_most = ranges is None or np.diff(ranges).sum() >= _WHOLE_READ_FRACTION * self.context_length
+            if is_most or not self._checked[index]:
                 sequence.fetch(is_checked=bool(self._checked[index]))
                 self._checked[index] = True
             elif isinstance(sequence, RemoteSequence):
