@@ -7,7 +7,7 @@ the generated ids without compilation, processor seconds of both with it, bytes 
 memory. Attention is quadratic in the length, memory is linear.
 
 With --weights, a LLaMA-type GGUF file (SmolLM2-135M, see tests/trainer/published/conftest.py), the speed of a prompt
-and of greedy generation with two threads: Longreel's engine (float32; cache in bfloat16; weights and cache in
+and of greedy generation with --threads threads: Longreel's engine (float32; cache in bfloat16; weights and cache in
 bfloat16), transformers (float32 and bfloat16) and llama.cpp through xllamacpp (the file's own quantization, and float32
 with --float32, the file that `export-model --format gguf` writes of the imported weights). Each runs in its own
 process, after a warm-up, and the cases alternate --rounds times, so that other load of the machine meets all of them;
@@ -80,14 +80,17 @@ def measure_length(length: int, tokens: int, block: int, page: int) -> dict[str,
     }
 
 
-def measure_case(case: str, weights: Path, prompt: int, tokens: int) -> dict[str, Any]:
+def measure_case(case: str, weights: Path, prompt: int, tokens: int, threads: int) -> dict[str, Any]:
     """Return prompt and generation speed of one implementation, in tokens/s of wall and of processor time."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # XLA has a thread for each
     name, _, dtype = case.partition(" ")
     context = 2 * (prompt + tokens)
     if name == "longreel":
         run, weight_count = _longreel(weights, context, dtype.partition(",")[0], cache=dtype.rpartition(" ")[2])
     else:
-        run = _transformers(weights, dtype) if name == "transformers" else _llama_cpp(weights, context)
+        run = (
+            _transformers(weights, dtype, threads) if name == "transformers" else _llama_cpp(weights, context, threads)
+        )
     first, both = [], []
     for n in range(REPEATS + 1):  # prompts differ from the first id on, so that nothing is reused
         first.append(_timed(run, [2 * n + 3, *range(100, 99 + prompt)], 1))
@@ -148,11 +151,11 @@ def _longreel(weights: Path, context: int, dtype: str, *, cache: str) -> tuple[G
     return lambda ids, new: engine.generate([Request(prompt=ids, max_tokens=new, sampling=greedy)]), count
 
 
-def _transformers(weights: Path, dtype: str) -> Generate:
+def _transformers(weights: Path, dtype: str, threads: int) -> Generate:
     import torch
     import transformers
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(threads)
     model = transformers.AutoModelForCausalLM.from_pretrained(
         weights.parent, gguf_file=weights.name, dtype=getattr(torch, dtype)
     ).eval()
@@ -164,12 +167,12 @@ def _transformers(weights: Path, dtype: str) -> Generate:
     return run
 
 
-def _llama_cpp(weights: Path, context: int) -> Generate:
+def _llama_cpp(weights: Path, context: int, threads: int) -> Generate:
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path, parameters.n_ctx, parameters.n_parallel = str(weights), context, 1
-    parameters.cpuparams.n_threads = 2
+    parameters.cpuparams.n_threads = threads
     server = xllamacpp.Server(parameters)
 
     def run(ids: list[int], new: int) -> object:
@@ -178,13 +181,12 @@ def _llama_cpp(weights: Path, context: int) -> Generate:
     return run
 
 
-def compare(cases: dict[str, Path], rounds: int, prompt: int, tokens: int) -> dict[str, dict[str, Any]]:
+def compare(cases: dict[str, Path], rounds: int, sizes: list[str]) -> dict[str, dict[str, Any]]:
     """Return the best figures of each case; the cases alternate."""
     best: dict[str, dict[str, Any]] = {}
     for _ in range(rounds):
         for case, weights in cases.items():
-            options = ["--case", case, "--weights", str(weights), "--prompt", str(prompt), "--tokens", str(tokens)]
-            found = in_process(options)
+            found = in_process(["--case", case, "--weights", str(weights), *sizes])
             best[case] = {name: max(value, best.get(case, found)[name]) for name, value in found.items()}
             print(f"{case}: {found}", flush=True)
     return best
@@ -209,6 +211,7 @@ def main() -> None:
     parser.add_argument("--float32", type=Path, help="the same weights in a GGUF file in float32, for llama.cpp")
     parser.add_argument("--rounds", type=int, default=2, help="how often the cases alternate")
     parser.add_argument("--prompt", type=int, default=512, help="tokens of the prompt of the comparison")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each implementation; 1 on a busy machine")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     parser.add_argument("--length", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
@@ -217,7 +220,7 @@ def main() -> None:
         print(json.dumps(measure_length(args.length, args.tokens, args.block, args.page)))
         return
     if args.case:
-        print(json.dumps(measure_case(args.case, args.weights, args.prompt, args.tokens)))
+        print(json.dumps(measure_case(args.case, args.weights, args.prompt, args.tokens, args.threads)))
         return
     lengths, block = ([1024], 256) if args.smoke else (args.lengths, args.block)
     figures: dict[str, Any] = {"lengths": [], "cases": {}}
@@ -237,7 +240,8 @@ def main() -> None:
     if args.weights:
         files = {"llama.cpp float32": args.float32}
         cases = {case: file for case in CASES if (file := files.get(case, args.weights)) is not None}
-        figures["cases"] = compare(cases, args.rounds, args.prompt, args.tokens)
+        sizes = ["--prompt", str(args.prompt), "--tokens", str(args.tokens), "--threads", str(args.threads)]
+        figures["cases"] = compare(cases, args.rounds, sizes)
         print(json.dumps(figures["cases"], indent=2))
     if args.out:
         args.out.write_text(json.dumps(figures, indent=2))

@@ -16,8 +16,7 @@ class LocalConfig:
     cache_dtype: Dtype | None = None
     """Dtype of the key/value cache: float32 or bfloat16. Default: that of the model."""
     weight_dtype: Dtype | None = None
-    """Dtype of the weights: bfloat16 takes half the memory, and answers faster on a CPU unless many requests are
-    answered together. Default: that of the model."""
+    """Dtype of the weights: bfloat16 takes half the memory, and is faster on a CPU. Default: that of the model."""
     weights: Weights = "params"
     """The trained parameters (params), or their moving average (ema) of a run with --optimizer.ema-decay."""
     chat_template: str | None = None
