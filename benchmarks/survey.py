@@ -114,7 +114,7 @@ class Discarded(FrameSummary):
         pass
 
     def add(self, *_: object) -> None:
-        pass
+        """Discard a frame."""
 
 
 def decode_sampled(path: Path) -> None:
