@@ -10,6 +10,7 @@ from pipeline.inference.media import MediaEncoder
 from pipeline.inference.prompts import Prompts
 from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import ConfigError
+from schemas.runs.messages import messages
 from schemas.storage.location import Location, located
 from tokenizer.codec import FrameCodec
 from tokenizer.text.chat.templates import use_template
@@ -52,6 +53,7 @@ def load_engine(
     grammar = None
     if frame_tokens is not None and description.vocabulary.vision_size:
         grammar = DocumentGrammar(vocabulary=description.vocabulary, frame_tokens=frame_tokens)
+    messages.info("the first request compiles the model, on a CPU for up to a minute", event="compiling")
     return Engine(model, config=config, mesh=mesh if len(used) > 1 else None, grammar=grammar), description
 
 
