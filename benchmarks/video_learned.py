@@ -50,7 +50,7 @@ class Options:
     slides: int = 800
     more: tuple[Path, ...] = ()  # further videos
     continued: Continued = field(default_factory=Continued)
-    smoke: bool = False  # generated videos, a tiny model and two steps
+    smoke: bool = False  # generated videos, a tiny model, two steps and one stage
     keep: Path | None = None  # a folder to keep everything in, where an interrupted run continues
     out: Path | None = None  # write the figures to this JSON file
 
@@ -127,13 +127,15 @@ class Experiment:
         (self.folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def train(self) -> Path:
-        """Train the model in two stages, and return the folder of the second."""
+        """Train the model in two stages, a smoke run in one, and return the folder of the last."""
         smoke, first, second = self.options.smoke, self.folder / "first", self.folder / "second"
         sizes = _SMALLEST if smoke else _MODEL
         model = [word for name, value in sizes.items() for word in (f"--model.{name}", value)]
-        steps = (2, 2) if smoke else (self.options.steps, self.options.more_steps)
-        self._train(first, 0.75, steps[0], "constant", 20, "--model.recipe", "small", *model, "--model.rope-theta", 1e4)
-        self._train(second, 0.3, steps[1], "linear", 5, "--init-from", first)
+        steps = 2 if smoke else self.options.steps
+        self._train(first, 0.75, steps, "constant", 20, "--model.recipe", "small", *model, "--model.rope-theta", 1e4)
+        if smoke:
+            return first
+        self._train(second, 0.3, self.options.more_steps, "linear", 5, "--init-from", first)
         return second
 
     def _train(self, out: Path, slides: float, steps: int, schedule: str, warmup: int, *more: object) -> None:
@@ -157,7 +159,7 @@ def measure(options: Options, folder: Path) -> dict[str, Any]:
     experiment = Experiment(folder, options)
     experiment.prepare()
     model, dataset = experiment.train(), experiment.dataset("videos")
-    losses = {"first stage": loss_of(folder / "first", dataset), "model": loss_of(model, dataset)}
+    losses = {run.name: loss_of(run, dataset) for run in sorted({folder / "first", model})}
     return losses | copy_losses(dataset) | frame_figures(folder / "videos", model, options.continued)
 
 
