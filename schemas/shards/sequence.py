@@ -125,13 +125,12 @@ def _array(data: bytes, dtype: np.dtype[Any], length: int | None, name: str) -> 
 def _chunks(data: bytes) -> list[Chunk]:
     try:
         chunks = [Chunk(**row) for row in json.loads(data)["documents"]]
-        canonical = chunks_json(chunks)
     except (ValueError, TypeError, KeyError, RecursionError) as e:
         raise DatasetError(f"json is not a listing of documents ({e})") from e
-    if canonical != data:
-        raise DatasetError("json is not written as Longreel writes it")
     for chunk in chunks:
         _check_chunk(chunk)
+    if chunks_json(chunks) != data:
+        raise DatasetError("json is not written as Longreel writes it")
     return chunks
 
 

@@ -83,6 +83,9 @@ def test_the_text_tokenizer_of_a_server_must_be_given_and_that_of_a_run_is_known
     assert longreel.main([*command, "--endpoint", "http://127.0.0.1:9/v1"]) == 2
     assert "--endpoint needs --text-tokenizer" in capsys.readouterr().err
     assert longreel.main([*command, "--model", str(place / "no-run")]) != 0
+    assert f"{place / 'no-run'} is not a folder" in capsys.readouterr().err
+    (place / "no-run").mkdir()
+    assert longreel.main([*command, "--model", str(place / "no-run")]) != 0
     assert str(place / "no-run" / "text_tokenizer") in capsys.readouterr().err
 
 

@@ -47,12 +47,14 @@ def test_ctrl_c_does_not_wait_for_a_server_that_does_not_answer(monkeypatch: pyt
         return n
 
     started = time.monotonic()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     try:
         with pytest.raises(KeyboardInterrupt):
             dict(in_parallel(ask, range(10), concurrency=1))
         assert time.monotonic() - started < 20
     finally:
         answered.set()
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_error_waits_for_the_calls_under_way() -> None:
