@@ -17,8 +17,6 @@ import json
 import random
 import re
 import resource
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -27,8 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-
-import longreel
+from support.commands import run_longreel
 
 ROOT = Path(__file__).parents[1]
 _PROSE = ROOT / "benchmarks/support/prose/en.txt"
@@ -95,12 +92,7 @@ class Experiment:
 
     def longreel(self, *words: object) -> None:
         """Run a command in a process of its own; in a smoke run in this one, which has imported most already."""
-        print("longreel", *words, flush=True)
-        if self.options.smoke:
-            if longreel.main(list(map(str, words))):
-                raise SystemExit(f"longreel {words[0]} failed")
-            return
-        subprocess.run([sys.executable, "-P", "longreel.py", *map(str, words)], cwd=ROOT, check=True)
+        run_longreel(*words, own_process=not self.options.smoke)
 
     def prepare(self) -> None:
         """Write texts, a tokenizer, the items and the workspace, unless they are there."""

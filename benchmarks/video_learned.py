@@ -14,8 +14,6 @@ the baseline that copies the last frame (`copying.py`), and the PSNR of the new 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -24,17 +22,16 @@ from typing import Any
 
 import numpy as np
 import tyro
+from support.commands import run_longreel
 from video_learned_parts.continuation import Continued, frame_figures
 from video_learned_parts.copying import copy_losses
 from video_learned_parts.material import SLIDE_FRAMES, VARIANTS, Variant, write_slides, write_variants
 
-import longreel
 from pipeline.sources.samples.media import synthesize
 from schemas.storage.location import located
 from trainer.config import MeshConfig
 from trainer.evaluation.loss import LossConfig, measure_loss
 
-ROOT = Path(__file__).parents[1]
 _MODEL = {"dim": 192, "layers": 4, "heads": 3, "kv-heads": 1, "head-dim": 64, "ff-dim": 512, "qkv-bias": True}
 _SMALLEST = {"dim": 16, "layers": 1, "heads": 2, "kv-heads": 1, "head-dim": 8, "ff-dim": 32, "qkv-bias": True}
 _FILES = 8  # of slide shows; the first is held out
@@ -64,12 +61,7 @@ class Experiment:
 
     def longreel(self, *words: object) -> None:
         """Run a command in a process of its own; in a smoke run in this one, which has imported most already."""
-        print("longreel", *words, flush=True)
-        if self.options.smoke:
-            if longreel.main(list(map(str, words))):
-                raise SystemExit(f"longreel {words[0]} failed")
-            return
-        subprocess.run([sys.executable, "-P", "longreel.py", *map(str, words)], cwd=ROOT, check=True)
+        run_longreel(*words, own_process=not self.options.smoke)
 
     @property
     def context(self) -> int:
