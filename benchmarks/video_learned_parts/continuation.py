@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.inference.loading import load_engine
+from pipeline.inference.text_to_video import frame_codes
 from pipeline.reports.reconstruction import StoredVideo, codes_of, prompt_of, source_frames
 from pipeline.runtime.token_store import StoreFacts, TokenStore
 from pipeline.runtime.workspace import Workspace
@@ -24,6 +24,7 @@ from schemas.rows import document_rows
 from schemas.storage.location import located
 from schemas.vocab import VISION
 from tokenizer.codec import FrameCodec
+from tokenizer.evaluation.evaluate import psnr
 from trainer.inference.engine import EngineConfig
 from trainer.inference.requests import FrameLimits, Request, Sampling, StopConditions
 
@@ -52,12 +53,6 @@ def _first_frames(video: StoredVideo) -> int:
     return lengths[0] // video.row.frame_tokens if lengths else 0
 
 
-def psnr(frames: NDArray[np.uint8], true: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the PSNR in dB of each frame [n, H, W, 3] against the true one."""
-    error = (frames.astype(np.float64) - true) ** 2
-    return 10 * np.log10(255**2 / error.mean((1, 2, 3)))
-
-
 def frame_figures(folder: Path, model: Path, settings: Continued) -> dict[str, list[float]]:
     """Return the mean PSNR in dB of each new frame, by what made it, and the number of clips."""
     workspace = Workspace.existing(located(folder))
@@ -82,10 +77,8 @@ def frame_figures(folder: Path, model: Path, settings: Continued) -> dict[str, l
         known = codes_of(video, vocabulary)
         shown = min(settings.given + settings.frames, _first_frames(video))
         true = source_frames(video, decode, shown)[settings.given :]
-        ids = np.asarray(reply.ids)
-        new = ids[(ids >= vocabulary.text_size) & (ids < vocabulary.eof)] - vocabulary.text_size
         made = {
-            "generated": codec.decode(new.reshape(-1, per_frame))[: len(true)],
+            "generated": codec.decode(frame_codes(reply.ids, vocabulary, per_frame))[: len(true)],
             "repeated": np.repeat(codec.decode(known[settings.given - 1 : settings.given]), len(true), axis=0),
             "decoded": codec.decode(known[settings.given : settings.given + len(true)]),
         }

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.cli.settings import recorded_vision
 from pipeline.inference.generated_files import write_frames
 from pipeline.inference.loading import load_engine
-from pipeline.inference.text_to_video import PromptStyle, VideoGenerator, VideoRequest
+from pipeline.inference.text_to_video import PromptStyle, VideoGenerator, VideoRequest, frame_codes
 from pipeline.reports.reconstruction import codes_of, find_video, prompt_of, source_frames, write_rows
 from pipeline.runtime.kept_tokenizer import check_kept
 from pipeline.runtime.token_store import StoreFacts
@@ -237,9 +237,8 @@ class Generate:
         prompt = prompt_of(stored, self.prompt_frames)
         frames = FrameLimits(least=self.frames, most=self.frames)
         generated = generator(self._request(prompt, self.frames * (per_frame + 1), frames, StopConditions()))
-        new = generated[(generated >= vocabulary.text_size) & (generated < vocabulary.eof)] - vocabulary.text_size
         shown, known = self.prompt_frames + self.frames, codes_of(stored, vocabulary)
-        continued = np.concatenate([known[: self.prompt_frames], new.reshape(-1, per_frame)])
+        continued = np.concatenate([known[: self.prompt_frames], frame_codes(generated, vocabulary, per_frame)])
         rows = {
             f"source: {Path(stored.row.uri).name}": source_frames(
                 stored, DecodeConfig(size=facts.frame_size, fps=facts.frame_rate), shown

@@ -53,6 +53,14 @@ class VideoRequest:
             raise ConfigError("a negative prompt has no effect with guidance 1: set guidance above 1, such as 5")
 
 
+def frame_codes(
+    ids: Sequence[int] | NDArray[np.integer], vocabulary: Vocabulary, frame_tokens: int
+) -> NDArray[np.uint32]:
+    """Return the codes [T,P] of the ids of frames: P codes each, and one id that ends it."""
+    frames = np.asarray(ids, np.int64).reshape(-1, frame_tokens + 1)[:, :-1]
+    return (frames - vocabulary.text_size).astype(np.uint32)
+
+
 @dataclass(frozen=True)
 class VideoPrompts:
     """Makes the requests for the frames of a sample, and frames of its ids."""
@@ -79,8 +87,7 @@ class VideoPrompts:
 
     def codes(self, ids: Sequence[int] | Ids) -> NDArray[np.uint32]:
         """Return the codes [T,P] of the ids of frames."""
-        frames = np.asarray(ids, np.int64).reshape(-1, self.frame_tokens + 1)[:, :-1]
-        return (frames - self.vocabulary.text_size).astype(np.uint32)
+        return frame_codes(ids, self.vocabulary, self.frame_tokens)
 
     def _request(self, request: VideoRequest, kind: str, *, sample: int, before: Sequence[int], new: int) -> Request:
         seed = (request.sampling.seed + sample) % _ALL_SEEDS

@@ -22,8 +22,7 @@ class Reserved(NamedTuple):
 class Cache:
     """Pages of `page` tokens for the layers of `decoder`; grows as needed, up to `most_tokens` tokens.
 
-    At most `most_kept` finished rows are kept. Compiled programs take `pages` and
-    return them anew.
+    At most `most_kept` finished rows are kept. Compiled programs take `pages` and return them anew.
     """
 
     def __init__(self, decoder: Decoder, *, page: int, dtype: Dtype, most_tokens: int | None, most_kept: int) -> None:
