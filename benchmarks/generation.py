@@ -53,12 +53,12 @@ def measure_length(length: int, tokens: int, block: int, page: int) -> dict[str,
     import numpy as np
 
     from trainer.config import MeshConfig
+    from trainer.cpu_devices import use_cpu_devices
     from trainer.inference.engine import Engine, EngineConfig
     from trainer.inference.requests import Request, Sampling
     from trainer.mesh import make_mesh
     from trainer.model.llama.config import debug
     from trainer.model.registry import create
-    from trainer.run.loop import use_cpu_devices
 
     use_cpu_devices(DEVICES)
     mesh = make_mesh(MeshConfig())

@@ -37,12 +37,12 @@ import numpy as np
 
 from benchmarks.support.vocabulary import vocabulary
 from trainer.config import MeshConfig
+from trainer.cpu_devices import use_cpu_devices
 from trainer.data.loader import Placement
 from trainer.mesh import make_mesh
 from trainer.model.llama.config import LlamaConfig, debug, small
 from trainer.model.llama.costs import flops_per_token
 from trainer.planning.plan import TrainingPlan, Workload
-from trainer.run.loop import use_cpu_devices
 from trainer.run.optimizer import OptimizerConfig, make_optimizer, schedule
 from trainer.run.state import Plan, new_state
 from trainer.run.step import compile_step

@@ -26,11 +26,11 @@ import tyro
 
 from benchmarks.support.vocabulary import vocabulary
 from trainer.config import MeshConfig
+from trainer.cpu_devices import use_cpu_devices
 from trainer.data.device_batches import DeviceBatches
 from trainer.data.loader import BATCH_TYPES, Batch, Placement, training_batches
 from trainer.mesh import make_mesh
 from trainer.model.registry import recipe
-from trainer.run.loop import use_cpu_devices
 from trainer.run.optimizer import OptimizerConfig, make_optimizer, schedule
 from trainer.run.state import Plan, new_state
 from trainer.run.step import compile_step

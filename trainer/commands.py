@@ -15,10 +15,12 @@ from tyro.conf import arg
 from schemas.runs.messages import messages
 from trainer.compilation_cache import use_compilation_cache
 from trainer.config import MeshConfig
+from trainer.cpu_devices import use_cpu_devices
 from trainer.evaluation.loss import LossConfig, measure_loss
+from trainer.run.config import TrainConfig
 from trainer.run.group.distributed import PROCESS_ID
 from trainer.run.group.launcher import run_locally, stop_with_launcher
-from trainer.run.loop import TrainConfig, train, use_cpu_devices
+from trainer.run.loop import train
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,13 +16,13 @@ from tokenizer.codec import FrameCodec
 from tokenizer.text.chat.templates import use_template
 from tokenizer.text.tokenizer import TextTokenizer
 from trainer.config import MeshConfig, Weights
+from trainer.cpu_devices import use_cpu_devices
 from trainer.inference.engine import Engine, EngineConfig
 from trainer.inference.requests import FrameLimits
 from trainer.mesh import make_mesh
 from trainer.model.grammar import DocumentGrammar
 from trainer.run.copies.fetched import local_run
 from trainer.run.description import Description
-from trainer.run.loop import use_cpu_devices
 from trainer.run.state import load_model
 
 

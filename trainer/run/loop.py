@@ -18,12 +18,9 @@ a shared file system; the first process writes metrics, and copies checkpoints (
 
 from __future__ import annotations
 
-import ctypes
 import math
-import os
 import statistics
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -31,25 +28,24 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas.dataset_files import TEXT_TOKENIZER
-from schemas.errors import ConfigError, Interrupted, JobError, StorageError
+from schemas.errors import Interrupted, JobError, StorageError
 from schemas.runs.interrupt import StopRequest
 from schemas.runs.messages import LOG, messages
 from schemas.runs.metrics import MetricsLog
 from schemas.runs.progress import TrainingProgress
 from schemas.storage.location import located
 from trainer.compilation_cache import tell_cache_errors, use_compilation_cache
+from trainer.cpu_devices import use_cpu_devices
 from trainer.data.device_batches import DeviceBatches
-from trainer.data.loader import Batch, held_out_batches, training_batches
-from trainer.data.shards import PackedSplit
+from trainer.data.loader import training_batches
 from trainer.run.checkpoint import Checkpoints
-from trainer.run.config import Cadence, Memory, TrainConfig
+from trainer.run.config import TrainConfig
 from trainer.run.copies.copying import copying, restore_run
 from trainer.run.damage import SkippedSequences, to_stderr
 from trainer.run.divergence import LeftOut, Updates
-from trainer.run.evaluate import evaluate, losses, spread
+from trainer.run.evaluate import HeldOut, losses
 from trainer.run.group.distributed import connect, connection_errors
 from trainer.run.group.processes import any_process
 from trainer.run.lock import locked
@@ -62,14 +58,6 @@ from trainer.run.state import TrainState, resume
 from trainer.run.step import StepMetrics
 from trainer.run.tracking import open_boards
 from trainer.run.utilization import Utilization, memory_in_use
-
-_M_ARENA_MAX = -8  # of glibc's malloc.h
-_COLLECTIVE_LIMITS_S = {
-    "xla_cpu_collective_call_warn_stuck_timeout_seconds": 30 * 60,
-    "xla_cpu_collective_call_terminate_timeout_seconds": 60 * 60,
-}
-
-__all__ = ["Cadence", "Memory", "TrainConfig", "TrainResult", "train", "use_cpu_devices"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,47 +87,6 @@ def train(config: TrainConfig) -> TrainResult:
         if config.copy_to is not None:
             restore_run(config.out, config.copy_to, step=config.checkpoint_step)
         return _Training(Setup.of(config), stop, stack).run()
-
-
-def use_cpu_devices(count: int | None) -> None:
-    """Make JAX use `count` virtual CPU devices; None changes nothing. Call it before JAX computes anything.
-
-    Raises ConfigError if JAX has already started with another number.
-    """
-    if count is None:
-        return
-    _share_one_arena()
-    _wait_long_for_collectives()
-    try:
-        jax.config.update("jax_num_cpu_devices", count)
-        jax.config.update("jax_platforms", "cpu")
-    except RuntimeError as e:
-        raise ConfigError(
-            f"devices is {count}, but JAX has already started with {jax.device_count()}: set it before JAX computes, "
-            f"or start Python with JAX_NUM_CPU_DEVICES={count}"
-        ) from e
-
-
-def _share_one_arena() -> None:
-    """Make all threads allocate from one arena, if the C library is glibc.
-
-    By default glibc gives each thread its own arena and keeps freed memory there. The many threads of virtual devices
-    then doubled the memory of a step: 3.2 GB instead of 1.6 GB at 65,536 tokens in long documents.
-    """
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        library.mallopt(_M_ARENA_MAX, 1)
-
-
-def _wait_long_for_collectives() -> None:
-    """Raise XLA's time limits of collectives between virtual devices, unless the user set them in XLA_FLAGS.
-
-    With eight devices on two cores and a million tokens, waits of minutes are normal; XLA warns after 20 s and aborts
-    the process after 60 s. The flags are read when JAX starts. As compiler options of one program they have no effect.
-    """
-    flags = os.environ.get("XLA_FLAGS", "")
-    added = [f"--{name}={seconds}" for name, seconds in _COLLECTIVE_LIMITS_S.items() if name not in flags]
-    os.environ["XLA_FLAGS"] = " ".join(filter(None, [flags, *added]))
 
 
 class _StopRequested(Exception):
@@ -179,6 +126,9 @@ class _Training:
         if self._log.damaged:
             self._progress.log(f"dropped {self._log.damaged} damaged lines of {self._log.path}")
         self._skipped = SkippedSequences(self._progress.log if primary else to_stderr)
+        self._held_out = HeldOut(
+            setup, log=self._log, progress=progress, skipped=self._skipped, each_batch=self._stop_if_asked
+        )
         self._loader = setup.placement.loader(setup.split, skip_damaged=config.damaged == "skip")
         loaders = {size: self._loader.resized(place.window) for size, place in setup.placements.items()}
         batches = training_batches(
@@ -235,8 +185,7 @@ class _Training:
 
     def _prepare_rest(self) -> None:
         self._state = self._initial_state()
-        if self._setup.held_out is not None:
-            self._eval_step = self._setup.compile_eval()
+        self._held_out.compile()
 
     def _initial_state(self) -> TrainState:
         if self._start is None:
@@ -247,11 +196,11 @@ class _Training:
         return resume(self._setup.plan, self._checkpoints, self._start)
 
     def _make_steps(self) -> None:
-        self._evaluate_if_due()
+        self._evaluate()
         while self._step < self._config.steps:
             self._stop_if_asked()
             self._make_step()
-            self._evaluate_if_due()
+            self._evaluate()
             if self._step % self._config.cadence.checkpoint_every == 0 or self._step == self._config.steps:
                 self._save()
 
@@ -328,31 +277,8 @@ class _Training:
             **memory_in_use(jax.local_devices()),
         }
 
-    def _evaluate_if_due(self) -> None:
-        every, held_out = self._config.cadence.eval_every, self._setup.held_out
-        due = held_out and (self._step % every == 0 or self._step == self._config.steps)
-        if not held_out or not due or self._log.find("eval", self._step):
-            return
-        started = time.perf_counter()
-        chosen = spread(len(held_out), self._config.cadence.eval_sequences)
-        params = self._state.params if self._state.ema is None else self._state.ema
-        values = evaluate(self._eval_step, params, self._held_out_batches(held_out, chosen))
-        seconds = time.perf_counter() - started
-        self._log.write("eval", self._step, values | {"sequences": len(chosen), "seconds": seconds})
-        self._progress.log(
-            f"step {self._step}: held-out loss {values['loss']:.4f} (text {values['text_loss']:.4f}, vision "
-            f"{values['vision_loss']:.4f}) over {len(chosen)} sequences in {seconds:.1f} s"
-        )
-
-    def _held_out_batches(self, split: PackedSplit, chosen: NDArray[np.int64]) -> Iterator[Batch]:
-        placement = self._setup.held_out_placement
-        loader = placement.loader(split, skip_damaged=self._config.damaged == "skip")
-        batches = held_out_batches(loader, indices=chosen, batch_size=self._config.rows, read=loader.read_options)
-        with closing(batches):
-            for batch in batches:
-                self._stop_if_asked()
-                self._skipped.update(loader)
-                yield placement.place(batch)
+    def _evaluate(self) -> None:
+        self._held_out.evaluate_if_due(self._step, self._state.params if self._state.ema is None else self._state.ema)
 
     def _save(self) -> None:
         self._checkpoints.save(

@@ -11,7 +11,8 @@ from schemas.storage.location import located
 from tests.support.training.training_dataset import with_other_tokenizer, write_dataset
 from trainer.config import MeshConfig
 from trainer.evaluation.loss import LossConfig, measure_loss
-from trainer.run.loop import Cadence, TrainConfig, train
+from trainer.run.config import Cadence, TrainConfig
+from trainer.run.loop import train
 from trainer.run.model_options import ModelOptions
 from trainer.run.optimizer import OptimizerConfig
 

@@ -26,7 +26,8 @@ from trainer.model.registry import (
     parameter_count,
     recipe,
 )
-from trainer.run.loop import Cadence, TrainConfig, train
+from trainer.run.config import Cadence, TrainConfig
+from trainer.run.loop import train
 from trainer.run.model_options import ModelOptions
 from trainer.run.optimizer import OptimizerConfig
 from trainer.run.state import load_model

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -33,10 +32,10 @@ from trainer.data.mixture import WeightedDataset
 from trainer.data.shards import PackedSplit
 from trainer.mesh import make_mesh
 from trainer.run.checkpoint import open_run
-from trainer.run.config import DataOrder
+from trainer.run.config import Cadence, DataOrder, Memory, TrainConfig
 from trainer.run.copies.fetched import local_run
 from trainer.run.divergence import Divergence
-from trainer.run.loop import Cadence, Memory, TrainConfig, TrainResult, train, use_cpu_devices
+from trainer.run.loop import TrainResult, train
 from trainer.run.model_options import ModelOptions
 from trainer.run.optimizer import OptimizerConfig
 from trainer.run.state import load_model
@@ -432,28 +431,3 @@ def test_resuming_with_other_data_or_another_order_is_rejected(dataset: Path, st
         train(config_of(dataset, straight.metrics.parent, batch_size=2))
     with pytest.raises(ConfigError, match="layers: the checkpoint has 2, this run 4"):
         train(config_of(dataset, straight.metrics.parent, model=ModelOptions(recipe="small")))
-
-
-def test_the_number_of_devices_cannot_change_once_jax_has_started() -> None:
-    assert jax.device_count() == 8
-    use_cpu_devices(None)
-    use_cpu_devices(8)
-    with pytest.raises(ConfigError, match="devices is 4, but JAX has already started with 8"):
-        use_cpu_devices(4)
-
-
-def test_the_number_of_devices_is_set_before_jax_starts() -> None:
-    code = "from trainer.run.loop import use_cpu_devices; import jax; use_cpu_devices(3); print(jax.device_count())"
-    environment = {k: v for k, v in os.environ.items() if k not in ("JAX_NUM_CPU_DEVICES", "JAX_PLATFORMS")}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == "3\n"
-
-
-def test_time_limits_of_collectives_are_raised_unless_the_user_set_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    warn, end = (f"--xla_cpu_collective_call_{name}_timeout_seconds" for name in ("warn_stuck", "terminate"))
-    monkeypatch.delenv("XLA_FLAGS")
-    use_cpu_devices(8)
-    assert os.environ["XLA_FLAGS"] == f"{warn}=1800 {end}=3600"
-    monkeypatch.setenv("XLA_FLAGS", f"{warn}=5")
-    use_cpu_devices(8)
-    assert os.environ["XLA_FLAGS"] == f"{warn}=5 {end}=3600"

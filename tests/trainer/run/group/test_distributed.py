@@ -20,10 +20,11 @@ from schemas.storage.location import located
 from tests.support.training.runs import losses, run_environment, train_command
 from tests.support.training.training_dataset import write_dataset
 from trainer.data.mixture import WeightedDataset
+from trainer.run.config import Cadence, TrainConfig
 from trainer.run.group.distributed import COORDINATOR, PROCESS_ID, PROCESSES, Distributed, group_of
 from trainer.run.group.launcher import free_port
 from trainer.run.group.rendezvous import Group
-from trainer.run.loop import Cadence, TrainConfig, train
+from trainer.run.loop import train
 from trainer.run.model_options import ModelOptions
 from trainer.run.optimizer import OptimizerConfig
 

@@ -30,9 +30,10 @@ from trainer.data.loader import Placement
 from trainer.data.mixture import WeightedDataset
 from trainer.mesh import make_mesh
 from trainer.model.llama.config import debug
+from trainer.run.config import Cadence, TrainConfig
 from trainer.run.group.launcher import free_port
 from trainer.run.group.processes import any_process
-from trainer.run.loop import Cadence, TrainConfig, train
+from trainer.run.loop import train
 from trainer.run.state import load_model
 
 pytestmark = pytest.mark.slow
