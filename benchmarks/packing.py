@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tyro
+from packing_parts.apart import use_one_process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class Options:
     """Measure packing."""
 
     parts: tuple[Literal["fill", "growth", "assembly", "beam"], ...] = ("fill", "growth", "assembly", "beam")
-    smoke: bool = False  # small inputs and one context per part, in less than a minute
+    smoke: bool = False  # small inputs and one context per part, all in one process
     samples: Path | None = None  # the folder of the tokenized sample material; created if it does not exist
     corpora: tuple[str, ...] = ("clips", "web", "web whole", "mixed", "real", "real x1000")
     contexts: tuple[int, ...] = (4096, 8192, 32768, 131072, 1048576)  # in `fill`
@@ -83,6 +84,8 @@ def measure(part: str, options: Options) -> Any:
 
 
 def main(options: Options) -> None:
+    if options.smoke:
+        use_one_process()
     figures = {part: measure(part, options) for part in options.parts}
     if options.out:
         options.out.write_text(json.dumps({"cores": os.cpu_count(), **figures}, indent=2) + "\n", encoding="utf-8")
