@@ -69,7 +69,7 @@ bench: install ## run all benchmarks in full; this takes hours
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 bench-smoke: install ## run all benchmarks on tiny inputs, WORKERS=2 at a time
-	ls benchmarks/*.py | XLA_FLAGS="$(COMPILE_FAST)" xargs -P $(WORKERS) -I{} sh -c \
+	ls benchmarks/*.py | XLA_FLAGS="$(COMPILE_FAST)" OPENBLAS_NUM_THREADS=1 xargs -P $(WORKERS) -I{} sh -c \
 	  'if out=$$($(BIN)/python {} --smoke 2>&1); then echo "{}: OK"; else echo "$$out"; echo "{}: FAILED"; exit 1; fi'
 
 docker: ## build the image of the Beam workers

@@ -1,6 +1,6 @@
 """Settings of every test: strict numerics, eight virtual devices, one compilation cache, and reproducible examples.
 
-The environment variables are read by JAX when it is first imported, also in the processes that tests start.
+The environment variables are read when JAX and NumPy are first imported, also in the processes that tests start.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ for _name, _value in {
     # with stored ones, so LLVM's cheapest level is as good a compiler as any.
     "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+    # Threads that share a small matrix product wait for one another for most of it: 150 times the processor time where
+    # other processes use the cores. Jobs analyze videos in child processes with one thread, too.
+    "OPENBLAS_NUM_THREADS": "1",
 }.items():
     os.environ.setdefault(_name, _value)
 
