@@ -110,6 +110,6 @@ class Run:
         text = text_tokenizer_of(workspace, self.text_tokenizer, self.tokenize, self.access)
         yield tokenize_items(workspace, self.tokenize, text, runner, retry=self.retry, access=self.access)
         if rejected := write_quarantine(workspace):
-            messages.info(f"{rejected} items were rejected; see {workspace.quarantine} for reasons")
+            messages.info(f"rejected items: {rejected:,}; for the reasons: longreel list {workspace.root} --rejected")
         for stage in stages:
             yield pack(workspace, stage, runner)

@@ -21,4 +21,6 @@ class Samples:
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Write the samples."""
-        messages.info(f"samples: {get_samples(self.out)}")
+        manifest = get_samples(self.out)
+        files = len(manifest.read_text(encoding="utf-8").splitlines())
+        messages.info(f"samples: {files} files; {manifest} lists them with their licenses and splits")

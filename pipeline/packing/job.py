@@ -168,8 +168,7 @@ def _report(plan: DatasetPlan, stage: Stage, *, new: bool, seconds: float) -> Jo
         seconds=seconds,
         facts=facts | ({"more copies of documents": copies} if copies else {}),
         notes=tuple(
-            f"{name}: {plan.fill(name):.3%} of the places hold a token (upper bound {plan.best_fill(name):.3%})"
-            for name in plan.splits
+            f"fill of {name}: {plan.fill(name):.3%} (upper bound {plan.best_fill(name):.3%})" for name in plan.splits
         ),
     ).checked()
 

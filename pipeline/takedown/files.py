@@ -40,7 +40,7 @@ def clear_files(workspace: Workspace, request: Request, journal: Journal) -> Non
     for place in (place for run in runs for place in run.list("*.jsonl")):
         _drop_lines(place, names, journal)
     files = _spellings({uri.rstrip("/").rpartition("/")[2] for uri in request.found.uris})  # as progress names them
-    for place in logs.list(LOG):
+    for place in (*logs.list(LOG), *logs.list(f"{LOG}.1")):
         _drop_lines(place, [*names, *files], journal)
 
 

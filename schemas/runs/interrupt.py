@@ -15,13 +15,14 @@ class StopRequest:
     """Turns the first signal into a request to stop; a second signal ends the process. A context manager.
 
     Where several processes train together they must stop after the same step, or the others wait for ever: `agree`
-    receives this process's request and returns the same answer in every process.
+    receives this process's request and returns the same answer in every process. `notify` is called in the signal
+    handler by the first signal.
 
     Python delivers signals to the main thread only. In any other thread the context manager installs no handler.
     """
 
-    def __init__(self, *, agree: Callable[[bool], bool] = bool) -> None:
-        self._agree = agree
+    def __init__(self, *, agree: Callable[[bool], bool] = bool, notify: Callable[[], None] = lambda: None) -> None:
+        self._agree, self._notify = agree, notify
         self._requested = threading.Event()
         self._previous: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
 
@@ -47,3 +48,4 @@ class StopRequest:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self._requested.set()
+        self._notify()

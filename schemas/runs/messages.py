@@ -9,6 +9,9 @@ Every object has these fields; an event can have more, which docs/logging.md lis
     message   the line that `--log-format text` prints
 
 With `--log-level debug`, the messages of JAX, Beam, Orbax and others are the events `library`, with their `logger`.
+
+A log file that has reached LOG_BYTES becomes `NAME.1` and a new one is begun, so that both together stay below twice
+this size, apart from the lines of one command in a bucket.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Any, Literal
 
 from rich.console import Console
@@ -34,6 +38,7 @@ Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["text", "json"]
 LIBRARIES = ("absl", "apache_beam", "jax", "orbax")
 LOG = "log.jsonl"
+LOG_BYTES = 16 * 2**20
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -68,6 +73,9 @@ class Messages:
         root = logging.getLogger()
         for handler in [handler for handler in root.handlers if isinstance(handler, _LibraryHandler)]:
             root.removeHandler(handler)
+        for earlier in [earlier for earlier in root.filters if isinstance(earlier, _LibraryFilter)]:
+            root.removeFilter(earlier)
+        root.addFilter(_LibraryFilter(shown))
         if level == "debug" or format == "json":
             root.addHandler(_LibraryHandler(self))
 
@@ -129,7 +137,7 @@ class Messages:
 class _LogFile:
     """A log file: lines are appended in the file system; in a bucket, the object is written at the end of a command.
 
-    A log that cannot be written does not end a command.
+    A log that cannot be written does not end a command. A file of LOG_BYTES or more is renamed before the next line.
     """
 
     def __init__(self, place: Location) -> None:
@@ -139,14 +147,38 @@ class _LogFile:
         if not self._place.is_local:
             self._lines.append(line)
             return
-        with contextlib.suppress(OSError, LongreelError), open_appending(self._place.local()) as file:
-            file.write(line.encode() + b"\n")
+        with contextlib.suppress(OSError, LongreelError):
+            self._begin_anew_when_full()
+            with open_appending(self._place.local()) as file:
+                file.write(line.encode() + b"\n")
 
     def close(self) -> None:
         if self._lines:
             with contextlib.suppress(OSError, LongreelError):
                 before = self._place.read() if self._place.exists() else b""
+                if len(before) >= LOG_BYTES:
+                    self._earlier().write(before)
+                    before = b""
                 self._place.write(before + "".join(f"{line}\n" for line in self._lines).encode())
+
+    def _begin_anew_when_full(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if self._place.local().lstat().st_size >= LOG_BYTES:
+                self._earlier().put(self._place.local())
+
+    def _earlier(self) -> Location:
+        return self._place.with_name(f"{self._place.name}.1")
+
+
+class _LibraryFilter(logging.Filter):
+    """Drops what libraries log at the root logger, as Beam does, below the level that is shown of their own loggers."""
+
+    def __init__(self, shown: int) -> None:
+        super().__init__()
+        self._shown = shown
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= self._shown or not set(LIBRARIES) & set(PurePath(record.pathname).parts)
 
 
 class _LibraryHandler(logging.Handler):

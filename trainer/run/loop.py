@@ -18,6 +18,7 @@ a shared file system; the first process writes metrics, and copies checkpoints (
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import time
@@ -83,10 +84,17 @@ def train(config: TrainConfig) -> TrainResult:
     use_cpu_devices(config.devices)
     connect(config.processes, native_output=config.native_output)
     use_compilation_cache()
-    with StopRequest(agree=any_process) as stop, ExitStack() as stack:
+    with StopRequest(agree=any_process, notify=_announce_stop) as stop, ExitStack() as stack:
         if config.copy_to is not None:
             restore_run(config.out, config.copy_to, step=config.checkpoint_step)
         return _Training(Setup.of(config), stop, stack).run()
+
+
+def _announce_stop() -> None:
+    """Say that the step, which can take minutes, is completed first."""
+    if jax.process_index() == 0:
+        with contextlib.suppress(RuntimeError, OSError):  # the signal came while the same stream was written
+            messages.info("stopping after this step; a second signal ends the process at once, without a checkpoint")
 
 
 class _StopRequested(Exception):

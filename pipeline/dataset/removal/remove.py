@@ -55,7 +55,7 @@ class Removal:
     def lines(self) -> Iterator[str]:
         """Yield a description, line by line."""
         repacked, dropped = (sum(len(getattr(s, n)) for s in self.shards.values()) for n in ("repacked", "dropped"))
-        yield f"{len(self.documents):,} documents; sequences: {repacked:,} repacked, {dropped:,} dropped"
+        yield f"documents removed: {len(self.documents):,}; sequences repacked: {repacked:,}, dropped: {dropped:,}"
         if self.card is None:
             yield "nothing else is in it, so it is deleted"
             return

@@ -46,9 +46,11 @@ def test_the_log_loses_the_lines_that_name_an_item_or_its_file(workspace: Worksp
     journal, log = Journal(workspace, "id"), workspace.root.local() / "logs" / "log.jsonl"
     journal.begin(REQUEST)
     lines = ['{"message": "working on a.mp4 for 9 s"}\n', '{"message": "/v/a.mp4 failed"}\n', '{"message": "b.mp4"}\n']
-    log.write_text("".join(lines))
+    earlier = log.with_name("log.jsonl.1")
+    for file in (log, earlier):
+        file.write_text("".join(lines))
     clear_files(workspace, REQUEST, journal)
-    assert log.read_text() == lines[2]
+    assert log.read_text() == earlier.read_text() == lines[2]
 
 
 def test_a_dataset_is_unfinished_until_it_has_a_card(workspace: Workspace) -> None:

@@ -12,12 +12,13 @@ from schemas.runs.interrupt import StopRequest
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_requests_a_stop_and_the_handlers_are_restored(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with StopRequest() as stop:
+    before, notified = signal.getsignal(number), []
+    with StopRequest(notify=lambda: notified.append(number)) as stop:
         assert not stop.is_requested()
         signal.raise_signal(number)
         assert stop.is_requested()
     assert signal.getsignal(number) is before
+    assert notified == [number]
     assert not stop.is_requested()  # can be used again
 
 

@@ -95,6 +95,33 @@ def test_a_log_file_has_what_a_command_says_and_why_it_ended(own: Messages, tmp_
     ]
 
 
+def test_a_full_log_becomes_the_earlier_one_and_the_newest_lines_are_in_the_log(
+    own: Messages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("schemas.runs.messages.LOG_BYTES", 1000)
+    own.configure("run", level="error", format="text")
+    with own.recorded(located(tmp_path / LOG)):
+        for n in range(50):
+            own.info(f"message {n}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LOG, f"{LOG}.1"]
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2500
+    found = rows((tmp_path / f"{LOG}.1").read_text()) + rows((tmp_path / LOG).read_text())
+    numbers = [int(row["message"].removeprefix("message ")) for row in found]
+    assert numbers == list(range(numbers[0], 50))
+
+
+def test_warnings_of_libraries_at_the_root_logger_are_shown_with_the_level_debug_only(own: Messages) -> None:
+    root = logging.getLogger()
+    of_beam = logging.LogRecord("root", logging.WARNING, "/lib/apache_beam/io.py", 1, "apitools not found", None, None)
+    of_others = logging.LogRecord("root", logging.WARNING, "/lib/other/io.py", 1, "careful", None, None)
+    for _ in range(2):  # a filter replaces the earlier one
+        own.configure("run", level="debug", format="text")
+        assert root.filter(of_beam)
+        own.configure("run", level="info", format="text")
+        assert not root.filter(of_beam)
+        assert root.filter(of_others)
+
+
 def test_a_log_that_cannot_be_written_does_not_end_a_command(own: Messages, tmp_path: Path) -> None:
     with own.recorded(located(tmp_path / "none" / LOG)):
         own.info("one")
