@@ -67,14 +67,14 @@ class Reason(StrEnum):
     TIMEOUT = "timeout"  # decoding exceeded its time limit
     MEMORY = "memory"  # decoding exceeded its memory limit
     CRASHED = "crashed"  # the decoder process died
-    TOO_SHORT = "too_short"
-    TOO_LONG = "too_long"
+    TOO_SHORT = "too_short"  # less than the minimum duration or number of words
+    TOO_LONG = "too_long"  # more than the maximum duration or number of words
     TOO_SMALL = "too_small"  # fewer pixels than the minimum
     TOO_LARGE = "too_large"  # more bytes or pixels than the maximum
     BLACK = "black"  # black frames
     FROZEN = "frozen"  # a video whose frames do not change
     STILL = "still"  # slides or a screen recording: frames hardly change
-    BLURRED = "blurred"
+    BLURRED = "blurred"  # no sampled frame is sharp
     BLOCKY = "blocky"  # visible blocks of strong compression
     INTERLACED = "interlaced"  # combing artifacts at moving edges
     BARS = "bars"  # black bars cover too much of the frame

@@ -11,6 +11,7 @@ _TOP = Path(__file__).parents[1]
 _PAGES = [*sorted(_TOP.glob("*.md")), *sorted(_TOP.glob("docs/**/*.md")), *sorted(_TOP.glob("tokenizer/**/*.md"))]
 _CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 _GENERATED = set(re.findall(r'"(reference/[\w/]+\.md)"', (_TOP / "docs" / "hooks" / "pages.py").read_text()))
+_INTERNAL = {"LONGREEL_LAUNCHER", "LONGREEL_NATIVE_OUTPUT"}  # from a launcher to its processes
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -46,6 +47,7 @@ def test_every_page_is_in_the_navigation() -> None:
 def test_the_reference_has_the_environment_variables_that_are_read() -> None:
     code = [p for package in ("pipeline", "trainer", "schemas", "tokenizer") for p in (_TOP / package).rglob("*.py")]
     read = {name for path in code for name in re.findall(r'environ(?:\.get\(|\[)"([A-Z_0-9]+)"', path.read_text())}
+    read |= {name for path in code for name in re.findall(r'"(LONGREEL_[A-Z_]+)"', path.read_text())} - _INTERNAL
     reference = (_TOP / "docs" / "hooks" / "pages.py").read_text()
     assert len(read) > 3
     assert {name for name in read if name not in reference and not name.startswith("AWS_")} == set()

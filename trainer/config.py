@@ -20,7 +20,7 @@ from schemas.field_types import require_types
 # vision ids only, as in LWM. The model then does not learn which modality comes next; the document grammar decides it.
 Softmax = Literal["joint", "by_modality"]
 SOFTMAXES: tuple[str, ...] = get_args(Softmax)
-AttentionMethod = Literal["ring", "all_gather", "ulysses"]  # see `attention/context_parallel.py` for which to choose
+AttentionMethod = Literal["ring", "all_gather", "ulysses"]  # docs/training_runs.md: which to choose
 ATTENTION_METHODS: tuple[str, ...] = get_args(AttentionMethod)
 Dtype = Literal["float32", "bfloat16"]
 DTYPES: tuple[str, ...] = get_args(Dtype)

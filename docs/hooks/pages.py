@@ -89,7 +89,7 @@ def on_post_build(config: MkDocsConfig) -> None:
 def _first_sentence(text: str) -> str:
     """Return the first sentence of the first paragraph of prose, without links."""
     paragraphs = (paragraph.strip("\n") for paragraph in re.split(r"\n\s*\n", text))
-    prose = next((paragraph for paragraph in paragraphs if re.match(r"[A-Z`*]", paragraph)), "")
+    prose = next((paragraph for paragraph in paragraphs if re.match(r"[A-Z*]|`(?!``)", paragraph)), "")
     plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(prose.split()))
     return re.split(r"(?<=[.:]) (?=[A-Z`])", plain)[0]
 
@@ -145,6 +145,10 @@ def _index() -> str:
             lines += ["", f"**{group}**", "", "| command | |", "|---|---|"]
         page = _command_page(name).removeprefix("reference/")
         lines.append(f"| [`longreel {name}`]({page}) | {command.summary} |")
+    lines += ["", "## Configuration keys", ""]
+    lines.append(
+        "The keys of a [configuration file](../configuration.md) are the options of a command, in tables by prefix."
+    )
     codes = re.findall(r"^    (\d+) +(.+(?:\n {9}.+)*)", longreel.__doc__ or "", re.MULTILINE)
     lines += ["", "## Exit codes", "", "| code | meaning |", "|---|---|"]
     lines += [f"| {code} | {' '.join(meaning.split())} |" for code, meaning in codes]
@@ -152,9 +156,14 @@ def _index() -> str:
     lines += [
         "| `AWS_*` | credentials, region and endpoint (`AWS_ENDPOINT_URL`) of S3 |",
         "| `GOOGLE_APPLICATION_CREDENTIALS`, `GOOGLE_CLOUD_PROJECT` | credentials and project of Google Cloud |",
+        "| `STORAGE_EMULATOR_HOST` | another server in place of Google Cloud Storage |",
         "| `OPENAI_API_KEY` | the key for `--endpoint` of `eval`, `qa` and `caption` |",
         "| `LONGREEL_API_KEY` | the key that `serve` asks for |",
-        "| `XDG_CACHE_HOME` | the folder of compiled programs and of files from buckets |",
+        "| `LONGREEL_COORDINATOR`, `LONGREEL_PROCESSES`, `LONGREEL_PROCESS_ID` | the place of a process "
+        "in a run of several; see [many hosts](../launch.md), also for the variables of schedulers |",
+        "| `LONGREEL_CACHE_BYTES` | the size of the [cache](../storage.md#the-cache) of files from buckets |",
+        "| `TMPDIR` | the folder of temporary copies and of that cache |",
+        "| `XDG_CACHE_HOME` | the folder of compiled programs, `longreel/compiled`; `~/.cache` by default |",
         "| `XLA_FLAGS`, `JAX_*` | the settings of JAX, as its documentation describes |",
     ]
     return "\n".join(lines) + "\n"
@@ -172,7 +181,8 @@ def _command(name: str) -> str:
         lines += [title, ""]
         if table and options[0].section:
             lines += [" ".join(options[0].section.split()), ""]
-        lines += ["| option | default | |", "|---|---|---|", *map(_row, options), ""]
+        lines += ['<div class="options" markdown>', "", "| option | default | |", "|---|---|---|", *map(_row, options)]
+        lines += ["", "</div>", ""]
     lines += [
         "## In a configuration file",
         "",
@@ -242,6 +252,9 @@ def _formats() -> str:
 |---|---|---|---|
 | layout of a workspace | {workspace.LAYOUT_VERSION} | `version` in `workspace.json` | [tables](tables.md) |
 | dataset | {SCHEMA_VERSION} | `schema_version` in `dataset.json` | [datasets](../datasets.md) |
+| results of a job | one for each algorithm | in the fingerprint that is stored with them | [tables](tables.md) |
+| checkpoint of a run | none: the arrays are compared | `checksums.json` | [training](../training_runs.md) |
+| weights of a VQGAN | none: the arrays are compared | the header | [frame tokenizers](../frame_tokenizers.md) |
 
 Files are written in formats that other programs read: Parquet and Arrow, WebDataset (tar with NumPy arrays and JSON),
 Croissant, TOML, safetensors and Orbax.

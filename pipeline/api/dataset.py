@@ -73,7 +73,10 @@ class Dataset(collections.abc.Sequence[PackedSequence]):
         return self._ends[-1]
 
     def __getitem__(self, index: Any) -> Any:
-        """Return one sequence; negative indices count from the end. A slice gives a list."""
+        """Return one sequence; negative indices count from the end. A slice gives a list.
+
+        Raises IndexError beyond the last sequence, DatasetError if its bytes are damaged.
+        """
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         i = range(len(self))[index]  # raises IndexError
@@ -86,6 +89,7 @@ class Dataset(collections.abc.Sequence[PackedSequence]):
 
         `tokens` and `targets` (the next tokens) int64, `weights` float32 of the targets (0 at the end of a document
         and for padding), `segment_ids` int64 (0 for padding; attention stays within a segment) and `positions` int64.
+        Raises IndexError beyond the last sequence, DatasetError if its bytes are damaged.
         """
         sequence, length = self[index], self.context_length
         inputs = expand(sequence.spans, length, attention=cast(Attention, self.card.attention))
@@ -161,5 +165,5 @@ class Arrays:
         return len(self._dataset)
 
     def __getitem__(self, index: int) -> dict[str, NDArray[Any]]:
-        """Return the arrays of one sequence."""
+        """Return the arrays of one sequence, each [S] and int64 or float32, as `Dataset.arrays`. Raises as it does."""
         return self._dataset.arrays(index)

@@ -32,17 +32,24 @@ _MAX_COPIES = 1 << 31
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One entry of KEY.json: tokens [start, start + length) of one copy of a document."""
+    """One entry of KEY.json: tokens [start, start + length) of one copy of a document.
 
-    id: str  # of the document
-    copy: int  # from 0
+    `id` is that of the document, `copy` counts from 0.
+    """
+
+    id: str
+    copy: int
     start: int
     length: int
 
 
 @dataclass(frozen=True, eq=False)
 class PackedSequence:
-    """A sequence: its key, tokens [S], spans [M] (SPAN_DTYPE) and chunks, in the order of the tokens."""
+    """A sequence: its key, tokens [S] (uint16 or uint32), spans [M] (SPAN_DTYPE) and chunks, in order.
+
+    SPAN_DTYPE has the fields start and length (int32, in tokens), document (int32, an index of `chunks`), modality
+    (int8: 0 text, 1 frames) and weight (float32).
+    """
 
     key: str
     tokens: NDArray[Any]

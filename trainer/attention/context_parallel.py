@@ -8,22 +8,7 @@ All give the same result. Each implements `protocol.ContextParallel` on the loca
 With one device on the axis `sequence`, or without a mesh, the kernel runs alone. Segment ids and positions determine
 which token sees which, so the order of the sequence does not matter.
 
-Which to choose. With s = S/n tokens per device, a device sends the following in a layer's forward pass, and holds the
-following in addition to its own part:
-
-    ring         2(n-1)·s·K·H, in n-1 hops behind the work      keys and values of one more device
-    all_gather   2(n-1)·s·K·H, at once and before the work      keys and values of the whole sequence, 2·S·K·H
-    ulysses      2·s·(N+K)·H, at once and before the work       the whole sequence for 1/n of the heads: nothing more
-
-    1. ring, unless one of these holds. It is the only one whose memory and waiting do not grow with the sequence.
-    2. ulysses, where the sequence axis divides the key/value heads that `tensor` leaves: least memory and, from n > 1 +
-       N/K on, fewest bytes. It also evens out the work whatever the layout, as every device does all tokens.
-    3. all_gather, where s is so short (about 2,000 tokens) that a hop's work does not hide its transfer, and 2·S·K·H
-       numbers fit. It waits once and not n times, so it is also less sensitive to uneven hops.
-
-Measured (`benchmarks/ring.py`, 8 virtual CPU devices, 8,192 tokens, 8 heads of 32, forward and backward): temporaries
-of 16 MB a device for ring, 40 for all_gather, 7 for ulysses; 50, 52 and 63 % of a matrix product's speed by processor
-time. On a CPU a transfer is a copy, so that says nothing about networks.
+docs/training_runs.md says what each sends and holds, and which to choose.
 
 Accumulators and log-sum-exp are float32 whatever the inputs are; rows of padding come out as exactly 0.
 

@@ -135,11 +135,11 @@ class TrainConfig:
     """Ids that a target's probability is normalized over: joint (all ids) or by_modality (text ids for text, vision ids
     for vision, as in LWM). Default: the model's; by_modality for lwm_7b, joint for other recipes."""
     dtype: Dtype | None = None
-    """Type of activations and matrix products: float32 or bfloat16; parameters and the optimizer's state are always
-    float32. Default: the model's; bfloat16 for 1b, 7b and lwm_7b."""
+    """Type of activations and matrix products: float32 or bfloat16; parameters and the optimizer's state are
+    float32 unless `--optimizer` says otherwise. Default: the model's; bfloat16 for 1b, 7b and lwm_7b."""
     attention: AttentionMethod = "ring"
     """Context-parallel strategy over the mesh axis `sequence`: ring, all_gather or ulysses. Results are the same up to
-    rounding; see `trainer/attention/context_parallel.py` for which to choose."""
+    rounding; docs/training_runs.md says which to choose."""
     layout: Layout = "block_cyclic"
     """How the tokens of a sequence are distributed over the mesh axis `sequence`."""
     checkpoint_step: int | None = None
