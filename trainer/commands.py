@@ -7,12 +7,13 @@ import math
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
+from rich.table import Table
 from tyro.conf import arg
 
-from schemas.runs.messages import messages
+from schemas.runs.messages import DataConsole, messages
 from trainer.compilation_cache import use_compilation_cache
 from trainer.config import MeshConfig
 from trainer.cpu_devices import use_cpu_devices
@@ -58,20 +59,43 @@ class Train:
 class EvalLoss:
     """Measure the loss of a trained model on packed datasets.
 
-    Prints a JSON object with the means over all targets, and over those of text and of vision, in nats per target, and
-    their exponentials, the perplexities; and the same by the position of a token within its document, in ranges that
-    double. A value that cannot be measured is null.
+    Prints the means over all targets, and over those of text and of vision, in nats per target, and their exponentials,
+    the perplexities; and the same by the position of a token within its document, in ranges that double. In JSON, a
+    value that cannot be measured is null.
     """
 
     loss: Annotated[LossConfig, arg(name="")]
     mesh: MeshConfig = field(default_factory=MeshConfig)
+    format: Literal["table", "json"] = "table"
+    """Print a table, or one JSON object."""
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Print what was measured."""
         use_cpu_devices(self.loss.devices)
         use_compilation_cache()
         measured = measure_loss(self.loss, self.mesh)
-        print(json.dumps(_without_nan(measured)))
+        if self.format == "json":
+            print(json.dumps(_without_nan(measured)))
+        else:
+            DataConsole().print(_loss_table(measured))
+
+
+def _loss_table(measured: dict[str, Any]) -> Table:
+    """Return the losses of all targets and by position as a table."""
+    run = f"step {measured['step']:,}, {measured['sequences']:,} sequences"
+    title = f"{run}; nats per target (perplexity), by position in the document"
+    table = Table("position", "targets", "all", "text", "vision", title=title, title_justify="left")
+    for row in [measured, *measured["by_position"]]:
+        first, last = row.get("first"), row.get("last")
+        place = "all" if first is None else f"{first:,}" if first == last else f"{first:,} to {last:,}"
+        weight = f"{row['weight']:,.0f}" if "weight" in row else ""
+        table.add_row(place, weight, *(_loss_cell(row, modality) for modality in ("", "text_", "vision_")))
+    return table
+
+
+def _loss_cell(row: dict[str, Any], modality: str) -> str:
+    loss = row[f"{modality}loss"]
+    return f"{loss:.4f} ({row[f'{modality}perplexity']:,.0f})" if math.isfinite(loss) else "-"
 
 
 def _without_nan(value: object) -> object:

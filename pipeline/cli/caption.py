@@ -12,7 +12,7 @@ from pipeline.captioning.captions import MANIFEST, caption_items, needs_caption
 from pipeline.captioning.config import CaptionConfig
 from pipeline.cli.evaluation import Subject
 from pipeline.cli.place import FLAT, Inputs
-from pipeline.runtime.progress import output, show_count
+from pipeline.runtime.progress import CountProgress, output
 from pipeline.sources.access import AccessConfig
 from pipeline.sources.links import with_given
 from pipeline.sources.manifest import read_valid_items
@@ -47,17 +47,18 @@ class Caption:
         if self.dry_run:
             output().print(f"{len(items):,} items, {total:,} without a caption: as many requests")
             return
+        model, count = self.subject.load(), CountProgress("caption", total, "items")
         with locked_folder(self.subject.out):
             summary = caption_items(
                 items,
-                self.subject.load(),
+                model,
                 self.subject.out,
                 self.captioning,
                 concurrency=self.subject.concurrency,
                 access=access,
-                progress=lambda done: show_count("caption", done, total, "items"),
+                progress=count.show,
             )
-        show_count("caption", total, total, "items", last=True)
+        count.close(total)
         self._print(summary)
 
     def _print(self, summary: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from pipeline.evaluation.visual_needle import VisualNeedleConfig, visual_needle_
 from pipeline.inference.config import LocalConfig
 from pipeline.language_models.chat import ChatModel
 from pipeline.language_models.endpoint import Endpoint, EndpointConfig
-from pipeline.runtime.progress import show_count
+from pipeline.runtime.progress import CountProgress
 from pipeline.text.books import BookConfig, load_book
 from schemas.errors import ConfigError, UsageError
 from schemas.printable import printable
@@ -66,17 +66,17 @@ class Subject:
 
     def evaluate(self, suite: str, samples: Iterator[Sample], options: Any, *, total: int | None = None) -> None:
         """Ask, and print the scores."""
+        model, count = self.load(), CountProgress(f"eval {suite}", total, "samples")
         summary = run_suite(
             suite,
             samples,
-            self.load(),
+            model,
             self.out,
             concurrency=self.concurrency,
             options=options,
-            progress=lambda done: show_count(f"eval {suite}", done, total, "samples"),
+            progress=count.show,
         )
-        asked = summary["all"]["samples"]
-        show_count(f"eval {suite}", asked, asked, "samples", last=True)
+        count.close(summary["all"]["samples"])
         _print(summary)
         messages.info(f"eval {suite}: {self.out / PAGE}")
 

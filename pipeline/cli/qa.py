@@ -16,7 +16,7 @@ from pipeline.qa_generation.config import QaGeneration
 from pipeline.qa_generation.generate import NamedBook, generate, questions
 from pipeline.qa_generation.prompts import question_request
 from pipeline.qa_generation.report import PAGE
-from pipeline.runtime.progress import output, show_count
+from pipeline.runtime.progress import CountProgress, output
 from pipeline.text.books import BookConfig, load_book
 from pipeline.text.formats.registry import FORMATS
 from pipeline.text.qa_items import MANIFEST
@@ -70,17 +70,18 @@ class Qa:
             output().print(self._estimate(books))
             return
         total = sum(1 for _ in questions(books, self.generation))
+        model, count = self.subject.load(), CountProgress("qa", total, "questions")
         with locked_folder(self.subject.out):
             summary = generate(
                 books,
-                self.subject.load(),
+                model,
                 self.subject.out,
                 self.generation,
                 concurrency=self.subject.concurrency,
                 facts={name: value for name in ("license", "source") if (value := getattr(self, name)) is not None},
-                progress=lambda done: show_count("qa", done, total, "questions"),
+                progress=count.show,
             )
-        show_count("qa", total, total, "questions", last=True)
+        count.close(total)
         self._print(summary)
 
     def _load(self) -> Iterator[NamedBook]:

@@ -73,11 +73,36 @@ class _Follower:
         return ""
 
 
-def show_count(what: str, done: int, total: int | None, unit: str, *, last: bool = False) -> None:
-    """Show how many of a total are done, in a line of the terminal that is written over until the last one."""
-    if messages.shows_bars:
-        of_all = "" if total is None else f" of {total:,}"
-        print(f"\r{what}: {done:,}{of_all} {unit}", end="\n" if last else "", file=sys.stderr, flush=True)
+class CountProgress:
+    """Shows how many of a total are done: on a terminal in one line, elsewhere in a line every ten seconds.
+
+    `total` is None if it is not known.
+    """
+
+    def __init__(self, what: str, total: int | None, unit: str) -> None:
+        self._what, self._total, self._unit = what, total, unit
+        self._started = self._shown = time.monotonic()
+
+    def show(self, done: int) -> None:
+        """Show that `done` are done."""
+        now = time.monotonic()
+        if messages.shows_bars:
+            print(f"\r{self._text(done)}", end="", file=sys.stderr, flush=True)
+        elif now - self._shown >= _PLAIN_S:
+            self._shown = now
+            total, speed = self._total, done / (now - self._started)
+            left = None if total is None or not done else round((total - done) / speed)
+            text = self._text(done) + ("" if left is None else f", time left {left} s")
+            messages.info(text, event="progress", job=self._what, done=done, total=total, seconds_left=left)
+
+    def close(self, done: int) -> None:
+        """Show the last count, and end the line of the terminal."""
+        if messages.shows_bars:
+            print(f"\r{self._text(done)}", file=sys.stderr, flush=True)
+
+    def _text(self, done: int) -> str:
+        of_all = "" if self._total is None else f" of {self._total:,}"
+        return f"{self._what}: {done:,}{of_all} {self._unit}"
 
 
 def _longest(running: Sequence[Summary]) -> str:

@@ -63,10 +63,12 @@ class Messages:
         self._lock = threading.RLock()
         self._command, self._level, self._format = "", _LEVELS["info"], "text"
         self._files: list[_LogFile] = []
+        self._said: set[str] = set()
 
     def configure(self, command: str, *, level: Level, format: Format) -> None:
         """Set what stderr shows from now on, also of the messages of libraries."""
         self._command, self._level, self._format = command, _LEVELS[level], format
+        self._said.clear()
         shown = logging.INFO if level == "debug" else logging.ERROR
         for name in LIBRARIES:
             logging.getLogger(name).setLevel(shown)
@@ -96,6 +98,14 @@ class Messages:
     def warning(self, text: str, *, event: str = "message", **fields: Any) -> None:
         """Say what the user should know although the command continues."""
         self.emit("warning", text, event, fields)
+
+    def warning_once(self, about: str, text: str) -> None:
+        """Warn unless the command, or the process of a notebook, has done so `about` the same thing."""
+        with self._lock:
+            is_new = about not in self._said
+            self._said.add(about)
+        if is_new:
+            self.warning(text)
 
     def error(self, text: str, **fields: Any) -> None:
         """Say why the command ends."""

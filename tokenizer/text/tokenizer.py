@@ -81,9 +81,13 @@ class TextTokenizer:
         tokenizer = cls(files, name=str(path))
         if not tokenizer.is_lossless:
             reasons = "; ".join(tokenizer.losses)
-            messages.warning(f"the text tokenizer {path} does not restore every text exactly: {reasons}")
+            text = f"the text tokenizer {path} does not restore every text exactly: {reasons}"
+            messages.warning_once(f"losses of {tokenizer.sha256}", text)
         if not tokenizer.begin_vision:
-            messages.warning(f"the text tokenizer {path} is for texts alone: it has no pieces for {BEGIN_VISION}")
+            about = f"markers of {tokenizer.sha256}"
+            messages.warning_once(
+                about, f"the text tokenizer {path} is for texts alone: it has no pieces for {BEGIN_VISION}"
+            )
         return tokenizer
 
     @property

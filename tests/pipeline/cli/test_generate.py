@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -100,9 +101,12 @@ def test_generate_and_eval_loss_read_a_bucket(
         assert longreel.main(generate) == 0
         loss = ["eval", "loss", "--model", str(model), "--dataset", f"{root}/packed/{CONTEXT}"]
         assert longreel.main(loss) == 0
+        assert longreel.main([*loss, "--format", "json"]) == 0
         told.append(capsys.readouterr().out.replace(root, "ROOT"))
     assert told[0] == told[1]
     assert told[0].startswith("The clocks")
+    measured = json.loads(told[0].splitlines()[-1])
+    assert f"{measured['loss']:.4f} (" in told[0]
 
 
 def test_commands_refuse_the_moving_average_of_a_run_that_has_none(

@@ -8,7 +8,7 @@ import pytest
 from pipeline.runtime import progress
 from pipeline.runtime.job_log import JobLog
 from pipeline.runtime.journal import DEFECT, KEPT, MADE, REJECTED, WORKING, Journal
-from pipeline.runtime.progress import _Follower, following, show_count
+from pipeline.runtime.progress import CountProgress, _Follower, following
 from schemas.runs.messages import console
 
 
@@ -96,9 +96,21 @@ def test_a_path_is_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None
 def test_a_count_is_one_line_of_a_terminal_that_ends_with_the_last(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    show_count("eval ruler", 1, None, "samples")
-    assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    show_count("eval ruler", 1, None, "samples")
-    show_count("eval ruler", 1200, 1200, "samples", last=True)
+    CountProgress("eval ruler", None, "samples").show(1)
+    CountProgress("eval ruler", 1200, "samples").close(1200)
     assert capsys.readouterr().err == "\reval ruler: 1 samples\reval ruler: 1,200 of 1,200 samples\n"
+
+
+def test_a_count_is_a_line_every_ten_seconds_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("pipeline.runtime.progress.time.monotonic", lambda: now)
+    count = CountProgress("eval ruler", 40, "samples")
+    for done in range(1, 31):
+        now += 1.0
+        count.show(done)
+    count.close(30)
+    lines = [f"eval ruler: {done} of 40 samples, time left {40 - done} s" for done in (10, 20, 30)]
+    assert capsys.readouterr().err.splitlines() == lines

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigError, InputError, Reason
+from schemas.runs.messages import messages
 from tokenizer.text.chunking import BLOCK_CHARS
 from tokenizer.text.tokenizer import TextTokenizer
 from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
@@ -190,7 +191,9 @@ def test_an_unpaired_surrogate_is_an_input_error(own: TextTokenizer) -> None:
 def test_a_normalizing_model_is_loaded_with_one_warning(
     nfkc: TextTokenizer, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    TextTokenizer.load(folder / "nfkc.model")
+    messages.configure("", level="info", format="text")  # a command starts
+    for _ in range(2):
+        TextTokenizer.load(folder / "nfkc.model")
     assert not nfkc.is_lossless
     assert len(nfkc.losses) == 2
     shown = capsys.readouterr().err
