@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from pipeline.dedup.similarity import Signature
 from pipeline.runtime.interrupt import raise_if_stopping
+from pipeline.runtime.progress import CountProgress
 from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.sources.inputs import local_file
 from pipeline.tokenizer_jobs.training_set import signature_of, write_training_table
@@ -125,7 +126,8 @@ def _decode(
     signatures: list[tuple[str, Signature]] = []
     with atomic(folder / "frames.u8") as temporary, temporary.open("w+b") as file:
         kept = _Reservoir(file, made_of.limit, made_of.seed)
-        for uri in made_of.uris:
+        count = CountProgress("train-tokenizer: decoding", len(made_of.uris), "videos and images")
+        for done, uri in enumerate(made_of.uris):
             before = kept.seen
             try:
                 with record_errors(uri), local_file(uri, access=access) as path:
@@ -133,12 +135,14 @@ def _decode(
                     for frames, _ in decoder.frames(path):
                         raise_if_stopping()
                         kept.take(frames)
+                        count.show(done)
             except InputError as e:
                 came = kept.seen - before
                 log(f"excluded: {uri}: {e}" if not came else f"{uri}: {e}; its first {came} frames are kept")
             if kept.seen > before:  # a truncated video belongs to the training set, too
                 videos.append(_CachedVideo(uri=uri, sha256=sha256, frames=kept.seen - before))
                 signatures.append((uri, signature))
+        count.close(len(made_of.uris))
         if not kept.count:
             raise InputError(Reason.EMPTY, "there is no frame to train on: no video or image could be decoded")
     write_training_table(trained_on, signatures)

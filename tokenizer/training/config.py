@@ -47,7 +47,10 @@ class TokenizerTrainConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.warmup_steps < self.steps:
-            raise ConfigError(f"warmup_steps must be at least 0 and below steps={self.steps}, got {self.warmup_steps}")
+            raise ConfigError(
+                f"warmup_steps must be at least 0 and below steps={self.steps}, got {self.warmup_steps}: "
+                "give another --warmup-steps"
+            )
         if not 0 <= self.averaging < 1:
             raise ConfigError(f"averaging must be in [0, 1), got {self.averaging}")
         if not self.learning_rate > 0:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import Interrupted, JobError, storage_errors
 from schemas.files import write_text
+from schemas.runs.messages import messages
 from schemas.runs.metrics import MetricsLog
 from schemas.runs.progress import TrainingProgress
 from schemas.runs.tensorboard import TensorBoard
@@ -36,6 +38,7 @@ from tokenizer.checkpoints.checkpoint import Weights
 from tokenizer.training import perceptual
 from tokenizer.training.config import TokenizerTrainConfig
 from tokenizer.training.crops import crops, fingerprint, require_frames
+from tokenizer.training.generator import Metrics
 from tokenizer.training.metrics import MetricsWindow
 from tokenizer.training.pictures import comparison, write_picture
 from tokenizer.training.resources import device_count, require_disk_space
@@ -74,6 +77,7 @@ def train_tokenizer(
     returned true and everything is saved, and StorageError if the disk is full.
     """
     require_frames(frames, config.crop)
+    messages.info("train-tokenizer: compiling the training step; on a CPU this takes up to a minute", event="compiling")
     with ExitStack() as stack:
         return _Training(config, frames, out, initial, stack).run(is_stopping)
 
@@ -90,6 +94,7 @@ class _Training:
         stack: ExitStack,
     ) -> None:
         self._config, self._frames, self._out = config, frames, out
+        self._created = time.perf_counter()
         self._mesh = make_mesh(device_count(config))
         self._vgg = None
         if config.perceptual is not None:
@@ -128,9 +133,13 @@ class _Training:
         while self._step < config.steps:
             if is_stopping():
                 raise self._interrupted()
-            self._advance()
+            metrics = self._advance()
             if self._step == first:
+                seconds = time.perf_counter() - self._created
+                text = f"train-tokenizer: compiled, and made the first step, in {seconds:.1f} s"
+                self._progress.log(text, event="compiled", seconds=round(seconds, 1))
                 self._progress.start()
+            self._progress.update(self._step, f"loss {metrics['loss']:.4f}, PSNR {metrics['psnr']:.1f} dB")
             last = self._step == config.steps
             if self._step % log_every == 0 or last:
                 self._log.write("train", self._step, self._window.average(batch=config.batch))
@@ -138,7 +147,7 @@ class _Training:
                 self._save()
         return self._out / WEIGHTS
 
-    def _advance(self) -> None:
+    def _advance(self) -> Metrics:
         adversarial = self._config.discriminator.weight > 0 and self._step >= self._config.discriminator.start
         step = compiled_train_step(self._config, adversarial=adversarial, mesh=self._mesh)
         self._state, metrics = step(self._state, self._place(self._crops(self._step)), self._vgg)
@@ -146,7 +155,7 @@ class _Training:
         if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["gradient_norm"])):
             raise self._diverged(f"the loss is {metrics['loss']}, the gradient norm {metrics['gradient_norm']}")
         self._window.add(metrics)
-        self._progress.update(self._step, f"loss {metrics['loss']:.4f}, PSNR {metrics['psnr']:.1f} dB")
+        return metrics
 
     def _save(self) -> None:
         """Write a snapshot, then weights and a picture; raise JobError instead if a weight does not fit in float16."""
