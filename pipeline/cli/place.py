@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from pipeline.runtime.beam import Runner
+from pipeline.runtime.cores import default_workers
 from pipeline.runtime.engines.dask import DaskEngine
 from pipeline.runtime.engines.dataflow import DataflowConfig, DataflowEngine
 from pipeline.runtime.engines.engine import Engine
@@ -27,9 +28,10 @@ class Place:
     out: AddressOfFolder
     """The workspace: a new folder, or one that an earlier command made; also in a bucket, as s3://BUCKET/FOLDER or
     gs://BUCKET/FOLDER."""
-    workers: int = 1
-    """Worker threads of `--engine local`, or processes of the cluster that `--engine dask` starts without a scheduler.
-    Decoding and encoding overlap even with one."""
+    workers: int | None = None
+    """Worker threads of `--engine local`; default: one per usable core, at most one per GiB of available memory. Or
+    processes of the cluster that `--engine dask` starts without a scheduler; default: 1. The result does not depend on
+    it."""
     engine: Literal["local", "dask", "dataflow", "beam"] = "local"
     """Where the jobs run: threads of this process, a Dask cluster, Google Cloud Dataflow, or another Beam runner that
     the options after `--` select. See docs/operations.md."""
@@ -45,7 +47,10 @@ class Place:
         """Return what runs the jobs; `options` are Beam's."""
         if self.scheduler and self.engine != "dask":
             raise UsageError(f"--scheduler is an option of --engine dask, got --engine {self.engine}")
-        return Runner(self.workers, options, self._engine())
+        workers = self.workers
+        if workers is None:
+            workers = default_workers() if self.engine == "local" else 1
+        return Runner(workers, options, self._engine())
 
     def _engine(self) -> Engine:
         match self.engine:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, get_type_hints
 
 from pipeline.cli.options import NONE, TRANSIENT, Option, Scalar, Value, options_of
 from pipeline.cli.toml import spelled, write_config
-from pipeline.runtime.kept_tokenizer import kept_hashes
 from pipeline.runtime.settings import Key, Settings, apply_settings
 from pipeline.runtime.workspace import Workspace
 from schemas.errors import DatasetError, UsageError
@@ -79,6 +78,7 @@ def configured(
 
 
 def _require_same_text_tokenizer(workspace: Workspace, given: Location) -> None:
+    from pipeline.runtime.kept_tokenizer import kept_hashes
     from tokenizer.text.tokenizer import TextTokenizer
 
     try:

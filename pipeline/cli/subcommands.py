@@ -88,9 +88,9 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     ),
     **_group(
         "Work with a packed dataset",
-        ("inspect", "pipeline.cli.datasets", "Inspect", "show what a dataset contains"),
-        ("verify", "pipeline.cli.datasets", "Verify", "check every hash, count, token id and span"),
-        ("trace", "pipeline.cli.datasets", "Trace", "show the source of a token, and its sentence or frame"),
+        ("inspect", "pipeline.cli.dataset.checks", "Inspect", "show what a dataset contains"),
+        ("verify", "pipeline.cli.dataset.checks", "Verify", "check every hash, count, token id and span"),
+        ("trace", "pipeline.cli.dataset.trace", "Trace", "show the source of a token, and its sentence or frame"),
     ),
     **_group(
         "Remove data",

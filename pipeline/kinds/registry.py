@@ -32,7 +32,7 @@ def kinds() -> Mapping[str, ItemKind]:
 
     Raises ConfigError if a registered kind cannot be loaded, or takes the name or a file ending of another one.
     """
-    found: dict[str, ItemKind] = {name: _load(place) for name, place in _BUILT_IN.items()}
+    found = {name: _load(name) for name in _BUILT_IN}
     for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
         try:
             kind: ItemKind = entry.load()
@@ -45,10 +45,17 @@ def kinds() -> Mapping[str, ItemKind]:
 
 def kind_of(name: str) -> ItemKind:
     """Return a kind by name; raises ConfigError for an unknown one."""
+    if name in _BUILT_IN:
+        return _load(name)  # without the libraries of the others
     try:
         return kinds()[name]
     except KeyError as e:
         raise ConfigError(f"unknown item kind {name!r}; known are {', '.join(kinds())}") from e
+
+
+def is_kind(name: str) -> bool:
+    """Return whether there is a kind with this name."""
+    return name in _BUILT_IN or name in kinds()
 
 
 def kind_of_file(name: str) -> ItemKind | None:
@@ -75,8 +82,9 @@ def _by_ending() -> Mapping[str, ItemKind]:
     return {ending: kind for kind in kinds().values() for ending in kind.endings}
 
 
-def _load(place: str) -> ItemKind:
-    module, name = place.split(":")
+@functools.cache
+def _load(built_in: str) -> ItemKind:
+    module, name = _BUILT_IN[built_in].split(":")
     kind: ItemKind = getattr(importlib.import_module(module), name)
     return kind
 

@@ -13,7 +13,7 @@ No worker grows with the corpus: what does is in the store (pipeline.runtime.sto
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from pipeline.runtime.engines.engine import Engine, run_pipeline
@@ -74,6 +74,7 @@ def run_each(
     other exception becomes an InternalError, with its traceback in a file of `log`.
     """
     hints = runner.engine.hints() if encodes else {}
+    runner = replace(runner, workers=max(1, min(runner.workers, len(elements))))
     _run(lambda pipeline: each(pipeline, elements, worker, log, hints), runner, log, reads)
 
 

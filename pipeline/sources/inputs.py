@@ -16,7 +16,6 @@ from typing import NamedTuple
 from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.sources.os_errors import reason_of
 from pipeline.sources.pinned import pinned_file
-from pipeline.sources.remote import copy_remote, remote_stat
 from pipeline.sources.text_tables import parse_row_uri, read_text
 from schemas.errors import InputError, Reason, storage_errors
 from schemas.fingerprint import sha256_file
@@ -40,6 +39,8 @@ def stat(uri: str, access: AccessConfig = STRICT) -> Stat:
     if row := parse_row_uri(uri):
         return stat(row.table, access)
     if "://" in uri:
+        from pipeline.sources.remote import remote_stat  # imports aiohttp, which takes longer than most of the rest
+
         size, version = remote_stat(uri, access)
         return Stat(size or 0, version)
     try:
@@ -89,6 +90,8 @@ def local_file(uri: str, *, max_bytes: int = MAX_BYTES, access: AccessConfig = S
         return
     with tempfile.TemporaryDirectory(prefix="longreel-") as folder:
         copy = Path(folder, "input" + Path(uri).suffix)
+        from pipeline.sources.remote import copy_remote
+
         copy_remote(uri, access, copy, max_bytes=max_bytes)
         with _named_after(uri, copy):
             yield copy

@@ -21,7 +21,6 @@ import pyarrow.parquet as pq
 
 from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.sources.os_errors import reason_of
-from pipeline.sources.remote import open_remote
 from schemas.errors import InputError, Reason
 from schemas.json_values import load_json
 from schemas.parquet_pages import require_plausible_pages
@@ -117,7 +116,13 @@ def _line_at(stream: BinaryIO, offset: int, most: int) -> bytes:
 
 @contextmanager
 def _opened(table: str, access: AccessConfig) -> Iterator[BinaryIO]:
-    with open_remote(table, access) if "://" in table else Path(table).open("rb") as stream:
+    if "://" not in table:
+        with Path(table).open("rb") as stream:
+            yield stream
+        return
+    from pipeline.sources.remote import open_remote  # imports aiohttp, which takes longer than most of the rest
+
+    with open_remote(table, access) as stream:
         yield stream
 
 

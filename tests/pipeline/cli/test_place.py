@@ -7,6 +7,7 @@ from typing import Literal
 import pytest
 
 from pipeline.cli.place import Place
+from pipeline.runtime.cores import default_workers
 from pipeline.runtime.engines.dask import DaskEngine
 from pipeline.runtime.engines.dataflow import DataflowEngine
 from pipeline.runtime.engines.engine import Engine
@@ -21,6 +22,11 @@ OUT = Location.parse("/out")
 def test_the_runner_has_the_workers_and_the_options_for_beam() -> None:
     runner = Place(out=OUT, workers=3).runner(("--direct_running_mode=in_memory",))
     assert (runner.workers, tuple(runner.options)) == (3, ("--direct_running_mode=in_memory",))
+
+
+def test_the_local_engine_has_a_worker_per_core_by_default() -> None:
+    assert Place(out=OUT).runner(()).workers == default_workers()
+    assert Place(out=OUT, engine="dask").runner(()).workers == 1
 
 
 def test_no_worker_is_an_error() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
 import re
 import subprocess
 import sys
@@ -33,6 +34,12 @@ def test_beam_is_imported_by_the_first_job_and_not_by_the_options() -> None:
     code = "import sys; from pipeline.cli.subcommands import SUBCOMMANDS as s; s['run'].load(); "
     code += "raise SystemExit({'apache_beam', 'jax'} & set(sys.modules) or 0)"
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
+
+
+def test_verify_imports_neither_decoders_nor_libraries_for_requests(tmp_path: Path) -> None:
+    code = "import sys, longreel; longreel.main(['verify', 'missing']); "
+    code += "raise SystemExit({'pandas', 'aiohttp', 'psutil', 'PIL', 'tokenizers'} & set(sys.modules) or 0)"
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, cwd=tmp_path, env=os.environ)
 
 
 def test_every_subcommand_names_a_dataclass_that_has_a_description() -> None:

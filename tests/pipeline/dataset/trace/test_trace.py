@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import longreel
-from pipeline.cli.datasets import Trace
+from pipeline.cli.dataset.trace import Trace
 from pipeline.dataset.removal.remove import remove_items
 from pipeline.dataset.trace.frame_place import frame_place
 from pipeline.dataset.trace.rows import copy_rows, row_of_token, sequence_rows
