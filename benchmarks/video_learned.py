@@ -1,6 +1,7 @@
 """Trains a small model on sample videos, with the commands of Longreel, and compares it with copying frames.
 
-    python benchmarks/video_learned.py [--smoke] [--more VIDEO ...] [--keep DIR] [--out FILE]
+    python benchmarks/video_learned.py [--smoke] [--more VIDEO ...] [--keep DIR] [--ship DIR]
+        [--out FILE]
 
     samples ──► variants and slide shows ──► run ──► train ──► eval loss, continuations of held-out videos
 
@@ -26,6 +27,7 @@ from support.commands import run_longreel
 from video_learned_parts.continuation import Continued, frame_figures
 from video_learned_parts.copying import copy_losses
 from video_learned_parts.material import SLIDE_FRAMES, VARIANTS, Variant, write_slides, write_variants
+from video_learned_parts.shipping import ship
 
 from pipeline.sources.samples.media import synthesize
 from schemas.storage.location import located
@@ -42,13 +44,14 @@ _RATE = 4e-3
 class Options:
     """Train a model on sample videos."""
 
-    steps: int = 450  # with three slide shows to a variant
-    more_steps: int = 170  # after them, with more variants and a falling learning rate
-    slides: int = 800
+    steps: int = 1500  # with three slide shows to a variant
+    more_steps: int = 400  # after them, with more variants and a falling learning rate
+    slides: int = 2000
     more: tuple[Path, ...] = ()  # further videos
     continued: Continued = field(default_factory=Continued)
     smoke: bool = False  # generated videos, a tiny model, two steps and one stage
     keep: Path | None = None  # a folder to keep everything in, where an interrupted run continues
+    ship: Path | None = None  # write the model to this new folder, as `longreel samples` gives it
     out: Path | None = None  # write the figures to this JSON file
 
 
@@ -151,6 +154,8 @@ def measure(options: Options, folder: Path) -> dict[str, Any]:
     experiment = Experiment(folder, options)
     experiment.prepare()
     model, dataset = experiment.train(), experiment.dataset("videos")
+    if options.ship is not None:
+        ship(model, options.ship)
     losses = {run.name: loss_of(run, dataset) for run in sorted({folder / "first", model})}
     return losses | copy_losses(dataset) | frame_figures(folder / "videos", model, options.continued)
 

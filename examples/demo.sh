@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Runs the whole pipeline on sample material: from videos and books to a model that continues a video. `make demo` calls
-# it. The optional argument is the output folder.
+# Runs the whole pipeline on sample material, and fine-tunes the sample model on the result until it continues a video.
+# `make demo` calls it. The optional argument is the output folder.
 set -euo pipefail
 demo=${1:-demo}
-stages=7
+model=$demo/samples/video-3m
+stages=6
 stage=0
 
 # Prints the number and purpose of a stage and the elapsed time.
@@ -23,31 +24,28 @@ held_out() {
     "$1/metrics.jsonl"
 }
 
-announce "fetch sample videos and books"
+announce "fetch sample videos, books and a small model"
 longreel samples --out "$demo/samples"
 
-announce "train a text tokenizer on the books"
-longreel train-text-tokenizer "$demo/samples/books" --out "$demo/text.model" --vocab-size 2048
-
 announce "survey, deduplicate, select, tokenize and pack, at two context lengths"
-longreel run "$demo/samples/manifest.jsonl" --out "$demo/data" --text-tokenizer "$demo/text.model" \
+longreel run "$demo/samples/manifest.jsonl" --out "$demo/data" --text-tokenizer "$model/text_tokenizer" \
   --context 4096 --context 16384 --decode.fps 8
 
 announce "verify both datasets"
 longreel verify "$demo/data/packed/4096" --tokens "$demo/data/tokens"
 longreel verify "$demo/data/packed/16384" --tokens "$demo/data/tokens"
 
-announce "train a small model at a context of 4,096 tokens (compiles for half a minute first)"
-longreel train --dataset "$demo/data/packed/4096" --out "$demo/model-4096" --model.recipe small --steps 24 --batch-size 2 \
-  --devices 4 --mesh.data 2 --mesh.sequence 2 --eval-every 12 --optimizer.learning-rate 4e-3
+announce "fine-tune the model at a context of 4,096 tokens (compiles for half a minute first)"
+longreel train --dataset "$demo/data/packed/4096" --out "$demo/model-4096" --init-from "$model" --steps 24 --batch-size 2 \
+  --devices 4 --mesh.data 2 --mesh.sequence 2 --eval-every 12 --optimizer.learning-rate 5e-4
 
 announce "continue at a context of 16,384 tokens (compiles for half a minute first)"
 longreel train --dataset "$demo/data/packed/16384" --out "$demo/model-16384" --init-from "$demo/model-4096" \
-  --model.recipe small --steps 5 --batch-size 1 --devices 4 --mesh.sequence 4 \
-  --optimizer.learning-rate 1e-3 --optimizer.warmup-steps 2
+  --steps 5 --batch-size 1 --devices 4 --mesh.sequence 4 --optimizer.learning-rate 2e-4 --optimizer.warmup-steps 2
 
 announce "let the model continue a video"
-longreel generate --model "$demo/model-16384" --workspace "$demo/data" --out "$demo/picture.png"
+longreel generate --model "$demo/model-16384" --workspace "$demo/data" --temperature 0.8 \
+  --out "$demo/picture.png"
 
 cat <<END
 

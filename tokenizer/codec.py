@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import ConfigError, InputError, Reason, VocabularyMismatch
 from schemas.fingerprint import sha256_file
+from schemas.runs.compilation_cache import use_compilation_cache
 from schemas.vocab import Vocabulary
 from tokenizer.checkpoints import checkpoint
 from tokenizer.checkpoints.checkpoint import Weights
@@ -60,6 +61,7 @@ class FrameCodec:
         the convolutions; the code lookup is always float32. Raises ConfigError if there is no such file or it does not
         fit.
         """
+        use_compilation_cache()
         path = weights_file(name_or_place)
         weights = checkpoint.load(path)
         sha256 = sha256_file(path)

@@ -13,8 +13,8 @@ import jax
 from rich.table import Table
 from tyro.conf import arg
 
+from schemas.runs.compilation_cache import use_compilation_cache
 from schemas.runs.messages import DataConsole, messages
-from trainer.compilation_cache import use_compilation_cache
 from trainer.config import MeshConfig
 from trainer.cpu_devices import use_cpu_devices
 from trainer.evaluation.loss import LossConfig, measure_loss

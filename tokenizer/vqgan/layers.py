@@ -17,7 +17,7 @@ _EPSILON = 1e-6
 
 
 def conv(inputs: int, outputs: int, *, size: int = 3, stride: int = 1, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Conv:
-    """Return a convolution with SAME padding, or a strided one without padding."""
+    """Return a convolution with SAME padding, or a strided one without padding. `init_params` draws the kernel."""
     padding = "SAME" if stride == 1 else "VALID"
     return nnx.Conv(
         inputs,
@@ -27,6 +27,7 @@ def conv(inputs: int, outputs: int, *, size: int = 3, stride: int = 1, dtype: DT
         padding=padding,
         dtype=dtype,
         conv_general_dilated=convolution,
+        kernel_init=nnx.initializers.zeros_init(),  # quick to trace
         rngs=rngs,
     )
 

@@ -188,9 +188,13 @@ def to_bytes(pixels: jax.Array) -> jax.Array:
     return jnp.round((jnp.clip(pixels, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8)
 
 
-@lru_cache(maxsize=8)
 def abstract(config: VqganConfig, compute: Compute = "float32") -> tuple[nnx.GraphDef, nnx.State]:
     """Return the graph definition and the parameters' shapes without allocating them."""
+    return _abstract(config, compute)
+
+
+@lru_cache(maxsize=8)  # tracing takes half a second
+def _abstract(config: VqganConfig, compute: Compute) -> tuple[nnx.GraphDef, nnx.State]:
     return nnx.split(nnx.eval_shape(lambda: Vqgan(config, rngs=nnx.Rngs(0), compute=compute)))
 
 

@@ -32,12 +32,12 @@ import numpy as np
 
 from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import Interrupted, JobError, StorageError
+from schemas.runs.compilation_cache import tell_cache_errors, use_compilation_cache
 from schemas.runs.interrupt import StopRequest
 from schemas.runs.messages import LOG, messages
 from schemas.runs.metrics import MetricsLog
 from schemas.runs.progress import TrainingProgress
 from schemas.storage.location import located
-from trainer.compilation_cache import tell_cache_errors, use_compilation_cache
 from trainer.cpu_devices import use_cpu_devices
 from trainer.data.device_batches import DeviceBatches
 from trainer.data.loader import training_batches

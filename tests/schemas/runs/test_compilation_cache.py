@@ -9,7 +9,7 @@ import pytest
 
 _RUN = """
 import jax, jax.numpy as jnp
-from trainer.compilation_cache import use_compilation_cache
+from schemas.runs.compilation_cache import use_compilation_cache
 print(use_compilation_cache())
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 print(jax.jit(lambda x: jnp.sin(x) * 3)(jnp.ones(8)).sum())

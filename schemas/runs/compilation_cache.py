@@ -1,4 +1,4 @@
-"""JAX's persistent cache of compiled programs, so that a run that is started again does not compile again."""
+"""JAX's persistent cache of compiled programs, so that a command that is started again does not compile again."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 
 _MOST_BYTES = 4 << 30  # programs that were not used for the longest time are deleted
+_LEAST_COMPILATION_S = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 _NOT_WRITTEN = "Error writing persistent compilation cache entry"  # the beginning of JAX's warning
 
@@ -49,4 +50,6 @@ def use_compilation_cache() -> Path | None:
     folder = default_folder()
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", _MOST_BYTES)
+    if _LEAST_COMPILATION_S not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)  # by default 1: most of a tokenizer's
     return folder
