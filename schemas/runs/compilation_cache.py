@@ -48,8 +48,19 @@ def use_compilation_cache() -> Path | None:
     if jax.config.values["jax_compilation_cache_dir"] or (devices[0].platform == "cpu" and len(devices) > 1):
         return None
     folder = default_folder()
+    if not _is_usable(folder):
+        return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", _MOST_BYTES)
     if _LEAST_COMPILATION_S not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)  # by default 1: most of a tokenizer's
     return folder
+
+
+def _is_usable(folder: Path) -> bool:
+    """Whether files can be written to the folder, which is created; JAX would warn of every program otherwise."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)

@@ -21,6 +21,7 @@ def _run(home: Path, *, devices: int = 1, **variables: str) -> str:
     environment = kept | {"XDG_CACHE_HOME": str(home), "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
     command = [sys.executable, "-c", _RUN]
     done = subprocess.run(command, env=environment | variables, capture_output=True, text=True, check=True)
+    assert "Warning" not in done.stderr
     return done.stdout.splitlines()[0]
 
 
@@ -38,3 +39,9 @@ def test_a_folder_of_the_user_stays_and_several_cpu_devices_have_no_cache(tmp_pa
     assert _run(tmp_path, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "mine")) == "None"
     assert _run(tmp_path, devices=2) == "None"
     assert not (tmp_path / "longreel").exists()
+
+
+@pytest.mark.slow
+def test_a_folder_that_cannot_be_made_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "longreel").touch()
+    assert _run(tmp_path) == "None"
