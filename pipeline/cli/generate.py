@@ -34,6 +34,7 @@ from schemas.vocab import Vocabulary
 from tokenizer.codec import FrameCodec
 from tokenizer.text.tokenizer import TextTokenizer
 from trainer.config import Dtype, Weights
+from trainer.cpu_devices import use_cpu_devices
 from trainer.inference.engine import Engine, EngineConfig
 from trainer.inference.requests import FrameLimits, Request, Sampling, StopConditions
 from trainer.inference.stopping import before_stop
@@ -178,6 +179,7 @@ class Generate:
             style=self.prompt_style,
             sampling=self._sampling(),
         )
+        use_cpu_devices(self.devices)  # before the VQGAN starts JAX
         codec = FrameCodec.load(self.vision or recorded_vision(self.workspace))
         rows = min(self.samples, _SAMPLES_TOGETHER) * (1 if self.guidance == 1 else 2)
         engine, description = self._loaded(rows=rows, frame_tokens=math.prod(codec.grid))

@@ -46,8 +46,7 @@ def load_engine(
     """
     import jax
 
-    if devices is not None:
-        use_cpu_devices(devices)
+    use_cpu_devices(devices)
     use_compilation_cache()
     used = jax.local_devices()[: devices or 1]
     mesh = make_mesh(MeshConfig(tensor=tensor), devices=used)
@@ -84,6 +83,7 @@ def load_chat(run: Location | Path, config: LocalConfig, engine_config: EngineCo
     """
     run = local_run(located(run))
     tokenizer = load_tokenizer(run)
+    use_cpu_devices(config.devices)  # before the VQGAN starts JAX
     codec = None if config.vision is None else FrameCodec.load(config.vision)
     engine, description = load_engine(
         run,

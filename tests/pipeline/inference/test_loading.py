@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
 import pytest
 
 from pipeline.inference.loading import load_engine
+from pipeline.sources.samples.model import SHIPPED
 from schemas.errors import ConfigError
 from tests.support.training.training_dataset import VOCABULARY
 from trainer.config import MeshConfig
@@ -52,3 +56,21 @@ def test_the_newest_checkpoint_is_loaded(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not the output of `longreel train`"):
         load_engine(tmp_path, EngineConfig())
+
+
+_CHAT = """
+import sys
+import jax
+from pipeline.inference.config import LocalConfig
+from pipeline.inference.loading import load_chat
+from trainer.inference.engine import EngineConfig
+load_chat(sys.argv[1], LocalConfig(devices=2, vision="small-128"), EngineConfig(rows=1))
+print(jax.device_count())
+"""
+
+
+@pytest.mark.campaign
+def test_the_number_of_devices_is_set_before_the_tokenizer_of_frames_starts_jax() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+    command = [sys.executable, "-c", _CHAT, str(SHIPPED)]
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "2\n"
