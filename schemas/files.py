@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import tomllib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -19,6 +20,9 @@ from schemas.storage.regular import open_regular
 
 Place = TypeVar("Place", Location, Path)
 _CHECKSUM = "checksum"
+# Held while NumPy parses a header with `ast`. CPython 3.11 counts its recursion for all threads together, and raises
+# SystemError where two parse at a time (https://github.com/python/cpython/issues/106905).
+PARSING_A_HEADER = threading.Lock()
 _MAX_TOML_BYTES = 1 << 20
 
 
@@ -80,7 +84,8 @@ def read_array(path: Location | Path) -> NDArray[Any]:
     """Map an array that `write_array` wrote into memory, read-only; raises DatasetError if the file is damaged."""
     check_appended(path)
     try:
-        values: NDArray[Any] = np.load(located(path).local(), mmap_mode="r", allow_pickle=False)
+        with PARSING_A_HEADER:
+            values: NDArray[Any] = np.load(located(path).local(), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as e:
         raise DatasetError(f"{path} is not an array ({e}); run the same command again") from e
     return values

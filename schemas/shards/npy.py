@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.files import PARSING_A_HEADER
+
 _MAGIC = b"\x93NUMPY\x01\x00"
 _ALIGN = 64  # bytes
 
@@ -52,7 +54,8 @@ def _parsed(header: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
     stream = io.BytesIO(header)
     np.lib.format.read_magic(stream)
     try:
-        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+        with PARSING_A_HEADER:
+            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
     except (SyntaxError, tokenize.TokenError) as e:  # NumPy does not convert these where brackets are unbalanced
         raise ValueError(f"its .npy header is not a Python literal: {e}") from e
     if dtype.hasobject:

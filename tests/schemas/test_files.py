@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import gc
 import json
 import os
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +14,7 @@ import pytest
 
 from schemas.errors import DatasetError
 from schemas.files import atomic, inside, read_array, read_json, read_toml, write_array, write_json, write_text
+from schemas.shards.npy import npy_header, parse_npy_header
 from tests.support.bit_flips import flips
 
 
@@ -91,3 +97,37 @@ def test_a_toml_file_that_is_endless_too_long_or_nested_too_deeply_is_refused(tm
     (tmp_path / "deep.toml").write_text("a = " + "[" * 100_000)
     with pytest.raises(ValueError, match="nested too deeply"):
         read_toml(tmp_path / "deep.toml")
+
+
+def test_arrays_are_read_by_several_threads(tmp_path: Path, collecting: None) -> None:
+    path = tmp_path / "a.npy"
+    write_array(path, np.arange(4))
+
+    def read(number: int) -> None:
+        for n in range(100):
+            read_array(path) if number % 2 else parse_npy_header(
+                npy_header(np.dtype([("a", "<i4")]), 1000 * number + n)
+            )
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read, range(8)))
+
+
+@pytest.fixture
+def collecting() -> Iterator[None]:
+    """Let threads take turns at every search for garbage, and search often."""
+    before, interval, is_enabled = gc.get_threshold(), sys.getswitchinterval(), gc.isenabled()
+
+    def take_turns(*_: object) -> None:
+        time.sleep(0)
+
+    gc.callbacks.append(take_turns)
+    gc.set_threshold(2)
+    gc.enable()
+    sys.setswitchinterval(1e-6)
+    yield
+    gc.callbacks.remove(take_turns)
+    gc.set_threshold(*before)
+    sys.setswitchinterval(interval)
+    if not is_enabled:
+        gc.disable()
