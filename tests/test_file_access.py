@@ -22,8 +22,11 @@ _ALLOWED = {
         pipeline/takedown/files.py pipeline/cli/qa.py pipeline/captioning/frames.py
     """,
     "workers compare the code that they have installed": "pipeline/runtime/engines/dask_probe.py",
+    "the quota of the container": "pipeline/runtime/cores.py",
+    "JAX keeps compiled programs in the user's cache": "schemas/runs/compilation_cache.py",
     "sample material is made in a local folder": """
-        pipeline/sources/samples/media.py pipeline/sources/samples/packages.py pipeline/sources/samples/synthetic.py
+        pipeline/sources/samples/media.py pipeline/sources/samples/model.py pipeline/sources/samples/packages.py
+        pipeline/sources/samples/synthetic.py
     """,
     "a child process decodes local files and returns frames through shared memory": """
         pipeline/video/analysis/summary.py pipeline/video/child.py pipeline/video/process.py

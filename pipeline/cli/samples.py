@@ -11,6 +11,7 @@ from tyro.conf import arg
 from pipeline.sources.samples.media import get_samples
 from pipeline.sources.samples.model import write_model
 from schemas.runs.messages import messages
+from schemas.storage.location import located
 from schemas.storage.option import Output
 
 
@@ -26,6 +27,6 @@ class Samples:
     def __call__(self, options: tuple[str, ...]) -> None:
         """Write the samples."""
         manifest = get_samples(self.out)
-        files = len(manifest.read_text(encoding="utf-8").splitlines())
+        files = len(located(manifest).read().splitlines())
         messages.info(f"samples: {files} files; {manifest} lists them with their licenses and splits")
         messages.info(f"samples: {write_model(self.out)} is a small model that continues videos")

@@ -172,9 +172,9 @@ class _LogFile:
                 self._place.write(before + "".join(f"{line}\n" for line in self._lines).encode())
 
     def _begin_anew_when_full(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            if self._place.local().lstat().st_size >= LOG_BYTES:
-                self._earlier().put(self._place.local())
+        found = self._place.stat()
+        if found is not None and found.size >= LOG_BYTES:
+            self._earlier().put(self._place.local())
 
     def _earlier(self) -> Location:
         return self._place.with_name(f"{self._place.name}.1")

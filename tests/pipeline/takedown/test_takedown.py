@@ -126,7 +126,7 @@ def test_a_dry_run_states_what_would_be_removed_and_writes_nothing(
     assert contents(workspace.root.local()) == before
     assert "/v/clip.mp4 (requested)" in printed
     assert "/v/small.mp4 (near-duplicate: /v/clip.mp4 contains 90% of it" in printed
-    assert "1 documents; sequences: " in printed
+    assert "documents removed: 1; sequences repacked: " in printed
 
 
 @pytest.mark.parametrize("names", [["nowhere.mp4"], ["clip.mp4", "nowhere.mp4"], ["/v/gone."], []])

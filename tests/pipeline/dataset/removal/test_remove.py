@@ -123,7 +123,7 @@ def test_a_plan_states_the_change_and_writes_nothing(dataset: Path) -> None:
     removed = remove_items(dataset, items)
     assert removed is not None
     assert list(removed.lines()) == list(planned.lines())
-    assert "2 documents; sequences: " in next(planned.lines())
+    assert "documents removed: 2; sequences repacked: " in next(planned.lines())
 
 
 def test_files_that_change_are_recorded_and_others_are_kept(dataset: Path) -> None:
