@@ -17,7 +17,6 @@ from __future__ import annotations
 import filecmp
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tyro
-from support.commands import ROOT, run_longreel
+from support.commands import ROOT, children_cpu_s, run_longreel
 from support.textures import write_texture_video
 
 from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
@@ -72,12 +71,12 @@ class Material:
 
     def run(self, out: Path, *words: object) -> dict[str, float]:
         """Run all jobs, and return the seconds of those that decode, and processor time."""
-        used_s, others = _children_cpu_s(), ("--select.no-remove-near-duplicates", "--log-level", "warning")
+        used_s, others = children_cpu_s(), ("--select.no-remove-near-duplicates", "--log-level", "warning")
         place = ("--out", out, "--context", CONTEXT, "--text-tokenizer", self.text)
         run_longreel("run", *self.videos, *place, *others, *words, own_process=True)
         jobs = json.loads((out / "logs" / "report.json").read_text())
         seconds = {f"{job['job']}_s": job["seconds"] for job in jobs if job["job"] in _DECODING}
-        return seconds | {"cpu_s": _children_cpu_s() - used_s}
+        return seconds | {"cpu_s": children_cpu_s() - used_s}
 
 
 def main(options: Options) -> None:
@@ -184,14 +183,9 @@ def commands(material: Material, options: Options) -> dict[str, Any]:
 
 def _timed(*words: object) -> tuple[float, float]:
     command = [sys.executable, "-P", "longreel.py", *map(str, words)]
-    began_s, used_s = time.perf_counter(), _children_cpu_s()
+    began_s, used_s = time.perf_counter(), children_cpu_s()
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - began_s, _children_cpu_s() - used_s
-
-
-def _children_cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return time.perf_counter() - began_s, children_cpu_s() - used_s
 
 
 if __name__ == "__main__":

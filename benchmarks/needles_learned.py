@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import resource
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from support.commands import run_longreel
+from support.commands import children_cpu_s, run_longreel
 
 ROOT = Path(__file__).parents[1]
 _PROSE = ROOT / "benchmarks/support/prose/en.txt"
@@ -131,11 +130,11 @@ class Experiment:
         """Train one model, and return the processor time in seconds."""
         file = self.folder / f"{model}.toml"
         file.write_text("\n".join(self._curriculum(copying=model == "copying")))
-        before = _children_s()
+        before = children_cpu_s()
         self.longreel(
             *("train", "--curriculum", file, "--workspace", self.folder / "workspace", "--out", self.folder / model)
         )
-        return _children_s() - before
+        return children_cpu_s() - before
 
     def _curriculum(self, *, copying: bool) -> Iterator[str]:
         rate, copy_steps = self.options.learning_rate, 2 if self.options.smoke else self.options.copy_steps
@@ -182,11 +181,6 @@ def _text(number: int) -> str:
     filled = [sentence.strip() for sentence in sentences if sentence.strip()]
     paragraphs = (" ".join(rng.choices(filled, k=6)) for _ in range(300))
     return "\n\n".join(paragraphs) + "\n"
-
-
-def _children_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def measure(options: Options, folder: Path) -> list[Score]:

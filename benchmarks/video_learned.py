@@ -1,7 +1,6 @@
 """Trains a small model on sample videos, with the commands of Longreel, and compares it with copying frames.
 
-    python benchmarks/video_learned.py [--smoke] [--more VIDEO ...] [--keep DIR] [--ship DIR]
-        [--out FILE]
+    python benchmarks/video_learned.py [--smoke] [--more VIDEO ...] [--keep DIR] [--ship DIR] [--out FILE]
 
     samples ──► variants and slide shows ──► run ──► train ──► eval loss, continuations of held-out videos
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -19,3 +20,9 @@ def run_longreel(*words: object, own_process: bool) -> None:
             raise SystemExit(f"longreel {words[0]} failed")
         return
     subprocess.run([sys.executable, "-P", "longreel.py", *map(str, words)], cwd=ROOT, check=True)
+
+
+def children_cpu_s() -> float:
+    """Return the processor time, in seconds, of all processes that were started and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from pipeline.runtime.workspace import REPORT, Workspace
 from pipeline.takedown.journal import Journal, Request
 from schemas.dataset_files import CARD
-from schemas.runs.messages import LOG
+from schemas.runs.messages import EARLIER_LOG, LOG
 from schemas.storage.location import Location, located
 
 _KNOWN = {
@@ -40,7 +40,7 @@ def clear_files(workspace: Workspace, request: Request, journal: Journal) -> Non
     for place in (place for run in runs for place in run.list("*.jsonl")):
         _drop_lines(place, names, journal)
     files = _spellings({uri.rstrip("/").rpartition("/")[2] for uri in request.found.uris})  # as progress names them
-    for place in (*logs.list(LOG), *logs.list(f"{LOG}.1")):
+    for place in (*logs.list(LOG), *logs.list(EARLIER_LOG)):
         _drop_lines(place, [*names, *files], journal)
 
 

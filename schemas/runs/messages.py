@@ -10,7 +10,7 @@ Every object has these fields; an event can have more, which docs/logging.md lis
 
 With `--log-level debug`, the messages of JAX, Beam, Orbax and others are the events `library`, with their `logger`.
 
-A log file that has reached LOG_BYTES becomes `NAME.1` and a new one is begun, so that both together stay below twice
+A log file that has reached LOG_BYTES becomes EARLIER_LOG and a new one is begun, so that both together stay below twice
 this size, apart from the lines of one command in a bucket.
 """
 
@@ -38,6 +38,7 @@ Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["text", "json"]
 LIBRARIES = ("absl", "apache_beam", "jax", "orbax")
 LOG = "log.jsonl"
+EARLIER_LOG = f"{LOG}.1"
 LOG_BYTES = 16 * 2**20
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -177,7 +178,7 @@ class _LogFile:
             self._earlier().put(self._place.local())
 
     def _earlier(self) -> Location:
-        return self._place.with_name(f"{self._place.name}.1")
+        return self._place.with_name(EARLIER_LOG)
 
 
 class _LibraryFilter(logging.Filter):
