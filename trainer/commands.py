@@ -13,6 +13,7 @@ import jax
 from rich.table import Table
 from tyro.conf import arg
 
+from schemas.counted import counted
 from schemas.runs.compilation_cache import use_compilation_cache
 from schemas.runs.messages import DataConsole, messages
 from trainer.config import MeshConfig
@@ -50,7 +51,8 @@ class Train:
         first, last = result.first_eval_loss, result.eval_loss
         fell = "" if first is None or last is None else f"; held-out loss {first:.4f} -> {last:.4f} nats per target"
         speed = "" if result.tokens_per_s is None else f"; {result.tokens_per_s:,.0f} tokens/s"
-        skipped = f"; {result.skipped_sequences} damaged sequences skipped" if result.skipped_sequences else ""
+        damaged = counted(result.skipped_sequences, "damaged sequence")
+        skipped = f"; {damaged} skipped" if result.skipped_sequences else ""
         line = f"train: step {result.step}{fell}{speed}{skipped}; {result.checkpoint}"
         messages.info(line)
 
@@ -82,7 +84,7 @@ class EvalLoss:
 
 def _loss_table(measured: dict[str, Any]) -> Table:
     """Return the losses of all targets and by position as a table."""
-    run = f"step {measured['step']:,}, {measured['sequences']:,} sequences"
+    run = f"step {measured['step']:,}, {counted(measured['sequences'], 'sequence')}"
     title = f"{run}; nats per target (perplexity), by position in the document"
     table = Table("position", "targets", "all", "text", "vision", title=title, title_justify="left")
     for row in [measured, *measured["by_position"]]:

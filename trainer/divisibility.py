@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 
+from schemas.counted import counted
 from schemas.errors import ConfigError
 from trainer.config import AttentionMethod
 
@@ -46,7 +47,8 @@ def require_rows(batch_size: int, mesh: Mapping[str, int], *, accumulate: int = 
     groups = math.prod(mesh[axis] for axis in _ROWS)
     step = groups * accumulate
     if batch_size % step:
-        parts = f"{' x '.join(_ROWS)} = {groups} devices" + (f", {accumulate} micro-batches" if accumulate > 1 else "")
+        parts = f"{' x '.join(_ROWS)} = {counted(groups, 'device')}"
+        parts += f", {counted(accumulate, 'micro-batch', 'micro-batches')}" if accumulate > 1 else ""
         below = batch_size // step * step
         choices = " or ".join(str(n) for n in (below, below + step) if n)
         raise ConfigError(f"batch_size = {batch_size} cannot be split evenly over {parts}: take {choices}")
@@ -66,9 +68,9 @@ def require_even(context: int, sequence: int) -> None:
     """Raise unless `sequence` devices get equal parts of a row."""
     if context % sequence:
         raise ConfigError(
-            f"a context of {context} tokens cannot be split over {sequence} devices of the axis sequence: the nearest "
-            f"context has {nearest_multiple(context, sequence)} tokens, the nearest sequence axis is "
-            f"{nearest_divisor(context, sequence)}"
+            f"a context of {context} tokens cannot be split over {counted(sequence, 'device')} of the axis "
+            f"sequence: the nearest context has {nearest_multiple(context, sequence)} tokens, the nearest "
+            f"sequence axis is {nearest_divisor(context, sequence)}"
         )
 
 
@@ -87,7 +89,7 @@ def require_context(context: int, mesh: Mapping[str, int], *, tile: int) -> None
     contexts = nearest(context, near, lambda n: fits(n, sequence))
     # The devices that a smaller sequence axis leaves can be used by `data`.
     fewer = [n for n in range(1, sequence) if sequence % n == 0 and fits(context, n)]
-    over = f"{sequence} devices of the axis sequence" + (f" and {tensor} of tensor" if tensor > 1 else "")
+    over = f"{counted(sequence, 'device')} of the axis sequence" + (f" and {tensor} of tensor" if tensor > 1 else "")
     raise ConfigError(
         f"a context of {context} tokens cannot be split over {over} in tiles of {tile} tokens: "
         f"pack at a context of {contexts}" + (f", or take sequence = {fewer[-1]}" if fewer else "")

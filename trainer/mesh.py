@@ -24,6 +24,7 @@ import jax
 from flax import nnx
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
+from schemas.counted import counted
 from schemas.errors import ConfigError
 from trainer.config import MeshConfig
 from trainer.divisibility import nearest
@@ -108,8 +109,9 @@ def _misfit(sizes: Mapping[str, int], devices: int) -> str:
     )
     asked = " x ".join(f"{axis}={size}" for axis, size in sizes.items())
     needed = rest * sizes[largest]
+    takes = f"{'a multiple of ' if is_open else ''}{counted(needed, 'device')}"
     return (
-        f"the mesh {asked} takes {'a multiple of ' if is_open else ''}{needed} devices, there are {devices}: "
+        f"the mesh {asked} takes {takes}, there are {devices}: "
         + (f"take {largest} = {choices}" if choices else "choose sizes that multiply to that number")
         + ("" if is_open else ", or set one axis to -1 to take what the others leave")
         + ". On CPU, --devices sets how many there are."

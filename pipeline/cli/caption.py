@@ -16,6 +16,7 @@ from pipeline.runtime.progress import CountProgress, output
 from pipeline.sources.access import AccessConfig
 from pipeline.sources.links import with_given
 from pipeline.sources.manifest import read_valid_items
+from schemas.counted import counted
 from schemas.runs.folder_lock import locked_folder
 from schemas.runs.messages import messages
 
@@ -45,7 +46,7 @@ class Caption:
         items = read_valid_items(self.inputs, messages.info, access)
         total = sum(map(needs_caption, items))
         if self.dry_run:
-            output().print(f"{len(items):,} items, {total:,} without a caption: as many requests")
+            output().print(f"{counted(len(items), 'item')}, {total:,} without a caption: as many requests")
             return
         model, count = self.subject.load(), CountProgress("caption", total, "items")
         with locked_folder(self.subject.out):
@@ -69,6 +70,7 @@ class Caption:
                 table.add_row(name, f"{count:,}")
         output().print(table)
         messages.info(
-            f"caption: {summary['requests']:,} requests in this run, {summary['prompt_tokens']:,} prompt tokens, "
+            f"caption: {counted(summary['requests'], 'request')} in this run, "
+            f"{summary['prompt_tokens']:,} prompt tokens, "
             f"{summary['reply_tokens']:,} reply tokens; {self.subject.out / MANIFEST}",
         )

@@ -23,6 +23,7 @@ from pipeline.runtime.kept_tokenizer import check_kept
 from pipeline.runtime.token_store import StoreFacts
 from pipeline.runtime.workspace import Workspace
 from pipeline.video.decoder import DecodeConfig
+from schemas.counted import counted
 from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import ConfigError, UsageError
 from schemas.printable import printable
@@ -246,7 +247,7 @@ class Generate:
                 stored, DecodeConfig(size=facts.frame_size, fps=facts.frame_rate), shown
             ),
             "reconstructed from the stored tokens": codec.decode(known[:shown]),
-            f"{self.prompt_frames} frames given, then the model's continuation": codec.decode(continued),
+            f"{counted(self.prompt_frames, 'frame')} given, then the model's continuation": codec.decode(continued),
         }
         step = finished_steps(self.model)[-1]
         title = f"{Path(stored.row.uri).name}, split {stored.row.split}; model {self.model.name} at step {step}"

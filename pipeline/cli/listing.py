@@ -13,6 +13,7 @@ from tyro.conf import Positional, UseAppendAction
 from pipeline.reports.listing import KEPT, REJECTED, ItemFilter, items_table, json_lines, list_items
 from pipeline.runtime.progress import output
 from pipeline.runtime.workspace import Workspace
+from schemas.counted import counted
 from schemas.errors import ConfigError
 from schemas.runs.messages import messages
 from schemas.storage.option import Address
@@ -77,7 +78,7 @@ class List:
         elif len(shown):
             output().print(items_table(shown))
         left = f", the first {len(shown):,} are listed" if len(shown) < len(items) else ""
-        messages.info(f"list: {len(items):,} item{'' if len(items) == 1 else 's'}{left}")
+        messages.info(f"list: {counted(len(items), 'item')}{left}")
 
 
 def _print_lines(lines: Iterable[str]) -> None:

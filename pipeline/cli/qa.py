@@ -20,6 +20,7 @@ from pipeline.runtime.progress import CountProgress, output
 from pipeline.text.books import BookConfig, load_book
 from pipeline.text.formats.registry import FORMATS
 from pipeline.text.qa_items import MANIFEST
+from schemas.counted import counted
 from schemas.errors import ConfigError, InputError
 from schemas.record_errors import record_errors
 from schemas.runs.folder_lock import locked_folder
@@ -104,7 +105,8 @@ class Qa:
         more = ", and a short one for each pair that is not rejected before" if self.generation.without_chunk else ""
         price = self._price(prompt, reply)
         return (
-            f"{len(books):,} books, {sum(len(book.chunks) for book in books):,} chunks: {len(asked):,} requests{more}; "
+            f"{counted(len(books), 'book')}, {counted(sum(len(book.chunks) for book in books), 'chunk')}: "
+            f"{counted(len(asked), 'request')}{more}; "
             f"about {prompt:,} prompt tokens and {reply:,} reply tokens" + (f"; price {price:,.2f}" if price else "")
         )
 
@@ -120,7 +122,7 @@ class Qa:
         output().print(table)
         price = self._price(summary["prompt_tokens"], summary["reply_tokens"])
         messages.info(
-            f"qa: {summary['documents']:,} documents; {summary['requests']:,} requests in this run, "
+            f"qa: {counted(summary['documents'], 'document')}; {counted(summary['requests'], 'request')} in this run, "
             f"{summary['prompt_tokens']:,} prompt tokens, {summary['reply_tokens']:,} reply tokens"
             + (f", price {price:,.2f}" if price else "")
             + f"; {self.subject.out / MANIFEST}, {self.subject.out / PAGE}"

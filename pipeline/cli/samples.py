@@ -10,6 +10,7 @@ from tyro.conf import arg
 
 from pipeline.sources.samples.media import get_samples
 from pipeline.sources.samples.model import write_model
+from schemas.counted import counted
 from schemas.runs.messages import messages
 from schemas.storage.location import located
 from schemas.storage.option import Output
@@ -28,5 +29,5 @@ class Samples:
         """Write the samples."""
         manifest = get_samples(self.out)
         files = len(located(manifest).read().splitlines())
-        messages.info(f"samples: {files} files; {manifest} lists them with their licenses and splits")
+        messages.info(f"samples: {counted(files, 'file')}; {manifest} lists them with their licenses and splits")
         messages.info(f"samples: {write_model(self.out)} is a small model that continues videos")

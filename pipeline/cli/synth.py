@@ -18,6 +18,7 @@ from pipeline.synthesis.item import SynthConfig, SyntheticDocument, text_hash, w
 from pipeline.synthesis.needles import NeedleItems, needle_documents
 from pipeline.synthesis.ruler import ruler_documents
 from pipeline.text.qa_items import MANIFEST
+from schemas.counted import counted
 from schemas.runs.folder_lock import locked_folder
 from schemas.runs.messages import messages
 from schemas.storage.option import Address, NewFolder
@@ -46,7 +47,7 @@ class Destination:
         columns |= {} if self.license is None else {"license": self.license}
         with locked_folder(self.out):
             count = write_documents(task, documents, self.out, self.synth, columns=columns)
-        messages.info(f"synth {task}: {count:,} documents; {self.out / MANIFEST}")
+        messages.info(f"synth {task}: {counted(count, 'document')}; {self.out / MANIFEST}")
 
     def tokenizer(self) -> TextTokenizer:
         """Return the text tokenizer."""

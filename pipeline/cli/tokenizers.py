@@ -20,6 +20,7 @@ from pipeline.text.qa import QaConfig
 from pipeline.tokenize.text_tokenizer import read_texts
 from pipeline.tokenizer_jobs.import_weights import import_weights
 from pipeline.tokenizer_jobs.perceptual_weights import fetch_weights
+from schemas.counted import counted
 from schemas.errors import ConfigError
 from schemas.fingerprint import sha256_file
 from schemas.rows import SurveyRow
@@ -54,7 +55,8 @@ class TrainTextTokenizer:
         text_options = TextOptions(books=self.books, qa=self.qa)
         with stop_on_signals(), item_limit(None):
             train_text_tokenizer(read_texts(texts, text_options, access), self.out, self.train)
-        messages.info(f"text tokenizer: {self.out}, from {len(texts)} books and question-answer documents")
+        trained_on = counted(len(texts), "book or question-answer file", "books and question-answer files")
+        messages.info(f"text tokenizer: {self.out}, from {trained_on}")
 
 
 @dataclass(frozen=True, kw_only=True)

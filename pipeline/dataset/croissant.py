@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from schemas.counted import counted
 from schemas.dataset import DatasetCard
 from schemas.dataset_files import INDEX, LEDGER, StoredFile
 from schemas.records import LEDGER as LEDGER_SCHEMA
@@ -103,8 +104,8 @@ def tokens_by_license(ledger: Location) -> Counter[str | None]:
 
 def _description(card: DatasetCard, licenses: Counter[str | None]) -> str:
     splits = [
-        f"{name}: {split.sequences:,} sequences, {split.tokens:,} tokens ({split.text_tokens:,} text, "
-        f"{split.vision_tokens:,} vision) of {split.documents:,} documents"
+        f"{name}: {counted(split.sequences, 'sequence')}, {split.tokens:,} tokens ({split.text_tokens:,} text, "
+        f"{split.vision_tokens:,} vision) of {counted(split.documents, 'document')}"
         for name, split in card.splits.items()
     ]
     by_license = [f"{name or 'unknown'} {licenses[name]:,}" for name in sorted(licenses, key=lambda n: n or "")]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from schemas.counted import counted
 from schemas.dataset import DatasetCard
 
 
 def card_table(card: DatasetCard) -> Table:
     """Return the card as a table with one column per split."""
-    taken_down = f", {len(card.taken_down):,} documents taken down" if card.taken_down else ""
+    taken_down = f", {counted(len(card.taken_down), 'document')} taken down" if card.taken_down else ""
     facts = f"context {card.context_length:,}, {card.vocabulary.size:,} ids, {card.loss_weighting} weights, "
     table = Table(title=f"{facts}attention within the {card.attention}{taken_down}")
     table.add_column("")

@@ -20,6 +20,7 @@ from pipeline.evaluation.files.video_choices import choice_sample
 from pipeline.evaluation.sample import Sample
 from pipeline.video.decoder import DecodeConfig, Decoder
 from pipeline.video.writing import write_video
+from schemas.counted import counted
 from schemas.errors import ConfigError
 
 SHAPES = ("circle", "square", "triangle", "cross")
@@ -69,7 +70,7 @@ def visual_needle_samples(config: VisualNeedleConfig, video: Path, folder: Path)
             frames.insert(round(depth * (count - 1)), draw_shape(*options[right]))
             write_video(path, frames, rate=1.0, only_key_frames=True)
         names = [f"a {color} {shape}" for color, shape in options]
-        task = f"{count} frames"
+        task = counted(count, "frame")
         yield choice_sample(f"{count}/{depth:.4f}/{number}", task, path, _QUESTION, names, right, depth=depth)
 
 

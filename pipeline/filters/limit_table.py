@@ -13,6 +13,10 @@ from pipeline.filters.limit import Limit
 from schemas.errors import Reason
 
 
+def _number(name: str, what: str) -> Limit:
+    return Limit(name, what=what)
+
+
 def _minimum(name: str, low: float | None, reason: Reason, what: str) -> Limit:
     return Limit(name, low=-math.inf if low is None else low, too_low=reason, what=what)
 
@@ -26,6 +30,7 @@ def _text_maximum(name: str, high: float, what: str) -> Limit:
 
 
 _VIDEO = (
+    _number("sampled_frames", "frames of a video that were decoded for these measures"),
     Limit("duration_s", 1, 4 * 3600, Reason.TOO_SHORT, Reason.TOO_LONG, "duration of a video in seconds"),
     _minimum("short_side", 64, Reason.TOO_SMALL, "smaller of width and height, in pixels"),
     _minimum("brightness", 8, Reason.BLACK, "gray level of the brightest frame, 0 to 255"),
@@ -72,6 +77,19 @@ _BYTES = (
 )
 
 _BOOK = (
+    _number("characters", "characters of a book after cleaning"),
+    _number("passages", "passages that the quality rules judge one by one"),
+    _number("repaired_lines", "lines of a book with repaired encoding errors"),
+    _number("boilerplate_share", "share of a book that was removed as boilerplate"),
+    _number("running_header_lines", "running headers, footers and page numbers that were removed"),
+    _number("hyphens_joined", "words split at the end of a line that were joined"),
+    _number("lines_joined", "line breaks within paragraphs that were removed"),
+    _number("lost_chapters", "chapters of an EPUB that could not be read"),
+    _number("pii_email", "e-mail addresses that were masked"),
+    _number("pii_iban", "numbers of bank accounts that were masked"),
+    _number("pii_card", "card numbers that were masked"),
+    _number("pii_ip", "IP addresses that were masked"),
+    _number("pii_phone", "telephone numbers that were masked"),
     Limit("words", low=50, too_low=Reason.TOO_SHORT, too_high=Reason.TOO_LONG, what="words of a book"),
     *_TEXT,
     _minimum("language_share", None, Reason.LANGUAGE, "share of a book in its main language"),

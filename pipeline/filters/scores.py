@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.counted import counted
 from schemas.errors import ConfigError
 
 GROUP = "longreel.scores"
@@ -77,7 +78,7 @@ def _numbers(frames: NDArray[np.uint8], score: Score) -> Iterator[tuple[str, flo
     for name, value in score.rate(frames).items():
         values = np.asarray(value, np.float64)
         if values.shape not in ((), (len(frames),)):
-            expected = f"a number, or one per frame for {len(frames)} frames"
+            expected = f"a number, or one per frame for {counted(len(frames), 'frame')}"
             raise ConfigError(f"score {score.name}: {name} must be {expected}, got shape {list(values.shape)}")
         yield name, float(values.max())
         if values.ndim:

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.counted import counted
 from schemas.errors import ConfigError
 from schemas.runs.progress import TrainingProgress
 from schemas.vocab import Vocabulary
@@ -151,7 +152,7 @@ class VideoGenerator:
             def progress(ids: int) -> None:
                 nonlocal made
                 made += ids
-                shown.update(made, f"{made // per_frame} frames")
+                shown.update(made, counted(made // per_frame, "frame"))
 
             codes = self.codes(request, progress)
         pixels = self.codec.decode(codes.reshape(-1, self.frame_tokens))

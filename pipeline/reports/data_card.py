@@ -21,6 +21,7 @@ from pipeline.reports.names import readable
 from pipeline.reports.tables import ReportTable, duration, mixture_of, with_durations_and_words
 from pipeline.reports.template import load_template
 from pipeline.runtime.workspace import Workspace, usable
+from schemas.counted import counted
 from schemas.dataset import DatasetCard, read_card
 from schemas.dataset_files import LEDGER, README, README_PAGE
 from schemas.errors import DatasetError
@@ -174,12 +175,10 @@ def _rejected(card: DatasetCard, items: Items) -> Section:
     )
     rows = [(readable(reason), f"{n:,}") for reason, n in sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))]
     left_out = [(readable(reason), f"{n:,}") for reason, n in sorted(card.left_out.items()) if n]
-    documents = len(usable(items.tokenized))
+    made = counted(len(usable(items.tokenized)), "document")
     return Section(
         title="What was rejected",
-        text=(
-            f"Of {len(items.listed):,} items, {reasons.total():,} were rejected; {documents:,} documents were made.",
-        ),
+        text=(f"{counted(len(items.listed), 'item')}: {reasons.total():,} rejected, {made} made.",),
         tables=(
             _table("Rejected items", ("reason", "items"), rows),
             _table("Documents that were not packed", ("reason", "documents"), left_out),
@@ -189,7 +188,7 @@ def _rejected(card: DatasetCard, items: Items) -> Section:
 
 def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], text_columns: int = 1) -> ReportTable:
     more = len(rows) - _ROWS
-    note = f"{more:,} more rows are in the ledger." if more > 0 else ""
+    note = f"The ledger has {counted(more, 'more row')}." if more > 0 else ""
     return ReportTable(title=title, columns=columns, rows=tuple(rows[:_ROWS]), text_columns=text_columns, note=note)
 
 

@@ -25,6 +25,7 @@ from pipeline.select.config import SelectConfig, as_options
 from pipeline.select.rules import Clusters, content_of, judge_cluster
 from pipeline.select.selection import read_selection
 from pipeline.survey.table import read_survey_unit
+from schemas.counted import counted
 from schemas.errors import DatasetError
 from schemas.printable import printable
 from schemas.records import SURVEY
@@ -196,7 +197,9 @@ def change_lines(changed: pa.Table, limit: int = SHOWN) -> Iterator[str]:
     if not len(changed):
         yield "no item changes"
         return
-    yield f"{len(changed):,} items change" + (f"; the first {limit} by address:" if len(changed) > limit else ":")
+    yield f"changed: {counted(len(changed), 'item')}" + (
+        f"; the first {limit} by address:" if len(changed) > limit else ":"
+    )
     for row in changed.slice(0, limit).to_pylist():
         was, now = (_state(row, suffix) for suffix in ("_before", ""))
         detail = row["detail"] if row["reason"] else row["detail_before"]
@@ -212,7 +215,7 @@ def dry_run_report(workspace: Workspace, config: SelectConfig) -> Iterator[Table
     after = verdicts(judge_survey(workspace, config))
     listed = len(read_listed(workspace, ["uri"])) if workspace.manifest.exists() else len(after)
     if listed != len(after):
-        yield f"{len(after):,} of {listed:,} listed items have been surveyed; only these are counted"
+        yield f"surveyed: {len(after):,} of {counted(listed, 'listed item')}; only these are counted"
     if not workspace.pairs.exists():
         yield "dedup has not run yet: no near-duplicates are counted"
     finished = current(workspace)
@@ -225,5 +228,5 @@ def dry_run_report(workspace: Workspace, config: SelectConfig) -> Iterator[Table
     yield f"new:     {as_options(config) or 'default options'}"
     yield summary_table(SelectionSummary.of(before), SelectionSummary.of(after))
     if added := len(pc.unique(pa.chunked_array([*before["uri"].chunks, *after["uri"].chunks]))) - len(before):
-        yield f'{added:,} items were surveyed after the current selection and appear only under "new"'
+        yield f'surveyed after the current selection: {counted(added, "item")}, only under "new"'
     yield from change_lines(changes(before, after))

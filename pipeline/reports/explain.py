@@ -19,6 +19,7 @@ from pipeline.reports.item_history import (
     TokenizeHistory,
     Verdict,
 )
+from schemas.counted import counted
 from schemas.printable import printable
 from schemas.rows import Cut
 
@@ -87,7 +88,7 @@ def _measures_table(measures: list[Measure], options: str) -> Table:
 
 def _cuts_table(cuts: list[Cut]) -> Iterator[Table | str]:
     total = sum(cut.end - cut.start for cut in cuts)
-    title = f"removed from the book: {total:,} characters in {len(cuts):,} places"
+    title = f"removed from the book: {total:,} characters in {counted(len(cuts), 'place')}"
     table = Table(title=title, title_justify="left")
     for name in ("from", "to", "characters"):
         table.add_column(name, justify="right")
@@ -136,7 +137,7 @@ def _decisions(history: ItemHistory) -> Iterator[tuple[str, str, str]]:
 
 
 def _others(count: int) -> str:
-    return "1 other item" if count == 1 else f"{count:,} other items"
+    return counted(count, "other item")
 
 
 def _outcome(verdict: Verdict) -> str:
@@ -154,28 +155,28 @@ def _select_details(select: SelectHistory) -> Iterator[str]:
         shift = f", shifted by {select.transcript_shift_s:+.1f} s" if select.transcript_shift_s else ""
         yield f"text of its copy {', '.join(select.text_from)}{shift}"
     if select.cluster and select.cluster_size > 1:
-        yield f"one of {select.cluster_size:,} items in cluster {select.cluster[:12]}"
+        yield f"one of {counted(select.cluster_size, 'item')} in cluster {select.cluster[:12]}"
 
 
 def _tokenize_details(tokenize: TokenizeHistory) -> Iterator[str]:
     if tokenize.documents > 1:
-        yield f"{tokenize.documents:,} clips"
+        yield counted(tokenize.documents, "clip")
     if tokenize.length:
         yield f"{tokenize.length:,} tokens"
     if tokenize.frames:
-        yield f"{tokenize.frames:,} frames"
+        yield counted(tokenize.frames, "frame")
     if tokenize.frames_promised > tokenize.frames:
-        yield f"the container promised {tokenize.frames_promised:,} frames"
+        yield f"the container promised {counted(tokenize.frames_promised, 'frame')}"
     if tokenize.cues:
-        yield f"{tokenize.cues:,} cues"
+        yield counted(tokenize.cues, "cue")
     if tokenize.detail:
         yield tokenize.detail
 
 
 def _pack_detail(packed: PackHistory) -> str:
     if packed.state == "packed":
-        copies = f", {packed.copies:,} copies" if packed.copies > 1 else ""
-        sequences = f"{packed.sequences:,} sequence{'s' if packed.sequences > 1 else ''} of {packed.split}"
+        copies = f", {counted(packed.copies, 'copy', 'copies')}" if packed.copies > 1 else ""
+        sequences = f"{counted(packed.sequences, 'sequence')} of {packed.split}"
         return f"{packed.tokens:,} tokens in {sequences}{copies}; the first is {packed.first}"
     if packed.left_out:
         counts = ", ".join(f"{n:,} {reason}" for reason, n in sorted(packed.left_out.items()))

@@ -19,6 +19,7 @@ from pipeline.runtime.units import read_rows, unit_files, unit_number
 from pipeline.runtime.workspace import Workspace, usable
 from pipeline.select.config import SelectConfig
 from pipeline.select.selection import read_selection
+from schemas.counted import counted
 from schemas.dataset import DatasetCard, read_card
 from schemas.dataset_files import LEDGER
 from schemas.errors import DatasetError
@@ -138,7 +139,7 @@ class Items:
             kept=items,
             rejected=failed,
             pending=len(kept) - items - sum(failed.values()),
-            note=f"as {len(documents):,} documents, one per clip" if len(documents) > items else "",
+            note=f"as {counted(len(documents), 'document')}, one per clip" if len(documents) > items else "",
         )
         for name, dataset in self.datasets.items():
             yield _pack_step(name, dataset, documents["document_id"])
@@ -228,5 +229,5 @@ def _pack_step(name: str, dataset: Dataset, made: pa.ChunkedArray) -> Step:
         left_out = {"not packed": rest}
     rejected = {reason: n for reason, n in {**left_out, "taken down": taken_down}.items() if n}
     old = len(dataset.documents) - packed
-    note = f"also contains {old:,} documents that are no longer selected" if old else ""
+    note = f"also contains {counted(old, 'document')} no longer selected" if old else ""
     return Step(name=f"pack {name}", items_in=len(made), kept=packed, rejected=rejected, note=note)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.filters.limit import Limit
 from pipeline.filters.numbers import measured_entries, shown
+from schemas.counted import counted
 
 BARS = 40
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 400.0, 150.0, 40.0, 4.0, 16.0, 18.0  # of the plot and its margins, in pixels
@@ -93,7 +94,7 @@ class Histogram:
         """Text alternative of the plot."""
         limits = "; ".join(f"{n:,} {text} ({reason})" for n, text, reason in self.outside)
         statistics = f"from {self.smallest} to {self.largest}, median {self.median}"
-        return f"{self.name}: {self.count:,} items {statistics}{f'; {limits}' if limits else ''}"
+        return f"{self.name}: {counted(self.count, 'item')} {statistics}{f'; {limits}' if limits else ''}"
 
 
 def histograms(numbers: Mapping[str, NDArray[np.float64]], limits: Mapping[str, Limit]) -> Iterator[Histogram]:

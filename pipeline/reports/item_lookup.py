@@ -12,6 +12,7 @@ from pipeline.runtime.manifest_file import read_listed
 from pipeline.runtime.units import unit_files
 from pipeline.runtime.workspace import Workspace, read_units
 from pipeline.sources.addresses import address_of, typed_name
+from schemas.counted import counted
 from schemas.errors import ConfigError, DatasetError
 from schemas.printable import printable
 from schemas.records import SURVEY
@@ -97,4 +98,4 @@ class ItemLookup(NamedTuple):
 def _some(names: list[str], of: int | None = None) -> str:
     count = len(names) if of is None else of
     more = " …" if count > _NAMED else ""
-    return f"{count} items ({', '.join(map(printable, names[:_NAMED]))}{more})"
+    return f"{counted(count, 'item')} ({', '.join(map(printable, names[:_NAMED]))}{more})"

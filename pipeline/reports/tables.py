@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.reports.funnel import Items, counts, kept_items
 from pipeline.runtime.workspace import usable
+from schemas.counted import counted
 
 _MAX_ROWS = 40  # shown of a table that grows with the data
 _UNSPECIFIED = "not specified"
@@ -220,4 +221,4 @@ def _integers(*numbers: float) -> list[str]:
 
 
 def _truncation_note(rows: int) -> str:
-    return f"{rows - _MAX_ROWS:,} more rows are not shown." if rows > _MAX_ROWS else ""
+    return f"{counted(rows - _MAX_ROWS, 'more row')} not shown." if rows > _MAX_ROWS else ""

@@ -14,9 +14,11 @@ from contextvars import ContextVar
 from schemas.deadline import time_limit
 from schemas.errors import Interrupted
 from schemas.runs.interrupt import StopRequest
+from schemas.runs.messages import messages
 
 _REPORT_S = 10.0
-_STOP = StopRequest()
+_STOP_TEXT = "stopping; what is complete is kept. A second signal ends the process at once"
+_STOP = StopRequest(notify=lambda: messages.info_in_handler(_STOP_TEXT))
 _RUN: ContextVar[str] = ContextVar("run", default="")
 _STOPPED_RUNS: set[str] = set()
 

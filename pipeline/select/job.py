@@ -33,6 +33,7 @@ from pipeline.select.rules import Clusters, content_of, judge_cluster
 from pipeline.select.selection import begin_selection, finish_selection, read_selection
 from pipeline.survey.table import read_survey_unit
 from pipeline.survey.taken_down import taken_down_row
+from schemas.counted import counted
 from schemas.errors import DatasetError
 from schemas.fingerprint import canonical_json, fingerprint, sha256_file
 from schemas.large_tables import as_large, in_batches, taken
@@ -158,4 +159,5 @@ def _leaks(kept: pa.Table) -> tuple[str, ...]:
     clusters = kept.group_by("cluster").aggregate([("split", "count_distinct"), ("split", "count")])
     both = clusters.filter(pc.greater(clusters["split_count_distinct"], 1))
     items = pc.sum(both["split_count"]).as_py() or 0
-    return (f"{items:,} items share content with items of the other split, as the manifest says",) if items else ()
+    sharing = f"shared content in both splits, as the manifest says: {counted(items, 'item')}"
+    return (sharing,) if items else ()

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.serving.errors import ApiError
+from schemas.counted import counted
 from trainer.inference.requests import MOST_ALTERNATIVES
 
 MOST_PARTS = 256  # of a message
@@ -236,7 +237,7 @@ def parse_body(data: bytes, kind: type[Body]) -> Body:
     except ValidationError as e:
         first, count = e.errors(include_url=False, include_input=False, include_context=False)[0], e.error_count()
         param = ".".join(str(key)[:100] for key in first["loc"][:8]) or None
-        more = f" ({count} problems in all)" if count > 1 else ""
+        more = f" ({counted(count, 'problem')} in all)" if count > 1 else ""
         message = f"{param}: {first['msg']}" if param else first["msg"]
         raise ApiError(400, f"{message[:500]}{more}", param=param) from e
     except (RecursionError, ValueError) as e:  # for example a number with thousands of digits

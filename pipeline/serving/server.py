@@ -16,6 +16,7 @@ from pipeline.inference.loading import text_only
 from pipeline.serving.app import Served, make_app
 from pipeline.serving.config import Access, Limits
 from pipeline.serving.connections import LimitedProtocol
+from schemas.counted import counted
 from schemas.errors import ConfigError
 from schemas.runs.messages import messages
 from trainer.inference.engine import Engine
@@ -34,12 +35,13 @@ def serve(served: Served, access: Access, limits: Limits, *, grace_s: float) -> 
     listener = _listen(access)
     served.worker.start()
     try:
-        config = server_config(make_app(served, access, limits), limits, grace_s=grace_s)
+        server = _Server(server_config(make_app(served, access, limits), limits, grace_s=grace_s))
         _announce(access, listener, served.name)
-        asyncio.run(_Server(config).serve([listener]))
+        asyncio.run(server.serve([listener]))
     finally:
         listener.close()
         served.worker.stop()
+    messages.info("serve: stopped")
 
 
 def server_config(app: ASGIApp, limits: Limits, *, grace_s: float) -> uvicorn.Config:
@@ -73,9 +75,17 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Note a signal."""
+        """Note a signal, and say what follows."""
         self.force_exit = self.should_exit
         self.should_exit = True
+        running = len(self.server_state.tasks)
+        if self.force_exit or not running:
+            messages.info_in_handler("serve: stopping")
+        else:
+            messages.info_in_handler(
+                f"serve: stopping when {counted(running, 'running request')} is complete, at most "
+                f"{self.config.timeout_graceful_shutdown} s; once more to stop at once"
+            )
 
 
 def _listen(access: Access) -> socket.socket:
@@ -93,7 +103,7 @@ def _listen(access: Access) -> socket.socket:
 def _announce(access: Access, listener: socket.socket, name: str) -> None:
     if not access.is_loopback and access.key is None:
         messages.warning(
-            f"longreel serve: warning: everyone who can reach {access.host} can use this server; give it an API key "
+            f"serve: warning: everyone who can reach {access.host} can use this server; give it an API key "
             "(LONGREEL_API_KEY) or the address 127.0.0.1"
         )
     host = f"[{access.host}]" if ":" in access.host else access.host

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 from pipeline.sources.table_row import TableRow
 from pipeline.text.encoding import byte_order_mark
+from schemas.counted import counted
 from schemas.errors import InputError, ManifestError, Reason
 
 _MAX_CHARS = 4 << 20  # of a record, which is in memory; a field has at most 131,072
@@ -102,7 +103,9 @@ class _Lines:
             if not self._read:
                 return [], None
         if error is None and fields is not None and len(found) != fields:
-            error = f"the row has {len(found)} fields, the header has {fields}: {found[-1][:80]!r} is the last"
+            error = (
+                f"the row has {counted(len(found), 'field')}, the header has {fields}: {found[-1][:80]!r} is the last"
+            )
         if error is not None:
             self._waiting.extendleft(reversed(self._read[1:]))
         return found, error

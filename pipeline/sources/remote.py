@@ -33,6 +33,7 @@ from pipeline.sources.credentials import without_credentials
 from pipeline.sources.given_buckets import is_in_bucket
 from pipeline.sources.http_client import AddressNotAllowed, open_session
 from pipeline.sources.os_errors import reason_of
+from schemas.counted import counted
 from schemas.deadline import checked
 from schemas.errors import InputError, Reason, storage_errors
 from schemas.record_errors import brief, record_errors
@@ -185,7 +186,7 @@ def _tried(uri: str, access: AccessConfig, request: Callable[[], T]) -> T:
             break
     if failure.no_answer:
         _down[host] = time.monotonic() + _DOWN_S
-    tries = f" ({attempt} attempts)" if attempt > 1 else ""
+    tries = f" ({counted(attempt, 'attempt')})" if attempt > 1 else ""
     raise InputError(failure.reason, f"{uri}: {failure.message}{tries}") from error
 
 

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from pipeline.runtime.manifest_file import ABSENT
 from pipeline.runtime.units import read_rows, unit_files
 from pipeline.runtime.workspace import Workspace, usable
+from schemas.counted import counted
 from schemas.errors import AbsenceError, ConfigError, DatasetError, InputError, Reason
 from schemas.large_tables import as_large, in_batches, taken
 from schemas.printable import printable
@@ -73,7 +74,7 @@ class Found:
         if not (causes := self.causes):
             return ""
         return (
-            f"{sum(causes.values()):,} of {self.known:,} known items are absent and kept as they were "
+            f"absent and kept as they were: {sum(causes.values()):,} of {counted(self.known, 'known item')} "
             f"({_in_words(causes)}); to remove them, use --prune"
         )
 

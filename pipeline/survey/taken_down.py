@@ -15,6 +15,7 @@ from pipeline.dedup.block_list import FOUND, BlockedItem, BlockList, write_block
 from pipeline.runtime.manifest_file import ABSENT, read_listed, write_manifest
 from pipeline.runtime.workspace import Workspace, read_units
 from pipeline.sources.text_tables import parse_row_uri
+from schemas.counted import counted
 from schemas.errors import Reason
 from schemas.fingerprint import fingerprint
 from schemas.records import MANIFEST, SURVEY
@@ -87,6 +88,6 @@ def unsearchable_note(block_list: BlockList) -> str:
     if not (items := block_list.unsearchable()):
         return ""
     return (
-        f"{len(items):,} taken-down items, such as {items[0].uri}, have hash keys of another version: only "
-        "files with equal bytes or content are recognized as theirs, re-encoded copies and excerpts are not"
+        f"hash keys of another version: {counted(len(items), 'taken-down item')}, such as {items[0].uri}; only files "
+        "with equal bytes or content are recognized as theirs, re-encoded copies and excerpts are not"
     )

@@ -26,6 +26,7 @@ from pipeline.takedown import files, tables
 from pipeline.takedown.find import Found, blocked_items, find
 from pipeline.takedown.journal import Journal, Request, discard_unbegun, new_id, pending, started_now
 from pipeline.takedown.trained import clear_tokenizer_run, tokenizer_runs, trained_models
+from schemas.counted import counted
 from schemas.dataset import read_card
 from schemas.dataset_files import CARD, LEDGERS
 from schemas.errors import ConfigError, DatasetError, StorageError
@@ -271,7 +272,7 @@ def _finish(workspace: Workspace, request: Request, journal: Journal, done: _Don
         _say("nothing of these items was left; they stay on the block list")
         return
     journal.finish(facts)
-    _say(f"{len(found.targets):,} items removed, {len(changes):,} files changed")
+    _say(f"{counted(len(found.targets), 'item')} removed, {counted(len(changes), 'file')} changed")
     for line in done.kept:
         _say(f"not removed: {line}")
     _say(f"receipt: {journal.receipt}")

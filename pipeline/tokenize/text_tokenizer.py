@@ -16,6 +16,7 @@ from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.sources.inputs import MAX_BYTES, local_file
 from pipeline.text.options import TextOptions
 from pipeline.tokenize.config import TokenizeConfig
+from schemas.counted import counted
 from schemas.errors import DatasetError, InputError
 from schemas.record_errors import record_errors
 from schemas.rows import SurveyRow, survey_rows
@@ -52,7 +53,7 @@ def _train(workspace: Workspace, config: TokenizeConfig, access: AccessConfig) -
     with tempfile.TemporaryDirectory() as folder, stop_on_signals(), item_limit(None):
         path = train_text_tokenizer(itertools.chain(captions, texts), Path(folder) / MODEL, TextTrainConfig())
         keep_tokenizer(workspace, TextTokenizer.load(path).files)
-    messages.info(f"text tokenizer: trained on {len(training)} items: {workspace.text_tokenizer}")
+    messages.info(f"text tokenizer: trained on {counted(len(training), 'item')}: {workspace.text_tokenizer}")
 
 
 def read_texts(rows: Iterable[SurveyRow], options: TextOptions, access: AccessConfig = STRICT) -> Iterator[str]:

@@ -29,6 +29,7 @@ from pipeline.sources.inputs import local_file
 from pipeline.tokenizer_jobs.training_set import signature_of, write_training_table
 from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.checksums import file_checksum
+from schemas.counted import counted
 from schemas.errors import ConfigError, DatasetError, InputError, Reason, storage_errors
 from schemas.files import atomic, read_json, write_json
 from schemas.fingerprint import sha256_file
@@ -138,7 +139,7 @@ def _decode(
                         count.show(done)
             except InputError as e:
                 came = kept.seen - before
-                log(f"excluded: {uri}: {e}" if not came else f"{uri}: {e}; its first {came} frames are kept")
+                log(f"excluded: {uri}: {e}" if not came else f"{uri}: {e}; kept: its first {counted(came, 'frame')}")
             if kept.seen > before:  # a truncated video belongs to the training set, too
                 videos.append(_CachedVideo(uri=uri, sha256=sha256, frames=kept.seen - before))
                 signatures.append((uri, signature))
@@ -146,7 +147,8 @@ def _decode(
         if not kept.count:
             raise InputError(Reason.EMPTY, "there is no frame to train on: no video or image could be decoded")
     write_training_table(trained_on, signatures)
-    log(f"{len(videos)} videos and images have {kept.seen} frames, of which {kept.count} are kept")
+    items = counted(len(videos), "video or image", "videos and images")
+    log(f"{items}: {counted(kept.seen, 'frame')}, {kept.count:,} kept")
     return _CacheFacts(
         frames=kept.count,
         size=decoder.config.size,

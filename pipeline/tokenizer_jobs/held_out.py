@@ -14,6 +14,7 @@ from pipeline.sources.inputs import local_file
 from pipeline.sources.manifest import read_valid_items
 from pipeline.tokenizer_jobs.training_set import TrainingSet, read_training_table, signature_of, training_table
 from pipeline.video.decoder import Decoder
+from schemas.counted import counted
 from schemas.errors import ConfigError, InputError
 from schemas.record_errors import record_errors
 from schemas.runs.messages import messages
@@ -57,7 +58,7 @@ class HeldOut:
             outcome = f"excluded: {self.excluded[uri]}" if uri in self.excluded else "measured"
             messages.info(f"{self._command}: {uri}: {outcome}")
         if not found:
-            raise ConfigError(f"nothing to evaluate: all {len(self.uris)} items are excluded")
+            raise ConfigError(f"nothing to evaluate: {counted(len(self.uris), 'item')} given, all excluded")
         return found
 
 

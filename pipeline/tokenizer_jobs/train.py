@@ -16,6 +16,7 @@ from pipeline.sources.manifest import read_valid_items
 from pipeline.tokenizer_jobs.frame_cache import cached_frames
 from pipeline.tokenizer_jobs.training_set import training_table
 from pipeline.video.decoder import DecodeConfig, Decoder
+from schemas.counted import counted
 from schemas.errors import ConfigError
 from schemas.runs.folder_lock import locked_folder
 from schemas.runs.messages import messages
@@ -70,7 +71,8 @@ class TrainTokenizer:
         if self.out.is_file() or self.out.suffix == ".safetensors":
             raise ConfigError(f"--out must be a folder, got {self.out}: the weights are written to {WEIGHTS} in it")
         self._require_files()
-        _log(f"{len(uris)} videos and images, {self.train.steps} steps, {_critic(self.train)}")
+        given = counted(len(uris), "video or image", "videos and images")
+        _log(f"{given}, {counted(self.train.steps, 'step')}, {_critic(self.train)}")
         with stop_on_signals(), locked_folder(self.out):
             with Decoder(self.decode) as decoder:
                 frames = cached_frames(

@@ -96,6 +96,11 @@ class Messages:
         """Say what happens."""
         self.emit("info", text, event, fields)
 
+    def info_in_handler(self, text: str) -> None:
+        """Say what happens in the handler of a signal, which may have come while the same stream was written."""
+        with contextlib.suppress(RuntimeError, OSError):
+            self.info(text)
+
     def warning(self, text: str, *, event: str = "message", **fields: Any) -> None:
         """Say what the user should know although the command continues."""
         self.emit("warning", text, event, fields)

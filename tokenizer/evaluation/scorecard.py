@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from schemas.counted import counted
 from tokenizer.evaluation.evaluate import Estimate, Evaluation
 
 FRAMES = "frames"  # the row of original frames
@@ -50,16 +51,16 @@ def distance_table(
     names = list(next(iter(rows.values())))
     headings = [f"{name} ({facts['dims'][name]} dims)" for name in names]
     lines = [
-        f"Fréchet distance to real videos; `{facts['tokenizer']}`, clips of {facts['frames']} frames, "
+        f"Fréchet distance to real videos; `{facts['tokenizer']}`, clips of {counted(facts['frames'], 'frame')}, "
         f"{facts['fps']:g} per second; 95 % intervals in brackets. Neither FID nor FVD.",
         "",
         f"| videos | {' | '.join(headings)} |",
         "|---" * (1 + len(names)) + "|",
         *(f"| {video} | {' | '.join(_cell(row[name], 'frechet') for name in names)} |" for video, row in rows.items()),
         "",
-        f"{facts['videos']['generated']} generated videos ({facts['clips']['generated']} clips), "
-        f"{facts['videos']['real']} real ones ({facts['clips']['real']} clips). The tokenizer alone loses: PSNR "
-        f"{_cell(loss['psnr'], 'psnr')} dB, SSIM {_cell(loss['ssim'], 'ssim')}.",
+        f"{counted(facts['videos']['generated'], 'generated video')} ({counted(facts['clips']['generated'], 'clip')}), "
+        f"{facts['videos']['real']} real ones ({counted(facts['clips']['real'], 'clip')}). The tokenizer alone loses: "
+        f"PSNR {_cell(loss['psnr'], 'psnr')} dB, SSIM {_cell(loss['ssim'], 'ssim')}.",
     ]
     short = [name for name in names if min(facts["clips"].values()) <= 2 * facts["dims"][name]]
     if short:

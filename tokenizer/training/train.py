@@ -27,6 +27,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
+from schemas.counted import counted
 from schemas.errors import Interrupted, JobError, storage_errors
 from schemas.files import write_text
 from schemas.runs.compilation_cache import use_compilation_cache
@@ -124,7 +125,7 @@ class _Training:
         self._log = stack.enter_context(MetricsLog(out, step=step, boards=[self._board]))
         self._progress = stack.enter_context(TrainingProgress("train-tokenizer", steps=self._config.steps, done=step))
         if self._log.damaged:
-            self._progress.log(f"dropped {self._log.damaged} damaged lines of {self._log.path}")
+            self._progress.log(f"dropped {counted(self._log.damaged, 'damaged line')} of {self._log.path}")
         self._window = MetricsWindow()
         write_text(out / f"config-from-{step}.json", json.dumps(_plain(self._config), indent=1, sort_keys=True) + "\n")
 

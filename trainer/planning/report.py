@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from schemas.counted import counted
 from trainer.config import ModelConfig
 from trainer.planning.plan import DeviceMemory, TrainingPlan, Workload
 from trainer.run.optimizer import OptimizerConfig
@@ -25,9 +26,9 @@ def lines_of(
     in_layers = plan.parameters - plan.table_parameters
     yield f"parameters  {plan.parameters:,}: {in_layers:,} in layers, {plan.table_parameters:,} in tables and heads"
     axes = ", ".join(f"{axis} {size}" for axis, size in mesh.items())
-    yield f"mesh        {axes}: {math.prod(mesh.values()):,} devices"
+    yield f"mesh        {axes}: {counted(math.prod(mesh.values()), 'device')}"
     share = work.tokens // (mesh["data"] * mesh["fsdp"] * mesh["sequence"])
-    apart = f" in {work.accumulate} micro-batches" if work.accumulate > 1 else ""
+    apart = f" in {counted(work.accumulate, 'micro-batch', 'micro-batches')}" if work.accumulate > 1 else ""
     yield f"step        {work.batch_size:,} x {work.context:,} = {work.tokens:,} tokens; {share:,} a device{apart}"
     yield ""
     yield f"memory of a device, activations in {config.dtype}"
@@ -42,7 +43,7 @@ def lines_of(
         f"step time   {spelled_time(seconds)} at {speed.utilization:.0%} of {speed.flops_per_s:.3g} FLOP/s "
         f"({speed.source}): {work.tokens / seconds:,.0f} tokens/s"
     )
-    yield f"run         {steps:,} steps, {steps * work.tokens:.3g} tokens, {spelled_time(steps * seconds)}"
+    yield f"run         {counted(steps, 'step')}, {steps * work.tokens:.3g} tokens, {spelled_time(steps * seconds)}"
 
 
 def _memory(memory: DeviceMemory, settings: OptimizerConfig) -> Iterator[tuple[str, int]]:

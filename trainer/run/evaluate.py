@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.counted import counted
 from schemas.runs.metrics import MetricsLog
 from schemas.runs.progress import TrainingProgress
 from schemas.vocab import TEXT, VISION
@@ -94,7 +95,7 @@ class HeldOut:
         self._log.write("eval", step, values | {"sequences": len(chosen), "seconds": seconds})
         self._progress.log(
             f"step {step}: held-out loss {values['loss']:.4f} (text {values['text_loss']:.4f}, vision "
-            f"{values['vision_loss']:.4f}) over {len(chosen)} sequences in {seconds:.1f} s"
+            f"{values['vision_loss']:.4f}) over {counted(len(chosen), 'sequence')} in {seconds:.1f} s"
         )
 
     def _batches(self, split: PackedSplit, chosen: NDArray[np.int64]) -> Iterator[Batch]:

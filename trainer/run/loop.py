@@ -18,7 +18,6 @@ a shared file system; the first process writes metrics, and copies checkpoints (
 
 from __future__ import annotations
 
-import contextlib
 import math
 import statistics
 import time
@@ -30,6 +29,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from schemas.counted import counted
 from schemas.dataset_files import TEXT_TOKENIZER
 from schemas.errors import Interrupted, JobError, StorageError
 from schemas.runs.compilation_cache import tell_cache_errors, use_compilation_cache
@@ -93,8 +93,9 @@ def train(config: TrainConfig) -> TrainResult:
 def _announce_stop() -> None:
     """Say that the step, which can take minutes, is completed first."""
     if jax.process_index() == 0:
-        with contextlib.suppress(RuntimeError, OSError):  # the signal came while the same stream was written
-            messages.info("stopping after this step; a second signal ends the process at once, without a checkpoint")
+        messages.info_in_handler(
+            "stopping after this step; a second signal ends the process at once, without a checkpoint"
+        )
 
 
 class _StopRequested(Exception):
@@ -132,7 +133,7 @@ class _Training:
         if self._copies is not None:
             self._copies.start(start.step)
         if self._log.damaged:
-            self._progress.log(f"dropped {self._log.damaged} damaged lines of {self._log.path}")
+            self._progress.log(f"dropped {counted(self._log.damaged, 'damaged line')} of {self._log.path}")
         self._skipped = SkippedSequences(self._progress.log if primary else to_stderr)
         self._held_out = HeldOut(
             setup, log=self._log, progress=progress, skipped=self._skipped, each_batch=self._stop_if_asked
@@ -157,7 +158,8 @@ class _Training:
     def run(self) -> TrainResult:
         """Make the remaining steps."""
         if self._step >= self._config.steps:
-            self._progress.log(f"nothing to do: {self._newest} has {self._step} of {self._config.steps} steps")
+            steps = counted(self._config.steps, "step")
+            self._progress.log(f"nothing to do: {self._newest} has {self._step:,} of {steps}")
             self._finish_copies()
             return self._result()
         self._progress.log(str(self._setup) + (f"; resuming from {self._newest}" if self._step else ""))
@@ -168,7 +170,9 @@ class _Training:
             self._setup.split.copy_text_tokenizer(self._config.out / TEXT_TOKENIZER)
         if (seconds := self._setup.expected_seconds(self._step)) is not None:
             left = self._config.steps - self._step
-            self._progress.log(f"expected to take about {spelled_time(seconds)} for {left:,} steps, and compilation")
+            self._progress.log(
+                f"expected to take about {spelled_time(seconds)} for {counted(left, 'step')}, and compilation"
+            )
         self._prepare()
         try:
             self._make_steps()
@@ -218,7 +222,8 @@ class _Training:
         if size == self._batch_size:
             return
         started = time.perf_counter()
-        self._progress.log(f"step {self._step + 1}: compiling the training step for {size} sequences (--batch-ramp)")
+        sequences = counted(size, "sequence")
+        self._progress.log(f"step {self._step + 1}: compiling the training step for {sequences} (--batch-ramp)")
         self._batch_size, self._train_step = size, self._setup.compile_step(size)
         self._compile_s = time.perf_counter() - started
 

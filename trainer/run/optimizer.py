@@ -31,6 +31,7 @@ import optax
 import optax.contrib
 from flax import nnx
 
+from schemas.counted import counted
 from schemas.errors import ConfigError
 from trainer.config import DTYPES, Dtype
 
@@ -127,7 +128,7 @@ class OptimizerConfig:
         if self.schedule == "wsd":
             then = f"constant to step {self.cooldown_start(steps)}, {then}"
         after = "constant" if self.schedule == "constant" else then
-        return f"learning rate: {self.warmup(steps)} steps of warm-up to {peak}, {after}"
+        return f"learning rate: {counted(self.warmup(steps), 'step')} of warm-up to {peak}, {after}"
 
     def cooldown_start(self, steps: int) -> int:
         """Return the step from which wsd lets the learning rate of a run of `steps` fall."""

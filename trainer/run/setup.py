@@ -16,6 +16,7 @@ import optax
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
+from schemas.counted import counted
 from schemas.errors import ConfigError
 from schemas.files import write_text
 from schemas.vocab import Vocabulary
@@ -125,8 +126,8 @@ class Setup:
         first, last = (self.config.batch_sizes.samples(n) for n in (step - 1, step))
         names = self.config.directories if self.config.mixtures else ["the data"]
         return [
-            f"step {step}: warning: {names[source]} was used for {self.config.data.max_epochs} epochs (--max-epochs) "
-            "and is left out from here on"
+            f"step {step}: warning: {names[source]} was used for {self.config.data.max_epochs} epochs "
+            "(--max-epochs) and is left out from here on"
             for samples, source in self.order.exhausted
             if first < samples <= last
         ]
@@ -208,14 +209,14 @@ class Setup:
         mesh = ", ".join(f"{axis} {size}" for axis, size in self.plan.mesh.shape.items())
         rows, context = self.placement.shape
         parts = self.config.memory.accumulate
-        apart = f" in {parts} micro-batches" if parts > 1 else ""
+        apart = f" in {counted(parts, 'micro-batch', 'micro-batches')}" if parts > 1 else ""
         sizes = self.config.batch_sizes
         growing = "".join(f", {part.size} from step {part.step} on" for part in sizes.parts[1:])
         rates = self.config.optimizer.describe(self.config.steps)
         return (
             f"{self.config.model.recipe or 'model'}: {self.parameters / 1e6:.1f} million parameters; mesh: {mesh}; "
-            f"{rows} sequences of {context:,} tokens per step{apart}{growing}; "
-            f"{self.epochs(self.config.steps)['epoch']:.2g} epochs in {self.config.steps} steps; "
+            f"{counted(rows, 'sequence')} of {context:,} tokens per step{apart}{growing}; "
+            f"{self.epochs(self.config.steps)['epoch']:.2g} epochs in {counted(self.config.steps, 'step')}; "
             f"{rates}"
         )
 

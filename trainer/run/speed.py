@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
+from schemas.counted import counted
 from trainer.config import Dtype
 
 # Shares of the speed of a matrix product that training steps reach. On CPUs, those of docs/models.md.
@@ -53,7 +54,7 @@ def speed_of(
     """
     share = utilization or _OF_ACCELERATORS
     if flops_per_s is not None:
-        return Speed(flops_per_s=devices * flops_per_s, utilization=share, source=f"{devices} devices")
+        return Speed(flops_per_s=devices * flops_per_s, utilization=share, source=counted(devices, "device"))
     measured = matmul_flops_per_s(dtype)
     if jax.devices()[0].platform == "cpu":  # virtual devices share the processor
         source = "measured on this machine's CPU"

@@ -13,6 +13,7 @@ from pipeline.dataset.verify.workspace import store_problems, workspace_problems
 from pipeline.runtime.progress import output
 from pipeline.runtime.token_store import TokenStore
 from pipeline.runtime.workspace import Workspace
+from schemas.counted import counted
 from schemas.dataset import read_card
 from schemas.errors import DatasetError
 from schemas.runs.messages import messages
@@ -92,4 +93,4 @@ def _print(place: Location, problems: Iterable[tuple[str, str]]) -> int:
 
 def _require_none(place: Location, found: int) -> None:
     if found:
-        raise DatasetError(f"{place}: {found} problem{'s' if found > 1 else ''}, listed above")
+        raise DatasetError(f"{place}: {counted(found, 'problem')}, listed above")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import get_args
 
+from schemas.counted import counted
 from schemas.dataset import SHORTEST_CONTEXT, DatasetCard, LossWeighting, SplitCard
 from schemas.records import SPLITS
 
@@ -39,7 +40,7 @@ def split_problems(card: DatasetCard, split: str, found: Mapping[str, int]) -> I
     listed = card.splits.get(split)
     if listed is None:
         if any(found.values()):
-            yield f"it does not list the split {split}, which has {found['sequences']} sequences"
+            yield f"it does not list the split {split}, which has {counted(found['sequences'], 'sequence')}"
         return
     for name, count in found.items():
         if getattr(listed, name) != count:

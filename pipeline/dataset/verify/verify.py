@@ -29,6 +29,7 @@ from pipeline.dataset.verify.ledger_rows import Ledger, LedgerRows
 from pipeline.dataset.verify.names import Keys, are_shard_names
 from pipeline.dataset.verify.sequence import sequence_problems
 from pipeline.dataset.verify.strays import strays
+from schemas.counted import counted
 from schemas.dataset import EMPTY, DatasetCard, read_card
 from schemas.dataset_files import CARD, CROISSANT, INDEX, LEDGER, StoredFile
 from schemas.errors import DatasetError
@@ -70,13 +71,15 @@ class VerifyReport:
 
     def summary(self) -> str:
         """Return the report's closing line."""
-        seen = f"{self.shards} shards, {self.sequences:,} sequences, {self.tokens:,} tokens, {self.size_bytes:,} bytes"
+        held = f"{counted(self.shards, 'shard')}, {counted(self.sequences, 'sequence')}"
+        seen = f"{held}, {self.tokens:,} tokens, {self.size_bytes:,} bytes"
         if self.leftovers:
-            seen += f"; an interrupted command left {self.leftovers} files, which the next pack or takedown deletes"
+            left = counted(self.leftovers, "file")
+            seen += f"; an interrupted command left {left}, which the next pack or takedown deletes"
         if not self.found:
             return f"OK: dataset verified: {seen}"
         more = f", the first {len(self.problems)} named" if self.found > len(self.problems) else ""
-        return f"{self.found} problems{more}: {seen}"
+        return f"{counted(self.found, 'problem')}{more}: {seen}"
 
 
 def verify(

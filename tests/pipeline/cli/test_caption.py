@@ -18,7 +18,7 @@ def test_a_folder_of_pictures_becomes_a_manifest_with_captions(
     with chat_server(lambda body: Answer("A red square.")) as server:
         assert longreel.main([*command, "--endpoint", server.address, "--dry-run"]) == 0
         assert server.requests == []
-        assert "1 items, 1 without a caption" in capsys.readouterr().out
+        assert "1 item, 1 without a caption" in capsys.readouterr().out
         assert longreel.main([*command, "--endpoint", server.address]) == 0
     assert "kept" in capsys.readouterr().out
     [row] = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]

@@ -37,7 +37,7 @@ def test_books_of_a_folder_become_items_of_a_manifest(tmp_path: Path, capsys: py
         assert longreel.main([*command, "--endpoint", server.address, "--dry-run", "--price-in", "2"]) == 0
         assert server.requests == []
         printed = capsys.readouterr()
-        assert "1 books" in printed.out
+        assert "1 book," in printed.out
         assert "price 0.0" in printed.out
         assert "bad.txt is left out" in printed.err
         assert longreel.main([*command, "--endpoint", server.address, "--no-without-chunk"]) == 0

@@ -16,6 +16,6 @@ def test_existing_samples_are_kept_and_their_manifest_is_printed(
     manifest.write_text('{"uri": "a.mp4"}\n')
     assert longreel.main(["samples", "--out", str(tmp_path)]) == 0
     printed = "".join(capfd.readouterr().err.split("\n"))
-    assert printed.startswith("samples: 1 files; ")
+    assert printed.startswith("samples: 1 file; ")
     assert "manifest.jsonl lists them" in printed
     assert manifest.read_text() == '{"uri": "a.mp4"}\n'

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pipeline.filters.limit_table import DEFAULTS, TEXT_RULES
 from pipeline.filters.text_rules import measure
+from pipeline.text.cleaning.steps import STEPS, clean
+from pipeline.text.formats.epub import LOST_CHAPTERS
+from pipeline.text.personal_data import mask_personal_data
 from schemas.errors import Reason
 
 ENGLISH = "It was the best of times, and that is what they have to say with it.\n\nThe end.\n"
@@ -15,6 +18,11 @@ def test_every_default_limit_is_stored_under_its_name() -> None:
 
 def test_every_default_limit_describes_its_number() -> None:
     assert all(limit.what for limit in DEFAULTS.values())
+
+
+def test_every_number_that_cleaning_counts_has_a_description() -> None:
+    counts = clean("One line.\n", [step.name for step in STEPS])[1] | mask_personal_data("nobody")[1]
+    assert counts.keys() | {LOST_CHAPTERS} <= DEFAULTS.keys()
 
 
 def test_every_text_rule_is_measured_and_every_measured_rule_has_a_limit() -> None:

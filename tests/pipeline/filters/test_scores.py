@@ -97,7 +97,7 @@ def test_an_unknown_or_broken_score_raises_before_anything_is_surveyed(tmp_path:
     for name, message in (
         ("nowhere", "no installed package registers"),
         ("gone", "cannot be loaded"),
-        ("broken", "for 1 frames"),
+        ("broken", "for 1 frame,"),
     ):
         worker = SurveyWorker(workspace=workspace, config=SurveyConfig(scores=(name,)))
         with pytest.raises(ConfigError, match=message):

@@ -89,7 +89,7 @@ def test_changed_items_are_listed_with_the_old_and_new_verdict(
 ) -> None:
     assert dry_run(workspace, "--limit", "brightness=60:", "--no-remove-near-duplicates") == 0
     lines = capsys.readouterr().out.splitlines()
-    at = lines.index("2 items change:")
+    at = lines.index("changed: 2 items:")
     assert lines[at + 1].startswith("  /v/hour.mp4: kept in train → black (brightness is 50 (gray level")
     assert (
         lines[at + 2]
@@ -119,7 +119,7 @@ def test_without_a_selection_only_the_new_totals_are_shown_and_long_lists_are_tr
     select_items(workspace, SelectConfig(), Runner())
     assert dry_run(workspace, "--limit", "duration_s=30:") == 0
     told = capsys.readouterr().out
-    assert f"29 items change; the first {SHOWN} by address:" in told
+    assert f"changed: 29 items; the first {SHOWN} by address:" in told
     assert told.count("→ too_short") == SHOWN
 
 
@@ -132,8 +132,8 @@ def test_items_not_yet_surveyed_or_selected_are_mentioned(tmp_path: Path, capsys
     write_table(unit, pq.read_table(unit).slice(0, 5).replace_schema_metadata(None).cast(SURVEY))
     assert dry_run(workspace) == 0
     told = capsys.readouterr().out
-    assert "5 of 8 listed items have been surveyed; only these are counted" in told
-    assert "5 items were surveyed after the current selection" in told
+    assert "surveyed: 5 of 8 listed items; only these are counted" in told
+    assert "surveyed after the current selection: 5 items" in told
 
 
 @pytest.mark.parametrize(

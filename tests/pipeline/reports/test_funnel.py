@@ -43,7 +43,7 @@ def test_a_dataset_packed_from_an_earlier_selection_is_noted(mine: Workspace) ->
     rows = [row for row in ROWS.values() if row["uri"] != "/v/film.mp4"]
     write_survey(mine, rows, [])
     step = steps(mine)["pack 64"]
-    assert (step.items_in, step.kept, step.note) == (2, 1, "also contains 1 documents that are no longer selected")
+    assert (step.items_in, step.kept, step.note) == (2, 1, "also contains 1 document no longer selected")
 
 
 def test_a_video_stored_as_clips_is_one_item_and_several_documents(mine: Workspace) -> None:

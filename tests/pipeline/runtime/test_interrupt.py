@@ -21,11 +21,12 @@ from schemas.errors import Interrupted
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_requests_a_stop_in_all_threads(number: int) -> None:
+def test_a_signal_requests_a_stop_in_all_threads(number: int, capsys: pytest.CaptureFixture[str]) -> None:
     with stop_on_signals(), ThreadPoolExecutor(1) as threads:
         raise_if_stopping()
         os.kill(os.getpid(), number)
         assert threads.submit(is_stopping).result()
+        assert "stopping; what is complete is kept" in capsys.readouterr().err
         with pytest.raises(Interrupted, match="Run the same command to resume"):
             raise_if_stopping()
 

@@ -97,7 +97,7 @@ def test_a_split_of_the_manifest_holds_for_all_items_that_share_content(tmp_path
     rows = [LARGE, SMALL | {"split": "val"}, LONG | {"split": "val"}, SHORT | {"split": "train"}]
     report = select(surveyed(tmp_path / "out", rows=rows), val_fraction=0.0)
     assert report.facts == {"in train": 1, "in val": 2}
-    assert report.notes == ("2 items share content with items of the other split, as the manifest says",)
+    assert report.notes == ("shared content in both splits, as the manifest says: 2 items",)
 
 
 def test_a_limit_on_an_unknown_number_raises(tmp_path: Path) -> None:

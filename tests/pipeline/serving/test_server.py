@@ -53,7 +53,10 @@ def test_a_signal_ends_the_server_when_its_replies_are_complete(
     serve(tiny.served(), Access(port=port), Limits(), grace_s=20)
     client.join()
     assert [reply.status_code for reply in replies] == [200]
-    assert f"tiny: chat at http://127.0.0.1:{port}/" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert f"tiny: chat at http://127.0.0.1:{port}/" in printed.out
+    assert "serve: stopping when 1 running request is complete, at most 20 s" in printed.err
+    assert printed.err.endswith("serve: stopped\n")
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 

@@ -47,7 +47,7 @@ def test_every_form_of_a_file_gives_the_same_rows(tmp_path: Path, content: bytes
     ("row", "message"),
     [
         (b"a,b,c", "the row has 3 fields, the header has 2"),
-        (b"a", "the row has 1 fields, the header has 2"),
+        (b"a", "the row has 1 field, the header has 2"),
         (b'"a"x,b', "',' expected after '\"'"),
         (b'"a,b', "',' expected after '\"'"),
         (b'a,"b', "',' expected after '\"'"),

@@ -90,7 +90,7 @@ def test_absent_items_keep_their_rows_and_are_not_surveyed_again_when_they_are_b
     report, rows = survey(folder, tmp_path / "out", KEEP)
     assert (report.items, report.kept, report.new) == (8, 8, 0)
     assert rows == before
-    assert report.line().count("3 of 8 known items are absent and kept as they were (3 not listed by the inputs)") == 1
+    assert report.line().count("absent and kept as they were: 3 of 8 known items (3 not listed by the inputs)") == 1
     for path in (tmp_path / "away").iterdir():
         path.rename(folder / path.name)
     report, rows = survey(folder, tmp_path / "out")
@@ -301,7 +301,7 @@ def test_a_server_that_fails_for_a_while_costs_nothing_and_one_that_recovers_is_
         report, after = survey(manifest, tmp_path / "out", access=access)
         assert (report.kept, report.rejected) == (4, {})
         assert after["0.txt"] == before["0.txt"]
-        assert "1 of 3 known items are absent and kept as they were (1 not readable now)" in report.line()
+        assert "absent and kept as they were: 1 of 3 known items (1 not readable now)" in report.line()
         assert survey(manifest, tmp_path / "out", PRUNE, access=access)[1] == after
         server.answers["/0.txt"] = there
         report, again = survey(manifest, tmp_path / "out", access=access)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.filters.limit_table import DEFAULTS
 from pipeline.filters.text_rules import TextCounts
 from pipeline.select.config import SelectConfig
 from pipeline.select.rules import judge
@@ -57,6 +58,7 @@ def test_a_proper_book_is_kept_with_its_measures(tmp_path: Path) -> None:
     assert measures["words"] == len(split_words(story(1, 100)).hashes)
     assert measures["characters"] == len(story(1, 100))
     assert measures["passages"] >= 3
+    assert measures.keys() <= DEFAULTS.keys()  # which has their descriptions
     assert measures["lines_joined"] > 300
     assert set(measures) - {"characters", "passages", "repaired_lines", "boilerplate_share"} >= {"gopher_top_2gram"}
     short = surveyed(tmp_path, sentences(1, 3)[0] + "\n")

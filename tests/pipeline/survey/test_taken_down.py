@@ -80,4 +80,6 @@ def test_taken_down_items_whose_copies_can_no_longer_be_searched_are_named() -> 
     now = BlockedItem(uri="/v/a", kind="video", takedown="t", content_id="c", search=search_of("video"), samples=keys)
     assert unsearchable_note(BlockList((now,))) == ""
     old = dataclasses.replace(now, search="of another version")
-    assert unsearchable_note(BlockList((now, old))).startswith("1 taken-down items, such as /v/a,")
+    assert unsearchable_note(BlockList((now, old))).startswith(
+        "hash keys of another version: 1 taken-down item, such as /v/a;"
+    )

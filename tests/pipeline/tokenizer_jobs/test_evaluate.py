@@ -135,7 +135,7 @@ def test_invalid_inputs_and_options_are_rejected(videos: Path, weights: Path, tm
     def evaluate(name: str, **options: object) -> None:
         EvalTokenizer(inputs=(str(videos / name),), out=tmp_path / "out", vision=str(weights), **options)(())  # type: ignore[arg-type]
 
-    with pytest.raises(ConfigError, match="nothing to evaluate: all 1 items are excluded"):
+    with pytest.raises(ConfigError, match="nothing to evaluate: 1 item given, all excluded"):
         evaluate("first.mp4")
     with pytest.raises(ConfigError, match="max-frames must be at least 1, got 0"):
         evaluate("second.mp4", max_frames=0)

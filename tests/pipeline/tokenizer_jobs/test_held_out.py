@@ -44,5 +44,5 @@ def test_they_are_excluded_with_a_reason(tmp_path: Path) -> None:
         whole = HeldOut((str(videos / "trained.mp4"),), AccessConfig(), vision=None, command="eval videos")
         assert [Path(uri).name for uri in whole.measured(decoder, measure)] == ["trained.mp4"]
         only = HeldOut((str(videos / "poor.mp4"),), AccessConfig(), vision=None, command="eval videos")
-        with pytest.raises(ConfigError, match="all 1 items are excluded"):
+        with pytest.raises(ConfigError, match="1 item given, all excluded"):
             only.measured(decoder, measure)

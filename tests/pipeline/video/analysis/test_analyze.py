@@ -13,6 +13,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from pipeline.filters.limit_table import DEFAULTS
 from pipeline.video.analysis.frame_signature import VERSION
 from pipeline.video.decoder import AnalysisConfig, DecodeConfig, Decoder, VideoStats
 from schemas.errors import InputError, Reason, StorageError
@@ -46,6 +47,7 @@ def test_short_video_is_sampled_four_times_a_second(decoder: Decoder, tmp_path: 
     )  # those that follow the middles of five parts of the video
     assert stats.measures["sampled_frames"] == len(stats.signatures) == 12
     assert stats.measures["found_share"] == pytest.approx(1, abs=0.001)
+    assert stats.measures.keys() <= DEFAULTS.keys()  # which has their descriptions
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
