@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,32 @@ def test_the_reference_has_the_environment_variables_that_are_read() -> None:
     reference = (_TOP / "docs" / "hooks" / "pages.py").read_text()
     assert len(read) > 3
     assert {name for name in read if name not in reference and not name.startswith("AWS_")} == set()
+
+
+def test_the_layers_of_the_architecture_are_those_that_are_checked() -> None:
+    contracts = tomllib.loads((_TOP / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    checked = {c["name"].rpartition(" ")[2]: c["layers"] for c in contracts if c["name"].startswith("Layers of the ")}
+    table = dict(re.findall(r"(?m)^\| `(\w+)` \| (.+) \|$", (_TOP / "ARCHITECTURE.md").read_text()))
+    for package, layers in checked.items():
+        names = [sorted(name.removeprefix(f"{package}.") for name in layer.split(" | ")) for layer in layers]
+        listed = [re.findall(r"`([\w.]+)`", layer) for layer in table[package].split(";")]
+        listed = [[n if n[0] != "." else layer[0].split(".")[0] + n for n in layer] for layer in listed]
+        assert [sorted(layer) for layer in listed] == names
+
+
+def test_the_exceptions_of_the_architecture_are_those_that_are_allowed() -> None:
+    contracts = tomllib.loads((_TOP / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (allowed,) = (c["ignore_imports"] for c in contracts if c["name"] == "Nobody imports the trainer")
+    importing = {line.partition(" ->")[0].removesuffix(".*").replace(".", "/") for line in allowed}
+    (named,) = re.findall(
+        r"There\s+is one exception: (.*?) need both", (_TOP / "ARCHITECTURE.md").read_text(), re.DOTALL
+    )
+    assert {path.removesuffix(".py").rstrip("/") for path in re.findall("`(.+?)`", named)} == importing
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(_TOP)))
+def test_the_modules_that_a_page_names_exist(page: Path) -> None:
+    spans = [span for span in _CODE.findall(page.read_text()) if page.name != "CHANGELOG.md"]
+    packages = "benchmarks|examples|pipeline|schemas|tests|tokenizer|trainer"
+    paths = {path for span in spans for path in re.findall(rf"(?<![\w/.-])(?:{packages})/[\w/]+\.py\b", span)}
+    assert [path for path in sorted(paths) if not (_TOP / path).exists() and "NAME" not in path] == []

@@ -56,3 +56,15 @@ def test_a_documented_command_has_options_that_exist(where: str, words: list[str
         rest = rest[: rest.index("--")]
     given = {word.partition("=")[0] for word in rest if re.match(r"--[a-z]", word)}
     assert given <= known, where
+
+
+def test_options_that_a_page_names_exist() -> None:
+    known = {flag for command in SUBCOMMANDS.values() for option in options_of(command.load()) for flag in option.flags}
+    scripts = "".join(path.read_text() for path in (_TOP / "benchmarks").glob("*.py"))
+    known |= {f"--{name.replace('_', '-')}" for name in re.findall(r"(?m)^    (\w+): ", scripts)}
+    known |= set(re.findall(r'add_argument\("(--[a-z-]+)"', scripts))
+    known |= {"--experiments", "--logdir", "--ntasks-per-node", "--signal"}  # Beam's, TensorBoard's, Slurm's
+    for path in _FILES:
+        spans = re.findall(r"`[^`\n]+`", path.read_text()) if path.name != "CHANGELOG.md" else []
+        named = {option for span in spans for option in re.findall(r"(?<![\w-])--[a-z][\w.-]*", span)}
+        assert named - known - _COMMON == set(), path

@@ -23,6 +23,7 @@ from pipeline.runtime.journal import REJECTED, Summary, defects_in
 from schemas.errors import LongreelError
 from schemas.printable import printable
 from schemas.runs.messages import DataConsole, console, messages
+from schemas.spelled_time import spelled_time
 from schemas.storage.location import Location
 
 _TERMINAL_S, _STORE_S, _PLAIN_S = 0.2, 5.0, 10.0  # between reads of the journals: for a terminal, from a store, as text
@@ -92,7 +93,7 @@ class CountProgress:
             self._shown = now
             total, speed = self._total, done / (now - self._started)
             left = None if total is None or not done else round((total - done) / speed)
-            text = self._text(done) + ("" if left is None else f", time left {left} s")
+            text = self._text(done) + ("" if left is None else f", time left {spelled_time(left)}")
             messages.info(text, event="progress", job=self._what, done=done, total=total, seconds_left=left)
 
     def close(self, done: int) -> None:
@@ -162,7 +163,7 @@ def _lines(job: str, follower: _Follower, total: int, done: threading.Event) -> 
         follower.read()
         n, passed = follower.counts.total(), time.monotonic() - started
         left_s = round((total - n) * passed / n) if n else None
-        left = f"{left_s} s" if left_s is not None else "unknown"
+        left = spelled_time(left_s) if left_s is not None else "unknown"
         rejected = follower.counts[REJECTED]
         working = f", {follower.working}" if follower.working else ""
         messages.info(

@@ -9,6 +9,7 @@ from typing import Any, Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from schemas.runs.messages import console, messages
+from schemas.spelled_time import spelled_time
 
 _PLAIN_S = 10.0
 
@@ -54,7 +55,7 @@ class TrainingProgress:
         self._last_line = now
         left_s = (self._steps - step) * (now - self._started) / max(step - self._first, 1)
         self.log(
-            f"{self._title}: step {step} of {self._steps}, {status}, time left {left_s:.0f} s",
+            f"{self._title}: step {step} of {self._steps}, {status}, time left {spelled_time(round(left_s))}",
             event="progress",
             job=self._title,
             done=step,

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator, Mapping
 
 from schemas.counted import counted
+from schemas.spelled_time import spelled_time
 from trainer.config import ModelConfig
 from trainer.planning.plan import DeviceMemory, TrainingPlan, Workload
 from trainer.run.optimizer import OptimizerConfig
-from trainer.run.speed import Speed, spelled_time
+from trainer.run.speed import Speed
 
 
 def lines_of(

@@ -37,6 +37,7 @@ from schemas.runs.interrupt import StopRequest
 from schemas.runs.messages import LOG, messages
 from schemas.runs.metrics import MetricsLog
 from schemas.runs.progress import TrainingProgress
+from schemas.spelled_time import spelled_time
 from schemas.storage.location import located
 from trainer.cpu_devices import use_cpu_devices
 from trainer.data.device_batches import DeviceBatches
@@ -54,7 +55,6 @@ from trainer.run.profile import StepProfile
 from trainer.run.resumption import choose_start
 from trainer.run.retention import Retention
 from trainer.run.setup import Setup
-from trainer.run.speed import spelled_time
 from trainer.run.state import TrainState, resume
 from trainer.run.step import StepMetrics
 from trainer.run.tracking import open_boards

@@ -60,12 +60,3 @@ def speed_of(
         source = "measured on this machine's CPU"
         return Speed(flops_per_s=measured * jax.process_count(), utilization=utilization or _OF_CPUS, source=source)
     return Speed(flops_per_s=devices * measured, utilization=share, source="measured on this machine")
-
-
-def spelled_time(seconds: float) -> str:
-    """Return a duration in seconds, minutes, hours or days."""
-    for unit, length in (("s", 60.0), ("min", 60.0), ("h", 48.0)):
-        if seconds < length * (1.5 if unit != "h" else 1):
-            return f"{seconds:.3g} {unit}"
-        seconds /= 60 if unit != "h" else 24
-    return f"{seconds:,.3g} days"

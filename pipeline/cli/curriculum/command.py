@@ -25,13 +25,13 @@ from schemas.errors import ConfigError, DatasetError, Interrupted, JobError, Usa
 from schemas.runs.checkpoint_files import checkpoint_steps
 from schemas.runs.messages import messages
 from schemas.runs.metrics import METRICS, read_metrics
+from schemas.spelled_time import spelled_time
 from schemas.storage.location import Location
 from schemas.storage.option import Address, NewFolder
 from schemas.vocab import Vocabulary
 from trainer.planning.report import spelled_bytes
 from trainer.run.group.distributed import Distributed
 from trainer.run.group.launcher import INTERRUPTED, how_it_ended, run_child
-from trainer.run.speed import spelled_time
 
 _LONGREEL = (sys.executable, "-P", "-m", "longreel")
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.run.speed import Speed, matmul_flops_per_s, speed_of, spelled_time
+from trainer.run.speed import Speed, matmul_flops_per_s, speed_of
 
 
 def test_a_matrix_product_has_a_plausible_speed() -> None:
@@ -16,7 +16,3 @@ def test_a_cpu_that_is_measured_reaches_a_larger_share_than_the_default() -> Non
         flops_per_s=8e12, utilization=0.4, source="8 devices"
     )
     assert Speed(flops_per_s=8e12, utilization=0.4, source="").seconds(6.4e12) == pytest.approx(2.0)
-
-
-def test_times_have_a_fitting_unit() -> None:
-    assert [spelled_time(s) for s in (12.34, 600, 7200, 864000)] == ["12.3 s", "10 min", "2 h", "10 days"]
