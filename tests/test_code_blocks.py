@@ -60,6 +60,12 @@ def test_no_page_has_an_indented_block_which_would_not_be_checked() -> None:
         assert re.findall(r"(?m)^\n {4}\S.*$", outside) == [], page
 
 
+def test_commands_are_not_wider_than_the_column_of_the_site() -> None:
+    shown = [block for block in BLOCKS if block.page.startswith(("README", "docs/")) and block.language == "sh"]
+    lines = [(block.where, line) for block in shown for line in re.findall(r"(?m)^(?:longreel|  ).*", block.text)]
+    assert [(where, line) for where, line in lines if len(line) > 78] == []
+
+
 @pytest.mark.parametrize("block", _of("python"), ids=lambda block: block.where)
 def test_a_block_of_python_compiles_and_its_imports_exist(block: CodeBlock) -> None:
     for node in ast.walk(ast.parse(block.text)):

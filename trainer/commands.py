@@ -90,8 +90,8 @@ def _loss_table(measured: dict[str, Any]) -> Table:
     for row in [measured, *measured["by_position"]]:
         first, last = row.get("first"), row.get("last")
         place = "all" if first is None else f"{first:,}" if first == last else f"{first:,} to {last:,}"
-        weight = f"{row['weight']:,.0f}" if "weight" in row else ""
-        table.add_row(place, weight, *(_loss_cell(row, modality) for modality in ("", "text_", "vision_")))
+        weight = row.get("weight", sum(part["weight"] for part in measured["by_position"]))
+        table.add_row(place, f"{weight:,.0f}", *(_loss_cell(row, modality) for modality in ("", "text_", "vision_")))
     return table
 
 

@@ -12,11 +12,12 @@ from pipeline.captioning.captions import MANIFEST, caption_items, needs_caption
 from pipeline.captioning.config import CaptionConfig
 from pipeline.cli.evaluation import Subject
 from pipeline.cli.place import FLAT, Inputs
-from pipeline.runtime.progress import CountProgress, output
+from pipeline.runtime.progress import output
 from pipeline.sources.access import AccessConfig
 from pipeline.sources.links import with_given
 from pipeline.sources.manifest import read_valid_items
 from schemas.counted import counted
+from schemas.runs.count_progress import CountProgress
 from schemas.runs.folder_lock import locked_folder
 from schemas.runs.messages import messages
 

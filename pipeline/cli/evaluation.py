@@ -25,11 +25,11 @@ from pipeline.evaluation.visual_needle import VisualNeedleConfig, visual_needle_
 from pipeline.inference.config import LocalConfig
 from pipeline.language_models.chat import ChatModel
 from pipeline.language_models.endpoint import Endpoint, EndpointConfig
-from pipeline.runtime.progress import CountProgress
 from pipeline.text.books import BookConfig, load_book
 from schemas.errors import ConfigError, UsageError
 from schemas.printable import printable
 from schemas.record_errors import record_errors
+from schemas.runs.count_progress import CountProgress
 from schemas.runs.messages import messages
 from schemas.storage.option import Address, NewFolder
 from tokenizer.text.tokenizer import TextTokenizer

@@ -16,13 +16,14 @@ from pipeline.qa_generation.config import QaGeneration
 from pipeline.qa_generation.generate import NamedBook, generate, questions
 from pipeline.qa_generation.prompts import question_request
 from pipeline.qa_generation.report import PAGE
-from pipeline.runtime.progress import CountProgress, output
+from pipeline.runtime.progress import output
 from pipeline.text.books import BookConfig, load_book
 from pipeline.text.formats.registry import FORMATS
 from pipeline.text.qa_items import MANIFEST
 from schemas.counted import counted
 from schemas.errors import ConfigError, InputError
 from schemas.record_errors import record_errors
+from schemas.runs.count_progress import CountProgress
 from schemas.runs.folder_lock import locked_folder
 from schemas.runs.messages import messages
 

@@ -54,7 +54,10 @@ def load_engine(
     grammar = None
     if frame_tokens is not None and description.vocabulary.vision_size:
         grammar = DocumentGrammar(vocabulary=description.vocabulary, frame_tokens=frame_tokens)
-    messages.info("the model is compiled for the first request; on a CPU this takes up to a minute the first time", event="compiling")
+    messages.info(
+        "the model is compiled for the first request; on a CPU this takes up to a minute the first time",
+        event="compiling",
+    )
     return Engine(model, config=config, mesh=mesh if len(used) > 1 else None, grammar=grammar), description
 
 

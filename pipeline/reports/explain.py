@@ -29,7 +29,9 @@ _UNITS = {
     "duration_s": ("duration", " s"),
     "width": ("width", " pixels"),
     "height": ("height", " pixels"),
+    "start_s": ("start", " s"),
     "frame_rate": ("frame rate", " per second"),
+    "bit_depth": ("bit depth", " bits"),
 }
 
 

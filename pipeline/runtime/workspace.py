@@ -170,9 +170,10 @@ class Workspace:
         return self.packed_folder / str(name)
 
     def datasets(self) -> list[Location]:
-        """Return the folders of all datasets, finished or not, in the order of their names."""
-        folders = self.packed_folder.list()
-        return [folder for folder in folders if not folder.name.startswith(".") and folder.is_folder()]
+        """Return the folders of all datasets, finished or not: 4096 before 32768, and others by their names."""
+        named = {folder.name: folder for folder in self.packed_folder.list() if not folder.name.startswith(".")}
+        order = sorted(named, key=lambda name: (len(name) if name.isdecimal() else 0, name))
+        return [named[name] for name in order if named[name].is_folder()]
 
     @property
     def takedown(self) -> Location:

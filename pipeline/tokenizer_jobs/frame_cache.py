@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from pipeline.dedup.similarity import Signature
 from pipeline.runtime.interrupt import raise_if_stopping
-from pipeline.runtime.progress import CountProgress
 from pipeline.sources.access import STRICT, AccessConfig
 from pipeline.sources.inputs import local_file
 from pipeline.tokenizer_jobs.training_set import signature_of, write_training_table
@@ -34,6 +33,7 @@ from schemas.errors import ConfigError, DatasetError, InputError, Reason, storag
 from schemas.files import atomic, read_json, write_json
 from schemas.fingerprint import sha256_file
 from schemas.record_errors import record_errors
+from schemas.runs.count_progress import CountProgress
 
 FOLDER = "frames"
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import optax
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
+from schemas.runs.count_progress import CountProgress
+from schemas.runs.messages import messages
 from schemas.storage.option import Address
 from trainer.config import MeshConfig, Weights
 from trainer.data.layout import Layout
@@ -26,6 +28,7 @@ from trainer.run.evaluate import losses, spread, total_sums
 from trainer.run.state import Plan
 from trainer.run.step import compile_eval
 
+_T = TypeVar("_T")
 _LARGEST = 700.0  # nats; the exponential of more is infinite in float64
 
 
@@ -86,10 +89,20 @@ def measure_loss(config: LossConfig, mesh_config: MeshConfig) -> dict[str, Any]:
     chosen = spread(len(split), config.sequences)
     batches = held_out_batches(placement.loader(split), indices=chosen, batch_size=config.batch_size)
     with closing(batches):
+        messages.info("eval loss: compiling; on a CPU this takes up to a minute", event="compiling")
         step_of = compile_eval(plan, shape=shape, by_position=True)
-        total = total_sums(step_of, params, map(placement.place, batches))
+        total = total_sums(step_of, params, _shown(map(placement.place, batches), config.batch_size, len(chosen)))
     whole = {"step": step, "sequences": len(chosen), **_measures(total.sum(-1))}
     return whole | {"by_position": list(_by_position(total, split.context_length))}
+
+
+def _shown(batches: Iterable[_T], size: int, sequences: int) -> Iterator[_T]:
+    """Yield batches of `size` sequences, and show how many of all sequences are measured."""
+    progress = CountProgress("eval loss", sequences, "sequences")
+    for number, batch in enumerate(batches):
+        yield batch
+        progress.show(min(sequences, (number + 1) * size))
+    progress.close(sequences)
 
 
 def _by_position(total: NDArray[np.float64], length: int) -> Iterator[dict[str, float]]:

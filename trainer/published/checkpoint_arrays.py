@@ -9,6 +9,7 @@ from typing import Any
 
 from jax.sharding import AbstractMesh, AxisType
 
+from schemas.runs.count_progress import CountProgress
 from schemas.vocab import Vocabulary
 from trainer.config import MeshConfig
 from trainer.mesh import AXES, partition
@@ -29,17 +30,24 @@ def write_arrays(
     shards = _shard_shapes(model, mesh, **sizes)
     writer = ArrayWriter(folder)
     first = {piece.name: piece for piece in reversed(found)}
-    for name, shape in array_shapes(model, **sizes).items():
+    shapes = array_shapes(model, **sizes)
+    for name, shape in shapes.items():
         writer.create(name, shape, chunks=_chunks(shards[name], first.get(name)))
+    progress, done = CountProgress("import-model", sum(map(math.prod, shapes.values())), "parameters"), 0
     for piece in found:
         for index, block in _blocks(piece):
             writer.write(piece.name, index, block)
+            done += block.size
+            progress.show(done)
     for name, (start, size, new) in _new_rows(model, found, vocabulary, seed).items():
         step = max(1, BLOCK_BYTES // (4 * model.dim))
         for a in range(start, size, step):
             b = min(a + step, size)
             writer.write(name, (slice(a, b), slice(0, model.dim)), new.rows(a, b))
+            done += (b - a) * model.dim
+            progress.show(done)
     writer.finish()
+    progress.close(done)
 
 
 def _blocks(piece: Piece) -> Iterator[tuple[tuple[slice | int, ...], Any]]:

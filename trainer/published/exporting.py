@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from numpy.typing import NDArray
+
 from schemas.errors import ConfigError
 from schemas.fingerprint import sha256_file
+from schemas.runs.count_progress import CountProgress
 from schemas.runs.folder_lock import LOCK, locked_folder
 from schemas.storage.option import NewFolder
 from schemas.vocab import Vocabulary
@@ -152,8 +156,25 @@ class _Job:
         }
 
 
+def _shown(outputs: Sequence[Output]) -> list[Output]:
+    """Return the outputs, which show how many of their values are written."""
+    total, done = sum(math.prod(output.shape) for output in outputs), 0
+    progress = CountProgress("export-model", total, "parameters")
+
+    def blocks(output: Output) -> Iterator[NDArray[Any]]:
+        nonlocal done
+        for block in output.blocks():
+            yield block
+            done += block.size
+            progress.show(done)
+        if done == total:
+            progress.close(done)
+
+    return [replace(output, blocks=partial(blocks, output)) for output in outputs]
+
+
 def _write_lwm(job: _Job) -> list[Written]:
-    outputs = lwm_outputs(job.arrays, job.tables, scan=job.config.scan)
+    outputs = _shown(lwm_outputs(job.arrays, job.tables, scan=job.config.scan))
     job.config.out.mkdir(parents=True, exist_ok=True)
     return [write_msgpack_stream(job.config.out / "params", outputs, dtype=job.config.dtype)]
 
@@ -162,7 +183,7 @@ def _write_hf(job: _Job) -> list[Written]:
     out, vocabulary, dtype = job.config.out, job.tables.vocabulary, job.config.dtype
     ends = {"bos_id": vocabulary.bos_id, "eos_id": vocabulary.eos_id}
     values = write_config(job.tables.model, vocab_size=vocabulary.size, dtype=dtype, **ends)
-    outputs = joint_outputs(job.arrays, job.tables, names.HUGGING_FACE)
+    outputs = _shown(joint_outputs(job.arrays, job.tables, names.HUGGING_FACE))
     out.mkdir(parents=True, exist_ok=True)
     files = write_safetensors(out, outputs, dtype=dtype, shard_bytes=int(job.config.shard_gb * 1e9))
     write_plain_json(out / "config.json", values)
@@ -183,7 +204,7 @@ def _write_gguf(job: _Job) -> list[Written]:
     if (divisors := gguf_config.frequency_divisors(model)) is not None:
         outputs.append(Output(name=gguf_config.FREQUENCIES, shape=divisors.shape, blocks=lambda: iter([divisors])))
     out.mkdir(parents=True, exist_ok=True)
-    return [write_gguf(out / "model.gguf", outputs, metadata, dtype=job.config.dtype)]
+    return [write_gguf(out / "model.gguf", _shown(outputs), metadata, dtype=job.config.dtype)]
 
 
 def _gguf_tokenizer(job: _Job) -> dict[str, Value]:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from pipeline.runtime import progress
 from pipeline.runtime.job_log import JobLog
 from pipeline.runtime.journal import DEFECT, KEPT, MADE, REJECTED, WORKING, Journal
-from pipeline.runtime.progress import CountProgress, _Follower, following
+from pipeline.runtime.progress import _Follower, following
 from schemas.runs.messages import console
 
 
@@ -91,26 +90,3 @@ def test_tracebacks_of_defects_are_collected_in_one_file(log: JobLog) -> None:
 def test_a_path_is_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     console.print("done: out [/x] :smile:")
     assert capsys.readouterr().err == "done: out [/x] :smile:\n"
-
-
-def test_a_count_is_one_line_of_a_terminal_that_ends_with_the_last(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    CountProgress("eval ruler", None, "samples").show(1)
-    CountProgress("eval ruler", 1200, "samples").close(1200)
-    assert capsys.readouterr().err == "\reval ruler: 1 samples\reval ruler: 1,200 of 1,200 samples\n"
-
-
-def test_a_count_is_a_line_every_ten_seconds_elsewhere(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    now = 0.0
-    monkeypatch.setattr("pipeline.runtime.progress.time.monotonic", lambda: now)
-    count = CountProgress("eval ruler", 40, "samples")
-    for done in range(1, 31):
-        now += 1.0
-        count.show(done)
-    count.close(30)
-    lines = [f"eval ruler: {done} of 40 samples, time left {40 - done} s" for done in (10, 20, 30)]
-    assert capsys.readouterr().err.splitlines() == lines
