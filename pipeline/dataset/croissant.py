@@ -15,7 +15,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from schemas.counted import counted
 from schemas.dataset import DatasetCard
 from schemas.dataset_files import INDEX, LEDGER, StoredFile
 from schemas.records import LEDGER as LEDGER_SCHEMA
@@ -31,6 +30,10 @@ _FILES = {
         "The ledger: document, source, license and time range of every span of every sequence.",
     ),
 }
+# "1 sequences" stays: `verify` makes the text again and compares it with that of datasets packed earlier.
+_SPLIT = (
+    "{name}: {sequences:,} sequences, {tokens:,} tokens ({text:,} text, {vision:,} vision) of {documents:,} documents"
+)
 _SHARD_TEXT = "A shard in the format of webdataset: each sequence is KEY.tokens.npy, KEY.spans.npy and KEY.json."
 # The context of the specification; mlcroissant warns about any other.
 _CONTEXT = {
@@ -104,8 +107,14 @@ def tokens_by_license(ledger: Location) -> Counter[str | None]:
 
 def _description(card: DatasetCard, licenses: Counter[str | None]) -> str:
     splits = [
-        f"{name}: {counted(split.sequences, 'sequence')}, {split.tokens:,} tokens ({split.text_tokens:,} text, "
-        f"{split.vision_tokens:,} vision) of {counted(split.documents, 'document')}"
+        _SPLIT.format(
+            name=name,
+            sequences=split.sequences,
+            tokens=split.tokens,
+            text=split.text_tokens,
+            vision=split.vision_tokens,
+            documents=split.documents,
+        )
         for name, split in card.splits.items()
     ]
     by_license = [f"{name or 'unknown'} {licenses[name]:,}" for name in sorted(licenses, key=lambda n: n or "")]

@@ -31,6 +31,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 _MOST_SECONDS = 0.1  # of the pre-tokenizer, for 4,096 characters; published ones take 0.001 to 0.008
 _PROBES = ("a", "A", " ", "\n", "1", "!", "é", "漢", "a ", "\r\n", " \n", "aA", "a1", "'s", "\u0301", "<|", "ab!")
+_NAMED = 16  # bytes without a token in a message
 _UTF8_BYTES = [byte for byte in range(256) if byte not in (0xC0, 0xC1) and byte < 0xF5]
 _BOS = ("<|begin_of_text|>", "<s>", "<bos>", "<｜begin▁of▁sentence｜>", "<|startoftext|>")
 _EOS = (
@@ -150,13 +151,14 @@ class BytePairModel(TextModel):
         if not self._format.is_byte_level:
             return []
         vocab = self._format.vocab
-        return [b for c, b in byte_characters().items() if c not in vocab and b in _UTF8_BYTES]
+        return sorted(b for c, b in byte_characters().items() if c not in vocab and b in _UTF8_BYTES)
 
     def _find_losses(self) -> Iterator[str]:
         if self._format.normalizers:
             yield f"its normalizer {', '.join(self._format.normalizers)} replaces characters"
         if missing := self._missing_bytes():
-            yield f"it has no tokens for {len(missing)} bytes, such as 0x{missing[0]:02X}, so text with them is lost"
+            named = " ".join(f"0x{byte:02X}" for byte in missing[:_NAMED]) + (" …" if len(missing) > _NAMED else "")
+            yield f"it has no token for some bytes ({named}), so they are dropped"
         if not self._format.is_byte_level and not self.bytes:
             yield "it has no byte fallback, so characters without a token become <unk>"
 
