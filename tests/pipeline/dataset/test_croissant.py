@@ -97,6 +97,17 @@ def test_the_licenses_of_the_documents_are_listed_with_their_tokens(dataset: Pat
     assert f"unknown {expected[None]:,}, CC-BY-4.0 {expected['CC-BY-4.0']:,}" in metadata["description"]
 
 
+def test_the_description_has_the_words_of_earlier_datasets_with_which_verify_compares_it(
+    dataset: Path, metadata: dict[str, Any]
+) -> None:
+    for name, split in read_card(dataset).splits.items():
+        parts = f"{split.text_tokens:,} text, {split.vision_tokens:,} vision"
+        text = (
+            f"{name}: {split.sequences:,} sequences, {split.tokens:,} tokens ({parts}) of {split.documents:,} documents"
+        )
+        assert text in metadata["description"]
+
+
 def test_the_metadata_depends_only_on_the_dataset(dataset: Path, tmp_path: Path) -> None:
     again = make_dataset(tmp_path, DOCUMENTS[::-1])
     assert file_of(again, "croissant.json").read_bytes() == file_of(dataset, "croissant.json").read_bytes()
