@@ -2,11 +2,11 @@
 
     python benchmarks/encode.py [--smoke] [--models lwm-256] [--batches 1 4 16] [--out encode.json]
 
-Reports frames per second and GFLOP/s (operations of the convolutions and of the codebook search, counted from shapes)
-per batch size, for the tokenizer and for a plain encoder: the same architecture in Flax linen with `nn.GroupNorm` and
-`nn.Conv` and the same weights. The speed of a square float32 matrix product is printed for comparison. All run in one
-process and take turns; the best time counts. The codes of both encoders are compared: they may differ where two codes
-are nearly equally distant, and the share of equal codes is printed.
+Reports frames and GFLOP per second of processor time (operations of direct convolutions and of the codebook search,
+counted from shapes) per batch size, for the tokenizer and for a plain encoder: the same architecture in Flax linen with
+`nn.GroupNorm` and `nn.Conv` and the same weights. The speed of a square float32 matrix product is the limit for direct
+convolutions. All run in one process and take turns; the best round counts. The codes of both encoders are compared:
+they may differ where two codes are nearly equally distant, and the share of equal codes is printed.
 """
 
 from __future__ import annotations
@@ -104,25 +104,22 @@ def flops(function: Callable[..., Any], *arguments: Any) -> int:
     return count(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
-def best_s(run: Callable[[], Any], seconds: float) -> float:
-    """Return the shortest time of a call, of as many as fit into `seconds`, but at least two."""
-    jax.block_until_ready(run())
-    times: list[float] = []
-    while sum(times) < seconds or len(times) < 2:
-        began = time.perf_counter()
+def best_s(runs: dict[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
+    """Return the least processor time of a call of each function, in turns for `seconds`, but at least two rounds."""
+    for run in runs.values():
         jax.block_until_ready(run())
-        times.append(time.perf_counter() - began)
-    return min(times)
-
-
-def matmul_flops(size: int, seconds: float) -> float:
-    """Return the FLOP/s of a float32 product of two `size` x `size` matrices."""
-    a = jnp.ones((size, size), jnp.float32)
-    return 2 * size**3 / best_s(partial(jax.jit(jnp.matmul), a, a), seconds)
+    best, rounds, end = dict.fromkeys(runs, math.inf), 0, time.perf_counter() + seconds
+    while rounds < 2 or time.perf_counter() < end:
+        rounds += 1
+        for name, run in runs.items():
+            began = time.process_time()
+            jax.block_until_ready(run())
+            best[name] = min(best[name], time.process_time() - began)
+    return best
 
 
 def measure(
-    config: VqganConfig, batches: list[int], *, seconds: float, matmul_size: int = 4096
+    config: VqganConfig, batches: list[int], *, seconds: float, matmul_size: int = 2048
 ) -> list[dict[str, Any]]:
     """Return one row per batch size."""
     params = init_params(config, 0)
@@ -140,14 +137,15 @@ def measure(
 
     work = flops(lambda x: plain.apply(tree, x), picture)  # of the architecture, independent of the implementation
     work += 2 * math.prod(config.grid(*picture.shape[1:3])) * config.codebook_size * config.latent_dim
-    rows = []
+    product, rows = jax.jit(jnp.matmul), []
     for batch in batches:
         codec = FrameCodec(Weights(config, params, codebook), batch=batch)
         frames = np.random.default_rng(0).integers(0, 256, (batch, *picture.shape[1:]), np.uint8)
         equal = float((codec.encode(frames) == np.asarray(encode_plain(jnp.asarray(frames)))).mean())
-        peak = matmul_flops(matmul_size, seconds / 4)
+        square = jnp.ones((matmul_size, matmul_size), jnp.float32)
         runs = {"ours": partial(codec.encode, frames), "plain": partial(encode_plain, frames)}
-        times = {who: best_s(run, seconds) for who, run in runs.items()}
+        times = best_s(runs | {"product": partial(product, square, square)}, seconds)
+        peak = 2 * matmul_size**3 / times.pop("product")
         rows.append({
             "model": config.name, "batch": batch, "gflop_per_frame": work / 1e9, "matmul_gflops": peak / 1e9,
             "equal_codes": equal,
@@ -169,7 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["small-128", "lwm-256"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8, 16])
-    parser.add_argument("--seconds", type=float, default=10.0, help="time per measurement")
+    parser.add_argument("--seconds", type=float, default=20.0, help="time per batch size")
     parser.add_argument("--smoke", action="store_true", help="a tiny model on one frame, in a few seconds")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     options = parser.parse_args()

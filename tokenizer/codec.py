@@ -31,7 +31,7 @@ from tokenizer.vqgan.vqgan import abstract, to_bytes, to_unit
 from tokenizer.weights_file import SHIPPED, weights_file
 
 BATCH = 16  # largest number of frames per batch
-_CACHED_BYTES = 1 << 25  # of the first and largest activations of a batch, on a CPU
+_CACHED_BYTES = 1 << 23  # of the first and largest activations of a batch, on a CPU
 _SHA256 = {"small-128.safetensors": "439541cade30c276ec572ff6c6d1e4cb6e8ee27bc854bca31a2a2745f85bc883"}  # of SHIPPED
 
 

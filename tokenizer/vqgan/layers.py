@@ -11,7 +11,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from tokenizer.config import Shortcut
-from tokenizer.vqgan.winograd import convolution
+from tokenizer.vqgan.convolution import convolution
 
 _EPSILON = 1e-6
 

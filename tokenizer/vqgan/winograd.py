@@ -15,9 +15,8 @@ The order of sums differs from a direct convolution: results differ by about 1e-
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial, reduce
+from functools import reduce
 from operator import add
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +24,9 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
-_TILE = 4  # output pixels per side of a tile
-_SIDE = _TILE + 2  # input pixels per side of a tile
-_MIN_CHANNELS = 128
-_MIN_PIXELS = 128 * 128
+TILE = 4  # output pixels per side of a tile
+_SIDE = TILE + 2  # input pixels per side of a tile
 _CACHED_BYTES = 8 << 20  # of tiles in a band
-_NHWC = ("NHWC", "HWIO", "NHWC")
 
 Matrix = NDArray[np.float32]
 _INPUT: Matrix = np.array(  # B^T
@@ -52,38 +48,20 @@ _OUTPUT: Matrix = np.array(  # A^T
 )
 
 
-def convolution(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: str, **options: Any) -> jax.Array:
-    """Convolve like `lax.conv_general_dilated` with the faster of the two algorithms; for `nnx.Conv`."""
-    if _is_faster(x, kernel, strides, padding, options):
-        return convolve(x, kernel)
-    return lax.conv_general_dilated(x, kernel, strides, padding, **options)
-
-
-def _is_faster(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: str, options: dict[str, Any]) -> bool:
-    """Return whether this is a plain 3x3 float32 convolution on a CPU with enough pixels and channels."""
-    _, height, width, _ = x.shape
-    dilated = any(d != 1 for name in ("lhs_dilation", "rhs_dilation") for d in options.get(name) or ())
-    plain = kernel.shape[:2] == (3, 3) and tuple(strides) == (1, 1) and padding == "SAME" and not dilated
-    large = height * width >= _MIN_PIXELS and min(kernel.shape[2:]) >= _MIN_CHANNELS
-    fits = height % _TILE == width % _TILE == 0 and options.get("feature_group_count", 1) == 1
-    return plain and large and fits and x.dtype == jnp.float32 and jax.default_backend() == "cpu"
-
-
-@jax.custom_vjp
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolve `[B, H, W, C]`, H and W multiples of 4, with `[3, 3, C, O]` to `[B, H, W, O]`, with zero padding.
 
-    Float32. The gradients are those of the direct convolution.
+    Float32.
     """
     batch, height, width, channels = x.shape
-    across = width // _TILE
-    rows = _rows(height // _TILE, row_bytes=_SIDE**2 * across * channels * x.dtype.itemsize)
-    bands, band = height // (_TILE * rows), (1, _TILE * rows + 2, width + 2, channels)
+    across = width // TILE
+    rows = _rows(height // TILE, row_bytes=_SIDE**2 * across * channels * x.dtype.itemsize)
+    bands, band = height // (TILE * rows), (1, TILE * rows + 2, width + 2, channels)
     transformed = jnp.einsum("ai,ijco,bj->abco", _KERNEL, kernel, _KERNEL).reshape(_SIDE**2, channels, -1)
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
     def run(number: jax.Array) -> jax.Array:
-        start = (number // bands, number % bands * (_TILE * rows), 0, 0)
+        start = (number // bands, number % bands * (TILE * rows), 0, 0)
         return _band(lax.dynamic_slice(padded, start, band)[0], transformed)
 
     return lax.map(run, jnp.arange(batch * bands)).reshape(batch, height, width, -1)
@@ -97,10 +75,10 @@ def _rows(rows: int, *, row_bytes: int) -> int:
 
 def _band(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Map inputs `[4 r + 2, 4 w + 2, C]` and a transformed kernel `[36, C, O]` to `[4 r, 4 w, O]`."""
-    rows, across = (extent // _TILE for extent in x.shape[:2])
+    rows, across = (extent // TILE for extent in x.shape[:2])
 
     def strided(values: jax.Array, first: int, count: int, axis: int) -> jax.Array:
-        return lax.slice_in_dim(values, first, first + _TILE * (count - 1) + 1, _TILE, axis)
+        return lax.slice_in_dim(values, first, first + TILE * (count - 1) + 1, TILE, axis)
 
     down = _combined(_INPUT, [strided(x, i, rows, 0) for i in range(_SIDE)])
     tiles = [_combined(_INPUT, [strided(some, i, across, 1) for i in range(_SIDE)]) for some in down]
@@ -111,22 +89,10 @@ def _band(x: jax.Array, kernel: jax.Array) -> jax.Array:
     )  # prevents recomputation for each of 16 outputs
     up = _combined(_OUTPUT, list(product))
     out = [jnp.stack(_combined(_OUTPUT, list(some)), axis=2) for some in up]  # each [r, w, 4, O]
-    return jnp.stack(out, axis=1).reshape(_TILE * rows, _TILE * across, -1)
+    return jnp.stack(out, axis=1).reshape(TILE * rows, TILE * across, -1)
 
 
 def _combined(matrix: Matrix, values: Sequence[jax.Array]) -> list[jax.Array]:
     """Return the linear combinations of values given by the rows of a matrix."""
     pairs = ([(float(w), value) for w, value in zip(row, values, strict=True) if w] for row in matrix)
     return [reduce(add, (value if w == 1 else w * value for w, value in some)) for some in pairs]
-
-
-def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return convolve(x, kernel), (x, kernel)
-
-
-def _backward(saved: tuple[jax.Array, jax.Array], slope: jax.Array) -> tuple[jax.Array, ...]:
-    plain = partial(lax.conv_general_dilated, window_strides=(1, 1), padding="SAME", dimension_numbers=_NHWC)
-    return jax.vjp(plain, *saved)[1](slope)
-
-
-convolve.defvjp(_forward, _backward)
