@@ -35,7 +35,21 @@ class LocalEngine(Engine):
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
         mode = "in_memory" if workers == 1 else "multi_threading"
         flags = [f"--direct_num_workers={workers}", f"--direct_running_mode={mode}", *options]
-        yield new_pipeline(flags, runner=FnApiRunner())
+        with _without_tracebacks():
+            yield new_pipeline(flags, runner=FnApiRunner())
+
+
+@contextmanager
+def _without_tracebacks() -> Iterator[None]:
+    """Keep Beam's threads from printing the traceback of each element that fails or that a request to stop ends."""
+    from apache_beam.runners.worker import sdk_worker
+
+    names = vars(sdk_worker)
+    names["print"] = lambda *_, **__: None  # found before the builtin; the driver reports the error
+    try:
+        yield
+    finally:
+        names.pop("print", None)
 
 
 def _require_known(options: tuple[str, ...]) -> None:

@@ -80,6 +80,16 @@ def test_an_error_while_a_worker_opens_is_raised_unchanged(tmp_path: Path) -> No
         run_each([1], Touch(tmp_path, "open"), Runner(), log=started(tmp_path))
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_beam_prints_no_traceback_when_a_job_is_stopped_or_fails(
+    tmp_path: Path, workers: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for fail, error in (("stop", Interrupted), ("storage", StorageError)):
+        with pytest.raises(error):
+            run_each(list(range(20)), Touch(tmp_path, fail=fail), Runner(workers), log=started(tmp_path / fail))
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_ctrl_c_ends_the_job_between_elements(tmp_path: Path) -> None:
     with pytest.raises(Interrupted, match="Run the same command"):
         run_each(list(range(50)), Touch(tmp_path, "stop"), Runner(), log=started(tmp_path))
