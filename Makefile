@@ -7,8 +7,12 @@ REFERENCE ?= .venv-reference
 WORKERS ?= 2
 COMPILE_FAST := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
 unexport PYTHONDONTWRITEBYTECODE # modules are compiled once, not in every process
-# Without --no-compile, pip compiles 25,000 modules for a minute, of which few are imported.
-PIP_INSTALL := python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+# uv takes a third of pip's time; where it cannot reach the package index (it does not read pip.conf), pip installs the same.
+# Without --no-compile, pip compiles 25,000 modules for a minute, of which few are imported. The pip of Python 3.11 takes a
+# minute more than the one of constraints.txt.
+PIP := python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+UV := python -m uv pip install --quiet --system-certs --constraint constraints.txt
+install_into = $(1)/$(PIP) pip uv && { $(1)/$(UV) --python $(1)/python --editable $(2) || $(1)/$(PIP) --editable $(2); }
 
 # The layers of tests: `test` contains `test-quick`; what each of the others runs is in no other one.
 .PHONY: help install test test-quick campaigns faults real-weights test-install fuzz lint docs demo bench bench-smoke docker clean
@@ -21,8 +25,7 @@ install: $(READY) ## create .venv with everything that development needs
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Longreel needs Python 3.11 or newer, but this is " + sys.version)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/$(PIP_INSTALL) pip # the one that comes with Python 3.11 takes a minute longer
-	$(BIN)/$(PIP_INSTALL) --editable '.[dev]'
+	$(call install_into,$(BIN),'.[dev]')
 	touch $@
 
 test: install ## run the tests of every change, WORKERS=2 at a time
@@ -45,8 +48,7 @@ real-weights: $(REFERENCE)/.ready ## compare published weights with transformers
 
 $(REFERENCE)/.ready: pyproject.toml constraints.txt # an environment of its own, as torch takes several GB
 	test -x $(REFERENCE)/bin/python || $(PYTHON) -m venv $(REFERENCE)
-	$(REFERENCE)/bin/$(PIP_INSTALL) pip
-	$(REFERENCE)/bin/$(PIP_INSTALL) --editable '.[dev,reference]'
+	$(call install_into,$(REFERENCE)/bin,'.[dev,reference]')
 	touch $@
 
 test-install: install ## build wheel and sdist, install them in clean environments and run each extra there

@@ -67,9 +67,12 @@ class Environment:
                 process.kill()
 
     def install(self, *requirements: str) -> None:
-        """Install packages in the versions of constraints.txt."""
-        options = ("--no-compile", "--constraint", str(CHECKOUT / "constraints.txt"))
-        _pip("--python", str(self.path / "bin" / "python"), "install", *options, *requirements)
+        """Install packages in the versions of constraints.txt; with pip where uv does not reach the package index."""
+        python, pins = str(self.path / "bin" / "python"), str(CHECKOUT / "constraints.txt")
+        uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--system-certs", "--python", python]
+        done = subprocess.run([*uv, "--constraint", pins, *requirements], env=_inherited(), check=False)
+        if done.returncode != 0:
+            _pip("--python", python, "install", "--no-compile", "--constraint", pins, *requirements)
 
 
 def _pip(*arguments: str) -> None:

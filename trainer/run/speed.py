@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass
 
@@ -29,10 +30,12 @@ class Speed:
         return flops / (self.flops_per_s * self.utilization)
 
 
+@functools.cache
 def matmul_flops_per_s(dtype: Dtype) -> float:
     """Return the floating-point operations per second of the fastest of a few square products on the first device.
 
-    Virtual CPU devices share the processor, so this is then the speed of all of them together.
+    Virtual CPU devices share the processor, so this is then the speed of all of them together. It is measured once per
+    process: several runs in one process, such as the stages of a curriculum, do not measure it again.
     """
     a = jax.device_put(jnp.ones((_SIDE, _SIDE), dtype), jax.local_devices()[0])
     product = jax.jit(jnp.matmul)
