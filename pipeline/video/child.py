@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import signal
 import sys
 import threading
 import time
@@ -194,7 +193,6 @@ def _end_with_parent(lifeline: int) -> None:
 
 def main() -> NoReturn:
     """Run as `python -m pipeline.video.child SETTINGS`, started by `pipeline.video.process` only."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     settings = decode_settings(sys.argv[1])
     _end_with_parent(settings.lifeline)
     with contextlib.suppress(OSError):  # on Linux, the kernel kills this process before its parent if memory runs out

@@ -47,6 +47,7 @@ from pipeline.video.messages import (
 from pipeline.video.types import DecodeConfig
 from schemas.deadline import checkpoint
 from schemas.errors import InputError, JobError, LongreelError, Reason
+from schemas.runs.interrupt import starting_child
 
 _CHECK_INTERVAL_S = 0.05
 _START_LIMIT_S = 120.0
@@ -75,14 +76,15 @@ class DecoderProcess:
         self._pipe, pipe = Pipe()
         settings = ChildSettings(pipe.fileno(), lifeline, ring_fd, require_backend(config.backend), config)
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "pipeline.video.child", encode_settings(settings)],
-                pass_fds=(pipe.fileno(), lifeline, ring_fd),
-                stdin=subprocess.DEVNULL,
-                stdout=self._output,
-                stderr=self._output,
-                env=_environment(),
-            )
+            with starting_child():
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "pipeline.video.child", encode_settings(settings)],
+                    pass_fds=(pipe.fileno(), lifeline, ring_fd),
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._output,
+                    stderr=self._output,
+                    env=_environment(),
+                )
             self._memory = mmap.mmap(ring_fd, int(np.prod(shape)))
         finally:
             pipe.close()

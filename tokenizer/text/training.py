@@ -7,11 +7,11 @@ import io
 import multiprocessing
 import os
 import re
-import signal
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import sentencepiece
 from schemas.deadline import checked, checkpoint
 from schemas.errors import ConfigError, JobError
 from schemas.files import atomic
+from schemas.runs.interrupt import starting_child
 from tokenizer.text.chunking import blocks
 from tokenizer.text.model import BEGIN_VISION, END_VISION
 
@@ -81,7 +82,9 @@ def _in_child(corpus: list[str], config: TextTrainConfig) -> bytes:
     context = multiprocessing.get_context("spawn")
     connection, of_child = context.Pipe()
     child = context.Process(target=_child, args=(of_child, config), daemon=True)
-    child.start()
+    resource_tracker.ensure_running()  # which `start` would do, and unblock the signal that `starting_child` blocks
+    with starting_child():
+        child.start()
     of_child.close()
     try:
         for block in corpus:
@@ -107,7 +110,6 @@ def _in_child(corpus: list[str], config: TextTrainConfig) -> bytes:
 
 def _child(connection: Connection, config: TextTrainConfig) -> None:
     """Receive the corpus, then send the model, or the RuntimeError of SentencePiece."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     corpus = list(iter(connection.recv, None))
     lines = (line for block in corpus for line in _LINE_ENDS.split(block) if line)

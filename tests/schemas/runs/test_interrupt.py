@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import threading
 
 import pytest
 
-from schemas.runs.interrupt import StopRequest
+from schemas.runs.interrupt import StopRequest, starting_child
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -57,3 +58,13 @@ def test_outside_the_main_thread_no_handler_is_installed() -> None:
     thread.start()
     thread.join()
     assert answers == [before, False]
+
+
+def test_ctrl_c_does_not_end_a_child_not_even_while_it_starts() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with starting_child():
+        child = subprocess.Popen([sys.executable, "-c", "print('done')"], stdout=subprocess.PIPE)
+    with child:
+        os.kill(child.pid, signal.SIGINT)
+        assert child.communicate()[0] == b"done\n"
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
