@@ -141,6 +141,7 @@ def test_no_file_is_written_where_devices_are() -> None:
                 check_places(option, of_option(option, path))
 
 
+@pytest.mark.slow
 def test_a_page_is_written_to_standard_output(tmp_path: Path) -> None:
     workspace = write_finished_workspace(tmp_path / "workspace").root
     before = Path("/dev/stdout").lstat()

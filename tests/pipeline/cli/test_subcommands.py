@@ -30,6 +30,7 @@ def test_every_subcommand_explains_every_option(name: str, capsys: pytest.Captur
     assert not bare
 
 
+@pytest.mark.slow
 def test_beam_is_imported_by_the_first_job_and_not_by_the_options() -> None:
     code = "import sys; from pipeline.cli.subcommands import SUBCOMMANDS as s; s['run'].load(); "
     code += "raise SystemExit({'apache_beam', 'jax'} & set(sys.modules) or 0)"

@@ -18,6 +18,7 @@ from schemas.errors import UsageError
 SCALARS = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text()
 
 
+@pytest.mark.slow
 @given(st.one_of(SCALARS, st.lists(SCALARS), st.dictionaries(st.text(), SCALARS)))
 def test_any_value_is_read_back(value: Scalar | list[Scalar] | dict[str, Scalar]) -> None:
     assert tomllib.loads(f"x = {spelled(value)}")["x"] == value

@@ -110,6 +110,7 @@ def test_a_plugin_that_cannot_be_used_is_an_error(monkeypatch: pytest.MonkeyPatc
     _forget_kinds()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("register")
 def test_a_kind_of_another_package_goes_through_every_job(tmp_path: Path) -> None:
     folder, workspace = tmp_path / "in", Workspace.open(tmp_path / "out", units=2)

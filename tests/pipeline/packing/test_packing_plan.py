@@ -25,6 +25,7 @@ def numbers(values: list[int]) -> Integers:
     return np.array(values, np.int64)
 
 
+@pytest.mark.slow
 @given(
     items=st.lists(st.integers(1, 40), max_size=30),
     texts=st.lists(st.integers(1, 150), max_size=12),

@@ -15,6 +15,7 @@ from tests.support.packing.packing_cases import (
 )
 
 
+@pytest.mark.slow
 @given(
     lengths=st.lists(st.integers(1, 50), min_size=1, max_size=60),
     capacity=st.integers(50, 70),
@@ -38,6 +39,7 @@ def test_patterns_place_every_item_within_the_capacity(
     assert bound <= min(bins.count, len(reference_best_fit_decreasing(lengths, capacity)))
 
 
+@pytest.mark.slow
 @given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=7), capacity=st.integers(20, 24))
 @settings(deadline=None, max_examples=40)
 def test_the_lower_bound_by_patterns_does_not_exceed_the_optimum(lengths: list[int], capacity: int) -> None:

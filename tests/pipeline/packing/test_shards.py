@@ -127,6 +127,7 @@ def test_index_offsets_point_to_samples(packed: Path) -> None:
         assert sha256_file(packed / shard.url) == shard.sha256
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves closing to the GC
 def test_webdataset_iterates_over_every_sequence(packed: Path) -> None:
     urls = [str(packed / shard.url) for shard in index_of(packed)]

@@ -193,6 +193,7 @@ def test_names_from_data_are_text_and_no_script_runs(browser: Browser, page: Pat
     assert "/v/<script>alert(1)</script>.mp4" in browser.evaluate("document.body.innerText")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS[:2])
 def test_tables_show_their_numbers_under_named_columns(browser: Browser, page: Path, width: int) -> None:
     browser.open(page, width=width)

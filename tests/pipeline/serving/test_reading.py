@@ -46,6 +46,7 @@ def test_a_body_that_is_declared_too_large_is_refused_before_it_is_read(server: 
     assert "more than 100,000 bytes" in found
 
 
+@pytest.mark.slow
 def test_a_body_in_chunks_without_end_is_refused(server: RunningServer) -> None:
     chunk = b"2000\r\n" + b" " * 0x2000 + b"\r\n"
     found = reply_to(server, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", endless=chunk)

@@ -56,6 +56,7 @@ def test_changed_file_has_another_version(tmp_path: Path) -> None:
     assert stat(str(tmp_path / "a")) != before
 
 
+@pytest.mark.slow
 def test_every_scheme_that_fsspec_knows_gives_a_reason_in_time() -> None:
     """A subprocess with a time limit, as a scheme could also wait for ever or end the process."""
     run = subprocess.run([sys.executable, "-c", _ALL_SCHEMES], capture_output=True, text=True, timeout=120, check=False)

@@ -56,6 +56,7 @@ def test_no_items_are_an_empty_table() -> None:
     assert items_once([], conflict).schema == large_schema(MANIFEST)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copies", [1, 2])
 def test_no_more_items_than_those_of_a_batch_are_objects_at_a_time(
     copies: int, monkeypatch: pytest.MonkeyPatch

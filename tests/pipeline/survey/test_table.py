@@ -15,6 +15,7 @@ from tests.support.survey_rows import book, broken, video, write_signatures, wri
 from tests.support.surveys import run_survey
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["garbage", "one row"])
 def test_rows_without_signatures_are_computed_again(folder: Path, tmp_path: Path, damage: str) -> None:
     _, rows, signatures = run_survey(folder, tmp_path / "out")

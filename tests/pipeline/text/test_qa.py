@@ -66,6 +66,7 @@ def rejection(path: Path, **options: Any) -> tuple[Reason, str]:
     return caught.value.reason, str(caught.value)
 
 
+@pytest.mark.slow
 @given(turns=turns, ensure_ascii=st.booleans())
 @settings(deadline=None, max_examples=150)
 def test_turns_are_read_with_normalized_line_endings(turns: list[Turn], ensure_ascii: bool) -> None:
@@ -74,6 +75,7 @@ def test_turns_are_read_with_normalized_line_endings(turns: list[Turn], ensure_a
     assert parse_turns(content) == expected
 
 
+@pytest.mark.slow
 @given(turns=turns)
 @settings(deadline=None, max_examples=150)
 def test_layout_follows_the_template_with_weight_on_answers_only(turns: list[Turn]) -> None:
@@ -102,6 +104,7 @@ def test_layout_follows_the_template_with_weight_on_answers_only(turns: list[Tur
     assert weights == [float(i % 2) for i in range(len(weights))]  # the words come first, then an answer, and so on
 
 
+@pytest.mark.slow
 @given(turns=turns)
 @settings(deadline=None, max_examples=150)
 def test_no_text_looks_like_a_turn(turns: list[Turn]) -> None:
@@ -168,6 +171,7 @@ def document_of(turns: list[Turn], text: TextTokenizer) -> Document:
     return text_document(zip(text.encode_parts(texts), weights, strict=True), vocabulary=vocabulary(text))
 
 
+@pytest.mark.slow
 @given(turns=turns)
 @settings(deadline=None, max_examples=100)
 def test_spans_have_the_weights_and_tokens_decode_to_the_text(text: TextTokenizer, turns: list[Turn]) -> None:
@@ -337,6 +341,7 @@ def test_invalid_options_are_rejected_by_name(wrong: dict[str, Any], message: st
         QaConfig(**wrong)
 
 
+@pytest.mark.slow
 def test_a_file_of_very_many_turns_is_too_large() -> None:
     turns = ",".join(['{"role":"answer","text":"a"}'] * 500_001)
     with pytest.raises(InputError, match=r"500,001 turns, the limit is 500,000; split the file") as e:

@@ -70,6 +70,7 @@ codes = hnp.arrays(
 )
 
 
+@pytest.mark.slow
 @given(codes=codes, cues=cues, captions=st.lists(words, max_size=3), config=st.sampled_from([FIRST, LAST]))
 @settings(deadline=None, max_examples=150)
 def test_a_video_document_round_trips(

@@ -207,6 +207,7 @@ def test_importing_the_decoder_loads_no_decoder_library() -> None:
     assert not loaded & {"av", "decord", "PIL", "cv2", "scenedetect", "torch"}
 
 
+@pytest.mark.slow
 def test_a_stream_that_appears_later_makes_one_file_unreadable_and_the_decoder_goes_on(tmp_path: Path) -> None:
     """PyAV raises an IndexError for packets of a stream that was not there when the file was opened."""
     path, good = write_growing_stream(tmp_path / "a.ts"), make_video(tmp_path / "b.mp4", frames=8)

@@ -112,6 +112,7 @@ def test_crop_outside_the_picture_is_an_input_error(crop: Crop, decoders: dict[s
     assert error.value.reason is Reason.UNREADABLE
 
 
+@pytest.mark.slow
 def test_frames_change_only_with_the_version(tmp_path: Path) -> None:
     """Lossless files, so that the frames depend on the decoder only, not on an encoder."""
     make_video(tmp_path / "a.mkv", codec="ffv1", pix_fmt="bgr0", frames=30, size=SIZE, picture=lambda i: with_bars())

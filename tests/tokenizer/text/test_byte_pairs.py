@@ -140,6 +140,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_refused_with_the_reason(
     tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]

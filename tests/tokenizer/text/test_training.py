@@ -28,6 +28,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
     return TextTokenizer.load(train_text_tokenizer([SOURCE], path, TextTrainConfig(vocab_size=2000)))
 
 
+@pytest.mark.slow
 def test_training_is_deterministic_for_any_order_of_texts_and_any_process(tmp_path: Path) -> None:
     texts = SOURCE.split("\n\n")
     config = TextTrainConfig(vocab_size=1000, max_train_bytes=40_000)

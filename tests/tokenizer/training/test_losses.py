@@ -9,6 +9,7 @@ from tokenizer.training import losses
 from tokenizer.training.losses import LossConfig
 
 
+@pytest.mark.slow
 def test_losses_are_zero_for_equal_images_and_measure_their_kind_of_error() -> None:
     x = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (1, 16, 16, 3)), jnp.float32)
     checkerboard = jnp.asarray(np.indices((16, 16)).sum(0) % 2 * 0.2 - 0.1, jnp.float32)[None, :, :, None]

@@ -38,6 +38,7 @@ def test_a_cpu_uses_the_blockwise_kernel_without_a_warning() -> None:
         assert kernel.usable(None, platform="cpu", tile=64, head_dim=64, dtype=jnp.float32) == "blockwise"
 
 
+@pytest.mark.slow
 def test_partial_outputs_are_merged_by_their_log_sum_exp() -> None:
     scores, values = jnp.array([0.3, -1.0, 2.0, 0.5]), jnp.array([[1.0], [2.0], [3.0], [4.0]])
 

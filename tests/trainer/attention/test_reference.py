@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import jax
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from tests.support.training.float64_attention import float64_attention
@@ -25,6 +26,7 @@ def _by_hand(q: NDArray, k: NDArray, v: NDArray, rows: Packed) -> NDArray[np.flo
     return out
 
 
+@pytest.mark.slow
 def test_both_references_equal_attention_computed_per_token() -> None:
     rng = np.random.default_rng(0)
     rows = packed(rng, rows=2, length=24, longest=12).permuted(random_order(rng, 24))

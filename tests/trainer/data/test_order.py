@@ -45,6 +45,7 @@ def test_after_any_number_of_samples_each_source_has_its_share(weights: list[int
         assert all(abs(c - n * w / total) <= most for c, w in zip(segment.counts(n), weights, strict=True))
 
 
+@pytest.mark.slow
 def test_datasets_without_weights_are_one_source_with_a_permutation_for_each_epoch() -> None:
     plain = grain.MapDataset.range(12).shuffle(7).repeat(20)
     assert Order([5, 7], seed=7).sequences(3, 200).tolist() == [int(plain[i]) for i in range(3, 200)]

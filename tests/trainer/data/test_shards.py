@@ -144,6 +144,7 @@ def test_all_or_most_of_a_sequence_is_read_at_once(
         assert calls == [("open", 0), ("pread", offsets[2] - offsets[1])]
 
 
+@pytest.mark.slow
 def test_a_sequence_in_the_middle_of_a_million_is_one_read(tmp_path: Path, calls: list[tuple[str, int]]) -> None:
     directory = write_dataset(tmp_path / "set", context=S, train=1, val=0)
     (only,) = index_of(directory)

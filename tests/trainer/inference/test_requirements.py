@@ -59,6 +59,7 @@ def test_frames_need_a_grammar_and_guidance_two_rows() -> None:
         _require(Request(prompt=[1], max_tokens=1, guidance=Guidance(prompt=[1], scale=2.0)), rows=1)
 
 
+@pytest.mark.slow
 def test_a_model_with_softmax_by_modality_needs_the_grammar() -> None:
     with pytest.raises(ConfigError, match="by_modality.*give the request frames"):
         _require(Request(prompt=[1], max_tokens=1), softmax="by_modality")
@@ -73,6 +74,7 @@ def test_a_model_with_softmax_by_modality_needs_the_grammar() -> None:
     assert vision.any()
 
 
+@pytest.mark.slow
 def test_a_model_a_mesh_and_a_grammar_that_do_not_fit_are_rejected() -> None:
     sizes = {"text_size": VOCABULARY.text_size, "vision_size": VOCABULARY.vision_size}
     one, two = (make_mesh(MeshConfig(fsdp=n), devices=jax.devices()[:n]) for n in (1, 2))

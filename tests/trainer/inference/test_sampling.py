@@ -73,6 +73,7 @@ def test_low_temperatures_take_the_likeliest_and_never_a_masked_id(temperature: 
     assert np.flatnonzero(_counts(masked, temperature=temperature, top_k=5, top_p=0.9)).tolist() == [masked.argmax()]
 
 
+@pytest.mark.slow
 def test_an_id_depends_on_seed_and_position_alone() -> None:
     positions = jnp.asarray([7, 8, 7], jnp.int32)
     logits = jnp.tile(jnp.asarray(LOGITS)[None], (3, 1))

@@ -46,6 +46,7 @@ def test_hidden_states_and_heads_have_the_documented_shapes(model: Model) -> Non
     assert vision.shape == (VOCABULARY.vision_size, hidden.shape[2])
 
 
+@pytest.mark.slow
 def test_the_inference_form_has_the_documented_shapes(family: ModelFamily) -> None:
     config = dataclasses.replace(next(iter(family.recipes.values()))(), dtype="bfloat16")
     sizes = {"text_size": VOCABULARY.text_size, "vision_size": VOCABULARY.vision_size}

@@ -33,6 +33,7 @@ def test_a_gathered_weight_has_the_values_of_the_compute_dtype_and_a_float32_gra
     assert jax.grad(lambda w: gathered_weight(w, DIMS, "bfloat16", None).sum())(narrow).dtype == jnp.bfloat16
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_lookup_is_that_of_take_and_does_not_lose_terms() -> None:
     table, ids = jax.random.normal(jax.random.key(0), (8, 4)), jax.random.randint(jax.random.key(1), (3, 5), 0, 8)
     upstream = jax.random.normal(jax.random.key(2), (3, 5, 4))
@@ -45,6 +46,7 @@ def test_the_gradient_of_a_lookup_is_that_of_take_and_does_not_lose_terms() -> N
     assert float(ours[0, 0]) == 3000  # a sum in bfloat16 stays at 256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(2, 2, 1, 2), (1, 2, 2, 2)])
 def test_gradients_of_weights_are_summed_over_devices_and_chunks_in_float32(sizes: tuple[int, ...]) -> None:
     data, fsdp, tensor, sequence = sizes

@@ -56,6 +56,7 @@ def test_the_memory_of_a_step_is_what_xla_allocates(config: LlamaConfig, sizes: 
     assert planned.temporary == pytest.approx(real.temp_size_in_bytes, rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "bytes_per_parameter"),
     [

@@ -173,6 +173,7 @@ def _orthogonal(matrix: np.ndarray) -> np.ndarray:
     return x
 
 
+@pytest.mark.slow
 def test_muon_makes_the_updates_of_layers_orthogonal_and_adamw_does_the_rest() -> None:
     config = OptimizerConfig(name="muon", learning_rate=0.1, warmup_steps=0, weight_decay=0.5, schedule="constant")
     config = dataclasses.replace(config, clip_norm=1e9)
@@ -193,6 +194,7 @@ def test_muon_makes_the_updates_of_layers_orthogonal_and_adamw_does_the_rest() -
             np.testing.assert_allclose(made, expected, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_the_updates_of_muon_do_not_depend_on_the_sharding() -> None:
     config = OptimizerConfig(name="muon", warmup_steps=0)
     optimizer, params = make_optimizer(config, steps=10), _layer()

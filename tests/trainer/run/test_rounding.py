@@ -3,6 +3,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from trainer.run.rounding import narrowed, stochastic_round, widened
 
@@ -16,6 +17,7 @@ def test_stochastic_rounding_gives_a_neighbor_and_the_right_mean() -> None:
     assert abs((negative < -1).mean() - 0.3) < 0.015
 
 
+@pytest.mark.slow
 def test_values_that_bfloat16_has_and_special_values_stay() -> None:
     exact = jnp.array([0.0, -0.0, 1.0, -2.5, 2.0**-126, np.inf, -np.inf], jnp.float32)
     rounded = stochastic_round(exact, jax.random.key(1))
@@ -24,6 +26,7 @@ def test_values_that_bfloat16_has_and_special_values_stay() -> None:
     assert np.isnan(np.asarray(stochastic_round(jnp.array([np.nan, -np.nan]), jax.random.key(1)), np.float32)).all()
 
 
+@pytest.mark.slow
 def test_small_updates_are_not_lost() -> None:
     value = jnp.ones(4096, jnp.bfloat16)
     for step in range(100):

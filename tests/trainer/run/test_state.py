@@ -59,6 +59,7 @@ def test_a_plan_has_the_shapes_dtypes_and_shardings_of_the_state() -> None:
         assert isinstance(like, jax.ShapeDtypeStruct)
 
 
+@pytest.mark.slow
 def test_a_new_state_starts_at_step_0_with_zero_moments_and_the_parameters_of_its_seed_on_any_mesh() -> None:
     ring, split = _state(_plan()), _state(_plan(fsdp=4, sequence=2))
     assert int(ring.step) == 0
@@ -90,6 +91,7 @@ def test_parameters_are_initialized_or_a_model_loaded_from_the_newest_checkpoint
     np.testing.assert_array_equal(model.heads()[0], state.params["text_head"].get_value())
 
 
+@pytest.mark.slow
 def test_a_model_is_loaded_with_the_moving_average_of_its_parameters_if_there_is_one(tmp_path: Path) -> None:
     plan = _plan()
     state, mean = _state(plan, seed=2), _state(plan, seed=3).params

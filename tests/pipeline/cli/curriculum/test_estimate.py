@@ -21,6 +21,7 @@ def estimated(source: str | Path, folder: Path, *, devices: int | None = None) -
     return list(estimates(found, Hardware(devices=devices, flops_per_s=1e12, utilization=0.5), vocabulary=None))
 
 
+@pytest.mark.slow
 def test_the_stages_of_the_paper_have_its_tokens_and_the_plan_of_each(tmp_path: Path) -> None:
     rows = estimated("lwm-paper", tmp_path, devices=256)
     assert [row.parameters for row in rows] == [rows[0].parameters] * 10

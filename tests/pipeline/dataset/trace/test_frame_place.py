@@ -44,6 +44,7 @@ def test_incomplete_frames_and_frames_without_a_time_are_rejected(
         frame_place(broken, [broken], broken.start, trace_dataset.card)
 
 
+@pytest.mark.slow
 def test_a_frame_with_a_token_that_is_not_a_code_is_not_written(trace_dataset: TraceDataset, tmp_path: Path) -> None:
     codes = np.full(64, trace_dataset.card.vocabulary.eof, trace_dataset.card.vocabulary.dtype)
     with pytest.raises(DatasetError, match="a token that is not a code"):

@@ -27,6 +27,7 @@ def expected_place(text: str, before: bytes, token: bytes) -> tuple[int, int, in
     return character, 1 + text[:character].count("\n"), 1 + text[:character].count("\f")
 
 
+@pytest.mark.slow
 def test_character_line_and_page_of_every_token_of_a_book_in_several_chunks(trace_dataset: TraceDataset) -> None:
     ids, chunks, seen = trace_dataset.text.encode(BOOK), 0, 0
     for row, sample in traced(trace_dataset, "files/book"):

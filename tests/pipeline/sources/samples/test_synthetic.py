@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from pipeline.sources.manifest import read_manifest
 from pipeline.sources.samples.media import synthesize
@@ -13,6 +14,7 @@ from pipeline.video.decoder import DecodeConfig, Decoder
 from schemas.rows import manifest_table
 
 
+@pytest.mark.slow
 def test_media_are_moving_videos_and_books_and_are_reproducible(tmp_path: Path) -> None:
     first, second = (synthesize(tmp_path / name, videos=2, frames=10).parent for name in ("a", "b"))
     items = manifest_table(read_manifest([str(first / "manifest.jsonl")]).items).to_pylist()

@@ -56,6 +56,7 @@ def test_scaling_averages_areas_to_every_size() -> None:
     assert int(single[0, 0]) == pytest.approx(90, abs=1)
 
 
+@pytest.mark.slow
 def test_rotation_mirrors_first() -> None:
     picture = np.array([[1, 2], [3, 4]], np.uint8)
     assert rotate(picture, Orientation(1)).tolist() == [[2, 4], [1, 3]]

@@ -178,6 +178,7 @@ def test_video_with_too_many_pixels_is_rejected(tmp_path: Path) -> None:
         assert rejection(decoder, path).reason is Reason.TOO_LARGE
 
 
+@pytest.mark.slow
 def test_pixel_limit_applies_after_a_change_of_size(tmp_path: Path) -> None:
     small = make_video(tmp_path / "a.ts", size=(96, 64)).read_bytes()
     large = make_video(tmp_path / "b.ts", size=(640, 480), start=52).read_bytes()

@@ -121,6 +121,7 @@ def test_concatenated_transport_streams_promise_both_parts(decoder: Decoder, tmp
     assert found.frames == found.frames_promised
 
 
+@pytest.mark.slow
 def test_frame_rate_of_a_bare_stream_is_the_one_in_its_headers(decoder: Decoder, tmp_path: Path) -> None:
     rates: dict[str, Any] = {}
     for format, codec in (("h264", "libx264"), ("hevc", "libx265"), ("m4v", "mpeg4")):

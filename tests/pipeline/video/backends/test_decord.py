@@ -167,6 +167,7 @@ def test_errors_have_the_same_reasons_as_with_pyav(other: Decoder, tmp_path: Pat
         assert e.value.reason is reason
 
 
+@pytest.mark.slow
 def test_transparent_videos_are_rejected(pyav: Decoder, other: Decoder, tmp_path: Path) -> None:
     path = make_transparent(tmp_path / "a.mov", "qtrle", "argb")
     assert sum(len(times) for _, times in pyav.frames(path)) == 3

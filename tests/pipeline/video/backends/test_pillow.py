@@ -180,6 +180,7 @@ def test_truncated_picture_is_unreadable(decoder: Decoder, tmp_path: Path, keep:
     assert e.value.reason is Reason.UNREADABLE
 
 
+@pytest.mark.slow
 def test_heic_is_rejected(decoder: Decoder, tmp_path: Path) -> None:
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200))
     with pytest.raises(InputError, match="HEIC") as e:

@@ -52,6 +52,7 @@ def test_video_without_a_decodable_frame_is_rejected(tmp_path: Path) -> None:
     assert e.value.reason is Reason.UNREADABLE
 
 
+@pytest.mark.slow
 def test_reading_the_orientation_does_not_keep_the_frame_alive(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", frames=30, rotation=90)
 

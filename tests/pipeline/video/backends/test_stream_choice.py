@@ -66,6 +66,7 @@ def test_cover_art_is_never_the_video_however_large_it_is(tmp_path: Path, name: 
             assert (source.info.width, source.info.height) == SMALL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["pyav", "decord"])
 def test_every_request_uses_the_chosen_stream(tmp_path: Path, backend: str) -> None:
     path = make_streams(tmp_path / "a.mp4", [StreamSpec(SMALL, first=100), StreamSpec(LARGE, first=200)])
@@ -140,6 +141,7 @@ def test_videos_that_differ_in_alpha_only_have_different_content(decoder: Decode
     assert decoder.analyze(path).content_id != decoder.analyze(tmp_path / "b.webm").content_id
 
 
+@pytest.mark.slow
 def test_alpha_that_no_decoder_gives_is_noted(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mkv", codec="mpeg4", frames=2)
     with open_container(path, max_pixels=1 << 20) as container:

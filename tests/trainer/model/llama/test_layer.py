@@ -41,6 +41,7 @@ def test_chunks_of_any_size_give_the_result_of_the_whole(chunk: int) -> None:
     np.testing.assert_array_equal(counted, rows[1] + 1)
 
 
+@pytest.mark.slow
 def test_initial_standard_deviations_follow_the_number_of_inputs_and_the_depth() -> None:
     config, key = small(), jax.random.key(0)
     declared = {**layer_weights(config), "table": table_weight(1000, config.dim)}
@@ -54,6 +55,7 @@ def test_initial_standard_deviations_follow_the_number_of_inputs_and_the_depth()
     np.testing.assert_array_equal(weights["attention_norm"], 1.0)
 
 
+@pytest.mark.slow
 def test_gathered_weights_have_values_of_the_compute_dtype() -> None:
     config = dataclasses.replace(debug(), dtype="bfloat16")
     stored = {name: jnp.full(w.shape, 1.001) for name, w in layer_weights(config).items()}

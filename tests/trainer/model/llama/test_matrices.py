@@ -32,6 +32,7 @@ def test_columns_of_pairs_are_those_of_the_rounded_matrix(inputs: int) -> None:
     np.testing.assert_array_equal(columns(matrix, ids), np.asarray(matrix).T[np.asarray(ids)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 4])
 def test_matrices_are_not_kept_in_float32_while_tokens_are_generated(rows: int) -> None:
     matrices = [Pairs.of(jnp.ones((256, 256))) for _ in range(20)]
