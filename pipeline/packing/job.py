@@ -166,7 +166,7 @@ def _report(plan: DatasetPlan, stage: Stage, *, new: bool, seconds: float) -> Jo
         rejected=dict(plan.excluded),
         new=plan.documents if new else 0,
         seconds=seconds,
-        facts=facts | ({"more copies of documents": copies} if copies else {}),
+        facts=facts | ({"repetitions of documents": copies} if copies else {}),
         notes=tuple(
             f"fill of {name}: {plan.fill(name):.3%} (upper bound {plan.best_fill(name):.3%})" for name in plan.splits
         ),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from schemas.counted import counted_fact
 from schemas.errors import InternalError, Reason
 
 _DEFECTS = "`failed` is a defect of Longreel; please report it with the files logs/*-defects.txt"
@@ -56,7 +57,7 @@ class JobReport:
             f"{self.job}: {self.items:,} in: {self.kept:,} kept, {self.rejected_items:,} rejected ({processed})",
             f"rejected: {reasons}" if reasons else "",
             _DEFECTS if Reason.FAILED in self.rejected else "",
-            ", ".join(f"{n:,} {name}" for name, n in self.facts.items()),
+            ", ".join(counted_fact(n, name) for name, n in self.facts.items()),
             *self.notes,
             f"{self.seconds:.1f} s",
         ]

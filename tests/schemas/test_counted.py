@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.counted import counted
+from schemas.counted import counted, counted_fact, few_digits
 
 _ROOT = Path(__file__).parent.parent.parent
 _MODULES = [_ROOT / "longreel.py"]
@@ -24,10 +24,21 @@ _MODULES += [path for name in ("schemas", "tokenizer", "pipeline", "trainer") fo
         (counted(2_000, "known item"), "2,000 known items"),
         (counted(1, "copy", "copies"), "1 copy"),
         (counted(3, "copy", "copies"), "3 copies"),
+        (counted_fact(1, "sequences in val"), "1 sequence in val"),
+        (counted_fact(2_000, "candidates"), "2,000 candidates"),
+        (counted_fact(2, "cut short"), "2 cut short"),
     ],
 )
 def test_noun_has_the_number_of_its_count(text: str, expected: str) -> None:
     assert text == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.0, "0"), (0.416, "0.42"), (4.0, "4"), (99.7, "100"), (4_163.0, "4,200")],
+)
+def test_two_digits_are_shown_without_an_exponent(value: float, expected: str) -> None:
+    assert few_digits(value) == expected
 
 
 def _messages(node: ast.AST) -> Iterator[ast.JoinedStr]:

@@ -16,7 +16,7 @@ import optax
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
-from schemas.counted import counted
+from schemas.counted import counted, few_digits
 from schemas.errors import ConfigError
 from schemas.files import write_text
 from schemas.vocab import Vocabulary
@@ -216,7 +216,7 @@ class Setup:
         return (
             f"{self.config.model.recipe or 'model'}: {self.parameters / 1e6:.1f} million parameters; mesh: {mesh}; "
             f"{counted(rows, 'sequence')} of {context:,} tokens per step{apart}{growing}; "
-            f"{self.epochs(self.config.steps)['epoch']:.2g} epochs in {counted(self.config.steps, 'step')}; "
+            f"{few_digits(self.epochs(self.config.steps)['epoch'])} epochs in {counted(self.config.steps, 'step')}; "
             f"{rates}"
         )
 

@@ -20,6 +20,7 @@ from pipeline.packing.curriculum import read_curriculum_file
 from pipeline.runtime.progress import output
 from pipeline.runtime.token_store import StoreFacts
 from pipeline.runtime.workspace import Workspace
+from schemas.counted import few_digits
 from schemas.dataset import read_card
 from schemas.errors import ConfigError, DatasetError, Interrupted, JobError, UsageError
 from schemas.runs.checkpoint_files import checkpoint_steps
@@ -186,7 +187,7 @@ def _estimates(rows: Sequence[Estimate]) -> Table:
             f"{context:,}",
             f"{config.steps:,} x {config.batch_size:,}",
             f"{row.tokens:.3g}",
-            "not packed" if row.epochs is None else f"{row.epochs:.2g}",
+            "not packed" if row.epochs is None else few_digits(row.epochs),
             f"{row.parameters / 1e6:,.1f}M",
             f"{row.devices:,}",
             spelled_bytes(row.device_bytes),

@@ -179,7 +179,7 @@ def test_a_mixture_packs_the_requested_copies_and_its_counts_balance(
     assert report.rejected == {"left out by the mixture": 50 + 200 - count["train", "book"]}
     copies = set(zip(ledger["document_id"].to_pylist(), ledger["copy"].to_pylist(), strict=True))
     more = sum(copy > 0 for _, copy in copies)
-    assert more == report.facts["more copies of documents"] == pytest.approx(125, abs=18)
+    assert more == report.facts["repetitions of documents"] == pytest.approx(125, abs=18)
 
     share = PackConfig(mixture=Mixture(text_share=0.16, kind_epochs=epochs))
     run(workspace, share)
