@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,8 +48,14 @@ def blurred(pictures: Floats) -> Floats:
 
 def stretch(before: float, after: float) -> Floats:
     """Return the matrix [SIDE, SIDE] that resizes a line of cells without its margins to the full line (linear)."""
+    return stretches(((before, after),))[0]
+
+
+def stretches(margins: _Margins) -> Floats:
+    """Return such a matrix for each of the margins: [n, SIDE, SIDE]."""
+    before, after = np.array(margins).T[:, :, None]
     position = (before + (np.arange(SIDE) + 0.5) / SIDE * (1 - before - after)) * SIDE - 0.5
-    distance = np.abs(np.clip(position, 0, SIDE - 1)[:, None] - np.arange(SIDE)[None])
+    distance = np.abs(np.clip(position, 0, SIDE - 1)[:, :, None] - np.arange(SIDE))
     return np.maximum(0, 1 - distance).astype(np.float32)
 
 
@@ -81,7 +86,7 @@ def _search(pictures: Floats, others: Floats, rows: _Margins, columns: _Margins)
     sums of R and X C^T. For all windows together these are three matrix products.
     """
     x, y = (some.reshape(-1, 1, SIDE, SIDE) for some in (pictures, others))
-    by_row, by_column = _stretches(rows), _stretches(columns)
+    by_row, by_column = stretches(rows), stretches(columns)
     through: Floats = x @ by_column.swapaxes(1, 2)  # [n, columns, SIDE, SIDE]
     common = _inner(y @ by_column @ x.swapaxes(2, 3), by_row)
     square = _inner(through @ through.swapaxes(2, 3), by_row.swapaxes(1, 2) @ by_row)
@@ -89,11 +94,6 @@ def _search(pictures: Floats, others: Floats, rows: _Margins, columns: _Margins)
     correlation = common / np.sqrt(np.maximum(square - total**2 / SIGNATURE_BYTES, 1e-12))  # `others` have zero mean
     column, row = np.unravel_index(int(np.argmax(np.median(correlation, axis=0))), correlation.shape[1:])
     return Window(*rows[row], *columns[column])
-
-
-@lru_cache(maxsize=8)  # keeps the coarse grid; margins around a best window hardly ever repeat
-def _stretches(margins: _Margins) -> Floats:
-    return np.stack([stretch(*some) for some in margins])
 
 
 def _inner(matrices: NDArray[Any], others: Floats) -> Floats:
