@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import tokenizer
 from schemas.errors import ConfigError, InputError, Reason, VocabularyMismatch
 from schemas.fingerprint import sha256_file
 from tests.support.vqgan.tiny_vqgan import TINY, moving_disc, tiny_weights
+from tokenizer import codec as codecs
 from tokenizer.checkpoints import checkpoint
 from tokenizer.checkpoints.checkpoint import Weights
 from tokenizer.codec import BATCH, FrameCodec
@@ -104,6 +106,17 @@ def test_a_batch_on_a_cpu_fits_in_its_caches(monkeypatch: pytest.MonkeyPatch) ->
     assert [batch(small_128()), batch(lwm_256())] == [8, 1]  # their first activations are 1 and 32 MB a frame
     monkeypatch.setattr("jax.default_backend", lambda: "gpu")
     assert batch(lwm_256()) == BATCH
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the options are those of XLA on a CPU")
+def test_options_that_xla_does_not_know_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    codecs._compiler_options.cache_clear()
+    assert codecs._compiler_options("cpu") == codecs._CPU_OPTIONS
+    assert codecs._compiler_options("gpu") is None
+    monkeypatch.setitem(codecs._CPU_OPTIONS, "xla_cpu_no_such_option", "1")
+    codecs._compiler_options.cache_clear()
+    assert codecs._compiler_options("cpu") is None
+    codecs._compiler_options.cache_clear()
 
 
 def test_codes_are_in_row_major_order(codec: FrameCodec) -> None:

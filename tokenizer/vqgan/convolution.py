@@ -19,7 +19,7 @@ from jax import lax
 
 from tokenizer.vqgan.winograd import TILE, convolve
 
-_MIN_CHANNELS, _MIN_PIXELS = 128, 128 * 128  # for which Winograd's algorithm is faster
+_MIN_CHANNELS, _MIN_PIXELS = 128, 64 * 64  # for which Winograd's algorithm is faster
 _EIGEN_INPUTS, _EIGEN_OUTPUTS = 32, 24  # XLA uses Eigen below both
 _FEW_INPUTS, _MIN_FOLDED = 8, 64  # below this number of inputs, outputs of a folded convolution
 _NHWC = ("NHWC", "HWIO", "NHWC")

