@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pipeline.evaluation.haystack import Budget, Haystack
 from pipeline.evaluation.sample import Sample
 from pipeline.language_models.chat import user_request
+from schemas.counted import counted
 from schemas.errors import ConfigError, InternalError
 
 SYSTEM = "You are a helpful assistant."
@@ -100,7 +101,8 @@ def _longest(
         if len(ids) <= left:
             return prompt, ids
         length -= len(ids) - left
-    raise ConfigError(f"a length of {budget.length} is too short for {len(needles)} needles and the question")
+    asked = counted(len(needles), "needle")
+    raise ConfigError(f"a length of {budget.length} is too short for {asked} and the question")
 
 
 def _require(needles: Sequence[str], decoded: str, length: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.evaluation.intervals import bootstrap_limits, interval
 from pipeline.evaluation.sample import Result
+from schemas.counted import counted
 from schemas.errors import ConfigError
 
 
@@ -35,8 +36,8 @@ def compare(one: Sequence[Result], other: Sequence[Result]) -> list[dict[str, An
         raise ConfigError("the two evaluations have no sample in common: run the same suite with the same options")
     if changed := [mine.id for mine, their in pairs if mine.references != their.references]:
         raise ConfigError(
-            f"{len(changed)} samples have other answers in the second evaluation (the first is {changed[0]}): run both "
-            "with the same seed and texts"
+            f"the answers of {counted(len(changed), 'sample')} differ in the second evaluation (the first is "
+            f"{changed[0]}): run both with the same seed and texts"
         )
     groups = {"all": pairs, **_grouped(pairs, lambda pair: pair[0].task)}
     return [_difference(task, found) for task, found in groups.items()]

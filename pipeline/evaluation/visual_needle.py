@@ -83,7 +83,7 @@ def read_frames(video: Path, count: int) -> NDArray[np.uint8]:
             if len(found) >= count:
                 break
     if len(found) < count:
-        raise ConfigError(f"{video} has {len(found)} seconds; videos of {count + 1} frames need {count}")
+        raise ConfigError(f"{video} has {counted(len(found), 'second')}; videos of {count + 1} frames need {count}")
     return np.stack(found[:count])
 
 

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from pipeline.runtime.token_store import FACTS, StoreFacts, share_tokens, shared_file
 from pipeline.runtime.units import read_rows, unit_files, unit_name, unit_number
 from pipeline.runtime.workspace import MAX_UNITS, Workspace, read_table_unit, write_table_unit
+from schemas.counted import counted
 from schemas.errors import ConfigError, DatasetError
 from schemas.files import write_text
 from schemas.fingerprint import bucket
@@ -51,8 +52,8 @@ def divide(workspace: Workspace, items: int, given: int | None = None) -> None:
         units, grows = given, False
         if given % current or not 1 <= given <= MAX_UNITS:
             raise ConfigError(
-                f"{workspace.root} has {current} units, and units can only be divided: --units takes a multiple of "
-                f"{current} up to {MAX_UNITS:,}, got {given}"
+                f"{workspace.root} has {counted(current, 'unit')}, and units can only be divided: --units takes a "
+                f"multiple of {current} up to {MAX_UNITS:,}, got {given}"
             )
     else:
         units, grows = current, workspace.grows

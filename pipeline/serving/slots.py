@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.serving.errors import ApiError
+from schemas.counted import counted
 
 _RETRY_S = 5
 
@@ -20,9 +21,9 @@ class Slots:
     def taken(self) -> Iterator[None]:
         """Use a slot during the block; raises ApiError (429) if there is none."""
         if self.used >= self.limit:
-            raise ApiError(
-                429, f"{self.used} requests run or wait, which is the limit: try again later", retry_s=_RETRY_S
-            )
+            limit = counted(self.limit, "request")
+            message = f"the server is at its limit of {limit}, running or waiting: try again later"
+            raise ApiError(429, message, retry_s=_RETRY_S)
         self.used += 1
         try:
             yield

@@ -13,6 +13,7 @@ from pipeline.evaluation.haystack import Haystack
 from pipeline.evaluation.needles import CITIES, NEEDLE, SYSTEM, question_about
 from pipeline.synthesis.item import SynthConfig, SyntheticDocument, token_count
 from pipeline.text.qa import Turn
+from schemas.counted import counted
 from schemas.errors import ConfigError
 from tokenizer.text.tokenizer import TextTokenizer
 
@@ -97,6 +98,6 @@ def _longest(
             return turns
         size -= count - length
     raise ConfigError(
-        f"a length of {length} tokens is too short for {len(facts.cities)} needles and their questions: raise --length "
-        "or lower --needles"
+        f"a length of {length} tokens is too short for {counted(len(facts.cities), 'needle')} with questions: raise "
+        "--length or lower --needles"
     )

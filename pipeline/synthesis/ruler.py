@@ -8,6 +8,7 @@ from pipeline.evaluation.haystack import Budget, Haystack
 from pipeline.evaluation.ruler.samples import RulerConfig, ruler_samples
 from pipeline.synthesis.item import SynthConfig, SyntheticDocument, token_count
 from pipeline.text.qa import Turn
+from schemas.counted import counted
 from schemas.errors import ConfigError
 from tokenizer.text.tokenizer import TextTokenizer
 
@@ -22,7 +23,8 @@ def ruler_documents(
     Raises ConfigError if there are fewer documents than tasks, the length is too short, or a text is missing.
     """
     if synth.count < len(tasks):
-        raise ConfigError(f"{synth.count} documents cannot have {len(tasks)} tasks: raise --count, or choose --tasks")
+        documents = counted(synth.count, "document")
+        raise ConfigError(f"{documents} cannot have {len(tasks)} tasks: raise --count, or choose --tasks")
     for index, task in enumerate(tasks):
         samples = synth.count // len(tasks) + (index < synth.count % len(tasks))
         config = RulerConfig(tasks=(task,), lengths=(synth.length,), samples=samples, seed=synth.seed)

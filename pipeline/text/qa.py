@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from pipeline.text.encoding import Decoded, read_unicode
+from schemas.counted import counted
 from schemas.deadline import checked, checkpoint
 from schemas.errors import ConfigError, InputError, Reason
 from schemas.json_values import load_json
@@ -137,7 +138,7 @@ def parse_turns(content: str) -> list[Turn]:
     turns = [_turn(values, where=f"turn {number}") for number, values in enumerate(checked(given), start=1)]
     if not any(turn.role == "answer" for turn in turns):
         raise InputError(
-            Reason.EMPTY, f"none of the {len(turns)} turns is an answer; at least one is required for training"
+            Reason.EMPTY, f"there is no answer in {counted(len(turns), 'turn')}; at least one is required for training"
         )
     return turns
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from schemas.counted import counted
 from schemas.deadline import checked
 from schemas.errors import InputError, Reason
 
@@ -77,7 +78,7 @@ def has_typical_characters(data: bytes) -> bool:
 def not_utf8(text: str, start: int, others: int = 0) -> InputError:
     """Return the error for the stray byte at a character of a text that `surrogateescape` decoded."""
     at = len(text[:start].encode("utf-8", "surrogateescape"))
-    more = f", nor are {others:,} others" if others else ""
+    more = f", nor {'is' if others == 1 else 'are'} {counted(others, 'other')}" if others else ""
     return InputError(Reason.NOT_TEXT, f"byte {at:,} is not valid UTF-8{more}; repair the file or convert it to UTF-8")
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import jax
 
+from schemas.counted import counted
+
 
 class _Compilation:
     """Counts the seconds of JAX's compilations in this process."""
@@ -66,11 +68,11 @@ class Speed:
 
     def __str__(self) -> str:
         return (
-            f"prompt: {_rate(self.prompt_tokens, self.prompt_s)}, {self.reused_tokens} tokens reused; "
+            f"prompt: {_rate(self.prompt_tokens, self.prompt_s)}, {counted(self.reused_tokens, 'token')} reused; "
             f"generated: {_rate(self.generated_tokens, self.generation_s)}; compilation: {self.compilation_s:.1f} s; "
             f"cache: {self.cache_bytes / 1e6:.1f} MB"
         )
 
 
 def _rate(tokens: int, seconds: float) -> str:
-    return f"{tokens} tokens, {tokens / seconds:.1f} tokens/s" if tokens and seconds else f"{tokens} tokens"
+    return counted(tokens, "token") + (f", {tokens / seconds:.1f} tokens/s" if tokens and seconds else "")

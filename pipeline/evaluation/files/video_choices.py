@@ -15,6 +15,7 @@ from pipeline.evaluation.files.rows import Row, read_rows
 from pipeline.evaluation.files.video_parts import write_part
 from pipeline.evaluation.sample import Sample
 from pipeline.language_models.chat import ChatRequest, Media, Message
+from schemas.counted import counted
 from schemas.errors import ConfigError
 from schemas.files import inside
 
@@ -65,7 +66,7 @@ def choice_sample(
 ) -> Sample:
     """Return a question about a video with lettered candidates, of which the one with the number `right` is true."""
     if not 2 <= len(candidates) <= len(_LETTERS):
-        raise ConfigError(f"the question {name} has {len(candidates)} candidates, which must be 2 to {len(_LETTERS)}")
+        raise ConfigError(f"the question {name} has {counted(len(candidates), 'candidate')}, not 2 to {len(_LETTERS)}")
     letters = tuple(_LETTERS[: len(candidates)])
     options = "\n".join(f"{letter}. {text}" for letter, text in zip(letters, candidates, strict=True))
     text = f"{question}\n{options}\nAnswer with the letter of the right option only."

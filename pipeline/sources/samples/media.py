@@ -11,14 +11,17 @@ import itertools
 import json
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path, PurePosixPath
 
 from pipeline.sources.samples.packages import PACKAGES, Package, download, read_members
 from pipeline.sources.samples.synthetic import write_synthetic_media
+from schemas.counted import counted
 from schemas.errors import LongreelError, StorageError
 from schemas.files import atomic, write_text
 from schemas.runs.messages import messages
+
+_WAITING_S = 5.0
 
 # Short ones: with all 66 books, 98 % of the tokens would be text.
 _BOOKS = dict.fromkeys("Ecclesiastes Esther Galatians Hosea James Joel Lamentations Romans".split(), "train") | {  # noqa: SIM905
@@ -35,12 +38,30 @@ def fetch(out: Path) -> Path:
     manifest = out / "manifest.jsonl"
     if manifest.is_file():
         return manifest
-    with tempfile.TemporaryDirectory(prefix="longreel-") as scratch, ThreadPoolExecutor(len(PACKAGES)) as pool:
-        archives = list(pool.map(lambda p: download(p, Path(scratch, p.sha256[:8])), PACKAGES))
+    with tempfile.TemporaryDirectory(prefix="longreel-") as scratch:
+        archives = _download_all(Path(scratch))
         rows = [
             row for package, archive in zip(PACKAGES, archives, strict=True) for row in _take(package, archive, out)
         ]
     return _write_manifest(manifest, rows)
+
+
+def _download_all(scratch: Path) -> list[Path]:
+    """Download all packages at the same time and name those that take long; return the paths of their archives."""
+    with ThreadPoolExecutor(len(PACKAGES)) as pool:
+        running = {pool.submit(download, package, scratch / package.sha256[:8]): package for package in PACKAGES}
+        while unfinished := wait(running, timeout=_WAITING_S).not_done:
+            names = ", ".join(package.requirement for future, package in running.items() if future in unfinished)
+            done = len(PACKAGES) - len(unfinished)
+            messages.info(
+                f"samples: {done} of {counted(len(PACKAGES), 'package')}, still downloading {names}",
+                event="progress",
+                job="samples",
+                done=done,
+                total=len(PACKAGES),
+                seconds_left=None,
+            )
+        return [future.result() for future in running]
 
 
 def _take(package: Package, archive: Path, out: Path) -> Iterator[dict[str, str]]:

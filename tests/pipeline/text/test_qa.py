@@ -215,8 +215,8 @@ def test_document_without_weighted_tokens_is_rejected(text: TextTokenizer) -> No
 BAD = [
     (b"", Reason.EMPTY, "contains only white space"),
     (b" \n\t", Reason.EMPTY, "contains only white space"),
-    (b'{"turns": []}', Reason.EMPTY, "none of the 0 turns is an answer"),
-    (b'{"turns": [{"role": "question", "text": "Why?"}]}', Reason.EMPTY, "none of the 1 turns is an answer"),
+    (b'{"turns": []}', Reason.EMPTY, "there is no answer in 0 turns"),
+    (b'{"turns": [{"role": "question", "text": "Why?"}]}', Reason.EMPTY, "there is no answer in 1 turn;"),
     (text_of("answer", '""'), Reason.EMPTY, "turn 4: the answer is blank"),
     (text_of("context", r'" \n\u3000"'), Reason.EMPTY, "turn 4: the context is blank"),
     (json.dumps(GOOD).encode()[:-1], Reason.UNREADABLE, "invalid JSON"),

@@ -19,7 +19,7 @@ def test_sums_are_shown_with_their_rates() -> None:
     speed.add_prompt(500, _ago(250))
     speed.add_generated(300, _ago(1000))
     assert str(speed) == (
-        "prompt: 1500 tokens, 2.0 tokens/s, 64 tokens reused; generated: 300 tokens, 0.3 tokens/s; "
+        "prompt: 1,500 tokens, 2.0 tokens/s, 64 tokens reused; generated: 300 tokens, 0.3 tokens/s; "
         "compilation: 0.0 s; cache: 2.5 MB"
     )
 

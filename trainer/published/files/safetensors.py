@@ -126,7 +126,7 @@ def _shard_names(index: Path, places: Mapping[str, str]) -> list[str]:
     missing = [name for name in names if not _exists(index.parent / name)]
     if missing:
         shown = ", ".join(name[:80] for name in missing[:5]) + (", …" if len(missing) > 5 else "")
-        raise ConfigError(f"{len(missing)} of its {len(names)} shards are missing: {shown}; download or copy them")
+        raise ConfigError(f"shards are missing ({len(missing)} of {len(names)}): {shown}; download or copy them")
     return names
 
 
