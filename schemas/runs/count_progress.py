@@ -19,17 +19,21 @@ class CountProgress:
 
     def __init__(self, what: str, total: int | None, unit: str) -> None:
         self._what, self._total, self._unit = what, total, unit
-        self._started = self._shown = time.monotonic()
+        self._shown = time.monotonic()
+        self._first: tuple[int, float] | None = (
+            None  # the first count and its time: what came before can be compilation
+        )
 
     def show(self, done: int) -> None:
         """Show that `done` are done."""
         now = time.monotonic()
+        first, since = self._first = self._first or (done, now)
         if messages.shows_bars:
             print(f"\r{self._text(done)}", end="", file=sys.stderr, flush=True)
         elif now - self._shown >= _PLAIN_S:
             self._shown = now
-            total, speed = self._total, done / (now - self._started)
-            left = None if total is None or not done else round((total - done) / speed)
+            total, speed = self._total, (done - first) / (now - since) if done > first else 0.0
+            left = None if total is None or not speed else round((total - done) / speed)
             text = self._text(done) + ("" if left is None else f", time left {spelled_time(left)}")
             messages.info(text, event="progress", job=self._what, done=done, total=total, seconds_left=left)
 

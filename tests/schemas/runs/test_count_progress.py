@@ -30,3 +30,17 @@ def test_a_count_is_a_line_every_ten_seconds_elsewhere(
     count.close(30)
     lines = [f"eval ruler: {done} of 40 samples, time left {40 - done} s" for done in (10, 20, 30)]
     assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_time_before_the_first_count_is_not_in_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("schemas.runs.count_progress.time.monotonic", lambda: now)
+    count = CountProgress("eval needle", 15, "samples")
+    for done, now in ((1, 20.0), (2, 25.0), (3, 30.0)):  # noqa: B007 - read by the clock
+        count.show(done)
+    assert capsys.readouterr().err.splitlines() == [
+        "eval needle: 1 of 15 samples",
+        "eval needle: 3 of 15 samples, time left 60 s",
+    ]
