@@ -20,9 +20,8 @@ class CountProgress:
     def __init__(self, what: str, total: int | None, unit: str) -> None:
         self._what, self._total, self._unit = what, total, unit
         self._shown = time.monotonic()
-        self._first: tuple[int, float] | None = (
-            None  # the first count and its time: what came before can be compilation
-        )
+        # The first count and its time: the time before it can be compilation.
+        self._first: tuple[int, float] | None = None
 
     def show(self, done: int) -> None:
         """Show that `done` are done."""
