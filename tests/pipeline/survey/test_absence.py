@@ -102,7 +102,7 @@ def test_one_absent_item_is_kept_without_an_option(folder: Path, tmp_path: Path)
     (folder / "0.txt").unlink()
     report, rows = survey(folder, tmp_path / "out")
     assert "0.txt" in rows
-    assert "1 of 8 known items are absent" in report.line()
+    assert "absent and kept as they were: 1 of 8 known items" in report.line()
 
 
 def test_only_items_that_became_absent_since_the_last_run_count(folder: Path, tmp_path: Path) -> None:

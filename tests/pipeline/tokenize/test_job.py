@@ -245,7 +245,7 @@ def test_each_shot_is_a_document_and_items_are_counted_once(clips: tuple[Workspa
     assert len({row["unit"] for row in rows}) == len({row["split"] for row in rows}) == 1
     assert [(row["cues"], row["cues_outside"]) for row in rows] == [(1, 1), (1, 0), (0, 0)]
     assert [row["detail"] for row in rows] == ["transcript: 1 outside the video", None, None]
-    assert "2 cues, 1 cues outside their videos" in report.line()
+    assert "2 cues, 1 cue outside their videos" in report.line()
     (one,), (book,) = rows_of(workspace, "one.mp4"), rows_of(workspace, "book.txt")
     assert (one["document_id"][64:], one["clip"]) == ("#00000", {"start": 0.0, "end": 2.0})
     assert (len(book["document_id"]), book["clip"], book["shots"]) == (64, None, None)
@@ -339,7 +339,7 @@ def test_an_absent_book_keeps_its_tokens_and_its_place_in_the_dataset(models: Mo
     before = made_bytes(tmp_path / "out")
     (folder / "1.txt").rename(tmp_path / "away.txt")
     reports = run_stages(folder, tmp_path / "out", models.text, models.config())
-    assert "1 of 3 known items are absent" in reports["survey"].line()
+    assert "absent and kept as they were: 1 of 3 known items" in reports["survey"].line()
     assert {report.new for report in reports.values()} == {0}
     assert made_bytes(tmp_path / "out") == before
     (tmp_path / "away.txt").rename(folder / "1.txt")

@@ -82,5 +82,5 @@ def test_a_video_outside_of_the_folder_is_not_found(tmp_path: Path, videos: Path
 
 def test_a_question_needs_two_to_eight_candidates(videos: Path) -> None:
     for candidates in (["x"], list("abcdefghi")):
-        with pytest.raises(ConfigError, match="must be 2 to 8"):
+        with pytest.raises(ConfigError, match="not 2 to 8"):
             choice_sample("n", "t", videos / "a.mp4", "?", candidates, 0)
