@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt
 test: install ## run the tests of every change, WORKERS=2 at a time
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-test-quick: install ## run those of them that neither compile models, run whole jobs nor take about a second
+test-quick: install ## run those of them that neither compile models, run whole jobs nor take half a second
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not slow and not campaign and not install and not faults and not real'
 
 campaigns: install ## run the tests of many kills, processes, engines, stores or variants, of which `test` runs one each

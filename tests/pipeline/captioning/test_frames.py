@@ -17,6 +17,7 @@ def _size(path: Path) -> tuple[int, int]:
         return image.size
 
 
+@pytest.mark.slow
 def test_frames_are_at_equal_distances_and_removed_afterwards(tmp_path: Path) -> None:
     path = video(tmp_path / "v.mp4", moving(10), frames=60)
     with shown_frames(path, CaptionConfig(frames=3, size=64)) as (media, times):
@@ -30,6 +31,7 @@ def test_frames_are_at_equal_distances_and_removed_afterwards(tmp_path: Path) ->
     assert len(set(first)) == 3
 
 
+@pytest.mark.slow
 def test_a_picture_is_one_frame_and_another_file_an_error(tmp_path: Path) -> None:
     Image.new("RGB", (80, 40), (200, 10, 10)).save(tmp_path / "p.png")
     with shown_frames(tmp_path / "p.png", CaptionConfig(size=32)) as (media, times):

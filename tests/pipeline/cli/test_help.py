@@ -10,6 +10,7 @@ from pipeline.cli.options import options_of
 from pipeline.cli.subcommands import SUBCOMMANDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SUBCOMMANDS)
 def test_help_has_the_names_and_defaults_of_the_command(name: str) -> None:
     command_class = SUBCOMMANDS[name].load()

@@ -61,6 +61,7 @@ def test_other_videos_are_not_taken_for_a_blocked_one() -> None:
     assert not any(block_list.like(row(signature(str(n), scene(n, 5)))) for n in range(10, 30))
 
 
+@pytest.mark.slow
 def test_an_image_needs_more_than_one_key_in_common() -> None:
     pictures = [scene(n, 0.5) for n in range(80)]
     block_list = blocked(signature("a", pictures[0], kind="image"))

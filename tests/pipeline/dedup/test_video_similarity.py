@@ -60,6 +60,7 @@ def test_a_copy_of_a_dark_video_is_found_with_a_logo_or_bars(change: Any) -> Non
     )  # silhouettes resemble each other, but are no copies
 
 
+@pytest.mark.slow
 @given(start=st.floats(0.5, 5), seconds=st.floats(3, 6))
 @settings(deadline=None, max_examples=6)
 def test_a_part_is_found_at_its_place_whatever_its_sampling_times(start: float, seconds: float) -> None:

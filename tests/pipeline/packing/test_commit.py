@@ -93,6 +93,7 @@ def test_an_interrupted_run_resumes_with_its_complete_shards(packed: Path, tmp_p
     assert files(directory) == files(packed)
 
 
+@pytest.mark.slow
 def test_a_new_plan_replaces_the_dataset_at_once_and_deletes_the_files_of_the_old_one(
     packed: Path, tmp_path: Path
 ) -> None:

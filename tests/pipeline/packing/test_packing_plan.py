@@ -61,6 +61,7 @@ def test_chunks_assigned_by_a_packing_plan_fit_into_their_sequences(
     assert (filled[free[: reached.max(initial=0)]] == context - reach).all()
 
 
+@pytest.mark.slow
 def test_bins_of_documents_do_not_depend_on_the_other_documents_of_the_call() -> None:
     rng = np.random.default_rng(0)
     whole, texts = rng.integers(1, 60, 500), rng.integers(1, 300, 100)

@@ -42,6 +42,7 @@ def test_the_fingerprint_covers_documents_configuration_and_context(change: str)
     assert packed_plan(one).fingerprint != packed_plan(one, 65).fingerprint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", [4096, 32768, 131072])
 def test_clips_and_books_fill_sequences_to_within_0_1_percent_of_the_bound(context: int) -> None:
     rng = np.random.default_rng(context)
@@ -54,6 +55,7 @@ def test_clips_and_books_fill_sequences_to_within_0_1_percent_of_the_bound(conte
     )  # at most one sequence above the lower bound
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", [4096, 16384])
 def test_clips_fill_sequences_to_within_0_1_percent_of_the_bound(context: int) -> None:
     frames = np.random.default_rng(1).geometric(0.1, 5000)

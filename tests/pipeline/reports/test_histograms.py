@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,6 +56,7 @@ def test_measures_by_column_equal_measures_by_row(rows: list[dict[str, Any]], sk
     assert found == expected
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.one_of(st.floats(), st.floats(0, 1), st.floats(0.1, 1e5)), min_size=1, max_size=60),
     st.one_of(st.just(-np.inf), st.floats(-100, 100)),

@@ -58,6 +58,7 @@ def test_without_a_given_number_units_are_divided_as_items_are_added(tmp_path: P
     assert numbers == [4, 16, 16, 64, 1024]
 
 
+@pytest.mark.slow
 def test_divided_units_have_the_rows_and_tokens_of_before(tmp_path: Path) -> None:
     workspace = write_finished_workspace(tmp_path / "out")
     before, files = rows_of(workspace), list(workspace.tokens.local().glob("*.arrow"))
@@ -75,6 +76,7 @@ def test_divided_units_have_the_rows_and_tokens_of_before(tmp_path: Path) -> Non
     assert sorted(p.name for p in (workspace.root.local() / "survey").iterdir()) == ["24"]
 
 
+@pytest.mark.slow
 def test_a_takedown_leaves_no_token_in_a_file_that_divided_units_share(tmp_path: Path) -> None:
     workspace = Workspace.existing(write_finished_workspace(tmp_path / "out").root)
     rows = TokenStore(workspace.tokens).table().to_pylist()

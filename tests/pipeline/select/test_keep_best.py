@@ -67,6 +67,7 @@ INTERVALS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(INTERVALS, st.lists(st.sampled_from([320, 640, 1280]), min_size=12, max_size=12), st.randoms())
 @settings(deadline=None, max_examples=150)
 def test_every_rejected_item_duplicates_a_kept_one_and_no_kept_item_duplicates_another(

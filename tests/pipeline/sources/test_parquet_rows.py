@@ -90,6 +90,7 @@ def test_a_file_that_is_not_parquet_is_an_error(tmp_path: Path, content: bytes) 
         list(parquet_rows(tmp_path / "t.parquet", []))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["text", "list of texts", "list of numbers"])
 def test_long_values_that_a_few_bytes_repeat_are_converted_one_at_a_time(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch

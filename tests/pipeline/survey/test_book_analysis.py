@@ -86,6 +86,7 @@ def test_word_rules_do_not_apply_to_scripts_without_spaces(tmp_path: Path) -> No
     assert "gopher_word_length" not in row["measures"]
 
 
+@pytest.mark.slow
 def test_passages_of_nonsense_or_another_language_are_cut_and_the_rest_is_kept(tmp_path: Path) -> None:
     bad, foreign = NONSENSE * 3, german(600)
     text = "\n".join([story(1, 120), bad, story(2, 120), foreign, story(3, 120)])

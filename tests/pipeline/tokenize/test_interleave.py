@@ -98,6 +98,7 @@ def test_a_video_document_round_trips(
     assert found == {place: "\n".join(said) for place, said in expected.items()}
 
 
+@pytest.mark.slow
 @given(codes=codes, cues=cues, captions=st.lists(words, max_size=2))
 @settings(deadline=None, max_examples=100)
 def test_spans_cover_all_tokens_with_their_modality(

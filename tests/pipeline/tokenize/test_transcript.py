@@ -132,6 +132,7 @@ def test_a_picture_shows_the_cues_of_its_only_moment(decoder: Decoder, tmp_path:
     assert found.transcript.outside == 1
 
 
+@pytest.mark.slow
 def test_an_item_without_a_transcript_has_no_cues(tmp_path: Path) -> None:
     found = item_transcript(tmp_path / "a.mp4", SurveyRow(uri="a", kind="video"), Decoder(), TokenizeConfig())
     assert found == ItemTranscript(found.transcript, "")

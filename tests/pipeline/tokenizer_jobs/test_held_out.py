@@ -17,6 +17,7 @@ from tests.support.vqgan.tiny_vqgan import tiny_weights
 from tokenizer.checkpoints import checkpoint
 
 
+@pytest.mark.slow
 def test_they_are_excluded_with_a_reason(tmp_path: Path) -> None:
     weights, videos = tmp_path / "tiny.safetensors", tmp_path / "videos"
     checkpoint.save(weights, tiny_weights())

@@ -29,6 +29,7 @@ def test_the_table_is_next_to_the_weights() -> None:
     assert training_table(Path("out/tokenizer.safetensors")) == Path("out/tokenizer.trained-on.parquet")
 
 
+@pytest.mark.slow
 def test_the_table_of_a_training_set_is_restored_and_recognizes_its_items(tmp_path: Path) -> None:
     for name in ("first.mp4", "second.mp4", "third.mp4"):
         make_video(tmp_path / name, frames=20, picture=pattern(name))

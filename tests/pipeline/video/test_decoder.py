@@ -154,6 +154,7 @@ def test_ten_bit_video_is_decoded(decoder: Decoder, tmp_path: Path) -> None:
     assert numbers(decoder, path) == list(range(0, 50, 5))
 
 
+@pytest.mark.slow
 def test_decoding_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", size=(160, 90))
     runs = []

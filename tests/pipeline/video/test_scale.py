@@ -237,6 +237,7 @@ def test_interlaced_video_is_flagged_and_its_fields_are_blended(decoder: Decoder
     assert decoder.report.interlaced
 
 
+@pytest.mark.slow
 def test_very_wide_video_is_rejected(decoder: Decoder, tmp_path: Path) -> None:
     path = make_video(
         tmp_path / "a.mkv",

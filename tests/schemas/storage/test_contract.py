@@ -180,6 +180,7 @@ with Location.parse(sys.argv[1]).writing() as path:
 """
 
 
+@pytest.mark.slow
 @every_kind
 def test_a_killed_uploader_leaves_the_old_object_or_the_whole_new_one(folder: Location) -> None:
     location = folder / "x"

@@ -85,6 +85,7 @@ def test_what_pickle_writes_for_plain_values_passes(protocol: int) -> None:
     check_pickle(pickle.dumps({"x": np.arange(6), "y": OrderedDict(a=1)}, max(2, protocol)))
 
 
+@pytest.mark.slow
 def test_many_entries_and_classes_as_keys_pass() -> None:
     check_pickle(pickle.dumps({str(i): [i, (i, None)] for i in range(20_000)}, 2))
     check_pickle(pickle.dumps({OrderedDict: 1}, 2))

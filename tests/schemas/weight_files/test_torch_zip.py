@@ -86,6 +86,7 @@ def test_a_zip_file_not_written_by_torch_is_rejected(tmp_path: Path) -> None:
     assert not (tmp_path.parent / "outside").exists()
 
 
+@pytest.mark.slow
 def test_the_error_for_a_missing_or_damaged_storage_names_it(tmp_path: Path) -> None:
     path = tmp_path / "z"
     FORMATS["taming"][1](path)

@@ -25,6 +25,7 @@ def test_lwm_256_is_recognized_from_shapes_alone() -> None:
     assert infer(translate(stored(lwm_256()))) == lwm_256()
 
 
+@pytest.mark.slow
 def test_another_architecture_is_inferred_from_shapes() -> None:
     config = VqganConfig(
         name="amused-f4-48",

@@ -24,6 +24,7 @@ def test_motion_is_0_for_a_still_and_grows_with_change() -> None:
     assert motion(blinking) == pytest.approx([0.2, 0, 0.5, 0.4])
 
 
+@pytest.mark.slow
 def test_latents_are_means_over_cells_and_frames_and_do_not_depend_on_batches() -> None:
     codec = FrameCodec(tiny_weights(), batch=2)
     frames = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)

@@ -12,6 +12,7 @@ from tests.support.vqgan.tiny_vqgan import TINY
 from tokenizer.quantizers.fsq import FsqConfig
 
 
+@pytest.mark.slow
 def test_each_dim_of_the_bounded_latent_is_rounded() -> None:
     quantizer, variables, latents = initialized("fsq", count=2000, seed=3)
     levels = (4, 4, 2)

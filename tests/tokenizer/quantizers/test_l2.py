@@ -10,6 +10,7 @@ from tests.support.vqgan.tiny_vqgan import TINY
 from tokenizer.quantizers.l2 import L2Config
 
 
+@pytest.mark.slow
 def test_codes_depend_on_the_direction_of_latents_and_not_on_their_length() -> None:
     quantizer, variables, latents = initialized("l2")
     one, other = (quantizer.quantize(variables, latents * scale, KEY) for scale in (1.0, 37.0))

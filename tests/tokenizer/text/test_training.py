@@ -49,6 +49,7 @@ def test_training_is_deterministic_for_any_order_of_texts_and_any_process(tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.model", "b.model", "c.model", "d.model"]
 
 
+@pytest.mark.slow
 def test_a_corpus_of_one_long_line_is_used(own: TextTokenizer, tmp_path: Path) -> None:
     path = train_text_tokenizer([SOURCE.replace("\n", " ")], tmp_path / "one.model", TextTrainConfig(vocab_size=2000))
     one_line = TextTokenizer.load(path)

@@ -59,6 +59,7 @@ def assert_equal_to_sentencepiece(model: SentencePieceModel, texts: list[str]) -
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 @given(several=st.lists(texts, max_size=3))
 @settings(deadline=None, max_examples=100)
 def test_ids_of_words_are_those_of_the_text(model: SentencePieceModel, several: list[str]) -> None:

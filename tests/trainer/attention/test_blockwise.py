@@ -59,6 +59,7 @@ def _backward(queries: Queries, keys: Keys, saved: Residuals) -> QKVGrads:
     return blockwise.backward(queries, keys, saved, tile=TILE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key_ranges", [1, 2])
 def test_forward_is_attention_for_any_number_of_key_ranges(arrays: Arrays, rows: Packed, key_ranges: int) -> None:
     made = _forward(*_inputs(arrays, rows), key_ranges=key_ranges)
@@ -74,6 +75,7 @@ def test_a_row_that_sees_no_key_is_zero_and_has_the_log_sum_exp_nothing(arrays: 
     assert np.all(np.asarray(made.lse)[~blind] > -100)
 
 
+@pytest.mark.slow
 def test_backward_gives_the_gradients_from_the_global_log_sum_exp(arrays: Arrays, rows: Packed) -> None:
     inputs, d_out = _inputs(arrays, rows), jnp.asarray(arrays[3])
     out, lse = _forward(*inputs)

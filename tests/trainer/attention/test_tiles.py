@@ -55,6 +55,7 @@ def test_in_any_order_no_interacting_pair_is_skipped_and_none_is_wrongly_unmaske
     assert not np.any(full & ~visited)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 1 << 30), longest=st.integers(1, LENGTH))

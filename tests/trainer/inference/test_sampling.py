@@ -34,6 +34,7 @@ def _softmax(x: NDArray[np.floating]) -> NDArray[np.floating]:
     return weights / weights.sum()
 
 
+@pytest.mark.slow
 def test_samples_follow_the_softmax() -> None:
     counts, expected = _counts(LOGITS, temperature=2.0), DRAWS * _softmax(LOGITS / 2)
     chi_squared = float(((counts - expected) ** 2 / expected).sum())

@@ -82,6 +82,7 @@ def _read(ids: list[int], vocabulary: Vocabulary) -> tuple[int, int, bool]:
     return frames, videos, ended
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vocabulary", [VOCABULARY, SPELLED], ids=["one-id", "spelled"])
 def test_every_allowed_path_is_a_document_within_its_frame_budget(vocabulary: Vocabulary) -> None:
     grammar = DocumentGrammar(vocabulary=vocabulary, frame_tokens=P)
@@ -127,6 +128,7 @@ def test_the_model_decides_between_min_and_max_frames() -> None:
     assert set(ends) == {VOCABULARY.eof, VOCABULARY.eov}
 
 
+@pytest.mark.slow
 def test_an_eos_in_the_prompt_does_not_end_what_follows() -> None:
     grammar, one = DocumentGrammar(vocabulary=VOCABULARY, frame_tokens=P), jnp.ones(1, jnp.int32)
     state = grammar.start(

@@ -8,6 +8,7 @@ import pytest
 from trainer.run.rounding import narrowed, stochastic_round, widened
 
 
+@pytest.mark.slow
 def test_stochastic_rounding_gives_a_neighbor_and_the_right_mean() -> None:
     x = jnp.full(20_000, 1 + 0.3 / 128, jnp.float32)  # 30 % of the way from 1 to its neighbor 1 + 1/128
     rounded = np.asarray(stochastic_round(x, jax.random.key(0)), np.float32)
@@ -35,6 +36,7 @@ def test_small_updates_are_not_lost() -> None:
     assert float(jnp.bfloat16(1) + jnp.bfloat16(1e-4)) == 1.0  # rounding to the nearest loses every one
 
 
+@pytest.mark.slow
 def test_only_leaves_of_another_type_are_rounded() -> None:
     like = {"a": jnp.zeros(3, jnp.bfloat16), "b": jnp.zeros(3, jnp.float32), "n": jnp.int32(0)}
     tree = widened(like)

@@ -81,6 +81,7 @@ def test_a_checkpoint_is_resumed_on_another_mesh_with_its_step_parameters_and_mo
         assert x.sharding == like.sharding
 
 
+@pytest.mark.slow
 def test_parameters_are_initialized_or_a_model_loaded_from_the_newest_checkpoint_of_another_run(tmp_path: Path) -> None:
     plan = _plan()
     state = _state(plan, seed=2)

@@ -41,6 +41,7 @@ def test_stages_are_packed_and_trained_from_one_another_and_only_once(
     assert "stage 64 has 3 of 5 steps, but 128 was trained from its weights already" in said.err
 
 
+@pytest.mark.slow
 def test_a_stage_without_data_is_named_before_the_first_is_trained(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -53,6 +54,7 @@ def test_a_stage_without_data_is_named_before_the_first_is_trained(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_plan_is_printed_without_a_workspace_and_nothing_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

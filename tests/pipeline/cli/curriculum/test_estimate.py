@@ -56,6 +56,7 @@ def test_epochs_are_counted_where_the_dataset_is_packed(tmp_path: Path) -> None:
     assert (missing.sequences, missing.epochs) == (None, None)
 
 
+@pytest.mark.slow
 def test_a_mesh_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="devices"):
         estimated("lwm-paper", tmp_path, devices=6)

@@ -142,6 +142,7 @@ PAPER = [
 ]
 
 
+@pytest.mark.slow
 def test_the_preset_of_the_paper_equals_its_tables_field_by_field() -> None:
     found = training_stages(read_curriculum_file("lwm-paper"), packed=located(Path("packed")), out=Path("out"))
     rows = []

@@ -41,6 +41,7 @@ def test_mvbench_has_lettered_candidates(tmp_path: Path, videos: Path) -> None:
         list(mvbench_samples([written(tmp_path, [row | {"answer": "dog"}])], videos, parts=tmp_path))
 
 
+@pytest.mark.slow
 def test_a_part_of_a_video_becomes_a_file_that_is_kept(tmp_path: Path, videos: Path) -> None:
     make_video(videos / "a.mp4", frames=12, rate=4)
     row = {"video": "a.mp4", "question": "What?", "candidates": ["x", "y"], "answer": "y", "start": 1, "end": 2.0}

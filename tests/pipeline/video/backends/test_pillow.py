@@ -40,6 +40,7 @@ def test_picture_is_a_video_of_one_frame(decoder: Decoder, tmp_path: Path, name:
     assert decoder.subtitles(path) == []
 
 
+@pytest.mark.slow
 def test_picture_is_one_frame_at_any_rate_and_with_any_suffix(tmp_path: Path) -> None:
     path = tmp_path / "picture.mp4"
     Image.fromarray(numbered(7, (64, 64))).save(path, format="PNG")

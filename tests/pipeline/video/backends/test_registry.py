@@ -26,6 +26,7 @@ def arrays(monkeypatch: pytest.MonkeyPatch) -> Iterator[Decoder]:
         yield decoder
 
 
+@pytest.mark.slow
 def test_registered_backend_gives_the_frames_of_the_reference_in_the_decoder_process(
     arrays: Decoder, tmp_path: Path
 ) -> None:

@@ -31,6 +31,7 @@ def report_of(decoder: Decoder, path: Path) -> DecodeReport:
     return decoder.report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["pyav", "decord"])
 def test_cuts_are_found_to_the_frame(backend: Any, tmp_path: Path) -> None:
     path = make_film(tmp_path / "a.mp4", film((0, 1, 1, 37), (1, 1, 1, 50), (2, 1, 1, 26)))
@@ -107,6 +108,7 @@ def test_memory_does_not_grow_with_the_video() -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_shot_starts_change_only_with_the_version() -> None:
     detector = ContentDetector()
     parts = [(0, 1, 1, 40), (1, 1, 1, 30), (1, 1, 0, 15), (-1, 0, 0, 10), (2, 0, 1, 15), (2, 1, 1, 20), (3, 1, 1, 9)]

@@ -19,6 +19,7 @@ def test_rms_norm_divides_by_the_root_mean_square_and_multiplies_by_the_scale() 
     np.testing.assert_allclose(rms_norm(jnp.asarray(x), jnp.asarray(scale), eps=1e-5), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_rms_norm_computes_in_float32_and_returns_the_dtype_of_its_input() -> None:
     x = jnp.full((1, 4096), 300.0, jnp.bfloat16)
     made = rms_norm(x, jnp.ones(4096), eps=1e-5)
@@ -26,6 +27,7 @@ def test_rms_norm_computes_in_float32_and_returns_the_dtype_of_its_input() -> No
     np.testing.assert_array_equal(made.astype(jnp.float32), 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 3, 7, 10, 64])
 def test_chunks_of_any_size_give_the_result_of_the_whole(chunk: int) -> None:
     rows = (jnp.arange(20.0).reshape(10, 2), jnp.arange(10, dtype=jnp.int32))

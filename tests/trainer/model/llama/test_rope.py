@@ -20,6 +20,7 @@ def _rotation(positions: NDArray[np.int64]):
     return rotation(jnp.asarray(positions, jnp.int32)[None], head_dim=HEAD_DIM, theta=THETA, max_positions=LONGEST)
 
 
+@pytest.mark.slow
 def test_angles_are_accurate_up_to_a_million_positions() -> None:
     rng = np.random.default_rng(0)
     positions = np.concatenate([np.arange(2050), rng.integers(0, LONGEST, 2000), [LONGEST - 1]])
@@ -33,6 +34,7 @@ def test_a_position_beyond_the_table_gives_nan() -> None:
     assert np.isnan(made.cos[0]).any(axis=1).tolist() == [False, True, True]
 
 
+@pytest.mark.slow
 def test_rotation_equals_multiplication_by_a_rotation_matrix() -> None:
     x = np.random.default_rng(1).normal(size=(1, 1, 1, HEAD_DIM))
     turned = rotate(jnp.asarray(x, jnp.float32), _rotation(np.array([987_654])))[0, 0, 0]
