@@ -172,7 +172,7 @@ def test_files_memory_and_processes_are_released(long_video: Path) -> None:
     for _ in range(3):
         with Decoder(DecodeConfig(size=64, fps=25)) as decoder:
             next(decoder.frames(long_video))
-    assert process.num_fds() == open_files
+    assert process.num_fds() <= open_files  # others of this process can be closed meanwhile
     assert shared_memory() <= before
     assert children() == []
 
