@@ -6,9 +6,11 @@ JAX is loaded and compiled once, and a worker cannot die without the process.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pipeline.runtime.engines.engine import Engine, new_pipeline
@@ -35,6 +37,7 @@ class LocalEngine(Engine):
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
         mode = "in_memory" if workers == 1 else "multi_threading"
         flags = [f"--direct_num_workers={workers}", f"--direct_running_mode={mode}", *options]
+        ignore_closed_connections()
         with _without_tracebacks():
             yield new_pipeline(flags, runner=FnApiRunner())
 
@@ -50,6 +53,24 @@ def _without_tracebacks() -> Iterator[None]:
         yield
     finally:
         names.pop("print", None)
+
+
+@cache
+def ignore_closed_connections() -> None:
+    """Keep threads of this process from printing that a gRPC connection is closed, for the rest of the process.
+
+    A worker's threads can still read the runner's connections when the job has ended. Beam keeps the error, and raises
+    it where the worker next uses the connection.
+    """
+    import grpc
+
+    report = threading.excepthook
+
+    def report_others(arguments: threading.ExceptHookArgs) -> None:
+        if not isinstance(arguments.exc_value, grpc.RpcError):
+            report(arguments)
+
+    threading.excepthook = report_others
 
 
 def _require_known(options: tuple[str, ...]) -> None:

@@ -80,8 +80,6 @@ def test_an_error_while_a_worker_opens_is_raised_unchanged(tmp_path: Path) -> No
         run_each([1], Touch(tmp_path, "open"), Runner(), log=started(tmp_path))
 
 
-# A thread of Beam can still read a connection that is closed at the end.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_beam_prints_no_traceback_when_a_job_is_stopped_or_fails(
     tmp_path: Path, workers: int, capfd: pytest.CaptureFixture[str]
