@@ -81,14 +81,13 @@ class BookSimilarity:
         """Return the search itself: passages of books hardly collide by chance in a corpus of any size."""
         return self
 
+    def sample_keys(self, samples: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.uint64]]:
+        """Return that all samples have keys, and these; see pipeline.dedup.similarity.Similarity."""
+        return np.ones(len(samples), bool), _band_keys(samples.view("<u4").reshape(-1, _HASHES))
+
     def hash_keys(self, signature: Signature) -> NDArray[np.uint64]:
         """Return one key per band [n, 21]; see pipeline.dedup.similarity.Similarity."""
-        hashes = _matrix(signature).astype(np.uint64)
-        bands = hashes[:, : _BANDS * _BAND].reshape(len(hashes), _BANDS, _BAND)
-        mixed = np.broadcast_to(np.arange(bands.shape[1], dtype=np.uint64), bands.shape[:2]).copy()
-        for i in range(_BAND):
-            mixed = mix(mixed * np.uint64(0x9E3779B97F4A7C15) + bands[:, :, i] + np.uint64(1))
-        return mixed
+        return _band_keys(_matrix(signature))
 
     def compare(self, a: Signature, b: Signature) -> Shared | None:
         """Return which samples two books share; see pipeline.dedup.similarity.Similarity."""
@@ -188,6 +187,15 @@ def _minhash_rows(samples: list[NDArray[np.uint64]]) -> list[list[int]]:
     offsets = np.cumsum([0, *map(len, samples)]).tolist()
     tokens = np.concatenate(samples)
     return rensa.RMinHash.digest_matrix_from_flat_token_hashes(tokens, offsets, _HASHES, _SEED).to_rows()
+
+
+def _band_keys(hashes: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """Return the keys [n, _BANDS] of MinHashes [n, _HASHES]."""
+    bands = hashes[:, : _BANDS * _BAND].reshape(len(hashes), _BANDS, _BAND).astype(np.uint64)
+    mixed = np.broadcast_to(np.arange(_BANDS, dtype=np.uint64), bands.shape[:2]).copy()
+    for i in range(_BAND):
+        mixed = mix(mixed * np.uint64(0x9E3779B97F4A7C15) + bands[:, :, i] + np.uint64(1))
+    return mixed
 
 
 def _matrix(signature: Signature) -> NDArray[np.uint32]:

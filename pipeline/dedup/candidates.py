@@ -15,6 +15,7 @@ for any corpus, and the same items pair up in all buckets that they share.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,10 @@ PARTITIONS = 256  # of the hash keys; a constant, because it only decides how th
 MAX_ITEMS = 1 << 26  # that fit in an entry
 SEVERAL, ONLY = 62, 63  # marks in place of a sample's number: several samples have the key; the item has one sample
 
+MAX_TOGETHER = 256  # items whose entries are made together
+
 _MARKS = 64
+_SAMPLES = 1 << 16  # of an item that are told apart; later ones count as one
 _NEIGHBORS = 4  # in a bucket over the maximum size
 _HALF, _MARK_BITS = np.uint64(32), np.uint64(6)
 _LOW, _MARK = np.uint64(0xFFFFFFFF), np.uint64(_MARKS - 1)
@@ -38,32 +42,39 @@ _LOW, _MARK = np.uint64(0xFFFFFFFF), np.uint64(_MARKS - 1)
 PAIR = np.dtype([("pair", "<u8"), ("collisions", "<u2"), ("marks", "u1", 4)], align=True)
 
 
-def distinct_keys(keys: Keys) -> tuple[Keys, NDArray[np.uint8]]:
-    """Return the distinct hash keys of an item's samples [m, k], sorted, and the mark of the sample of each."""
-    if len(keys) == 1:
-        only = np.unique(keys)
-        return only, np.full(len(only), ONLY, np.uint8)
-    samples = np.repeat(np.arange(len(keys)), keys.shape[1])
-    order = np.lexsort((samples, keys.reshape(-1)))
-    values, samples = keys.reshape(-1)[order], samples[order]
-    starts = _starts(values)
-    if not len(starts):
-        return values, samples.astype(np.uint8)
-    first, last = np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)
-    return values[starts], np.where(first == last, first % SEVERAL, SEVERAL).astype(np.uint8)
+def bucket_entries(keys: Keys, items: NDArray[np.int64], kind: int) -> tuple[NDArray[np.uint8], Keys]:
+    """Return the partition [N] and the entry [N] of each distinct key of some items of one kind.
 
-
-def bucket_entries(keys: Keys, items: Keys, marks: NDArray[np.uint8], kinds: Keys) -> tuple[NDArray[np.uint8], Keys]:
-    """Return the partition and the entry of each of keys [N] of items [N] with marks [N], sorted by both.
-
-    Keys of different kinds never collide. Each key of an item is given once, as `distinct_keys` returns it: a picture
-    that stands still for a minute adds one collision per key.
+    `keys` [m, k] are those of m samples, and `items` [m] the numbers of the items that these belong to, those of an
+    item in a row; there are at most `MAX_TOGETHER` items. Keys of different kinds never collide. A key that an item has
+    several times gives one entry: a picture that stands still for a minute adds one collision per key.
     """
-    mixed = _mix(keys ^ _mix(kinds))
-    entries = mixed >> np.uint64(24) << _HALF | items << _MARK_BITS | marks
-    partitions = (mixed >> np.uint64(56)).astype(np.uint8)
-    order = np.lexsort((entries, partitions))
-    return partitions[order], entries[order]
+    first = _starts(items)
+    assert len(first) <= MAX_TOGETHER
+    sizes = np.diff(first, append=len(items))
+    place = np.repeat(np.arange(len(first)), sizes)
+    sample = np.minimum(np.arange(len(items)) - first[place], _SAMPLES - 1)
+    # One number to sort by: the item, 8 bits; the key, 40 bits; the sample, 16 bits.
+    tag = place.astype(np.uint64) << np.uint64(56) | sample.astype(np.uint64)
+    mixed = _mix(keys ^ _mix(np.array([kind], np.uint64)))
+    held = np.sort((mixed >> np.uint64(24) << np.uint64(16) | tag[:, None]).reshape(-1))
+    starts = _starts(held >> np.uint64(16))
+    lowest, highest = held[starts], held[np.append(starts[1:], len(held))[: len(starts)] - 1]
+    place = (lowest >> np.uint64(56)).astype(np.int64)
+    marks = lowest % np.uint64(_SAMPLES) % np.uint64(SEVERAL)
+    marks[lowest != highest] = SEVERAL
+    marks[sizes[place] == 1] = ONLY
+    entries = lowest >> np.uint64(16) << _HALF | items[first[place]].astype(np.uint64) << _MARK_BITS | marks
+    return (lowest >> np.uint64(48)).astype(np.uint8), entries
+
+
+def sorted_entries(partitions: NDArray[np.uint8], entries: Keys) -> tuple[NDArray[np.uint8], Keys]:
+    """Return partitions [N] and entries [N] sorted by both."""
+    order = np.argsort(partitions, kind="stable")  # a radix sort
+    partitions, entries = partitions[order], entries[order]
+    for start, end in pairwise(np.searchsorted(partitions, np.arange(PARTITIONS + 1)).tolist()):
+        entries[start:end].sort()
+    return partitions, entries
 
 
 def _mix(values: Keys) -> Keys:
@@ -73,7 +84,7 @@ def _mix(values: Keys) -> Keys:
     return values ^ (values >> np.uint64(31))
 
 
-def _starts(values: Keys) -> NDArray[np.int64]:
+def _starts(values: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     """Return the index of the first of each run of equal values in sorted values [N]."""
     return np.flatnonzero(np.concatenate([np.ones(min(1, len(values)), bool), values[1:] != values[:-1]]))
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dedup.alignment.frame_alignment import common_view
-from pipeline.dedup.frame_keys import bits_for, sign_keys
+from pipeline.dedup.frame_keys import bits_for, picture_keys
 from pipeline.dedup.sampled_frames import SampledFrames
 from pipeline.dedup.similarity import Shared, Signature
-from pipeline.video.analysis.frame_signature import is_flat, signature_pictures
+from pipeline.video.analysis.frame_signature import as_pictures, signature_pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +29,13 @@ class ImageSimilarity:
         """Return the search with hash keys for `items` items; see pipeline.dedup.similarity.Similarity."""
         return replace(self, bits=bits_for(items, bits=self.bits))
 
+    def sample_keys(self, samples: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.uint64]]:
+        """Return which samples are not flat, and the keys of those; see pipeline.dedup.similarity.Similarity."""
+        return picture_keys(as_pictures(samples), tables=self.tables, bits=self.bits)
+
     def hash_keys(self, signature: Signature) -> NDArray[np.uint64]:
         """Return keys [m, 16 * tables], m = 0 for a flat picture, else 1; see pipeline.dedup.similarity.Similarity."""
-        pictures = signature_pictures(signature.samples)
-        return sign_keys(pictures[~is_flat(pictures)], tables=self.tables, bits=self.bits)
+        return picture_keys(signature_pictures(signature.samples), tables=self.tables, bits=self.bits)[1]
 
     def compare(self, a: Signature, b: Signature) -> Shared | None:
         """Return full containment of equal images, or None; see pipeline.dedup.similarity.Similarity."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dedup.candidates import bucket_entries, distinct_keys
+from pipeline.dedup.candidates import bucket_entries, sorted_entries
 from pipeline.dedup.key_runs import ENTRY, RUN, describe_run
 from pipeline.dedup.scratch import Scratch
-from pipeline.dedup.signature_table import read_items, read_unit
+from pipeline.dedup.signature_table import ItemSamples, read_items, read_samples
 from pipeline.dedup.similarity import Similarity
 from pipeline.runtime.interrupt import raise_if_stopping
 from pipeline.runtime.journal import MADE, note
@@ -22,15 +22,6 @@ from schemas.errors import storage_errors
 from schemas.files import atomic, write_array
 
 _FLUSH_KEYS = 1 << 21  # entries held in memory, at 8 bytes
-
-
-class _Keys(NamedTuple):
-    """The distinct hash keys of one item."""
-
-    keys: NDArray[np.uint64]
-    marks: NDArray[np.uint8]
-    number: int
-    kind: int
 
 
 @dataclass(frozen=True)
@@ -60,24 +51,25 @@ class KeyWorker:
 
     def _runs(self, unit: int, items: NDArray[Any]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint64]]]:
         """Yield the partitions and entries of a unit, sorted, at most about `_FLUSH_KEYS` at a time."""
-        numbers = np.flatnonzero(items["unit"] == unit)
-        rows = dict(zip(items["row"][numbers].tolist(), numbers.tolist(), strict=True))
-        held: list[_Keys] = []
+        held: list[tuple[NDArray[np.uint8], NDArray[np.uint64]]] = []
         size = 0
-        for number, signature in read_unit(self.workspace.signatures, unit, rows):
+        for samples in read_samples(self.workspace.signatures, unit, items):
             raise_if_stopping()
-            kind = int(items["kind"][number])
-            held.append(_Keys(*distinct_keys(self.similarity[kind].hash_keys(signature)), number, kind))
-            size += len(held[-1].keys)
+            held.append(self._entries(samples))
+            size += len(held[-1][0])
             if size > _FLUSH_KEYS:
-                yield _entries(held)
+                yield _sorted(held)
                 held, size = [], 0
         if held:
-            yield _entries(held)
+            yield _sorted(held)
+
+    def _entries(self, samples: ItemSamples) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+        has_keys, keys = self.similarity[samples.kind].sample_keys(samples.values)
+        return bucket_entries(keys, samples.items[has_keys], samples.kind)
 
 
-def _entries(held: Sequence[_Keys]) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
-    keys, marks, numbers, kinds = zip(*held, strict=True)
-    sizes = [len(some) for some in keys]
-    items, of_kind = (np.repeat(np.array(values, np.uint64), sizes) for values in (numbers, kinds))
-    return bucket_entries(np.concatenate(keys), items, np.concatenate(marks), of_kind)
+def _sorted(
+    held: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint64]]],
+) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+    partitions, entries = zip(*held, strict=True)
+    return sorted_entries(np.concatenate(partitions), np.concatenate(entries))

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.dedup.candidates import MAX_TOGETHER
 from pipeline.dedup.similarity import Signature
 from pipeline.runtime.units import unit_files, unit_name, unit_number
 from pipeline.runtime.workspace import Workspace, read_units, usable
@@ -35,7 +36,7 @@ _COLUMNS = ("content_id", "kind", "starts", "lengths", "samples", "activity")
 _LOCATED = pa.schema(
     [*(SIGNATURES.field(name) for name in ("content_id", "kind")), ("unit", pa.int32()), ("row", pa.int32())]
 )
-_BATCH_ROWS = 256
+_SAMPLES = 1024  # whose hash keys are computed together: about 1 MB
 _CACHE_BYTES = 128 << 20
 
 
@@ -86,15 +87,53 @@ def read_items(path: Location) -> NDArray[Any]:
     return read_array(path)
 
 
-def read_unit(directory: Location, unit: int, rows: Mapping[int, int]) -> Iterator[tuple[int, Signature]]:
-    """Yield (number, signature) of the rows of a unit that `rows` maps to a number, reading `_BATCH_ROWS` at a time."""
-    first = 0
-    with _open(directory / f"{unit_name(unit)}.parquet") as file:
-        for batch in file.iter_batches(_BATCH_ROWS, columns=list(_COLUMNS)):
-            for offset in range(len(batch)):
-                if first + offset in rows:
-                    yield rows[first + offset], _signature(batch, offset)
+class ItemSamples(NamedTuple):
+    """The n samples of some items of one kind, those of an item in a row."""
+
+    kind: int
+    items: NDArray[np.int64]  # [n], number of the item that each belongs to
+    values: NDArray[np.uint8]  # [n, size]
+
+
+def read_samples(directory: Location, unit: int, items: NDArray[Any]) -> Iterator[ItemSamples]:
+    """Yield the samples of the items of a unit, of at most `MAX_TOGETHER` items and about `_SAMPLES` at a time."""
+    numbers = np.flatnonzero(items["unit"] == unit)
+    numbers = numbers[np.argsort(items["row"][numbers])]
+    rows, kinds = items["row"][numbers], items["kind"][numbers]
+    first, path = 0, directory / f"{unit_name(unit)}.parquet"
+    with _open(path) as file:
+        for batch in file.iter_batches(MAX_TOGETHER, columns=["samples"]):
+            inside = slice(*np.searchsorted(rows, (first, first + len(batch))).tolist())
+            for kind in np.unique(kinds[inside]).tolist():
+                some = np.flatnonzero(kinds[inside] == kind)
+                lists = batch.column("samples").take(pa.array(rows[inside][some] - first))
+                yield from _divided(kind, numbers[inside][some], lists, path)
             first += len(batch)
+
+
+def _divided(kind: int, numbers: NDArray[np.int64], lists: pa.ListArray, path: Location) -> Iterator[ItemSamples]:
+    """Yield the samples of items, given as a list of byte strings for each, in groups."""
+    values = _as_matrix(lists.flatten(), path)
+    ends = np.cumsum(lists.value_lengths().to_numpy())
+    items = np.repeat(numbers, np.diff(ends, prepend=0))
+    start, first = 0, 0
+    while first < len(ends):
+        last = max(first, int(np.searchsorted(ends, start + _SAMPLES, "right")) - 1)  # at least one item
+        end = int(ends[last])
+        yield ItemSamples(kind, items[start:end], values[start:end])
+        start, first = end, last + 1
+
+
+def _as_matrix(samples: pa.BinaryArray, path: Location) -> NDArray[np.uint8]:
+    """Return samples of one length as [n, length], without a copy."""
+    if not len(samples):
+        return np.zeros((0, 0), np.uint8)
+    _, offsets, data = samples.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[samples.offset : samples.offset + len(samples) + 1]
+    sizes = np.diff(bounds)
+    if samples.null_count or (sizes != sizes[0]).any():
+        raise DatasetError(f"{path} has samples of different lengths")
+    return np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]].reshape(len(samples), -1)
 
 
 def _signature(rows: pa.Table | pa.RecordBatch, row: int) -> Signature:

@@ -67,6 +67,13 @@ class Similarity(Protocol):
         """Return the search for a corpus of `items` items: longer hash keys for a larger corpus."""
         ...
 
+    def sample_keys(self, samples: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.uint64]]:
+        """Return which of samples [n, size] can be told from others: [n], and the hash keys of those m: [m, k].
+
+        The samples may be those of many items: the keys of a sample do not depend on the other samples.
+        """
+        ...
+
     def hash_keys(self, signature: Signature) -> NDArray[np.uint64]:
         """Return the hash keys [m, k] of those m samples that can be told from others, k keys for each."""
         ...

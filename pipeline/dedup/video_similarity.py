@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from pipeline.dedup.alignment.frame_alignment import common_views
 from pipeline.dedup.alignment.long_alignment import ActivityThresholds, best_long_alignment
 from pipeline.dedup.alignment.video_alignment import AlignmentThresholds, best_alignment
-from pipeline.dedup.frame_keys import bits_for, sign_keys
+from pipeline.dedup.frame_keys import bits_for, picture_keys
 from pipeline.dedup.sampled_frames import SampledFrames
 from pipeline.dedup.segments import Alignment, merged
 from pipeline.dedup.similarity import Range, Shared, Signature
-from pipeline.video.analysis.frame_signature import is_flat, signature_pictures
+from pipeline.video.analysis.frame_signature import as_pictures, signature_pictures
 
 _MAX_ALIGNMENTS = 3  # a shared intro, middle and end
 
@@ -44,10 +44,13 @@ class VideoSimilarity:
         """Return the search with hash keys for `items` items; see pipeline.dedup.similarity.Similarity."""
         return replace(self, bits=bits_for(items, bits=self.bits))
 
+    def sample_keys(self, samples: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.uint64]]:
+        """Return which samples are not flat, and the keys of those; see pipeline.dedup.similarity.Similarity."""
+        return picture_keys(as_pictures(samples), tables=self.tables, bits=self.bits)
+
     def hash_keys(self, signature: Signature) -> NDArray[np.uint64]:
         """Return keys [m, 16 * tables] of the m frames that are not flat; see pipeline.dedup.similarity.Similarity."""
-        pictures = signature_pictures(signature.samples)
-        return sign_keys(pictures[~is_flat(pictures)], tables=self.tables, bits=self.bits)
+        return picture_keys(signature_pictures(signature.samples), tables=self.tables, bits=self.bits)[1]
 
     def compare(self, a: Signature, b: Signature) -> Shared | None:
         """Return what two videos share; see pipeline.dedup.similarity.Similarity."""

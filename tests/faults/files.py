@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pipeline.dataset.removal.documents import read_batches
 from pipeline.dataset.verify.verify import verify
 from pipeline.dedup.key_runs import ENTRY, describe_run, read_partition
 from pipeline.dedup.pairs import read_pairs
-from pipeline.dedup.signature_table import read_unit
+from pipeline.dedup.signature_table import ITEM, SignatureRows, read_samples
 from pipeline.packing.chunks import documents_of
 from pipeline.packing.commit import begin
 from pipeline.packing.length_histograms import count_lengths, read_histograms, write_histograms
@@ -186,8 +187,13 @@ def _entries(path: Path, runs: NDArray[Any]) -> object:
 
 
 def _signatures(path: Location) -> object:
-    found = read_unit(path.parent, unit_number(path), {row: row for row in range(100)})
-    return [(n, s.content_id, s.kind, s.starts.tolist(), s.lengths.tolist(), s.samples) for n, s in found]
+    items = np.zeros(100, ITEM)
+    items["unit"], items["row"] = unit_number(path), np.arange(100)
+    found = read_samples(path.parent, unit_number(path), items)
+    samples = [(group.items.tolist(), group.values.tobytes()) for group in found]
+    with closing(SignatureRows(path.parent, items)) as rows:
+        s = rows.read(0)
+    return samples, s.content_id, s.kind, s.starts.tolist(), s.lengths.tolist(), s.samples
 
 
 def _tokens(directory: Location) -> object:

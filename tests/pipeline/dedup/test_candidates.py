@@ -10,22 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.dedup.candidates import (
+    ONLY,
+    SEVERAL,
     bucket_entries,
     count_collisions,
-    distinct_keys,
     from_two_samples,
     merge_pairs,
+    sorted_entries,
     split_pair,
 )
 
 
 def search(held: dict[int, list[list[int]]], *, max_bucket: int = 32) -> tuple[Any, int]:
     """Return the pairs of items, given by the keys of each of their samples, and the number of full buckets."""
-    parts = [(*distinct_keys(np.array(keys, np.uint64).reshape(len(keys), -1)), item) for item, keys in held.items()]
-    keys, marks = (np.concatenate([part[i] for part in parts] or [[]]) for i in (0, 1))
-    items = np.repeat([item for *_, item in parts], [len(keys) for keys, *_ in parts]).astype(np.uint64)
-    keys, marks = keys.astype(np.uint64), marks.astype(np.uint8)
-    partitions, entries = bucket_entries(keys, items, marks, np.zeros_like(keys))
+    keys = np.array([sample for keys in held.values() for sample in keys], np.uint64).reshape(-1, 2)
+    items = np.array([item for item, keys in held.items() for _ in keys], np.int64)
+    partitions, entries = bucket_entries(keys, items, 0)
     counted = [count_collisions(entries[partitions == p], max_bucket=max_bucket) for p in np.unique(partitions)]
     return merge_pairs([pairs for pairs, _ in counted]), sum(full for _, full in counted)
 
@@ -73,7 +73,29 @@ def test_collisions_come_from_two_samples_unless_one_sample_has_all_of_them(held
 
 
 def test_keys_of_different_kinds_do_not_collide() -> None:
-    keys = np.arange(5, dtype=np.uint64)
-    marks = np.zeros(5, np.uint8)
-    one, other = (bucket_entries(keys, keys, marks, np.full(5, kind, np.uint64)) for kind in (0, 1))
-    assert not np.intersect1d(one[1] >> np.uint64(32), other[1] >> np.uint64(32)).size
+    keys = np.arange(5, dtype=np.uint64)[:, None]
+    one, other = (bucket_entries(keys, np.arange(5), kind)[1] for kind in (0, 1))
+    assert not np.intersect1d(one >> np.uint64(32), other >> np.uint64(32)).size
+
+
+@given(ITEMS)
+@settings(deadline=None, max_examples=60)
+def test_an_item_has_one_entry_per_key_with_the_mark_of_its_samples(held: dict[int, list[list[int]]]) -> None:
+    keys = np.array([sample for keys in held.values() for sample in keys], np.uint64).reshape(-1, 2)
+    items = np.array([item for item, keys in held.items() for _ in keys], np.int64)
+    partitions, entries = sorted_entries(*bucket_entries(keys, items, 1))
+    expected = []
+    for item, samples in held.items():
+        for key in {key for sample in samples for key in sample}:
+            (partition,), (entry,) = bucket_entries(np.array([[key]], np.uint64), np.array([item]), 1)
+            having = [number for number, sample in enumerate(samples) if key in sample]
+            mark = ONLY if len(samples) == 1 else having[0] if len(having) == 1 else SEVERAL
+            expected.append((int(partition), int(entry) - ONLY + mark))
+    assert list(zip(partitions.tolist(), entries.tolist(), strict=True)) == sorted(expected)
+
+
+def test_samples_of_a_long_item_are_told_apart() -> None:
+    keys = np.array([1, *range(10, 200), 2, 1], np.uint64)[:, None]  # 1 in the first and the last sample
+    _, entries = bucket_entries(keys, np.zeros(len(keys), np.int64), 0)
+    marks = np.sort(entries & np.uint64(63)).tolist()
+    assert marks == sorted([SEVERAL, *(number % SEVERAL for number in range(1, 192))])

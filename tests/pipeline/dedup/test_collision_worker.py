@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.dedup.candidates import bucket_entries, merge_pairs, split_pair
+from pipeline.dedup.candidates import bucket_entries, merge_pairs, sorted_entries, split_pair
 from pipeline.dedup.collision_worker import CollisionWorker
 from pipeline.dedup.key_runs import describe_run
 from pipeline.dedup.scratch import Division, Scratch
@@ -17,9 +17,7 @@ from schemas.storage.location import located
 
 def write_keys(scratch: Scratch, unit: int, keys: list[int], item: int) -> None:
     """Write the entries of a unit that has one item."""
-    some = np.array(keys, np.uint64)
-    zeros = np.zeros(len(keys), np.uint64)
-    partitions, entries = bucket_entries(some, np.full(len(keys), item, np.uint64), zeros.astype(np.uint8), zeros)
+    partitions, entries = sorted_entries(*bucket_entries(np.array([keys], np.uint64), np.array([item]), 0))
     scratch.keys(unit).write(entries.astype("<u8").tobytes())
     write_array(scratch.key_runs(unit), describe_run(partitions, entries, start=0))
 

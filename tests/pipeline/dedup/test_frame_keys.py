@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.dedup.frame_keys import _views, bits_for, sign_keys
+from pipeline.dedup.frame_keys import VIEWS, _least_certain, _signs, _subsets, _views, bits_for, sign_keys
 from pipeline.dedup.video_similarity import VideoSimilarity
 from pipeline.dedup.window import normalized
 from pipeline.video.analysis.frame_signature import SIDE, signature_pictures
@@ -27,6 +27,29 @@ def test_keys_ignore_brightness_and_spread_evenly() -> None:
     _, counts = np.unique(np.sort(keys, axis=1)[:, 0], return_counts=True)
     assert len(np.unique(keys)) > 0.8 * sum(map(len, distinct))
     assert counts.max() < 8
+
+
+def test_the_keys_of_a_picture_do_not_depend_on_the_others() -> None:
+    rng = np.random.default_rng(1)
+    pictures = signature_pictures(signature("", [g for seed in range(60) for g in scene(seed, 1.5)]).samples)
+    keys = sign_keys(pictures, tables=4, bits=35)
+    order = rng.permutation(len(pictures))
+    assert np.array_equal(sign_keys(pictures[order], tables=4, bits=35), keys[order])
+    for cuts in (range(1, 180), [1, 4, 9, 73, 74, 150], [67]):
+        parts = [sign_keys(part, tables=4, bits=35) for part in np.split(pictures, cuts)]
+        assert np.array_equal(np.concatenate(parts), keys)
+
+
+def test_a_key_is_the_signs_of_its_coefficients_without_and_with_the_least_certain_one_flipped() -> None:
+    rng = np.random.default_rng(2)
+    coefficients = rng.normal(size=(5, VIEWS, 48)).astype(np.float32).round(1)  # some are equal
+    keys, flipped = _signs(coefficients, 3, 28), _least_certain(coefficients, 3, 28)
+    for place in np.ndindex(5, VIEWS):
+        for table, subset in enumerate(_subsets(3, 28)):
+            chosen = coefficients[place][subset]
+            expected = (table << 56) + sum(1 << bit for bit, value in enumerate(chosen) if value > 0)
+            assert int(keys[*place, table]) == expected
+            assert int(flipped[*place, table]) == 1 << int(np.abs(chosen).argmin())
 
 
 def test_the_view_of_the_bright_area_ignores_black_bars() -> None:

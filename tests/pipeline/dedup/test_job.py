@@ -127,8 +127,8 @@ def test_an_interrupted_search_keeps_the_old_pairs_and_the_next_one_completes(
         def scaled_to(self, items: int) -> Any:
             return self
 
-        def hash_keys(self, item: Signature) -> Any:
-            return video.hash_keys(item)
+        def sample_keys(self, samples: Any) -> Any:
+            return video.sample_keys(samples)
 
         def compare(self, a: Signature, b: Signature) -> Any:
             signal.raise_signal(signal.SIGINT)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.dedup import key_worker
+from pipeline.dedup import key_worker, signature_table
 from pipeline.dedup.candidates import PARTITIONS
 from pipeline.dedup.key_worker import KeyWorker
 from pipeline.dedup.scratch import Scratch
@@ -25,6 +25,7 @@ def test_all_keys_of_a_unit_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flush_keys: int, runs: int
 ) -> None:
     monkeypatch.setattr(key_worker, "_FLUSH_KEYS", flush_keys)
+    monkeypatch.setattr(signature_table, "_SAMPLES", 1)  # one item at a time
     workspace = write_signatures(tmp_path / "w", VIDEOS, units=1)
     scratch = Scratch(located(tmp_path / "scratch"))
     items, _ = number_items(workspace, ("video",))

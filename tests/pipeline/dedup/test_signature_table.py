@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.dedup import signature_table
-from pipeline.dedup.signature_table import SignatureRows, number_items, read_items, read_unit
+from pipeline.dedup.signature_table import SignatureRows, number_items, read_items, read_samples
 from schemas.errors import DatasetError
 from schemas.files import write_array
 from schemas.fingerprint import fingerprint
@@ -52,13 +53,30 @@ def test_signatures_are_read_by_number_with_any_cache(tmp_path: Path, monkeypatc
         assert len({rows.digest(number) for number in range(12)}) == 12
 
 
-def test_a_unit_yields_the_wanted_rows(tmp_path: Path) -> None:
-    workspace = write_signatures(tmp_path / "w", SIGNATURES, units=1)
-    found = list(read_unit(workspace.signatures, 0, {3: 30, 7: 70}))
-    assert [(number, s.content_id) for number, s in found] == [
-        (30, SIGNATURES[3].content_id),
-        (70, SIGNATURES[7].content_id),
-    ]
+@pytest.mark.parametrize("limits", [(256, 1024), (5, 3), (1, 1)])
+def test_a_unit_yields_the_samples_of_its_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(signature_table, "MAX_TOGETHER", limits[0])
+    monkeypatch.setattr(signature_table, "_SAMPLES", limits[1])
+    empty = signature("empty", [])
+    workspace = write_signatures(tmp_path / "w", [*SIGNATURES, empty], units=1, rejected=[fingerprint("1")])
+    items, ids = number_items(workspace, ("image", "video"))
+    found: dict[str, list[bytes]] = {content_id: [] for content_id in ids.to_pylist()}
+    for group in read_samples(workspace.signatures, 0, items):
+        assert (items["kind"][group.items] == group.kind).all()
+        assert len(np.unique(group.items)) == 1 or len(group.items) <= limits[1]
+        for number, value in zip(group.items.tolist(), group.values, strict=True):
+            found[ids[number].as_py()].append(value.tobytes())
+    assert found == {s.content_id: list(s.samples) for s in [*SIGNATURES, empty] if s.content_id != fingerprint("1")}
+
+
+def test_samples_of_different_lengths_raise(tmp_path: Path) -> None:
+    wrong = replace(SIGNATURES[1], samples=(bytes(256), bytes(255)))
+    workspace = write_signatures(tmp_path / "w", [SIGNATURES[0], wrong], units=1)
+    items, _ = number_items(workspace, ("image", "video"))
+    with pytest.raises(DatasetError, match="different lengths; run `longreel survey` again"):
+        list(read_samples(workspace.signatures, 0, items))
 
 
 def test_a_damaged_unit_raises_with_its_path(tmp_path: Path) -> None:
