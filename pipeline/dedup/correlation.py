@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.dedup.overlay import overlay
 from pipeline.dedup.sampled_frames import NEIGHBORS, SampledFrames, mean_of_neighbors
 from pipeline.dedup.similarity import Range
-from pipeline.dedup.window import Floats, Window, blurred
+from pipeline.dedup.window import Floats, Window, blurred, median
 from pipeline.video.analysis.frame_signature import SIDE
 
 SAME_MOMENT_S = 0.3  # between two samples that are compared
@@ -93,7 +93,7 @@ def pictures_at(
     q, r = over.one[use], over.other[use]
     if not len(use):
         return PictureAgreement(0.0, -1.0, -1.0, 0.0, 0.0, 0), q, r
-    similarity = float(np.median(np.einsum("nc,nc->n", q, r)))
+    similarity = float(median(np.einsum("nc,nc->n", q, r)))
     energies = _energy(q - one.mean(*within)), _energy(r - other.mean(within[0] + offset, within[1] + offset))
     explained = _explained(q - r, *energies)
     moments = len(np.unique(times_s[use] // _MOMENT_S))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.dedup.correlation import MIN_SIMILARITY, PictureAgreement, best_pictures, centers_of, pictures_at
 from pipeline.dedup.sampled_frames import SampledFrames
 from pipeline.dedup.similarity import Range
-from pipeline.dedup.window import Floats
+from pipeline.dedup.window import Floats, median
 
 _TOLERANCE, _CLOSE = 0.06, 0.03  # mean square of a difference of normalized pictures; without a certain offset
 _HOPELESS = 4 * _TOLERANCE
@@ -54,7 +54,7 @@ def compare_dense(one: SampledFrames, other: SampledFrames, offset: float, withi
     No step is tried if the pictures differ by far more than motion explains, as those of other videos mostly do.
     """
     found = _agreement(*pictures_at(one, other, offset, within))
-    if len(found.excess) and float(np.median(found.excess)) > _HOPELESS:
+    if len(found.excess) and float(median(found.excess)) > _HOPELESS:
         return found
     return _agreement(*best_pictures(one, other, offset, within))
 

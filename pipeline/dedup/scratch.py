@@ -19,7 +19,7 @@ from pipeline.dedup.candidates import PARTITIONS
 from pipeline.runtime.units import unit_name
 from schemas.storage.location import Location
 
-_ITEMS_PER_PART = 32
+_ITEMS_PER_PART = 256
 _MAX_RANGES = 64
 
 

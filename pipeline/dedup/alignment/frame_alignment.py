@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dedup.sampled_frames import SampledFrames
-from pipeline.dedup.window import Window, find_window, refine_window
+from pipeline.dedup.window import Window, find_window, median, refine_window
 
 _WINDOW_PAIRS = 6  # pairs of frames from which the window is found
 _MIN_CORRELATION = 0.5  # median of those pairs, below which no window is searched
@@ -61,7 +61,7 @@ def _window(one: SampledFrames, other: SampledFrames, pairs: _Pairs) -> tuple[Wi
     """Return the window of `one` that `other` shows, and the median correlation of pairs in it."""
     p, q = one.vectors[pairs.one], other.vectors[pairs.other]
     window = find_window(p, q)
-    return window, float(np.median(np.einsum("nc,nc->n", window.crop(p), q)))
+    return window, float(median(np.einsum("nc,nc->n", window.crop(p), q)))
 
 
 def _refined(one: SampledFrames, other: SampledFrames, window: Window) -> CommonView:
@@ -121,7 +121,7 @@ def _nearest(one: SampledFrames, other: SampledFrames) -> _Pairs | None:
         best.append(correlation.max(1))
     correlation, partner = np.concatenate(best), np.concatenate(which)
     order = np.argsort(-correlation, kind="stable")[:_WINDOW_PAIRS]
-    return _Pairs(mine[order], theirs[partner[order]], float(np.median(correlation[order])))
+    return _Pairs(mine[order], theirs[partner[order]], float(median(correlation[order])))
 
 
 def _simultaneous(one: SampledFrames, other: SampledFrames) -> _Pairs | None:
@@ -139,7 +139,7 @@ def _simultaneous(one: SampledFrames, other: SampledFrames) -> _Pairs | None:
     if not len(near):
         return None
     chosen = near[np.linspace(0, len(near) - 1, min(len(near), _WINDOW_PAIRS)).round().astype(int)]
-    return _Pairs(mine[chosen], theirs[partner[chosen]], float(np.median(correlation[chosen])))
+    return _Pairs(mine[chosen], theirs[partner[chosen]], float(median(correlation[chosen])))
 
 
 class OffsetWeights(NamedTuple):

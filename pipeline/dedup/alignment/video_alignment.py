@@ -25,7 +25,7 @@ from pipeline.dedup.overlay import Overlay, overlay
 from pipeline.dedup.sampled_frames import SampledFrames
 from pipeline.dedup.segments import AGREES, DISAGREES, UNDECIDED, UNLIKE, Alignment, lay_over, range_of, segments
 from pipeline.dedup.similarity import Range
-from pipeline.dedup.window import Floats
+from pipeline.dedup.window import Floats, median
 
 _STEP_S = 0.25  # by which the best offset is refined, then half of it
 _CERTAIN = 0.95  # share of the largest possible score from which no other offset is tried
@@ -218,5 +218,5 @@ def _strength(q: Floats, r: Floats, correlations: Floats, thresholds: AlignmentT
     """Return the score per second of a range with frames q and r [n, c], 0 if they do not agree as a whole."""
     change, energy = correlation(q - q.mean(0), r - r.mean(0))
     if energy < thresholds.still_energy:
-        return _STILL_SCORE if np.median(correlations) >= thresholds.min_still_correlation else 0.0
+        return _STILL_SCORE if median(correlations) >= thresholds.min_still_correlation else 0.0
     return change if change >= thresholds.min_range_change else 0.0

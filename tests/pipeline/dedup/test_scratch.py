@@ -20,7 +20,7 @@ def test_parts_divide_the_partitions_evenly(items: int) -> None:
 
 
 def test_more_items_are_divided_into_more_parts() -> None:
-    assert [Division.of(items).parts for items in (0, 31, 32, 100, 10_000)] == [1, 1, 2, 4, 256]
+    assert [Division.of(items).parts for items in (0, 255, 256, 1000, 50_000)] == [1, 1, 2, 4, 256]
 
 
 def test_every_file_has_a_name_of_its_own() -> None:
