@@ -87,7 +87,7 @@ def _search(pictures: Floats, others: Floats, rows: _Margins, columns: _Margins)
 
     A crop of a picture X is R X C^T, with the resizing matrices R and C. Its inner product with a picture Y is that of
     R and Y (X C^T)^T; its square is the inner product of R^T R and (X C^T) (X C^T)^T; its sum is the inner product of
-    the sums of R and X C^T; that of Y is zero. Few large products take half the time of one for each window and picture.
+    the sums of R and X C^T; that of Y is zero. Few large products take half the time of many small ones.
     """
     n, c = len(pictures), len(columns)
     x, y = (some.reshape(n, SIDE, SIDE) for some in (pictures, others))
