@@ -37,8 +37,8 @@ def normalized(pictures: NDArray[np.generic]) -> Floats:
     """Return pictures [n, ...] as vectors [n, SIGNATURE_BYTES] of zero mean and unit length; a flat one gives zero."""
     cells = pictures.reshape(len(pictures), SIGNATURE_BYTES).astype(np.float32)
     # np.mean and np.linalg.norm give the same, and take twice the time for a few pictures.
-    cells = cells - np.add.reduce(cells, axis=1, keepdims=True) / np.float32(SIGNATURE_BYTES)
-    length = np.sqrt(np.add.reduce(cells * cells, axis=1, keepdims=True))
+    cells = cells - cells.sum(1, keepdims=True) / np.float32(SIGNATURE_BYTES)
+    length = np.sqrt((cells * cells).sum(1, keepdims=True))
     return cells / np.maximum(length, 1e-6)
 
 
@@ -92,12 +92,12 @@ def _search(pictures: Floats, others: Floats, rows: _Margins, columns: _Margins)
     n, c = len(pictures), len(columns)
     x, y = (some.reshape(n, SIDE, SIDE) for some in (pictures, others))
     by_row, by_column = _resizing(rows), _resizing(columns)
-    through = x @ by_column.transposed  # [n, SIDE, c * SIDE]
-    common = through.reshape(n, SIDE * c, SIDE) @ y.swapaxes(1, 2)
-    through, common = (some.reshape(n, SIDE, c, SIDE).swapaxes(1, 2) for some in (through, common))
+    side_by_side: Floats = x @ by_column.transposed  # [n, SIDE, c * SIDE]
+    common: Floats = side_by_side.reshape(n, SIDE * c, SIDE) @ y.swapaxes(1, 2)
+    through: Floats = side_by_side.reshape(n, SIDE, c, SIDE).swapaxes(1, 2)
     square = (through @ through.swapaxes(2, 3)).reshape(n, c, SIGNATURE_BYTES) @ by_row.squares
     total = (x @ by_column.sums).swapaxes(1, 2) @ by_row.sums
-    covariance = common.reshape(n, c, SIGNATURE_BYTES) @ by_row.flat
+    covariance = common.reshape(n, SIDE, c, SIDE).swapaxes(1, 2).reshape(n, c, SIGNATURE_BYTES) @ by_row.flat
     correlation = covariance / np.sqrt(np.maximum(square - total**2 / SIGNATURE_BYTES, 1e-12))
     column, row = divmod(int(np.argmax(median(correlation))), len(rows))
     return Window(*rows[row], *columns[column])
