@@ -13,6 +13,7 @@ No worker grows with the corpus: what does is in the store (pipeline.runtime.sto
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -21,6 +22,7 @@ from pipeline.runtime.engines.local import LocalEngine
 from pipeline.runtime.interrupt import raise_if_stopping, stop_on_signals
 from pipeline.runtime.job_log import JobLog
 from pipeline.runtime.opened_workers import Worker, close_idle
+from pipeline.runtime.shared_elements import sharing
 from pipeline.runtime.worker_errors import ErrorLog
 from schemas.errors import ConfigError, Interrupted
 
@@ -50,9 +52,9 @@ def each(
     """Create the elements, distribute them and call a worker with each, in one stage."""
     import apache_beam as beam
 
-    from pipeline.runtime.dofns import DoEach
+    from pipeline.runtime.dofns import DoEachShared
 
-    work: Any = beam.ParDo(DoEach(worker, log, "element"))
+    work: Any = beam.ParDo(DoEachShared(worker, log, "element"))
     if hints:
         work = work.with_resource_hints(**hints)
     _ = pipeline | "Elements" >> beam.Create(elements) | "Work" >> work  # Create distributes them
@@ -75,7 +77,8 @@ def run_each(
     """
     hints = runner.engine.hints() if encodes else {}
     runner = replace(runner, workers=max(1, min(runner.workers, len(elements))))
-    _run(lambda pipeline: each(pipeline, elements, worker, log, hints), runner, log, reads)
+    with sharing(log.run, elements) if runner.engine.shares_elements else nullcontext():
+        _run(lambda pipeline: each(pipeline, elements, worker, log, hints), runner, log, reads)
 
 
 class _Judge(Generic[Row]):

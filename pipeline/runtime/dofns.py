@@ -14,6 +14,7 @@ from pipeline.runtime.interrupt import in_run, raise_if_stopping
 from pipeline.runtime.job_log import JobLog
 from pipeline.runtime.journal import Journal, noting_in
 from pipeline.runtime.opened_workers import Opened, Worker, borrow, give_back
+from pipeline.runtime.shared_elements import Queue, clearing_on_error, queue_of, take_all
 from pipeline.runtime.worker_errors import ErrorLog
 
 _NAMESPACE = "longreel"  # of the counters that a runner's UI shows
@@ -75,6 +76,24 @@ class DoEach(beam.DoFn):
             opened, self._opened = self._opened, None
             opened.close()
             raise
+
+
+class DoEachShared(DoEach):
+    """Like DoEach; with a queue (`pipeline.runtime.shared_elements`), takes elements from it, whichever Beam gives."""
+
+    _queue: Queue | None = None
+
+    def setup(self) -> None:
+        """Find the queue, and open the worker."""
+        self._queue = queue_of(self._log.run)
+        with clearing_on_error(self._queue):
+            super().setup()
+
+    def process(self, element: Any) -> Iterator[int]:
+        """Call the worker with the element, or with all elements that no other thread takes; yield 1 for each."""
+        with clearing_on_error(self._queue):
+            for taken in [element] if self._queue is None else take_all(self._queue):
+                yield from super().process(taken)
 
 
 class DoEachAfter(DoEach):

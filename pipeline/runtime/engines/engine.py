@@ -6,7 +6,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipeline.runtime.interrupt import is_stopping, raise_if_stopping
 from pipeline.runtime.job_log import JobLog
@@ -24,6 +24,9 @@ _LOCAL_STATES = (None, "DONE")
 
 class Engine(ABC):
     """Where a job runs. A frozen dataclass of options."""
+
+    shares_elements: ClassVar[bool] = False
+    """Whether all workers are threads of this process, and an element that fails is not tried again."""
 
     @abstractmethod
     def pipeline(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pipeline.runtime.engines.engine import Engine, new_pipeline
 from pipeline.runtime.job_log import JobLog
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class LocalEngine(Engine):
     """Threads of this process."""
+
+    shares_elements: ClassVar[bool] = True
 
     @contextmanager
     def pipeline(

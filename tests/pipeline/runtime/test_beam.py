@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,6 +51,52 @@ def started(folder: Path) -> JobLog:
 def test_a_worker_is_called_once_with_each_element_for_any_number_of_workers(tmp_path: Path, workers: int) -> None:
     run_each(list(range(20)), Touch(tmp_path), Runner(workers), log=started(tmp_path))
     assert {p.name for p in tmp_path.glob("element-*")} == {f"element-{i}" for i in range(20)}
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Writes one file per element; element 0 waits for those of the others, or for an error, which element 1 can be."""
+
+    folder: Path
+    elements: int
+    fails: bool = False
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[int], None]]:
+        yield self.write
+
+    def write(self, element: int) -> None:
+        if element == 1 and self.fails:
+            (self.folder / "failed").touch()
+            raise StorageError("no space left")
+        if element == 0:
+            until = time.monotonic() + 60
+            while time.monotonic() < until and not self._may_continue():
+                time.sleep(0.01)
+        time.sleep(0.05)
+        (self.folder / f"element-{element}").touch()
+
+    def _may_continue(self) -> bool:
+        names = {path.name for path in self.folder.iterdir()}
+        return "failed" in names or len(names & {f"element-{i}" for i in range(self.elements)}) == self.elements - 1
+
+
+def test_other_threads_process_all_elements_while_one_takes_long(tmp_path: Path) -> None:
+    log = JobLog.start(tmp_path / "logs", "job")
+    (folder := tmp_path / "made").mkdir()
+    began = time.monotonic()
+    run_each(list(range(9)), Waiting(folder, 9), Runner(2), log=log)
+    assert len(list(folder.iterdir())) == 9
+    assert time.monotonic() - began < 60
+
+
+def test_after_an_error_no_thread_begins_another_element(tmp_path: Path) -> None:
+    log = JobLog.start(tmp_path / "logs", "job")
+    (folder := tmp_path / "made").mkdir()
+    with pytest.raises(StorageError, match="no space left"):
+        run_each(list(range(40)), Waiting(folder, 40, fails=True), Runner(2), log=log)
+    time.sleep(0.5)  # for threads that would go on
+    assert len(list(folder.iterdir())) < 10
 
 
 def test_the_worker_is_closed_at_the_end(tmp_path: Path) -> None:

@@ -1,0 +1,90 @@
+"""Elements are taken once, by whichever thread is free, and only where a run shares them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline.runtime.dofns import DoEachShared
+from pipeline.runtime.job_log import JobLog
+from pipeline.runtime.shared_elements import clearing_on_error, queue_of, sharing, take_all
+
+DONE: list[int] = []
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Appends each element to DONE; fails at `fail`."""
+
+    fail: int | None = None
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[int], None]]:
+        yield self.work
+
+    def work(self, element: int) -> None:
+        if element == self.fail:
+            raise ZeroDivisionError
+        DONE.append(element)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> JobLog:
+    DONE.clear()
+    return JobLog.start(tmp_path / "logs", "job")
+
+
+def started(log: JobLog, fail: int | None = None) -> DoEachShared:
+    made = DoEachShared(Recording(fail), log, "element")
+    made.setup()
+    return made
+
+
+def test_threads_take_each_element_once() -> None:
+    with sharing("run", range(10_000)), ThreadPoolExecutor(4) as threads:
+        queue = queue_of("run")
+        taken = list(threads.map(lambda _: list(take_all(queue)), range(4)))
+    assert sorted(element for elements in taken for element in elements) == list(range(10_000))
+
+
+def test_a_queue_ends_with_its_run() -> None:
+    with sharing("run", [1, 2]):
+        assert (queue := queue_of("run")) == deque([1, 2])
+    assert not queue
+    assert queue_of("run") is None
+
+
+def test_without_a_queue_a_worker_processes_the_elements_that_it_is_given(log: JobLog) -> None:
+    worker = started(log)
+    assert [n for element in (3, 4) for n in worker.process(element)] == [1, 1]
+    assert DONE == [3, 4]
+
+
+def test_a_worker_processes_the_queue_and_counts_its_elements(log: JobLog) -> None:
+    with sharing(log.run, [0, 1, 2]):
+        worker = started(log)
+        assert [list(worker.process(element)) for element in (1, 0, 2)] == [[1, 1, 1], [], []]
+    assert DONE == [0, 1, 2]
+
+
+def test_an_error_leaves_no_element(log: JobLog) -> None:
+    with sharing(log.run, [0, 1, 2]):
+        with pytest.raises(ZeroDivisionError):
+            list(started(log, fail=1).process(0))
+        assert list(started(log).process(0)) == []
+    assert DONE == [0]
+
+
+def test_a_worker_that_cannot_open_leaves_no_element() -> None:
+    queue = deque([1])
+    with pytest.raises(KeyboardInterrupt), clearing_on_error(queue):
+        raise KeyboardInterrupt
+    assert not queue
+    with pytest.raises(KeyError), clearing_on_error(None):
+        raise KeyError
