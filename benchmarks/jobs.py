@@ -9,6 +9,8 @@ Without VIDEO, videos are generated. Each figure is of a process of its own, the
               the encoder after it.
     workers   `longreel run` with its default options and with other numbers of workers. Seconds mean something only on
               an idle machine. All datasets have to be equal.
+    ends      When each of two workers of survey and tokenize is done, with the queue of units and as Beam divides them
+              (`jobs_parts/ends.py`); the round that ends first. Means something only on an idle machine.
     commands  The start of commands that do little.
 """
 
@@ -34,7 +36,7 @@ from support.textures import write_texture_video
 
 from tokenizer.text.training import TextTrainConfig, train_text_tokenizer
 
-MEASURED = Path(__file__).parent / "jobs_parts" / "measured.py"
+MEASURED, ENDS = (Path(__file__).parent / "jobs_parts" / name for name in ("measured.py", "ends.py"))
 CONTEXT = 4096
 _DECODING = ("survey", "tokenize")
 _TIMES = ("start_s", "start_cpu_s", "stage_s", "stage_cpu_s")
@@ -45,7 +47,7 @@ class Options:
     """Measure the jobs around decoding and encoding."""
 
     videos: tyro.conf.Positional[tuple[Path, ...]] = ()
-    parts: tuple[Literal["overhead", "workers", "commands"], ...] = ("overhead", "workers", "commands")
+    parts: tuple[Literal["overhead", "workers", "ends", "commands"], ...] = ("overhead", "workers", "ends", "commands")
     workers: tuple[int, ...] = (1, 2, 4)  # in `workers`, compared with the default
     repeat: int = 3
     smoke: bool = False  # one round on a small video
@@ -85,7 +87,7 @@ def main(options: Options) -> None:
         options = replace(options, videos=(), parts=("overhead", "commands"), repeat=1)
     with tempfile.TemporaryDirectory() as folder:
         material = Material.make(Path(folder), options)
-        parts = {"overhead": overhead, "workers": workers, "commands": commands}
+        parts = {"overhead": overhead, "workers": workers, "ends": ends, "commands": commands}
         figures = {part: parts[part](material, options) for part in options.parts}
     if options.out:
         options.out.write_text(json.dumps(figures, indent=2), encoding="utf-8")
@@ -129,10 +131,14 @@ def _without_tokens(workspace: Path) -> Iterator[Path]:
 
 
 def _measured(name: str, *words: object) -> dict[str, float]:
-    command = [sys.executable, "-P", str(MEASURED), name, *map(str, words)]
-    done = subprocess.run(command, cwd=ROOT, check=True, env=_environment(), stdout=subprocess.PIPE, text=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, float] = _json_of(MEASURED, name, *words)
     return found
+
+
+def _json_of(script: Path, *words: object) -> Any:
+    command = [sys.executable, "-P", str(script), *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, check=True, env=_environment(), stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _environment() -> dict[str, str]:
@@ -165,6 +171,26 @@ def _require_equal(workspace: Path, other: Path) -> None:
     equal, *_ = filecmp.cmpfiles(workspace / folder, other / folder, names, shallow=False)
     if not names or found != names or sorted(equal) != names:
         raise RuntimeError(f"{workspace}: the dataset differs from that of one worker")
+
+
+def ends(material: Material, options: Options) -> dict[str, list[float]]:
+    """Find out when each of two workers is done, with the queue of units and without it."""
+    best: dict[str, list[float]] = {}
+    for _ in range(options.repeat):
+        for way in ("queue", "divided"):
+            with tempfile.TemporaryDirectory() as out:
+                place = ("--out", out, "--workers", 2)
+                found = {f"survey, {way}": _json_of(ENDS, way, "survey", *material.videos, *place)}
+                run_longreel("select", *place, "--no-remove-near-duplicates", own_process=True)
+                words = ("tokenize", *place, "--text-tokenizer", material.text)
+                found[f"tokenize, {way}"] = _json_of(ENDS, way, *words)
+            best |= {name: min(times, best.get(name, times), key=max) for name, times in found.items()}
+    print(
+        f"\n{len(material.videos)} videos, first of {options.repeat} rounds; seconds after which the workers are done"
+    )
+    for name, times in best.items():
+        print(f"{name:>18}: " + ", ".join(f"{seconds:.1f}" for seconds in times))
+    return best
 
 
 def commands(material: Material, options: Options) -> dict[str, Any]:
