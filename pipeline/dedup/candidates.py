@@ -77,6 +77,12 @@ def sorted_entries(partitions: NDArray[np.uint8], entries: Keys) -> tuple[NDArra
     return partitions, entries
 
 
+def in_key_range(entries: Keys, number: int, ranges: int) -> Keys:
+    """Return those of sorted entries [N] whose keys are in one of `ranges` equal ranges."""
+    edges = np.array([(n << 32) // ranges for n in (number, number + 1)], np.uint64)
+    return entries[slice(*np.searchsorted(entries >> _HALF, edges).tolist())].copy()
+
+
 def _mix(values: Keys) -> Keys:
     """The finalizer of SplitMix64 (Steele, Lea and Flood, 2014): each bit of the result depends on all bits."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -92,18 +98,19 @@ def _starts(values: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
 def count_collisions(entries: Keys, *, max_bucket: int) -> tuple[Pairs, int]:
     """Return the pairs that collide in the buckets of one partition, and how many buckets exceed `max_bucket` items.
 
-    `entries` [N] may be in any order. O(N log N) time; at most N * max(max_bucket / 2, 5) pairs.
+    `entries` [N] may be in any order, and those of a partition may be divided over several calls by their keys; an item
+    has a key once, as in `bucket_entries`. O(N log N) time; at most N * max(max_bucket / 2, 5) pairs.
     """
     entries = np.sort(entries)
-    entries = entries[_starts(entries >> _MARK_BITS)]  # two keys of an item may agree in all 40 bits
-    keys = entries >> _HALF
+    keys = (entries >> _HALF).astype(np.uint32)
     starts = _starts(keys)
     sizes = np.diff(starts, append=len(keys))
-    is_full = np.repeat(sizes > max_bucket, sizes)
-    hub = np.repeat(starts, sizes)
-    index = np.flatnonzero(is_full & (np.arange(len(keys)) - hub > _NEIGHBORS))
-    ones, others = [entries[hub[index]]], [entries[index]]
-    index = np.arange(len(keys))
+    full = sizes > max_bucket
+    is_full = np.repeat(full, sizes)
+    hub, index = np.repeat(starts[full], sizes[full]), np.flatnonzero(is_full)
+    is_far = index - hub > _NEIGHBORS
+    ones, others = [entries[hub[is_far]]], [entries[index[is_far]]]
+    index = np.flatnonzero(keys[:-1] == keys[1:])
     for step in range(1, max(max_bucket, _NEIGHBORS + 1)):
         index = index[: np.searchsorted(index, len(keys) - step)]
         index = index[keys[index] == keys[index + step]]
@@ -113,7 +120,7 @@ def count_collisions(entries: Keys, *, max_bucket: int) -> tuple[Pairs, int]:
             break
         ones.append(entries[index])
         others.append(entries[index + step])
-    return _pairs_of(np.concatenate(ones), np.concatenate(others)), int((sizes > max_bucket).sum())
+    return _pairs_of(np.concatenate(ones), np.concatenate(others)), int(full.sum())
 
 
 def _pairs_of(ones: Keys, others: Keys) -> Pairs:

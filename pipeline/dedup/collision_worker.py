@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dedup.candidates import PARTITIONS, count_collisions, merge_pairs
+from pipeline.dedup.candidates import PARTITIONS, count_collisions, in_key_range, merge_pairs
 from pipeline.dedup.key_runs import read_partition
 from pipeline.dedup.scratch import Division, Scratch
 from schemas.files import read_array, write_array, write_json
 from schemas.storage.location import Location
 
+_MAX_ENTRIES = 1 << 22  # that are sorted together, in about 200 MB
+
 
 @dataclass(frozen=True)
 class CollisionWorker:
-    """Turns the entries of partitions into pairs. Memory: the entries of one partition."""
+    """Turns the entries of partitions into pairs. Memory: about `_MAX_ENTRIES` entries, and the pairs of a part."""
 
     scratch: Scratch
     max_bucket: int
@@ -47,10 +49,22 @@ class _Buckets:
         """Write the pairs of a part of the partitions."""
         size = PARTITIONS // self.worker.division.parts
         partitions = range(part * size, (part + 1) * size)
-        counted = [count_collisions(self._entries(p), max_bucket=self.worker.max_bucket) for p in partitions]
+        counted = [
+            count_collisions(entries, max_bucket=self.worker.max_bucket)
+            for partition in partitions
+            for entries in self._entries(partition)
+        ]
         write_array(self.worker.scratch.collisions(part), merge_pairs([pairs for pairs, _ in counted]))
         write_json(self.worker.scratch.full_buckets(part), {"full": sum(full for _, full in counted)})
 
-    def _entries(self, partition: int) -> NDArray[np.uint64]:
-        parts = [some for place, runs in self._runs for some in read_partition(place, runs, partition)]
-        return np.concatenate([np.zeros(0, np.uint64), *parts])
+    def _entries(self, partition: int) -> Iterator[NDArray[np.uint64]]:
+        """Yield the entries of a partition, in several ranges of keys if there are too many; each reads all of them."""
+        bounds = [runs["bounds"][:, partition : partition + 2] for _, runs in self._runs]
+        ranges = max(1, -(-sum(int(np.diff(some).sum()) for some in bounds) // _MAX_ENTRIES))
+        for number in range(ranges):
+            parts = [
+                in_key_range(entries, number, ranges)
+                for place, runs in self._runs
+                for entries in read_partition(place, runs, partition)
+            ]
+            yield np.concatenate([np.zeros(0, np.uint64), *parts])

@@ -15,6 +15,7 @@ from pipeline.dedup.candidates import (
     bucket_entries,
     count_collisions,
     from_two_samples,
+    in_key_range,
     merge_pairs,
     sorted_entries,
     split_pair,
@@ -99,3 +100,13 @@ def test_samples_of_a_long_item_are_told_apart() -> None:
     _, entries = bucket_entries(keys, np.zeros(len(keys), np.int64), 0)
     marks = np.sort(entries & np.uint64(63)).tolist()
     assert marks == sorted([SEVERAL, *(number % SEVERAL for number in range(1, 192))])
+
+
+@given(st.integers(1, 50))
+def test_key_ranges_have_each_entry_once_and_do_not_divide_a_key(ranges: int) -> None:
+    rng = np.random.default_rng(ranges)
+    keys = rng.integers(0, 1 << 32, 40, np.uint64)
+    entries = np.sort((keys[:, None] << np.uint64(32) | rng.integers(0, 1 << 32, (40, 3), np.uint64)).reshape(-1))
+    parts = [in_key_range(entries, number, ranges) for number in range(ranges)]
+    assert np.array_equal(np.concatenate(parts), entries)
+    assert sum(len(np.unique(part >> np.uint64(32))) for part in parts) == len(np.unique(keys))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.dedup import collision_worker
 from pipeline.dedup.candidates import bucket_entries, merge_pairs, sorted_entries, split_pair
 from pipeline.dedup.collision_worker import CollisionWorker
 from pipeline.dedup.key_runs import describe_run
@@ -22,8 +23,11 @@ def write_keys(scratch: Scratch, unit: int, keys: list[int], item: int) -> None:
     write_array(scratch.key_runs(unit), describe_run(partitions, entries, start=0))
 
 
-@pytest.mark.parametrize("parts", [1, 4])
-def test_items_of_different_units_collide(tmp_path: Path, parts: int) -> None:
+@pytest.mark.parametrize(("parts", "max_entries"), [(1, 1 << 22), (4, 1 << 22), (4, 1), (1, 3)])
+def test_items_of_different_units_collide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int, max_entries: int
+) -> None:
+    monkeypatch.setattr(collision_worker, "_MAX_ENTRIES", max_entries)
     scratch = Scratch(located(tmp_path / "scratch"))
     for unit, keys in enumerate(([1, 2, 3, 9], [2, 3, 4], [5, 6, 3])):
         write_keys(scratch, unit, keys, unit)
