@@ -41,9 +41,8 @@ class _Buckets:
     @cached_property
     def _runs(self) -> list[tuple[Location, NDArray[Any]]]:
         """The files of entries, and their runs; read with the first element, when all exist."""
-        scratch = self.worker.scratch
-        units = np.unique(read_array(scratch.items)["unit"]).tolist()
-        return [(scratch.keys(unit), read_array(scratch.key_runs(unit))) for unit in units]
+        scratch, blocks = self.worker.scratch, range(self.worker.division.blocks)
+        return [(scratch.keys(block), np.array(read_array(scratch.key_runs(block)))) for block in blocks]
 
     def count(self, part: int) -> None:
         """Write the pairs of a part of the partitions."""

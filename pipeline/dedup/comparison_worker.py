@@ -73,7 +73,7 @@ class ComparisonWorker:
         parts = [np.zeros(0, PAIR)]
         for part in range(self.division.parts):
             pairs = read_array(self.scratch.collisions(part))
-            parts.append(pairs[slice(*np.searchsorted(pairs["pair"], edges).tolist())])
+            parts.append(pairs[slice(*np.searchsorted(pairs["pair"], edges).tolist())].copy())  # closes the file
         return merge_pairs(parts)
 
     def _full_buckets(self, number: int) -> int:

@@ -1,14 +1,15 @@
 """The dedup job: which items of the workspace share content. Beam moves only the numbers of units, parts and ranges.
 
     number     in the driver: the items that take part, in the order of their content_id
-    keys       one element per unit: the hash keys of its signatures, 8 bytes each, sorted by partition
+    keys       one element per block of units: the hash keys of their signatures, 8 bytes each, sorted by partition
     collide    one element per part of the partitions: items in one bucket become pairs with collision counts
     compare    one element per range of pairs: the signatures of pairs with enough collisions are compared
     join       in the driver: the pairs of all ranges become one table, in order
 
 Every step writes files for the next one (`pipeline.dedup.scratch`). The whole search runs again if a signature or an
-option changed; it takes a small part of the time of the survey. Memory per worker is at most the keys of one partition
-(1/256) or the pairs of one range (1/64).
+option changed; it takes a small part of the time of the survey. Memory per worker does not grow with the corpus, but
+for the pairs of one range: 9 bytes per item (`benchmarks/near_duplicates.py --parts growth`). A worker has at most 256
+files open.
 """
 
 from __future__ import annotations
@@ -136,16 +137,16 @@ def _run_steps(
     runner: Runner,
 ) -> int:
     """Run the steps that Beam distributes, and return the number of ranges that they wrote."""
-    units, division = tuple(sorted(set(items["unit"].tolist()))), Division.of(len(items))
-    if not units:
+    if not len(items):
         return 0
+    division = Division.of(len(items), len(np.unique(items["unit"])))
     steps = (
-        Stage("Keys", units, KeyWorker(workspace, scratch, similarity)),
+        Stage("Keys", range(division.blocks), KeyWorker(workspace, scratch, similarity, division)),
         Stage("Collide", range(division.parts), CollisionWorker(scratch, config.max_bucket, division)),
         Stage("Compare", range(division.ranges), ComparisonWorker(workspace, scratch, similarity, division)),
     )
     log = workspace.start_log("dedup")
-    with following("dedup", log, len(units) + division.ranges):
+    with following("dedup", log, division.blocks + division.ranges):
         run_stages(steps, runner, log=log)
     return division.ranges
 

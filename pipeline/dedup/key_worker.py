@@ -1,4 +1,4 @@
-"""The first step of the search: the hash keys of each unit's items, as entries sorted by partition."""
+"""The first step of the search: the hash keys of the items of units, as entries sorted by partition."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.dedup.candidates import bucket_entries, sorted_entries
 from pipeline.dedup.key_runs import ENTRY, RUN, describe_run
-from pipeline.dedup.scratch import Scratch
+from pipeline.dedup.scratch import Division, Scratch
 from pipeline.dedup.signature_table import ItemSamples, read_items, read_samples
 from pipeline.dedup.similarity import Similarity
 from pipeline.runtime.interrupt import raise_if_stopping
@@ -26,34 +26,38 @@ _FLUSH_KEYS = 1 << 21  # entries held in memory, at 8 bytes
 
 @dataclass(frozen=True)
 class KeyWorker:
-    """Writes the entries of units."""
+    """Writes the entries of blocks of units."""
 
     workspace: Workspace
     scratch: Scratch
     similarity: tuple[Similarity, ...]  # of each kind that is searched, by its number
+    division: Division
 
     @contextmanager
     def open(self) -> Iterator[Callable[[int], None]]:
         """Map the items into memory; see pipeline.runtime.beam.Worker."""
         items = read_items(self.scratch.items)
-        yield lambda unit: self._write(unit, items)
+        units = np.array_split(np.unique(items["unit"]), self.division.blocks)
+        yield lambda block: self._write(block, units[block].tolist(), items)
 
-    def _write(self, unit: int, items: NDArray[Any]) -> None:
-        path = self.scratch.keys(unit)
+    def _write(self, block: int, units: Sequence[int], items: NDArray[Any]) -> None:
+        path = self.scratch.keys(block)
         runs, written = [np.zeros(0, RUN)], 0
         with atomic(path) as temporary, storage_errors(path), temporary.open("wb") as file:
-            for partitions, entries in self._runs(unit, items):
+            for partitions, entries in self._runs(units, items):
                 runs.append(describe_run(partitions, entries, start=written))
                 file.write(entries.astype(ENTRY).tobytes())
                 written += len(entries)
-        write_array(self.scratch.key_runs(unit), np.concatenate(runs))
-        note(MADE, unit=unit)
+        write_array(self.scratch.key_runs(block), np.concatenate(runs))
+        note(MADE, block=block)
 
-    def _runs(self, unit: int, items: NDArray[Any]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint64]]]:
-        """Yield the partitions and entries of a unit, sorted, at most about `_FLUSH_KEYS` at a time."""
+    def _runs(
+        self, units: Sequence[int], items: NDArray[Any]
+    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint64]]]:
+        """Yield the partitions and entries of units, sorted, at most about `_FLUSH_KEYS` at a time."""
         held: list[tuple[NDArray[np.uint8], NDArray[np.uint64]]] = []
         size = 0
-        for samples in read_samples(self.workspace.signatures, unit, items):
+        for samples in read_samples(self.workspace.signatures, units, items):
             raise_if_stopping()
             held.append(self._entries(samples))
             size += len(held[-1][0])

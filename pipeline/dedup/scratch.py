@@ -1,8 +1,8 @@
 """Intermediate files of one search, in a folder of its own; each step reads those of the step before it.
 
     items.npy              the items of the search (`pipeline.dedup.signature_table.ITEM`)
-    keys-00012.u64         the entries of a unit, in runs, each sorted by partition
-    keys-00012.npy         where in the file the partitions of each run are (`pipeline.dedup.key_runs.RUN`)
+    keys-012.u64           the entries of a block of units, in runs, each sorted by partition
+    keys-012.npy           where in the file the partitions of each run are (`pipeline.dedup.key_runs.RUN`)
     collisions-007.npy     pairs of some partitions (`pipeline.dedup.candidates.PAIR`), sorted by pair
     collisions-007.json    the number of their buckets over the maximum size
     pairs-063.parquet      the pairs of one range that share content, sorted
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.dedup.candidates import PARTITIONS
-from pipeline.runtime.units import unit_name
 from schemas.storage.location import Location
 
 _ITEMS_PER_PART = 256
 _MAX_RANGES = 64
+_MAX_BLOCKS = 256
 
 
 class Division(NamedTuple):
@@ -29,12 +29,13 @@ class Division(NamedTuple):
     items: int
     parts: int  # of the partitions of hash keys
     ranges: int  # of pairs, by the smaller number
+    blocks: int  # of units; each worker opens the files of all of them
 
     @classmethod
-    def of(cls, items: int) -> Division:
-        """Return the division for a number of items."""
+    def of(cls, items: int, units: int) -> Division:
+        """Return the division for a number of items in a number of units."""
         parts = min(PARTITIONS, 1 << (items // _ITEMS_PER_PART).bit_length())
-        return cls(items, parts, min(_MAX_RANGES, parts))
+        return cls(items, parts, min(_MAX_RANGES, parts), min(_MAX_BLOCKS, units))
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,13 @@ class Scratch:
         """The items of the search."""
         return self.folder / "items.npy"
 
-    def keys(self, unit: int) -> Location:
-        """The entries of a unit."""
-        return self.folder / f"keys-{unit_name(unit)}.u64"
+    def keys(self, block: int) -> Location:
+        """The entries of a block of units."""
+        return self.folder / f"keys-{block:03d}.u64"
 
-    def key_runs(self, unit: int) -> Location:
-        """Where the partitions are in the entries of a unit."""
-        return self.folder / f"keys-{unit_name(unit)}.npy"
+    def key_runs(self, block: int) -> Location:
+        """Where the partitions are in the entries of a block of units."""
+        return self.folder / f"keys-{block:03d}.npy"
 
     def collisions(self, part: int) -> Location:
         """The pairs of a part of the partitions."""

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,13 +39,14 @@ _LOCATED = pa.schema(
 )
 _SAMPLES = 1024  # whose hash keys are computed together: about 1 MB
 _CACHE_BYTES = 128 << 20
+_OPEN_FILES = 128
 
 
 def number_items(workspace: Workspace, kinds: Sequence[str]) -> tuple[NDArray[Any], pa.Array]:
     """Return the items [N] of a search, an array of ITEM, and their content_ids, both in the order of these.
 
-    They are the items of the given kinds that the survey kept. The driver holds about 150 bytes per item. Raises
-    DatasetError if a unit is damaged.
+    They are the items of the given kinds that the survey kept. The driver takes about 540 bytes per item meanwhile.
+    Raises DatasetError if a unit is damaged.
     """
     kept = usable(read_units(workspace.survey, SURVEY, ["content_id", "reason"]))["content_id"].unique()
     table = pa.concat_tables([_LOCATED.empty_table(), *map(_located, unit_files(workspace.signatures))])
@@ -95,10 +97,22 @@ class ItemSamples(NamedTuple):
     values: NDArray[np.uint8]  # [n, size]
 
 
-def read_samples(directory: Location, unit: int, items: NDArray[Any]) -> Iterator[ItemSamples]:
-    """Yield the samples of the items of a unit, of at most `MAX_TOGETHER` items and about `_SAMPLES` at a time."""
-    numbers = np.flatnonzero(items["unit"] == unit)
-    numbers = numbers[np.argsort(items["row"][numbers])]
+def read_samples(directory: Location, units: Sequence[int], items: NDArray[Any]) -> Iterator[ItemSamples]:
+    """Yield the samples of the items of units, which are in order and without a gap in those that have items.
+
+    The samples are those of at most `MAX_TOGETHER` items, and about `_SAMPLES` at a time.
+    """
+    numbers = np.flatnonzero((items["unit"] >= units[0]) & (items["unit"] <= units[-1]))
+    numbers = numbers[np.lexsort((items["row"][numbers], items["unit"][numbers]))]
+    bounds = np.searchsorted(items["unit"][numbers], [*units, units[-1] + 1]).tolist()
+    for unit, (start, end) in zip(units, pairwise(bounds), strict=True):
+        yield from _samples_of_unit(directory, unit, items, numbers[start:end])
+
+
+def _samples_of_unit(
+    directory: Location, unit: int, items: NDArray[Any], numbers: NDArray[np.int64]
+) -> Iterator[ItemSamples]:
+    """Yield the samples of the items `numbers`, which are those of a unit by row."""
     rows, kinds = items["row"][numbers], items["kind"][numbers]
     first, path = 0, directory / f"{unit_name(unit)}.parquet"
     with _open(path) as file:
@@ -161,14 +175,17 @@ def _open(path: Location) -> Iterator[pq.ParquetFile]:
 
 @dataclass
 class SignatureRows:
-    """Random access to signatures: reads whole row groups, and caches the latest `_CACHE_BYTES` of them."""
+    """Random access to signatures: reads whole row groups, and caches the latest `_CACHE_BYTES` of them.
+
+    At most `_OPEN_FILES` are open, because a workspace of a million items has 8,192 units.
+    """
 
     directory: Location
     items: NDArray[Any]  # [N] of ITEM
-    _files: dict[int, tuple[pq.ParquetFile, NDArray[np.int64]]] = field(default_factory=dict)
+    _files: OrderedDict[int, tuple[pq.ParquetFile, ExitStack]] = field(default_factory=OrderedDict)
+    _starts: dict[int, NDArray[np.int32]] = field(default_factory=dict)  # the first rows of the row groups of a unit
     _groups: OrderedDict[tuple[int, int], pa.Table] = field(default_factory=OrderedDict)
     _bytes: int = 0
-    _open_files: ExitStack = field(default_factory=ExitStack)
 
     def read(self, number: int) -> Signature:
         """Return the signature of an item."""
@@ -183,10 +200,12 @@ class SignatureRows:
     def _find(self, number: int) -> tuple[pa.Table, int]:
         """Return the row group of an item, and its row therein."""
         unit, row = int(self.items["unit"][number]), int(self.items["row"][number])
-        file, starts = self._file(unit)
+        if unit not in self._starts:
+            self._file(unit)
+        starts = self._starts[unit]
         group = int(np.searchsorted(starts, row, side="right")) - 1
         if (table := self._groups.get((unit, group))) is None:
-            table = file.read_row_group(group, columns=list(_COLUMNS))
+            table = self._file(unit).read_row_group(group, columns=list(_COLUMNS))
             self._groups[unit, group] = table
             self._bytes += table.nbytes
             while self._bytes > _CACHE_BYTES and len(self._groups) > 1:
@@ -195,14 +214,22 @@ class SignatureRows:
             self._groups.move_to_end((unit, group))
         return table, row - int(starts[group])
 
-    def _file(self, unit: int) -> tuple[pq.ParquetFile, NDArray[np.int64]]:
-        """Return the file of a unit, and the first rows of its row groups."""
-        if unit not in self._files:
-            file = self._open_files.enter_context(_open(self.directory / f"{unit_name(unit)}.parquet"))
-            sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-            self._files[unit] = file, np.cumsum([0, *sizes])
-        return self._files[unit]
+    def _file(self, unit: int) -> pq.ParquetFile:
+        """Return the open file of a unit."""
+        if unit in self._files:
+            self._files.move_to_end(unit)
+            return self._files[unit][0]
+        while len(self._files) >= _OPEN_FILES:
+            self._files.popitem(last=False)[1][1].close()
+        resources = ExitStack()
+        file = resources.enter_context(_open(self.directory / f"{unit_name(unit)}.parquet"))
+        self._files[unit] = file, resources
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        self._starts[unit] = np.cumsum([0, *sizes], dtype=np.int32)
+        return file
 
     def close(self) -> None:
         """Close the files."""
-        self._open_files.close()
+        for _, resources in self._files.values():
+            resources.close()
+        self._files.clear()

@@ -189,7 +189,7 @@ def _entries(path: Path, runs: NDArray[Any]) -> object:
 def _signatures(path: Location) -> object:
     items = np.zeros(100, ITEM)
     items["unit"], items["row"] = unit_number(path), np.arange(100)
-    found = read_samples(path.parent, unit_number(path), items)
+    found = read_samples(path.parent, [unit_number(path)], items)
     samples = [(group.items.tolist(), group.values.tobytes()) for group in found]
     with closing(SignatureRows(path.parent, items)) as rows:
         s = rows.read(0)

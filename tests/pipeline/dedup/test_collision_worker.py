@@ -16,23 +16,22 @@ from schemas.files import read_json, write_array
 from schemas.storage.location import located
 
 
-def write_keys(scratch: Scratch, unit: int, keys: list[int], item: int) -> None:
-    """Write the entries of a unit that has one item."""
+def write_keys(scratch: Scratch, block: int, keys: list[int], item: int) -> None:
+    """Write the entries of a block of units that has one item."""
     partitions, entries = sorted_entries(*bucket_entries(np.array([keys], np.uint64), np.array([item]), 0))
-    scratch.keys(unit).write(entries.astype("<u8").tobytes())
-    write_array(scratch.key_runs(unit), describe_run(partitions, entries, start=0))
+    scratch.keys(block).write(entries.astype("<u8").tobytes())
+    write_array(scratch.key_runs(block), describe_run(partitions, entries, start=0))
 
 
 @pytest.mark.parametrize(("parts", "max_entries"), [(1, 1 << 22), (4, 1 << 22), (4, 1), (1, 3)])
-def test_items_of_different_units_collide(
+def test_items_of_different_blocks_collide(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int, max_entries: int
 ) -> None:
     monkeypatch.setattr(collision_worker, "_MAX_ENTRIES", max_entries)
     scratch = Scratch(located(tmp_path / "scratch"))
-    for unit, keys in enumerate(([1, 2, 3, 9], [2, 3, 4], [5, 6, 3])):
-        write_keys(scratch, unit, keys, unit)
-    write_array(scratch.items, np.array([(0,), (1,), (2,)], [("unit", np.int32)]))
-    with CollisionWorker(scratch, 2, Division(3, parts, 1)).open() as count:
+    for block, keys in enumerate(([1, 2, 3, 9], [2, 3, 4], [5, 6, 3])):
+        write_keys(scratch, block, keys, block)
+    with CollisionWorker(scratch, 2, Division(3, parts, 1, 3)).open() as count:
         for part in range(parts):
             count(part)
     pairs = merge_pairs([np.load(scratch.collisions(part).local()) for part in range(parts)])

@@ -48,7 +48,7 @@ def prepared(tmp_path: Path) -> tuple[Workspace, Scratch]:
 def test_pairs_with_enough_collisions_are_compared(prepared: tuple[Workspace, Scratch], ranges: int) -> None:
     workspace, scratch = prepared
     found, counts = [], []
-    with ComparisonWorker(workspace, scratch, (VideoSimilarity(),), Division(3, 1, ranges)).open() as compare:
+    with ComparisonWorker(workspace, scratch, (VideoSimilarity(),), Division(3, 1, ranges, 1)).open() as compare:
         for number in range(ranges):
             compare(number)
             found += pq.read_table(scratch.pairs(number).local()).to_pylist()

@@ -14,13 +14,14 @@ from schemas.storage.location import located
 
 @given(st.integers(0, MAX_ITEMS))
 def test_parts_divide_the_partitions_evenly(items: int) -> None:
-    division = Division.of(items)
+    division = Division.of(items, items)
     assert PARTITIONS % division.parts == 0
     assert 1 <= division.ranges <= min(64, division.parts)
+    assert division.blocks == min(256, items)
 
 
 def test_more_items_are_divided_into_more_parts() -> None:
-    assert [Division.of(items).parts for items in (0, 255, 256, 1000, 50_000)] == [1, 1, 2, 4, 256]
+    assert [Division.of(items, 1).parts for items in (0, 255, 256, 1000, 50_000)] == [1, 1, 2, 4, 256]
 
 
 def test_every_file_has_a_name_of_its_own() -> None:

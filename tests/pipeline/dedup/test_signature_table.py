@@ -53,17 +53,35 @@ def test_signatures_are_read_by_number_with_any_cache(tmp_path: Path, monkeypatc
         assert len({rows.digest(number) for number in range(12)}) == 12
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_few_files_are_open_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signature_table, "_CACHE_BYTES", 1)
+    monkeypatch.setattr(signature_table, "_OPEN_FILES", 2)
+    workspace = write_signatures(tmp_path / "w", SIGNATURES, units=8)
+    items, ids = number_items(workspace, ("video", "image"))
+    before = open_files()
+    with closing(SignatureRows(workspace.signatures, items)) as rows:
+        for number in [*range(12), *range(12)]:
+            assert rows.read(number).content_id == ids[number].as_py()
+            assert open_files() <= before + 2
+    assert open_files() <= before
+
+
+@pytest.mark.parametrize("units", [1, 5])
 @pytest.mark.parametrize("limits", [(256, 1024), (5, 3), (1, 1)])
-def test_a_unit_yields_the_samples_of_its_items(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int]
+def test_units_yield_the_samples_of_their_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], units: int
 ) -> None:
     monkeypatch.setattr(signature_table, "MAX_TOGETHER", limits[0])
     monkeypatch.setattr(signature_table, "_SAMPLES", limits[1])
     empty = signature("empty", [])
-    workspace = write_signatures(tmp_path / "w", [*SIGNATURES, empty], units=1, rejected=[fingerprint("1")])
+    workspace = write_signatures(tmp_path / "w", [*SIGNATURES, empty], units=units, rejected=[fingerprint("1")])
     items, ids = number_items(workspace, ("image", "video"))
     found: dict[str, list[bytes]] = {content_id: [] for content_id in ids.to_pylist()}
-    for group in read_samples(workspace.signatures, 0, items):
+    for group in read_samples(workspace.signatures, np.unique(items["unit"]).tolist(), items):
         assert (items["kind"][group.items] == group.kind).all()
         assert len(np.unique(group.items)) == 1 or len(group.items) <= limits[1]
         for number, value in zip(group.items.tolist(), group.values, strict=True):
@@ -76,7 +94,7 @@ def test_samples_of_different_lengths_raise(tmp_path: Path) -> None:
     workspace = write_signatures(tmp_path / "w", [SIGNATURES[0], wrong], units=1)
     items, _ = number_items(workspace, ("image", "video"))
     with pytest.raises(DatasetError, match="different lengths; run `longreel survey` again"):
-        list(read_samples(workspace.signatures, 0, items))
+        list(read_samples(workspace.signatures, [0], items))
 
 
 def test_a_damaged_unit_raises_with_its_path(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_jobs_on_a_bucket_send_no_local_path_and_only_the_step_that_encodes_has_
 def test_what_jobs_send_does_not_grow_with_the_corpus(models: Models, tmp_path: Path) -> None:
     folders = {books: located(tmp_path / str(books) / "in") for books in (10, 20)}
     few, many = (described(folders[n], n, models, models.text, models.vision) for n in folders)
-    for job in few.keys() - {"dedup"}:  # which has one part of its work for 32 items, and at most 256
+    for job in few.keys() - {"dedup"}:  # which has one part of its work for 256 items, and at most 256
         for proto, of_many in zip(few[job], many[job], strict=True):
             size = len(proto.SerializeToString())
             assert len(of_many.SerializeToString()) == pytest.approx(size, abs=100)
@@ -130,10 +130,10 @@ def tokenize(runner: Runner, log: JobLog, bucket: Location) -> None:
 
 
 def dedup(runner: Runner, log: JobLog, bucket: Location) -> None:
-    workspace, division = Workspace(bucket / "out", units_for(ITEMS)), Division.of(ITEMS)
+    workspace, division = Workspace(bucket / "out", units_for(ITEMS)), Division.of(ITEMS, units_for(ITEMS))
     scratch, similarity = Scratch(workspace.dedup / "1"), tuple(DedupConfig().searches.values())
     steps = (
-        Stage("Keys", range(workspace.units), KeyWorker(workspace, scratch, similarity)),
+        Stage("Keys", range(division.blocks), KeyWorker(workspace, scratch, similarity, division)),
         Stage("Collide", range(division.parts), CollisionWorker(scratch, 100, division)),
         Stage("Compare", range(division.ranges), ComparisonWorker(workspace, scratch, similarity, division)),
     )
