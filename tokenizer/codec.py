@@ -32,8 +32,12 @@ from tokenizer.weights_file import SHIPPED, weights_file
 
 BATCH = 16  # largest number of frames per batch
 _CACHED_BYTES = 1 << 23  # of the first and largest activations of a batch, on a CPU
-# A schedule for the least memory, since the system clears its pages in every call: 135 instead of 354 MB with `lwm-256`
-_CPU_OPTIONS = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+# A schedule for the least memory, since the system clears its pages in every call: 135 instead of 354 MB with
+# `lwm-256`. Vectors of 512 bits where the processor has them (LLVM's default is 256): 3 to 5 % faster with `small-128`.
+_CPU_OPTIONS = {
+    "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+    "xla_cpu_prefer_vector_width": "512",
+}
 _SHA256 = {"small-128.safetensors": "439541cade30c276ec572ff6c6d1e4cb6e8ee27bc854bca31a2a2745f85bc883"}  # of SHIPPED
 
 
