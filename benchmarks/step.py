@@ -1,6 +1,6 @@
 """Measures a whole training step: its share of a matrix product's speed, and how its memory grows with the context.
 
-    python benchmarks/step.py [--smoke] [--contexts 4096 16384 65536 262144] [--out step.json]
+    python benchmarks/step.py [--smoke] [--contexts 4096 16384 65536 262144] [--devices 1] [--out step.json]
 
 One step of `small` (forward, backward, update) on one sequence over a ring of 8 virtual CPU devices, by context: tokens
 per second, model FLOP utilization (the operations that a step needs by PaLM's count, attention only within documents,
@@ -30,8 +30,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")  # read when JAX is first used
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,7 +46,7 @@ from trainer.run.optimizer import OptimizerConfig, make_optimizer, schedule
 from trainer.run.state import Plan, new_state
 from trainer.run.step import compile_step
 
-DEVICES, DOCUMENT = 8, 1000
+DOCUMENT = 1000
 VOCABULARY = vocabulary(text_size=2048, codebook_size=1024)
 
 
@@ -101,9 +99,9 @@ def kept_bytes_per_token(config: LlamaConfig) -> int:
     return config.layers * ((config.dim + config.heads * config.head_dim) * size + config.heads * 4)
 
 
-def measure(context: int, repeats: int, config: LlamaConfig) -> dict[str, Any]:
+def measure(context: int, repeats: int, config: LlamaConfig, *, devices: int) -> dict[str, Any]:
     """Return the figures of one context."""
-    use_cpu_devices(DEVICES)
+    use_cpu_devices(devices)
     mesh, steps = make_mesh(MeshConfig()), 100
     about = OptimizerConfig()
     optimizer = make_optimizer(about, steps=steps)
@@ -126,7 +124,7 @@ def measure(context: int, repeats: int, config: LlamaConfig) -> dict[str, Any]:
     taken = Taken.by(one, repeats)
     sizes = {"text_size": VOCABULARY.text_size, "vision_size": VOCABULARY.vision_size}
     flops = context * flops_per_token(config, **sizes, mean_span=mean_span)
-    program = step.memory_analysis().temp_size_in_bytes * DEVICES
+    program = step.memory_analysis().temp_size_in_bytes * devices
     planned = TrainingPlan.of(config, mesh.shape, Workload(context=context, batch_size=1, **sizes)).memory
     return {
         "context": context,
@@ -139,13 +137,14 @@ def measure(context: int, repeats: int, config: LlamaConfig) -> dict[str, Any]:
         "before_bytes": before,
         "program_bytes": program,
         "program_bytes_per_token": program / context,
-        "planned_bytes": planned.temporary * DEVICES,
+        "planned_bytes": planned.temporary * devices,
         "kept_bytes_per_token": kept_bytes_per_token(config),
     }
 
 
-def measure_in_process(context: int, repeats: int, *, smoke: bool) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--one", str(context), "--repeats", str(repeats), *["--smoke"] * smoke]
+def measure_in_process(context: int, repeats: int, *, devices: int, smoke: bool) -> dict[str, Any]:
+    numbers = {"--one": context, "--repeats": repeats, "--devices": devices}
+    command = [sys.executable, __file__, *(str(x) for pair in numbers.items() for x in pair), *["--smoke"] * smoke]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     made: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return made
@@ -155,17 +154,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--contexts", type=int, nargs="+", default=[4096, 16384, 65536, 262144])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--devices", type=int, default=8)
     parser.add_argument("--smoke", action="store_true", help="a tiny model at one context, in less than a minute")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(options.one, options.repeats, debug() if options.smoke else small())))
+        config = debug() if options.smoke else small()
+        print(json.dumps(measure(options.one, options.repeats, config, devices=options.devices)))
         return
     if options.smoke:
         options.contexts, options.repeats = [1024], 1
     model = "debug" if options.smoke else "small"
-    print(f"a step of {model}, {DEVICES} virtual devices, documents of about {DOCUMENT:,}; best of {options.repeats}\n")
+    print(
+        f"a step of {model}, {options.devices} virtual devices, documents of about {DOCUMENT:,}; best of {options.repeats}\n"
+    )
     columns = (
         "context",
         "seconds",
@@ -182,7 +185,7 @@ def main() -> None:
     print("".join(f"{name:>15}" for name in columns))
     rows = []
     for context in options.contexts:
-        r = measure_in_process(context, options.repeats, smoke=options.smoke)
+        r = measure_in_process(context, options.repeats, devices=options.devices, smoke=options.smoke)
         rows.append(r)
         shown = (
             f"{context:,}",
