@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -166,9 +165,9 @@ def main() -> None:
     if options.smoke:
         options.contexts, options.repeats = [1024], 1
     model = "debug" if options.smoke else "small"
-    print(
-        f"a step of {model}, {options.devices} virtual devices, documents of about {DOCUMENT:,}; best of {options.repeats}\n"
-    )
+    print(f"a step of {model}, {options.devices} virtual devices, documents of about {DOCUMENT:,}")
+    print(f"best of {options.repeats}
+")
     columns = (
         "context",
         "seconds",
