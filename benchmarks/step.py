@@ -166,8 +166,7 @@ def main() -> None:
         options.contexts, options.repeats = [1024], 1
     model = "debug" if options.smoke else "small"
     print(f"a step of {model}, {options.devices} virtual devices, documents of about {DOCUMENT:,}")
-    print(f"best of {options.repeats}
-")
+    print(f"best of {options.repeats}\n")
     columns = (
         "context",
         "seconds",
