@@ -1,4 +1,4 @@
-"""The dedup job: which items of the workspace share content. Beam moves only the numbers of units, parts and ranges.
+"""The dedup job: which items of the workspace share content. Beam moves only the numbers of blocks, parts and ranges.
 
     number     in the driver: the items that take part, in the order of their content_id
     keys       one element per block of units: the hash keys of their signatures, 8 bytes each, sorted by partition
@@ -7,8 +7,8 @@
     join       in the driver: the pairs of all ranges become one table, in order
 
 Every step writes files for the next one (`pipeline.dedup.scratch`). The whole search runs again if a signature or an
-option changed; it takes a small part of the time of the survey. Memory per worker does not grow with the corpus, but
-for the pairs of one range: 9 bytes per item (`benchmarks/near_duplicates.py --parts growth`). A worker has at most 256
+option changed; it takes a small part of the time of the survey. Memory per worker does not grow with the corpus but for
+the items, at 12 bytes, and the pairs of one range, at 9 bytes per item and in a few copies. A worker has at most 128
 files open.
 """
 
