@@ -40,6 +40,7 @@ from trainer.attention.context_parallel import attention
 from trainer.attention.reference import visible
 from trainer.attention.tiles import Tokens, bounds
 from trainer.config import MeshConfig
+from trainer.cpu_devices import compiler_options
 from trainer.data.layout import lay_out, permutation
 from trainer.mesh import batch_sharding, make_mesh
 
@@ -152,9 +153,16 @@ def product_flops(size: int) -> tuple[float, float]:
     return 2 * size**3 / wall, 2 * size**3 / spent
 
 
-def rate(attend: Callable[..., Any], arguments: Any, flops: float, seconds: float, size: int) -> dict[str, float]:
-    """Return GFLOP/s of `flops`, and their share of the product's speed around it."""
-    run = jax.jit(attend).lower(*arguments).compile()
+def rate(
+    attend: Callable[..., Any],
+    arguments: Any,
+    flops: float,
+    seconds: float,
+    size: int,
+    options: dict[str, str] | None = None,
+) -> dict[str, float]:
+    """Return GFLOP/s of `flops`, and their share of the product's speed around it; `options` are XLA's."""
+    run = jax.jit(attend, compiler_options=options).lower(*arguments).compile()
     before = product_flops(size)
     wall, spent = best(run, arguments, seconds)
     peak, peak_spent = (max(pair) for pair in zip(before, product_flops(size), strict=True))
@@ -193,8 +201,10 @@ def measure(kind: str, length: int, mesh: Mesh, options: Options) -> dict[str, A
     for name, (attend, arguments, scores_bytes) in ways.items():
         if scores_bytes > SCORES_BYTES:
             continue
-        row[name] = rate(attend, arguments, flops, options.seconds, options.product_size)
-        row[f"{name}_both"] = rate(with_backward(attend), arguments, 3.5 * flops, options.seconds, options.product_size)
+        compiled = compiler_options(mesh) if attend is ours else None
+        about = options.seconds, options.product_size, compiled
+        row[name] = rate(attend, arguments, flops, *about)
+        row[f"{name}_both"] = rate(with_backward(attend), arguments, 3.5 * flops, *about)
     return row
 
 
@@ -208,7 +218,8 @@ def side_by_side(length: int, mesh: Mesh, options: Options) -> dict[str, Any]:
         for method in ("ring", "all_gather", "ulysses")
     }
     return {"length": length} | {
-        name: rate(run, placed, flops, options.seconds / 2, options.product_size) for name, run in ways.items()
+        name: rate(run, placed, flops, options.seconds / 2, options.product_size, compiler_options(mesh))
+        for name, run in ways.items()
     }
 
 
