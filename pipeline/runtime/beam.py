@@ -13,7 +13,7 @@ No worker grows with the corpus: what does is in the store (pipeline.runtime.sto
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -77,8 +77,8 @@ def run_each(
     """
     hints = runner.engine.hints() if encodes else {}
     runner = replace(runner, workers=max(1, min(runner.workers, len(elements))))
-    with sharing(log.run, elements) if runner.engine.shares_elements else nullcontext():
-        _run(lambda pipeline: each(pipeline, elements, worker, log, hints), runner, log, reads)
+    shared = sharing(log.run, elements) if runner.engine.shares_elements else nullcontext()
+    _run(lambda pipeline: each(pipeline, elements, worker, log, hints), runner, log, reads, during=shared)
 
 
 class _Judge(Generic[Row]):
@@ -191,12 +191,22 @@ def run_packing(units: Sequence[int], *, sender: Worker, writer: Worker, runner:
     _run(build, runner, log)
 
 
-def _run(build: Callable[[beam.Pipeline], None], runner: Runner, log: JobLog, reads: Sequence[str] = ()) -> None:
-    errors = ErrorLog(log)
+def _run(
+    build: Callable[[beam.Pipeline], None],
+    runner: Runner,
+    log: JobLog,
+    reads: Sequence[str] = (),
+    *,
+    during: AbstractContextManager[None] | None = None,
+) -> None:
+    errors, engine = ErrorLog(log), runner.engine
     with stop_on_signals():
         try:
-            with runner.engine.pipeline(log, workers=runner.workers, options=runner.options, reads=reads) as pipeline:
-                _run_built(build, pipeline, runner.engine, errors)
+            with (
+                engine.pipeline(log, workers=runner.workers, options=runner.options, reads=reads) as pipeline,
+                during or nullcontext(),
+            ):
+                _run_built(build, pipeline, engine, errors)
         finally:
             errors.clear()
             close_idle(lambda opened: opened.key[0] == log.run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import apache_beam as beam
@@ -14,7 +14,7 @@ from pipeline.runtime.interrupt import in_run, raise_if_stopping
 from pipeline.runtime.job_log import JobLog
 from pipeline.runtime.journal import Journal, noting_in
 from pipeline.runtime.opened_workers import Opened, Worker, borrow, give_back
-from pipeline.runtime.shared_elements import Queue, clearing_on_error, queue_of, take_all
+from pipeline.runtime.shared_elements import SharedElements, shared_elements
 from pipeline.runtime.worker_errors import ErrorLog
 
 _NAMESPACE = "longreel"  # of the counters that a runner's UI shows
@@ -45,6 +45,7 @@ class DoEach(beam.DoFn):
     def __init__(self, worker: Worker, log: JobLog, label: str) -> None:
         self._worker, self._log, self._label = worker, log, label
         self._opened: Opened | None = None
+        self._is_over = False
 
     def setup(self) -> None:
         """Load models and start decoders; not in the constructor, which runs where the job is submitted."""
@@ -58,42 +59,52 @@ class DoEach(beam.DoFn):
         yield 1
 
     def teardown(self) -> None:
-        """Give the worker back."""
-        if self._opened is not None:
-            give_back(self._opened)
+        """Give the worker back. After an error Beam calls this in another thread, perhaps during `process`."""
+        self._is_over = True
+        if (opened := self._opened) is not None:
             self._opened = None
+            give_back(opened)
 
     @contextmanager
     def _on(self, element: Any) -> Iterator[Callable[..., Any]]:
         """Yield the function to call with an element. After an error the worker is closed, as its state is unknown."""
         if self._opened is None:
             self.setup()
-        assert self._opened is not None
+        opened, self._opened = self._opened, None  # in use: not to be given back
+        assert opened is not None
         try:
             with processing(self._log, element_name(self._label, element)):
-                yield self._opened.work
+                yield opened.work
         except BaseException:
-            opened, self._opened = self._opened, None
             opened.close()
             raise
+        if self._is_over:
+            give_back(opened)
+        else:
+            self._opened = opened
 
 
 class DoEachShared(DoEach):
-    """Like DoEach; with a queue (`pipeline.runtime.shared_elements`), takes elements from it, whichever Beam gives."""
+    """Like DoEach; where elements are shared (`pipeline.runtime.shared_elements`), takes whichever are left."""
 
-    _queue: Queue | None = None
+    _shared: SharedElements | None = None
 
     def setup(self) -> None:
-        """Find the queue, and open the worker."""
-        self._queue = queue_of(self._log.run)
-        with clearing_on_error(self._queue):
+        """Find the shared elements, and open the worker."""
+        self._shared = shared_elements(self._log.run)
+        with nullcontext() if self._shared is None else self._shared.working():
             super().setup()
 
     def process(self, element: Any) -> Iterator[int]:
         """Call the worker with the element, or with all elements that no other thread takes; yield 1 for each."""
-        with clearing_on_error(self._queue):
-            for taken in [element] if self._queue is None else take_all(self._queue):
-                yield from super().process(taken)
+        if self._shared is None:
+            yield from super().process(element)
+            return
+        with self._shared.working():
+            for taken in self._shared.take_all():
+                with self._on(taken) as work, self._shared.clearing_on_error():  # before the error is recorded
+                    work(taken)
+                yield 1
 
 
 class DoEachAfter(DoEach):

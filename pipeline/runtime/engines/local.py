@@ -39,22 +39,20 @@ class LocalEngine(Engine):
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
         mode = "in_memory" if workers == 1 else "multi_threading"
         flags = [f"--direct_num_workers={workers}", f"--direct_running_mode={mode}", *options]
+        _print_no_tracebacks()
         ignore_closed_connections()
-        with _without_tracebacks():
-            yield new_pipeline(flags, runner=FnApiRunner())
+        yield new_pipeline(flags, runner=FnApiRunner())
 
 
-@contextmanager
-def _without_tracebacks() -> Iterator[None]:
-    """Keep Beam's threads from printing the traceback of each element that fails or that a request to stop ends."""
+@cache
+def _print_no_tracebacks() -> None:
+    """Keep Beam's threads from printing the traceback of each element that fails or that a request to stop ends.
+
+    This holds for the rest of the process, as a thread can end after its job has failed. The driver reports the error.
+    """
     from apache_beam.runners.worker import sdk_worker
 
-    names = vars(sdk_worker)
-    names["print"] = lambda *_, **__: None  # found before the builtin; the driver reports the error
-    try:
-        yield
-    finally:
-        names.pop("print", None)
+    vars(sdk_worker)["print"] = lambda *_, **__: None  # found before the builtin
 
 
 @cache

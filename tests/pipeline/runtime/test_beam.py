@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from pipeline.runtime import opened_workers
 from pipeline.runtime.beam import Runner, run_each
 from pipeline.runtime.job_log import JobLog
+from pipeline.runtime.opened_workers import Opened
 from schemas.errors import ConfigError, InternalError, Interrupted, StorageError
 
 
@@ -97,6 +101,44 @@ def test_after_an_error_no_thread_begins_another_element(tmp_path: Path) -> None
         run_each(list(range(40)), Waiting(folder, 40, fails=True), Runner(2), log=log)
     time.sleep(0.5)  # for threads that would go on
     assert len(list(folder.iterdir())) < 10
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Element 0 fails once element 1 has begun; element 1 takes longer, and writes whether its worker was closed."""
+
+    folder: Path
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[int], None]]:
+        closed = threading.Event()
+        yield partial(self.write, closed)
+        closed.set()
+        (self.folder / f"closed-{uuid.uuid4()}").touch()
+
+    def write(self, closed: threading.Event, element: int) -> None:
+        if element == 0:
+            while not (self.folder / "begun").exists():
+                time.sleep(0.01)
+            raise StorageError("no space left")
+        (self.folder / "begun").touch()
+        time.sleep(1)
+        (self.folder / f"closed during the work: {closed.is_set()}").touch()
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_after_an_error_a_thread_completes_its_element_with_an_open_worker(tmp_path: Path, workers: int) -> None:
+    log = started(tmp_path / "logs")
+    with pytest.raises(StorageError, match="no space left"):
+        run_each(list(range(4)), Slow(tmp_path), Runner(workers), log=log)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert "closed during the work: False" in names
+    assert len([name for name in names if name.startswith("closed-")]) >= 1
+    assert not idle_workers_of(log.run)
+
+
+def idle_workers_of(run: str) -> list[Opened]:
+    return [opened for opened in opened_workers._IDLE if opened.key[0] == run]
 
 
 def test_the_worker_is_closed_at_the_end(tmp_path: Path) -> None:
