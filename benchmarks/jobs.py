@@ -185,9 +185,7 @@ def ends(material: Material, options: Options) -> dict[str, list[float]]:
                 words = ("tokenize", *place, "--text-tokenizer", material.text)
                 found[f"tokenize, {way}"] = _json_of(ENDS, way, *words)
             best |= {name: min(times, best.get(name, times), key=max) for name, times in found.items()}
-    print(
-        f"\n{len(material.videos)} videos, first of {options.repeat} rounds; seconds after which the workers are done"
-    )
+    print(f"\n{len(material.videos)} videos, best of {options.repeat} rounds; seconds after which the workers are done")
     for name, times in best.items():
         print(f"{name:>18}: " + ", ".join(f"{seconds:.1f}" for seconds in times))
     return best

@@ -159,7 +159,7 @@ def rate(
     flops: float,
     seconds: float,
     size: int,
-    options: dict[str, str] | None = None,
+    options: dict[str, str] | None,
 ) -> dict[str, float]:
     """Return GFLOP/s of `flops`, and their share of the product's speed around it; `options` are XLA's."""
     run = jax.jit(attend, compiler_options=options).lower(*arguments).compile()
@@ -201,8 +201,7 @@ def measure(kind: str, length: int, mesh: Mesh, options: Options) -> dict[str, A
     for name, (attend, arguments, scores_bytes) in ways.items():
         if scores_bytes > SCORES_BYTES:
             continue
-        compiled = compiler_options(mesh) if attend is ours else None
-        about = options.seconds, options.product_size, compiled
+        about = options.seconds, options.product_size, compiler_options(mesh)
         row[name] = rate(attend, arguments, flops, *about)
         row[f"{name}_both"] = rate(with_backward(attend), arguments, 3.5 * flops, *about)
     return row

@@ -7,8 +7,8 @@
     join       in the driver: the pairs of all ranges become one table, in order
 
 Every step writes files for the next one (`pipeline.dedup.scratch`). The whole search runs again if a signature or an
-option changed; it takes a small part of the time of the survey. Memory per worker does not grow with the corpus but for
-the items, at 12 bytes, and the pairs of one range, at 9 bytes per item and in a few copies. A worker has at most 128
+option changed; it takes a small part of the time of the survey. Memory per worker does not grow with the corpus except
+for the items, at 12 bytes, and the pairs of one range, at 9 bytes per item and in a few copies. A process has about 512
 files open.
 """
 

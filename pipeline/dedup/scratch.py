@@ -19,6 +19,7 @@ from pipeline.dedup.candidates import PARTITIONS
 from schemas.storage.location import Location
 
 _ITEMS_PER_PART = 256
+_ITEMS_PER_RANGE = 32
 _MAX_RANGES = 64
 _MAX_BLOCKS = 256
 
@@ -29,13 +30,14 @@ class Division(NamedTuple):
     items: int
     parts: int  # of the partitions of hash keys
     ranges: int  # of pairs, by the smaller number
-    blocks: int  # of units; each worker opens the files of all of them
+    blocks: int  # of units; each worker reads the files of all of them
 
     @classmethod
     def of(cls, items: int, units: int) -> Division:
         """Return the division for a number of items in a number of units."""
-        parts = min(PARTITIONS, 1 << (items // _ITEMS_PER_PART).bit_length())
-        return cls(items, parts, min(_MAX_RANGES, parts), min(_MAX_BLOCKS, units))
+        parts = 1 << (items // _ITEMS_PER_PART).bit_length()
+        ranges = 1 << (items // _ITEMS_PER_RANGE).bit_length()
+        return cls(items, min(PARTITIONS, parts), min(_MAX_RANGES, ranges), min(_MAX_BLOCKS, units))
 
 
 @dataclass(frozen=True)

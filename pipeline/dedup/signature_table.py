@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from pipeline.dedup.candidates import MAX_TOGETHER
 from pipeline.dedup.similarity import Signature
+from pipeline.runtime.cores import usable_cores
 from pipeline.runtime.units import unit_files, unit_name, unit_number
 from pipeline.runtime.workspace import Workspace, read_units, usable
 from schemas.errors import DatasetError
@@ -39,13 +40,13 @@ _LOCATED = pa.schema(
 )
 _SAMPLES = 1024  # whose hash keys are computed together: about 1 MB
 _CACHE_BYTES = 128 << 20
-_OPEN_FILES = 128
+_OPEN_FILES = max(8, 512 // usable_cores())  # of a worker; the usual limit of a process is 1,024
 
 
 def number_items(workspace: Workspace, kinds: Sequence[str]) -> tuple[NDArray[Any], pa.Array]:
     """Return the items [N] of a search, an array of ITEM, and their content_ids, both in the order of these.
 
-    They are the items of the given kinds that the survey kept. The driver takes about 530 bytes per item meanwhile.
+    They are the items of the given kinds that the survey kept. The driver takes 340 to 530 bytes per item meanwhile.
     Raises DatasetError if a unit is damaged.
     """
     kept = usable(read_units(workspace.survey, SURVEY, ["content_id", "reason"]))["content_id"].unique()

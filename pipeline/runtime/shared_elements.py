@@ -37,13 +37,17 @@ class SharedElements:
                 return
             yield element
 
+    def clear(self) -> None:
+        """Leave no element."""
+        self._left.clear()
+
     @contextmanager
     def clearing_on_error(self) -> Iterator[None]:
         """Leave no element to the other threads if the body raises, because the job fails then or is stopped."""
         try:
             yield
         except BaseException:
-            self._left.clear()
+            self.clear()
             raise
 
     @contextmanager
@@ -74,9 +78,9 @@ def sharing(run: str, elements: Sequence[Any]) -> Iterator[None]:
     """
     shared = _SHARED[run] = SharedElements(elements)
     try:
-        with shared.clearing_on_error():
-            yield
+        yield
     finally:
+        shared.clear()
         if not shared.is_done(_GRACE_S):
             request_stop(run)
             shared.is_done(_GRACE_S)

@@ -78,7 +78,7 @@ def backward(queries: Queries, keys: Keys, saved: Residuals, *, tile: int, key_r
     def query_tile(n: jax.Array, made: QKVGrads) -> QKVGrads:
         q_tile, d_tile, lse_tile, delta_tile = (_at(x, n) for x in rows)
         q_tile = walk.scaled(q_tile)
-        # A product is twice as fast if its first factor is not transposed; once for all keys costs little.
+        # A product is up to twice as fast if its first factor is not transposed: done once for all keys.
         q_across, d_across = (lax.optimization_barrier(x.T) for x in (q_tile, d_tile))
 
         def add(carry: QKVGrads, pair: _Pair) -> QKVGrads:

@@ -16,8 +16,12 @@ from schemas.storage.location import located
 def test_parts_divide_the_partitions_evenly(items: int) -> None:
     division = Division.of(items, items)
     assert PARTITIONS % division.parts == 0
-    assert 1 <= division.ranges <= min(64, division.parts)
+    assert 1 <= division.ranges <= 64
     assert division.blocks == min(256, items)
+
+
+def test_a_few_items_are_compared_by_several_workers() -> None:
+    assert [Division.of(items, 1).ranges for items in (0, 31, 32, 255, 1000, 50_000)] == [1, 1, 2, 8, 32, 64]
 
 
 def test_more_items_are_divided_into_more_parts() -> None:
