@@ -7,7 +7,7 @@ and per second of CPU time (this process and the decoder's child process togethe
 where every core is busy). Each is the best of `repeat` runs; the methods take turns. `pyav, decode only` decodes every
 frame and discards it; Longreel can be faster, as frames that are shown at no grid point and to which no other frame
 refers are not decoded. `pyav, every frame to RGB` is what a script without a time grid does, `pyav, 4 fps to RGB` one
-that converts only the frames on the grid. The decoder process starts once per worker, not once per video, so its
+that converts only the frames on the grid. With `shots`, Longreel also detects shot boundaries in all frames. The decoder process starts once per worker, not once per video, so its
 start-up time is reported separately.
 """
 
@@ -27,6 +27,7 @@ import tyro
 from support.textures import write_texture_video
 
 from pipeline.video.decoder import DecodeConfig, Decoder
+from pipeline.video.shots.detector import Shots
 
 DECODE_ONLY = "pyav, decode only, 1 thread"
 
@@ -80,8 +81,8 @@ def grid_frames_to_rgb(path: Path, fps: float, size: int) -> int:
     return count
 
 
-def through_decoder(decoder: Decoder, path: Path) -> int:
-    for _ in decoder.frames(path):
+def through_decoder(decoder: Decoder, path: Path, shots: Shots = "none") -> int:
+    for _ in decoder.frames(path, shots=shots):
         pass
     if decoder.report is None:
         raise RuntimeError("no report")
@@ -107,8 +108,8 @@ def cpu_time_s() -> float:
 
 def measure(path: Path, options: Options) -> dict[str, tuple[float, float]]:
     decoders = {b: Decoder(DecodeConfig(size=options.size, fps=options.fps, backend=b)) for b in options.backends}  # type: ignore[arg-type]
-    fine = Decoder(DecodeConfig(size=options.size, fps=25.0))
-    for decoder in (*decoders.values(), fine):
+    plain, fine = (Decoder(DecodeConfig(size=options.size, fps=fps)) for fps in (options.fps, 25.0))
+    for decoder in (*decoders.values(), plain, fine):
         decoder.probe(path)  # starts the process
     methods: dict[str, Callable[[], int]] = {
         DECODE_ONLY: lambda: decode_only(path, "NONE"),
@@ -119,6 +120,7 @@ def measure(path: Path, options: Options) -> dict[str, tuple[float, float]]:
             f"Decoder({name}), {options.fps:g} fps": lambda d=decoder: through_decoder(d, path)  # type: ignore[misc]
             for name, decoder in decoders.items()
         },
+        f"Decoder(pyav), {options.fps:g} fps, shots": lambda: through_decoder(plain, path, "content"),
         "Decoder(pyav), 25 fps": lambda: through_decoder(fine, path),
     }
     best = dict.fromkeys(methods, (0.0, 0.0))
@@ -128,7 +130,7 @@ def measure(path: Path, options: Options) -> dict[str, tuple[float, float]]:
             frames = method()
             rates = frames / (time.perf_counter() - began), frames / max(0.01, cpu_time_s() - used)
             best[name] = max(best[name][0], rates[0]), max(best[name][1], rates[1])
-    for decoder in (*decoders.values(), fine):
+    for decoder in (*decoders.values(), plain, fine):
         decoder.close()
     return best
 
