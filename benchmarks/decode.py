@@ -7,7 +7,8 @@ and per second of CPU time (this process and the decoder's child process togethe
 where every core is busy). Each is the best of `repeat` runs; the methods take turns. `pyav, decode only` decodes every
 frame and discards it; Longreel can be faster, as frames that are shown at no grid point and to which no other frame
 refers are not decoded. `pyav, every frame to RGB` is what a script without a time grid does, `pyav, 4 fps to RGB` one
-that converts only the frames on the grid. With `shots`, Longreel also detects shot boundaries in all frames. The decoder process starts once per worker, not once per video, so its
+that converts only the frames on the grid. With `shots`, Longreel also detects shot boundaries in all frames. The
+decoder process starts once per worker, not once per video, so its
 start-up time is reported separately.
 """
 
