@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from threading import Condition
 from typing import Any
 
-from pipeline.runtime.interrupt import request_stop
+from pipeline.runtime.interrupt import is_stopping, request_stop
+from schemas.runs.messages import messages
 
+_QUIET_S = 1.0  # of waiting, without a message
 _GRACE_S = 60.0  # for the other threads to complete their elements after an error
 _SHARED: dict[str, SharedElements] = {}  # by run
 
@@ -81,6 +83,8 @@ def sharing(run: str, elements: Sequence[Any]) -> Iterator[None]:
         yield
     finally:
         shared.clear()
+        if not shared.is_done(_QUIET_S) and not is_stopping():
+            messages.info("a worker failed; the others complete their units first")
         if not shared.is_done(_GRACE_S):
             request_stop(run)
             shared.is_done(_GRACE_S)

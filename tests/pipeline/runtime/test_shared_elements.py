@@ -61,8 +61,11 @@ def test_elements_are_shared_until_their_run_ends() -> None:
     assert shared_elements("run") is None
 
 
-def test_the_end_of_a_run_waits_for_threads_at_work_and_requests_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_a_run_waits_for_threads_at_work_and_requests_a_stop(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     begun, stopped, stops = Event(), Event(), []
+    monkeypatch.setattr(module, "_QUIET_S", 0.05)
     monkeypatch.setattr(module, "_GRACE_S", 0.05)
     monkeypatch.setattr(module, "request_stop", lambda run: (stops.append(run), stopped.set()))
 
@@ -77,6 +80,7 @@ def test_the_end_of_a_run_waits_for_threads_at_work_and_requests_a_stop(monkeypa
             assert begun.wait(30)
         assert result.result()
     assert stops == ["run"]
+    assert capsys.readouterr().err.endswith("a worker failed; the others complete their units first\n")
 
 
 def test_without_shared_elements_a_worker_processes_the_elements_that_it_is_given(log: JobLog) -> None:
